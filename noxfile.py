@@ -164,10 +164,10 @@ def _turn(of: int) -> str:
 
 def _mutants(session: nox.Session) -> None:
     with _stage("share 0: every planted bug is found"):
-        session.run("zeke", "sim", "mutants", "--jobs", "2")
+        session.run("python", "-m", "tests.mutants", "--jobs", "2")
     slips = _turn(5)
     with _stage(f"share 0: slips of the simulator are noticed, part {slips}"):
-        session.run("python", "-m", "tests.mutants.run", "--sabotages", "--part", slips)
+        session.run("python", "-m", "tests.mutants", "--sabotages", "--part", slips)
 
 
 def _postgres_mutants(session: nox.Session) -> None:
@@ -271,7 +271,7 @@ def lint(session: nox.Session) -> None:
     session.run("lint-imports")
     statements = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("zeke_*/**/*.sql"))
     session.run("sqlfluff", "lint", "--disable-progress-bar", *statements)
-    session.run("pytest", "-q", "tests/test_tidy.py", "tests/test_public_api.py")
+    session.run("pytest", "-q", "tests/test_tidy.py", "tests/test_architecture.py")
 
 
 @nox.session
@@ -280,7 +280,7 @@ def sim(session: nox.Session) -> None:
 
     By default 1000 runs over all scenarios, in which everything that can happen must have happened, and two
     weeks of the whole catalog with fifty sources. What follows `--` goes to `zeke sim run`, or to another of
-    its commands: `nox -s sim -- mutants`.
+    its commands: `nox -s sim -- replay PLAN`.
     """
     _install(session, extras="embedded,tasks,sim")
     arguments = list(session.posargs)

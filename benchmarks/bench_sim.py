@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.interpreters import Interpreter, find
 from benchmarks.report import Figure, in_turn, ratio
 from benchmarks.ticking import TASKS
-from zeke_sim.experiment.scenario import names
+from tests.scenarios import names
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,11 +13,12 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.scenarios import load
 from zeke_queue import Catalog
 from zeke_queue.system.settings import Settings
 from zeke_sim.experiment.plan import Plan
 from zeke_sim.experiment.run import run
-from zeke_sim.experiment.scenario import Scenario, load
+from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.testing.backends import Memory
 from zeke_sim.testing.environment import Options, Stage
 from zeke_sim.world.faults import NONE

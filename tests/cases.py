@@ -81,5 +81,8 @@ def _labelled(cases: Mapping[str, Any] | Iterable[Any]) -> list[tuple[str, tuple
 
 
 def _text(case: object) -> str:
-    text = repr(case)
+    try:
+        text = repr(case)
+    except Exception:  # noqa: BLE001 - a case may be an object whose text cannot be had
+        text = f"<{type(case).__name__}>"
     return text if len(text) <= LABEL_MAX else f"{text[:LABEL_MAX]}…"

@@ -180,7 +180,7 @@ def _processor_time() -> float:
 
 def listed() -> Iterator[dict[str, Any]]:
     """Yield the tree's mutants: of the runtime, of SQL, and of the simulator."""
-    home = "tests.mutants" if Path("tests/mutants").exists() else "tests.mutants"
+    home = "tests.mutants" if Path("tests/mutants/table.py").exists() else "zeke_sim.mutants"
     for one in importlib.import_module(f"{home}.table").TABLE:
         yield _of_a_module("runtime", one)
     if Path("tests/interleaving/mutants_postgres.py").exists():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from tests.scenarios import load
 from zeke_sim.experiment.run import run
-from zeke_sim.experiment.scenario import load
 
 
 def main() -> None:

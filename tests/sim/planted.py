@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from zeke_sim.experiment.scenario import load
+from tests.scenarios import load
 from zeke_sim.history.events import Answered
 from zeke_sim.history.state import Broken, Past
 from zeke_sim.properties import ALL, holds

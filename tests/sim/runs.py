@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+from tests.scenarios import load
 from zeke_sim.experiment.run import run
-from zeke_sim.experiment.scenario import load
 from zeke_sim.history.events import Answered, Change, Invoked
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from tests.scenarios import load
 from tests.scenarios.catalog import SMALL, WHOLE, WHOLE_SIZE
 from tests.sim.runs import inserted, of, outcomes
 from zeke_sim.experiment.run import run
-from zeke_sim.experiment.scenario import load
 from zeke_sim.history.events import Began, Ended, Fault
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.ingest.videos import page_source_id

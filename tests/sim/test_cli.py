@@ -129,14 +129,14 @@ def test_shrunk_plan_stays_small(failure: tuple[Result, Path], tmp_path: Path) -
 
 
 def test_search_without_a_finding_reports_its_runs() -> None:
-    result = zeke_sim("run", "retries", "--seeds", "5")
+    result = zeke_sim("run", "tests.scenarios.retries", "--seeds", "5")
     assert result.exit_code == 0
     assert "5 runs (retries 5)" in result.stdout
     assert "nothing broke" in result.stdout
 
 
 def test_coverage_counts_and_names_what_is_missing() -> None:
-    result = zeke_sim("coverage", "retries", "--seeds", "10")
+    result = zeke_sim("coverage", "tests.scenarios.retries", "--seeds", "10")
     assert result.exit_code == 0
     assert "created > active" in result.stdout
     assert "never happened" in result.stdout
@@ -152,8 +152,8 @@ def test_invalid_arguments_are_reported_in_one_line() -> None:
     check_each(
         [
             (("run", "nowhere"), "there is no 'nowhere'"),
-            (("run", "retries", "--budget", "soon"), "is no length of time"),
-            (("run", "retries", "--budget", "0s"), "is no length of time"),
+            (("run", "tests.scenarios.retries", "--budget", "soon"), "is no length of time"),
+            (("run", "tests.scenarios.retries", "--budget", "0s"), "is no length of time"),
             (("replay", "nowhere.json"), "nowhere.json: No such file"),
             (("mutants", "nobody"), "No mutant is called 'nobody'"),
         ],
@@ -172,7 +172,7 @@ def _not_there(folder: Path) -> Path:
 
 def test_unwritable_target_is_rejected_before_the_search(tmp_path: Path) -> None:
     def check(option: str, place: Callable[[Path], Path]) -> None:
-        result = zeke_sim("run", "retries", "--seeds", "5", option, place(tmp_path))
+        result = zeke_sim("run", "tests.scenarios.retries", "--seeds", "5", option, place(tmp_path))
         assert result.exit_code == 2
         assert f"{option}: {place(tmp_path)} can't be written" in result.stderr
         assert "runs" not in result.stdout
@@ -182,7 +182,7 @@ def test_unwritable_target_is_rejected_before_the_search(tmp_path: Path) -> None
 
 def test_search_without_a_finding_writes_nothing(tmp_path: Path) -> None:
     options = ("--folder", tmp_path / "some" / "where", "--emit-test", tmp_path / "test_found.py")
-    assert zeke_sim("run", "retries", "--seeds", "1", *options).exit_code == 0
+    assert zeke_sim("run", "tests.scenarios.retries", "--seeds", "1", *options).exit_code == 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -191,7 +191,7 @@ from zeke_sim import campaign
 from zeke_sim.cli import sim
 
 campaign.EVERY = 0.0
-sim(["run", "retries", "--jobs", "{jobs}", "--seeds", "1000000"])
+sim(["run", "tests.scenarios.retries", "--jobs", "{jobs}", "--seeds", "1000000"])
 """
 
 

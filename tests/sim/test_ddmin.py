@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.scenarios import load
 from zeke_sim.experiment import shrink as shrinking
 from zeke_sim.experiment.plan import Plan
 from zeke_sim.experiment.run import Outcome
-from zeke_sim.experiment.scenario import load
 from zeke_sim.experiment.shrink import shrink
 from zeke_sim.history.events import Violation
 from zeke_sim.world.faults import NONE

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
+from tests.scenarios import load, names
 from tests.sim.worlds import catalog_of, played, scenario_of, sending
 from zeke_sim.experiment.run import first_difference, run
-from zeke_sim.experiment.scenario import load, names
 from zeke_sim.experiment.shrink import divergence
 
 SEEDS = (1, 2, 11)

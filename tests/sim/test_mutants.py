@@ -19,7 +19,7 @@ from tests.mutants import TABLE, DoesNotApply, Mutant
 from tests.mutants import run as mutants
 from tests.mutants.run import UnknownMutant, Verdict, passed, searched, summary, table
 from tests.mutants.sabotage import FAULTS, FAULTS_KEPT, PROPERTIES, PROPERTIES_KEPT, SABOTAGES
-from zeke_sim.experiment.scenario import names
+from tests.scenarios import names
 from zeke_sim.properties import ALL, by_name
 from zeke_sim.world.faults import KINDS
 

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.cases import check_each
+from tests.scenarios import load
 from tests.scenarios.cron import NIGHTS
 from tests.scenarios.watch import TRIES
 from tests.sim.runs import answers, changes, inserted, of, outcomes
@@ -20,7 +21,6 @@ from zeke_queue.core import jsonb
 from zeke_queue.errors import ResultTimeout
 from zeke_queue.model import JobState, RunStatus
 from zeke_sim.experiment.run import run
-from zeke_sim.experiment.scenario import load
 from zeke_sim.history.events import (
     Answered,
     Began,

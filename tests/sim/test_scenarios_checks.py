@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import pytest
 
 from tests.cases import check_each
+from tests.scenarios import load
 from tests.scenarios.deploy import no_job_fails_for_its_version, what_was_not_sent_has_its_default
 from tests.scenarios.retries import a_sends_word_counts
 from tests.scenarios.transactions import an_order_and_its_job_are_one, what_was_kept_was_told
@@ -27,7 +28,6 @@ from zeke_queue.storage.memory.notifier import MemoryWatch
 from zeke_queue.watch import job_watcher
 from zeke_queue.worker import Worker
 from zeke_sim.experiment.run import run
-from zeke_sim.experiment.scenario import load
 from zeke_sim.history.events import Answered, Effect, Fault, Invoked, Lived
 from zeke_sim.world import network
 from zeke_sim.world.faults import NONE

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.cases import check_each
+from tests.scenarios import load, names
 from tests.sim.planted import SCENARIO
 from zeke_sim.errors import SimulationError
 from zeke_sim.experiment import driver
 from zeke_sim.experiment.plan import STRATEGIES, Plan
 from zeke_sim.experiment.run import run
-from zeke_sim.experiment.scenario import load, names
 from zeke_sim.experiment.search import Finding, find
 from zeke_sim.experiment.shrink import REPLAYS, shrink
 from zeke_sim.history.events import Answered, Fault, Invoked
@@ -26,7 +26,7 @@ RULE = "no claim is left unanswered"
 
 
 def given(**changes: object) -> str:
-    plan = {"version": 1, "scenario": "retries", "seed": 7, "knobs": {}, "decisions": {}}
+    plan = {"version": 1, "scenario": "tests.scenarios.retries", "seed": 7, "knobs": {}, "decisions": {}}
     return json.dumps({**plan, **changes})
 
 
@@ -45,7 +45,12 @@ def test_broken_property_is_found(found: Finding) -> None:
 def test_search_ends_in_time_and_reports_each_run() -> None:
     told: list[int] = []
     assert (
-        find(["retries"], itertools.count(), 0.3, seen=lambda _, outcome: told.append(outcome.plan.seed))
+        find(
+            ["tests.scenarios.retries"],
+            itertools.count(),
+            0.3,
+            seen=lambda _, outcome: told.append(outcome.plan.seed),
+        )
         is None
     )
     assert told == list(range(len(told)))
@@ -177,14 +182,14 @@ def test_campaign_in_processes_finds_the_same() -> None:
 
 
 def test_campaign_ends_in_time() -> None:
-    result = driver.search(["retries"], seeds=200, budget=0.0)
+    result = driver.search(["tests.scenarios.retries"], seeds=200, budget=0.0)
     assert 0 < sum(result.runs.values()) <= driver.BATCH
 
 
 def test_long_campaign_reports_its_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "EVERY", 0.0)
     told: list[str] = []
-    driver.search(["retries"], seeds=2 * driver.BATCH, progress=told.append)
+    driver.search(["tests.scenarios.retries"], seeds=2 * driver.BATCH, progress=told.append)
     assert [line.partition(",")[0] for line in told] == [
         f"{done} of {2 * driver.BATCH} runs" for done in (driver.BATCH, 2 * driver.BATCH)
     ]

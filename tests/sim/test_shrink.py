@@ -7,11 +7,12 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from tests.scenarios import load
 from zeke_queue.errors import StorageError
 from zeke_queue.task.catalog import Catalog
 from zeke_sim.experiment.plan import Plan
 from zeke_sim.experiment.run import run
-from zeke_sim.experiment.scenario import Scenario, load
+from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.experiment.shrink import shrink
 from zeke_sim.history.events import Began, Lived
 from zeke_sim.history.state import Broken, Past
