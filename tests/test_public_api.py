@@ -13,13 +13,15 @@ from tests.cases import check_each
 
 # fmt: off
 PUBLIC = [
-    "BadName", "BadOption", "BadSchedule", "BadSetting", "Catalog", "CatchUp", "Clock", "DuplicateTask",
-    "Fail", "Forbidden", "Job", "JobContext", "JobFailed", "JobFilter", "JobNotFound", "JobOptions",
-    "JobState", "LeaseLost", "NotJson", "PayloadInvalid", "Queue", "QueueTransaction", "Refused",
-    "ResultTimeout", "Retry", "Run", "RunStatus", "Schedule", "Scheduler", "SchemaMismatch", "Send",
-    "SendOptions", "Settings", "Snooze", "StorageError", "StorageUnavailable", "Supervisor",
-    "SystemClock", "Task", "TooLarge", "TooOld", "UnknownTask", "UsageError", "Wait", "Worker",
-    "ZekeError", "configure_logging",
+    "Catalog", "CatchUp", "Clock", "DuplicateTaskError", "Fail", "InvalidNameError",
+    "InvalidOptionError", "InvalidScheduleError", "Job", "JobCancelledError", "JobConflictError",
+    "JobContext", "JobExpiredError", "JobFailedError", "JobFilter", "JobNotFoundError", "JobOptions",
+    "JobState", "LeaseLostError", "PayloadTooLargeError", "PayloadValidationError",
+    "PermissionDeniedError", "Queue", "QueueTransaction", "ResultTimeoutError", "Retry", "Run",
+    "RunStatus", "Schedule", "Scheduler", "SchemaVersionError", "Send", "SendOptions",
+    "SerializationError", "Settings", "SettingsError", "Snooze", "StorageError",
+    "StorageUnavailableError", "Supervisor", "SystemClock", "Task", "UnknownTaskError",
+    "UnsupportedServerError", "UsageError", "Wait", "Worker", "ZekeError", "configure_logging",
 ]
 # fmt: on
 

@@ -3,28 +3,30 @@
 ::
 
     ZekeError
-     ├── UsageError               the call is wrong: change it, repeating won't help
-     │    ├── UnknownTask         no such task in the catalog (or two with one name: DuplicateTask)
-     │    ├── DuplicateTask
-     │    ├── PayloadInvalid      the payload doesn't fit the task's model; ``fields`` says where
-     │    ├── TooLarge            payload or output over its cap
-     │    ├── NotJson             a value that JSON (as Postgres keeps it) can't hold
-     │    ├── BadName             a queue, schedule or schema name that is not one
-     │    ├── BadOption           a number out of range, options that exclude each other
-     │    ├── BadSchedule         cron that can't be read or never fires, unknown zone
-     │    └── BadSetting          an environment variable is missing or can't be read
-     ├── Refused                  a uniqueness rule refused the send; ``holder`` is the job in the way
-     ├── IllegalTransition        a job in this state can't take this event (a defect of ours)
-     ├── JobNotFound              no live or archived job has this id
-     ├── ScheduleNotFound         no schedule has this name
-     ├── LeaseLost                the job is no longer yours: stop, and settle nothing
-     ├── ResultTimeout            the job did not end in time; it goes on
-     ├── JobFailed                the job that was waited for failed, expired or was cancelled
+     ├── UsageError                    the call is wrong: change it, repeating won't help
+     │    ├── UnknownTaskError         no such task in the catalog
+     │    ├── DuplicateTaskError       two tasks of one catalog have the same name or alias
+     │    ├── PayloadValidationError   the payload doesn't fit the task's model; ``fields`` says where
+     │    ├── PayloadTooLargeError     payload or output over its cap
+     │    ├── SerializationError       a value that JSON (as Postgres stores it) can't hold
+     │    ├── InvalidNameError         not a name of a queue, schedule or schema
+     │    ├── InvalidOptionError       a number out of range, options that exclude each other
+     │    ├── InvalidScheduleError     cron that can't be read or never fires, unknown zone
+     │    └── SettingsError            an environment variable is missing or can't be read
+     ├── JobConflictError              a uniqueness rule refused the send; ``holder`` is the other job
+     ├── IllegalTransition             a job in this state can't take this event (a defect of ours)
+     ├── JobNotFoundError              no live or archived job has this id
+     ├── ScheduleNotFoundError         no schedule has this name
+     ├── LeaseLostError                the job is no longer yours: stop, and settle nothing
+     ├── ResultTimeoutError            the job did not end in time; it goes on
+     ├── JobFailedError                the job that was waited for failed; ``job`` is the job as it ended
+     │    ├── JobCancelledError        it was cancelled
+     │    └── JobExpiredError          its last attempt took longer than its deadline
      └── StorageError
-          ├── StorageUnavailable  the database can't be reached, or went away: try again later
-          ├── SchemaMismatch      the tables are missing, too old, or another system's: migrate
-          ├── TooOld              the server is older than PostgreSQL 15
-          └── Forbidden           the role lacks a right; the message names it
+          ├── StorageUnavailableError  the database can't be reached, or went away: try again later
+          ├── SchemaVersionError       the tables are missing, too old, or another system's: migrate
+          ├── UnsupportedServerError   the server is older than PostgreSQL 15
+          └── PermissionDeniedError    the role lacks a right; the message names it
 """
 
 from __future__ import annotations
@@ -47,11 +49,11 @@ class UsageError(ZekeError, ValueError):
     """The call is wrong; the message names the field, what is wrong with it, and what to do."""
 
 
-class UnknownTask(UsageError):
+class UnknownTaskError(UsageError):
     """No task of this name is in the catalog."""
 
 
-class DuplicateTask(UsageError):
+class DuplicateTaskError(UsageError):
     """Two tasks of one catalog claim the same name or alias."""
 
 
@@ -62,7 +64,7 @@ class FieldError(NamedTuple):
     message: str
 
 
-class PayloadInvalid(UsageError):
+class PayloadValidationError(UsageError):
     """The payload does not fit the task's model.
 
     Attributes:
@@ -77,31 +79,31 @@ class PayloadInvalid(UsageError):
         super().__init__(f"The payload does not fit task {task!r}: {listed}")
 
 
-class TooLarge(UsageError):
+class PayloadTooLargeError(UsageError):
     """A payload or an output is over its cap."""
 
 
-class NotJson(UsageError):
+class SerializationError(UsageError):
     """A value can't be kept as JSON by Postgres (NaN, NUL, a type that has no JSON form)."""
 
 
-class BadName(UsageError):
+class InvalidNameError(UsageError):
     """A name of a queue, schedule or schema is not one."""
 
 
-class BadOption(UsageError):
+class InvalidOptionError(UsageError):
     """An option is out of its range, or excludes another one that was given."""
 
 
-class BadSchedule(UsageError):
+class InvalidScheduleError(UsageError):
     """A cron expression can't be read or never fires, or a zone is unknown."""
 
 
-class BadSetting(UsageError):
+class SettingsError(UsageError):
     """A setting is missing or can't be read; the message names the variable, and never shows a secret."""
 
 
-class Refused(ZekeError):
+class JobConflictError(ZekeError):
     """A uniqueness rule refused a send.
 
     Attributes:
@@ -118,7 +120,7 @@ class IllegalTransition(ZekeError):
     """A job in this state can't take this event; code of ours asked for it, so repeating won't help."""
 
 
-class JobNotFound(ZekeError, LookupError):
+class JobNotFoundError(ZekeError, LookupError):
     """No live or archived job has this id."""
 
     @classmethod
@@ -127,19 +129,19 @@ class JobNotFound(ZekeError, LookupError):
         return cls(f"No job has the id {job_id}: it never existed, or was purged")
 
 
-class ScheduleNotFound(ZekeError, LookupError):
+class ScheduleNotFoundError(ZekeError, LookupError):
     """No schedule has this name."""
 
 
-def no_page(before: UUID) -> JobNotFound:
+def no_page(before: UUID) -> JobNotFoundError:
     """Return the error for a list that was to go on behind a job which is not there (any more)."""
-    return JobNotFound(
+    return JobNotFoundError(
         f"before: no job has the id {before}, live or archived, so there is no telling where the page begins;"
         " give another job's, or none to begin anew"
     )
 
 
-class LeaseLost(ZekeError):
+class LeaseLostError(ZekeError):
     """The job is no longer this worker's: it expired, was cancelled, or was given to another."""
 
     @classmethod
@@ -148,11 +150,11 @@ class LeaseLost(ZekeError):
         return cls(f"Job {job_id} is no longer this worker's; stop, nothing it does will be stored")
 
 
-class ResultTimeout(ZekeError, TimeoutError):
+class ResultTimeoutError(ZekeError, TimeoutError):
     """The job did not end in time; it goes on."""
 
 
-class JobFailed(ZekeError):
+class JobFailedError(ZekeError):
     """The job that was waited for did not complete.
 
     Attributes:
@@ -166,22 +168,38 @@ class JobFailed(ZekeError):
         why = f": {error['type']}: {error['message']}" if "type" in error and "message" in error else ""
         super().__init__(f"Job {job.id} of {job.name!r} ended {job.state.value}{why}")
 
+    @staticmethod
+    def of(job: Job) -> JobFailedError:
+        """Return the error about a job that ended without completing: one of the subclasses where it fits."""
+        return _BY_STATE.get(job.state.value, JobFailedError)(job)
+
+
+class JobCancelledError(JobFailedError):
+    """The job that was waited for was cancelled."""
+
+
+class JobExpiredError(JobFailedError):
+    """The last attempt of the job that was waited for took longer than its deadline."""
+
+
+_BY_STATE = {"cancelled": JobCancelledError, "expired": JobExpiredError}
+
 
 class StorageError(ZekeError):
     """Something about the storage."""
 
 
-class StorageUnavailable(StorageError):
+class StorageUnavailableError(StorageError):
     """The database can't be reached, or the connection broke: nothing is known of the statement's outcome."""
 
 
-class SchemaMismatch(StorageError):
+class SchemaVersionError(StorageError):
     """The tables are missing, of another version, or another system's."""
 
 
-class TooOld(StorageError):
+class UnsupportedServerError(StorageError):
     """The server is older than the oldest PostgreSQL that is supported."""
 
 
-class Forbidden(StorageError):
+class PermissionDeniedError(StorageError):
     """The role lacks a right that is needed."""

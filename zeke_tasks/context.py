@@ -102,7 +102,7 @@ async def open_context(options: WebOptions | None = None) -> AsyncGenerator[Cont
         options: how to fetch; the defaults are those of production.
 
     Raises:
-        BadSetting: a setting of the tasks can't be read, or says OpenAI and there is no key.
+        SettingsError: a setting of the tasks can't be read, or says OpenAI and there is no key.
         ImportError: a parser is not installed whole; a worker without it should not take jobs.
     """
     clock, settings, keywords = SystemClock(), AISettings.load(), KeywordSettings.load().keywords

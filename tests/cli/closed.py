@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from zeke_queue import Catalog
-from zeke_queue.errors import BadSetting
+from zeke_queue.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def resources() -> AsyncIterator[None]:
     """Refuse to open, as resources do that lack a setting."""
-    raise BadSetting("KEY is not set, and the tasks need it; set KEY")
+    raise SettingsError("KEY is not set, and the tasks need it; set KEY")
     yield
 
 

@@ -47,7 +47,7 @@ def test_an_option_that_the_driver_refuses_once_it_knows_the_server_is_a_wrong_c
 
 def test_programs_are_told_that_it_is_the_setting(nowhere: Zeke) -> None:
     result = nowhere("jobs", "--json", DATABASE_PRIMARY_URL=f"{REFUSED}?sslmode=x")
-    assert json.loads(result.stderr)["error"] == "BadSetting"
+    assert json.loads(result.stderr)["error"] == "SettingsError"
 
 
 def test_missing_table_or_column_is_reported_with_migrate_of_its_schema(zeke_empty: Zeke) -> None:

@@ -81,7 +81,7 @@ def test_programs_are_told_the_fields_as_json(zeke: Zeke) -> None:
     assert result.exit_code == 2
     assert not result.stdout
     told = json.loads(result.stderr)
-    assert told["error"] == "PayloadInvalid"
+    assert told["error"] == "PayloadValidationError"
     assert [field["path"] for field in told["fields"]] == ["to", "copies"]
 
 

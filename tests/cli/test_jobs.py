@@ -76,7 +76,12 @@ def test_programs_are_told_which_job_was_waited_for_in_vain(zeke: Zeke) -> None:
     (job,) = zeke.json("jobs")
     assert (result.exit_code, result.stdout) == (1, "")
     told = json.loads(result.stderr)
-    assert told == {"error": "ResultTimeout", "message": told["message"], "id": job["id"], "taskId": "mail"}
+    assert told == {
+        "error": "ResultTimeoutError",
+        "message": told["message"],
+        "id": job["id"],
+        "taskId": "mail",
+    }
 
 
 def test_programs_are_told_how_a_job_that_was_waited_for_failed(zeke: Zeke) -> None:
@@ -86,7 +91,7 @@ def test_programs_are_told_how_a_job_that_was_waited_for_failed(zeke: Zeke) -> N
     assert (result.exit_code, result.stdout) == (1, "")
     told = json.loads(result.stderr)
     assert {key: told[key] for key in ("error", "id", "taskId", "status")} == {
-        "error": "JobFailed",
+        "error": "JobFailedError",
         "id": job_id,
         "taskId": "refuse",
         "status": "FAILED",
@@ -99,7 +104,7 @@ def test_programs_are_told_which_job_is_in_the_way(zeke: Zeke) -> None:
     result = zeke("send", "mail", LETTER, *SHOP, "--singleton-key", "ann", "--json")
     assert result.exit_code == 1
     told = json.loads(result.stderr)
-    assert (told["error"], told["holder"]) == ("Refused", first)
+    assert (told["error"], told["holder"]) == ("JobConflictError", first)
 
 
 def test_waiting_for_a_job_that_fails_is_a_failure_that_says_why(zeke: Zeke) -> None:

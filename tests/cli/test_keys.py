@@ -12,7 +12,7 @@ import pytest
 
 from tests.cases import check_each
 from zeke_queue.core import apikeys
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.storage.access import NewKey, Scope
 from zeke_queue.storage.postgres import PostgresStorage
 
@@ -176,7 +176,7 @@ def test_key_is_not_stored_when_its_output_would_fail(zeke: Zeke, monkeypatch: p
     """A key that is stored before the failure would be valid, and its text unknown."""
 
     async def lost(_: PostgresStorage) -> None:
-        raise StorageUnavailable("The connection was lost.")
+        raise StorageUnavailableError("The connection was lost.")
 
     for verb in ("keys", "now"):
         with monkeypatch.context() as broken:

@@ -11,7 +11,7 @@ import pytest
 from tests.cases import check_each
 from tests.cli.conftest import SHOP, Zeke
 from tests.cli.test_bad_input import stranger
-from zeke_queue.errors import BadSetting
+from zeke_queue.errors import SettingsError
 from zeke_queue.storage.postgres import migrate
 
 LETTER = '{"to": "ann"}'
@@ -83,7 +83,7 @@ def test_role_without_rights_gets_the_statements_that_let_it_serve_the_api(
 
     def begins(*_: object, **__: object) -> None:
         begun.append("begun")
-        raise BadSetting("far enough")
+        raise SettingsError("far enough")
 
     monkeypatch.setattr("zeke_queue.cli.serve._server", begins)
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cases import check_each
 from tests.cli.conftest import SHOP, Zeke
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.storage.embedded.server import EmbeddedPostgres
@@ -220,7 +220,7 @@ def test_server_that_does_not_stop_is_reported_after_the_output(
             try:
                 yield type("Server", (), {"dsn": zeke_empty.dsn})
             finally:
-                raise StorageUnavailable("it did not stop")
+                raise StorageUnavailableError("it did not stop")
 
         monkeypatch.setattr(EmbeddedPostgres, "start", start)
         result = nowhere(*command.split(), "--embedded")

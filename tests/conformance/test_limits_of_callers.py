@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tests.cases import check_each_async
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 from zeke_queue.storage.access import Admission
 from zeke_queue.storage.memory import MemoryStorage
 
@@ -69,7 +69,7 @@ async def test_a_clock_that_is_set_back_admits_nobody_twice(storage: Storage, cl
 
 async def test_invalid_limit_or_window_is_refused(storage: Storage) -> None:
     async def check(limit: int, window: float, message: str) -> None:
-        with pytest.raises(BadOption, match=message):
+        with pytest.raises(InvalidOptionError, match=message):
             await storage.admit("key", limit, window)
 
     cases = [

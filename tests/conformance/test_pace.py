@@ -11,7 +11,7 @@ import pytest
 from tests.cases import check_each_async
 from tests.clocks import START
 from tests.conformance.driver import ANNA, BERT
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 from zeke_queue.model import JobState, Pace
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ async def test_percentiles_are_values_by_the_nearest_rank(
 
 async def test_invalid_span_or_step_is_refused(storage: Storage) -> None:
     async def check(span: float, step: float, message: str) -> None:
-        with pytest.raises(BadOption, match=message):
+        with pytest.raises(InvalidOptionError, match=message):
             await storage.pace((), span, step)
 
     cases = [

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.cases import check_each_async
-from zeke_queue.errors import BadOption, JobNotFound
+from zeke_queue.errors import InvalidOptionError, JobNotFoundError
 from zeke_queue.model import CARRIED, Job, JobFilter, JobState, Page
 
 if TYPE_CHECKING:
@@ -66,14 +66,14 @@ async def test_page_reports_whether_more_jobs_follow(storage: Storage, jobs: Dri
 async def test_page_length_out_of_range_is_refused(storage: Storage) -> None:
     async def check(limit: int) -> None:
         for verb in (storage.page, storage.find):
-            with pytest.raises(BadOption, match="limit"):
+            with pytest.raises(InvalidOptionError, match="limit"):
                 await verb(JobFilter(limit=limit))
 
     await check_each_async([0, -1, 1001], check)
 
 
 async def test_page_before_an_unknown_job_is_an_error(storage: Storage, jobs: Driver) -> None:
-    with pytest.raises(JobNotFound):
+    with pytest.raises(JobNotFoundError):
         await storage.page(JobFilter(before=jobs.new_id()))
 
 

@@ -13,7 +13,7 @@ from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver
 from zeke_queue.core import jsonb
-from zeke_queue.errors import JobNotFound
+from zeke_queue.errors import JobNotFoundError
 from zeke_queue.model import JobFilter, JobState, QueueCount
 from zeke_queue.storage.store import Storage
 
@@ -153,7 +153,7 @@ async def test_page_before_an_unknown_job_is_an_error(storage: Storage, jobs: Dr
     await jobs.send()
     unknown = jobs.new_id()
     for archived in (False, True):
-        with pytest.raises(JobNotFound, match=f"^before: no job has the id {unknown}.* give"):
+        with pytest.raises(JobNotFoundError, match=f"^before: no job has the id {unknown}.* give"):
             await storage.find(JobFilter(before=unknown, archived=archived))
 
 

@@ -11,7 +11,7 @@ from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ENDS, Driver
 from tests.conformance.planting import Plant
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 from zeke_queue.model import JobEvent, JobFilter, JobState
 from zeke_queue.storage.store import Storage
 
@@ -176,7 +176,7 @@ async def test_a_purged_id_may_be_used_again(storage: Storage, jobs: Driver, clo
 async def test_batch_without_length_is_refused(storage: Storage) -> None:
     async def check(verb: str, limit: int) -> None:
         arguments = [60.0, limit] if verb in ("archive", "purge") else [limit]
-        with pytest.raises(BadOption, match=f"limit: {limit} "):
+        with pytest.raises(InvalidOptionError, match=f"limit: {limit} "):
             await getattr(storage, verb)(*arguments)
 
     verbs = ("archive", "purge", "overdue", "due_schedules")

@@ -13,7 +13,7 @@ from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, BERT, BOOM, ENDS, Driver, is_kept_waiting, rolled_back, soon
 from tests.conformance.planting import Plant
-from zeke_queue.errors import BadOption, LeaseLost
+from zeke_queue.errors import InvalidOptionError, LeaseLostError
 from zeke_queue.model import Claimed, Failed, JobState, QueueSettings, Waiting
 from zeke_queue.storage.store import Storage
 
@@ -154,7 +154,7 @@ async def test_child_of_a_lost_parent_is_not_sent(storage: Storage, jobs: Driver
         parent = await jobs.running(case)
         await lose(jobs, parent, case)
         whose = {"unknown": jobs.new_id(), "no parent": None}.get(case, parent.id)
-        with pytest.raises(LeaseLost):
+        with pytest.raises(LeaseLostError):
             await storage.spawn(jobs.new("errand", parent=whose), parent.attempt)
         assert await jobs.claim("errand") == []
 
@@ -285,7 +285,7 @@ async def test_a_sweep_wakes_those_whose_child_ended_unheard(
     assert await storage.wake_parents(100) == 1
     assert await storage.wake_parents(100) == 0
     assert [job.id for job in await jobs.claim()] == [parent for parent, _ in ids[:2]]
-    with pytest.raises(BadOption):
+    with pytest.raises(InvalidOptionError):
         await storage.wake_parents(0)
 
 
@@ -341,7 +341,7 @@ async def test_a_child_that_is_sent_while_its_parent_is_cancelled_is_not_sent(
         assert await transaction.cancel([parent.id]) == {parent.id}
         sends = asyncio.ensure_future(storage.spawn(child, 1))
         assert await is_kept_waiting(sends)
-    with pytest.raises(LeaseLost):
+    with pytest.raises(LeaseLostError):
         await soon(sends)
     assert await jobs.claim("errand") == []
 

@@ -40,7 +40,7 @@ from uuid import UUID
 from tests.clocks import START, FrozenClock
 from tests.interleaving.history import COMMIT, HOLD, ROLLBACK, Op, brief
 from tests.interleaving.reference import Blocked, Reference
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import Want
 from zeke_queue.storage.memory import Snapshot
 
@@ -323,7 +323,7 @@ class Search:
         if move.kind == "wake":
             storage.wake(op.answer)
             return None
-        undone = op.undone and op.transaction is not None and op.answer is StorageUnavailable
+        undone = op.undone and op.transaction is not None and op.answer is StorageUnavailableError
         if move.kind == "end" or undone or op.verb in (COMMIT, ROLLBACK):
             transaction = world.transactions.pop(_key(op), None)
             if transaction is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import OperationalError
 
 from tests.interleaving.history import COMMIT, HOLD, ROLLBACK, History, Op
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -68,7 +68,7 @@ class Client:
         except BaseException as error:
             raised, ended.verb = error, ROLLBACK
             await self._ask(ended, lambda: _end(opening, raised))
-            if not isinstance(error, (Abandoned, StorageUnavailable)):
+            if not isinstance(error, (Abandoned, StorageUnavailableError)):
                 raise
         else:
             await self._ask(ended, lambda: opening.__aexit__(None, None, None))
@@ -109,7 +109,7 @@ class ClientTransaction:
             return {row[0] for row in await found.fetchall()}
         except OperationalError as error:
             # An application knows by the driver's error that it has to repeat its transaction.
-            raise StorageUnavailable(str(error)) from error
+            raise StorageUnavailableError(str(error)) from error
 
 
 async def _end(opening: AbstractAsyncContextManager[Any], error: BaseException) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 from tests.interleaving.history import HOLD, brief
-from zeke_queue.errors import LeaseLost
+from zeke_queue.errors import LeaseLostError
 from zeke_queue.model import Completed, Failed, JobState, NewJob, Released, Want
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Spawn:
 
     async def run(self, client: Client) -> None:
         """Do it."""
-        with suppress(LeaseLost):
+        with suppress(LeaseLostError):
             await client.do("spawn", self.child, self.attempt)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, Driver, rolled_back
-from zeke_queue.errors import NotJson, UsageError
+from zeke_queue.errors import SerializationError, UsageError
 from zeke_queue.model import Completed, JobEvent, JobState, NewJob, QueueSettings, Schedule, Want
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.entropy import SeededEntropy
@@ -167,14 +167,14 @@ async def test_a_planted_row_stands_as_it_was_written_and_replaces_its_forerunne
 
 
 async def test_an_insert_with_a_bad_payload_inserts_nothing(storage: MemoryStorage, jobs: Driver) -> None:
-    with pytest.raises(NotJson):
+    with pytest.raises(SerializationError):
         await storage.insert([jobs.new(), jobs.new(data="{")])
     assert storage.dump().jobs == []
 
 
 async def test_a_settlement_with_a_bad_output_settles_nothing(storage: MemoryStorage, jobs: Driver) -> None:
     a, b = await jobs.running(), await jobs.running()
-    with pytest.raises(NotJson):
+    with pytest.raises(SerializationError):
         await storage.settle(completed=[Completed(a.id, 1, None), Completed(b.id, 1, '"\\u0000"')])
     assert {job.state for job in storage.dump().jobs} == {JobState.ACTIVE}
 

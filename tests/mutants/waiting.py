@@ -175,7 +175,7 @@ MUTANTS = (
     Mutant(
         "child-of-a-lost-job",
         STORE,
-        "        if held is None or held.attempt != attempt:\n            raise LeaseLost.of(parent)\n",
+        "        if held is None or held.attempt != attempt:\n            raise LeaseLostError.of(parent)\n",
         "",
         "A handler whose job was cancelled, or is another worker's, sends children.",
         where=HERE,

@@ -12,7 +12,7 @@ from tests.newsroom.archive import Archive
 from tests.newsroom.channels import QUERY, put_tube
 from tests.newsroom.feeds import put_feeds, put_page
 from tests.newsroom.rules import RULES, Expected
-from zeke_queue.errors import JobNotFound, Refused
+from zeke_queue.errors import JobConflictError, JobNotFoundError
 from zeke_queue.model import FINAL, JobFilter, JobState
 from zeke_sim.history.events import Change, Ended, Violation
 from zeke_sim.world.handlers import current_node
@@ -244,5 +244,5 @@ async def _retried(node: Node, job: UUID) -> bool:
     """Retry a job; False if another one of its key is there, which does the same, or it is gone."""
     try:
         return await node.queue.retry(job)
-    except (JobNotFound, Refused):
+    except (JobNotFoundError, JobConflictError):
         return False

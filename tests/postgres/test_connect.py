@@ -11,7 +11,13 @@ from psycopg import sql as composing
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.postgres.sending import ANNA, Sender
-from zeke_queue.errors import Forbidden, NotJson, SchemaMismatch, StorageUnavailable, TooOld
+from zeke_queue.errors import (
+    PermissionDeniedError,
+    SchemaVersionError,
+    SerializationError,
+    StorageUnavailableError,
+    UnsupportedServerError,
+)
 from zeke_queue.model import Completed, Want
 from zeke_queue.storage.postgres import PostgresStorage, migrate
 from zeke_queue.storage.postgres.error_mapping import check_server
@@ -26,24 +32,26 @@ END_ALL = (
 
 
 async def test_a_server_that_is_not_there_is_said_to_be_unreachable_at_once() -> None:
-    with pytest.raises(StorageUnavailable, match=r"can't be reached: .*127\.0\.0\.1"):
+    with pytest.raises(StorageUnavailableError, match=r"can't be reached: .*127\.0\.0\.1"):
         async with PostgresStorage.open(NOBODY):
             pass
-    with pytest.raises(StorageUnavailable, match=r"127\.0\.0\.1"):
+    with pytest.raises(StorageUnavailableError, match=r"127\.0\.0\.1"):
         await migrate.check(NOBODY)
-    with pytest.raises(StorageUnavailable, match=r"127\.0\.0\.1"):
+    with pytest.raises(StorageUnavailableError, match=r"127\.0\.0\.1"):
         migrate.migrate(NOBODY)
 
 
 async def test_a_database_that_is_not_there_is_named(dsn: str) -> None:
-    with pytest.raises(StorageUnavailable, match="nowhere"):
+    with pytest.raises(StorageUnavailableError, match="nowhere"):
         async with PostgresStorage.open(make_conninfo(dsn, dbname="nowhere")):
             pass
 
 
 def test_server_older_than_15_is_rejected_with_its_version() -> None:
     for version in [90_624, 130_012, 140_019]:
-        with pytest.raises(TooOld, match=f"is PostgreSQL {version // 10_000}; PostgreSQL 15 is the oldest"):
+        with pytest.raises(
+            UnsupportedServerError, match=f"is PostgreSQL {version // 10_000}; PostgreSQL 15 is the oldest"
+        ):
             check_server(version)
     for version in (150_000, 180_006):
         check_server(version)
@@ -58,7 +66,7 @@ async def test_a_statement_whose_connection_breaks_says_that_nothing_is_known(
         while not await _waits_for_a_lock(other):
             pass
         await other.execute(END_ALL)
-        with pytest.raises(StorageUnavailable):
+        with pytest.raises(StorageUnavailableError):
             await asking
 
 
@@ -70,7 +78,7 @@ async def test_a_storage_is_itself_again_once_the_server_is_back(
     for _ in range(5):  # at most as many as there are connections that don't know yet
         try:
             claimed = await jobs.claim(1)
-        except StorageUnavailable:
+        except StorageUnavailableError:
             continue
         break
     assert len(claimed) == 1
@@ -80,7 +88,7 @@ async def test_tables_that_went_missing_are_said_to_be_migrated(
     storage: PostgresStorage, sql: Connection
 ) -> None:
     sql.execute("drop table pgboss.queue")
-    with pytest.raises(SchemaMismatch, match="zeke migrate"):
+    with pytest.raises(SchemaVersionError, match="zeke migrate"):
         await storage.queues()
 
 
@@ -90,7 +98,7 @@ async def test_a_right_that_is_missing_is_named(dsn: str, sql: Connection) -> No
     try:
         sql.execute("grant usage on schema pgboss to zeke_sender")
         async with PostgresStorage.open(make_conninfo(dsn, options="-c role=zeke_sender")) as storage:
-            with pytest.raises(Forbidden, match=r"table queue"):
+            with pytest.raises(PermissionDeniedError, match=r"table queue"):
                 await storage.queues()
     finally:
         sql.execute("drop owned by zeke_sender")
@@ -102,7 +110,7 @@ async def test_a_transaction_that_is_read_only_is_told_apart_from_a_server_that_
 ) -> None:
     async with await psycopg.AsyncConnection.connect(dsn) as connection:
         await connection.set_read_only(True)
-        with pytest.raises(StorageUnavailable, match=r"takes no changes here: .*read-only"):
+        with pytest.raises(StorageUnavailableError, match=r"takes no changes here: .*read-only"):
             async with storage.transaction(connection) as transaction:
                 await transaction.insert([jobs.new()])
 
@@ -213,5 +221,5 @@ async def test_an_output_that_would_shift_the_others_is_refused(
 ) -> None:
     await jobs.send(2)
     first, second = await jobs.claim(2)
-    with pytest.raises(NotJson, match="control character"):
+    with pytest.raises(SerializationError, match="control character"):
         await storage.settle([Completed(first.id, 1, '"a\x1fb"'), Completed(second.id, 1, None)])

@@ -10,7 +10,7 @@ import pytest
 
 from tests.postgres.opening import opened
 from tests.postgres.sending import ANNA, Sender
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.storage.postgres.connections import KEPT_SECONDS
@@ -60,7 +60,7 @@ async def test_a_transaction_that_waits_too_long_for_others_says_what_is_too_sma
         storage = parts.storage
         parts.pool.timeout = 0.02
         async with storage.transaction():
-            with pytest.raises(StorageUnavailable, match="JOBS_POOL_MAX"):
+            with pytest.raises(StorageUnavailableError, match="JOBS_POOL_MAX"):
                 await storage.transaction().__aenter__()
         async with storage.transaction():
             pass
@@ -122,7 +122,7 @@ async def test_a_connection_that_broke_is_not_kept(storage: PostgresStorage, sql
     for _ in range(5):
         try:
             await jobs.send()
-        except StorageUnavailable:
+        except StorageUnavailableError:
             failures += 1
     assert failures < 5
     await jobs.send()

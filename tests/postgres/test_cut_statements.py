@@ -10,7 +10,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from tests.cases import check_each_async
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.storage.postgres import PostgresStorage
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ async def test_timeout_of_the_server_is_a_temporary_failure(dsn: str, sql: Conne
             with sql.transaction():
                 sql.execute("lock table pgboss.queue in access exclusive mode")
                 with pytest.raises(
-                    StorageUnavailable, match=f"{setting.partition('_')[0]} timeout.*{setting}"
+                    StorageUnavailableError, match=f"{setting.partition('_')[0]} timeout.*{setting}"
                 ):
                     await storage.queues()
             assert await storage.queues() == []
@@ -47,7 +47,7 @@ async def test_a_statement_that_somebody_cancels_is_a_matter_of_trying_again(
         async with asyncio.timeout(30), await psycopg.AsyncConnection.connect(dsn, autocommit=True) as third:
             while not await (await third.execute(CANCEL_WHO_WAITS)).fetchall():
                 pass
-        with pytest.raises(StorageUnavailable, match=r"cut a statement short: .*user request"):
+        with pytest.raises(StorageUnavailableError, match=r"cut a statement short: .*user request"):
             await claiming
         other.rollback()
     (sent,) = await jobs.send(1)

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from zeke_queue.errors import StorageUnavailable, UsageError
+from zeke_queue.errors import StorageUnavailableError, UsageError
 from zeke_queue.storage.embedded.server import EmbeddedPostgres
 
 
@@ -161,7 +161,7 @@ def test_a_server_that_runs_but_lets_nobody_in_is_told_with_its_log(
 ) -> None:
     with EmbeddedPostgres.start(directory, ephemeral=True, fsync=False):
         refuse_to_connect(monkeypatch, "no room")
-        with pytest.raises(StorageUnavailable, match=r"can't be used: no room(.|\n)*ready to accept"):
+        with pytest.raises(StorageUnavailableError, match=r"can't be used: no room(.|\n)*ready to accept"):
             EmbeddedPostgres.start(directory, fsync=False)
 
 
@@ -254,7 +254,7 @@ def test_a_folder_that_cannot_be_made_is_named(directory: Path) -> None:
 
 
 def test_a_server_that_does_not_start_says_why(directory: Path) -> None:
-    with pytest.raises(StorageUnavailable, match="shared_buffers"):
+    with pytest.raises(StorageUnavailableError, match="shared_buffers"):
         EmbeddedPostgres.start(directory, fsync=False, settings={"shared_buffers": "much"})
     with EmbeddedPostgres.start(directory, ephemeral=True, fsync=False) as server:
         assert runs(server.dsn)

@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 from tests.cases import check_each
 from tests.postgres.pgboss9 import STATEMENTS
 from tests.postgres.sending import ANNA, BERT
-from zeke_queue.errors import Forbidden, SchemaMismatch, StorageUnavailable
+from zeke_queue.errors import PermissionDeniedError, SchemaVersionError, StorageUnavailableError
 from zeke_queue.model import (
     Extended,
     Failed,
@@ -187,7 +187,7 @@ def test_who_keeps_the_tables_busy_is_not_waited_for_with_everybody_queued_behin
     sql.execute("delete from boss9.zeke_migration where number = 4")
     with psycopg.connect(empty_dsn) as busy:
         busy.execute("select from boss9.job")
-        with pytest.raises(StorageUnavailable, match="a long transaction uses them"):
+        with pytest.raises(StorageUnavailableError, match="a long transaction uses them"):
             migrate.migrate(empty_dsn, "boss9")
     assert migrate.migrate(empty_dsn, "boss9") == ["narrow_indexes_of_pgboss"]
     migrate.migrate(empty_dsn, "fresh")
@@ -217,20 +217,20 @@ def test_a_schema_of_pgboss_10_is_refused_and_left_untouched(empty_dsn: str, sql
     sql.execute("insert into pgboss.version values (24)")
     sql.execute("create table pgboss.job (id uuid, name text) partition by list (name)")
     before = catalog(sql, "pgboss")
-    with pytest.raises(SchemaMismatch, match="pg-boss 10 or later"):
+    with pytest.raises(SchemaVersionError, match="pg-boss 10 or later"):
         migrate.migrate(empty_dsn)
     assert catalog(sql, "pgboss") == before
 
 
 async def test_a_schema_of_pgboss_10_is_named_when_one_connects(empty_dsn: str, sql: Connection) -> None:
     pgboss9(sql, version=21)
-    with pytest.raises(SchemaMismatch, match="pg-boss 10 or later"):
+    with pytest.raises(SchemaVersionError, match="pg-boss 10 or later"):
         await migrate.check(empty_dsn, "boss9")
 
 
 def test_an_older_pgboss_is_to_be_upgraded_first(empty_dsn: str, sql: Connection) -> None:
     pgboss9(sql, version=17)
-    with pytest.raises(SchemaMismatch, match=r"pg-boss 9\.0\.3"):
+    with pytest.raises(SchemaVersionError, match=r"pg-boss 9\.0\.3"):
         migrate.migrate(empty_dsn, "boss9")
     assert sql.execute("select to_regclass('boss9.zeke_migration')").fetchone() == (None,)
 
@@ -238,7 +238,7 @@ def test_an_older_pgboss_is_to_be_upgraded_first(empty_dsn: str, sql: Connection
 def test_tables_that_are_nobodys_we_know_are_refused(empty_dsn: str, sql: Connection) -> None:
     sql.execute("create schema pgboss")
     sql.execute("create table pgboss.job (id int)")
-    with pytest.raises(SchemaMismatch, match="not pg-boss's"):
+    with pytest.raises(SchemaVersionError, match="not pg-boss's"):
         migrate.migrate(empty_dsn)
 
 
@@ -248,7 +248,7 @@ def test_tables_of_another_application_are_left_unchanged(empty_dsn: str, sql: C
         sql.execute("create schema pgboss")
         sql.execute(theirs)
         before = catalog(sql, "pgboss")
-        with pytest.raises(SchemaMismatch, match="JOBS_SCHEMA"):
+        with pytest.raises(SchemaVersionError, match="JOBS_SCHEMA"):
             migrate.migrate(empty_dsn)
         assert catalog(sql, "pgboss") == before
 
@@ -264,14 +264,14 @@ def test_tables_of_another_application_are_left_unchanged(empty_dsn: str, sql: C
 
 
 async def test_a_missing_schema_is_said_to_be_migrated(empty_dsn: str) -> None:
-    with pytest.raises(SchemaMismatch, match="zeke migrate"):
+    with pytest.raises(SchemaVersionError, match="zeke migrate"):
         await migrate.check(empty_dsn)
 
 
 async def test_a_schema_that_is_behind_is_said_to_be_migrated(empty_dsn: str, sql: Connection) -> None:
     migrate.migrate(empty_dsn)
     sql.execute("delete from pgboss.zeke_migration where number = 3")
-    with pytest.raises(SchemaMismatch, match="indexes_of_ours not applied"):
+    with pytest.raises(SchemaVersionError, match="indexes_of_ours not applied"):
         await migrate.check(empty_dsn)
 
 
@@ -287,13 +287,13 @@ async def test_a_right_that_is_missing_is_named(empty_dsn: str, sql: Connection)
     sql.execute("create role zeke_reader")
     try:
         limited = make_conninfo(empty_dsn, options="-c role=zeke_reader")
-        with pytest.raises(Forbidden, match="usage on schema pgboss"):
+        with pytest.raises(PermissionDeniedError, match="usage on schema pgboss"):
             await migrate.check(limited)
         sql.execute("grant usage on schema pgboss to zeke_reader")
         sql.execute("grant select on all tables in schema pgboss to zeke_reader")
-        with pytest.raises(Forbidden, match=r"insert on pgboss\.job"):
+        with pytest.raises(PermissionDeniedError, match=r"insert on pgboss\.job"):
             await migrate.check(limited)
-        with pytest.raises(Forbidden, match="lacks a right"):
+        with pytest.raises(PermissionDeniedError, match="lacks a right"):
             migrate.migrate(limited, "elsewhere")
     finally:
         sql.execute("drop owned by zeke_reader")

@@ -10,7 +10,14 @@ from pydantic import BaseModel
 
 from tests.cases import check_each
 from zeke_queue.core.options import JobOptions
-from zeke_queue.errors import BadOption, BadSchedule, DuplicateTask, PayloadInvalid, UnknownTask, UsageError
+from zeke_queue.errors import (
+    DuplicateTaskError,
+    InvalidOptionError,
+    InvalidScheduleError,
+    PayloadValidationError,
+    UnknownTaskError,
+    UsageError,
+)
 from zeke_queue.model import CatchUp, Schedule
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.entropy import SystemEntropy
@@ -43,13 +50,13 @@ def test_task_is_found_by_name_by_alias_and_by_itself() -> None:
 
 
 def test_unknown_name_is_refused_with_similar_names() -> None:
-    with pytest.raises(UnknownTask, match="did you mean 'ingest-pull'"):
+    with pytest.raises(UnknownTaskError, match="did you mean 'ingest-pull'"):
         catalog_of("ingest-pull", "generate-brief").get("ingest-pul")
 
 
 def test_unknown_task_of_a_send_is_refused_with_a_hint_at_external() -> None:
     sender = Sender(catalog_of("known"), SystemClock(), SystemEntropy())
-    with pytest.raises(UnknownTask, match=r"the catalog has known \(.*external=True\)$"):
+    with pytest.raises(UnknownTaskError, match=r"the catalog has known \(.*external=True\)$"):
         sender.prepare("xyz", None, {})
 
 
@@ -69,7 +76,7 @@ def test_task_without_a_name_is_refused_with_a_remedy() -> None:
 
 def test_task_of_another_catalog_is_unknown() -> None:
     task: Task[None, None] = Catalog().task("mine")(nothing)
-    with pytest.raises(UnknownTask, match="not of this catalog"):
+    with pytest.raises(UnknownTaskError, match="not of this catalog"):
         catalog_of("mine").get(task)
 
 
@@ -77,7 +84,7 @@ def test_name_or_alias_of_another_task_is_refused() -> None:
     def check(name: str, aliases: list[str]) -> None:
         catalog = Catalog()
         catalog.task("a", aliases=["b"])(nothing)
-        with pytest.raises(DuplicateTask, match="already the name or alias of task 'a'"):
+        with pytest.raises(DuplicateTaskError, match="already the name or alias of task 'a'"):
             catalog.task(name, aliases=aliases)(nothing)
         assert list(catalog.served) == ["a", "b"]
         assert set(catalog.tasks) == {"a"}
@@ -86,7 +93,7 @@ def test_name_or_alias_of_another_task_is_refused() -> None:
 
 
 def test_task_with_one_name_twice_is_refused() -> None:
-    with pytest.raises(DuplicateTask, match="twice"):
+    with pytest.raises(DuplicateTaskError, match="twice"):
         Catalog().task("a", aliases=["b", "b"])(nothing)
 
 
@@ -103,7 +110,7 @@ def test_payload_model_may_be_local_to_the_defining_function() -> None:
 
 
 def test_option_out_of_range_is_refused_at_the_definition() -> None:
-    with pytest.raises(BadOption, match="expire_in"):
+    with pytest.raises(InvalidOptionError, match="expire_in"):
         Catalog().task("a", expire_in=-1)(nothing)
 
 
@@ -128,7 +135,7 @@ def test_included_catalog_adds_tasks_defaults_and_schedules() -> None:
 
 
 def test_catalogs_that_share_a_task_can_not_be_joined() -> None:
-    with pytest.raises(DuplicateTask):
+    with pytest.raises(DuplicateTaskError):
         catalog_of("a").include(catalog_of("a"))
 
 
@@ -136,7 +143,7 @@ def test_catalogs_that_share_a_schedule_can_not_be_joined() -> None:
     one, other = catalog_of("a"), catalog_of("b")
     one.schedule("tick", "* * * * *", task="a")
     other.schedule("tick", "* * * * *", task="b")
-    with pytest.raises(BadSchedule, match="both"):
+    with pytest.raises(InvalidScheduleError, match="both"):
         one.include(other)
 
 
@@ -152,7 +159,7 @@ def test_resources_are_included_and_two_of_them_refused() -> None:
     whole = Catalog()
     whole.include(Catalog(resources=some))
     assert whole.resources is some
-    with pytest.raises(BadOption, match="resources"):
+    with pytest.raises(InvalidOptionError, match="resources"):
         whole.include(Catalog(resources=others))
 
 
@@ -197,22 +204,24 @@ def test_schedule_has_its_validated_payload_and_the_default_zone() -> None:
 def test_invalid_schedule_is_refused_at_its_declaration() -> None:
     catalog = catalog_of("a")
     for cron, zone in (("bad", None), ("0 0 31 2 *", None), ("* * * * *", "Mars/Olympus")):
-        with pytest.raises(BadSchedule):
+        with pytest.raises(InvalidScheduleError):
             catalog.schedule("a", cron, zone=zone)
-    with pytest.raises(BadOption, match="catch_up"):
+    with pytest.raises(InvalidOptionError, match="catch_up"):
         catalog.schedule("a", "* * * * *", catch_up="never")
     catalog.schedule("a", "* * * * *")
-    with pytest.raises(BadSchedule, match="twice"):
+    with pytest.raises(InvalidScheduleError, match="twice"):
         catalog.schedule("a", "0 * * * *")
 
 
 def test_schedule_of_an_unknown_task_or_with_an_invalid_payload_is_refused() -> None:
     catalog = catalog_of("known")
     catalog.schedule("unknown", "* * * * *")
-    with pytest.raises(UnknownTask, match=r"^Schedule 'unknown' can't be stored: No task"):
+    with pytest.raises(UnknownTaskError, match=r"^Schedule 'unknown' can't be stored: No task"):
         catalog.stored_schedules()
     other = catalog_of("known")
     other.schedule("nightly", "* * * * *", task="known", payload={"a": 1})
-    with pytest.raises(PayloadInvalid, match=r"^Schedule 'nightly' can't be stored: The payload") as raised:
+    with pytest.raises(
+        PayloadValidationError, match=r"^Schedule 'nightly' can't be stored: The payload"
+    ) as raised:
         other.stored_schedules()
     assert [field.path for field in raised.value.fields] == ["payload"]

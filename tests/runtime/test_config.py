@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.cases import check_each
-from zeke_queue.errors import BadSetting
+from zeke_queue.errors import SettingsError
 from zeke_queue.system.settings import Settings
 
 SECRET = "hunter2"
@@ -32,7 +32,7 @@ def test_defaults_are_the_documented_ones() -> None:
 
 
 def test_missing_database_is_an_error_with_a_remedy() -> None:
-    with pytest.raises(BadSetting, match=r"DATABASE_PRIMARY_URL=postgresql://.*--embedded"):
+    with pytest.raises(SettingsError, match=r"DATABASE_PRIMARY_URL=postgresql://.*--embedded"):
         Settings.load().require_database()
 
 
@@ -53,7 +53,7 @@ def test_invalid_value_is_refused_with_variable_and_hint(monkeypatch: pytest.Mon
     def check(variable: str, value: str, hint: str) -> None:
         with monkeypatch.context() as patched:
             patched.setenv(variable, value)
-            with pytest.raises(BadSetting) as caught:
+            with pytest.raises(SettingsError) as caught:
                 Settings.load()
         assert variable in str(caught.value)
         assert hint in str(caught.value)
@@ -79,22 +79,22 @@ def test_invalid_value_is_refused_with_variable_and_hint(monkeypatch: pytest.Mon
 def test_all_invalid_values_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JOBS_POLL", "soon")
     monkeypatch.setenv("JOBS_GRACE", "later")
-    with pytest.raises(BadSetting, match=r"(?s)JOBS_POLL.*JOBS_GRACE"):
+    with pytest.raises(SettingsError, match=r"(?s)JOBS_POLL.*JOBS_GRACE"):
         Settings.load()
 
 
 def test_unknown_setting_is_refused_in_code() -> None:
-    with pytest.raises(BadSetting, match=r"JOBS_CONCURENCY is no setting; .*JOBS_CONCURRENCY"):
+    with pytest.raises(SettingsError, match=r"JOBS_CONCURENCY is no setting; .*JOBS_CONCURRENCY"):
         Settings.load(jobs_concurency=3)
 
 
 def test_heartbeat_of_more_than_half_the_lease_is_refused() -> None:
-    with pytest.raises(BadSetting, match=r"JOBS_BEAT.*JOBS_LEASE"):
+    with pytest.raises(SettingsError, match=r"JOBS_BEAT.*JOBS_LEASE"):
         Settings.load(jobs_beat=10, jobs_lease=15)
 
 
 def test_pool_maximum_below_its_minimum_is_refused() -> None:
-    with pytest.raises(BadSetting, match="JOBS_POOL_MIN"):
+    with pytest.raises(SettingsError, match="JOBS_POOL_MIN"):
         Settings.load(jobs_pool_min=5, jobs_pool_max=2)
 
 
@@ -112,7 +112,7 @@ def test_secrets_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_invalid_connection_string_is_not_repeated_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def check(dsn: str) -> None:
         monkeypatch.setenv("DATABASE_PRIMARY_URL", dsn)
-        with pytest.raises(BadSetting) as caught:
+        with pytest.raises(SettingsError) as caught:
             Settings.load()
         assert SECRET not in str(caught.value)
         # A chained error would be printed with it, and with the value.

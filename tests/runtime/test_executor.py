@@ -17,7 +17,7 @@ import pytest
 from tests.cases import check_each, check_each_async
 from tests.runtime.workers import crunching
 from tests.runtime.workers.place import Place, turns, until
-from zeke_queue.errors import PayloadInvalid
+from zeke_queue.errors import PayloadValidationError
 from zeke_queue.model import JobState
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.task.context import JobContext
@@ -211,9 +211,9 @@ OUTCOMES: dict[str, tuple[JobState, str, str]] = {
     "never": (FAILED, "Fail", "never"),
     "retry": (RETRY, "Retry", "busy"),
     "exit": (RETRY, "SystemExit", "3"),
-    "nan": (FAILED, "NotJson", "The handler's result can't be stored"),
-    "half": (FAILED, "NotJson", "The handler's result can't be stored"),
-    "deep": (FAILED, "NotJson", "The handler's result can't be stored"),
+    "nan": (FAILED, "SerializationError", "The handler's result can't be stored"),
+    "half": (FAILED, "SerializationError", "The handler's result can't be stored"),
+    "deep": (FAILED, "SerializationError", "The handler's result can't be stored"),
     "odd": (RETRY, "LookupError", "as it was looked at"),
     "never-half": (FAILED, "Fail", "half ?"),
     "never-five": (FAILED, "Fail", "5"),
@@ -284,7 +284,7 @@ async def test_coroutine_may_run_in_a_process() -> None:
 
 async def test_invalid_payload_never_reaches_a_process() -> None:
     place = Place(crunching.catalog)
-    with pytest.raises(PayloadInvalid):
+    with pytest.raises(PayloadValidationError):
         await place.send("crunch", {"what": 3})
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.cases import check_each_async
 from tests.runtime.workers.place import Place, turns
 from zeke_queue.client.queue import Queue
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 from zeke_queue.model import JobState
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
@@ -118,5 +118,5 @@ async def test_a_worker_takes_its_concurrency_from_the_settings() -> None:
 
     await check_each_async([(Worker, 2), (lambda queue: Worker(queue, concurrency=3), 3)], check)
     async with Queue.in_memory(catalog) as queue:
-        with pytest.raises(BadOption, match="concurrency: 0"):
+        with pytest.raises(InvalidOptionError, match="concurrency: 0"):
             Worker(queue, concurrency=0)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.runtime.workers.handler import Handler, Lines
 from tests.runtime.workers.place import Place, turns, until
-from zeke_queue.errors import Forbidden
+from zeke_queue.errors import PermissionDeniedError
 from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.model import Completed, JobState
 
@@ -226,7 +226,7 @@ async def test_outcomes_are_kept_while_the_storage_refuses_them_all(place: Place
         nonlocal refusals
         if refusals:
             refusals -= 1
-            raise Forbidden("The role lacks a right")
+            raise PermissionDeniedError("The role lacks a right")
         return await real(*outcomes, again=again)
 
     place.storage.real.settle = settle

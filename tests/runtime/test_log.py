@@ -15,7 +15,7 @@ from pydantic import BaseModel, model_serializer
 from tests.cases import check_each, check_each_async
 from tests.clocks import FrozenClock
 from tests.runtime.workers.place import Place
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 from zeke_queue.system import logging as log
 from zeke_queue.task.context import JobContext
 from zeke_queue.task.signals import Fail, Snooze
@@ -210,7 +210,7 @@ def test_closed_stream_raises_no_error() -> None:
 
 def test_unknown_format_or_level_is_refused() -> None:
     def check(format_: Any, level: str) -> None:
-        with pytest.raises(BadOption, match="unknown"):
+        with pytest.raises(InvalidOptionError, match="unknown"):
             log.configure_logging(format_, level)
 
     check_each([("xml", "info"), ("json", "loud")], check)

@@ -16,7 +16,7 @@ from tests.clocks import FrozenClock
 from tests.runtime.workers.faulty import Faulty
 from tests.runtime.workers.handler import Lines
 from tests.runtime.workers.place import Place, turns, until
-from zeke_queue.errors import Forbidden, StorageUnavailable
+from zeke_queue.errors import PermissionDeniedError, StorageUnavailableError
 from zeke_queue.model import JobState
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.task.context import JobContext
@@ -76,7 +76,7 @@ async def test_lines_of_a_failed_flush_are_written_later(storage: Faulty, notes:
         if tries == 2:  # the flush, during which the time for another try passes
             await gate.wait()
         if tries <= 2:
-            raise StorageUnavailable("no way to note")
+            raise StorageUnavailableError("no way to note")
         await real(events)
 
     storage.real.note = note
@@ -105,7 +105,7 @@ async def test_storage_that_refuses_all_lines_is_called_once(
     storage: Faulty, notes: Notes, lines: Lines
 ) -> None:
     async def note(events: Sequence[JobEvent]) -> None:
-        raise Forbidden("The role lacks a right")
+        raise PermissionDeniedError("The role lacks a right")
 
     storage.real.note = note
     say(notes, "one", "two", "three")

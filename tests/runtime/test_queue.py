@@ -9,7 +9,7 @@ import pytest
 
 from tests.cases import check_each_async
 from tests.conformance.storages import on_both_storages
-from zeke_queue.errors import JobNotFound, Refused
+from zeke_queue.errors import JobConflictError, JobNotFoundError
 from zeke_queue.model import JobFilter, JobState
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ async def test_run_of_a_job_sent_elsewhere_is_found_by_its_id(queue: Queue, jobs
 
 
 async def test_run_of_an_unknown_job_is_an_error(queue: Queue) -> None:
-    with pytest.raises(JobNotFound, match=str(NOBODY)):
+    with pytest.raises(JobNotFoundError, match=str(NOBODY)):
         await queue.run(NOBODY)
 
 
@@ -110,7 +110,7 @@ async def test_archived_job_is_not_requeued(queue: Queue, jobs: Driver, clock: F
 
 async def test_verb_on_an_unknown_job_is_an_error(queue: Queue) -> None:
     async def check(verb: str) -> None:
-        with pytest.raises(JobNotFound):
+        with pytest.raises(JobNotFoundError):
             await getattr(queue, verb)(NOBODY)
 
     await check_each_async(["cancel", "resume", "retry"], check)
@@ -130,7 +130,7 @@ async def test_requeue_is_refused_with_the_conflicting_job_named(queue: Queue, j
         name = f"{verb}-{RULES.index(rule)}"
         job_id = await jobs.ended(ended, name, **rule)
         holder = await jobs.send(name, **rule)
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(JobConflictError) as caught:
             await getattr(queue, verb)(job_id)
         assert caught.value.holder == holder
         assert str(holder) in str(caught.value)
@@ -147,7 +147,7 @@ async def test_requeued_job_keeps_the_slot_it_had(queue: Queue, jobs: Driver, cl
         job_id = await jobs.ended(JobState.FAILED, name, slot_seconds=seconds)
         holder = await jobs.send(name, slot_seconds=seconds)
         clock.advance(later)
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(JobConflictError) as caught:
             await queue.retry(job_id)
         assert caught.value.holder == holder
 

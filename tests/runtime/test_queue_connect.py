@@ -11,7 +11,13 @@ from tests.cases import check_each_async
 from tests.conformance.driver import ANNA, soon
 from tests.runtime.catalogs import mail_catalog
 from zeke_queue.client.queue import Queue
-from zeke_queue.errors import BadOption, BadSetting, SchemaMismatch, StorageUnavailable, UsageError
+from zeke_queue.errors import (
+    InvalidOptionError,
+    SchemaVersionError,
+    SettingsError,
+    StorageUnavailableError,
+    UsageError,
+)
 from zeke_queue.model import Completed, Want
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
@@ -69,13 +75,13 @@ async def test_database_given_in_code_wins_over_the_environment(
 
 
 async def test_missing_database_is_an_error() -> None:
-    with pytest.raises(BadSetting, match="DATABASE_PRIMARY_URL"):
+    with pytest.raises(SettingsError, match="DATABASE_PRIMARY_URL"):
         await open_and_close(Queue.connect(mail_catalog()))
 
 
 async def test_unreadable_dsn_is_refused_before_connecting() -> None:
     async def check(dsn: str) -> None:
-        with pytest.raises(BadSetting, match=r"DATABASE_PRIMARY_URL: .*; change it$"):
+        with pytest.raises(SettingsError, match=r"DATABASE_PRIMARY_URL: .*; change it$"):
             await open_and_close(Queue.connect(mail_catalog(), dsn))
 
     cases = [
@@ -92,25 +98,25 @@ async def test_id_that_is_no_uuid_is_refused() -> None:
     async with Queue.in_memory(mail_catalog()) as queue:
 
         async def check(verb: str) -> None:
-            with pytest.raises(BadOption, match="'abc' is no UUID"):
+            with pytest.raises(InvalidOptionError, match="'abc' is no UUID"):
                 await getattr(queue, verb)("abc")
 
         await check_each_async(["get", "run", "result", "cancel", "resume", "retry", "watch"], check)
 
 
 async def test_unreachable_database_is_an_error() -> None:
-    with pytest.raises(StorageUnavailable):
+    with pytest.raises(StorageUnavailableError):
         await soon(open_and_close(Queue.connect(mail_catalog(), "postgresql://nobody@127.0.0.1:1/none")))
 
 
 async def test_database_without_tables_is_an_error_that_names_the_command(empty_dsn: str) -> None:
-    with pytest.raises(SchemaMismatch, match="zeke migrate"):
+    with pytest.raises(SchemaVersionError, match="zeke migrate"):
         await open_and_close(Queue.connect(mail_catalog(), empty_dsn))
 
 
 async def test_tables_in_another_schema_are_not_used(emptied_dsn: str) -> None:
     settings = Settings.load(database_primary_url=emptied_dsn, jobs_schema="other")
-    with pytest.raises(SchemaMismatch, match="other"):
+    with pytest.raises(SchemaVersionError, match="other"):
         await open_and_close(Queue.connect(mail_catalog(), settings=settings))
 
 

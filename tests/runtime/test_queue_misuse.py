@@ -13,7 +13,14 @@ from tests.cases import check_each_async
 from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import mail_catalog
 from zeke_queue.client.queue import Queue
-from zeke_queue.errors import BadName, BadOption, NotJson, ResultTimeout, StorageUnavailable, UsageError
+from zeke_queue.errors import (
+    InvalidNameError,
+    InvalidOptionError,
+    ResultTimeoutError,
+    SerializationError,
+    StorageUnavailableError,
+    UsageError,
+)
 from zeke_queue.model import JobFilter, JobState
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.prepare import Send
@@ -68,9 +75,9 @@ async def test_value_without_json_form_is_refused_wherever_it_is_given(queue: Qu
             queue.trigger("clean", meta=value),
             queue.schedule("nightly", "0 3 * * *", task="elsewhere", payload=value, external=True),
         ):
-            with pytest.raises(NotJson):
+            with pytest.raises(SerializationError):
                 await sending
-        with pytest.raises(NotJson):
+        with pytest.raises(SerializationError):
             async with queue.transaction(meta=value):
                 pass
         assert await queue.find(JobFilter()) == []
@@ -96,9 +103,9 @@ async def test_send_many_takes_only_an_iterable_of_sends(queue: Queue) -> None:
 
 async def test_external_must_be_a_flag(queue: Queue) -> None:
     async def check(value: Any) -> None:
-        with pytest.raises(BadOption, match=r"^external: .* is neither True nor False"):
+        with pytest.raises(InvalidOptionError, match=r"^external: .* is neither True nor False"):
             await queue.send("mail", {"to": "ann"}, external=value)
-        with pytest.raises(BadOption, match=r"^external: .* is neither True nor False"):
+        with pytest.raises(InvalidOptionError, match=r"^external: .* is neither True nor False"):
             await queue.schedule("clean", "0 3 * * *", external=value)
 
     await check_each_async({"text": "yes", "one": 1, "zero": 0, "unprintable": HUGE}, check)
@@ -107,9 +114,9 @@ async def test_external_must_be_a_flag(queue: Queue) -> None:
 async def test_id_must_be_a_uuid(queue: Queue) -> None:
     async def check(value: Any) -> None:
         for sending in (queue.send("clean", id=value), queue.send("clean", parent=value)):
-            with pytest.raises(BadOption, match=r"^(id|parent): .* is no UUID"):
+            with pytest.raises(InvalidOptionError, match=r"^(id|parent): .* is no UUID"):
                 await sending
-        with pytest.raises(BadOption, match=r"^parent: .* is no UUID"):
+        with pytest.raises(InvalidOptionError, match=r"^parent: .* is no UUID"):
             async with queue.transaction(parent=value):
                 pass
 
@@ -124,7 +131,7 @@ async def test_timeout_must_be_a_number_of_seconds(queue: Queue) -> None:
     run = await queue.run(await sent(queue))
 
     async def check(timeout: Any) -> None:
-        with pytest.raises(BadOption, match=r"^timeout: .*; give seconds"):
+        with pytest.raises(InvalidOptionError, match=r"^timeout: .*; give seconds"):
             await run.result(timeout=timeout)
 
     cases = {
@@ -142,7 +149,7 @@ async def test_timeout_must_be_a_number_of_seconds(queue: Queue) -> None:
 
 async def test_timeout_of_no_length_looks_once(queue: Queue) -> None:
     async def check(timeout: float) -> None:
-        with pytest.raises(ResultTimeout):
+        with pytest.raises(ResultTimeoutError):
             await queue.result(await sent(queue), timeout)
 
     await check_each_async([0, 0.0, -1, -math.inf], check)
@@ -154,7 +161,7 @@ async def test_timeout_beyond_all_time_waits_until_the_queue_is_closed(queue_on:
         run = await queue.run(await sent(queue))
         waiting = run.result(timeout=timeout)
         await queue.close()
-        with pytest.raises(StorageUnavailable, match="the queue was closed"):
+        with pytest.raises(StorageUnavailableError, match="the queue was closed"):
             await waiting
 
     await check_each_async({"none": None, "inf": math.inf, "2**63": 2**63, "10**400": 10**400}, check)
@@ -224,7 +231,7 @@ WRONG_FILTERS: list[tuple[str, Any]] = [
 
 async def test_invalid_filter_is_refused_by_its_field(queue: Queue) -> None:
     async def check(field: str, value: Any) -> None:
-        with pytest.raises(BadOption, match=rf"^{field}: .*; give"):
+        with pytest.raises(InvalidOptionError, match=rf"^{field}: .*; give"):
             await queue.find(JobFilter(**{field: value}))
 
     await check_each_async(WRONG_FILTERS, check)
@@ -233,13 +240,15 @@ async def test_invalid_filter_is_refused_by_its_field(queue: Queue) -> None:
 
 @on_both_storages
 async def test_invalid_filter_is_refused_by_each_storage(queue: Queue) -> None:
-    with pytest.raises(BadOption, match=r"^text: .*; give"):
+    with pytest.raises(InvalidOptionError, match=r"^text: .*; give"):
         await queue.find(JobFilter(text="a\0"))
 
 
 async def test_filter_must_end_later_than_it_begins(queue: Queue) -> None:
     async def check(until: datetime) -> None:
-        with pytest.raises(BadOption, match=r"^created_to: .* is not later than created_from.*; give"):
+        with pytest.raises(
+            InvalidOptionError, match=r"^created_to: .* is not later than created_from.*; give"
+        ):
             await queue.find(JobFilter(created_from=NOON, created_to=until))
 
     await check_each_async([NOON, NOON - timedelta(seconds=1), NOON.astimezone(EASTWARD)], check)
@@ -257,7 +266,7 @@ async def test_filter_takes_the_longest_text_and_all_of_time(queue: Queue) -> No
 @on_both_storages
 async def test_limit_of_a_filter_is_at_least_1_and_at_most_1000(queue: Queue) -> None:
     async def check(limit: int) -> None:
-        with pytest.raises(BadOption, match=rf"^limit: {limit} is not at least 1 and at most 1000"):
+        with pytest.raises(InvalidOptionError, match=rf"^limit: {limit} is not at least 1 and at most 1000"):
             await queue.find(JobFilter(limit=limit))
 
     await check_each_async([-1, 0, 1_001], check)
@@ -276,7 +285,7 @@ async def test_filter_takes_states_by_their_words_and_any_sequences(queue: Queue
 
 async def test_invalid_option_of_a_schedule_is_refused(queue: Queue) -> None:
     async def check(field: str, value: Any) -> None:
-        with pytest.raises(BadOption, match=rf"^{field}: .*; give"):
+        with pytest.raises(InvalidOptionError, match=rf"^{field}: .*; give"):
             await queue.schedule("clean", "0 3 * * *", **{field: value})
         assert await queue.schedules() == []
 
@@ -294,7 +303,7 @@ async def test_invalid_option_of_a_schedule_is_refused(queue: Queue) -> None:
 
 async def test_unschedule_takes_only_a_name(queue: Queue) -> None:
     async def check(name: Any) -> None:
-        with pytest.raises(BadName, match="is no name of a schedule; give"):
+        with pytest.raises(InvalidNameError, match="is no name of a schedule; give"):
             await queue.unschedule(name)
 
     await check_each_async([None, 5, [], {}, object(), b"clean", "a\0", "\ud800"], check)

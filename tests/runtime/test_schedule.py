@@ -10,7 +10,13 @@ import pytest
 from tests.cases import check_each_async
 from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import mail_catalog
-from zeke_queue.errors import BadName, BadOption, BadSchedule, PayloadInvalid, UnknownTask
+from zeke_queue.errors import (
+    InvalidNameError,
+    InvalidOptionError,
+    InvalidScheduleError,
+    PayloadValidationError,
+    UnknownTaskError,
+)
 from zeke_queue.model import CatchUp, QueueSettings, Schedule
 from zeke_queue.task.catalog import Catalog
 
@@ -76,18 +82,18 @@ async def test_schedule_may_send_to_an_external_task(queue: Queue) -> None:
 
 
 INVALID: list[tuple[dict[str, Any], type[Exception]]] = [
-    ({"cron": "61 * * * *"}, BadSchedule),
-    ({"cron": "0 0 30 2 *"}, BadSchedule),
-    ({"cron": "every day"}, BadSchedule),
-    ({"zone": "Mars/Base"}, BadSchedule),
-    ({"catch_up": "sometimes"}, BadOption),
-    ({"task": "male"}, UnknownTask),
-    ({"task": "mail", "payload": {"copies": 2}}, PayloadInvalid),
-    ({"name": "no name", "task": "clean"}, BadName),
-    ({"priority": 2**40}, BadOption),
-    ({"throttle": 1, "debounce": 1}, BadOption),
-    ({"delay": 5}, BadOption),
-    ({"id": None}, BadOption),
+    ({"cron": "61 * * * *"}, InvalidScheduleError),
+    ({"cron": "0 0 30 2 *"}, InvalidScheduleError),
+    ({"cron": "every day"}, InvalidScheduleError),
+    ({"zone": "Mars/Base"}, InvalidScheduleError),
+    ({"catch_up": "sometimes"}, InvalidOptionError),
+    ({"task": "male"}, UnknownTaskError),
+    ({"task": "mail", "payload": {"copies": 2}}, PayloadValidationError),
+    ({"name": "no name", "task": "clean"}, InvalidNameError),
+    ({"priority": 2**40}, InvalidOptionError),
+    ({"throttle": 1, "debounce": 1}, InvalidOptionError),
+    ({"delay": 5}, InvalidOptionError),
+    ({"id": None}, InvalidOptionError),
 ]
 
 
@@ -137,7 +143,7 @@ async def test_limit_below_the_number_of_queues_is_refused(queue_on: QueueOn) ->
     async def new() -> None: ...
 
     queue = queue_on(catalog)
-    with pytest.raises(BadOption, match=r"'new'.*at least 2"):
+    with pytest.raises(InvalidOptionError, match=r"'new'.*at least 2"):
         await queue.declare()
     assert await queue.storage.queues() == []
 
@@ -164,6 +170,6 @@ async def test_invalid_declared_payload_is_refused_before_anything_is_stored(
     catalog.schedule("clean", "0 4 * * *")
     catalog.schedule("mail", "0 4 * * *", payload={})
     queue = queue_on(catalog)
-    with pytest.raises(PayloadInvalid):
+    with pytest.raises(PayloadValidationError):
         await queue.declare()
     assert await queue.schedules() == []

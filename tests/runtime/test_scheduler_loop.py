@@ -17,7 +17,7 @@ from tests.runtime.intercepted import Intercepted
 from tests.runtime.ticking import MINUTE, instant, sent, ticks, ticks_by_schedule
 from tests.runtime.workers.place import turns
 from zeke_queue.client.queue import Queue
-from zeke_queue.errors import PayloadInvalid, StorageError, StorageUnavailable, UsageError
+from zeke_queue.errors import PayloadValidationError, StorageError, StorageUnavailableError, UsageError
 from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.model import CatchUp, Schedule
 from zeke_queue.storage.memory import MemoryStorage
@@ -114,7 +114,7 @@ class Away(MemoryStorage):
     """A storage that goes away and comes back."""
 
     away = False
-    error: Exception = StorageUnavailable("the server is starting up")
+    error: Exception = StorageUnavailableError("the server is starting up")
 
     async def declare_queues(self, queues: Any) -> None:
         self._check()
@@ -204,7 +204,7 @@ async def test_loop_survives_outages_from_its_start_on(clock: FrozenClock) -> No
 async def test_invalid_declared_schedule_ends_the_loop_at_its_start(clock: FrozenClock) -> None:
     catalog = mail_catalog()
     catalog.schedule("mail", "* * * * *", payload={})
-    with pytest.raises(PayloadInvalid):
+    with pytest.raises(PayloadValidationError):
         await soon(Scheduler(Queue(catalog, MemoryStorage(clock), clock=clock)).run())
 
 

@@ -15,13 +15,13 @@ from tests.runtime.catalogs import Letter, mail_catalog
 from zeke_queue.client.queue import Queue
 from zeke_queue.core.options import JobOptions
 from zeke_queue.errors import (
-    BadName,
-    BadOption,
-    PayloadInvalid,
-    Refused,
-    StorageUnavailable,
-    TooLarge,
-    UnknownTask,
+    InvalidNameError,
+    InvalidOptionError,
+    JobConflictError,
+    PayloadTooLargeError,
+    PayloadValidationError,
+    StorageUnavailableError,
+    UnknownTaskError,
 )
 from zeke_queue.model import Job, JobFilter, JobState
 from zeke_queue.storage.memory import MemoryStorage
@@ -93,7 +93,7 @@ async def test_external_task_takes_any_json(queue: Queue) -> None:
 
 
 async def test_task_of_the_catalog_is_validated_even_with_external(queue: Queue) -> None:
-    with pytest.raises(PayloadInvalid):
+    with pytest.raises(PayloadValidationError):
         await queue.send("mail", {"copies": 2}, external=True)
 
 
@@ -145,7 +145,7 @@ async def test_option_of_none_takes_the_default_of_the_task(queue: Queue) -> Non
 
 
 async def test_unknown_task_is_refused_with_similar_names(queue: Queue) -> None:
-    with pytest.raises(UnknownTask, match="'mail'"):
+    with pytest.raises(UnknownTaskError, match="'mail'"):
         await queue.send("male", {})
     assert await number_of_jobs(queue) == 0
 
@@ -156,12 +156,12 @@ async def test_task_of_another_catalog_is_refused(queue: Queue) -> None:
     @other.task("mail")
     async def mail() -> None: ...
 
-    with pytest.raises(UnknownTask):
+    with pytest.raises(UnknownTaskError):
         await queue.send(mail)
 
 
 async def test_invalid_payload_is_refused_by_field(queue: Queue) -> None:
-    with pytest.raises(PayloadInvalid) as caught:
+    with pytest.raises(PayloadValidationError) as caught:
         await queue.send("mail", {"copies": "many"})
     assert [field.path for field in caught.value.fields] == ["to", "copies"]
     assert await number_of_jobs(queue) == 0
@@ -186,7 +186,7 @@ INVALID_OPTIONS: list[tuple[dict[str, Any], str]] = [
 
 async def test_invalid_option_is_refused_by_name(queue: Queue) -> None:
     async def check(options: dict[str, Any], field: str) -> None:
-        with pytest.raises(BadOption, match=field):
+        with pytest.raises(InvalidOptionError, match=field):
             await queue.send("clean", **options)
         assert await number_of_jobs(queue) == 0
 
@@ -194,17 +194,17 @@ async def test_invalid_option_is_refused_by_name(queue: Queue) -> None:
 
 
 async def test_invalid_external_name_is_refused(queue: Queue) -> None:
-    with pytest.raises(BadName):
+    with pytest.raises(InvalidNameError):
         await queue.send("__pgboss__maintenance", external=True)
 
 
 async def test_payload_over_the_cap_in_bytes_is_refused(queue: Queue) -> None:
     async def check(text: str) -> None:
-        with pytest.raises(TooLarge, match="1000 at most"):
+        with pytest.raises(PayloadTooLargeError, match="1000 at most"):
             await queue.send("elsewhere", text, external=True)
-        with pytest.raises(TooLarge):
+        with pytest.raises(PayloadTooLargeError):
             await queue.send("mail", {"to": text})
-        with pytest.raises(TooLarge, match="meta"):
+        with pytest.raises(PayloadTooLargeError, match="meta"):
             await queue.send("clean", meta={"text": text})
 
     await check_each_async({"one byte a character": "x" * 1_001, "two bytes a character": "ß" * 501}, check)
@@ -218,9 +218,9 @@ async def test_payload_and_meta_are_measured_as_postgres_writes_them(queue: Queu
     job = await queue.get(job_id)
     assert job is not None
     assert (job.data, job.meta) == ({"n": [10**300] * 3},) * 2
-    with pytest.raises(TooLarge, match=r"payload of 'elsewhere' has 1219 bytes .*, 1000 at most"):
+    with pytest.raises(PayloadTooLargeError, match=r"payload of 'elsewhere' has 1219 bytes .*, 1000 at most"):
         await queue.send("elsewhere", many, external=True)
-    with pytest.raises(TooLarge, match=r"^meta has 1219 bytes .*, 1000 at most"):
+    with pytest.raises(PayloadTooLargeError, match=r"^meta has 1219 bytes .*, 1000 at most"):
         await queue.send("clean", meta=many)
 
 
@@ -272,7 +272,7 @@ async def test_trigger_returns_a_run_of_the_job(queue: Queue) -> None:
 async def test_refused_trigger_names_the_conflicting_job(queue: Queue) -> None:
     async def check(rule: dict[str, Any]) -> None:
         first = await queue.trigger("clean", **rule)
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(JobConflictError) as caught:
             await queue.trigger("clean", **rule)
         assert caught.value.holder == first.id
         assert str(first.id) in str(caught.value)
@@ -301,7 +301,7 @@ async def test_send_many_stores_jobs_in_order_each_with_its_own_options(queue: Q
 
 
 async def test_send_many_with_one_invalid_job_sends_none(queue: Queue) -> None:
-    with pytest.raises(PayloadInvalid):
+    with pytest.raises(PayloadValidationError):
         await queue.send_many([Send("clean"), Send("mail", {})])
     assert await number_of_jobs(queue) == 0
 
@@ -347,7 +347,7 @@ class Flaky(MemoryStorage):
             return await super().insert(jobs)
         if self._done:
             await super().insert(jobs)
-        raise StorageUnavailable("the connection broke")
+        raise StorageUnavailableError("the connection broke")
 
 
 class Impatient:
@@ -386,7 +386,7 @@ async def test_only_the_first_try_under_a_generated_id_is_fresh(clock: FrozenClo
 async def test_send_fails_after_about_a_second_without_an_answer(clock: FrozenClock) -> None:
     patience = Impatient(clock)
     flaky = Queue(mail_catalog(), Flaky(clock, 9, done=False), clock=patience)
-    with pytest.raises(StorageUnavailable):
+    with pytest.raises(StorageUnavailableError):
         await flaky.send("clean")
     assert sum(patience.slept) == pytest.approx(1)
 

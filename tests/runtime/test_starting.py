@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.runtime.workers.place import PATIENCE, Place, turns, until
-from zeke_queue.errors import BadSetting
+from zeke_queue.errors import SettingsError
 from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.storage.memory import Snapshot
@@ -54,7 +54,7 @@ class Door:
         self.asked.set()
         await self.opens.wait()
         if self.refuses:
-            raise BadSetting("KEY is not set; set it")
+            raise SettingsError("KEY is not set; set it")
         yield
 
 
@@ -88,7 +88,7 @@ async def test_worker_that_fails_to_start_beside_loops_stores_nothing(place: Pla
     await turns()
     assert nothing_is_stored(place)
     door.opens.set()
-    with pytest.raises(BadSetting, match="KEY is not set"):
+    with pytest.raises(SettingsError, match="KEY is not set"):
         async with asyncio.timeout(PATIENCE):
             await running
     assert nothing_is_stored(place)
@@ -97,7 +97,7 @@ async def test_worker_that_fails_to_start_beside_loops_stores_nothing(place: Pla
 async def test_worker_that_fails_to_start_stores_nothing(place: Place, door: Door) -> None:
     door.refuses = True
     door.opens.set()
-    with pytest.raises(BadSetting, match="KEY is not set"):
+    with pytest.raises(SettingsError, match="KEY is not set"):
         async with place.worker():
             pass
     assert nothing_is_stored(place)

@@ -20,7 +20,7 @@ from tests.runtime.intercepted import Intercepted
 from tests.runtime.workers.place import turns
 from zeke_queue.client.queue import Queue
 from zeke_queue.core import retry
-from zeke_queue.errors import StorageError, StorageUnavailable
+from zeke_queue.errors import StorageError, StorageUnavailableError
 from zeke_queue.maintenance.runner import Supervisor, Swept
 from zeke_queue.model import FINAL, JobState, RetryPolicy
 from zeke_queue.storage.memory import MemoryStorage
@@ -253,7 +253,7 @@ async def test_failed_duty_does_not_stop_the_others(clock: FrozenClock) -> None:
         swept = await Supervisor(queue).sweep()
         assert (swept.reaped, swept.archived) == (0, 1)
 
-    errors = [StorageError("no"), StorageUnavailable("away"), ZeroDivisionError()]
+    errors = [StorageError("no"), StorageUnavailableError("away"), ZeroDivisionError()]
     await check_each_async([(what, error) for what in ("overdue", "settle") for error in errors], check)
 
 
@@ -288,7 +288,7 @@ async def test_loop_survives_an_outage_and_polls_more_rarely_meanwhile(
 ) -> None:
     jobs = Driver(broken, clock)
     supervisor = Supervisor(supervised, every=1)
-    broken.broken = dict.fromkeys(["overdue", "archive"], StorageUnavailable("away"))
+    broken.broken = dict.fromkeys(["overdue", "archive"], StorageUnavailableError("away"))
     running = asyncio.ensure_future(supervisor.run())
     for _ in range(120):
         await turns()

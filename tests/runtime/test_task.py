@@ -16,7 +16,13 @@ from pydantic.alias_generators import to_camel
 from typing_extensions import TypedDict  # the one of Python 3.11 lacks what pydantic needs
 
 from tests.cases import check_each
-from zeke_queue.errors import BadName, NotJson, PayloadInvalid, TooLarge, UsageError
+from zeke_queue.errors import (
+    InvalidNameError,
+    PayloadTooLargeError,
+    PayloadValidationError,
+    SerializationError,
+    UsageError,
+)
 from zeke_queue.task.context import JobContext
 from zeke_queue.task.task import Task
 
@@ -69,7 +75,7 @@ def test_written_payload_is_read_back_unchanged() -> None:
 
 
 def test_every_invalid_field_is_named_by_its_alias() -> None:
-    with pytest.raises(PayloadInvalid) as caught:
+    with pytest.raises(PayloadValidationError) as caught:
         item_task().validate({"itemId": "123", "chunkSize": 0, "note": 5})
     assert [field.path for field in caught.value.fields] == ["itemId", "chunkSize", "note"]
     assert "itemId" in str(caught.value)
@@ -82,13 +88,13 @@ def test_invalid_nested_field_is_named_by_its_path() -> None:
 
     def take(batch: Batch) -> None: ...
 
-    with pytest.raises(PayloadInvalid) as caught:
+    with pytest.raises(PayloadValidationError) as caught:
         Task(take, "batch", local_names=locals()).validate({"items": [{"itemId": str(ID)}, {"itemId": 1}]})
     assert [field.path for field in caught.value.fields] == ["items.1.itemId"]
 
 
 def test_invalid_json_is_an_invalid_payload() -> None:
-    with pytest.raises(PayloadInvalid, match="Invalid JSON"):
+    with pytest.raises(PayloadValidationError, match="Invalid JSON"):
         item_task().validate_json(b"{")
 
 
@@ -106,7 +112,7 @@ def test_missing_payload_takes_the_defaults_of_its_fields() -> None:
 
 
 def test_missing_payload_with_required_fields_is_refused() -> None:
-    with pytest.raises(PayloadInvalid, match="itemId"):
+    with pytest.raises(PayloadValidationError, match="itemId"):
         item_task().validate_json(None)
 
 
@@ -149,7 +155,7 @@ def test_unannotated_payload_survives_the_round_trip(value: object) -> None:
     task: Task[Any, None] = Task(by_anything, "any")
     try:
         text = task.dump(value)
-    except NotJson:
+    except SerializationError:
         assert "\\u0000" in json.dumps(value)
     else:
         assert task.validate_json((text or "").encode()) == value
@@ -158,14 +164,14 @@ def test_unannotated_payload_survives_the_round_trip(value: object) -> None:
 def test_nan_is_refused_though_the_type_allows_it() -> None:
     def measure(payload: float) -> None: ...
 
-    with pytest.raises(NotJson):
+    with pytest.raises(SerializationError):
         Task(measure, "measure").dump(float("nan"))
 
 
 def test_payload_over_the_cap_is_measured_in_bytes() -> None:
     task: Task[Any, None] = Task(by_anything, "any", payload_cap=100)
     assert task.dump("é" * 49) is not None
-    with pytest.raises(TooLarge, match="102 bytes"):
+    with pytest.raises(PayloadTooLargeError, match="102 bytes"):
         task.dump("é" * 50)
 
 
@@ -173,7 +179,7 @@ def test_payload_is_measured_as_postgres_writes_it() -> None:
     task: Task[Any, None] = Task(by_anything, "any", payload_cap=1_000)
     assert task.dump([1e300] * 3) is not None
     with pytest.raises(
-        TooLarge, match=r"task 'any' has 1212 bytes of JSON as Postgres writes it, 1000 at most; "
+        PayloadTooLargeError, match=r"task 'any' has 1212 bytes of JSON as Postgres writes it, 1000 at most; "
     ):
         task.dump([1e300] * 4)
 
@@ -188,9 +194,9 @@ def test_task_without_payload_refuses_any() -> None:
     assert task.dump() is None
     assert task.dump({}) is None
     assert task.validate_json(b" {} ") is None
-    with pytest.raises(PayloadInvalid, match="takes no payload"):
+    with pytest.raises(PayloadValidationError, match="takes no payload"):
         task.validate({"a": 1})
-    with pytest.raises(PayloadInvalid, match="takes no payload"):
+    with pytest.raises(PayloadValidationError, match="takes no payload"):
         task.validate_json(b'{"a": 1}')
 
 
@@ -259,7 +265,7 @@ def test_description_is_the_first_line_of_the_docstring() -> None:
 
 
 def test_invalid_name_is_refused_at_the_definition() -> None:
-    with pytest.raises(BadName):
+    with pytest.raises(InvalidNameError):
         Task(bare, "not a name")
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, field_serializer
 
 from tests.cases import check_each
 from zeke_queue.core.options import JobOptions
-from zeke_queue.errors import BadOption, NotJson, UsageError
+from zeke_queue.errors import InvalidOptionError, SerializationError, UsageError
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.task import Task
 
@@ -107,7 +107,7 @@ def test_payload_without_json_form_is_refused_with_task_and_place() -> None:
     def check(handler: Any, payload: Any, why: str) -> None:
         task: Task[Any, None] = Task(handler, "mail")
         expected = rf"^The payload of task 'mail' has no JSON form: .*{why}"
-        with pytest.raises(NotJson, match=expected) as refused:
+        with pytest.raises(SerializationError, match=expected) as refused:
             task.dump(payload)
         assert len(str(refused.value)) < 500
 
@@ -171,7 +171,7 @@ def test_handler_without_a_signature_is_refused() -> None:
 
 def test_invalid_option_of_a_task_is_refused() -> None:
     def check(field: str, value: Any) -> None:
-        with pytest.raises(BadOption, match=rf"^{field}: .*; give"):
+        with pytest.raises(InvalidOptionError, match=rf"^{field}: .*; give"):
             Catalog().task("odd", **{field: value})(idle)
 
     cases: dict[str, tuple[str, Any]] = {
@@ -199,7 +199,7 @@ def test_invalid_option_of_a_task_is_refused() -> None:
 
 def test_invalid_option_of_a_catalog_is_refused() -> None:
     def check(options: dict[str, Any], field: str) -> None:
-        with pytest.raises(BadOption, match=rf"^{field}: .*; give"):
+        with pytest.raises(InvalidOptionError, match=rf"^{field}: .*; give"):
             Catalog(**options)
 
     cases: list[tuple[dict[str, Any], str]] = [
@@ -226,7 +226,7 @@ def test_only_a_catalog_can_be_included() -> None:
 
 def test_description_of_a_declared_schedule_must_be_text() -> None:
     def check(description: Any) -> None:
-        with pytest.raises(BadOption, match=r"^description: .*; give"):
+        with pytest.raises(InvalidOptionError, match=r"^description: .*; give"):
             Catalog().schedule("nightly", "0 3 * * *", description=description)
 
     check_each([5, "a\0", "\ud800"], check)

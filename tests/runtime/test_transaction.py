@@ -14,7 +14,7 @@ from tests.conformance.driver import is_kept_waiting, soon
 from tests.conformance.storages import on_both_storages, on_postgres
 from tests.runtime.catalogs import mail_catalog
 from zeke_queue.client.queue import Queue
-from zeke_queue.errors import PayloadInvalid, Refused, StorageUnavailable, UsageError
+from zeke_queue.errors import JobConflictError, PayloadValidationError, StorageUnavailableError, UsageError
 from zeke_queue.model import JobFilter
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.task.prepare import Send
@@ -65,7 +65,7 @@ async def test_jobs_of_a_failed_transaction_are_not_stored(queue: Queue) -> None
 
 @on_both_storages
 async def test_invalid_payload_rolls_the_transaction_back(queue: Queue) -> None:
-    with pytest.raises(PayloadInvalid):
+    with pytest.raises(PayloadValidationError):
         await abandon(queue, lambda transaction: transaction.send_many([Send("clean"), Send("mail", {})]))
     assert await number_of_jobs(queue) == 0
 
@@ -75,7 +75,7 @@ async def test_transaction_goes_on_after_a_refused_job(queue: Queue) -> None:
     holder = await queue.send("clean", singleton_key="k")
     async with queue.transaction() as transaction:
         assert await transaction.send("clean", singleton_key="k") is None
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(JobConflictError) as caught:
             await transaction.trigger("clean", singleton_key="k")
         await transaction.send("clean")
     assert caught.value.holder == holder
@@ -152,7 +152,7 @@ async def test_every_call_after_the_end_of_a_transaction_is_refused(queue: Queue
 async def test_job_that_conflicts_within_its_transaction_is_refused(queue: Queue) -> None:
     async with queue.transaction() as transaction:
         await transaction.send("clean", singleton_key="k")
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(JobConflictError) as caught:
             await transaction.trigger("clean", singleton_key="k")
     assert caught.value.holder is None
     assert "ended" not in str(caught.value)
@@ -165,7 +165,7 @@ async def test_job_is_refused_though_the_conflicting_one_stays_unknown(
     # On a database, transactions that hold every connection of the pool would wait here for each other.
     async def holder(job: NewJob) -> UUID | None:
         if answer == "error":
-            raise StorageUnavailable("no connection could be had")
+            raise StorageUnavailableError("no connection could be had")
         await asyncio.Event().wait()
 
     storage = MemoryStorage(clock)
@@ -177,7 +177,7 @@ async def test_job_is_refused_though_the_conflicting_one_stays_unknown(
         for _ in range(3):
             await is_kept_waiting(asyncio.shield(asyncio.gather(triggering, return_exceptions=True)))
             clock.advance(1)
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(JobConflictError) as caught:
             await soon(triggering)
     assert caught.value.holder is None
 

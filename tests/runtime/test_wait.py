@@ -17,7 +17,7 @@ from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import mail_catalog
 from tests.runtime.workers.place import turns
 from zeke_queue.client.queue import Queue
-from zeke_queue.errors import JobFailed, JobNotFound, ResultTimeout, StorageUnavailable
+from zeke_queue.errors import JobFailedError, JobNotFoundError, ResultTimeoutError, StorageUnavailableError
 from zeke_queue.model import Job, JobEvent, JobState, RunStatus
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.watch.job_watcher import LOOKS_A_SECOND, LOOKS_AT_ONCE, PATIENCE
@@ -64,7 +64,7 @@ async def test_result_of_a_job_that_did_not_complete_is_an_error_with_the_job(
 ) -> None:
     async def check(end: JobState) -> None:
         job_id = await jobs.ended(end)
-        with pytest.raises(JobFailed) as caught:
+        with pytest.raises(JobFailedError) as caught:
             await soon(queue.result(job_id))
         assert caught.value.job.id == job_id
         assert caught.value.job.state is end
@@ -75,9 +75,9 @@ async def test_result_of_a_job_that_did_not_complete_is_an_error_with_the_job(
 
 @on_both_storages
 async def test_result_of_an_unknown_job_is_an_error(queue: Queue) -> None:
-    with pytest.raises(JobNotFound):
+    with pytest.raises(JobNotFoundError):
         await soon(queue.result(NOBODY))
-    with pytest.raises(JobNotFound):
+    with pytest.raises(JobNotFoundError):
         await soon(queue.result(NOBODY, timeout=0))
 
 
@@ -89,7 +89,7 @@ async def test_late_result_is_a_timeout_and_the_job_goes_on(
     waiting = asyncio.ensure_future(run.result(timeout=30))
     assert await is_kept_waiting(asyncio.shield(waiting))
     clock.advance(30)
-    with pytest.raises(ResultTimeout, match="30 s"):
+    with pytest.raises(ResultTimeoutError, match="30 s"):
         await soon(waiting)
     assert (await jobs.claim_one("clean")).id == run.id
 
@@ -138,7 +138,7 @@ async def test_ended_job_is_reported_once(queue: Queue, jobs: Driver) -> None:
 
 
 async def test_watching_an_unknown_job_is_an_error(queue: Queue) -> None:
-    with pytest.raises(JobNotFound):
+    with pytest.raises(JobNotFoundError):
         await rest_of(queue.watch(NOBODY))
 
 
@@ -178,7 +178,7 @@ async def test_requeued_job_is_not_taken_for_ended(watched: Queue, odd: Odd, clo
     waiting = asyncio.ensure_future(watched.result(running.id))
     await clock.sleep(0)
     await jobs.fail(running)
-    with pytest.raises(JobFailed):
+    with pytest.raises(JobFailedError):
         await soon(waiting)
     assert await watched.retry(running.id)
     again = asyncio.ensure_future(watched.result(running.id))
@@ -204,7 +204,7 @@ async def test_closing_the_queue_fails_its_watchers(queue: Queue, jobs: Driver) 
     async with aclosing(queue.watch(job_id)) as changes:
         assert await next_of(changes) is RunStatus.QUEUED
         await queue.close()
-        with pytest.raises(StorageUnavailable, match="closed"):
+        with pytest.raises(StorageUnavailableError, match="closed"):
             await soon(anext(changes))
 
 
@@ -213,16 +213,16 @@ async def test_closing_the_queue_fails_a_watcher_that_just_began(queue: Queue, j
     coming = asyncio.ensure_future(anext(queue.watch(await jobs.send())))
     await queue.clock.sleep(0)
     await queue.close()
-    with pytest.raises(StorageUnavailable, match="closed"):
+    with pytest.raises(StorageUnavailableError, match="closed"):
         await soon(coming)
 
 
 async def test_closed_queue_refuses_watchers(queue: Queue, jobs: Driver) -> None:
     job_id = await jobs.send()
     await queue.close()
-    with pytest.raises(StorageUnavailable, match="closed"):
+    with pytest.raises(StorageUnavailableError, match="closed"):
         await soon(anext(queue.watch(job_id)))
-    with pytest.raises(StorageUnavailable, match="closed"):
+    with pytest.raises(StorageUnavailableError, match="closed"):
         await soon(queue.result(job_id))
 
 
@@ -266,7 +266,7 @@ class Odd(MemoryStorage):
     async def get(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
         self.looked_up.append(len(ids))
         if self.away:
-            raise StorageUnavailable("the server is starting up")
+            raise StorageUnavailableError("the server is starting up")
         return self.answers.pop(0) if self.answers else await super().get(ids)
 
 
@@ -372,7 +372,7 @@ async def test_job_deleted_while_it_is_watched_is_an_error(
         odd.answers = [{}]
         coming = asyncio.ensure_future(anext(changes))
         await until(coming.done, clock)
-        with pytest.raises(JobNotFound):
+        with pytest.raises(JobNotFoundError):
             coming.result()
 
 
@@ -412,7 +412,7 @@ async def test_long_outage_fails_the_result(watched: Queue, odd: Odd, clock: Fro
     odd.away = True
     waiting = asyncio.ensure_future(watched.result(NOBODY))
     assert PATIENCE <= await until(waiting.done, clock) <= PATIENCE + 5
-    with pytest.raises(StorageUnavailable):
+    with pytest.raises(StorageUnavailableError):
         waiting.result()
 
 
@@ -428,7 +428,7 @@ async def test_timeout_ends_the_wait_while_the_storage_hangs(
     monkeypatch.setattr(odd, "get", hang)
     waiting = asyncio.ensure_future(watched.result(NOBODY, timeout=5))
     assert await until(waiting.done, clock) == 5
-    with pytest.raises(ResultTimeout):
+    with pytest.raises(ResultTimeoutError):
         waiting.result()
 
 

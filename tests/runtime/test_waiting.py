@@ -10,7 +10,7 @@ import pytest
 
 from tests.cases import check_each_async
 from tests.runtime.workers.place import Place, turns, until
-from zeke_queue.errors import BadOption, LeaseLost
+from zeke_queue.errors import InvalidOptionError, LeaseLostError
 from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.model import JobState
 from zeke_queue.task.context import JobContext
@@ -108,7 +108,7 @@ async def test_two_children_of_one_key_are_refused(place: Place) -> None:
         await job.child(child, 2)
 
     job = await place.run_one(parent)
-    assert job.output["type"].endswith(BadOption.__name__)
+    assert job.output["type"].endswith(InvalidOptionError.__name__)
     assert job.output["message"].startswith("key: 'child' names a child of this attempt already")
 
 
@@ -127,7 +127,7 @@ async def test_invalid_key_of_a_child_is_refused() -> None:
 
 async def test_invalid_wait_is_refused(place: Place) -> None:
     for wrong in (None, "text", 5):
-        with pytest.raises(BadOption, match="child: "):
+        with pytest.raises(InvalidOptionError, match="child: "):
             Wait(wrong)
 
     @place.catalog.task("narcissus")
@@ -314,7 +314,7 @@ async def test_rows_of_a_lost_attempt_in_a_held_transaction_are_rolled_back(plac
             await transaction.send("note")
             try:
                 await transaction.hold(job.id, job.attempt)
-            except LeaseLost as error:
+            except LeaseLostError as error:
                 said.append(str(error))
                 raise
 

@@ -12,7 +12,7 @@ from pydantic.alias_generators import to_camel
 
 from tests.cases import check_each, check_each_async
 from tests.runtime.workers.place import Place
-from zeke_queue.errors import BadOption, LeaseLost
+from zeke_queue.errors import InvalidOptionError, LeaseLostError
 from zeke_queue.model import JobState
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
@@ -68,7 +68,7 @@ async def test_result_without_json_form_fails_without_a_retry() -> None:
             return result
 
         job = await place.run_one(give)
-        assert (job.state, job.output["type"]) == (FAILED, "NotJson")
+        assert (job.state, job.output["type"]) == (FAILED, "SerializationError")
         assert "The handler's result can't be stored" in job.output["message"]
 
     await check_each_async([float("nan"), {"a": "\0"}, object()], check)
@@ -86,7 +86,7 @@ async def test_result_over_the_cap_fails_without_a_retry() -> None:
     assert (await place.run_one(give, "é" * 499)).output == "é" * 499
     for payload, size in ((4, 1212), ("é" * 500, 1002)):
         job = await place.run_one(give, payload)
-        assert (job.state, job.output["type"]) == (FAILED, "TooLarge")
+        assert (job.state, job.output["type"]) == (FAILED, "PayloadTooLargeError")
         assert f"{size} bytes of JSON as Postgres writes it, 1000 at most" in job.output["message"]
 
 
@@ -148,10 +148,10 @@ async def test_exception_that_ends_programs_fails_only_its_job() -> None:
 async def test_lost_lease_of_another_job_is_a_failure_like_any_other(place: Place) -> None:
     @place.catalog.task("relay")
     async def relay() -> None:
-        raise LeaseLost("some other job's, which the handler looked after")
+        raise LeaseLostError("some other job's, which the handler looked after")
 
     job = await place.run_one(relay)
-    assert (job.state, job.history[-1].error["type"]) == (RETRY, "zeke_queue.errors.LeaseLost")
+    assert (job.state, job.history[-1].error["type"]) == (RETRY, "zeke_queue.errors.LeaseLostError")
 
 
 async def test_handler_may_give_the_time_of_its_retry() -> None:
@@ -230,10 +230,10 @@ def test_signal_refuses_an_invalid_time_where_it_is_raised() -> None:
     """A storage would report it too, but not the place."""
 
     def check(time: Any) -> None:
-        with pytest.raises(BadOption, match=r"^seconds: .* give"):
+        with pytest.raises(InvalidOptionError, match=r"^seconds: .* give"):
             Snooze(time)
         if time is not None:
-            with pytest.raises(BadOption, match=r"^after: .* give"):
+            with pytest.raises(InvalidOptionError, match=r"^after: .* give"):
                 Retry(after=time)
 
     check_each(NO_TIMES, check)
@@ -253,7 +253,7 @@ async def test_invalid_payload_fails_without_a_retry_and_names_the_field(place: 
     job_id = await older.send("take", {"itemId": "x", "other": 1}, external=True)
     await place.drain()
     job = await place.job(job_id)
-    assert (job.state, job.output["type"]) == (FAILED, "PayloadInvalid")
+    assert (job.state, job.output["type"]) == (FAILED, "PayloadValidationError")
     assert "itemId" in job.output["message"]
     assert job.output["fields"][0]["path"] == "itemId"
     assert ran == []

@@ -10,7 +10,7 @@ import pytest
 from tests.runtime.workers.handler import Handler
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.core.poll_backoff import IDLE_LADDER
-from zeke_queue.errors import BadOption, Forbidden, UnknownTask, UsageError
+from zeke_queue.errors import InvalidOptionError, PermissionDeniedError, UnknownTaskError, UsageError
 from zeke_queue.model import JobState
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
@@ -190,10 +190,10 @@ def test_invalid_options_of_a_worker_are_refused(place: Place) -> None:
     with pytest.raises(UsageError, match="no tasks"):
         Worker(place.queue)
     place.catalog.task("work")(_nothing)
-    with pytest.raises(UnknownTask):
+    with pytest.raises(UnknownTaskError):
         Worker(place.queue, queues=["nowhere"])
     for wrong in ({"concurrency": 0}, {"poll": 0}, {"lease": -1}, {"grace": -1}, {"lease": 10, "beat": 6}):
-        with pytest.raises(BadOption, match=next(iter(wrong))):
+        with pytest.raises(InvalidOptionError, match=next(iter(wrong))):
             Worker(place.queue, **wrong)  # type: ignore[arg-type]
 
 
@@ -356,7 +356,7 @@ async def test_jobs_of_a_claim_that_failed_halfway_are_released_and_run(place: P
         claimed = await real(*ask)
         if claimed and refusals:
             refusals -= 1
-            raise Forbidden("The role lacks a right for the next statement of the claim")
+            raise PermissionDeniedError("The role lacks a right for the next statement of the claim")
         return claimed
 
     place.storage.real.claim = claim

@@ -171,7 +171,7 @@ async def test_progress_that_is_no_share_is_refused() -> None:
             await job.progress(value)
 
         error = await output_of(work)
-        assert error["type"] == "zeke_queue.errors.BadOption"
+        assert error["type"] == "zeke_queue.errors.InvalidOptionError"
         assert "from 0 to 1" in error["message"]
 
     cases = {
@@ -199,7 +199,7 @@ async def test_invalid_extension_of_a_deadline_is_refused() -> None:
             await job.extend(seconds)
 
         error = await output_of(work)
-        assert error["type"] == "zeke_queue.errors.BadOption"
+        assert error["type"] == "zeke_queue.errors.InvalidOptionError"
         assert error["message"].startswith("extend: ")
 
     await check_each_async([0, -1, math.nan, math.inf, 1e300, timedelta.max, "5", None], check)

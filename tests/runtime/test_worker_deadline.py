@@ -9,7 +9,7 @@ import pytest
 from tests.clocks import FrozenClock
 from tests.runtime.workers.handler import Handler, Lines
 from tests.runtime.workers.place import Place, turns, until
-from zeke_queue.errors import LeaseLost
+from zeke_queue.errors import LeaseLostError
 from zeke_queue.model import JobState
 from zeke_queue.task.context import JobContext
 
@@ -118,7 +118,7 @@ async def test_extending_a_lost_job_raises_lease_lost(place: Place) -> None:
     @place.catalog.task("long")
     async def long(job: JobContext) -> None:
         await go.wait()
-        with pytest.raises(LeaseLost):
+        with pytest.raises(LeaseLostError):
             await job.extend(100)
         told.append(job.cancelled)
 

@@ -145,7 +145,7 @@ def no_job_fails_for_its_version(event: Change, past: Past) -> None:
     if row is None or row.output is None or row.state not in {JobState.RETRY, JobState.FAILED}:
         return
     error = error_of(row.output)
-    if error.get("type") in {"PayloadInvalid", "UnknownTask", "ValidationError"}:
+    if error.get("type") in {"PayloadValidationError", "UnknownTaskError", "ValidationError"}:
         raise Broken(f"{row.name} failed with {error}", job=row.id)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from zeke_queue.errors import JobNotFound, Refused, StorageError
+from zeke_queue.errors import JobConflictError, JobNotFoundError, StorageError
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_sim.experiment.scenario import Scenario
@@ -129,7 +129,7 @@ def _operator(orders: list[tuple[float, str, int]], sent: list[UUID]) -> Callabl
                 verb = getattr(node.queue, what)
                 try:
                     await verb(sent[which % len(sent)])
-                except (JobNotFound, Refused, StorageError):
+                except (JobNotFoundError, JobConflictError, StorageError):
                     continue  # another has its place, it is gone, or nobody knows: an operator goes on
         await _pause(node, paused=False)
 

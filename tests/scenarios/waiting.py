@@ -18,7 +18,7 @@ from uuid import UUID, uuid5
 
 from pydantic import BaseModel
 
-from zeke_queue.errors import JobNotFound
+from zeke_queue.errors import JobNotFoundError
 from zeke_queue.model import FINAL, JobState
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
@@ -70,7 +70,7 @@ async def call(part: Part, job: JobContext) -> Any:
     if part.first is not None:
         await act(part.first, job)
     if part.friend is not None:
-        with suppress(JobNotFound):  # it may not have been sent yet
+        with suppress(JobNotFoundError):  # it may not have been sent yet
             await job.outcome(part.friend)
     if part.aside:
         await job.send("leaf", Part(then=Script(steps=[Step(seconds=4.0)])), id=job.child_id("aside"))
@@ -251,7 +251,7 @@ def _cancel_child(known: Known, number: int, key: str) -> Deed:
 
     async def cancel(node: Node) -> None:
         if number in known:
-            with suppress(JobNotFound):
+            with suppress(JobNotFoundError):
                 await node.queue.cancel(uuid5(known[number], key))
 
     return cancel

@@ -17,7 +17,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from zeke_queue.errors import JobFailed, JobNotFound, ResultTimeout, StorageError
+from zeke_queue.errors import JobFailedError, JobNotFoundError, ResultTimeoutError, StorageError
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.prepare import SendOptions
 from zeke_queue.watch.job_watcher import LOOKS_A_SECOND, PATIENCE
@@ -96,7 +96,7 @@ async def _wait(node: Node, wait: Wait) -> None:
     tries = itertools.count((1000 * wait.number + node.incarnation) * TRIES)
     try:
         await asyncio.wait_for(through_faults(lambda: do(node, wait, next(tries)), tries=TRIES), wait.leaves)
-    except (TimeoutError, JobNotFound):
+    except (TimeoutError, JobNotFoundError):
         return  # it lost interest, or the job is not there yet, or was purged
 
 
@@ -187,7 +187,7 @@ async def _result(node: Node, wait: Wait, _: int) -> None:
         began = asyncio.get_running_loop().time()
         try:
             result = await run.result(wait.timeout)
-        except ResultTimeout:
+        except ResultTimeoutError:
             waited = asyncio.get_running_loop().time() - began
             if wait.timeout is None or waited < wait.timeout - 1e-3:
                 raise Violation(
@@ -197,7 +197,7 @@ async def _result(node: Node, wait: Wait, _: int) -> None:
                     at=node.world.time(),
                 ) from None
             continue
-        except JobFailed as failed:
+        except JobFailedError as failed:
             _see(node, wait, failed.job)
             return
         _see_result(node, wait, result)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from typing import Any
 
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.task.catalog import Catalog
 from zeke_sim.experiment.plan import Plan
 from zeke_sim.experiment.run import Outcome, run
@@ -56,7 +56,7 @@ def test_an_answer_under_way_does_not_reach_a_node_that_was_cut_off_meanwhile() 
     async def ask(node: Node) -> None:
         try:
             await node.storage.now()
-        except StorageUnavailable:
+        except StorageUnavailableError:
             return
 
     decisions = {
@@ -89,7 +89,7 @@ async def _frail(node: Node) -> None:
     for _ in range(8):
         try:
             await node.storage.now()
-        except StorageUnavailable:
+        except StorageUnavailableError:
             raise ValueError("no answer") from None
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cases import check_each
 from tests.sim.worlds import catalog_of, played, scenario_of, sending, simulated
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import JobState
 from zeke_queue.task.catalog import Catalog
 from zeke_sim.errors import SimulationError
@@ -242,7 +242,7 @@ def test_partitioned_node_gets_no_answer() -> None:
     def check(kind: str, applied: bool) -> None:  # noqa: FBT001 - a column of the table
         async def send_when_cut(node: Node) -> None:
             await asyncio.sleep(2)
-            with pytest.raises(StorageUnavailable):
+            with pytest.raises(StorageUnavailableError):
                 await node.storage.insert([node.queue.sender.prepare("work", None, {}).job])
 
         outcome = outcome_of({"node/c1/0": {"fault": kind, "at": 1.0, "for": 30.0}}, send_when_cut)
@@ -307,7 +307,7 @@ def test_database_restart_rolls_back_open_transaction() -> None:
                 await transaction.send("work")
                 await asyncio.sleep(5)
 
-        with pytest.raises(StorageUnavailable):
+        with pytest.raises(StorageUnavailableError):
             await send_slowly()
 
     outcome = outcome_of({"db/0": {"fault": "restart", "at": 2.0, "for": 1.0}}, hold)

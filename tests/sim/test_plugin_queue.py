@@ -19,7 +19,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from shop import Order, charge, gather, receipt, report
-from zeke_queue import JobFailed, NotJson, PayloadInvalid
+from zeke_queue import JobFailedError, SerializationError, PayloadValidationError
 
 {mark}
 
@@ -32,7 +32,7 @@ async def test_a_task_is_performed_by_itself(zeke):
     (line,) = done.log
     assert (line.level, line.message, line.fields["order"]) == ("info", "charging", 1)
     assert zeke.jobs() == []
-    with pytest.raises(PayloadInvalid, match="number"):
+    with pytest.raises(PayloadValidationError, match="number"):
         await zeke.perform("charge", {{"number": "x"}})
     with pytest.raises(RuntimeError, match="declined"):
         await zeke.perform(charge, {{"number": 13}})
@@ -76,7 +76,7 @@ async def test_a_retry_waits_for_its_time(zeke):
     await zeke.drain()
     assert (await run.job()).state == "retry"
     zeke.assert_enqueued(charge, delay=10, attempt=1)
-    with pytest.raises(JobFailed, match="declined"):
+    with pytest.raises(JobFailedError, match="declined"):
         await run.result(timeout=60)
     assert zeke.jobs(charge, state="failed")
 
@@ -110,7 +110,7 @@ async def test_a_job_is_cancelled_and_time_is_what_the_code_under_test_sees(zeke
     assert await zeke.cancel(run)
     await zeke.drain()
     assert zeke.jobs(receipt) == []
-    with pytest.raises(JobFailed):
+    with pytest.raises(JobFailedError):
         await zeke.result(run)
 """
 

@@ -14,7 +14,7 @@ from datetime import timedelta
 import pytest
 
 from shop import Order, catalog, charge
-from zeke_queue import JobContext, JobNotFound, JobState, UsageError, Wait
+from zeke_queue import JobContext, JobNotFoundError, JobState, UsageError, Wait
 
 {mark}
 

@@ -183,7 +183,7 @@ def test_settlement_of_attempt_that_never_began() -> None:
             assert told.startswith(said)
             assert told.endswith("is said of attempt 1, whose handler never began")
 
-    invalid = error_record("PayloadInvalid", "n: missing")
+    invalid = error_record("PayloadValidationError", "n: missing")
     cases: dict[str, tuple[Any, str | None]] = {
         "completed": (lambda job: Completed(job, 1, "1"), "Completed(1)"),
         "failed": (lambda job: Failed(job, 1, None, ERROR), "Failed"),

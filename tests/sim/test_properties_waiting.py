@@ -376,7 +376,7 @@ def test_only_handler_of_lost_job_is_told_so() -> None:
         if lost:
             h.by_hand("cancel", parent, CANCELLED)
         h.wait(1.0)
-        said = f"LeaseLost: Job {parent} is no longer this worker's"
+        said = f"LeaseLostError: Job {parent} is no longer this worker's"
         h.events.append(Ended(h.at, "w1", "parents", parent, 1, "raised", said))
         assert (h.verdict() is None) is lost
     assert h.breaks(TOLD) == "attempt 1 is told that its job is lost, and holds it since 0.004 s"

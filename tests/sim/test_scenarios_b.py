@@ -18,7 +18,7 @@ from tests.scenarios.watch import TRIES
 from tests.sim.runs import answers, changes, inserted, of, outcomes
 from zeke_queue.client.queue import Queue
 from zeke_queue.core import jsonb
-from zeke_queue.errors import ResultTimeout
+from zeke_queue.errors import ResultTimeoutError
 from zeke_queue.model import JobState, RunStatus
 from zeke_sim.experiment.run import run
 from zeke_sim.history.events import (
@@ -338,7 +338,7 @@ def waits_time_out() -> None:
     async def counted(self: Queue, job_id: Any, timeout: float | None = None) -> Any:
         try:
             got = await result(self, job_id, timeout)
-        except ResultTimeout:
+        except ResultTimeoutError:
             waits.append("timed out")
             raise
         waits.append("got")

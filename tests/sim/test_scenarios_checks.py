@@ -22,7 +22,7 @@ from tests.scenarios.waiting import (
 from tests.scenarios.watch import _troubles as troubles
 from tests.sim.histories import COMPLETED, FAILED, History
 from zeke_queue.client.queue import Queue
-from zeke_queue.errors import ResultTimeout
+from zeke_queue.errors import ResultTimeoutError
 from zeke_queue.model import Completed, Failed, JobState
 from zeke_queue.storage.memory.notifier import MemoryWatch
 from zeke_queue.watch import job_watcher
@@ -83,7 +83,7 @@ def test_failure_for_invalid_payload_is_found() -> None:
         h.settle(job, Failed(job, 1, None, error), output=error)
         assert h.holds(no_job_fails_for_its_version) is right
 
-    check_each([("PayloadInvalid", False), ("RuntimeError", True)], check)
+    check_each([("PayloadValidationError", False), ("RuntimeError", True)], check)
 
 
 def resized(data: str, done: dict[str, Any]) -> History:
@@ -240,7 +240,7 @@ async def _drains_soon(worker: Worker) -> None:
 
 
 async def _times_out_at_once(*_: Any, **__: Any) -> Any:
-    raise ResultTimeout
+    raise ResultTimeoutError
 
 
 result, add = Queue.result, MemoryWatch.add

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cases import check_each
-from tests.scenarios import load, names
+from tests.scenarios import full, load, names
 from tests.sim.planted import SCENARIO
 from zeke_sim.errors import SimulationError
 from zeke_sim.experiment import driver
@@ -122,7 +122,7 @@ def test_unknown_scenario_is_rejected() -> None:
 
     check_each(
         [
-            ("nowhere", "there is no 'nowhere'; there are"),
+            ("nowhere", "No module named 'nowhere'"),
             ("nowhere:SCENARIO", "can't be loaded"),
             ("tests.sim.planted:RULE", "can't be loaded"),
             ("zeke_sim.experiment.scenario:load", "is a function"),
@@ -150,9 +150,9 @@ def test_calm_run_has_no_faults() -> None:
 
 
 def test_campaign_divides_its_runs_among_scenarios_and_finds_nothing() -> None:
-    result = driver.search(seeds=2 * len(names()))
+    result = driver.search([full(name) for name in names()], seeds=2 * len(names()))
     assert result.found is None, result.found
-    assert result.runs == dict.fromkeys(names(), 2)
+    assert result.runs == dict.fromkeys(map(full, names()), 2)
     assert f"{2 * len(names())} runs" in result.summary()
     assert result.ledger.runs == 2 * len(names())
 

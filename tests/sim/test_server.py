@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.task.catalog import Catalog
 from zeke_sim.experiment.plan import Plan
 from zeke_sim.experiment.run import run
@@ -36,7 +36,7 @@ async def hold(node: Node) -> None:
             await node.clock.sleep(3.0)
             await transaction.send("work")
             await node.clock.sleep(60.0)
-    except StorageUnavailable:
+    except StorageUnavailableError:
         return
 
 
@@ -45,7 +45,7 @@ async def want(node: Node) -> None:
     await node.clock.sleep(1.0)
     try:
         await node.queue.send("work", singleton_key="one")
-    except StorageUnavailable:
+    except StorageUnavailableError:
         return
 
 
@@ -85,7 +85,7 @@ def test_no_transaction_begins_while_the_database_is_away() -> None:
 
     async def begin(node: Node) -> None:
         await node.clock.sleep(2.5)
-        with pytest.raises(StorageUnavailable):
+        with pytest.raises(StorageUnavailableError):
             async with node.queue.transaction():
                 told.append(-1.0)
         told.append(node.world.time())

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from tests.cases import check_each
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.task.catalog import Catalog
@@ -112,9 +112,9 @@ def test_transaction_is_lost_with_its_connection() -> None:
                 async with node.queue.transaction() as transaction:
                     try:
                         await transaction.send("work")
-                    except StorageUnavailable:
+                    except StorageUnavailableError:
                         await transaction.send("work")
-            except StorageUnavailable as error:
+            except StorageUnavailableError as error:
                 said.append(str(error))
 
         outcome = played(scenario(client=go_on), {"c1/insert/1": {"fault": fault}})
@@ -131,7 +131,7 @@ def test_shrinking_keeps_to_the_error_that_a_program_ended_with() -> None:
     async def fragile(node: Node) -> None:
         try:
             await node.storage.now()
-        except StorageUnavailable:
+        except StorageUnavailableError:
             raise ValueError("no answer") from None
         raise KeyError("it always ends badly")
 

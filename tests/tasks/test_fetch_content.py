@@ -14,7 +14,7 @@ from tests.cases import check_each_async
 from tests.tasks.jobs import Jobs, memory_jobs
 from tests.tasks.pdfs import pdf
 from tests.tasks.scripted_web import ScriptedWeb, fetched, page
-from zeke_queue.errors import PayloadInvalid
+from zeke_queue.errors import PayloadValidationError
 from zeke_queue.task.signals import Retry
 from zeke_tasks.fetch import Permanent, Transient, content_hash
 from zeke_tasks.store.model import ItemStatus, Kind
@@ -237,5 +237,5 @@ async def test_item_finished_by_another_job_meanwhile_is_kept(jobs: Jobs) -> Non
 
 async def test_unknown_items_are_skipped_and_an_empty_list_is_refused(jobs: Jobs) -> None:
     assert await _fetch(jobs, UUID(int=1)) == {"items": {}, "stories": 0}
-    with pytest.raises(PayloadInvalid, match="rawItemIds"):
+    with pytest.raises(PayloadValidationError, match="rawItemIds"):
         await _fetch(jobs)

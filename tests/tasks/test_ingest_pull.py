@@ -10,7 +10,7 @@ import pytest
 
 from tests.cases import check_each
 from tests.tasks.jobs import Jobs
-from zeke_queue.errors import PayloadInvalid
+from zeke_queue.errors import PayloadValidationError
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.ingest.pace import DAY, HOUR, after_failure, after_success
 from zeke_tasks.store.model import HealthStatus, Source, SourceType
@@ -67,7 +67,7 @@ async def test_rerun_of_manual_pull_sends_no_source_twice(jobs: Jobs) -> None:
 
 
 async def test_unknown_reason_is_refused_by_field(jobs: Jobs) -> None:
-    with pytest.raises(PayloadInvalid, match="reason"):
+    with pytest.raises(PayloadValidationError, match="reason"):
         await jobs.run("ingest-pull", {"reason": "whim"})
 
 

@@ -7,7 +7,7 @@ from collections import deque
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.errors import JobNotFound, Refused, StorageUnavailable
+from zeke_queue.errors import JobConflictError, JobNotFoundError, StorageUnavailableError
 from zeke_queue.model import JobFilter, JobState
 from zeke_queue.task.prepare import Send
 
@@ -43,7 +43,7 @@ PAUSED: Final = {"c1": ("slow", "quick"), "c2": ("limited", "failing")}
 """Which queues a client pauses, so that nobody resumes what another one pauses."""
 
 _REMEMBERED: Final = 100
-_EXPECTED: Final = (StorageUnavailable, Refused, JobNotFound)
+_EXPECTED: Final = (StorageUnavailableError, JobConflictError, JobNotFoundError)
 """What the faults, and the rules of the queue, may answer with; anything else ends the client."""
 
 

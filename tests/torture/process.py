@@ -21,7 +21,7 @@ from tests.torture.clients import Client
 from tests.torture.recording import Journal, Recording
 from tests.torture.tasks import about_worker, make_catalog
 from zeke_queue.client.queue import Queue
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.storage.postgres import PostgresStorage
@@ -88,7 +88,7 @@ async def play(part: Part) -> None:
         async with AsyncExitStack() as stack:
             try:
                 storage = await stack.enter_async_context(PostgresStorage.open(part.dsn, max_size=5))
-            except StorageUnavailable:
+            except StorageUnavailableError:
                 # As whatever starts programs does: one whose database is away is started again.
                 await journal.clock.sleep(_BETWEEN_TRIES)
                 continue

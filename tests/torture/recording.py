@@ -21,7 +21,7 @@ from uuid import UUID
 import psycopg
 
 from zeke_queue import model
-from zeke_queue.errors import StorageError, StorageUnavailable, UsageError
+from zeke_queue.errors import StorageError, StorageUnavailableError, UsageError
 from zeke_queue.storage.store import Storage, Verbs
 from zeke_queue.system.clock import SystemClock
 from zeke_sim.history import events
@@ -202,7 +202,7 @@ def nothing_was_done(error: BaseException) -> bool:
 
     A refusal by the server is such an error; that no answer came, or that nobody waited for it, is not.
     """
-    if isinstance(error, StorageUnavailable):
+    if isinstance(error, StorageUnavailableError):
         return False
     if isinstance(error, psycopg.Error):
         return error.sqlstate is not None

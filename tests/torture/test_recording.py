@@ -14,7 +14,7 @@ from tests.cases import check_each, check_each_async
 from tests.clocks import FrozenClock
 from tests.torture.recording import PASSED_ON, Journal, Recording, dumps, loads, recorded_verbs
 from tests.torture.samples import JOB, NOW, WORKER
-from zeke_queue.errors import BadOption, StorageUnavailable
+from zeke_queue.errors import InvalidOptionError, StorageUnavailableError
 from zeke_queue.model import CatchUp, Claimed, Failed, JobState, NewJob, Schedule, Want
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.storage.store import Storage, Transaction
@@ -97,11 +97,11 @@ async def test_only_a_refusal_is_a_certain_failure(journal: Journal, tmp_path: P
 
     await check_each_async(
         [
-            (StorageUnavailable("gone"), "unknown"),
+            (StorageUnavailableError("gone"), "unknown"),
             (asyncio.CancelledError(), "unknown"),
             (RuntimeError("a slip"), "unknown"),
             (psycopg.OperationalError("the connection is lost"), "unknown"),
-            (BadOption("limit"), "failed"),
+            (InvalidOptionError("limit"), "failed"),
             (psycopg.errors.UniqueViolation(), "failed"),
         ],
         check,
@@ -111,7 +111,7 @@ async def test_only_a_refusal_is_a_certain_failure(journal: Journal, tmp_path: P
 async def insert_and_break_off(storage: Storage) -> None:
     async with storage.transaction() as transaction:
         await transaction.insert([NewJob(WORKER, "a")])
-        raise StorageUnavailable
+        raise StorageUnavailableError
 
 
 async def test_a_transactions_calls_name_it_and_its_commit_is_a_call(
@@ -120,7 +120,7 @@ async def test_a_transactions_calls_name_it_and_its_commit_is_a_call(
     storage = cast("Storage", Recording(MemoryStorage(FrozenClock()), journal))
     async with storage.transaction() as transaction:
         await transaction.insert([NewJob(JOB, "a")])
-    with pytest.raises(StorageUnavailable):
+    with pytest.raises(StorageUnavailableError):
         await insert_and_break_off(storage)
     calls = [one for one in written(tmp_path / "w1.jsonl") if isinstance(one, Invoked)]
     assert [call.verb for call in calls] == ["insert", "commit", "insert"]
@@ -134,11 +134,11 @@ class CommitLost(MemoryStorage):
     async def transaction(self, connection: Any = None) -> AsyncIterator[Transaction]:
         async with super().transaction(connection) as opened:
             yield opened
-        raise StorageUnavailable("gone")
+        raise StorageUnavailableError("gone")
 
 
 async def test_a_commit_without_an_answer_is_unknown(journal: Journal, tmp_path: Path) -> None:
-    with pytest.raises(StorageUnavailable):
+    with pytest.raises(StorageUnavailableError):
         async with cast(
             "Storage", Recording(CommitLost(FrozenClock()), journal)
         ).transaction() as transaction:

@@ -12,7 +12,7 @@ import pytest
 from tests.cases import check_each_async
 from tests.web.conftest import new_web, on_both_storages
 from tests.web.trpc.test_procedures import serving, whole_catalog
-from zeke_queue.errors import Forbidden, SchemaMismatch, StorageUnavailable
+from zeke_queue.errors import PermissionDeniedError, SchemaVersionError, StorageUnavailableError
 from zeke_queue.web import WebSettings
 
 if TYPE_CHECKING:
@@ -248,9 +248,9 @@ async def test_internal_errors_reveal_nothing() -> None:
             assert (ready.status_code, ready.json()) == (503, {"error": "The database can't be reached"})
 
     cases: list[Any] = [
-        (StorageUnavailable("connection to 10.1.2.3 failed: password for zeke"), 503),
-        Forbidden("permission denied for table secret_table"),
-        SchemaMismatch("secret_table is missing"),
+        (StorageUnavailableError("connection to 10.1.2.3 failed: password for zeke"), 503),
+        PermissionDeniedError("permission denied for table secret_table"),
+        SchemaVersionError("secret_table is missing"),
         RuntimeError("secret_table at /srv/zeke.py"),
         KeyError("secret_table"),
     ]

@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 from tests.cases import check_each_async
 from tests.web.conftest import new_web, on_both_storages
 from zeke_queue.core import apikeys
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.storage.access import Scope
 from zeke_queue.web import Caller
 from zeke_queue.web.access import guard
@@ -363,7 +363,7 @@ async def test_failing_authenticator_is_answered_by_503_without_details(
         raise RuntimeError("the users' table, password s3cret, is gone")
 
     async def lose_the_storage(_: HTTPConnection) -> Caller | None:
-        raise StorageUnavailable("away")
+        raise StorageUnavailableError("away")
 
     monkeypatch.setattr(guard, "PATIENCE", 0.01)
 

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.cases import check_each_async
 from tests.web.conftest import on_both_storages
 from tests.web.live.tab import Tab
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.model import Want, WorkerInfo
 from zeke_queue.storage.access import Scope
@@ -261,7 +261,7 @@ async def test_health_and_readiness_need_no_key(call: Web) -> None:
 
 async def test_probes_may_use_head(call: Web, monkeypatch: pytest.MonkeyPatch, queue: Queue) -> None:
     async def away() -> None:
-        raise StorageUnavailable("away")
+        raise StorageUnavailableError("away")
 
     key = await call.key(Scope.READ)
     for path, shown in (("/healthz", None), ("/readyz", None), ("/metrics", key)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.cases import check_each
-from zeke_queue.errors import BadSetting
+from zeke_queue.errors import SettingsError
 from zeke_queue.web import WebSettings
 
 
@@ -29,7 +29,7 @@ def test_invalid_setting_is_reported_by_its_variable() -> None:
     def check(name: str, value: str) -> None:
         with pytest.MonkeyPatch.context() as patched:
             patched.setenv(name, value)
-            with pytest.raises(BadSetting, match=f"^{name}: "):
+            with pytest.raises(SettingsError, match=f"^{name}: "):
                 WebSettings.load()
 
     cases = [

@@ -13,7 +13,7 @@ from zeke_queue.api_client import model
 from zeke_queue.api_client.errors import RunFailed
 from zeke_queue.api_client.http import Http, answer
 from zeke_queue.api_client.watching import Watch
-from zeke_queue.errors import JobNotFound, NotJson, ResultTimeout
+from zeke_queue.errors import JobNotFoundError, ResultTimeoutError, SerializationError
 from zeke_queue.model import RunStatus
 from zeke_queue.system.clock import SystemClock, wait
 from zeke_queue.system.entropy import SystemEntropy
@@ -74,7 +74,7 @@ class JobsClient:
         entropy: what idempotency keys are drawn from.
 
     Raises:
-        BadOption: ``base_url`` is no URL, or ``token`` can't be a key.
+        InvalidOptionError: ``base_url`` is no URL, or ``token`` can't be a key.
     """
 
     def __init__(
@@ -130,9 +130,9 @@ class JobsClient:
                 first request sent. Without one a new one is drawn, so that a lost answer makes no second job.
 
         Raises:
-            UnknownTask: the server has no such task.
-            PayloadInvalid: the payload does not fit; ``fields`` says where.
-            Refused: a uniqueness rule refused the job; ``holder`` is the one in the way.
+            UnknownTaskError: the server has no such task.
+            PayloadValidationError: the payload does not fit; ``fields`` says where.
+            JobConflictError: a uniqueness rule refused the job; ``holder`` is the one in the way.
             RateLimited: the caller's limit is used up.
             ZekeError: see ``zeke_queue.api_client.errors``.
         """
@@ -148,7 +148,7 @@ class JobsClient:
         """Return a job, live or archived.
 
         Raises:
-            JobNotFound: there is none of this id.
+            JobNotFoundError: there is none of this id.
             ZekeError: see ``zeke_queue.api_client.errors``.
         """
         return await self._http.ask(model.Run, "GET", _run(run_id))
@@ -206,7 +206,7 @@ class JobsClient:
             after: only those with a greater ``seq``.
 
         Raises:
-            JobNotFound: there is none of this id.
+            JobNotFoundError: there is none of this id.
         """
         path = f"{_run(run_id)}/events"
         return (await self._http.ask(model.Events, "GET", path, params={"after": after})).events
@@ -215,7 +215,7 @@ class JobsClient:
         """Cancel a job for good, with the children that it waits for. Needs ``jobs.admin``.
 
         Raises:
-            JobNotFound: there is none of this id.
+            JobNotFoundError: there is none of this id.
             ApiRefused: it has ended (409).
         """
         return await self._change(run_id, "cancel")
@@ -224,9 +224,9 @@ class JobsClient:
         """Run a failed job again, at once. Needs ``jobs.admin``.
 
         Raises:
-            JobNotFound: there is none of this id.
+            JobNotFoundError: there is none of this id.
             ApiRefused: it has not failed, or is archived (409).
-            Refused: its place is another one's by now.
+            JobConflictError: its place is another one's by now.
         """
         return await self._change(run_id, "retry")
 
@@ -250,7 +250,7 @@ class JobsClient:
             patience: seconds without the server after which it is given up, once it was there.
 
         Raises:
-            JobNotFound: there is no such job, or not any more.
+            JobNotFoundError: there is no such job, or not any more.
             ServerAway: the server could not be reached for so long.
             ZekeError: see ``zeke_queue.api_client.errors``.
         """
@@ -266,8 +266,8 @@ class JobsClient:
 
         Raises:
             RunFailed: it failed or was cancelled.
-            ResultTimeout: it did not end in time, and goes on.
-            JobNotFound: there is no such job, or not any more.
+            ResultTimeoutError: it did not end in time, and goes on.
+            JobNotFoundError: there is no such job, or not any more.
             ServerAway: as ``watch``.
         """
         if timeout is None:
@@ -278,7 +278,7 @@ class JobsClient:
         try:
             await wait(self._clock, over, timeout)
             if not ending.done():
-                raise ResultTimeout(f"Job {run_id} did not end within {timeout:g} s; it goes on")
+                raise ResultTimeoutError(f"Job {run_id} did not end within {timeout:g} s; it goes on")
             return ending.result()
         finally:
             ending.cancel()
@@ -328,7 +328,7 @@ class JobsClient:
         """Return a schedule.
 
         Raises:
-            ScheduleNotFound: there is none of this name.
+            ScheduleNotFoundError: there is none of this name.
         """
         return await self._http.ask(model.ScheduleInfo, "GET", _schedule(name))
 
@@ -374,7 +374,7 @@ class JobsClient:
         """Delete a schedule; one that code declares is back when the next worker starts.
 
         Raises:
-            ScheduleNotFound: there is none of this name.
+            ScheduleNotFoundError: there is none of this name.
         """
         await self._http.send("DELETE", _schedule(name))
 
@@ -390,8 +390,8 @@ class JobsClient:
         """Send the job of a schedule's tick at once; its ticks stay as they are. Needs ``jobs.admin``.
 
         Raises:
-            ScheduleNotFound: there is none of this name.
-            Refused: a uniqueness rule of the schedule's options refused it.
+            ScheduleNotFoundError: there is none of this name.
+            JobConflictError: a uniqueness rule of the schedule's options refused it.
             RateLimited: the caller's limit is used up.
         """
         return await self._http.ask(model.Triggered, "POST", f"{_schedule(name)}/run")
@@ -401,12 +401,12 @@ def _uuid(run_id: UUID | str) -> UUID:
     """Return an id.
 
     Raises:
-        JobNotFound: it is no UUID, so no job has it.
+        JobNotFoundError: it is no UUID, so no job has it.
     """
     try:
         return run_id if isinstance(run_id, UUID) else UUID(run_id)
     except ValueError:
-        raise JobNotFound(f"No job has the id {run_id!r}, which is no UUID") from None
+        raise JobNotFoundError(f"No job has the id {run_id!r}, which is no UUID") from None
 
 
 def _run(run_id: UUID | str) -> str:
@@ -425,9 +425,9 @@ def _json(payload: Any) -> Any:
     """Return a payload as JSON's values.
 
     Raises:
-        NotJson: it has a part that JSON can't hold.
+        SerializationError: it has a part that JSON can't hold.
     """
     try:
         return to_jsonable_python(payload, by_alias=True)
     except PydanticSerializationError as error:
-        raise NotJson(f"payload: it can't be written as JSON ({error})") from error
+        raise SerializationError(f"payload: it can't be written as JSON ({error})") from error

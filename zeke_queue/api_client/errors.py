@@ -3,7 +3,8 @@
 ::
 
     ZekeError
-     ├── UnknownTask, PayloadInvalid, TooLarge, Refused, JobNotFound, ScheduleNotFound, ResultTimeout
+     ├── UnknownTaskError, PayloadValidationError, PayloadTooLargeError, JobConflictError,
+     │   JobNotFoundError, ScheduleNotFoundError, ResultTimeoutError
      │                          as of ``Queue``: what code does about them is the same at a distance
      ├── RunFailed              the job that was waited for failed or was cancelled; ``run`` is it
      ├── ApiRefused             any other refusal: ``status``, ``message``, ``description``, ``fields``
@@ -22,12 +23,12 @@ from uuid import UUID
 
 from zeke_queue.errors import (
     FieldError,
-    JobNotFound,
-    PayloadInvalid,
-    Refused,
-    ScheduleNotFound,
-    TooLarge,
-    UnknownTask,
+    JobConflictError,
+    JobNotFoundError,
+    PayloadTooLargeError,
+    PayloadValidationError,
+    ScheduleNotFoundError,
+    UnknownTaskError,
     ZekeError,
 )
 from zeke_queue.model import RunStatus
@@ -131,7 +132,7 @@ def refusal(response: httpx2.Response, *, task: str | None = None, about: UUID |
         and all(map(_is_payload, fields))
     ):
         paths = (FieldError(field.path.removeprefix(_UNDER_PAYLOAD), field.message) for field in fields)
-        return PayloadInvalid(task, tuple(paths))
+        return PayloadValidationError(task, tuple(paths))
     description = body.get("description")
     description = description if isinstance(description, str) else None
     kind = {401: Unauthorized, 403: NotAllowed}.get(response.status_code, ApiRefused)
@@ -149,14 +150,14 @@ def _known(
     """
     if status == HTTPStatus.NOT_FOUND:
         if task is not None and message.startswith("Unknown task"):
-            return UnknownTask(message)
+            return UnknownTaskError(message)
         if message in ("Job run not found", "Job not found"):
-            return JobNotFound(message)
-        return ScheduleNotFound(message) if message == "Schedule not found" else None
+            return JobNotFoundError(message)
+        return ScheduleNotFoundError(message) if message == "Schedule not found" else None
     if status == HTTPStatus.CONFLICT:
         holder = _uuid(body.get("id"))
-        return None if about is not None and holder == about else Refused(message, holder)
-    return TooLarge(message) if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else None
+        return None if about is not None and holder == about else JobConflictError(message, holder)
+    return PayloadTooLargeError(message) if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else None
 
 
 def retry_after(response: httpx2.Response) -> float | None:

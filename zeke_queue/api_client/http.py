@@ -8,7 +8,7 @@ import httpx2
 from pydantic import BaseModel, ValidationError
 
 from zeke_queue.api_client.errors import AWAY, ServerAway, refusal, retry_after, unreadable
-from zeke_queue.errors import BadOption, NotJson
+from zeke_queue.errors import InvalidOptionError, SerializationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +51,7 @@ class Http:
         retries: how often a request is made again.
 
     Raises:
-        BadOption: the URL is none, or the token can't be one.
+        InvalidOptionError: the URL is none, or the token can't be one.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Http:
             except httpx2.TransportError as error:
                 again, away = repeat or isinstance(error, _NOT_SENT), self.away(error)
             except (TypeError, ValueError) as error:
-                raise NotJson(f"payload: it can't be written as JSON ({error})") from error
+                raise SerializationError(f"payload: it can't be written as JSON ({error})") from error
             else:
                 if response.is_success:
                     return response
@@ -183,13 +183,15 @@ def _url(base_url: str) -> httpx2.URL:
     try:
         url = httpx2.URL(base_url)
     except (httpx2.InvalidURL, TypeError) as error:
-        raise BadOption(f"base_url: it is no URL ({error}); give one such as http://localhost:3003") from None
+        raise InvalidOptionError(
+            f"base_url: it is no URL ({error}); give one such as http://localhost:3003"
+        ) from None
     if url.scheme not in ("http", "https") or not url.host:
-        raise BadOption(
+        raise InvalidOptionError(
             "base_url: give scheme and host, as http://localhost:3003, and the path, if there is one"
         )
     if url.userinfo or url.query or url.fragment:
-        raise BadOption("base_url: leave out user, query and fragment; a key is given as token")
+        raise InvalidOptionError("base_url: leave out user, query and fragment; a key is given as token")
     return url
 
 
@@ -198,7 +200,7 @@ def _authorization(token: str | None) -> Mapping[str, str]:
         return {}
     token = token.strip()
     if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise BadOption(
+        raise InvalidOptionError(
             "token: give the text of one API key, mid_ and 64 digits, as zeke keys create printed it"
         )
     return {"authorization": f"Bearer {token}"}

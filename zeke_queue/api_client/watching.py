@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from zeke_queue.api_client.errors import AWAY, ServerAway, refusal, retry_after, unreadable
 from zeke_queue.api_client.http import FIRST_PAUSE
 from zeke_queue.api_client.model import LogLine, Progress, Run, StatusChange
-from zeke_queue.errors import JobNotFound
+from zeke_queue.errors import JobNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -134,7 +134,7 @@ class Watch:
             body = None
         said: Any = cast("dict[str, Any]", body).get("error") if isinstance(body, dict) else None
         if said in _GONE:
-            return JobNotFound(str(said))
+            return JobNotFoundError(str(said))
         return _AwayError(ServerAway(f"The server ended the stream of job {self._run_id}: {said}"), None)
 
     async def _as_stored(self) -> StatusChange | None:

@@ -22,7 +22,7 @@ from typer.core import TyperGroup
 
 from zeke_queue.cli import doctor, jobs, keys, migrate, queues, schedules, serve, work
 from zeke_queue.cli.session import Options, options_of, print_error
-from zeke_queue.errors import BadSetting, UsageError, ZekeError
+from zeke_queue.errors import SettingsError, UsageError, ZekeError
 from zeke_queue.system.install_hints import install
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _said_by_driver(error: Exception) -> ZekeError | None:
         return None
     said = str(error).strip().partition("\n")[0]
     if isinstance(error, psycopg.ProgrammingError) and getattr(error, "sqlstate", None) is None:
-        return BadSetting(
+        return SettingsError(
             f"DATABASE_PRIMARY_URL can't be read: {said}. Write postgresql://user@host:5432/name"
         )
     return ZekeError(f"The database refused what it was asked: {said}")

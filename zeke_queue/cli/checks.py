@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from zeke_queue.cli.render import length
 from zeke_queue.core.cron import Cron
 from zeke_queue.core.names import RESERVED_PREFIXES
-from zeke_queue.errors import BadSchedule
+from zeke_queue.errors import InvalidScheduleError
 from zeke_queue.model import WAITING, JobState
 from zeke_queue.system.install_hints import on_same
 
@@ -237,7 +237,7 @@ def _crons(survey: Survey) -> Iterator[Finding]:
     for one in survey.schedules:
         try:
             Cron.parse(one.cron, one.zone)
-        except BadSchedule as error:
+        except InvalidScheduleError as error:
             yield Finding(
                 Grade.PROBLEM,
                 "schedules",

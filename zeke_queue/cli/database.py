@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from zeke_queue.cli.checks import Finding, Grade
 from zeke_queue.cli.render import length
 from zeke_queue.core.names import schema_name
-from zeke_queue.errors import Forbidden, SchemaMismatch, StorageError
+from zeke_queue.errors import PermissionDeniedError, SchemaVersionError, StorageError
 from zeke_queue.storage.postgres import migrate
 from zeke_queue.storage.postgres.server_info import read_facts
 
@@ -34,9 +34,9 @@ async def inspect(dsn: str, schema: str) -> tuple[list[Finding], bool]:
     found = [_server(facts)]
     try:
         await migrate.check(dsn, schema)
-    except Forbidden as error:
+    except PermissionDeniedError as error:
         return [*found, _lacking(facts, schema, error)], False
-    except SchemaMismatch as error:
+    except SchemaVersionError as error:
         return [*found, _unfit("tables", error)], False
     except StorageError as error:
         return [*found, _unfit("database", error)], False
@@ -67,7 +67,7 @@ def _unfit(about: str, error: StorageError) -> Finding:
     return Finding(Grade.PROBLEM, about, found or said, advice if found else None)
 
 
-def _lacking(facts: Facts, schema: str, error: Forbidden) -> Finding:
+def _lacking(facts: Facts, schema: str, error: PermissionDeniedError) -> Finding:
     """Name every right that is missing at once, and the statements that grant them."""
     if not facts.missing_rights:
         return _unfit("rights", error)
@@ -96,14 +96,15 @@ async def require_api_rights(dsn: str, schema: str) -> None:
     """Check that a role may do what the HTTP API does with keys, sessions and limits; changes nothing.
 
     Raises:
-        Forbidden: it may not; the message has all that is missing, and the statements that grant it.
-        SchemaMismatch: the tables are missing, or not up to date.
-        StorageUnavailable: the database can't be reached.
+        PermissionDeniedError: it may not; the message has all that is missing, and the statements that grant
+            it.
+        SchemaVersionError: the tables are missing, or not up to date.
+        StorageUnavailableError: the database can't be reached.
     """
     await migrate.check(dsn, schema)
     facts = await read_facts(dsn, schema)
     if facts.missing_api_rights:
-        raise Forbidden(
+        raise PermissionDeniedError(
             f"Role {facts.role!r} can't serve the HTTP API: it lacks in schema {schema}:"
             f" {_listed(facts.missing_api_rights)}. As the tables' owner:"
             f" {_grants(facts.missing_api_rights, facts.role, schema)}"

@@ -25,7 +25,7 @@ from zeke_queue.cli.session import (
     print_problem,
 )
 from zeke_queue.cli.showing import print_job
-from zeke_queue.errors import BadOption, JobNotFound, UnknownTask, UsageError, ZekeError
+from zeke_queue.errors import InvalidOptionError, JobNotFoundError, UnknownTaskError, UsageError, ZekeError
 from zeke_queue.model import STATUS_OF, JobFilter, JobState, RunStatus
 
 if TYPE_CHECKING:
@@ -128,15 +128,15 @@ def _named_as_given() -> Generator[None]:
     """Make an error name an option as the command line does: --retry-limit, not retry_limit.
 
     Raises:
-        BadOption: as the block raises it, under that name.
+        InvalidOptionError: as the block raises it, under that name.
     """
     try:
         yield
-    except BadOption as error:
+    except InvalidOptionError as error:
         name, colon, what = str(error).partition(":")
         if not colon or name not in _SENT_OPTIONS:
             raise
-        raise BadOption(f"--{name.replace('_', '-')}:{what}") from error
+        raise InvalidOptionError(f"--{name.replace('_', '-')}:{what}") from error
 
 
 def _catalog_for(task: str, app: str | None, *, external: bool) -> Catalog | None:
@@ -158,9 +158,9 @@ def _catalog_for(task: str, app: str | None, *, external: bool) -> Catalog | Non
     if task not in catalog.served and not external:
         try:
             catalog.get(task)
-        except UnknownTask as error:
+        except UnknownTaskError as error:
             known = ", ".join(sorted(catalog.tasks)) or "none"
-            raise UnknownTask(
+            raise UnknownTaskError(
                 f"{str(error).partition(';')[0]} in {app}. Its tasks: {known}. Correct the name, or add"
                 " --external if another process serves it."
             ) from error
@@ -171,10 +171,10 @@ def _require_wait(seconds: float | None) -> None:
     """Check a waiting time before anything is sent.
 
     Raises:
-        BadOption: it is negative, or no finite number.
+        InvalidOptionError: it is negative, or no finite number.
     """
     if seconds is not None and not 0 <= seconds < math.inf:
-        raise BadOption(f"--wait: {seconds:g} is no time to wait; give seconds, 0 or more.")
+        raise InvalidOptionError(f"--wait: {seconds:g} is no time to wait; give seconds, 0 or more.")
 
 
 async def _wait(run: Run, wait: float, options: Options) -> int:
@@ -244,8 +244,8 @@ def list_jobs(
         async with open_to_look(options) as opened:
             try:
                 found = await opened.find(which)
-            except JobNotFound as error:  # of what is found, only the page's beginning is named
-                raise JobNotFound(f"--{error}") from error
+            except JobNotFoundError as error:  # of what is found, only the page's beginning is named
+                raise JobNotFoundError(f"--{error}") from error
             now = await opened.storage.now()
         if options.json:
             print_json([job_value(job) for job in found])
@@ -266,7 +266,7 @@ def _states(given: Sequence[str]) -> tuple[JobState, ...]:
     What is both, in whichever case, is the state in small letters, and the status in capitals.
 
     Raises:
-        BadOption: a word is neither.
+        InvalidOptionError: a word is neither.
     """
     states: list[JobState] = []
     for word in given:
@@ -274,7 +274,7 @@ def _states(given: Sequence[str]) -> tuple[JobState, ...]:
         meant = meant or [state for state in JobState if state == word.lower()]
         meant = meant or [state for state, status in STATUS_OF.items() if status == word.upper()]
         if not meant:
-            raise BadOption(
+            raise InvalidOptionError(
                 f"--state: {word!r} is neither a state ({', '.join(JobState)})"
                 f" nor a status ({', '.join(RunStatus)})"
             )
@@ -316,7 +316,7 @@ def show(context: typer.Context, job_id: IdArgument) -> None:
         async with open_to_look(options) as queue:
             job = await queue.get(wanted)
             if job is None:
-                raise JobNotFound(
+                raise JobNotFoundError(
                     f"No job has the id {wanted}, live or archived; `zeke jobs` lists those that there are."
                 )
             events = await queue.storage.events(wanted)

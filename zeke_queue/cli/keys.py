@@ -13,7 +13,7 @@ from rich.text import Text
 
 from zeke_queue.cli.render import NOTHING, Column, ago, harmless, moment, plain, print_json, print_table
 from zeke_queue.cli.session import execute, open_queue, open_to_look, options_of
-from zeke_queue.errors import BadOption, ZekeError
+from zeke_queue.errors import InvalidOptionError, ZekeError
 from zeke_queue.storage.access import NewKey, Scope
 
 if TYPE_CHECKING:
@@ -170,10 +170,10 @@ def _checked_name(name: str) -> str:
     """Return a key's name.
 
     Raises:
-        BadOption: it is empty, too long, or can't be shown.
+        InvalidOptionError: it is empty, too long, or can't be shown.
     """
     if not 1 <= len(name.strip()) <= NAME_MAX or not name.isprintable():
-        raise BadOption(
+        raise InvalidOptionError(
             f"NAME: {name[:NAME_MAX]!r} is no name; give 1 to {NAME_MAX} characters that can be shown"
         )
     return name.strip()
@@ -183,7 +183,7 @@ def _scope(name: str) -> Scope:
     try:
         return Scope(name)
     except ValueError:
-        raise BadOption(f"--scope: {name!r} is none; give some of {', '.join(Scope)}") from None
+        raise InvalidOptionError(f"--scope: {name!r} is none; give some of {', '.join(Scope)}") from None
 
 
 def _team(text: str) -> UUID:
@@ -192,7 +192,7 @@ def _team(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise BadOption(
+        raise InvalidOptionError(
             f"--team: {text!r} is no team's id; give a UUID like 123e4567-e89b-12d3-a456-426614174000"
         ) from None
 
@@ -201,12 +201,12 @@ def _length(text: str) -> float:
     """Return a length of time in seconds.
 
     Raises:
-        BadOption: it can't be read, or is too long.
+        InvalidOptionError: it can't be read, or is too long.
     """
     found = _LENGTH.fullmatch(text)
     seconds = float(found[1]) * _SECONDS[found[2]] if found else 0.0
     if not 0 < seconds <= LONGEST:
-        raise BadOption(
+        raise InvalidOptionError(
             f"--expires: {text!r} is no time, or over ten years; give a number and m, h, d or w, as 30d"
         )
     return seconds
@@ -216,7 +216,7 @@ def _sole(keys: Sequence[ApiKey], which: str, now: datetime) -> ApiKey:
     """Return the key that is meant: by its name, among those that are good before all others; id or text.
 
     Raises:
-        BadOption: it is too short, and nobody's name.
+        InvalidOptionError: it is too short, and nobody's name.
         ZekeError: none is meant, or several.
     """
     from zeke_queue.core import apikeys
@@ -234,7 +234,7 @@ def _sole(keys: Sequence[ApiKey], which: str, now: datetime) -> ApiKey:
             ]
             found += [key for key in begun if key not in found]
         elif not found:
-            raise BadOption(
+            raise InvalidOptionError(
                 f"KEY: {which!r} is no key's name, and too short to tell keys apart by the beginning of their"
                 f" text; give at least {_LEAST_GIVEN} characters"
             )

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from zeke_queue.cli.render import Column, ago, cut, moment, plain, print_json, print_table
 from zeke_queue.cli.session import execute, open_queue, open_to_look, options_of
-from zeke_queue.errors import NotJson, ZekeError
+from zeke_queue.errors import SerializationError, ZekeError
 from zeke_queue.model import CatchUp
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _payload(text: str | None) -> Any:
 
     try:
         return None if text is None else jsonb.loads(text)
-    except NotJson:
+    except SerializationError:
         return text
 
 

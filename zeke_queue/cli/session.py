@@ -18,12 +18,12 @@ import typer
 
 from zeke_queue.cli.render import harmless, json_text
 from zeke_queue.errors import (
-    BadOption,
-    BadSetting,
-    JobFailed,
-    PayloadInvalid,
-    Refused,
-    StorageUnavailable,
+    InvalidOptionError,
+    JobConflictError,
+    JobFailedError,
+    PayloadValidationError,
+    SettingsError,
+    StorageUnavailableError,
     UsageError,
 )
 
@@ -64,7 +64,7 @@ class Options:
         """Return the environment's settings with these options over them, and ``more`` by field.
 
         Raises:
-            BadSetting: one of them can't be read.
+            SettingsError: one of them can't be read.
         """
         from zeke_queue.core.names import schema_name
         from zeke_queue.system.settings import Settings
@@ -87,7 +87,7 @@ class Options:
             migrated: whether the private Postgres is to have all tables, up to date.
 
         Raises:
-            BadSetting: no database is named.
+            SettingsError: no database is named.
             UsageError: ``--database`` is given too; or this user can't have a private Postgres, or its extra
                 is not installed.
         """
@@ -164,13 +164,13 @@ def parse_id(text: str, option: str | None = None) -> UUID:
     """Read a job id, given by an option or as an argument.
 
     Raises:
-        BadOption: it is no UUID.
+        InvalidOptionError: it is no UUID.
     """
     try:
         return UUID(text)
     except ValueError:
         said = f"{option}: " if option else ""
-        raise BadOption(
+        raise InvalidOptionError(
             f"{said}{text!r} is no job id; ids are UUIDs like 01938c5e-7a3b-7c4d-9e2f-0123456789ab"
             " (`zeke jobs` lists them)."
         ) from None
@@ -180,7 +180,7 @@ def parse_json(text: str | None, name: str) -> Any:
     """Read a JSON value given on the command line, or from standard input if it is ``-``.
 
     Raises:
-        BadOption: it is no JSON, or its nesting is deeper than Python follows.
+        InvalidOptionError: it is no JSON, or its nesting is deeper than Python follows.
     """
     if text is None:
         return None
@@ -190,13 +190,13 @@ def parse_json(text: str | None, name: str) -> Any:
         name, advice = f"{name} on standard input", 'Write a JSON value, as {"itemId": "123"}.'
         given = sys.stdin.read()
     if not given.strip():
-        raise BadOption(f"{name} is empty. {advice}")
+        raise InvalidOptionError(f"{name} is empty. {advice}")
     try:
         return json.loads(given)
     except ValueError as error:
-        raise BadOption(f"{name} is no JSON: {error}. {advice}") from None
+        raise InvalidOptionError(f"{name} is no JSON: {error}. {advice}") from None
     except RecursionError:
-        raise BadOption(f"{name} is nested too deeply; send a flatter one.") from None
+        raise InvalidOptionError(f"{name} is nested too deeply; send a flatter one.") from None
 
 
 def print_error(error: ZekeError, options: Options, **more: Any) -> None:
@@ -207,14 +207,14 @@ def print_error(error: ZekeError, options: Options, **more: Any) -> None:
         options: how it is told, and how the database was named.
         **more: what a program is told besides.
     """
-    if isinstance(error, PayloadInvalid):
+    if isinstance(error, PayloadValidationError):
         more["fields"] = [field._asdict() for field in error.fields]
-    if isinstance(error, Refused) and error.holder is not None:
+    if isinstance(error, JobConflictError) and error.holder is not None:
         more["holder"] = error.holder
-    if isinstance(error, JobFailed):
+    if isinstance(error, JobFailedError):
         more |= {"status": error.job.status, "output": error.job.output}
     message = str(error)
-    if options.database is not None and isinstance(error, BadSetting | StorageUnavailable):
+    if options.database is not None and isinstance(error, SettingsError | StorageUnavailableError):
         # Whoever gave the option may never have heard of the variable that it stands for.
         message = message.replace("DATABASE_PRIMARY_URL", "--database")
     print_problem(type(error).__name__, message, options, **more)

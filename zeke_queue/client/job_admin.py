@@ -6,7 +6,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from zeke_queue.errors import Refused
+from zeke_queue.errors import JobConflictError
 from zeke_queue.model import NewJob
 from zeke_queue.storage.inspect import check_id, require
 
@@ -39,8 +39,8 @@ async def bring_back(
         False if the job is not in one of the states, or is archived.
 
     Raises:
-        JobNotFound: there is no such job.
-        Refused: another job has its singleton key or its slot.
+        JobNotFoundError: there is no such job.
+        JobConflictError: another job has its singleton key or its slot.
     """
     check_id(job_id)
     for _ in range(_TRIES):
@@ -51,9 +51,11 @@ async def bring_back(
             return False
         holder = await _holder_of_place(reader, job)
         if holder is not None:
-            raise Refused(f"Job {job_id} stays {job.state}: job {holder} has its key or its slot", holder)
+            raise JobConflictError(
+                f"Job {job_id} stays {job.state}: job {holder} has its key or its slot", holder
+            )
         # Whoever was in the way has ended in between.
-    raise Refused(f"Job {job_id} stays as it is: another job had its key or its slot; try again")
+    raise JobConflictError(f"Job {job_id} stays as it is: another job had its key or its slot; try again")
 
 
 async def _holder_of_place(reader: Reader, job: Job) -> UUID | None:

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.client.job_admin import bring_back
 from zeke_queue.client.transaction import QueueTransaction
 from zeke_queue.core.validation import check_filter, check_uuid
-from zeke_queue.errors import JobFailed, Refused, ResultTimeout, StorageUnavailable, UsageError
+from zeke_queue.errors import (
+    JobConflictError,
+    JobFailedError,
+    ResultTimeoutError,
+    StorageUnavailableError,
+    UsageError,
+)
 from zeke_queue.model import CatchUp, JobState, Schedule
 from zeke_queue.storage.inspect import check_id, require, require_schedule
 from zeke_queue.system.clock import SystemClock
@@ -100,10 +106,10 @@ class Queue:
             settings: the deployment's; read from the environment by default.
 
         Raises:
-            BadSetting: DATABASE_PRIMARY_URL is not set, or a variable can't be read.
-            StorageUnavailable: the database can't be reached.
-            TooOld: it is older than PostgreSQL 15.
-            SchemaMismatch: the tables are missing, or of another version; the message says what to run.
+            SettingsError: DATABASE_PRIMARY_URL is not set, or a variable can't be read.
+            StorageUnavailableError: the database can't be reached.
+            UnsupportedServerError: it is older than PostgreSQL 15.
+            SchemaVersionError: the tables are missing, or of another version; the message says what to run.
         """
         # The driver and the settings' reader load here: an application that only defines tasks needs neither.
         from zeke_queue.storage.postgres import PostgresStorage, migrate  # noqa: PLC0415
@@ -196,12 +202,13 @@ class Queue:
             The job's id; None if a uniqueness rule (singleton key, throttle, debounce) refused it.
 
         Raises:
-            UnknownTask: the task is not in the catalog; the message has the names that come nearest.
-            PayloadInvalid: the payload does not fit; ``fields`` says where.
-            NotJson: it fits, but can't be kept as JSON.
-            TooLarge: it is over the catalog's cap.
-            BadOption: an option is out of its range, or excludes another.
-            StorageUnavailable: three tries within about a second had no answer (a connection is waited for a
+            UnknownTaskError: the task is not in the catalog; the message has the names that come nearest.
+            PayloadValidationError: the payload does not fit; ``fields`` says where.
+            SerializationError: it fits, but can't be kept as JSON.
+            PayloadTooLargeError: it is over the catalog's cap.
+            InvalidOptionError: an option is out of its range, or excludes another.
+            StorageUnavailableError: three tries within about a second had no answer (a connection is waited
+                for a
                 while longer). The job may have been inserted: send again under the same ``id`` to be sure.
         """
         return (await self._put([self.sender.prepare(task, payload, options)], connection))[0]
@@ -233,7 +240,8 @@ class Queue:
         """Send a job and return its run, to be waited for; arguments are those of ``send``.
 
         Raises:
-            Refused: a uniqueness rule refused it; ``holder`` is the job in the way, if it could be told.
+            JobConflictError: a uniqueness rule refused it; ``holder`` is the job in the way, if it could be
+                told.
         """
         prepared = self.sender.prepare(task, payload, options)
         return await self.run_of(prepared, (await self._put([prepared], connection))[0])
@@ -271,7 +279,7 @@ class Queue:
         """Return the run of a job that was inserted, or say whose slot it did not get.
 
         Raises:
-            Refused: ``job_id`` is None.
+            JobConflictError: ``job_id`` is None.
         """
         job = prepared.job
         if job_id is not None:
@@ -279,12 +287,12 @@ class Queue:
         holder = await first(self._holder(job), self._impatience())
         what = f"key {job.singleton_key!r}" if job.singleton_key is not None else "slot"
         by = "another job" if holder is None else f"job {holder}"
-        raise Refused(f"Task {job.name!r} was not sent: its {what} is held by {by}", holder)
+        raise JobConflictError(f"Task {job.name!r} was not sent: its {what} is held by {by}", holder)
 
     async def _holder(self, job: NewJob) -> UUID | None:
         try:
             return await self.storage.holder(job)
-        except StorageUnavailable:
+        except StorageUnavailableError:
             return None  # that it was refused is certain, and worth more than by whom
 
     async def _impatience(self) -> None:
@@ -294,8 +302,8 @@ class Queue:
         """Send the job of a schedule's tick at once; its ticks stay as they are.
 
         Raises:
-            ScheduleNotFound: there is none of this name.
-            Refused: a uniqueness rule of its options refused it.
+            ScheduleNotFoundError: there is none of this name.
+            JobConflictError: a uniqueness rule of its options refused it.
             UsageError: it was edited by other means, and is wrong.
         """
         schedule = await require_schedule(self.storage, check_schedule_name(name))
@@ -321,7 +329,7 @@ class Queue:
         """Return jobs by filter, newest first: by creation, and those of one moment by id.
 
         Raises:
-            JobNotFound: ``before`` is no job, live or archived (any more).
+            JobNotFoundError: ``before`` is no job, live or archived (any more).
         """
         return await self.storage.find(check_filter(which))
 
@@ -333,7 +341,7 @@ class Queue:
         """Return the run of a job that was sent earlier, or elsewhere.
 
         Raises:
-            JobNotFound: there is no such job.
+            JobNotFoundError: there is no such job.
         """
         return Run(self, job_id, (await require(self.storage, job_id)).name)
 
@@ -343,8 +351,9 @@ class Queue:
         Statuses come in the order of the job's life. One that lasted a moment only may be passed over.
 
         Raises:
-            JobNotFound: there is no such job, or it was deleted while it was watched.
-            StorageUnavailable: the database has been away for a minute (shorter outages are waited out), or
+            JobNotFoundError: there is no such job, or it was deleted while it was watched.
+            StorageUnavailableError: the database has been away for a minute (shorter outages are waited
+                out), or
                 the queue was closed.
         """
         return self.watchers.watch(check_id(job_id))
@@ -357,17 +366,18 @@ class Queue:
             timeout: seconds to wait at most; 0 or less asks once, None waits for ever.
 
         Raises:
-            JobFailed: it failed, expired or was cancelled; ``job`` is the job as it ended.
-            ResultTimeout: it did not end in time; it goes on.
-            JobNotFound: there is no such job.
-            BadOption: the timeout is no number.
+            JobFailedError: it failed; ``job`` is the job as it ended. Of one that was cancelled or expired it
+                is a JobCancelledError or JobExpiredError.
+            ResultTimeoutError: it did not end in time; it goes on.
+            JobNotFoundError: there is no such job.
+            InvalidOptionError: the timeout is no number.
         """
         seconds = check_timeout(timeout)
         job = await self.watchers.ended(check_id(job_id), seconds)
         if job is None:
-            raise ResultTimeout(f"Job {job_id} has not ended after {seconds:g} s; it goes on")
+            raise ResultTimeoutError(f"Job {job_id} has not ended after {seconds:g} s; it goes on")
         if job.state is not JobState.COMPLETED:
-            raise JobFailed(job)
+            raise JobFailedError.of(job)
         return job.output
 
     @property
@@ -385,7 +395,7 @@ class Queue:
             False if it had ended already.
 
         Raises:
-            JobNotFound: there is no such job.
+            JobNotFoundError: there is no such job.
         """
         if await self.storage.cancel([check_id(job_id)]):
             return True
@@ -399,8 +409,8 @@ class Queue:
             False if it is not cancelled, or archived already.
 
         Raises:
-            JobNotFound: there is no such job.
-            Refused: another job has its singleton key or its slot; ``holder`` is that job.
+            JobNotFoundError: there is no such job.
+            JobConflictError: another job has its singleton key or its slot; ``holder`` is that job.
         """
         return await bring_back(self.storage, job_id, self.storage.resume, _CANCELLED)
 
@@ -411,8 +421,8 @@ class Queue:
             False if it did not fail, or is archived already.
 
         Raises:
-            JobNotFound: there is no such job.
-            Refused: another job has its singleton key or its slot; ``holder`` is that job.
+            JobNotFoundError: there is no such job.
+            JobConflictError: another job has its singleton key or its slot; ``holder`` is that job.
         """
         return await bring_back(self.storage, job_id, self.storage.retry, _FAILED)
 
@@ -447,8 +457,8 @@ class Queue:
             **options: of its jobs. A tick that a singleton key refuses is not made up for.
 
         Raises:
-            BadSchedule: the expression can't be read or never fires, or the zone is unknown.
-            BadName: the name is not one.
+            InvalidScheduleError: the expression can't be read or never fires, or the zone is unknown.
+            InvalidNameError: the name is not one.
             UsageError: as ``send``: an unknown task, a payload that does not fit, an option out of range.
         """
         await self.storage.put_schedule(
@@ -489,7 +499,7 @@ class Queue:
         another program's.
 
         Raises:
-            BadOption: a task has no more of a limit than aliases.
+            InvalidOptionError: a task has no more of a limit than aliases.
             UsageError: a schedule's task is unknown, or its payload does not fit.
         """
         schedules = self.catalog.stored_schedules(self.settings.jobs_cron_tz)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zeke_queue.errors import LeaseLost, UsageError
+from zeke_queue.errors import LeaseLostError, UsageError
 from zeke_queue.task.prepare import insert
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class QueueTransaction:
         """Send a job that exists once the transaction commits; its run is to be waited for after that.
 
         Raises:
-            Refused: a uniqueness rule refused it; the transaction can go on.
+            JobConflictError: a uniqueness rule refused it; the transaction can go on.
         """
         prepared = self._prepare(task, payload, options)
         return await self._queue.run_of(prepared, (await insert([prepared], self._open().insert))[0])
@@ -75,10 +75,10 @@ class QueueTransaction:
         which lost the job meanwhile ends here. In a handler: ``await transaction.hold(job.id, job.attempt)``.
 
         Raises:
-            LeaseLost: the job is not active at this attempt any more.
+            LeaseLostError: the job is not active at this attempt any more.
         """
         if not await self._open().hold(job_id, attempt):
-            raise LeaseLost.of(job_id)
+            raise LeaseLostError.of(job_id)
 
     def on_commit(self, apply: Callable[[], None]) -> None:
         """Call ``apply`` once the transaction has committed, and never after a rollback.

@@ -12,7 +12,7 @@ import hmac
 import re
 from typing import Final
 
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 
 KEY_BYTES: Final = 32
 """How many random bytes a key is made of."""
@@ -27,10 +27,10 @@ def new_key(draw: bytes) -> str:
     """Return the text of the key that is made of these random bytes.
 
     Raises:
-        BadOption: they are not ``KEY_BYTES`` bytes.
+        InvalidOptionError: they are not ``KEY_BYTES`` bytes.
     """
     if len(draw) != KEY_BYTES:
-        raise BadOption(f"draw: {len(draw)} bytes are not {KEY_BYTES}")
+        raise InvalidOptionError(f"draw: {len(draw)} bytes are not {KEY_BYTES}")
     return f"mid_{draw.hex()}"
 
 

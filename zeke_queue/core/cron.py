@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from zeke_queue.core import crontab
-from zeke_queue.errors import BadOption, BadSchedule
+from zeke_queue.errors import InvalidOptionError, InvalidScheduleError
 from zeke_queue.model import CatchUp
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Cron:
         """Read an expression (``core.crontab.read`` says what it may be) and look up a zone.
 
         Raises:
-            BadSchedule: the expression can't be read or never fires, or there is no such zone.
+            InvalidScheduleError: the expression can't be read or never fires, or there is no such zone.
         """
         return cls(expr, zone, crontab.read(expr), _zone_of(zone))
 
@@ -95,7 +95,7 @@ class Cron:
             An aware datetime in UTC; None if there is no tick within fifty years, or before the year 9999.
         """
         if instant.utcoffset() is None:
-            raise BadOption(f"instant: {instant!r} has no time zone; give an aware datetime")
+            raise InvalidOptionError(f"instant: {instant!r} has no time zone; give an aware datetime")
         instant = instant.astimezone(UTC)
         fixed = self._zone.utcoffset(None)
         try:
@@ -271,7 +271,7 @@ def _zone_of(name: str) -> ZoneInfo:
     known = {zone.lower(): zone for zone in available_timezones() if not zone.startswith(_NOT_ZONES)}
     near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(known[zone] for zone in near)}?" if near else "try Europe/Berlin or UTC"
-    raise BadSchedule(f"Zone {name!r} is not in the IANA database; {hint}")
+    raise InvalidScheduleError(f"Zone {name!r} is not in the IANA database; {hint}")
 
 
 def last_occurrence(schedule: Schedule) -> datetime | None:
@@ -285,6 +285,6 @@ def last_occurrence(schedule: Schedule) -> datetime | None:
         return None
     try:
         follows = Cron.parse(schedule.cron, schedule.zone).next_after(last - timedelta(microseconds=1))
-    except BadSchedule:
+    except InvalidScheduleError:
         return None
     return last if follows == last else None

@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 
 from croniter import CroniterError, croniter
 
-from zeke_queue.errors import BadSchedule
+from zeke_queue.errors import InvalidScheduleError
 
 FIELDS: Final = (5, 6)
 HORIZON_YEARS: Final = 50
@@ -146,11 +146,14 @@ def read(expr: str) -> Crontab:
     ``@yearly``, ``@annually``.
 
     Raises:
-        BadSchedule: it can't be read, uses what depends on chance (``R``, ``H``) or is not offered (``W``,
+        InvalidScheduleError: it can't be read, uses what depends on chance (``R``, ``H``) or is not offered
+            (``W``,
             a year), or there is no day on which it could fire.
     """
     if not isinstance(cast("object", expr), str):
-        raise BadSchedule(f"Cron expression {expr!r} is no text; give a string such as '*/5 * * * *'")
+        raise InvalidScheduleError(
+            f"Cron expression {expr!r} is no text; give a string such as '*/5 * * * *'"
+        )
     return _read(expr)
 
 
@@ -159,20 +162,24 @@ def _read(expr: str) -> Crontab:
     shown = repr(expr if len(expr) <= _EXPR_MAX else expr[:_EXPR_MAX] + "…")
     written = expr.split()
     if len(expr) > _EXPR_MAX or (len(written) not in FIELDS and not expr.startswith("@")):
-        raise BadSchedule(
+        raise InvalidScheduleError(
             f"Cron expression {shown} has {len(written)} field{'' if len(written) == 1 else 's'}; give five "
             "(minute, hour, day of month, month, day of week), or six, of which the last is seconds"
         )
     if not expr.startswith("@") and _CHANCE.search(" ".join((*written[:2], *written[5:]))):
-        raise BadSchedule(f"Cron expression {shown} leaves its times to chance (H, R); name the times")
+        raise InvalidScheduleError(
+            f"Cron expression {shown} leaves its times to chance (H, R); name the times"
+        )
     if len(written) in FIELDS and "w" in written[2].lower():
-        raise BadSchedule(
+        raise InvalidScheduleError(
             f"Cron expression {shown} asks for the nearest weekday (W), which is not offered; name days"
         )
     try:
         expanded, nth = croniter.expand(expr)
     except _UNREADABLE as error:
-        raise BadSchedule(f"Cron expression {shown} can't be read: {_culprit(written) or error}") from None
+        raise InvalidScheduleError(
+            f"Cron expression {shown} can't be read: {_culprit(written) or error}"
+        ) from None
     crontab = Crontab(
         days=_days(expanded, nth, shown),
         hours=_numbers(expanded[1], 24),
@@ -182,7 +189,7 @@ def _read(expr: str) -> Crontab:
     if not any(
         matching_days(crontab.days, first.year + y, m) for y in range(years) for m in crontab.days.months
     ):
-        raise BadSchedule(
+        raise InvalidScheduleError(
             f"Cron expression {shown} never fires: no month has such a day; change its day or month"
         )
     return crontab
@@ -214,7 +221,7 @@ def _days(expanded: list[Any], nth: Any, shown: str) -> Days:
     dom, months, dow = expanded[_DAY_FIELDS]
     occurrences = {(int(weekday), -1 if n == "l" else int(n)) for weekday, ns in nth.items() for n in ns}
     if occurrences and "*" not in dom:
-        raise BadSchedule(
+        raise InvalidScheduleError(
             f"Cron expression {shown} gives a day of the month and an n-th weekday, on which crons differ; "
             "make it two schedules"
         )

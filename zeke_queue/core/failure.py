@@ -10,7 +10,7 @@ import traceback as tracebacks
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core import jsonb
-from zeke_queue.errors import NotJson
+from zeke_queue.errors import SerializationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,7 +142,7 @@ def plain(value: Any) -> Any:
     """Return a value that JSON can hold: itself, or its text."""
     try:
         text = jsonb.dumps(value)
-    except NotJson:
+    except SerializationError:
         return clean(_guarded(lambda: repr(value)) or f"<{type(value).__name__}>", EXTRA_MAX)
     return jsonb.loads(text) if len(text) <= EXTRA_MAX else clean(text, EXTRA_MAX)
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, cast
 
 from pydantic_core import SchemaSerializer, core_schema, from_json, to_json
 
-from zeke_queue.errors import NotJson
+from zeke_queue.errors import SerializationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -69,14 +69,15 @@ def dumps(value: Any, *, digits: int = INTEGER_DIGITS_MAX) -> str:
         Text without needless spaces, in which characters beyond ASCII stand for themselves.
 
     Raises:
-        NotJson: for NaN and the infinities, for longer integers, for NUL characters and lone surrogates, for
+        SerializationError: for NaN and the infinities, for longer integers, for NUL characters and lone
+            surrogates, for
             values of other types, for ones that nest deeper or contain themselves. The message has the path
             to the culprit.
     """
     try:
         text = to_json(value, inf_nan_mode="constants").decode()
     except Exception as error:
-        raise NotJson(complaint(value, error)) from error
+        raise SerializationError(complaint(value, error)) from error
     # An honest string may have these spellings too, so they only prompt a closer look.
     if (
         "\\u0000" in text
@@ -96,7 +97,7 @@ def check_keys(value: Any) -> None:
     """Refuse a value with half of a surrogate pair in a key, which pydantic replaces where it knows the type.
 
     Raises:
-        NotJson: there is one.
+        SerializationError: there is one.
     """
     todo: list[Any] = [_PLAIN.to_python(value)]
     while todo:
@@ -133,7 +134,7 @@ def loads(text: str | bytes) -> Any:
     """Read JSON text, as Postgres or ``dumps`` wrote it.
 
     Raises:
-        NotJson: it is no JSON.
+        SerializationError: it is no JSON.
     """
     try:
         return from_json(text, allow_inf_nan=False)
@@ -142,14 +143,15 @@ def loads(text: str | bytes) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse_constant, parse_int=_integer)
     except (ValueError, RecursionError) as error:
-        raise NotJson(f"The text is no JSON that can be read: {error}") from None
+        raise SerializationError(f"The text is no JSON that can be read: {error}") from None
 
 
 def normalise(text: str) -> str:
     """Return the text that Postgres prints for this JSON after a round trip through ``jsonb``.
 
     Raises:
-        NotJson: Postgres would refuse it: no JSON, NUL characters, lone surrogates, numbers too long for
+        SerializationError: Postgres would refuse it: no JSON, NUL characters, lone surrogates, numbers too
+            long for
             ``numeric``.
 
     >>> normalise('{"bb": 1.50, "a": 1E2, "a": [true, null]}')
@@ -187,9 +189,9 @@ def _normalise_slowly(text: str) -> str:
     try:
         return _printed(_EXACT_DECODER.decode(text))
     except RecursionError:
-        raise NotJson("The JSON nests too deeply to be read; flatten it") from None
+        raise SerializationError("The JSON nests too deeply to be read; flatten it") from None
     except json.JSONDecodeError as error:
-        raise NotJson(f"The text is no JSON: {error}") from None
+        raise SerializationError(f"The text is no JSON: {error}") from None
 
 
 class _Number(str):
@@ -231,7 +233,7 @@ def _sorted(members: dict[str, _Tree]) -> dict[str, _Tree]:
 
 def _encodable(printed: str) -> str:
     if not _is_text(printed):
-        raise NotJson("The JSON has half of a surrogate pair, which is no character; remove it")
+        raise SerializationError("The JSON has half of a surrogate pair, which is no character; remove it")
     return printed
 
 
@@ -258,7 +260,7 @@ def _exact_number(number: str) -> _Number:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise NotJson(f"{name} is no JSON number; use null, or text")
+    raise SerializationError(f"{name} is no JSON number; use null, or text")
 
 
 def _plain_only(number: str) -> NoReturn:
@@ -320,7 +322,9 @@ def _leaf(part: str | float | None) -> str:
 
 def _quoted(text: str) -> str:
     if "\0" in text:
-        raise NotJson("The JSON has a NUL character (\\u0000), which Postgres can't keep; remove it")
+        raise SerializationError(
+            "The JSON has a NUL character (\\u0000), which Postgres can't keep; remove it"
+        )
     return encode_basestring(text)
 
 
@@ -357,12 +361,14 @@ def _refuse_too_deep(text: str) -> None:
     try:
         from_json(_LONG_NUMBER.sub("1", text))
     except ValueError:
-        raise NotJson(f"The value nests more than {DEPTH_MAX} levels deep; flatten it") from None
+        raise SerializationError(f"The value nests more than {DEPTH_MAX} levels deep; flatten it") from None
 
 
 def _refuse_number(number: str) -> NoReturn:
     shown = number if len(number) <= 40 else f"{number[:40]}…"  # noqa: PLR2004 - enough to find it by
-    raise NotJson(f"The number {shown} is beyond what Postgres's numeric can hold; store it as text")
+    raise SerializationError(
+        f"The number {shown} is beyond what Postgres's numeric can hold; store it as text"
+    )
 
 
 def _look_closer(tree: _Tree, digits: int) -> None:
@@ -370,13 +376,15 @@ def _look_closer(tree: _Tree, digits: int) -> None:
     for whole_path, leaf in _leaves(tree, "$"):
         path = _shown(whole_path)
         if isinstance(leaf, _Number) and len(leaf.lstrip("-")) > digits:
-            raise NotJson(
+            raise SerializationError(
                 f"{path}: an integer has {len(leaf.lstrip('-'))} digits, {digits} at most; store it as text"
             )
         if isinstance(leaf, str) and "\0" in leaf:
-            raise NotJson(f"{path}: the text has a NUL character, which Postgres can't keep; remove it")
+            raise SerializationError(
+                f"{path}: the text has a NUL character, which Postgres can't keep; remove it"
+            )
         if isinstance(leaf, float) and not math.isfinite(leaf):
-            raise NotJson(f"{path}: {leaf} is no JSON number; use null, or text")
+            raise SerializationError(f"{path}: {leaf} is no JSON number; use null, or text")
 
 
 def _leaves(tree: _Tree, path: str) -> Iterator[tuple[str, _Tree]]:

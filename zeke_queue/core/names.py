@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from zeke_queue.errors import BadName
+from zeke_queue.errors import InvalidNameError
 
 QUEUE_NAME_MAX: Final = 200
 SCHEMA_NAME_MAX: Final = 50
@@ -42,7 +42,8 @@ def queue_name(name: str) -> str:
     """Return the name if it can be a queue's.
 
     Raises:
-        BadName: it is no text, empty, over 200 characters, has a character other than ASCII letters, digits
+        InvalidNameError: it is no text, empty, over 200 characters, has a character other than ASCII
+            letters, digits
             and ``_ . : / @ + -``, begins with punctuation other than ``_``, or has a prefix that pg-boss
             reserves.
 
@@ -50,7 +51,7 @@ def queue_name(name: str) -> str:
     'ingest-pull'
     """
     if _QUEUE.fullmatch(_text(name, "Queue")) is None:
-        raise BadName(
+        raise InvalidNameError(
             f"Queue name {_shown(name)} is not one: "
             + (
                 "it is empty"
@@ -59,12 +60,12 @@ def queue_name(name: str) -> str:
             )
         )
     if len(name) > QUEUE_NAME_MAX:
-        raise BadName(
+        raise InvalidNameError(
             f"Queue name {_shown(name)} has {len(name)} characters; at most {QUEUE_NAME_MAX} are allowed"
         )
     for prefix in RESERVED_PREFIXES:
         if name.startswith(prefix):
-            raise BadName(
+            raise InvalidNameError(
                 f"Queue name {_shown(name)} begins with {prefix!r}, which pg-boss reserves; choose another"
             )
     return name
@@ -74,7 +75,8 @@ def schema_name(name: str) -> str:
     """Return the name of a schema, folded to lower case as Postgres folds an unquoted one.
 
     Raises:
-        BadName: it is no text, or no ASCII word of 1 to 50 characters that begins with a letter or ``_``,
+        InvalidNameError: it is no text, or no ASCII word of 1 to 50 characters that begins with a letter or
+            ``_``,
             or it begins with ``pg_``, which Postgres reserves for itself, or it is a reserved word of SQL.
 
     Source: pg-boss 9 allows word characters, at most 50.
@@ -84,22 +86,24 @@ def schema_name(name: str) -> str:
     """
     folded = _text(name, "Schema").lower()
     if len(name) > SCHEMA_NAME_MAX or not name.isascii() or _SCHEMA.fullmatch(folded) is None:
-        raise BadName(
+        raise InvalidNameError(
             f"Schema name {_shown(name)} is not one: use 1 to {SCHEMA_NAME_MAX} ASCII letters, digits and _, "
             "beginning with a letter or _"
         )
     if folded.startswith("pg_"):
-        raise BadName(
+        raise InvalidNameError(
             f"Schema name {_shown(name)} begins with 'pg_', which Postgres reserves; choose another"
         )
     if folded in RESERVED_WORDS:
-        raise BadName(f"Schema name {_shown(name)} is a reserved word of SQL; choose another")
+        raise InvalidNameError(f"Schema name {_shown(name)} is a reserved word of SQL; choose another")
     return folded
 
 
 def _text(name: object, what: str) -> str:
     if not isinstance(name, str):
-        raise BadName(f"{what} name {_shown(name)} is not text but {type(name).__name__}; give a string")
+        raise InvalidNameError(
+            f"{what} name {_shown(name)} is not text but {type(name).__name__}; give a string"
+        )
     return name
 
 

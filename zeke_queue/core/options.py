@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from zeke_queue.core.names import queue_name
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 from zeke_queue.model import NewJob
 
 if TYPE_CHECKING:
@@ -127,8 +127,8 @@ def new_job(
         fresh: whether the id was made for this job, which nobody tried to insert before.
 
     Raises:
-        BadOption: an option is out of its range, or excludes another; the message names the field.
-        BadName: the queue's name is not one.
+        InvalidOptionError: an option is out of its range, or excludes another; the message names the field.
+        InvalidNameError: the queue's name is not one.
     """
     exclusive(options)
     start_at, throttle, debounce = options.start_at, options.throttle, options.debounce
@@ -177,10 +177,10 @@ def next_slot(job: NewJob) -> NewJob:
     """Return the second try of a debounced job: the same, in the next slot and not before it.
 
     Raises:
-        BadOption: the job has no slot.
+        InvalidOptionError: the job has no slot.
     """
     if job.slot_seconds is None:
-        raise BadOption(
+        raise InvalidOptionError(
             "debounce: the job has no slot, so there is no next one; send it with debounce=SECONDS"
         )
     return replace(job, slot_offset=job.slot_seconds, fresh=False)
@@ -190,14 +190,14 @@ def exclusive(options: JobOptions) -> None:
     """Refuse options of one layer that exclude each other; ``merge`` would have dropped one of them silently.
 
     Raises:
-        BadOption: ``delay`` and ``start_at`` are both given, or ``throttle`` and ``debounce``.
+        InvalidOptionError: ``delay`` and ``start_at`` are both given, or ``throttle`` and ``debounce``.
     """
     if options.delay is not None and options.start_at is not None:
-        raise BadOption(
+        raise InvalidOptionError(
             "delay, start_at: both are given; a job starts after a duration or at an instant, so give one"
         )
     if options.throttle is not None and options.debounce is not None:
-        raise BadOption(
+        raise InvalidOptionError(
             "throttle, debounce: both are given; debounce is a throttle with a second try, so give one"
         )
 
@@ -208,9 +208,9 @@ def _or(value: Any, default: Any) -> Any:
 
 def _integer(field: str, value: object, low: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise BadOption(f"{field}: {_shown(value)} is no integer; give one from {low} to {INT4_MAX}")
+        raise InvalidOptionError(f"{field}: {_shown(value)} is no integer; give one from {low} to {INT4_MAX}")
     if not low <= value <= INT4_MAX:
-        raise BadOption(
+        raise InvalidOptionError(
             f"{field}: {_shown(value)} is out of range; give an integer from {low} to {INT4_MAX} (int4)"
         )
     return int(value)
@@ -220,16 +220,20 @@ def _seconds(field: str, value: object, low: float) -> float:
     if isinstance(value, timedelta):
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadOption(f"{field}: {_shown(value)} is no duration; give seconds as a number, or a timedelta")
+        raise InvalidOptionError(
+            f"{field}: {_shown(value)} is no duration; give seconds as a number, or a timedelta"
+        )
     if not low <= value <= INT4_MAX:  # which NaN is not either
-        raise BadOption(f"{field}: {_shown(value)} is out of range; give {low} to {INT4_MAX} seconds")
+        raise InvalidOptionError(
+            f"{field}: {_shown(value)} is out of range; give {low} to {INT4_MAX} seconds"
+        )
     return float(value)
 
 
 def _whole_seconds(field: str, value: object, low: int) -> int:
     seconds = _seconds(field, value, low)
     if not seconds.is_integer():
-        raise BadOption(
+        raise InvalidOptionError(
             f"{field}: {_shown(value)} is no whole number of seconds, which is what its column holds (int4)"
         )
     return int(seconds)
@@ -237,21 +241,21 @@ def _whole_seconds(field: str, value: object, low: int) -> int:
 
 def _flag(field: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise BadOption(f"{field}: {_shown(value)} is neither True nor False; give one of them")
+        raise InvalidOptionError(f"{field}: {_shown(value)} is neither True nor False; give one of them")
     return value
 
 
 def _instant(field: str, value: object) -> datetime:
     if not isinstance(value, datetime):
-        raise BadOption(
+        raise InvalidOptionError(
             f"{field}: {_shown(value)} is no datetime; give an aware one, or use delay for a duration"
         )
     if value.utcoffset() is None:
-        raise BadOption(
+        raise InvalidOptionError(
             f"{field}: {_shown(value)} has no time zone; give an aware datetime, such as one with tzinfo=UTC"
         )
     if not YEAR_MIN <= _utc_year(value) <= YEAR_MAX:
-        raise BadOption(
+        raise InvalidOptionError(
             f"{field}: {_shown(value)} is out of range; give an instant of the years {YEAR_MIN} to {YEAR_MAX}"
         )
     return value
@@ -266,19 +270,21 @@ def _utc_year(value: datetime) -> int:
 
 def _key(field: str, value: object) -> str:
     if not isinstance(value, str):
-        raise BadOption(f"{field}: {_shown(value)} is no text; give a string")
+        raise InvalidOptionError(f"{field}: {_shown(value)} is no text; give a string")
     if not value:
-        raise BadOption(f"{field}: it is empty; give a key, or None for no key")
+        raise InvalidOptionError(f"{field}: it is empty; give a key, or None for no key")
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
-        raise BadOption(
+        raise InvalidOptionError(
             f"{field}: {_shown(value)} has half of a surrogate pair, which is no character"
         ) from None
     if "\0" in value:
-        raise BadOption(f"{field}: {_shown(value)} has a NUL character, which Postgres can't keep; remove it")
+        raise InvalidOptionError(
+            f"{field}: {_shown(value)} has a NUL character, which Postgres can't keep; remove it"
+        )
     if size > KEY_BYTES_MAX:
-        raise BadOption(
+        raise InvalidOptionError(
             f"{field}: it has {size} bytes, at most {KEY_BYTES_MAX} fit into the index; send a hash of it"
         )
     return value
@@ -287,7 +293,7 @@ def _key(field: str, value: object) -> str:
 def _singleton_key(value: object) -> str:
     key = _key("singleton_key", value)
     if key.startswith(SINGLETON_QUEUE_PREFIX):
-        raise BadOption(
+        raise InvalidOptionError(
             f"singleton_key: {_shown(key)} begins with a prefix that pg-boss reserves; choose another"
         )
     return key

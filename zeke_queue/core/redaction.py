@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final, cast
 
 from zeke_queue.core.failure import shown
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 
 REDACTED: Final = "[redacted]"
 """What stands in the place of a value that is not shown."""
@@ -24,15 +24,17 @@ def check_rules(given: object) -> tuple[str, ...]:
     hidden whole.
 
     Raises:
-        BadOption: one is no such path.
+        InvalidOptionError: one is no such path.
     """
     if isinstance(given, str) or not isinstance(given, Iterable):
-        raise BadOption(f"redact: {shown(given)} is no list of paths; give one, such as ['payload.password']")
+        raise InvalidOptionError(
+            f"redact: {shown(given)} is no list of paths; give one, such as ['payload.password']"
+        )
     rules: list[str] = []
     for rule in cast("Iterable[object]", given):
         root, *rest = rule.split(".") if isinstance(rule, str) else [""]
         if root not in ROOTS or not all(rest) or (rest and root in _WHOLE):
-            raise BadOption(
+            raise InvalidOptionError(
                 f"redact: {shown(rule)} is no path; it begins with payload, output, error or log, and goes on"
                 " with the names of members after dots, but for the last two: payload.card.number"
             )

@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any, Final, cast
 
 from zeke_queue.core.options import JobOptions, merge
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 
 _OURS: Final = frozenset(field.name for field in fields(JobOptions)) - {"delay", "start_at"}
 
@@ -34,11 +34,13 @@ def write(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return options as a row keeps them: what was said, with durations in seconds.
 
     Raises:
-        BadOption: one is none that a schedule's jobs can have, such as when they start.
+        InvalidOptionError: one is none that a schedule's jobs can have, such as when they start.
     """
     for name in options:
         if name not in _OURS:
-            raise BadOption(f"{name}: a schedule's jobs have no such option; they start at its ticks")
+            raise InvalidOptionError(
+                f"{name}: a schedule's jobs have no such option; they start at its ticks"
+            )
     return {
         name: value.total_seconds() if isinstance(value, timedelta) else value
         for name, value in options.items()
@@ -50,10 +52,10 @@ def read(stored: object) -> JobOptions:
     """Return what a row says of its jobs; where it says a thing in both spellings, ours wins.
 
     Raises:
-        BadOption: it holds no JSON object.
+        InvalidOptionError: it holds no JSON object.
     """
     if not isinstance(stored, Mapping):
-        raise BadOption(f"options: a {type(stored).__name__} is no object; store one, such as {{}}")
+        raise InvalidOptionError(f"options: a {type(stored).__name__} is no object; store one, such as {{}}")
     said = {name: value for name, value in cast("Mapping[str, Any]", stored).items() if value is not None}
     ours = JobOptions(**{name: value for name, value in said.items() if name in _OURS})
     return merge(ours, _read_theirs(said))

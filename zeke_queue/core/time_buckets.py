@@ -6,7 +6,7 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 
 LONGEST: Final = 7 * 86_400
 """Seconds that one may look back."""
@@ -21,15 +21,15 @@ def how_many(span: float, step: float) -> int:
     """Return how many spans of ``step`` seconds a look back over ``span`` seconds has, with the present one.
 
     Raises:
-        BadOption: one of the two is out of its range, or there would be too many.
+        InvalidOptionError: one of the two is out of its range, or there would be too many.
     """
     if not 1 <= span <= LONGEST:
-        raise BadOption(f"span: {span} is not 1 to {LONGEST} seconds")
+        raise InvalidOptionError(f"span: {span} is not 1 to {LONGEST} seconds")
     if not 1 <= step <= LONGEST or step != int(step):
-        raise BadOption(f"step: {step} is not a whole number of seconds, 1 to {LONGEST}")
+        raise InvalidOptionError(f"step: {step} is not a whole number of seconds, 1 to {LONGEST}")
     number = math.ceil(span / step)
     if number > MOST:
-        raise BadOption(
+        raise InvalidOptionError(
             f"step: {span} seconds in steps of {step} are {number} spans, {MOST} at most; give a longer step"
         )
     return number

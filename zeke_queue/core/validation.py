@@ -11,7 +11,7 @@ from uuid import UUID
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import shown
 from zeke_queue.core.options import INT4_MAX
-from zeke_queue.errors import BadOption, UsageError
+from zeke_queue.errors import InvalidOptionError, UsageError
 from zeke_queue.model import CARRIED, JobFilter, JobState
 
 TEXT_MAX: Final = 200
@@ -22,10 +22,10 @@ def check_uuid(field: str, value: object) -> UUID | None:
     """Return an id, or None for none.
 
     Raises:
-        BadOption: it is neither.
+        InvalidOptionError: it is neither.
     """
     if value is not None and not isinstance(value, UUID):
-        raise BadOption(f"{field}: {shown(value)} is no UUID; give uuid.UUID(...), or leave it out")
+        raise InvalidOptionError(f"{field}: {shown(value)} is no UUID; give uuid.UUID(...), or leave it out")
     return value
 
 
@@ -33,10 +33,10 @@ def check_flag(field: str, value: object) -> bool:
     """Return a flag.
 
     Raises:
-        BadOption: it is none.
+        InvalidOptionError: it is none.
     """
     if not isinstance(value, bool):
-        raise BadOption(f"{field}: {shown(value)} is neither True nor False; give one of them")
+        raise InvalidOptionError(f"{field}: {shown(value)} is neither True nor False; give one of them")
     return value
 
 
@@ -45,7 +45,7 @@ def check_filter(which: object) -> JobFilter:
 
     Raises:
         UsageError: it is no filter.
-        BadOption: one of its fields can't be; the message names it.
+        InvalidOptionError: one of its fields can't be; the message names it.
     """
     if not isinstance(which, JobFilter):
         raise UsageError(
@@ -56,7 +56,7 @@ def check_filter(which: object) -> JobFilter:
     _check_bytes(which.bytes_max)
     limit: object = which.limit
     if type(limit) is not int or abs(limit) > INT4_MAX:
-        raise BadOption(f"limit: {shown(limit)} is no number of jobs; give an integer")
+        raise InvalidOptionError(f"limit: {shown(limit)} is no number of jobs; give an integer")
     check_uuid("parent", which.parent)
     check_uuid("before", which.before)
     check_flag("archived", which.archived)
@@ -70,7 +70,7 @@ def _names(field: str, given: object) -> tuple[str, ...]:
     names = _several(field, given)
     for name in names:
         if not isinstance(name, str) or not jsonb.is_kept(name):
-            raise BadOption(f"{field}: {shown(name)} is no name; give those of queues, as text")
+            raise InvalidOptionError(f"{field}: {shown(name)} is no name; give those of queues, as text")
     return names
 
 
@@ -80,7 +80,7 @@ def _ids(given: object) -> tuple[UUID, ...] | None:
     ids = _several("ids", given)
     for job_id in ids:
         if not isinstance(job_id, UUID):
-            raise BadOption(f"ids: {shown(job_id)} is no UUID; give those of jobs")
+            raise InvalidOptionError(f"ids: {shown(job_id)} is no UUID; give those of jobs")
     return ids
 
 
@@ -88,7 +88,7 @@ def _carried(given: object) -> tuple[str, ...]:
     parts = _several("without", given)
     for part in parts:
         if part not in CARRIED:
-            raise BadOption(
+            raise InvalidOptionError(
                 f"without: {shown(part)} is nothing to leave out; give some of {', '.join(CARRIED)}"
             )
     return parts
@@ -96,7 +96,7 @@ def _carried(given: object) -> tuple[str, ...]:
 
 def _check_bytes(most: object) -> None:
     if most is not None and (type(most) is not int or not 1 <= most < 2**63):
-        raise BadOption(
+        raise InvalidOptionError(
             f"bytes_max: {shown(most)} is no number of bytes; give one from 1 on, or leave it out"
         )
 
@@ -107,30 +107,36 @@ def _check_created(which: JobFilter) -> None:
         if given is None:
             continue
         if not isinstance(given, datetime):
-            raise BadOption(f"{field}: {shown(given)} is no datetime; give an aware one, or leave it out")
+            raise InvalidOptionError(
+                f"{field}: {shown(given)} is no datetime; give an aware one, or leave it out"
+            )
         if given.utcoffset() is None:
-            raise BadOption(
+            raise InvalidOptionError(
                 f"{field}: {shown(given)} has no time zone; give an aware one, such as with tzinfo=UTC"
             )
     since, until = which.created_from, which.created_to
     if since is not None and until is not None and since >= until:
-        raise BadOption(f"created_to: {shown(until)} is not later than created_from; give an instant that is")
+        raise InvalidOptionError(
+            f"created_to: {shown(until)} is not later than created_from; give an instant that is"
+        )
 
 
 def _check_text(text: object) -> None:
     if text is None:
         return
     if not isinstance(text, str) or not jsonb.is_kept(text):
-        raise BadOption(
+        raise InvalidOptionError(
             f"text: {shown(text)} is in no job, having no text or a NUL character; give what is to be found"
         )
     if not 1 <= len(text) <= TEXT_MAX:
-        raise BadOption(f"text: it has {len(text)} characters; give 1 to {TEXT_MAX}, or leave it out")
+        raise InvalidOptionError(
+            f"text: it has {len(text)} characters; give 1 to {TEXT_MAX}, or leave it out"
+        )
 
 
 def _several(field: str, given: object) -> tuple[Any, ...]:
     if isinstance(given, str) or not isinstance(given, Iterable):
-        raise BadOption(f"{field}: {shown(given)} is no sequence; give a tuple")
+        raise InvalidOptionError(f"{field}: {shown(given)} is no sequence; give a tuple")
     return tuple(cast("Iterable[Any]", given))
 
 
@@ -139,4 +145,4 @@ def _state(given: Any) -> JobState:
         return JobState(given)
     except ValueError:
         known = ", ".join(JobState)
-        raise BadOption(f"states: {shown(given)} is none; give some of {known}") from None
+        raise InvalidOptionError(f"states: {shown(given)} is none; give some of {known}") from None

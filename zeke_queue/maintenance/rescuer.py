@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zeke_queue.core import failure, retry
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import Failed, JobState, RetryPolicy
 from zeke_queue.system.logging import get_logger
 
@@ -55,7 +55,7 @@ class Rescuer:
                 failures = [self._verdict(job) for job in found]
                 if failures:
                     changed = await transaction.settle(failed=failures)
-        except StorageUnavailable:
+        except StorageUnavailableError:
             raise
         except Exception as error:
             if not failures:
@@ -95,7 +95,7 @@ class Rescuer:
         """
         try:
             return await self._storage.settle(failed=failures)
-        except StorageUnavailable:
+        except StorageUnavailableError:
             raise
         except Exception as error:  # noqa: BLE001 - it is one row's, and the others must not wait for it
             if len(failures) == 1:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.maintenance.rescuer import Rescuer
 from zeke_queue.system.logging import get_logger
 from zeke_queue.system.waiting import Pace, backoff
@@ -175,7 +175,7 @@ class Supervisor:
             for _ in range(BATCHES):
                 if not await duty() or self._pace.stopped:
                     break
-        except StorageUnavailable as error:
+        except StorageUnavailableError as error:
             self._log.warning("supervisor_waits", duty=name, error=str(error))
             return False
         except Exception as error:  # noqa: BLE001 - whatever stops one duty must not stop the others

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from uuid import UUID, uuid5
 
 from zeke_queue.core import cron, jsonb
-from zeke_queue.errors import StorageUnavailable, UsageError
+from zeke_queue.errors import StorageUnavailableError, UsageError
 from zeke_queue.model import CatchUp
 from zeke_queue.system.logging import get_logger
 from zeke_queue.system.waiting import Pace, backoff
@@ -150,7 +150,7 @@ class Scheduler:
                     declared = True
                 await self.tick()
                 failures = 0
-            except StorageUnavailable as error:
+            except StorageUnavailableError as error:
                 failures += 1
                 self._log.warning("scheduler_waits", error=str(error))
             except Exception as error:
@@ -198,7 +198,7 @@ class Scheduler:
         batch: list[str] = []
         try:
             return await self._serve_batch(foreign_age, batch)
-        except StorageUnavailable:
+        except StorageUnavailableError:
             raise
         except Exception as error:
             if not batch:
@@ -211,13 +211,13 @@ class Scheduler:
         """Serve one schedule; if that fails it is reported, and left alone for a while."""
         try:
             return (await self._serve_batch(foreign_age, [], only=name)).sent
-        except StorageUnavailable:
+        except StorageUnavailableError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is about one schedule, the others go on
             self._log.error("schedule_failed", schedule=name, error=str(error), exc_info=error)
         try:
             await self._put_off(name)
-        except StorageUnavailable:
+        except StorageUnavailableError:
             raise
         except Exception as error:  # noqa: BLE001 - not even that can be done to its row; it comes up at each look
             self._log.error("schedule_not_put_off", schedule=name, error=str(error))

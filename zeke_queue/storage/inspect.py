@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from zeke_queue.core.failure import shown
-from zeke_queue.errors import BadOption, JobNotFound, ScheduleNotFound
+from zeke_queue.errors import InvalidOptionError, JobNotFoundError, ScheduleNotFoundError
 
 if TYPE_CHECKING:
     from zeke_queue.model import Job, Schedule
@@ -18,10 +18,12 @@ def check_id(job_id: UUID) -> UUID:
     """Return a job's id.
 
     Raises:
-        BadOption: it is no UUID, such as the text of one; no row could have it.
+        InvalidOptionError: it is no UUID, such as the text of one; no row could have it.
     """
     if not isinstance(job_id, UUID):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
-        raise BadOption(f"job_id: {job_id!r} is no UUID; give what send returned, or uuid.UUID(text)")
+        raise InvalidOptionError(
+            f"job_id: {job_id!r} is no UUID; give what send returned, or uuid.UUID(text)"
+        )
     return job_id
 
 
@@ -29,11 +31,11 @@ async def require(reader: Reader, job_id: UUID) -> Job:
     """Return a job, live or archived.
 
     Raises:
-        JobNotFound: there is none of this id.
+        JobNotFoundError: there is none of this id.
     """
     job = (await reader.get([check_id(job_id)])).get(job_id)
     if job is None:
-        raise JobNotFound.of(job_id)
+        raise JobNotFoundError.of(job_id)
     return job
 
 
@@ -41,11 +43,11 @@ async def require_schedule(admin: Admin, name: str) -> Schedule:
     """Return a schedule.
 
     Raises:
-        ScheduleNotFound: there is none of this name.
+        ScheduleNotFoundError: there is none of this name.
     """
     schedules = {one.name: one for one in await admin.schedules()}
     if name not in schedules:
         near = get_close_matches(name, sorted(schedules), n=3)
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-        raise ScheduleNotFound(f"No schedule is called {shown(name)}{hint}")
+        raise ScheduleNotFoundError(f"No schedule is called {shown(name)}{hint}")
     return schedules[name]

@@ -5,7 +5,8 @@ call, as a duration that the storage adds to its own clock. What it must decide 
 which order, what a uniqueness rule refuses, whose lease ran out, what a limit admits, what retention takes)
 is in ARCHITECTURE.md's ledger, and ``tests/model`` holds the implementations together on it.
 
-Every verb is atomic: it happens whole or, if it raises, not at all; except that after ``StorageUnavailable``
+Every verb is atomic: it happens whole or, if it raises, not at all; except that after
+    ``StorageUnavailableError``
 nothing is known of it. Every verb that names jobs by (id, attempt) changes only rows whose state and attempt
 still fit, and returns the ids that it changed.
 """
@@ -200,7 +201,7 @@ class Store(Verbs, Protocol):
             The child's id, whether it is new or there already; None where a uniqueness rule refused it.
 
         Raises:
-            LeaseLost: the parent is not active at this attempt; nothing was inserted.
+            LeaseLostError: the parent is not active at this attempt; nothing was inserted.
         """
         ...
 
@@ -300,7 +301,7 @@ class Reader(Protocol):
         """Return jobs by filter, newest first: by creation, and those of one moment by id.
 
         Raises:
-            JobNotFound: ``before`` is no job, live or archived.
+            JobNotFoundError: ``before`` is no job, live or archived.
         """
         ...
 
@@ -346,7 +347,7 @@ class Reader(Protocol):
             step: the length of each span in whole seconds, at most a week; at most 1000 spans.
 
         Raises:
-            BadOption: span or step is out of its range.
+            InvalidOptionError: span or step is out of its range.
         """
         ...
 
@@ -479,7 +480,7 @@ class Access(Protocol):
             window: its length in seconds, more than 0.
 
         Raises:
-            BadOption: limit or window is out of its range.
+            InvalidOptionError: limit or window is out of its range.
         """
         ...
 

@@ -21,7 +21,7 @@ from structlog.contextvars import merge_contextvars
 from structlog.dev import ConsoleRenderer, plain_traceback
 from structlog.processors import format_exc_info
 
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 from zeke_queue.system.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -96,12 +96,12 @@ def configure_logging(
         clock: where timestamps come from.
 
     Raises:
-        BadOption: the format or the level is unknown.
+        InvalidOptionError: the format or the level is unknown.
     """
     if format not in {"auto", "json", "text"}:
-        raise BadOption(f"log format: {format!r} is unknown; give auto, json or text")
+        raise InvalidOptionError(f"log format: {format!r} is unknown; give auto, json or text")
     if level.lower() not in LEVELS:
-        raise BadOption(f"log level: {level!r} is unknown; give one of {', '.join(LEVELS)}")
+        raise InvalidOptionError(f"log level: {level!r} is unknown; give one of {', '.join(LEVELS)}")
     setup = _make_setup(format, LEVELS[level.lower()], stream, clock or SystemClock())
     _current[0] = setup
     structlog.configure(

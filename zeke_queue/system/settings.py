@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from zeke_queue.errors import BadSetting
+from zeke_queue.errors import SettingsError
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -56,13 +56,13 @@ class Variables(BaseSettings):
             **values: what is given in code or on the command line, by field; it wins over the environment.
 
         Raises:
-            BadSetting: a value can't be read or is out of range; the message names the variable.
+            SettingsError: a value can't be read or is out of range; the message names the variable.
         """
         try:
             return cls(**values)
         except ValidationError as error:
             # The chained error would bring the value along, and with it a password.
-            raise BadSetting("; ".join(_complaint(cls, detail) for detail in error.errors())) from None
+            raise SettingsError("; ".join(_complaint(cls, detail) for detail in error.errors())) from None
 
 
 class Settings(Variables):
@@ -112,34 +112,34 @@ class Settings(Variables):
         """Read the settings from the environment, as any class of settings does, and see that they agree.
 
         Raises:
-            BadSetting: as above, or two settings contradict each other.
+            SettingsError: as above, or two settings contradict each other.
         """
         settings = super().load(**values)
         if settings.jobs_beat * 2 > settings.jobs_lease:
-            raise BadSetting(
+            raise SettingsError(
                 f"JOBS_BEAT ({settings.jobs_beat:g} s) is more than half of JOBS_LEASE"
                 f" ({settings.jobs_lease:g} s), so that one late heartbeat would lose every job:"
                 " lower JOBS_BEAT or raise JOBS_LEASE"
             )
         if settings.jobs_pool_min > settings.jobs_pool_max:
-            raise BadSetting("JOBS_POOL_MIN is above JOBS_POOL_MAX: lower the one or raise the other")
+            raise SettingsError("JOBS_POOL_MIN is above JOBS_POOL_MAX: lower the one or raise the other")
         return settings
 
     def require_database(self) -> str:
         """Return the connection string, password and all.
 
         Raises:
-            BadSetting: DATABASE_PRIMARY_URL is not set; nothing is started in its place.
+            SettingsError: DATABASE_PRIMARY_URL is not set; nothing is started in its place.
         """
         if self.database_primary_url is None:
-            raise BadSetting(_DATABASE_MISSING)
+            raise SettingsError(_DATABASE_MISSING)
         return self.database_primary_url.get_secret_value()
 
     def on_database(self, dsn: str) -> Settings:
         """Return these settings on another database.
 
         Raises:
-            BadSetting: the connection string is none that libpq reads.
+            SettingsError: the connection string is none that libpq reads.
         """
         given = {name: getattr(self, name) for name in self.model_fields_set}
         return Settings.load(**{**given, "database_primary_url": dsn})

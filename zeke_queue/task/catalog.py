@@ -13,7 +13,13 @@ from zeke_queue.core.cron import Cron
 from zeke_queue.core.failure import shown
 from zeke_queue.core.names import queue_name
 from zeke_queue.core.options import DEFAULTS, JobOptions, merge, new_job
-from zeke_queue.errors import BadOption, BadSchedule, DuplicateTask, UnknownTask, UsageError
+from zeke_queue.errors import (
+    DuplicateTaskError,
+    InvalidOptionError,
+    InvalidScheduleError,
+    UnknownTaskError,
+    UsageError,
+)
 from zeke_queue.model import CatchUp, QueueSettings, Schedule
 from zeke_queue.task.task import PAYLOAD_CAP, Task, check_description
 
@@ -80,7 +86,7 @@ class Catalog:
         output_cap: bytes of an output's JSON at most, as Postgres writes it.
 
     Raises:
-        BadOption: a default or a cap is out of its range.
+        InvalidOptionError: a default or a cap is out of its range.
     """
 
     def __init__(
@@ -92,7 +98,7 @@ class Catalog:
         output_cap: int = OUTPUT_CAP,
     ) -> None:
         if resources is not None and not callable(resources):
-            raise BadOption(
+            raise InvalidOptionError(
                 f"resources: {shown(resources)} can't be called; give a function that returns an async "
                 "context manager"
             )
@@ -156,9 +162,9 @@ class Catalog:
             redact: what of its jobs HTTP shows nobody: ``payload.password``, ``output``, ``error``, ``log``.
 
         Raises:
-            DuplicateTask: another task has one of the names.
-            BadName: a name is none.
-            BadOption: an option is out of its range.
+            DuplicateTaskError: another task has one of the names.
+            InvalidNameError: a name is none.
+            InvalidOptionError: an option is out of its range.
             UsageError: no name, a handler with other arguments, or a payload whose type can't be validated.
         """
         _require_name(name)
@@ -216,20 +222,21 @@ class Catalog:
             description: one line for people.
 
         Raises:
-            BadSchedule: the expression can't be read or never fires, the zone is unknown, or the name is
+            InvalidScheduleError: the expression can't be read or never fires, the zone is unknown, or the
+                name is
                 taken.
         """
         queue_name(name)
         Cron.parse(cron, zone or "UTC")
         if name in self._schedules:
-            raise BadSchedule(
+            raise InvalidScheduleError(
                 f"Schedule {name!r} is declared twice; give one of them another name and task={name!r}"
             )
         try:
             how = CatchUp(catch_up)
         except ValueError:
             known = ", ".join(member.value for member in CatchUp)
-            raise BadOption(f"catch_up: {catch_up!r} is not one of {known}") from None
+            raise InvalidOptionError(f"catch_up: {catch_up!r} is not one of {known}") from None
         if task is not None and not isinstance(task, str | Task):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise _no_task(task)
         target = task.name if isinstance(task, Task) else task or name
@@ -244,8 +251,9 @@ class Catalog:
             zone: for those that name none.
 
         Raises:
-            UnknownTask: a schedule's task is not in the catalog; the message names the schedule.
-            PayloadInvalid: a schedule's payload does not fit its task; the message names the schedule.
+            UnknownTaskError: a schedule's task is not in the catalog; the message names the schedule.
+            PayloadValidationError: a schedule's payload does not fit its task; the message names the
+                schedule.
         """
         stored: list[Schedule] = []
         for declared in self._schedules.values():
@@ -273,7 +281,7 @@ class Catalog:
         """Return the queues of all tasks as they are stored, by name: each alias has its share of a limit.
 
         Raises:
-            BadOption: a task has no more of a limit than aliases.
+            InvalidOptionError: a task has no more of a limit than aliases.
         """
         queues = [queue for task in self._tasks.values() for queue in _limits(task)]
         return sorted(queues, key=lambda queue: queue.name)
@@ -282,19 +290,23 @@ class Catalog:
         """Take over the tasks and schedules that another catalog has now; its resources if this one has none.
 
         Raises:
-            DuplicateTask: both have a task of one name.
-            BadSchedule: both have a schedule of one name.
-            BadOption: both have resources, and not the same.
+            DuplicateTaskError: both have a task of one name.
+            InvalidScheduleError: both have a schedule of one name.
+            InvalidOptionError: both have resources, and not the same.
         """
         if not isinstance(other, Catalog):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
             raise UsageError(f"include: {shown(other)} is no catalog; give what Catalog() made")
         if other.resources is not None and self.resources not in (None, other.resources):
-            raise BadOption("resources: both catalogs have some; give them to the including catalog alone")
+            raise InvalidOptionError(
+                "resources: both catalogs have some; give them to the including catalog alone"
+            )
         for task in other.tasks.values():
             self._add(task)
         for declared in other.schedules:
             if declared.name in self._schedules:
-                raise BadSchedule(f"Schedule {declared.name!r} is declared in both catalogs; rename one")
+                raise InvalidScheduleError(
+                    f"Schedule {declared.name!r} is declared in both catalogs; rename one"
+                )
             self._schedules[declared.name] = declared
         self.resources = self.resources or other.resources
 
@@ -302,13 +314,13 @@ class Catalog:
         """Return the task of this name or alias; a task is returned itself, if it is this catalog's.
 
         Raises:
-            UnknownTask: there is none; the message has the names that come nearest.
+            UnknownTaskError: there is none; the message has the names that come nearest.
             UsageError: it is neither a task nor a name.
         """
         if isinstance(which, Task):
             if self._tasks.get(which.name) is which:
                 return which
-            raise UnknownTask(
+            raise UnknownTaskError(
                 f"Task {which.name!r} is not of this catalog; define it there, or include its own catalog"
             )
         if not isinstance(which, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
@@ -317,7 +329,7 @@ class Catalog:
         if task is None:
             near = difflib.get_close_matches(which, [*self._tasks, *self._aliases], n=3)
             hint = f"did you mean {' or '.join(map(repr, near))}?" if near else self._known()
-            raise UnknownTask(f"No task is called {which!r}; {hint}")
+            raise UnknownTaskError(f"No task is called {which!r}; {hint}")
         return task
 
     def _known(self) -> str:
@@ -330,12 +342,14 @@ class Catalog:
     def _add(self, task: Task[Any, Any]) -> Task[Any, Any]:
         for name in (task.name, *task.aliases):
             if (holder := self._tasks.get(name) or self._aliases.get(name)) is not None:
-                raise DuplicateTask(
+                raise DuplicateTaskError(
                     f"{name!r} is already the name or alias of task {holder.name!r} ({_place(holder)}); "
                     f"{_place(task)} needs another one"
                 )
         if len({task.name, *task.aliases}) <= len(task.aliases):
-            raise DuplicateTask(f"Task {task.name!r} has one of its names twice: {', '.join(task.aliases)}")
+            raise DuplicateTaskError(
+                f"Task {task.name!r} has one of its names twice: {', '.join(task.aliases)}"
+            )
         self._tasks[task.name] = task
         self._aliases |= dict.fromkeys(task.aliases, task)
         return task
@@ -348,7 +362,7 @@ def _limits(task: Task[Any, Any]) -> list[QueueSettings]:
         return [QueueSettings(name) for name in (task.name, *names)]
     own = limit - len(names)
     if own < 1:
-        raise BadOption(
+        raise InvalidOptionError(
             f"concurrency_limit: {limit} can't be shared out among the queues of task {task.name!r} and its"
             f" aliases {', '.join(names)}, each of which needs one; give at least {len(names) + 1}, or take"
             " away aliases under which no other program sends any more"
@@ -366,14 +380,14 @@ def _checked_defaults(given: object) -> JobOptions:
     if given is None:
         return JobOptions()
     if not isinstance(given, JobOptions):
-        raise BadOption(f"defaults: {shown(given)} is no JobOptions; give JobOptions(retry_limit=…)")
+        raise InvalidOptionError(f"defaults: {shown(given)} is no JobOptions; give JobOptions(retry_limit=…)")
     new_job(_NOBODY, "any", None, merge(given, DEFAULTS))
     return given
 
 
 def _cap(field: str, given: object) -> int:
     if type(given) is not int or given < 1:
-        raise BadOption(f"{field}: {shown(given)} is no number of bytes; give an integer above 0")
+        raise InvalidOptionError(f"{field}: {shown(given)} is no number of bytes; give an integer above 0")
     return given
 
 

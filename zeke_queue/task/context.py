@@ -13,7 +13,7 @@ from uuid import uuid5
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import shown
 from zeke_queue.core.options import INT4_MAX
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 from zeke_queue.model import FINAL
 from zeke_queue.task.signals import Wait
 
@@ -171,12 +171,12 @@ class JobContext:
             message: for people.
 
         Raises:
-            BadOption: the value is out of its range, or the message is no text.
+            InvalidOptionError: the value is out of its range, or the message is no text.
         """
         if not isinstance(value, int | float) or not 0 <= value <= 1:  # pyright: ignore[reportUnnecessaryIsInstance] - handlers may be untyped
-            raise BadOption(f"progress: {shown(value)} is out of range; give a number from 0 to 1")
+            raise InvalidOptionError(f"progress: {shown(value)} is out of range; give a number from 0 to 1")
         if message is not None and not isinstance(message, str):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
-            raise BadOption(f"message: {shown(message)} is no text; give a string, or None")
+            raise InvalidOptionError(f"message: {shown(message)} is no text; give a string, or None")
         self._host.progress(self, value, message)
         return _DONE
 
@@ -186,12 +186,14 @@ class JobContext:
         The row keeps how long the attempt then had in all, and a later attempt starts with as much.
 
         Raises:
-            LeaseLost: the job is no longer this worker's.
-            BadOption: the duration is not above zero, or longer than 68 years.
+            LeaseLostError: the job is no longer this worker's.
+            InvalidOptionError: the duration is not above zero, or longer than 68 years.
         """
         duration = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
         if not isinstance(duration, int | float) or not 0 < duration <= INT4_MAX:  # pyright: ignore[reportUnnecessaryIsInstance] - handlers may be untyped
-            raise BadOption(f"extend: {shown(seconds)} is out of range; give seconds above 0, to {INT4_MAX}")
+            raise InvalidOptionError(
+                f"extend: {shown(seconds)} is out of range; give seconds above 0, to {INT4_MAX}"
+            )
         await self._host.extend(self, float(duration))
 
     async def send(self, task: Any, payload: Any = None, **options: Any) -> UUID | None:
@@ -213,7 +215,9 @@ class JobContext:
             key: what tells it from the other jobs that this one sends.
         """
         if not isinstance(key, str) or not key:  # pyright: ignore[reportUnnecessaryIsInstance] - handlers may be untyped
-            raise BadOption(f"key: {shown(key)} is no key; give a text that tells the child from others")
+            raise InvalidOptionError(
+                f"key: {shown(key)} is no key; give a text that tells the child from others"
+            )
         return uuid5(self.id, key)
 
     async def child(self, task: Any, payload: Any = None, *, key: str | None = None, **options: Any) -> Child:
@@ -229,16 +233,19 @@ class JobContext:
                 so a second child of one task needs a key of its own.
 
         Raises:
-            LeaseLost: this job is no longer the worker's: it was cancelled, say.
-            BadOption: the key was used already in this attempt, or is none; ``id`` or ``parent`` is given.
-            Refused: a uniqueness rule refused the child.
+            LeaseLostError: this job is no longer the worker's: it was cancelled, say.
+            InvalidOptionError: the key was used already in this attempt, or is none; ``id`` or ``parent`` is
+                given.
+            JobConflictError: a uniqueness rule refused the child.
             UsageError: as ``Queue.send``.
         """
         name = key if key is not None else str(getattr(task, "name", task))
         if self._children is None:
             self._children = set()
         if name in self._children:
-            raise BadOption(f"key: {name!r} names a child of this attempt already; each needs one of its own")
+            raise InvalidOptionError(
+                f"key: {name!r} names a child of this attempt already; each needs one of its own"
+            )
         child = await self._host.child(self, task, payload, name, options)
         self._children.add(name)
         return child
@@ -248,7 +255,7 @@ class JobContext:
 
         Raises:
             Wait: it has not ended. The worker takes it from there: let it through.
-            JobNotFound: there is no such job.
+            JobNotFoundError: there is no such job.
         """
         signal = Wait(child)
         found = await self._host.look(self, signal.child)
@@ -269,7 +276,7 @@ class JobContext:
         """Return this job as it is stored, with the history of its attempts.
 
         Raises:
-            JobNotFound: it was deleted.
+            JobNotFoundError: it was deleted.
         """
         return await self._host.look(self, self.id)
 

@@ -19,7 +19,14 @@ from zeke_queue.core.failure import shown
 from zeke_queue.core.names import queue_name
 from zeke_queue.core.options import DEFAULTS, JobOptions, another, merge, new_job, next_slot
 from zeke_queue.core.validation import check_flag, check_uuid
-from zeke_queue.errors import BadName, BadOption, StorageUnavailable, TooLarge, UnknownTask, UsageError
+from zeke_queue.errors import (
+    InvalidNameError,
+    InvalidOptionError,
+    PayloadTooLargeError,
+    StorageUnavailableError,
+    UnknownTaskError,
+    UsageError,
+)
 from zeke_queue.model import CatchUp
 from zeke_queue.system.entropy import Ids
 from zeke_queue.task.task import check_description
@@ -157,13 +164,14 @@ class Sender:
             meta: JSON text of the job's meta if the send gives none.
 
         Raises:
-            UnknownTask: the task is not in the catalog, and the send is not ``external``.
-            PayloadInvalid: the payload does not fit the task's model.
-            NotJson: payload or meta has no JSON form.
-            TooLarge: payload or meta is over the catalog's cap.
-            BadOption: an option is out of range, excludes another, or does not exist; meta is no mapping; an
+            UnknownTaskError: the task is not in the catalog, and the send is not ``external``.
+            PayloadValidationError: the payload does not fit the task's model.
+            SerializationError: payload or meta has no JSON form.
+            PayloadTooLargeError: payload or meta is over the catalog's cap.
+            InvalidOptionError: an option is out of range, excludes another, or does not exist; meta is no
+                mapping; an
                 id is no UUID.
-            BadName: the name of an external task is not one.
+            InvalidNameError: the name of an external task is not one.
         """
         if not options:
             return self._plain(self._task(task), payload, parent, meta)
@@ -220,7 +228,7 @@ class Sender:
         """
         try:
             task = self._task(which)
-        except UnknownTask:
+        except UnknownTaskError:
             if not external or not isinstance(which, str):
                 raise
             return queue_name(which), self._any_json(which, payload), self._external
@@ -229,10 +237,10 @@ class Sender:
     def _task(self, which: str | Task[Any, Any]) -> Task[Any, Any]:
         try:
             return self._catalog.get(which)
-        except UnknownTask as error:
+        except UnknownTaskError as error:
             if not isinstance(which, str):
                 raise
-            raise UnknownTask(f"{error} (to send to another program's task: external=True)") from None
+            raise UnknownTaskError(f"{error} (to send to another program's task: external=True)") from None
 
     def schedule(
         self,
@@ -246,7 +254,7 @@ class Sender:
         """Check a schedule, and complete it with its task's queue, its payload and its options.
 
         Raises:
-            BadSchedule: the expression can't be read or never fires, or the zone is unknown.
+            InvalidScheduleError: the expression can't be read or never fires, or the zone is unknown.
             UsageError: as ``prepare``.
         """
         queue_name(schedule.name)
@@ -264,7 +272,7 @@ class Sender:
         """Make the job of a schedule's tick.
 
         Raises:
-            BadOption, BadName: the schedule was edited by other means, and is wrong.
+            InvalidOptionError, InvalidNameError: the schedule was edited by other means, and is wrong.
         """
         # What is stored may be an alias: a task that was renamed since, or a name of pg-boss's.
         task = self._catalog.served.get(schedule.task)
@@ -286,18 +294,20 @@ class Sender:
         """Return the JSON text of a job's meta.
 
         Raises:
-            BadOption: it is no mapping.
-            NotJson: it has no JSON form.
-            TooLarge: it is over the catalog's cap.
+            InvalidOptionError: it is no mapping.
+            SerializationError: it has no JSON form.
+            PayloadTooLargeError: it is over the catalog's cap.
         """
         if not isinstance(meta, Mapping):
-            raise BadOption(f"meta: a {type(meta).__name__} is no object; give a mapping such as a dict")
+            raise InvalidOptionError(
+                f"meta: a {type(meta).__name__} is no object; give a mapping such as a dict"
+            )
         return self._capped(jsonb.dumps(dict(meta)), "meta")  # pyright: ignore[reportUnknownArgumentType]
 
     def _capped(self, text: str, what: str) -> str:
         cap = self._catalog.payload_cap
         if (size := jsonb.size_over(text, cap)) is not None:
-            raise TooLarge(
+            raise PayloadTooLargeError(
                 f"{what} has {size} bytes of JSON as Postgres writes it, {cap} at most; store what is large"
                 " elsewhere, and send a reference to it"
             )
@@ -308,7 +318,7 @@ def _own(options: Mapping[str, Any]) -> JobOptions:
     """Return what a send says about its job.
 
     Raises:
-        BadOption: it says something that no job can have.
+        InvalidOptionError: it says something that no job can have.
     """
     said = {name: value for name, value in options.items() if name not in _ADDRESS}
     try:
@@ -317,7 +327,7 @@ def _own(options: Mapping[str, Any]) -> JobOptions:
         unknown = next(name for name in said if name not in _KNOWN)
     near = difflib.get_close_matches(unknown, [*_KNOWN, *_ADDRESS], n=2)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(_KNOWN)}"
-    raise BadOption(f"{unknown}: there is no such option; {hint}")
+    raise InvalidOptionError(f"{unknown}: there is no such option; {hint}")
 
 
 _PARTS: Final = {
@@ -348,10 +358,12 @@ def check_schedule_name(name: object) -> str:
     """Return the name of a schedule that is stored, which may be another program's, of any spelling.
 
     Raises:
-        BadName: no schedule can have it.
+        InvalidNameError: no schedule can have it.
     """
     if not isinstance(name, str) or not jsonb.is_kept(name):
-        raise BadName(f"{shown(name)} is no name of a schedule; give the text that it is stored under")
+        raise InvalidNameError(
+            f"{shown(name)} is no name of a schedule; give the text that it is stored under"
+        )
     return name
 
 
@@ -359,13 +371,13 @@ def catch_up_policy(given: CatchUp | str) -> CatchUp:
     """Return the policy of this name.
 
     Raises:
-        BadOption: there is none.
+        InvalidOptionError: there is none.
     """
     try:
         return CatchUp(given)
     except ValueError:
         known = ", ".join(one.value for one in CatchUp)
-        raise BadOption(f"catch_up: {shown(given)} is no policy; give one of {known}") from None
+        raise InvalidOptionError(f"catch_up: {shown(given)} is no policy; give one of {known}") from None
 
 
 async def insert(prepared: Sequence[Prepared], put: Insert) -> list[UUID | None]:
@@ -390,12 +402,12 @@ async def insert_surely(jobs: Sequence[NewJob], put: Insert, clock: Clock) -> li
     """Insert jobs, and repeat what had no answer: under the same ids it is done once.
 
     Raises:
-        StorageUnavailable: the last try had no answer either.
+        StorageUnavailableError: the last try had no answer either.
     """
     for wait in INSERT_WAITS:
         try:
             return await put(jobs)
-        except StorageUnavailable:
+        except StorageUnavailableError:
             await clock.sleep(wait)
             jobs = [replace(job, fresh=False) for job in jobs]  # it may be there by now
     return await put(jobs)

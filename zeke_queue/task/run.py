@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from zeke_queue.errors import JobNotFound
+from zeke_queue.errors import JobNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -63,11 +63,11 @@ class Run:
         """Return the job as it is stored now.
 
         Raises:
-            JobNotFound: it was purged.
+            JobNotFoundError: it was purged.
         """
         job = await self._queue.get(self.id)
         if job is None:
-            raise JobNotFound.of(self.id)
+            raise JobNotFoundError.of(self.id)
         return job
 
     async def cancel(self) -> bool:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from zeke_queue.core.failure import shown
 from zeke_queue.core.retry import WAIT_MAX
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 
 
 class Signal(Exception):
@@ -24,7 +24,7 @@ class Retry(Signal):
         reason: kept as the attempt's error message.
 
     Raises:
-        BadOption: ``after`` is no duration, negative, or more than 68 years.
+        InvalidOptionError: ``after`` is no duration, negative, or more than 68 years.
     """
 
     def __init__(self, after: float | timedelta | None = None, reason: str | None = None) -> None:
@@ -52,7 +52,7 @@ class Snooze(Signal):
         seconds: how long (or a duration) until it is due again.
 
     Raises:
-        BadOption: ``seconds`` is no duration, negative, or more than 68 years.
+        InvalidOptionError: ``seconds`` is no duration, negative, or more than 68 years.
     """
 
     def __init__(self, seconds: float | timedelta) -> None:
@@ -72,13 +72,15 @@ class Wait(BaseException):
         child: the job, or its id.
 
     Raises:
-        BadOption: ``child`` is neither a job nor an id.
+        InvalidOptionError: ``child`` is neither a job nor an id.
     """
 
     def __init__(self, child: object) -> None:
         found = getattr(child, "id", child)
         if not isinstance(found, UUID):
-            raise BadOption(f"child: {shown(child)} is no job; give what job.child returned, or its id")
+            raise InvalidOptionError(
+                f"child: {shown(child)} is no job; give what job.child returned, or its id"
+            )
         self.child = found
         super().__init__(f"Waits for job {found}")
 
@@ -86,7 +88,9 @@ class Wait(BaseException):
 def _seconds(value: object, field: str) -> float:
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise BadOption(f"{field}: {shown(value)} is no duration; give seconds as a number, or a timedelta")
+        raise InvalidOptionError(
+            f"{field}: {shown(value)} is no duration; give seconds as a number, or a timedelta"
+        )
     if not 0 <= seconds <= WAIT_MAX:  # which NaN is not either
-        raise BadOption(f"{field}: {shown(value)} is out of range; give 0 to {WAIT_MAX} seconds")
+        raise InvalidOptionError(f"{field}: {shown(value)} is out of range; give 0 to {WAIT_MAX} seconds")
     return float(seconds)

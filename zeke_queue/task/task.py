@@ -22,7 +22,14 @@ from zeke_queue.core.failure import shown
 from zeke_queue.core.names import queue_name
 from zeke_queue.core.options import DEFAULTS, INT4_MAX, JobOptions, merge, new_job
 from zeke_queue.core.redaction import check_rules
-from zeke_queue.errors import BadOption, FieldError, NotJson, PayloadInvalid, TooLarge, UsageError
+from zeke_queue.errors import (
+    FieldError,
+    InvalidOptionError,
+    PayloadTooLargeError,
+    PayloadValidationError,
+    SerializationError,
+    UsageError,
+)
 from zeke_queue.task.context import JobContext
 from zeke_queue.task.signals import Fail, Retry, Signal, Snooze
 
@@ -84,7 +91,7 @@ class Task(Generic[P, R]):
         self.payload_cap = payload_cap
         self.redact = check_rules(redact)
         if not isinstance(process, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
-            raise BadOption(f"process: {shown(process)} is neither True nor False; give one of them")
+            raise InvalidOptionError(f"process: {shown(process)} is neither True nor False; give one of them")
         self.kind: Kind = (
             "process" if process else "async" if inspect.iscoroutinefunction(handler) else "thread"
         )
@@ -114,7 +121,7 @@ class Task(Generic[P, R]):
                 but defaults.
 
         Raises:
-            PayloadInvalid: it does not fit; every field that doesn't is named.
+            PayloadValidationError: it does not fit; every field that doesn't is named.
         """
         if self._adapter is None:
             if payload is not None and payload != {}:
@@ -132,7 +139,7 @@ class Task(Generic[P, R]):
         """Return the payload as the handler gets it, from stored JSON.
 
         Raises:
-            PayloadInvalid: it does not fit; every field that doesn't is named.
+            PayloadValidationError: it does not fit; every field that doesn't is named.
         """
         if self._adapter is None:
             if data is not None and data.strip() not in _NO_PAYLOAD:
@@ -154,16 +161,16 @@ class Task(Generic[P, R]):
             The text; None for a task that takes no payload.
 
         Raises:
-            PayloadInvalid: it does not fit.
-            NotJson: it fits, but Postgres can't keep it as JSON.
-            TooLarge: Postgres would write it with more bytes than the cap.
+            PayloadValidationError: it does not fit.
+            SerializationError: it fits, but Postgres can't keep it as JSON.
+            PayloadTooLargeError: Postgres would write it with more bytes than the cap.
         """
         value = self.validate(payload)
         if self._adapter is None:
             return None
         text = self._written(value, self._adapter)
         if (size := jsonb.size_over(text, self.payload_cap)) is not None:
-            raise TooLarge(
+            raise PayloadTooLargeError(
                 f"The payload of task {self.name!r} has {size} bytes of JSON as Postgres writes it, "
                 f"{self.payload_cap} at most; store what is large elsewhere, and send a reference to it"
             )
@@ -178,12 +185,12 @@ class Task(Generic[P, R]):
             text = jsonb.dumps(plain, digits=jsonb.INTEGER_DIGITS_READ)
             if jsonb.REPLACEMENT in text:
                 jsonb.check_keys(value)
-        except NotJson as error:
+        except SerializationError as error:
             raise self._not_json(str(error)) from error
         return text
 
-    def _not_json(self, why: str) -> NotJson:
-        return NotJson(f"The payload of task {self.name!r} has no JSON form: {why}")
+    def _not_json(self, why: str) -> SerializationError:
+        return SerializationError(f"The payload of task {self.name!r} has no JSON form: {why}")
 
     def json_schema(self) -> dict[str, Any] | None:
         """Return the JSON Schema of the payload, by aliases; None for a task that takes none."""
@@ -192,7 +199,7 @@ class Task(Generic[P, R]):
     def _check(self) -> None:
         limit = self.concurrency_limit
         if limit is not None and (type(limit) is not int or not 1 <= limit <= INT4_MAX):
-            raise BadOption(
+            raise InvalidOptionError(
                 f"concurrency_limit: {shown(limit)} is out of range; give 1 to {INT4_MAX}, or None for no "
                 "limit"
             )
@@ -229,14 +236,14 @@ class Task(Generic[P, R]):
                 f"{why}"
             ) from None
 
-    def _invalid(self, error: ValidationError) -> PayloadInvalid:
+    def _invalid(self, error: ValidationError) -> PayloadValidationError:
         details = error.errors(include_url=False, include_context=False, include_input=False)
-        return PayloadInvalid(
+        return PayloadValidationError(
             self.name, [FieldError(".".join(map(str, d["loc"])) or "payload", d["msg"]) for d in details]
         )
 
     def _refuse_payload(self) -> typing.NoReturn:
-        raise PayloadInvalid(self.name, [FieldError("payload", "This task takes no payload")])
+        raise PayloadValidationError(self.name, [FieldError("payload", "This task takes no payload")])
 
 
 _NOBODY: Final = UUID(int=0)
@@ -246,14 +253,16 @@ def check_description(given: object) -> str | None:
     """Return a description of a task or a schedule.
 
     Raises:
-        BadOption: it is no text that Postgres can keep.
+        InvalidOptionError: it is no text that Postgres can keep.
     """
     if given is None:
         return None
     if not isinstance(given, str):
-        raise BadOption(f"description: {shown(given)} is no text; give a line for people, or leave it out")
+        raise InvalidOptionError(
+            f"description: {shown(given)} is no text; give a line for people, or leave it out"
+        )
     if not jsonb.is_kept(given):
-        raise BadOption(
+        raise InvalidOptionError(
             f"description: {shown(given)} has a NUL character or half of a surrogate pair, which Postgres "
             "can't keep; give text without"
         )
@@ -263,7 +272,9 @@ def check_description(given: object) -> str | None:
 def _sequence(aliases: object) -> Sequence[str]:
     """Return aliases, which a single text is not: its characters would each become one."""
     if isinstance(aliases, str) or not isinstance(aliases, Iterable):
-        raise BadOption(f"aliases: {shown(aliases)} is no sequence of names; give one, such as ['old-name']")
+        raise InvalidOptionError(
+            f"aliases: {shown(aliases)} is no sequence of names; give one, such as ['old-name']"
+        )
     return typing.cast("Sequence[str]", tuple(typing.cast("Iterable[Any]", aliases)))
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from zeke_queue.core.failure import shown
 from zeke_queue.core.options import INT4_MAX
-from zeke_queue.errors import BadOption, JobNotFound, StorageUnavailable
+from zeke_queue.errors import InvalidOptionError, JobNotFoundError, StorageUnavailableError
 from zeke_queue.model import FINAL
 from zeke_queue.storage.inspect import require
 from zeke_queue.storage.told import Told
@@ -54,12 +54,12 @@ def check_timeout(timeout: object) -> float | None:
     """Return how many seconds to wait; None for ever, which is also what is longer than any wait.
 
     Raises:
-        BadOption: it is no number.
+        InvalidOptionError: it is no number.
     """
     if timeout is None:
         return None
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not (timeout <= 0 or timeout > 0):
-        raise BadOption(
+        raise InvalidOptionError(
             f"timeout: {shown(timeout)} is no number; give seconds, 0 to look once, or None to wait for ever"
         )
     return None if timeout > INT4_MAX else float(max(timeout, 0))
@@ -93,8 +93,8 @@ class Watchers:
         over.
 
         Raises:
-            JobNotFound: there is no such job, or none any more.
-            StorageUnavailable: the storage has been away for a minute, or the queue was closed.
+            JobNotFoundError: there is no such job, or none any more.
+            StorageUnavailableError: the storage has been away for a minute, or the queue was closed.
         """
         rung = asyncio.Event()
         follower = self.follow(job_id, rung.set, every=True)
@@ -121,7 +121,7 @@ class Watchers:
             known: the job as it was a moment ago, by ``look``, if that is known.
 
         Raises:
-            StorageUnavailable: the queue was closed.
+            StorageUnavailableError: the queue was closed.
         """
         if self._closed:
             raise was_closed(job_id)
@@ -142,7 +142,7 @@ class Watchers:
         """Return a job; all that are asked for at the same time share one query.
 
         Raises:
-            StorageUnavailable: it has no answer now.
+            StorageUnavailableError: it has no answer now.
         """
         return await self._looks.job(job_id)
 
@@ -155,7 +155,7 @@ class Watchers:
             The lines, and whether there may be more: then there is at least one.
 
         Raises:
-            StorageUnavailable: it has no answer now.
+            StorageUnavailableError: it has no answer now.
         """
         return await self._looks.lines(job_id, after)
 
@@ -170,7 +170,7 @@ class Watchers:
             The job as it ended; None if it did not in time.
 
         Raises:
-            JobNotFound, StorageUnavailable: as ``watch``.
+            JobNotFoundError, StorageUnavailableError: as ``watch``.
         """
         if timeout is None:
             return await self._end(job_id)
@@ -238,7 +238,7 @@ class Watchers:
                 if self._task is not asyncio.current_task():
                     return
                 self._watch = None
-                if isinstance(error, StorageUnavailable):
+                if isinstance(error, StorageUnavailableError):
                     await self._sit_out(error)
                 else:
                     self._give_up(error, list(self._watched))
@@ -246,7 +246,7 @@ class Watchers:
                 return
         self._watch = self._task = None
 
-    async def _sit_out(self, error: StorageUnavailable) -> None:
+    async def _sit_out(self, error: StorageUnavailableError) -> None:
         """Wait a moment for the storage to be back; whoever waited for too long is told that it is away."""
         now = self._clock.monotonic()
         for watched in self._asked:
@@ -310,7 +310,7 @@ class Watchers:
                 continue  # all have left; and who came meanwhile is told of what is then
             job = found.get(job_id)
             if job is None:
-                gone = JobNotFound(f"No job has the id {job_id}: it never existed, or was purged")
+                gone = JobNotFoundError(f"No job has the id {job_id}: it never existed, or was purged")
                 self._give_up(gone, [job_id])
                 continue
             is_news = watched.is_news(job)

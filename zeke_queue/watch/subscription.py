@@ -10,7 +10,7 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import FINAL, JobState
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class Follower:
         """Return the next status that was not taken yet; None if there is none.
 
         Raises:
-            JobNotFound: the job is not there, or not any more.
-            StorageUnavailable: the storage has been away for a minute, or the queue was closed.
+            JobNotFoundError: the job is not there, or not any more.
+            StorageUnavailableError: the storage has been away for a minute, or the queue was closed.
         """
         if self._statuses:
             return self._statuses.popleft()
@@ -144,9 +144,9 @@ class Following:
             follower.fail(error)
 
 
-def was_closed(job_id: UUID) -> StorageUnavailable:
+def was_closed(job_id: UUID) -> StorageUnavailableError:
     """Return the error for those who watch through a queue that was closed."""
-    return StorageUnavailable(f"Job {job_id} is not watched any more: the queue was closed")
+    return StorageUnavailableError(f"Job {job_id} is not watched any more: the queue was closed")
 
 
 def _stage(job: Job) -> tuple[int, int]:

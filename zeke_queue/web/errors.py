@@ -12,15 +12,15 @@ from starlette.responses import JSONResponse
 from starlette.routing import Match
 
 from zeke_queue.errors import (
-    Forbidden,
-    JobNotFound,
-    PayloadInvalid,
-    Refused,
-    ScheduleNotFound,
+    JobConflictError,
+    JobNotFoundError,
+    PayloadTooLargeError,
+    PayloadValidationError,
+    PermissionDeniedError,
+    ScheduleNotFoundError,
     StorageError,
-    StorageUnavailable,
-    TooLarge,
-    UnknownTask,
+    StorageUnavailableError,
+    UnknownTaskError,
     UsageError,
 )
 from zeke_queue.system.logging import get_logger
@@ -44,10 +44,10 @@ _INSTANTS: Final = frozenset({"datetime_from_date_parsing", "datetime_parsing", 
 """Pydantic's types of what is wrong with one."""
 
 _CODES: Final[Mapping[type[Exception], tuple[int, str | None]]] = {
-    JobNotFound: (404, "Job run not found"),
-    ScheduleNotFound: (404, "Schedule not found"),
-    UnknownTask: (404, None),
-    TooLarge: (413, None),
+    JobNotFoundError: (404, "Job run not found"),
+    ScheduleNotFoundError: (404, "Schedule not found"),
+    UnknownTaskError: (404, None),
+    PayloadTooLargeError: (413, None),
     UsageError: (422, None),
 }
 """The codes of errors that are the caller's, and what is said instead of the error; the first that fits."""
@@ -86,11 +86,11 @@ def told(error: Exception) -> ApiError:
     """Return an error as it is told to a caller; one that is not foreseen says nothing of itself."""
     if isinstance(error, ApiError):
         return error
-    if isinstance(error, PayloadInvalid):
+    if isinstance(error, PayloadValidationError):
         return field_errors(
             str(error), [(_under_payload(field.path), field.message) for field in error.fields]
         )
-    if isinstance(error, Refused):
+    if isinstance(error, JobConflictError):
         return ApiError(409, str(error), id=None if error.holder is None else str(error.holder))
     for kind, (status, message) in _CODES.items():
         if isinstance(error, kind):
@@ -100,12 +100,12 @@ def told(error: Exception) -> ApiError:
 
 def _ours(error: Exception) -> ApiError:
     """Return the error for what is not the caller's fault."""
-    if isinstance(error, StorageUnavailable):
+    if isinstance(error, StorageUnavailableError):
         return ApiError(
             503, "The database can't be reached; try again in a while", headers={"retry-after": RETRY_AFTER}
         )
     get_logger().error("request_failed", error=f"{type(error).__name__}: {error}", exc_info=error)
-    if isinstance(error, Forbidden | StorageError):
+    if isinstance(error, PermissionDeniedError | StorageError):
         return ApiError(
             500, "The database refuses what this needs; the server's log says what, and zeke doctor helps"
         )

@@ -47,7 +47,7 @@ async def send_job(
         **options: as of ``Queue.send``.
 
     Raises:
-        Refused: a uniqueness rule refused it.
+        JobConflictError: a uniqueness rule refused it.
         UsageError: as ``Queue.send``.
     """
     run = await queue.trigger(task, payload, **options)
@@ -91,7 +91,7 @@ class Jobs:
             ApiError: 404 for a task that is not in the catalog; 429 if the limit is used up; 409 if the
                 key was used for something else; 422 if it is none, or if the payload has ``[redacted]`` for
                 a value that its task hides.
-            Refused, UsageError: as ``Queue.trigger``.
+            JobConflictError, UsageError: as ``Queue.trigger``.
         """
         if task not in self._queue.catalog.served:
             raise ApiError(404, f"Unknown task {task}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.core import jsonb
 from zeke_queue.core.cron import Cron, last_occurrence
 from zeke_queue.core.redaction import REDACTED, hides, redact, restored
-from zeke_queue.errors import BadSchedule
+from zeke_queue.errors import InvalidScheduleError
 from zeke_queue.model import STATUS_OF, JobState, RunStatus
 from zeke_queue.web import shapes
 from zeke_queue.web.errors import field_errors
@@ -159,7 +159,7 @@ def ticks(schedule: Schedule, now: datetime) -> Iterator[datetime]:
     """Yield the occurrences of a schedule after an instant; none if another program wrote it unreadably."""
     try:
         cron = Cron.parse(schedule.cron, schedule.zone)
-    except BadSchedule:
+    except InvalidScheduleError:
         return
     tick = cron.next_after(now)
     while tick is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
-from zeke_queue.errors import BadSetting
+from zeke_queue.errors import SettingsError
 from zeke_queue.system.logging import get_logger
 from zeke_queue.web.access.guard import MAKE_KEY
 from zeke_queue.web.app import close_app, create_app
@@ -43,7 +43,7 @@ class ApiServer:
         make_key: what people are told to type to make a key.
 
     Raises:
-        BadSetting: the address is in use, or none of this machine's.
+        SettingsError: the address is in use, or none of this machine's.
     """
 
     def __init__(
@@ -97,18 +97,18 @@ def listen(host: str, port: int) -> socket.socket:
     """Take an address.
 
     Raises:
-        BadSetting: it is in use, or can't be had.
+        SettingsError: it is in use, or can't be had.
     """
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         server = socket.create_server((host, port), family=family, backlog=_BACKLOG, reuse_port=False)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise BadSetting(
+            raise SettingsError(
                 f"API_PORT: port {port} of {host} is in use; stop what uses it, or choose another one with"
                 " --port or API_PORT"
             ) from None
-        raise BadSetting(
+        raise SettingsError(
             f"API_HOST: {host} port {port} can't be listened on ({error.strerror or error}); give an address"
             " of this machine, such as 127.0.0.1"
         ) from None

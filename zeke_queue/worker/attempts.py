@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zeke_queue.errors import PayloadInvalid
+from zeke_queue.errors import PayloadValidationError
 from zeke_queue.model import Released
 from zeke_queue.system import logging as log
 from zeke_queue.worker.held import WorkerContext
@@ -43,7 +43,7 @@ class Attempts:
             return Released(claimed.id, claimed.attempt)
         try:
             payload = task.validate_json(claimed.data)
-        except PayloadInvalid as error:
+        except PayloadValidationError as error:
             return self._outcomes.misfit(held, error)
         except BaseException as error:  # noqa: BLE001 - a model's own validators are the application's, and may raise anything
             return self._outcomes.raised(held, error)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from zeke_queue.errors import StorageError, StorageUnavailable
+from zeke_queue.errors import StorageError, StorageUnavailableError
 from zeke_queue.model import WorkerInfo
 from zeke_queue.system import logging as log
 from zeke_queue.system.waiting import first
@@ -233,7 +233,7 @@ class Crew:
         while True:
             try:
                 await call()
-            except StorageUnavailable as error:
+            except StorageUnavailableError as error:
                 self._link.lost(what, error)
                 await self._link.pause(failures)
                 failures += 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.errors import StorageError, StorageUnavailable
+from zeke_queue.errors import StorageError, StorageUnavailableError
 from zeke_queue.model import JobState, Released
 from zeke_queue.system import logging as log
 from zeke_queue.system.clock import wait
@@ -75,7 +75,7 @@ class Heart:
             The storage's answer: the attempt of each job that it holds for this worker.
 
         Raises:
-            StorageUnavailable: nobody answered.
+            StorageUnavailableError: nobody answered.
         """
         asked = self._clock.monotonic()
         # A job whose outcome is on its way may be settled on one side and not yet on the other, before or
@@ -105,7 +105,7 @@ class Heart:
         Only to be called while no claim is under way.
 
         Raises:
-            StorageUnavailable: nobody answered.
+            StorageUnavailableError: nobody answered.
         """
         known = {held.claimed.id: held.claimed.attempt for held in self._held}
         answer = await self.beat()
@@ -143,7 +143,7 @@ class Heart:
         """Beat once, and tell how that went; False if it failed."""
         try:
             await self.beat()
-        except StorageUnavailable as error:
+        except StorageUnavailableError as error:
             self._link.lost("beat", error)
             return False
         except StorageError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from zeke_queue.errors import BadOption, LeaseLost
+from zeke_queue.errors import InvalidOptionError, LeaseLostError
 from zeke_queue.model import Extended
 from zeke_queue.storage.inspect import require
 from zeke_queue.system import logging as log
@@ -74,7 +74,7 @@ class WorkerHost:
         asked = self._clock.monotonic()
         if not await self._queue.storage.extend([Extended(job.id, job.attempt, seconds)]):
             self._lanes.interrupt(held, "lost")
-            raise LeaseLost.of(job.id)
+            raise LeaseLostError.of(job.id)
         held.deadline = job.deadline = asked + seconds
         self._deadlines.set(held.deadline)
 
@@ -92,7 +92,7 @@ class WorkerHost:
         """Send a child that the job waits for, once."""
         queue = self._queue
         for name in options.keys() & {"id", "parent"}:
-            raise BadOption(
+            raise InvalidOptionError(
                 f"{name}: a child that is waited for has its own; leave it out, or use job.trigger"
             )
         told = {**self._family(job, options), "id": job.child_id(key), "parent": job.id}

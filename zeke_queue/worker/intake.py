@@ -18,7 +18,7 @@ import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from zeke_queue.core.poll_backoff import idle_wait
-from zeke_queue.errors import StorageError, StorageUnavailable
+from zeke_queue.errors import StorageError, StorageUnavailableError
 from zeke_queue.model import Want
 from zeke_queue.system.waiting import end
 from zeke_queue.worker.bell import Bell
@@ -164,7 +164,7 @@ class Intake:
         while self._unsure or not self._stopping.is_set():
             try:
                 await self._go_on()
-            except StorageUnavailable as error:
+            except StorageUnavailableError as error:
                 self._link.lost("claim", error)
                 await self._link.pause(failures, self._stopping)
                 failures += 1

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import error_output, error_record
 from zeke_queue.core.retry import verdict
-from zeke_queue.errors import NotJson, PayloadInvalid, TooLarge
+from zeke_queue.errors import PayloadTooLargeError, PayloadValidationError, SerializationError
 from zeke_queue.model import Completed, Failed, JobState, Released, RetryPolicy, Waiting
 from zeke_queue.task.signals import Fail, Retry, Snooze, Wait
 from zeke_queue.worker.executors.executor import Encoded, RemoteFailure
@@ -53,14 +53,16 @@ class Outcomes:
             return Completed(claimed.id, claimed.attempt, None)
         try:
             text = result.text if type(result) is Encoded else jsonb.dumps(result)
-        except NotJson as error:
-            return self._unstorable(held, "NotJson", f"The handler's result can't be stored. {error}")
+        except SerializationError as error:
+            return self._unstorable(
+                held, "SerializationError", f"The handler's result can't be stored. {error}"
+            )
         if text is not None and (size := jsonb.size_over(text, self._cap)) is not None:
             message = (
                 f"The handler's result has {size} bytes of JSON as Postgres writes it, {self._cap} at most; "
                 "store what is large elsewhere, and return a reference to it"
             )
-            return self._unstorable(held, TooLarge.__name__, message)
+            return self._unstorable(held, PayloadTooLargeError.__name__, message)
         return Completed(claimed.id, claimed.attempt, text)
 
     def raised(self, held: Held, error: BaseException) -> Outcome | None:
@@ -83,14 +85,14 @@ class Outcomes:
             return self.expired(held)
         return Released(held.claimed.id, held.claimed.attempt)
 
-    def misfit(self, held: Held, error: PayloadInvalid) -> Outcome:
+    def misfit(self, held: Held, error: PayloadValidationError) -> Outcome:
         """Judge a payload that does not fit: failed for good, without having run."""
         fields = [{"path": path, "message": message} for path, message in error.fields]
         return Failed(
             held.claimed.id,
             held.claimed.attempt,
             None,
-            error_record(PayloadInvalid.__name__, str(error), fields=fields),
+            error_record(PayloadValidationError.__name__, str(error), fields=fields),
         )
 
     def expired(self, held: Held) -> Outcome:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import clean, plain
-from zeke_queue.errors import StorageError, StorageUnavailable
+from zeke_queue.errors import StorageError, StorageUnavailableError
 from zeke_queue.model import JobEvent
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Notes:
         self._lines, self._progress, self._counts = [], {}, {}
         try:
             await self._note(events)
-        except StorageUnavailable as error:
+        except StorageUnavailableError as error:
             self._link.lost("note", error)
             self._lines = [*events, *self._lines][-WAITING_MAX:]
             self._rest()
@@ -140,7 +140,7 @@ class Notes:
         """Append events to the storage; those that it refuses are dropped, and the others kept."""
         try:
             await self._storage.note(events)
-        except StorageUnavailable:
+        except StorageUnavailableError:
             raise
         except Exception as error:  # noqa: BLE001 - a service to watchers must not disturb the jobs themselves
             if len(events) == 1 or isinstance(error, StorageError):

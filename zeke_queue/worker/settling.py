@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import error_output
-from zeke_queue.errors import StorageError, StorageUnavailable
+from zeke_queue.errors import StorageError, StorageUnavailableError
 from zeke_queue.model import Completed, Failed, Released, Waiting
 from zeke_queue.system import logging as log
 from zeke_queue.worker.bell import Bell
@@ -122,7 +122,7 @@ class Settler:
         while True:
             try:
                 await self._settle(batch, again=failures > 0)
-            except StorageUnavailable as error:
+            except StorageUnavailableError as error:
                 self._link.lost("settle", error)
                 await self._link.pause(failures, self._closing)
                 failures += 1

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self
 
-from zeke_queue.errors import BadOption, UsageError
+from zeke_queue.errors import InvalidOptionError, UsageError
 from zeke_queue.worker.crew import Crew, Plan
 from zeke_queue.worker.executors.local import LocalExecutor
 
@@ -49,8 +49,8 @@ class Worker:
         watchdog: seconds after which a handler that blocks the loop is reported, None to turn that off.
 
     Raises:
-        BadOption: a number is out of its range.
-        UnknownTask: a queue is not one of the catalog's.
+        InvalidOptionError: a number is out of its range.
+        UnknownTaskError: a queue is not one of the catalog's.
         UsageError: the catalog has no tasks.
     """
 
@@ -71,14 +71,14 @@ class Worker:
     ) -> None:
         concurrency = queue.settings.jobs_concurrency if concurrency is None else concurrency
         if type(concurrency) is not int or concurrency < 1:
-            raise BadOption(f"concurrency: {concurrency!r} is out of range; give 1 or more")
+            raise InvalidOptionError(f"concurrency: {concurrency!r} is out of range; give 1 or more")
         for name, value in (("poll", poll), ("lease", lease), ("beat", beat)):
             if not value > 0:
-                raise BadOption(f"{name}: {value!r} is out of range; give seconds above 0")
+                raise InvalidOptionError(f"{name}: {value!r} is out of range; give seconds above 0")
         if grace < 0:
-            raise BadOption(f"grace: {grace!r} is out of range; give seconds, 0 or more")
+            raise InvalidOptionError(f"grace: {grace!r} is out of range; give seconds, 0 or more")
         if beat * 2 > lease:
-            raise BadOption(
+            raise InvalidOptionError(
                 f"beat: {beat:g} s is more than half of the lease ({lease:g} s), so that one late heartbeat "
                 "would lose every job; lower it, or raise the lease"
             )

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from zeke_queue.core import jsonb
-from zeke_queue.errors import NotJson
+from zeke_queue.errors import SerializationError
 from zeke_queue.model import Completed, Failed, JobState, Released, Waiting
 from zeke_sim.history.events import Change
 from zeke_sim.history.state import Broken
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 _CREATED, _RETRY, _ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
 
-FOR_GOOD: Final = frozenset({"Fail", "PayloadInvalid", "NotJson", "TooLarge", "Wait"})
+FOR_GOOD: Final = frozenset(
+    {"Fail", "PayloadValidationError", "SerializationError", "PayloadTooLargeError", "Wait"}
+)
 """Errors that a repetition would not mend, or that asked for none."""
 
 DOUBLINGS: Final = 16
@@ -232,5 +234,5 @@ def _written(value: Any) -> str | None:
         return None
     try:
         return normal(jsonb.dumps(value))
-    except NotJson:
+    except SerializationError:
         return "<no JSON>"

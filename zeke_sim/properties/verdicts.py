@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from zeke_queue.core import jsonb
-from zeke_queue.errors import NotJson
+from zeke_queue.errors import SerializationError
 from zeke_queue.model import Completed, Failed, JobState, Released, Waiting
 from zeke_sim.history.events import Answered, Ended, Invoked, Lived, WorkerRow
 from zeke_sim.history.state import MOMENT, Broken
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from zeke_sim.history.state import Past
 
-UNSTORABLE = frozenset({"NotJson", "TooLarge"})
+UNSTORABLE = frozenset({"SerializationError", "PayloadTooLargeError"})
 """What a failure is called that stands for a result which can't be stored."""
 
-UNBEGUN = frozenset({"Expired", "PayloadInvalid"})
+UNBEGUN = frozenset({"Expired", "PayloadValidationError"})
 """What a failure is called that needs no handler: its time was over before, or its payload fits none."""
 
 _SHORT = MOMENT.total_seconds()
@@ -197,5 +197,5 @@ def _written(value: Any) -> str | None:
         return None
     try:
         return normal(jsonb.dumps(value))
-    except NotJson:
+    except SerializationError:
         return "<no JSON>"

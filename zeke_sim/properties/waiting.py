@@ -283,7 +283,7 @@ def _stays_cancelled(job: UUID, parent: Image, time: tuple[float, float], past: 
 @holds("who has lost nothing is not told so", Ended, number=4)
 def who_has_lost_nothing_is_not_told_so(event: Ended, past: Past) -> None:
     """A handler is refused what only the holder of its job may do, only once the job was lost."""
-    if event.how != "raised" or not str(event.value).startswith("LeaseLost:"):
+    if event.how != "raised" or not str(event.value).startswith("LeaseLostError:"):
         return
     life = past.lives[event.job]
     began = life.began[event.attempt][-1].at

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from uuid import UUID
 
-from zeke_queue.errors import JobFailed, UsageError
+from zeke_queue.errors import JobFailedError, UsageError
 from zeke_queue.storage.inspect import require
 from zeke_sim.world.workloads import through_faults
 
@@ -54,7 +54,7 @@ class Client:
     """A program of the application in a simulated world.
 
     Its calls meet every fault, and go on until they are answered. ``queue`` is the same without such
-    patience: there a ``StorageUnavailable`` is the program's to deal with.
+    patience: there a ``StorageUnavailableError`` is the program's to deal with.
 
     Attributes:
         queue: the program's own.
@@ -106,7 +106,7 @@ class Client:
         async def wait() -> Job:
             try:
                 await self.queue.result(job_id, timeout)
-            except JobFailed as failed:
+            except JobFailedError as failed:
                 return failed.job
             return await require(self.queue.storage, job_id)
 

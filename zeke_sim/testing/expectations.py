@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from zeke_queue.core import jsonb
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 from zeke_queue.model import WAITING, Job, JobState
 from zeke_sim.report.as_json import short
 
@@ -35,8 +35,8 @@ class Wanted:
         criteria: values of attributes of ``zeke_queue.Job``.
 
     Raises:
-        UnknownTask: there is no such task.
-        BadOption: no job has such an attribute.
+        UnknownTaskError: there is no such task.
+        InvalidOptionError: no job has such an attribute.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Wanted:
         self.name = None if task is None else catalog.get(task).name
         for name in criteria:
             if name not in ATTRIBUTES:
-                raise BadOption(
+                raise InvalidOptionError(
                     f"{name}: no job has it; there are payload, delay, {', '.join(sorted(ATTRIBUTES))}"
                 )
         self._payload = payload
@@ -97,7 +97,7 @@ def states(given: Any) -> tuple[JobState, ...]:
     """Return states from a state, its word, or several of them.
 
     Raises:
-        BadOption: one is none.
+        InvalidOptionError: one is none.
     """
     if given is None:
         return ()
@@ -105,7 +105,7 @@ def states(given: Any) -> tuple[JobState, ...]:
     try:
         return tuple(JobState(str(one).lower()) for one in several)
     except ValueError as error:
-        raise BadOption(f"state: {error}; give some of {', '.join(JobState)}") from None
+        raise InvalidOptionError(f"state: {error}; give some of {', '.join(JobState)}") from None
 
 
 def complaint(wanted: Wanted, count: int | None, found: int, jobs: Sequence[Job], now: datetime) -> str:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 from uuid import UUID
 
-from zeke_queue.errors import BadOption, UsageError
+from zeke_queue.errors import InvalidOptionError, UsageError
 from zeke_queue.model import WAITING, JobFilter
 from zeke_sim.testing import run_task
 from zeke_sim.testing.expectations import Wanted, complaint, states
@@ -120,7 +120,7 @@ class Looking:
         """Return a job as it stands.
 
         Raises:
-            JobNotFound: there is none.
+            JobNotFoundError: there is none.
         """
         return self._stage.drive(_job(self.queue, _id(which)))
 
@@ -141,8 +141,8 @@ class Looking:
             **criteria: values of attributes of a ``Job``, such as ``priority`` or ``singleton_key``.
 
         Raises:
-            UnknownTask: there is no such task.
-            BadOption: a job has no such attribute.
+            UnknownTaskError: there is no such task.
+            InvalidOptionError: a job has no such attribute.
         """
         wanted = Wanted(self.catalog, task, payload, delay, criteria)
         return [job for job in self.jobs() if job.state in WAITING and wanted.matches(job, self.now)]
@@ -183,12 +183,12 @@ class Looking:
         stage = self._stage
         if to is not None:
             if any(span.values()):
-                raise BadOption("advance: give either `to` or a span of time")
+                raise InvalidOptionError("advance: give either `to` or a span of time")
             stage.advance(to)
             return
         length = timedelta(**span)
         if length < timedelta():
-            raise BadOption(f"advance: {length.total_seconds():g} s goes back; time only passes")
+            raise InvalidOptionError(f"advance: {length.total_seconds():g} s goes back; time only passes")
         stage.advance(stage.clock.now() + length)
 
     def _next_tick(self, name: str | None) -> datetime:
@@ -313,8 +313,8 @@ class Zeke(Looking):
                 raised there.
 
         Raises:
-            PayloadInvalid: the payload does not fit.
-            NotJson: the result can't be stored.
+            PayloadValidationError: the payload does not fit.
+            SerializationError: the result can't be stored.
             Exception: whatever the handler raises.
         """
         options = {"attempt": attempt, "meta": meta, "results": results}

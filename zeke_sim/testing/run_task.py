@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import error_output
-from zeke_queue.errors import JobNotFound, UsageError
+from zeke_queue.errors import JobNotFoundError, UsageError
 from zeke_queue.model import Claimed, JobState, NewJob
 from zeke_queue.storage.memory.rows import as_job, fresh
 from zeke_queue.system import logging as log
@@ -172,7 +172,7 @@ class RecordingHost:
             return as_job(row)
         sent = next((sent for sent in self._record().children if sent.id == job_id), None)
         if sent is None:
-            raise JobNotFound(f"No job has the id {job_id}: the handler sent no such child")
+            raise JobNotFoundError(f"No job has the id {job_id}: the handler sent no such child")
         data = None if sent.payload is None else jsonb.dumps(sent.payload)
         row = fresh(NewJob(sent.id, sent.task, data, parent=job.id), self._clock.now())
         try:
@@ -229,7 +229,7 @@ async def perform(
 
     Raises:
         UsageError: as a send would: an unknown task, a payload that does not fit.
-        NotJson: the result can't be stored.
+        SerializationError: the result can't be stored.
         Exception: whatever the handler raises.
     """
     task = catalog.get(which)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.errors import StorageError, StorageUnavailable, UsageError
+from zeke_queue.errors import StorageError, StorageUnavailableError, UsageError
 from zeke_sim.world.asking import SimAsking
 from zeke_sim.world.faults import told_fault, wake_fault
 from zeke_sim.world.network import SHORTEST, Calls
@@ -137,10 +137,10 @@ class SimTransaction(_Verbs):
         """Refuse to go on after a statement that failed, with which the connection or the transaction went.
 
         Raises:
-            StorageUnavailable: there was one.
+            StorageUnavailableError: there was one.
         """
         if self.broken:
-            raise StorageUnavailable(f"{verb}: an earlier statement failed, and the transaction with it")
+            raise StorageUnavailableError(f"{verb}: an earlier statement failed, and the transaction with it")
 
     def on_commit(self, apply: Callable[[], None]) -> None:
         """Call ``apply`` in the step that commits."""
@@ -154,7 +154,7 @@ class SimTransaction(_Verbs):
 
     def _require_open(self) -> None:
         if self._number not in self._calls.world.server.transactions:
-            raise StorageUnavailable("The connection broke: the transaction is gone")
+            raise StorageUnavailableError("The connection broke: the transaction is gone")
 
 
 class SimStorage(_Verbs, SimAsking):

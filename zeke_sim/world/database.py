@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 
 if TYPE_CHECKING:
     import asyncio
@@ -98,7 +98,7 @@ class OpenTransaction:
     async def commit(self) -> None:
         """Make all of it visible at once."""
         if self._server.transactions.pop(self._number, None) is None:
-            raise StorageUnavailable("commit: the transaction is gone")
+            raise StorageUnavailableError("commit: the transaction is gone")
         await self._block.__aexit__(None, None, None)
 
     def roll_back(self) -> None:

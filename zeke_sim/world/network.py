@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 from zeke_sim.history.events import Answered, Invoked
 from zeke_sim.world.faults import statement_fault
 
@@ -61,7 +61,7 @@ class Calls:
             fails: whether faults may hit it.
 
         Raises:
-            StorageUnavailable: no answer came, or a failure.
+            StorageUnavailableError: no answer came, or a failure.
         """
         node, world = self.node, self.world
         number = world.next_call()
@@ -179,7 +179,7 @@ class _Call:
         world = self._calls.world
         issued = world.database_clock.now()
         if self._transaction is not None and self._transaction not in world.server.transactions:
-            self._finish((StorageUnavailable(f"{self._verb}: the transaction is gone"), None), issued)
+            self._finish((StorageUnavailableError(f"{self._verb}: the transaction is gone"), None), issued)
             return
         statement = world.apply(self._number, self._address, self._do())
         if statement.ended:
@@ -191,7 +191,7 @@ class _Call:
     def _applied(self, task: asyncio.Task[None], statement: Stepper, issued: datetime) -> None:
         if task.cancelled():
             statement.close()
-            gone = StorageUnavailable(f"{self._verb}: the server ended the transaction")
+            gone = StorageUnavailableError(f"{self._verb}: the server ended the transaction")
             self._finish((gone, None), issued)
         else:
             self._finish((statement.error, statement.result), issued)
@@ -223,7 +223,7 @@ class _Call:
 
     def _fail(self, outcome: str) -> None:
         said = {"failed": "the database can't be reached", "unknown": "the connection broke"}[outcome]
-        self._answer(outcome, StorageUnavailable(f"{self._verb}: {said}"), None)
+        self._answer(outcome, StorageUnavailableError(f"{self._verb}: {said}"), None)
 
     def _answer(self, outcome: str, result: Any, issued: datetime | None) -> None:
         """Hand the answer to the node, which hears it in its own time: a dead one never."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.storage.memory.locks import Locks, Owner
 
 if TYPE_CHECKING:
@@ -61,11 +61,11 @@ class Rows(Generic[V]):
         """Return a row, which nobody else may write until this transaction ends; None if there is none.
 
         Raises:
-            StorageUnavailable: the transaction has ended, behind its owner's back.
+            StorageUnavailableError: the transaction has ended, behind its owner's back.
         """
         await self._locks.clear(lambda: (key,), self._owner)
         if self._owner.ended.is_set():
-            raise StorageUnavailable(f"{key}: the transaction is gone")
+            raise StorageUnavailableError(f"{key}: the transaction is gone")
         self._locks.take(key, self._owner)
         return self._written[key] if key in self._written else self._table.rows.get(key)
 

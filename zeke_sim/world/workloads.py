@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from zeke_queue.errors import JobNotFound, Refused, StorageError
+from zeke_queue.errors import JobConflictError, JobNotFoundError, StorageError
 from zeke_queue.task.prepare import SendOptions
 from zeke_queue.task.signals import Fail, Retry, Snooze
 
@@ -213,7 +213,7 @@ def tending(known: Known, number: int, what: Tending) -> Deed:
         do = {"cancel": queue.cancel, "resume": queue.resume, "retry": queue.retry}[what]
         try:
             await do(job)
-        except (JobNotFound, Refused):
+        except (JobNotFoundError, JobConflictError):
             return  # it was purged meanwhile, or another one has its place
 
     return tend

@@ -29,7 +29,8 @@ async def open_ai(
         compute: where wordllama embeds; in threads by default.
 
     Raises:
-        BadSetting: the settings say OpenAI and there is no key, wordllama and it is not installed, or name a
+        SettingsError: the settings say OpenAI and there is no key, wordllama and it is not installed, or
+            name a
             file of prices that can't be read. It is raised before anything is opened.
     """
     async with AsyncExitStack() as stack:
@@ -67,7 +68,7 @@ def options_of(settings: AISettings) -> AIOptions:
     """Return the options that the settings stand for.
 
     Raises:
-        BadSetting: the file of prices can't be read.
+        SettingsError: the file of prices can't be read.
     """
     return AIOptions(
         model=settings.openai_model,

@@ -10,7 +10,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from zeke_queue.errors import BadSetting
+from zeke_queue.errors import SettingsError
 
 # A model answers under the name of its snapshot: gpt-5-nano-2025-08-07.
 _SNAPSHOT: Final = re.compile(r"-\d{4}-\d{2}-\d{2}$", re.ASCII)
@@ -40,7 +40,7 @@ def load_prices(path: Path | None = None) -> dict[str, Price]:
     """Return the list prices by model, with those of a file on top.
 
     Raises:
-        BadSetting: the file can't be read, or is of another form.
+        SettingsError: the file can't be read, or is of another form.
     """
     listed = _File.model_validate_json((resources.files("zeke_tasks.ai") / "prices.json").read_bytes())
     if path is None:
@@ -48,11 +48,11 @@ def load_prices(path: Path | None = None) -> dict[str, Price]:
     try:
         own = _File.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise BadSetting(f"ZEKE_AI_PRICES: {path} can't be read: {error.strerror}") from error
+        raise SettingsError(f"ZEKE_AI_PRICES: {path} can't be read: {error.strerror}") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
-        raise BadSetting(
+        raise SettingsError(
             f"ZEKE_AI_PRICES: {path} is no list of prices: {place}: {first['msg']}; write"
             ' {"models": {"NAME": {"input": 0.05, "cached_input": 0.005, "output": 0.4}}},'
             " in US dollars for a million tokens"

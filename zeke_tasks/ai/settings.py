@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
-from zeke_queue.errors import BadSetting
+from zeke_queue.errors import SettingsError
 from zeke_queue.system.settings import Variables
 
 _KEY_MISSING: Final = (
@@ -64,18 +64,18 @@ class AISettings(Variables):
         """Return the API key.
 
         Raises:
-            BadSetting: it is not set, although a setting says OpenAI.
+            SettingsError: it is not set, although a setting says OpenAI.
         """
         if self.openai_api_key is not None:
             return self.openai_api_key.get_secret_value()
         if self.zeke_ai == "openai":
-            raise BadSetting(
+            raise SettingsError(
                 _KEY_MISSING.format(
                     variable="ZEKE_AI",
                     otherwise="To do without an AI, set ZEKE_AI=stub; what comes of it is marked as such.",
                 )
             )
-        raise BadSetting(
+        raise SettingsError(
             _KEY_MISSING.format(
                 variable="ZEKE_EMBEDDINGS",
                 otherwise="To do without, set ZEKE_EMBEDDINGS=stub, or wordllama.",

@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar, cast
 
-from zeke_queue.errors import BadSetting
+from zeke_queue.errors import SettingsError
 from zeke_tasks.ai.client import Embedded, Usage, to_embed
 from zeke_tasks.ai.errors import AIRejected, AIUnavailable
 from zeke_tasks.fetch.parser_pool import ReaderKilled, Unreadable
@@ -50,14 +50,14 @@ class WordLlama:
         compute: where its table of words is kept and used: threads, or processes that read documents.
 
     Raises:
-        BadSetting: it is not installed.
+        SettingsError: it is not installed.
     """
 
     def __init__(self, compute: Compute = in_a_thread) -> None:
         try:
             version("wordllama")
         except PackageNotFoundError as error:
-            raise BadSetting(
+            raise SettingsError(
                 "ZEKE_EMBEDDINGS=wordllama needs a package that is not installed: the extra `wordllama`"
             ) from error
         self._compute = compute

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from zeke_queue.errors import BadOption, ZekeError
+from zeke_queue.errors import InvalidOptionError, ZekeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +25,7 @@ class Abbreviation:
         listing: the command that lists them; None if there is none for the database that is used.
 
     Raises:
-        BadOption: it is neither.
+        InvalidOptionError: it is neither.
     """
 
     def __init__(self, text: str, what: str, plural: str, listing: str | None) -> None:
@@ -40,7 +40,7 @@ class Abbreviation:
             self.whole = UUID(self._text)
         except ValueError:
             if not _DIGITS.fullmatch(self._digits):
-                raise BadOption(
+                raise InvalidOptionError(
                     f"ID: {text!r} is no id of a {what}: give a UUID, or the beginning of one, such as"
                     f" 3f2a9c1b{self._lists_them}."
                 ) from None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zeke_queue.cli.render import print_json
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 from zeke_queue.model import FINAL, JobState
 from zeke_tasks.cli.hints import worker_goes_on
 from zeke_tasks.cli.session import extras, on_database, progress_console
@@ -90,7 +90,7 @@ def upload(
     An item of a JSON file has externalId, and text or url, and may have title and metadata.
     """
     if not source.strip():
-        raise BadOption("--source: the name is empty; give the source one, or leave the option out.")
+        raise InvalidOptionError("--source: the name is empty; give the source one, or leave the option out.")
 
     async def command(options: Options, settings: Settings) -> int:
         from zeke_tasks.cli.run_upload import upload as take_in  # noqa: PLC0415 - see the package

@@ -12,7 +12,7 @@ import typer
 
 from zeke_queue.cli.render import Column, console, moment, print_json, print_table
 from zeke_queue.cli.session import options_of
-from zeke_queue.errors import BadOption, ResultTimeout, ZekeError
+from zeke_queue.errors import InvalidOptionError, ResultTimeoutError, ZekeError
 from zeke_queue.model import FINAL
 from zeke_queue.system.install_hints import on_same
 from zeke_tasks.cli.hints import WORKER
@@ -63,14 +63,14 @@ def add(
         for step in playbook.steps:
             # Raises, naming those that are near, if there is no such task.
             if catalog.get(step.task).name == "playbook-run" and _names(step, playbook.id):
-                raise BadOption(
+                raise InvalidOptionError(
                     f"FILE: {file.name}: step {step.name!r} runs the playbook itself, which would not end;"
                     " name another playbook."
                 )
         try:
             check_references(playbook.steps)
         except BadReference as error:
-            raise BadOption(f"FILE: {file.name}: {error}.") from error
+            raise InvalidOptionError(f"FILE: {file.name}: {error}.") from error
         async with rows_to_change(settings) as rows:
             await rows.put_playbook(playbook)
         if options.json:
@@ -97,7 +97,7 @@ def _read(file: Path) -> Playbook:
     """Read a playbook.
 
     Raises:
-        BadOption: it is none; the message says where, and what was wrong.
+        InvalidOptionError: it is none; the message says where, and what was wrong.
     """
     from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - see the package
 
@@ -108,7 +108,7 @@ def _read(file: Path) -> Playbook:
     try:
         given: dict[str, Any] = dict(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, TypeError, ValueError, RecursionError) as error:
-        raise BadOption(f"FILE: {file.name} holds no JSON object: {error}.") from error
+        raise InvalidOptionError(f"FILE: {file.name} holds no JSON object: {error}.") from error
     given.setdefault("id", str(Ids(SystemClock(), SystemEntropy())()))
     given["team_id"] = given.pop("teamId", None)
     try:
@@ -117,7 +117,7 @@ def _read(file: Path) -> Playbook:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])).replace("team_id", "teamId") or "the playbook"
         reason = first["msg"].removeprefix("Value error, ")
-        raise BadOption(
+        raise InvalidOptionError(
             f"FILE: {file.name}: {field}: {reason}. A playbook has teamId, name, and steps with name,"
             " task and input."
         ) from error
@@ -177,7 +177,7 @@ def run(
     wanted = Abbreviation(playbook_id, "playbook", "playbooks", listing)
     about: Any = parse_json(metadata, "--metadata")
     if not isinstance(about, dict | None):
-        raise BadOption('--metadata: it is no object; give one, as {"storyId": "…"}.')
+        raise InvalidOptionError('--metadata: it is no object; give one, as {"storyId": "…"}.')
 
     async def command(options: Options, settings: Settings) -> int:
         from zeke_tasks.cli.run_jobs import open_errand  # noqa: PLC0415 - see the package
@@ -210,11 +210,11 @@ def run(
     on_database(context, command)
 
 
-def _goes_on(run_id: UUID, timeout: float, *, begun: bool, embedded: bool) -> ResultTimeout:
+def _goes_on(run_id: UUID, timeout: float, *, begun: bool, embedded: bool) -> ResultTimeoutError:
     """Return what to raise if a run has not ended when the time is up."""
     worker = on_same(WORKER, embedded=embedded)
     follow = on_same(f"zeke playbook show {run_id}", embedded=embedded)
-    return ResultTimeout(
+    return ResultTimeoutError(
         f"Run {run_id} has not {'ended' if begun else 'begun'} after {timeout:g} s; it goes on where a worker"
         f" runs (`{worker}` starts one). `{follow}` says how far it is{'' if begun else ' then'}."
     )

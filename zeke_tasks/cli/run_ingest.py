@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 from uuid import UUID
 
-from zeke_queue.errors import Refused, UsageError
+from zeke_queue.errors import JobConflictError, UsageError
 from zeke_queue.model import FINAL, JobFilter, JobState
 from zeke_queue.system.subprocess_pool import ChildEnded
 from zeke_queue.task.prepare import Send
@@ -170,7 +170,7 @@ class Intake:
         payload = IngestSource(source_id=source.id, reason="manual")
         try:
             job_id = (await self._queue.trigger("ingest-source", payload, singleton_key=str(source.id))).id
-        except Refused as refused:
+        except JobConflictError as refused:
             # Somebody else has it read already, which will do.
             job_id = refused.holder
         return Taken(url, "feed", source.id, job_id=job_id, again=again)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 
 from zeke_queue.client.queue import Queue
-from zeke_queue.errors import Refused, ResultTimeout, ZekeError
+from zeke_queue.errors import JobConflictError, ResultTimeoutError, ZekeError
 from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.model import FINAL, JobState
 from zeke_queue.system.entropy import Ids, SystemEntropy
@@ -158,7 +158,7 @@ class Errand:
             analysis = AnalyzeStory(story_id=story_id, trigger="auto")
             try:
                 return (await self.queue.trigger("analyze-story", analysis, singleton_key=str(story_id))).id
-            except Refused as refused:
+            except JobConflictError as refused:
                 return refused.holder
         if anew or overlay.brief_one_liner is None:
             brief = GenerateBrief(story_id=story_id, reason="regenerate" if anew else "new_story")
@@ -181,7 +181,7 @@ async def open_errand(settings: Settings, *, reach: Collection[str] = ()) -> Asy
 
     Raises:
         ImportError: a parser is not installed whole.
-        BadSetting: a setting of the tasks can't be read, or says OpenAI and there is no key.
+        SettingsError: a setting of the tasks can't be read, or says OpenAI and there is no key.
         StorageError: the database can't be worked with.
     """
     async with open_context() as opened, reach_named(opened.web, reach) as reached:
@@ -206,7 +206,7 @@ def require_done(jobs: Sequence[Job], timeout: float, *, embedded: bool) -> None
 
     Raises:
         ZekeError: one failed or was cancelled; the message says why.
-        ResultTimeout: one has not ended; the message says how to go on.
+        ResultTimeoutError: one has not ended; the message says how to go on.
     """
     for job in jobs:
         if job.state in FINAL and job.state is not JobState.COMPLETED:
@@ -215,7 +215,7 @@ def require_done(jobs: Sequence[Job], timeout: float, *, embedded: bool) -> None
         if job.state not in FINAL:
             last = job.history[-1].error.get("message") if job.history else None
             told = f"; its last attempt failed: {last}" if last else ""
-            raise ResultTimeout(
+            raise ResultTimeoutError(
                 f"{job.name} ({see_job(job.id, embedded=embedded)}) did not end within {timeout:g} s{told}."
                 f" {worker_goes_on(embedded=embedded)}; or give it longer by --timeout."
             )

@@ -54,7 +54,7 @@ def on_database(context: typer.Context, command: Command) -> None:
 
     Raises:
         UsageError: an extra is missing, or this user can't have a private Postgres.
-        SchemaMismatch: the tables are missing, or too old.
+        SchemaVersionError: the tables are missing, or too old.
     """
     from zeke_queue.system import logging as log  # noqa: PLC0415 - see the package
 

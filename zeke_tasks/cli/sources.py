@@ -11,7 +11,7 @@ from rich.text import Text
 
 from zeke_queue.cli.render import NOTHING, Column, console, length, moment, print_json, print_table
 from zeke_queue.cli.session import options_of
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 from zeke_queue.system.install_hints import on_same
 from zeke_tasks.cli.hints import WORKER
 from zeke_tasks.cli.ids import Abbreviation
@@ -117,20 +117,20 @@ def _wanted(
     """Return what is to be added, with the id that it has if it is new.
 
     Raises:
-        BadOption: an argument or an option is out of its range.
+        InvalidOptionError: an argument or an option is out of its range.
     """
     from zeke_tasks.store.model import HOURS_MAX, NewSource, SourceType  # noqa: PLC0415 - see the package
 
     if kind is not None and kind not in READ:
-        raise BadOption(
+        raise InvalidOptionError(
             f"--type: {kind!r} is no type that is read regularly; give {', '.join(READ[:-1])} or {READ[-1]}."
         )
     if not 1 <= every <= HOURS_MAX:
-        raise BadOption(f"--every: {every} is out of range; give hours from 1 to {HOURS_MAX}.")
+        raise InvalidOptionError(f"--every: {every} is out of range; give hours from 1 to {HOURS_MAX}.")
     if authority is not None and not 0 <= authority <= 1:
-        raise BadOption(f"--authority: {authority:g} is out of range; give a number from 0 to 1.")
+        raise InvalidOptionError(f"--authority: {authority:g} is out of range; give a number from 0 to 1.")
     if name is not None and not name.strip():
-        raise BadOption("--name: it is empty; give the source one, or leave the option out.")
+        raise InvalidOptionError("--name: it is empty; give the source one, or leave the option out.")
     about = _asked(kind, asked)
     new_id, read_as, place, called = _search(url, about) if kind == "youtube_search" else _place(url, kind)
     metadata = {} if place else {"query": called, **about}
@@ -155,7 +155,7 @@ def _place(url: str, kind: str | None) -> tuple[UUID, str, str | None, str]:
     try:
         place = place_of(url)
     except UrlRefused as refused:
-        raise BadOption(f"URL: {refused}") from refused
+        raise InvalidOptionError(f"URL: {refused}") from refused
     host = urlsplit(place).hostname or place
     if kind is None:
         kind = "youtube_channel" if host.removeprefix("www.").removeprefix("m.") == "youtube.com" else "rss"
@@ -171,9 +171,11 @@ def _asked(kind: str | None, asked: Mapping[str, str | None]) -> dict[str, str]:
     for name, known in (("order", get_args(Order)), ("duration", get_args(Duration))):
         value = asked[name]
         if value is not None and kind != "youtube_search":
-            raise BadOption(f"--{name}: only a search has one; give it with --type youtube_search.")
+            raise InvalidOptionError(f"--{name}: only a search has one; give it with --type youtube_search.")
         if value is not None and value not in known:
-            raise BadOption(f"--{name}: {value!r} is none; give {', '.join(known[:-1])} or {known[-1]}.")
+            raise InvalidOptionError(
+                f"--{name}: {value!r} is none; give {', '.join(known[:-1])} or {known[-1]}."
+            )
         if value is not None and value != Search.model_fields[name].default:
             about[name] = value
     return about
@@ -185,7 +187,9 @@ def _search(query: str, about: Mapping[str, str]) -> tuple[UUID, str, None, str]
 
     words = " ".join(storable(query).split())
     if not words or "://" in words:
-        raise BadOption(f"URL: {query!r} is nothing to search; with --type youtube_search give words.")
+        raise InvalidOptionError(
+            f"URL: {query!r} is nothing to search; with --type youtube_search give words."
+        )
     more = "".join(f"/{name}={value}" for name, value in sorted(about.items()))
     return uuid5(IDS, f"source/youtube_search/{words}{more}"), "youtube_search", None, words
 

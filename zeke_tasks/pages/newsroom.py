@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from zeke_queue.errors import SchemaMismatch
+from zeke_queue.errors import SchemaVersionError
 from zeke_queue.storage.access import Scope
 from zeke_queue.web.dashboard import Page, View
 from zeke_queue.web.errors import ApiError
@@ -72,7 +72,7 @@ class _Newsroom:
                 sources = [(one, await rows.health(one.id)) for one in await rows.every_source()]
                 found = await views(rows, await rows.newest_stories(STORIES))
                 runs = await _runs(desk, rows)
-        except SchemaMismatch:
+        except SchemaVersionError:
             return desk.page("zeke/missing.html")
         return desk.page(
             "zeke/newsroom.html",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import FINAL, JobState
 from zeke_tasks.store.playbooks import RunEvent, RunStatus
 
@@ -58,7 +58,7 @@ async def cancel_run(
         False, and nothing is changed, if it had ended already, or there is no such run of the team.
 
     Raises:
-        StorageUnavailable: the database can't be reached, or others were in the way each time.
+        StorageUnavailableError: the database can't be reached, or others were in the way each time.
     """
     job = await queue.get(run_id)
     if job is None or queue.catalog.get(TASK).name != job.name:
@@ -68,7 +68,7 @@ async def cancel_run(
     for _ in range(TRIES - 1):
         try:
             return await _cancel(queue, repository, run_id)
-        except StorageUnavailable:
+        except StorageUnavailableError:
             continue  # it was undone for the sake of another transaction
     return await _cancel(queue, repository, run_id)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core import jsonb
-from zeke_queue.errors import Refused, UsageError
+from zeke_queue.errors import JobConflictError, UsageError
 from zeke_queue.model import JobState
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
@@ -193,7 +193,7 @@ async def _play(playing: _Playing, step: Step, job: JobContext) -> _Playing:
         payload = fill(step.input, playing.known())
         key = f"{step.name}/{playing.failures[step.name]}"
         child = await job.child(step.task, payload, key=key, meta={**job.meta, DEPTH: _depth(job) + 1})
-    except (BadReference, Refused, UsageError) as error:
+    except (BadReference, JobConflictError, UsageError) as error:
         raise await _failed(playing, step, job, str(error)) from error
     outcome = await job.outcome(child)
     if outcome.state is not JobState.COMPLETED:

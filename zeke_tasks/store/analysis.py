@@ -15,7 +15,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from zeke_queue.core import jsonb
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 from zeke_tasks.store.model import storable, two_decimals
 
 CHILI_MAX: Final = 5
@@ -46,7 +46,7 @@ class Analysis:
         analysed_by: the job that had it made; None if none had.
 
     Raises:
-        BadOption: one of them is out of its range.
+        InvalidOptionError: one of them is out of its range.
     """
 
     why_it_matters: str
@@ -62,11 +62,11 @@ class Analysis:
         for name in ("why_it_matters", "model", "prompt_version"):
             object.__setattr__(self, name, storable(getattr(self, name)))
         if not 0 <= self.chili <= CHILI_MAX:
-            raise BadOption(f"chili is {self.chili}; it goes from 0 to {CHILI_MAX}.")
+            raise InvalidOptionError(f"chili is {self.chili}; it goes from 0 to {CHILI_MAX}.")
         if not 0 <= self.confidence <= 1:
-            raise BadOption(f"confidence is {self.confidence}; it goes from 0 to 1.")
+            raise InvalidOptionError(f"confidence is {self.confidence}; it goes from 0 to 1.")
         if self.state is AnalysisState.PENDING:
-            raise BadOption("state is pending; an analysis that is written is completed or stub.")
+            raise InvalidOptionError("state is pending; an analysis that is written is completed or stub.")
         object.__setattr__(self, "confidence", two_decimals(self.confidence))
         citations = jsonb.loads(jsonb.normalise(jsonb.dumps([dict(one) for one in self.citations])))
         object.__setattr__(self, "citations", tuple(citations))
@@ -82,7 +82,7 @@ class Brief:
         prompt_version: of the prompt that it was asked for with; None if nobody knows.
 
     Raises:
-        BadOption: the state is ``pending``.
+        InvalidOptionError: the state is ``pending``.
     """
 
     one_liner: str
@@ -99,7 +99,7 @@ class Brief:
         if self.prompt_version is not None:
             object.__setattr__(self, "prompt_version", storable(self.prompt_version))
         if self.state is AnalysisState.PENDING:
-            raise BadOption("state is pending; a brief that is written is completed or stub.")
+            raise InvalidOptionError("state is pending; a brief that is written is completed or stub.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class Embedding:
         vector: kept in single precision, so it is rounded to that here; 1 to 16,000 finite numbers.
 
     Raises:
-        BadOption: the vector is empty, too long, or has a number that is none.
+        InvalidOptionError: the vector is empty, too long, or has a number that is none.
     """
 
     model: str
@@ -151,14 +151,16 @@ class Embedding:
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.vector) <= DIMENSIONS_MAX:
-            raise BadOption(f"vector has {len(self.vector)} dimensions; 1 to {DIMENSIONS_MAX} can be kept.")
+            raise InvalidOptionError(
+                f"vector has {len(self.vector)} dimensions; 1 to {DIMENSIONS_MAX} can be kept."
+            )
         try:
             form = f"{len(self.vector)}f"
             vector = unpack(form, pack(form, *self.vector))
         except OverflowError:
             vector = (math.inf,)
         if not all(map(math.isfinite, vector)):
-            raise BadOption("vector has a number that single precision can't hold.")
+            raise InvalidOptionError("vector has a number that single precision can't hold.")
         object.__setattr__(self, "vector", vector)
         object.__setattr__(self, "model", storable(self.model))
 
@@ -177,7 +179,7 @@ class Spending:
         cost_usd: None where the model's price is not known.
 
     Raises:
-        BadOption: a number is less than zero, or the cost is not finite.
+        InvalidOptionError: a number is less than zero, or the cost is not finite.
     """
 
     job_id: UUID
@@ -195,4 +197,4 @@ class Spending:
         for name in ("attempt", "input_tokens", "output_tokens", "cost_usd"):
             number = getattr(self, name)
             if number is not None and not 0 <= number < math.inf:
-                raise BadOption(f"{name} is {number}; it is a number from 0 on.")
+                raise InvalidOptionError(f"{name} is {number}; it is a number from 0 on.")

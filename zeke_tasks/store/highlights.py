@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from zeke_queue.core import jsonb
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 from zeke_tasks.store.model import IDS, storable, two_decimals
 
 
@@ -70,7 +70,7 @@ class NewHighlight:
         metadata: what can be written as JSON.
 
     Raises:
-        BadOption: the confidence is out of its range.
+        InvalidOptionError: the confidence is out of its range.
     """
 
     story_id: UUID
@@ -95,7 +95,7 @@ class NewHighlight:
             kept = dict.fromkeys(storable(value) for value in getattr(self, name))
             object.__setattr__(self, name, tuple(kept))
         if not 0 <= self.confidence <= 1:
-            raise BadOption(f"confidence is {self.confidence}; it goes from 0 to 1.")
+            raise InvalidOptionError(f"confidence is {self.confidence}; it goes from 0 to 1.")
         object.__setattr__(self, "confidence", two_decimals(self.confidence))
         metadata = jsonb.loads(jsonb.normalise(jsonb.dumps(dict(self.metadata))))
         object.__setattr__(self, "metadata", metadata)
@@ -121,8 +121,8 @@ class Score:
         breakdown: each part of the sum by its name.
 
     Raises:
-        BadOption: the value is out of its range.
-        NotJson: a part is no finite number.
+        InvalidOptionError: the value is out of its range.
+        SerializationError: a part is no finite number.
     """
 
     value: float
@@ -131,7 +131,7 @@ class Score:
 
     def __post_init__(self) -> None:
         if not 0 <= self.value <= 1:
-            raise BadOption(f"value is {self.value}; it goes from 0 to 1.")
+            raise InvalidOptionError(f"value is {self.value}; it goes from 0 to 1.")
         object.__setattr__(self, "value", two_decimals(self.value))
         object.__setattr__(self, "matches", tuple(storable(word) for word in self.matches))
         breakdown = jsonb.loads(jsonb.normalise(jsonb.dumps(dict(self.breakdown))))

@@ -17,7 +17,7 @@ from typing import Any, Final
 from uuid import UUID, uuid5
 
 from zeke_queue.core import jsonb
-from zeke_queue.errors import BadOption, NotJson
+from zeke_queue.errors import InvalidOptionError, SerializationError
 
 IDS: Final = UUID("0c9e7e3c-6d4b-5a56-9b43-2f6f5f1f8a10")
 KEY_CHARACTERS: Final = 512
@@ -84,7 +84,7 @@ def json_text(value: Any) -> str:
     """Write a value as Postgres prints it once it is stored as jsonb.
 
     Raises:
-        NotJson: it can't be written as JSON.
+        SerializationError: it can't be written as JSON.
     """
     return jsonb.normalise(jsonb.dumps(value))
 
@@ -128,7 +128,7 @@ class NewSource:
         metadata: what can be written as JSON; kept as jsonb gives it back.
 
     Raises:
-        BadOption: one of them is out of its range.
+        InvalidOptionError: one of them is out of its range.
     """
 
     type: SourceType
@@ -142,19 +142,21 @@ class NewSource:
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", storable(self.name))
         if self.url is not None and len(self.url) > URL_CHARACTERS:
-            raise BadOption(f"url has {len(self.url)} characters, {URL_CHARACTERS} at most: {self.url[:80]}…")
+            raise InvalidOptionError(
+                f"url has {len(self.url)} characters, {URL_CHARACTERS} at most: {self.url[:80]}…"
+            )
         if self.authority_score is not None and not 0 <= self.authority_score <= 1:
-            raise BadOption(f"authority_score is {self.authority_score}; it goes from 0 to 1.")
+            raise InvalidOptionError(f"authority_score is {self.authority_score}; it goes from 0 to 1.")
         if self.authority_score is not None:
             object.__setattr__(self, "authority_score", two_decimals(self.authority_score))
         if not 1 <= self.check_frequency_hours <= HOURS_MAX:
-            raise BadOption(
+            raise InvalidOptionError(
                 f"check_frequency_hours is {self.check_frequency_hours}; it goes from 1 to {HOURS_MAX}."
             )
         try:
             metadata = jsonb.loads(jsonb.normalise(jsonb.dumps(dict(self.metadata))))
-        except NotJson as error:
-            raise BadOption(f"metadata can't be kept: {error}") from error
+        except SerializationError as error:
+            raise InvalidOptionError(f"metadata can't be kept: {error}") from error
         object.__setattr__(self, "metadata", metadata)
 
 
@@ -212,7 +214,7 @@ class NewItem:
         metadata: what whoever brought it says of it; what can be written as JSON.
 
     Raises:
-        BadOption: the metadata can't be written as JSON.
+        InvalidOptionError: the metadata can't be written as JSON.
     """
 
     external_id: str

@@ -10,7 +10,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from zeke_queue.core import jsonb
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 from zeke_tasks.store.model import KEY_CHARACTERS, storable
 
 EVENT_KINDS: Final = (
@@ -73,12 +73,16 @@ class Step:
         for name in ("name", "task"):
             value = storable(getattr(self, name))
             if not value:
-                raise BadOption(f"{name} of a step is empty; give it one.")
+                raise InvalidOptionError(f"{name} of a step is empty; give it one.")
             object.__setattr__(self, name, value)
         if "." in self.name:
-            raise BadOption(f"name of a step is {self.name!r}; give it one without dots, which paths have.")
+            raise InvalidOptionError(
+                f"name of a step is {self.name!r}; give it one without dots, which paths have."
+            )
         if len(self.name) > KEY_CHARACTERS:
-            raise BadOption(f"name of a step has {len(self.name)} characters; {KEY_CHARACTERS} at most.")
+            raise InvalidOptionError(
+                f"name of a step has {len(self.name)} characters; {KEY_CHARACTERS} at most."
+            )
         object.__setattr__(self, "input", _json(self.input))
 
 
@@ -87,7 +91,7 @@ class Playbook:
     """A series of steps that a team runs as one.
 
     Raises:
-        BadOption: two steps have one name.
+        InvalidOptionError: two steps have one name.
     """
 
     id: UUID
@@ -102,7 +106,7 @@ class Playbook:
         names = [step.name for step in self.steps]
         for name in names:
             if names.count(name) > 1:
-                raise BadOption(
+                raise InvalidOptionError(
                     f"steps: {name!r} names {names.count(name)} steps; give each a name of its own."
                 )
 
@@ -159,7 +163,7 @@ class RunEvent:
         at: when it was put, by the store's clock; what is given here is not looked at.
 
     Raises:
-        BadOption: there is no such kind.
+        InvalidOptionError: there is no such kind.
     """
 
     run_id: UUID
@@ -171,7 +175,7 @@ class RunEvent:
 
     def __post_init__(self) -> None:
         if self.kind not in EVENT_KINDS:
-            raise BadOption(f"kind is {self.kind!r}; it is one of {', '.join(EVENT_KINDS)}.")
+            raise InvalidOptionError(f"kind is {self.kind!r}; it is one of {', '.join(EVENT_KINDS)}.")
         if self.step is not None:
             object.__setattr__(self, "step", storable(self.step))
         object.__setattr__(self, "data", _json(self.data))
@@ -181,10 +185,10 @@ def require_end(status: RunStatus) -> None:
     """Check that a run can end with this status.
 
     Raises:
-        BadOption: it can't.
+        InvalidOptionError: it can't.
     """
     if status in {RunStatus.PENDING, RunStatus.RUNNING}:
-        raise BadOption(f"status is {status}; a run ends succeeded, failed or cancelled.")
+        raise InvalidOptionError(f"status is {status}; a run ends succeeded, failed or cancelled.")
 
 
 def _json(value: Mapping[str, Any]) -> Mapping[str, Any]:

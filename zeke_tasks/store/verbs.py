@@ -239,7 +239,7 @@ class PlaybookRows(Protocol):
         Of the error the first 512 characters are kept.
 
         Raises:
-            BadOption: the status is not one that a run ends with.
+            InvalidOptionError: the status is not one that a run ends with.
         """
         ...
 

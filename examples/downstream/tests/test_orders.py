@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from zeke_queue import JobFailed, Refused
+from zeke_queue import JobConflictError, JobFailedError
 
 from shop.orders import take, take_and_keep
 from shop.payments import Declined, Unavailable
@@ -32,7 +32,7 @@ class Orders:
 
     async def test_a_second_click_is_no_second_order(self, zeke: Zeke) -> None:
         run = await take(zeke.queue, ORDER)
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(JobConflictError) as refused:
             await take(zeke.queue, ORDER)
         assert refused.value.holder == run.id
         zeke.assert_enqueued(charge, count=1)
@@ -53,7 +53,7 @@ class Orders:
     async def test_who_can_not_pay_is_reminded_a_day_later(self, zeke: Zeke, payments: Scripted) -> None:
         payments.on("charge").raises(Declined("no funds"))
         run = await take(zeke.queue, ORDER)
-        with pytest.raises(JobFailed, match="no funds"):
+        with pytest.raises(JobFailedError, match="no funds"):
             await run.result(timeout=60)
         await zeke.advance(hours=23)
         zeke.assert_enqueued(remind, {"number": 7})

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from zeke_queue import Fail, PayloadInvalid, Retry
+from zeke_queue import Fail, PayloadValidationError, Retry
 from zeke_sim import Unscripted
 
 from shop.payments import Declined, Unavailable
@@ -47,7 +47,7 @@ async def test_a_call_that_nobody_wrote_an_answer_for_fails(zeke: Zeke) -> None:
 
 
 async def test_what_is_no_order_is_refused(zeke: Zeke) -> None:
-    with pytest.raises(PayloadInvalid, match="cents"):
+    with pytest.raises(PayloadValidationError, match="cents"):
         await zeke.perform(charge, {"number": 7, "customer": "Ada", "cents": 0})
 
 

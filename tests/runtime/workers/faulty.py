@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tests.clocks import FrozenClock
 from tests.runtime.workers.place import Place
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
@@ -64,14 +64,14 @@ class Faulty:
         async def call(*args: Any, **options: Any) -> Any:
             self.calls.append(name)
             if self.cut.get(name) == "before":
-                raise StorageUnavailable(f"no way to {name}")
+                raise StorageUnavailableError(f"no way to {name}")
             if name in self.late:
                 await self.late[name].wait()
             answer = await found(*args, **options)
             if name in self.held:
                 await self.held[name].wait()
             if self.cut.get(name) == "after":
-                raise StorageUnavailable(f"the answer to {name} was lost")
+                raise StorageUnavailableError(f"the answer to {name} was lost")
             return answer
 
         return call

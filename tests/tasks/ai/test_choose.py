@@ -15,7 +15,7 @@ from tests.cases import check_each, check_each_async
 from tests.clocks import FrozenClock
 from tests.tasks.ai.samples import ANALYSIS_TEXT, PROMPT, TEXT
 from tests.tasks.ai.server import OpenAIServer, embeddings, response
-from zeke_queue.errors import BadSetting, UsageError
+from zeke_queue.errors import SettingsError, UsageError
 from zeke_tasks.ai import AIRateLimited, AISettings, Analysis, Embedded, open_ai
 from zeke_tasks.ai.choose import options_of
 from zeke_tasks.ai.client import AIOptions
@@ -69,7 +69,7 @@ async def test_openai_without_a_key_is_refused_before_anything_starts(
                 pytest.fail("it was opened")
         with monkeypatch.context() as environment:
             environment.setenv(variable, "openai")
-            with pytest.raises(BadSetting, match=reason):
+            with pytest.raises(SettingsError, match=reason):
                 async with open_context():
                     pytest.fail("it was opened")
 
@@ -130,7 +130,7 @@ def test_invalid_value_is_refused_by_its_variable_without_repeating_a_key(
     def check(variable: str, value: str, hint: str) -> None:
         with monkeypatch.context() as environment:
             environment.setenv(variable, value)
-            with pytest.raises(BadSetting) as caught:
+            with pytest.raises(SettingsError) as caught:
                 AISettings.load()
         assert variable in str(caught.value)
         assert hint in str(caught.value)
@@ -162,7 +162,7 @@ def test_key_is_not_shown() -> None:
 
 
 def test_unknown_setting_is_refused() -> None:
-    with pytest.raises(BadSetting, match=r"ZEKE_IA is no setting; there are ZEKE_AI"):
+    with pytest.raises(SettingsError, match=r"ZEKE_IA is no setting; there are ZEKE_AI"):
         AISettings.load(zeke_ia="stub")
 
 
@@ -185,7 +185,7 @@ async def test_invalid_prices_are_refused_before_anything_starts(tmp_path: Path)
         if content is not None:
             file.write_text(content, encoding="utf-8")
         settings = AISettings.load(openai_api_key=KEY, zeke_ai_prices=file)
-        with pytest.raises(BadSetting, match=rf"ZEKE_AI_PRICES: .*prices\.json .*{complaint}"):
+        with pytest.raises(SettingsError, match=rf"ZEKE_AI_PRICES: .*prices\.json .*{complaint}"):
             async with open_ai(settings, FrozenClock()):
                 pytest.fail("it was opened")
 

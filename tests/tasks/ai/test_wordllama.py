@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import pytest
 
 from tests.cases import check_each_async
-from zeke_queue.errors import BadSetting
+from zeke_queue.errors import SettingsError
 from zeke_tasks.ai import AIRejected, AIUnavailable, Usage
 from zeke_tasks.ai.wordllama import WordLlama, embed_words
 from zeke_tasks.context import inline
@@ -112,5 +112,5 @@ def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr("zeke_tasks.ai.wordllama.version", version)
-    with pytest.raises(BadSetting, match="the extra `wordllama`"):
+    with pytest.raises(SettingsError, match="the extra `wordllama`"):
         WordLlama()

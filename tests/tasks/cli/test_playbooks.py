@@ -67,7 +67,7 @@ async def test_run_that_outlasts_the_timeout_continues(
 
     result = await zeke(*call, "--json")
     run = json.loads(result.stdout)
-    assert (result.exit_code, _error(result), run["status"]) == (1, "ResultTimeout", "running")
+    assert (result.exit_code, _error(result), run["status"]) == (1, "ResultTimeoutError", "running")
 
     # A run is shown as its job ended, here cancelled as a job and not as a run.
     await on_postgres.storage.cancel([UUID(run["id"])])
@@ -90,7 +90,7 @@ async def test_run_that_did_not_begin_before_the_timeout(
     assert "step.started analysis" not in result.stdout
     _says_how_to_follow(result.stderr, "has not begun after 1 s")
     result = await zeke(*call, "--json")
-    assert (result.exit_code, _error(result)) == (1, "ResultTimeout")
+    assert (result.exit_code, _error(result)) == (1, "ResultTimeoutError")
 
 
 async def _run(zeke: Zeke, domain: Domain, folder: Path, *, paused: str) -> tuple[str, ...]:

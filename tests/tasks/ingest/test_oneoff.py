@@ -11,7 +11,7 @@ from tests.cases import check_each_async
 from tests.tasks.ingest.videos import read_pages
 from tests.tasks.jobs import memory_jobs
 from tests.tasks.scripted_web import page
-from zeke_queue.errors import PayloadInvalid
+from zeke_queue.errors import PayloadValidationError
 from zeke_queue.task.signals import Fail
 from zeke_tasks.ingest.content import FORGOTTEN_AFTER
 from zeke_tasks.ingest.oneoff import PRIORITIES
@@ -129,5 +129,5 @@ async def test_unsupported_url_fails_job() -> None:
 
 
 async def test_empty_url_is_refused_by_field(jobs: Jobs) -> None:
-    with pytest.raises(PayloadInvalid, match="url"):
+    with pytest.raises(PayloadValidationError, match="url"):
         await _take(jobs, "")

@@ -11,7 +11,7 @@ from tests.cases import check_each_async
 from tests.tasks.ingest.videos import read_pages
 from tests.tasks.jobs import memory_jobs
 from tests.tasks.scripted_web import page
-from zeke_queue.errors import PayloadInvalid
+from zeke_queue.errors import PayloadValidationError
 from zeke_queue.task.signals import Fail
 from zeke_tasks.ingest.content import CHUNK, FORGOTTEN_AFTER
 from zeke_tasks.store.model import ItemStatus, SourceType
@@ -163,5 +163,5 @@ async def test_metadata_of_item_is_kept(jobs: Jobs) -> None:
 async def test_missing_source_and_empty_list_are_refused(jobs: Jobs) -> None:
     with pytest.raises(Fail, match="There is no source"):
         await _upload(jobs, UUID(int=1), _item("1", text="Bees."))
-    with pytest.raises(PayloadInvalid, match="items"):
+    with pytest.raises(PayloadValidationError, match="items"):
         await _upload(jobs, await _source(jobs))

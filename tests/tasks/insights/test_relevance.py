@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cases import check_each
-from zeke_queue.errors import BadSetting
+from zeke_queue.errors import SettingsError
 from zeke_tasks.insights.relevance import age_in_days, matches_in, score
 from zeke_tasks.keywords import DEFAULT_KEYWORDS, KeywordSettings
 from zeke_tasks.store.highlights import HighlightKind, Score
@@ -178,5 +178,5 @@ def test_keywords_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("ZEKE_KEYWORDS", " bees, honey  bees,,bees ")
     assert KeywordSettings.load().keywords == ("bees", "honey bees")
     monkeypatch.setenv("ZEKE_KEYWORDS", " , ")
-    with pytest.raises(BadSetting, match=r"ZEKE_KEYWORDS.*no words"):
+    with pytest.raises(SettingsError, match=r"ZEKE_KEYWORDS.*no words"):
         KeywordSettings.load()

@@ -14,7 +14,7 @@ from tests.tasks.domain import memory_domain
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb
 from zeke_queue.client.queue import Queue
-from zeke_queue.errors import LeaseLost
+from zeke_queue.errors import LeaseLostError
 from zeke_queue.model import Failed, JobFilter, JobState, Want
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.system.settings import Settings
@@ -390,7 +390,7 @@ async def test_attempt_that_lost_its_lease_writes_nothing(stage: Stage) -> None:
     await stage.drain(queues=["playbook-run"])
     assert await cancel_run(stage.queue, stage.domain.repository, run_id)
     before = await stage.domain.everything()
-    with pytest.raises(LeaseLost):
+    with pytest.raises(LeaseLostError):
         await Jobs(stage.domain, ScriptedWeb()).run("playbook-run", _payload(), job_id=run_id, attempt=1)
     assert await stage.domain.everything() == before
 

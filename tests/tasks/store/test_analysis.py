@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from tests.cases import check_each, check_each_async
-from zeke_queue.errors import BadOption, NotJson
+from zeke_queue.errors import InvalidOptionError, SerializationError
 from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief, Embedding, Spending
 from zeke_tasks.store.model import StoryStatus
 
@@ -149,7 +149,7 @@ async def test_a_brief_says_which_prompt_it_was_asked_for_with(domain: Domain) -
 
 
 def test_a_brief_that_is_written_is_a_model_s_or_a_stub_s() -> None:
-    with pytest.raises(BadOption, match="pending"):
+    with pytest.raises(InvalidOptionError, match="pending"):
         replace(BRIEF, state=AnalysisState.PENDING)
 
 
@@ -195,7 +195,7 @@ async def test_another_brief_takes_the_place_of_an_earlier_one(domain: Domain) -
 
 def test_analysis_out_of_range_is_refused_by_field() -> None:
     def check(about: dict[str, Any], field: str) -> None:
-        with pytest.raises(BadOption, match=field):
+        with pytest.raises(InvalidOptionError, match=field):
             replace(MODELS, **about)
 
     cases = [
@@ -209,7 +209,7 @@ def test_analysis_out_of_range_is_refused_by_field() -> None:
 
 
 def test_citations_that_are_no_json_are_refused() -> None:
-    with pytest.raises(NotJson, match="object"):
+    with pytest.raises(SerializationError, match="object"):
         replace(MODELS, citations=[{"a": object()}])
 
 
@@ -251,7 +251,7 @@ async def test_an_embedding_may_have_as_many_dimensions_as_a_model_of_openai_giv
 
 def test_invalid_vector_is_refused() -> None:
     def check(vector: tuple[float, ...]) -> None:
-        with pytest.raises(BadOption, match="vector"):
+        with pytest.raises(InvalidOptionError, match="vector"):
             Embedding("m", vector)
 
     check_each([((),), ((math.nan,),), ((math.inf,),), ((1e39,),), ((0.0,) * 16_001,)], check)
@@ -329,7 +329,7 @@ async def test_what_was_spent_is_noted_once_a_job_attempt_and_purpose(domain: Do
 
 def test_negative_spending_is_refused() -> None:
     def check(about: dict[str, Any]) -> None:
-        with pytest.raises(BadOption, match=next(iter(about))):
+        with pytest.raises(InvalidOptionError, match=next(iter(about))):
             _spending(**about)
 
     cases = [{"input_tokens": -1}, {"output_tokens": -1}, {"cost_usd": -0.1}, {"cost_usd": math.nan}]

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cases import check_each, check_each_async
 from tests.tasks.domain import Domain, content_of
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 from zeke_tasks.store.model import (
     HealthStatus,
     ItemStatus,
@@ -76,7 +76,7 @@ async def test_a_source_that_is_not_there_is_none(domain: Domain) -> None:
 def test_source_out_of_range_is_refused_by_field() -> None:
     def check(about: dict[str, object], field: str) -> None:
         given = {"type": SourceType.RSS, "name": "a", "url": None, **about}
-        with pytest.raises(BadOption, match=field):
+        with pytest.raises(InvalidOptionError, match=field):
             NewSource(**given)
 
     cases = [

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from tests.cases import check_each, check_each_async
-from zeke_queue.errors import BadOption, NotJson
+from zeke_queue.errors import InvalidOptionError, SerializationError
 from zeke_tasks.store.highlights import (
     HighlightKind,
     NewHighlight,
@@ -149,7 +149,7 @@ async def test_keys_are_known_to_a_team_that_has_them_and_those_of_everybody_to_
 
 def test_confidence_out_of_range_is_refused() -> None:
     def check(confidence: float) -> None:
-        with pytest.raises(BadOption, match="confidence"):
+        with pytest.raises(InvalidOptionError, match="confidence"):
             NewHighlight(NOBODY, None, HighlightKind.QUOTE, "summary", confidence)
 
     check_each([-0.01, 1.01, math.nan], check)
@@ -199,9 +199,9 @@ async def test_changed_score_replaces_earlier_one(fresh: Callable[[], Domain]) -
 
 
 def test_a_score_that_is_none_is_refused() -> None:
-    with pytest.raises(BadOption, match="value"):
+    with pytest.raises(InvalidOptionError, match="value"):
         Score(1.01, (), {})
-    with pytest.raises(NotJson, match="a"):
+    with pytest.raises(SerializationError, match="a"):
         Score(1.0, (), {"a": math.inf})
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from tests.cases import check_each, check_each_async
-from zeke_queue.errors import BadOption, NotJson, UsageError
+from zeke_queue.errors import InvalidOptionError, SerializationError, UsageError
 from zeke_tasks.store.playbooks import (
     NewRun,
     Playbook,
@@ -103,13 +103,13 @@ async def test_a_draft_becomes_active_once(domain: Domain) -> None:
 
 
 def test_steps_of_one_name_are_refused() -> None:
-    with pytest.raises(BadOption, match="'pull' names 2 steps"):
+    with pytest.raises(InvalidOptionError, match="'pull' names 2 steps"):
         replace(PLAYBOOK, steps=[STEPS[1], *STEPS])
 
 
 def test_invalid_step_is_refused() -> None:
     def check(about: dict[str, Any], said: str) -> None:
-        with pytest.raises(BadOption, match=said):
+        with pytest.raises(InvalidOptionError, match=said):
             replace(STEPS[0], **about)
 
     cases = [
@@ -220,7 +220,7 @@ async def test_run_cannot_end_as_pending_or_running(fresh: Callable[[], Domain])
         domain = fresh()
         run = await pending_run(domain)
         async with domain.rows() as rows:
-            with pytest.raises(BadOption, match="status"):
+            with pytest.raises(InvalidOptionError, match="status"):
                 await rows.end_run(run.id, status)
 
     await check_each_async([RunStatus.PENDING, RunStatus.RUNNING], check)
@@ -258,7 +258,7 @@ async def test_run_cancelled_before_its_start_starts_when_resumed(domain: Domain
 
 async def test_output_of_step_is_kept_once_as_json(domain: Domain, run: PlaybookRun) -> None:
     async with domain.rows() as rows:
-        with pytest.raises(NotJson):
+        with pytest.raises(SerializationError):
             await rows.put_output(run.id, "null", object())
         await rows.put_output(run.id, "null", None)
         await rows.put_output(run.id, "object", {"b": (1, 2.0), 3: "ö"})
@@ -303,5 +303,5 @@ async def test_an_event_is_kept_once_a_run_round_kind_and_step(domain: Domain, r
 
 
 def test_an_event_of_a_kind_that_there_is_not_is_refused() -> None:
-    with pytest.raises(BadOption, match=r"run\.paused"):
+    with pytest.raises(InvalidOptionError, match=r"run\.paused"):
         RunEvent(NOBODY, 0, "run.paused")

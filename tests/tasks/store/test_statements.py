@@ -12,7 +12,7 @@ import pytest
 from psycopg.pq import ExecStatus
 
 from tests.clocks import START
-from zeke_queue.errors import SchemaMismatch, StorageUnavailable
+from zeke_queue.errors import SchemaVersionError, StorageUnavailableError
 from zeke_tasks.store.model import NewItem, NewSource, SourceType
 from zeke_tasks.store.postgres import migrate
 from zeke_tasks.store.postgres.repository import PostgresRows
@@ -66,15 +66,15 @@ async def test_the_printed_sql_makes_the_same_tables(dsn: str) -> None:
 
 
 async def test_missing_tables_say_what_to_run(dsn: str) -> None:
-    with pytest.raises(SchemaMismatch, match="zeke migrate"):
+    with pytest.raises(SchemaVersionError, match="zeke migrate"):
         await migrate.check(dsn)
 
 
 async def test_a_database_that_is_not_there_is_unavailable() -> None:
     nowhere = "postgresql://127.0.0.1:1/nothing?connect_timeout=2"
-    with pytest.raises(StorageUnavailable):
+    with pytest.raises(StorageUnavailableError):
         migrate.migrate(nowhere)
-    with pytest.raises(StorageUnavailable):
+    with pytest.raises(StorageUnavailableError):
         await migrate.check(nowhere)
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from zeke_queue.errors import PayloadInvalid
+from zeke_queue.errors import PayloadValidationError
 from zeke_queue.task.signals import Fail
 from zeke_tasks.store.highlights import ReadingState, TeamStory
 
@@ -83,5 +83,5 @@ async def test_story_without_subscribers_has_no_states(jobs: Jobs) -> None:
 async def test_missing_story_and_unknown_state_are_refused(jobs: Jobs) -> None:
     with pytest.raises(Fail, match=f"no story {THREE}"):
         await jobs.run("update-story-status", {"storyId": THREE, "state": "read"})
-    with pytest.raises(PayloadInvalid, match="state"):
+    with pytest.raises(PayloadValidationError, match="state"):
         await jobs.run("update-story-status", {"storyId": THREE, "state": "burnt"})

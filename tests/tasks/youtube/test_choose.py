@@ -7,7 +7,7 @@ import pytest
 from tests.cases import check_each
 from tests.clocks import FrozenClock
 from tests.tasks.scripted_web import ScriptedWeb
-from zeke_queue.errors import BadSetting
+from zeke_queue.errors import SettingsError
 from zeke_tasks.fetch import Permanent
 from zeke_tasks.youtube.choose import open_youtube
 from zeke_tasks.youtube.settings import YouTubeSettings
@@ -42,7 +42,7 @@ def test_invalid_setting_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> 
     def check(variable: str, value: str) -> None:
         with monkeypatch.context() as environment:
             environment.setenv(variable, value)
-            with pytest.raises(BadSetting, match=variable) as raised:
+            with pytest.raises(SettingsError, match=variable) as raised:
                 YouTubeSettings.load()
         assert "nter2" not in str(raised.value)
 

@@ -9,7 +9,7 @@ import pytest
 from tests.cases import check_each
 from tests.unit.tables import check_gives
 from zeke_queue.core import apikeys
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 
 DRAW = bytes(range(32))
 TEXT = "mid_000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
@@ -21,7 +21,7 @@ def test_a_key_is_mid_and_the_64_digits_of_its_bytes() -> None:
 
 def test_draw_of_another_length_is_rejected() -> None:
     def check(length: int) -> None:
-        with pytest.raises(BadOption, match=rf"draw: {length} bytes are not 32"):
+        with pytest.raises(InvalidOptionError, match=rf"draw: {length} bytes are not 32"):
             apikeys.new_key(bytes(length))
 
     check_each([0, 31, 33], check)

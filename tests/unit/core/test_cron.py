@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.cases import check_each
 from tests.unit.tables import check_refused
 from zeke_queue.core.cron import GRACE, Cron, due
-from zeke_queue.errors import BadOption, BadSchedule
+from zeke_queue.errors import InvalidOptionError, InvalidScheduleError
 from zeke_queue.model import CatchUp
 
 NOON: Final = datetime(2026, 7, 1, 12, tzinfo=UTC)
@@ -218,19 +218,19 @@ def test_ticks_end_with_the_calendar() -> None:
 
 
 def test_an_instant_without_a_zone_is_refused() -> None:
-    with pytest.raises(BadOption, match="aware"):
+    with pytest.raises(InvalidOptionError, match="aware"):
         Cron.parse("* * * * *").next_after(NOON.replace(tzinfo=None))
 
 
 def test_an_unknown_zone_is_refused_with_its_nearest_names() -> None:
-    with pytest.raises(BadSchedule, match="Europe/Berlin"):
+    with pytest.raises(InvalidScheduleError, match="Europe/Berlin"):
         Cron.parse("* * * * *", "europe/berln")
 
 
 def test_unknown_zone_is_rejected() -> None:
     check_refused(
         lambda zone: Cron.parse("* * * * *", zone),
-        BadSchedule,
+        InvalidScheduleError,
         ["", "Europe", "../../etc/passwd", "localtime", "right/UTC", "\0", "x" * 5000, None, 5],
         "IANA",
     )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.cases import check_each
 from zeke_queue.core import crontab
-from zeke_queue.errors import BadSchedule
+from zeke_queue.errors import InvalidScheduleError
 
 MONTHS: Final = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 WEEKDAYS: Final = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
@@ -83,7 +83,7 @@ def read_or_reject(expr: str) -> crontab.Crontab:
     """Leave out the expressions that never fire, which is what some of those drawn do."""
     try:
         return crontab.read(expr)
-    except BadSchedule as error:
+    except InvalidScheduleError as error:
         assume("never fires" not in str(error))
         raise
 
@@ -91,7 +91,7 @@ def read_or_reject(expr: str) -> crontab.Crontab:
 @given(st.text(alphabet="0123456789*/-,?#LlWwHhRr@ abcdemnoprstuy\t\n.٣５", max_size=30))
 @settings(max_examples=300)
 def test_whatever_is_written_can_be_read_or_is_a_bad_schedule(text: str) -> None:
-    with contextlib.suppress(BadSchedule):
+    with contextlib.suppress(InvalidScheduleError):
         assert crontab.read(text).hours
 
 
@@ -121,7 +121,7 @@ def test_rare_days_and_odd_spellings_are_found() -> None:
 
 def test_unreadable_field_is_named() -> None:
     def check(expr: str, named: str) -> None:
-        with pytest.raises(BadSchedule) as refused:
+        with pytest.raises(InvalidScheduleError) as refused:
             crontab.read(expr)
         assert named in str(refused.value)
 
@@ -153,7 +153,7 @@ INVALID: Final[dict[str | None, list[Any]]] = {
 
 def test_invalid_expression_is_rejected_with_the_reason() -> None:
     def check(expr: Any, said: str | None) -> None:
-        with pytest.raises(BadSchedule, match=said):
+        with pytest.raises(InvalidScheduleError, match=said):
             crontab.read(expr)
 
     check_each([(expr, said) for said, exprs in INVALID.items() for expr in exprs], check)

@@ -9,7 +9,7 @@ from uuid import UUID
 from tests.cases import check_each
 from tests.unit.tables import check_refused
 from zeke_queue.core.validation import check_filter
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 from zeke_queue.model import CARRIED, JobFilter, JobState
 
 SEVERAL: dict[str, tuple[Any, ...]] = {
@@ -39,7 +39,7 @@ def test_no_ids_are_none_and_ids_that_are_not_given_are_all() -> None:
 def test_opaque_must_be_queue_names() -> None:
     check_refused(
         lambda wrong: check_filter(JobFilter(opaque=wrong)),
-        BadOption,
+        InvalidOptionError,
         ["mail", None, (5,), ("a\0",)],
         r"^opaque: .*; give",
     )

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from tests.cases import check_each
 from tests.unit.tables import check_gives, check_refused
 from zeke_queue.core.jsonb import DEPTH_MAX, INTEGER_DIGITS_MAX, INTEGER_DIGITS_READ, dumps, loads, normalise
-from zeke_queue.errors import NotJson
+from zeke_queue.errors import SerializationError
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 # From 1e16 on Postgres prints a float as an integer of more digits than the float was written with.
@@ -97,7 +97,7 @@ CIRCLE["deeper"].append(CIRCLE)
 
 def test_value_that_is_not_json_is_rejected_with_its_path() -> None:
     def check(value: Any, path: str) -> None:
-        with pytest.raises(NotJson) as refused:
+        with pytest.raises(SerializationError) as refused:
             dumps(value)
         assert str(refused.value).startswith(path)
 
@@ -125,7 +125,7 @@ def test_integer_over_the_digit_limit_is_rejected() -> None:
         assert loads(dumps([longest, -longest], digits=limit)) == [longest, -longest]
         for number in (longest + 1, -longest - 1):
             with pytest.raises(
-                NotJson, match=rf"^\$\.a\.0: an integer has {limit + 1} digits, {limit} at most"
+                SerializationError, match=rf"^\$\.a\.0: an integer has {limit + 1} digits, {limit} at most"
             ):
                 dumps({"a": [number]}, digits=limit)
 
@@ -134,7 +134,7 @@ def test_integer_over_the_digit_limit_is_rejected() -> None:
 
 def test_an_integer_may_have_as_many_digits_as_postgres_takes() -> None:
     assert len(dumps(10**131_071)) == 131_072
-    with pytest.raises(NotJson, match="131072 at most"):
+    with pytest.raises(SerializationError, match="131072 at most"):
         dumps([10**131_072])
 
 
@@ -145,7 +145,10 @@ def test_long_integer_is_written_beside_odd_texts() -> None:
 
 def test_value_that_is_not_json_is_rejected_beside_a_long_integer() -> None:
     check_refused(
-        lambda beside: dumps([10**5_000, beside]), NotJson, [math.nan, -math.inf, "NUL: \0"], r"^\$\.1: "
+        lambda beside: dumps([10**5_000, beside]),
+        SerializationError,
+        [math.nan, -math.inf, "NUL: \0"],
+        r"^\$\.1: ",
     )
 
 
@@ -156,19 +159,23 @@ def test_digits_in_a_text_are_no_long_number() -> None:
 
 def test_value_nested_too_deeply_is_rejected_in_one_line() -> None:
     told = r"^The value nests more than 200 levels deep; flatten it$"
-    check_refused(lambda deep: dumps({"a": nested(deep)}), NotJson, [250, 254, 255, 300, 5_000], told)
+    check_refused(
+        lambda deep: dumps({"a": nested(deep)}), SerializationError, [250, 254, 255, 300, 5_000], told
+    )
 
 
 def test_the_path_to_a_circle_ends_where_it_closes() -> None:
     inner: dict[str, Any] = {}
     inner["again"] = [inner]
-    with pytest.raises(NotJson, match=r"^\$\.a\.again\.0: the value contains itself; cut the circle$"):
+    with pytest.raises(
+        SerializationError, match=r"^\$\.a\.again\.0: the value contains itself; cut the circle$"
+    ):
         dumps({"a": inner})
 
 
 def test_a_message_stays_short_whatever_the_keys_are() -> None:
     for value in ({"k" * 10_000: object()}, {"k" * 10_000: math.nan}, {"\ud800" * 10_000: object()}):
-        with pytest.raises(NotJson) as refused:
+        with pytest.raises(SerializationError) as refused:
             dumps(value)
         assert len(str(refused.value).encode()) < 2_000
 
@@ -179,13 +186,13 @@ class Named(BaseModel):
 
 def test_half_a_character_in_a_key_is_refused_though_pydantic_replaces_it() -> None:
     assert "\ufffd" in dumps(Named(by_name={"\ufffd": [1]}))
-    with pytest.raises(NotJson, match="half of a surrogate pair"):
+    with pytest.raises(SerializationError, match="half of a surrogate pair"):
         dumps([Named(by_name={"a": [1], "b\ud800": [2]})])
 
 
 def test_a_value_may_nest_as_deeply_as_pydantic_reads() -> None:
     assert loads(dumps(nested(DEPTH_MAX))) == nested(DEPTH_MAX)
-    with pytest.raises(NotJson, match="200 levels"):
+    with pytest.raises(SerializationError, match="200 levels"):
         dumps(nested(DEPTH_MAX + 50))
 
 
@@ -197,7 +204,7 @@ def test_a_wide_value_is_not_taken_for_a_deep_one() -> None:
 def test_a_long_integer_among_many_others_is_not_taken_for_a_deep_value() -> None:
     wide = [[10**5_000], *([n] for n in range(1_000))]
     assert loads(dumps(wide)) == wide
-    with pytest.raises(NotJson, match="200 levels"):
+    with pytest.raises(SerializationError, match="200 levels"):
         dumps([10**5_000, nested(DEPTH_MAX + 10)])
 
 
@@ -209,7 +216,7 @@ class Hostile(BaseModel):
 
 
 def test_a_value_whose_own_code_raises_is_refused() -> None:
-    with pytest.raises(NotJson):
+    with pytest.raises(SerializationError):
         dumps({"a": Hostile.model_construct()})
 
 
@@ -225,7 +232,9 @@ def test_long_integer_of_another_system_is_read() -> None:
 
 
 def test_text_that_is_not_json_is_rejected() -> None:
-    check_refused(loads, NotJson, ["", "nul", "[1,]", "{'a':1}", "NaN", "[Infinity]", b"\xff", "[" * 100_000])
+    check_refused(
+        loads, SerializationError, ["", "nul", "[1,]", "{'a':1}", "NaN", "[Infinity]", b"\xff", "[" * 100_000]
+    )
 
 
 def test_text_is_normalised_as_jsonb_prints_it() -> None:
@@ -248,7 +257,7 @@ def test_text_is_normalised_as_jsonb_prints_it() -> None:
 def test_text_that_jsonb_rejects_is_rejected() -> None:
     check_refused(
         normalise,
-        NotJson,
+        SerializationError,
         [
             r'"\u0000"',
             r'{"\u0000":1}',

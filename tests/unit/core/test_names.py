@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.unit.tables import check_gives, check_refused
 from zeke_queue.core.names import queue_name, schema_name
-from zeke_queue.errors import BadName
+from zeke_queue.errors import InvalidNameError
 
 
 def test_valid_queue_name_is_returned_unchanged() -> None:
@@ -24,12 +24,15 @@ def test_invalid_queue_name_is_rejected() -> None:
         "a;drop", "'", '"', "a,b", "٣", None, 5, b"a",
     ]
     # fmt: on
-    check_refused(queue_name, BadName, names, "Queue name")
+    check_refused(queue_name, InvalidNameError, names, "Queue name")
 
 
 def test_queue_name_reserved_by_pg_boss_is_rejected() -> None:
     check_refused(
-        queue_name, BadName, ["__pgboss__maintenance", "__pgboss__", "__state__completed__x"], "reserves"
+        queue_name,
+        InvalidNameError,
+        ["__pgboss__maintenance", "__pgboss__", "__state__completed__x"],
+        "reserves",
     )
 
 
@@ -44,14 +47,14 @@ def test_invalid_schema_name_is_rejected() -> None:
         "é", "\N{KELVIN SIGN}", "a\n", "user", "Table", None, 1,
     ]
     # fmt: on
-    check_refused(schema_name, BadName, names, "Schema name")
+    check_refused(schema_name, InvalidNameError, names, "Schema name")
 
 
 @given(st.text(max_size=300))
 def test_a_name_is_either_returned_as_it_is_or_refused_with_it(name: str) -> None:
     try:
         returned = queue_name(name)
-    except BadName as error:
+    except InvalidNameError as error:
         shown = str(error)
     else:
         shown = returned

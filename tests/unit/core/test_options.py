@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.cases import check_each
 from zeke_queue.core.options import DEFAULTS, INT4_MAX, INT4_MIN, JobOptions, merge, new_job, next_slot
-from zeke_queue.errors import BadName, BadOption
+from zeke_queue.errors import InvalidNameError, InvalidOptionError
 from zeke_queue.model import NewJob
 
 ID: Final = UUID(int=7)
@@ -134,7 +134,7 @@ BAD: Final[list[tuple[str, Any]]] = [
 
 def test_value_out_of_range_is_rejected_with_its_field() -> None:
     def check(name: str, value: object) -> None:
-        with pytest.raises(BadOption, match=f"^{name}: ") as refused:
+        with pytest.raises(InvalidOptionError, match=f"^{name}: ") as refused:
             job(**{name: value})
         assert len(str(refused.value)) < 300
 
@@ -143,7 +143,7 @@ def test_value_out_of_range_is_rejected_with_its_field() -> None:
 
 def test_options_that_exclude_each_other_are_rejected() -> None:
     for pair in [{"delay": 0, "start_at": LATER}, {"throttle": 60, "debounce": 60}]:
-        with pytest.raises(BadOption, match="both are given"):
+        with pytest.raises(InvalidOptionError, match="both are given"):
             job(**pair)
 
 
@@ -151,12 +151,12 @@ def test_number_out_of_range_is_rejected_with_the_maximum() -> None:
     too_long_to_print = 10**5000
     for name in ("priority", "retry_limit", "retry_delay", "throttle", "delay", "expire_in"):
         for value in (INT4_MAX + 1, too_long_to_print):
-            with pytest.raises(BadOption, match=f"^{name}: .* out of range.*{INT4_MAX}"):
+            with pytest.raises(InvalidOptionError, match=f"^{name}: .* out of range.*{INT4_MAX}"):
                 job(**{name: value})
 
 
 def test_a_name_that_is_none_is_refused() -> None:
-    with pytest.raises(BadName):
+    with pytest.raises(InvalidNameError):
         new_job(ID, "not a queue", None, JobOptions())
 
 
@@ -171,5 +171,5 @@ def test_the_second_try_of_a_debounced_job_is_the_same_one_slot_later() -> None:
 
 
 def test_a_job_without_a_slot_has_no_second_try() -> None:
-    with pytest.raises(BadOption, match="no slot"):
+    with pytest.raises(InvalidOptionError, match="no slot"):
         next_slot(job())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.cases import check_each
 from tests.unit.tables import check_refused
 from zeke_queue.core.redaction import REDACTED, check_rules, redact, restored
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 
 CARD = {
     "card": {"number": "4111", "holder": "ada"},
@@ -81,7 +81,7 @@ def led_to(value: Any, path: list[str]) -> list[Any]:
 def test_invalid_rule_is_rejected() -> None:
     check_refused(
         check_rules,
-        BadOption,
+        InvalidOptionError,
         ["payload", ["password"], ["payload."], ["payload..x"], [""], [7], ["error.message"], ["log.x"], 7],
         "redact",
     )

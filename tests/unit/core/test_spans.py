@@ -9,7 +9,7 @@ import pytest
 from tests.cases import check_each
 from tests.unit.tables import check_gives
 from zeke_queue.core import time_buckets
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 
@@ -22,7 +22,7 @@ def test_span_is_rounded_up_to_whole_steps() -> None:
 
 def test_invalid_span_or_step_is_rejected() -> None:
     def check(span: float, step: float, complaint: str) -> None:
-        with pytest.raises(BadOption, match=complaint):
+        with pytest.raises(InvalidOptionError, match=complaint):
             time_buckets.how_many(span, step)
 
     check_each(

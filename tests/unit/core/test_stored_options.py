@@ -14,7 +14,7 @@ from tests.unit.tables import check_gives, check_refused
 from zeke_queue.core import jsonb
 from zeke_queue.core.options import JobOptions
 from zeke_queue.core.stored_options import read, write
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 
 whatever = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5), st.floats(0, 1e9))
 
@@ -45,7 +45,7 @@ def test_what_is_written_is_read_again(options: dict[str, Any]) -> None:
 
 def test_option_that_schedules_do_not_support_is_rejected() -> None:
     def check(name: str) -> None:
-        with pytest.raises(BadOption, match=name):
+        with pytest.raises(InvalidOptionError, match=name):
             write({name: None})
 
     check_each(["delay", "start_at", "retryLimit", "retries"], check)
@@ -84,7 +84,7 @@ def test_our_spelling_has_precedence() -> None:
 
 
 def test_stored_options_must_be_an_object() -> None:
-    check_refused(read, BadOption, [["retryLimit"], "retryLimit", 5, None], "options")
+    check_refused(read, InvalidOptionError, [["retryLimit"], "retryLimit", 5, None], "options")
 
 
 @given(st.dictionaries(st.sampled_from(["expireInHours", "singletonHours", "retryLimit", "x"]), whatever))

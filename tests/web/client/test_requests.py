@@ -16,18 +16,18 @@ from tests.cases import check_each, check_each_async
 from tests.clocks import START
 from tests.web.conftest import Mail, on_both_storages
 from zeke_queue import (
-    BadOption,
+    InvalidOptionError,
+    JobConflictError,
     JobFilter,
-    JobNotFound,
-    NotJson,
-    PayloadInvalid,
-    Refused,
+    JobNotFoundError,
+    PayloadTooLargeError,
+    PayloadValidationError,
     RunStatus,
-    TooLarge,
-    UnknownTask,
+    SerializationError,
+    UnknownTaskError,
 )
 from zeke_queue.api_client import ApiRefused, JobsClient, NotAllowed, RateLimited, ServerAway, Unauthorized
-from zeke_queue.errors import ScheduleNotFound
+from zeke_queue.errors import ScheduleNotFoundError
 from zeke_queue.storage.access import Scope
 from zeke_queue.web import WebSettings
 
@@ -153,37 +153,37 @@ async def test_schedules_are_created_paused_run_and_deleted(jobs: JobsClient) ->
     assert (await jobs.run(sent.id)).data == {**MAIL, "copies": 1}
     await jobs.delete_schedule("at:noon+1@x")
     for call in (jobs.schedule, jobs.delete_schedule, jobs.run_schedule, jobs.pause_schedule):
-        with pytest.raises(ScheduleNotFound):
+        with pytest.raises(ScheduleNotFoundError):
             await call("at:noon+1@x")
 
 
 async def test_invalid_payload_raises_what_a_queue_raises(jobs: JobsClient, queue: Queue) -> None:
-    with pytest.raises(PayloadInvalid) as near:
+    with pytest.raises(PayloadValidationError) as near:
         await queue.trigger("mail", {"copies": 0})
-    with pytest.raises(PayloadInvalid) as far:
+    with pytest.raises(PayloadValidationError) as far:
         await jobs.trigger("mail", {"copies": 0})
     assert (far.value.task, far.value.fields) == (near.value.task, near.value.fields)
 
 
 async def test_missing_task_or_job_raises_its_own_error(jobs: JobsClient) -> None:
-    with pytest.raises(UnknownTask, match="nope"):
+    with pytest.raises(UnknownTaskError, match="nope"):
         await jobs.trigger("nope")
     for call in (jobs.run, jobs.detail, jobs.events, jobs.cancel, jobs.retry, jobs.result):
         for run_id in (NOBODY, "123", "../healthz"):
-            with pytest.raises(JobNotFound):
+            with pytest.raises(JobNotFoundError):
                 await call(run_id)
 
 
 async def test_conflict_names_the_holder_of_the_key(jobs: JobsClient, queue: Queue) -> None:
     holder = await queue.send("mail", MAIL, singleton_key="one")
     await queue.schedule("mail", "0 0 * * *", payload=MAIL, singleton_key="one")
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(JobConflictError) as refused:
         await jobs.run_schedule("mail")
     assert refused.value.holder == holder
 
 
 async def test_too_large_body_raises(jobs: JobsClient) -> None:
-    with pytest.raises(TooLarge):
+    with pytest.raises(PayloadTooLargeError):
         await jobs.trigger("mail", {"to": "x" * 3_000_000})
 
 
@@ -232,7 +232,7 @@ async def test_each_trigger_draws_a_key_unless_one_is_given(jobs: JobsClient, qu
     third = await jobs.trigger("mail", MAIL, idempotency_key="order 7")
     again = await jobs.trigger("mail", MAIL, idempotency_key="order 7")
     assert (again.id, again.replayed) == (third.id, True)
-    with pytest.raises(Refused, match="Idempotency-Key") as refused:
+    with pytest.raises(JobConflictError, match="Idempotency-Key") as refused:
         await jobs.trigger("mail", {"to": "other"}, idempotency_key="order 7")
     assert refused.value.holder == third.id
 
@@ -303,11 +303,11 @@ async def test_answers_of_another_server_are_reported(jobs: JobsClient, way: Way
 
 def test_invalid_base_url_or_token_is_rejected() -> None:
     def check_url(url: Any) -> None:
-        with pytest.raises(BadOption, match="base_url"):
+        with pytest.raises(InvalidOptionError, match="base_url"):
             JobsClient(url)
 
     def check_token(token: str) -> None:
-        with pytest.raises(BadOption, match="token") as refused:
+        with pytest.raises(InvalidOptionError, match="token") as refused:
             JobsClient("http://localhost", token)
         assert not token.strip() or token not in str(refused.value)
 
@@ -326,7 +326,7 @@ def test_invalid_base_url_or_token_is_rejected() -> None:
 
 async def test_payload_that_is_no_json_is_not_sent(jobs: JobsClient, way: Way) -> None:
     for payload in ({"to": object()}, {"to": float("nan")}):
-        with pytest.raises(NotJson, match="payload"):
+        with pytest.raises(SerializationError, match="payload"):
             await jobs.trigger("mail", payload)
     assert way.requests == []
 

@@ -17,9 +17,9 @@ from tests.web.conftest import Web
 from zeke_queue import (
     Catalog,
     JobContext,
-    JobNotFound,
+    JobNotFoundError,
     Queue,
-    ResultTimeout,
+    ResultTimeoutError,
     RunStatus,
     Settings,
     SystemClock,
@@ -225,7 +225,7 @@ async def test_client_reconnects_to_a_restarted_server(place: Place) -> None:
 async def test_result_timeout_raises_and_the_job_continues(place: Place) -> None:
     async with place.serving() as server, JobsClient(place.url) as jobs:
         sent = await jobs.trigger("stepwise")
-        with pytest.raises(ResultTimeout, match=r"within 0\.1 s; it goes on"):
+        with pytest.raises(ResultTimeoutError, match=r"within 0\.1 s; it goes on"):
             await jobs.result(sent.id, timeout=0.1)
         await none_open(server)
         place.go_on.set()
@@ -267,7 +267,7 @@ async def test_one_client_follows_many_streams(place: Place) -> None:
 
 async def test_watch_of_a_missing_job_or_without_a_key_raises(place: Place) -> None:
     async with place.serving() as server, JobsClient(place.url) as jobs:
-        with pytest.raises(JobNotFound):
+        with pytest.raises(JobNotFoundError):
             await anext(jobs.watch(RUN))
         await Web(server.app, place.queue).key()
         with pytest.raises(Unauthorized):
@@ -375,7 +375,7 @@ async def test_end_without_a_final_status_is_requested() -> None:
 
 async def test_deleted_job_raises() -> None:
     script = Script(stream(status("QUEUED"), event("error", {"error": "Job not found"})))
-    with pytest.raises(JobNotFound):
+    with pytest.raises(JobNotFoundError):
         await script.said()
 
 

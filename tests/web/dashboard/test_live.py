@@ -11,7 +11,7 @@ from tests.cases import check_each_async
 from tests.web.conftest import on_both_storages
 from tests.web.live.conftest import passes
 from tests.web.live.tab import Tab
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import JobEvent, JobState
 from zeke_queue.web import close_app
 from zeke_queue.web.dashboard.sampler import EVERY
@@ -116,7 +116,7 @@ async def test_outage_is_reported_and_its_end(
     app: FastAPI, clock: FrozenClock, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away() -> Any:
-        raise StorageUnavailable("away")
+        raise StorageUnavailableError("away")
 
     async def broken() -> Any:
         raise RuntimeError("unforeseen")
@@ -157,7 +157,7 @@ async def test_page_during_an_outage_reveals_nothing(
     app: FastAPI, storage: Storage, call: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(*_: Any) -> Any:
-        raise StorageUnavailable("host 10.1.2.3 is away")
+        raise StorageUnavailableError("host 10.1.2.3 is away")
 
     monkeypatch.setattr(storage, "count", away)
     answer = await call("GET", "/dashboard/queues")

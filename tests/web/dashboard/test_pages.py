@@ -14,7 +14,7 @@ import zeke_queue.web.dashboard
 from tests.cases import check_each, check_each_async
 from tests.web.conftest import on_both_storages
 from tests.web.dashboard.conftest import Browser
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 from zeke_queue.model import JobEvent, JobState
 from zeke_queue.web import WebSettings, create_app
 from zeke_queue.web.dashboard import Page, View
@@ -249,7 +249,7 @@ async def test_application_adds_its_own_pages(call: Web, tmp_path: Path) -> None
 
 def test_invalid_slug_of_a_page_is_rejected() -> None:
     def check(slug: str) -> None:
-        with pytest.raises(BadOption, match="slug"):
+        with pytest.raises(InvalidOptionError, match="slug"):
             Page(slug, "Mine", [])
 
     check_each(["jobs", "static", "", "A", "a/b", "x" * 41], check)

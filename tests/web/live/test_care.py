@@ -14,7 +14,7 @@ from tests.conformance.driver import Driver, soon
 from tests.web.conftest import on_both_storages
 from tests.web.live.conftest import lasts_until, passes, settled
 from tests.web.live.tab import Tab
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import JobEvent
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.web import WebSettings, close_app, create_app
@@ -253,7 +253,7 @@ async def test_stream_outlasts_an_outage(
     tab: Open, jobs: Driver, storage: Storage, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(*_: object) -> Any:
-        raise StorageUnavailable("away")
+        raise StorageUnavailableError("away")
 
     claimed = await jobs.running()
     async with tab(claimed.id) as read:

@@ -14,7 +14,7 @@ from tests.web.conftest import on_both_storages
 from tests.web.live.conftest import passes, settled
 from tests.web.live.tab import Tab
 from zeke_queue.core import apikeys
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import JobEvent
 from zeke_queue.storage.access import Scope
 from zeke_queue.storage.store import Access
@@ -192,7 +192,7 @@ async def test_streams_stay_open_during_an_outage(
     is_away = False
 
     async def away(*_: object) -> Any:
-        raise StorageUnavailable("away")
+        raise StorageUnavailableError("away")
 
     async def authenticate(connection: HTTPConnection) -> Caller | None:
         del connection

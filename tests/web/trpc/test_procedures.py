@@ -16,7 +16,7 @@ from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from zeke_queue.client.queue import Queue
 from zeke_queue.core import apikeys
-from zeke_queue.errors import Refused
+from zeke_queue.errors import JobConflictError
 from zeke_queue.model import JobFilter
 from zeke_queue.storage.access import Scope
 from zeke_queue.system.settings import Settings
@@ -280,7 +280,9 @@ async def test_invalid_payload_is_rejected_with_its_field(client: Client) -> Non
 
 
 def test_conflict_names_the_holder_of_the_key() -> None:
-    told = told_to_client(Refused("The slot is held", UUID(int=5))).shape("trigger.trigger")["error"]["json"]
+    told = told_to_client(JobConflictError("The slot is held", UUID(int=5))).shape("trigger.trigger")[
+        "error"
+    ]["json"]
     assert (told["code"], told["data"]["code"], told["data"]["httpStatus"]) == (-32009, "CONFLICT", 409)
     assert told["data"]["id"] == str(UUID(int=5))
 

@@ -29,7 +29,7 @@ from urllib.parse import quote
 
 import psycopg
 
-from zeke_queue.errors import StorageUnavailable, UsageError
+from zeke_queue.errors import StorageUnavailableError, UsageError
 from zeke_queue.storage.embedded.system_user import owner_of
 from zeke_queue.system.install_hints import install
 from zeke_queue.system.logging import get_logger
@@ -97,7 +97,7 @@ class EmbeddedPostgres:
 
         Raises:
             UsageError: the directory can't be used, or the wheel is not installed.
-            StorageUnavailable: the server did not start; the message has the end of its log.
+            StorageUnavailableError: the server did not start; the message has the end of its log.
         """
         settings = dict(settings or {})
         if not fsync:
@@ -224,7 +224,7 @@ class _Home:
                 self.directory,
             )
             if made.returncode:
-                raise StorageUnavailable(f"initdb failed in {self.directory}: {made.stdout.strip()}")
+                raise StorageUnavailableError(f"initdb failed in {self.directory}: {made.stdout.strip()}")
             get_logger().info(
                 "embedded_postgres_made",
                 directory=str(self.directory),
@@ -248,7 +248,7 @@ class _Home:
                 # One that is being killed still takes connections for a moment, and drops them; one that
                 # another program starts, or restarts after a crash, says so until it is ready.
                 if tried >= (_START_TRIES if _STARTING in str(error) else _JOIN_TRIES):
-                    raise StorageUnavailable(
+                    raise StorageUnavailableError(
                         f"The embedded Postgres in {self.directory} runs but can't be used: {error}. The end "
                         f"of its log:\n{self._end_of_log()}"
                     ) from error
@@ -289,7 +289,7 @@ class _Home:
             if not any(sign in self._end_of_log() for sign in _STILL_DYING):
                 break
             threading.Event().wait(_BETWEEN_TRIES)
-        raise StorageUnavailable(
+        raise StorageUnavailableError(
             f"The embedded Postgres in {self.directory} did not start. The end of its log:\n"
             f"{self._end_of_log()}"
         )
@@ -299,7 +299,7 @@ class _Home:
         command = [str(self._binaries / "pg_ctl"), "-D", str(self._data), "-m", mode, "-w", "stop"]
         stopped = self._owner.run(command, self.directory)
         if stopped.returncode and self.is_up():
-            raise StorageUnavailable(
+            raise StorageUnavailableError(
                 f"The embedded Postgres in {self.directory} did not stop: {stopped.stdout.strip()}"
             )
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 from zeke_queue.storage.access import Admission, ApiKey
 from zeke_queue.storage.memory.verbs import check_limit
 
@@ -113,7 +113,7 @@ class MemoryAccess:
         """Count one call, unless that would be more than the limit of its window."""
         now, length, windows = self._clock.now(), timedelta(seconds=window), self._tables.windows
         if length <= timedelta():
-            raise BadOption(f"window: {window} seconds is not more than 0")
+            raise InvalidOptionError(f"window: {window} seconds is not more than 0")
         check_limit(limit)
         old = [one for one in windows.values() if one.ends_on <= now - _WINDOW_KEPT and one.caller != caller]
         for one in nsmallest(_FORGOTTEN_AT_ONCE, old, key=lambda one: (one.ends_on, one.caller)):

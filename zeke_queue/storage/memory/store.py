@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core import jsonb
 from zeke_queue.core.states import TRANSITIONS, Event
-from zeke_queue.errors import LeaseLost, UsageError
+from zeke_queue.errors import LeaseLostError, UsageError
 from zeke_queue.model import JobState, Want
 from zeke_queue.storage.memory import settling
 from zeke_queue.storage.memory.access import MemoryAccess
@@ -119,7 +119,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, Memo
             await self._locks.clear(lambda: [parent, *self._locks_of_new([row])])
         held = None if parent is None else self._tables.active.get(parent)
         if held is None or held.attempt != attempt:
-            raise LeaseLost.of(parent)
+            raise LeaseLostError.of(parent)
         settling.insert(self._direct, [row])
         if (inserted := self._tables.jobs.get(child.id)) is not None and not inserted.awaited:
             settling.await_end(self._direct, inserted)

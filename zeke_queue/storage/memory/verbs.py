@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 from zeke_queue.model import FINAL, Failed, JobState, Released
 from zeke_queue.storage.memory import schedules, settling
 from zeke_queue.storage.memory.rows import fresh, normal
@@ -174,4 +174,6 @@ def _insert_order(row: Row) -> tuple[str, str]:
 def check_limit(limit: int, most: int | None = None) -> None:
     """Refuse a limit that asks for nothing, or for more than one answer may hold."""
     if limit < 1 or (most is not None and limit > most):
-        raise BadOption(f"limit: {limit} is not at least 1" + (f" and at most {most}" if most else ""))
+        raise InvalidOptionError(
+            f"limit: {limit} is not at least 1" + (f" and at most {most}" if most else "")
+        )

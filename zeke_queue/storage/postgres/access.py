@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 from zeke_queue.storage.access import Admission, ApiKey, Scope
 from zeke_queue.storage.postgres.rows import microseconds
 from zeke_queue.storage.postgres.verbs import check_limit
@@ -77,7 +77,7 @@ class PostgresAccess:
         """Count one call, unless that would be more than the limit of its window."""
         length = microseconds(window)
         if length <= 0:
-            raise BadOption(f"window: {window} seconds is not more than 0")
+            raise InvalidOptionError(f"window: {window} seconds is not more than 0")
         parameters = {"caller": caller, "limit": check_limit(limit), "length": length}
         return Admission(*(await self._session.run("admit", parameters))[0])
 

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
-from zeke_queue.errors import BadSetting, Forbidden, SchemaMismatch, StorageUnavailable, TooOld
+from zeke_queue.errors import (
+    PermissionDeniedError,
+    SchemaVersionError,
+    SettingsError,
+    StorageUnavailableError,
+    UnsupportedServerError,
+)
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -62,7 +68,7 @@ def translated() -> AbstractContextManager[None]:
     """Raise errors of ours for those of the driver that mean something to a caller; the rest pass.
 
     Raises:
-        BadSetting: the connection string has an option that libpq refuses.
+        SettingsError: the connection string has an option that libpq refuses.
         StorageError: see ``as_storage_error``.
     """
     return _TRANSLATION
@@ -78,13 +84,13 @@ def as_storage_error(error: Exception, state: str | None = None) -> StorageError
     state = str(state or getattr(error, "sqlstate", None) or "")
     said = str(error).strip().partition("\n")[0]
     if state == "42501":
-        return Forbidden(f"{_role(error)} lacks a right: {said}. {_grant(said)}")
+        return PermissionDeniedError(f"{_role(error)} lacks a right: {said}. {_grant(said)}")
     if state in _MISSING:
         named = _NAMED_SCHEMA.search(said)
         schema = named and (named[1] or named[2])
-        return SchemaMismatch(f"The tables are not as they should be: {said}. {how_to_migrate(schema)}")
+        return SchemaVersionError(f"The tables are not as they should be: {said}. {how_to_migrate(schema)}")
     unavailable = _why_unavailable(error, state, said)
-    return None if unavailable is None else StorageUnavailable(unavailable)
+    return None if unavailable is None else StorageUnavailableError(unavailable)
 
 
 def _why_unavailable(error: Exception, state: str, said: str) -> str | None:
@@ -138,11 +144,11 @@ def check_server(version: int) -> None:
         version: as ``server_version_num`` gives it, 150004 for 15.4.
 
     Raises:
-        TooOld: it is older than PostgreSQL 15.
+        UnsupportedServerError: it is older than PostgreSQL 15.
     """
     major = version // 10_000
     if major < OLDEST_SERVER:
-        raise TooOld(
+        raise UnsupportedServerError(
             f"The server is PostgreSQL {major}; PostgreSQL {OLDEST_SERVER} is the oldest that works. "
             "Upgrade it, or connect to another one"
         )
@@ -158,12 +164,12 @@ def _broke(error: Exception) -> bool:
     )
 
 
-def _wrong_option(error: Exception) -> BadSetting | None:
+def _wrong_option(error: Exception) -> SettingsError | None:
     """Return what is wrong with the connection string, if libpq refused an option of it."""
     if not isinstance(error, psycopg.OperationalError) or error.sqlstate is not None:
         return None
     found = _WRONG_OPTION.search(str(error))
-    return found and BadSetting(
+    return found and SettingsError(
         f"DATABASE_PRIMARY_URL has an option that libpq refuses: {found[0]}; change it"
     )
 

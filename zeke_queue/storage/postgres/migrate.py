@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 import psycopg
 
 from zeke_queue.core.names import schema_name
-from zeke_queue.errors import Forbidden, SchemaMismatch, StorageUnavailable
+from zeke_queue.errors import PermissionDeniedError, SchemaVersionError, StorageUnavailableError
 from zeke_queue.storage.postgres.error_mapping import check_server, how_to_migrate, translated
 from zeke_queue.storage.postgres.statements import migrations
 
@@ -85,11 +85,12 @@ def migrate(dsn: str, schema: str = "pgboss") -> list[str]:
         The names of the migrations that were applied, none if all were before.
 
     Raises:
-        SchemaMismatch: the tables are of a pg-boss older than 9 or newer, or are not pg-boss's; nothing was
+        SchemaVersionError: the tables are of a pg-boss older than 9 or newer, or are not pg-boss's; nothing
+            was
             changed.
-        StorageUnavailable: the database can't be reached, or somebody keeps the tables locked.
-        Forbidden: the role may not create the schema, or is not the tables' owner.
-        TooOld: the server is older than PostgreSQL 15.
+        StorageUnavailableError: the database can't be reached, or somebody keeps the tables locked.
+        PermissionDeniedError: the role may not create the schema, or is not the tables' owner.
+        UnsupportedServerError: the server is older than PostgreSQL 15.
     """
     schema = schema_name(schema)
     with translated(), _connected(dsn) as connection, _alone(connection, schema):
@@ -118,11 +119,13 @@ async def check(dsn: str, schema: str = "pgboss", *, reading: bool = False) -> N
         reading: whether the tables will only be looked at, for which the right to select is enough.
 
     Raises:
-        SchemaMismatch: the tables are missing, not up to date, or another system's; the message says what to
+        SchemaVersionError: the tables are missing, not up to date, or another system's; the message says
+            what to
             do.
-        Forbidden: the role lacks a right; the message names the first one, and says what gives all.
-        StorageUnavailable: the database can't be reached.
-        TooOld: the server is older than PostgreSQL 15.
+        PermissionDeniedError: the role lacks a right; the message names the first one, and says what gives
+            all.
+        StorageUnavailableError: the database can't be reached.
+        UnsupportedServerError: the server is older than PostgreSQL 15.
     """
     await asyncio.to_thread(_check, dsn, schema_name(schema), reading=reading)
 
@@ -137,9 +140,9 @@ def _check(dsn: str, schema: str, *, reading: bool) -> None:
         found = _look(connection, schema)
         _refuse_others(found, schema)
         if not found.tables:
-            raise SchemaMismatch(f"Schema {schema!r} has no tables of ours yet. {how_to_migrate(schema)}")
+            raise SchemaVersionError(f"Schema {schema!r} has no tables of ours yet. {how_to_migrate(schema)}")
         if missing := [m.name for m in migrations() if m.number not in found.applied]:
-            raise SchemaMismatch(
+            raise SchemaVersionError(
                 f"Schema {schema!r} is not up to date: {', '.join(missing)} not applied. "
                 f"{how_to_migrate(schema)}"
             )
@@ -157,7 +160,9 @@ def _check_rights(
                 raise _lacking(connection, right, f"{schema}.{table}", schema, reading=reading)
 
 
-def _lacking(connection: Connection, right: str, on: str, schema: str, *, reading: bool) -> Forbidden:
+def _lacking(
+    connection: Connection, right: str, on: str, schema: str, *, reading: bool
+) -> PermissionDeniedError:
     """Return which right is missing, and where all grants are printed: by doctor."""
     role, quoted = connection.execute("select current_user::text, quote_ident(current_user)").fetchall()[0]
     advice = (
@@ -167,7 +172,7 @@ def _lacking(connection: Connection, right: str, on: str, schema: str, *, readin
         else "Grant it (`zeke doctor` prints the statements, for all that are missing), or connect as the"
         " tables' owner"
     )
-    return Forbidden(f"Role {role!r} lacks the right {right} on {on}. {advice}")
+    return PermissionDeniedError(f"Role {role!r} lacks the right {right} on {on}. {advice}")
 
 
 @contextmanager
@@ -218,19 +223,19 @@ def _refuse_others(found: Found, schema: str) -> None:
     if found.version is None:
         raise _not_ours(schema, "no version of pg-boss's is noted there")
     if found.version > PGBOSS_VERSION:
-        raise SchemaMismatch(
+        raise SchemaVersionError(
             f"Schema {schema!r} belongs to pg-boss 10 or later (its version {found.version}), whose tables "
             "differ; nothing was changed. Name another schema (JOBS_SCHEMA), and let pg-boss finish its jobs"
         )
     if found.version < PGBOSS_VERSION:
-        raise SchemaMismatch(
+        raise SchemaVersionError(
             f"Schema {schema!r} is of an older pg-boss (its version {found.version}, not {PGBOSS_VERSION}). "
             "Start pg-boss 9.0.3 on it once, which brings the tables up to date, and migrate then"
         )
 
 
-def _not_ours(schema: str, seen: str) -> SchemaMismatch:
-    return SchemaMismatch(
+def _not_ours(schema: str, seen: str) -> SchemaVersionError:
+    return SchemaVersionError(
         f"Schema {schema!r} has tables that are not pg-boss's ({seen}); nothing was changed. "
         "Name another schema (JOBS_SCHEMA)"
     )
@@ -299,7 +304,7 @@ def _run_patiently(connection: Connection, schema: str, migration: Migration, st
             threading.Event().wait(_POLL_SECONDS)
         else:
             return
-    raise StorageUnavailable(
+    raise StorageUnavailableError(
         f"Migration {migration.number:04} could not lock the tables of schema {schema!r} within "
         f"{_LOCK_SECONDS * _LOCK_TRIES} s: a long transaction uses them. End it, and run `zeke migrate` again"
     )

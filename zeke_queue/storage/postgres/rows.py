@@ -15,7 +15,7 @@ from psycopg.pq import Format
 from psycopg.rows import tuple_row
 
 from zeke_queue.core import jsonb
-from zeke_queue.errors import NotJson
+from zeke_queue.errors import SerializationError
 from zeke_queue.model import (
     Attempt,
     CatchUp,
@@ -144,11 +144,11 @@ def of_completed(completed: Sequence[Completed]) -> dict[str, str]:
     """Return the parameters of ``complete.sql``.
 
     Raises:
-        NotJson: an output has a control character that no JSON text can hold.
+        SerializationError: an output has a control character that no JSON text can hold.
     """
     outputs = _SEPARATOR.join([outcome[2] or "" for outcome in completed])
     if outputs.count(_SEPARATOR) != len(completed) - 1:
-        raise NotJson("output: it has a control character, which must be escaped in JSON")
+        raise SerializationError("output: it has a control character, which must be escaped in JSON")
     return {
         "ids": "{" + ",".join([outcome[0].hex for outcome in completed]) + "}",
         "attempts": "{" + ",".join([str(outcome[1]) for outcome in completed]) + "}",
@@ -277,7 +277,7 @@ def _read(text: str | bytes) -> Any:
     """Return a value, or its text where Python can't hold it: a number too long, arrays too deep."""
     try:
         return jsonb.loads(text)
-    except NotJson:
+    except SerializationError:
         return text.decode() if isinstance(text, bytes) else text
 
 

@@ -67,8 +67,8 @@ async def read_facts(dsn: str, schema: str = "pgboss") -> Facts:
     """Look at a database, whatever state it is in; changes nothing.
 
     Raises:
-        StorageUnavailable: it can't be reached.
-        TooOld: the server is older than PostgreSQL 15.
+        StorageUnavailableError: it can't be reached.
+        UnsupportedServerError: the server is older than PostgreSQL 15.
     """
     schema = schema_name(schema)
     needed = {**RIGHTS, **API_RIGHTS}

@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import PipelineStatus
 from psycopg_pool import AsyncConnectionPool
 
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.storage.postgres.connections import Connection, Connections
 from zeke_queue.storage.postgres.error_mapping import (
     as_storage_error,
@@ -358,7 +358,7 @@ class Session:
                 return await once()
             except psycopg.OperationalError as error:
                 if is_worth_repeating(error):
-                    raise StorageUnavailable(
+                    raise StorageUnavailableError(
                         f"Others were in the way {_TRIES} times: {_first_line(error)}"
                     ) from error
                 raise
@@ -372,7 +372,7 @@ def with_now(parameters: dict[str, Any] | None, now: Callable[[], datetime] | No
 def _as_final(error: Exception) -> StorageError | None:
     """Return what an error means where nobody repeats the transaction for the caller."""
     if is_worth_repeating(error):
-        return StorageUnavailable(
+        return StorageUnavailableError(
             f"The transaction was undone for the sake of another; repeat it: {_first_line(error)}"
         )
     return as_storage_error(error)

@@ -72,8 +72,8 @@ class PostgresStorage(
             now: the time by which statements decide, in tests; None is the server's.
 
         Raises:
-            StorageUnavailable: the database can't be reached.
-            TooOld: the server is older than PostgreSQL 15.
+            StorageUnavailableError: the database can't be reached.
+            UnsupportedServerError: the server is older than PostgreSQL 15.
         """
         schema, clock = schema_name(schema), SystemClock()
         sessions = Session.open(

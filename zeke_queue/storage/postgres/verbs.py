@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg.errors import UniqueViolation
 
 from zeke_queue.core import failure, jsonb
-from zeke_queue.errors import BadOption, LeaseLost
+from zeke_queue.errors import InvalidOptionError, LeaseLostError
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.rows import Outcomes
 
@@ -179,7 +179,7 @@ class PostgresVerbs:
     async def insert_child(self, child: NewJob, attempt: int) -> UUID | None:
         """Insert a job that its parent waits for, in a transaction, if that is active at this attempt."""
         if child.parent is None or not await self.hold(child.parent, attempt):
-            raise LeaseLost.of(child.parent)
+            raise LeaseLostError.of(child.parent)
         (inserted,) = await self.insert([child])
         if inserted is not None:
             await self._runner.run("await", {"id": inserted})
@@ -272,5 +272,7 @@ class PostgresVerbs:
 def check_limit(limit: int, most: int | None = None) -> int:
     """Refuse a limit that asks for nothing, or for more than one answer may hold."""
     if limit < 1 or (most is not None and limit > most):
-        raise BadOption(f"limit: {limit} is not at least 1" + (f" and at most {most}" if most else ""))
+        raise InvalidOptionError(
+            f"limit: {limit} is not at least 1" + (f" and at most {most}" if most else "")
+        )
     return limit

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.storage.told import Told
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class PostgresWatch:
         """Leave no trace; a trace that stays, since the database is away, means nothing after a minute."""
         try:
             await self.discard(list(self._ids))
-        except StorageUnavailable:
+        except StorageUnavailableError:
             return
 
     async def _register(self, ids: Collection[UUID]) -> None:

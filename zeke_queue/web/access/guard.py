@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from starlette.exceptions import HTTPException
 
 from zeke_queue.core import apikeys
-from zeke_queue.errors import StorageUnavailable, ZekeError
+from zeke_queue.errors import StorageUnavailableError, ZekeError
 from zeke_queue.storage.access import IMPLIED, Scope
 from zeke_queue.system.logging import get_logger
 from zeke_queue.web.errors import RETRY_AFTER, ApiError
@@ -300,7 +300,7 @@ class Standing:
             await self._guard.require(self._connection, self._scope)
         except ApiError:
             return False
-        except StorageUnavailable:
+        except StorageUnavailableError:
             return True
         return True
 

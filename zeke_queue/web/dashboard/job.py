@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.errors import JobNotFound, Refused, StorageError
+from zeke_queue.errors import JobConflictError, JobNotFoundError, StorageError
 from zeke_queue.model import CARRIED, FINAL, JobFilter, JobState
 from zeke_queue.storage.access import Scope
 from zeke_queue.storage.inspect import require
@@ -141,7 +141,7 @@ async def _require(desk: Desk) -> Job:
     gone = "No job has this id: it never existed, or was purged"
     try:
         return await require(desk.parts.queue.storage, parse_id(desk.words["job_id"], gone))
-    except JobNotFound:
+    except JobNotFoundError:
         raise ApiError(404, gone) from None
 
 
@@ -150,7 +150,7 @@ async def _bring_back(desk: Desk, verb: str, done: str, otherwise: str) -> Respo
     queue = desk.parts.queue
     try:
         changed = await (queue.retry if verb == "retry" else queue.resume)(found.id)
-    except Refused as refused:
+    except JobConflictError as refused:
         return desk.go(desk.url("jobs", found.id), str(refused), kind="wrong")
     return await _done(desk, found, changed, done, otherwise)
 
@@ -311,7 +311,7 @@ async def _frames(desk: Desk, job: Job, after: int) -> AsyncGenerator[ServerEven
             if job.state in FINAL:
                 yield ServerEvent("end", "")
                 return
-    except JobNotFound:
+    except JobNotFoundError:
         yield ServerEvent("gone", "")
     except StorageError:
         return  # the page says that the connection was lost, and asks again

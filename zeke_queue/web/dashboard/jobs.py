@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from zeke_queue.errors import JobNotFound
+from zeke_queue.errors import JobNotFoundError
 from zeke_queue.model import CARRIED, JobFilter, RunStatus
 from zeke_queue.storage.access import Scope
 from zeke_queue.web.dashboard import job as single
@@ -39,7 +39,7 @@ async def jobs(desk: Desk) -> Response:
 async def _page(desk: Desk, asked: Asked, *, status: int = 200, wrong: str | None = None) -> Response:
     try:
         found, last = await page_of(desk.parts, asked.which())
-    except JobNotFound:
+    except JobNotFoundError:
         raise listing.no_such_page() from None
     names = {*desk.parts.queue.catalog.tasks, *(one.name for one in await desk.parts.queue.count())}
     if asked.task:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import InvalidOptionError
 from zeke_queue.storage.access import Scope
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Page:
 
     def __post_init__(self) -> None:
         if _SLUG.fullmatch(self.slug) is None or self.slug in OWN:
-            raise BadOption(
+            raise InvalidOptionError(
                 f"slug: {self.slug!r} can't be a page's; give lower-case letters, digits and '-', and none of"
                 f" {', '.join(sorted(OWN))}"
             )

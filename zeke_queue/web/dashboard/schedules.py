@@ -9,13 +9,13 @@ from zoneinfo import ZoneInfo
 from zeke_queue.core import jsonb
 from zeke_queue.core.cron import Cron
 from zeke_queue.errors import (
-    BadName,
-    BadOption,
-    BadSchedule,
-    PayloadInvalid,
-    Refused,
-    ScheduleNotFound,
-    UnknownTask,
+    InvalidNameError,
+    InvalidOptionError,
+    InvalidScheduleError,
+    JobConflictError,
+    PayloadValidationError,
+    ScheduleNotFoundError,
+    UnknownTaskError,
     UsageError,
 )
 from zeke_queue.model import CatchUp, Schedule
@@ -64,7 +64,7 @@ def _unreadable(schedule: Schedule) -> str | None:
     """Return why a schedule can never fire; another program may have stored it."""
     try:
         Cron.parse(schedule.cron, schedule.zone)
-    except BadSchedule as error:
+    except InvalidScheduleError as error:
         return str(error)
     return None
 
@@ -104,7 +104,7 @@ async def change(desk: Desk) -> Response:
     if deed == "run":
         try:
             sent, _ = await rest.run_now(desk.parts, desk.somebody, name)
-        except (Refused, UsageError) as error:
+        except (JobConflictError, UsageError) as error:
             return desk.go(desk.url("schedules"), str(error), kind="wrong")
         return desk.go(desk.url("jobs", sent.id), f"The job of {name} is sent")
     if deed == "delete":
@@ -135,7 +135,7 @@ VIEWS: Final = (
 async def _require(desk: Desk, name: str) -> Schedule:
     try:
         return await require_schedule(desk.parts.queue.storage, name)
-    except ScheduleNotFound as error:
+    except ScheduleNotFoundError as error:
         raise ApiError(404, str(error)) from None
 
 
@@ -212,25 +212,25 @@ def _wrong_times(written: Written) -> dict[str, str]:
         return {"zone": "No time zone is called that; write one as Europe/Berlin, or UTC"}
     try:
         Cron.parse(written.cron, written.zone)
-    except BadSchedule as error:
+    except InvalidScheduleError as error:
         return {"cron": str(error)}
     return {}
 
 
 def _field_of(error: UsageError) -> str:
-    if isinstance(error, BadName):
+    if isinstance(error, InvalidNameError):
         return "name"
-    if isinstance(error, UnknownTask):
+    if isinstance(error, UnknownTaskError):
         return "task"
-    if isinstance(error, BadSchedule):
+    if isinstance(error, InvalidScheduleError):
         return "cron"
-    if isinstance(error, BadOption) and str(error).startswith("description"):
+    if isinstance(error, InvalidOptionError) and str(error).startswith("description"):
         return "description"
     return "payload"
 
 
 def _message(error: UsageError) -> str:
-    if isinstance(error, PayloadInvalid):
+    if isinstance(error, PayloadValidationError):
         return "; ".join(f"{field.path}: {field.message}" for field in error.fields)
     return str(error)
 

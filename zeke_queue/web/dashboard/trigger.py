@@ -6,7 +6,7 @@ import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.errors import JobNotFound, PayloadInvalid, Refused, UsageError
+from zeke_queue.errors import JobConflictError, JobNotFoundError, PayloadValidationError, UsageError
 from zeke_queue.storage.access import Scope
 from zeke_queue.storage.inspect import require
 from zeke_queue.web.dashboard import formatting, schema
@@ -33,7 +33,7 @@ async def ask(desk: Desk) -> Response:
     if desk.asked("like"):
         try:
             like = await require(desk.parts.queue.storage, parse_id(desk.asked("like"), "No job has this id"))
-        except JobNotFound:
+        except JobNotFoundError:
             raise ApiError(404, "No job has this id") from None
         task, payload, told = like.name, *_again(desk, like)
     return _form(desk, task, payload, told=told)
@@ -65,9 +65,9 @@ async def send(desk: Desk) -> Response:
         sent = await desk.parts.jobs.trigger(
             desk.somebody, task, payload, idempotency_key=desk.field("once") or None
         )
-    except PayloadInvalid as error:
+    except PayloadValidationError as error:
         wrong = {field.path: field.message for field in error.fields}
-    except Refused as error:
+    except JobConflictError as error:
         wrong = {"payload": str(error)}
     except UsageError as error:
         wrong = {"payload": str(error)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from zeke_queue.core.names import queue_name
-from zeke_queue.errors import BadName
+from zeke_queue.errors import InvalidNameError
 from zeke_queue.model import JobState
 from zeke_queue.web import shapes
 from zeke_queue.web.api import Administers, Api, Parts, Reads
@@ -90,7 +90,7 @@ async def set_paused(parts: Api, name: str, *, paused: bool) -> shapes.QueueShap
     """
     try:
         queue_name(name)
-    except BadName:
+    except InvalidNameError:
         raise ApiError(404, "Queue not found") from None
     if name not in {one.name for one in await all_queues(parts)}:
         raise ApiError(404, "Queue not found")

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 from starlette.requests import Request
 
 from zeke_queue.core.validation import check_filter
-from zeke_queue.errors import JobNotFound
+from zeke_queue.errors import JobNotFoundError
 from zeke_queue.model import Job, JobFilter, RunStatus
 from zeke_queue.storage.inspect import require
 from zeke_queue.web import shapes
@@ -115,7 +115,7 @@ async def runs(  # noqa: PLR0917 - one argument for each parameter of the query
     )
     try:
         page, last = await page_of(parts, which)
-    except JobNotFound:
+    except JobNotFoundError:
         raise no_cursor("the job that it names was purged; begin anew without one") from None
     return shapes.Runs(
         runs=[parts.showing.run(job) for job in page],

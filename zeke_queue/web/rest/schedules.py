@@ -11,7 +11,14 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from zeke_queue.core import jsonb
 from zeke_queue.core.cron import Cron
-from zeke_queue.errors import BadName, BadOption, BadSchedule, ScheduleNotFound, UnknownTask, UsageError
+from zeke_queue.errors import (
+    InvalidNameError,
+    InvalidOptionError,
+    InvalidScheduleError,
+    ScheduleNotFoundError,
+    UnknownTaskError,
+    UsageError,
+)
 from zeke_queue.model import CatchUp, Schedule
 from zeke_queue.storage.inspect import require_schedule
 from zeke_queue.web import shapes
@@ -128,7 +135,7 @@ def _about(field: str, wrong: list[ApiError]) -> Generator[None]:
     """Note what is wrong with a field as its fault; a payload tells its own fields."""
     try:
         yield
-    except (BadOption, BadName, BadSchedule, UnknownTask) as error:
+    except (InvalidOptionError, InvalidNameError, InvalidScheduleError, UnknownTaskError) as error:
         named, _, why = str(error).partition(": ")
         if named in shapes.ScheduleEdit.model_fields:  # it names its field itself
             field, message = named, why
@@ -156,10 +163,10 @@ def _all_of(wrong: list[ApiError]) -> ApiError:
 async def delete(name: str, parts: Parts, caller: Administers) -> Response:
     """Delete a schedule; one that code declares is back when the next worker starts."""
     del caller
-    with suppress(BadName):  # what is no name is none's
+    with suppress(InvalidNameError):  # what is no name is none's
         if await parts.queue.unschedule(name):
             return Response(status_code=204)
-    raise ScheduleNotFound(f"No schedule is called {name!r}")
+    raise ScheduleNotFoundError(f"No schedule is called {name!r}")
 
 
 @router.post("/{name:path}/pause", summary="Pause a schedule", responses=shapes.problems(401, 403, 404, 503))
@@ -195,8 +202,8 @@ async def run_now(parts: Api, caller: Caller, name: str) -> tuple[shapes.Trigger
 
     Raises:
         ApiError: 429.
-        ScheduleNotFound: there is none of this name.
-        Refused: a uniqueness rule of the schedule's options refused it.
+        ScheduleNotFoundError: there is none of this name.
+        JobConflictError: a uniqueness rule of the schedule's options refused it.
     """
     headers = await parts.jobs.admit(caller)
     sent = await parts.queue.run_schedule(name)
@@ -207,7 +214,7 @@ async def set_paused(parts: Api, name: str, *, paused: bool) -> shapes.ScheduleS
     """Pause a schedule, or resume it.
 
     Raises:
-        ScheduleNotFound: there is none of this name.
+        ScheduleNotFoundError: there is none of this name.
     """
     schedule = await require_schedule(parts.queue.storage, name)
     if schedule.paused != paused:

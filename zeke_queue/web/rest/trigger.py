@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Header, Response
 from starlette.requests import Request
 
-from zeke_queue.errors import JobNotFound
+from zeke_queue.errors import JobNotFoundError
 from zeke_queue.storage.access import Scope
 from zeke_queue.storage.inspect import require
 from zeke_queue.web import shapes
@@ -106,5 +106,5 @@ async def stream(
     seen = last_event_id or request.query_params.get("lastEventId")
     try:
         return await parts.live.open(job_id, seen, still=still, caller=caller.id)
-    except JobNotFound:
+    except JobNotFoundError:
         raise ApiError(404, "Job not found") from None

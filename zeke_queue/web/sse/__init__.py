@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.errors import JobNotFound
+from zeke_queue.errors import JobNotFoundError
 from zeke_queue.web.sse import frames
 from zeke_queue.web.sse.sources import Feed, JobSource, ServerEvent
 from zeke_queue.web.sse.stream import EventStream, Room, Streams
@@ -80,15 +80,15 @@ class Live:
             are the caller's, else 503.
 
         Raises:
-            JobNotFound: there is no such job.
-            StorageUnavailable: the storage has no answer now.
+            JobNotFoundError: there is no such job.
+            StorageUnavailableError: the storage has no answer now.
         """
         if (refusal := self._streams.refusal(caller)) is not None:
             return refusal
         watchers = self._queue.watchers
         job = await watchers.look(job_id)
         if job is None:
-            raise JobNotFound(f"No job has the id {job_id}: it never existed, or was purged")
+            raise JobNotFoundError(f"No job has the id {job_id}: it never existed, or was purged")
         source = JobSource(watchers, self._showing, job, frames.unseal(job_id, last_event_id))
         # Ids end in bits that were drawn, so the streams of many jobs come back at different times.
         spread = job_id.int % 1000 / 1000

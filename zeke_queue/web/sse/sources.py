@@ -10,7 +10,7 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from zeke_queue.errors import JobNotFound, StorageUnavailable
+from zeke_queue.errors import JobNotFoundError, StorageUnavailableError
 from zeke_queue.model import FINAL
 from zeke_queue.system.waiting import end
 from zeke_queue.watch.subscription import Follower
@@ -122,10 +122,10 @@ class JobSource:
             return b""  # it came while lines were read, and its waking is not forgotten
         try:
             job = follower.take()
-        except JobNotFound:
+        except JobNotFoundError:
             self._over = True
             return frames.event("error", frames.json_text({"error": "Job not found"}))
-        except StorageUnavailable:
+        except StorageUnavailableError:
             self._over = True
             return frames.comment("the storage is away; come back")
         if job is None:
@@ -153,7 +153,7 @@ class JobSource:
         follower.lines = False
         try:
             lines, more = await self._watchers.lines(self._job.id, self._seq)
-        except StorageUnavailable:
+        except StorageUnavailableError:
             follower.lines = self.waits = True
             return b""
         follower.lines |= more or len(lines) > LINES_AT_ONCE

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import JSONResponse, Response
 
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.system.clock import wait
 from zeke_queue.system.logging import get_logger
 from zeke_queue.system.waiting import end
@@ -270,7 +270,7 @@ class EventStream(Response):
             return
         try:
             self._source.begin(self.wake)
-        except StorageUnavailable:
+        except StorageUnavailableError:
             await self._streams.stopping()(scope, receive, send)
             return
         self._streams.enter(self)

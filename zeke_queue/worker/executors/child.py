@@ -18,7 +18,7 @@ from pydantic_core import from_json, to_json
 
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import MESSAGE_MAX, clean, error_output, plain
-from zeke_queue.errors import NotJson, UsageError
+from zeke_queue.errors import SerializationError, UsageError
 from zeke_queue.model import Claimed
 from zeke_queue.system import logging as log
 from zeke_queue.system.subprocess_main import serve
@@ -109,7 +109,7 @@ def _answer(request: dict[str, Any], host: ChildHost) -> dict[str, Any]:
 def _written(result: Any) -> dict[str, Any]:
     try:
         return {"output": None if result is None else jsonb.dumps(result)}
-    except NotJson as error:
+    except SerializationError as error:
         return {"refused": str(error)}
     except BaseException as error:  # noqa: BLE001 - a result's own code may raise anything, too
         return _failure(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from zeke_queue.errors import NotJson, ZekeError
+from zeke_queue.errors import SerializationError, ZekeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,10 +34,10 @@ class Encoded:
         """The JSON text; None if the handler returned nothing.
 
         Raises:
-            NotJson: what the handler returned can't be written, as if it were written here.
+            SerializationError: what the handler returned can't be written, as if it were written here.
         """
         if self._refused is not None:
-            raise NotJson(self._refused)
+            raise SerializationError(self._refused)
         return self._text
 
 

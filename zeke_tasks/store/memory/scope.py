@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.storage.memory.locks import Locks, Owner
 from zeke_tasks.store.memory.tables import Layer, Table, Tables
 
@@ -65,7 +65,7 @@ class Scope:
         """Keep others from writing what these names stand for, once they have ended.
 
         Raises:
-            StorageUnavailable: this transaction has ended; a server may end one behind its owner's back.
+            StorageUnavailableError: this transaction has ended; a server may end one behind its owner's back.
         """
         wanted = sorted(set(names))
         for name in wanted:
@@ -75,7 +75,7 @@ class Scope:
 
     def _require_open(self) -> None:
         if self._owner.ended.is_set():
-            raise StorageUnavailable("The transaction of these rows has ended; open another one")
+            raise StorageUnavailableError("The transaction of these rows has ended; open another one")
 
     async def _lock_stories(self, ids: Collection[UUID]) -> dict[UUID, Story]:
         """Lock those stories that exist, in the order of their ids, and return them as they then are.

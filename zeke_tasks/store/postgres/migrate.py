@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, LiteralString, NamedTuple, cast
 import psycopg
 from psycopg import errors
 
-from zeke_queue.errors import Forbidden, SchemaMismatch, StorageUnavailable
+from zeke_queue.errors import PermissionDeniedError, SchemaVersionError, StorageUnavailableError
 from zeke_queue.system import logging as log
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ def migrate(dsn: str) -> list[str]:
         The names of those that were applied, in order; empty if the tables were up to date.
 
     Raises:
-        StorageUnavailable: the database can't be reached.
-        Forbidden: the role may not create the schema or the tables.
+        StorageUnavailableError: the database can't be reached.
+        PermissionDeniedError: the role may not create the schema or the tables.
     """
     try:
         with psycopg.connect(dsn, autocommit=True) as connection, connection.transaction():
@@ -94,12 +94,12 @@ def migrate(dsn: str) -> list[str]:
             for step in missing:
                 connection.execute(step.whole)
     except errors.InsufficientPrivilege as error:
-        raise Forbidden(
+        raise PermissionDeniedError(
             f"The role may not make the tables of schema zeke ({error.diag.message_primary}): migrate with a"
             " role that owns the schema, or that has CREATE on the database."
         ) from error
     except psycopg.OperationalError as error:
-        raise StorageUnavailable(f"The database can't be migrated: {error}") from error
+        raise StorageUnavailableError(f"The database can't be migrated: {error}") from error
     return [step.name for step in missing]
 
 
@@ -107,8 +107,8 @@ async def check(dsn: str) -> None:
     """Make sure that the tables are there and new enough; newer ones are fine.
 
     Raises:
-        SchemaMismatch: they are not; the message says what to do.
-        StorageUnavailable: the database can't be reached.
+        SchemaVersionError: they are not; the message says what to do.
+        StorageUnavailableError: the database can't be reached.
     """
     await asyncio.to_thread(_check, dsn)
 
@@ -120,10 +120,10 @@ def _check(dsn: str) -> None:
     except (errors.UndefinedTable, errors.InvalidSchemaName):
         missing = migrations()
     except psycopg.OperationalError as error:
-        raise StorageUnavailable(f"The database can't be reached: {error}") from error
+        raise StorageUnavailableError(f"The database can't be reached: {error}") from error
     if missing:
         names = ", ".join(step.name for step in missing)
-        raise SchemaMismatch(f"The schema zeke lacks {names}: run `zeke migrate`.")
+        raise SchemaVersionError(f"The schema zeke lacks {names}: run `zeke migrate`.")
 
 
 def _hand_on(notice: errors.Diagnostic) -> None:

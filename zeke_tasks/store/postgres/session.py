@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import errors
 from psycopg.rows import dict_row
 
-from zeke_queue.errors import SchemaMismatch
+from zeke_queue.errors import SchemaVersionError
 from zeke_tasks.store.model import MESSAGE_CHARACTERS, Kind, Story, StoryStatus, storable
 from zeke_tasks.store.postgres.statements import STATEMENTS
 
@@ -40,7 +40,7 @@ class Session:
             values: its parameters.
 
         Raises:
-            SchemaMismatch: the tables are not there.
+            SchemaVersionError: the tables are not there.
         """
         values["now"] = self._now() if self._now else None
         async with self._connection.cursor(binary=binary, row_factory=dict_row) as cursor:
@@ -53,7 +53,7 @@ class Session:
                 errors.UndefinedFunction,
                 errors.InvalidSchemaName,
             ) as error:
-                raise SchemaMismatch(
+                raise SchemaVersionError(
                     f"The tables of schema zeke are missing or too old ({error.diag.message_primary}):"
                     " run `zeke migrate`."
                 ) from error
