@@ -57,11 +57,12 @@ async def test_transactions_of_applications_leave_a_connection_to_the_heartbeat(
 
 async def test_a_transaction_that_waits_too_long_for_others_says_what_is_too_small(dsn: str) -> None:
     async with opened(dsn, max_size=2) as parts:
-        storage = parts.storage
-        parts.pool.timeout = 0.02
+        storage, patience = parts.storage, parts.pool.timeout
         async with storage.transaction():
+            parts.pool.timeout = 0.02
             with pytest.raises(StorageUnavailableError, match="JOBS_POOL_MAX"):
                 await storage.transaction().__aenter__()
+            parts.pool.timeout = patience
         async with storage.transaction():
             pass
 
