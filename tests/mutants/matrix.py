@@ -48,7 +48,7 @@ tests need."""
 HANG: Final = 30.0
 """Seconds beyond three times the usual after which a test hangs, which kills a mutant."""
 
-QUICK: Final = [1.0]
+QUICK: Final = 1.0
 """Seconds of processor time that a test may take which is not left for the last round."""
 
 DEATHS: Final = 4
@@ -262,7 +262,8 @@ def search(copy: Copy, mutant: Mutant, touches: Touches, budget: float, only: It
                     for name, chosen in layers.items()
                     if name not in killers
                     for test in chosen[:upto]
-                    if test not in tried and (upto == ROUNDS[-1] or touches.spent.get(test, QUICK) <= QUICK)
+                    if test not in tried
+                    and (upto == ROUNDS[-1] or touches.spent.get(test, [0.0])[0] <= QUICK)
                 }
                 ran = run_tests(copy, tests, touches.spent, left)
                 if not ran.tried:
@@ -486,6 +487,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sample", help="record a part, as 1/3, drawn by --seed")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_intermixed_args(arguments)
+    if given.command in {"coverage", "record"} and given.coverage is None:
+        parser.error("--coverage: must be a folder, got nothing; give one that is kept outside of the tree")
     given.begun = time.monotonic()
     return {"coverage": cover, "record": record, "check": check, "show": show}[given.command](given)
 
