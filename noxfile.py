@@ -81,7 +81,7 @@ def _landing() -> list[str]:
     parts = (
         Part("tests/tasks", 250, ("zeke_tasks/", "zeke_queue/task", "zeke_queue/storage/", "tests/tasks/")),
         Part("tests/postgres", 60, ("zeke_queue/storage/", "tests/postgres/"), keep),
-        Part("tests/interleaving", 0, ("tests/interleaving/",)),
+        Part("tests/interleaving", 0, ("tests/interleaving/", "zeke_queue/storage/postgres/")),
         Part("tests/torture", 0, ("tests/torture/",)),
         Part("tests/web/test_openapi.py", 0, ("zeke_queue/web/", "tests/web/test_openapi.py")),
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
 
 from tests.conformance.planting import EMPTY
 from tests.database import CONTAINER, EITHER, Databases, choose, new_run, server
@@ -21,7 +22,14 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.flaky", "tests.sampling"]
 
 # No test depends on how fast a machine is.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Examples are drawn anew each time, in CI too; one that failed is kept, so that a second run tries it again.
+settings.register_profile(
+    "any machine",
+    deadline=None,
+    derandomize=False,
+    database=DirectoryBasedExampleDatabase(Path(__file__).parents[1] / ".hypothesis" / "examples"),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("any machine")
 
 # A run in the background of a script ignores SIGINT, and so would all that tests start and interrupt.

@@ -358,7 +358,9 @@ def _chosen(names: list[str] | None) -> list[str]:
     """
     from zeke_sim.experiment.scenario import configured, expand
 
-    asked = names or configured(Path.cwd())
+    project, asked = (Path.cwd(), names) if names else configured(Path.cwd())
+    if str(project) not in sys.path:
+        sys.path.insert(0, str(project))
     with _importing(", ".join(asked)):
         chosen = expand(asked)
     for name in chosen:
@@ -402,6 +404,6 @@ class _told:  # noqa: N801 - it is used as a block, like a function
             typer.secho("zeke sim: interrupted", err=True)
             raise typer.Exit(INTERRUPTED) from None
         if isinstance(error, SimulationError | ModuleNotFoundError):
-            hint = f"; {install('sim', 'tasks')}" if isinstance(error, ModuleNotFoundError) else ""
+            hint = f"; {install('sim')}" if isinstance(error, ModuleNotFoundError) else ""
             typer.secho(f"zeke sim: {error}{hint}", err=True)
             raise typer.Exit(MISUSED) from None

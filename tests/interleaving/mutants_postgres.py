@@ -307,7 +307,7 @@ MUTANTS: Final = (
     # The server
     Mutant(
         "no retry of what the server undid",
-        "failures.py",
+        "error_mapping.py",
         '_SERIALIZATION: Final = ("40001", "40P01")',
         '_SERIALIZATION: Final = ("40000",)',
         (*DRAWN, "tests/postgres/test_connect.py"),

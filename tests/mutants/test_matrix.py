@@ -13,11 +13,16 @@ from tests.mutants.touches import ordered
 
 FILES = {
     "pytest.ini": "[pytest]\naddopts = --import-mode=importlib -p no:schemathesis\n",
-    # The plugin that this project's metadata names.
-    "zeke_sim/testing/pytest_plugin.py": "",
+    # The plugins that this project's metadata names.
     "zeke_sim/__init__.py": "",
-    "tests/mutants/__init__.py": "",
-    "tests/mutants/table.py": """
+    "zeke_sim/testing/__init__.py": "",
+    "zeke_sim/testing/pytest_plugin.py": "",
+    "zeke_tasks/__init__.py": "",
+    "zeke_tasks/testing/__init__.py": "",
+    "zeke_tasks/testing/pytest_plugin.py": "",
+    # Where older trees have their mutants.
+    "zeke_sim/mutants/__init__.py": "",
+    "zeke_sim/mutants/table.py": """
 from typing import NamedTuple
 class Mutant(NamedTuple):
     name: str

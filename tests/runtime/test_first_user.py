@@ -52,6 +52,17 @@ def catching_everything(place: Place) -> Any:
     return parent
 
 
+def catching_everything_in_a_thread(place: Place) -> Any:
+    @place.catalog.task("parent")
+    def parent(job: JobContext) -> Any:
+        try:
+            return job.wait(job.call("child")).output
+        except BaseException:  # noqa: BLE001 - what handlers write
+            return "swallowed"
+
+    return parent
+
+
 async def test_wait_passes_except_exception_and_a_swallowed_one_fails_the_job() -> None:
     async def check(define: Callable[[Place], Any], state: JobState, output: Any) -> None:
         place = Place()
@@ -72,6 +83,7 @@ async def test_wait_passes_except_exception_and_a_swallowed_one_fails_the_job() 
             "except Exception": (catching_exceptions, JobState.COMPLETED, "done"),
             "gather(return_exceptions=True)": (gathering_exceptions, JobState.FAILED, "Wait"),
             "except BaseException": (catching_everything, JobState.FAILED, "Wait"),
+            "in a thread": (catching_everything_in_a_thread, JobState.FAILED, "Wait"),
         },
         check,
     )

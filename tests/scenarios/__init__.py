@@ -22,5 +22,5 @@ def full(name: str) -> str:
 
 
 def load(name: str) -> Scenario:
-    """Return a scenario of this package."""
-    return scenario.load(full(name))
+    """Return a scenario of this package by its short name, or any by the name that its plans have."""
+    return scenario.load(name if {".", ":"} & set(name) else full(name))

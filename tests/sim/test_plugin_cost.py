@@ -26,7 +26,11 @@ def loaded(code: str) -> set[str]:
 
 
 def test_the_plugin_loads_nothing_but_itself() -> None:
-    assert loaded("import zeke_sim.testing.pytest_plugin") == {"zeke_sim", "zeke_sim.testing.pytest_plugin"}
+    assert loaded("import zeke_sim.testing.pytest_plugin") == {
+        "zeke_sim",
+        "zeke_sim.testing",
+        "zeke_sim.testing.pytest_plugin",
+    }
 
 
 def test_public_names_are_loaded_when_they_are_asked_for() -> None:

@@ -45,9 +45,12 @@ def test_the_nearest_project_lists_the_scenarios(tmp_path: Path) -> None:
         configured(inner)
     project = tmp_path / "pyproject.toml"
     project.write_text('[tool.zeke.sim]\nscenarios = ["shop.worlds"]\n')
-    assert configured(inner) == ["shop.worlds"]
+    assert configured(inner) == (tmp_path, ["shop.worlds"])
     project.write_text('[tool.zeke.sim]\nscenarios = "shop.worlds"\n')
     with pytest.raises(SimulationError, match=r"tool\.zeke\.sim\.scenarios must be a list"):
+        configured(inner)
+    project.write_text("not TOML")
+    with pytest.raises(SimulationError, match=r"pyproject\.toml: "):
         configured(inner)
 
 

@@ -1,4 +1,4 @@
-"""Scenarios of schedules, versions, transactions, watchers, children and the web: situations that occur."""
+"""Scenarios of schedules, versions, transactions, watchers, and children: situations that occur."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ from zeke_sim.history.events import (
     Change,
     Effect,
     Ended,
-    Fault,
     Invoked,
     Lived,
     QueueRow,
@@ -433,47 +432,6 @@ def spawn_of_lost_job_is_refused() -> None:
     )
 
 
-# slice
-
-
-def web_replies_make_jobs_retry_and_fail() -> None:
-    told = {
-        jsonb.loads(row.after.output)["type"]
-        for events in histories("slice")
-        for row in of(events, Change, table="job")
-        if row.after and row.after.output and row.after.state in {JobState.RETRY, JobState.FAILED}
-    }
-    assert {"Retry", "Fail"} <= told
-
-
-def pulls_have_both_reasons_and_find_unchanged_feeds() -> None:
-    reasons: set[Any] = set()
-    unchanged = False
-    for events in histories("slice"):
-        for ended in of(events, Ended, task="ingest-source", how="returned"):
-            unchanged |= bool(ended.value.get("notModified"))
-        rows = inserted(events).values()
-        reasons |= {jsonb.loads(row.data or "")["reason"] for row in rows if row.name == "ingest-pull"}
-    assert reasons == {"schedule", "manual"}
-    assert unchanged
-
-
-def workers_die_in_fetches_and_users_retry_jobs() -> None:
-    died = any(
-        life.at == fault.at and life.node == fault.node
-        for events in histories("slice")
-        for fault in of(events, Fault)
-        if "fetch-content" in fault.address
-        for life in of(events, Lived, what="killed")
-    )
-    assert died
-    assert any(
-        answer.outcome == "ok" and answer.result
-        for events in histories("slice")
-        for _, answer in answers(events, "retry")
-    )
-
-
 SITUATIONS: dict[str, list[Callable[[], None]]] = {
     "cron": [
         ticks_fall_into_the_gap_of_clocks,
@@ -509,11 +467,6 @@ SITUATIONS: dict[str, list[Callable[[], None]]] = {
         children_are_cancelled_with_waiting_and_active_parents,
         parents_are_resumed_with_children_cancelled_along,
         spawn_of_lost_job_is_refused,
-    ],
-    "slice": [
-        web_replies_make_jobs_retry_and_fail,
-        pulls_have_both_reasons_and_find_unchanged_feeds,
-        workers_die_in_fetches_and_users_retry_jobs,
     ],
 }
 

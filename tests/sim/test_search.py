@@ -122,8 +122,8 @@ def test_unknown_scenario_is_rejected() -> None:
 
     check_each(
         [
-            ("nowhere", "No module named 'nowhere'"),
-            ("nowhere:SCENARIO", "can't be loaded"),
+            ("nowhere", "No module named 'tests.scenarios.nowhere'"),
+            ("nowhere:SCENARIO", "No module named 'nowhere'"),
             ("tests.sim.planted:RULE", "can't be loaded"),
             ("zeke_sim.experiment.scenario:load", "is a function"),
         ],

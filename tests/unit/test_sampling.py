@@ -14,7 +14,18 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["pytester"]
 
-PLUGINS = ("-p", "tests.sampling", "-p", "no:zeke_sim", "-p", "no:asyncio", "-p", "no:schemathesis")
+PLUGINS = (
+    "-p",
+    "tests.sampling",
+    "-p",
+    "no:zeke_sim",
+    "-p",
+    "no:zeke_tasks",
+    "-p",
+    "no:asyncio",
+    "-p",
+    "no:schemathesis",
+)
 
 TESTS = """
 import pytest

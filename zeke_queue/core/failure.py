@@ -120,13 +120,17 @@ def _application_part(traceback: TracebackType | None) -> TracebackType | None:
     Where there are none of the application's, all frames stay: the error is the worker's own.
     """
     part = traceback
-    while part is not None and _package(part) in _BEFORE_HANDLERS:
+    while part is not None and _stands_before_handlers(part):
         part = part.tb_next
     return part or traceback
 
 
-def _package(part: TracebackType) -> str:
-    return str(part.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+def _stands_before_handlers(part: TracebackType) -> bool:
+    names = part.tb_frame.f_globals
+    # The mark by which pytest leaves frames out; modules that wrap handlers have it.
+    return str(names.get("__name__", "")).partition(".")[0] in _BEFORE_HANDLERS or (
+        names.get("__tracebackhide__") is True
+    )
 
 
 def _guarded(get: Callable[[], str]) -> str | None:

@@ -43,9 +43,8 @@ def queue_name(name: str) -> str:
 
     Raises:
         InvalidNameError: it is no text, empty, over 200 characters, has a character other than ASCII
-            letters, digits
-            and ``_ . : / @ + -``, begins with punctuation other than ``_``, or has a prefix that pg-boss
-            reserves.
+            letters, digits and ``_ . : / @ + -``, begins with punctuation other than ``_``, or has a prefix
+            that pg-boss reserves.
 
     >>> queue_name("ingest-pull")
     'ingest-pull'

@@ -6,9 +6,8 @@ which order, what a uniqueness rule refuses, whose lease ran out, what a limit a
 is in ARCHITECTURE.md's ledger, and ``tests/model`` holds the implementations together on it.
 
 Every verb is atomic: it happens whole or, if it raises, not at all; except that after
-    ``StorageUnavailableError``
-nothing is known of it. Every verb that names jobs by (id, attempt) changes only rows whose state and attempt
-still fit, and returns the ids that it changed.
+``StorageUnavailableError`` nothing is known of it. Every verb that names jobs by (id, attempt) changes only
+rows whose state and attempt still fit, and returns the ids that it changed.
 """
 
 from __future__ import annotations

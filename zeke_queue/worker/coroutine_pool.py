@@ -238,8 +238,8 @@ class Lanes:
     def _look(self) -> None:
         """Wake one lane, and the others once it is seen that its job waits.
 
-        Jobs that never wait are best run by one lane, one after another: it lets others have their turn by
-            itself.
+        Jobs that never wait are best run by one lane, one after another: it lets others
+        have their turn by itself.
         """
         self._looking = False
         scouted, self._scouted = self._scouted, False

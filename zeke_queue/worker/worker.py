@@ -36,7 +36,8 @@ class Worker:
 
     Args:
         queue: whose catalog and storage it works on.
-        concurrency: how many jobs run at once; JOBS_CONCURRENCY by default.
+        concurrency: how many jobs run at once; this and the next four are by default those of the queue's
+            settings (JOBS_CONCURRENCY and so on).
         queues: names, aliases or tasks to serve; all of the catalog by default. A task is always served under
             all its names.
         poll: seconds between looks for work while nobody wakes it.
@@ -60,16 +61,21 @@ class Worker:
         *,
         concurrency: int | None = None,
         queues: Sequence[str | Task[Any, Any]] | None = None,
-        poll: float = 2.0,
-        lease: float = 15.0,
-        beat: float = 5.0,
-        grace: float = 30.0,
+        poll: float | None = None,
+        lease: float | None = None,
+        beat: float | None = None,
+        grace: float | None = None,
         clock: Clock | None = None,
         entropy: Entropy | None = None,
         executor: Executor | None = None,
         watchdog: float | None = 1.0,
     ) -> None:
-        concurrency = queue.settings.jobs_concurrency if concurrency is None else concurrency
+        settings = queue.settings
+        concurrency = settings.jobs_concurrency if concurrency is None else concurrency
+        poll = settings.jobs_poll if poll is None else poll
+        lease = settings.jobs_lease if lease is None else lease
+        beat = settings.jobs_beat if beat is None else beat
+        grace = settings.jobs_grace if grace is None else grace
         if type(concurrency) is not int or concurrency < 1:
             raise InvalidOptionError(f"concurrency: {concurrency!r} is out of range; give 1 or more")
         for name, value in (("poll", poll), ("lease", lease), ("beat", beat)):

@@ -102,23 +102,29 @@ def _expanded(name: str) -> list[str]:
     return with_one
 
 
-def configured(folder: Path) -> list[str]:
+def configured(folder: Path) -> tuple[Path, list[str]]:
     """Return what ``[tool.zeke.sim] scenarios`` of the nearest pyproject.toml names, from a folder upwards.
 
+    Returns:
+        The folder of that file, from which the names can be imported, and the names.
+
     Raises:
-        SimulationError: there is no such table, or it is no list of names.
+        SimulationError: there is no such table, it is no list of names, or the file is not TOML.
     """
     for place in (folder, *folder.parents):
         file = place / "pyproject.toml"
         if not file.is_file():
             continue
-        table = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("zeke", {}).get("sim", {})
-        names = table.get("scenarios")
+        try:
+            project = tomllib.loads(file.read_text(encoding="utf-8"))
+        except tomllib.TOMLDecodeError as error:
+            raise SimulationError(f"{file}: {error}") from None
+        names = project.get("tool", {}).get("zeke", {}).get("sim", {}).get("scenarios")
         if names is None:
             break
         if not isinstance(names, list) or not all(isinstance(name, str) for name in cast("list[Any]", names)):
             raise SimulationError(f"{file}: tool.zeke.sim.scenarios must be a list of modules or packages")
-        return cast("list[str]", names)
+        return place, cast("list[str]", names)
     raise SimulationError(
         "scenario: none is named; give a package, a module or module:attribute, or list them in "
         'pyproject.toml as [tool.zeke.sim] scenarios = ["package"]'

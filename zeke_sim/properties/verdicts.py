@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from zeke_sim.history.state import Past
 
-UNSTORABLE = frozenset({"SerializationError", "PayloadTooLargeError"})
-"""What a failure is called that stands for a result which can't be stored."""
+UNSTORABLE = frozenset({"SerializationError", "PayloadTooLargeError", "Wait"})
+"""Types of failures of handlers that returned: their result can't be stored, or they caught a ``Wait``."""
 
 UNBEGUN = frozenset({"Expired", "PayloadValidationError"})
 """What a failure is called that needs no handler: its time was over before, or its payload fits none."""

@@ -13,6 +13,8 @@ from zeke_queue.task.task import Task
 from zeke_sim.history.events import Began, Effect, Ended
 from zeke_sim.loop.event_loop import HANDLER, LANE
 
+__tracebackhide__ = True  # of a failed job: the traceback begins with the application's handler
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 

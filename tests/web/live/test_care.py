@@ -127,7 +127,8 @@ async def test_all_streams_of_a_job_share_their_queries(
     asked.clear()
     await storage.note([log(claimed.id, n) for n in range(10)])
     await asyncio.gather(*(tab.until(lambda tab: len(tab.named("log")) == 10) for tab in tabs))
-    assert asked["events_of"] <= 3, asked
+    # Not one for each of the hundred streams; how many lines one query brings depends on the machine.
+    assert asked["events_of"] <= 10, asked
     assert asked["events"] == 0
     await asyncio.gather(*(tab.leave() for tab in tabs))
 

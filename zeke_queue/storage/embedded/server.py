@@ -352,8 +352,8 @@ class _Home:
         """Mend a stale ``postmaster.pid`` whose number is a zombie's, or by now another program's.
 
         Postgres takes any process of its user with that number for a running server. Only the number is
-        replaced: by the rest of the file Postgres sees whether children of the dead server still hold its
-            memory.
+        replaced: by the rest of the file Postgres sees whether children of the dead server
+        still hold its memory.
         """
         import psutil  # noqa: PLC0415 - comes with the wheel, and is needed nowhere else
 

@@ -40,7 +40,7 @@ class Processes:
         Raises:
             RemoteFailure: the handler raised.
             ProcessCrashed: the child ended before the handler did, or can't be started.
-            Signal: the handler raised a signal.
+            Signal, Wait: the handler raised it.
         """
         async with self._children.child() as child:
             answer = await _call(child, _request(task, claimed), job, host)
