@@ -169,6 +169,7 @@ async def test_paused_schedule_sends_nothing_and_does_not_catch_up(queue: Queue,
     assert await ticks(queue) == [instant(11)]
 
 
+@on_both_storages
 async def test_schedule_stored_anew_at_its_tick_does_not_repeat_it(queue: Queue, clock: FrozenClock) -> None:
     scheduler = Scheduler(queue)
     await queue.schedule("clean", "* * * * *")
@@ -207,6 +208,7 @@ async def test_ticks_missed_during_a_downtime_follow_the_policy(queue: Queue, cl
     }
 
 
+@on_both_storages
 async def test_more_ticks_than_one_batch_are_all_served(queue: Queue, clock: FrozenClock) -> None:
     await queue.schedule("clean", "* * * * * *", catch_up="all")
     await Scheduler(queue).tick()

@@ -137,6 +137,8 @@ async def test_scope_permits_all_lesser_requests(call: Web) -> None:
         (Scope.TRIGGER, "GET", "/queues"),
         (Scope.ADMIN, "GET", "/metrics"),
         (Scope.ADMIN, "POST", "/trigger"),
+        (Scope.TRIGGER, "POST", "/trigger"),
+        (Scope.ADMIN, "POST", "/queues/mail/pause"),
     ]
     await check_each_async(cases, check)
     refused = await call("POST", "/trigger", await call.key(Scope.READ, name="the reader"), json=BREAK)

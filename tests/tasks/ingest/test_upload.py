@@ -68,6 +68,13 @@ async def test_text_becomes_story_to_analyse(jobs: Jobs) -> None:
     assert await _chunks(jobs) == []
 
 
+async def test_title_loses_what_postgres_cannot_hold(jobs: Jobs) -> None:
+    source = await _source(jobs)
+    await _upload(jobs, source, _item("1", text="Bees make honey.", title="On\x00 bees"))
+    story, _ = await _told(jobs, (await jobs.domain.items(source))["1"])
+    assert story.title == "On bees"
+
+
 async def test_text_without_title_and_with_invalid_url_becomes_story(jobs: Jobs) -> None:
     """Its title is how it begins; what Postgres cannot hold is removed."""
     source = await _source(jobs)

@@ -157,6 +157,7 @@ async def test_all_matching_jobs_are_those_of_the_filters(
     assert (str(early.id) in page, str(match) in page) == (True, False)
 
 
+@on_both_storages
 async def test_changing_many_jobs_reads_no_payloads(
     admin: Browser, jobs: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
