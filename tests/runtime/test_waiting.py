@@ -288,9 +288,10 @@ async def test_wait_beside_an_error_is_an_error(place: Place) -> None:
     @place.catalog.task("whole", retry_limit=0)
     async def whole(job: JobContext) -> None:
         child = await job.child(part)
-        raise ExceptionGroup("both", [Wait(child), ValueError("no")])
+        raise BaseExceptionGroup("both", [Wait(child), ValueError("no")])
 
-    assert (await place.run_one(whole)).state is JobState.FAILED
+    job = await place.run_one(whole)
+    assert (job.state, job.output["type"]) == (JobState.FAILED, "BaseExceptionGroup")
 
 
 async def test_handler_reads_its_own_history(place: Place) -> None:
