@@ -1,7 +1,7 @@
 """Typed background jobs on the Postgres you already have, on the tables of pg-boss 9.
 
-The public names, and nothing else. Each is loaded when it is first asked for, so that a program that defines
-tasks does not load the driver, and one that sends does not load the worker.
+This module has the public names only. Each is loaded on first access, so that a program that defines tasks
+does not load the driver, and one that sends does not load the worker.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in name
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name from its module; what has no other home is an error, of ``errors``."""
+    """Return a public name from its module; names listed in no module are errors, from ``errors``."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF.get(name, 'errors')}"), name)

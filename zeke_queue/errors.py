@@ -1,29 +1,29 @@
-"""The errors of the runtime, named by what the caller can do next.
+"""The errors of the runtime, classified by what the caller can do next.
 
 ::
 
     ZekeError
-     ├── UsageError                    the call is wrong: change it, repeating won't help
+     ├── UsageError                    the call is wrong: change it; repeating does not help
      │    ├── UnknownTaskError         no such task in the catalog
      │    ├── DuplicateTaskError       two tasks of one catalog have the same name or alias
-     │    ├── PayloadValidationError   the payload doesn't fit the task's model; ``fields`` says where
-     │    ├── PayloadTooLargeError     payload or output over its cap
+     │    ├── PayloadValidationError   the payload is invalid for the task's model; ``fields`` says where
+     │    ├── PayloadTooLargeError     a payload or an output exceeds its cap
      │    ├── SerializationError       a value that JSON (as Postgres stores it) can't hold
-     │    ├── InvalidNameError         not a name of a queue, schedule or schema
-     │    ├── InvalidOptionError       a number out of range, options that exclude each other
-     │    ├── InvalidScheduleError     cron that can't be read or never fires, unknown zone
-     │    └── SettingsError            an environment variable is missing or can't be read
+     │    ├── InvalidNameError         not a valid name of a queue, schedule or schema
+     │    ├── InvalidOptionError       a number out of range, or options that exclude each other
+     │    ├── InvalidScheduleError     an invalid cron expression, one that never fires, or an unknown zone
+     │    └── SettingsError            an environment variable is missing or invalid
      ├── JobConflictError              a uniqueness rule refused the send; ``holder`` is the other job
-     ├── IllegalTransition             a job in this state can't take this event (a defect of ours)
+     ├── IllegalTransition             a job in this state can't take this event (a bug in this package)
      ├── JobNotFoundError              no live or archived job has this id
      ├── ScheduleNotFoundError         no schedule has this name
-     ├── LeaseLostError                the job is no longer yours: stop, and settle nothing
-     ├── ResultTimeoutError            the job did not end in time; it goes on
-     ├── JobFailedError                the job that was waited for failed; ``job`` is the job as it ended
+     ├── LeaseLostError                the worker no longer holds the job: stop, and settle nothing
+     ├── ResultTimeoutError            the job did not end in time; it continues
+     ├── JobFailedError                the awaited job failed; ``job`` is its final state
      │    ├── JobCancelledError        it was cancelled
      │    └── JobExpiredError          its last attempt took longer than its deadline
      └── StorageError
-          ├── StorageUnavailableError  the database can't be reached, or went away: try again later
+          ├── StorageUnavailableError  the database is or became unreachable: try again later
           ├── SchemaVersionError       the tables are missing, too old, or another system's: migrate
           ├── UnsupportedServerError   the server is older than PostgreSQL 15
           └── PermissionDeniedError    the role lacks a right; the message names it
@@ -42,15 +42,15 @@ if TYPE_CHECKING:
 
 
 class ZekeError(Exception):
-    """Any error that this package raises on purpose."""
+    """Any error that this package raises deliberately."""
 
 
 class UsageError(ZekeError, ValueError):
-    """The call is wrong; the message names the field, what is wrong with it, and what to do."""
+    """The call is wrong; the message names the field, the error in it, and the remedy."""
 
 
 class UnknownTaskError(UsageError):
-    """No task of this name is in the catalog."""
+    """The catalog has no task with this name."""
 
 
 class DuplicateTaskError(UsageError):
@@ -58,18 +58,18 @@ class DuplicateTaskError(UsageError):
 
 
 class FieldError(NamedTuple):
-    """One field of a payload that does not fit: its path (``a.b.0``), and why."""
+    """One invalid field of a payload: its path (``a.b.0``), and the reason."""
 
     path: str
     message: str
 
 
 class PayloadValidationError(UsageError):
-    """The payload does not fit the task's model.
+    """The payload is not valid for the task's model.
 
     Attributes:
         task: the task's name.
-        fields: every field that does not fit, in the model's order.
+        fields: every invalid field, in the model's order.
     """
 
     def __init__(self, task: str, fields: Sequence[FieldError]) -> None:
@@ -80,35 +80,35 @@ class PayloadValidationError(UsageError):
 
 
 class PayloadTooLargeError(UsageError):
-    """A payload or an output is over its cap."""
+    """A payload or an output exceeds its cap."""
 
 
 class SerializationError(UsageError):
-    """A value can't be kept as JSON by Postgres (NaN, NUL, a type that has no JSON form)."""
+    """Postgres can't store a value as JSON (NaN, NUL, a type without a JSON form)."""
 
 
 class InvalidNameError(UsageError):
-    """A name of a queue, schedule or schema is not one."""
+    """The name of a queue, schedule or schema is invalid."""
 
 
 class InvalidOptionError(UsageError):
-    """An option is out of its range, or excludes another one that was given."""
+    """An option is out of range, or excludes another given one."""
 
 
 class InvalidScheduleError(UsageError):
-    """A cron expression can't be read or never fires, or a zone is unknown."""
+    """A cron expression is invalid or never fires, or a zone is unknown."""
 
 
 class SettingsError(UsageError):
-    """A setting is missing or can't be read; the message names the variable, and never shows a secret."""
+    """A setting is missing or invalid; the message names the variable, and never contains a secret."""
 
 
 class JobConflictError(ZekeError):
     """A uniqueness rule refused a send.
 
     Attributes:
-        holder: the job that holds the key or the slot; None if it ended meanwhile, is of the same
-            transaction, or could not be asked for.
+        holder: the job that holds the key or the slot; None if it ended meanwhile, belongs to the same
+            transaction, or could not be looked up.
     """
 
     def __init__(self, message: str, holder: UUID | None = None) -> None:
@@ -117,7 +117,7 @@ class JobConflictError(ZekeError):
 
 
 class IllegalTransition(ZekeError):
-    """A job in this state can't take this event; code of ours asked for it, so repeating won't help."""
+    """A job in this state can't take this event; a bug in this package, so repeating does not help."""
 
 
 class JobNotFoundError(ZekeError, LookupError):
@@ -125,7 +125,7 @@ class JobNotFoundError(ZekeError, LookupError):
 
     @classmethod
     def of(cls, job_id: UUID) -> Self:
-        """Return the error about a job."""
+        """Return the error for a job."""
         return cls(f"No job has the id {job_id}: it never existed, or was purged")
 
 
@@ -134,7 +134,7 @@ class ScheduleNotFoundError(ZekeError, LookupError):
 
 
 def no_page(before: UUID) -> JobNotFoundError:
-    """Return the error for a list that was to go on behind a job which is not there (any more)."""
+    """Return the error for a page that should follow a job which does not exist (any more)."""
     return JobNotFoundError(
         f"before: no job has the id {before}, live or archived, so there is no telling where the page begins;"
         " give another job's, or none to begin anew"
@@ -142,23 +142,23 @@ def no_page(before: UUID) -> JobNotFoundError:
 
 
 class LeaseLostError(ZekeError):
-    """The job is no longer this worker's: it expired, was cancelled, or was given to another."""
+    """The worker no longer holds the job: it expired, was cancelled, or another worker has it."""
 
     @classmethod
     def of(cls, job_id: UUID | None) -> Self:
-        """Return the error about a job."""
+        """Return the error for a job."""
         return cls(f"Job {job_id} is no longer this worker's; stop, nothing it does will be stored")
 
 
 class ResultTimeoutError(ZekeError, TimeoutError):
-    """The job did not end in time; it goes on."""
+    """The job did not end in time; it continues."""
 
 
 class JobFailedError(ZekeError):
-    """The job that was waited for did not complete.
+    """The awaited job did not complete.
 
     Attributes:
-        job: the job as it ended, with its state and its output (the error).
+        job: the job in its final state, with its output (the error).
     """
 
     def __init__(self, job: Job) -> None:
@@ -170,27 +170,27 @@ class JobFailedError(ZekeError):
 
     @staticmethod
     def of(job: Job) -> JobFailedError:
-        """Return the error about a job that ended without completing: one of the subclasses where it fits."""
+        """Return the error for a job that ended without completing, of a subclass where one applies."""
         return _BY_STATE.get(job.state.value, JobFailedError)(job)
 
 
 class JobCancelledError(JobFailedError):
-    """The job that was waited for was cancelled."""
+    """The awaited job was cancelled."""
 
 
 class JobExpiredError(JobFailedError):
-    """The last attempt of the job that was waited for took longer than its deadline."""
+    """The last attempt of the awaited job exceeded its deadline."""
 
 
 _BY_STATE = {"cancelled": JobCancelledError, "expired": JobExpiredError}
 
 
 class StorageError(ZekeError):
-    """Something about the storage."""
+    """An error of the storage."""
 
 
 class StorageUnavailableError(StorageError):
-    """The database can't be reached, or the connection broke: nothing is known of the statement's outcome."""
+    """The database is unreachable, or the connection broke: the outcome of the statement is unknown."""
 
 
 class SchemaVersionError(StorageError):
@@ -198,8 +198,8 @@ class SchemaVersionError(StorageError):
 
 
 class UnsupportedServerError(StorageError):
-    """The server is older than the oldest PostgreSQL that is supported."""
+    """The server is older than the oldest supported PostgreSQL."""
 
 
 class PermissionDeniedError(StorageError):
-    """The role lacks a right that is needed."""
+    """The role lacks a required right."""

@@ -1,7 +1,7 @@
-"""The values that every part of the runtime speaks in: jobs, outcomes, policies, schedules.
+"""The values shared by all parts of the runtime: jobs, outcomes, policies, schedules.
 
-Nothing here does anything. Values that cross the hot path (a claim, a settlement) are named tuples, since
-they are built once for every job; the rest are frozen dataclasses.
+These are values without behaviour. Those on the hot path (a claim, a settlement) are named tuples, since
+they are created for every job; the rest are frozen dataclasses.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class JobState(enum.StrEnum):
-    """Where a job is in its life, in the order of the database's enum, on which comparisons rely.
+    """The state of a job, in the order of the database's enum, on which comparisons rely.
 
     Source: pg-boss 9, type ``job_state``.
     """
@@ -36,7 +36,7 @@ FINAL: Final = frozenset({JobState.COMPLETED, JobState.EXPIRED, JobState.CANCELL
 
 
 class RunStatus(enum.StrEnum):
-    """What a client is told of a job: five words for the seven states, as ``STATUS_OF`` maps them."""
+    """The status of a job for clients: five words for the seven states, mapped by ``STATUS_OF``."""
 
     QUEUED = "QUEUED"
     EXECUTING = "EXECUTING"
@@ -58,13 +58,13 @@ STATUS_OF: Final[Mapping[JobState, RunStatus]] = {
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """When a failed job runs again.
+    """The retry policy of a failed job.
 
     Attributes:
-        limit: how many retries there may be, so that a job fails at most ``limit + 1`` times.
+        limit: the maximum number of retries, so that a job fails at most ``limit + 1`` times.
         delay: seconds before a retry, and the unit of the backoff; whole seconds, as in pg-boss.
         backoff: whether the delay doubles with each retry.
-        delay_max: a cap on the drawn delay in seconds, or None for no cap.
+        delay_max: a cap on the drawn delay in seconds; None for no cap.
     """
 
     limit: int = 3
@@ -75,23 +75,23 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to be inserted, with every option resolved. Times are durations: the storage adds its clock.
+    """A job to insert, with every option resolved. Times are durations: the storage adds its clock.
 
     Attributes:
-        id: chosen by the sender (UUIDv7), so that an insert whose answer was lost can be repeated.
+        id: chosen by the sender (UUIDv7), so that an insert without an answer can be repeated.
         name: the queue.
         data: canonical JSON text of the payload (``core.jsonb.dumps``), or None for no payload.
         delay: seconds from now until the job may start; 0 is at once. Ignored if ``start_at`` is given.
         start_at: the instant (aware) at which the job may start, which may lie in the past.
         expire_in: seconds that one attempt may take.
         singleton_key: at most one job of the queue with this key waits or runs.
-        slot_seconds: length of the throttle slot; at most one job a slot (and key) that has not failed.
+        slot_seconds: length of the throttle slot; at most one job per slot (and key) that has not failed.
         slot_offset: seconds added to now before the slot is computed; with an offset above 0 the job also
             starts no earlier than its slot, which is how a debounce sends into the next slot.
-        parent: the job that triggered this one.
-        meta: canonical JSON text of an object that is carried from parent to child, or None.
-        fresh: whether the id was made for this very insert, and this is the first try of it: then no job has
-            it, and the storage need not look for one.
+        parent: the job that sent this one.
+        meta: canonical JSON text of an object passed on from parent to child, or None.
+        fresh: whether the id was made for this insert and this is the first try of it: then no job has the
+            id, and the storage need not check.
     """
 
     id: UUID
@@ -123,7 +123,7 @@ class Want(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """A job as its worker holds it. ``attempt`` is the claim number that every settlement must name.
+    """A job as its worker holds it. ``attempt`` is the number of the claim, which every settlement must name.
 
     ``data`` and ``meta`` are JSON as stored, not yet decoded; ``expire_in`` is in seconds.
     The field order is the column order of ``claim.sql``.
@@ -146,7 +146,7 @@ class Claimed(NamedTuple):
 
 
 class Completed(NamedTuple):
-    """A handler returned. ``output`` is canonical JSON text, or None for a handler that returned nothing."""
+    """The handler returned. ``output`` is canonical JSON text, or None if the handler returned nothing."""
 
     id: UUID
     attempt: int
@@ -154,9 +154,9 @@ class Completed(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """An attempt failed, expired or lost its worker; the verdict is already made.
+    """The attempt failed, expired or lost its worker; the verdict is included.
 
-    ``retry_in`` is in seconds, None for "give up", and then ``final`` is the state the job ends in.
+    ``retry_in`` is in seconds; None for "give up", and then ``final`` is the final state of the job.
     ``output`` is JSON text of an object with the keys type, message and traceback (``core.failure``).
     """
 
@@ -168,7 +168,7 @@ class Failed(NamedTuple):
 
 
 class Released(NamedTuple):
-    """A job goes back to waiting without using up a retry (shutdown, snooze), after ``delay`` seconds."""
+    """The job returns to waiting without using a retry (shutdown, snooze), after ``delay`` seconds."""
 
     id: UUID
     attempt: int
@@ -176,7 +176,7 @@ class Released(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """A job goes back to waiting until another one, its ``child``, has ended; no retry is used up."""
+    """The job returns to waiting until another one, its ``child``, has ended; no retry is used."""
 
     id: UUID
     attempt: int
@@ -184,7 +184,7 @@ class Waiting(NamedTuple):
 
 
 class Extended(NamedTuple):
-    """A job's deadline moves to ``seconds`` from now."""
+    """The job's deadline moves to ``seconds`` from now."""
 
     id: UUID
     attempt: int
@@ -192,7 +192,7 @@ class Extended(NamedTuple):
 
 
 class Overdue(NamedTuple):
-    """An active job whose deadline has passed or whose worker is dead, with what the verdict needs."""
+    """An active job past its deadline or of a dead worker, with the data for the verdict."""
 
     id: UUID
     name: str
@@ -208,9 +208,9 @@ class Overdue(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One failed attempt, as kept in the job's history (the last 25 are kept).
+    """One failed attempt in the job's history (the last 25 are kept).
 
-    ``state`` is what the job became: retry, failed or expired. ``error`` has type, message and traceback.
+    ``state`` is the state that followed: retry, failed or expired. ``error`` has type, message and traceback.
     """
 
     attempt: int
@@ -222,11 +222,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as it is stored, live or archived; a value, which does not change when the job does.
+    """A stored job, live or archived; a value, which does not change with the job.
 
     Attributes:
-        waits_for: the job at whose end this one goes on; None if it waits for none.
-        awaited: whether another job waits for this one's end, or did.
+        waits_for: the job whose end this one waits for; None if there is none.
+        awaited: whether another job waits or waited for this one to end.
     """
 
     id: UUID
@@ -261,17 +261,17 @@ class Job:
 
     @property
     def status(self) -> RunStatus:
-        """What clients are told."""
+        """The status for clients."""
         return STATUS_OF[self.state]
 
 
 @dataclass(frozen=True, slots=True)
 class JobEvent:
-    """Progress or a log line of a running job, kept for whoever watches it.
+    """Progress or a log line of a running job, stored for watchers.
 
     ``data`` is canonical JSON text of an object; progress has ``{"value": 0..1, "message": str | null}``, a
-    log line ``{"level": str, "message": str, …}``. ``seq`` and ``at`` are given by the storage; 0 and None
-    before.
+    log line ``{"level": str, "message": str, …}``. The storage sets ``seq`` and ``at``; before that they are
+    0 and None.
     """
 
     job_id: UUID
@@ -284,11 +284,11 @@ class JobEvent:
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """A running worker process: an identity that is new at each start, and how long it may be silent.
+    """A running worker process: an id that is new at each start, and how long it may be silent.
 
     Attributes:
-        lease: seconds without a heartbeat after which all its active jobs are given to others.
-        queues: names it serves.
+        lease: seconds without a heartbeat after which other workers get its active jobs.
+        queues: the names it serves.
     """
 
     id: UUID
@@ -303,9 +303,9 @@ class WorkerInfo:
 
 @dataclass(frozen=True, slots=True)
 class QueueSettings:
-    """What is stored of a queue by name.
+    """The stored settings of a queue.
 
-    ``concurrency_limit`` counts active jobs over all workers; None is no limit.
+    ``concurrency_limit`` counts active jobs over all workers; None for no limit.
     """
 
     name: str
@@ -315,14 +315,14 @@ class QueueSettings:
 
 @dataclass(frozen=True, slots=True)
 class QueueCount:
-    """How many live jobs a queue has in each state; states with none are absent."""
+    """The number of live jobs of a queue in each state; states without jobs are absent."""
 
     name: str
     states: Mapping[JobState, int]
 
 
 class CatchUp(enum.StrEnum):
-    """What to do with ticks that passed while no scheduler ran: none of them, the last one, or each."""
+    """The policy for ticks missed while no scheduler ran: serve none of them, the last one, or each."""
 
     SKIP = "skip"
     ONCE = "once"
@@ -331,7 +331,7 @@ class CatchUp(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A cron schedule. One schedule a name; ``task`` is the queue it sends to, ``name`` itself by default.
+    """A cron schedule, with a unique name; ``task`` is the queue it sends to, ``name`` by default.
 
     Attributes:
         cron: five fields, or six of which the last is seconds.
@@ -355,26 +355,26 @@ class Schedule:
 
 
 CARRIED: Final = ("data", "output", "meta", "history")
-"""What a job carries as JSON, each of which may be large."""
+"""The JSON parts of a job, each of which may be large."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Which jobs to list, newest first; those that were created at one moment, the greatest id first.
+    """A filter of jobs, which are listed newest first; those created at one moment by descending id.
 
     Attributes:
-        before: only jobs that come behind this one in that order, which need not be one of those that are
-            listed: the last job of a page begins the next one, also when it has been archived meanwhile.
-        created_from, created_to: only jobs created at the one instant (aware) or later, and before the other.
+        before: only jobs after this one in that order. It need not be among the listed ones: the last job of
+            a page begins the next one, even if it has been archived meanwhile.
+        created_from, created_to: only jobs created at or after the one instant (aware), and before the other.
         text: only jobs whose id, singleton key, payload or output contains this, the last two as Postgres
-            writes JSON; ASCII letters of either case are alike. At most 200 characters.
-        opaque: queues of whose jobs ``text`` is looked for in id and singleton key alone.
+            writes JSON; the case of ASCII letters is ignored. At most 200 characters.
+        opaque: queues for whose jobs ``text`` is searched in id and singleton key only.
         limit: how many at most, 1 to 1000.
-        ids: only these jobs: none if it is empty, and any if it is None.
-        without: which of ``CARRIED`` are not read: what is not looked at need not travel. The jobs have None
-            there, and no history.
-        bytes_max: how many bytes payload, output and meta of all that are listed may have together, as far
-            as they are read, as Postgres writes JSON; None for any number. The first job is always listed.
+        ids: only these jobs: none if empty, any if None.
+        without: parts of ``CARRIED`` that are not read, to save transfer. The jobs have None there, and no
+            history.
+        bytes_max: maximum bytes of payload, output and meta of all listed jobs together, as far as they are
+            read, as Postgres writes JSON; None for no maximum. The first job is always listed.
     """
 
     names: tuple[str, ...] = ()
@@ -393,22 +393,22 @@ class JobFilter:
 
 
 class Page(NamedTuple):
-    """Jobs of a list, and whether there are more behind them, be it that their bytes were too many."""
+    """Jobs of a list, and whether there are more after them, even if only the limit on bytes cut them off."""
 
     jobs: list[Job]
     more: bool
 
 
 class Pace(NamedTuple):
-    """What ended in one span of time, over all queues that were asked for.
+    """Counts and times of jobs that ended in one interval, over all requested queues.
 
-    Waits are from when a job was due until its last attempt began, runs are of that attempt; seconds, of
-    completed and failed jobs that ran; the median and the 95th percentile are values that occurred (nearest
-    rank), None where nothing ran.
+    Waits last from when a job was due until its last attempt began, runs for that attempt. They are in
+    seconds, of completed and failed jobs that ran. The median and the 95th percentile are values that
+    occurred (nearest rank); None if no job ran.
 
     Attributes:
-        begin: the start of the span; its length was asked for.
-        failed: those that failed or expired for good.
+        begin: the start of the interval; its length is the requested one.
+        failed: jobs that failed or expired for good.
     """
 
     begin: datetime

@@ -16,8 +16,8 @@ MUTANTS = (
     Mutant(
         "lost-claim-kept",
         INTAKE,
-        "            # Also where it was refused: a claim may take several statements,"
-        " of which some were done.\n"
+        "            # Even a refused claim may have leased jobs: of its several statements"
+        " some may have succeeded.\n"
         "            self._unsure = True\n",
         "",
         "A worker whose claim had no answer keeps jobs that it does not know of.",

@@ -1,4 +1,4 @@
-"""A client of the HTTP API: jobs of another process, typed. Needs the extra ``client``.
+"""A typed client of the HTTP API, for jobs of another process. Needs the extra ``client``.
 
 ::
 

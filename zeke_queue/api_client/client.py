@@ -1,4 +1,4 @@
-"""The client: one method for each thing that the API does."""
+"""The client, with one method for each operation of the API."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ _KEY_BITS: Final = 128
 
 
 class Filters(TypedDict, total=False):
-    """Which jobs are listed.
+    """Filters of job lists.
 
     Attributes:
         task: only jobs of these tasks.
         status: only jobs of these statuses.
-        parent: only jobs that this one triggered.
+        parent: only jobs that this one sent.
         text: only jobs whose id, singleton key, payload or output contains it.
-        created_from: only jobs that were created then or later; aware.
-        created_to: only jobs that were created before; aware.
+        created_from: only jobs created at or after this instant; aware.
+        created_to: only jobs created before this instant; aware.
         archived: archived jobs instead of live ones.
     """
 
@@ -57,24 +57,24 @@ class Filters(TypedDict, total=False):
 
 
 class JobsClient:
-    """Sends jobs to a server, follows them, and looks after queues and schedules there.
+    """Sends jobs to a server, watches them, and manages its queues and schedules.
 
-    Use it as an async context manager, one for all of a program's requests. Ids may be UUIDs or their text.
-    A request is made again, after pauses that grow, when the server can't be reached or says 502, 503 or 504,
-    if doing it twice is the same as doing it once: reading, pausing and resuming, storing a schedule, and a
-    trigger, which carries an idempotency key for that.
+    Use it as an async context manager, one for all requests of a program. Ids may be UUIDs or their text. A
+    request is repeated, after growing pauses, when the server can't be reached or answers 502, 503 or 504, if
+    repeating it is safe: reading, pausing and resuming, storing a schedule, and triggering, which carries an
+    idempotency key for that.
 
     Args:
-        base_url: where the API is, as ``http://localhost:3003``, with the path under which it is mounted.
-        token: an API key; none is needed on the server's own machine while there are no keys.
-        timeout: seconds that the server may be silent within a request; streams have their own measure.
-        transport: another way to connect than httpx2's own, for tests.
-        retries: how often such a request is made again before ``ServerAway`` is raised.
-        clock: what pauses and ``result(timeout=)`` go by.
-        entropy: what idempotency keys are drawn from.
+        base_url: the API's URL, such as ``http://localhost:3003``, with the path under which it is mounted.
+        token: an API key; not needed on the server's own machine while there are no keys.
+        timeout: seconds that the server may be silent within a request; streams have their own limit.
+        transport: a transport in place of httpx2's own, for tests.
+        retries: how often such a request is repeated before ``ServerAway`` is raised.
+        clock: the clock of pauses and of ``result(timeout=)``.
+        entropy: the source of idempotency keys.
 
     Raises:
-        InvalidOptionError: ``base_url`` is no URL, or ``token`` can't be a key.
+        InvalidOptionError: ``base_url`` is not a URL, or ``token`` can't be a key.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class JobsClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close all connections, those of streams included."""
+        """Close all connections, including those of streams."""
         await self._http.client.aclose()
 
     async def trigger(
@@ -126,14 +126,15 @@ class JobsClient:
         Args:
             task: a task of the server's catalog, or an alias.
             payload: a mapping, a pydantic model (written by its aliases) or a dataclass; None for ``{}``.
-            idempotency_key: 1 to 255 printable ASCII characters. The same key again gives the job that the
-                first request sent. Without one a new one is drawn, so that a lost answer makes no second job.
+            idempotency_key: 1 to 255 printable ASCII characters. The same key again returns the job that the
+                first request sent. Without one a new one is drawn, so that a lost answer does not lead to a
+                second job.
 
         Raises:
             UnknownTaskError: the server has no such task.
-            PayloadValidationError: the payload does not fit; ``fields`` says where.
-            JobConflictError: a uniqueness rule refused the job; ``holder`` is the one in the way.
-            RateLimited: the caller's limit is used up.
+            PayloadValidationError: the payload is invalid; ``fields`` says where.
+            JobConflictError: a uniqueness rule refused the job; ``holder`` is the conflicting one.
+            RateLimited: the caller's limit is exhausted.
             ZekeError: see ``zeke_queue.api_client.errors``.
         """
         body = {"taskId": task} if payload is None else {"taskId": task, "payload": _json(payload)}
@@ -148,13 +149,13 @@ class JobsClient:
         """Return a job, live or archived.
 
         Raises:
-            JobNotFoundError: there is none of this id.
+            JobNotFoundError: there is none with this id.
             ZekeError: see ``zeke_queue.api_client.errors``.
         """
         return await self._http.ask(model.Run, "GET", _run(run_id))
 
     async def detail(self, run_id: UUID | str) -> model.RunDetail:
-        """Return a job with its options, its family and its failed attempts; raises as ``run``."""
+        """Return a job with its options, its family and its failed attempts; raises like ``run``."""
         return await self._http.ask(model.RunDetail, "GET", f"{_run(run_id)}/detail")
 
     async def page(
@@ -168,7 +169,7 @@ class JobsClient:
             **filters: see ``Filters``.
 
         Raises:
-            ApiRefused: a filter does not fit; ``fields`` says which.
+            ApiRefused: a filter is invalid; ``fields`` says which.
         """
         task, status = filters.get("task", ()), filters.get("status", ())
         parent, text = filters.get("parent"), filters.get("text")
@@ -188,7 +189,7 @@ class JobsClient:
         return await self._http.ask(model.Page, "GET", "/trigger/runs", params=given)
 
     async def runs(self, *, limit: int = 50, **filters: Unpack[Filters]) -> AsyncGenerator[model.Run]:
-        """Yield jobs, newest first, page after page; ``limit`` is a page's, the rest as of ``page``."""
+        """Yield jobs, newest first, page by page; ``limit`` is per page, the rest as for ``page``."""
         cursor: str | None = None
         while True:
             page = await self.page(cursor=cursor, limit=limit, **filters)
@@ -199,14 +200,14 @@ class JobsClient:
                 return
 
     async def events(self, run_id: UUID | str, after: int = 0) -> tuple[model.Event, ...]:
-        """Return progress and log lines of a job, oldest first, 1000 at most.
+        """Return progress and log lines of a job, oldest first, at most 1000.
 
         Args:
-            run_id: the job's.
+            run_id: the job's id.
             after: only those with a greater ``seq``.
 
         Raises:
-            JobNotFoundError: there is none of this id.
+            JobNotFoundError: there is none with this id.
         """
         path = f"{_run(run_id)}/events"
         return (await self._http.ask(model.Events, "GET", path, params={"after": after})).events
@@ -215,7 +216,7 @@ class JobsClient:
         """Cancel a job for good, with the children that it waits for. Needs ``jobs.admin``.
 
         Raises:
-            JobNotFoundError: there is none of this id.
+            JobNotFoundError: there is none with this id.
             ApiRefused: it has ended (409).
         """
         return await self._change(run_id, "cancel")
@@ -224,14 +225,14 @@ class JobsClient:
         """Run a failed job again, at once. Needs ``jobs.admin``.
 
         Raises:
-            JobNotFoundError: there is none of this id.
+            JobNotFoundError: there is none with this id.
             ApiRefused: it has not failed, or is archived (409).
-            JobConflictError: its place is another one's by now.
+            JobConflictError: another job has taken its place.
         """
         return await self._change(run_id, "retry")
 
     async def resume(self, run_id: UUID | str) -> model.RunDetail:
-        """Put a cancelled job back into its queue; raises as ``retry``."""
+        """Requeue a cancelled job; raises like ``retry``."""
         return await self._change(run_id, "resume")
 
     async def _change(self, run_id: UUID | str, verb: str) -> model.RunDetail:
@@ -239,36 +240,36 @@ class JobsClient:
         return await self._http.ask(model.RunDetail, "POST", path, about=_uuid(run_id))
 
     async def watch(self, run_id: UUID | str, *, patience: float = PATIENCE) -> AsyncGenerator[model.Update]:
-        """Yield what happens to a job until it has ended: its status, progress, and log lines.
+        """Yield a job's updates until it has ended: its status, progress, and log lines.
 
-        The first is the status as it is, the last one the end, with the output. A lost connection is opened
-        again and goes on behind the last event that came, and so does a stream that the server ended after
+        The first update is the present status, the last one the end, with the output. A lost connection is
+        reopened and continues after the last received event, and so does a stream that the server ended after
         its five minutes. A reader that may leave early closes it: ``async with aclosing(jobs.watch(id))``.
 
         Args:
-            run_id: the job's.
-            patience: seconds without the server after which it is given up, once it was there.
+            run_id: the job's id.
+            patience: seconds without the server after which to give up, once it has been reached.
 
         Raises:
-            JobNotFoundError: there is no such job, or not any more.
-            ServerAway: the server could not be reached for so long.
+            JobNotFoundError: there is no such job, or it was deleted.
+            ServerAway: the server could not be reached for that long.
             ZekeError: see ``zeke_queue.api_client.errors``.
         """
         async for update in Watch(self._http, _uuid(run_id), patience).updates():
             yield update
 
     async def result(self, run_id: UUID | str, timeout: float | None = None) -> Any:
-        """Wait for a job's end, and return its output.
+        """Wait for a job to end and return its output.
 
         Args:
-            run_id: the job's.
-            timeout: seconds; None for as long as it takes.
+            run_id: the job's id.
+            timeout: seconds; None for no limit.
 
         Raises:
             RunFailed: it failed or was cancelled.
-            ResultTimeoutError: it did not end in time, and goes on.
-            JobNotFoundError: there is no such job, or not any more.
-            ServerAway: as ``watch``.
+            ResultTimeoutError: it did not end in time, and continues.
+            JobNotFoundError: there is no such job, or it was deleted.
+            ServerAway: as for ``watch``.
         """
         if timeout is None:
             return await self._end(run_id)
@@ -294,7 +295,7 @@ class JobsClient:
                 return run.output
             if run.ended:
                 raise RunFailed(run)
-            # Somebody had it run again meanwhile.
+            # The job was requeued meanwhile.
 
     async def tasks(self) -> tuple[model.TaskInfo, ...]:
         """Return the tasks that may be triggered, by name."""
@@ -313,11 +314,11 @@ class JobsClient:
         return await self._http.ask(model.QueueInfo, "POST", f"/queues/{_in_path(name)}/pause", repeat=True)
 
     async def resume_queue(self, name: str) -> model.QueueInfo:
-        """Resume a paused queue; raises as ``pause_queue``."""
+        """Resume a paused queue; raises like ``pause_queue``."""
         return await self._http.ask(model.QueueInfo, "POST", f"/queues/{_in_path(name)}/resume", repeat=True)
 
     async def workers(self) -> tuple[model.WorkerInfo, ...]:
-        """Return the workers that live, and those dead for less than a day, by start."""
+        """Return the workers that are alive, and those dead for less than a day, by start."""
         return (await self._http.ask(model.Workers, "GET", "/workers")).workers
 
     async def schedules(self) -> tuple[model.ScheduleInfo, ...]:
@@ -328,7 +329,7 @@ class JobsClient:
         """Return a schedule.
 
         Raises:
-            ScheduleNotFoundError: there is none of this name.
+            ScheduleNotFoundError: there is none with this name.
         """
         return await self._http.ask(model.ScheduleInfo, "GET", _schedule(name))
 
@@ -344,20 +345,20 @@ class JobsClient:
         description: str | None = None,
         paused: bool = False,
     ) -> model.ScheduleInfo:
-        """Create a schedule, or replace it. Needs ``jobs.admin``.
+        """Create or replace a schedule. Needs ``jobs.admin``.
 
         Args:
-            name: the schedule's.
+            name: the schedule's name.
             cron: five fields, or six of which the last is seconds.
-            task: its own name by default.
-            payload: as of ``trigger``.
+            task: the task of the schedule's name by default.
+            payload: as for ``trigger``.
             zone: an IANA zone; the server's ``JOBS_CRON_TZ`` by default.
-            catch_up: which of the ticks that passed while no scheduler ran are served.
-            description: for people.
-            paused: whether it serves no ticks yet.
+            catch_up: what happens to ticks missed while no scheduler ran.
+            description: text for users.
+            paused: whether the schedule is stored without serving ticks for now.
 
         Raises:
-            ApiRefused: something does not fit (422).
+            ApiRefused: an argument is invalid (422).
         """
         body = {
             "cron": cron,
@@ -371,28 +372,28 @@ class JobsClient:
         return await self._http.ask(model.ScheduleInfo, "PUT", _schedule(name), json=body, repeat=True)
 
     async def delete_schedule(self, name: str) -> None:
-        """Delete a schedule; one that code declares is back when the next worker starts.
+        """Delete a schedule; one declared in code returns when the next worker starts.
 
         Raises:
-            ScheduleNotFoundError: there is none of this name.
+            ScheduleNotFoundError: there is none with this name.
         """
         await self._http.send("DELETE", _schedule(name))
 
     async def pause_schedule(self, name: str) -> model.ScheduleInfo:
-        """Pause a schedule, so that it serves no ticks; raises as ``schedule``."""
+        """Pause a schedule, so that it serves no ticks; raises like ``schedule``."""
         return await self._http.ask(model.ScheduleInfo, "POST", f"{_schedule(name)}/pause", repeat=True)
 
     async def resume_schedule(self, name: str) -> model.ScheduleInfo:
-        """Resume a paused schedule from its next tick on; raises as ``schedule``."""
+        """Resume a paused schedule from its next tick on; raises like ``schedule``."""
         return await self._http.ask(model.ScheduleInfo, "POST", f"{_schedule(name)}/resume", repeat=True)
 
     async def run_schedule(self, name: str) -> model.Triggered:
-        """Send the job of a schedule's tick at once; its ticks stay as they are. Needs ``jobs.admin``.
+        """Send the job of a schedule at once; its ticks do not change. Needs ``jobs.admin``.
 
         Raises:
-            ScheduleNotFoundError: there is none of this name.
+            ScheduleNotFoundError: there is none with this name.
             JobConflictError: a uniqueness rule of the schedule's options refused it.
-            RateLimited: the caller's limit is used up.
+            RateLimited: the caller's limit is exhausted.
         """
         return await self._http.ask(model.Triggered, "POST", f"{_schedule(name)}/run")
 
@@ -401,7 +402,7 @@ def _uuid(run_id: UUID | str) -> UUID:
     """Return an id.
 
     Raises:
-        JobNotFoundError: it is no UUID, so no job has it.
+        JobNotFoundError: it is not a UUID, so no job has it.
     """
     try:
         return run_id if isinstance(run_id, UUID) else UUID(run_id)
@@ -422,10 +423,10 @@ def _in_path(name: str) -> str:
 
 
 def _json(payload: Any) -> Any:
-    """Return a payload as JSON's values.
+    """Return a payload as JSON values.
 
     Raises:
-        SerializationError: it has a part that JSON can't hold.
+        SerializationError: a part has no JSON form.
     """
     try:
         return to_jsonable_python(payload, by_alias=True)

@@ -1,18 +1,18 @@
-"""What can go wrong with a request. Where the queue has an error for it, that one is raised.
+"""The errors of requests. Where the queue has an error for a case, that one is raised.
 
 ::
 
     ZekeError
      ├── UnknownTaskError, PayloadValidationError, PayloadTooLargeError, JobConflictError,
      │   JobNotFoundError, ScheduleNotFoundError, ResultTimeoutError
-     │                          as of ``Queue``: what code does about them is the same at a distance
-     ├── RunFailed              the job that was waited for failed or was cancelled; ``run`` is it
+     │                          as for ``Queue``, since code handles them the same way remotely
+     ├── RunFailed              the awaited job failed or was cancelled; ``run`` is that job
      ├── ApiRefused             any other refusal: ``status``, ``message``, ``description``, ``fields``
-     │    ├── Unauthorized      401: no key, or none that is good
+     │    ├── Unauthorized      401: no key, or an invalid one
      │    ├── NotAllowed        403: the key lacks a scope
      │    └── RateLimited       429: ``retry_after`` seconds
-     └── ServerAway             no answer, or one of a server that can't serve now; nothing is known of
-                                what it did, and trying again later may help
+     └── ServerAway             no answer, or that of a server that is temporarily unavailable; the effect
+                                of the request is unknown, and trying again later may help
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ if TYPE_CHECKING:
     from zeke_queue.api_client.model import Run
 
 AWAY: Final = frozenset({502, 503, 504})
-"""What a server says that can't serve now, or a proxy that does not reach it."""
+"""Statuses of a server that is temporarily unavailable, or of a proxy that can't reach it."""
 
 _UNDER_PAYLOAD: Final = "payload."
 
 
 class RunFailed(ZekeError):
-    """The job that was waited for failed or was cancelled.
+    """The awaited job failed or was cancelled.
 
     Attributes:
-        run: the job as it ended; its output is the error, unless its task hides that.
+        run: the job in its final state; its output is the error, unless its task hides that.
     """
 
     def __init__(self, run: Run) -> None:
@@ -63,13 +63,13 @@ class RunFailed(ZekeError):
 
 
 class ApiRefused(ZekeError):
-    """The server refuses a request, or answers with what can't be read.
+    """The server refused a request, or its answer can't be read.
 
     Attributes:
         status: the HTTP status.
-        message: what was wrong, in the server's words.
-        description: more of them; None if there are none.
-        fields: the fields that do not fit.
+        message: the error, in the server's words.
+        description: details; None if there are none.
+        fields: the invalid fields.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class ApiRefused(ZekeError):
 
 
 class Unauthorized(ApiRefused):
-    """The request shows no key, or none that is good."""
+    """The request has no key, or an invalid one."""
 
 
 class NotAllowed(ApiRefused):
@@ -96,10 +96,10 @@ class NotAllowed(ApiRefused):
 
 
 class RateLimited(ApiRefused):
-    """The caller's limit is used up.
+    """The caller's limit is exhausted.
 
     Attributes:
-        retry_after: seconds until it may be tried again; None if the server does not say.
+        retry_after: seconds until the next try may succeed; None if the server does not say.
     """
 
     def __init__(self, message: str, retry_after: float | None) -> None:
@@ -108,16 +108,16 @@ class RateLimited(ApiRefused):
 
 
 class ServerAway(ZekeError):
-    """The server could not be reached, or can't serve now; nothing is known of what it did."""
+    """The server is unreachable or temporarily unavailable; the effect of the request is unknown."""
 
 
 def refusal(response: httpx2.Response, *, task: str | None = None, about: UUID | None = None) -> ZekeError:
-    """Return the error that an answer is.
+    """Return the error for an answer.
 
     Args:
-        response: read, and of status 300 or more.
-        task: the one that was to be triggered.
-        about: the job that was to change.
+        response: a response that was read, with a status of 300 or more.
+        task: the task to trigger.
+        about: the job to change.
     """
     body = _body(response)
     message = str(body.get("error") or _said_by_status(response))
@@ -146,7 +146,8 @@ def _known(
 ) -> ZekeError | None:
     """Return the queue's own error for an answer; None if it has none.
 
-    A 404 counts by its message only: one of another server, at a wrong address, says nothing of a job.
+    A 404 counts only with the API's message: one of another server, at a wrong address, says nothing about a
+    job.
     """
     if status == HTTPStatus.NOT_FOUND:
         if task is not None and message.startswith("Unknown task"):
@@ -161,13 +162,13 @@ def _known(
 
 
 def retry_after(response: httpx2.Response) -> float | None:
-    """Return the seconds after which a server wants to be asked again; None if it does not say."""
+    """Return the seconds after which the server asks to be tried again; None if it does not say."""
     text = response.headers.get("retry-after", "").strip()
     return float(text) if text.isascii() and text.isdigit() else None
 
 
 def unreadable(response: httpx2.Response, why: str) -> ApiRefused:
-    """Return the error for an answer that is not the API's."""
+    """Return the error for an answer that is not from the API."""
     return ApiRefused(
         response.status_code,
         f"The answer of {response.url.copy_with(query=None)} can't be read, so it may not be the jobs API at"
@@ -185,7 +186,7 @@ def _body(response: httpx2.Response) -> dict[str, Any]:
     try:
         body: object = response.json()
     except ValueError:
-        # A proxy's page, most likely; the status says what there is to say.
+        # Most likely a proxy's page; the status says enough.
         return {}
     return cast("dict[str, Any]", body) if isinstance(body, dict) else {}
 

@@ -1,4 +1,4 @@
-"""Requests: who makes them, what comes back, and which of them are made again after a lost connection."""
+"""Requests: sending, reading answers, and repeating after a lost connection where that is safe."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ _NOT_SENT: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeo
 
 
 def pause_after(failures: int, jitter: float, *, first: float, asked: float | None = None) -> float:
-    """Return the seconds to wait after failures in a row: doubled with each, and no two clients alike.
+    """Return the seconds to wait after failures in a row, doubled with each, with jitter between clients.
 
     Args:
-        failures: from 1.
-        jitter: from 0 to 1, drawn anew for each.
+        failures: the number of failures, from 1.
+        jitter: from 0 to 1, drawn for each pause.
         first: the longest first pause.
-        asked: what the server asked for, which is waited at least, up to ``MOST_PAUSE``.
+        asked: the pause that the server asked for, which is the least one, up to ``MOST_PAUSE``.
     """
     longest = min(MOST_PAUSE, first * 2 ** min(failures - 1, _DOUBLINGS))
     return max(longest * (0.5 + jitter / 2), min(asked or 0.0, MOST_PAUSE))
 
 
 class Http:
-    """Makes requests of one server with one key.
+    """Sends requests to one server with one key.
 
     Args:
-        base_url: where the API is, with the path under which it is mounted.
-        token: an API key; None for a server that has none yet.
+        base_url: the API's URL, with the path under which it is mounted.
+        token: an API key; None for a server without keys.
         timeout: seconds that a server may be silent within a request.
-        transport: for tests, or for ways of connecting that httpx2 does not know by itself.
-        clock: what pauses go by.
-        entropy: what pauses vary by.
-        retries: how often a request is made again.
+        transport: for tests, or for connections that httpx2 does not support by itself.
+        clock: the clock of pauses.
+        entropy: the source of jitter.
+        retries: how often a request is repeated.
 
     Raises:
-        InvalidOptionError: the URL is none, or the token can't be one.
+        InvalidOptionError: the URL or the token is invalid.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Http:
             headers={"accept": "application/json", **_authorization(token)},
             timeout=timeout,
             transport=transport,
-            # A stream keeps its connection, and there may be any number of them.
+            # A stream keeps its connection, and their number is not limited.
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20),
         )
 
@@ -87,15 +87,15 @@ class Http:
         repeat: bool | None = None,
         **request: Any,
     ) -> A:
-        """Make a request, and return its answer as a value.
+        """Send a request, and return its answer as a value.
 
         Args:
-            kind: what the answer is.
+            kind: the type of the answer.
             method: GET, POST, PUT or DELETE.
             path: below the base URL.
-            about: the job that it changes.
-            repeat: whether it may be made twice; a GET may, unless said otherwise.
-            **request: as of httpx2.
+            about: the job that the request changes.
+            repeat: whether the request may be repeated; by default only a GET may.
+            **request: arguments of httpx2.
 
         Raises:
             ZekeError: see ``zeke_queue.api_client.errors``.
@@ -113,15 +113,15 @@ class Http:
         repeat: bool | None = None,
         **request: Any,
     ) -> httpx2.Response:
-        """Make a request, again if it may be and the server is away; return an answer that is no error.
+        """Send a request, repeat it if allowed while the server is away, and return an answer without error.
 
         Args:
-            method: as of ``ask``.
-            path: as of ``ask``.
-            task: the one that it triggers.
-            about: as of ``ask``.
-            repeat: as of ``ask``. One that was not sent at all is made again in any case.
-            **request: as of httpx2.
+            method: as for ``ask``.
+            path: as for ``ask``.
+            task: the task that it triggers.
+            about: as for ``ask``.
+            repeat: as for ``ask``. A request that was not sent at all is always repeated.
+            **request: arguments of httpx2.
 
         Raises:
             ZekeError: see ``zeke_queue.api_client.errors``.
@@ -148,11 +148,11 @@ class Http:
         raise AssertionError("the last round returns or raises")
 
     async def pause(self, failures: int, *, first: float = FIRST_PAUSE, asked: float | None = None) -> None:
-        """Wait before something is tried again; arguments as of ``pause_after``."""
+        """Wait before a retry; arguments as for ``pause_after``."""
         await self.clock.sleep(pause_after(failures, self._jitter.random(), first=first, asked=asked))
 
     def away(self, why: httpx2.TransportError | httpx2.Response) -> ServerAway:
-        """Return the error for a server that gives no answer, or none that is its own."""
+        """Return the error for a server without an answer of its own."""
         if isinstance(why, httpx2.Response):
             said = str(refusal(why))
             return ServerAway(f"The server at {self.client.base_url} can't serve now: {said}")
@@ -166,7 +166,7 @@ def answer(kind: type[A], response: httpx2.Response, **more: Any) -> A:
     """Return an answer as a value.
 
     Raises:
-        ApiRefused: it is none of the kind.
+        ApiRefused: it does not have this type.
     """
     try:
         body: object = response.json()

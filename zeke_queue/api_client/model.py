@@ -1,6 +1,6 @@
-"""What the API answers with, as values of Python: names in snake case, instants aware, members frozen.
+"""The API's answers as Python values: names in snake case, aware instants, frozen objects.
 
-A member that a newer server adds is passed over, so an older client goes on working with it.
+Unknown members, added by a newer server, are ignored, so an older client keeps working with it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pydantic.alias_generators import to_camel
 from zeke_queue.model import RunStatus
 
 ENDED: Final = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
-"""The statuses after which nothing follows."""
+"""The final statuses."""
 
 
 class Answer(BaseModel):
-    """A JSON object of the API's."""
+    """A JSON object of the API."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
 
@@ -28,8 +28,8 @@ class Triggered(Answer):
     """A job that was sent.
 
     Attributes:
-        task_id: as it was asked for, an alias included.
-        replayed: whether an earlier request with the same idempotency key had sent it.
+        task_id: as requested, possibly an alias.
+        replayed: whether an earlier request with the same idempotency key sent it.
     """
 
     id: UUID
@@ -42,8 +42,8 @@ class Run(Answer):
     """A job.
 
     Attributes:
-        data: its payload; what the task hides is ``[redacted]``, here and in ``output``.
-        output: what its handler returned; of one that failed, an object with ``type`` and ``message``.
+        data: its payload; parts that the task hides are ``[redacted]``, here and in ``output``.
+        output: the handler's result; for a failed job, an object with ``type`` and ``message``.
     """
 
     id: UUID
@@ -58,12 +58,12 @@ class Run(Answer):
 
     @property
     def ended(self) -> bool:
-        """Whether it has come to its end, a good one or not."""
+        """Whether it has ended, in any way."""
         return self.status in ENDED
 
 
 class FailedAttempt(Answer):
-    """An attempt of a job that failed."""
+    """A failed attempt of a job."""
 
     attempt: int
     at: datetime
@@ -76,7 +76,7 @@ class RunDetail(Run):
     """A job with its options, its family and its failed attempts.
 
     Attributes:
-        state: one of the seven states of the table, of which ``status`` makes five words.
+        state: one of the seven states of the table, which ``status`` reduces to five.
         expire_in: seconds that an attempt may take.
     """
 
@@ -138,7 +138,7 @@ class QueueInfo(Answer):
 
     Attributes:
         counts: live jobs by state.
-        lag: seconds since the job that has waited longest became due; None if none waits.
+        lag: seconds since the job waiting longest became due; None if none waits.
     """
 
     name: str
@@ -177,7 +177,7 @@ class Schedules(Answer):
 
 
 class WorkerInfo(Answer):
-    """A worker process, and how many jobs it holds."""
+    """A worker process, and the number of jobs it holds."""
 
     id: UUID
     host: str
@@ -197,7 +197,7 @@ class Workers(Answer):
 
 
 class StatusChange(Answer):
-    """A job's status, as its stream tells it; ``output`` and ``completed_on`` come with its end."""
+    """A job's status in its stream; ``output`` and ``completed_on`` come with its end."""
 
     id: UUID
     status: RunStatus
@@ -207,12 +207,12 @@ class StatusChange(Answer):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing follows."""
+        """Whether no more updates follow."""
         return self.status in ENDED
 
 
 class Progress(Answer):
-    """How far a job is: ``value`` from 0 to 1."""
+    """A job's progress: ``value`` from 0 to 1."""
 
     attempt: int
     at: datetime
@@ -221,7 +221,7 @@ class Progress(Answer):
 
 
 class LogLine(Answer):
-    """A line of a job's log, and what it was logged with."""
+    """A line of a job's log, with its fields."""
 
     attempt: int
     at: datetime
@@ -231,4 +231,4 @@ class LogLine(Answer):
 
 
 Update = StatusChange | Progress | LogLine
-"""What a job's stream tells."""
+"""An update in a job's stream."""

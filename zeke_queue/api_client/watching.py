@@ -1,4 +1,4 @@
-"""Following a job by its stream, over connections that are lost and streams that the server ends."""
+"""Watching a job by its stream, across lost connections and streams that the server ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from zeke_queue.api_client.model import Update
 
 SILENCE_MAX: Final = 60.0
-"""Seconds of silence after which a connection counts as lost; a server says every 15 that it is there."""
+"""Seconds of silence after which a connection counts as lost; a server sends a keep-alive every 15."""
 
 _KINDS: Final[Mapping[str, type[StatusChange | Progress | LogLine]]] = {
     "status": StatusChange,
@@ -31,12 +31,12 @@ _GONE: Final = ("Job not found", "Job run not found")
 
 
 class Watch:
-    """One who follows a job.
+    """A watch on one job.
 
     Args:
-        http: makes the requests.
+        http: sends the requests.
         run_id: the job.
-        patience: seconds without the server after which it is given up, once it was there.
+        patience: seconds without the server after which to give up, once it has been reached.
     """
 
     def __init__(self, http: Http, run_id: UUID, patience: float) -> None:
@@ -52,7 +52,7 @@ class Watch:
         self._heard_at = http.clock.monotonic()
 
     async def updates(self) -> AsyncGenerator[Update]:
-        """Yield what happens to the job until it has ended.
+        """Yield the job's updates until it has ended.
 
         Raises:
             ZekeError: see ``JobsClient.watch``.
@@ -68,7 +68,7 @@ class Watch:
             except _AwayError as error:
                 away, asked = error.away, error.retry_after
             if self._closed and (self._last is None or not self._last.ended):
-                # It had ended before the event that this stream went on behind.
+                # The job had ended before the event after which this stream continued.
                 end = await self._as_stored()
                 if end is not None:
                     yield end
@@ -78,11 +78,11 @@ class Watch:
             await self._pause(away, asked)
 
     async def _connection(self) -> AsyncGenerator[Update]:
-        """Yield what one connection tells."""
+        """Yield the updates of one connection."""
         timeout = httpx2.Timeout(self._http.client.timeout.connect, read=SILENCE_MAX)
         headers = {"last-event-id": self._last_event_id} if self._last_event_id else {}
         path = f"/jobs/stream/{self._run_id}"
-        # An event may hold an output, which has its own cap where it is stored.
+        # An event may contain an output, whose size is capped where it is stored.
         async with self._http.client.sse(
             path, headers=headers, timeout=timeout, max_event_size=None
         ) as source:
@@ -111,7 +111,7 @@ class Watch:
                     yield update
 
     def _read(self, event: httpx2.ServerSentEvent, response: httpx2.Response) -> Update | None:
-        """Return what an event tells; None for one of a kind that is not known, or that says nothing new."""
+        """Return the update in an event; None for an unknown kind, or for one without news."""
         kind = _KINDS.get(event.event)
         if kind is None:
             return None
@@ -122,12 +122,12 @@ class Watch:
         if not isinstance(update, StatusChange):
             return update
         if update == self._last:
-            return None  # a connection begins with the status, which is no news after the first one
+            return None  # each connection begins with the status, which is news only the first time
         self._last = update
         return update
 
     def _told(self, event: httpx2.ServerSentEvent) -> Exception:
-        """Return the error that an event tells of: the job is gone, or the server can't go on."""
+        """Return the error in an event: the job is gone, or the server can't continue."""
         try:
             body: object = event.json()
         except ValueError:
@@ -138,7 +138,7 @@ class Watch:
         return _AwayError(ServerAway(f"The server ended the stream of job {self._run_id}: {said}"), None)
 
     async def _as_stored(self) -> StatusChange | None:
-        """Return the job's end as it is stored; None if it goes on, or says nothing new."""
+        """Return the job's end as it is stored; None if it has not ended, or that is not news."""
         run = await self._http.ask(Run, "GET", f"/trigger/runs/{self._run_id}")
         if not run.ended:
             return None
@@ -160,11 +160,11 @@ class Watch:
         """Wait before the next connection.
 
         Raises:
-            ServerAway: it has been for too long.
+            ServerAway: the server has been away for too long.
         """
         self._failures += 1
         silent = self._http.clock.monotonic() - self._heard_at
-        # A server that never answered is more likely not there than away for a while.
+        # A server that never answered probably does not exist, so give up on it sooner.
         spent = silent >= self._patience if self._reached else self._failures > self._http.retries
         if spent:
             raise away or ServerAway(
@@ -174,7 +174,7 @@ class Watch:
 
 
 class _AwayError(Exception):
-    """A stream that could not be had, or not to its end, for now."""
+    """A stream that failed to open, or broke, for now."""
 
     def __init__(self, away: ServerAway, asked: float | None) -> None:
         super().__init__(str(away))

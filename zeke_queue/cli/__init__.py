@@ -1,6 +1,6 @@
 """The command line: ``zeke``.
 
-Exit codes: 0 done, 1 it failed, 2 the call was wrong. Output is for people, with ``--json`` for programs.
+Exit codes: 0 success, 1 failure, 2 usage error. Output is readable text, or JSON with ``--json``.
 """
 
 from __future__ import annotations

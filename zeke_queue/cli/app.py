@@ -1,8 +1,8 @@
-"""The commands put together, the options they share, and what an error looks like.
+"""The application of the command line: its commands, shared options and error output.
 
 Other distributions add commands by the entry-point group ``zeke.commands``: an entry point has the name of
-its command, and is a function for one command, or a ``typer.Typer`` for a group of them. The extras that an
-entry point names, as in ``shop.cli:shop [web]``, are named in the hint if it cannot be loaded.
+its command, and is a function for one command, or a ``typer.Typer`` for a group. The hint for a command that
+can't be loaded names the extras of its entry point, as in ``shop.cli:shop [web]``.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ _ANYWHERE: Final = {"--json": False, "--embedded": False, "--database": True, "-
 
 
 class Commands(TyperGroup):
-    """The commands: turns errors of ours into a line and an exit code, and finds shared options anywhere."""
+    """The group of all commands: prints expected errors in one line, and accepts shared options anywhere."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse, with the shared options moved before the command's name."""
         _bare_flags(self, ctx)
         shared, rest = parted(args)
-        # Also a call that can't be read is told as it is wanted; the options replace this once they are read.
+        # Also print errors of an invalid call as requested; the parsed options replace this object.
         ctx.obj = Options(json="--json" in shared)
         with _misspelt(ctx):
             return super().parse_args(ctx, shared + rest)
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names in the order of the help: after each list the group for one of what it lists."""
+        """Return the names in the order of the help: each list, then the group for one of its items."""
         names = super().list_commands(ctx)
         alone = [name for name in names if f"{name}s" not in names]
         return [
@@ -61,17 +61,17 @@ class Commands(TyperGroup):
         ]
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; a failure that is foreseen leaves one line and no traceback."""
+        """Run the command; an expected failure prints one line without a traceback."""
         with _misspelt(ctx):
             return self._invoke(ctx)
 
     def _invoke(self, ctx: Any) -> Any:
         with _told(ctx):
             try:
-                # What the command itself says comes before what goes wrong as it is cleaned up after.
+                # Print the command's own error before errors of its cleanup.
                 with _told(ctx):
                     done = super().invoke(ctx)
-                    # A reader that has gone away is found out here, where it can still be met.
+                    # Flush here, where the error of a closed pipe can still be handled.
                     sys.stdout.flush()
             finally:
                 options_of(ctx).until_it_ends.close()
@@ -80,7 +80,7 @@ class Commands(TyperGroup):
 
 @contextmanager
 def _told(ctx: Any) -> Generator[None]:
-    """Print an expected failure in one line, and end the command with its exit code."""
+    """Print an expected failure in one line, and exit with its code."""
     try:
         yield
     except ZekeError as error:
@@ -95,9 +95,9 @@ def _told(ctx: Any) -> Generator[None]:
 
 
 def parted(args: list[str]) -> tuple[list[str], list[str]]:
-    """Part the shared options from the rest, so that they may stand before or after the command's name.
+    """Separate the shared options from the rest, so that they may stand before or after the command's name.
 
-    An option without its value leaves no rest, whose first word would be taken for the value.
+    If an option lacks its value the rest is empty, since its first word would be taken for the value.
     """
     front: list[str] = []
     rest = list(args)
@@ -117,11 +117,11 @@ def parted(args: list[str]) -> tuple[list[str], list[str]]:
 
 @contextmanager
 def _misspelt(ctx: Any) -> Generator[None]:
-    """Print a usage error as a line of JSON where that is asked for, else as typer does."""
+    """Print a usage error as a line of JSON with ``--json``, else as typer does."""
     try:
         yield
     except Exception as error:
-        # What typer raises for it has had several names and homes over its versions.
+        # The name and module of typer's exception vary between its versions.
         told: Any = getattr(error, "format_message", None)
         if told is None or not options_of(ctx).json:
             raise
@@ -139,7 +139,7 @@ def _bare_flags(command: Any, ctx: Any) -> None:
 
 
 def _said_by_driver(error: Exception) -> ZekeError | None:
-    """Return what the database's driver says; None if it is not the driver that raised: a defect of ours."""
+    """Return the error of the database's driver; None if another part raised, which is a bug."""
     psycopg: Any = sys.modules.get("psycopg")
     if psycopg is None or not isinstance(error, psycopg.Error):
         return None
@@ -152,10 +152,10 @@ def _said_by_driver(error: Exception) -> ZekeError | None:
 
 
 def _said_by_system(error: Exception) -> ZekeError | None:
-    """Return what keeps the output from being written; None if it is nothing of that kind."""
+    """Return the error of writing the output; None if it is of another kind."""
     if not isinstance(error, OSError) or error.errno not in _NO_ROOM:
         return None
-    # What waits in the buffer would be tried again at exit, and fail again.
+    # The buffered rest would be written again at exit, and fail again.
     with suppress(io.UnsupportedOperation):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return ZekeError(
@@ -218,16 +218,16 @@ def options(
         bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Keep the shared options for the command."""
+    """Store the shared options for the command."""
     context.obj = Options(database, schema, json, embedded)
 
 
 def add_commands(to: typer.Typer, points: Iterable[EntryPoint]) -> None:
-    """Add the commands of other distributions; one that cannot be loaded becomes a command that says why."""
+    """Add the commands of other distributions; one that can't be loaded becomes a command that prints why."""
     for point in points:
         try:
             command: Any = point.load()
-        except Exception as error:  # noqa: BLE001 - a foreign module can raise anything as it is imported
+        except Exception as error:  # noqa: BLE001 - importing a foreign module can raise anything
             _add_unavailable(to, point, error)
             continue
         if isinstance(command, typer.Typer):
@@ -238,14 +238,14 @@ def add_commands(to: typer.Typer, points: Iterable[EntryPoint]) -> None:
 
 
 def _add_unavailable(to: typer.Typer, point: EntryPoint, error: Exception) -> None:
-    """Add a command whose help and whose error name the cause and what to install."""
+    """Add a command whose help and error name the cause and the remedy."""
     cause = " ".join(str(error).split()) or type(error).__name__
     remedy = install(*point.extras) if point.extras else f"install what {point.module} needs"
 
     def unavailable() -> None:
         raise UsageError(f"{point.name}: {cause}; {remedy}")
 
-    # Arguments meant for the missing command must not be reported as its error.
+    # Arguments for the missing command must not be reported as errors.
     anything = {"ignore_unknown_options": True, "allow_extra_args": True}
     to.command(point.name, help=escape(f"Unavailable: {cause}; {remedy}."), context_settings=anything)(
         unavailable
@@ -253,7 +253,7 @@ def _add_unavailable(to: typer.Typer, point: EntryPoint, error: Exception) -> No
 
 
 def _tell_of_shared_options(to: typer.Typer) -> None:
-    """Add the shared options to the help of each command that takes them from the context."""
+    """Add the shared options to the help of each command that reads them from the context."""
     for command in to.registered_commands:
         taken = inspect.get_annotations(command.callback).values() if command.callback else ()
         if any(one in (typer.Context, "typer.Context") for one in taken):

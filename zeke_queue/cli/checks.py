@@ -1,6 +1,6 @@
-"""What ``zeke doctor`` looks for: each check is a function from what was surveyed to findings.
+"""The checks of ``zeke doctor``: each is a function from the survey to findings.
 
-A finding says what is so and, unless all is well, what to do about it.
+A finding states a fact and, unless it is good, the remedy.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from zeke_queue.storage.postgres.server_info import PgBoss
 
 LATE_TICK: Final = timedelta(seconds=60)
-"""How long a due tick may wait before it is plain that no scheduler runs; they look every second."""
+"""Age of a due tick from which on no scheduler seems to run; schedulers check every second."""
 
 FOREIGN_CRON_AGE: Final = 120.0
-"""Seconds after which pg-boss 9's cron counts as gone; the scheduler stands back as long."""
+"""Seconds after which pg-boss 9's cron counts as gone; the scheduler waits as long."""
 
 PGBOSS_GONE: Final = 3_600.0
-"""Seconds after which a pg-boss that did no maintenance counts as gone; it does some every minute or two."""
+"""Seconds without maintenance after which a pg-boss counts as gone; it runs it every minute or two."""
 
 
 class Grade(enum.StrEnum):
-    """How bad it is: nothing wrong, something to look at, or work that is not being done."""
+    """The severity: nothing wrong, something to check, or work that is not being done."""
 
     OK = "ok"
     WARNING = "warning"
@@ -45,7 +45,7 @@ class Grade(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found, in one sentence, and what to do about it."""
+    """The result of a check in one sentence, and the remedy."""
 
     grade: Grade
     about: str
@@ -55,12 +55,12 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What the database says of the system at one moment, ``now``.
+    """The state of the system in the database at one moment, ``now``.
 
     Attributes:
         counts: live jobs by queue and state.
         overdue: active jobs past their deadline or without a living worker, at most 1000.
-        pgboss: when a pg-boss was last at work on the same tables.
+        pgboss: when a pg-boss last worked on the same tables.
         embedded: whether the database is the user's private Postgres.
     """
 
@@ -86,20 +86,20 @@ class Survey:
         return {name for worker in self.living() for name in worker.queues}
 
     def waiting(self, queue: str) -> int:
-        """Return how many jobs of a queue wait."""
+        """Return the number of waiting jobs of a queue."""
         return sum(self.counts.get(queue, {}).get(state, 0) for state in WAITING)
 
     def same(self, command: str) -> str:
-        """Return a command as it is typed for this database."""
+        """Return a command for this database."""
         return on_same(command, embedded=self.embedded)
 
     def beside_pgboss(self) -> bool:
-        """Return whether a pg-boss uses these tables; its workers serve queues, and are not listed."""
+        """Return whether a pg-boss uses these tables; its workers serve queues, but are not listed."""
         return self.pgboss.maintained is not None and self.pgboss.maintained < PGBOSS_GONE
 
 
 def examine(survey: Survey) -> list[Finding]:
-    """Make all checks."""
+    """Run all checks."""
     checks = (
         _workers,
         _silent,
@@ -135,7 +135,7 @@ def _workers(survey: Survey) -> Iterator[Finding]:
 
 
 def _silent(survey: Survey) -> Iterator[Finding]:
-    """Name the dead workers whose jobs nobody has taken back yet; of others the number is enough."""
+    """Name the dead workers that still hold jobs; for the others only give their number."""
     living = survey.living()
     holding = {job.worker for job in survey.overdue}
     silent = [worker for worker in survey.workers if worker not in living]
@@ -289,7 +289,7 @@ def _failed(survey: Survey) -> Iterator[Finding]:
 
 
 def _ours(name: str) -> bool:
-    """Return whether a queue is not one of pg-boss's own, which its processes serve."""
+    """Return whether a queue is not one of pg-boss's own, which its own processes serve."""
     return not name.startswith(RESERVED_PREFIXES)
 
 

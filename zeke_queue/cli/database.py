@@ -1,4 +1,4 @@
-"""The part of ``zeke doctor`` that asks whether a database can be worked with at all."""
+"""The part of ``zeke doctor`` that checks whether a database is usable."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from zeke_queue.storage.postgres.server_info import Facts
 
 LONG_TRANSACTION: Final = 300.0
-"""Seconds from which on a transaction is worth a look: a queue's table dies and is vacuumed by the minute."""
+"""Age in seconds from which a transaction is reported: vacuum must clean a queue's table every minute."""
 
 
 async def inspect(dsn: str, schema: str) -> tuple[list[Finding], bool]:
-    """Look at a database, whatever state it is in; changes nothing.
+    """Check a database in any state; change nothing.
 
     Returns:
-        What was found, and whether a worker could work with it.
+        The findings, and whether a worker could use the database.
     """
     schema = schema_name(schema)
     try:
@@ -40,7 +40,7 @@ async def inspect(dsn: str, schema: str) -> tuple[list[Finding], bool]:
         return [*found, _unfit("tables", error)], False
     except StorageError as error:
         return [*found, _unfit("database", error)], False
-    # Not how many: one is for new tables only, and another one for adopted ones.
+    # The number is omitted: one migration is for new tables only, and another one for adopted ones.
     about = f"schema {schema}: pg-boss 9's (version {migrate.PGBOSS_VERSION}), all migrations applied"
     found += [Finding(Grade.OK, "tables", about), *_api_rights(facts, schema)]
     found += [*_oldest(facts), *_indexes(facts, schema)]
@@ -61,14 +61,14 @@ def _server(facts: Facts) -> Finding:
 
 
 def _unfit(about: str, error: StorageError) -> Finding:
-    """Make a finding of an error, whose last sentence is what to do."""
+    """Return a finding for an error, whose last sentence is the remedy."""
     said = " ".join(str(error).split())
     found, _, advice = said.rpartition(". ")
     return Finding(Grade.PROBLEM, about, found or said, advice if found else None)
 
 
 def _lacking(facts: Facts, schema: str, error: PermissionDeniedError) -> Finding:
-    """Name every right that is missing at once, and the statements that grant them."""
+    """Return a finding with all missing rights, and the statements that grant them."""
     if not facts.missing_rights:
         return _unfit("rights", error)
     usage = f"grant usage on schema {schema} to {_quoted(facts.role)};"
@@ -93,11 +93,11 @@ def _api_rights(facts: Facts, schema: str) -> Iterator[Finding]:
 
 
 async def require_api_rights(dsn: str, schema: str) -> None:
-    """Check that a role may do what the HTTP API does with keys, sessions and limits; changes nothing.
+    """Check the role's rights for the HTTP API's keys, sessions and limits; change nothing.
 
     Raises:
-        PermissionDeniedError: it may not; the message has all that is missing, and the statements that grant
-            it.
+        PermissionDeniedError: rights are missing; the message has all of them, and the statements that grant
+            them.
         SchemaVersionError: the tables are missing, or not up to date.
         StorageUnavailableError: the database can't be reached.
     """

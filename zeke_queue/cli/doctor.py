@@ -1,4 +1,4 @@
-"""``zeke doctor``: is the database fit, and is the work being done? Exit code 1 if there is a problem."""
+"""``zeke doctor``: checks the database and whether work is done. Exit code 1 if there is a problem."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ABOUT_WIDTH: Final = 9
 
 
 def doctor(context: typer.Context) -> None:
-    """Check the database, workers, queues and schedules, and say what to do about what is wrong."""
+    """Check the database, workers, queues and schedules, and print remedies for problems."""
     options = options_of(context)
     settings = options.on_database()
 
@@ -39,11 +39,11 @@ def doctor(context: typer.Context) -> None:
 
 
 async def take_survey(settings: Settings, *, embedded: bool = False) -> Survey:
-    """Ask the database for what the checks want to know; changes nothing.
+    """Read the data for the checks from the database; change nothing.
 
     Args:
-        settings: name the database.
-        embedded: whether that is the user's private Postgres.
+        settings: settings with the database.
+        embedded: whether it is the user's private Postgres.
     """
     from zeke_queue.cli.checks import Survey
     from zeke_queue.client.queue import Queue

@@ -1,4 +1,4 @@
-"""``zeke send``, ``zeke jobs`` and ``zeke job …``: jobs, one at a time and listed."""
+"""``zeke send``, ``zeke jobs`` and ``zeke job …``: single jobs and lists."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
 
 class JobCommands(TyperGroup):
-    """What can be done with one job; to show it, its id is enough."""
+    """The commands for one job; its id alone shows it."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command: an id in its place is that of a job to be shown."""
+        """Return the command; an id in its place shows that job."""
         try:
             UUID(args[0])
         except ValueError:
@@ -94,7 +94,7 @@ def send(
         float | None, typer.Option(metavar="SECONDS", help="Wait for its result that long, and print it.")
     ] = None,
 ) -> None:
-    """Send a job and print its id, or with --wait its result."""
+    """Send a job and print its id, or its result with --wait."""
     options = options_of(context)
     value = parse_json(payload, "The payload")
     chosen = parse_id(job_id, "--id") if job_id is not None else None
@@ -125,10 +125,10 @@ def send(
 
 @contextmanager
 def _named_as_given() -> Generator[None]:
-    """Make an error name an option as the command line does: --retry-limit, not retry_limit.
+    """Name an option in errors as on the command line: --retry-limit, not retry_limit.
 
     Raises:
-        InvalidOptionError: as the block raises it, under that name.
+        InvalidOptionError: the block's error, with that name.
     """
     try:
         yield
@@ -140,10 +140,10 @@ def _named_as_given() -> Generator[None]:
 
 
 def _catalog_for(task: str, app: str | None, *, external: bool) -> Catalog | None:
-    """Load the catalog, and see that it has the task before the database is asked.
+    """Load the catalog, and check that it has the task before the database is used.
 
     Raises:
-        UsageError: there is no catalog, or not this task in it.
+        UsageError: there is no catalog, or the task is not in it.
     """
     if app is None:
         if external:
@@ -168,21 +168,21 @@ def _catalog_for(task: str, app: str | None, *, external: bool) -> Catalog | Non
 
 
 def _require_wait(seconds: float | None) -> None:
-    """Check a waiting time before anything is sent.
+    """Check a waiting time before the job is sent.
 
     Raises:
-        InvalidOptionError: it is negative, or no finite number.
+        InvalidOptionError: it is negative, or not a finite number.
     """
     if seconds is not None and not 0 <= seconds < math.inf:
         raise InvalidOptionError(f"--wait: {seconds:g} is no time to wait; give seconds, 0 or more.")
 
 
 async def _wait(run: Run, wait: float, options: Options) -> int:
-    """Wait for the result and print it, or which job it did not come of; returns the exit code."""
+    """Wait for the result and print it, or print the failed job; return the exit code."""
     try:
         output = await run.result(timeout=wait)
     except asyncio.CancelledError:
-        # Whoever interrupts is told how to look the job up.
+        # After an interrupt, print how to find the job.
         message = f"no longer waiting; the job goes on: zeke job show {run.id}"
         print_problem("Interrupted", message, options, id=run.id, taskId=run.task)
         raise
@@ -244,7 +244,7 @@ def list_jobs(
         async with open_to_look(options) as opened:
             try:
                 found = await opened.find(which)
-            except JobNotFoundError as error:  # of what is found, only the page's beginning is named
+            except JobNotFoundError as error:  # only the start of the page is named by id
                 raise JobNotFoundError(f"--{error}") from error
             now = await opened.storage.now()
         if options.json:
@@ -261,9 +261,9 @@ def list_jobs(
 
 
 def _states(given: Sequence[str]) -> tuple[JobState, ...]:
-    """Read states as rows have them, and statuses as clients are told them: QUEUED is created and retry.
+    """Return states, given as stored or as the statuses of clients: QUEUED is created and retry.
 
-    What is both, in whichever case, is the state in small letters, and the status in capitals.
+    A word that is both is read as the state in lower case, and as the status in upper case.
 
     Raises:
         InvalidOptionError: a word is neither.
@@ -360,7 +360,7 @@ _PARTICIPLES: Final = {"cancel": "cancelled", "retry": "retried", "resume": "res
 
 @job_app.command("cancel")
 def cancel(context: typer.Context, job_id: IdArgument) -> None:
-    """Cancel a job that waits or runs; it is never retried."""
+    """Cancel a waiting or running job; it is never retried."""
     _change(context, job_id, "cancel", "is cancelled", "a job that waits or runs")
 
 
@@ -372,5 +372,5 @@ def retry(context: typer.Context, job_id: IdArgument) -> None:
 
 @job_app.command("resume")
 def resume(context: typer.Context, job_id: IdArgument) -> None:
-    """Put a cancelled job back into its queue."""
+    """Requeue a cancelled job."""
     _change(context, job_id, "resume", "waits again", "a cancelled job that is not archived")

@@ -1,6 +1,6 @@
-"""``zeke keys create | list | revoke``: who may call the HTTP API.
+"""``zeke keys create | list | revoke``: keys of the HTTP API.
 
-The text of a key goes to standard output alone, once, when it is created: ``TOKEN=$(zeke keys create ci)``.
+A key's text is printed only once, to standard output, when it is created: ``TOKEN=$(zeke keys create ci)``.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 NAME_MAX: Final = 100
 LONGEST: Final = 3_650 * 86_400.0
-"""Seconds that a key may be good; who wants more leaves ``--expires`` out."""
+"""Longest lifetime of a key in seconds; without ``--expires`` a key never expires."""
 
 _SECONDS: Final = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _LENGTH: Final = re.compile(r"([0-9]{1,9})([mhdw])")
 _LEAST_GIVEN: Final = 4
 _TOLD: Final = 5
-"""Keys that a message names at most."""
+"""Keys named in a message at most."""
 
 keys_app = typer.Typer(help="Create API keys, list them, and revoke one.", no_args_is_help=True)
 
@@ -58,9 +58,9 @@ def create(
         typer.Option(metavar="TIME", help="How long it is good, as 12h, 30d or 8w.", show_default="for ever"),
     ] = None,
 ) -> None:
-    """Create a key, and print it; it is shown this once.
+    """Create a key and print it; it is shown only once.
 
-    jobs.read lets its holder look at everything, jobs.trigger send jobs besides, jobs.admin do all there is.
+    Scopes: jobs.read reads everything, jobs.trigger also sends jobs, jobs.admin allows everything.
     """
     from zeke_queue.core import apikeys
     from zeke_queue.system.clock import SystemClock
@@ -83,7 +83,7 @@ def create(
             keys, now = await queue.storage.keys(), await queue.storage.now()
             alike = [one.prefix for one in keys if one.name == new.name and one.is_good(now)]
             key = await queue.storage.add_key(new)
-            # From here on it is good, so nothing that may fail comes before its text is printed.
+            # The key is valid from here on, so nothing that may fail comes before its text is printed.
             _print_new(key, text, alike, as_json=options.json)
         return 0
 
@@ -92,7 +92,7 @@ def create(
 
 @keys_app.command("list")
 def list_keys(context: typer.Context) -> None:
-    """List all keys, those too that were revoked or have expired; times are UTC."""
+    """List all keys, including revoked and expired ones; times are UTC."""
     options = options_of(context)
 
     async def command() -> int:
@@ -117,7 +117,7 @@ def revoke(
         typer.Argument(metavar="KEY", help="Its name, or its id or text, of which the beginning will do."),
     ],
 ) -> None:
-    """Revoke a key at once and for good, and delete its sessions."""
+    """Revoke a key for good, and delete its sessions."""
     options = options_of(context)
 
     async def command() -> int:
@@ -135,13 +135,13 @@ def revoke(
 
 
 def _print_new(key: ApiKey, text: str, alike: Sequence[str], *, as_json: bool) -> None:
-    """Print the text of a new key, and to standard error what there is to know of it.
+    """Print the text of a new key, and information about it to standard error.
 
     Args:
         key: the key as it is stored.
-        text: what its holder shows.
-        alike: prefixes of the other good keys of its name.
-        as_json: whether programs read it, which are not told in words what they have as values.
+        text: the key's text, for its holder.
+        alike: prefixes of other valid keys with its name.
+        as_json: whether to print JSON, whose values replace the explanations.
     """
     if not as_json:
         until = (
@@ -170,7 +170,7 @@ def _checked_name(name: str) -> str:
     """Return a key's name.
 
     Raises:
-        InvalidOptionError: it is empty, too long, or can't be shown.
+        InvalidOptionError: it is empty, too long, or not printable.
     """
     if not 1 <= len(name.strip()) <= NAME_MAX or not name.isprintable():
         raise InvalidOptionError(
@@ -198,10 +198,10 @@ def _team(text: str) -> UUID:
 
 
 def _length(text: str) -> float:
-    """Return a length of time in seconds.
+    """Return a duration in seconds.
 
     Raises:
-        InvalidOptionError: it can't be read, or is too long.
+        InvalidOptionError: it is invalid, or too long.
     """
     found = _LENGTH.fullmatch(text)
     seconds = float(found[1]) * _SECONDS[found[2]] if found else 0.0
@@ -213,18 +213,18 @@ def _length(text: str) -> float:
 
 
 def _sole(keys: Sequence[ApiKey], which: str, now: datetime) -> ApiKey:
-    """Return the key that is meant: by its name, among those that are good before all others; id or text.
+    """Return the one key with this name (valid ones first), or whose id or text begins with it.
 
     Raises:
-        InvalidOptionError: it is too short, and nobody's name.
-        ZekeError: none is meant, or several.
+        InvalidOptionError: it is too short, and not a name.
+        ZekeError: there is none, or several.
     """
     from zeke_queue.core import apikeys
 
     if apikeys.is_well_formed(which):
         digest = apikeys.digest_of(which)
         found = [key for key in keys if apikeys.same(key.digest, digest)]
-        which = apikeys.prefix_of(which)  # what is said must not have the rest of it
+        which = apikeys.prefix_of(which)  # messages must not contain the rest
     else:
         named = [key for key in keys if key.name == which]
         found = [key for key in named if key.is_good(now)] or named

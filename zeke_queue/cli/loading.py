@@ -1,4 +1,4 @@
-"""Finds a catalog by its import path, as uvicorn finds an application, and says what is wrong with it."""
+"""Loads a catalog by its import path, as uvicorn loads an application, and explains errors in it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def load_catalog(path: str | None) -> Catalog:
     """Import a catalog by ``module:attribute``, with the current directory importable.
 
     Args:
-        path: as it was given; None if it was not. The attribute may be dotted.
+        path: the import path; None if not given. The attribute may be dotted.
 
     Raises:
-        UsageError: the path is missing or has another form, the module is not there or fails, or the
-            attribute is no catalog.
+        UsageError: the path is missing or malformed, the module does not exist or fails, or the attribute is
+            not a catalog.
     """
     if path is None:
         raise UsageError("Which tasks? Name the catalog, as in --app module:catalog, or set ZEKE_APP.")
-    # From the end: the name of a file may have a colon of its own.
+    # Split from the end, since the name of a file may contain a colon.
     module_name, colon, attribute = path.rpartition(":")
     if not colon and path.endswith(".py"):
         raise UsageError(
@@ -59,7 +59,7 @@ def load_catalog(path: str | None) -> Catalog:
 def default_catalog() -> str | None:
     """Return the path of the catalog that an installed distribution offers; None if none does, or several do.
 
-    It does so by the entry-point group ``zeke.catalogs``.
+    Distributions offer it by the entry-point group ``zeke.catalogs``.
     """
     values = {point.value for point in entry_points(group="zeke.catalogs")}
     return values.pop() if len(values) == 1 else None
@@ -72,7 +72,7 @@ def _module(path: str, name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        # A module that the catalog's own module misses is another fault than a misspelt --app.
+        # A module missing inside the catalog's module is another error than a misspelt --app.
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
             raise UsageError(
                 f"--app {path!r}: there is no module {error.name!r}, neither in {here} nor on sys.path."
@@ -83,7 +83,7 @@ def _module(path: str, name: str) -> ModuleType:
 
 
 def _module_of(file: str, attribute: str) -> str:
-    """Return the name of the module in a file, from the directory that it is imported from."""
+    """Return the name of a file's module, relative to the directory it is imported from."""
     path = PurePath(file.removesuffix(".py"))
     apart = path.is_absolute() or ".." in path.parts
     where = f", in {path.parent}" if apart else ""
@@ -91,7 +91,7 @@ def _module_of(file: str, attribute: str) -> str:
 
 
 def _failed(path: str, name: str, error: BaseException) -> UsageError:
-    """Return why a module can't be imported, with the line of the application's code."""
+    """Return the error of an import, with the line of the application's code."""
     said = str(error) if isinstance(error, ZekeError) else f"{type(error).__name__}: {error}"
     return UsageError(f"--app {path!r}: {name} can't be imported ({_place(error)}): {said}")
 
@@ -109,7 +109,7 @@ def _place(error: BaseException) -> str:
 
 
 def _hint(module_name: str) -> str:
-    """Name the catalogs that a module does have."""
+    """Return a hint with the catalogs that a module has."""
     values = vars(sys.modules[module_name])
     names = sorted(name for name, value in values.items() if isinstance(value, Catalog))
     return f" It has {', '.join(f'{module_name}:{name}' for name in names)}." if names else ""

@@ -1,7 +1,7 @@
-"""``zeke migrate``: make or update the tables, or print the SQL that makes them.
+"""``zeke migrate``: create or update the tables, or print the SQL that creates them.
 
-Distributions with tables of their own join by the entry-point group ``zeke.migrations``, whose objects are
-modules with ``migrate(dsn) -> list[str]`` and ``sql() -> str``.
+Distributions with tables of their own take part by the entry-point group ``zeke.migrations``, whose objects
+are modules with ``migrate(dsn) -> list[str]`` and ``sql() -> str``.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from zeke_queue.errors import UsageError
 
 
 class Migrations(Protocol):
-    """What an entry point of ``zeke.migrations`` gives."""
+    """The object of an entry point in ``zeke.migrations``."""
 
     def migrate(self, dsn: str) -> list[str]:
-        """Make the tables, or bring them up to date; returns the names of what was applied."""
+        """Create or update the tables; return the names of the applied migrations."""
         ...
 
     def sql(self) -> str:
-        """Return the SQL that makes the tables in a database that has none of them."""
+        """Return the SQL that creates the tables in a database without them."""
         ...
 
 
@@ -34,7 +34,7 @@ def migrate(
         bool, typer.Option("--sql", help="Print the SQL that makes the tables, and change nothing.")
     ] = False,
 ) -> None:
-    """Make the tables, or bring them up to date; safe from many processes at once, and again."""
+    """Create or update the tables; safe to run repeatedly and from many processes at once."""
     from zeke_queue.storage.postgres import migrate as own
 
     options = options_of(context)
@@ -53,7 +53,7 @@ def migrate(
         print_json(applied)
         return
     for schema, names in applied.items():
-        # Not "zeke: …" for the schema of that name: so begin errors.
+        # Not "zeke: …" for the schema of that name, since errors begin like that.
         typer.echo(f"schema {schema}: " + (f"applied {', '.join(names)}" if names else "up to date"))
 
 
@@ -61,7 +61,7 @@ def migrate_all(dsn: str, schema: str) -> dict[str, list[str]]:
     """Migrate the queue's tables, and those of other distributions.
 
     Returns:
-        What was applied, by schema or, of other distributions, by the name of their entry point.
+        The applied migrations, by schema or, for other distributions, by the name of their entry point.
     """
     from zeke_queue.storage.postgres import migrate as own
 
@@ -74,7 +74,7 @@ def others() -> dict[str, Migrations]:
     """Return the migrations of other distributions.
 
     Raises:
-        UsageError: one can't be loaded; half a migration would be found out much later.
+        UsageError: one can't be loaded; an incomplete migration would be noticed much later.
     """
     loaded: dict[str, Any] = {}
     for point in entry_points(group="zeke.migrations"):

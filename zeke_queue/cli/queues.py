@@ -29,11 +29,11 @@ _GROUPS: Final[Mapping[str, tuple[JobState, ...]]] = {
     "failed": (JobState.FAILED, JobState.EXPIRED),
     "cancelled": (JobState.CANCELLED,),
 }
-"""The columns of the table; all states fit a terminal only where the queues' names are short."""
+"""The columns of the table; all states would fit a terminal only with short names of queues."""
 
 
 def list_queues(context: typer.Context) -> None:
-    """List queues: how many jobs wait, run and ended (until they are archived), limits and pauses.
+    """List queues: counts of waiting, running and ended jobs (until archived), limits and pauses.
 
     Waiting are the states created and retry; failed includes expired.
     """
@@ -100,10 +100,10 @@ def _pause(context: typer.Context, name: str, *, paused: bool, force: bool = Fal
 
 
 async def _require_known(queue: Queue, name: str, *, paused: bool) -> None:
-    """Check that a queue has jobs, settings or a worker: to pause or resume a misspelt one has no effect.
+    """Check that a queue has jobs, settings or a worker, since pausing a misspelt one has no effect.
 
     Raises:
-        ZekeError: it has none of them.
+        ZekeError: it has none of these.
     """
     storage = queue.storage
     known = {count.name for count in await storage.count()}

@@ -1,7 +1,7 @@
-"""How the command line shows things: lines and tables for people, JSON for programs.
+"""Output of the command line: lines and tables for users, JSON for programs.
 
-On a terminal what is long is cut to the terminal's width, and what matters least is left out. In a pipe
-nothing is cut or wrapped, so that a line stays a line for grep and awk.
+On a terminal, long values are cut to its width, and the least important ones are left out. In a pipe nothing
+is cut or wrapped, so that each line stays whole for grep and awk.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class Column(NamedTuple):
     """A column of a table.
 
     Attributes:
-        title: its heading.
-        right: whether it stands to the right, as numbers do.
-        least: characters down to which it may be cut on a narrow terminal; 0 if it may go altogether, None
-            if it must stay whole.
+        title: the heading.
+        right: whether it is aligned to the right, as numbers are.
+        least: characters to which it may be cut on a narrow terminal; 0 if it may be left out, None if it
+            must stay whole.
     """
 
     title: str
@@ -61,16 +61,16 @@ class Column(NamedTuple):
 
 
 def console() -> Console:
-    """Return a console on standard output, as wide as it takes where that is no terminal."""
+    """Return a console on standard output, without a limit on its width if that is not a terminal."""
     made = Console(highlight=False)
     return made if made.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
 
 
 def plain(value: Any) -> Any:
-    """Turn a value of ours into what JSON has; what is in it stays as it is.
+    """Return a value of this package in JSON's types; nested values are not converted.
 
     Raises:
-        TypeError: it is of no type that has a form in JSON here.
+        TypeError: its type has no JSON form here.
     """
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in fields(value)}
@@ -93,14 +93,14 @@ def print_json(value: Any) -> None:
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    """Return a value of ours as JSON text, whole, however odd a row it is of."""
+    """Return a value of this package as complete JSON text, for any row."""
     with _any_size():
         return json.dumps(value, default=plain, indent=indent, ensure_ascii=False)
 
 
 @contextmanager
 def _any_size() -> Generator[None]:
-    """Lift Python's limits on the length of integers and the depth of nesting, since rows have neither."""
+    """Lift Python's limits on the length of integers and the depth of nesting, since rows have none."""
     digits, levels = sys.get_int_max_str_digits(), sys.getrecursionlimit()
     sys.set_int_max_str_digits(0)
     sys.setrecursionlimit(_FRAMES)
@@ -112,7 +112,7 @@ def _any_size() -> Generator[None]:
 
 
 def job_value(job: Job) -> dict[str, Any]:
-    """Return a job as ``--json`` prints it: its fields, and the status that clients are told."""
+    """Return a job as ``--json`` prints it: its fields, and the status for clients."""
     return {**plain(job), "status": job.status.value}
 
 
@@ -122,23 +122,23 @@ def state_text(state: JobState) -> Text:
 
 
 def moment(instant: datetime | None) -> str:
-    """Show an instant in UTC to the second."""
+    """Return an instant as text, in UTC to the second."""
     return instant.strftime("%Y-%m-%d %H:%M:%S") if instant else NOTHING
 
 
 def length(seconds: float) -> str:
-    """Show how long something is in its largest unit: ``3 min``."""
+    """Return a duration as text in its largest unit: ``3 min``."""
     size, unit = next((one for one in _UNITS if seconds >= one[0]), _UNITS[-1])
     return f"{max(0, int(seconds // size))} {unit}"
 
 
 def ago(instant: datetime | None, now: datetime) -> str:
-    """Show how long ago an instant is."""
+    """Return the age of an instant as text."""
     return length((now - instant).total_seconds()) if instant else NOTHING
 
 
 def cut(value: Any, width: int) -> str:
-    """Show a value as one line of JSON, at most ``width`` characters."""
+    """Return a value as one line of JSON, at most ``width`` characters."""
     if value is None:
         return NOTHING
     text = harmless(value if isinstance(value, str) else json_text(value))
@@ -146,12 +146,12 @@ def cut(value: Any, width: int) -> str:
 
 
 def harmless(text: str) -> str:
-    """Replace line breaks and what a terminal would obey: a job's texts are whatever somebody sent."""
+    """Replace line breaks and control characters for terminals, since a job's texts are untrusted."""
     return text if text.isprintable() else "".join(char if char.isprintable() else "·" for char in text)
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> None:
-    """Print a table that is as wide as the terminal at most."""
+    """Print a table that is at most as wide as the terminal."""
     out = console()
     cells = [[cell if isinstance(cell, Text) else Text(harmless(str(cell))) for cell in row] for row in rows]
     widths = [
@@ -172,7 +172,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> Non
 
 
 def _fit(widths: list[int], columns: Sequence[Column], room: int) -> None:
-    """Make a table narrower in place, from its last column to its first, until it fits or can't."""
+    """Narrow a table in place, from its last column to its first, as far as needed or possible."""
 
     def excess() -> int:
         shown = [width for width in widths if width]
@@ -193,7 +193,7 @@ def _sized(cell: Text, width: int, *, right: bool) -> Text:
 
 
 def paragraph(text: str, first: str, rest: str, width: int) -> Iterator[str]:
-    """Yield text as lines of a width, the first of them after ``first``, the others after ``rest``."""
+    """Yield text as lines of a width, the first one after ``first``, the others after ``rest``."""
     lines = textwrap.wrap(
         text, max(width - len(first), _LEAST_READABLE), break_long_words=False, break_on_hyphens=False
     ) or [""]
@@ -202,7 +202,7 @@ def paragraph(text: str, first: str, rest: str, width: int) -> Iterator[str]:
 
 
 def facts_lines(facts: Mapping[str, Any]) -> Iterable[str]:
-    """Return named values one below the other; those that are None are left out."""
+    """Return named values, one per line; those that are None are left out."""
     width = max(map(len, facts), default=0)
     return [
         f"  {name:<{width}}  {harmless(str(value))}" for name, value in facts.items() if value is not None

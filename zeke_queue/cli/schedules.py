@@ -1,6 +1,6 @@
 """``zeke schedules`` and ``zeke schedule rm | pause | resume``.
 
-A schedule that vanished from code stays stored, since it may be another program's: here it is removed.
+A schedule removed from code stays stored, since another program may own it; this command removes it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ async def _stored(queue: Queue, name: str) -> Schedule:
     """Return a schedule.
 
     Raises:
-        ZekeError: there is none of this name.
+        ZekeError: there is none with this name.
     """
     schedules = {one.name: one for one in await queue.storage.schedules()}
     if name in schedules:
@@ -46,9 +46,9 @@ async def _stored(queue: Queue, name: str) -> Schedule:
 
 @schedule_app.command("rm")
 def remove(context: typer.Context, name: NameArgument) -> None:
-    """Remove a schedule, so that it never fires again; take it out of the code first.
+    """Remove a schedule, so that it never fires again; remove it from the code first.
 
-    A schedule that code still declares is stored again when a worker or a scheduler starts.
+    A schedule still declared in code is stored again when a worker or a scheduler starts.
     """
     options = options_of(context)
 
@@ -74,7 +74,7 @@ def _pause(context: typer.Context, name: str, *, paused: bool) -> None:
         async with open_queue(options) as queue:
             schedule = await _stored(queue, name)
             if schedule.paused != paused:
-                # An edit, and no declaration: it stands when workers start anew.
+                # This is an edit, not a declaration, so it is kept when workers restart.
                 await queue.storage.put_schedule(replace(schedule, paused=paused))
         if options.json:
             print_json({"name": name, "paused": paused})
@@ -91,7 +91,7 @@ def _pause(context: typer.Context, name: str, *, paused: bool) -> None:
 def pause(context: typer.Context, name: NameArgument) -> None:
     """Pause a schedule until it is resumed.
 
-    Workers that start meanwhile leave it paused, unless their code declares it differently than before.
+    Workers that start meanwhile leave it paused, unless its declaration in code has changed.
     """
     _pause(context, name, paused=True)
 
@@ -126,7 +126,7 @@ def list_schedules(context: typer.Context) -> None:
 
 
 def _payload(text: str | None) -> Any:
-    """Return what a schedule's payload says, or its text where Python can't read that: too deep a nesting."""
+    """Return a schedule's payload, or its text if Python can't read that: nesting too deep."""
     from zeke_queue.core import jsonb
 
     try:
@@ -147,7 +147,7 @@ def _print_schedules(schedules: Sequence[Schedule], now: datetime) -> None:
         Column("last", right=True),
     ]
     rows = [[one.name, one.cron, one.zone, next_tick(one), ago(one.last_tick, now)] for one in schedules]
-    # Most schedules send the task of their own name, and catch up once: then there is nothing to tell.
+    # Most schedules send the task of their own name, and catch up once, which need not be printed.
     for title, values, usual in (
         ("task", [one.task for one in schedules], [one.name for one in schedules]),
         ("catch up", [one.catch_up for one in schedules], [CatchUp.ONCE for _ in schedules]),

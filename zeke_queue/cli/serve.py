@@ -1,4 +1,4 @@
-"""``zeke api``: the HTTP API and its dashboard; ``zeke up``: that, a worker and all else in one process."""
+"""``zeke api``: the HTTP API and its dashboard; ``zeke up``: these, a worker and the rest in one process."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def api(
 ) -> None:
     """Serve the HTTP API and the dashboard until SIGTERM or SIGINT; workers run elsewhere.
 
-    Until the first key is made (zeke keys create), this machine alone is served.
+    Until the first key is created (zeke keys create), only this machine is served.
     """
     web = _web_settings(host, port)
     asyncio.run(_serve(beginning(options_of(context), app), web))
@@ -59,8 +59,8 @@ def up(
 ) -> None:
     """Run everything in one process: API, dashboard, a worker, the supervisor and the scheduler.
 
-    Without a database of yours (DATABASE_PRIMARY_URL, --database) it starts a private Postgres, which keeps
-    its data; without --app it runs the catalog that is installed with it.
+    Without a database (DATABASE_PRIMARY_URL, --database) it starts a private Postgres, which keeps its data;
+    without --app it runs the catalog installed with it.
     """
     from zeke_queue.cli.loading import default_catalog
 
@@ -87,10 +87,10 @@ def _web_settings(host: str | None, port: int | None) -> WebSettings:
 
 
 async def _check(begun: Beginning) -> None:
-    """Check the database before an address is bound, so that its faults are reported at the start.
+    """Check the database before an address is bound, so that its errors are reported at the start.
 
     Raises:
-        StorageError: it will not.
+        StorageError: the database can't be used.
     """
     from zeke_queue.cli.database import require_api_rights
 

@@ -1,6 +1,6 @@
-"""What every command needs: the shared options, the catalog by its import path, and an open queue.
+"""The common parts of commands: shared options, the catalog by its import path, and an open queue.
 
-Nothing heavy is imported before a command runs, so that ``--help`` and completion answer at once.
+Nothing heavy is imported before a command runs, so that ``--help`` and completion are fast.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Options:
 
     Attributes:
         embedded: whether the database is the user's private Postgres.
-        until_it_ends: holds what is to be undone once the command ends, as that server is to be stopped.
+        until_it_ends: callbacks for the end of the command, such as stopping that server.
     """
 
     database: str | None = None
@@ -61,10 +61,10 @@ class Options:
     until_it_ends: ExitStack = field(default_factory=ExitStack, compare=False, repr=False)
 
     def settings(self, **more: Any) -> Settings:
-        """Return the environment's settings with these options over them, and ``more`` by field.
+        """Return the environment's settings, overridden by these options and by ``more``, given by field.
 
         Raises:
-            SettingsError: one of them can't be read.
+            SettingsError: one of them is invalid.
         """
         from zeke_queue.core.names import schema_name
         from zeke_queue.system.settings import Settings
@@ -75,16 +75,16 @@ class Options:
             **more,
         }
         settings = Settings.load(**{name: value for name, value in given.items() if value is not None})
-        # What is no name is the caller's mistake, and is told before the database is asked.
+        # An invalid name is a usage error, so report it before the database is used.
         schema_name(settings.jobs_schema)
         return settings
 
     def on_database(self, settings: Settings | None = None, *, migrated: bool = True) -> Settings:
-        """Return settings that name the database; with ``--embedded`` it is there until the command ends.
+        """Return settings that name the database; with ``--embedded`` it runs until the command ends.
 
         Args:
-            settings: those that are to name it; None for ``settings()``.
-            migrated: whether the private Postgres is to have all tables, up to date.
+            settings: the settings to complete; None for ``settings()``.
+            migrated: whether to migrate the private Postgres.
 
         Raises:
             SettingsError: no database is named.
@@ -108,13 +108,13 @@ class Options:
 
 
 def _private_postgres(settings: Settings) -> EmbeddedPostgres:
-    """Start the user's private Postgres, or join it where it runs."""
+    """Start the user's private Postgres, or join a running one."""
     from zeke_queue.storage.embedded.server import EmbeddedPostgres
 
     try:
         return EmbeddedPostgres.start(settings.jobs_embedded_directory)
     except (OSError, RuntimeError, LookupError) as error:
-        # A user without a home, as in many containers, has no place for its data.
+        # A user without a home, as in many containers, has no directory for its data.
         raise UsageError(
             f"--embedded: this user has no folder for a private Postgres ({error}); set HOME to one that it"
             " may write to, or DATABASE_PRIMARY_URL to another Postgres"
@@ -129,7 +129,7 @@ def options_of(context: Any) -> Options:
 
 @asynccontextmanager
 async def open_queue(options: Options, catalog: Catalog | None = None) -> AsyncGenerator[Queue]:
-    """Open a queue as the options say; without a catalog it knows no tasks."""
+    """Open a queue according to the options; without a catalog it has no tasks."""
     from zeke_queue.client.queue import Queue
     from zeke_queue.task.catalog import Catalog
 
@@ -140,7 +140,7 @@ async def open_queue(options: Options, catalog: Catalog | None = None) -> AsyncG
 
 @asynccontextmanager
 async def open_to_look(options: Options) -> AsyncGenerator[Queue]:
-    """Open a queue that is only looked at, which a role can do that may read the tables and no more."""
+    """Open a queue for reading only; its role needs only the right to read the tables."""
     from zeke_queue.client.queue import Queue
     from zeke_queue.storage.postgres import PostgresStorage, migrate
     from zeke_queue.task.catalog import Catalog
@@ -156,15 +156,15 @@ async def open_to_look(options: Options) -> AsyncGenerator[Queue]:
 
 
 def _hush_driver() -> None:
-    """Silence the driver's warnings of connections that an interruption broke; the error says the same."""
+    """Silence the driver's warnings about connections broken by an interrupt; the error says the same."""
     logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 
 def parse_id(text: str, option: str | None = None) -> UUID:
-    """Read a job id, given by an option or as an argument.
+    """Return a job id given as an option or an argument.
 
     Raises:
-        InvalidOptionError: it is no UUID.
+        InvalidOptionError: it is not a UUID.
     """
     try:
         return UUID(text)
@@ -177,10 +177,10 @@ def parse_id(text: str, option: str | None = None) -> UUID:
 
 
 def parse_json(text: str | None, name: str) -> Any:
-    """Read a JSON value given on the command line, or from standard input if it is ``-``.
+    """Return a JSON value given on the command line, or from standard input if it is ``-``.
 
     Raises:
-        InvalidOptionError: it is no JSON, or its nesting is deeper than Python follows.
+        InvalidOptionError: it is not JSON, or nested too deeply for Python.
     """
     if text is None:
         return None
@@ -203,9 +203,9 @@ def print_error(error: ZekeError, options: Options, **more: Any) -> None:
     """Print an error on standard error, so that standard output stays clean.
 
     Args:
-        error: what went wrong.
-        options: how it is told, and how the database was named.
-        **more: what a program is told besides.
+        error: the error.
+        options: the output format, and the option that named the database.
+        **more: further fields for programs.
     """
     if isinstance(error, PayloadValidationError):
         more["fields"] = [field._asdict() for field in error.fields]
@@ -215,7 +215,7 @@ def print_error(error: ZekeError, options: Options, **more: Any) -> None:
         more |= {"status": error.job.status, "output": error.job.output}
     message = str(error)
     if options.database is not None and isinstance(error, SettingsError | StorageUnavailableError):
-        # Whoever gave the option may never have heard of the variable that it stands for.
+        # A user of the option may not know the variable that it replaces.
         message = message.replace("DATABASE_PRIMARY_URL", "--database")
     print_problem(type(error).__name__, message, options, **more)
 
@@ -225,13 +225,13 @@ def print_problem(kind: str, message: str, options: Options, **more: Any) -> Non
     if options.json:
         typer.echo(json_text({"error": kind, "message": message, **more}), err=True)
     else:
-        # Some of it is what a handler raised, and a terminal would obey whatever stands in there.
+        # Parts of it may come from a handler, and a terminal would interpret control characters.
         text = "\n".join(harmless(line) for line in message.splitlines())
         typer.secho(f"zeke: {text}", err=True, fg="red")
 
 
 def execute(command: Coroutine[Any, Any, int]) -> None:
-    """Run a command's coroutine; what it returns other than 0 becomes the exit code."""
+    """Run a command's coroutine; a result other than 0 becomes the exit code."""
     code = asyncio.run(command)
     if code:
         raise typer.Exit(code)

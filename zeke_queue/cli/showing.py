@@ -1,4 +1,4 @@
-"""One job, shown to people: what it is, what became of each attempt, and what its handler said."""
+"""Display of one job: its data, its attempts, and its handler's progress and log lines."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def print_job(job: Job, events: Sequence[JobEvent]) -> None:
     }
     for line in facts_lines(facts):
         out.print(Text(line), soft_wrap=True)
-    # The last failure is the output too; once is enough.
+    # The last failure is also the output, so print it only once.
     output = None if job.history and job.history[-1].error == job.output else job.output
     for name, value in (("payload", job.data), ("output", output), ("meta", job.meta)):
         if value is not None:
@@ -85,7 +85,7 @@ def _print_value(out: Console, value: Any) -> None:
 
 
 def _print_json(out: Console, value: Any) -> None:
-    # Written out, not escaped, are also characters beyond ASCII that a terminal obeys.
+    # Non-ASCII characters are not escaped, and some of them control terminals, so replace those.
     text = "\n".join(map(harmless, json_text(value, indent=2).split("\n")))
     out.print(JSONHighlighter()(text), soft_wrap=True)
 
@@ -113,7 +113,7 @@ def _print_error(out: Console, error: Mapping[str, Any]) -> None:
 
 
 def _as_error(value: Any) -> Mapping[str, Any] | None:
-    """Return an output that is the record of a failure, which reads better as lines than as JSON."""
+    """Return an output that is the record of a failure, which is more readable as lines than as JSON."""
     if isinstance(value, dict) and "type" in value and "message" in value and "traceback" in value:
         return cast("dict[str, Any]", value)
     return None

@@ -43,7 +43,7 @@ def worker(
         bool, typer.Option("--reload", help="For development: restart when Python files here change.")
     ] = False,
 ) -> None:
-    """Run a catalog's tasks until SIGTERM or SIGINT; a second signal ends at once."""
+    """Run a catalog's tasks until SIGTERM or SIGINT; a second signal stops at once."""
     options = options_of(context)
     given: dict[str, Any] = {} if concurrency is None else {"jobs_concurrency": concurrency}
     if reload:
@@ -59,7 +59,7 @@ def worker(
 
 
 class Beginning(NamedTuple):
-    """What a command begins with: its tasks, its settings, and whether its database is the private one."""
+    """The start of a command: its tasks, its settings, and whether its database is the private one."""
 
     catalog: Catalog
     settings: Settings
@@ -67,13 +67,13 @@ class Beginning(NamedTuple):
 
 
 def beginning(options: Options, app: str | None, *, private: bool = False, **given: Any) -> Beginning:
-    """Load the catalog, set up the log, and find the database, as every command does that goes on for long.
+    """Load the catalog, configure logging, and find the database, as all long-running commands do.
 
     Args:
-        options: the shared ones.
-        app: where the catalog is.
-        private: whether the user's private Postgres is to be used where no database is named.
-        **given: settings of the command line.
+        options: the shared options.
+        app: the catalog's import path.
+        private: whether to use the user's private Postgres if no database is named.
+        **given: settings from the command line.
 
     Raises:
         UsageError: there is no such catalog, or no database.
@@ -93,7 +93,7 @@ def beginning(options: Options, app: str | None, *, private: bool = False, **giv
 
 
 def make_worker(queue: Queue, names: list[str] | None = None) -> Worker:
-    """Make a worker as the settings of its queue say."""
+    """Return a worker with the settings of its queue."""
     from zeke_queue.worker import Worker
 
     settings = queue.settings
@@ -109,7 +109,7 @@ def make_worker(queue: Queue, names: list[str] | None = None) -> Worker:
 
 
 def _reloading() -> int:
-    """Run this very command without ``--reload``, again after each change."""
+    """Run this command without ``--reload``, and restart it after each change."""
     from zeke_queue.worker.reload import serve_reloading
 
     arguments = [part for part in sys.argv[1:] if part != "--reload"]
@@ -118,13 +118,13 @@ def _reloading() -> int:
 
 
 def _on_embedded(options: Options, settings: Settings) -> Settings:
-    """Start the user's private Postgres, and tell where it is."""
+    """Start the user's private Postgres, and print its address."""
     from zeke_queue.system.logging import get_logger
 
     if settings.database_primary_url is not None:
         get_logger().warning("setting_ignored", setting="DATABASE_PRIMARY_URL", reason="--embedded")
     on_it = options.on_database(settings)
-    # At every start: programs that look into it have to know.
+    # Print it at every start, since programs that access the database need it.
     get_logger().info("embedded_postgres", dsn=on_it.require_database(), hint="zeke jobs --embedded")
     return on_it
 

@@ -1,1 +1,1 @@
-"""What an application holds: the queue, its transactions and the administration of jobs."""
+"""The API of an application: the queue, its transactions and the administration of jobs."""

@@ -1,4 +1,4 @@
-"""Bringing ended jobs back to their queues, and saying who is in the way where that can't be."""
+"""Requeueing of ended jobs, with the conflicting job in the error where that is refused."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ async def bring_back(
     verb: Callable[[Sequence[UUID]], Awaitable[set[UUID]]],
     ended: frozenset[JobState],
 ) -> bool:
-    """Put an ended job back into its queue.
+    """Requeue an ended job.
 
     Args:
-        reader: looks jobs up.
+        reader: where jobs are read.
         job_id: the job.
         verb: ``resume`` or ``retry`` of a storage.
         ended: the states that the verb takes jobs from.
@@ -54,17 +54,17 @@ async def bring_back(
             raise JobConflictError(
                 f"Job {job_id} stays {job.state}: job {holder} has its key or its slot", holder
             )
-        # Whoever was in the way has ended in between.
+        # The conflicting job ended between the two queries, so try once more.
     raise JobConflictError(f"Job {job_id} stays as it is: another job had its key or its slot; try again")
 
 
 async def _holder_of_place(reader: Reader, job: Job) -> UUID | None:
-    """Return who has the singleton key or the slot that a job would take again."""
+    """Return the job that holds the singleton key or the slot that a job would take again."""
     seconds, offset = None, 0
     if job.singleton_on is not None:
-        # A storage computes slots from its own time, so the old one is named by its distance from now. How
-        # long it was is not known any more, but any grid that it lies on leads to it; the coarser the grid,
-        # the less it matters that time goes on in between.
+        # Storages compute slots from their own time, so the old slot is named by its distance from now. Its
+        # length is not stored, but any grid that contains its start leads to it. A coarse grid leaves the
+        # most room for time that passes between the two reads.
         start = int(job.singleton_on.replace(tzinfo=UTC).timestamp())
         now = int((await reader.now()).timestamp())
         seconds = next(grid for grid in _SLOT_GRIDS if start % grid == 0)

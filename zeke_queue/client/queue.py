@@ -1,7 +1,7 @@
-"""What an application holds: sending jobs, waiting for them, and looking after them.
+"""The queue of an application: sends jobs, waits for them and manages them.
 
-A send needs the storage and nothing else: no worker, no other service. Ids are made here, so a send whose
-answer was lost is repeated under the same id, and is one job all the same.
+A send needs the storage only, not a worker or another service. Ids are made here, so a send whose answer was
+lost is repeated under the same id and results in one job.
 """
 
 from __future__ import annotations
@@ -50,23 +50,21 @@ if TYPE_CHECKING:
     from zeke_queue.task.task import Task
 
 HOLDER_WAIT: Final = 1.0
-"""Seconds for which the job in the way of a refused one is looked for.
-
-It is asked for on a second connection, and transactions that held all of them would wait for each other.
-"""
+"""Seconds for the lookup of the job that conflicts with a refused one. It takes a second connection, and
+transactions that hold all connections would wait for each other."""
 
 _CANCELLED: Final = frozenset({JobState.CANCELLED})
 _FAILED: Final = frozenset({JobState.FAILED, JobState.EXPIRED})
 
 
 class Queue:
-    """Jobs of a catalog on a storage.
+    """The jobs of a catalog in a storage.
 
     Args:
         catalog: the tasks that may be sent.
-        storage: where jobs are kept; whoever opened it closes it.
-        clock: what waits go by; the machine's by default.
-        entropy: what ids are drawn from; the operating system by default.
+        storage: where jobs are kept; the code that opened it also closes it.
+        clock: the clock of all waits; the machine's by default.
+        entropy: the source of ids; the operating system by default.
         settings: the deployment's; read from the environment by default.
     """
 
@@ -81,7 +79,7 @@ class Queue:
     ) -> None:
         check_parts(catalog=catalog, storage=storage, clock=clock, entropy=entropy, settings=settings)
         if settings is None:
-            from zeke_queue.system.settings import Settings  # noqa: PLC0415 - not needed by those who bring their own
+            from zeke_queue.system.settings import Settings  # noqa: PLC0415 - not needed if settings are passed
 
             settings = Settings.load()
         self.catalog = catalog
@@ -111,7 +109,7 @@ class Queue:
             UnsupportedServerError: it is older than PostgreSQL 15.
             SchemaVersionError: the tables are missing, or of another version; the message says what to run.
         """
-        # The driver and the settings' reader load here: an application that only defines tasks needs neither.
+        # Imported here, since an application that only defines tasks needs neither driver nor settings.
         from zeke_queue.storage.postgres import PostgresStorage, migrate  # noqa: PLC0415
         from zeke_queue.system.settings import Settings  # noqa: PLC0415
 
@@ -140,16 +138,16 @@ class Queue:
     async def in_memory(
         cls, catalog: Catalog, *, clock: Clock | None = None, settings: Settings | None = None
     ) -> AsyncGenerator[Self]:
-        """Open a queue in memory: for tests and first steps, since its jobs are gone with the process.
+        """Open a queue in memory, for tests and first steps: its jobs are lost when the process ends.
 
-        It answers as Postgres does. Workers, supervisors and schedulers of this process can share it.
+        It behaves as on Postgres. Workers, supervisors and schedulers of this process can share it.
 
         Args:
             catalog: the tasks that may be sent.
-            clock: what everything goes by; the machine's by default.
+            clock: the clock of queue and storage; the machine's by default.
             settings: the deployment's; read from the environment by default.
         """
-        from zeke_queue.storage.memory import MemoryStorage  # noqa: PLC0415 - a program on Postgres never needs it
+        from zeke_queue.storage.memory import MemoryStorage  # noqa: PLC0415 - programs on Postgres do not need it
 
         check_parts(catalog=catalog, clock=clock, settings=settings)
         clock = clock or SystemClock()
@@ -160,12 +158,12 @@ class Queue:
             await queue._end()
 
     async def close(self) -> None:
-        """Stop watching, for good; the storage stays open, and jobs can still be sent."""
+        """Stop watching for good; the storage stays open, and jobs can still be sent."""
         await self._watchers.close()
 
     @property
     def storage(self) -> Storage:
-        """Where jobs are kept.
+        """The storage that keeps the jobs.
 
         Raises:
             UsageError: the queue opened it for a block (``connect``, ``in_memory``), which has ended.
@@ -193,38 +191,37 @@ class Queue:
         """Send a job.
 
         Args:
-            task: a task of the catalog, by its name, an alias, or itself (what ``@catalog.task`` made).
-            payload: what fits the task's model: an instance of it, or what can become one.
-            connection: a psycopg connection of the caller's, whose transaction the job becomes part of.
-            **options: see ``SendOptions``; what they leave out the task decides, then the catalog.
+            task: a task of the catalog, or its name or alias.
+            payload: an instance of the task's model, or input that validates as one.
+            connection: a psycopg connection of the caller; the job becomes part of its transaction.
+            **options: see ``SendOptions``; those not given come from the task, then from the catalog.
 
         Returns:
             The job's id; None if a uniqueness rule (singleton key, throttle, debounce) refused it.
 
         Raises:
-            UnknownTaskError: the task is not in the catalog; the message has the names that come nearest.
-            PayloadValidationError: the payload does not fit; ``fields`` says where.
-            SerializationError: it fits, but can't be kept as JSON.
-            PayloadTooLargeError: it is over the catalog's cap.
-            InvalidOptionError: an option is out of its range, or excludes another.
-            StorageUnavailableError: three tries within about a second had no answer (a connection is waited
-                for a
-                while longer). The job may have been inserted: send again under the same ``id`` to be sure.
+            UnknownTaskError: the task is not in the catalog; the message suggests similar names.
+            PayloadValidationError: the payload is invalid; ``fields`` says where.
+            SerializationError: the payload is valid, but can't be stored as JSON.
+            PayloadTooLargeError: the payload exceeds the catalog's cap.
+            InvalidOptionError: an option is out of range, or excludes another.
+            StorageUnavailableError: no answer to three tries within about a second (longer for a connection).
+                The job may have been inserted: send again under the same ``id`` to be sure.
         """
         return (await self._put([self.sender.prepare(task, payload, options)], connection))[0]
 
     async def send_many(self, jobs: Iterable[Send], *, connection: Any = None) -> list[UUID | None]:
-        """Send any number of jobs by one statement: all of them, or none if one can't be sent.
+        """Send any number of jobs in one statement: all of them, or none if one can't be sent.
 
         Args:
             jobs: see ``Send``.
-            connection: a psycopg connection of the caller's, whose transaction the jobs become part of.
+            connection: a psycopg connection of the caller; the jobs become part of its transaction.
 
         Returns:
-            For each job, in the order given, what ``send`` returns.
+            What ``send`` returns for each job, in the given order.
 
         Raises:
-            UsageError: as ``send``, for the first job that is wrong; then none is sent.
+            UsageError: as for ``send``, for the first invalid job; no job is sent.
         """
         prepared = self.sender.prepare_all(jobs)
         return await self._put(prepared, connection) if prepared else []
@@ -237,11 +234,10 @@ class Queue:
         connection: Any = None,
         **options: Unpack[SendOptions],
     ) -> Run:
-        """Send a job and return its run, to be waited for; arguments are those of ``send``.
+        """Send a job and return its run, which can be awaited; arguments are those of ``send``.
 
         Raises:
-            JobConflictError: a uniqueness rule refused it; ``holder`` is the job in the way, if it could be
-                told.
+            JobConflictError: a uniqueness rule refused it; ``holder`` is the conflicting job, if known.
         """
         prepared = self.sender.prepare(task, payload, options)
         return await self.run_of(prepared, (await self._put([prepared], connection))[0])
@@ -254,17 +250,16 @@ class Queue:
         parent: UUID | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> AsyncGenerator[QueueTransaction]:
-        """Open a transaction: jobs and the application's own rows are written together, or not at all.
+        """Open a transaction that writes jobs and the application's own rows together, or not at all.
 
-        Inside the block send through the transaction. Transactions don't nest: one that is opened inside
-        another is a second one, on a connection of its own, and waits for ever for a singleton key or a slot
-        that the outer one has taken; so does a send of the queue.
+        Inside the block, send through the transaction: the queue, or a second transaction (they do not nest),
+        uses another connection, and waits forever for a singleton key or a slot that this one has taken.
 
         Args:
-            connection: a psycopg connection of the caller's, whose transaction is joined and stays the
-                caller's to commit; by default one of the queue's own, which commits at the end of the block.
-            parent: the parent of jobs that name none.
-            meta: the meta of jobs that give none.
+            connection: a psycopg connection of the caller, whose transaction is joined; the caller commits
+                it. By default one of the queue's own, which commits at the end of the block.
+            parent: the parent of jobs sent without one.
+            meta: the meta of jobs sent without one.
         """
         check_uuid("parent", parent)
         text = None if meta is None else self.sender.meta(meta)
@@ -276,7 +271,7 @@ class Queue:
                 opened.end()
 
     async def run_of(self, prepared: Prepared, job_id: UUID | None) -> Run:
-        """Return the run of a job that was inserted, or say whose slot it did not get.
+        """Return the run of an inserted job; name the conflicting job if it was refused.
 
         Raises:
             JobConflictError: ``job_id`` is None.
@@ -293,18 +288,18 @@ class Queue:
         try:
             return await self.storage.holder(job)
         except StorageUnavailableError:
-            return None  # that it was refused is certain, and worth more than by whom
+            return None  # the refusal is certain, and matters more than its holder
 
     async def _impatience(self) -> None:
         await self.clock.sleep(HOLDER_WAIT)
 
     async def run_schedule(self, name: str) -> Run:
-        """Send the job of a schedule's tick at once; its ticks stay as they are.
+        """Send the job of a schedule at once; its ticks do not change.
 
         Raises:
-            ScheduleNotFoundError: there is none of this name.
+            ScheduleNotFoundError: there is no schedule of this name.
             JobConflictError: a uniqueness rule of its options refused it.
-            UsageError: it was edited by other means, and is wrong.
+            UsageError: the schedule was edited outside this library, and is invalid.
         """
         schedule = await require_schedule(self.storage, check_schedule_name(name))
         prepared = self.sender.tick(schedule, self.sender.new_id())
@@ -319,26 +314,26 @@ class Queue:
     async def _insert(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
         return await insert_surely(jobs, self.storage.insert, self.clock)
 
-    # Looking and waiting
+    # Reading and waiting
 
     async def get(self, job_id: UUID) -> Job | None:
-        """Return a job, live or archived; None if there is none of this id."""
+        """Return a job, live or archived; None if there is none with this id."""
         return (await self.storage.get([check_id(job_id)])).get(job_id)
 
     async def find(self, which: JobFilter) -> list[Job]:
-        """Return jobs by filter, newest first: by creation, and those of one moment by id.
+        """Return the jobs that match a filter, newest first: by creation, then by id.
 
         Raises:
-            JobNotFoundError: ``before`` is no job, live or archived (any more).
+            JobNotFoundError: ``before`` names no live or archived job.
         """
         return await self.storage.find(check_filter(which))
 
     async def count(self) -> list[QueueCount]:
-        """Return how many live jobs each queue has by state, ordered by name."""
+        """Return the number of live jobs of each queue by state, ordered by name."""
         return await self.storage.count()
 
     async def run(self, job_id: UUID) -> Run:
-        """Return the run of a job that was sent earlier, or elsewhere.
+        """Return the run of a job that was sent earlier or elsewhere.
 
         Raises:
             JobNotFoundError: there is no such job.
@@ -346,31 +341,28 @@ class Queue:
         return Run(self, job_id, (await require(self.storage, job_id)).name)
 
     def watch(self, job_id: UUID) -> AsyncGenerator[Job]:
-        """Yield the job as it is, then at each change of its status, once each; end after a final one.
+        """Yield the job now and at each change of its status, once each; end after a final status.
 
-        Statuses come in the order of the job's life. One that lasted a moment only may be passed over.
+        Statuses come in the order of the job's life. A status that lasted only a moment may be skipped.
 
         Raises:
-            JobNotFoundError: there is no such job, or it was deleted while it was watched.
-            StorageUnavailableError: the database has been away for a minute (shorter outages are waited
-                out), or
-                the queue was closed.
+            JobNotFoundError: there is no such job, or it was deleted while being watched.
+            StorageUnavailableError: an outage of a minute (but no less), or the queue was closed.
         """
         return self.watchers.watch(check_id(job_id))
 
     async def result(self, job_id: UUID, timeout: float | None = None) -> Any:
-        """Wait for a job's end and return its output.
+        """Wait for a job to end and return its output.
 
         Args:
             job_id: the job.
-            timeout: seconds to wait at most; 0 or less asks once, None waits for ever.
+            timeout: seconds to wait at most; 0 or less checks once, None waits forever.
 
         Raises:
-            JobFailedError: it failed; ``job`` is the job as it ended. Of one that was cancelled or expired it
-                is a JobCancelledError or JobExpiredError.
-            ResultTimeoutError: it did not end in time; it goes on.
+            JobFailedError: it failed; a JobCancelledError or JobExpiredError if so. ``job`` is its end state.
+            ResultTimeoutError: it did not end in time, and continues.
             JobNotFoundError: there is no such job.
-            InvalidOptionError: the timeout is no number.
+            InvalidOptionError: the timeout is not a number.
         """
         seconds = check_timeout(timeout)
         job = await self.watchers.ended(check_id(job_id), seconds)
@@ -382,14 +374,14 @@ class Queue:
 
     @property
     def watchers(self) -> Watchers:
-        """All who wait for jobs through this queue, which share one path to the storage."""
-        _ = self.storage  # which refuses what comes after the queue's block
+        """The job watcher of this queue, whose subscriptions share one path to the storage."""
+        _ = self.storage  # raises after the end of the queue's block
         return self._watchers
 
-    # Looking after jobs
+    # Managing jobs
 
     async def cancel(self, job_id: UUID) -> bool:
-        """Cancel a job at once and for good, with the children it waits for; one that runs is told to stop.
+        """Cancel a job for good, with the children it waits for; a running handler is asked to stop.
 
         Returns:
             False if it had ended already.
@@ -403,10 +395,10 @@ class Queue:
         return False
 
     async def resume(self, job_id: UUID) -> bool:
-        """Put a cancelled job back into its queue, due at once.
+        """Requeue a cancelled job, due at once.
 
         Returns:
-            False if it is not cancelled, or archived already.
+            False if it is not cancelled, or is archived already.
 
         Raises:
             JobNotFoundError: there is no such job.
@@ -415,7 +407,7 @@ class Queue:
         return await bring_back(self.storage, job_id, self.storage.resume, _CANCELLED)
 
     async def retry(self, job_id: UUID) -> bool:
-        """Run a failed or expired job again, at once, with a retry more than it had if none was left.
+        """Requeue a failed or expired job, due at once, with an extra retry if none was left.
 
         Returns:
             False if it did not fail, or is archived already.
@@ -442,24 +434,24 @@ class Queue:
         paused: bool = False,
         **options: Unpack[JobOptionsGiven],
     ) -> None:
-        """Create or edit a schedule at run time; a change of cron or zone starts anew from now.
+        """Create or edit a schedule at run time; a changed cron or zone takes effect from now.
 
         Args:
-            name: one schedule a name.
+            name: the unique name of the schedule.
             cron: five fields, or six of which the last is seconds.
-            task: what is sent at each tick; the task of the schedule's name by default.
-            payload: what it is sent with.
-            zone: the IANA zone in which the fields are read; JOBS_CRON_TZ by default.
-            catch_up: what becomes of ticks while no scheduler ran: ``skip``, ``once`` or ``all``.
+            task: the task to send at each tick; the task of the schedule's name by default.
+            payload: the payload of each job.
+            zone: the IANA zone of the fields; JOBS_CRON_TZ by default.
+            catch_up: what happens to ticks missed while no scheduler ran: ``skip``, ``once`` or ``all``.
             description: one line for people.
-            external: the task is another process's.
-            paused: whether it serves no ticks for the time being.
-            **options: of its jobs. A tick that a singleton key refuses is not made up for.
+            external: whether the task is defined in another process.
+            paused: whether the schedule is stored without serving ticks for now.
+            **options: options of its jobs. A tick refused by a singleton key is not repeated.
 
         Raises:
-            InvalidScheduleError: the expression can't be read or never fires, or the zone is unknown.
-            InvalidNameError: the name is not one.
-            UsageError: as ``send``: an unknown task, a payload that does not fit, an option out of range.
+            InvalidScheduleError: the expression is invalid or never fires, or the zone is unknown.
+            InvalidNameError: the name is invalid.
+            UsageError: as for ``send``: unknown task, invalid payload, option out of range.
         """
         await self.storage.put_schedule(
             self.sender.schedule(
@@ -482,7 +474,8 @@ class Queue:
     async def unschedule(self, name: str) -> bool:
         """Delete a schedule; False if there was none.
 
-        One that code declares is back when the next worker starts; to silence it, store it with ``paused``.
+        A schedule declared in code returns when the next worker starts; to silence it, store it with
+        ``paused``.
         """
         return await self.storage.drop_schedule(check_schedule_name(name))
 
@@ -491,16 +484,15 @@ class Queue:
         return await self.storage.schedules()
 
     async def declare(self) -> None:
-        """Store what the catalog says of queues and schedules; workers and schedulers do so as they start.
+        """Store the catalog's queues and schedules; workers and schedulers do so when they start.
 
-        What this library sends goes to a task's own queue; the queue of an alias has what other programs send
-        under that name. A limit is one queue's, so a task's is shared out: each alias gets one of it, the own
-        queue the rest. A schedule that code does not declare any more stays until ``unschedule``: it may be
-        another program's.
+        Jobs sent by this library go to the task's own queue; an alias's queue holds jobs that other programs
+        send under that name. Limits apply per queue, so a task's is divided: one to each alias, the rest to
+        its own queue. A schedule no longer declared stays until ``unschedule``: another program may own it.
 
         Raises:
-            InvalidOptionError: a task has no more of a limit than aliases.
-            UsageError: a schedule's task is unknown, or its payload does not fit.
+            InvalidOptionError: a task's limit does not exceed its number of aliases.
+            UsageError: a schedule's task is unknown, or its payload is invalid.
         """
         schedules = self.catalog.stored_schedules(self.settings.jobs_cron_tz)
         await self.storage.declare_queues(self.catalog.stored_queues())

@@ -1,4 +1,4 @@
-"""Sending jobs in the transaction that writes the rows they are about: neither exists without the other."""
+"""Transactions that write jobs together with the rows they refer to: either both exist or neither."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class QueueTransaction:
-    """A transaction for jobs and an application's own rows together; made by ``Queue.transaction``.
+    """A transaction for jobs and the application's own rows; made by ``Queue.transaction``.
 
-    One task at a time may use it, until its block ends. After that every use of it is a ``UsageError``: its
-    connection may be somebody else's by then.
+    One task at a time may use it, until its block ends. Later use raises ``UsageError``, since its connection
+    may be in use elsewhere by then.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class QueueTransaction:
 
     @property
     def connection(self) -> Any:
-        """The driver's connection, for the application's own statements: psycopg's, or None in memory."""
+        """The driver's connection for the application's own statements: psycopg's, or None in memory."""
         return self._open().connection
 
     async def send(
@@ -60,10 +60,10 @@ class QueueTransaction:
         payload: Any = None,
         **options: Unpack[SendOptions],
     ) -> Run:
-        """Send a job that exists once the transaction commits; its run is to be waited for after that.
+        """Send a job that exists once the transaction commits; await its run only after that.
 
         Raises:
-            JobConflictError: a uniqueness rule refused it; the transaction can go on.
+            JobConflictError: a uniqueness rule refused it; the transaction remains usable.
         """
         prepared = self._prepare(task, payload, options)
         return await self._queue.run_of(prepared, (await insert([prepared], self._open().insert))[0])
@@ -71,11 +71,11 @@ class QueueTransaction:
     async def hold(self, job_id: UUID, attempt: int) -> None:
         """Lock a job at its attempt until the transaction ends.
 
-        What is written in the transaction then comes from the one attempt that may write it: that of a worker
-        which lost the job meanwhile ends here. In a handler: ``await transaction.hold(job.id, job.attempt)``.
+        The transaction then commits only if this attempt still owns the job; a worker that has lost the job
+        gets an error here. In a handler: ``await transaction.hold(job.id, job.attempt)``.
 
         Raises:
-            LeaseLostError: the job is not active at this attempt any more.
+            LeaseLostError: the job is no longer active at this attempt.
         """
         if not await self._open().hold(job_id, attempt):
             raise LeaseLostError.of(job_id)
@@ -83,17 +83,17 @@ class QueueTransaction:
     def on_commit(self, apply: Callable[[], None]) -> None:
         """Call ``apply`` once the transaction has committed, and never after a rollback.
 
-        Nothing tells when a transaction of the caller's own ends, so in one that was joined this and
-        ``on_rollback`` go by the end of the block.
+        There is no signal for the end of a joined transaction, since the caller ends it. There, this and
+        ``on_rollback`` act at the end of the block.
         """
         self._open().on_commit(apply)
 
     def on_rollback(self, undo: Callable[[], None]) -> None:
-        """Call ``undo`` if the transaction rolls back; last registered first."""
+        """Call ``undo`` if the transaction rolls back; the last one registered is called first."""
         self._open().on_rollback(undo)
 
     def end(self) -> None:
-        """Refuse any further use; ``Queue.transaction`` calls it at the end of the block."""
+        """Refuse further use; ``Queue.transaction`` calls it at the end of the block."""
         self._transaction = None
 
     def _open(self) -> Transaction:

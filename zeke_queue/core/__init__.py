@@ -1,1 +1,1 @@
-"""The pure decisions of the runtime: no clock, no I/O, no randomness but what is given."""
+"""The pure decisions of the runtime: no clock, no I/O, and randomness only as an argument."""

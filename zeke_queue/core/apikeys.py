@@ -1,8 +1,8 @@
-"""The text of an API key: how it is made from random bytes, recognised, and what of it is stored.
+"""API keys: how a key is made from random bytes and recognised, and which parts of it are stored.
 
-A key is ``mid_`` and 64 hexadecimal digits in lower case, as in the earlier system. A storage keeps its first
-characters, by which it is looked up and shown, and its digest. One round of SHA-256 is enough where the text
-is 256 random bits: there is nothing to guess.
+A key is ``mid_`` and 64 lower-case hexadecimal digits, as in the earlier system. A storage keeps its first
+characters, for lookup and display, and its digest. One round of SHA-256 is enough, since 256 random bits
+can't be guessed.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Final
 from zeke_queue.errors import InvalidOptionError
 
 KEY_BYTES: Final = 32
-"""How many random bytes a key is made of."""
+"""Number of random bytes in a key."""
 
 PREFIX_LENGTH: Final = 12
-"""How many characters of a key are stored and shown: ``mid_``, and 8 of its 64 digits."""
+"""Characters of a key that are stored and shown: ``mid_``, and 8 of its 64 digits."""
 
 _KEY: Final = re.compile(r"mid_[0-9a-f]{64}")
 
 
 def new_key(draw: bytes) -> str:
-    """Return the text of the key that is made of these random bytes.
+    """Return the text of a key made from these random bytes.
 
     Raises:
         InvalidOptionError: they are not ``KEY_BYTES`` bytes.
@@ -35,20 +35,20 @@ def new_key(draw: bytes) -> str:
 
 
 def is_well_formed(text: str) -> bool:
-    """Return whether this can be a key at all."""
+    """Return whether a text has the form of a key."""
     return _KEY.fullmatch(text) is not None
 
 
 def prefix_of(text: str) -> str:
-    """Return the start of a key, which is no secret."""
+    """Return the start of a key, which is not secret."""
     return text[:PREFIX_LENGTH]
 
 
 def digest_of(text: str) -> bytes:
-    """Return what is stored instead of a key, or of a session's token: SHA-256 of its text."""
+    """Return the SHA-256 digest of a key or of a session's token, which is stored in its place."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def same(one: bytes, other: bytes) -> bool:
-    """Return whether two digests are equal, in a time that does not tell how far they are."""
+    """Return whether two digests are equal, in constant time."""
     return hmac.compare_digest(one, other)

@@ -1,8 +1,8 @@
-"""When a schedule fires: the instants of a cron expression in a time zone, and which of them are due.
+"""Cron: the instants of an expression in a time zone, and which of them are due.
 
 A *tick* is an instant in UTC at which a schedule fires. The ticks of a schedule are strictly increasing,
-whatever the zone's clocks do; a tick is a function of expression and zone alone, so that every process
-computes the same ones.
+whatever the zone's clocks do. They depend on expression and zone only, so that every process computes the
+same ones.
 
 Daylight saving
 ---------------
@@ -50,12 +50,12 @@ if TYPE_CHECKING:
     from zeke_queue.model import Schedule
 
 GRACE: Final = timedelta(seconds=60)
-"""How old a tick may be for ``CatchUp.SKIP`` to serve it still."""
+"""Maximum age of a tick that ``CatchUp.SKIP`` still serves."""
 
 TICKS_MAX: Final = 1_000
-"""How many ticks one look serves under ``CatchUp.ALL``; the rest are due at the next look."""
+"""Ticks served per round under ``CatchUp.ALL`` at most; the rest are due in the next round."""
 
-# Files beside the zones: the machine's own zone, and clocks that count leap seconds.
+# Files beside the zones: the machine's own zone, and clocks with leap seconds.
 _NOT_ZONES: Final = ("localtime", "posixrules", "posix/", "right/")
 
 _SECOND: Final = timedelta(seconds=1)
@@ -67,7 +67,7 @@ class Cron:
     """A cron expression in a time zone; made by ``Cron.parse``.
 
     Attributes:
-        expr: as it was given.
+        expr: the expression as given.
         zone: name of the IANA zone.
     """
 
@@ -78,10 +78,10 @@ class Cron:
 
     @classmethod
     def parse(cls, expr: str, zone: str = "UTC") -> Cron:
-        """Read an expression (``core.crontab.read`` says what it may be) and look up a zone.
+        """Parse an expression (``core.crontab.read`` documents the syntax) and look up a zone.
 
         Raises:
-            InvalidScheduleError: the expression can't be read or never fires, or there is no such zone.
+            InvalidScheduleError: the expression is invalid or never fires, or there is no such zone.
         """
         return cls(expr, zone, crontab.read(expr), _zone_of(zone))
 
@@ -89,7 +89,7 @@ class Cron:
         """Return the first tick later than the instant.
 
         Args:
-            instant: aware, in any zone.
+            instant: timezone-aware, in any zone.
 
         Returns:
             An aware datetime in UTC; None if there is no tick within fifty years, or before the year 9999.
@@ -129,7 +129,7 @@ class Cron:
             following = self._crontab.after(wall)
             if following is not None and _utc(following - before) < change:
                 return _utc(following - before)
-            # The first pass has no more ticks; the second begins with a wall time that was shown before.
+            # The first pass has no further ticks; the second begins at a wall time that occurred before.
             following, pass_begins = self._crontab.since((change + after).replace(tzinfo=None)), change
         else:
             following, pass_begins = self._crontab.after(wall), instant + _SECOND
@@ -144,12 +144,12 @@ class Cron:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What a look at a schedule found.
+    """The result of checking a schedule.
 
     Attributes:
-        ticks: those to serve now, ascending.
-        last_tick: up to where every tick is decided on, served or not; store it.
-        next_tick: the first tick after that; it may have passed already. None if there is none.
+        ticks: the ticks to serve now, ascending.
+        last_tick: the instant up to which every tick is decided, served or not; store it.
+        next_tick: the first tick after that, which may be in the past; None if there is none.
     """
 
     ticks: tuple[datetime, ...]
@@ -166,29 +166,29 @@ def due(
     grace: timedelta = GRACE,
     limit: int = TICKS_MAX,
 ) -> Due:
-    """Return which ticks to serve now.
+    """Return the ticks to serve now.
 
     Of the ticks later than ``last`` and not later than ``now``:
 
-    - ``ALL`` serves each, ``limit`` a look at most, the oldest first; ``next_tick`` has then passed
-      already, so the next look goes on there at once;
+    - ``ALL`` serves each, at most ``limit`` per round, the oldest first; the next round follows at once if
+      ``next_tick`` is in the past;
     - ``ONCE`` serves the latest;
-    - ``SKIP`` serves the latest if it is at most ``grace`` old, that is, if a scheduler was there in time.
+    - ``SKIP`` serves the latest if its age is at most ``grace``, that is, if a scheduler was running in time.
 
-    Under ONCE and SKIP those passed over count as decided. A schedule never looked at (``last`` is None)
-    serves nothing yet and starts from now: its first tick is the first one after now. A clock that went
-    back serves nothing again.
+    Under ONCE and SKIP, skipped ticks count as decided. A schedule never checked before (``last`` is None)
+    serves nothing yet and starts from now: its first tick is the first one after now. A clock that went back
+    serves nothing twice.
 
     Args:
-        cron: the schedule's.
-        last: what the last look gave as ``last_tick``.
-        now: the storage's time, aware.
+        cron: the schedule's expression.
+        last: ``last_tick`` of the previous result.
+        now: the storage's time, timezone-aware.
         catch_up: the schedule's policy.
         grace: see SKIP.
         limit: see ALL.
 
     Returns:
-        What to serve, and what to store.
+        The ticks to serve, and the values to store.
     """
     if last is None:
         return Due((), now.astimezone(UTC), cron.next_after(now))
@@ -214,7 +214,7 @@ def _latest(cron: Cron, last: datetime, now: datetime) -> tuple[datetime | None,
     latest, upcoming = upcoming, cron.next_after(upcoming)
     if upcoming is None or upcoming > now:
         return latest, upcoming
-    # Many were missed, so halve the stretch in which the latest lies: no tick is in (high, now].
+    # Many ticks were missed, so find the latest one by bisection: no tick is in (high, now].
     high = now
     while high > latest:
         middle = latest + (high - latest) // _SECOND // 2 * _SECOND
@@ -235,10 +235,10 @@ def _utc(wall_in_utc: datetime) -> datetime:
 
 
 def _offsets(wall: datetime, zone: ZoneInfo) -> tuple[timedelta, timedelta]:
-    """Return the zone's offsets around a wall time: equal for one that occurs once.
+    """Return the zone's offsets before and after a wall time: equal for one that occurs once.
 
-    For one that occurs twice the first is greater, for one that does not occur the second is. Source: PEP
-    495.
+    The first is greater for a wall time that occurs twice, the second for one that does not occur. Source:
+    PEP 495.
     """
     before = wall.replace(tzinfo=zone).utcoffset()
     after = wall.replace(tzinfo=zone, fold=1).utcoffset()
@@ -248,7 +248,7 @@ def _offsets(wall: datetime, zone: ZoneInfo) -> tuple[timedelta, timedelta]:
 def _change(earlier: datetime, later: datetime, zone: ZoneInfo) -> datetime:
     """Return the first instant in (earlier, later] at which the zone has the offset that it has at the later.
 
-    Both are naive, in UTC, and may be in the middle of a second; zones change at whole ones.
+    Both are naive, in UTC, and may have fractions of a second; zones change at whole seconds.
     """
     low, high = _utc(earlier.replace(microsecond=0)), _utc(later.replace(microsecond=0))
     settled = high.astimezone(zone).utcoffset()
@@ -267,7 +267,7 @@ def _zone_of(name: str) -> ZoneInfo:
         if not name.startswith(_NOT_ZONES):
             return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError, TypeError, AttributeError):
-        pass  # no text, or no such file: the message below covers both
+        pass  # not a string, or no such file: the message below covers both
     known = {zone.lower(): zone for zone in available_timezones() if not zone.startswith(_NOT_ZONES)}
     near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(known[zone] for zone in near)}?" if near else "try Europe/Berlin or UTC"
@@ -275,10 +275,10 @@ def _zone_of(name: str) -> ZoneInfo:
 
 
 def last_occurrence(schedule: Schedule) -> datetime | None:
-    """Return a schedule's last tick, if it is one.
+    """Return a schedule's last tick, if it has one.
 
-    Until the first one, what is stored is the instant from which a scheduler began to look; and another
-    program may have stored what can't be read.
+    Until the first tick, the stored value is the instant of the first check by a scheduler. Another program
+    may have stored an unreadable expression.
     """
     last = schedule.last_tick
     if last is None:

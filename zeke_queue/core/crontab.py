@@ -1,8 +1,8 @@
-"""What a cron expression says about wall clocks, before any time zone comes in.
+"""Cron expressions on wall clocks, without time zones.
 
-croniter reads the expression. What it yields, sets of minutes, hours and days, is searched here, because
-croniter's own search works on one zone's clock and settles daylight saving in ways of its own, which
-``core.cron`` does better.
+croniter parses the expression. The resulting sets of minutes, hours and days are searched here, because
+croniter's own search works on one zone's clock and handles daylight saving in its own way, unlike
+``core.cron``.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from zeke_queue.errors import InvalidScheduleError
 
 FIELDS: Final = (5, 6)
 HORIZON_YEARS: Final = 50
-"""How far a search goes. The rarest expression, a fifth Monday in February, fires every 28 or 40 years."""
+"""Limit of a search. The rarest expression, a fifth Monday in February, fires every 28 or 40 years."""
 
 _EXPR_MAX: Final = 250
 _FIELD_NAMES: Final = ("minute", "hour", "day of month", "month", "day of week", "second")
 _CHANCE: Final = re.compile("[hr]", re.IGNORECASE)
-# croniter lets some errors of its own through as they are.
+# croniter raises some internal errors unchanged.
 _UNREADABLE: Final = (CroniterError, ValueError, TypeError, LookupError, AttributeError)
 _DAY_FIELDS: Final = slice(2, 5)
 _ALL_HOURS: Final = tuple(range(24))
@@ -36,12 +36,12 @@ _CYCLE: Final = (date(2000, 1, 1), 400)  # after 400 years the Gregorian calenda
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """Which days match.
+    """The matching days.
 
     Attributes:
         months: 1 to 12.
         days: days of the month, or None if the field is ``*``.
-        last_day: whether the month's last day is one of them.
+        last_day: whether the month's last day matches.
         weekdays: 0 (Sunday) to 6, or None if the field is ``*``.
         nth: pairs (weekday, n), n from 1 to 5 or -1 for the last one in the month.
     """
@@ -55,10 +55,10 @@ class Days:
 
 @dataclass(frozen=True, slots=True)
 class Crontab:
-    """An expression, read.
+    """A parsed expression.
 
     Attributes:
-        days: which days match.
+        days: the matching days.
         hours: ascending.
         in_hour: seconds after the full hour, ascending.
     """
@@ -69,22 +69,22 @@ class Crontab:
 
     @property
     def every_hour(self) -> bool:
-        """Whether no hour of the day is left out."""
+        """Whether every hour of the day matches."""
         return self.hours == _ALL_HOURS
 
     def after(self, wall: datetime) -> datetime | None:
-        """Return the first matching wall time later than this one (naive), or None within the horizon.
+        """Return the first matching wall time after this one (naive), or None within the horizon.
 
-        Fractions of a second are ignored: no match lies on one.
+        Fractions of a second are ignored, since matches have none.
         """
         return self._search(wall.date(), wall.hour, wall.minute * 60 + wall.second)
 
     def since(self, wall: datetime) -> datetime | None:
-        """Return the first matching wall time at this one or later; it has no fraction of a second."""
+        """Return the first matching wall time at this one or later, without a fraction of a second."""
         return self._search(wall.date(), wall.hour, wall.minute * 60 + wall.second - 1)
 
     def _search(self, day: date, hour: int, second: int) -> datetime | None:
-        """Search later than the given second of the given hour; second -1 includes the full hour."""
+        """Search after the given second of the given hour; second -1 includes the full hour."""
         if day.day in matching_days(self.days, day.year, day.month):
             if hour in self.hours and second < self.in_hour[-1]:
                 return _wall(day, hour, self.in_hour[bisect_right(self.in_hour, second)])
@@ -116,9 +116,10 @@ def _day_after(days: Days, day: date) -> date | None:
 
 @lru_cache(maxsize=4096)
 def matching_days(days: Days, year: int, month: int) -> tuple[int, ...]:
-    """Return the days of this month that match, ascending.
+    """Return the matching days of this month, ascending.
 
-    As in every cron, a day matches if day of month *or* day of week do, when both are given (are not ``*``).
+    As in every cron, a day matches if day of month *or* day of week does, when both are given (are not
+    ``*``).
     """
     if month not in days.months:
         return ()
@@ -138,7 +139,7 @@ def _weekday_matches(days: Days, weekday: int, day: int, length: int) -> bool:
 
 
 def read(expr: str) -> Crontab:
-    """Read a cron expression.
+    """Parse a cron expression.
 
     Five fields (minute, hour, day of month, month, day of week) or six, of which the last is seconds. Names
     of months and weekdays, lists, ranges, steps, ``L`` for the last day, ``5#2`` for the second Friday,
@@ -146,9 +147,8 @@ def read(expr: str) -> Crontab:
     ``@yearly``, ``@annually``.
 
     Raises:
-        InvalidScheduleError: it can't be read, uses what depends on chance (``R``, ``H``) or is not offered
-            (``W``,
-            a year), or there is no day on which it could fire.
+        InvalidScheduleError: it is invalid, uses random values (``R``, ``H``) or unsupported ones (``W``, a
+            year), or there is no day on which it could fire.
     """
     if not isinstance(cast("object", expr), str):
         raise InvalidScheduleError(
@@ -200,7 +200,7 @@ def _seconds(expanded: list[Any]) -> tuple[int, ...]:
 
 
 def _culprit(written: list[str]) -> str | None:
-    """Name the first field that can't be read even if all others are ``*``."""
+    """Return the first field that is invalid even if all others are ``*``."""
     for position, (name, (low, high)) in enumerate(zip(_FIELD_NAMES, croniter.RANGES, strict=False)):
         if position >= len(written):
             break

@@ -1,7 +1,7 @@
-"""An exception as JSON, as it is kept in a job's output and history.
+"""Exceptions as JSON, for a job's output and history.
 
-It must not fail itself: what it describes is an error already, and a second one would lose the first. So
-every access to an exception is guarded, and the text is capped, since a job's row should stay small.
+This code must not fail: a second error would hide the one that it describes. So every access to an exception
+is guarded, and the text is capped, since a job's row should stay small.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 MESSAGE_MAX: Final = 2_000
-"""Characters kept of a message."""
+"""Characters of a message at most."""
 
 TRACEBACK_MAX: Final = 8_000
-"""Characters kept of a traceback."""
+"""Characters of a traceback at most."""
 
 SHOWN_MAX: Final = 120
-"""Characters of a value that a message shows."""
+"""Characters of a value in a message at most."""
 
 EXTRA_MAX: Final = 2_000
-"""Characters of JSON kept of each extra value."""
+"""Characters of JSON of each extra value at most."""
 
 _CUT: Final = "\n… {} characters left out …\n"
 _CUT_ROOM: Final = 60
@@ -34,16 +34,16 @@ _OWN_KEYS: Final = frozenset({"type", "message", "traceback"})
 _GROUP_WIDTH: Final = 10
 _GROUP_DEPTH: Final = 5
 _BEFORE_HANDLERS: Final = frozenset({"zeke_queue", "asyncio"})
-"""Packages whose frames a traceback has before those of the handler."""
+"""Packages whose frames precede those of the handler in a traceback."""
 
 
 def error_output(exc: BaseException, **extra: Any) -> str:
-    """Describe an exception, with its causes, its notes and, for a group, its members.
+    """Return an exception as JSON, with its causes, its notes and, for a group, its members.
 
     Args:
-        exc: any exception, however odd: one whose ``str`` raises is described by its type.
-        extra: further keys, of which the three of our own are ignored; a value that JSON can't hold, or a
-            large one, is kept as text.
+        exc: any exception; one whose ``str`` raises is described by its type.
+        extra: further keys; those that would replace the three standard ones are ignored. A large value, or
+            one without a JSON form, is stored as text.
 
     Returns:
         JSON text of an object: ``type`` (with its module unless it is built in), ``message``,
@@ -55,7 +55,7 @@ def error_output(exc: BaseException, **extra: Any) -> str:
 
 
 def error_record(type_: str, message: str, traceback: str | None = None, **extra: Any) -> str:
-    """Describe a failure that no exception tells of, such as a deadline that passed, in the same shape.
+    """Return a failure without an exception, such as a deadline that passed, in the same form.
 
     Returns:
         JSON text of an object with ``type``, ``message``, ``traceback`` (null if there is none) and the
@@ -72,15 +72,15 @@ def error_record(type_: str, message: str, traceback: str | None = None, **extra
 
 
 def shown(value: object) -> str:
-    """Return a value's ``repr`` for a message, in about a line, whatever was given."""
+    """Return a value's ``repr`` for a message, in about one line, for any value."""
     said = _guarded(lambda: repr(value))
-    if said is None:  # its own code raises, or it is an integer of more digits than Python likes to print
+    if said is None:  # its own code raises, or it is an integer of more digits than Python prints
         return f"<{type(value).__name__}>"
     return said if len(said) <= SHOWN_MAX else f"{said[:SHOWN_MAX]}…"
 
 
 def _text(message: object) -> str:
-    """Return what an application gave as a message as text, which it may not be."""
+    """Return an application's message as text, whatever its type."""
     return message if isinstance(message, str) else shown(message)
 
 
@@ -96,7 +96,7 @@ def _message(exc: BaseException) -> str:
 
 
 def _traceback(exc: BaseException) -> str:
-    """Format with causes and groups; or, if the exception defeats that, the frames alone."""
+    """Format with causes and groups or, if the exception prevents that, the frames alone."""
     formatted = _guarded(
         lambda: "".join(
             tracebacks.TracebackException(
@@ -115,9 +115,9 @@ def _traceback(exc: BaseException) -> str:
 
 
 def _application_part(traceback: TracebackType | None) -> TracebackType | None:
-    """Return a traceback without the worker's frames before the first of the application's.
+    """Return a traceback without the worker's frames before the first frame of the application.
 
-    Where there are none of the application's, all frames stay: the error is the worker's own.
+    If there is no frame of the application, all frames stay: the error is the worker's own.
     """
     part = traceback
     while part is not None and _stands_before_handlers(part):
@@ -134,16 +134,16 @@ def _stands_before_handlers(part: TracebackType) -> bool:
 
 
 def _guarded(get: Callable[[], str]) -> str | None:
-    """Return what ``get`` returns, or None if it raises: code of the exception's own runs in it."""
+    """Return the result of ``get``, or None if it raises, since it runs code of the exception."""
     try:
         got = get()
-    except Exception:  # noqa: BLE001 - the exception being described may raise anything; its caller says so instead
+    except Exception:  # noqa: BLE001 - code of the described exception may raise anything; the caller notes that
         return None
     return got
 
 
 def plain(value: Any) -> Any:
-    """Return a value that JSON can hold: itself, or its text."""
+    """Return a value with a JSON form: itself, or its text."""
     try:
         text = jsonb.dumps(value)
     except SerializationError:
@@ -152,7 +152,7 @@ def plain(value: Any) -> Any:
 
 
 def clean(text: str, cap: int) -> str:
-    """Cut out the middle, and replace what Postgres can't keep in a text: NUL and lone surrogates."""
+    """Cut out the middle, and replace characters that Postgres text can't hold: NUL and lone surrogates."""
     if len(text) > cap:
         keep = cap - _CUT_ROOM
         head, tail = keep - keep // 2, keep // 2

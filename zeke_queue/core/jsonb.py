@@ -1,12 +1,12 @@
-"""JSON as Postgres keeps it: writing it, reading it, and saying what jsonb makes of it.
+"""JSON as Postgres stores it: writing, reading, and normalising to the form of jsonb.
 
-``dumps`` refuses what Postgres would refuse, before a row is sent, and says where in the value the culprit
-is. ``normalise`` is what lets a storage without Postgres answer as Postgres does: jsonb sorts keys by
-length, keeps the last of two equal keys, and writes numbers as ``numeric`` does (``1E2`` is ``100``,
-``1.50`` stays ``1.50``).
+``dumps`` refuses what Postgres would refuse, before a row is sent, and gives the path of the offending part.
+``normalise`` lets a storage without Postgres return what Postgres does: jsonb sorts keys by length, keeps
+the last of two equal keys, and writes numbers like ``numeric`` (``1E2`` is ``100``, ``1.50`` stays
+``1.50``).
 
-Encoding and decoding are pydantic's, several times as fast as the standard library's, and on a worker's hot
-path.
+Encoding and decoding use pydantic, which is several times as fast as the standard library, since both are on
+a worker's hot path.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 DEPTH_MAX: Final = 200
-"""Levels of arrays and objects that pydantic reads."""
+"""Levels of arrays and objects that pydantic reads at most."""
 
 INTEGER_DIGITS_MAX: Final = 131_072
-"""Digits before the decimal point that Postgres's numeric can hold."""
+"""Digits before the decimal point in Postgres's numeric at most."""
 
 FRACTION_DIGITS_MAX: Final = 16_383
-"""Digits after the decimal point that Postgres's numeric can hold."""
+"""Digits after the decimal point in Postgres's numeric at most."""
 
 INTEGER_DIGITS_READ: Final = 4_300
-"""Digits of an integer that pydantic reads, which is how a worker reads its payloads."""
+"""Digits of an integer that pydantic reads at most, and so of a worker's payloads."""
 
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
-"""What pydantic puts in the place of what it can't encode, where it does not refuse it."""
+"""The replacement that pydantic writes for text it can't encode, where it does not refuse it."""
 
 _Tree: TypeAlias = "dict[str, _Tree] | list[_Tree] | str | float | None"
 
 _NUMBER: Final = re.compile(r"(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?", re.ASCII)
-_EXPONENT_END: Final = 2**30  # from here on Postgres refuses a number whatever its digits
-# The look behind keeps a search from starting anew at each digit of a long run.
+_EXPONENT_END: Final = 2**30  # from here on Postgres refuses any number
+# The lookbehind prevents a new search at each digit of a long number.
 _LONG_NUMBER: Final = re.compile(rf"(?<!\d)\d{{{INTEGER_DIGITS_READ + 1},}}", re.ASCII)
 _EXPONENT: Final = re.compile(r"\d[eE][+-]?\d")
 _FLOAT_MAX: Final = 400  # characters of a float, and more, with all of its digits written out
@@ -55,30 +55,29 @@ _PLAIN: Final = SchemaSerializer(core_schema.any_schema())
 
 
 def dumps(value: Any, *, digits: int = INTEGER_DIGITS_MAX) -> str:
-    """Write a value as compact JSON text that Postgres takes.
+    """Return a value as compact JSON text that Postgres accepts.
 
-    Besides what JSON knows by itself it takes what pydantic has a JSON form for: models, dataclasses,
-    UUIDs, dates and times, enums, decimals (as text), sets and tuples (as arrays). Keys that are no text
-    become text, as pydantic does.
+    Besides JSON's own types it accepts those with a JSON form in pydantic: models, dataclasses, UUIDs, dates
+    and times, enums, decimals (as text), sets and tuples (as arrays). Keys that are not strings become
+    strings, as in pydantic.
 
     Args:
-        value: nested at most 200 levels, which is as deep as pydantic reads.
-        digits: of an integer at most; by default as many as Postgres takes, and ``loads`` reads.
+        value: nested at most 200 levels, which is what pydantic reads.
+        digits: digits of an integer at most; by default as many as Postgres accepts and ``loads`` reads.
 
     Returns:
-        Text without needless spaces, in which characters beyond ASCII stand for themselves.
+        Text without whitespace between tokens, in which non-ASCII characters are not escaped.
 
     Raises:
-        SerializationError: for NaN and the infinities, for longer integers, for NUL characters and lone
-            surrogates, for
-            values of other types, for ones that nest deeper or contain themselves. The message has the path
-            to the culprit.
+        SerializationError: for NaN and the infinities, longer integers, NUL characters, lone surrogates,
+            values of other types, and values that nest deeper or contain themselves. The message has the path
+            to the offending part.
     """
     try:
         text = to_json(value, inf_nan_mode="constants").decode()
     except Exception as error:
         raise SerializationError(complaint(value, error)) from error
-    # An honest string may have these spellings too, so they only prompt a closer look.
+    # Valid strings may contain these spellings too, so they only trigger a thorough check.
     if (
         "\\u0000" in text
         or "NaN" in text
@@ -94,7 +93,7 @@ def dumps(value: Any, *, digits: int = INTEGER_DIGITS_MAX) -> str:
 
 
 def check_keys(value: Any) -> None:
-    """Refuse a value with half of a surrogate pair in a key, which pydantic replaces where it knows the type.
+    """Refuse a value with half of a surrogate pair in a key, which pydantic replaces in keys of known type.
 
     Raises:
         SerializationError: there is one.
@@ -108,16 +107,16 @@ def check_keys(value: Any) -> None:
 
 
 def is_kept(text: str) -> bool:
-    """Return whether Postgres can store a text: it has no NUL character, and no half of a surrogate pair."""
+    """Return whether Postgres can store a text: no NUL character, and no half of a surrogate pair."""
     return "\0" not in text and _is_text(text)
 
 
 def complaint(value: Any, error: Exception) -> str:
-    """Return where in a value the part is that can't be written, why, and what to do.
+    """Return the path of the part of a value that can't be written, the reason, and the remedy.
 
     Args:
-        value: what was to be written.
-        error: what pydantic raised at it.
+        value: the value to be written.
+        error: pydantic's exception.
     """
     reason = str(error).removeprefix("Error serializing to JSON: ")
     if isinstance(error, RecursionError) or "depth exceeded" in reason:
@@ -131,15 +130,15 @@ def complaint(value: Any, error: Exception) -> str:
 
 
 def loads(text: str | bytes) -> Any:
-    """Read JSON text, as Postgres or ``dumps`` wrote it.
+    """Return the value of JSON text written by Postgres or ``dumps``.
 
     Raises:
-        SerializationError: it is no JSON.
+        SerializationError: it is not JSON.
     """
     try:
         return from_json(text, allow_inf_nan=False)
     except ValueError:
-        pass  # what is nested deeper, or has longer numbers, than pydantic reads gets a second chance
+        pass  # nested deeper, or with longer numbers, than pydantic reads: try again below
     try:
         return json.loads(text, parse_constant=_refuse_constant, parse_int=_integer)
     except (ValueError, RecursionError) as error:
@@ -150,9 +149,8 @@ def normalise(text: str) -> str:
     """Return the text that Postgres prints for this JSON after a round trip through ``jsonb``.
 
     Raises:
-        SerializationError: Postgres would refuse it: no JSON, NUL characters, lone surrogates, numbers too
-            long for
-            ``numeric``.
+        SerializationError: Postgres would refuse it: not JSON, NUL characters, lone surrogates, numbers too
+            long for ``numeric``.
 
     >>> normalise('{"bb": 1.50, "a": 1E2, "a": [true, null]}')
     '{"a": [true, null], "bb": 1.50}'
@@ -162,19 +160,20 @@ def normalise(text: str) -> str:
     except (ValueError, RecursionError):
         printed = None
     if printed is None or "\\u0000" in printed:
-        # Numbers of unusual spelling and equal keys need care; a NUL or no JSON needs an error.
+        # Numbers of unusual spelling and equal keys need the slow path, and so does an error for NUL or
+        # invalid JSON.
         printed = _normalise_slowly(text)
     return _encodable(printed)
 
 
 def size_over(text: str, cap: int) -> int | None:
-    """Return how many bytes Postgres writes the JSON with that ``dumps`` wrote, if those are too many.
+    """Return the size in bytes of ``dumps``' output as Postgres writes it, if it exceeds the cap.
 
-    Most texts are short, and few have numbers that are written out longer than they are spelt (``1e300`` has
-    301 digits), so hardly any has to be written as Postgres does to be told.
+    Most texts are short, and few have numbers that expand (``1e300`` has 301 digits), so hardly any has to be
+    written as Postgres does to find its size.
 
     Returns:
-        None if it has ``cap`` bytes at most.
+        None if it has at most ``cap`` bytes.
     """
     if len(text) * _GROWTH_MAX <= cap:
         return None
@@ -195,13 +194,13 @@ def _normalise_slowly(text: str) -> str:
 
 
 class _Number(str):
-    """A number as it is printed, to be told from a string."""
+    """A number as it is printed, distinct from a string."""
 
     __slots__ = ()
 
 
 class _Token(str):
-    """Text that is printed as it stands: a bracket, a comma, a quoted key."""
+    """Text printed as it is: a bracket, a comma, a quoted key."""
 
     __slots__ = ()
 
@@ -214,7 +213,7 @@ def _plain_object(pairs: list[tuple[str, _Tree]]) -> dict[str, _Tree]:
 
 
 def _exact_object(pairs: list[tuple[str, _Tree]]) -> dict[str, _Tree]:
-    """Keep the last of equal keys, once every value has been found good: jsonb reads what it drops."""
+    """Return the last of equal keys, after checking every value: jsonb also reads those it drops."""
     members = dict(pairs)
     if len(members) < len(pairs):
         _encodable(_printed([value for _, value in pairs]))
@@ -222,9 +221,9 @@ def _exact_object(pairs: list[tuple[str, _Tree]]) -> dict[str, _Tree]:
 
 
 def _sorted(members: dict[str, _Tree]) -> dict[str, _Tree]:
-    """Sort by length, then bytes, both of the key in UTF-8, as jsonb does.
+    """Return the members sorted by length, then bytes, both of the key in UTF-8, as in jsonb.
 
-    A lone surrogate is let through here, and found when all is printed.
+    A lone surrogate is accepted here, and found when everything is printed.
     """
     keyed = [(key.encode("utf-8", "surrogatepass"), key) for key in members]
     keyed.sort(key=lambda pair: (len(pair[0]), pair[0]))
@@ -246,7 +245,7 @@ def _is_text(text: str) -> bool:
 
 
 def _integer(number: str) -> int:
-    """Read an integer of any length, in pieces: Python refuses to convert very long ones at once."""
+    """Return an integer of any length, in pieces, since Python refuses to convert very long ones at once."""
     if len(number) <= sys.int_info.str_digits_check_threshold:
         return int(number)
     if number[0] == "-":
@@ -268,7 +267,7 @@ def _plain_only(number: str) -> NoReturn:
 
 
 def _plain_float(number: str) -> float:
-    """Read a number that Python would print as it is spelt, and Postgres as well: no exponent, no zero."""
+    """Return a number that Python and Postgres print as it is spelt: no exponent, no zero."""
     value = float(number)
     if not value or "e" in number or repr(value) != number:
         raise ValueError(number)
@@ -289,7 +288,7 @@ _COMMA, _ARRAY_END, _OBJECT_END = _Token(", "), _Token("]"), _Token("}")
 
 
 def _printed(tree: _Tree) -> str:
-    """Print with a stack of our own: how deep JSON may be is the parser's to say, not Python's stack."""
+    """Return the text, using an explicit stack: the parser limits the depth of JSON, not Python's stack."""
     out: list[str] = []
     rest: list[_Tree] = [tree]
     while rest:
@@ -329,7 +328,7 @@ def _quoted(text: str) -> str:
 
 
 def _numeric(number: str) -> str:
-    """Write a number as Postgres's numeric prints it: no exponent, trailing zeros kept, no negative zero."""
+    """Return a number as Postgres's numeric prints it: no exponent, trailing zeros kept, no negative zero."""
     if number.isdigit():
         if len(number) > INTEGER_DIGITS_MAX:
             _refuse_number(number)
@@ -357,7 +356,7 @@ def _numeric(number: str) -> str:
 
 
 def _refuse_too_deep(text: str) -> None:
-    # Long integers, at which pydantic stops reading, must not hide what is behind them.
+    # Long integers stop pydantic, and must not hide errors after them.
     try:
         from_json(_LONG_NUMBER.sub("1", text))
     except ValueError:
@@ -365,7 +364,7 @@ def _refuse_too_deep(text: str) -> None:
 
 
 def _refuse_number(number: str) -> NoReturn:
-    shown = number if len(number) <= 40 else f"{number[:40]}…"  # noqa: PLR2004 - enough to find it by
+    shown = number if len(number) <= 40 else f"{number[:40]}…"  # noqa: PLR2004 - enough to find it
     raise SerializationError(
         f"The number {shown} is beyond what Postgres's numeric can hold; store it as text"
     )
@@ -388,7 +387,7 @@ def _look_closer(tree: _Tree, digits: int) -> None:
 
 
 def _leaves(tree: _Tree, path: str) -> Iterator[tuple[str, _Tree]]:
-    """Yield every key and every value that has no parts, with its path."""
+    """Yield every key and every value without parts, with its path."""
     if isinstance(tree, dict):
         for key, value in tree.items():
             yield f"{path}, key {key!r}", key
@@ -401,7 +400,7 @@ def _leaves(tree: _Tree, path: str) -> Iterator[tuple[str, _Tree]]:
 
 
 def _path_to_misfit(value: Any) -> str:
-    """Return the path to the innermost part that can't be written; of a circle, to where it closes."""
+    """Return the path to the innermost part that can't be written; in a cycle, to where it closes."""
     path, part, above = "$", value, {id(value)}
     for _ in range(_PATH_PARTS):
         found = next(((key, child) for key, child in _parts(part) if not _fits(child)), None)
@@ -417,7 +416,7 @@ def _path_to_misfit(value: Any) -> str:
 def _named(key: object) -> str:
     try:
         return str(key).encode("utf-8", "backslashreplace").decode()
-    except Exception:  # noqa: BLE001 - a key's own code may raise anything, and an integer may be too long
+    except Exception:  # noqa: BLE001 - code of a key may raise anything, and an integer may be too long
         return f"<{type(key).__name__}>"
 
 
@@ -436,6 +435,6 @@ def _parts(value: Any) -> Iterable[tuple[Any, Any]]:
 def _fits(value: Any) -> bool:
     try:
         to_json(value)
-    except Exception:  # noqa: BLE001 - whatever it raises, it does not fit
+    except Exception:  # noqa: BLE001 - any exception means that it can't be written
         return False
     return True

@@ -1,7 +1,7 @@
-"""What may be the name of a queue (and so of a task or a schedule) and of a schema.
+"""Valid names of queues (and so of tasks and schedules) and of schemas.
 
-Names end up in URLs, log lines, metrics' labels and shell commands, so they are plain ASCII; and in an
-index, so they are short.
+Names appear in URLs, log lines, metric labels and shell commands, so they are plain ASCII; and in an index,
+so they are short.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ QUEUE_NAME_MAX: Final = 200
 SCHEMA_NAME_MAX: Final = 50
 
 RESERVED_PREFIXES: Final = ("__pgboss__", "__state__")
-"""Queues of these prefixes are pg-boss's own: its maintenance, its cron, its completion jobs."""
+"""Prefixes of pg-boss's own queues: its maintenance, its cron, its completion jobs."""
 
 RESERVED_WORDS: Final = frozenset(
     """
@@ -27,7 +27,7 @@ RESERVED_WORDS: Final = frozenset(
     only or order outer overlaps placing primary references returning right select session_user similar some
     symmetric system_user table tablesample then to trailing true union unique user using variadic verbose
     when where window with
-    """.split()  # noqa: SIM905 - a list of a hundred lines says no more
+    """.split()  # noqa: SIM905 - a list would have a hundred lines
 )
 """Words that can't name a schema without quotes.
 
@@ -39,10 +39,10 @@ _SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]*", re.ASCII)
 
 
 def queue_name(name: str) -> str:
-    """Return the name if it can be a queue's.
+    """Return the name if it is valid for a queue.
 
     Raises:
-        InvalidNameError: it is no text, empty, over 200 characters, has a character other than ASCII
+        InvalidNameError: it is not a string, empty, over 200 characters, has a character other than ASCII
             letters, digits and ``_ . : / @ + -``, begins with punctuation other than ``_``, or has a prefix
             that pg-boss reserves.
 
@@ -74,9 +74,9 @@ def schema_name(name: str) -> str:
     """Return the name of a schema, folded to lower case as Postgres folds an unquoted one.
 
     Raises:
-        InvalidNameError: it is no text, or no ASCII word of 1 to 50 characters that begins with a letter or
-            ``_``,
-            or it begins with ``pg_``, which Postgres reserves for itself, or it is a reserved word of SQL.
+        InvalidNameError: it is not a string, or not an ASCII word of 1 to 50 characters that begins with a
+            letter or ``_``, or it begins with ``pg_``, which Postgres reserves for itself, or it is a
+            reserved word of SQL.
 
     Source: pg-boss 9 allows word characters, at most 50.
 
@@ -107,6 +107,6 @@ def _text(name: object, what: str) -> str:
 
 
 def _shown(name: object) -> str:
-    """Keep a message readable whatever was given."""
+    """Return a readable ``repr`` for any value."""
     shown = repr(name)
     return shown if len(shown) <= 80 else shown[:77] + "…'"  # noqa: PLR2004 - about a line

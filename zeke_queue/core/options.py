@@ -1,8 +1,7 @@
-"""The options of a send: merging their layers, and turning them into a job with every option resolved.
+"""The options of a send: merges layers, and makes a job with every option resolved.
 
-A layer says only what it means to say; the rest is None. In pg-boss 9 an explicit ``retryLimit: 0`` lost to
-the constructor's default, since it asked for truth; here only None means "not said", so 0 and False are
-values.
+A layer sets only some options; the others are None. In pg-boss 9 an explicit ``retryLimit: 0`` lost to the
+constructor's default, since it tested for truth. Here only None means "not set", so 0 and False are values.
 """
 
 from __future__ import annotations
@@ -20,42 +19,42 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 Seconds: TypeAlias = timedelta | float
-"""A duration as a caller gives it; an int is a float too."""
+"""A duration as given by a caller; an int is a float too."""
 
 INT4_MIN: Final = -(2**31)
 INT4_MAX: Final = 2**31 - 1
-"""What the integer columns hold; as seconds about 68 years, and the limit of every duration here."""
+"""The maximum of integer columns; in seconds about 68 years, and the limit of every duration here."""
 
 KEY_BYTES_MAX: Final = 1_000
 """Bytes of a key in UTF-8; an index entry of Postgres holds about 2 700."""
 
 YEAR_MIN: Final = 2
 YEAR_MAX: Final = 9998
-"""Of an instant in UTC: Python can read it in any zone, and the end of its keeping too."""
+"""The last year (UTC) of an instant that Python can convert to any zone, like the end of its retention."""
 
 EXPIRE_IN_MIN: Final = 0.001
 
 SINGLETON_QUEUE_PREFIX: Final = "__pgboss__singleton_queue"
-"""Keys of this prefix mean something else to the shared tables' indexes. Source: pg-boss 9."""
+"""Keys with this prefix have another meaning in the shared tables' indexes. Source: pg-boss 9."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobOptions:
-    """What one layer (a send, a task, a queue) says about a job. None means that it does not say.
+    """Job options of one layer (a send, a task, a queue). None means not set.
 
     Durations are seconds or a ``timedelta``.
 
     Attributes:
-        priority: higher goes first; int4, 0 by default.
-        delay: how long until the job may start, from the storage's now.
-        start_at: the instant (aware, of the years 2 to 9998) at which it may start; excludes ``delay``.
+        priority: higher is claimed first; int4, 0 by default.
+        delay: time until the job may start, from the storage's now.
+        start_at: the instant (aware, in the years 2 to 9998) at which it may start; excludes ``delay``.
         retry_limit: how many retries it may use; 0 is none.
         retry_delay: whole seconds before a retry, and the unit of the backoff.
         retry_backoff: whether the delay doubles with each retry.
         retry_delay_max: whole seconds, cap on the backoff.
         expire_in: how long one attempt may take.
         singleton_key: at most one job of the queue with this key waits or runs.
-        throttle: length of a slot in whole seconds: one job a slot, others are refused.
+        throttle: length of a slot in whole seconds: one job per slot, others are refused.
         debounce: the same, but a refused job is sent into the next slot, if that is free; excludes
             ``throttle``.
         group_key: for limits per key.
@@ -76,7 +75,7 @@ class JobOptions:
 
 
 DEFAULTS: Final = JobOptions(priority=0, retry_limit=3, retry_delay=1, retry_backoff=True, expire_in=3600)
-"""What holds where no layer says otherwise. Source: the settings of the system that this one follows."""
+"""Options where no layer sets them. Source: the settings of the earlier system."""
 
 _FIELDS: Final = tuple(f.name for f in fields(JobOptions))
 _values: Final = attrgetter(*_FIELDS)
@@ -86,11 +85,10 @@ _RIVALS: Final = {"delay": "start_at", "start_at": "delay", "throttle": "debounc
 
 
 def merge(*layers: JobOptions) -> JobOptions:
-    """Merge layers, the first being the strongest.
+    """Merge layers, the strongest first.
 
-    Of each option the first value that is not None wins. A layer that gives one of two options that exclude
-    each other also overrides the other one in the layers below: a send's ``start_at`` beats its task's
-    ``delay``.
+    For each option the first value that is not None wins. A layer that sets one of two exclusive options also
+    overrides the other one in the layers below: a send's ``start_at`` overrides its task's ``delay``.
 
     >>> merge(JobOptions(retry_limit=0), JobOptions(retry_limit=5, priority=2)).retry_limit
     0
@@ -106,7 +104,7 @@ def merge(*layers: JobOptions) -> JobOptions:
 
 
 def new_job(
-    id: UUID,  # noqa: A002 - it is what the field is called
+    id: UUID,  # noqa: A002 - the field's name
     name: str,
     data: str | None,
     options: JobOptions,
@@ -115,20 +113,20 @@ def new_job(
     meta: str | None = None,
     fresh: bool = False,
 ) -> NewJob:
-    """Check the options and make the job that is inserted; what they leave open is taken from ``DEFAULTS``.
+    """Check the options and make the job to insert; options not set are taken from ``DEFAULTS``.
 
     Args:
-        id: the job's, chosen by the sender.
+        id: the job's id, chosen by the sender.
         name: the queue.
         data: canonical JSON text, or None.
-        options: merged already.
-        parent: the job that triggered it.
+        options: the merged options.
+        parent: the job that sent it.
         meta: canonical JSON text of an object, or None.
-        fresh: whether the id was made for this job, which nobody tried to insert before.
+        fresh: whether the id is new and no insert of it was tried before.
 
     Raises:
-        InvalidOptionError: an option is out of its range, or excludes another; the message names the field.
-        InvalidNameError: the queue's name is not one.
+        InvalidOptionError: an option is out of range, or excludes another; the message names the field.
+        InvalidNameError: the queue's name is invalid.
     """
     exclusive(options)
     start_at, throttle, debounce = options.start_at, options.throttle, options.debounce
@@ -164,17 +162,17 @@ def new_job(
 
 def another(
     job: NewJob,
-    id: UUID,  # noqa: A002 - it is what the field is called
+    id: UUID,  # noqa: A002 - the field's name
     data: str | None,
     parent: UUID | None,
     meta: str | None,
 ) -> NewJob:
-    """Return a job like this one, whose options were checked already, with a fresh id and its own content."""
+    """Return a job like this one, whose options are checked, with a new id and its own content."""
     return NewJob(id, job.name, data, *_checked(job), parent=parent, meta=meta, fresh=True)
 
 
 def next_slot(job: NewJob) -> NewJob:
-    """Return the second try of a debounced job: the same, in the next slot and not before it.
+    """Return the second try of a debounced job: the same, in the next slot and not earlier.
 
     Raises:
         InvalidOptionError: the job has no slot.
@@ -187,7 +185,7 @@ def next_slot(job: NewJob) -> NewJob:
 
 
 def exclusive(options: JobOptions) -> None:
-    """Refuse options of one layer that exclude each other; ``merge`` would have dropped one of them silently.
+    """Refuse exclusive options within one layer; ``merge`` would silently drop one of them.
 
     Raises:
         InvalidOptionError: ``delay`` and ``start_at`` are both given, or ``throttle`` and ``debounce``.
@@ -223,7 +221,7 @@ def _seconds(field: str, value: object, low: float) -> float:
         raise InvalidOptionError(
             f"{field}: {_shown(value)} is no duration; give seconds as a number, or a timedelta"
         )
-    if not low <= value <= INT4_MAX:  # which NaN is not either
+    if not low <= value <= INT4_MAX:  # also false for NaN
         raise InvalidOptionError(
             f"{field}: {_shown(value)} is out of range; give {low} to {INT4_MAX} seconds"
         )
@@ -264,7 +262,7 @@ def _instant(field: str, value: object) -> datetime:
 def _utc_year(value: datetime) -> int:
     try:
         return value.astimezone(UTC).year
-    except OverflowError:  # by its offset it is in a year that no datetime has
+    except OverflowError:  # its offset moves it beyond datetime's years
         return 0
 
 
@@ -300,9 +298,9 @@ def _singleton_key(value: object) -> str:
 
 
 def _shown(value: object) -> str:
-    """Keep a message readable whatever was given."""
+    """Return a readable ``repr`` for any value."""
     try:
         shown = repr(value)
-    except ValueError:  # an int of more digits than Python likes to print
+    except ValueError:  # an int of more digits than Python prints
         return f"a {type(value).__name__}"
     return shown if len(shown) <= 80 else shown[:80] + "…"  # noqa: PLR2004 - about a line

@@ -1,4 +1,4 @@
-"""What of a job nobody is shown: rules that a task states, and values with their secrets taken out."""
+"""Redaction: a task's rules for hidden parts of its jobs, and their application to values."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from zeke_queue.core.failure import shown
 from zeke_queue.errors import InvalidOptionError
 
 REDACTED: Final = "[redacted]"
-"""What stands in the place of a value that is not shown."""
+"""The replacement of a hidden value."""
 
 ROOTS: Final = ("payload", "output", "error", "log")
-"""What a rule begins with: the payload, what the handler returned, why it failed, what it logged."""
+"""First words of a rule: the payload, the handler's result, its error, its log."""
 
 _WHOLE: Final = ("error", "log")
 
@@ -21,10 +21,10 @@ def check_rules(given: object) -> tuple[str, ...]:
     """Return the rules of a task, each a path such as ``payload``, ``payload.card`` or ``output.*.token``.
 
     A part ``*`` stands for every member of an object and every item of a list. ``error`` and ``log`` are
-    hidden whole.
+    hidden as a whole.
 
     Raises:
-        InvalidOptionError: one is no such path.
+        InvalidOptionError: a rule is not such a path.
     """
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise InvalidOptionError(
@@ -43,12 +43,12 @@ def check_rules(given: object) -> tuple[str, ...]:
 
 
 def hides(rules: tuple[str, ...], root: str) -> bool:
-    """Return whether all of a root is hidden; an error stands in an output's place, and is as that is."""
+    """Return whether a root is hidden as a whole; an error takes an output's place and follows its rules."""
     return root in rules or (root == "error" and "output" in rules)
 
 
 def redact(value: Any, rules: tuple[str, ...], root: str) -> Any:
-    """Return a JSON value with what the rules hide under this root replaced, leaving the value as it is."""
+    """Return a copy of a JSON value, with the parts that the rules hide under this root replaced."""
     if value is None or not rules:
         return value
     if hides(rules, root):
@@ -61,18 +61,18 @@ def redact(value: Any, rules: tuple[str, ...], root: str) -> Any:
 
 
 def restored(given: Any, kept: Any, rules: tuple[str, ...], root: str) -> tuple[Any, list[str]]:
-    """Return a JSON value in which what stands for hidden values is what is kept at the same places.
+    """Return a JSON value in which replacements of hidden values are undone from the original.
 
-    So whoever reads a value, changes a part that is shown, and writes it back, loses nothing that is hidden.
+    So a client that reads a value, changes a visible part, and writes it back, loses no hidden part.
 
     Args:
         given: a value as ``redact`` returns it, or any other.
-        kept: what it was before it was shown; None for nothing.
-        rules: of the task.
-        root: under which of their roots the value is.
+        kept: the original value; None for none.
+        rules: the task's rules.
+        root: the root of the value in the rules.
 
     Returns:
-        The value, and the paths at which something is to stand for a hidden value, but none is kept.
+        The value, and the paths of replacements that have no original.
     """
     missing: list[str] = []
     kept = _NOTHING if kept is None else kept

@@ -1,7 +1,7 @@
-"""Whether a failed job runs again, and after how long: the verdict, which is a duration and never a time.
+"""The retry verdict: whether a failed job runs again, and after how long (a duration, never a time).
 
-The randomness comes in as a number, so that a verdict can be replayed from the seed of the stream it was
-drawn from.
+The randomness is an argument, so that a verdict can be replayed from the seed of the stream that it was drawn
+from.
 
 Source: pg-boss 9, whose backoff draws uniformly from the upper half of a window that doubles with each
 retry, up to sixteen doublings.
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 MAX_DOUBLINGS: Final = 16
 
 WAIT_MAX: Final = 2**31 - 1
-"""Seconds (68 years) that no wait exceeds, so that now plus a wait is a time that can be stored."""
+"""Maximum wait in seconds (68 years), so that now plus a wait is a time that can be stored."""
 
 
 def bounds(policy: RetryPolicy, retry_count: int) -> tuple[float, float]:
-    """Return the shortest and the longest wait that a verdict can give after this many retries.
+    """Return the shortest and the longest wait of a verdict after this many retries.
 
     Args:
-        policy: the job's.
+        policy: the job's policy.
         retry_count: how many retries the job has used, from 0.
 
     Returns:
@@ -43,13 +43,13 @@ def bounds(policy: RetryPolicy, retry_count: int) -> tuple[float, float]:
 
 
 def verdict(policy: RetryPolicy, retry_count: int, draw: float) -> float | None:
-    """Return after how many seconds a job that has just failed runs again.
+    """Return the seconds after which a job that has just failed runs again.
 
     With w = delay * 2^min(16, retry_count + 1) the wait is w/2 + draw * w/2, but never more than the policy's
-    ``delay_max``. Without backoff it is ``delay`` as it stands: the cap is one on the drawn delay.
+    ``delay_max``. Without backoff it is exactly ``delay``: the cap applies to drawn delays.
 
     Args:
-        policy: the job's.
+        policy: the job's policy.
         retry_count: how many retries the job has used, from 0.
         draw: uniform in [0, 1), from the stream ``retry``.
 

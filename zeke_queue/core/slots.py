@@ -1,10 +1,10 @@
-"""Which slot of time a throttled job falls into.
+"""Slots of throttled jobs.
 
-Slots are aligned to the Unix epoch, not to the first job, so that every sender computes the same one
-without asking.
+Slots are aligned to the Unix epoch, not to the first job, so that every sender computes the same slot on its
+own.
 
-Source: pg-boss 9 writes the slot's start into ``singletonon``, a timestamp without a zone that is meant as
-UTC, and a unique index does the rest.
+Source: pg-boss 9 writes the slot's start into ``singletonon``, a timestamp without a zone that holds UTC, and
+relies on a unique index.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _SECOND: Final = timedelta(seconds=1)
 
 
 def slot_start(now: datetime, seconds: int, offset: int = 0) -> datetime:
-    """Return the start of the slot that ``now`` plus the offset lies in.
+    """Return the start of the slot that contains ``now`` plus the offset.
 
     Args:
-        now: aware.
+        now: timezone-aware.
         seconds: length of a slot, at least 1.
-        offset: seconds that are added to ``now`` first; a whole slot's length gives the next slot.
+        offset: seconds added to ``now`` first; the length of a slot gives the next slot.
 
     Returns:
         A naive datetime in UTC, as the column ``singletonon`` holds it.

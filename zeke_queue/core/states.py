@@ -1,11 +1,11 @@
-"""The state machine of a job: one table, from which every storage's statements follow.
+"""The state machine of a job: one table, which every storage's statements implement.
 
-A job *waits* in ``created`` or ``retry``, *runs* in ``active``, and has *ended* in the four others. The
-difference between the two waiting states is a count: claiming a job from ``retry`` uses up a retry,
-claiming it from ``created`` doesn't. That is why an attempt which failed goes to ``retry``, while a job
-that was given back through no fault of its own (shutdown, snooze) goes to ``created`` and keeps its count.
+A job *waits* in ``created`` or ``retry``, *runs* in ``active``, and has *ended* in the four others. The two
+waiting states differ in a count: claiming a job from ``retry`` uses a retry, claiming it from ``created``
+does not. That is why a failed attempt goes to ``retry``, while a job that was released without a failure
+(shutdown, snooze) goes to ``created`` and keeps its count.
 
-The table, a row a state and a column an event; an empty cell is illegal::
+The table has a row per state and a column per event; a dot is an illegal transition::
 
     state     | CLAIM  COMPLETE  RETRY FAIL   EXPIRE  RELEASE CANCEL    RESUME  REVIVE SUPERSEDE
     ----------+---------------------------------------------------------------------------------
@@ -17,15 +17,15 @@ The table, a row a state and a column an event; an empty cell is illegal::
     cancelled | .      .         .     .      .       .       .         created .      .
     failed    | .      .         .     .      .       .       .         .       retry  .
 
-What follows from it, and is tested:
+Consequences, which are tested:
 
-- Only an active job can be settled, so a failure reported for a job that nobody claimed changes nothing.
-- A completed job stays completed: resuming takes cancelled jobs only, reviving failed and expired ones only.
-- FAIL and EXPIRE are the two ways to give up and differ in the reason alone; SUPERSEDE is the third: the
-  job should return to waiting, but meanwhile another job took the place that a uniqueness rule allows.
-- Every state but ``completed`` has a way on, and none is left without a way in.
+- Only an active job can be settled, so a failure reported for an unclaimed job changes nothing.
+- A completed job stays completed: RESUME takes cancelled jobs only, REVIVE failed and expired ones only.
+- FAIL and EXPIRE are two ways to give up, and differ only in the reason. SUPERSEDE is the third: the job
+  should return to waiting, but another job has taken the place that a uniqueness rule allows.
+- Every state but ``completed`` has a transition out, and every state has one in.
 
-Source: pg-boss 9's states; the events and what each allows are ours.
+Source: pg-boss 9's states; the events and what each allows are defined here.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ if TYPE_CHECKING:
 
 
 class Event(enum.StrEnum):
-    """What can happen to a job.
+    """Events of a job.
 
     CLAIM: a worker takes it. COMPLETE: its handler returned. RETRY: an attempt failed and another is allowed.
     FAIL: it failed for good. EXPIRE: its deadline or its worker's lease ran out, for good. RELEASE: its
-    worker gives it back without a failure. CANCEL: a person takes it off. RESUME: a cancelled one waits
-    again. REVIVE: one that ended badly gets another try. SUPERSEDE: it can't return to waiting, since
-    another job holds its place.
+    worker returns it without a failure. CANCEL: a user cancels it. RESUME: a cancelled job waits again.
+    REVIVE: a failed or expired job gets another try. SUPERSEDE: it can't return to waiting, since another job
+    holds its place.
     """
 
     CLAIM = "claim"

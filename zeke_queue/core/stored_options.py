@@ -1,9 +1,9 @@
-"""The options of a schedule's jobs as its row keeps them: JSON, in our spelling or in pg-boss's.
+"""The stored options of a schedule's jobs: JSON, in this package's spelling or pg-boss's.
 
-A row that pg-boss wrote has what was given to its ``schedule()``: durations in several units, and a debounce
-as a flag on a throttle. Of such a row is read what jobs here can have: priority, retries, expiry, singleton
-key and slots. The rest (``tz``, which has a column of its own, ``startAfter``, ``onComplete``, how long rows
-are kept) is left out.
+A row written by pg-boss has the arguments of its ``schedule()``: durations in several units, and a debounce
+as a flag on a throttle. Only options that jobs here can have are read: priority, retries, expiry, singleton
+key and slots. The rest (``tz``, which has its own column, ``startAfter``, ``onComplete``, retention) is
+ignored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from zeke_queue.errors import InvalidOptionError
 
 _OURS: Final = frozenset(field.name for field in fields(JobOptions)) - {"delay", "start_at"}
 
-# Source: pg-boss 9, which takes the first of these units that it finds.
+# Source: pg-boss 9, which uses the first of these units that it finds.
 _EXPIRY: Final = {"expireInHours": 3_600, "expireInMinutes": 60, "expireInSeconds": 1}
 _SLOT: Final = {"singletonHours": 3_600, "singletonMinutes": 60, "singletonSeconds": 1}
 _SAME: Final = {
@@ -31,10 +31,10 @@ _SAME: Final = {
 
 
 def write(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options as a row keeps them: what was said, with durations in seconds.
+    """Return options as a row stores them: those that are set, with durations in seconds.
 
     Raises:
-        InvalidOptionError: one is none that a schedule's jobs can have, such as when they start.
+        InvalidOptionError: a schedule's jobs can't have one of them, such as a start time.
     """
     for name in options:
         if name not in _OURS:
@@ -49,10 +49,10 @@ def write(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read(stored: object) -> JobOptions:
-    """Return what a row says of its jobs; where it says a thing in both spellings, ours wins.
+    """Return the job options of a row; where it has both spellings, this package's wins.
 
     Raises:
-        InvalidOptionError: it holds no JSON object.
+        InvalidOptionError: it is not a JSON object.
     """
     if not isinstance(stored, Mapping):
         raise InvalidOptionError(f"options: a {type(stored).__name__} is no object; store one, such as {{}}")
@@ -66,13 +66,13 @@ def _read_theirs(said: Mapping[str, Any]) -> JobOptions:
     return JobOptions(
         **{ours: said[theirs] for theirs, ours in _SAME.items() if theirs in said},
         expire_in=_seconds(said, _EXPIRY),
-        # A slot of no length is none.
+        # A slot of length 0 means no slot.
         **{slot: _seconds({name: value for name, value in said.items() if value != 0}, _SLOT)},
     )
 
 
 def _seconds(said: Mapping[str, Any], units: Mapping[str, int]) -> Any:
-    """Return the first of these durations in seconds; what is no number as it is, to be refused as such."""
+    """Return the first of these durations in seconds; a non-number is returned as it is, to be refused."""
     for name, unit in units.items():
         if name in said:
             value = said[name]

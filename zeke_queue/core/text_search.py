@@ -1,10 +1,10 @@
-"""Finding a text in what is stored of a job, as ``JobFilter.text`` asks for it."""
+"""Text search in a job's stored data, as in ``JobFilter.text``."""
 
 from __future__ import annotations
 
 
 def contains(stored: str | None, text: str) -> bool:
-    """Return whether a stored text contains another one, ASCII letters of either case being alike.
+    """Return whether a stored text contains another one, ignoring the case of ASCII letters.
 
     >>> contains('{"to": "Ada"}', "ADA"), contains("\u00c9", "\u00e9"), contains(None, "a")
     (True, False, False)
@@ -13,4 +13,4 @@ def contains(stored: str | None, text: str) -> bool:
 
 
 def _small(text: str) -> bytes:
-    return text.encode().lower()  # of bytes, which leaves alone what is beyond ASCII
+    return text.encode().lower()  # on bytes, so only ASCII letters change

@@ -1,4 +1,4 @@
-"""Equal spans of time, on multiples of their length since 1970, by which what ended is counted."""
+"""Intervals of equal length, aligned to multiples of it since 1970, for counts of ended jobs."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Final
 from zeke_queue.errors import InvalidOptionError
 
 LONGEST: Final = 7 * 86_400
-"""Seconds that one may look back."""
+"""Seconds back at most."""
 
 MOST: Final = 1000
-"""Spans of one answer."""
+"""Intervals per answer at most."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def how_many(span: float, step: float) -> int:
-    """Return how many spans of ``step`` seconds a look back over ``span`` seconds has, with the present one.
+    """Return how many intervals of ``step`` seconds cover the last ``span`` seconds and the present.
 
     Raises:
-        InvalidOptionError: one of the two is out of its range, or there would be too many.
+        InvalidOptionError: one of the two is out of range, or there would be too many.
     """
     if not 1 <= span <= LONGEST:
         raise InvalidOptionError(f"span: {span} is not 1 to {LONGEST} seconds")
@@ -36,12 +36,12 @@ def how_many(span: float, step: float) -> int:
 
 
 def begin_of(instant: datetime, step: float) -> datetime:
-    """Return the start of the span that an instant (aware) is in, in UTC."""
+    """Return the start of the interval that contains an instant (aware), in UTC."""
     length = timedelta(seconds=step)
     return _EPOCH + (instant - _EPOCH) // length * length
 
 
 def begins(now: datetime, number: int, step: float) -> list[datetime]:
-    """Return the starts of so many spans, oldest first, of which the last one holds ``now``."""
+    """Return the starts of so many intervals, oldest first, the last of which contains ``now``."""
     last = begin_of(now, step)
     return [last - timedelta(seconds=step) * back for back in reversed(range(number))]

@@ -1,4 +1,4 @@
-"""What callers give, checked before it goes anywhere: ids, flags, and filters of lists."""
+"""Validation of callers' arguments: ids, flags, and filters of lists."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from zeke_queue.errors import InvalidOptionError, UsageError
 from zeke_queue.model import CARRIED, JobFilter, JobState
 
 TEXT_MAX: Final = 200
-"""Characters of what is looked for in jobs."""
+"""Characters of a search text at most."""
 
 
 def check_uuid(field: str, value: object) -> UUID | None:
-    """Return an id, or None for none.
+    """Return an id, or None.
 
     Raises:
         InvalidOptionError: it is neither.
@@ -33,7 +33,7 @@ def check_flag(field: str, value: object) -> bool:
     """Return a flag.
 
     Raises:
-        InvalidOptionError: it is none.
+        InvalidOptionError: it is not a bool.
     """
     if not isinstance(value, bool):
         raise InvalidOptionError(f"{field}: {shown(value)} is neither True nor False; give one of them")
@@ -41,11 +41,11 @@ def check_flag(field: str, value: object) -> bool:
 
 
 def check_filter(which: object) -> JobFilter:
-    """Return a filter as the storages take it: tuples, and states for their words.
+    """Return a filter in the storages' form: tuples, and states instead of their names.
 
     Raises:
-        UsageError: it is no filter.
-        InvalidOptionError: one of its fields can't be; the message names it.
+        UsageError: it is not a filter.
+        InvalidOptionError: one of its fields is invalid; the message names it.
     """
     if not isinstance(which, JobFilter):
         raise UsageError(

@@ -1,6 +1,6 @@
-"""Rescue of jobs whose deadline has passed, or whose worker is dead.
+"""Rescue of jobs past their deadline or of dead workers.
 
-A row that cannot be settled is reported and left, and the other jobs of its batch are settled all the same.
+A row that can't be settled is reported and skipped, and the other jobs of its batch are settled.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class Rescuer:
-    """Settles jobs that nobody will settle any more.
+    """Settles jobs that no worker will settle.
 
     Args:
-        storage: whose jobs.
+        storage: the storage of the jobs.
         entropy: the source of the jitter of retries.
     """
 
@@ -35,12 +35,12 @@ class Rescuer:
         self._log = get_logger()
 
     async def rescue(self, batch: int, stuck: set[UUID]) -> tuple[int, Sequence[Overdue]]:
-        """Settle one batch of overdue jobs: each is retried, or has failed for good.
+        """Settle one batch of overdue jobs: each is retried, or fails for good.
 
         Args:
-            batch: jobs that one statement takes at most.
-            stuck: jobs that could not be settled in this sweep, to which this batch's are added. They come up
-                again each time, so as many more are asked for, and passed over.
+            batch: jobs per statement at most.
+            stuck: jobs that could not be settled in this sweep; those of this batch are added. They are found
+                again each time, so that many more are requested, and skipped.
 
         Returns:
             How many others were found, and those that were settled.
@@ -88,16 +88,16 @@ class Rescuer:
         return Failed(job.id, job.attempt, None if wait is None else max(0.0, wait), error, final)
 
     async def _settle_in_parts(self, failures: Sequence[Failed], stuck: set[UUID]) -> set[UUID]:
-        """Settle what can be, by halves, down to rows that can't; those are reported, and added to ``stuck``.
+        """Settle the rows that can be, by halves; report rows that can't and add them to ``stuck``.
 
-        Their locks are gone with the transaction that failed, but a settlement names the attempt, so what
-        changed hands in between is left alone.
+        Their locks ended with the failed transaction. A settlement names the attempt, so jobs that were
+        claimed or settled in between are left alone.
         """
         try:
             return await self._storage.settle(failed=failures)
         except StorageUnavailableError:
             raise
-        except Exception as error:  # noqa: BLE001 - it is one row's, and the others must not wait for it
+        except Exception as error:  # noqa: BLE001 - one bad row must not hold up the others
             if len(failures) == 1:
                 job_id = str(failures[0].id)
                 self._log.error("supervisor_row_failed", jobId=job_id, error=str(error), exc_info=error)

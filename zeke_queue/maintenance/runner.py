@@ -1,7 +1,7 @@
-"""Looking after what nobody else does: jobs whose time ran out or whose worker died, and rows that grow old.
+"""Periodic maintenance: rescues expired and lost jobs, resumes waiting ones, archives and purges old rows.
 
-Any number of supervisors may run; what one has locked the others pass over. Each duty stands for itself, and
-each row where it must: a row that can't be settled is reported and left, and the rest is done all the same.
+Any number of supervisors may run; each skips rows that another has locked. Duties are independent, and rows
+where possible: a row that can't be settled is reported and skipped, and the rest is processed.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
 Duty: TypeAlias = Literal["give_back", "wake", "archive", "purge"]
 
 DUTIES: Final[tuple[Duty, ...]] = ("give_back", "wake", "archive", "purge")
-"""What there is to do in a sweep, in this order."""
+"""The duties of a sweep, in order."""
 
 BATCHES: Final = 20
-"""Batches of one duty that one sweep does at most, so that a backlog of one delays the others little."""
+"""Batches of one duty per sweep at most, so that a backlog of one hardly delays the others."""
 
 STUCK_MAX: Final = 1_000
-"""Rows that can't be settled until a sweep gives up on the others: then it is not the rows that are bad."""
+"""Rows that can't be settled until a sweep stops: with so many, the cause is not in the rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep did.
+    """The result of a sweep.
 
     Attributes:
-        expired: jobs past their deadline that were given back or ended.
-        reaped: jobs of dead workers that were given back or ended.
-        woken: jobs whose child had ended without their being told, and that go on.
-        archived: ended jobs that were moved to the archive.
-        purged: archived jobs that were deleted.
-        failed: the duties that could not be done to the end; the log says why.
+        expired: jobs past their deadline that were released or ended.
+        reaped: jobs of dead workers that were released or ended.
+        woken: jobs resumed because their child had ended without notifying them.
+        archived: ended jobs moved to the archive.
+        purged: archived jobs deleted.
+        failed: the duties that could not be completed; the log says why.
     """
 
     expired: int = 0
@@ -58,7 +58,7 @@ class Swept:
 
 
 class Parts(Protocol):
-    """What maintenance needs of a queue."""
+    """The part of a queue that maintenance needs."""
 
     @property
     def storage(self) -> Storage:
@@ -82,14 +82,14 @@ class Parts(Protocol):
 
 
 class Supervisor:
-    """Sweeps from time to time.
+    """Runs a sweep at regular intervals.
 
     Args:
-        queue: whose jobs it looks after: all of the storage's, whatever their task.
+        queue: the queue whose storage is maintained, with all its jobs, whatever their task.
         every: seconds between sweeps.
         archive_after: seconds for which an ended job stays in the job table; JOBS_ARCHIVE_AFTER by default.
         delete_after: seconds for which an archived job is kept; JOBS_DELETE_AFTER by default.
-        batch: rows that one statement takes at most.
+        batch: rows per statement at most.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Supervisor:
         self._log = get_logger()
 
     async def run(self) -> None:
-        """Sweep until told to stop; a duty that fails rests for a while, the others keep their pace."""
+        """Sweep until stopped; a failing duty backs off, and the others keep their interval."""
         failures = dict.fromkeys(DUTIES, 0)
         due = dict.fromkeys(DUTIES, self._clock.monotonic())
         while not self._pace.stopped:
@@ -127,14 +127,14 @@ class Supervisor:
             await self._pace.pause(min(due.values()) - ended)
 
     def stop(self) -> None:
-        """End ``run`` soon: each duty that is left in the round does one batch at most."""
+        """Make ``run`` return soon: each remaining duty of the round does one batch at most."""
         self._pace.stop()
 
     async def sweep(self, duties: Iterable[Duty] = DUTIES) -> Swept:
-        """Do duties once; one that fails is reported, and does not keep the others from being done.
+        """Run duties once; one that fails is reported, and the others still run.
 
         Args:
-            duties: which of ``DUTIES``.
+            duties: some of ``DUTIES``.
         """
         given_back: list[Overdue] = []
         moved = {"wake": 0, "archive": 0, "purge": 0}
@@ -170,7 +170,7 @@ class Supervisor:
         )
 
     async def _do(self, name: str, duty: Callable[[], Awaitable[bool]]) -> bool:
-        """Do a duty batch by batch, while it says that there is more; False if that could not be done."""
+        """Run a duty batch by batch while it reports more; return False if it failed."""
         try:
             for _ in range(BATCHES):
                 if not await duty() or self._pace.stopped:
@@ -178,7 +178,7 @@ class Supervisor:
         except StorageUnavailableError as error:
             self._log.warning("supervisor_waits", duty=name, error=str(error))
             return False
-        except Exception as error:  # noqa: BLE001 - whatever stops one duty must not stop the others
+        except Exception as error:  # noqa: BLE001 - a failing duty must not stop the others
             self._log.error("supervisor_duty_failed", duty=name, error=str(error), exc_info=error)
             return False
         return True

@@ -1,8 +1,8 @@
-"""Cron: a job for each tick of each schedule, exactly once, whatever number of schedulers runs.
+"""Cron: one job for each tick of each schedule, exactly once, however many schedulers run.
 
-A schedule's row holds the last occurrence that was decided on. Whoever has locked the row decides what is due
-since, and inserts the jobs in the same transaction; and a tick's job has an id that follows from schedule and
-instant, so that a tick can't be doubled even by somebody who edits the row.
+A schedule's row holds the last decided occurrence. The scheduler that has locked the row decides what is due
+since then, and inserts the jobs in the same transaction. The id of a tick's job derives from schedule and
+instant, so even an edit of the row can't duplicate a tick.
 """
 
 from __future__ import annotations
@@ -28,49 +28,48 @@ if TYPE_CHECKING:
     from zeke_queue.task.prepare import Prepared, Sender
 
 TICK_NAMESPACE: Final = UUID("a4caaa4d-b047-5c3e-a9a1-37b4c309d874")
-"""Of the ids of ticks. It never changes: two versions that run side by side must agree on them."""
+"""Namespace of the ids of ticks. It never changes: versions that run side by side must agree on it."""
 
 BATCH: Final = 50
-"""Schedules that one transaction serves at most, fewer than ``TICKS``."""
+"""Schedules per transaction at most, fewer than ``TICKS``."""
 
 TICKS: Final = 1_000
-"""Ticks that one transaction serves at most, which a long downtime of schedules that catch up can exceed."""
+"""Ticks per transaction at most; schedules that catch up on a long downtime can have more."""
 
 BATCHES: Final = 20
-"""Transactions of one look at most; what is left is served at the next."""
+"""Transactions per round at most; the rest is served in the next round."""
 
 SHORTEST_PAUSE: Final = 0.01
-"""Seconds between looks at least, for a clock that wakes us a little before a tick."""
+"""Seconds between rounds at least, in case the clock wakes the loop a little before a tick."""
 
 UNREADABLE_FOR: Final = timedelta(seconds=60)
-"""When one that could not be read or served is looked at again: somebody may have mended it by then."""
+"""Time until a schedule that could not be read or served is tried again, as it may be fixed by then."""
 
 FOREIGN_CRON_AGE: Final = 120.0
-"""Seconds after which pg-boss 9's cron, which notes each of its rounds in ``cron_on``, counts as gone."""
+"""Seconds after which pg-boss 9's cron, which records each of its rounds in ``cron_on``, counts as gone."""
 
 
 def tick_id(schedule: str, tick: datetime) -> UUID:
-    """Return the id of a tick's job: it follows from schedule and instant, and sorts by the instant.
+    """Return the id of a tick's job, which derives from schedule and instant, and sorts by the instant.
 
-    Jobs of one moment are claimed and listed by id, such as ticks that are caught up on. So the ids of ticks
-    begin, as those of other jobs do, with the milliseconds since 1970; what follows is a hash in place of
-    random bits.
+    Jobs of one moment, such as caught-up ticks, are claimed and listed by id. So the ids of ticks begin like
+    those of other jobs, with the milliseconds since 1970; a hash follows in place of the random bits.
 
     Args:
-        schedule: its name.
-        tick: in UTC.
+        schedule: the schedule's name.
+        tick: the instant, in UTC.
 
     Source: RFC 9562, section 5.8 (version 8, whose layout is the application's).
     """
     digest = uuid5(TICK_NAMESPACE, f"{schedule}|{tick.isoformat()}").int
     milliseconds = int(tick.timestamp() * 1000) & 0xFFFF_FFFF_FFFF
     value = milliseconds << 80 | digest & ((1 << 80) - 1)
-    # Version 8 in the place of the digest's own; its variant bits stand already.
+    # Replace the digest's version by 8; its variant bits are set already.
     return UUID(int=value & ~(0xF << 76) | 8 << 76)
 
 
 class _Plan(NamedTuple):
-    """What is to be done about one schedule."""
+    """The decision on one schedule."""
 
     jobs: list[Prepared]
     last_tick: datetime
@@ -78,12 +77,12 @@ class _Plan(NamedTuple):
 
 
 class _Served(NamedTuple):
-    """What one transaction did.
+    """The result of one transaction.
 
     Attributes:
-        sent: ids of jobs.
+        sent: ids of the sent jobs.
         more: whether more is due already.
-        upcoming: seconds until the first tick that is known to follow; infinity if none is.
+        upcoming: seconds until the first known tick after these; infinity if there is none.
     """
 
     sent: list[UUID]
@@ -92,7 +91,7 @@ class _Served(NamedTuple):
 
 
 class Parts(Protocol):
-    """What cron needs of a queue."""
+    """The part of a queue that cron needs."""
 
     @property
     def storage(self) -> Storage:
@@ -101,16 +100,16 @@ class Parts(Protocol):
 
     @property
     def clock(self) -> Clock:
-        """The clock of the pauses between looks."""
+        """The clock of the pauses between rounds."""
         ...
 
     @property
     def sender(self) -> Sender:
-        """What makes the jobs of ticks, with the options of their tasks."""
+        """The maker of the ticks' jobs, with the options of their tasks."""
         ...
 
     async def declare(self) -> None:
-        """Store the queues and schedules that the catalog declares."""
+        """Store the queues and schedules declared in the catalog."""
         ...
 
 
@@ -118,12 +117,13 @@ class Scheduler:
     """Serves the ticks of all schedules of a storage.
 
     Args:
-        queue: its catalog's schedules are declared at the start, and its tasks' options hold for ticks.
-        every: seconds between looks at most; an edit, or a tick that was not foreseen, is seen so much late.
-            ``CatchUp.SKIP`` leaves out ticks that are more than a minute late.
+        queue: the queue; its catalog's schedules are declared at start, and its tasks' options apply to
+            ticks.
+        every: seconds between rounds at most, which is how late an edit or an unforeseen tick is noticed.
+            ``CatchUp.SKIP`` skips ticks that are more than a minute late.
 
     Attributes:
-        behind: whether the last look left something that is due.
+        behind: whether the last round left something due.
     """
 
     def __init__(self, queue: Parts, *, every: float = 1.0) -> None:
@@ -137,10 +137,10 @@ class Scheduler:
         self._log = get_logger()
 
     async def run(self) -> None:
-        """Serve ticks until told to stop; what goes wrong with that is reported, and tried again.
+        """Serve ticks until stopped; errors are logged, and the round is retried.
 
         Raises:
-            UsageError: the catalog declares a schedule that is wrong.
+            UsageError: the catalog declares an invalid schedule.
         """
         declared, failures = False, 0
         while not self._pace.stopped:
@@ -156,20 +156,20 @@ class Scheduler:
             except Exception as error:
                 if isinstance(error, UsageError) and not declared:
                     raise
-                # The next look may succeed, and schedules must not die silently.
+                # The next round may succeed, and schedules must not stop silently.
                 failures += 1
                 self._log.error("scheduler_failed", error=str(error), exc_info=error)
             await self._pace.pause(backoff(self._every, failures) if failures else self._until_next())
 
     def stop(self) -> None:
-        """End ``run`` after the transaction that is being done."""
+        """Make ``run`` return after the current transaction."""
         self._pace.stop()
 
     async def tick(self) -> list[UUID]:
         """Serve what is due now.
 
         Returns:
-            The ids of the jobs that were sent. A tick that a uniqueness rule refused counts as served.
+            The ids of the sent jobs. A tick that a uniqueness rule refused counts as served.
         """
         sent: list[UUID] = []
         self._upcoming = math.inf
@@ -184,16 +184,16 @@ class Scheduler:
         return sent
 
     def _until_next(self) -> float:
-        """Return the pause until the next look.
+        """Return the pause until the next round.
 
-        Looks that came at a pace of their own would find two ticks at once sooner or later, and take the
-        earlier one for missed, where a schedule fires as often as they come.
+        Rounds at a fixed interval would sooner or later find two ticks at once and take the earlier one for
+        missed, where a schedule fires as often as rounds come.
         """
         return min(self._every, max(self._upcoming, SHORTEST_PAUSE))
 
     async def _serve(self) -> _Served:
-        """Serve a batch of schedules in one transaction; if that fails, each in one of its own."""
-        # Asked for before a transaction holds a connection, since it takes one itself.
+        """Serve a batch of schedules in one transaction; if that fails, each in its own."""
+        # Read this before a transaction holds a connection, since the read takes one itself.
         foreign_age = await self._foreign_cron_age()
         batch: list[str] = []
         try:
@@ -208,23 +208,23 @@ class Scheduler:
         return _Served(sent, more=False, upcoming=math.inf)
 
     async def _serve_single(self, foreign_age: float | None, name: str) -> list[UUID]:
-        """Serve one schedule; if that fails it is reported, and left alone for a while."""
+        """Serve one schedule; if that fails, report and postpone it."""
         try:
             return (await self._serve_batch(foreign_age, [], only=name)).sent
         except StorageUnavailableError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is about one schedule, the others go on
+        except Exception as error:  # noqa: BLE001 - a failing schedule must not stop the others
             self._log.error("schedule_failed", schedule=name, error=str(error), exc_info=error)
         try:
             await self._put_off(name)
         except StorageUnavailableError:
             raise
-        except Exception as error:  # noqa: BLE001 - not even that can be done to its row; it comes up at each look
+        except Exception as error:  # noqa: BLE001 - its row can't even be postponed, so each round finds it again
             self._log.error("schedule_not_put_off", schedule=name, error=str(error))
         return []
 
     async def _put_off(self, name: str) -> None:
-        """Look at a schedule later; its ticks stay undecided."""
+        """Postpone a schedule; its ticks stay undecided."""
         async with self._storage.transaction() as transaction:
             now, found = await transaction.due_schedules(BATCH)
             for schedule in found:
@@ -238,7 +238,7 @@ class Scheduler:
 
         Args:
             foreign_age: see ``_foreign_cron_age``.
-            batch: is told the names of the schedules.
+            batch: receives the names of the schedules.
             only: the one schedule to serve, if it is due.
         """
         jobs: list[Prepared] = []
@@ -249,7 +249,7 @@ class Scheduler:
             batch += [schedule.name for schedule in found]
             served_until = None if foreign_age is None else now - timedelta(seconds=foreign_age)
             for place, schedule in enumerate(found):
-                # A fair share of what is left: one that catches up on a year must not keep the others.
+                # A fair share of what is left, so that catching up on a year does not hold up the others.
                 share = (TICKS - len(jobs)) // (len(found) - place)
                 plan = self._plan(schedule, now, served_until, share)
                 jobs += plan.jobs
@@ -261,7 +261,7 @@ class Scheduler:
             self._report(prepared, job_id)
         sent = [job_id for job_id in ids if job_id is not None]
         if served_until is not None:
-            # What pg-boss has yet to serve stays due, and is no reason to look again at once.
+            # Ticks that pg-boss has yet to serve stay due, which is no reason for another round at once.
             return _Served(sent, more=False, upcoming=math.inf)
         wait = min(((tick - now).total_seconds() for tick in upcoming), default=math.inf)
         return _Served(sent, len(found) == BATCH or wait <= 0, wait)
@@ -270,12 +270,12 @@ class Scheduler:
         try:
             when = cron.Cron.parse(schedule.cron, schedule.zone)
             if served_until is not None and schedule.last_tick is not None:
-                # pg-boss has served these; those after its last round are ours if it does not come back.
+                # pg-boss has served these; ticks after its last round are served here if it does not return.
                 passed = cron.due(when, schedule.last_tick, served_until, CatchUp.SKIP)
                 return _Plan([], passed.last_tick, passed.next_tick)
             due = cron.due(when, schedule.last_tick, now, schedule.catch_up, limit=limit)
             jobs = [self._job(schedule, tick) for tick in due.ticks]
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with one schedule, the others go on
+        except Exception as error:  # noqa: BLE001 - a failing schedule must not stop the others
             self._log.error(
                 "schedule_unreadable",
                 schedule=schedule.name,
@@ -284,7 +284,7 @@ class Scheduler:
                 error=str(error),
                 exc_info=None if isinstance(error, UsageError) else error,
             )
-            # Its ticks stay undecided: somebody mends it, or a newer version of the program can read it.
+            # Its ticks stay undecided until it is fixed, or a newer version of the program can read it.
             return _Plan([], schedule.last_tick or now, now + UNREADABLE_FOR)
         return _Plan(jobs, due.last_tick, due.next_tick)
 
@@ -293,7 +293,7 @@ class Scheduler:
         return self._queue.sender.tick(schedule, tick_id(schedule.name, tick), meta)
 
     async def _foreign_cron_age(self) -> float | None:
-        """Return how many seconds ago pg-boss's cron ran if it is alive on these tables, else None."""
+        """Return the seconds since pg-boss's cron ran if it is alive on these tables, else None."""
         age = await self._storage.foreign_cron_age()
         alive = age is not None and age < FOREIGN_CRON_AGE
         if alive is not self._stands_back:

@@ -1,1 +1,1 @@
-"""Where jobs are kept: one protocol, and its two implementations that answer alike."""
+"""Storages of jobs: one protocol, and two implementations that behave alike."""

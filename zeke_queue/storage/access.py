@@ -1,6 +1,6 @@
-"""Who calls the HTTP API: scopes, API keys as they are stored, and how often somebody may call.
+"""Access to the HTTP API: scopes, stored API keys, and rate limits.
 
-Nothing here does anything. The text of a key is known to its holder alone: what is stored is a digest.
+These are values only. The text of a key is known to its holder alone: the storage keeps a digest.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class Scope(enum.StrEnum):
-    """What a caller may do.
+    """Permissions of a caller.
 
     Attributes:
-        TRIGGER: send jobs; implies READ, since clients of the earlier system hold nothing else.
-        READ: look at jobs, queues, schedules and workers.
+        TRIGGER: send jobs; implies READ, since clients of the earlier system have no other scope.
+        READ: read jobs, queues, schedules and workers.
         ADMIN: cancel, retry, pause, edit; implies the other two.
     """
 
@@ -34,19 +34,19 @@ IMPLIED: Final[Mapping[Scope, frozenset[Scope]]] = {
     Scope.TRIGGER: frozenset({Scope.TRIGGER, Scope.READ}),
     Scope.ADMIN: frozenset(Scope),
 }
-"""What each scope permits."""
+"""The scopes that each scope permits."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """An API key to be stored. Times are durations: the storage adds its clock.
+    """An API key to store. Times are durations: the storage adds its clock.
 
     Attributes:
-        name: for people, 1 to 100 characters.
-        prefix: the first 12 characters of its text, by which it is looked up and shown.
+        name: a label, 1 to 100 characters.
+        prefix: the first 12 characters of the key's text, for lookup and display.
         digest: SHA-256 of its text.
-        team_id: the team on whose behalf its holder calls, for tasks that need one.
-        expires_in: seconds until it is no longer good; None for never.
+        team_id: the team of the caller, for tasks that need one.
+        expires_in: seconds until it expires; None for never.
     """
 
     id: UUID
@@ -60,11 +60,11 @@ class NewKey:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """An API key as it is stored; see ``NewKey``.
+    """A stored API key; see ``NewKey``.
 
     Attributes:
-        last_used_on: when it was last used, to a minute; None if it never was.
-        revoked_on: since when it is not good any more, whatever ``expires_on`` says; None if that never was.
+        last_used_on: when it was last used, to a minute; None if never.
+        revoked_on: when it was revoked, whatever ``expires_on`` says; None if it was not.
     """
 
     id: UUID
@@ -79,16 +79,17 @@ class ApiKey:
     revoked_on: datetime | None = None
 
     def is_good(self, now: datetime) -> bool:
-        """Return whether it lets its holder in at an instant: it is neither revoked nor expired."""
+        """Return whether the key is valid at an instant: neither revoked nor expired."""
         return self.revoked_on is None and (self.expires_on is None or self.expires_on > now)
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Whether one more call of a caller is within its limit.
+    """The answer of a rate limiter to one call: whether it is within the caller's limit.
 
-    ``count`` is of the calls in the present window, this one included if it is admitted; ``resets_in`` is in
-    seconds, more than 0, and may exceed the window by as long as a call waited for the one that began it.
+    ``count`` is the number of calls in the present window, including this one if it is admitted.
+    ``resets_in`` is in seconds, more than 0, and may exceed the window by the time that this call waited for
+    the call that began it.
     """
 
     admitted: bool

@@ -1,4 +1,4 @@
-"""Reading one job or schedule that must exist."""
+"""Reads of one job or schedule that must exist."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def check_id(job_id: UUID) -> UUID:
     """Return a job's id.
 
     Raises:
-        InvalidOptionError: it is no UUID, such as the text of one; no row could have it.
+        InvalidOptionError: it is not a UUID, for example its text, which no row can match.
     """
     if not isinstance(job_id, UUID):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
         raise InvalidOptionError(
@@ -31,7 +31,7 @@ async def require(reader: Reader, job_id: UUID) -> Job:
     """Return a job, live or archived.
 
     Raises:
-        JobNotFoundError: there is none of this id.
+        JobNotFoundError: there is none with this id.
     """
     job = (await reader.get([check_id(job_id)])).get(job_id)
     if job is None:
@@ -43,7 +43,7 @@ async def require_schedule(admin: Admin, name: str) -> Schedule:
     """Return a schedule.
 
     Raises:
-        ScheduleNotFoundError: there is none of this name.
+        ScheduleNotFoundError: there is none with this name.
     """
     schedules = {one.name: one for one in await admin.schedules()}
     if name not in schedules:

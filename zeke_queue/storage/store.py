@@ -1,13 +1,13 @@
-"""What a storage does for the runtime: the verbs of a job's life, set-based, and four protocols beside them.
+"""The storage protocols: the verbs of a job's life, set-based, and four protocols beside them.
 
-A storage applies verdicts and makes none: whether a job is retried and how long it waits comes in with the
-call, as a duration that the storage adds to its own clock. What it must decide by itself (what is due and in
-which order, what a uniqueness rule refuses, whose lease ran out, what a limit admits, what retention takes)
-is in ARCHITECTURE.md's ledger, and ``tests/model`` holds the implementations together on it.
+A storage applies decisions and makes none: whether a job is retried and how long it waits arrives with the
+call, as a duration that the storage adds to its own clock. The decisions that it must make (what is due and
+in which order, what a uniqueness rule refuses, whose lease ran out, what a limit admits, what retention
+takes) are listed in ARCHITECTURE.md's ledger, and ``tests/model`` compares the implementations on them.
 
-Every verb is atomic: it happens whole or, if it raises, not at all; except that after
-``StorageUnavailableError`` nothing is known of it. Every verb that names jobs by (id, attempt) changes only
-rows whose state and attempt still fit, and returns the ids that it changed.
+Every verb is atomic: it takes effect as a whole or, if it raises, not at all. After
+``StorageUnavailableError`` its effect is unknown. Every verb that names jobs by (id, attempt) changes only
+rows whose state and attempt still match, and returns the ids that it changed.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ class Verbs(Protocol):
     """The verbs that also work inside a transaction."""
 
     async def insert(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
-        """Insert jobs, and wake workers that sleep on their queues.
+        """Insert jobs, and wake idle workers of their queues.
 
         Jobs of one call are inserted in the order (name, singleton key, position), so that two calls never
-        deadlock and, of two that exclude each other, the earlier one wins.
+        deadlock and, of two jobs that exclude each other, the earlier one wins.
 
         Returns:
-            For each job in the order given: its id, or None where a uniqueness rule refused it. A job whose
-            id exists already (live or archived) is not inserted again, and its id is returned: a send may be
-            repeated.
+            For each job in the given order: its id, or None where a uniqueness rule refused it. A job whose
+            id exists already (live or archived) is not inserted again, and its id is returned, so a send may
+            be repeated.
         """
         ...
 
@@ -67,65 +67,64 @@ class Verbs(Protocol):
         *,
         again: bool = False,
     ) -> set[UUID]:
-        """Write outcomes of active jobs, all in one transaction, and tell watchers.
+        """Write outcomes of active jobs, all in one transaction, and notify watchers.
 
         A job that cannot return to waiting, because another job holds its slot, ends failed, with
-        ``superseded_by`` (the other's id) in its output; the rest of the batch is settled as it asks.
+        ``superseded_by`` (the other's id) in its output; the rest of the batch is settled as requested.
 
         Args:
-            again: an earlier try of the same settlement had no answer. Then a row that already ended as this
-                outcome asks, at the same attempt, counts as changed.
+            again: an earlier try of the same settlement had no answer. Then a row that already ended with
+                this outcome, at the same attempt, counts as changed.
 
         Returns:
-            The ids that were changed. An id that is missing was not this caller's any more.
+            The ids that were changed. A missing id no longer belonged to this caller.
         """
         ...
 
     async def overdue(self, limit: int) -> list[Overdue]:
         """Find and lock active jobs past their deadline or of a dead worker, oldest deadline first.
 
-        The locks last as long as the transaction, so it is of use inside one; rows that others have locked
-        are left out.
+        The locks last as long as the transaction, so use it inside one. Rows locked by others are skipped.
         """
         ...
 
     async def cancel(self, ids: Sequence[UUID]) -> set[UUID]:
-        """Cancel jobs that wait or run, at once and for good, and the children that they wait for.
+        """Cancel waiting or running jobs for good, and the children that they wait for.
 
         Returns:
-            The ids of all that were cancelled, the children's too.
+            The ids of all cancelled jobs, including children.
         """
         ...
 
     async def hold(self, job_id: UUID, attempt: int) -> bool:
-        """Keep a job from being settled, cancelled or given to another until the transaction ends.
+        """Lock a job until the transaction ends, so that it is not settled, cancelled or claimed meanwhile.
 
         Returns:
-            False if it is not active at this attempt, so that nothing should be written in its name.
+            False if it is not active at this attempt, so nothing should be written on its behalf.
         """
         ...
 
     async def due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
-        """Lock schedules whose next tick is due, or not known, and that nobody else has locked.
+        """Lock schedules whose next tick is due or unknown; those locked by others are skipped.
 
-        Paused ones are left out.
+        Paused schedules are skipped.
 
         Returns:
-            The storage's time, to decide by, and the schedules.
+            The storage's time, to base decisions on, and the schedules.
         """
         ...
 
     async def serve_ticks(self, name: str, last_tick: datetime, next_tick: datetime | None) -> None:
-        """Note the last occurrence that was decided on, and when the next one is due (None: never again)."""
+        """Record the last decided occurrence, and when the next one is due (None: never again)."""
         ...
 
 
 class Transaction(Verbs, Protocol):
-    """An open transaction of a storage: all of it happens, or none.
+    """An open transaction of a storage: everything in it takes effect, or nothing.
 
     Attributes:
-        connection: the driver's connection (psycopg's AsyncConnection), for statements of the application's
-            own; None in memory.
+        connection: the driver's connection (psycopg's AsyncConnection), for the application's own
+            statements; None in memory.
     """
 
     @property
@@ -141,7 +140,7 @@ class Transaction(Verbs, Protocol):
         ...
 
     def on_rollback(self, undo: Callable[[], None]) -> None:
-        """Call ``undo`` if the transaction rolls back; last registered first."""
+        """Call ``undo`` if the transaction rolls back; the last one registered is called first."""
         ...
 
 
@@ -149,22 +148,22 @@ class Watch(Protocol):
     """A set of jobs that are watched together."""
 
     async def add(self, ids: Collection[UUID]) -> None:
-        """Watch these too: changes from here on are told, with looking as the net where they can't be."""
+        """Watch these jobs too: later changes are reported, by polling without notifications."""
         ...
 
     async def discard(self, ids: Collection[UUID]) -> None:
-        """Watch these no more."""
+        """Stop watching these jobs."""
         ...
 
     def wake(self) -> None:
-        """End the wait under way, or else the next one, at once."""
+        """End the current wait, or else the next one, at once."""
         ...
 
     async def wait(self, timeout: float) -> list[UUID]:
-        """Return the jobs that may have changed since the last call, as soon as there are any, each once.
+        """Return the jobs that may have changed since the last call, each once, as soon as there are any.
 
         Returns:
-            None of them after ``timeout`` seconds, or sooner.
+            An empty list after ``timeout`` seconds, or sooner.
         """
         ...
 
@@ -173,31 +172,32 @@ class Store(Verbs, Protocol):
     """The life of jobs."""
 
     def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[Transaction]:
-        """Open a transaction, or join the caller's on ``connection``, who then commits or rolls back."""
+        """Open a transaction, or join the one on ``connection``, which the caller commits or rolls back."""
         ...
 
     async def claim(self, worker: UUID, wants: Sequence[Want], limit: int) -> list[Claimed]:
-        """Lease due jobs of several queues at once: the next attempt of each is this worker's.
+        """Lease due jobs of several queues at once; the next attempt of each belongs to this worker.
 
-        Due is: waiting, start_after not in the future, queue not paused, the queue's concurrency limit not
-        reached. The order over all queues is priority (highest first), then start_after, then id. Rows that
-        others hold locked are passed over, so an empty answer is no proof that nothing is due.
+        A job is due if it waits, its start_after is not in the future, its queue is not paused, and the
+        queue's concurrency limit is not reached. The order over all queues is priority (highest first), then
+        start_after, then id. Rows locked by others are skipped, so an empty answer is no proof that nothing
+        is due.
 
         Args:
-            wants: queues, and how many of each at most.
-            limit: how many jobs at most in all, at least 1.
+            wants: queues, and how many jobs of each at most.
+            limit: how many jobs in total at most, at least 1.
         """
         ...
 
     async def spawn(self, child: NewJob, attempt: int) -> UUID | None:
-        """Insert a job for whose end its parent is going to wait, as ``insert`` does.
+        """Insert a job that its parent will wait for, as ``insert`` does.
 
         Args:
-            child: the job; its parent is cancelled only along with it.
-            attempt: the parent's.
+            child: the job; it is cancelled along with its parent.
+            attempt: the parent's attempt.
 
         Returns:
-            The child's id, whether it is new or there already; None where a uniqueness rule refused it.
+            The child's id, whether new or existing; None where a uniqueness rule refused it.
 
         Raises:
             LeaseLostError: the parent is not active at this attempt; nothing was inserted.
@@ -205,74 +205,74 @@ class Store(Verbs, Protocol):
         ...
 
     async def suspend(self, waiting: Sequence[Waiting], *, again: bool = False) -> set[UUID]:
-        """Suspend active jobs, each until its child has ended; each is written in a transaction of its own.
+        """Suspend active jobs, each until its child has ended; each in its own transaction.
 
-        One whose child has ended already, or is not there, is due at once. One that can't return to waiting
-        ends failed, as in ``settle``.
+        A job whose child has ended already, or does not exist, is due at once. One that can't return to
+        waiting ends failed, as in ``settle``.
 
         Args:
             again: an earlier try had no answer. Then a job that waits already, at the same attempt, counts.
 
         Returns:
-            The ids that were changed. An id that is missing was not this caller's any more.
+            The ids that were changed. A missing id no longer belonged to this caller.
         """
         ...
 
     async def wake_parents(self, limit: int) -> int:
-        """Resume jobs whose child has ended, or is gone, and that were not notified; returns how many.
+        """Resume jobs whose child has ended or is gone, but which were not notified; return how many.
 
-        The end of a child wakes its parent. This is for what a crash, or another program, kept from it.
+        The end of a child normally resumes its parent; this covers a crash, or another program's changes.
         """
         ...
 
     async def extend(self, extended: Sequence[Extended]) -> set[UUID]:
-        """Move deadlines of active jobs; returns the ids that were this caller's and are extended."""
+        """Move deadlines of active jobs; return the ids that belonged to this caller and were extended."""
         ...
 
     async def beat(self, worker: WorkerInfo) -> dict[UUID, int]:
-        """Note that a worker lives (the first beat registers it), and forget those dead for over a day.
+        """Record that a worker is alive (the first beat registers it); delete those dead for over a day.
 
         Returns:
-            The attempt of each active job that the storage holds for this worker, so that the worker sees
-            what was taken away from it, and what it was given without hearing of it.
+            The attempt of each active job that the storage holds for this worker, so that the worker finds
+            jobs that it lost, and jobs it was given without receiving the answer.
         """
         ...
 
     async def leave(self, worker: UUID) -> None:
-        """Forget a worker that has settled or released everything.
+        """Deregister a worker that has settled or released everything.
 
         Jobs it still holds are overdue at once.
         """
         ...
 
     async def resume(self, ids: Sequence[UUID]) -> set[UUID]:
-        """Put cancelled jobs back to created, due at once, and the children that were cancelled along.
+        """Put cancelled jobs back to created, due at once, with the children cancelled along with them.
 
-        One whose slot another job holds stays as it is.
+        A job whose slot another job holds stays unchanged.
 
         Returns:
-            The ids of all that were put back, the children's too.
+            The ids of all resumed jobs, including children.
         """
         ...
 
     async def retry(self, ids: Sequence[UUID]) -> set[UUID]:
         """Put failed or expired jobs back to retry, due at once.
 
-        If no retry is left there is room for one more. One whose slot another job holds stays as it is.
+        If no retry is left one is added. A job whose slot another job holds stays unchanged.
         """
         ...
 
     async def archive(self, after: float, limit: int) -> int:
-        """Move jobs that ended more than ``after`` seconds ago to the archive, oldest first.
+        """Move jobs that ended more than ``after`` seconds ago to the archive, oldest first; return how many.
 
-        One that can't be moved is reported, and left. Returns how many.
+        A job that can't be moved is reported and skipped.
         """
         ...
 
     async def purge(self, after: float, limit: int) -> int:
-        """Delete jobs archived more than ``after`` seconds ago, with their events, oldest first.
+        """Delete jobs archived more than ``after`` seconds ago, with events, oldest first; return how many.
 
-        One that can't be deleted is reported, and left. Returns how many.
+        A job that can't be deleted is reported and skipped.
         """
         ...
 
@@ -281,42 +281,42 @@ class Store(Verbs, Protocol):
         ...
 
     async def wait_for_work(self, queues: Sequence[str], timeout: float) -> bool:
-        """Sleep until one of the queues may have work, at most ``timeout`` seconds; True if it may."""
+        """Sleep until one of the queues may have work, at most ``timeout`` seconds; return whether it may."""
         ...
 
     async def note(self, events: Sequence[JobEvent]) -> None:
-        """Keep progress and log lines, and tell watchers."""
+        """Store progress and log lines, and notify watchers."""
         ...
 
 
 class Reader(Protocol):
-    """Looking at what is stored; changes nothing."""
+    """Reads of the stored data; changes nothing."""
 
     async def get(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
         """Return those of the jobs that exist, live or archived."""
         ...
 
     async def find(self, which: JobFilter) -> list[Job]:
-        """Return jobs by filter, newest first: by creation, and those of one moment by id.
+        """Return the jobs that match a filter, newest first: by creation, then by id.
 
         Raises:
-            JobNotFoundError: ``before`` is no job, live or archived.
+            JobNotFoundError: ``before`` names no live or archived job.
         """
         ...
 
     async def page(self, which: JobFilter) -> Page:
-        """Return jobs as ``find`` does, and whether there are more behind them.
+        """Return jobs as ``find`` does, and whether there are more after them.
 
-        The last one begins the next page (``before``).
+        The last job is ``before`` for the next page.
         """
         ...
 
     async def count(self) -> list[QueueCount]:
-        """Return how many live jobs each queue has by state, ordered by name."""
+        """Return the number of live jobs of each queue by state, ordered by name."""
         ...
 
     async def holder(self, job: NewJob) -> UUID | None:
-        """Return the job that makes a uniqueness rule refuse this one now, if any."""
+        """Return the job because of which a uniqueness rule would refuse this one now, if any."""
         ...
 
     async def events(self, job_id: UUID, after: int = 0) -> list[JobEvent]:
@@ -324,42 +324,42 @@ class Reader(Protocol):
         ...
 
     async def events_of(self, after: Mapping[UUID, int]) -> list[JobEvent]:
-        """Return progress and log lines of several jobs by one look, each job's as ``events`` does.
+        """Return progress and log lines of several jobs in one query, for each job as ``events`` does.
 
         Args:
-            after: for each job the ``seq`` above which its events are wanted.
+            after: for each job the ``seq`` after which its events are returned.
 
         Returns:
-            The events by ``seq``. Of each job there are at most as many as ``core.shares.of_each`` says for
-            the number of jobs that were asked for, its oldest: none is left out because of another job's.
+            The events by ``seq``. Each job has at most the share that ``core.event_limits.of_each`` gives for
+            the number of requested jobs, its oldest events; no event is left out because of another job's.
         """
         ...
 
     async def pace(self, names: Sequence[str], span: float, step: float) -> list[Pace]:
-        """Return what ended lately, in spans of equal length, oldest first, those with nothing too.
+        """Return counts and times of recently ended jobs by interval, oldest first, empty ones included.
 
-        Spans lie on multiples of ``step`` since 1970, and the last one holds the storage's now.
+        Intervals start at multiples of ``step`` since 1970; the last one holds the storage's current time.
 
         Args:
             names: queues; none for all.
-            span: how many seconds back to look, 1 to a week; rounded up to whole steps.
-            step: the length of each span in whole seconds, at most a week; at most 1000 spans.
+            span: how many seconds back, 1 to a week; rounded up to whole steps.
+            step: length of each interval in whole seconds, at most a week; at most 1000 intervals.
 
         Raises:
-            InvalidOptionError: span or step is out of its range.
+            InvalidOptionError: span or step is out of range.
         """
         ...
 
     async def lag(self) -> dict[str, float]:
-        """Return for each queue with due jobs how many seconds ago the one that waits longest became due."""
+        """Return for each queue with due jobs how many seconds ago its longest-waiting job became due."""
         ...
 
     async def holding(self) -> dict[UUID, int]:
-        """Return for each worker that holds jobs how many are active in its name."""
+        """Return the number of active jobs of each worker that holds any."""
         ...
 
     async def workers(self) -> list[WorkerInfo]:
-        """Return the workers that are known, alive or not dead for over a day, by start."""
+        """Return the known workers, alive or dead for at most a day, by start."""
         ...
 
     async def now(self) -> datetime:
@@ -367,19 +367,19 @@ class Reader(Protocol):
         ...
 
     async def foreign_cron_age(self) -> float | None:
-        """Return how many seconds ago pg-boss's cron noted a round in these tables; None if it never did."""
+        """Return the seconds since pg-boss's cron recorded a round in these tables; None if it never did."""
         ...
 
     def watching(self) -> AbstractAsyncContextManager[Watch]:
-        """Watch jobs, those that are added to the watch, until the end of the block; one task waits there."""
+        """Open a watch for jobs added to it, until the end of the block; one task waits on it."""
         ...
 
 
 class Admin(Protocol):
-    """Queues and schedules, as code declares them and people edit them."""
+    """Queues and schedules, as declared in code and edited by users."""
 
     async def declare_queues(self, queues: Sequence[QueueSettings]) -> None:
-        """Store the concurrency limits that code declares; a pause stays as it is."""
+        """Store the concurrency limits declared in code; pauses stay unchanged."""
         ...
 
     async def queues(self) -> list[QueueSettings]:
@@ -387,19 +387,19 @@ class Admin(Protocol):
         ...
 
     async def pause_queue(self, name: str, *, paused: bool) -> None:
-        """Pause a queue (its waiting jobs are not claimed; running ones go on), or resume it."""
+        """Pause a queue (its waiting jobs are not claimed; running ones continue), or resume it."""
         ...
 
     async def declare_schedules(self, schedules: Sequence[Schedule]) -> None:
-        """Store the schedules that code declares.
+        """Store the schedules declared in code.
 
-        An edit made at run time survives this as long as the definition in code is the one that it edited. A
-        new schedule has no last tick, so its first occurrence is the first after now.
+        An edit made at run time is kept as long as the definition in code is the one it edited. A new
+        schedule has no last tick, so its first occurrence is the first after now.
         """
         ...
 
     async def put_schedule(self, schedule: Schedule) -> None:
-        """Create or edit a schedule at run time; a change of cron or zone starts anew from now."""
+        """Create or edit a schedule at run time; a changed cron or zone takes effect from now."""
         ...
 
     async def drop_schedule(self, name: str) -> bool:
@@ -412,18 +412,18 @@ class Admin(Protocol):
 
 
 class Access(Protocol):
-    """Who may call the HTTP API: keys, sessions that were opened with one, and limits."""
+    """Access to the HTTP API: keys, sessions opened with them, and rate limits."""
 
     async def add_key(self, key: NewKey) -> ApiKey:
-        """Store a key, and return it as it is stored. One whose id is there already is not stored again."""
+        """Store a key and return it as stored. A key whose id exists already is not stored again."""
         ...
 
     async def keys(self) -> list[ApiKey]:
-        """Return all keys by creation, then id; those too that were revoked or have expired."""
+        """Return all keys by creation, then id, revoked and expired ones included."""
         ...
 
     async def has_keys(self) -> bool:
-        """Return whether a key was ever stored; one that was revoked counts."""
+        """Return whether a key was ever stored; revoked keys count."""
         ...
 
     async def good_keys(self, prefix: str) -> list[ApiKey]:
@@ -431,9 +431,9 @@ class Access(Protocol):
         ...
 
     async def use_key(self, key_id: UUID) -> None:
-        """Note that a key was used; within a minute of the last such note nothing is written.
+        """Record that a key was used; within a minute of the last such record nothing is written.
 
-        It is not asked whether the key is good.
+        The key's validity is not checked.
         """
         ...
 
@@ -442,51 +442,51 @@ class Access(Protocol):
         ...
 
     async def open_session(self, digest: bytes, key_id: UUID, seconds: float) -> bool:
-        """Open a session with a good key, and forget sessions that have ended.
+        """Open a session with a valid key, and delete sessions that have ended.
 
         Args:
-            digest: SHA-256 of the session's token, by which it is found again.
+            digest: SHA-256 of the session's token, for lookup.
             key_id: the key.
             seconds: how long the session lasts.
 
         Returns:
-            False, and nothing is opened, if the key is not good, or the digest is taken, be it by a session
-            that has ended.
+            False, without opening a session, if the key is invalid, or the digest belongs to another session,
+            even one that has ended.
         """
         ...
 
     async def session(self, digest: bytes) -> ApiKey | None:
-        """Return the key of a session, as it was, and note as ``use_key`` does that it was used.
+        """Return the key of a session before this use, and record the use as ``use_key`` does.
 
-        None, and nothing is noted, if the session has ended, or its key is not good any more.
+        None, without a record, if the session has ended, or its key is no longer valid.
         """
         ...
 
     async def close_session(self, digest: bytes) -> bool:
-        """End a session; False if there was none."""
+        """Delete a session; False if there was none."""
         ...
 
     async def admit(self, caller: str, limit: int, window: float) -> Admission:
-        """Count one call of a caller, unless that would be more than its limit.
+        """Count one call of a caller, unless it would exceed the limit.
 
-        A window begins with the first call that is in none, and lasts ``window`` seconds, over all processes.
-        A limit that is changed holds at once, a length from the next window on. Windows of others that ended
-        over a minute ago are forgotten along the way. A crash of the server may lose the counts.
+        A window begins with the first call outside any, and lasts ``window`` seconds, across all processes. A
+        changed limit applies at once, a changed length from the next window on. Each call also deletes
+        windows of other callers that ended over a minute ago. A crash of the server may lose the counts.
 
         Args:
-            caller: who calls, 1 to 200 characters.
-            limit: how many calls a window admits, at least 1.
+            caller: the caller's name, 1 to 200 characters.
+            limit: calls per window, at least 1.
             window: its length in seconds, more than 0.
 
         Raises:
-            InvalidOptionError: limit or window is out of its range.
+            InvalidOptionError: limit or window is out of range.
         """
         ...
 
 
 class Storage(Store, Reader, Admin, Access, Protocol):
-    """All of it: what a ``Queue`` is opened on."""
+    """All storage protocols together; a ``Queue`` is opened on one."""
 
     async def close(self) -> None:
-        """Give back connections; the storage can't be used any more."""
+        """Return the connections; the storage can't be used afterwards."""
         ...

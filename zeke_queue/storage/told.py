@@ -1,4 +1,4 @@
-"""What a watch of many jobs has heard since it last woke; both storages ring it."""
+"""A buffer of job changes between two waits of a watch, used by both storages."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class Told:
-    """The ids of jobs that may have changed, each once however often it rang; wakes one waiter.
+    """The ids of jobs that may have changed, each once however often it was notified; wakes one waiter.
 
     Args:
-        clock: what time-outs go by.
+        clock: the clock of timeouts.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -27,17 +27,17 @@ class Told:
         self._waiter: asyncio.Future[None] | None = None
 
     def ring(self, job_id: UUID) -> None:
-        """Report a change of a job, now or at the next wait."""
+        """Record a change of a job, and wake the waiter now or at its next wait."""
         self._ids[job_id] = None
         self._end_wait()
 
     def wake(self) -> None:
-        """End the wait under way, or else the next one, at once."""
+        """End the current wait, or else the next one, at once."""
         self._woken = True
         self._end_wait()
 
     async def wait(self, timeout: float) -> list[UUID]:
-        """Return what has rung since the last call, in this order; nothing after ``timeout`` seconds."""
+        """Return the ids recorded since the last call, in order; none after ``timeout`` seconds."""
         if not self._ids and not self._woken and timeout > 0:
             self._waiter = asyncio.get_running_loop().create_future()
             try:

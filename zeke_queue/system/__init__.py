@@ -1,1 +1,1 @@
-"""The machine behind one door: clock, entropy, settings, logging, waiting and child processes."""
+"""Access to the machine: clock, entropy, settings, logging, waiting and child processes."""

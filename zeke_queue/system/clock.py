@@ -1,4 +1,4 @@
-"""Time, as everything else in the package may know it: the only module that reads a clock or sleeps."""
+"""Clocks: the only module of the package that reads the time or sleeps."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, Protocol
 
 
 class Clock(Protocol):
-    """Where time comes from. The simulator has one of its own, in which time jumps."""
+    """The source of time. The simulator has its own, in which time jumps."""
 
     def now(self) -> datetime:
-        """Return the wall clock's time, aware, in UTC."""
+        """Return the wall clock's time, timezone-aware, in UTC."""
         ...
 
     def monotonic(self) -> float:
-        """Return seconds on a clock that never goes back; only differences mean anything."""
+        """Return seconds on a clock that never goes back; only differences are meaningful."""
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -41,9 +41,9 @@ class SystemClock:
 
 
 async def wait(clock: Clock, waiter: asyncio.Future[None], seconds: float) -> None:
-    """Wait for a future, which is done after so many seconds whoever else does it; zero or less only yields.
+    """Wait for a future, which is resolved after so many seconds at the latest; zero or less only yields.
 
-    A clock that has a ``wait`` of its own, as the simulator's has, needs no task that sleeps meanwhile.
+    A clock with a ``wait`` method of its own, such as the simulator's, needs no sleeping task.
     """
     own: Any = getattr(clock, "wait", None)
     if own is not None:
@@ -54,6 +54,6 @@ async def wait(clock: Clock, waiter: asyncio.Future[None], seconds: float) -> No
     try:
         await waiter
         if sleeper.done():
-            sleeper.result()  # a clock that fails is heard
+            sleeper.result()  # raises the error of a failed clock
     finally:
         sleeper.cancel()

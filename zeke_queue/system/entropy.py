@@ -1,7 +1,7 @@
-"""Randomness, as everything else in the package may know it: named streams, and ids.
+"""Randomness: named streams, and ids; the only source of it in the package.
 
-A stream is named after what it decides (``retry``, ``id``), so that one more draw somewhere leaves the others
-alone; the simulator gives seeded streams, production the operating system's.
+A stream is named after what it decides (``retry``, ``id``), so that an extra draw in one place does not
+change the others. The simulator supplies seeded streams, production those of the operating system.
 """
 
 from __future__ import annotations
@@ -20,42 +20,42 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 class Entropy(Protocol):
-    """Where randomness comes from."""
+    """The source of randomness."""
 
     def stream(self, name: str) -> random.Random:
-        """Return the stream of this name: the same object at each call."""
+        """Return the stream with this name: the same object at each call."""
         ...
 
 
 class SystemEntropy:
-    """Streams of the operating system's, which no other process shares, one that was forked off included."""
+    """Streams of the operating system, which no other process shares, not even a forked one."""
 
     def __init__(self) -> None:
         self._streams: dict[str, random.Random] = {}
 
     def stream(self, name: str) -> random.Random:
-        """Return the stream of this name."""
+        """Return the stream with this name."""
         if name not in self._streams:
             self._streams[name] = random.SystemRandom()
         return self._streams[name]
 
 
 class SeededEntropy:
-    """Streams that follow from one seed, for tests and simulations: equal seeds give equal draws."""
+    """Streams derived from one seed, for tests and simulations: equal seeds give equal draws."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._streams: dict[str, random.Random] = {}
 
     def stream(self, name: str) -> random.Random:
-        """Return the stream of this name, seeded by the seed and the name."""
+        """Return the stream with this name, seeded by the seed and the name."""
         if name not in self._streams:
-            self._streams[name] = random.Random(f"{self._seed}/{name}")  # noqa: S311 - reproducible on purpose
+            self._streams[name] = random.Random(f"{self._seed}/{name}")  # noqa: S311 - must be reproducible
         return self._streams[name]
 
 
 class Ids:
-    """Makes UUIDv7 ids: they sort by the time they were made, and those of one maker strictly so.
+    """Makes UUIDv7 ids, which sort by creation time; those of one instance strictly so.
 
     Source: RFC 9562, section 5.7, with the 12 bits of ``rand_a`` as a counter (section 6.2, method 1).
     """

@@ -1,14 +1,14 @@
-"""What people are told to type: commands that work as they stand, on the database that they use.
+"""Commands in messages for users, which work as printed on the database in use.
 
-Of the options that name a database, ``--embedded`` is repeated. ``--database`` is not, for it may hold a
-password, and neither is ``--schema``: whoever gave them gives them again.
+Of the options that name a database, only ``--embedded`` is repeated. ``--database`` may hold a password, so
+it is omitted, and so is ``--schema``: the user adds them again.
 """
 
 from __future__ import annotations
 
 
 def install(*extras: str) -> str:
-    """Return how extras are installed: from a clone, for Zeke is on no package registry yet.
+    """Return the command that installs extras: from a clone, since Zeke is not in a package registry yet.
 
     >>> install("tasks", "embedded")
     'python -m pip install ".[tasks,embedded]" in a clone of Zeke'
@@ -17,11 +17,11 @@ def install(*extras: str) -> str:
 
 
 def on_same(command: str, *, embedded: bool) -> str:
-    """Return a command as it is typed for the database on which this one works.
+    """Return a command for the database that the present command uses.
 
     Args:
-        command: as it is for the database of the environment.
-        embedded: whether this one was given ``--embedded``.
+        command: the command for the database of the environment.
+        embedded: whether the present command has ``--embedded``.
 
     >>> on_same("zeke stories", embedded=True)
     'zeke stories --embedded'

@@ -1,11 +1,11 @@
-"""Log lines: JSON for machines, readable ones on a terminal.
+"""Logging: lines in JSON for machines, or readable text on a terminal.
 
-A line of JSON begins with ``timestamp, level, message``, then ``taskId, jobId`` where a job is meant, then
-the rest. A library must not seize its application's logging, so until ``configure_logging`` is called (the
-command line does) only warnings and errors of the runtime are written, and structlog's and the standard
-library's own settings stay alone.
+A JSON line begins with ``timestamp, level, message``, then ``taskId, jobId`` for a line about a job, then the
+rest. A library must not take over the logging of its application. So until ``configure_logging`` is called
+(the command line does), only warnings and errors of the runtime are written, and the settings of structlog
+and the standard library are not changed.
 
-A line that is filtered out costs a method call; ``enabled`` lets the hottest paths spare even that.
+A line that is filtered out costs a method call; ``enabled`` saves the hottest paths even that.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ if TYPE_CHECKING:
 
     Event = MutableMapping[str, Any]
     Keep = Callable[[str, str, Mapping[str, Any]], None]
-    """Is told level, message and fields of a job's line that watchers should see."""
+    """Receives level, message and fields of a job's line for watchers."""
 
 Format = Literal["auto", "json", "text"]
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 HTTP_LIBRARIES: Final = frozenset({"httpcore", "httpcore2", "httpx", "httpx2", "openai", "urllib3"})
-"""Libraries whose lines are written from warning on only, whatever the level.
+"""Libraries whose lines are written only at warning and above, whatever the level.
 
-Below it they tell of each request, with its whole URL, and a URL may hold what is secret: an API's key, the
-token of a private feed.
+Below that they log each request with its whole URL, which may hold a secret: an API key, or the token of a
+private feed.
 """
 
 
 class _Setup(NamedTuple):
-    """What decides how lines look; replaced as a whole."""
+    """The logging settings; replaced as a whole."""
 
     format: Format
     level: int
@@ -56,7 +56,7 @@ class _Setup(NamedTuple):
 
 
 class _Lines:
-    """The stream that lines go to: the one given, or whatever standard error is at the time."""
+    """The stream for lines: the given one, or standard error as it is at the time."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
@@ -64,11 +64,11 @@ class _Lines:
     def write(self, line: str) -> None:
         stream = self._stream or sys.stderr
         try:
-            # One call a line, so that lines of threads and of processes that share the stream don't mix.
+            # One call per line, so that lines of threads and processes that share the stream do not mix.
             stream.write(line + "\n")
             stream.flush()
         except (OSError, ValueError):
-            # The reader of a pipe went away, or the stream is closed: a job must not fail for want of a log.
+            # The pipe's reader has gone, or the stream is closed: a job must not fail because of logging.
             return
 
     debug = info = warning = error = critical = exception = msg = write
@@ -79,21 +79,21 @@ class _Lines:
 
 
 def configure_logging(
-    format: Format = "auto",  # noqa: A002 - it is what the option is called
+    format: Format = "auto",  # noqa: A002 - the option's name
     level: str = "info",
     *,
     stream: TextIO | None = None,
     clock: Clock | None = None,
 ) -> None:
-    """Take over the logging of this process: the runtime's lines, structlog's and the standard library's.
+    """Take over the logging of this process: the runtime, structlog and the standard library.
 
     Of HTTP clients (`HTTP_LIBRARIES`) only warnings and errors are written.
 
     Args:
         format: ``json``, ``text``, or ``auto`` for text on a terminal and JSON elsewhere.
-        level: the lowest that is written: debug, info, warning, error or critical.
-        stream: where to; standard error by default, so that a command's output stays clean.
-        clock: where timestamps come from.
+        level: the lowest level that is written: debug, info, warning, error or critical.
+        stream: the output; standard error by default, to keep a command's output clean.
+        clock: the source of timestamps.
 
     Raises:
         InvalidOptionError: the format or the level is unknown.
@@ -117,13 +117,13 @@ def configure_logging(
 
 
 def get_logger(**fields: Any) -> FilteringBoundLogger:
-    """Return a logger of the settings in force now, bound to fields."""
+    """Return a logger with the present settings, bound to fields."""
     setup = _current[0]
     return _bound(setup, setup.level, setup.processors, fields)
 
 
 def job_logger(keep: Keep, **fields: Any) -> FilteringBoundLogger:
-    """Return a logger for a handler, whose lines from info on ``keep`` is told too, written or not."""
+    """Return a logger for a handler; ``keep`` also gets lines at info and above, written or not."""
     setup = _current[0]
 
     def kept(_logger: Any, method: str, event: Event) -> Event:
@@ -140,14 +140,14 @@ def job_logger(keep: Keep, **fields: Any) -> FilteringBoundLogger:
 
 
 def settings() -> dict[str, str]:
-    """Return format and level in force, for a child process to configure itself alike."""
+    """Return the present format and level, so that a child process can use the same."""
     setup = _current[0]
     return {"format": setup.format, "level": next(name for name, n in LEVELS.items() if n == setup.level)}
 
 
 @contextmanager
 def silenced() -> Generator[None]:
-    """Write none of the runtime's lines in the block: a simulation has a history instead."""
+    """Suppress the runtime's lines in the block: a simulation has a history instead."""
     before = _current[0]
     _current[0] = before._replace(level=LEVELS["critical"])
     try:
@@ -164,8 +164,7 @@ def enabled(level: str) -> bool:
 def _bound(
     setup: _Setup, level: int, processors: Sequence[Processor], fields: dict[str, Any]
 ) -> FilteringBoundLogger:
-    # Made directly: structlog's lazy proxies would look up the global configuration, which may be somebody
-    # else's.
+    # Made directly: structlog's lazy proxies use the global configuration, possibly the application's.
     made = structlog.make_filtering_bound_logger(level)
     return cast("FilteringBoundLogger", cast("Any", made)(setup.lines, processors, fields))
 
@@ -218,15 +217,15 @@ def _json(value: Any) -> str:
 def _writable(value: Any, write: Callable[[Any], str]) -> Any:
     """Return a value that can be written: itself, its text, or the name of its type.
 
-    Values are an application's, and so is the code that writes some of them. Whatever that raises, and
-    whatever no encoding has, must not fail the job that tells it.
+    Values come from an application, and so does some of the code that writes them. Neither an exception of
+    that code nor a character without an encoding may fail the job that logs it.
     """
     try:
         write(value)
-    except Exception:  # noqa: BLE001 - as said
+    except Exception:  # noqa: BLE001 - see the docstring
         try:
             return _clean(value if isinstance(value, str) else repr(value))
-        except Exception:  # noqa: BLE001 - as said
+        except Exception:  # noqa: BLE001 - see the docstring
             return f"<{type(value).__name__}>"
     return value
 
@@ -236,10 +235,10 @@ def _clean(text: str) -> str:
 
 
 class _Bridge(logging.Handler):
-    """Takes the records of the standard library's logging, which drivers write, into our lines."""
+    """Forwards records of the standard library's logging, which drivers use, to the runtime's lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        # It is asked here and not set on their loggers, for whoever sets a level there would undo it.
+        # Check here instead of on their loggers, since a level set there by other code would undo it.
         if record.levelno < LEVELS["warning"] and record.name.partition(".")[0] in HTTP_LIBRARIES:
             return
         logger = get_logger(logger=record.name)
@@ -248,7 +247,7 @@ class _Bridge(logging.Handler):
             getattr(logger, method if method in LEVELS else "info")(
                 record.getMessage(), exc_info=record.exc_info or None
             )
-        except Exception:  # noqa: BLE001 - the standard library's rule: logging tells stderr, and goes on
+        except Exception:  # noqa: BLE001 - as in the standard library, logging errors go to stderr
             self.handleError(record)
 
 

@@ -1,10 +1,10 @@
-"""Settings, and the only module that reads the environment.
+"""Settings; the only module that reads the environment.
 
-The variables that the system had before (``DATABASE_PRIMARY_URL``, ``JOBS_CRON_TZ``, ``OPENAI_API_KEY``)
-keep their names and defaults; the rest begin with ``JOBS_`` or ``LOG_``. A field in upper case is its
+The variables of the earlier system (``DATABASE_PRIMARY_URL``, ``JOBS_CRON_TZ``, ``OPENAI_API_KEY``) keep
+their names and defaults; the rest begin with ``JOBS_`` or ``LOG_``. A field's name in upper case is its
 variable. An empty variable counts as not set, since compose files pass ``${NAME:-}`` on.
 
-The connection string and the API key are secrets: they are in no ``repr``, no log line and no error message.
+The connection string and the API key are secrets: they appear in no ``repr``, log line or error message.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _DATABASE_MISSING: Final = (
 
 
 class Variables(BaseSettings):
-    """A class of settings, of which each package may have its own: a field in upper case is its variable."""
+    """A class of settings, of which each package may have its own; fields in upper case are variables."""
 
     model_config = SettingsConfigDict(
         env_ignore_empty=True, extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=False
@@ -53,30 +53,30 @@ class Variables(BaseSettings):
         """Read the settings from the environment.
 
         Args:
-            **values: what is given in code or on the command line, by field; it wins over the environment.
+            **values: values from code or the command line, by field; they override the environment.
 
         Raises:
-            SettingsError: a value can't be read or is out of range; the message names the variable.
+            SettingsError: a value is invalid or out of range; the message names the variable.
         """
         try:
             return cls(**values)
         except ValidationError as error:
-            # The chained error would bring the value along, and with it a password.
+            # The chained error would expose the value, which may be a password.
             raise SettingsError("; ".join(_complaint(cls, detail) for detail in error.errors())) from None
 
 
 class Settings(Variables):
-    """What a deployment decides. Durations are seconds.
+    """The settings of a deployment. Durations are seconds.
 
     Attributes:
         database_primary_url: the Postgres that keeps the jobs, as a URL or as libpq's ``key=value`` pairs.
-        jobs_cron_tz: the IANA zone of schedules that name none.
+        jobs_cron_tz: the IANA zone of schedules without one.
         jobs_schema: the schema of the tables.
         jobs_concurrency: jobs that one worker runs at once.
-        jobs_poll: how long an idle worker waits at most before it looks by itself.
-        jobs_lease: how long a worker may be silent before its jobs are given to others.
-        jobs_beat: how often a worker says that it lives; at most half of the lease.
-        jobs_grace: how long running jobs may go on once a worker was told to stop.
+        jobs_poll: how long an idle worker waits at most before it polls.
+        jobs_lease: how long a worker may be silent before its jobs go to others.
+        jobs_beat: the interval of heartbeats; at most half of the lease.
+        jobs_grace: how long running jobs may continue once a worker is stopped.
         jobs_listen: whether to LISTEN for work and changes; False behind PgBouncer in transaction mode.
         jobs_prepare: whether to use prepared statements; False behind a PgBouncer that doesn't track them.
         jobs_pool_min: connections that are kept open.
@@ -86,7 +86,7 @@ class Settings(Variables):
         jobs_archive_after: how long an ended job stays in the job table; a century at most.
         jobs_delete_after: how long an archived job is kept after that; a century at most.
         log_format: ``json``, ``text``, or ``auto`` for text on a terminal only.
-        log_level: the least that is logged.
+        log_level: the lowest level that is logged.
     """
 
     database_primary_url: SecretStr | None = None
@@ -109,10 +109,10 @@ class Settings(Variables):
 
     @classmethod
     def load(cls, **values: Any) -> Self:
-        """Read the settings from the environment, as any class of settings does, and see that they agree.
+        """Read the settings from the environment, and check that they are consistent.
 
         Raises:
-            SettingsError: as above, or two settings contradict each other.
+            SettingsError: as for ``Variables.load``, or two settings contradict each other.
         """
         settings = super().load(**values)
         if settings.jobs_beat * 2 > settings.jobs_lease:
@@ -126,10 +126,10 @@ class Settings(Variables):
         return settings
 
     def require_database(self) -> str:
-        """Return the connection string, password and all.
+        """Return the connection string, password included.
 
         Raises:
-            SettingsError: DATABASE_PRIMARY_URL is not set; nothing is started in its place.
+            SettingsError: DATABASE_PRIMARY_URL is not set; no server is started in its place.
         """
         if self.database_primary_url is None:
             raise SettingsError(_DATABASE_MISSING)
@@ -139,7 +139,7 @@ class Settings(Variables):
         """Return these settings on another database.
 
         Raises:
-            SettingsError: the connection string is none that libpq reads.
+            SettingsError: libpq can't read the connection string.
         """
         given = {name: getattr(self, name) for name in self.model_fields_set}
         return Settings.load(**{**given, "database_primary_url": dsn})
@@ -177,12 +177,12 @@ class Settings(Variables):
 
 
 def _check_conninfo(text: str) -> None:
-    """Refuse a connection string that can't be right, before libpq does: its errors quote parts of passwords.
+    """Refuse an invalid connection string before libpq does, whose errors quote parts of passwords.
 
-    A password with an ``@`` or a ``/`` of its own shifts what follows it to host and port, where errors and
-    logs would show it.
+    An unescaped ``@`` or ``/`` in the password shifts the rest of it to host and port, where errors and logs
+    would show it.
     """
-    # A program without a database, such as a test on the memory storage, does not load the driver.
+    # Imported here, since a program without a database, such as a test in memory, does not need the driver.
     from psycopg import ProgrammingError  # noqa: PLC0415
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
 
@@ -202,7 +202,7 @@ def _check_conninfo(text: str) -> None:
 
 
 def _complaint(settings: type[Variables], detail: ErrorDetails) -> str:
-    """Return what is wrong with one variable: pydantic's sentence, without the value."""
+    """Return the error of one variable: pydantic's message, without the value."""
     variable = str(detail["loc"][0]).upper() if detail["loc"] else "The settings"
     reason = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":

@@ -1,6 +1,6 @@
-"""What a child process knows of its parent: it answers it one message at a time, and ends with it.
+"""The child's side of the pipe to its parent: answers one message at a time, and ends with the parent.
 
-The other end is `children`. A module that is run as a child calls `serve` and nothing else.
+The other end is `subprocess_pool`. A module that runs as a child calls `serve` and nothing else.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Parent:
         self._lock = threading.Lock()
 
     def send(self, message: bytes) -> None:
-        """Send a message whole, whichever thread calls."""
+        """Send a whole message; any thread may call this."""
         with self._lock:
             self._connection.sendall(len(message).to_bytes(LENGTH_BYTES) + message)
 
@@ -51,7 +51,7 @@ def serve(answer: Callable[[bytes, Parent], bytes]) -> None:
     """Answer the parent's messages in this process's main thread until the parent is gone.
 
     Args:
-        answer: gets a message, and the pipe for what is to be said before the answer; must not raise.
+        answer: gets a message, and the pipe for messages before the answer; must not raise.
     """
     parent = Parent(socket.socket(fileno=int(sys.argv[1])))
     hello = parent.receive()
@@ -61,7 +61,7 @@ def serve(answer: Callable[[bytes, Parent], bytes]) -> None:
     _die_with(told["parent"])
     log.configure_logging(**told["log"])
     for number in (signal.SIGINT, signal.SIGTERM):
-        # A terminal and some supervisors signal the whole group; the parent decides when its children end.
+        # Terminals and some supervisors signal the whole group, but the parent decides when its children end.
         signal.signal(number, _stay)
     messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
@@ -78,12 +78,12 @@ def serve(answer: Callable[[bytes, Parent], bytes]) -> None:
 
 
 def _flush() -> None:
-    """Flush what was printed: a pipe is buffered, and the buffer is lost with the process."""
+    """Flush printed output: a pipe is buffered, and the buffer would be lost with the process."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (AttributeError, OSError, ValueError):
-            continue  # it is closed, or somebody else's: nothing must fail for want of a line
+            continue  # the stream is closed or foreign; lost output is not an error
 
 
 def _stay(_number: int, _frame: object) -> None:
@@ -91,7 +91,7 @@ def _stay(_number: int, _frame: object) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """Ask the kernel to end this process with its parent, where it can; the closed pipe does it elsewhere."""
+    """Ask the kernel to end this process with its parent; elsewhere the closed pipe ends it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != parent:

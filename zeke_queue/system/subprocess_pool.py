@@ -1,8 +1,8 @@
-"""Child processes that do work for this one: started when needed, reused, killed when nobody waits any more.
+"""Child processes that work for this one: started on demand, reused, killed when no caller waits for them.
 
-A child is a fresh interpreter, not a fork: a fork of a process with threads and open connections inherits
-locks that nobody will release and sockets that two then share. Messages are bytes with their length in front.
-When this process ends, however it ends, its children do; what a child runs stands in `parent`.
+A child is a fresh interpreter, not a fork: a fork of a process with threads and open connections would
+inherit locks that are never released and sockets that both then share. Messages are bytes, preceded by their
+length. Children end with this process, however it ends; their side of the pipe is `subprocess_main`.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _BEGIN: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
     "from importlib import import_module; import_module(sys.argv.pop(1)).main()"
 )
-"""What a child begins with: it finds modules where its parent does, and not in the current directory."""
+"""The start of a child's program: it finds modules as its parent does, not in the current directory."""
 
 
 class ChildEnded(ZekeError):
-    """A child process ended before it had answered.
+    """A child process that ended before it had answered.
 
     Attributes:
         code: its exit code; minus the number of the signal that ended it.
-        how: the same in words.
+        how: the same as text.
     """
 
     def __init__(self, code: int) -> None:
@@ -52,11 +52,11 @@ class Children:
     """A pool of child processes that all run one module.
 
     Args:
-        module: what a child runs: the ``main()`` of this module, which should call `parent.serve`.
-        arguments: what stands in the child's ``sys.argv`` after the place that `parent.serve` reads.
-        most: how many run at once; as many as there are processors that this process may use by default.
-        exchanges: how many a child serves before another takes its place; by default it serves on.
-        prepare: is awaited with each new child, before anybody gets it.
+        module: the module whose ``main()`` a child runs, which should call `subprocess_main.serve`.
+        arguments: the child's ``sys.argv`` after the position that `subprocess_main.serve` reads.
+        most: how many run at once; by default as many as the processors that this process may use.
+        exchanges: how many exchanges a child serves before it is replaced; unlimited by default.
+        prepare: awaited with each new child, before its first use.
     """
 
     def __init__(
@@ -77,13 +77,13 @@ class Children:
 
     @contextlib.asynccontextmanager
     async def child(self, *, fresh: bool = False) -> AsyncGenerator[Child]:
-        """Wait for a turn, and give a child for one exchange; what is raised inside of it kills the child.
+        """Wait for a turn and yield a child for one exchange; an exception in the block kills the child.
 
         Args:
-            fresh: give one that has served nobody yet.
+            fresh: yield a child that has not been used yet.
 
         Raises:
-            UsageError: the pool is closed, or is being closed meanwhile.
+            UsageError: the pool is closed, or is closed meanwhile.
         """
         async with self._places:
             child = await self._child(fresh=fresh)
@@ -99,7 +99,7 @@ class Children:
                 self._idle.append(child)
 
     async def close(self) -> None:
-        """Kill all children, for good: whoever waits for one is told so."""
+        """Kill all children for good; waiting callers get an error."""
         self._closed = True
         children, self._all, self._idle = self._all, [], []
         for child in children:
@@ -107,14 +107,14 @@ class Children:
         await asyncio.gather(*(child.ended() for child in children))
 
     async def _child(self, *, fresh: bool) -> Child:
-        """Return an idle child, or a new one; one that died while it was idle must not fail a job."""
+        """Return an idle child or a new one; skip those that died while idle, which must not fail a job."""
         self._check()
         while self._idle:
             child = self._idle.pop()
             if child.listens and not fresh:
                 return child
             child.kill()
-            if fresh:  # one goes for the one that comes, so that there are never more than may be
+            if fresh:  # an idle child makes room, so the limit is never exceeded
                 break
         return await self._start()
 
@@ -139,7 +139,7 @@ class Child:
     """One child process, and the pipe to it.
 
     Attributes:
-        served: how many exchanges it has been through.
+        served: how many exchanges it has completed.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class Child:
                 raise
             module, *arguments = command
             try:
-                # Last, for whoever is cancelled in it has no process left.
+                # This comes last, since a caller that is cancelled here leaves no process behind.
                 process = await asyncio.create_subprocess_exec(
                     sys.executable,
                     "-P",
@@ -187,7 +187,7 @@ class Child:
         self._writer.write(len(message).to_bytes(LENGTH_BYTES) + message)
 
     async def receive(self) -> bytes:
-        """Wait for a message of the child.
+        """Wait for a message from the child.
 
         Raises:
             ChildEnded: the process is gone.
@@ -211,10 +211,10 @@ class Child:
 
     @property
     def listens(self) -> bool:
-        """Whether the process is there to take a message, as far as the system knows by now."""
+        """Whether the process is there to take a message, as far as the system knows."""
         if self.has_ended or self._writer.is_closing():
             return False
-        # The loop hears of an end only when it next looks, and from an idle child there is nothing to read.
+        # The loop notices an end only at its next turn, and an idle child sends nothing to read.
         poll = select.poll()
         poll.register(self._writer.get_extra_info("socket").fileno(), select.POLLIN)
         return not poll.poll(0)
@@ -225,7 +225,7 @@ class Child:
 
 
 def _processors() -> int:
-    """Return how many processors this process may use, of those that the machine has."""
+    """Return the number of processors that this process may use."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

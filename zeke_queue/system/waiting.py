@@ -1,4 +1,4 @@
-"""The pace of a loop that does a duty again and again: pauses that end when the loop is told to stop."""
+"""Pauses of a periodic loop, which end when the loop is stopped, and related helpers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BACKOFF_MAX: Final = 30.0
-"""Seconds that a loop waits at most after errors, unless its own pace is slower."""
+"""Seconds that a loop waits at most after errors, unless its own interval is longer."""
 
 _DOUBLINGS: Final = 10
 
 
 def backoff(every: float, failures: int) -> float:
-    """Return the pause after a round: the loop's pace, doubled with each failure in a row.
+    """Return the pause after a round: the loop's interval, doubled with each failure in a row.
 
     >>> [backoff(1.0, failures) for failures in range(7)]
     [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
@@ -31,7 +31,7 @@ def backoff(every: float, failures: int) -> float:
 
 
 class Pace:
-    """When a loop goes on, and when it ends."""
+    """Pauses and the stop of a loop."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -40,17 +40,17 @@ class Pace:
 
     @property
     def stopped(self) -> bool:
-        """Whether the loop was told to stop."""
+        """Whether the loop was stopped."""
         return self._stopped
 
     def stop(self) -> None:
-        """Stop the loop; a pause that it is in ends at once."""
+        """Stop the loop; a current pause ends at once."""
         self._stopped = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     async def pause(self, seconds: float) -> None:
-        """Pause for so long on the loop's clock, or until it is told to stop."""
+        """Pause for so long on the loop's clock, or until the loop is stopped."""
         if self._stopped:
             return
         self._waiter = asyncio.get_running_loop().create_future()
@@ -61,12 +61,12 @@ class Pace:
 
 
 class Allowance:
-    """How often something may be done in the long run, with so many in advance after a calm.
+    """A limit on a rate in the long run, with a burst after an idle time.
 
     Args:
-        clock: what it goes by.
-        rate: how many a second.
-        most: how many may be saved up, at least 1.
+        clock: the clock of the rate.
+        rate: units per second.
+        most: size of the burst, at least 1.
     """
 
     def __init__(self, clock: Clock, rate: float, most: float) -> None:
@@ -77,7 +77,7 @@ class Allowance:
         self._counted_at = clock.monotonic()
 
     def wanted(self) -> float:
-        """Take one, and return for how many seconds to wait until it was allowed; 0 if it is by now."""
+        """Take one unit, and return the seconds until it is allowed; 0 if it is already."""
         now = self._clock.monotonic()
         grown = max(0.0, now - self._counted_at) * self._rate
         self._left, self._counted_at = min(self._most, self._left + grown) - 1, now
@@ -88,7 +88,7 @@ async def first(*coroutines: Coroutine[Any, Any, T]) -> T:
     """Run coroutines until one has ended, and cancel the others.
 
     Returns:
-        What the first one returned; of several that ended at once, the leftmost.
+        The result of the first one; of several that ended at once, the leftmost.
     """
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
@@ -99,10 +99,10 @@ async def first(*coroutines: Coroutine[Any, Any, T]) -> T:
 
 
 async def end(*futures: asyncio.Future[Any]) -> None:
-    """Cancel what is not done, and wait until it is; what any of them raised is theirs.
+    """Cancel futures that are not done, wait until all are, and ignore their exceptions.
 
-    ``asyncio.gather`` would do, but takes a step of the loop for what is done already on some Pythons and
-    none on others, and a simulation is to go alike on all of them.
+    ``asyncio.gather`` would do, but for futures that are done it takes a step of the loop on some Python
+    versions and none on others, and a simulation must run alike on all of them.
     """
     ending = [future for future in futures if not future.done()]
     for future in ending:
@@ -111,4 +111,4 @@ async def end(*futures: asyncio.Future[Any]) -> None:
         await asyncio.wait(ending)
     for future in futures:
         if not future.cancelled():
-            future.exception()  # it is heard, so that nobody reports it as lost
+            future.exception()  # retrieves it, so that asyncio does not report it

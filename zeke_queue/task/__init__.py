@@ -1,1 +1,1 @@
-"""What an application defines, and the types that its signatures name: tasks, catalog, context, runs."""
+"""The definitions of an application and the types in their signatures: tasks, catalog, context, runs."""

@@ -1,4 +1,4 @@
-"""A catalog: the tasks of an application, what their handlers need, the schedules that its code declares."""
+"""The catalog: an application's tasks, the resources of their handlers, and the schedules it declares."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ _NAMED_AT_MOST: Final = 12
 _NOBODY: Final = UUID(int=0)
 
 OUTPUT_CAP: Final = 1_048_576
-"""Bytes of an output's JSON, by default."""
+"""Bytes of an output's JSON at most, by default."""
 
 
 class TaskDecorator(Protocol):
-    """What ``Catalog.task`` returns: turns a handler into a task, keeping the types of payload and result."""
+    """The decorator that ``Catalog.task`` returns: keeps the types of payload and result."""
 
     @overload
     def __call__(self, handler: Callable[[], Awaitable[R]], /) -> Task[None, R]: ...
@@ -64,7 +64,7 @@ class TaskDecorator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """A schedule as code declares it; ``zone`` None stands for the deployment's (``JOBS_CRON_TZ``)."""
+    """A schedule declared in code; ``zone`` None stands for the deployment's (``JOBS_CRON_TZ``)."""
 
     name: str
     cron: str
@@ -79,14 +79,14 @@ class Catalog:
     """The tasks of an application.
 
     Args:
-        resources: makes what handlers need (repository, clients), entered once a worker, read as
-            ``job.resources``.
-        defaults: options of all its tasks where the task itself does not say.
+        resources: context manager factory for what handlers need (repository, clients), entered once per
+            worker, read as ``job.resources``.
+        defaults: options of all tasks that do not set their own.
         payload_cap: bytes of a payload's JSON at most, as Postgres writes it.
         output_cap: bytes of an output's JSON at most, as Postgres writes it.
 
     Raises:
-        InvalidOptionError: a default or a cap is out of its range.
+        InvalidOptionError: a default or a cap is out of range.
     """
 
     def __init__(
@@ -117,12 +117,12 @@ class Catalog:
 
     @property
     def served(self) -> Mapping[str, Task[Any, Any]]:
-        """The tasks by every name under which their jobs may come: their own and their aliases."""
+        """The tasks by every name that their jobs may have: the task's own and its aliases."""
         return MappingProxyType({**self._tasks, **self._aliases})
 
     @property
     def schedules(self) -> tuple[Declared, ...]:
-        """The schedules that code declares, in the order of their declaration."""
+        """The schedules declared in code, in the order of their declaration."""
         return tuple(self._schedules.values())
 
     def task(
@@ -144,28 +144,28 @@ class Catalog:
         """Define a task; the decorated handler becomes a ``Task``, which can still be called.
 
         The handler takes ``(payload)``, ``(payload, job: JobContext)``, ``(job: JobContext)`` or nothing. An
-        ``async`` one runs on the worker's loop, another in a thread, or, with ``process=True``, in a process.
-        The payload's annotation says what it is validated against: a model, or any type that pydantic knows.
+        ``async`` handler runs on the worker's loop, any other in a thread, or, with ``process=True``, in a
+        process. The payload is validated by its annotation: a model, or any type pydantic knows.
 
         Args:
             name: the queue of its jobs.
-            aliases: further names under which it can be sent to, and whose queues it serves.
+            aliases: other names it can be sent under, whose queues it also serves.
             concurrency_limit: how many of its jobs run at once over all workers.
             process: run the handler in a child process, for work that keeps a processor busy.
-            description: for people; the first line of the handler's docstring by default.
-            priority: of its jobs; higher goes first.
+            description: a line for users; the first line of the handler's docstring by default.
+            priority: priority of its jobs; higher is claimed first.
             retry_limit: how many retries a job may use.
             retry_delay: whole seconds before a retry, and the unit of the backoff.
             retry_backoff: whether the delay doubles with each retry.
             retry_delay_max: cap on the backoff, in whole seconds.
             expire_in: how long one attempt may take.
-            redact: what of its jobs HTTP shows nobody: ``payload.password``, ``output``, ``error``, ``log``.
+            redact: parts that HTTP never shows: ``payload.password``, ``output``, ``error``, ``log``.
 
         Raises:
             DuplicateTaskError: another task has one of the names.
-            InvalidNameError: a name is none.
-            InvalidOptionError: an option is out of its range.
-            UsageError: no name, a handler with other arguments, or a payload whose type can't be validated.
+            InvalidNameError: a name is invalid.
+            InvalidOptionError: an option is out of range.
+            UsageError: no name, a handler with other arguments, or a payload type that can't be validated.
         """
         _require_name(name)
         own = JobOptions(
@@ -189,7 +189,7 @@ class Catalog:
                 process=process,
                 payload_cap=self.payload_cap,
                 redact=redact,
-                # A payload's model may be defined in the function that also defines the task, as in tests.
+                # The payload's model may be local to the function that defines the task, as in tests.
                 local_names=getattr(caller, "f_locals", None),
             )
             return self._add(task)
@@ -207,24 +207,23 @@ class Catalog:
         catch_up: CatchUp | str = CatchUp.ONCE,
         description: str | None = None,
     ) -> None:
-        """Declare a schedule, which workers and schedulers store as they start.
+        """Declare a schedule, which workers and schedulers store when they start.
 
-        To remove it from code does not unschedule it, since it may be another program's by then: it fires
-        until ``Queue.unschedule`` or ``zeke schedule rm NAME``. To pause it: ``zeke schedule pause NAME``.
+        Removing it from code does not unschedule it, since another program may own it by then: it fires until
+        ``Queue.unschedule`` or ``zeke schedule rm NAME``. To pause it: ``zeke schedule pause NAME``.
 
         Args:
-            name: the schedule's, and its task's unless ``task`` is given.
+            name: name of the schedule, and of its task unless ``task`` is given.
             cron: five fields, or six of which the last is seconds.
-            task: what is sent at each tick; it may be defined later than its schedule.
-            payload: what it is sent with.
+            task: the task to send at each tick; it may be defined after its schedule.
+            payload: the payload of each job.
             zone: IANA zone of the fields; the deployment's (``JOBS_CRON_TZ``) by default.
-            catch_up: what becomes of ticks while no scheduler ran: ``skip``, ``once`` or ``all``.
-            description: one line for people.
+            catch_up: what happens to ticks missed while no scheduler ran: ``skip``, ``once`` or ``all``.
+            description: one line for users.
 
         Raises:
-            InvalidScheduleError: the expression can't be read or never fires, the zone is unknown, or the
-                name is
-                taken.
+            InvalidScheduleError: the expression is invalid or never fires, the zone is unknown, or the name
+                is taken.
         """
         queue_name(name)
         Cron.parse(cron, zone or "UTC")
@@ -245,15 +244,14 @@ class Catalog:
         )
 
     def stored_schedules(self, zone: str = "UTC") -> list[Schedule]:
-        """Return the declared schedules as they are stored, their payloads validated.
+        """Return the declared schedules as they are stored, with validated payloads.
 
         Args:
-            zone: for those that name none.
+            zone: the zone of those that name none.
 
         Raises:
             UnknownTaskError: a schedule's task is not in the catalog; the message names the schedule.
-            PayloadValidationError: a schedule's payload does not fit its task; the message names the
-                schedule.
+            PayloadValidationError: a schedule's payload is invalid; the message names the schedule.
         """
         stored: list[Schedule] = []
         for declared in self._schedules.values():
@@ -261,7 +259,7 @@ class Catalog:
                 task = self.get(declared.task)
                 data = task.dump(declared.payload)
             except UsageError as error:
-                # Of its own kind still, with its fields; but it says which line of code to look at.
+                # Keep the error's type and fields, but name the schedule, to point at the line of code.
                 error.args = (f"Schedule {declared.name!r} can't be stored: {error}",)
                 raise
             stored.append(
@@ -278,21 +276,21 @@ class Catalog:
         return stored
 
     def stored_queues(self) -> list[QueueSettings]:
-        """Return the queues of all tasks as they are stored, by name: each alias has its share of a limit.
+        """Return the queues of all tasks as they are stored, by name; each alias has its share of a limit.
 
         Raises:
-            InvalidOptionError: a task has no more of a limit than aliases.
+            InvalidOptionError: a task's limit does not exceed its number of aliases.
         """
         queues = [queue for task in self._tasks.values() for queue in _limits(task)]
         return sorted(queues, key=lambda queue: queue.name)
 
     def include(self, other: Catalog) -> None:
-        """Take over the tasks and schedules that another catalog has now; its resources if this one has none.
+        """Add the current tasks and schedules of another catalog, and its resources if this one has none.
 
         Raises:
-            DuplicateTaskError: both have a task of one name.
-            InvalidScheduleError: both have a schedule of one name.
-            InvalidOptionError: both have resources, and not the same.
+            DuplicateTaskError: both have a task with the same name.
+            InvalidScheduleError: both have a schedule with the same name.
+            InvalidOptionError: both have resources, and they differ.
         """
         if not isinstance(other, Catalog):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
             raise UsageError(f"include: {shown(other)} is no catalog; give what Catalog() made")
@@ -311,10 +309,10 @@ class Catalog:
         self.resources = self.resources or other.resources
 
     def get(self, which: str | Task[Any, Any]) -> Task[Any, Any]:
-        """Return the task of this name or alias; a task is returned itself, if it is this catalog's.
+        """Return the task with this name or alias; a task of this catalog is returned as it is.
 
         Raises:
-            UnknownTaskError: there is none; the message has the names that come nearest.
+            UnknownTaskError: there is none; the message suggests similar names.
             UsageError: it is neither a task nor a name.
         """
         if isinstance(which, Task):
@@ -356,7 +354,7 @@ class Catalog:
 
 
 def _limits(task: Task[Any, Any]) -> list[QueueSettings]:
-    """Return the limits of a task's queues, which together are the task's."""
+    """Return the limits of a task's queues, which add up to the task's limit."""
     names, limit = task.aliases, task.concurrency_limit
     if limit is None:
         return [QueueSettings(name) for name in (task.name, *names)]
@@ -392,10 +390,10 @@ def _cap(field: str, given: object) -> int:
 
 
 def _require_name(name: object) -> None:
-    """Check that ``@catalog.task`` was given a name, and not, for want of parentheses, the handler.
+    """Check that ``@catalog.task`` was called with a name, not applied to the handler without parentheses.
 
     Raises:
-        UsageError: it is no text.
+        UsageError: it is not a string.
     """
     if callable(name):
         suggested = getattr(name, "__name__", "name").strip("<>_").replace("_", "-")

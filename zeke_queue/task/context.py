@@ -1,7 +1,7 @@
-"""What a handler is told of its job, and may do in its name.
+"""The context of a job: what its handler can read, and do on its behalf.
 
-A context is made for every job whose handler asks for one, so it holds little: the claim, and the worker's
-side of it (``JobHost``). A decoded ``meta`` and a logger are made when they are first asked for.
+A context is made for every job whose handler asks for one, so it holds little: the claim and a ``JobHost``,
+the worker's side. The decoded ``meta`` and a logger are made on first use.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 
 class Child(Protocol):
-    """The run of a job that another one sent: of what ``Queue.trigger`` returns, what a handler needs."""
+    """The run of a child job: the part of ``Queue.trigger``'s result that a handler needs."""
 
     id: UUID
     task: str
 
     async def result(self, timeout: float | None = None) -> Any:
-        """Wait for the child's end and return its output; it holds the parent's place meanwhile."""
+        """Wait for the child to end and return its output; the parent keeps its slot meanwhile."""
         ...
 
     async def cancel(self) -> bool:
@@ -43,23 +43,23 @@ class Child(Protocol):
 
 
 class JobHost(Protocol):
-    """What stands behind a context: a worker, or the child process that runs a job for one."""
+    """The implementation behind a context: a worker, or the child process that runs a job for one."""
 
     @property
     def resources(self) -> Any:
-        """What the catalog's ``resources`` gave."""
+        """The value that the catalog's ``resources`` yielded."""
         ...
 
     def progress(self, job: JobContext, value: float, message: str | None) -> None:
-        """Keep how far the job is; of several in quick succession the last one wins."""
+        """Store a job's progress; of several values in quick succession the last one wins."""
         ...
 
     def logger(self, job: JobContext) -> FilteringBoundLogger:
-        """Return a logger whose lines are printed, and kept for those who watch the job."""
+        """Return a logger whose lines are printed and stored for watchers of the job."""
         ...
 
     async def extend(self, job: JobContext, seconds: float) -> None:
-        """Move the job's deadline."""
+        """Move a job's deadline."""
         ...
 
     async def send(self, job: JobContext, task: Any, payload: Any, options: Mapping[str, Any]) -> UUID | None:
@@ -67,13 +67,13 @@ class JobHost(Protocol):
         ...
 
     async def trigger(self, job: JobContext, task: Any, payload: Any, options: Mapping[str, Any]) -> Child:
-        """Send a child, and return its run."""
+        """Send a child and return its run."""
         ...
 
     async def child(
         self, job: JobContext, task: Any, payload: Any, key: str, options: Mapping[str, Any]
     ) -> Child:
-        """Send a child that the job waits for, if it was not sent yet; it is cancelled with the job."""
+        """Send a child that the job waits for, unless it was sent before; it is cancelled with the job."""
         ...
 
     async def look(self, job: JobContext, job_id: UUID) -> Job:
@@ -93,15 +93,15 @@ class JobContext:
     """A job as its handler sees it.
 
     Attributes:
-        id: the job's.
-        task: the task's name (never an alias of it).
-        attempt: how often the job was claimed, this time included.
-        retry_count: how many retries were used up, from 0.
-        parent: the job that triggered this one.
-        priority: the job's; what it sends has that of its task unless it says ``priority=job.priority``.
-        deadline: on the worker's monotonic clock, when this attempt expires.
-        cancelled: whether the job should stop: it was cancelled, its time is up, or the worker ends. An async
-            handler gets ``CancelledError``; a handler in a thread has to look here from time to time.
+        id: the job's id.
+        task: the task's name, never an alias.
+        attempt: how many times the job was claimed, this time included.
+        retry_count: how many retries were used, from 0.
+        parent: the job that sent this one.
+        priority: the job's own; jobs it sends use their task's unless sent with ``priority=job.priority``.
+        deadline: when this attempt expires, on the worker's monotonic clock.
+        cancelled: whether the job should stop, because it was cancelled, its time is up, or the worker shuts
+            down. An async handler gets ``CancelledError``; a handler in a thread must check this regularly.
         interrupted: whether ``outcome`` or ``call`` has raised ``Wait`` in this attempt.
     """
 
@@ -143,35 +143,35 @@ class JobContext:
 
     @property
     def meta(self) -> Mapping[str, Any]:
-        """The object that is carried from parent to child; empty if the job has none."""
+        """The object passed on from parent to child; empty if the job has none."""
         if self._meta is None:
             self._meta = jsonb.loads(self._raw_meta) if self._raw_meta is not None else {}
         return self._meta or {}
 
     @property
     def logger(self) -> FilteringBoundLogger:
-        """A logger bound to taskId, jobId and attempt; lines from info on are also kept for watchers."""
+        """A logger bound to taskId, jobId and attempt; lines at info and above are also kept for watchers."""
         if self._logger is None:
             self._logger = self._host.logger(self)
         return self._logger
 
     @property
     def resources(self) -> Any:
-        """What the catalog's ``resources`` gave this worker: repositories, clients."""
+        """The value that the catalog's ``resources`` yielded in this worker: repositories, clients."""
         return self._host.resources
 
     def progress(self, value: float, message: str | None = None) -> Awaitable[None]:
-        """Report to watchers how far the job is.
+        """Report the job's progress to watchers.
 
-        It is kept in the background, at most ten times a second a job, and takes effect without being
-        awaited, so that a handler in a thread can call it as well.
+        It is stored in the background, at most ten times a second per job. The call takes effect without
+        being awaited, so a handler in a thread can make it as well.
 
         Args:
             value: from 0 to 1.
-            message: for people.
+            message: text for users.
 
         Raises:
-            InvalidOptionError: the value is out of its range, or the message is no text.
+            InvalidOptionError: the value is out of range, or the message is not a string.
         """
         if not isinstance(value, int | float) or not 0 <= value <= 1:  # pyright: ignore[reportUnnecessaryIsInstance] - handlers may be untyped
             raise InvalidOptionError(f"progress: {shown(value)} is out of range; give a number from 0 to 1")
@@ -183,7 +183,7 @@ class JobContext:
     async def extend(self, seconds: float | timedelta) -> None:
         """Move this attempt's deadline to ``seconds`` from now.
 
-        The row keeps how long the attempt then had in all, and a later attempt starts with as much.
+        The row stores the attempt's new total duration, and later attempts start with it.
 
         Raises:
             LeaseLostError: the job is no longer this worker's.
@@ -197,22 +197,22 @@ class JobContext:
         await self._host.extend(self, float(duration))
 
     async def send(self, task: Any, payload: Any = None, **options: Any) -> UUID | None:
-        """Send a child of this job: as ``Queue.send``, with the parent set and ``meta`` carried on."""
+        """Send a child of this job: as ``Queue.send``, with the parent set and ``meta`` passed on."""
         return await self._host.send(self, task, payload, options)
 
     async def trigger(self, task: Any, payload: Any = None, **options: Any) -> Child:
-        """Send a child and return its ``Run``: as ``Queue.trigger``, parent set and ``meta`` carried on."""
+        """Send a child and return its ``Run``: as ``Queue.trigger``, parent set and ``meta`` passed on."""
         return await self._host.trigger(self, task, payload, options)
 
     def child_id(self, key: str) -> UUID:
         """Return the id of a job that this one sends once, however often it runs.
 
-        A job that is sent under it again, after a crash say, is the one that is there already::
+        Sending under this id again, after a crash for example, yields the existing job::
 
             await transaction.send("generate-brief", brief, id=job.child_id("brief"))
 
         Args:
-            key: what tells it from the other jobs that this one sends.
+            key: distinguishes it from other jobs that this one sends.
         """
         if not isinstance(key, str) or not key:  # pyright: ignore[reportUnnecessaryIsInstance] - handlers may be untyped
             raise InvalidOptionError(
@@ -221,23 +221,23 @@ class JobContext:
         return uuid5(self.id, key)
 
     async def child(self, task: Any, payload: Any = None, *, key: str | None = None, **options: Any) -> Child:
-        """Send a job whose outcome this one needs, once, however often this one runs; return its ``Run``.
+        """Send a job whose outcome this one needs, once however often this one runs; return its ``Run``.
 
-        It is cancelled along with this job, and brought back with it. Send several to have them run side by
-        side, and then ask for the ``outcome`` of each. A child that has failed stays as it is, however often
-        this job is tried again: to have another one then, make ``job.retry_count`` part of the key.
+        The child is cancelled and resumed along with this job. To run several side by side, send all of them
+        and then await the ``outcome`` of each. A failed child stays failed, however often this job is
+        retried: to get a new one, make ``job.retry_count`` part of the key.
 
         Args:
             task: as ``Queue.trigger`` takes it, like ``payload`` and ``options``.
-            key: what tells it from the other children of this job; by default what the task is called here,
-                so a second child of one task needs a key of its own.
+            key: distinguishes it from other children of this job; by default the task as named here, so a
+                second child of one task needs a key.
 
         Raises:
-            LeaseLostError: this job is no longer the worker's: it was cancelled, say.
-            InvalidOptionError: the key was used already in this attempt, or is none; ``id`` or ``parent`` is
-                given.
+            LeaseLostError: the worker no longer holds this job, for example because it was cancelled.
+            InvalidOptionError: the key was used before in this attempt, or is invalid; or ``id`` or
+                ``parent`` is given.
             JobConflictError: a uniqueness rule refused the child.
-            UsageError: as ``Queue.send``.
+            UsageError: as for ``Queue.send``.
         """
         name = key if key is not None else str(getattr(task, "name", task))
         if self._children is None:
@@ -251,10 +251,10 @@ class JobContext:
         return child
 
     async def outcome(self, child: Child | UUID) -> Job:
-        """Return a job that has ended, in whatever state; until then, end this attempt and wait for it.
+        """Return a job once it has ended, in any state; until then, end this attempt and wait for it.
 
         Raises:
-            Wait: it has not ended. The worker takes it from there: let it through.
+            Wait: it has not ended. The worker handles this exception, so do not catch it.
             JobNotFoundError: there is no such job.
         """
         signal = Wait(child)
@@ -265,10 +265,11 @@ class JobContext:
         return found
 
     async def call(self, task: Any, payload: Any = None, *, key: str | None = None, **options: Any) -> Job:
-        """Run another task as a child and return it once it has ended, in whatever state.
+        """Run another task as a child and return it once it has ended, in any state.
 
-        ``child`` and ``outcome`` in one; until the child has ended this attempt ends, and no place is held.
-        What the handler did before is done again when it goes on, so it must bear that, as any handler must.
+        This is ``child`` and ``outcome`` in one. Until the child ends, this attempt ends and holds no slot.
+        The handler then starts from its beginning, so repeating its earlier steps must be safe, as in any
+        handler.
         """
         return await self.outcome(await self.child(task, payload, key=key, **options))
 
@@ -281,19 +282,19 @@ class JobContext:
         return await self._host.look(self, self.id)
 
     def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[Any]:
-        """Open a transaction as ``Queue.transaction`` does; jobs sent in it are children of this one."""
+        """Open a transaction like ``Queue.transaction``; jobs sent in it are children of this one."""
         return self._host.transaction(self, connection)
 
     def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine on the worker's loop and return its result: for handlers in a thread.
+        """Run a coroutine on the worker's loop and return its result; for handlers in a thread.
 
-        An async handler awaits instead; there this would wait for itself, and raises ``RuntimeError``.
+        In an async handler this would wait for itself, so it raises ``RuntimeError`` there; use ``await``.
         """
         return self._host.wait(work)
 
 
 class _Done:
-    """An awaitable that has happened already."""
+    """An awaitable that is already done."""
 
     def __await__(self) -> Generator[None, None, None]:
         return

@@ -1,8 +1,8 @@
-"""From what an application sends to the rows that are inserted.
+"""Preparation of sends: turns an application's arguments into rows to insert.
 
-Everything that can be wrong with a send is found here, before the storage is asked: the task, the payload,
-the options, the names. What is left for the storage is to insert, or to refuse by a uniqueness rule. The
-other arguments of a queue are checked here as well, so that all storages refuse them alike.
+All validation of a send happens here, before the storage is called: task, payload, options, names. The
+storage then only inserts, or refuses by a uniqueness rule. Other arguments of a queue are checked here too,
+so that all storages reject them alike.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ if TYPE_CHECKING:
     Insert = Callable[[Sequence[NewJob]], Awaitable[list[UUID | None]]]
 
 INSERT_WAITS: Final = (0.2, 0.8)
-"""Seconds before an insert whose answer was lost is repeated, then given up; a restart takes about one."""
+"""Seconds before an insert without an answer is repeated, then given up; a restart takes about one."""
 
 _ADDRESS: Final = frozenset({"id", "external", "parent", "meta"})
-"""Options of a send that no other layer has."""
+"""Options of a send that exist on no other layer."""
 
 _KNOWN: Final = tuple(field.name for field in fields(JobOptions))
 
@@ -56,20 +56,20 @@ _NOBODY: Final = UUID(int=0)
 
 
 class JobOptionsGiven(TypedDict, total=False):
-    """What may be said about a job, or about the jobs of a schedule.
+    """Options of a job, or of the jobs of a schedule.
 
-    What is left out, or None, the task decides, then the catalog. An explicit 0 or False is a value.
+    Options left out or None come from the task, then from the catalog. An explicit 0 or False is a value.
     Durations are seconds or a ``timedelta``.
 
     Attributes:
-        priority: higher goes first.
+        priority: higher is claimed first.
         retry_limit: how many retries the job may use; 0 is none.
         retry_delay: whole seconds before a retry, and the unit of the backoff.
         retry_backoff: whether the delay doubles with each retry.
         retry_delay_max: whole seconds, cap on the backoff.
         expire_in: how long one attempt may take.
         singleton_key: at most one job of the task with this key waits or runs; others are refused.
-        throttle: length of a slot in whole seconds: one job a slot, others are refused.
+        throttle: length of a slot in whole seconds: one job per slot, others are refused.
         debounce: the same, but a refused job is sent into the next slot, if that is free.
     """
 
@@ -85,14 +85,15 @@ class JobOptionsGiven(TypedDict, total=False):
 
 
 class SendOptions(JobOptionsGiven, total=False):
-    """What a send may say about its job.
+    """Options of a send.
 
     Attributes:
-        id: the job's; a new one by default. Sending twice under one id is sending once.
-        external: the task is another process's: a name outside the catalog is taken, with any payload.
-        parent: the job that triggered it.
-        meta: an object that is carried from parent to child.
-        delay: how long until the job may start.
+        id: the job's id; a new one by default. Sending twice under one id sends one job.
+        external: whether the task is defined in another process: allows a name outside the catalog, with any
+            payload.
+        parent: the job that sends it.
+        meta: an object passed on from parent to child.
+        delay: time until the job may start.
         start_at: the instant (aware) at which it may start; excludes ``delay``.
     """
 
@@ -105,11 +106,11 @@ class SendOptions(JobOptionsGiven, total=False):
 
 
 class Send:
-    """One job of ``Queue.send_many``: what ``Queue.send`` takes, kept until it is sent.
+    """One job of ``Queue.send_many``: the arguments of ``Queue.send``.
 
     Args:
-        task: a task of the catalog, by its name, an alias, or itself.
-        payload: what fits the task's model.
+        task: a task of the catalog, or its name or alias.
+        payload: a payload that is valid for the task's model.
         **options: see ``SendOptions``.
     """
 
@@ -127,20 +128,20 @@ class Send:
 
 
 class Prepared(NamedTuple):
-    """A job to insert, and whether it is tried again in the next slot when this one is taken."""
+    """A job to insert, and whether to try the next slot when its own is taken."""
 
     job: NewJob
     debounced: bool
 
 
 class Sender:
-    """Prepares jobs for one catalog."""
+    """Prepares jobs of one catalog."""
 
     def __init__(self, catalog: Catalog, clock: Clock, entropy: Entropy) -> None:
         self.new_id = Ids(clock, entropy)
         self._catalog = catalog
-        # A task's own options over the defaults, merged once, and a job that they make, checked once: most
-        # sends give none of their own.
+        # Most sends pass no options, so each task's options are merged with the defaults, and a job made from
+        # them is checked, only once.
         self._bases: dict[Task[Any, Any], JobOptions] = {}
         self._likes: dict[Task[Any, Any], Prepared] = {}
         self._external = merge(catalog.defaults, DEFAULTS)
@@ -154,24 +155,23 @@ class Sender:
         parent: UUID | None = None,
         meta: str | None = None,
     ) -> Prepared:
-        """Check a send, and make its job.
+        """Validate a send and make its job.
 
         Args:
-            task: a task of the catalog, by its name, an alias, or itself.
-            payload: what fits the task's model.
-            options: what the send says.
-            parent: the job's parent if the send names none.
-            meta: JSON text of the job's meta if the send gives none.
+            task: a task of the catalog, or its name or alias.
+            payload: a payload that is valid for the task's model.
+            options: the options of the send.
+            parent: the job's parent if the options name none.
+            meta: JSON text of the job's meta if the options have none.
 
         Raises:
             UnknownTaskError: the task is not in the catalog, and the send is not ``external``.
-            PayloadValidationError: the payload does not fit the task's model.
+            PayloadValidationError: the payload is not valid for the task's model.
             SerializationError: payload or meta has no JSON form.
-            PayloadTooLargeError: payload or meta is over the catalog's cap.
-            InvalidOptionError: an option is out of range, excludes another, or does not exist; meta is no
-                mapping; an
-                id is no UUID.
-            InvalidNameError: the name of an external task is not one.
+            PayloadTooLargeError: payload or meta exceeds the catalog's cap.
+            InvalidOptionError: an option is out of range, excludes another, or does not exist; meta is not a
+                mapping; an id is not a UUID.
+            InvalidNameError: the name of an external task is invalid.
         """
         if not options:
             return self._plain(self._task(task), payload, parent, meta)
@@ -195,10 +195,10 @@ class Sender:
     def prepare_all(
         self, jobs: Iterable[Send], *, parent: UUID | None = None, meta: str | None = None
     ) -> list[Prepared]:
-        """Check many sends, and make their jobs; arguments as ``prepare``.
+        """Validate many sends and make their jobs; arguments as for ``prepare``.
 
         Raises:
-            UsageError: as ``prepare``, for the first job that is wrong; or it is no ``Send``.
+            UsageError: as for ``prepare``, for the first invalid job; or an item is not a ``Send``.
         """
         if not isinstance(jobs, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
             raise UsageError(f"jobs: {shown(jobs)} can't be gone through; give a list of Send(task, payload)")
@@ -210,7 +210,7 @@ class Sender:
         return prepared
 
     def _plain(self, task: Task[Any, Any], payload: Any, parent: UUID | None, meta: str | None) -> Prepared:
-        """Make a job whose options are its task's alone."""
+        """Make a job with only its task's options."""
         like = self._likes.get(task)
         if like is None:
             base = self._base(task)
@@ -222,9 +222,9 @@ class Sender:
     def resolve(
         self, which: str | Task[Any, Any], payload: Any, *, external: bool
     ) -> tuple[str, str | None, JobOptions]:
-        """Return the queue, the payload's JSON text, and the options of jobs of a task.
+        """Return the queue, the payload's JSON text and the options of a task's jobs.
 
-        A name that the catalog knows is validated even if it is called external.
+        The payload of a task in the catalog is validated even if the task is declared external.
         """
         try:
             task = self._task(which)
@@ -251,11 +251,11 @@ class Sender:
         *,
         external: bool,
     ) -> Schedule:
-        """Check a schedule, and complete it with its task's queue, its payload and its options.
+        """Validate a schedule, and fill in its task's queue, its payload and its options.
 
         Raises:
-            InvalidScheduleError: the expression can't be read or never fires, or the zone is unknown.
-            UsageError: as ``prepare``.
+            InvalidScheduleError: the expression is invalid or never fires, or the zone is unknown.
+            UsageError: as for ``prepare``.
         """
         queue_name(schedule.name)
         check_flag("external", external)
@@ -264,7 +264,7 @@ class Sender:
         Cron.parse(schedule.cron, schedule.zone)
         queue, data, _ = self.resolve(schedule.name if task is None else task, payload, external=external)
         complete = replace(schedule, task=queue, data=data, options=stored_options.write(options))
-        # Its first tick would find an option that is out of range; whoever writes it should.
+        # An option out of range would otherwise fail only at the first tick, so make the job of a tick now.
         self.tick(complete, _NOBODY)
         return complete
 
@@ -272,9 +272,10 @@ class Sender:
         """Make the job of a schedule's tick.
 
         Raises:
-            InvalidOptionError, InvalidNameError: the schedule was edited by other means, and is wrong.
+            InvalidOptionError, InvalidNameError: the schedule was edited outside this library, and is
+                invalid.
         """
-        # What is stored may be an alias: a task that was renamed since, or a name of pg-boss's.
+        # The stored name may be an alias: the task was renamed since, or the name is pg-boss's.
         task = self._catalog.served.get(schedule.task)
         queue, base = (schedule.task, self._external) if task is None else (task.name, self._base(task))
         options = merge(stored_options.read(schedule.options), base)
@@ -294,9 +295,9 @@ class Sender:
         """Return the JSON text of a job's meta.
 
         Raises:
-            InvalidOptionError: it is no mapping.
+            InvalidOptionError: it is not a mapping.
             SerializationError: it has no JSON form.
-            PayloadTooLargeError: it is over the catalog's cap.
+            PayloadTooLargeError: it exceeds the catalog's cap.
         """
         if not isinstance(meta, Mapping):
             raise InvalidOptionError(
@@ -315,10 +316,10 @@ class Sender:
 
 
 def _own(options: Mapping[str, Any]) -> JobOptions:
-    """Return what a send says about its job.
+    """Return the job options of a send.
 
     Raises:
-        InvalidOptionError: it says something that no job can have.
+        InvalidOptionError: an option does not exist for jobs.
     """
     said = {name: value for name, value in options.items() if name not in _ADDRESS}
     try:
@@ -337,14 +338,14 @@ _PARTS: Final = {
     "entropy": ("stream", "give SystemEntropy(), or leave it out"),
     "settings": ("require_database", "give Settings.load(…), or leave it out"),
 }
-"""The parts of a queue: a method by which each is known, and what to do where it is something else."""
+"""The parts of a queue: a method that identifies each, and the remedy if it is something else."""
 
 
 def check_parts(**parts: object) -> None:
     """Check the parts of a queue; only catalog and storage may not be None.
 
     Raises:
-        UsageError: one is something else; the message does not show it, since it may hold a password.
+        UsageError: a part is something else; the message omits its value, which may hold a password.
     """
     for field, part in parts.items():
         method, hint = _PARTS[field]
@@ -355,10 +356,10 @@ def check_parts(**parts: object) -> None:
 
 
 def check_schedule_name(name: object) -> str:
-    """Return the name of a schedule that is stored, which may be another program's, of any spelling.
+    """Return the name of a stored schedule; other programs may store names of any spelling.
 
     Raises:
-        InvalidNameError: no schedule can have it.
+        InvalidNameError: schedules can't have this name.
     """
     if not isinstance(name, str) or not jsonb.is_kept(name):
         raise InvalidNameError(
@@ -368,7 +369,7 @@ def check_schedule_name(name: object) -> str:
 
 
 def catch_up_policy(given: CatchUp | str) -> CatchUp:
-    """Return the policy of this name.
+    """Return the policy with this name.
 
     Raises:
         InvalidOptionError: there is none.
@@ -381,14 +382,14 @@ def catch_up_policy(given: CatchUp | str) -> CatchUp:
 
 
 async def insert(prepared: Sequence[Prepared], put: Insert) -> list[UUID | None]:
-    """Insert jobs; those that are debounced and were refused are tried once more, in the next slot.
+    """Insert jobs; refused jobs with ``debounce`` are tried once more, in the next slot.
 
     Args:
-        prepared: what to insert.
-        put: inserts, as ``storage.store.Verbs.insert`` does; called twice at most.
+        prepared: the jobs to insert.
+        put: inserts them, like ``storage.store.Verbs.insert``; called twice at most.
 
     Returns:
-        For each job in the order given its id, or None where it was refused.
+        Each job's id in the given order, or None where it was refused.
     """
     ids = await put([job for job, _ in prepared])
     again = [place for place, got in enumerate(ids) if got is None and prepared[place].debounced]
@@ -399,7 +400,7 @@ async def insert(prepared: Sequence[Prepared], put: Insert) -> list[UUID | None]
 
 
 async def insert_surely(jobs: Sequence[NewJob], put: Insert, clock: Clock) -> list[UUID | None]:
-    """Insert jobs, and repeat what had no answer: under the same ids it is done once.
+    """Insert jobs, and repeat inserts without an answer; their ids make that safe.
 
     Raises:
         StorageUnavailableError: the last try had no answer either.
@@ -409,5 +410,5 @@ async def insert_surely(jobs: Sequence[NewJob], put: Insert, clock: Clock) -> li
             return await put(jobs)
         except StorageUnavailableError:
             await clock.sleep(wait)
-            jobs = [replace(job, fresh=False) for job in jobs]  # it may be there by now
+            jobs = [replace(job, fresh=False) for job in jobs]  # it may exist by now
     return await put(jobs)

@@ -1,4 +1,4 @@
-"""The handle of a job that was sent."""
+"""The handle of a sent job."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 class RunSource(Protocol):
-    """What a run needs of the queue that made it."""
+    """The part of a queue that its runs need."""
 
     async def get(self, job_id: UUID) -> Job | None:
-        """Return a job, or None if there is none of this id."""
+        """Return a job, or None if there is none with this id."""
         ...
 
     async def result(self, job_id: UUID, timeout: float | None = None) -> Any:
-        """Wait for a job's end and return its output."""
+        """Wait for a job to end and return its output."""
         ...
 
     def watch(self, job_id: UUID) -> AsyncGenerator[Job]:
@@ -34,10 +34,10 @@ class RunSource(Protocol):
 
 
 class Run:
-    """A job that was sent, to be waited for.
+    """A sent job, which can be awaited.
 
     Attributes:
-        id: the job's.
+        id: the job's id.
         task: the task's name.
     """
 
@@ -52,7 +52,7 @@ class Run:
         return f"<Run {self.task} {self.id}>"
 
     async def result(self, timeout: float | None = None) -> Any:
-        """Wait for the job's end and return its output; see ``Queue.result``."""
+        """Wait for the job to end and return its output; see ``Queue.result``."""
         return await self._queue.result(self.id, timeout)
 
     def watch(self) -> AsyncGenerator[Job]:

@@ -1,4 +1,4 @@
-"""What a handler raises to say how its job goes on, where returning or failing would say the wrong thing."""
+"""Signals that a handler raises to continue its job in a way that neither a return nor an error expresses."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from zeke_queue.errors import InvalidOptionError
 
 
 class Signal(Exception):
-    """The base of the signals that are exceptions: instructions to the worker, not errors."""
+    """The base of signals that are exceptions: instructions to the worker, not errors."""
 
 
 class Retry(Signal):
-    """Fail this attempt and run again: at the time the handler names, or by the job's retry policy.
+    """Fail this attempt and run again, after a given delay or by the job's retry policy.
 
-    It uses up a retry; when none is left the job fails.
+    It uses a retry; when none is left the job fails.
 
     Args:
-        after: seconds (or a duration) until the next attempt, 0 for at once, None for the policy's own delay.
-        reason: kept as the attempt's error message.
+        after: seconds (or a duration) until the next attempt, 0 for at once, None for the policy's delay.
+        reason: stored as the attempt's error message.
 
     Raises:
-        InvalidOptionError: ``after`` is no duration, negative, or more than 68 years.
+        InvalidOptionError: ``after`` is not a duration, negative, or more than 68 years.
     """
 
     def __init__(self, after: float | timedelta | None = None, reason: str | None = None) -> None:
@@ -34,10 +34,10 @@ class Retry(Signal):
 
 
 class Fail(Signal):
-    """Fail for good, whatever retries are left.
+    """Fail the job for good, even if retries are left.
 
     Args:
-        reason: kept as the job's error message.
+        reason: stored as the job's error message.
     """
 
     def __init__(self, reason: str) -> None:
@@ -46,13 +46,13 @@ class Fail(Signal):
 
 
 class Snooze(Signal):
-    """Put the job off without calling it a failure: no retry is used.
+    """Postpone the job without a failure: no retry is used.
 
     Args:
-        seconds: how long (or a duration) until it is due again.
+        seconds: time (or a duration) until it is due again.
 
     Raises:
-        InvalidOptionError: ``seconds`` is no duration, negative, or more than 68 years.
+        InvalidOptionError: ``seconds`` is not a duration, negative, or more than 68 years.
     """
 
     def __init__(self, seconds: float | timedelta) -> None:
@@ -61,12 +61,12 @@ class Snooze(Signal):
 
 
 class Wait(BaseException):
-    """Go on when another job has ended, however it ended, and hold no slot meanwhile.
+    """Continue when another job has ended, in any state, and hold no slot meanwhile.
 
-    It is not an ``Exception``, so that ``except Exception`` around ``job.call`` lets it through. The handler
-    runs again from its beginning when the other job has ended, which uses up no retry.
-    ``JobContext.outcome`` raises it where it is needed, and looks first: a handler that raises it for a job
-    that has ended, or does not exist, runs again at once, each time.
+    It is not an ``Exception``, so ``except Exception`` around ``job.call`` does not catch it. When the other
+    job has ended, the handler runs again from its beginning, which uses no retry. ``JobContext.outcome``
+    raises it when needed, after checking the job: a handler that raises it for a job that has ended, or does
+    not exist, runs again at once, each time.
 
     Args:
         child: the job, or its id.
@@ -91,6 +91,6 @@ def _seconds(value: object, field: str) -> float:
         raise InvalidOptionError(
             f"{field}: {shown(value)} is no duration; give seconds as a number, or a timedelta"
         )
-    if not 0 <= seconds <= WAIT_MAX:  # which NaN is not either
+    if not 0 <= seconds <= WAIT_MAX:  # also false for NaN
         raise InvalidOptionError(f"{field}: {shown(value)} is out of range; give 0 to {WAIT_MAX} seconds")
     return float(seconds)

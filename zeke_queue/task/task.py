@@ -1,7 +1,7 @@
-"""A task: a handler with a name, the type of its payload, and the options of its jobs.
+"""Tasks: a handler with a name, the type of its payload, and the options of its jobs.
 
-A payload is validated on every way in, so that what is wrong is told to whoever sent it; the worker
-validates again, straight from the stored bytes, since older senders and other programs write rows too.
+A payload is validated when it is sent, so that the sender gets the error. The worker validates again,
+straight from the stored bytes, since older senders and other programs write rows too.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ P = TypeVar("P")
 R = TypeVar("R")
 
 Kind = Literal["async", "thread", "process"]
-"""Where a handler runs: on the worker's loop, in a thread of it, or in a process of its own."""
+"""Where a handler runs: on the worker's loop, in one of its threads, or in a process of its own."""
 
 PAYLOAD_CAP: Final = 1_048_576
-"""Bytes of a payload's JSON as Postgres writes it, by default: rows of a queue should be small.
+"""Bytes of a payload's JSON as Postgres writes it, by default, since rows of a queue should be small.
 
-What is larger is kept elsewhere, and they refer to it.
+Larger data belongs elsewhere, with a reference in the payload.
 """
 
 _NO_PAYLOAD: Final = (b"{}", b"null", b"")
@@ -55,17 +55,17 @@ _NO_DEFAULT: Final = inspect.Parameter.empty
 
 
 class Task(Generic[P, R]):
-    """A handler, and all that is known of its jobs. Made by ``Catalog.task``; called like the handler itself.
+    """A handler and the options of its jobs. Made by ``Catalog.task``; called like the handler itself.
 
     Attributes:
-        name: the queue that its jobs go to.
+        name: the queue of its jobs.
         aliases: other names under which it is found and served.
-        payload_type: what the payload is validated against; None for a task that takes none.
-        options: what the task says about its jobs.
-        concurrency_limit: how many of its jobs run at once over all workers, or None for no limit.
-        redact: what of its jobs the HTTP API and the dashboard show nobody (``core.redaction``).
+        payload_type: the type that the payload is validated against; None for a task without payload.
+        options: the task's own job options.
+        concurrency_limit: how many of its jobs run at once over all workers; None for no limit.
+        redact: parts of its jobs that the HTTP API and the dashboard never show (``core.redaction``).
         kind: where the handler runs.
-        takes_payload, takes_job: which arguments the handler has.
+        takes_payload, takes_job: which arguments the handler takes.
     """
 
     def __init__(
@@ -109,19 +109,19 @@ class Task(Generic[P, R]):
         return f"<Task {self.name}>"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the handler, as if it had not become a task."""
+        """Call the handler directly."""
         return self.handler(*args, **kwargs)
 
     def validate(self, payload: Any = None) -> P:
         """Return the payload as the handler gets it.
 
         Args:
-            payload: an instance of the payload's type, or what can become one, such as a dict by names or
-                aliases. None stands for the default that the handler gives, else for a payload with nothing
-                but defaults.
+            payload: an instance of the payload's type, or input that validates as one, such as a dict by
+                names or aliases. None stands for the handler's default, if it has one, else for an object of
+                defaults only.
 
         Raises:
-            PayloadValidationError: it does not fit; every field that doesn't is named.
+            PayloadValidationError: it is invalid; every invalid field is named.
         """
         if self._adapter is None:
             if payload is not None and payload != {}:
@@ -139,7 +139,7 @@ class Task(Generic[P, R]):
         """Return the payload as the handler gets it, from stored JSON.
 
         Raises:
-            PayloadValidationError: it does not fit; every field that doesn't is named.
+            PayloadValidationError: it is invalid; every invalid field is named.
         """
         if self._adapter is None:
             if data is not None and data.strip() not in _NO_PAYLOAD:
@@ -155,15 +155,15 @@ class Task(Generic[P, R]):
             raise self._invalid(error) from None
 
     def dump(self, payload: Any = None) -> str | None:
-        """Validate a payload and write it as JSON text, by the aliases of its fields, defaults filled in.
+        """Validate a payload and return it as JSON text, by the aliases of its fields, defaults filled in.
 
         Returns:
-            The text; None for a task that takes no payload.
+            The text; None for a task without payload.
 
         Raises:
-            PayloadValidationError: it does not fit.
-            SerializationError: it fits, but Postgres can't keep it as JSON.
-            PayloadTooLargeError: Postgres would write it with more bytes than the cap.
+            PayloadValidationError: it is invalid.
+            SerializationError: it is valid, but Postgres can't store it as JSON.
+            PayloadTooLargeError: as Postgres writes it, it exceeds the cap.
         """
         value = self.validate(payload)
         if self._adapter is None:
@@ -193,7 +193,7 @@ class Task(Generic[P, R]):
         return SerializationError(f"The payload of task {self.name!r} has no JSON form: {why}")
 
     def json_schema(self) -> dict[str, Any] | None:
-        """Return the JSON Schema of the payload, by aliases; None for a task that takes none."""
+        """Return the JSON Schema of the payload, by aliases; None for a task without payload."""
         return None if self._adapter is None else self._adapter.json_schema(by_alias=True)
 
     def _check(self) -> None:
@@ -203,7 +203,7 @@ class Task(Generic[P, R]):
                 f"concurrency_limit: {shown(limit)} is out of range; give 1 to {INT4_MAX}, or None for no "
                 "limit"
             )
-        # The first send would find these out of range; whoever writes the task should.
+        # Options out of range would otherwise fail only at the first send, so make a job now.
         new_job(_NOBODY, self.name, None, merge(self.options, DEFAULTS))
         if self.kind == "process" and not _has_path(self.handler):
             raise UsageError(
@@ -214,12 +214,12 @@ class Task(Generic[P, R]):
     def _build_adapter(self) -> TypeAdapter[Any]:
         try:
             try:
-                # By default pydantic makes NaN null where the type says nothing of numbers.
+                # By default pydantic turns NaN into null where the type does not mention numbers.
                 return TypeAdapter(self.payload_type, config=ConfigDict(ser_json_inf_nan="constants"))
             except PydanticUserError as error:
                 if error.code != "type-adapter-config-unused":
                     raise
-                return TypeAdapter(self.payload_type)  # a model's own settings hold
+                return TypeAdapter(self.payload_type)  # a model's own settings apply
         except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError) as error:
             raise UsageError(
                 f"Task {self.name!r}: pydantic can't validate a payload of type {self.payload_type!r}: "
@@ -250,10 +250,10 @@ _NOBODY: Final = UUID(int=0)
 
 
 def check_description(given: object) -> str | None:
-    """Return a description of a task or a schedule.
+    """Return the description of a task or a schedule.
 
     Raises:
-        InvalidOptionError: it is no text that Postgres can keep.
+        InvalidOptionError: it is not text that Postgres can store.
     """
     if given is None:
         return None
@@ -270,7 +270,7 @@ def check_description(given: object) -> str | None:
 
 
 def _sequence(aliases: object) -> Sequence[str]:
-    """Return aliases, which a single text is not: its characters would each become one."""
+    """Return aliases as a tuple; refuse a single string, whose characters would each become an alias."""
     if isinstance(aliases, str) or not isinstance(aliases, Iterable):
         raise InvalidOptionError(
             f"aliases: {shown(aliases)} is no sequence of names; give one, such as ['old-name']"
@@ -279,7 +279,7 @@ def _sequence(aliases: object) -> Sequence[str]:
 
 
 def _has_path(handler: object) -> bool:
-    """Whether module and qualified name lead to the handler again: not to one without, or of an object."""
+    """Return whether module and qualified name lead back to the handler; bound methods are excluded."""
     if inspect.ismethod(handler) and not inspect.isclass(handler.__self__):
         return False
     return inspect.isroutine(handler) and "<" not in getattr(handler, "__qualname__", "<")
@@ -291,20 +291,20 @@ def _first_line(handler: Callable[..., Any]) -> str | None:
 
 
 def _is_object(payload_type: object) -> bool:
-    """Whether an absent payload may stand for an object without members."""
+    """Return whether an absent payload may stand for an empty object."""
     if inspect.isclass(payload_type) and issubclass(payload_type, BaseModel):
         return not issubclass(payload_type, RootModel)
-    # The mark of a TypedDict, be it from `typing` or from `typing_extensions`.
+    # The mark of a TypedDict, from `typing` or `typing_extensions`.
     return dataclasses.is_dataclass(payload_type) or hasattr(payload_type, "__required_keys__")
 
 
 def _signature(
     name: str, handler: Callable[..., Any], local_names: Mapping[str, Any]
 ) -> tuple[bool, bool, Any, Any]:
-    """Read from the handler whether it takes a payload and a job, and the payload's type and default.
+    """Return whether the handler takes a payload and a job, and the payload's type and default.
 
-    Only the annotation of the payload is evaluated: the handler's module may import the other one for the
-    type checker alone.
+    Only the payload's annotation is evaluated, since the handler's module may import the other type for the
+    type checker only.
     """
     if not callable(handler):
         raise UsageError(f"Task {name!r}: {shown(handler)} is no handler; decorate a function")
@@ -332,7 +332,7 @@ def _signature(
     annotation, default = rest[0].annotation, rest[0].default
     if annotation is inspect.Parameter.empty:
         return True, takes_job, Any, default
-    while isinstance(annotation, str):  # more than once if it was quoted as well
+    while isinstance(annotation, str):  # more than once if it is also quoted
         plain = inspect.unwrap(handler)
         names = {
             **getattr(plain, "__globals__", {}),

@@ -1,7 +1,7 @@
-"""Looks that many share: what is asked for while a query runs goes into the next one.
+"""Shared reads: requests made while a query runs are answered by the next query.
 
-Of lines each job has its share of a look. Those who read the same job from places that are far apart can't
-all be served by one: the next begins with whom the last left out, so that nobody waits for what others read.
+Each job has a share of the lines of one query. Readers of one job at very different positions can't all be
+served by one query: the next one begins with the readers that the last left out, so that none starves.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ A = TypeVar("A")
 
 
 class Looks:
-    """Looks at a storage for many who ask at about the same time."""
+    """Coalesces concurrent reads of a storage into one query."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -32,13 +32,13 @@ class Looks:
         self._lines = _Shared["tuple[UUID, int]", "tuple[list[JobEvent], bool]"](self._look_for_lines)
 
     async def job(self, job_id: UUID) -> Job | None:
-        """Return a job."""
+        """Return a job; None if there is none."""
         return await self._jobs.ask(job_id)
 
     async def lines(self, job_id: UUID, after: int) -> tuple[list[JobEvent], bool]:
         """Return lines of a job with ``seq`` above ``after``, and whether there may be more.
 
-        Where there are none, there are no more either.
+        If there are none, there are no more either.
         """
         return await self._lines.ask((job_id, after))
 
@@ -54,7 +54,7 @@ class Looks:
     async def _look_for_lines(
         self, asked: list[tuple[UUID, int]]
     ) -> dict[tuple[UUID, int], tuple[list[JobEvent], bool]]:
-        """Look once for as many as one look can serve; of each job, at least for who asked first."""
+        """Answer as many requests as one query can; for each job, at least the oldest request."""
         begin: dict[UUID, int] = {}
         for job_id, after in asked:
             begin.setdefault(job_id, after)
@@ -72,11 +72,11 @@ class Looks:
 
 
 class _Shared(Generic[Q, A]):
-    """One query at a time for all who ask.
+    """One query at a time for all callers.
 
     Args:
-        query: answers questions, of which the first has waited longest: that one in any case, and of the
-            others as many as it can. The next query has the rest, before what was asked meanwhile.
+        query: answers questions, the one that has waited longest first: that one in any case, and as many of
+            the others as it can. The next query gets the rest, before questions asked meanwhile.
     """
 
     def __init__(self, query: Callable[[list[Q]], Awaitable[Mapping[Q, A]]]) -> None:
@@ -88,7 +88,7 @@ class _Shared(Generic[Q, A]):
         """Return the answer to a question.
 
         Raises:
-            StorageError: there is none.
+            StorageError: the query failed.
         """
         answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
         self._asked.append((question, answer))
@@ -107,7 +107,7 @@ class _Shared(Generic[Q, A]):
                 asked, self._asked = self._asked, []
                 try:
                     answers = await self._query([question for question, _ in asked])
-                except Exception as error:  # noqa: BLE001 - it is raised again, by all who asked
+                except Exception as error:  # noqa: BLE001 - it is raised again in every caller
                     _tell(asked, lambda waiting, error=error: waiting.set_exception(error))
                 else:
                     left = [one for one in asked if one[0] not in answers and not one[1].done()]

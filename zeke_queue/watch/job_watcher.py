@@ -1,9 +1,9 @@
-"""Waiting for jobs: who watches one is told of each change of its status.
+"""The job watcher: reports each change of a watched job's status.
 
-All jobs that are watched through one storage share one path to it: one watch, which the storage tells of
-changes where it can, and one query at a time for all jobs that may have changed. A look from time to time is
-the net, so a notification that gets lost delays the news and loses none; looks that are due at about the same
-time are one query as well. So a thousand open pages cost the database little.
+All jobs watched through one storage share one path to it: one watch, which the storage notifies of changes
+where it can, and one query at a time for all jobs that may have changed. Jobs are also polled, so a lost
+notification delays news but loses none; polls due at about the same time share one query. So a thousand open
+pages cost the database little.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ if TYPE_CHECKING:
     from zeke_queue.system.clock import Clock
 
 LOOKS: Final = (0.1, 0.25, 0.5, 1.0, 2.0)
-"""Seconds between looks at a job that is told of no change; the last one for good."""
+"""Seconds between polls of a job without notifications; the last value repeats."""
 
 COMES_ALONG: Final = 0.25
-"""The share of its pause that a look may be early, in order to be made along with others."""
+"""The share of its pause by which a poll may be early, in order to share a query."""
 
 PATIENCE: Final = 60.0
-"""Seconds for which a storage may be away before those who wait are told so."""
+"""Seconds of a storage outage after which subscribers get an error."""
 
 DUE_AT_ONCE: Final = 500
-"""How many jobs one look takes along that were not told of; reading many rows holds up all else."""
+"""Jobs without a notification per query at most; reading many rows holds up everything else."""
 
 LOOKS_A_SECOND: Final = 25.0
-"""How many looks a second are made in the long run, however many jobs change; others wait and share one."""
+"""Queries per second in the long run, however many jobs change; other reads wait and share one."""
 
 LOOKS_AT_ONCE: Final = 50.0
-"""How many may be made without regard to that after a calm."""
+"""Queries that may exceed that rate after an idle time."""
 
 
 def check_timeout(timeout: object) -> float | None:
-    """Return how many seconds to wait; None for ever, which is also what is longer than any wait.
+    """Return how many seconds to wait; None for forever, which includes anything longer than any wait.
 
     Raises:
-        InvalidOptionError: it is no number.
+        InvalidOptionError: it is not a number.
     """
     if timeout is None:
         return None
@@ -66,7 +66,7 @@ def check_timeout(timeout: object) -> float | None:
 
 
 class Watchers:
-    """Everybody who waits for a job through one storage."""
+    """All waits for jobs of one storage."""
 
     def __init__(self, reader: Reader, clock: Clock) -> None:
         self._reader = reader
@@ -84,17 +84,16 @@ class Watchers:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    # For those who wait
+    # For callers
 
     async def watch(self, job_id: UUID) -> AsyncGenerator[Job]:
-        """Yield the job as it is, then at each change of its status; end after a final one.
+        """Yield the job now and at each change of its status; end after a final status.
 
-        Statuses are told in the order in which they came about; one that lasted a moment only may be passed
-        over.
+        Statuses come in the order in which they occurred; one that lasted only a moment may be skipped.
 
         Raises:
-            JobNotFoundError: there is no such job, or none any more.
-            StorageUnavailableError: the storage has been away for a minute, or the queue was closed.
+            JobNotFoundError: there is no such job, or it was deleted.
+            StorageUnavailableError: the storage has been unavailable for a minute, or the queue was closed.
         """
         rung = asyncio.Event()
         follower = self.follow(job_id, rung.set, every=True)
@@ -112,13 +111,13 @@ class Watchers:
     def follow(
         self, job_id: UUID, wake: Callable[[], None], *, every: bool = False, known: Job | None = None
     ) -> Follower:
-        """Begin to follow a job; whoever does takes the news when it has time for them, and has to leave.
+        """Subscribe to a job; the subscriber takes news when it has time for them, and must call ``leave``.
 
         Args:
             job_id: the job.
-            wake: called when there is something to take; it must do no more than wake somebody.
-            every: keep each status until it is taken; else the last one only.
-            known: the job as it was a moment ago, by ``look``, if that is known.
+            wake: called when there is something to take; must only wake the subscriber.
+            every: keep each status until it is taken; otherwise only the last one.
+            known: a recent state of the job from ``look``, if available.
 
         Raises:
             StorageUnavailableError: the queue was closed.
@@ -139,23 +138,23 @@ class Watchers:
         return follower
 
     async def look(self, job_id: UUID) -> Job | None:
-        """Return a job; all that are asked for at the same time share one query.
+        """Return a job; concurrent calls share one query.
 
         Raises:
-            StorageUnavailableError: it has no answer now.
+            StorageUnavailableError: the storage is unavailable.
         """
         return await self._looks.job(job_id)
 
     async def lines(self, job_id: UUID, after: int) -> tuple[list[JobEvent], bool]:
         """Return progress and log lines of a job with ``seq`` above ``after``, oldest first.
 
-        All that are asked for at the same time share one query, of which each job has its share.
+        Concurrent calls share one query, in which each job has its share.
 
         Returns:
-            The lines, and whether there may be more: then there is at least one.
+            The lines, and whether there may be more; if so, there is at least one line.
 
         Raises:
-            StorageUnavailableError: it has no answer now.
+            StorageUnavailableError: the storage is unavailable.
         """
         return await self._looks.lines(job_id, after)
 
@@ -164,20 +163,20 @@ class Watchers:
 
         Args:
             job_id: the job.
-            timeout: seconds to wait at most; 0 looks once, None waits for ever.
+            timeout: seconds to wait at most; 0 checks once, None waits forever.
 
         Returns:
-            The job as it ended; None if it did not in time.
+            The job as it ended; None if it did not end in time.
 
         Raises:
-            JobNotFoundError, StorageUnavailableError: as ``watch``.
+            JobNotFoundError, StorageUnavailableError: as for ``watch``.
         """
         if timeout is None:
             return await self._end(job_id)
         if timeout <= 0:
             job = await require(self._reader, job_id)
             return job if job.state in FINAL else None
-        # The alarm stands beside the wait, so that it also rings while the storage hangs.
+        # The timeout runs beside the wait, so that it also takes effect while the storage hangs.
         return await first(self._end(job_id), self._alarm(timeout))
 
     async def _end(self, job_id: UUID) -> Job | None:
@@ -191,7 +190,7 @@ class Watchers:
         await self._clock.sleep(seconds)
 
     async def close(self) -> None:
-        """Stop looking; whoever still waits, or comes later, is told so."""
+        """Stop watching; present and later subscribers get an error."""
         self._closed = True
         watched, self._watched = self._watched, {}
         await self._looks.close()
@@ -199,7 +198,7 @@ class Watchers:
         for job_id, one in watched.items():
             one.fail(was_closed(job_id))
 
-    # The one who looks, for all of them
+    # The watch loop, shared by all subscribers
 
     def _leave(self, job_id: UUID, watched: Following, follower: Follower) -> None:
         watched.followers.pop(follower, None)
@@ -225,16 +224,16 @@ class Watchers:
             self._task.add_done_callback(self._tasks.discard)
 
     async def _run(self) -> None:
-        """Look as long as anybody watches, through outages of the storage."""
+        """Watch as long as there are subscribers, through outages of the storage."""
         while self._watched:
             self._asked = list(self._watched.values())
             try:
                 async with self._reader.watching() as watch:
                     self._watch = watch
                     await self._serve(watch)
-                    # Taking leave of the storage lasts a while: who comes meanwhile has another one look.
+                    # Closing the watch takes a while; meanwhile a new subscriber starts another loop.
                     self._watch = self._task = None
-            except Exception as error:  # noqa: BLE001 - it is raised again, in every task that waits
+            except Exception as error:  # noqa: BLE001 - it is raised again in every waiting task
                 if self._task is not asyncio.current_task():
                     return
                 self._watch = None
@@ -247,13 +246,13 @@ class Watchers:
         self._watch = self._task = None
 
     async def _sit_out(self, error: StorageUnavailableError) -> None:
-        """Wait a moment for the storage to be back; whoever waited for too long is told that it is away."""
+        """Wait a moment for the storage to return; fail subscribers that have waited for too long."""
         now = self._clock.monotonic()
         for watched in self._asked:
             watched.away_since = now if watched.away_since is None else watched.away_since
         self._give_up(error, [job_id for job_id, one in self._watched.items() if one.is_away(now, PATIENCE)])
         if self._watched:
-            await self._rest.wait(0)  # what was said before counts no more
+            await self._rest.wait(0)  # clears an earlier wake-up
             await self._rest.wait(LOOKS[min(self._failures, len(LOOKS) - 1)])
             self._failures += 1
 
@@ -264,7 +263,7 @@ class Watchers:
             self._forget(job_id, watched)
 
     async def _serve(self, watch: Watch) -> None:
-        """Look at what may have changed, until nobody watches any more."""
+        """Read jobs that may have changed, until there are no subscribers."""
         self._fresh, self._gone = dict.fromkeys(self._watched), {}
         rung: list[UUID] = []
         while True:
@@ -288,7 +287,7 @@ class Watchers:
                 rung += await watch.wait(0)
 
     def _due(self, *, along: bool) -> list[UUID]:
-        """Return for whom the net is due; if for any, or others are looked at, those too who soon are."""
+        """Return the jobs due for a poll; if there are any, or ``along``, also those due soon."""
         now = self._clock.monotonic()
         if not along and all(one.look_at > now for one in self._watched.values()):
             return []
@@ -296,18 +295,18 @@ class Watchers:
         return list(islice(due, DUE_AT_ONCE))
 
     def _pause(self) -> float:
-        """Return how long nothing is due."""
+        """Return the seconds until the next poll is due."""
         due = min((one.look_at for one in self._watched.values()), default=0.0)
         return min(max(0.0, due - self._clock.monotonic()), LOOKS[-1])
 
     async def _look(self, asked: dict[UUID, Following]) -> None:
-        """Look at jobs, and tell those who follow them what is new."""
+        """Read jobs, and notify their subscribers of changes."""
         self._asked = list(asked.values())
         found = await self._reader.get(list(asked))
         self._failures, now = 0, self._clock.monotonic()
         for job_id, watched in asked.items():
             if self._watched.get(job_id) is not watched:
-                continue  # all have left; and who came meanwhile is told of what is then
+                continue  # all subscribers have left; new ones get a later state
             job = found.get(job_id)
             if job is None:
                 gone = JobNotFoundError(f"No job has the id {job_id}: it never existed, or was purged")
@@ -316,6 +315,6 @@ class Watchers:
             is_news = watched.is_news(job)
             watched.plan(now, 0 if is_news else watched.look + 1, LOOKS, COMES_ALONG)
             if is_news and job.state in FINAL:
-                # It may be brought back before those who are told have taken their leave.
+                # The job may be requeued before its subscribers have left.
                 self._forget(job_id, watched)
             watched.tell(job if is_news else None)

@@ -1,7 +1,7 @@
-"""A job that is followed, and those who follow it: what each has not taken yet.
+"""A watched job and its subscribers, with the news that each has not taken yet.
 
-A follower takes news when it has time for them. What is kept for it does not grow with how slow it is: the
-last status (or each, of which a job has few), and whether there may be lines that it has not read.
+A subscriber takes news when it has time for them. A slow one does not accumulate more: it has the last status
+(or each status, of which a job has few), and a flag for unread lines.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _LAST: Final = 1
 
 
 class Follower:
-    """One who follows a job.
+    """A subscription to one job.
 
     Args:
         wake: called when there is something to take.
-        leave: has it told of nothing more.
-        every: whether to keep each status until it is taken; else the last one only.
+        leave: called to end the subscription.
+        every: whether to keep each status until it is taken; otherwise only the last one.
 
     Attributes:
-        lines: whether there may be progress and log lines that it has not read; it sets that back itself,
-            before it reads them.
+        lines: whether there may be unread progress and log lines; the subscriber resets it before it reads
+            them.
     """
 
     __slots__ = ("_error", "_leave", "_statuses", "_wake", "lines")
@@ -46,11 +46,11 @@ class Follower:
         self.lines = False
 
     def take(self) -> Job | None:
-        """Return the next status that was not taken yet; None if there is none.
+        """Return the next status not taken yet; None if there is none.
 
         Raises:
-            JobNotFoundError: the job is not there, or not any more.
-            StorageUnavailableError: the storage has been away for a minute, or the queue was closed.
+            JobNotFoundError: the job does not exist, or was deleted.
+            StorageUnavailableError: the storage has been unavailable for a minute, or the queue was closed.
         """
         if self._statuses:
             return self._statuses.popleft()
@@ -59,20 +59,20 @@ class Follower:
         return None
 
     def peek(self) -> Job | None:
-        """Return what ``take`` would, and leave it there."""
+        """Return the result of ``take`` without taking it."""
         return self._statuses[0] if self._statuses else None
 
     @property
     def failed(self) -> bool:
-        """Whether there is nothing more to come, since the job is gone, or the storage away."""
+        """Whether no more news will come, since the job is gone or the storage unavailable."""
         return self._error is not None
 
     def leave(self) -> None:
-        """Follow no more."""
+        """End the subscription."""
         self._leave()
 
     def tell(self, job: Job | None, *, lines: bool) -> None:
-        """Report a change of status, unless that is None, and whether there may be new lines."""
+        """Deliver a change of status, unless it is None, and whether there may be new lines."""
         if job is not None:
             self._statuses.append(job)
         self.lines |= lines
@@ -80,17 +80,17 @@ class Follower:
             self._wake()
 
     def fail(self, error: Exception) -> None:
-        """Report that nothing more will come, and why."""
+        """Deliver a final error."""
         self._error = error
         self._wake()
 
 
 class Following:
-    """A job that is followed: its last news, to whom they go, and when to look at it next.
+    """A watched job: its last state, its subscribers, and when to poll it next.
 
     Attributes:
-        look: how many looks in a row showed nothing new.
-        look_at: when the next one is due, on the watchers' clock.
+        look: how many reads in a row showed nothing new.
+        look_at: when the next poll is due, on the watchers' clock.
         leeway: by how many seconds it may be early.
     """
 
@@ -105,9 +105,9 @@ class Following:
         self.leeway = 0.0
 
     def is_news(self, job: Job) -> bool:
-        """Take a look at the job into account; True if its status changed.
+        """Record a read of the job; return True if its status changed.
 
-        A look that shows an earlier stage than one before (a replica that lags) is no news.
+        A read that shows an earlier stage than the one before (a lagging replica) is ignored.
         """
         latest = self.latest
         if latest is not None and _stage(job) < _stage(latest):
@@ -116,13 +116,13 @@ class Following:
         return latest is None or latest.status is not job.status
 
     def plan(self, now: float, look: int, looks: Sequence[float], along: float) -> None:
-        """Return when to read next, after a read that was answered.
+        """Set when to read next, after an answered read.
 
         Args:
             now: the time.
-            look: how many looks in a row showed nothing new.
-            looks: seconds of each pause.
-            along: the share of it that the look may be early.
+            look: how many reads in a row showed nothing new.
+            looks: the pauses, in seconds.
+            along: the share of the pause by which the read may be early.
         """
         pause = looks[min(look, len(looks) - 1)]
         self.look, self.look_at, self.leeway = look, now + pause, along * pause
@@ -133,24 +133,24 @@ class Following:
         return self.away_since is not None and now - self.away_since >= patience
 
     def tell(self, job: Job | None) -> None:
-        """Report a change of status to every follower, unless that is None; there may be lines either way."""
+        """Deliver a change of status to every subscriber, unless it is None; lines may be new either way."""
         lines = self.latest is not None and self.latest.attempt > 0
         for follower in list(self.followers):
             follower.tell(job, lines=lines)
 
     def fail(self, error: Exception) -> None:
-        """Report to every follower that nothing more will come."""
+        """Deliver a final error to every subscriber."""
         for follower in list(self.followers):
             follower.fail(error)
 
 
 def was_closed(job_id: UUID) -> StorageUnavailableError:
-    """Return the error for those who watch through a queue that was closed."""
+    """Return the error for subscribers of a queue that was closed."""
     return StorageUnavailableError(f"Job {job_id} is not watched any more: the queue was closed")
 
 
 def _stage(job: Job) -> tuple[int, int]:
-    """Return how far a job is in its life; it only grows as long as the job has not ended."""
+    """Return how far a job is in its life; the value only grows until the job has ended."""
     if job.state in FINAL:
         return job.attempt, 2
     return job.attempt, 0 if job.state is JobState.ACTIVE else 1

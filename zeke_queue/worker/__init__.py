@@ -1,4 +1,4 @@
-"""The worker, and what it can be given."""
+"""The worker and its options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs one job: payload, handler, outcome."""
+"""Attempts: one run of a job from payload through handler to outcome."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class Attempts:
-    """Runs jobs, each in the lane that calls.
+    """Runs jobs, each in the pool task that calls.
 
     Args:
-        outcomes: judges what handlers return and raise.
+        outcomes: turns what handlers return and raise into outcomes.
         executor: runs sync handlers.
-        host: stands behind the contexts of the jobs.
+        host: the implementation behind the contexts of the jobs.
     """
 
     def __init__(self, outcomes: Outcomes, executor: Executor, host: WorkerHost) -> None:
@@ -33,19 +33,19 @@ class Attempts:
         self._tells = log.enabled("info")
 
     async def __call__(self, held: Held) -> Outcome | None:
-        """Run a job's handler and judge what came of it; nothing that they raise gets out."""
+        """Run a job's handler and return the outcome; nothing that the handler raises propagates."""
         claimed, task = held.claimed, held.served.task
         if held.started >= held.deadline:
             if held.reason == "expired":
-                # Its time ran out on the way here, and would again: going back would bring it here for ever.
+                # Its time ran out before it began, and would again, so releasing it would never end.
                 return self._outcomes.expired(held)
-            # It waited here for too long, which is not its handler's fault.
+            # It waited here for too long, which is not the handler's fault.
             return Released(claimed.id, claimed.attempt)
         try:
             payload = task.validate_json(claimed.data)
         except PayloadValidationError as error:
             return self._outcomes.misfit(held, error)
-        except BaseException as error:  # noqa: BLE001 - a model's own validators are the application's, and may raise anything
+        except BaseException as error:  # noqa: BLE001 - validators of a model are application code and may raise anything
             return self._outcomes.raised(held, error)
         if self._tells:
             job_id = str(claimed.id)
@@ -60,9 +60,9 @@ class Attempts:
             else:
                 result = await (task.handler(payload) if task.takes_payload else task.handler())
             return self._outcomes.returned(held, result)
-        except GeneratorExit:  # the loop is gone, and nothing can be awaited any more
+        except GeneratorExit:  # the loop is gone, so nothing can be awaited
             raise
-        except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its job's failure, SystemExit too
+        except BaseException as error:  # noqa: BLE001 - anything a handler raises fails its job, SystemExit included
             return self._outcomes.raised(held, error)
 
     async def _elsewhere(self, held: Held, payload: Any) -> Any:

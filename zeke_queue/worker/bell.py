@@ -1,4 +1,4 @@
-"""Two small ways to wait: a bell for one coroutine, and an alarm for the earliest of many deadlines."""
+"""Two waiting primitives: a waiter for one coroutine, and a timer for the earliest of many deadlines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Bell:
-    """Wakes the one coroutine that waits for it; rung before, it does not let it wait at all."""
+    """Wakes the one coroutine that waits for it; if notified before, the next wait returns at once."""
 
     __slots__ = ("_rung", "_waiter")
 
@@ -22,7 +22,7 @@ class Bell:
         self._waiter: asyncio.Future[None] | None = None
 
     def hush(self) -> None:
-        """Forget that it rang."""
+        """Clear a pending notification."""
         self._rung = False
 
     def ring(self) -> None:
@@ -32,7 +32,7 @@ class Bell:
             self._waiter.set_result(None)
 
     async def wait(self) -> None:
-        """Wait until it rings, or return at once if it rang since the last wait."""
+        """Wait for a notification, or return at once if there was one since the last wait."""
         if not self._rung:
             self._waiter = asyncio.get_running_loop().create_future()
             try:
@@ -43,14 +43,14 @@ class Bell:
 
 
 class Alarm:
-    """Goes off at the earliest of many times, by a single sleeper.
+    """Fires at the earliest of many deadlines, with a single sleeping task.
 
-    A timer for each job would cost more than many jobs do; jobs with the same time limit have deadlines in
-    order, so the sleeper is hardly ever replaced.
+    A timer per job would cost more than many jobs do. Jobs with the same time limit have deadlines in order,
+    so the sleeping task is rarely replaced.
 
     Args:
-        clock: what the times are on, and who sleeps.
-        goes_off: told the time; returns the next time to go off at, or None.
+        clock: the clock of the deadlines, which also sleeps.
+        goes_off: called with the time; returns the next deadline, or None.
     """
 
     def __init__(self, clock: Clock, goes_off: Callable[[float], float | None]) -> None:
@@ -60,14 +60,14 @@ class Alarm:
         self._sleeper: asyncio.Task[None] | None = None
 
     def set(self, at: float) -> None:
-        """Go off at this time, or earlier if an earlier time was set."""
+        """Fire at this time, or earlier if an earlier time was set."""
         if at < self._at:
             self.cancel()
             self._at = at
             self._sleeper = asyncio.ensure_future(self._sleep())
 
     def cancel(self) -> None:
-        """Don't go off."""
+        """Cancel the timer."""
         if self._sleeper is not None:
             self._sleeper.cancel()
         self._sleeper, self._at = None, math.inf

@@ -1,9 +1,9 @@
-"""The pool of coroutines that run jobs: long-lived lanes, which take jobs from a queue one after another.
+"""The coroutine pool: long-lived tasks that run jobs from a queue one after another.
 
-A task of asyncio a job would cost a third of the throughput of small jobs, so a lane serves many. What makes
-that safe: a lane that anything clung to is not used again. If a cancellation was asked of it while its job
-ran, or if the job's handler left context variables changed, the lane gets a new task for its next job, and
-the old one ends. So a late cancellation hits a task that has ended, and no handler finds what another left.
+One asyncio task per job would cost a third of the throughput of small jobs, so each pool task serves many.
+To keep this safe, a task with leftovers is not reused. If it was cancelled while its job ran, or the
+handler left context variables changed, a new task takes its place for the next job and the old one ends.
+So a late cancellation hits a task that has ended, and no handler sees another one's context variables.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from zeke_queue.worker.held import Held, Outcome, Reason, Served
 
 SLICE: Final = 0.004
-"""Seconds for which lanes run jobs that never wait before claims and settlements have a turn."""
+"""Seconds for which pool tasks run jobs that never wait before claims and settlements get a turn."""
 
 INSISTENCE: Final = 10.0
-"""Seconds after which a handler that goes on despite its cancellation is reported, and cancelled again."""
+"""Seconds after which a handler that ignores its cancellation is reported and cancelled again."""
 
 FADING: Final = 0.05
-"""Weight of the latest job in a task's measured time, if it was faster; a slower one counts whole."""
+"""Weight of the latest job in a task's measured time, if it was faster; a slower one replaces it."""
 
 
 class Lane:
-    """One place for one job at a time."""
+    """A slot for one job at a time, with the task that runs it."""
 
     __slots__ = ("held", "task", "waiter")
 
@@ -44,17 +44,17 @@ class Lane:
 
 
 class Lanes:
-    """All lanes of a worker, and the jobs that wait for one.
+    """The pool tasks of a worker, and the jobs that wait for one.
 
     Args:
         size: how many jobs run at once.
-        clock: tells how long jobs take.
-        ended: is told of every outcome; None is one that nobody wants.
+        clock: measures how long jobs take.
+        ended: called with every outcome; None means that there is none to store.
 
     Attributes:
-        ready: jobs that wait, in order.
-        running: how many run.
-        broken: fails when a lane fails, other than of what a handler raised.
+        ready: waiting jobs, in order.
+        running: how many jobs run.
+        broken: fails when a pool task fails for another reason than an exception of a handler.
     """
 
     def __init__(
@@ -81,10 +81,10 @@ class Lanes:
         self._context: Context = copy_context()
 
     def open(self, attempt: Callable[[Held], Awaitable[Outcome | None]]) -> None:
-        """Start the lanes on the running loop.
+        """Start the pool tasks on the running loop.
 
         Args:
-            attempt: runs a job; never raises what a handler raised.
+            attempt: runs a job; never raises an exception of the handler.
         """
         self._attempt = attempt
         self.broken = asyncio.get_running_loop().create_future()
@@ -101,15 +101,15 @@ class Lanes:
         self._look_soon()
 
     def in_lanes(self) -> Iterator[Held]:
-        """Yield the jobs that run; may be asked from any thread."""
+        """Yield the running jobs; may be called from any thread."""
         return (held for lane in self._lanes if (held := lane.held) is not None)
 
     def job_of(self, task: asyncio.Task[object] | None) -> Held | None:
-        """Return the job that this task runs, if it is a lane's; may be asked from any thread."""
+        """Return the job that a task runs, if it is a pool task; may be called from any thread."""
         return next((lane.held for lane in self._lanes if task is not None and lane.task is task), None)
 
     def interrupt(self, held: Held, reason: Reason) -> None:
-        """Ask a running job's handler to stop; the first reason counts, but for a job that is lost."""
+        """Ask a running job's handler to stop; the first reason is kept, except that "lost" overrides it."""
         if held.stage != RUNNING or held.lane is None or held.lane.task is None:
             return
         first = held.reason is None
@@ -120,18 +120,18 @@ class Lanes:
         now = self._clock.monotonic()
         if first or now - held.interrupted >= INSISTENCE:
             held.interrupted = now
-            # A thread can't be cancelled: it keeps its lane until it returns, and looks at `job.cancelled`.
+            # A thread can't be cancelled: it keeps its slot until the handler checks `job.cancelled`.
             if held.served.task.kind != "thread":
                 held.lane.task.cancel()
 
     def abandon(self, held: Held) -> None:
-        """Stop waiting for a handler that does not end, and want its outcome no more."""
+        """Stop waiting for a handler that does not end, and discard its outcome."""
         held.reason = "lost"
         if held.lane is not None and held.lane.task is not None:
             held.lane.task.cancel()
 
     async def close(self) -> None:
-        """End all lanes that are idle; those whose handlers don't end are left to themselves."""
+        """End all idle pool tasks; those whose handlers do not end are left alone."""
         self._closing = True
         ending = [lane.task for lane in self._lanes if lane.held is None and lane.task is not None]
         while self._idle:
@@ -140,7 +140,7 @@ class Lanes:
             await asyncio.wait(ending)
 
     def disband(self) -> None:
-        """Cancel what is left of the lanes, and wait for nothing."""
+        """Cancel the remaining pool tasks without waiting."""
         self._closing = True
         for lane in self._lanes:
             if lane.task is not None:
@@ -153,12 +153,12 @@ class Lanes:
         try:
             await self._take_turns(lane)
         except asyncio.CancelledError:
-            # Nobody of ours cancels a lane between jobs: a handler left something behind that did.
+            # This package never cancels a pool task between jobs, so something left behind by a handler did.
             if self._closing:
                 raise
             self._renew(lane)
         except BaseException as error:
-            # Not a handler's failure, which `attempt` has turned into an outcome, but a bug of the worker's.
+            # `attempt` turns exceptions of handlers into outcomes, so this is a bug in the worker.
             if self.broken is not None and not self.broken.done():
                 self.broken.set_exception(error)
             raise
@@ -199,7 +199,7 @@ class Lanes:
                 self._begin_turn()
 
     def _begin_turn(self) -> None:
-        """Begin a turn of the loop, which all lanes share, unless another lane has."""
+        """Begin a turn of the loop, which all pool tasks share, unless one has begun."""
         if not self._in_turn:
             self._in_turn = True
             self._turn_ends = self._clock.monotonic() + SLICE
@@ -236,10 +236,9 @@ class Lanes:
             asyncio.get_running_loop().call_soon(self._look)
 
     def _look(self) -> None:
-        """Wake one lane, and the others once it is seen that its job waits.
+        """Wake one pool task, and the others once its job turns out to wait.
 
-        Jobs that never wait are best run by one lane, one after another: it lets others
-        have their turn by itself.
+        Jobs that never wait run best in one task, one after another; it yields to the loop by itself.
         """
         self._looking = False
         scouted, self._scouted = self._scouted, False
@@ -260,8 +259,8 @@ def _measure(served: Served, took: float) -> None:
 
 
 def _differ(before: Context, after: Context) -> bool:
-    """Return whether context variables were set; the usual case, that none was, compares two pointers."""
+    """Return whether context variables were set; when none was, this only compares two pointers."""
     try:
         return before != after
-    except Exception:  # noqa: BLE001 - values of others are compared, and some refuse; then they are not the same
+    except Exception:  # noqa: BLE001 - foreign values may fail to compare; then they count as different
         return True

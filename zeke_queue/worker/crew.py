@@ -1,4 +1,4 @@
-"""One run of a worker: all its parts, from the first heartbeat to the last settlement."""
+"""One run of a worker with all its parts, from the first heartbeat to the last settlement."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
     from zeke_queue.worker.executors.executor import Executor
 
 CANCEL_PATIENCE: Final = 2.0
-"""Seconds that cancelled handlers have to end when the worker does."""
+"""Seconds for cancelled handlers to end when the worker shuts down."""
 
 LAST_WORDS: Final = 5.0
-"""Seconds for the last settlements when the worker ends."""
+"""Seconds for the last settlements when the worker shuts down."""
 
 HURRY: Final = 1.0
-"""Seconds for each of the two when it ends at once, or from when that is asked for."""
+"""Seconds for each of the two above when the worker aborts, counted from that request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a worker is set up; durations in seconds, and the tasks by every name that is served."""
+    """The configuration of a worker; durations in seconds, and tasks by every name that is served."""
 
     served: Mapping[str, Task[Any, Any]]
     concurrency: int
@@ -57,15 +57,15 @@ class Plan:
 
 
 class Crew:
-    """The parts of a worker that runs.
+    """The parts of a running worker.
 
     Args:
-        queue: whose jobs are run.
-        plan: how the worker is set up.
-        clock: what all of it goes by.
+        queue: the queue whose jobs are run.
+        plan: the worker's configuration.
+        clock: the clock of all parts.
         entropy: jitter, and the worker's identity.
         executor: runs sync handlers.
-        resources: what the catalog's ``resources`` gave.
+        resources: the value that the catalog's ``resources`` yielded.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Crew:
         self._loops: dict[str, asyncio.Task[None]] = {}
 
     async def open(self, stopping: asyncio.Event) -> None:
-        """Register the worker and start; waits for a storage that is not there yet, unless told to stop."""
+        """Register the worker and start; wait while the storage is unavailable, until ``stopping`` is set."""
         if not stopping.is_set():
             await first(self._register(), stopping.wait())
         if stopping.is_set():
@@ -140,14 +140,14 @@ class Crew:
         self._start("claim", self.intake.run())
 
     async def until(self, event: Awaitable[Any]) -> None:
-        """Wait for something while the worker works.
+        """Wait for an event while the worker runs.
 
         Raises:
-            Exception: what a part of the worker failed of, which is a bug.
+            Exception: the error of a part that failed, which is a bug.
         """
         waiting = asyncio.ensure_future(event)
         parts: list[asyncio.Future[None]] = [*self._loops.values()]
-        if not parts:  # it was told to stop before it began
+        if not parts:  # it was stopped before it began
             waiting.cancel()
             return
         if self._holdings.lanes.broken is not None:
@@ -161,15 +161,14 @@ class Crew:
             waiting.cancel()
 
     async def close(self, grace: float, hurry: asyncio.Event) -> int:
-        """Stop claiming, let running jobs end, give back the rest, and settle everything.
+        """Stop claiming, wait for running jobs, release the rest, and settle everything.
 
         Args:
             grace: seconds for running jobs.
-            hurry: when set, there is no grace, and less patience.
+            hurry: when set, ends the grace period and shortens the other timeouts.
 
         Returns:
-            How many handlers did not even end when they were cancelled; their jobs are given back all the
-            same.
+            How many handlers did not end even when cancelled; their jobs are released all the same.
         """
         try:
             return await self._wind_down(grace, hurry)
@@ -186,7 +185,7 @@ class Crew:
                 await first(self._quiet(), self._clock.sleep(grace), hurry.wait())
         holdings.interrupt_all()
         await first(self._quiet(), self._patience(CANCEL_PATIENCE, hurry))
-        # A claim under way is waited for meanwhile: what it brings is given back.
+        # Meanwhile wait for a claim under way, whose jobs are released.
         await first(self._ended("claim"), self._patience(LAST_WORDS, hurry))
         stuck = holdings.abandon(self._outcomes.abandoned)
         holdings.settler.close()
@@ -197,7 +196,7 @@ class Crew:
         return stuck
 
     def _scatter(self) -> None:
-        """Leave nothing behind that goes on, also where the end itself is cut short by a cancellation."""
+        """Cancel all remaining tasks, also when the shutdown itself is cancelled."""
         for loop in self._loops.values():
             loop.cancel()
         self._holdings.deadlines.cancel()
@@ -247,19 +246,19 @@ class Crew:
             await self._holdings.quiet.wait()
 
     async def _patience(self, seconds: float, hurry: asyncio.Event) -> None:
-        """Wait for so many seconds, or for one from the moment at which there is a hurry."""
+        """Wait for so many seconds, or for one second once ``hurry`` is set."""
         if not hurry.is_set():
             await first(self._clock.sleep(seconds), hurry.wait())
         if hurry.is_set():
             await self._clock.sleep(HURRY)
 
     async def _last_words(self) -> None:
-        """Settle what is left, and say goodbye: what was not settled is overdue then."""
+        """Settle what is left and deregister the worker; jobs that are not settled are then overdue."""
         await self._ended("settle", "claim")
-        # A claim that was answered only now has brought jobs after the settler had nothing left to do.
+        # A claim that was answered only now has added jobs after the settler had finished.
         await self._holdings.settler.run()
         await self._notes.flush()
-        # A beat that arrives after the goodbye would make the storage believe in a worker that is gone.
+        # A heartbeat that arrives after the deregistration would register the worker again.
         await self._end("beat", "lease")
         try:
             await self._storage.leave(self.id)
@@ -268,6 +267,6 @@ class Crew:
 
 
 def _report(part: asyncio.Task[None]) -> None:
-    """Log what a part of the worker failed of, which is a bug, whether or not anybody waits for it."""
+    """Log the error of a part of the worker, which is a bug, whether or not it is awaited."""
     if not part.cancelled() and (error := part.exception()) is not None:
         log.get_logger().error("worker_part_failed", part=part.get_name(), error=str(error), exc_info=error)

@@ -1,8 +1,8 @@
-"""The heartbeat: one statement a beat for the whole worker, and what follows from its answer or its absence.
+"""The heartbeat: one statement per beat for the whole worker, and the consequences of its answer or absence.
 
-The lease runs from before the last beat that was answered was sent, so that it ends here no later than in
-the storage. Once it has ended the jobs may be running elsewhere: their handlers are cancelled and nothing
-of theirs is settled. Outcomes that were handed over before are still tried, since a settlement is fenced.
+The lease counts from before the last answered beat was sent, so it ends here no later than in the storage.
+Once it has ended, other workers may run the jobs: their handlers are cancelled and their outcomes are not
+settled. Outcomes handed over before are still sent, since settlements are fenced.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ if TYPE_CHECKING:
     from zeke_queue.worker.link import Link
 
 HANGING_MAX: Final = 3
-"""Beats that may be under way at once."""
+"""Unanswered beats at most."""
 
 
 class Heart:
-    """Keeps a worker alive in the storage's eyes.
+    """Keeps a worker registered as alive in the storage.
 
     Args:
-        storage: told of each beat.
-        info: who the worker is.
+        storage: receives each beat.
+        info: the worker's identity.
         every: seconds between beats.
-        clock: paces them.
-        link: is told of failures.
-        holdings: the jobs that the worker believes it holds, claims under way not included.
-        lease_over: is called when the lease has ended, after its jobs were given up.
+        clock: times the beats.
+        link: records failures.
+        holdings: the jobs that the worker believes it holds, without claims under way.
+        lease_over: called when the lease has ended, after its jobs were given up.
     """
 
-    def __init__(  # noqa: PLR0917 - all of them parts, made in one place
+    def __init__(  # noqa: PLR0917 - all are parts, built in one place
         self,
         storage: Storage,
         info: WorkerInfo,
@@ -66,26 +66,25 @@ class Heart:
         self._lease_over = lease_over
         self._beaten = Bell()
         self.alive_until = clock.monotonic() + info.lease
-        """When the lease ends, on the monotonic clock, unless another beat is answered before."""
+        """The end of the lease, on the monotonic clock, unless another beat is answered before."""
 
     async def beat(self) -> dict[UUID, int]:
-        """Beat once, and give up what the storage says is not this worker's.
+        """Send one heartbeat, and give up jobs that the storage no longer holds for this worker.
 
         Returns:
-            The storage's answer: the attempt of each job that it holds for this worker.
+            The storage's answer: the attempt of each job it holds for this worker.
 
         Raises:
-            StorageUnavailableError: nobody answered.
+            StorageUnavailableError: there was no answer.
         """
         asked = self._clock.monotonic()
-        # A job whose outcome is on its way may be settled on one side and not yet on the other, before or
-        # after.
+        # A job whose outcome is under way may be settled on one side only, before or after the beat.
         before = [held for held in self._held if held.stage != SETTLING]
         answer = await self._storage.beat(self._info)
-        # Two beats may be under way at once, and the older one be answered last.
+        # Two beats may be under way at once, and the older one may be answered last.
         self.alive_until = max(self.alive_until, asked + self._info.lease)
         if self.alive_until > self._clock.monotonic():
-            # Else the answer was too long on its way: the lease that it tells of has ended as well.
+            # Otherwise the answer took too long: the lease that it grants has ended as well.
             self._beaten.ring()
         gone = [
             held
@@ -100,12 +99,12 @@ class Heart:
         return answer
 
     async def release_unknown(self) -> None:
-        """Give back what the storage holds for this worker unbeknown to it: claims whose answer was lost.
+        """Release jobs that only the storage knows this worker holds: those of claims whose answer was lost.
 
-        Only to be called while no claim is under way.
+        Call it only while no claim is under way.
 
         Raises:
-            StorageUnavailableError: nobody answered.
+            StorageUnavailableError: there was no answer.
         """
         known = {held.claimed.id: held.claimed.attempt for held in self._held}
         answer = await self.beat()
@@ -115,10 +114,10 @@ class Heart:
             await self._storage.settle(released=unknown)
 
     async def run(self) -> None:
-        """Beat for ever; the first beat was somebody else's.
+        """Send heartbeats forever; the caller has sent the first one.
 
-        A beat that is not answered by the time of the next one is left alone, since its connection may be
-        dead: the next one takes another.
+        A beat without an answer by the time of the next one is left alone, since its connection may be dead;
+        the next one takes another connection.
         """
         failures = 0
         hanging: list[asyncio.Task[bool]] = []
@@ -134,13 +133,13 @@ class Heart:
                         await asyncio.wait(hanging, return_when=asyncio.FIRST_COMPLETED)
                     continue
                 failures = 0 if beat.result() else failures + 1
-                # While the storage is away it is asked more often: the lease runs.
+                # While the storage is unavailable, retry more often, since the lease is running out.
                 await (self._link.pause(failures) if failures else self._clock.sleep(self._every))
         finally:
             await end(*hanging)
 
     async def _try(self) -> bool:
-        """Beat once, and tell how that went; False if it failed."""
+        """Send one heartbeat and log the result; return False if it failed."""
         try:
             await self.beat()
         except StorageUnavailableError as error:
@@ -153,7 +152,7 @@ class Heart:
         return True
 
     async def _wait_for(self, beat: asyncio.Task[bool]) -> None:
-        """Wait until a beat has ended, or it is time for the next one."""
+        """Wait until a beat has ended, or the next one is due."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def ended(_: asyncio.Task[bool]) -> None:
@@ -164,7 +163,7 @@ class Heart:
         await wait(self._clock, waiter, self._every)
 
     async def watch_lease(self) -> None:
-        """Give up all jobs whenever the lease has ended."""
+        """Give up all jobs each time the lease has ended."""
         while True:
             left = self.alive_until - self._clock.monotonic()
             if left > 0:

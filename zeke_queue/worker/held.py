@@ -1,4 +1,4 @@
-"""What a worker knows of a job that it holds, from the claim until its outcome is stored."""
+"""The worker's record of a job that it holds, from the claim until its outcome is stored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Outcome = Completed | Failed | Released | Waiting
 
 Reason = Literal["expired", "lost", "shutdown"]
-"""Why a handler was interrupted: its time was up; the job is another's or was cancelled; the worker ends."""
+"""Why a handler was interrupted: its time was up; the job was lost or cancelled; the worker shuts down."""
 
 WAITING: Final = 0
 RUNNING: Final = 1
@@ -24,11 +24,11 @@ SETTLING: Final = 2
 
 
 class Served:
-    """A queue that a worker serves: a task under one of its names, and what was measured of it.
+    """A queue that a worker serves: a task under one of its names, with its measurements.
 
     Attributes:
-        busy: how many of its jobs the worker holds, kept for tasks with a limit only.
-        seconds: how long its jobs take, leaning to the slow ones; None until one has ended.
+        busy: how many of its jobs the worker holds, tracked only for tasks with a limit.
+        seconds: how long its jobs take, weighted towards slow ones; None until one has ended.
     """
 
     __slots__ = ("busy", "limit", "name", "seconds", "task")
@@ -45,11 +45,11 @@ class Held:
     """A job that this worker claimed.
 
     Attributes:
-        deadline: on the worker's monotonic clock; computed from before the claim was sent, so that it is
-            never later than the one the storage goes by.
-        stage: WAITING for a lane, RUNNING in one, or SETTLING: its outcome is on its way.
-        began: whether its handler did, so that the time it took tells something.
-        reason: why its handler was interrupted, if it was.
+        deadline: on the worker's monotonic clock; counted from before the claim was sent, so it is never
+            later than the storage's.
+        stage: WAITING for a slot, RUNNING, or SETTLING: its outcome is under way.
+        began: whether its handler began, so that its duration is meaningful.
+        reason: why its handler was interrupted; None if it was not.
         interrupted: when, on the monotonic clock.
     """
 
@@ -84,7 +84,7 @@ class Held:
 
 
 class WorkerContext(JobContext):
-    """A context that knows the worker's own record of the job."""
+    """A context with the worker's own record of the job."""
 
     __slots__ = ("held",)
 

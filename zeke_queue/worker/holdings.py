@@ -1,4 +1,4 @@
-"""The jobs that a worker holds, from claim to settlement, and what can happen to one on the way."""
+"""The jobs that a worker holds, from claim to settlement, and the transitions between."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ if TYPE_CHECKING:
     from zeke_queue.worker.progress import Notes
 
 STALE: Final = 2.0
-"""Seconds after which a job that was claimed ahead and not begun is given back, for other workers to take."""
+"""Seconds after which a job that was claimed ahead and has not begun is released for other workers."""
 
 CLOSE_ENOUGH: Final = 1e-6
-"""Seconds: a sleeper may wake a rounding error before its time."""
+"""Seconds by which a sleep may end early because of rounding."""
 
 
 class Holdings:
-    """What a worker holds.
+    """The jobs that a worker holds.
 
     Args:
         size: how many jobs run at once.
-        storage: where outcomes go.
-        clock: what deadlines are on.
-        link: is told of failures.
-        notes: what must be kept before its job ends.
+        storage: stores outcomes.
+        clock: the clock of deadlines.
+        link: records failures.
+        notes: progress and log lines, which must be stored before their job ends.
 
     Attributes:
         jobs: all of them, in the order of their claims.
-        quiet: rings when no job runs any more.
-        changed: is called when a lane ended a job, so that there may be room for another.
-        freed: is called when there may be something new to claim, since a limit has room again or all is
+        quiet: notified when no job runs.
+        changed: called when a pool task ended a job, so that there may be room for another.
+        freed: called when there may be something new to claim, since a limit has room again or everything is
             settled.
-        due_in: is called with the seconds after which a job is due again.
+        due_in: called with the seconds after which a job is due again.
     """
 
     def __init__(self, size: int, storage: Storage, clock: Clock, link: Link, notes: Notes) -> None:
@@ -59,7 +59,7 @@ class Holdings:
         self._clock = clock
 
     def take(self, jobs: Sequence[Held]) -> None:
-        """Enter claimed jobs; those of tasks with a limit go before those that were claimed ahead."""
+        """Add claimed jobs; those of tasks with a limit are queued before those claimed ahead."""
         self.jobs.update(dict.fromkeys(jobs))
         limited = [held for held in jobs if held.served.limit is not None]
         for held in limited:
@@ -80,12 +80,12 @@ class Holdings:
         self.deadlines.set(earliest)
 
     def close(self) -> None:
-        """Begin no more jobs: give back those that wait, and those that a claim under way brings."""
+        """Begin no further jobs: release those that wait, and those that a claim under way brings."""
         self._closed = True
         self.release_waiting()
 
     def lose(self, jobs: Sequence[Held]) -> None:
-        """Give up jobs that are another's now, or nobody's: interrupt their handlers, and settle nothing."""
+        """Give up jobs that this worker no longer holds: interrupt their handlers, and settle nothing."""
         for held in jobs:
             if held.stage == WAITING:
                 self.lanes.ready.remove(held)
@@ -94,7 +94,7 @@ class Holdings:
             self._drop(held)
 
     def release_waiting(self, older_than: float = 0.0) -> None:
-        """Give back jobs that have not begun, and were claimed at least so many seconds ago."""
+        """Release jobs that have not begun, and were claimed at least so many seconds ago."""
         before = self._clock.monotonic() - older_than
         ready = self.lanes.ready
         stale = [held for held in ready if held.deadline - held.claimed.expire_in <= before]
@@ -105,12 +105,12 @@ class Holdings:
         ready.clear()
         ready.extend(kept)
         for held in stale:
-            # Whatever was measured before, the lanes are slow now: don't claim the same jobs ahead again.
+            # Jobs are slow now, whatever was measured before, so do not claim the same ones ahead again.
             held.served.seconds = max(held.served.seconds or 0.0, older_than)
             self._release(held)
 
     def tend(self) -> None:
-        """Look after what lasts too long: jobs that wait for a lane, handlers that ignore a cancellation."""
+        """Handle what lasts too long: jobs that wait for a slot, handlers that ignore a cancellation."""
         self.release_waiting(STALE)
         now = self._clock.monotonic()
         for held in list(self.lanes.in_lanes()):
@@ -126,15 +126,15 @@ class Holdings:
                 self.lanes.interrupt(held, held.reason)
 
     def interrupt_all(self) -> None:
-        """Interrupt every handler, because the worker ends."""
+        """Interrupt every handler, because the worker shuts down."""
         for held in list(self.lanes.in_lanes()):
             self.lanes.interrupt(held, "shutdown")
 
     def abandon(self, judge: Callable[[Held], Outcome]) -> int:
-        """Settle the jobs whose handlers don't end, and return how many; they are cancelled once more.
+        """Settle the jobs whose handlers do not end, and return how many; they are cancelled once more.
 
         Args:
-            judge: says what becomes of such a job.
+            judge: returns the outcome of such a job.
         """
         stuck = list(self.lanes.in_lanes())
         for held in stuck:
@@ -185,7 +185,7 @@ class Holdings:
                 self.freed()
 
     def _expire(self, now: float) -> float | None:
-        """Interrupt handlers whose time is up; return when the next one's is."""
+        """Interrupt handlers whose time is up; return the next deadline."""
         upcoming: list[float] = []
         for held in list(self.jobs):
             if held.stage == SETTLING or held.reason is not None:

@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
 
 class Host(JobHost, Protocol):
-    """A job's host that also takes the log lines of a handler elsewhere."""
+    """A job's host that also accepts log lines of a handler in another process."""
 
     def keep(self, job: JobContext, level: str, message: str, fields: Mapping[str, Any]) -> None:
-        """Keep a log line for watchers."""
+        """Store a log line for watchers."""
         ...
 
 
 class WorkerHost:
-    """``JobHost`` over a queue, for all jobs of one worker."""
+    """The ``JobHost`` of all jobs of one worker, over a queue."""
 
     def __init__(
         self, queue: Queue, notes: Notes, lanes: Lanes, deadlines: Alarm, *, resources: Any, clock: Clock
@@ -53,15 +53,15 @@ class WorkerHost:
         self.resources = resources
 
     def progress(self, job: JobContext, value: float, message: str | None) -> None:
-        """Keep how far a job is."""
+        """Store a job's progress."""
         self._notes.progress(job.id, job.attempt, value, message)
 
     def keep(self, job: JobContext, level: str, message: str, fields: Mapping[str, Any]) -> None:
-        """Keep a log line for watchers."""
+        """Store a log line for watchers."""
         self._notes.line(job.id, job.attempt, level, message, fields)
 
     def logger(self, job: JobContext) -> FilteringBoundLogger:
-        """Return a logger whose lines are printed, and kept from info on."""
+        """Return a logger whose lines are printed, and stored at info and above."""
 
         def keep(level: str, message: str, fields: Mapping[str, Any]) -> None:
             self.keep(job, level, message, fields)
@@ -83,7 +83,7 @@ class WorkerHost:
         return await self._queue.send(task, payload, **self._family(job, options))
 
     async def trigger(self, job: JobContext, task: Any, payload: Any, options: Mapping[str, Any]) -> Child:
-        """Send a child, and return its run."""
+        """Send a child and return its run."""
         return await self._queue.trigger(task, payload, **self._family(job, options))
 
     async def child(

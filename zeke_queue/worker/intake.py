@@ -1,14 +1,14 @@
-"""The claim loop: when to claim, how much of what, and how to sleep when there is nothing.
+"""The claim loop: when to claim, how much of which queue, and how to sleep when nothing is due.
 
-It claims for the lanes that are free. Quick jobs of tasks without a limit are also claimed ahead, at most
-about a second of work as measured, so that lanes never wait for a round trip; a job of a task with a limit
-never is, because it would use up the limit while it waits. Where a worker serves both kinds, it lets the
-store that it claimed ahead run out four times a second and claims for free lanes only, so that the order of
+It claims for free pool tasks. Quick jobs of tasks without a limit are also claimed ahead, at most about a
+second of work as measured, so that pool tasks never wait for a round trip. Jobs of a task with a limit are
+not, because they would use up the limit while they wait. A worker that serves both kinds lets its jobs
+claimed ahead run out four times a second, and then claims for free pool tasks only, so that the order of
 priorities holds and no queue starves.
 
-Going to sleep takes three looks: one that finds nothing; a second, because an empty answer is no proof
-(rows that others hold locked are passed over); and a third after the wait for a wake-up has begun and the
-storage was told, since what was sent before would wake nobody.
+Before it sleeps, the loop claims three times: one claim finds nothing; a second confirms it, because an empty
+answer is no proof (rows locked by others are skipped); a third follows once the loop waits for a wake-up
+and the storage has recorded that, since earlier sends would not wake the worker.
 """
 
 from __future__ import annotations
@@ -36,43 +36,43 @@ if TYPE_CHECKING:
     from zeke_queue.worker.link import Link
 
 BATCH_MAX: Final = 500
-"""Jobs of one claim."""
+"""Jobs per claim at most."""
 
 AHEAD_SECONDS: Final = 1.0
-"""Seconds of work that are claimed ahead."""
+"""Seconds of work that are claimed ahead at most."""
 
 AHEAD_MAX: Final = 1000
-"""Jobs that are claimed ahead."""
+"""Jobs that are claimed ahead at most."""
 
 AHEAD_SLOWEST: Final = 0.1
-"""Seconds that jobs of a task may take to be claimed ahead: for slower ones a round trip is nothing."""
+"""Longest time in seconds of jobs that are claimed ahead; for slower ones a round trip does not matter."""
 
 FAIR_EVERY: Final = 0.25
-"""Seconds after which a worker with tasks of both kinds claims for free lanes only."""
+"""Seconds after which a worker with tasks of both kinds claims for free pool tasks only."""
 
 BACKLOG_MAX: Final = 3000
-"""Outcomes that may wait for the storage before no more is claimed."""
+"""Outcomes waiting for the storage from which on claiming stops."""
 
 
 class Ask(NamedTuple):
-    """A claim to be made."""
+    """A claim to make."""
 
     wants: list[Want]
     limit: int
 
 
 class Intake:
-    """Claims jobs for the lanes of one worker.
+    """Claims jobs for the pool tasks of one worker.
 
     Args:
-        worker: whose claims they are.
-        storage: where from.
+        worker: the worker's id.
+        storage: the storage to claim from.
         served: the queues, by name.
-        holdings: where claimed jobs go.
-        heart: gives back claims whose answer was lost.
-        link: is told of failures.
-        clock: paces looks.
-        poll: seconds between looks of a worker that nobody wakes.
+        holdings: receives claimed jobs.
+        heart: releases claims whose answer was lost.
+        link: records failures.
+        clock: times the polls.
+        poll: seconds between claims without a wake-up.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Intake:
         self._slept = 0
         self._full = 0
         self._asleep: bool | None = False
-        """What the storage was told last; None if nobody knows whether it took it, or still has it."""
+        """The idle flag last sent to the storage; None if it is unknown whether the storage still has it."""
         self._unsure = False
         self._stopping = asyncio.Event()
         self._fair_at = -math.inf
@@ -114,7 +114,7 @@ class Intake:
         self._drained: list[asyncio.Future[None]] = []
 
     def room(self) -> None:
-        """Note that a pool task took or ended a job."""
+        """Record that a pool task took or ended a job."""
         if self._wants_room and len(self._lanes.ready) <= self._low:
             self._bell.ring()
 
@@ -125,7 +125,7 @@ class Intake:
         self._bell.ring()
 
     def due_in(self, seconds: float) -> None:
-        """Note that a job will be due in so many seconds, for which no notification will come."""
+        """Record that a job will be due in so many seconds, for which no notification will come."""
         self._due_at = min(self._due_at, self._clock.monotonic() + seconds)
         if seconds <= 0:
             self.look()
@@ -133,33 +133,33 @@ class Intake:
             self._bell.ring()
 
     def doubt(self) -> None:
-        """Note that the storage may hold jobs for this worker that the worker does not run."""
+        """Record that the storage may hold jobs for this worker that the worker does not run."""
         self._unsure = True
         self._asleep = None
         self.look()
 
     def stop(self) -> None:
-        """Claim no more.
+        """Stop claiming.
 
-        ``run`` returns when a claim that is under way was answered, or what it took was given back.
+        ``run`` returns once a claim under way is answered, or its jobs are released.
         """
         self._stopping.set()
         self._bell.ring()
 
     async def drained(self) -> None:
-        """Wait until nothing is due and nothing is held."""
+        """Wait until nothing is due and no job is held."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._drained.append(done)
         self.look()
         await done
 
     def freed(self) -> None:
-        """Note that a limit has room again, or that everything is settled."""
+        """Record that a limit has room again, or that everything is settled."""
         if self._limited or self._drained:
             self.look()
 
     async def run(self) -> None:
-        """Claim until told to stop."""
+        """Claim until stopped."""
         failures = 0
         while self._unsure or not self._stopping.is_set():
             try:
@@ -186,10 +186,10 @@ class Intake:
             return
         ask = self._ask()
         if ask is None:
-            # Before anything is awaited: room that comes meanwhile is not told of again.
+            # Set this before any await: room that appears meanwhile is not signalled again.
             self._wants_room = True
             try:
-                # Who can take nothing for a while should not have senders knock.
+                # The worker can take nothing for a while, so senders should not wake it.
                 await self._say(asleep=False)
                 await self._bell.wait()
             finally:
@@ -202,7 +202,7 @@ class Intake:
             await self._say(asleep=False)
 
     async def _make_sure(self) -> None:
-        # A doubt that comes up meanwhile is of what this look does not see.
+        # A doubt that arises during this claim concerns something that the claim does not see.
         self._unsure = False
         try:
             await self._heart.release_unknown()
@@ -212,7 +212,7 @@ class Intake:
         self._link.found()
 
     async def _sleep(self) -> None:
-        """Begin to wait, look once more, and wait on."""
+        """Begin to wait, claim once more, and continue to wait."""
         now = self._clock.monotonic()
         timeout = min(idle_wait(self._slept, self._poll), max(0.0, self._due_at - now))
         waiting = asyncio.ensure_future(self._storage.wait_for_work(self._names, timeout))
@@ -220,7 +220,7 @@ class Intake:
             self._looked = False
             await self._clock.sleep(0)
             await self._say(asleep=True)
-            # Who asks while the look is under way may have sent what it does not see.
+            # Callers that ask during this claim may have sent jobs that it does not see.
             idle, askers = not self._holdings.jobs, len(self._drained)
             ask = self._ask()
             if ask is None or await self._claim(ask):
@@ -264,12 +264,12 @@ class Intake:
         try:
             claimed = await self._storage.claim(self._worker, ask.wants, ask.limit)
         except Exception:
-            # Also where it was refused: a claim may take several statements, of which some were done.
+            # Even a refused claim may have leased jobs: of its several statements some may have succeeded.
             self._unsure = True
             raise
         self._link.found()
         if claimed and self._clock.monotonic() >= self._heart.alive_until:
-            # The lease ended on the way, so that they may be another's by now: none is begun before a beat.
+            # The lease ended meanwhile and others may hold these jobs: begin none before a heartbeat.
             self._unsure = True
             return 0
         if claimed:
@@ -278,7 +278,7 @@ class Intake:
         return len(claimed)
 
     def _ask(self) -> Ask | None:
-        """Decide what to claim now, if anything."""
+        """Return the claim to make now, or None."""
         lanes = self._lanes
         waiting = len(lanes.ready)
         free = lanes.size - lanes.running - waiting
@@ -303,7 +303,7 @@ class Intake:
         return Ask(wants, max(want.free for want in wants)) if wants else None
 
     def _for_free_lanes(self, free: int) -> Ask | None:
-        """Ask for whatever is most urgent, as far as the tasks' limits allow."""
+        """Return a claim for the most urgent jobs, as far as the tasks' limits allow."""
         wants: list[Want] = []
         for served in self._served.values():
             n = free if served.limit is None else min(free, served.limit - served.busy)

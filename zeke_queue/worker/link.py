@@ -1,4 +1,4 @@
-"""Whether the storage can be reached, told once each way; and how long to wait between tries."""
+"""Availability of the storage, logged once per change, and the pauses between retries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST_PAUSE: Final = 5.0
 
 
 class Link:
-    """The way to the storage, as all loops of one worker see it."""
+    """The state of the connection to the storage, shared by all loops of one worker."""
 
     def __init__(self, clock: Clock, entropy: Entropy) -> None:
         self._clock = clock
@@ -26,22 +26,22 @@ class Link:
         self._lost_at: float | None = None
 
     def lost(self, during: str, error: Exception) -> None:
-        """Note that a call had no answer."""
+        """Record that a call had no answer."""
         if self._lost_at is None:
             self._lost_at = self._clock.monotonic()
             log.get_logger().warning("storage_unavailable", during=during, error=str(error))
 
     def found(self) -> None:
-        """Note that a call was answered."""
+        """Record that a call was answered."""
         if self._lost_at is not None:
             away = self._clock.monotonic() - self._lost_at
             self._lost_at = None
             log.get_logger().info("storage_back", awayMs=round(away * 1000))
 
     async def pause(self, failures: int, ending: asyncio.Event | None = None) -> None:
-        """Wait before the next try, longer with each failure in a row, and not in step with other workers.
+        """Wait before the next try, longer with each failure in a row, with jitter to spread workers out.
 
-        Once ``ending`` is set there is no time for long pauses, and one that is under way is over.
+        Once ``ending`` is set pauses are short, and one under way ends.
         """
         if ending is not None and not ending.is_set():
             await first(self._rest(failures), ending.wait())
@@ -53,5 +53,5 @@ class Link:
         await self._clock.sleep(longest * (0.5 + self._random.random() / 2))
 
     def refused(self, during: str, error: Exception) -> None:
-        """Log a call that was answered by an error, which a repetition would not change."""
+        """Log a call that was answered with an error, which a repetition would not change."""
         log.get_logger().error("storage_refused", during=during, error=str(error))

@@ -1,8 +1,8 @@
-"""What becomes of an attempt: from what the handler returned or raised to the outcome that is stored.
+"""Classification of attempts: from what the handler returned or raised to the outcome that is stored.
 
-A handler's failure is retried by its job's policy. What a repetition would not mend is not: a payload that
-does not fit, and a result that can't be stored, since the work is done and its result would be as wrong the
-next time.
+A handler's failure is retried by its job's policy. Failures that a retry would not fix are final: an invalid
+payload, and a result that can't be stored, since the work is done and the result would be as wrong the next
+time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Outcomes:
     """Makes outcomes.
 
     Args:
-        entropy: its stream ``retry`` gives the jitter.
+        entropy: its stream ``retry`` supplies the jitter.
         output_cap: bytes of a result's JSON at most.
     """
 
@@ -43,7 +43,7 @@ class Outcomes:
         self._cap = output_cap
 
     def returned(self, held: Held, result: Any) -> Outcome | None:
-        """Judge a handler that returned; None if nobody wants the outcome any more."""
+        """Return the outcome of a handler that returned; None if there is none to store."""
         claimed = held.claimed
         if held.reason is not None and held.reason != "shutdown":
             return None if held.reason == "lost" else self.expired(held)
@@ -66,7 +66,7 @@ class Outcomes:
         return Completed(claimed.id, claimed.attempt, text)
 
     def raised(self, held: Held, error: BaseException) -> Outcome | None:
-        """Judge a handler that raised; None if nobody wants the outcome any more."""
+        """Return the outcome of a handler that raised; None if there is none to store."""
         claimed = held.claimed
         if held.reason == "lost":
             return None
@@ -75,18 +75,18 @@ class Outcomes:
         if isinstance(error, Fail):
             return Failed(claimed.id, claimed.attempt, None, error_record("Fail", error.reason))
         if held.reason == "shutdown":
-            # What it raised may be what the cancellation turned into on its way; the next worker will see.
+            # The exception may result from the cancellation, so leave the job to the next worker.
             return Released(claimed.id, claimed.attempt)
         return self._given_back(claimed, error) or self._failed(claimed, error)
 
     def abandoned(self, held: Held) -> Outcome:
-        """Judge a handler that does not end though the worker does: a failure only if its time was up."""
+        """Return the outcome of a handler that ignores the shutdown: a failure only if its time was up."""
         if held.reason == "expired":
             return self.expired(held)
         return Released(held.claimed.id, held.claimed.attempt)
 
     def misfit(self, held: Held, error: PayloadValidationError) -> Outcome:
-        """Judge a payload that does not fit: failed for good, without having run."""
+        """Return the outcome of an invalid payload: failed for good, without a run."""
         fields = [{"path": path, "message": message} for path, message in error.fields]
         return Failed(
             held.claimed.id,
@@ -96,7 +96,7 @@ class Outcomes:
         )
 
     def expired(self, held: Held) -> Outcome:
-        """Judge an attempt whose time was up, whatever its handler made of its cancellation."""
+        """Return the outcome of an attempt whose time was up, whatever its handler did on cancellation."""
         claimed = held.claimed
         output = error_record(
             EXPIRED_TYPE, f"The attempt took longer than {claimed.expire_in:g} s (expire_in)"
@@ -104,7 +104,7 @@ class Outcomes:
         return Failed(claimed.id, claimed.attempt, self._verdict(claimed), output, JobState.EXPIRED)
 
     def _given_back(self, claimed: Claimed, error: BaseException) -> Outcome | None:
-        """Judge a handler that asked to go on later; None if it didn't."""
+        """Return the outcome of a handler that asked to continue later; None if it did not."""
         match _alone(error):
             case Snooze(seconds=seconds):
                 return Released(claimed.id, claimed.attempt, seconds)
@@ -136,7 +136,7 @@ class Outcomes:
 
 
 def _alone(error: BaseException) -> BaseException:
-    """Return a wait for what it is though it comes out of a task group, alone or with others of its kind."""
+    """Return the ``Wait`` inside an exception group that holds nothing else; other errors as they are."""
     inner = error
     while isinstance(inner, BaseExceptionGroup):
         others = cast("BaseExceptionGroup[BaseException]", inner)

@@ -1,8 +1,8 @@
-"""Progress and log lines of running jobs, on their way to those who watch.
+"""Progress and log lines of running jobs, written for watchers.
 
-They are kept in the background: a handler never waits for the storage because it told how far it is.
-Progress is kept at most ten times a second a job, the last value winning; log lines are kept all, up to a
-bound a job that a runaway loop would reach, beyond which they are counted and the count is kept.
+They are written in the background, so a handler never waits for the storage when it reports. Progress is
+written at most ten times a second per job, and the last value wins. All log lines are written, up to a
+limit per job that only a runaway loop reaches; beyond it they are counted, and the count is written.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ INTERVAL: Final = 0.1
 """Seconds between two writes."""
 
 LINES_MAX: Final = 200
-"""Log lines of one job that wait for one write."""
+"""Log lines of one job in one write at most."""
 
 WAITING_MAX: Final = 10_000
-"""Events that wait while the storage is away; the oldest are dropped first."""
+"""Events that wait while the storage is unavailable at most; the oldest are dropped first."""
 
 TEXT_MAX: Final = 8_000
-"""Characters of one event's JSON."""
+"""Characters of one event's JSON at most."""
 
 BYTES_MAX: Final = 4 * TEXT_MAX
-"""Bytes of one event's JSON as Postgres writes it, which writes out numbers."""
+"""Bytes of one event's JSON at most as Postgres writes it, which expands numbers."""
 
 KEY_MAX: Final = 200
-"""Characters of the name of a field that can't be kept as it is."""
+"""Characters of the name of a field that can't be stored as it is."""
 
 
 class Notes:
-    """What waits to be kept.
+    """Events that wait to be written.
 
     Args:
-        storage: keeps it.
-        link: is told of failures.
+        storage: stores them.
+        link: records failures.
     """
 
     def __init__(self, storage: Storage, link: Link) -> None:
@@ -62,30 +62,30 @@ class Notes:
 
     @property
     def any(self) -> bool:
-        """Whether something waits to be kept."""
+        """Whether events wait to be written."""
         return bool(self._lines or self._progress or self._writing)
 
     def progress(self, job_id: UUID, attempt: int, value: float, message: str | None) -> None:
-        """Keep how far a job is; may be called from any thread."""
+        """Queue a job's progress; may be called from any thread."""
         data = _text({"value": value, "message": message})
         self._loop.call_soon_threadsafe(self._add_progress, JobEvent(job_id, attempt, "progress", data))
 
     def line(self, job_id: UUID, attempt: int, level: str, message: str, fields: Mapping[str, Any]) -> None:
-        """Keep a log line; may be called from any thread."""
+        """Queue a log line; may be called from any thread."""
         data = _text(
             {"level": level, "message": message, **{k: v for k, v in fields.items() if k not in _OWN}}
         )
         self._loop.call_soon_threadsafe(self._add_line, JobEvent(job_id, attempt, "log", data))
 
     async def flush(self) -> None:
-        """Write what waits now; if the storage is away, the link is told, and it is tried later."""
+        """Write the waiting events; if the storage is unavailable, report that to ``link``, retry later."""
         if self._writing is not None:
             await asyncio.shield(self._writing)
         if self._lines or self._progress:
             await self._write()
 
     def close(self) -> None:
-        """Write no more."""
+        """Stop writing."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -137,12 +137,12 @@ class Notes:
             self._rest()
 
     async def _note(self, events: Sequence[JobEvent]) -> None:
-        """Append events to the storage; those that it refuses are dropped, and the others kept."""
+        """Append events to the storage; drop those that it refuses, and keep the others."""
         try:
             await self._storage.note(events)
         except StorageUnavailableError:
             raise
-        except Exception as error:  # noqa: BLE001 - a service to watchers must not disturb the jobs themselves
+        except Exception as error:  # noqa: BLE001 - a service for watchers must not disturb jobs
             if len(events) == 1 or isinstance(error, StorageError):
                 self._link.refused("note", error)
                 return
@@ -155,10 +155,10 @@ _OWN: Final = frozenset({"level", "message"})
 
 
 def _text(value: Mapping[str, Any]) -> str:
-    """Return an event's JSON, whatever was said: a handler must not fail of what it told."""
+    """Return an event's JSON for any value: a handler must not fail because of what it reports."""
     try:
         text = jsonb.dumps(value)
-    except Exception:  # noqa: BLE001 - values of others are written by code of theirs, which may raise anything
+    except Exception:  # noqa: BLE001 - foreign values are converted by foreign code, which may raise anything
         value = {clean(key, KEY_MAX): _plain(part) for key, part in value.items()}
         text = jsonb.dumps(value)
     if len(text) <= TEXT_MAX and jsonb.size_over(text, BYTES_MAX) is None:

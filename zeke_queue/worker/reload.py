@@ -1,7 +1,7 @@
 """Restarts a worker's process when its code changes, for development.
 
-The process is a child of this one, since a Python program can't reload itself faithfully. It is ended by
-SIGTERM, so running jobs get their grace, and those that don't end in it go back to the queue.
+The worker runs in a child process, since a Python program can't reload itself reliably. It is ended by
+SIGTERM, so running jobs get their grace period, and those still running after it return to the queue.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SETTLING_DOWN: Final = 400
-"""Milliseconds in which further changes belong to the same one: editors write files in steps."""
+"""Milliseconds in which further changes belong to the same one, since editors write files in steps."""
 
 ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""What ends it: the last one is a terminal's that is closed."""
+"""Signals that end it; SIGHUP is sent when a terminal closes."""
 
 
 async def serve_reloading(command: Sequence[str], paths: Sequence[Path]) -> int:
-    """Run a command and start it anew whenever Python files change; SIGTERM, SIGINT and SIGHUP end both.
+    """Run a command and restart it whenever Python files change; SIGTERM, SIGINT and SIGHUP end both.
 
     Args:
-        command: program and arguments; it ends gracefully on SIGTERM.
+        command: program and arguments; must end gracefully on SIGTERM.
         paths: folders to watch.
 
     Returns:
-        The command's exit code when the end was asked for.
+        The command's exit code after one of these signals.
 
     Raises:
         UsageError: ``watchfiles`` is not installed.
@@ -44,7 +44,7 @@ async def serve_reloading(command: Sequence[str], paths: Sequence[Path]) -> int:
     process: asyncio.subprocess.Process | None = None
 
     def hear() -> None:
-        # The first is passed on below; a second one means what it means to the command itself.
+        # The first signal is passed on below; the command itself handles a second one.
         if stopping.is_set() and process is not None and process.returncode is None:
             process.send_signal(signal.SIGTERM)
         stopping.set()
@@ -54,10 +54,10 @@ async def serve_reloading(command: Sequence[str], paths: Sequence[Path]) -> int:
         loop.add_signal_handler(number, hear)
     try:
         while True:
-            # A group of its own: Ctrl-C on a terminal is sent to the whole group, and the command would hear
-            # of it twice, from the terminal and from here, and give its jobs no grace.
+            # A process group of its own: a terminal sends Ctrl-C to the whole group, so the command would get
+            # it twice, from the terminal and from here, and cut the grace period short.
             process = await asyncio.create_subprocess_exec(*command, process_group=0)
-            # One that ends by itself, of a mistake in its code most likely, is started again after a change.
+            # A command that ends by itself, most likely because of a bug, restarts after a change.
             changed = await _until_change(changes, stopping)
             if process.returncode is None:
                 process.send_signal(signal.SIGTERM)
@@ -74,7 +74,7 @@ async def serve_reloading(command: Sequence[str], paths: Sequence[Path]) -> int:
 
 
 async def _until_change(changes: AsyncIterator[Any], stopping: asyncio.Event) -> list[str]:
-    """Wait for a change, and return its files; none if the end was asked for."""
+    """Wait for a change and return its files; none if a signal asked for the end."""
     change = asyncio.ensure_future(_next(changes))
     stop = asyncio.ensure_future(stopping.wait())
     try:

@@ -1,12 +1,12 @@
-"""The settlement buffer: outcomes of many jobs are stored by one statement.
+"""The settler: stores the outcomes of many jobs in one statement.
 
-A lane hands its outcome over and takes the next job; it never waits for the storage. A batch goes out when
-the buffer is full enough or after 5 ms, at once if nothing went out lately; while it is under way the next
-one gathers.
+A pool task hands over its outcome and takes the next job; it never waits for the storage. A batch is sent
+when the buffer is full enough or after 5 ms, or at once if none was sent lately. While it is under way the
+next batch gathers.
 
-When the storage is away the outcomes are kept and tried again, also beyond the end of the lease: every
-settlement is fenced by its attempt, so one that comes too late changes nothing, and one that nobody
-overtook saves the work.
+While the storage is unavailable, outcomes are kept and retried, even after the end of the lease: every
+settlement is fenced by its attempt, so a late one changes nothing if another worker has the job, and saves
+the work otherwise.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ GATHER: Final = 0.005
 """Seconds that an outcome waits for others at most."""
 
 ENOUGH: Final = 250
-"""Outcomes that are worth a statement without further waiting."""
+"""Outcomes that are sent without further waiting."""
 
 BATCH_MAX: Final = 1000
 
@@ -43,11 +43,11 @@ class Settler:
     """Stores outcomes.
 
     Args:
-        storage: where to.
-        clock: paces tries.
-        link: is told of failures.
-        notes: what must be kept before its job ends, since watchers leave then.
-        settled: is told of every batch that was stored, lost jobs included.
+        storage: stores the outcomes.
+        clock: times retries.
+        link: records failures.
+        notes: progress and log lines, which must be stored before their job ends, since watchers leave then.
+        settled: called with every stored batch, lost jobs included.
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class Settler:
 
     @property
     def backlog(self) -> int:
-        """How many outcomes are not known to be stored."""
+        """The number of outcomes not known to be stored."""
         return len(self._buffer) + self._under_way
 
     def add(self, held: Held) -> None:
-        """Take a job whose outcome is set."""
+        """Add a job whose outcome is set."""
         self._buffer.append(held)
         if len(self._buffer) == ENOUGH:
             self._ripen()
@@ -97,7 +97,7 @@ class Settler:
         while True:
             if self._buffer and (self._ripe or self._closing.is_set()):
                 batch, self._buffer = self._buffer[:BATCH_MAX], self._buffer[BATCH_MAX:]
-                # What there was no room for has waited, and nobody else will say that it is time.
+                # Outcomes left over from this batch have waited already, and no timer will signal them again.
                 self._under_way, self._ripe = len(batch), bool(self._buffer)
                 await self._store(batch)
                 self._under_way, self._last = 0, self._loop.time()
@@ -127,11 +127,11 @@ class Settler:
                 await self._link.pause(failures, self._closing)
                 failures += 1
             except StorageError as error:
-                # A right or a table that is missing is no outcome's fault, and may be mended meanwhile.
+                # A missing right or table is not caused by an outcome, and may be fixed meanwhile.
                 self._link.refused("settle", error)
                 await self._link.pause(failures, self._closing)
                 failures += 1
-            except Exception as error:  # noqa: BLE001 - one outcome that can't be stored must not hold up the rest
+            except Exception as error:  # noqa: BLE001 - one bad outcome must not hold up the rest
                 await self._store_singly(batch, error)
                 return
             else:
@@ -139,7 +139,7 @@ class Settler:
                 return
 
     async def _store_singly(self, batch: Sequence[Held], error: Exception) -> None:
-        """Find out which outcome the storage refuses, and store a failure that says so in its place."""
+        """Find the outcomes that the storage refuses, and store a failure in place of each."""
         if len(batch) > 1:
             for held in batch:
                 await self._store([held])
@@ -147,7 +147,7 @@ class Settler:
         held = batch[0]
         self._link.refused("settle", error)
         if isinstance(held.outcome, Failed) and held.reason == "lost":
-            return  # not even the failure in its place is taken; its deadline will end the job
+            return  # its failure is refused too; the deadline will end the job
         held.reason = "lost"
         output = error_output(error, while_storing=type(held.outcome).__name__)
         held.outcome = Failed(held.claimed.id, held.claimed.attempt, None, output)

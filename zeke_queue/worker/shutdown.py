@@ -1,4 +1,4 @@
-"""Ends a worker by signals, as the owner of a process does; a worker by itself listens to none."""
+"""Shutdown by signals, for code that owns the process; a worker by itself handles no signals."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ if TYPE_CHECKING:
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 STUCK_EXIT: Final = 70
-"""Exit code when handlers did not end. Source: ``EX_SOFTWARE`` of sysexits.h."""
+"""Exit code if handlers did not end. Source: ``EX_SOFTWARE`` of sysexits.h."""
 
 
 class Duty(Protocol):
-    """A loop that runs beside a worker: a supervisor, a scheduler."""
+    """A loop that runs beside a worker, such as a supervisor or a scheduler."""
 
     async def run(self) -> None:
-        """Work until told to stop."""
+        """Work until stopped."""
         ...
 
     def stop(self) -> None:
-        """End ``run`` soon."""
+        """Make ``run`` return soon."""
         ...
 
 
 async def run_until_signalled(worker: Worker, beside: Sequence[Duty] = ()) -> None:
     """Run a worker, and loops beside it, until SIGTERM or SIGINT.
 
-    The loops begin once the worker works: one that refuses to start, such as for want of a setting, leaves
-    the database as it was.
+    The loops start once the worker has started: if it refuses to, for example because a setting is missing,
+    the database is unchanged.
 
-    The first signal ends it gracefully; the second gives everything back at once, within a few seconds, and
-    cuts the loops beside it short, or a start that takes its time; a third does what the system does by
-    default. A handler that swallows even its cancellation would keep the event loop from closing for ever, so
-    the process then exits from here, with code 70.
+    The first signal shuts down gracefully. The second releases all jobs at once, within a few seconds, and
+    cancels the loops, or a slow start. A third has the system's default effect. A handler that swallows even
+    its cancellation would keep the event loop from closing forever, so the process then exits from here, with
+    code 70.
 
     Raises:
-        Exception: what the worker or a loop beside it failed of; the others are stopped before.
+        Exception: the error of the worker or of a loop; the others are stopped first.
     """
     loop = asyncio.get_running_loop()
     begun = asyncio.Event()
@@ -61,7 +61,7 @@ async def run_until_signalled(worker: Worker, beside: Sequence[Duty] = ()) -> No
         )
         if worker.stopping:
             worker.abort()
-            # Resources that do not open would keep the process for ever; there is nothing yet to give back.
+            # Resources that never open would keep the process alive, and there are no jobs to release yet.
             for part in duties if begun.is_set() else (working,):
                 part.cancel()
             _stop_hearing(loop)
@@ -75,7 +75,7 @@ async def run_until_signalled(worker: Worker, beside: Sequence[Duty] = ()) -> No
         await _begins(working, begun)
         if not worker.stopping and not working.done():
             duties += [asyncio.ensure_future(duty.run()) for duty in beside]
-        # A worker ends when it is told to; a duty that ends by itself has failed.
+        # A worker ends only when stopped; a loop that ends by itself has failed.
         await asyncio.wait((working, *duties), return_when=asyncio.FIRST_COMPLETED)
     finally:
         worker.stop()
@@ -89,10 +89,10 @@ async def run_until_signalled(worker: Worker, beside: Sequence[Duty] = ()) -> No
 
 
 async def run_duty_until_signalled(duty: Duty) -> None:
-    """Run one loop without a worker until SIGTERM or SIGINT; a second signal cuts it short.
+    """Run one loop without a worker until SIGTERM or SIGINT; a second signal cancels it.
 
     Raises:
-        Exception: what the loop failed of.
+        Exception: the error of the loop.
     """
     loop = asyncio.get_running_loop()
     heard: list[signal.Signals] = []
@@ -117,7 +117,7 @@ async def run_duty_until_signalled(duty: Duty) -> None:
 
 
 async def _begins(working: asyncio.Future[None], begun: asyncio.Event) -> None:
-    """Wait until the worker has begun, or ended before it did."""
+    """Wait until the worker has begun, or has ended before that."""
     beginning = asyncio.ensure_future(begun.wait())
     try:
         await asyncio.wait((working, beginning), return_when=asyncio.FIRST_COMPLETED)
@@ -143,6 +143,6 @@ def _stop_hearing(loop: asyncio.AbstractEventLoop) -> None:
 def _exit_now() -> None:
     log.get_logger().error("handlers_stuck", exitCode=STUCK_EXIT)
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # a reader that went away must not keep the process here
+        with suppress(OSError, ValueError):  # a closed pipe must not keep the process alive
             stream.flush()
     os._exit(STUCK_EXIT)

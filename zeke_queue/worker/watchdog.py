@@ -1,8 +1,7 @@
-"""Reports a handler that blocks the event loop: by name, with the line it is at.
+"""Reports a handler that blocks the event loop, by name and with its current line.
 
-A thread asks the loop for a sign of life twice within the limit. If none comes, it looks at what the loop's
-thread is doing. It goes by the waits of the thread itself, and belongs to real time: a simulator turns it
-off.
+A thread asks the loop for a sign of life twice within the limit. If none comes, it inspects the stack of the
+loop's thread. It uses waits of the thread itself, in real time, so the simulator turns it off.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ class Watchdog:
     """Watches the running loop from a thread.
 
     Args:
-        limit: seconds without a sign of life that are reported.
-        lanes: know which job a task of the loop runs.
+        limit: seconds without a sign of life after which it reports.
+        lanes: the pool, which knows the job of each task.
     """
 
     def __init__(self, limit: float, lanes: Lanes) -> None:
@@ -39,11 +38,11 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="zeke-watchdog", daemon=True)
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start watching."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Watch no more; the thread ends by itself."""
+        """Stop watching; the thread ends by itself."""
         self._over.set()
         self._alive.set()
 
@@ -64,7 +63,7 @@ class Watchdog:
         stack = "".join(traceback.format_stack(frame, FRAMES_MAX)) if frame is not None else None
         held = self._lanes.job_of(asyncio.current_task(self._loop))
         if held is None:
-            # A task that a handler made, or nobody's: it is one of these, if it is a handler's at all.
+            # The task was made by a handler or by other code; if by a handler, it is one of those running.
             running = {other.served.task.name for other in self._lanes.in_lanes()}
             fields: dict[str, object] = {"running": sorted(running)}
         else:

@@ -1,4 +1,4 @@
-"""The worker: claims the jobs of a catalog, runs their handlers, and settles what came of them."""
+"""The worker: claims the jobs of a catalog, runs their handlers, and settles their outcomes."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ if TYPE_CHECKING:
 
 
 class Worker:
-    """Runs jobs until it is told to stop.
+    """Runs jobs until it is stopped.
 
     ::
 
         async with Queue.connect(catalog) as queue:
             await Worker(queue).run()
 
-    Its heartbeat tells the storage that it lives. If none is answered for the length of the lease, the jobs
-    may have been given to others: it cancels their handlers, settles nothing of theirs, and begins anew when
-        the storage is back.
+    Its heartbeat keeps its lease in the storage. If no beat is answered for the length of the lease, other
+    workers may hold its jobs: it cancels their handlers, settles nothing of them, and starts anew when the
+    storage is back.
 
     Args:
-        queue: whose catalog and storage it works on.
-        concurrency: how many jobs run at once; this and the next four are by default those of the queue's
-            settings (JOBS_CONCURRENCY and so on).
+        queue: the queue with the catalog and the storage.
+        concurrency: how many jobs run at once. This, ``poll``, ``lease``, ``beat`` and ``grace`` are by default
+            those of the queue's settings (JOBS_CONCURRENCY and so on).
         queues: names, aliases or tasks to serve; all of the catalog by default. A task is always served under
             all its names.
-        poll: seconds between looks for work while nobody wakes it.
-        lease: seconds of silence after which its jobs are given to others.
+        poll: seconds between claims without a wake-up.
+        lease: seconds of silence after which other workers get its jobs.
         beat: seconds between heartbeats; at most half of the lease.
-        grace: seconds for running jobs when it is told to stop.
+        grace: seconds for running jobs after a stop.
         clock: the queue's by default.
         entropy: the queue's by default.
         executor: runs sync handlers; threads and processes of this machine by default.
-        watchdog: seconds after which a handler that blocks the loop is reported, None to turn that off.
+        watchdog: seconds after which a handler that blocks the loop is reported; None turns this off.
 
     Raises:
-        InvalidOptionError: a number is out of its range.
-        UnknownTaskError: a queue is not one of the catalog's.
+        InvalidOptionError: a number is out of range.
+        UnknownTaskError: a queue is not in the catalog.
         UsageError: the catalog has no tasks.
     """
 
@@ -99,28 +99,28 @@ class Worker:
         self._crew: Crew | None = None
         self._stack = AsyncExitStack()
         self.stuck = 0
-        """After a stop: how many handlers did not even end when they were cancelled."""
+        """After a stop: the number of handlers that did not end even when cancelled."""
 
     @property
     def id(self) -> UUID | None:
-        """The worker's identity in the storage, a new one at each start; None while it is not running."""
+        """The worker's id in the storage, a new one at each start; None while it is not running."""
         return None if self._crew is None else self._crew.id
 
     @property
     def stopping(self) -> bool:
-        """Whether it was told to stop."""
+        """Whether it was asked to stop."""
         return self._stop.is_set()
 
     async def run(self, begun: asyncio.Event | None = None) -> None:
-        """Work until ``stop`` or ``abort`` is called, and return when everything is settled or given back.
+        """Work until ``stop`` or ``abort`` is called; return when everything is settled or released.
 
         Args:
-            begun: is set once the catalog's resources are open and the storage knows the worker; until then
-                it may still refuse to start.
+            begun: set once the catalog's resources are open and the worker is registered; until then it may
+                still refuse to start.
 
         Raises:
-            StorageError: the storage can't be used, other than being away for a time.
-            Exception: what the catalog's resources raise as they open.
+            StorageError: the storage can't be used, for a reason other than a temporary outage.
+            Exception: what the catalog's resources raise when they open.
         """
         async with self:
             if begun is not None:
@@ -128,18 +128,18 @@ class Worker:
             await self._running().until(self._stop.wait())
 
     def stop(self) -> None:
-        """Claim no more, give running jobs the grace period, then release them without using a retry."""
+        """Stop claiming, give running jobs the grace period, then release them without using a retry."""
         self._stop.set()
 
     def abort(self) -> None:
-        """Give all jobs back at once."""
+        """Release all jobs at once."""
         self._stop.set()
         self._hurry.set()
 
     async def drain(self) -> None:
-        """Work until nothing is due and everything is settled, for tests and benchmarks.
+        """Work until nothing is due and everything is settled; for tests and benchmarks.
 
-        Jobs that are due later are not waited for. If the worker is not running it runs for just as long.
+        Jobs that are due later are not waited for. A worker that is not running is run for this time only.
         """
         if self._crew is not None:
             await self._crew.until(self._crew.intake.drained())
@@ -148,11 +148,11 @@ class Worker:
             await self._running().until(self._running().intake.drained())
 
     async def __aenter__(self) -> Self:
-        """Start; the worker works in the background."""
+        """Start the worker in the background."""
         if self._crew is not None:
             raise UsageError("This worker is running already; make another one")
         if self._ended:
-            # What was asked of the run before; but a stop that comes before the first start is meant.
+            # A stop applies to the previous run, but one requested before the first start is kept.
             self._stop.clear()
             self._hurry.clear()
             self._ended = False
@@ -170,7 +170,7 @@ class Worker:
             )
             stack.push_async_callback(self._dismiss, crew)
             try:
-                # A storage that is not there is waited for, but not by a worker that was told to stop.
+                # Wait for a storage that is unavailable, unless the worker was asked to stop.
                 await crew.open(self._stop)
             except BaseException:
                 self._hurry.set()

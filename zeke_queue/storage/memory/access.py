@@ -1,4 +1,4 @@
-"""Who may call the HTTP API: keys, sessions and the windows in which calls are counted."""
+"""Access to the HTTP API: keys, sessions and rate limit windows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FORGOTTEN_AT_ONCE: Final = 10
 
 
 class Session(NamedTuple):
-    """A session that was opened with a key, by the digest of its token."""
+    """A session opened with a key, by the digest of its token."""
 
     digest: bytes
     key_id: UUID
@@ -34,7 +34,7 @@ class Session(NamedTuple):
 
 
 class Window(NamedTuple):
-    """How many calls of somebody were admitted since a window began."""
+    """The number of a caller's admitted calls since a window began."""
 
     caller: str
     ends_on: datetime
@@ -42,13 +42,13 @@ class Window(NamedTuple):
 
 
 class MemoryAccess:
-    """``storage.store.Access`` in memory; the protocol says what each verb does."""
+    """``storage.store.Access`` in memory; the protocol documents each verb."""
 
     _tables: Tables
     _clock: Clock
 
     async def add_key(self, key: NewKey) -> ApiKey:
-        """Store a key, unless its id is there already; returns what is stored."""
+        """Store a key, unless its id exists; return the stored key."""
         now = self._clock.now()
         expires_on = None if key.expires_in is None else now + timedelta(seconds=key.expires_in)
         new = ApiKey(key.id, key.name, key.prefix, key.digest, key.scopes, key.team_id, now, expires_on)
@@ -59,16 +59,16 @@ class MemoryAccess:
         return sorted(self._tables.keys.values(), key=lambda key: (key.created_on, key.id))
 
     async def has_keys(self) -> bool:
-        """Return whether there is a key, good or not."""
+        """Return whether there is a key, valid or not."""
         return bool(self._tables.keys)
 
     async def good_keys(self, prefix: str) -> list[ApiKey]:
-        """Return the good keys with a prefix, by creation."""
+        """Return the valid keys with a prefix, by creation."""
         now = self._clock.now()
         return [key for key in await self.keys() if key.prefix == prefix and key.is_good(now)]
 
     async def use_key(self, key_id: UUID) -> None:
-        """Note that a key was used, at most once a minute."""
+        """Record that a key was used, at most once a minute."""
         now, key = self._clock.now(), self._tables.keys.get(key_id)
         if key is not None and (key.last_used_on is None or key.last_used_on <= now - _NOTED_EVERY):
             self._tables.keys[key_id] = replace(key, last_used_on=now)
@@ -84,7 +84,7 @@ class MemoryAccess:
         return True
 
     async def open_session(self, digest: bytes, key_id: UUID, seconds: float) -> bool:
-        """Open a session with a good key, and forget others that have ended."""
+        """Open a session with a valid key, and delete others that have ended."""
         now, sessions, key = self._clock.now(), self._tables.sessions, self._tables.keys.get(key_id)
         for session in [one for one in sessions.values() if one.ends_on <= now and one.digest != digest]:
             del sessions[session.digest]
@@ -94,7 +94,7 @@ class MemoryAccess:
         return True
 
     async def session(self, digest: bytes) -> ApiKey | None:
-        """Return the key of a session that has not ended, if it is good, and note that it was used."""
+        """Return the key of a session that has not ended, if it is valid, and record its use."""
         now, session = self._clock.now(), self._tables.sessions.get(digest)
         if session is None or session.ends_on <= now:
             return None
@@ -105,12 +105,12 @@ class MemoryAccess:
         return key
 
     async def close_session(self, digest: bytes) -> bool:
-        """End a session."""
+        """Delete a session."""
         session = self._tables.sessions.pop(digest, None)
         return session is not None and session.ends_on > self._clock.now()
 
     async def admit(self, caller: str, limit: int, window: float) -> Admission:
-        """Count one call, unless that would be more than the limit of its window."""
+        """Count one call, unless it would exceed the limit of its window."""
         now, length, windows = self._clock.now(), timedelta(seconds=window), self._tables.windows
         if length <= timedelta():
             raise InvalidOptionError(f"window: {window} seconds is not more than 0")

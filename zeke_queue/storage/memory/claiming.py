@@ -1,8 +1,8 @@
-"""What is due, in which order, and what a limit admits.
+"""Claims: which jobs are due, in which order, and what a limit admits.
 
-Due is a job that waits, whose start_after is not in the future, in a queue that is not paused and has room;
-the order over all queues is priority (highest first), then start_after, then id. ``claim.sql`` says the same,
-and ``tests/model`` holds the two together.
+A job is due if it waits, its start_after is not in the future, and its queue is not paused and has room. The
+order over all queues is priority (highest first), then start_after, then id. ``claim.sql`` implements the
+same, and ``tests/model`` compares the two.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class Line:
-    """The waiting jobs of one queue: those that are due in claim order, the others by when they will be.
+    """The waiting jobs of one queue: due ones in claim order, the others by the time when they will be due.
 
-    Both heaps hold entries of jobs that no longer wait, or wait for another time; they are dropped as they
-    come up.
+    Both heaps contain stale entries, of jobs that no longer wait or wait for another time; they are dropped
+    when they reach the top.
     """
 
     __slots__ = ("_due", "_later", "_now")
@@ -36,7 +36,7 @@ class Line:
         self._now: datetime | None = None
 
     def add(self, row: Row) -> None:
-        """Line up a row that waits."""
+        """Add a waiting row."""
         entry = (-row.priority, row.start_after, row.id.int, row.id)
         if self._now is not None and row.start_after <= self._now:
             heappush(self._due, entry)
@@ -44,11 +44,11 @@ class Line:
             heappush(self._later, (row.start_after, entry))
 
     def put_back(self, entry: Entry) -> None:
-        """Return an entry that was taken and not used."""
+        """Return an entry that was taken but not used."""
         heappush(self._due, entry)
 
     def advance(self, now: datetime) -> None:
-        """Make due what has become so; a clock that was set back makes jobs wait again."""
+        """Make jobs due whose time has come; a clock that was set back makes jobs wait again."""
         if self._now is not None and now < self._now:
             self._later.extend((entry[1], entry) for entry in self._due)
             heapify(self._later)
@@ -58,7 +58,7 @@ class Line:
             heappush(self._due, heappop(self._later)[1])
 
     def head(self, jobs: Mapping[UUID, Row]) -> Entry | None:
-        """Return the first entry that is due, as of the last advance, or None."""
+        """Return the first due entry, as of the last advance, or None."""
         while self._due:
             entry = self._due[0]
             if _stands(entry, jobs):
@@ -71,7 +71,7 @@ class Line:
         return heappop(self._due)
 
     def next_start(self, jobs: Mapping[UUID, Row]) -> datetime | None:
-        """Return when the first job that is not due yet will be, or None."""
+        """Return when the first job that is not yet due will be, or None."""
         while self._later:
             start, entry = self._later[0]
             if _stands(entry, jobs):
@@ -81,7 +81,7 @@ class Line:
 
 
 def _stands(entry: Entry, jobs: Mapping[UUID, Row]) -> bool:
-    """Return whether an entry is still true: its job waits, and for this very time."""
+    """Return whether an entry is current: its job waits, and for this time."""
     row = jobs.get(entry[3])
     return row is not None and row.waits and row.start_after == entry[1]
 
@@ -89,13 +89,13 @@ def _stands(entry: Entry, jobs: Mapping[UUID, Row]) -> bool:
 def choose(
     lines: Iterable[tuple[Line, int]], jobs: Mapping[UUID, Row], limit: int, passed: Callable[[UUID], bool]
 ) -> list[Row]:
-    """Take the first due rows over several lines, in claim order.
+    """Take the first due rows of several lines, in claim order.
 
     Args:
-        lines: advanced lines, and how many rows of each may be taken at most.
+        lines: advanced lines, each with the number of rows that may be taken at most.
         jobs: the live rows.
-        limit: how many rows at most in all.
-        passed: tells which rows are passed over, as SKIP LOCKED does with those that others hold locked.
+        limit: how many rows in total at most.
+        passed: returns whether to skip a row, as SKIP LOCKED does with rows locked by others.
     """
     chosen: list[Row] = []
     aside: list[tuple[Line, Entry]] = []
@@ -120,7 +120,7 @@ def choose(
 
 
 def _after(line: Line, entry: Entry, jobs: Mapping[UUID, Row]) -> Entry | None:
-    """Return the head that follows an entry just taken, leaving out further entries of the same job."""
+    """Return the head after an entry was taken, skipping further entries of the same job."""
     while (following := line.head(jobs)) == entry:
         line.take()
     return following

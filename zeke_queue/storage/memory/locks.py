@@ -1,8 +1,8 @@
-"""Who has what locked, and waiting for it: one lock a job, a hold and a schedule, and none over everything.
+"""Locks of open transactions: one per job, per hold and per schedule; there is no global lock.
 
 In Postgres an insert that conflicts with an uncommitted row waits until that transaction ends, and so does a
-statement that wants to change a row which another transaction has changed. Here too; what merely looks is
-never kept waiting.
+statement that changes a row which another transaction has changed. This module does the same; statements
+that only read never wait.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 Lock = UUID | Hold | str
-"""A job, what a uniqueness rule lets one job have, or a schedule by name."""
+"""A job, the right that a uniqueness rule gives to one job only, or a schedule by name."""
 
 
 class Owner:
-    """A transaction as the locks see it."""
+    """A transaction, as the owner of locks."""
 
     def __init__(self) -> None:
         self.ended = asyncio.Event()
@@ -31,7 +31,7 @@ class Owner:
 
 
 class Locks:
-    """Every lock that an open transaction holds."""
+    """All locks held by open transactions."""
 
     def __init__(self) -> None:
         self._owners: dict[Lock, Owner] = {}
@@ -42,31 +42,31 @@ class Locks:
         return bool(self._owners)
 
     def taken(self, lock: Lock, owner: Owner | None = None) -> bool:
-        """Return whether somebody else holds a lock."""
+        """Return whether another owner holds a lock."""
         return self._owners.get(lock, owner) is not owner
 
     def take(self, lock: Lock, owner: Owner) -> None:
-        """Hold a lock that nobody else holds, until the owner ends."""
+        """Take a lock that no other owner holds, until the owner ends."""
         self._owners[lock] = owner
         owner.locks[lock] = None
 
     def release(self, owner: Owner) -> None:
-        """Give back everything, and let those who wait look again."""
+        """Release all locks of an owner, and wake the waiters."""
         for lock in owner.locks:
             del self._owners[lock]
         owner.locks.clear()
         owner.ended.set()
 
     async def clear(self, wanted: Callable[[], Iterable[Lock]], owner: Owner | None = None) -> None:
-        """Wait until nobody else holds any of the wanted locks.
+        """Wait until no other owner holds any of the wanted locks.
 
         Args:
-            wanted: asked again after each wait, since what is there to lock may have changed.
-            owner: the transaction that wants them; None for a statement of its own, which holds nothing
+            wanted: called again after each wait, since the rows to lock may have changed.
+            owner: the transaction that wants them; None for a single statement, which holds no locks
                 meanwhile.
 
         Raises:
-            StorageError: waiting would never end, because the other transaction waits for this one.
+            StorageError: a deadlock: the other transaction waits for this one.
         """
         while (other := self._other(wanted(), owner)) is not None:
             if owner is None:

@@ -1,6 +1,6 @@
-"""Who sleeps until a queue has work, and who watches jobs.
+"""Notifications for idle workers, by queue, and for watchers, by job.
 
-Wake-ups are edges: one that nobody waits for is lost, as a notification is, and polling is the net.
+Like Postgres notifications, wake-ups are lost if there is no waiter, and polling makes up for them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ V = TypeVar("V")
 
 
 class Bell:
-    """Wakes one waiter, once for any number of rings since it last woke."""
+    """Wakes one waiter, once for any number of notifications since its last wait."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -37,7 +37,7 @@ class Bell:
             self._waiter.set_result(None)
 
     async def wait(self, timeout: float) -> bool:
-        """Return True once it has rung since the last call, False after ``timeout`` seconds."""
+        """Return True once notified since the last call, False after ``timeout`` seconds."""
         if not self._rung and timeout > 0:
             self._waiter = asyncio.get_running_loop().create_future()
             try:
@@ -49,10 +49,10 @@ class Bell:
 
 
 class Bells:
-    """The bells of everyone who sleeps, by queue, and of everyone who watches, by job.
+    """The waiters of all idle workers, by queue, and of all watchers, by job.
 
-    A sleeper's bell rings once, and who rings it takes it down: the sleeper may be gone, as in a simulation
-    whose processes die.
+    A sleeper's waiter is notified once and unregistered by the notifying side, since the sleeper may be gone,
+    as in a simulation whose processes die.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -62,11 +62,11 @@ class Bells:
 
     @property
     def anyone(self) -> bool:
-        """Return whether there is anybody to be told anything."""
+        """Return whether there is any waiter."""
         return bool(self._sleepers or self._watchers)
 
     def queue(self, name: str) -> None:
-        """Wake those who sleep on a queue."""
+        """Wake the workers that sleep on a queue."""
         for bell, names in self._sleepers.pop(name, {}).items():
             for other in names:
                 _take_down(self._sleepers, other, bell)
@@ -78,12 +78,12 @@ class Bells:
             told.ring(job_id)
 
     def all_jobs(self) -> None:
-        """Notify every watcher of each job that it watches."""
+        """Notify every watcher about each of its jobs."""
         for job_id in self._watchers:
             self.job(job_id)
 
     async def sleep(self, queues: Iterable[str], timeout: float) -> bool:
-        """Sleep until one of the queues rings, at most ``timeout`` seconds."""
+        """Sleep until one of the queues is notified, at most ``timeout`` seconds."""
         bell = Bell(self._clock)
         names = tuple(queues)
         for name in names:
@@ -95,7 +95,7 @@ class Bells:
                 _take_down(self._sleepers, name, bell)
 
     def watch(self) -> MemoryWatch:
-        """Return a watch, of no job yet."""
+        """Return a watch without jobs."""
         return MemoryWatch(self, Told(self._clock))
 
     def hang(self, told: Told, ids: Iterable[UUID]) -> None:
@@ -119,27 +119,27 @@ class MemoryWatch:
         self._ended = False
 
     async def add(self, ids: Collection[UUID]) -> None:
-        """Watch these too; in vain once the watch has ended, as a statement of one who is gone."""
+        """Watch these jobs too; do nothing once the watch has ended, as its process may be gone."""
         if not self._ended:
             self._ids.update(dict.fromkeys(ids))
             self._bells.hang(self._told, ids)
 
     async def discard(self, ids: Collection[UUID]) -> None:
-        """Watch these no more."""
+        """Stop watching these jobs."""
         for job_id in ids:
             self._ids.pop(job_id, None)
         self._bells.take_down(self._told, ids)
 
     def wake(self) -> None:
-        """End the wait under way, or else the next one."""
+        """End the current wait, or else the next one."""
         self._told.wake()
 
     async def wait(self, timeout: float) -> list[UUID]:
-        """Return what may have changed since the last call; nothing after so many seconds."""
+        """Return the jobs that may have changed since the last call; none after so many seconds."""
         return await self._told.wait(timeout)
 
     def end(self) -> None:
-        """Watch nothing any more."""
+        """Stop watching all jobs."""
         self._ended = True
         self._bells.take_down(self._told, self._ids)
 

@@ -1,4 +1,4 @@
-"""Looks at many jobs at once, for charts and streams: what ended lately, who waits, what jobs told."""
+"""Queries over many jobs, for charts and streams: recently ended jobs, waiting times, events."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _NINETY_FIVE: Final = 0.95
 
 
 class MemoryOverview:
-    """The looks of ``storage.store.Reader`` that take in many jobs; the protocol says what each returns."""
+    """The queries of ``storage.store.Reader`` over many jobs; the protocol documents each."""
 
     _tables: Tables
     _clock: Clock
 
     async def events_of(self, after: Mapping[UUID, int]) -> list[JobEvent]:
-        """Return progress and log lines of several jobs, by ``seq``, of each at most its share."""
+        """Return progress and log lines of several jobs, by ``seq``; each job has at most its share."""
         share = event_limits.of_each(len(after))
         found: list[JobEvent] = []
         for job_id, seq in after.items():
@@ -38,11 +38,11 @@ class MemoryOverview:
         return sorted(found, key=lambda event: event.seq)
 
     async def pace(self, names: Sequence[str], span: float, step: float) -> list[Pace]:
-        """Return what ended lately, in spans of equal length, oldest first."""
+        """Return counts and times of recently ended jobs by interval, oldest first."""
         begins = time_buckets.begins(self._clock.now(), time_buckets.how_many(span, step), step)
         ended: dict[datetime, list[Row]] = {begin: [] for begin in begins}
         archived = self._tables.archive.values()
-        # A row that was archived before the first span ended before it: the archive is read by that.
+        # A row archived before the first interval ended before it, so the archive is filtered by that time.
         late = (row for row in archived if row.archived_on is None or row.archived_on >= begins[0])
         for row in (*self._tables.jobs.values(), *late):
             if row.state in FINAL and row.completed_on is not None and (not names or row.name in names):
@@ -52,7 +52,7 @@ class MemoryOverview:
         return [_pace(begin, rows) for begin, rows in ended.items()]
 
     async def lag(self) -> dict[str, float]:
-        """Return for each queue with due jobs how many seconds ago the one that waits longest became due."""
+        """Return for each queue with due jobs how many seconds ago its longest-waiting job became due."""
         now = self._clock.now()
         due: dict[str, datetime] = {}
         for row in self._tables.jobs.values():
@@ -61,7 +61,7 @@ class MemoryOverview:
         return {name: (now - since).total_seconds() for name, since in sorted(due.items())}
 
     async def holding(self) -> dict[UUID, int]:
-        """Return for each worker that holds jobs how many are active in its name."""
+        """Return the number of active jobs of each worker that holds any."""
         active = (row for row in self._tables.jobs.values() if row.state is JobState.ACTIVE)
         held = Counter(row.worker for row in active if row.worker is not None)
         return dict(sorted(held.items()))
@@ -72,13 +72,13 @@ def _pace(begin: datetime, rows: list[Row]) -> Pace:
     waits: list[timedelta] = []
     runs: list[timedelta] = []
     for row in rows:
-        # Who never ran has no time to tell, and who was cancelled was not given all of it.
+        # A job that never ran has no duration, and a cancelled one did not run to its end.
         if (
             row.state is not JobState.CANCELLED
             and row.started_on is not None
             and row.completed_on is not None
         ):
-            # In order, though clocks may have been set: no time is below none.
+            # Clocks may have been set, so order the two times: no duration is negative.
             begun = min(row.started_on, row.completed_on)
             waits.append(begun - min(row.start_after, begun))
             runs.append(row.completed_on - begun)
@@ -95,7 +95,7 @@ def _pace(begin: datetime, rows: list[Row]) -> Pace:
 
 
 def _ranked(values: list[timedelta], share: float) -> float | None:
-    """Return the least of these values such that at least this share of them are as small."""
+    """Return the least of these values such that at least this share of them is as small."""
     if not values:
         return None
     return sorted(values)[math.ceil(share * len(values)) - 1].total_seconds()

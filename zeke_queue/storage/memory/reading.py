@@ -1,4 +1,4 @@
-"""Looking at what is stored: committed rows only, as values that do not change when the rows do."""
+"""Reads of committed rows, returned as values that do not change with the rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FOUND_AT_ONCE = 1000
 
 
 class MemoryReader:
-    """``storage.store.Reader`` in memory; the protocol says what each verb does."""
+    """``storage.store.Reader`` in memory; the protocol documents each verb."""
 
     _tables: Tables
     _bells: Bells
@@ -41,19 +41,19 @@ class MemoryReader:
         return {row.id: as_job(row) for row in rows if row is not None}
 
     async def find(self, which: JobFilter) -> list[Job]:
-        """Return live jobs by filter, or archived ones if it asks for those, newest first."""
+        """Return live jobs that match a filter, or archived ones if it says so, newest first."""
         check_limit(which.limit, _FOUND_AT_ONCE)
         return [as_job(row, which.without) for row in _within(self._newest(which, which.limit), which)]
 
     async def page(self, which: JobFilter) -> Page:
-        """Return jobs as ``find`` does, and whether there are more behind them."""
+        """Return jobs as ``find`` does, and whether there are more after them."""
         check_limit(which.limit, _FOUND_AT_ONCE)
         newest = self._newest(which, which.limit + 1)
         rows = _within(newest, which)[: which.limit]
         return Page([as_job(row, which.without) for row in rows], more=len(newest) > len(rows))
 
     def _newest(self, which: JobFilter, limit: int) -> list[Row]:
-        """Return so many rows of a list, whatever their bytes."""
+        """Return so many rows of a list, without the limit on bytes."""
         before = self._place(which.before)
         table = self._tables.archive if which.archived else self._tables.jobs
         found = [row for row in table.values() if _fits(row, which)]
@@ -62,7 +62,7 @@ class MemoryReader:
         return nlargest(limit, found, key=_age)
 
     def _place(self, job_id: UUID | None) -> tuple[datetime, UUID] | None:
-        """Return a job's place in the order of lists."""
+        """Return a job's position in the order of lists."""
         if job_id is None:
             return None
         row = self._tables.jobs.get(job_id) or self._tables.archive.get(job_id)
@@ -71,13 +71,13 @@ class MemoryReader:
         return _age(row)
 
     async def count(self) -> list[QueueCount]:
-        """Return how many live jobs each queue has by state, by name."""
+        """Return the number of live jobs of each queue by state, by name."""
         return [
             QueueCount(name, dict(states)) for name, states in sorted(self._tables.counts.items()) if states
         ]
 
     async def holder(self, job: NewJob) -> UUID | None:
-        """Return the job that makes a uniqueness rule refuse this one now, if any."""
+        """Return the job because of which a uniqueness rule would refuse this one now, if any."""
         hold = fresh(job, self._clock.now()).hold
         return None if hold is None or self._tables.known(job.id) else self._tables.held.get(hold)
 
@@ -87,7 +87,7 @@ class MemoryReader:
         return [event for event in events if event.seq > after][:_EVENTS_AT_ONCE]
 
     async def workers(self) -> list[WorkerInfo]:
-        """Return the workers that are known, by start."""
+        """Return the known workers, by start."""
         return sorted(self._tables.workers.values(), key=lambda worker: (worker.started_on, worker.id))
 
     async def now(self) -> datetime:
@@ -95,12 +95,12 @@ class MemoryReader:
         return self._clock.now()
 
     async def foreign_cron_age(self) -> float | None:
-        """Return None: nobody else serves schedules here."""
+        """Return None: no other program serves schedules in memory."""
         return None
 
     @asynccontextmanager
     async def watching(self) -> AsyncGenerator[MemoryWatch]:
-        """Watch jobs: every change from where one is added on is told."""
+        """Open a watch; every change after a job is added is reported."""
         watch = self._bells.watch()
         try:
             yield watch
@@ -109,7 +109,7 @@ class MemoryReader:
 
 
 def _within(rows: list[Row], which: JobFilter) -> list[Row]:
-    """Return the first rows, as many as have no more bytes than the filter says; one at the least."""
+    """Return the first rows whose bytes stay within the filter's limit; at least one."""
     if which.bytes_max is None:
         return rows
     totals = accumulate(_bytes(row, which.without) for row in rows)
@@ -121,7 +121,7 @@ def _within(rows: list[Row], which: JobFilter) -> list[Row]:
 
 
 def _bytes(row: Row, without: Sequence[str]) -> int:
-    """Return how many bytes the JSON has that is read of a row, but for its history."""
+    """Return how many bytes of a row's JSON are read, without its history."""
     carried = {"data": row.data, "output": row.output, "meta": row.meta}
     return sum(len(text.encode()) for part, text in carried.items() if text and part not in without)
 
@@ -139,11 +139,11 @@ def _fits(row: Row, which: JobFilter) -> bool:
 
 
 def _tells(row: Row, text: str, *, open_to_it: bool) -> bool:
-    """Return whether a row has a text in it."""
+    """Return whether a row contains a text."""
     inside = (row.data, row.output) if open_to_it else ()
     return any(contains(one, text) for one in (str(row.id), row.singleton_key, *inside))
 
 
 def _age(row: Row) -> tuple[datetime, UUID]:
-    """Return what lists go by; the greatest is the newest."""
+    """Return the sort key of lists; the greatest is the newest."""
     return row.created_on, row.id

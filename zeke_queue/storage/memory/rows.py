@@ -1,6 +1,6 @@
-"""A job as the memory storage keeps it: every column of the ``job`` table, in a form that can change.
+"""A job in the memory storage: every column of the ``job`` table, in mutable form.
 
-What leaves the storage are the values of ``zeke_queue.model``; a row never does.
+The storage returns values of ``zeke_queue.model``, never rows.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from zeke_queue.storage.memory.uniqueness import Hold
 
 A_CENTURY: Final = timedelta(days=36_500)
-"""How far ahead keep_until lies, so that pg-boss 9's archiving leaves our waiting rows alone."""
+"""Distance of keep_until from now, so that pg-boss 9's archiving does not touch waiting rows."""
 
 HISTORY_KEPT: Final = 25
 
@@ -32,7 +32,7 @@ _SHORT: Final = 200
 
 @dataclass(slots=True)
 class Row:
-    """One job; JSON is kept as the text that jsonb prints, and ``hold`` follows from the other columns."""
+    """One job; JSON is stored as the text that jsonb prints, and ``hold`` derives from other columns."""
 
     id: UUID
     name: str
@@ -71,7 +71,7 @@ class Row:
         return self.state is JobState.CREATED or self.state is JobState.RETRY
 
     def begin(self, worker: UUID | None, now: datetime) -> None:
-        """Become active; a retry counts when it is claimed, as in pg-boss, so that a release uses none up."""
+        """Make the job active; a retry is counted at the claim, as in pg-boss, so a release uses none."""
         if self.state is JobState.RETRY:
             self.retry_count += 1
         self.state = JobState.ACTIVE
@@ -79,23 +79,23 @@ class Row:
         self.started_on, self.completed_on, self.worker = now, None, worker
 
     def wait(self, state: JobState, now: datetime, seconds: float = 0.0) -> None:
-        """Return to waiting, to start after so many seconds."""
+        """Return the job to waiting, to start after so many seconds."""
         self.state = state
         self.start_after = now + timedelta(seconds=seconds)
         self.completed_on, self.worker, self.waits_for = None, None, None
         self.keep_until = now + A_CENTURY
 
     def wait_for(self, child: UUID, state: JobState, now: datetime) -> None:
-        """Return to waiting until another job has ended: no claim finds it before."""
+        """Return the job to waiting until another job has ended; no claim finds it before that."""
         self.wait(state, now)
         self.start_after, self.waits_for = now + A_CENTURY, child
 
     def wake(self, now: datetime) -> None:
-        """Be due, for what was waited for has ended."""
+        """Make the job due, since the job that it waited for has ended."""
         self.start_after, self.waits_for = now, None
 
     def end(self, state: JobState, now: datetime) -> None:
-        """Reach a final state; the worker stays, as the one who held the job last."""
+        """Set a final state; the worker stays, as the last one that held the job."""
         self.state = state
         self.completed_on = now
 
@@ -104,13 +104,13 @@ class Row:
         self.expire_in = now - (self.started_on or now) + timedelta(seconds=seconds)
 
     def remember(self, state: JobState, error: str, now: datetime) -> None:
-        """Keep a failed attempt in the history, before the row changes, and the error as output."""
+        """Add a failed attempt to the history, before the row changes, and set the error as output."""
         attempt = Attempt(self.attempt, now, state, jsonb.loads(error), self.worker)
         self.history = (*self.history, attempt)[-HISTORY_KEPT:]
         self.output = error
 
     def copy(self) -> Row:
-        """Return a row that can change while this one stands."""
+        """Return a copy that can change without this row."""
         return replace(self)
 
 
@@ -153,7 +153,7 @@ def fresh(job: NewJob, now: datetime) -> Row:
 
 
 def planted(job: Job) -> Row:
-    """Make the row of a job that something else wrote, column by column as it stands."""
+    """Make the row of a job written by another program, column by column."""
     columns = {name: getattr(job, name) for name in Job.__slots__}
     columns["data"], columns["meta"], columns["output"] = (
         None if value is None else normal(jsonb.dumps(value)) for value in (job.data, job.meta, job.output)
@@ -163,7 +163,7 @@ def planted(job: Job) -> Row:
 
 
 def as_job(row: Row, without: Collection[str] = ()) -> Job:
-    """Return the row as the value that readers get, without some of what it carries (``model.CARRIED``)."""
+    """Return the row as the value for readers, without some of its JSON (``model.CARRIED``)."""
     columns = {name: getattr(row, name) for name in Job.__slots__}
     for part in ("data", "meta", "output"):
         columns[part] = None if part in without else decoded(columns[part])
@@ -174,7 +174,7 @@ def as_job(row: Row, without: Collection[str] = ()) -> Job:
 
 
 def as_claimed(row: Row) -> Claimed:
-    """Return the row as its worker gets it."""
+    """Return the row as the value for its worker."""
     return Claimed(
         row.id,
         row.name,
@@ -200,7 +200,7 @@ def normal(text: str | None) -> str | None:
     return _normal_again(text) if len(text) <= _SHORT else jsonb.normalise(text)
 
 
-# A simulation sends the same few payloads many times over, and normalising is a third of what a job costs.
+# Normalising takes a third of the time of a job, and a simulation repeats a few payloads, so cache it.
 _normal_again = lru_cache(maxsize=1024)(jsonb.normalise)
 
 

@@ -1,4 +1,4 @@
-"""Queues and schedules: what code declares, what people edit, and which ticks are due."""
+"""Queues and schedules: as declared in code and edited by users, and which ticks are due."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 
 
 def due(scope: Scope, now: datetime, limit: int, passed: Callable[[str], bool]) -> list[Schedule]:
-    """Return schedules whose next tick is due or not known, those that wait longest first.
+    """Return schedules whose next tick is due or unknown, longest due first.
 
-    Not known is: never served. One that was served and has no next tick never fires again.
+    It is unknown if the schedule was never served. A served schedule without a next tick never fires again.
     """
     found = [
         plan.schedule
@@ -44,7 +44,7 @@ def _is_due(schedule: Schedule, now: datetime) -> bool:
 
 
 def serve(scope: Scope, name: str, last_tick: datetime, next_tick: datetime | None) -> None:
-    """Note the last occurrence that was decided on, and the next one."""
+    """Record the last decided occurrence, and the next one."""
     plan = scope.plan(name)
     if plan is not None:
         scope.store_plan(
@@ -55,8 +55,8 @@ def serve(scope: Scope, name: str, last_tick: datetime, next_tick: datetime | No
 def edited(schedule: Schedule, before: Schedule | None) -> Schedule:
     """Return the schedule as it is stored: with the ticks of the one it replaces, unless it starts anew.
 
-    A change of cron or zone starts anew from now, and so does the end of a pause, since a paused schedule
-    does not catch up on what it missed.
+    It starts anew from now if cron or zone change, and at the end of a pause, since a paused schedule does
+    not catch up on missed ticks.
     """
     definition = _definition(schedule)
     if before is None or (before.cron, before.zone) != (schedule.cron, schedule.zone):
@@ -67,13 +67,13 @@ def edited(schedule: Schedule, before: Schedule | None) -> Schedule:
 
 
 def _definition(schedule: Schedule) -> Schedule:
-    """Return what code or a person said of a schedule, its JSON as jsonb keeps it, without ticks."""
+    """Return a schedule's definition by code or user, its JSON as jsonb stores it, without ticks."""
     options = jsonb.loads(jsonb.normalise(jsonb.dumps(dict(schedule.options))))
     return replace(schedule, data=normal(schedule.data), options=options, last_tick=None, next_tick=None)
 
 
 class MemoryAdmin:
-    """``storage.store.Admin`` in memory; the protocol says what each verb does."""
+    """``storage.store.Admin`` in memory; the protocol documents each verb."""
 
     _tables: Tables
     _scope: Scope
@@ -82,7 +82,7 @@ class MemoryAdmin:
     _clock: Clock
 
     async def declare_queues(self, queues: Sequence[QueueSettings]) -> None:
-        """Store the limits that code declares, and leave pauses as they are."""
+        """Store the limits declared in code; pauses stay unchanged."""
         for declared in queues:
             self._tables.queues[declared.name] = replace(
                 self._tables.queue(declared.name), concurrency_limit=declared.concurrency_limit
@@ -101,7 +101,7 @@ class MemoryAdmin:
         self._bells.queue(name)
 
     async def declare_schedules(self, schedules: Sequence[Schedule]) -> None:
-        """Store schedules whose definition in code is not the one that was declared last."""
+        """Store schedules whose definition in code differs from the last declared one."""
         if self._locks.any:
             await self._locks.clear(lambda: [schedule.name for schedule in schedules])
         for schedule in schedules:
@@ -111,7 +111,7 @@ class MemoryAdmin:
                 self._scope.store_plan(Plan(stored, declared=definition))
 
     async def put_schedule(self, schedule: Schedule) -> None:
-        """Create or edit a schedule; what code declared stays noted."""
+        """Create or edit a schedule; the record of what code declared is kept."""
         if self._locks.any:
             await self._locks.clear(lambda: [schedule.name])
         plan = self._tables.plans.get(schedule.name)

@@ -1,7 +1,7 @@
-"""How rows change: inserting, settling, cancelling and bringing back, over whatever scope the statement has.
+"""Changes of rows: inserting, settling, cancelling and requeueing, on the scope of the statement.
 
-Which state may follow which is in ``core.states``; what each change does to the columns is in ``Row``.
-Nothing here waits or can fail half-way: JSON is checked and locks are clear before a function is called.
+``core.states`` defines which state may follow which, and ``Row`` what each change does to the columns. No
+function here waits or can fail half-way: callers check JSON and clear locks first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def insert(scope: Scope, rows: Iterable[Row]) -> None:
-    """Insert rows in this order, leaving out those whose id is known or whose place is held."""
+    """Insert rows in this order, skipping those whose id exists or whose slot or key is held."""
     for row in rows:
         if not scope.known(row.id) and _in_the_way(scope, row, row.state) is None:
             scope.store(row)
@@ -35,7 +35,7 @@ def insert(scope: Scope, rows: Iterable[Row]) -> None:
 def complete(
     scope: Scope, now: datetime, settlements: Iterable[tuple[Completed, str | None]], *, again: bool
 ) -> set[UUID]:
-    """Complete jobs, each with the text of its output."""
+    """Complete jobs, each with the JSON text of its output."""
     changed: set[UUID] = set()
     for outcome, output in settlements:
         row = scope.row(outcome.id)
@@ -61,9 +61,9 @@ def give_back(
     *,
     again: bool,
 ) -> set[UUID]:
-    """Apply failures, each with the text of its error, and releases.
+    """Apply failures, each with the JSON text of its error, and releases.
 
-    They go in the order of ids: of two jobs that want to return to one place the lower id gets it.
+    They are applied in the order of ids: of two jobs that return to one slot the lower id gets it.
     """
     steps: list[tuple[Failed | Released, str]] = [*failures, *((outcome, "") for outcome in released)]
     steps.sort(key=lambda step: step[0].id)
@@ -87,7 +87,7 @@ def give_back(
 
 
 def suspend(scope: Scope, now: datetime, waiting: Iterable[Waiting], *, again: bool) -> set[UUID]:
-    """Suspend active jobs until others have ended, the lower id first."""
+    """Suspend active jobs until others have ended, in the order of ids."""
     changed: set[UUID] = set()
     for job_id, attempt, child_id in sorted(waiting):
         row = scope.row(job_id)
@@ -122,14 +122,14 @@ def _suspend(scope: Scope, row: Row, child: Row, now: datetime) -> None:
 
 
 def await_end(scope: Scope, row: Row) -> None:
-    """Mark a row as one for whose end another job waits."""
+    """Mark a row as one that another job waits for."""
     row = scope.change(row)
     row.awaited = True
     scope.store(row)
 
 
 def wake(scope: Scope, now: datetime, ended: Iterable[UUID], passed: Callable[[UUID], bool]) -> None:
-    """Resume jobs that wait for those which have ended, except those that other transactions have locked."""
+    """Resume jobs that wait for ended ones, except those locked by other transactions."""
     for job_id in ended:
         child = scope.row(job_id)
         if child is None or not child.awaited or child.state not in FINAL:
@@ -153,7 +153,7 @@ def _fail(scope: Scope, row: Row, outcome: Failed, error: str, now: datetime) ->
 
 
 def _was_given_back(row: Row, outcome: Failed | Released, error: str) -> bool:
-    """Return whether an ended or waiting row came to be so by this very outcome."""
+    """Return whether an ended or waiting row results from this very outcome."""
     if row.state is JobState.FAILED and _superseded(row):
         return isinstance(outcome, Released) or outcome.retry_in is not None
     if isinstance(outcome, Released):
@@ -171,14 +171,14 @@ def _release(scope: Scope, row: Row, outcome: Released, now: datetime) -> None:
 
 
 def _in_the_way(scope: Scope, row: Row, state: JobState) -> UUID | None:
-    """Return the job that keeps this row, new or taken out, from being in a state."""
+    """Return the job that prevents this row, new or taken out, from being in a state."""
     if row.hold is None or not held_in(row.hold, state):
         return None
     return scope.holder(row.hold)
 
 
 def _supersede(row: Row, other: UUID, error: str | None, now: datetime) -> None:
-    """End a job that cannot return to waiting, and say who took its place."""
+    """Fail a job that cannot return to waiting, with the id of the job that took its place."""
     if error is None:
         error = failure.error_record("Superseded", "Another job waits in its place")
     output = jsonb.normalise(jsonb.dumps({**jsonb.loads(error), "superseded_by": str(other)}))
@@ -193,7 +193,7 @@ def _superseded(row: Row) -> bool:
 
 
 def cancel(scope: Scope, now: datetime, ids: Iterable[UUID]) -> set[UUID]:
-    """End jobs that wait or run, and the children they wait for; their output stays as it was."""
+    """Cancel waiting or running jobs and the children they wait for; their output stays unchanged."""
     changed: set[UUID] = set()
     asked = list(ids)
     while asked:
@@ -203,7 +203,7 @@ def cancel(scope: Scope, now: datetime, ids: Iterable[UUID]) -> set[UUID]:
             row = scope.change(row)
             row.end(state, now)
             if row.waits_for is not None:
-                row.wake(now)  # so that whoever brings it back, pg-boss too, has it due
+                row.wake(now)  # so that it is due once requeued, also by pg-boss
             scope.store(row)
             changed.add(job_id)
             asked += (child.id for child in scope.awaited_children(job_id) if child.state not in FINAL)
@@ -213,10 +213,10 @@ def cancel(scope: Scope, now: datetime, ids: Iterable[UUID]) -> set[UUID]:
 def cancelled_along(scope: Scope, ids: Iterable[UUID]) -> set[tuple[UUID, UUID | None]]:
     """Return cancelled jobs, with the children that they wait for and that were cancelled with or after them.
 
-    One that was cancelled before its parent was so for itself, and the parent may have seen it.
+    A child that was cancelled before its parent was cancelled for itself, and the parent may have seen it.
 
     Returns:
-        Each with the parent that brings it back; None for one that was asked for.
+        Each with the parent that brings it back; None for a requested job.
     """
     found: set[tuple[UUID, UUID | None]] = set()
     asked: list[tuple[UUID, UUID | None]] = [(job_id, None) for job_id in ids]
@@ -234,7 +234,7 @@ def cancelled_along(scope: Scope, ids: Iterable[UUID]) -> set[tuple[UUID, UUID |
 
 
 def resume(scope: Scope, now: datetime, ids: Iterable[UUID]) -> set[UUID]:
-    """Put cancelled jobs back into their queues, with the children that were cancelled with them."""
+    """Requeue cancelled jobs, with the children that were cancelled with them."""
     family = cancelled_along(scope, ids)
     changed: set[UUID] = set()
     due = {job_id for job_id, parent in family if parent is None}
@@ -246,7 +246,7 @@ def resume(scope: Scope, now: datetime, ids: Iterable[UUID]) -> set[UUID]:
 
 
 def bring_back(scope: Scope, now: datetime, ids: Iterable[UUID], event: Event) -> set[UUID]:
-    """Put ended jobs back into their queues, due at once, unless another job holds their key."""
+    """Requeue ended jobs, due at once, unless another job holds their key."""
     changed: set[UUID] = set()
     for job_id in sorted(set(ids)):
         row = scope.row(job_id)
@@ -283,19 +283,19 @@ def overdue(
     limit: int,
     passed: Callable[[UUID], bool],
 ) -> list[Overdue]:
-    """Return active rows whose time ran out, or whose worker's did, oldest deadline first.
+    """Return active rows past their deadline, or whose worker is dead, oldest deadline first.
 
-    A length that no calendar holds is taken for a century. ``sql/overdue.sql`` says the same, and
-    ``tests/model`` holds the two together.
+    A duration beyond the calendar counts as a century. ``sql/overdue.sql`` implements the same, and
+    ``tests/model`` compares the two.
     """
-    dead: dict[UUID | None, bool] = {None: False}  # pg-boss 9's workers have no lease to lose
+    dead: dict[UUID | None, bool] = {None: False}  # workers of pg-boss 9 have no lease
     found: list[tuple[datetime, UUID, Literal["deadline", "lease"], Row]] = []
     for row in scope.active():
         worker = row.worker
         if worker is not None and worker not in dead:
             dead[worker] = is_dead(workers.get(worker), now)
         if row.started_on is None:
-            continue  # a claim sets it, pg-boss's fetch too
+            continue  # claims set it, and so does pg-boss's fetch
         deadline = row.started_on + min(max(row.expire_in, -A_CENTURY), A_CENTURY)
         if (deadline < now or dead[worker]) and not passed(row.id):
             found.append((deadline, row.id, "deadline" if deadline < now else "lease", row))
@@ -318,5 +318,5 @@ def overdue(
 
 
 def is_dead(worker: WorkerInfo | None, now: datetime) -> bool:
-    """Return whether a worker is gone, or had been silent for longer than its lease at this instant."""
+    """Return whether a worker is gone, or was silent for longer than its lease at this instant."""
     return worker is None or worker.beat_on is None or worker.beat_on + timedelta(seconds=worker.lease) < now

@@ -1,8 +1,7 @@
-"""The memory storage, put together: the verbs that need no transaction, over the parts beside it.
+"""The memory storage: the verbs outside transactions, on top of the other modules.
 
-It is the reference: what it answers is right, and the Postgres storage is held to it. Nothing in it waits
-unless an open transaction holds what a statement needs, or the caller asked to wait, so a verb is one step of
-the event loop.
+It is the reference for the Postgres storage. Nothing in it waits unless an open transaction holds what a
+statement needs, or the caller asked to wait, so a verb is one step of the event loop.
 """
 
 from __future__ import annotations
@@ -56,12 +55,12 @@ if TYPE_CHECKING:
 
 
 DEAD_KEPT: Final = timedelta(days=1)
-"""How long a worker is known after its lease ran out."""
+"""Time for which a worker is listed after its lease ran out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Every committed row at one instant, jobs by id and the rest by name, id, digest or sequence."""
+    """All committed rows at one instant, jobs by id and the rest by name, id, digest or sequence."""
 
     jobs: list[Job]
     archive: list[Job]
@@ -78,10 +77,10 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, Memo
     """``storage.store.Storage`` in memory, for tests, simulations and as the reference.
 
     Args:
-        clock: gives the storage's time, and sleeps for whoever waits for work.
-        entropy: chooses which rows a claim passes over; needed with ``freedom`` only.
-        freedom: the chance, 0 to 1, that a claim passes a due row over as if another held it locked for a
-            moment. In Postgres that happens, so a simulation that never sees it hides bugs.
+        clock: the storage's time, and the clock of waits for work.
+        entropy: chooses the rows that a claim skips; needed with ``freedom`` only.
+        freedom: the probability, 0 to 1, that a claim skips a due row as if another transaction had locked it
+            for a moment. That happens in Postgres, so a simulation without it would hide bugs.
     """
 
     def __init__(self, clock: Clock, *, entropy: Entropy | None = None, freedom: float = 0.0) -> None:
@@ -95,7 +94,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, Memo
         self._random = entropy.stream("storage") if freedom > 0 and entropy is not None else None
 
     def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[MemoryTransaction]:
-        """Open a transaction; there are no connections to join here."""
+        """Open a transaction; in memory there are no connections to join."""
         if connection is not None:
             raise UsageError("connection: the memory storage has none to join; leave it out")
         return transaction(self._tables, self._direct, self._locks, self._clock)
@@ -113,7 +112,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, Memo
         return claimed
 
     async def spawn(self, child: NewJob, attempt: int) -> UUID | None:
-        """Insert a job that its parent waits for, if that is active at this attempt."""
+        """Insert a job that its parent waits for, if the parent is active at this attempt."""
         parent, row = child.parent, fresh(child, self._clock.now())
         if self._locks.any and parent is not None:
             await self._locks.clear(lambda: [parent, *self._locks_of_new([row])])
@@ -131,7 +130,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, Memo
         if self._locks.any:
             await self._locks.clear(lambda: self._locks_of_waiting(waiting))
         changed = settling.suspend(self._direct, now, waiting, again=again)
-        await self._wake(changed)  # for those that lost their place, and so have ended
+        await self._wake(changed)  # for jobs that lost their slot and so have ended
         return changed
 
     async def wake_parents(self, limit: int) -> int:
@@ -154,7 +153,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, Memo
         return settling.extend(self._direct, now, extended)
 
     async def beat(self, worker: WorkerInfo) -> dict[UUID, int]:
-        """Note that a worker lives, and forget the long dead; returns the attempt of each job it holds."""
+        """Record that a worker is alive, delete long dead ones; return the attempt of each job it holds."""
         now, known = self._clock.now(), self._tables.workers.get(worker.id)
         for other in list(self._tables.workers.values()):
             if other.id != worker.id and settling.is_dead(other, now - DEAD_KEPT):
@@ -168,7 +167,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, Memo
         return {row.id: row.attempt for row in self._tables.held_by(worker.id).values()}
 
     async def leave(self, worker: UUID) -> None:
-        """Forget a worker; jobs it still holds are overdue at once."""
+        """Deregister a worker; jobs it still holds are overdue at once."""
         self._tables.workers.pop(worker, None)
 
     async def resume(self, ids: Sequence[UUID]) -> set[UUID]:
@@ -208,16 +207,16 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, Memo
         return deleted
 
     async def idle(self, worker: UUID, queues: Sequence[str] | None) -> None:
-        """Note whether the worker sleeps."""
+        """Record whether the worker sleeps."""
         if (known := self._tables.workers.get(worker)) is not None:
             self._tables.workers[worker] = replace(known, asleep=queues is not None)
 
     async def wait_for_work(self, queues: Sequence[str], timeout: float) -> bool:
-        """Sleep until something of one of the queues changes that may be work; deferred jobs wake nobody."""
+        """Sleep until a change in one of the queues may bring work; deferred jobs wake no worker."""
         return await self._bells.sleep(queues, timeout)
 
     async def note(self, events: Sequence[JobEvent]) -> None:
-        """Keep progress and log lines, and tell watchers."""
+        """Store progress and log lines, and notify watchers."""
         now = self._clock.now()
         noted = [replace(event, data=jsonb.normalise(event.data), at=now) for event in events]
         for event in noted:
@@ -229,24 +228,23 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, Memo
     async def close(self) -> None:
         """Do nothing: there are no connections, and the rows stay readable."""
 
-    # What simulations and the model test ask besides.
+    # For simulations and the model test.
 
     @property
     def tables(self) -> Tables:
-        """The tables themselves, for who looks at rows from outside; nobody else changes them."""
+        """The tables themselves, for observers from outside; only the storage changes them."""
         return self._tables
 
     @property
     def bells(self) -> Bells:
-        """Who is woken by what, for who stands between a storage and those that sleep on it."""
+        """The notifier, for layers between a storage and the workers that sleep on it."""
         return self._bells
 
     def next_due(self, queues: Sequence[str]) -> datetime | None:
         """Return when a claim on these queues can next succeed if nothing else happens, or None for never.
 
-        A queue that is paused or full waits for something else to happen. If jobs are due now, it is an
-        instant that does not lie in the future. A simulation lets idle workers sleep until then, instead of
-        polling.
+        A paused or full queue waits for something else to happen. If jobs are due now, the result is not in
+        the future. A simulation lets time jump to it for idle workers, instead of polling.
         """
         jobs, starts = self._tables.jobs, list[datetime]()
         for line, _ in self._open([Want(name, 1) for name in queues], self._clock.now()):
@@ -259,7 +257,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, Memo
         return min(starts, default=None)
 
     def plant(self, jobs: Sequence[Job]) -> None:
-        """Write rows as they stand, as another program would, in place of those with the same ids."""
+        """Write rows as they are, like another program, replacing those with the same ids."""
         for row in map(planted, jobs):
             if (old := self._tables.jobs.pop(row.id, None)) is not None:
                 self._tables.take_out(old)
@@ -284,7 +282,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, Memo
         )
 
     def _open(self, wants: Sequence[Want], now: datetime) -> Iterator[tuple[Line, int]]:
-        """Yield the lines that a claim may take from now, and how many jobs of each."""
+        """Yield the lines that a claim may take from now, each with the number of jobs."""
         for name, free in wants:
             line, room = self._tables.lines.get(name), self._tables.room(name)
             if line is not None and (room is None or room > 0):
@@ -292,7 +290,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, Memo
                 yield line, free if room is None else min(free, room)
 
     def _passed(self, job_id: UUID) -> bool:
-        """Return whether a claim passes a row over: it is locked, or chance says that it is."""
+        """Return whether a claim skips a row, because it is locked or by chance."""
         return self._locks.taken(job_id) or (
             self._random is not None and self._random.random() < self._freedom
         )

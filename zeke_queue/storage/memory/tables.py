@@ -1,8 +1,7 @@
-"""Everything the memory storage holds that is committed, with the indexes that make its questions cheap.
+"""All committed data of the memory storage, with the indexes that make queries cheap.
 
-A row that changes is taken out of the indexes first and put back after. The heaps are the exception: entries
-stay in them and are dropped when they come up and no longer tell the truth, since that is cheaper than
-finding them.
+A row is taken out of the indexes before it changes and put back afterwards. Heaps are the exception: finding
+entries in them is expensive, so stale ones stay and are dropped when they reach the top.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A schedule as it stands, and as code declared it last (None: code never did)."""
+    """A schedule as it is, and as code last declared it (None: never)."""
 
     schedule: Schedule
     declared: Schedule | None = None
@@ -62,7 +61,7 @@ class Tables:
         self._archived: list[tuple[datetime, int, UUID]] = []
 
     def take_out(self, row: Row) -> None:
-        """Forget a live row in the indexes, because it is about to change or to go."""
+        """Remove a live row from the indexes, because it is about to change or to go."""
         state, counts = row.state, self.counts[row.name]
         counts[state] -= 1
         if not counts[state]:
@@ -81,7 +80,7 @@ class Tables:
             _drop(self._children, row.parent, row.id)
 
     def put_in(self, row: Row) -> None:
-        """Store a live row as it now is, new or changed."""
+        """Store a live row in its present form, new or changed."""
         state, counts = row.state, self.counts[row.name]
         self.jobs[row.id] = row
         counts[state] = counts.get(state, 0) + 1
@@ -99,7 +98,7 @@ class Tables:
             self._children.setdefault(row.parent, {})[row.id] = row
 
     def known(self, job_id: UUID) -> bool:
-        """Return whether a job of this id is live or archived."""
+        """Return whether a job with this id is live or archived."""
         return job_id in self.jobs or job_id in self.archive
 
     def held_by(self, worker: UUID) -> dict[UUID, Row]:
@@ -107,22 +106,22 @@ class Tables:
         return self._held_by.get(worker, {})
 
     def waiting_for(self, job_id: UUID) -> Iterable[Row]:
-        """Return the rows that wait for a job's end."""
+        """Return the rows that wait for a job to end."""
         return self.waiting.get(job_id, {}).values()
 
     def overlooked(self) -> Iterator[Row]:
-        """Yield the rows that wait for the end of a job that has ended, or is gone."""
+        """Yield the rows that wait for a job that has ended or is gone."""
         for job_id, parents in self.waiting.items():
             child = self.jobs.get(job_id)
             if child is None or child.state in FINAL:
                 yield from parents.values()
 
     def awaited_children(self, job_id: UUID) -> Iterable[Row]:
-        """Return the rows whose parent, this job, waits for them or did."""
+        """Return the children of a job that it waits or waited for."""
         return self._children.get(job_id, {}).values()
 
     def room(self, name: str) -> int | None:
-        """Return how many more jobs of a queue may become active: None is any number."""
+        """Return how many more jobs of a queue may become active; None is any number."""
         settings = self.queues.get(name)
         if settings is None:
             return None
@@ -133,7 +132,7 @@ class Tables:
         return settings.concurrency_limit - self.counts[name].get(JobState.ACTIVE, 0)
 
     def queue(self, name: str) -> QueueSettings:
-        """Return the settings of a queue, or those of one that has none."""
+        """Return the settings of a queue, or defaults if it has none."""
         return self.queues.get(name) or QueueSettings(name)
 
     def bury(self, row: Row, now: datetime) -> None:
@@ -145,17 +144,17 @@ class Tables:
 
     def put_in_archive(self, row: Row) -> None:
         """Store a row as archived."""
-        assert row.archived_on is not None  # noqa: S101 - what the archive means
+        assert row.archived_on is not None  # noqa: S101 - archived rows have it
         self.archive[row.id] = row
         heappush(self._archived, (row.archived_on, row.id.int, row.id))
 
     def forget(self, row: Row) -> None:
-        """Delete an archived row, and what was noted of it."""
+        """Delete an archived row and its events."""
         del self.archive[row.id]
         self.events.pop(row.id, None)
 
     def ended_before(self, instant: datetime) -> Iterator[Row]:
-        """Yield rows that ended before an instant, oldest first; move each before asking for the next."""
+        """Yield rows that ended before an instant, oldest first; move each one before asking for the next."""
         while self._ended and self._ended[0][0] < instant:
             ended, _, job_id = heappop(self._ended)
             row = self.jobs.get(job_id)
@@ -163,7 +162,7 @@ class Tables:
                 yield row
 
     def archived_before(self, instant: datetime) -> Iterator[Row]:
-        """Yield rows archived before an instant, oldest first; delete each before asking for the next."""
+        """Yield rows archived before an instant, oldest first; delete each one before asking for the next."""
         while self._archived and self._archived[0][0] < instant:
             archived, _, job_id = heappop(self._archived)
             row = self.archive.get(job_id)

@@ -1,8 +1,8 @@
-"""An open transaction in memory: its rows are invisible until it commits, and a rollback leaves no trace.
+"""An open transaction in memory: its rows are invisible until it commits, and a rollback undoes everything.
 
-It holds a lock on every row that it changed and on what each holds or held (a singleton key, a slot), so
-others that need one of these wait for its end, and claims and sweeps pass its rows over. Two transactions
-that touch nothing in common never meet: there is no lock over everything.
+It locks every row that it changed and what each row holds or held (a singleton key, a slot). Statements that
+need one of these wait for its end, and claims and sweeps skip its rows. Transactions without common rows
+never wait for each other: there is no global lock.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class MemoryTransaction(MemoryVerbs):
         self._applied.append(apply)
 
     def on_rollback(self, undo: Callable[[], None]) -> None:
-        """Call ``undo`` if the transaction rolls back; last registered first."""
+        """Call ``undo`` if the transaction rolls back; the last one registered is called first."""
         self._undone.append(undo)
 
     def _begin(self) -> datetime:
@@ -51,14 +51,14 @@ class MemoryTransaction(MemoryVerbs):
         return super()._begin()
 
     def commit(self, direct: Direct) -> None:
-        """Show everyone what was done here."""
+        """Make the changes visible."""
         self._pending.apply(direct)
         self._locks.release(self._owner)
         for apply in self._applied:
             apply()
 
     def rollback(self, direct: Direct) -> None:
-        """Leave no trace."""
+        """Discard the changes."""
         self._locks.release(self._owner)
         self._pending.discard(direct)
         for undo in reversed(self._undone):
@@ -69,7 +69,7 @@ class MemoryTransaction(MemoryVerbs):
 async def transaction(
     tables: Tables, direct: Direct, locks: Locks, clock: Clock
 ) -> AsyncGenerator[MemoryTransaction]:
-    """Open a transaction that commits at the end of the block, or rolls back if that raises."""
+    """Open a transaction that commits at the end of the block, or rolls back if the block raises."""
     opened = MemoryTransaction(tables, locks, clock)
     try:
         yield opened

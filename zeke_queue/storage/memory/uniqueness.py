@@ -1,7 +1,7 @@
-"""What a uniqueness rule refuses: pg-boss 9's four partial unique indexes, as one key a row.
+"""Uniqueness rules: pg-boss 9's four partial unique indexes, as one key per row.
 
-A row falls under one of the four at most, so "which index, which values, until which state" is one value, the
-hold. SQL says the same in the indexes of the first migration; ``tests/model`` holds the two together.
+A row falls under at most one of the four, so "which index, which values, until which state" is one value, the
+hold. The indexes of the first migration define the same in SQL; ``tests/model`` compares the two.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 RANK: Final = {state: rank for rank, state in enumerate(JobState)}
-"""The order of the database's enum, in which the indexes compare states."""
+"""The order of states in the database's enum, by which the indexes compare them."""
 
 _SINGLETON_QUEUE: Final = "__pgboss__singleton_queue"
 
 
 class Hold(NamedTuple):
-    """What a row keeps others from having while its state ranks below ``until``."""
+    """The unique value that a row occupies while its state ranks below ``until``."""
 
     until: int
     name: str
@@ -29,10 +29,10 @@ class Hold(NamedTuple):
 
 
 def hold_of(name: str, key: str | None, slot: datetime | None) -> Hold | None:
-    """Return what a row with these columns holds, or None if nothing about it is unique.
+    """Return the hold of a row with these columns, or None if nothing about it is unique.
 
-    A slot is held until the job expires, fails or is cancelled, by a completed one too; a key while the job
-    waits or runs; a key with pg-boss's prefix for its singleton queues only while it waits.
+    A slot is held until the job expires, fails or is cancelled, also by a completed one; a key while the job
+    waits or runs; a key with pg-boss's prefix for its singleton queues only while the job waits.
 
     Source: the indexes ``job_singletonOn``, ``job_singletonKeyOn``, ``job_singletonKey`` and
     ``job_singleton_queue``.
@@ -46,5 +46,5 @@ def hold_of(name: str, key: str | None, slot: datetime | None) -> Hold | None:
 
 
 def held_in(hold: Hold | None, state: JobState) -> bool:
-    """Return whether a row in this state still holds what it may hold."""
+    """Return whether a row in this state still has its hold."""
     return hold is not None and RANK[state] < hold.until

@@ -1,7 +1,7 @@
-"""What a statement sees and changes: the tables themselves, or an open transaction's version of them.
+"""The scope of a statement: the tables themselves, or an open transaction's version of them.
 
-The rules (``settling``, ``schedules``) are written once, against this, and do not know which of the two they
-work on.
+The rules (``settling``, ``schedules``) are written once, on this interface, and do not depend on which of the
+two they get.
 """
 
 from __future__ import annotations
@@ -36,35 +36,35 @@ class Scope(Protocol):
         ...
 
     def row(self, job_id: UUID) -> Row | None:
-        """Return a live row, to look at."""
+        """Return a live row, read-only."""
         ...
 
     def known(self, job_id: UUID) -> bool:
-        """Return whether a job of this id is live or archived."""
+        """Return whether a job with this id is live or archived."""
         ...
 
     def active(self) -> Iterable[Row]:
-        """Return the rows that are active, to look at."""
+        """Return the active rows, read-only."""
         ...
 
     def holder(self, hold: Hold) -> UUID | None:
-        """Return the job that has what only one may have."""
+        """Return the job that has a hold."""
         ...
 
     def waiting_for(self, job_id: UUID) -> list[Row]:
-        """Return the rows that wait for a job's end, by id, to look at."""
+        """Return the rows that wait for a job to end, by id, read-only."""
         ...
 
     def awaited_children(self, job_id: UUID) -> list[Row]:
-        """Return the rows whose parent, this job, waits for them or did, by id, to look at."""
+        """Return the children that a job waits or waited for, by id, read-only."""
         ...
 
     def change(self, row: Row) -> Row:
-        """Return the row to change; ``store`` it afterwards, in the same step."""
+        """Return the row for changes; call ``store`` afterwards, in the same step."""
         ...
 
     def store(self, row: Row) -> None:
-        """Keep a row that is new or has been changed."""
+        """Store a new or changed row."""
         ...
 
     def plan(self, name: str) -> Plan | None:
@@ -76,16 +76,16 @@ class Scope(Protocol):
         ...
 
     def store_plan(self, plan: Plan) -> None:
-        """Keep a schedule that is new or has been changed."""
+        """Store a new or changed schedule."""
         ...
 
     def lock(self, lock: UUID | str) -> None:
-        """Keep others from changing a job or a schedule until the transaction ends."""
+        """Lock a job or a schedule until the transaction ends."""
         ...
 
 
 class Direct:
-    """The tables themselves: for a statement of its own, which runs in one step and so needs no locks."""
+    """The tables themselves: for a single statement, which runs in one step and so needs no locks."""
 
     owner: Owner | None = None
 
@@ -99,7 +99,7 @@ class Direct:
         return self._tables.jobs.get(job_id)
 
     def known(self, job_id: UUID) -> bool:
-        """Return whether a job is known."""
+        """Return whether a job exists."""
         return self._tables.known(job_id)
 
     def holder(self, hold: Hold) -> UUID | None:
@@ -115,26 +115,26 @@ class Direct:
         return self._tables.active.values()
 
     def waiting_for(self, job_id: UUID) -> list[Row]:
-        """Return the rows that wait for a job's end."""
+        """Return the rows that wait for a job to end."""
         return sorted(self._tables.waiting_for(job_id), key=_id)
 
     def awaited_children(self, job_id: UUID) -> list[Row]:
-        """Return a job's children that it waits for."""
+        """Return the children that a job waits or waited for."""
         return sorted(self._tables.awaited_children(job_id), key=_id)
 
     def change(self, row: Row) -> Row:
-        """Take the row out of the indexes, to be stored again when it has changed."""
+        """Take the row out of the indexes, to be stored again after the change."""
         self._tables.take_out(row)
         return row
 
     def store(self, row: Row) -> None:
-        """Put the row in, and tell who waits for it."""
+        """Put the row in, and notify waiters."""
         self._tables.put_in(row)
         if self._bells.anyone:
             self.tell(row)
 
     def tell(self, row: Row) -> None:
-        """Notify watchers of a job, and idle workers of its queue if the row is, or makes room for, work."""
+        """Notify watchers of a job, and idle workers of its queue if the row is work or makes room for it."""
         self._bells.job(row.id)
         if row.waits:
             if row.start_after <= self._clock.now():
@@ -147,15 +147,15 @@ class Direct:
         return self._tables.plans.values()
 
     def store_plan(self, plan: Plan) -> None:
-        """Keep a schedule."""
+        """Store a schedule."""
         self._tables.plans[plan.schedule.name] = plan
 
     def lock(self, lock: UUID | str) -> None:
-        """Do nothing: the statement is over before anybody else runs."""
+        """Do nothing: no other task runs before the statement is over."""
 
 
 class Pending:
-    """A transaction's version of the tables: what it changed, unseen by others, over what is committed."""
+    """A transaction's version of the tables: its uncommitted changes on top of the committed rows."""
 
     def __init__(self, tables: Tables, locks: Locks, owner: Owner) -> None:
         self._tables = tables
@@ -167,34 +167,34 @@ class Pending:
         self._plans: dict[str, Plan] = {}
 
     def row(self, job_id: UUID) -> Row | None:
-        """Return a row as this transaction left it."""
+        """Return a row with the changes of this transaction."""
         return self._rows.get(job_id) or self._tables.jobs.get(job_id)
 
     def known(self, job_id: UUID) -> bool:
-        """Return whether a job is known here."""
+        """Return whether a job exists in this transaction."""
         return job_id in self._rows or self._tables.known(job_id)
 
     def active(self) -> Iterable[Row]:
-        """Return the rows that are active here: nothing becomes so in a transaction, but some end."""
+        """Return the rows that are active here: in a transaction no row becomes active, but some end."""
         rows = (self._rows.get(row.id, row) for row in self._tables.active.values())
         return [row for row in rows if row.state is JobState.ACTIVE]
 
     def holder(self, hold: Hold) -> UUID | None:
-        """Return the holder as this transaction left it."""
+        """Return the job that has a hold, with the changes of this transaction."""
         return self._held[hold] if hold in self._held else self._tables.held.get(hold)
 
     def waiting_for(self, job_id: UUID) -> list[Row]:
-        """Return the rows that wait for a job's end, as this transaction left them: none begins to in one."""
+        """Return the rows that wait for a job to end; in a transaction, no row starts waiting."""
         rows = (self._rows.get(row.id, row) for row in self._tables.waiting_for(job_id))
         return sorted((row for row in rows if row.waits_for == job_id), key=_id)
 
     def awaited_children(self, job_id: UUID) -> list[Row]:
-        """Return a job's children that it waits for: none becomes one in a transaction."""
+        """Return the children that a job waits for; in a transaction, no job becomes one."""
         rows = [self._rows.get(row.id, row) for row in self._tables.awaited_children(job_id)]
         return sorted(rows, key=_id)
 
     def change(self, row: Row) -> Row:
-        """Lock the row and what it holds, and return a copy, or the copy that was made before."""
+        """Lock the row and what it holds, and return a copy, or the copy made before."""
         self._locks.take(row.id, self._owner)
         if row.hold is not None and held_in(row.hold, row.state):
             self._locks.take(row.hold, self._owner)
@@ -202,7 +202,7 @@ class Pending:
         return row if row.id in self._rows else row.copy()
 
     def store(self, row: Row) -> None:
-        """Keep the row for the commit, and lock it and what it holds."""
+        """Store the row for the commit, and lock it and what it holds."""
         self._locks.take(row.id, self._owner)
         self._rows[row.id] = row
         if row.hold is not None and held_in(row.hold, row.state):
@@ -210,15 +210,15 @@ class Pending:
             self._held[row.hold] = row.id
 
     def plan(self, name: str) -> Plan | None:
-        """Return a schedule as this transaction left it."""
+        """Return a schedule with the changes of this transaction."""
         return self._plans.get(name) or self._tables.plans.get(name)
 
     def plans(self) -> Iterable[Plan]:
-        """Return all schedules as this transaction left them."""
+        """Return all schedules with the changes of this transaction."""
         return [self._plans.get(name, plan) for name, plan in self._tables.plans.items()]
 
     def store_plan(self, plan: Plan) -> None:
-        """Keep a schedule for the commit, and lock it."""
+        """Store a schedule for the commit, and lock it."""
         self._locks.take(plan.schedule.name, self._owner)
         self._plans[plan.schedule.name] = plan
 
@@ -227,9 +227,9 @@ class Pending:
         self._locks.take(lock, self._owner)
 
     def apply(self, direct: Direct) -> None:
-        """Commit: put every changed row where everyone sees it.
+        """Commit: make every changed row visible.
 
-        The rows go in the order of their first change, so what one gave up is free before another takes it.
+        Rows are applied in the order of their first change, so a hold given up by one is free for another.
         """
         for row in self._rows.values():
             if (old := self._tables.jobs.get(row.id)) is not None:
@@ -239,7 +239,7 @@ class Pending:
             direct.store_plan(plan)
 
     def discard(self, direct: Direct) -> None:
-        """Roll back: nothing was changed, but claims passed over the rows, so sleepers look again."""
+        """Roll back: nothing was changed, but claims have skipped the rows, so wake sleepers."""
         for job_id in self._rows:
             if (row := self._tables.jobs.get(job_id)) is not None:
                 direct.tell(row)

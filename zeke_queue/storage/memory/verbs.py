@@ -1,7 +1,7 @@
-"""The verbs that work on their own and inside a transaction alike.
+"""The verbs that work alone and inside a transaction.
 
-Each is: read the clock, check the JSON, wait until no open transaction holds what the statement needs, and
-then do it in one step, so that a statement that raises or is cancelled while it waits has changed nothing.
+Each verb reads the clock, checks the JSON, waits until no open transaction holds what it needs, and then runs
+in one step. So a statement that raises, or is cancelled while it waits, has changed nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class MemoryVerbs:
-    """``storage.store.Verbs`` over a scope; the protocol says what each verb does."""
+    """``storage.store.Verbs`` over a scope; the protocol documents each verb."""
 
     def __init__(self, tables: Tables, scope: Scope, locks: Locks, clock: Clock) -> None:
         self._tables = tables
@@ -36,12 +36,12 @@ class MemoryVerbs:
         self._clock = clock
 
     async def insert(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
-        """Insert jobs, and wake who sleeps on their queues; None where a uniqueness rule refused one."""
+        """Insert jobs, and wake idle workers of their queues; None where a uniqueness rule refused one."""
         now = self._begin()
         rows = [fresh(job, now) for job in jobs]
         if self._locks.any:
             await self._locks.clear(lambda: self._locks_of_new(rows), self._scope.owner)
-        # Sorting is stable, so the position decides between equals.
+        # Sorting is stable, so the position orders equal keys.
         ordered = sorted(rows, key=_insert_order)
         settling.insert(self._scope, ordered)
         return [row.id if self._scope.known(row.id) else None for row in rows]
@@ -54,7 +54,7 @@ class MemoryVerbs:
         *,
         again: bool = False,
     ) -> set[UUID]:
-        """Write outcomes of active jobs whose attempt still fits; returns the ids that were changed."""
+        """Write outcomes of active jobs whose attempt still matches; return the ids that were changed."""
         now = self._begin()
         completions = [(outcome, normal(outcome.output)) for outcome in completed]
         failures = [(outcome, normal(outcome.output) or "{}") for outcome in failed]
@@ -80,7 +80,7 @@ class MemoryVerbs:
         return found
 
     async def cancel(self, ids: Sequence[UUID]) -> set[UUID]:
-        """Cancel jobs that wait or run."""
+        """Cancel waiting or running jobs."""
         now = self._begin()
         if self._locks.any:
             await self._locks.clear(lambda: self._locks_of_unended(ids), self._scope.owner)
@@ -89,7 +89,7 @@ class MemoryVerbs:
         return cancelled
 
     async def due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
-        """Lock schedules whose next tick is due or not known; returns the time to decide by, and them."""
+        """Lock schedules whose next tick is due or unknown; return the time for decisions, and them."""
         check_limit(limit)
         now = self._begin()
         owner = self._scope.owner
@@ -99,7 +99,7 @@ class MemoryVerbs:
         return now, due
 
     async def serve_ticks(self, name: str, last_tick: datetime, next_tick: datetime | None) -> None:
-        """Note the last occurrence that was decided on, and the next one."""
+        """Record the last decided occurrence, and the next one."""
         self._begin()
         if self._locks.any:
             await self._locks.clear(lambda: [name], self._scope.owner)
@@ -108,8 +108,8 @@ class MemoryVerbs:
     async def _wake(self, changed: Iterable[UUID]) -> None:
         """Resume the jobs that wait for those of these which have ended.
 
-        A transaction, which holds locks, passes over those that others have locked, and leaves them to a
-        sweep; a statement of its own waits for them, with what it changed before committed.
+        A transaction, which holds locks, skips jobs locked by others, and leaves them to a sweep; a single
+        statement commits its changes and then waits for them.
         """
         ended, owner = sorted(changed), self._scope.owner
         if owner is None and self._locks.any:
@@ -117,7 +117,7 @@ class MemoryVerbs:
         settling.wake(self._scope, self._begin(), ended, lambda job_id: self._locks.taken(job_id, owner))
 
     async def hold(self, job_id: UUID, attempt: int) -> bool:
-        """Keep an active job as it is until the transaction ends."""
+        """Lock an active job until the transaction ends."""
         self._begin()
         if self._locks.any:
             await self._locks.clear(lambda: [job_id], self._scope.owner)
@@ -128,7 +128,7 @@ class MemoryVerbs:
         return True
 
     def _begin(self) -> datetime:
-        """Return the statement's time, before it waits for anything, as ``statement_timestamp`` is."""
+        """Return the statement's time, taken before any wait, like ``statement_timestamp``."""
         return self._clock.now()
 
     def _locks_of_new(self, rows: Sequence[Row]) -> Iterator[Lock]:
@@ -143,7 +143,7 @@ class MemoryVerbs:
             row = self._scope.row(outcome.id)
             if row is not None and row.state is JobState.ACTIVE and row.attempt == outcome.attempt:
                 yield row.id
-                # To wait again is to take the place back, which another transaction may be about to take.
+                # Returning to waiting takes the slot back, which another transaction may be about to take.
                 if row.hold is not None and _waits_again(outcome):
                     yield row.hold
 
@@ -172,7 +172,7 @@ def _insert_order(row: Row) -> tuple[str, str]:
 
 
 def check_limit(limit: int, most: int | None = None) -> None:
-    """Refuse a limit that asks for nothing, or for more than one answer may hold."""
+    """Refuse a limit below 1, or above the maximum of one answer."""
     if limit < 1 or (most is not None and limit > most):
         raise InvalidOptionError(
             f"limit: {limit} is not at least 1" + (f" and at most {most}" if most else "")

@@ -1,4 +1,4 @@
-"""The storage on Postgres, on the tables that pg-boss 9 left."""
+"""The Postgres storage, on the tables of pg-boss 9."""
 
 from zeke_queue.storage.postgres import migrate
 from zeke_queue.storage.postgres.store import PostgresStorage

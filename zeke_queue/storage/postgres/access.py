@@ -1,4 +1,4 @@
-"""Who may call the HTTP API: keys, sessions and the windows in which calls are counted."""
+"""Access to the HTTP API: keys, sessions and rate limit windows."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _SCOPES: Final = {scope.value: scope for scope in Scope}
 
 
 class PostgresAccess:
-    """``storage.store.Access`` on Postgres; the protocol says what each verb does."""
+    """``storage.store.Access`` on Postgres; the protocol documents each verb."""
 
     _session: Session
 
     async def add_key(self, key: NewKey) -> ApiKey:
-        """Store a key, unless its id is there already; returns what is stored."""
+        """Store a key, unless its id exists; return the stored key."""
         parameters = {
             "id": key.id,
             "name": key.name,
@@ -42,16 +42,16 @@ class PostgresAccess:
         return [_key(row) for row in await self._session.run("keys")]
 
     async def has_keys(self) -> bool:
-        """Return whether there is a key, good or not."""
+        """Return whether there is a key, valid or not."""
         found = await self._session.run("has_keys")
         return found[0][0]
 
     async def good_keys(self, prefix: str) -> list[ApiKey]:
-        """Return the good keys with a prefix, by creation."""
+        """Return the valid keys with a prefix, by creation."""
         return [_key(row) for row in await self._session.run("good_keys", {"prefix": prefix})]
 
     async def use_key(self, key_id: UUID) -> None:
-        """Note that a key was used, at most once a minute."""
+        """Record that a key was used, at most once a minute."""
         await self._session.run("use_key", {"id": key_id})
 
     async def revoke_key(self, key_id: UUID) -> bool:
@@ -59,22 +59,22 @@ class PostgresAccess:
         return bool(await self._session.run("revoke_key", {"id": key_id}))
 
     async def open_session(self, digest: bytes, key_id: UUID, seconds: float) -> bool:
-        """Open a session with a good key, and forget others that have ended."""
+        """Open a session with a valid key, and delete others that have ended."""
         parameters = {"digest": digest, "id": key_id, "length": microseconds(seconds)}
         return bool(await self._session.run("open_session", parameters))
 
     async def session(self, digest: bytes) -> ApiKey | None:
-        """Return the key of a session that has not ended, if it is good, and note that it was used."""
+        """Return the key of a session that has not ended, if it is valid, and record its use."""
         found = await self._session.run("find_session", {"digest": digest})
         return _key(found[0]) if found else None
 
     async def close_session(self, digest: bytes) -> bool:
-        """End a session."""
+        """Delete a session."""
         found = await self._session.run("close_session", {"digest": digest})
         return bool(found and found[0][0])
 
     async def admit(self, caller: str, limit: int, window: float) -> Admission:
-        """Count one call, unless that would be more than the limit of its window."""
+        """Count one call, unless it would exceed the limit of its window."""
         length = microseconds(window)
         if length <= 0:
             raise InvalidOptionError(f"window: {window} seconds is not more than 0")
@@ -84,6 +84,6 @@ class PostgresAccess:
 
 def _key(row: Row) -> ApiKey:
     identity, name, prefix, digest, scopes, *rest = row
-    # Of a scope that is none, by somebody's hand or of a later version, nothing follows.
+    # Ignore unknown scopes, written by hand or by a later version.
     known = frozenset(_SCOPES[scope] for scope in scopes if scope in _SCOPES)
     return ApiKey(identity, name, prefix, digest, known, *rest)

@@ -1,4 +1,4 @@
-"""Queues and schedules; the protocol says what each verb does."""
+"""Queues and schedules; the protocol documents each verb."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class PostgresAdmin:
     _claims: Claims
 
     async def declare_queues(self, queues: Sequence[QueueSettings]) -> None:
-        """Store the limits that code declares, and leave pauses as they are."""
-        # One statement can't touch a row twice, and of two declarations of one queue the later one stands.
+        """Store the limits declared in code; pauses stay unchanged."""
+        # One statement can't change a row twice, so the last declaration of a queue counts.
         limits = {queue.name: queue.concurrency_limit for queue in queues}
         if limits:
             parameters = {"names": list(limits), "limits": list(limits.values())}
@@ -40,14 +40,14 @@ class PostgresAdmin:
         await self._session.run("pause_queue", {"name": name, "paused": paused, **self._channel()})
 
     async def declare_schedules(self, schedules: Sequence[Schedule]) -> None:
-        """Store schedules whose definition in code is not the one that was declared last."""
+        """Store schedules whose definition in code differs from the last declared one."""
         ordered = sorted(schedules, key=lambda schedule: schedule.name)
         steps = [Step("put_schedule", rows.of_schedule(schedule, declared=True)) for schedule in ordered]
         if steps:
             await self._session.run_all(*steps)
 
     async def put_schedule(self, schedule: Schedule) -> None:
-        """Create or edit a schedule; what code declared stays noted."""
+        """Create or edit a schedule; the record of what code declared is kept."""
         await self._session.run("put_schedule", rows.of_schedule(schedule, declared=False))
 
     async def drop_schedule(self, name: str) -> bool:

@@ -1,14 +1,14 @@
-"""Claims: which statement, with which marks, and with which queues locked.
+"""Claims: the choice of statement, its marks, and the queues to lock.
 
-At the head of a busy queue lie the entries of jobs that were claimed before, until a vacuum removes them,
-which it cannot while anybody holds a long transaction. So a claim that finds as much as it wants leaves a
-mark at the lowest place it took, for each queue and priority, and the next one begins there. What waits below
-a mark (a send whose transaction committed late, a start time in the past) would be passed over, so marks are
-only trusted for a second at a time, and not at all once a claim comes back short.
+The index of a busy queue begins with entries of jobs that were claimed before. A vacuum removes them, but not
+during a long transaction of any session. So a claim that finds as much as it wants leaves a mark at the
+lowest position it took, for each queue and priority, and the next claim starts there. It would miss jobs
+below a mark (a send whose transaction committed late, a start time in the past), so marks are used for a
+second at a time only, and not at all once a claim returns fewer jobs than requested.
 
-A queue with a concurrency limit is locked before its active jobs are counted, in an earlier statement: a
-statement counts with the snapshot that it began with. Locking costs a write, so queues that have nothing due
-or no room are left alone.
+A queue with a concurrency limit is locked before its active jobs are counted, in an earlier statement, since
+a statement counts in the snapshot from its start. Locking costs a write, so queues with nothing due or no
+room are not locked.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
     from zeke_queue.system.clock import Clock
 
 _LADDER: Final = (1, 10, 50, 100, 200, 500, 1000)
-"""Limits as literals, each with a plan: one that the planner does not know is taken for a tenth of all."""
+"""Limits as literals, each with its own plan: the planner takes an unknown limit for a tenth of all rows."""
 
 _TRUSTED_SECONDS: Final = 1.0
 _FULL_LOOK_SHARE: Final = 4
-"""A claim without marks that takes long is repeated less often: it may take a fifth of the time at most."""
+"""Pause after a claim without marks, in multiples of its duration: it takes a fifth of the time at most."""
 
 _FURTHER: Final = 100
 _FURTHER_SECONDS: Final = 1.0
-"""A claim that comes back empty may have met rows that others hold locked: once a second it looks past them,
-over so many more heads."""
+"""Seconds between claims that search past locked rows. An empty claim may have met rows locked by others, so
+once in this time it searches past them, over ``_FURTHER`` more heads."""
 
 _MARKS_MAX: Final = 100
-"""Marks of one queue; where there are more priorities than that, claims do without."""
+"""Marks per queue at most; with more priorities than this, claims use none."""
 
 _LIMITS_SECONDS: Final = 1.0
 _LOWEST: Final = -(2**31)
@@ -49,18 +49,18 @@ _HIGHEST: Final = 2**31 - 1
 
 
 class Mark(NamedTuple):
-    """The lowest place, in claim order, from which a claim took a job."""
+    """The lowest position, in claim order, from which a claim took a job."""
 
     start_after: datetime
     id: UUID
 
 
 class Claims:
-    """The claims of one storage, and what they know from one to the next.
+    """The claims of one storage, with their state between claims.
 
     Args:
         session: runs the statements.
-        clock: says how old marks are.
+        clock: dates the marks.
         marking: whether to leave and use marks.
     """
 
@@ -76,11 +76,11 @@ class Claims:
         self._limits_due = 0.0
 
     def forget_marks(self) -> None:
-        """Begin the next claim at the very head of each queue."""
+        """Start the next claim at the head of each queue."""
         self._marks.clear()
 
     def forget_limits(self) -> None:
-        """Look up anew which queues have limits."""
+        """Read again which queues have limits."""
         self._limits_due = 0.0
 
     async def claim(self, worker: UUID, wants: Sequence[Want], limit: int) -> list[Claimed]:
@@ -94,7 +94,7 @@ class Claims:
         if len(taken) < limit and (rest := _rest(wants, taken)):
             self.forget_marks()
             await self._look_up_limits()
-            # A limit that is new to us kept its queue out; and what lies below a mark was not looked at.
+            # A newly found limit excluded its queue, and jobs below a mark were skipped, so claim again.
             if marks or any(want.name in self._limited - limited for want in rest):
                 taken += await self._claim(worker, rest, limit - len(taken), {})
                 taken.sort(key=_claim_order)
@@ -105,7 +105,7 @@ class Claims:
         return taken
 
     def _may_reach_further(self) -> bool:
-        """Return whether to look past what is locked at the heads; on an idle queue that would be in vain."""
+        """Return whether to search past locked rows at the heads; on an idle queue that would be useless."""
         now = self._clock.monotonic()
         if self._marking and now < self._further_due:
             return False
@@ -113,7 +113,7 @@ class Claims:
         return True
 
     def _trusts(self, name: str, now: float) -> bool:
-        """Return whether a queue's marks come, in the end, from a claim without any a moment ago."""
+        """Return whether a queue's marks go back to a recent claim without marks."""
         return name in self._marks and now < self._full_look_due.get(name, 0.0)
 
     def _note_full_looks(self, names: Iterable[str], began: float) -> None:
@@ -144,7 +144,7 @@ class Claims:
         return [rows.claimed(row) for row in found]
 
     async def _worth_locking(self, names: list[str], marks: dict[str, dict[int, Mark]]) -> list[str]:
-        """Return those of these limited queues from which a claim may get something."""
+        """Return those of these limited queues from which a claim may get jobs."""
         if not names:
             return []
         parameters = {"names": names, "busy": [name for name in names if name in marks]}
@@ -155,13 +155,13 @@ class Claims:
         self._limits_due = self._clock.monotonic() + _LIMITS_SECONDS
 
     def _remember(self, taken: Iterable[Claimed]) -> None:
-        """Leave a mark at the lowest place of each queue and priority; ``taken`` is in claim order."""
+        """Set a mark at the lowest position of each queue and priority; ``taken`` is in claim order."""
         fresh: dict[tuple[str, int], Mark] = {}
         for job in taken:
             fresh.setdefault((job.name, job.priority), Mark(job.start_after, job.id))
         for (name, priority), mark in fresh.items():
             self._marks.setdefault(name, {})[priority] = mark
-        # Each is a head that the next claim looks at, whether or not anything is left there.
+        # Each mark is a head that the next claim checks, even if nothing is left there.
         for name in {name for name, _ in fresh if len(self._marks[name]) > _MARKS_MAX}:
             del self._marks[name]
 
@@ -169,7 +169,7 @@ class Claims:
 def claim_parameters(
     worker: UUID, wants: Sequence[Want], limit: int, marks: dict[str, dict[int, Mark]]
 ) -> dict[str, Any]:
-    """Return the parameters of ``claim.sql``: the known marks, and the gaps between their priorities."""
+    """Return the parameters of ``claim.sql``: the marks, and the gaps between their priorities."""
     gaps: list[tuple[str, int, int]] = []
     known: list[tuple[str, int, datetime, UUID]] = []
     for name, _ in wants:
@@ -199,7 +199,7 @@ def claim_parameters(
 
 
 def _rest(wants: Sequence[Want], taken: Sequence[Claimed]) -> list[Want]:
-    """Return what is still wanted."""
+    """Return the capacity that is left."""
     counts: dict[str, int] = {}
     for job in taken:
         counts[job.name] = counts.get(job.name, 0) + 1

@@ -1,4 +1,4 @@
-"""The pool, and one connection kept at hand: a way through the pool costs more than a small statement."""
+"""The pool and one spare connection, since the pool's own overhead exceeds that of a small statement."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from psycopg_pool import AsyncConnectionPool
 
 KEPT_SECONDS: Final = 60.0
-"""How long a connection stays out of the pool at most, which looks after the age of those it has."""
+"""Seconds that a connection may stay out of the pool, which manages the age of its connections."""
 
 
 class Connection(WaitingConnection):
-    """A connection with a cursor of its own.
+    """A connection with its own cursor.
 
     Attributes:
-        small: a cursor for statements that answer with a row or two, since making one costs as much. It holds
-            its last answer, so large ones are not for it.
-        taken_at: when it left the pool, by the event loop's time.
+        small: a cursor for statements that return a row or two, since creating one costs as much. It keeps
+            its last result, so do not use it for large ones.
+        taken_at: when the connection left the pool, by the event loop's time.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -38,12 +38,12 @@ class Connection(WaitingConnection):
 
 
 class Connections:
-    """Connections of a pool.
+    """The connections of a pool.
 
-    One that is given back is kept for who comes next, unless somebody waits for the pool to have one.
+    A returned connection is kept for the next caller, unless a caller waits for the pool.
 
     Args:
-        pool: open already.
+        pool: an open pool.
     """
 
     def __init__(self, pool: AsyncConnectionPool[Connection]) -> None:
@@ -55,14 +55,14 @@ class Connections:
         self._returns: set[asyncio.Future[None]] = set()
 
     def at_hand(self) -> Connection | None:
-        """Return the connection that is kept, if there is one: the caller's until it is given back."""
+        """Return the spare connection, if there is one; it belongs to the caller until returned."""
         if self._kept is None or not _is_open(self._kept):
             return None
         connection, self._kept = self._kept, None
         return connection
 
     async def take(self) -> Connection:
-        """Return a connection that is the caller's until it is given back."""
+        """Return a connection, which belongs to the caller until returned."""
         while True:
             if self._kept is not None:
                 connection, self._kept = self._kept, None
@@ -82,7 +82,7 @@ class Connections:
         return connection
 
     def keep(self, connection: Connection) -> bool:
-        """Keep a connection that is given back at hand, if it may be; tells whether it was."""
+        """Keep a returned connection as the spare one, if allowed; return whether it was kept."""
         if (
             self._kept is None
             and not self._waiting
@@ -96,13 +96,13 @@ class Connections:
         return False
 
     async def give(self, connection: Connection) -> None:
-        """Give a connection back, in whatever state it is, and even if one is cancelled meanwhile."""
+        """Return a connection, in any state, even if the caller is cancelled meanwhile."""
         if not self.keep(connection):
             if connection.pgconn.pipeline_status != PipelineStatus.OFF:
-                # Who was cancelled as he entered or left a pipeline may have left it open, and the pool
-                # would not see that.
+                # A caller cancelled on entering or leaving a pipeline may have left it open, which the pool
+                # would not notice.
                 await connection.close()
-            # The pool never again counts on one whose return was broken off while it waited for its own lock.
+            # Shielded: cancelling putconn while it waits for its lock would lose the connection.
             returning = asyncio.ensure_future(self._pool.putconn(connection))
             self._returns.add(returning)
             returning.add_done_callback(self._returns.discard)
@@ -119,13 +119,13 @@ class Connections:
 
     @asynccontextmanager
     async def lent(self) -> AsyncGenerator[Connection]:
-        """Take a connection for a block of the application's, which may hold it for as long as it likes.
+        """Take a connection for a block of the application, which may hold it for any time.
 
-        All but one can be lent: were none left for heartbeats, a worker whose handlers are long in their
+        One connection is never lent: otherwise heartbeats could starve, and a worker whose handlers hold long
         transactions would lose its lease.
 
         Raises:
-            PoolTimeout: those that can be are lent out, and none came back in time.
+            PoolTimeout: all connections that may be lent are in use, and none was returned in time.
         """
         try:
             async with asyncio.timeout(self._pool.timeout):
@@ -141,7 +141,7 @@ class Connections:
             self._lendable.release()
 
     async def close(self) -> None:
-        """Close all connections; those that are in use, once they are given back."""
+        """Close all connections; those in use are closed when returned."""
         self._closed = True
         if self._returns:
             await asyncio.wait(self._returns)
@@ -152,10 +152,10 @@ class Connections:
 
 
 def _is_open(connection: Connection) -> bool:
-    """Return whether the server has not closed a connection meanwhile, as it does when it restarts.
+    """Return whether a connection is still open on the server's side; a server closes it when it restarts.
 
-    That is read from the socket, and costs less than a microsecond. The first look may find what the server
-    said as it went, and only the second one that it is gone.
+    This reads from the socket, which takes less than a microsecond. The first read may find the server's last
+    message, and only the second one the end.
     """
     try:
         connection.pgconn.consume_input()

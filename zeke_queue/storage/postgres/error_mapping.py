@@ -1,4 +1,4 @@
-"""What the driver raises, as errors of ours: the one place where SQLSTATEs are read."""
+"""Translation of the driver's errors to this package's; the only module that reads SQLSTATEs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _SERIALIZATION: Final = ("40001", "40P01")
 _NAMED_SCHEMA: Final = re.compile(r"schema \"(\w+)\"|\"(\w+)\.\w+\"")
 _REFUSED: Final = re.compile(r"permission denied for (\w+) (\S+)")
 
-# libpq looks at options as it connects, and has no code for these errors: only its words tell them apart.
+# libpq checks options when it connects, and has no code for these errors, so match their text.
 _WRONG_OPTION: Final = re.compile(
     r"invalid \S+ value: .*|invalid integer value .* for connection option .*"
     r"|definition of service .* not found|could not parse network address .*"
@@ -48,7 +48,7 @@ _WRONG_OPTION: Final = re.compile(
 
 
 class _Translation:
-    """A context that is entered around every statement, so it is no generator, which would cost more."""
+    """A context entered around every statement; a class, since a generator would cost more."""
 
     def __enter__(self) -> None:
         pass
@@ -65,7 +65,7 @@ _TRANSLATION: Final = _Translation()
 
 
 def translated() -> AbstractContextManager[None]:
-    """Raise errors of ours for those of the driver that mean something to a caller; the rest pass.
+    """Translate errors of the driver that are meaningful to a caller; others propagate unchanged.
 
     Raises:
         SettingsError: the connection string has an option that libpq refuses.
@@ -75,11 +75,11 @@ def translated() -> AbstractContextManager[None]:
 
 
 def as_storage_error(error: Exception, state: str | None = None) -> StorageError | None:
-    """Return what the error means to a caller, or None if it is no business of his.
+    """Return the error as a storage error, or None if it is not meaningful to a caller.
 
     Args:
         error: a driver's error.
-        state: its SQLSTATE, if it is not where psycopg has it.
+        state: its SQLSTATE, if it is not in psycopg's place.
     """
     state = str(state or getattr(error, "sqlstate", None) or "")
     said = str(error).strip().partition("\n")[0]
@@ -120,10 +120,10 @@ def _why_unavailable(error: Exception, state: str, said: str) -> str | None:
 
 
 def how_to_migrate(schema: str | None) -> str:
-    """Return how to migrate a schema: one that is not the default has to be named there too.
+    """Return how to migrate a schema; one that is not the default must be named in the command.
 
     Args:
-        schema: None if it is not known which one it is.
+        schema: None if it is unknown.
     """
     if schema is None:
         return "Run `zeke migrate` on the same --schema or JOBS_SCHEMA"
@@ -133,7 +133,7 @@ def how_to_migrate(schema: str | None) -> str:
 
 
 def is_worth_repeating(error: BaseException) -> bool:
-    """Return whether the server undid the transaction for the sake of others: a deadlock, a lost race."""
+    """Return whether the server rolled back because of a concurrent transaction (deadlock, serialization)."""
     return isinstance(error, psycopg.Error) and error.sqlstate in _SERIALIZATION
 
 
@@ -141,7 +141,7 @@ def check_server(version: int) -> None:
     """Refuse a server that is too old.
 
     Args:
-        version: as ``server_version_num`` gives it, 150004 for 15.4.
+        version: in the form of ``server_version_num``, 150004 for 15.4.
 
     Raises:
         UnsupportedServerError: it is older than PostgreSQL 15.
@@ -155,9 +155,9 @@ def check_server(version: int) -> None:
 
 
 def _broke(error: Exception) -> bool:
-    """Return whether a connection could not be made, broke, or was closed under a statement."""
+    """Return whether a connection failed to open, broke, or was closed during a statement."""
     if isinstance(error, psycopg.ProgrammingError):
-        # psycopg finds an unreadable connection string by itself; that is no matter of trying again.
+        # psycopg detects an invalid connection string by itself, and retrying does not help.
         return False
     return isinstance(
         error, psycopg.OperationalError | psycopg.InterfaceError | PoolClosed | OSError | asyncio.TimeoutError
@@ -165,7 +165,7 @@ def _broke(error: Exception) -> bool:
 
 
 def _wrong_option(error: Exception) -> SettingsError | None:
-    """Return what is wrong with the connection string, if libpq refused an option of it."""
+    """Return the error in the connection string, if libpq refused one of its options."""
     if not isinstance(error, psycopg.OperationalError) or error.sqlstate is not None:
         return None
     found = _WRONG_OPTION.search(str(error))
@@ -175,7 +175,7 @@ def _wrong_option(error: Exception) -> SettingsError | None:
 
 
 def _grant(said: str) -> str:
-    """Return how to grant the right that a server's message names."""
+    """Return how to grant the right named in a server's message."""
     refused = _REFUSED.search(said)
     if refused and refused[1] == "database":
         return (

@@ -1,8 +1,8 @@
-"""Hearing of work and of changed jobs: one connection that listens, for a whole storage.
+"""Notifications of work and changed jobs: one listening connection per storage.
 
-A notification wakes whoever waits here; it carries a queue's name or a job's id. It may get lost with its
-connection, and whoever waits looks by himself from time to time anyway. When the connection was lost and is
-back, all are woken, since nobody knows what was said meanwhile.
+A notification carries a queue's name or a job's id, and wakes the waiters registered for it. It may be lost
+with its connection, so waiters poll as well. After a lost connection is restored all waiters are woken, since
+notifications sent meanwhile are unknown.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _READY_SECONDS: Final = 2.0
 
 
 class Bell:
-    """Wakes one waiter, once for any number of rings since he last woke."""
+    """Wakes one waiter, once for any number of notifications since its last wait."""
 
     def __init__(self) -> None:
         self._rung = asyncio.Event()
 
     def ring(self) -> None:
-        """Wake the waiter, now or at his next wait."""
+        """Wake the waiter, now or at its next wait."""
         self._rung.set()
 
     async def wait(self, timeout: float) -> bool:
-        """Return True once it has rung since the last call, False after ``timeout`` seconds."""
+        """Return True once notified since the last call, False after ``timeout`` seconds."""
         if not self._rung.is_set():
             try:
                 async with asyncio.timeout(max(0.0, timeout)):
@@ -52,16 +52,16 @@ class Bell:
 
 
 class Listener:
-    """The bells of a storage, and the connection that rings them.
+    """The waiters of a storage, and the connection that notifies them.
 
     Args:
-        conninfo: where to connect; the connection is made when it is first needed.
-        schema: whose channels to listen on.
-        clock: paces attempts to connect again.
-        enabled: without listening nothing rings, and waits end by time alone.
+        conninfo: where to connect; the connection is opened on first use.
+        schema: the schema whose channels to listen on.
+        clock: times attempts to reconnect.
+        enabled: if False, there are no notifications, and waits end by timeout only.
 
     Attributes:
-        enabled: whether it listens at all.
+        enabled: whether it listens.
     """
 
     def __init__(self, conninfo: str, schema: str, clock: Clock, *, enabled: bool) -> None:
@@ -76,7 +76,7 @@ class Listener:
 
     @contextmanager
     def bell(self, queues: Iterable[str]) -> Generator[Bell]:
-        """Hang a bell that rings when one of these queues is named."""
+        """Register a waiter that is notified when one of these queues is named."""
         self.start()
         bell, places = Bell(), list(queues)
         for place in places:
@@ -103,12 +103,12 @@ class Listener:
                 self._watched.pop(name, None)
 
     def start(self) -> None:
-        """Begin to listen, unless that has begun."""
+        """Start listening, unless that has happened."""
         if self.enabled and self._task is None:
             self._task = asyncio.ensure_future(self._listen())
 
     async def ready(self) -> bool:
-        """Wait a moment until the connection listens; False if it does not, and nothing can be heard."""
+        """Wait a moment until the connection listens; return False if it does not, so nothing is received."""
         self.start()
         if not self.enabled:
             return False

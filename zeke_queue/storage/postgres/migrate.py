@@ -1,12 +1,11 @@
-"""Making the tables, and bringing them up to date, beside workers and a pg-boss 9 that go on working.
+"""Migrations: create the tables or update them, while workers and a pg-boss 9 keep running.
 
-Any number of processes may migrate at once: one does it, the others poll for the lock with no transaction
-open, since an index that is built concurrently waits for every open one. On tables that somebody uses,
-indexes are built concurrently and outside of pg-boss's own lock, for which its processes wait when they
-start.
+Any number of processes may migrate at once: one does it, and the others poll for the lock without an open
+transaction, since a concurrent index build waits for every open one. On tables in use, indexes are built
+concurrently and outside pg-boss's own lock, for which its processes wait when they start.
 
-Source: pg-boss 9 keeps its version in ``version`` and takes an advisory lock, on the first 64 bits of an MD5,
-while it creates or changes tables.
+Source: pg-boss 9 records its version in ``version`` and takes an advisory lock, on the first 64 bits of an
+MD5, while it creates or changes tables.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ _VERSION: Final = (
     "select true from pg_attribute where attrelid = to_regclass(%s) and attname = 'version'"
     " and atttypid = 'int'::regtype"
 )
-"""Whether a table is one in which pg-boss notes its version, and not an application's own."""
+"""Whether a table is pg-boss's version table, not one of an application."""
 
 _POLL_SECONDS: Final = 0.1
 _LOCK_SECONDS: Final = 3
@@ -60,18 +59,18 @@ RIGHTS: Final = {
     "job_event": "select, insert, delete",
     "zeke_migration": "select",
 }
-"""What a role that runs workers and sends jobs needs."""
+"""The rights of a role that runs workers and sends jobs."""
 
 API_RIGHTS: Final = {
     "api_key": "select, insert, update",
     "api_session": "select, insert, update, delete",
     "rate_limit": "select, insert, update, delete",
 }
-"""What a role needs besides that serves the HTTP API, or makes keys for it."""
+"""The further rights of a role that serves the HTTP API, or creates keys for it."""
 
 
 class Found(NamedTuple):
-    """What is in a schema: any tables, pg-boss's version of them, and the numbers of our migrations."""
+    """The contents of a schema: whether it has tables, pg-boss's version, and applied migration numbers."""
 
     tables: bool
     version: int | None
@@ -79,17 +78,16 @@ class Found(NamedTuple):
 
 
 def migrate(dsn: str, schema: str = "pgboss") -> list[str]:
-    """Make the tables in a schema, or bring them up to date; safe beside others who do the same.
+    """Create the tables in a schema or update them; safe when several processes do so at once.
 
     Returns:
-        The names of the migrations that were applied, none if all were before.
+        The names of the applied migrations; empty if all were applied before.
 
     Raises:
         SchemaVersionError: the tables are of a pg-boss older than 9 or newer, or are not pg-boss's; nothing
-            was
-            changed.
-        StorageUnavailableError: the database can't be reached, or somebody keeps the tables locked.
-        PermissionDeniedError: the role may not create the schema, or is not the tables' owner.
+            was changed.
+        StorageUnavailableError: the database can't be reached, or another session keeps the tables locked.
+        PermissionDeniedError: the role may not create the schema, or does not own the tables.
         UnsupportedServerError: the server is older than PostgreSQL 15.
     """
     schema = schema_name(schema)
@@ -103,7 +101,7 @@ def migrate(dsn: str, schema: str = "pgboss") -> list[str]:
 
 
 def sql(schema: str = "pgboss") -> str:
-    """Return the SQL that makes the tables in a new schema, for whoever runs such things by hand."""
+    """Return the SQL that creates the tables in a new schema, to be run by hand."""
     schema = schema_name(schema)
     steps = [f"-- {m.number:04} {m.name}\n{_plain(m.fitted(schema))}" for m in migrations() if _is_fresh(m)]
     note = _record(schema, migrations())
@@ -111,19 +109,17 @@ def sql(schema: str = "pgboss") -> str:
 
 
 async def check(dsn: str, schema: str = "pgboss", *, reading: bool = False) -> None:
-    """Check that the database can be used; changes nothing.
+    """Check that the database is usable; change nothing.
 
     Args:
         dsn: the database.
         schema: where the tables are.
-        reading: whether the tables will only be looked at, for which the right to select is enough.
+        reading: whether the tables will only be read, for which the right to select is enough.
 
     Raises:
-        SchemaVersionError: the tables are missing, not up to date, or another system's; the message says
-            what to
-            do.
-        PermissionDeniedError: the role lacks a right; the message names the first one, and says what gives
-            all.
+        SchemaVersionError: the tables are missing, not up to date, or another system's; the message has the
+            remedy.
+        PermissionDeniedError: the role lacks a right; the message names the first one, and how to grant all.
         StorageUnavailableError: the database can't be reached.
         UnsupportedServerError: the server is older than PostgreSQL 15.
     """
@@ -135,7 +131,7 @@ def _check(dsn: str, schema: str, *, reading: bool) -> None:
         if not _one(connection, "select has_schema_privilege(%s, 'usage')", schema, missing=True):
             raise _lacking(connection, "usage", f"schema {schema}", schema, reading=reading)
         to_read = dict.fromkeys(RIGHTS, "select")
-        # First, since what is in the schema can't be told without.
+        # This comes first, since the schema's contents can't be read without these rights.
         _check_rights(connection, schema, to_read, reading=reading, of="to_regclass(%s)")
         found = _look(connection, schema)
         _refuse_others(found, schema)
@@ -152,7 +148,7 @@ def _check(dsn: str, schema: str, *, reading: bool) -> None:
 def _check_rights(
     connection: Connection, schema: str, wanted: Mapping[str, str], *, reading: bool, of: str = "%s"
 ) -> None:
-    """Check that the role has these rights; ``of`` may leave out those on tables that are missing."""
+    """Check that the role has these rights; ``of`` may exclude those on missing tables."""
     for table, rights in wanted.items():
         for right in rights.split(", "):
             has = _one(connection, f"select has_table_privilege({of}, %s)", f"{schema}.{table}", right)
@@ -163,7 +159,7 @@ def _check_rights(
 def _lacking(
     connection: Connection, right: str, on: str, schema: str, *, reading: bool
 ) -> PermissionDeniedError:
-    """Return which right is missing, and where all grants are printed: by doctor."""
+    """Return which right is missing, and that doctor prints all grants."""
     role, quoted = connection.execute("select current_user::text, quote_ident(current_user)").fetchall()[0]
     advice = (
         f"As the tables' owner: grant usage on schema {schema} to {quoted};"
@@ -181,7 +177,7 @@ def _connected(dsn: str) -> Generator[Connection]:
         dsn, autocommit=True, connect_timeout=10, application_name="zeke migrate"
     ) as connection:
         check_server(connection.info.server_version)
-        # Building an index on a large table takes as long as it takes, whatever the role's settings say.
+        # An index build on a large table takes long, so override a statement timeout of the role.
         connection.execute("set statement_timeout = 0")
         connection.execute("set lock_timeout = 0")
         yield connection
@@ -189,7 +185,7 @@ def _connected(dsn: str) -> Generator[Connection]:
 
 @contextmanager
 def _alone(connection: Connection, schema: str) -> Generator[None]:
-    """Wait until no other process migrates this schema: look again and again, never in a transaction."""
+    """Wait until no other process migrates this schema, by polling without an open transaction."""
     key = f"('x' || md5(current_database() || '.zeke.{schema}'))::bit(64)::bigint"
     while not _one(connection, f"select pg_try_advisory_lock({key})"):
         threading.Event().wait(_POLL_SECONDS)
@@ -207,11 +203,11 @@ def _look(connection: Connection, schema: str) -> Found:
     tables = [has(table) for table in ("version", "job", "archive")]
     version = _one(connection, _VERSION, f"{schema}.version") and _one(
         connection,
-        f"select max(version) from {schema}.version",  # noqa: S608 - the name was checked
+        f"select max(version) from {schema}.version",  # noqa: S608 - the name is checked
     )
     numbers: list[int] = []
     if has("zeke_migration"):
-        applied = _literal(f"select number from {schema}.zeke_migration")  # noqa: S608 - the name was checked
+        applied = _literal(f"select number from {schema}.zeke_migration")  # noqa: S608 - the name is checked
         rows = connection.execute(applied).fetchall()
         numbers = [int(str(row[0])) for row in rows]
     return Found(any(tables), int(str(version)) if version is not None else None, frozenset(numbers))
@@ -242,7 +238,7 @@ def _not_ours(schema: str, seen: str) -> SchemaVersionError:
 
 
 def _make(connection: Connection, schema: str) -> list[str]:
-    """Make everything at once in a schema that has nothing yet, unless a pg-boss is quicker."""
+    """Create everything at once in an empty schema, unless a pg-boss does so first."""
     steps = [m for m in migrations() if _is_fresh(m)]
     try:
         with connection.transaction():
@@ -259,7 +255,7 @@ def _make(connection: Connection, schema: str) -> list[str]:
 
 
 def _adopt(connection: Connection, schema: str, found: Found) -> list[str]:
-    """Apply what is missing to tables that others use meanwhile."""
+    """Apply missing migrations to tables that are in use."""
     missing = [m for m in migrations() if m.number not in found.applied]
     if missing:
         connection.execute(_literal(_ledger(schema)))
@@ -274,13 +270,13 @@ def _adopt(connection: Connection, schema: str, found: Found) -> list[str]:
 
 
 def _apply_at_once(connection: Connection, schema: str, migration: Migration) -> None:
-    """Apply in one transaction, while no pg-boss changes tables."""
+    """Apply a migration in one transaction, while no pg-boss changes tables."""
     steps = [_pgboss_lock(schema), migration.fitted(schema), _record(schema, [migration])]
     _run_patiently(connection, schema, migration, steps)
 
 
 def _apply_beside_others(connection: Connection, schema: str, migration: Migration) -> None:
-    """Build each index by itself, and what is between in transactions; what died half-way is done again."""
+    """Build each index on its own, and run the steps between in transactions; redo interrupted steps."""
     for beside, group in groupby(_statements(migration.fitted(schema)), lambda text: "concurrently" in text):
         if not beside:
             _run_patiently(connection, schema, migration, list(group))
@@ -293,7 +289,7 @@ def _apply_beside_others(connection: Connection, schema: str, migration: Migrati
 
 
 def _run_patiently(connection: Connection, schema: str, migration: Migration, steps: list[str]) -> None:
-    """Run in one transaction. Who waits for a lock makes others wait behind him, so he soon tries anew."""
+    """Run in one transaction. Waiting for a lock blocks later sessions, so give up soon and retry."""
     for _ in range(_LOCK_TRIES):
         try:
             with connection.transaction():
@@ -311,7 +307,7 @@ def _run_patiently(connection: Connection, schema: str, migration: Migration, st
 
 
 def _drop_if_invalid(connection: Connection, schema: str, index: str) -> None:
-    """Drop what an interrupted build left: an index that is kept up to date, and used by nobody."""
+    """Drop an invalid index left by an interrupted build: it is maintained, but never used."""
     invalid = "select not indisvalid from pg_index where indexrelid = to_regclass(%s)"
     if _one(connection, invalid, f"{schema}.{index}"):
         connection.execute(_literal(f"drop index concurrently {schema}.{index}"))
@@ -327,7 +323,7 @@ def _is_fresh(migration: Migration) -> bool:
 
 
 def _plain(text: str) -> str:
-    """Build indexes at once: nobody uses tables that are just being made."""
+    """Make index builds non-concurrent, since new tables are not in use."""
     return text.replace(" concurrently", "")
 
 
@@ -346,11 +342,11 @@ def _ledger(schema: str) -> str:
 def _record(schema: str, applied: list[Migration] | tuple[Migration, ...]) -> str:
     rows = ", ".join(f"({m.number}, '{m.name}')" for m in applied)
     table = f"{schema}.zeke_migration (number, name)"
-    return f"insert into {table} values {rows} on conflict do nothing"  # noqa: S608 - the name was checked
+    return f"insert into {table} values {rows} on conflict do nothing"  # noqa: S608 - the name is checked
 
 
 def _one(connection: Connection, text: str, *parameters: str, missing: bool = False) -> object:
-    """Return the one value that a statement selects; ``missing`` if what it names does not exist."""
+    """Return the single value that a statement selects; ``missing`` if an object in it does not exist."""
     try:
         row = connection.execute(_literal(text), parameters or None).fetchone()
     except psycopg.errors.InvalidSchemaName:
@@ -359,5 +355,5 @@ def _one(connection: Connection, text: str, *parameters: str, missing: bool = Fa
 
 
 def _literal(text: str) -> LiteralString:
-    """Declare text literal: it is made of files of ours, and of a schema's name that was checked."""
+    """Declare text literal: it consists of this package's files and a checked schema name."""
     return cast("LiteralString", text)

@@ -1,4 +1,4 @@
-"""Looks at many jobs at once, for charts and streams: what ended lately, who waits, what jobs told."""
+"""Queries over many jobs, for charts and streams: recently ended jobs, waiting times, events."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class PostgresOverview:
-    """The looks of ``storage.store.Reader`` that take in many jobs; the protocol says what each returns."""
+    """The queries of ``storage.store.Reader`` over many jobs; the protocol documents each."""
 
     _session: Session
 
     async def events_of(self, after: Mapping[UUID, int]) -> list[JobEvent]:
-        """Return progress and log lines of several jobs, by ``seq``, of each at most its share."""
+        """Return progress and log lines of several jobs, by ``seq``; each job has at most its share."""
         if not after:
             return []
         parameters = {
@@ -35,16 +35,16 @@ class PostgresOverview:
         return [rows.event(row) for row in await self._session.run("events_of", parameters)]
 
     async def pace(self, names: Sequence[str], span: float, step: float) -> list[Pace]:
-        """Return what ended lately, in spans of equal length, oldest first."""
+        """Return counts and times of recently ended jobs by interval, oldest first."""
         asked = Step("pace", pace_parameters(names, span, step))
         return [Pace._make(row) for row in (await self._session.run_all(asked, plain=True))[0]]
 
     async def lag(self) -> dict[str, float]:
-        """Return for each queue with due jobs how many seconds ago the one that waits longest became due."""
+        """Return for each queue with due jobs how many seconds ago its longest-waiting job became due."""
         return dict(await self._session.run("lag"))
 
     async def holding(self) -> dict[UUID, int]:
-        """Return for each worker that holds jobs how many are active in its name."""
+        """Return the number of active jobs of each worker that holds any."""
         return dict(await self._session.run("holding"))
 
 

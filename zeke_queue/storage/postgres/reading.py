@@ -1,4 +1,4 @@
-"""Looking at what is stored; the protocol says what each look returns."""
+"""Reads of the stored data; the protocol documents each."""
 
 from __future__ import annotations
 
@@ -39,40 +39,40 @@ class PostgresReader:
         """Return those of the jobs that exist, live or archived."""
         if not ids:
             return {}
-        # Live ones come first, and stand: an id can be in both tables only if another program put it there.
+        # Live jobs come first and win: an id is in both tables only if another program put it there.
         found = await self._session.run("get", {"ids": list(ids)})
         return {row[0]: rows.job(row) for row in reversed(found)}
 
     async def find(self, which: JobFilter) -> list[Job]:
-        """Return live jobs by filter, or archived ones if it asks for those, newest first."""
+        """Return live jobs that match a filter, or archived ones if it says so, newest first."""
         check_limit(which.limit, _FOUND_AT_ONCE)
         return [rows.job(row[:-1]) for row in await self._newest(which, which.limit)]
 
     async def page(self, which: JobFilter) -> Page:
-        """Return jobs as ``find`` does, and whether there are more behind them."""
+        """Return jobs as ``find`` does, and whether there are more after them."""
         check_limit(which.limit, _FOUND_AT_ONCE)
         found = await self._newest(which, which.limit + 1)
         jobs = [rows.job(row[:-1]) for row in found[: which.limit]]
         return Page(jobs, more=bool(found) and found[0][-1] > len(jobs))
 
     async def _newest(self, which: JobFilter, limit: int) -> list[Row]:
-        """Return rows of ``find.sql``, of which the last column is for the storage."""
+        """Return rows of ``find.sql``, whose last column is for the storage only."""
         step = Step("find_archived" if which.archived else "find", filter_parameters(which, limit))
         found = (await self._session.run_all(step, plain=True))[0]
         if not found and which.before is not None and not await self.get([which.before]):
-            # Nothing is older than a job that is not there.
+            # No job is older than one that does not exist.
             raise no_page(which.before)
         return found
 
     async def count(self) -> list[QueueCount]:
-        """Return how many live jobs each queue has by state, by name."""
+        """Return the number of live jobs of each queue by state, by name."""
         counts: dict[str, dict[JobState, int]] = {}
         for name, state, number in (await self._session.run_all(Step("count", {}), plain=True))[0]:
             counts.setdefault(name, {})[JobState(state)] = number
         return [QueueCount(name, states) for name, states in counts.items()]
 
     async def holder(self, job: NewJob) -> UUID | None:
-        """Return the job that makes a uniqueness rule refuse this one now, if any."""
+        """Return the job because of which a uniqueness rule would refuse this one now, if any."""
         if job.singleton_key is None and job.slot_seconds is None:
             return None
         parameters = {
@@ -91,7 +91,7 @@ class PostgresReader:
         return [rows.event(row) for row in found]
 
     async def workers(self) -> list[WorkerInfo]:
-        """Return the workers that are known, by start."""
+        """Return the known workers, by start."""
         return [rows.worker(row) for row in await self._session.run("workers")]
 
     async def now(self) -> datetime:
@@ -101,7 +101,7 @@ class PostgresReader:
 
     @asynccontextmanager
     async def watching(self) -> AsyncGenerator[PostgresWatch]:
-        """Watch jobs: changes after one was added are told, where the connection that listens stands."""
+        """Open a watch; changes after a job is added are reported while the listening connection is up."""
         await self._listener.ready()
         watch = PostgresWatch(self._session, self._listener, self._clock, self._identities())
         try:
@@ -110,17 +110,17 @@ class PostgresReader:
             await watch.end()
 
     async def foreign_cron_age(self) -> float | None:
-        """Return the seconds since a pg-boss on the same tables did its cron, or None if none ever did."""
+        """Return the seconds since a pg-boss on the same tables ran its cron; None if none ever did."""
         found = await self._session.run("foreign_cron")
         return found[0][0]
 
 
 def filter_parameters(which: JobFilter, limit: int | None = None) -> dict[str, Any]:
-    """Return the parameters of ``find.sql``, for as many rows as the filter says or as are given here."""
+    """Return the parameters of ``find.sql``, for as many rows as the filter or ``limit`` says."""
     return {
         "ids": None if which.ids is None else list(which.ids),
         "names": list(which.names) or None,
-        # As a text, which the server reads as states: a list of texts would be no constant to plan by.
+        # As text, which the server reads as states: the planner does not treat a list of texts as a constant.
         "states": f"{{{','.join(which.states)}}}" if which.states else None,
         "parent": which.parent,
         "before": which.before,

@@ -1,4 +1,4 @@
-"""Archiving and purging, by statements that move a batch at once, past rows that can't be moved."""
+"""Archiving and purging in batches, skipping rows that can't be moved."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Move: TypeAlias = Literal["archive", "purge"]
 
 BAD_ROWS: Final = 10
-"""Rows of a batch that can't be moved until that is raised: then it is not the rows that are bad."""
+"""Bad rows per batch from which on the error is raised: with so many, the cause is not in the rows."""
 
 
 class PostgresRetention:
@@ -40,12 +40,12 @@ class PostgresRetention:
         try:
             return await batch.move(None)
         except psycopg.Error:
-            # Somebody's trigger, or a table of theirs that refers to a row, is against it.
+            # A trigger, or a foreign key of another table, prevents it.
             return await batch.move_in_parts(await batch.ids())
 
 
 class _Batch:
-    """The rows that one call moves, all at once or in parts."""
+    """The rows that one call moves, together or in parts."""
 
     def __init__(self, session: Session, move: Move, after: float, limit: int) -> None:
         self._session = session
@@ -61,13 +61,13 @@ class _Batch:
         return [row[0] for row in found]
 
     async def move(self, ids: Sequence[UUID] | None) -> int:
-        """Move these rows, or all, in one statement; returns how many."""
+        """Move these rows, or all, in one statement; return how many."""
         parameters = {"after": self._after, "ids": None if ids is None else list(ids)}
         found = await self._session.run(self._name, parameters, limit=self._limit)
         return found[0][0]
 
     async def move_in_parts(self, ids: Sequence[UUID]) -> int:
-        """Move what can be, by halves, down to rows that can't; those are reported, and left."""
+        """Move the rows that can be, by halves; report and skip rows that can't."""
         if not ids:
             return 0
         try:

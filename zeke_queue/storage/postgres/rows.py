@@ -1,4 +1,4 @@
-"""Between rows and the values of ``zeke_queue.model``, both ways."""
+"""Conversion between rows and the values of ``zeke_queue.model``."""
 
 from __future__ import annotations
 
@@ -47,21 +47,21 @@ _PLAIN_VALUES: Final = tuple(PLAIN.values())
 
 
 def microseconds(seconds: float) -> int:
-    """Return a duration as statements take it: rounded here as in memory, for the server rounds otherwise."""
+    """Return a duration as statements take it, rounded here like in memory; the server rounds differently."""
     return timedelta(seconds=seconds) // _MICROSECOND
 
 
 class _RawJson(Loader):
-    """Leaves jsonb undecoded: a claim's payload is decoded once, by whoever validates it."""
+    """Leaves jsonb undecoded: a claim's payload is decoded once, when it is validated."""
 
     def load(self, data: Buffer) -> bytes:
         return bytes(data)
 
 
 class _UtcTime(Loader):
-    """Gives instants in UTC; for one that no ``datetime`` holds, infinity among them, the nearest it holds.
+    """Converts times to UTC; one out of the range of ``datetime``, such as infinity, to the nearest in it.
 
-    Others may write such a row, and it must not break what is read, or claimed, along with it.
+    Other programs may write such a row, and it must not break the reads or claims that include it.
     """
 
     def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
@@ -93,7 +93,7 @@ _ADAPTERS: Final = _own_adapters()
 
 
 class Cursor(AsyncCursor[Row]):
-    """A cursor that converts as this module expects, whatever its connection was told by an application."""
+    """A cursor with this module's conversions, whatever an application configured on the connection."""
 
     def __init__(self, connection: AsyncConnection[Any]) -> None:
         super().__init__(connection, row_factory=tuple_row)
@@ -111,12 +111,12 @@ def of_new_jobs(jobs: Sequence[NewJob]) -> dict[str, Any]:
 
 
 def is_plain(job: NewJob) -> bool:
-    """Return whether ``insert_plain`` inserts a job whole."""
+    """Return whether ``insert_plain`` can insert the whole job."""
     return _beyond_plain(job) == _PLAIN_VALUES
 
 
 def of_new_job(job: NewJob) -> dict[str, Any]:
-    """Return the parameters of ``insert_one.sql``, and of what is shortened from it."""
+    """Return the parameters of ``insert_one.sql``, and of its shortened variants."""
     return {
         "id": job.id,
         "name": job.name,
@@ -185,7 +185,7 @@ class Outcomes:
 
     @property
     def may_collide(self) -> bool:
-        """Return whether a job is to wait again, for which its place must be free."""
+        """Return whether a job returns to waiting, for which its slot must be free."""
         return any(row[3] is not None for row in self.rows)
 
     def parameters(self) -> dict[str, Any]:
@@ -195,7 +195,7 @@ class Outcomes:
         return dict(zip(names, columns or [[] for _ in names], strict=True))
 
     def one_by_one(self) -> list[Outcomes]:
-        """Return each by itself, in the order of the ids."""
+        """Return each outcome on its own, in the order of the ids."""
         singles: list[Outcomes] = []
         for row in sorted(self.rows, key=lambda row: row[0]):
             single = Outcomes()
@@ -204,7 +204,7 @@ class Outcomes:
         return singles
 
     def failing_with(self, output: str) -> Outcomes:
-        """Return these outcomes as failures for good, with this output."""
+        """Return these outcomes as final failures with this output."""
         ended = Outcomes()
         ended.rows = [(row[0], row[1], "failed", None, output, True) for row in self.rows]
         return ended
@@ -230,7 +230,7 @@ def of_events(events: Sequence[JobEvent]) -> dict[str, Any]:
 
 
 def of_schedule(schedule: Schedule, *, declared: bool) -> dict[str, Any]:
-    """Return the parameters of ``put_schedule.sql``; with ``declared`` it is noted as what code says."""
+    """Return the parameters of ``put_schedule.sql``; ``declared`` records it as code's definition."""
     definition = {**asdict(schedule), "last_tick": None, "next_tick": None}
     definition["data"] = None if schedule.data is None else jsonb.loads(schedule.data)
     return {
@@ -248,7 +248,7 @@ def of_schedule(schedule: Schedule, *, declared: bool) -> dict[str, Any]:
 
 
 def claimed(row: Row) -> Claimed:
-    """Return the row as its worker gets it."""
+    """Return the row as the value for its worker."""
     return Claimed._make(row)
 
 
@@ -274,7 +274,7 @@ _DECODED: Final = [_PLACE[name] for name in ("data", "output", "meta", "history"
 
 
 def _read(text: str | bytes) -> Any:
-    """Return a value, or its text where Python can't hold it: a number too long, arrays too deep."""
+    """Return a value, or its text if Python can't hold it (number too long, arrays too deep)."""
     try:
         return jsonb.loads(text)
     except SerializationError:
@@ -282,7 +282,7 @@ def _read(text: str | bytes) -> Any:
 
 
 def _attempts(history: Any) -> tuple[Attempt, ...]:
-    """Return a job's history; what is there by somebody else's hand is none of ours."""
+    """Return a job's history; ignore entries written by other programs."""
     try:
         return tuple(_attempt(entry) for entry in history or ())
     except (KeyError, TypeError, ValueError):

@@ -1,7 +1,7 @@
-"""What ``zeke doctor`` wants to know of a database that no verb of the storage asks for.
+"""Information on a database for ``zeke doctor`` that no verb of the storage returns.
 
-It is read on a connection of its own, so that it can be had of a database that is not fit to work with: one
-without our tables, with another system's, or on which the role lacks rights.
+It is read on a separate connection, so that it is available for a database that can't be used: one without
+the tables, with another system's, or where the role lacks rights.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 COSTLY_INDEXES: Final = ("job_fetch", "job_name")
-"""Indexes by which pg-boss 9 fetches; we use none of them, and they halve the speed."""
+"""Indexes of pg-boss 9's fetch; this package uses none of them, and they halve the speed."""
 
 
 class Held(NamedTuple):
-    """A transaction that keeps vacuum from removing dead rows: what it is, and its age in seconds."""
+    """A transaction that keeps vacuum from removing dead rows: its description, and its age in seconds."""
 
     what: str
     seconds: float
@@ -32,17 +32,16 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """A database as its role sees it.
+    """The state of a database, as visible to its role.
 
     Attributes:
-        version: of the server, as it says itself.
-        standby: whether it only follows another server, and can't be written to.
-        embedded: whether it is one that ``--embedded`` or the demo started.
-        missing_rights: by table, those of the rights that are needed which the role lacks; tables that are
-            not there are left out.
-        missing_api_rights: the same of those that the HTTP API needs besides.
-        oldest: the oldest transaction of the database, None if there is none that the role may see.
-        costly_indexes: which of ``COSTLY_INDEXES`` there are.
+        version: the server's version, as it reports it.
+        standby: whether it is a read-only standby of another server.
+        embedded: whether ``--embedded`` or the demo started it.
+        missing_rights: by table, the required rights that the role lacks, without tables that do not exist.
+        missing_api_rights: the same for the additional rights of the HTTP API.
+        oldest: the oldest transaction of the database; None if the role can see none.
+        costly_indexes: those of ``COSTLY_INDEXES`` that exist.
     """
 
     version: str
@@ -57,14 +56,14 @@ class Facts:
 
 
 class PgBoss(NamedTuple):
-    """Seconds since a pg-boss on the same tables did its maintenance, and its cron; None if none ever did."""
+    """Seconds since a pg-boss on the same tables did maintenance, and cron; None if none ever did."""
 
     maintained: float | None
     cron: float | None
 
 
 async def read_facts(dsn: str, schema: str = "pgboss") -> Facts:
-    """Look at a database, whatever state it is in; changes nothing.
+    """Return information on a database in any state; change nothing.
 
     Raises:
         StorageUnavailableError: it can't be reached.
@@ -104,7 +103,7 @@ async def read_facts(dsn: str, schema: str = "pgboss") -> Facts:
 
 
 async def read_pgboss(dsn: str, schema: str = "pgboss") -> PgBoss:
-    """Ask when a pg-boss was last at work on tables that are fit to work with (``migrate.check``).
+    """Return when a pg-boss last worked on tables that are usable (``migrate.check``).
 
     Raises:
         StorageError: the database can't be reached, or the tables can't be read.

@@ -1,8 +1,8 @@
-"""How statements reach the server: a pool of connections, set up alike, and what happens when a try fails.
+"""Statements on the server: a pool of identically configured connections, and the handling of failed tries.
 
-A statement of its own is a transaction of its own, in one round trip. Several in one transaction go as a
-pipeline, in one round trip too. Where the server undid a transaction for the sake of another (a deadlock, a
-lost race), it is repeated: nothing of it has happened.
+A single statement is its own transaction, in one round trip. Several in one transaction are sent as a
+pipeline, also in one round trip. A transaction that the server rolled back because of another (deadlock,
+serialization failure) is repeated, since it had no effect.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ _TRIES: Final = 10
 _CHECKOUT_SECONDS: Final = 15.0
 _CONNECT_SECONDS: Final = "10"
 
-# Claims are too intricate to be planned each time, so plans are generic and kept. One that was made while the
-# table was empty may meet a million rows a moment later, and then must not read them all; nor may the cost of
-# a scan that is switched off, where there is no other, set off the compiler.
+# Claims are expensive to plan, so plans are generic and kept. A plan made while the table was empty may meet
+# a million rows a moment later, and must not scan them all then. Nor may the cost of a disabled scan, where
+# there is no alternative, trigger JIT compilation.
 OPTIONS: Final = (
     "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off"
     " -c default_transaction_isolation=read\\ committed -c timezone=UTC"
@@ -55,7 +55,7 @@ LOOK: Final = (
     "select set_config('plan_cache_mode', 'force_custom_plan', true),"
     " set_config('enable_seqscan', 'on', true)"
 )
-"""Has the rest of a transaction planned for the values at hand."""
+"""Makes the rest of a transaction plan for the actual values."""
 
 _AS_ELSEWHERE: Final = (
     "select set_config('plan_cache_mode', %(plan_cache_mode)s, true),"
@@ -67,7 +67,7 @@ _ELSEWHERE: Final = (
 
 
 class Runner(Protocol):
-    """What runs statements: the session, or an open transaction."""
+    """An executor of statements: the session, or an open transaction."""
 
     @property
     def schema(self) -> str:
@@ -75,7 +75,7 @@ class Runner(Protocol):
         ...
 
     in_transaction: ClassVar[bool]
-    """Whether more may follow before the commit."""
+    """Whether more statements may follow before the commit."""
 
     async def run(
         self,
@@ -88,22 +88,22 @@ class Runner(Protocol):
         ...
 
     async def run_small(self, name: str, parameters: dict[str, Any]) -> Row | None:
-        """Run a statement that returns a row at most, at the least cost; the parameters are its to keep."""
+        """Run a statement that returns at most one row, at the least cost; takes over ``parameters``."""
         ...
 
     def atomic(self) -> AbstractAsyncContextManager[object]:
-        """Open a transaction, or in one a savepoint: the block happens whole or not at all."""
+        """Open a transaction, or a savepoint in an open one: the block takes effect whole or not at all."""
         ...
 
 
 class Link:
-    """An open transaction on one connection, on which others may run statements too.
+    """An open transaction on one connection, which the application may use too.
 
     Args:
-        connection: where it is open.
-        schema: of the tables.
-        now: the time by which statements decide; None is the server's.
-        repeatable: whether somebody repeats the transaction who can tell a deadlock by the driver's error.
+        connection: the connection of the transaction.
+        schema: the schema of the tables.
+        now: the time by which statements decide; None for the server's.
+        repeatable: whether a caller repeats the transaction and recognises a deadlock by the driver's error.
     """
 
     in_transaction: ClassVar[bool] = True
@@ -128,15 +128,15 @@ class Link:
         *,
         limit: int | None = None,
     ) -> list[Row]:
-        """Run a statement of ours and return its rows."""
+        """Run a statement of this package and return its rows."""
         text, values = statement(name, self.schema, limit), with_now(parameters, self._now)
         cursor = Cursor(self.connection)
         try:
-            # Planned each time: a plan that is kept needs the settings of our own connections.
+            # Planned each time: a kept plan needs the settings of this package's own connections.
             if self.connection.info.pipeline_status == PipelineStatus.OFF:
                 await cursor.execute(text, values, prepare=False)
             else:
-                # The application's pipeline would answer when it likes to.
+                # The application's pipeline would return results at a time of its choice.
                 async with self.connection.pipeline() as pipeline:
                     await cursor.execute(text, values, prepare=False)
                     await pipeline.sync()
@@ -148,7 +148,7 @@ class Link:
             raise mine from error
 
     async def run_small(self, name: str, parameters: dict[str, Any]) -> Row | None:
-        """Run a statement of ours that returns a row at most."""
+        """Run a statement of this package that returns at most one row."""
         found = await self.run(name, parameters)
         return found[0] if found else None
 
@@ -156,7 +156,7 @@ class Link:
     async def atomic(self) -> AsyncGenerator[Link]:
         """Open a savepoint."""
         with translated():
-            # Nested ones may share a name: the innermost is meant.
+            # Nested savepoints may share a name: the innermost one is used.
             cursor = Cursor(self.connection)
             await cursor.execute("savepoint zeke", prepare=False)
             try:
@@ -208,7 +208,7 @@ class Session:
         prepare: bool,
         now: Callable[[], datetime] | None,
     ) -> AsyncGenerator[Session]:
-        """Connect once, so that what is wrong is said at once and by the server, and then open the pool."""
+        """Connect once, so that the server reports errors at once, and then open the pool."""
         conninfo, elsewhere = await _working_conninfo(dsn, options=prepare)
 
         async def configure(connection: Connection) -> None:
@@ -245,7 +245,7 @@ class Session:
         *,
         limit: int | None = None,
     ) -> list[Row]:
-        """Run one statement as a transaction of its own."""
+        """Run one statement as its own transaction."""
         text, values = statement(name, self.schema, limit), with_now(parameters, self.now)
 
         async def once() -> list[Row]:
@@ -260,12 +260,12 @@ class Session:
         return await self._repeated(once)
 
     async def run_small(self, name: str, parameters: dict[str, Any]) -> Row | None:
-        """Run a statement that returns a row at most, at the least cost, as a transaction of its own."""
+        """Run a statement that returns at most one row, at the least cost, as its own transaction."""
         text = statement(name, self.schema)
         parameters["now"] = None if self.now is None else self.now()
 
         async def once() -> Row | None:
-            # What is at hand costs no coroutine.
+            # The spare connection needs no coroutine.
             connection = self._connections.at_hand() or await self._connections.take()
             try:
                 await connection.small.execute(text, parameters)
@@ -281,10 +281,10 @@ class Session:
 
         Args:
             steps: the statements, none of which needs another's result.
-            plain: plan them for the values at hand, for looks that filter by this or that.
+            plain: plan them for the actual values, for reads with varying filters.
 
         Returns:
-            The rows of each.
+            The rows of each statement.
         """
         texts: list[tuple[LiteralString, dict[str, Any] | None]] = [(_BEGIN, None)]
         if plain:
@@ -310,7 +310,7 @@ class Session:
         return await self._repeated(once)
 
     async def atomically(self, work: Callable[[Link], Awaitable[T]]) -> T:
-        """Do something in a transaction, which is repeated as a whole if the server undoes it."""
+        """Run a function in a transaction, and repeat it as a whole if the server rolls it back."""
 
         async def once() -> T:
             async with self.atomic() as link:
@@ -320,16 +320,16 @@ class Session:
 
     @asynccontextmanager
     async def atomic(self) -> AsyncGenerator[Link]:
-        """Open a transaction for statements of ours."""
+        """Open a transaction for statements of this package."""
         with translated():
             async with self._connections.one() as connection, connection.transaction():
                 yield Link(connection, self.schema, self.now)
 
     @asynccontextmanager
     async def open_to_all(self) -> AsyncGenerator[Link]:
-        """Open a transaction for an application's statements too, planned as they would be elsewhere.
+        """Open a transaction that the application can use too, with the server's default planner settings.
 
-        What the block itself raises is the application's, and stays as it is.
+        Errors raised in the block belong to the application, and propagate unchanged.
         """
         raised: BaseException | None = None
         try:
@@ -365,12 +365,12 @@ class Session:
 
 
 def with_now(parameters: dict[str, Any] | None, now: Callable[[], datetime] | None) -> dict[str, Any]:
-    """Add the time by which a statement decides: None is the server's."""
+    """Add the time by which a statement decides; None for the server's."""
     return {**(parameters or {}), "now": None if now is None else now()}
 
 
 def _as_final(error: Exception) -> StorageError | None:
-    """Return what an error means where nobody repeats the transaction for the caller."""
+    """Return the storage error where no caller repeats the transaction."""
     if is_worth_repeating(error):
         return StorageUnavailableError(
             f"The transaction was undone for the sake of another; repeat it: {_first_line(error)}"
@@ -383,19 +383,19 @@ def _first_line(error: Exception) -> str:
 
 
 async def _working_conninfo(dsn: str, *, options: bool) -> tuple[str, Mapping[str, str]]:
-    """Return connection parameters that the server takes, having tried them.
+    """Return connection parameters that the server accepts, after trying them.
 
-    Settings go along as the connection is made; a pooler in between may refuse that, and then the server's
-    defaults must do.
+    Settings are sent when the connection is opened; a pooler in between may refuse them, and then the
+    server's defaults apply.
 
     Returns:
-        The parameters, and of the settings that went along what they are without.
+        The parameters, and the values that the sent settings have by default.
     """
     with translated():
         given = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
         given.setdefault("connect_timeout", _CONNECT_SECONDS)
         given.setdefault("application_name", "zeke")
-        # A server that vanished without a word is noticed within a minute, by who only listens too.
+        # Detect a silently lost server within a minute, also on a connection that only listens.
         given.setdefault("keepalives_idle", "30")
         given.setdefault("keepalives_interval", "10")
         given.setdefault("keepalives_count", "3")

@@ -1,7 +1,7 @@
-"""Joining a transaction of SQLAlchemy's, on ``+psycopg`` or ``+asyncpg``.
+"""Joined transactions of SQLAlchemy, on ``+psycopg`` or ``+asyncpg``.
 
-SQLAlchemy begins a transaction when it executes something. What goes to the driver's connection past it is
-not in its transaction, and survives its rollback; so every statement goes through SQLAlchemy.
+SQLAlchemy begins a transaction when it executes something. Statements sent to the driver's connection
+directly are outside its transaction, and survive its rollback; so every statement goes through SQLAlchemy.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _UNIQUE: Final = "23505"
 
 
 def is_alchemy(connection: object) -> bool:
-    """Return whether this is something of SQLAlchemy's, which need not be installed."""
+    """Return whether this is an object of SQLAlchemy, which need not be installed."""
     return type(connection).__module__.partition(".")[0] == "sqlalchemy"
 
 
 class AlchemyLink:
-    """An open transaction of SQLAlchemy's."""
+    """An open transaction of SQLAlchemy."""
 
     in_transaction: ClassVar[bool] = True
 
@@ -53,8 +53,8 @@ class AlchemyLink:
         *,
         limit: int | None = None,
     ) -> list[Row]:
-        """Run a statement of ours and return its rows."""
-        from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 - it is the application's, and need not be there
+        """Run a statement of this package and return its rows."""
+        from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 - a dependency of the application, may be missing
 
         text, used = _text(name, self.schema, limit)
         values = with_now(parameters, self._now)
@@ -65,7 +65,7 @@ class AlchemyLink:
         return [tuple(row) for row in result.all()] if result.returns_rows else []
 
     async def run_small(self, name: str, parameters: dict[str, Any]) -> Row | None:
-        """Run a statement of ours that returns a row at most."""
+        """Run a statement of this package that returns at most one row."""
         found = await self.run(name, parameters)
         return found[0] if found else None
 
@@ -80,7 +80,7 @@ async def alchemy_link(connection: Any, schema: str, now: Callable[[], datetime]
     """Join the transaction of an ``AsyncConnection`` or an ``AsyncSession``.
 
     Raises:
-        UsageError: it is another thing of SQLAlchemy's, or commits each statement by itself.
+        UsageError: it is another object of SQLAlchemy, or commits each statement by itself.
     """
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession  # noqa: PLC0415 - as above
 
@@ -92,7 +92,7 @@ async def alchemy_link(connection: Any, schema: str, now: Callable[[], datetime]
             "or AsyncSession"
         )
     raw = await connection.get_raw_connection()
-    # An engine may have been told too, which is seen at the driver's connection alone.
+    # Autocommit may also be set on the engine, which only the driver's connection shows.
     if getattr(raw.dbapi_connection, "autocommit", False):
         raise UsageError(
             "connection: it commits each statement by itself (AUTOCOMMIT); join one that does not"
@@ -102,18 +102,18 @@ async def alchemy_link(connection: Any, schema: str, now: Callable[[], datetime]
 
 @cache
 def _text(name: str, schema: str, limit: int | None) -> tuple[TextClause, tuple[str, ...]]:
-    """Return the statement with parameters as SQLAlchemy writes them, and their names."""
+    """Return the statement with SQLAlchemy's parameter syntax, and the parameter names."""
     from sqlalchemy import text  # noqa: PLC0415 - as above
 
     ours = statement(name, schema, limit)
     used = tuple(dict.fromkeys(_PARAMETER.findall(ours)))
-    # Colons of our own (casts, times of day) are escaped; what is left of them are parameters.
+    # Escape the statement's own colons (casts, times of day), so that only parameters keep one.
     theirs = _PARAMETER.sub(r":\1", ours.replace(":", r"\:")).replace("%%", "%")
     return text(theirs), used
 
 
 def _meant_by(error: Any) -> Exception:
-    """Return what the rest of the storage calls an error of SQLAlchemy's, or the error itself."""
+    """Return the storage's error for an error of SQLAlchemy, or the error itself."""
     original = error.orig
     state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None) or ""
     if state == _UNIQUE:

@@ -1,7 +1,7 @@
-"""The statements, which are files: loaded, fitted to a schema and declared literal in this one place.
+"""SQL statements from files: loaded, adapted to a schema and declared literal in this one place.
 
-``{schema}`` is a name that ``core.names`` has checked, and ``{limit}`` a number, so what comes out is as safe
-as what stands in the file; parameters stay parameters.
+``{schema}`` is a name checked by ``core.names``, and ``{limit}`` a number, so the result is as safe as the
+file; parameters stay parameters.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PLAIN: Final[dict[str, bool | int | None]] = {
     **dict.fromkeys(("delay", "slot_offset"), 0),
     "fresh": True,
 }
-"""What a plain job has in the parameters of ``insert_one`` that ``insert_plain`` has not."""
+"""The parameters of ``insert_one`` that ``insert_plain`` does not have, with their values in a plain job."""
 
 VARIANTS: Final = {
     "wake_parents_for_sure": ("wake_parents", {" skip locked": ""}),
@@ -31,15 +31,15 @@ VARIANTS: Final = {
         | {"%(always)s": "false", "on conflict do nothing": ""},
     ),
 }
-"""Statements that are another one without what the case at hand does not need, so that the server finds that
-out when it plans, instead of each time: which text is replaced by which. ``insert_plain`` inserts a plain
-job, by itself and not in a transaction; ``wake_parents_for_sure`` waits for locks, and must hold none."""
+"""Statements derived from another one by leaving out what a case does not need, so that the server can
+simplify them when it plans, not at each run: which text replaces which. ``insert_plain`` inserts one plain
+job outside a transaction; ``wake_parents_for_sure`` waits for locks, so its transaction must hold none."""
 
 _COMMENT: Final = re.compile(r"--.*$", re.MULTILINE)
 
 
 class Migration(NamedTuple):
-    """A numbered step from one version of the tables to the next."""
+    """A numbered migration from one version of the tables to the next."""
 
     number: int
     name: str
@@ -54,13 +54,12 @@ class Migration(NamedTuple):
 def statement(name: str, schema: str, limit: int | None = None) -> LiteralString:
     """Return the statement of a file of ``sql/``.
 
-    Comments and line breaks are left out: drivers keep what they know of a statement by its text, and only if
-    that is short.
+    Comments and line breaks are removed: drivers cache statements by their text, and only short ones.
 
     Args:
-        name: the file's name without ``.sql``; or that of a variant.
-        schema: a name as ``core.names.schema_name`` returns it.
-        limit: what replaces ``{limit}``, where a literal is needed for the plan.
+        name: the file's name without ``.sql``, or the name of a variant.
+        schema: a name returned by ``core.names.schema_name``.
+        limit: the value of ``{limit}``, where the plan needs a literal.
     """
     file, shortened = VARIANTS.get(name, (name, {}))
     text = _COMMENT.sub("", (_HERE / "sql" / f"{file}.sql").read_text(encoding="utf-8"))

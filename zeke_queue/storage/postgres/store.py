@@ -1,4 +1,4 @@
-"""The Postgres storage, put together: the verbs that need no transaction, over the parts beside it."""
+"""The Postgres storage: the verbs outside transactions, on top of the other modules."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PostgresStorage(
         self._session = session
         self._listener = listener
         self._clock = clock
-        # Marks go by real time; where a test's time rules, each claim begins at the very head.
+        # Marks expire in real time, so with a test's time each claim starts at the head of its queues.
         self._claims = Claims(session, clock, marking=session.now is None)
         self._identities = Ids(clock, SystemEntropy())
         super().__init__(session)
@@ -59,17 +59,18 @@ class PostgresStorage(
         prepare: bool = True,
         now: Callable[[], datetime] | None = None,
     ) -> AsyncGenerator[PostgresStorage]:
-        """Connect to a database whose tables are up to date (``migrate.check`` sees to that).
+        """Connect to a database whose tables are up to date (``migrate.check`` verifies that).
 
         Args:
             dsn: the database, as a URL or as libpq's pairs.
             schema: where the tables are.
             min_size: connections that are kept open.
-            max_size: connections at most; listening takes one more.
-            listen: hear of work and changes by LISTEN; False behind a pooler in transaction mode, to poll.
-            prepare: use prepared statements, and settings that are made with the connection; False behind a
-                pooler that tracks neither.
-            now: the time by which statements decide, in tests; None is the server's.
+            max_size: connections at most; listening takes an additional one.
+            listen: receive notifications by LISTEN; False to poll instead, behind a pooler in transaction
+                mode.
+            prepare: use prepared statements, and settings sent with the connection; False behind a pooler
+                that tracks neither.
+            now: the time by which statements decide, in tests; None for the server's.
 
         Raises:
             StorageUnavailableError: the database can't be reached.
@@ -88,16 +89,16 @@ class PostgresStorage(
                 await listener.stop()
 
     async def close(self) -> None:
-        """Give back connections."""
+        """Close the connections."""
         await self._listener.stop()
         await self._session.close()
 
     def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[PostgresTransaction]:
-        """Open a transaction, or join the caller's own one on ``connection``, a psycopg AsyncConnection."""
+        """Open a transaction, or join the caller's on ``connection``, a psycopg AsyncConnection."""
         return transaction(self._session, connection, self._claims.forget_marks)
 
     async def insert(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
-        """Insert jobs, and wake workers that sleep on their queues."""
+        """Insert jobs, and wake idle workers of their queues."""
         if any(job.start_at is not None for job in jobs):
             self._claims.forget_marks()
         return await super().insert(jobs)
@@ -111,7 +112,7 @@ class PostgresStorage(
         return await self._in_transaction(lambda verbs: verbs.insert_child(child, attempt))
 
     async def suspend(self, waiting: Sequence[Waiting], *, again: bool = False) -> set[UUID]:
-        """Suspend active jobs until others have ended, each in a transaction of its own."""
+        """Suspend active jobs until others have ended, each in its own transaction."""
         changed: set[UUID] = set()
         for one in sorted(waiting):
             changed |= await self._in_transaction(partial(PostgresVerbs.suspend_one, waiting=one))
@@ -130,7 +131,7 @@ class PostgresStorage(
         return {row[0] for row in found}
 
     async def beat(self, worker: WorkerInfo) -> dict[UUID, int]:
-        """Note that a worker lives; returns the attempt of each active job that it holds."""
+        """Record that a worker is alive; return the attempt of each active job it holds."""
         parameters = {
             "worker": worker.id,
             "host": worker.host,
@@ -141,7 +142,7 @@ class PostgresStorage(
         return dict(await self._session.run("beat", parameters))
 
     async def leave(self, worker: UUID) -> None:
-        """Forget a worker; jobs it still holds are overdue at once."""
+        """Deregister a worker; jobs it still holds are overdue at once."""
         await self._session.run("leave", {"worker": worker})
 
     async def resume(self, ids: Sequence[UUID]) -> set[UUID]:
@@ -153,7 +154,7 @@ class PostgresStorage(
         return await self._bring_back(ids, "retry", "failed", "expired")
 
     async def idle(self, worker: UUID, queues: Sequence[str] | None) -> None:
-        """Note whether the worker sleeps; from here on a notification for it is heard."""
+        """Record whether the worker sleeps; notifications are received from then on."""
         if queues is not None:
             await self._listener.ready()
         await self._session.run("idle", {"worker": worker, "asleep": queues is not None})
@@ -164,11 +165,11 @@ class PostgresStorage(
             return await bell.wait(timeout)
 
     async def note(self, events: Sequence[JobEvent]) -> None:
-        """Keep progress and log lines, and tell watchers."""
+        """Store progress and log lines, and notify watchers."""
         if events:
             channel = {"job_channel": job_channel(self._session.schema)}
             await self._session.run("note", rows.of_events(events) | channel)
 
     async def _in_transaction(self, work: Callable[[PostgresVerbs], Awaitable[Any]]) -> Any:
-        """Open a transaction, which is repeated if the server undoes it."""
+        """Run a function in a transaction, which is repeated if the server rolls it back."""
         return await self._session.atomically(lambda link: work(PostgresVerbs(link)))

@@ -1,4 +1,4 @@
-"""An open transaction: one of the storage's own, or the caller's, which it joins."""
+"""An open transaction: one of the storage's own, or a joined one of the caller."""
 
 from __future__ import annotations
 
@@ -23,13 +23,12 @@ if TYPE_CHECKING:
 class PostgresTransaction(PostgresVerbs):
     """``storage.store.Transaction`` on Postgres; one task at a time may use it.
 
-    Nothing tells when a caller's transaction ends, so in one that was joined, ``on_commit`` and
-    ``on_rollback`` go by the end of the block: whoever joins should let the block end right before the
-    commit.
+    There is no signal for the end of a joined transaction, since the caller ends it. There, ``on_commit`` and
+    ``on_rollback`` act at the end of the block, so end the block right before the commit.
 
     Attributes:
-        connection: psycopg's connection, for statements of the application's own; SQLAlchemy's in a
-            transaction of its that was joined.
+        connection: psycopg's connection, for the application's own statements; SQLAlchemy's in a joined
+            transaction of SQLAlchemy.
     """
 
     def __init__(self, link: Link | AlchemyLink) -> None:
@@ -43,16 +42,16 @@ class PostgresTransaction(PostgresVerbs):
         self._applied.append(apply)
 
     def on_rollback(self, undo: Callable[[], None]) -> None:
-        """Call ``undo`` if the transaction rolls back; last registered first."""
+        """Call ``undo`` if the transaction rolls back; the last one registered is called first."""
         self._undone.append(undo)
 
     def committed(self) -> None:
-        """Call the callbacks of the commit."""
+        """Call the commit callbacks."""
         for apply in self._applied:
             apply()
 
     def rolled_back(self) -> None:
-        """Call the callbacks of the rollback."""
+        """Call the rollback callbacks."""
         for undo in reversed(self._undone):
             undo()
 
@@ -61,12 +60,12 @@ class PostgresTransaction(PostgresVerbs):
 async def transaction(
     session: Session, connection: Any, changed: Callable[[], None]
 ) -> AsyncGenerator[PostgresTransaction]:
-    """Open a transaction that ends with the block, or join the caller's, which goes on after it.
+    """Open a transaction that ends with the block, or join the caller's, which continues after it.
 
     Args:
-        session: where a transaction of our own is opened.
+        session: where the storage's own transaction is opened.
         connection: the caller's, or None.
-        changed: is told after the block that jobs may be there whose sends lie back a while.
+        changed: called after the block, since jobs sent some time ago may become visible.
     """
     opened: PostgresTransaction | None = None
     try:
@@ -86,7 +85,7 @@ async def transaction(
 
 
 async def _joined(session: Session, connection: Any) -> Link | AlchemyLink:
-    """Return the caller's transaction, if it is one that can be joined."""
+    """Return the caller's transaction, if it can be joined."""
     if is_alchemy(connection):
         return await alchemy_link(connection, session.schema, session.now)
     if not isinstance(connection, AsyncConnection):

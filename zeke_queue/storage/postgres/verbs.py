@@ -1,4 +1,4 @@
-"""The verbs that work on their own and inside a transaction alike; the protocol says what each does."""
+"""The verbs that work alone and inside a transaction; the protocol documents each."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ _HOLDER_LOOKS: Final = 3
 
 
 def work_channel(schema: str) -> str:
-    """Return the channel on which queues that have work are told."""
+    """Return the channel for notifications of queues with work."""
     return f"zeke_work_{schema}"
 
 
 def job_channel(schema: str) -> str:
-    """Return the channel on which watched jobs that have changed are told."""
+    """Return the channel for notifications of changed jobs."""
     return f"zeke_job_{schema}"
 
 
 class PostgresVerbs:
-    """``storage.store.Verbs`` on whatever runs statements.
+    """``storage.store.Verbs`` on an executor of statements.
 
     Args:
-        runner: the session, where each verb is a transaction of its own, or an open transaction.
+        runner: the session, where each verb is its own transaction, or an open transaction.
     """
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
-        # Who falls asleep between a look at the flag and a later commit would not be woken, so a transaction
-        # that goes on after this statement wakes in any case.
+        # A worker that falls asleep between the check of its flag and a later commit would not be woken, so
+        # an open transaction always notifies.
         self._channels = {
             "work_channel": work_channel(runner.schema),
             "job_channel": job_channel(runner.schema),
@@ -51,7 +51,7 @@ class PostgresVerbs:
         }
 
     async def insert(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
-        """Insert jobs, and wake workers that sleep on their queues."""
+        """Insert jobs, and wake idle workers of their queues."""
         if not jobs:
             return []
         ids: set[UUID] = set()
@@ -63,17 +63,17 @@ class PostgresVerbs:
             return [jobs[0].id]
         missing = [job.id for job in jobs if job.id not in ids]
         if missing:
-            # A job that is there already, with this id, was inserted by an earlier try.
+            # An existing job with this id was inserted by an earlier try.
             ids.update(row[0] for row in await self._runner.run("known", {"ids": missing}))
         return [job.id if job.id in ids else None for job in jobs]
 
     async def _insert_one(self, job: NewJob) -> bool:
-        """Insert a job, and tell whether it was."""
+        """Insert a job, and return whether it was inserted."""
         plain = not self._runner.in_transaction and rows.is_plain(job)
         parameters = rows.of_new_job(job) | self._channels
         try:
             row = await self._runner.run_small("insert_plain" if plain else "insert_one", parameters)
-        except UniqueViolation:  # only the plain one does not pass over a job that is there
+        except UniqueViolation:  # only ``insert_plain`` raises for an existing job
             return False
         return row is not None
 
@@ -85,7 +85,7 @@ class PostgresVerbs:
         *,
         again: bool = False,
     ) -> set[UUID]:
-        """Write outcomes of active jobs, and tell watchers."""
+        """Write outcomes of active jobs, and notify watchers."""
         number = len(completed) + len(failed) + len(released)
         if number == 0:
             return set()
@@ -97,12 +97,12 @@ class PostgresVerbs:
             changed = await self._settle(Outcomes(completed, failed, released))
         if again and len(changed) < number:
             asked = Outcomes(completed, failed, released).parameters()
-            # An earlier try may have ended a job and not come to wake who waits for it.
+            # An earlier try may have ended a job without resuming its parent.
             changed |= await self._woken_for(await self._runner.run("settled_before", asked))
         return changed
 
     async def _settle(self, outcomes: Outcomes) -> set[UUID]:
-        """Settle all at once; if a job's place was taken meanwhile, one by one."""
+        """Settle all outcomes together, or one by one if a job's slot was taken meanwhile."""
         if not outcomes.may_collide:
             return await self._ids("settle", outcomes.parameters())
         try:
@@ -114,7 +114,7 @@ class PostgresVerbs:
             return await self._in_transaction(lambda verbs: verbs.settle_singly(outcomes))
 
     async def settle_singly(self, outcomes: Outcomes) -> set[UUID]:
-        """Settle one by one, in a transaction, so that a job whose place was taken holds up no other."""
+        """Settle one by one, in a transaction, so that a job whose slot was taken holds up no other."""
         await self._lock_active([row[:2] for row in outcomes.rows])
         changed: set[UUID] = set()
         for single in outcomes.one_by_one():
@@ -141,14 +141,14 @@ class PostgresVerbs:
         return [rows.overdue(row) for row in await self._runner.run("overdue", limit=check_limit(limit))]
 
     async def cancel(self, ids: Sequence[UUID]) -> set[UUID]:
-        """Cancel jobs that wait or run, and the children that they wait for."""
+        """Cancel waiting or running jobs, and the children that they wait for."""
         return await self._in_transaction(lambda verbs: verbs.cancel_families(ids)) if ids else set()
 
     async def cancel_families(self, ids: Sequence[UUID]) -> set[UUID]:
-        """Cancel jobs and, generation by generation, the children that those wait for, in a transaction.
+        """Cancel jobs and, generation by generation, the children that they wait for, in a transaction.
 
-        A child that is sent meanwhile locks its parent first, so either it is found here, or it finds its
-        parent cancelled.
+        A child sent meanwhile locks its parent first, so either it is found here, or it finds its parent
+        cancelled.
         """
         cancelled: set[UUID] = set()
         asked = list(ids)
@@ -161,11 +161,11 @@ class PostgresVerbs:
         return cancelled
 
     async def hold(self, job_id: UUID, attempt: int) -> bool:
-        """Keep an active job as it is until the transaction ends."""
+        """Lock an active job until the transaction ends."""
         return bool(await self._runner.run("hold", {"id": job_id, "attempt": attempt}))
 
     async def resume_families(self, ids: Sequence[UUID]) -> set[UUID]:
-        """Put cancelled jobs back and, of those that are, the children that were cancelled along."""
+        """Requeue cancelled jobs, with the children that were cancelled along with them."""
         await self._lock_in_order(ids)
         family = await self._runner.run("cancelled_along", {"ids": list(ids)})
         changed: set[UUID] = set()
@@ -197,17 +197,17 @@ class PostgresVerbs:
             return await self._settle_one(outcomes)
 
     async def due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
-        """Lock schedules whose next tick is due or not known."""
+        """Lock schedules whose next tick is due or unknown."""
         found = await self._runner.run("due_schedules", {"limit": check_limit(limit)})
         now = found[0][-1] if found else (await self._runner.run("now"))[0][0]
         return now, [rows.schedule(row[:-1]) for row in found]
 
     async def serve_ticks(self, name: str, last_tick: datetime, next_tick: datetime | None) -> None:
-        """Note the last occurrence that was decided on, and the next one."""
+        """Record the last decided occurrence, and the next one."""
         await self._runner.run("serve_ticks", {"name": name, "last_tick": last_tick, "next_tick": next_tick})
 
     async def _bring_back(self, ids: Sequence[UUID], state: str, *from_states: str) -> set[UUID]:
-        """Put ended jobs back into their queues; one whose key or slot was taken stays as it is."""
+        """Requeue ended jobs; one whose key or slot was taken stays unchanged."""
         if not ids:
             return set()
         parameters = {"state": state, "from_states": list(from_states)}
@@ -220,7 +220,7 @@ class PostgresVerbs:
             return await self._in_transaction(lambda verbs: verbs.bring_back_singly(ids, parameters))
 
     async def bring_back_singly(self, ids: Sequence[UUID], parameters: dict[str, Any]) -> set[UUID]:
-        """Put ended jobs back into their queues, one by one in a transaction, the lower id first."""
+        """Requeue ended jobs, one by one in a transaction, in the order of ids."""
         await self._runner.run("lock_jobs", {"ids": list(ids)})
         changed: set[UUID] = set()
         for job_id in sorted(set(ids)):
@@ -232,35 +232,36 @@ class PostgresVerbs:
         return changed
 
     async def _lock_active(self, jobs: Sequence[tuple[UUID, int]]) -> None:
-        """Lock those of some jobs that are active at the attempts named, in the order of their ids.
+        """Lock those of some jobs that are active at the given attempts, in the order of their ids.
 
-        The others are somebody else's: another worker may claim them before this transaction ends.
+        The others are skipped, since another worker may claim them before this transaction ends.
         """
         ids, attempts = zip(*jobs, strict=True)
         await self._runner.run("lock_active", {"ids": list(ids), "attempts": list(attempts)})
 
     async def _lock_in_order(self, ids: Sequence[UUID]) -> None:
-        """Lock jobs in the order of their ids, where the next statement may not.
+        """Lock jobs in the order of their ids, where the next statement may use another order.
 
-        In an application's transaction a statement is planned as any of its own, and goes through a table
-        that is small as the rows lie.
+        In an application's transaction a statement is planned with default settings, and may scan a small
+        table in physical order.
         """
         if self._runner.in_transaction and len(ids) > 1:
             await self._runner.run("lock_jobs", {"ids": list(ids)})
 
     async def _in_transaction(self, work: Callable[[PostgresVerbs], Any]) -> Any:
-        """Do something that takes several statements: in this transaction, or in one for it."""
+        """Run a function of several statements in this transaction, or in a new one."""
         return await work(self)
 
     async def _ids(self, name: str, parameters: dict[str, Any]) -> set[UUID]:
-        """Run a statement that changes jobs and tells who waits for that; returns the ids that it changed."""
+        """Run a statement that changes jobs and notifies; return the ids that it changed."""
         return await self._woken_for(await self._runner.run(name, parameters | self._channels))
 
     async def _woken_for(self, changed: Sequence[Row]) -> set[UUID]:
-        """Wake jobs that wait for those which have ended; returns the ids of all that were changed.
+        """Resume jobs that wait for those that have ended; return the ids of all changed jobs.
 
-        A statement sees what stood when it began, and a parent may have begun to wait for a job that this one
-        ended while it waited for the lock, so it takes one more. Should that one be lost, a sweep makes good.
+        A statement sees the snapshot from its start, and a parent may have begun to wait for a job that this
+        statement ended while it waited for the lock, so a second statement is needed. If that one is lost, a
+        sweep makes up for it.
         """
         awaited = [row[0] for row in changed if len(row) > 1 and row[1] is True]
         if awaited:
@@ -270,7 +271,7 @@ class PostgresVerbs:
 
 
 def check_limit(limit: int, most: int | None = None) -> int:
-    """Refuse a limit that asks for nothing, or for more than one answer may hold."""
+    """Refuse a limit below 1, or above the maximum of one answer."""
     if limit < 1 or (most is not None and limit > most):
         raise InvalidOptionError(
             f"limit: {limit} is not at least 1" + (f" and at most {most}" if most else "")

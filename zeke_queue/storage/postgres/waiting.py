@@ -1,9 +1,9 @@
-"""How a connection waits for its server: its socket stays with the event loop from one statement to the next.
+"""Waiting for the server: a connection's socket stays registered with the event loop between statements.
 
-psycopg adds the socket to the loop for each wait, with a timer beside it, and takes it off again; that, and
-one more turn of the loop, is a tenth of what a small statement takes. What is not the plain case is left to
-psycopg, from where it is: a server that takes no more for now, a time limit, a cancellation, a pipeline, an
-event loop that is not asyncio's own.
+psycopg registers the socket for each wait, with a timer, and removes it again; that, and one more turn of the
+loop, takes a tenth of the time of a small statement. All but the plain case is left to psycopg: a server
+that accepts no more data for now, a time limit, a cancellation, a pipeline, an event loop other than
+asyncio's own.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ T = TypeVar("T")
 
 
 class _Registered(NamedTuple):
-    """A socket that is with an event loop.
+    """A socket registered with an event loop.
 
     Attributes:
-        loop: which.
-        socket: its number.
-        double: another number for it, which is the one that the loop has. It is ours to close, so it is never
-            another connection's while it is with the loop, whoever closes the socket itself, and when.
+        loop: the event loop.
+        socket: the socket's descriptor.
+        double: a duplicate descriptor, which is the one registered. Only this module closes it, so its
+            number is not reused by another connection while registered, even if the socket itself is closed.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -41,7 +41,7 @@ class _Registered(NamedTuple):
 
 
 class WaitingConnection(AsyncConnection[Any]):
-    """A connection that waits at less cost."""
+    """A connection that waits at lower cost."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -50,7 +50,7 @@ class WaitingConnection(AsyncConnection[Any]):
         self._unasked = 0
 
     async def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
-        """Do what a generator of psycopg's has to do on this connection; see ``AsyncConnection.wait``."""
+        """Run a generator of psycopg on this connection; see ``AsyncConnection.wait``."""
         loop = asyncio.get_running_loop()
         if (
             args
@@ -73,20 +73,20 @@ class WaitingConnection(AsyncConnection[Any]):
         except StopIteration as stop:
             if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
                 return cast("T", stop.value)
-            # A COPY may go on like this for long; psycopg sees to it that others have their turn.
+            # A COPY may continue like this for long; psycopg yields to other tasks.
             return await self._wait_otherwise(_ended(stop.value))
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit) as error:
             if self.pgconn.status == ConnStatus.BAD:
                 raise
             return await self._wait_otherwise(_Interrupted(gen, error))
         except Exception:
-            # The connection may be lost, and nobody closes one that is.
+            # The connection may be lost, and lost ones are not closed explicitly.
             self.forget_socket()
             raise
         return await self._wait_otherwise(_from(gen, status))
 
     def forget_socket(self) -> None:
-        """Take the socket off the event loop."""
+        """Unregister the socket from the event loop."""
         registered, self._registered = self._registered, None
         if registered is not None:
             try:
@@ -95,14 +95,14 @@ class WaitingConnection(AsyncConnection[Any]):
                 os.close(registered.double)
 
     async def close(self) -> None:
-        """Close the connection; who waits for it meanwhile is told."""
+        """Close the connection; a task that waits on it gets an error."""
         self.forget_socket()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(OperationalError("the connection was closed"))
         await super().close()
 
     async def _wait_otherwise(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
-        """Wait by psycopg's own means, which remove the socket from the loop afterwards."""
+        """Wait by psycopg's own means, which then unregister the socket."""
         self.forget_socket()
         return await super().wait(gen, *args, **kwargs)
 
@@ -119,20 +119,20 @@ class WaitingConnection(AsyncConnection[Any]):
             if not self._waiter.done():
                 self._waiter.set_result(None)
         elif self._unasked:
-            # The server says something that nobody asked for; the next statement will read it.
+            # The server sent something unrequested; the next statement will read it.
             self.forget_socket()
         else:
             self._unasked += 1
 
 
 def _ended(value: T) -> PQGen[T]:
-    """Return work that is done."""
+    """Return a generator that is done."""
     return value
-    yield  # makes it a generator
+    yield  # makes this a generator
 
 
 def _from(work: PQGen[T], status: Wait) -> PQGen[T]:
-    """Return the rest of work that waits for this."""
+    """Return the rest of a generator that waits for this status."""
     while True:
         ready = yield status
         try:
@@ -142,9 +142,9 @@ def _from(work: PQGen[T], status: Wait) -> PQGen[T]:
 
 
 class _Interrupted(Generator[Wait, "Ready | int", T]):
-    """Work that was cancelled while it waited to read: raises that first, and goes on when it is resumed.
+    """A generator cancelled while it waited to read: raises that first, and continues when resumed.
 
-    So the wait that psycopg resumes finds the statement withdrawn, or its answer.
+    So the wait that psycopg resumes finds the statement cancelled, or its result.
     """
 
     def __init__(self, work: PQGen[T], error: BaseException) -> None:
@@ -159,5 +159,5 @@ class _Interrupted(Generator[Wait, "Ready | int", T]):
 
     def throw(
         self, typ: Any, val: BaseException | object = None, tb: TracebackType | None = None
-    ) -> Wait:  # pragma: no cover - asked for by the type, called by nobody
+    ) -> Wait:  # pragma: no cover - required by the type, never called
         return self._work.throw(typ, val, tb)

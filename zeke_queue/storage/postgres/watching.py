@@ -1,6 +1,6 @@
-"""Watching many jobs through one storage: a row for each, for whoever changes it to see.
+"""Watches of many jobs: a row per watched job, which statements that change the job read.
 
-The rows of a watch are written, renewed and deleted by one statement each time, however many there are.
+The rows of a watch are written, renewed and deleted by one statement each, however many there are.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from zeke_queue.system.clock import Clock
 
 RENEW_SECONDS: Final = 20.0
-"""How often the rows are renewed; each means nothing a minute after that."""
+"""Seconds between renewals of the rows; a row expires a minute after its renewal."""
 
 
 class PostgresWatch:
-    """``storage.store.Watch`` on Postgres, as long as somebody waits.
+    """``storage.store.Watch`` on Postgres, for one waiting task.
 
     Args:
         session: writes the rows.
-        listener: rings.
-        clock: says when to renew them, and what waits go by.
-        identity: whose rows they are.
+        listener: receives notifications.
+        clock: times renewals and waits.
+        identity: the owner of the rows.
     """
 
     def __init__(self, session: Session, listener: Listener, clock: Clock, identity: UUID) -> None:
@@ -42,7 +42,7 @@ class PostgresWatch:
         self._renew_at: float | None = None
 
     async def add(self, ids: Collection[UUID]) -> None:
-        """Watch these too."""
+        """Watch these jobs too."""
         self._ids.update(dict.fromkeys(ids))
         self._listener.hang(self._told, ids)
         if self._listener.enabled and ids:
@@ -51,7 +51,7 @@ class PostgresWatch:
                 self._renew_at = self._clock.monotonic() + RENEW_SECONDS
 
     async def discard(self, ids: Collection[UUID]) -> None:
-        """Watch these no more."""
+        """Stop watching these jobs."""
         for job_id in ids:
             self._ids.pop(job_id, None)
         self._listener.take_down(self._told, ids)
@@ -59,18 +59,18 @@ class PostgresWatch:
             await self._session.run("unwatch", self._parameters(ids))
 
     def wake(self) -> None:
-        """End the wait under way, or else the next one."""
+        """End the current wait, or else the next one."""
         self._told.wake()
 
     async def wait(self, timeout: float) -> list[UUID]:
-        """Return what may have changed since the last call; nothing after so many seconds, or sooner."""
+        """Return the jobs that may have changed since the last call; none after ``timeout`` or sooner."""
         if self._renew_at is not None and self._clock.monotonic() >= self._renew_at:
             await self._register(self._ids)
             self._renew_at = self._clock.monotonic() + RENEW_SECONDS
         return await self._told.wait(min(timeout, RENEW_SECONDS))
 
     async def end(self) -> None:
-        """Leave no trace; a trace that stays, since the database is away, means nothing after a minute."""
+        """Delete the rows; if the database is unavailable, they expire after a minute."""
         try:
             await self.discard(list(self._ids))
         except StorageUnavailableError:

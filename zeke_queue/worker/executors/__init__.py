@@ -1,1 +1,1 @@
-"""Where handlers run: on the loop, in threads, in child processes."""
+"""Executors of handlers outside the loop: threads and child processes."""

@@ -1,6 +1,6 @@
-"""What a child process runs for handlers: it looks tasks up and runs them one at a time.
+"""The program of a child process for handlers: finds tasks and runs them one at a time.
 
-Messages both ways are JSON.
+Messages in both directions are JSON.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from zeke_queue.task.context import JobHost
 
 _MESSAGE_DEPTH: Final = 3
-"""Levels of a message that are its own; what is below a handler gave."""
+"""Levels of nesting that belong to the message; deeper levels are values of a handler."""
 
 
 class ChildHost:
-    """The host of a context in a child: what is noted goes up the pipe, and the rest is refused."""
+    """The host of a context in a child: forwards progress and log lines to the parent, refuses the rest."""
 
     resources: Any = None
 
@@ -53,7 +53,7 @@ class ChildHost:
         self._parent.send(_encoded({"progress": [value, message]}))
 
     def logger(self, job: JobContext) -> FilteringBoundLogger:
-        """Return a logger that prints here and keeps lines there."""
+        """Return a logger that prints in the child and stores lines through the parent."""
 
         def keep(level: str, message: str, fields: Mapping[str, Any]) -> None:
             self._parent.send(_encoded({"line": [level, message, dict(fields)]}))
@@ -70,12 +70,12 @@ class ChildHost:
 def _encoded(message: dict[str, Any]) -> bytes:
     try:
         return to_json(message, serialize_unknown=True, inf_nan_mode="strings")
-    except Exception:  # noqa: BLE001 - whatever a handler notes or says must not end the process it runs in
+    except Exception:  # noqa: BLE001 - no value that a handler reports may end its process
         return to_json(_mended(message, _MESSAGE_DEPTH))
 
 
 def _mended(part: Any, depth: int) -> Any:
-    """Return a part of a message with what has no JSON form as text."""
+    """Return a part of a message, with values that have no JSON form as text."""
     if depth > 0 and isinstance(part, dict):
         members = cast("dict[Any, Any]", part).items()
         return {clean(str(key), MESSAGE_MAX): _mended(value, depth - 1) for key, value in members}
@@ -85,7 +85,7 @@ def _mended(part: Any, depth: int) -> Any:
 
 
 def main() -> None:
-    """Serve the parent until it is gone."""
+    """Serve the parent until it exits."""
     serve(lambda message, parent: _encoded(_answer(from_json(message), ChildHost(parent))))
 
 
@@ -101,7 +101,7 @@ def _answer(request: dict[str, Any], host: ChildHost) -> dict[str, Any]:
         return {"snooze": asked.seconds}
     except Wait as asked:
         return {"wait": str(asked.child)}
-    except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its job's failure, SystemExit too
+    except BaseException as error:  # noqa: BLE001 - anything a handler raises fails its job, SystemExit included
         return _failure(error)
     return _written(result)
 
@@ -111,7 +111,7 @@ def _written(result: Any) -> dict[str, Any]:
         return {"output": None if result is None else jsonb.dumps(result)}
     except SerializationError as error:
         return {"refused": str(error)}
-    except BaseException as error:  # noqa: BLE001 - a result's own code may raise anything, too
+    except BaseException as error:  # noqa: BLE001 - code of a result may raise anything, too
         return _failure(error)
 
 
@@ -131,7 +131,7 @@ def _run(task: Task[Any, Any], request: dict[str, Any], host: ChildHost) -> Any:
 
 
 def _claimed(request: dict[str, Any]) -> Claimed:
-    """Rebuild as much of the claim as a context shows."""
+    """Rebuild the part of the claim that a context shows."""
     job_id, attempt, retry_count, priority, parent = request["job"]
     meta = request["meta"]
     return Claimed(
@@ -153,7 +153,7 @@ def _claimed(request: dict[str, Any]) -> Claimed:
 
 
 def _look_up(module: str | None, file: str | None, name: str, task: str) -> Task[Any, Any]:
-    """Find a task by where its handler is defined; the script that the parent runs is loaded by its path."""
+    """Return a task by where its handler is defined; the parent's main script is loaded by its path."""
     if (module, file, name, task) not in _known:
         if module is not None:
             found: Any = importlib.import_module(module)

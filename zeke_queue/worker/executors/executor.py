@@ -1,4 +1,4 @@
-"""Where handlers run that are not coroutines: the interface, which a simulator implements inline."""
+"""The interface that runs handlers which are not coroutines; the simulator implements it inline."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class Encoded:
-    """A result that was written as JSON where the handler ran, or could not be.
+    """A result that was converted to JSON where the handler ran, or the error of that conversion.
 
     Args:
         text: the JSON; None if the handler returned nothing.
-        refused: why it has none.
+        refused: why there is no JSON.
     """
 
     __slots__ = ("_refused", "_text")
@@ -34,7 +34,7 @@ class Encoded:
         """The JSON text; None if the handler returned nothing.
 
         Raises:
-            SerializationError: what the handler returned can't be written, as if it were written here.
+            SerializationError: the result can't be converted, as if the conversion happened here.
         """
         if self._refused is not None:
             raise SerializationError(self._refused)
@@ -45,7 +45,7 @@ class RemoteFailure(ZekeError):
     """A handler failed in another process.
 
     Attributes:
-        output: JSON text with type, message and traceback, as the other process saw them.
+        output: JSON text with type, message and traceback, as recorded in the other process.
     """
 
     def __init__(self, message: str, output: str) -> None:
@@ -58,23 +58,23 @@ class ProcessCrashed(ZekeError):
 
 
 class Executor(Protocol):
-    """Runs handlers elsewhere than on the event loop."""
+    """Runs handlers outside the event loop."""
 
     async def run_sync(self, call: Callable[[], Any]) -> Any:
-        """Run a function that may block, and return what it returns.
+        """Run a blocking function and return its result.
 
-        A cancellation of the caller does not end the function.
+        Cancelling the caller does not end the function.
         """
         ...
 
     async def run_process(self, task: Task[Any, Any], claimed: Claimed, job: JobContext, host: Host) -> Any:
-        """Run a task's handler in a process of its own; a cancellation of the caller kills it.
+        """Run a task's handler in a process of its own; cancelling the caller kills the process.
 
         Args:
-            task: what to run; the process looks it up by module and name.
+            task: the task to run; the process finds it by module and name.
             claimed: the job, with its payload as stored.
-            job: the context, for what the handler notes.
-            host: keeps what the handler notes.
+            job: the context, for progress and log lines of the handler.
+            host: stores progress and log lines of the handler.
 
         Returns:
             The result, or its JSON as ``Encoded``.
@@ -86,5 +86,5 @@ class Executor(Protocol):
         ...
 
     async def close(self) -> None:
-        """End what can be ended: idle threads, and all processes."""
+        """End idle threads and all processes."""
         ...

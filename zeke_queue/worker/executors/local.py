@@ -20,8 +20,8 @@ class LocalExecutor:
     """Runs sync handlers in threads, and CPU-bound ones in processes.
 
     Args:
-        processes: how many at most; a job beyond that waits in its lane. As many as there are processors by
-            default.
+        processes: how many at most; further jobs wait in their slots. By default as many as there are
+            processors.
     """
 
     def __init__(self, processes: int | None = None) -> None:

@@ -1,6 +1,6 @@
-"""CPU-bound handlers in child processes: started when needed, reused, killed at the deadline or on cancel.
+"""CPU-bound handlers in child processes, started on demand, reused, and killed at the deadline or on cancel.
 
-A child is told where the task is defined and looks it up, so that nothing but JSON crosses the pipe.
+A child gets the location of the task's definition and imports it, so only JSON crosses the pipe.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class Processes:
     """A pool of child processes.
 
     Args:
-        most: how many run at once; as many as there are processors by default.
+        most: how many run at once; by default as many as there are processors.
     """
 
     def __init__(self, most: int | None = None) -> None:
         self._children = Children("zeke_queue.worker.executors.child", most=most)
 
     async def run(self, task: Task[Any, Any], claimed: Claimed, job: JobContext, host: Host) -> Encoded:
-        """Run a task's handler in a child; if the caller is cancelled the child is killed.
+        """Run a task's handler in a child; cancelling the caller kills the child.
 
         Raises:
             RemoteFailure: the handler raised.
@@ -52,7 +52,7 @@ class Processes:
 
 
 async def _call(child: Child, request: dict[str, Any], job: JobContext, host: Host) -> dict[str, Any]:
-    """Run a job in a child process, passing on its progress and log lines."""
+    """Run a job in a child process, forwarding its progress and log lines."""
     child.send(to_json(request))
     while True:
         try:
@@ -92,7 +92,7 @@ def _request(task: Task[Any, Any], claimed: Claimed) -> dict[str, Any]:
 
 
 def _result(answer: dict[str, Any]) -> Encoded:
-    """Return what the handler returned, or raise what it raised."""
+    """Return the handler's result, or raise its error."""
     match answer:
         case {"output": output}:
             return Encoded(output)

@@ -1,7 +1,7 @@
 """Threads for sync handlers.
 
-They are daemons, unlike those of ``concurrent.futures``, which the interpreter joins when it ends: a
-handler that never returns keeps its lane, but must not keep the worker's process from ending.
+They are daemon threads, since the interpreter joins those of ``concurrent.futures`` on exit: a handler that
+never returns keeps its slot, but must not keep the worker's process from ending.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _NOT_FOR_LOOPS: Final = (StopIteration, GeneratorExit, KeyboardInterrupt)
-"""What a future refuses, or what would end the coroutine or the loop that waits instead of the job alone."""
+"""Exceptions that a future refuses, or that would end the waiting coroutine or the loop, not just the job."""
 
 
 class _Call(NamedTuple):
-    """A function to run, and the future that waits for it on a loop."""
+    """A function to run, and the future of its result."""
 
     function: Callable[[], Any]
     done: asyncio.Future[Any]
 
 
 class _Pool:
-    """Threads that take calls from one queue, until each is told by a None to end."""
+    """Threads that take calls from one queue; each ends when it takes a None."""
 
     __slots__ = ("calls", "idle", "threads")
 
@@ -38,22 +38,22 @@ class _Pool:
 
 
 class Threads:
-    """Threads that are made when needed and then kept: as many as callers ever waited at once."""
+    """Threads that are started on demand and kept: as many as the highest number of concurrent calls."""
 
     def __init__(self) -> None:
         self._pool = _Pool()
 
     async def run(self, function: Callable[[], Any]) -> Any:
-        """Run a function in a thread, in a copy of the caller's context, and return what it returns.
+        """Run a function in a thread, in a copy of the caller's context, and return its result.
 
-        The thread goes on if the caller is cancelled; what it returns then is dropped.
+        If the caller is cancelled the thread continues, and its result is dropped.
         """
         pool, copied = self._pool, copy_context()
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         if pool.idle:
             pool.idle -= 1
         else:
-            # Before the call is put where threads find it: if none can be had, it must not run later.
+            # Start a thread before queueing the call: if no thread can start, the call must not run later.
             name = f"zeke-handler-{pool.threads + 1}"
             threading.Thread(target=_serve, args=(pool,), name=name, daemon=True).start()
             pool.threads += 1
@@ -61,10 +61,10 @@ class Threads:
         return await done
 
     def close(self) -> None:
-        """End the threads that are idle, and each of the others once its handler returns."""
+        """End idle threads now, and each of the others once its handler returns."""
         for _ in range(self._pool.threads):
             self._pool.calls.put(None)
-        # Those that are still busy are not counted on by who comes next.
+        # Threads that are still busy are not part of the new pool.
         self._pool = _Pool()
 
 
@@ -73,12 +73,12 @@ def _serve(pool: _Pool) -> None:
         result, error = None, None
         try:
             result = call.function()
-        except BaseException as raised:  # noqa: BLE001 - whatever it raises belongs to who waits for it
+        except BaseException as raised:  # noqa: BLE001 - any exception is passed to the waiting caller
             error = RuntimeError(repr(raised)) if isinstance(raised, _NOT_FOR_LOOPS) else raised
         try:
             call.done.get_loop().call_soon_threadsafe(_deliver, pool, call.done, result, error)
         except RuntimeError:
-            return  # the loop is closed, so nobody waits any more
+            return  # the loop is closed, so no caller is waiting
 
 
 def _deliver(pool: _Pool, done: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
