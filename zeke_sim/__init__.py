@@ -1,7 +1,7 @@
-"""A deterministic simulator for catalogs of ``zeke_queue``, and the harness that tests use it by.
+"""A deterministic simulator for catalogs of ``zeke_queue``, and its test harness.
 
-The public names, and nothing else. Each is loaded when it is first asked for, so that nothing is loaded or
-installed by those who don't use it: the pytest plugin imports this package in every run.
+This module contains only the public names. Each is loaded on first access, since the pytest plugin imports
+this package in every run, including those that do not use it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""``zeke sim``: run scenarios, replay and shrink what broke, and compare runs.
+"""``zeke sim``: run scenarios, replay and shrink failures, and compare runs.
 
-Every ``zeke`` command imports this module, so what a command needs is loaded when it runs.
+Every ``zeke`` command imports this module, so each command loads its dependencies only when it runs.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan, as `zeke
 
 
 def _seconds(text: str | None) -> float | None:
-    """Return how many seconds an option's text means, such as 90, 90s or 2m."""
+    """Convert an option such as 90, 90s or 2m to seconds."""
     if text is None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)?", text.strip())
@@ -83,7 +83,7 @@ def run_(
     ] = False,
     folder: Folder = Path(".zeke-sim"),
 ) -> None:
-    """Search for a run that breaks a property; exit with 1 if there is one."""
+    """Search for a run that violates a property; exit with 1 if there is one."""
     with _told():
         from zeke_sim.experiment import driver
 
@@ -119,7 +119,7 @@ def replay(
     ] = None,
     trace: Annotated[bool, typer.Option("--trace", help="Print every event.")] = False,
 ) -> None:
-    """Run a plan again, twice; exit with 1 if it breaks a property, or if the two runs differ."""
+    """Replay a plan twice; exit with 1 if it violates a property, or if the two runs differ."""
     with _told():
         from zeke_sim.experiment.run import run
         from zeke_sim.experiment.shrink import Shrunk, divergence
@@ -159,7 +159,7 @@ def shrink(
     ] = None,
     folder: Folder = Path(".zeke-sim"),
 ) -> None:
-    """Make a failing plan smaller; writes it into the folder."""
+    """Shrink a failing plan and write it into the folder."""
     with _told():
         from zeke_sim.experiment.run import run
 
@@ -208,7 +208,7 @@ def coverage(
     seeds: Annotated[int, typer.Option(min=1, help="How many runs, over all scenarios together.")] = 500,
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Processes at once.")] = 1,
 ) -> None:
-    """Print what happened in many runs: faults by phase, edges of the state machine, and what never did."""
+    """Print the coverage of many runs: faults by phase, state transitions, and what was never reached."""
     with _told():
         from zeke_sim.experiment import driver
 
@@ -268,7 +268,7 @@ def _writable(folder: Path | None = None, *files: tuple[str, Path | None]) -> No
     """Check before a long search that its results can be written.
 
     Raises:
-        SimulationError: it can't; the message names the option.
+        SimulationError: a path is not writable; the message names the option.
     """
     for option, path in (("--folder", folder), *files):
         if path is None:
@@ -284,7 +284,7 @@ def _writable(folder: Path | None = None, *files: tuple[str, Path | None]) -> No
 
 
 def _try_folder(folder: Path) -> None:
-    """Make a folder with a file in it, and leave nothing of them that was not there."""
+    """Create a folder and a file in it, and remove what did not exist before."""
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -296,7 +296,7 @@ def _try_folder(folder: Path) -> None:
 
 
 def _try_file(file: Path) -> None:
-    """Open a file for writing, and leave it as it was."""
+    """Open a file for writing without changing it."""
     new = not file.exists()
     file.open("a", encoding="utf-8").close()
     if new:
@@ -310,7 +310,7 @@ def _screen(told: Any) -> str:
 
 
 def _tell_of_the_unheard(given: Plan, outcome: Outcome) -> None:
-    """Print which decisions of a plan never came up, such as those of another version of its scenario."""
+    """Print the decisions of a plan that were never used, as after a change of its scenario."""
     all_of_them = given.decisions or {}
     left = [address for address in all_of_them if address not in (outcome.plan.decisions or {})]
     if left:
@@ -323,10 +323,10 @@ def _counted(outcome: Outcome) -> str:
 
 
 def _read(path: Path) -> Plan:
-    """Return a file's plan.
+    """Read a plan from a file.
 
     Raises:
-        SimulationError: it is none, or pytest has to run it.
+        SimulationError: the file is not a plan, or the plan is of a test that pytest must run.
     """
     from zeke_sim.errors import SimulationError
     from zeke_sim.experiment.plan import Plan
@@ -339,10 +339,10 @@ def _read(path: Path) -> Plan:
 
 
 def _load(name: str) -> Scenario:
-    """Return a scenario; one of somebody's own is looked for in the current directory, too.
+    """Load a scenario, from the current directory too.
 
     Raises:
-        SimulationError: there is none, or its module can't be imported.
+        SimulationError: there is no such scenario, or its module cannot be imported.
     """
     from zeke_sim.experiment.scenario import load
 
@@ -351,10 +351,10 @@ def _load(name: str) -> Scenario:
 
 
 def _chosen(names: list[str] | None) -> list[str]:
-    """Return the names of the scenarios to run, all of which can be loaded.
+    """Return the names of the scenarios to run after checking that all can be loaded.
 
     Raises:
-        SimulationError: one cannot be, or none is named anywhere.
+        SimulationError: a scenario cannot be loaded, or none is given.
     """
     from zeke_sim.experiment.scenario import configured, expand
 
@@ -390,8 +390,8 @@ def _importing(name: str) -> Generator[None]:
         ) from error
 
 
-class _told:  # noqa: N801 - it is used as a block, like a function
-    """Tells a person what a misuse was, without a traceback."""
+class _told:  # noqa: N801 - used like a function, as a context manager
+    """Prints usage errors without a traceback."""
 
     def __enter__(self) -> None:
         pass

@@ -1,4 +1,4 @@
-"""What goes wrong in a simulation, other than a property that does not hold."""
+"""Errors of the simulator, other than violations of properties."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ ADVICE: Final = {
 
 
 class SimulationError(Exception):
-    """The simulation can't go on, or can't begin."""
+    """The simulation cannot start or continue."""
 
 
 class Outside(SimulationError):
-    """Something reached outside of the simulated world, where nothing can be repeated."""
+    """Code reached outside of the simulated world, where a run cannot be repeated."""
 
     def __init__(self, what: str, kind: str = "socket") -> None:
         super().__init__(f"{what}: reaches outside of the simulation; {ADVICE[kind]}")
@@ -32,20 +32,20 @@ class Outside(SimulationError):
 
 
 class Stalled(SimulationError):
-    """Nothing is ready, and no timer will ever ring: everybody waits for somebody else."""
+    """A deadlock: no callback is ready and no timer is pending, but coroutines are still waiting."""
 
     def __init__(self, at: float) -> None:
         super().__init__(f"at {at:.3f} s everybody waits, and nothing will happen any more")
 
 
 class Livelock(SimulationError):
-    """Something goes round in circles at one instant.
+    """A livelock: callbacks repeat at one instant without end.
 
     Attributes:
         lane: the node.
         at: the instant.
-        callbacks: how many there were.
-        last: what the last one ran.
+        callbacks: number of callbacks at that instant.
+        last: the name of the last callback.
     """
 
     def __init__(self, lane: str, at: float, callbacks: int, last: str) -> None:
@@ -56,7 +56,7 @@ class Livelock(SimulationError):
         super().__init__(self.said([]))
 
     def said(self, running: Sequence[str]) -> str:
-        """Return the message, with what ran on the node."""
+        """Return the message, with the handlers that ran on the node."""
         where = f"node {self.lane}" + (f", which runs {', '.join(running)}" if running else "")
         return (
             f"{self.callbacks} callbacks at one instant ({self.at:.3f} s) on {where}: something there does "

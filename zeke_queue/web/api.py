@@ -1,4 +1,4 @@
-"""What every route works with, and how a route asks who calls."""
+"""The parts shared by all routes, and the dependency that authenticates callers."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Api:
     """The parts of one application.
 
     Attributes:
-        queue: whose jobs it shows.
-        settings: the deployment's.
-        guard: tells who calls.
-        jobs: sends in the name of callers.
-        showing: what is shown of what is stored.
+        queue: the queue that it serves.
+        settings: the deployment's settings.
+        guard: authenticates callers.
+        jobs: sends jobs on behalf of callers.
+        showing: converts stored values to what callers may see.
         live: streams of changes.
     """
 
@@ -44,12 +44,12 @@ class Api:
 
 
 def api_of(connection: HTTPConnection) -> Api:
-    """Return the parts of the application that serves a request, be it mounted into another one or not."""
+    """Return the parts of the application that serves a request, whether mounted or not."""
     return connection.app.state.zeke
 
 
 def may(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
-    """Return a dependency that gives the caller, who has to hold a scope."""
+    """Return a dependency that provides the caller and requires a scope."""
 
     async def require(request: Request) -> Caller:
         return await api_of(request).guard.require(request, scope)

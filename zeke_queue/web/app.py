@@ -1,4 +1,4 @@
-"""The application: its parts put together, its routes, and what stands before them."""
+"""The application: its parts, routes and middleware."""
 
 from __future__ import annotations
 
@@ -56,18 +56,18 @@ def create_app(
     pages: Sequence[Page] = (),
     make_key: str = MAKE_KEY,
 ) -> FastAPI:
-    """Make the HTTP application of an open queue.
+    """Create the HTTP application of an open queue.
 
-    It is served by any ASGI server, or mounted: ``app.mount("/jobs-api", create_app(queue))`` in a FastAPI or
-    Starlette application. It needs no lifespan; whoever closes the queue first awaits ``close_app``, which
-    ends the streams that are open.
+    Serve it with any ASGI server, or mount it in a FastAPI or Starlette application:
+    ``app.mount("/jobs-api", create_app(queue))``. It needs no lifespan. Await ``close_app``, which ends open
+    streams, before you close the queue.
 
     Args:
-        queue: open; it stays the caller's to close.
-        settings: the deployment's; read from the environment by default.
-        authenticator: the host application's own way to tell who calls; keys go on to work beside it.
-        pages: further pages of the dashboard, such as ``installed_pages()`` returns.
-        make_key: what people are told to type to make a key.
+        queue: an open queue, which the caller closes.
+        settings: the deployment's settings; by default read from the environment.
+        authenticator: the host application's authentication, in addition to keys.
+        pages: additional pages of the dashboard, such as those of ``installed_pages()``.
+        make_key: the command to create a key, shown to users.
     """
     settings = settings or WebSettings.load()
     showing = Showing(queue.catalog)
@@ -75,7 +75,7 @@ def create_app(
         title="Zeke's jobs",
         version="1",
         description=_ABOUT,
-        # Pages that would load scripts from elsewhere, and the document for everybody; ours asks for a key.
+        # FastAPI's pages load scripts from other hosts, and its document is public; ours requires a key.
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
@@ -106,7 +106,7 @@ def create_app(
 
 
 async def close_app(app: FastAPI) -> None:
-    """End the streams that are open, so that a server can stop; call it before the queue is closed."""
+    """End all open streams, so that a server can stop; call it before closing the queue."""
     parts: Api = app.state.zeke
     await parts.live.close()
     if (dashboard := getattr(app.state, "dashboard", None)) is not None:
@@ -114,7 +114,7 @@ async def close_app(app: FastAPI) -> None:
 
 
 def _mount_dashboard(app: FastAPI, pages: Sequence[Page]) -> None:
-    """Serve the dashboard beside the API, and lead browsers there that ask for nothing in particular."""
+    """Mount the dashboard, and redirect browsers from the root path to it."""
     dashboard = Dashboard(app.state.zeke, pages)
     app.state.dashboard = dashboard
 
@@ -137,7 +137,7 @@ def _handle_errors(app: FastAPI) -> None:
 
 
 def _stand_before(app: FastAPI, settings: WebSettings) -> None:
-    """Add what every request passes; what is added last comes first."""
+    """Add the middleware; the one added last runs first."""
     app.add_middleware(BodyCap, most=settings.api_body_max)
     app.add_middleware(Gate, guard=app.state.zeke.guard, elsewhere=("/dashboard", "/trpc"))
     app.add_middleware(Failures)

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI tells of the routes, with keys, and with the payload of each task."""
+"""The OpenAPI document: FastAPI's, with keys and the payload schema of each task added."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from zeke_queue.task.task import Task
 
 _OPEN: Final = ("/healthz", "/readyz")
-"""Routes that ask nobody who calls."""
+"""Routes without authentication."""
 
 _FRAMEWORKS: Final = ("HTTPValidationError", "ValidationError")
-"""Schemas of the answers that FastAPI would give by itself."""
+"""Schemas of FastAPI's default error responses."""
 
 _UNFIT: Final = re.compile(r"[^a-zA-Z0-9._-]")
 _DEFS: Final = "#/$defs/"
 
 
 def describe(app: FastAPI, catalog: Catalog) -> None:
-    """Serve the OpenAPI document of an application to callers that may read it."""
+    """Serve the OpenAPI document of an application to callers with the scope to read."""
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi(request: Request, caller: Reads) -> dict[str, Any]:
@@ -53,9 +53,9 @@ def describe(app: FastAPI, catalog: Catalog) -> None:
 
 
 def _leave_out_frameworks_errors(document: dict[str, Any]) -> None:
-    """Take out the 422 that FastAPI adds to what names none, and its shape.
+    """Remove the 422 responses that FastAPI adds to routes, and their schemas.
 
-    A route that can answer 422 names it, in the shape that is answered; the others take any text.
+    A route that can answer 422 declares it with the actual shape; the others accept any text.
     """
     for name in _FRAMEWORKS:
         document["components"]["schemas"].pop(name, None)
@@ -66,7 +66,7 @@ def _leave_out_frameworks_errors(document: dict[str, Any]) -> None:
 
 
 def _triggers(catalog: Catalog) -> dict[str, Any]:
-    """Return the schema of what ``POST /trigger`` takes, one for each task, and those that it refers to."""
+    """Return the schemas of ``POST /trigger`` bodies, one for each task, with the schemas they refer to."""
     schemas: dict[str, Any] = {}
     choices: list[dict[str, Any]] = []
     for _, task in sorted(catalog.tasks.items()):
@@ -86,7 +86,7 @@ def _triggers(catalog: Catalog) -> dict[str, Any]:
 
 
 def _payload(task: Task[Any, Any], name: str, schemas: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-    """Return the schema of a task's payload, and whether a trigger has to have one."""
+    """Return the schema of a task's payload, and whether a trigger requires one."""
     schema = task.json_schema()
     if schema is None:
         return {"description": "None is taken.", "type": ["object", "null"], "maxProperties": 0}, False
@@ -99,7 +99,7 @@ def _payload(task: Task[Any, Any], name: str, schemas: dict[str, Any]) -> tuple[
 
 
 def _moved(schema: Any, name: str) -> Any:
-    """Return a schema whose references lead to the document's components."""
+    """Return a schema with references rewritten to the document's components."""
     if isinstance(schema, list):
         return [_moved(one, name) for one in cast("list[Any]", schema)]
     if not isinstance(schema, dict):

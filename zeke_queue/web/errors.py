@@ -1,6 +1,6 @@
-"""What goes wrong with a request, and how it is told: one JSON object with ``error``, and a code that fits.
+"""Errors of requests, and their responses: a JSON object with ``error``, and a matching HTTP status.
 
-Nothing that a caller did not send is in an answer: no statement, no path, no traceback, no secret.
+A response never contains internal data: no statement, no path, no traceback, no secret.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 RETRY_AFTER: Final = "5"
-"""Seconds after which a client may ask again when the database was away."""
+"""Seconds after which a client may retry when the database was unavailable."""
 
 
 INSTANT: Final = "Input should be a date and a time with a zone, as 2026-01-31T12:00:00Z"
-"""What is said of an instant that is none."""
+"""The message for an invalid instant."""
 
 _INSTANTS: Final = frozenset({"datetime_from_date_parsing", "datetime_parsing", "timezone_aware"})
-"""Pydantic's types of what is wrong with one."""
+"""Pydantic's error types for an invalid instant."""
 
 _CODES: Final[Mapping[type[Exception], tuple[int, str | None]]] = {
     JobNotFoundError: (404, "Job run not found"),
@@ -50,17 +50,18 @@ _CODES: Final[Mapping[type[Exception], tuple[int, str | None]]] = {
     PayloadTooLargeError: (413, None),
     UsageError: (422, None),
 }
-"""The codes of errors that are the caller's, and what is said instead of the error; the first that fits."""
+"""The status of each error that the caller caused, and a message that replaces the error's; the first match
+counts."""
 
 
 class ApiError(Exception):
-    """A request that is answered with an error.
+    """An error response to a request.
 
     Attributes:
         status: the HTTP status.
-        message: what was wrong, and what to do.
-        more: further members of the body.
-        headers: of the answer.
+        message: the problem and the remedy.
+        more: additional members of the body.
+        headers: headers of the response.
     """
 
     def __init__(
@@ -73,17 +74,17 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
     def response(self) -> JSONResponse:
-        """Return the answer."""
+        """Return the HTTP response."""
         return JSONResponse({"error": self.message, **self.more}, self.status, self.headers)
 
 
 def field_errors(message: str, fields: Sequence[tuple[str, str]]) -> ApiError:
-    """Return the error for fields that do not fit: 422, with path and reason of each."""
+    """Return the error for invalid fields: 422, with the path and the reason of each."""
     return ApiError(422, message, fields=[{"path": path, "message": why} for path, why in fields])
 
 
 def told(error: Exception) -> ApiError:
-    """Return an error as it is told to a caller; one that is not foreseen says nothing of itself."""
+    """Convert an exception to an API error; an unexpected one reveals no details."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, PayloadValidationError):
@@ -99,7 +100,7 @@ def told(error: Exception) -> ApiError:
 
 
 def _ours(error: Exception) -> ApiError:
-    """Return the error for what is not the caller's fault."""
+    """Convert an exception that the caller did not cause to an API error."""
     if isinstance(error, StorageUnavailableError):
         return ApiError(
             503, "The database can't be reached; try again in a while", headers={"retry-after": RETRY_AFTER}
@@ -117,13 +118,13 @@ def _under_payload(path: str) -> str:
 
 
 async def answer(request: Request, error: Exception) -> JSONResponse:
-    """Answer a request that failed; FastAPI's handler for errors of ours."""
+    """Respond to a failed request; FastAPI's exception handler for ZekeError."""
     del request
     return told(error).response()
 
 
 async def answer_invalid(request: Request, error: Exception) -> JSONResponse:
-    """Answer a request whose body or parameters do not fit, without repeating what was sent."""
+    """Respond to a request with an invalid body or parameters, without repeating its values."""
     details = cast("RequestValidationError", error).errors()
     is_json = "json" in request.headers.get("content-type", "").lower()
     fields = [(_path(detail["loc"]), _reason(detail, is_json=is_json)) for detail in details]
@@ -145,16 +146,16 @@ def _reason(detail: Mapping[str, Any], *, is_json: bool) -> str:
 
 
 def _path(loc: Sequence[int | str]) -> str:
-    """Return where a field stands, without ``body``, ``query``, ``path``, ``header``, which tell little.
+    """Return the path of a field without the leading ``body``, ``query``, ``path`` or ``header``.
 
-    What is repeated in a query is told by its name, without the place among the others.
+    The index of a repeated query parameter is left out.
     """
     parts = [str(part) for part in loc[:2] if loc[0] == "query"] or [str(part) for part in loc]
     return ".".join(parts[1:]) or parts[0]
 
 
 async def answer_http(request: Request, error: Exception) -> JSONResponse:
-    """Answer what the framework itself refuses: no such route, no such method."""
+    """Respond to errors of the framework, such as an unknown route or method."""
     refused = cast("HTTPException", error)
     headers = {name.lower(): value for name, value in (refused.headers or {}).items()}
     if refused.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
@@ -167,7 +168,7 @@ async def answer_http(request: Request, error: Exception) -> JSONResponse:
 
 
 def _methods(request: Request) -> list[str]:
-    """Return the methods that some route takes at a request's path."""
+    """Return the methods that routes accept at a request's path."""
     routes = cast("Starlette", request.app).routes
     return [
         method

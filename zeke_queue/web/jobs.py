@@ -1,6 +1,6 @@
-"""What callers do with jobs, whichever way they came in: REST, tRPC, the dashboard, or Python.
+"""Operations on jobs for all interfaces: REST, tRPC, the dashboard, and Python.
 
-``send_job`` is for code of the application's own, which needs no key; the rest is done in a caller's name.
+``send_job`` is for the application's own code, which needs no key; the rest acts on behalf of a caller.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ if TYPE_CHECKING:
     from zeke_queue.web.settings import WebSettings
 
 ASKED: Final = "idempotencyDigest"
-"""Where the meta of a job that was sent under a key has the digest of its request."""
+"""The member of a job's meta that contains the digest of a request with an idempotency key."""
 
 DIGEST_LENGTH: Final = 32
 _IDEMPOTENCE: Final = UUID("8f0e1f52-6d0b-5d0e-9f43-0b7c1f5ad1a4")
 KEY_LENGTH_MAX: Final = 255
 KEY: Final = re.compile(f"[ -~]{{1,{KEY_LENGTH_MAX}}}")
-"""An idempotency key."""
+"""The format of an idempotency key."""
 
 
 async def send_job(
     queue: Queue, task: str, payload: Any = None, **options: Unpack[SendOptions]
 ) -> shapes.Triggered:
-    """Send a job, and return what ``POST /trigger`` answers: ``id``, ``status`` and ``task_id``.
+    """Send a job and return the response of ``POST /trigger``: ``id``, ``status`` and ``task_id``.
 
     Args:
-        queue: the application's.
+        queue: the application's queue.
         task: a task of the catalog.
-        payload: what fits its model.
-        **options: as of ``Queue.send``.
+        payload: a payload for the task's model.
+        **options: options of ``Queue.send``.
 
     Raises:
-        JobConflictError: a uniqueness rule refused it.
+        JobConflictError: a uniqueness rule refused the job.
         UsageError: as ``Queue.send``.
     """
     run = await queue.trigger(task, payload, **options)
@@ -56,7 +56,7 @@ async def send_job(
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What came of a trigger: the answer, whether an earlier one sent the job, and headers on the limit."""
+    """The result of a trigger: the response, whether an earlier trigger sent the job, and limit headers."""
 
     triggered: shapes.Triggered
     replayed: bool
@@ -64,7 +64,7 @@ class Sent:
 
 
 class Jobs:
-    """Triggers in the name of callers, within their limits."""
+    """Sends jobs on behalf of callers, within their limits."""
 
     def __init__(self, queue: Queue, settings: WebSettings, showing: Showing) -> None:
         self._queue = queue
@@ -79,18 +79,18 @@ class Jobs:
         *,
         idempotency_key: str | None = None,
     ) -> Sent:
-        """Send a job in a caller's name.
+        """Send a job on behalf of a caller.
 
         Args:
-            caller: who asks; it counts against its limit, whatever comes of it.
+            caller: the caller; the request counts against its limit, even if it fails.
             task: a task of the catalog, or an alias.
-            payload: what the caller gave.
-            idempotency_key: the same key of the same caller again gives the job that the first one sent.
+            payload: the caller's payload.
+            idempotency_key: a repeated key of the same caller returns the job of the first request.
 
         Raises:
-            ApiError: 404 for a task that is not in the catalog; 429 if the limit is used up; 409 if the
-                key was used for something else; 422 if it is none, or if the payload has ``[redacted]`` for
-                a value that its task hides.
+            ApiError: 404 if the task is not in the catalog; 429 if the limit is used up; 409 if the key was
+                used for a different request; 422 if the key is invalid, or if the payload has ``[redacted]``
+                in place of a value that its task hides.
             JobConflictError, UsageError: as ``Queue.trigger``.
         """
         if task not in self._queue.catalog.served:
@@ -103,7 +103,7 @@ class Jobs:
         digest = self._digest(task, payload)
         replayed = await self._queue.get(job_id) is not None
         if not replayed:
-            # Whoever is quicker has its job inserted; the other one is given that job's id.
+            # Of two concurrent requests, only the first inserts its job, so the other gets that job's id.
             await send_job(self._queue, task, payload, id=job_id, meta={ASKED: digest})
         stored = await require(self._queue.storage, job_id)
         if (stored.meta or {}).get(ASKED) != digest:
@@ -115,16 +115,16 @@ class Jobs:
         return Sent(shapes.Triggered(id=job_id, task_id=task), replayed=replayed, headers=headers)
 
     def _digest(self, task: str, payload: Any) -> str:
-        """Return what tells requests apart: the task, whatever it is called, and what was given."""
+        """Return the digest of a request: of the task, independent of aliases, and of the payload."""
         name = self._queue.catalog.get(task).name
         given = jsonb.normalise(jsonb.dumps(payload))
         return sha256(f"{name}\n{given}".encode()).hexdigest()[:DIGEST_LENGTH]
 
     async def admit(self, caller: Caller) -> dict[str, str]:
-        """Count a trigger against a caller's limit, and return the headers that tell of it.
+        """Count a trigger against a caller's limit, and return the limit's headers.
 
         Raises:
-            ApiError: 429 if it is used up.
+            ApiError: 429 if the limit is used up.
         """
         limit = self._settings.api_trigger_limit
         if not limit:
@@ -147,10 +147,10 @@ class Jobs:
 
 
 def idempotent_id(caller: Caller, key: str) -> UUID:
-    """Return the id of the job that a caller sends under a key.
+    """Derive a job's id from a caller and an idempotency key.
 
     Raises:
-        ApiError: 422 if the key is empty, too long, or no printable ASCII.
+        ApiError: 422 if the key is empty, too long, or not printable ASCII.
     """
     if KEY.fullmatch(key) is None:
         raise ApiError(

@@ -1,6 +1,6 @@
-"""Figures for Prometheus: of the storage, as it is at the moment of the scrape, and of this process.
+"""Metrics for Prometheus: of the storage at the time of the scrape, and of this process.
 
-What is counted of the storage are gauges: rows are archived and purged, so nothing there only grows.
+The storage's metrics are gauges: rows are archived and purged, so no count only grows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PACE_SPAN: Final = 60.0
 
 
 class _Collected:
-    """Figures that were gathered already, as a collector of the library's."""
+    """A Prometheus collector of metrics that were read beforehand."""
 
     def __init__(self, metrics: list[Metric]) -> None:
         self._metrics = metrics
@@ -35,7 +35,7 @@ class _Collected:
 
 
 async def exposition(parts: Api) -> bytes:
-    """Return all figures in Prometheus's text format."""
+    """Return all metrics in Prometheus's text format."""
     metrics = [*await _of_queues(parts), *await _of_workers(parts), *await _of_schedules(parts)]
     metrics.append(_gauge("zeke_streams", "Live streams that this process serves", parts.live.open_streams))
     registry = CollectorRegistry(auto_describe=False)

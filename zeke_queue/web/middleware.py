@@ -1,4 +1,4 @@
-"""What stands before every route: a cap on bodies, and headers that keep browsers careful."""
+"""Middleware: authentication, error responses, a limit on body size, and security headers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zeke_queue.web.access.guard import Guard
 
 POLICY: Final = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-"""The content security policy of answers that set none: of JSON, nothing is ever run or drawn."""
+"""The default content security policy, for JSON: nothing may be executed or displayed."""
 
 HEADERS: Final = {
     "x-content-type-options": "nosniff",
@@ -31,7 +31,7 @@ HEADERS: Final = {
 
 
 class SecurityHeaders:
-    """Adds headers that an answer does not have already."""
+    """Adds security headers that a response does not set itself."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -56,7 +56,7 @@ class SecurityHeaders:
 
 
 class Failures:
-    """Answers what no route foresaw, so that the answer passes what all answers pass."""
+    """Responds to unexpected errors, so that the response passes through the outer middleware."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -79,14 +79,14 @@ class Failures:
 
 
 class Gate:
-    """Asks who calls before a body is read, so that strangers have nothing read for them.
+    """Authenticates the caller before the body is read, so that no body of an unknown caller is read.
 
-    Routes that ask again are told the same, without another look.
+    Routes reuse the result without another lookup.
 
     Args:
-        app: what comes behind it.
-        guard: tells who calls.
-        elsewhere: paths, each with all below it, that see to it themselves, since their forms carry a token.
+        app: the inner application.
+        guard: authenticates callers.
+        elsewhere: path prefixes that authenticate callers themselves, since their forms carry a token.
     """
 
     def __init__(self, app: ASGIApp, guard: Guard, elsewhere: tuple[str, ...]) -> None:
@@ -95,7 +95,7 @@ class Gate:
         self._elsewhere = elsewhere
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, if its caller may call at all."""
+        """Pass a request on if its caller is authenticated."""
         if scope["type"] == "http" and scope["method"] not in SAFE:
             path = scope["path"].removeprefix(scope.get("root_path", ""))
             if not any(path == one or path.startswith(f"{one}/") for one in self._elsewhere):
@@ -108,9 +108,9 @@ class Gate:
 
 
 class BodyCap:
-    """Refuses a body that is too large: before it is read where its length is told, else while it is.
+    """Refuses a body that is too large: before reading if its length is declared, otherwise while reading.
 
-    It is refused where a route reads it, and so in the form in which that route refuses things.
+    The error is raised when a route reads the body, so that the response has the route's error format.
     """
 
     def __init__(self, app: ASGIApp, most: int) -> None:
@@ -118,7 +118,7 @@ class BodyCap:
         self._most = most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, as long as its body is within the cap."""
+        """Pass a request on as long as its body is within the limit."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -127,7 +127,7 @@ class BodyCap:
 
         async def receive_capped() -> Message:
             nonlocal read
-            # Of one whose length is told, nothing is read.
+            # A body whose declared length is too large is not read at all.
             message: Message = await receive() if read <= self._most else {}
             read += 0 if length.isdigit() else len(message.get("body", b""))
             if read > self._most:

@@ -1,4 +1,4 @@
-"""Jobs, schedules and workers in the shapes of the API, with what a task hides taken out."""
+"""Converts jobs, schedules and workers to the shapes of the API, without values that their tasks hide."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ STATES_OF: Final[Mapping[RunStatus, tuple[JobState, ...]]] = {
 
 
 class Showing:
-    """Shows what is stored, each task's rules applied.
+    """Converts stored values to what callers may see, by the rules of each task.
 
     Args:
-        catalog: whose tasks say what of their jobs is hidden. A job of a task that it does not know, which
-            another program serves, is shown whole.
+        catalog: the tasks with their rules. Jobs of unknown tasks, which another program serves, are shown
+            completely.
     """
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
     def rules(self, name: str) -> tuple[str, ...]:
-        """Return what the jobs of a queue hide."""
+        """Return the paths of values that the jobs of a queue hide."""
         task = self._catalog.served.get(name)
         return () if task is None else task.redact
 
@@ -50,19 +50,19 @@ class Showing:
         return tuple(sorted(hiding))
 
     def data(self, job: Job) -> Any:
-        """Return a job's payload as it is shown."""
+        """Return a job's payload without hidden values."""
         return redact(job.data, self.rules(job.name), "payload")
 
     def restored(self, task: str, given: Any, kept: Any = None) -> Any:
-        """Return a payload that somebody gave, with hidden values that it was shown without as they are kept.
+        """Return an edited payload with its hidden values restored from the stored one.
 
         Args:
-            task: whose payload it is.
-            given: the payload, in which ``[redacted]`` stands for what is hidden.
-            kept: what was shown; None for nothing.
+            task: the payload's task.
+            given: the edited payload, with ``[redacted]`` in place of hidden values.
+            kept: the stored payload; None if there is none.
 
         Raises:
-            ApiError: 422: it stands where nothing is kept.
+            ApiError: 422: ``[redacted]`` is in a place without a stored value.
         """
         value, missing = restored(given, kept, self.rules(task), "payload")
         if missing:
@@ -73,16 +73,16 @@ class Showing:
         return value
 
     def output(self, job: Job) -> Any:
-        """Return what a job returned, or why it failed, as it is shown."""
+        """Return a job's result or error without hidden values."""
         root = "output" if job.state is JobState.COMPLETED else "error"
         return redact(job.output, self.rules(job.name), root)
 
     def error(self, job: Job, attempt: Attempt) -> Any:
-        """Return why an attempt failed, as it is shown."""
+        """Return an attempt's error without hidden values."""
         return redact(attempt.error, self.rules(job.name), "error")
 
     def event(self, name: str, event: JobEvent) -> Any:
-        """Return what progress or a log line says, as it is shown."""
+        """Return the content of a progress or log line without hidden values."""
         said: dict[str, Any] = jsonb.loads(event.data)
         if not hides(self.rules(name), "log"):
             return said
@@ -90,7 +90,7 @@ class Showing:
         return {**kept, "message": REDACTED}
 
     def run(self, job: Job) -> shapes.Run:
-        """Return a job as lists show it."""
+        """Return a job in the shape of lists."""
         return shapes.Run(**self._run(job))
 
     def _run(self, job: Job) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class Showing:
         }
 
     def detail(self, job: Job) -> shapes.RunDetail:
-        """Return a job as its own page shows it."""
+        """Return a job in the shape of its detail page."""
         return shapes.RunDetail(
             **self._run(job),
             state=job.state.value,
@@ -134,11 +134,11 @@ class Showing:
         )
 
     def schedule(self, schedule: Schedule, now: datetime) -> shapes.ScheduleShape:
-        """Return a schedule; its payload is what its task's jobs get, and hides what theirs do."""
+        """Return a schedule; its payload hides the same values as those of its task's jobs."""
         data = None if schedule.data is None else jsonb.loads(schedule.data)
         upcoming = [] if schedule.paused else list(islice(ticks(schedule, now), NEXT_TICKS))
-        # Until a scheduler has looked, none is stored: it will begin with the first one from then on. One
-        # that is overdue stays the next.
+        # A new schedule has no stored tick until a scheduler polls; it then starts with the first one from
+        # that time on. An overdue tick remains the next one.
         stored = None if schedule.paused else schedule.next_tick
         return shapes.ScheduleShape(
             name=schedule.name,
@@ -156,7 +156,7 @@ class Showing:
 
 
 def ticks(schedule: Schedule, now: datetime) -> Iterator[datetime]:
-    """Yield the occurrences of a schedule after an instant; none if another program wrote it unreadably."""
+    """Yield the occurrences of a schedule after an instant; none if its expression is invalid."""
     try:
         cron = Cron.parse(schedule.cron, schedule.zone)
     except InvalidScheduleError:

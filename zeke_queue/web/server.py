@@ -1,4 +1,4 @@
-"""The API as a process serves it: a loop that runs by itself or beside a worker, until it is told to stop."""
+"""The server of the API, which runs alone or next to a worker until it is asked to stop."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
     from zeke_queue.web.dashboard import Page
 
 GRACE: Final = 10
-"""Whole seconds that requests have to end once the server was told to stop."""
+"""Seconds, as an integer, that running requests have after the server is asked to stop."""
 
 _BACKLOG: Final = 2048
 
 
 class ApiServer:
-    """Serves the application of a queue: ``run`` until ``stop``, as a worker's supervisor and scheduler do.
+    """Serves the application of a queue: ``run`` until ``stop``, like a worker's supervisor and scheduler.
 
-    The address is taken when this is made, so that a port in use is told before anything else begins.
+    The constructor binds the address, so that a port in use is reported before anything else starts.
 
     Args:
-        queue: open, and stays the caller's to close.
-        settings: the deployment's; read from the environment by default.
-        pages: further pages of the dashboard.
-        make_key: what people are told to type to make a key.
+        queue: an open queue, which the caller closes.
+        settings: the deployment's settings; by default read from the environment.
+        pages: additional pages of the dashboard.
+        make_key: the command to create a key, shown to users.
 
     Raises:
-        SettingsError: the address is in use, or none of this machine's.
+        SettingsError: the address is in use, or does not belong to this machine.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class ApiServer:
 
     @property
     def url(self) -> str:
-        """Where it serves."""
+        """The server's URL."""
         host, port = self._socket.getsockname()[:2]
         return f"http://{_in_url(host)}:{port}"
 
     async def run(self) -> None:
-        """Serve until told to stop; then end streams, give requests a while, and close."""
+        """Serve until asked to stop; then end streams, wait for requests, and close."""
         keys = await self.app.state.zeke.guard.keys_exist()
         get_logger().info(
             "api_listening",
@@ -81,7 +81,7 @@ class ApiServer:
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
-            # Streams would else keep their connections until the grace is over.
+            # Otherwise streams would keep their connections until the grace is over.
             await close_app(self.app)
             self._server.should_exit = True
             await serving
@@ -89,15 +89,15 @@ class ApiServer:
         get_logger().info("api_stopped")
 
     def stop(self) -> None:
-        """End ``run`` soon."""
+        """Ask ``run`` to end."""
         self._stopping.set()
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take an address.
+    """Bind an address and listen on it.
 
     Raises:
-        SettingsError: it is in use, or can't be had.
+        SettingsError: the address is in use or not available.
     """
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -112,14 +112,14 @@ def listen(host: str, port: int) -> socket.socket:
             f"API_HOST: {host} port {port} can't be listened on ({error.strerror or error}); give an address"
             " of this machine, such as 127.0.0.1"
         ) from None
-    # A loop sets this only where a socket names its protocol. Without it an answer in two pieces, or an event
-    # behind another one, waits up to 40 ms until the client has acknowledged the first.
+    # asyncio sets this only if a socket names its protocol. Without it, the second part of a response, or an
+    # event after another, waits up to 40 ms for the client's acknowledgement of the first.
     server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return server
 
 
 def _config(app: FastAPI, settings: WebSettings) -> uvicorn.Config:
-    # Our own lines go through the log that is set up already.
+    # Requests are logged by this package's own logger.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     return uvicorn.Config(
         app,
@@ -135,11 +135,11 @@ def _config(app: FastAPI, settings: WebSettings) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
-    """One that leaves the signals to whoever owns the process."""
+    """A uvicorn server that leaves signals to the process that runs it."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
-        """Capture none."""
+        """Install no signal handlers."""
         yield
 
 

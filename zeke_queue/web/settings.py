@@ -16,25 +16,25 @@ _ORIGIN: Final = re.compile(r"https?://[^/\s?#@,*]+", re.IGNORECASE)
 
 
 class WebSettings(Variables):
-    """What a deployment decides of its HTTP API. Durations are seconds.
+    """The settings of the HTTP API. Durations are in seconds.
 
     Attributes:
-        api_host: the address that ``zeke api`` listens on; others than loopback need a key first.
-        api_port: the port that it listens on; 0 for any that is free.
-        api_trigger_limit: how many jobs one caller may trigger in a window; 0 for any number.
+        api_host: the address on which ``zeke api`` listens; one other than loopback requires an API key.
+        api_port: the port on which it listens; 0 for any free port.
+        api_trigger_limit: maximum number of jobs that a caller may trigger per window; 0 for no limit.
         api_trigger_window: the length of that window.
-        api_body_max: bytes of a request's body at most.
-        api_stream_timeout: how long one live stream lasts before its client has to open it again.
-        api_stream_keep_alive: how often a stream on which nothing happens says that it is there.
-        api_streams_max: live streams at once in this process.
-        api_streams_of_one: live streams of one caller at once in this process, half of all by default; 0 for
-            any number.
-        api_session: how long somebody who signed in to the dashboard stays signed in.
+        api_body_max: maximum size of a request's body in bytes.
+        api_stream_timeout: how long a live stream lasts before its client has to reconnect.
+        api_stream_keep_alive: how long an idle stream waits before it sends a comment.
+        api_streams_max: maximum number of live streams in this process.
+        api_streams_of_one: maximum number of live streams of one caller in this process, by default half of
+            all; 0 for no limit.
+        api_session: how long a session of the dashboard lasts.
         api_cors_origins: origins whose pages may call the API from a browser, separated by commas.
-        api_secure_cookies: whether cookies are for https alone: ``always``, ``never``, or ``auto`` for those
-            requests that came by https.
-        api_trusted_proxies: addresses, separated by commas, whose X-Forwarded-For and -Proto count.
-        api_dashboard: whether there is a dashboard.
+        api_secure_cookies: whether cookies are limited to https: ``always``, ``never``, or ``auto`` for
+            requests that arrived by https.
+        api_trusted_proxies: addresses, separated by commas, whose X-Forwarded-For and -Proto are trusted.
+        api_dashboard: whether the dashboard is served.
     """
 
     api_host: str = "127.0.0.1"
@@ -54,7 +54,7 @@ class WebSettings(Variables):
 
     @property
     def streams_of_one(self) -> int:
-        """How many live streams one caller may have; 0 for any number."""
+        """The maximum number of live streams of one caller; 0 for no limit."""
         if self.api_streams_of_one is None:
             return -(-self.api_streams_max // 2)
         return self.api_streams_of_one

@@ -1,4 +1,4 @@
-"""What the API takes and answers with, as JSON: the shapes of the earlier system, and those beyond it."""
+"""JSON shapes of the API's requests and responses: those of the earlier system, and additional ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zeke_queue.model import RunStatus
 
 
 def iso(instant: datetime) -> str:
-    """Write an instant as JavaScript's ``toISOString`` does: UTC, milliseconds, ``Z``.
+    """Format an instant as JavaScript's ``toISOString`` does: UTC, milliseconds, ``Z``.
 
     >>> iso(datetime.fromisoformat("2026-01-02T03:04:05.678901+02:00"))
     '2026-01-02T01:04:05.678Z'
@@ -32,7 +32,7 @@ class Shape(BaseModel):
 
 
 class Asked(Shape):
-    """One that a caller sends: members that nobody knows are a mistake, and are told."""
+    """A request's JSON object; unknown members are an error."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -40,7 +40,7 @@ class Asked(Shape):
 class Trigger(Asked):
     """A job to send."""
 
-    # The clients of the earlier system may send members that it ignored.
+    # Clients of the earlier system may send members that it ignored.
     model_config = ConfigDict(extra="ignore")
 
     task_id: Text
@@ -228,5 +228,5 @@ class Problem(BaseModel):
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the answers of these codes for an operation of the OpenAPI document."""
+    """Return the error responses with these statuses for an operation of the OpenAPI document."""
     return {status: {"model": Problem} for status in statuses}

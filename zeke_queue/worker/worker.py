@@ -36,8 +36,8 @@ class Worker:
 
     Args:
         queue: the queue with the catalog and the storage.
-        concurrency: how many jobs run at once. This, ``poll``, ``lease``, ``beat`` and ``grace`` are by default
-            those of the queue's settings (JOBS_CONCURRENCY and so on).
+        concurrency: how many jobs run at once. This, ``poll``, ``lease``, ``beat`` and ``grace`` are by
+            default those of the queue's settings (JOBS_CONCURRENCY and so on).
         queues: names, aliases or tasks to serve; all of the catalog by default. A task is always served under
             all its names.
         poll: seconds between claims without a wake-up.

@@ -1,4 +1,4 @@
-"""Budgets of real time for the search and for shrinking: what runs inside a world never sees them."""
+"""Time budgets for the search and for shrinking; code inside a world never sees them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 
 class Budget:
-    """So many seconds of processor time of this process, from now on."""
+    """A budget of CPU seconds of this process, starting now."""
 
     def __init__(self, seconds: float | None) -> None:
         self._began = time.process_time()
@@ -14,22 +14,22 @@ class Budget:
 
     @property
     def used(self) -> float:
-        """Seconds that were used."""
+        """CPU seconds used so far."""
         return time.process_time() - self._began
 
     @property
     def used_up(self) -> bool:
-        """Whether nothing is left."""
+        """Whether the budget is used up."""
         return self._seconds is not None and self.used >= self._seconds
 
 
 class Stopwatch:
-    """Real seconds since it was made."""
+    """Measures real seconds since its creation."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
 
     @property
     def seconds(self) -> float:
-        """Seconds so far."""
+        """Real seconds so far."""
         return time.monotonic() - self._began

@@ -1,7 +1,7 @@
-"""What has happened over many runs, to tell what never did: a search is as good as what it reaches.
+"""Coverage counts over many runs, which show what a search never reached.
 
-It counts each step of the state machine, each kind of fault in each phase of a job's life, and each verb with
-each way in which it ended.
+The counters cover each transition of the state machine, each fault kind in each phase of a job's life, and
+each storage method with each outcome.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from zeke_sim.history.events import Event
 
 PHASES: Final = ("waiting", "being claimed", "running", "settling", "idle")
-"""Phases of a job's life, in which a fault can hit: the last is that there is no job to be hit."""
+"""Phases of a job's life in which a fault can occur; ``idle`` means that no job is affected."""
 
 OUTCOMES: Final = ("ok", "failed", "unknown", "none")
-"""How calls end; ``none`` is that nobody was left to hear."""
+"""Outcomes of calls; ``none`` means that the caller had ended."""
 
 _PHASE_OF: Final[Mapping[str, str]] = {
     "insert": "waiting",
@@ -36,14 +36,14 @@ _PHASE_OF: Final[Mapping[str, str]] = {
 
 
 class Ledger:
-    """Counts over any number of runs.
+    """Coverage counts over any number of runs.
 
     Attributes:
-        edges: steps of the state machine, as ``created > active``; a row that is new has ``none`` before, and
-            one that went ``none`` after.
-        faults: kinds in phases, as ``kill in running``.
-        calls: verbs with outcomes, as ``settle: unknown``.
-        runs: how many runs.
+        edges: state transitions, such as ``created > active``; the old state of a new row and the new state
+            of a deleted one is ``none``.
+        faults: fault kinds by phase, such as ``kill in running``.
+        calls: storage methods by outcome, such as ``settle: unknown``.
+        runs: number of runs.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Ledger:
         self.runs = 0
 
     def take(self, events: Iterable[Event]) -> None:
-        """Count what happened in a run."""
+        """Count the events of a run."""
         counting = _Run(self)
         for event in events:
             counting.see(event)
@@ -68,10 +68,10 @@ class Ledger:
         self.runs += other.runs
 
     def never(self, expected: Mapping[str, Iterable[str]]) -> list[str]:
-        """Return what was expected, and never happened.
+        """Return the expected entries that never occurred.
 
         Args:
-            expected: as ``expected`` makes it: by ``edges``, ``faults`` and ``calls`` what should be there.
+            expected: the entries by ``edges``, ``faults`` and ``calls``, as ``expected`` returns them.
         """
         return [
             f"{part}: {what}"
@@ -81,12 +81,12 @@ class Ledger:
         ]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the counts as JSON has them."""
+        """Return the counts as JSON values."""
         return {"runs": self.runs} | {part: dict(sorted(c.items())) for part, c in self._counts().items()}
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any]) -> Ledger:
-        """Return the ledger that ``as_json`` told of."""
+        """Create a ledger from the values of ``as_json``."""
         ledger = cls()
         ledger.runs = given["runs"]
         for part, counts in ledger._counts().items():
@@ -98,12 +98,12 @@ class Ledger:
 
 
 def expected(kinds: Iterable[str], verbs: Iterable[str], *, but: Iterable[str] = ()) -> dict[str, list[str]]:
-    """Return all that a thorough search should reach.
+    """Return all entries that a thorough search should reach.
 
     Args:
-        kinds: of faults.
-        verbs: of the storage.
-        but: what it need not, as ``never`` tells of it.
+        kinds: the fault kinds.
+        verbs: the storage methods.
+        but: entries to leave out, in the format of ``never``.
     """
     all_of_it = {
         "edges": [f"{was or 'none'} > {now}" for was, now in sorted(STEPS, key=str)],
@@ -118,7 +118,7 @@ def expected(kinds: Iterable[str], verbs: Iterable[str], *, but: Iterable[str] =
 
 
 class _Run:
-    """One run, as far as it is needed to tell in which phase a fault hit."""
+    """The state of one run that is needed to determine the phase of a fault."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -142,7 +142,7 @@ class _Run:
             see(event)
 
     def finish(self) -> None:
-        """Count the calls that nobody heard the end of."""
+        """Count the calls whose outcome no caller received."""
         for _, verb in self._open.values():
             self._ledger.calls[f"{verb}: none"] += 1
 
@@ -179,7 +179,7 @@ class _Run:
         self._ledger.faults[f"{event.kind} in {self._phase(event)}"] += 1
 
     def _phase(self, event: Fault) -> str:
-        """Return what jobs were at when a fault hit: by the statement, else by what its node does."""
+        """Return the phase that a fault affected: from the statement, else from the node's activity."""
         for part in event.address.split("/"):
             if part in _PHASE_OF:
                 return _PHASE_OF[part]

@@ -1,4 +1,4 @@
-"""A campaign: many runs over several scenarios, in one process or more, with a ledger of what happened."""
+"""The experiment driver: many runs of several scenarios, in one or more processes, with coverage counts."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
 BATCH: Final = 25
-"""Runs that a process makes before it reports."""
+"""Runs per process between reports."""
 
 MANY: Final = 10
-"""Runs a processor second from which on they are counted by the second, and below by what each takes."""
+"""Speed, in runs per CPU second, from which it is shown as such; below, as CPU seconds per run."""
 
 EVERY: Final = 10.0
-"""Seconds between lines of progress."""
+"""Seconds between progress lines."""
 
 
 @dataclass(slots=True)
 class Campaign:
-    """What came of a campaign.
+    """The result of an experiment.
 
     Attributes:
-        runs: how many were made, by scenario.
-        found: the first that broke a property.
-        interrupted: whether somebody ended it by Ctrl-C.
-        ledger: what happened in all of them.
-        events, virtual: how many events, and seconds of virtual time.
-        cpu, real: seconds of processor and of real time.
+        runs: number of runs by scenario.
+        found: the first run that violated a property.
+        interrupted: whether Ctrl-C ended it.
+        ledger: coverage counts of all runs.
+        events, virtual: number of events, and seconds of virtual time.
+        cpu, real: CPU seconds and real seconds.
     """
 
     runs: dict[str, int] = field(default_factory=dict[str, int])
@@ -57,7 +57,7 @@ class Campaign:
 
     @property
     def made(self) -> int:
-        """How many runs were made."""
+        """Number of runs."""
         return sum(self.runs.values())
 
     def summary(self) -> str:
@@ -76,7 +76,7 @@ class Campaign:
         )
 
     def _speed(self) -> str:
-        """Return how fast runs were made, or how long each took where that says more."""
+        """Return the speed in runs per CPU second, or in CPU seconds per run below ``MANY``."""
         if self.made >= MANY * self.cpu:
             return f"{self.made / self.cpu:.0f} runs a processor second"
         each = self.cpu / self.made
@@ -92,18 +92,18 @@ def search(
     jobs: int = 1,
     progress: Callable[[str], None] | None = None,
 ) -> Campaign:
-    """Run seeds, dealt out to the scenarios in turn, until one breaks a property.
+    """Run seeds, distributed over the scenarios in turn, until one violates a property.
 
     Args:
-        scenarios: names.
+        scenarios: names of scenarios.
         start: the first seed.
-        seeds: how many runs.
-        budget: seconds of real time at most.
-        jobs: processes at once.
-        progress: is told a line from time to time.
+        seeds: number of runs.
+        budget: time limit in real seconds.
+        jobs: number of processes.
+        progress: called with a progress line every ``EVERY`` seconds.
 
     Raises:
-        SimulationError: there is no such scenario.
+        SimulationError: a scenario does not exist.
     """
     for name in scenarios:
         load(name)
@@ -134,7 +134,7 @@ def _batches(chosen: Sequence[str], start: int, seeds: int) -> Iterator[list[tup
 
 
 def _batch(runs: Sequence[tuple[str, int]], between: Callable[[], None] | None = None) -> dict[str, Any]:
-    """Make some runs, up to the first that breaks a property; ``between`` is called after each."""
+    """Execute runs up to the first that violates a property; ``between`` is called after each."""
     budget, ledger = Budget(None), Ledger()
     made: dict[str, int] = {}
     answer: dict[str, Any] = {"events": 0, "virtual": 0.0, "found": None, "runs": made}
@@ -172,7 +172,7 @@ def _take(campaign: Campaign, answer: dict[str, Any]) -> None:
 
 
 def _only_once(broke: str, at: float) -> Violation:
-    """Return what is wrong with a run that broke something, and nothing when it was made again."""
+    """Return the violation for a run that violated a property but did not when repeated."""
     return Violation(
         "a plan makes the same run again",
         f"in the search this broke: {broke}; its plan, run again, broke nothing, so that something in it is"
@@ -188,7 +188,7 @@ def _here(batches: Iterator[list[tuple[str, int]]]) -> Generator[dict[str, Any]]
 
 
 def _in_processes(batches: Iterator[list[tuple[str, int]]], jobs: int) -> Generator[dict[str, Any]]:
-    """Make batches in processes, which end at once when no more answers are wanted."""
+    """Execute batches in processes, and end the processes at once when the generator is closed."""
     context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
@@ -208,7 +208,7 @@ def _in_processes(batches: Iterator[list[tuple[str, int]]], jobs: int) -> Genera
 
 @contextmanager
 def _deaf_to_interruption() -> Generator[None]:
-    """Block Ctrl-C for processes that are started here; their parent handles it."""
+    """Block Ctrl-C in processes started in this block, since their parent handles it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -244,7 +244,7 @@ VERBS: Final = (
     "suspend",
     "wake_parents",
 )
-"""The storage's verbs that every search should see succeed, fail and stay unanswered."""
+"""Storage methods that every search should see succeed, fail and stay unanswered."""
 
 _NO_CLAIM = "a worker that waits for work has no claim under way"
 _RUNNING = "it is drawn as a handler begins, and hits one that runs"
@@ -258,16 +258,16 @@ UNREACHED: Final[Mapping[str, str]] = {
     "faults: kill_handler in settling": _RUNNING,
     "faults: kill_handler in idle": _RUNNING,
 }
-"""What a search need not reach, as the ledger calls it, with the reason."""
+"""Coverage entries that a search need not reach, with the reason."""
 
 
 def missing(ledger: Ledger) -> list[str]:
-    """Return what should have happened in a search over all scenarios, and never did."""
+    """Return the entries that a search over all scenarios should have reached but did not."""
     return ledger.never(expected(KINDS, VERBS, but=UNREACHED))
 
 
 def table(ledger: Ledger) -> str:
-    """Return the ledger as a table of lines: how often what happened."""
+    """Return the coverage counts as a text table."""
     counts = ledger.as_json()
     lines = [f"{ledger.runs} runs"]
     for part in ("edges", "faults", "calls"):

@@ -1,4 +1,4 @@
-"""Plans: a run as JSON, which makes it again."""
+"""Plans: JSON descriptions from which a run can be repeated."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ VERSION: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What makes a run.
+    """A complete description of a run.
 
     Attributes:
-        scenario: its name.
-        seed: of everything that is drawn.
-        strategy: by which the knobs were chosen.
-        knobs: how often things go wrong.
-        decisions: what went wrong, by address; None to have it drawn.
+        scenario: the scenario's name.
+        seed: the seed of all random decisions.
+        strategy: the strategy by which the knobs were chosen.
+        knobs: the fault rates.
+        decisions: the decisions (faults, orders, delays) by address; None to draw them from the seed.
     """
 
     scenario: str
@@ -37,7 +37,7 @@ class Plan:
     decisions: Mapping[str, Any] | None = None
 
     def with_decisions(self, decisions: Mapping[str, Any] | None) -> Plan:
-        """Return this plan with other decisions."""
+        """Return a copy of this plan with other decisions."""
         return replace(self, decisions=decisions)
 
     def dumps(self) -> str:
@@ -56,10 +56,10 @@ class Plan:
 
     @classmethod
     def loads(cls, text: str, name: str = "the plan") -> Plan:
-        """Return the plan that a JSON text holds.
+        """Parse a plan from JSON text.
 
         Raises:
-            SimulationError: it is none.
+            SimulationError: the text is not a valid plan.
         """
         try:
             given = json.loads(text)
@@ -87,10 +87,10 @@ class Plan:
 
     @classmethod
     def read(cls, path: Path) -> Plan:
-        """Return the plan of a file.
+        """Read a plan from a file.
 
         Raises:
-            SimulationError: there is none.
+            SimulationError: the file does not exist or is not a valid plan.
         """
         try:
             text = path.read_text(encoding="utf-8", errors="replace")
@@ -105,11 +105,11 @@ def _check(given: Any) -> None:
     """Check the types of a plan's values.
 
     Raises:
-        ValueError: one is not; the message says which.
+        ValueError: a value has the wrong type; the message names it.
     """
     scenario, seed, decisions = given["scenario"], given["seed"], given["decisions"]
     if not isinstance(scenario, str):
-        raise ValueError(f"scenario: {scenario!r} is no name")  # noqa: TRY004 - told like the others
+        raise ValueError(f"scenario: {scenario!r} is no name")  # noqa: TRY004 - reported like the others
     if not isinstance(seed, int):
         raise ValueError(f"seed: {seed!r} is no whole number")  # noqa: TRY004
     if not isinstance(decisions, dict | None):
@@ -121,11 +121,11 @@ def _check(given: Any) -> None:
 
 
 STRATEGIES: Final = ("permuted", "storm", "swarm", "fifo", "calm")
-"""How runs are varied: other orders with a few faults; all faults at once; some kinds only; a plain order;
-and no faults, for what is promised only without."""
+"""How runs vary, in this order: permuted task order with a few faults; all faults at once; some kinds only;
+first-in-first-out order; and no faults, for properties that hold only then."""
 
 SHARES: Final = (0.4, 0.7, 0.9, 0.95, 1.0)
-"""Which part of the seeds each strategy gets, added up."""
+"""The cumulative share of seeds of each strategy."""
 
 
 def drawn(scenario: str, seed: int, draws: Draws, kinds: tuple[str, ...] | None = None) -> Plan:

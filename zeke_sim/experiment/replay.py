@@ -20,20 +20,20 @@ DECISIONS_SHOWN: Final = 6
 
 
 class Replayed:
-    """A plan that was run again.
+    """A replayed plan.
 
     Attributes:
-        outcome: what came of it.
+        outcome: the outcome of the run.
     """
 
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
 
     def check(self) -> None:
-        """Fail if a property broke.
+        """Fail if a property was violated.
 
         Raises:
-            AssertionError: it did; the message says which, how, and under which decisions.
+            AssertionError: a property was violated; the message names it, the violation and the decisions.
         """
         violation = self.outcome.violation
         if violation is None:
@@ -64,13 +64,13 @@ class Replayed:
 
 
 def replay(plan: Mapping[str, Any] | str | Path) -> Replayed:
-    """Run a plan again.
+    """Replay a plan.
 
     Args:
-        plan: its JSON values, or the path of a file that holds them.
+        plan: its JSON values, or the path of a file that contains them.
 
     Raises:
-        SimulationError: it is no plan, or its scenario is not there.
+        SimulationError: the plan is invalid, or its scenario does not exist.
     """
     file = isinstance(plan, str | Path)
     given = Plan.read(Path(plan)) if file else Plan.loads(json.dumps(dict(plan)))

@@ -1,4 +1,4 @@
-"""One run of a scenario: a seed or a plan in, a history and perhaps a violation out."""
+"""One run of a scenario: takes a plan, returns a history and, if a property was violated, the violation."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a run.
+    """The outcome of a run.
 
     Attributes:
-        plan: makes this very run again.
+        plan: a plan that repeats exactly this run.
         events: the history.
-        violation: what broke, or None.
-        seconds: of virtual time.
-        ticks: callbacks that were run.
+        violation: the violated property, or None.
+        seconds: virtual seconds.
+        ticks: number of callbacks that ran.
         nodes: names of the nodes.
-        epoch: the virtual time at 0.
-        deeds: what clients did or left out, by address.
+        epoch: the virtual time at second 0.
+        deeds: the clients' actions, done or left out, by address.
     """
 
     plan: Plan
@@ -56,7 +56,7 @@ class Outcome:
 
     @property
     def digest(self) -> str:
-        """A hash of the history: equal for equal runs, whatever interpreter they ran on."""
+        """A hash of the history, equal for equal runs on any Python version."""
         return digest(self.events)
 
 
@@ -64,14 +64,14 @@ def run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None = 
     """Run a scenario.
 
     Args:
-        scenario: what to run.
-        plan: seed, knobs, and perhaps the decisions; without, they are drawn.
-        properties: what to judge by; those of the scenario by default.
+        scenario: the scenario to run.
+        plan: the seed, the knobs and optionally the decisions, which are otherwise drawn.
+        properties: the properties to check; by default those of the scenario.
 
     Raises:
-        SimulationError: the scenario's parts can't be built.
+        SimulationError: the scenario cannot be built.
     """
-    # Garbage is collected when the world is gone: sooner, all of it would only be looked through, and kept.
+    # A collection during the run would scan the whole world and free none of it, so collect afterwards.
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -145,7 +145,7 @@ def digest(events: Sequence[Event]) -> str:
 
 
 def first_difference(one: Sequence[Event], other: Sequence[Event]) -> tuple[int, Any, Any] | None:
-    """Return where two histories part: the place and the two events, None for one that has ended."""
+    """Return the first difference of two histories: its index, and both events (None past an end)."""
     for place, (left, right) in enumerate(zip(lines(one), lines(other), strict=False)):
         if left != right:
             return place, left, right

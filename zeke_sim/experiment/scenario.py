@@ -1,4 +1,4 @@
-"""Scenarios: named worlds, each a module that reads as a specification of what is tried there."""
+"""Scenarios: named worlds, each defined in a module that reads as a specification of what it tests."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from zeke_sim.world.setup import Setup
 
 ATTRIBUTE: Final = "SCENARIO"
-"""The name under which a module has its scenario."""
+"""The name of the module attribute that contains the scenario."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A kind of world.
+    """A configuration of a simulated world.
 
     Attributes:
-        name: what ``load`` finds it by, so that a plan can be replayed: ``__name__`` of its module.
-        about: what is tried, in a sentence.
-        build: makes the world's parts from draws; called once a run.
-        kinds: the faults that make sense in it; None for all.
-        properties: what it is judged by.
-        allow: what its handlers may reach for: see ``zeke_sim.world.sandbox.closed``.
-        freeze: whether handlers that read the machine's clocks see virtual time; for those of applications.
+        name: the name for ``load``, which a plan's replay needs: ``__name__`` of its module.
+        about: what it tests, in one sentence.
+        build: builds the world's setup from random draws; called once per run.
+        kinds: the fault kinds that apply to it; None for all.
+        properties: the properties that its runs are checked against.
+        allow: outside resources that its handlers may use: see ``zeke_sim.world.sandbox.closed``.
+        freeze: whether handlers that read the machine's clocks see virtual time; meant for applications.
     """
 
     name: str
@@ -48,17 +48,17 @@ class Scenario:
     freeze: bool = False
 
     def plan(self, seed: int) -> Plan:
-        """Return the plan of a seed, whose decisions are not drawn yet."""
+        """Return the plan of a seed, with decisions that are drawn when it runs."""
         from zeke_sim.loop.decisions import Decisions  # noqa: PLC0415
 
         return drawn(self.name, seed, Decisions(seed).draws("strategy"), self.kinds)
 
 
 def load(name: str) -> Scenario:
-    """Return the scenario of a name: a module that has a ``SCENARIO``, or ``module:attribute``.
+    """Load a scenario by the name of a module that defines ``SCENARIO``, or by ``module:attribute``.
 
     Raises:
-        SimulationError: there is none.
+        SimulationError: there is no such scenario.
     """
     module, _, attribute = name.partition(":")
     attribute = attribute or ATTRIBUTE
@@ -77,7 +77,7 @@ def load(name: str) -> Scenario:
 
 
 def expand(names: Iterable[str]) -> list[str]:
-    """Return the names of scenarios, each package replaced by those of its modules that have a ``SCENARIO``.
+    """Replace each package in a list of names by its modules that define ``SCENARIO``.
 
     Raises:
         SimulationError: a package has no scenario.
@@ -92,7 +92,7 @@ def _expanded(name: str) -> list[str]:
     try:
         found = importlib.import_module(name)
     except ModuleNotFoundError:
-        return [name]  # load says what is wrong with it
+        return [name]  # load reports what is wrong with it
     if not hasattr(found, "__path__") or hasattr(found, ATTRIBUTE):
         return [name]
     modules = sorted(f"{name}.{module.name}" for module in pkgutil.iter_modules(found.__path__))

@@ -1,4 +1,4 @@
-"""The search: many seeds over many scenarios, until one breaks a property or the budget is used up."""
+"""The search: runs many seeds of many scenarios until one violates a property or the budget is used up."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A run that broke a property.
+    """A run that violated a property.
 
     Attributes:
-        scenario: its name.
-        seed: the seed by which it was found.
-        violation: what broke.
-        runs: how many runs it took.
-        outcome: the run.
-        shrunk: what is left of it, if it was shrunk.
+        scenario: the scenario's name.
+        seed: the seed that led to it.
+        violation: the violated property.
+        runs: number of runs until then.
+        outcome: the run's outcome.
+        shrunk: the shrunk run, if it was shrunk.
     """
 
     scenario: str
@@ -48,14 +48,14 @@ def find(
     shrink: bool = False,
     seen: Callable[[Scenario, Outcome], None] | None = None,
 ) -> Finding | None:
-    """Run seeds, each in every scenario, until one breaks a property.
+    """Run seeds, each in every scenario, until one violates a property.
 
     Args:
-        scenarios: names.
-        seeds: which to try.
-        budget: seconds of processor time at most; None for no end but that of the seeds.
-        shrink: whether to shrink what was found.
-        seen: is told of every run.
+        scenarios: names of scenarios.
+        seeds: the seeds to run.
+        budget: limit of CPU seconds; None for no limit.
+        shrink: whether to shrink a failed run.
+        seen: called with every run.
     """
     for runs, (scenario, outcome) in enumerate(outcomes(scenarios, seeds, budget), 1):
         if seen is not None:
@@ -69,11 +69,11 @@ def find(
 def outcomes(
     scenarios: Sequence[str], seeds: Iterable[int], budget: float | None = None
 ) -> Iterator[tuple[Scenario, Outcome]]:
-    """Yield what comes of each seed in each scenario, within a budget of processor time."""
+    """Yield the outcome of each seed in each scenario, within a budget of CPU seconds."""
     left = Budget(budget)
     for seed in seeds:
         for name in scenarios:
             if left.used_up:
                 return
-            scenario = load(name)  # when its turn comes, since some take a while to import
+            scenario = load(name)  # loaded when needed, since some are slow to import
             yield scenario, run(scenario, scenario.plan(seed))

@@ -1,9 +1,9 @@
-"""Makes a failing plan small: decisions are left out as long as the same property breaks.
+"""Shrinks a failing plan: removes decisions as long as the same property is violated.
 
-Delta debugging over the decisions by their addresses, after whole kinds of them were tried at once: orders,
-passed rows, delays. A decision that is left out is the ordinary case, and leaves the others as they are. Then
-clients leave out what they do, a deed at a time.
-A program that ended with an error must go on to end with an error of that kind.
+First, all decisions of one kind are removed at once: orders, skipped rows, delays. Then delta debugging runs
+over the remaining decisions by their addresses. Without a decision, the default happens, and the other
+decisions are unaffected. Finally, the clients' actions are removed one by one.
+If a program ended with an error, the shrunk run must end with an error of the same type.
 
 Source: Zeller and Hildebrandt, Simplifying and Isolating Failure-Inducing Input (2002), algorithm ddmin.
 """
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
     from zeke_sim.experiment.scenario import Scenario
 
 SECONDS: Final = 15.0
-"""Seconds of processor time that shrinking may take."""
+"""Default limit of CPU seconds for shrinking."""
 
 REPLAYS: Final = 3
-"""How often a shrunk plan must fail alike before it is shown."""
+"""Number of identical failures of a shrunk plan before it is shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shrunk:
-    """What is left of a failing run.
+    """A shrunk failing run.
 
     Attributes:
-        outcome: the small run.
-        before: how many decisions there were.
-        seconds: of processor time that it took.
-        replays: how often it was run again, and failed alike.
-        unsteady: what differed, if it did not; None if all was well.
+        outcome: the shrunk run's outcome.
+        before: number of decisions before shrinking.
+        seconds: CPU seconds that shrinking took.
+        replays: number of replays that failed identically.
+        unsteady: the difference between replays; None if they were identical.
     """
 
     outcome: Outcome
@@ -49,12 +49,12 @@ class Shrunk:
 
 
 def shrink(scenario: Scenario, failed: Outcome, seconds: float = SECONDS) -> Shrunk:
-    """Shrink the plan of a run that broke a property.
+    """Shrink the plan of a run that violated a property.
 
     Args:
-        scenario: what was run.
-        failed: what came of it.
-        seconds: of processor time at most; the smallest plan by then is returned.
+        scenario: the scenario of the run.
+        failed: the outcome of the run.
+        seconds: limit of CPU seconds; the smallest plan so far is returned.
     """
     budget = Budget(seconds)
     search = _Shrinking(scenario, failed, budget)
@@ -71,7 +71,7 @@ def shrink(scenario: Scenario, failed: Outcome, seconds: float = SECONDS) -> Shr
 
 
 def divergence(one: Outcome, other: Outcome) -> str | None:
-    """Return how two runs of one plan differ, naming the first event; None if they are equal."""
+    """Describe the first event in which two runs of one plan differ; return None if they are equal."""
     differs = first_difference(one.events, other.events)
     if differs is None:
         return None
@@ -80,7 +80,7 @@ def divergence(one: Outcome, other: Outcome) -> str | None:
 
 
 class _Shrinking:
-    """The smallest plan so far, and ways to make it smaller."""
+    """The smallest plan so far, and the steps that shrink it."""
 
     def __init__(self, scenario: Scenario, failed: Outcome, budget: Budget) -> None:
         self._scenario = scenario
@@ -93,18 +93,18 @@ class _Shrinking:
         return dict(self.best.plan.decisions or {})
 
     def _wrong(self) -> list[str]:
-        """Return what goes wrong, or out of order; the other decisions leave deeds out."""
+        """Return the addresses of all decisions except those that leave out clients' actions."""
         return [address for address in self._decisions if address not in self.best.deeds]
 
     def by_kinds(self) -> None:
-        """Leave out all decisions of one kind at once: orders, say, often mean something together only."""
+        """Remove all decisions of one kind at once, since some, such as orders, matter only together."""
         for kind in (_is_order, _is_delay, _is_skip, _is_wake):
             self._try_without(kind)
         for fault in sorted({str(_fault(one)) for one in self._decisions.values()}):
             self._try_without(lambda _, one, fault=fault: _fault(one) == fault)
 
     def by_halves(self) -> None:
-        """Leave out parts, in ever smaller pieces, until no single decision can be missed."""
+        """Remove parts of decreasing size until every single decision is needed."""
         pieces = 2
         while len(addresses := self._wrong()) > 1 and not self._budget.used_up:
             size = max(1, len(addresses) // pieces)
@@ -133,7 +133,7 @@ class _Shrinking:
             self.by_halves()
 
     def of_details(self) -> None:
-        """Leave out the delays of faults that stay."""
+        """Remove the delays of the remaining faults."""
         for address, one in self._decisions.items():
             plain = {key: value for key, value in _parts(one).items() if key not in {"back", "wait"}}
             if "fault" in plain and plain != one:
@@ -155,7 +155,7 @@ class _Shrinking:
 
 
 def _broke(outcome: Outcome) -> tuple[str, type[BaseException] | None]:
-    """Return what a run broke: the rule, and of a program that ended with an error, which kind of error."""
+    """Return the violated rule and, if a program ended with an error, the error's type."""
     violation = outcome.violation
     if violation is None:
         return "", None

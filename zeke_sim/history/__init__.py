@@ -1,1 +1,1 @@
-"""What happened in a run: events, how they are recorded, and the state that follows from them."""
+"""The history of a run: its events, their recording, and the state derived from them."""

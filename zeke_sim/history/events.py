@@ -1,11 +1,11 @@
-"""What happened in a run: one list of events, which every property judges and every report draws.
+"""The events of a run: one list, which all properties check and all reports draw.
 
-A history is made twice. In a simulation, the recorder looks at the memory store's rows from outside, and the
-clients' calls pass by it. On a real Postgres, row changes come from logical decoding in the order of their
-commits, and calls from what the clients wrote down. The events are the same, and so are the properties.
+There are two sources of histories. In a simulation, the recorder observes the memory store's rows from
+outside and intercepts the clients' calls. On a real Postgres, row changes come from logical decoding in
+commit order, and calls from the clients' logs. Events and properties are the same for both.
 
-Times: ``at`` is seconds since the run began, on a clock that never goes back. ``now`` is the storage's time
-when a row changed, aware, by which rows are judged, since the database's clock may jump.
+Times: ``at`` is in seconds since the run began, on a monotonic clock. ``now`` is the storage's time of a row
+change, aware; rows are checked against it, since the database's clock may jump.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ if TYPE_CHECKING:
 
 
 class Image(NamedTuple):
-    """A job's row as it stood after a change; the columns of ``zeke_queue.model.Job`` of the same names.
+    """A job's row after a change, with the columns of ``zeke_queue.model.Job`` of the same names.
 
-    ``data`` and ``output`` are JSON text as jsonb prints it, ``expire_in`` is a number of seconds,
-    ``superseded`` says that the job ended because another took its place, ``failures`` counts the attempts
-    kept in its history.
+    ``data`` and ``output`` are JSON text as jsonb prints it, ``expire_in`` is in seconds, ``superseded`` is
+    true if the job ended because another replaced it, and ``failures`` counts the attempts in its history.
     """
 
     id: UUID
@@ -58,15 +57,15 @@ class Image(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A commit changed a job's row.
+    """A committed change of a job's row.
 
     Attributes:
-        table: ``job``, or ``archive``. A move is two changes of one instant: ``job`` loses it, ``archive``
-            gets it.
-        before: None for a row that is new.
-        after: None for a row that went.
-        call: the number of the call that did it; None where that is not known.
-        commit: changes with one number became visible at once.
+        table: ``job`` or ``archive``. A move is two changes at one instant: a deletion from ``job`` and an
+            insertion into ``archive``.
+        before: the old row; None for an insertion.
+        after: the new row; None for a deletion.
+        call: the number of the call that made the change; None if unknown.
+        commit: changes with the same number became visible together.
     """
 
     at: float
@@ -79,7 +78,7 @@ class Change(NamedTuple):
 
 
 class WorkerRow(NamedTuple):
-    """A worker's row was written (a beat), or went (``gone``: it left, or was forgotten)."""
+    """A worker's row was written (a heartbeat), or deleted (``gone``: the worker left or was purged)."""
 
     at: float
     now: datetime
@@ -100,10 +99,10 @@ class QueueRow(NamedTuple):
 
 
 class ScheduleRow(NamedTuple):
-    """A schedule's row was written, or dropped (``after`` is None).
+    """A schedule's row was written, or deleted (``after`` is None).
 
-    ``declared`` is what code declared last, as far as the row tells, and ``declared_before`` what it had
-    declared before this.
+    ``declared`` is the last declaration by code as stored in the row, and ``declared_before`` the one before
+    this change.
     """
 
     at: float
@@ -119,11 +118,11 @@ class Invoked(NamedTuple):
     """A node called its storage.
 
     Attributes:
-        call: a number that no other call of the run has.
-        verb: of ``zeke_queue.storage.store.Storage``, or ``commit`` for the end of a transaction, whose
-            verbs are calls of their own before it.
-        args: the verb's arguments by name, as the protocol names them.
-        transaction: which transaction it is part of; None for a statement of its own.
+        call: the call's number, unique in the run.
+        verb: a method of ``zeke_queue.storage.store.Storage``, or ``commit`` for the end of a transaction,
+            whose statements are separate calls before it.
+        args: the method's arguments by their names in the protocol.
+        transaction: the number of its transaction; None outside of one.
     """
 
     at: float
@@ -138,9 +137,9 @@ class Answered(NamedTuple):
     """A call ended.
 
     Attributes:
-        outcome: ``ok``; ``failed``: it is certain that nothing was done; ``unknown``: it was done or not.
-        result: what the verb returned; of a call that was not ok, the error's text.
-        issued: the storage's time when the statement began; None if it never reached it.
+        outcome: ``ok``; ``failed``: certainly without effect; ``unknown``: with or without effect.
+        result: the method's result, or the error's text if the call was not ok.
+        issued: the storage's time when the statement began; None if the statement never arrived.
     """
 
     at: float
@@ -163,9 +162,9 @@ class Began(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A handler's attempt ended: it returned ``value``, or raised (``value`` is the error's text).
+    """A handler ended: it returned ``value``, or raised (``value`` is the error's text).
 
-    ``asked`` is the number of seconds that a ``Snooze`` or a ``Retry`` said; None if there was none.
+    ``asked`` is the delay in seconds of a ``Snooze`` or a ``Retry``; None for other ends.
     """
 
     at: float
@@ -179,7 +178,7 @@ class Ended(NamedTuple):
 
 
 class Effect(NamedTuple):
-    """A handler had an effect on the world outside: ``key`` says which; the node was ``alive`` or dead."""
+    """An external effect of a handler: ``key`` identifies it; ``alive`` is whether its node was alive."""
 
     at: float
     node: str
@@ -190,7 +189,7 @@ class Effect(NamedTuple):
 
 
 class Told(NamedTuple):
-    """A watcher was told a job's status."""
+    """A watcher received a job's status."""
 
     at: float
     node: str
@@ -201,7 +200,7 @@ class Told(NamedTuple):
 
 
 class Lived(NamedTuple):
-    """A node's life."""
+    """An event in the life of a node."""
 
     at: float
     node: str
@@ -212,9 +211,9 @@ class Fault(NamedTuple):
     """A fault was injected.
 
     Attributes:
-        address: where, as the plan names it.
-        kind: of ``zeke_sim.world.faults.KINDS``.
-        until: when it ends, in seconds since the run began; None for one without a length.
+        address: its address in the plan.
+        kind: one of ``zeke_sim.world.faults.KINDS``.
+        until: when it ends, in seconds since the run began; None for a fault without a duration.
     """
 
     at: float
@@ -225,7 +224,7 @@ class Fault(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """A phase began: ``faults``, then ``quiet`` (all is healed), then ``end`` (all should have drained)."""
+    """A phase began: ``faults``, then ``quiet`` (all faults healed), then ``end`` (all jobs must be done)."""
 
     at: float
     phase: Literal["faults", "quiet", "end"]
@@ -262,26 +261,25 @@ EVENTS: Final = (
     Fault,
     Phase,
 )
-"""Every kind of event."""
+"""All kinds of events."""
 
 
 class Rules(NamedTuple):
-    """What a run was set up with, by which some properties judge.
+    """The parameters of a run that properties need.
 
     Attributes:
-        archive_after, delete_after: seconds, as the supervisors have them; None if none runs.
+        archive_after, delete_after: options of the supervisors in seconds; None if no supervisor runs.
         sweep: seconds between a supervisor's sweeps.
-        poll: seconds between an idle worker's looks.
-        lease: seconds of silence after which a worker counts as dead.
-        slack: seconds that healthy parts may be late: the longest latency without a fault, a few times over.
-        limits: concurrency limits that the catalog declares, by queue.
-        strict_order: whether claims pass no due row over, as they may where rows are locked.
-        drift: by which part a node's clock goes too fast or too slow at most.
-        grace: seconds that running handlers have when their worker is told to stop.
-        shared: the limits of tasks with aliases, by all names of each; several where there are several
-            versions of the catalog.
-        options: what tasks say of their jobs, by queue; of each version.
-        duties: the verbs that a node is there to call, by its name; of those that are known.
+        poll: seconds between an idle worker's polls.
+        lease: seconds without a heartbeat after which a worker counts as dead.
+        slack: seconds by which healthy parts may be late: a few times the maximum latency without faults.
+        limits: concurrency limits declared by the catalog, by queue.
+        strict_order: whether claims skip no due rows; otherwise they may skip rows as if locked.
+        drift: maximum relative error of a node's clock rate.
+        grace: seconds that running handlers have after their worker is asked to stop.
+        shared: the limits of tasks with aliases, by all names of each; one per version of the catalog.
+        options: the tasks' job options by queue; one per version of the catalog.
+        duties: the storage methods that a node is meant to call, by the node's name, where known.
     """
 
     archive_after: float | None = None
@@ -300,13 +298,13 @@ class Rules(NamedTuple):
 
 
 class Violation(Exception):
-    """A property does not hold.
+    """A property was violated.
 
     Attributes:
         rule: the property's name.
-        text: what broke it, with the values.
-        job: the job that it is about, if it is about one.
-        since, at: the interval to look at, in seconds since the run began.
+        text: the reason, with the contradictory values.
+        job: the job concerned, if there is one.
+        since, at: the relevant interval, in seconds since the run began.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Writes the history: rows are looked at from outside the store, since a wrong one would not tell."""
+"""Records the history; rows are observed from outside the store, since a faulty store would hide errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 _PLACE: Final = re.compile(r" at 0x[0-9a-f]+")
-"""Where in memory something lies, as Python shows what has no other name."""
+"""A memory address in the default ``repr`` of an object."""
 
 _COLUMNS: Final = attrgetter(
     "id",
@@ -61,19 +61,19 @@ _HISTORY: Final = 22
 
 
 class Recorder:
-    """The history of a run, as it is written.
+    """Records the history of a run.
 
     Args:
-        time: the true time, in seconds since the run began.
-        see: judges each event; what it raises ends the run.
-        stop: is called when the run is to end, because of a violation.
+        time: returns the true time, in seconds since the run began.
+        see: checks each event; an exception that it raises ends the run.
+        stop: called to end the run after a violation.
 
     Attributes:
-        events: what happened, in order.
-        violation: what broke, once something has.
-        call: the number of the call that is being applied; None between them.
+        events: the events in order.
+        violation: the violated property; None until then.
+        call: the number of the call that is being applied; None between calls.
         commit: the number of the step that is being applied.
-        changed: is told of every change of a job's row.
+        changed: called with every change of a job's row.
     """
 
     def __init__(
@@ -90,12 +90,12 @@ class Recorder:
         self._rows: tuple[Rows, ...] = ()
 
     def compare(self) -> None:
-        """Write down what changed in a row without having been put in, which a right store never does."""
+        """Record rows that were modified in place, which a correct store never does."""
         for rows in self._rows:
             rows.compare()
 
     def add(self, event: Event) -> None:
-        """Write an event, and have it judged."""
+        """Record an event and check it."""
         if self.closed:
             return
         self.events.append(event)
@@ -105,7 +105,7 @@ class Recorder:
             self.fail(violation)
 
     def fail(self, violation: Violation) -> None:
-        """End the run with a violation."""
+        """Record a violation and end the run."""
         if self.closed:
             return
         self.violation = violation
@@ -113,7 +113,7 @@ class Recorder:
         self._stop()
 
     def watch(self, store: MemoryStorage, clock: Clock) -> None:
-        """Look at every row of a store from now on."""
+        """Observe every row of a store from now on."""
         tables = store.tables
         tables.jobs = jobs = Rows(self, "job", clock)
         tables.archive = archive = Rows(self, "archive", clock)
@@ -151,7 +151,7 @@ class Recorder:
     def row(
         self, clock: Clock, table: Literal["job", "archive"], before: Image | None, row: Row | None
     ) -> Image | None:
-        """Write that a job's row changed, if it did; returns how it stands now."""
+        """Record the change of a job's row, if any, and return the row's current image."""
         after = None if row is None else image(row)
         if before != after:
             self.add(Change(self._time(), clock.now(), table, before, after, self.call, self.commit))
@@ -159,7 +159,7 @@ class Recorder:
 
 
 def image(row: Row) -> Image:
-    """Return a row as it stands."""
+    """Return an image of a row's current values."""
     columns = _COLUMNS(row)
     return Image._make(
         (
@@ -174,7 +174,7 @@ def image(row: Row) -> Image:
 
 
 class Rows(dict[Any, Any]):
-    """Jobs by id, as a table holds them; every row that is put in or taken out is written down."""
+    """A table of jobs by id that records every insertion and deletion."""
 
     def __init__(self, recorder: Recorder, table: Literal["job", "archive"], clock: Clock) -> None:
         super().__init__()
@@ -198,13 +198,13 @@ class Rows(dict[Any, Any]):
         return super().pop(key, *default)
 
     def compare(self) -> None:
-        """Write down what changed without having been put in, which a right store never does."""
+        """Record rows that were modified in place, which a correct store never does."""
         for key, row in list(self.items()):
             self._images[key] = self._recorder.row(self._clock, self._table, self._images.get(key), row)
 
 
 class Watched(dict[K, V]):
-    """A table whose rows are values; each that is put in or taken out is told of."""
+    """A table of immutable rows that reports every insertion and deletion."""
 
     def __init__(self, tell: Callable[[K, V | None, V | None], None]) -> None:
         super().__init__()
@@ -230,16 +230,16 @@ class Watched(dict[K, V]):
 
 
 def lines(events: Iterable[Event]) -> Iterable[str]:
-    """Return a history as text, a line an event: what two runs are compared by, on whatever interpreter."""
+    """Format a history as text, one line per event, to compare runs across Python versions."""
     for event in events:
         line = f"{type(event).__name__}{tuple(event)!r}"
-        if "traceback" in line:  # interpreters write theirs each in their own way
+        if "traceback" in line:  # tracebacks differ between Python versions
             line = f"{type(event).__name__}{_untraced(tuple(event))!r}"
         yield _PLACE.sub(" at 0x…", line) if " at 0x" in line else line
 
 
 def _untraced(value: Any) -> Any:
-    """Return a value with the tracebacks in it left out, for comparison."""
+    """Return a value without its tracebacks, for comparison."""
     if isinstance(value, str) and value.startswith("{") and '"traceback"' in value:
         return _untraced(json.loads(value))
     if isinstance(value, Mapping):

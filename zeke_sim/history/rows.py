@@ -1,4 +1,4 @@
-"""What the past is made of: jobs' lives, calls, processes, workers, and what only one job may have."""
+"""The records of ``Past``: jobs, calls, processes, workers, and exclusive keys and slots."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from zeke_sim.history.events import Answered, Began, Change, Ended, Image, Invoked
 
 MOMENT: Final = timedelta(milliseconds=1)
-"""How much less than this two looks at one clock may differ from the time between them."""
+"""Tolerance when the difference of two readings of a clock is compared with the time between them."""
 
 _QUEUE_OF_ONE: Final = "__pgboss__singleton_queue"
 _ENDED_BADLY: Final = frozenset({JobState.EXPIRED, JobState.CANCELLED, JobState.FAILED})
@@ -23,18 +23,18 @@ _CREATED, _RETRY, _ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
 
 
 class End(NamedTuple):
-    """The run is over: the event that comes last, when nothing more will happen."""
+    """The end of the run: the last event."""
 
     at: float
 
 
 class Broken(Exception):
-    """A property does not hold; the judge adds which, and when.
+    """A property was violated; the judge adds its name and the time.
 
     Attributes:
-        text: what broke it, with the values that contradict each other.
-        job: the job that it is about, if it is about one.
-        since: when what is to be looked at began, in seconds since the run began.
+        text: the reason, with the contradictory values.
+        job: the job concerned, if there is one.
+        since: the start of the relevant interval, in seconds since the run began.
     """
 
     def __init__(self, text: str, *, job: UUID | None = None, since: float | None = None) -> None:
@@ -45,7 +45,7 @@ class Broken(Exception):
 
 
 class Place(NamedTuple):
-    """What only one job may have: a slot of time, or a key (of a slot, or by itself), in a queue."""
+    """An exclusive place in a queue: a time slot, a key, or a key within a slot."""
 
     queue: str
     slot: datetime | None
@@ -53,10 +53,10 @@ class Place(NamedTuple):
 
 
 def place_of(row: Image) -> Place | None:
-    """Return what a live row keeps others from having, or None.
+    """Return the place that a live row occupies, or None.
 
-    A slot is taken by a job until it ends badly; so it stays taken when the job has completed. A key alone is
-    taken while the job waits or runs; one of pg-boss's singleton queues only while it waits.
+    A job occupies its slot until it fails or is cancelled, so a completed job still occupies it. It occupies
+    a key without a slot while it waits or runs; in a singleton queue of pg-boss only while it waits.
     """
     key, slot, state = row.singleton_key, row.singleton_on, row.state
     if key is None and slot is None:
@@ -71,12 +71,12 @@ def place_of(row: Image) -> Place | None:
 
 
 class Call:
-    """A call of a storage, from when it was made to its answer and what it did.
+    """A storage call with its answer and its changes.
 
     Attributes:
-        did: the changes of rows that it made.
-        outcome: as ``Answered`` says; None while there is no answer.
-        settled: of a settlement, what it asks by job.
+        did: the row changes that it made.
+        outcome: the outcome of ``Answered``; None before the answer.
+        settled: the requested outcomes by job, for a settlement.
     """
 
     __slots__ = ("answered", "did", "invoked", "outcome")
@@ -89,14 +89,14 @@ class Call:
 
 
 def ids_answered(call: Call) -> list[UUID]:
-    """Return the ids of the jobs that a send was told are there; none before its answer."""
+    """Return the job ids in the answer of a send; none before the answer."""
     result = None if call.answered is None else call.answered.result
     told = [result] if call.invoked.verb == "spawn" else result or []
     return [job for job in told if job is not None]
 
 
 def is_of_waiting(change: Change) -> bool:
-    """Return whether all that a change did is that a job is waited for, or waits for another no more."""
+    """Return whether a change only marks a job as awaited, or ends its wait for another."""
     before, after = change.before, change.after
     if before is None or after is None or before.state is not after.state:
         return False
@@ -104,29 +104,30 @@ def is_of_waiting(change: Change) -> bool:
 
 
 class Ask(NamedTuple):
-    """Somebody asked for something to be done to a job: ``what`` is a NewJob, an outcome, or an extension."""
+    """A request concerning a job: ``what`` is a NewJob, an outcome, or an extension."""
 
     call: Call
     what: Any
 
 
 class Life:
-    """What is known of one job.
+    """The history of one job.
 
     Attributes:
-        row: how it stands; None where there is no row (not yet, or not any more).
-        table: where that row is.
-        changes: everything that happened to its rows.
+        row: its current row; None if there is none (before the insertion or after the deletion).
+        table: the table of the row.
+        changes: all changes of its rows.
         sends: every insert that named it.
-        outcomes: every settlement of an attempt, by its number.
-        extensions: every extension of an attempt, by its number.
-        claims: the change that began each attempt, by its number.
-        began, ended: what its handlers did, by attempt.
-        acknowledged: when the first send of it was acknowledged.
-        retries: how many retries it was sent with.
-        failures, pardons: attempts that failed; and how often the job was given a retry that its policy does
-            not count: revived, or cancelled while it waited for one.
-        since: when the row came to its present state; ``earlier``: and to the one before that.
+        outcomes: every settlement, by attempt number.
+        extensions: every extension, by attempt number.
+        claims: the claiming change, by attempt number.
+        began, ended: the starts and ends of its handlers, by attempt number.
+        acknowledged: when its first send was acknowledged.
+        retries: the retry limit with which it was sent.
+        failures: number of failed attempts.
+        pardons: number of additional retries that the policy does not count: after a revival, or after a
+            cancellation while the job waited for a retry.
+        since, earlier: when the row entered its current state, and the state before that.
     """
 
     __slots__ = (
@@ -165,9 +166,9 @@ class Life:
         self.earlier = 0.0
 
     def between(self, since: float, until: float) -> Iterator[Image | None]:
-        """Yield how the job's row stood at any time from ``since`` on, the latest first; None is no row.
+        """Yield each version of the job's row from ``since`` on, the latest first; None for no row.
 
-        A move to the archive is two changes, and between them there was no moment without a row.
+        A move to the archive is two changes of one commit, so no version without a row lies between them.
         """
         changes = self.changes
         for place in range(len(changes) - 1, -1, -1):
@@ -183,15 +184,16 @@ class Life:
 
 
 class Node:
-    """A process: whether it lives, runs, reaches the storage, and what it does.
+    """The state and the activity of a process.
 
     Attributes:
         state: ``up``, ``stopping``, ``stopped`` or ``killed``.
-        changed: when any of this changed last.
-        running: the handlers that run in it; ``rested``: when the last of them ended.
-        duties: the verbs of a supervisor or a scheduler that it has called.
-        open: when each of its calls that has no answer was made.
-        hampered: when the last call ended that took longer than it should, or failed.
+        changed: when its state or its connection last changed.
+        running: the running handlers.
+        rested: when the last handler ended.
+        duties: the storage methods for supervisors and schedulers that it has called.
+        open: the start times of its unanswered calls, by number.
+        hampered: when a call last failed or took too long.
     """
 
     __slots__ = (
@@ -211,7 +213,7 @@ class Node:
         self.start()
 
     def start(self) -> None:
-        """Begin anew, as a process that was just started."""
+        """Reset to the state of a new process."""
         self.state = "up"
         self.paused = False
         self.cut = False
@@ -225,24 +227,24 @@ class Node:
 
     @property
     def healthy(self) -> bool:
-        """Whether it runs, and reaches the storage."""
+        """Whether the process runs and can reach the storage."""
         return self.state == "up" and not self.paused and not self.cut
 
     def well_since(self, at: float, slack: float) -> float | None:
-        """Return since when nothing has come in its way; None if something does now, or a call hangs."""
+        """Return since when the process is undisturbed; None if it is disturbed or a call hangs."""
         if not self.healthy or any(at - made > slack for made in self.open.values()):
             return None
         return max(self.changed, self.hampered)
 
 
 class Crew:
-    """A worker, as its calls and its jobs show it.
+    """A worker, derived from its calls and jobs.
 
     Attributes:
-        node: the process that it is in.
-        queues: those that it has claimed from, when it wanted jobs of the most.
-        holds: the active rows that are its.
-        rested, busy: when it last had no such row any more, and when it last began to have some.
+        node: its process.
+        queues: the queues of its widest claim so far.
+        holds: the active rows that it holds.
+        rested, busy: when it last came to hold no row, and when it last began to hold some.
     """
 
     __slots__ = ("busy", "holds", "node", "queues", "rested", "widest")

@@ -1,7 +1,7 @@
-"""What is known of a run so far: the history, indexed as the properties ask for it.
+"""The state of a run so far: the history, indexed for the properties.
 
-It is brought up to date once for each event, and shared by all properties. Rows are as they were seen from
-outside the store, so that what the store says can be held against them.
+It is updated once per event and shared by all properties. Rows are those observed from outside the store, so
+that the store's answers can be checked against them.
 """
 
 from __future__ import annotations
@@ -72,22 +72,24 @@ class Past:
     """The history so far.
 
     Args:
-        rules: what the run was set up with.
+        rules: the parameters of the run.
 
     Attributes:
-        at, now: the time of the latest event, and the storage's as it was seen last.
+        at, now: the time of the latest event, and the storage's time when last observed.
         lives: every job that was ever named.
         live, archive: the rows of the two tables.
-        waiting: of each queue the rows that wait; ``active`` the number that runs.
-        calls: every call by its number; ``transactions`` those of each transaction in order.
-        workers: the rows of workers; ``beats`` all that each one had.
-        queues: settings as they stand; ``limited``: when the limit changed last, and what it was before.
-        crews: workers by their id.
-        made_room: when a job of a queue last ended or was given back.
-        places: who has what only one job may have, and ``vacated`` when somebody had it last.
-        ruled_overdue: what each attempt that the storage called overdue was overdue by.
-        phase: the present one, and ``since`` when each began.
-        attributed: whether it is known which call made which change.
+        waiting, active: the waiting and the active rows of each queue.
+        calls: all calls by number.
+        transactions: the calls of each transaction in order.
+        workers, beats: the current rows of workers, and all rows that each one had.
+        queues: the current settings.
+        limited: when a queue's limit last changed, and the previous limit.
+        crews: workers by id.
+        made_room: when a job of a queue last ended or was released.
+        places, vacated: the job that occupies each exclusive place, and when a place was last occupied.
+        ruled_overdue: the reason for each attempt that the storage reported as overdue.
+        phase, since: the current phase, and when each phase began.
+        attributed: whether the call of each change is known.
     """
 
     def __init__(self, rules: Rules) -> None:
@@ -133,27 +135,27 @@ class Past:
         }
 
     def take(self, event: Event | End) -> None:
-        """Take an event in, before it is judged."""
+        """Update the state with an event before it is checked."""
         self.at = event.at
         take = self.taking(type(event))
         if take is not None:
             take(event)
 
     def taking(self, kind: type) -> Callable[[Any], None] | None:
-        """Return what takes in events of a kind, once ``at`` is theirs; None if they leave nothing here."""
+        """Return the update function for events of a kind, to be called after ``at`` is set; None if none."""
         return self._takes.get(kind)
 
-    # What properties ask
+    # For properties
 
     def of(self, name: str, make: Callable[[], T]) -> T:
-        """Return what one property keeps from event to event, made when it first asks."""
+        """Return a property's own state, created on first access."""
         kept = self._scratch.get(name)
         if kept is None:
             kept = self._scratch[name] = make()
         return kept
 
     def ancestors(self, job: UUID) -> set[UUID]:
-        """Return whose child a job is, and whose child that one is, and so on."""
+        """Return the ids of a job's parent, the parent's parent, and so on."""
         found: set[UUID] = set()
         row = self.lives[job].row if job in self.lives else None
         while row is not None and row.parent is not None and row.parent not in found:
@@ -162,7 +164,7 @@ class Past:
         return found
 
     def causes(self, change: Change) -> list[Call]:
-        """Return the calls that may have made a change: one, or those of its transaction; none if unknown."""
+        """Return the calls that may have made a change: one, or all of its transaction; none if unknown."""
         call = self.calls.get(change.call) if change.call is not None else None
         if call is None:
             return []
@@ -171,9 +173,9 @@ class Past:
         return self.transactions[call.invoked.transaction]
 
     def stamped(self, stamp: datetime, since: float) -> bool:
-        """Return whether the storage's clock showed a time at some moment from ``since`` until now.
+        """Return whether the storage's clock may have shown a time at some moment from ``since`` until now.
 
-        Where that clock was made to jump meanwhile, nobody saw all that it showed.
+        If a fault made the clock jump in that interval, not all of its readings were observed.
         """
         if stamp == self.now:
             return True
@@ -191,12 +193,12 @@ class Past:
         return False
 
     def instant(self, moment: datetime) -> float:
-        """Return when the storage's clock shows a time, in seconds since the run began, as it goes now."""
+        """Convert a time of the storage's clock, at its current offset, to seconds since the run began."""
         if not self._offsets:
             return 0.0
         return (moment - self._offsets[-1][1]).total_seconds()
 
-    # Taking in
+    # Updates
 
     def _change(self, event: Change) -> None:
         self._saw(event.at, event.now)
@@ -222,7 +224,7 @@ class Past:
             call.did.append(event)
 
     def _follow(self, event: Change, life: Life, before: Image | None, after: Image | None) -> None:
-        """Bring the lines of waiting and running jobs up to date, and the counts of a life."""
+        """Update the waiting and active rows, and the counts of a job's life."""
         was = None if before is None else before.state
         if before is not None:
             self._leave(event, before)
@@ -230,7 +232,7 @@ class Past:
             self._enter(after)
             if was is None:
                 life.failures = life.pardons = 0
-                # An id that was purged may be sent again, and its attempts are counted from one again.
+                # A purged id may be sent again, and its attempts then start at one.
                 life.claims.clear()
                 life.began.clear()
                 life.ended.clear()
@@ -289,7 +291,7 @@ class Past:
             self._busy(event.node, verb, args)
 
     def _busy(self, name: str, verb: str, args: Mapping[str, Any]) -> None:
-        """Note what a node is there for, by what it asks."""
+        """Record a node's duties by the calls that it makes."""
         if verb == "claim":
             crew = self.crews[args["worker"]]
             crew.node = name
@@ -388,7 +390,7 @@ class Past:
         self.since[event.phase] = event.at
 
     def _saw(self, at: float, now: datetime) -> None:
-        """Note the storage's time: what its clock showed when the run began, by how it goes now."""
+        """Record the storage's time, as the time that its clock would have shown when the run began."""
         self.now = now
         zero = now - timedelta(seconds=at)
         if self._offsets:

@@ -1,4 +1,4 @@
-"""Clocks of a simulated world: each node's own, which may be wrong, and the database's, which may jump."""
+"""Clocks of a simulated world: one per node, which may be wrong, and the database's, which may jump."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 
 TICK: Final = 1e-6
-"""Seconds that a sleep lasts at least: a shorter one would be lost in rounding, and time would not pass."""
+"""Minimum sleep in seconds; a shorter one would be rounded away, and time would not advance."""
 
 
 class VirtualClock:
     """A ``zeke_queue.system.clock.Clock`` on a virtual loop.
 
     Args:
-        loop: whose time it shows.
+        loop: the loop whose time it shows.
         epoch: the wall clock's time, aware, at the loop's time 0.
 
     Attributes:
-        offset: seconds that the wall clock is ahead of the true time.
-        rate: how fast the monotonic clock goes; 1.01 gains a hundredth.
-        suspended: seconds that the monotonic clock is behind, before its rate counts.
+        offset: seconds by which the wall clock is ahead of the true time.
+        rate: the speed of the monotonic clock; 1.01 is one percent fast.
+        suspended: seconds by which the monotonic clock is behind, before the rate is applied.
     """
 
     __slots__ = ("_epoch", "_loop", "offset", "rate", "suspended")
@@ -51,7 +51,7 @@ class VirtualClock:
         return self._epoch + timedelta(seconds=self._loop.time() + self.offset)
 
     def monotonic(self) -> float:
-        """Return seconds on a clock that never goes back."""
+        """Return the monotonic clock's seconds."""
         return (self._loop.time() - self.suspended) * self.rate
 
     async def sleep(self, seconds: float) -> None:
@@ -62,7 +62,7 @@ class VirtualClock:
         await self.wait(self._loop.create_future(), seconds)
 
     async def wait(self, waiter: asyncio.Future[None], seconds: float) -> None:
-        """Wait for a future, which is done after so many seconds at the latest; zero or less only yields."""
+        """Wait for a future, and set it after ``seconds`` at the latest; zero or less only yields."""
         if seconds <= 0:
             await _yield()
             return

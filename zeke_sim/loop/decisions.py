@@ -1,7 +1,7 @@
-"""Randomness of a simulation: every draw has an address, so that one more leaves the others alone.
+"""Randomness of a simulation: every draw has an address, so that an additional draw does not affect others.
 
-A decision is a draw that changes what happens: a fault, a delay, another order. The decisions of a run are
-its *plan*: given again, they make the same run, and one that is left out becomes the ordinary case.
+A decision is a draw that changes the run: a fault, a delay, another order. The decisions of a run are part of
+its *plan*, which repeats the run; a decision that is removed from it becomes the default.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SCALE: Final = float(1 << (8 * _WORD))
 
 
 class Draws:
-    """Numbers that follow from a seed and an address."""
+    """Random numbers determined by a seed and an address."""
 
     __slots__ = ("_address", "_bytes", "_round", "_seed", "_used")
 
@@ -31,7 +31,7 @@ class Draws:
         self._round = 0
 
     def random(self) -> float:
-        """Return a number from 0 up to, and without, 1."""
+        """Return a number from 0 (inclusive) to 1 (exclusive)."""
         used = self._used
         if used + _WORD > len(self._bytes):
             self._bytes = blake2b(self._address, key=self._seed, salt=self._round.to_bytes(16)).digest()
@@ -41,15 +41,15 @@ class Draws:
         return int.from_bytes(self._bytes[used : used + _WORD]) / _SCALE
 
     def chance(self, probability: float) -> bool:
-        """Return True as often as this, 0 to 1."""
+        """Return True with a probability from 0 to 1."""
         return self.random() < probability
 
     def uniform(self, low: float, high: float) -> float:
-        """Return a number between the two."""
+        """Return a number between ``low`` and ``high``."""
         return low + (high - low) * self.random()
 
     def below(self, n: int) -> int:
-        """Return a whole number from 0 up to, and without, n."""
+        """Return an integer from 0 (inclusive) to ``n`` (exclusive)."""
         return int(self.random() * n)
 
     def pick(self, choices: Sequence[T]) -> T:
@@ -57,11 +57,11 @@ class Draws:
         return choices[int(self.random() * len(choices))]
 
     def tail(self, median: float, longest: float) -> float:
-        """Return seconds with a heavy tail: a third of them below the median, none above the longest."""
+        """Return seconds with a heavy tail: a third of them below ``median``, none above ``longest``."""
         return min(longest, median * (1.0 / (1.0 - self.random()) - 0.5))
 
     def seed(self) -> int:
-        """Return a whole number to seed something else with."""
+        """Return an integer for use as a seed."""
         return int(self.random() * _SCALE)
 
 
@@ -69,11 +69,11 @@ class Decisions:
     """The decisions of a run: drawn, or taken from a plan.
 
     Args:
-        seed: of all draws.
-        given: the decisions of a plan by address; None draws them.
+        seed: the seed of all draws.
+        given: the decisions of a plan by address; None to draw them.
 
     Attributes:
-        made: the decisions that were made, by address, in their order.
+        made: the decisions made so far, by address, in order.
     """
 
     def __init__(self, seed: int, given: Mapping[str, Any] | None = None) -> None:
@@ -82,11 +82,11 @@ class Decisions:
         self.made: dict[str, Any] = {}
 
     def at(self, address: str, draw: Callable[[Draws], Any]) -> Any:
-        """Return the decision at an address: JSON, or None for the ordinary case.
+        """Return the decision at an address: a JSON value, or None for the default.
 
         Args:
-            address: says what is decided; each is asked for once.
-            draw: makes the decision, unless a plan gives it.
+            address: the decision's address; each may be used only once.
+            draw: draws the decision if no plan is given.
         """
         decision = draw(Draws(self._seed, address)) if self.given is None else self.given.get(address)
         if decision is not None:
@@ -94,5 +94,5 @@ class Decisions:
         return decision
 
     def draws(self, address: str) -> Draws:
-        """Return draws that are no decisions, such as those that make up the workload."""
+        """Return draws that are not decisions, such as those of the workload."""
         return Draws(self._seed, address)

@@ -1,8 +1,8 @@
-"""An event loop in which time is a number: deterministic, without sockets, threads or waiting.
+"""An event loop with virtual time: deterministic, without sockets, threads or real waiting.
 
-When nothing is ready, time jumps to the next timer. Every callback belongs to a *lane*, which is a node of
-the simulated world, told by a context variable. Inside a lane callbacks run in the order in which asyncio
-promises them; between lanes whoever drives the loop chooses, since processes promise each other nothing.
+When no callback is ready, time jumps to the next timer. Every callback belongs to a *lane*, one per node of
+the simulated world, identified by a context variable. Within a lane, callbacks run in the order that asyncio
+guarantees; between lanes, ``choose`` decides, since processes have no guaranteed order.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 INSTANT_MAX: Final = 50_000
-"""Callbacks at one instant after which something must be going round in circles."""
+"""Number of callbacks at one instant that counts as a livelock."""
 
 TASKS_KEPT: Final = 256
-"""Tasks that are remembered before those that are done are forgotten."""
+"""Number of tracked tasks above which finished tasks are dropped."""
 
 
 class Lane:
-    """The callbacks of one node: in order, and all of them paused or dropped at once."""
+    """The callbacks of one node, in order, which can be paused or dropped together."""
 
     __slots__ = ("dead", "name", "paused", "ready")
 
@@ -46,15 +46,15 @@ class Lane:
 
 
 LANE: ContextVar[Lane | None] = ContextVar("zeke_sim_lane", default=None)
-"""The lane that running code belongs to; None is the world's own."""
+"""The lane of the running code; None for the world's own lane."""
 
 
 HANDLER: ContextVar[Any] = ContextVar("zeke_sim_handler", default=None)
-"""The handler that running code belongs to, be it a task that the handler made; None is the runtime's own."""
+"""The handler of the running code, including tasks that the handler created; None for the runtime."""
 
 
 class _Handle(asyncio.Handle):
-    """A handle that asks no loop whether it is being debugged, which costs more than it does."""
+    """A handle that skips the check of the loop's debug mode, which costs more than the handle itself."""
 
     __slots__ = ()
 
@@ -71,7 +71,7 @@ class _Handle(asyncio.Handle):
 
 
 class _Timer(asyncio.TimerHandle):
-    """A timer of a lane; its ``own``, or one that a handler left there."""
+    """A timer of a lane; ``own`` is False if a handler created it."""
 
     __slots__ = ("lane", "own")
 
@@ -103,17 +103,17 @@ class _Timer(asyncio.TimerHandle):
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """The loop.
+    """An asyncio event loop with virtual time and lanes.
 
     Attributes:
         root: the lane of the world itself.
-        choose: given two lanes or more that have something to run, in the order of their turns, returns the
-            place of the one that runs next. None takes turns.
-        jump: is told when nothing is ready, before time jumps; it may move timers.
-        ticks: callbacks that were run.
-        refused: is told of each reach outside, whatever becomes of the error.
-        whence: says which line reached outside.
-        leaving: whether the world has ended, and only its tasks are left to be cancelled.
+        choose: called with two or more runnable lanes in turn order; returns the index of the lane to run
+            next. With None, lanes take turns.
+        jump: called when no callback is ready, before time jumps; it may move timers.
+        ticks: number of callbacks that ran.
+        refused: called with the error of each refused access to the outside, even if the error is caught.
+        whence: returns a description of the line that reached outside.
+        leaving: whether the world has ended and its tasks are being cancelled.
     """
 
     def __init__(self, start: float = 0.0) -> None:
@@ -139,7 +139,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Return virtual seconds."""
         return self._now
 
-    # What asyncio asks of a loop.
+    # The interface of asyncio loops.
 
     def call_soon(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
@@ -169,7 +169,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def create_task(
         self, coro: Coroutine[Any, Any, T] | Generator[Any, None, T], **options: Any
     ) -> asyncio.Task[T]:
-        """Make a task, and remember it, so that it lives as long as the world does."""
+        """Create a task and keep a reference to it until it is done."""
         options.pop("eager_start", None)
         task = asyncio.Task(coro, loop=self, **options)
         tasks = self._tasks
@@ -180,12 +180,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return task
 
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
-        """Run a function at once, where a real loop would give it to a thread."""
+        """Run a function inline, where a real loop would use a thread."""
         del executor
         future: asyncio.Future[T] = self.create_future()
         try:
             future.set_result(func(*args))
-        except Exception as error:  # noqa: BLE001 - whatever it raises belongs to who waits for it
+        except Exception as error:  # noqa: BLE001 - passed to the future
             future.set_exception(error)
         return future
 
@@ -214,25 +214,25 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 handle._context.run(handle._callback, *handle._args)
             except (KeyboardInterrupt, SystemExit):
                 raise
-            except BaseException as error:  # noqa: BLE001 - what a callback raises ends no loop
+            except BaseException as error:  # noqa: BLE001 - an error in a callback must not end the loop
                 self._hear_of(error, handle)
 
     def _hear_of(self, error: BaseException, handle: Any) -> None:
-        """Report to the exception handler, as asyncio's handles do."""
+        """Report an error to the exception handler, as asyncio's handles do."""
         what = {"message": f"Exception in callback {handle!r}", "exception": error, "handle": handle}
         self.call_exception_handler(what)
 
-    # What a world does with lanes and time.
+    # Control of lanes and time.
 
     def context(self, lane: Lane) -> Context:
-        """Return a context whose callbacks belong to a lane."""
+        """Return a context that assigns callbacks to a lane."""
         self._lanes.append(lane)
         context = copy_context()
         context.run(LANE.set, lane)
         return context
 
     def kill(self, lane: Lane) -> None:
-        """Run nothing of a lane any more, neither what it had to run nor what it will have."""
+        """Drop all present and future callbacks of a lane."""
         lane.dead = True
         if lane in self._runnable:
             self._runnable.remove(lane)
@@ -244,13 +244,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._runnable.remove(lane)
 
     def resume(self, lane: Lane) -> None:
-        """Resume a paused lane, with all that became ready meanwhile."""
+        """Resume a paused lane and run the callbacks that became ready meanwhile."""
         lane.paused = False
         if lane.ready and not lane.dead and lane not in self._runnable:
             self._runnable.append(lane)
 
     def shift(self, lanes: set[Lane], seconds: float) -> None:
-        """Move all timers of these lanes so many seconds later, but for those that handlers left there."""
+        """Delay all timers of these lanes by ``seconds``, except those of handlers."""
         moved: list[tuple[float, int, _Timer]] = []
         for when, sequence, timer in self._timers:
             if _is_idle(timer):
@@ -263,7 +263,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._timers = moved
 
     def soonest(self) -> dict[Lane, float]:
-        """Return when the next timer of each lane rings; what handlers left counts as the world's."""
+        """Return the time of each lane's next timer; timers of handlers count as the world's."""
         found: dict[Lane, float] = {}
         for when, _, timer in self._timers:
             if not _is_idle(timer):
@@ -273,13 +273,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return found
 
     def leave(self) -> None:
-        """End the world: cancel every task, those of dead nodes too, in the order of their making.
+        """Cancel every task, including those of dead nodes, in the order of creation.
 
-        What their ``finally`` blocks do reaches nobody any more.
+        Effects of their ``finally`` blocks are not observed.
         """
         self.leaving = True
-        self._stopping = False  # what ended the world may have asked for it while nothing ran
-        # A task whose wake-up was dropped with its node can't even be cancelled until it has had it.
+        self._stopping = False  # a stop may have been requested while the loop was not running
+        # A task whose wake-up was dropped with its node cannot be cancelled before it gets the wake-up.
         self._runnable.clear()
         for lane in self._lanes:
             left = list(lane.ready)
@@ -293,7 +293,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             for task in pending:
                 task.cancel()
             self._instant_began = self.ticks
-            with suppress(Livelock):  # what goes round in circles even now is left to itself
+            with suppress(Livelock):  # a task that still loops is abandoned
                 self.run_until_complete(self._settle())
         for task in self._tasks:
             if not task.done():
@@ -318,7 +318,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         ready.append(handle)
 
     def _advance(self) -> None:
-        """Advance time to the next timer, and make ready all that are due."""
+        """Advance time to the next timer, and make all due timers ready."""
         if self.jump is not None:
             self.jump()
         timers = self._timers
@@ -337,12 +337,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
 
 def _is_idle(timer: _Timer) -> bool:
-    """Return whether a timer would do nothing, since it was cancelled or its lane is dead."""
+    """Return whether a timer has no effect because it was cancelled or its lane is dead."""
     return timer._cancelled or timer.lane.dead
 
 
 def _ran(handle: asyncio.Handle) -> str:
-    """Return the name of what a handle runs: of a task, its coroutine."""
+    """Return the name of a handle's callback; for a task, of its coroutine."""
     callback: Any = handle._callback
     task: Any = getattr(callback, "__self__", None)
     ran = task.get_coro() if isinstance(task, asyncio.Task) else callback
@@ -385,5 +385,5 @@ for _name in (
 ):
     setattr(VirtualLoop, _name, _outside(_name))
 
-# Every future asks its loop for this; a function of the interpreter's own answers sooner than one in Python.
+# Every future calls this on creation; a built-in is faster than a Python function, and bool() is False.
 setattr(VirtualLoop, "get_debug", bool)  # noqa: B010

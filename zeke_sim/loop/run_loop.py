@@ -1,4 +1,4 @@
-"""Runs a virtual loop from within whatever runs a test: another loop, or none."""
+"""Runs a virtual loop from inside another running loop, or from none."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
     from zeke_sim.loop.event_loop import VirtualLoop
 
-__tracebackhide__ = True  # of a failing test: its own lines say more
+__tracebackhide__ = True  # pytest then shows the test's own lines
 
 T = TypeVar("T")
 
 
 class Interruptible:
-    """Hears Ctrl-C in a block, and raises it at the next ``check`` where it was lost.
+    """Records Ctrl-C in a block, and raises it at the next ``check`` if it was lost.
 
-    The interpreter drops what is raised within a weak reference's callback, and a world, whose tasks end all
-    the time, is within one often.
+    Python drops exceptions that are raised in callbacks of weak references. A world runs such callbacks
+    often, since its tasks end all the time.
     """
 
     def __init__(self) -> None:
@@ -46,10 +46,10 @@ class Interruptible:
             signal.signal(signal.SIGINT, self._before)
 
     def check(self) -> None:
-        """Raise what was heard.
+        """Raise a recorded Ctrl-C.
 
         Raises:
-            KeyboardInterrupt: it was.
+            KeyboardInterrupt: Ctrl-C was pressed.
         """
         if self._heard:
             raise KeyboardInterrupt
@@ -60,10 +60,10 @@ class Interruptible:
 
 
 def drive(loop: VirtualLoop, work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on a virtual loop until it has ended, while the loop that calls stands still.
+    """Run a coroutine on a virtual loop until it ends, blocking the calling loop.
 
     Raises:
-        UsageError: it waits for something that will never happen.
+        UsageError: the coroutine waits for something that will never happen.
     """
     outer = asyncio._get_running_loop()
     task = _step_aside(outer)
@@ -84,7 +84,7 @@ def drive(loop: VirtualLoop, work: Coroutine[Any, Any, T]) -> T:
 
 
 def _step_aside(outer: asyncio.AbstractEventLoop | None) -> asyncio.Task[Any] | None:
-    """Unset the running task of the outer loop: from 3.14 on a thread has one such task, not a loop."""
+    """Unset the running task of the outer loop, since from 3.14 on there is one per thread, not per loop."""
     if outer is None or sys.version_info < (3, 12):
         return None
     return _swap(outer, None)

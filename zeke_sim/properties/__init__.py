@@ -1,7 +1,7 @@
-"""What must hold of every run: SIMULATION.md's list, as far as the runtime has what it speaks of.
+"""The properties that every run must satisfy, from the list in SIMULATION.md.
 
-Left out, because there is nothing yet that could break them: limits per key (8), rates (21), dead letters
-(23), and strict order per key (24).
+Properties of features that the runtime does not have are missing: limits per key (8), rates (21), dead
+letters (23), and strict order per key (24).
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ ALL: Final[tuple[Property, ...]] = tuple(
     for name, value in vars(module).items()
     if isinstance(value, Property) and not name.startswith("_")
 )
-"""Every property, in the order in which they are asked."""
+"""All properties, in the order in which they are checked."""
 
 
 def by_name(name: str) -> Property:
-    """Return the property of this name.
+    """Return the property with a name.
 
     Raises:
-        LookupError: there is none; the message has those that there are.
+        LookupError: the name is unknown; the message lists all names.
     """
     for one in ALL:
         if one.name == name:

@@ -1,4 +1,4 @@
-"""What calls do is what they were asked for, and what they answer is what they did."""
+"""Calls do what they were asked for, and their answers match what they did."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CREATED, _RETRY, _ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
 
 @holds("nothing changes unasked", Change, number=3)
 def nothing_changes_unasked(event: Change, past: Past) -> None:
-    """What changes a job is the call that is there for it, and it names the job."""
+    """A job is changed only by a call whose purpose is such a change, and which names the job."""
     row = event.after or event.before
     causes = past.causes(event)
     if row is None or not causes:
@@ -40,7 +40,7 @@ def nothing_changes_unasked(event: Change, past: Past) -> None:
 
 
 def _verbs(event: Change) -> tuple[str, ...]:
-    """Return which verbs make such a change."""
+    """Return the storage methods that make such a change."""
     before, after = event.before, event.after
     if event.table == "archive" or after is None:
         return ("purge" if event.table == "archive" and before is not None else "archive",)
@@ -58,16 +58,17 @@ def _verbs(event: Change) -> tuple[str, ...]:
 _BACK: Final = {JobState.CANCELLED: ("resume",), JobState.FAILED: ("retry",), JobState.EXPIRED: ("retry",)}
 
 _MARKS: Final = ("spawn", "suspend")
-"""Who notes of a job that another one waits for it."""
+"""Storage methods that mark a job as awaited by another."""
 
 _WAKES: Final = ("settle", "suspend", "cancel", "wake_parents")
-"""Who lets a job go on that waits: who ends the other one, and who looks for those that were forgotten."""
+"""Storage methods that resume a waiting job: those that end the awaited job, and the maintenance sweep."""
 
 
 def _names(call: Call, event: Change, job: UUID, past: Past) -> bool:
-    """Return whether a call names a job; one that chooses jobs by itself names all.
+    """Return whether a call names a job; a call that selects jobs itself names all.
 
-    Who names a job names who waits for it, and, to cancel or resume it, the children that it waits for.
+    A call that names a job also names the jobs that wait for it; a cancellation or a resumption also names
+    the children for which it waits.
     """
     args, before = call.invoked.args, event.before
     if is_of_waiting(event) and before is not None and before.waits_for is not None:
@@ -84,7 +85,7 @@ def _names(call: Call, event: Change, job: UUID, past: Past) -> bool:
 
 
 def _named(args: Any) -> list[Any] | None:
-    """Return what a call asks by job, or None if it chooses jobs by itself."""
+    """Return the requests of a call by job, or None if it selects jobs itself."""
     if "completed" in args or "failed" in args or "released" in args:
         return [*args.get("completed", ()), *args.get("failed", ()), *args.get("released", ())]
     if "child" in args:
@@ -97,10 +98,10 @@ _NAMING: Final = ("settle", "suspend", "extend", "cancel", "resume", "retry")
 
 @holds("answers tell what was done", Answered, number=14, verbs=_NAMING)
 def answers_tell_what_was_done(event: Answered, past: Past) -> None:
-    """A call's answer names the jobs that it changed, and no others; what it left alone it had to.
+    """A call's answer names exactly the jobs that it changed, and it had to skip all others.
 
-    A settlement that is tried again may also name those that an earlier try has changed; of those who waited
-    for what it ended, and go on, it says nothing.
+    A repeated settlement may also name jobs that an earlier attempt changed. The answer does not name jobs
+    that were waiting for an ended job and were resumed.
     """
     if event.outcome != "ok" or not past.attributed:
         return
@@ -129,7 +130,7 @@ def _asked(args: Any) -> Iterator[tuple[UUID, int | None]]:
 
 
 def _was_done(job: UUID, event: Answered, past: Past) -> bool:
-    """Return whether a job was already as the call asks: ended by an earlier try, or of that deadline."""
+    """Return whether a job was already as requested: ended by an earlier call, or with that deadline."""
     call = past.calls[event.call].invoked
     rows = past.lives[job].between(call.at, event.at)
     if event.verb == "extend":
@@ -141,7 +142,7 @@ def _was_done(job: UUID, event: Answered, past: Past) -> bool:
 
 
 def _has_time(row: Image, call: Invoked, past: Past) -> bool:
-    """Return whether a running job has as many seconds as a call asks for, from some moment since then on."""
+    """Return whether a running job has the requested seconds left, counted from a moment since the call."""
     return any(
         (row.id, row.attempt, row.state) == (one.id, one.attempt, _ACTIVE)
         and row.started_on is not None
@@ -151,7 +152,7 @@ def _has_time(row: Image, call: Invoked, past: Past) -> bool:
 
 
 def _could(verb: str, job: UUID, attempt: int | None, event: Answered, past: Past) -> bool:
-    """Return whether a job was in the reach of a call all the time from its start to its answer."""
+    """Return whether a call could have changed a job at every moment from its start to its answer."""
     since = past.calls[event.call].invoked.at
     for row in past.lives[job].between(since, event.at):
         if row is None or row.state not in {_CREATED, _RETRY, _ACTIVE}:

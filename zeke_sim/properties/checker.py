@@ -1,4 +1,4 @@
-"""Judges a run while it goes on: each event is taken into the past, and what it may break is asked."""
+"""Checks a run while it is in progress: each event updates the state, then its properties are checked."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _CALLS: Final = (Answered, Invoked)
 
 
 class Judge:
-    """Judges one run.
+    """Checks one run.
 
     Args:
-        rules: what the run was set up with.
-        properties: what must hold; all that are known by default.
+        rules: the parameters of the run.
+        properties: the properties to check; all by default.
 
     Attributes:
-        past: what is known of the run so far.
+        past: the state of the run so far.
     """
 
     def __init__(self, rules: Rules, *, properties: Sequence[Property] = ALL) -> None:
@@ -37,10 +37,10 @@ class Judge:
         self._plans: dict[object, _Plan] = {}
 
     def see(self, event: Event) -> None:
-        """Take an event in, and judge it.
+        """Update the state with an event and check it.
 
         Raises:
-            Violation: a property does not hold; the first one that was found.
+            Violation: a property was violated; the first one found.
         """
         if isinstance(event, _CALLS):
             self._see(event, (type(event), event.verb))
@@ -50,10 +50,10 @@ class Judge:
             self._see(event, type(event))
 
     def finish(self, at: float) -> None:
-        """Judge what can be judged at the end only, after the last event.
+        """Check the properties of the end of the run, after the last event.
 
         Raises:
-            Violation: a property does not hold.
+            Violation: a property was violated.
         """
         self._see(End(at), End)
 
@@ -77,14 +77,14 @@ class Judge:
             rule = "" if one is None else one.name
             raise Violation(rule, broken.text, job=broken.job, since=broken.since, at=event.at) from None
         except Exception as error:
-            # Who made the event would take it for an error of its own.
+            # The code that produced the event would treat another exception as its own error.
             rule = "" if one is None else one.name
             text = f"the property itself failed: {type(error).__name__}: {error}"
             raise Violation(rule, text, at=event.at) from error
 
 
 class _Plan(NamedTuple):
-    """What is done about events of one kind: how the past takes them in, and which properties are asked."""
+    """The processing of events of one kind: the update of the state, and the properties to check."""
 
     take: Callable[[Any], None] | None
     asked: tuple[Property, ...]
@@ -92,12 +92,12 @@ class _Plan(NamedTuple):
 
 @lru_cache(maxsize=16)
 def _asked_by(_properties: tuple[Property, ...], /) -> dict[object, tuple[Property, ...]]:
-    """Return which properties are asked, by kind of event: it is the same for all runs, which fill it."""
+    """Return the cache of properties by kind of event, which all runs share and fill."""
     return {}
 
 
 def _asks(one: Property, event: Event | End) -> bool:
-    """Return whether a property asks for events like this one."""
+    """Return whether a property is checked for an event like this."""
     if type(event) not in one.events:
         return False
     if isinstance(event, Change):

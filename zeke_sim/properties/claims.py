@@ -1,4 +1,4 @@
-"""What may be claimed: when, by whom, in which order, and how much at once."""
+"""Rules of claims: when a job may be claimed, by which worker, in which order, and how many at once."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _ACTIVE = JobState.ACTIVE
 
 @holds("active jobs within the limit", Change, number=8, steps=is_claim)
 def active_within_the_limit(event: Change, past: Past) -> None:
-    """At every commit as many jobs of a queue run as its concurrency limit allows, at most.
+    """At every commit, a queue has at most as many active jobs as its concurrency limit.
 
-    A limit that is lowered binds new claims; claims that were under way when it was keep to the one before.
+    A lowered limit applies to new claims; claims that were in progress when it changed may use the old one.
     """
     row = event.after
     if row is None:
@@ -34,7 +34,7 @@ def active_within_the_limit(event: Change, past: Past) -> None:
 
 
 def _limit(name: str, event: Change, past: Past) -> int | None:
-    """Return the highest limit that a claim may have gone by; None is any number."""
+    """Return the highest limit that a claim may have used; None for no limit."""
     queue = past.queues.get(name)
     if queue is None:
         return past.rules.limits.get(name)
@@ -48,7 +48,7 @@ def _limit(name: str, event: Change, past: Past) -> int | None:
 
 @holds("nothing starts before its time", Change, number=10, steps=is_claim)
 def nothing_starts_before_its_time(event: Change, _past: Past) -> None:
-    """A job is claimed at its start_after at the earliest, by the storage's clock."""
+    """A job is not claimed before its start_after, by the storage's clock."""
     row = event.after
     if row is None or event.before is None or row.started_on is None:
         return
@@ -60,7 +60,7 @@ def nothing_starts_before_its_time(event: Change, _past: Past) -> None:
 
 @holds("a claim begins the attempt's time", Change, number=7, steps=is_claim)
 def a_claim_begins_the_time(event: Change, past: Past) -> None:
-    """What a claim writes is of that very claim: its worker, and the time at which it was made."""
+    """A claim writes its own worker and its own time."""
     row = event.after
     if row is None or row.started_on is None:
         return
@@ -79,9 +79,9 @@ def a_claim_begins_the_time(event: Change, past: Past) -> None:
 
 @holds("claims go in order", Change, number=9, steps=is_claim)
 def claims_go_in_order(event: Change, past: Past) -> None:
-    """A claim takes what is due in the order of priority (highest first), start_after, and id.
+    """A claim takes due jobs in order of priority (highest first), start_after, and id.
 
-    Over all the queues that it wants, and where nothing is passed over, as rows that are locked may be.
+    The order holds over all queues of the claim. Only locked rows may be skipped.
     """
     row = event.after
     if row is None or not past.rules.strict_order or event.call is None:
@@ -110,7 +110,7 @@ def _order(row: Image) -> tuple[int, object, int]:
 
 
 def _has_room(name: str, but: int, past: Past) -> bool:
-    """Return whether a queue would admit a claim, if so many of its active jobs had not been claimed."""
+    """Return whether a queue would admit a claim if ``but`` of its active jobs had not been claimed."""
     queue = past.queues.get(name)
     if queue is None:
         return True
@@ -119,7 +119,7 @@ def _has_room(name: str, but: int, past: Past) -> bool:
 
 
 def _locked(row: Image, past: Past) -> bool:
-    """Return whether an open transaction may hold the row: it cancels it, and has not ended."""
+    """Return whether an open transaction that cancels the row may hold its lock."""
     return any(
         row.id in call.invoked.args["ids"] or not past.ancestors(row.id).isdisjoint(call.invoked.args["ids"])
         for call in _open_cancellations(past)
@@ -134,7 +134,7 @@ def _open_cancellations(past: Past) -> Iterator[Call]:
 
 @holds("a claim gives what it took", Answered, number=4, verbs=("claim",))
 def a_claim_gives_what_it_took(event: Answered, past: Past) -> None:
-    """A claim's answer is the rows that it made active, in claim order; no more than it wants."""
+    """A claim's answer contains the rows that it made active, in claim order, and no more than requested."""
     if event.outcome != "ok" or not past.attributed:
         return
     call = past.calls[event.call]
@@ -198,10 +198,7 @@ def _within_wants(event: Answered, call: Call, _past: Past) -> None:
     steps=is_claim,
 )
 def nothing_is_claimed_from_a_paused_queue(event: Change | Invoked | Answered, past: Past) -> None:
-    """Once a pause is acknowledged, no claim that is made after that takes a job of the queue.
-
-    Until somebody asks to resume it.
-    """
+    """After a pause is acknowledged, no new claim takes a job of the queue until it is resumed."""
     paused = past.of("paused", dict[str, float])
     if isinstance(event, Change):
         row = event.after
@@ -223,7 +220,7 @@ def nothing_is_claimed_from_a_paused_queue(event: Change | Invoked | Answered, p
 
 
 def _may_have_been_resumed(name: str, past: Past) -> bool:
-    """Return whether a call to resume a queue came in between, or an unanswered one may have come late."""
+    """Return whether a queue may have been resumed since, by a call or by a late unanswered one."""
     resumed = past.of("resumed", dict[str, list[Call]]).get(name, [])
     since = past.of("paused", dict[str, float])[name]
     return any(call.outcome in {None, "unknown"} or call.answered is None for call in resumed) or any(

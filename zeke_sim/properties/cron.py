@@ -1,4 +1,4 @@
-"""Schedules: each occurrence is served once, by the policy for those that were missed."""
+"""Schedules: each occurrence is served once, according to the policy for missed ones."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from zeke_sim.history.state import Call, Past
 
 GRACE: Final = timedelta(seconds=60)
-"""How old an occurrence may be that a schedule which skips what it missed serves still."""
+"""Maximum age of an occurrence that a schedule with the policy ``skip`` still serves."""
 
 PUT_OFF: Final = timedelta(seconds=60)
-"""For how long a schedule that can't be served is left alone."""
+"""How long a schedule that cannot be served is postponed."""
 
 EVERY: Final = 1.0
-"""Seconds between a scheduler's looks."""
+"""Seconds between a scheduler's polls."""
 
 
 @lru_cache(maxsize=1024)
@@ -35,9 +35,9 @@ def _meta(meta: str | None) -> dict[str, Any]:
 
 
 def tick_of(sent: NewJob) -> tuple[str, datetime] | None:
-    """Return of which schedule and which occurrence a job is; None if it is of none.
+    """Return a job's schedule and occurrence; None if it has none.
 
-    The children of such a job carry its meta on.
+    Children of such a job inherit its meta, so they are excluded.
     """
     if sent.meta is None or sent.parent is not None:
         return None
@@ -47,11 +47,11 @@ def tick_of(sent: NewJob) -> tuple[str, datetime] | None:
 
 @holds("ticks are served by the policy", Invoked, number=12, verbs=("commit",))
 def ticks_are_served_by_the_policy(event: Invoked, past: Past) -> None:
-    """Who decides on occurrences of a schedule sends a job for each to be served, in the same transaction.
+    """A scheduler that decides on a schedule's occurrences sends their jobs in the same transaction.
 
-    Those are, of all occurrences since the last one that was decided on: each (``all``), the latest
-    (``once``), or the latest if it is at most a minute old (``skip``); and none of a schedule that is new.
-    What is noted is the last occurrence that was decided on, and the next one.
+    Of all occurrences since the last decision, the policy ``all`` serves each, ``once`` the latest, and
+    ``skip`` the latest if it is at most a minute old; a new schedule serves none. The scheduler stores the
+    last occurrence that it decided on, and the next one.
     """
     if event.transaction is None:
         return
@@ -74,7 +74,7 @@ def ticks_are_served_by_the_policy(event: Invoked, past: Past) -> None:
 
 
 def _sent(calls: list[Call]) -> dict[str, set[datetime]]:
-    """Return for which occurrences of which schedules a transaction sends jobs."""
+    """Return the occurrences, by schedule, for which a transaction sends jobs."""
     sent: dict[str, set[datetime]] = {}
     for call in calls:
         if call.invoked.verb == "insert":
@@ -110,7 +110,7 @@ def _judge(schedule: Schedule, now: datetime, args: Any, sent: set[datetime]) ->
     full = schedule.catch_up is CatchUp.ALL and bool(sent)
     if after is not None and after <= now and not full and not (noted == last and put_off):
         raise Broken(f"{name} notes {noted} at {now}, and has an occurrence at {after}")
-    # Of a new one no job is made, so that nothing can go wrong with it.
+    # A new schedule sends no job, so it cannot be postponed because of one.
     if upcoming != after and (last is None or not put_off):
         raise Broken(f"{name} notes that it is next due at {upcoming}, and it is at {after}")
 
@@ -134,9 +134,9 @@ def _listed(ticks: set[datetime]) -> str:
 
 @holds("no tick is decided on twice", ScheduleRow, number=12)
 def no_tick_is_decided_on_twice(event: ScheduleRow, _past: Past) -> None:
-    """What was decided on stays so: a schedule's last tick never goes back, unless it starts anew.
+    """A schedule's last tick never goes back, unless the schedule restarts.
 
-    It starts anew where its times or its zone are changed, or a pause ends.
+    A schedule restarts when its times or its time zone change, or when a pause ends.
     """
     before, after = event.before, event.after
     if before is None or after is None or before.last_tick is None:
@@ -151,9 +151,9 @@ def no_tick_is_decided_on_twice(event: ScheduleRow, _past: Past) -> None:
 
 @holds("ticks are served in time", End, number=12)
 def ticks_are_served_in_time(event: End, past: Past) -> None:
-    """When nothing fails any more, a scheduler that runs leaves no occurrence undecided for long.
+    """After all faults have ended, a running scheduler decides on each occurrence in time.
 
-    But for one that could not be served, and was put off until a time that is noted.
+    Exempt are occurrences that could not be served and were postponed to a stored time.
     """
     since = duty_since("due_schedules", past)
     if since is None or past.now is None:
@@ -171,7 +171,7 @@ def ticks_are_served_in_time(event: End, past: Past) -> None:
 
 
 def _put_off(schedule: Schedule) -> datetime | None:
-    """Return until when a schedule was put off: a time that is noted as its next one, and none of its own."""
+    """Return until when a schedule is postponed: its stored next tick, if that is not an occurrence."""
     noted = schedule.next_tick
     if noted is None or following(schedule.cron, schedule.zone, noted - timedelta(seconds=1)) == noted:
         return None

@@ -1,4 +1,4 @@
-"""What a catalog says counts: limits that a task's names share, and options of its schedules' jobs."""
+"""Declarations of a catalog take effect: limits shared by a task's names, and options of schedules' jobs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @holds("a task's limit is shared out", Invoked, number=8, verbs=("declare_queues",))
 def a_tasks_limit_is_shared_out(event: Invoked, past: Past) -> None:
-    """What is declared for a task's name and its aliases is the task's limit, when it is added up."""
+    """The limits declared for a task's name and its aliases add up to the task's limit."""
     declared = {queue.name: queue.concurrency_limit for queue in event.args["queues"]}
     for names, limits in past.rules.shared.items():
         if not declared.keys() >= set(names):
@@ -31,7 +31,7 @@ def a_tasks_limit_is_shared_out(event: Invoked, past: Past) -> None:
 
 @holds("a tick has its task's options", Invoked, number=12, verbs=("insert",))
 def a_tick_has_its_tasks_options(event: Invoked, past: Past) -> None:
-    """A schedule's job has the options of its task, where the schedule itself says nothing of them."""
+    """A schedule's job has the options of its task unless the schedule overrides them."""
     for job in event.args["jobs"]:
         tick = tick_of(job)
         schedule = None if tick is None else past.schedules.get(tick[0])
@@ -44,7 +44,7 @@ def a_tick_has_its_tasks_options(event: Invoked, past: Past) -> None:
 
 
 def _difference(job: NewJob, options: JobOptions) -> str | None:
-    """Return how a job differs from the options of its task; None if it does not."""
+    """Describe how a job differs from the options of its task; return None if it does not."""
     said = {
         "priority": options.priority,
         "retry_limit": options.retry_limit,

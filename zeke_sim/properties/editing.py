@@ -1,4 +1,4 @@
-"""What schedules keep through edits, pauses and redeployments, and that an edit is soon heeded."""
+"""Edits, pauses and redeployments of schedules: what they preserve, and how soon an edit takes effect."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @holds("a paused schedule serves nothing", ScheduleRow, number=12)
 def a_paused_schedule_serves_nothing(event: ScheduleRow, _past: Past) -> None:
-    """While a schedule is paused, no occurrence of it is decided on."""
+    """A scheduler decides on no occurrence of a paused schedule."""
     before, after = event.before, event.after
     if before is None or after is None or not before.paused or not after.paused:
         return
@@ -33,7 +33,7 @@ def a_paused_schedule_serves_nothing(event: ScheduleRow, _past: Past) -> None:
 
 @holds("an edit outlives a redeploy", ScheduleRow, Invoked, number=12, verbs=("put_schedule",))
 def an_edit_outlives_a_redeploy(event: ScheduleRow | Invoked, past: Past) -> None:
-    """As long as code declares the same, a schedule changes only as somebody asked at run time."""
+    """As long as its declaration in code stays the same, a schedule changes only by run-time edits."""
     asked = past.of("asked schedules", dict[str, list[Any]])
     if isinstance(event, Invoked):
         schedule = event.args["schedule"]
@@ -60,9 +60,9 @@ def _paused(schedule: Schedule) -> str:
 
 @holds("one occurrence has one id", Invoked, number=12, verbs=("insert",))
 def one_occurrence_has_one_id(event: Invoked, past: Past) -> None:
-    """Whoever sends an occurrence of a schedule, and however often, sends it under one id.
+    """All sends of a schedule's occurrence, by any scheduler, use the same id.
 
-    So it has one job: one that was sent already, by somebody whose answer was lost, is not sent again.
+    So an occurrence has only one job, even if it is sent again after a lost answer.
     """
     known = past.of("ids of occurrences", dict[tuple[str, datetime], UUID])
     for job in event.args["jobs"]:
@@ -73,7 +73,7 @@ def one_occurrence_has_one_id(event: Invoked, past: Past) -> None:
 
 @holds("an edit is heeded soon", ScheduleRow, End, number=12)
 def an_edit_is_heeded_soon(event: ScheduleRow | End, past: Past) -> None:
-    """When nothing fails any more, a schedule that starts anew is decided on within a scheduler's look."""
+    """After all faults have ended, a scheduler decides on a restarted schedule within one poll."""
     anew = past.of("schedules that start anew", dict[str, float])
     if isinstance(event, End):
         for name, written in anew.items():

@@ -1,4 +1,4 @@
-"""Deadlines and leases: whose time is up, and whose is not."""
+"""Deadlines and leases: when an attempt has expired or is lost."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 _CENTURY: Final = 36_500 * 86_400.0
 
 _MOVES: Final = frozenset({"expire_in", "attempt", "worker", "started_on", "awaited"})
-"""What may change while a job runs; that a worker, an attempt or its start do, tells of another lease."""
+"""Columns that may change while a job is active; a new worker, attempt or start means another lease."""
 
 
 @holds("nothing is overdue before its time", Answered, number=7, verbs=("overdue",))
 def nothing_is_overdue_before_its_time(event: Answered, past: Past) -> None:
-    """An attempt is called overdue when its deadline has passed, or its worker is gone or silent too long.
+    """The storage reports an attempt as overdue only after its deadline, or if its worker is gone or silent.
 
-    By the storage's clock: the deadline is expire_in after the claim, or what an extension made of it.
+    All times are by the storage's clock. The deadline is expire_in after the claim, unless it was extended.
     """
     if event.outcome != "ok" or event.issued is None:
         return
@@ -54,16 +54,16 @@ def nothing_is_overdue_before_its_time(event: Answered, past: Past) -> None:
 
 
 def _deadlines(job: Overdue, since: float, past: Past) -> Iterator[datetime]:
-    """Yield the deadlines that an attempt had at any time from ``since`` on."""
+    """Yield all deadlines of an attempt from ``since`` on."""
     for row in past.lives[job.id].between(since, past.at):
         if row is not None and row.attempt == job.attempt and row.started_on is not None:
             yield row.started_on + timedelta(seconds=min(row.expire_in, _CENTURY))
 
 
 def _alive_until(job: Overdue, since: float, past: Past) -> datetime | None:
-    """Return when a worker's lease ends, as it stood when it was asked; None if it was not known.
+    """Return when a worker's lease ended at the time of the query; None if the worker was unknown.
 
-    Of several beats meanwhile, by the one that ends first.
+    If several heartbeats are possible, the one whose lease ends first counts.
     """
     ends: list[datetime] = []
     for beat in reversed(past.beats.get(job.worker, ()) if job.worker is not None else ()):
@@ -77,9 +77,9 @@ def _alive_until(job: Overdue, since: float, past: Past) -> datetime | None:
 
 @holds("nobody's time is cut short", Change, number=26, steps=is_end)
 def nobodys_time_is_cut_short(event: Change, past: Past) -> None:
-    """An attempt is given up as lost or expired only when the storage called it overdue for that reason.
+    """An attempt ends as lost or expired only if the storage reported it as overdue for that reason.
 
-    Or when its worker's own clock, which goes on evenly, has shown that its time is up.
+    It may also end as expired if its worker's monotonic clock has passed the deadline.
     """
     rows = settled(event)
     if rows is None:
@@ -100,7 +100,7 @@ def nobodys_time_is_cut_short(event: Change, past: Past) -> None:
 
 
 def _up(ask: Ask, event: Change, past: Past) -> None:
-    """Check that an attempt's time was up on its worker's clock when the worker reported it."""
+    """Check that an attempt's deadline had passed on its worker's clock when the worker reported it."""
     row = event.before
     claim = None if row is None else past.lives[row.id].claims.get(row.attempt)
     if row is None or claim is None:
@@ -123,7 +123,7 @@ def _seconds(extension: Ask) -> float:
 
 @holds("an extension counts from now", Change, number=7, steps=is_extension)
 def an_extension_counts_from_now(event: Change, past: Past) -> None:
-    """An extension moves the deadline to so many seconds from when it was asked, and changes nothing else."""
+    """An extension sets the deadline to its seconds after the request, and changes nothing else."""
     before, after = event.before, event.after
     if before is None or after is None or after.started_on is None:
         return

@@ -1,4 +1,4 @@
-"""What a property is: a sentence about every run, and the small function that finds one that breaks it."""
+"""Properties: each is a sentence about every run, and a small function that detects a violation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Step(NamedTuple):
-    """From which state to which a row of a table goes; None is no row."""
+    """A transition of a row of a table between two states; None is no row."""
 
     table: str
     was: JobState | None
@@ -23,7 +23,7 @@ class Step(NamedTuple):
 
 
 def is_send(step: Step) -> bool:
-    """Return whether a job is new."""
+    """Return whether a job is inserted."""
     return step.table == "job" and step.was is None
 
 
@@ -33,31 +33,31 @@ def is_claim(step: Step) -> bool:
 
 
 def is_end(step: Step) -> bool:
-    """Return whether an attempt ends otherwise than by a cancellation."""
+    """Return whether an attempt ends other than by a cancellation."""
     others = {None, JobState.ACTIVE, JobState.CANCELLED}
     return step.table == "job" and step.was is JobState.ACTIVE and step.now not in others
 
 
 def is_extension(step: Step) -> bool:
-    """Return whether an attempt goes on."""
+    """Return whether an attempt continues."""
     return step.was is JobState.ACTIVE and step.now is JobState.ACTIVE
 
 
 def is_move(step: Step) -> bool:
-    """Return whether a row comes to the archive, or goes from it or from the others."""
+    """Return whether a row is added to or removed from the archive, or removed from the job table."""
     return step.table == "archive" or step.now is None
 
 
 class Property(NamedTuple):
-    """A sentence that holds of every event.
+    """A sentence that must be true at every event.
 
     Attributes:
-        name: the words that people are shown.
-        number: which property of SIMULATION.md's list it is part of; None for one of the user's own.
-        events: the types of events by which it can break; ``past.End`` is for the end of the run.
-        check: raises ``past.Broken`` where the event breaks it.
-        verbs: of calls and answers, those of these verbs only; of all if there are none.
-        steps: of changes of rows, those that take such a step only; of all if it is None.
+        name: the name that users see.
+        number: its number in SIMULATION.md's list; None for a property of an application.
+        events: the event types that can violate it; ``End`` stands for the end of the run.
+        check: raises ``Broken`` if the event violates it.
+        verbs: limits calls and answers to these storage methods; empty for all.
+        steps: limits row changes to these transitions; None for all.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Property(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """What it holds, in a sentence or a few."""
+        """The property as one or a few sentences: the docstring of ``check``."""
         return (self.check.__doc__ or "").strip()
 
 
@@ -80,7 +80,7 @@ def holds(
     verbs: tuple[str, ...] = (),
     steps: Callable[[Step], bool] | None = None,
 ) -> Callable[[Check], Property]:
-    """Make a property of a function that takes an event of these types, and the past with the event in it."""
+    """Make a property of a function that takes an event of these types and the state after it."""
 
     def make(check: Check) -> Property:
         return Property(name, number, events, check, verbs, steps)

@@ -1,4 +1,4 @@
-"""When handlers are interrupted: not without a reason, and no later than there is one."""
+"""Interruptions of handlers: only for a reason, and as soon as there is one."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from zeke_sim.history.state import Ask, Past
 
 PROMPT: Final = 0.1
-"""Seconds within which a worker that runs does what it has a reason to do."""
+"""Seconds within which a running worker must react."""
 
 _STILL: Final = frozenset({"pause", "stall"})
 _SHORT: Final = MOMENT.total_seconds()
 
 
 class _Beat(NamedTuple):
-    """A heartbeat that was answered: when it was sent, when the answer came, and which jobs it names.
+    """An answered heartbeat: when it was sent, when it was answered, and the jobs in its answer.
 
-    Where a calm stretch was skipped, the beat before it counts as sent that much later, and names no jobs.
+    If idle time was skipped, the heartbeat before it counts as sent later by that time, and names no jobs.
     """
 
     asked: float
@@ -38,7 +38,7 @@ class _Beat(NamedTuple):
 
 
 class _Known:
-    """What these properties keep: each worker's beats, the time that it skipped, and who stops since when."""
+    """The state of these properties: each worker's heartbeats and skipped time, and the stopping nodes."""
 
     def __init__(self) -> None:
         self.latest: Event | None = None
@@ -48,13 +48,13 @@ class _Known:
         self.stops: dict[str, float] = {}
 
     def note(self, worker: UUID, beat: _Beat) -> None:
-        """Take note of a worker's beat, and of when the latest of them was sent."""
+        """Record a worker's heartbeat, and when its latest one was sent."""
         self.beats.setdefault(worker, []).append(beat)
         self.asked[worker] = max(self.asked.get(worker, beat.asked), beat.asked)
 
 
 def known_of(past: Past) -> _Known:
-    """Return what the properties of this kind keep, which ``remember`` is to be told of."""
+    """Return the state that these properties share; ``remember`` updates it."""
     return past.of("interruptions", _Known)
 
 
@@ -62,9 +62,9 @@ def known_of(past: Past) -> _Known:
     "nobody is interrupted without a reason", Answered, Lived, WorkerRow, Ended, number=26, verbs=("beat",)
 )
 def nobody_is_interrupted_without_a_reason(event: Answered | Lived | WorkerRow | Ended, past: Past) -> None:
-    """A handler is interrupted for a reason only: its time is up, or its job is not its worker's any more.
+    """A handler is interrupted only after its deadline, or after its worker lost the job or the right to run.
 
-    Or its worker ends and the grace is over, or had no heartbeat answered for as long as its lease.
+    A worker loses that right when its grace is over, or after a lease without an answered heartbeat.
     """
     if not isinstance(event, Ended):
         remember(event, past)
@@ -78,7 +78,7 @@ def nobody_is_interrupted_without_a_reason(event: Answered | Lived | WorkerRow |
 
 
 def remember(event: Answered | Lived | WorkerRow, past: Past) -> None:
-    """Take note of an event, for whichever of the properties is asked first."""
+    """Record an event, on behalf of the first of these properties that is checked."""
     known = known_of(past)
     if known.latest is event:
         return
@@ -101,13 +101,13 @@ def remember(event: Answered | Lived | WorkerRow, past: Past) -> None:
 
 
 def _shift(rows: Sequence[WorkerRow]) -> float:
-    """Return how much later a worker's last beat was than the one before, in seconds."""
+    """Return the seconds between a worker's last two heartbeats."""
     beats = [row.beat_on for row in rows[-2:] if row.beat_on is not None]
     return (beats[1] - beats[0]).total_seconds() if len(beats) == len(("before", "after")) else 0.0
 
 
 def _reasons(event: Ended, past: Past) -> Iterator[bool]:
-    """Yield for each reason that there is whether it was one here."""
+    """Yield for each possible reason whether it applies."""
     life, early = past.lives[event.job], 1 / (1 + past.rules.drift)
     began, at = life.began[event.attempt][-1].at, event.at + _SHORT
     yield at >= deadline(event, past, early)
@@ -123,10 +123,10 @@ def _reasons(event: Ended, past: Past) -> Iterator[bool]:
 
 @holds("who has to end is told so", Answered, WorkerRow, Ended, number=26, verbs=("beat",))
 def who_has_to_end_is_told_so(event: Answered | WorkerRow | Ended, past: Past) -> None:
-    """A handler is interrupted at its deadline, and when its worker's lease is over or its job is another's.
+    """A handler is interrupted at its deadline, when its worker's lease ends, and when the job is lost.
 
-    The latter it is told by the first heartbeat after. How long it takes to heed that, its script says; a
-    process that stood still meanwhile could not do it in time.
+    The worker learns of a lost job with the next heartbeat. The handler's script determines how long it takes
+    to end. A process that was paused meanwhile is exempt.
     """
     if not isinstance(event, Ended):
         remember(event, past)
@@ -149,7 +149,7 @@ def who_has_to_end_is_told_so(event: Answered | WorkerRow | Ended, past: Past) -
 
 
 def _told(event: Ended, past: Past) -> Iterator[tuple[str, float]]:
-    """Yield when a handler was to be interrupted, and for what."""
+    """Yield when a handler had to be interrupted, and why."""
     late, began = 1 + past.rules.drift, past.lives[event.job].began[event.attempt][-1].at
     yield "its deadline", deadline(event, past, late)
     if (over := lease_over(event, past, began, late)) is not None:
@@ -161,7 +161,7 @@ def _told(event: Ended, past: Past) -> Iterator[tuple[str, float]]:
 
 
 def stood_still(node: str, since: float, past: Past) -> bool:
-    """Return whether a process stood still at some moment from ``since`` on."""
+    """Return whether a process was paused at some moment from ``since`` on."""
     return any(
         fault.node == node and fault.kind in _STILL and (fault.until is None or fault.until >= since)
         for fault in past.faults
@@ -170,7 +170,7 @@ def stood_still(node: str, since: float, past: Past) -> bool:
 
 @lru_cache(maxsize=4096)
 def heeds_within(data: str | None, attempt: int) -> float | None:
-    """Return how many seconds a scripted attempt takes at most to end once interrupted; None of others."""
+    """Return the maximum seconds until a scripted attempt ends after an interruption; None for others."""
     payload: Any = None if data is None else json.loads(data)
     if not isinstance(payload, dict) or "steps" not in payload:
         return None
@@ -182,7 +182,7 @@ def heeds_within(data: str | None, attempt: int) -> float | None:
 
 
 def deadline(event: Ended, past: Past, pace: float) -> float:
-    """Return when an attempt's time is up on its worker's clock, if that takes this long for a second."""
+    """Return an attempt's deadline on its worker's clock, whose second lasts ``pace`` seconds."""
     life = past.lives[event.job]
     claim = life.claims.get(event.attempt)
     call = past.calls.get(claim.call) if claim is not None and claim.call is not None else None
@@ -195,13 +195,13 @@ def deadline(event: Ended, past: Past, pace: float) -> float:
 
 
 def _moved(due: float, extension: Ask, pace: float) -> float:
-    """Return a deadline after an extension, which counts from when it was asked for, once it is answered."""
+    """Return a deadline after an extension, which counts from its request and takes effect when answered."""
     asked: Any = extension.what
     moved, answered = extension.call.invoked.at + asked.seconds * pace, extension.call.answered
     if extension.call.outcome == "ok" and answered is not None and answered.result:
         if pace > 1:
             return max(moved, answered.at)
-        # An answer that comes when the time is up already may come too late.
+        # An answer at or after the old deadline may come too late.
         return moved if answered.at + _SHORT < due else min(due, moved)
     return max(due, moved) if pace > 1 else min(due, moved)
 
@@ -213,9 +213,9 @@ def _beats(event: Ended, past: Past) -> list[_Beat]:
 
 
 def lease_over(event: Ended, past: Past, began: float, pace: float) -> float | None:
-    """Return when the worker's lease ended first since the handler began, as no heartbeat was answered.
+    """Return when the worker's lease first ended since the handler began; None if it did not.
 
-    Its clock may take this long for a second, or the inverse of it, by which that was after the beginning.
+    A second of the worker's clock lasts ``pace`` seconds, or its inverse when the start is compared.
     """
     lease = past.rules.lease
     asked: float | None = None

@@ -1,4 +1,4 @@
-"""What a storage keeps, workers and lines, and for how long."""
+"""How long a storage keeps workers, and the progress and log lines of jobs."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from zeke_sim.history.state import Past
 
 KEPT: Final = timedelta(days=1)
-"""For how long a worker is known after its lease, unless it left."""
+"""How long a worker is kept after its lease has ended, unless it left."""
 
 RECOVERS: Final = 8.0
-"""Seconds within which a worker tries again what failed, once it works."""
+"""Seconds within which a worker repeats a failed call after the storage has recovered."""
 
 
 @holds("a worker is known until it leaves", WorkerRow, Invoked, Answered, number=17, verbs=("leave",))
 def a_worker_is_known_until_it_leaves(event: WorkerRow | Invoked | Answered, past: Past) -> None:
-    """A worker is forgotten when it says goodbye, or a day after its lease."""
+    """A worker is deleted when it leaves, or a day after its lease has ended."""
     left = past.of("left", set["UUID"])
     if isinstance(event, Invoked):
         left.add(event.args["worker"])
@@ -32,7 +32,7 @@ def a_worker_is_known_until_it_leaves(event: WorkerRow | Invoked | Answered, pas
     if isinstance(event, Answered):
         goodbye = past.calls[event.call].invoked
         worker, rows = goodbye.args["worker"], past.beats.get(goodbye.args["worker"], [])
-        # A beat that was on its way may come after.
+        # A heartbeat in transit may arrive afterwards.
         known = rows and rows[-1].at <= goodbye.at and not any(row.gone for row in rows)
         if event.outcome == "ok" and known:
             raise Broken(f"worker {worker} has left, and is still known", since=event.at)
@@ -47,7 +47,7 @@ def a_worker_is_known_until_it_leaves(event: WorkerRow | Invoked | Answered, pas
 
 
 class _Lines:
-    """What was noted: lines on their way again by node, and which were read, and when first."""
+    """The state of these properties: lines to be sent again by node, and when each line was first read."""
 
     def __init__(self) -> None:
         self.dropped: dict[str, dict[tuple[UUID, int, str, str], float]] = {}
@@ -60,14 +60,14 @@ def _key(line: JobEvent) -> tuple[UUID, int, str, str]:
 
 @holds("what was told is told again", Invoked, Answered, Lived, End, number=19, verbs=("note", "beat"))
 def what_was_told_is_told_again(event: Invoked | Answered | Lived | End, past: Past) -> None:
-    """Progress and log lines that the storage did not take are sent again, once it can be reached."""
+    """Progress and log lines that could not be stored are sent again when the storage is reachable."""
     dropped = past.of("lines", _Lines).dropped
     if isinstance(event, End):
         for node, lines in dropped.items():
             _sent_again(node, lines, event.at, past)
     elif isinstance(event, Lived):
         if event.what not in {"cut", "joined", "paused", "resumed"}:
-            dropped.pop(event.node, None)  # who ends may leave lines behind
+            dropped.pop(event.node, None)  # a process that ends may lose lines
     elif event.verb == "beat":
         _sent_again(event.node, dropped.get(event.node, {}), event.at, past)
     elif isinstance(event, Invoked):
@@ -97,14 +97,14 @@ def _sent_again(name: str, lines: dict[tuple[UUID, int, str, str], float], at: f
 
 @holds("lines are kept as long as their job", Answered, number=19, verbs=("events",))
 def lines_are_kept_as_long_as_their_job(event: Answered, past: Past) -> None:
-    """What was read of a job's progress and log lines can be read again, until the job is purged."""
+    """A job's progress and log lines, once read, stay readable until the job is purged."""
     if event.outcome != "ok":
         return
     call = past.calls[event.call].invoked
     job, after = call.args["job_id"], call.args["after"]
     found = {line.seq for line in event.result}
     read = past.of("lines", _Lines).read.setdefault(job, {})
-    # An answer may have been long on its way, and show less than later ones that were quicker.
+    # A slow answer may contain fewer lines than a later, faster one.
     lost = [seq for seq in sorted(read) if seq > after and seq not in found and read[seq] <= call.at]
     if lost and len(found) < _AT_ONCE and not _was_purged(job, past):
         raise Broken(f"line {lost[0]} was read before, and is not there any more", job=job, since=call.at)
@@ -113,9 +113,9 @@ def lines_are_kept_as_long_as_their_job(event: Answered, past: Past) -> None:
 
 
 _AT_ONCE: Final = 1000
-"""Lines of one answer at most."""
+"""Maximum number of lines per answer."""
 
 
 def _was_purged(job: UUID, past: Past) -> bool:
-    """Return whether a job was purged at some time, and its lines with it."""
+    """Return whether a job, and with it its lines, was ever purged."""
     return any(change.table == "archive" and change.after is None for change in past.lives[job].changes)

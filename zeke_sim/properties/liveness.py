@@ -1,4 +1,4 @@
-"""What happens in the end: once nothing fails any more, what is due is taken up, what hangs is given back."""
+"""Liveness: after all faults have ended, due work is started, and jobs that hang are released."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from zeke_sim.history.state import Crew, Node, Past
 
 WORKER_RECOVERS: Final = 6.0
-"""Seconds after which a worker tries again at the latest, once what failed works."""
+"""Maximum seconds until a worker repeats a failed call after the storage has recovered."""
 
 DUTY_RECOVERS: Final = 31.0
-"""The same for supervisors and schedulers."""
+"""Maximum seconds until a supervisor or scheduler repeats a failed call after the storage has recovered."""
 
 LOOKS: Final = 4
-"""How many looks a worker may need where rows may be passed over by chance."""
+"""Number of polls that a worker may need if claims may skip rows at random."""
 
 
 def duty_since(verb: str, past: Past) -> float | None:
-    """Return since when somebody who does a duty has been at it undisturbed; None if nobody is."""
+    """Return since when a process with this duty has run undisturbed; None if there is none."""
     quiet = past.since.get("quiet")
     if quiet is None:
         return None
@@ -38,9 +38,9 @@ def duty_since(verb: str, past: Past) -> float | None:
 
 @holds("who is there for something does it", End, number=17)
 def who_is_there_for_something_does_it(_event: End, past: Past) -> None:
-    """When nothing fails any more, each worker claims, a scheduler looks for ticks, a supervisor sweeps.
+    """After all faults have ended, each worker claims, a scheduler polls for ticks, and a supervisor sweeps.
 
-    Without this, one that never did would break no other property of this kind.
+    A process that never did so would violate no other liveness property.
     """
     for name, verbs in past.rules.duties.items():
         _begun(name, verbs, past)
@@ -50,7 +50,7 @@ def _begun(name: str, verbs: tuple[str, ...], past: Past) -> None:
     node = past.nodes[name]
     well, quiet = node.well_since(past.at, past.rules.slack), past.since.get("quiet")
     if well is None or quiet is None or node.hampered:
-        return  # whoever failed at its first calls may be about to try again, however much time is skipped
+        return  # processes whose first calls failed may still be backing off, since time was skipped
     since = max(well, quiet)
     allowed = DUTY_RECOVERS + past.rules.sweep * (1 + past.rules.drift) + past.rules.slack
     for verb in verbs:
@@ -61,9 +61,9 @@ def _begun(name: str, verbs: tuple[str, ...], past: Past) -> None:
 
 @holds("due jobs are picked up", Change, End, number=16, steps=is_claim)
 def due_jobs_are_picked_up(event: Change | End, past: Past) -> None:
-    """When nothing fails any more, an idle worker claims what is due within its poll interval.
+    """After all faults have ended, an idle worker claims due jobs within its poll interval.
 
-    Whether it was woken or not. What it may not claim (paused, no room, locked) is not due.
+    This holds without a wake-up too. Jobs that cannot be claimed (paused, at the limit, locked) are not due.
     """
     quiet = past.since.get("quiet")
     if quiet is None:
@@ -98,7 +98,7 @@ def _in_time(row: Image, since: float, quiet: float, past: Past) -> None:
 
 
 def _locked_until(job: UUID, past: Past) -> float:
-    """Return until when transactions that were to change a job may have kept it locked; 0 if none did."""
+    """Return until when transactions that change a job may have locked it; 0 if none did."""
     until, family = 0.0, {job, *past.ancestors(job)}
     for calls in past.transactions.values():
         if any(not family.isdisjoint(call.invoked.args.get("ids", ())) for call in calls):
@@ -108,7 +108,7 @@ def _locked_until(job: UUID, past: Past) -> float:
 
 
 def _open_since(name: str, past: Past) -> float | None:
-    """Return since when a queue has admitted a claim; None if it does not now."""
+    """Return since when a queue has admitted claims; None if it does not."""
     queue = past.queues.get(name)
     if queue is None:
         return 0.0
@@ -117,13 +117,13 @@ def _open_since(name: str, past: Past) -> float | None:
         return None
     if limit is None:
         return queue.at
-    # As it was before what was claimed just now.
+    # Without the jobs that were claimed at this instant.
     running = [row for row in past.active[name].values() if past.lives[row.id].since < past.at]
     return past.at if len(running) >= limit else max(queue.at, past.made_room.get(name, 0.0))
 
 
 def _idle_since(crew: Crew, row: Image, past: Past) -> float | None:
-    """Return since when a worker has had nothing to do and could have claimed a job; None if it couldn't."""
+    """Return since when a worker was idle and could have claimed a job; None if it could not."""
     node = past.nodes.get(crew.node)
     if node is None or row.name not in crew.queues or node.running:
         return None
@@ -134,15 +134,16 @@ def _idle_since(crew: Crew, row: Image, past: Past) -> float | None:
 
 
 def _is_of(crew: Crew, node: Node, past: Past) -> bool:
-    """Return whether a worker is one of those that run in a process now."""
+    """Return whether a worker runs in a process now."""
     return any(past.crews[worker] is crew for worker in node.workers)
 
 
 @holds("what nobody runs is given back", Change, End, number=17)
 def what_nobody_runs_is_given_back(event: Change | End, past: Past) -> None:
-    """When nothing fails any more, no job stays active after its time is up or its worker is gone.
+    """After all faults have ended, no job stays active without a valid deadline, lease and handler.
 
-    Nor when its worker lives, and runs no handler for it any more.
+    A job is released if its deadline has passed, if its worker is gone, or if its worker runs no handler for
+    it.
     """
     quiet = past.since.get("quiet")
     if quiet is None:
@@ -178,7 +179,7 @@ def _given_back(row: Image, quiet: float, past: Past) -> None:
 
 
 def _lease_ends(worker: UUID | None, past: Past) -> float:
-    """Return when a worker counts as dead, unless it beats again."""
+    """Return when a worker counts as dead without another heartbeat."""
     beats = past.beats.get(worker) if worker is not None else None
     if not beats:
         return math.inf

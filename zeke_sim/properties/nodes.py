@@ -1,4 +1,4 @@
-"""What processes may do: the dead nothing, each attempt once; and what those who watch are told."""
+"""Processes: dead ones do nothing, each attempt runs once, and watchers see statuses in order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @holds("the dead do nothing", Effect, Invoked, Began, Ended, Told, number=18)
 def the_dead_do_nothing(event: Effect | Invoked | Began | Ended | Told, past: Past) -> None:
-    """Nothing of a process happens while it is dead or stands still: no effect, no call, no handler."""
+    """A dead or paused process does nothing: no effect, no call, no handler."""
     node = past.nodes.get(event.node)
     if isinstance(event, Effect) and not event.alive:
         raise Broken(f"{event.node} is dead, and had the effect {event.key!r}", job=event.job)
@@ -34,7 +34,7 @@ def the_dead_do_nothing(event: Effect | Invoked | Began | Ended | Told, past: Pa
 
 @holds("each attempt runs once", Began, number=4)
 def each_attempt_runs_once(event: Began, past: Past) -> None:
-    """A handler runs for an attempt that was claimed, once, and in the process that claimed it."""
+    """A handler runs once for a claimed attempt, in the process that claimed it."""
     life = past.lives[event.job]
     claim = life.claims.get(event.attempt)
     if claim is None:
@@ -56,9 +56,9 @@ def each_attempt_runs_once(event: Began, past: Past) -> None:
 
 @holds("statuses never go back", Told, number=19)
 def statuses_never_go_back(event: Told, past: Past) -> None:
-    """Who watches a job is told its statuses in the order of its life, once each, none that it never had.
+    """A watcher of a job receives its statuses in order, once each, and none that the job never had.
 
-    And nothing after a final one.
+    It receives nothing after a final status.
     """
     last = past.of("told", dict[int, tuple[int, int, "RunStatus"]])
     stage = event.attempt, _rank(event.status)
@@ -79,7 +79,7 @@ _FINAL = 2
 
 
 def _rank(status: RunStatus) -> int:
-    """Return how far a status is in an attempt: running, waiting for the next one, ended."""
+    """Return the position of a status within an attempt: running, waiting for the next one, ended."""
     if status is STATUS_OF[JobState.ACTIVE]:
         return 0
     return 1 if status is STATUS_OF[JobState.CREATED] else _FINAL

@@ -1,7 +1,7 @@
-"""When a schedule should fire, found the plain way: by looking at every minute that a wall clock shows.
+"""Occurrences of a schedule by brute force: tests every minute that a wall clock shows.
 
-It shares nothing with ``zeke_queue.core.cron``, which it is there to check. It is slow, so that days are kept
-once they were looked at.
+It shares no code with ``zeke_queue.core.cron``, which it checks. It is slow, so the results of days are
+cached.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import date
 
 HORIZON: Final = 366 * 9
-"""Days within which a schedule fires again; else it counts as one that does not."""
+"""Number of days after which a schedule without an occurrence counts as one that never fires."""
 
 _NAMES: Final = {
     name: number
@@ -33,10 +33,10 @@ _MINUTE: Final = 60
 
 
 class Fields(NamedTuple):
-    """A cron expression, as sets of numbers; weekdays from 0, which is Sunday, to 6.
+    """A cron expression as sets of numbers; weekdays are 0 (Sunday) to 6.
 
-    ``last`` tells whether the month's last day is meant; ``nth`` are weekdays with their place in the month,
-    -1 for the last one.
+    ``last`` is whether the month's last day is included; ``nth`` contains weekdays with their position in the
+    month, -1 for the last one.
     """
 
     seconds: frozenset[int]
@@ -50,7 +50,7 @@ class Fields(NamedTuple):
     nth: frozenset[tuple[int, int]]
 
     def on(self, day: date) -> bool:
-        """Return whether it fires on a day; where both kinds of days are named, either will do."""
+        """Return whether it fires on a day; if days of month and weekdays are given, one match suffices."""
         if day.month not in self.months:
             return False
         ends = (day + _DAY).day == 1
@@ -62,7 +62,7 @@ class Fields(NamedTuple):
         return by_day or by_weekday if self.either else by_day and by_weekday
 
     def at(self, wall: datetime) -> bool:
-        """Return whether it fires at a time of the wall clock."""
+        """Return whether it fires at a wall clock time."""
         return (
             wall.second in self.seconds
             and wall.minute in self.minutes
@@ -73,7 +73,7 @@ class Fields(NamedTuple):
 
 @lru_cache(maxsize=256)
 def fields_of(expr: str) -> Fields | None:
-    """Read an expression; None for one that has more than lists, ranges, steps, names, ``L`` and ``#``."""
+    """Parse an expression; None if it has more than lists, ranges, steps, names, ``L`` and ``#``."""
     words = expr.lower().split()
     try:
         days_of, last = _without(words[2], {"l"})
@@ -92,13 +92,13 @@ def fields_of(expr: str) -> Fields | None:
         return None
     either = not words[2].startswith("*") and not words[4].startswith("*")
     if either and nth:
-        return None  # crons differ on what that means
+        return None  # cron implementations differ on this
     weekdays = frozenset(day % 7 for day in weekdays)
     return Fields(seconds, minutes, hours, days, months, weekdays, either, bool(last), nth)
 
 
 def _without(word: str, special: set[str]) -> tuple[str, list[str]]:
-    """Return a field without some of its parts, and those."""
+    """Return a field without its special parts, and those parts."""
     parts = word.split(",")
     return ",".join(part for part in parts if part not in special), [
         part for part in parts if part in special
@@ -106,7 +106,7 @@ def _without(word: str, special: set[str]) -> tuple[str, list[str]]:
 
 
 def _nth(part: str) -> tuple[int, int]:
-    """Read a weekday with its place in the month: ``1#2`` is its second Monday, ``l5`` its last Friday."""
+    """Parse a weekday and its position in the month: ``1#2`` is the second Monday, ``l5`` the last Friday."""
     if part[0] == "l":
         return _number(part[1:]) % 7, -1
     weekday, _, place = part.partition("#")
@@ -134,7 +134,7 @@ def _number(word: str) -> int:
 
 
 def between(expr: str, zone: str, after: datetime, until: datetime) -> Iterator[datetime]:
-    """Yield the occurrences later than one instant and not later than another, ascending, in UTC."""
+    """Yield the occurrences after ``after`` and not after ``until``, ascending, in UTC."""
     day = after.astimezone(UTC).date()
     last = until.astimezone(UTC).date()
     while day <= last:
@@ -145,7 +145,7 @@ def between(expr: str, zone: str, after: datetime, until: datetime) -> Iterator[
 
 
 def following(expr: str, zone: str, after: datetime) -> datetime | None:
-    """Return the first occurrence later than an instant; None if there is none for years."""
+    """Return the first occurrence after an instant; None if there is none within ``HORIZON`` days."""
     first = after.astimezone(UTC).date()
     for number in range(HORIZON):
         for tick in on_day(expr, zone, first + number * _DAY):
@@ -156,7 +156,7 @@ def following(expr: str, zone: str, after: datetime) -> datetime | None:
 
 @lru_cache(maxsize=4096)
 def on_day(expr: str, zone: str, day: date) -> tuple[datetime, ...]:
-    """Return the occurrences on a day of UTC."""
+    """Return the occurrences on a UTC day."""
     fields = fields_of(expr)
     if fields is None:
         return ()
@@ -170,7 +170,7 @@ def on_day(expr: str, zone: str, day: date) -> tuple[datetime, ...]:
 
 
 def _plain_day(fields: Fields, begin: datetime, offset: timedelta) -> Iterator[datetime]:
-    """Yield the occurrences of a day on which clocks go on evenly."""
+    """Yield the occurrences of a day without a clock change."""
     days = {(begin + offset).date(), (begin + offset + _DAY - _SECOND).date()}
     for day in sorted(days):
         if not fields.on(day):
@@ -184,10 +184,10 @@ def _plain_day(fields: Fields, begin: datetime, offset: timedelta) -> Iterator[d
 
 
 def _odd_day(fields: Fields, begin: datetime, where: ZoneInfo) -> Iterator[datetime]:
-    """Yield the occurrences of a day near which clocks are changed, by looking at each moment of it.
+    """Yield the occurrences of a day near a clock change by testing each of its moments.
 
-    A schedule of every hour fires whenever a clock shows a time of its own. One of certain hours fires when
-    its time is shown first, or, if clocks leave it out, at the moment to which they jump.
+    A schedule of every hour fires whenever the clock shows a matching time. A schedule of certain hours fires
+    when its time is first shown or, if the clock skips that time, at the moment to which it jumps.
     """
     step = timedelta(seconds=1 if fields.seconds != frozenset({0}) else _MINUTE)
     every_hour = len(fields.hours) == 24  # noqa: PLR2004

@@ -1,4 +1,4 @@
-"""What workers do with their places: they begin what is claimed for them, and ask for what they can take."""
+"""Worker capacity: workers start the jobs that they claim, and claim as many as they can run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from zeke_sim.properties.holding import Step
 
 PROMPT = 0.1
-"""Seconds within which a worker begins what it has a free place for."""
+"""Seconds within which a worker starts a job for which it has a free place."""
 
 
 @holds(
@@ -31,9 +31,9 @@ PROMPT = 0.1
     verbs=("claim", "settle", "suspend", "beat"),
 )
 def who_has_a_free_place_begins_what_it_claimed(event: Invoked | Answered | WorkerRow, past: Past) -> None:
-    """A worker gives no job back unbegun while a place for it is free, unless it ends, or its lease was over.
+    """A worker releases an unstarted job only if it has no free place, is stopping, or lost its lease.
 
-    How many places it has, its first claim says, for which all are free.
+    The number of its places is known from its first claim, when all are free.
     """
     places = past.of("places", dict["UUID", int])
     settled = past.of("settled", dict[str, float])
@@ -64,9 +64,9 @@ def _was_begun(job: UUID, attempt: int, event: Invoked, past: Past) -> None:
     beats = known_of(past).beats.get(call.invoked.args["worker"], [])
     asked = max((beat.asked for beat in beats if beat.answered <= call.answered.at), default=event.at)
     if asked + past.rules.lease * early <= call.answered.at:
-        return  # it was over before the claim was answered
+        return  # the lease had ended before the claim was answered
     since = max(node.rested, call.answered.at, node.changed, node.hampered)
-    # While an outcome is stored the next ones wait, whatever was decided of them before.
+    # While one settlement is in progress, later outcomes wait, so a release may have been decided earlier.
     if (
         event.at > since + past.rules.slack + PROMPT
         and past.of("settled", dict[str, float]).get(event.node, 0.0) < since
@@ -81,9 +81,9 @@ def _was_begun(job: UUID, attempt: int, event: Invoked, past: Past) -> None:
 
 @holds("who begins a job is alive", Began, Answered, WorkerRow, number=26, verbs=("beat",))
 def who_begins_a_job_is_alive(event: Began | Answered | WorkerRow, past: Past) -> None:
-    """A worker begins no job once its lease is over, until another heartbeat is answered.
+    """A worker starts no job after its lease has ended, until another heartbeat is answered.
 
-    Its job may be another's by then. A process that stood still may not know how late it is.
+    Another worker may hold the job by then. A process that was paused is exempt, since it may not notice.
     """
     if not isinstance(event, Began):
         remember(event, past)
@@ -109,10 +109,10 @@ def _leaves(step: Step) -> bool:
 
 @holds("who has room asks for work", Invoked, Change, number=8, verbs=("claim",), steps=_leaves)
 def who_has_room_asks_for_work(event: Invoked | Change, past: Past) -> None:
-    """A worker that holds nothing asks for jobs of each of its tasks.
+    """A worker that holds no job claims jobs of all its tasks.
 
-    What it held of one counts for a while after, since it may hear late that it has lost it; and as long as
-    it knows of no loss, it may ask for what it takes beside a job.
+    A lost job counts as held for a while, since the worker may learn of the loss late; until then, it may
+    claim only what it can run besides that job.
     """
     held = past.of("held of a queue", dict[tuple["UUID", str], float])
     lost = past.of("lost by a worker", dict["UUID", float])
@@ -144,9 +144,9 @@ def who_has_room_asks_for_work(event: Invoked | Change, past: Past) -> None:
 
 @holds("what is claimed is begun or given back", Change, End, number=17, steps=_leaves)
 def what_is_claimed_is_begun_or_given_back(event: Change | End, past: Past) -> None:
-    """A worker that lives and reaches the storage begins what was claimed for it, or gives it back soon.
+    """A live worker that reaches the storage soon starts or releases each job that it claimed.
 
-    Also where it never heard of the claim, and however long the job's own time is.
+    This holds even if the answer of the claim was lost, and for any expire_in.
     """
     if isinstance(event, Change):
         if event.before is not None:

@@ -1,4 +1,4 @@
-"""Where ended jobs go: to the archive, and then away; in time, not early, and none is lost on the way."""
+"""Retention: ended jobs are archived and then purged, neither too early nor too late, and none is lost."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _MOVING: Final = "nothing is lost"
 
 @holds("nothing is lost on the way to the archive", Change, End, number=1)
 def nothing_is_lost(event: Change | End, past: Past) -> None:
-    """A job is in one place: what leaves the job table is in the archive in the same commit, as it was.
+    """A job is in one table: one that leaves the job table enters the archive unchanged in the same commit.
 
-    And what is in the archive is not in the job table; it leaves the archive by being purged only.
+    A job in the archive is not in the job table, and leaves the archive only by a purge.
     """
     moving = past.of(_MOVING, dict[int, list[Change]])
     if moving and not (isinstance(event, Change) and event.commit in moving):
@@ -35,7 +35,7 @@ def nothing_is_lost(event: Change | End, past: Past) -> None:
 
 
 def _landed(moving: dict[int, list[Change]], past: Past) -> None:
-    """Check that what began to move has arrived, now that its commit is over."""
+    """Check after a commit that moved jobs have arrived in the archive."""
     left: dict[UUID, Image] = {}
     for change in (change for changes in moving.values() for change in changes):
         row = change.before if change.table == "job" else change.after
@@ -60,9 +60,9 @@ def _landed(moving: dict[int, list[Change]], past: Past) -> None:
 
 @holds("archived and purged not too early", Change, number=15, steps=is_move)
 def not_too_early(event: Change, past: Past) -> None:
-    """Only ended jobs are archived, and only when they ended longer ago than they are kept.
+    """Only ended jobs are archived, and only after their retention time.
 
-    Only archived ones are purged, and only when they were archived longer ago than those are kept.
+    Only archived jobs are purged, and only after the archive's retention time.
     """
     before, after = event.before, event.after
     if event.table == "archive" and before is None and after is not None:
@@ -85,17 +85,14 @@ def not_too_early(event: Change, past: Past) -> None:
 
 
 def _kept(event: Change, past: Past, default: float | None) -> float | None:
-    """Return for how many seconds the job was to be kept, as the call that moved it said."""
+    """Return the retention time in seconds, from the call that moved the job."""
     after = [call.invoked.args["after"] for call in past.causes(event) if "after" in call.invoked.args]
     return after[0] if after else default
 
 
 @holds("archived and purged in time", Change, End, number=15, steps=is_move)
 def in_time(event: Change | End, past: Past) -> None:
-    """When nothing fails any more, ended jobs are archived within a sweep of when they may be.
-
-    And archived ones are purged within a sweep.
-    """
+    """After all faults have ended, jobs are archived and purged within a sweep of their retention time."""
     rules = past.rules
     if rules.archive_after is None or rules.delete_after is None or "quiet" not in past.since:
         return

@@ -1,4 +1,4 @@
-"""How a job's row may change: the state machine, said once more, and what goes with each of its steps."""
+"""Changes of a job's row: an independent copy of the state machine, and the effects of each transition."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ STEPS: Final = frozenset(
         (_EXPIRED, _RETRY),
     }
 )
-"""From which state to which; active to active is an extension."""
+"""The legal state transitions; active to active is an extension."""
 
 _identity = attrgetter(
     "id",
@@ -55,15 +55,16 @@ _lease = attrgetter("attempt", "worker", "started_on")
 
 
 def _one_commit(change: Change, past: Past) -> bool:
-    """Return whether several statements may have changed the row before anybody saw it."""
+    """Return whether several statements of one commit may have changed the row."""
     return any(call.invoked.transaction is not None for call in past.causes(change))
 
 
 @holds("only legal transitions", Change, number=2)
 def only_legal_transitions(event: Change, past: Past) -> None:
-    """A job's state changes along the edges of the state machine only, and what completed stays completed.
+    """A job's state changes only by transitions of the state machine, and a completed job stays completed.
 
-    A transaction may insert a job and cancel it at once. That it is waited for, or waits no more, is no step.
+    A transaction may insert a job and cancel it. Marking a job as awaited or ending its wait is not a
+    transition.
     """
     before, after = event.before, event.after
     if after is None or event.table != "job":
@@ -79,7 +80,7 @@ def only_legal_transitions(event: Change, past: Past) -> None:
 
 @holds("no two leases overlap", Change, number=4, steps=is_extension)
 def no_two_leases_overlap(event: Change, past: Past) -> None:
-    """A job that one worker holds is claimed by no other: its attempt ends before the next one begins."""
+    """A job that a worker holds is not claimed by another: one attempt ends before the next begins."""
     before, after = event.before, event.after
     if before is None or after is None or before.state is not _ACTIVE or after.state is not _ACTIVE:
         return
@@ -100,7 +101,7 @@ def no_two_leases_overlap(event: Change, past: Past) -> None:
 
 @holds("a job stays what it is", Change, number=1)
 def a_job_stays_what_it_is(event: Change, _past: Past) -> None:
-    """What was sent does not change with the job's life: its queue, payload, keys, priority, and policy."""
+    """A job's queue, payload, keys, priority and policy never change after it is sent."""
     before, after = event.before, event.after
     if before is None or after is None:
         return
@@ -120,9 +121,9 @@ def a_job_stays_what_it_is(event: Change, _past: Past) -> None:
 
 @holds("attempts are numbered by claims", Change, number=3)
 def attempts_are_numbered_by_claims(event: Change, _past: Past) -> None:
-    """Each claim is the next attempt of its job, and nothing else changes the number.
+    """Each claim increments the job's attempt number by one, and nothing else changes it.
 
-    So a settlement that names an attempt can't hit another one.
+    So a settlement that names an attempt cannot affect another one.
     """
     before, after = event.before, event.after
     if after is None or event.table != "job":
@@ -135,9 +136,9 @@ def attempts_are_numbered_by_claims(event: Change, _past: Past) -> None:
 
 @holds("only failures use retries", Change, number=25)
 def only_failures_use_retries(event: Change, _past: Past) -> None:
-    """A retry is used when a job that failed is claimed again.
+    """A retry is used up when a failed job is claimed again.
 
-    A snooze, a release, a cancellation, a resumption use none.
+    A snooze, a release, a cancellation or a resumption uses none.
     """
     before, after = event.before, event.after
     if after is None or event.table != "job":
@@ -154,7 +155,7 @@ def only_failures_use_retries(event: Change, _past: Past) -> None:
 
 @holds("each failed attempt is kept", Change, number=5)
 def each_failed_attempt_is_kept(event: Change, past: Past) -> None:
-    """An attempt that failed is in the job's history, and what did not fail is not (25 are kept)."""
+    """A job's history contains its failed attempts and no others, at most 25."""
     before, after = event.before, event.after
     if after is None or event.table != "job":
         return
@@ -164,13 +165,13 @@ def each_failed_attempt_is_kept(event: Change, past: Past) -> None:
     if after.failures == due:
         return
     if after.failures == min(had + 1, 25) and after.state is _CANCELLED and _one_commit(event, past):
-        return  # it failed and was cancelled in one transaction
+        return  # failed and cancelled in one transaction
     raise Broken(f"its history has {after.failures} attempts, and should have {due}", job=after.id)
 
 
 @holds("an ended job rests", Change, number=2)
 def an_ended_job_rests(event: Change, _past: Past) -> None:
-    """Each state has its marks: who ended has a time of its end, who runs has a start and a worker."""
+    """Each state has its columns: an ended job has an end time, an active one a start time and a worker."""
     after = event.after
     if after is None:
         return

@@ -1,4 +1,4 @@
-"""What is sent: rows are what was asked for, what was acknowledged is there, and what was undone is not."""
+"""Sends: rows match the requests, acknowledged jobs exist, and rolled-back jobs do not."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ROUNDING: Final = timedelta(microseconds=2)
 _OURS: Final = 7
-"""The version of the ids that the library makes; others are an application's own."""
+"""The UUID version of ids from the library; others come from the application."""
 
 _SOON: Final = 1.5
-"""Seconds after a lost answer by which the library has repeated a send."""
+"""Seconds after a lost answer within which the library repeats a send."""
 
 _REMEMBERED: Final = 8
-"""Sends of a node that are remembered: one that is repeated comes soon after."""
+"""Number of a node's latest sends that are compared; a repetition follows soon."""
 
 
 @holds("a rolled-back send is never seen", Change, number=20, steps=is_send)
 def a_rolled_back_send_is_never_seen(event: Change, past: Past) -> None:
-    """A job appears only when somebody sent it, and not before the send's transaction is committed.
+    """A job appears only after a send, and not before the send's transaction commits.
 
-    A send that is known to have failed, or whose transaction was never committed, leaves nothing.
+    A send that is known to have failed, or whose transaction never committed, leaves no job.
     """
     row = event.after
     if row is None:
@@ -67,9 +67,9 @@ def _told(ask: Ask) -> str:
 
 @holds("a row is what was sent", Change, number=1, steps=is_send)
 def a_row_is_what_was_sent(event: Change, past: Past) -> None:
-    """A new job's row has what its send asked for, and begins its life: created, unclaimed, due when asked.
+    """A new job's row has the values of its send, and is created, unclaimed, and due as requested.
 
-    It was made at the storage's time, from which its delay and its slot count.
+    Its creation time is the storage's, and its delay and its slot are based on it.
     """
     row = event.after
     if row is None:
@@ -83,7 +83,7 @@ def a_row_is_what_was_sent(event: Change, past: Past) -> None:
 
 
 def _difference(row: Image, sent: NewJob, call: Call, past: Past) -> str | None:
-    """Return what differs from what was sent, or None."""
+    """Describe how a row differs from what was sent; return None if it does not."""
     pairs = (
         ("name", row.name, sent.name),
         ("priority", row.priority, sent.priority),
@@ -112,7 +112,7 @@ def _difference(row: Image, sent: NewJob, call: Call, past: Past) -> str | None:
 
 
 def _slot_of(sent: NewJob, created_on: datetime) -> datetime | None:
-    """Return the start of the slot that a job is sent into: slots are whole lengths since 1970."""
+    """Return the start of a job's slot: slots are multiples of their length since 1970."""
     if sent.slot_seconds is None:
         return None
     seconds = int((created_on - _EPOCH).total_seconds() // 1) + sent.slot_offset
@@ -129,7 +129,7 @@ def _start_of(sent: NewJob, created_on: datetime) -> datetime:
 
 @holds("a job is sent once", Change, number=14, steps=is_send)
 def a_job_is_sent_once(event: Change, past: Past) -> None:
-    """A send whose id is that of a job, live or archived, makes no second one."""
+    """A send with the id of an existing job, live or archived, creates no second job."""
     row = event.after
     if row is None:
         return
@@ -140,7 +140,7 @@ def a_job_is_sent_once(event: Change, past: Past) -> None:
 
 @holds("a repeated send is the same job", Invoked, number=14, verbs=("insert",))
 def a_repeated_send_is_the_same_job(event: Invoked, past: Past) -> None:
-    """Who repeats a send for want of an answer repeats its id: it is one job, however often it arrives."""
+    """A send that is repeated after a lost answer has the same id, so it creates only one job."""
     tried = past.of("sends that were tried", dict[str, list[Invoked]]).setdefault(event.node, [])
     for job in event.args["jobs"]:
         if (
@@ -154,7 +154,7 @@ def a_repeated_send_is_the_same_job(event: Invoked, past: Past) -> None:
             if call.outcome not in {"failed", "unknown"} or call.answered is None:
                 continue
             if event.at > call.answered.at + _SOON:
-                continue  # an application may send the like again, which is another send
+                continue  # an application may send an equal job again, as another send
             for sent in earlier.args["jobs"]:
                 if sent.fresh and sent.id != job.id and replace(sent, id=job.id, fresh=False) == job:
                     raise Broken(f"it is sent again as {job.id}, and was sent as {sent.id}", job=job.id)
@@ -164,7 +164,7 @@ def a_repeated_send_is_the_same_job(event: Invoked, past: Past) -> None:
 
 @holds("one job per key and slot", Change, number=11)
 def one_job_per_key_and_slot(event: Change, past: Past) -> None:
-    """Of jobs with one singleton key one waits or runs, and of those in one slot one has not failed."""
+    """At most one job per singleton key waits or runs, and at most one job per slot has not failed."""
     row = event.after
     if row is None or event.table != "job" or (place := place_of(row)) is None:
         return
@@ -181,9 +181,9 @@ def _named(place: Place) -> str:
 
 @holds("an acknowledged send is there", Answered, number=14, verbs=("insert", "spawn", "commit"))
 def an_acknowledged_send_is_there(event: Answered, past: Past) -> None:
-    """When a send is acknowledged its job is there, live or archived, for everyone to see.
+    """When a send is acknowledged, its job is visible, live or archived.
 
-    Unless it was purged between the send's start and its answer.
+    It may have been purged between the send's start and its answer.
     """
     if event.outcome != "ok":
         return
@@ -222,7 +222,7 @@ def _is_there(sent: UUID, answered: UUID | None, since: float, past: Past) -> No
 
 @holds("a refusal has a reason", Answered, number=11, verbs=("insert", "spawn"))
 def a_refusal_has_a_reason(event: Answered, past: Past) -> None:
-    """A send is refused only where another job had its key or its slot, at some time before the answer."""
+    """A send is refused only if another job had its key or its slot at some time during the call."""
     if event.outcome != "ok":
         return
     call = past.calls[event.call]
@@ -231,7 +231,7 @@ def a_refusal_has_a_reason(event: Answered, past: Past) -> None:
     for sent, answered in zip(_sent(call), _answers(call), strict=True):
         if answered is not None:
             continue
-        # Near the end of a slot it is not known which of two it was.
+        # Near a slot's boundary, the send may belong to either of two slots.
         slots = {_slot_of(sent, event.issued + timedelta(seconds=s)) for s in (0.0, past.rules.slack)}
         places = [Place(sent.name, slot, sent.singleton_key) for slot in slots]
         if not any(past.places.get(p) or past.vacated.get(p, -1.0) >= call.invoked.at for p in places):
@@ -240,7 +240,7 @@ def a_refusal_has_a_reason(event: Answered, past: Past) -> None:
 
 @holds("reads tell the truth", Answered, number=14, verbs=("get",))
 def reads_tell_the_truth(event: Answered, past: Past) -> None:
-    """Who asks for a job is told how its row stood at some time between the question and the answer."""
+    """A read returns a job's row as it was at some time between the call and its answer."""
     if event.outcome != "ok":
         return
     call = past.calls[event.call]

@@ -1,4 +1,4 @@
-"""How attempts end: who asked for it, and that it is what the handler did."""
+"""Settlements: attempts end as a settlement requests, and as the handler ended."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _CREATED, _RETRY, _ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
 FOR_GOOD: Final = frozenset(
     {"Fail", "PayloadValidationError", "SerializationError", "PayloadTooLargeError", "Wait"}
 )
-"""Errors that a repetition would not mend, or that asked for none."""
+"""Errors that a retry would not fix, or that request no retry."""
 
 DOUBLINGS: Final = 16
 WAIT_MAX: Final = 2**31 - 1
 
 
 def outcomes(event: Change, past: Past) -> list[Ask]:
-    """Return the settlements of the attempt that a change ended, by which it may have been made."""
+    """Return the settlements that may have made a change that ended an attempt."""
     before = event.before
     if before is None:
         return []
@@ -48,7 +48,7 @@ def settled(event: Change) -> tuple[Image, Image] | None:
 
 @holds("a settlement is of the current attempt", Change, number=3, steps=is_end)
 def a_settlement_is_of_the_current_attempt(event: Change, past: Past) -> None:
-    """An attempt ends as a settlement asks that names this very attempt, and its output is what that says."""
+    """An attempt ends as requested by a settlement that names it, with the output of that settlement."""
     rows = settled(event)
     if rows is None:
         return
@@ -95,7 +95,7 @@ def _told(outcome: Any) -> str:
 
 @holds("a handler returned what is stored", Change, number=13, steps=is_end)
 def a_handler_returned_what_is_stored(event: Change, past: Past) -> None:
-    """A job is completed only when the handler of that very attempt returned: with what is its output now."""
+    """A job is completed only if the handler of the same attempt returned its output."""
     rows = settled(event)
     if rows is None or rows[1].state is not JobState.COMPLETED:
         return
@@ -112,9 +112,9 @@ def a_handler_returned_what_is_stored(event: Change, past: Past) -> None:
 
 @holds("failures within the retry limit", Change, number=5, steps=is_end)
 def failures_within_the_retry_limit(event: Change, past: Past) -> None:
-    """A job fails once more than its retry limit at most.
+    """A job fails at most once more than its retry limit.
 
-    A revival gives it one more, and so does a cancellation that it was waiting for a retry at.
+    A revival allows one more failure, and so does a cancellation while the job waits for a retry.
     """
     rows = settled(event)
     if rows is None:
@@ -127,7 +127,7 @@ def failures_within_the_retry_limit(event: Change, past: Past) -> None:
 
 @holds("retries within the limit", Change, number=5, steps=is_claim)
 def retries_within_the_limit(event: Change, _past: Past) -> None:
-    """No attempt is a job's retry beyond its limit, which a revival raises if it must."""
+    """A job has no more retries than its limit, which a revival raises if necessary."""
     row = event.after
     if row is not None and row.retry_count > row.retry_limit:
         raise Broken(f"attempt {row.attempt} is retry {row.retry_count} of {row.retry_limit}", job=row.id)
@@ -135,9 +135,9 @@ def retries_within_the_limit(event: Change, _past: Past) -> None:
 
 @holds("no retry is skipped", Change, number=5, steps=is_end)
 def no_retry_is_skipped(event: Change, _past: Past) -> None:
-    """While retries are left a failed attempt is retried, and when none is left it is not.
+    """A failed attempt is retried if and only if retries are left.
 
-    But for failures that a repetition would not mend, or whose handler asked to fail for good.
+    Exempt are failures that a retry would not fix, and those whose handler requests no retry.
     """
     rows = settled(event)
     if rows is None:
@@ -159,10 +159,10 @@ def no_retry_is_skipped(event: Change, _past: Past) -> None:
 
 @holds("retries wait as the policy says", Change, number=6, steps=is_end)
 def retries_wait_as_the_policy_says(event: Change, past: Past) -> None:
-    """A failed attempt is retried after a wait within the bounds of the job's policy, or as it asked.
+    """A failed attempt is retried after a wait within the bounds of the job's policy, or as requested.
 
-    With backoff the wait is drawn from the upper half of a window that doubles with each retry, up to sixteen
-    times, and capped; without it is the delay. The row starts after just that wait.
+    With backoff, the wait is drawn from the upper half of a window that doubles with each retry, up to
+    sixteen times, and is capped; without, it is the delay. The row's start_after matches that wait.
     """
     rows = settled(event)
     if rows is None or rows[1].state is not _RETRY:
@@ -183,7 +183,7 @@ def retries_wait_as_the_policy_says(event: Change, past: Past) -> None:
 
 @holds("a snoozed job waits as asked", Change, number=25)
 def a_snoozed_job_waits_as_asked(event: Change, past: Past) -> None:
-    """A job that is given back is due after the delay that was asked for, and one brought back at once."""
+    """A released job is due after the requested delay, and a requeued job at once."""
     before, after = event.before, event.after
     if before is None or after is None or event.table != "job" or before.state is after.state:
         return
@@ -217,19 +217,19 @@ def _normal(text: str) -> str:
 
 
 def normal(text: str | None) -> str | None:
-    """Return JSON text as jsonb prints it."""
+    """Normalize JSON text to the format of jsonb."""
     return None if text is None else _normal(text)
 
 
 @lru_cache(maxsize=4096)
 def error_of(output: str | None) -> dict[str, Any]:
-    """Return the error that an output tells of; an empty one if it tells of none."""
+    """Return the error of an output; an empty one if it contains none."""
     value = None if output is None else jsonb.loads(output)
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _written(value: Any) -> str | None:
-    """Return a handler's result as it is stored."""
+    """Return a handler's result in its stored form."""
     if value is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What processes do that were told to stop: they begin nothing more, and end in time."""
+"""Shutdown: processes that were asked to stop start nothing more, and end in time."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from zeke_sim.history.state import Past
 
 PROMPT: Final = 0.1
-"""Seconds within which a worker that runs does what it is told."""
+"""Seconds within which a running worker must react."""
 
 PATIENCE: Final = 5.0
-"""Seconds for which a worker that ends tries what the storage does not answer, at least."""
+"""Minimum seconds for which a stopping worker repeats calls that the storage does not answer."""
 
 DUTIES: Final = ("due_schedules", "overdue", "wake_parents", "archive", "purge")
-"""What schedulers and supervisors are there for."""
+"""The storage methods that schedulers and supervisors are meant to call."""
 
 _HOLDING: Final = ("claim", "settle", "suspend", "beat", "leave")
 
 LAST_WORDS: Final = 18.0
-"""Seconds beyond the grace: two for handlers that are interrupted, and five each for a claim that is under
-way, for the last settlements, and for what hangs; with one to spare.
+"""Seconds beyond the grace: two for interrupted handlers, five each for a claim in progress, for the last
+settlements, and for calls that hang; and one to spare.
 """
 
 
@@ -37,9 +37,9 @@ def _stops(past: Past) -> dict[str, float]:
 
 @holds("who ends begins nothing", Lived, Began, Invoked, number=17, verbs=DUTIES)
 def who_ends_begins_nothing(event: Lived | Began | Invoked, past: Past) -> None:
-    """A process that was told to stop begins no handler any more, and does what it is there for once at most.
+    """A process that was asked to stop starts no handler, and performs its duty at most once more.
 
-    Unless a call of its fails: it may be about to try the parts of it one by one.
+    After a failed call, it may repeat the call in parts.
     """
     stops, known = _stops(past), past.of("done at the end", set[tuple[str, str]])
     if isinstance(event, Began):
@@ -60,7 +60,7 @@ def who_ends_begins_nothing(event: Lived | Began | Invoked, past: Past) -> None:
         stops.pop(event.node, None)
         known.difference_update([done for done in known if done[0] == event.node])
     elif event.what == "resumed" and event.node in stops:
-        stops[event.node] = max(stops[event.node], event.at)  # it hears of it now only
+        stops[event.node] = max(stops[event.node], event.at)  # it receives the request only now
 
 
 def _begins(event: Began, stops: dict[str, float]) -> None:
@@ -76,9 +76,9 @@ def _begins(event: Began, stops: dict[str, float]) -> None:
 
 @holds("who is told to stop ends in time", Lived, End, number=17)
 def who_is_told_to_stop_ends_in_time(event: Lived | End, past: Past) -> None:
-    """A worker that was told to stop ends soon after the grace, whatever its handlers and the database do.
+    """A worker that was asked to stop ends soon after the grace, whatever its handlers and the database do.
 
-    A process that stands still meanwhile has that much longer.
+    The time during which the process is paused is added.
     """
     known = past.of("ending", dict[str, float])
     if isinstance(event, Lived):
@@ -107,7 +107,7 @@ def _ends(event: Lived, known: dict[str, float], past: Past) -> None:
 
 @holds("nobody ends unasked", Lived, number=17)
 def nobody_ends_unasked(event: Lived, past: Past) -> None:
-    """A worker, a scheduler or a supervisor ends when it is told to, and goes on whatever fails around it."""
+    """A worker, a scheduler or a supervisor ends only on request, and survives all external faults."""
     asked = past.of("asked to end", set[str])
     if event.what == "stopping":
         asked.add(event.node)
@@ -121,10 +121,10 @@ def nobody_ends_unasked(event: Lived, past: Past) -> None:
 
 @holds("who leaves holds nothing", Answered, Invoked, number=17, verbs=_HOLDING)
 def who_leaves_holds_nothing(event: Answered | Invoked, past: Past) -> None:
-    """A worker that says goodbye has settled or given back all that it held.
+    """A worker that leaves has settled or released all jobs that it held.
 
-    Unless it could not, since the storage has not answered for as long as it has patience at its end; or its
-    lease was over while it ended, so that its jobs were no longer its to settle.
+    Exempt is a worker whose calls were not answered for ``PATIENCE`` seconds during its shutdown, or whose
+    lease ended meanwhile, so that it could no longer settle its jobs.
     """
     failing = past.of("failing", dict[str, float])
     if isinstance(event, Answered):
@@ -155,7 +155,7 @@ def who_leaves_holds_nothing(event: Answered | Invoked, past: Past) -> None:
 
 
 def _beaten(event: Answered, past: Past) -> None:
-    """Note when each worker last had a heartbeat answered, and when one came after the end of its lease."""
+    """Record each worker's last answered heartbeat, and heartbeats that came after the end of a lease."""
     if event.verb != "beat" or event.outcome != "ok":
         return
     call = past.calls[event.call].invoked
@@ -167,7 +167,7 @@ def _beaten(event: Answered, past: Past) -> None:
 
 
 def _lapsed(event: Invoked, past: Past) -> float:
-    """Return when a worker's lease was last seen to be over, perhaps now; long ago if it never was."""
+    """Return when a worker's lease was last found to have ended, which may be now; -inf if never."""
     asked, lapsed = past.of("asked and lapsed", _leases)
     worker = event.args["worker"]
     over = asked.get(worker, event.at) + past.rules.lease / (1 + past.rules.drift)

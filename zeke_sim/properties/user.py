@@ -1,6 +1,6 @@
-"""Properties of an application's own: factories, whose properties stand beside the runtime's.
+"""Factories for an application's own properties, which are checked in addition to the built-in ones.
 
-A predicate is asked with the past, which has all rows, calls, handlers and effects so far.
+A predicate is called with the ``Past``, which contains all rows, calls, handlers and effects so far.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 def always(name: str, predicate: Predicate, *, on: tuple[type, ...] = (Change,)) -> Property:
-    """Make a property that a predicate is true after every event.
+    """Make a property that requires a predicate to be true after every event.
 
     Args:
-        name: what it says when it breaks.
-        predicate: asked with the past; what it raises breaks the property, too.
-        on: after which events it is asked; after every change of a row by default.
+        name: the property's name in reports.
+        predicate: called with the past; an exception that it raises is a violation too.
+        on: the types of events after which it is called; by default row changes.
     """
 
     @holds(name, *on)
@@ -40,7 +40,7 @@ def always(name: str, predicate: Predicate, *, on: tuple[type, ...] = (Change,))
 
 
 def eventually(name: str, predicate: Predicate) -> Property:
-    """Make a property that a predicate is true at the end of the run."""
+    """Make a property that requires a predicate to be true at the end of the run."""
 
     @holds(name, End)
     def check(_event: End, past: Past) -> None:
@@ -53,13 +53,13 @@ def eventually(name: str, predicate: Predicate) -> Property:
 def sometimes(
     name: str, predicate: Predicate, hits: Counter[str], *, on: tuple[type, ...] = EVENTS
 ) -> Property:
-    """Make a mark that counts in how many runs a predicate was true at some time; it breaks in none.
+    """Make a property that is never violated, and counts the runs in which a predicate was ever true.
 
     Args:
-        name: what is counted.
-        predicate: asked with the past until it is true.
-        hits: where runs are counted; 0 stands for one that never was.
-        on: after which events it is asked; after each by default.
+        name: the name of the count.
+        predicate: called with the past until it is true.
+        hits: the counts by name; 0 if the predicate was never true.
+        on: the types of events after which it is called; all by default.
     """
     hits.setdefault(name, 0)
 
@@ -76,12 +76,11 @@ def sometimes(
 def unique_effects(
     name: str = "no effect twice", *, key: Callable[[Effect], object] | None = None
 ) -> Property:
-    """Make a property that no effect on the world outside happens twice.
+    """Make a property that requires every external effect to happen at most once.
 
     Args:
-        name: what it is called.
-        key: what is the same of two that are one, or None for an effect that does not count; the effect's
-            own key by default.
+        name: the property's name in reports.
+        key: returns the identity of an effect, or None to ignore it; by default the effect's key.
     """
 
     @holds(name, Effect)

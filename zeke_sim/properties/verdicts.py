@@ -1,4 +1,4 @@
-"""What workers say of attempts is what their handlers did, and nothing is said of one that goes on."""
+"""Outcomes that workers report match what their handlers did, and none is reported for a running handler."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNSTORABLE = frozenset({"SerializationError", "PayloadTooLargeError", "Wait"})
 """Types of failures of handlers that returned: their result can't be stored, or they caught a ``Wait``."""
 
 UNBEGUN = frozenset({"Expired", "PayloadValidationError"})
-"""What a failure is called that needs no handler: its time was over before, or its payload fits none."""
+"""Error types of failures without a handler run: the deadline had passed, or the payload is invalid."""
 
 _SHORT = MOMENT.total_seconds()
 
@@ -37,10 +37,10 @@ _SHORT = MOMENT.total_seconds()
     verbs=("settle", "suspend", "beat"),
 )
 def a_settlement_says_what_the_handler_did(event: Invoked | Answered | Lived | WorkerRow, past: Past) -> None:
-    """A worker says of an attempt what its handler did: returned, failed for good or not, put it off, waits.
+    """A worker reports what an attempt's handler did: returned, failed (permanently or not), snoozed, waits.
 
-    Of one whose time was up, that it expired. One that it gave up (as it ends, or its lease was over) it may
-    give back. Of a handler that goes on it says nothing before that.
+    An attempt whose deadline passed is reported as expired. One that the worker abandoned, because it stops
+    or its lease ended, may be released. A running handler is not reported.
     """
     if not isinstance(event, Invoked):
         if not isinstance(event, Answered) or event.verb == "beat":
@@ -81,9 +81,9 @@ def _judge(outcome: Any, event: Invoked, past: Past) -> None:
 
 
 def _claimed(outcome: Any, event: Invoked, past: Past) -> bool:
-    """Return whether who speaks claimed the attempt; else it speaks of an earlier job of this id.
+    """Return whether the reporting worker claimed the attempt; if not, the report is of an earlier job.
 
-    Which it also may who speaks again, and was judged when it spoke first.
+    A repeated report returns False too, since it was checked the first time.
     """
     if event.args.get("again"):
         return False
@@ -93,13 +93,13 @@ def _claimed(outcome: Any, event: Invoked, past: Past) -> bool:
 
 
 def _was_overdue(outcome: Any, error: dict[str, Any], past: Past) -> bool:
-    """Return whether a supervisor says it, maybe in the same process, of what the storage called overdue."""
+    """Return whether a supervisor, possibly in the same process, reports an attempt found to be overdue."""
     ruled = past.ruled_overdue.get((outcome.id, outcome.attempt))
     return bool(ruled) and error.get("type") in {"Expired", "WorkerLost"}
 
 
 def _ends_as_it_should(outcome: Failed, error: dict[str, Any]) -> None:
-    """Check that exactly the attempts that took too long end as expired."""
+    """Check that an attempt ends as expired if and only if it took too long."""
     expired = error.get("type") == "Expired"
     if expired is not (outcome.final is JobState.EXPIRED):
         raise Broken(
@@ -109,7 +109,7 @@ def _ends_as_it_should(outcome: Failed, error: dict[str, Any]) -> None:
 
 
 def _as_it_did(outcome: Any, error: dict[str, Any], end: Ended, past: Past) -> None:
-    """Check that an outcome is what a handler did, which may be what its worker did not wait for."""
+    """Check that an outcome matches what a handler did, even if its worker did not wait for it."""
     if isinstance(outcome, Failed) and error.get("type") == "Expired":
         if end.at + _SHORT >= deadline(end, past, 1 / (1 + past.rules.drift)):
             return
@@ -134,7 +134,7 @@ def _as_it_did(outcome: Any, error: dict[str, Any], end: Ended, past: Past) -> N
 
 
 def _is(outcome: Any, error: dict[str, Any], end: Ended, past: Past) -> Iterator[bool]:
-    """Yield whether an outcome is of what a handler did, in each way that there is."""
+    """Yield for each kind of end whether the outcome matches what the handler did."""
     kind = str(end.value).partition(":")[0] if end.how == "raised" else end.how
     if kind == "returned":
         yield isinstance(outcome, Completed) and normal(outcome.output) == _written(end.value)
@@ -153,7 +153,7 @@ def _is(outcome: Any, error: dict[str, Any], end: Ended, past: Past) -> Iterator
 
 
 def _asked_for(outcome: Failed, end: Ended, past: Past) -> bool:
-    """Return whether a failure is retried after the seconds that its handler said, while a retry is left."""
+    """Return whether a failure is retried after the delay that its handler requested, if a retry is left."""
     claim = past.lives[end.job].claims.get(end.attempt)
     if claim is None or claim.after is None:
         return True
@@ -163,7 +163,7 @@ def _asked_for(outcome: Failed, end: Ended, past: Past) -> bool:
 
 
 def _gave_up(end: Ended, past: Past) -> bool:
-    """Return whether a worker may have given an attempt up at its own end, or at that of its lease."""
+    """Return whether a worker may have abandoned an attempt because it stopped or its lease ended."""
     early = 1 / (1 + past.rules.drift)
     stopped = known_of(past).stops.get(end.node)
     if stopped is not None and end.at + _SHORT >= stopped + past.rules.grace * early:
@@ -173,7 +173,7 @@ def _gave_up(end: Ended, past: Past) -> bool:
 
 
 def _too_late(end: Ended, past: Past) -> bool:
-    """Return whether a handler went on past its deadline for certain, so that it was told of it."""
+    """Return whether a handler certainly ran past its deadline, so that it was interrupted."""
     claim = past.lives[end.job].claims.get(end.attempt)
     since = end.at if claim is None else claim.at
     return end.at > deadline(end, past, 1 + past.rules.drift) + PROMPT and not stood_still(
@@ -192,7 +192,7 @@ def _shown(outcome: Any, error: dict[str, Any]) -> str:
 
 
 def _written(value: Any) -> str | None:
-    """Return a handler's result as it is stored; None is none."""
+    """Return a handler's result in its stored form; None for no result."""
     if value is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Jobs that wait for others: they hold nothing meanwhile, and go on when those have ended, and not before."""
+"""Jobs that wait for others: they hold no worker meanwhile, and resume only when those have ended."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 _CREATED, _ACTIVE, _CANCELLED = JobState.CREATED, JobState.ACTIVE, JobState.CANCELLED
 
 FAR: Final = timedelta(days=36_000)
-"""So far ahead is what waits for another job: about a century, by which nothing comes due by itself."""
+"""The delay of a job that waits for another: about a century, so that it never comes due by itself."""
 
 ROLLED_BACK: Final = 15.0
-"""Seconds after its last answer by which a transaction that does not commit has ended, and its locks."""
+"""Seconds after its last answer by which an uncommitted transaction has ended and released its locks."""
 
 
 @holds("who waits for another job holds nothing", Change, number=25)
 def who_waits_for_another_job_holds_nothing(event: Change, _past: Past) -> None:
-    """A job that waits for another one is created, and no worker's; nobody claims it while it waits."""
+    """A job that waits for another is in state created, has no worker, and is not claimed."""
     before, after = event.before, event.after
     if after is None:
         return
@@ -44,7 +44,7 @@ def who_waits_for_another_job_holds_nothing(event: Change, _past: Past) -> None:
 
 @holds("a wait is what was asked for", Change, number=25, steps=is_end)
 def a_wait_is_what_was_asked_for(event: Change, past: Past) -> None:
-    """Who asks to wait for another job waits for just that one; if it has ended, the job is due at once."""
+    """A suspended job waits for exactly the requested job, or is due at once if that has ended."""
     after = event.after
     if after is None or after.state is not _CREATED:
         return
@@ -57,7 +57,7 @@ def a_wait_is_what_was_asked_for(event: Change, past: Past) -> None:
 
 
 def _difference(ask: Ask, after: Image, past: Past) -> str | None:
-    """Return what differs from what was asked for; None if nothing does."""
+    """Describe how a row differs from the request; return None if it does not."""
     what: Any = ask.what
     awaited = past.live.get(what.child) if isinstance(what, Waiting) and what.child != after.id else None
     waited = None if awaited is None or awaited.state in FINAL else awaited.id
@@ -73,7 +73,7 @@ def _difference(ask: Ask, after: Image, past: Past) -> str | None:
 
 @holds("nobody goes on too early", Change, number=10)
 def nobody_goes_on_too_early(event: Change, past: Past) -> None:
-    """A job that waits goes on when the other one has ended, or is gone, and is due at that moment."""
+    """A waiting job resumes only after the other job has ended or is gone, and is due at that moment."""
     before, after = event.before, event.after
     if before is None or after is None or before.waits_for is None or before.state is not after.state:
         return
@@ -95,13 +95,13 @@ def _awaited_by(row: Image | None) -> UUID | None:
 
 
 class _Waits:
-    """Who waits for whom, whose end was seen when, and whose children were sent as such.
+    """The state of these properties: waiting jobs, observed ends, and children.
 
     Attributes:
-        parents: who waits for a job, and since when.
-        ended: when a job ended, or went.
-        children: of a job, those that it asked to have sent, to wait for them.
-        went_on: since when the job of the latest change had waited in vain, if it waits no more.
+        parents: the jobs that wait for a job, and since when.
+        ended: when a job ended or was deleted.
+        children: the children that a job sent in order to wait for them.
+        went_on: since when the job of the latest change had waited in vain, if it has resumed.
     """
 
     def __init__(self) -> None:
@@ -112,7 +112,7 @@ class _Waits:
         self._latest: Event | None = None
 
     def see(self, event: Change | Invoked) -> None:
-        """Take note of an event, for whichever of the properties is asked first."""
+        """Record an event, on behalf of the first of these properties that is checked."""
         if self._latest is event:
             return
         self._latest, self.went_on = event, None
@@ -135,7 +135,7 @@ class _Waits:
             self.ended.pop(job, None)
 
     def in_vain(self, child: UUID) -> Iterator[tuple[UUID, float]]:
-        """Yield who waits for a job that has ended, or is gone, and since when in vain."""
+        """Yield the jobs that wait for a job that has ended or is gone, and since when in vain."""
         ended = self.ended.get(child)
         if ended is not None:
             for parent, since in self.parents.get(child, {}).items():
@@ -147,9 +147,9 @@ _ENDING: Final = ("settle", "suspend", "cancel", "commit")
 
 @holds("the end of a job wakes who waits for it", Change, Answered, number=16, verbs=_ENDING)
 def the_end_of_a_job_wakes_who_waits_for_it(event: Change | Answered, past: Past) -> None:
-    """When it is answered that a job has ended, nobody waits for it any more.
+    """After the end of a job is acknowledged, no job waits for it.
 
-    But for who was passed over, since a transaction that cancels it may have had it locked.
+    Exempt are waiting jobs that were skipped because a transaction that cancels them may have locked them.
     """
     waits = past.of("waits", _Waits)
     if isinstance(event, Change):
@@ -162,7 +162,7 @@ def the_end_of_a_job_wakes_who_waits_for_it(event: Change | Answered, past: Past
 
 
 def _did(event: Answered, past: Past) -> Iterator[Image]:
-    """Yield the rows that a call, or the transaction that it commits, has changed, once that is certain."""
+    """Yield the rows that a call, or the transaction that it commits, has certainly changed."""
     call = past.calls[event.call]
     if event.outcome != "ok" or (call.invoked.transaction is not None and event.verb != "commit"):
         return
@@ -174,7 +174,7 @@ def _did(event: Answered, past: Past) -> Iterator[Image]:
 
 
 def _locked_until(job: UUID, past: Past) -> float:
-    """Return until when transactions that cancel a job, or whose child it is, may have it locked."""
+    """Return until when transactions that cancel a job or one of its ancestors may have locked it."""
     until, family = -1.0, {job, *past.ancestors(job)}
     for calls in past.transactions.values():
         if any(not family.isdisjoint(call.invoked.args.get("ids", ())) for call in calls):
@@ -186,7 +186,7 @@ def _locked_until(job: UUID, past: Past) -> float:
 
 @holds("nobody waits for a job that has ended", Change, End, number=17)
 def nobody_waits_for_a_job_that_has_ended(event: Change | End, past: Past) -> None:
-    """When nothing fails any more, who waits for a job that has ended, or is gone, goes on within a sweep."""
+    """After all faults have ended, a job that waits for an ended or deleted job resumes within a sweep."""
     waits = past.of("waits", _Waits)
     if isinstance(event, End):
         for child in list(waits.parents):
@@ -215,9 +215,9 @@ def _goes_on(job: UUID, since: float, past: Past) -> None:
 
 @holds("children end with their parent", Invoked, Answered, number=14, verbs=("spawn", "cancel", "commit"))
 def children_end_with_their_parent(event: Invoked | Answered, past: Past) -> None:
-    """When it is answered that a job was cancelled, so were the children that it had sent to wait for.
+    """When a cancellation is acknowledged, the children that the job had sent to wait for are cancelled too.
 
-    Whether or not it has come to wait for them; and those that had ended stay as they are.
+    This holds even if the job was not waiting for them yet. Children that had ended stay as they are.
     """
     waits = past.of("waits", _Waits)
     if isinstance(event, Invoked):
@@ -236,10 +236,10 @@ def children_end_with_their_parent(event: Invoked | Answered, past: Past) -> Non
 
 @holds("children come back with their parent", Invoked, Answered, number=14, verbs=("spawn", "resume"))
 def children_come_back_with_their_parent(event: Invoked | Answered, past: Past) -> None:
-    """When it is answered that a job was resumed, so were the children that were cancelled with it or later.
+    """When a resumption is acknowledged, children that were cancelled with the job or later are resumed too.
 
-    But for those whose place another job has. A child that was cancelled before its parent was so for itself,
-    and stays cancelled; so does one whose parent stays so.
+    Exempt are children whose place another job occupies. A child that was cancelled before its parent stays
+    cancelled, and so does one whose parent stays cancelled.
     """
     waits = past.of("waits", _Waits)
     if isinstance(event, Invoked):
@@ -263,14 +263,14 @@ def children_come_back_with_their_parent(event: Invoked | Answered, past: Past) 
 
 
 def _was_cancelled_along(child: Image, parent: Image) -> bool:
-    """Return whether a job was cancelled when another one ended, or later."""
+    """Return whether a child was cancelled at or after its parent's end."""
     if child.state is not _CANCELLED or child.completed_on is None or parent.completed_on is None:
         return False
     return child.completed_on >= parent.completed_on
 
 
 def _stays_cancelled(job: UUID, parent: Image, time: tuple[float, float], past: Past) -> bool:
-    """Return whether a child stays as it was cancelled along with its parent, with nobody in its place."""
+    """Return whether a child that was cancelled with its parent is still cancelled, with its place free."""
     for row in past.lives[job].between(*time):
         if row is None or row.archived_on is not None or not _was_cancelled_along(row, parent):
             return False
@@ -282,7 +282,7 @@ def _stays_cancelled(job: UUID, parent: Image, time: tuple[float, float], past: 
 
 @holds("who has lost nothing is not told so", Ended, number=4)
 def who_has_lost_nothing_is_not_told_so(event: Ended, past: Past) -> None:
-    """A handler is refused what only the holder of its job may do, only once the job was lost."""
+    """A handler is refused operations of the job's holder only after the job was lost."""
     if event.how != "raised" or not str(event.value).startswith("LeaseLostError:"):
         return
     life = past.lives[event.job]
@@ -298,7 +298,7 @@ def who_has_lost_nothing_is_not_told_so(event: Ended, past: Past) -> None:
 
 @holds("a lost job has no more children", Change, number=4, steps=is_send)
 def a_lost_job_has_no_more_children(event: Change, past: Past) -> None:
-    """A child that is to be waited for is sent only while its parent runs, in the attempt that asks."""
+    """A child to wait for is sent only while its parent is active in the requesting attempt."""
     row, causes = event.after, past.causes(event)
     if row is None or row.parent is None or not causes or causes[0].invoked.verb != "spawn":
         return

@@ -1,4 +1,4 @@
-"""When workers look: as soon as there is something to do that they sleep on, and not all the time."""
+"""Wake-ups: idle workers poll as soon as there is work for them, and not all the time."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from zeke_sim.history.state import Past
 
 PROMPT: Final = 0.3
-"""Seconds within which a worker that is woken looks."""
+"""Seconds within which a woken worker polls."""
 
 LOOKS_MAX: Final = 200
-"""Claims within a second that find nothing: far more than wake-ups may cause."""
+"""Number of empty claims per second that is far more than wake-ups can cause."""
 
 ASLEEP: Final = 0.5
-"""Seconds without a job and a look after which a worker sleeps for certain, and does not only begin to."""
+"""Seconds without a job and a poll after which a worker is certainly asleep."""
 
 
 class _Sleepers:
-    """Which nodes should look soon, and for what; and when each looked last.
+    """The state of these properties: the nodes that must poll soon, and when each last polled.
 
     Attributes:
-        called: since when, and for which job, by node.
+        called: since when, and for which job, a node must poll, by node.
         looks: when a node invoked its last two claims.
-        faulty: when a wait for work of a node met a fault last; of the database, when it went away.
+        faulty: when a node's wait for work last had a fault; for the database, when it last stopped.
     """
 
     def __init__(self) -> None:
@@ -43,16 +43,16 @@ class _Sleepers:
 
 @holds("who sleeps is woken", Change, Invoked, Fault, End, number=16)
 def who_sleeps_is_woken(event: Change | Invoked | Fault | End, past: Past) -> None:
-    """A worker that has nothing to do looks at once when a job comes to be due, unless the wake-up gets lost.
+    """An idle worker polls at once when a job becomes due, unless the wake-up is lost.
 
-    Every worker does that sleeps on the job's queue, since none can know whether another one is alive.
+    Every worker that sleeps on the job's queue polls, since it cannot know whether another one is alive.
     """
     sleepers = past.of("sleepers", _Sleepers)
     if isinstance(event, Fault):
         if event.kind in WAKE or event.node == "db":
             sleepers.faulty[event.node] = event.at if event.until is None else event.until
         return
-    # First, since a look that comes too late is one that was missed, even if nothing else happened meanwhile.
+    # Checked first, since a late poll is a violation even if no other event came before it.
     for node, (since, job) in list(sleepers.called.items()):
         if event.at > since + PROMPT:
             del sleepers.called[node]
@@ -74,7 +74,7 @@ def who_sleeps_is_woken(event: Change | Invoked | Fault | End, past: Past) -> No
 
 
 def _call(row: Image, event: Change, sleepers: _Sleepers, past: Past) -> None:
-    """Expect of all workers that sleep on the row's queue that they look."""
+    """Expect all workers that sleep on the row's queue to poll."""
     queue = past.queues.get(row.name)
     if queue is not None and (queue.paused_on is not None or queue.concurrency_limit is not None):
         return
@@ -88,7 +88,7 @@ def _call(row: Image, event: Change, sleepers: _Sleepers, past: Past) -> None:
             continue
         before, last = sleepers.looks.get(crew.node, (event.at, event.at))
         well = node.well_since(past.at, past.rules.slack)
-        # It pauses after what failed; a look since then shows that it is done with that.
+        # A worker backs off after a failure; a poll since then shows that it has recovered.
         calm = well is not None and well < last and max(crew.rested, node.rested) + ASLEEP < event.at
         if calm and last + ASLEEP < event.at and sleepers.faulty.get(crew.node, -1.0) < before:
             sleepers.called.setdefault(crew.node, (event.at, row.id))
@@ -96,7 +96,7 @@ def _call(row: Image, event: Change, sleepers: _Sleepers, past: Past) -> None:
 
 @holds("who finds nothing rests", Answered, number=16, verbs=("claim",))
 def who_finds_nothing_rests(event: Answered, past: Past) -> None:
-    """A worker that is told again and again that there is nothing to do does not ask without a pause."""
+    """A worker that repeatedly finds no work pauses between its polls."""
     empty = past.of("empty claims", dict[str, list[float]])
     if event.outcome != "ok" or event.result:
         empty.pop(event.node, None)

@@ -1,5 +1,5 @@
-"""How a failure is shown: on one screen, as a page with a time line, and as a regression test.
+"""Reports of a failure: a text screen, an HTML page with a time line, and a regression test.
 
-``shown.Shown`` is what all three are made from. ``story`` reads leases, handler runs, calls and faults out of
-a history once; ``text`` and ``html`` draw it, and ``as_json`` says an event in JSON and in one line.
+All three are made from ``shown.Shown``. ``story`` extracts leases, handler runs, calls and faults from a
+history; ``text`` and ``html`` draw them, and ``as_json`` formats an event as JSON or as one line.
 """

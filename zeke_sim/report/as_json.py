@@ -1,7 +1,7 @@
-"""Events as JSON values, and as lines to read.
+"""Events as JSON values, and as readable lines.
 
-The same event gives the same JSON in every process: sets are sorted, and nothing is told by its address in
-memory. So two histories can be compared by it, which ``zeke sim diff`` does.
+An event has the same JSON in every process: sets are sorted, and no memory addresses appear.
+``zeke sim diff`` compares histories by it.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ KINDS: Final[Mapping[type, str]] = {
     history.Fault: "fault",
     history.Phase: "phase",
 }
-"""The word for each kind of event."""
+"""The name of each kind of event."""
 
 SHORT: Final = 6
-"""How many hex digits stand for a UUID. They are its last ones: a UUIDv7 begins with the time."""
+"""Number of hex digits in an abbreviated UUID: its last ones, since a UUIDv7 begins with the time."""
 
 LONG_TEXT: Final = 160
-"""Characters of a value that a line shows."""
+"""Maximum number of characters of a value in a line."""
 
 
 def short(of: UUID) -> str:
-    """Abbreviate a UUID to the digits that differ."""
+    """Abbreviate a UUID to its last digits, which differ between jobs."""
     return of.hex[-SHORT:]
 
 
 def value(of: object) -> Any:
-    """Make a value JSON: what a call took or returned, of whatever type.
+    """Convert an argument or a result of a call to a JSON value.
 
-    Named tuples and dataclasses become objects without the fields that have their defaults. Bytes are read
-    as UTF-8, errors become ``Type: text``, and what has no JSON becomes its type's name in ``<>``.
+    Named tuples and dataclasses become objects without fields that equal their defaults. Bytes are decoded as
+    UTF-8, errors become ``Type: text``, and values without a JSON form become their type's name in ``<>``.
     """
     match of:
         case None | bool() | str() if not isinstance(of, Enum):
@@ -91,7 +91,7 @@ def _compound(of: object) -> Any:
 
 
 def _record(of: object) -> list[tuple[str, object]] | None:
-    """List the fields of a named tuple or a dataclass that differ from their defaults; None for others."""
+    """List the fields of a named tuple or dataclass that differ from their defaults; None for other types."""
     names: Iterable[str]
     defaults: Mapping[str, object]
     if hasattr(of, "_fields") and hasattr(of, "_field_defaults"):
@@ -107,11 +107,11 @@ def _record(of: object) -> list[tuple[str, object]] | None:
 
 
 def event(of: history.Event) -> dict[str, Any]:
-    """Make an event JSON: its ``kind``, ``at``, and its fields by their names; a fault's kind is ``fault``.
+    """Convert an event to JSON: its ``kind``, ``at``, and its fields by name; a fault's kind is ``fault``.
 
-    A change of a row is told by what differs: ``row`` is the whole of a row that came or went, without its
-    nulls; of one that stayed, ``was`` and ``set`` hold the columns that changed. ``job``, ``task``, ``state``
-    and ``attempt`` say which row it is and how it stands.
+    The change of a row contains the difference: ``row`` is a whole inserted or deleted row, without nulls;
+    for an update, ``was`` and ``set`` contain the changed columns. ``job``, ``task``, ``state`` and
+    ``attempt`` identify the row and its state.
     """
     kind = KINDS[type(of)]
     if isinstance(of, history.Change):
@@ -141,12 +141,12 @@ def _change(of: history.Change) -> dict[str, Any]:
 
 
 def events(of: Iterable[history.Event]) -> list[dict[str, Any]]:
-    """Make a history JSON."""
+    """Convert a history to JSON."""
     return [event(one) for one in of]
 
 
 def ids(of: object) -> Iterator[UUID]:
-    """Find the UUIDs in an event or a value, at any depth; one that stands twice comes twice."""
+    """Yield the UUIDs in an event or a value, at any depth, with duplicates."""
     if isinstance(of, UUID):
         yield of
     elif isinstance(of, (str, bytes, bytearray)):
@@ -164,7 +164,7 @@ def ids(of: object) -> Iterator[UUID]:
 
 
 def line(of: history.Event) -> str:
-    """Format an event in one line, without its time and its node; UUIDs are short."""
+    """Format an event in one line, without its time and node, with abbreviated UUIDs."""
     match of:
         case history.Invoked(verb=verb, args=args):
             told = f"{verb}({', '.join(f'{name}={_brief(item)}' for name, item in args.items())})"
@@ -229,7 +229,7 @@ def _change_line(of: history.Change) -> str:
 
 
 def _brief(of: object) -> str:
-    """Format a value briefly: UUIDs abbreviated, objects as Python prints them without quotes around keys."""
+    """Format a value briefly: UUIDs abbreviated, objects as in Python but without quotes around keys."""
     match of:
         case UUID():
             told = short(of)

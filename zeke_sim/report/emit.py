@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 INDENT: Final = "    "
 WIDTH: Final = 88
-"""Columns of the most usual formatter's lines."""
+"""Line length of the most common formatter."""
 
 
 def test(failure: Shown) -> str:
-    """Write the test's module. The plan stands in it if the failure has it, else it is read from its path."""
+    """Write the test module, with the plan inline if the failure has it, else read from its path."""
     slug = _slug(failure)
     plan = _literal(failure.plan_path if failure.plan is None else failure.plan)
     broken = failure.violation
@@ -36,12 +36,12 @@ def _slug(failure: Shown) -> str:
 
 
 def _plain(text: str) -> str:
-    """Leave what may stand in a docstring."""
+    """Remove characters that a docstring cannot contain."""
     return re.sub(r"[^\w .,:-]", "_", text)
 
 
 def _comment(text: str) -> str:
-    """Write a text as a comment, wrapped; line breaks and control characters are made visible or spaces."""
+    """Format a text as a wrapped comment, with line breaks and control characters escaped or as spaces."""
     words = "".join(c if c.isprintable() else " " for c in text).split()
     lines, line = list[str](), "#"
     for word in words:
@@ -53,7 +53,7 @@ def _comment(text: str) -> str:
 
 
 def _literal(value: object, indent: str = "") -> str:
-    """Write JSON values as Python that formatters leave as it is."""
+    """Format JSON values as Python code that formatters do not change."""
     inner = indent + INDENT
     if isinstance(value, Mapping):
         items = [
@@ -70,7 +70,7 @@ def _literal(value: object, indent: str = "") -> str:
 
 
 def _string(value: str) -> str:
-    """Quote with double quotes, unless that takes more escapes."""
+    """Quote a string with double quotes, unless single quotes need fewer escapes."""
     quoted = repr(value)
     if quoted.startswith("'") and value.count('"') <= value.count("'"):
         bare = quoted[1:-1].replace("\\'", "'").replace('"', '\\"')

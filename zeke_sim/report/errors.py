@@ -1,4 +1,4 @@
-"""What the jobs of a run failed of: what a program that finds something amiss does not tell by itself."""
+"""The errors of a run's failed jobs, which explain a violation that concerns no single job."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _FAILING: Final = _BAD_ENDS | {_RETRY}
 
 
 class Error(NamedTuple):
-    """What a job failed of, last.
+    """The last error of a job.
 
     Attributes:
         said: the error's type, and the first line of its message.
-        for_good: whether the job was given up, and was not brought back since.
+        for_good: whether the job failed permanently and was not requeued since.
     """
 
     job: UUID
@@ -38,10 +38,10 @@ class Error(NamedTuple):
 
 
 def errors(failure: Shown) -> list[Error]:
-    """List the jobs that failed before something broke, those that were given up first, then the latest.
+    """List the jobs that failed before the violation: permanent failures first, then the latest.
 
-    A job that has completed since is none of them. Only of what is about no single job, as a workload's
-    assertion: of one, its lane shows what it did.
+    Jobs that have completed since are left out. If the violation concerns a single job, the list is empty,
+    since the time line shows that job.
     """
     if failure.violation.job is not None:
         return []
@@ -52,7 +52,7 @@ def errors(failure: Shown) -> list[Error]:
         if row.state is JobState.COMPLETED:
             found.pop(row.id, None)
         elif event.before.state in _BAD_ENDS:
-            # Somebody brings it back: it did not fail once more, though its row may say of what it had.
+            # A requeued job did not fail again, although its row may still contain the old error.
             if row.state not in FINAL and row.id in found:
                 found[row.id] = found[row.id]._replace(for_good=False)
         elif event.before.state is not row.state and row.state in _FAILING and row.output is not None:
@@ -62,7 +62,7 @@ def errors(failure: Shown) -> list[Error]:
 
 
 def _said(output: str) -> str:
-    """Format an error in a line, if it is one of those that are stored as JSON."""
+    """Format a stored JSON error in one line; return other output as it is."""
     kept: object = json.loads(output)
     error = cast("dict[str, object]", kept) if isinstance(kept, dict) else {}
     if "message" not in error:

@@ -1,8 +1,8 @@
-"""A failure as a page: one file that needs no network, and runs nothing but what it was written with.
+"""A failure as an HTML page: one file that needs no network and runs only its own scripts.
 
-``timeline.html`` is the frame and ``timeline.css`` its looks. ``scale.js`` knows times and their places,
-``timeline.js`` draws the lanes, and ``inspector.js`` is the rest: keys, details, the table. They make one
-script, in this order. The failure goes in as JSON, which the page never takes for markup.
+``timeline.html`` is the frame and ``timeline.css`` its style. ``scale.js`` maps times to positions,
+``timeline.js`` draws the lanes, and ``inspector.js`` handles keys, details and the table. They are joined to
+one script in this order. The failure is embedded as JSON, which the page never interprets as markup.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 SCRIPTS: Final = ("scale.js", "timeline.js", "inspector.js")
 
 ERRORS: Final = 20
-"""Jobs of which the head of the page tells what they failed of."""
+"""Maximum number of failed jobs whose errors the page lists at the top."""
 
 DIGITS: Final = 9
-"""Decimals of a second in the drawing; the events keep theirs."""
+"""Decimals of a second in the drawing; the events keep full precision."""
 
 
 def page(failure: Shown) -> str:
-    """Write the page."""
+    """Return the page's HTML."""
     style, script = _part("timeline.css"), "\n".join(_part(name) for name in SCRIPTS)
     broken = failure.violation
     policy = (
@@ -61,14 +61,14 @@ def page(failure: Shown) -> str:
         "data": embedded(payload(failure)),
         "script": script,
     }
-    # In one pass, so that nothing that was put in is taken for a place to put something.
+    # In one pass, so that inserted text is not searched for placeholders.
     whole = re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _part("timeline.html"))
-    # Half of a surrogate pair is no text, and could not be written to a file.
+    # A lone surrogate cannot be encoded as UTF-8, so escape it.
     return whole.encode("utf-8", "backslashreplace").decode()
 
 
 def _errors(failure: Shown) -> str:
-    """List what jobs failed of, where no single one is what broke."""
+    """Format the errors of failed jobs, if the violation concerns no single job."""
     found = errors(failure)
     told = [str(error) for error in found[:ERRORS]]
     if len(found) > len(told):
@@ -86,7 +86,7 @@ def _hash(text: str) -> str:
 
 
 def embedded(data: object) -> str:
-    """Write JSON that may stand within a script element: no text of it can end the element."""
+    """Format data as JSON that is safe inside a script element: no text in it can end the element."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -94,9 +94,9 @@ def embedded(data: object) -> str:
 
 
 def payload(failure: Shown) -> dict[str, Any]:
-    """Gather what the page draws, with lanes and jobs by their numbers, and times in seconds.
+    """Collect the data of the page, with lanes and jobs as numbers, and times in seconds.
 
-    ``events`` ends with one of its own kind, ``violation``, at which the history was stopped.
+    The last entry of ``events`` has the additional kind ``violation`` and marks the end of the history.
     """
     story = stories.read(failure.history, failure.nodes)
     broken = failure.violation
@@ -132,7 +132,7 @@ def payload(failure: Shown) -> dict[str, Any]:
 
 
 def _rows(drawn: list[Any], lane: Mapping[str, int], job: Mapping[Any, int]) -> list[dict[str, Any]]:
-    """Write named tuples as objects, the node as ``lane`` and the job by their numbers."""
+    """Convert named tuples to objects, with the node (as ``lane``) and the job as numbers."""
     rows: list[dict[str, Any]] = []
     for one in drawn:
         row: dict[str, Any] = {name: getattr(one, name) for name in one._fields if name != "task"}
@@ -153,7 +153,7 @@ def _knots(failure: Shown, story: Story) -> list[list[float]]:
 
 
 def _decisions(failure: Shown, story: Story) -> list[dict[str, Any]]:
-    """List the plan's decisions, those that are faults in the history with their events, in its order."""
+    """List the plan's decisions in order; those that are faults in the history refer to their events."""
     first = {mark.address: mark.first for mark in reversed(story.faults)}
     told = [
         {"address": address, "text": decided(decision), "first": first.get(address)}

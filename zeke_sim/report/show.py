@@ -1,4 +1,4 @@
-"""From a finding to what a person sees: a plan, a page and a screen, in a folder."""
+"""Writes the report of a failing run: a plan and a page in a folder, and a text screen."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from zeke_sim.properties import Property
 
 FOLDER: Final = ".zeke-sim"
-"""Where plans and pages of failures are written."""
+"""The folder of plans and pages of failures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Written:
 
 
 def sentence(rule: str, properties: Sequence[Property]) -> str:
-    """Return what a property holds, in words; its name if it is none of those that judge."""
+    """Return the sentence of a property, or its name if it is not one of ``properties``."""
     for one in properties:
         if one.name == rule:
             return inspect.getdoc(one.check) or rule
@@ -43,7 +43,7 @@ def sentence(rule: str, properties: Sequence[Property]) -> str:
 def shown(
     outcome: Outcome, files: Written, properties: Sequence[Property] = ALL, shrunk: Shrunk | None = None
 ) -> Shown:
-    """Return what a report is made from."""
+    """Collect the data of a report."""
     violation = outcome.violation
     if violation is None:
         raise ValueError("nothing broke in this run")
@@ -78,7 +78,7 @@ def shown(
 def write(
     outcome: Outcome, folder: Path, properties: Sequence[Property] = ALL, shrunk: Shrunk | None = None
 ) -> tuple[Written, Shown]:
-    """Write a failing run's plan and page into a folder; returns where, and what to show."""
+    """Write a failing run's plan and page into a folder; return their paths and the report's data."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ".gitignore").write_text("*\n", encoding="utf-8")
     name = re.sub(r"[^\w.-]+", "-", f"{outcome.plan.scenario}-{outcome.plan.seed}")

@@ -1,4 +1,4 @@
-"""What a report is made from."""
+"""The data of a report."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A failure, found and shrunk, with all that its report tells.
+    """A shrunk failure, with all data of its report.
 
     Attributes:
         scenario: the scenario's name.
-        seed: the seed by which it was found.
+        seed: the seed that led to it.
         strategy: the strategy of the search that found it.
-        violation: the property that does not hold, and where.
-        sentence: what the property holds: its docstring.
+        violation: the violated property, and where.
+        sentence: the property's docstring.
         history: the events of the shrunk run, in order.
         decisions: the decisions of the shrunk plan by their addresses.
-        decisions_before: how many decisions the plan had before it was shrunk.
-        shrink_seconds: how long shrinking took in real seconds; None if nothing was shrunk.
-        replays: how often the shrunk plan was replayed, and failed alike each time.
-        plan_path: where the plan was written.
-        html_path: where the page was written; None if it was not.
+        decisions_before: number of decisions in the plan before it was shrunk.
+        shrink_seconds: real seconds that shrinking took; None if the plan was not shrunk.
+        replays: number of replays of the shrunk plan, all of which failed identically.
+        plan_path: the path of the plan.
+        html_path: the path of the page; None if there is none.
         nodes: the nodes' names, in the order of their lanes.
-        epoch: the virtual time at 0, aware.
-        command: one line for a shell that replays the plan.
-        deeds: how many things the clients of the run do, or leave out.
-        deeds_left_out: how many of them they leave out, since it fails without.
-        plan: the whole plan as JSON values, for a test that needs no file; None if only its path is known.
+        epoch: the virtual time at second 0, aware.
+        command: a shell command that replays the plan.
+        deeds: number of the clients' actions, done or left out.
+        deeds_left_out: number of actions that were left out because the run still fails without them.
+        plan: the whole plan as JSON values, for a test without a file; None if only its path is known.
     """
 
     scenario: str
@@ -57,7 +57,7 @@ class Shown:
     deeds_left_out: int = 0
 
     def shrinking(self) -> str:
-        """What shrinking did: ``214 decisions → 3, in 4.1 s, replayed 3 times``."""
+        """The result of shrinking, such as ``214 decisions → 3, in 4.1 s, replayed 3 times``."""
         left = len(self.decisions)
         told = f"{self.decisions_before} decision{'' if self.decisions_before == 1 else 's'}"
         if self.shrink_seconds is None:

@@ -1,7 +1,7 @@
-"""What a history tells: who held which job and when, what ran, what was called, what went wrong.
+"""The content of a history for drawings: leases, handler runs, calls, and faults over time.
 
-Every drawing is made from a ``Story``. Times are seconds since the run began; ``first`` and ``last`` are
-places in the history, by which a drawing leads to its events.
+All drawings are made from a ``Story``. Times are in seconds since the run began; ``first`` and ``last`` are
+indexes of events in the history, to which a drawing refers.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 DATABASE: Final = "database"
-"""The lane of what happens to rows, and to the database itself."""
+"""The lane of row changes and of events of the database itself."""
 
 ALIASES: Final = frozenset({"", "db", "database", "storage", "postgres"})
-"""Names by which a history may mean the database."""
+"""Names of the database in histories."""
 
 DOWN: Final = {
     "killed": "down",
@@ -33,7 +33,7 @@ DOWN: Final = {
     "cut": "cut",
     "stopping": "stopping",
 }
-"""What a node is from an event of its life on."""
+"""The condition of a node that begins with an event of its life."""
 
 UP: Final[Mapping[str, tuple[str, ...]]] = {
     "started": ("down", "stopped", "stopping"),
@@ -45,13 +45,13 @@ UP: Final[Mapping[str, tuple[str, ...]]] = {
     "joined": ("cut",),
     "stopping": (),
 }
-"""What a node is no longer from an event of its life on."""
+"""The condition of a node that ends with an event of its life."""
 
 
 class Lease(NamedTuple):
-    """A worker held a job, from its claim to what ended it; ``until`` is None if nothing did.
+    """The lease of a worker on a job, from the claim to its end; ``until`` is None if it did not end.
 
-    ``outcome`` is the state that the job went to, ``gone`` if the row went, ``open`` if nothing ended it.
+    ``outcome`` is the job's next state, ``gone`` if the row was deleted, ``open`` if the lease did not end.
     """
 
     node: str
@@ -66,7 +66,7 @@ class Lease(NamedTuple):
 
 
 class Work(NamedTuple):
-    """A handler ran. ``how`` is as the event says, ``killed`` if its node died, ``open`` if it runs still."""
+    """A handler run. ``how`` is the event's, ``killed`` if its node died, ``open`` if it is still running."""
 
     node: str
     job: UUID
@@ -80,7 +80,7 @@ class Work(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A node called its storage. ``outcome`` is as the answer says, ``killed`` or ``open`` if none came."""
+    """A storage call. ``outcome`` is that of the answer, or ``killed`` or ``open`` without an answer."""
 
     node: str
     call: int
@@ -93,7 +93,7 @@ class Call(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A phase of the run, or a node's trouble: ``down``, ``stopped``, ``paused``, ``cut``, ``stopping``."""
+    """A phase of the run, or a node's condition: ``down``, ``stopped``, ``paused``, ``cut``, ``stopping``."""
 
     node: str
     what: str
@@ -103,7 +103,7 @@ class Span(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """A fault, at an instant or until a time."""
+    """A fault, at an instant or over an interval."""
 
     node: str
     address: str
@@ -115,14 +115,14 @@ class Mark(NamedTuple):
 
 @dataclass(slots=True)
 class Story:
-    """A history, read.
+    """The content of a history.
 
     Attributes:
         lanes: the nodes in order, the database last.
         lane_of: the lane of each event.
-        jobs: the tasks' names by job, in the order in which the jobs appear.
-        touched: which jobs each event is about.
-        end: when the last thing happened.
+        jobs: the tasks' names by job, in order of appearance.
+        touched: the jobs that each event concerns.
+        end: the time of the last event.
     """
 
     lanes: list[str]
@@ -139,7 +139,7 @@ class Story:
 
 
 def read(events: Sequence[history.Event], nodes: Iterable[str] = ()) -> Story:
-    """Read a history. ``nodes`` are the lanes to begin with; others are added as they appear."""
+    """Read a history. ``nodes`` are the first lanes; others are added as they appear."""
     reader = _Reader(list(nodes))
     for number, event in enumerate(events):
         reader.take(number, event)
@@ -147,7 +147,7 @@ def read(events: Sequence[history.Event], nodes: Iterable[str] = ()) -> Story:
 
 
 class _Reader:
-    """Goes through the events once, and keeps what is open: leases by job, runs, calls, spans."""
+    """Reads the events in one pass, with the open leases by job, runs, calls and spans as state."""
 
     def __init__(self, nodes: list[str]) -> None:
         self.story = Story(lanes=[node for node in nodes if node not in ALIASES])
@@ -158,7 +158,7 @@ class _Reader:
         self.spans: dict[tuple[str, str], Span] = {}
 
     def take(self, number: int, event: history.Event) -> None:
-        """Read the next event, which is the ``number``-th from 0."""
+        """Read the next event, whose index is ``number``."""
         self.story.end = max(self.story.end, event.at)
         match event:
             case history.Change():
@@ -188,7 +188,7 @@ class _Reader:
     def _answered(self, number: int, event: history.Answered) -> None:
         call = self.calls.pop(event.call, None)
         if call is None:
-            # The call itself is not in this part of the history.
+            # The call itself precedes this part of the history.
             lane = self._lane(event.node)
             call = Call(lane, event.call, event.verb, event.at, None, "open", number, None)
         self.story.calls.append(call._replace(until=event.at, outcome=event.outcome, last=number))
@@ -241,7 +241,7 @@ class _Reader:
             )
 
     def _holder(self, row: history.Image) -> str:
-        """Name the node whose worker a row names; the worker itself if no node called itself so."""
+        """Return the node of a row's worker, or the worker's id if its node is unknown."""
         if row.worker is None:
             return DATABASE
         return self._lane(self.workers.get(row.worker) or f"worker {short(row.worker)}")
@@ -261,7 +261,7 @@ class _Reader:
                 self.story.calls.append(ended)
 
     def finish(self, events: Sequence[history.Event]) -> Story:
-        """Close the story; what nothing ended is open."""
+        """Return the story, with unfinished intervals marked as open."""
         story = self.story
         story.leases += self.leases.values()
         story.works += self.works.values()
@@ -279,10 +279,10 @@ def _active(row: history.Image | None) -> history.Image | None:
 
 
 def squeeze(times: Iterable[float], usual: float = 0.95) -> list[tuple[float, float]]:
-    """Draw idle time short: pairs of a time and its place, between which one goes in a straight line.
+    """Compress idle time: return pairs of a time and its position, to be interpolated linearly.
 
-    A run may idle for a day between two bursts of milliseconds. Of the gaps between times the ``usual`` part
-    (0 to 1, the longest never) keeps its length, and longer ones grow with their logarithm only.
+    A run may idle for a day between two bursts of milliseconds. The shortest gaps between times, a share of
+    ``usual`` (0 to 1, never the longest gap), keep their length; longer ones grow only logarithmically.
     """
     moments = sorted({time for time in times if math.isfinite(time)})
     if not moments:
@@ -299,7 +299,7 @@ def squeeze(times: Iterable[float], usual: float = 0.95) -> list[tuple[float, fl
 
 
 def placed(knots: Sequence[tuple[float, float]], time: float) -> float:
-    """Find a time's place; beyond the ends it is that of the end."""
+    """Return a time's position, clamped to both ends."""
     if time <= knots[0][0]:
         return knots[0][1]
     if time >= knots[-1][0]:

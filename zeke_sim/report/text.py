@@ -1,9 +1,9 @@
-"""A failure on one screen: at most 24 lines of at most 100 columns.
+"""A failure as a text screen of at most 24 lines of at most 100 columns.
 
-Only what must be copied whole, the command and the paths, may be longer than a line.
+Only the command and the paths, which users copy, may be longer than a line.
 
-The time line has a lane per node that took part. Time is drawn so that every moment that matters has its
-place, so equal lengths are not equal times; the axis says which they are.
+The time line has one lane per node that took part. Every important moment has a column of its own, so equal
+lengths are not equal times; the axis shows the times.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 LINES: Final = 24
 COLUMNS: Final = 100
 NAME: Final = 12
-"""Columns for the names of lanes."""
+"""Width of lane names in columns."""
 WIDTH: Final = COLUMNS - NAME - 2
 FAULTS: Final = 4
 ERRORS: Final = 3
-"""Lines for what jobs failed of."""
+"""Maximum number of lines with errors of jobs."""
 MOMENTS: Final = 30
-"""Times that the time line gives a place of their own."""
+"""Maximum number of times with a column of their own."""
 LETTERS: Final = "abcd"
 
 ENDS: Final = {
@@ -51,10 +51,10 @@ ENDS: Final = {
     "gone": "∅",
     "open": "",
 }
-"""How a lease ended, at the end of its bar."""
+"""The outcome of a lease, drawn at the end of its bar."""
 
 BAD: Final = {"killed": "†", "raised": "x"}
-"""How a handler ended, where it ended badly."""
+"""The mark of a handler that did not return."""
 
 BACKGROUND: Final = {"down": " ", "stopped": " ", "paused": "~", "cut": "/", "stopping": "."}
 STYLES: Final = {"rule": "bold red", "label": "dim", "bad": "red", "good": "green", "mark": "bold yellow"}
@@ -69,7 +69,7 @@ class _Moment(NamedTuple):
 
 
 def screen(failure: Shown, *, colour: bool = False) -> str:
-    """Format a failure. With ``colour`` the text holds the escapes of a terminal."""
+    """Format a failure. With ``colour``, the text contains terminal escapes."""
     story = stories.read(failure.history, failure.nodes)
     tail = _files(failure)
     faults, moments = _faults(failure, story)
@@ -80,7 +80,7 @@ def screen(failure: Shown, *, colour: bool = False) -> str:
     if not colour:
         return text.plain
     out = StringIO()
-    # Wider than any line, so that what must be copied whole is not broken.
+    # Wider than any line, so that the command and the paths are not wrapped.
     console = Console(file=out, force_terminal=True, color_system="standard", width=10_000, highlight=False)
     console.print(text, end="", soft_wrap=True)
     return out.getvalue()
@@ -105,7 +105,7 @@ def _head(failure: Shown, story: Story) -> list[Text]:
 
 
 def _errors(failure: Shown) -> list[Text]:
-    """List what jobs failed of, where no single one is what broke."""
+    """Format the errors of failed jobs, if the violation concerns no single job."""
     found = errors(failure)
     told = [str(error) for error in (found if len(found) <= ERRORS else found[: ERRORS - 1])]
     if len(found) > len(told):
@@ -121,13 +121,13 @@ def _files(failure: Shown) -> list[Text]:
 
 
 def _faults(failure: Shown, story: Story) -> tuple[list[Text], list[_Moment]]:
-    """List the decisions that are left, each with a letter if the time line has its place."""
+    """List the remaining decisions, each with a letter if it is on the time line."""
     if not failure.decisions:
         return [_labelled("faults", "none is left: it breaks without any")], []
     at = {mark.address: mark for mark in reversed(story.faults)}
     lines: list[Text] = []
     moments: list[_Moment] = []
-    # Faults in their order, then mere choices, which are many and have no place of their own.
+    # Faults in order first, then choices, which are numerous and not on the time line.
     ranked = sorted(
         failure.decisions.items(), key=lambda item: at[item[0]].first if item[0] in at else math.inf
     )
@@ -163,7 +163,7 @@ def decided(decision: object) -> str:
 
 
 def _timeline(failure: Shown, story: Story, moments: Sequence[_Moment], room: int) -> list[Text]:
-    """Draw the lanes that took part, at most ``room`` of them, between the axis and the violation."""
+    """Draw at most ``room`` of the lanes that took part, between the axis and the violation."""
     scale = _scale(failure, story, moments)
     lanes = _lanes(failure, story, moments, scale)
     shown = lanes[:room]
@@ -190,14 +190,14 @@ def _timeline(failure: Shown, story: Story, moments: Sequence[_Moment], room: in
 
 
 def _before(bar: str, told: str, since: int) -> str:
-    """Write what is told before the bar, or inside of it where there is no room before."""
+    """Write a label before the bar, or inside it if there is no room before."""
     if since > len(told):
         return bar[: since - len(told) - 1] + told + bar[since - 1 :]
     return bar[: since + 2] + " " + told + " " + bar[since + 4 + len(told) :]
 
 
 class _Scale:
-    """Columns of times: each moment that matters has at least its own, the rest goes by length."""
+    """Maps times to columns: each important moment gets its own, and the rest is shared by length."""
 
     def __init__(self, times: Iterable[float]) -> None:
         self.knots = stories.squeeze(times, usual=0.5)
@@ -213,7 +213,7 @@ class _Scale:
         return since <= self.knots[-1][0] and (until is None or until >= self.knots[0][0])
 
     def axis(self, first: Iterable[float]) -> str:
-        """Write times at their columns where there is room for them; those of ``first`` come first."""
+        """Write times at their columns if there is room, with priority for those of ``first``."""
         written = " " * WIDTH
         for time in (*first, *(knot[0] for knot in self.knots)):
             label, column = _seconds(time), self.column(time)
@@ -232,13 +232,13 @@ def _scale(failure: Shown, story: Story, moments: Sequence[_Moment]) -> _Scale:
     for span in story.spans if broken.job is not None else ():
         if span.since <= broken.at:
             times += [span.since, *([] if span.until is None else [span.until])]
-    # The last ones, since the end of the story is what broke.
+    # The last ones, since the violation is at the end.
     before = sorted({time for time in times if time <= broken.at})[-MOMENTS:]
     return _Scale([*before, *sorted({time for time in times if time > broken.at})[:3]])
 
 
 def _lanes(failure: Shown, story: Story, moments: Sequence[_Moment], scale: _Scale) -> list[str]:
-    """Choose the lanes with something to see: those of the job and of faults first, then by their order."""
+    """Choose the lanes to draw: those of the job and of faults first, then in order."""
     job = failure.violation.job
     first = {moment.node for moment in moments}
     first |= {drawn.node for drawn in (*story.leases, *story.works) if drawn.job == job}
@@ -248,7 +248,7 @@ def _lanes(failure: Shown, story: Story, moments: Sequence[_Moment], scale: _Sca
 
 
 def _lane(failure: Shown, story: Story, lane: str, moments: Sequence[_Moment], scale: _Scale) -> str:
-    """Draw a lane. What is drawn later lies on top: leases, handlers, the node's troubles, ends, faults."""
+    """Draw a lane from bottom to top: leases, handlers, the node's conditions, ends, faults."""
     row = _Row(scale)
     job = failure.violation.job
     leases = [lease for lease in story.leases if lease.node == lane]
@@ -286,12 +286,12 @@ class _Row:
             self.cells[first : last + 1] = char * (last + 1 - first)
 
     def end(self, work: Work) -> None:
-        """Mark where a handler ended badly."""
+        """Mark the end of a handler that did not return."""
         if work.how in BAD and self.scale.shows(work.since, work.until):
             self.cells[self.scale.column(work.until)] = BAD[work.how]
 
     def ends(self, lease: Lease) -> None:
-        """Mark where a lease begins, with its attempt, and how it ended."""
+        """Mark the start of a lease with its attempt, and its end with the outcome."""
         if not self.scale.shows(lease.since, lease.until):
             return
         first, last = self.scale.column(lease.since), self.scale.column(lease.until)
@@ -302,7 +302,7 @@ class _Row:
             self.cells[first + 1 : first + 1 + len(attempt)] = attempt
 
     def letters(self, moments: Iterable[_Moment]) -> None:
-        """Mark faults, those of one column beside each other."""
+        """Mark faults with their letters, those of one column next to each other."""
         taken: set[int] = set()
         for moment in moments:
             column = self.scale.column(moment.at)
@@ -312,7 +312,7 @@ class _Row:
 
 
 def _styled(cells: str) -> list[tuple[str, str]]:
-    """Part a lane into stretches of one style."""
+    """Split a lane into segments of one style."""
     styles = [
         "mark" if cell in LETTERS else "good" if cell == "✓" else "bad" if cell in "✗†x" else
         "label" if cell in "·╌~/." else "bold"
@@ -341,7 +341,7 @@ def _seconds(time: float) -> str:
 
 
 def _clean(text: str) -> str:
-    """Leave nothing that moves a cursor or rings a bell."""
+    """Remove control characters."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
@@ -351,7 +351,7 @@ def _fit(text: str, columns: int) -> str:
 
 
 def _wrapped(text: str, columns: int, lines: int) -> list[str]:
-    """Break a text into at most ``lines`` lines; what does not fit is cut."""
+    """Wrap a text into at most ``lines`` lines and truncate the rest."""
     parts = textwrap.wrap(_clean(" ".join(text.split())), columns) or [""]
     if len(parts) > lines:
         parts = [*parts[: lines - 1], " ".join(parts[lines - 1 :])]

@@ -1,5 +1,6 @@
-"""The pytest harness for applications: a task by itself, a queue in virtual time, a whole world under faults.
+"""The pytest harness for applications: one task, a queue in virtual time, or a whole simulation with faults.
 
-``facade`` is what a test holds. Behind it stands a ``Stage``: a virtual loop, a storage on it (in memory, or
-a real Postgres), and a worker that works while the test lets time pass. ``simulating`` is for whole worlds.
+``facade`` is the interface that tests use. It drives a ``Stage``: a virtual event loop, a storage (in memory
+or a real Postgres), and a worker that runs only while the test advances time. ``simulations`` and
+``seeded_test`` run whole simulations.
 """

@@ -1,4 +1,4 @@
-"""Where the jobs of a test are kept: in memory, or (``harness.postgres``) on a real Postgres."""
+"""Storage backends of tests: in memory here, a real Postgres in ``bridge``."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ if TYPE_CHECKING:
 
 
 class Backend(Protocol):
-    """Gives a test its storage.
+    """Provides a test with a storage.
 
     Attributes:
-        dsn: the connection string of its database, once it is open; None in memory.
+        dsn: the connection string of the database, once it is open; None in memory.
     """
 
     dsn: str | None
 
     def open(self, clock: Clock, catalog: Catalog) -> AbstractContextManager[Storage]:
-        """Open a storage with nothing in it, which goes by this clock."""
+        """Open an empty storage that uses this clock."""
         ...
 
     def next_due(self) -> datetime | None:
-        """Return when a job or a tick of a schedule next comes due; None for never. Not what is due now."""
+        """Return the next future time at which a job or a schedule's tick comes due, or None."""
         ...
 
     def ring(self) -> None:
-        """Wake whoever sleeps until there is work, since some may have come due by itself."""
+        """Wake workers that wait for work, since a job may have come due by the passing of time."""
         ...
 
 
 class Memory:
-    """Keeps jobs in memory."""
+    """A backend that keeps jobs in memory."""
 
     dsn: str | None = None
 
     @contextmanager
     def open(self, clock: Clock, catalog: Catalog) -> Generator[Storage]:
-        """Make a storage."""
+        """Create a memory storage."""
         self._clock = clock
         self._store = store = MemoryStorage(clock)
         self._names = tuple(catalog.served)
         yield store
 
     def next_due(self) -> datetime | None:
-        """Return when a job or a tick next comes due."""
+        """Return the next future time at which a job or a tick comes due, or None."""
         now, store = self._clock.now(), self._store
         ticks = [plan.schedule.next_tick for plan in store.tables.plans.values() if not plan.schedule.paused]
         times = [store.next_due(self._names), *ticks]

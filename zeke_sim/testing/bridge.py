@@ -1,8 +1,8 @@
 """A real Postgres under virtual time.
 
-A virtual loop has no sockets, so the storage's verbs run on a real loop in a thread of its own, while the
-virtual one, and with it all of the test, stands still. The time by which statements decide is handed to
-them. Nothing is told by the server: whoever sleeps on this side is woken by whatever this side changes.
+A virtual loop has no sockets, so the storage's methods run on a real loop in another thread, and block the
+virtual loop, and with it the test, until they return. Statements receive the virtual time as an argument.
+LISTEN/NOTIFY is not used: each change made through this bridge wakes the coroutines that wait on it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from zeke_queue.task.catalog import Catalog
     from zeke_sim.testing.servers import Databases
 
-__tracebackhide__ = True  # of a failing test: its own lines say more
+__tracebackhide__ = True  # pytest then shows the test's own lines
 
 T = TypeVar("T")
 
@@ -50,10 +50,10 @@ WORK: Final = frozenset(
         "wake_parents",
     }
 )
-"""Verbs after which there may be more to claim than before."""
+"""Storage methods after which more jobs may be claimable."""
 
 NEWS: Final = frozenset({"claim", "note", "purge"})
-"""Other verbs after which a watched job may have changed."""
+"""Other storage methods after which a watched job may have changed."""
 
 _DUE: Final = sql.SQL(
     "select min(startafter) from {}.job where state < 'active' and startafter > %s and name = any(%s)"
@@ -61,7 +61,7 @@ _DUE: Final = sql.SQL(
 
 
 class Thread:
-    """A real event loop in a thread of its own."""
+    """A real event loop in its own thread."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
@@ -69,21 +69,21 @@ class Thread:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run something there, while the caller stands still."""
+        """Run a coroutine on the loop, and block until it returns."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
     def close(self) -> None:
-        """End it."""
+        """Stop the loop and join the thread."""
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
 
 
 class Postgres:
-    """Keeps the jobs of a test in a database of its own.
+    """A backend that keeps jobs in a Postgres database of the test's own.
 
     Args:
-        databases: where it is made.
+        databases: the factory of the database.
 
     Attributes:
         dsn: the database's connection string, once it is open.
@@ -95,7 +95,7 @@ class Postgres:
 
     @contextmanager
     def open(self, clock: Clock, catalog: Catalog) -> Generator[Storage]:
-        """Make a database, and connect to it."""
+        """Create a database and connect to it."""
         self._clock = clock
         self._names = list(catalog.served)
         self._next: datetime | None = None
@@ -114,7 +114,7 @@ class Postgres:
                 thread.close()
 
     def next_due(self) -> datetime | None:
-        """Return when a job or a tick next comes due."""
+        """Return the next future time at which a job or a tick comes due, or None."""
         now = self._clock.now()
         if self._bridged.changed or self._next is None or self._next <= now:
             self._bridged.changed = False
@@ -127,10 +127,10 @@ class Postgres:
 
 
 class Bridged:
-    """A ``zeke_queue.storage.store.Storage`` of another loop's, for any loop of this thread.
+    """A proxy for a ``Storage`` on another loop, usable from any loop of this thread.
 
     Attributes:
-        changed: whether something was done since this was last set to False.
+        changed: whether a method was called since this was last set to False.
     """
 
     def __init__(self, storage: PostgresStorage, thread: Thread, clock: Clock) -> None:
@@ -144,13 +144,13 @@ class Bridged:
         return self._across(name, getattr(self._storage, name))
 
     def ring(self) -> None:
-        """Wake all who sleep or watch."""
+        """Wake all waiting workers and watchers."""
         for name in self._waiting:
             self._bells.queue(name)
         self._bells.all_jobs()
 
     def next_due(self, names: Sequence[str], now: datetime) -> datetime | None:
-        """Return when a job of these queues, or a tick, comes due after now."""
+        """Return the first time after ``now`` at which a job of these queues or a tick comes due, or None."""
         return self._thread.run(self._next_due(names, now))
 
     async def _next_due(self, names: Sequence[str], now: datetime) -> datetime | None:
@@ -163,7 +163,7 @@ class Bridged:
 
     @asynccontextmanager
     async def transaction(self, connection: Any = None) -> AsyncGenerator[Any]:
-        """Open a transaction, or join the caller's, on the loop on which the caller has it."""
+        """Open a transaction, or join the caller's on the loop of its connection."""
         if connection is not None and not isinstance(connection, Across):
             async with self._storage.transaction(connection) as joined:
                 yield joined
@@ -185,13 +185,13 @@ class Bridged:
             self.ring()
 
     async def wait_for_work(self, queues: Sequence[str], timeout: float) -> bool:
-        """Sleep until something was done that may be work."""
+        """Sleep until a call may have made a job claimable, or until the timeout."""
         self._waiting.update(queues)
         return await self._bells.sleep(queues, timeout)
 
     @asynccontextmanager
     async def watching(self) -> AsyncGenerator[MemoryWatch]:
-        """Watch jobs: whatever is done may have changed any of them."""
+        """Watch jobs; every change is treated as one that may concern any job."""
         watch = self._bells.watch()
         try:
             yield watch
@@ -213,10 +213,10 @@ class Bridged:
 
 
 class Across:
-    """Something of the other loop's, such as a connection, whose coroutines any loop can await.
+    """A proxy for an object of the other loop, such as a connection, whose coroutines any loop can await.
 
     Attributes:
-        across: the thing itself.
+        across: the object itself.
     """
 
     def __init__(self, across: Any, thread: Thread, bridged: Bridged) -> None:
@@ -254,13 +254,13 @@ class Across:
         return calling
 
     def _wrapped(self, value: Any) -> Any:
-        """Wrap what belongs to the other loop, to be used there: connections, cursors and their blocks."""
+        """Wrap objects that must be used on the other loop: connections, cursors, and context managers."""
         foreign = type(value).__module__.startswith("psycopg") or hasattr(value, "__aenter__")
         return Across(value, self._thread, self._bridged) if foreign else value
 
 
 class _Over(Exception):
-    """There is nothing more to come."""
+    """The iterator is exhausted."""
 
 
 async def _answered(thread: Thread, rows: Any) -> Any:

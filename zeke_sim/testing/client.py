@@ -1,4 +1,4 @@
-"""What a workload holds: a program's place in a simulated world, and the strings of that world."""
+"""The client of a workload: access to the simulated queue, and controls to inject faults."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TRIES: Final = 100_000
-"""How often something is tried, a second apart: longer than any fault lasts."""
+"""Attempts of a call, one second apart: longer than any fault lasts."""
 
 
 class Asked(Generic[T]):
-    """A call that is done when it is awaited.
+    """A call that runs when it is awaited.
 
     Attributes:
-        awaited: whether it was.
-        what: the call, and where it stands, for a complaint.
+        awaited: whether the call was awaited.
+        what: the call and its source location, for error messages.
     """
 
     __slots__ = ("_make", "awaited", "what")
@@ -51,15 +51,15 @@ class Asked(Generic[T]):
 
 
 class Client:
-    """A program of the application in a simulated world.
+    """A client program of the application in a simulated world.
 
-    Its calls meet every fault, and go on until they are answered. ``queue`` is the same without such
-    patience: there a ``StorageUnavailableError`` is the program's to deal with.
+    Its calls are subject to every fault and retry until they are answered. ``queue`` makes the same calls
+    without retries, so the program has to handle ``StorageUnavailableError``.
 
     Attributes:
-        queue: the program's own.
-        resources: what handlers of this run get as ``job.resources``, if the test made it.
-        random: random numbers that follow from the run's seed.
+        queue: the program's own queue.
+        resources: the ``job.resources`` of this run's handlers, if the test created them.
+        random: a random number generator seeded by the run.
     """
 
     def __init__(self, node: Node, resources: Any = None) -> None:
@@ -77,20 +77,20 @@ class Client:
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """The names of all processes: w1, w2 … work, s1 … schedule, v1 … supervise."""
+        """The names of all processes: workers w1, w2 …, schedulers s1 …, maintenance v1 …."""
         return tuple(self._world.nodes)
 
     def send(
         self, task: str | Task[Any, Any], payload: Any = None, **options: Unpack[SendOptions]
     ) -> Asked[UUID | None]:
-        """Send a job, however often that takes; see ``zeke_queue.Queue.send``."""
+        """Send a job, retrying until it is answered; see ``zeke_queue.Queue.send``."""
         options.setdefault("id", self.queue.sender.new_id())
         return self._patiently("send", lambda: self.queue.send(task, payload, **options))
 
     def trigger(
         self, task: str | Task[Any, Any], payload: Any = None, **options: Unpack[SendOptions]
     ) -> Asked[Run]:
-        """Send a job, however often that takes, and return its run; see ``zeke_queue.Queue.trigger``."""
+        """Send a job, retrying until it is answered, and return its run; see ``zeke_queue.Queue.trigger``."""
         options.setdefault("id", self.queue.sender.new_id())
         return self._patiently("trigger", lambda: self.queue.trigger(task, payload, **options))
 
@@ -100,7 +100,7 @@ class Client:
         return self._patiently("result", lambda: self.queue.result(job_id, timeout))
 
     def wait(self, which: Run | UUID, timeout: float | None = None) -> Asked[Job]:
-        """Wait until a job has ended, well or badly, and return it as it is then."""
+        """Wait until a job has ended, in any state, and return it."""
         job_id = which if isinstance(which, UUID) else which.id
 
         async def wait() -> Job:
@@ -113,43 +113,43 @@ class Client:
         return self._patiently("wait", wait)
 
     def job(self, job_id: UUID) -> Asked[Job]:
-        """Return a job as it stands."""
+        """Return a job in its current state."""
         return self._patiently("job", lambda: require(self.queue.storage, job_id))
 
     def cancel(self, which: Run | UUID) -> Asked[bool]:
-        """Cancel a job, however often that takes; see ``zeke_queue.Queue.cancel``."""
+        """Cancel a job, retrying until it is answered; see ``zeke_queue.Queue.cancel``."""
         job_id = which if isinstance(which, UUID) else which.id
         return self._patiently("cancel", lambda: self.queue.cancel(job_id))
 
     def sleep(
         self, seconds: float = 0, *, minutes: float = 0, hours: float = 0, days: float = 0
     ) -> Asked[None]:
-        """Do nothing for a while."""
+        """Sleep for a virtual duration."""
         span = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
         return self._asked("sleep", lambda: self._node.clock.sleep(span.total_seconds()))
 
-    # The strings of the world.
+    # Controls of the world.
 
     def kill(self, node: str, *, back: float = 1.0) -> None:
-        """Kill a process: nothing of it runs any more; another one starts ``back`` seconds later."""
+        """Kill a process at once; a replacement starts ``back`` seconds later."""
         self._world.kill(self._named(node), back)
 
     def pause(self, node: str, seconds: float) -> None:
-        """Freeze a process for a while."""
+        """Freeze a process for ``seconds``."""
         self._world.pause(self._named(node), seconds)
 
     def stop(self, node: str) -> None:
-        """Stop a process, as SIGTERM does; another one starts in its place when it has ended."""
+        """Stop a process as SIGTERM does; a replacement starts when it has ended."""
         self._world.drain(self._named(node))
 
     def cut(self, node: str, seconds: float) -> None:
-        """Cut a process off from the database for a while."""
+        """Partition a process from the database for ``seconds``."""
         cut = self._named(node)
         self._world.cut(cut, "cut")
         self._world.later(seconds, self._world.cut, cut, None)
 
     def forgotten(self) -> list[str]:
-        """Return the calls that were made, and never awaited."""
+        """Return the calls that were never awaited."""
         return [call.what for call in self._calls if not call.awaited]
 
     def _named(self, name: str) -> Node:

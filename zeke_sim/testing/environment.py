@@ -1,14 +1,14 @@
-"""The stage of one test: a virtual loop, a storage, and a worker that works while the test lets time pass.
+"""The environment of one test: a virtual loop, a storage, and a worker that runs while time advances.
 
-Between the calls of a test time stands still, and so does the worker: what was sent is there to be looked
-at. Nothing is slow, and nothing goes wrong; a job that is due starts at that very instant.
+Between the calls of a test, virtual time and the worker are paused, so the test can inspect the jobs that
+were sent. There are no delays and no faults: a job starts at the instant at which it is due.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import random  # noqa: TID251 - the program's own stream is put aside, and put back
+import random  # noqa: TID251 - saves and restores the global generator's state
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -38,32 +38,32 @@ if TYPE_CHECKING:
     from zeke_sim.testing.backends import Backend
     from zeke_sim.world.world import World
 
-__tracebackhide__ = True  # of a failing test: its own lines say more
+__tracebackhide__ = True  # pytest then shows the test's own lines
 
 T = TypeVar("T")
 
 LEASE: Final = 315_360_000.0
-"""Seconds, ten years: the worker of a test does not die, however far the test lets time go."""
+"""Seconds (ten years): the worker's lease never expires, however far a test advances time."""
 
 POLL: Final = 3600.0
-"""Seconds between looks of the worker; it is woken when something is due."""
+"""Seconds between polls of the worker, which is also woken when a job comes due."""
 
 SWEEP: Final = timedelta(hours=1)
-"""Between sweeps for what has grown old."""
+"""Virtual time between maintenance sweeps."""
 
 SHORTEST: Final = 2.0
-"""Seconds of idleness that are worth skipping."""
+"""Minimum idle time, in seconds, that is skipped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a test may say about its stage.
+    """The options of a test's environment.
 
     Attributes:
-        start: the time at which it begins, aware.
-        concurrency: how many jobs the worker runs at once.
-        allow: what handlers may reach for: see ``zeke_sim.world.sandbox.closed``. Random numbers are
-            allowed, and are the same in each run of the test.
+        start: the virtual start time, aware.
+        concurrency: the number of jobs that the worker runs at once.
+        allow: outside resources that handlers may use: see ``zeke_sim.world.sandbox.closed``. Random numbers
+            are allowed, and are the same in each run of the test.
         freeze: whether code that reads the machine's clocks sees virtual time.
     """
 
@@ -74,14 +74,14 @@ class Options:
 
 
 class Stage:
-    """Where a test plays.
+    """The environment of one test.
 
     Args:
-        catalog: the application's.
-        backend: gives the storage.
-        options: see there.
-        seed: of everything that is drawn.
-        resources: what handlers get as ``job.resources``; None for what the catalog makes.
+        catalog: the application's catalog.
+        backend: provides the storage.
+        options: see ``Options``.
+        seed: the seed of all random decisions.
+        resources: the handlers' ``job.resources``; None for those of the catalog.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Stage:
 
     @property
     def queue(self) -> DrivenQueue:
-        """The application's queue; opened when it is first asked for."""
+        """The application's queue, opened on first access."""
         if self._queue is None:
             if self._ended:
                 raise UsageError("zeke: the test has ended, and its queue with it")
@@ -142,18 +142,18 @@ class Stage:
         return self._backend.dsn
 
     def seed_of(self, address: str) -> int:
-        """Return a seed that follows from the test's."""
+        """Derive a seed from the test's seed."""
         return SeededEntropy(self._seed).stream(address).getrandbits(48)
 
     def close(self) -> None:
-        """End everything, in the middle of whatever it does."""
+        """Stop the worker and all coroutines at once, and close the storage."""
         if self._ended:
             return
         self._ended = True
         self.loop.jump = None
         try:
             with self._inside():
-                drive(self.loop, _nothing())  # what the test left half done is dropped on the way
+                drive(self.loop, _nothing())  # drops calls that the test left unfinished
                 self._leave()
         finally:
             self._stack.close()
@@ -170,11 +170,11 @@ class Stage:
     # Running.
 
     def drive(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run something while the worker stands still."""
+        """Run a coroutine while the worker is paused."""
         return self._drive(work)
 
     def drive_working(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run something while the worker works, and what comes due is done."""
+        """Run a coroutine while the worker runs jobs that come due."""
         self._check(work)
         _ = self.queue
         try:
@@ -183,7 +183,7 @@ class Stage:
             self.loop.pause(self._lane)
 
     def advance(self, until: datetime) -> None:
-        """Advance time until then, and run what comes due."""
+        """Advance time to an instant and run jobs that come due."""
         if until < self.clock.now():
             raise UsageError(
                 f"advance: {until.isoformat()} is past; it is {self.clock.now().isoformat()} in this test"
@@ -191,7 +191,7 @@ class Stage:
         self.drive_working(self._wait_until((until - self.options.start).total_seconds()))
 
     def drain(self) -> None:
-        """Work until nothing is due; time passes as far as handlers let it pass."""
+        """Run jobs until none is due; time advances only while handlers wait."""
         self.drive_working(self._drain())
 
     def _drive(self, work: Coroutine[Any, Any, T]) -> T:
@@ -201,15 +201,15 @@ class Stage:
             result = drive(self.loop, work)
         self._hear_of_failures()
         if self._reached:
-            # A handler that fails so would be retried, and one may swallow it: either hides it from the test.
+            # A retry, or a handler that catches the error, would hide it from the test, so raise it here.
             raise self._reached[0]
         return result
 
     def _check(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Check that something can be run now.
+        """Check that a coroutine can run now.
 
         Raises:
-            UsageError: it can't.
+            UsageError: the test has ended, or a handler made the call.
         """
         wrong = None
         if self._ended:
@@ -222,7 +222,7 @@ class Stage:
 
     @contextmanager
     def _inside(self) -> Generator[None]:
-        """Refuse what reaches outside, and give random numbers of the test's own."""
+        """Refuse access to the outside, and use the test's own random state."""
         before = random.getstate()
         try:
             with sandbox.closed(cast("World", self), self.options.allow, self._reached.append):
@@ -243,7 +243,7 @@ class Stage:
             working.result()
 
     async def _accompanied(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do what comes due while something is waited for, which begins before the worker goes on."""
+        """Start a coroutine, then resume the worker and run jobs that come due until the coroutine ends."""
         main = self.loop.create_task(work)
         await self._instant()
         self.loop.resume(self._lane)
@@ -262,7 +262,7 @@ class Stage:
             main.cancel()
 
     async def _start(self) -> None:
-        """Start the worker, unless it works already."""
+        """Start the worker unless it is running."""
         if self._working is not None:
             return
         context = self.loop.context(self._lane)
@@ -282,7 +282,7 @@ class Stage:
         self._up.set_result(self._worker)
 
     async def _keep_up(self) -> None:
-        """Do what is due whenever something is, for ever."""
+        """Run due work each time some comes due, until cancelled."""
         while True:
             await self._settle()
             self._alarm = self.loop.create_future()
@@ -306,7 +306,7 @@ class Stage:
             passed = self.loop.time() > began
 
     async def _settle(self) -> None:
-        """Run what is due at this instant, as far as it takes no time."""
+        """Run the scheduler, maintenance and ready callbacks that are due at this instant."""
         now = self.clock.now()
         self._backend.ring()
         while await self._scheduler.tick() and self._scheduler.behind:
@@ -317,12 +317,12 @@ class Stage:
         await self._instant()
 
     async def _instant(self) -> None:
-        """Wait until nothing is left to be done at this instant."""
+        """Wait until no callback is ready at this instant."""
         quiet: asyncio.Future[None] = self.loop.create_future()
         self._quiet.append(quiet)
         await quiet
 
-    # What the loop tells when nothing is ready.
+    # Called by the loop when no callback is ready.
 
     def _jump(self) -> None:
         loop = self.loop
@@ -344,7 +344,7 @@ class Stage:
                 self._resting_clock.suspended += upcoming - now
 
     def _next(self) -> float:
-        """Return when something comes due next, by the loop; infinity if nothing does."""
+        """Return the loop time at which a job or a tick next comes due; infinity if none does."""
         due = self._backend.next_due()
         return math.inf if due is None else (due - self.options.start).total_seconds()
 
@@ -355,13 +355,13 @@ class Stage:
             self.loop.call_at(when, _set, alarm)
 
     def _idle(self) -> bool:
-        """Return whether the worker holds no job, so that all it does is to say that it lives."""
+        """Return whether the worker holds no job, so that it only sends heartbeats."""
         crew = None if self._worker is None else self._worker._crew  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         return crew is not None and not crew._holdings.jobs  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 def with_resources(catalog: Catalog, resources: Any) -> Catalog:
-    """Return a catalog of the same tasks and schedules, whose handlers get these resources."""
+    """Return a copy of a catalog whose handlers get these resources."""
 
     @asynccontextmanager
     async def give() -> AsyncGenerator[Any]:

@@ -1,4 +1,4 @@
-"""Which jobs a test means, and what it is told where there are none."""
+"""Job expectations of a test, and the message when they are not met."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 ATTRIBUTES: Final = frozenset(one.name for one in fields(Job)) - {"name", "data", "state"}
 SHOWN: Final = 12
-"""Jobs that a message shows at most."""
+"""Maximum number of jobs that a message lists."""
 
 
 class Wanted:
-    """Which jobs are meant.
+    """The criteria of the expected jobs.
 
     Args:
-        catalog: the application's.
-        task: theirs, or its name; None for any.
-        payload: what theirs has: a mapping of some of its fields, or a whole one.
-        delay: seconds, or a timedelta, from now until they may start.
+        catalog: the application's catalog.
+        task: a task or its name; None for any.
+        payload: a mapping of fields that the payload must contain, or a whole payload.
+        delay: the time from now until they may start, in seconds or as a timedelta.
         criteria: values of attributes of ``zeke_queue.Job``.
 
     Raises:
-        UnknownTaskError: there is no such task.
-        InvalidOptionError: no job has such an attribute.
+        UnknownTaskError: the catalog has no such task.
+        InvalidOptionError: ``Job`` has no such attribute.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class Wanted:
             self._payload = jsonb.loads(jsonb.dumps(payload))
         self._delay = delay if delay is None or isinstance(delay, timedelta) else timedelta(seconds=delay)
         self._criteria = {**criteria}
-        if "parent" in criteria:  # a run of it will do, too
+        if "parent" in criteria:  # a Run or a Job is accepted too
             self._criteria["parent"] = getattr(criteria["parent"], "id", criteria["parent"])
 
     def matches(self, job: Job, now: datetime) -> bool:
-        """Return whether a job is meant."""
+        """Return whether a job meets the criteria."""
         if self.name is not None and job.name != self.name:
             return False
         if self._payload is not None and not self._fits(job.data):
@@ -94,10 +94,10 @@ class Wanted:
 
 
 def states(given: Any) -> tuple[JobState, ...]:
-    """Return states from a state, its word, or several of them.
+    """Return the states given as one state, its name, or several of them.
 
     Raises:
-        InvalidOptionError: one is none.
+        InvalidOptionError: a name is not a job state.
     """
     if given is None:
         return ()
@@ -109,7 +109,7 @@ def states(given: Any) -> tuple[JobState, ...]:
 
 
 def complaint(wanted: Wanted, count: int | None, found: int, jobs: Sequence[Job], now: datetime) -> str:
-    """Return that there are not as many waiting jobs as a test expects, and which there are."""
+    """Return the message for a wrong number of waiting jobs, with a list of the jobs that exist."""
     number = "a waiting job" if count is None else f"{count} waiting job{'' if count == 1 else 's'}"
     instead = "there is none" if found == 0 else f"there {'is' if found == 1 else 'are'} {found}"
     lines = [f"expected {number} {wanted}; {instead}."]

@@ -1,4 +1,4 @@
-"""What a test holds: ``zeke`` in async tests, ``zeke_sync`` in others."""
+"""The test interface: the fixtures ``zeke`` (async tests) and ``zeke_sync`` (sync tests)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from zeke_sim.testing.queue import DrivenQueue
     from zeke_sim.testing.run_task import Performed
 
-__tracebackhide__ = True  # of a failing test: its own lines say more
+__tracebackhide__ = True  # pytest then shows the test's own lines
 
 T = TypeVar("T")
 
@@ -35,11 +35,11 @@ PAGE: Final = 1000
 
 
 class Pending(Generic[T]):
-    """A call that is done when it is awaited.
+    """A call that runs when it is awaited.
 
     Attributes:
-        awaited: whether it was.
-        what: the call, and where it stands, for a complaint.
+        awaited: whether the call was awaited.
+        what: the call and its source location, for error messages.
     """
 
     __slots__ = ("_call", "awaited", "what")
@@ -56,11 +56,11 @@ class Pending(Generic[T]):
 
 
 class Looking:
-    """What needs no waiting, whichever way a test is written.
+    """The synchronous part of the test interface, shared by async and sync tests.
 
     Args:
-        stage: where the test plays.
-        performed: where what handlers do is added.
+        stage: the test's environment.
+        performed: a list to which each ``perform`` call appends its record.
     """
 
     def __init__(self, stage: Stage, performed: list[Performed] | None = None) -> None:
@@ -74,7 +74,7 @@ class Looking:
 
     @property
     def queue(self) -> DrivenQueue:
-        """A queue for the code under test: what it sends is seen here, and goes by the test's time."""
+        """A queue for the code under test: its jobs are visible here and follow the test's virtual time."""
         return self._stage.queue
 
     @property
@@ -89,10 +89,10 @@ class Looking:
 
     @property
     def performed(self) -> Performed:
-        """What the handler did that was last performed: children, progress, log lines.
+        """The record of the last handler run by ``perform``: children, progress, log lines.
 
         Raises:
-            UsageError: none was.
+            UsageError: no handler has been performed.
         """
         if not self._performed:
             raise UsageError("performed: nothing was performed yet; call zeke.perform(task, payload) before")
@@ -105,11 +105,11 @@ class Looking:
         state: Any = None,
         parent: UUID | Run | Job | None = None,
     ) -> list[Job]:
-        """Return jobs as they stand, archived ones included, in the order in which they were sent.
+        """Return jobs in their current state, including archived ones, in the order they were sent.
 
         Args:
-            task: theirs, or its name; any by default.
-            state: theirs, or several: created, retry, active, completed, expired, cancelled, failed.
+            task: a task or its name; any by default.
+            state: one state or several: created, retry, active, completed, expired, cancelled, failed.
             parent: the job that sent them.
         """
         name = None if task is None else self.catalog.get(task).name
@@ -117,10 +117,10 @@ class Looking:
         return self._stage.drive(_all(self.queue, which))
 
     def job(self, which: Run | Job | UUID) -> Job:
-        """Return a job as it stands.
+        """Return a job in its current state.
 
         Raises:
-            JobNotFoundError: there is none.
+            JobNotFoundError: no job has this id.
         """
         return self._stage.drive(_job(self.queue, _id(which)))
 
@@ -132,17 +132,17 @@ class Looking:
         delay: timedelta | float | None = None,
         **criteria: Any,
     ) -> list[Job]:
-        """Return the jobs that wait, in the order in which they were sent.
+        """Return the waiting jobs, in the order they were sent.
 
         Args:
-            task: theirs, or its name; any by default.
-            payload: some fields of theirs as a mapping, or a whole one.
-            delay: seconds, or a timedelta, until they may start.
+            task: a task or its name; any by default.
+            payload: a mapping of fields that the payload must contain, or a whole payload.
+            delay: the time until they may start, in seconds or as a timedelta.
             **criteria: values of attributes of a ``Job``, such as ``priority`` or ``singleton_key``.
 
         Raises:
-            UnknownTaskError: there is no such task.
-            InvalidOptionError: a job has no such attribute.
+            UnknownTaskError: the catalog has no such task.
+            InvalidOptionError: ``Job`` has no such attribute.
         """
         wanted = Wanted(self.catalog, task, payload, delay, criteria)
         return [job for job in self.jobs() if job.state in WAITING and wanted.matches(job, self.now)]
@@ -156,14 +156,14 @@ class Looking:
         delay: timedelta | float | None = None,
         **criteria: Any,
     ) -> list[Job]:
-        """Check that jobs wait, and return them.
+        """Assert that matching jobs are waiting, and return them.
 
         Args:
-            task, payload, delay, **criteria: as ``enqueued``.
-            count: how many there must be; at least one by default, 0 for none.
+            task, payload, delay, **criteria: see ``enqueued``.
+            count: the exact number of jobs; by default at least one. 0 asserts that there are none.
 
         Raises:
-            AssertionError: there are not so many; the message has those that there are.
+            AssertionError: the number differs; the message lists the jobs that exist.
         """
         __tracebackhide__ = True
         wanted = Wanted(self.catalog, task, payload, delay, criteria)
@@ -197,7 +197,7 @@ class Looking:
         if name is not None and not schedules:
             known = ", ".join(one.name for one in stage.drive(self.queue.schedules())) or "none"
             raise UsageError(f"next_tick: there is no schedule {name!r}; there is {known}")
-        stage.advance(stage.clock.now())  # which decides on the first ticks of new schedules
+        stage.advance(stage.clock.now())  # sets the first tick of new schedules
         ticks = [
             one.next_tick
             for one in stage.drive(self.queue.schedules())
@@ -228,7 +228,7 @@ async def _job(queue: DrivenQueue, job_id: UUID) -> Job:
 
 
 class BlockingZeke(Looking):
-    """What the fixture ``zeke_sync`` gives, for tests that are not async: a call is done when it returns."""
+    """The fixture ``zeke_sync``, for sync tests: each call has run when it returns."""
 
     def perform(
         self,
@@ -253,11 +253,11 @@ class BlockingZeke(Looking):
         return self._stage.drive(self.queue.send_many(jobs))
 
     def trigger(self, task: str | Task[Any, Any], payload: Any = None, **options: Unpack[SendOptions]) -> Run:
-        """Send a job, and return its run; see ``zeke_queue.Queue.trigger``."""
+        """Send a job and return its run; see ``zeke_queue.Queue.trigger``."""
         return self._stage.drive(self.queue.trigger(task, payload, **options))
 
     def result(self, which: Run | Job | UUID, timeout: float | None = None) -> Any:
-        """Advance time until a job has ended, and return its output; see ``zeke_queue.Queue.result``."""
+        """Advance time until a job has ended and return its output; see ``zeke_queue.Queue.result``."""
         return self._stage.drive_working(self.queue.result(_id(which), timeout))
 
     def cancel(self, which: Run | Job | UUID) -> bool:
@@ -273,20 +273,20 @@ class BlockingZeke(Looking):
         seconds: float = 0,
         to: datetime | None = None,
     ) -> None:
-        """Advance time, and run what comes due; see ``Zeke.advance``."""
+        """Advance time and run jobs that come due; see ``Zeke.advance``."""
         self._advance({"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}, to)
 
     def drain(self) -> None:
-        """Work until nothing is due; see ``Zeke.drain``."""
+        """Run jobs until none is due; see ``Zeke.drain``."""
         self._stage.drain()
 
     def next_tick(self, schedule: str | None = None) -> datetime:
-        """Go to the next tick of a schedule, and do its job; see ``Zeke.next_tick``."""
+        """Advance to the next tick of a schedule and run its job; see ``Zeke.next_tick``."""
         return self._next_tick(schedule)
 
 
 class Zeke(Looking):
-    """What the fixture ``zeke`` gives: an application's tasks, queue and time, in the hands of a test."""
+    """The fixture ``zeke``: an application's tasks, queue and time, controlled by an async test."""
 
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage)
@@ -302,20 +302,20 @@ class Zeke(Looking):
         meta: Mapping[str, Any] | None = None,
         results: Mapping[str, Any] | None = None,
     ) -> Pending[Any]:
-        """Run a task's handler without a queue, and return what it returns; ``performed`` has what it did.
+        """Run a task's handler without a queue and return its result; ``performed`` records what it did.
 
         Args:
             task: a task of the catalog, or its name.
-            payload: what fits the task's model; it goes through JSON, as on a queue.
-            attempt: which attempt the handler is told that it is.
-            meta: of the job.
-            results: what children return where it waits for them, by their task's name; an exception is
-                raised there.
+            payload: a payload for the task's model; it is converted to JSON and back, as on a queue.
+            attempt: the attempt number that the handler sees.
+            meta: the job's metadata.
+            results: results of children that the handler waits for, by task name; an exception is raised
+                instead of returned.
 
         Raises:
-            PayloadValidationError: the payload does not fit.
-            SerializationError: the result can't be stored.
-            Exception: whatever the handler raises.
+            PayloadValidationError: the payload does not match the task's model.
+            SerializationError: the result cannot be stored.
+            Exception: any exception that the handler raises.
         """
         options = {"attempt": attempt, "meta": meta, "results": results}
         return self._call("perform", lambda: self._perform(task, payload, options))
@@ -323,7 +323,7 @@ class Zeke(Looking):
     def send(
         self, task: str | Task[Any, Any], payload: Any = None, **options: Unpack[SendOptions]
     ) -> Pending[UUID | None]:
-        """Send a job; see ``zeke_queue.Queue.send``. It runs once time passes, or ``drain`` is called."""
+        """Send a job; see ``zeke_queue.Queue.send``. It runs when the test advances time or drains."""
         return self._call("send", lambda: self._blocking.send(task, payload, **options))
 
     def send_many(self, jobs: Iterable[Send]) -> Pending[list[UUID | None]]:
@@ -333,11 +333,11 @@ class Zeke(Looking):
     def trigger(
         self, task: str | Task[Any, Any], payload: Any = None, **options: Unpack[SendOptions]
     ) -> Pending[Run]:
-        """Send a job, and return its run; see ``zeke_queue.Queue.trigger``."""
+        """Send a job and return its run; see ``zeke_queue.Queue.trigger``."""
         return self._call("trigger", lambda: self._blocking.trigger(task, payload, **options))
 
     def result(self, which: Run | Job | UUID, timeout: float | None = None) -> Pending[Any]:
-        """Advance time until a job has ended, and return its output; see ``zeke_queue.Queue.result``."""
+        """Advance time until a job has ended and return its output; see ``zeke_queue.Queue.result``."""
         return self._call("result", lambda: self._blocking.result(which, timeout))
 
     def cancel(self, which: Run | Job | UUID) -> Pending[bool]:
@@ -353,27 +353,27 @@ class Zeke(Looking):
         seconds: float = 0,
         to: datetime | None = None,
     ) -> Pending[None]:
-        """Advance time, by a span or to an instant, and run what comes due meanwhile.
+        """Advance time by a duration or to an instant, and run jobs that come due meanwhile.
 
-        A handler that takes longer than that is still running afterwards.
+        A handler that needs more time than that is still running afterwards.
         """
         span = {"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
         return self._call("advance", lambda: self._advance(span, to))
 
     def drain(self) -> Pending[None]:
-        """Work until nothing is due; what is due later stays. Time passes as far as handlers let it pass."""
+        """Run jobs until none is due; later jobs stay. Time advances only while handlers wait."""
         return self._call("drain", self._blocking.drain)
 
     def next_tick(self, schedule: str | None = None) -> Pending[datetime]:
-        """Go to the next tick of a schedule (of any, by default), do its job, and return when it was.
+        """Advance to the next tick of a schedule (by default of any), run its job, and return its time.
 
         Raises:
-            UsageError: there is no such schedule, or none at all.
+            UsageError: the schedule does not exist, or no schedule has a tick to come.
         """
         return self._call("next_tick", lambda: self._next_tick(schedule))
 
     def forgotten(self) -> list[str]:
-        """Return the calls that were made, and never awaited."""
+        """Return the calls that were never awaited."""
         return [call.what for call in self._calls if not call.awaited]
 
     def _call(self, name: str, call: Callable[[], T]) -> Pending[T]:

@@ -1,4 +1,4 @@
-"""What a test asks for by its markers and fixtures, and what it is told where that can't be had."""
+"""Markers and fixtures of a test, resolved to its environment, with errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ NO_CATALOG = (
 
 
 def wrong(message: str) -> NoReturn:
-    """End a test because it asks for what there is not; what told of that is not shown once more."""
+    """Fail a test because of an invalid request, without showing the exception that led to it."""
     failure = pytest.fail.Exception(message, pytrace=False)
     failure.__suppress_context__ = True
     raise failure
 
 
 class Shown(pytest.fail.Exception):
-    """A failure that fills a screen, whose first line says what it is."""
+    """A failure with a long report whose first line is a summary."""
 
     def __init__(self, screen: str) -> None:
         super().__init__(screen, pytrace=False)
 
     @property
     def zeke_headline(self) -> str:
-        """What a list of failures says of it."""
+        """The line for a list of failures."""
         return (self.msg or "").partition("\n")[0]
 
 
@@ -60,13 +60,13 @@ def marked_catalog(request: pytest.FixtureRequest) -> Catalog:
 
 
 def catalog_of(request: pytest.FixtureRequest) -> Catalog:
-    """Return a test's catalog: that of the marker nearest to it, else the fixture's."""
+    """Return a test's catalog: from the closest marker, else from the fixture ``zeke_catalog``."""
     found = _from_marker(request)
     return checked_catalog(request.getfixturevalue("zeke_catalog")) if found is None else found
 
 
 def checked_catalog(given: object) -> Catalog:
-    """Return a catalog, or say what there is instead."""
+    """Return the value if it is a catalog; otherwise fail the test with what it is."""
     if inspect.iscoroutine(given) or inspect.isasyncgen(given):
         if inspect.iscoroutine(given):
             given.close()
@@ -100,7 +100,7 @@ def _from_marker(request: pytest.FixtureRequest) -> Catalog | None:
 
 
 def options_of(request: pytest.FixtureRequest) -> Options:
-    """Return what a test's marker says of its stage; the marker nearest to it is the only one that counts."""
+    """Return the options of a test's closest ``zeke_options`` marker; other markers are ignored."""
     marker = request.node.get_closest_marker("zeke_options")
     if marker is None:
         return Options()
@@ -134,7 +134,7 @@ def _checked(
 
 
 def allowed(given: Any) -> tuple[str, ...]:
-    """Return what handlers may reach for."""
+    """Return the outside resources that handlers may use, or fail the test if one is unknown."""
     try:
         return checked_allowed(given)
     except UsageError as error:
@@ -142,10 +142,10 @@ def allowed(given: Any) -> tuple[str, ...]:
 
 
 def checked_start(given: Any) -> datetime:
-    """Return the time at which something begins.
+    """Return a start time.
 
     Raises:
-        UsageError: it is no instant.
+        UsageError: the value is not an aware datetime or its text.
     """
     when = given
     if isinstance(given, str):
@@ -161,10 +161,10 @@ def checked_start(given: Any) -> datetime:
 
 
 def checked_allowed(given: Any) -> tuple[str, ...]:
-    """Return what handlers may reach for.
+    """Return the outside resources that handlers may use.
 
     Raises:
-        UsageError: there is no such thing.
+        UsageError: a resource is unknown.
     """
     several = (given,) if isinstance(given, str) else tuple(given)
     for one in several:
@@ -176,7 +176,7 @@ def checked_allowed(given: Any) -> tuple[str, ...]:
 
 
 def backend_of(request: pytest.FixtureRequest) -> Backend:
-    """Return where a test's jobs are kept."""
+    """Return the storage backend of a test."""
     marker = request.node.get_closest_marker("zeke_backend")
     if marker is None:
         return Memory()
@@ -185,14 +185,14 @@ def backend_of(request: pytest.FixtureRequest) -> Backend:
         wrong(f"zeke_backend: {given} is none; give 'memory' or 'postgres'")
     if marker.args[0] == "memory":
         return Memory()
-    from zeke_sim.testing.bridge import Postgres  # noqa: PLC0415 - the driver is not loaded for tests in memory
+    from zeke_sim.testing.bridge import Postgres  # noqa: PLC0415 - tests in memory do not load the driver
 
     return Postgres(request.getfixturevalue("_zeke_databases"))
 
 
 @contextmanager
 def databases(config: pytest.Config) -> Generator[Databases]:
-    """Start the server of a run, and yield what makes databases on it."""
+    """Start the test run's server and yield a factory of databases on it."""
     from zeke_sim.testing.servers import Databases, server  # noqa: PLC0415 - as above
 
     worker: dict[str, Any] = getattr(config, "workerinput", {})
@@ -208,7 +208,7 @@ def databases(config: pytest.Config) -> Generator[Databases]:
 
 
 def _print_uncaptured(config: pytest.Config, line: str) -> None:
-    """Print a line that pytest does not capture, so that a passing run shows it too."""
+    """Print a line past pytest's capture, so that a passing run shows it too."""
     capture: Any = config.pluginmanager.getplugin("capturemanager")
     with nullcontext() if capture is None else capture.global_and_fixture_disabled():
         sys.stderr.write(f"\n{line}\n")
@@ -217,7 +217,7 @@ def _print_uncaptured(config: pytest.Config, line: str) -> None:
 
 @contextmanager
 def stage(request: pytest.FixtureRequest, resources: Any) -> Generator[Stage]:
-    """Set up the stage of a test, and clear it away."""
+    """Set up the environment of a test, and close it afterwards."""
     made = Stage(
         catalog_of(request),
         backend_of(request),
@@ -233,7 +233,7 @@ def stage(request: pytest.FixtureRequest, resources: Any) -> Generator[Stage]:
 
 @contextmanager
 def zeke(made: Stage) -> Generator[Zeke]:
-    """Hand out a stage, and see afterwards that the test awaited what it called."""
+    """Yield the test interface, and fail the test if it did not await a call."""
     held = Zeke(made)
     yield held
     forgotten = held.forgotten()

@@ -1,7 +1,7 @@
 """The pytest plugin of ``zeke_sim``: fixtures and markers for tests of applications.
 
-pytest loads it wherever zeke_queue is installed, so it imports nothing but pytest until a test asks for
-one of its fixtures.
+pytest loads it wherever zeke_queue is installed, so it imports only pytest until a test requests one of its
+fixtures.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def _seeds(text: str) -> int:
-    """Return how many seeds an option's text means."""
+    """Parse the value of ``--zeke-seeds``."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seeds; give 1 or more")
     return int(text)
@@ -79,15 +79,15 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Load the driver before clocks have stand-ins, which modules written in C complain about."""
+    """Load the driver before the clocks are replaced, since C modules reject the replacements."""
     if any(
         mark.args == ("postgres",) for item in session.items for mark in item.iter_markers("zeke_backend")
     ):
-        import psycopg  # noqa: F401, PLC0415 - to have it loaded # pyright: ignore[reportUnusedImport]
+        import psycopg  # noqa: F401, PLC0415 - for its side effect # pyright: ignore[reportUnusedImport]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Refuse markers that were meant for this plugin, and are none of its."""
+    """Reject misspelled markers of this plugin."""
     known = [marker.partition("(")[0] for marker in MARKERS]
     for marker in item.iter_markers():
         if marker.name.startswith("zeke_") and marker.name not in known:
@@ -98,9 +98,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
                 pytest.fail(f"{marker.name}: there is no such marker; did you mean {near[0]}?", pytrace=False)
 
 
-@pytest.hookimpl(hookwrapper=True)  # and no newer kind, which an older pytest would not load
+@pytest.hookimpl(hookwrapper=True)  # older pytest versions do not support `wrapper=True`
 def pytest_runtest_makereport(call: pytest.CallInfo[Any]) -> Generator[None, Any]:
-    """List a long failure by its first line; in CI, pytest would list it whole."""
+    """Shorten a long failure to its first line in the summary; in CI, pytest would print all of it."""
     result = yield
     headline = getattr(call.excinfo.value, "zeke_headline", None) if call.excinfo else None
     crash = getattr(result.get_result().longrepr, "reprcrash", None)
@@ -111,20 +111,20 @@ def pytest_runtest_makereport(call: pytest.CallInfo[Any]) -> Generator[None, Any
 @pytest.fixture
 def zeke_catalog(request: pytest.FixtureRequest) -> Catalog:
     """The application's catalog: override this, or mark tests with ``zeke_catalog("module:name")``."""
-    from zeke_sim.testing import fixtures  # noqa: PLC0415 - nothing is loaded unless it is used
+    from zeke_sim.testing import fixtures  # noqa: PLC0415 - loaded on first use
 
     return fixtures.marked_catalog(request)
 
 
 @pytest.fixture
 def zeke_resources() -> Any:
-    """What handlers get as ``job.resources``: override this fixture; None for what the catalog makes."""
+    """The handlers' ``job.resources``: override this fixture; None for those of the catalog."""
     return None
 
 
 @pytest.fixture(scope="session")
 def _zeke_databases(request: pytest.FixtureRequest) -> Iterator[Databases]:
-    """Makes databases for tests marked ``zeke_backend("postgres")``, on the run's server."""
+    """A factory of databases for tests marked ``zeke_backend("postgres")``, on the test run's server."""
     from zeke_sim.testing import fixtures  # noqa: PLC0415
 
     with fixtures.databases(request.config) as databases:
@@ -133,7 +133,7 @@ def _zeke_databases(request: pytest.FixtureRequest) -> Iterator[Databases]:
 
 @pytest.fixture
 def _zeke_stage(request: pytest.FixtureRequest, zeke_resources: Any) -> Iterator[Stage]:
-    """Where ``zeke`` and ``zeke_sync`` of one test play."""
+    """The environment of one test's ``zeke`` or ``zeke_sync``."""
     from zeke_sim.testing import fixtures  # noqa: PLC0415
 
     with fixtures.stage(request, zeke_resources) as stage:
@@ -151,7 +151,7 @@ def zeke(_zeke_stage: Stage) -> Iterator[Zeke]:
 
 @pytest.fixture
 def simulation(request: pytest.FixtureRequest) -> Iterator[Simulations]:
-    """Sets up simulated worlds, as ``simulation(catalog, workers=3, faults="storm")`` does."""
+    """A factory of simulated worlds, as in ``simulation(catalog, workers=3, faults="storm")``."""
     from zeke_sim.testing.simulations import Simulations  # noqa: PLC0415
 
     simulations = Simulations(request)
@@ -161,7 +161,7 @@ def simulation(request: pytest.FixtureRequest) -> Iterator[Simulations]:
 
 @pytest.fixture
 def zeke_sync(_zeke_stage: Stage) -> BlockingZeke:
-    """The application's tasks, queue and time, for tests that are not async."""
+    """The application's tasks, queue and time, for sync tests."""
     from zeke_sim.testing.facade import BlockingZeke  # noqa: PLC0415
 
     return BlockingZeke(_zeke_stage)

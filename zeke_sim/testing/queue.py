@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from zeke_sim.testing.environment import Stage
 
 
-__tracebackhide__ = True  # of a failing test: its own lines say more
+__tracebackhide__ = True  # pytest then shows the test's own lines
 
 NO_CONNECTION: Final = (
     "zeke: in memory a transaction has no connection; mark the test with "
@@ -30,10 +30,10 @@ NO_CONNECTION: Final = (
 
 
 class DrivenQueue(Queue):
-    """A ``zeke_queue.Queue`` for a test and the code that it calls.
+    """A ``zeke_queue.Queue`` for a test and the code it calls.
 
-    On the virtual loop, where handlers run, it is what it is. On any other loop each call runs the virtual
-    one until it is answered. Who waits there for a job (``result``, ``watch``) lets time pass.
+    On the virtual loop, where handlers run, it behaves as an ordinary queue. On any other loop, each call
+    runs the virtual loop until it is answered; waiting for a job there (``result``, ``watch``) advances time.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class DrivenQueue(Queue):
 
 
 class _Over(Exception):
-    """There is nothing more to come."""
+    """The iterator is exhausted."""
 
 
 async def _next(changes: AsyncGenerator[Job]) -> Job:
@@ -105,7 +105,7 @@ def _driven(plain: Callable[..., Coroutine[Any, Any, Any]], *, working: bool) ->
     @wraps(plain)
     async def driven(self: DrivenQueue, *args: Any, **options: Any) -> Any:
         work = plain(self, *args, **options)
-        # A connection of the caller's belongs to the caller's loop.
+        # The caller's connection belongs to the caller's loop, so the call must run there.
         if self._on_stage() or options.get("connection") is not None:  # pyright: ignore[reportPrivateUsage]
             return await work
         stage = self._stage  # pyright: ignore[reportPrivateUsage]
@@ -120,7 +120,7 @@ for _name, _member in list(vars(Queue).items()):
 
 
 class Driven:
-    """Something of the virtual loop, whose coroutines any loop can await."""
+    """A proxy for an object of the virtual loop, whose coroutines any loop can await."""
 
     def __init__(self, target: Any, stage: Stage) -> None:
         self._target = target

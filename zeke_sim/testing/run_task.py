@@ -1,4 +1,4 @@
-"""A task by itself: its handler, with a payload and a context, and what it did with them."""
+"""Runs a task's handler without a queue, and records what it did."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from zeke_queue.task.catalog import Catalog
     from zeke_queue.task.task import Task
 
-__tracebackhide__ = True  # of a failing test: its own lines say more
+__tracebackhide__ = True  # pytest then shows the test's own lines
 
 DEADLINE: Final = 3600.0
-"""Seconds that an attempt has by default."""
+"""Seconds until an attempt's deadline."""
 
 
 class Sent(NamedTuple):
-    """A child that a handler sent: the task's name, the payload as it is stored, and the options given."""
+    """A child that a handler sent: the task's name, the stored payload, and the options."""
 
     id: UUID
     task: str
@@ -45,14 +45,14 @@ class Sent(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a handler said that it was."""
+    """A progress report of a handler."""
 
     value: float
     message: str | None
 
 
 class Line(NamedTuple):
-    """A log line that is kept with the job."""
+    """A log line that is stored with the job."""
 
     level: str
     message: str
@@ -61,15 +61,15 @@ class Line(NamedTuple):
 
 @dataclass(slots=True)
 class Performed:
-    """What a handler did.
+    """The record of a handler's run.
 
     Attributes:
         task: the task's name.
-        job: its context.
+        job: the handler's context.
         children: the jobs that it sent.
-        progress: what it told of how far it was.
-        log: lines of its logger, from info on.
-        extended: seconds to which it moved its deadline, each time.
+        progress: its progress reports.
+        log: lines of its logger, from level info.
+        extended: the argument of each ``extend`` call, in seconds.
     """
 
     task: str
@@ -81,7 +81,7 @@ class Performed:
 
 
 class RecordedChild:
-    """The run of a child that was not really sent."""
+    """The run of a recorded child, which is not on any queue."""
 
     def __init__(self, job_id: UUID, task: str, results: Mapping[str, Any]) -> None:
         self.id = job_id
@@ -89,7 +89,7 @@ class RecordedChild:
         self._results = results
 
     async def result(self, timeout: float | None = None) -> Any:  # noqa: ARG002
-        """Return what the test says that the child returns."""
+        """Return the child's result as given by the test."""
         if self.task not in self._results:
             raise UsageError(
                 f"perform: the handler waits for the result of its child {self.task!r}, and there is no "
@@ -101,12 +101,12 @@ class RecordedChild:
         return result
 
     async def cancel(self) -> bool:
-        """Mark the job as cancelled."""
+        """Return True, as if the child had been cancelled."""
         return True
 
 
 class RecordingHost:
-    """Stands behind the context of a handler that runs without a queue, and writes down what it does."""
+    """The host of a ``JobContext`` without a queue, which records the handler's calls."""
 
     def __init__(self, sender: Sender, resources: Any, results: Mapping[str, Any], clock: Clock) -> None:
         self._sender = sender
@@ -121,12 +121,12 @@ class RecordingHost:
         return self.performed
 
     def progress(self, job: JobContext, value: float, message: str | None) -> None:
-        """Note how far it is."""
+        """Record a progress report."""
         del job
         self._record().progress.append(Progress(value, message))
 
     def logger(self, job: JobContext) -> FilteringBoundLogger:
-        """Return a logger whose lines are noted."""
+        """Return a logger whose lines are recorded."""
 
         def keep(level: str, message: str, fields: Mapping[str, Any]) -> None:
             self._record().log.append(Line(level, message, dict(fields)))
@@ -134,12 +134,12 @@ class RecordingHost:
         return log.job_logger(keep, taskId=job.task, jobId=str(job.id), attempt=job.attempt)
 
     async def extend(self, job: JobContext, seconds: float) -> None:
-        """Note that it takes longer."""
+        """Record an extension of the deadline."""
         del job
         self._record().extended.append(seconds)
 
     async def send(self, job: JobContext, task: Any, payload: Any, options: Mapping[str, Any]) -> UUID | None:
-        """Check a child as a queue would, and note it."""
+        """Validate a child as a queue does, and record it."""
         prepared = self._sender.prepare(task, payload, {**options}, parent=job.id)  # pyright: ignore[reportArgumentType]
         data = prepared.job.data
         stored = None if data is None else jsonb.loads(data)
@@ -149,7 +149,7 @@ class RecordingHost:
     async def trigger(
         self, job: JobContext, task: Any, payload: Any, options: Mapping[str, Any]
     ) -> RecordedChild:
-        """Note a child, and return its run."""
+        """Record a child and return its run."""
         await self.send(job, task, payload, options)
         sent = self._record().children[-1]
         return RecordedChild(sent.id, sent.task, self._results)
@@ -157,7 +157,7 @@ class RecordingHost:
     async def child(
         self, job: JobContext, task: Any, payload: Any, key: str, options: Mapping[str, Any]
     ) -> RecordedChild:
-        """Note a child, once a key."""
+        """Record a child once per key and return its run."""
         known = {sent.id: sent for sent in self._record().children}
         sent = known.get(job.child_id(key))
         if sent is not None:
@@ -165,7 +165,7 @@ class RecordingHost:
         return await self.trigger(job, task, payload, {**options, "id": job.child_id(key)})
 
     async def look(self, job: JobContext, job_id: UUID) -> Job:
-        """Return a child as one that has ended, with what the test says of it; or the job itself."""
+        """Return the job itself, or a child as ended with the result given by the test."""
         if job_id == job.id:
             row = fresh(NewJob(job.id, job.task), self._clock.now())
             row.state, row.attempt, row.retry_count = JobState.ACTIVE, job.attempt, job.retry_count
@@ -179,7 +179,7 @@ class RecordingHost:
             result = await RecordedChild(sent.id, sent.task, self._results).result()
         except UsageError:
             raise
-        except Exception as error:  # noqa: BLE001 - the test gave it, as what the child fails with
+        except Exception as error:  # noqa: BLE001 - given by the test as the child's failure
             row.end(JobState.FAILED, self._clock.now())
             row.output = error_output(error)
         else:
@@ -188,14 +188,14 @@ class RecordingHost:
         return as_job(row)
 
     def transaction(self, job: JobContext, connection: Any) -> AbstractAsyncContextManager[Any]:
-        """Refuse: there is no database."""
+        """Raise ``UsageError``, since there is no database."""
         del job, connection
         raise UsageError(
             "perform: the handler opens a transaction, which takes a queue; send the task and drain() instead"
         )
 
     def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Run what waits for nothing, from a sync handler."""
+        """Run a coroutine that never suspends, for a sync handler."""
         try:
             work.send(None)
         except StopIteration as done:
@@ -215,22 +215,22 @@ async def perform(
     meta: Mapping[str, Any] | None = None,
     results: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Run a task's handler, and return what it returns.
+    """Run a task's handler and return its result.
 
     Args:
-        performed: what it does is added here, before it begins.
-        catalog: the application's.
-        which: a task of it, or its name.
-        payload: what fits the task's model; it goes through JSON, as on a queue.
-        clock: of the test.
-        attempt: which attempt the handler is told that it is.
-        meta: of the job.
-        results: what children return if it waits for them, by their task's name; an exception is raised.
+        performed: a list to which the record is appended before the handler starts.
+        catalog: the application's catalog.
+        which: a task of the catalog, or its name.
+        payload: a payload for the task's model; it is converted to JSON and back, as on a queue.
+        clock: the test's clock.
+        attempt: the attempt number that the handler sees.
+        meta: the job's metadata.
+        results: results of children that the handler waits for, by task name; an exception is raised.
 
     Raises:
-        UsageError: as a send would: an unknown task, a payload that does not fit.
-        SerializationError: the result can't be stored.
-        Exception: whatever the handler raises.
+        UsageError: as for a send: the task is unknown, or the payload does not match its model.
+        SerializationError: the result cannot be stored.
+        Exception: any exception that the handler raises.
     """
     task = catalog.get(which)
     data = task.dump(payload)

@@ -1,4 +1,4 @@
-"""A client whose answers a test writes beforehand: it records calls, and refuses one without an answer."""
+"""A test double with scripted answers: it records calls and raises for one without an answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__tracebackhide__ = True  # of a failing test: its own lines say more
+__tracebackhide__ = True  # pytest then shows the test's own lines
 
 
 class Unscripted(AssertionError):
@@ -16,7 +16,7 @@ class Unscripted(AssertionError):
 
 
 class Call(NamedTuple):
-    """A call that was made: of which method, with what."""
+    """A recorded call: the method and its arguments."""
 
     method: str
     args: tuple[Any, ...]
@@ -28,7 +28,7 @@ class Call(NamedTuple):
 
 
 class Scripted:
-    """A double for any client with async methods.
+    """A test double for a client with async methods.
 
     ::
 
@@ -37,16 +37,16 @@ class Scripted:
         payments.on("charge").raises(TimeoutError())
         await payments.charge(1999)
 
-    Answers are used up in the order in which they were written, each by the first call that fits it. One that
-    was said to be for ``always`` stays.
+    Each call consumes the first matching answer, in the order they were written. An answer marked
+    ``always`` is never consumed.
 
     Args:
-        name: what messages call it.
-        sync: whether its methods are plain ones.
-        effect: is called with each call before it is answered, as to tell a simulation of an effect.
+        name: the client's name in messages.
+        sync: whether its methods are sync.
+        effect: called with each call before it is answered, for example to record an effect in a simulation.
 
     Attributes:
-        calls: what was called so far.
+        calls: the calls so far.
     """
 
     def __init__(
@@ -60,12 +60,12 @@ class Scripted:
         self.calls: list[Call] = []
 
     def on(self, method: str, *args: Any, **kwargs: Any) -> Line:
-        """Begin to write an answer to a call.
+        """Add an answer to a call; set it on the returned line.
 
         Args:
-            method: its name.
-            *args: those that the call has to begin with; none fits any.
-            **kwargs: those that it has to have, among others.
+            method: the method's name.
+            *args: the first positional arguments of the call; none matches any call.
+            **kwargs: keyword arguments that the call must have; others are allowed.
         """
         line = Line(method, args, kwargs)
         self._lines.append(line)
@@ -76,10 +76,10 @@ class Scripted:
         return [call for call in self.calls if call.method == method]
 
     def assert_all_used(self) -> None:
-        """Check that every answer was used, and every call answered, in a job that is retried too.
+        """Assert that every answer was used and every call answered, even if a retried job hid a failure.
 
         Raises:
-            AssertionError: some were not.
+            AssertionError: an answer is unused, or a call had no answer.
         """
         if self._refused:
             raise AssertionError(f"{self._name}: no answer was written for {', '.join(self._refused)}")
@@ -125,10 +125,10 @@ class Scripted:
 
 
 class Line:
-    """A line of a script: a call, and its answer.
+    """A scripted call and its answer.
 
     Attributes:
-        stays: whether it answers any number of calls.
+        stays: whether the answer is reused for any number of calls.
     """
 
     def __init__(self, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -142,7 +142,7 @@ class Line:
         return self
 
     def raises(self, error: BaseException | type[BaseException]) -> Line:
-        """Make the call raise."""
+        """Make the call raise an error."""
 
         def give(_call: Call) -> Any:
             raise error
@@ -151,7 +151,7 @@ class Line:
         return self
 
     def does(self, function: Callable[..., Any]) -> Line:
-        """Make the call return a function's result; the function may be async if the client is."""
+        """Make the call return a function's result; an async client accepts an async function."""
         self._give = lambda call: function(*call.args, **call.kwargs)
         return self
 
@@ -161,7 +161,7 @@ class Line:
         return self
 
     def fits(self, call: Call) -> bool:
-        """Return whether it answers a call."""
+        """Return whether this line matches a call."""
         mine = self._call
         return (
             mine.method == call.method
@@ -170,7 +170,7 @@ class Line:
         )
 
     def give(self, call: Call) -> Any:
-        """Return the answer, or raise it."""
+        """Return the answer, or raise its error."""
         if self._give is None:
             raise Unscripted(
                 f"{self}: what does it answer? Write .answers(…), .raises(…) or .does(…) after it"

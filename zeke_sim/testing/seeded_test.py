@@ -1,4 +1,4 @@
-"""``zeke_sim.test``: a workload of an application's own, run under drawn faults, seed after seed."""
+"""``zeke_sim.test``: runs an application's workload under random faults, once per seed."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ if TYPE_CHECKING:
 DAY: Final = 86400.0
 
 FAULTS: Final = ("default", "storm", "none")
-"""Words for which faults there are; a list of their kinds is the other way to say it."""
+"""Named fault profiles; a list of fault kinds is the alternative."""
 
 SIMULATED: Final = "zeke_simulated"
-"""The attribute by which the plugin knows a test that runs worlds; it names it once more."""
+"""The attribute by which ``pytest_plugin``, which repeats this name, recognizes simulated tests."""
 
 ASSERTED: Final = "what the test asserts"
 STORM: Final = {"statement": 0.06, "wake": 0.3, "handler": 0.2, "node": 3.0, "database": 1.0, "skip": 0.1}
@@ -65,53 +65,54 @@ SENTENCES: Final = {
     "everything ends in time": "So long after all was healed, every job has ended.",
     "nothing reaches outside": "What runs in a world stays inside, so that its plan makes it again.",
 }
-"""What properties hold that no docstring tells of."""
+"""Descriptions of properties that have no docstring."""
 
 OWN: Final = "A property of the test's own."
 
 WORKER: Final = ("concurrency", "queues", "poll", "lease", "beat", "grace")
-"""Options of a worker that a test may choose."""
+"""Worker options that a test may set."""
 
 LONGEST: Final = 40
-"""Characters of a parameter set's id that a plan's name has at most."""
+"""Maximum length of a parameter set's id in a plan's name; a longer id is replaced by its CRC-32."""
 
 TRACED: Final = 4
-"""Frames of a traceback that a failure shows at most."""
+"""Maximum number of traceback frames that a failure shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sometimes:
-    """Something that has to happen in one of the runs at least."""
+    """A condition that must be true in at least one of the runs."""
 
     name: str
     predicate: user_properties.Predicate
 
 
 def sometimes(name: str, predicate: user_properties.Predicate) -> Sometimes:
-    """Declare what has to happen in at least one of the runs, so that the test is known to reach it.
+    """Require a condition in at least one of the runs, to prove that the test reaches it.
 
     Args:
-        name: what it is called.
-        predicate: asked with the past after each event, until it is true.
+        name: the condition's name in reports.
+        predicate: called with the run's state after each event until it returns true.
     """
     return Sometimes(name, predicate)
 
 
 @dataclass(frozen=True, slots=True)
 class Worlds:
-    """The worlds of a test.
+    """The configuration of a test's simulated worlds.
 
     Attributes:
-        workers, schedulers: how many; as many schedulers as the catalog's schedules need, by default.
-        days: virtual days in which faults happen; then all is healed, and everything has to end in as many
-            days again, and one more.
-        faults: a word of ``FAULTS``, or kinds of faults.
-        properties: what has to hold besides what always has to.
-        resources: makes what handlers get as ``job.resources``, anew for each run; None for the catalog's.
-        allow: what handlers may reach for: see ``zeke_sim.world.sandbox.closed``.
+        workers: number of workers.
+        schedulers: number of schedulers; by default 2 if the catalog has schedules, else 0.
+        days: virtual days with faults; afterwards all faults are healed, and every job must end within the
+            same number of days plus one.
+        faults: a profile of ``FAULTS``, or a list of fault kinds.
+        properties: properties to check in addition to the built-in ones.
+        resources: factory of the handlers' ``job.resources``, called for each run; None for the catalog's.
+        allow: outside resources that handlers may use: see ``zeke_sim.world.sandbox.closed``.
         freeze: whether code that reads the machine's clocks sees virtual time.
-        start: the time at which a world begins, aware, or as text.
-        worker: options of its ``zeke_queue.Worker``; by default its concurrency is drawn.
+        start: the virtual start time, as an aware datetime or text.
+        worker: options of ``zeke_queue.Worker``; by default concurrency is drawn per run.
     """
 
     workers: int = 3
@@ -129,7 +130,7 @@ class Worlds:
         """Check the fields.
 
         Raises:
-            UsageError: it does not; the message names the field.
+            UsageError: a field is invalid; the message names it.
         """
         for name, value in (("workers", self.workers), ("schedulers", self.schedulers or 0)):
             least = int(name == "workers")
@@ -160,20 +161,20 @@ class Worlds:
 
     @property
     def kinds(self) -> tuple[str, ...] | None:
-        """The kinds of faults; None for all."""
+        """The fault kinds; None for all."""
         return None if isinstance(self.faults, str) else tuple(self.faults)
 
     def knobs(self, drawn: Knobs) -> Knobs:
-        """Return how often things go wrong."""
+        """Return the fault rates."""
         if self.faults == "none":
             return NONE
         return drawn.but(kinds=tuple(KINDS), **STORM) if self.faults == "storm" else drawn
 
     def judged(self, hits: Counter[str]) -> tuple[Property, ...]:
-        """Return what a run is judged by.
+        """Return the properties that a run is checked against.
 
         Args:
-            hits: where what should happen sometimes is counted.
+            hits: counts the runs in which each ``sometimes`` condition was true.
         """
         own = [
             user_properties.sometimes(one.name, one.predicate, hits) if isinstance(one, Sometimes) else one
@@ -184,12 +185,12 @@ class Worlds:
     def scenario(
         self, name: str, catalog: Catalog, workload: Callable[[Client], Awaitable[object]], hits: Counter[str]
     ) -> Scenario:
-        """Return what is run for each seed.
+        """Return the scenario to run for each seed.
 
         Args:
-            name: of the test.
-            catalog: the application's.
-            workload: what its client does.
+            name: the test's name.
+            catalog: the application's catalog.
+            workload: the client program.
             hits: see ``judged``.
         """
         schedulers = self.schedulers
@@ -228,10 +229,10 @@ class Worlds:
 
 
 def _check_properties(given: Any) -> None:
-    """Check that these are properties.
+    """Check that the value is a sequence of properties.
 
     Raises:
-        UsageError: they are not.
+        UsageError: it is not.
     """
     if isinstance(given, Property | Sometimes) or not isinstance(given, Sequence):
         raise UsageError(f"properties: {value_shown(given)} is no list; give [{value_shown(given)}]")
@@ -244,7 +245,7 @@ def _check_properties(given: Any) -> None:
 
 
 async def _worked(client: Client, workload: Callable[[Client], Awaitable[object]]) -> None:
-    """Run a workload; what it asserts is a property of the world."""
+    """Run a workload, and report a failed assertion as a property violation."""
     try:
         await workload(client)
     except AssertionError as error:
@@ -267,13 +268,13 @@ def _said(error: AssertionError) -> str:
 
 
 def test(
-    function: Workload | None = None,  # noqa: PT028 - it makes tests, and is none
+    function: Workload | None = None,  # noqa: PT028 - a factory of tests, not a test
     *,
     seeds: int = 200,  # noqa: PT028
     catalog: Catalog | None = None,  # noqa: PT028
     **worlds: Any,
 ) -> Any:
-    """Make a test of a workload: an async function that uses the queue, as a program of the application does.
+    """Make a test of a workload: an async function that uses the queue as a client program does.
 
     ::
 
@@ -282,19 +283,19 @@ def test(
             run = await zeke.trigger(charge, Order(number=1))
             assert (await zeke.wait(run)).status == "COMPLETED"
 
-    Each seed draws which faults happen and in which order processes go on. All properties of the queue, the
-    test's own, and its assertions must hold. A failure is shrunk, shown, and written to ``.zeke-sim``. What
-    must begin anew with each run is made by ``resources``, or by the workload.
+    Each seed determines the faults and the order in which processes run. All properties of the queue, the
+    test's own properties and its assertions must hold. A failure is shrunk, shown, and written to
+    ``.zeke-sim``. Create state that must be fresh in each run in ``resources`` or in the workload.
 
     Args:
-        function: the workload; its first parameter gets a ``Client``, the others are fixtures.
-        seeds: how many runs; ``--zeke-seeds`` says otherwise.
-        catalog: the application's; that of the fixture ``zeke_catalog`` by default.
+        function: the workload; its first parameter receives a ``Client``, the others are fixtures.
+        seeds: number of runs; ``--zeke-seeds`` overrides it.
+        catalog: the application's catalog; by default that of the fixture ``zeke_catalog``.
         **worlds: see ``Worlds``: workers, schedulers, days, faults, properties, resources, allow, freeze,
             start, worker.
 
     Raises:
-        UsageError: an argument makes no sense.
+        UsageError: an argument is invalid.
     """
     if type(seeds) is not int or seeds < 1:
         raise UsageError(f"seeds: {value_shown(seeds)} is out of range; give 1 or more")
@@ -315,14 +316,14 @@ def test(
 
 
 def _parameters(node: pytest.Item) -> str:
-    """Return which of a test's sets of parameters this is, since each has plans of its own."""
+    """Return the id of a test's parameter set, since each set has plans of its own."""
     chosen = getattr(node, "callspec", None)
     if chosen is None:
         return ""
     return f"[{chosen.id if len(chosen.id) <= LONGEST else f'{crc32(chosen.id.encode()):08x}'}]"
 
 
-test.__test__ = False  # pyright: ignore[reportFunctionMemberAccess] - pytest takes what is called so for a test
+test.__test__ = False  # pyright: ignore[reportFunctionMemberAccess] - pytest collects functions of this name
 
 
 def _made_test(
@@ -371,13 +372,13 @@ def _made_test(
 
 
 class Trial:
-    """Runs of a test's worlds, and what is shown of one that fails.
+    """Runs of a test's worlds, and the report of a failed run.
 
     Args:
-        worlds: what they are.
-        scenario: what is run.
-        test: how pytest calls the test.
-        root: the folder of the project.
+        worlds: the configuration of the worlds.
+        scenario: the scenario to run.
+        test: the test's node id in pytest.
+        root: the project's root folder.
     """
 
     def __init__(self, worlds: Worlds, scenario: Scenario, test: str, root: Path) -> None:
@@ -387,10 +388,10 @@ class Trial:
         self._root = root
 
     def go(self, seeds: int, *, plan: str | None, hits: Counter[str]) -> None:
-        """Run every seed, or one plan, until one fails.
+        """Run one plan, or every seed until one fails.
 
         Raises:
-            Failed: a property broke, or what should happen sometimes never did.
+            Failed: a property was violated, or a ``sometimes`` condition was never true.
         """
         if plan is not None:
             outcome = run(self._scenario, self.given(plan))
@@ -412,10 +413,10 @@ class Trial:
             )
 
     def given(self, file: str) -> Plan:
-        """Return the plan that ``--zeke-plan`` names.
+        """Read the plan of ``--zeke-plan``.
 
         Raises:
-            Failed: it is none, or that of another test.
+            Failed: the file is not a plan, or belongs to another test.
         """
         try:
             plan = Plan.read(Path(file))
@@ -429,22 +430,22 @@ class Trial:
         return plan
 
     def fail(self, outcome: Outcome) -> None:
-        """Shrink a failure, write it down, and show it."""
+        """Shrink a failure, write it to files, and show it."""
         smaller = shrink(self._scenario, outcome)
         self._show(smaller.outcome, smaller)
 
     def fail_again(self, outcome: Outcome) -> None:
-        """Show a failure that a plan made again, and write it down."""
+        """Write and show a failure that a replayed plan reproduced."""
         self._show(outcome, Shrunk(outcome, len(outcome.plan.decisions or {}), 0.0, 1))
 
     def fail_as_it_is(self, outcome: Outcome) -> None:
-        """Write down a failure that can't be shrunk, and show it."""
+        """Write and show a failure that cannot be shrunk."""
         self._show(outcome, None)
 
     def _show(self, outcome: Outcome, smaller: Shrunk | None) -> None:
         try:
             files, told = write(outcome, self._root / FOLDER, self._scenario.properties, smaller)
-        except OSError:  # the project's folder can't be written to, as in some continuous integrations
+        except OSError:  # the project folder is read-only, as in some CI systems
             folder = Path(tempfile.mkdtemp(prefix="zeke-sim-"))
             files, told = write(outcome, folder, self._scenario.properties, smaller)
         plan = _relative(files.plan, self._root)
@@ -467,7 +468,7 @@ class Trial:
 
 
 def _trace(violation: Violation | None) -> list[str]:
-    """Return where in the application an error came from."""
+    """Return the application's frames in an error's traceback, as lines."""
     error = None if violation is None else violation.__cause__
     if error is None:
         return []

@@ -1,9 +1,9 @@
-"""A real Postgres for tests, and a database of its own for each.
+"""A real Postgres server for tests, with one database per test.
 
-Which one: a connection string, a container, the embedded server, or (``auto``) a container if a Docker engine
-answers and has the image and testcontainers is installed, and else the embedded server. The processes of a
-run share an embedded one. A database is a copy of a migrated template, which is made once a server and
-version of the tables.
+The server is given by a connection string, or is a container, the embedded server, or (``auto``) a container
+if testcontainers is installed and a Docker engine answers and has the image, else the embedded server. The
+processes of a test run share one embedded server. Each database is a copy of a migrated template, which is
+created once per server and schema version.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from zeke_queue.system.install_hints import install
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-__tracebackhide__ = True  # of a failing test: its own lines say more
+__tracebackhide__ = True  # pytest then shows the test's own lines
 
 IMAGE: Final = "postgres:18"
 
@@ -49,11 +49,11 @@ def server(choice: str, run: str, told: Callable[[str], None] = print) -> Genera
 
     Args:
         choice: a connection string, or one of ``CHOICES``.
-        run: names the run of the tests: its processes share an embedded server.
-        told: receives the reason if ``auto`` does not use the container that the engine has.
+        run: the id of the test run, whose processes share an embedded server.
+        told: called with the reason if ``auto`` does not use an available container image.
 
     Raises:
-        UsageError: the choice is none.
+        UsageError: the choice is neither.
     """
     if "://" in choice or "=" in choice:
         yield choice
@@ -95,7 +95,7 @@ def _embedded(run: str) -> Generator[str]:
 @contextmanager
 def _container() -> Generator[str]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of a move within it, as it is imported
+        warnings.simplefilter("ignore", DeprecationWarning)  # testcontainers raises one on import
         try:
             from testcontainers.core.config import testcontainers_config  # noqa: PLC0415
             from testcontainers.postgres import PostgresContainer  # noqa: PLC0415
@@ -103,7 +103,7 @@ def _container() -> Generator[str]:
             raise UsageError(
                 "--zeke-postgres: testcontainers is not installed; install it, or give embedded"
             ) from None
-    # A second container removes what a killed run leaves; where its image is not at hand, there is none.
+    # The Ryuk container removes containers of a killed run; without its image, it cannot start.
     if not _docker(f"image inspect {testcontainers_config.ryuk_image}"):
         testcontainers_config.ryuk_disabled = True
     command = " ".join(f"-c {name}={value}" for name, value in ({"fsync": "off"} | _SETTINGS).items())
@@ -113,8 +113,8 @@ def _container() -> Generator[str]:
 
 def _docker(arguments: str) -> bool:
     try:
-        asked = subprocess.run(  # noqa: S603 - the command is ours
-            ["docker", *arguments.split()],  # noqa: S607 - wherever it is
+        asked = subprocess.run(  # noqa: S603 - a fixed command
+            ["docker", *arguments.split()],  # noqa: S607 - found on PATH
             capture_output=True,
             stdin=subprocess.DEVNULL,
             timeout=_ENGINE_SECONDS,
@@ -126,11 +126,11 @@ def _docker(arguments: str) -> bool:
 
 
 class Databases:
-    """Makes databases on a server.
+    """A factory of databases on a server.
 
     Args:
-        dsn: the server, as somebody who may create them.
-        process: names the process among those that share the server.
+        dsn: the server's connection string, with a role that may create databases.
+        process: a name for this process, unique among those that share the server.
     """
 
     def __init__(self, dsn: str, process: str) -> None:
@@ -149,7 +149,7 @@ class Databases:
 
     @contextmanager
     def database(self) -> Generator[str]:
-        """Yield the connection string of a database with tables and no rows, which is dropped afterwards."""
+        """Yield the connection string of a migrated, empty database, which is dropped afterwards."""
         name, template = sql.Identifier(next(self._names)), sql.Identifier(self._migrated())
         drop = sql.SQL("drop database if exists {} with (force)").format(name)
         with self._connected() as connection:
@@ -162,7 +162,7 @@ class Databases:
                 connection.execute(drop)
 
     def _migrated(self) -> str:
-        """Return the template's name, which says what it was migrated to; whoever is first makes it."""
+        """Return the template's name, which contains the schema version; the first process creates it."""
         if self._template is None:
             version = hashlib.sha256("".join(one.text for one in migrations()).encode()).hexdigest()[:12]
             name = f"zeke_sim_template_{version}"

@@ -1,4 +1,4 @@
-"""The fixture ``simulation``: worlds that a test sets up, runs, and then asks about."""
+"""The fixture ``simulation``: simulated worlds that a test sets up, runs and checks."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from zeke_sim.world.setup import Setup
 
 SEEDS: Final = 10
-"""Runs that a world is tried in."""
+"""Default number of runs of a world."""
 
 PHASE: Final = 120.0
-"""Seconds in which faults happen."""
+"""Virtual seconds with faults."""
 
 TOGETHER: Final[Mapping[str, tuple[str, ...]]] = {
     "no job is lost": (
@@ -51,16 +51,16 @@ TOGETHER: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "retries stay within their limit": ("failures within the retry limit", "only failures use retries"),
 }
-"""Names for several properties that people think of as one."""
+"""Names for groups of related properties."""
 
 _UNITS: Final = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": DAY, "week": 7 * DAY}
 
 
 class Simulations:
-    """What the fixture ``simulation`` gives: call it to set up a world.
+    """The fixture ``simulation``: call it to set up a world.
 
     Args:
-        request: the test's.
+        request: the test's fixture request.
     """
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
@@ -73,13 +73,13 @@ class Simulations:
         """Set up a world.
 
         Args:
-            catalog: the application's; that of the fixture ``zeke_catalog`` by default.
-            seeds: how many runs, each with other faults; ``--zeke-seeds`` says otherwise.
+            catalog: the application's catalog; by default that of the fixture ``zeke_catalog``.
+            seeds: number of runs, each with different faults; ``--zeke-seeds`` overrides it.
             start: the first seed.
             **worlds: see ``zeke_sim.testing.seeded_test.Worlds``: workers, schedulers, faults, resources …
 
         Raises:
-            UsageError: an argument makes no sense.
+            UsageError: an argument is invalid.
         """
         unknown = set(worlds) - set(Worlds.__dataclass_fields__)
         if unknown:
@@ -105,13 +105,13 @@ class Simulations:
         return made
 
     def finish(self) -> None:
-        """Check what a test ran, and then never asked about."""
+        """Check the worlds that the test did not check itself."""
         for one in self._made:
             one.finish()
 
 
 class Simulation:
-    """A world that a test sets up by ``send``, runs by ``run``, and asks about by ``check``."""
+    """A world that a test sets up with ``send``, runs with ``run``, and checks with ``check``."""
 
     def __init__(
         self,
@@ -138,16 +138,16 @@ class Simulation:
     def send(
         self, task: str | Task[Any, Any], payload: Any = None, *, times: int = 1, **options: Any
     ) -> None:
-        """Add a program that sends jobs, one after the other, once the world runs.
+        """Add a client that sends jobs one after the other when the world runs.
 
         Args:
             task: a task of the catalog, or its name.
-            payload: what fits it.
-            times: how many.
+            payload: a payload for the task's model.
+            times: number of jobs.
             **options: see ``zeke_queue.Queue.send``.
 
         Raises:
-            UsageError: there is no such task, or the payload does not fit.
+            UsageError: the task is unknown, or the payload does not match its model.
         """
         found = self._catalog.get(task)
         found.dump(payload)
@@ -159,12 +159,12 @@ class Simulation:
         """Run the world for each seed: first under faults, then healed, until everything has ended.
 
         Args:
-            until: ``drained`` is all that there is to wait for.
-            within: how long that may take once all is healed: ``2 days``, seconds, or a timedelta.
+            until: ``drained``, the only supported condition.
+            within: the time limit after all faults are healed: ``2 days``, seconds, or a timedelta.
 
         Raises:
-            UsageError: an argument makes no sense, or it ran already.
-            Failed: something can't go on, or jobs did not end in time.
+            UsageError: an argument is invalid, or the world ran already.
+            Failed: a run is stuck, or jobs did not end in time.
         """
         self._called = True
         if until != "drained":
@@ -190,11 +190,11 @@ class Simulation:
         """Check that properties held in every run; all of them by default.
 
         Args:
-            *names: of properties, or of several together: see ``TOGETHER``.
+            *names: names of properties or of groups: see ``TOGETHER``.
 
         Raises:
-            UsageError: there is no such property, or nothing was run.
-            Failed: one does not hold: the failure was shrunk, and is shown and written to ``.zeke-sim``.
+            UsageError: a name is unknown, or the world has not run.
+            Failed: a property was violated; the failure is shrunk, shown, and written to ``.zeke-sim``.
         """
         chosen = [one for name in names for one in named(name)] if names else list(ALL)
         if not self._plans:
@@ -208,10 +208,10 @@ class Simulation:
                 (trial.fail if self._given is None else trial.fail_again)(outcome)
 
     def finish(self) -> None:
-        """Check everything if the test ran the world and checked nothing.
+        """Check all properties if the test ran the world and checked none.
 
         Raises:
-            Failed: something does not hold, or the test sent jobs into a world that it never ran.
+            Failed: a property was violated, or the test sent jobs into a world that it never ran.
         """
         if self._sends and not self._called:
             wrong("simulation: jobs were sent and the world was never run; call run(), and then check()")
@@ -238,7 +238,7 @@ class Simulation:
                 await client.send(name, payload, **options)
 
     def _judged_by_its_end(self, outcome: Outcome) -> Outcome:
-        """Return a run with what is wrong at its end: jobs that have not ended."""
+        """Return the run, with a violation if jobs have not ended."""
         rows: dict[UUID, Image] = {}
         for event in outcome.events:
             if isinstance(event, Change) and event.after is not None:
@@ -255,10 +255,10 @@ class Simulation:
 
 
 def named(name: str) -> tuple[Property, ...]:
-    """Return the properties of a name.
+    """Return the properties with a name or of a group.
 
     Raises:
-        UsageError: there are none; the message has the names that come nearest, and all.
+        UsageError: the name is unknown; the message lists similar names and all names.
     """
     known = {one.name: one for one in ALL}
     if name in TOGETHER:
@@ -272,10 +272,10 @@ def named(name: str) -> tuple[Property, ...]:
 
 
 def span(given: str | timedelta | float) -> float:
-    """Return a length of time in seconds.
+    """Return a duration in seconds.
 
     Raises:
-        UsageError: it is none.
+        UsageError: the value is not a duration.
     """
     if isinstance(given, timedelta):
         return given.total_seconds()

@@ -1,1 +1,1 @@
-"""A simulated world: processes, their database and network, and the faults that hit them."""
+"""A simulated world: processes, their database and network, and injected faults."""

@@ -1,6 +1,6 @@
-"""The rest of a node's way to the database: looks at many jobs at once, and who may call the HTTP API.
+"""More storage methods of a node: reads of many jobs at once, and API access.
 
-What is on record of a call names keys by id, and tokens by the start of their digest.
+The history identifies keys by id and tokens by the start of their digest.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SHOWN = 8
 
 
 class SimAsking(ABC):
-    """``zeke_queue.storage.store.Access``, and the looks of ``Reader`` that take in many jobs."""
+    """Implements ``zeke_queue.storage.store.Access``, and the reads of ``Reader`` over many jobs."""
 
     _store: MemoryStorage
 
@@ -28,23 +28,23 @@ class SimAsking(ABC):
     async def _call(
         self, verb: str, args: Mapping[str, Any], do: Callable[[], Coroutine[Any, Any, Any]]
     ) -> Any:
-        """Make a call, which may fail on its way."""
+        """Send a call, which faults can affect."""
 
     async def events_of(self, after: Mapping[UUID, int]) -> list[JobEvent]:
         """Return progress and log lines of several jobs."""
         return await self._call("events_of", {"after": dict(after)}, lambda: self._store.events_of(after))
 
     async def pace(self, names: Sequence[str], span: float, step: float) -> list[Pace]:
-        """Return what ended lately."""
+        """Return the counts of recently ended jobs."""
         args = {"names": tuple(names), "span": span, "step": step}
         return await self._call("pace", args, lambda: self._store.pace(names, span, step))
 
     async def lag(self) -> dict[str, float]:
-        """Return how long due jobs have waited."""
+        """Return the wait time of due jobs."""
         return await self._call("lag", {}, self._store.lag)
 
     async def holding(self) -> dict[UUID, int]:
-        """Return how many jobs each worker holds."""
+        """Return the number of jobs that each worker holds."""
         return await self._call("holding", {}, self._store.holding)
 
     async def add_key(self, key: NewKey) -> ApiKey:
@@ -56,15 +56,15 @@ class SimAsking(ABC):
         return await self._call("keys", {}, self._store.keys)
 
     async def has_keys(self) -> bool:
-        """Return whether there is a key."""
+        """Return whether any key exists."""
         return await self._call("has_keys", {}, self._store.has_keys)
 
     async def good_keys(self, prefix: str) -> list[ApiKey]:
-        """Return the good keys with a prefix."""
+        """Return the valid keys with a prefix."""
         return await self._call("good_keys", {"prefix": prefix}, lambda: self._store.good_keys(prefix))
 
     async def use_key(self, key_id: UUID) -> None:
-        """Note that a key was used."""
+        """Record that a key was used."""
         await self._call("use_key", {"id": key_id}, lambda: self._store.use_key(key_id))
 
     async def revoke_key(self, key_id: UUID) -> bool:

@@ -1,6 +1,6 @@
-"""A node's way to the database: the memory store, with a network and a server between that can fail.
+"""A node's storage: the memory store behind a simulated network and server that can fail.
 
-It is one storage to whoever holds it; ``calls`` has what happens to each call on its way.
+``SimStorage`` implements the storage interface; ``network.Calls`` determines what happens to each call.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ if TYPE_CHECKING:
     from zeke_sim.world.node import Node
 
 IDLE_IN_TRANSACTION: Final = 10.0
-"""Seconds after which the server ends a transaction whose client has gone silent."""
+"""Seconds after which the server ends a transaction whose client is silent."""
 
 
 _TOLD_IN_TIME: Final = frozenset({"settle", "suspend", "note"})
 
 
 class _Verbs:
-    """The verbs that also work inside a transaction."""
+    """The storage methods that also work inside a transaction."""
 
     def __init__(self, calls: Calls, verbs: Any, transaction: int | None = None) -> None:
         self._calls = calls
@@ -103,16 +103,16 @@ class _Verbs:
         return await self._call("due_schedules", {"limit": limit}, lambda: self._verbs.due_schedules(limit))
 
     async def serve_ticks(self, name: str, last_tick: datetime, next_tick: datetime | None) -> None:
-        """Note what was decided on."""
+        """Record the ticks that were served."""
         args = {"name": name, "last_tick": last_tick, "next_tick": next_tick}
         await self._call("serve_ticks", args, lambda: self._verbs.serve_ticks(name, last_tick, next_tick))
 
 
 class SimTransaction(_Verbs):
-    """An open transaction, as its node holds it.
+    """The node's side of an open transaction.
 
-    What is to be done when it ends is done by the server, in the step that ends it, as the memory store
-    promises: whatever the node hears of that, and whether it lives by then.
+    The server runs the commit and rollback callbacks in the step that ends the transaction, as the memory
+    store guarantees, even if the node gets no answer or is dead by then.
     """
 
     connection: None = None
@@ -134,21 +134,21 @@ class SimTransaction(_Verbs):
             raise
 
     def require_whole(self, verb: str) -> None:
-        """Refuse to go on after a statement that failed, with which the connection or the transaction went.
+        """Refuse further statements after one failed, since the connection or the transaction is lost.
 
         Raises:
-            StorageUnavailableError: there was one.
+            StorageUnavailableError: a statement has failed.
         """
         if self.broken:
             raise StorageUnavailableError(f"{verb}: an earlier statement failed, and the transaction with it")
 
     def on_commit(self, apply: Callable[[], None]) -> None:
-        """Call ``apply`` in the step that commits."""
+        """Register ``apply`` to run in the step that commits."""
         self._require_open()
         self._opened.on_commit(apply)
 
     def on_rollback(self, undo: Callable[[], None]) -> None:
-        """Call ``undo`` in the step that rolls back."""
+        """Register ``undo`` to run in the step that rolls back."""
         self._require_open()
         self._opened.on_rollback(undo)
 
@@ -158,12 +158,12 @@ class SimTransaction(_Verbs):
 
 
 class SimStorage(_Verbs, SimAsking):
-    """``zeke_queue.storage.store.Storage`` as one node reaches it.
+    """``zeke_queue.storage.store.Storage`` as seen by one node.
 
     Attributes:
-        asleep: how many wait for work in it.
-        failing: whether what the node asked for last has failed.
-        owing: what the node tells the storage in its own time, and could not tell last.
+        asleep: number of coroutines that wait for work.
+        failing: whether the node's last call failed.
+        owing: the node's background calls whose last attempt failed.
     """
 
     def __init__(self, node: Node, counts: dict[str, int]) -> None:
@@ -187,7 +187,7 @@ class SimStorage(_Verbs, SimAsking):
         self.owing.discard(verb)
         return result
 
-    # The life of jobs.
+    # Life cycle of jobs.
 
     @asynccontextmanager
     async def transaction(self, connection: Any = None) -> AsyncGenerator[SimTransaction]:
@@ -196,7 +196,7 @@ class SimStorage(_Verbs, SimAsking):
             raise UsageError("connection: a simulation has none to join; leave it out")
         world = self._world
         if world.down or self._node.link is not None:
-            # That it begins is seen only where it can't.
+            # A begin is a call of its own only if the database is unreachable, so that it can fail.
             await self._call("begin", {}, self._store.now)
         number, server = world.server.open(self._node)
         opened = SimTransaction(self._calls, server.opened, number)
@@ -221,7 +221,7 @@ class SimStorage(_Verbs, SimAsking):
         return await self._call("claim", args, lambda: self._store.claim(worker, wants, limit))
 
     async def spawn(self, child: NewJob, attempt: int) -> UUID | None:
-        """Insert a job that its parent waits for."""
+        """Insert a child job for which its parent waits."""
         args = {"child": child, "attempt": attempt}
         return await self._call("spawn", args, lambda: self._store.spawn(child, attempt))
 
@@ -240,21 +240,21 @@ class SimStorage(_Verbs, SimAsking):
         return await self._call("extend", args, lambda: self._store.extend(extended))
 
     async def beat(self, worker: WorkerInfo) -> dict[UUID, int]:
-        """Note that a worker lives."""
-        # Host and process number are this machine's, and would differ from run to run.
+        """Record a worker's heartbeat."""
+        # The real host and process id would differ between runs.
         info = replace(worker, host=self._node.name, pid=self._node.incarnation)
         return await self._call("beat", {"worker": info}, lambda: self._store.beat(info))
 
     async def leave(self, worker: UUID) -> None:
-        """Forget a worker."""
+        """Delete a worker."""
         await self._call("leave", {"worker": worker}, lambda: self._store.leave(worker))
 
     async def resume(self, ids: Sequence[UUID]) -> set[UUID]:
-        """Put cancelled jobs back."""
+        """Requeue cancelled jobs."""
         return await self._call("resume", {"ids": tuple(ids)}, lambda: self._store.resume(ids))
 
     async def retry(self, ids: Sequence[UUID]) -> set[UUID]:
-        """Put failed jobs back."""
+        """Requeue failed jobs."""
         return await self._call("retry", {"ids": tuple(ids)}, lambda: self._store.retry(ids))
 
     async def archive(self, after: float, limit: int) -> int:
@@ -273,7 +273,7 @@ class SimStorage(_Verbs, SimAsking):
         await self._call("idle", args, lambda: self._store.idle(worker, queues))
 
     async def wait_for_work(self, queues: Sequence[str], timeout: float) -> bool:
-        """Sleep until one of the queues may have work; the wake-up can be lost, late, or for nothing."""
+        """Sleep until one of the queues may have work; the wake-up can be lost, late, or spurious."""
         self.asleep += 1
         try:
             return await self._wait_for_work(queues, timeout)
@@ -303,10 +303,10 @@ class SimStorage(_Verbs, SimAsking):
         return woken or kind == "spurious"
 
     async def note(self, events: Sequence[JobEvent]) -> None:
-        """Keep progress and log lines."""
+        """Store progress and log lines."""
         await self._call("note", {"events": tuple(events)}, lambda: self._store.note(events))
 
-    # Looking.
+    # Reads.
 
     async def get(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
         """Return those of the jobs that exist."""
@@ -321,11 +321,11 @@ class SimStorage(_Verbs, SimAsking):
         return await self._call("page", {"which": which}, lambda: self._store.page(which))
 
     async def count(self) -> list[QueueCount]:
-        """Return how many jobs each queue has."""
+        """Return the number of jobs in each queue."""
         return await self._call("count", {}, self._store.count)
 
     async def holder(self, job: NewJob) -> UUID | None:
-        """Return the job that is in the way."""
+        """Return the job that conflicts with a new one."""
         return await self._call("holder", {"job": job}, lambda: self._store.holder(job))
 
     async def events(self, job_id: UUID, after: int = 0) -> list[JobEvent]:
@@ -334,7 +334,7 @@ class SimStorage(_Verbs, SimAsking):
         return await self._call("events", args, lambda: self._store.events(job_id, after))
 
     async def workers(self) -> list[WorkerInfo]:
-        """Return the workers that are known."""
+        """Return the registered workers."""
         return await self._call("workers", {}, self._store.workers)
 
     async def now(self) -> datetime:
@@ -342,12 +342,12 @@ class SimStorage(_Verbs, SimAsking):
         return await self._call("now", {}, self._store.now)
 
     async def foreign_cron_age(self) -> float | None:
-        """Return None: pg-boss is not here."""
+        """Return None, since no pg-boss runs here."""
         return await self._store.foreign_cron_age()
 
     @asynccontextmanager
     async def watching(self) -> AsyncGenerator[SimWatch]:
-        """Watch jobs; changes are told while the node can be reached."""
+        """Watch jobs; notifications arrive only while the node is reachable."""
         async with self._store.watching() as watch:
             yield SimWatch(self._node, watch, self._counts, self._call)
 
@@ -363,7 +363,7 @@ class SimStorage(_Verbs, SimAsking):
         return await self._call("queues", {}, self._store.queues)
 
     async def pause_queue(self, name: str, *, paused: bool) -> None:
-        """Pause a queue, or resume it."""
+        """Pause or resume a queue."""
         args = {"name": name, "paused": paused}
         await self._call("pause_queue", args, lambda: self._store.pause_queue(name, paused=paused))
 
@@ -389,12 +389,12 @@ class SimStorage(_Verbs, SimAsking):
 
 
 class SimWatch:
-    """Tells a watcher of changes; of one that happens while its node can't be reached nobody hears.
+    """Notifies a watcher of changes; notifications are lost while its node is unreachable.
 
     Args:
-        node: the watcher's.
-        watch: the memory store's.
-        counts: how many jobs were told of under the node's name.
+        node: the watcher's node.
+        watch: the memory store's watch.
+        counts: number of notifications sent under the node's name.
         call: sends a call.
     """
 
@@ -412,20 +412,20 @@ class SimWatch:
         self._woken = False
 
     async def add(self, ids: Collection[UUID]) -> None:
-        """Watch these too."""
+        """Watch more jobs."""
         await self._call("watch", {"ids": tuple(ids)}, lambda: self._watch.add(ids))
 
     async def discard(self, ids: Collection[UUID]) -> None:
-        """Watch these no more."""
+        """Stop watching jobs."""
         await self._watch.discard(ids)
 
     def wake(self) -> None:
-        """End the wait under way, or else the next one."""
+        """End the current wait, or the next one if there is none."""
         self._woken = True
         self._watch.wake()
 
     async def wait(self, timeout: float) -> list[UUID]:
-        """Return what may have changed and was told of, nothing after ``timeout`` seconds."""
+        """Return the jobs with notifications; none after ``timeout`` seconds."""
         loop = self._node.world.loop
         until = loop.time() + timeout
         while True:

@@ -1,4 +1,4 @@
-"""The server: its transactions until they end or lose their client, and statements that wait."""
+"""The database server: open transactions, and statements that wait for locks."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class _RolledBack(Exception):
-    """Ends a transaction."""
+    """Raised inside a transaction to roll it back."""
 
 
 class Server:
-    """What the database's server has under way.
+    """The state of the database server.
 
     Attributes:
-        transactions: those that are open, by number.
+        transactions: the open transactions by number.
     """
 
     def __init__(self, world: World) -> None:
@@ -35,14 +35,14 @@ class Server:
         self.transactions: dict[int, OpenTransaction] = {}
 
     def open(self, node: Node) -> tuple[int, OpenTransaction]:
-        """Open a transaction; returns its number as well."""
+        """Open a transaction and return its number and itself."""
         self._numbers += 1
         opened = OpenTransaction(self, node, self._numbers, self._world.store)
         self.transactions[self._numbers] = opened
         return self._numbers, opened
 
     def go_on(self, statement: Stepper, transaction: int | None) -> asyncio.Task[None]:
-        """Go on with a statement once it has its lock, as long as that takes."""
+        """Start a task that continues a statement when it gets its lock."""
         world = self._world
         task = world.loop.create_task(statement.run(), context=world.context)
         if transaction is not None and (opened := self.transactions.get(transaction)) is not None:
@@ -55,18 +55,18 @@ class Server:
         self._waiting.pop(task, None)
 
     def end(self, number: int, after: float) -> None:
-        """Roll a transaction back, once the server notices that it should."""
+        """Roll a transaction back ``after`` seconds, when the server notices that its client is gone."""
         if number in self.transactions:
             self._world.later(after, self._roll_back, number)
 
     def end_of(self, node: Node) -> None:
-        """Roll back what a process has open that died."""
+        """Roll back the open transactions of a dead process."""
         for number, opened in list(self.transactions.items()):
             if opened.node is node:
                 self.end(number, 0.0)
 
     def restart(self) -> None:
-        """Leave nothing of what was under way."""
+        """Roll back all open transactions and drop all waiting statements."""
         for task in list(self._waiting):
             task.cancel()
         for number in list(self.transactions):
@@ -79,12 +79,12 @@ class Server:
 
 
 class OpenTransaction:
-    """One transaction on the server.
+    """The server's side of an open transaction.
 
     Attributes:
-        opened: the memory store's.
-        node: who opened it.
-        statement: what is waiting for a lock in it, if something is.
+        opened: the memory store's transaction.
+        node: the node that opened it.
+        statement: the statement that waits for a lock, if any.
     """
 
     def __init__(self, server: Server, node: Node, number: int, store: MemoryStorage) -> None:
@@ -96,13 +96,13 @@ class OpenTransaction:
         self.opened: MemoryTransaction = step(self._block.__aenter__())
 
     async def commit(self) -> None:
-        """Make all of it visible at once."""
+        """Commit all changes at once."""
         if self._server.transactions.pop(self._number, None) is None:
             raise StorageUnavailableError("commit: the transaction is gone")
         await self._block.__aexit__(None, None, None)
 
     def roll_back(self) -> None:
-        """Leave no trace."""
+        """Undo all changes."""
         if self._server.transactions.pop(self._number, None) is None:
             return
         if self.statement is not None:
@@ -115,7 +115,7 @@ class OpenTransaction:
 
 
 def step(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine that waits for nothing, and return what it returns."""
+    """Run a coroutine that never suspends, and return its result."""
     try:
         coroutine.send(None)
     except StopIteration as done:
@@ -124,10 +124,10 @@ def step(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 
 class Stepper:
-    """Runs a statement that may wait, and says at each of its steps whose it is.
+    """Runs a statement that may wait, and attributes each of its steps to its call.
 
     Attributes:
-        ended: whether it has ended, with a ``result`` or an ``error``.
+        ended: whether the statement has ended, with a ``result`` or an ``error``.
     """
 
     __slots__ = ("_call", "_coroutine", "_recorder", "_waits_for", "ended", "error", "result")
@@ -142,15 +142,15 @@ class Stepper:
         self.result: Any = None
 
     def begin(self) -> None:
-        """Take the first step, with which most statements end."""
+        """Run the first step, in which most statements end."""
         self._step(None)
 
     async def run(self) -> None:
-        """Go on to the end, once it waits."""
+        """Run the remaining steps of a statement that waits."""
         await self
 
     def close(self) -> None:
-        """Give up a statement that nobody went on with."""
+        """Drop a statement that was not continued."""
         self._coroutine.close()
 
     def _step(self, thrown: BaseException | None) -> None:
@@ -161,7 +161,7 @@ class Stepper:
             self._waits_for = coroutine.send(None) if thrown is None else coroutine.throw(thrown)
         except StopIteration as done:
             self.ended, self.result = True, done.value
-        except Exception as error:  # noqa: BLE001 - it is the caller's
+        except Exception as error:  # noqa: BLE001 - stored for the caller
             self.ended, self.error = True, error
         finally:
             recorder.call = None
@@ -171,6 +171,6 @@ class Stepper:
             thrown: BaseException | None = None
             try:
                 yield self._waits_for
-            except BaseException as error:  # noqa: BLE001 - it is passed on to the statement
+            except BaseException as error:  # noqa: BLE001 - passed on to the statement
                 thrown = error
             self._step(thrown)

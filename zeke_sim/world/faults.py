@@ -1,8 +1,8 @@
-"""What can go wrong in a simulated world, and how often.
+"""The faults of a simulated world, and their rates.
 
-Each fault is a decision at an address, which says what it hits: ``w1/settle/3`` is the third settlement of
-node w1, ``node/w1/0`` the first misfortune in the life of w1, ``db/0`` that of the database. A plan that
-leaves the address out leaves the fault out, and nothing else.
+Each fault is a decision at an address that names its target: ``w1/settle/3`` is the third settlement of node
+w1, ``node/w1/0`` the first fault of node w1, ``db/0`` the first of the database. Removing an address from a
+plan removes that fault and nothing else.
 """
 
 from __future__ import annotations
@@ -45,22 +45,22 @@ NODE: Final[Mapping[str, str]] = {
     "clock": "the node's wall clock jumps",
     "drift": "the node's clocks run too fast or too slow",
 }
-"""Misfortunes of a node."""
+"""Faults of a node."""
 
 DATABASE: Final[Mapping[str, str]] = {
     "restart": "the database goes away for a time: every connection breaks, open transactions roll back",
     "db_clock": "the database's clock jumps",
 }
-"""Misfortunes of the database."""
+"""Faults of the database."""
 
 HANDLER: Final[Mapping[str, str]] = {"kill_handler": "the process is killed in the middle of a handler"}
-"""What can happen to one attempt."""
+"""Faults of one attempt."""
 
 KINDS: Final[Mapping[str, str]] = {**STATEMENT, **WAKE, **NODE, **DATABASE, **HANDLER}
-"""Every kind of fault, with what it means."""
+"""All fault kinds with their meaning."""
 
 AIMED: Final = frozenset({"kill", "pause", "cut", "cut_out", "cut_in", "drain"})
-"""Misfortunes that may wait for a moment at which they hurt."""
+"""Node faults that can be delayed until a critical moment."""
 
 AIMS: Final[Mapping[str, tuple[str, ...]]] = {
     "worker": ("claim", "settle", "beat", "handler", "handler"),
@@ -68,25 +68,25 @@ AIMS: Final[Mapping[str, tuple[str, ...]]] = {
     "supervisor": ("overdue", "settle", "commit"),
     "client": ("insert",),
 }
-"""Statements of each role on whose way such a moment is, and (``handler``) the beginning of an attempt."""
+"""The critical moments of each role: statements in transit, and (``handler``) the start of an attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Knobs:
-    """How often things go wrong in a run, and how; drawn from the seed by its strategy, unless given.
+    """The fault rates of a run; drawn from the seed by its strategy unless given.
 
     Attributes:
-        kinds: the kinds of faults that happen at all.
-        statement: the chance that a statement meets one of its faults.
-        wake: the chance that a wait for work does.
-        handler: the chance that an attempt does.
-        node: how many misfortunes a node has in a minute of the fault phase.
-        database: how many the database has.
-        slow: the chance that a statement takes longer than the shortest time.
-        latency: median of the seconds that a slow statement takes each way.
-        skip: the chance that a claim passes a due row over, as if another had it locked.
-        order: which node goes first of several that could: ``turns``, ``permuted`` or ``priorities``.
-        elide: whether calm stretches of time are skipped.
+        kinds: the enabled fault kinds.
+        statement: the probability of a fault per statement.
+        wake: the probability of a fault per wait for work.
+        handler: the probability of a fault per attempt.
+        node: faults per node and minute of the fault phase.
+        database: faults of the database per minute of the fault phase.
+        slow: the probability that a statement takes longer than the shortest time.
+        latency: the median latency of a slow statement in each direction, in seconds.
+        skip: the probability that a claim skips a due row, as if another transaction had locked it.
+        order: how the next of several runnable nodes is chosen: ``turns``, ``permuted`` or ``priorities``.
+        elide: whether idle time is skipped.
     """
 
     kinds: tuple[str, ...] = tuple(KINDS)
@@ -102,26 +102,26 @@ class Knobs:
     elide: bool = True
 
     def but(self, **changes: Any) -> Knobs:
-        """Return these knobs with some changed."""
+        """Return a copy of these knobs with changes."""
         return replace(self, **changes)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the knobs as JSON has them."""
+        """Return the knobs as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any]) -> Knobs:
-        """Return knobs from JSON."""
+        """Create knobs from JSON values."""
         values: dict[str, Any] = {**given, "kinds": tuple(given.get("kinds", KINDS))}
         return cls(**values)
 
 
 NONE: Final = Knobs(kinds=())
-"""Nothing goes wrong, and nothing is slow."""
+"""No faults and no delays."""
 
 
 def statement_fault(draws: Draws, knobs: Knobs) -> dict[str, Any] | None:
-    """Draw what happens to a statement: a fault, a delay, or (None) nothing."""
+    """Draw a fault or a delay of a statement, or None."""
     decision: dict[str, Any] = {}
     if knobs.statement and draws.chance(knobs.statement):
         kinds = [kind for kind in knobs.kinds if kind in STATEMENT]
@@ -144,7 +144,7 @@ def statement_fault(draws: Draws, knobs: Knobs) -> dict[str, Any] | None:
 
 
 def wake_fault(draws: Draws, knobs: Knobs) -> dict[str, Any] | None:
-    """Draw what happens to a wait for work, or None."""
+    """Draw a fault of a wait for work, or None."""
     if not knobs.wake or not draws.chance(knobs.wake):
         return None
     kinds = [kind for kind in knobs.kinds if kind in WAKE]
@@ -159,7 +159,7 @@ def wake_fault(draws: Draws, knobs: Knobs) -> dict[str, Any] | None:
 
 
 def told_fault(draws: Draws, knobs: Knobs) -> dict[str, Any] | None:
-    """Draw what happens to a notification of a change: it is lost, or (None) arrives."""
+    """Draw the loss of a change notification, or None if it arrives."""
     if not knobs.wake or "deaf" not in knobs.kinds or not draws.chance(knobs.wake):
         return None
     return {"fault": "deaf"}
@@ -168,19 +168,19 @@ def told_fault(draws: Draws, knobs: Knobs) -> dict[str, Any] | None:
 def misfortunes(
     draws: Draws, kinds: Sequence[str], rate: float, phase: float, lease: float, *, role: str = ""
 ) -> list[dict[str, Any]]:
-    """Draw the misfortunes of a node, or of the database, over the fault phase.
+    """Draw the faults of a node or of the database over the fault phase.
 
     Args:
-        draws: of the node.
-        kinds: which may happen.
-        rate: how many in a minute, on the average.
-        phase: seconds of the fault phase.
-        lease: seconds, which a pause outlives.
-        role: of the node.
+        draws: the source of random decisions.
+        kinds: the enabled fault kinds.
+        rate: average number of faults per minute.
+        phase: length of the fault phase in seconds.
+        lease: length of a lease in seconds, which scales the length of pauses.
+        role: the node's role.
 
     Returns:
-        Decisions: the ``fault``, ``at`` which second, ``for`` how many or ``by`` how much; with ``on`` it
-        waits from then for the node's next statement of that verb, and strikes while that is on its way.
+        Decisions: the ``fault``, ``at`` which second, and ``for`` how many seconds or ``by`` how much. A
+        fault with ``on`` is delayed until the node's next statement of that method is in transit.
     """
     drawn: list[dict[str, Any]] = []
     at = 0.0
@@ -197,7 +197,7 @@ def misfortunes(
 
 
 def _extent(draws: Draws, kind: str, lease: float) -> dict[str, float]:
-    """Draw how long a misfortune lasts, or how far it goes."""
+    """Draw the duration or the amount of a fault."""
     if kind in {"kill", "drain"}:
         return {"for": round(draws.tail(1.0, 30.0), 3)}
     if kind == "pause":

@@ -1,10 +1,10 @@
-"""Lets code that reads clocks by itself see virtual time: ``datetime.now()``, ``time.time()`` and the like.
+"""Shows virtual time to code that reads the machine's clocks, as with ``datetime.now()`` or ``time.time()``.
 
-freezegun does it, which puts stand-ins for the clocks into every module that has them. That takes most of a
-second, so it is done once a process, by the first world that asks for it, and for good. What the stand-ins
-show is decided here at each call: virtual time where a world is shown in the calling thread, and otherwise
-the machine's, so that whatever comes after a simulation finds its clocks as they were. An application that
-freezes time by itself sees its own, in a world as well: what was frozen last is shown.
+freezegun replaces the clocks in every module that uses them. This takes most of a second, so the first world
+that needs it does it once per process, permanently. Each call of a replacement decides here which time it
+returns: virtual time if the calling thread runs a world, otherwise the machine's, so that code after a
+simulation sees real clocks. An application that freezes time itself sees its own frozen time, in a world too:
+the latest freeze wins.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Times(Protocol):
-    """What can be shown: a ``zeke_queue.system.clock.Clock``, as far as it is looked at."""
+    """A source of time: the part of ``zeke_queue.system.clock.Clock`` that is needed here."""
 
     def now(self) -> datetime:
         """Return the wall clock's time, aware."""
@@ -56,27 +56,27 @@ MACHINERY: Final = (
     "threading",
     "xdist.",
 )
-"""Modules (by how their names begin) that measure time for themselves, not for the application."""
+"""Prefixes of modules that measure time for themselves, not for the application."""
 
 
 class _Shown:
-    """What the clocks show: virtual times in one thread, the machine's elsewhere."""
+    """The time that clocks return: virtual in one thread, the machine's in others."""
 
     def __init__(self) -> None:
         self.times: Times | None = None
         self.thread = 0
         self.installed = False
         self.stacks: list[tuple[list[Any], Any]] = []
-        """freezegun's, of all that was frozen, the last one on top; and what stands there for a world."""
+        """freezegun's stacks of frozen times, the latest on top, each with this module's entry."""
 
     @property
     def by_another(self) -> bool:
-        """Whether what was frozen last is not ours."""
+        """Whether the latest freeze is not this module's."""
         factories, ours = self.stacks[0]
         return factories[-1] is not ours
 
     def virtual(self) -> Times | None:
-        """Return where time comes from for the caller; None for the machine's own."""
+        """Return the caller's source of virtual time; None for the machine's time."""
         return self.times if self.times is not None and self.thread == threading.get_ident() else None
 
 
@@ -85,7 +85,7 @@ _shown: Final = _Shown()
 
 @contextmanager
 def showing(times: Times) -> Generator[None]:
-    """Show virtual times in the block, to the calling thread.
+    """Show virtual time to the calling thread within the block.
 
     Raises:
         SimulationError: freezegun is not installed.
@@ -106,7 +106,7 @@ def showing(times: Times) -> Generator[None]:
 
 
 class WorldTimes:
-    """The times of a world: those of the node whose code asks, which may be wrong; else the true ones."""
+    """The times of a world: those of the calling node's clocks, which may be wrong; else the true time."""
 
     def __init__(self, world: World) -> None:
         self._nodes = world.nodes
@@ -130,7 +130,7 @@ def _install() -> None:
     if _shown.installed:
         return
     try:
-        import freezegun  # noqa: PLC0415 - most programs never need it
+        import freezegun  # noqa: PLC0415 - rarely needed
         from freezegun import api  # noqa: PLC0415
     except ImportError:
         raise SimulationError(
@@ -146,7 +146,7 @@ def _install() -> None:
         (patched.tick_flags, False),
     ]
     for stack, entry in _shown.stacks:
-        # Whoever froze time before takes the topmost away when it ends.
+        # An earlier freeze removes the topmost entry when it ends.
         del stack[-1]
         stack.insert(0, entry)
     _keep_folds(patched)
@@ -157,15 +157,15 @@ def _install() -> None:
 
 
 def _naive() -> datetime:
-    """Return virtual time as freezegun keeps it: in UTC, without a zone."""
+    """Return virtual time in freezegun's format: naive, in UTC."""
     times = _shown.virtual()
     if times is None:
-        raise SimulationError("nothing is shown")  # what asks looks first whether it is to see real time
+        raise SimulationError("nothing is shown")  # callers check is_real first
     return times.now().replace(tzinfo=None)
 
 
 def _let_through_functions(patched: Any) -> None:
-    """Make the stand-ins for functions choose between virtual and real time at each call."""
+    """Make freezegun's functions choose between virtual and real time at each call."""
     by_theirs, theirs, theirs_ns = (
         patched._should_use_real_time,
         patched._get_fake_monotonic,
@@ -173,12 +173,12 @@ def _let_through_functions(patched: Any) -> None:
     )
 
     def is_real() -> bool:
-        """Return whether the caller of a stand-in is to see the machine's time."""
+        """Return whether the caller of a replacement sees the machine's time."""
         if _shown.by_another:
             return by_theirs()
         if _shown.virtual() is None:
             return True
-        # This function, the stand-in, and who asked it.
+        # Frame 0 is this function, 1 the replacement, 2 its caller.
         name = sys._getframe(2).f_globals.get("__name__", "")  # pyright: ignore[reportPrivateUsage]
         return str(name).startswith(MACHINERY)
 
@@ -197,7 +197,7 @@ def _let_through_functions(patched: Any) -> None:
 
 
 def _keep_folds(patched: Any) -> None:
-    """Keep ``fold`` in stand-ins, which tells apart the two hours that clocks show twice in autumn."""
+    """Keep ``fold`` in freezegun's classes; it distinguishes the repeated hour when summer time ends."""
     fake = patched.FakeDatetime
 
     def to_fake(real: datetime) -> Any:
@@ -222,13 +222,13 @@ def _keep_folds(patched: Any) -> None:
 
 
 def _unpickled(text: str, zone: tzinfo | None, fold: int) -> datetime:
-    import datetime as dt  # noqa: PLC0415 - the class that stands there now
+    import datetime as dt  # noqa: PLC0415 - the replaced class
 
     return dt.datetime.fromisoformat(text).replace(tzinfo=zone, fold=fold)
 
 
 def _let_through_classes(patched: Any) -> None:
-    """Make the stand-ins for classes behave like the real ones outside of a world, in the local zone too."""
+    """Make freezegun's classes behave like the real ones outside of a world, in the local zone too."""
     fake_datetime, fake_date = patched.FakeDatetime, patched.FakeDate
     real, real_date = patched.real_datetime, patched.real_date
     to_fake, to_fake_date = patched.datetime_to_fakedatetime, patched.date_to_fakedate
@@ -243,7 +243,7 @@ def _let_through_classes(patched: Any) -> None:
             return to_fake(real.now(tz))
         if tz is None or _shown.by_another:
             return frozen["now"](cls, tz)
-        # By the zone itself, since a sum forgets which of two equal hours it is.
+        # Convert by the zone itself, since adding an offset loses `fold`.
         return to_fake(tz.fromutc(_naive().replace(tzinfo=tz)))
 
     def today(cls: Any) -> Any:
@@ -268,8 +268,8 @@ def _let_through_classes(patched: Any) -> None:
 
 
 def _let_pydantic_know(patched: Any) -> None:
-    """Make models that are defined from now on accept fields of the stand-ins' types."""
-    from pydantic_core import core_schema  # noqa: PLC0415 - as freezegun
+    """Make pydantic models that are defined from now on accept fields of freezegun's types."""
+    from pydantic_core import core_schema  # noqa: PLC0415 - as above
 
     def of_datetime(_cls: Any, _source: Any, _handler: Any) -> Any:
         return core_schema.datetime_schema()

@@ -1,4 +1,4 @@
-"""The tasks of a catalog, with their handlers watched: what they do stays theirs, and the history is told."""
+"""Wraps the handlers of a catalog to record in the history what they do; their behavior is unchanged."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def observed(catalog: Catalog, world: World) -> Catalog:
-    """Return a catalog of the same tasks and schedules, whose handlers tell the world what they do."""
+    """Return a copy of a catalog whose handlers record their actions in the world's history."""
     watched = _Watched(
         resources=catalog.resources,
         defaults=catalog.defaults,
@@ -42,7 +42,7 @@ def observed(catalog: Catalog, world: World) -> Catalog:
 
 
 class _Watched(Catalog):
-    """A catalog of watched tasks, found by the application's own as well: handlers send by those."""
+    """A catalog of wrapped tasks, which also finds them by the original tasks, which handlers use to send."""
 
     copies: Mapping[Task[Any, Any], Task[Any, Any]]
 
@@ -54,11 +54,10 @@ class _Watched(Catalog):
 def effect(key: str) -> None:
     """Record that the running handler has an external effect, such as a payment or a message.
 
-    Outside of a simulation it does nothing, so an application may call it anywhere, and a double of a client
-    in each of its calls.
+    Outside of a simulation it does nothing, so applications and test doubles can call it anywhere.
 
     Args:
-        key: says which effect it is: of two with one key, ``unique_effects`` allows one.
+        key: identifies the effect; ``unique_effects`` allows each key once.
     """
     watch = HANDLER.get()
     if watch is not None:
@@ -66,7 +65,7 @@ def effect(key: str) -> None:
 
 
 def current_node(world: World) -> Node:
-    """Return the node that running code belongs to."""
+    """Return the node to which the running code belongs."""
     lane = LANE.get()
     return world.nodes[lane.name if lane is not None else ""]
 
@@ -89,7 +88,8 @@ def _async(task: Task[Any, Any], world: World) -> Callable[..., Any]:
         try:
             result = await handler(*(arguments if takes_job else arguments[:-1]))
         except asyncio.CancelledError:
-            # One that raises it by itself, or of a task that it waits for, was not interrupted.
+            # A handler can also raise CancelledError itself, or get it from a task that it awaits; neither is
+            # an interruption.
             current = asyncio.current_task()
             interrupted = current is not None and current.cancelling() > 0
             watch.ended("cancelled" if interrupted else "raised", None if interrupted else "CancelledError: ")
@@ -127,14 +127,14 @@ def _sync(task: Task[Any, Any], world: World) -> Callable[..., Any]:
 
 
 def _asked(error: BaseException) -> float | None:
-    """Return the seconds that a handler asked for by what it raised."""
+    """Return the delay in seconds that a handler requested by its exception, or None."""
     if isinstance(error, Snooze):
         return error.seconds
     return error.after if isinstance(error, Retry) else None
 
 
 class _Watch:
-    """One attempt, as the world is told of it."""
+    """The recording of one attempt."""
 
     __slots__ = ("_attempt", "_job", "_node", "_task", "_world")
 

@@ -1,6 +1,6 @@
-"""Calls on their way: a statement travels to the database, is applied there in one step, and answered.
+"""The simulated network: a statement travels to the database, is applied in one step, and answered.
 
-Once it is on its way, nothing that happens to its node stops it: neither a kill, nor a cancellation.
+A statement in transit is not stopped by a kill of its node or by a cancellation of its caller.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from zeke_sim.world.node import Node
 
 SHORTEST: Final = 0.0005
-"""Seconds that a statement takes each way at least."""
+"""Minimum latency of a statement in each direction, in seconds."""
 
 ON_THE_WAY: Final = 0.0003
-"""Seconds after which a statement is on its way for certain, and has not arrived."""
+"""Seconds after sending at which a statement is certainly in transit and has not arrived."""
 
 RECONNECT: Final = 5.0
-"""Seconds after which a statement that can't reach the database fails."""
+"""Seconds after which a statement that cannot reach the database fails."""
 
 
 class Calls:
-    """Sends the calls of one node, each with what happens to it on the way.
+    """Sends the calls of one node and applies their faults.
 
     Args:
-        node: whose calls they are.
-        counts: how many calls of each verb were made under the node's name, by all its processes.
+        node: the calling node.
+        counts: number of calls of each storage method under the node's name, by all its processes.
     """
 
     def __init__(self, node: Node, counts: dict[str, int]) -> None:
@@ -51,22 +51,22 @@ class Calls:
         transaction: int | None = None,
         fails: bool = True,
     ) -> Any:
-        """Send a call, and wait for its answer.
+        """Send a call and wait for its answer.
 
         Args:
-            verb: the storage's, for the address and the history.
-            args: for the history.
-            do: makes the verb's coroutine, when the statement arrives.
-            transaction: which one it is part of.
-            fails: whether faults may hit it.
+            verb: the storage method, for the address and the history.
+            args: the arguments, for the history.
+            do: creates the method's coroutine when the statement arrives.
+            transaction: the number of its transaction, if any.
+            fails: whether faults can affect it.
 
         Raises:
-            StorageUnavailableError: no answer came, or a failure.
+            StorageUnavailableError: the call failed, or was not answered.
         """
         node, world = self.node, self.world
         number = world.next_call()
         if node.dead or world.loop.leaving:
-            raise asyncio.CancelledError  # only what is left of it is being cancelled
+            raise asyncio.CancelledError  # the node has ended, and its remaining tasks are being cancelled
         count = self._counts[verb] = self._counts.get(verb, 0) + 1
         world.recorder.add(Invoked(world.time(), node.name, number, verb, args, transaction))
         address = f"{node.name}/{verb}/{count}"
@@ -80,7 +80,7 @@ class Calls:
 
 
 class _Call:
-    """One statement on its way."""
+    """One statement in transit."""
 
     __slots__ = (
         "_address",
@@ -121,12 +121,12 @@ class _Call:
         self._incarnation = calls.node.incarnation
         self._gone = False
         self._done = False
-        # One that nobody answers for long does not make the world busy; but a beat does, since its silence
-        # ends a lease.
+        # A call that stays unanswered for long does not count as activity, except for a heartbeat, whose
+        # absence ends a lease.
         self._counted = verb == "beat" or self._fault not in {"hung", "pool", "conflict"}
 
     def start(self) -> None:
-        """Send it."""
+        """Send the statement."""
         node, world = self._calls.node, self._calls.world
         fault = self._fault
         world.open_calls += self._counted
@@ -161,7 +161,7 @@ class _Call:
             raise
 
     def _later(self, seconds: float, callback: Callable[..., object], *args: Any) -> None:
-        """Schedule something in the world, which happens even if the node ends meanwhile."""
+        """Schedule a callback in the world, which runs even if the node ends before."""
         world = self._calls.world
         world.loop.call_at(world.loop.time() + seconds, callback, *args, context=world.context)
 
@@ -226,7 +226,7 @@ class _Call:
         self._answer(outcome, StorageUnavailableError(f"{self._verb}: {said}"), None)
 
     def _answer(self, outcome: str, result: Any, issued: datetime | None) -> None:
-        """Hand the answer to the node, which hears it in its own time: a dead one never."""
+        """Deliver the answer when the node runs next, unless the node has died."""
         node, loop = self._calls.node, self._calls.world.loop
         self._calls.world.open_calls -= self._counted
         if node.incarnation != self._incarnation or node.dead or self._waiter.done():
@@ -234,7 +234,7 @@ class _Call:
         if node.lane.ready or node.lane.paused:
             loop.call_soon(self._hear, outcome, result, issued, context=node.context)
         else:
-            self._hear(outcome, result, issued)  # it would be the next thing that the node does
+            self._hear(outcome, result, issued)  # it would run next anyway
 
     def _hear(self, outcome: Any, result: Any, issued: datetime | None) -> None:
         if self._waiter.done():

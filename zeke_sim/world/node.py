@@ -1,4 +1,4 @@
-"""Nodes: the processes of a simulated world, each with a lane, clocks, and a way to the database."""
+"""Nodes: the processes of a simulated world, each with its own loop lane, clocks and storage."""
 
 from __future__ import annotations
 
@@ -36,33 +36,33 @@ Link: TypeAlias = Literal["cut", "cut_out", "cut_in"]
 Main: TypeAlias = "Callable[[Node], Awaitable[None]]"
 
 RESTART: Final = 1.0
-"""Seconds after which a process that has ended has a successor, if nothing else is said."""
+"""Default delay, in seconds, before a process that has ended is replaced."""
 
 DUTIES: Final = {
     "worker": ("claim",),
     "scheduler": ("due_schedules",),
     "supervisor": ("overdue", "wake_parents", "archive", "purge"),
 }
-"""What the processes of a role are there to call."""
+"""The storage methods that the processes of each role are meant to call."""
 
 
 class Node:
-    """One process, and those that are started in its place when it has died.
+    """A process and its replacements after it has died.
 
     Attributes:
-        name: as the plan and the history call it.
+        name: its name in plans and histories.
         role: worker, scheduler, supervisor or client.
-        incarnation: how many processes there were under this name.
-        dead: whether there is none at the moment.
-        link: what is wrong with its way to the database; None if nothing is.
-        clock: what its programs and handlers read.
-        resting_clock: what the runtime reads. It shows the same, but a worker's monotonic time stands still
-            while calm time is skipped, as its timers and its lease do. The deadlines that handlers are told
-            are by ``clock``.
-        queue: the process's own, on its storage, clock and entropy.
-        awaits: misfortunes that strike as its next statement of a verb is on its way.
-        back: seconds after which it has a successor once it has stopped.
-        stop: tells the process to stop, as SIGTERM does; None if it does not listen.
+        incarnation: number of processes started under this name.
+        dead: whether no process is running under this name.
+        link: the network fault between it and the database; None for a working connection.
+        clock: the clock of its programs and handlers.
+        resting_clock: the clock of the runtime. It equals ``clock``, except that a worker's monotonic time is
+            suspended while idle time is skipped, like its timers and its lease. The deadlines that handlers
+            see follow ``clock``.
+        queue: the process's queue, with its own storage, clock and entropy.
+        awaits: delayed faults by the storage method whose next statement triggers them.
+        back: seconds before it is replaced after it has stopped.
+        stop: asks the process to stop, as SIGTERM does; None if the process does not support it.
     """
 
     storage: SimStorage
@@ -117,7 +117,7 @@ class Node:
         task.add_done_callback(self._ended, context=world.context)
 
     def set_clocks(self, *, offset: float | None = None, rate: float | None = None) -> None:
-        """Set an error of its clocks: the wall clock's in seconds, the monotonic one's in its rate."""
+        """Set the errors of its clocks: the wall clock's offset in seconds, the monotonic clock's rate."""
         for clock in (self.clock, self.resting_clock):
             if offset is not None:
                 clock.offset = offset
@@ -125,7 +125,7 @@ class Node:
                 clock.set_rate(rate)
 
     def can_meet(self, kind: str) -> bool:
-        """Return whether a misfortune means anything as it is: what does not run can't be stopped."""
+        """Return whether a fault applies to the node's current state; a dead process cannot be stopped."""
         if kind == "kill":
             return not self.dead
         return kind not in {"pause", "stall", "drain"} or not (self.dead or self.paused)
@@ -153,7 +153,7 @@ class Node:
 
 
 class InlineExecutor:
-    """Runs sync handlers where they are called, and those of processes too; they take no virtual time."""
+    """Runs sync and process handlers inline, which takes no virtual time."""
 
     async def run_sync(self, call: Callable[[], Any]) -> Any:
         """Run a function."""
@@ -174,16 +174,16 @@ class InlineExecutor:
 
 
 class SimWorker(Worker):
-    """A worker whose monotonic clock stands still while calm time is skipped, unlike that of its handlers.
+    """A worker whose monotonic clock is suspended while idle time is skipped, unlike its handlers' clock.
 
-    What it tells them of its clock, their jobs' deadlines, is told by theirs. The difference between the two
-    stays as it is while a job runs, for nothing is skipped then.
+    Job deadlines are converted to the handlers' clock. The difference between the two clocks is constant
+    while a job runs, since no time is skipped then.
 
     Args:
-        queue: as of ``Worker``.
-        clock: what handlers read.
-        resting_clock: what the worker goes by.
-        **options: of ``Worker``.
+        queue: see ``Worker``.
+        clock: the clock of handlers.
+        resting_clock: the clock of the worker.
+        **options: options of ``Worker``.
     """
 
     def __init__(self, queue: Queue, *, clock: Clock, resting_clock: Clock, **options: Any) -> None:
@@ -194,7 +194,7 @@ class SimWorker(Worker):
 
 
 def _told_by(clock: Clock, resting_clock: Clock, task: Task[Any, Any]) -> Task[Any, Any]:
-    """Return a task whose handler is told its deadlines by another clock than the worker's."""
+    """Return a task whose handler sees deadlines on ``clock`` instead of the worker's clock."""
     if not task.takes_job:
         return task
     handler = task.handler
@@ -204,7 +204,7 @@ def _told_by(clock: Clock, resting_clock: Clock, task: Task[Any, Any]) -> Task[A
         job: JobContext = arguments[-1]
         if ahead := clock.monotonic() - resting_clock.monotonic():
             job.deadline += ahead
-            # Through its host a job moves its deadline; nothing public lets one stand between the two.
+            # A job moves its deadline through its host, and no public API can intercept that.
             job._host = cast("JobHost", _HostAhead(job._host, ahead))  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         return handler(*arguments)
 
@@ -214,7 +214,7 @@ def _told_by(clock: Clock, resting_clock: Clock, task: Task[Any, Any]) -> Task[A
 
 
 class _HostAhead:
-    """What stands behind a job's context, but that it moves deadlines on a clock that is ahead."""
+    """A job's host that converts deadlines to a clock that is ahead of the worker's."""
 
     def __init__(self, host: JobHost, ahead: float) -> None:
         self._host = host
@@ -229,10 +229,10 @@ class _HostAhead:
 
 
 def worker(**options: Any) -> Main:
-    """Return what a worker's process runs.
+    """Return the main function of a worker process.
 
     Args:
-        **options: of ``zeke_queue.Worker``.
+        **options: options of ``zeke_queue.Worker``.
     """
 
     async def main(node: Node) -> None:
@@ -244,7 +244,7 @@ def worker(**options: Any) -> Main:
 
 
 def scheduler(**options: Any) -> Main:
-    """Return what a scheduler's process runs."""
+    """Return the main function of a scheduler process."""
 
     async def main(node: Node) -> None:
         running = Scheduler(node.queue, **options)
@@ -255,7 +255,7 @@ def scheduler(**options: Any) -> Main:
 
 
 def supervisor(**options: Any) -> Main:
-    """Return what a supervisor's process runs."""
+    """Return the main function of a maintenance process."""
 
     async def main(node: Node) -> None:
         running = Supervisor(node.queue, **options)
@@ -266,6 +266,6 @@ def supervisor(**options: Any) -> Main:
 
 
 def require_running(node: Node) -> None:
-    """Refuse to speak for a process that is not there."""
+    """Raise an error if the node has no running process."""
     if node.dead:
         raise SimulationError(f"node {node.name}: it is not running; start it first")

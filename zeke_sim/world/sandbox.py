@@ -1,8 +1,8 @@
-"""Keeps a simulation inside: what reaches for the real world fails at the call, and says what to do.
+"""Isolates a simulation: access to the real world fails at the call, with advice on what to do instead.
 
-Sockets and subprocesses are seen by an audit hook, which nothing gets around; threads, sleeps and chance by
-the functions that give them, since before Python 3.13 no event tells of them. Both are there for good once
-the first world began, and look away outside of one.
+An audit hook, which cannot be bypassed, detects sockets and subprocesses. Threads, sleeps and random numbers
+are detected by replaced functions, since Python has no audit events for them before 3.13. Hook and
+replacements are installed permanently with the first world, and do nothing outside of a world.
 """
 
 from __future__ import annotations
@@ -74,25 +74,25 @@ _CHANCE: Final = (
 )
 
 LONGEST: Final = 200
-"""Characters of a refused call that are shown."""
+"""Maximum number of characters shown of a refused call."""
 
 _OURS: Final = tuple(
     f"{Path(module.__file__).parent}{os.sep}" for module in (zeke_queue, errors) if module.__file__
 )
-"""Where the queue and its simulation are: who called outside stands before them."""
+"""Folders of the queue and the simulator, which are not the caller that reached outside."""
 
 _REFUSING: Final = frozenset({__file__, str(event_loop.__file__)})
-"""Where calls are refused."""
+"""Files that refuse calls."""
 
 _INSTALLED: Final = tuple(
     {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     | {str(Path(os.__file__).parent)}
 )
-"""Where Python's library and what was installed is: it reaches outside for somebody."""
+"""Folders of the standard library and of installed packages, which reach outside on behalf of a caller."""
 
 
 class _State:
-    """Whether a world runs, in which thread, and what is allowed in it."""
+    """The state of the sandbox: the thread that runs a world, and what is allowed in it."""
 
     def __init__(self) -> None:
         self.thread: int | None = None
@@ -102,11 +102,11 @@ class _State:
 
     @property
     def inside(self) -> bool:
-        """Whether the caller is inside of a world."""
+        """Whether the calling thread runs a world."""
         return self.thread is not None and self.thread == threading.get_ident()
 
     def forbids(self, kind: str) -> bool:
-        """Whether the caller is inside of a world, where this is not allowed."""
+        """Return whether the calling thread runs a world in which this kind of access is not allowed."""
         return kind not in self.allowed and self.inside
 
 
@@ -117,12 +117,12 @@ _state: Final = _State()
 def closed(
     world: World, allow: Collection[str] = (), told: Callable[[Outside], None] | None = None
 ) -> Generator[None]:
-    """Keep what runs in the block inside of a world.
+    """Refuse access to the outside within the block.
 
     Args:
-        world: whose seed random numbers follow from where they are allowed.
-        allow: of ``socket``, ``thread``, ``subprocess``, ``clock`` and ``random``.
-        told: is told of each reach outside, whatever becomes of the error.
+        world: the world whose seed determines random numbers, if they are allowed.
+        allow: any of ``socket``, ``thread``, ``subprocess``, ``clock`` and ``random``.
+        told: called with the error of each refused access, even if a handler catches it.
     """
     _install()
     before = _state.thread, _state.allowed, _state.told
@@ -139,7 +139,7 @@ def closed(
 
 
 def _refused(what: str, kind: str) -> Outside:
-    """Make the error, and have the world told of it, since whoever reached outside may swallow it."""
+    """Create the error and report it to the world, since the code that catches it may suppress it."""
     error = Outside(f"{what}{whence()}", kind)
     if _state.told is not None:
         _state.told(error)
@@ -147,7 +147,7 @@ def _refused(what: str, kind: str) -> Outside:
 
 
 def whence() -> str:
-    """Return which line of the application reached outside, and what it called to do so."""
+    """Return the application's line that reached outside, and the call that it made."""
     frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     while frame is not None and frame.f_code.co_filename in _REFUSING:
         frame = frame.f_back
@@ -156,7 +156,7 @@ def whence() -> str:
         callers.append(frame)
         frame = frame.f_back
     own = [n for n, one in enumerate(callers) if not one.f_code.co_filename.startswith((*_INSTALLED, "<"))]
-    # An application that is itself installed has nothing of its own elsewhere; its handler stands last.
+    # An installed application has no frames outside site-packages; its handler is the last frame there.
     own = own[:1] or [n for n, one in enumerate(callers) if "site-packages" in one.f_code.co_filename][-1:]
     if not own:
         return ""
@@ -179,7 +179,7 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _called(event: str, arguments: tuple[Any, ...]) -> str:
-    """Return a call as somebody would write it: without the socket itself, which stands first."""
+    """Format an audit event as a call, without the socket, which is the first argument."""
     name = "socket.socket" if event == "socket.__new__" else event
     if arguments and isinstance(arguments[0], socket.socket):
         arguments = arguments[1:]
@@ -204,7 +204,7 @@ def _install() -> None:
 
 
 def _put_everywhere(guards: Mapping[Any, Any]) -> None:
-    """Put guards into every module that has what they guard, since many have it by its name alone."""
+    """Install guards in every module that refers to a guarded function, since many import it by name."""
     by_id = {id(function): guard for function, guard in guards.items()}
     for module in list(sys.modules.values()):
         members = getattr(module, "__dict__", {})
@@ -214,7 +214,7 @@ def _put_everywhere(guards: Mapping[Any, Any]) -> None:
 
 
 def _seeded_where_allowed(urandom: Callable[[int], bytes]) -> Callable[[int], bytes]:
-    """Seed random bytes where randomness is allowed in a world: ids and secrets are made of them."""
+    """Seed random bytes, from which ids and secrets are made, in a world that allows randomness."""
 
     def drawn(size: int, /) -> bytes:
         return random.randbytes(size) if _state.inside and "random" in _state.allowed else urandom(size)  # noqa: S311
@@ -223,10 +223,10 @@ def _seeded_where_allowed(urandom: Callable[[int], bytes]) -> Callable[[int], by
 
 
 def _refusing_none(seed: Callable[..., None]) -> Callable[..., None]:
-    """Seed a generator of random numbers that was given no seed."""
+    """Wrap ``seed`` so that a generator without a seed gets one in a world, or is refused."""
 
     def seeded(self: random.Random, a: Any = None, *args: Any, **options: Any) -> None:
-        # Of a temporary file nobody minds what it is called.
+        # Names of temporary files do not affect a run, so `tempfile` keeps real randomness.
         if a is None and _state.inside and sys._getframe(2).f_globals.get("__name__") != "tempfile":  # pyright: ignore[reportPrivateUsage]
             if _state.forbids("random"):
                 raise _refused("random.Random()", "random")
@@ -249,13 +249,13 @@ def _guarded(name: str, function: Callable[..., Any], kind: str) -> Callable[...
 
 
 def _stay_inline() -> None:
-    """Run anyio's threads inline on a virtual loop, since they are its own, which no loop sees."""
+    """Run anyio's worker threads inline on a virtual loop, since anyio starts them without the loop."""
     threaded: Any = getattr(AsyncIOBackend.run_sync_in_worker_thread, "__func__")  # noqa: B009
 
     async def run(
         cls: Any, func: Callable[..., Any], args: tuple[Any, ...], *rest: Any, **options: Any
     ) -> Any:
-        import asyncio  # noqa: PLC0415 - what runs is asked for when it runs
+        import asyncio  # noqa: PLC0415 - imported when called
 
         if isinstance(asyncio.get_running_loop(), VirtualLoop):
             return func(*args)

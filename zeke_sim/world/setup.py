@@ -1,4 +1,4 @@
-"""What a simulated world is made of, as a scenario or a test says it."""
+"""The setup of a simulated world, as defined by a scenario or a test."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ if TYPE_CHECKING:
     from zeke_sim.world.world import World
 
 EPOCH: Final = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
-"""A Monday morning: where virtual time begins, unless a scenario needs another day."""
+"""The default start of virtual time, a Monday morning."""
 
 LONG: Final = 120.0
-"""Seconds; a longer fault phase has as many misfortunes as this, and always skips its calm stretches."""
+"""Seconds; a longer fault phase has as many faults as one of this length, and always skips idle time."""
 
 
 @cache
 def default_settings() -> Settings:
-    """Return the settings of a deployment that says nothing, read once, since that takes milliseconds."""
+    """Return the default settings, cached because reading them takes milliseconds."""
     return Settings()
 
 
 @dataclass(slots=True)
 class Setup:
-    """What a world is made of.
+    """The setup of a world.
 
     Attributes:
-        catalog: the tasks; each worker, scheduler and supervisor has it.
-        clients: programs that use the queue, by name: each is given a node, and runs once, while others fail.
-            No misfortune of a node kills them; but their statements meet every fault, and one that is killed
-            with its statement begins anew.
-        workers, schedulers, supervisors: how many of each.
+        catalog: the tasks, for all workers, schedulers and supervisors.
+        clients: programs that use the queue, by name; each has a node of its own and runs once. Node faults
+            never kill a client, but all statement faults affect it; a client that is killed with its
+            statement is restarted.
+        workers, schedulers, supervisors: the number of each.
         worker: options of ``zeke_queue.Worker``.
-        others: further workers by name, with a catalog of their own: another version, say.
-        sweep, archive_after, delete_after: of the supervisors, in seconds.
-        batch: rows that a supervisor's statement takes at most.
-        phase: seconds of the fault phase.
-        quiet: seconds after which everything must have drained.
-        tail: seconds after that, in which what ended is archived and deleted; None for as long as that takes.
-        epoch: the time at which the world begins, aware.
-        settings: the deployment's.
-        before: is told the world before it begins, to look on.
+        others: additional workers by name, with their own catalog, such as another version.
+        sweep, archive_after, delete_after: options of the supervisors, in seconds.
+        batch: maximum number of rows per statement of a supervisor.
+        phase: length of the fault phase in seconds.
+        quiet: seconds after the fault phase by which all jobs must have ended.
+        tail: seconds after that for archiving and deletion of ended jobs; None for as long as they take.
+        epoch: the virtual start time, aware.
+        settings: the deployment's settings.
+        before: called with the world before it starts, to observe it.
     """
 
     catalog: Catalog
@@ -71,10 +71,10 @@ class Setup:
     before: Callable[[World], None] | None = None
 
     def check_names(self) -> None:
-        """Refuse names of clients and further workers that are taken, or would not fit into an address.
+        """Check that names of clients and additional workers are unique and can be part of an address.
 
         Raises:
-            SimulationError: one is.
+            SimulationError: a name is taken, or not valid in an address.
         """
         taken = {
             f"{letter}{number}"

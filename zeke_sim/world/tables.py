@@ -1,8 +1,7 @@
-"""A table of the simulated application's own, in the database that keeps its jobs.
+"""A table of the simulated application, in the same database as its jobs.
 
-What a transaction of the queue writes into it is seen by others once that commits, in the same step as its
-jobs; a rollback leaves nothing. Who wants to write a row that an open transaction has written waits for its
-end.
+Rows that a transaction of the queue writes become visible to others when it commits, in the same step as its
+jobs; a rollback discards them. A transaction that locks a row waits until the one that holds it has ended.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ class Table(Generic[V]):
     """Rows by key.
 
     Args:
-        changed: is told of each row that is committed, in the step of the commit.
+        changed: called with each committed row, in the step of the commit.
 
     Attributes:
-        rows: what is committed.
+        rows: the committed rows.
     """
 
     def __init__(self, changed: Callable[[str, V], None]) -> None:
@@ -36,20 +35,20 @@ class Table(Generic[V]):
         self._locks = Locks()
 
     def within(self, transaction: QueueTransaction) -> Rows[V]:
-        """Return the table as part of an open transaction; to be asked for once in each."""
+        """Return the table's view in an open transaction; call it once per transaction."""
         rows = Rows(self, self._locks)
         transaction.on_commit(rows.commit)
         transaction.on_rollback(rows.end)
         return rows
 
     def commit(self, key: str, value: V) -> None:
-        """Put a row where everybody sees it."""
+        """Commit a row, visible to all transactions."""
         self.rows[key] = value
         self._changed(key, value)
 
 
 class Rows(Generic[V]):
-    """A table as one transaction sees it."""
+    """A transaction's view of a table."""
 
     def __init__(self, table: Table[V], locks: Locks) -> None:
         self._table = table
@@ -58,10 +57,10 @@ class Rows(Generic[V]):
         self._written: dict[str, V] = {}
 
     async def lock(self, key: str) -> V | None:
-        """Return a row, which nobody else may write until this transaction ends; None if there is none.
+        """Lock a row until the transaction ends, and return it; None if there is no such row.
 
         Raises:
-            StorageUnavailableError: the transaction has ended, behind its owner's back.
+            StorageUnavailableError: the server has ended the transaction.
         """
         await self._locks.clear(lambda: (key,), self._owner)
         if self._owner.ended.is_set():
@@ -70,7 +69,7 @@ class Rows(Generic[V]):
         return self._written[key] if key in self._written else self._table.rows.get(key)
 
     def put(self, key: str, value: V) -> None:
-        """Write a row that is locked."""
+        """Write a locked row."""
         self._written[key] = value
 
     def commit(self) -> None:

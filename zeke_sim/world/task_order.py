@@ -1,4 +1,4 @@
-"""Choices that a correct system leaves open: which node goes first, and which rows a claim finds locked."""
+"""Nondeterminism that a correct system must tolerate: which node runs next, and which rows a claim skips."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class Order:
-    """Chooses which of several nodes runs next; what is not in turn is a decision.
+    """Chooses which of several nodes runs next; a choice out of turn is a decision of the plan.
 
     Args:
-        world: whose nodes they are.
+        world: the nodes' world.
     """
 
     def __init__(self, world: World) -> None:
@@ -25,7 +25,7 @@ class Order:
         self._priorities: dict[str, float] = {}
 
     def choose(self, runnable: Sequence[Lane]) -> int:
-        """Return the place of the lane that runs next."""
+        """Return the index of the lane that runs next."""
         world = self._world
         self._choices += 1
 
@@ -42,7 +42,7 @@ class Order:
         return next((place for place, lane in enumerate(runnable) if lane.name == name), 0)
 
     def _first_by_priority(self, runnable: Sequence[Lane], draws: Draws) -> int:
-        """Choose as PCT does: the node with the highest priority, which now and then falls to the lowest."""
+        """Choose as PCT does: the node with the highest priority, which sometimes drops to the lowest."""
         priorities = self._priorities
         for lane in runnable:
             if lane.name not in priorities:
@@ -54,7 +54,7 @@ class Order:
 
 
 class Skips:
-    """Gives the store the chance by which its claims pass rows over: a decision each."""
+    """The store's source of randomness, which decides for each row whether a claim skips it."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -62,17 +62,17 @@ class Skips:
         self._count = 0
 
     def begin(self, address: str) -> None:
-        """Set which statement the next decisions belong to."""
+        """Set the statement to which the next decisions belong."""
         self._address = address
         self._count = 0
 
     def stream(self, name: str) -> Any:
-        """Return itself, which is all the randomness that the store has."""
+        """Return itself, the only random stream of the store."""
         del name
         return self
 
     def random(self) -> float:
-        """Return 0 to pass a row over, 1 to take it."""
+        """Return 0 to skip a row, 1 to claim it."""
         world = self._world
         if not world.faulty:
             return 1.0

@@ -1,12 +1,12 @@
-"""Skips stretches of time in which nothing would happen but heartbeats, looks and sweeps that find nothing.
+"""Skips idle time, in which only heartbeats, and polls and sweeps that find nothing, would happen.
 
-A world is calm when no job runs or is due, no statement is on its way, nothing is left to be done that is
-due by now, and every process rests: it is dead, or sleeps as those do that found nothing to do; none stands
-still, is cut off, waits for longer after a failure, or has yet to tell what it could not. Until the next
-instant at which something is due, all that its processes would do changes nothing but the workers'
-heartbeats. So time jumps, and the processes' timers move along. The monotonic clocks that a worker's runtime
-reads stand still, since leases and looks go by them: what comes then meets it as it would have. Those that
-handlers and programs read go on.
+A world is idle when no job runs or is due, no statement is in transit, no archiving, deletion or tick is due,
+and every process rests. A process rests if it is dead or sleeps because it found nothing to do; it must not
+be paused, cut off, backing off after a failure, or have a failed background call to repeat. Until the next
+instant at which something is due, the processes of an idle world would change only the workers' heartbeats.
+So time jumps to that instant, and the processes' timers are shifted. The monotonic clock of a worker's
+runtime is suspended, since leases and polls follow it: the worker then behaves as without the jump. The
+clocks of handlers and programs advance.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ if TYPE_CHECKING:
     from zeke_sim.world.world import World
 
 SHORTEST: Final = 0.5
-"""Seconds that are worth a jump."""
+"""Minimum idle time, in seconds, that is skipped."""
 
 LOOK: Final = 1.0
-"""Seconds between a scheduler's looks."""
+"""Seconds between polls of a scheduler."""
 
 LATER: Final = 1.1
-"""How much longer a sleep may be than usual, for clocks that go slowly."""
+"""Factor by which a usual sleep may be longer because of a slow clock."""
 
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Duty(NamedTuple):
-    """Something that somebody will have to do.
+    """Work that will be due for schedulers or supervisors.
 
     Attributes:
-        at: from when on, by the database's clock.
-        number: of its making, which tells equal ones apart.
+        at: when it is due, by the database's clock.
+        number: a sequence number, which orders equal times.
         what: ``job`` to archive one, ``archive`` to delete one, ``schedule`` to serve a tick.
         key: the job's id, or the schedule's name.
     """
@@ -58,10 +58,10 @@ class Duty(NamedTuple):
 
 
 class Elision:
-    """Knows when something will be due, and lets time jump there.
+    """Tracks when work will be due, and skips idle time until then.
 
     Attributes:
-        jumped: seconds that were skipped.
+        jumped: total of skipped seconds.
     """
 
     def __init__(self, world: World) -> None:
@@ -71,7 +71,7 @@ class Elision:
         self.jumped = 0.0
 
     def see(self, event: Change | ScheduleRow) -> None:
-        """Note from when on there is something to do about a row."""
+        """Record when a changed row will need work."""
         if isinstance(event, ScheduleRow):
             whose, what, key = "scheduler", "schedule", event.name
         else:
@@ -113,10 +113,9 @@ class Elision:
     def _until_done(
         self, role: str, seconds: float, pauses: Mapping[Node, float], held: dict[Lane, float]
     ) -> float:
-        """Return the seconds until one of these processes does what is due next, or fewer.
+        """Return the seconds until a process of this role does the next due work, at most ``seconds``.
 
-        Their next look before that is put off until it is due, and comes as much later as they would have
-        slept from now on.
+        The polls of these processes are delayed: the remaining sleep of each starts when the work is due.
         """
         mine = {node.lane: pause for node, pause in pauses.items() if node.role == role}
         at = self._next(role) if mine else None
@@ -127,7 +126,7 @@ class Elision:
         return min(seconds, put_off + min(mine.values()))
 
     def _rests(self, node: Node, pause: float) -> bool:
-        """Return whether a process sleeps as usual; after a failure it would wait for longer, or for less."""
+        """Return whether a process sleeps as usual; after a failure, its sleep has a different length."""
         if node.paused or node.link is not None:
             return False
         if node.role == "worker":
@@ -137,14 +136,14 @@ class Elision:
         return pause <= LATER * self._world.setup.sweep
 
     def _next(self, whose: str) -> datetime | None:
-        """Return from when on there is something to do for schedulers, or for supervisors; None for never."""
+        """Return when the next work of schedulers or supervisors is due; None for never."""
         duties = self._duties[whose]
         while duties and self._due(duties[0].what, duties[0].key) != duties[0].at:
             heapq.heappop(duties)
         return duties[0].at if duties else None
 
     def _due(self, what: str, key: Any) -> datetime | None:
-        """Return from when on something is to be done about a row as it stands; None if nothing ever is."""
+        """Return when a row in its current state needs work; None for never."""
         setup, tables = self._world.setup, self._world.store.tables
         if what == "schedule":
             plan = tables.plans.get(key)
@@ -160,7 +159,7 @@ class Elision:
         return None if ended is None else ended + timedelta(seconds=wait)
 
     def _skip(self, seconds: float, held: Mapping[Lane, float], resting: list[Node]) -> None:
-        """Skip so many seconds for idle processes; some are frozen for a part of them."""
+        """Skip ``seconds`` for idle processes; those in ``held`` are shifted by less."""
         world = self._world
         self.jumped += seconds
         lanes: dict[float, set[Lane]] = {}
@@ -180,9 +179,9 @@ class Elision:
 
 
 def _due_of(schedule: Schedule) -> datetime | None:
-    """Return when a schedule is to be served next; None if it fires no more."""
+    """Return when a schedule is due next; None if it has no further tick."""
     if schedule.paused:
         return None
     if schedule.next_tick is None:
-        return None if schedule.last_tick is not None else _LONG_AGO  # it waits for its first look
+        return None if schedule.last_tick is not None else _LONG_AGO  # not seen by a scheduler yet
     return schedule.next_tick

@@ -1,6 +1,6 @@
-"""Work for simulated worlds: tasks that do what their payload says, and clients that do things at random.
+"""Workloads for simulated worlds: tasks scripted by their payload, and clients with random actions.
 
-All that a client does is drawn before it begins, so that a fault that is left out changes nothing else of it.
+All actions of a client are drawn before it starts, so that removing a fault does not change them.
 """
 
 from __future__ import annotations
@@ -23,34 +23,33 @@ if TYPE_CHECKING:
     from zeke_sim.world.node import Main, Node
 
 Deed: TypeAlias = "Callable[[Node], Awaitable[object]]"
-"""One thing that a client does, by its node's queue; done again until the storage answers."""
+"""An action of a client on its node's queue, repeated until the storage answers."""
 
 Tending: TypeAlias = Literal["cancel", "resume", "retry"]
 
 Known: TypeAlias = dict[int, UUID]
-"""The jobs that clients tell each other of, by the numbers under which they were to be sent."""
+"""Job ids that clients share, by the number of the send action."""
 
 
 UNSAID: Final = "-"
-"""What a step's result is that is left to the attempt."""
+"""A step's result that means: return an object with the attempt's number."""
 
 RESULTS: Final[tuple[Any, ...]] = (UNSAID, UNSAID, 0, False, "", [], {}, None, 1.5, "text", [0], {"a": None})
-"""What handlers return: also what counts as false, and None, which is no result."""
+"""Results of handlers, including falsy values and None, which means no result."""
 
 
 class Step(BaseModel):
-    """What an attempt does: it takes so many seconds, and then ends in a way.
+    """The script of one attempt: a duration and an outcome.
 
     Attributes:
-        seconds: before the end.
-        end: how it ends: it returns, raises, asks for a retry ``after`` seconds, fails for good, or snoozes
-            for ``after`` seconds.
-        extend: seconds by which it moves its deadline first; 0 to leave it.
-        progress: whether it tells how far it is.
-        swallow: seconds for which it goes on when it is cancelled, at most; then it ends in its way all the
-            same. 0 heeds the cancellation.
-        cleanup: seconds that it takes to heed one.
-        result: what it returns; an object that has the attempt's number if it says nothing.
+        seconds: duration before the end.
+        end: the outcome: it returns, raises, requests a retry ``after`` seconds, fails permanently, or
+            snoozes for ``after`` seconds.
+        extend: seconds by which it first extends its deadline; 0 for no extension.
+        progress: whether it reports progress.
+        swallow: maximum seconds for which it ignores a cancellation before it ends as scripted; 0 to obey it.
+        cleanup: seconds until it obeys a cancellation.
+        result: the return value; ``UNSAID`` for an object with the attempt's number.
     """
 
     seconds: float = 0.0
@@ -64,13 +63,13 @@ class Step(BaseModel):
 
 
 class Script(BaseModel):
-    """What a job does, attempt by attempt; an attempt beyond its steps returns at once."""
+    """The steps of a job, one per attempt; further attempts return at once."""
 
     steps: list[Step] = [Step()]
 
 
 async def act(script: Script, job: JobContext) -> Any:
-    """Do what the script says of this attempt."""
+    """Run the script's step for this attempt."""
     step = _step(script, job)
     if step.progress:
         job.progress(0.5, "half way")
@@ -82,7 +81,7 @@ async def act(script: Script, job: JobContext) -> Any:
 
 
 def act_at_once(script: Script, job: JobContext) -> Any:
-    """Do what the script says of this attempt, as far as it takes no time: in a thread or a process."""
+    """Run the part of the script's step that takes no time; for handlers in a thread or a process."""
     return _ended(_step(script, job), job)
 
 
@@ -91,7 +90,7 @@ def _step(script: Script, job: JobContext) -> Step:
 
 
 def _ended(step: Step, job: JobContext) -> Any:
-    """End as the step says."""
+    """Return or raise the step's outcome."""
     if step.end == "raise":
         raise RuntimeError(f"attempt {job.attempt} fails, as its script says")
     if step.end == "retry":
@@ -104,7 +103,7 @@ def _ended(step: Step, job: JobContext) -> Any:
 
 
 async def _spend(step: Step) -> None:
-    """Take the step's time, and meet a cancellation in its way; further ones are swallowed like the first."""
+    """Sleep for the step's duration and handle cancellations as scripted, each like the first."""
     loop = asyncio.get_running_loop()
     until = loop.time() + step.seconds
     try:
@@ -124,14 +123,14 @@ async def _spend(step: Step) -> None:
 def script(
     draws: Draws, *, longest: float = 5.0, steps: int = 3, stubborn: float = 0.0, hasty: int = 2
 ) -> Script:
-    """Draw a script, which ends well more often than not.
+    """Draw a script, which is more likely to succeed than to fail.
 
     Args:
-        draws: what from.
-        longest: seconds that a step takes at most.
-        steps: how many attempts it is for at most.
-        stubborn: the chance that a step meets a cancellation badly: goes on, or takes long to heed it.
-        hasty: how many steps take no time, to one that does.
+        draws: the source of random decisions.
+        longest: maximum duration of a step in seconds.
+        steps: maximum number of steps.
+        stubborn: the probability that a step ignores a cancellation or is slow to obey it.
+        hasty: the number of steps without duration for each step with one.
     """
     ends: tuple[Any, ...] = ("return", "return", "return", "raise", "raise", "retry", "fail", "snooze")
     drawn = [
@@ -150,7 +149,7 @@ def script(
 
 
 def _stubbornness(draws: Draws) -> dict[str, Any]:
-    """Draw how badly a cancellation is met: swallowed for a while, or to the end, or heeded late."""
+    """Draw the reaction to a cancellation: ignored for a while, ignored to the end, or obeyed late."""
     return {
         "swallow": draws.pick((0.0, round(draws.uniform(0.0, 4.0), 2), 60.0)),
         "cleanup": round(draws.uniform(0.0, 4.0), 2),
@@ -158,7 +157,7 @@ def _stubbornness(draws: Draws) -> dict[str, Any]:
 
 
 async def through_faults(call: Callable[[], Awaitable[Any]], pause: float = 1.0, tries: int = 200) -> Any:
-    """Do something as often as it takes the storage to answer; a client that goes on must do so."""
+    """Repeat a call until the storage answers."""
     for _ in range(tries):
         try:
             return await call()
@@ -168,7 +167,7 @@ async def through_faults(call: Callable[[], Awaitable[Any]], pause: float = 1.0,
 
 
 def doing(deeds: Sequence[tuple[float, Deed]]) -> Main:
-    """Return a client's program: each deed at its time, in seconds since the run began, or later."""
+    """Return a client program that does each action at its time, in seconds since the start, or later."""
 
     async def main(node: Node) -> None:
         loop = asyncio.get_running_loop()
@@ -185,14 +184,14 @@ def doing(deeds: Sequence[tuple[float, Deed]]) -> Main:
 def sending(
     known: Known, number: int, task: str, payload: object, options: SendOptions | None = None
 ) -> Deed:
-    """Return the deed of sending a job, which has a number from then on unless it is refused.
+    """Return the action that sends a job and records its id under a number unless the send is refused.
 
     Args:
-        known: where to note it.
-        number: the job's.
-        task: its name.
-        payload: its payload.
-        options: of ``Queue.send``.
+        known: the ids by number.
+        number: the job's number.
+        task: the task's name.
+        payload: the job's payload.
+        options: options of ``Queue.send``.
     """
 
     async def send(node: Node) -> None:
@@ -204,7 +203,7 @@ def sending(
 
 
 def tending(known: Known, number: int, what: Tending) -> Deed:
-    """Return the deed of cancelling, resuming or retrying the job of a number, if there is one by then."""
+    """Return the action that cancels, resumes or retries the job of a number, if it exists by then."""
 
     async def tend(node: Node) -> None:
         job, queue = known.get(number), node.queue
@@ -214,11 +213,11 @@ def tending(known: Known, number: int, what: Tending) -> Deed:
         try:
             await do(job)
         except (JobNotFoundError, JobConflictError):
-            return  # it was purged meanwhile, or another one has its place
+            return  # the job was purged, or another job holds its key
 
     return tend
 
 
 def own_id(draws: Draws) -> UUID:
-    """Draw an id for a job, so that sending it again is sending it once."""
+    """Draw an id for a job, which makes repeated sends idempotent."""
     return UUID(int=draws.seed() << 80 | draws.seed() << 20, version=4)

@@ -1,7 +1,7 @@
-"""A simulated world: a database, nodes around it, virtual time, and what goes wrong.
+"""A simulated world: a database, nodes, virtual time, and injected faults.
 
-A run has a fault phase, then a quiet one in which all is healed and everything must drain, then a tail that
-is long enough for what has ended to be archived and deleted.
+A run has three phases: the fault phase; the quiet phase, in which all faults are healed and all jobs must
+end; and the tail, in which ended jobs are archived and deleted.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 
 
 class World:
-    """One run.
+    """The world of one run.
 
     Args:
-        setup: what it is made of.
-        decisions: what goes wrong, drawn or given.
-        knobs: how often.
-        see: judges each event; raises ``Violation``.
+        setup: the world's setup.
+        decisions: the decisions, drawn or given.
+        knobs: the fault rates.
+        see: checks each event; raises ``Violation``.
     """
 
     def __init__(
@@ -86,23 +86,23 @@ class World:
             loop.jump = self.elision.jump
         self._populate()
 
-    # What the parts of the world ask of it.
+    # For the parts of the world.
 
     def time(self) -> float:
         """Return the true time, in seconds since the run began."""
         return self.loop.time()
 
     def seed_of(self, address: str) -> int:
-        """Return a seed that follows from the run's."""
+        """Derive a seed from the run's seed."""
         return self.decisions.draws(f"seed/{address}").seed()
 
     def next_call(self) -> int:
-        """Return a number for a call."""
+        """Return the next call number."""
         self._calls += 1
         return self._calls
 
     def apply(self, call: int, address: str, coroutine: Coroutine[Any, Any, Any]) -> Stepper:
-        """Apply a statement in one step, or only its first where it has to wait for another transaction."""
+        """Apply a statement in one step, or its first step if it must wait for another transaction."""
         self.skips.begin(address)
         applied = Stepper(self.recorder, call, coroutine)
         applied.begin()
@@ -112,30 +112,30 @@ class World:
         return applied
 
     def later(self, seconds: float, callback: Callable[..., object], *args: Any) -> None:
-        """Schedule something in the world."""
+        """Schedule a callback in the world."""
         self.loop.call_at(self.loop.time() + seconds, callback, *args, context=self.context)
 
     def hit(self, node: Node | None, address: str, kind: str, seconds: float | None = None) -> None:
-        """Note that a fault was injected."""
+        """Record that a fault was injected."""
         now = self.time()
         until = None if seconds is None else now + seconds
         self.recorder.add(Fault(now, "db" if node is None else node.name, address, kind, until))
 
     def cancelled_arrives(self, address: str) -> bool:
-        """Decide whether a statement whose caller was cancelled on the way is done all the same."""
+        """Decide whether a statement whose caller was cancelled in transit still arrives."""
         return self.faulty and bool(
             self.decisions.at(f"{address}/cancelled", lambda draws: True if draws.chance(0.5) else None)
         )
 
     def job_number(self, job: UUID) -> int:
-        """Return a job's number in the order in which jobs came to be."""
+        """Return a job's number in order of creation."""
         return self._jobs.setdefault(job, len(self._jobs))
 
     def leaves_out(self, deed: str) -> bool:
-        """Decide whether a client leaves a deed out; in a run that is drawn it does all of them.
+        """Decide whether a client skips an action; only a given plan can skip any.
 
         Args:
-            deed: its address: ``deed/``, the client's name, and which one it is.
+            deed: the action's address: ``deed/``, the client's name, and the action's number.
         """
         self.deeds[deed] = None
         return bool(self.decisions.at(deed, lambda _: None))
@@ -143,7 +143,7 @@ class World:
     # Nodes.
 
     def kill(self, node: Node, back: float = RESTART) -> None:
-        """Kill a process: nothing of it runs any more; a successor starts after ``back`` seconds."""
+        """Kill a process at once; a replacement starts after ``back`` seconds."""
         if node.dead or self.over:
             return
         self.loop.kill(node.lane)
@@ -157,7 +157,7 @@ class World:
         self.later(back, node.start)
 
     def pause(self, node: Node, seconds: float) -> None:
-        """Freeze a process."""
+        """Freeze a process for ``seconds``."""
         if node.dead or node.paused:
             return
         node.paused = True
@@ -172,30 +172,30 @@ class World:
             self.recorder.add(Lived(self.time(), node.name, "resumed"))
 
     def drain(self, node: Node, back: float = RESTART) -> None:
-        """Stop a process, as SIGTERM does; a successor starts ``back`` seconds after it has ended."""
+        """Stop a process as SIGTERM does; a replacement starts ``back`` seconds after it has ended."""
         if not node.dead and not node.paused and node.stop is not None:
             node.back = back
             self.recorder.add(Lived(self.time(), node.name, "stopping"))
             node.context.run(node.stop)
 
     def cut(self, node: Node, how: Any) -> None:
-        """Cut a node off, or (None) join it again."""
+        """Partition a node from the database, or (None) reconnect it."""
         if node.link != how:
             node.link = how
             self.recorder.add(Lived(self.time(), node.name, "joined" if how is None else "cut"))
 
     def ended(self, node: Node) -> None:
-        """Handle a process that ended by itself: all but clients get a successor."""
+        """Handle a process that ended by itself: all but clients are replaced."""
         self._progress.set()
         if node.role != "client" and not self.over:
             self.later(node.back, node.start)
 
     def reached_outside(self, error: Outside) -> None:
-        """Handle a call outside the world, which ends the world: nothing after it can be repeated."""
+        """Handle an access to the outside: end the run, since it cannot be repeated from here on."""
         self.recorder.fail(Violation("nothing reaches outside", str(error), at=self.time()))
 
     def crashed(self, node: Node, error: BaseException) -> None:
-        """Handle a process that failed, which is a violation: processes must survive external faults."""
+        """Report a crashed process as a violation, since processes must survive external faults."""
         if isinstance(error, Violation):
             self.recorder.fail(error)
             return
@@ -210,7 +210,7 @@ class World:
     # The run.
 
     def run(self) -> None:
-        """Run it to its end, or to the first violation."""
+        """Run the world to its end or to the first violation."""
         try:
             self.loop.call_soon(self._begin, context=self.context)
             self.loop.run_forever()
@@ -233,7 +233,7 @@ class World:
             await self._phases()
         except Violation as violation:
             self.recorder.fail(violation)
-        except Exception as error:  # noqa: BLE001 - a fault of the simulator's own, which ends the run
+        except Exception as error:  # noqa: BLE001 - an error of the simulator itself ends the run
             self._fail_of(error, "the simulator works", repr(error))
         self.loop.stop()
 
@@ -279,7 +279,7 @@ class World:
         return not any(number for states in counts for state, number in states.items() if state not in FINAL)
 
     def see_change(self, event: Event) -> None:
-        """Take note of a change of a row."""
+        """Handle a change of a row."""
         if isinstance(event, Change):
             if event.before is None and event.table == "job" and event.after is not None:
                 self.job_number(event.after.id)
@@ -290,7 +290,7 @@ class World:
             self.elision.see(event)
 
     def rules(self) -> Rules:
-        """Return what the run is set up with."""
+        """Return the run's parameters, for properties."""
         setup = self.setup
         options = setup.worker
         limits = {
@@ -345,7 +345,7 @@ class World:
     def _add(self, name: str, role: str, main: nodes_of.Main, catalog: Catalog) -> None:
         self.nodes[name] = Node(self, name, role, main, catalog)
 
-    # What goes wrong over time.
+    # Faults over time.
 
     def _plan_misfortunes(self) -> None:
         knobs, setup = self.knobs, self.setup
@@ -358,7 +358,7 @@ class World:
         self._plan("db", None, [kind for kind in knobs.kinds if kind in DATABASE], knobs.database, lease)
 
     def _plan(self, address: str, node: Node | None, kinds: list[str], rate: float, lease: float) -> None:
-        """Plan the misfortunes of a node; each is a decision of its own, so that each can be left out."""
+        """Schedule the faults of a node, each as a separate decision that a plan can omit."""
         if self.decisions.given is None:
             phase = self.setup.phase
             rate *= min(1.0, LONG / phase)
@@ -411,7 +411,7 @@ class World:
         self._go_down(one["for"])
 
     def go_away(self, seconds: float) -> None:
-        """Stop the database for a time, as a part of the workload."""
+        """Stop the database for ``seconds``, as part of the workload."""
         if self.faulty:
             self.hit(None, "workload/db", "restart", seconds)
             self._go_down(seconds)

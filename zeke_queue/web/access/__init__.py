@@ -1,1 +1,1 @@
-"""Who calls the HTTP API, and what they may do."""
+"""Authentication and authorization of the HTTP API."""

@@ -1,7 +1,8 @@
-"""Who calls, and what they may: API keys, sessions of the dashboard, a host application's own way, loopback.
+"""Authentication: API keys, sessions of the dashboard, a host application's own method, and loopback.
 
-Until the first key is stored only loopback is served, without a key, and as what a browser or a proxy on this
-machine would send on somebody else's behalf is refused. After that every caller shows who it is.
+Until the first key is stored, only callers on loopback are served, without a key. Requests that a browser or
+a proxy on this machine may have sent on behalf of another host are refused. Afterwards every caller must
+authenticate.
 """
 
 from __future__ import annotations
@@ -36,18 +37,18 @@ if TYPE_CHECKING:
 COOKIE: Final = "zeke_session"
 CSRF_HEADER: Final = "x-csrf-token"
 MAKE_KEY: Final = "zeke keys create NAME"
-"""What makes a key on the database of the environment."""
+"""The command to create a key in the database of the environment."""
 
 _FORWARDED: Final = re.compile(r"forwarded|x-forwarded-.*|x-real-ip|via|.*-(client|connecting)-ip")
-"""Headers by which proxies tell of whom they speak for."""
+"""Headers by which proxies name the client they forward."""
 
 _HOST: Final = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", re.IGNORECASE)
 CALLER: Final = "zeke.caller"
-"""Where a request's scope has its caller, once that was told."""
+"""The member of an ASGI scope that contains the authenticated caller."""
 
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 PATIENCE: Final = 10.0
-"""Seconds that a host application's own way may take to tell who calls."""
+"""Maximum seconds for a host application's authenticator."""
 
 _NOTE_EVERY: Final = 60.0
 _KEY_ID: Final = "key:"
@@ -55,15 +56,15 @@ _KEY_ID: Final = "key:"
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls.
+    """An authenticated caller.
 
     Attributes:
-        id: what limits are counted by, 1 to 200 characters; the same in every process.
-        name: for people and the log.
-        scopes: what they hold; each implies others.
-        team_id: on whose behalf they call, for tasks that need a team.
-        via: how they showed who they are. All but ``key``, which is for what a browser does not send by
-            itself, are protected against requests forged by other sites.
+        id: the identity for limits, 1 to 200 characters; the same in every process.
+        name: the name for users and the log.
+        scopes: the caller's scopes; each implies others.
+        team_id: the caller's team, for tasks that need one.
+        via: the method of authentication. All methods except ``key``, which browsers do not send by
+            themselves, are protected against cross-site request forgery.
     """
 
     id: str
@@ -78,32 +79,32 @@ class Caller:
 
 
 def permits(held: frozenset[Scope], scope: Scope) -> bool:
-    """Return whether scopes, with all that they imply, have one among them."""
+    """Return whether a set of scopes contains or implies a scope."""
     return any(scope in IMPLIED[one] for one in held)
 
 
 class Authenticator(Protocol):
-    """A host application's own way to tell who calls."""
+    """A host application's own authentication."""
 
     async def __call__(self, connection: HTTPConnection) -> Caller | None:
-        """Return the caller; None if the request shows nothing that this knows, so that keys are tried.
+        """Return the caller; None if the request has no credentials of this kind, so that keys are tried.
 
         Raises:
-            ApiError: it shows something wrong. Starlette's ``HTTPException`` counts as one; whatever else it
-                raises is answered with 503, and so is one who is not told within ``PATIENCE`` seconds.
+            ApiError: the credentials are invalid. Starlette's ``HTTPException`` is treated likewise; any
+                other exception, or no result within ``PATIENCE`` seconds, is answered with 503.
         """
         ...
 
 
 class Guard:
-    """Tells who calls, and refuses who may not.
+    """Authenticates callers and checks their scopes.
 
     Args:
-        access: where keys and sessions are kept.
-        clock: paces how often the use of a key is noted.
-        settings: which cookies and origins are in use.
-        authenticator: a host application's own way; with one, loopback alone is not enough.
-        make_key: what people are told to type to make a key.
+        access: the storage of keys and sessions.
+        clock: limits how often the use of a key is recorded.
+        settings: the settings of cookies and origins.
+        authenticator: a host application's own authentication; with one, loopback alone is not sufficient.
+        make_key: the command to create a key, shown to users.
     """
 
     def __init__(
@@ -125,23 +126,24 @@ class Guard:
         self._warned = False
 
     async def require(self, connection: HTTPConnection, scope: Scope, *, csrf: str | None = None) -> Caller:
-        """Return the caller of a request.
+        """Authenticate the caller of a request and check its scope.
 
         Args:
             connection: the request.
-            scope: what the caller has to hold.
-            csrf: the token that a form of a session carries; without one the header ``X-CSRF-Token`` counts.
+            scope: the required scope.
+            csrf: the token of a session's form; without one, the header ``X-CSRF-Token`` is used.
 
         Raises:
-            ApiError: 401 if it does not show who it is, 403 if it may not, or if another site forged it.
+            ApiError: 401 if the caller is not authenticated; 403 if it lacks the scope, or if another site
+                forged the request.
         """
         return permitted(await self.caller(connection, csrf=csrf), scope)
 
     async def caller(self, connection: HTTPConnection, *, csrf: str | None = None) -> Caller:
-        """Return the caller of a request, whatever it may; arguments as ``require``.
+        """Authenticate the caller of a request without checking a scope; arguments as for ``require``.
 
         Raises:
-            ApiError: 401, 403: as ``require``.
+            ApiError: 401 or 403, as for ``require``.
         """
         known: Caller | None = connection.scope.get(CALLER)
         if known is not None:
@@ -156,16 +158,16 @@ class Guard:
         return caller
 
     def still(self, connection: HTTPConnection, caller: Caller, scope: Scope) -> Standing:
-        """Return what says, whenever it is asked, whether a caller may still do what it began to do.
+        """Return a check of whether a caller is still authorized, for long requests.
 
         Args:
-            connection: the request with which it began.
-            caller: who made it.
-            scope: what it needs.
+            connection: the request.
+            caller: the request's caller.
+            scope: the required scope.
         """
         shown: tuple[object, ...] = ()
         if caller.via != "loopback":
-            # By what a host application knows somebody, only it can say: any header may be it.
+            # A host application may authenticate by any header, so all headers are part of the identity.
             is_ours = caller.via in ("key", "session") and caller.id.startswith(_KEY_ID)
             token = connection.cookies.get(COOKIE)
             by = {"key": connection.headers.get("authorization"), "session": token}
@@ -173,11 +175,11 @@ class Guard:
         return Standing(self, connection, scope, (caller.id, caller.via, *shown))
 
     async def _hosted(self, connection: HTTPConnection) -> Caller | None:
-        """Return whom the host application knows; None if it knows nobody, or has no way of its own.
+        """Authenticate by the host application; return None if it has no authenticator or finds no caller.
 
         Raises:
-            ApiError: it refuses; 503 if it breaks, or says nothing for too long.
-            ZekeError: what it needs of ours fails.
+            ApiError: it refuses the caller; 503 if it fails or times out.
+            ZekeError: a call of this package inside the authenticator fails.
         """
         if self._authenticator is None:
             return None
@@ -186,11 +188,11 @@ class Guard:
                 return await self._authenticator(connection)
         except (ApiError, ZekeError):
             raise
-        except HTTPException as refused:  # what a host application's own routes raise
+        except HTTPException as refused:  # raised as in the host application's routes
             raise ApiError(
                 refused.status_code, _said(refused.detail, refused.status_code), headers=refused.headers
             ) from None
-        except Exception as error:  # noqa: BLE001 - a host application's way may raise anything
+        except Exception as error:  # noqa: BLE001 - an authenticator may raise anything
             why = f"{type(error).__name__}: {error}"
             get_logger().error("authenticator_failed", error=why, patience=PATIENCE, exc_info=error)
             raise ApiError(
@@ -209,7 +211,7 @@ class Guard:
         return await self.by_header(header)
 
     async def keys_exist(self) -> bool:
-        """Return whether a key was ever stored; from then on every caller has to show one."""
+        """Return whether a key was ever stored; from then on, every caller must authenticate."""
         if not self._keys_exist:
             self._keys_exist = await self._access.has_keys()
         if not self._keys_exist and not self._warned:
@@ -218,10 +220,10 @@ class Guard:
         return self._keys_exist
 
     async def by_header(self, header: str | None) -> Caller:
-        """Return the caller that an Authorization header names.
+        """Authenticate by an Authorization header.
 
         Raises:
-            ApiError: 401, and which of five things is wrong.
+            ApiError: 401, with one of five reasons.
         """
         if header is None:
             raise _unauthorized("Authorization header required")
@@ -232,10 +234,10 @@ class Guard:
         return self._of_key(key, "key")
 
     async def key(self, token: str) -> ApiKey:
-        """Return the key of a text.
+        """Return the key with a token.
 
         Raises:
-            ApiError: 401 if there is none that is good.
+            ApiError: 401 if there is no valid key with this token.
         """
         if not token:
             raise _unauthorized("Token required")
@@ -261,13 +263,13 @@ class Guard:
         return Caller(f"{_KEY_ID}{key.id}", key.name, key.scopes, key.team_id, via)
 
     def _on_loopback(self, connection: HTTPConnection) -> Caller:
-        """Return the caller on this machine, while there is no key.
+        """Return the caller for a request from this machine, while no key exists.
 
         Raises:
-            ApiError: 403 if it is not on this machine, or may speak for somebody who is not.
+            ApiError: 403 if the peer is not on this machine, or may be forwarding another host's request.
         """
         host = _HOST.fullmatch(connection.headers.get("host", ""))
-        # Many a proxy tells nothing of itself, and speaks the older HTTP.
+        # Many proxies add no headers but use HTTP/1.0.
         proxied = connection.scope.get("http_version") == "1.0" or any(
             _FORWARDED.fullmatch(name) for name in connection.headers
         )
@@ -283,10 +285,10 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Whether somebody may still do something; equal for those who showed the same and do the same.
+    """A check of whether a caller is still authorized; equal for equal credentials and scopes.
 
     Attributes:
-        shown: who it was, and by what it showed that.
+        shown: the caller and its credentials.
     """
 
     _guard: Guard = field(compare=False, repr=False)
@@ -295,7 +297,7 @@ class Standing:
     shown: tuple[object, ...] = field(repr=False)
 
     async def __call__(self) -> bool:
-        """Look; while the storage is away, nothing is known against anybody."""
+        """Return whether the caller is still authorized; True while the storage is unavailable."""
         try:
             await self._guard.require(self._connection, self._scope)
         except ApiError:
@@ -306,10 +308,10 @@ class Standing:
 
 
 def permitted(caller: Caller, scope: Scope) -> Caller:
-    """Return a caller who holds a scope.
+    """Return the caller if it has a scope.
 
     Raises:
-        ApiError: 403: it does not.
+        ApiError: 403 if it does not.
     """
     if not caller.may(scope):
         raise ApiError(
@@ -319,7 +321,7 @@ def permitted(caller: Caller, scope: Scope) -> Caller:
 
 
 def check_origin(connection: HTTPConnection, allowed: tuple[str, ...] = ()) -> None:
-    """Refuse a changing request that a page of another site had a browser send.
+    """Refuse an unsafe request that a browser sent for a page of another site.
 
     Raises:
         ApiError: 403.
@@ -340,12 +342,12 @@ def check_origin(connection: HTTPConnection, allowed: tuple[str, ...] = ()) -> N
 
 
 def csrf_token(session: str) -> str:
-    """Return the token that a changing request of a session carries; it follows from the session's own."""
+    """Derive the CSRF token of a session's unsafe requests from the session's token."""
     return hmac.new(session.encode(), b"csrf", "sha256").hexdigest()
 
 
 def check_csrf(connection: HTTPConnection, given: str | None) -> None:
-    """Refuse a changing request that carries a session's cookie, but not the token that its pages carry.
+    """Refuse an unsafe request with a session's cookie but without its CSRF token.
 
     Raises:
         ApiError: 403.
@@ -360,7 +362,7 @@ def check_csrf(connection: HTTPConnection, given: str | None) -> None:
 
 
 def _said(detail: object, status: int) -> str:
-    """Return what a host application says of a refusal; frameworks let it say anything, not text alone."""
+    """Return the detail of a host application's refusal as text; frameworks allow any type."""
     return detail if isinstance(detail, str) else HTTPStatus(status).phrase
 
 
@@ -369,9 +371,9 @@ def _unauthorized(message: str) -> ApiError:
 
 
 def _is_loopback(connection: HTTPConnection) -> bool:
-    """Return whether the peer is on this machine.
+    """Return whether the peer is known to be on this machine.
 
-    One at a Unix socket may be a proxy, and one of which nothing is known may have hung up already.
+    A peer at a Unix socket may be a proxy, and an unknown peer may have disconnected, so neither counts.
     """
     try:
         return connection.client is not None and ipaddress.ip_address(connection.client.host).is_loopback

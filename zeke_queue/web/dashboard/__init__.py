@@ -1,6 +1,6 @@
-"""The dashboard: pages drawn on the server, which move by themselves and need no build step.
+"""The dashboard: server-rendered pages with live updates and without a build step.
 
-``create_app`` mounts it; further pages come as ``Page``.
+``create_app`` mounts it; applications add pages as ``Page``.
 """
 
 from __future__ import annotations

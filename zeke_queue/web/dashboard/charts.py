@@ -1,6 +1,6 @@
-"""Geometry of charts: what is drawn as SVG stretches to its place, and words stand beside it as HTML.
+"""Geometry of charts: shapes are SVG, stretched to the available space, and labels are HTML.
 
-A chart is 600 by 120 units, whatever it shows; the first value is at the left edge, the largest at the top.
+Every chart is 600 by 120 units, with the first value at the left edge and the largest at the top.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LEAST: Final = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar: ``kind`` is what it shows, ``says`` what is told of it."""
+    """A bar: ``kind`` is the kind of value, ``says`` the description."""
 
     x: float
     y: float
@@ -33,7 +33,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line, in pieces where values are missing; each is the ``d`` of a path. ``last`` is its end."""
+    """A line in segments between missing values, each the ``d`` of a path. ``last`` is its last point."""
 
     kind: str
     pieces: tuple[str, ...]
@@ -57,8 +57,8 @@ def bars(stacks: Sequence[Sequence[tuple[str, float]]], says: Sequence[str], top
     """Draw stacked bars, the first part of each at the bottom.
 
     Args:
-        stacks: for each place its parts, as kind and value.
-        says: what is told of each place.
+        stacks: the parts at each position, as kind and value.
+        says: the description of each position.
         top: the value at the top of the chart.
     """
     if not stacks:
@@ -70,7 +70,7 @@ def bars(stacks: Sequence[Sequence[tuple[str, float]]], says: Sequence[str], top
         for kind, value in parts:
             if value <= 0:
                 continue
-            # What there is shall be seen, however large the rest is.
+            # A small value must be visible next to large ones.
             height = max(_LEAST, value / top * HEIGHT)
             floor -= height
             x = place * slot + slot * _GAP / 2
@@ -79,13 +79,13 @@ def bars(stacks: Sequence[Sequence[tuple[str, float]]], says: Sequence[str], top
 
 
 def line(kind: str, values: Sequence[float | None], top: float, places: int | None = None) -> Line:
-    """Draw a line through values at equal distances; where one is missing it breaks.
+    """Draw a line through values at equal distances, with gaps for missing ones.
 
     Args:
-        kind: what it shows.
+        kind: the kind of value.
         values: from left to right.
         top: the value at the top of the chart.
-        places: how many values there may be, the last one being at the right edge.
+        places: the maximum number of values; the last value is at the right edge.
     """
     count = places or len(values)
     slot = WIDTH / max(1, count)

@@ -1,7 +1,7 @@
-"""The dashboard: an application of its own, which is mounted under the API's and shares its parts.
+"""The dashboard: a separate application, which is mounted in the API's application and shares its parts.
 
-Every page goes the same way: who calls and whether they may is asked first, then the page answers, and what
-goes wrong is told as a page.
+Every request is processed the same way: authentication and authorization, then the page's handler; errors are
+shown as a page.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ _WHY: Final = {
     404: "No page of the dashboard has this address.",
     405: "This address has nothing of that kind to answer with; go to its page first.",
 }
-"""What is told where no page was asked at all."""
+"""The messages for requests that match no page."""
 
 
 class Dashboard:
-    """What all requests share.
+    """The state that all requests share.
 
     Attributes:
-        app: answers below the address where it is mounted.
-        parts: the API's.
-        pages: further ones, beside those that are always there.
-        templates, assets: what pages are drawn with, and load.
-        sampler: looks at the storage for everybody who looks at live figures.
+        app: the application to mount.
+        parts: the API's parts.
+        pages: additional pages.
+        templates, assets: the templates and the static files of pages.
+        sampler: reads the storage once for all viewers of live figures.
     """
 
     def __init__(self, parts: Api, pages: Sequence[Page] = ()) -> None:
@@ -81,7 +81,7 @@ class Dashboard:
         )
 
     async def close(self) -> None:
-        """Stop looking, once the streams are closed."""
+        """Stop the sampler; call it after the streams are closed."""
         await self.sampler.close()
 
     def _routes(self) -> list[Route]:
@@ -108,12 +108,12 @@ class Dashboard:
     def _open(
         self, handle: Callable[[Desk], Awaitable[Response]]
     ) -> Callable[[Request], Awaitable[Response]]:
-        """Return an endpoint for those too who are not signed in."""
+        """Return an endpoint that does not require a session."""
 
         async def answer(request: Request) -> Response:
             changes = request.method == "POST"
             if changes:
-                check_origin(request)  # nobody calls yet whom the guard would ask
+                check_origin(request)  # there is no caller yet for the guard to check
             return await handle(Desk(self, request, None, await request.form() if changes else None))
 
         return answer
@@ -125,7 +125,7 @@ class Dashboard:
         return found
 
     async def _told(self, request: Request, error: Exception) -> Response:
-        """Answer a request that failed."""
+        """Return the error page of a failed request."""
         if isinstance(error, HTTPException):
             said = _WHY.get(error.status_code, str(error.detail))
             problem = ApiError(error.status_code, said, headers=error.headers)
@@ -147,14 +147,14 @@ class Dashboard:
         return response
 
     async def _known(self, request: Request) -> Caller | None:
-        """Return who asks for what there is not, so that the page has its navigation."""
+        """Return the caller of an unknown page if it is authenticated, so that the page has navigation."""
         try:
             return await self.parts.guard.caller(request)
         except (ApiError, ZekeError):
             return None
 
     def _to_sign_in(self, request: Request) -> Response:
-        """Lead somebody who is not signed in to where that is done, and from there back."""
+        """Redirect to the sign-in page, and from there back to the requested page."""
         desk = Desk(self, request, None)
         asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         if request.method != "GET" or desk.is_partial:
@@ -170,6 +170,6 @@ class Dashboard:
 
 
 def _said(problem: ApiError) -> str:
-    """Return what is told of a problem; the page itself says what code it has."""
+    """Return the message of an error, without the status, which the page shows itself."""
     description = problem.more.get("description")
     return problem.message if description is None else str(description)

@@ -1,4 +1,4 @@
-"""Drawing pages: the templates, what they may call, and the files that pages load."""
+"""Rendering of pages: the template environment and its functions, and static files."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _TYPES: Final = {".js": "text/javascript", ".css": "text/css", ".svg": "image/sv
 
 
 def environment(folders: Sequence[Path] = ()) -> jinja2.Environment:
-    """Return an environment that escapes everything, and in which a name that nothing has is an error.
+    """Return a template environment that escapes all values and rejects undefined names.
 
     Args:
-        folders: of templates of further pages.
+        folders: template folders of additional pages.
     """
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader([HERE / "templates", *folders]),
@@ -44,7 +44,7 @@ def environment(folders: Sequence[Path] = ()) -> jinja2.Environment:
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file that pages load."""
+    """A static file."""
 
     content: bytes
     media_type: str
@@ -52,7 +52,7 @@ class Asset:
 
 
 class Assets:
-    """The files that pages load, each under an address that changes with its content."""
+    """The static files, each with a URL that changes with its content."""
 
     def __init__(self, folder: Path = HERE / "static") -> None:
         self._assets = {
@@ -62,11 +62,11 @@ class Assets:
         }
 
     def path(self, name: str) -> str:
-        """Return where a file is, below the dashboard's root."""
+        """Return a file's path below the dashboard's root."""
         return f"/static/{self._assets[name].digest}/{name}"
 
     def response(self, digest: str, name: str) -> Response | None:
-        """Return a file; None if there is none. One of an earlier version is not kept by browsers."""
+        """Return a file's response; None if there is no such file. Browsers do not cache old versions."""
         asset = self._assets.get(name)
         if asset is None:
             return None
@@ -82,7 +82,7 @@ def _asset(path: Path) -> Asset:
 
 
 def parameters(query: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the parameters of an address: what is None, empty or False is left out, lists are repeated."""
+    """Return the parameters of a URL, without None, empty and False values, and with lists repeated."""
     return [
         (name, "1" if one is True else str(one))
         for name, value in query.items()

@@ -1,4 +1,4 @@
-"""How values are written for people: instants, durations, numbers, JSON, and the words for states."""
+"""Formatting of values for users: instants, durations, numbers, JSON, and names of states."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 NOTHING: Final = "–"
 EXCERPT: Final = 120
-"""Characters of a value that a list shows."""
+"""Maximum number of characters of a value in a list."""
 
 LINE: Final = 4_096
-"""Characters of a log line's message, or of another value of which a page shows many."""
+"""Maximum number of characters of a log message, or of another value that occurs many times on a page."""
 
 SHOWN: Final = 65_536
-"""Characters of a value that its job's page shows."""
+"""Maximum number of characters of a value on its job's page."""
 
 _SHORT: Final = 8
 _SPACES: Final = 8
@@ -47,7 +47,7 @@ STATES: Final[Mapping[str, str]] = {
 
 
 def instant(value: datetime | None) -> str | Markup:
-    """Write an instant in UTC, as an element that says it to machines; a script gives it the local time."""
+    """Format an instant in UTC as a ``time`` element, which a script converts to local time."""
     if value is None:
         return NOTHING
     utc = value.astimezone(UTC)
@@ -57,7 +57,7 @@ def instant(value: datetime | None) -> str | Markup:
 
 
 def zoned(value: datetime, zone: str) -> str:
-    """Write an instant as the clocks of a zone show it."""
+    """Format an instant in a time zone."""
     try:
         there = value.astimezone(ZoneInfo(zone))
     except (KeyError, ValueError, OSError):
@@ -66,7 +66,7 @@ def zoned(value: datetime, zone: str) -> str:
 
 
 def length(seconds: float | None) -> str:
-    """Write a duration with as much as is of use.
+    """Format a duration with a useful precision.
 
     >>> [length(value) for value in (None, 0.0123, 1.26, 75, 7300, 200_000)]
     ['–', '12 ms', '1.3 s', '1 min 15 s', '2 h 1 min', '2 d 7 h']
@@ -87,7 +87,7 @@ def length(seconds: float | None) -> str:
 
 
 def number(value: float) -> str:
-    """Write a count; a large one short.
+    """Format a count, abbreviated if large.
 
     >>> [number(value) for value in (7, 9999, 12345, 2_500_000)]
     ['7', '9,999', '12.3k', '2.5M']
@@ -99,36 +99,36 @@ def number(value: float) -> str:
 
 
 def whole(value: Any) -> Begin:
-    """Write JSON over several lines, and text as it is; of what is longer than a page shows, the begin."""
+    """Format JSON on several lines, and text unchanged, truncated to the limit of a job's page."""
     return begin(value, SHOWN, indent=2)
 
 
 def pretty(value: Any) -> str:
-    """Write JSON over several lines, and text as it is, where it is one of many."""
+    """Format JSON on several lines, and text unchanged, truncated to the limit of repeated values."""
     taken = begin(value, LINE, indent=2)
     return f"{taken.text}…" if taken.is_cut else taken.text
 
 
 def written(value: Any) -> str:
-    """Write JSON over several lines, as a field has it in which it is edited."""
+    """Format JSON on several lines for an input field."""
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def excerpt(value: Any) -> str:
-    """Write JSON in one short line."""
+    """Format JSON in one short line."""
     if value is None:
         return NOTHING
-    # Spaces that follow each other become one, so that more may be needed than is shown.
+    # Consecutive spaces are collapsed, so more characters than EXCERPT may be needed.
     taken = begin(value, _SPACES * EXCERPT)
     text = " ".join(taken.text.split())
     return f"{text[: EXCERPT - 1]}…" if taken.is_cut or len(text) > EXCERPT else text
 
 
 def short(identity: UUID | str) -> str:
-    """Write the end of an id: those of one hour begin alike."""
+    """Abbreviate an id to its end, since ids of the same hour have the same beginning."""
     return f"…{str(identity)[-_SHORT:]}"
 
 
 def state(value: str) -> str:
-    """Return the word for a job's state."""
+    """Return the displayed name of a job's state."""
     return STATES.get(value, value)

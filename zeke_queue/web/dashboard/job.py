@@ -1,4 +1,4 @@
-"""One job: what became of each attempt, what it was given and returned, what it says, and its family."""
+"""The page of a job: its attempts, payload, output, log, and related jobs."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from zeke_queue.web.dashboard.page_request import Desk
 
 CHILDREN: Final = 50
-"""How many children are listed."""
+"""Maximum number of listed children."""
 
 LINES: Final = 1000
-"""How many log lines a page shows at first: the storage returns no more at once."""
+"""Maximum number of log lines on a new page, which is the storage's limit per read."""
 
 DEEDS: Final = {"cancel": "cancelled", "retry": "set to run again", "resume": "put back"}
-"""What can be done with a job, and what it is then."""
+"""The actions on a job, and the participle for each result."""
 
 _ENDED_BADLY: Final = (JobState.FAILED, JobState.EXPIRED)
 _WIDTH: Final = 600.0
@@ -44,13 +44,13 @@ _WIDTH: Final = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Something in the life of a job.
+    """An event in the life of a job.
 
     Attributes:
-        kind: how it is drawn: ``created``, ``due``, ``failed``, ``running``, ``completed`` and so on.
-        x: where it is on the line of time, 0 to 600.
-        width: how long it is there; 0 for a moment.
-        error: what went wrong, as far as it is shown.
+        kind: the style: ``created``, ``due``, ``failed``, ``running``, ``completed`` and so on.
+        x: the position on the time line, 0 to 600.
+        width: the width on the time line; 0 for an instant.
+        error: the error without hidden values.
     """
 
     kind: str
@@ -82,13 +82,13 @@ async def job(desk: Desk) -> Response:
 
 
 async def held(desk: Desk) -> Response:
-    """Return what keeps a waiting job from starting; nothing for a job that does not wait."""
+    """Return the reasons why a waiting job does not start; empty for a job that does not wait."""
     found = await _require(desk)
     return desk.page("_job_held.html", job=found, holds=await _holds(desk, found))
 
 
 async def live(desk: Desk) -> Response:
-    """Stream what changes of a job: its state, its progress, its log lines."""
+    """Stream the changes of a job: its state, progress and log lines."""
     found = await _require(desk)
     resumed = desk.request.headers.get("last-event-id") or desk.asked("after")
     after = int(resumed) if resumed.isdecimal() and len(resumed) < len(str(2**63)) else 0
@@ -109,7 +109,7 @@ async def retry(desk: Desk) -> Response:
 
 
 async def resume(desk: Desk) -> Response:
-    """Put a cancelled job back."""
+    """Requeue a cancelled job."""
     return await _bring_back(desk, "resume", "is back in its queue", "is not cancelled, or is archived")
 
 
@@ -124,7 +124,7 @@ VIEWS: Final = (
 
 
 def fits(job: Job, deed: str) -> bool:
-    """Return whether something can be done with a job as it is now."""
+    """Return whether an action is possible in a job's current state."""
     if job.archived_on is not None:
         return False
     if deed == "cancel":
@@ -133,10 +133,10 @@ def fits(job: Job, deed: str) -> bool:
 
 
 async def _require(desk: Desk) -> Job:
-    """Return the job that the address names.
+    """Return the job of the URL.
 
     Raises:
-        ApiError: 404: there is none.
+        ApiError: 404 if the job does not exist.
     """
     gone = "No job has this id: it never existed, or was purged"
     try:
@@ -155,16 +155,16 @@ async def _bring_back(desk: Desk, verb: str, done: str, otherwise: str) -> Respo
     return await _done(desk, found, changed, done, otherwise)
 
 
-async def _done(desk: Desk, found: Job, changed: bool, done: str, otherwise: str) -> Response:  # noqa: FBT001 - what the verb said
+async def _done(desk: Desk, found: Job, changed: bool, done: str, otherwise: str) -> Response:  # noqa: FBT001 - the result of the action
     note = f"The job {done}" if changed else f"Nothing was done: the job {otherwise}"
     return desk.go(desk.url("jobs", found.id), note, kind="done" if changed else "wrong")
 
 
-# What is shown
+# Displayed data
 
 
 async def _shown(desk: Desk, job: Job) -> dict[str, Any]:
-    """Return what changes with a job's state."""
+    """Return the parts of the page that change with a job's state."""
     now = await desk.parts.queue.storage.now()
     output = desk.parts.showing.output(job)
     is_error = job.state in _ENDED_BADLY or (job.state is JobState.RETRY and bool(job.history))
@@ -184,7 +184,7 @@ async def _shown(desk: Desk, job: Job) -> dict[str, Any]:
 
 
 async def _holds(desk: Desk, job: Job) -> list[str]:
-    """Return what keeps a job that waits from beginning, be it due or not: ``paused``, ``unserved``."""
+    """Return the reasons why a waiting job, due or not, does not start: ``paused``, ``unserved``."""
     if job.state not in (JobState.CREATED, JobState.RETRY):
         return []
     settings = {one.name: one for one in await desk.parts.queue.storage.queues()}
@@ -194,7 +194,7 @@ async def _holds(desk: Desk, job: Job) -> list[str]:
 
 
 def _said(desk: Desk, job: Job, events: Sequence[JobEvent]) -> dict[str, Any]:
-    """Return the log and the last progress of a job."""
+    """Return the log and the latest progress of a job."""
     lines = [(event, _whole(desk.parts.showing.event(job.name, event))) for event in events]
     progress = [said for event, said in lines if event.kind == "progress"]
     return {
@@ -205,7 +205,7 @@ def _said(desk: Desk, job: Job, events: Sequence[JobEvent]) -> dict[str, Any]:
 
 
 def _whole(said: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a line says with all that is shown of one, whatever another program wrote."""
+    """Return a line's content with all displayed fields present, even if another program wrote it."""
     value = said.get("value")
     is_share = isinstance(value, int | float) and not isinstance(value, bool)
     return {
@@ -217,7 +217,7 @@ def _whole(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _more(said: dict[str, Any]) -> str:
-    """Return what a log line says beside its level and its message."""
+    """Return a log line's fields other than its level and message."""
     more = {name: value for name, value in said.items() if name not in ("level", "message", "value")}
     return formatting.excerpt(more) if more else ""
 
@@ -227,9 +227,9 @@ def _between(begin: datetime | None, end: datetime | None) -> float | None:
 
 
 def timeline(desk: Desk, job: Job, now: datetime) -> list[Moment]:
-    """Return what happened to a job, in order.
+    """Return the events of a job in order.
 
-    Of an attempt that failed its end is known, of the last one its begin too.
+    For failed attempts, only the end is known; for the last attempt, the start too.
     """
     told: list[tuple[str, str, datetime, datetime | None, Any, UUID | None]] = [
         ("created", "Created", job.created_on, None, None, None)
@@ -278,16 +278,16 @@ _BECAME: Final = {
 
 
 def _query(desk: Desk, job: Job) -> str:
-    """Return the statement that finds a job."""
+    """Return the SQL statement that selects a job."""
     table = "archive" if job.archived_on is not None else "job"
-    return f"select * from {desk.parts.queue.settings.jobs_schema}.{table} where id = '{job.id}';"  # noqa: S608 - it is shown, never run
+    return f"select * from {desk.parts.queue.settings.jobs_schema}.{table} where id = '{job.id}';"  # noqa: S608 - displayed, never executed
 
 
-# What moves
+# Live updates
 
 
 async def _frames(desk: Desk, job: Job, after: int) -> AsyncGenerator[ServerEvent]:
-    """Yield the parts of a job's page as they change, until the job has ended and all of it was told."""
+    """Yield the parts of a job's page as they change, until the job has ended and all lines are sent."""
     watchers = desk.parts.queue.watchers
     rung = asyncio.Event()
     follower = watchers.follow(job.id, rung.set)
@@ -314,15 +314,15 @@ async def _frames(desk: Desk, job: Job, after: int) -> AsyncGenerator[ServerEven
     except JobNotFoundError:
         yield ServerEvent("gone", "")
     except StorageError:
-        return  # the page says that the connection was lost, and asks again
+        return  # the page reports a lost connection and reconnects
     finally:
         follower.leave()
 
 
 def _lines(desk: Desk, job: Job, events: Sequence[JobEvent]) -> list[ServerEvent]:
-    """Return the events of log lines, and of the last progress among them, in the order of their ``seq``.
+    """Return the events of log lines, and of the latest progress among them, in order of ``seq``.
 
-    A browser that comes back names the last one it has.
+    A browser that reconnects sends the id of its last event.
     """
     said = _said(desk, job, events)
     drawn = {

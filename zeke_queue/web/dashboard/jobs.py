@@ -1,4 +1,4 @@
-"""Jobs: finding them, and doing something with many at once."""
+"""The page of jobs: search, and actions on many jobs at once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from zeke_queue.web.dashboard.page_request import Desk
 
 MOST_AT_ONCE: Final = 1000
-"""How many jobs are changed by one press of a button at most."""
+"""Maximum number of jobs that one action changes."""
 
 
 async def jobs(desk: Desk) -> Response:
@@ -83,7 +83,7 @@ async def confirm(desk: Desk) -> Response:
 
 
 async def change(desk: Desk) -> Response:
-    """Cancel, retry or resume the jobs that were chosen, and say what came of it."""
+    """Cancel, retry or resume the selected jobs, and report the result."""
     asked = listing.read(desk.field, desk.fields)
     deed = _deed(desk)
     found = await _chosen(desk, asked, every=False)
@@ -115,7 +115,7 @@ def _deed(desk: Desk) -> str:
 
 
 async def _chosen(desk: Desk, asked: Asked, *, every: bool) -> list[Job]:
-    """Return the jobs that were ticked, or all that match, the newest first; without what they carry."""
+    """Return the selected jobs, or all that match, newest first, without payloads and outputs."""
     if every:
         return await _matching(desk, asked)
     ids: list[UUID] = []
@@ -129,14 +129,14 @@ async def _chosen(desk: Desk, asked: Asked, *, every: bool) -> list[Job]:
 
 
 async def _matching(desk: Desk, asked: Asked) -> list[Job]:
-    """Return the newest jobs of a list, as many as are changed at once, without what they carry."""
+    """Return the newest ``MOST_AT_ONCE`` jobs of a list, without payloads and outputs."""
     which = replace(asked.whole().which(MOST_AT_ONCE), without=CARRIED)
     found, _ = await page_of(desk.parts, which)
     return found
 
 
 async def _stored(desk: Desk, ids: Sequence[UUID]) -> dict[UUID, Job]:
-    """Return those of the jobs that there are, live or archived, without what they carry."""
+    """Return the jobs that exist, live or archived, without payloads and outputs."""
     found: dict[UUID, Job] = {}
     for archived in (False, True):
         left = tuple(job_id for job_id in dict.fromkeys(ids) if job_id not in found)
@@ -147,7 +147,7 @@ async def _stored(desk: Desk, ids: Sequence[UUID]) -> dict[UUID, Job]:
 
 
 def _why(deed: str, job: Job | None) -> str:
-    """Return why nothing was done with a job."""
+    """Return why a job was not changed."""
     if job is None:
         return "gone"
     if job.archived_on is not None:
@@ -162,7 +162,7 @@ def _why(deed: str, job: Job | None) -> str:
 
 
 def _told(deed: str, changed: int, along: int, reasons: Sequence[str]) -> str:
-    """Return what came of it, in a sentence or two."""
+    """Return the result of an action in one or two sentences."""
     said = f"{_jobs(changed)} {DEEDS[deed]}"
     if along:
         said += f", and {along} that they wait for"

@@ -1,4 +1,4 @@
-"""What a list of jobs is asked for: its filters, as they stand in an address, and its columns."""
+"""Queries of a list of jobs: its filters as URL parameters, and its columns."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ COLUMNS: Final[Mapping[str, str]] = {
     "payload": "Payload",
     "output": "Output",
 }
-"""Columns that can be chosen; the id, the task and the status are always there."""
+"""Optional columns; the id, the task and the status are always shown."""
 
 _CARRIED: Final = {"data": "payload", "output": "output"}
-"""The columns in which what jobs carry is shown."""
+"""The columns that show payloads and outputs."""
 
 USUAL_COLUMNS: Final = ("created", "took", "attempt", "payload")
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a list of jobs is asked for.
+    """The query of a list of jobs.
 
     Attributes:
         task: the queue; empty for all.
-        since, until: instants in UTC as a browser's field writes them, for people; ``which`` has them read.
-        size: how many jobs a page has.
-        wrong: what of it can't be read, by field; that part is left out of ``which``.
+        since, until: instants in UTC in the format of a browser's input field; ``which`` parses them.
+        size: number of jobs per page.
+        wrong: the errors of invalid fields, which ``which`` ignores.
     """
 
     task: str = ""
@@ -63,11 +63,11 @@ class Asked:
 
     @property
     def is_filtered(self) -> bool:
-        """Whether it leaves out any jobs."""
+        """Whether the query has filters."""
         return bool(self.task or self.statuses or self.text or self.since or self.until)
 
     def query(self, **other: Any) -> dict[str, Any]:
-        """Return the parameters of the address of this list, some replaced; without its place in it."""
+        """Return the URL parameters of this list, with replacements and without the cursor."""
         said: dict[str, Any] = {
             "task": self.task,
             "status": [status.value for status in self.statuses],
@@ -81,14 +81,14 @@ class Asked:
         return said | other
 
     def cursor_after(self, job_id: UUID) -> str:
-        """Return the cursor of the page behind a job."""
+        """Return the cursor of the page after a job."""
         return cursor_after(job_id, self._filters())
 
     def which(self, limit: int | None = None) -> JobFilter:
-        """Return the filter.
+        """Return the filter for the storage.
 
         Raises:
-            ApiError: 422: the cursor is none of this list.
+            ApiError: 422 if the cursor is not of this list.
         """
         return JobFilter(
             names=(self.task,) if self.task else (),
@@ -107,7 +107,7 @@ class Asked:
         )
 
     def whole(self) -> Asked:
-        """Return the same list from its begin."""
+        """Return the same query without the cursor."""
         return replace(self, cursor="")
 
     def _filters(self) -> dict[str, object]:
@@ -122,11 +122,11 @@ class Asked:
 
 
 def read(one: Callable[[str], str], several: Callable[[str], Sequence[str]]) -> Asked:
-    """Read what a list is asked for from an address or a form.
+    """Parse a query from a URL or a form.
 
     Args:
-        one: returns a parameter by its name, empty if it is absent.
-        several: returns all of one name.
+        one: returns a parameter by name; empty if it is absent.
+        several: returns all values of a name.
     """
     wrong: dict[str, str] = {}
     text, task = one("text").strip(), one("task")
@@ -162,7 +162,7 @@ def read(one: Callable[[str], str], several: Callable[[str], Sequence[str]]) -> 
 
 
 def _read(text: str) -> datetime | None:
-    """Return an instant that a field says, in UTC where it names no zone; None if it is none."""
+    """Parse the instant of a field, in UTC if it has no zone; return None if it is invalid."""
     try:
         read = datetime.fromisoformat(text)
         read = read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
@@ -173,9 +173,9 @@ def _read(text: str) -> datetime | None:
 
 
 def _is_kept(text: str) -> bool:
-    return "\0" not in text and all(not 0xD800 <= ord(letter) < 0xE000 for letter in text)  # noqa: PLR2004 - halves of pairs
+    return "\0" not in text and all(not 0xD800 <= ord(letter) < 0xE000 for letter in text)  # noqa: PLR2004 - surrogates
 
 
 def no_such_page() -> ApiError:
-    """Return the error for a place in a list that is gone."""
+    """Return the error for a page that does not exist any more."""
     return ApiError(404, "The job behind which this page began is gone; begin at the first page")

@@ -1,4 +1,4 @@
-"""The first page: how much is done, how fast, what fails, what waits; and the stream that moves it."""
+"""The overview page: throughput, latency, failures and backlog, and the stream that updates it."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
     from zeke_queue.web.dashboard.sampler import Sample, Span
 
 TOP_QUEUES: Final = 6
-"""How many of the fullest queues are shown."""
+"""Number of the fullest queues that are shown."""
 
 _A_DAY: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart, and what is said around it.
+    """A chart with its labels.
 
     Attributes:
-        top: the value at its top, as it is written there.
-        begin: what stands below its left edge.
-        summary: what it shows, in words.
-        told: of which time the figures of the legend are: all that is drawn, or the end of it.
-        legend: what each kind of bar or line is, as kind, name and figure.
-        is_empty: whether there is nothing to see.
+        top: the label of the value at the top.
+        begin: the label of the left edge.
+        summary: a description of the content.
+        told: the period of the legend's figures: all that is drawn, or its end.
+        legend: the kind, name and figure of each kind of bar or line.
+        is_empty: whether there are no values.
     """
 
     slug: str
@@ -56,14 +56,14 @@ class Chart:
 
 
 async def overview(desk: Desk) -> Response:
-    """Show the first page."""
+    """Show the overview."""
     span = SPANS.get(desk.asked("span"), USUAL)
     sample = await desk.dashboard.sampler.look(span)
     return desk.page("overview.html", spans=SPANS.values(), **shown(desk, sample, span))
 
 
 async def live(desk: Desk) -> Response:
-    """Stream what moves: of the first page its parts, of others that their lists have changed."""
+    """Stream updates: the parts of the overview, or for other pages a notice that their lists changed."""
     span = SPANS.get(desk.asked("span"), USUAL)
     frames = _frames(desk, span, whole=desk.asked("of") == "overview")
     return desk.parts.live.stream(frames, still=desk.still(), caller=desk.somebody.id)
@@ -75,7 +75,7 @@ PARTS: Final = ("tiles", "charts", "backlog", "failures")
 
 
 async def _frames(desk: Desk, span: Span, *, whole: bool) -> AsyncGenerator[ServerEvent]:
-    """Yield the parts of the first page that have changed, and word of any other change."""
+    """Yield the changed parts of the overview, and notices of other changes."""
     sent: dict[str, str] = {}
     mark: int | None = None
     was_old = False
@@ -91,13 +91,13 @@ async def _frames(desk: Desk, span: Span, *, whole: bool) -> AsyncGenerator[Serv
                     sent[part] = fragment
                     yield ServerEvent(part, fragment)
         elif mark != sample.mark:
-            # The first look counts as a change: the page was drawn before it, or before the stream was cut.
+            # The first sample counts as a change, since the page is older than the stream.
             mark = sample.mark
             yield ServerEvent("changed", f"{sample.at:%H:%M:%S}")
 
 
 def shown(desk: Desk, sample: Sample, span: Span) -> dict[str, Any]:
-    """Return what the parts of the page show."""
+    """Return the data of the page's parts."""
     paces = sample.paces[span.name]
     fullest = sorted(sample.queues, key=lambda queue: -waiting(queue))
     alive = [worker for worker in sample.workers if worker.alive]
@@ -121,7 +121,7 @@ def shown(desk: Desk, sample: Sample, span: Span) -> dict[str, Any]:
 
 
 def reason(desk: Desk, job: Job) -> str:
-    """Return why a job failed, in one line, as far as its task lets it be shown."""
+    """Return a job's error in one line, without hidden values."""
     output = desk.parts.showing.output(job)
     if isinstance(output, dict) and "message" in output:
         error = cast("dict[str, Any]", output)
@@ -131,7 +131,7 @@ def reason(desk: Desk, job: Job) -> str:
 
 
 def throughput(paces: Sequence[Pace], span: Span) -> Chart:
-    """Draw how many jobs were completed."""
+    """Draw the number of completed jobs."""
     total = sum(pace.completed for pace in paces)
     top = charts.ceiling([pace.completed for pace in paces])
     return Chart(
@@ -152,7 +152,7 @@ def throughput(paces: Sequence[Pace], span: Span) -> Chart:
 
 
 def failures(paces: Sequence[Pace], span: Span) -> Chart:
-    """Draw how many jobs failed for good, or were cancelled."""
+    """Draw the number of jobs that failed permanently or were cancelled."""
     failed = sum(pace.failed for pace in paces)
     cancelled = sum(pace.cancelled for pace in paces)
     top = charts.ceiling([pace.failed + pace.cancelled for pace in paces])
@@ -177,7 +177,7 @@ def failures(paces: Sequence[Pace], span: Span) -> Chart:
 
 
 def latencies(paces: Sequence[Pace], span: Span) -> list[Chart]:
-    """Draw how long jobs waited once they were due, and how long they ran."""
+    """Draw how long due jobs waited, and how long jobs ran."""
     return [
         _latency(
             "wait",
@@ -217,7 +217,7 @@ def _latency(
 
 
 def backlog(sample: Sample) -> Chart:
-    """Draw how many jobs waited at each of the last looks."""
+    """Draw the number of waiting jobs in each of the last samples."""
     top = charts.ceiling([*sample.backlog], least=10)
     return Chart(
         "waiting",

@@ -1,4 +1,4 @@
-"""What a further page of the dashboard is: an application adds pages beside the ones that are there."""
+"""Additional pages of the dashboard, which applications provide."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from zeke_queue.web.dashboard.page_request import Desk
 
 GROUP: Final = "zeke.pages"
-"""Entry points of this group give further pages to ``zeke api`` and ``zeke up``."""
+"""The group of entry points that provide additional pages to ``zeke api`` and ``zeke up``."""
 
 OWN: Final = frozenset(
     {"jobs", "queues", "schedules", "workers", "trigger", "sign-in", "sign-out", "static", "live"}
@@ -29,13 +29,13 @@ _SLUG: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A part of a page that has an address.
+    """A part of a page with its own path.
 
     Attributes:
-        path: below the page's own, such as ``/`` or ``/stories/{story_id}``.
-        handle: answers a request; what it may do is checked before.
-        changes: whether it is a POST, which changes something; else it is a GET.
-        scope: what the caller has to hold.
+        path: the path below the page's, such as ``/`` or ``/stories/{story_id}``.
+        handle: handles a request after its caller is authorized.
+        changes: whether the method is POST, for changes; otherwise GET.
+        scope: the required scope.
     """
 
     path: str
@@ -49,12 +49,12 @@ class Page:
     """A page of the dashboard.
 
     Attributes:
-        slug: its place in addresses, and the folder of its templates: lower-case letters, digits and ``-``.
+        slug: its path segment and the folder of its templates: lower-case letters, digits and ``-``.
         title: its name in the navigation.
-        views: what it consists of; one has the path ``/``.
-        templates: a folder in which the folder ``slug`` has its templates.
-        key: the letter that opens it after ``g``, if it has one.
-        needs: a task without which it has nothing to show; it is left out where the catalog does not know it.
+        views: its views; one must have the path ``/``.
+        templates: a folder whose subfolder ``slug`` contains its templates.
+        key: the letter that opens it after ``g``, if any.
+        needs: a task that the page requires; without it in the catalog, the page is omitted.
     """
 
     slug: str
@@ -73,5 +73,5 @@ class Page:
 
 
 def installed_pages() -> list[Page]:
-    """Return the pages that installed packages bring: each entry point names a function that makes one."""
+    """Return the pages of installed packages: each entry point names a function that creates one."""
     return [point.load()() for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)]

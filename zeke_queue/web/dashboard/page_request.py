@@ -1,4 +1,4 @@
-"""What a page of the dashboard works with while it answers one request."""
+"""One request to a page of the dashboard, and the means to answer it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
     " form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
-"""The content security policy of every page: nothing comes from another host, nothing stands inline."""
+"""The content security policy of every page: no content from other hosts, and no inline scripts or styles."""
 
 NOTE: Final = "zeke_note"
 NOTE_MAX: Final = 1_000
@@ -43,14 +43,14 @@ _WHY: Final = {
 
 
 class Desk:
-    """One request of somebody who may make it.
+    """One authorized request.
 
     Attributes:
-        request: what was asked.
-        parts: the application's.
-        caller: who asked; None on the pages for those who are not signed in.
-        form: what a form said; empty for one that has none.
-        words: values of the path, by name.
+        request: the HTTP request.
+        parts: the application's parts.
+        caller: the caller; None on pages that do not require a session.
+        form: the submitted form; empty without one.
+        words: the path parameters by name.
     """
 
     def __init__(
@@ -66,38 +66,38 @@ class Desk:
 
     @property
     def root(self) -> str:
-        """Where the dashboard is mounted, as it stands in addresses; without a slash at its end."""
+        """The path at which the dashboard is mounted, without a trailing slash."""
         return quote(self.request.scope.get("root_path", ""), safe="/~")
 
     @property
     def somebody(self) -> Caller:
-        """Who asked."""
+        """The caller, on pages that require a session."""
         if self.caller is None:
             raise LookupError("This page is for those too who did not sign in")
         return self.caller
 
     @property
     def dashboard(self) -> Dashboard:
-        """What all requests share."""
+        """The state that all requests share."""
         return self._dashboard
 
     @property
     def is_partial(self) -> bool:
-        """Whether a page that is open asks, to bring a part of itself up to date."""
+        """Whether an open page makes the request to update a part of itself."""
         return "hx-request" in self.request.headers
 
     def field(self, name: str) -> str:
-        """Return what a form says in a field; empty if it has none, or a file."""
+        """Return the value of a form field; empty if it is absent or a file."""
         value = self.form.get(name, "")
         return value if isinstance(value, str) else ""
 
     def fields(self, name: str) -> list[str]:
-        """Return all that a form says under one name."""
+        """Return all values of a form field."""
         given = [] if self._form is None else self._form.getlist(name)
         return [value for value in given if isinstance(value, str)]
 
     def asked(self, name: str) -> str:
-        """Return what the address asks by a parameter; empty if it has none."""
+        """Return the value of a query parameter; empty if it is absent."""
         return self.request.query_params.get(name, "")
 
     def may(self, scope: Scope) -> bool:
@@ -105,25 +105,25 @@ class Desk:
         return self.caller is not None and self.caller.may(scope)
 
     def still(self) -> Standing:
-        """Return what says, whenever it is asked, whether who asked may still look."""
+        """Return a check of whether the caller may still read."""
         return self.parts.guard.still(self.request, self.somebody, Scope.READ)
 
     def url(self, *path: object, **query: Any) -> str:
-        """Return the address of a page of the dashboard."""
+        """Return the URL of a page of the dashboard."""
         place = "/".join(quote(str(part), safe="") for part in path)
         asked = parameters(query)
         return f"{self.root}/{place}" + (f"?{urlencode(asked)}" if asked else "")
 
     def asset(self, name: str) -> str:
-        """Return the address of a file that pages load."""
+        """Return the URL of a static file."""
         return self.root + self._dashboard.assets.path(name)
 
     def draw(self, template: str, **shown: Any) -> str:
-        """Draw a template."""
+        """Render a template."""
         return self._dashboard.templates.get_template(template).render(**self._common(), **shown)
 
     def page(self, template: str, *, status: int = 200, **shown: Any) -> HTMLResponse:
-        """Answer with a page."""
+        """Return a page as the response."""
         note = None if self.is_partial else read_note(self.request)
         response = HTMLResponse(
             self.draw(template, note=note, **shown), status, headers={"content-security-policy": POLICY}
@@ -133,14 +133,14 @@ class Desk:
         return response
 
     def go(self, url: str, note: str | None = None, *, kind: str = "done") -> RedirectResponse:
-        """Answer a form by leading on to a page, which shows a note once."""
+        """Return a redirect after a form, to a page that shows a note once."""
         response = RedirectResponse(url, 303)
         if note is not None:
             self.keep(response, NOTE, write_note(note, kind), seconds=NOTE_SECONDS)
         return response
 
     def keep(self, response: Response, name: str, value: str, *, seconds: int) -> None:
-        """Set a cookie for this dashboard alone, which scripts cannot read."""
+        """Set a cookie that is limited to this dashboard and not readable by scripts."""
         secure = self.parts.settings.api_secure_cookies
         response.set_cookie(
             name,
@@ -153,7 +153,7 @@ class Desk:
         )
 
     def _common(self) -> dict[str, Any]:
-        """Return what every template may use."""
+        """Return the variables for all templates."""
         session = self.request.cookies.get(COOKIE)
         theme = self.request.cookies.get(THEME)
         return {
@@ -185,17 +185,17 @@ HTMX: Final = json.dumps(
         "globalViewTransitions": False,
     }
 )
-"""How htmx is set: it runs nothing, adds no style, asks nobody else, and keeps no page in the browser."""
+"""The configuration of htmx: no evaluation, no added styles, same origin only, no history cache."""
 
 
 def write_note(text: str, kind: str) -> str:
-    """Write a note as a cookie keeps it."""
+    """Encode a note for a cookie."""
     said = json.dumps({"text": text[:NOTE_MAX], "kind": kind})
     return base64.urlsafe_b64encode(said.encode()).decode()
 
 
 def read_note(request: Request) -> dict[str, str] | None:
-    """Return the note that an earlier answer left; None if there is none, or none of ours."""
+    """Return the note of an earlier response; None if there is none or it is invalid."""
     kept = request.cookies.get(NOTE)
     if kept is None:
         return None
@@ -207,10 +207,9 @@ def read_note(request: Request) -> dict[str, str] | None:
 
 
 def local_path(text: str, root: str) -> str | None:
-    """Return an address if it leads to the dashboard at this root; None if it may lead elsewhere.
+    """Return a URL if it leads to the dashboard at this root; None if it may lead elsewhere.
 
-    A proxy or a browser may take a quoted dot or slash for a plain one, so it is refused where either of the
-    two leads elsewhere.
+    Proxies and browsers may decode percent-encoded dots and slashes, so both forms of the URL are checked.
     """
     if not text.startswith(f"{root}/") or not text.isprintable() or not text.isascii():
         return None
@@ -228,7 +227,7 @@ def local_path(text: str, root: str) -> str | None:
 
 
 def _plain(path: str) -> str:
-    """Return a path without anything that is quoted in it, however often it was quoted."""
+    """Decode a path until no percent-encoding is left."""
     while (plain := unquote(path)) != path:
         path = plain
     return path

@@ -1,4 +1,4 @@
-"""Queues: what each holds, how far it is behind, and letting it rest."""
+"""The page of queues: their jobs, their lag, and pausing them."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ async def queues(desk: Desk) -> Response:
 
 
 def waiting(queue: QueueShape) -> int:
-    """Return how many jobs of a queue wait, be they due or not."""
+    """Return the number of waiting jobs of a queue, due or not."""
     return queue.counts[JobState.CREATED] + queue.counts[JobState.RETRY]
 
 
 def served_by(workers: Iterable[WorkerShape]) -> set[str]:
-    """Return the names of the queues that a living worker serves."""
+    """Return the names of the queues that a live worker serves."""
     return {name for worker in workers if worker.alive for name in worker.queues}
 
 
 def unserved(queues: Iterable[QueueShape], workers: Iterable[WorkerShape]) -> list[str]:
-    """Return the names of the queues in which jobs wait though no living worker serves them."""
+    """Return the names of the queues with waiting jobs that no live worker serves."""
     served = served_by(workers)
     return [queue.name for queue in queues if waiting(queue) and queue.name not in served]
 
 
 async def pause(desk: Desk) -> Response:
-    """Pause a queue, or resume it."""
+    """Pause or resume a queue."""
     name, paused = desk.field("name"), desk.field("do") == "pause"
     await rest.set_paused(desk.parts, name, paused=paused)
     told = "is paused: its jobs wait, those that run go on" if paused else "goes on"

@@ -1,7 +1,7 @@
-"""Figures for those who look at pages that move: one look at the storage for all of them.
+"""Figures for live pages: samples of the storage that all viewers share.
 
-The first who looks starts it, the last who leaves stops it. A look that fails is told to them as well, so
-that a page can say that what it shows is old.
+The sampler starts with the first viewer and stops with the last. Viewers are notified of a failed sample too,
+so that pages can show that their data is old.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from zeke_queue.web.api import Api
 
 EVERY: Final = 2.0
-"""Seconds between two looks."""
+"""Seconds between samples."""
 
 BACKLOG_KEPT: Final = 150
-"""How many looks the line of the backlog goes back."""
+"""Number of samples in the line of the backlog."""
 
 FAILURES: Final = 6
-"""How many of the last failures are shown."""
+"""Number of the latest failures that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """How far back a chart looks, in seconds, and how long each of its steps is."""
+    """The period of a chart and the length of its steps, in seconds."""
 
     name: str
     title: str
@@ -60,13 +60,13 @@ USUAL: Final = SPANS["1h"]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one look showed.
+    """A sample of the storage.
 
     Attributes:
-        mark: equal marks show equal lists of queues, workers, schedules and counts of jobs.
-        backlog: how many jobs waited at each look, the last ones, this one too.
-        paces: by the name of the span.
-        is_old: the storage had no answer since.
+        mark: equal for equal lists of queues, workers, schedules and counts of jobs.
+        backlog: the number of waiting jobs in the last samples, including this one.
+        paces: the counts of ended jobs, by the name of the span.
+        is_old: whether the storage has been unavailable since.
     """
 
     at: datetime
@@ -79,17 +79,17 @@ class Sample:
     is_old: bool = False
 
     def count(self, *states: JobState) -> int:
-        """Return how many live jobs are in these states."""
+        """Return the number of live jobs in these states."""
         return sum(queue.counts[state] for queue in self.queues for state in states)
 
     @property
     def waiting(self) -> int:
-        """How many jobs wait."""
+        """Number of waiting jobs."""
         return self.count(JobState.CREATED, JobState.RETRY)
 
     @property
     def lag(self) -> float | None:
-        """How long the job that has waited longest has been due; None if none is."""
+        """The longest time that a job has been due; None if no job is due."""
         return max((queue.lag for queue in self.queues if queue.lag is not None), default=None)
 
 
@@ -100,7 +100,7 @@ class _Viewer:
 
 
 class Sampler:
-    """Looks at the storage for everybody who looks at live pages."""
+    """Samples the storage on behalf of all viewers of live pages."""
 
     def __init__(self, parts: Api) -> None:
         self._parts = parts
@@ -113,21 +113,21 @@ class Sampler:
 
     @property
     def viewers(self) -> int:
-        """How many look."""
+        """Number of viewers."""
         return len(self._viewers)
 
     async def look(self, span: Span) -> Sample:
-        """Return what there is to see now.
+        """Return a sample for a span.
 
         Raises:
-            StorageError: the storage has no answer.
+            StorageError: the storage is unavailable.
         """
         if self._task is not None and (latest := self._latest) is not None and span.name in latest.paces:
             return latest
         return await self._look({span.name: span}, (*self._backlog,))
 
     async def watch(self, span: Span) -> AsyncGenerator[Sample]:
-        """Yield each look from the next one on; one that comes while the last is worked on is passed over."""
+        """Yield each sample from the next one on; samples that arrive while one is processed are skipped."""
         viewer = _Viewer(span)
         self._viewers.add(viewer)
         self._begin()
@@ -144,7 +144,7 @@ class Sampler:
                 self._loop.stop()
 
     async def close(self) -> None:
-        """Stop looking."""
+        """Stop sampling."""
         self._closed = True
         if self._loop is not None:
             self._loop.stop()
@@ -152,7 +152,7 @@ class Sampler:
             await end(self._task)
 
     def _begin(self) -> None:
-        """Look from now on, if somebody is there to be told and nobody looks for them already."""
+        """Start sampling if there are viewers and it is not running."""
         if self._task is None and self._viewers and not self._closed:
             self._loop = Loop(self._parts.queue.clock)
             self._backlog.clear()
@@ -164,7 +164,7 @@ class Sampler:
             while self._viewers and not loop.stopped:
                 try:
                     sample = await self._look({one.span.name: one.span for one in self._viewers}, None)
-                except Exception as error:  # noqa: BLE001 - whatever it is, those who look are told, and it is tried again
+                except Exception as error:  # noqa: BLE001 - viewers are notified, and the sample is repeated
                     failures += 1
                     get_logger().warning(
                         "dashboard_look_failed",
@@ -179,7 +179,7 @@ class Sampler:
                 await loop.pause(backoff(EVERY, failures))
         finally:
             self._task, self._latest = None, None
-            # Somebody may have come while the last look went on for those who had left.
+            # A viewer may have arrived during the last sample for viewers that had left.
             self._begin()
 
     def _tell(self, sample: Sample) -> None:
@@ -220,7 +220,7 @@ def _mark(
     schedules: Sequence[Schedule],
     failures: Sequence[Job],
 ) -> int:
-    """Return a number that changes with what lists show, but not with what changes at every look."""
+    """Return a number that changes with the content of lists, ignoring values that change in every sample."""
     return hash(
         (
             tuple((one.name, *one.counts.values(), one.paused, one.concurrency_limit) for one in queues),

@@ -1,4 +1,4 @@
-"""Schedules: when each fires next, running one now, letting it rest, editing, creating and deleting."""
+"""The page of schedules: next ticks, and creating, editing, running, pausing and deleting them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A schedule as a form has it, all of it text."""
+    """A schedule in the form's fields, all of them text."""
 
     name: str = ""
     task: str = ""
@@ -61,7 +61,7 @@ async def schedules(desk: Desk) -> Response:
 
 
 def _unreadable(schedule: Schedule) -> str | None:
-    """Return why a schedule can never fire; another program may have stored it."""
+    """Return why a schedule can never fire, which is possible if another program stored it; else None."""
     try:
         Cron.parse(schedule.cron, schedule.zone)
     except InvalidScheduleError as error:
@@ -70,7 +70,7 @@ def _unreadable(schedule: Schedule) -> str | None:
 
 
 async def ask(desk: Desk) -> Response:
-    """Show the form, for a new schedule or for one that there is."""
+    """Show the form for a new or an existing schedule."""
     name = desk.asked("name")
     if not name:
         return _form(desk, Written(zone=desk.parts.queue.settings.jobs_cron_tz), None)
@@ -79,7 +79,7 @@ async def ask(desk: Desk) -> Response:
 
 
 async def save(desk: Desk) -> Response:
-    """Store a schedule, or show what is wrong with it."""
+    """Store a schedule, or show the errors of its form."""
     written = Written(
         name=desk.field("name").strip(),
         task=desk.field("task"),
@@ -98,7 +98,7 @@ async def save(desk: Desk) -> Response:
 
 
 async def change(desk: Desk) -> Response:
-    """Run a schedule now, pause it, resume it, or delete it."""
+    """Run, pause, resume or delete a schedule."""
     name, deed = desk.field("name"), desk.field("do")
     await _require(desk, name)
     if deed == "run":
@@ -117,7 +117,7 @@ async def change(desk: Desk) -> Response:
 
 
 async def ask_to_delete(desk: Desk) -> Response:
-    """Ask whether a schedule shall be deleted."""
+    """Ask for confirmation of the deletion of a schedule."""
     stored = await _require(desk, desk.asked("name"))
     declared = stored.name in {one.name for one in desk.parts.queue.catalog.schedules}
     return desk.page("delete_schedule.html", schedule=stored, declared=declared)
@@ -140,7 +140,7 @@ async def _require(desk: Desk, name: str) -> Schedule:
 
 
 def _written(desk: Desk, stored: Schedule) -> Written:
-    """Return a schedule as a form has it; a payload of which parts are hidden is left out."""
+    """Return a schedule in the form's fields; a payload with hidden values is omitted."""
     data = None if stored.data is None else jsonb.loads(stored.data)
     hidden = _hides(desk, stored)
     return Written(
@@ -156,19 +156,19 @@ def _written(desk: Desk, stored: Schedule) -> Written:
 
 
 def _hides(desk: Desk, stored: Schedule) -> bool:
-    """Return whether parts of a schedule's payload are not shown, so that a form can't have it."""
+    """Return whether a schedule's payload has hidden values, so that a form cannot contain it."""
     rules = desk.parts.showing.rules(stored.task)
     return stored.data is not None and any(rule.partition(".")[0] == "payload" for rule in rules)
 
 
 async def _store(desk: Desk, written: Written, stored: Schedule | None) -> dict[str, str]:
-    """Store a schedule; returns what is wrong with it, by field, and then nothing is stored."""
+    """Store a schedule; if it is invalid, store nothing and return the errors by field."""
     queue = desk.parts.queue
     wrong = _wrong_times(written)
     payload: Any = None
     task = written.task or written.name
     if stored is not None and _hides(desk, stored) and not written.payload.strip():
-        # Another task may hide less of it.
+        # Another task may hide fewer values.
         if task != stored.task:
             wrong["payload"] = (
                 "What is kept is hidden, and goes to no other task; write a payload for this one"
@@ -199,13 +199,13 @@ async def _store(desk: Desk, written: Written, stored: Schedule | None) -> dict[
         checked = queue.sender.schedule(complete, task, payload, {}, external=external)
     except UsageError as error:
         return {_field_of(error): _message(error)}
-    # A form does not show the options of the schedule's jobs, and keeps them.
+    # The form does not show the options of the schedule's jobs, so they are preserved.
     await queue.storage.put_schedule(replace(checked, options=stored.options if stored is not None else {}))
     return {}
 
 
 def _wrong_times(written: Written) -> dict[str, str]:
-    """Return what is wrong with when a schedule fires, at the field where it is."""
+    """Return the errors of a schedule's cron expression and time zone, by field."""
     try:
         ZoneInfo(written.zone)
     except (KeyError, ValueError, OSError):

@@ -1,4 +1,4 @@
-"""What a payload's JSON Schema says to people: an example to begin with, and a row for each field."""
+"""A payload's JSON Schema for users: an example payload, and a table row for each field."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _EMPTY: Final[Mapping[str, Any]] = {"string": "", "integer": 0, "number": 0, "bo
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of a payload, as a form's table shows it."""
+    """A field of a payload in the form's table."""
 
     name: str
     type: str
@@ -25,7 +25,7 @@ class Field:
 
 
 def example(schema: Mapping[str, Any] | None) -> str:
-    """Return JSON to begin with: defaults where there are some, else something empty of the right type."""
+    """Return an example as JSON: defaults if there are any, else an empty value of the right type."""
     if schema is None:
         return ""
     return json.dumps(_example(schema, schema, 0), indent=2, ensure_ascii=False)
@@ -72,7 +72,7 @@ def _example(part: Mapping[str, Any], schema: Mapping[str, Any], depth: int) -> 
 
 
 def _object(part: Mapping[str, Any], schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
-    """Return an object with the members that it needs, and those that have a default."""
+    """Return an object with its required members and those with a default."""
     members: dict[str, Any] = part.get("properties", {})
     required = part.get("required", [])
     return {

@@ -1,4 +1,4 @@
-"""Signing in with a key, and out again. A key is seen once, here; a browser keeps a session's token."""
+"""Sign-in with a key, and sign-out. The browser stores only a session's token, never the key."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ TOKEN_BYTES: Final = 32
 
 
 async def ask(desk: Desk) -> Response:
-    """Ask for a key."""
+    """Show the form for a key."""
     return await _form(desk, desk.asked("next"))
 
 
 async def sign_in(desk: Desk) -> Response:
-    """Open a session with a key, and lead on to where its holder wanted to go."""
+    """Open a session with a key, and redirect to the page that was requested first."""
     onward = desk.field("next")
     try:
         key = await _key(desk)
@@ -54,17 +54,17 @@ SIGN_OUT: Final = View("/sign-out", sign_out, changes=True)
 
 
 async def _close(desk: Desk) -> None:
-    """End the session that the browser keeps, if it keeps one."""
+    """End the browser's session, if there is one."""
     token = desk.request.cookies.get(COOKIE)
     if token is not None:
         await desk.parts.queue.storage.close_session(apikeys.digest_of(token))
 
 
 async def _key(desk: Desk) -> ApiKey:
-    """Return the key that was given.
+    """Return the submitted key.
 
     Raises:
-        ApiError: 401: there is none that is good; 403: it may not look.
+        ApiError: 401 if the key is invalid; 403 if it lacks the scope to read.
     """
     text = desk.field("key").strip()
     if not apikeys.is_well_formed(text):

@@ -1,4 +1,4 @@
-"""Sending a job by hand: the task, and a payload to begin with that follows from the task's model."""
+"""The page to send a job: the task, and a payload with an example from the task's model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TOKEN_BYTES: Final = 16
 
 
 async def ask(desk: Desk) -> Response:
-    """Show the form, for a task that was chosen already, or for another job like an earlier one."""
+    """Show the form, optionally for a selected task or as a copy of an earlier job."""
     task, payload, told = desk.asked("task"), None, None
     if desk.asked("like"):
         try:
@@ -40,21 +40,21 @@ async def ask(desk: Desk) -> Response:
 
 
 def why_not_again(desk: Desk, like: Job) -> str | None:
-    """Return why a job can't be sent again from here; None if it can."""
+    """Return why a copy of a job cannot be sent from here; None if it can."""
     if like.name not in desk.parts.queue.catalog.served:
         return UNKNOWN
     return _HIDDEN if desk.parts.showing.data(like) != like.data else None
 
 
 def _again(desk: Desk, like: Job) -> tuple[str | None, str | None]:
-    """Return the payload of a job as a form has it; None, and why, if parts of it are not shown."""
+    """Return a job's payload for the form; None and the reason if it has hidden values."""
     if why_not_again(desk, like) == _HIDDEN:
         return None, _HIDDEN
     return "" if like.data is None else formatting.written(like.data), None
 
 
 async def send(desk: Desk) -> Response:
-    """Send the job, or show what is wrong with it."""
+    """Send the job, or show the errors of its form."""
     task, text = desk.field("task"), desk.field("payload")
     wrong: dict[str, str] = {}
     try:
@@ -85,10 +85,10 @@ VIEWS: Final = (
 
 
 def parse_payload(text: str) -> Any:
-    """Return the payload that a form says; None for an empty field.
+    """Parse the payload of a form; return None for an empty field.
 
     Raises:
-        ApiError: 422: it is no JSON.
+        ApiError: 422 if the text is not JSON.
     """
     if not text.strip():
         return None

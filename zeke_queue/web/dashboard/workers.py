@@ -1,4 +1,4 @@
-"""Workers: which there are, whether they live, and what each holds."""
+"""The page of workers: their state, and the jobs that each holds."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from zeke_queue.web.dashboard.page_request import Desk
 
 HELD_AT_MOST: Final = 1000
-"""How many running jobs are looked through."""
+"""Maximum number of running jobs that are read."""
 
 SHOWN: Final = 8
-"""How many of a worker's jobs are listed; the rest is a number."""
+"""Maximum number of listed jobs per worker; the rest is shown as a count."""
 
 
 async def workers(desk: Desk) -> Response:

@@ -1,4 +1,4 @@
-"""The begin of a JSON value, written without writing the rest: values may be as large as memory holds."""
+"""Formats the beginning of a JSON value without formatting the rest, since values may be very large."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _END: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """The first characters of a value.
+    """The beginning of a formatted value.
 
     Attributes:
-        is_cut: whether there are more of them.
+        is_cut: whether the value is longer.
     """
 
     text: str
@@ -25,12 +25,12 @@ class Begin:
 
 
 def begin(value: Any, most: int, *, indent: int | None = None) -> Begin:
-    """Write at most so many characters of a value: text as it is, all else as JSON.
+    """Format at most ``most`` characters of a value: text unchanged, other values as JSON.
 
     Args:
-        value: as it was read from JSON; it may nest as deep as it likes.
-        most: characters; the time that it takes follows from them, not from how large the value is.
-        indent: spaces by which members stand further in, each in a line of its own; None: all in one line.
+        value: a value from parsed JSON, of any depth.
+        most: maximum number of characters; the run time depends on it, not on the size of the value.
+        indent: spaces of indentation, with one member per line; None for a single line.
     """
     if isinstance(value, str):
         return Begin(value[:most], len(value) > most)
@@ -45,11 +45,11 @@ def begin(value: Any, most: int, *, indent: int | None = None) -> Begin:
 
 
 def _pieces(value: Any, most: int, indent: int | None) -> Iterator[str]:
-    """Yield a value's JSON, of each text as much as can be wanted; what holds others is kept on a stack."""
+    """Yield a value's JSON in pieces, with texts truncated to ``most``, using a stack for nesting."""
     inside: list[tuple[Iterator[Any], str]] = []
 
     def opened(one: Any) -> str:
-        """Return how something is written, or how it begins, and then its members are next."""
+        """Return the JSON of a simple value, or the opening of a container, whose members follow."""
         if isinstance(one, dict) and one:
             inside.append((iter(cast("dict[str, Any]", one).items()), "}"))
             return "{"

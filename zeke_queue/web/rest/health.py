@@ -1,6 +1,6 @@
-"""Whether the process lives, whether it can serve, and figures for Prometheus.
+"""Liveness, readiness, and metrics for Prometheus.
 
-Probes of load balancers ask by HEAD, which the document need not tell of.
+Load balancers probe with HEAD, which is not part of the OpenAPI document.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ids and cursors, as they stand in URLs."""
+"""Ids and cursors in URLs."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _CHECK_BYTES: Final = 8
 
 
 def parse_id(text: str, message: str = "Job run not found") -> UUID:
-    """Read a job's id.
+    """Parse a job's id.
 
     Raises:
-        ApiError: 404: it is no UUID, so no job has it.
+        ApiError: 404 if the text is not a UUID, since no job has such an id.
     """
     if _UUID.fullmatch(text) is None:
         raise ApiError(404, message)
@@ -31,15 +31,15 @@ def parse_id(text: str, message: str = "Job run not found") -> UUID:
 
 
 def cursor_after(job_id: UUID, filters: Mapping[str, object]) -> str:
-    """Return the cursor of the page that begins behind a job, for a list with these filters."""
+    """Return the cursor of the page after a job, for a list with these filters."""
     return base64.urlsafe_b64encode(job_id.bytes + _check(job_id, filters)).decode().rstrip("=")
 
 
 def parse_cursor(text: str, filters: Mapping[str, object]) -> UUID:
-    """Read a cursor.
+    """Parse a cursor.
 
     Raises:
-        ApiError: 422: it is none that a list with these filters gave.
+        ApiError: 422 if the cursor is not from a list with these filters.
     """
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
@@ -55,11 +55,11 @@ def parse_cursor(text: str, filters: Mapping[str, object]) -> UUID:
 
 
 def no_cursor(why: str) -> ApiError:
-    """Return the error for a cursor that leads nowhere."""
+    """Return the error for an invalid cursor."""
     return field_errors(f"cursor: {why}", [("cursor", why)])
 
 
 def _check(job_id: UUID, filters: Mapping[str, object]) -> bytes:
-    """Return what tells a cursor of this list from another one's; it protects nothing, and finds mistakes."""
+    """Return a checksum that ties a cursor to its list; it detects mistakes and is not a protection."""
     said = repr(sorted((name, value) for name, value in filters.items() if value))
     return sha256(job_id.bytes + said.encode("utf-8", "surrogatepass")).digest()[:_CHECK_BYTES]

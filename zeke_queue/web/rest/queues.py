@@ -83,10 +83,10 @@ async def resume(name: str, parts: Parts, caller: Administers) -> shapes.QueueSh
 
 
 async def set_paused(parts: Api, name: str, *, paused: bool) -> shapes.QueueShape:
-    """Pause a queue that there is, or resume it.
+    """Pause or resume an existing queue.
 
     Raises:
-        ApiError: 404: nothing has this name.
+        ApiError: 404 if there is no queue with this name.
     """
     try:
         queue_name(name)
@@ -106,7 +106,7 @@ async def workers(parts: Parts, caller: Reads) -> shapes.Workers:
 
 
 async def all_workers(parts: Api) -> list[shapes.WorkerShape]:
-    """Return the workers that are known, by start, with how many jobs each holds."""
+    """Return the registered workers by start time, with the number of jobs that each holds."""
     storage = parts.queue.storage
     now = await storage.now()
     held = await storage.holding()

@@ -1,4 +1,4 @@
-"""Lists of jobs, and what may be done with one: cancel, retry, resume."""
+"""Lists of jobs, and actions on one job: cancel, retry, resume."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ router = APIRouter(tags=["runs"])
 MOST: Final = 200
 
 BYTES_MOST: Final = 8 * 2**20
-"""Bytes that payloads and outputs of a page have together at most, unless its only job has more."""
+"""Maximum total size of a page's payloads and outputs in bytes, unless its only job is larger."""
 
 _FILTERS: Final = frozenset(
     {"archived", "createdFrom", "createdTo", "cursor", "limit", "parent", "status", "task", "text"}
@@ -38,7 +38,7 @@ _FILTERS: Final = frozenset(
 
 
 def _written(value: object) -> object:
-    """Refuse a number, which pydantic would take for seconds since 1970."""
+    """Reject a number, which pydantic would interpret as seconds since 1970."""
     if isinstance(value, str) and _NUMBER.fullmatch(value) is not None:
         raise ValueError(INSTANT)
     return value
@@ -48,7 +48,7 @@ _NUMBER: Final = re.compile(r"[\s+-]*[\d._]*")
 
 
 def _in_utc(instant: datetime) -> datetime:
-    """Refuse an instant that is none in UTC."""
+    """Reject an instant that cannot be converted to UTC."""
     try:
         return instant.astimezone(UTC)
     except OverflowError:
@@ -124,10 +124,10 @@ async def runs(  # noqa: PLR0917 - one argument for each parameter of the query
 
 
 def check_known(request: Request, known: frozenset[str]) -> None:
-    """Refuse parameters that nobody reads: a misspelt filter would list everything.
+    """Reject unknown parameters, since a misspelt filter would list all jobs.
 
     Raises:
-        ApiError: 422.
+        ApiError: 422 if there is an unknown parameter.
     """
     others = sorted(set(request.query_params) - known)
     if others:
@@ -136,10 +136,10 @@ def check_known(request: Request, known: frozenset[str]) -> None:
 
 
 async def page_of(parts: Api, which: JobFilter) -> tuple[list[Job], UUID | None]:
-    """Return a page of jobs, and the job behind which the next one begins; None if there is no next one.
+    """Return a page of jobs, and the id of its last job if there is a next page, else None.
 
-    Of jobs that hide something a text is looked for in id and singleton key alone: by trying texts one could
-    else read what is hidden. The page ends where its jobs are too large together (``BYTES_MOST``).
+    In jobs with hidden values, a text is searched only in id and singleton key; otherwise hidden values could
+    be guessed by searching. The page ends where its jobs exceed ``BYTES_MOST`` in total.
     """
     asked = check_filter(replace(which, opaque=parts.showing.opaque, bytes_max=BYTES_MOST))
     page = await parts.queue.storage.page(asked)

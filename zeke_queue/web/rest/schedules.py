@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 
 
 class _NameInPath(Convertor[str]):
-    """A schedule's name, which may have slashes, but does not end as the paths of what is done with one."""
+    """A schedule's name, which may contain slashes but does not end like the path of an action."""
 
     regex = ".+(?<!/pause)(?<!/resume)(?<!/run)"
 
     def convert(self, value: str) -> str:
-        """Return what stands in the path."""
+        """Return the name from the path."""
         return value
 
     def to_string(self, value: str) -> str:
-        """Return what is to stand in the path."""
+        """Return the name for the path."""
         return value
 
 
@@ -88,10 +88,10 @@ async def put(
 
 
 async def save(parts: Api, name: str, edit: shapes.ScheduleEdit) -> None:
-    """Create a schedule, or replace it.
+    """Create or replace a schedule.
 
     Raises:
-        ApiError: 422, with the field that can't be.
+        ApiError: 422 with the invalid fields.
     """
     queue = parts.queue
     stored = next((one for one in await queue.schedules() if one.name == name), None)
@@ -122,7 +122,7 @@ async def save(parts: Api, name: str, edit: shapes.ScheduleEdit) -> None:
                 paused=edit.paused,
             )
             checked = queue.sender.schedule(given, edit.task, payload, {}, external=False)
-            # What is not shown is not taken away by whoever puts back what was.
+            # The options are not shown, so a caller that writes back what it read must not remove them.
             await queue.storage.put_schedule(
                 checked if stored is None else replace(checked, options=stored.options)
             )
@@ -132,12 +132,12 @@ async def save(parts: Api, name: str, edit: shapes.ScheduleEdit) -> None:
 
 @contextmanager
 def _about(field: str, wrong: list[ApiError]) -> Generator[None]:
-    """Note what is wrong with a field as its fault; a payload tells its own fields."""
+    """Collect the errors of a field under its name; a payload's errors name their own fields."""
     try:
         yield
     except (InvalidOptionError, InvalidNameError, InvalidScheduleError, UnknownTaskError) as error:
         named, _, why = str(error).partition(": ")
-        if named in shapes.ScheduleEdit.model_fields:  # it names its field itself
+        if named in shapes.ScheduleEdit.model_fields:  # the error names its field itself
             field, message = named, why
         else:
             message = str(error)
@@ -147,7 +147,7 @@ def _about(field: str, wrong: list[ApiError]) -> Generator[None]:
 
 
 def _all_of(wrong: list[ApiError]) -> ApiError:
-    """Return one error that tells of several."""
+    """Merge several errors into one."""
     if len(wrong) == 1:
         return wrong[0]
     fields = [field for error in wrong for field in error.more.get("fields", ())]
@@ -163,7 +163,7 @@ def _all_of(wrong: list[ApiError]) -> ApiError:
 async def delete(name: str, parts: Parts, caller: Administers) -> Response:
     """Delete a schedule; one that code declares is back when the next worker starts."""
     del caller
-    with suppress(InvalidNameError):  # what is no name is none's
+    with suppress(InvalidNameError):  # no schedule has an invalid name
         if await parts.queue.unschedule(name):
             return Response(status_code=204)
     raise ScheduleNotFoundError(f"No schedule is called {name!r}")
@@ -198,11 +198,11 @@ async def run(name: str, response: Response, parts: Parts, caller: Administers) 
 
 
 async def run_now(parts: Api, caller: Caller, name: str) -> tuple[shapes.Triggered, dict[str, str]]:
-    """Send the job of a schedule's tick, within its caller's limit.
+    """Send the job of a schedule's tick, within the caller's limit.
 
     Raises:
-        ApiError: 429.
-        ScheduleNotFoundError: there is none of this name.
+        ApiError: 429 if the limit is used up.
+        ScheduleNotFoundError: there is no schedule with this name.
         JobConflictError: a uniqueness rule of the schedule's options refused it.
     """
     headers = await parts.jobs.admit(caller)
@@ -211,10 +211,10 @@ async def run_now(parts: Api, caller: Caller, name: str) -> tuple[shapes.Trigger
 
 
 async def set_paused(parts: Api, name: str, *, paused: bool) -> shapes.ScheduleShape:
-    """Pause a schedule, or resume it.
+    """Pause or resume a schedule.
 
     Raises:
-        ScheduleNotFoundError: there is none of this name.
+        ScheduleNotFoundError: there is no schedule with this name.
     """
     schedule = await require_schedule(parts.queue.storage, name)
     if schedule.paused != paused:

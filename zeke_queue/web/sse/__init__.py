@@ -1,4 +1,4 @@
-"""Live status: streams of server-sent events, one path to the storage for all of them."""
+"""Live status: streams of server-sent events, which share their reads of the storage."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _TIMED_OUT: Final = frames.event("timeout", frames.json_text({"message": "Stream
 
 
 class Live:
-    """The streams of an application. It starts with the first one, and needs no lifespan.
+    """The streams of an application. It starts with the first stream and needs no lifespan.
 
     Args:
-        queue: open; whose jobs are followed.
-        showing: what is shown of them.
-        timeout: seconds after which a stream ends, and its client has to open it again.
-        keep_alive: seconds after which a stream on which nothing was sent says that it is there.
-        most: streams at once in this process.
-        most_of_one: of one caller; 0 for any number.
+        queue: an open queue, whose jobs are streamed.
+        showing: converts stored values to what callers may see.
+        timeout: seconds after which a stream ends and its client has to reconnect.
+        keep_alive: seconds after which an idle stream sends a comment.
+        most: maximum number of streams in this process.
+        most_of_one: maximum number of streams of one caller; 0 for no limit.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Live:
 
     @property
     def open_streams(self) -> int:
-        """How many streams are open."""
+        """Number of open streams."""
         return len(self._streams)
 
     async def open(
@@ -65,23 +65,24 @@ class Live:
         still: Callable[[], Awaitable[bool]] | None = None,
         caller: str | None = None,
     ) -> Response:
-        """Return the stream of a job, to be sent as the answer; until then it holds nothing.
+        """Return the stream of a job as a response, which holds no resources until it is sent.
 
         Args:
             job_id: the job.
-            last_event_id: the id of the last event that the client has; the stream goes on behind it. One
-                that is not an id of this job's streams counts as none.
-            still: whether who opens it may still follow it. It is asked after each ``keep_alive``, once for
-                all streams whose ``still`` are equal, and they end when it is so no more; None to ask never.
-            caller: the id of who opens it, by which the streams of one caller are counted.
+            last_event_id: the id of the client's last event, after which the stream continues. An id that is
+                not of this job's streams is ignored.
+            still: returns whether the caller is still authorized. It is called every ``keep_alive`` seconds,
+                once for all streams with an equal ``still``, and they end when it returns False; None for no
+                check.
+            caller: the caller's id, by which its streams are counted.
 
         Returns:
-            The stream; or, if as many as may be are open, an answer that says when to come back: 429 if they
-            are the caller's, else 503.
+            The stream; or, if the limit is reached, a response with Retry-After: 429 for the caller's limit,
+            503 for the process's.
 
         Raises:
-            JobNotFoundError: there is no such job.
-            StorageUnavailableError: the storage has no answer now.
+            JobNotFoundError: the job does not exist.
+            StorageUnavailableError: the storage is unavailable.
         """
         if (refusal := self._streams.refusal(caller)) is not None:
             return refusal
@@ -90,7 +91,7 @@ class Live:
         if job is None:
             raise JobNotFoundError(f"No job has the id {job_id}: it never existed, or was purged")
         source = JobSource(watchers, self._showing, job, frames.unseal(job_id, last_event_id))
-        # Ids end in bits that were drawn, so the streams of many jobs come back at different times.
+        # Ids end in random bits, so clients of many jobs reconnect at different times.
         spread = job_id.int % 1000 / 1000
         return EventStream(
             self._streams,
@@ -109,16 +110,16 @@ class Live:
         still: Callable[[], Awaitable[bool]] | None = None,
         caller: str | None = None,
     ) -> Response:
-        """Return a stream of any events, with the same care: kept alive, ended with its client or server.
+        """Return a stream of events from a generator, with keep-alive, timeout and limits as for ``open``.
 
-        The generator is asked for the next one when the client has taken the last one, and closed at the
-        end. After the time-out the stream ends without a word; browsers come back by themselves. ``still``
-        and ``caller`` are as for ``open``.
+        The generator is resumed after the client has received the last event, and closed at the end. After
+        the timeout the stream ends without a final event, and browsers reconnect. ``still`` and ``caller``
+        are as for ``open``.
         """
         if (refusal := self._streams.refusal(caller)) is not None:
             return refusal
         return EventStream(self._streams, Feed(events), timeout=self._timeout, still=still, caller=caller)
 
     async def close(self) -> None:
-        """End all streams, and open none any more; whoever follows a job comes back to another server."""
+        """End all streams and refuse new ones; clients reconnect to another server."""
         await self._streams.close()

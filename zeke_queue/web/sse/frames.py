@@ -1,8 +1,8 @@
 """Server-sent events as bytes, and the ids by which a stream is resumed.
 
-An id says what its client knew when it had read the event: the attempt and status that it was told last, and
-the number of the last line. It is opaque, and sealed with the id of its job, so that one that was changed, or
-belongs to another job, is seen to be none of ours: the stream then begins anew, as without one.
+An id encodes the client's knowledge after the event: the last attempt and status, and the number of the last
+line. It is opaque and contains a check over the job's id, so that a modified id, or one of another job, is
+recognized as invalid: the stream then starts from the beginning.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HEADERS: Final = {
     "cache-control": "no-cache, no-transform",
     "x-accel-buffering": "no",
 }
-"""Of every stream: nothing on the way to the browser may keep, pack or hold back what is sent."""
+"""Headers of every stream: proxies must not cache, compress or buffer it."""
 
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 
@@ -38,7 +38,7 @@ _BREAK: Final = re.compile(r"\r\n|\r|\n")
 
 
 class Seen(NamedTuple):
-    """What a client knows of a job: the status told last, at which attempt; the ``seq`` of the last line."""
+    """A client's knowledge of a job: the last status with its attempt, and the ``seq`` of the last line."""
 
     attempt: int
     status: RunStatus
@@ -46,9 +46,9 @@ class Seen(NamedTuple):
 
 
 def event(name: str, data: str, seen: str | None = None) -> bytes:
-    r"""Return an event.
+    r"""Format an event.
 
-    Clients of the earlier system read ``data:`` in the line behind ``event:``, so the id stands before both.
+    Clients of the earlier system expect ``data:`` in the line after ``event:``, so the id precedes both.
 
     >>> event("close", "complete", "x1")
     b'id: x1\nevent: close\ndata: complete\n\n'
@@ -59,28 +59,28 @@ def event(name: str, data: str, seen: str | None = None) -> bytes:
 
 
 def comment(text: str) -> bytes:
-    """Return a line that clients pass over."""
+    """Format a comment line, which clients ignore."""
     return f": {text}\n\n".encode()
 
 
 def retry(seconds: float) -> bytes:
-    """Return what tells a browser after how long to come back when the stream has ended without ``close``."""
+    """Format the delay after which a browser reconnects if the stream ends without ``close``."""
     return f"retry: {round(seconds * 1000)}\n\n".encode()
 
 
 def json_text(value: Any) -> str:
-    """Return JSON as JavaScript's ``JSON.stringify`` writes it."""
+    """Format JSON as JavaScript's ``JSON.stringify`` does."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def seal(job_id: UUID, seen: Seen) -> str:
-    """Return the id of an event of a job."""
+    """Encode the id of a job's event."""
     said = _SEEN.pack(_VERSION, seen.attempt, _STATUSES.index(seen.status), seen.seq)
     return base64.urlsafe_b64encode(said + _digest(job_id, said)).decode().rstrip("=")
 
 
 def unseal(job_id: UUID, text: str | None) -> Seen | None:
-    """Return what the id of a job's event says; None if it is none that ``seal`` made for this job."""
+    """Decode the id of a job's event; return None if ``seal`` did not create it for this job."""
     if not text or len(text) > 4 * (_SEEN.size + _SEAL):
         return None
     try:

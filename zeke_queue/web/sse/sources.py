@@ -1,7 +1,7 @@
-"""Where a stream's events come from: a job that is followed, or any iterator of events.
+"""Sources of a stream's events: a watched job, or any iterator of events.
 
-A stream asks its source when its client has taken what was sent before, so a source keeps what is news, not
-what would have to be sent.
+A stream reads from its source only after the client has received the previous events, so a source stores the
+latest state, not a backlog of events.
 """
 
 from __future__ import annotations
@@ -25,54 +25,54 @@ if TYPE_CHECKING:
     from zeke_queue.web.sse.frames import Seen
 
 LINES_AT_ONCE: Final = 100
-"""Lines that are kept for one stream at most, until they are sent."""
+"""Maximum number of unsent lines that are kept for a stream."""
 
 
 class Source(Protocol):
-    """Events for one stream.
+    """A source of events for one stream.
 
     Attributes:
-        waits: whether it could not get at something, and wants to be asked again in a while.
+        waits: whether a read failed, so that the stream should call ``take`` again later.
     """
 
     waits: bool
 
     def begin(self, wake: Callable[[], None]) -> None:
-        """Begin to wait for news, and call ``wake`` whenever there may be some."""
+        """Start watching, and call ``wake`` whenever there may be new events."""
         ...
 
     async def take(self) -> bytes | None:
-        """Return what is to be sent next; nothing (``b""``) if there is no news, None if it was the end."""
+        """Return the next events to send; ``b""`` if there are none, None at the end."""
         ...
 
     async def end(self) -> None:
-        """Leave nothing behind; also if it has not begun."""
+        """Release all resources; allowed before ``begin`` too."""
         ...
 
 
 class Shown(Protocol):
-    """What callers are shown of jobs; each task has rules of its own for that."""
+    """Converts jobs to what callers may see, by the rules of each task."""
 
     def output(self, job: Job) -> Any:
-        """Return the output as it is shown."""
+        """Return the output without hidden values."""
         ...
 
     def event(self, name: str, event: JobEvent) -> Any:
-        """Return what progress or a log line of a queue's job says, as it is shown; None to leave it out."""
+        """Return the content of a progress or log line without hidden values; None to omit it."""
         ...
 
 
 class JobSource:
-    """The status of a job as it changes, with its progress and log lines, until it has ended.
+    """A source of a job's status changes, progress and log lines, until the job has ended.
 
-    Of a client that is slow, changes in between are passed over, and lines are read again from the storage
-    when it has time for them.
+    For a slow client, intermediate changes are skipped, and lines are read again from the storage when the
+    client is ready for them.
 
     Args:
-        watchers: tell of changes.
-        shown: what is shown of them.
-        job: the job as it was a moment ago.
-        seen: what the client knows already; None for one that knows nothing.
+        watchers: notifies of changes.
+        shown: converts values to what the caller may see.
+        job: the job as just read.
+        seen: the client's knowledge; None for a new client.
     """
 
     def __init__(self, watchers: Watchers, shown: Shown, job: Job, seen: Seen | None) -> None:
@@ -86,7 +86,7 @@ class JobSource:
         self.waits = False
 
     def begin(self, wake: Callable[[], None]) -> None:
-        """Follow the job, unless it has ended already."""
+        """Start watching the job unless it has ended."""
         if self._job.state in FINAL:
             self._follower = Follower(wake, lambda: None, every=False)
             self._follower.tell(self._job, lines=self._job.attempt > 0)
@@ -112,14 +112,14 @@ class JobSource:
         return self._end(follower)
 
     async def end(self) -> None:
-        """Follow it no more."""
+        """Stop watching the job."""
         if self._follower is not None:
             self._follower.leave()
 
     def _end(self, follower: Follower) -> bytes:
-        """Return the last events if the job has ended or is gone, nothing else."""
+        """Return the last events if the job has ended or is gone, else ``b""``."""
         if (news := follower.peek()) is not None and news.state not in FINAL:
-            return b""  # it came while lines were read, and its waking is not forgotten
+            return b""  # a change came while lines were read, and its wake-up is still pending
         try:
             job = follower.take()
         except JobNotFoundError:
@@ -134,7 +134,7 @@ class JobSource:
         return self._status(job) + frames.event("close", "complete")
 
     def _status(self, job: Job) -> bytes:
-        """Return the event of a status; nothing if the client knows it."""
+        """Return the event of a status; ``b""`` if the client knows it."""
         told, self._job = self._told, job
         self._told = frames.Seen(job.attempt, job.status, self._seq)
         ended = job.state in FINAL
@@ -149,7 +149,7 @@ class JobSource:
         return frames.event("status", frames.json_text(said), frames.seal(job.id, self._told))
 
     async def _lines(self, follower: Follower) -> bytes:
-        """Return the events of the next lines; nothing if there are none, or the storage is away."""
+        """Return the events of the next lines; ``b""`` if there are none or the storage is unavailable."""
         follower.lines = False
         try:
             lines, more = await self._watchers.lines(self._job.id, self._seq)
@@ -171,7 +171,7 @@ class JobSource:
 
 
 def _said(line: JobEvent, said: dict[str, Any]) -> dict[str, Any]:
-    """Return what a line says in the shape that clients know: what a log line has besides goes apart."""
+    """Return a line's content in the shape for clients, with a log line's other fields separate."""
     if line.kind == "progress":
         return {"value": said.get("value"), "message": said.get("message")}
     fields = {name: value for name, value in said.items() if name not in ("level", "message")}
@@ -179,7 +179,7 @@ def _said(line: JobEvent, said: dict[str, Any]) -> dict[str, Any]:
 
 
 class ServerEvent(NamedTuple):
-    """An event of an iterator's."""
+    """An event of an iterator."""
 
     event: str
     data: str
@@ -187,10 +187,10 @@ class ServerEvent(NamedTuple):
 
 
 class Feed:
-    """Events of an iterator, which is asked for the next one when the client has taken the last.
+    """A source of events from an iterator, which is resumed after the client has received the last event.
 
     Args:
-        events: closed at the end, wherever it is then.
+        events: the iterator, which is closed at the end.
     """
 
     def __init__(self, events: AsyncGenerator[ServerEvent]) -> None:
@@ -201,19 +201,19 @@ class Feed:
         self.waits = False
 
     def begin(self, wake: Callable[[], None]) -> None:
-        """Begin to ask."""
+        """Start reading from the iterator."""
         self._feeding = asyncio.ensure_future(self._feed(wake))
         self._feeding.add_done_callback(lambda _: wake())
 
     async def take(self) -> bytes | None:
-        """Return the event that has come."""
+        """Return the next event; ``b""`` if it is not available yet, None at the end."""
         if self._next:
             piece, self._next = self._next, b""
             self._taken.set()
             return piece
         if self._feeding is None or not self._feeding.done():
             return b""
-        self._feeding.result()  # what went wrong in the iterator is the stream's
+        self._feeding.result()  # raises the iterator's error in the stream
         return None
 
     async def end(self) -> None:

@@ -1,9 +1,9 @@
-"""A stream of server-sent events as an ASGI response: two tasks, whatever happens on it.
+"""A stream of server-sent events as an ASGI response, with exactly two tasks.
 
-The request's own task asks the source, sends, and waits; a second one waits for the client to go away. What
-is due by time (a comment that keeps the connection alive, the end of the stream) one task says to all of the
-streams. Nothing is asked of the source before the client has taken what was sent, so a slow reader costs no
-memory, and holds up nobody.
+The request's task reads from the source, sends, and waits; the second task waits for the client to
+disconnect. One task for all streams triggers what is due by time: keep-alive comments and the end of a
+stream. The source is read only after the client has received the previous events, so a slow client uses no
+memory and does not delay others.
 """
 
 from __future__ import annotations
@@ -32,31 +32,31 @@ if TYPE_CHECKING:
     Still = Callable[[], Awaitable[bool]]
 
 RETRY_AFTER: Final = 5
-"""Seconds after which one that found no room may ask again."""
+"""Seconds after which a client that was refused for a limit may retry."""
 
 COMES_BACK: Final = (1.0, 3.0)
-"""Seconds after which browsers come back to a stream that has ended; each draws its own, so that those of a
-server that was started again do not come all at once."""
+"""Range of seconds after which browsers reconnect to a stream that has ended; each stream draws its own, so
+that the clients of a restarted server do not reconnect all at once."""
 
 STUCK: Final = 60.0
-"""Seconds for which a client may take nothing of what it is sent, before it is let go."""
+"""Seconds for which a client may receive nothing of what is sent before it is disconnected."""
 
 STOPPING: Final = frames.comment("the server is stopping; come back")
 UNWANTED: Final = frames.comment("who opened this may not follow it any more, as far as can be told")
 
 ASKED_AT_ONCE: Final = 8
-"""How many callers are looked for at once, of those whose streams are open."""
+"""Maximum number of concurrent authorization checks for open streams."""
 
 GRACE: Final = 1.0
-"""Seconds that streams have to end when they are told to; those whose clients take nothing are cut off."""
+"""Seconds that streams have to end on request; those whose clients receive nothing are then cut off."""
 
 
 class Room:
-    """Room for streams, and who has how much of it.
+    """Limits of streams, with the number of streams of each caller.
 
     Args:
-        most: streams at once.
-        most_of_one: those of one caller; 0 for any number.
+        most: maximum number of streams.
+        most_of_one: maximum number of streams of one caller; 0 for no limit.
     """
 
     def __init__(self, most: int, most_of_one: int) -> None:
@@ -66,19 +66,19 @@ class Room:
         self._taken_by: Counter[str | None] = Counter()
 
     def take(self, caller: str | None) -> None:
-        """Take the room of one more stream, for a caller or for nobody in particular."""
+        """Count a stream, for a caller or for none in particular."""
         self._taken += 1
         self._taken_by[caller] += 1
 
     def give_back(self, caller: str | None) -> None:
-        """Give back what ``take`` took, so that of callers without a stream nothing is kept."""
+        """Undo ``take``, and drop callers without streams."""
         self._taken -= 1
         self._taken_by[caller] -= 1
         if not self._taken_by[caller]:
             del self._taken_by[caller]
 
     def refusal(self, caller: str | None) -> Response | None:
-        """Return the answer to one for whom there is no room; None if there is some."""
+        """Return the response for a caller at a limit; None if another stream is allowed."""
         if caller is not None and 0 < self._most_of_one <= self._taken_by[caller]:
             which = f"{self._most_of_one} streams of this caller are open, which is the limit"
             return _refusal(429, f"{which}; end one, or try again in a while")
@@ -92,13 +92,13 @@ def _refusal(status: int, why: str) -> Response:
 
 
 class Streams:
-    """The streams of one application that are open.
+    """The open streams of one application.
 
     Args:
-        clock: what all of them go by.
-        room: how many there may be.
-        keep_alive: seconds after which one on which nothing was sent says that it is there.
-        tick: seconds between two looks at what is due by time.
+        clock: the clock of all streams.
+        room: the limits.
+        keep_alive: seconds after which an idle stream sends a comment.
+        tick: seconds between checks of what is due by time.
     """
 
     def __init__(self, clock: Clock, room: Room, *, keep_alive: float, tick: float = 1.0) -> None:
@@ -114,19 +114,19 @@ class Streams:
         self._asking: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
-        """Return how many are open."""
+        """Return the number of open streams."""
         return len(self._open)
 
     def refusal(self, caller: str | None) -> Response | None:
-        """Return the answer to one who may have no stream now; None if it may."""
+        """Return the response for a caller that may not open a stream now; None if it may."""
         return self.stopping() if self._closed else self._room.refusal(caller)
 
     def stopping(self) -> Response:
-        """Return the answer to one who comes while all of this ends."""
+        """Return the response for a new stream during shutdown."""
         return _refusal(503, "The server is stopping; try again in a while")
 
     def enter(self, stream: EventStream) -> None:
-        """Count one more."""
+        """Register a stream."""
         self._open[stream] = None
         self._room.take(stream.caller)
         if stream.still is not None:
@@ -136,7 +136,7 @@ class Streams:
             self._ticking = asyncio.ensure_future(self._go_on_ticking())
 
     async def leave(self, stream: EventStream) -> None:
-        """Count one less."""
+        """Unregister a stream."""
         del self._open[stream]
         self._room.give_back(stream.caller)
         if stream.still is not None and (group := self._groups.get(stream.still)) is not None:
@@ -154,7 +154,7 @@ class Streams:
                 await end(task)
 
     async def close(self) -> None:
-        """End all streams, each as its client can: it comes back, to whoever serves then."""
+        """End all streams, cutting off clients that do not receive; clients reconnect later."""
         self._closed = True
         for stream in list(self._open):
             stream.finish()
@@ -180,22 +180,22 @@ class Streams:
                     self._asking = asyncio.ensure_future(self._ask(due))
 
     async def _ask(self, due: list[Still]) -> None:
-        """Ask of each whether it still holds, a few at a time: one that is slow to say holds up no others."""
+        """Run authorization checks, a few at a time, so that a slow one does not delay the others."""
         waiting = iter(due)
         async with asyncio.TaskGroup() as asking:
             for _ in range(ASKED_AT_ONCE):
                 asking.create_task(self._ask_in_turn(waiting))
 
     async def _ask_in_turn(self, waiting: Iterator[Still]) -> None:
-        """Ask once for all streams that go by the same, and end them if it does not hold."""
+        """Run each check once for all streams that share it, and end them if it fails."""
         for still in waiting:
             group = self._groups.get(still)
             if group is None:
-                continue  # its last stream ended meanwhile
+                continue  # the check's last stream ended meanwhile
             group.at = self.clock.monotonic()
             try:
                 good = await still()
-            except Exception:  # noqa: BLE001 - a host application's way may raise anything; nobody is let stay for it
+            except Exception:  # noqa: BLE001 - an authenticator may raise anything; its streams end
                 get_logger().exception("stream_caller_unknown")
                 good = False
             for stream in () if good else list(group.streams):
@@ -204,10 +204,10 @@ class Streams:
 
 @dataclass
 class _Group:
-    """Streams that may go on as long as the same holds.
+    """Streams that share one authorization check.
 
     Attributes:
-        at: when that was asked last; of the first stream, when it came.
+        at: when the check last ran; initially, when the first stream was opened.
     """
 
     at: float
@@ -215,16 +215,16 @@ class _Group:
 
 
 class EventStream(Response):
-    """One stream.
+    """A response that streams the events of a source.
 
     Args:
-        streams: among which it counts.
-        source: what is sent; begun and ended here.
-        timeout: seconds after which it ends.
-        farewell: what is sent then.
-        spread: 0 to 1, where in the range of ``COMES_BACK`` its client comes back.
-        still: whether who opened it may still follow it; of streams whose ``still`` are equal, one is asked.
-        caller: whose it is, as the room of one caller is counted; None for nobody's in particular.
+        streams: the application's open streams.
+        source: the source of events; started and ended by the stream.
+        timeout: seconds after which the stream ends.
+        farewell: the last bytes after the timeout.
+        spread: 0 to 1, the position in the range ``COMES_BACK`` at which the client reconnects.
+        still: returns whether the caller is still authorized; equal checks run once for all their streams.
+        caller: the caller's id, for the limit per caller; None for no caller.
     """
 
     def __init__(
@@ -256,9 +256,9 @@ class EventStream(Response):
         self._sent_at = self._ends_at = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send what the source has, until it is over, the time is up, or the client is gone.
+        """Send the source's events until it ends, the timeout passes, or the client disconnects.
 
-        To HEAD, which frameworks let a route for GET answer as well, it sends its headers and is no stream.
+        For HEAD, which frameworks route to GET handlers too, send only the headers.
         """
         if scope["method"] == "HEAD":
             await self._source.end()
@@ -285,7 +285,7 @@ class EventStream(Response):
                 raise
         finally:
             self._leash = None
-            # One that is given up on may be so again at each of these, and has to leave all the same.
+            # The task may be cancelled again at each await below, and must unregister the stream anyway.
             try:
                 await end(leaving)
             finally:
@@ -301,18 +301,18 @@ class EventStream(Response):
             self._waiter.set_result(None)
 
     def finish(self, last: bytes = STOPPING) -> None:
-        """End it as soon as what is being sent was taken, with a last piece."""
+        """End the stream with last bytes, after the current send completes."""
         self._last = last
         self.wake()
 
     def cut(self) -> None:
-        """End it at once, whatever it is at."""
+        """End the stream at once."""
         leash, self._leash = self._leash, None
         if leash is not None:
             leash.reschedule(0.0)
 
     def tick(self, now: float) -> None:
-        """Check whether something is due by time."""
+        """Send what is due by time: a keep-alive comment, or the end of the stream."""
         if self._sending_since is not None:
             if now - self._sending_since >= STUCK:
                 self.cut()
@@ -340,7 +340,7 @@ class EventStream(Response):
         await self._send(send, self._farewell if self._last is None else self._last, more=False)
 
     async def _send(self, send: Send, piece: bytes, *, more: bool = True) -> None:
-        """Send a piece; that lasts until there is room for it, so for as long as its client takes nothing."""
+        """Send bytes; this blocks while the client receives nothing and buffers are full."""
         message: Message = {"type": "http.response.body", "body": piece, "more_body": more}
         self._sending_since = self._streams.clock.monotonic()
         await send(message)

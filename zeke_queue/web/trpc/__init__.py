@@ -1,1 +1,1 @@
-"""tRPC: the four procedures of the earlier system, for clients that stay as they are."""
+"""tRPC: the four procedures of the earlier system, for existing clients."""

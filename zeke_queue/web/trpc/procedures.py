@@ -1,7 +1,7 @@
-"""The four procedures, over the same services as the REST API: one limit, one rule of who may, one wording.
+"""The four procedures, with the same services, limits, authorization and error messages as the REST API.
 
-Two of them send tasks of Zeke's catalog, which is another package's: they go by the tasks' names, and say so
-where a deployment does not serve them.
+Two of them send tasks of Zeke's catalog, which is in another package. They refer to the tasks by name, and
+fail with a message if a deployment does not have them.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ def _http_url(url: str) -> str:
 
 
 class Input(Shape):
-    """What a procedure takes; members that it doesn't know are passed over, as the earlier system did."""
+    """The input of a procedure; unknown members are ignored, as in the earlier system."""
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
 
 class WhichRun(Input):
-    """A job: ``runId``, or ``id``, as ``trigger.trigger`` answers with."""
+    """A job: ``runId``, or ``id`` as in the result of ``trigger.trigger``."""
 
     run_id: Annotated[str, Field(validation_alias=AliasChoices("runId", "id"))]
 
@@ -80,9 +80,9 @@ class RunPlaybook(Input):
 
 
 class Asking:
-    """One HTTP request: its application, and who makes it, asked once for all calls of a batch.
+    """One HTTP request: its application and its caller, authenticated once for all calls of a batch.
 
-    A refusal is kept as well: a batch that shows a bad key costs one look for it.
+    A refusal is cached too, so a batch with an invalid key causes only one lookup.
     """
 
     def __init__(self, api: Api, request: Request) -> None:
@@ -92,10 +92,10 @@ class Asking:
         self._refusal: Exception | None = None
 
     async def caller(self, scope: Scope) -> Caller:
-        """Return the caller.
+        """Return the caller if it has a scope.
 
         Raises:
-            ApiError: 401, 403: as ``Guard.require``.
+            ApiError: 401 or 403, as for ``Guard.require``.
         """
         if self._refusal is not None:
             raise self._refusal.with_traceback(None)
@@ -116,7 +116,7 @@ async def trigger(asking: Asking, given: Any) -> dict[str, Any]:
 
 
 async def run(asking: Asking, given: Any) -> dict[str, Any]:
-    """``trigger.run {runId}``: look at a job; answers as ``GET /trigger/runs/{id}``, with Dates."""
+    """``trigger.run {runId}``: get a job; answers as ``GET /trigger/runs/{id}``, with Dates."""
     run_id = _read(WhichRun, given).run_id
     missing = f"Job run {shown(run_id)} not found"
     job = await asking.api.queue.get(parse_id(run_id, missing))
@@ -126,7 +126,7 @@ async def run(asking: Asking, given: Any) -> dict[str, Any]:
 
 
 async def ingest_url(asking: Asking, given: Any) -> dict[str, Any]:
-    """``trigger.ingestUrl {url, priority}``: have a page read."""
+    """``trigger.ingestUrl {url, priority}``: ingest a web page."""
     caller = await asking.caller(Scope.TRIGGER)
     asked = _read(IngestUrl, given)
     _check_served(asking, "trigger.ingestUrl", INGEST_URL_TASK)
@@ -159,11 +159,11 @@ PROCEDURES: Final[Mapping[str, Procedure[Asking]]] = {
 
 
 def told_to_client(error: Exception) -> TrpcError:
-    """Return what a client is told of an error: what the REST API says, under tRPC's code for its status."""
+    """Convert an exception to a tRPC error with the REST API's message and tRPC's code for its status."""
     api_error = told(error)
     more = dict(api_error.more)
     message = api_error.message
-    if api_error.status == Code.FORBIDDEN.status:  # clients show the message alone
+    if api_error.status == Code.FORBIDDEN.status:  # clients show only the message
         message = str(more.get("description", message))
     return TrpcError(Code.of_status(api_error.status), message, data=more, headers=api_error.headers)
 
@@ -174,7 +174,7 @@ async def _send(asking: Asking, caller: Caller, task: str, payload: Any) -> dict
 
 
 def _stringified(value: Any) -> Any:
-    """Return a payload with its Dates as text, as ``JSON.stringify`` writes them: so they were kept."""
+    """Return a payload with its Dates as text in the format of ``JSON.stringify``, as they were stored."""
     if isinstance(value, datetime):
         return iso(value)
     if isinstance(value, list):
@@ -193,10 +193,10 @@ def _check_served(asking: Asking, path: str, task: str) -> None:
 
 
 def _read(model: type[M], given: Any) -> M:
-    """Return an input as a model.
+    """Validate an input with a model.
 
     Raises:
-        TrpcError: it does not fit; every field that doesn't is named.
+        TrpcError: the input is invalid; the message names every invalid field.
     """
     try:
         return model.model_validate({} if given is None else given)

@@ -1,8 +1,8 @@
-"""tRPC's protocol over HTTP, as its clients of version 10 and 11 speak it: pure, it knows no framework.
+"""tRPC's protocol over HTTP for clients of version 10 and 11, independent of a web framework.
 
-A query is a GET with ``?input=``, a mutation a POST with its input as the body. With ``?batch=1`` a request
-has several calls: their paths are separated by commas, their inputs are the members "0", "1", … of one
-object, and their answers stand in an array. One call's error is that call's own.
+A query is a GET with ``?input=``, a mutation a POST with its input as the body. With ``?batch=1``, a request
+contains several calls: their paths are separated by commas, their inputs are the members "0", "1", … of one
+object, and their answers form an array. An error of one call does not affect the others.
 
 Source: tRPC 11.25, ``resolveResponse.ts``, ``contentType.ts``, ``getHTTPStatusCode.ts``, ``codes.ts``.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 C = TypeVar("C")
 
 BATCH_MAX: Final = 100
-"""Calls in one request at most."""
+"""Maximum number of calls in one request."""
 
 _OK: Final = 200
 _MIXED: Final = 207
@@ -35,7 +35,7 @@ _METHODS: Final = {"query": "GET", "mutation": "POST"}
 
 
 class Code(enum.Enum):
-    """What can go wrong, by tRPC's names: the code of JSON-RPC, and the HTTP status."""
+    """tRPC's error codes by name, each with its JSON-RPC code and HTTP status."""
 
     PARSE_ERROR = (-32700, 400)
     BAD_REQUEST = (-32600, 400)
@@ -54,7 +54,7 @@ class Code(enum.Enum):
 
     @property
     def number(self) -> int:
-        """JSON-RPC's code."""
+        """The JSON-RPC code."""
         return self.value[0]
 
     @property
@@ -64,8 +64,8 @@ class Code(enum.Enum):
 
     @classmethod
     def of_status(cls, status: int) -> Code:
-        """Return the code for an HTTP status; the nearest one where it has no code of its own."""
-        # Of two with one status, the one that says less of the JSON stands for both.
+        """Return the code for an HTTP status, or the closest one if the status has none."""
+        # Two codes have the status 400, so use the more general one, not PARSE_ERROR.
         known = {code.status: code for code in reversed(cls) if code is not cls.PARSE_ERROR}
         return known.get(
             status, cls.BAD_REQUEST if status < Code.INTERNAL_SERVER_ERROR.status else known[500]
@@ -73,13 +73,13 @@ class Code(enum.Enum):
 
 
 class TrpcError(Exception):
-    """What a call is answered with when it failed.
+    """The error of a failed call.
 
     Attributes:
-        code: what went wrong.
-        message: for whoever made the call.
-        data: further members of the error's ``data``.
-        headers: of the HTTP answer.
+        code: the kind of error.
+        message: the message for the caller.
+        data: additional members of the error's ``data``.
+        headers: headers of the HTTP response.
     """
 
     def __init__(
@@ -97,14 +97,14 @@ class TrpcError(Exception):
         self.headers = dict(headers or {})
 
     def shape(self, path: str | None) -> dict[str, Any]:
-        """Return the error as clients get it; ``path`` is None if it is of no single call."""
+        """Return the error's JSON form; ``path`` is None for an error of the whole request."""
         where = {} if path is None else {"path": path}
         data = {**self.data, "code": self.code.name, "httpStatus": self.code.status, **where}
         return {"error": encode({"message": self.message, "code": self.code.number, "data": data})}
 
 
 class Procedure(NamedTuple, Generic[C]):
-    """What a path leads to: by which method, what it does with a context and an input, and who may."""
+    """The procedure of a path: its method, its function of a context and an input, and its scope."""
 
     kind: Literal["query", "mutation"]
     run: Callable[[C, Any], Awaitable[Any]]
@@ -113,13 +113,13 @@ class Procedure(NamedTuple, Generic[C]):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request, as far as tRPC looks at it.
+    """The parts of a request that tRPC uses.
 
     Attributes:
-        path: behind the endpoint's own, percent-decoded.
-        query: its parameters, the first of those with one name.
-        media_type: the Content-Type header, None if there is none.
-        body: what was sent; nobody looks at that of a GET.
+        path: the percent-decoded path after the endpoint's path.
+        query: the query parameters; the first value of each name.
+        media_type: the Content-Type header; None if there is none.
+        body: the body; ignored for a GET.
     """
 
     method: str
@@ -131,7 +131,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An answer: JSON, unless it has no body."""
+    """A response: JSON, or without a body."""
 
     status: int
     body: bytes = b""
@@ -141,7 +141,7 @@ class Answered:
 class _Call(NamedTuple):
     path: str
     wire: Any
-    """superjson's form of the input; None if there is no input."""
+    """The input in superjson's format; None if there is no input."""
 
 
 async def answer(
@@ -152,18 +152,18 @@ async def answer(
     *,
     admit: Callable[[Scope], Awaitable[object]],
 ) -> Answered:
-    """Answer a request; nothing is raised but what ends the program.
+    """Answer a request; every ``Exception`` becomes part of the answer.
 
-    Calls of a batch run one after the other, in their order. Of a caller who may not, no input is decoded.
+    Calls of a batch run sequentially in order. The inputs of an unauthorized caller are not decoded.
 
     Args:
-        procedures: by path.
+        procedures: the procedures by path.
         asked: the request.
-        context: what the procedures get beside their inputs.
-        told: says what a caller is told of an error that a procedure or ``admit`` raised.
-        admit: raises what a caller is refused with who does not hold a scope; asked for each call.
+        context: an argument for the procedures in addition to their inputs.
+        told: converts an exception of a procedure or of ``admit`` to the caller's error.
+        admit: raises an error if the caller lacks a scope; called for each call.
     """
-    if asked.method == "HEAD":  # a client that warms up the connection
+    if asked.method == "HEAD":  # sent by a client to open the connection
         return Answered(204)
     batch = asked.query.get("batch") == "1"
     try:
@@ -179,7 +179,7 @@ async def answer(
             await admit(procedure.scope)
             result = await procedure.run(context, _given(call, budget))
             error, shape = None, {"result": {"data": encode(result)}}
-        except Exception as raised:  # noqa: BLE001 - one call's error, whatever it is, is that call's own
+        except Exception as raised:  # noqa: BLE001 - an error of one call does not affect the others
             error = raised if isinstance(raised, TrpcError) else told(raised)
             shape = error.shape(call.path)
         outcomes.append(error)
@@ -188,7 +188,7 @@ async def answer(
 
 
 def refused(error: TrpcError) -> Answered:
-    """Answer a request that is refused as a whole."""
+    """Return the answer to a request that is refused as a whole."""
     return _answered([error], error.shape(None))
 
 
@@ -214,10 +214,10 @@ def _given(call: _Call, budget: Budget) -> Any:
 
 
 def _calls(asked: Asked, *, batch: bool) -> list[_Call]:
-    """Return the calls of a request.
+    """Parse the calls of a request.
 
     Raises:
-        TrpcError: it has too many, or what it brings is no JSON, or not of the right form.
+        TrpcError: the request has too many calls, or its input is not JSON or has the wrong form.
     """
     media_type = (asked.media_type or "").partition(";")[0].strip().lower()
     if asked.method != "GET" and media_type != "application/json":
@@ -255,7 +255,7 @@ def _parsed(text: bytes) -> Any:
 
 
 def shown(text: str) -> str:
-    """Return text that a caller sent as it is repeated to it: short."""
+    """Shorten a caller's text for an error message."""
     return text if len(text) <= _TEXT_MAX else f"{text[:_TEXT_MAX]}…"
 
 
@@ -264,6 +264,6 @@ def _answered(outcomes: list[TrpcError | None], shape: Any) -> Answered:
     headers = {
         name: value for error in outcomes if error is not None for name, value in error.headers.items()
     }
-    # Text that is half of a surrogate pair, which no encoding takes, is escaped as all beyond ASCII is.
+    # A lone surrogate cannot be encoded, so all non-ASCII characters are escaped.
     body = json.dumps(shape, allow_nan=False, separators=(",", ":")).encode()
     return Answered(statuses.pop() if len(statuses) == 1 else _MIXED, body, headers)

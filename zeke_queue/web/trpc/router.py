@@ -1,4 +1,4 @@
-"""tRPC's endpoint, ``/trpc``: from the framework's requests to the protocol's, and back."""
+"""tRPC's endpoint ``/trpc``: converts the framework's requests to the protocol's, and back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zeke_queue.web.trpc.protocol import Asked, Code, TrpcError, answer, refused
 router: Final = APIRouter()
 
 
-# It is no REST, and its document is the router's type of a TypeScript client: docs/javascript.md has it.
+# tRPC is not part of the OpenAPI document; docs/javascript.md has the router's TypeScript type.
 @router.api_route("/trpc/{path:path}", methods=["GET", "HEAD", "POST"], include_in_schema=False)
 async def call(path: str, request: Request) -> Response:
     """Answer the calls of a tRPC client."""

@@ -1,7 +1,6 @@
-"""superjson's wire format: JSON beside a note of which of its parts stood for a Date, a Map or undefined.
+"""superjson's wire format: JSON with metadata that marks which parts are a Date, a Map, undefined and so on.
 
-What comes in is turned into plain values, such as a payload can hold; what goes out is noted so that a client
-has dates again.
+Input is converted to plain values, as for a payload; output is marked so that clients get Dates.
 
 | in JavaScript | read as | written from |
 |---|---|---|
@@ -14,8 +13,8 @@ has dates again.
 | Error | ``{"name": …, "message": …}`` | |
 | RegExp, URL | its text | |
 
-Two parts that were one object are equal again. Something that contains itself has no JSON form, and neither
-have instances of classes and symbols that a client registered: they are refused.
+Parts that were the same object become equal values. Objects that contain themselves, and instances of classes
+and symbols that a client registered, have no JSON form and are refused.
 
 Source: superjson 2.2.6, ``plainer.ts``, ``accessDeep.ts``, ``pathstringifier.ts``, ``transformer.ts``.
 """
@@ -36,20 +35,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 DEPTH_MAX: Final = 200
-"""Levels of arrays and objects in a value, as in the queue's own JSON."""
+"""Maximum nesting of arrays and objects in a value, as in the queue's own JSON."""
 
 EXPANDED_MAX: Final = 1_000_000
-"""What the values of one request that have references may weigh, were each reference its own copy.
+"""Maximum total size of the values with references in one request, with each reference counted as a copy.
 
-That is about their length as JSON, of which a payload may have as much. A few hundred bytes of references to
-references would otherwise become more than any memory holds, where JSON is made of them.
+The size is approximately the length as JSON, for which a payload has the same limit. Without a limit, a few
+hundred bytes of references to references would expand to JSON that exceeds any memory.
 """
 
 SAFE_INTEGER: Final = 2**53 - 1
-"""The greatest integer that a JavaScript number holds, and all below it."""
+"""The largest integer up to which a JavaScript number is exact."""
 
 _UNPLAIN: Final = frozenset({"undefined", "map"})
-"""Types of which nothing plain is made before the whole is."""
+"""Types that are converted only when the whole value is."""
 
 _FORBIDDEN: Final = frozenset({"__proto__", "prototype", "constructor"})
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
@@ -58,34 +57,34 @@ _INDEX: Final = re.compile(r"0|[1-9]\d{0,8}", re.ASCII)
 _NUMBERS: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf, "-0": -0.0}
 
 _PART: Final = 4
-_CONTAINER: Final = 32  # more than an empty one's length: each takes its time
+_CONTAINER: Final = 32  # more than the length of an empty one, since each costs time
 _DATE_TEXT: Final = 24
 _BITS_PER_DIGIT: Final = 3
 
 _Key: TypeAlias = "str | int"
 _Made: TypeAlias = "tuple[Any, int, int]"
-"""What a container became: plain, about how long as JSON, with how many levels of containers."""
+"""A converted container: its plain value, its approximate length as JSON, and its nesting depth."""
 
 _Tree: TypeAlias = "dict[str, Any] | list[Any] | None"
 
 
 class BadSuperJson(ValueError):
-    """What came in is not superjson's, or has no plain form; the message says where and why."""
+    """The input is not valid superjson, or has no plain form; the message names the place and the reason."""
 
 
 class _Undefined:
-    """JavaScript's undefined, until the whole is made plain."""
+    """JavaScript's undefined, until the whole value is converted."""
 
 
 class _Pairs(list[Any]):
-    """The entries of a Map, until the whole is made plain: paths go on naming them by number."""
+    """The entries of a Map, until the whole value is converted, since paths refer to them by index."""
 
 
 class Budget:
-    """What values of one request may weigh together.
+    """The limit of the total size of one request's values.
 
     Attributes:
-        left: of it.
+        left: the remaining size.
     """
 
     def __init__(self, most: int = EXPANDED_MAX) -> None:
@@ -109,15 +108,15 @@ class _Slot(NamedTuple):
 
 
 def decode(wire: object, budget: Budget | None = None) -> Any:
-    """Return the value that was sent; it takes time in proportion to what was sent, whatever that refers to.
+    """Decode a value, in time proportional to the input's size, even if it contains references.
 
     Args:
-        wire: parsed JSON, ``{"json": …, "meta": …}``, nested at most 200 levels; it is changed and not to be
-            used any more.
-        budget: of the request; a value that has references takes its weight from it. None for one of its own.
+        wire: parsed JSON, ``{"json": …, "meta": …}``, nested at most 200 levels; it is modified and must not
+            be used afterwards.
+        budget: the request's budget, to which a value with references is charged; None for a separate one.
 
     Raises:
-        BadSuperJson: it is none, or has no plain form.
+        BadSuperJson: the input is invalid, or has no plain form.
     """
     if not isinstance(wire, dict) or "json" not in wire:
         raise BadSuperJson(
@@ -139,9 +138,9 @@ def decode(wire: object, budget: Budget | None = None) -> Any:
 
 
 def _annotate(slot: _Slot, tree: _Tree, kinds: set[str], *, legacy: bool) -> None:
-    """Turn what the tree notes about a place, and about what is below it, the innermost first.
+    """Convert the parts that a metadata tree marks at and below a place, the innermost first.
 
-    The types that it has are added to ``kinds``.
+    Their types are added to ``kinds``.
     """
     if tree is None:
         return
@@ -158,7 +157,7 @@ def _annotate(slot: _Slot, tree: _Tree, kinds: set[str], *, legacy: bool) -> Non
 
 
 def _equate(root: list[Any], equalities: object, *, legacy: bool) -> None:
-    """Make places refer to the same object as another place."""
+    """Make places refer to the object of another place."""
     if not equalities:
         return
     others: object = equalities
@@ -183,7 +182,7 @@ def _descend(slot: _Slot, path: str, *, legacy: bool) -> _Slot:
     """Return the place at a path below another one.
 
     Raises:
-        BadSuperJson: there is none.
+        BadSuperJson: the path does not exist.
     """
     for segment in parse_path(path, legacy=legacy):
         if segment in _FORBIDDEN:
@@ -200,11 +199,11 @@ def _descend(slot: _Slot, path: str, *, legacy: bool) -> _Slot:
 
 
 def parse_path(path: str, *, legacy: bool = False) -> list[str]:
-    r"""Split a path at its dots; one that a key has is escaped, and so is a backslash.
+    r"""Split a path at its dots; dots and backslashes in keys are escaped.
 
     Args:
-        path: as it stands in ``meta``.
-        legacy: whether backslashes stand for themselves, as before superjson 2.2.3.
+        path: a path from ``meta``.
+        legacy: whether backslashes are literal, as before superjson 2.2.3.
 
     >>> parse_path(r"a\\.b.c")
     ['a\\', 'b', 'c']
@@ -234,10 +233,10 @@ def parse_path(path: str, *, legacy: bool = False) -> list[str]:
 
 
 def _made(kind: object, value: Any) -> Any:
-    """Return what a part stood for.
+    """Return the value that a marked part represents.
 
     Raises:
-        BadSuperJson: the type is not known, or the part does not fit it.
+        BadSuperJson: the type is unknown, or the part does not match it.
     """
     if isinstance(kind, list):
         named = cast("list[Any]", kind)
@@ -279,7 +278,7 @@ def _list(value: Any) -> list[Any]:
 
 def _pairs(value: Any) -> _Pairs:
     entries = _list(value)
-    if isinstance(value, _Pairs):  # a place has many paths, and each would have all entries looked at
+    if isinstance(value, _Pairs):  # several paths may lead to it, and each would read all entries
         raise TypeError(value)
     if not all(isinstance(entry, list) and len(cast("list[Any]", entry)) == 2 for entry in entries):  # noqa: PLR2004
         raise ValueError(value)
@@ -307,10 +306,10 @@ _MAKERS: Final[Mapping[str, Callable[[Any], Any]]] = {
 
 
 class _Plain:
-    """Makes a value plain, each of its parts once, however many places refer to it.
+    """Converts a value to its plain form, each part once, even if several places refer to it.
 
     Args:
-        budget: what it may weigh; None if nothing refers to another part, so that it is as long as it came.
+        budget: the size limit; None if there are no references, since the value cannot grow then.
     """
 
     def __init__(self, budget: Budget | None) -> None:
@@ -318,15 +317,15 @@ class _Plain:
         self._most = math.inf if budget is None else budget.left
         self._above: set[int] = set()
         self._read = 0
-        # By identity of the source, which is kept, so that its identity stays its own.
+        # By id of the source, which is kept alive so that the id is not reused.
         self._made: dict[int, tuple[_Made, object]] = {}
 
     def whole(self, value: Any) -> Any:
-        """Return the value made plain, and take what it weighs from the budget.
+        """Convert the whole value and charge its size to the budget.
 
         Raises:
-            BadSuperJson: the value contains itself, nests too deeply, becomes too large, or has a Map whose
-                keys are neither text nor integers.
+            BadSuperJson: the value contains itself, is nested too deeply, becomes too large, or has a Map
+                with keys that are neither text nor integers.
         """
         if not isinstance(value, dict | list):
             return None if isinstance(value, _Undefined) else value
@@ -375,7 +374,7 @@ class _Plain:
 
 
 def _members_of(value: dict[str, Any] | list[Any]) -> tuple[list[Any] | None, list[Any]]:
-    """Return the keys and members that the plain form of a container has; no keys for a list."""
+    """Return the keys and members of a container's plain form; None instead of keys for a list."""
     if isinstance(value, _Pairs):
         return [_map_key(key) for key, _ in value], [member for _, member in value]
     if isinstance(value, list):
@@ -392,7 +391,7 @@ def _map_key(key: Any) -> _Key:
 
 
 def _weight(value: object) -> int:
-    """Return about how long a value that is no container is as JSON, with what separates it."""
+    """Return the approximate length as JSON, with separators, of a value that is not a container."""
     if isinstance(value, str):
         return _PART + len(value)
     if isinstance(value, int):
@@ -408,28 +407,28 @@ def _object(value: object, where: str) -> dict[str, Any]:
 
 def _shown(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}…"  # noqa: PLR2004 - enough to find it by
+    return text if len(text) <= 80 else f"{text[:80]}…"  # noqa: PLR2004 - enough to find the place
 
 
 # Writing
 
 
 def encode(value: Any) -> dict[str, Any]:
-    """Return superjson's form of a value: ``{"json": …}``, and ``meta`` where there is something to note.
+    """Encode a value as superjson: ``{"json": …}``, with ``meta`` if parts need to be marked.
 
     Args:
         value: plain values, and those of the table above; UUIDs become text.
 
     Raises:
-        TypeError: there is something else in it.
-        ValueError: a ``datetime`` has no zone.
+        TypeError: the value contains another type.
+        ValueError: a ``datetime`` is naive.
     """
     json, tree = _written(value)
     return {"json": json} if tree is None else {"json": json, "meta": {"values": tree, "v": 1}}
 
 
 def _written(value: Any) -> tuple[Any, _Tree]:
-    """Return a value as JSON has it, and what is to be noted about it and below it."""
+    """Return a value's JSON form and the metadata tree of its marked parts."""
     if value is None or isinstance(value, bool | str):
         return value, None
     if isinstance(value, int | float):
@@ -478,11 +477,11 @@ def _written_date(value: datetime) -> str:
 
 
 def _members(members: Iterable[tuple[Any, Any]]) -> tuple[dict[Any, Any], dict[str, Any]]:
-    """Return members as JSON has them, and what is to be noted of them by path."""
+    """Return the JSON form of members, and their metadata by path."""
     written: dict[Any, Any] = {}
     below: dict[str, Any] = {}
     for key, member in members:
-        # A client refuses a note about such a key, and with it the whole answer; without one it has the text.
+        # Clients refuse a whole response with metadata for such a key, so the value is sent as text.
         written[key], tree = _written(member)
         if key in _FORBIDDEN:
             continue
