@@ -1,1 +1,1 @@
-"""Zeke's catalog: the tasks that turn feeds and pages into stories, and the store that they keep them in."""
+"""Zeke's catalog: the tasks that turn feeds and pages into stories, and the store that keeps the stories."""

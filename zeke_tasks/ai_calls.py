@@ -1,8 +1,7 @@
-"""How a job asks the AI: what its calls took is kept, and what went wrong is said in the queue's words.
+"""AI calls of a job: records their usage, and converts their errors to signals.
 
-The AI takes seconds, so no transaction is open meanwhile. What came of it and what it took are written
-together afterwards; if a call fails, what those before it took is written alone, unless it was written
-already.
+A call takes seconds, so no transaction is open meanwhile. The results and the usage are written together
+afterwards; if a call fails, the usage of the calls before it is written alone, unless it was written already.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def unusable(purpose: str) -> str:
-    """Return the purpose under which it is kept what a call took whose vector is of no use."""
+    """Return the purpose under which the usage of a call with an unusable vector is recorded."""
     return f"unusable {purpose}"
 
 
 class Asking:
-    """An AI as one job asks it; each purpose once an attempt."""
+    """An AI client for one job; each purpose is used once per attempt."""
 
     def __init__(self, job: JobContext) -> None:
         self._job = job
@@ -54,8 +53,8 @@ class Asking:
     async def embed(self, purpose: str, text: str) -> Embedded:
         """Embed one text, as ``AIClient.embed`` does.
 
-        What a call took whose vector is of no use is kept under `unusable`, so that a purpose that was paid
-        for has its vector.
+        The usage of a call with an unusable vector is recorded under `unusable`, so that a recorded purpose
+        always has its vector.
         """
         try:
             embedded = await self._ai.embed([text])
@@ -67,14 +66,14 @@ class Asking:
         return embedded
 
     async def note(self, rows: Rows) -> None:
-        """Write down what the calls took that were not written down yet."""
+        """Record the usage of the calls that is not recorded yet."""
         for spending in self._spent:
             await rows.note_spending(spending)
         self._spent.clear()
 
     @property
     def has_spent(self) -> bool:
-        """Whether any call is to be written down; those of a stub are not."""
+        """Whether any usage is to be recorded; that of a stub is not."""
         return bool(self._spent)
 
     def _count(self, purpose: str, usage: Usage, *, stub: bool) -> None:
@@ -96,13 +95,13 @@ class Asking:
 
 @asynccontextmanager
 async def asking(job: JobContext) -> AsyncGenerator[Asking]:
-    """Ask an AI in a block, and use the answers after it.
+    """Open a block for AI calls; use the answers after it.
 
-    The block may raise an ``AIError`` of its own, for an answer that is of no use after all. One that the
-    client could not use is counted too, for it costs as much.
+    The block may raise an ``AIError`` itself for an unusable answer. Answers that the client rejects are
+    recorded too, since they cost as much.
 
     Raises:
-        Signal: what an ``AIError`` means for the job.
+        Signal: the signal for the ``AIError`` that the block raised.
     """
     ai = Asking(job)
     try:

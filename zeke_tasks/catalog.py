@@ -38,17 +38,17 @@ MODULES: Final = (
     generate,
     run,
 )
-"""Those of the tasks, each with a catalog of its own."""
+"""The modules of the tasks, each with a catalog of its own."""
 
 
 def build_catalog(
     resources: Callable[[], AbstractAsyncContextManager[Context]] = open_context, *, scheduled: bool = True
 ) -> Catalog:
-    """Build the catalog on other resources than those of production, for a demo, a test or a simulation.
+    """Build the catalog, with resources other than production's for a demo, a test or a simulation.
 
     Args:
-        resources: makes what the tasks need, once a worker.
-        scheduled: whether the schedules are declared too.
+        resources: opens what the tasks need, once per worker.
+        scheduled: whether to declare the schedules too.
     """
     built = Catalog(resources=resources)
     for module in MODULES:

@@ -1,6 +1,6 @@
-"""What the tasks need of the world: a repository, the web, a clock, an AI, and somewhere to read documents.
+"""The resources of the tasks: a repository, the web, a clock, an AI, and processes that parse documents.
 
-``Catalog(resources=…)`` makes it once a worker; the demo, tests and simulations give another one there.
+``Catalog(resources=…)`` opens them once per worker; the demo, tests and simulations pass others.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ T = TypeVar("T")
 async def read(
     compute: Compute, what: str, function: Callable[P, T], /, *args: P.args, **options: P.kwargs
 ) -> T:
-    """Read a document, whatever it does to its reader.
+    """Parse a document, and convert crashes of the parser to errors.
 
     Args:
-        compute: who reads it.
-        what: its URL, or how else it is called where its errors are shown.
-        function: what to call with the rest.
+        compute: runs the parser.
+        what: the document's URL or another name, for error messages.
+        function: the parser, called with the other arguments.
 
     Raises:
-        Permanent: it is too much for the parsers.
-        Transient: its reader was killed, which another time may not be.
-        WebError: what the function raises.
+        Permanent: the parser crashes on it or exceeds its limits.
+        Transient: the parser's process was killed; another attempt may succeed.
+        WebError: raised by the function.
     """
     try:
         return await compute(function, *args, **options)
@@ -58,18 +58,18 @@ async def read(
 
 
 async def inline(function: Callable[P, T], /, *args: P.args, **options: P.kwargs) -> T:
-    """Call a function where it stands: for tests and simulations, where processes would bring chance in."""
+    """Call a function in this process: for tests and simulations, which other processes would make random."""
     return function(*args, **options)
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the tasks read as ``job.resources``.
+    """The resources of the tasks, ``job.resources``.
 
     Attributes:
-        compute: where documents are read.
+        compute: parses documents.
         keywords: words that make a highlight relevant, see ``zeke_tasks.insights.relevance``.
-        youtube: captions and searches; None where no channel or search is checked.
+        youtube: captions and searches; None if no channel or search is to be checked.
     """
 
     repository: Repository
@@ -82,10 +82,10 @@ class Context:
 
 
 def context_of(job: JobContext) -> Context:
-    """Return a job's resources by their type.
+    """Return a job's resources with their type.
 
     Raises:
-        TypeError: the catalog was built with resources that are no ``Context``.
+        TypeError: the catalog's resources are not a ``Context``.
     """
     context = job.resources
     if not isinstance(context, Context):
@@ -96,14 +96,14 @@ def context_of(job: JobContext) -> Context:
 
 @asynccontextmanager
 async def open_context(options: WebOptions | None = None) -> AsyncGenerator[Context]:
-    """Open the resources of production: the rows are on the database that keeps the jobs, the web is the web.
+    """Open the resources of production: the tables in the jobs' database, and the real web.
 
     Args:
-        options: how to fetch; the defaults are those of production.
+        options: limits of fetching; production's by default.
 
     Raises:
-        SettingsError: a setting of the tasks can't be read, or says OpenAI and there is no key.
-        ImportError: a parser is not installed whole; a worker without it should not take jobs.
+        SettingsError: a setting of the tasks is invalid, or names OpenAI and there is no key.
+        ImportError: a parser is not completely installed; a worker without it should not claim jobs.
     """
     clock, settings, keywords = SystemClock(), AISettings.load(), KeywordSettings.load().keywords
     videos = YouTubeSettings.load()

@@ -1,4 +1,4 @@
-"""What an error of the web or of the AI means for the job that met it."""
+"""Mapping of web and AI errors to signals of jobs."""
 
 from __future__ import annotations
 
@@ -14,40 +14,41 @@ if TYPE_CHECKING:
     from zeke_queue.task.signals import Signal
 
 AI_WAIT: Final = 60.0
-"""Seconds that a job waits for a rate limit if nobody says how long."""
+"""Seconds that a job waits for a rate limit if the error does not say how long."""
 
 AI_WAIT_MIN: Final = 1.0
-"""Seconds that a job waits for a rate limit at least: a snooze uses up no retry, so nothing else slows it."""
+"""Minimum seconds that a job waits for a rate limit: a snooze uses up no retry, so nothing else slows it."""
 
 AI_BAD_ANSWERS: Final = 2
-"""Retries after which a job that gets an answer of no use gives up: it costs money each time.
+"""Retries after which a job that gets an unusable answer fails, since each call costs money.
 
-All of the job's retries count, those too that an AI which was away used up: such a job may give up at its
-first answer of no use. A job that was put off by a rate limit has used up none.
+All of the job's retries count, including those for an unavailable AI, so such a job may fail at its first
+unusable answer. Snoozes for a rate limit do not count.
 """
 
 
 class Job(Protocol):
-    """What is asked of a job; `JobContext` is one."""
+    """The part of a job that is used; `JobContext` implements it."""
 
     @property
     def retry_count(self) -> int:
-        """How many retries were used up."""
+        """Number of retries used up."""
         ...
 
     @property
     def logger(self) -> FilteringBoundLogger:
-        """Where a wait is told."""
+        """Logs waits."""
         ...
 
 
 def verdict(error: Exception, job: Job | None = None) -> Signal | None:
-    """Return the signal to raise: try again, wait, or give up; None if the error should be raised as it is.
+    """Return the signal to raise (retry, snooze or fail), or None if the error should propagate.
 
     Args:
-        error: what was met.
-        job: whose handler met it. Its retries bound how often an AI is asked again, and a wait is told in its
-            log, since a snooze keeps no reason. Without a job only the retry policy bounds.
+        error: the error.
+        job: the job whose handler caught it. Its retries limit repeated calls of the AI. A wait is logged
+            with its logger, since a snooze stores no reason. Without a job only the retry policy limits
+            repetition.
     """
     match error:
         case Transient() | AIUnavailable():

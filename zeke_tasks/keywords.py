@@ -1,4 +1,4 @@
-"""The words by which a highlight is of interest here: those that a deployment names, or ours."""
+"""The keywords that make a highlight relevant: those of the deployment, or the defaults."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pydantic import field_validator
 
 from zeke_queue.system.settings import Variables
 
-# Words that mean something else in other news are not among them ("go", "model", "memory"), and of two forms
-# of a word, or of a phrase and a part of it, there is one: what a text says once should count once.
+# Ambiguous words ("go", "model", "memory") are left out. One mention should count once, so there is only one
+# form of each word, and no part of another phrase.
 DEFAULT_KEYWORDS: Final = (
     # AI
     "AI",
@@ -80,17 +80,17 @@ DEFAULT_KEYWORDS: Final = (
 
 
 class KeywordSettings(Variables):
-    """What a deployment is interested in.
+    """The keywords of a deployment.
 
     Attributes:
-        zeke_keywords: words, or several words that belong together, with commas between them.
+        zeke_keywords: words or phrases, separated by commas.
     """
 
     zeke_keywords: str | None = None
 
     @property
     def keywords(self) -> tuple[str, ...]:
-        """The words, each once; ours where none are set.
+        """The keywords without duplicates; the defaults if none are set.
 
         >>> KeywordSettings(zeke_keywords="bees, honey bees,").keywords
         ('bees', 'honey bees')

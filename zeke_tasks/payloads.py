@@ -1,7 +1,7 @@
-"""The payloads of the tasks, as clients of the original send them: camelCase names, ids as UUIDs.
+"""The payloads of the tasks, in the format of the original's clients: camelCase names, ids as UUIDs.
 
-Code may use Python's names as well; what is stored has the camelCase ones. Keys that a task doesn't know are
-dropped, as the original did, so that a newer client can talk to an older worker.
+Code may use the Python names too; stored payloads have the camelCase ones. Unknown keys are dropped, as in
+the original, so that a newer client works with an older worker.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from zeke_tasks.store.playbooks import TriggerSource
 
 
 class Payload(BaseModel):
-    """What all payloads have in common."""
+    """Base of all payloads."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
 
@@ -32,7 +32,7 @@ class IngestSource(Payload):
     """``ingest-source``.
 
     Attributes:
-        cursor: where to go on, for sources that are read in parts; feeds have no parts.
+        cursor: where to continue, for sources that are read in parts; feeds are not.
     """
 
     source_id: UUID
@@ -47,7 +47,7 @@ class FetchContent(Payload):
 
 
 class IngestOneoff(Payload):
-    """``ingest-oneoff``: a page that somebody named; the priority becomes that of the jobs that read it."""
+    """``ingest-oneoff``: a page that a user named; the priority is that of the jobs that read it."""
 
     url: Annotated[str, Field(min_length=1, max_length=2048)]
     requested_by: UUID | None = None
@@ -55,7 +55,7 @@ class IngestOneoff(Payload):
 
 
 class UploadedItem(Payload):
-    """An item of ``ingest-from-upload``: its text, or the url where it can be read."""
+    """An item of ``ingest-from-upload``: its text, or the url to fetch."""
 
     external_id: Annotated[str, Field(min_length=1)]
     url: str | None = None
@@ -80,14 +80,14 @@ class LinkSourceToStory(Payload):
 
 
 class AnalyzeStory(Payload):
-    """``analyze-story``: ``auto`` leaves a story alone that a model has analysed already."""
+    """``analyze-story``: ``auto`` skips a story that a model has analysed already."""
 
     story_id: UUID
     trigger: Literal["auto", "manual", "retry"]
 
 
 class SummarizeStory(Payload):
-    """``summarize-story``: ``auto`` leaves a story alone that has a summary."""
+    """``summarize-story``: ``auto`` skips a story that has a summary."""
 
     story_id: UUID
     mode: Literal["auto", "force"]
@@ -102,7 +102,7 @@ class UpdateStoryStatus(Payload):
 
 
 class ExtractHighlights(Payload):
-    """``extract-highlights``: no user is the system, no team everybody."""
+    """``extract-highlights``: without a user for the system, without a team for everybody."""
 
     story_id: UUID
     user_id: UUID | None = None
@@ -127,7 +127,7 @@ class Insight(Payload):
 
 
 class DedupeInsights(Payload):
-    """``dedupe-insights``: insights of a team, or of no team for everybody."""
+    """``dedupe-insights``: insights of a team, or global ones without a team."""
 
     story_id: UUID
     team_id: UUID | None = None
@@ -145,7 +145,7 @@ class AttachInsightToStory(Payload):
 
 
 class GenerateBrief(Payload):
-    """``generate-brief``: only ``regenerate`` and ``manual`` write briefs anew where there are some."""
+    """``generate-brief``: only ``regenerate`` and ``manual`` replace existing briefs."""
 
     story_id: UUID
     reason: Literal["new_story", "manual", "regenerate"]

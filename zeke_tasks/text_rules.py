@@ -1,4 +1,4 @@
-"""Prose by simple rules: where its sentences end, how it is cut short, and how long it takes to read."""
+"""Simple rules on prose: ends of sentences, shortening, and reading time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WORDS_PER_MINUTE: Final = 238
-"""How fast adults read English non-fiction in silence.
+"""Speed at which adults silently read English non-fiction.
 
 Source: Brysbaert, "How many words do we read per minute?", Journal of Memory and Language 109 (2019).
 """
@@ -19,13 +19,13 @@ Source: Brysbaert, "How many words do we read per minute?", Journal of Memory an
 ELLIPSIS: Final = "…"
 
 _END = re.compile(
-    # A full stop, with what closes a quotation or a bracket, before a blank; those of Chinese and Japanese
-    # need none. The end of a line ends a sentence as well. A long run of stops is gone through once.
+    # A full stop with closing quotes and brackets, before a blank; Chinese and Japanese stops need no blank.
+    # The end of a line ends a sentence too. Possessive quantifiers make a long run of stops take linear time.
     r"(?<![.!?…])[.!?…]++[\"'”’»)\]]*+(?=\s|$)|[。！？]++[」』”’）]*+|(?<=\S)(?=\s*\n)"  # noqa: RUF001 - these are those in use
 )
 _NEXT = re.compile(r"[^\S\n]+[\"'“‘«„(\[]*(\S)")  # noqa: RUF001 - as above
 _LAST_WORD = re.compile(r"([\w.&]+)\.$")
-# No abbreviation is "no", which is how sentences end.
+# "no" is not among the abbreviations, since sentences end with it.
 _ABBREVIATION = re.compile(
     r"approx|bzw|ca|cf|co|corp|dept|dr|eds?|eq|est|etc|figs?|gen|gov|inc|jr|ltd|max|min|mrs?|ms|nr|op|pp|prof"
     r"|refs?|rev|sec|sen|sgt|sr|st|usw|vgl|vol|vs|(?:[a-z]\.)*[a-z]",
@@ -34,17 +34,17 @@ _ABBREVIATION = re.compile(
 _LONGEST_ABBREVIATION: Final = 12
 
 TITLE_CHARACTERS: Final = 120
-"""How long a line may be that is taken for a title."""
+"""Maximum length of a title."""
 
 _TITLE: Final = re.compile(
     r"\s*?(#{1,6}[ \t]+)?(\S[^\n]*)\n"
-    # What sets it off: an empty line, or a line of dashes.
+    # The separator below a title: an empty line, or a line of dashes.
     r"([ \t\r]*\n|[ \t]*(?:={3,}|-{3,})[ \t\r]*\n)?\s*\S"
 )
-# What ends a sentence but for marks of exclamation and of questions, which end titles too, with what closes a
-# quotation or a bracket; and what ends a part of one.
+# Ends of sentences and clauses, with closing quotes and brackets. Exclamation and question marks are left
+# out, since titles may end with them.
 _NO_TITLES_END: Final = re.compile(r"[.,;:…。，；：、][\"'”’»)\]」』）]*\Z")  # noqa: RUF001 - these are those in use
-# An item of a list, a quotation, a row of a table, code, a line of a mail's head, or nothing but a URL.
+# A list item, a quotation, a table row, code, a line of a mail's header, or a bare URL.
 _NO_TITLE: Final = re.compile(
     r"[-–—*+•>|]\s|```|~~~|#!|<[?!]"
     r"|(?:from|to|cc|bcc|date|sent|subject|reply-to|message-id|received|return-path|content-[a-z-]+|mime-version"
@@ -55,7 +55,7 @@ _NO_TITLE: Final = re.compile(
 
 _LOOSE_ENDS: Final = " \t\r\n\u00a0,;:-–—"
 
-# Ideographs and kana: a reader of Chinese takes some 255 of them in a minute, so each counts as a word does.
+# Ideographs and kana: readers of Chinese read some 255 of them in a minute, so each counts as a word.
 # Source: Trauzettel-Klosinski and Dietz, "Standardized assessment of reading performance: the new
 # International Reading Speed Texts IReST", Investigative Ophthalmology & Visual Science 53 (2012).
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -74,13 +74,13 @@ def sentences(text: str) -> list[str]:
 
 
 def shorten(text: str, limit: int) -> str:
-    """Cut a text to its first whole sentences, or to its first words and an ellipsis.
+    """Shorten a text to its first whole sentences, or to its first words and an ellipsis.
 
-    Sentences that fill less than half of the room are not taken for enough.
+    Whole sentences are used only if they fill at least half of the limit.
 
     Args:
-        text: white space at its ends doesn't count.
-        limit: characters of what is returned at most, the ellipsis among them; at least 1.
+        text: leading and trailing whitespace is ignored.
+        limit: maximum characters of the result, including the ellipsis; at least 1.
 
     >>> shorten("One thing. Another thing.", 20)
     'One thing.'
@@ -90,24 +90,23 @@ def shorten(text: str, limit: int) -> str:
     text = text.strip()
     if len(text) <= limit:
         return text
-    # A sentence more than fits, for what comes after a full stop tells whether it ends one.
+    # Whether a full stop ends a sentence depends on the text after it, so more than fits is searched.
     whole = max((end for end in _ends(text[: 2 * limit]) if end <= limit), default=0)
     if 2 * whole >= limit:
         return text[:whole]
     kept = text[: limit - 1]
     if not any(map(str.isspace, text[limit - 2 : limit])) and len(words := kept.rsplit(None, 1)) > 1:
-        # One word without an end, such as a URL, or a script without blanks, is cut where it has to be.
+        # A long word, such as a URL, or text in a script without blanks, is cut at the limit.
         kept = words[0] if 2 * len(words[0]) > limit else kept
     return kept.rstrip(_LOOSE_ENDS) + ELLIPSIS
 
 
 def title_of(text: str) -> str | None:
-    r"""Return the title that stands above a plain text; None if the text begins at once.
+    r"""Return the title at the top of a plain text; None if there is none.
 
-    It is the first line, if that is short and set off: by an empty line or a line of dashes below it, or by
-    number signs before it. It may end with a mark of exclamation or of a question, but not with a full stop
-    or in the middle of a sentence. An item of a list, a bare URL, and a line of code or of a mail's head are
-    no titles.
+    The title is the first line if it is short and followed by an empty line or a line of dashes, or preceded
+    by number signs. It may end with an exclamation or question mark, but not with a full stop or within a
+    sentence. A list item, a bare URL, and a line of code or of a mail's header are not titles.
 
     >>> title_of("How bees find home\n\nThey remember landmarks.")
     'How bees find home'
@@ -122,7 +121,7 @@ def title_of(text: str) -> str | None:
 
 
 def reading_seconds(text: str) -> float:
-    """Return how long a text takes to read, in seconds.
+    """Return the reading time of a text in seconds.
 
     >>> round(reading_seconds("word " * 238))
     60
@@ -131,7 +130,7 @@ def reading_seconds(text: str) -> float:
 
 
 def _ends(text: str) -> Iterator[int]:
-    """Yield the positions after each sentence but for the last one."""
+    """Yield the position after each sentence except the last."""
     start = 0
     for end in _END.finditer(text):
         if end.end() < len(text) and not _goes_on(text, start, end.end()):
@@ -140,7 +139,7 @@ def _ends(text: str) -> Iterator[int]:
 
 
 def _goes_on(text: str, start: int, end: int) -> bool:
-    """Return whether a sentence goes on after what might have been its end."""
+    """Return whether a sentence continues after a possible end."""
     follows = _NEXT.match(text, end)
     if follows is None:
         return False

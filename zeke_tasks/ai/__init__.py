@@ -1,7 +1,7 @@
-"""Ask an AI: `AIClient` is what tasks see of it, `open_ai` opens the one that the settings say.
+"""AI clients: `AIClient` is the interface that tasks use, `open_ai` opens the client that the settings name.
 
-What a call may raise is in `errors`, and `zeke_tasks.error_policy` says what it means for a job. `openai` and
-`wordllama` are imported only where they are used: the one takes half a second, the other is an extra.
+`errors` has the errors of a call, and `zeke_tasks.error_policy` decides what they mean for a job. `openai`
+and `wordllama` are imported only where they are used: the former takes half a second, the latter is an extra.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""The forms of answers: what a model is asked to fill in, and what tasks read.
+"""Answer models: the forms that an AI fills in and that tasks read.
 
-Models answer a little beside the form: a number out of its range, a bullet with its dash, a line that is too
-long. What can be put right without changing what was said is put right here, so that no call is repeated for
-it. What can't is refused, and pydantic says why.
+AI models deviate slightly from the form: a number out of range, a bullet with its dash, a line that is too
+long. Deviations that can be corrected without changing the meaning are corrected here, so that no call is
+repeated for them. All others fail validation, and pydantic gives the reason.
 
-The forms go to the model as JSON Schema, with their docstrings and descriptions. OpenAI's strict mode knows
-no default but null, so a field that may be left out has a ``default_factory``.
+The forms are sent to the model as JSON Schema, with their docstrings and descriptions. OpenAI's strict mode
+supports no default but null, so an optional field has a ``default_factory``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _not_empty(text: str) -> str:
 
 
 def _number(value: Any) -> Any:
-    """Refuse what is a number to Python alone."""
+    """Reject bool and NaN, which Python accepts as numbers."""
     if isinstance(value, bool) or value != value:  # noqa: PLR0124 - not a number is the one that differs from itself
         raise ValueError("it is no number")
     return value
@@ -67,7 +67,7 @@ def _share(value: float) -> float:
 
 
 def _web_address(url: str | None) -> str | None:
-    """Drop what is no address of the web, for it will be a link on a page."""
+    """Return the URL if it is http or https, else None, since pages show it as a link."""
     url = line(url) if url else ""
     whole = url.lower().startswith(("https://", "http://")) and len(url) <= URL_CHARACTERS and " " not in url
     return url if whole else None

@@ -1,4 +1,4 @@
-"""Open the AI that the settings say."""
+"""Choice of the AI clients by the settings."""
 
 from __future__ import annotations
 
@@ -21,16 +21,15 @@ if TYPE_CHECKING:
 async def open_ai(
     settings: AISettings, clock: Clock, *, compute: Compute | None = None
 ) -> AsyncGenerator[AIClient]:
-    """Open who answers and who embeds; only OpenAI is asked over the network, and within its rate limit.
+    """Open the clients that answer and embed; only OpenAI is called over the network, within the rate limit.
 
     Args:
-        settings: who they are, and the key.
-        clock: tells the time and sleeps.
-        compute: where wordllama embeds; in threads by default.
+        settings: which clients, and the key.
+        clock: gives the time and sleeps.
+        compute: runs wordllama; threads by default.
 
     Raises:
-        SettingsError: the settings say OpenAI and there is no key, wordllama and it is not installed, or
-            name a
+        SettingsError: the settings name OpenAI without a key, wordllama although it is not installed, or a
             file of prices that can't be read. It is raised before anything is opened.
     """
     async with AsyncExitStack() as stack:
@@ -65,7 +64,7 @@ def _words(compute: Compute | None) -> Embeds:
 
 
 def options_of(settings: AISettings) -> AIOptions:
-    """Return the options that the settings stand for.
+    """Convert the settings to options.
 
     Raises:
         SettingsError: the file of prices can't be read.

@@ -1,8 +1,8 @@
-"""What tasks ask of an AI, whichever it is: an answer of a given form, and vectors for texts.
+"""The interface of AI clients: answers of a given form, and embeddings of texts.
 
 There are several clients: OpenAI's (`zeke_tasks.ai.openai`), one without any AI (`zeke_tasks.ai.stub`), one
-that embeds offline (`zeke_tasks.ai.wordllama`), and those of tests and simulations. `Limited` may stand
-before any of them.
+that embeds offline (`zeke_tasks.ai.wordllama`), and those of tests and simulations. `Limited` can wrap any of
+them.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ M = TypeVar("M", bound=BaseModel)
 M_co = TypeVar("M_co", bound=BaseModel, covariant=True)
 
 QUESTION_CHARACTERS: Final = 8_000
-"""How much of a text a model is asked about; the rest is cut off."""
+"""Characters of a text that are sent with a question; the rest is cut off."""
 
 EMBEDDED_CHARACTERS: Final = 6_000
-"""How much of a text is embedded; the rest is cut off."""
+"""Characters of a text that are embedded; the rest is cut off."""
 
 TEXTS_AT_ONCE: Final = 100
-"""How many texts one call embeds at most; together they stay below what OpenAI takes in one request."""
+"""Maximum number of texts per embedding call; together they stay below OpenAI's limit for one request."""
 
 _PROMPT: Final = re.compile(r"---\nversion: (\S+)\n---\n(.+)", re.DOTALL)
 
@@ -40,11 +40,11 @@ class Usage:
     """What one call used.
 
     Attributes:
-        model: who answered, as the server calls it; ``stub`` if it was none.
+        model: the model that answered, by the server's name; ``stub`` for the stub.
         input_tokens: of prompt and text; 0 if the server does not count.
-        output_tokens: of the answer, with what the model thought to itself; 0 for embeddings.
+        output_tokens: of the answer, including reasoning; 0 for embeddings.
         cost_usd: by the list prices, in US dollars; None if the price or the number of tokens is unknown, 0.0
-            for what costs nothing.
+            if it was free.
     """
 
     model: str
@@ -55,10 +55,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[M_co]):
-    """What a model answered.
+    """A model's answer.
 
     Attributes:
-        value: the answer, valid in its form.
+        value: the answer, validated.
         usage: what it used.
         stub: whether no AI had a part in it.
     """
@@ -73,8 +73,8 @@ class Embedded:
     """Vectors of texts.
 
     Attributes:
-        vectors: one for each text, in order, all of one length.
-        model: what made them; vectors of different models can't be compared.
+        vectors: one per text, in order, all of the same length.
+        model: the model that made them; vectors of different models can't be compared.
         dimensions: the length of each vector.
         usage: what it used.
         stub: whether no AI had a part in it.
@@ -89,11 +89,11 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a model is told to do with a text.
+    """Instructions for a model.
 
     Attributes:
         name: the task that it is for.
-        version: changes whenever the text does, so that an answer can be traced to what was asked.
+        version: changes whenever the text does, so that an answer can be traced to its prompt.
         text: the instructions.
     """
 
@@ -104,18 +104,18 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AIOptions:
-    """Which AI is asked, and how much; the defaults are those of production.
+    """The models and their limits; the defaults are those of production.
 
     Attributes:
-        model: who answers.
-        embedding_model: who embeds; OpenAI's gives vectors of 1,536 numbers.
-        base_url: where the API is.
-        timeout: seconds that one request may take, all of it.
-        max_output_tokens: of one answer, with what the model thinks to itself.
-        requests_per_minute: requests that begin within a minute at most, in one process.
-        at_once: requests that are under way at a time at most, in one process.
-        patience: seconds that a request waits for its turn before it is put off.
-        prices: what a million tokens cost, by model.
+        model: the model that answers.
+        embedding_model: the model that embeds; OpenAI's gives vectors of 1,536 numbers.
+        base_url: the URL of the API.
+        timeout: limit of one whole request in seconds.
+        max_output_tokens: limit of one answer, including reasoning.
+        requests_per_minute: limit of requests started per minute, per process.
+        at_once: limit of concurrent requests, per process.
+        patience: seconds that a request waits for its turn before it is rejected with a time to retry after.
+        prices: prices per million tokens, by model.
     """
 
     model: str = "gpt-5-nano"
@@ -130,33 +130,33 @@ class AIOptions:
 
 
 class Asks(Protocol):
-    """Whoever answers questions about a text."""
+    """A client that answers questions about a text."""
 
     async def ask(self, prompt: Prompt, text: str, answer: type[M]) -> Answer[M]:
         """Send a text to the AI with a prompt.
 
         Args:
             prompt: the instructions.
-            text: the material; no instructions in it are followed. The first 8,000 characters count.
-            answer: the form of the answer. All of its fields are asked for, also those that have defaults.
+            text: the material; instructions in it are not followed. Only the first 8,000 characters count.
+            answer: the form of the answer. All fields are requested, including those with defaults.
 
         Raises:
-            AIRateLimited: too much was asked; it says how long to wait.
-            AIUnavailable: there was no answer, and may be one later.
-            AIRefused, AIMalformed: there was an answer that is of no use.
-            AIRejected: this can't be asked.
+            AIRateLimited: a rate limit is reached; the error says how long to wait.
+            AIUnavailable: there was no answer; a later request may succeed.
+            AIRefused, AIMalformed: the answer is unusable.
+            AIRejected: the request is invalid.
         """
         ...
 
 
 class Embeds(Protocol):
-    """Whoever makes vectors of texts."""
+    """A client that makes vectors of texts."""
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
-        """Return a vector for each text, which is near to those of texts that mean the same.
+        """Return one vector per text; texts of similar meaning have vectors near each other.
 
         Args:
-            texts: 1 to 100, none of them empty. The first 6,000 characters of each count.
+            texts: 1 to 100, none of them empty. Only the first 6,000 characters of each count.
 
         Raises:
             AIRateLimited, AIUnavailable, AIMalformed, AIRejected: as of ``ask``.
@@ -165,15 +165,15 @@ class Embeds(Protocol):
 
 
 class AIClient(Asks, Embeds, Protocol):
-    """What tasks read as ``job.resources.ai``."""
+    """The client that tasks use as ``job.resources.ai``."""
 
 
 class Paired:
-    """A client that asks one and has another embed.
+    """Combines two clients: one answers, the other embeds.
 
     Args:
-        asks: who answers questions.
-        embeds: who makes vectors.
+        asks: answers questions.
+        embeds: makes vectors.
     """
 
     def __init__(self, asks: Asks, embeds: Embeds) -> None:
@@ -181,19 +181,19 @@ class Paired:
         self._embeds = embeds
 
     async def ask(self, prompt: Prompt, text: str, answer: type[M]) -> Answer[M]:
-        """Ask the one."""
+        """Ask the answering client."""
         return await self._asks.ask(prompt, text, answer)
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
-        """Embed by the other client."""
+        """Embed with the embedding client."""
         return await self._embeds.embed(texts)
 
 
 def load_prompt(name: str) -> Prompt:
-    """Read a prompt of ours from its file, ``prompts/NAME.md``.
+    """Read a prompt from its file, ``prompts/NAME.md``.
 
     Raises:
-        FileNotFoundError: there is none of this name.
+        FileNotFoundError: there is no such prompt.
         ValueError: the file does not begin with its version.
     """
     file = resources.files("zeke_tasks.ai") / "prompts" / f"{name}.md"
@@ -204,10 +204,10 @@ def load_prompt(name: str) -> Prompt:
 
 
 def to_ask(text: str) -> str:
-    """Return the part of a text that is asked about.
+    """Return the part of a text that is sent with a question.
 
     Raises:
-        AIRejected: there is nothing in it.
+        AIRejected: the text is empty.
     """
     return _cut(text, QUESTION_CHARACTERS, "the text to ask about is empty")
 
@@ -216,7 +216,7 @@ def to_embed(texts: Sequence[str]) -> list[str]:
     """Return the parts of texts that are embedded.
 
     Raises:
-        AIRejected: there are none or too many, or there is nothing in one of them.
+        AIRejected: there are no texts or too many, or one of them is empty.
     """
     if not 1 <= len(texts) <= TEXTS_AT_ONCE:
         raise AIRejected(f"{len(texts)} texts can't be embedded at once; give 1 to {TEXTS_AT_ONCE}")
@@ -227,7 +227,7 @@ def to_embed(texts: Sequence[str]) -> list[str]:
 
 
 def _cut(text: str, characters: int, complaint: str) -> str:
-    # What can't be stored can't be sent either: half a character is no UTF-8.
+    # A lone surrogate can't be encoded as UTF-8, so it can't be sent either.
     text = storable(text).strip()[:characters]
     if not one_line(without_controls(text)):
         raise AIRejected(complaint)

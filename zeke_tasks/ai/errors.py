@@ -1,15 +1,15 @@
-"""The errors of asking an AI, named by what the job that meets one should do.
+"""The errors of AI calls, named by how a job should react.
 
 ::
 
     AIError             reason
-     ├── AIRateLimited  wait for ``retry_after`` seconds; it is no failure, and uses up no retry
+     ├── AIRateLimited  wait for ``retry_after`` seconds; this is not a failure and uses up no retry
      ├── AIUnavailable  try again, after ``retry_after`` seconds if the server said so
-     ├── AIRefused      the model does not want to answer; now and then it does when it is asked again
-     ├── AIMalformed    the answer is not of the form that was asked for; the next one may be
-     └── AIRejected     the request is wrong: the same one is never answered, the reason says what to change
+     ├── AIRefused      the model refused to answer; asked again, it sometimes answers
+     ├── AIMalformed    the answer does not have the requested form; the next one may
+     └── AIRejected     the request is invalid: repeating it never helps, the reason says what to change
 
-Each can be pickled, and no message holds the API key.
+All can be pickled, and no message contains the API key.
 """
 
 from __future__ import annotations
@@ -26,30 +26,31 @@ _LONGEST = 500
 
 
 class AIError(ZekeError):
-    """Something about a question to an AI, or its answer.
+    """A call to an AI failed.
 
     Attributes:
-        reason: what was wrong, one line for people; at most 500 characters are kept.
-        usage: what the call used nevertheless; None if it used nothing, or nobody knows.
+        reason: what was wrong, in one line; at most 500 characters are kept.
+        usage: what the call used nevertheless; None if it used nothing or that is unknown.
     """
 
     usage: Usage | None = None
 
     def __init__(self, reason: str) -> None:
-        # Much of it is the server's or the model's, and it is kept, logged and shown.
+        # The reason comes largely from the server or the model, and is stored, logged and shown.
         self.reason = one_line(without_controls(reason))[:_LONGEST]
         super().__init__(self.reason)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # An exception is pickled by the arguments of its base, which not every constructor here takes.
+        # By default an exception is unpickled with its base's arguments, which not every constructor here
+        # accepts.
         return _again, (type(self), self.args, self.__dict__)
 
 
 class AIRateLimited(AIError):
-    """There were too many requests or tokens, ours or the account's, or its credit is used up.
+    """This process or the account made too many requests or used too many tokens, or the credit is used up.
 
     Attributes:
-        retry_after: seconds until the next request has a chance; None if nobody said.
+        retry_after: seconds until the next request can succeed; None if unknown.
     """
 
     def __init__(
@@ -60,10 +61,10 @@ class AIRateLimited(AIError):
 
 
 class AIUnavailable(AIError):
-    """There was no answer, or one that says it is the server's fault.
+    """There was no answer, or one that reports a server error.
 
     Attributes:
-        retry_after: seconds that the server asked us to wait; None if it did not say.
+        retry_after: seconds to wait, as requested by the server; None if it did not say.
     """
 
     def __init__(self, reason: str = "the AI can't be reached", *, retry_after: float | None = None) -> None:
@@ -72,19 +73,19 @@ class AIUnavailable(AIError):
 
 
 class AIRefused(AIError):
-    """The model, or a filter before or behind it, does not want to answer."""
+    """The model, or a filter of its input or output, refused to answer."""
 
 
 class AIMalformed(AIError):
-    """There was an answer, and it is not of the form that was asked for, or not whole."""
+    """The answer is incomplete or does not have the requested form."""
 
 
 class AIRejected(AIError):
-    """The request is not one that can be answered; the reason says what to change."""
+    """The request is invalid; the reason says what to change."""
 
 
 def _again(kind: type[AIError], args: tuple[Any, ...], fields: dict[str, Any]) -> AIError:
-    """Make an error that was pickled."""
+    """Unpickle an error."""
     error = kind.__new__(kind, *args)
     error.__dict__.update(fields)
     return error

@@ -1,4 +1,4 @@
-"""Keep to a rate limit, before a client of any kind."""
+"""Rate limiting in front of any AI client."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from zeke_tasks.ai.client import AIClient, Answer, Embedded, M, Prompt
 from zeke_tasks.ai.errors import AIRateLimited
 
 WINDOW: Final = 60.0
-"""Seconds in any of which there are no more calls than the limit says."""
+"""Length in seconds of the sliding window to which the limit applies."""
 
 _INSTANT: Final = 1e-9
-"""Seconds that no clock tells apart, and that differences of times may be wrong by."""
+"""Seconds below the resolution of any clock, and the rounding error of time differences."""
 
 
 class Limited:
-    """A client that calls another one no more often than a limit allows, first come first served.
+    """A client that calls another one within a rate limit, first come, first served.
 
-    Who would have to wait for long is told to come back, as a server would: a job that waits here holds a
-    worker's place, one that was put off does not. When the other client says that a limit is reached, nobody
-    calls it until the time that it named.
+    A job that waits here occupies a worker, one that is snoozed does not. So a call that would have to wait
+    for long raises AIRateLimited, as a server's own limit does. When the other client reports that a limit is
+    reached, it is not called until the time that it named.
 
-    It counts within one process: two workers are twice as much.
+    Calls are counted per process: two workers may make twice as many.
 
     Args:
-        inner: who is called.
-        clock: tells the time and sleeps.
-        requests_per_minute: calls that begin within any 60 seconds.
-        at_once: calls that are under way at a time.
-        patience: seconds that a call waits here for its turn; who would wait longer is told to come back.
+        inner: the client that is called.
+        clock: gives the time and sleeps.
+        requests_per_minute: limit of calls started within any 60 seconds.
+        at_once: limit of concurrent calls.
+        patience: seconds that a call waits for its turn; one that would wait longer raises AIRateLimited.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Limited:
         self._clock = clock
         self._patience = patience
         self._places = Semaphore(at_once)
-        # Whoever holds it is the next to begin; the others are in line behind it.
+        # The call that holds this lock begins next; the others queue for the lock.
         self._next = Lock()
         self._in_line = 0
         self._most = requests_per_minute
@@ -51,19 +51,19 @@ class Limited:
         self._closed_until = 0.0
 
     async def ask(self, prompt: Prompt, text: str, answer: type[M]) -> Answer[M]:
-        """Ask when it is this call's turn; raises what the other client raises.
+        """Ask when it is this call's turn; errors of the other client propagate.
 
         Raises:
-            AIRateLimited: the turn does not come soon enough.
+            AIRateLimited: the wait would exceed ``patience``.
         """
         async with self._turn():
             return await self._inner.ask(prompt, text, answer)
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
-        """Embed when it is this call's turn; raises what the other client raises.
+        """Embed when it is this call's turn; errors of the other client propagate.
 
         Raises:
-            AIRateLimited: the turn does not come soon enough.
+            AIRateLimited: the wait would exceed ``patience``.
         """
         async with self._turn():
             return await self._inner.embed(texts)
@@ -92,8 +92,8 @@ class Limited:
     async def _begin(self) -> None:
         """Wait until a call may begin, and count it.
 
-        What is counted is when calls began, not when they were to begin: a process that stood still for a
-        while begins none too many afterwards.
+        The actual starts of calls are counted, not the planned ones, so that a process that was suspended
+        does not exceed the limit afterwards.
         """
         try:
             async with self._next:
@@ -105,7 +105,7 @@ class Limited:
             self._in_line -= 1
 
     def _seconds_to_wait(self, before: int) -> float:
-        """Return how long one waits who has so many before it, if none of them takes long."""
+        """Return how long a call with ``before`` calls ahead of it waits, if none of them takes long."""
         rounds, place = divmod(before, self._most)
         earlier = len(self._begun) + place - self._most
         wait = 0.0 if earlier < 0 else self._begun[earlier] + WINDOW - self._clock.monotonic()

@@ -1,11 +1,10 @@
-"""Ask OpenAI, or a server that speaks its API, by the official SDK.
+"""Client of OpenAI and of servers with a compatible API, on the official SDK.
 
-The SDK sends, and makes the schema of the answer (``responses.parse``). Its retries are off, for a job that
-waits in the queue holds no worker's place. The body is read here and not by the SDK, which takes an answer
-that was cut off, or a page of a proxy, for one that it can't parse, and forgets why.
+The SDK sends the request and makes the schema of the answer (``responses.parse``). Its retries are off, since
+a job that waits in the queue does not occupy a worker. The body is read here and not by the SDK, which
+reports a truncated answer or a proxy's page as a parse error and loses the cause.
 
-Importing it takes half a second, which a process that asks no AI should not wait for; so only
-`zeke_tasks.ai.choose` imports this module, when it is needed.
+Importing the SDK takes half a second. So only `zeke_tasks.ai.choose` imports this module, when it is needed.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from zeke_tasks.ai.statuses import failure
 T = TypeVar("T")
 
 _KEY_CHARACTERS: Final = 8
-"""A shorter key is none, but a word for a server that takes any, and may stand in any sentence."""
+"""Minimum length of a real key. A shorter one is a placeholder that may occur in any sentence."""
 
 _FAILED_BY: Final[dict[str, type[AIError]]] = {
     "rate_limit_exceeded": AIRateLimited,
@@ -41,7 +40,7 @@ _FAILED_BY: Final[dict[str, type[AIError]]] = {
 
 
 class _Loose(BaseModel):
-    """The little of a body that is read; servers add what they like, and leave out what they don't have."""
+    """Base of the parts of a body that are read; servers may add fields and omit others."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -76,7 +75,7 @@ class _Trouble(_Loose):
 class _Response(_Loose):
     status: str | None = None
     model: str | None = None
-    # What is answered is read after the usage, for what can't be read is paid for as well.
+    # An unreadable answer is billed too, so the output is parsed after the usage.
     output: Any = None
     usage: _Tokens | None = None
     error: _Trouble | None = None
@@ -94,7 +93,7 @@ class _EmbeddedTokens(_Loose):
 
 class _Embeddings(_Loose):
     model: str | None = None
-    # Read after the usage, as an output is.
+    # Parsed after the usage, as ``output`` is.
     data: Any = None
     usage: _EmbeddedTokens | None = None
 
@@ -106,22 +105,22 @@ B = TypeVar("B", bound=_Loose)
 
 
 class OpenAIClient:
-    """Asks OpenAI. An async context manager.
+    """Client of OpenAI's API. An async context manager.
 
-    Proxies of the environment are not used, and redirects are not followed, for the key would go along. The
-    SDK itself reads OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS.
+    Proxies of the environment are not used and redirects are not followed, since they would receive the key.
+    The SDK itself reads OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS.
 
     Args:
         key: the API key.
-        options: which models, where, and within which limits.
-        clock: tells the time, for a server that names a date to come back at.
+        options: the models, the URL and the limits.
+        clock: gives the time, for a ``Retry-After`` that is a date.
     """
 
     def __init__(self, key: str, options: AIOptions | None = None, *, clock: Clock | None = None) -> None:
         self._key = key
         self._options = options or AIOptions()
         self._clock = clock or SystemClock()
-        # The time-out is ours, over the whole request; the library's are for each read.
+        # The library's time-outs are per read; ours covers the whole request.
         self._http = httpx2.AsyncClient(timeout=None, trust_env=False, follow_redirects=False)
         self._sdk = openai.AsyncOpenAI(
             api_key=key,
@@ -132,7 +131,7 @@ class OpenAIClient:
         )
 
     async def __aenter__(self) -> Self:
-        """Start; connections are opened when they are needed."""
+        """Start; connections are opened on demand."""
         return self
 
     async def __aexit__(
@@ -142,7 +141,7 @@ class OpenAIClient:
         await self._http.aclose()
 
     async def ask(self, prompt: Prompt, text: str, answer: type[M]) -> Answer[M]:
-        """Ask the model for an answer of this form; see `Asks.ask` for what is raised."""
+        """Ask the model for an answer of this form; raises the errors of `Asks.ask`."""
         material = to_ask(text)
         options = self._options
         body = await self._body(
@@ -161,12 +160,12 @@ class OpenAIClient:
         try:
             return Answer(_value(_answered(response), answer), usage, stub=False)
         except AIError as error:
-            # What can't be used is paid for as well.
+            # Unusable answers are billed too.
             error.usage = usage if response.usage else None
             raise
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
-        """Embed texts by the embedding model; see `Embeds.embed` for what is raised."""
+        """Embed texts with the embedding model; raises the errors of `Embeds.embed`."""
         cut = to_embed(texts)
         model = self._options.embedding_model
         body = await self._body(
@@ -174,7 +173,7 @@ class OpenAIClient:
             lambda: self._sdk.embeddings.with_raw_response.create(
                 model=model,
                 input=cut,
-                # Not every server knows the SDK's own choice, base64.
+                # Not every server supports the SDK's default, base64.
                 encoding_format="float",
             ),
         )
@@ -186,13 +185,13 @@ class OpenAIClient:
         try:
             vectors = _vectors(response, len(cut))
         except AIError as error:
-            # What can't be used is paid for as well.
+            # Unusable answers are billed too.
             error.usage = usage if response.usage else None
             raise
         return Embedded(vectors, model, len(vectors[0]), usage, stub=False)
 
     async def _body(self, model: str, send: Callable[[], Awaitable[Any]]) -> str:
-        """Send a request and return the body of its answer, if that is a success."""
+        """Send a request and return the body of a successful answer."""
         seconds = self._options.timeout
         try:
             async with asyncio.timeout(seconds):
@@ -215,10 +214,10 @@ class OpenAIClient:
         return str(raw.http_response.text)
 
     def _said(self, error: openai.APIStatusError) -> str:
-        """Return the server's own words, if it has any, without the key."""
+        """Return the server's error message, without the key; empty if there is none."""
         body: Any = error.body
         said = cast("dict[str, Any]", body).get("message") if isinstance(body, dict) else body
-        # A page is the answer of a proxy, and says nothing in a line.
+        # An HTML page comes from a proxy and has no useful first line.
         words = said if isinstance(said, str) and not said.lstrip().startswith("<") else ""
         return words.replace(self._key, "…") if len(self._key) >= _KEY_CHARACTERS else words
 
@@ -239,7 +238,7 @@ class OpenAIClient:
 
 
 def _origin(url: str) -> str:
-    """Return scheme, host and port of a URL: the rest of it may be secret, and errors are kept and shown."""
+    """Return scheme, host and port of a URL: the rest may be secret, and errors are stored and shown."""
     parsed = urlsplit(url)
     return f"{parsed.scheme}://{parsed.netloc.rpartition('@')[2]}"
 
@@ -255,7 +254,7 @@ def _answered(response: _Response) -> str:
     """Return the text that the model gave as its answer.
 
     Raises:
-        AIError: there is none, or it is not whole; which one depends on why.
+        AIError: there is no answer, or an incomplete one; the class depends on the reason.
     """
     if response.error is not None or response.status == "failed":
         trouble = response.error or _Trouble()
@@ -276,7 +275,7 @@ def _answered(response: _Response) -> str:
 
 
 def _messages(response: _Response) -> list[_Message]:
-    """Return the messages that are the answer; models also tell what they think and do on the way."""
+    """Return the messages of the answer, without reasoning and tool calls."""
     try:
         items = _ITEMS.validate_python(response.output)
     except ValidationError as error:
@@ -298,7 +297,7 @@ def _value(text: str, answer: type[M]) -> M:
 
 
 def _vectors(response: _Embeddings, wanted: int) -> tuple[tuple[float, ...], ...]:
-    """Return the vectors in the order of the texts, which the server need not keep."""
+    """Return the vectors in the order of the texts; the server may send them in another."""
     try:
         given = _VECTORS.validate_python(response.data)
     except ValidationError as error:
@@ -313,7 +312,7 @@ def _vectors(response: _Embeddings, wanted: int) -> tuple[tuple[float, ...], ...
 
 
 def _first(error: ValidationError) -> str:
-    """Return what does not fit first, and where; without the value, which may be long."""
+    """Return the first validation error and its location, without the value, which may be long."""
     detail = error.errors(include_url=False, include_context=False, include_input=False)[0]
     place = ".".join(map(str, detail["loc"]))
     reason = detail["msg"].removeprefix("Value error, ")

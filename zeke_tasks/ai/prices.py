@@ -1,4 +1,4 @@
-"""What tokens cost, by the list prices in ``prices.json`` and a file of one's own."""
+"""Costs of tokens, by the list prices in ``prices.json`` and an optional file of the user's."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from zeke_queue.errors import SettingsError
 
-# A model answers under the name of its snapshot: gpt-5-nano-2025-08-07.
+# Answers name the model's snapshot: gpt-5-nano-2025-08-07.
 _SNAPSHOT: Final = re.compile(r"-\d{4}-\d{2}-\d{2}$", re.ASCII)
 
 
 class Price(BaseModel):
-    """What a million tokens cost, in US dollars.
+    """Prices of a million tokens in US dollars.
 
     Attributes:
         input: of prompt and text.
-        cached_input: of those that the server still had from an earlier request; None for the same.
+        cached_input: of input that the server had cached from an earlier request; None for the price of
+            ``input``.
         output: of the answer.
     """
 
@@ -37,10 +38,10 @@ class _File(BaseModel):
 
 
 def load_prices(path: Path | None = None) -> dict[str, Price]:
-    """Return the list prices by model, with those of a file on top.
+    """Return the list prices by model, overridden by those of a file.
 
     Raises:
-        SettingsError: the file can't be read, or is of another form.
+        SettingsError: the file can't be read or has another form.
     """
     listed = _File.model_validate_json((resources.files("zeke_tasks.ai") / "prices.json").read_bytes())
     if path is None:
@@ -63,14 +64,14 @@ def load_prices(path: Path | None = None) -> dict[str, Price]:
 def cost(
     prices: Mapping[str, Price], models: tuple[str, ...], *, fresh: int, cached: int = 0, output: int = 0
 ) -> float | None:
-    """Return what a call cost in US dollars, or None if no price is known.
+    """Return the cost of a call in US dollars, or None if no price is known.
 
     Args:
         prices: by model.
-        models: the names that the model goes by; the first that has a price counts.
-        fresh: tokens that the model read for the first time.
-        cached: tokens of the input that the server still had.
-        output: tokens that the model wrote.
+        models: names of the model; the first that has a price counts.
+        fresh: input tokens that were not cached.
+        cached: input tokens that were cached.
+        output: output tokens.
 
     >>> prices = {"m": Price(input=0.05, cached_input=0.005, output=0.4)}
     >>> cost(prices, ("m-2025-08-07",), fresh=1000, output=500)
@@ -82,5 +83,5 @@ def cost(
         return None
     again = price.input if price.cached_input is None else price.cached_input
     dollars = (fresh * price.input + cached * again + output * price.output) / 1e6
-    # What is left of the division is far below the price of one token.
+    # The rounding error of the division is far below the price of one token.
     return round(dollars, 10)

@@ -1,4 +1,4 @@
-"""The settings of the AI, which are environment variables like those of the queue."""
+"""The settings of the AI: environment variables, like those of the queue."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ _NO_URL: Final = "it is no URL; write one like https://api.openai.com/v1"
 
 
 class AISettings(Variables):
-    """What a deployment decides about the AI. Durations are seconds.
+    """Settings of the AI. Durations are seconds.
 
     Attributes:
-        zeke_ai: who answers: ``openai``; ``stub``, which is no AI; or ``auto`` for OpenAI if there is a key.
-        zeke_embeddings: who embeds: ``openai``, ``stub``, ``wordllama`` (offline, an extra), or ``auto`` for
-            whoever answers.
+        zeke_ai: what answers: ``openai``; ``stub``, which uses no AI; or ``auto`` for OpenAI if there is a
+            key.
+        zeke_embeddings: what embeds: ``openai``, ``stub``, ``wordllama`` (offline, an extra), or ``auto`` for
+            the same as answers.
         openai_api_key: the key; a secret.
-        openai_base_url: where the API is; another server that speaks it will do. It may
-            hold no user and no password.
+        openai_base_url: the URL of the API, of OpenAI or a compatible server. It must not contain a user or a
+            password.
         openai_model: the model that answers.
         openai_embedding_model: the model that embeds.
-        zeke_ai_timeout: how long one request may take.
-        zeke_ai_per_minute: requests that one worker begins within a minute at most.
-        zeke_ai_at_once: requests of one worker that are under way at a time at most.
-        zeke_ai_prices: a file with prices of models, on top of the list prices that are known.
+        zeke_ai_timeout: limit of one request.
+        zeke_ai_per_minute: limit of requests that one worker starts per minute.
+        zeke_ai_at_once: limit of concurrent requests of one worker.
+        zeke_ai_prices: a file with prices of models, which override the list prices.
     """
 
     zeke_ai: Literal["auto", "openai", "stub"] = "auto"
@@ -50,21 +51,21 @@ class AISettings(Variables):
 
     @property
     def asks(self) -> Literal["openai", "stub"]:
-        """Who answers."""
+        """What answers."""
         if self.zeke_ai == "auto":
             return "stub" if self.openai_api_key is None else "openai"
         return self.zeke_ai
 
     @property
     def embeds(self) -> Literal["openai", "stub", "wordllama"]:
-        """Who embeds."""
+        """What embeds."""
         return self.asks if self.zeke_embeddings == "auto" else self.zeke_embeddings
 
     def require_key(self) -> str:
         """Return the API key.
 
         Raises:
-            SettingsError: it is not set, although a setting says OpenAI.
+            SettingsError: it is not set, although a setting names OpenAI.
         """
         if self.openai_api_key is not None:
             return self.openai_api_key.get_secret_value()
@@ -102,7 +103,7 @@ class AISettings(Variables):
             parsed = urlsplit(url)
             readable = parsed.scheme in {"http", "https"} and parsed.hostname and parsed.port != 0
         except ValueError:
-            # Not chained: what it says may have the URL in it, and with it a password.
+            # The original message may contain the URL, and with it a password, so it is not chained.
             raise ValueError(_NO_URL) from None
         if not readable or " " in url:
             raise ValueError(_NO_URL)

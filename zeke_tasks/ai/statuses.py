@@ -1,4 +1,4 @@
-"""What an answer without success means for the job that asked, and how long it should wait."""
+"""Mapping of unsuccessful HTTP answers to errors, and how long a job should wait."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from zeke_tasks.ai.errors import AIError, AIRateLimited, AIRefused, AIRejected, 
 from zeke_tasks.fetch.answers import seconds_to_wait
 
 WAIT_MAX: Final = 6 * 3600.0
-"""Seconds that a server may make us wait at most."""
+"""Maximum seconds that a server's ``Retry-After`` is honoured."""
 
 WAIT_FOR_CREDIT: Final = 15 * 60.0
-"""Seconds until it is tried again whether an account has credit, at least: people take time to pay in."""
+"""Minimum seconds until the next request of an account without credit, which takes users time to top up."""
 
 _TOO_MANY: Final = 429
 _SERVER_ERROR: Final = 500
@@ -40,15 +40,15 @@ def failure(
     model: str,
     now: datetime,
 ) -> AIError:
-    """Return the error that an answer without success stands for.
+    """Return the error for an unsuccessful answer.
 
     Args:
         status: the HTTP status, 300 or more.
-        headers: by name, whatever the case.
-        code: the API's own name of the error.
-        said: the server's words, without the key; ``""`` if it said nothing.
-        model: which model was asked.
-        now: the time, for a header that names a date.
+        headers: by name, in any case.
+        code: the API's error code.
+        said: the server's message, without the key; ``""`` for none.
+        model: the model that was asked.
+        now: the time, for a header that is a date.
     """
     wait = retry_after(headers, now)
     words = f" ({said})" if said else ""
@@ -68,10 +68,10 @@ def failure(
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Read how long to wait: ``retry-after-ms``, else ``retry-after``, as seconds or as a date.
+    """Return how long to wait: ``retry-after-ms``, else ``retry-after``, as seconds or as a date.
 
     Args:
-        headers: by name, whatever the case.
+        headers: by name, in any case.
         now: the time, aware.
 
     Returns:

@@ -1,8 +1,8 @@
-"""Answer without an AI: sentences of the text, counted words, and vectors of its characters.
+"""A client without an AI: it quotes sentences, counts words, and makes vectors of characters.
 
-It lets everything run without a key, in demos, tests and simulations. It invents nothing and says what it
-is: ``stub`` is set, the model is called ``stub``, and it costs nothing. The same text has the same answer on
-every machine, and on every Python that knows its characters.
+With it everything runs without a key, in demos, tests and simulations. It invents nothing and is marked as a
+stub: ``stub`` is set, the model is called ``stub``, and it costs nothing. The same text has the same answer
+on every machine, and on every Python whose Unicode tables know its characters.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BULLETS: Final = 3
 BULLET_CHARACTERS: Final = 240
 ELEVATOR_CHARACTERS: Final = 1000
 CONFIDENCE_MAX: Final = 0.5
-"""Counting words is no reading, however long the text is."""
+"""Limit of the confidence, since counting words is not reading, however long the text is."""
 
 # fmt: off
 KEYWORDS: Final[frozenset[str]] = frozenset({
@@ -42,7 +42,7 @@ KEYWORDS: Final[frozenset[str]] = frozenset({
     "research", "security", "upgrade", "vulnerability",
 })
 # fmt: on
-"""Words that news for people who build software tends to hold."""
+"""Words that are frequent in news for software developers."""
 
 _WHOLE: Final = re.compile(r"""[.!?…。！？]["'”’»)\]」』]*$""")  # noqa: RUF001 - the stops that are in use
 _WORD: Final = re.compile(r"[a-z][a-z0-9-]*[a-z0-9]")
@@ -51,13 +51,13 @@ _USAGE: Final = Usage(MODEL, 0, 0, 0.0)
 
 
 class StubClient:
-    """A client that is no AI."""
+    """A client without an AI."""
 
     async def ask(self, prompt: Prompt, text: str, answer: type[M]) -> Answer[M]:
-        """Answer with what can be counted and quoted; the prompt is not looked at.
+        """Answer with counts and quotes; the prompt is ignored.
 
         Raises:
-            AIRejected: there is no text, or the form of the answer is neither of the two it knows.
+            AIRejected: there is no text, or the form of the answer is not one of the two supported ones.
         """
         text = to_ask(text)
         quotes = _quotes(text)
@@ -76,19 +76,19 @@ class StubClient:
             raise AIRejected("there is nothing in the text that can be quoted") from error
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
-        """Return vectors of length 1 that are near to each other where texts share many groups of letters.
+        """Return vectors of length 1 that are near each other if the texts share many groups of letters.
 
         Raises:
-            AIRejected: there are none or too many, or one is empty.
+            AIRejected: there are no texts or too many, or one is empty.
         """
         vectors = tuple(_vector(text) for text in to_embed(texts))
         return Embedded(vectors, MODEL, DIMENSIONS, _USAGE, stub=True)
 
 
 def _quotes(text: str) -> list[str]:
-    """Return what can be quoted, each once: whole sentences, or, where there are none, whatever there is.
+    """Return distinct quotes: whole sentences, or all fragments if there are no whole sentences.
 
-    Titles and headings say little by themselves, and are shown beside what is quoted here.
+    Titles and headings say little by themselves and are shown beside the quotes, so they are left out.
     """
     found = list(dict.fromkeys(sentences(text)))
     return [quote for quote in found if _WHOLE.search(quote)] or found
@@ -99,7 +99,7 @@ def _keywords(text: str) -> frozenset[str]:
 
 
 def _analysis(text: str, quotes: list[str]) -> dict[str, Any]:
-    """Pick the sentences that hold most keywords, in their order; the more keywords in all, the hotter."""
+    """Pick the sentences with the most keywords, in their order; the score grows with the keywords in all."""
     places = sorted(range(len(quotes)), key=lambda place: (-len(_keywords(quotes[place])), place))
     picked = [shorten(quotes[place], BULLET_CHARACTERS) for place in sorted(places[:BULLETS])]
     return {
@@ -120,7 +120,7 @@ def _briefs(quotes: list[str]) -> dict[str, Any]:
 
 
 def _vector(text: str) -> tuple[float, ...]:
-    """Return a vector that counts each group of three characters at a place that their codes name."""
+    """Return a vector that counts each group of three characters at an index computed from their codes."""
     codes = [ord(character) for character in f" {text.translate(_LOWER)} "]
     counts = Counter(
         (first * 961 + second * 31 + third) % DIMENSIONS

@@ -1,7 +1,7 @@
-"""Embed offline, by wordllama: vectors of 256 numbers from a table of words, which its package brings along.
+"""Offline embeddings by wordllama: vectors of 256 numbers from a table of words that its package contains.
 
-They say less than a model's do, and more than letters: texts about the same things are near to each other.
-Nothing is downloaded, and no text leaves the machine.
+They are less precise than a model's and better than the stub's: texts about the same subject are near each
+other. Nothing is downloaded, and no text leaves the machine.
 """
 # pyright: reportMissingTypeStubs=false
 
@@ -33,21 +33,21 @@ DIMENSIONS: Final = 256
 
 
 class _Words(Protocol):
-    """The little of the library that is used."""
+    """The part of the library's interface that is used."""
 
     def embed(self, texts: list[str]) -> Any: ...
 
 
 async def in_a_thread(function: Callable[P, T], /, *args: P.args, **options: P.kwargs) -> T:
-    """Call a function in a thread, so that the event loop goes on."""
+    """Call a function in a thread, so that the event loop is not blocked."""
     return await asyncio.to_thread(function, *args, **options)
 
 
 class WordLlama:
-    """Embeds by wordllama.
+    """Client of wordllama.
 
     Args:
-        compute: where its table of words is kept and used: threads, or processes that read documents.
+        compute: runs the library, in threads or in the parser processes.
 
     Raises:
         SettingsError: it is not installed.
@@ -63,7 +63,7 @@ class WordLlama:
         self._compute = compute
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
-        """Return vectors of length 1, made outside the event loop; see `Embeds.embed` for what is raised."""
+        """Return vectors of length 1, made outside the event loop; raises the errors of `Embeds.embed`."""
         cut = to_embed(texts)
         try:
             vectors = await self._compute(embed_words, cut)
@@ -75,12 +75,13 @@ class WordLlama:
 
 
 def embed_words(texts: list[str]) -> list[tuple[float, ...]]:
-    """Return a vector of length 1 for each text; all zeros for one without a word that is known.
+    """Return a vector of length 1 per text; all zeros for a text without a known word.
 
     The first call in a process loads the table of words, which takes some tenths of a second.
     """
     words = _words()
-    # One by one, for texts of a batch are padded to one length, which changes the last digits of their sums.
+    # Texts of a batch are padded to one length, which changes the last digits of their sums; so embed one by
+    # one.
     return [_normalised(words.embed([text])[0].tolist()) for text in texts]
 
 
@@ -93,13 +94,13 @@ def _normalised(vector: list[float]) -> tuple[float, ...]:
 def _words() -> _Words:
     _leave_logging_alone()
     library = importlib.import_module("wordllama")
-    # Told so, it finds all of its own files, and may not look for them elsewhere: it would go to a hub.
+    # Without these paths the library would download its files from a hub.
     folder = Path(cast("str", library.__file__)).parent
     return cast("_Words", library.WordLlama.load(cache_dir=folder, disable_download=True))
 
 
 def _leave_logging_alone() -> None:
-    """Import the part of the library that sets up logging for the whole process, and undo that."""
+    """Import the part of the library that configures logging for the whole process, and undo that."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     root.addHandler(logging.NullHandler())

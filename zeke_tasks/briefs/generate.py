@@ -1,4 +1,4 @@
-"""``generate-brief``: have the AI tell a story in one line, in two sentences, and in a short paragraph."""
+"""``generate-brief``: summarize a story in one line, in two sentences, and in a short paragraph."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ PROMPT: Final = load_prompt("generate-brief")
 
 @tasks.task("generate-brief", concurrency_limit=10)
 async def generate_brief(payload: GenerateBrief, job: JobContext) -> dict[str, Any]:
-    """Write the briefs of a story by the AI; where it has some, only if they are to be written again.
+    """Write a story's brief with the AI; replace an existing one only if the payload requests it.
 
-    A job that has kept a brief asks nobody again, however often it is run. A model's brief takes the place of
-    a stub's in any case, and a stub's never that of a model's.
+    A job that has stored a brief does not call the AI again, however often it is run. A model's brief always
+    replaces a stub's, and a stub's never replaces a model's.
     """
     repository = context_of(job).repository
     async with job.transaction() as transaction:
@@ -61,7 +61,7 @@ async def generate_brief(payload: GenerateBrief, job: JobContext) -> dict[str, A
     brief = replace(brief, state=state, briefed_by=job.id, prompt_version=PROMPT.version)
     async with job.transaction() as transaction:
         rows = repository.within(transaction)
-        # From here on nobody else can change what is thought of it.
+        # From here on no other transaction can change the story's overlay.
         await rows.lock_story(story.id)
         now = await rows.overlay(story.id)
         await ai.note(rows)
@@ -75,13 +75,13 @@ async def generate_brief(payload: GenerateBrief, job: JobContext) -> dict[str, A
 
 
 def _kept(overlay: Overlay | None, job: JobContext, *, anew: bool, stub: bool = False) -> Brief | None:
-    """Return the brief that is there and stays; None if one is to be written.
+    """Return the existing brief if it is kept; None if a new one is to be written.
 
     Args:
-        overlay: with the brief that is there.
-        job: if it wrote that itself, it stays.
-        anew: whether one that is there is to be replaced.
-        stub: whether a stub would write the new one, which takes no model's place.
+        overlay: has the existing brief.
+        job: a brief that this job wrote is kept.
+        anew: whether an existing brief is to be replaced.
+        stub: whether a stub would write the new one, which never replaces a model's.
     """
     brief = None if overlay is None else _brief_of(overlay)
     if brief is None or brief.briefed_by == job.id:

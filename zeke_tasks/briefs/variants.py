@@ -1,7 +1,7 @@
-"""The limits of a brief's three variants, and how what was written is made to keep them.
+"""The limits of a brief's three variants, and how texts are shortened to them.
 
-A variant with more than it should have loses its last sentences, or else its last words. One with less can't
-be mended by a rule: whoever wrote it has to do it again.
+A variant that is too long loses its last sentences, or else its last words. One that is too short can't be
+repaired by a rule and must be written again.
 """
 
 from __future__ import annotations
@@ -18,19 +18,18 @@ ELEVATOR_SENTENCES: Final = (3, 4)
 
 
 class Unfit(Exception):
-    """A variant has too few sentences; the message says which, and how many."""
+    """A variant has too few sentences; the message names the variant and the number."""
 
 
 def fit(one_liner: str, two_liner: str, elevator: str, *, story: str, few: bool = False) -> Brief:
-    """Return a brief whose variants keep the limits.
+    """Return a brief whose variants are within the limits.
 
     Args:
-        one_liner: becomes a line of less than 140 characters.
-        two_liner: becomes two sentences of less than 280 characters together, or one if there is room for no
-            other.
-        elevator: becomes three or four sentences.
-        story: the text that the brief stands for.
-        few: whether any number of sentences is enough, for there may be no more to be quoted.
+        one_liner: shortened to a line of less than 140 characters.
+        two_liner: shortened to two sentences of less than 280 characters together, or one if two do not fit.
+        elevator: shortened to three or four sentences.
+        story: the text that the brief summarizes.
+        few: whether any number of sentences is enough, since a stub may have no more to quote.
 
     Raises:
         Unfit: a variant has too few sentences.
@@ -51,7 +50,7 @@ def fit(one_liner: str, two_liner: str, elevator: str, *, story: str, few: bool 
 
 
 def time_saved(story: str, brief: str) -> int:
-    """Return how many seconds sooner a brief is read than its story; 0 if it is not."""
+    """Return the seconds that reading a brief saves over reading its story; at least 0."""
     return max(0, round(reading_seconds(story) - reading_seconds(brief)))
 
 
@@ -59,7 +58,7 @@ def _first(variant: str, text: str, most: int | None = None) -> str:
     """Return the first sentences of a variant on one line.
 
     Raises:
-        Unfit: there are none.
+        Unfit: there are no sentences.
     """
     found = sentences(one_line(text))
     if not found:

@@ -1,5 +1,5 @@
-"""The catalog's commands, which join ``zeke`` by the entry points ``zeke.commands``.
+"""The catalog's commands, which extend ``zeke`` through the entry points ``zeke.commands``.
 
-What the tasks need is loaded when a command runs: every ``zeke`` command imports these modules, also where
-the extra ``tasks`` is not installed.
+Every ``zeke`` command imports these modules, even without the extra ``tasks``. So the tasks' dependencies are
+imported when a command runs.
 """

@@ -1,4 +1,4 @@
-"""Jobs and all that follows from them, through all generations: watched until nothing of it is left to do."""
+"""Watching of jobs and all their descendants until all have ended."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from zeke_queue.model import Job
 
 LOOK_EVERY: Final = 0.2
-"""Seconds between two looks."""
+"""Seconds between two reads."""
 
 _PAGE: Final = 1000
 
 
 class Family:
-    """Some jobs, their children, and these one's children.
+    """Some jobs and all their descendants.
 
-    Each look asks for what can have changed alone: a job that has ended sends no more children.
+    Each read asks only for jobs that can have changed: a job that has ended starts no further children.
 
     Args:
-        queue: where they are.
-        roots: the jobs that the others follow from.
+        queue: the queue of the jobs.
+        roots: the jobs whose descendants belong to the family.
     """
 
     def __init__(self, queue: Queue, roots: Collection[UUID]) -> None:
@@ -37,13 +37,13 @@ class Family:
         self.jobs: dict[UUID, Job] = {}
 
     async def look(self) -> list[Job]:
-        """Return the jobs as they are now, parents before their children."""
+        """Read the jobs' current state; returns parents before their children."""
         generation = list((await self._queue.storage.get(list(self._open))).values())
         while generation:
             children: list[Job] = []
             for job in generation:
                 self.jobs[job.id] = job
-                # Those of a job that has ended are all there, since it was read before them.
+                # The job was read before its children, so if it had ended, all of them exist.
                 children += await self._new_children(job) if job.attempt else []
                 if job.state in FINAL:
                     self._open.pop(job.id, None)
@@ -60,10 +60,10 @@ class Family:
         return [child for child in reversed(found) if child.id not in self.jobs]
 
     def settled(self, until: float) -> bool:
-        """Return whether all have ended, but for those that wait for longer than somebody waits for them.
+        """Return whether all have ended, except those that are due only after ``until``.
 
         Args:
-            until: when that one goes, on the queue's monotonic clock.
+            until: when the caller stops waiting, on the queue's monotonic clock.
         """
         clock = self._queue.clock
         soon = clock.now() + timedelta(seconds=until - clock.monotonic())
@@ -71,15 +71,16 @@ class Family:
 
 
 async def follow(family: Family, queue: Queue, timeout: float) -> AsyncGenerator[list[Job]]:
-    """Yield the jobs of a family again and again, until there is nothing left to wait for.
+    """Yield the jobs of a family repeatedly, until there is nothing left to wait for.
 
     Args:
-        family: whose jobs.
-        queue: where they are.
-        timeout: seconds after which it ends in any case.
+        family: the jobs.
+        queue: the queue of the jobs.
+        timeout: seconds after which iteration ends in any case.
     """
     until = queue.clock.monotonic() + timeout
-    # A job that waits for a child may be woken between the look at the one and the look at the other.
+    # A waiting job may be resumed between reading its child and reading the job, so one read is not
+    # conclusive.
     settled_before = False
     while True:
         jobs = await family.look()
@@ -93,7 +94,7 @@ async def follow(family: Family, queue: Queue, timeout: float) -> AsyncGenerator
 
 
 def counts_of(jobs: Iterable[Job]) -> list[QueueCount]:
-    """Return how many of some jobs each queue has in each state."""
+    """Count jobs by queue and state."""
     states: dict[str, Counter[JobState]] = {}
     for job in jobs:
         states.setdefault(job.name, Counter())[job.state] += 1

@@ -1,4 +1,4 @@
-"""Strangers' words on a terminal: they are no markup, and nothing in them is obeyed or turns lines around."""
+"""Safe output of untrusted text on a terminal: no markup, control sequences or changes of text direction."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 ID_CHARACTERS: Final = 8
-"""How much of an id is shown at least."""
+"""Minimum number of characters of an abbreviated id."""
 
 _JOINERS: Final = "\u200c\u200d"
-"""What tells letters of Persian and parts of emojis whether they belong together."""
+"""Characters that join or separate letters of Persian and parts of emojis."""
 
 _GAP: Final = "  "
 
 
 def printable_words(words: str) -> str:
-    r"""Return words as one line, without what a terminal would obey.
+    r"""Return words as one line, without control sequences.
 
-    Controls count as blanks; what is not seen (soft hyphens, and marks that turn the direction of writing
-    around, by which one text can look like another) is left out.
+    Control characters count as blanks. Invisible characters are left out: soft hyphens, and marks of text
+    direction, with which one text can be made to look like another.
 
     >>> printable_words(" red\x1b[31m\nand soft\u00adly ")
     'red [31m and softly'
@@ -44,9 +44,9 @@ def _printable(character: str) -> str:
 
 
 def abbreviated(ids: Iterable[UUID]) -> dict[UUID, str]:
-    """Return the beginning of each id: eight characters, or as many more as tell them all apart.
+    """Return a unique prefix of each id, of at least eight characters.
 
-    Commands take it for the whole id.
+    Commands accept it in place of the whole id.
     """
     texts = {each: str(each) for each in ids}
     length = ID_CHARACTERS
@@ -58,13 +58,13 @@ def abbreviated(ids: Iterable[UUID]) -> dict[UUID, str]:
 def wrapped(
     out: Console, words: str, first: str | Text = "", rest: str | None = None, style: str = ""
 ) -> None:
-    """Print words as a paragraph as wide as the console.
+    """Print words as a paragraph, wrapped to the console's width.
 
     Args:
-        out: where to.
-        words: a stranger's; what they look like is all that is taken from them.
-        first: stands before the first line.
-        rest: stands before the others; as much blank as ``first`` is long by default.
+        out: the console.
+        words: untrusted text; printed without markup and control sequences.
+        first: prefix of the first line.
+        rest: prefix of the others; by default blanks of the length of ``first``.
         style: of the words.
     """
     rest = " " * len(first) if rest is None else rest
@@ -78,10 +78,10 @@ class Entry(NamedTuple):
     """An entry of a list.
 
     Attributes:
-        cells: short, and never cut; the first names the entry.
-        words: a stranger's, in the last column, on as many lines as they take.
-        more: a paragraph below, a stranger's words too.
-        url: below that, on one line, so that it can be copied.
+        cells: short texts that are never truncated; the first names the entry.
+        words: untrusted text in the last column, on as many lines as needed.
+        more: untrusted text, a paragraph below the columns.
+        url: printed below that on one line, so that it can be copied.
     """
 
     cells: Sequence[str | Text]
@@ -91,10 +91,10 @@ class Entry(NamedTuple):
 
 
 def listed(out: Console, titles: Sequence[str], entries: Sequence[Entry]) -> None:
-    """Print a list in which all is whole, however narrow the terminal is.
+    """Print a list without truncating anything, however narrow the terminal is.
 
     Args:
-        out: where to.
+        out: the console.
         titles: of the columns.
         entries: one or more.
     """

@@ -1,4 +1,4 @@
-"""Who goes on with jobs, and where more is known of one: what people are told to type."""
+"""Hints at further commands: how to continue jobs, and how to show one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ WORKER: Final = "zeke worker --app zeke_tasks.catalog:catalog"
 
 
 def worker_goes_on(*, embedded: bool) -> str:
-    """Return who goes on with what is left, and how one is started."""
+    """Return a hint that a worker continues the remaining jobs, and how to start one."""
     return f"A worker goes on with it (`{on_same(WORKER, embedded=embedded)}` starts one)"
 
 
 def see_job(job_id: UUID, *, embedded: bool) -> str:
-    """Return where more is known of a job."""
+    """Return a hint at the command that shows a job."""
     return f"`{on_same(f'zeke job show {job_id}', embedded=embedded)}`"

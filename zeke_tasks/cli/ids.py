@@ -1,4 +1,4 @@
-"""Ids as people give them: whole, or their beginning, as lists show it."""
+"""Ids as command-line arguments: whole, or the prefix that lists show."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _SHOWN: Final = 5
 
 
 class Abbreviation:
-    """An id, or the beginning of one.
+    """An id or a prefix of one.
 
     Args:
-        text: as it was given.
-        what: of what it is, as ``story``.
-        plural: of several of these.
-        listing: the command that lists them; None if there is none for the database that is used.
+        text: the argument.
+        what: the kind of object, such as ``story``.
+        plural: the plural of ``what``.
+        listing: the command that lists the objects; None if there is none for the current database.
 
     Raises:
-        InvalidOptionError: it is neither.
+        InvalidOptionError: the text is neither.
     """
 
     def __init__(self, text: str, what: str, plural: str, listing: str | None) -> None:
@@ -46,14 +46,14 @@ class Abbreviation:
                 ) from None
 
     def among(self, known: Iterable[tuple[UUID, str]], where: str = "") -> UUID:
-        """Return the one id that begins so; a whole id is returned as it is.
+        """Return the only id with this prefix; a whole id is returned unchanged.
 
         Args:
-            known: ids, each with what it is called.
-            where: which ones were looked at, if it is not all of them, as ``of the newest 1,000``.
+            known: ids with their names.
+            where: which ids were searched, if not all, such as ``of the newest 1,000``.
 
         Raises:
-            ZekeError: none begins so, or several do.
+            ZekeError: no id has this prefix, or several have it.
         """
         if self.whole is not None:
             return self.whole
@@ -73,5 +73,5 @@ class Abbreviation:
         )
 
     def missing(self) -> ZekeError:
-        """Return what to raise if there is none of this id."""
+        """Return the error for an unknown id."""
         return ZekeError(f"No {self._what} has the id {self.whole or self._text}{self._lists_those}.")

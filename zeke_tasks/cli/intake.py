@@ -1,4 +1,4 @@
-"""``zeke ingest URL…`` and ``zeke upload FILE…``: take in what a user has, and show the stories it tells."""
+"""``zeke ingest URL…`` and ``zeke upload FILE…``: ingest a user's URLs and files, and show their stories."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def ingest(
             print_json({"urls": outcomes, "items": _items_value(came.found, came.stories)})
         else:
             _show(came.found, came.stories, came.spent)
-            # What became of an article stands with its URL.
+            # The outcome of an article is shown with its URL.
             from_feeds = [finding for finding in came.found if finding.source.type == "rss"]
             told = [job for job in came.jobs if job.name not in ("ingest-source", "fetch-content")]
             _show_tables(from_feeds, told, came.outcomes, embedded=options.embedded)
@@ -113,7 +113,7 @@ def upload(
 
 
 def _show(found: Sequence[Finding], stories: Sequence[StoryView], spent: Sequence[Spending]) -> None:
-    """Print stories for people, and who told them."""
+    """Print stories, and what analysed them."""
     from zeke_tasks.cli.output import tell_stories, tell_who_said_it  # noqa: PLC0415
     from zeke_tasks.cli.report import carriers, wide_console  # noqa: PLC0415 - see the package
 
@@ -128,7 +128,7 @@ def _show(found: Sequence[Finding], stories: Sequence[StoryView], spent: Sequenc
 def _show_tables(
     found: Sequence[Finding], lost: Sequence[Job], outcomes: Sequence[Outcome] = (), *, embedded: bool
 ) -> None:
-    """Print what was not read, which jobs failed, and what became of URLs."""
+    """Print the unread items, the failed jobs, and the outcomes of URLs."""
     from zeke_tasks.cli.report import (  # noqa: PLC0415 - see the package
         failed_jobs_table,
         failures_table,
@@ -143,7 +143,7 @@ def _show_tables(
 
 
 def _show_left(jobs: Sequence[Job], timeout: float, *, embedded: bool) -> None:
-    """Print how many jobs did not end in time, if any, and how to go on."""
+    """Print how many jobs did not end in time, if any, and how to continue them."""
     left = sum(job.state not in FINAL for job in jobs)
     if left:
         which = "1 job" if left == 1 else f"{left} jobs"
@@ -152,7 +152,7 @@ def _show_left(jobs: Sequence[Job], timeout: float, *, embedded: bool) -> None:
 
 
 def _items_value(found: Sequence[Finding], stories: Sequence[StoryView]) -> list[dict[str, Any]]:
-    """Return items as programs are told them, each with the brief of its story."""
+    """Return items for JSON output, each with the brief of its story."""
     from zeke_tasks.stories.view import brief_value  # noqa: PLC0415 - see the package
 
     briefs = {seen.story.id: brief_value(seen) for seen in stories}

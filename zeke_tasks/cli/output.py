@@ -1,4 +1,4 @@
-"""Stories told to people: many with their briefs and best highlights, or one with all that is known of it."""
+"""Output of stories: several with their briefs and best highlights, or one with all its details."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zeke_tasks.stories.view import Neighbour, StoryView
 
 TOP: Final = 2
-"""How many highlights of a story are shown where several stories are."""
+"""Number of highlights shown per story in a list of stories."""
 
 _LABEL: Final = 12
 
@@ -33,12 +33,12 @@ _LABEL: Final = 12
 def tell_stories(
     out: Console, stories: Sequence[StoryView], carriers: Mapping[UUID, Sequence[str]] | None = None
 ) -> None:
-    """Print stories one below the other, each in a few lines.
+    """Print stories, each in a few lines.
 
     Args:
-        out: where to.
-        stories: which.
-        carriers: the names of the sources that carry them, by the story; their own source by default.
+        out: the console.
+        stories: the stories.
+        carriers: names of the sources that carry each story, by the story's id; its own source by default.
     """
     out.print(Text(f"Stories ({len(stories)})", style="bold"))
     short = abbreviated(seen.story.id for seen in stories)
@@ -78,12 +78,12 @@ def _score(highlight: Highlight) -> str:
 
 
 def chili(overlay: Overlay | None) -> str:
-    """Return how hot a story is, as people are told it."""
+    """Format a story's chili score."""
     return f"chili {overlay.chili if overlay and overlay.chili is not None else '–'}/{CHILI_MAX}"
 
 
 def tell_story(out: Console, seen: StoryView, near: Sequence[Neighbour] = ()) -> None:
-    """Print all that is known of one story."""
+    """Print all details of one story."""
     story, source, overlay = seen.story, seen.source, seen.overlay
     wrapped(out, story.title, style="bold")
     facts = {
@@ -117,7 +117,7 @@ def tell_story(out: Console, seen: StoryView, near: Sequence[Neighbour] = ()) ->
 
 
 def tell_brief(out: Console, seen: StoryView) -> None:
-    """Print the three variants of a story's brief; nothing if it has none yet."""
+    """Print the three variants of a story's brief, if it has one."""
     overlay = seen.overlay
     if overlay is None or overlay.brief_one_liner is None:
         return
@@ -145,7 +145,7 @@ def _tell_highlight(out: Console, highlight: Highlight) -> None:
     wrapped(out, f"{highlight.kind}: {highlight.title or highlight.summary}", head)
     if highlight.quote and printable_words(highlight.quote) != printable_words(highlight.summary):
         for line in highlight.quote.splitlines():
-            # Code means what it means by its blanks, too.
+            # Indentation is significant in code, so it is kept.
             blank = " " * (len(line) - len(line.lstrip(" ")))
             wrapped(out, line, f"{' ' * len(head)}│ {blank}", style="bright_black")
     if highlight.tags:
@@ -158,7 +158,7 @@ def _heading(out: Console, words: str) -> None:
 
 
 def who(overlay: Overlay | None) -> str | None:
-    """Return who analysed a story, as people are told it; None if nobody has."""
+    """Return the name of what analysed a story; None if it is not analysed."""
     if overlay is None or overlay.analysis_state is AnalysisState.PENDING:
         return None
     model = "the stub, which is no AI" if overlay.analysis_state is AnalysisState.STUB else overlay.model
@@ -166,7 +166,7 @@ def who(overlay: Overlay | None) -> str | None:
 
 
 def who_answers(settings: AISettings) -> str:
-    """Return who will be asked about stories, and what to set to have it otherwise."""
+    """Return what answers questions about stories, and the setting that changes it."""
     if settings.asks == "openai":
         host = urlsplit(settings.openai_base_url).hostname or "its server"
         return f"{settings.openai_model} at {host} reads the stories, with the key of OPENAI_API_KEY."
@@ -179,7 +179,7 @@ def who_answers(settings: AISettings) -> str:
 
 
 def tell_who_said_it(out: Console, stories: Iterable[StoryView], spent: Sequence[Spending]) -> None:
-    """Print who analysed some stories, and what that cost."""
+    """Print what analysed some stories, and the cost."""
     known = [seen.overlay for seen in stories if seen.overlay is not None]
     models = dict.fromkeys(
         overlay.model or "a model" for overlay in known if overlay.analysis_state is AnalysisState.COMPLETED

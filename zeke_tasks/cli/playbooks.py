@@ -1,4 +1,4 @@
-"""``zeke playbook add | list | run | show | cancel``: series of tasks that a team runs as one."""
+"""``zeke playbook add | list | run | show | cancel``: series of tasks that a team runs as one unit."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def add(
 
         playbook = _read(file)
         for step in playbook.steps:
-            # Raises, naming those that are near, if there is no such task.
+            # ``get`` raises for an unknown task and names similar ones.
             if catalog.get(step.task).name == "playbook-run" and _names(step, playbook.id):
                 raise InvalidOptionError(
                     f"FILE: {file.name}: step {step.name!r} runs the playbook itself, which would not end;"
@@ -89,15 +89,15 @@ def _names(step: Step, playbook_id: UUID) -> bool:
             if UUID(str(step.input.get(key))) == playbook_id:
                 return True
         except ValueError:
-            continue  # a reference, or none: where it leads is seen when it is run
+            continue  # a reference is resolved when the playbook runs
     return False
 
 
 def _read(file: Path) -> Playbook:
-    """Read a playbook.
+    """Read a playbook from a file.
 
     Raises:
-        InvalidOptionError: it is none; the message says where, and what was wrong.
+        InvalidOptionError: the file has no valid playbook; the message says where and why.
     """
     from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - see the package
 
@@ -211,7 +211,7 @@ def run(
 
 
 def _goes_on(run_id: UUID, timeout: float, *, begun: bool, embedded: bool) -> ResultTimeoutError:
-    """Return what to raise if a run has not ended when the time is up."""
+    """Return the error for a run that has not ended in time."""
     worker = on_same(WORKER, embedded=embedded)
     follow = on_same(f"zeke playbook show {run_id}", embedded=embedded)
     return ResultTimeoutError(
@@ -246,7 +246,7 @@ async def _run(rows: Rows, text: str, *, embedded: bool) -> PlaybookRun:
     """Return a run.
 
     Raises:
-        ZekeError: there is none of this id.
+        ZekeError: there is no such run.
     """
     listing = on_same("zeke jobs --queue playbook-run", embedded=embedded)
     wanted = Abbreviation(text, "run", "runs", listing)
@@ -261,7 +261,7 @@ async def _run(rows: Rows, text: str, *, embedded: bool) -> PlaybookRun:
 
 
 def _as_it_stands(found: PlaybookRun, job: Job | None) -> PlaybookRun:
-    """Return a run as its job says that it stands, where that has ended and the run's row does not know."""
+    """Return a run with its job's final status where the job has ended and the run's row is not updated."""
     from zeke_tasks.cli.report import why_it_failed  # noqa: PLC0415
     from zeke_tasks.playbooks.cancel import status_of  # noqa: PLC0415 - see the package
     from zeke_tasks.store.playbooks import RunStatus  # noqa: PLC0415

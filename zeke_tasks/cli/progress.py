@@ -1,4 +1,4 @@
-"""How far a run has come: a display that moves on a terminal, and lines where there is none."""
+"""Progress of a run: bars on a terminal, else lines."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ if TYPE_CHECKING:
     from zeke_tasks.cli.report import Finding
 
 READING: Final = ("ingest-source", "ingest-from-youtube")
-"""The queues whose jobs read a feed each."""
+"""The queues whose jobs each read one feed."""
 
 _LOST: Final = (JobState.FAILED, JobState.EXPIRED)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of the work: how much of it is known so far, and how much is done."""
+    """A part of the work: its size as known so far, and how much is done."""
 
     done: int = 0
     of: int = 0
 
     def __str__(self) -> str:
-        """The part as people write it."""
+        """Format as done/known."""
         return f"{self.done}/{self.of}"
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far a run has come.
+    """The progress of a run.
 
     Attributes:
-        feeds: those that were read.
-        items: entries and pages whose content was read, or given up.
-        stories: how many there are.
-        analyses: those that were made; likewise ``briefs``. Of a failed one nothing is done.
-        waiting: jobs that wait; likewise ``active`` and ``failed``.
+        feeds: feeds that were read.
+        items: entries and pages whose content was read or given up on.
+        stories: the number of stories.
+        analyses: completed analyses, and likewise ``briefs``; failed ones do not count as done.
+        waiting: jobs that wait, and likewise ``active`` and ``failed``.
     """
 
     feeds: Part
@@ -65,7 +65,7 @@ class Standing:
         return not self.waiting and not self.active
 
     def __str__(self) -> str:
-        """The standing as one line, without what there is nothing of."""
+        """Format as one line, without parts that are zero."""
         parts = (
             (f"feeds {self.feeds}", self.feeds.of),
             (f"items {self.items}", self.items.of),
@@ -79,12 +79,12 @@ class Standing:
 
 
 def standing(counts: Iterable[QueueCount], found: Iterable[Finding]) -> Standing:
-    """Sum up jobs and items."""
+    """Compute the progress from jobs and items."""
     states = {count.name: count.states for count in counts}
     found = list(found)
     analyses = _completed(states.get("analyze-story", {}))
     briefs = _completed(states.get("generate-brief", {}))
-    # Nearly every analysis has a brief written at its end.
+    # Nearly every analysis starts a brief at its end, so pending ones count as expected briefs.
     to_come = _in(states.get("analyze-story", {}), set(JobState) - FINAL)
     return Standing(
         feeds=Part(
@@ -110,10 +110,10 @@ def _completed(states: Mapping[JobState, int]) -> Part:
 
 
 class Display(Protocol):
-    """Shows how far a run has come; a context manager."""
+    """Shows the progress of a run. A context manager."""
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Start showing."""
         ...
 
     def __exit__(
@@ -123,17 +123,17 @@ class Display(Protocol):
         ...
 
     def show(self, standing: Standing) -> None:
-        """Show this."""
+        """Show this progress."""
         ...
 
 
 def display(console: Console) -> Display:
-    """Return what suits the console: bars on a terminal, else a line for each change."""
+    """Return the display for a console: bars on a terminal, else a line per change."""
     return _Bars(console) if console.is_terminal else _Lines(console)
 
 
 class _Lines:
-    """A line for each change."""
+    """Prints a line per change."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -154,7 +154,7 @@ class _Lines:
 
 
 class _Bars:
-    """A bar for each part of the work that there is."""
+    """Shows a bar for each part of the work."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(

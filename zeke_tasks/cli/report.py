@@ -1,4 +1,4 @@
-"""What came of ingesting, as tables for people: the stories that were found, what failed, and the jobs."""
+"""Results of ingesting as tables: the stories found, the failures, and the jobs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _VERDICTS: Final = (Fail.__name__, Retry.__name__)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """An item, where it comes from, and the story that tells it, if it has come so far."""
+    """An item with its source and, once there is one, its story."""
 
     source: Source
     item: RawItem
@@ -40,7 +40,7 @@ class Finding:
 
     @property
     def outcome(self) -> str:
-        """What became of the item, in a few words."""
+        """The outcome of the item in a few words."""
         if self.item.status is ItemStatus.NO_TEXT:
             return "no text was found on the page" if self.item.url else "it has no text"
         if self.item.status is ItemStatus.PENDING:
@@ -50,13 +50,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a URL that a user gave.
+    """The outcome of a URL that a user gave.
 
     Attributes:
-        what: ``feed``, ``article`` or ``video``; None if that was not found out.
-        items: how many items of it were read now.
-        stories: how many stories tell them.
-        error: what went wrong, or None.
+        what: ``feed``, ``article`` or ``video``; None if that is unknown.
+        items: number of items that were read now.
+        stories: number of their stories.
+        error: the reason for a failure, or None.
     """
 
     url: str
@@ -67,7 +67,7 @@ class Outcome:
 
 
 async def findings(queue: Queue, repository: Repository, sources: Sequence[UUID]) -> list[Finding]:
-    """Return what is known of the items of some sources, source by source, the oldest publication first."""
+    """Return the items of some sources with their stories, by source, then by publication, oldest first."""
     found: list[Finding] = []
     async with queue.transaction() as transaction:
         rows = repository.within(transaction)
@@ -87,13 +87,13 @@ def _by_date(item: RawItem) -> tuple[bool, float, str]:
 
 
 def wide_console() -> Console:
-    """Return a console on standard output, wide enough for a URL where no terminal says how wide it is."""
+    """Return a console on standard output; without a terminal it is wide enough for a URL."""
     console = Console()
     return console if console.is_terminal else Console(width=160)
 
 
 def failures_table(found: Iterable[Finding]) -> Table | None:
-    """Return a table of the items that became no story, with the reason; None if there are none."""
+    """Return a table of the items without a story, with the reason; None if there are none."""
     table = _table("Not read", "Title", "From", "Reason")
     for finding in found:
         if finding.story is None:
@@ -113,7 +113,7 @@ def carriers(found: Iterable[Finding]) -> dict[UUID, list[str]]:
 
 
 def urls_table(outcomes: Iterable[Outcome]) -> Table:
-    """Return a table of what became of each URL."""
+    """Return a table of the outcome of each URL."""
     table = _table("URLs", "URL", "Is", "Read", "Stories", "Result")
     for outcome in outcomes:
         result = _cell(outcome.error or ("ok" if outcome.items else "nothing new"))
@@ -124,12 +124,12 @@ def urls_table(outcomes: Iterable[Outcome]) -> Table:
 
 
 def failed_jobs_table(jobs: Iterable[Job], *, embedded: bool = False, kept: bool = True) -> Table | None:
-    """Return a table of why jobs failed for good, each reason once, with a job; None if none failed.
+    """Return a table of the reasons why jobs failed, each once with an example job; None if none failed.
 
     Args:
-        jobs: of which those are taken that failed.
+        jobs: any jobs; only the failed ones are shown.
         embedded: whether their database is the user's private Postgres.
-        kept: whether it is there once the command has ended, for others to show them.
+        kept: whether the database outlives the command, so that other commands can show the jobs.
     """
     see = f"See {on_same('zeke job show', embedded=embedded)}" if kept else "Job"
     reasons: dict[tuple[str, str], list[Job]] = {}
@@ -143,17 +143,17 @@ def failed_jobs_table(jobs: Iterable[Job], *, embedded: bool = False, kept: bool
 
 
 def why_it_failed(job: Job) -> str:
-    """Return what a job that failed for good said last."""
+    """Return the last error of a failed job."""
     said: Any = job.output
     output = cast("dict[str, Any]", said) if isinstance(said, dict) else {}
-    # What is no error but a verdict says all in its message.
+    # The message of a signal is sufficient without its type.
     parts = ("message",) if output.get("type") in _VERDICTS else ("type", "message")
     told = ": ".join(str(output[part]) for part in parts if output.get(part))
     return told or f"its job ended {job.state.value}"
 
 
 def jobs_table(counts: Iterable[QueueCount]) -> Table:
-    """Return a table of how many jobs each queue has in each status that clients are told."""
+    """Return a table of the number of jobs by queue and public status."""
     table = _table("Jobs", "Queue")
     for status in RunStatus:
         table.add_column(status.value, justify="right")
@@ -166,7 +166,7 @@ def jobs_table(counts: Iterable[QueueCount]) -> Table:
 
 
 def _cell(words: str) -> Text:
-    """Return a stranger's words as they are: no markup, and nothing that steers a terminal."""
+    """Return untrusted text as a cell, without markup and control sequences."""
     return Text(printable_words(words))
 
 

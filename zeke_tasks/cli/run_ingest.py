@@ -1,4 +1,4 @@
-"""``zeke ingest URL…``: take in a user's own feeds and articles, and show what came of them."""
+"""``zeke ingest URL…``: ingest a user's feeds and articles, and collect the results."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ LIVING: Final = tuple(state for state in JobState if state not in FINAL)
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What one URL led to.
+    """The result of taking in one URL.
 
     Attributes:
         url: as the user gave it.
         what: ``feed``, ``article`` or ``video``; None if it could not be fetched.
-        source_id: the source that it is, or that it belongs to.
+        source_id: the source with this URL, or the source of its item.
         item_id: the article or video.
-        job_id: the job that reads it, or that goes on with its story; None if there is nothing to do.
-        again: the jobs that read what was left of a feed's earlier items.
+        job_id: the job that reads it or continues with its story; None if there is nothing to do.
+        again: the jobs that read a feed's earlier items that were not read.
         error: why it was not taken.
     """
 
@@ -65,14 +65,14 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What came of some URLs.
+    """The results of ingesting some URLs.
 
     Attributes:
         outcomes: of each URL.
         found: the items that were read.
-        stories: those that tell them, with what is known of each.
-        jobs: all that were waited for.
-        spent: what the AI took for them.
+        stories: their stories, with all details.
+        jobs: all jobs that were waited for.
+        spent: the AI usage of these jobs.
     """
 
     outcomes: list[Outcome]
@@ -90,18 +90,18 @@ async def ingest(
     timeout: float = 120.0,
     console: Console | None = None,
 ) -> Ingested:
-    """Take in feeds and articles, and have their stories analysed.
+    """Ingest feeds and articles, and analyse their stories.
 
     Args:
-        urls: feeds and articles in any order; one that is given twice is taken once.
+        urls: feeds and articles in any order; duplicates are ignored.
         settings: name the database.
-        allow_private: whether the servers of these URLs may be fetched from although they are on this
-            machine, for testing; no others on it, whatever leads there.
-        timeout: seconds to wait for the jobs at most.
-        console: where to show how far it is; None to show nothing.
+        allow_private: whether to fetch from the servers of these URLs even if they are on this machine, for
+            testing; other servers on it stay forbidden, also to redirects.
+        timeout: maximum seconds to wait for the jobs.
+        console: shows the progress; None to show nothing.
 
     Raises:
-        ImportError: a parser is not installed whole; nothing was fetched.
+        ImportError: a parser is not completely installed; nothing was fetched.
     """
     async with open_errand(settings, reach=urls if allow_private else ()) as errand:
         intake = Intake(errand)
@@ -121,10 +121,10 @@ async def ingest(
 
 
 def check_urls(urls: Sequence[str]) -> None:
-    """Check the URLs before anything is done.
+    """Validate the URLs before anything is done.
 
     Raises:
-        UsageError: some are none that are fetched, whatever they lead to; the message says which, and why.
+        UsageError: some URLs are never fetched; the message says which and why.
     """
     wrong: list[str] = []
     for url in urls:
@@ -137,7 +137,7 @@ def check_urls(urls: Sequence[str]) -> None:
 
 
 class Intake:
-    """Decides what URLs are, stores them, and sends the jobs that read them."""
+    """Recognises and stores URLs, and sends the jobs that read them."""
 
     def __init__(self, errand: Errand) -> None:
         self._errand = errand
@@ -148,7 +148,7 @@ class Intake:
         self._new_id = errand.new_id
 
     async def take(self, url: str) -> Taken:
-        """Take in one URL."""
+        """Recognise and store one URL, and send its job."""
         try:
             place = place_of(url)
             if video_id_of(place) is not None:
@@ -165,20 +165,20 @@ class Intake:
         source = await self._source(fetched, feed)
         if source.url is not None and source.url != fetched.url:
             self._web.keep_as(source.url, fetched.url)
-        # Before the feed is read, so that what is left is told from what is new.
+        # The job of the feed adds new items, so the earlier unread ones are collected before it is sent.
         again = await self._read_again(source.id)
         payload = IngestSource(source_id=source.id, reason="manual")
         try:
             job_id = (await self._queue.trigger("ingest-source", payload, singleton_key=str(source.id))).id
         except JobConflictError as refused:
-            # Somebody else has it read already, which will do.
+            # Another job reads the same feed already, so wait for that one.
             job_id = refused.holder
         return Taken(url, "feed", source.id, job_id=job_id, again=again)
 
     async def _source(self, fetched: Fetched, feed: Feed) -> Source:
-        """Return the source of a feed: the one that has its url, else the one where it moved for good.
+        """Return the source of a feed: the one with its url, else the one at its permanent new url.
 
-        The former will move when it is read; a source made for the old url would be a second one of the feed.
+        An existing source moves when it is read; a new source for the old url would duplicate the feed.
         """
         place = new_place(fetched) or fetched.url
         async with self._queue.transaction() as transaction:
@@ -191,9 +191,9 @@ class Intake:
             )
 
     async def _read_again(self, source_id: UUID) -> tuple[UUID, ...]:
-        """Send jobs for the items of a feed that failed, or that have no job; returns the jobs.
+        """Send jobs for the items of a feed that failed or have no job; returns the jobs.
 
-        Whoever asks for a feed once more has mended what was wrong, or wants to see whether it still is.
+        A user who ingests a feed again has fixed the cause, or wants to know whether it persists.
         """
         living = await self._queue.find(JobFilter(names=("fetch-content",), states=LIVING, limit=1000))
         jobs: list[UUID | None] = []
@@ -218,7 +218,7 @@ class Intake:
             rows = self._repository.within(transaction)
             named = await take_in(rows, place)
             key = named.item_id
-            # Whoever asks for a page once more wants it tried once more.
+            # A user who ingests a page again wants it retried.
             await rows.reopen_items([key])
             (item,) = await rows.items([key])
             story = (await rows.stories_of([key])).get(key)
@@ -232,7 +232,7 @@ class Intake:
 
 
 async def _found(errand: Errand, taken: Sequence[Taken], jobs: Sequence[Job]) -> list[Finding]:
-    """Return the items that these jobs are about, and the articles that were asked for."""
+    """Return the items of these jobs, and the requested articles."""
     ids = {UUID(key) for job in jobs for key in _item_ids(job.data)}
     ids |= {one.item_id for one in taken if one.item_id is not None}
     sources = list(dict.fromkeys(one.source_id for one in taken if one.source_id is not None))
@@ -266,7 +266,7 @@ def _outcomes(taken: Sequence[Taken], jobs: Sequence[Job], found: Sequence[Findi
 
 
 def _job_error(job: Job | None) -> str | None:
-    """Return why a feed was not read; an article's error is its item's."""
+    """Return why a feed was not read; an article's error is in its item."""
     if job is None or job.name != "ingest-source" or job.state is JobState.COMPLETED:
         return None
     if job.state not in FINAL:
@@ -277,7 +277,7 @@ def _job_error(job: Job | None) -> str | None:
 
 
 def _reading_error(jobs: Sequence[Job], mine: Sequence[Finding]) -> str | None:
-    """Return why a job left items unread when it ended; what a page is to blame for stands in its item."""
+    """Return why a job ended with unread items; an error of a page is in its item."""
     left = {str(finding.item.id) for finding in mine if finding.item.status is ItemStatus.PENDING}
     for job in jobs:
         ended_badly = job.state in FINAL and job.state is not JobState.COMPLETED
@@ -287,9 +287,9 @@ def _reading_error(jobs: Sequence[Job], mine: Sequence[Finding]) -> str | None:
 
 
 def _with_advice(error: WebError, url: str) -> str:
-    """Return an error in the command's words: what can be done about it here is an option.
+    """Return an error's text with the option that avoids it, if there is one.
 
-    It stands beside the URL that was given, and names it only if it is another's, to which that one led.
+    The text is shown beside the given URL, so it names a URL only if that differs, as after a redirect.
     """
     said = error.reason if error.url == url else str(error)
     if isinstance(error, AddressRefused) and error.why == "loopback":
@@ -309,5 +309,5 @@ def _page_error(one: Taken, job: Job | None, mine: Sequence[Finding]) -> str | N
 
 
 def _is_put_off(job: Job | None) -> TypeGuard[Job]:
-    """Return whether a job has run, and waits to run again without having failed."""
+    """Return whether a job has run and is snoozed without having failed."""
     return job is not None and job.state is JobState.CREATED and job.attempt > 0

@@ -1,7 +1,7 @@
-"""Work that a command has done while somebody waits: it sends jobs, runs them, and shows how far they are.
+"""Jobs that a command sends, runs in its own process and waits for, with a display of progress.
 
-The jobs are the catalog's and are kept in the queue as all others. What is left when the time is up, a worker
-elsewhere goes on with.
+The jobs are the catalog's and are stored in the queue like all others. A worker continues those that have not
+ended when the time is up.
 """
 
 from __future__ import annotations
@@ -43,35 +43,35 @@ if TYPE_CHECKING:
     from zeke_tasks.store.repository import Rows
 
     FindsItems = Callable[[Sequence[Job]], Awaitable[list[Finding]]]
-    """Returns the items that some jobs are about, with what has become of them."""
+    """Returns the items of some jobs, with their stories."""
 
 ASKING: Final = ("analyze-story", "generate-brief")
-"""The queues whose jobs ask the AI."""
+"""The queues whose jobs call the AI."""
 
 TELLING: Final = (*ASKING, "extract-highlights", "score-relevance")
-"""The queues whose jobs make of a story what is told of it."""
+"""The queues whose jobs analyse and summarize stories."""
 
 READING: Final = ("ingest-source", "fetch-content", *TELLING)
-"""The queues whose jobs take in feeds and pages, and make stories of them."""
+"""The queues whose jobs read feeds and pages and make stories of them."""
 
 TEND_EVERY: Final = 5.0
 
 ITEMS_EVERY: Final = 1.0
-"""Seconds between two looks at the items while jobs run: each look reads all that the items hold."""
+"""Seconds between two reads of the items while jobs run; each reads the items with all their content."""
 
 GRACE: Final = 2.0
-"""Seconds that a job may go on once nobody waits for it any more."""
+"""Seconds that jobs may continue after the command's timeout."""
 
 
 class Errand:
-    """A queue, and what its jobs need, in this process.
+    """A queue and the resources of its jobs in this process.
 
     Attributes:
-        queue: takes the jobs.
-        context: what they get as ``job.resources``; its web is ``web``.
-        web: gives what a look at a URL brought to the job that reads it.
-        asks_ai: whether an AI is asked, and no stub.
-        new_id: makes ids for rows.
+        queue: the queue.
+        context: the ``job.resources`` of the jobs; its web is ``web``.
+        web: fetches, and passes on the answer of a recognised URL to the job that reads it.
+        asks_ai: whether a real AI is used, not the stub.
+        new_id: generates ids of rows.
     """
 
     def __init__(self, queue: Queue, context: Context, web: Foretold) -> None:
@@ -83,7 +83,7 @@ class Errand:
 
     @asynccontextmanager
     async def rows(self) -> AsyncGenerator[Rows]:
-        """Open a transaction on the domain's rows."""
+        """Open a transaction on the domain's tables."""
         async with self.queue.transaction() as transaction:
             yield self.context.repository.within(transaction)
 
@@ -96,21 +96,21 @@ class Errand:
         console: Console | None = None,
         items: FindsItems | None = None,
     ) -> list[Job]:
-        """Run jobs and all that follows from them, and show how far they are.
+        """Run jobs and all their descendants, and show the progress.
 
         Args:
             roots: the jobs.
-            tasks: the names of theirs and of those that follow: only such jobs are run here.
-            timeout: seconds after which nobody waits any more.
-            console: where to show it; None to show nothing.
-            items: finds the items that are shown as being read; none by default.
+            tasks: the names of their tasks and of their descendants'; only such jobs are run here.
+            timeout: seconds after which it stops waiting.
+            console: shows the progress; None to show nothing.
+            items: finds the items whose progress is shown; none by default.
 
         Returns:
-            The jobs as they are then, parents before their children. Not all of them need have ended.
+            The jobs in their last state, parents before their children. Some may not have ended.
         """
         jobs: list[Job] = []
         found: list[Finding] = []
-        # Where nobody watches, nothing is read to be shown.
+        # Without a visible display the items are not read.
         find = items if console is not None and not console.quiet else None
         tending = asyncio.create_task(self._tend())
         try:
@@ -130,9 +130,9 @@ class Errand:
         return jobs
 
     async def _tend(self) -> None:
-        """Give back what a worker held that was killed, such as an earlier command's: it is waited for.
+        """Rescue jobs of killed workers, such as an earlier command's; this command may wait for them.
 
-        Archiving is left to the workers: how long rows are kept is their deployment's to say.
+        Archiving is left to the workers, whose settings say how long rows are kept.
         """
         supervisor = Supervisor(self.queue)
         while True:
@@ -140,12 +140,11 @@ class Errand:
             await self.queue.clock.sleep(TEND_EVERY)
 
     async def have_told(self, story_id: UUID, *, anew: bool = False) -> UUID | None:
-        """Send jobs for a story's missing analysis and briefs, unless there are some already.
+        """Send the job for a story's missing analysis or brief, unless there is one already.
 
         Args:
             story_id: the story, which exists.
-            anew: whether its brief is to be made again although it is there, and its analysis too if that is
-                a stub's and there is an AI now.
+            anew: whether to replace an existing brief, and an analysis by the stub if there is an AI now.
 
         Returns:
             The job to wait for; None if nothing is missing.
@@ -166,23 +165,23 @@ class Errand:
         return None
 
     async def spending(self, jobs: Sequence[Job]) -> list[Spending]:
-        """Return what the AI took for some jobs."""
+        """Return the AI usage of some jobs."""
         async with self.rows() as rows:
             return [one for job in jobs if job.name in ASKING for one in await rows.spending(job.id)]
 
 
 @asynccontextmanager
 async def open_errand(settings: Settings, *, reach: Collection[str] = ()) -> AsyncGenerator[Errand]:
-    """Open a queue and what its jobs need.
+    """Open a queue and the resources of its jobs.
 
     Args:
         settings: name the database.
-        reach: URLs whose servers may be fetched from although they are on this machine.
+        reach: URLs whose servers may be fetched from even if they are on this machine.
 
     Raises:
-        ImportError: a parser is not installed whole.
-        SettingsError: a setting of the tasks can't be read, or says OpenAI and there is no key.
-        StorageError: the database can't be worked with.
+        ImportError: a parser is not completely installed.
+        SettingsError: a setting of the tasks is invalid, or names OpenAI and there is no key.
+        StorageError: the database can't be used.
     """
     async with open_context() as opened, reach_named(opened.web, reach) as reached:
         web = Foretold(reached)
@@ -197,16 +196,16 @@ async def open_errand(settings: Settings, *, reach: Collection[str] = ()) -> Asy
 
 
 def require_done(jobs: Sequence[Job], timeout: float, *, embedded: bool) -> None:
-    """Check that jobs have completed.
+    """Raise unless all jobs have completed.
 
     Args:
         jobs: as ``Errand.run`` returned them.
-        timeout: how long they were waited for.
-        embedded: whether the database is the user's private one, for the time of the command.
+        timeout: the seconds that were waited for them.
+        embedded: whether the database is the user's private Postgres, which ends with the command.
 
     Raises:
-        ZekeError: one failed or was cancelled; the message says why.
-        ResultTimeoutError: one has not ended; the message says how to go on.
+        ZekeError: a job failed or was cancelled; the message says why.
+        ResultTimeoutError: a job has not ended; the message says how to continue.
     """
     for job in jobs:
         if job.state in FINAL and job.state is not JobState.COMPLETED:

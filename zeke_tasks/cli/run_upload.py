@@ -1,4 +1,4 @@
-"""``zeke upload FILE…``: take in a user's own documents and items, and have their stories analysed."""
+"""``zeke upload FILE…``: ingest a user's documents and items, and analyse their stories."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
 
 FILE_BYTES: Final = 15 * 1024 * 1024
 TAKING_IN: Final = ("ingest-from-upload", "fetch-content", *TELLING)
-"""The queues whose jobs make stories of what is uploaded."""
+"""The queues whose jobs make stories of uploads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """What came of an upload.
+    """The results of an upload.
 
     Attributes:
-        source: that the items belong to.
+        source: the source of the items.
         found: the items.
-        stories: those that tell them, with what is known of each.
-        jobs: all that were waited for.
-        spent: what the AI took for them.
+        stories: their stories, with all details.
+        jobs: all jobs that were waited for.
+        spent: the AI usage of these jobs.
     """
 
     source: Source
@@ -63,14 +63,14 @@ async def upload(
     timeout: float = 120.0,
     console: Console | None = None,
 ) -> Uploaded:
-    """Take in files, and have their stories analysed.
+    """Ingest files, and analyse their stories.
 
     Args:
         files: documents, and lists of items.
         settings: name the database.
-        source_name: of the source that the items are to belong to; it is made if there is none.
-        timeout: seconds to wait for the jobs at most.
-        console: where to show how far it is; None to show nothing.
+        source_name: the name of the items' source, which is created if it does not exist.
+        timeout: maximum seconds to wait for the jobs.
+        console: shows the progress; None to show nothing.
 
     Raises:
         UsageError: a file can't be read; nothing was uploaded.
@@ -114,13 +114,13 @@ def _body(path: Path) -> bytes:
 
 
 async def _source(errand: Errand, name: str) -> Source:
-    """Return the source of manual items that has this name, or make it."""
+    """Return the source of manual items with this name; create it if needed."""
     new = NewSource(SourceType.MANUAL, name, None)
     async with errand.rows() as rows:
         for source in await rows.every_source():
             if (source.type, source.name, source.url) == (new.type, new.name, None):
                 return source
-        # Of two who make it at once, both make this one.
+        # The id follows from the name, so two concurrent commands create the same source.
         return await rows.ensure_source(uuid5(IDS, f"source/upload/{new.name}"), new)
 
 
@@ -134,7 +134,7 @@ async def _send(errand: Errand, source: Source, parts: Sequence[Sequence[Uploade
 
 
 async def _left_over(errand: Errand, item_ids: set[UUID]) -> list[UUID]:
-    """Send jobs for stories that were uploaded before and are not analysed yet."""
+    """Send jobs for stories of earlier uploads that are not analysed yet."""
     async with errand.rows() as rows:
         known = {story.id for story in (await rows.stories_of(item_ids)).values()}
     sent = [await errand.have_told(story_id) for story_id in sorted(known)]

@@ -1,4 +1,4 @@
-"""What the catalog's commands have in common: the database with the domain's tables, and the extras."""
+"""Shared parts of the catalog's commands: the database with the domain's tables, and the extras."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def extras() -> Generator[None]:
-    """Report what to install if an import fails.
+    """Convert a failed import to an error that says what to install.
 
     Raises:
-        UsageError: one did.
+        UsageError: an import failed.
     """
     try:
         yield
@@ -38,7 +38,7 @@ def extras() -> Generator[None]:
             f"{error.name!r} is missing: install the extras, by {install('tasks', 'embedded')}."
         ) from error
     except ImportError as error:
-        # The library is there, and something that it needs is not.
+        # The library is installed, but one of its dependencies is not.
         raise UsageError(
             f"A library can't be imported: {' '.join(str(error).split())}."
             f" Install the extras again, by {install('tasks', 'embedded')}."
@@ -50,15 +50,15 @@ def on_database(context: typer.Context, command: Command) -> None:
 
     Args:
         context: has the shared options.
-        command: is given these and the settings; what it returns other than 0 becomes the exit code.
+        command: is called with these and the settings; a nonzero return value becomes the exit code.
 
     Raises:
         UsageError: an extra is missing, or this user can't have a private Postgres.
-        SchemaVersionError: the tables are missing, or too old.
+        SchemaVersionError: the tables are missing or too old.
     """
     from zeke_queue.system import logging as log  # noqa: PLC0415 - see the package
 
-    # What goes wrong is told in the command's own words; the jobs' log lines would break into them.
+    # Log lines of the jobs would interrupt the command's output, which reports all errors itself.
     log.configure_logging(level="critical")
     options = options_of(context)
     with extras():
@@ -71,7 +71,7 @@ def on_database(context: typer.Context, command: Command) -> None:
 
 
 def _check_tables(settings: Settings) -> None:
-    """Check that the domain's tables exist; the queue's are checked when it opens."""
+    """Check the domain's tables; the queue's are checked when it opens."""
     from zeke_tasks.store.postgres import migrate  # noqa: PLC0415 - see the package
 
     asyncio.run(migrate.check(settings.require_database()))
@@ -79,21 +79,21 @@ def _check_tables(settings: Settings) -> None:
 
 @asynccontextmanager
 async def rows_to_look_at(settings: Settings) -> AsyncGenerator[Rows]:
-    """Open the domain's rows, which a role can do that may read the tables and no more."""
+    """Open the domain's tables for reading; a role with SELECT only is sufficient."""
     async with jobs_and_rows_to_look_at(settings) as (_, rows):
         yield rows
 
 
 @asynccontextmanager
 async def jobs_and_rows_to_look_at(settings: Settings) -> AsyncGenerator[tuple[Queue, Rows]]:
-    """Open the queue and the domain's rows, to look at both."""
+    """Open the queue and the domain's tables for reading."""
     async with open_to_look(_options(settings)) as queue, queue.transaction() as transaction:
         yield queue, _repository().within(transaction)
 
 
 @asynccontextmanager
 async def rows_to_change(settings: Settings) -> AsyncGenerator[Rows]:
-    """Open the domain's rows in a transaction that commits with the block."""
+    """Open the domain's tables in a transaction that commits at the end of the block."""
     async with open_queue(_options(settings)) as queue, queue.transaction() as transaction:
         yield _repository().within(transaction)
 
@@ -109,5 +109,5 @@ def _repository() -> Repository:
 
 
 def progress_console() -> Console:
-    """Return where progress goes: to standard error, since standard output may be for programs."""
+    """Return a console on standard error, since standard output may be read by a program."""
     return Console(stderr=True)

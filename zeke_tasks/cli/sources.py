@@ -1,4 +1,4 @@
-"""``zeke sources add | list | health | pause | resume``: what is read, how often, and how well that goes."""
+"""``zeke sources add | list | health | pause | resume``: the sources, their intervals and their health."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ IdArgument = Annotated[
 ]
 
 READ: Final = ("rss", "youtube_channel", "youtube_search")
-"""The types that can be added here: those that are read regularly."""
+"""The types that can be added here: those that are checked regularly."""
 
 _MINUTES: Final = len("2026-01-01 00:00")
-"""Characters of an instant that say it to the minute."""
+"""Length of a timestamp's prefix up to the minute."""
 
 _COLOURS: Final = {"ok": "green", "warn": "yellow", "error": "red"}
 
@@ -114,10 +114,10 @@ def _wanted(
     *,
     asked: Mapping[str, str | None],
 ) -> tuple[UUID, NewSource]:
-    """Return what is to be added, with the id that it has if it is new.
+    """Return the source to add, and its id in case it is new.
 
     Raises:
-        InvalidOptionError: an argument or an option is out of its range.
+        InvalidOptionError: an argument or an option is out of range.
     """
     from zeke_tasks.store.model import HOURS_MAX, NewSource, SourceType  # noqa: PLC0415 - see the package
 
@@ -146,7 +146,7 @@ def _wanted(
 
 
 def _place(url: str, kind: str | None) -> tuple[UUID, str, str | None, str]:
-    """Return a new id, the type of what a url leads to, the url's one spelling, and a name for it."""
+    """Return a new id, the type of the source at a url, the canonical url, and a name."""
     from zeke_queue.system.clock import SystemClock  # noqa: PLC0415 - see the package
     from zeke_queue.system.entropy import Ids, SystemEntropy  # noqa: PLC0415
     from zeke_tasks.fetch import UrlRefused  # noqa: PLC0415
@@ -163,7 +163,7 @@ def _place(url: str, kind: str | None) -> tuple[UUID, str, str | None, str]:
 
 
 def _asked(kind: str | None, asked: Mapping[str, str | None]) -> dict[str, str]:
-    """Return what is asked of a search beside its words, where that is not what is asked by default."""
+    """Return the options of a search that differ from the defaults."""
     from zeke_tasks.ingest.youtube import Search  # noqa: PLC0415 - see the package
     from zeke_tasks.youtube import Duration, Order  # noqa: PLC0415
 
@@ -182,7 +182,7 @@ def _asked(kind: str | None, asked: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def _search(query: str, about: Mapping[str, str]) -> tuple[UUID, str, None, str]:
-    """Return the id of a search, which follows from all that it asks, its type, no url, and the words."""
+    """Return a search's id, which follows from its words and options, its type, no url, and the words."""
     from zeke_tasks.store.model import IDS, storable  # noqa: PLC0415 - see the package
 
     words = " ".join(storable(query).split())
@@ -213,7 +213,7 @@ def list_sources(context: typer.Context) -> None:
 
 
 def _print_sources(found: list[Source]) -> None:
-    """Print a list; in a pipe, where programs read it, one line a source."""
+    """Print a list; in a pipe, one line per source."""
     from zeke_tasks.cli.formatting import Entry, listed  # noqa: PLC0415 - see the package
 
     short = _short(found)
@@ -231,7 +231,7 @@ def _print_sources(found: list[Source]) -> None:
 
 
 def _pace_cells(source: Source) -> tuple[str | Text, str]:
-    """Return how often a source is read, if it is regularly, and how much its word counts."""
+    """Return a source's interval, if it is checked regularly, and its authority."""
     every = f"{source.check_frequency_hours} h" if source.type in READ else NOTHING
     authority = NOTHING if source.authority_score is None else f"{source.authority_score:.2f}"
     return every if source.is_active else Text("paused", style="yellow"), authority
@@ -256,7 +256,7 @@ def health(context: typer.Context) -> None:
 
 
 def _print_health(found: list[tuple[Source, Health | None]]) -> None:
-    """Print a list; in a pipe, where programs read it, one line a source."""
+    """Print a list; in a pipe, one line per source."""
     from zeke_tasks.cli.formatting import Entry, listed  # noqa: PLC0415 - see the package
 
     short = _short(source for source, _ in found)
@@ -278,7 +278,7 @@ def _print_health(found: list[tuple[Source, Health | None]]) -> None:
 
 
 def _health_cells(source: Source, known: Health | None) -> tuple[str | Text, ...]:
-    """Return a source's type, how it is, and when it is checked next, to the minute."""
+    """Return a source's type, its health, and the time of its next check, to the minute."""
     if source.type not in READ:
         return source.type, NOTHING, NOTHING
     if not source.is_active:
@@ -290,7 +290,7 @@ def _health_cells(source: Source, known: Health | None) -> tuple[str | Text, ...
 
 
 def _last_cells(known: Health | None) -> tuple[str, ...]:
-    """Return when the last check that went well was, for how long they have failed, and what they say."""
+    """Return the time of the last successful check, how long checks have failed since, and the error."""
     if known is None:
         return NOTHING, NOTHING, NOTHING
     failing = NOTHING if known.failing_for is None else length(known.failing_for)
@@ -298,7 +298,7 @@ def _last_cells(known: Health | None) -> tuple[str, ...]:
 
 
 def _told(known: Health | None) -> str | None:
-    """Return in words what went wrong with a source; None if it is well."""
+    """Return the error of a source's last check; None if it succeeded."""
     if known is None or not (known.message or known.failing_for is not None):
         return None
     said = known.message or "its last check failed"
@@ -362,7 +362,7 @@ def _words(text: str) -> str:
 
 
 def _value(source: Source) -> dict[str, Any]:
-    """Return a source as programs are told it."""
+    """Return a source for JSON output."""
     return {
         "id": source.id,
         "type": source.type,

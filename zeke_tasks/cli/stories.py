@@ -1,4 +1,4 @@
-"""``zeke stories``, ``zeke story ID``, ``zeke brief ID``: what was found, and what it says in few words."""
+"""``zeke stories``, ``zeke story ID``, ``zeke brief ID``: the stories, and their briefs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from zeke_tasks.stories.view import StoryView
 
 LOOKED_AT: Final = 10_000
-"""How many stories, the newest, are looked through for one whose id begins as it was given."""
+"""Number of newest stories that are searched for an abbreviated id."""
 
 IdArgument = Annotated[
     str, typer.Argument(metavar="ID", help="The story's id, or its beginning (`zeke stories` lists them).")
@@ -60,7 +60,7 @@ def list_stories(
 
 
 def _print_list(found: Sequence[StoryView]) -> None:
-    """Print a list; in a pipe, where programs read it, one line a story."""
+    """Print a list; in a pipe, one line per story."""
     from zeke_tasks.cli.formatting import Entry, abbreviated, listed, printable_words  # noqa: PLC0415 - see the package
 
     short = abbreviated(seen.story.id for seen in found)
@@ -158,10 +158,10 @@ def _story(text: str, *, embedded: bool) -> Abbreviation:
 
 
 async def _find(rows: Rows, wanted: Abbreviation) -> StoryView:
-    """Return the story that was asked for.
+    """Return the requested story.
 
     Raises:
-        ZekeError: there is none, or several may be meant.
+        ZekeError: there is no such story, or the id is ambiguous.
     """
     from zeke_tasks.stories.view import view  # noqa: PLC0415 - see the package
 
@@ -175,10 +175,10 @@ async def _find(rows: Rows, wanted: Abbreviation) -> StoryView:
 
 
 async def _regenerated(settings: Settings, seen: StoryView, timeout: float, *, embedded: bool) -> StoryView:
-    """Write a story's brief again, or analyse the story if it was not; return what is known then.
+    """Write a story's brief again, or analyse the story if it is not analysed; returns its new view.
 
     Raises:
-        ZekeError: that failed, or takes longer.
+        ZekeError: a job failed or was not done in time.
     """
     from zeke_tasks.cli.run_jobs import TELLING, open_errand, require_done  # noqa: PLC0415 - see the package
     from zeke_tasks.stories.view import view  # noqa: PLC0415

@@ -1,1 +1,1 @@
-"""The demo: a private Postgres, a sample site on loopback, real workers, and what comes of it."""
+"""The demo: a private Postgres, a sample site on loopback, and real workers."""

@@ -1,4 +1,4 @@
-"""``python -m zeke_tasks.demo``, which is ``zeke demo``."""
+"""``python -m zeke_tasks.demo``, the same as ``zeke demo``."""
 
 from __future__ import annotations
 

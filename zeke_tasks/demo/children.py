@@ -1,4 +1,4 @@
-"""Worker processes under supervision: one that ends although nobody stopped it is started again."""
+"""Supervised worker processes: a process that ends unexpectedly is restarted."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from zeke_queue.system.clock import Clock
 
 PATIENCE: Final = 8.0
-"""Seconds that a child may take to end after it was told to, before it is killed."""
+"""Seconds between SIGTERM and SIGKILL."""
 
 RESTARTS: Final = 10
-"""Restarts of one child after which something is wrong that another restart won't mend."""
+"""Restarts of one child after which it is given up."""
 
 
 LAST_LINES: Final = 5
-"""Lines of a child's log that are shown when it is given up."""
+"""Final lines of a child's log that are shown when it is given up."""
 
 
 class ChildKeepsDying(ZekeError):
-    """A child was started again and again, and ended each time; the message has the end of its log."""
+    """A child ended after each of its restarts; the message has the end of its log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,9 @@ class Child:
     """A process to keep running.
 
     Attributes:
-        name: what people call it.
-        command: arguments of this Python interpreter.
-        log: the file that its output goes to.
+        name: the name in messages.
+        command: arguments of the Python interpreter.
+        log: the file for its output.
     """
 
     name: str
@@ -49,11 +49,11 @@ class Child:
 
 
 class Children:
-    """Keeps processes running as long as it is open. An async context manager.
+    """Keeps processes running while it is open. An async context manager.
 
     Args:
-        children: what to run.
-        tell: is called with a line for people at each start and each unwanted end.
+        children: the processes.
+        tell: is called with a message at each start and each unexpected end.
         clock: sleeps before a restart.
     """
 
@@ -91,7 +91,7 @@ class Children:
             await asyncio.gather(*self._keepers, return_exceptions=True)
 
     def check(self) -> None:
-        """Raise what ended the supervision of a child, if something did.
+        """Raise the error that ended the supervision of a child, if any.
 
         Raises:
             ChildKeepsDying: a child ended too often.
@@ -101,7 +101,7 @@ class Children:
                 keeper.result()
 
     async def _keep(self, child: Child, process: asyncio.subprocess.Process) -> None:
-        """Wait for a child's end, and start it again unless it was told to end."""
+        """Wait for a child's end, and restart it unless it was stopped."""
         for _ in range(RESTARTS):
             code = await process.wait()
             if self._stopping:
@@ -114,7 +114,7 @@ class Children:
             self._tell(f"{child.name} (pid {ended}) {how}; started again as pid {process.pid}")
         await process.wait()
         said = child.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
-        # The file may go with the folder that it is in.
+        # The folder of the log may be deleted later, so the message includes the end of the log.
         raise ChildKeepsDying("\n".join([f"{child.name} ended {RESTARTS} times. The end of its log:", *said]))
 
     async def _start(self, child: Child) -> asyncio.subprocess.Process:
@@ -122,7 +122,7 @@ class Children:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *child.command,
-                # The child reads it to its end, which comes when this process is gone, however it went.
+                # The pipe closes when this process ends, for whatever reason; the child then ends too.
                 stdin=asyncio.subprocess.PIPE,
                 stdout=log,
                 stderr=log,

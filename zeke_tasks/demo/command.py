@@ -1,4 +1,4 @@
-"""``zeke demo``: all of it at work, on a database and a site of its own."""
+"""``zeke demo``: runs the whole catalog on a database and a site of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From two feeds to stories told in few words, on a database of its own, by workers that may be killed."""
+"""The demo's run: two feeds become stories with briefs, on a private database, even if workers are killed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from zeke_tasks.stories.view import StoryView
 
 LONGEST: Final = {"stub": 120.0, "openai": 900.0}
-"""Seconds after which the demo gives up, by who answers: a model takes its time, and has a rate limit."""
+"""Seconds after which the demo gives up, by AI: a real model is slower and has a rate limit."""
 
 LOOK_EVERY: Final = 0.2
 
@@ -64,9 +64,9 @@ class Demo:
         self._ai = AISettings.load()
 
     async def run(self, *, keep: bool) -> int:
-        """Run it; returns the exit code: 0 if every story that the site has was found and told."""
+        """Run the demo; returns the exit code: 0 if every story of the site was found and summarized."""
         async with open_ai(self._ai, self._clock):
-            pass  # what a worker could not open is said before there is anything
+            pass  # errors of opening the resources are reported before anything is started
         async with AsyncExitStack() as stack:
             server = await asyncio.to_thread(EmbeddedPostgres.start, ephemeral=True, fsync=False)
             stack.push_async_callback(asyncio.to_thread, server.stop)
@@ -112,11 +112,11 @@ class Demo:
         return [source.id for source in sources]
 
     async def _watch(self, queue: Queue, crew: Children, sources: list[UUID]) -> list[Finding]:
-        """Show how far it is until no job waits or runs; returns what was found."""
+        """Show the progress until no job waits or runs; returns the items found."""
         with display(self._console) as shown:
             async with asyncio.timeout(LONGEST[self._ai.asks]):
                 while True:
-                    # Jobs first: whatever a job that has ended wrote is there when the rows are read.
+                    # Jobs are read first, so the rows of every job that is seen as ended are seen too.
                     counts = await queue.count()
                     found = await findings(queue, self._repository, sources)
                     now = standing(counts, found)
@@ -127,7 +127,7 @@ class Demo:
                     await self._clock.sleep(LOOK_EVERY)
 
     async def _report(self, queue: Queue, found: list[Finding]) -> list[StoryView]:
-        """Print what was found, who told it, and the jobs; returns the stories."""
+        """Print the items, what analysed them, and the jobs; returns the stories."""
         async with queue.transaction() as transaction:
             rows = self._repository.within(transaction)
             seen = await views(rows, (finding.story for finding in found if finding.story))
@@ -166,7 +166,7 @@ class Demo:
 
 
 def _missing(site: DemoSite, found: list[Finding]) -> list[str]:
-    """Return the pages of the site that became no story."""
+    """Return the pages of the site without a story."""
     told = {canonicalise_url(f.item.url) for f in found if f.item.url and f.story is not None}
     return [url for url in site.page_urls if url not in told]
 
@@ -179,16 +179,16 @@ def main(workers: int, gap: float, *, keep: bool) -> int:
     """Run the demo; returns the exit code.
 
     Args:
-        workers: how many worker processes.
+        workers: number of worker processes.
         gap: seconds between two requests to the site.
-        keep: whether to keep the database up at the end, until interrupted.
+        keep: whether to keep the database running at the end, until interrupted.
 
     Raises:
-        ZekeError: something went wrong, and the message says what.
+        ZekeError: the demo failed; the message says why.
     """
     log.configure_logging(level="warning")
-    # To be told to end is to be interrupted: the children and the database must not stay behind. A shell
-    # starts what it runs in the background with interrupts ignored.
+    # SIGTERM is handled as an interrupt, so that children and database are stopped too. A shell starts
+    # background processes with SIGINT ignored, so its handler is set as well.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
     try:

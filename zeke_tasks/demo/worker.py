@@ -1,7 +1,7 @@
 """A worker process of the demo: ``python -m zeke_tasks.demo.worker DSN GAP``.
 
-It differs from ``zeke worker`` in what it may fetch (the sample site is on loopback, where no URL of a user's
-may lead) and in a lease so short that the jobs of a worker that was killed are back within seconds.
+It differs from ``zeke worker`` in two points: it may fetch from loopback, where the sample site is, and its
+lease is so short that the jobs of a killed worker are rescued within seconds.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def demo_catalog(gap: float) -> Catalog:
 
 
 async def work(dsn: str, gap: float) -> None:
-    """Work until SIGTERM, SIGINT, or the end of standard input, which comes when the parent is gone."""
+    """Run a worker until SIGTERM, SIGINT, or the end of standard input, which shows that the parent ended."""
     settings = Settings.load(database_primary_url=dsn)
     async with Queue.connect(demo_catalog(gap), settings=settings) as queue:
         worker = Worker(queue, poll=0.5, lease=LEASE, beat=BEAT, grace=2.0)

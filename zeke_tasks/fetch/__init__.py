@@ -1,8 +1,8 @@
-"""Fetch URLs that come from users, and read the feeds and articles found there.
+"""Fetching of users' URLs, and parsing of the feeds and articles found there.
 
 ``WebClient.fetch`` returns bytes and never parses; ``parse_feed`` and ``extract_article`` parse and never
 fetch. They are plain functions that take milliseconds: `zeke_tasks.fetch.parser_pool` calls them in
-processes, so that the event loop goes on, and since the parsers are not safe in threads.
+processes, since they would block the event loop and are not thread-safe.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a server's answer means for the job that asked: the verdict of its status, and how long to wait."""
+"""Mapping of HTTP answers to errors: by status, with the time to wait."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MOVED_FOR_GOOD = frozenset({301, 308})
 NOT_MODIFIED = 304
 
-# Below 500, these alone may be answered otherwise later: a time-out, too early, too many requests, and 206, a
-# part of what nobody asked for in parts. Of those from 500 on, all but "not implemented" and its like.
+# Of the statuses below 500, only these are temporary: time-outs, "too early", "too many requests", and 206,
+# since no range was requested. Of those from 500 on, all are except "not implemented" and similar ones.
 _LATER = frozenset({206, 408, 421, 425, 429})
 _NEVER = frozenset({501, 505, 506, 508, 510, 511})
 _SERVER_ERROR = 500
@@ -22,21 +22,21 @@ _SECONDS = re.compile(r"\s*(\d{1,12})(?:\.\d*)?\s*")
 
 
 def is_success(status: int) -> bool:
-    """Return whether the body is what was asked for, all of it."""
+    """Return whether the body is the complete requested content."""
     return 200 <= status < 300 and status not in _LATER  # noqa: PLR2004 - the range of success in HTTP
 
 
 def failure(
     url: str, status: int, phrase: str, retry_after: str | None, *, now: datetime, max_wait: float
 ) -> WebError:
-    """Return the error that an answer without success stands for.
+    """Return the error for an unsuccessful answer.
 
     Args:
-        url: what was asked.
-        status: the HTTP status, neither success nor a redirect that was followed.
-        phrase: the server's words for it.
+        url: the requested URL.
+        status: the HTTP status, neither success nor a followed redirect.
+        phrase: the server's reason phrase.
         retry_after: the header, or None.
-        now: the time, for a header that names a date.
+        now: the time, for a header that is a date.
         max_wait: cap of the wait in seconds.
     """
     reason = f"the server answered {status} {phrase}".rstrip()
@@ -47,15 +47,15 @@ def failure(
 
 
 def seconds_to_wait(header: str, *, now: datetime, max_wait: float) -> float | None:
-    """Read a Retry-After header: seconds, or a date.
+    """Parse a Retry-After header: seconds, or a date.
 
     Args:
         header: as sent.
         now: the time, aware.
-        max_wait: cap in seconds; nobody may stop us for a year.
+        max_wait: cap in seconds, so that no server can stop the job for a year.
 
     Returns:
-        Seconds from 0 to ``max_wait``, or None if the header says nothing that can be read.
+        Seconds from 0 to ``max_wait``, or None if the header is invalid.
 
     Source: RFC 9110, section 10.2.3.
     """

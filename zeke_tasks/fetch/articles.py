@@ -1,4 +1,4 @@
-"""Read an article page: its text without the menus, and what the page says about it."""
+"""Extraction of articles from pages: the text without menus, and the metadata."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from zeke_tasks.fetch.errors import PageError
 from zeke_tasks.fetch.libraries import extract_text, is_of_this_machine
 from zeke_tasks.fetch.text import decode, one_line, printable
 
-# None of these goes past the next tag of its kind: on a hostile page that would take quadratic time, in which
-# nothing else runs in this process.
+# A pattern that searches past the next tag of its kind would take quadratic time on a hostile page, and block
+# this process; so none of these does.
 _LANGUAGE = re.compile(
     r"<html\b[^<>]{0,500}?\s(?:xml:)?lang\s*=\s*[\"']?([a-z]{2,3}(?:-[a-z0-9]{2,8})*)", re.IGNORECASE
 )
-# Where pages give the moment of publication; the extractor keeps the day only.
+# The extractor returns only the day of publication, so the time is read from these places.
 _MOMENT = re.compile(
     r"(?:article:published_time[\"'][^<>]{0,80}?content\s*=\s*|datePublished[\"'](?:\s*:\s*|[^<>]{0,80}?=\s*))"
     r"[\"'](\d{4}-\d\d-\d\dT[\d:.]{4,15}(?:Z|[+-]\d\d:?\d\d)?)[\"']"
 )
-# Some pages give the file's name for the title that is shown when they are shared.
+# Some pages have a file name as the title for sharing.
 _SLUG = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+){2,}")
 _HEADING = re.compile(r"<h1\b[^<>]*>((?:[^<]|<(?!/?h1\b)){1,500})</h1>", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>")
@@ -31,11 +31,11 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Article:
-    """An article as it was extracted.
+    """An extracted article.
 
     Attributes:
         title, author, site: plain text on one line, or None.
-        text: plain text, a paragraph a line; code, lists and tables keep their lines.
+        text: plain text, one paragraph per line; code, lists and tables keep their lines.
         published_at: aware, UTC; midnight where the page gives only the day; None if it gives none.
         language: as the page says, in lower case, such as ``en`` or ``pt-br``, or None.
     """
@@ -51,20 +51,20 @@ class Article:
 def extract_article(
     body: bytes, url: str, charset: str | None = None, *, now: datetime | None = None
 ) -> Article | None:
-    """Extract the article of a page. Takes some 10 to 50 milliseconds: let `Readers` call it, and no threads.
+    """Extract a page's article. Takes some 10 to 50 milliseconds; call it through `Readers`, not in threads.
 
     Args:
         body: the page, decompressed.
         url: where it was found, after redirects.
-        charset: what the server claims it is encoded in; a hint, see `Fetched.charset`.
-        now: no date after it is believed; pass it for an answer that does not depend on the machine's clock.
+        charset: the encoding claimed by the server; a hint, see `Fetched.charset`.
+        now: later dates are ignored; pass it for a result that does not depend on the machine's clock.
 
     Returns:
         The article, or None if the page has no text.
 
     Raises:
         PageError: the page can't be read.
-        Exception: what `is_of_this_machine` knows, as it was raised; the page may be sound.
+        Exception: an error for which `is_of_this_machine` is true; the page may be valid.
     """
     page = decode(body, charset)
     try:
@@ -72,7 +72,7 @@ def extract_article(
     except Exception as error:
         if is_of_this_machine(error):
             raise
-        # The extractor expects none of what it fails on, so the kinds of its errors can't be listed.
+        # The extractor has no error classes of its own, so any exception can occur.
         raise PageError(url, f"the page can't be read: {type(error).__name__}: {error}") from error
     text = printable(found.text or "").strip() if found else ""
     if not found or not text:
@@ -89,7 +89,7 @@ def extract_article(
 
 
 def content_hash(text: str) -> str:
-    """Return the sha256, in hexadecimal, of a text with its whitespace collapsed: equal for equal words.
+    """Return the sha256 in hexadecimal of a text with collapsed whitespace, equal for equal words.
 
     >>> content_hash("  a    b") == content_hash("a b")
     True
@@ -102,14 +102,14 @@ def _line(text: str | None) -> str | None:
 
 
 def _title(page: str, found: str | None) -> str | None:
-    """Return the title, or the page's heading where the title that was found is a name for machines."""
+    """Return the title, or the page's heading if the title is a file name."""
     heading = _HEADING.search(page) if found and _SLUG.fullmatch(found) else None
     words = one_line(html.unescape(_TAG.sub(" ", heading.group(1)))) if heading else ""
     return words or _line(found)
 
 
 def _published(page: str, day: str | None) -> datetime | None:
-    """Return the moment of publication if the page gives one on the day that was found, else midnight."""
+    """Return the time of publication if the page has one on the extracted day, else midnight."""
     try:
         found = date.fromisoformat(day or "")
     except ValueError:

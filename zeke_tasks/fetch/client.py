@@ -1,4 +1,4 @@
-"""Fetch a URL: the one client through which everything that comes from the web comes in."""
+"""The web client, through which all requests to the web go, except those for captions."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ _ACCEPT: dict[Kind, bytes] = {
     b"application/feed+json;q=0.9, application/xml;q=0.8, text/xml;q=0.8, application/json;q=0.7, */*;q=0.5",
     "page": b"text/html, application/xhtml+xml;q=0.9, */*;q=0.5",
 }
-# Below this a ratio says nothing: a short page of spaces is no bomb.
+# A short page of spaces has a high ratio but is harmless, so smaller bodies are not checked.
 _RATIO_FLOOR = 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebOptions:
-    """How politely and how much is fetched; the defaults are those of production.
+    """Limits and politeness of fetching; the defaults are those of production.
 
     Attributes:
-        user_agent: what we call ourselves.
-        timeout: seconds for one fetch, with redirects and body; waiting for the host's turn not counted.
-        max_redirects: redirects that are followed.
+        user_agent: the User-Agent header.
+        timeout: seconds for one fetch, including redirects and body but not the wait for the host's turn.
+        max_redirects: limit of redirects.
         max_bytes: cap of a body after decompression.
-        max_ratio: how many bytes one compressed byte may become, once over a megabyte.
-        max_retry_after: cap in seconds of what a server may ask us to wait.
-        per_host: requests at a time to one host.
+        max_ratio: limit of decompressed bytes per compressed byte, for bodies over a megabyte.
+        max_retry_after: cap of a server's Retry-After in seconds.
+        per_host: limit of concurrent requests to one host.
         gap: seconds between the starts of two requests to one host.
-        allow: networks that are reached although they are on the deny table; ``("127.0.0.1/32",)`` in tests.
+        allow: networks exempt from the deny table; ``("127.0.0.1/32",)`` in tests.
     """
 
     user_agent: str = "Zeke/0.1 (feed reader)"
@@ -62,7 +62,7 @@ class WebOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Moved:
-    """A redirect: where to, as written, and whether for good."""
+    """A redirect: its target as written, and whether it is permanent."""
 
     location: str
     for_good: bool
@@ -70,18 +70,18 @@ class _Moved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """What a URL answered.
+    """The answer to a fetch.
 
     Attributes:
-        url: the URL that was asked for.
+        url: the requested URL.
         final_url: the one that answered, after redirects.
-        permanent_url: where it moved for good (every redirect was a 301 or 308), or None. Save it once the
-            body proved to be what was expected.
+        permanent_url: the new URL if every redirect was permanent (301 or 308), or None. Save it only after
+            the body has proved valid.
         status: 200–299, or 304.
         body: decompressed; empty if ``not_modified``.
         content_type: the header as sent, ``""`` if there was none.
-        etag, last_modified: opaque; give them back to the next `fetch`. Set on a 304 too.
-        not_modified: nothing new since the validators that were given.
+        etag, last_modified: opaque validators to pass to the next `fetch`. Set on a 304 too.
+        not_modified: whether the content is unchanged since the given validators.
     """
 
     url: str
@@ -96,12 +96,12 @@ class Fetched:
 
     @property
     def charset(self) -> str | None:
-        """The charset that the server claims, or None; a hint, often wrong."""
+        """The charset claimed by the server, or None; a hint, often wrong."""
         return charset_of(self.content_type)
 
 
 class Fetcher(Protocol):
-    """What tasks ask for URLs; `WebClient` is one, the simulator's web another."""
+    """Fetches URLs for tasks; implemented by `WebClient` and the simulator's web."""
 
     async def fetch(
         self, url: str, *, kind: Kind, etag: str | None = None, last_modified: str | None = None
@@ -111,17 +111,17 @@ class Fetcher(Protocol):
 
 
 class WebClient:
-    """Fetches URLs that come from users: guarded, within limits, and politely. An async context manager.
+    """Fetches users' URLs: guarded, within limits, and politely. An async context manager.
 
-    Redirects are followed here and not by the HTTP library, for each is a URL from a stranger, to be checked
-    like the first. Cookies are not kept, proxies and netrc files of the environment not used.
+    Each redirect is an untrusted URL that must be checked like the first, so redirects are followed here and
+    not by the HTTP library. Cookies are not kept; proxies and netrc files of the environment are not used.
 
     Args:
         options: limits and politeness.
-        clock: tells the time and sleeps.
+        clock: gives the time and sleeps.
         resolver: returns a name's addresses; the system's by default.
-        network: opens connections once an address is chosen; a double in tests.
-        ssl_context: whom to trust; the usual authorities by default.
+        network: opens connections to chosen addresses; a double in tests.
+        ssl_context: the trusted authorities; the usual ones by default.
     """
 
     def __init__(
@@ -141,14 +141,14 @@ class WebClient:
             transport=GuardedTransport(
                 GuardedBackend(self._guard, resolver=resolver, network=network), ssl_context
             ),
-            # The time-out is ours, over redirects and body; the library's are for each read.
+            # The library's time-outs are per read; ours covers redirects and body.
             timeout=None,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             trust_env=False,
         )
 
     async def __aenter__(self) -> Self:
-        """Start; connections are opened when they are needed."""
+        """Start; connections are opened on demand."""
         return self
 
     async def __aexit__(
@@ -164,15 +164,15 @@ class WebClient:
 
         Args:
             url: absolute, http or https.
-            kind: what is hoped for; servers that have several forms of a page are told.
-            etag: the validator of an earlier `Fetched`, given back unchanged.
+            kind: the expected content, for the Accept header.
+            etag: the validator of an earlier `Fetched`, unchanged.
             last_modified: the other validator.
 
         Raises:
-            UrlRefused, AddressRefused: the URL, or one it redirects to, is not fetched.
+            UrlRefused, AddressRefused: the URL, or one it redirects to, is forbidden.
             BodyRefused: the body is too large.
-            Transient: it may work later; ``retry_after`` says when.
-            Permanent: any other answer without success, too many redirects, a bad certificate.
+            Transient: a later attempt may succeed; ``retry_after`` says when.
+            Permanent: any other unsuccessful answer, too many redirects, an invalid certificate.
         """
         headers = self._headers(kind, etag, last_modified)
         target = self._guard.check_url(url)
@@ -182,7 +182,7 @@ class WebClient:
             target.hash = ""
             async with self._turns.turn(target.host):
                 began = self._clock.monotonic()
-                # The library would decode the name to write it, and fails on some that browsers take.
+                # The library decodes the name for this header and fails on some names that browsers accept.
                 host = {b"Host": target.host.encode("ascii")}
                 answer = await self._ask_within(seconds_left, target.href, host | headers)
                 seconds_left -= self._clock.monotonic() - began
@@ -201,7 +201,7 @@ class WebClient:
             b"Accept": _ACCEPT[kind],
             b"Accept-Encoding": ", ".join(ACCEPTED).encode(),
         }
-        # Validators are opaque bytes; Latin-1 carries each of them there and back.
+        # Validators are opaque bytes; Latin-1 preserves all of them.
         if etag is not None:
             headers[b"If-None-Match"] = etag.encode("latin-1", "replace")
         if last_modified is not None:
@@ -216,7 +216,7 @@ class WebClient:
         return None
 
     async def _ask(self, url: str, headers: dict[bytes, bytes]) -> Fetched | _Moved:
-        """Send one request and read what it answers, up to the limits."""
+        """Send one request and read the answer, up to the limits."""
         try:
             async with self._http.stream("GET", url, headers=list(headers.items())) as response:
                 return await self._answer(url, headers, response)
@@ -249,7 +249,7 @@ class WebClient:
         body = b"" if not_modified else await self._read(url, response)
         etag, last_modified = sent.get(b"etag"), sent.get(b"last-modified")
         if not_modified:
-            # What the 304 does not repeat still stands.
+            # A 304 may omit validators that are still valid.
             etag = etag or _text(headers.get(b"If-None-Match"))
             last_modified = last_modified or _text(headers.get(b"If-Modified-Since"))
         return Fetched(
@@ -265,7 +265,7 @@ class WebClient:
         )
 
     async def _read(self, url: str, response: httpx2.Response) -> bytes:
-        """Read the body, and stop as soon as it is over a limit."""
+        """Read the body, and stop as soon as it exceeds a limit."""
         decoder = Decoder(response.headers.get("content-encoding", ""))
         announced = response.headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > self._options.max_bytes:

@@ -1,7 +1,7 @@
-"""Undo what a body was compressed with, in pieces whose size is bounded whatever comes in.
+"""Decompression of bodies, in pieces of bounded size.
 
-The HTTP library can do so too, but takes a body that breaks off for a whole one, and of several gzip members
-reads the first. A feed would lose its last entries that way, and an article its end, and nobody would notice.
+The HTTP library decompresses too, but accepts a truncated body as complete, and reads only the first of
+several gzip members. A feed would silently lose its last entries that way, and an article its end.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 ACCEPTED: Final = ("deflate", "gzip")
-"""What servers are told; of the codings that are in use, those that every installation can undo."""
+"""The Accept-Encoding header: the common codings that every installation can decode."""
 
 PIECE: Final = 2**20
-"""Bytes of a piece at most."""
+"""Maximum bytes of a piece."""
 
 _MOST: Final = 5
 _ALIASES: Final = {"x-gzip": "gzip"}
@@ -26,21 +26,21 @@ _GZIP_START: Final = b"\x1f"
 
 
 class UnknownCoding(ValueError):
-    """The body is encoded in a way that was not asked for."""
+    """The body has a coding that was not accepted."""
 
 
 class BrokenCoding(ValueError):
-    """The body is not what its encoding says, or breaks off."""
+    """The body is invalid in its coding, or truncated."""
 
 
 class Decoder:
-    """Undoes the codings of one body.
+    """Decodes one body.
 
     Args:
         header: the ``Content-Encoding`` header, ``""`` if there is none.
 
     Raises:
-        UnknownCoding: it names one that is not in ``ACCEPTED``, or too many.
+        UnknownCoding: the header names a coding that is not in ``ACCEPTED``, or too many.
     """
 
     def __init__(self, header: str) -> None:
@@ -50,14 +50,14 @@ class Decoder:
             raise UnknownCoding(f"is encoded as {', '.join(unknown)}, which was not asked for")
         if len(names) > _MOST:
             raise UnknownCoding(f"is compressed {len(names)} times; at most {_MOST} are undone")
-        # The last that was applied is undone first.
+        # The header names the codings in the order of application, so they are undone in reverse.
         self._stages = [_Inflater(gzip=name == "gzip") for name in reversed(names)]
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield what some bytes stand for.
+        """Decode some bytes.
 
         Raises:
-            BrokenCoding: they are not what the header says.
+            BrokenCoding: the bytes are invalid.
         """
         pieces: Iterator[bytes] = iter((data,))
         for stage in self._stages:
@@ -71,14 +71,14 @@ class Decoder:
         """End the input.
 
         Raises:
-            BrokenCoding: it was not.
+            BrokenCoding: the body is truncated.
         """
         if not all(stage.whole for stage in self._stages):
             raise BrokenCoding("breaks off in the middle of what was compressed")
 
 
 class _Stream(Protocol):
-    """What zlib undoes one stream with; the module names no type for it."""
+    """A zlib decompression object, for which the module exports no type."""
 
     @property
     def eof(self) -> bool: ...
@@ -93,7 +93,7 @@ class _Stream(Protocol):
 
 
 class _Inflater:
-    """One coding: a zlib stream, one without its header, as some servers understand "deflate", or gzip."""
+    """Decodes one coding: gzip, or deflate with or without the zlib header, which some servers omit."""
 
     def __init__(self, *, gzip: bool) -> None:
         self._gzip = gzip
@@ -102,7 +102,7 @@ class _Inflater:
 
     @property
     def whole(self) -> bool:
-        """Whether nothing has come yet, or all of it."""
+        """Whether the input is empty or complete."""
         return self._inflater.eof if self._inflater else not self._start
 
     def through(self, parts: Iterable[bytes]) -> Iterator[bytes]:
@@ -112,14 +112,14 @@ class _Inflater:
     def _feed(self, data: bytes) -> Iterator[bytes]:
         if self._inflater is None:
             self._start += data
-            # A zlib stream is told from a bare one by its first two bytes.
+            # The first two bytes show whether there is a zlib header.
             if len(self._start) < 2:  # noqa: PLR2004 - see above
                 return
             data, self._inflater = self._start, self._begin(self._start)
         more = bool(data)
         while more:
             if self._inflater.eof:
-                # Some servers send members one after the other, others padding; the latter means nothing.
+                # Another gzip member may follow the first; anything else is padding and ignored.
                 if not (self._gzip and data.startswith(_GZIP_START)):
                     return
                 self._inflater = self._begin(data)
@@ -127,7 +127,7 @@ class _Inflater:
             if piece:
                 yield piece
             data = self._inflater.unused_data or self._inflater.unconsumed_tail
-            # A piece of the full size may have more behind it that needs no more bytes.
+            # After a full piece the decoder may have more output without further input.
             more = bool(data) or (len(piece) == PIECE and not self._inflater.eof)
 
     def _begin(self, data: bytes) -> _Stream:

@@ -1,4 +1,4 @@
-"""When something in a feed was published: what the parser makes of a date, put right where it errs."""
+"""Dates in feeds: the parser's results, with corrections."""
 
 from __future__ import annotations
 
@@ -13,36 +13,37 @@ from zeke_tasks.fetch.text import one_line
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Hours ahead of UTC of the zones whose names feeds use although no standard has them; the parser takes them
-# for UTC. Those of America, which the standard has, it knows. Names that mean several zones are left out.
+# UTC offsets in hours of zone names that feeds use but no standard defines; the parser would read them as
+# UTC. It knows the American names, which are standard. Ambiguous names are left out.
 _ZONES: Final = {
     "AEDT": 11, "AEST": 10, "CEST": 2, "CET": 1, "EEST": 3, "EET": 2, "HKT": 8, "JST": 9, "KST": 9, "MESZ": 2,
     "MEZ": 1, "MSK": 3, "NZDT": 13, "NZST": 12, "SGT": 8, "WEST": 1,
 }  # fmt: skip
 _NAMED_ZONE: Final = re.compile(rf"[A-Za-z].*\b({'|'.join(_ZONES)})\Z", re.IGNORECASE)
 _FROM_UTC: Final = re.compile(r"\b(?:UTC|GMT)([+-]\d\d):?(\d\d)\Z")
-# Of these the parser takes the first four digits for a year, and the next two, or none, for a month.
+# The parser would read the first four digits of these as a year, and the next two, if any, as a month.
 _NO_DATE: Final = re.compile(r"\d{9,}|\d{4}/.*")
-# What programs write that have no date; and in other time zones there is no such day.
+# Programs write these years if there is no date. Their first or last day can't be converted to other time
+# zones.
 _NO_YEARS: Final = frozenset({1, 9999})
 
 
 def read_date(written: str, guess: Sequence[int] | None) -> datetime | None:
-    """Return the moment that a date in a feed means.
+    """Return the time that a date in a feed denotes.
 
     Args:
         written: the date as it stands in the feed.
-        guess: year, month, day, hour, minute, second in UTC, as the parser understood it, or None.
+        guess: year, month, day, hour, minute, second in UTC, as parsed by the feed parser, or None.
 
     Returns:
-        Aware, UTC; None if it can't be told. A date without a zone is taken for UTC.
+        Aware, UTC; None if the date is invalid. A date without a zone is read as UTC.
     """
     written = one_line(written)
     if _NO_DATE.fullmatch(written):
         return None
     plain = _FROM_UTC.sub(r"\1\2", written)
     try:
-        # The parser forgives more, but not this way of writing an offset.
+        # The parser is lenient, but rejects this notation of an offset.
         moment = (plain == written and _guessed(guess)) or _standard(plain)
         if moment and (zone := _NAMED_ZONE.search(plain)):
             moment -= timedelta(hours=_ZONES[zone.group(1).upper()])
@@ -56,7 +57,7 @@ def _guessed(guess: Sequence[int] | None) -> datetime | None:
 
 
 def _standard(written: str) -> datetime | None:
-    """Return the moment of a date as e-mail has it, in which RSS is written; None if it is none."""
+    """Parse a date in the format of e-mail and RSS; None if it is invalid."""
     try:
         moment = parsedate_to_datetime(written)
     except (ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""What a feed is once it is read, and what makes an entry the same one at the next reading."""
+"""Parsed feeds and their entries, and the identifiers of entries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from hashlib import sha256
 
 from zeke_tasks.fetch.text import one_line
 
-# Identifiers are indexed, and an index row of Postgres holds 2,700 bytes; a longer one is known by its hash.
+# Identifiers are indexed, and an index row of Postgres holds 2,700 bytes; so longer ones are replaced by a
+# hash.
 _LONGEST_ID = 500
 
 
@@ -19,12 +20,12 @@ class Entry:
     """One item of a feed.
 
     Attributes:
-        external_id: identifies it within the feed, the same at each reading; no two of a feed share one.
+        external_id: identifies it within the feed, the same at each reading; unique within the feed.
         url: the page it stands for, absolute, or None.
         title: plain text on one line, may be empty.
         summary: plain text on one line, may be empty.
         content: sanitised HTML with absolute links, may be empty.
-        published_at: aware, UTC; when it was last changed if it does not say; None if neither can be read.
+        published_at: aware, UTC; the time of the last change if there is none; None if there is neither.
         authors: names.
     """
 
@@ -39,14 +40,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feed:
-    """A feed as it was read.
+    """A parsed feed.
 
     Attributes:
         title: plain text on one line, may be empty.
         url: the home page it belongs to, absolute, or None.
         entries: in the feed's order.
-        version: ``rss20``, ``atom10``, ``rss10``, ``json11``, …; empty if it does not say.
-        damage: what is malformed about it, or None; it was read all the same, but its owner may want to know.
+        version: ``rss20``, ``atom10``, ``rss10``, ``json11``, …; empty if unknown.
+        damage: the defect of a malformed feed that was read anyway, for its owner; None if there is none.
     """
 
     title: str
@@ -58,7 +59,7 @@ class Feed:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What identifies an entry, as far as the feed says so: any of it may be empty, repeated or wrong."""
+    """The identifying fields of an entry; any of them may be empty, repeated or wrong."""
 
     guid: str
     url: str
@@ -69,17 +70,17 @@ class Claim:
 def identify(claims: Sequence[Claim]) -> list[str]:
     """Return an identifier for each entry of a feed.
 
-    The feed's own (guid, id) if no other entry has it too; else the URL, if no other entry goes by it; else
-    a hash of title and content. So an entry keeps its identifier whatever its neighbours are, as long as none
-    of them claims the same. Two entries that agree in all of this are one, and get the same.
+    The identifier is the feed's own (guid, id) if no other entry has the same; else the URL, if no other
+    entry has it; else a hash of title and content. So other entries change an entry's identifier only if they
+    claim the same. Two entries that agree in all of this are the same entry and get the same identifier.
 
     Args:
-        claims: in any order; the answer does not depend on it.
+        claims: in any order; the result does not depend on it.
 
     Returns:
         One identifier for each claim, in the same order.
     """
-    # One that a careless feed lists twice has no rival; it is known as it will be once it is listed once.
+    # An entry that is listed twice does not conflict with itself, and keeps its identifier when listed once.
     distinct = set(claims)
     guids = Counter(claim.guid for claim in distinct)
     unique_guids = {guid for guid, times in guids.items() if guid and times == 1}

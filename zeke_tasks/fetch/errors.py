@@ -1,15 +1,15 @@
-"""The errors of fetching and reading, named by what the job that meets one should do.
+"""The errors of fetching and parsing, named by how a job should react.
 
 ::
 
     WebError                  url, reason, status
      ├── Transient            try again, after ``retry_after`` seconds if the server said so
-     └── Permanent            trying again gives the same answer
-          ├── UrlRefused      the URL is none that we fetch: scheme, credentials, port
-          │    └── AddressRefused   it leads to an address that no URL of a user's may reach
+     └── Permanent            trying again gives the same result
+          ├── UrlRefused      the URL is forbidden: scheme, credentials, port
+          │    └── AddressRefused   it leads to an address that users' URLs must not reach
           ├── BodyRefused     the body is too large, or inflates out of proportion
-          ├── FeedError       the body is no feed
-          └── PageError       the body is no page that can be read
+          ├── FeedError       the body is not a feed
+          └── PageError       the body is not a readable page
 """
 
 from __future__ import annotations
@@ -22,31 +22,32 @@ from zeke_tasks.fetch.text import without_controls
 
 
 class WebError(ZekeError):
-    """Something about a URL or what it answered; its text shows no parameter of it that looks secret.
+    """Fetching or parsing a URL failed; the text hides parameters that look secret.
 
     Attributes:
-        url: the URL that was asked last, whole; after a redirect, the one that failed.
+        url: the URL requested last, with all parameters; after a redirect, the one that failed.
         reason: what was wrong, without the URL.
         status: the HTTP status, or None if there was no answer.
     """
 
     def __init__(self, url: str, reason: str, *, status: int | None = None) -> None:
-        # Much of it is the server's, and it is kept, logged and shown.
+        # The text comes largely from the server, and is stored, logged and shown.
         self.url = without_controls(url)
         self.reason = without_controls(reason)
         self.status = status
         super().__init__(without_secrets(f"{self.url}: {self.reason}"))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # An exception is pickled by the arguments of its base, which its own constructor does not take.
+        # By default an exception is unpickled with its base's arguments, which this constructor does not
+        # accept.
         return _again, (type(self), self.args, self.__dict__)
 
 
 class Transient(WebError):
-    """It may work later: no answer, a broken connection, an overloaded server.
+    """A later attempt may succeed: no answer, a broken connection, an overloaded server.
 
     Attributes:
-        retry_after: seconds that the server asked us to wait, capped; None if it did not say.
+        retry_after: seconds to wait, as requested by the server, capped; None if it did not say.
     """
 
     def __init__(
@@ -57,19 +58,19 @@ class Transient(WebError):
 
 
 class Permanent(WebError):
-    """It will not work later either, unless somebody changes the URL or the site."""
+    """Later attempts will fail too, unless the URL or the site changes."""
 
 
 class UrlRefused(Permanent):
-    """The URL is none that is fetched: not http(s), with credentials, a forbidden port, or no URL at all."""
+    """The URL is forbidden: not http(s), with credentials, with a forbidden port, or invalid."""
 
 
 class AddressRefused(UrlRefused):
-    """The URL leads to an address that no URL of a user's may reach; nothing was sent there.
+    """The URL leads to an address that users' URLs must not reach; nothing was sent there.
 
     Attributes:
         address: the address as text.
-        why: what kind of address it is.
+        why: the kind of address.
     """
 
     def __init__(self, url: str, address: str, reason: str) -> None:
@@ -79,19 +80,19 @@ class AddressRefused(UrlRefused):
 
 
 class BodyRefused(Permanent):
-    """The body is over its size cap, or inflates out of proportion; reading stopped there."""
+    """The body exceeds its size cap or inflates out of proportion; reading stopped there."""
 
 
 class FeedError(Permanent):
-    """The body is no feed, or one that must not be parsed; ``reason`` says what was wrong with it."""
+    """The body is not a feed, or must not be parsed; ``reason`` says why."""
 
 
 class PageError(Permanent):
-    """The body is no page that can be read; a page without text is none of these."""
+    """The body is not a readable page; a page without text does not raise this."""
 
 
 def _again(kind: type[WebError], args: tuple[Any, ...], fields: dict[str, Any]) -> WebError:
-    """Make an error that was pickled."""
+    """Unpickle an error."""
     error = kind.__new__(kind, *args)
     error.__dict__.update(fields)
     return error

@@ -1,7 +1,7 @@
-"""Read a feed: RSS, Atom and RDF by feedparser, JSON Feed by way of Atom, so that all are read alike.
+"""Parsing of feeds: RSS, Atom and RDF by feedparser; JSON Feed is converted to Atom first.
 
-Feeds in the wild are malformed, mislabelled, or no feeds. What can be read is read whole; what must not be
-parsed, because it declares entities that could expand without bounds, is refused before the parser sees it.
+Feeds in the wild are malformed, mislabelled, or not feeds. Malformed feeds are read as far as possible. A
+document that declares entities, which could expand without bounds, is rejected before it is parsed.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ _PREFIXED_ITEM = re.compile(r"<([A-Za-z][\w.-]*):(?:item|entry)\b")
 
 
 def parse_feed(body: bytes, content_type: str, url: str) -> Feed:
-    """Read a feed. Takes milliseconds to a second: let `Readers` call it, and no threads.
+    """Parse a feed. Takes milliseconds to a second; call it through `Readers`, not in threads.
 
     Args:
         body: the document, decompressed.
-        content_type: the server's header, or ``""``; only its charset counts, for the type is often wrong.
-        url: where the document was found, after redirects; relative links are resolved against it.
+        content_type: the server's header, or ``""``; only its charset is used, since the type is often wrong.
+        url: the document's URL, after redirects; base of relative links.
 
     Returns:
-        The feed, with an entry for each item that says anything.
+        The feed, with an entry for each nonempty item.
 
     Raises:
-        FeedError: it is no feed, or declares entities.
-        Exception: what `is_of_this_machine` knows, as it was raised; the feed may be sound.
+        FeedError: the document is not a feed, or declares entities.
+        Exception: an error for which `is_of_this_machine` is true; the feed may be valid.
     """
     text = decode(body, charset_of(content_type)).strip()
     if not text:
@@ -77,18 +77,18 @@ def parse_feed(body: bytes, content_type: str, url: str) -> Feed:
 
 
 def _mended(text: str) -> str:
-    """Return the document without what would make the parsers stop, or lose the rest."""
+    """Remove parts of the document at which the parsers would stop or lose the rest."""
     text = _NUMERIC_REFERENCE.sub(_readable_reference, _DECLARATION.sub("", text, count=1)).lstrip()
     cut = text.rfind("<![CDATA[")
     if cut > text.rfind("]]>"):
-        # The document broke off inside a section; what came of it is still worth reading.
+        # The document is truncated inside a section; the part before that is still read.
         element = _LAST_TAG.search(text, max(0, cut - 1000), cut)
         text += "]]>" + (f"</{element.group(1)}>" if element else "")
     return text
 
 
 def _parse(text: str, url: str) -> tuple[Parsed, list[Parsed]]:
-    """Return the feed and its items, those under a namespace that the parser doesn't know too."""
+    """Return the feed and its items, including those in a namespace unknown to the parser."""
     try:
         parsed = parse_xml_feed(text)
         if not parsed.get("entries") and (prefixed := _PREFIXED_ITEM.search(text)):
@@ -96,20 +96,20 @@ def _parse(text: str, url: str) -> tuple[Parsed, list[Parsed]]:
     except Exception as error:
         if is_of_this_machine(error):
             raise
-        # The parser expects none of what it fails on, so the kinds of its errors can't be listed.
+        # The parser has no error classes of its own, so any exception can occur.
         raise FeedError(url, f"the feed can't be read: {type(error).__name__}: {error}") from error
     return parsed, cast("list[Parsed]", parsed.get("entries") or [])
 
 
 def _refuse(text: str, url: str) -> None:
-    """Refuse a document that declares entities, and one that is a web page.
+    """Reject a document that declares entities or is a web page.
 
-    Only a document type before the first element can declare them; an article about XML that quotes a
-    declaration in its text is no danger. A parser that recovers from errors is less strict about the place,
-    so nothing before the first tag may hold one either.
+    Only a document type before the first element can declare entities; a declaration quoted in an article's
+    text is harmless. But a parser that recovers from errors is less strict about the place, so anything
+    before the first tag is checked too.
 
     Raises:
-        FeedError: it does, or is.
+        FeedError: the document is rejected.
     """
     doctype, root = _prolog(text)
     first_tag = re.search(r"<\w", text)
@@ -123,7 +123,7 @@ def _refuse(text: str, url: str) -> None:
 def _prolog(text: str) -> tuple[bool, str]:
     """Return whether a document has a document type, and the name of its first element or ``""``."""
     at, doctype = 0, False
-    # Searched step by step: a pattern for all of it would take quadratic time on a hostile document.
+    # A single pattern would take quadratic time on a hostile document, so search step by step.
     while (at := text.find("<", at)) >= 0:
         if text.startswith("<!--", at):
             end = text.find("-->", at + 4)
@@ -151,7 +151,7 @@ def _looks_like(text: str) -> str:
 
 
 def _readable_reference(found: re.Match[str]) -> str:
-    """Take a reference to a character that doesn't exist for a blank; it would stop the strict parser."""
+    """Replace a reference to an invalid character, which stops the strict parser, with a blank."""
     hexadecimal, decimal = found.groups()
     code = int(hexadecimal, 16) if hexadecimal else int(decimal[:8])
     return found.group() if code <= _LAST_CHARACTER and printable(chr(code)) else " "
@@ -180,7 +180,7 @@ def _entries(items: Sequence[Parsed], url: str) -> Iterator[Entry]:
 def _claim(item: Parsed, url: str) -> Claim:
     guid = printable(str(item.get("id") or "")).strip()
     link = printable(str(item.get("link") or "")).strip()
-    # The parser takes a guid for a missing link, but few of those are URLs.
+    # The parser uses the guid in place of a missing link, but few guids are URLs.
     is_link = any(one.get("href") == link for one in as_mappings(item.get("links")))
     if not is_link and not re.match(r"https?:", link, re.IGNORECASE):
         link = ""
@@ -219,7 +219,7 @@ def _absolute(content: str, url: str) -> str:
 
 def _moment(item: Parsed) -> datetime | None:
     for field in ("published", "updated", "created"):
-        # Asked for a missing "updated", the parser would warn and answer with "published".
+        # For a missing "updated" the parser would warn and return "published".
         guess = item.get(f"{field}_parsed") if f"{field}_parsed" in item else None
         written = str(item.get(field) or "") if field in item else ""
         if (moment := read_date(written, cast("Sequence[int] | None", guess))) is not None:

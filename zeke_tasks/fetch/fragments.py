@@ -1,4 +1,4 @@
-"""Turn HTML fragments, as feeds carry them, into plain text in which no two words grow together."""
+"""Conversion of HTML fragments in feeds to plain text without joining words."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def flat_text(fragment: str) -> str:
 
 
 def lined_text(fragment: str) -> str:
-    """Return the text with a line for each paragraph, item and row, and for each of what is preformatted.
+    """Return the text with one line per paragraph, item, row, and preformatted line.
 
-    Takes time that grows with the length only, but is none of the event loop's.
+    Takes linear time, but should not run on the event loop.
     """
     parts = _PRE.split(printable(fragment))
     inside = False
@@ -34,7 +34,7 @@ def lined_text(fragment: str) -> str:
         if number % 2:
             inside = not part.startswith("</")
         elif not inside:
-            # Where the source breaks a line means nothing.
+            # Line breaks in HTML source are insignificant.
             parts[number] = _BLANKS.sub(" ", part)
     text = _text(_CELL.sub(r" \1", _BLOCK.sub(r"\n\1", "".join(parts))))
     return "\n".join(line for line in (one_line(line) for line in text.split("\n")) if line)

@@ -1,10 +1,10 @@
-"""Keep URLs that come from users away from our own network.
+"""Protection of the internal network from users' URLs (SSRF).
 
-Whoever may name a URL that we fetch could otherwise read what only we can reach: a cloud's metadata service,
-a database's web console, the printer. A check of the URL alone is not enough, for a name may resolve to
-anything, to something else a moment later, and a redirect may lead anywhere. So the check stands where the
-connection is made: `GuardedBackend` resolves the name itself, checks every address it gets, and connects to
-one of those very addresses. TLS and the Host header still use the name.
+Without it, a user who names a URL to fetch could read internal services: a cloud's metadata service, a
+database's web console, a printer. A check of the URL alone is not enough: a name may resolve to any address,
+and to another one a moment later, and a redirect may lead anywhere. So the check is made where connections
+are opened: `GuardedBackend` resolves the name itself, checks every address, and connects to one of the
+checked addresses. TLS and the Host header still use the name.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from zeke_tasks.fetch.urls import parse_http_url
 
 Address = IPv4Address | IPv6Address
 
-# Who may be asked is said here and not left to `ipaddress.is_global`, which answers differently from one
-# Python to the next. Source: IANA's special-purpose address registries for IPv4 and IPv6.
+# `ipaddress.is_global` differs between Python versions, so the networks are listed here.
+# Source: IANA's special-purpose address registries for IPv4 and IPv6.
 _DENIED_V4 = (
     ("0.0.0.0/8", "this network"),
     ("10.0.0.0/8", "private"),
@@ -42,8 +42,8 @@ _DENIED_V4 = (
     ("224.0.0.0/4", "multicast"),
     ("240.0.0.0/4", "reserved"),
 )
-# The first that matches gives the reason, so the narrow ones come first. Of IPv6 only 2000::/3 is in public
-# use; the three nets at the end are all the rest.
+# The first match gives the reason, so the narrow networks come first. Only 2000::/3 of IPv6 is in public use;
+# the three networks at the end cover all the rest.
 _DENIED_V6 = (
     ("::/128", "unspecified"),
     ("::1/128", "loopback"),
@@ -68,16 +68,17 @@ _DENIED_V6 = (
     ("8000::/1", "reserved"),
 )
 DENIED = tuple((ip_network(net), reason) for net, reason in (*_DENIED_V4, *_DENIED_V6))
-# Those whose last 32 bits are an IPv4 address; 6to4 and Teredo keep theirs elsewhere.
+# Networks whose last 32 bits are an IPv4 address; 6to4 and Teredo embed it elsewhere.
 _CARRIERS = tuple(
     IPv6Network(net)
     for net in ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48")
 )
-# The third quarter of an ISATAP address, under any prefix; the last is an IPv4 address. Source: RFC 5214.
+# The third quarter of an ISATAP address under any prefix; its last quarter is an IPv4 address. Source: RFC
+# 5214.
 _ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
 
-# Ports above 1023 that browsers don't fetch from either, because another protocol listens there that a
-# request could be mistaken for. Source: WHATWG Fetch, "bad port". Of those below 1024 the web's two suffice.
+# Ports above 1023 from which browsers don't fetch either, since a request could be valid in the protocol used
+# there. Source: WHATWG Fetch, "bad port". Of the ports below 1024 only the web's two are allowed.
 # fmt: off
 _OTHER_PROTOCOLS = frozenset({
     1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679,
@@ -86,29 +87,29 @@ _OTHER_PROTOCOLS = frozenset({
 # fmt: on
 _WELL_KNOWN = 1023
 
-# Seconds for one address of several, so that a dead one leaves time for the next.
+# Seconds per address if there are several, so that an unreachable one leaves time for the next.
 CONNECT_TIMEOUT = 5.0
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """Return the addresses of a name as the system's resolver gives them, best first.
+    """Resolve a name with the system's resolver; returns its addresses, best first.
 
     Raises:
-        OSError: the name has none, or no resolver answers.
+        OSError: the name has no address, or no resolver answers.
     """
     found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 def embedded_ipv4(address: IPv6Address) -> tuple[IPv4Address, ...]:
-    """Return the IPv4 addresses that an IPv6 address carries: none, one, or two for Teredo.
+    """Return the IPv4 addresses embedded in an IPv6 address: none, one, or two for Teredo.
 
     >>> embedded_ipv4(IPv6Address("64:ff9b::7f00:1"))
     (IPv4Address('127.0.0.1'),)
     """
-    # `::` and `::1` look like carriers, and are none.
+    # `::` and `::1` match a network of embedded addresses but embed none.
     if int(address) > 1 and any(address in net for net in _CARRIERS):
         return (IPv4Address(int(address) & 0xFFFF_FFFF),)
     if address.teredo:
@@ -121,19 +122,18 @@ def embedded_ipv4(address: IPv6Address) -> tuple[IPv4Address, ...]:
 
 
 class Guard:
-    """Says which URLs and addresses may be fetched.
+    """Decides which URLs and addresses may be fetched.
 
     Args:
-        allow: networks that may be reached although they are on the deny table, such as ``127.0.0.1/32``
-            for a server of one's own. It lifts the table for exactly these; what an address carries inside it
-            is still checked, so ``64:ff9b::/96`` opens NAT64 to public IPv4 addresses only.
+        allow: networks exempt from the deny table, such as ``127.0.0.1/32`` for a local server. Embedded
+            addresses are still checked, so ``64:ff9b::/96`` allows NAT64 to public IPv4 addresses only.
     """
 
     def __init__(self, allow: Iterable[str] = ()) -> None:
         self._allow: tuple[IPv4Network | IPv6Network, ...] = tuple(ip_network(net) for net in allow)
 
     def refusal(self, address: Address) -> str | None:
-        """Return why an address may not be reached, or None if it may."""
+        """Return why an address is forbidden, or None if it is allowed."""
         if isinstance(address, IPv6Address):
             for inner in embedded_ipv4(address):
                 if reason := self.refusal(inner):
@@ -143,11 +143,11 @@ class Guard:
         return next((reason for net, reason in DENIED if address in net), None)
 
     def check_url(self, url: str, base: str | None = None) -> ada_url.URL:
-        """Parse a URL and refuse what can be refused before its name is resolved.
+        """Parse a URL, and reject it if that can be decided before its name is resolved.
 
         Raises:
-            UrlRefused: it is no plain http(s) URL, or names a port that is not the web's.
-            AddressRefused: its host is an address that may not be reached.
+            UrlRefused: it is not a plain http(s) URL, or names a forbidden port.
+            AddressRefused: its host is a forbidden address.
         """
         parsed = parse_http_url(url, base)
         if reason := self.port_refusal(int(parsed.port or 0)):
@@ -157,16 +157,16 @@ class Guard:
         return parsed
 
     def port_refusal(self, port: int) -> str | None:
-        """Return why a port may not be asked, or None if it may; 0 is the scheme's own."""
+        """Return why a port is forbidden, or None if it is allowed; 0 is the scheme's default."""
         if port in {0, 80, 443} or (port > _WELL_KNOWN and port not in _OTHER_PROTOCOLS):
             return None
         return f"names port {port}, which is not fetched; use 80, 443, or one above 1023 that serves the web"
 
     def check_address(self, url: str, text: str) -> str:
-        """Return the address in its normal spelling if it may be reached.
+        """Return an allowed address in its canonical spelling.
 
         Raises:
-            AddressRefused: it may not, or is no address.
+            AddressRefused: it is forbidden, or not an address.
         """
         try:
             address = ip_address(text)
@@ -181,9 +181,9 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
     """Opens connections for the HTTP client, to checked addresses only.
 
     Args:
-        guard: what may be reached.
+        guard: decides which addresses are allowed.
         resolver: returns a name's addresses; the system's by default.
-        network: opens the connection once an address is chosen; a recorder in tests.
+        network: opens connections to chosen addresses; a recorder in tests.
     """
 
     def __init__(
@@ -195,7 +195,7 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
     ) -> None:
         self._guard = guard
         self._resolver = resolver
-        # The library's stand-in for a missing anyio hides the type, which is the one it says here.
+        # The library's fallback for a missing anyio hides the type, so it is cast.
         self._network = network or cast("httpcore2.AsyncNetworkBackend", httpcore2.AnyIOBackend())
 
     async def connect_tcp(
@@ -208,10 +208,11 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
     ) -> httpcore2.AsyncNetworkStream:
         """Resolve, check every address, and connect to the first that answers.
 
-        One address that is refused refuses the name: honest names don't mix public and private addresses.
+        A single forbidden address rejects the name, since legitimate names don't mix public and private
+        addresses.
 
         Raises:
-            AddressRefused: an address is refused, or the name has none; nothing was sent.
+            AddressRefused: an address is forbidden, or the name has none; nothing was sent.
             httpcore2.ConnectError, httpcore2.ConnectTimeout: no address answers.
         """
         where = f"{host}:{port}"
@@ -230,7 +231,7 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         raise failure
 
     async def _addresses(self, host: str, port: int) -> Sequence[str]:
-        """Return what a host may stand for: itself if it is an address, else what its name resolves to."""
+        """Return the host itself if it is an address, else the addresses of its name."""
         try:
             ip_address(host.strip("[]"))
         except ValueError:
@@ -248,9 +249,9 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         timeout: float | None = None,  # noqa: ARG002 - the interface's
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,  # noqa: ARG002
     ) -> httpcore2.AsyncNetworkStream:
-        """Refuse: no URL leads to a socket of this machine."""
+        """Reject the connection, since no URL denotes a socket of this machine."""
         raise UrlRefused(path, "is a socket of this machine")
 
     async def sleep(self, seconds: float) -> None:
-        """Do as the network does; the client asks for it only when it retries, which ours never does."""
+        """Sleep as the network does; the client calls it only for retries, which ours never makes."""
         await self._network.sleep(seconds)

@@ -1,4 +1,4 @@
-"""Rewrite a JSON Feed as Atom, so that one reader sanitises, dates and identifies the entries of all formats.
+"""Conversion of JSON Feed to Atom, so that one parser sanitises, dates and identifies entries of all formats.
 
 Source: https://www.jsonfeed.org/version/1.1/
 """
@@ -22,13 +22,13 @@ def as_atom(text: str, url: str) -> tuple[str, str]:
 
     Args:
         text: the JSON document.
-        url: where it was found, for messages.
+        url: the document's URL, for messages.
 
     Raises:
-        FeedError: it is no JSON, or no JSON Feed.
+        FeedError: the document is not JSON, or not a JSON Feed.
     """
     try:
-        # Not strictly: by hand, or with a template, line breaks get into strings.
+        # Hand-written and templated feeds have line breaks in strings, which strict parsing rejects.
         feed: Any = json.loads(text, strict=False)
     except (ValueError, RecursionError) as error:
         raise FeedError(url, f"the body is no feed: it looks like JSON, but is none: {error}") from error
@@ -47,7 +47,7 @@ def as_atom(text: str, url: str) -> tuple[str, str]:
 
 def _item(item: Any) -> Iterator[str]:
     yield from _element("id", _text(item, "id"))
-    # A linked list names the page that it comments on; the entry's own page comes first.
+    # ``external_url`` is the page that an entry comments on, so the entry's own page takes precedence.
     yield from _link(_text(item, "url") or _text(item, "external_url"))
     yield from _element("title", _text(item, "title"))
     yield from _element("summary", _text(item, "summary"))
@@ -64,7 +64,7 @@ def _item(item: Any) -> Iterator[str]:
 
 
 def _text(fields: Any, name: str) -> str:
-    """Return a field as text; identifiers are numbers in some feeds, and other types mean nothing here."""
+    """Return a field as text; convert numbers, which some feeds use as ids, and ignore other types."""
     value: Any = cast("Mapping[str, Any]", fields).get(name) if isinstance(fields, Mapping) else None
     return printable(str(value)).strip() if isinstance(value, str | int | float) else ""
 

@@ -1,8 +1,8 @@
-"""The parsers that carry no types, each behind a function that has them.
+"""Typed wrappers of the parser libraries that have no types.
 
-They take a second to import, which a command that only sends a job should not wait for; so they are imported
-when one is first needed. They must not be used by several threads of a process: lxml has ended processes for
-that. `readers` gives each document to a process that reads one at a time.
+Importing the libraries takes a second, so each is imported when it is first needed. They must not be used by
+several threads of a process, in which lxml has crashed. `zeke_tasks.fetch.parser_pool` runs them in processes
+that read one document at a time.
 """
 # pyright: reportMissingTypeStubs=false
 
@@ -17,28 +17,28 @@ from datetime import date
 from types import ModuleType
 from typing import Any, Final, Protocol, cast
 
-# What a fragment is wrapped in, so that it has one root and text at its start is not lost.
+# Element around a fragment, so that it has one root and keeps leading text.
 _WRAPPER = "div"
 
-# What a date that no clock can show raises; it is the document that has it.
+# Errors raised for a date out of range, which are the document's fault.
 _OF_A_DATE: Final = frozenset({None, errno.EINVAL, errno.EOVERFLOW})
 
 
 def load_parsers() -> None:
-    """Import every parser, so that what is missing is known before a document is read. Takes a second.
+    """Import every parser, so that a missing one is reported before a document is read. Takes a second.
 
     Raises:
-        ImportError: one of them, or something that it needs, is not installed whole.
+        ImportError: a parser or one of its dependencies is not completely installed.
     """
     for name in ("feedparser", "lxml.html", "pypdfium2", "trafilatura"):
         _library(name)
 
 
 def is_of_this_machine(error: Exception) -> bool:
-    """Return whether what a parser raised says nothing of the document: it would read it on a sound machine.
+    """Return whether a parser's error is caused by this machine and not by the document.
 
-    That is a library that is not there or not whole, memory that has run out, or a file that can't be read.
-    All else is taken for the document's doing, since the parsers expect none of what they fail on.
+    Such errors are a missing or incomplete library, lack of memory, or an unreadable file. All others are
+    blamed on the document, since the parsers have no error classes of their own.
     """
     if isinstance(error, AttributeError):
         return isinstance(error.obj, ModuleType)
@@ -52,29 +52,29 @@ def _library(name: str) -> Any:
 
 
 class Parsed(Protocol):
-    """What feedparser returns: a dictionary whose keys depend on the feed."""
+    """A result of feedparser: a dictionary whose keys depend on the feed."""
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return a value, under any of the names that the feed formats have for it."""
+        """Return a value by any of its names in the feed formats."""
         ...
 
     def __contains__(self, key: str) -> bool: ...
 
 
 def parse_xml_feed(text: str) -> Parsed:
-    """Parse RSS, Atom, RDF or what is left of it.
+    """Parse RSS, Atom or RDF, even if malformed.
 
-    The parser is not told the document's URL. It would resolve identifiers against it as if they were links,
-    and every item would become a new one when a feed moves. ``xml:base`` is honoured.
+    With the document's URL the parser would resolve identifiers as if they were links, and all items would
+    become new ones when a feed moves; so it does not get the URL. ``xml:base`` is honoured.
 
     Args:
         text: the document without an XML declaration.
 
     Raises:
-        Exception: of any kind; the parser has no errors of its own for what it does not expect.
+        Exception: any kind; the parser has no error classes of its own.
     """
     parse = _library("feedparser").parse
-    # A stream, for bytes and strings are taken for a file's name first.
+    # The parser tries bytes and strings as a file name first, so it gets a stream.
     body = io.BytesIO(text.encode("utf-8"))
     headers = {"content-type": "application/xml; charset=utf-8"}
     return cast(
@@ -83,7 +83,7 @@ def parse_xml_feed(text: str) -> Parsed:
 
 
 class _Element(Protocol):
-    """The little of lxml's elements that is used here."""
+    """The part of lxml's elements that is used here."""
 
     def text_content(self) -> str: ...
 
@@ -91,10 +91,10 @@ class _Element(Protocol):
 
 
 def text_of_html(html: str) -> str:
-    """Return the text of an HTML fragment, entities resolved, blanks as they are.
+    """Return the text of an HTML fragment with resolved entities and unchanged whitespace.
 
     Raises:
-        ValueError: it can't be parsed.
+        ValueError: the fragment can't be parsed.
     """
     return _fragment(html).text_content()
 
@@ -103,7 +103,7 @@ def absolute_links(html: str, base: str) -> str:
     """Return an HTML fragment with its relative links made absolute.
 
     Raises:
-        ValueError: it can't be parsed.
+        ValueError: the fragment can't be parsed.
     """
     root = _fragment(html)
     root.make_links_absolute(base, handle_failures="ignore")
@@ -130,7 +130,7 @@ def as_mappings(value: Any) -> list[Mapping[str, Any]]:
 
 
 class Extracted(Protocol):
-    """What trafilatura finds on a page."""
+    """A result of trafilatura."""
 
     title: str | None
     author: str | None
@@ -140,18 +140,18 @@ class Extracted(Protocol):
 
 
 def extract_text(html: str, url: str, latest: date | None) -> Extracted | None:
-    """Extract a page's main text and what it says about itself, or None if there is none.
+    """Extract a page's main text and metadata; None if there is no text.
 
     Args:
         html: the page.
-        url: where it was found.
-        latest: no later date is believed; by default the machine's today.
+        url: the page's URL.
+        latest: later dates are ignored; by default the machine's current day.
 
     Raises:
-        Exception: of any kind; the library has no errors of its own for what it does not expect.
+        Exception: any kind; the library has no error classes of its own.
     """
     extract = _library("trafilatura").bare_extraction
-    # It logs a page without text as an error, which for us is one of the answers.
+    # The library logs a page without text as an error, but that is a normal result here.
     logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
     dates: dict[str, Any] = {"original_date": True, "extensive_search": False}
     if latest:

@@ -1,11 +1,12 @@
-"""Processes that read documents, so that what a stranger's document does to a parser ends no worker.
+"""Processes that parse documents, so that an untrusted document that crashes a parser can't end a worker.
 
-The parsers are C, and not all of them bear threads: lxml has ended processes in which several threads used it
-at once, each on a document of its own (adbar/trafilatura issues 840 and 925). A process reads one document at
-a time, within limits, and what ends it fails that document alone. Processes also use more than one processor.
+The parsers are written in C, and not all are thread-safe: lxml has crashed in processes in which several
+threads used it, each on its own document (adbar/trafilatura issues 840 and 925). A process parses one
+document at a time, within limits, and a crash fails only that document. Processes also use several
+processors.
 
-What goes wrong may come from what a process has read before, or from this machine: a document is blamed when
-it went wrong in two processes, of which the second had read nothing else.
+A crash may be caused by earlier documents of the process, or by this machine. So a document is blamed only
+after two processes have failed on it, of which the second had parsed nothing else.
 """
 
 from __future__ import annotations
@@ -31,54 +32,54 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SECONDS: Final = 60.0
-"""Processor time that a document may take. Most pages take some hundredths of a second, one of 5 MiB nine."""
+"""CPU seconds per document. Most pages take some hundredths of a second, one of 5 MiB takes nine seconds."""
 
 PATIENCE: Final = 600.0
-"""Seconds until a process that does nothing is given up, as it may when it waits for a lock of its own."""
+"""Wall-clock seconds per call, after which a hanging process is killed, such as one in a deadlock."""
 
 MEMORY: Final = 1024**3
-"""Bytes of address space of a process that reads; the libraries take up some 150 MiB, a page of 5 MiB 330."""
+"""Bytes of address space of a process; the libraries use some 150 MiB, a page of 5 MiB uses 330 MiB."""
 
 DOCUMENTS: Final = 1000
-"""Documents after which a process makes way for another, with whatever it has not given back."""
+"""Documents after which a process is replaced, which frees memory that it has leaked."""
 
 _OF_CODE: Final = frozenset(
     getattr(signal, name, None) for name in ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP")
 )
-"""Signals that end a process for what its code does."""
+"""Signals that end a process because of an error in its code."""
 
 
 class Unreadable(ZekeError):
-    """The document is too much for the parsers: they crash on it, or need too much time or memory."""
+    """The parsers crash on the document, or need too much time or memory."""
 
 
 class ReaderKilled(ZekeError):
-    """What was to read a document was killed twice: by the system, as it seems, for want of memory."""
+    """The process that parsed a document was killed twice, presumably by the system for lack of memory."""
 
 
 class Compute(Protocol):
-    """Runs a function that reads a document, which keeps a processor busy; `Readers` is one."""
+    """Runs a CPU-bound function that parses a document; implemented by `Readers`."""
 
     async def __call__(self, function: Callable[P, T], /, *args: P.args, **options: P.kwargs) -> T:
         """Return what the function returns, or raise what it raises.
 
         Raises:
-            Unreadable: the document is too much for the parsers.
-            ReaderKilled: the machine had too little for it, as it seems.
+            Unreadable: the parsers crash on the document or exceed their limits.
+            ReaderKilled: the process was killed, presumably for lack of memory.
         """
         ...
 
 
 class Readers:
-    """Runs functions in processes that take one call at a time; an async context manager.
+    """Runs functions in processes, each one call at a time. An async context manager.
 
     Args:
-        most: how many run at once; as many as there are processors that this process may use by default.
-        seconds: processor time that a call may take.
-        patience: seconds that a call may take, however little it does.
-        memory: bytes of address space that a process may have, where the system can limit it (Linux).
-        prepare: what each process calls before it gets a document. What goes wrong in it is not a document's
-            fault, and is raised as it is.
+        most: maximum number of processes; by default the number of processors available to this process.
+        seconds: limit of CPU seconds per call.
+        patience: limit of wall-clock seconds per call.
+        memory: limit of a process's address space in bytes, where the system supports it (Linux).
+        prepare: is called by each process before its first document. Its errors are not blamed on a document
+            and propagate.
     """
 
     def __init__(
@@ -112,28 +113,28 @@ class Readers:
         await self._children.close()
 
     async def start(self) -> None:
-        """Start a process and prepare it, to learn now whether documents can be read here.
+        """Start and prepare a process, to find out now whether documents can be parsed here.
 
         Raises:
             ChildEnded: a process can't run here.
-            Exception: what ``prepare`` raises.
+            Exception: raised by ``prepare``.
         """
         async with self._children.child():
             pass
 
     async def __call__(self, function: Callable[P, T], /, *args: P.args, **options: P.kwargs) -> T:
-        """Call a function in a process; if the caller is cancelled, the process is killed.
+        """Call a function in a process; on cancellation the process is killed.
 
         Args:
-            function: one of the top level of a module that can be imported.
-            args, options: what can be pickled; so must be what it returns.
+            function: a function at the top level of an importable module.
+            args, options: must be picklable, as must the result.
 
         Raises:
-            Unreadable: it took too long or too much memory or crashed, in two processes.
-            ReaderKilled: something outside ended the processes, which may be want of memory.
-            ChildEnded: a process ended by itself, or can't be started: something is wrong with this machine.
+            Unreadable: it crashed or exceeded its limits, in two processes.
+            ReaderKilled: the processes were killed from outside, possibly for lack of memory.
+            ChildEnded: a process ended by itself or can't be started, so this machine has a problem.
             UsageError: the function, an argument or the result can't be pickled.
-            Exception: what the function raised, with the traceback of the other process as its cause.
+            Exception: raised by the function, with the traceback of the other process as its cause.
         """
         request = _pickled(function, args, options)
         try:
@@ -155,7 +156,7 @@ class Readers:
                     raise
                 raise blamed from ended
             if isinstance(answer.error, MemoryError):
-                # Raised in here, which ends the process: its memory is full.
+                # The process's memory is full, so it is ended too.
                 size = f"{self._memory // 1024**2} MiB"
                 raise Unreadable(f"reading it takes more than {size} of memory") from answer.error
             return answer
@@ -165,7 +166,7 @@ class Readers:
         _result(_answer(await child.receive()))
 
     def _blamed(self, ended: ChildEnded) -> ZekeError | None:
-        """Return what a process that ended says of what it read; None if that says nothing."""
+        """Return the error to blame on the document of an ended process; None if it is not to blame."""
         number = -ended.code
         if number == signal.SIGPROF:
             return Unreadable(f"reading it takes more than {self._seconds:g} seconds of processor time")
@@ -180,7 +181,7 @@ class Readers:
 
 
 class _Answer(NamedTuple):
-    """What a function returned, or raised, and where."""
+    """The result of a function, or its exception with the traceback."""
 
     value: Any
     error: Exception | None
@@ -195,7 +196,8 @@ class _Told(Exception):
 
 
 def _answer(message: bytes) -> _Answer:
-    # Our own code wrote it. Whoever takes over that process is this user already, and needs no pickle.
+    # The message is written by our own code. An attacker who controls that process already runs as this user,
+    # so unpickling gives no further access.
     return _Answer(*pickle.loads(message))  # noqa: S301
 
 
@@ -206,7 +208,7 @@ def _result(answer: _Answer) -> Any:
 
 
 def _possible(memory: int) -> int:
-    """Return as much of a limit as may be set here."""
+    """Return the limit, reduced to what may be set here."""
     if sys.platform != "linux":
         return memory
     import resource  # noqa: PLC0415 - not every system has it

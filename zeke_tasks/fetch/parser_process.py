@@ -1,7 +1,6 @@
-"""What a process of `readers` runs: functions that it is told, one at a time, within limits.
+"""The main loop of a process of `parser_pool`: runs the functions it receives, one at a time, within limits.
 
-Messages both ways are pickled: (function, arguments, options) one way; (what it returned, what it raised, the
-traceback) the other.
+Messages are pickled: requests are (function, arguments, options), replies are (result, exception, traceback).
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Serve the parent until it is gone."""
+    """Serve the parent until it ends."""
     _limit_memory(int(sys.argv[2]))
     seconds = float(sys.argv[3])
 
     def answer(request: bytes, _: Parent) -> bytes:
-        # SIGPROF, which nothing here hears, ends the process wherever it is, in C too.
+        # SIGPROF has no handler here, so it ends the process anywhere, also in C code.
         signal.setitimer(signal.ITIMER_PROF, seconds)
         return _answer(request)
 
@@ -34,7 +33,7 @@ def main() -> None:
 
 
 def _limit_memory(most: int) -> None:
-    """Make what goes beyond a number of bytes fail with ``MemoryError``, where the system can."""
+    """Limit the address space, where the system supports it; larger allocations raise ``MemoryError``."""
     if sys.platform == "linux":
         import resource  # noqa: PLC0415 - not every system has it
 
@@ -46,9 +45,9 @@ def _answer(request: bytes) -> bytes:
         function, args, options = pickle.loads(request)  # noqa: S301 - it is our own parent's
         return _returned(function(*args, **options))
     except MemoryError:
-        # What is left may not do for more.
+        # The remaining memory may not suffice for more.
         return pickle.dumps((None, MemoryError(), ""))
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised where the call was made
+    except BaseException as error:  # noqa: BLE001 - the caller raises it
         return _raised(error)
 
 
@@ -63,12 +62,12 @@ def _returned(value: Any) -> bytes:
 
 
 def _raised(error: BaseException) -> bytes:
-    """Pickle an exception, or one that tells of it if it can't be sent, or would end the parent."""
+    """Pickle an exception, or a substitute if it can't be pickled or would end the parent."""
     told = "".join(traceback.format_exception(error))
     if isinstance(error, Exception):
-        with suppress(Exception):  # its own code may raise anything
+        with suppress(Exception):  # the exception's own code may raise anything
             data = pickle.dumps((None, error, told), pickle.HIGHEST_PROTOCOL)
-            # Its own constructor may refuse what pickle gives it.
+            # Its constructor may reject the arguments that pickle passes.
             pickle.loads(data)  # noqa: S301 - it was written a line above
             return data
     stand_in = UsageError(f"{type(error).__name__}: {error}")

@@ -1,7 +1,7 @@
-"""Read a PDF: its text, a paragraph a line, and what the document says of itself.
+"""Parsing of PDFs: the text, one paragraph per line, and the metadata.
 
-PDFium is C++ that reads untrusted files: call this by `zeke_tasks.fetch.parser_pool`, in a process with
-limits, and not in threads, which PDFium does not support. It is imported when a PDF is first read.
+PDFium is C++ code that parses untrusted files, and is not thread-safe. So call this through
+`zeke_tasks.fetch.parser_pool`, in a process with limits. PDFium is imported when a PDF is first read.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from zeke_tasks.fetch.libraries import is_of_this_machine
 from zeke_tasks.fetch.text import one_line, printable
 
 PAGES: Final = 500
-"""Pages of a document that are read; what comes after them is left out."""
+"""Maximum pages that are read; the rest is left out."""
 
 CHARACTERS: Final = 1_000_000
-"""Characters of a document that are kept: a book of 400 pages has about as many."""
+"""Maximum characters that are kept, about as many as in a book of 400 pages."""
 
 MAGIC: Final = b"%PDF-"
 _MAGIC_WITHIN: Final = 1024
 _MEDIA_TYPES: Final = frozenset({"application/pdf", "application/x-pdf"})
 
-# What PDFium answers for a hyphen at which a line ends; the line after it follows at once.
+# PDFium's character for a hyphen at the end of a line; no line break follows it.
 _HYPHEN: Final = "\ufffe"
 _BROKEN_WORD: Final = re.compile(r"(\w+)[\ufffe\xad](\w+)")
 _WORD: Final = re.compile(r"\w+(?:-\w+)?")
@@ -38,11 +38,11 @@ _SENTENCE_END: Final = re.compile("[.!?:\u2026][\"'\u201d\u2019\u00bb)\\]]*\\Z")
 
 _LINE: Final = re.compile(r"[^\s][^\r\n]*")
 
-# A line that is as long as nine in ten of its page goes from margin to margin. Those that are shorter by so
-# much end a paragraph, the less short ones if they end a sentence.
+# The length of a full line is the 90th percentile of its page. A line shorter than this share of it ends a
+# paragraph; a line less short does so if it ends a sentence.
 _SHORT: Final = 0.6
 _NOT_FULL: Final = 0.85
-# Of the usual distance of two lines: more than which a gap is, and an indent.
+# A distance of more than this factor of the usual line distance is a gap between paragraphs.
 _APART: Final = 1.35
 _INDENTED: Final = 0.5
 
@@ -50,7 +50,7 @@ _DATE: Final = re.compile(
     r"(?:D:)?(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:Z|([+-])(\d\d)'?(\d\d)?)?.*", re.DOTALL
 )
 _FIRST_YEAR: Final = 1993
-"""The format's own; dates before it are those of clocks that were never set."""
+"""The year of the format's release; earlier dates come from clocks that were never set."""
 
 _NO_TITLE: Final = re.compile(
     r".*\.(?:pdf|docx?|odt|rtf|tex|dvi|e?ps|indd|qxd|pptx?|xlsx?|html?|txt)|microsoft \w+ - .*|untitled.*"
@@ -62,12 +62,12 @@ _NO_TITLE: Final = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pdf:
-    """A PDF as it was read.
+    """A parsed PDF.
 
     Attributes:
-        title: plain text on one line; None if there is none, or one for machines only.
-        text: plain text, a paragraph a line, for each page in turn; rows and headings are lines of their own.
-        published_at: when it was made; aware, UTC; None if it does not say, or says what can't be.
+        title: plain text on one line; None if there is none, or only a file name.
+        text: plain text, one paragraph per line, page by page; rows and headings are lines of their own.
+        published_at: the time of creation, aware, UTC; None if missing or impossible.
     """
 
     title: str | None
@@ -76,33 +76,33 @@ class Pdf:
 
 
 def is_pdf(body: bytes, media_type: str) -> bool:
-    """Return whether a body is to be read as a PDF, whatever its server calls it.
+    """Return whether a body is a PDF, whatever the server's media type.
 
     Args:
-        body: all of it.
-        media_type: without parameters, in lower case; ``""`` if the server named none.
+        body: the whole body.
+        media_type: without parameters, in lower case; ``""`` if there is none.
     """
     if media_type in _MEDIA_TYPES:
         return True
-    # An article about the format may quote the mark, but only after a tag.
+    # An HTML article about the format may quote the signature, but only after a tag.
     before, mark, _ = body[:_MAGIC_WITHIN].partition(MAGIC)
     return bool(mark) and b"<" not in before
 
 
 def read_pdf(body: bytes, url: str, *, now: datetime | None = None) -> Pdf | None:
-    """Read a PDF. Takes some milliseconds a page.
+    """Parse a PDF. Takes some milliseconds per page.
 
     Args:
         body: all of it.
-        url: where it was found, for messages.
-        now: no date after it is believed.
+        url: the document's URL, for messages.
+        now: later dates are ignored.
 
     Returns:
-        What was read; None if there is no text in it, as in a document that was scanned.
+        The PDF; None if it has no text, such as a scanned document.
 
     Raises:
-        PageError: it is broken, or needs a password.
-        Exception: what `is_of_this_machine` knows, as it was raised; the document may be sound.
+        PageError: the document is broken or needs a password.
+        Exception: an error for which `is_of_this_machine` is true; the document may be valid.
     """
     library = cast("_Library", importlib.import_module("pypdfium2"))
     try:
@@ -119,7 +119,7 @@ def read_pdf(body: bytes, url: str, *, now: datetime | None = None) -> Pdf | Non
 
 
 def _reason(error: Exception) -> str:
-    """Return why a document can't be read; the library's own messages are about the library."""
+    """Return why a document can't be read, in place of the library's own message."""
     match getattr(error, "err_code", None):
         case 0 | 3:
             return "the PDF is broken, or has no pages"
@@ -130,7 +130,7 @@ def _reason(error: Exception) -> str:
 
 
 class _TextPage(Protocol):
-    """What PDFium knows of the text of a page."""
+    """PDFium's text of a page."""
 
     def get_text_range(self) -> str: ...
 
@@ -148,7 +148,7 @@ class _Page(Protocol):
 
 
 class _Document(Protocol):
-    """The little of a document that is used here."""
+    """The part of a document's interface that is used here."""
 
     def get_metadata_dict(self) -> Mapping[str, str]: ...
 
@@ -160,16 +160,16 @@ class _Document(Protocol):
 
 
 class _Library(Protocol):
-    """PDFium by way of pypdfium2, which carries no types."""
+    """The part of pypdfium2 that is used here; the library has no types."""
 
     PdfDocument: Callable[[bytes], _Document]
 
 
 def _text(document: _Document) -> str:
-    """Return the text of as many pages as are read; ``""`` if there is none.
+    """Return the text of the pages that are read; ``""`` if there is none.
 
     Raises:
-        Exception: of the library's, if no page can be read.
+        Exception: the library's error, if no page can be read.
     """
     pages: list[list[_Line]] = []
     failed: Exception | None = None
@@ -180,7 +180,7 @@ def _text(document: _Document) -> str:
         except Exception as error:
             if is_of_this_machine(error):
                 raise
-            # A page that is broken says nothing of those beside it.
+            # Other pages may be readable although this one is broken.
             failed = error
             continue
         pages.append(page)
@@ -194,14 +194,14 @@ def _text(document: _Document) -> str:
 
 
 class _Place(NamedTuple):
-    """Where a line begins, in points from the left and from below."""
+    """The start of a line, in points from the left and from the bottom."""
 
     left: float
     bottom: float
 
 
 class _Line(NamedTuple):
-    """A line as it was set, and where, if that is known."""
+    """A line as typeset, with its place if known."""
 
     text: str
     place: _Place | None
@@ -213,7 +213,7 @@ def _lines(document: _Document, number: int) -> list[_Line]:
         page = stack.enter_context(closing(document.get_page(number)))
         shown = stack.enter_context(closing(page.get_textpage()))
         text = shown.get_text_range()
-        # Where not every character has a text, nobody can tell which is where.
+        # If some characters have no text, the positions of the others are unknown.
         placed = len(text) == shown.count_chars()
         return [
             _Line(found.group(), _place(shown, found.start()) if placed else None)
@@ -222,7 +222,7 @@ def _lines(document: _Document, number: int) -> list[_Line]:
 
 
 def _place(page: _TextPage, index: int) -> _Place | None:
-    """Return where a character stands, if the library, whose errors are RuntimeErrors, can tell."""
+    """Return the place of a character; None if the library raises RuntimeError."""
     try:
         left, bottom, _, _ = page.get_charbox(index, loose=True)
     except RuntimeError:
@@ -231,13 +231,13 @@ def _place(page: _TextPage, index: int) -> _Place | None:
 
 
 def _words(lines: Iterable[str]) -> frozenset[str]:
-    """Return the words that stand in the document unbroken, in lower case, for `_mended`."""
+    """Return the unhyphenated words of the document in lower case, for `_mended`."""
     whole = (_BROKEN_WORD.sub(" ", line) for line in lines)
     return frozenset(word.lower() for line in whole for word in _WORD.findall(line))
 
 
 def _paragraphs(page: Sequence[_Line], known: frozenset[str]) -> Iterator[str]:
-    """Yield a page's paragraphs: lines that were broken for want of room are put together again."""
+    """Yield a page's paragraphs, joined from their lines."""
     texts = [one_line(_mended(line.text, known)) for line in page]
     full, step = _full_length(texts), _step(page)
     start = 0
@@ -248,7 +248,7 @@ def _paragraphs(page: Sequence[_Line], known: frozenset[str]) -> Iterator[str]:
 
 
 def _ends_early(text: str, full: float) -> bool:
-    """Return whether a line ends so far from the margin that the next one is not its continuation."""
+    """Return whether a line ends so far from the margin that the next line is not its continuation."""
     return len(text) < full * _SHORT or (len(text) < full * _NOT_FULL and bool(_SENTENCE_END.search(text)))
 
 
@@ -263,46 +263,46 @@ def _begins_apart(page: Sequence[_Line], at: int, step: float | None) -> bool:
 
 
 def _full_length(texts: Sequence[str]) -> float:
-    """Return how many characters a line has that goes from margin to margin."""
-    if len(texts) < 2:  # noqa: PLR2004 - of fewer there are no tenths
+    """Return the number of characters in a full line."""
+    if len(texts) < 2:  # noqa: PLR2004 - quantiles need two values
         return 0.0
     return quantiles((len(text) for text in texts), n=10, method="inclusive")[-1]
 
 
 def _step(page: Sequence[_Line]) -> float | None:
-    """Return how far apart lines of a paragraph are, in points; None if that is not known."""
+    """Return the line distance within paragraphs in points; None if unknown."""
     places = [line.place.bottom for line in page if line.place]
     steps = [above - below for above, below in pairwise(places) if above > below]
     return median_low(steps) if steps else None
 
 
 def _mended(line: str, known: frozenset[str]) -> str:
-    """Return a line with the words whole that were broken at a hyphen, as far as that can be told."""
+    """Return a line with hyphenated words joined where possible."""
     return printable(_BROKEN_WORD.sub(lambda found: _word(found, known), line).replace(_HYPHEN, "-"))
 
 
 def _word(broken: re.Match[str], known: frozenset[str]) -> str:
-    """Return a word whose hyphen was at the end of a line.
+    """Join a word that was hyphenated at the end of a line.
 
-    The hyphen stays if the document has the word with a hyphen elsewhere and not without, and where what
-    follows begins in no small letter: ``COVID-19``, ``Anglo-Saxon``.
+    The hyphen stays if the document has the word elsewhere only with a hyphen, and if the second part does
+    not begin with a lower-case letter: ``COVID-19``, ``Anglo-Saxon``.
     """
     first, last = broken.groups()
     parted, whole = f"{first}-{last}", f"{first}{last}"
-    # What is no letter has no case, as the characters of scripts that don't hyphenate.
+    # Digits and characters of scripts without hyphenation have no case.
     if not (first[-1].islower() and last[0].islower()):
         return parted
     return parted if parted.lower() in known and whole.lower() not in known else whole
 
 
 def _title(about: Mapping[str, str]) -> str | None:
-    """Return the document's title, unless it is a file's name or what a program writes when there is none."""
+    """Return the document's title; None if it is a file name or a program's placeholder."""
     title = one_line(about.get("Title", ""))
     return None if not title or _NO_TITLE.fullmatch(title) else title
 
 
 def _created(about: Mapping[str, str], now: datetime | None) -> datetime | None:
-    """Return when the document was made, if that can be.
+    """Return the time of creation if it is plausible.
 
     Source: ISO 32000-1, section 7.9.4.
     """

@@ -1,4 +1,4 @@
-"""Take turns at each host, so that a site with many articles is not asked for all of them at once."""
+"""Limits of requests per host, so that a site with many articles does not get all requests at once."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from zeke_queue.system.clock import Clock
 
-# Hosts that are remembered before those that nobody waits for are forgotten.
+# Number of remembered hosts above which idle ones are forgotten.
 _REMEMBERED = 1000
 
 
 @dataclass(slots=True)
 class _Host:
-    """One host: how many wait for it or talk to it, and when the next may start."""
+    """One host: the number of waiting and active requests, and when the next may start."""
 
     turns: Semaphore
     users: int = 0
@@ -23,13 +23,13 @@ class _Host:
 
 
 class Turns:
-    """Lets at most so many requests at a time go to one host, each a while after the one before.
+    """Limits concurrent requests per host, and spaces their starts.
 
-    It counts within one process: two workers are twice as much.
+    Requests are counted per process: two workers may make twice as many.
 
     Args:
-        clock: tells the time and sleeps.
-        per_host: requests at a time to one host.
+        clock: gives the time and sleeps.
+        per_host: limit of concurrent requests to one host.
         gap: seconds between the starts of two requests to one host.
     """
 
@@ -41,12 +41,12 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, host: str) -> AsyncGenerator[None]:
-        """Wait for the host's turn, first come first served, and keep it until the block ends."""
+        """Wait for the host's turn, first come, first served, and hold it until the block ends."""
         entry = self._entry(host)
         entry.users += 1
         try:
             async with entry.turns:
-                # The start is reserved before the sleep, so that those who come meanwhile queue up behind it.
+                # The start is reserved before the sleep, so that later requests queue behind it.
                 now = self._clock.monotonic()
                 start = max(now, entry.next_start)
                 entry.next_start = start + self._gap

@@ -1,7 +1,6 @@
-"""What of a URL is not for log lines and messages: the words that let whoever has them in.
+"""Removal of secrets from URLs in log lines and messages.
 
-Feeds of one reader alone are told apart by a word in their URL. Whoever reads the log must not be able to
-read the feed.
+Private feeds have a token in their URL, with which anybody could read the feed. So it must not be in the log.
 """
 
 from __future__ import annotations
@@ -10,8 +9,8 @@ import re
 from typing import overload
 
 _NAMES = "token|key|apikey|auth|authorization|secret|sig|signature|pass|password|passwd|pwd|jwt|session|sid"
-# A name begins after a sign that parts parameters, and after what its parts are joined by, or with a capital
-# letter. One step for each sign: whoever writes URLs is a stranger.
+# A name begins after a separator of parameters or of a name's parts, or with a capital letter. URLs are
+# untrusted, so the pattern takes one step per character.
 _SECRETS = re.compile(
     rf"([?&;#](?:[\w.-]*(?:[_.-]|(?<=[a-z0-9])(?=[A-Z])))?(?i:{_NAMES})(?:\[\w*\]|%5B\w*%5D)?=)"
     r"[^&;#\s'\"<>]*[^&;#\s'\"<>:,.]"
@@ -23,11 +22,11 @@ def without_secrets(text: str) -> str: ...
 @overload
 def without_secrets(text: None) -> None: ...
 def without_secrets(text: str | None) -> str | None:
-    """Return a URL, or a text that holds some, with ``…`` for the values of parameters that look secret.
+    """Return a URL, or a text with URLs, with ``…`` for the values of parameters that look secret.
 
-    Those are parameters called ``token``, ``key``, ``auth``, ``secret``, ``sig`` or ``password``, and the
-    like, alone or at the end of a name: ``access_token``, ``accessToken``. A secret in the path is not known
-    as one, and neither is one within a URL that is itself the value of a parameter.
+    Those are parameters named ``token``, ``key``, ``auth``, ``secret``, ``sig``, ``password`` or similar,
+    alone or at the end of a name: ``access_token``, ``accessToken``. A secret in the path is not recognised,
+    nor is one in a URL that is itself the value of a parameter.
 
     >>> without_secrets("https://example.org/feed?user=7&access_token=a1b2c3")
     'https://example.org/feed?user=7&access_token=…'

@@ -1,8 +1,8 @@
-"""Turn a body's bytes into text that can be parsed and kept, whatever it claims to be encoded in.
+"""Decoding of bodies to text that can be parsed and stored, even with a wrong charset.
 
-Claims lie: a prolog says UTF-16 over plain ASCII, a server says ISO-8859-1 over UTF-8. So a claim is only a
-candidate, which the bytes must bear out; the last candidate is UTF-8 with Windows-1252 for stray bytes, which
-takes anything.
+Claimed charsets may be wrong: a prolog claims UTF-16 for plain ASCII, a server claims ISO-8859-1 for UTF-8.
+So a claim is only a candidate that must fit the bytes. The last candidate, UTF-8 with Windows-1252 for stray
+bytes, fits all.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _BOMS = (
-    # UTF-32's mark begins with UTF-16's, so it is looked for first.
+    # The byte order mark of UTF-32 begins with that of UTF-16, so it is checked first.
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-# A document starts with an ASCII character, which in a wide encoding leaves zeros at known places.
+# A document starts with an ASCII character, which in a wide encoding has zeros at known places.
 _WIDE_STARTS = (
     (re.compile(rb"[^\0]\0\0\0"), "utf-32-le"),
     (re.compile(rb"\0\0\0[^\0]"), "utf-32-be"),
@@ -30,13 +30,13 @@ _WIDE_STARTS = (
     (re.compile(rb"\0[^\0]"), "utf-16-be"),
 )
 _WESTERN = "cp1252"
-# Python's names of the encodings that documents use. Its other codecs (utf-7, idna, unicode_escape, hex, …)
-# are no charsets, and some are dangerous.
+# Python's names of encodings used in documents. Its other codecs (utf-7, idna, unicode_escape, hex, …) are
+# not charsets, and some are dangerous.
 _CHARSETS = re.compile(
     r"utf-8|cp(?:125[0-8]|437|7[237]\d|8\d\d|9\d\d|10\d\d|1[14]\d\d)|iso8859-(?:[2-9]|1\d)|koi8-[rut]|mac-\w+|tis-620"
     r"|gbk|gb18030|hz|big5(?:hkscs)?|euc_\w+|shift_jis\w*|iso2022_\w+|johab|ptcp154|kz1048"
 )
-# What browsers read in place of what is claimed, because it holds all of it and more.
+# Supersets that browsers use in place of the claimed encoding.
 _SUPERSETS = {
     "ascii": _WESTERN,
     "big5": "big5hkscs",
@@ -49,7 +49,7 @@ _SUPERSETS = {
     "shift_jis": "cp932",
     "tis-620": "cp874",
 }
-# Names that browsers know and Python does not, beside those that begin with "x-". Source: WHATWG Encoding.
+# Names known to browsers but not to Python, except those that begin with "x-". Source: WHATWG Encoding.
 _NAMES = {
     "cn-big5": "big5",
     "csmacintosh": "mac-roman",
@@ -65,8 +65,8 @@ _NAMES = {
     "windows-949": "cp949",
     "x-big5": "big5",
 }
-# How many characters of other scripts must be whole for each that is broken. In UTF-8 few are proof enough,
-# for other bytes hardly ever form it; in most other encodings almost any two bytes are a character.
+# Minimum number of valid non-ASCII characters per invalid one. Other bytes hardly ever form valid UTF-8, so
+# few are sufficient there; in most other encodings almost any two bytes are a character.
 _WHOLE_TO_BROKEN = {"utf-8": 2}
 _WHOLE_TO_BROKEN_ELSEWHERE = 20
 
@@ -74,14 +74,14 @@ _PARAMETER = re.compile(r";\s*charset\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s;,\"'
 _PROLOG = re.compile(rb"\s*<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]{1,40})[\"']")
 _META = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
 
-# What XML 1.0, and Postgres, cannot hold: NUL and other control characters, halves of surrogate pairs.
+# Characters invalid in XML 1.0 or Postgres: NUL and other control characters, lone surrogates.
 _UNPRINTABLE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _CONTROLS = re.compile("[\0-\x1f\x7f-\x9f]+")
 _BLANKS = re.compile(r"\s+")
 
 
 def _stray_byte(error: UnicodeError) -> tuple[str, int]:
-    """Read bytes that are no UTF-8 as Windows-1252, which is what was pasted in when they are few."""
+    """Decode bytes that are not UTF-8 as Windows-1252, since few such bytes are usually pasted text."""
     if not isinstance(error, UnicodeDecodeError):
         raise error
     strays = error.object[error.start : error.end]
@@ -103,29 +103,30 @@ def charset_of(content_type: str) -> str | None:
 
 
 def decode(body: bytes, charset: str | None) -> str:
-    """Decode a document; never fails, and loses no character that can be told.
+    """Decode a document; never fails, and loses no decodable character.
 
-    In this order, the first that the bytes bear out, but for a few that are broken: a byte order mark; zeros
-    where a wide encoding has them; the server's charset; the XML prolog's or the page's ``<meta>``; UTF-8;
-    Windows-1252.
+    The encoding is the first of these that fits the bytes, except for a few invalid ones: a byte order mark;
+    zeros where a wide encoding has them; the server's charset; that of the XML prolog or the page's
+    ``<meta>``; UTF-8; Windows-1252.
 
     Args:
         body: the whole document.
-        charset: what the server claims, or None.
+        charset: the server's claim, or None.
 
     Returns:
-        The text without a byte order mark and without characters that neither XML nor Postgres can hold.
+        The text without a byte order mark and without characters that are invalid in XML or Postgres.
     """
     for mark, name in _BOMS:
         if body.startswith(mark):
-            # Some publishing systems put their mark before that of the template.
+            # Some publishing systems add their byte order mark before that of the template.
             return printable(body.decode(name, "replace").lstrip("\ufeff"))
     for start, name in _WIDE_STARTS:
         if start.match(body):
             return printable(body.decode(name, "replace"))
     claims = list(_claims(body, charset))
-    # Bytes above 127 hardly ever form valid UTF-8 by chance, so that beats a Western claim, the usual false
-    # one; in East Asian encodings short texts do, so there the claim is believed.
+    # Bytes above 127 hardly ever form valid UTF-8 by chance, so UTF-8 takes precedence over a Western claim,
+    # which is the most common wrong one. Short texts in East Asian encodings can be valid UTF-8, so those
+    # claims are used.
     if not claims or claims[0] == _WESTERN or "utf-8" in claims:
         claims.insert(0, "utf-8")
     for name in claims:
@@ -135,9 +136,9 @@ def decode(body: bytes, charset: str | None) -> str:
 
 
 def _as_claimed(body: bytes, name: str) -> str | None:
-    """Return the text if the bytes bear the claim out, but for a few that are broken; else None.
+    """Return the text if the bytes fit the claim, except for a few invalid ones; else None.
 
-    Whoever cuts an excerpt after so many bytes cuts a character in two, and the rest is as claimed.
+    An excerpt cut after a number of bytes may end inside a character, although the claim is right.
     """
     try:
         return body.decode(name)
@@ -151,7 +152,7 @@ def _as_claimed(body: bytes, name: str) -> str | None:
 
 
 def _claims(body: bytes, charset: str | None) -> Iterator[str]:
-    """Yield the codecs that the server and the document claim, those that exist and can be true."""
+    """Yield the codecs that the server and the document claim, if they exist and are plausible."""
     found = _PROLOG.match(body) or _META.search(body, 0, 4096)
     inside = found.group(1).decode("ascii", "replace") if found else None
     for label in (charset, inside):
@@ -166,15 +167,15 @@ def _claims(body: bytes, charset: str | None) -> Iterator[str]:
 
 
 def printable(text: str) -> str:
-    """Return the text without characters that neither XML nor Postgres can hold."""
+    """Return the text without characters that are invalid in XML or Postgres."""
     return _UNPRINTABLE.sub("", text)
 
 
 def without_controls(text: str) -> str:
-    """Return the text with control characters as blanks, for a terminal would obey them."""
+    """Return the text with control characters, which a terminal would interpret, replaced by blanks."""
     return _CONTROLS.sub(" ", text)
 
 
 def one_line(text: str) -> str:
-    """Return the text with each run of whitespace as one space, and none at its ends."""
+    """Collapse each run of whitespace to one space, and strip the ends."""
     return _BLANKS.sub(" ", printable(text)).strip()

@@ -1,6 +1,6 @@
-"""The way from the HTTP client to the network: through the guard, past proxies, with our own errors.
+"""The transport of the HTTP client: through the guard, without proxies, with our own errors.
 
-`httpx2.AsyncHTTPTransport` does the same, but takes no network backend, and the guard is one.
+The guard is a network backend, which `httpx2.AsyncHTTPTransport` does not accept.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
 
     Args:
         backend: opens the connections.
-        ssl_context: whom to trust; the system's and the library's authorities by default.
+        ssl_context: the trusted authorities; the system's and the library's by default.
     """
 
     def __init__(self, backend: GuardedBackend, ssl_context: ssl.SSLContext | None = None) -> None:
         self._pool = httpcore2.AsyncConnectionPool(
-            # The environment is not asked: a variable must not decide whom we trust, or send us to a proxy.
+            # An environment variable must not change the trusted authorities or set a proxy, so trust_env is
+            # off.
             ssl_context=ssl_context or httpx2.create_ssl_context(trust_env=False),
             network_backend=backend,
             max_connections=100,
@@ -39,7 +40,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         """Send one request.
 
         Raises:
-            AddressRefused, UrlRefused: the guard refused it; nothing was sent.
+            AddressRefused, UrlRefused: rejected by the guard; nothing was sent.
             Transient: no answer, or a broken one.
             Permanent: the certificate is not valid.
         """
@@ -75,11 +76,11 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
 
 
 class _ClosableStream(httpx2.AsyncByteStream):
-    """What the pool's bodies are: bytes to iterate over, and a way to give the connection back."""
+    """A body of the pool: bytes to iterate over, and ``aclose`` to release the connection."""
 
 
 class _Body(httpx2.AsyncByteStream):
-    """A response's body, still to be read."""
+    """A response's unread body."""
 
     def __init__(self, stream: _ClosableStream, url: str) -> None:
         self._stream = stream
@@ -97,7 +98,7 @@ class _Body(httpx2.AsyncByteStream):
 
 @contextmanager
 def _our_errors(url: str) -> Generator[None]:
-    """Translate network errors into what the job should do."""
+    """Translate network errors to Transient and Permanent."""
     try:
         yield
     except AddressRefused as error:
@@ -107,7 +108,7 @@ def _our_errors(url: str) -> Generator[None]:
     except httpcore2.TimeoutException as error:
         raise Transient(url, "the server does not answer in time") from error
     except (httpcore2.NetworkError, httpcore2.RemoteProtocolError, ssl.SSLError) as error:
-        # The pool drops the cause; the error that it stands for is its argument.
+        # The pool drops the cause but has the original error as its argument.
         if any(isinstance(part, ssl.SSLCertVerificationError) for part in error.args):
             raise Permanent(url, f"its certificate is not valid: {error}") from error
         raise Transient(url, f"the connection failed: {error}") from error

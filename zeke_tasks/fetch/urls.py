@@ -1,4 +1,4 @@
-"""What a URL is, by the WHATWG standard that browsers follow, and when two of them mean the same page."""
+"""Parsing of URLs by the WHATWG standard, as in browsers, and their canonical form."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zeke_tasks.fetch.errors import UrlRefused
 SCHEMES = frozenset({"http:", "https:"})
 
 _CREDENTIALS = re.compile(r"//[^/?#]*@")
-# Parameters that tell the site where the reader came from and never which page is meant.
+# Parameters that say where the reader came from and never select the page.
 _TRACKING = re.compile(
     r"utm_\w+|(?:fb|g|d|y|tw|tt)clid|msclkid|gclsrc|gbraid|wbraid|igshid|igsh|li_fat_id|mc_[ce]id"
     r"|mkt_tok|_hs(?:enc|mi)|hsctatracking|vero_(?:id|conv)|oly_(?:anon|enc)_id|wickedid|_openstat|__s|s_cid"
@@ -22,22 +22,22 @@ _TRACKING = re.compile(
 
 
 def parse_http_url(url: str, base: str | None = None) -> ada_url.URL:
-    """Parse a URL, relative to ``base`` if one is given, and refuse what is no plain http(s) URL.
+    """Parse a URL, relative to ``base`` if given, and reject all but plain http(s) URLs.
 
-    Browsers read ``http://2130706433``, ``http://0x7f.1`` and ``http://127。0。0。1`` as 127.0.0.1, and so
-    must whoever checks hosts; that is why this is not `urllib.parse`. One dot at the end of the host goes.
+    Browsers read ``http://2130706433``, ``http://0x7f.1`` and ``http://127。0。0。1`` as 127.0.0.1. A check
+    of hosts must do the same, which `urllib.parse` does not. One dot at the end of the host is removed.
 
     Args:
-        url: absolute, or relative if ``base`` is given; blanks around it don't matter.
-        base: the absolute URL of the document in which ``url`` was found.
+        url: absolute, or relative if ``base`` is given; surrounding whitespace is ignored.
+        base: the absolute URL of the document that contains ``url``.
 
     Returns:
         The parsed URL. Its ``hostname`` is ASCII; IPv4 in dotted decimals, IPv6 in brackets.
 
     Raises:
-        UrlRefused: it is no URL, not http(s), has no host, or carries a user name or password.
+        UrlRefused: it is invalid, not http(s), has no host, or has a user name or password.
     """
-    # What is raised is kept and shown, so it must not hold a password.
+    # The error is stored and shown, so it must not contain a password.
     shown = _CREDENTIALS.sub("//", url)[:200]
     try:
         parsed = ada_url.URL(url, base)
@@ -59,12 +59,12 @@ def parse_http_url(url: str, base: str | None = None) -> ada_url.URL:
 
 
 def canonicalise_url(url: str) -> str:
-    """Return the one spelling under which a page is kept, so that it is not kept twice.
+    """Return the canonical form of a page's URL, so that the page is not stored twice.
 
-    Scheme, host, port, dots and escapes are normalised as browsers do; the fragment goes, and so do
-    parameters that only track readers (``utm_*``, ``fbclid``, …). All other parameters stay as they are
-    written and in their order: some sites read them by position, so sorting could turn one page into
-    another. For the same reason a slash at the end, ``www.`` and the scheme stay.
+    Scheme, host, port, dots and escapes are normalised as in browsers; the fragment and tracking parameters
+    (``utm_*``, ``fbclid``, …) are removed. All other parameters stay unchanged and in their order: some sites
+    read them by position, so sorting could select another page. For the same reason a slash at the end,
+    ``www.`` and the scheme stay.
 
     >>> canonicalise_url("HTTPS://Example.ORG:443/a/../b?utm_source=x&id=2#top")
     'https://example.org/b?id=2'
@@ -79,13 +79,13 @@ def canonicalise_url(url: str) -> str:
     parsed.hash = ""
     parameters = parsed.search.removeprefix("?").split("&")
     kept = [p for p in parameters if p and not _TRACKING.fullmatch(unquote_plus(p.partition("=")[0]))]
-    # With its question mark, or one that belongs to the first parameter would be taken for it.
+    # Without its question mark, one that belongs to the first parameter would be removed instead.
     parsed.search = "?" + "&".join(kept) if kept else ""
     return parsed.href
 
 
 def resolve_link(link: str | None, base: str) -> str | None:
-    """Return the absolute http(s) URL that a link in a document means, or None if it is no such link."""
+    """Return the absolute http(s) URL of a link in a document, or None if it is another kind of link."""
     if not link or not link.strip():
         return None
     try:

@@ -1,1 +1,1 @@
-"""From sources to raw items."""
+"""The tasks that turn sources into raw items."""

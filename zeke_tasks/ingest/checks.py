@@ -1,4 +1,4 @@
-"""What a check of a source has taught: how it is, when it is due again, and where it moved for good."""
+"""Results of checks of sources: health, time of the next check, and permanent redirects."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def checking(job: JobContext, source: Source) -> AsyncGenerator[None]:
-    """Hold against a source what goes wrong with the web while it is checked, and end the job as that says.
+    """Record web errors of the block as failures of the source, and raise the matching signal.
 
-    Any other error is this machine's or ours, and says nothing of the source: it fails the job as it is.
+    Any other error is caused by this machine or our code and not by the source, so it propagates and fails
+    the job.
 
     Raises:
-        Retry: it may work later.
-        Fail: it will not, unless somebody changes the source.
+        Retry: a later check may succeed.
+        Fail: later checks will fail too, unless the source changes.
     """
     try:
         yield
@@ -44,13 +45,13 @@ async def checking(job: JobContext, source: Source) -> AsyncGenerator[None]:
 async def record_failure(
     job: JobContext, source: Source, message: str, retry_after: float | None = None
 ) -> None:
-    """Write down why a source could not be checked, in a transaction of its own.
+    """Record why a source could not be checked, in a transaction of its own.
 
     Args:
         job: the check.
-        source: what was to be checked.
-        message: why, for people.
-        retry_after: seconds that its server asked for.
+        source: the source.
+        message: the reason, shown to users.
+        retry_after: seconds to wait, as requested by the server.
     """
     async with job.transaction() as transaction:
         rows = context_of(job).repository.within(transaction)
@@ -73,13 +74,13 @@ async def record_success(
     etag: str | None = None,
     last_modified: str | None = None,
 ) -> None:
-    """Write down that a source was checked, in the transaction that keeps what was found.
+    """Record that a source was checked, in the transaction that stores the items.
 
     Args:
-        rows: the transaction's.
-        source: what was checked.
-        warning: what is to be said of it all the same, for people.
-        etag: the validator to give to the next check, likewise ``last_modified``.
+        rows: the store in that transaction.
+        source: the source.
+        warning: a problem in spite of the success, shown to users.
+        etag: the validator for the next check, and likewise ``last_modified``.
     """
     await rows.record_success(
         source.id,
@@ -92,7 +93,7 @@ async def record_success(
 
 
 def new_place(fetched: Fetched) -> str | None:
-    """Return the url that a feed moved to for good, in the one spelling; None if there is none to be kept."""
+    """Return the canonical url to which a feed moved permanently; None if there is none to save."""
     if fetched.permanent_url is None:
         return None
     place = canonicalise_url(fetched.permanent_url)
@@ -100,7 +101,7 @@ def new_place(fetched: Fetched) -> str | None:
 
 
 async def move(rows: Rows, source: Source, fetched: Fetched) -> str | None:
-    """Save where a feed moved for good; returns a warning if that can't be done."""
+    """Save the url to which a feed moved permanently; returns a warning if that fails."""
     if fetched.permanent_url is None:
         return None
     if (place := new_place(fetched)) is None:

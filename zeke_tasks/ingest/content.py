@@ -1,4 +1,4 @@
-"""Sends jobs that read the pages of items, a chunk of them a job."""
+"""Sending of jobs that read the pages of items, one chunk per job."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from zeke_queue.task.context import JobContext
 
 CHUNK: Final = 20
-"""Items of one ``fetch-content`` job."""
+"""Items per ``fetch-content`` job."""
 
 FORGOTTEN_AFTER: Final = 12 * 3600.0
-"""Seconds after which an item that is still pending is sent again: longer than its job waits for anything but
-a video that is announced, and of two jobs with one item one does it."""
+"""Seconds after which a pending item is sent again: longer than its job waits for anything but a scheduled
+video. If two jobs have the same item, only one finishes it."""
 
 
 async def send_to_be_read(
     transaction: QueueTransaction, job: JobContext, item_ids: Sequence[UUID], *, priority: int | None = None
 ) -> None:
-    """Send the jobs that read some items, in the transaction that wrote those.
+    """Send the jobs that read some items, in the transaction that wrote the items.
 
     Args:
         transaction: the open transaction.
-        job: whose children they are; each is sent once, however often that one runs.
-        item_ids: the items, each once.
-        priority: of the jobs; the task's own by default.
+        job: the parent of the jobs; each is sent once, however often the parent runs.
+        item_ids: the items, without duplicates.
+        priority: of the jobs; the task's by default.
     """
     chunks = [list(item_ids[start : start + CHUNK]) for start in range(0, len(item_ids), CHUNK)]
     await transaction.send_many(

@@ -1,4 +1,4 @@
-"""What a user's files hold: a document each, or a list of items as ``ingest-from-upload`` takes them."""
+"""Parsing of users' files: documents, and lists of items for ``ingest-from-upload``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 TITLE_CHARACTERS: Final = 300
 
 _ROOM: Final = PAYLOAD_CAP - 4096
-"""Bytes of items that one job takes; the rest is for what stands around them."""
+"""Bytes of items per job; the rest of the payload cap is for the fields around them."""
 
 _PAGE: Final = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL)
 _SNIFFED: Final = 8192
@@ -37,17 +37,17 @@ _LINES: Final = (".jsonl", ".ndjson")
 
 
 def read_file(name: str, body: bytes, now: datetime) -> list[UploadedItem]:
-    """Return the items of a file; the name's ending says what it is, and of a document the body, too.
+    """Parse the items of a file; its type follows from the name's ending and, for documents, also the body.
 
-    Takes as long as its parser: to be run outside the event loop.
+    Blocks while it parses; call it outside the event loop.
 
     Args:
         name: of the file.
-        body: all of it.
-        now: no date after it is believed.
+        body: the whole file.
+        now: later dates are ignored.
 
     Raises:
-        UsageError: it can't be read; the message says where in it, and why.
+        UsageError: the file can't be parsed; the message says where and why.
     """
     ending = PurePath(name).suffix.lower()
     if ending in _LISTS or ending in _LINES:
@@ -61,12 +61,12 @@ def read_file(name: str, body: bytes, now: datetime) -> list[UploadedItem]:
     text = text.strip()
     if not text:
         raise UsageError(f"{name} {_why_without_text(body, ending)}. Nothing was uploaded.")
-    # The same text is the same item, whatever its file is called.
+    # The id is the hash of the text, so the same text under another file name is the same item.
     return [UploadedItem(external_id=content_hash(written), title=title[:TITLE_CHARACTERS], text=text)]
 
 
 def _document(name: str, body: bytes, ending: str, now: datetime) -> tuple[str, str, str]:
-    """Return title and text of a document, and the text as it was written, by which it is known."""
+    """Return title and text of a document, and the original text, whose hash identifies it."""
     stem = PurePath(name).stem
     if _is_pdf(body, ending):
         pdf = read_pdf(body, name, now=now)
@@ -97,7 +97,7 @@ def _why_without_text(body: bytes, ending: str) -> str:
 
 
 def _is_binary(body: bytes) -> bool:
-    """Return whether a body is full of controls, as no text is but one in a wide encoding, which says so."""
+    """Return whether a body has many control characters and is not in a wide encoding."""
     start = body[:_SNIFFED]
     return not start.startswith(_MARKS) and 50 * len(_CONTROLS.findall(start)) > len(start)
 
@@ -143,14 +143,14 @@ def _json(where: str, text: str) -> Any:
 
 
 def chunks(items: Sequence[UploadedItem], names: Sequence[str]) -> list[list[UploadedItem]]:
-    """Part items into what one job takes each.
+    """Split items into chunks that each fit into one job.
 
     Args:
-        items: in their order.
-        names: where each was read, for messages.
+        items: in order.
+        names: the origin of each item, for messages.
 
     Raises:
-        UsageError: one is too large for any job.
+        UsageError: an item is too large for a job.
     """
     parts: list[list[UploadedItem]] = []
     left = 0

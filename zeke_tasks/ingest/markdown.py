@@ -1,4 +1,4 @@
-"""Markdown as plain text: what it says, without the marks that say how it should look."""
+"""Conversion of Markdown to plain text."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 ENDINGS: Final = (".md", ".markdown", ".mdown", ".mkd")
 
 _DEEPEST: Final = 40
-"""How deep blocks may stand in each other, a list by two levels; what is deeper stays as it is written."""
+"""Maximum nesting of blocks, a list counting as two levels; deeper blocks stay unparsed."""
 
-# Two lines of dashes alone may be rules that divide a text: what is for machines begins with a name.
+# Two lines of dashes may be thematic breaks, so front matter must begin with a key.
 _FRONT: Final = re.compile(r"\A---[ \t]*\n(?=[\w-]+:)(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
 _TITLE: Final = "title:"
 _FOLDED: Final = re.compile(r"[|>][-+\d]*\s*(?:#.*)?")
@@ -39,10 +39,9 @@ _NAME: Final = re.compile(r"</?(\w+)")
 def read_markdown(text: str) -> tuple[str | None, str]:
     r"""Return a document's title, if it has one, and its text.
 
-    The text has a line for each heading, paragraph and item of a list, and a line between bars for each row
-    of a table. Code keeps its fences, which tell it from prose. Of a link its words stay, of a picture what
-    it shows in words; footnotes stay as they are written. What stands before the document, between lines of
-    ``---``, is for machines, but for the title.
+    The text has one line per heading, paragraph and list item, and one line between bars per table row. Code
+    keeps its fences, which mark it as code. Links are replaced by their text, images by their alternative
+    text; footnotes stay unchanged. Front matter between lines of ``---`` is dropped, except for the title.
 
     >>> read_markdown("# Of *bees*\n\nThey [make](https://a.example/) **honey**.")
     ('Of bees', 'Of bees\nThey make honey.')
@@ -64,7 +63,7 @@ def _parser() -> MarkdownIt:
 
 
 class _Blocks(ParserBlock):
-    """Takes what stands too deep for text, line by line, where its parent leaves out the rest of all."""
+    """A block parser that keeps blocks nested too deeply as lines of text; its parent would drop them."""
 
     def tokenize(self, state: StateBlock, startLine: int, endLine: int) -> None:  # noqa: N803 - as its parent
         if state.level < _DEEPEST:
@@ -73,20 +72,20 @@ class _Blocks(ParserBlock):
         line = startLine
         while line < endLine and (state.isEmpty(line) or state.sCount[line] >= state.blkIndent):
             token = state.push("inline", "", 0)
-            token.content = state.getLines(line, line + 1, state.blkIndent, False).strip()  # noqa: FBT003 - theirs
+            token.content = state.getLines(line, line + 1, state.blkIndent, False).strip()  # noqa: FBT003 - the API's
             token.children = []
             line += 1
         state.line = line
 
 
 def _reference(state: StateBlock, start: int, end: int, silent: bool) -> bool:  # noqa: FBT001 - as the parser calls it
-    """Read where the links of a name lead, which is left out; a footnote is none, whatever it looks like."""
+    """Drop a link reference definition; a footnote, which looks alike, is not one."""
     is_footnote = state.src.startswith("[^", state.bMarks[start] + state.tShift[start])
     return not is_footnote and reference(state, start, end, silent)
 
 
 def _title(front: Sequence[str]) -> str | None:
-    """Return the title that the lines before a document name, in YAML, if they do."""
+    """Return the title in YAML front matter, if there is one."""
     for number, line in enumerate(front):
         if line.startswith(_TITLE):
             more = takewhile(lambda line: not line or line[0].isspace(), front[number + 1 :])
@@ -95,14 +94,14 @@ def _title(front: Sequence[str]) -> str | None:
 
 
 def _scalar(value: str, more: Sequence[str]) -> str:
-    """Return what a value means in YAML, with the lines that go on with it."""
+    """Parse a YAML scalar, with its continuation lines."""
     if _FOLDED.fullmatch(value):
         return " ".join(more)
     if quoted := _QUOTED.fullmatch("\n".join((value, *more)).strip()):
         if quoted[1] is None:
             return quoted[2].replace("''", "'")
         try:
-            # Nearly all of the escapes are JSON's.
+            # Nearly all YAML escapes are JSON's too.
             return str(json.loads(f'"{quoted[1]}"', strict=False))
         except ValueError:
             return quoted[1]
@@ -110,7 +109,7 @@ def _scalar(value: str, more: Sequence[str]) -> str:
 
 
 def _heading(tokens: Sequence[Token]) -> str | None:
-    """Return the first heading that says something."""
+    """Return the first nonempty heading."""
     headings = (
         words
         for token, inside in pairwise(tokens)
@@ -141,12 +140,12 @@ def _lines(tokens: Sequence[Token]) -> Iterator[str]:
 
 
 def _words(inline: Token) -> str:
-    """Return what a stretch of text says, on one line."""
+    """Return the text of an inline token on one line."""
     return one_line(_seen(_told(token) for token in inline.children or ()))
 
 
 def _told(token: Token) -> tuple[str, str]:
-    """Return what a part of a stretch of text says, and the tag that it is, if it is one."""
+    """Return the text of a part of an inline token, and its tag if it is HTML."""
     match token.type:
         case "softbreak" | "hardbreak":
             return " ", ""
@@ -159,13 +158,13 @@ def _told(token: Token) -> tuple[str, str]:
 
 
 def _pieces(html: str) -> Iterator[tuple[str, str]]:
-    """Yield the parts of HTML as ``_told`` does: what is between tags of scripts and styles, and those."""
+    """Yield the parts of HTML as ``_told`` does: script and style tags, and the text between them."""
     for number, part in enumerate(_UNSEEN.split(html)):
         yield ("", part) if number % 2 else (part, "")
 
 
 def _seen(pieces: Iterable[tuple[str, str]]) -> str:
-    """Return what pieces say but for scripts and styles; one that does not end hides nothing."""
+    """Return the text of pieces without scripts and styles; an unclosed one hides nothing."""
     parts: list[str] = []
     hidden, since = "", 0
     for words, tag in pieces:

@@ -1,4 +1,4 @@
-"""The servers on this machine that somebody named, and may have read: those alone, and no others on it."""
+"""Access to the servers on this machine that a user named explicitly, and to no others on it."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _THIS_MACHINE = re.compile(r"127\.[\d.]+|\[::1\]|(?:.+\.)?localhost")
 
 
 class NamedServers:
-    """A web that reaches this machine too, but only where a URL leads to a server that was named.
+    """A web client that also reaches named servers on this machine.
 
-    What a stranger's feed links to, or redirects to, is fetched as ever, and so is what other people's
-    jobs want that are run here as well.
+    All other URLs, such as links and redirects of an untrusted feed, and URLs of other users' jobs that run
+    here, are fetched as usual.
 
     Args:
-        web: fetches what it may, with the pauses that strangers' servers are shown.
-        local: fetches from this machine, which needs none of them.
-        named: URLs; a server is one's scheme, host and port. What is no URL names none.
+        web: fetches within its restrictions, with pauses between requests.
+        local: fetches from this machine, without pauses.
+        named: URLs; a server is a URL's scheme, host and port. Invalid URLs are ignored.
     """
 
     def __init__(self, web: Fetcher, local: Fetcher, named: Iterable[str]) -> None:
@@ -42,13 +42,13 @@ class NamedServers:
     async def fetch(
         self, url: str, *, kind: Kind, etag: str | None = None, last_modified: str | None = None
     ) -> Fetched:
-        """Fetch a URL; from this machine if its server was named."""
+        """Fetch a URL, from this machine if its server is named."""
         named = _origin(url) in self._named
         if not (named and _is_this_machine(url)):
             try:
                 return await self._web.fetch(url, kind=kind, etag=etag, last_modified=last_modified)
             except AddressRefused as refused:
-                # Not where a server that was named redirects to: that is another one's choice.
+                # The target of a named server's redirect was not chosen by the user, so it stays forbidden.
                 if not named or refused.why != "loopback" or _origin(refused.url) != _origin(url):
                     raise
         return await self._local.fetch(url, kind=kind, etag=etag, last_modified=last_modified)
@@ -56,28 +56,28 @@ class NamedServers:
 
 @asynccontextmanager
 async def reach_named(web: Fetcher, named: Iterable[str]) -> AsyncGenerator[Fetcher]:
-    """Allow requests to the servers on this machine that a user named.
+    """Return a web client that also reaches the named servers on this machine.
 
     Args:
-        web: fetches all else.
-        named: URLs of theirs.
+        web: fetches all other URLs.
+        named: URLs of the servers.
     """
     named = tuple(named)
     if not named:
         yield web
         return
     ports = {port for url in named if (port := _port(url)) is not None}
-    # This machine needs none of the politeness that strangers' servers are shown.
+    # Requests to this machine need no pauses.
     async with WebClient(WebOptions(allow=LOOPBACK, gap=0.0), network=_NamedPorts(ports)) as local:
         yield NamedServers(web, local, named)
 
 
 class _NamedPorts(httpcore2.AsyncNetworkBackend):
-    """Opens connections on this machine to some ports alone, wherever a server there redirects to."""
+    """Opens connections on this machine to some ports only, even after redirects."""
 
     def __init__(self, ports: Collection[int]) -> None:
         self._ports = ports
-        # The library's stand-in for a missing anyio hides the type, which is the one it says here.
+        # The library's fallback for a missing anyio hides the type, so it is cast.
         self._network = cast("httpcore2.AsyncNetworkBackend", httpcore2.AnyIOBackend())
 
     async def connect_tcp(
@@ -91,7 +91,7 @@ class _NamedPorts(httpcore2.AsyncNetworkBackend):
         """Connect to an address.
 
         Raises:
-            AddressRefused: it is this machine's, and the port is another one; nothing was sent.
+            AddressRefused: it is an address of this machine and the port is not allowed; nothing was sent.
         """
         if ip_address(host).is_loopback and port not in self._ports:
             raise AddressRefused(f"{host}:{port}", host, "loopback")
@@ -116,5 +116,5 @@ def _port(url: str) -> int | None:
 
 
 def _is_this_machine(url: str) -> bool:
-    """Return whether a URL leads to this machine wherever its name leads: others are asked for by the way."""
+    """Return whether a URL's host is this machine by its name alone, without resolving it."""
     return _THIS_MACHINE.fullmatch(parse_http_url(url).hostname) is not None

@@ -1,4 +1,4 @@
-"""``ingest-oneoff``: have one page read that somebody named, once however often it is named."""
+"""``ingest-oneoff``: read one page that a user named, once however often it is named."""
 
 from __future__ import annotations
 
@@ -25,17 +25,16 @@ if TYPE_CHECKING:
 tasks = Catalog()
 
 PRIORITIES: Final = {"normal": 0, "high": 10}
-"""The priority of the job that reads the page: what a person waits for goes before what feeds bring."""
+"""The priority of the job that reads the page: pages for which a user waits go before those of feeds."""
 
 
 @tasks.task("ingest-oneoff", concurrency_limit=2)
 async def ingest_oneoff(payload: IngestOneoff, job: JobContext) -> dict[str, Any]:
     """Read one page that a user named.
 
-    Each page is the one item of a source of its own. If it is known already, what is known of it is returned,
-    unless the job that was to read it was lost. A video of YouTube's is the item that its channel would
-    bring, and is read by its captions. If its channel has brought it and it waits for the next check, it is
-    read before that.
+    Each page is the only item of a source of its own. For a known page its state is returned, unless the job
+    that was to read it was lost. A YouTube video is the same item as in its channel's feed, and is read by
+    its captions; if it waits for the channel's next check, it is read at once.
     """
     try:
         place = place_of(payload.url)
@@ -44,7 +43,7 @@ async def ingest_oneoff(payload: IngestOneoff, job: JobContext) -> dict[str, Any
     async with job.transaction() as transaction:
         rows = context_of(job).repository.within(transaction)
         named = await take_in(rows, place)
-        # What a channel has brought, its checks take up.
+        # Forgotten items of a channel are sent again by its checks.
         forgotten = await rows.take_up_forgotten_items(named.source_id, FORGOTTEN_AFTER) if named.own else []
         priority = PRIORITIES[payload.priority]
         to_be_read = [named.item_id, *forgotten] if named.new or named.waits else forgotten
@@ -57,13 +56,13 @@ async def ingest_oneoff(payload: IngestOneoff, job: JobContext) -> dict[str, Any
 
 
 def place_of(url: str) -> str:
-    """Return the one spelling under which a page is known and kept.
+    """Return the canonical URL that identifies a page.
 
-    Where its name leads is seen when it is fetched, as is whether its address may be reached.
+    Its name is resolved, and its address checked, only when it is fetched.
 
     Raises:
-        UrlRefused: it is no URL that is fetched, wherever it leads: another scheme, no host, a user name or a
-            port that is not the web's; or it is too long to be kept.
+        UrlRefused: the URL is forbidden whatever its address: another scheme, no host, a user name or a
+            forbidden port; or it is too long to be stored.
     """
     place = canonicalise_url(url)
     if reason := Guard().port_refusal(int(parse_http_url(place).port or 0)):
@@ -75,13 +74,13 @@ def place_of(url: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A page that somebody named, as it is kept.
+    """A page that a user named, as stored.
 
     Attributes:
-        item_id, source_id: its item, and whose that is.
-        new: whether it was not there before.
-        own: whether the source is its own, as it is unless a channel or a search has brought the video.
-        waits: whether it waits for a check of the channel or the search that has brought it.
+        item_id, source_id: its item, and the item's source.
+        new: whether the item is new.
+        own: whether the source is its own; False for a video of a known channel or search.
+        waits: whether it waits for a check of that channel or search.
     """
 
     item_id: UUID
@@ -92,11 +91,11 @@ class Named:
 
 
 async def take_in(rows: Rows, place: str) -> Named:
-    """Keep a page that somebody named, unless it is there.
+    """Store a page that a user named, unless it is stored already.
 
     Args:
-        rows: of the caller's transaction.
-        place: its one spelling.
+        rows: the store in the caller's transaction.
+        place: its canonical URL.
     """
     page = named_item(place)
     place = page.url or place
@@ -113,7 +112,7 @@ async def take_in(rows: Rows, place: str) -> Named:
 
 
 async def _known(rows: Rows, key: UUID) -> dict[str, Any]:
-    """Return what is known of a page: how far it has come, and the story that tells it if there is one."""
+    """Return a page's status, and its story if there is one."""
     (item,) = await rows.items([key])
     story = (await rows.stories_of([key])).get(key)
     return {

@@ -1,4 +1,4 @@
-"""When a source is checked next, as durations that the store adds to its clock."""
+"""Intervals between checks of a source, as durations that the store adds to its clock."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ HOUR: Final = 3600.0
 DAY: Final = 24 * HOUR
 
 PULL_SLACK: Final = 150.0
-"""Seconds before its time that a source counts as due: half of the five minutes between two pulls.
+"""Seconds before its time at which a source counts as due: half of the five minutes between two pulls.
 
-Without it, a check that ran a second after its pull would miss the pull an hour later by that second, and an
+Without it, a source that is checked a second after its pull would not be due at the pull an hour later, so an
 hourly source would be checked every 65 minutes.
 """
 
 
 def after_success(source: Source) -> float:
-    """Return the seconds until the next check of a source that is well."""
+    """Return the seconds until the next check after a success."""
     return source.check_frequency_hours * HOUR
 
 
 def after_failure(source: Source, failing_for: float | None, retry_after: float | None = None) -> float:
-    """Return the seconds until the next check of a source that fails.
+    """Return the seconds until the next check after a failure.
 
-    A source that has failed for some time is left alone for as long again, so that the wait doubles each time
-    without anything being counted, and a check that runs twice changes nothing. It is never checked more
-    often than one that is well, and at least once a day, or as often as it says if that is more rarely.
+    The wait equals the time for which the source has been failing. So it doubles each time without a counter,
+    and a check that runs twice changes nothing. A failing source is never checked more often than a healthy
+    one, and at least once a day, or at its own interval if that is longer.
 
     Args:
-        failing_for: seconds since its first failure; None if this is the first.
-        retry_after: seconds that its server asked for.
+        failing_for: seconds since the first failure; None if this is the first.
+        retry_after: seconds to wait, as requested by the server.
     """
     regular = after_success(source)
     wait = min(max(regular, failing_for or 0.0), max(regular, DAY))

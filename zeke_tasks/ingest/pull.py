@@ -1,4 +1,4 @@
-"""``ingest-pull``: find the feeds that are due, and have each of them read."""
+"""``ingest-pull``: send jobs that read the feeds that are due."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ async def pull(
 ) -> dict[str, int]:
     """Send one job for each active source that is due; on a manual pull, for each active source.
 
-    The singleton key lets one job of a source wait or run at a time, so that pulls don't pile up behind a
-    slow source, or one whose server asked to be left alone. The id lets a pull that is run again send no job
-    a second time.
+    Because of the singleton key, at most one job per source waits or runs, so pulls don't pile up behind a
+    slow source or one that waits for its server's Retry-After. Because of the fixed id, a pull that runs
+    again sends no job a second time.
 
     Returns:
-        How many sources are due, and how many jobs were sent for them.
+        The number of sources that are due, and of jobs that were sent.
     """
     async with job.transaction() as transaction:
         rows = context_of(job).repository.within(transaction)

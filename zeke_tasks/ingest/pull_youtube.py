@@ -1,4 +1,4 @@
-"""``ingest-pull-youtube``: find the channels and searches that are due, and have each of them checked."""
+"""``ingest-pull-youtube``: send jobs that check the channels and searches that are due."""
 
 from __future__ import annotations
 

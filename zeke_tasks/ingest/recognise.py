@@ -1,4 +1,4 @@
-"""What a URL of a user's leads to: a feed or a page."""
+"""Recognition of users' URLs as feeds or pages."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _FEED_TYPE: Final = re.compile(r"\b(?:rss|atom|rdf|feed)\b|^(?:text|application)
 
 
 def feed_of(fetched: Fetched) -> Feed | None:
-    """Return the feed that a URL answered with, or None if it is a page.
+    """Parse the feed in an answer; None if it is a page.
 
-    The body decides, since servers send feeds under every media type, HTML's too.
+    The body decides, since servers send feeds with any media type, even HTML's.
 
     Raises:
-        FeedError: the server says that it is a feed, but it can't be read as one.
+        FeedError: the media type is a feed's, but the body can't be parsed as one.
     """
     try:
         return parse_feed(fetched.body, fetched.content_type, fetched.final_url)
@@ -30,9 +30,9 @@ def feed_of(fetched: Fetched) -> Feed | None:
 
 
 class Foretold:
-    """A web that gives what it was asked for already a second time, once, without asking again.
+    """A web client that returns an answer once more without a second request.
 
-    To tell a feed from a page takes a look at it; the job that reads it then takes what that look brought.
+    A URL must be fetched to recognise it as feed or page; the job that reads it then gets the same answer.
     """
 
     def __init__(self, web: Fetcher) -> None:
@@ -40,19 +40,19 @@ class Foretold:
         self._known: dict[str, Fetched] = {}
 
     async def look(self, url: str) -> Fetched:
-        """Fetch a URL, and keep the answer for whoever fetches it next."""
+        """Fetch a URL, and keep the answer for the next fetch of it."""
         self._known[url] = fetched = await self._web.fetch(url, kind="page")
         return fetched
 
     def keep_as(self, url: str, looked_at: str) -> None:
-        """Give what ``look`` brought to whoever fetches another URL, to which the first one moved."""
+        """Keep the answer for the next fetch of another URL, to which the first one moved."""
         if (known := self._known.pop(looked_at, None)) is not None:
             self._known[url] = known
 
     async def fetch(
         self, url: str, *, kind: Kind, etag: str | None = None, last_modified: str | None = None
     ) -> Fetched:
-        """Fetch a URL, or give what ``look`` brought."""
+        """Return the answer kept by ``look``, or fetch the URL."""
         known = self._known.pop(url, None)
         if known is not None:
             return known

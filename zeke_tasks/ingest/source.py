@@ -1,4 +1,4 @@
-"""``ingest-source``: read one feed, keep what is new in it, and have its content fetched."""
+"""``ingest-source``: read one feed, store its new items, and send the jobs that fetch their content."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ tasks = Catalog()
 
 @tasks.task("ingest-source", concurrency_limit=5)
 async def ingest_source(payload: IngestSource, job: JobContext) -> dict[str, Any]:
-    """Read one feed and keep what is new in it."""
+    """Read one feed and store its new items."""
     async with job.transaction() as transaction:
         rows = context_of(job).repository.within(transaction)
         source = await rows.source(payload.source_id)
@@ -46,7 +46,7 @@ def _not_a_feed(source: Source | None) -> str | None:
 
 
 async def _read(job: JobContext, url: str, health: Health | None) -> tuple[Fetched, Feed | None]:
-    """Fetch and parse the feed; None for one that has not changed since it was last understood."""
+    """Fetch and parse the feed; None if it is unchanged since it was last parsed."""
     context = context_of(job)
     fetched = await context.web.fetch(
         url,
@@ -64,7 +64,7 @@ async def _read(job: JobContext, url: str, health: Health | None) -> tuple[Fetch
 async def _record(
     job: JobContext, source: Source, health: Health | None, fetched: Fetched, feed: Feed | None
 ) -> dict[str, Any]:
-    """Keep what was read, with the jobs that follow from it, in one transaction."""
+    """Store the items and send their jobs in one transaction."""
     entries = feed.entries if feed else ()
     async with job.transaction() as transaction:
         rows = context_of(job).repository.within(transaction)
@@ -77,7 +77,8 @@ async def _record(
             rows,
             source,
             warning=warning,
-            # Without validators, the next check reads all of it again and sees whether it still can't move.
+            # A feed that can't move yet is stored without validators, so that the next check reads it and
+            # tries again.
             etag=None if stays else fetched.etag,
             last_modified=None if stays else fetched.last_modified,
         )
@@ -87,12 +88,12 @@ async def _record(
 
 
 def _last_warning(health: Health | None) -> str | None:
-    """Return what was said of a feed when it was parsed last; what has not changed is as odd as it was."""
+    """Return the warning of the feed's last parse, which still holds for an unchanged feed."""
     return health.message if health and health.status is HealthStatus.WARN else None
 
 
 def _item(entry: Entry) -> NewItem:
-    """Return the item of an entry; its own text is kept only where there is no page to fetch."""
+    """Return the item of an entry; the entry's text is kept only if there is no page to fetch."""
     return NewItem(
         external_id=entry.external_id,
         url=entry.url,

@@ -1,4 +1,4 @@
-"""``ingest-from-upload``: take in items that somebody brings, with their text or with the url to read."""
+"""``ingest-from-upload``: take in uploaded items, with their text or a url to fetch."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ tasks = Catalog()
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """An item as it is taken in.
+    """An uploaded item.
 
     Attributes:
-        item: as it is kept.
-        text: what it says; ``""`` if that is still to be read.
-        refused: why its url is not fetched, or None.
+        item: the item to store.
+        text: its text; ``""`` if that is still to be fetched.
+        refused: why its url is forbidden, or None.
     """
 
     item: NewItem
@@ -48,10 +48,11 @@ class Upload:
 
 @tasks.task("ingest-from-upload", concurrency_limit=2)
 async def ingest_from_upload(payload: IngestFromUpload, job: JobContext) -> dict[str, Any]:
-    """Take in items that somebody brings: text becomes a story at once, a url is to be read.
+    """Take in uploaded items: a text becomes a story at once, a url is fetched by a job.
 
-    An item with neither is ``no_text_extracted``, one whose url is not fetched ``failed``; they hold up no
-    others. An item that had failed, or had no text, and is brought again with one is read.
+    An item with neither becomes ``no_text_extracted``, one with a forbidden url ``failed``; the others are
+    not affected. An item that had failed or had no text is read again if it is uploaded again with a text or
+    url.
     """
     context = context_of(job)
     uploads = _uploads(payload)
@@ -89,7 +90,7 @@ async def ingest_from_upload(payload: IngestFromUpload, job: JobContext) -> dict
 
 
 async def _pages(rows: Rows, uploads: Mapping[UUID, Upload], pending: Sequence[UUID]) -> list[UUID]:
-    """Return those of some pending items whose page is to be read; finish those that have nothing to read."""
+    """Return the pending items whose page is to be fetched; finish those without text and page."""
     items = {item.id: item for item in await rows.items(pending)}
     pages: list[UUID] = []
     for key in dict.fromkeys(pending):
@@ -105,7 +106,7 @@ async def _pages(rows: Rows, uploads: Mapping[UUID, Upload], pending: Sequence[U
 
 
 def _uploads(payload: IngestFromUpload) -> dict[UUID, Upload]:
-    """Return the items by the ids of their rows; of two with one identity the first counts."""
+    """Return the items by row id; of several with the same identity the first counts."""
     uploads: dict[UUID, Upload] = {}
     for given in payload.items:
         upload = _upload(given)

@@ -1,6 +1,7 @@
-"""How a video is kept as an item, and under which sources it may be there already.
+"""Videos as items, and the sources under which a video may be stored already.
 
-What its channel or a search told of it is kept until it is read; of one that somebody named, its page tells.
+Metadata from a channel or a search is stored until the video is read; for a video that a user named it comes
+from the video's page.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
     from zeke_tasks.store.repository import Rows
 
 TYPES: Final = (SourceType.YOUTUBE_CHANNEL, SourceType.YOUTUBE_SEARCH)
-"""The types of the sources that bring videos by themselves."""
+"""The types of sources whose checks find videos."""
 
 
 class Facts(BaseModel):
-    """What is told of a video and has no column; an item's body, as JSON.
+    """Metadata of a video that has no column; stored as JSON in the item's body.
 
-    It is kept since a channel's feed does not tell it again: it is asked for what changed, and names the
-    newest videos only.
+    It is stored since later requests for a channel's feed may not return it: they are conditional, and the
+    feed has only the newest videos.
     """
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
@@ -38,7 +39,7 @@ class Facts(BaseModel):
 
 
 def item_of(video: Video) -> NewItem:
-    """Return the item of a video, whose identity is that of the video."""
+    """Return the item of a video, identified by the video's id."""
     facts = Facts(
         channel=video.channel,
         description=video.description,
@@ -56,12 +57,13 @@ def item_of(video: Video) -> NewItem:
 
 
 def video_of(item: RawItem) -> Video:
-    """Return the video that an item is, as far as is known.
+    """Return the video of an item, with the known metadata.
 
-    What others say of it that link to it, such as its title, is not what its channel says.
+    The title and other data of an item that only links to the video are not used, since they are not the
+    channel's.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the item is not a video.
     """
     key = video_id(item)
     if key is None:
@@ -82,10 +84,10 @@ def video_of(item: RawItem) -> Video:
 
 
 def named_item(place: str) -> NewItem:
-    """Return the item of a page that somebody named; that of a video is the one that its channel brings.
+    """Return the item of a page that a user named; for a video the same item as its channel's.
 
     Args:
-        place: the page's one spelling. A video has several pages, of which the item has one.
+        place: the page's canonical URL. A video has several URLs; the item has one of them.
     """
     video_id = video_id_of(place)
     if video_id is None:
@@ -94,13 +96,10 @@ def named_item(place: str) -> NewItem:
 
 
 def video_id(item: RawItem) -> str | None:
-    """Return the id of the video of YouTube's that an item is, which is read by its captions.
+    """Return the id of an item's YouTube video, which is read by its captions; None if it is not a video.
 
-    It was brought by a channel or a search, or was named; or a feed or an upload links to it, and says no
-    more of it.
-
-    Returns:
-        None if it is none.
+    The item was found by a channel or a search, or named by a user, or it is an item of a feed or an upload
+    that links to the video and has no text of its own.
     """
     found = video_id_of(item.url or "")
     if item.kind is Kind.VIDEO:
@@ -109,21 +108,21 @@ def video_id(item: RawItem) -> str | None:
 
 
 def page_source_id(place: str) -> UUID:
-    """Return the id of the source that a page somebody named is, which follows from its one spelling."""
+    """Return the id of the source of a named page, which follows from its canonical URL."""
     return uuid5(IDS, f"source/{SourceType.MANUAL}/{place}")
 
 
 async def items_of_video(rows: Rows, video_id: str) -> list[RawItem]:
-    """Return the items that a video is of channels, searches, and of itself if somebody named it, by id."""
+    """Return the items of a video in channels, searches and its own source if a user named it, by id."""
     sources = [source.id for source in await rows.sources(TYPES)]
     named = page_source_id(watch_url(video_id))
     return await rows.items([item_id(each, video_id) for each in (*sources, named)])
 
 
 async def text_of_video(rows: Rows, item: RawItem, video_id: str) -> Content | None:
-    """Return the text of a video as it was read for another item; None if it is the first.
+    """Return the text of a video that was read for another item; None if this is the first.
 
-    So a video is one story, also where the one source told more of it than the other.
+    So a video is one story, even if one source has more metadata than the other.
     """
     for other in await items_of_video(rows, video_id):
         if other.id != item.id and (content := await rows.content(other.id)) is not None:

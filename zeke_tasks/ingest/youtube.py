@@ -1,4 +1,4 @@
-"""``ingest-from-youtube``: find what is new in a channel or a search, and turn each video into a story."""
+"""``ingest-from-youtube``: find the new videos of a channel or a search, and turn each into a story."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ tasks = Catalog()
 
 
 class Search(BaseModel):
-    """The metadata of a search source; anything else in it is somebody else's."""
+    """The metadata of a search source; other keys are ignored."""
 
     query: str = Field(min_length=1)
     order: Order = "relevance"
@@ -51,17 +51,17 @@ class Search(BaseModel):
 
 
 class Lacking(Exception):
-    """A source, or this worker, lacks what a check needs; the message says what, to people."""
+    """A source or this worker lacks something that the check needs; the message says what, to users."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a check has found.
+    """The result of a check.
 
     Attributes:
-        videos: those that it is about, best or newest first.
-        feed: what a channel's feed answered; None for a search.
-        place: where the feed is, if the source's url is a page that led to it.
+        videos: the videos, best or newest first.
+        feed: the answer of a channel's feed; None for a search.
+        place: the URL of the feed, if the source's url is a page that names it.
     """
 
     videos: Sequence[Video]
@@ -71,14 +71,13 @@ class Found:
 
 @tasks.task("ingest-from-youtube", aliases=("ingest-youtube-channel",), concurrency_limit=3)
 async def ingest_from_youtube(payload: IngestSource, job: JobContext) -> dict[str, Any]:
-    """Find what is new in a channel or a search, and turn each video into a story.
+    """Find the new videos of a channel or a search, and turn each into a story.
 
-    The text of a video has its captions, which a machine writes down some time after it was published: each
-    check looks for them until half a day has gone by. After that, a video without captions is told by what
-    its author wrote below it, if there is anything.
+    Automatic captions appear some time after publication, so each check looks for them for half a day. After
+    that the text of a video without captions is its description, if it has one.
 
-    While YouTube blocks this machine, the videos wait, and no attempt is held against them: the source's
-    health says so, and they are read by the first check after that.
+    While YouTube blocks this machine, the videos wait without using up attempts, the source's health shows
+    the block, and the first check after it reads them.
     """
     context = context_of(job)
     async with job.transaction() as transaction:
@@ -97,7 +96,7 @@ async def ingest_from_youtube(payload: IngestSource, job: JobContext) -> dict[st
             else:
                 found = await _channel(context, source, health)
     except Lacking as lacking:
-        # It is written down where people look, for nothing else will tell them why no video comes.
+        # Users find the reason only in the source's health, so it is recorded there.
         await record_failure(job, source, str(lacking))
         return {"sourceId": source.id, "skipped": str(lacking)}
     item_ids, new = await _record(job, source, found)
@@ -106,7 +105,8 @@ async def ingest_from_youtube(payload: IngestSource, job: JobContext) -> dict[st
         return await read_video_once(job, youtube, item)
 
     async with checking(job, source):
-        # The check went well, but what keeps this machine from every video is told where people look.
+        # The check succeeded, but a block of this machine is recorded in the source's health, where users see
+        # it.
         read_now = await work_off(job, item_ids, reads)
     told: dict[str, Any] = {
         "videos": len(found.videos),
@@ -133,7 +133,7 @@ def _youtube_of(context: Context) -> YouTube:
 
 
 async def _search(youtube: YouTube, source: Source) -> Found:
-    """Search for the words of a source."""
+    """Run the search of a source."""
     said = {name: value for name, value in source.metadata.items() if value is not None}
     try:
         search = Search.model_validate(said)
@@ -150,7 +150,7 @@ async def _search(youtube: YouTube, source: Source) -> Found:
 
 
 async def _channel(context: Context, source: Source, health: Health | None) -> Found:
-    """Read the feed of a channel or playlist: its newest videos, or none if it has not changed."""
+    """Read the feed of a channel or playlist; returns its newest videos, or none if it is unchanged."""
     url = source.url or ""
     feed_url, place = channel_feed_url(url), None
     if feed_url is None:
@@ -174,10 +174,10 @@ async def _channel(context: Context, source: Source, health: Health | None) -> F
 
 
 async def _feed_url_of(context: Context, url: str) -> str:
-    """Return the feed of the channel that a page belongs to, such as that of a ``@handle``.
+    """Return the feed URL of the channel that a page belongs to, such as that of a ``@handle``.
 
     Raises:
-        Permanent: it is no page of YouTube's, or belongs to no channel.
+        Permanent: it is not a YouTube page, or belongs to no channel.
     """
     if not is_youtube(url):
         raise Permanent(url, "is no page of YouTube's; give the URL of a channel or a playlist")
@@ -191,11 +191,10 @@ async def _feed_url_of(context: Context, url: str) -> str:
 
 
 async def _record(job: JobContext, source: Source, found: Found) -> tuple[list[UUID], int]:
-    """Keep what was found in one transaction.
+    """Store the result of a check in one transaction.
 
     Returns:
-        The items to be read, which are those that were found and those that were left of earlier checks; and
-        how many are new.
+        The items to read, including those left by earlier checks, and the number of new ones.
     """
     items = [item_of(video) for video in found.videos]
     async with job.transaction() as transaction:
@@ -209,7 +208,8 @@ async def _record(job: JobContext, source: Source, found: Found) -> tuple[list[U
             rows,
             source,
             warning=warning,
-            # Without validators, the next check reads all of it again and sees whether it still can't move.
+            # A feed that can't move yet is stored without validators, so that the next check reads it and
+            # tries again.
             etag=found.feed.etag if found.feed and not warning else None,
             last_modified=found.feed.last_modified if found.feed and not warning else None,
         )

@@ -1,1 +1,1 @@
-"""What stories say in particular: highlights, how relevant they are, and the insights of teams."""
+"""The tasks on highlights of stories, their relevance, and the insights of teams."""

@@ -1,4 +1,4 @@
-"""``attach-insight-to-story``: keep what somebody found in a story, unless it is known there."""
+"""``attach-insight-to-story``: store an insight about a story, unless the story has it already."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from zeke_tasks.stories.require import require_story
 tasks = Catalog()
 
 CONFIDENCE: Final = 1.0
-"""That somebody found it is certain."""
+"""The confidence of insights, which were written by a person or an assistant."""
 
 
 @tasks.task("attach-insight-to-story", concurrency_limit=3, aliases=("insights-attach-to-story",))
 async def attach_insight_to_story(payload: AttachInsightToStory, job: JobContext) -> dict[str, Any]:
-    """Keep an insight with its tags, and the team's state of it; it is scored as other highlights are."""
+    """Store an insight with its tags and the team's state of it; it is scored like other highlights."""
     insight = payload.insight
     highlight = NewHighlight(
         story_id=payload.story_id,

@@ -1,4 +1,4 @@
-"""``dedupe-insights``: drop those insights that a story has already, and have the others attached to it."""
+"""``dedupe-insights``: drop insights that a story has already, and send jobs that attach the others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ tasks = Catalog()
 
 @tasks.task("dedupe-insights", concurrency_limit=5, aliases=("insights-dedupe",))
 async def dedupe_insights(payload: DedupeInsights, job: JobContext) -> dict[str, Any]:
-    """Attach to a story the insights that neither the team nor the global list has yet."""
+    """Attach to a story the insights that neither the team's nor the global list has yet."""
     first: dict[str, Insight] = {}
     for insight in payload.insights:
         first.setdefault(highlight_key(insight.summary, insight.quote), insight)

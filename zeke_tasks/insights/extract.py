@@ -1,4 +1,4 @@
-"""``extract-highlights``: find by rules what is worth highlighting in a story, and have it scored."""
+"""``extract-highlights``: find the highlights of a story by rules, and send the job that scores them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ tasks = Catalog()
 
 @tasks.task("extract-highlights", concurrency_limit=10)
 async def extract_highlights(payload: ExtractHighlights, job: JobContext) -> dict[str, Any]:
-    """Find by rules what is worth highlighting in a story.
+    """Find the highlights of a story by rules.
 
-    Scoring follows in any case, for a story has highlights from elsewhere too.
+    The scoring job is always sent, since a story may have other highlights too.
     """
     repository = context_of(job).repository
     async with job.transaction() as transaction:
@@ -48,7 +48,7 @@ async def extract_highlights(payload: ExtractHighlights, job: JobContext) -> dic
         await transaction.send(
             "score-relevance", score, id=job.child_id("score-relevance"), priority=job.priority
         )
-    # A second run finds what the first one wrote, and says the same.
+    # A repeated run finds the rows of the first one and returns the same result.
     ids = list(dict.fromkeys(known[highlight.key] for highlight in highlights if highlight.key in known))
     job.logger.info("highlights extracted", storyId=str(story.id), found=len(ids), new=len(new))
     return {"storyId": story.id, "highlightIds": ids, "count": len(ids)}

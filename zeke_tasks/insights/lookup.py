@@ -1,4 +1,4 @@
-"""Which row says what was to be said, whoever wrote it."""
+"""Lookup of a story's highlights by their keys."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ if TYPE_CHECKING:
 
 
 async def ids_by_key(rows: Rows, story_id: UUID, team_id: UUID | None) -> dict[str, UUID]:
-    """Return the highlights of a story that a team sees, its own and everybody's, by what they say."""
+    """Return the ids of the highlights that a team sees in a story, its own and the global ones, by key."""
     seen = [one for one in await rows.highlights(story_id) if one.team_id in (None, team_id)]
     return {highlight.key: highlight.id for highlight in seen}

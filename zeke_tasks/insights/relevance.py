@@ -1,8 +1,8 @@
-"""How relevant a highlight is, as a sum of four parts that are each between 0 and 1.
+"""Relevance of a highlight, a weighted sum of four parts that are each between 0 and 1.
 
-0.4 for how many keywords it has (five are enough), 0.3 for its kind, 0.2 for the authority of the source, 0.1
-for how fresh the story is. The sum is exact before it is rounded, so that equal highlights have equal scores
-on every machine.
+The weights are 0.4 for the number of keywords (five are enough), 0.3 for the kind, 0.2 for the authority of
+the source, 0.1 for the freshness of the story. The sum is exact before it is rounded, so that equal
+highlights have equal scores on every machine.
 """
 
 from __future__ import annotations
@@ -55,17 +55,17 @@ def score(
 
     Args:
         kind: of the highlight.
-        text: all that it says, in which keywords are looked for.
+        text: all its text, which is searched for keywords.
         keywords: words that are of interest, see ``matches_in``.
-        authority: of the story's source, 0 to 1; None, which counts as 0.7, where nothing is known.
-        age_days: whole days since the story was published; one that is yet to come counts as new, and one
-            whose date isn't known as old.
+        authority: of the story's source, 0 to 1; None, which counts as 0.7, if unknown.
+        age_days: whole days since the story was published; a date in the future counts as new, an unknown one
+            as old.
 
     >>> score(HighlightKind.METRIC, "Rust 2.0", keywords=["rust"], authority=0.5, age_days=0).value
     0.55
     """
     matches = matches_in(text, keywords)
-    # By way of its digits, for 0.7 as a fraction is none with a denominator of ten.
+    # The float 0.7 is not exactly 7/10, so the fraction is made from its decimal digits.
     known = Fraction(repr(AUTHORITY_UNKNOWN if authority is None else authority))
     parts = {
         "keywords": min(Fraction(1), Fraction(len(matches), KEYWORDS_ENOUGH)),
@@ -82,21 +82,21 @@ def score(
 
 
 def freshness(age_days: int | None) -> Fraction:
-    """Return how fresh a story of some age is: 1 on its first day, and in the end one half."""
+    """Return the freshness of a story: 1 on its first day, falling to one half."""
     if age_days is None:
         return LEAST_FRESH
     return max(LEAST_FRESH, min(Fraction(1), 1 - Fraction(age_days, FRESH_DAYS)))
 
 
 def age_in_days(published_at: datetime | None, now: datetime) -> int | None:
-    """Return the whole days since a moment, so that a score does not change with every minute."""
+    """Return the whole days since publication, so that a score does not change every minute."""
     return None if published_at is None else (now - published_at).days
 
 
 def matches_in(text: str, keywords: Sequence[str]) -> tuple[str, ...]:
-    r"""Return those of the keywords that a text has as whole words, in their order, each once.
+    r"""Return the keywords that a text contains as whole words, in their order, without duplicates.
 
-    Upper and lower case are one, and so is all white space between the words of a keyword.
+    Case is ignored, and any whitespace matches between the words of a keyword.
 
     >>> matches_in("A Postgres\n release; rusty tools", ["postgres", "rust", "Postgres release"])
     ('postgres', 'Postgres release')
@@ -111,7 +111,8 @@ def matches_in(text: str, keywords: Sequence[str]) -> tuple[str, ...]:
 @lru_cache(maxsize=1024)
 def _pattern(keyword: str) -> re.Pattern[str]:
     words = r"\s+".join(map(re.escape, keyword.split()))
-    # Not \b: a keyword such as C++ or .NET has no letter at its end or its start. One without any is in none.
+    # \b fails for keywords such as C++ or .NET, which end or start without a letter. A keyword without
+    # letters never matches.
     return re.compile(rf"(?<!\w){words}(?!\w)" if words else r"(?!)", re.IGNORECASE)
 
 

@@ -1,6 +1,6 @@
-"""Find what is worth highlighting in a text by rules: code, and sentences on changes, interfaces and figures.
+"""Rules that find highlights in a text: code, and sentences on changes, interfaces and figures.
 
-The rules are for English and for articles on software, as the extractor leaves them: a paragraph a line, and
+The rules are for English articles on software as the extractor returns them: one paragraph per line, and
 code, lists and tables with their own lines.
 """
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 TEXT_CHARACTERS_MIN: Final = 200
-"""Below this a text has nothing in particular to say."""
+"""Minimum length of a text with highlights."""
 
 TEXT_CHARACTERS_MAX: Final = 100_000
-"""How much of a text is looked at: some 17,000 words, in which rules look for some 50 milliseconds."""
+"""Characters of a text that are searched: some 17,000 words, which take some 50 milliseconds."""
 
 MOST_OF_A_KIND: Final = 20
-"""How many highlights of one kind are taken: nobody reads more, and some pages are all figures."""
+"""Maximum highlights of one kind: more are not read, and some pages consist of figures."""
 
 CONFIDENCE: Final = {
     HighlightKind.CODE_EXAMPLE: 0.85,
@@ -32,7 +32,7 @@ CONFIDENCE: Final = {
     HighlightKind.API_CHANGE: 0.8,
     HighlightKind.CODE_CHANGE: 0.75,
 }
-"""How sure a rule is, the surest first: of several that find one quote, that one has it."""
+"""The confidence of each rule, highest first; if several rules find a quote, the first one wins."""
 
 SUMMARY_CHARACTERS: Final = 280
 CODE_CHARACTERS: Final = 1_000
@@ -41,7 +41,7 @@ SENTENCE_CHARACTERS: Final = (20, 600)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a rule found; the quote stands in the text as it is, but for white space."""
+    """A highlight found by a rule; the quote is verbatim except for whitespace."""
 
     kind: HighlightKind
     summary: str
@@ -49,7 +49,7 @@ class Found:
 
     @property
     def confidence(self) -> float:
-        """How sure the rule is."""
+        """The confidence of the rule."""
         return CONFIDENCE[self.kind]
 
 
@@ -143,7 +143,7 @@ _INTERFACE_CHANGED = _words(
 )
 _BREAKING = _words("breaking changes?", "deprecat(?:e|es|ed|ing|ion)")
 
-# What is in a URL is said to machines, and "100% sure" is no figure; "100% right" is none of what is so.
+# URLs are not prose, and "100% sure" or "is 100% right" is not a figure.
 _NOT_SAID = re.compile(
     r"\bhttps?://[^\s<>]+"
     r"|\b100\s?(?:%|percent)\s+(?:agree|certain|committed|confident|convinced|sure)\b"
@@ -151,8 +151,8 @@ _NOT_SAID = re.compile(
     r"|right(?!\s+(?:after|at|away|before|from|now|when))|true)\b",
     re.IGNORECASE,
 )
-# "c3%b3" is a letter as URLs spell it, and "10 % 3" a remainder, but "95 % 3 hours" a share. Scripts without
-# blanks have their own letters next to it.
+# "c3%b3" is an escaped letter in a URL, and "10 % 3" a remainder, but "95 % 3 hours" is a share. In scripts
+# without blanks a letter may follow the sign directly.
 _IN_CODE = r"[a-z\d_%]"
 _DIVIDED = r"\s\d++(?:[.,]\d++)*+(?:\Z|\s*[^\w\s-]|\s+(?:-|\Z|(?:equals|gives|is|leaves|yields)\b))"
 _SHARE = re.compile(
@@ -243,7 +243,7 @@ _CODE_LINE = re.compile(
             # Changes.
             r"@@ -\d",
             r"[+-] {2,}\S",
-            # What lines of many languages end with, and what stands on lines of its own.
+            # Endings of lines in many languages, and lines of punctuation only.
             r"\S.*(?:[;{]|=>|\\|&&|\|\|)$",
             r"[)\]}]+[;,]?$",
             r"</?\w[^<>]*>$",
@@ -258,9 +258,9 @@ _TABLE_ROW = re.compile(r"\s*\|")
 
 
 def find_highlights(text: str) -> list[Found]:
-    """Return what the rules find in a text, in its order, each quote once.
+    """Return the highlights that the rules find in a text, in its order, each quote once.
 
-    Nothing is found in texts of less than 200 characters; of longer ones the first 100,000 are looked at.
+    Texts of less than 200 characters have none; of longer texts the first 100,000 characters are searched.
     """
     if len(text) < TEXT_CHARACTERS_MIN:
         return []
@@ -275,7 +275,7 @@ def find_highlights(text: str) -> list[Found]:
 
 
 def _look(lines: Sequence[str]) -> Iterator[Found]:
-    """Yield what is found; lines of code are taken together, and told by the sentence before them."""
+    """Yield the highlights; consecutive lines of code are one, described by the sentence before them."""
     position, told = 0, ""
     while position < len(lines):
         code, after = _code_at(lines, position)
@@ -293,7 +293,7 @@ def _look(lines: Sequence[str]) -> Iterator[Found]:
 
 
 def kind_of(sentence: str) -> HighlightKind | None:
-    """Return what a sentence is about, by the rule that is surest; None if it is nothing in particular.
+    """Return the kind of a sentence by the rule with the highest confidence; None if none applies.
 
     >>> kind_of("The new index cuts the median latency from 40 ms to 2 ms.")
     <HighlightKind.METRIC: 'metric'>
@@ -317,9 +317,9 @@ def kind_of(sentence: str) -> HighlightKind | None:
 
 
 def _code_at(lines: Sequence[str], position: int) -> tuple[list[str], int]:
-    """Return the lines of code that begin at a line, and the position of what comes after them.
+    """Return the lines of code that begin at a line, and the position after them.
 
-    Where no code begins, that is the line itself.
+    If no code begins there, the position is that of the line itself.
     """
     end = position + 1
     if _FENCE.match(lines[position]):
@@ -331,7 +331,7 @@ def _code_at(lines: Sequence[str], position: int) -> tuple[list[str], int]:
         return [], position
     while end < len(lines) and (_is_code(lines[end]) or _INDENTED.match(lines[end])):
         end += 1
-    # A line alone may be a sentence that looks like code; a prompt is none, and two lines seldom are.
+    # A single line may be a sentence that looks like code, unless it has a prompt; two lines seldom are.
     if end == position + 1 and not _PROMPT.match(lines[position]):
         return [], position
     return list(lines[position:end]), end
@@ -342,7 +342,7 @@ def _is_code(line: str) -> bool:
 
 
 def _whole_lines(code: Sequence[str]) -> str:
-    """Return as many of the lines, whole, as a quote holds; of the first one its beginning at least."""
+    """Return as many whole lines as fit into a quote, or else the beginning of the first one."""
     kept: list[str] = []
     left = CODE_CHARACTERS
     for line in code:

@@ -1,4 +1,4 @@
-"""``score-relevance``: say of each highlight of a story how relevant it is, and why."""
+"""``score-relevance``: score the relevance of each highlight of a story, with a breakdown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ tasks = Catalog()
 
 @tasks.task("score-relevance", concurrency_limit=20)
 async def score_relevance(payload: ScoreRelevance, job: JobContext) -> dict[str, Any]:
-    """Score the relevance of each highlight of a story; a score that stays the same is not written."""
+    """Score the relevance of each highlight of a story; unchanged scores are not written."""
     context = context_of(job)
     async with job.transaction() as transaction:
         rows = context.repository.within(transaction)

@@ -1,4 +1,4 @@
-"""What the newsroom's page shows, and the one thing that is done from it: letting a source rest."""
+"""The newsroom's page, with the action to pause or resume a source."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
     from zeke_tasks.store.repository import Repository, Rows
 
 STORIES: Final = 25
-"""How many stories are listed, the newest."""
+"""Number of newest stories that are listed."""
 
 RUNS: Final = 10
-"""How many runs of playbooks are listed, the last that began."""
+"""Number of latest playbook runs that are listed."""
 
 SLUG: Final = "zeke"
 
 
 def page() -> Page:
-    """Return the page over the domain's tables in the database of the jobs."""
+    """Return the page on the domain's tables in the jobs' database."""
     from zeke_tasks.store.postgres import PostgresRepository  # noqa: PLC0415 - a store in memory needs none
 
     return newsroom_page(PostgresRepository())
 
 
 def newsroom_page(repository: Repository) -> Page:
-    """Return the page over a store."""
+    """Return the page on a store."""
     newsroom = _Newsroom(repository)
     return Page(
         slug=SLUG,
@@ -60,7 +60,7 @@ def newsroom_page(repository: Repository) -> Page:
 
 
 class _Newsroom:
-    """The views, over one store."""
+    """The views on one store."""
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
@@ -84,7 +84,7 @@ class _Newsroom:
         )
 
     async def story(self, desk: Desk) -> Response:
-        """Show a story: why it matters, its briefs, its highlights, and those nearest to it."""
+        """Show a story: why it matters, its briefs, its highlights, and the nearest stories."""
         wanted = parse_id(desk.words["story_id"], "No story has this id")
         async with self._rows(desk) as rows:
             found = await rows.story(wanted)
@@ -120,13 +120,13 @@ class _Newsroom:
 
 
 async def _runs(desk: Desk, rows: Rows) -> list[dict[str, Any]]:
-    """Return the last runs of all playbooks, each with how it stands."""
+    """Return the latest runs of all playbooks, each with its status."""
     found = [
         (run, playbook.name)
         for playbook in await rows.every_playbook()
         for run in await rows.runs_of(playbook.id)
     ]
-    # Those that have not begun come first.
+    # Runs that have not begun come first.
     found.sort(key=lambda pair: -(pair[0].started_at.timestamp() if pair[0].started_at else math.inf))
     last = found[:RUNS]
     jobs = await desk.parts.queue.storage.get([run.id for run, _ in last]) if last else {}
@@ -136,7 +136,7 @@ async def _runs(desk: Desk, rows: Rows) -> list[dict[str, Any]]:
 
 
 def condition(source: Source, known: Health | None) -> tuple[str, str]:
-    """Return how a source is: a state whose shape and colour fit, and a word."""
+    """Return a source's condition: the state for shape and colour, and a label."""
     if source.type is SourceType.MANUAL:
         return "created", "By hand"
     if not source.is_active:
@@ -149,7 +149,7 @@ def condition(source: Source, known: Health | None) -> tuple[str, str]:
 
 
 def link(url: str | None) -> str | None:
-    """Return a url if a browser may be led there; None for one of another scheme, or for none."""
+    """Return a url if it is safe to link; None for other schemes."""
     try:
         return url if url and urlsplit(url).scheme in ("http", "https") else None
     except ValueError:

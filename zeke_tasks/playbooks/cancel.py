@@ -1,4 +1,4 @@
-"""Cancelling a run of a playbook, with the step that runs; and how a run stands."""
+"""Cancellation of playbook runs with their current step, and the status of runs."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _BECAME: Final = {
 
 
 def status_of(run: PlaybookRun, job: Job | None) -> RunStatus:
-    """Return how a run stands.
+    """Return the status of a run.
 
-    Its row says so, unless its job ended without its handler: it was cancelled as a job, or its worker was
-    lost for good. Where not even the job is there any more, for it was purged, the run has failed: of one
-    that succeeds, the row says so before the job does.
+    The row has it, unless the job ended without its handler: it was cancelled, or its worker was lost for the
+    last time. If the job was purged, an unfinished run has failed, since success is written to the row before
+    the job completes.
     """
     if run.status not in {RunStatus.PENDING, RunStatus.RUNNING}:
         return run.status
@@ -44,21 +44,22 @@ def status_of(run: PlaybookRun, job: Job | None) -> RunStatus:
 async def cancel_run(
     queue: Queue, repository: Repository, run_id: UUID, *, team_id: UUID | None = None
 ) -> bool:
-    """Cancel a run that waits or runs, with the step that it waits for.
+    """Cancel a waiting or running run, with its current step.
 
-    Its job can be resumed (``Queue.resume``), and then goes on with the step at which it was cancelled.
+    Its job can be resumed (``Queue.resume``), and then continues with the step at which it was cancelled.
 
     Args:
-        queue: where its job is.
-        repository: where its row is.
-        run_id: the run's, which is its job's too.
-        team_id: whose run it has to be; None for anybody's.
+        queue: has its job.
+        repository: has its row.
+        run_id: the id of the run and of its job.
+        team_id: the team that the run must belong to; None for any team.
 
     Returns:
-        False, and nothing is changed, if it had ended already, or there is no such run of the team.
+        False, without any change, if the run has ended already or the team has no such run.
 
     Raises:
-        StorageUnavailableError: the database can't be reached, or others were in the way each time.
+        StorageUnavailableError: the database can't be reached, or every attempt conflicted with other
+            transactions.
     """
     job = await queue.get(run_id)
     if job is None or queue.catalog.get(TASK).name != job.name:
@@ -69,12 +70,12 @@ async def cancel_run(
         try:
             return await _cancel(queue, repository, run_id)
         except StorageUnavailableError:
-            continue  # it was undone for the sake of another transaction
+            continue  # the transaction was rolled back because of a conflict
     return await _cancel(queue, repository, run_id)
 
 
 class _Ended(Exception):
-    """The run has ended though its job has not yet; it is left alone."""
+    """The run has ended although its job has not yet; nothing is cancelled."""
 
 
 async def _cancel(queue: Queue, repository: Repository, run_id: UUID) -> bool:
@@ -84,7 +85,7 @@ async def _cancel(queue: Queue, repository: Repository, run_id: UUID) -> bool:
             if run_id not in await transaction.cancel([run_id]):
                 return False
             run = await rows.lock_run(run_id)
-            if run is not None:  # else it has not begun
+            if run is not None:  # else the run has not begun
                 await _end(rows, run)
             return True
     except _Ended:
@@ -92,10 +93,10 @@ async def _cancel(queue: Queue, repository: Repository, run_id: UUID) -> bool:
 
 
 async def _end(rows: Rows, run: PlaybookRun) -> None:
-    """Write down that a run is cancelled.
+    """Record that a run is cancelled.
 
     Raises:
-        _Ended: it has ended.
+        _Ended: the run has ended.
     """
     if not await rows.end_run(run.id, RunStatus.CANCELLED):
         raise _Ended

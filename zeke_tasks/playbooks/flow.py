@@ -1,13 +1,13 @@
-"""How outputs flow on: a step's input is filled with what the run knows when the step begins.
+"""References in the inputs of steps, which are replaced by values of the run when the step begins.
 
-An object with the one key ``$from`` stands for a value::
+An object with the single key ``$from`` is a reference::
 
     {"storyId": {"$from": "steps.fetch.output.stories.0"}, "mode": "auto"}
 
-An object with more keys is an object; one with that key alone can't be given otherwise.
+An object with more keys is a plain object; one with that key alone can't be passed literally.
 
-``steps.NAME.output`` is what an earlier step returned, ``run`` has ``id``, ``teamId``, ``triggeredBy`` and
-``metadata``. Further names go into objects, and numbers into lists; no name is empty.
+``steps.NAME.output`` is the result of an earlier step, ``run`` has ``id``, ``teamId``, ``triggeredBy`` and
+``metadata``. Further names select members of objects, and numbers elements of lists; names must not be empty.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ REFERENCE: Final = "$from"
 _LONGEST_NUMBER: Final = 9
 
 _TOLD_BY_RUN: Final = object()
-"""Stands for a value that only a run can tell; whatever is looked for in it may be there."""
+"""Placeholder for a value known only at run time; every lookup in it succeeds."""
 
 
 class BadReference(ValueError):
-    """A step's input names something that is not there; the message says what is.
+    """A step's input refers to a missing value; the message names the existing ones.
 
     Attributes:
-        where: how far the path led, if it led anywhere.
-        name: what is not there.
+        where: the existing part of the path, if any.
+        name: the missing name.
     """
 
     def __init__(self, message: str, where: str = "", name: str = "") -> None:
@@ -44,7 +44,7 @@ class BadReference(ValueError):
 def known_of(
     outputs: Mapping[str, Any], *, run_id: UUID, team_id: UUID, triggered_by: UUID | None, metadata: Any
 ) -> dict[str, Any]:
-    """Return what references can name in a run, given what the steps so far returned, by their names."""
+    """Return the values that references can name in a run, given the outputs of the steps so far by name."""
     return {
         "steps": {name: {"output": output} for name, output in outputs.items()},
         "run": {
@@ -57,12 +57,12 @@ def known_of(
 
 
 def check_references(steps: Sequence[Step]) -> None:
-    """Check that each step refers only to earlier steps, and to what is known of every run.
+    """Check that each step refers only to earlier steps and to values of every run.
 
-    Whether an output has the member that is wanted of it, only a run can tell.
+    Members of outputs are known only at run time and are not checked.
 
     Raises:
-        BadReference: one does not; the message says which step, and what is there.
+        BadReference: a reference is invalid; the message names the step and the existing values.
     """
     nobody = UUID(int=0)
     before: dict[str, Any] = {}
@@ -79,14 +79,14 @@ def check_references(steps: Sequence[Step]) -> None:
 
 
 def fill(template: Any, known: Mapping[str, Any]) -> Any:
-    """Return a step's input with each reference replaced by what it names.
+    """Return a step's input with each reference replaced by its value.
 
     Args:
         template: a JSON value.
-        known: what references can name.
+        known: the values that references can name.
 
     Raises:
-        BadReference: one names what is not there.
+        BadReference: a reference names a missing value.
 
     >>> fill({"ids": [{"$from": "steps.a.output.id"}]}, {"steps": {"a": {"output": {"id": 5}}}})
     {'ids': [5]}
@@ -102,12 +102,12 @@ def fill(template: Any, known: Mapping[str, Any]) -> Any:
 
 
 def look_up(path: object, known: Mapping[str, Any]) -> Any:
-    """Return what a path of names and numbers, with dots between them, leads to.
+    """Return the value at a path of names and numbers, separated by dots.
 
     Raises:
-        BadReference: it leads nowhere.
+        BadReference: there is no such value.
     """
-    # A path with an empty name has a dot too many; a member that is called so can't be named.
+    # An empty name means a superfluous dot; members with an empty name can't be referenced.
     if not isinstance(path, str) or not all(path.split(".")):
         raise BadReference(f"{REFERENCE}: {path!r} is no path; give names with dots, as steps.NAME.output.id")
     value: Any = known

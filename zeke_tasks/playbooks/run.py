@@ -1,9 +1,9 @@
-"""``playbook-run``: run the steps of a playbook one after the other, each as a job of its own.
+"""``playbook-run``: run the steps of a playbook one after another, each as a job of its own.
 
-A step names a task and its input, in which it can refer to what earlier steps returned (see ``flow``). While
-a step runs, the run holds no place of its queue: it waits, and goes on when the step has ended. What was done
-is written down, so it goes on where it was, after a crash too; when a run that failed is retried, with the
-step at which it stopped. The run has its job's id, so whoever cancels the job cancels the step that runs.
+A step names a task and its input, which can refer to the results of earlier steps (see ``flow``). While a
+step runs, the run does not occupy a worker: it waits, and continues when the step has ended. Completed steps
+are recorded, so the run continues after them, even after a crash; a failed run that is retried continues with
+the step at which it stopped. The run has its job's id, and cancelling the job cancels the current step.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ if TYPE_CHECKING:
 tasks = Catalog()
 
 OUTPUTS_CHARACTERS: Final = 2**19
-"""Up to how many characters of JSON the job returns what the steps did; more is in the run's row alone."""
+"""Maximum characters of JSON of outputs that the job returns; larger outputs are only in the run's row."""
 
 
 DEEPEST: Final = 8
-"""How many runs can be inside of each other: a run that waits holds no place, so nothing else stops them."""
+"""Maximum nesting of runs: a waiting run does not occupy a worker, so nothing else limits recursion."""
 
 DEPTH: Final = "playbookDepth"
-"""Under which key the ``meta`` of a job says how many runs it is inside of; whatever it sends says it on."""
+"""The key in a job's ``meta`` with the number of runs around it; the jobs that it sends inherit it."""
 
 
 @tasks.task("playbook-run", concurrency_limit=2)
 async def playbook_run(payload: Asked, job: JobContext) -> dict[str, Any]:
-    """Run the steps of a playbook one after the other, each as a job of its own."""
+    """Run the steps of a playbook one after another, each as a job of its own."""
     _require_depth(payload, job)
     playing = await _begin(payload, job)
     for number, step in enumerate(playing.steps):
@@ -58,7 +58,7 @@ async def playbook_run(payload: Asked, job: JobContext) -> dict[str, Any]:
 
 
 def _depth(job: JobContext) -> int:
-    """Return how many runs a job is inside of; what a stranger wrote there that is no count is 0."""
+    """Return the number of runs around a job; 0 if a client set an invalid value."""
     depth = job.meta.get(DEPTH)
     return depth if isinstance(depth, int) and not isinstance(depth, bool) and depth > 0 else 0
 
@@ -67,7 +67,7 @@ def _require_depth(payload: Asked, job: JobContext) -> None:
     """Check that a run is not nested too deeply.
 
     Raises:
-        Fail: it is.
+        Fail: the run is nested too deeply.
     """
     if _depth(job) >= DEEPEST:
         raise Fail(
@@ -78,11 +78,11 @@ def _require_depth(payload: Asked, job: JobContext) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Playing:
-    """A run and what it goes through.
+    """A run and its steps.
 
     Attributes:
-        steps: those of the playbook when the run began, or was resumed.
-        failures: how often each step failed, by its name.
+        steps: the playbook's steps at the time when the run began or was resumed.
+        failures: the number of failures of each step, by name.
     """
 
     run: PlaybookRun
@@ -90,7 +90,7 @@ class _Playing:
     failures: Counter[str | None]
 
     def known(self) -> dict[str, Any]:
-        """Return what inputs can refer to."""
+        """Return the values that inputs can refer to."""
         run = self.run
         return known_of(
             run.outputs,
@@ -102,17 +102,17 @@ class _Playing:
 
 
 def _event(run: PlaybookRun, kind: str, step: Step | None = None, **data: Any) -> RunEvent:
-    """Return something that happens now."""
+    """Return an event of the run."""
     name = None if step is None else step.name
     return RunEvent(run_id=run.id, round=run.resumed, kind=kind, step=name, data=data)
 
 
 async def _begin(payload: Asked, job: JobContext) -> _Playing:
-    """Find the run of this job, or make it; take it up again if it had failed or was cancelled.
+    """Find or create the run of this job; resume it if it had failed or was cancelled.
 
     Raises:
-        Fail: the team has no such playbook, or it is archived; or the run has failed, and nobody had the job
-            tried again since: its worker was lost before that was known.
+        Fail: the team has no such playbook, or it is archived; or the run has failed and the job was not
+            retried by a user since: its worker was lost before the job failed too.
     """
     by_hand = await _was_brought_back(job)
     async with _rows(job) as rows:
@@ -135,7 +135,7 @@ async def _begin(payload: Asked, job: JobContext) -> _Playing:
 
 
 async def _was_brought_back(job: JobContext) -> bool:
-    """Return whether the job had ended, and somebody had it run again."""
+    """Return whether the job had ended and was retried or resumed."""
     if job.attempt == 1:
         return False
     history = (await job.stored()).history
@@ -143,10 +143,10 @@ async def _was_brought_back(job: JobContext) -> bool:
 
 
 async def _playbook(rows: Rows, payload: Asked) -> Playbook:
-    """Return the playbook, which can be run.
+    """Return the playbook if it can be run.
 
     Raises:
-        Fail: it can't.
+        Fail: it can't be run.
     """
     playbook = await rows.playbook(payload.playbook_id, payload.team_id)
     if playbook is None:
@@ -168,7 +168,7 @@ def _new_run(payload: Asked, job: JobContext) -> NewRun:
 
 
 def _told_steps(playbook: Playbook) -> dict[str, Any]:
-    """Return the steps as an event keeps them: a run goes through these, whatever is edited meanwhile."""
+    """Return the steps for an event: the run uses these even if the playbook is edited meanwhile."""
     return {"steps": [{"name": s.name, "task": s.task, "input": dict(s.input)} for s in playbook.steps]}
 
 
@@ -180,16 +180,16 @@ async def _as_stored(rows: Rows, run: PlaybookRun) -> _Playing:
 
 
 async def _play(playing: _Playing, step: Step, job: JobContext) -> _Playing:
-    """Run a step as a child, and keep what it returned.
+    """Run a step as a child job, and store its result.
 
     Raises:
         Wait: the child has not ended.
-        Fail: it can't be run, or did not succeed; the run has failed.
+        Fail: the step can't be run or did not succeed, so the run has failed.
     """
     async with _rows(job) as rows:
         await rows.put_run_event(_event(playing.run, "step.started", step, task=step.task))
     try:
-        # A step that failed is done by a new child; one that was cancelled along comes back with the run.
+        # A failed step gets a new child; a child that was cancelled with the run is resumed with it.
         payload = fill(step.input, playing.known())
         key = f"{step.name}/{playing.failures[step.name]}"
         child = await job.child(step.task, payload, key=key, meta={**job.meta, DEPTH: _depth(job) + 1})
@@ -206,7 +206,7 @@ async def _play(playing: _Playing, step: Step, job: JobContext) -> _Playing:
 
 
 async def _failed(playing: _Playing, step: Step, job: JobContext, said: str) -> Fail:
-    """Write down that the run failed at a step; returns what to raise."""
+    """Record that the run failed at a step; returns the signal to raise."""
     why = said[:MESSAGE_CHARACTERS]
     reason = f"Step {step.name!r} ({step.task}) failed: {why}"
     async with _rows(job) as rows:
@@ -248,7 +248,7 @@ async def _complete(playing: _Playing, job: JobContext) -> dict[str, Any]:
 
 @asynccontextmanager
 async def _rows(job: JobContext) -> AsyncGenerator[Rows]:
-    """Open a transaction in which the job stays this attempt's, for what another one writes would count."""
+    """Open a transaction that locks the job's attempt, so that a later attempt can't write concurrently."""
     async with job.transaction() as transaction:
         await transaction.hold(job.id, job.attempt)
         yield context_of(job).repository.within(transaction)

@@ -1,1 +1,1 @@
-"""The domain's store: its rows as values, what tasks ask of it, and two implementations that answer alike."""
+"""The domain's store: its rows as values, its interface, and two equivalent implementations."""

@@ -1,6 +1,6 @@
-"""What is thought of a story, as values: its overlay with the briefs, its embedding, and what the AI cost.
+"""Analyses of stories as values: the overlay with the briefs, the embedding, and the cost of the AI.
 
-Text is made storable where a value that is to be written is made, as in ``zeke_tasks.store.model``.
+Text is made storable when a value to be written is created, as in ``zeke_tasks.store.model``.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from zeke_tasks.store.model import storable, two_decimals
 
 CHILI_MAX: Final = 5
 DIMENSIONS_MAX: Final = 16_000
-"""What a column of pgvector's holds at most."""
+"""Maximum dimensions of a pgvector column."""
 
 
 class AnalysisState(enum.StrEnum):
-    """Who analysed a story, or wrote its brief: nobody yet, a model, or the stub where there is no key."""
+    """What analysed a story or wrote its brief: nothing yet, a model, or the stub if there is no key."""
 
     PENDING = "pending"
     COMPLETED = "completed"
@@ -36,17 +36,17 @@ class Analysis:
     """An analysis to be written.
 
     Attributes:
-        why_it_matters: one bullet a line.
-        chili: how hot the story is, 0 to 5.
-        confidence: 0 to 1, kept to two decimals.
-        citations: objects that can be written as JSON.
+        why_it_matters: one bullet per line.
+        chili: importance of the story, 0 to 5.
+        confidence: 0 to 1, rounded to two decimals.
+        citations: objects, serializable as JSON.
         state: ``completed`` or ``stub``.
-        model: which model said so.
-        prompt_version: of the prompt that it was asked with.
-        analysed_by: the job that had it made; None if none had.
+        model: the model that made it.
+        prompt_version: of the prompt.
+        analysed_by: the job that made it; None if no job did.
 
     Raises:
-        InvalidOptionError: one of them is out of its range.
+        InvalidOptionError: an attribute is out of range.
     """
 
     why_it_matters: str
@@ -74,12 +74,12 @@ class Analysis:
 
 @dataclass(frozen=True, slots=True)
 class Brief:
-    """The three variants of a brief, and what reading one in place of the story saves.
+    """The three variants of a brief, and the time that reading one saves over the story.
 
     Attributes:
         state: ``completed`` if a model wrote it, or ``stub``.
-        briefed_by: the job that had it written; None if none had.
-        prompt_version: of the prompt that it was asked for with; None if nobody knows.
+        briefed_by: the job that wrote it; None if no job did.
+        prompt_version: of the prompt; None if unknown.
 
     Raises:
         InvalidOptionError: the state is ``pending``.
@@ -104,15 +104,15 @@ class Brief:
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """What was thought of a story, one row a story; of what is not there yet, None.
+    """The analysis and briefs of a story, one row per story; missing parts are None.
 
     Attributes:
-        analysed_at: when the analysis last changed, or another job made it, by the store's clock; likewise
+        analysed_at: when the analysis last changed or was made by another job, by the store's clock; likewise
             ``briefed_at``.
-        brief_state: who wrote the briefs, ``completed`` or ``stub``; None before there are any.
-        analysed_by: the job that had the analysis made, and asks nobody again; likewise ``briefed_by``.
+        brief_state: what wrote the briefs, ``completed`` or ``stub``; None if there are none.
+        analysed_by: the job that made the analysis and does not call the AI again; likewise ``briefed_by``.
         prompt_version: of the analysis's prompt; ``brief_prompt_version`` is that of the briefs, and None for
-            those that were written before it was kept.
+            those written before it was recorded.
     """
 
     story_id: UUID
@@ -137,13 +137,13 @@ class Overlay:
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """Where a model places a text; unique by story, model and number of dimensions.
+    """The vector of a text by a model; unique by story, model and number of dimensions.
 
     Attributes:
-        vector: kept in single precision, so it is rounded to that here; 1 to 16,000 finite numbers.
+        vector: 1 to 16,000 finite numbers, rounded to single precision as they are stored.
 
     Raises:
-        InvalidOptionError: the vector is empty, too long, or has a number that is none.
+        InvalidOptionError: the vector is empty, too long, or has a number that is not finite.
     """
 
     model: str
@@ -166,20 +166,20 @@ class Embedding:
 
     @property
     def dimensions(self) -> int:
-        """How many numbers the vector has."""
+        """The length of the vector."""
         return len(self.vector)
 
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What one call of the AI took; unique by job, attempt and purpose.
+    """The usage of one AI call; unique by job, attempt and purpose.
 
     Attributes:
-        purpose: what was asked, such as ``analysis`` or ``embedding``.
-        cost_usd: None where the model's price is not known.
+        purpose: the kind of call, such as ``analysis`` or ``embedding``.
+        cost_usd: None if the model's price is unknown.
 
     Raises:
-        InvalidOptionError: a number is less than zero, or the cost is not finite.
+        InvalidOptionError: a number is negative, or the cost is not finite.
     """
 
     job_id: UUID

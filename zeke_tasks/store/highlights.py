@@ -1,6 +1,6 @@
-"""Highlights and insights as values, and what a team makes of them and of stories.
+"""Highlights and insights as values, and the states of teams on them and on stories.
 
-An insight is a highlight that somebody wrote; a highlight of no team is everybody's.
+An insight is a highlight written by a person or an assistant; a highlight without a team is global.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from zeke_tasks.store.model import IDS, storable, two_decimals
 
 
 class HighlightKind(enum.StrEnum):
-    """What a highlight shows."""
+    """The kind of a highlight."""
 
     CODE_EXAMPLE = "code_example"
     CODE_CHANGE = "code_change"
@@ -32,14 +32,14 @@ class HighlightKind(enum.StrEnum):
 
 
 class Origin(enum.StrEnum):
-    """Who made a highlight: a rule of ours, or an assistant that works with a team."""
+    """The origin of a highlight: a rule, or an assistant that works with a team."""
 
     SYSTEM = "system"
     ASSISTANT = "assistant"
 
 
 class ReadingState(enum.StrEnum):
-    """How far a team is with a story."""
+    """The reading state of a story for a team."""
 
     UNREAD = "unread"
     READ = "read"
@@ -47,9 +47,9 @@ class ReadingState(enum.StrEnum):
 
 
 def highlight_key(summary: str, quote: str | None) -> str:
-    """Return what two highlights have in common that say the same.
+    """Return the deduplication key of a highlight.
 
-    It is the sha256 of summary and quote, trimmed and in lower case, with a bar between them.
+    It is the sha256 of summary and quote, trimmed, in lower case, and joined by a bar.
 
     >>> highlight_key(" Faster ", None) == highlight_key("faster", "")
     True
@@ -60,17 +60,17 @@ def highlight_key(summary: str, quote: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NewHighlight:
-    """A highlight to be added; of one story and team (or of none), one a key.
+    """A highlight to add; unique by story, team (or none) and key.
 
     Attributes:
-        team_id: whose it is; None is everybody's.
-        confidence: 0 to 1, kept to two decimals.
-        tags: kept once each, in order.
-        references: URLs that the highlight rests on, kept once each, in order.
-        metadata: what can be written as JSON.
+        team_id: the team that owns it; None for a global one.
+        confidence: 0 to 1, rounded to two decimals.
+        tags: stored sorted and without duplicates.
+        references: URLs of the sources, stored sorted and without duplicates.
+        metadata: any value serializable as JSON.
 
     Raises:
-        InvalidOptionError: the confidence is out of its range.
+        InvalidOptionError: the confidence is out of range.
     """
 
     story_id: UUID
@@ -102,7 +102,7 @@ class NewHighlight:
 
     @property
     def key(self) -> str:
-        """What this highlight has in common with one that says the same."""
+        """The deduplication key."""
         return highlight_key(self.summary, self.quote)
 
     @property
@@ -113,16 +113,16 @@ class NewHighlight:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How relevant a highlight is, and why.
+    """The relevance of a highlight, with its breakdown.
 
     Attributes:
-        value: 0 to 1, kept to two decimals.
-        matches: the keywords that were found.
-        breakdown: each part of the sum by its name.
+        value: 0 to 1, rounded to two decimals.
+        matches: the keywords found.
+        breakdown: the parts of the sum by name.
 
     Raises:
-        InvalidOptionError: the value is out of its range.
-        SerializationError: a part is no finite number.
+        InvalidOptionError: the value is out of range.
+        SerializationError: a part is not a finite number.
     """
 
     value: float
@@ -140,10 +140,10 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Highlight:
-    """A highlight as it is stored.
+    """A stored highlight.
 
     Attributes:
-        score: None until it is scored; ``scored_at`` is when the score last changed.
+        score: None until scored; ``scored_at`` is the time of the score's last change.
         tags, references: in alphabetical order.
     """
 
@@ -167,7 +167,7 @@ class Highlight:
 
 @dataclass(frozen=True, slots=True)
 class TeamStory:
-    """How far a team is with a story; unique by team and story."""
+    """A team's reading state of a story; unique by team and story."""
 
     team_id: UUID
     story_id: UUID
@@ -177,7 +177,7 @@ class TeamStory:
 
 @dataclass(frozen=True, slots=True)
 class TeamHighlight:
-    """What a team does with a highlight; unique by team and highlight."""
+    """A team's state of a highlight; unique by team and highlight."""
 
     team_id: UUID
     highlight_id: UUID

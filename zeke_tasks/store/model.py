@@ -1,7 +1,7 @@
-"""The rows of the domain as values: sources and their health, raw items, contents, stories.
+"""The domain's rows as values: sources and their health, raw items, contents, stories.
 
-A value does not change when its row does. Text is made storable where a value that is to be written is made,
-so that neither store ever sees a character that Postgres can't hold.
+A value does not change with its row. Text is made storable when a value to be written is created, so that
+neither store gets a character that Postgres can't store.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class SourceType(enum.StrEnum):
-    """Where a source's items come from."""
+    """The type of a source."""
 
     RSS = "rss"
     YOUTUBE_CHANNEL = "youtube_channel"
@@ -38,7 +38,7 @@ class SourceType(enum.StrEnum):
 
 
 class HealthStatus(enum.StrEnum):
-    """How the last check of a source went; ``warn`` is a check that succeeded and has something to say."""
+    """The outcome of a source's last check; ``warn`` is a success with a warning."""
 
     OK = "ok"
     WARN = "warn"
@@ -46,7 +46,7 @@ class HealthStatus(enum.StrEnum):
 
 
 class Kind(enum.StrEnum):
-    """What an item, and the story made of it, is."""
+    """The kind of an item and its story."""
 
     ARTICLE = "article"
     VIDEO = "video"
@@ -56,7 +56,7 @@ class Kind(enum.StrEnum):
 
 
 class ItemStatus(enum.StrEnum):
-    """How far a raw item has come. Only ``pending`` is worked on; the others are final."""
+    """The status of a raw item. Only ``pending`` items are processed; the other statuses are final."""
 
     PENDING = "pending"
     PROCESSED = "processed"
@@ -65,14 +65,14 @@ class ItemStatus(enum.StrEnum):
 
 
 class StoryStatus(enum.StrEnum):
-    """How far a story has come, the same for every team."""
+    """The status of a story, the same for all teams."""
 
     NEW = "new"
     ANALYZED = "analyzed"
 
 
 def storable(text: str) -> str:
-    r"""Drop what Postgres can't hold in text: NUL, and surrogates that stand alone.
+    r"""Drop characters that Postgres can't store in text: NUL and lone surrogates.
 
     >>> storable("a\x00b")
     'ab'
@@ -81,19 +81,19 @@ def storable(text: str) -> str:
 
 
 def json_text(value: Any) -> str:
-    """Write a value as Postgres prints it once it is stored as jsonb.
+    """Serialize a value as Postgres prints it when stored as jsonb.
 
     Raises:
-        SerializationError: it can't be written as JSON.
+        SerializationError: the value can't be serialized as JSON.
     """
     return jsonb.normalise(jsonb.dumps(value))
 
 
 def external_key(identity: str) -> str:
-    """Return an item's identity as it is kept: short ones as they are, long ones as their sha256.
+    """Return an item's identity as stored: short ones unchanged, long ones as their sha256.
 
-    An identity is a member of a unique index, which holds no entry of more than about 2,700 bytes, and feeds
-    do put whole paragraphs into a guid.
+    The identity is in a unique index, whose entries are limited to about 2,700 bytes, and some feeds put
+    whole paragraphs into a guid.
     """
     identity = storable(identity)
     if len(identity) <= KEY_CHARACTERS:
@@ -102,12 +102,12 @@ def external_key(identity: str) -> str:
 
 
 def decimals(number: float, places: int) -> float:
-    """Round as Postgres does on the way from double precision, of which it takes 15 digits, to numeric."""
+    """Round as Postgres does when it casts double precision, of which it uses 15 digits, to numeric."""
     return float(Decimal(f"{number:.15g}").quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP))
 
 
 def two_decimals(number: float) -> float:
-    """Round to what a column of two decimals holds.
+    """Round to two decimals, as a column of that scale does.
 
     >>> two_decimals(0.125)
     0.13
@@ -117,18 +117,17 @@ def two_decimals(number: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class NewSource:
-    """A source to be added.
+    """A source to add.
 
     Attributes:
-        name: what people call it.
-        url: at most 2,048 characters; None for a source that has none (a YouTube search).
-        authority_score: 0 to 1, kept to two decimals; None means that nothing is known, which scoring reads
-            as 0.7.
+        name: the display name.
+        url: at most 2,048 characters; None for a source without one (a YouTube search).
+        authority_score: 0 to 1, rounded to two decimals; None for unknown, which scoring reads as 0.7.
         check_frequency_hours: hours between two checks, 1 to 8,760 (a year).
-        metadata: what can be written as JSON; kept as jsonb gives it back.
+        metadata: any value serializable as JSON; normalised as by jsonb.
 
     Raises:
-        InvalidOptionError: one of them is out of its range.
+        InvalidOptionError: an attribute is out of range.
     """
 
     type: SourceType
@@ -162,7 +161,7 @@ class NewSource:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A place that items come from; unique by (type, url)."""
+    """A stored source of items; unique by (type, url)."""
 
     id: UUID
     type: SourceType
@@ -175,21 +174,20 @@ class Source:
 
     @property
     def has_place(self) -> bool:
-        """Whether there is something to check: a url, or for a search its words, which need none."""
+        """Whether the source can be checked: it has a url, or is a search, which needs none."""
         return self.url is not None or self.type is SourceType.YOUTUBE_SEARCH
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What checking a source has taught, one row a source.
+    """The health of a source, one row per source.
 
     Attributes:
-        message: the last error, or what a ``warn`` has to say; at most 512 characters.
-        failing_for: seconds since the first failure after the last success, by the store's clock; None while
-            it is well.
-        next_check_at: a scheduled pull leaves the source alone until then.
-        etag: opaque validator of the last body that was understood, quotes included; likewise
-            ``last_modified``.
+        message: the last error or warning, at most 512 characters.
+        failing_for: seconds since the first failure after the last success, by the store's clock; None if the
+            last check succeeded.
+        next_check_at: scheduled pulls skip the source until then.
+        etag: opaque validator of the last body that was parsed, including quotes; likewise ``last_modified``.
     """
 
     source_id: UUID
@@ -205,16 +203,16 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class NewItem:
-    """An entry of a feed, or a page somebody named, before its content was fetched.
+    """An entry of a feed, or a page that a user named, before its content is fetched.
 
     Attributes:
         external_id: its identity within its source (see ``external_key``).
-        body: what came with it and is needed to read it: the HTML of a feed's entry that has no url to
-            fetch; what is known of a video, as JSON.
-        metadata: what whoever brought it says of it; what can be written as JSON.
+        body: data needed to read it: the HTML of a feed's entry that has no url to fetch, or the metadata of
+            a video as JSON.
+        metadata: further data from the feed or the upload; any value serializable as JSON.
 
     Raises:
-        InvalidOptionError: the metadata can't be written as JSON.
+        InvalidOptionError: the metadata can't be serialized as JSON.
     """
 
     external_id: str
@@ -236,11 +234,11 @@ class NewItem:
 
 @dataclass(frozen=True, slots=True)
 class RawItem:
-    """An item as it is stored; unique by (source, external_id).
+    """A stored item; unique by (source, external_id).
 
     Attributes:
-        attempts: how often its content was asked for and an outcome was written down.
-        error: what the last attempt that failed said, at most 512 characters.
+        attempts: number of attempts to fetch its content with a recorded outcome.
+        error: the error of the last failed attempt, at most 512 characters.
     """
 
     id: UUID
@@ -259,7 +257,7 @@ class RawItem:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The text of a raw item, whose id is also the content's; the urls say where it was read."""
+    """The text of a raw item, with the item's id; the urls are those from which it was fetched."""
 
     raw_item_id: UUID
     text: str
@@ -281,7 +279,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class NewStory:
-    """What is known of a story when its text is first read."""
+    """A story to create when its text is first read."""
 
     content_id: UUID
     content_hash: str
@@ -298,13 +296,13 @@ class NewStory:
 
     @property
     def id(self) -> UUID:
-        """The id of the row, which follows from the text: whoever makes the story, it is the same one."""
+        """The id of the row, which follows from the text, so that concurrent jobs create the same story."""
         return story_id(self.content_hash)
 
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """A text that is worth telling once, however many items carry it; unique by content and by hash."""
+    """A distinct text, however many items have it; unique by content and by hash."""
 
     id: UUID
     content_id: UUID
@@ -320,7 +318,7 @@ class Story:
 
 
 def story_id(content_hash: str) -> UUID:
-    """Return the id of the story that tells a text of this hash."""
+    """Return the id of the story of the text with this hash."""
     return uuid5(IDS, f"story/{content_hash}")
 
 

@@ -1,4 +1,4 @@
-"""Playbooks, their runs and what happened in these, as values."""
+"""Playbooks, their runs, and the events of runs as values."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ EVENT_KINDS: Final = (
     "step.completed",
     "step.failed",
 )
-"""What can happen in a run."""
+"""The kinds of events of a run."""
 
 
 class PlaybookStatus(enum.StrEnum):
-    """How far a playbook is; a draft becomes active with its first run."""
+    """The status of a playbook; a draft becomes active with its first run."""
 
     DRAFT = "draft"
     ACTIVE = "active"
@@ -36,7 +36,7 @@ class PlaybookStatus(enum.StrEnum):
 
 
 class RunStatus(enum.StrEnum):
-    """How far a run is."""
+    """The status of a run."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -59,10 +59,11 @@ class Step:
     """A step of a playbook: a registered task, and its payload.
 
     Attributes:
-        name: unique within its playbook, at most 512 characters; later steps name its output by it.
-        task: a name or an alias of the catalog's.
-        input: a JSON object, in which ``{"$from": "steps.NAME.output.PATH"}`` stands for what an earlier
-            step returned, and ``{"$from": "run.metadata.PATH"}`` for what the run was started with.
+        name: unique within its playbook, at most 512 characters; later steps use it to refer to the output.
+        task: a name or an alias in the catalog.
+        input: a JSON object, in which ``{"$from": "steps.NAME.output.PATH"}`` refers to the result of an
+            earlier step, and ``{"$from": "run.metadata.PATH"}`` to the metadata with which the run was
+            started.
     """
 
     name: str
@@ -88,10 +89,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Playbook:
-    """A series of steps that a team runs as one.
+    """A series of steps that a team runs as one unit.
 
     Raises:
-        InvalidOptionError: two steps have one name.
+        InvalidOptionError: two steps have the same name.
     """
 
     id: UUID
@@ -113,7 +114,7 @@ class Playbook:
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run to be made: one a job, whose id it has."""
+    """A run to create: one per job, with the job's id."""
 
     id: UUID
     playbook_id: UUID
@@ -128,13 +129,13 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True)
 class PlaybookRun:
-    """A run as it is stored.
+    """A stored run.
 
     Attributes:
-        id: that of its job.
-        resumed: how often it was taken up again after it had failed or was cancelled.
-        outputs: what each step that is done returned, by the step's name.
-        error: what the step that failed said, at most 512 characters.
+        id: the id of its job.
+        resumed: number of resumptions after a failure or cancellation.
+        outputs: the results of completed steps, by name.
+        error: the error of the failed step, at most 512 characters.
     """
 
     id: UUID
@@ -153,17 +154,17 @@ class PlaybookRun:
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """Something that happened in a run.
+    """An event of a run.
 
     Attributes:
         kind: one of ``EVENT_KINDS``.
-        step: the name of the step it is about.
-        round: how often the run had been resumed then; an event is unique by run, round, kind and step.
+        step: the name of its step.
+        round: the run's number of resumptions then; an event is unique by run, round, kind and step.
         data: a JSON object.
-        at: when it was put, by the store's clock; what is given here is not looked at.
+        at: when it was stored, by the store's clock; ignored on writing.
 
     Raises:
-        InvalidOptionError: there is no such kind.
+        InvalidOptionError: the kind is unknown.
     """
 
     run_id: UUID
@@ -182,10 +183,10 @@ class RunEvent:
 
 
 def require_end(status: RunStatus) -> None:
-    """Check that a run can end with this status.
+    """Raise unless a run can end with this status.
 
     Raises:
-        InvalidOptionError: it can't.
+        InvalidOptionError: the status is not final.
     """
     if status in {RunStatus.PENDING, RunStatus.RUNNING}:
         raise InvalidOptionError(f"status is {status}; a run ends succeeded, failed or cancelled.")

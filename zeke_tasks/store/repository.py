@@ -1,4 +1,4 @@
-"""What the tasks ask of the domain's store, inside the queue's transaction.
+"""The interface of the domain's store, used within the queue's transactions.
 
 Rows and the jobs that follow from them are written in one transaction, so a repository has no transactions of
 its own: it joins the queue's::
@@ -8,8 +8,8 @@ its own: it joins the queue's::
         new = await rows.put_items(source.id, items)
         await transaction.send("fetch-content", {"rawItemIds": new})
 
-Every verb is safe to repeat: it says what shall be there, on unique keys, and never looks first and writes
-then. Durations come in and the store adds its own clock, as in the queue.
+Every method is idempotent: it declares the wanted state on unique keys, and never reads first and writes
+then. Durations are arguments, to which the store adds its own clock, as in the queue.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class OpenTransaction(Protocol):
-    """What a repository needs of the queue's transaction that it joins."""
+    """The part of the queue's transaction that a repository uses."""
 
     @property
     def connection(self) -> Any:
@@ -55,45 +55,45 @@ class OpenTransaction(Protocol):
 
 
 class Rows(StoryRows, HighlightRows, TeamRows, PlaybookRows, Protocol):
-    """The verbs, within one transaction: they see what it wrote, and others see it once it has committed."""
+    """The methods within one transaction: they see its writes, which others see after the commit."""
 
     async def ensure_source(self, id: UUID, source: NewSource) -> Source:  # noqa: A002 - the column's name
-        """Add a source under ``id``, or return the one that has this type and url already, unchanged."""
+        """Add a source as ``id``, or return the existing one with this type and url unchanged."""
         ...
 
     async def source(self, source_id: UUID) -> Source | None:
-        """Return a source, or None if there is none of this id."""
+        """Return a source, or None if it does not exist."""
         ...
 
     async def health(self, source_id: UUID) -> Health | None:
-        """Return what is known of a source's health; None before its first check."""
+        """Return a source's health; None before its first check."""
         ...
 
     async def sources(self, types: Collection[SourceType], *, due_in: float | None = None) -> list[Source]:
-        """Return active sources of some types that have a place, the one that waits longest first.
+        """Return active sources of some types that can be checked, longest waiting first.
 
-        A search needs no url; any other source without one is nothing that could be checked.
+        A search needs no url; other sources without one can't be checked.
 
         Args:
-            types: which types.
-            due_in: only those whose next check is due within this many seconds from now; None for all.
+            types: the types.
+            due_in: only sources whose next check is due within this many seconds; None for all.
         """
         ...
 
     async def every_source(self) -> list[Source]:
-        """Return all sources, those that are not active too, by type, then name, then id."""
+        """Return all sources, including inactive ones, by type, then name, then id."""
         ...
 
     async def set_active(self, source_id: UUID, *, active: bool) -> bool:
-        """Pause or resume the checks of a source; False, and nothing is changed, if it is so already."""
+        """Pause or resume the checks of a source; returns False if that changes nothing."""
         ...
 
     async def move_source(self, source_id: UUID, url: str) -> bool:
-        """Give a source a new url of 2,048 characters at most.
+        """Set a source's url of at most 2,048 characters.
 
         Returns:
-            False, and nothing is changed, if it is longer, if another source of its type has it, or if there
-            is no such source.
+            False, without any change, if the url is longer, another source of the type has it, or the source
+            does not exist.
         """
         ...
 
@@ -107,43 +107,44 @@ class Rows(StoryRows, HighlightRows, TeamRows, PlaybookRows, Protocol):
         status: HealthStatus,
         message: str | None = None,
     ) -> None:
-        """Write down that a source was checked; it is well from here on. ``next_check_in`` is in seconds.
+        """Record a successful check, which ends a series of failures. ``next_check_in`` is in seconds.
 
         Does nothing for a source that does not exist, as ``record_failure`` does.
         """
         ...
 
     async def record_failure(self, source_id: UUID, *, next_check_in: float, message: str) -> None:
-        """Write down that a check failed, with the first 512 characters of why; validators stay."""
+        """Record a failed check with the first 512 characters of the message; validators stay."""
         ...
 
     async def put_items(self, source_id: UUID, items: Sequence[NewItem]) -> list[UUID]:
-        """Add items, and bring what is said of known ones up to date; their status stays.
+        """Add items, and update the data of known ones; their status stays.
 
-        Of two items with one identity the first counts. For a source that does not exist nothing is written.
+        Of several items with the same identity the first counts. Does nothing for a source that does not
+        exist.
 
         Returns:
-            The ids of those that are new, in the order given.
+            The ids of the new items, in the given order.
         """
         ...
 
     async def take_up_forgotten_items(self, source_id: UUID, after: float) -> list[UUID]:
-        """Return pending items that nobody has touched for ``after`` seconds, oldest first, and touch them.
+        """Return pending items that were not touched for ``after`` seconds, oldest first, and touch them.
 
-        Their job gave up or was lost; whoever calls this sends them again, in the same transaction.
+        Their job failed or was lost; the caller must send them again in the same transaction.
         """
         ...
 
     async def reopen_items(self, ids: Collection[UUID]) -> list[UUID]:
-        """Make items pending again that failed or had no text, with all their attempts before them.
+        """Make failed items and items without text pending again, and reset their attempts.
 
         Returns:
-            The ids of those that were reopened, in order.
+            The ids of the reopened items, in order.
         """
         ...
 
     async def items(self, ids: Collection[UUID]) -> list[RawItem]:
-        """Return those of the items that exist, by id."""
+        """Return the existing items, by id."""
         ...
 
     async def items_of(self, source_id: UUID) -> list[RawItem]:
@@ -151,22 +152,22 @@ class Rows(StoryRows, HighlightRows, TeamRows, PlaybookRows, Protocol):
         ...
 
     async def finish_item(self, item_id: UUID, status: ItemStatus, error: str | None = None) -> bool:
-        """Write down how an attempt at a pending item ended; ``pending`` leaves it to be tried again.
+        """Record the outcome of an attempt at a pending item; with ``pending`` it will be tried again.
 
         Returns:
-            False, and nothing is changed, if the item is not pending any more: somebody else has finished it.
+            False, without any change, if the item is not pending, since another job has finished it.
         """
         ...
 
     async def lock_video(self, video_id: str) -> None:
-        """Lock a video until the transaction ends, whichever items it belongs to.
+        """Lock a video, which may have several items, until the transaction ends.
 
-        Whoever keeps its text looks first whether another item has it.
+        With the lock a job checks whether another item has the video's text before it stores the text.
         """
         ...
 
     async def put_content(self, content: Content) -> None:
-        """Store the text of an item, in place of an earlier one."""
+        """Store the text of an item; replace an earlier one."""
         ...
 
     async def content(self, item_id: UUID) -> Content | None:
@@ -174,15 +175,15 @@ class Rows(StoryRows, HighlightRows, TeamRows, PlaybookRows, Protocol):
         ...
 
     async def ensure_story(self, story: NewStory) -> tuple[UUID, bool]:
-        """Make a story, or find the one that tells the same text.
+        """Create a story, or find the one with the same text.
 
         Returns:
-            Its id, and whether it is new.
+            The story's id, and whether it is new.
         """
         ...
 
     async def stories_of(self, item_ids: Collection[UUID]) -> dict[UUID, Story]:
-        """Return for each item that has come so far the story that tells its text."""
+        """Return the story of each item that has one."""
         ...
 
 
@@ -190,5 +191,5 @@ class Repository(Protocol):
     """The domain's store."""
 
     def within(self, transaction: OpenTransaction) -> Rows:
-        """Return the verbs as part of an open transaction of the queue."""
+        """Return the methods within an open transaction of the queue."""
         ...

@@ -1,11 +1,11 @@
-"""The verbs on what follows from a story: analysis, highlights, teams, playbooks.
+"""The methods on stories, analyses, highlights, teams and playbooks.
 
-They keep the same promises as those on sources and stories: each is safe to repeat, a repeated one changes no
-row (not even the time that a row was changed), and times come from the store's clock.
+They have the same guarantees as those on sources and items: each is idempotent, a repeated call changes no
+row (not even its time of change), and times come from the store's clock.
 
-Whatever belongs to a story is written under the story's lock: its summary and source, what is thought of
-it, its highlights and their scores, how far teams are with it. So transactions that take one story each never
-wait for each other in a circle, and one that takes several takes them in the order of their ids.
+All data of a story is written under the story's lock: its summary and source, its overlay, its highlights and
+their scores, the reading states of teams. So transactions on one story each can't deadlock, and one on
+several stories locks them in the order of their ids.
 """
 
 from __future__ import annotations
@@ -30,62 +30,63 @@ if TYPE_CHECKING:
 
 
 class StoryRows(Protocol):
-    """Stories, what is thought of them, and what that cost."""
+    """Stories, their analyses, and the AI usage."""
 
     async def story(self, story_id: UUID) -> Story | None:
-        """Return a story, or None if there is none of this id."""
+        """Return a story, or None if it does not exist."""
         ...
 
     async def lock_story(self, story_id: UUID) -> Story | None:
-        """Return a story, which nobody else can lock until the transaction ends.
+        """Return a story, locked until the transaction ends.
 
-        Whoever decides by what a story has, and then writes, locks it first.
+        A transaction whose writes depend on a story's data must lock the story first.
         """
         ...
 
     async def newest_stories(self, limit: int) -> list[Story]:
-        """Return stories, the one that was published last first; those without a date last, then by id."""
+        """Return stories, latest publication first, those without a date last, then by id."""
         ...
 
     async def text_of(self, story_id: UUID) -> Content | None:
-        """Return the text that a story was made of."""
+        """Return the text from which a story was made."""
         ...
 
     async def set_summary(self, story_id: UUID, summary: str, *, replace: bool) -> bool:
-        """Give a story a summary.
+        """Set a story's summary.
 
         Returns:
-            False, and nothing is changed, if it has one and ``replace`` is not said, or there is no story.
+            False, without any change, if it has one and ``replace`` is not set, or the story does not exist.
         """
         ...
 
     async def link_source(self, story_id: UUID, source_id: UUID) -> bool:
-        """Make a source the story's primary one; False, and nothing is changed, if either does not exist."""
+        """Set the story's primary source; returns False if either does not exist."""
         ...
 
     async def put_analysis(self, story_id: UUID, analysis: Analysis) -> bool:
-        """Keep an analysis of a story in place of an earlier one; the story is ``analyzed``, its briefs stay.
+        """Store a story's analysis or replace it; the story becomes ``analyzed``, its briefs stay.
 
         Returns:
-            False, and nothing is changed, if it is a stub's and a model's is there, or there is no story.
+            False, without any change, if it is a stub's and the story has a model's, or the story does not
+            exist.
         """
         ...
 
     async def put_brief(self, story_id: UUID, brief: Brief) -> bool:
-        """Keep the briefs of a story.
+        """Store the briefs of a story.
 
         Returns:
-            False, and nothing is changed, if they are a stub's and a model's are there, or the story has not
-            been analysed.
+            False, without any change, if they are a stub's and the story has a model's, or the story is not
+            analysed.
         """
         ...
 
     async def overlay(self, story_id: UUID) -> Overlay | None:
-        """Return what is thought of a story; None if nothing was written yet."""
+        """Return a story's overlay; None if there is none yet."""
         ...
 
     async def put_embedding(self, story_id: UUID, embedding: Embedding) -> None:
-        """Keep an embedding, in place of one of the same model and number of dimensions.
+        """Store an embedding; replace one of the same model and number of dimensions.
 
         Does nothing for a story that does not exist.
         """
@@ -96,60 +97,61 @@ class StoryRows(Protocol):
         ...
 
     async def nearest(self, embedding: Embedding, limit: int) -> list[tuple[UUID, float]]:
-        """Return stories by how near they are: 1 less the cosine: 0 is the same direction, 2 the opposite.
+        """Return stories by cosine distance: 0 is the same direction, 2 the opposite.
 
-        Distances are rounded to six decimals, and at equal ones stories go by id. What is nothing but zeros
-        has no direction, and is at distance 1 of everything. Only embeddings of this model and number of
-        dimensions are looked at, and all of those are: on Postgres that takes about 4 ms for 1000 of 1536
-        dimensions with pgvector, and 220 ms with real[].
+        Distances are rounded to six decimals; stories at equal distances are sorted by id. A zero vector has
+        no direction and is at distance 1 of all others. All embeddings of this model and number of dimensions
+        are
+        compared: on Postgres that takes about 4 ms for 1000 of 1536 dimensions with pgvector, and 220 ms with
+            real[].
         """
         ...
 
     async def note_spending(self, spending: Spending) -> None:
-        """Keep what a call of the AI took, unless its job, attempt and purpose are there already."""
+        """Record the usage of an AI call, unless there is a record of its job, attempt and purpose."""
         ...
 
     async def spending(self, job_id: UUID | None = None) -> list[Spending]:
-        """Return what was spent for a job, or for all, by job, attempt and purpose."""
+        """Return the AI usage of a job, or of all, by job, attempt and purpose."""
         ...
 
 
 class HighlightRows(Protocol):
-    """Highlights, which insights are too."""
+    """Highlights, including insights."""
 
     async def put_highlights(self, highlights: Sequence[NewHighlight]) -> list[UUID]:
         """Add highlights with their tags and references.
 
-        One whose story does not exist is left out, and so is one whose key its story has already for its team
-        or for everybody; of two in one call the first counts.
+        A highlight is skipped if its story does not exist, or has its key already for the team or globally;
+        of several with the same key in one call the first counts.
 
         Returns:
-            The ids of those that are new, in the order given.
+            The ids of the new highlights, in the given order.
         """
         ...
 
     async def known_keys(self, story_id: UUID, team_id: UUID | None, keys: Collection[str]) -> set[str]:
-        """Return those of the keys that a story has already for a team or for everybody."""
+        """Return the keys that a story has already for a team or globally."""
         ...
 
     async def highlights(self, story_id: UUID) -> list[Highlight]:
-        """Return the highlights of a story, of all teams, by id.
+        """Return the highlights of a story for all teams, by id.
 
-        One for everybody may have the key of a team's that was there before: whoever shows that team what it
-        has leaves out the one for everybody.
+        A global highlight may have the same key as an older one of a team; a view for that team should leave
+        out the global one.
         """
         ...
 
     async def put_score(self, highlight_id: UUID, score: Score) -> bool:
-        """Give a highlight a score; False, and nothing is changed, if it has this one or does not exist."""
+        """Set a highlight's score; returns False if that changes nothing or it does not exist."""
         ...
 
 
 class TeamRows(Protocol):
-    """What teams read and what they make of it."""
+    """Teams' subscriptions, and their states of stories and highlights."""
 
     async def connect(self, team_id: UUID, source_id: UUID) -> bool:
-        """Subscribe a team to a source; False if it is already, or there is no such source."""
+        """Subscribe a team to a source; returns False if it is subscribed or the source does not exist."""
         ...
 
     async def teams_of(self, source_id: UUID) -> list[UUID]:
@@ -159,26 +161,26 @@ class TeamRows(Protocol):
     async def set_reading_state(
         self, story_id: UUID, team_ids: Collection[UUID], state: ReadingState
     ) -> list[UUID]:
-        """Set how far teams are with a story; a change to ``read`` stamps when it was viewed last.
+        """Set teams' reading state of a story; a change to ``read`` sets the time of the last view.
 
         Returns:
-            The teams whose state changed, by id; none if there is no such story.
+            The teams whose state changed, by id; none if the story does not exist.
         """
         ...
 
     async def reading_states(self, story_id: UUID) -> list[TeamStory]:
-        """Return how far teams are with a story, by team."""
+        """Return the reading states of a story, by team."""
         ...
 
     async def put_team_highlight(self, state: TeamHighlight) -> bool:
-        """Keep what a team does with a highlight, unless it has a state there; tells whether it was new.
+        """Store a team's state of a highlight unless it has one; returns whether it is new.
 
         Does nothing for a highlight that does not exist.
         """
         ...
 
     async def team_highlights(self, team_id: UUID) -> list[TeamHighlight]:
-        """Return what a team does with highlights, by highlight."""
+        """Return a team's states of highlights, by highlight."""
         ...
 
 
@@ -186,11 +188,11 @@ class PlaybookRows(Protocol):
     """Playbooks and their runs."""
 
     async def put_playbook(self, playbook: Playbook) -> None:
-        """Keep a playbook and its steps, in place of what it was."""
+        """Store a playbook and its steps; replace an earlier version."""
         ...
 
     async def playbook(self, playbook_id: UUID, team_id: UUID) -> Playbook | None:
-        """Return a team's playbook; None if there is none, or it is another team's."""
+        """Return a team's playbook; None if it does not exist or is another team's."""
         ...
 
     async def every_playbook(self) -> list[Playbook]:
@@ -198,14 +200,14 @@ class PlaybookRows(Protocol):
         ...
 
     async def activate_playbook(self, playbook_id: UUID) -> bool:
-        """Make a draft active; False if it was none."""
+        """Make a draft active; returns False if it is not a draft."""
         ...
 
     async def ensure_run(self, run: NewRun) -> tuple[PlaybookRun, bool]:
-        """Make a pending run, or return the one of this id; with whether it is new.
+        """Create a pending run, or return the one with this id, and whether it is new.
 
         Raises:
-            UsageError: there is no such playbook.
+            UsageError: the playbook does not exist.
         """
         ...
 
@@ -218,39 +220,39 @@ class PlaybookRows(Protocol):
         ...
 
     async def lock_run(self, run_id: UUID) -> PlaybookRun | None:
-        """Return a run, which nobody else can lock until the transaction ends."""
+        """Return a run, locked until the transaction ends."""
         ...
 
     async def begin_run(self, run_id: UUID) -> bool:
-        """Start a pending run; False, and nothing is changed, if it is not pending."""
+        """Start a pending run; returns False, without any change, if it is not pending."""
         ...
 
     async def resume_run(self, run_id: UUID) -> bool:
-        """Resume a run that failed or was cancelled, and count the resumption.
+        """Resume a failed or cancelled run, and count the resumption.
 
         Returns:
-            False, and nothing is changed, if it has not ended so.
+            False, without any change, if it is neither.
         """
         ...
 
     async def end_run(self, run_id: UUID, status: RunStatus, error: str | None = None) -> bool:
-        """End a run that is pending or running; False, and nothing is changed, if it is neither.
+        """End a pending or running run; returns False, without any change, if it is neither.
 
-        Of the error the first 512 characters are kept.
+        The first 512 characters of the error are stored.
 
         Raises:
-            InvalidOptionError: the status is not one that a run ends with.
+            InvalidOptionError: the status is not final.
         """
         ...
 
     async def put_output(self, run_id: UUID, step: str, output: Any) -> None:
-        """Keep what a step of a run returned, which can be written as JSON, unless something is there."""
+        """Store the output of a step, any value serializable as JSON, unless there is one."""
         ...
 
     async def put_run_event(self, event: RunEvent) -> bool:
-        """Keep an event, unless one of its run, round, kind and step is there; tells whether it was new."""
+        """Store an event, unless there is one of its run, round, kind and step; returns whether it is new."""
         ...
 
     async def run_events(self, run_id: UUID) -> list[RunEvent]:
-        """Return the events of a run in the order in which they were put."""
+        """Return the events of a run in the order in which they were stored."""
         ...

@@ -1,1 +1,1 @@
-"""From raw items to stories."""
+"""The tasks that turn raw items into stories, and those on stories."""

@@ -1,4 +1,4 @@
-"""``analyze-story``: have the AI say why a story matters, and place it among others."""
+"""``analyze-story``: the AI says why a story matters, and embeds it."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ tasks = Catalog()
 PROMPT: Final = load_prompt("analyze-story")
 
 EMBEDDING: Final = "embedding"
-"""What the call that embeds is called among a job's spending."""
+"""The purpose of the embedding call in the recorded usage."""
 
 
 @tasks.task("analyze-story", concurrency_limit=5)
 async def analyze_story(payload: AnalyzeStory, job: JobContext) -> dict[str, Any]:
-    """Analyse a story by the AI: why it matters, and its place among others.
+    """Analyse a story with the AI: why it matters, and its embedding.
 
-    Nobody asks it twice with the same prompt, unless a person wants it so; and a job that has kept an
-    analysis asks nobody again, however often it is run.
+    A story is not analysed twice with the same prompt, unless a user requests it; and a job that has stored
+    an analysis does not call the AI again, however often it is run.
     """
     repository, again = context_of(job).repository, payload.trigger == "manual"
     placed: Embedding | None = None
@@ -51,7 +51,7 @@ async def analyze_story(payload: AnalyzeStory, job: JobContext) -> dict[str, Any
             embedded = await ai.embed(EMBEDDING, text)
             placed = Embedding(embedded.model, embedded.vectors[0])
             if not embedded.stub:
-                # Kept by itself: a job that is put off before its next call is to come further each time.
+                # The job may be snoozed before its next call, so the embedding is stored at once.
                 async with job.transaction() as transaction:
                     rows = repository.within(transaction)
                     await rows.put_embedding(story.id, placed)
@@ -61,7 +61,8 @@ async def analyze_story(payload: AnalyzeStory, job: JobContext) -> dict[str, Any
     analysis = _analysis(answer, job)
     async with job.transaction() as transaction:
         rows = repository.within(transaction)
-        # From here on nobody else can make an analysis of it: of two jobs, the second sees the first one's.
+        # From here on no other transaction can store an analysis: of two jobs, the second sees the first
+        # one's.
         await rows.lock_story(story.id)
         before = await rows.overlay(story.id)
         await ai.note(rows)
@@ -78,13 +79,14 @@ async def analyze_story(payload: AnalyzeStory, job: JobContext) -> dict[str, Any
 def _is_done(
     overlay: Overlay | None, job: JobContext, *, again: bool, state: AnalysisState = AnalysisState.COMPLETED
 ) -> bool:
-    """Return whether the analysis that is there is enough.
+    """Return whether the existing analysis is sufficient.
 
     Args:
-        overlay: with the analysis that is there.
-        job: if it made that itself, that is enough.
-        again: whether one that is there is to be replaced; or else one with this prompt is enough.
-        state: what would be put in its place; a model's is enough, and what is as good as the new one.
+        overlay: has the existing analysis.
+        job: an analysis made by this job is sufficient.
+        again: whether an existing analysis is to be replaced; if not, one with the current prompt is
+            sufficient.
+        state: the state of the new analysis; a model's is sufficient, and any that is as good as the new one.
     """
     if overlay is None:
         return False
@@ -111,10 +113,10 @@ def _analysis(answer: Answer[Answered], job: JobContext) -> Analysis:
 async def _send_what_follows(
     transaction: QueueTransaction, job: JobContext, story_id: UUID, *, anew: bool
 ) -> None:
-    """Send the jobs that go on from an analysis. Scoring is not among them: it follows the extraction.
+    """Send the jobs that follow an analysis, except scoring, which follows the extraction.
 
-    They are named by the attempt: if another job's analysis took the place of this one's, and the job is run
-    again, what it keeps then is followed by a brief of its own.
+    Their ids depend on the attempt: if another job's analysis replaced this one's and this job runs again,
+    its new analysis is followed by a new brief.
     """
     brief = GenerateBrief(story_id=story_id, reason="regenerate" if anew else "new_story")
     extract = ExtractHighlights(story_id=story_id)

@@ -1,4 +1,4 @@
-"""``fetch-content``: read the pages of raw items, and videos, and turn each text into a story."""
+"""``fetch-content``: read the pages and videos of raw items, and turn each text into a story."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Work on raw items: each has a status, attempts and an error of its own.
+"""Processing of raw items, each with its own status, attempts and error.
 
-Every item is finished in a transaction of its own: a run that is killed, or that leaves items to be tried
-again, does only those again.
+Every item is finished in a transaction of its own, so an attempt after a crash or a failure processes only
+the unfinished items.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
     from zeke_tasks.store.repository import Rows
 
     Reads = Callable[[RawItem], Awaitable[Reading | None]]
-    """Reads an item; None if there is no text. What it raises is `work_off`'s to judge, `NotYet` and
-    `Hindered` too."""
+    """Reads an item; None if there is no text. `work_off` handles its errors, including `NotYet` and
+    `Hindered`."""
 
 
 class NotYet(Exception):
-    """There is nothing to read of an item yet. It stays as it was, for whoever checks its source next."""
+    """An item can't be read yet. It stays unchanged until the next check of its source."""
 
 
 class Later(NotYet):
-    """There is nothing to read of an item yet, and nobody checks its source: the job itself looks again.
+    """An item can't be read yet, and its source is not checked, so the job itself tries again.
 
     Attributes:
-        after: the seconds after which it does; none of its retries, and no attempt at the item, is used up.
+        after: seconds until then; this uses up neither a retry nor an attempt at the item.
     """
 
     def __init__(self, reason: str, after: float) -> None:
@@ -51,37 +51,37 @@ class Later(NotYet):
 
 
 class Hindered(Transient):
-    """Something keeps this machine from reading any item of a kind, and none of them is to blame.
+    """This machine can't read any item of a kind at the moment; the items are not the cause.
 
-    The items stay as they were, with all their attempts before them, and no other is begun. Videos are read
-    last, so that they hold up no pages.
+    The items stay unchanged without using up attempts, and no further item is started. Videos are read last,
+    so that they don't delay pages.
     """
 
 
 AT_ONCE: Final = 4
-"""Items of one job that are read at once; how many requests one host gets is the web client's business."""
+"""Items of one job that are read concurrently; the web client limits the requests per host."""
 
 ITEM_ATTEMPTS: Final = 8
-"""Attempts after which an item that still can't be read has failed: those of two jobs."""
+"""Attempts after which an unreadable item has failed: those of two jobs."""
 
 
 async def work_off(job: JobContext, item_ids: Collection[UUID], reads: Reads) -> dict[str, Any]:
-    """Read those of some items that are pending, and make each text a story that is to be analysed.
+    """Read the pending ones of some items, and turn each text into a story to be analysed.
 
     Args:
-        job: whose work it is.
-        item_ids: items that were finished before are left as they are, and those that are gone passed over.
-        reads: reads one item; a few are read at once.
+        job: the job.
+        item_ids: finished and deleted items are skipped.
+        reads: reads one item; a few are read concurrently.
 
     Returns:
-        ``items``, how many of them have which status now, and ``stories``, how many stories they are of.
+        ``items``, the number of items by status, and ``stories``, the number of their stories.
 
     Raises:
-        Retry: errors that may pass have left some items to be tried again; the others are done.
-        Snooze: all that is left is to be looked at again later.
-        Hindered: as ``reads`` raised it, once the items are done that were begun.
-        Exception: an error that is none of the web's, as it is, once the other items are done: it tells of
-            this machine or of our code, and who runs them should see it.
+        Retry: some items had temporary errors and must be tried again; the others are finished.
+        Snooze: all unfinished items must be tried again later.
+        Hindered: raised by ``reads``, after the items in progress are finished.
+        Exception: an error other than the web's, after the other items are finished: its cause is this
+            machine or our code, so the operator should see it.
     """
     repository = context_of(job).repository
     async with job.transaction() as transaction:
@@ -97,7 +97,7 @@ async def work_off(job: JobContext, item_ids: Collection[UUID], reads: Reads) ->
 
 
 def _failure_of(left: Sequence[Exception], of: int) -> Exception:
-    """Return what the job fails with if these errors left some of its items to be tried again."""
+    """Return the exception of the job for the errors that left items unfinished."""
     if hindered := next((error for error in left if isinstance(error, Hindered)), None):
         return hindered
     later = [error.after for error in left if isinstance(error, Later)]
@@ -116,7 +116,7 @@ def _failure_of(left: Sequence[Exception], of: int) -> Exception:
 
 
 async def _finish_all(job: JobContext, items: Sequence[RawItem], reads: Reads) -> list[Exception]:
-    """Read some items, a few at once; returns the errors that left some to be tried again."""
+    """Read some items, a few concurrently; returns the errors that left items unfinished."""
     left: list[Exception] = []
     waiting = iter(sorted(items, key=lambda item: video_id(item) is not None))
     done = 0
@@ -136,14 +136,13 @@ async def _finish_all(job: JobContext, items: Sequence[RawItem], reads: Reads) -
             for _ in range(min(AT_ONCE, len(items))):
                 group.create_task(work(waiting))
     except ExceptionGroup as several:
-        # The first is what the job should be seen to fail with; a group has no message that says what
-        # happened.
+        # A group's message does not say what happened, so the job fails with the first exception.
         raise several.exceptions[0] from several
     return left
 
 
 async def _finish(job: JobContext, item: RawItem, reads: Reads) -> Exception | None:
-    """Read one item and write down what came of it; returns the error that left it to be tried again."""
+    """Read one item and record the outcome; returns the error that left it unfinished."""
     about = {"rawItemId": str(item.id), "url": without_secrets(item.url)}
     try:
         reading = await reads(item)
@@ -162,8 +161,8 @@ async def _finish(job: JobContext, item: RawItem, reads: Reads) -> Exception | N
         await _settle(job, item, ItemStatus.FAILED if last else ItemStatus.PENDING, str(error))
         return None if last else error
     except Exception as error:  # noqa: BLE001 - the job raises it
-        # It says nothing of the page, so the item stays as it was, and none of its attempts is used up. The
-        # others are still tried, for it may be this page alone that our code is not up to.
+        # The page is not to blame, so the item stays unchanged and no attempt is used up. Our code may fail
+        # for this page alone, so the others are still tried.
         reason = f"{type(error).__name__}: {error}"
         job.logger.warning("item not read", **about, error=reason)
         return error
@@ -182,11 +181,11 @@ async def _settle(job: JobContext, item: RawItem, status: ItemStatus, error: str
 async def _keep(job: JobContext, item: RawItem, reading: Reading) -> None:
     async with job.transaction() as transaction:
         rows = context_of(job).repository.within(transaction)
-        # First the item, whose row then is locked: of two jobs with one item, one goes on.
+        # The update locks the item's row first, so of two jobs with the same item only one continues.
         if await rows.finish_item(item.id, ItemStatus.PROCESSED):
             if reading.kind is Kind.VIDEO and (key := video_id(item)) is not None:
-                # Then the video: of two jobs that have read it for two items, the second keeps what the
-                # first has read.
+                # Then the video is locked: of two jobs that read it for two items, the second stores the text
+                # of the first.
                 await rows.lock_video(key)
                 reading = await told_elsewhere(rows, item) or reading
             story_id, new = await keep(rows, item, reading)
@@ -195,7 +194,7 @@ async def _keep(job: JobContext, item: RawItem, reading: Reading) -> None:
 
 
 async def told_elsewhere(rows: Rows, item: RawItem) -> Reading | None:
-    """Return what was read of the same video for another item, so that both are one story."""
+    """Return the text of the same video that was read for another item, so that both are one story."""
     key = video_id(item)
     known = None if key is None else await text_of_video(rows, item, key)
     if key is None or known is None:
@@ -212,13 +211,13 @@ async def told_elsewhere(rows: Rows, item: RawItem) -> Reading | None:
 
 
 async def _is_to_be_analysed(rows: Rows, story_id: UUID) -> bool:
-    """Return whether nobody has analysed a story yet: the job that was to do it may have failed for good."""
+    """Return whether a story is not analysed yet; an earlier job for that may have failed."""
     story = await rows.story(story_id)
     return story is not None and story.status is StoryStatus.NEW
 
 
 async def _send_analysis(transaction: QueueTransaction, job: JobContext, story_id: UUID) -> None:
-    """Send a job that analyses a story, unless one waits or runs already."""
+    """Send a job that analyses a story, unless one is waiting or running."""
     await transaction.send(
         "analyze-story",
         AnalyzeStory(story_id=story_id, trigger="auto"),

@@ -1,4 +1,4 @@
-"""How a text becomes a story: one content an item, one story a text, however many items carry it."""
+"""Storing of texts as stories: one content per item, one story per text, however many items have it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ TITLE_CHARACTERS = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What was read of an item. It is made outside the event loop, for a long text takes a while to hash.
+    """The text and metadata of an item. Create it outside the event loop, since it hashes the text.
 
     Attributes:
         content_hash: of the text.
-        url: where it was read, if it was on the web.
-        title, published_at, language: what the text itself says; None where it doesn't.
-        kind: what it turned out to be, whatever the item was taken for; None if it is what the item says.
+        url: the URL from which it was read, if any.
+        title, published_at, language: metadata of the document; None if missing.
+        kind: the actual kind if it differs from the item's; else None.
         transcript_vtt, duration_seconds, view_count: of a video.
     """
 
@@ -46,17 +46,16 @@ class Reading:
 
 
 class Kept(NamedTuple):
-    """The story that tells a text, and whether it is new."""
+    """The story of a text, and whether it is new."""
 
     story_id: UUID
     new: bool
 
 
 async def keep(rows: Rows, item: RawItem, reading: Reading) -> Kept:
-    """Write an item's text, and find or make the story that tells it, in the caller's transaction.
+    """Store an item's text, and find or create its story, in the caller's transaction.
 
-    What follows from a story (its analysis) is sent by the caller in the same transaction, so that no story
-    stays without it.
+    The caller must send the story's analysis in the same transaction, so that no story remains without one.
     """
     is_pdf = reading.kind is Kind.PDF
     content = Content(

@@ -1,4 +1,4 @@
-"""``link-source-to-story``: say which source a story is from in the first place."""
+"""``link-source-to-story``: set the primary source of a story."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ tasks = Catalog()
 
 @tasks.task("link-source-to-story", concurrency_limit=5)
 async def link_source_to_story(payload: LinkSourceToStory, job: JobContext) -> dict[str, UUID]:
-    """Make a source the primary one of a story."""
+    """Set the primary source of a story."""
     async with job.transaction() as transaction:
         rows = context_of(job).repository.within(transaction)
         await require_story(rows, payload.story_id)

@@ -1,4 +1,4 @@
-"""How bytes become a text with a title: plain functions, to be run outside the event loop."""
+"""Conversion of bytes to a text with metadata: plain functions, to be called outside the event loop."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _YET_A_PAGE: Final = ("html", "xml", "octet-stream")
 
 
 def read_page(fetched: Fetched, now: datetime) -> Reading | None:
-    """Return the article of a page, or a PDF's text; None if there is none, or it is a picture and the like.
+    """Return the article of a page, or the text of a PDF; None for pages without text, pictures and the like.
 
     Args:
-        now: dates after it are none that a page was published at.
+        now: later dates of publication are ignored.
 
     Raises:
-        PageError: the page can't be read, the PDF is broken or needs a password.
+        PageError: the page can't be read, or the PDF is broken or needs a password.
     """
     media_type = fetched.content_type.partition(";")[0].strip().lower()
     if is_pdf(fetched.body, media_type):
@@ -62,18 +62,18 @@ def _read_pdf(fetched: Fetched, now: datetime) -> Reading | None:
 
 
 def read_body(html: str) -> Reading | None:
-    """Return the text that came with a feed's entry, one line a paragraph; None if there is none in it."""
+    """Return the text of a feed's entry, one line per paragraph; None if it has no text."""
     text = lined_text(html)
     return Reading(text=text) if text else None
 
 
 def read_text(text: str, url: str | None = None) -> Reading:
-    """Return a text that somebody brought, as it is, with the page where it stands if there is one."""
+    """Return an uploaded text unchanged, with the URL of its page if there is one."""
     return Reading(text=text, url=url, title=title_of(text))
 
 
 def read_video(video: Video, captions: Captions | None) -> Reading:
-    """Return the text of a video, with its captions as they are stored if it has any."""
+    """Return the text of a video, with its captions as WebVTT if it has any."""
     return Reading(
         text=video_text(video, captions),
         url=video.url,

@@ -1,4 +1,4 @@
-"""The story that a job is about."""
+"""Lookup of a job's story."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def require_story(rows: Rows, story_id: UUID) -> Story:
     """Return a story.
 
     Raises:
-        Fail: there is none of this id, and no retry would bring it.
+        Fail: the story does not exist, so retries are useless.
     """
     if (story := await rows.story(story_id)) is None:
         raise Fail(f"There is no story {story_id}; see where the job got this storyId from")
@@ -25,6 +25,6 @@ async def require_story(rows: Rows, story_id: UUID) -> Story:
 
 
 async def text_of(rows: Rows, story_id: UUID) -> str:
-    """Return the text of a story that exists; empty if it was removed."""
+    """Return the text of an existing story; empty if the text was removed."""
     content = await rows.text_of(story_id)
     return content.text if content else ""

@@ -1,4 +1,4 @@
-"""``summarize-story``: give a story a summary of a few lines, from what is known of it; no AI is asked."""
+"""``summarize-story``: set a story's summary of a few lines, from its analysis or text, without an AI."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ tasks = Catalog()
 SUMMARY_CHARACTERS: Final = 320
 
 LONGEST_WORD: Final = 40
-"""Characters of the longest word that is rather left out than cut."""
+"""Maximum length of a word that is left out instead of cut."""
 
 
 @tasks.task("summarize-story", concurrency_limit=4, aliases=("story-summarize",))
 async def summarize_story(payload: SummarizeStory, job: JobContext) -> dict[str, Any]:
-    """Give a story a summary: why it matters if that is known, else how it begins."""
+    """Set a story's summary: why it matters if it is analysed, else its beginning."""
     async with job.transaction() as transaction:
         rows = context_of(job).repository.within(transaction)
         story = await require_story(rows, payload.story_id)
@@ -42,13 +42,13 @@ async def _summary(rows: Rows, story: Story) -> str:
     overlay = await rows.overlay(story.id)
     if overlay is not None and overlay.why_it_matters:
         return _cut(overlay.why_it_matters)
-    # Of a long text no more than this can be left.
+    # The summary of a long text can't use more than this.
     beginning = (await text_of(rows, story.id))[: 2 * SUMMARY_CHARACTERS]
     return _cut(f"{story.title} — {beginning}")
 
 
 def _cut(text: str) -> str:
-    """Cut a text after the last word that fits, or in a word that has no end near there, such as a URL."""
+    """Cut a text after the last word that fits, or within a long word, such as a URL."""
     text = text.strip()
     if len(text) <= SUMMARY_CHARACTERS:
         return text

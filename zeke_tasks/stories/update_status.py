@@ -1,4 +1,4 @@
-"""``update-story-status``: say how far one team is with a story, or every team that reads its source."""
+"""``update-story-status``: set the reading state of a story for one team or all subscribers of its source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ tasks = Catalog()
 
 @tasks.task("update-story-status", concurrency_limit=8, aliases=("story-update-status",))
 async def update_story_status(payload: UpdateStoryStatus, job: JobContext) -> dict[str, Any]:
-    """Set how far teams are with a story."""
+    """Set teams' reading state of a story."""
     async with job.transaction() as transaction:
         rows = context_of(job).repository.within(transaction)
         story = await require_story(rows, payload.story_id)

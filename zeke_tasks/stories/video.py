@@ -1,4 +1,4 @@
-"""Read a video: its captions, and, where nobody has told what it is called, its page."""
+"""Reading of videos: the captions, and the page if the title is unknown."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ if TYPE_CHECKING:
     from zeke_tasks.youtube import Video, YouTube
 
 CAPTIONS_WITHIN: Final = timedelta(hours=12)
-"""How long after a video was published its captions are waited for."""
+"""Time after publication for which a job waits for captions."""
 
 LOOK_AGAIN: Final = timedelta(hours=1)
-"""After how long a video that somebody named is looked at again, if it or its captions may still come."""
+"""Time after which a named video is tried again if it or its captions may still appear."""
 
 
 async def read_video_once(job: JobContext, youtube: YouTube, item: RawItem) -> Reading | None:
-    """Return the text of a video that its channel or a search told of; None if it says nothing.
+    """Return the text of a video found by a channel or a search; None if it has no text.
 
     Raises:
-        NotYet: it is still to come, or its captions may be.
-        Hindered: YouTube answers this machine nothing, whichever video it asks for.
+        NotYet: the video or its captions may still appear.
+        Hindered: YouTube answers no request of this machine.
     """
     return await _told_elsewhere(job, item) or await _read(context_of(job), youtube, video_of(item))
 
 
 async def read_named_video(job: JobContext, item: RawItem) -> Reading | None:
-    """Return the text of a video that somebody named, or that a page is of; None if it says nothing.
+    """Return the text of a video that a user named or an item links to; None if it has no text.
 
-    What its channel's feed would tell, its page tells, and where that can't be read, its captions will do.
-    Nobody checks it again later, so the job itself waits for what a check of its channel would wait for.
+    The metadata comes from its page; if that can't be read, its captions are sufficient. The video belongs to
+    no source that is checked, so the job itself waits for the video and its captions.
 
     Raises:
-        Later: it is still to come, or its captions may be.
-        Hindered: YouTube answers this machine nothing, whichever video it asks for; or nobody can ask it.
+        Later: the video or its captions may still appear.
+        Hindered: YouTube answers no request of this machine, or this worker can't ask it.
     """
     context = context_of(job)
     if (told := await _told_elsewhere(job, item)) is not None:
@@ -69,7 +69,7 @@ async def _told_elsewhere(job: JobContext, item: RawItem) -> Reading | None:
 
 
 async def _on_its_page(job: JobContext, video: Video) -> Video:
-    """Return a video as its page tells of it; as it is known if that can never be read, or tells nothing."""
+    """Return a video with its page's metadata; unchanged if the page can't be read or has none."""
     context = context_of(job)
     try:
         page = await context.web.fetch(video.url, kind="page")
@@ -81,27 +81,27 @@ async def _on_its_page(job: JobContext, video: Video) -> Video:
 
 
 def _wait(context: Context, video: Video) -> float:
-    """Return the seconds after which a video is looked at again, by when its captions are done without."""
+    """Return the seconds until a video is tried again, at the latest when the wait for captions ends."""
     left = CAPTIONS_WITHIN - _age(context, video)
     return (left if timedelta() < left < LOOK_AGAIN else LOOK_AGAIN).total_seconds()
 
 
 def _age(context: Context, video: Video) -> timedelta:
-    """Return how long ago a video was published, which is less than nothing if it is announced."""
+    """Return the time since a video's publication, negative if it is announced."""
     return context.clock.now() - (video.published_at or datetime.min.replace(tzinfo=UTC))
 
 
 def _is_waited_for(age: timedelta, within: timedelta) -> bool:
-    """Return whether a video is young enough; one that is announced for later than in a week is not."""
+    """Return whether a video is recent enough, and not announced for later than in a week."""
     return -RECENT < age < within
 
 
 async def _read(context: Context, youtube: YouTube, video: Video) -> Reading | None:
-    """Get a video's captions, and return its text; None if it says nothing.
+    """Get a video's captions, and return its text; None if it has no text.
 
     Raises:
-        NotYet: it is still to come, or its captions may be.
-        Hindered: YouTube answers this machine nothing, whichever video it asks for.
+        NotYet: the video or its captions may still appear.
+        Hindered: YouTube answers no request of this machine.
     """
     age = _age(context, video)
     try:

@@ -1,4 +1,4 @@
-"""A story with all that is known of it, as it is shown to people and to programs."""
+"""Views of stories with all their details, for display and as JSON."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from zeke_tasks.store.repository import Rows
 
 NEAREST: Final = 5
-"""How many neighbours of a story are shown."""
+"""Number of neighbours of a story that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoryView:
-    """A story, where it comes from, and what is thought of it.
+    """A story with its source, overlay and highlights.
 
     Attributes:
         source: its primary source; None if that was removed.
-        overlay: the analysis and the briefs; None before there is any.
-        highlights: the most relevant first, those without a score last.
+        overlay: the analysis and the briefs; None if there are none.
+        highlights: most relevant first, those without a score last.
     """
 
     story: Story
@@ -37,16 +37,16 @@ class StoryView:
 
     @property
     def analysed(self) -> bool:
-        """Whether somebody has said why it matters: a model, or the stub."""
+        """Whether it is analysed, by a model or the stub."""
         return self.overlay is not None and self.overlay.analysis_state is not AnalysisState.PENDING
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A story that is near to another one.
+    """A story that is near another one.
 
     Attributes:
-        similarity: the cosine of their embeddings: 1 is the same direction, 0 none in common.
+        similarity: the cosine of their embeddings: 1 for the same direction, 0 for unrelated ones.
     """
 
     story: Story
@@ -54,7 +54,7 @@ class Neighbour:
 
 
 async def view(rows: Rows, story: Story) -> StoryView:
-    """Return a story with what is known of it."""
+    """Return the view of a story."""
     return StoryView(
         story,
         await rows.source(story.primary_source_id),
@@ -64,15 +64,15 @@ async def view(rows: Rows, story: Story) -> StoryView:
 
 
 async def views(rows: Rows, stories: Iterable[Story]) -> list[StoryView]:
-    """Return stories with what is known of them, each once, in their order."""
+    """Return the views of stories, without duplicates, in their order."""
     return [await view(rows, story) for story in {story.id: story for story in stories}.values()]
 
 
 async def neighbours(rows: Rows, story_id: UUID, limit: int = NEAREST) -> list[Neighbour]:
-    """Return the stories that are nearest to one, by the embedding of the model that placed it.
+    """Return the nearest stories to one, by its embedding.
 
-    A story that several models have placed is compared by the one that analysed it last, or else by the
-    first by name.
+    If several models have embedded the story, the one that analysed it last is used, or else the first by
+    name.
     """
     placed = await rows.embeddings(story_id)
     if not placed:
@@ -94,7 +94,7 @@ def _by_score(highlight: Highlight) -> tuple[float, float, str]:
 
 
 def brief_value(seen: StoryView) -> dict[str, Any] | None:
-    """Return a story's briefs as programs are told them; None if there are none yet."""
+    """Return a story's briefs for JSON output; None if there are none yet."""
     overlay = seen.overlay
     if overlay is None or overlay.brief_one_liner is None:
         return None
@@ -110,11 +110,11 @@ def brief_value(seen: StoryView) -> dict[str, Any] | None:
 
 
 def story_value(seen: StoryView, near: Iterable[Neighbour] | None = None) -> dict[str, Any]:
-    """Return a story as programs are told it.
+    """Return a story for JSON output.
 
     Args:
-        seen: with what is known of it.
-        near: the stories nearest to it; None if they were not looked for, and are not spoken of.
+        seen: the view of the story.
+        near: the nearest stories; None to leave them out.
     """
     story, source = seen.story, seen.source
     told = {

@@ -1,1 +1,1 @@
-"""Doubles of the AI, the web and YouTube for tests, and the fixtures that give them."""
+"""Doubles of the AI, the web and YouTube for tests, and their pytest fixtures."""

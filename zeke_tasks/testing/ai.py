@@ -1,7 +1,7 @@
-"""An AI that a test or a simulation writes: it answers as told, and remembers what it was asked.
+"""A scripted AI for tests and simulations: it gives prepared answers and records its calls.
 
-Who tells it nothing has answers that follow from the text alone, as the stub's do; but they count as a
-model's, so that tasks go the way that they go with one.
+Without prepared answers it answers by the text alone, like the stub; but its answers count as a model's, so
+that tasks behave as with a model.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 MODEL: Final = "scripted"
 DIMENSIONS: Final = 8
 EMBED: Final = "embed"
-"""What a call for vectors is called among prompts."""
+"""The name of embedding calls, in place of a prompt's name."""
 
 _TOKEN: Final = 4
-"""Characters that a token has, as far as anybody counts here."""
+"""Characters per token, for approximate usage."""
 
 _SENTENCES: Final = ("There is more to it.", "Whoever wants to know, reads on.", "That is all.")
 
 
 class Asked(NamedTuple):
-    """A call: the prompt's name, or ``embed``, the text, and when it came, by the running loop."""
+    """A call: the prompt's name or ``embed``, the text, and the time by the running loop."""
 
     what: str
     text: str
@@ -44,20 +44,20 @@ class Asked(NamedTuple):
 
 
 Said: TypeAlias = "BaseModel | Mapping[str, Any] | Sequence[float] | Exception | None"
-"""An answer, its fields, a vector, what the call raises, or None for what it answers by itself."""
+"""An answer, its fields, a vector, an exception to raise, or None for the default answer."""
 
 Says: TypeAlias = "Said | Callable[[str], Said]"
 
 
 class _Lines(NamedTuple):
-    """Answers to one kind of call whose text has some words in it."""
+    """Prepared answers to one kind of call whose text contains some words."""
 
     about: str
     answers: list[Says]
 
 
 class ScriptedAI:
-    """Answers each call with what was put for it; a ``zeke_tasks.ai.AIClient``.
+    """A ``zeke_tasks.ai.AIClient`` with prepared answers.
 
     ::
 
@@ -65,16 +65,16 @@ class ScriptedAI:
         ai.put("analyze-story", AIRateLimited(30), {"why_it_matters": ["Bees dance."], "chili": 3, …})
         ai.put("generate-brief", AIRefused("no"), about="wasps")
 
-    Of several answers each is given once, and the last one for ever.
+    Of several answers each is given once, and the last one repeatedly.
 
     Args:
-        model: what it calls itself.
-        stub: whether its answers count as those of no AI.
-        late: seconds that each answer takes, by the running loop: in a simulation virtual ones.
+        model: the name of the model.
+        stub: whether its answers count as the stub's.
+        late: seconds per answer by the running loop, in a simulation virtual ones.
 
     Attributes:
-        asked: the calls so far, those too that failed.
-        before: is awaited before each answer, such as to let something happen meanwhile.
+        asked: the calls so far, including failed ones.
+        before: is awaited before each answer, for example to run something in between.
     """
 
     def __init__(self, *, model: str = MODEL, stub: bool = False, late: float = 0.0) -> None:
@@ -86,12 +86,12 @@ class ScriptedAI:
         self.before: Callable[[], Awaitable[None]] | None = None
 
     def put(self, what: str, *answers: Says, about: str = "") -> None:
-        """Set the answer of a kind of call, in place of the one before.
+        """Set the answers to a kind of call, replacing earlier ones.
 
         Args:
             what: the name of a prompt, or ``embed``.
-            *answers: see ``Said``, or functions that make one of the text.
-            about: only calls whose text has this in it; of two that fit, the one that was put last answers.
+            *answers: see ``Said``, or functions that make one from the text.
+            about: only calls whose text contains this; of several matches the last one put answers.
         """
         lines = [line for line in self._lines.get(what, []) if line.about != about]
         self._lines[what] = [_Lines(about, list(answers) or [None]), *lines]
@@ -101,10 +101,10 @@ class ScriptedAI:
         return [one.text for one in self.asked if one.what == what]
 
     async def ask(self, prompt: Prompt, text: str, answer: type[M]) -> Answer[M]:
-        """Answer as was put; without, by the text.
+        """Give the next prepared answer, or else one by the text.
 
         Raises:
-            AIError: it was put, or the answer that was put does not fit the form.
+            AIError: it was prepared, or the prepared answer does not fit the form.
         """
         text = to_ask(text)
         said = await self._next(prompt.name, text)
@@ -112,10 +112,10 @@ class ScriptedAI:
         return Answer(value, self._usage(text, len(value.model_dump_json())), stub=self._stub)
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
-        """Return a vector for each text as was put; without, one that follows from the text.
+        """Return the next prepared vector per text, or else one by the text.
 
         Raises:
-            AIError: it was put.
+            AIError: it was prepared.
         """
         vectors: list[tuple[float, ...]] = []
         for text in to_embed(texts):
@@ -159,7 +159,7 @@ def _in_form(prompt: Prompt, said: Said, form: type[M]) -> M:
 
 
 async def _by_itself(prompt: Prompt, text: str, form: type[M]) -> M:
-    """Return what follows from a text: as the stub says, in as many sentences as a model is asked for."""
+    """Return the stub's answer, with as many sentences as a model is asked for."""
     try:
         value = (await StubClient().ask(prompt, text, form)).value
     except AIError as error:

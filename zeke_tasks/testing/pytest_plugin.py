@@ -1,7 +1,7 @@
 """The pytest plugin of ``zeke_tasks``: fixtures of a scripted AI and a scripted web.
 
-pytest loads it wherever the package is installed, so it imports nothing but pytest until a test asks for one
-of its fixtures. The doubles need the libraries of ``zeke_tasks``, which are an extra.
+pytest loads it wherever the package is installed, so it imports nothing but pytest until a test uses one of
+its fixtures. The doubles need the libraries of ``zeke_tasks``, which are an extra.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A web that a test or a simulation writes, and that remembers what it was asked for.
+"""A scripted web for tests and simulations that records its requests.
 
-What a server sends is a `Reply`; what that means for whoever asked is decided as for a real server's answer.
+A `Reply` is handled like a real server's answer.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ HTML: Final = "text/html; charset=utf-8"
 RSS: Final = "application/rss+xml"
 
 TIMEOUT: Final = 15.0
-"""Seconds after which the web's client gives a server up."""
+"""Seconds after which the web's client gives up on a server."""
 
 LONGEST_WAIT: Final = 86400.0
-"""Seconds that a server can ask to wait at most."""
+"""Maximum seconds of a server's Retry-After."""
 
 MOST_REDIRECTS: Final = 5
 
 
 class Asked(NamedTuple):
-    """A request: its URL, what was hoped for, and the validators that were given back."""
+    """A request: its URL, the expected content, and the validators."""
 
     url: str
     kind: str
@@ -44,16 +44,16 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What a server sends.
+    """A server's reply.
 
     Attributes:
-        body: text, which is sent as UTF-8, or bytes.
+        body: bytes, or text that is sent as UTF-8.
         content_type: the header.
-        status: of HTTP. 304 is sent by itself to whoever has this etag or date already.
+        status: the HTTP status. A request with this etag or date gets a 304 automatically.
         etag, last_modified: validators.
-        location: where a redirect leads, to what was put there.
-        retry_after: the header, as seconds, or as the text of a date.
-        late: seconds until the whole reply is there; a client gives up after ``TIMEOUT``.
+        location: the target of a redirect, whose answer must be put too.
+        retry_after: the header, as seconds or as the text of a date.
+        late: seconds until the reply is complete; a client gives up after ``TIMEOUT``.
     """
 
     body: str | bytes = ""
@@ -67,7 +67,7 @@ class Reply:
 
 
 Answer: TypeAlias = "str | bytes | Reply | Fetched | Exception"
-"""A body, what a server sends, what a client makes of that, or what it raises."""
+"""A body, a server's reply, a client's result, or an exception that the client raises."""
 
 Answers: TypeAlias = "Answer | Callable[[Asked], Answer]"
 
@@ -77,7 +77,7 @@ MISSING: Final = Reply(status=404)
 
 
 class ScriptedWeb:
-    """Answers a URL with what was put there; a ``zeke_tasks.fetch.Fetcher``.
+    """A ``zeke_tasks.fetch.Fetcher`` with prepared answers.
 
     ::
 
@@ -85,29 +85,30 @@ class ScriptedWeb:
         web.put("https://a.example/feed", busy(retry_after=30), feed(("Bees", "https://a.example/1")))
         web.put("https://a.example/1", page("Bees", "bees"))
 
-    Of several answers each is given once, and the last one for ever.
+    Of several answers each is given once, and the last one repeatedly.
 
     Args:
-        clock: by which a Retry-After that is a date is read; the machine's by default. Late replies take
-            their time by the running loop, in a simulation in virtual time.
+        clock: gives the time for a Retry-After that is a date; the machine's by default. Late replies take
+            their time by the running loop, in a simulation virtual time.
 
     Attributes:
-        asked: every request so far, redirects that were followed too.
+        asked: the requests so far, including followed redirects.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
-        # What reads pages is loaded now: to do so later would reach outside of a simulation.
+        # Importing the parsers later would leave the simulation, so they are loaded now.
         load_parsers()
         self._clock = clock or SystemClock()
         self._answers: dict[str, list[Answers]] = {}
         self.asked: list[Asked] = []
 
     def put(self, url: str, *answers: Answers) -> None:
-        """Set the answers of a URL, one after the other, in place of those before.
+        """Set the answers of a URL in order, replacing earlier ones.
 
         Args:
             url: absolute.
-            *answers: see ``Answer``, or functions that make one of the request; none lets the URL be missing.
+            *answers: see ``Answer``, or functions that make one from the request; with none the URL is
+            missing.
         """
         self._answers[url] = list(answers)
 
@@ -118,10 +119,10 @@ class ScriptedWeb:
     async def fetch(
         self, url: str, *, kind: Kind, etag: str | None = None, last_modified: str | None = None
     ) -> Fetched:
-        """Answer; a URL that nobody put is missing.
+        """Answer a request; unknown URLs get a 404.
 
         Raises:
-            Transient, Permanent: as the web's client does for such a reply.
+            Transient, Permanent: as raised by the web's client for such a reply.
         """
         place, for_good = url, True
         for hop in range(MOST_REDIRECTS + 1):
@@ -129,7 +130,7 @@ class ScriptedWeb:
             if isinstance(reply, Fetched):
                 moved = place if hop and for_good else reply.permanent_url
                 return replace(reply, url=url, permanent_url=moved)
-            assert reply.location is not None  # noqa: S101 - anything else became an answer
+            assert reply.location is not None  # noqa: S101 - all others are returned as answers
             for_good = for_good and reply.status in MOVED_FOR_GOOD
             place = reply.location
         raise Permanent(place, f"more than {MOST_REDIRECTS} redirects lead here")
@@ -137,7 +138,7 @@ class ScriptedWeb:
     async def _reply(
         self, url: str, kind: Kind, etag: str | None, last_modified: str | None
     ) -> Fetched | Reply:
-        """Return what one URL answers, or a redirect that is to be followed."""
+        """Return the answer of one URL, or a redirect to follow."""
         asked = Asked(url, kind, etag, last_modified)
         self.asked.append(asked)
         answers = self._answers.get(url) or [MISSING]
@@ -164,7 +165,7 @@ class ScriptedWeb:
         if not not_modified and not is_success(reply.status):
             wait = reply.retry_after
             header = wait if wait is None or isinstance(wait, str) else f"{wait:g}"
-            # No clock is read but for a date: a simulation has its own.
+            # A simulation has its own clock, so this one is read only for a date.
             now = self._clock.now() if isinstance(wait, str) else _NEVER
             phrase = _phrase(reply.status)
             raise failure(asked.url, reply.status, phrase, header, now=now, max_wait=LONGEST_WAIT)
@@ -179,17 +180,17 @@ class ScriptedWeb:
 
 
 def busy(*, retry_after: float | str | None = None, status: int = 503, late: float = 0.0) -> Reply:
-    """Return the reply of a server that can't answer for now, and may say how long."""
+    """Return the reply of an overloaded server, optionally with a Retry-After."""
     return Reply(status=status, retry_after=retry_after, late=late)
 
 
 def silent() -> Reply:
-    """Return the reply of a server that says nothing until the client gives up."""
+    """Return the reply of a server that does not answer before the client's time-out."""
     return Reply(late=TIMEOUT)
 
 
 def moved(to: str, *, status: int = 301) -> Reply:
-    """Return a redirect: 301 and 308 are for good, 302, 303 and 307 are not."""
+    """Return a redirect: 301 and 308 are permanent, 302, 303 and 307 are not."""
     return Reply(status=status, location=to)
 
 
@@ -203,7 +204,7 @@ def fetched(
     last_modified: str | None = None,
     not_modified: bool = False,
 ) -> Fetched:
-    """Return what the web's client makes of a reply."""
+    """Return a client's result."""
     return Fetched(
         url=url,
         final_url=permanent_url or url,
@@ -218,7 +219,7 @@ def fetched(
 
 
 def feed(*entries: tuple[str, str], title: str = "A feed") -> str:
-    """Return an RSS feed of entries, each a title and a URL, which is its guid too; without one, a text."""
+    """Return an RSS feed of (title, URL) entries; the URL is also the guid, ``""`` gives a text instead."""
     items = "".join(
         f"<item><title>{name}</title>"
         + (
@@ -233,7 +234,7 @@ def feed(*entries: tuple[str, str], title: str = "A feed") -> str:
 
 
 def page(title: str, topic: str) -> str:
-    """Return a page with an article about a topic; the same topic is the same text."""
+    """Return a page with an article about a topic; the text follows from the topic."""
     paragraphs = "".join(
         f"<p>What is to be said about {topic} takes a paragraph, and this is number {number} of those."
         f" It goes on for a while, for nobody reads an article about {topic} that has a single sentence.</p>"

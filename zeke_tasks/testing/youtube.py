@@ -1,7 +1,7 @@
-"""YouTube as a test or a simulation has it: channels' feeds, captions and searches that follow from a seed.
+"""A scripted YouTube for tests and simulations: feeds of channels, captions and searches made from a seed.
 
-Nothing here is drawn while it is asked: what a video says follows from the seed and its id, so that whoever
-asks again, in whatever order, hears the same.
+The text of a video follows from the seed and the video's id, so repeated requests in any order have the same
+results.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _LONGEST: Final = 3600
 
 
 class Failures:
-    """How often asking for something still fails.
+    """The remaining failures of requests.
 
     Args:
-        retry_after: seconds that a failure asks to wait.
+        retry_after: the seconds to wait in each failure.
     """
 
     def __init__(self, retry_after: float | None = None) -> None:
@@ -47,14 +47,14 @@ class Failures:
         self._retry_after = retry_after
 
     def put(self, what: str, times: int) -> None:
-        """Make the next so many requests fail."""
+        """Make the next ``times`` requests fail."""
         self._left[what] = times
 
     def meet(self, what: str, url: str) -> None:
-        """Fail, if that is still to be.
+        """Raise if there are remaining failures.
 
         Raises:
-            Transient: it is.
+            Transient: there is a remaining failure.
         """
         if self._left[what] > 0:
             self._left[what] -= 1
@@ -62,15 +62,15 @@ class Failures:
 
 
 class ScriptedCaptions:
-    """Captions of every video: those that were put there, else some that follow from the seed.
+    """Captions of every video: those that were put, else some that follow from the seed.
 
     Args:
-        seed: another one makes other texts.
-        silent: of so many videos one has no captions; 0 for none.
-        retry_after: seconds that a failure asks to wait.
+        seed: determines the texts.
+        silent: one of this many videos has no captions; 0 for none.
+        retry_after: the seconds to wait in each failure.
 
     Attributes:
-        asked: the ids that were asked for, in order, failures too.
+        asked: the requested ids in order, including failures.
     """
 
     def __init__(self, seed: int = 0, *, silent: int = 0, retry_after: float | None = None) -> None:
@@ -81,11 +81,11 @@ class ScriptedCaptions:
         self.asked: list[str] = []
 
     def put(self, video_id: str, captions: Captions | Exception | None) -> None:
-        """Set a video's captions, that it has none, or what asking for them raises."""
+        """Set a video's captions, None for none, or an exception to raise."""
         self._put[video_id] = captions
 
     def fail(self, video_id: str, times: int = 1) -> None:
-        """Make the next so many requests for a video's captions fail with ``Transient``."""
+        """Make the next ``times`` requests for a video's captions fail with ``Transient``."""
         self._failures.put(video_id, times)
 
     async def captions(self, video_id: str) -> Captions | None:
@@ -115,13 +115,13 @@ class ScriptedCaptions:
 
 
 class ScriptedSearch:
-    """Searches among the videos that were put there for a query.
+    """Searches in the videos that were put for a query.
 
     Args:
-        retry_after: seconds that a failure asks to wait.
+        retry_after: the seconds to wait in each failure.
 
     Attributes:
-        asked: the queries that were asked for, in order, failures too.
+        asked: the queries in order, including failures.
     """
 
     def __init__(self, *, retry_after: float | None = None) -> None:
@@ -130,15 +130,15 @@ class ScriptedSearch:
         self.asked: list[str] = []
 
     def put(self, query: str, *videos: Video) -> None:
-        """Set the results of a query, the most relevant first."""
+        """Set the results of a query, most relevant first."""
         self._videos[query] = list(videos)
 
     def fail(self, query: str, times: int = 1) -> None:
-        """Make the next so many searches for a query fail with ``Transient``."""
+        """Make the next ``times`` searches for a query fail with ``Transient``."""
         self._failures.put(query, times)
 
     async def search(self, query: str, *, order: Order, duration: Duration, limit: int) -> list[Video]:
-        """Return what a query finds; nothing for one that nobody put."""
+        """Return the results of a query; none for an unknown one."""
         self.asked.append(query)
         self._failures.meet(query, f"https://www.youtube.com/results?q={query}")
         least, most = _LENGTHS[duration]
@@ -155,7 +155,7 @@ class ScriptedSearch:
 
 
 def video(number: int, *, published_at: datetime, channel: str = "The Bees", seed: int = 0) -> Video:
-    """Return a video that follows from its number: another number, another video."""
+    """Return the video of a number; different numbers have different videos."""
     drawn = _drawn(seed, f"{channel}/{number}")
     video_id = "".join(_LETTERS[byte % len(_LETTERS)] for byte in drawn[:11])
     words = [_WORDS[byte % len(_WORDS)] for byte in drawn[11:17]]
@@ -174,7 +174,7 @@ def video(number: int, *, published_at: datetime, channel: str = "The Bees", see
 def videos(
     count: int, *, newest: datetime, every: timedelta, channel: str = "The Bees", seed: int = 0
 ) -> list[Video]:
-    """Return a channel's videos, the newest first, one in each stretch of time."""
+    """Return a channel's videos, newest first, at regular intervals."""
     return [
         video(count - number, published_at=newest - number * every, channel=channel, seed=seed)
         for number in range(count)
@@ -182,7 +182,7 @@ def videos(
 
 
 def channel_feed(title: str, listed: Iterable[Video]) -> bytes:
-    """Return a channel's feed as YouTube writes it; it says nothing of how long videos are."""
+    """Return a channel's feed in YouTube's format, which has no durations."""
     entries = "".join(map(_entry, listed))
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n<feed xmlns:yt="http://www.youtube.com/xml/schemas/2015"'

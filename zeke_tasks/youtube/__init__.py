@@ -1,7 +1,7 @@
-"""Videos: where a channel's feed is and what is in it, captions, and what becomes of both as a text.
+"""YouTube videos: feeds of channels, captions, and the text made from both.
 
-What goes to the network is behind two protocols, `CaptionSource` and `VideoSearch`. Those of production are
-in `captions` and `search`, to be imported by whoever opens them: their libraries take a while.
+Network access is behind two protocols, `CaptionSource` and `VideoSearch`. Production's implementations are in
+`captions` and `search`, which are slow to import, so only `zeke_tasks.youtube.choose` imports them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Captions by youtube-transcript-api, which asks YouTube as its own player does and needs no key.
+"""Captions by youtube-transcript-api, which sends the same requests as YouTube's player and needs no key.
 
-The library uses requests, so it does not go through our web client. It gets a session that speaks TLS to
-YouTube's own hosts and to no other, whatever YouTube answers or redirects to, behind the same guard.
+The library uses requests and not our web client. It gets a session that connects by TLS to YouTube's own
+hosts only, even after redirects, behind the same guard.
 """
 
 from __future__ import annotations
@@ -41,28 +41,28 @@ from zeke_tasks.youtube.model import Blocked, Captions, Cue, NotOutYet, is_video
 from zeke_tasks.youtube.session import HOST, YouTubeSession
 
 LANGUAGES: Final = ("en",)
-"""What is read if a video has it; else what it has."""
+"""Preferred languages; a video without them is read in another one."""
 
 PATIENCE: Final = 60.0
 """Seconds for a video's captions, which take three to five requests."""
 
 GAP: Final = 1.0
-"""Seconds between two videos. Who asks faster is taken for a machine, and blocked."""
+"""Seconds between two videos. YouTube blocks clients that send requests faster."""
 
 BLOCKED: Final = 3600.0
-"""Seconds to leave YouTube alone once it blocks us."""
+"""Seconds without requests after YouTube blocks us."""
 
 
 class YouTubeCaptions:
-    """Gets captions from YouTube; a `CaptionSource`.
+    """A `CaptionSource` that gets captions from YouTube.
 
-    One video at a time is asked for, each in a thread, since the library waits.
+    It requests one video at a time, in a thread, since the library blocks.
 
     Args:
-        languages: those that are read if there are several, best first; ``en`` is also ``en-GB``. Of one
-            language, captions that people wrote come before those of a machine.
-        clock: tells the time and sleeps between two videos.
-        session: makes what the library asks with.
+        languages: preferred languages, best first; ``en`` includes ``en-GB``. In the same language, captions
+            by people take precedence over automatic ones.
+        clock: gives the time and sleeps between two videos.
+        session: creates the library's session.
     """
 
     def __init__(
@@ -80,18 +80,18 @@ class YouTubeCaptions:
         """Return a video's captions, or None if it has none.
 
         Raises:
-            NotOutYet: the video is a premiere or a live event that is still to come, or goes on.
-            Blocked: YouTube can't be reached, or blocks us, whichever video is asked for.
-            Transient: YouTube does not answer this, or answers what the library doesn't understand, which a
-                new version of it may.
-            Permanent: there is no such video, or it is shown to some only.
+            NotOutYet: the video is a premiere or a live event that has not ended.
+            Blocked: YouTube can't be reached or blocks us, whatever the video.
+            Transient: YouTube does not answer this request, or the library can't parse the answer, which a
+                new version may.
+            Permanent: the video does not exist or is restricted.
         """
         url = watch_url(video_id)
         if not is_video_id(video_id):
             raise Permanent(url, f"{video_id!r} is no video's id, which has eleven letters, digits, - and _")
         async with self._turns.turn(HOST):
             with anyio.move_on_after(PATIENCE):
-                # Whoever is cancelled does not wait for the thread; its time-outs end it.
+                # A cancelled job does not wait for the thread, which ends by its time-outs.
                 return await anyio.to_thread.run_sync(self._ask, video_id, abandon_on_cancel=True)
         raise Transient(url, f"no captions within {PATIENCE:g} seconds")
 
@@ -136,7 +136,7 @@ def _is_time(seconds: float) -> bool:
 
 
 def _our_error(video_id: str, error: Exception) -> WebError | None:
-    """Return what an error means for the job; None if it is this machine's."""
+    """Convert an error of the library; None if this machine is the cause."""
     url = watch_url(video_id)
     match error:
         case CouldNotRetrieveTranscript():
@@ -148,13 +148,13 @@ def _our_error(video_id: str, error: Exception) -> WebError | None:
         case _ if is_of_this_machine(error):
             return None
         case _:
-            # The library expects none of what it fails on when YouTube changes what it answers.
+            # When YouTube changes its answers, the library fails with arbitrary exceptions.
             return Transient(url, f"YouTube's answer is not understood: {type(error).__name__}: {error}")
 
 
 def _unanswered(url: str, error: AddressRefused | requests.RequestException) -> WebError:
-    """Return what it means that nothing was answered: without a connection, that no video is to blame."""
-    # What the library's connections raise is the argument of its own error.
+    """Return the error for a request without an answer; without a connection the video is not to blame."""
+    # The library's error has the original error as its argument.
     met = error.args[0] if error.args else None
     unconnected = isinstance(met, MaxRetryError) and isinstance(met.reason, NewConnectionError)
     if unconnected or isinstance(error, (requests.ConnectTimeout, requests.exceptions.SSLError)):
@@ -165,7 +165,7 @@ def _unanswered(url: str, error: AddressRefused | requests.RequestException) -> 
 
 
 def _refusal(url: str, error: CouldNotRetrieveTranscript) -> WebError:
-    """Return what YouTube's refusal means for the job."""
+    """Convert a refusal by YouTube."""
     match error:
         case InvalidVideoId() | VideoUnavailable():
             return Permanent(url, "the video is not available")
@@ -185,7 +185,7 @@ def _refusal(url: str, error: CouldNotRetrieveTranscript) -> WebError:
 
 
 def _unplayable(url: str, error: VideoUnplayable) -> WebError:
-    """Return what a video that can't be played means: one that is still to come can be, later."""
+    """Convert the error of an unplayable video; a scheduled one is playable later."""
     reason = one_line(" ".join([error.reason or "no reason given", *error.sub_reasons]))
     said = f"the video can't be played: {reason}"
     if any(word in reason.lower() for word in ("live event", "premiere", "begin")):

@@ -1,4 +1,4 @@
-"""A channel: where its feed is, and the videos in it."""
+"""Channels: their feeds' URLs, and the videos in the feeds."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from zeke_tasks.fetch.urls import parse_http_url
 from zeke_tasks.youtube.model import HOSTS, Video, is_video_id, watch_url
 
 NEWEST: Final = 10
-"""Videos of a channel that one check takes."""
+"""Maximum videos per check of a channel."""
 
 RECENT: Final = timedelta(days=7)
-"""How old the oldest of them may be."""
+"""Maximum age of these videos."""
 
 _FEEDS: Final = "https://www.youtube.com/feeds/videos.xml"
 _CHANNEL: Final = re.compile(r"UC[\w-]{22}", re.ASCII)
@@ -48,11 +48,11 @@ _SPACES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A channel's feed, or a playlist's.
+    """The feed of a channel or playlist.
 
     Attributes:
         title: plain text on one line; may be empty.
-        videos: in the order of the feed, which is mostly that of publication, the newest first.
+        videos: in the order of the feed, usually newest first.
     """
 
     title: str
@@ -60,12 +60,12 @@ class Channel:
 
 
 def channel_feed_url(source_url: str) -> str | None:
-    """Return the feed of the channel, user or playlist that a URL names.
+    """Return the feed's URL for the URL of a channel, user or playlist.
 
     Returns:
-        The feed's URL in one spelling; None if the URL does not say which it is: a page such as
-        ``https://www.youtube.com/@handle``, which has to be fetched for `feed_url_on_page`, or no page of
-        YouTube's at all.
+        The feed's canonical URL; None if the URL does not contain the id, such as
+        ``https://www.youtube.com/@handle``, which has to be fetched for `feed_url_on_page`, or is not a
+        YouTube page.
 
     >>> channel_feed_url("https://m.youtube.com/channel/UCabcdefghijklmnopqrstuv/videos")
     'https://www.youtube.com/feeds/videos.xml?channel_id=UCabcdefghijklmnopqrstuv'
@@ -92,7 +92,7 @@ def channel_feed_url(source_url: str) -> str | None:
 
 
 def is_youtube(url: str) -> bool:
-    """Return whether a URL is one of YouTube's pages, on which a channel may be looked for."""
+    """Return whether a URL is a YouTube page, on which a channel may be found."""
     try:
         return parse_http_url(url).hostname in HOSTS
     except UrlRefused:
@@ -100,13 +100,13 @@ def is_youtube(url: str) -> bool:
 
 
 def feed_url_on_page(body: bytes, charset: str | None = None) -> str | None:
-    """Return the feed of the channel that a page belongs to, as its links and marks say; None if they don't.
+    """Return the feed's URL of the channel of a page, from its link and meta tags; None if there is none.
 
-    Such a page shows other channels too, so that not every id on it is the right one.
+    Such a page shows other channels too, so other ids on it are ignored.
 
     Args:
         body: the page, such as that of a ``@handle``.
-        charset: what the server claims it is encoded in.
+        charset: the encoding claimed by the server.
     """
     for tag in _TAG.finditer(decode(body, charset)):
         if _TELLS.search(tag.group()) and (found := _CHANNEL_NAMED.search(html.unescape(tag.group()))):
@@ -115,10 +115,10 @@ def feed_url_on_page(body: bytes, charset: str | None = None) -> str | None:
 
 
 def channel_error(error: WebError) -> WebError:
-    """Return what an error of a channel's feed means: a 404 may be another answer a minute later.
+    """Convert an error of a channel's feed: a 404 may be temporary.
 
-    YouTube answers so now and then for channels that are there. One that is gone for good goes on failing,
-    and is asked for less and less often, as any source that fails.
+    YouTube sometimes answers 404 for existing channels. A deleted channel keeps failing, and is checked less
+    and less often, like any failing source.
     """
     if error.status != _NOT_FOUND or isinstance(error, Transient):
         return error
@@ -127,21 +127,21 @@ def channel_error(error: WebError) -> WebError:
 
 
 def parse_channel_feed(body: bytes, content_type: str, url: str) -> Channel:
-    """Read the feed of a channel or playlist. Takes a millisecond or two.
+    """Parse the feed of a channel or playlist. Takes a millisecond or two.
 
     Args:
         body: the document, decompressed.
-        content_type: the server's header, or ``""``; only its charset counts.
-        url: where it was found, for messages.
+        content_type: the server's header, or ``""``; only its charset is used.
+        url: the document's URL, for messages.
 
     Raises:
-        FeedError: it is none, or has a document type, which could declare entities.
+        FeedError: the document is not such a feed, or has a document type, which could declare entities.
     """
     text = _DECLARATION.sub("", decode(body, charset_of(content_type)), count=1).strip()
     if "<!doctype" in text.lower() or "<!entity" in text.lower():
         raise FeedError(url, "the body is no channel's feed: it has a document type, as no such feed does")
     try:
-        # What makes this parser unsafe with strangers' documents needs a document type.
+        # This parser's risks with untrusted documents need a document type, which is rejected.
         root = ET.fromstring(text)  # noqa: S314
     except ET.ParseError as error:
         raise FeedError(url, f"the body is no channel's feed: {error}") from error
@@ -153,9 +153,9 @@ def parse_channel_feed(body: bytes, content_type: str, url: str) -> Channel:
 
 
 def newest(videos: Iterable[Video], now: datetime) -> list[Video]:
-    """Return the newest ten at most of those that were published within a week, the newest first.
+    """Return the newest videos, at most ten, that were published within a week, newest first.
 
-    One that says no date, or one to come, is left out: it is not out yet, or nobody can tell that it is new.
+    Videos without a date, or with one in the future, are left out: they may be old or are not published yet.
     """
     dated = [(video.published_at, video) for video in videos if video.published_at]
     recent = [(moment, video) for moment, video in dated if now - RECENT <= moment <= now]
@@ -164,7 +164,7 @@ def newest(videos: Iterable[Video], now: datetime) -> list[Video]:
 
 
 def _video(entry: ET.Element, channel: str) -> Video | None:
-    """Return an entry's video; None if it names none."""
+    """Return an entry's video; None if it has none."""
     video_id = _text(entry, "yt:videoId").strip()
     if not is_video_id(video_id):
         return None
@@ -186,7 +186,7 @@ def _text(element: ET.Element, path: str) -> str:
 
 
 def moment_of(written: str) -> datetime | None:
-    """Return the moment that YouTube writes as in ISO 8601, in UTC; None if it is none."""
+    """Parse a time in YouTube's ISO 8601 format, to UTC; None if it is invalid."""
     try:
         moment = datetime.fromisoformat(written.strip())
         return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
@@ -195,5 +195,5 @@ def moment_of(written: str) -> datetime | None:
 
 
 def number_of(written: str) -> int | None:
-    """Return a count that can be kept, or None if it is none."""
+    """Parse a count that can be stored; None if it is invalid."""
     return int(written) if re.fullmatch(r"\d{1,18}", written, re.ASCII) else None

@@ -1,4 +1,4 @@
-"""Open YouTube as the settings say."""
+"""Choice of the YouTube clients by the settings."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 
 def open_youtube(settings: YouTubeSettings, web: Fetcher, clock: Clock) -> YouTube:
-    """Return what gets captions, and what searches if there is a key; nothing is asked before it is needed.
+    """Return the clients for captions and, if there is a key, for searches; they send no request yet.
 
     Args:
         settings: languages, and the key.
-        web: asks for searches.
-        clock: tells the time and sleeps.
+        web: sends the searches.
+        clock: gives the time and sleeps.
 
     Raises:
-        ImportError: the library for captions is not installed; a worker without it should not take jobs.
+        ImportError: the library for captions is not installed; a worker without it should not claim jobs.
     """
     from zeke_tasks.youtube.captions import YouTubeCaptions  # noqa: PLC0415 - its library takes a while
     from zeke_tasks.youtube.search import YouTubeSearch  # noqa: PLC0415 - most have no key

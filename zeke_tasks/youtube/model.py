@@ -1,4 +1,4 @@
-"""Videos and their captions as values, and the protocols of those who find them."""
+"""Videos and their captions as values, and the protocols of the clients."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ _ID: Final = re.compile(r"[\w-]{11}", re.ASCII)
 _PATH_OF_VIDEO: Final = re.compile(r"/(?:shorts|live|embed|v)/([^/]+)/?")
 
 PAUSE: Final = 3.0
-"""Seconds without a word after which a new paragraph begins."""
+"""Seconds of silence after which a new paragraph begins."""
 
 PARAGRAPH: Final = 600
 """Characters after which a paragraph ends with the next sentence."""
 
 LONGEST: Final = 1500
-"""Characters after which it ends anyway: what a machine wrote down has no sentences."""
+"""Characters after which a paragraph ends anyway, since automatic captions have no sentences."""
 
 _SENTENCE_END: Final = re.compile(r"[.!?]\W*\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """A video as a feed or a search tells of it.
+    """A video with the metadata of a feed or a search.
 
     Attributes:
-        id: eleven characters, in which case matters.
+        id: eleven characters, case-sensitive.
         title: plain text on one line.
-        url: the page on which it is watched, the same wherever the video was found.
-        description: plain text, lines as its author set them; may be empty.
-        channel: the name of whose it is, or None.
-        published_at: aware, UTC; None if it can't be told.
-        duration_seconds, view_count: None if it was not said.
+        url: the canonical URL of its page.
+        description: plain text with the author's line breaks; may be empty.
+        channel: the name of the channel, or None.
+        published_at: aware, UTC; None if unknown.
+        duration_seconds, view_count: None if unknown.
     """
 
     id: str
@@ -61,7 +61,7 @@ class Video:
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """What is said from one moment on.
+    """A timed caption.
 
     Attributes:
         start, duration: seconds, finite and not negative; cues may overlap.
@@ -75,12 +75,12 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class Captions:
-    """What is said in a video.
+    """The captions of a video.
 
     Attributes:
         language: such as ``en`` or ``pt-BR``.
-        generated: whether a machine wrote it down.
-        cues: in the order of their time.
+        generated: whether the captions are automatic.
+        cues: sorted by time.
     """
 
     language: str
@@ -89,12 +89,12 @@ class Captions:
 
     @property
     def text(self) -> str:
-        """All of it as plain text, a paragraph a line; ``""`` if nobody says anything."""
+        """The captions as plain text, one paragraph per line; ``""`` if there are none."""
         return "\n".join(_paragraphs(self.cues))
 
     @property
     def vtt(self) -> str:
-        """All of it as WebVTT.
+        """The captions as WebVTT.
 
         Source: https://www.w3.org/TR/webvtt1/.
         """
@@ -102,7 +102,7 @@ class Captions:
         for cue in self.cues:
             begin = round(cue.start * 1000)
             end = max(begin + 1, round((cue.start + cue.duration) * 1000))
-            # A blank line would end the cue, and a tag be one.
+            # A blank line would end the cue, and an unescaped tag would be interpreted.
             lines = [html.escape(one_line(line), quote=False) for line in cue.text.splitlines()]
             words = "\n".join(line for line in lines if line)
             if words:
@@ -111,53 +111,53 @@ class Captions:
 
 
 class NotOutYet(Transient):
-    """A video is still to come, or goes on: a premiere, a live event. It can be watched when it is over."""
+    """A premiere or a live event has not ended; it can be watched afterwards."""
 
 
 class Blocked(Transient):
-    """YouTube answers this machine nothing, whichever video it asks for: it is blocked, or can't reach it."""
+    """YouTube answers no request of this machine, which is blocked or can't reach it."""
 
 
 class CaptionSource(Protocol):
-    """Who knows what is said in a video."""
+    """A client for captions of videos."""
 
     async def captions(self, video_id: str) -> Captions | None:
         """Return a video's captions, or None if it has none.
 
         Raises:
-            NotOutYet: the video is still to come.
-            Blocked: it is the same with every video, and the fault of none.
-            Transient: it may work later; nobody answered, or it refuses to for now.
-            Permanent: there is no such video, or it is shown to some only.
+            NotOutYet: the video is a premiere or a live event that has not ended.
+            Blocked: all requests fail, whatever the video.
+            Transient: there is no answer, or a temporary refusal.
+            Permanent: the video does not exist or is restricted.
         """
         ...
 
 
 class VideoSearch(Protocol):
-    """Who finds videos by words."""
+    """A client for searches."""
 
     async def search(self, query: str, *, order: Order, duration: Duration, limit: int) -> list[Video]:
-        """Return videos that can be watched, best first.
+        """Return watchable videos, best first.
 
         Args:
-            query: words, as people write them.
-            order: what "best" means.
-            duration: below four minutes, up to twenty, above.
-            limit: how many at most, from 1 to 50.
+            query: the search words.
+            order: the order of the results.
+            duration: less than four minutes, up to twenty, or more.
+            limit: maximum number of results, from 1 to 50.
 
         Raises:
-            Transient: it may work later.
-            Permanent: the question, or the key that it is asked with, is refused.
+            Transient: a later attempt may succeed.
+            Permanent: the query or the key is rejected.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class YouTube:
-    """What the tasks need of YouTube beside the web.
+    """The YouTube clients of the tasks.
 
     Attributes:
-        search: None if no key was given, without which nobody may search.
+        search: None without a key, which searches need.
     """
 
     captions: CaptionSource
@@ -165,12 +165,12 @@ class YouTube:
 
 
 def watch_url(video_id: str) -> str:
-    """Return the one spelling of a video's page."""
+    """Return the canonical URL of a video's page."""
     return f"https://www.youtube.com/watch?v={video_id}"
 
 
 def video_id_of(url: str) -> str | None:
-    """Return the id of the video that a URL shows, or None if it is none of a video's.
+    """Return the id of the video in a URL, or None if it is not a video's URL.
 
     >>> video_id_of("https://youtu.be/dQw4w9WgXcQ?t=42")
     'dQw4w9WgXcQ'
@@ -184,7 +184,7 @@ def video_id_of(url: str) -> str | None:
     elif parsed.hostname not in _HOSTS_OF_VIDEOS:
         return None
     elif parsed.pathname in {"/watch", "/watch/"}:
-        # Whoever adds a time to a link may write a second question mark.
+        # Hand-edited links with a time may have a second question mark.
         named = parse_qs(parsed.search.removeprefix("?")).get("v", [""])[0].partition("?")[0]
     else:
         found = _PATH_OF_VIDEO.fullmatch(parsed.pathname)

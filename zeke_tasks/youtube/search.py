@@ -1,7 +1,7 @@
-"""Search for videos by the YouTube Data API, version 3, through our web client.
+"""Search for videos with the YouTube Data API, version 3, through our web client.
 
-A search costs 101 of the 10,000 units that a key has a day: one request finds ids, another tells what is
-known of those videos, for the first tells titles as HTML, and of descriptions the beginning only.
+A search costs 101 of a key's 10,000 units per day: one request finds ids, another gets the videos' metadata,
+since the first returns titles as HTML and truncated descriptions.
 
 Source: https://developers.google.com/youtube/v3/docs.
 """
@@ -25,10 +25,10 @@ from zeke_tasks.youtube.model import Duration, Order, Video, is_video_id, watch_
 
 API: Final = "https://www.googleapis.com/youtube/v3"
 MOST: Final = 50
-"""Videos that one request tells of."""
+"""Maximum videos per request."""
 
 QUOTA_USED_UP: Final = 3600.0
-"""Seconds to wait once the key is refused, most likely since its units for the day are used up."""
+"""Seconds to wait after the key is refused, most likely because its units for the day are used up."""
 
 _REFUSED: Final = 403
 _BAD_REQUEST: Final = 400
@@ -40,12 +40,12 @@ _DURATION: Final = re.compile(
 
 
 class YouTubeSearch:
-    """Searches with a key; a `VideoSearch`.
+    """A `VideoSearch` with an API key.
 
     Args:
-        web: asks.
-        key: of a Google project with this API; it is in no error and no ``repr``, and in no log line, since
-            `zeke_queue.system.logging` writes none of those in which HTTP clients tell what they ask.
+        web: sends the requests.
+        key: of a Google project with this API. It appears in no error, ``repr`` or log line;
+            `zeke_queue.system.logging` drops the request lines of HTTP clients.
     """
 
     def __init__(self, web: Fetcher, key: SecretStr) -> None:
@@ -53,11 +53,11 @@ class YouTubeSearch:
         self._key = key
 
     async def search(self, query: str, *, order: Order, duration: Duration, limit: int) -> list[Video]:
-        """Return videos that can be watched, best first, and not those that are live or to come.
+        """Return watchable videos, best first, without live and scheduled ones.
 
         Raises:
-            Transient: it may work later: no answer, or the key's units for the day are used up.
-            Permanent: the question, or the key, is refused.
+            Transient: there is no answer, or the key's units for the day are used up.
+            Permanent: the query or the key is rejected.
             ValueError: ``limit`` is not from 1 to 50.
         """
         if not 1 <= limit <= MOST:
@@ -88,7 +88,7 @@ class YouTubeSearch:
         try:
             fetched = await self._web.fetch(f"{url}&key={quote(key, safe='')}", kind="page")
         except WebError as error:
-            # Not chained, for the key is in the URL of what it tells.
+            # The original error has the URL with the key, so it is not chained.
             raise _told(url, error, error.reason.replace(key, "…")) from None
         try:
             answer: Any = json.loads(fetched.body)
@@ -98,7 +98,7 @@ class YouTubeSearch:
 
 
 def _told(url: str, error: WebError, reason: str) -> WebError:
-    """Return an error that says of what was asked no more than may be seen."""
+    """Return a copy of an error with the URL and reason that may be shown."""
     if error.status == _REFUSED:
         reason = "YouTube refuses the key: its units for the day are used up, or it is not for this API"
         return Transient(url, reason, status=error.status, retry_after=QUOTA_USED_UP)
@@ -111,7 +111,7 @@ def _told(url: str, error: WebError, reason: str) -> WebError:
 
 
 def _video(item: Mapping[str, Any]) -> Video | None:
-    """Return the video that an item tells of, or None if it can't be watched yet."""
+    """Return the video of an item, or None if it can't be watched yet."""
     about, details = as_mapping(item.get("snippet")), as_mapping(item.get("contentDetails"))
     video_id = str(item.get("id"))
     if not is_video_id(video_id) or about.get("liveBroadcastContent") in _NOT_YET:
@@ -134,9 +134,9 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
 
 
 def seconds_of(duration: str) -> int | None:
-    """Return the whole seconds of a duration as in ISO 8601, or None if it is none that can be kept.
+    """Parse an ISO 8601 duration to whole seconds; None if it is invalid or too large.
 
-    Months and years, which have no certain length, are none.
+    Months and years have no fixed length and are invalid.
 
     >>> seconds_of("PT1H2M3S")
     3723

@@ -1,8 +1,8 @@
-"""The session that captions are asked for with: YouTube's own hosts, at addresses that the guard lets pass.
+"""The session for captions: connects to YouTube's own hosts only, at addresses that the guard allows.
 
-youtube-transcript-api uses requests, so what it asks does not go through our web client. Its session refuses
-other hosts, and connects as the web client does: it resolves the name itself, checks every address, and
-connects to one of those very addresses. TLS and the Host header still use the name.
+youtube-transcript-api uses requests and not our web client. Its session rejects other hosts, and connects as
+the web client does: it resolves the name itself, checks every address, and connects to one of the checked
+addresses. TLS and the Host header still use the name.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from zeke_tasks.fetch.guard import Guard
 from zeke_tasks.fetch.urls import parse_http_url
 
 TIMEOUT: Final = (5.0, 15.0)
-"""Seconds to connect to one address, and to wait for more of an answer."""
+"""Seconds to connect to one address, and to wait for each read."""
 
 HOST: Final = "youtube.com"
 _REDIRECTS: Final = 5
 
 
 class HostRefused(requests.RequestException):
-    """The library, or an answer of YouTube's, wants to go elsewhere."""
+    """The library, or a redirect by YouTube, requested another host."""
 
 
 class YouTubeSession(requests.Session):
-    """A session that asks YouTube only, over TLS, with time-outs, and past the environment's proxies."""
+    """A session for requests to YouTube only: TLS, time-outs, and no proxies of the environment."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,11 +43,11 @@ class YouTubeSession(requests.Session):
         self.mount("https://", GuardedAdapter(Guard()))
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        """Send one request; each redirect comes through here too.
+        """Send one request; redirects are sent through here too.
 
         Raises:
-            HostRefused: it is for another host, or not for https; nothing was sent.
-            AddressRefused: the host's name leads to an address that may not be reached; nothing was sent.
+            HostRefused: it is for another host or not https; nothing was sent.
+            AddressRefused: the host's name resolves to a forbidden address; nothing was sent.
         """
         try:
             target = parse_http_url(request.url or "")
@@ -63,7 +63,7 @@ class GuardedAdapter(HTTPAdapter):
     """Sends requests over TLS, and connects to checked addresses only.
 
     Args:
-        guard: what may be reached.
+        guard: decides which addresses are allowed.
     """
 
     def __init__(self, guard: Guard) -> None:
@@ -71,13 +71,13 @@ class GuardedAdapter(HTTPAdapter):
         super().__init__()
 
     def init_poolmanager(self, *sizes: Any, **options: Any) -> None:
-        """Guard every connection; there is none without TLS."""
+        """Guard every connection; connections without TLS are not supported."""
         super().init_poolmanager(*sizes, **options)
         self.poolmanager.pool_classes_by_scheme = {"https": _guarded(self._guard)}
 
 
 def _guarded(guard: Guard) -> type[HTTPSConnectionPool]:
-    """Return a pool whose connections ask the guard; the library makes both, and hands nothing on to them."""
+    """Return a pool class whose connections use the guard; the library can't pass the guard on to them."""
 
     class Connection(HTTPSConnection):
         def _new_conn(self) -> socket.socket:
@@ -86,7 +86,8 @@ def _guarded(guard: Guard) -> type[HTTPSConnectionPool]:
                 found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
             except socket.gaierror as error:
                 raise NameResolutionError(self.host, self, error) from error
-            # One address that is refused refuses the name: honest names don't mix public and private ones.
+            # Legitimate names don't mix public and private addresses, so a single forbidden one rejects the
+            # name.
             addresses = [guard.check_address(where, str(entry[4][0])) for entry in found]
             failure: OSError | None = None
             for address in dict.fromkeys(addresses):

@@ -1,4 +1,4 @@
-"""The settings of YouTube, which are environment variables like those of the queue."""
+"""The settings of YouTube: environment variables, like those of the queue."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from zeke_queue.system.settings import Variables
 
 
 class YouTubeSettings(Variables):
-    """What a deployment decides about YouTube.
+    """Settings of YouTube.
 
     Attributes:
-        youtube_api_key: of a Google project with the YouTube Data API, a secret; without one there are no
-            searches, while channels need none.
-        zeke_caption_languages: those in which captions are read, best first, with commas between them; a
-            video that has none of these is read in what it has.
+        youtube_api_key: key of a Google project with the YouTube Data API, a secret; needed for searches but
+            not for channels.
+        zeke_caption_languages: preferred languages of captions, best first, separated by commas; a video
+            without these is read in another language.
     """
 
     youtube_api_key: SecretStr | None = None
@@ -22,7 +22,7 @@ class YouTubeSettings(Variables):
 
     @property
     def caption_languages(self) -> tuple[str, ...]:
-        """The languages, each once.
+        """The languages, without duplicates.
 
         >>> YouTubeSettings(zeke_caption_languages="de, en").caption_languages
         ('de', 'en')

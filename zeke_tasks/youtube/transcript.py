@@ -1,4 +1,4 @@
-"""The text of a video: what a story about it is made of."""
+"""The text of a video, from which its story is made."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ def video_text(video: Video, captions: Captions | None) -> str:
     """Return the text of a video in up to three sections, each under a line of capitals.
 
     ``VIDEO INFORMATION``
-        a line each for the title, the channel, the day of publication (UTC) and the URL, as far as known.
-        Views and duration are left out: the ones change, and of the other a channel's feed says nothing. So
-        a video that was found in a channel and by a search has one text, and becomes one story.
+        one line each for the title, the channel, the day of publication (UTC) and the URL, as far as known.
+        Views change and channels' feeds have no durations, so both are left out. So a video that was found in
+        a channel and by a search has the same text, and becomes one story.
     ``CAPTION``
-        what its author wrote below it: the description, line by line.
+        the author's description, line by line.
     ``TRANSCRIPT``
-        what is said in it: the captions, a paragraph a line.
+        the captions, one paragraph per line.
 
-    A section with nothing in it is left out.
+    Empty sections are left out.
     """
     published = video.published_at
     about = {

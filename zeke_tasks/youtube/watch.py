@@ -1,4 +1,4 @@
-"""The page on which a video is watched: what it tells of the video, where no feed or search has told it."""
+"""Parsing of a video's page, for metadata of videos that no feed or search has returned."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _LONGEST: Final = 2**31 - 1
 
 
 def parse_watch_page(body: bytes, charset: str | None, video_id: str) -> Video:
-    """Return what the page of a video tells of it, in the words in which its channel's feed does.
+    """Parse the metadata on a video's page, in the same form as in its channel's feed.
 
-    What the player is told stands in the page as JSON. A page without it, such as one that asks for consent,
-    tells nothing: then the video has neither title nor channel.
+    The page contains the player's data as JSON. From a page without it, such as one that asks for consent,
+    the video gets neither title nor channel.
 
     Args:
         body: the page.
-        charset: what the server claims it is encoded in.
-        video_id: of the video; what the page says of another one is not taken.
+        charset: the encoding claimed by the server.
+        video_id: id of the video; data of other videos is ignored.
     """
     told = _told(decode(body, charset))
     details = as_mapping(told.get("videoDetails"))
@@ -45,7 +45,7 @@ def parse_watch_page(body: bytes, charset: str | None, video_id: str) -> Video:
 
 
 def _told(page: str) -> dict[str, Any]:
-    """Return what the player is told; nothing if the page does not say it."""
+    """Return the player's data; empty if the page has none."""
     found = _PLAYER.search(page)
     if found is None:
         return {}

@@ -1,7 +1,7 @@
-"""A small web site of our own making, served on loopback: what the demo ingests, and a server for tests.
+"""A small sample web site, served on loopback: the demo's source, and a server for tests.
 
 ``DemoSite`` serves two feeds and their articles, with a page that is busy at first and one that is missing;
-``serve_directory`` serves files; ``LoopbackServer`` serves whatever a function answers.
+``serve_directory`` serves files; ``LoopbackServer`` serves the answers of a function.
 """
 
 from __future__ import annotations

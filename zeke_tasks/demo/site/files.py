@@ -1,4 +1,4 @@
-"""Serve a directory of saved pages and feeds, as they are."""
+"""Server of a directory of saved pages and feeds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from zeke_tasks.demo.site.server import Answer, LoopbackServer, Request, with_validator
 
-# No charset: what a saved file is encoded in, the server doesn't know.
+# The server doesn't know the encoding of a saved file, so it sends no charset.
 _CONTENT_TYPES = {
     ".atom": "application/atom+xml",
     ".htm": "text/html",
@@ -19,13 +19,13 @@ _CONTENT_TYPES = {
 
 
 def serve_directory(path: Path) -> LoopbackServer:
-    """Return a server, to be used as an async context manager, for the files of a directory.
+    """Return a server of a directory's files, an async context manager.
 
     Each file's URL is ``server.base_url`` and its path in the directory; what is not there is 404. ETags are
     honoured.
 
     Raises:
-        NotADirectoryError: there is no such directory.
+        NotADirectoryError: the directory does not exist.
     """
     root = path.resolve()
     if not root.is_dir():

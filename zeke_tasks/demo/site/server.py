@@ -1,6 +1,6 @@
-"""An HTTP/1.1 server for loopback, of the standard library alone: small, and honest about what it was asked.
+"""A small HTTP/1.1 server for loopback, on the standard library alone, that records its requests.
 
-It is for the demo and for tests. It serves GET, keeps no connection, and is nothing to put on a network.
+It is for the demo and for tests. It serves GET without keep-alive, and must not be exposed to a network.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
-# A request of ours has a dozen headers; a client that sends more than this is not one of ours.
+# Our clients send a dozen headers; a larger head comes from another client.
 _LONGEST_HEAD = 64 * 1024
 _HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as it came.
+    """A request as received.
 
     Attributes:
-        method: ``GET``, or whatever was sent.
+        method: as sent, normally ``GET``.
         path: decoded, without the query.
         query: as sent, without the question mark.
-        headers: by lower-case name; of one that came twice, the last.
-        times: how often this path was asked for, this time included.
+        headers: by lower-case name; the last value of a repeated header.
+        times: number of requests for this path, including this one.
     """
 
     method: str
@@ -41,13 +41,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What to answer.
+    """The answer to a request.
 
     Attributes:
         status: the HTTP status.
-        body: the bytes as they go out; with a Content-Encoding header, encoded.
+        body: the bytes as sent; already encoded if there is a Content-Encoding header.
         content_type: the header, or ``""`` for none.
-        headers: further ones, sent as they are.
+        headers: further headers, sent unchanged.
     """
 
     status: int = 200
@@ -60,14 +60,14 @@ Handler = Callable[[Request], Awaitable[Answer]]
 
 
 class LoopbackServer:
-    """Answers requests on 127.0.0.1, at a port that the system chooses. An async context manager.
+    """Answers requests on 127.0.0.1, on a port chosen by the system. An async context manager.
 
     Args:
-        handler: answers each request. If it raises, the connection breaks off.
+        handler: answers each request. If it raises, the connection is aborted.
 
     Attributes:
-        hits: how often each path was asked for.
-        statuses: how often each status was answered.
+        hits: number of requests by path.
+        statuses: number of answers by status.
     """
 
     def __init__(self, handler: Handler) -> None:
@@ -90,14 +90,14 @@ class LoopbackServer:
         return f"http://{_HOST}:{self.port}"
 
     async def __aenter__(self) -> Self:
-        """Listen."""
+        """Start listening."""
         self._server = await asyncio.start_server(self._connected, _HOST, 0, limit=_LONGEST_HEAD)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop listening, and break off what is still being answered."""
+        """Stop listening, and abort requests in progress."""
         if self._server is not None:
             self._server.close()
             for connection in self._connections:
@@ -114,7 +114,7 @@ class LoopbackServer:
         try:
             await self._serve(reader, writer)
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
-            # The client left, or is none of ours; either way there is nobody to tell.
+            # The client disconnected or sent an invalid request; in both cases there is no answer to send.
             writer.transport.abort()
         finally:
             writer.close()
@@ -137,7 +137,7 @@ class LoopbackServer:
 
 
 def with_validator(request: Request, answer: Answer, modified: str | None = None) -> Answer:
-    """Return the answer with an ETag of its body, or 304 if the request shows that the client has it.
+    """Return the answer with an ETag of its body, or 304 if the request's validator matches.
 
     Args:
         request: may carry If-None-Match or If-Modified-Since.
@@ -147,7 +147,7 @@ def with_validator(request: Request, answer: Answer, modified: str | None = None
     etag = f'"{sha256(answer.body).hexdigest()[:16]}"'
     headers = (*answer.headers, ("ETag", etag), *((("Last-Modified", modified),) if modified else ()))
     known, since = request.headers.get("if-none-match"), request.headers.get("if-modified-since")
-    # As the standard says, the ETag decides if one was sent.
+    # By the standard, If-None-Match takes precedence over If-Modified-Since.
     unchanged = known == etag if known else modified is not None and since == modified
     if unchanged:
         return Answer(status=304, content_type="", headers=headers)
@@ -155,7 +155,7 @@ def with_validator(request: Request, answer: Answer, modified: str | None = None
 
 
 def _wire(answer: Answer) -> bytes:
-    # Statuses beyond the standard, such as the 520s of some proxies, have no phrase.
+    # Nonstandard statuses, such as the 520s of some proxies, have no phrase.
     phrase = next((known.phrase for known in HTTPStatus if known == answer.status), "")
     lines = [f"HTTP/1.1 {answer.status} {phrase}", "Connection: close"]
     if answer.content_type:

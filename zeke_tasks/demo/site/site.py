@@ -1,4 +1,4 @@
-"""The sample site: two blogs, their feeds and articles, rendered for the address that they are served at."""
+"""The sample site: two blogs with feeds and articles, rendered for the address at which they are served."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MODIFIED = "Thu, 10 Apr 2025 09:30:00 GMT"
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """An article as one of the blogs shows it."""
+    """An article of one of the blogs."""
 
     blog: str
     slug: str
@@ -48,7 +48,7 @@ _PAGES = (
     _Page("latent", "prompts-are-code", "Prompts are code", "Tomasz Reel", "2025-03-19T09:30:00Z"),
     _Page("latent", "small-models", "Small models first", "Tomasz Reel", "2025-03-26T09:30:00Z"),
     _Page("latent", "tokens-and-cost", "Tokens and what they cost", "Mira Okonjo", "2025-04-02T09:30:00Z"),
-    # What a second feed brings in again: the same words under another URL.
+    # A duplicate from the second feed: the same text under another URL.
     _Page("latent", "retries-that-behave", "Retries that behave", "Ada Brandt", "2025-04-10T09:30:00Z"),
 )
 _FEEDS = {
@@ -72,19 +72,19 @@ class DemoSite:
         self._pages = {page.path: page for page in _PAGES}
 
     async def __aenter__(self) -> Self:
-        """Listen."""
+        """Start listening."""
         await self._server.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop."""
+        """Stop listening."""
         await self._server.__aexit__(kind, error, trace)
 
     @property
     def server(self) -> LoopbackServer:
-        """The server underneath, which counts requests and answers."""
+        """The underlying server, which counts requests and answers."""
         return self._server
 
     @property
@@ -99,7 +99,7 @@ class DemoSite:
 
     @property
     def page_urls(self) -> tuple[str, ...]:
-        """The URLs of the articles that are there, without the parameters that a feed adds to one."""
+        """The URLs of the existing articles, without the parameters that a feed adds to one."""
         return tuple(self.base_url + path for path in self._pages)
 
     async def _answer(self, request: Request) -> Answer:

@@ -1,8 +1,8 @@
-"""The domain's store in memory: what the Postgres one is compared with, and what simulations run on.
+"""The domain's store in memory: the reference for the Postgres store, and the store of simulations.
 
-What a transaction of the queue writes is laid over the committed rows until it commits, so that nobody else
-sees it and a rollback leaves nothing. Whoever wants to write what an open transaction has written waits for
-its end, as in Postgres; whoever merely looks sees what is committed.
+Writes of a queue transaction are kept in a layer over the committed rows until it commits, so that no other
+transaction sees them and a rollback discards them. As in Postgres, a write to a row that an open transaction
+has written waits for its end, and reads see the committed row.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is thought of stories, in memory: overlays, embeddings, and what the AI cost."""
+"""Analyses of stories in memory: overlays, embeddings, and AI usage."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class MemoryAnalysis(Scope):
-    """The verbs on overlays, embeddings and spending."""
+    """The methods on overlays, embeddings and AI usage."""
 
     async def put_analysis(self, story_id: UUID, analysis: Analysis) -> bool:
-        """Keep an analysis, unless it is a stub's and a model's is there."""
+        """Store an analysis; a stub's never replaces a model's."""
         story = (await self._lock_stories([story_id])).get(story_id)
         old = self._overlays.get(story_id) or _nothing_yet(story_id)
         is_model = old.analysis_state is AnalysisState.COMPLETED
@@ -44,7 +44,7 @@ class MemoryAnalysis(Scope):
         return True
 
     async def put_brief(self, story_id: UUID, brief: Brief) -> bool:
-        """Keep the briefs of an analysed story, unless they are a stub's and a model's are there."""
+        """Store the briefs of an analysed story; a stub's never replace a model's."""
         story = (await self._lock_stories([story_id])).get(story_id)
         old = self._overlays.get(story_id)
         if story is None or old is None:
@@ -66,11 +66,11 @@ class MemoryAnalysis(Scope):
         return True
 
     async def overlay(self, story_id: UUID) -> Overlay | None:
-        """Return what is thought of a story."""
+        """Return a story's overlay."""
         return self._overlays.get(story_id)
 
     async def put_embedding(self, story_id: UUID, embedding: Embedding) -> None:
-        """Keep an embedding in place of one of the same model and number of dimensions."""
+        """Store an embedding; replace one of the same model and number of dimensions."""
         if story_id in await self._lock_stories([story_id]):
             key = (story_id, embedding.model, embedding.dimensions)
             self._embeddings.put(key, Placed(story_id, embedding))
@@ -81,7 +81,7 @@ class MemoryAnalysis(Scope):
         return sorted(found, key=lambda one: (one.model, one.dimensions))
 
     async def nearest(self, embedding: Embedding, limit: int) -> list[tuple[UUID, float]]:
-        """Return stories by how near they are."""
+        """Return stories by distance."""
         alike = (
             placed
             for placed in self._embeddings.values()
@@ -92,14 +92,14 @@ class MemoryAnalysis(Scope):
         return sorted(found, key=lambda pair: (pair[1], pair[0]))[:limit]
 
     async def note_spending(self, spending: Spending) -> None:
-        """Keep what a call took, once."""
+        """Record the usage of a call once."""
         key = (spending.job_id, spending.attempt, spending.purpose)
         await self._lock([f"spending {key}"])
         if self._spending.get(key) is None:
             self._spending.put(key, spending)
 
     async def spending(self, job_id: UUID | None = None) -> list[Spending]:
-        """Return what was spent, by job, attempt and purpose."""
+        """Return the recorded usage, by job, attempt and purpose."""
         found = self._spending.values() if job_id is None else self._spending.of(job_id)
         return sorted(found, key=lambda one: (one.job_id, one.attempt, one.purpose))
 

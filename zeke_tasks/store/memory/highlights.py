@@ -1,4 +1,4 @@
-"""Highlights, in memory."""
+"""Highlights in memory."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class MemoryHighlights(Scope):
-    """The verbs on highlights."""
+    """The methods on highlights."""
 
     async def put_highlights(self, highlights: Sequence[NewHighlight]) -> list[UUID]:
-        """Add highlights that their stories don't have for their team or for everybody."""
+        """Add highlights whose keys their stories don't have for the team or globally."""
         stories = await self._lock_stories([highlight.story_id for highlight in highlights])
         new: list[UUID] = []
         for highlight in highlights:
@@ -32,7 +32,7 @@ class MemoryHighlights(Scope):
         return new
 
     async def known_keys(self, story_id: UUID, team_id: UUID | None, keys: Collection[str]) -> set[str]:
-        """Return the keys that a story has for a team or for everybody."""
+        """Return the keys that a story has for a team or globally."""
         return self._known(story_id, team_id, keys)
 
     def _known(self, story_id: UUID, team_id: UUID | None, keys: Collection[str]) -> set[str]:
@@ -44,7 +44,7 @@ class MemoryHighlights(Scope):
         return sorted(self._highlights.of(story_id), key=lambda highlight: highlight.id)
 
     async def put_score(self, highlight_id: UUID, score: Score) -> bool:
-        """Give a highlight a score, unless it has this one."""
+        """Set a highlight's score unless it is unchanged."""
         self._require_open()
         known = self._highlights.get(highlight_id)
         if known is None:

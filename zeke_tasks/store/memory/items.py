@@ -1,4 +1,4 @@
-"""Raw items and their contents, in memory."""
+"""Raw items and their contents in memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class MemoryItems(Scope):
-    """The verbs on raw items and contents."""
+    """The methods on raw items and contents."""
 
     async def put_items(self, source_id: UUID, items: Sequence[NewItem]) -> list[UUID]:
         """Add new items and refresh known ones."""
@@ -49,7 +49,7 @@ class MemoryItems(Scope):
         return new
 
     async def take_up_forgotten_items(self, source_id: UUID, after: float) -> list[UUID]:
-        """Touch and return pending items that were left alone; those that others work on are passed over."""
+        """Touch and return forgotten pending items, except those locked by other transactions."""
         self._require_open()
         now = self._now()
         forgotten = [
@@ -66,7 +66,7 @@ class MemoryItems(Scope):
         return [item.row.id for item in forgotten]
 
     async def reopen_items(self, ids: Collection[UUID]) -> list[UUID]:
-        """Make items pending again that failed or had no text."""
+        """Make failed items and items without text pending again."""
         await self._lock(f"item {key}" for key in ids)
         reopened: list[UUID] = []
         for key in sorted(set(ids)):
@@ -87,7 +87,7 @@ class MemoryItems(Scope):
         return sorted((item.row for item in self._items.of(source_id)), key=lambda row: row.id)
 
     async def finish_item(self, item_id: UUID, status: ItemStatus, error: str | None = None) -> bool:
-        """Write down how an attempt at a pending item ended."""
+        """Record the outcome of an attempt at a pending item."""
         await self._lock([f"item {item_id}"])
         old = self._items.get(item_id)
         if old is None or old.row.status is not ItemStatus.PENDING:

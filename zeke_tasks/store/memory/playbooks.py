@@ -1,4 +1,4 @@
-"""Playbooks and their runs, in memory."""
+"""Playbooks and their runs in memory."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class MemoryPlaybooks(Scope):
-    """The verbs on playbooks, runs and events."""
+    """The methods on playbooks, runs and events."""
 
     async def put_playbook(self, playbook: Playbook) -> None:
-        """Keep a playbook and its steps, in place of what it was."""
+        """Store a playbook and its steps; replace an earlier version."""
         await self._lock([f"playbook {playbook.id}"])
         self._playbooks.put(playbook.id, playbook)
 
@@ -48,7 +48,7 @@ class MemoryPlaybooks(Scope):
         return True
 
     async def ensure_run(self, run: NewRun) -> tuple[PlaybookRun, bool]:
-        """Make a pending run, or return the one of this id."""
+        """Create a pending run, or return the one with this id."""
         await self._lock([f"run {run.id}"])
         known = self._runs.get(run.id)
         if known is not None:
@@ -81,7 +81,7 @@ class MemoryPlaybooks(Scope):
         return sorted(self._runs.of(playbook_id), key=lambda run: run.id)
 
     async def lock_run(self, run_id: UUID) -> PlaybookRun | None:
-        """Return a run, which nobody else can lock until the transaction ends."""
+        """Return a run, locked until the transaction ends."""
         self._require_open()
         if self._runs.get(run_id) is None:
             return None
@@ -123,16 +123,16 @@ class MemoryPlaybooks(Scope):
         return True
 
     async def put_output(self, run_id: UUID, step: str, output: Any) -> None:
-        """Keep what a step of a run returned, once."""
+        """Store the output of a step once."""
         kept, step = jsonb.loads(json_text(output)), storable(step)
         run = await self.lock_run(run_id)
         if run is not None and step not in run.outputs:
-            # Sorted as jsonb sorts them.
+            # Keys are sorted as in jsonb.
             outputs = jsonb.loads(json_text({**run.outputs, step: kept}))
             self._runs.put(run_id, replace(run, outputs=outputs))
 
     async def put_run_event(self, event: RunEvent) -> bool:
-        """Keep an event, once."""
+        """Store an event once."""
         self._require_open()
         if self._runs.get(event.run_id) is None:
             return False
@@ -144,6 +144,6 @@ class MemoryPlaybooks(Scope):
         return True
 
     async def run_events(self, run_id: UUID) -> list[RunEvent]:
-        """Return the events of a run in the order in which they were put."""
+        """Return the events of a run in the order in which they were stored."""
         found = sorted(self._events.of(run_id), key=lambda happened: happened.number)
         return [happened.event for happened in found]

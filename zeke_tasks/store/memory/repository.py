@@ -1,4 +1,4 @@
-"""The store itself, and the verbs of one transaction put together."""
+"""The memory store, and the combined methods of one transaction."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ class MemoryRows(
     MemoryTeams,
     MemoryPlaybooks,
 ):
-    """The verbs over one transaction's layers; what each does is said in ``Rows``."""
+    """The methods on one transaction's layers, documented in ``Rows``."""
 
 
 class MemoryRepository:
-    """The store; what it keeps is gone with the object."""
+    """The store; its rows last as long as the object."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._tables: Final = Tables()
         self._locks = Locks()
-        # With the transaction itself, so that no other one has its id meanwhile.
+        # The transaction is kept in the value, so that its id() is not reused while the entry exists.
         self._open: dict[int, tuple[OpenTransaction, MemoryRows]] = {}
 
     def within(self, transaction: OpenTransaction) -> MemoryRows:
-        """Return the verbs as part of a transaction; all calls for one transaction see the same."""
+        """Return the methods within a transaction; the same object for each call with that transaction."""
         key = id(transaction)
         if key not in self._open:
             rows = MemoryRows(self._tables, self._locks, self._clock)

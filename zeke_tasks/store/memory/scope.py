@@ -1,4 +1,4 @@
-"""What every verb works with: the tables as its transaction sees them, locks, and the clock."""
+"""Base of the memory store's methods: the transaction's view of the tables, locks, and the clock."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ V = TypeVar("V")
 
 
 class Scope:
-    """One transaction's layer over each table."""
+    """One transaction's layers over the tables."""
 
     def __init__(self, tables: Tables, locks: Locks, clock: Clock) -> None:
         self._layers: list[Layer[Any, Any]] = []
@@ -58,14 +58,14 @@ class Scope:
         self._locks.release(self._owner)
 
     def roll_back(self) -> None:
-        """Forget what was written."""
+        """Discard the changes."""
         self._locks.release(self._owner)
 
     async def _lock(self, names: Iterable[str]) -> None:
-        """Keep others from writing what these names stand for, once they have ended.
+        """Lock the named rows, waiting for other transactions that hold them.
 
         Raises:
-            StorageUnavailableError: this transaction has ended; a server may end one behind its owner's back.
+            StorageUnavailableError: this transaction has ended, possibly by the server.
         """
         wanted = sorted(set(names))
         for name in wanted:
@@ -78,9 +78,9 @@ class Scope:
             raise StorageUnavailableError("The transaction of these rows has ended; open another one")
 
     async def _lock_stories(self, ids: Collection[UUID]) -> dict[UUID, Story]:
-        """Lock those stories that exist, in the order of their ids, and return them as they then are.
+        """Lock the existing stories in the order of their ids; returns their locked state.
 
-        As in Postgres, a story that another transaction is making is not there yet, and not waited for.
+        As in Postgres, a story that another open transaction has inserted is invisible and not waited for.
         """
         self._require_open()
         await self._lock(f"story row {key}" for key in ids if self._stories.get(key) is not None)

@@ -1,4 +1,4 @@
-"""Sources and their health, in memory."""
+"""Sources and their health in memory."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _NEVER_CHECKED: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class MemorySources(Scope):
-    """The verbs on sources."""
+    """The methods on sources."""
 
     async def ensure_source(self, id: UUID, source: NewSource) -> Source:  # noqa: A002 - the column's name
-        """Add a source, or return the one of this type and url."""
+        """Add a source, or return the one with this type and url."""
         place = None if source.url is None else (source.type.value, source.url)
         await self._lock([f"source {id}", *([] if place is None else [f"place {place}"])])
         known = self._sources.get(id)
@@ -66,7 +66,7 @@ class MemorySources(Scope):
         return replace(check.health, failing_for=(self._now() - check.failing_since).total_seconds())
 
     async def sources(self, types: Collection[SourceType], *, due_in: float | None = None) -> list[Source]:
-        """Return active sources that have a place, the one that waits longest first."""
+        """Return active sources that can be checked, longest waiting first."""
         until = None if due_in is None else self._now() + timedelta(seconds=due_in)
         found: list[tuple[datetime, UUID, Source]] = []
         for source in self._sources.values():
@@ -94,7 +94,7 @@ class MemorySources(Scope):
         return True
 
     async def move_source(self, source_id: UUID, url: str) -> bool:
-        """Give a source a new url, unless another has it."""
+        """Set a source's url unless another source has it."""
         source = self._sources.get(source_id)
         if source is None or len(url) > URL_CHARACTERS:
             return False
@@ -119,7 +119,7 @@ class MemorySources(Scope):
         status: HealthStatus,
         message: str | None = None,
     ) -> None:
-        """Write down that a check went well."""
+        """Record a successful check."""
         await self._lock([f"check {source_id}"])
         if self._sources.get(source_id) is None:
             return
@@ -138,7 +138,7 @@ class MemorySources(Scope):
         self._checks.put(source_id, Check(health, None))
 
     async def record_failure(self, source_id: UUID, *, next_check_in: float, message: str) -> None:
-        """Write down that a check failed."""
+        """Record a failed check."""
         await self._lock([f"check {source_id}"])
         if self._sources.get(source_id) is None:
             return

@@ -1,4 +1,4 @@
-"""Stories, in memory."""
+"""Stories in memory."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class MemoryStories(Scope):
-    """The verbs on stories themselves."""
+    """The methods on stories themselves."""
 
     async def ensure_story(self, story: NewStory) -> tuple[UUID, bool]:
-        """Make a story, or find the one that tells the same text or was made of the same content."""
+        """Create a story, or find the one with the same text or made from the same content."""
         await self._lock([f"story {story.id}", f"told {story.content_id}"])
         if self._stories.get(story.id) is not None:
             return story.id, False
@@ -47,7 +47,7 @@ class MemoryStories(Scope):
         return story.id, True
 
     async def stories_of(self, item_ids: Collection[UUID]) -> dict[UUID, Story]:
-        """Return the stories that tell the texts of some items."""
+        """Return the stories of some items' texts."""
         found: dict[UUID, Story] = {}
         for key in item_ids:
             content = self._contents.get(key)
@@ -65,26 +65,27 @@ class MemoryStories(Scope):
         return self._stories.get(story_id)
 
     async def lock_story(self, story_id: UUID) -> Story | None:
-        """Return a story, which nobody else can lock until the transaction ends."""
+        """Return a story, locked until the transaction ends."""
         return (await self._lock_stories([story_id])).get(story_id)
 
     async def newest_stories(self, limit: int) -> list[Story]:
-        """Return stories, the one that was published last first."""
+        """Return stories, latest publication first."""
         dated: list[Story] = []
         undated: list[Story] = []
         for story in sorted(self._stories.values(), key=lambda story: story.id):
             (undated if story.published_at is None else dated).append(story)
-        # Sorting is stable, in reverse too, so that stories of one time stay in the order of their ids.
+        # Sorting is stable, also in reverse, so stories published at the same time stay in the order of their
+        # ids.
         dated.sort(key=lambda story: story.published_at or _NEVER, reverse=True)
         return [*dated, *undated][:limit]
 
     async def text_of(self, story_id: UUID) -> Content | None:
-        """Return the text that a story was made of."""
+        """Return the text from which a story was made."""
         story = self._stories.get(story_id)
         return None if story is None else self._contents.get(story.content_id)
 
     async def set_summary(self, story_id: UUID, summary: str, *, replace: bool) -> bool:
-        """Give a story a summary."""
+        """Set a story's summary."""
         story = await self.lock_story(story_id)
         if story is None or (story.summary is not None and not replace):
             return False
@@ -92,7 +93,7 @@ class MemoryStories(Scope):
         return True
 
     async def link_source(self, story_id: UUID, source_id: UUID) -> bool:
-        """Make a source the story's primary one."""
+        """Set the story's primary source."""
         story = await self.lock_story(story_id)
         if story is None or self._sources.get(source_id) is None:
             return False

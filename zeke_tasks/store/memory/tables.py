@@ -1,4 +1,4 @@
-"""The committed rows, and a table as one transaction sees it."""
+"""The committed rows, and one transaction's view of a table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A source's health with the moment that ``failing_for`` counts from."""
+    """A source's health with the time from which ``failing_for`` counts."""
 
     health: Health
     failing_since: datetime | None
@@ -30,7 +30,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A raw item with the moment it was last touched."""
+    """A raw item with the time at which it was last touched."""
 
     row: RawItem
     touched: datetime
@@ -38,7 +38,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """An embedding, and whose it is."""
+    """An embedding and its story."""
 
     story_id: UUID
     embedding: Embedding
@@ -46,7 +46,7 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """An event of a run, and which one it was of all."""
+    """An event of a run and its sequence number."""
 
     number: int
     event: RunEvent
@@ -56,7 +56,7 @@ class Table(Generic[K, V]):
     """Committed rows by key.
 
     Args:
-        group: what some rows have in common and are asked for by; a row never changes it.
+        group: returns the immutable group of a row, by which rows can be queried.
     """
 
     def __init__(self, group: Callable[[V], Hashable] | None = None) -> None:
@@ -66,7 +66,7 @@ class Table(Generic[K, V]):
 
 
 class Layer(Generic[K, V]):
-    """A table as one transaction sees it: its changes over the committed rows; None is a row that is gone."""
+    """One transaction's view of a table: its changes over the committed rows; None marks a deleted row."""
 
     def __init__(self, table: Table[K, V]) -> None:
         self._table = table
@@ -77,7 +77,7 @@ class Layer(Generic[K, V]):
         return self._changes[key] if key in self._changes else self._table.rows.get(key)
 
     def put(self, key: K, value: V | None) -> None:
-        """Change a row, or let it go."""
+        """Change a row, or delete it."""
         self._changes[key] = value
 
     def values(self) -> Iterator[V]:
@@ -88,7 +88,7 @@ class Layer(Generic[K, V]):
 
     def of(self, group: Hashable) -> Iterator[V]:
         """Yield the rows of a group."""
-        assert self._table.group is not None  # noqa: S101 - only asked of tables that have groups
+        assert self._table.group is not None  # noqa: S101 - only called for tables with groups
         for key in self._table.groups.get(group, ()):
             if key not in self._changes:
                 yield self._table.rows[key]
@@ -111,7 +111,7 @@ class Layer(Generic[K, V]):
 
 
 class Tables:
-    """The committed rows by what they are unique by."""
+    """The committed rows by their unique keys."""
 
     def __init__(self) -> None:
         self.sources = Table[UUID, Source]()
@@ -131,5 +131,5 @@ class Tables:
         self.playbooks = Table[UUID, Playbook]()
         self.runs = Table[UUID, PlaybookRun](lambda run: run.playbook_id)
         self.events = Table[tuple[UUID, int, str, str | None], Happened](lambda one: one.event.run_id)
-        # Like a sequence, it goes on whatever becomes of a transaction.
+        # Like a sequence, it does not roll back with a transaction.
         self.event_numbers = count()

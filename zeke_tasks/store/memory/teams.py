@@ -1,4 +1,4 @@
-"""What teams read and what they make of it, in memory."""
+"""Teams' subscriptions and states in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class MemoryTeams(Scope):
-    """The verbs on teams."""
+    """The methods on teams."""
 
     async def connect(self, team_id: UUID, source_id: UUID) -> bool:
         """Subscribe a team to a source."""
@@ -36,7 +36,7 @@ class MemoryTeams(Scope):
     async def set_reading_state(
         self, story_id: UUID, team_ids: Collection[UUID], state: ReadingState
     ) -> list[UUID]:
-        """Set how far teams are with a story."""
+        """Set teams' reading state of a story."""
         if story_id not in await self._lock_stories([story_id]):
             return []
         changed: list[UUID] = []
@@ -52,11 +52,11 @@ class MemoryTeams(Scope):
         return changed
 
     async def reading_states(self, story_id: UUID) -> list[TeamStory]:
-        """Return how far teams are with a story, by team."""
+        """Return the reading states of a story, by team."""
         return sorted(self._team_stories.of(story_id), key=lambda one: one.team_id)
 
     async def put_team_highlight(self, state: TeamHighlight) -> bool:
-        """Keep what a team does with a highlight, unless it has a state there."""
+        """Store a team's state of a highlight unless it has one."""
         self._require_open()
         if self._highlights.get(state.highlight_id) is None:
             return False
@@ -68,5 +68,5 @@ class MemoryTeams(Scope):
         return True
 
     async def team_highlights(self, team_id: UUID) -> list[TeamHighlight]:
-        """Return what a team does with highlights, by highlight."""
+        """Return a team's states of highlights, by highlight."""
         return sorted(self._team_highlights.of(team_id), key=lambda one: one.highlight_id)

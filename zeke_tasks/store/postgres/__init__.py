@@ -1,4 +1,4 @@
-"""The domain's store on Postgres, in the schema ``zeke`` of the database that keeps the jobs."""
+"""The domain's store on Postgres, in the schema ``zeke`` of the jobs' database."""
 
 from __future__ import annotations
 

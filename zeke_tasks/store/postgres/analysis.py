@@ -1,4 +1,4 @@
-"""What is thought of stories, on Postgres: overlays, embeddings, and what the AI cost."""
+"""Analyses of stories on Postgres: overlays, embeddings, and AI usage."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class PostgresAnalysis(Session):
-    """The verbs on overlays, embeddings and spending."""
+    """The methods on overlays, embeddings and AI usage."""
 
     async def put_analysis(self, story_id: UUID, analysis: Analysis) -> bool:
-        """Keep an analysis, unless it is a stub's and a model's is there."""
+        """Store an analysis; a stub's never replaces a model's."""
         if not await self._lock_stories([story_id]):
             return False
         kept = await self._run(
@@ -37,7 +37,7 @@ class PostgresAnalysis(Session):
         return bool(kept)
 
     async def put_brief(self, story_id: UUID, brief: Brief) -> bool:
-        """Keep the briefs of an analysed story, unless they are a stub's and a model's are there."""
+        """Store the briefs of an analysed story; a stub's never replace a model's."""
         if not await self._lock_stories([story_id]):
             return False
         kept = await self._run(
@@ -54,7 +54,7 @@ class PostgresAnalysis(Session):
         return bool(kept)
 
     async def overlay(self, story_id: UUID) -> Overlay | None:
-        """Return what is thought of a story."""
+        """Return a story's overlay."""
         rows = await self._run("overlay", story_id=story_id)
         if not rows:
             return None
@@ -65,7 +65,7 @@ class PostgresAnalysis(Session):
         return Overlay(**row)
 
     async def put_embedding(self, story_id: UUID, embedding: Embedding) -> None:
-        """Keep an embedding in place of one of the same model and number of dimensions."""
+        """Store an embedding; replace one of the same model and number of dimensions."""
         await self._run(
             "put_embedding",
             story_id=story_id,
@@ -80,7 +80,7 @@ class PostgresAnalysis(Session):
         return [Embedding(row["model"], tuple(row["vector"])) for row in rows]
 
     async def nearest(self, embedding: Embedding, limit: int) -> list[tuple[UUID, float]]:
-        """Return stories by how near they are."""
+        """Return stories by distance."""
         rows = await self._run(
             "nearest",
             model=embedding.model,
@@ -91,7 +91,7 @@ class PostgresAnalysis(Session):
         return [(row["story_id"], row["distance"]) for row in rows]
 
     async def note_spending(self, spending: Spending) -> None:
-        """Keep what a call took, once."""
+        """Record the usage of a call once."""
         await self._run(
             "note_spending",
             job_id=spending.job_id,
@@ -105,5 +105,5 @@ class PostgresAnalysis(Session):
         )
 
     async def spending(self, job_id: UUID | None = None) -> list[Spending]:
-        """Return what was spent, by job, attempt and purpose."""
+        """Return the recorded usage, by job, attempt and purpose."""
         return [Spending(**row) for row in await self._run("spending", job_id=job_id)]

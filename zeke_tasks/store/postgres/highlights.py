@@ -1,4 +1,4 @@
-"""Highlights, on Postgres."""
+"""Highlights on Postgres."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class PostgresHighlights(Session):
-    """The verbs on highlights."""
+    """The methods on highlights."""
 
     async def put_highlights(self, highlights: Sequence[NewHighlight]) -> list[UUID]:
-        """Add highlights that their stories don't have for their team or for everybody."""
+        """Add highlights whose keys their stories don't have for the team or globally."""
         await self._lock_stories({highlight.story_id for highlight in highlights})
         told = [{"position": at, **_columns(highlight)} for at, highlight in enumerate(highlights)]
         added = await self._run("add_highlights", highlights=jsonb.dumps(told))
@@ -29,7 +29,7 @@ class PostgresHighlights(Session):
         return [key for key in dict.fromkeys(highlight.id for highlight in highlights) if key in new]
 
     async def known_keys(self, story_id: UUID, team_id: UUID | None, keys: Collection[str]) -> set[str]:
-        """Return the keys that a story has for a team or for everybody."""
+        """Return the keys that a story has for a team or globally."""
         rows = await self._run("known_keys", story_id=story_id, team_id=team_id, keys=list(keys))
         return {row["key"] for row in rows}
 
@@ -38,7 +38,7 @@ class PostgresHighlights(Session):
         return [_highlight(row) for row in await self._run("highlights", story_id=story_id)]
 
     async def put_score(self, highlight_id: UUID, score: Score) -> bool:
-        """Give a highlight a score, unless it has this one."""
+        """Set a highlight's score unless it is unchanged."""
         scored = await self._run(
             "put_score",
             id=highlight_id,

@@ -1,4 +1,4 @@
-"""Raw items and their contents, on Postgres."""
+"""Raw items and their contents on Postgres."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class PostgresItems(Session):
-    """The verbs on raw items and contents."""
+    """The methods on raw items and contents."""
 
     async def put_items(self, source_id: UUID, items: Sequence[NewItem]) -> list[UUID]:
         """Add new items and refresh known ones."""
@@ -44,12 +44,12 @@ class PostgresItems(Session):
         return [key for key in ids if key in new]
 
     async def take_up_forgotten_items(self, source_id: UUID, after: float) -> list[UUID]:
-        """Touch and return pending items that were left alone; those that others work on are passed over."""
+        """Touch and return forgotten pending items, except those locked by other transactions."""
         rows = await self._run("take_up_forgotten_items", source_id=source_id, after=after)
         return [row["id"] for row in rows]
 
     async def reopen_items(self, ids: Collection[UUID]) -> list[UUID]:
-        """Make items pending again that failed or had no text."""
+        """Make failed items and items without text pending again."""
         return sorted(row["id"] for row in await self._run("reopen_items", ids=list(ids)))
 
     async def items(self, ids: Collection[UUID]) -> list[RawItem]:
@@ -61,7 +61,7 @@ class PostgresItems(Session):
         return [_item(row) for row in await self._run("items_of", source_id=source_id)]
 
     async def finish_item(self, item_id: UUID, status: ItemStatus, error: str | None = None) -> bool:
-        """Write down how an attempt at a pending item ended."""
+        """Record the outcome of an attempt at a pending item."""
         return bool(await self._run("finish_item", id=item_id, status=status, error=message(error)))
 
     async def lock_video(self, video_id: str) -> None:

@@ -1,8 +1,8 @@
-"""Make the tables of the schema ``zeke``, or bring them up to date; ``zeke migrate`` does so.
+"""Migrations of the schema ``zeke``, run by ``zeke migrate``.
 
-Migrations are ``migrations/NNNN_what_they_do.sql``, applied in order, all that are missing in one
-transaction, under an advisory lock: of ten processes that start at once, one migrates and the others find it
-done.
+Migrations are ``migrations/NNNN_what_they_do.sql``. All missing ones are applied in order in one transaction,
+under an advisory lock: of several processes that start at once, one migrates and the others find nothing to
+do.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ values ({number}, '{name}', statement_timestamp());
 
 
 class Migration(NamedTuple):
-    """One step: its number, its name without the number, and its statements."""
+    """One migration: its number, its name without the number, and its statements."""
 
     number: int
     name: str
@@ -47,8 +47,8 @@ class Migration(NamedTuple):
 
     @property
     def whole(self) -> LiteralString:
-        """The statements, and the note that they were applied."""
-        # Both come from the package's own file names.
+        """The statements, and the insert that records the migration."""
+        # Both come from the package's own file names, so there is no injection.
         note = _NOTE.format(number=self.number, name=self.name)
         return self.text + "\n" + cast("LiteralString", note)
 
@@ -60,32 +60,33 @@ def migrations() -> Sequence[Migration]:
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
         number, _, name = file.name.removesuffix(".sql").partition("_")
         if file.name.endswith(".sql"):
-            # The files are part of the package, as a literal would be.
+            # The files are part of the package, so they are as safe as a literal.
             text = cast("LiteralString", file.read_text(encoding="utf-8"))
             found.append(Migration(int(number), name, text))
     return found
 
 
 def sql() -> str:
-    """Return all that ``migrate`` runs on a database that has none of it, to be read or run by hand."""
+    """Return the SQL that ``migrate`` runs on an empty database, for review or manual execution."""
     return "\n".join(["begin;\n", _SCHEMA + _TABLE, *(step.whole for step in migrations()), "commit;\n"])
 
 
 def migrate(dsn: str) -> list[str]:
-    """Apply the migrations that are missing.
+    """Apply the missing migrations.
 
     Returns:
-        The names of those that were applied, in order; empty if the tables were up to date.
+        The names of the applied migrations, in order; empty if the tables were up to date.
 
     Raises:
         StorageUnavailableError: the database can't be reached.
-        PermissionDeniedError: the role may not create the schema or the tables.
+        PermissionDeniedError: the role is not allowed to create the schema or the tables.
     """
     try:
         with psycopg.connect(dsn, autocommit=True) as connection, connection.transaction():
             connection.add_notice_handler(_hand_on)
             connection.execute(_LOCK)
-            # Not "if not exists" first: that asks for the right to create even where nothing is created.
+            # "create … if not exists" requires the CREATE privilege even if the schema exists, so check
+            # first.
             if connection.execute("select to_regnamespace('zeke')").fetchone() == (None,):
                 connection.execute(_SCHEMA)
             if connection.execute("select to_regclass('zeke.migration')").fetchone() == (None,):
@@ -104,10 +105,10 @@ def migrate(dsn: str) -> list[str]:
 
 
 async def check(dsn: str) -> None:
-    """Make sure that the tables are there and new enough; newer ones are fine.
+    """Check that the tables exist and are new enough; newer ones are accepted.
 
     Raises:
-        SchemaVersionError: they are not; the message says what to do.
+        SchemaVersionError: they are missing or too old; the message says what to do.
         StorageUnavailableError: the database can't be reached.
     """
     await asyncio.to_thread(_check, dsn)
@@ -127,7 +128,7 @@ def _check(dsn: str) -> None:
 
 
 def _hand_on(notice: errors.Diagnostic) -> None:
-    """Log what a migration warns of; that something is there already, and so left as it is, is no news."""
+    """Log warnings of a migration; notices that an object exists already are ignored."""
     if notice.severity_nonlocalized == "WARNING":
         log.get_logger().warning(notice.message_primary or "")
 

@@ -1,4 +1,4 @@
-"""Playbooks and their runs, on Postgres."""
+"""Playbooks and their runs on Postgres."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 class PostgresPlaybooks(Session):
-    """The verbs on playbooks, runs and events."""
+    """The methods on playbooks, runs and events."""
 
     async def put_playbook(self, playbook: Playbook) -> None:
-        """Keep a playbook and its steps, in place of what it was."""
+        """Store a playbook and its steps; replace an earlier version."""
         about: dict[str, Any] = {
             "id": playbook.id,
             "team_id": playbook.team_id,
@@ -65,7 +65,7 @@ class PostgresPlaybooks(Session):
         return bool(await self._run("activate_playbook", id=playbook_id))
 
     async def ensure_run(self, run: NewRun) -> tuple[PlaybookRun, bool]:
-        """Make a pending run, or return the one of this id."""
+        """Create a pending run, or return the one with this id."""
         added = await self._run(
             "add_run",
             id=run.id,
@@ -90,7 +90,7 @@ class PostgresPlaybooks(Session):
         return [_as_run(row) for row in await self._run("runs_of", playbook_id=playbook_id)]
 
     async def lock_run(self, run_id: UUID) -> PlaybookRun | None:
-        """Return a run, which nobody else can lock until the transaction ends."""
+        """Return a run, locked until the transaction ends."""
         rows = await self._run("lock_run", id=run_id)
         return _as_run(rows[0]) if rows else None
 
@@ -108,11 +108,11 @@ class PostgresPlaybooks(Session):
         return bool(await self._run("end_run", id=run_id, status=status, error=message(error)))
 
     async def put_output(self, run_id: UUID, step: str, output: Any) -> None:
-        """Keep what a step of a run returned, once."""
+        """Store the output of a step once."""
         await self._run("put_output", id=run_id, step=storable(step), output=json_text(output))
 
     async def put_run_event(self, event: RunEvent) -> bool:
-        """Keep an event, once."""
+        """Store an event once."""
         added = await self._run(
             "put_run_event",
             run_id=event.run_id,
@@ -124,7 +124,7 @@ class PostgresPlaybooks(Session):
         return bool(added)
 
     async def run_events(self, run_id: UUID) -> list[RunEvent]:
-        """Return the events of a run in the order in which they were put."""
+        """Return the events of a run in the order in which they were stored."""
         return [RunEvent(**row) for row in await self._run("run_events", run_id=run_id)]
 
 

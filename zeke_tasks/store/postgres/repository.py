@@ -1,4 +1,4 @@
-"""The verbs of the domain's store as statements on the connection of the queue's transaction."""
+"""The domain's store on the connection of the queue's transaction."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ class PostgresRows(
     PostgresTeams,
     PostgresPlaybooks,
 ):
-    """The verbs on one connection; what each does is said in ``Rows``."""
+    """The methods on one connection, documented in ``Rows``."""
 
 
 class PostgresRepository:
-    """The store; it has no connections, since it works on those of the queue's transactions.
+    """The store; it uses the connections of the queue's transactions and has none of its own.
 
     Args:
-        now: the time that statements take in place of the database's, for tests; None in production.
+        now: the time for statements in place of the database's, for tests; None in production.
     """
 
     def __init__(self, now: Callable[[], datetime] | None = None) -> None:
         self._now = now
 
     def within(self, transaction: OpenTransaction) -> PostgresRows:
-        """Return the verbs as part of a transaction."""
+        """Return the methods within a transaction."""
         return PostgresRows(transaction.connection, self._now)

@@ -1,4 +1,4 @@
-"""What every verb works with: the connection of its transaction, and the time that tests set."""
+"""Base of the Postgres store's methods: the transaction's connection, and the time set by tests."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Session:
     """Runs statements in one transaction.
 
     Args:
-        connection: that of the transaction.
-        now: the time that statements take in place of the database's; None in production.
+        connection: the connection of the transaction.
+        now: the time for statements in place of the database's; None in production.
     """
 
     def __init__(self, connection: AsyncConnection[Any], now: Callable[[], datetime] | None) -> None:
@@ -35,12 +35,13 @@ class Session:
         """Run a statement and return its rows.
 
         Args:
-            statement: its name.
-            binary: whether its rows come in binary, which keeps numbers whatever the connection's settings.
-            values: its parameters.
+            statement: the name of the statement.
+            binary: whether to fetch rows in binary, which keeps numbers exact whatever the connection's
+                settings.
+            values: the parameters.
 
         Raises:
-            SchemaVersionError: the tables are not there.
+            SchemaVersionError: the tables don't exist.
         """
         values["now"] = self._now() if self._now else None
         async with self._connection.cursor(binary=binary, row_factory=dict_row) as cursor:
@@ -58,25 +59,26 @@ class Session:
                     " run `zeke migrate`."
                 ) from error
             rows = await cursor.fetchall() if cursor.description else []
-        # The connection may be a caller's, who lives in a time zone.
+        # The connection may be a caller's, with another time zone.
         return [{name: _in_utc(value) for name, value in row.items()} for row in rows]
 
     async def _lock_stories(self, ids: Collection[UUID]) -> dict[UUID, Story]:
-        """Lock those stories that exist, in the order of their ids, and return them as they then are.
+        """Lock the existing stories in the order of their ids; returns their locked state.
 
-        A statement of its own: one that waits for a lock goes on with what it saw of other tables before.
+        A statement that waits for a lock keeps its snapshot of other tables from before, so this is a
+        separate one.
         """
         found = [story(row) for row in await self._run("lock_stories", ids=list(ids))]
         return {one.id: one for one in found}
 
 
 def message(text: str | None) -> str | None:
-    """Cut a message to what a row holds."""
+    """Truncate a message to the length of its column."""
     return None if text is None else storable(text)[:MESSAGE_CHARACTERS]
 
 
 def story(row: dict[str, Any]) -> Story:
-    """Return a row as a story."""
+    """Convert a row to a story."""
     row["kind"], row["status"] = Kind(row["kind"]), StoryStatus(row["status"])
     return Story(**row)
 

@@ -1,4 +1,4 @@
-"""Sources and their health, on Postgres."""
+"""Sources and their health on Postgres."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class PostgresSources(Session):
-    """The verbs on sources."""
+    """The methods on sources."""
 
     async def ensure_source(self, id: UUID, source: NewSource) -> Source:  # noqa: A002 - the column's name
-        """Add a source, or return the one of this type and url."""
+        """Add a source, or return the one with this type and url."""
         added = await self._run(
             "ensure_source",
             id=id,
@@ -51,7 +51,7 @@ class PostgresSources(Session):
         return _health(rows[0]) if rows else None
 
     async def sources(self, types: Collection[SourceType], *, due_in: float | None = None) -> list[Source]:
-        """Return active sources that have a place, the one that waits longest first."""
+        """Return active sources that can be checked, longest waiting first."""
         rows = await self._run("sources", types=[kind.value for kind in types], due_in=due_in)
         return [_source(row) for row in rows]
 
@@ -64,11 +64,11 @@ class PostgresSources(Session):
         return bool(await self._run("set_active", id=source_id, active=active))
 
     async def move_source(self, source_id: UUID, url: str) -> bool:
-        """Give a source a new url, unless another has it."""
+        """Set a source's url unless another source has it."""
         if len(url) > URL_CHARACTERS:
             return False
         try:
-            # A savepoint: the refusal must not take down the transaction that asks.
+            # A unique violation would abort the caller's transaction, so this is a savepoint.
             async with self._connection.transaction():
                 return bool(await self._run("move_source", id=source_id, url=url))
         except errors.UniqueViolation:
@@ -84,7 +84,7 @@ class PostgresSources(Session):
         status: HealthStatus,
         message: str | None = None,
     ) -> None:
-        """Write down that a check went well."""
+        """Record a successful check."""
         await self._run(
             "record_success",
             source_id=source_id,
@@ -96,7 +96,7 @@ class PostgresSources(Session):
         )
 
     async def record_failure(self, source_id: UUID, *, next_check_in: float, message: str) -> None:
-        """Write down that a check failed."""
+        """Record a failed check."""
         await self._run(
             "record_failure", source_id=source_id, message=cut(message), next_check_in=next_check_in
         )

@@ -1,4 +1,4 @@
-"""Every statement of the domain's store, read once from ``sql/<verb>.sql``; parameters are ``%(name)s``."""
+"""The statements of the domain's store, read once from ``sql/<method>.sql``; parameters are ``%(name)s``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def _load() -> Mapping[str, LiteralString]:
     folder = files("zeke_tasks.store.postgres") / "sql"
-    # The files are part of the package, as a literal would be: nothing of a caller's is ever in them.
+    # The files are part of the package and contain no caller's data, so they are as safe as literals.
     return {
         file.name.removesuffix(".sql"): cast("LiteralString", file.read_text(encoding="utf-8"))
         for file in sorted(folder.iterdir(), key=lambda file: file.name)

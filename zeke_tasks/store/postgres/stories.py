@@ -1,4 +1,4 @@
-"""Stories, on Postgres."""
+"""Stories on Postgres."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class PostgresStories(Session):
-    """The verbs on stories themselves."""
+    """The methods on stories themselves."""
 
     async def ensure_story(self, story: NewStory) -> tuple[UUID, bool]:
-        """Make a story, or find the one that tells the same text or was made of the same content."""
+        """Create a story, or find the one with the same text or made from the same content."""
         added = await self._run(
             "add_story",
             id=story.id,
@@ -37,7 +37,7 @@ class PostgresStories(Session):
         return known[0]["id"], False
 
     async def stories_of(self, item_ids: Collection[UUID]) -> dict[UUID, Story]:
-        """Return the stories that tell the texts of some items."""
+        """Return the stories of some items' texts."""
         rows = await self._run("stories_of", item_ids=list(item_ids))
         return {row.pop("raw_item_id"): as_story(row) for row in rows}
 
@@ -47,20 +47,20 @@ class PostgresStories(Session):
         return as_story(rows[0]) if rows else None
 
     async def lock_story(self, story_id: UUID) -> Story | None:
-        """Return a story, which nobody else can lock until the transaction ends."""
+        """Return a story, locked until the transaction ends."""
         return (await self._lock_stories([story_id])).get(story_id)
 
     async def newest_stories(self, limit: int) -> list[Story]:
-        """Return stories, the one that was published last first."""
+        """Return stories, latest publication first."""
         return [as_story(row) for row in await self._run("newest_stories", limit=limit)]
 
     async def text_of(self, story_id: UUID) -> Content | None:
-        """Return the text that a story was made of."""
+        """Return the text from which a story was made."""
         rows = await self._run("text_of", story_id=story_id)
         return Content(**rows[0]) if rows else None
 
     async def set_summary(self, story_id: UUID, summary: str, *, replace: bool) -> bool:
-        """Give a story a summary."""
+        """Set a story's summary."""
         story = await self.lock_story(story_id)
         if story is None or (story.summary is not None and not replace):
             return False
@@ -68,7 +68,7 @@ class PostgresStories(Session):
         return True
 
     async def link_source(self, story_id: UUID, source_id: UUID) -> bool:
-        """Make a source the story's primary one."""
+        """Set the story's primary source."""
         if await self.lock_story(story_id) is None:
             return False
         return bool(await self._run("link_source", id=story_id, source_id=source_id))

@@ -1,4 +1,4 @@
-"""What teams read and what they make of it, on Postgres."""
+"""Teams' subscriptions and states on Postgres."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class PostgresTeams(Session):
-    """The verbs on teams."""
+    """The methods on teams."""
 
     async def connect(self, team_id: UUID, source_id: UUID) -> bool:
         """Subscribe a team to a source."""
@@ -26,19 +26,19 @@ class PostgresTeams(Session):
     async def set_reading_state(
         self, story_id: UUID, team_ids: Collection[UUID], state: ReadingState
     ) -> list[UUID]:
-        """Set how far teams are with a story."""
+        """Set teams' reading state of a story."""
         rows = await self._run(
             "set_reading_state", story_id=story_id, team_ids=sorted(set(team_ids)), state=state
         )
         return sorted(row["team_id"] for row in rows)
 
     async def reading_states(self, story_id: UUID) -> list[TeamStory]:
-        """Return how far teams are with a story, by team."""
+        """Return the reading states of a story, by team."""
         rows = await self._run("reading_states", story_id=story_id)
         return [_team_story(row) for row in rows]
 
     async def put_team_highlight(self, state: TeamHighlight) -> bool:
-        """Keep what a team does with a highlight, unless it has a state there."""
+        """Store a team's state of a highlight unless it has one."""
         added = await self._run(
             "put_team_highlight",
             team_id=state.team_id,
@@ -49,7 +49,7 @@ class PostgresTeams(Session):
         return bool(added)
 
     async def team_highlights(self, team_id: UUID) -> list[TeamHighlight]:
-        """Return what a team does with highlights, by highlight."""
+        """Return a team's states of highlights, by highlight."""
         return [TeamHighlight(**row) for row in await self._run("team_highlights", team_id=team_id)]
 
 
