@@ -150,7 +150,7 @@ def _stage(name: str) -> Iterator[None]:
 
 
 def _left_out(what: str) -> None:
-    """Say that something cannot run here, for the list at the end of .ci/run too."""
+    """Report what cannot run here, for the list at the end of .ci/run too."""
     print(f"LEFT OUT: {what}", flush=True)
     if path := os.environ.get("ZEKE_LEFT_OUT"):
         with Path(path).open("a", encoding="utf-8") as file:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from tests.cases import check_each
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
@@ -57,3 +60,28 @@ def test_every_path_exists() -> None:
     assert len(paths) > 50
     assert len(short) > 40
     assert [path for path in [*paths, *short] if not (ROOT / path).exists()] == []
+
+
+def test_docstrings_of_large_packages_name_each_of_their_modules() -> None:
+    def check(package: str) -> None:
+        folder = ROOT / package
+        docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
+        named = set(re.findall(r"``([a-z_0-9]+)``", docstring))
+        modules = {
+            path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()
+        }
+        assert modules - {"__init__"} - named == set()
+
+    check_each(
+        [
+            "zeke_queue/storage",
+            "zeke_queue/storage/memory",
+            "zeke_queue/storage/postgres",
+            "zeke_queue/core",
+            "zeke_queue/worker",
+            "zeke_queue/web",
+            "zeke_sim/experiment",
+            "zeke_sim/world",
+        ],
+        check,
+    )

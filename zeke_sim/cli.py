@@ -44,7 +44,7 @@ Scenarios = Annotated[
         metavar="[SCENARIO]...",
         help=(
             "Packages, modules with a SCENARIO, or module:ATTRIBUTE; by default those that pyproject.toml "
-            "lists under [tool.zeke.sim] scenarios."
+            "lists under \\[tool.zeke.sim] scenarios."
         ),
     ),
 ]

@@ -1,6 +1,6 @@
 """Records what a tree is made of, so that before and after can be compared; README.md says what and how.
 
-``python -m tests.baseline.record --tree /work/base --out tests/baseline --junit junit.xml`` writes the files.
+``python -m tests.baseline.record --tree ../base --out tests/baseline --junit junit.xml`` writes the files.
 ``--collected FILE`` takes the output of ``pytest --collect-only -q`` instead of collecting.
 ``python -m tests.baseline.record --compare OTHER`` prints the counts of two folders side by side.
 """

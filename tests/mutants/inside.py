@@ -69,7 +69,7 @@ class Layers:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self) -> None:
-        """Have Hypothesis stop at its first failure instead of shrinking it; conftest.py is loaded by now."""
+        """Make Hypothesis stop at its first failure instead of shrinking it; conftest.py is loaded by now."""
         if (hypothesis := sys.modules.get("hypothesis")) is not None:
             phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
             hypothesis.settings.register_profile("mutants", hypothesis.settings(), phases=phases)

@@ -77,7 +77,7 @@ class Entry:
         return {*self.killers, *self.survives, *self.not_tried}
 
     def summary(self) -> str:
-        """Say it in one line."""
+        """Return it in one line."""
         parts = (
             ("killed by", list(self.killers)),
             ("survives", self.survives),
@@ -154,7 +154,7 @@ class Copy:
         return [*events, {"event": "late"}] if done["late"] else events
 
     def _served(self, order: Path) -> dict[str, Any]:
-        """Have the server carry out an order, which is started with the first."""
+        """Send the server an order; the first one starts it."""
         if self._server is None:
             self._server = subprocess.Popen(
                 [self._python, "-P", str(INSIDE)],
@@ -178,7 +178,7 @@ class Copy:
 
     @contextmanager
     def broken(self, mutant: Mutant) -> Iterator[None]:
-        """Have a mutant in the copy.
+        """Apply a mutant to the copy.
 
         Raises:
             DoesNotApplyError: its text is not there once.

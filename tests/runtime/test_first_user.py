@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 
 from tests.cases import check_each_async
-from tests.runtime.workers.place import Place, turns
+from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.client.queue import Queue
-from zeke_queue.errors import InvalidOptionError
+from zeke_queue.errors import InvalidOptionError, JobCancelledError, JobExpiredError, JobFailedError
 from zeke_queue.model import JobState
+from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
@@ -132,3 +135,56 @@ async def test_a_worker_takes_its_concurrency_from_the_settings() -> None:
     async with Queue.in_memory(catalog) as queue:
         with pytest.raises(InvalidOptionError, match="concurrency: 0"):
             Worker(queue, concurrency=0)
+
+
+def test_a_worker_takes_its_other_options_from_the_settings_too() -> None:
+    catalog = Catalog()
+
+    @catalog.task("work")
+    async def work() -> None: ...
+
+    settings = Settings(jobs_poll=3, jobs_lease=40, jobs_beat=7, jobs_grace=9)
+    queue = Queue(catalog, MemoryStorage(SystemClock()), settings=settings)
+
+    def options(worker: Worker) -> tuple[float, ...]:
+        plan = worker._plan
+        return plan.poll, plan.lease, plan.beat, plan.grace
+
+    assert options(Worker(queue)) == (3, 40, 7, 9)
+    assert options(Worker(queue, poll=1, lease=20, beat=2, grace=0)) == (1, 20, 2, 0)
+
+
+async def test_a_result_that_never_comes_is_an_error_by_the_way_the_job_ended() -> None:
+    place, started = Place(), asyncio.Event()
+
+    @place.catalog.task("fail", retry_limit=0)
+    async def fail() -> None:
+        raise ValueError("broken")
+
+    @place.catalog.task("hang", retry_limit=0, expire_in=60)
+    async def hang() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    failed = (await place.run_one(fail)).id
+    cancelled = await place.send(fail)
+    assert await place.queue.cancel(cancelled)
+    expired = await place.send(hang)
+    async with place.working():
+        await until(started.is_set)
+        place.clock.advance(60)
+        await until(lambda: place.state(expired) is JobState.EXPIRED)
+
+    async def check(job_id: UUID, kind: type[JobFailedError]) -> None:
+        with pytest.raises(JobFailedError) as caught:
+            await place.queue.result(job_id, timeout=0)
+        assert (type(caught.value), caught.value.job.id) == (kind, job_id)
+
+    await check_each_async(
+        {
+            "failed": (failed, JobFailedError),
+            "cancelled": (cancelled, JobCancelledError),
+            "expired": (expired, JobExpiredError),
+        },
+        check,
+    )

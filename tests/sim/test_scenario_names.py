@@ -46,6 +46,9 @@ def test_the_nearest_project_lists_the_scenarios(tmp_path: Path) -> None:
     project = tmp_path / "pyproject.toml"
     project.write_text('[tool.zeke.sim]\nscenarios = ["shop.worlds"]\n')
     assert configured(inner) == (tmp_path, ["shop.worlds"])
+    project.write_text("[tool.zeke.sim]\nscenarios = []\n")
+    with pytest.raises(SimulationError, match="none is named"):
+        configured(inner)
     project.write_text('[tool.zeke.sim]\nscenarios = "shop.worlds"\n')
     with pytest.raises(SimulationError, match=r"tool\.zeke\.sim\.scenarios must be a list"):
         configured(inner)
@@ -61,3 +64,4 @@ def test_the_command_line_says_how_to_name_a_scenario(
     result = CliRunner().invoke(sim, ["run"])
     assert result.exit_code == 2
     assert "scenario: none is named" in result.output
+    assert "[tool.zeke.sim]" in CliRunner().invoke(sim, ["run", "--help"]).output

@@ -181,6 +181,11 @@ def test_campaign_in_processes_finds_the_same() -> None:
     assert there.found.outcome.digest == run(SCENARIO, SCENARIO.plan(there.found.seed)).digest
 
 
+def test_campaign_without_scenarios_is_rejected() -> None:
+    with pytest.raises(SimulationError, match="must name at least one"):
+        driver.search([], seeds=1)
+
+
 def test_campaign_ends_in_time() -> None:
     result = driver.search(["tests.scenarios.retries"], seeds=200, budget=0.0)
     assert 0 < sum(result.runs.values()) <= driver.BATCH

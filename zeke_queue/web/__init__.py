@@ -1,4 +1,11 @@
-"""The HTTP API: REST, live status, tRPC and a dashboard, over an open queue. Needs the extra ``web``."""
+"""The HTTP API: REST, live status, tRPC and a dashboard, over an open queue. Needs the extra ``web``.
+
+``app`` composes the application, ``server`` runs it in a process, ``settings`` configures it. ``access``
+authenticates and authorises callers, ``middleware`` checks origins and sets headers, ``errors`` turns
+errors into answers. ``api`` is what routes work with, ``jobs`` sends within limits, ``shapes`` are the
+bodies of answers, ``presenter`` writes jobs and schedules without what their tasks hide. ``rest``, ``trpc``,
+``sse`` and ``dashboard`` are the four interfaces; ``document`` and ``metrics`` serve OpenAPI and figures.
+"""
 
 from __future__ import annotations
 

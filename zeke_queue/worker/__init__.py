@@ -1,4 +1,13 @@
-"""The worker and its options."""
+"""The worker: claims jobs, runs their handlers, renews their leases, settles their outcomes.
+
+``worker`` starts and ends a ``crew``, whose parts are ``intake`` (claims), ``coroutine_pool`` (runs
+attempts), ``attempts`` and ``outcomes`` (one attempt, and what becomes of it), ``settling`` (batches of
+settlements) and ``heartbeat``. ``holdings`` and ``held`` know what is leased, ``host`` stands behind the
+handlers' contexts, ``progress`` keeps progress and log lines, ``link`` counts failures of the storage.
+``bell`` has its wake-ups and timers, and ``executors`` run handlers in threads and processes;
+``shutdown`` handles signals, ``reload`` restarts on changes of files, ``watchdog`` reports handlers that
+block the loop.
+"""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from zeke_sim.errors import SimulationError
 from zeke_sim.experiment.budget import Budget, Stopwatch
 from zeke_sim.experiment.coverage import Ledger, expected
 from zeke_sim.experiment.plan import Plan
@@ -103,8 +104,10 @@ def search(
         progress: called with a progress line every ``EVERY`` seconds.
 
     Raises:
-        SimulationError: a scenario does not exist.
+        SimulationError: a scenario does not exist, or none is named.
     """
+    if not scenarios:
+        raise SimulationError("scenarios: must name at least one, got none")
     for name in scenarios:
         load(name)
     batches = _batches(scenarios, start, seeds)

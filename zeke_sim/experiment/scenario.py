@@ -120,7 +120,7 @@ def configured(folder: Path) -> tuple[Path, list[str]]:
         except tomllib.TOMLDecodeError as error:
             raise SimulationError(f"{file}: {error}") from None
         names = project.get("tool", {}).get("zeke", {}).get("sim", {}).get("scenarios")
-        if names is None:
+        if names is None or names == []:
             break
         if not isinstance(names, list) or not all(isinstance(name, str) for name in cast("list[Any]", names)):
             raise SimulationError(f"{file}: tool.zeke.sim.scenarios must be a list of modules or packages")

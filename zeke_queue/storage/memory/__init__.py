@@ -1,4 +1,10 @@
-"""The memory storage: the reference for the behaviour of storages, and the database of simulations."""
+"""The storage in memory: the reference for every rule, and what simulations run on.
+
+``store`` and ``verbs`` implement the port over ``tables`` and ``rows``; ``unit_of_work``, ``locks`` and
+``transaction`` make transactions. ``claiming``, ``settling``, ``uniqueness`` and ``schedules`` apply the
+rules, ``reading`` and ``overview`` answer lists and figures, ``notifier`` wakes workers and watches, and
+``access`` keeps keys, sessions and rate limits.
+"""
 
 from zeke_queue.storage.memory.store import MemoryStorage, Snapshot
 
