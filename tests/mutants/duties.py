@@ -128,8 +128,8 @@ MUTANTS = (
     Mutant(
         "only-the-first-watcher-is-told",
         FOLLOWER,
-        "        for follower in list(self.followers):\n            follower.tell(job, lines=lines)\n",
-        "        for follower in list(self.followers)[:1]:\n            follower.tell(job, lines=lines)\n",
+        "        for subscription in list(self.subscriptions):\n            subscription.tell(",
+        "        for subscription in list(self.subscriptions)[:1]:\n            subscription.tell(",
         "Of two that wait for a job in one process the second waits for ever.",
     ),
     Mutant(
@@ -175,8 +175,8 @@ MUTANTS = (
     Mutant(
         "watch-ends-with-the-first-who-leaves",
         EVENTS,
-        "        if not watched.followers:\n",
-        "        if watched.followers or not watched.followers:\n",
+        "        if not watched.subscriptions:\n",
+        "        if watched.subscriptions or not watched.subscriptions:\n",
         "Of two that wait for a job in one process the second waits for ever once the first has left.",
         where=("watch",),
     ),

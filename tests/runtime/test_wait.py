@@ -20,7 +20,7 @@ from zeke_queue.client.queue import Queue
 from zeke_queue.errors import JobFailedError, JobNotFoundError, ResultTimeoutError, StorageUnavailableError
 from zeke_queue.model import Job, JobEvent, JobState, RunStatus
 from zeke_queue.storage.memory import MemoryStorage
-from zeke_queue.watch.job_watcher import LOOKS_A_SECOND, LOOKS_AT_ONCE, PATIENCE
+from zeke_queue.watch.job_watcher import OUTAGE_TIMEOUT, READ_BURST, READS_PER_SECOND
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -411,7 +411,7 @@ async def test_short_outages_do_not_add_up(watched: Queue, odd: Odd, clock: Froz
 async def test_long_outage_fails_the_result(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
     odd.away = True
     waiting = asyncio.ensure_future(watched.result(NOBODY))
-    assert PATIENCE <= await until(waiting.done, clock) <= PATIENCE + 5
+    assert OUTAGE_TIMEOUT <= await until(waiting.done, clock) <= OUTAGE_TIMEOUT + 5
     with pytest.raises(StorageUnavailableError):
         waiting.result()
 
@@ -476,4 +476,4 @@ async def test_number_of_queries_is_limited_when_many_jobs_change(
         clock.advance(0.1)
         await turns(10)
     assert set(await asyncio.gather(*map(next_of, watchers))) == {RunStatus.CANCELLED}
-    assert len(odd.looked_up) <= LOOKS_AT_ONCE + 5.3 * LOOKS_A_SECOND
+    assert len(odd.looked_up) <= READ_BURST + 5.3 * READS_PER_SECOND

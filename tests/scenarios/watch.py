@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from zeke_queue.errors import JobFailedError, JobNotFoundError, ResultTimeoutError, StorageError
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.prepare import SendOptions
-from zeke_queue.watch.job_watcher import LOOKS_A_SECOND, PATIENCE
+from zeke_queue.watch.job_watcher import OUTAGE_TIMEOUT, READS_PER_SECOND
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.history.events import Answered, Change, Ended, Fault, Invoked, Lived, Told, Violation
 from zeke_sim.world.setup import Setup
@@ -40,7 +40,7 @@ PHASE: Final = 45.0
 PROMPT: Final = 0.1
 """Seconds after which an answer is late."""
 
-AT_ONCE: Final = 4 * PROMPT + 1 / LOOKS_A_SECOND
+AT_ONCE: Final = 4 * PROMPT + 1 / READS_PER_SECOND
 """Seconds within which a change is told. Who begins to watch while a look is under way waits for that one, a
 watch and a query, then for its own, and there is a pause between looks."""
 
@@ -174,7 +174,7 @@ def _see_patience(node: Node, wait: Wait) -> None:
         if event.outcome != "ok":
             # After a look that failed the stream watches anew.
             away, watched = min(away, event.at), math.inf
-    if now - away < PATIENCE:
+    if now - away < OUTAGE_TIMEOUT:
         raise Violation(
             "who waits is patient", f"after {now - away:.3f} s", job=wait.job, since=away, at=now
         ) from None
@@ -288,8 +288,8 @@ def build(draws: Draws) -> Setup:
     phase, kept = PHASE, draws.pick((5.0, 20.0))
     if draws.chance(0.15):
         # A program that can't reach the database for longer than those that wait in it are patient.
-        phase, kept = PHASE + 2 * PATIENCE, 4 * PATIENCE
-        deeds.append((draws.uniform(0.1, 0.3) * PHASE, _cut_off("c2", 2 * PATIENCE)))
+        phase, kept = PHASE + 2 * OUTAGE_TIMEOUT, 4 * OUTAGE_TIMEOUT
+        deeds.append((draws.uniform(0.1, 0.3) * PHASE, _cut_off("c2", 2 * OUTAGE_TIMEOUT)))
     waits = [_drawn(draws, number, jobs) for number in range(6 + draws.below(5))]
     return Setup(
         catalog,

@@ -257,7 +257,7 @@ async def _adds_first_ids_only(watch: MemoryWatch, ids: Collection[UUID]) -> Non
 PATCHES: dict[str, tuple[str, tuple[Any, str, Any], int]] = {
     "a result is what the handler returned": ("watch", (Queue, "result", _other_result), 60),
     "a time-out is not early": ("watch", (Queue, "result", _times_out_at_once), 60),
-    "who waits is patient": ("watch", (job_watcher, "PATIENCE", 1.0), 60),
+    "who waits is patient": ("watch", (job_watcher, "OUTAGE_TIMEOUT", 1.0), 60),
     "who watches is told at once": ("watch", (MemoryWatch, "add", _adds_first_ids_only), 400),
     "who has drained runs nothing": ("shutdown", (Worker, "drain", _drains_soon), 60),
 }

@@ -33,7 +33,7 @@ from zeke_queue.task.prepare import (
     insert_surely,
 )
 from zeke_queue.task.run import Run
-from zeke_queue.watch.job_watcher import Watchers, check_timeout
+from zeke_queue.watch.job_watcher import JobWatcher, check_timeout
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
@@ -89,7 +89,7 @@ class Queue:
         self._storage = storage
         self._ended = False
         self.sender = Sender(catalog, self.clock, self.entropy)
-        self._watchers = Watchers(storage, self.clock)
+        self._watchers = JobWatcher(storage, self.clock)
 
     @classmethod
     @asynccontextmanager
@@ -373,7 +373,7 @@ class Queue:
         return job.output
 
     @property
-    def watchers(self) -> Watchers:
+    def watchers(self) -> JobWatcher:
         """The job watcher of this queue, whose subscriptions share one path to the storage."""
         _ = self.storage  # raises after the end of the queue's block
         return self._watchers

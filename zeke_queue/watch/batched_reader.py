@@ -23,7 +23,7 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 
-class Looks:
+class BatchedReader:
     """Coalesces concurrent reads of a storage into one query."""
 
     def __init__(self, reader: Reader) -> None:

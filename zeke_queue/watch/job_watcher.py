@@ -20,8 +20,8 @@ from zeke_queue.model import FINAL
 from zeke_queue.storage.inspect import require
 from zeke_queue.storage.told import Told
 from zeke_queue.system.waiting import Allowance, end, first
-from zeke_queue.watch.batched_reader import Looks
-from zeke_queue.watch.subscription import Follower, Following, was_closed
+from zeke_queue.watch.batched_reader import BatchedReader
+from zeke_queue.watch.subscription import Subscription, WatchedJob, was_closed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
@@ -31,22 +31,22 @@ if TYPE_CHECKING:
     from zeke_queue.storage.store import Reader, Watch
     from zeke_queue.system.clock import Clock
 
-LOOKS: Final = (0.1, 0.25, 0.5, 1.0, 2.0)
+POLL_INTERVALS: Final = (0.1, 0.25, 0.5, 1.0, 2.0)
 """Seconds between polls of a job without notifications; the last value repeats."""
 
-COMES_ALONG: Final = 0.25
+EARLY_SHARE: Final = 0.25
 """The share of its pause by which a poll may be early, in order to share a query."""
 
-PATIENCE: Final = 60.0
+OUTAGE_TIMEOUT: Final = 60.0
 """Seconds of a storage outage after which subscribers get an error."""
 
-DUE_AT_ONCE: Final = 500
+MAX_POLLED: Final = 500
 """Jobs without a notification per query at most; reading many rows holds up everything else."""
 
-LOOKS_A_SECOND: Final = 25.0
+READS_PER_SECOND: Final = 25.0
 """Queries per second in the long run, however many jobs change; other reads wait and share one."""
 
-LOOKS_AT_ONCE: Final = 50.0
+READ_BURST: Final = 50.0
 """Queries that may exceed that rate after an idle time."""
 
 
@@ -65,18 +65,18 @@ def check_timeout(timeout: object) -> float | None:
     return None if timeout > INT4_MAX else float(max(timeout, 0))
 
 
-class Watchers:
+class JobWatcher:
     """All waits for jobs of one storage."""
 
     def __init__(self, reader: Reader, clock: Clock) -> None:
         self._reader = reader
         self._clock = clock
-        self._looks = Looks(reader)
-        self._allowance = Allowance(clock, LOOKS_A_SECOND, LOOKS_AT_ONCE)
-        self._watched: dict[UUID, Following] = {}
+        self._batched = BatchedReader(reader)
+        self._budget = Allowance(clock, READS_PER_SECOND, READ_BURST)
+        self._watched: dict[UUID, WatchedJob] = {}
         self._fresh: dict[UUID, None] = {}
         self._gone: dict[UUID, None] = {}
-        self._asked: list[Following] = []
+        self._asked: list[WatchedJob] = []
         self._watch: Watch | None = None
         self._rest = Told(clock)
         self._failures = 0
@@ -96,21 +96,21 @@ class Watchers:
             StorageUnavailableError: the storage has been unavailable for a minute, or the queue was closed.
         """
         rung = asyncio.Event()
-        follower = self.follow(job_id, rung.set, every=True)
+        subscription = self.follow(job_id, rung.set, every=True)
         try:
             while True:
                 rung.clear()
-                while (job := follower.take()) is not None:
+                while (job := subscription.take()) is not None:
                     yield job
                     if job.state in FINAL:
                         return
                 await rung.wait()
         finally:
-            follower.leave()
+            subscription.leave()
 
     def follow(
         self, job_id: UUID, wake: Callable[[], None], *, every: bool = False, known: Job | None = None
-    ) -> Follower:
+    ) -> Subscription:
         """Subscribe to a job; the subscriber takes news when it has time for them, and must call ``leave``.
 
         Args:
@@ -126,16 +126,16 @@ class Watchers:
             raise was_closed(job_id)
         watched = self._watched.get(job_id)
         if watched is None:
-            watched = self._watched[job_id] = Following()
+            watched = self._watched[job_id] = WatchedJob()
             self._fresh[job_id] = None
             self._wake()
         if known is not None:
             watched.is_news(known)
-        follower = Follower(wake, lambda: self._leave(job_id, watched, follower), every=every)
-        watched.followers[follower] = None
+        subscription = Subscription(wake, lambda: self._leave(job_id, watched, subscription), every=every)
+        watched.subscriptions[subscription] = None
         if watched.latest is not None:
-            follower.tell(watched.latest, lines=watched.latest.attempt > 0)
-        return follower
+            subscription.tell(watched.latest, lines=watched.latest.attempt > 0)
+        return subscription
 
     async def look(self, job_id: UUID) -> Job | None:
         """Return a job; concurrent calls share one query.
@@ -143,7 +143,7 @@ class Watchers:
         Raises:
             StorageUnavailableError: the storage is unavailable.
         """
-        return await self._looks.job(job_id)
+        return await self._batched.job(job_id)
 
     async def lines(self, job_id: UUID, after: int) -> tuple[list[JobEvent], bool]:
         """Return progress and log lines of a job with ``seq`` above ``after``, oldest first.
@@ -156,7 +156,7 @@ class Watchers:
         Raises:
             StorageUnavailableError: the storage is unavailable.
         """
-        return await self._looks.lines(job_id, after)
+        return await self._batched.lines(job_id, after)
 
     async def ended(self, job_id: UUID, timeout: float | None) -> Job | None:
         """Wait until a job has ended.
@@ -193,19 +193,19 @@ class Watchers:
         """Stop watching; present and later subscribers get an error."""
         self._closed = True
         watched, self._watched = self._watched, {}
-        await self._looks.close()
+        await self._batched.close()
         await end(*self._tasks)
         for job_id, one in watched.items():
             one.fail(was_closed(job_id))
 
     # The watch loop, shared by all subscribers
 
-    def _leave(self, job_id: UUID, watched: Following, follower: Follower) -> None:
-        watched.followers.pop(follower, None)
-        if not watched.followers:
+    def _leave(self, job_id: UUID, watched: WatchedJob, subscription: Subscription) -> None:
+        watched.subscriptions.pop(subscription, None)
+        if not watched.subscriptions:
             self._forget(job_id, watched)
 
-    def _forget(self, job_id: UUID, watched: Following) -> None:
+    def _forget(self, job_id: UUID, watched: WatchedJob) -> None:
         """Drop what is known of a job, so that a new subscriber reads it again."""
         if self._watched.get(job_id) is watched:
             del self._watched[job_id]
@@ -238,25 +238,27 @@ class Watchers:
                     return
                 self._watch = None
                 if isinstance(error, StorageUnavailableError):
-                    await self._sit_out(error)
+                    await self._wait_for_storage(error)
                 else:
-                    self._give_up(error, list(self._watched))
+                    self._fail_subscribers(error, list(self._watched))
             else:
                 return
         self._watch = self._task = None
 
-    async def _sit_out(self, error: StorageUnavailableError) -> None:
+    async def _wait_for_storage(self, error: StorageUnavailableError) -> None:
         """Wait a moment for the storage to return; fail subscribers that have waited for too long."""
         now = self._clock.monotonic()
         for watched in self._asked:
             watched.away_since = now if watched.away_since is None else watched.away_since
-        self._give_up(error, [job_id for job_id, one in self._watched.items() if one.is_away(now, PATIENCE)])
+        self._fail_subscribers(
+            error, [job_id for job_id, one in self._watched.items() if one.is_away(now, OUTAGE_TIMEOUT)]
+        )
         if self._watched:
             await self._rest.wait(0)  # clears an earlier wake-up
-            await self._rest.wait(LOOKS[min(self._failures, len(LOOKS) - 1)])
+            await self._rest.wait(POLL_INTERVALS[min(self._failures, len(POLL_INTERVALS) - 1)])
             self._failures += 1
 
-    def _give_up(self, error: Exception, ids: Iterable[UUID]) -> None:
+    def _fail_subscribers(self, error: Exception, ids: Iterable[UUID]) -> None:
         for job_id in ids:
             watched = self._watched[job_id]
             watched.fail(error)
@@ -279,10 +281,10 @@ class Watchers:
                 self._asked = [self._watched[job_id] for job_id in fresh if job_id in self._watched]
                 await watch.add(list(fresh))
             if watched:
-                await self._look(watched)
+                await self._read(watched)
             self._asked = []
             rung = await watch.wait(self._pause())
-            if (rest := self._allowance.wanted()) > 0:
+            if (rest := self._budget.wanted()) > 0:
                 await self._clock.sleep(rest)
                 rung += await watch.wait(0)
 
@@ -292,14 +294,14 @@ class Watchers:
         if not along and all(one.look_at > now for one in self._watched.values()):
             return []
         due = (job_id for job_id, one in self._watched.items() if one.look_at - one.leeway <= now)
-        return list(islice(due, DUE_AT_ONCE))
+        return list(islice(due, MAX_POLLED))
 
     def _pause(self) -> float:
         """Return the seconds until the next poll is due."""
         due = min((one.look_at for one in self._watched.values()), default=0.0)
-        return min(max(0.0, due - self._clock.monotonic()), LOOKS[-1])
+        return min(max(0.0, due - self._clock.monotonic()), POLL_INTERVALS[-1])
 
-    async def _look(self, asked: dict[UUID, Following]) -> None:
+    async def _read(self, asked: dict[UUID, WatchedJob]) -> None:
         """Read jobs, and notify their subscribers of changes."""
         self._asked = list(asked.values())
         found = await self._reader.get(list(asked))
@@ -310,10 +312,10 @@ class Watchers:
             job = found.get(job_id)
             if job is None:
                 gone = JobNotFoundError(f"No job has the id {job_id}: it never existed, or was purged")
-                self._give_up(gone, [job_id])
+                self._fail_subscribers(gone, [job_id])
                 continue
             is_news = watched.is_news(job)
-            watched.plan(now, 0 if is_news else watched.look + 1, LOOKS, COMES_ALONG)
+            watched.plan(now, 0 if is_news else watched.look + 1, POLL_INTERVALS, EARLY_SHARE)
             if is_news and job.state in FINAL:
                 # The job may be requeued before its subscribers have left.
                 self._forget(job_id, watched)

@@ -23,7 +23,7 @@ _ALL: Final = None
 _LAST: Final = 1
 
 
-class Follower:
+class Subscription:
     """A subscription to one job.
 
     Args:
@@ -85,7 +85,7 @@ class Follower:
         self._wake()
 
 
-class Following:
+class WatchedJob:
     """A watched job: its last state, its subscribers, and when to poll it next.
 
     Attributes:
@@ -94,10 +94,10 @@ class Following:
         leeway: by how many seconds it may be early.
     """
 
-    __slots__ = ("away_since", "followers", "latest", "leeway", "look", "look_at")
+    __slots__ = ("away_since", "latest", "leeway", "look", "look_at", "subscriptions")
 
     def __init__(self) -> None:
-        self.followers: dict[Follower, None] = {}
+        self.subscriptions: dict[Subscription, None] = {}
         self.latest: Job | None = None
         self.away_since: float | None = None
         self.look = 0
@@ -135,13 +135,13 @@ class Following:
     def tell(self, job: Job | None) -> None:
         """Deliver a change of status to every subscriber, unless it is None; lines may be new either way."""
         lines = self.latest is not None and self.latest.attempt > 0
-        for follower in list(self.followers):
-            follower.tell(job, lines=lines)
+        for subscription in list(self.subscriptions):
+            subscription.tell(job, lines=lines)
 
     def fail(self, error: Exception) -> None:
         """Deliver a final error to every subscriber."""
-        for follower in list(self.followers):
-            follower.fail(error)
+        for subscription in list(self.subscriptions):
+            subscription.fail(error)
 
 
 def was_closed(job_id: UUID) -> StorageUnavailableError:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from zeke_queue.web.jobs import Jobs
     from zeke_queue.web.presenter import Showing
     from zeke_queue.web.settings import WebSettings
-    from zeke_queue.web.sse import Live
+    from zeke_queue.web.sse import EventStreams
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Api:
     guard: Guard
     jobs: Jobs
     showing: Showing
-    live: Live
+    live: EventStreams
 
 
 def api_of(connection: HTTPConnection) -> Api:

@@ -22,7 +22,7 @@ from zeke_queue.web.middleware import BodyCap, Failures, Gate, SecurityHeaders
 from zeke_queue.web.presenter import Showing
 from zeke_queue.web.rest import ROUTERS
 from zeke_queue.web.settings import WebSettings
-from zeke_queue.web.sse import Live
+from zeke_queue.web.sse import EventStreams
 from zeke_queue.web.trpc.router import router as trpc
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def create_app(
         guard=Guard(queue.storage, queue.clock, settings, authenticator, make_key=make_key),
         jobs=Jobs(queue, settings, showing),
         showing=showing,
-        live=Live(
+        live=EventStreams(
             queue,
             showing=showing,
             timeout=settings.api_stream_timeout,

@@ -178,7 +178,7 @@ async def test_closing_the_application_ends_the_streams(app: FastAPI, clock: Fro
 def left(app: FastAPI) -> list[int]:
     """Return how many subscriptions to jobs, views and streams there are still."""
     return [
-        sum(len(job.followers) for job in app.state.zeke.queue.watchers._watched.values()),
+        sum(len(job.subscriptions) for job in app.state.zeke.queue.watchers._watched.values()),
         app.state.dashboard.sampler.viewers,
         app.state.zeke.live.open_streams,
     ]

@@ -18,8 +18,8 @@ from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import JobEvent
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.web import WebSettings, close_app, create_app
-from zeke_queue.web.sse import Live, ServerEvent
-from zeke_queue.web.sse.stream import STUCK
+from zeke_queue.web.sse import EventStreams, ServerEvent
+from zeke_queue.web.sse.stream import SEND_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -231,7 +231,7 @@ async def test_stopping_server_waits_for_readers_and_then_cuts_them_off(
 
 async def test_stuck_reader_is_cut_off_after_a_minute(tab: Open, jobs: Driver, clock: FrozenClock) -> None:
     async with tab(await jobs.send(), slow=True) as slow:
-        await passes(clock, STUCK - 2, 5)
+        await passes(clock, SEND_TIMEOUT - 2, 5)
         assert not slow.done
         await passes(clock, 4)
         await comes_true(lambda: slow.done)
@@ -297,11 +297,11 @@ class Pages:
 
 
 @pytest.fixture
-def live(queue: Queue, app: FastAPI) -> Live:
+def live(queue: Queue, app: FastAPI) -> EventStreams:
     return app.state.zeke.live
 
 
-async def test_events_are_streamed_one_at_a_time(live: Live) -> None:
+async def test_events_are_streamed_one_at_a_time(live: EventStreams) -> None:
     pages = Pages()
     async with Tab(live.stream(pages.events(200)), "/", slow=True) as read:
         await settled()
@@ -315,7 +315,7 @@ async def test_events_are_streamed_one_at_a_time(live: Live) -> None:
     assert live.open_streams == 0
 
 
-async def test_stream_ends_with_its_events(live: Live) -> None:
+async def test_stream_ends_with_its_events(live: EventStreams) -> None:
     pages = Pages()
     async with Tab(live.stream(pages.events(1)), "/") as read:
         assert len(await read.rest()) == 1
@@ -323,7 +323,9 @@ async def test_stream_ends_with_its_events(live: Live) -> None:
     assert pages.closed
 
 
-async def test_stream_of_events_is_kept_alive_until_the_server_stops(live: Live, clock: FrozenClock) -> None:
+async def test_stream_of_events_is_kept_alive_until_the_server_stops(
+    live: EventStreams, clock: FrozenClock
+) -> None:
     pages = Pages()
     async with Tab(live.stream(pages.events(2)), "/") as read:
         await read.until(lambda read: len(read.events) == 2)
@@ -335,7 +337,7 @@ async def test_stream_of_events_is_kept_alive_until_the_server_stops(live: Live,
     assert pages.closed
 
 
-async def test_error_in_a_stream_of_events_reaches_the_server(live: Live) -> None:
+async def test_error_in_a_stream_of_events_reaches_the_server(live: EventStreams) -> None:
     async def broken() -> AsyncGenerator[ServerEvent]:
         yield ServerEvent("rows", "1")
         raise RuntimeError("the template is broken")

@@ -11,7 +11,7 @@ from tests.conformance.driver import Driver
 from tests.web.conftest import on_both_storages
 from tests.web.live.conftest import passes, written
 from zeke_queue.model import JobEvent, JobState, RunStatus
-from zeke_queue.web.sse.frames import Seen, seal, unseal
+from zeke_queue.web.sse.frames import Seen, decode_event_id, encode_event_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,7 +155,7 @@ async def test_invalid_event_id_is_ignored(tab: Open, jobs: Driver, storage: Sto
             assert second.statuses == ["EXECUTING"]
 
     cases = {
-        "other job": seal(jobs.new_id(), Seen(1, RunStatus.EXECUTING, 99)),
+        "other job": encode_event_id(jobs.new_id(), Seen(1, RunStatus.EXECUTING, 99)),
         "cut": seen[:-2],
         "changed": seen[:-6] + ("A" if seen[-6] != "A" else "B") + seen[-5:],
         "junk": "42",
@@ -169,10 +169,10 @@ async def test_invalid_event_id_is_ignored(tab: Open, jobs: Driver, storage: Sto
 async def test_changed_event_id_is_detected(jobs: Driver) -> None:
     job_id = jobs.new_id()
     seen = Seen(3, RunStatus.QUEUED, 2**40)
-    text = seal(job_id, seen)
-    assert unseal(job_id, text) == seen
+    text = encode_event_id(job_id, seen)
+    assert decode_event_id(job_id, text) == seen
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     for at in range(len(text)):
         for letter in letters:
             if letter != text[at]:
-                assert unseal(job_id, text[:at] + letter + text[at + 1 :]) in (None, seen)
+                assert decode_event_id(job_id, text[:at] + letter + text[at + 1 :]) in (None, seen)

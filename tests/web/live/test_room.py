@@ -15,8 +15,8 @@ from tests.web.live.tab import Tab
 from zeke_queue.storage.access import Scope
 from zeke_queue.web import WebSettings, close_app, create_app
 from zeke_queue.web.access.guard import Caller
-from zeke_queue.web.sse import Live, ServerEvent
-from zeke_queue.web.sse.stream import STUCK
+from zeke_queue.web.sse import EventStreams, ServerEvent
+from zeke_queue.web.sse.stream import SEND_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -59,7 +59,7 @@ async def test_stream_counts_for_its_caller_until_it_ends(
 
     async def check(how: str) -> None:
         app = create_app(queue, WebSettings.load(api_streams_of_one=1, api_stream_timeout=100))
-        live: Live = app.state.zeke.live
+        live: EventStreams = app.state.zeke.live
         claimed = await jobs.running()
         path = f"/jobs/stream/{claimed.id}"
         if how == "broken":
@@ -79,7 +79,7 @@ async def test_stream_counts_for_its_caller_until_it_ends(
                     await passes(clock, 103)
                     await tab.rest()
                 elif how == "stuck":
-                    await passes(clock, STUCK + 2, 5)
+                    await passes(clock, SEND_TIMEOUT + 2, 5)
                 elif how == "cancelled":
                     await tab.kill()
         await lasts_until(clock, lambda: not live.open_streams)
@@ -127,7 +127,7 @@ async def test_stream_cancelled_twice_leaves_nothing(queue: Queue, clock: Frozen
             closed.set()
 
     app = create_app(queue)
-    live: Live = app.state.zeke.live
+    live: EventStreams = app.state.zeke.live
     async with Stubborn(live.stream(events(), caller="ada"), "/") as tab:
         await tab.until(lambda tab: "rows" in tab.text)
         await tab.kill()

@@ -20,7 +20,7 @@ from zeke_queue.storage.access import Scope
 from zeke_queue.storage.store import Access
 from zeke_queue.web import close_app, create_app
 from zeke_queue.web.access.guard import COOKIE, Caller
-from zeke_queue.web.sse import Live, ServerEvent
+from zeke_queue.web.sse import EventStreams, ServerEvent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -242,14 +242,14 @@ async def test_each_stream_is_checked_by_itself(app: FastAPI, passing: Passing) 
         await asyncio.Event().wait()
         return True
 
-    live: Live = app.state.zeke.live
+    live: EventStreams = app.state.zeke.live
     before = asyncio.all_tasks()
 
     async def check(ends: Any, stays: Any) -> None:
         asked.clear()
         async with (
-            Tab(live.stream(silent(), still=stays), "/") as other,
-            Tab(live.stream(silent(), still=ends), "/") as tab,
+            Tab(live.stream(silent(), is_authorized=stays), "/") as other,
+            Tab(live.stream(silent(), is_authorized=ends), "/") as tab,
         ):
             await passing.ends(tab)
             assert not other.ended
@@ -261,7 +261,7 @@ async def test_each_stream_is_checked_by_itself(app: FastAPI, passing: Passing) 
 
 
 async def test_head_opens_no_stream(app: FastAPI, jobs: Driver) -> None:
-    live: Live = app.state.zeke.live
+    live: EventStreams = app.state.zeke.live
     job_id = await jobs.send()
     for place, status in zip(PLACES, (405, 200, 200), strict=True):
         async with Tab(app, place.format(job_id), method="HEAD") as tab:

@@ -11,7 +11,7 @@ from tests.web.conftest import on_both_storages
 from tests.web.live.conftest import passes, written
 from zeke_queue.model import JobEvent, JobState
 from zeke_queue.web import close_app
-from zeke_queue.web.sse.stream import COMES_BACK
+from zeke_queue.web.sse.stream import RECONNECT_DELAYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,7 +139,7 @@ async def test_stream_forbids_caching_and_says_when_to_reconnect(tab: Open, jobs
             assert read.headers["cache-control"] == "no-cache, no-transform"
             assert read.headers["x-accel-buffering"] == "no"
             assert "content-length" not in read.headers
-    soonest, latest = COMES_BACK
+    soonest, latest = RECONNECT_DELAYS
     assert all(soonest * 1000 <= wait <= latest * 1000 for wait in waits)
     assert len(waits) > 1
 

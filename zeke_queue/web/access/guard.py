@@ -157,7 +157,9 @@ class Guard:
                 check_csrf(connection, csrf or connection.headers.get(CSRF_HEADER))
         return caller
 
-    def still(self, connection: HTTPConnection, caller: Caller, scope: Scope) -> Standing:
+    def authorization_check(
+        self, connection: HTTPConnection, caller: Caller, scope: Scope
+    ) -> AuthorizationCheck:
         """Return a check of whether a caller is still authorized, for long requests.
 
         Args:
@@ -172,7 +174,7 @@ class Guard:
             token = connection.cookies.get(COOKIE)
             by = {"key": connection.headers.get("authorization"), "session": token}
             shown = (by[caller.via],) if is_ours else tuple(connection.headers.raw)
-        return Standing(self, connection, scope, (caller.id, caller.via, *shown))
+        return AuthorizationCheck(self, connection, scope, (caller.id, caller.via, *shown))
 
     async def _hosted(self, connection: HTTPConnection) -> Caller | None:
         """Authenticate by the host application; return None if it has no authenticator or finds no caller.
@@ -284,7 +286,7 @@ class Guard:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class AuthorizationCheck:
     """A check of whether a caller is still authorized; equal for equal credentials and scopes.
 
     Attributes:

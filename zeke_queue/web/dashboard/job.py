@@ -92,7 +92,9 @@ async def live(desk: Desk) -> Response:
     found = await _require(desk)
     resumed = desk.request.headers.get("last-event-id") or desk.asked("after")
     after = int(resumed) if resumed.isdecimal() and len(resumed) < len(str(2**63)) else 0
-    return desk.parts.live.stream(_frames(desk, found, after), still=desk.still(), caller=desk.somebody.id)
+    return desk.parts.live.stream(
+        _frames(desk, found, after), is_authorized=desk.authorization_check(), caller=desk.somebody.id
+    )
 
 
 async def cancel(desk: Desk) -> Response:
@@ -290,13 +292,13 @@ async def _frames(desk: Desk, job: Job, after: int) -> AsyncGenerator[ServerEven
     """Yield the parts of a job's page as they change, until the job has ended and all lines are sent."""
     watchers = desk.parts.queue.watchers
     rung = asyncio.Event()
-    follower = watchers.follow(job.id, rung.set)
+    subscription = watchers.follow(job.id, rung.set)
     try:
         while True:
             await rung.wait()
             rung.clear()
-            change = follower.take()
-            more, follower.lines = follower.lines, False
+            change = subscription.take()
+            more, subscription.lines = subscription.lines, False
             while more:
                 lines, more = await watchers.lines(job.id, after)
                 after = lines[-1].seq if lines else after
@@ -316,7 +318,7 @@ async def _frames(desk: Desk, job: Job, after: int) -> AsyncGenerator[ServerEven
     except StorageError:
         return  # the page reports a lost connection and reconnects
     finally:
-        follower.leave()
+        subscription.leave()
 
 
 def _lines(desk: Desk, job: Job, events: Sequence[JobEvent]) -> list[ServerEvent]:

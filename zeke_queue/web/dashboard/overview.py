@@ -66,7 +66,7 @@ async def live(desk: Desk) -> Response:
     """Stream updates: the parts of the overview, or for other pages a notice that their lists changed."""
     span = SPANS.get(desk.asked("span"), USUAL)
     frames = _frames(desk, span, whole=desk.asked("of") == "overview")
-    return desk.parts.live.stream(frames, still=desk.still(), caller=desk.somebody.id)
+    return desk.parts.live.stream(frames, is_authorized=desk.authorization_check(), caller=desk.somebody.id)
 
 
 VIEWS: Final = (View("/", overview), View("/live", live))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from zeke_queue.web.access.guard import Caller, Standing
+    from zeke_queue.web.access.guard import AuthorizationCheck, Caller
     from zeke_queue.web.api import Api
     from zeke_queue.web.dashboard.dashboard import Dashboard
 
@@ -104,9 +104,9 @@ class Desk:
         """Return whether the caller holds a scope."""
         return self.caller is not None and self.caller.may(scope)
 
-    def still(self) -> Standing:
+    def authorization_check(self) -> AuthorizationCheck:
         """Return a check of whether the caller may still read."""
-        return self.parts.guard.still(self.request, self.somebody, Scope.READ)
+        return self.parts.guard.authorization_check(self.request, self.somebody, Scope.READ)
 
     def url(self, *path: object, **query: Any) -> str:
         """Return the URL of a page of the dashboard."""

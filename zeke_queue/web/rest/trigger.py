@@ -102,9 +102,9 @@ async def stream(
 ) -> Any:
     """Stream a job's status as it changes, its progress and its log lines, until it has ended."""
     job_id = parse_id(run_id, "Job not found")
-    still = parts.guard.still(request, caller, Scope.READ)
+    check = parts.guard.authorization_check(request, caller, Scope.READ)
     seen = last_event_id or request.query_params.get("lastEventId")
     try:
-        return await parts.live.open(job_id, seen, still=still, caller=caller.id)
+        return await parts.live.open(job_id, seen, is_authorized=check, caller=caller.id)
     except JobNotFoundError:
         raise ApiError(404, "Job not found") from None

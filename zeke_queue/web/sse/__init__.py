@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from zeke_queue.errors import JobNotFoundError
 from zeke_queue.web.sse import frames
-from zeke_queue.web.sse.sources import Feed, JobSource, ServerEvent
+from zeke_queue.web.sse.sources import Feed, JobEvents, ServerEvent
 from zeke_queue.web.sse.stream import EventStream, Room, Streams
 
 if TYPE_CHECKING:
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from zeke_queue.client.queue import Queue
     from zeke_queue.web.sse.sources import Shown
 
-__all__ = ["Live", "ServerEvent"]
+__all__ = ["EventStreams", "ServerEvent"]
 
 _TIMED_OUT: Final = frames.event("timeout", frames.json_text({"message": "Stream timeout"}))
 
 
-class Live:
+class EventStreams:
     """The streams of an application. It starts with the first stream and needs no lifespan.
 
     Args:
@@ -62,7 +62,7 @@ class Live:
         job_id: UUID,
         last_event_id: str | None = None,
         *,
-        still: Callable[[], Awaitable[bool]] | None = None,
+        is_authorized: Callable[[], Awaitable[bool]] | None = None,
         caller: str | None = None,
     ) -> Response:
         """Return the stream of a job as a response, which holds no resources until it is sent.
@@ -71,9 +71,9 @@ class Live:
             job_id: the job.
             last_event_id: the id of the client's last event, after which the stream continues. An id that is
                 not of this job's streams is ignored.
-            still: returns whether the caller is still authorized. It is called every ``keep_alive`` seconds,
-                once for all streams with an equal ``still``, and they end when it returns False; None for no
-                check.
+            is_authorized: returns whether the caller is still authorized. It is called every ``keep_alive``
+                seconds, once for all streams with an equal one, and they end when it returns False; None for
+                no check.
             caller: the caller's id, by which its streams are counted.
 
         Returns:
@@ -90,7 +90,7 @@ class Live:
         job = await watchers.look(job_id)
         if job is None:
             raise JobNotFoundError(f"No job has the id {job_id}: it never existed, or was purged")
-        source = JobSource(watchers, self._showing, job, frames.unseal(job_id, last_event_id))
+        source = JobEvents(watchers, self._showing, job, frames.decode_event_id(job_id, last_event_id))
         # Ids end in random bits, so clients of many jobs reconnect at different times.
         spread = job_id.int % 1000 / 1000
         return EventStream(
@@ -99,7 +99,7 @@ class Live:
             timeout=self._timeout,
             farewell=_TIMED_OUT,
             spread=spread,
-            still=still,
+            is_authorized=is_authorized,
             caller=caller,
         )
 
@@ -107,18 +107,20 @@ class Live:
         self,
         events: AsyncGenerator[ServerEvent],
         *,
-        still: Callable[[], Awaitable[bool]] | None = None,
+        is_authorized: Callable[[], Awaitable[bool]] | None = None,
         caller: str | None = None,
     ) -> Response:
         """Return a stream of events from a generator, with keep-alive, timeout and limits as for ``open``.
 
         The generator is resumed after the client has received the last event, and closed at the end. After
-        the timeout the stream ends without a final event, and browsers reconnect. ``still`` and ``caller``
-        are as for ``open``.
+        the timeout the stream ends without a final event, and browsers reconnect. ``is_authorized`` and
+        ``caller`` are as for ``open``.
         """
         if (refusal := self._streams.refusal(caller)) is not None:
             return refusal
-        return EventStream(self._streams, Feed(events), timeout=self._timeout, still=still, caller=caller)
+        return EventStream(
+            self._streams, Feed(events), timeout=self._timeout, is_authorized=is_authorized, caller=caller
+        )
 
     async def close(self) -> None:
         """End all streams and refuse new ones; clients reconnect to another server."""

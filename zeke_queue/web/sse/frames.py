@@ -73,14 +73,14 @@ def json_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def seal(job_id: UUID, seen: Seen) -> str:
+def encode_event_id(job_id: UUID, seen: Seen) -> str:
     """Encode the id of a job's event."""
     said = _SEEN.pack(_VERSION, seen.attempt, _STATUSES.index(seen.status), seen.seq)
     return base64.urlsafe_b64encode(said + _digest(job_id, said)).decode().rstrip("=")
 
 
-def unseal(job_id: UUID, text: str | None) -> Seen | None:
-    """Decode the id of a job's event; return None if ``seal`` did not create it for this job."""
+def decode_event_id(job_id: UUID, text: str | None) -> Seen | None:
+    """Decode the id of a job's event; return None if ``encode_event_id`` did not create it for this job."""
     if not text or len(text) > 4 * (_SEEN.size + _SEAL):
         return None
     try:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from zeke_queue.errors import JobNotFoundError, StorageUnavailableError
 from zeke_queue.model import FINAL
 from zeke_queue.system.waiting import end
-from zeke_queue.watch.subscription import Follower
+from zeke_queue.watch.subscription import Subscription
 from zeke_queue.web.shapes import iso
 from zeke_queue.web.sse import frames
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from zeke_queue.model import Job, JobEvent
-    from zeke_queue.watch.job_watcher import Watchers
+    from zeke_queue.watch.job_watcher import JobWatcher
     from zeke_queue.web.sse.frames import Seen
 
 LINES_AT_ONCE: Final = 100
@@ -62,7 +62,7 @@ class Shown(Protocol):
         ...
 
 
-class JobSource:
+class JobEvents:
     """A source of a job's status changes, progress and log lines, until the job has ended.
 
     For a slow client, intermediate changes are skipped, and lines are read again from the storage when the
@@ -75,53 +75,53 @@ class JobSource:
         seen: the client's knowledge; None for a new client.
     """
 
-    def __init__(self, watchers: Watchers, shown: Shown, job: Job, seen: Seen | None) -> None:
+    def __init__(self, watchers: JobWatcher, shown: Shown, job: Job, seen: Seen | None) -> None:
         self._watchers = watchers
         self._shown = shown
         self._job = job
         self._told = seen
         self._seq = 0 if seen is None else seen.seq
-        self._follower: Follower | None = None
+        self._follower: Subscription | None = None
         self._over = False
         self.waits = False
 
     def begin(self, wake: Callable[[], None]) -> None:
         """Start watching the job unless it has ended."""
         if self._job.state in FINAL:
-            self._follower = Follower(wake, lambda: None, every=False)
+            self._follower = Subscription(wake, lambda: None, every=False)
             self._follower.tell(self._job, lines=self._job.attempt > 0)
         else:
             self._follower = self._watchers.follow(self._job.id, wake, known=self._job)
 
     async def take(self) -> bytes | None:
         """Return the next events: a status before the lines of its attempt, a final one after all lines."""
-        follower = self._follower
-        if self._over or follower is None:
+        subscription = self._follower
+        if self._over or subscription is None:
             return None
         self.waits = False
-        news = follower.peek()
+        news = subscription.peek()
         if news is not None and news.state not in FINAL:
-            follower.take()
+            subscription.take()
             if status := self._status(news):
                 return status
-        while follower.lines and not self.waits:
-            if lines := await self._lines(follower):
+        while subscription.lines and not self.waits:
+            if lines := await self._lines(subscription):
                 return lines
-        if self.waits and not follower.failed:
+        if self.waits and not subscription.failed:
             return b""
-        return self._end(follower)
+        return self._end(subscription)
 
     async def end(self) -> None:
         """Stop watching the job."""
         if self._follower is not None:
             self._follower.leave()
 
-    def _end(self, follower: Follower) -> bytes:
+    def _end(self, subscription: Subscription) -> bytes:
         """Return the last events if the job has ended or is gone, else ``b""``."""
-        if (news := follower.peek()) is not None and news.state not in FINAL:
+        if (news := subscription.peek()) is not None and news.state not in FINAL:
             return b""  # a change came while lines were read, and its wake-up is still pending
         try:
-            job = follower.take()
+            job = subscription.take()
         except JobNotFoundError:
             self._over = True
             return frames.event("error", frames.json_text({"error": "Job not found"}))
@@ -146,17 +146,17 @@ class JobSource:
                 "output": self._shown.output(job),
                 "completedOn": job.completed_on and iso(job.completed_on),
             }
-        return frames.event("status", frames.json_text(said), frames.seal(job.id, self._told))
+        return frames.event("status", frames.json_text(said), frames.encode_event_id(job.id, self._told))
 
-    async def _lines(self, follower: Follower) -> bytes:
+    async def _lines(self, subscription: Subscription) -> bytes:
         """Return the events of the next lines; ``b""`` if there are none or the storage is unavailable."""
-        follower.lines = False
+        subscription.lines = False
         try:
             lines, more = await self._watchers.lines(self._job.id, self._seq)
         except StorageUnavailableError:
-            follower.lines = self.waits = True
+            subscription.lines = self.waits = True
             return b""
-        follower.lines |= more or len(lines) > LINES_AT_ONCE
+        subscription.lines |= more or len(lines) > LINES_AT_ONCE
         return b"".join(map(self._line, lines[:LINES_AT_ONCE]))
 
     def _line(self, line: JobEvent) -> bytes:
@@ -166,7 +166,7 @@ class JobSource:
             return b""
         known = self._told or frames.Seen(line.attempt, self._job.status, 0)
         data = {"attempt": line.attempt, "at": line.at and iso(line.at), **_said(line, said)}
-        seen = frames.seal(self._job.id, known._replace(seq=line.seq))
+        seen = frames.encode_event_id(self._job.id, known._replace(seq=line.seq))
         return frames.event(line.kind, frames.json_text(data), seen)
 
 

@@ -29,22 +29,22 @@ if TYPE_CHECKING:
     from zeke_queue.system.clock import Clock
     from zeke_queue.web.sse.sources import Source
 
-    Still = Callable[[], Awaitable[bool]]
+    Authorized = Callable[[], Awaitable[bool]]
 
 RETRY_AFTER: Final = 5
 """Seconds after which a client that was refused for a limit may retry."""
 
-COMES_BACK: Final = (1.0, 3.0)
+RECONNECT_DELAYS: Final = (1.0, 3.0)
 """Range of seconds after which browsers reconnect to a stream that has ended; each stream draws its own, so
 that the clients of a restarted server do not reconnect all at once."""
 
-STUCK: Final = 60.0
+SEND_TIMEOUT: Final = 60.0
 """Seconds for which a client may receive nothing of what is sent before it is disconnected."""
 
 STOPPING: Final = frames.comment("the server is stopping; come back")
 UNWANTED: Final = frames.comment("who opened this may not follow it any more, as far as can be told")
 
-ASKED_AT_ONCE: Final = 8
+CONCURRENT_CHECKS: Final = 8
 """Maximum number of concurrent authorization checks for open streams."""
 
 GRACE: Final = 1.0
@@ -110,7 +110,7 @@ class Streams:
         self._ticking: asyncio.Task[None] | None = None
         self._all_left: asyncio.Future[None] | None = None
         self._closed = False
-        self._groups: dict[Still, _Group] = {}
+        self._groups: dict[Authorized, _Group] = {}
         self._asking: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -129,8 +129,8 @@ class Streams:
         """Register a stream."""
         self._open[stream] = None
         self._room.take(stream.caller)
-        if stream.still is not None:
-            group = self._groups.setdefault(stream.still, _Group(self.clock.monotonic()))
+        if stream.is_authorized is not None:
+            group = self._groups.setdefault(stream.is_authorized, _Group(self.clock.monotonic()))
             group.streams[stream] = None
         if self._ticking is None:
             self._ticking = asyncio.ensure_future(self._go_on_ticking())
@@ -139,10 +139,10 @@ class Streams:
         """Unregister a stream."""
         del self._open[stream]
         self._room.give_back(stream.caller)
-        if stream.still is not None and (group := self._groups.get(stream.still)) is not None:
+        if stream.is_authorized is not None and (group := self._groups.get(stream.is_authorized)) is not None:
             group.streams.pop(stream, None)
             if not group.streams:
-                del self._groups[stream.still]
+                del self._groups[stream.is_authorized]
         if self._open:
             return
         if self._all_left is not None and not self._all_left.done():
@@ -175,26 +175,26 @@ class Streams:
             for stream in list(self._open):
                 stream.tick(now)
             if self._asking is None or self._asking.done():
-                due = [still for still, group in self._groups.items() if now >= group.at + self.keep_alive]
+                due = [check for check, group in self._groups.items() if now >= group.at + self.keep_alive]
                 if due:
                     self._asking = asyncio.ensure_future(self._ask(due))
 
-    async def _ask(self, due: list[Still]) -> None:
+    async def _ask(self, due: list[Authorized]) -> None:
         """Run authorization checks, a few at a time, so that a slow one does not delay the others."""
         waiting = iter(due)
         async with asyncio.TaskGroup() as asking:
-            for _ in range(ASKED_AT_ONCE):
+            for _ in range(CONCURRENT_CHECKS):
                 asking.create_task(self._ask_in_turn(waiting))
 
-    async def _ask_in_turn(self, waiting: Iterator[Still]) -> None:
+    async def _ask_in_turn(self, waiting: Iterator[Authorized]) -> None:
         """Run each check once for all streams that share it, and end them if it fails."""
-        for still in waiting:
-            group = self._groups.get(still)
+        for check in waiting:
+            group = self._groups.get(check)
             if group is None:
                 continue  # the check's last stream ended meanwhile
             group.at = self.clock.monotonic()
             try:
-                good = await still()
+                good = await check()
             except Exception:  # noqa: BLE001 - an authenticator may raise anything; its streams end
                 get_logger().exception("stream_caller_unknown")
                 good = False
@@ -222,8 +222,9 @@ class EventStream(Response):
         source: the source of events; started and ended by the stream.
         timeout: seconds after which the stream ends.
         farewell: the last bytes after the timeout.
-        spread: 0 to 1, the position in the range ``COMES_BACK`` at which the client reconnects.
-        still: returns whether the caller is still authorized; equal checks run once for all their streams.
+        spread: 0 to 1, the position in the range ``RECONNECT_DELAYS`` at which the client reconnects.
+        is_authorized: returns whether the caller is still authorized; equal checks run once for all their
+            streams.
         caller: the caller's id, for the limit per caller; None for no caller.
     """
 
@@ -235,18 +236,18 @@ class EventStream(Response):
         timeout: float,
         farewell: bytes = b"",
         spread: float = 0.5,
-        still: Still | None = None,
+        is_authorized: Authorized | None = None,
         caller: str | None = None,
     ) -> None:
         super().__init__(headers=frames.HEADERS)
         del self.headers["content-length"]
         self._streams = streams
         self._source = source
-        self.still = still
+        self.is_authorized = is_authorized
         self.caller = caller
         self._timeout = timeout
         self._farewell = farewell
-        soonest, latest = COMES_BACK
+        soonest, latest = RECONNECT_DELAYS
         self._comes_back = soonest + spread * (latest - soonest)
         self._leash: asyncio.Timeout | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -314,7 +315,7 @@ class EventStream(Response):
     def tick(self, now: float) -> None:
         """Send what is due by time: a keep-alive comment, or the end of the stream."""
         if self._sending_since is not None:
-            if now - self._sending_since >= STUCK:
+            if now - self._sending_since >= SEND_TIMEOUT:
                 self.cut()
         elif self._source.waits or now >= min(self._ends_at, self._sent_at + self._streams.keep_alive):
             self.wake()

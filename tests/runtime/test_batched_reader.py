@@ -10,7 +10,7 @@ from tests.conformance.driver import soon
 from zeke_queue.core import event_limits
 from zeke_queue.model import JobEvent
 from zeke_queue.system.clock import SystemClock
-from zeke_queue.watch.batched_reader import Looks
+from zeke_queue.watch.batched_reader import BatchedReader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +39,7 @@ class Kept:
 async def ask(kept: Kept, *questions: tuple[UUID, int]) -> list[tuple[list[int], bool]]:
     """Ask for lines, all at once; returns the numbers of those that came, and whether there may be more."""
     reader: Any = kept
-    looks = Looks(reader)
+    looks = BatchedReader(reader)
     told = await soon(asyncio.gather(*(looks.lines(*question) for question in questions)))
     await looks.close()
     return [([line.seq for line in lines], more) for lines, more in told]
@@ -78,7 +78,7 @@ async def test_readers_at_near_positions_share_a_query() -> None:
 async def test_waiting_reader_is_not_overtaken_by_later_requests() -> None:
     kept = Kept(job1=50_000)
     reader: Any = kept
-    looks = Looks(reader)
+    looks = BatchedReader(reader)
     told: list[int] = []
 
     async def read(from_: int) -> None:
