@@ -20,7 +20,7 @@ from zeke_sim.experiment.plan import Plan
 from zeke_sim.experiment.run import run
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.testing.backends import Memory
-from zeke_sim.testing.environment import Options, Stage
+from zeke_sim.testing.environment import Options, TestEnvironment
 from zeke_sim.world.faults import NONE
 from zeke_sim.world.setup import Setup
 
@@ -89,10 +89,10 @@ def searched(days: float, schedules: list[str]) -> Callable[[], None]:
 
 def tested(days: float, schedules: list[str]) -> Callable[[], None]:
     """Return what ``zeke.advance`` does in a test: time passes, and what comes due is done."""
-    stage = Stage(application(schedules), Memory(), Options())
-    stage.advance(stage.clock.now() + timedelta(hours=1))
-    until = stage.clock.now() + timedelta(days=days)
-    return lambda: stage.advance(until)
+    environment = TestEnvironment(application(schedules), Memory(), Options())
+    environment.advance(environment.clock.now() + timedelta(hours=1))
+    until = environment.clock.now() + timedelta(days=days)
+    return lambda: environment.advance(until)
 
 
 def main(what: str, *arguments: str) -> None:

@@ -103,7 +103,7 @@ def run_(
         if result.interrupted:
             raise typer.Exit(INTERRUPTED)
         if complete:
-            missing = driver.missing(result.ledger)
+            missing = driver.missing(result.coverage)
             for line in missing:
                 typer.echo(f"never happened: {line}")
             if missing:
@@ -218,8 +218,8 @@ def coverage(
             jobs=jobs,
             progress=lambda line: typer.echo(line, err=True),
         )
-        typer.echo(driver.table(result.ledger))
-        for line in driver.missing(result.ledger):
+        typer.echo(driver.table(result.coverage))
+        for line in driver.missing(result.coverage):
             typer.echo(f"never happened: {line}")
         if result.interrupted:
             raise typer.Exit(INTERRUPTED)

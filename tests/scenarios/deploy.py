@@ -22,7 +22,7 @@ from zeke_queue.task.context import JobContext
 from zeke_queue.task.prepare import SendOptions
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.history.events import Change, Ended
-from zeke_sim.history.state import Broken, Past
+from zeke_sim.history.state import Broken, RunState
 from zeke_sim.properties import ALL, holds
 from zeke_sim.properties.settling import error_of
 from zeke_sim.world.handlers import observed
@@ -138,7 +138,7 @@ class Rollout:
 
 
 @holds("no job fails for its version", Change)
-def no_job_fails_for_its_version(event: Change, past: Past) -> None:
+def no_job_fails_for_its_version(event: Change, past: RunState) -> None:
     """Each version understands what the other sends, and is never given what it does not know."""
     del past
     row = event.after
@@ -150,7 +150,7 @@ def no_job_fails_for_its_version(event: Change, past: Past) -> None:
 
 
 @holds("what was not sent has its default", Ended)
-def what_was_not_sent_has_its_default(event: Ended, past: Past) -> None:
+def what_was_not_sent_has_its_default(event: Ended, past: RunState) -> None:
     """The new version takes a picture without a colour for a plain one, and leaves a colour as it is."""
     row = past.lives[event.job].row
     if event.task != "resize" or event.how != "returned" or row is None or row.data is None:

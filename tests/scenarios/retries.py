@@ -33,7 +33,7 @@ from zeke_sim.world.workloads import (
 )
 
 if TYPE_CHECKING:
-    from zeke_sim.history.state import Past
+    from zeke_sim.history.state import RunState
     from zeke_sim.loop.decisions import Draws
     from zeke_sim.world.node import Node
 
@@ -45,7 +45,7 @@ class Plea(Script):
 
 
 @holds("a send's word counts", Change)
-def a_sends_word_counts(event: Change, _past: Past) -> None:
+def a_sends_word_counts(event: Change, _past: RunState) -> None:
     """A job may use as many retries as its sender asked for, none included."""
     row = event.after
     if row is None or event.before is not None or event.table != "job" or row.data is None:

@@ -25,7 +25,7 @@ from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.history.events import Change, Effect
-from zeke_sim.history.state import Broken, End, Past
+from zeke_sim.history.state import Broken, End, RunState
 from zeke_sim.properties import ALL, holds
 from zeke_sim.world.setup import Setup
 from zeke_sim.world.tables import Table
@@ -141,7 +141,7 @@ class Orders:
 
 
 @holds("an order and its job are one", Effect, Change, End)
-def an_order_and_its_job_are_one(event: Effect | Change | End, past: Past) -> None:
+def an_order_and_its_job_are_one(event: Effect | Change | End, past: RunState) -> None:
     """An order is in the table exactly if its shipment is, or was, a job: both come in one instant."""
     seen = past.of("orders", _Seen)
     if isinstance(event, Effect):
@@ -178,7 +178,7 @@ def _compare(row: str, rows: dict[str, float], job: str, jobs: dict[str, list[fl
 
 
 @holds("what was kept was told", Effect, Change)
-def what_was_kept_was_told(event: Effect | Change, past: Past) -> None:
+def what_was_kept_was_told(event: Effect | Change, past: RunState) -> None:
     """A shipment that completes has its mark by then, so that its customer is told."""
     marked = past.of("marked orders", set[str])
     if isinstance(event, Effect):

@@ -18,7 +18,7 @@ from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.prepare import Send, SendOptions
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.history.events import Answered, Invoked
-from zeke_sim.history.state import Broken, End, Past
+from zeke_sim.history.state import Broken, End, RunState
 from zeke_sim.properties import ALL, holds
 from zeke_sim.world.setup import Setup
 from zeke_sim.world.workloads import (
@@ -163,7 +163,7 @@ def _together(known: Known, number: int, several: list[Send]) -> Deed:
 
 
 @holds("a debounced send goes into the next slot", Answered, Invoked, End, number=11, verbs=("insert",))
-def a_debounced_send_goes_into_the_next_slot(event: Answered | Invoked | End, past: Past) -> None:
+def a_debounced_send_goes_into_the_next_slot(event: Answered | Invoked | End, past: RunState) -> None:
     """A debounced send that its slot refuses is tried in the slot that follows."""
     refused = past.of("debounced sends that were refused", dict[str, NewJob])
     if isinstance(event, End):

@@ -33,7 +33,7 @@ from zeke_sim.world.workloads import Deed, Known, Script, Step, act, doing, own_
 if TYPE_CHECKING:
     from zeke_queue.model import Job
     from zeke_queue.task.context import Child
-    from zeke_sim.history.state import Past
+    from zeke_sim.history.state import RunState
     from zeke_sim.loop.decisions import Draws
     from zeke_sim.world.node import Node
 
@@ -100,7 +100,7 @@ def _task(part: Part) -> str:
 
 
 @holds("a child is sent once", Change)
-def a_child_is_sent_once(event: Change, past: Past) -> None:
+def a_child_is_sent_once(event: Change, past: RunState) -> None:
     """Of each of its children a parent has one, however often it runs."""
     row = event.after
     if (
@@ -118,7 +118,7 @@ def a_child_is_sent_once(event: Change, past: Past) -> None:
 
 
 @holds("who goes on sees that its children have ended", Ended)
-def who_goes_on_sees_that_its_children_have_ended(event: Ended, past: Past) -> None:
+def who_goes_on_sees_that_its_children_have_ended(event: Ended, past: RunState) -> None:
     """What a handler is told of its children is how they ended, and it is told of each."""
     row = past.lives[event.job].row
     if event.how != "returned" or row is None or row.data is None:

@@ -41,7 +41,7 @@ from zeke_sim.history.events import (
     WorkerRow,
 )
 from zeke_sim.properties import ALL, Property, by_name
-from zeke_sim.properties.checker import Judge
+from zeke_sim.properties.checker import Checker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -353,11 +353,11 @@ class History:
 
     def verdict(self, *properties: Property) -> Violation | None:
         """Return what breaks first of some properties (all by default), if anything does."""
-        judge = Judge(self.rules, properties=properties or ALL)
+        checker = Checker(self.rules, properties=properties or ALL)
         try:
             for event in self.events:
-                judge.see(event)
-            judge.finish(self.at)
+                checker.see(event)
+            checker.finish(self.at)
         except Violation as violation:
             return violation
         return None

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from tests.scenarios import load
 from zeke_sim.history.events import Answered
-from zeke_sim.history.state import Broken, Past
+from zeke_sim.history.state import Broken, RunState
 from zeke_sim.properties import ALL, holds
 
 
 @holds("no claim is left unanswered", Answered)
-def no_claim_is_left_unanswered(event: Answered, past: Past) -> None:
+def no_claim_is_left_unanswered(event: Answered, past: RunState) -> None:
     """Every claim is answered, which no network promises."""
     del past
     if event.verb == "claim" and event.outcome == "unknown":

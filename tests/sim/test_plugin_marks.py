@@ -59,7 +59,7 @@ async def test_within_a_handler(zeke):
         await zeke.drain()
 
     with pytest.raises(ValueError, match="was called within a handler; there, send by the job"):
-        await zeke.perform(inside)
+        await zeke.run_task(inside)
 """
 
 

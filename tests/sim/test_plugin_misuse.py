@@ -109,8 +109,8 @@ FAILING = [
     ("zeke.next_tick('reports')", ["next_tick: there is no schedule 'reports'; there is report"]),
     ("zeke.advance(hours=-1)", ["advance: -3600 s goes back; time only passes"]),
     ("zeke.advance(to=zeke.now, hours=1)", ["advance: give either `to` or a span of time"]),
-    ("zeke.performed", ["performed: nothing was performed yet"]),
-    ("zeke.perform('gather')", ["the handler waits for the result of its child 'receipt'", "results={"]),
+    ("zeke.last_run", ["last_run: no task was run yet"]),
+    ("zeke.run_task('gather')", ["the handler waits for the result of its child 'receipt'", "results={"]),
 ]
 
 
@@ -144,7 +144,7 @@ def reach(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", REACHES)
 def test_it(zeke_sync, kind):
-    zeke_sync.perform(reach, kind)
+    zeke_sync.run_task(reach, kind)
 
 @catalog.task("swallow")
 def swallow() -> None:
@@ -154,7 +154,7 @@ def swallow() -> None:
         pass
 
 def test_what_is_swallowed(zeke_sync):
-    zeke_sync.perform(swallow)
+    zeke_sync.run_task(swallow)
 
 def test_what_would_be_retried(zeke_sync):
     zeke_sync.send(reach, "socket")
@@ -193,7 +193,7 @@ async def wait() -> None:
 
 @pytest.mark.zeke_catalog(catalog)
 def test_it(zeke_sync):
-    zeke_sync.perform(wait)
+    zeke_sync.run_task(wait)
 """
 
 RESOURCES = """
@@ -253,7 +253,7 @@ DECLINED = """
 import shop
 
 async def test_it(zeke):
-    await zeke.perform(shop.charge, {"number": 13})
+    await zeke.run_task(shop.charge, {"number": 13})
 """
 
 

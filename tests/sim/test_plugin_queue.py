@@ -23,9 +23,9 @@ from zeke_queue import JobFailedError, SerializationError, PayloadValidationErro
 
 {mark}
 
-async def test_a_task_is_performed_by_itself(zeke):
-    assert await zeke.perform(charge, Order(number=1)) == {{"charged": 1}}
-    done = zeke.performed
+async def test_task_runs_without_a_queue(zeke):
+    assert await zeke.run_task(charge, Order(number=1)) == {{"charged": 1}}
+    done = zeke.last_run
     (child,) = done.children
     assert (child.task, child.payload, child.options) == ("receipt", {{"number": 1}}, {{"delay": 60}})
     assert done.progress == [(0.5, "half way")]
@@ -33,10 +33,10 @@ async def test_a_task_is_performed_by_itself(zeke):
     assert (line.level, line.message, line.fields["order"]) == ("info", "charging", 1)
     assert zeke.jobs() == []
     with pytest.raises(PayloadValidationError, match="number"):
-        await zeke.perform("charge", {{"number": "x"}})
+        await zeke.run_task("charge", {{"number": "x"}})
     with pytest.raises(RuntimeError, match="declined"):
-        await zeke.perform(charge, {{"number": 13}})
-    assert await zeke.perform(gather, results={{"receipt": "four"}}) == 4
+        await zeke.run_task(charge, {{"number": 13}})
+    assert await zeke.run_task(gather, results={{"receipt": "four"}}) == 4
 
 
 async def test_jobs_wait_until_the_test_lets_them_run(zeke):
@@ -121,7 +121,7 @@ from shop import Order, charge, receipt
 
 
 def test_a_test_that_is_not_async(zeke_sync):
-    assert zeke_sync.perform("receipt", Order(number=1)) == "2026-03-02T09:00:00+00:00"
+    assert zeke_sync.run_task("receipt", Order(number=1)) == "2026-03-02T09:00:00+00:00"
     run = zeke_sync.trigger(charge, Order(number=1))
     zeke_sync.assert_enqueued(charge)
     zeke_sync.drain()
@@ -175,7 +175,7 @@ def test_random_numbers_are_the_same_in_each_run_and_leave_others_alone(
             drawn = []
             for _ in range(2):
                 assert random.random() == own.pop(0)
-                drawn += zeke_sync.perform(draw)
+                drawn += zeke_sync.run_task(draw)
             assert len(set(drawn)) == 4
             print("drawn", drawn)
         """,
@@ -194,7 +194,7 @@ def test_new_year(zeke_sync):
     before = datetime.now(UTC)
     zeke_sync.advance(minutes=1)
     assert zeke_sync.now == datetime(2027, 1, 1, tzinfo=UTC)
-    assert before <= datetime.fromisoformat(zeke_sync.perform("receipt", {"number": 1}))
+    assert before <= datetime.fromisoformat(zeke_sync.run_task("receipt", {"number": 1}))
 """
 
 RESOURCES = """
@@ -215,7 +215,7 @@ async def ask(job: JobContext) -> str:
 pytestmark = pytest.mark.zeke_catalog(catalog)
 
 def test_they_are_the_catalogs(zeke_sync):
-    assert zeke_sync.perform(ask) == "the real thing"
+    assert zeke_sync.run_task(ask) == "the real thing"
 
 class TestDouble:
     @pytest.fixture
@@ -223,7 +223,7 @@ class TestDouble:
         return "a double"
 
     def test_they_are_the_fixtures(self, zeke_sync):
-        assert zeke_sync.perform(ask) == "a double"
+        assert zeke_sync.run_task(ask) == "a double"
         run = zeke_sync.trigger(ask)
         assert zeke_sync.result(run) == "a double"
 """

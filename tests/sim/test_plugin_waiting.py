@@ -31,25 +31,25 @@ async def bills(job: JobContext) -> list[str]:
     return [str((await job.outcome(run)).state) for run in runs]
 
 
-async def test_a_child_that_is_performed_has_the_result_that_the_test_gives(zeke):
+async def test_child_of_a_task_that_is_run_has_the_given_result(zeke):
     given = {{"charge": {{"charged": 1}}}}
-    said = await zeke.perform(bill, Order(number=1), results=given)
-    (child,) = zeke.performed.children
+    said = await zeke.run_task(bill, Order(number=1), results=given)
+    (child,) = zeke.last_run.children
     assert (child.task, child.payload) == ("charge", {{"number": 1}})
     assert said == {{"state": "completed", "output": given["charge"], "child": str(child.id)}}
-    assert child.id == zeke.performed.job.child_id("charge")
+    assert child.id == zeke.last_run.job.child_id("charge")
 
 
 async def test_a_child_that_fails_is_an_outcome_as_well(zeke):
-    said = await zeke.perform(bill, Order(number=1), results={{"charge": RuntimeError("declined")}})
+    said = await zeke.run_task(bill, Order(number=1), results={{"charge": RuntimeError("declined")}})
     assert said["state"] == "failed"
     assert said["output"]["message"] == "declined"
-    assert await zeke.perform(bills, results={{"charge": None}}) == ["completed", "completed"]
+    assert await zeke.run_task(bills, results={{"charge": None}}) == ["completed", "completed"]
 
 
 async def test_a_child_whose_result_nobody_gave_is_told(zeke):
     with pytest.raises(UsageError, match="waits for the result of its child 'charge'"):
-        await zeke.perform(bill, Order(number=1))
+        await zeke.run_task(bill, Order(number=1))
 
 
 async def test_a_parent_waits_and_goes_on(zeke):

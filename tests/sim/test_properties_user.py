@@ -9,14 +9,14 @@ from tests.sim.histories import COMPLETED, History
 from zeke_sim.properties import always, eventually, sometimes, unique_effects
 
 if TYPE_CHECKING:
-    from zeke_sim.history.state import Past
+    from zeke_sim.history.state import RunState
 
 
-def few_run(past: Past) -> bool:
+def few_run(past: RunState) -> bool:
     return len(past.active["a"]) <= 1
 
 
-def all_done(past: Past) -> bool:
+def all_done(past: RunState) -> bool:
     return all(row.state is COMPLETED for row in past.live.values())
 
 
@@ -30,7 +30,7 @@ def test_always(h: History) -> None:
 
 
 def test_failed_assertion_of_property_is_its_text(h: History) -> None:
-    def check(past: Past) -> bool:
+    def check(past: RunState) -> bool:
         assert not past.active["a"], "a job runs"
         return True
 

@@ -154,7 +154,7 @@ def test_campaign_divides_its_runs_among_scenarios_and_finds_nothing() -> None:
     assert result.found is None, result.found
     assert result.runs == dict.fromkeys(map(full, names()), 2)
     assert f"{2 * len(names())} runs" in result.summary()
-    assert result.ledger.runs == 2 * len(names())
+    assert result.coverage.runs == 2 * len(names())
 
 
 def test_summary_gives_the_speed() -> None:

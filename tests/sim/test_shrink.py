@@ -15,7 +15,7 @@ from zeke_sim.experiment.run import run
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.experiment.shrink import shrink
 from zeke_sim.history.events import Began, Lived
-from zeke_sim.history.state import Broken, Past
+from zeke_sim.history.state import Broken, RunState
 from zeke_sim.properties import holds
 from zeke_sim.world.setup import Setup
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 
 @holds("nothing runs", Began)
-def nothing_runs(event: Began, _past: Past) -> None:
+def nothing_runs(event: Began, _past: RunState) -> None:
     """No handler begins, which takes no fault to break."""
     raise Broken("a handler began", job=event.job)
 
 
 @holds("nobody dies", Lived)
-def nobody_dies(event: Lived, _past: Past) -> None:
+def nobody_dies(event: Lived, _past: RunState) -> None:
     """No process is killed."""
     if event.what == "killed":
         raise Broken(f"{event.node} was killed")

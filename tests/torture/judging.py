@@ -15,7 +15,7 @@ from tests.torture.tasks import LIMIT, options
 from zeke_sim.history.events import Change, Fault, Lived, Rules, Violation
 from zeke_sim.history.state import Broken
 from zeke_sim.properties import ALL, holds
-from zeke_sim.properties.checker import Judge
+from zeke_sim.properties.checker import Checker
 from zeke_sim.properties.rows import STEPS
 from zeke_sim.report.as_json import ids, line
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_sim.history.events import Event
-    from zeke_sim.history.state import Past
+    from zeke_sim.history.state import RunState
 
 _LATE = "how late is too late depends on the machine; that all is drained in the end, the run sees to itself"
 
@@ -53,7 +53,7 @@ them, or much that is no fault of ours."""
 
 
 @holds("a send is one job", Change, number=14)
-def a_send_is_one_job(event: Change, past: Past) -> None:
+def a_send_is_one_job(event: Change, past: RunState) -> None:
     """What a client sends once is one job, however often the send had no answer and was repeated."""
     row = event.after
     if event.table != "job" or event.before is not None or row is None or row.data is None:
@@ -116,13 +116,13 @@ def rules(folder: Path) -> Rules:
 
 def judge(events: list[Event], rules: Rules) -> Violation | None:
     """Return what broke first, if anything did."""
-    judge = Judge(rules, properties=PROPERTIES)
+    checker = Checker(rules, properties=PROPERTIES)
     if not any(isinstance(event, Change) for event in events):
         return Violation("history", "has no change of any job, so there is nothing to judge")
     try:
         for event in events:
-            judge.see(event)
-        judge.finish(events[-1].at)
+            checker.see(event)
+        checker.finish(events[-1].at)
     except Violation as violation:
         return violation
     return None

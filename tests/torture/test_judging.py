@@ -27,7 +27,7 @@ from zeke_sim.history.events import (
     Violation,
 )
 from zeke_sim.properties import ALL
-from zeke_sim.properties.checker import Judge
+from zeke_sim.properties.checker import Checker
 from zeke_sim.properties.rows import STEPS
 
 BEGAN = datetime(2026, 1, 2, tzinfo=UTC)
@@ -268,9 +268,9 @@ def test_a_send_that_became_two_jobs_breaks_a_property() -> None:
     ]
     made = [change(n + 0.1, None, row) for n, row in enumerate(rows, 1)]
     events: list[Event] = sorted([*made, *(e for some in sends for e in some)], key=lambda e: e.at)
-    judge = Judge(Rules(), properties=[judging.a_send_is_one_job])
+    checker = Checker(Rules(), properties=[judging.a_send_is_one_job])
     with pytest.raises(Violation, match="of send 5"):
-        judge_all(judge, events)
+        judge_all(checker, events)
 
 
 def test_what_the_tasks_say_of_their_jobs_counts() -> None:
@@ -278,14 +278,14 @@ def test_what_the_tasks_say_of_their_jobs_counts() -> None:
     meta = '{"schedule": "every-2", "tick": "2026-01-02T00:00:02+00:00"}'
     job = NewJob(JOB, "ticking", meta=meta, retry_limit=9, retry_delay=1)
     sent = call(1, "insert", {"jobs": (job,)}, (2, 3), result=[JOB])
-    judge = Judge(Rules(options=options()), properties=judging.PROPERTIES)
+    checker = Checker(Rules(options=options()), properties=judging.PROPERTIES)
     with pytest.raises(Violation, match="retry_limit 9, and its task says 2"):
-        judge_all(judge, [ScheduleRow(1, BEGAN, "every-2", None, every), *sent])
+        judge_all(checker, [ScheduleRow(1, BEGAN, "every-2", None, every), *sent])
 
 
-def judge_all(judge: Judge, events: list[Event]) -> None:
+def judge_all(checker: Checker, events: list[Event]) -> None:
     for event in events:
-        judge.see(event)
+        checker.see(event)
 
 
 def test_what_is_left_out_is_a_property_and_has_a_reason() -> None:

@@ -35,7 +35,7 @@ _PHASE_OF: Final[Mapping[str, str]] = {
 }
 
 
-class Ledger:
+class Coverage:
     """Coverage counts over any number of runs.
 
     Attributes:
@@ -60,8 +60,8 @@ class Ledger:
         counting.finish()
         self.runs += 1
 
-    def merge(self, other: Ledger) -> None:
-        """Add another ledger's counts."""
+    def merge(self, other: Coverage) -> None:
+        """Add other counts."""
         self.edges += other.edges
         self.faults += other.faults
         self.calls += other.calls
@@ -85,13 +85,13 @@ class Ledger:
         return {"runs": self.runs} | {part: dict(sorted(c.items())) for part, c in self._counts().items()}
 
     @classmethod
-    def from_json(cls, given: Mapping[str, Any]) -> Ledger:
-        """Create a ledger from the values of ``as_json``."""
-        ledger = cls()
-        ledger.runs = given["runs"]
-        for part, counts in ledger._counts().items():
+    def from_json(cls, given: Mapping[str, Any]) -> Coverage:
+        """Create counts from the values of ``as_json``."""
+        coverage = cls()
+        coverage.runs = given["runs"]
+        for part, counts in coverage._counts().items():
             counts.update(given[part])
-        return ledger
+        return coverage
 
     def _counts(self) -> dict[str, Counter[str]]:
         return {"edges": self.edges, "faults": self.faults, "calls": self.calls}
@@ -120,8 +120,8 @@ def expected(kinds: Iterable[str], verbs: Iterable[str], *, but: Iterable[str] =
 class _Run:
     """The state of one run that is needed to determine the phase of a fault."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, coverage: Coverage) -> None:
+        self._coverage = coverage
         self._waiting = 0
         self._running: Counter[str] = Counter()
         self._open: dict[int, tuple[str, str]] = {}
@@ -144,14 +144,14 @@ class _Run:
     def finish(self) -> None:
         """Count the calls whose outcome no caller received."""
         for _, verb in self._open.values():
-            self._ledger.calls[f"{verb}: none"] += 1
+            self._coverage.calls[f"{verb}: none"] += 1
 
     def _change(self, event: Change) -> None:
         if event.table != "job":
             return
         was = None if event.before is None else event.before.state
         now = None if event.after is None else event.after.state
-        self._ledger.edges[f"{was or 'none'} > {now or 'none'}"] += 1
+        self._coverage.edges[f"{was or 'none'} > {now or 'none'}"] += 1
         self._waiting += (now in WAITING) - (was in WAITING)
 
     def _invoked(self, event: Invoked) -> None:
@@ -159,7 +159,7 @@ class _Run:
 
     def _answered(self, event: Answered) -> None:
         self._open.pop(event.call, None)
-        self._ledger.calls[f"{event.verb}: {event.outcome}"] += 1
+        self._coverage.calls[f"{event.verb}: {event.outcome}"] += 1
 
     def _began(self, event: Began) -> None:
         self._running[event.node] += 1
@@ -173,10 +173,10 @@ class _Run:
             for call, (node, verb) in list(self._open.items()):
                 if node == event.node:
                     del self._open[call]
-                    self._ledger.calls[f"{verb}: none"] += 1
+                    self._coverage.calls[f"{verb}: none"] += 1
 
     def _fault(self, event: Fault) -> None:
-        self._ledger.faults[f"{event.kind} in {self._phase(event)}"] += 1
+        self._coverage.faults[f"{event.kind} in {self._phase(event)}"] += 1
 
     def _phase(self, event: Fault) -> str:
         """Return the phase that a fault affected: from the statement, else from the node's activity."""

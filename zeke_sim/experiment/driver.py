@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_sim.errors import SimulationError
 from zeke_sim.experiment.budget import Budget, Stopwatch
-from zeke_sim.experiment.coverage import Ledger, expected
+from zeke_sim.experiment.coverage import Coverage, expected
 from zeke_sim.experiment.plan import Plan
 from zeke_sim.experiment.run import run
 from zeke_sim.experiment.scenario import load
@@ -42,7 +42,7 @@ class Campaign:
         runs: number of runs by scenario.
         found: the first run that violated a property.
         interrupted: whether Ctrl-C ended it.
-        ledger: coverage counts of all runs.
+        coverage: coverage counts of all runs.
         events, virtual: number of events, and seconds of virtual time.
         cpu, real: CPU seconds and real seconds.
     """
@@ -50,7 +50,7 @@ class Campaign:
     runs: dict[str, int] = field(default_factory=dict[str, int])
     found: Finding | None = None
     interrupted: bool = False
-    ledger: Ledger = field(default_factory=Ledger)
+    coverage: Coverage = field(default_factory=Coverage)
     events: int = 0
     virtual: float = 0.0
     cpu: float = 0.0
@@ -138,7 +138,7 @@ def _batches(chosen: Sequence[str], start: int, seeds: int) -> Iterator[list[tup
 
 def _batch(runs: Sequence[tuple[str, int]], between: Callable[[], None] | None = None) -> dict[str, Any]:
     """Execute runs up to the first that violates a property; ``between`` is called after each."""
-    budget, ledger = Budget(None), Ledger()
+    budget, coverage = Budget(None), Coverage()
     made: dict[str, int] = {}
     answer: dict[str, Any] = {"events": 0, "virtual": 0.0, "found": None, "runs": made}
     for name, seed in runs:
@@ -149,12 +149,12 @@ def _batch(runs: Sequence[tuple[str, int]], between: Callable[[], None] | None =
         made[name] = made.get(name, 0) + 1
         answer["events"] += len(outcome.events)
         answer["virtual"] += outcome.seconds
-        ledger.take(outcome.events)
+        coverage.take(outcome.events)
         if outcome.violation is not None:
             answer["found"] = outcome.plan.dumps()
             answer["broke"] = str(outcome.violation)
             break
-    answer["ledger"] = ledger.as_json()
+    answer["coverage"] = coverage.as_json()
     answer["cpu"] = budget.used
     return answer
 
@@ -165,7 +165,7 @@ def _take(campaign: Campaign, answer: dict[str, Any]) -> None:
     campaign.events += answer["events"]
     campaign.virtual += answer["virtual"]
     campaign.cpu += answer["cpu"]
-    campaign.ledger.merge(Ledger.from_json(answer["ledger"]))
+    campaign.coverage.merge(Coverage.from_json(answer["coverage"]))
     if answer["found"] is not None:
         plan = Plan.loads(answer["found"])
         outcome = run(load(plan.scenario), plan)
@@ -264,15 +264,15 @@ UNREACHED: Final[Mapping[str, str]] = {
 """Coverage entries that a search need not reach, with the reason."""
 
 
-def missing(ledger: Ledger) -> list[str]:
+def missing(coverage: Coverage) -> list[str]:
     """Return the entries that a search over all scenarios should have reached but did not."""
-    return ledger.never(expected(KINDS, VERBS, but=UNREACHED))
+    return coverage.never(expected(KINDS, VERBS, but=UNREACHED))
 
 
-def table(ledger: Ledger) -> str:
+def table(coverage: Coverage) -> str:
     """Return the coverage counts as a text table."""
-    counts = ledger.as_json()
-    lines = [f"{ledger.runs} runs"]
+    counts = coverage.as_json()
+    lines = [f"{coverage.runs} runs"]
     for part in ("edges", "faults", "calls"):
         lines.append(part)
         lines += [f"  {number:>9}  {what}" for what, number in sorted(counts[part].items())]

@@ -14,7 +14,7 @@ from zeke_sim.errors import SimulationError
 from zeke_sim.history.events import Violation
 from zeke_sim.history.recorder import lines
 from zeke_sim.loop.decisions import Decisions
-from zeke_sim.properties.checker import Judge
+from zeke_sim.properties.checker import Checker
 from zeke_sim.world import sandbox
 from zeke_sim.world.frozen_time import WorldTimes, showing
 from zeke_sim.world.world import World
@@ -85,26 +85,26 @@ def _run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None) 
     decisions = Decisions(plan.seed, plan.decisions)
     setup = _built(scenario, plan, decisions)
     world: World | None = None
-    judge: Judge | None = None
+    checker: Checker | None = None
 
     def see(event: Event) -> None:
         if world is not None:
             world.see_change(event)
-        if judge is not None:
-            judge.see(event)
+        if checker is not None:
+            checker.see(event)
 
     world = World(setup, decisions, plan.knobs, see)
     chosen = scenario.properties if properties is None else properties
-    judge = Judge(world.rules(), properties=chosen)
+    checker = Checker(world.rules(), properties=chosen)
     times = showing(WorldTimes(world)) if scenario.freeze else nullcontext()
     with log.silenced(), times, sandbox.closed(world, scenario.allow, world.reached_outside):
         world.run()
     violation = world.recorder.violation
-    if violation is None and judge.past.phase != "end":
+    if violation is None and checker.past.phase != "end":
         text = "something stopped the loop, which only the simulation may; let a handler return instead"
         violation = Violation("a run goes on to its end", text, at=world.time())
     if violation is None:
-        violation = _verdict(judge, world.time())
+        violation = _verdict(checker, world.time())
     return Outcome(
         plan=plan.with_decisions(decisions.made),
         events=world.recorder.events,
@@ -128,9 +128,9 @@ def _built(scenario: Scenario, plan: Plan, decisions: Decisions) -> Setup:
         ) from error
 
 
-def _verdict(judge: Judge, at: float) -> Violation | None:
+def _verdict(checker: Checker, at: float) -> Violation | None:
     try:
-        judge.finish(at)
+        checker.finish(at)
     except Violation as violation:
         return violation
     return None

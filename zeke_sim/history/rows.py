@@ -1,4 +1,4 @@
-"""The records of ``Past``: jobs, calls, processes, workers, and exclusive keys and slots."""
+"""The records of ``RunState``: jobs, calls, processes, workers, and exclusive keys and slots."""
 
 from __future__ import annotations
 

@@ -56,8 +56,8 @@ __all__ = [
     "End",
     "Life",
     "Node",
-    "Past",
     "Place",
+    "RunState",
     "ids_answered",
     "is_of_waiting",
     "place_of",
@@ -68,7 +68,7 @@ T = TypeVar("T")
 _CREATED, _RETRY, _ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
 
 
-class Past:
+class RunState:
     """The history so far.
 
     Args:

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_sim.history.events import Image, Invoked
-    from zeke_sim.history.state import Call, Past
+    from zeke_sim.history.state import Call, RunState
 
 _CREATED, _RETRY, _ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
 
 
 @holds("nothing changes unasked", Change, number=3)
-def nothing_changes_unasked(event: Change, past: Past) -> None:
+def nothing_changes_unasked(event: Change, past: RunState) -> None:
     """A job is changed only by a call whose purpose is such a change, and which names the job."""
     row = event.after or event.before
     causes = past.causes(event)
@@ -64,7 +64,7 @@ _WAKES: Final = ("settle", "suspend", "cancel", "wake_parents")
 """Storage methods that resume a waiting job: those that end the awaited job, and the maintenance sweep."""
 
 
-def _names(call: Call, event: Change, job: UUID, past: Past) -> bool:
+def _names(call: Call, event: Change, job: UUID, past: RunState) -> bool:
     """Return whether a call names a job; a call that selects jobs itself names all.
 
     A call that names a job also names the jobs that wait for it; a cancellation or a resumption also names
@@ -97,7 +97,7 @@ _NAMING: Final = ("settle", "suspend", "extend", "cancel", "resume", "retry")
 
 
 @holds("answers tell what was done", Answered, number=14, verbs=_NAMING)
-def answers_tell_what_was_done(event: Answered, past: Past) -> None:
+def answers_tell_what_was_done(event: Answered, past: RunState) -> None:
     """A call's answer names exactly the jobs that it changed, and it had to skip all others.
 
     A repeated settlement may also name jobs that an earlier attempt changed. The answer does not name jobs
@@ -129,7 +129,7 @@ def _asked(args: Any) -> Iterator[tuple[UUID, int | None]]:
         yield from ((one.id, one.attempt) for one in _named(args) or ())
 
 
-def _was_done(job: UUID, event: Answered, past: Past) -> bool:
+def _was_done(job: UUID, event: Answered, past: RunState) -> bool:
     """Return whether a job was already as requested: ended by an earlier call, or with that deadline."""
     call = past.calls[event.call].invoked
     rows = past.lives[job].between(call.at, event.at)
@@ -141,7 +141,7 @@ def _was_done(job: UUID, event: Answered, past: Past) -> bool:
     )
 
 
-def _has_time(row: Image, call: Invoked, past: Past) -> bool:
+def _has_time(row: Image, call: Invoked, past: RunState) -> bool:
     """Return whether a running job has the requested seconds left, counted from a moment since the call."""
     return any(
         (row.id, row.attempt, row.state) == (one.id, one.attempt, _ACTIVE)
@@ -151,7 +151,7 @@ def _has_time(row: Image, call: Invoked, past: Past) -> bool:
     )
 
 
-def _could(verb: str, job: UUID, attempt: int | None, event: Answered, past: Past) -> bool:
+def _could(verb: str, job: UUID, attempt: int | None, event: Answered, past: RunState) -> bool:
     """Return whether a call could have changed a job at every moment from its start to its answer."""
     since = past.calls[event.call].invoked.at
     for row in past.lives[job].between(since, event.at):

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from zeke_sim.history.events import Answered, Change, Invoked, Violation
-from zeke_sim.history.state import Broken, End, Past
+from zeke_sim.history.state import Broken, End, RunState
 from zeke_sim.properties import ALL
 from zeke_sim.properties.holding import Step
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _CALLS: Final = (Answered, Invoked)
 
 
-class Judge:
+class Checker:
     """Checks one run.
 
     Args:
@@ -31,7 +31,7 @@ class Judge:
     """
 
     def __init__(self, rules: Rules, *, properties: Sequence[Property] = ALL) -> None:
-        self.past = Past(rules)
+        self.past = RunState(rules)
         self._properties = tuple(properties)
         self._asked = _asked_by(self._properties)
         self._plans: dict[object, _Plan] = {}

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from zeke_sim.history.events import Image
-    from zeke_sim.history.state import Past
+    from zeke_sim.history.state import RunState
 
 _ACTIVE = JobState.ACTIVE
 
 
 @holds("active jobs within the limit", Change, number=8, steps=is_claim)
-def active_within_the_limit(event: Change, past: Past) -> None:
+def active_within_the_limit(event: Change, past: RunState) -> None:
     """At every commit, a queue has at most as many active jobs as its concurrency limit.
 
     A lowered limit applies to new claims; claims that were in progress when it changed may use the old one.
@@ -33,7 +33,7 @@ def active_within_the_limit(event: Change, past: Past) -> None:
         raise Broken(f"{count} jobs of {row.name!r} are active, and the limit is {limit}", job=row.id)
 
 
-def _limit(name: str, event: Change, past: Past) -> int | None:
+def _limit(name: str, event: Change, past: RunState) -> int | None:
     """Return the highest limit that a claim may have used; None for no limit."""
     queue = past.queues.get(name)
     if queue is None:
@@ -47,7 +47,7 @@ def _limit(name: str, event: Change, past: Past) -> int | None:
 
 
 @holds("nothing starts before its time", Change, number=10, steps=is_claim)
-def nothing_starts_before_its_time(event: Change, _past: Past) -> None:
+def nothing_starts_before_its_time(event: Change, _past: RunState) -> None:
     """A job is not claimed before its start_after, by the storage's clock."""
     row = event.after
     if row is None or event.before is None or row.started_on is None:
@@ -59,7 +59,7 @@ def nothing_starts_before_its_time(event: Change, _past: Past) -> None:
 
 
 @holds("a claim begins the attempt's time", Change, number=7, steps=is_claim)
-def a_claim_begins_the_time(event: Change, past: Past) -> None:
+def a_claim_begins_the_time(event: Change, past: RunState) -> None:
     """A claim writes its own worker and its own time."""
     row = event.after
     if row is None or row.started_on is None:
@@ -78,7 +78,7 @@ def a_claim_begins_the_time(event: Change, past: Past) -> None:
 
 
 @holds("claims go in order", Change, number=9, steps=is_claim)
-def claims_go_in_order(event: Change, past: Past) -> None:
+def claims_go_in_order(event: Change, past: RunState) -> None:
     """A claim takes due jobs in order of priority (highest first), start_after, and id.
 
     The order holds over all queues of the claim. Only locked rows may be skipped.
@@ -109,7 +109,7 @@ def _order(row: Image) -> tuple[int, object, int]:
     return -row.priority, row.start_after, row.id.int
 
 
-def _has_room(name: str, but: int, past: Past) -> bool:
+def _has_room(name: str, but: int, past: RunState) -> bool:
     """Return whether a queue would admit a claim if ``but`` of its active jobs had not been claimed."""
     queue = past.queues.get(name)
     if queue is None:
@@ -118,7 +118,7 @@ def _has_room(name: str, but: int, past: Past) -> bool:
     return queue.paused_on is None and (limit is None or len(past.active[name]) - but < limit)
 
 
-def _locked(row: Image, past: Past) -> bool:
+def _locked(row: Image, past: RunState) -> bool:
     """Return whether an open transaction that cancels the row may hold its lock."""
     return any(
         row.id in call.invoked.args["ids"] or not past.ancestors(row.id).isdisjoint(call.invoked.args["ids"])
@@ -126,14 +126,14 @@ def _locked(row: Image, past: Past) -> bool:
     )
 
 
-def _open_cancellations(past: Past) -> Iterator[Call]:
+def _open_cancellations(past: RunState) -> Iterator[Call]:
     for calls in past.transactions.values():
         if calls[-1].outcome is None or calls[-1].invoked.verb != "commit":
             yield from (call for call in calls if call.invoked.verb == "cancel")
 
 
 @holds("a claim gives what it took", Answered, number=4, verbs=("claim",))
-def a_claim_gives_what_it_took(event: Answered, past: Past) -> None:
+def a_claim_gives_what_it_took(event: Answered, past: RunState) -> None:
     """A claim's answer contains the rows that it made active, in claim order, and no more than requested."""
     if event.outcome != "ok" or not past.attributed:
         return
@@ -175,7 +175,7 @@ _GIVEN: Final = (
 _given: Final = attrgetter(*_GIVEN)
 
 
-def _within_wants(event: Answered, call: Call, _past: Past) -> None:
+def _within_wants(event: Answered, call: Call, _past: RunState) -> None:
     limit, got = call.invoked.args["limit"], len(event.result)
     if got > limit:
         raise Broken(f"a claim of {limit} jobs took {got}", job=event.result[0].id)
@@ -197,7 +197,7 @@ def _within_wants(event: Answered, call: Call, _past: Past) -> None:
     verbs=("pause_queue",),
     steps=is_claim,
 )
-def nothing_is_claimed_from_a_paused_queue(event: Change | Invoked | Answered, past: Past) -> None:
+def nothing_is_claimed_from_a_paused_queue(event: Change | Invoked | Answered, past: RunState) -> None:
     """After a pause is acknowledged, no new claim takes a job of the queue until it is resumed."""
     paused = past.of("paused", dict[str, float])
     if isinstance(event, Change):
@@ -219,7 +219,7 @@ def nothing_is_claimed_from_a_paused_queue(event: Change | Invoked | Answered, p
             paused[name] = event.at
 
 
-def _may_have_been_resumed(name: str, past: Past) -> bool:
+def _may_have_been_resumed(name: str, past: RunState) -> bool:
     """Return whether a queue may have been resumed since, by a call or by a late unanswered one."""
     resumed = past.of("resumed", dict[str, list[Call]]).get(name, [])
     since = past.of("paused", dict[str, float])[name]

@@ -16,7 +16,7 @@ from zeke_sim.properties.occurrences import between, fields_of, following
 
 if TYPE_CHECKING:
     from zeke_queue.model import NewJob, Schedule
-    from zeke_sim.history.state import Call, Past
+    from zeke_sim.history.state import Call, RunState
 
 GRACE: Final = timedelta(seconds=60)
 """Maximum age of an occurrence that a schedule with the policy ``skip`` still serves."""
@@ -46,7 +46,7 @@ def tick_of(sent: NewJob) -> tuple[str, datetime] | None:
 
 
 @holds("ticks are served by the policy", Invoked, number=12, verbs=("commit",))
-def ticks_are_served_by_the_policy(event: Invoked, past: Past) -> None:
+def ticks_are_served_by_the_policy(event: Invoked, past: RunState) -> None:
     """A scheduler that decides on a schedule's occurrences sends their jobs in the same transaction.
 
     Of all occurrences since the last decision, the policy ``all`` serves each, ``once`` the latest, and
@@ -133,7 +133,7 @@ def _listed(ticks: set[datetime]) -> str:
 
 
 @holds("no tick is decided on twice", ScheduleRow, number=12)
-def no_tick_is_decided_on_twice(event: ScheduleRow, _past: Past) -> None:
+def no_tick_is_decided_on_twice(event: ScheduleRow, _past: RunState) -> None:
     """A schedule's last tick never goes back, unless the schedule restarts.
 
     A schedule restarts when its times or its time zone change, or when a pause ends.
@@ -150,7 +150,7 @@ def no_tick_is_decided_on_twice(event: ScheduleRow, _past: Past) -> None:
 
 
 @holds("ticks are served in time", End, number=12)
-def ticks_are_served_in_time(event: End, past: Past) -> None:
+def ticks_are_served_in_time(event: End, past: RunState) -> None:
     """After all faults have ended, a running scheduler decides on each occurrence in time.
 
     Exempt are occurrences that could not be served and were postponed to a stored time.

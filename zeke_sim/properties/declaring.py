@@ -13,11 +13,11 @@ from zeke_sim.properties.holding import holds
 if TYPE_CHECKING:
     from zeke_queue.core.options import JobOptions
     from zeke_queue.model import NewJob
-    from zeke_sim.history.state import Past
+    from zeke_sim.history.state import RunState
 
 
 @holds("a task's limit is shared out", Invoked, number=8, verbs=("declare_queues",))
-def a_tasks_limit_is_shared_out(event: Invoked, past: Past) -> None:
+def a_tasks_limit_is_shared_out(event: Invoked, past: RunState) -> None:
     """The limits declared for a task's name and its aliases add up to the task's limit."""
     declared = {queue.name: queue.concurrency_limit for queue in event.args["queues"]}
     for names, limits in past.rules.shared.items():
@@ -30,7 +30,7 @@ def a_tasks_limit_is_shared_out(event: Invoked, past: Past) -> None:
 
 
 @holds("a tick has its task's options", Invoked, number=12, verbs=("insert",))
-def a_tick_has_its_tasks_options(event: Invoked, past: Past) -> None:
+def a_tick_has_its_tasks_options(event: Invoked, past: RunState) -> None:
     """A schedule's job has the options of its task unless the schedule overrides them."""
     for job in event.args["jobs"]:
         tick = tick_of(job)

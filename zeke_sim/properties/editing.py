@@ -15,11 +15,11 @@ from zeke_sim.properties.liveness import duty_since
 
 if TYPE_CHECKING:
     from zeke_queue.model import Schedule
-    from zeke_sim.history.state import Past
+    from zeke_sim.history.state import RunState
 
 
 @holds("a paused schedule serves nothing", ScheduleRow, number=12)
-def a_paused_schedule_serves_nothing(event: ScheduleRow, _past: Past) -> None:
+def a_paused_schedule_serves_nothing(event: ScheduleRow, _past: RunState) -> None:
     """A scheduler decides on no occurrence of a paused schedule."""
     before, after = event.before, event.after
     if before is None or after is None or not before.paused or not after.paused:
@@ -32,7 +32,7 @@ def a_paused_schedule_serves_nothing(event: ScheduleRow, _past: Past) -> None:
 
 
 @holds("an edit outlives a redeploy", ScheduleRow, Invoked, number=12, verbs=("put_schedule",))
-def an_edit_outlives_a_redeploy(event: ScheduleRow | Invoked, past: Past) -> None:
+def an_edit_outlives_a_redeploy(event: ScheduleRow | Invoked, past: RunState) -> None:
     """As long as its declaration in code stays the same, a schedule changes only by run-time edits."""
     asked = past.of("asked schedules", dict[str, list[Any]])
     if isinstance(event, Invoked):
@@ -59,7 +59,7 @@ def _paused(schedule: Schedule) -> str:
 
 
 @holds("one occurrence has one id", Invoked, number=12, verbs=("insert",))
-def one_occurrence_has_one_id(event: Invoked, past: Past) -> None:
+def one_occurrence_has_one_id(event: Invoked, past: RunState) -> None:
     """All sends of a schedule's occurrence, by any scheduler, use the same id.
 
     So an occurrence has only one job, even if it is sent again after a lost answer.
@@ -72,7 +72,7 @@ def one_occurrence_has_one_id(event: Invoked, past: Past) -> None:
 
 
 @holds("an edit is heeded soon", ScheduleRow, End, number=12)
-def an_edit_is_heeded_soon(event: ScheduleRow | End, past: Past) -> None:
+def an_edit_is_heeded_soon(event: ScheduleRow | End, past: RunState) -> None:
     """After all faults have ended, a scheduler decides on a restarted schedule within one poll."""
     anew = past.of("schedules that start anew", dict[str, float])
     if isinstance(event, End):
@@ -90,7 +90,7 @@ def an_edit_is_heeded_soon(event: ScheduleRow | End, past: Past) -> None:
         _in_time(event.name, written, past)
 
 
-def _in_time(name: str, written: float, past: Past) -> None:
+def _in_time(name: str, written: float, past: RunState) -> None:
     since = duty_since("due_schedules", past)
     if since is None:
         return

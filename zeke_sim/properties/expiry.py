@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from zeke_queue.model import Overdue
-    from zeke_sim.history.state import Ask, Past
+    from zeke_sim.history.state import Ask, RunState
 
 _CENTURY: Final = 36_500 * 86_400.0
 
@@ -26,7 +26,7 @@ _MOVES: Final = frozenset({"expire_in", "attempt", "worker", "started_on", "awai
 
 
 @holds("nothing is overdue before its time", Answered, number=7, verbs=("overdue",))
-def nothing_is_overdue_before_its_time(event: Answered, past: Past) -> None:
+def nothing_is_overdue_before_its_time(event: Answered, past: RunState) -> None:
     """The storage reports an attempt as overdue only after its deadline, or if its worker is gone or silent.
 
     All times are by the storage's clock. The deadline is expire_in after the claim, unless it was extended.
@@ -53,14 +53,14 @@ def nothing_is_overdue_before_its_time(event: Answered, past: Past) -> None:
             )
 
 
-def _deadlines(job: Overdue, since: float, past: Past) -> Iterator[datetime]:
+def _deadlines(job: Overdue, since: float, past: RunState) -> Iterator[datetime]:
     """Yield all deadlines of an attempt from ``since`` on."""
     for row in past.lives[job.id].between(since, past.at):
         if row is not None and row.attempt == job.attempt and row.started_on is not None:
             yield row.started_on + timedelta(seconds=min(row.expire_in, _CENTURY))
 
 
-def _alive_until(job: Overdue, since: float, past: Past) -> datetime | None:
+def _alive_until(job: Overdue, since: float, past: RunState) -> datetime | None:
     """Return when a worker's lease ended at the time of the query; None if the worker was unknown.
 
     If several heartbeats are possible, the one whose lease ends first counts.
@@ -76,7 +76,7 @@ def _alive_until(job: Overdue, since: float, past: Past) -> datetime | None:
 
 
 @holds("nobody's time is cut short", Change, number=26, steps=is_end)
-def nobodys_time_is_cut_short(event: Change, past: Past) -> None:
+def nobodys_time_is_cut_short(event: Change, past: RunState) -> None:
     """An attempt ends as lost or expired only if the storage reported it as overdue for that reason.
 
     It may also end as expired if its worker's monotonic clock has passed the deadline.
@@ -99,7 +99,7 @@ def nobodys_time_is_cut_short(event: Change, past: Past) -> None:
             _up(ask, event, past)
 
 
-def _up(ask: Ask, event: Change, past: Past) -> None:
+def _up(ask: Ask, event: Change, past: RunState) -> None:
     """Check that an attempt's deadline had passed on its worker's clock when the worker reported it."""
     row = event.before
     claim = None if row is None else past.lives[row.id].claims.get(row.attempt)
@@ -122,7 +122,7 @@ def _seconds(extension: Ask) -> float:
 
 
 @holds("an extension counts from now", Change, number=7, steps=is_extension)
-def an_extension_counts_from_now(event: Change, past: Past) -> None:
+def an_extension_counts_from_now(event: Change, past: RunState) -> None:
     """An extension sets the deadline to its seconds after the request, and changes nothing else."""
     before, after = event.before, event.after
     if before is None or after is None or after.started_on is None:

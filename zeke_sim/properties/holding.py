@@ -9,9 +9,9 @@ from zeke_queue.model import JobState
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from zeke_sim.history.state import Past
+    from zeke_sim.history.state import RunState
 
-    Check = Callable[[Any, Past], None]
+    Check = Callable[[Any, RunState], None]
 
 
 class Step(NamedTuple):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_sim.history.events import Event
-    from zeke_sim.history.state import Ask, Past
+    from zeke_sim.history.state import Ask, RunState
 
 PROMPT: Final = 0.1
 """Seconds within which a running worker must react."""
@@ -53,7 +53,7 @@ class _Known:
         self.asked[worker] = max(self.asked.get(worker, beat.asked), beat.asked)
 
 
-def known_of(past: Past) -> _Known:
+def known_of(past: RunState) -> _Known:
     """Return the state that these properties share; ``remember`` updates it."""
     return past.of("interruptions", _Known)
 
@@ -61,7 +61,9 @@ def known_of(past: Past) -> _Known:
 @holds(
     "nobody is interrupted without a reason", Answered, Lived, WorkerRow, Ended, number=26, verbs=("beat",)
 )
-def nobody_is_interrupted_without_a_reason(event: Answered | Lived | WorkerRow | Ended, past: Past) -> None:
+def nobody_is_interrupted_without_a_reason(
+    event: Answered | Lived | WorkerRow | Ended, past: RunState
+) -> None:
     """A handler is interrupted only after its deadline, or after its worker lost the job or the right to run.
 
     A worker loses that right when its grace is over, or after a lease without an answered heartbeat.
@@ -77,7 +79,7 @@ def nobody_is_interrupted_without_a_reason(event: Answered | Lived | WorkerRow |
         )
 
 
-def remember(event: Answered | Lived | WorkerRow, past: Past) -> None:
+def remember(event: Answered | Lived | WorkerRow, past: RunState) -> None:
     """Record an event, on behalf of the first of these properties that is checked."""
     known = known_of(past)
     if known.latest is event:
@@ -106,7 +108,7 @@ def _shift(rows: Sequence[WorkerRow]) -> float:
     return (beats[1] - beats[0]).total_seconds() if len(beats) == len(("before", "after")) else 0.0
 
 
-def _reasons(event: Ended, past: Past) -> Iterator[bool]:
+def _reasons(event: Ended, past: RunState) -> Iterator[bool]:
     """Yield for each possible reason whether it applies."""
     life, early = past.lives[event.job], 1 / (1 + past.rules.drift)
     began, at = life.began[event.attempt][-1].at, event.at + _SHORT
@@ -122,7 +124,7 @@ def _reasons(event: Ended, past: Past) -> Iterator[bool]:
 
 
 @holds("who has to end is told so", Answered, WorkerRow, Ended, number=26, verbs=("beat",))
-def who_has_to_end_is_told_so(event: Answered | WorkerRow | Ended, past: Past) -> None:
+def who_has_to_end_is_told_so(event: Answered | WorkerRow | Ended, past: RunState) -> None:
     """A handler is interrupted at its deadline, when its worker's lease ends, and when the job is lost.
 
     The worker learns of a lost job with the next heartbeat. The handler's script determines how long it takes
@@ -148,7 +150,7 @@ def who_has_to_end_is_told_so(event: Answered | WorkerRow | Ended, past: Past) -
         )
 
 
-def _told(event: Ended, past: Past) -> Iterator[tuple[str, float]]:
+def _told(event: Ended, past: RunState) -> Iterator[tuple[str, float]]:
     """Yield when a handler had to be interrupted, and why."""
     late, began = 1 + past.rules.drift, past.lives[event.job].began[event.attempt][-1].at
     yield "its deadline", deadline(event, past, late)
@@ -160,7 +162,7 @@ def _told(event: Ended, past: Past) -> Iterator[tuple[str, float]]:
             return
 
 
-def stood_still(node: str, since: float, past: Past) -> bool:
+def stood_still(node: str, since: float, past: RunState) -> bool:
     """Return whether a process was paused at some moment from ``since`` on."""
     return any(
         fault.node == node and fault.kind in _STILL and (fault.until is None or fault.until >= since)
@@ -181,7 +183,7 @@ def heeds_within(data: str | None, attempt: int) -> float | None:
     return float(step.get("swallow") or step.get("cleanup") or 0.0)
 
 
-def deadline(event: Ended, past: Past, pace: float) -> float:
+def deadline(event: Ended, past: RunState, pace: float) -> float:
     """Return an attempt's deadline on its worker's clock, whose second lasts ``pace`` seconds."""
     life = past.lives[event.job]
     claim = life.claims.get(event.attempt)
@@ -206,13 +208,13 @@ def _moved(due: float, extension: Ask, pace: float) -> float:
     return max(due, moved) if pace > 1 else min(due, moved)
 
 
-def _beats(event: Ended, past: Past) -> list[_Beat]:
+def _beats(event: Ended, past: RunState) -> list[_Beat]:
     claim = past.lives[event.job].claims.get(event.attempt)
     worker = None if claim is None or claim.after is None else claim.after.worker
     return [] if worker is None else known_of(past).beats.get(worker, [])
 
 
-def lease_over(event: Ended, past: Past, began: float, pace: float) -> float | None:
+def lease_over(event: Ended, past: RunState, began: float, pace: float) -> float | None:
     """Return when the worker's lease first ended since the handler began; None if it did not.
 
     A second of the worker's clock lasts ``pace`` seconds, or its inverse when the start is compared.

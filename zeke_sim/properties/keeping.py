@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import JobEvent
-    from zeke_sim.history.state import Past
+    from zeke_sim.history.state import RunState
 
 KEPT: Final = timedelta(days=1)
 """How long a worker is kept after its lease has ended, unless it left."""
@@ -23,7 +23,7 @@ RECOVERS: Final = 8.0
 
 
 @holds("a worker is known until it leaves", WorkerRow, Invoked, Answered, number=17, verbs=("leave",))
-def a_worker_is_known_until_it_leaves(event: WorkerRow | Invoked | Answered, past: Past) -> None:
+def a_worker_is_known_until_it_leaves(event: WorkerRow | Invoked | Answered, past: RunState) -> None:
     """A worker is deleted when it leaves, or a day after its lease has ended."""
     left = past.of("left", set["UUID"])
     if isinstance(event, Invoked):
@@ -59,7 +59,7 @@ def _key(line: JobEvent) -> tuple[UUID, int, str, str]:
 
 
 @holds("what was told is told again", Invoked, Answered, Lived, End, number=19, verbs=("note", "beat"))
-def what_was_told_is_told_again(event: Invoked | Answered | Lived | End, past: Past) -> None:
+def what_was_told_is_told_again(event: Invoked | Answered | Lived | End, past: RunState) -> None:
     """Progress and log lines that could not be stored are sent again when the storage is reachable."""
     dropped = past.of("lines", _Lines).dropped
     if isinstance(event, End):
@@ -80,7 +80,7 @@ def what_was_told_is_told_again(event: Invoked | Answered | Lived | End, past: P
         lines.update(dict.fromkeys(map(_key, past.calls[event.call].invoked.args["events"]), event.at))
 
 
-def _sent_again(name: str, lines: dict[tuple[UUID, int, str, str], float], at: float, past: Past) -> None:
+def _sent_again(name: str, lines: dict[tuple[UUID, int, str, str], float], at: float, past: RunState) -> None:
     well = past.nodes[name].well_since(at, past.rules.slack) if lines else None
     if well is None:
         return
@@ -96,7 +96,7 @@ def _sent_again(name: str, lines: dict[tuple[UUID, int, str, str], float], at: f
 
 
 @holds("lines are kept as long as their job", Answered, number=19, verbs=("events",))
-def lines_are_kept_as_long_as_their_job(event: Answered, past: Past) -> None:
+def lines_are_kept_as_long_as_their_job(event: Answered, past: RunState) -> None:
     """A job's progress and log lines, once read, stay readable until the job is purged."""
     if event.outcome != "ok":
         return
@@ -116,6 +116,6 @@ _AT_ONCE: Final = 1000
 """Maximum number of lines per answer."""
 
 
-def _was_purged(job: UUID, past: Past) -> bool:
+def _was_purged(job: UUID, past: RunState) -> bool:
     """Return whether a job, and with it its lines, was ever purged."""
     return any(change.table == "archive" and change.after is None for change in past.lives[job].changes)

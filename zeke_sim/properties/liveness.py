@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_sim.history.events import Image
-    from zeke_sim.history.state import Crew, Node, Past
+    from zeke_sim.history.state import Crew, Node, RunState
 
 WORKER_RECOVERS: Final = 6.0
 """Maximum seconds until a worker repeats a failed call after the storage has recovered."""
@@ -26,7 +26,7 @@ LOOKS: Final = 4
 """Number of polls that a worker may need if claims may skip rows at random."""
 
 
-def duty_since(verb: str, past: Past) -> float | None:
+def duty_since(verb: str, past: RunState) -> float | None:
     """Return since when a process with this duty has run undisturbed; None if there is none."""
     quiet = past.since.get("quiet")
     if quiet is None:
@@ -37,7 +37,7 @@ def duty_since(verb: str, past: Past) -> float | None:
 
 
 @holds("who is there for something does it", End, number=17)
-def who_is_there_for_something_does_it(_event: End, past: Past) -> None:
+def who_is_there_for_something_does_it(_event: End, past: RunState) -> None:
     """After all faults have ended, each worker claims, a scheduler polls for ticks, and a supervisor sweeps.
 
     A process that never did so would violate no other liveness property.
@@ -46,7 +46,7 @@ def who_is_there_for_something_does_it(_event: End, past: Past) -> None:
         _begun(name, verbs, past)
 
 
-def _begun(name: str, verbs: tuple[str, ...], past: Past) -> None:
+def _begun(name: str, verbs: tuple[str, ...], past: RunState) -> None:
     node = past.nodes[name]
     well, quiet = node.well_since(past.at, past.rules.slack), past.since.get("quiet")
     if well is None or quiet is None or node.hampered:
@@ -60,7 +60,7 @@ def _begun(name: str, verbs: tuple[str, ...], past: Past) -> None:
 
 
 @holds("due jobs are picked up", Change, End, number=16, steps=is_claim)
-def due_jobs_are_picked_up(event: Change | End, past: Past) -> None:
+def due_jobs_are_picked_up(event: Change | End, past: RunState) -> None:
     """After all faults have ended, an idle worker claims due jobs within its poll interval.
 
     This holds without a wake-up too. Jobs that cannot be claimed (paused, at the limit, locked) are not due.
@@ -76,7 +76,7 @@ def due_jobs_are_picked_up(event: Change | End, past: Past) -> None:
         _in_time(event.before, past.lives[event.before.id].earlier, quiet, past)
 
 
-def _in_time(row: Image, since: float, quiet: float, past: Past) -> None:
+def _in_time(row: Image, since: float, quiet: float, past: RunState) -> None:
     rules = past.rules
     free = _open_since(row.name, past)
     if free is None:
@@ -97,7 +97,7 @@ def _in_time(row: Image, since: float, quiet: float, past: Past) -> None:
             )
 
 
-def _locked_until(job: UUID, past: Past) -> float:
+def _locked_until(job: UUID, past: RunState) -> float:
     """Return until when transactions that change a job may have locked it; 0 if none did."""
     until, family = 0.0, {job, *past.ancestors(job)}
     for calls in past.transactions.values():
@@ -107,7 +107,7 @@ def _locked_until(job: UUID, past: Past) -> float:
     return until
 
 
-def _open_since(name: str, past: Past) -> float | None:
+def _open_since(name: str, past: RunState) -> float | None:
     """Return since when a queue has admitted claims; None if it does not."""
     queue = past.queues.get(name)
     if queue is None:
@@ -122,7 +122,7 @@ def _open_since(name: str, past: Past) -> float | None:
     return past.at if len(running) >= limit else max(queue.at, past.made_room.get(name, 0.0))
 
 
-def _idle_since(crew: Crew, row: Image, past: Past) -> float | None:
+def _idle_since(crew: Crew, row: Image, past: RunState) -> float | None:
     """Return since when a worker was idle and could have claimed a job; None if it could not."""
     node = past.nodes.get(crew.node)
     if node is None or row.name not in crew.queues or node.running:
@@ -133,13 +133,13 @@ def _idle_since(crew: Crew, row: Image, past: Past) -> float | None:
     return max(crew.rested, node.rested, well + WORKER_RECOVERS)
 
 
-def _is_of(crew: Crew, node: Node, past: Past) -> bool:
+def _is_of(crew: Crew, node: Node, past: RunState) -> bool:
     """Return whether a worker runs in a process now."""
     return any(past.crews[worker] is crew for worker in node.workers)
 
 
 @holds("what nobody runs is given back", Change, End, number=17)
-def what_nobody_runs_is_given_back(event: Change | End, past: Past) -> None:
+def what_nobody_runs_is_given_back(event: Change | End, past: RunState) -> None:
     """After all faults have ended, no job stays active without a valid deadline, lease and handler.
 
     A job is released if its deadline has passed, if its worker is gone, or if its worker runs no handler for
@@ -160,7 +160,7 @@ def _is_active(row: Image | None) -> bool:
     return row is not None and row.state is JobState.ACTIVE
 
 
-def _given_back(row: Image, quiet: float, past: Past) -> None:
+def _given_back(row: Image, quiet: float, past: RunState) -> None:
     if row.started_on is None:
         return
     rules = past.rules
@@ -178,7 +178,7 @@ def _given_back(row: Image, quiet: float, past: Past) -> None:
     _still_run(row, quiet, past)
 
 
-def _lease_ends(worker: UUID | None, past: Past) -> float:
+def _lease_ends(worker: UUID | None, past: RunState) -> float:
     """Return when a worker counts as dead without another heartbeat."""
     beats = past.beats.get(worker) if worker is not None else None
     if not beats:
@@ -189,7 +189,7 @@ def _lease_ends(worker: UUID | None, past: Past) -> float:
     return past.instant(last.beat_on) + last.lease
 
 
-def _still_run(row: Image, quiet: float, past: Past) -> None:
+def _still_run(row: Image, quiet: float, past: RunState) -> None:
     crew = past.crews.get(row.worker) if row.worker is not None else None
     if crew is None or crew.node not in past.nodes:
         return

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import RunStatus
-    from zeke_sim.history.state import Past
+    from zeke_sim.history.state import RunState
 
 
 @holds("the dead do nothing", Effect, Invoked, Began, Ended, Told, number=18)
-def the_dead_do_nothing(event: Effect | Invoked | Began | Ended | Told, past: Past) -> None:
+def the_dead_do_nothing(event: Effect | Invoked | Began | Ended | Told, past: RunState) -> None:
     """A dead or paused process does nothing: no effect, no call, no handler."""
     node = past.nodes.get(event.node)
     if isinstance(event, Effect) and not event.alive:
@@ -33,7 +33,7 @@ def the_dead_do_nothing(event: Effect | Invoked | Began | Ended | Told, past: Pa
 
 
 @holds("each attempt runs once", Began, number=4)
-def each_attempt_runs_once(event: Began, past: Past) -> None:
+def each_attempt_runs_once(event: Began, past: RunState) -> None:
     """A handler runs once for a claimed attempt, in the process that claimed it."""
     life = past.lives[event.job]
     claim = life.claims.get(event.attempt)
@@ -55,7 +55,7 @@ def each_attempt_runs_once(event: Began, past: Past) -> None:
 
 
 @holds("statuses never go back", Told, number=19)
-def statuses_never_go_back(event: Told, past: Past) -> None:
+def statuses_never_go_back(event: Told, past: RunState) -> None:
     """A watcher of a job receives its statuses in order, once each, and none that the job never had.
 
     It receives nothing after a final status.
@@ -85,7 +85,7 @@ def _rank(status: RunStatus) -> int:
     return 1 if status is STATUS_OF[JobState.CREATED] else _FINAL
 
 
-def _had(job: UUID, status: RunStatus, attempt: int, past: Past) -> bool:
+def _had(job: UUID, status: RunStatus, attempt: int, past: RunState) -> bool:
     return any(
         change.after is not None
         and change.after.attempt == attempt

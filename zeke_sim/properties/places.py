@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_sim.history.events import Image
-    from zeke_sim.history.state import Past
+    from zeke_sim.history.state import RunState
     from zeke_sim.properties.holding import Step
 
 PROMPT = 0.1
@@ -30,7 +30,9 @@ PROMPT = 0.1
     number=16,
     verbs=("claim", "settle", "suspend", "beat"),
 )
-def who_has_a_free_place_begins_what_it_claimed(event: Invoked | Answered | WorkerRow, past: Past) -> None:
+def who_has_a_free_place_begins_what_it_claimed(
+    event: Invoked | Answered | WorkerRow, past: RunState
+) -> None:
     """A worker releases an unstarted job only if it has no free place, is stopping, or lost its lease.
 
     The number of its places is known from its first claim, when all are free.
@@ -49,7 +51,7 @@ def who_has_a_free_place_begins_what_it_claimed(event: Invoked | Answered | Work
             _was_begun(released.id, released.attempt, event, past)
 
 
-def _was_begun(job: UUID, attempt: int, event: Invoked, past: Past) -> None:
+def _was_begun(job: UUID, attempt: int, event: Invoked, past: RunState) -> None:
     life, node = past.lives[job], past.nodes[event.node]
     claim = life.claims.get(attempt)
     call = past.calls.get(claim.call) if claim is not None and claim.call is not None else None
@@ -80,7 +82,7 @@ def _was_begun(job: UUID, attempt: int, event: Invoked, past: Past) -> None:
 
 
 @holds("who begins a job is alive", Began, Answered, WorkerRow, number=26, verbs=("beat",))
-def who_begins_a_job_is_alive(event: Began | Answered | WorkerRow, past: Past) -> None:
+def who_begins_a_job_is_alive(event: Began | Answered | WorkerRow, past: RunState) -> None:
     """A worker starts no job after its lease has ended, until another heartbeat is answered.
 
     Another worker may hold the job by then. A process that was paused is exempt, since it may not notice.
@@ -108,7 +110,7 @@ def _leaves(step: Step) -> bool:
 
 
 @holds("who has room asks for work", Invoked, Change, number=8, verbs=("claim",), steps=_leaves)
-def who_has_room_asks_for_work(event: Invoked | Change, past: Past) -> None:
+def who_has_room_asks_for_work(event: Invoked | Change, past: RunState) -> None:
     """A worker that holds no job claims jobs of all its tasks.
 
     A lost job counts as held for a while, since the worker may learn of the loss late; until then, it may
@@ -143,7 +145,7 @@ def who_has_room_asks_for_work(event: Invoked | Change, past: Past) -> None:
 
 
 @holds("what is claimed is begun or given back", Change, End, number=17, steps=_leaves)
-def what_is_claimed_is_begun_or_given_back(event: Change | End, past: Past) -> None:
+def what_is_claimed_is_begun_or_given_back(event: Change | End, past: RunState) -> None:
     """A live worker that reaches the storage soon starts or releases each job that it claimed.
 
     This holds even if the answer of the claim was lost, and for any expire_in.
@@ -157,7 +159,7 @@ def what_is_claimed_is_begun_or_given_back(event: Change | End, past: Past) -> N
             _not_kept(row, past)
 
 
-def _not_kept(row: Image, past: Past) -> None:
+def _not_kept(row: Image, past: RunState) -> None:
     life = past.lives[row.id]
     crew = past.crews.get(row.worker) if row.worker is not None else None
     claim = life.claims.get(row.attempt)

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_sim.history.events import Image
-    from zeke_sim.history.state import Past
+    from zeke_sim.history.state import RunState
 
 _MOVING: Final = "nothing is lost"
 
 
 @holds("nothing is lost on the way to the archive", Change, End, number=1)
-def nothing_is_lost(event: Change | End, past: Past) -> None:
+def nothing_is_lost(event: Change | End, past: RunState) -> None:
     """A job is in one table: one that leaves the job table enters the archive unchanged in the same commit.
 
     A job in the archive is not in the job table, and leaves the archive only by a purge.
@@ -34,7 +34,7 @@ def nothing_is_lost(event: Change | End, past: Past) -> None:
         moving.setdefault(event.commit, []).append(event)
 
 
-def _landed(moving: dict[int, list[Change]], past: Past) -> None:
+def _landed(moving: dict[int, list[Change]], past: RunState) -> None:
     """Check after a commit that moved jobs have arrived in the archive."""
     left: dict[UUID, Image] = {}
     for change in (change for changes in moving.values() for change in changes):
@@ -59,7 +59,7 @@ def _landed(moving: dict[int, list[Change]], past: Past) -> None:
 
 
 @holds("archived and purged not too early", Change, number=15, steps=is_move)
-def not_too_early(event: Change, past: Past) -> None:
+def not_too_early(event: Change, past: RunState) -> None:
     """Only ended jobs are archived, and only after their retention time.
 
     Only archived jobs are purged, and only after the archive's retention time.
@@ -84,14 +84,14 @@ def not_too_early(event: Change, past: Past) -> None:
             raise Broken(f"purged {age} s after it was archived, and it is kept for {kept} s", job=before.id)
 
 
-def _kept(event: Change, past: Past, default: float | None) -> float | None:
+def _kept(event: Change, past: RunState, default: float | None) -> float | None:
     """Return the retention time in seconds, from the call that moved the job."""
     after = [call.invoked.args["after"] for call in past.causes(event) if "after" in call.invoked.args]
     return after[0] if after else default
 
 
 @holds("archived and purged in time", Change, End, number=15, steps=is_move)
-def in_time(event: Change | End, past: Past) -> None:
+def in_time(event: Change | End, past: RunState) -> None:
     """After all faults have ended, jobs are archived and purged within a sweep of their retention time."""
     rules = past.rules
     if rules.archive_after is None or rules.delete_after is None or "quiet" not in past.since:
@@ -113,7 +113,7 @@ def in_time(event: Change | End, past: Past) -> None:
         _late(row, past.instant(row.completed_on) + rules.archive_after, "archive", past)
 
 
-def _late(row: Image, due: float, verb: str, past: Past) -> None:
+def _late(row: Image, due: float, verb: str, past: RunState) -> None:
     since = duty_since(verb, past)
     if since is None:
         return

@@ -11,7 +11,7 @@ from zeke_sim.history.state import Broken, is_of_waiting
 from zeke_sim.properties.holding import holds, is_extension
 
 if TYPE_CHECKING:
-    from zeke_sim.history.state import Past
+    from zeke_sim.history.state import RunState
 
 _CREATED, _RETRY, _ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
 _COMPLETED, _EXPIRED = JobState.COMPLETED, JobState.EXPIRED
@@ -54,13 +54,13 @@ _identity = attrgetter(
 _lease = attrgetter("attempt", "worker", "started_on")
 
 
-def _one_commit(change: Change, past: Past) -> bool:
+def _one_commit(change: Change, past: RunState) -> bool:
     """Return whether several statements of one commit may have changed the row."""
     return any(call.invoked.transaction is not None for call in past.causes(change))
 
 
 @holds("only legal transitions", Change, number=2)
-def only_legal_transitions(event: Change, past: Past) -> None:
+def only_legal_transitions(event: Change, past: RunState) -> None:
     """A job's state changes only by transitions of the state machine, and a completed job stays completed.
 
     A transaction may insert a job and cancel it. Marking a job as awaited or ending its wait is not a
@@ -79,7 +79,7 @@ def only_legal_transitions(event: Change, past: Past) -> None:
 
 
 @holds("no two leases overlap", Change, number=4, steps=is_extension)
-def no_two_leases_overlap(event: Change, past: Past) -> None:
+def no_two_leases_overlap(event: Change, past: RunState) -> None:
     """A job that a worker holds is not claimed by another: one attempt ends before the next begins."""
     before, after = event.before, event.after
     if before is None or after is None or before.state is not _ACTIVE or after.state is not _ACTIVE:
@@ -100,7 +100,7 @@ def no_two_leases_overlap(event: Change, past: Past) -> None:
 
 
 @holds("a job stays what it is", Change, number=1)
-def a_job_stays_what_it_is(event: Change, _past: Past) -> None:
+def a_job_stays_what_it_is(event: Change, _past: RunState) -> None:
     """A job's queue, payload, keys, priority and policy never change after it is sent."""
     before, after = event.before, event.after
     if before is None or after is None:
@@ -120,7 +120,7 @@ def a_job_stays_what_it_is(event: Change, _past: Past) -> None:
 
 
 @holds("attempts are numbered by claims", Change, number=3)
-def attempts_are_numbered_by_claims(event: Change, _past: Past) -> None:
+def attempts_are_numbered_by_claims(event: Change, _past: RunState) -> None:
     """Each claim increments the job's attempt number by one, and nothing else changes it.
 
     So a settlement that names an attempt cannot affect another one.
@@ -135,7 +135,7 @@ def attempts_are_numbered_by_claims(event: Change, _past: Past) -> None:
 
 
 @holds("only failures use retries", Change, number=25)
-def only_failures_use_retries(event: Change, _past: Past) -> None:
+def only_failures_use_retries(event: Change, _past: RunState) -> None:
     """A retry is used up when a failed job is claimed again.
 
     A snooze, a release, a cancellation or a resumption uses none.
@@ -154,7 +154,7 @@ def only_failures_use_retries(event: Change, _past: Past) -> None:
 
 
 @holds("each failed attempt is kept", Change, number=5)
-def each_failed_attempt_is_kept(event: Change, past: Past) -> None:
+def each_failed_attempt_is_kept(event: Change, past: RunState) -> None:
     """A job's history contains its failed attempts and no others, at most 25."""
     before, after = event.before, event.after
     if after is None or event.table != "job":
@@ -170,7 +170,7 @@ def each_failed_attempt_is_kept(event: Change, past: Past) -> None:
 
 
 @holds("an ended job rests", Change, number=2)
-def an_ended_job_rests(event: Change, _past: Past) -> None:
+def an_ended_job_rests(event: Change, _past: RunState) -> None:
     """Each state has its columns: an ended job has an end time, an active one a start time and a worker."""
     after = event.after
     if after is None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from zeke_queue.model import NewJob
     from zeke_sim.history.events import Image
-    from zeke_sim.history.state import Ask, Call, Past
+    from zeke_sim.history.state import Ask, Call, RunState
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ROUNDING: Final = timedelta(microseconds=2)
@@ -32,7 +32,7 @@ _REMEMBERED: Final = 8
 
 
 @holds("a rolled-back send is never seen", Change, number=20, steps=is_send)
-def a_rolled_back_send_is_never_seen(event: Change, past: Past) -> None:
+def a_rolled_back_send_is_never_seen(event: Change, past: RunState) -> None:
     """A job appears only after a send, and not before the send's transaction commits.
 
     A send that is known to have failed, or whose transaction never committed, leaves no job.
@@ -50,7 +50,7 @@ def a_rolled_back_send_is_never_seen(event: Change, past: Past) -> None:
         )
 
 
-def _may_be_seen(ask: Ask, past: Past) -> bool:
+def _may_be_seen(ask: Ask, past: RunState) -> bool:
     if ask.call.outcome == "failed":
         return False
     if ask.call.invoked.transaction is None:
@@ -66,7 +66,7 @@ def _told(ask: Ask) -> str:
 
 
 @holds("a row is what was sent", Change, number=1, steps=is_send)
-def a_row_is_what_was_sent(event: Change, past: Past) -> None:
+def a_row_is_what_was_sent(event: Change, past: RunState) -> None:
     """A new job's row has the values of its send, and is created, unclaimed, and due as requested.
 
     Its creation time is the storage's, and its delay and its slot are based on it.
@@ -82,7 +82,7 @@ def a_row_is_what_was_sent(event: Change, past: Past) -> None:
         raise Broken(differences[0] or "", job=row.id)
 
 
-def _difference(row: Image, sent: NewJob, call: Call, past: Past) -> str | None:
+def _difference(row: Image, sent: NewJob, call: Call, past: RunState) -> str | None:
     """Describe how a row differs from what was sent; return None if it does not."""
     pairs = (
         ("name", row.name, sent.name),
@@ -128,7 +128,7 @@ def _start_of(sent: NewJob, created_on: datetime) -> datetime:
 
 
 @holds("a job is sent once", Change, number=14, steps=is_send)
-def a_job_is_sent_once(event: Change, past: Past) -> None:
+def a_job_is_sent_once(event: Change, past: RunState) -> None:
     """A send with the id of an existing job, live or archived, creates no second job."""
     row = event.after
     if row is None:
@@ -139,7 +139,7 @@ def a_job_is_sent_once(event: Change, past: Past) -> None:
 
 
 @holds("a repeated send is the same job", Invoked, number=14, verbs=("insert",))
-def a_repeated_send_is_the_same_job(event: Invoked, past: Past) -> None:
+def a_repeated_send_is_the_same_job(event: Invoked, past: RunState) -> None:
     """A send that is repeated after a lost answer has the same id, so it creates only one job."""
     tried = past.of("sends that were tried", dict[str, list[Invoked]]).setdefault(event.node, [])
     for job in event.args["jobs"]:
@@ -163,7 +163,7 @@ def a_repeated_send_is_the_same_job(event: Invoked, past: Past) -> None:
 
 
 @holds("one job per key and slot", Change, number=11)
-def one_job_per_key_and_slot(event: Change, past: Past) -> None:
+def one_job_per_key_and_slot(event: Change, past: RunState) -> None:
     """At most one job per singleton key waits or runs, and at most one job per slot has not failed."""
     row = event.after
     if row is None or event.table != "job" or (place := place_of(row)) is None:
@@ -180,7 +180,7 @@ def _named(place: Place) -> str:
 
 
 @holds("an acknowledged send is there", Answered, number=14, verbs=("insert", "spawn", "commit"))
-def an_acknowledged_send_is_there(event: Answered, past: Past) -> None:
+def an_acknowledged_send_is_there(event: Answered, past: RunState) -> None:
     """When a send is acknowledged, its job is visible, live or archived.
 
     It may have been purged between the send's start and its answer.
@@ -211,7 +211,7 @@ def _answers(call: Call) -> Sequence[UUID | None]:
     return (result,) if call.invoked.verb == "spawn" else result or ()
 
 
-def _is_there(sent: UUID, answered: UUID | None, since: float, past: Past) -> None:
+def _is_there(sent: UUID, answered: UUID | None, since: float, past: RunState) -> None:
     if answered is None:
         return
     if answered != sent:
@@ -221,7 +221,7 @@ def _is_there(sent: UUID, answered: UUID | None, since: float, past: Past) -> No
 
 
 @holds("a refusal has a reason", Answered, number=11, verbs=("insert", "spawn"))
-def a_refusal_has_a_reason(event: Answered, past: Past) -> None:
+def a_refusal_has_a_reason(event: Answered, past: RunState) -> None:
     """A send is refused only if another job had its key or its slot at some time during the call."""
     if event.outcome != "ok":
         return
@@ -239,7 +239,7 @@ def a_refusal_has_a_reason(event: Answered, past: Past) -> None:
 
 
 @holds("reads tell the truth", Answered, number=14, verbs=("get",))
-def reads_tell_the_truth(event: Answered, past: Past) -> None:
+def reads_tell_the_truth(event: Answered, past: RunState) -> None:
     """A read returns a job's row as it was at some time between the call and its answer."""
     if event.outcome != "ok":
         return

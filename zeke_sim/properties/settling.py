@@ -15,7 +15,7 @@ from zeke_sim.properties.holding import holds, is_claim, is_end
 
 if TYPE_CHECKING:
     from zeke_sim.history.events import Image
-    from zeke_sim.history.state import Ask, Past
+    from zeke_sim.history.state import Ask, RunState
 
 _CREATED, _RETRY, _ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
 
@@ -28,7 +28,7 @@ DOUBLINGS: Final = 16
 WAIT_MAX: Final = 2**31 - 1
 
 
-def outcomes(event: Change, past: Past) -> list[Ask]:
+def outcomes(event: Change, past: RunState) -> list[Ask]:
     """Return the settlements that may have made a change that ended an attempt."""
     before = event.before
     if before is None:
@@ -47,7 +47,7 @@ def settled(event: Change) -> tuple[Image, Image] | None:
 
 
 @holds("a settlement is of the current attempt", Change, number=3, steps=is_end)
-def a_settlement_is_of_the_current_attempt(event: Change, past: Past) -> None:
+def a_settlement_is_of_the_current_attempt(event: Change, past: RunState) -> None:
     """An attempt ends as requested by a settlement that names it, with the output of that settlement."""
     rows = settled(event)
     if rows is None:
@@ -94,7 +94,7 @@ def _told(outcome: Any) -> str:
 
 
 @holds("a handler returned what is stored", Change, number=13, steps=is_end)
-def a_handler_returned_what_is_stored(event: Change, past: Past) -> None:
+def a_handler_returned_what_is_stored(event: Change, past: RunState) -> None:
     """A job is completed only if the handler of the same attempt returned its output."""
     rows = settled(event)
     if rows is None or rows[1].state is not JobState.COMPLETED:
@@ -111,7 +111,7 @@ def a_handler_returned_what_is_stored(event: Change, past: Past) -> None:
 
 
 @holds("failures within the retry limit", Change, number=5, steps=is_end)
-def failures_within_the_retry_limit(event: Change, past: Past) -> None:
+def failures_within_the_retry_limit(event: Change, past: RunState) -> None:
     """A job fails at most once more than its retry limit.
 
     A revival allows one more failure, and so does a cancellation while the job waits for a retry.
@@ -126,7 +126,7 @@ def failures_within_the_retry_limit(event: Change, past: Past) -> None:
 
 
 @holds("retries within the limit", Change, number=5, steps=is_claim)
-def retries_within_the_limit(event: Change, _past: Past) -> None:
+def retries_within_the_limit(event: Change, _past: RunState) -> None:
     """A job has no more retries than its limit, which a revival raises if necessary."""
     row = event.after
     if row is not None and row.retry_count > row.retry_limit:
@@ -134,7 +134,7 @@ def retries_within_the_limit(event: Change, _past: Past) -> None:
 
 
 @holds("no retry is skipped", Change, number=5, steps=is_end)
-def no_retry_is_skipped(event: Change, _past: Past) -> None:
+def no_retry_is_skipped(event: Change, _past: RunState) -> None:
     """A failed attempt is retried if and only if retries are left.
 
     Exempt are failures that a retry would not fix, and those whose handler requests no retry.
@@ -158,7 +158,7 @@ def no_retry_is_skipped(event: Change, _past: Past) -> None:
 
 
 @holds("retries wait as the policy says", Change, number=6, steps=is_end)
-def retries_wait_as_the_policy_says(event: Change, past: Past) -> None:
+def retries_wait_as_the_policy_says(event: Change, past: RunState) -> None:
     """A failed attempt is retried after a wait within the bounds of the job's policy, or as requested.
 
     With backoff, the wait is drawn from the upper half of a window that doubles with each retry, up to
@@ -182,7 +182,7 @@ def retries_wait_as_the_policy_says(event: Change, past: Past) -> None:
 
 
 @holds("a snoozed job waits as asked", Change, number=25)
-def a_snoozed_job_waits_as_asked(event: Change, past: Past) -> None:
+def a_snoozed_job_waits_as_asked(event: Change, past: RunState) -> None:
     """A released job is due after the requested delay, and a requeued job at once."""
     before, after = event.before, event.after
     if before is None or after is None or event.table != "job" or before.state is after.state:
@@ -196,7 +196,7 @@ def a_snoozed_job_waits_as_asked(event: Change, past: Past) -> None:
             _starts_in(0.0, after, call.invoked.at, past)
 
 
-def _starts_in(wait: float, after: Image, since: float, past: Past) -> None:
+def _starts_in(wait: float, after: Image, since: float, past: RunState) -> None:
     if not past.stamped(after.start_after - timedelta(seconds=wait), since):
         raise Broken(
             f"start_after is {after.start_after}, and should be {wait} s from {past.now}", job=after.id

@@ -12,7 +12,7 @@ from zeke_sim.properties.holding import holds
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from zeke_sim.history.state import Past
+    from zeke_sim.history.state import RunState
 
 PROMPT: Final = 0.1
 """Seconds within which a running worker must react."""
@@ -31,12 +31,12 @@ settlements, and for calls that hang; and one to spare.
 """
 
 
-def _stops(past: Past) -> dict[str, float]:
+def _stops(past: RunState) -> dict[str, float]:
     return past.of("told to stop", dict[str, float])
 
 
 @holds("who ends begins nothing", Lived, Began, Invoked, number=17, verbs=DUTIES)
-def who_ends_begins_nothing(event: Lived | Began | Invoked, past: Past) -> None:
+def who_ends_begins_nothing(event: Lived | Began | Invoked, past: RunState) -> None:
     """A process that was asked to stop starts no handler, and performs its duty at most once more.
 
     After a failed call, it may repeat the call in parts.
@@ -75,7 +75,7 @@ def _begins(event: Began, stops: dict[str, float]) -> None:
 
 
 @holds("who is told to stop ends in time", Lived, End, number=17)
-def who_is_told_to_stop_ends_in_time(event: Lived | End, past: Past) -> None:
+def who_is_told_to_stop_ends_in_time(event: Lived | End, past: RunState) -> None:
     """A worker that was asked to stop ends soon after the grace, whatever its handlers and the database do.
 
     The time during which the process is paused is added.
@@ -89,7 +89,7 @@ def who_is_told_to_stop_ends_in_time(event: Lived | End, past: Past) -> None:
                 raise Broken(f"{node} was to end at {due:.3f} s, and has not at {event.at:.3f} s", since=due)
 
 
-def _ends(event: Lived, known: dict[str, float], past: Past) -> None:
+def _ends(event: Lived, known: dict[str, float], past: RunState) -> None:
     node = past.nodes[event.node]
     if event.what == "stopping" and node.workers:
         allowed = (past.rules.grace + LAST_WORDS) * (1 + past.rules.drift)
@@ -106,7 +106,7 @@ def _ends(event: Lived, known: dict[str, float], past: Past) -> None:
 
 
 @holds("nobody ends unasked", Lived, number=17)
-def nobody_ends_unasked(event: Lived, past: Past) -> None:
+def nobody_ends_unasked(event: Lived, past: RunState) -> None:
     """A worker, a scheduler or a supervisor ends only on request, and survives all external faults."""
     asked = past.of("asked to end", set[str])
     if event.what == "stopping":
@@ -120,7 +120,7 @@ def nobody_ends_unasked(event: Lived, past: Past) -> None:
 
 
 @holds("who leaves holds nothing", Answered, Invoked, number=17, verbs=_HOLDING)
-def who_leaves_holds_nothing(event: Answered | Invoked, past: Past) -> None:
+def who_leaves_holds_nothing(event: Answered | Invoked, past: RunState) -> None:
     """A worker that leaves has settled or released all jobs that it held.
 
     Exempt is a worker whose calls were not answered for ``PATIENCE`` seconds during its shutdown, or whose
@@ -154,7 +154,7 @@ def who_leaves_holds_nothing(event: Answered | Invoked, past: Past) -> None:
         )
 
 
-def _beaten(event: Answered, past: Past) -> None:
+def _beaten(event: Answered, past: RunState) -> None:
     """Record each worker's last answered heartbeat, and heartbeats that came after the end of a lease."""
     if event.verb != "beat" or event.outcome != "ok":
         return
@@ -166,7 +166,7 @@ def _beaten(event: Answered, past: Past) -> None:
     asked[worker] = max(asked.get(worker, 0.0), call.at)
 
 
-def _lapsed(event: Invoked, past: Past) -> float:
+def _lapsed(event: Invoked, past: RunState) -> float:
     """Return when a worker's lease was last found to have ended, which may be now; -inf if never."""
     asked, lapsed = past.of("asked and lapsed", _leases)
     worker = event.args["worker"]

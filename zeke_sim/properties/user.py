@@ -1,6 +1,6 @@
 """Factories for an application's own properties, which are checked in addition to the built-in ones.
 
-A predicate is called with the ``Past``, which contains all rows, calls, handlers and effects so far.
+A predicate is called with the ``RunState``, which contains all rows, calls, handlers and effects so far.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zeke_sim.history.events import Event
-    from zeke_sim.history.state import Past
+    from zeke_sim.history.state import RunState
     from zeke_sim.properties.holding import Property
 
-    Predicate = Callable[[Past], bool]
+    Predicate = Callable[[RunState], bool]
 
 
 def always(name: str, predicate: Predicate, *, on: tuple[type, ...] = (Change,)) -> Property:
@@ -32,7 +32,7 @@ def always(name: str, predicate: Predicate, *, on: tuple[type, ...] = (Change,))
     """
 
     @holds(name, *on)
-    def check(_event: Event, past: Past) -> None:
+    def check(_event: Event, past: RunState) -> None:
         if not _asked(predicate, past):
             raise Broken("it is not so any more")
 
@@ -43,7 +43,7 @@ def eventually(name: str, predicate: Predicate) -> Property:
     """Make a property that requires a predicate to be true at the end of the run."""
 
     @holds(name, End)
-    def check(_event: End, past: Past) -> None:
+    def check(_event: End, past: RunState) -> None:
         if not _asked(predicate, past):
             raise Broken("it never came to be so")
 
@@ -64,7 +64,7 @@ def sometimes(
     hits.setdefault(name, 0)
 
     @holds(name, *on)
-    def check(_event: Event, past: Past) -> None:
+    def check(_event: Event, past: RunState) -> None:
         seen = past.of(f"sometimes {name}", list[bool])
         if not seen and predicate(past):
             seen.append(True)
@@ -84,7 +84,7 @@ def unique_effects(
     """
 
     @holds(name, Effect)
-    def check(event: Effect, past: Past) -> None:
+    def check(event: Effect, past: RunState) -> None:
         which = event.key if key is None else key(event)
         first = past.of(f"effects {name}", dict[object, Effect]).setdefault(which, event)
         if which is not None and first is not event:
@@ -98,7 +98,7 @@ def unique_effects(
     return check
 
 
-def _asked(predicate: Predicate, past: Past) -> bool:
+def _asked(predicate: Predicate, past: RunState) -> bool:
     try:
         return predicate(past)
     except AssertionError as error:

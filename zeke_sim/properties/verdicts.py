@@ -16,7 +16,7 @@ from zeke_sim.properties.settling import error_of, normal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from zeke_sim.history.state import Past
+    from zeke_sim.history.state import RunState
 
 UNSTORABLE = frozenset({"SerializationError", "PayloadTooLargeError", "Wait"})
 """Types of failures of handlers that returned: their result can't be stored, or they caught a ``Wait``."""
@@ -36,7 +36,9 @@ _SHORT = MOMENT.total_seconds()
     number=13,
     verbs=("settle", "suspend", "beat"),
 )
-def a_settlement_says_what_the_handler_did(event: Invoked | Answered | Lived | WorkerRow, past: Past) -> None:
+def a_settlement_says_what_the_handler_did(
+    event: Invoked | Answered | Lived | WorkerRow, past: RunState
+) -> None:
     """A worker reports what an attempt's handler did: returned, failed (permanently or not), snoozed, waits.
 
     An attempt whose deadline passed is reported as expired. One that the worker abandoned, because it stops
@@ -52,7 +54,7 @@ def a_settlement_says_what_the_handler_did(event: Invoked | Answered | Lived | W
             _judge(outcome, event, past)
 
 
-def _judge(outcome: Any, event: Invoked, past: Past) -> None:
+def _judge(outcome: Any, event: Invoked, past: RunState) -> None:
     error = error_of(outcome.output) if isinstance(outcome, Failed) else {}
     if isinstance(outcome, Failed):
         _ends_as_it_should(outcome, error)
@@ -80,7 +82,7 @@ def _judge(outcome: Any, event: Invoked, past: Past) -> None:
         )
 
 
-def _claimed(outcome: Any, event: Invoked, past: Past) -> bool:
+def _claimed(outcome: Any, event: Invoked, past: RunState) -> bool:
     """Return whether the reporting worker claimed the attempt; if not, the report is of an earlier job.
 
     A repeated report returns False too, since it was checked the first time.
@@ -92,7 +94,7 @@ def _claimed(outcome: Any, event: Invoked, past: Past) -> bool:
     return call is not None and call.invoked.node == event.node
 
 
-def _was_overdue(outcome: Any, error: dict[str, Any], past: Past) -> bool:
+def _was_overdue(outcome: Any, error: dict[str, Any], past: RunState) -> bool:
     """Return whether a supervisor, possibly in the same process, reports an attempt found to be overdue."""
     ruled = past.ruled_overdue.get((outcome.id, outcome.attempt))
     return bool(ruled) and error.get("type") in {"Expired", "WorkerLost"}
@@ -108,7 +110,7 @@ def _ends_as_it_should(outcome: Failed, error: dict[str, Any]) -> None:
         )
 
 
-def _as_it_did(outcome: Any, error: dict[str, Any], end: Ended, past: Past) -> None:
+def _as_it_did(outcome: Any, error: dict[str, Any], end: Ended, past: RunState) -> None:
     """Check that an outcome matches what a handler did, even if its worker did not wait for it."""
     if isinstance(outcome, Failed) and error.get("type") == "Expired":
         if end.at + _SHORT >= deadline(end, past, 1 / (1 + past.rules.drift)):
@@ -133,7 +135,7 @@ def _as_it_did(outcome: Any, error: dict[str, Any], end: Ended, past: Past) -> N
     )
 
 
-def _is(outcome: Any, error: dict[str, Any], end: Ended, past: Past) -> Iterator[bool]:
+def _is(outcome: Any, error: dict[str, Any], end: Ended, past: RunState) -> Iterator[bool]:
     """Yield for each kind of end whether the outcome matches what the handler did."""
     kind = str(end.value).partition(":")[0] if end.how == "raised" else end.how
     if kind == "returned":
@@ -152,7 +154,7 @@ def _is(outcome: Any, error: dict[str, Any], end: Ended, past: Past) -> Iterator
         yield isinstance(outcome, Failed)
 
 
-def _asked_for(outcome: Failed, end: Ended, past: Past) -> bool:
+def _asked_for(outcome: Failed, end: Ended, past: RunState) -> bool:
     """Return whether a failure is retried after the delay that its handler requested, if a retry is left."""
     claim = past.lives[end.job].claims.get(end.attempt)
     if claim is None or claim.after is None:
@@ -162,7 +164,7 @@ def _asked_for(outcome: Failed, end: Ended, past: Past) -> bool:
     return outcome.retry_in is not None and end.asked in {None, outcome.retry_in}
 
 
-def _gave_up(end: Ended, past: Past) -> bool:
+def _gave_up(end: Ended, past: RunState) -> bool:
     """Return whether a worker may have abandoned an attempt because it stopped or its lease ended."""
     early = 1 / (1 + past.rules.drift)
     stopped = known_of(past).stops.get(end.node)
@@ -172,7 +174,7 @@ def _gave_up(end: Ended, past: Past) -> bool:
     return lease_over(end, past, began, early) is not None
 
 
-def _too_late(end: Ended, past: Past) -> bool:
+def _too_late(end: Ended, past: RunState) -> bool:
     """Return whether a handler certainly ran past its deadline, so that it was interrupted."""
     claim = past.lives[end.job].claims.get(end.attempt)
     since = end.at if claim is None else claim.at

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_sim.history.events import Event, Image
-    from zeke_sim.history.state import Ask, Past
+    from zeke_sim.history.state import Ask, RunState
 
 _CREATED, _ACTIVE, _CANCELLED = JobState.CREATED, JobState.ACTIVE, JobState.CANCELLED
 
@@ -29,7 +29,7 @@ ROLLED_BACK: Final = 15.0
 
 
 @holds("who waits for another job holds nothing", Change, number=25)
-def who_waits_for_another_job_holds_nothing(event: Change, _past: Past) -> None:
+def who_waits_for_another_job_holds_nothing(event: Change, _past: RunState) -> None:
     """A job that waits for another is in state created, has no worker, and is not claimed."""
     before, after = event.before, event.after
     if after is None:
@@ -43,7 +43,7 @@ def who_waits_for_another_job_holds_nothing(event: Change, _past: Past) -> None:
 
 
 @holds("a wait is what was asked for", Change, number=25, steps=is_end)
-def a_wait_is_what_was_asked_for(event: Change, past: Past) -> None:
+def a_wait_is_what_was_asked_for(event: Change, past: RunState) -> None:
     """A suspended job waits for exactly the requested job, or is due at once if that has ended."""
     after = event.after
     if after is None or after.state is not _CREATED:
@@ -56,7 +56,7 @@ def a_wait_is_what_was_asked_for(event: Change, past: Past) -> None:
         raise Broken(differences[0] or "", job=after.id)
 
 
-def _difference(ask: Ask, after: Image, past: Past) -> str | None:
+def _difference(ask: Ask, after: Image, past: RunState) -> str | None:
     """Describe how a row differs from the request; return None if it does not."""
     what: Any = ask.what
     awaited = past.live.get(what.child) if isinstance(what, Waiting) and what.child != after.id else None
@@ -72,7 +72,7 @@ def _difference(ask: Ask, after: Image, past: Past) -> str | None:
 
 
 @holds("nobody goes on too early", Change, number=10)
-def nobody_goes_on_too_early(event: Change, past: Past) -> None:
+def nobody_goes_on_too_early(event: Change, past: RunState) -> None:
     """A waiting job resumes only after the other job has ended or is gone, and is due at that moment."""
     before, after = event.before, event.after
     if before is None or after is None or before.waits_for is None or before.state is not after.state:
@@ -146,7 +146,7 @@ _ENDING: Final = ("settle", "suspend", "cancel", "commit")
 
 
 @holds("the end of a job wakes who waits for it", Change, Answered, number=16, verbs=_ENDING)
-def the_end_of_a_job_wakes_who_waits_for_it(event: Change | Answered, past: Past) -> None:
+def the_end_of_a_job_wakes_who_waits_for_it(event: Change | Answered, past: RunState) -> None:
     """After the end of a job is acknowledged, no job waits for it.
 
     Exempt are waiting jobs that were skipped because a transaction that cancels them may have locked them.
@@ -161,7 +161,7 @@ def the_end_of_a_job_wakes_who_waits_for_it(event: Change | Answered, past: Past
             raise Broken(f"it waits for a job that ended at {since:.3f} s", job=parent, since=since)
 
 
-def _did(event: Answered, past: Past) -> Iterator[Image]:
+def _did(event: Answered, past: RunState) -> Iterator[Image]:
     """Yield the rows that a call, or the transaction that it commits, has certainly changed."""
     call = past.calls[event.call]
     if event.outcome != "ok" or (call.invoked.transaction is not None and event.verb != "commit"):
@@ -173,7 +173,7 @@ def _did(event: Answered, past: Past) -> Iterator[Image]:
                 yield change.after
 
 
-def _locked_until(job: UUID, past: Past) -> float:
+def _locked_until(job: UUID, past: RunState) -> float:
     """Return until when transactions that cancel a job or one of its ancestors may have locked it."""
     until, family = -1.0, {job, *past.ancestors(job)}
     for calls in past.transactions.values():
@@ -185,7 +185,7 @@ def _locked_until(job: UUID, past: Past) -> float:
 
 
 @holds("nobody waits for a job that has ended", Change, End, number=17)
-def nobody_waits_for_a_job_that_has_ended(event: Change | End, past: Past) -> None:
+def nobody_waits_for_a_job_that_has_ended(event: Change | End, past: RunState) -> None:
     """After all faults have ended, a job that waits for an ended or deleted job resumes within a sweep."""
     waits = past.of("waits", _Waits)
     if isinstance(event, End):
@@ -198,7 +198,7 @@ def nobody_waits_for_a_job_that_has_ended(event: Change | End, past: Past) -> No
         _goes_on(event.before.id, waits.went_on, past)
 
 
-def _goes_on(job: UUID, since: float, past: Past) -> None:
+def _goes_on(job: UUID, since: float, past: RunState) -> None:
     swept = duty_since("wake_parents", past)
     if swept is None:
         return
@@ -214,7 +214,7 @@ def _goes_on(job: UUID, since: float, past: Past) -> None:
 
 
 @holds("children end with their parent", Invoked, Answered, number=14, verbs=("spawn", "cancel", "commit"))
-def children_end_with_their_parent(event: Invoked | Answered, past: Past) -> None:
+def children_end_with_their_parent(event: Invoked | Answered, past: RunState) -> None:
     """When a cancellation is acknowledged, the children that the job had sent to wait for are cancelled too.
 
     This holds even if the job was not waiting for them yet. Children that had ended stay as they are.
@@ -235,7 +235,7 @@ def children_end_with_their_parent(event: Invoked | Answered, past: Past) -> Non
 
 
 @holds("children come back with their parent", Invoked, Answered, number=14, verbs=("spawn", "resume"))
-def children_come_back_with_their_parent(event: Invoked | Answered, past: Past) -> None:
+def children_come_back_with_their_parent(event: Invoked | Answered, past: RunState) -> None:
     """When a resumption is acknowledged, children that were cancelled with the job or later are resumed too.
 
     Exempt are children whose place another job occupies. A child that was cancelled before its parent stays
@@ -269,7 +269,7 @@ def _was_cancelled_along(child: Image, parent: Image) -> bool:
     return child.completed_on >= parent.completed_on
 
 
-def _stays_cancelled(job: UUID, parent: Image, time: tuple[float, float], past: Past) -> bool:
+def _stays_cancelled(job: UUID, parent: Image, time: tuple[float, float], past: RunState) -> bool:
     """Return whether a child that was cancelled with its parent is still cancelled, with its place free."""
     for row in past.lives[job].between(*time):
         if row is None or row.archived_on is not None or not _was_cancelled_along(row, parent):
@@ -281,7 +281,7 @@ def _stays_cancelled(job: UUID, parent: Image, time: tuple[float, float], past: 
 
 
 @holds("who has lost nothing is not told so", Ended, number=4)
-def who_has_lost_nothing_is_not_told_so(event: Ended, past: Past) -> None:
+def who_has_lost_nothing_is_not_told_so(event: Ended, past: RunState) -> None:
     """A handler is refused operations of the job's holder only after the job was lost."""
     if event.how != "raised" or not str(event.value).startswith("LeaseLostError:"):
         return
@@ -297,7 +297,7 @@ def who_has_lost_nothing_is_not_told_so(event: Ended, past: Past) -> None:
 
 
 @holds("a lost job has no more children", Change, number=4, steps=is_send)
-def a_lost_job_has_no_more_children(event: Change, past: Past) -> None:
+def a_lost_job_has_no_more_children(event: Change, past: RunState) -> None:
     """A child to wait for is sent only while its parent is active in the requesting attempt."""
     row, causes = event.after, past.causes(event)
     if row is None or row.parent is None or not causes or causes[0].invoked.verb != "spawn":

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_sim.history.events import Image
-    from zeke_sim.history.state import Past
+    from zeke_sim.history.state import RunState
 
 PROMPT: Final = 0.3
 """Seconds within which a woken worker polls."""
@@ -42,7 +42,7 @@ class _Sleepers:
 
 
 @holds("who sleeps is woken", Change, Invoked, Fault, End, number=16)
-def who_sleeps_is_woken(event: Change | Invoked | Fault | End, past: Past) -> None:
+def who_sleeps_is_woken(event: Change | Invoked | Fault | End, past: RunState) -> None:
     """An idle worker polls at once when a job becomes due, unless the wake-up is lost.
 
     Every worker that sleeps on the job's queue polls, since it cannot know whether another one is alive.
@@ -73,7 +73,7 @@ def who_sleeps_is_woken(event: Change | Invoked | Fault | End, past: Past) -> No
             _call(row, event, sleepers, past)
 
 
-def _call(row: Image, event: Change, sleepers: _Sleepers, past: Past) -> None:
+def _call(row: Image, event: Change, sleepers: _Sleepers, past: RunState) -> None:
     """Expect all workers that sleep on the row's queue to poll."""
     queue = past.queues.get(row.name)
     if queue is not None and (queue.paused_on is not None or queue.concurrency_limit is not None):
@@ -95,7 +95,7 @@ def _call(row: Image, event: Change, sleepers: _Sleepers, past: Past) -> None:
 
 
 @holds("who finds nothing rests", Answered, number=16, verbs=("claim",))
-def who_finds_nothing_rests(event: Answered, past: Past) -> None:
+def who_finds_nothing_rests(event: Answered, past: RunState) -> None:
     """A worker that repeatedly finds no work pauses between its polls."""
     empty = past.of("empty claims", dict[str, list[float]])
     if event.outcome != "ok" or event.result:

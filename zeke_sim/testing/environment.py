@@ -73,7 +73,7 @@ class Options:
     freeze: bool = True
 
 
-class Stage:
+class TestEnvironment:
     """The environment of one test.
 
     Args:
@@ -83,6 +83,8 @@ class Stage:
         seed: the seed of all random decisions.
         resources: the handlers' ``job.resources``; None for those of the catalog.
     """
+
+    __test__ = False  # for pytest
 
     def __init__(
         self,

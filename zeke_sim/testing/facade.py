@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from zeke_queue.task.prepare import Send, SendOptions
     from zeke_queue.task.run import Run
     from zeke_queue.task.task import Task
-    from zeke_sim.testing.environment import Stage
+    from zeke_sim.testing.environment import TestEnvironment
     from zeke_sim.testing.queue import DrivenQueue
-    from zeke_sim.testing.run_task import Performed
+    from zeke_sim.testing.run_task import TaskRun
 
 __tracebackhide__ = True  # pytest then shows the test's own lines
 
@@ -59,44 +59,44 @@ class Looking:
     """The synchronous part of the test interface, shared by async and sync tests.
 
     Args:
-        stage: the test's environment.
-        performed: a list to which each ``perform`` call appends its record.
+        environment: the test's environment.
+        task_runs: a list to which each ``run_task`` call appends its record.
     """
 
-    def __init__(self, stage: Stage, performed: list[Performed] | None = None) -> None:
-        self._stage = stage
-        self._performed: list[Performed] = [] if performed is None else performed
+    def __init__(self, environment: TestEnvironment, task_runs: list[TaskRun] | None = None) -> None:
+        self._environment = environment
+        self._task_runs: list[TaskRun] = [] if task_runs is None else task_runs
 
     @property
     def catalog(self) -> Catalog:
         """The application's catalog."""
-        return self._stage.catalog
+        return self._environment.catalog
 
     @property
     def queue(self) -> DrivenQueue:
         """A queue for the code under test: its jobs are visible here and follow the test's virtual time."""
-        return self._stage.queue
+        return self._environment.queue
 
     @property
     def dsn(self) -> str | None:
         """The connection string of the test's database; None in memory."""
-        return self._stage.dsn
+        return self._environment.dsn
 
     @property
     def now(self) -> datetime:
         """The time in this test, aware, in UTC."""
-        return self._stage.clock.now()
+        return self._environment.clock.now()
 
     @property
-    def performed(self) -> Performed:
-        """The record of the last handler run by ``perform``: children, progress, log lines.
+    def last_run(self) -> TaskRun:
+        """The record of the last handler run by ``run_task``: children, progress, log lines.
 
         Raises:
-            UsageError: no handler has been performed.
+            UsageError: no task has been run.
         """
-        if not self._performed:
-            raise UsageError("performed: nothing was performed yet; call zeke.perform(task, payload) before")
-        return self._performed[-1]
+        if not self._task_runs:
+            raise UsageError("last_run: no task was run yet; call zeke.run_task(task, payload) before")
+        return self._task_runs[-1]
 
     def jobs(
         self,
@@ -114,7 +114,7 @@ class Looking:
         """
         name = None if task is None else self.catalog.get(task).name
         which = JobFilter(() if name is None else (name,), states(state), _id(parent), limit=PAGE)
-        return self._stage.drive(_all(self.queue, which))
+        return self._environment.drive(_all(self.queue, which))
 
     def job(self, which: Run | Job | UUID) -> Job:
         """Return a job in its current state.
@@ -122,7 +122,7 @@ class Looking:
         Raises:
             JobNotFoundError: no job has this id.
         """
-        return self._stage.drive(_job(self.queue, _id(which)))
+        return self._environment.drive(_job(self.queue, _id(which)))
 
     def enqueued(
         self,
@@ -173,42 +173,44 @@ class Looking:
             raise AssertionError(complaint(wanted, count, len(found), jobs, now))
         return found
 
-    def _perform(self, task: str | Task[Any, Any], payload: Any, options: Mapping[str, Any]) -> Any:
-        stage = self._stage
-        return stage.drive(
-            run_task.perform(self._performed, stage.catalog, task, payload, clock=stage.clock, **options)
+    def _run_task(self, task: str | Task[Any, Any], payload: Any, options: Mapping[str, Any]) -> Any:
+        environment = self._environment
+        return environment.drive(
+            run_task.run_task(
+                self._task_runs, environment.catalog, task, payload, clock=environment.clock, **options
+            )
         )
 
     def _advance(self, span: Mapping[str, float], to: datetime | None) -> None:
-        stage = self._stage
+        environment = self._environment
         if to is not None:
             if any(span.values()):
                 raise InvalidOptionError("advance: give either `to` or a span of time")
-            stage.advance(to)
+            environment.advance(to)
             return
         length = timedelta(**span)
         if length < timedelta():
             raise InvalidOptionError(f"advance: {length.total_seconds():g} s goes back; time only passes")
-        stage.advance(stage.clock.now() + length)
+        environment.advance(environment.clock.now() + length)
 
     def _next_tick(self, name: str | None) -> datetime:
-        stage = self._stage
-        schedules = [one for one in stage.drive(self.queue.schedules()) if name in (None, one.name)]
+        environment = self._environment
+        schedules = [one for one in environment.drive(self.queue.schedules()) if name in (None, one.name)]
         if name is not None and not schedules:
-            known = ", ".join(one.name for one in stage.drive(self.queue.schedules())) or "none"
+            known = ", ".join(one.name for one in environment.drive(self.queue.schedules())) or "none"
             raise UsageError(f"next_tick: there is no schedule {name!r}; there is {known}")
-        stage.advance(stage.clock.now())  # sets the first tick of new schedules
+        environment.advance(environment.clock.now())  # sets the first tick of new schedules
         ticks = [
             one.next_tick
-            for one in stage.drive(self.queue.schedules())
+            for one in environment.drive(self.queue.schedules())
             if name in (None, one.name) and not one.paused and one.next_tick is not None
         ]
         if not ticks:
             raise UsageError(
                 "next_tick: no schedule has a tick to come; declare one with catalog.schedule(name, cron)"
             )
-        stage.advance(min(ticks))
-        stage.drain()
+        environment.advance(min(ticks))
+        environment.drain()
         return min(ticks)
 
 
@@ -230,7 +232,7 @@ async def _job(queue: DrivenQueue, job_id: UUID) -> Job:
 class BlockingZeke(Looking):
     """The fixture ``zeke_sync``, for sync tests: each call has run when it returns."""
 
-    def perform(
+    def run_task(
         self,
         task: str | Task[Any, Any],
         payload: Any = None,
@@ -239,30 +241,30 @@ class BlockingZeke(Looking):
         meta: Mapping[str, Any] | None = None,
         results: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Run a task's handler without a queue; see ``Zeke.perform``."""
-        return self._perform(task, payload, {"attempt": attempt, "meta": meta, "results": results})
+        """Run a task's handler without a queue; see ``Zeke.run_task``."""
+        return self._run_task(task, payload, {"attempt": attempt, "meta": meta, "results": results})
 
     def send(
         self, task: str | Task[Any, Any], payload: Any = None, **options: Unpack[SendOptions]
     ) -> UUID | None:
         """Send a job; see ``zeke_queue.Queue.send``."""
-        return self._stage.drive(self.queue.send(task, payload, **options))
+        return self._environment.drive(self.queue.send(task, payload, **options))
 
     def send_many(self, jobs: Iterable[Send]) -> list[UUID | None]:
         """Send jobs; see ``zeke_queue.Queue.send_many``."""
-        return self._stage.drive(self.queue.send_many(jobs))
+        return self._environment.drive(self.queue.send_many(jobs))
 
     def trigger(self, task: str | Task[Any, Any], payload: Any = None, **options: Unpack[SendOptions]) -> Run:
         """Send a job and return its run; see ``zeke_queue.Queue.trigger``."""
-        return self._stage.drive(self.queue.trigger(task, payload, **options))
+        return self._environment.drive(self.queue.trigger(task, payload, **options))
 
     def result(self, which: Run | Job | UUID, timeout: float | None = None) -> Any:
         """Advance time until a job has ended and return its output; see ``zeke_queue.Queue.result``."""
-        return self._stage.drive_working(self.queue.result(_id(which), timeout))
+        return self._environment.drive_working(self.queue.result(_id(which), timeout))
 
     def cancel(self, which: Run | Job | UUID) -> bool:
         """Cancel a job; see ``zeke_queue.Queue.cancel``."""
-        return self._stage.drive(self.queue.cancel(_id(which)))
+        return self._environment.drive(self.queue.cancel(_id(which)))
 
     def advance(
         self,
@@ -278,7 +280,7 @@ class BlockingZeke(Looking):
 
     def drain(self) -> None:
         """Run jobs until none is due; see ``Zeke.drain``."""
-        self._stage.drain()
+        self._environment.drain()
 
     def next_tick(self, schedule: str | None = None) -> datetime:
         """Advance to the next tick of a schedule and run its job; see ``Zeke.next_tick``."""
@@ -288,12 +290,12 @@ class BlockingZeke(Looking):
 class Zeke(Looking):
     """The fixture ``zeke``: an application's tasks, queue and time, controlled by an async test."""
 
-    def __init__(self, stage: Stage) -> None:
-        super().__init__(stage)
-        self._blocking = BlockingZeke(stage, self._performed)
+    def __init__(self, environment: TestEnvironment) -> None:
+        super().__init__(environment)
+        self._blocking = BlockingZeke(environment, self._task_runs)
         self._calls: list[Pending[Any]] = []
 
-    def perform(
+    def run_task(
         self,
         task: str | Task[Any, Any],
         payload: Any = None,
@@ -302,7 +304,7 @@ class Zeke(Looking):
         meta: Mapping[str, Any] | None = None,
         results: Mapping[str, Any] | None = None,
     ) -> Pending[Any]:
-        """Run a task's handler without a queue and return its result; ``performed`` records what it did.
+        """Run a task's handler without a queue and return its result; ``last_run`` records what it did.
 
         Args:
             task: a task of the catalog, or its name.
@@ -318,7 +320,7 @@ class Zeke(Looking):
             Exception: any exception that the handler raises.
         """
         options = {"attempt": attempt, "meta": meta, "results": results}
-        return self._call("perform", lambda: self._perform(task, payload, options))
+        return self._call("run_task", lambda: self._run_task(task, payload, options))
 
     def send(
         self, task: str | Task[Any, Any], payload: Any = None, **options: Unpack[SendOptions]

@@ -19,7 +19,7 @@ from zeke_queue.errors import UsageError
 from zeke_queue.task.catalog import Catalog
 from zeke_sim.errors import ADVICE
 from zeke_sim.testing.backends import Memory
-from zeke_sim.testing.environment import Options, Stage
+from zeke_sim.testing.environment import Options, TestEnvironment
 from zeke_sim.testing.facade import Zeke
 
 if TYPE_CHECKING:
@@ -216,9 +216,9 @@ def _print_uncaptured(config: pytest.Config, line: str) -> None:
 
 
 @contextmanager
-def stage(request: pytest.FixtureRequest, resources: Any) -> Generator[Stage]:
+def environment(request: pytest.FixtureRequest, resources: Any) -> Generator[TestEnvironment]:
     """Set up the environment of a test, and close it afterwards."""
-    made = Stage(
+    made = TestEnvironment(
         catalog_of(request),
         backend_of(request),
         options_of(request),
@@ -232,7 +232,7 @@ def stage(request: pytest.FixtureRequest, resources: Any) -> Generator[Stage]:
 
 
 @contextmanager
-def zeke(made: Stage) -> Generator[Zeke]:
+def zeke(made: TestEnvironment) -> Generator[Zeke]:
     """Yield the test interface, and fail the test if it did not await a call."""
     held = Zeke(made)
     yield held

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from zeke_queue.task.catalog import Catalog
-    from zeke_sim.testing.environment import Stage
+    from zeke_sim.testing.environment import TestEnvironment
     from zeke_sim.testing.facade import BlockingZeke, Zeke
     from zeke_sim.testing.servers import Databases
     from zeke_sim.testing.simulations import Simulations
@@ -132,20 +132,20 @@ def _zeke_databases(request: pytest.FixtureRequest) -> Iterator[Databases]:
 
 
 @pytest.fixture
-def _zeke_stage(request: pytest.FixtureRequest, zeke_resources: Any) -> Iterator[Stage]:
+def _zeke_environment(request: pytest.FixtureRequest, zeke_resources: Any) -> Iterator[TestEnvironment]:
     """The environment of one test's ``zeke`` or ``zeke_sync``."""
     from zeke_sim.testing import fixtures  # noqa: PLC0415
 
-    with fixtures.stage(request, zeke_resources) as stage:
-        yield stage
+    with fixtures.environment(request, zeke_resources) as environment:
+        yield environment
 
 
 @pytest.fixture
-def zeke(_zeke_stage: Stage) -> Iterator[Zeke]:
+def zeke(_zeke_environment: TestEnvironment) -> Iterator[Zeke]:
     """The application's tasks, queue and time, for async tests."""
     from zeke_sim.testing import fixtures  # noqa: PLC0415
 
-    with fixtures.zeke(_zeke_stage) as held:
+    with fixtures.zeke(_zeke_environment) as held:
         yield held
 
 
@@ -160,8 +160,8 @@ def simulation(request: pytest.FixtureRequest) -> Iterator[Simulations]:
 
 
 @pytest.fixture
-def zeke_sync(_zeke_stage: Stage) -> BlockingZeke:
+def zeke_sync(_zeke_environment: TestEnvironment) -> BlockingZeke:
     """The application's tasks, queue and time, for sync tests."""
     from zeke_sim.testing.facade import BlockingZeke  # noqa: PLC0415
 
-    return BlockingZeke(_zeke_stage)
+    return BlockingZeke(_zeke_environment)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from zeke_queue.system.entropy import Entropy
     from zeke_queue.system.settings import Settings
     from zeke_queue.task.catalog import Catalog
-    from zeke_sim.testing.environment import Stage
+    from zeke_sim.testing.environment import TestEnvironment
 
 
 __tracebackhide__ = True  # pytest then shows the test's own lines
@@ -37,10 +37,15 @@ class DrivenQueue(Queue):
     """
 
     def __init__(
-        self, stage: Stage, catalog: Catalog, storage: Storage, entropy: Entropy, settings: Settings
+        self,
+        environment: TestEnvironment,
+        catalog: Catalog,
+        storage: Storage,
+        entropy: Entropy,
+        settings: Settings,
     ) -> None:
-        super().__init__(catalog, storage, clock=stage.clock, entropy=entropy, settings=settings)
-        self._stage = stage
+        super().__init__(catalog, storage, clock=environment.clock, entropy=entropy, settings=settings)
+        self._environment = environment
 
     @asynccontextmanager
     async def transaction(self, *args: Any, **options: Any) -> AsyncGenerator[Any]:
@@ -50,44 +55,44 @@ class DrivenQueue(Queue):
             async with self._transaction(block, *args, **options) as transaction:
                 yield transaction
         except AttributeError as error:
-            if error.obj is None and self._stage.dsn is None:
+            if error.obj is None and self._environment.dsn is None:
                 error.add_note(NO_CONNECTION)
             raise
 
     @asynccontextmanager
     async def _transaction(self, block: Any, *args: Any, **options: Any) -> AsyncGenerator[Any]:
-        if self._on_stage() or any(one is not None for one in (*args, options.get("connection"))):
+        if self._in_environment() or any(one is not None for one in (*args, options.get("connection"))):
             async with block as transaction:
                 yield transaction
             return
-        opened = self._stage.drive(block.__aenter__())
+        opened = self._environment.drive(block.__aenter__())
         try:
-            yield Driven(opened, self._stage)
+            yield Driven(opened, self._environment)
         except BaseException as error:
-            if not self._stage.drive(block.__aexit__(type(error), error, error.__traceback__)):
+            if not self._environment.drive(block.__aexit__(type(error), error, error.__traceback__)):
                 raise
         else:
-            self._stage.drive(block.__aexit__(None, None, None))
+            self._environment.drive(block.__aexit__(None, None, None))
 
     async def watch(self, job_id: Any) -> AsyncGenerator[Job]:
         """Yield the job at each change of its status; see ``Queue.watch``."""
         changes = super().watch(job_id)
-        if self._on_stage():
+        if self._in_environment():
             async for job in changes:
                 yield job
             return
         try:
             while True:
                 try:
-                    job = self._stage.drive_working(_next(changes))
+                    job = self._environment.drive_working(_next(changes))
                 except _Over:
                     return
                 yield job
         finally:
-            self._stage.drive(changes.aclose())
+            self._environment.drive(changes.aclose())
 
-    def _on_stage(self) -> bool:
-        return asyncio._get_running_loop() is self._stage.loop
+    def _in_environment(self) -> bool:
+        return asyncio._get_running_loop() is self._environment.loop
 
 
 class _Over(Exception):
@@ -106,10 +111,10 @@ def _driven(plain: Callable[..., Coroutine[Any, Any, Any]], *, working: bool) ->
     async def driven(self: DrivenQueue, *args: Any, **options: Any) -> Any:
         work = plain(self, *args, **options)
         # The caller's connection belongs to the caller's loop, so the call must run there.
-        if self._on_stage() or options.get("connection") is not None:  # pyright: ignore[reportPrivateUsage]
+        if self._in_environment() or options.get("connection") is not None:  # pyright: ignore[reportPrivateUsage]
             return await work
-        stage = self._stage  # pyright: ignore[reportPrivateUsage]
-        return stage.drive_working(work) if working else stage.drive(work)
+        environment = self._environment  # pyright: ignore[reportPrivateUsage]
+        return environment.drive_working(work) if working else environment.drive(work)
 
     return driven
 
@@ -122,18 +127,18 @@ for _name, _member in list(vars(Queue).items()):
 class Driven:
     """A proxy for an object of the virtual loop, whose coroutines any loop can await."""
 
-    def __init__(self, target: Any, stage: Stage) -> None:
+    def __init__(self, target: Any, environment: TestEnvironment) -> None:
         self._target = target
-        self._stage = stage
+        self._environment = environment
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._target, name)
         if not inspect.iscoroutinefunction(attribute):
             return attribute
-        stage = self._stage
+        environment = self._environment
 
         @wraps(attribute)
         async def driven(*args: Any, **options: Any) -> Any:
-            return stage.drive(attribute(*args, **options))
+            return environment.drive(attribute(*args, **options))
 
         return driven

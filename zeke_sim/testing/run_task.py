@@ -60,7 +60,7 @@ class Line(NamedTuple):
 
 
 @dataclass(slots=True)
-class Performed:
+class TaskRun:
     """The record of a handler's run.
 
     Attributes:
@@ -92,8 +92,8 @@ class RecordedChild:
         """Return the child's result as given by the test."""
         if self.task not in self._results:
             raise UsageError(
-                f"perform: the handler waits for the result of its child {self.task!r}, and there is no "
-                f"queue that would run it; give perform(..., results={{{self.task!r}: …}})"
+                f"run_task: the handler waits for the result of its child {self.task!r}, and there is no "
+                f"queue that would run it; give run_task(..., results={{{self.task!r}: …}})"
             )
         result = self._results[self.task]
         if isinstance(result, BaseException):
@@ -113,12 +113,12 @@ class RecordingHost:
         self._clock = clock
         self._results = results
         self.resources = resources
-        self.performed: Performed | None = None
+        self.record: TaskRun | None = None
 
-    def _record(self) -> Performed:
-        if self.performed is None:
-            raise UsageError("perform: the handler has not begun")
-        return self.performed
+    def _record(self) -> TaskRun:
+        if self.record is None:
+            raise UsageError("run_task: the handler has not begun")
+        return self.record
 
     def progress(self, job: JobContext, value: float, message: str | None) -> None:
         """Record a progress report."""
@@ -191,7 +191,7 @@ class RecordingHost:
         """Raise ``UsageError``, since there is no database."""
         del job, connection
         raise UsageError(
-            "perform: the handler opens a transaction, which takes a queue; send the task and drain() instead"
+            "run_task: the handler opens a transaction, which takes a queue; send the task and drain()"
         )
 
     def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -201,11 +201,11 @@ class RecordingHost:
         except StopIteration as done:
             return done.value
         work.close()
-        raise UsageError("perform: job.wait() in a sync handler can wait for calls of its job only")
+        raise UsageError("run_task: job.wait() in a sync handler can wait for calls of its job only")
 
 
-async def perform(
-    performed: list[Performed],
+async def run_task(
+    task_runs: list[TaskRun],
     catalog: Catalog,
     which: str | Task[Any, Any],
     payload: Any,
@@ -218,7 +218,7 @@ async def perform(
     """Run a task's handler and return its result.
 
     Args:
-        performed: a list to which the record is appended before the handler starts.
+        task_runs: a list to which the record is appended before the handler starts.
         catalog: the application's catalog.
         which: a task of the catalog, or its name.
         payload: a payload for the task's model; it is converted to JSON and back, as on a queue.
@@ -234,10 +234,10 @@ async def perform(
     """
     task = catalog.get(which)
     data = task.dump(payload)
-    sender = Sender(catalog, clock, SeededEntropy(len(performed)))
+    sender = Sender(catalog, clock, SeededEntropy(len(task_runs)))
     stored = None if data is None else data.encode()
     given = None if meta is None else sender.meta(meta).encode()
-    job_id = Ids(clock, SeededEntropy(-1 - len(performed)))()
+    job_id = Ids(clock, SeededEntropy(-1 - len(task_runs)))()
     claimed = Claimed(
         id=job_id,
         name=task.name,
@@ -259,8 +259,8 @@ async def perform(
         resources = None if make is None else await stack.enter_async_context(make())
         host = RecordingHost(sender, resources, results or {}, clock)
         job = JobContext(claimed, task.name, host, clock.monotonic() + DEADLINE)
-        host.performed = Performed(task.name, job)
-        performed.append(host.performed)
+        host.record = TaskRun(task.name, job)
+        task_runs.append(host.record)
         arguments: list[Any] = [task.validate_json(stored)] if task.takes_payload else []
         if task.takes_job:
             arguments.append(job)

@@ -165,7 +165,7 @@ def told_fault(draws: Draws, knobs: Knobs) -> dict[str, Any] | None:
     return {"fault": "deaf"}
 
 
-def misfortunes(
+def faults_over_time(
     draws: Draws, kinds: Sequence[str], rate: float, phase: float, lease: float, *, role: str = ""
 ) -> list[dict[str, Any]]:
     """Draw the faults of a node or of the database over the fault phase.

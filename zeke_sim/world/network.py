@@ -133,7 +133,7 @@ class _Call:
         if fault is not None:
             world.hit(node, self._address, fault, self._decision.get("for", self._decision.get("wait")))
         for address, one in node.awaits.pop(self._verb, ()):
-            self._later(ON_THE_WAY, world.strike, address, node, one)
+            self._later(ON_THE_WAY, world.inject, address, node, one)
         if world.down or node.link in {"cut", "cut_out"}:
             self._later(
                 RECONNECT if node.link else SHORTEST, self._fail, "unknown" if node.link else "failed"

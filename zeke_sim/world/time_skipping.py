@@ -57,7 +57,7 @@ class Duty(NamedTuple):
     key: Any
 
 
-class Elision:
+class TimeSkipper:
     """Tracks when work will be due, and skips idle time until then.
 
     Attributes:

@@ -18,14 +18,14 @@ from zeke_sim.loop.clock import VirtualClock
 from zeke_sim.loop.event_loop import VirtualLoop
 from zeke_sim.world import node as nodes_of
 from zeke_sim.world.database import Server, Stepper
-from zeke_sim.world.faults import DATABASE, HANDLER, NODE, misfortunes
+from zeke_sim.world.faults import DATABASE, HANDLER, NODE, faults_over_time
 from zeke_sim.world.handlers import observed
 from zeke_sim.world.network import ON_THE_WAY
 from zeke_sim.world.node import DUTIES, RESTART, Node
 from zeke_sim.world.sandbox import whence
 from zeke_sim.world.setup import LONG, default_settings
 from zeke_sim.world.task_order import Order, Skips
-from zeke_sim.world.time_skipping import Elision
+from zeke_sim.world.time_skipping import TimeSkipper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -69,7 +69,7 @@ class World:
         self.recorder.watch(self.store, self.database_clock)
         self.nodes: dict[str, Node] = {}
         self.server = Server(self)
-        self.elision = Elision(self)
+        self.time_skipper = TimeSkipper(self)
         self.faulty = False
         self.down = False
         self._down_until = 0.0
@@ -83,7 +83,7 @@ class World:
         if knobs.order != "turns":
             loop.choose = Order(self).choose
         if knobs.elide or setup.phase > LONG:
-            loop.jump = self.elision.jump
+            loop.jump = self.time_skipper.jump
         self._populate()
 
     # For the parts of the world.
@@ -243,7 +243,7 @@ class World:
         for node in self.nodes.values():
             node.start()
         self.faulty = True
-        self._plan_misfortunes()
+        self._plan_faults()
         await clock.sleep(setup.phase)
         self.faulty = False
         self._heal()
@@ -285,9 +285,9 @@ class World:
                 self.job_number(event.after.id)
             if event.after is None or event.after.completed_on is not None:
                 self._progress.set()
-            self.elision.see(event)
+            self.time_skipper.see(event)
         elif isinstance(event, ScheduleRow):
-            self.elision.see(event)
+            self.time_skipper.see(event)
 
     def rules(self) -> Rules:
         """Return the run's parameters, for properties."""
@@ -347,7 +347,7 @@ class World:
 
     # Faults over time.
 
-    def _plan_misfortunes(self) -> None:
+    def _plan_faults(self) -> None:
         knobs, setup = self.knobs, self.setup
         lease = float(setup.worker.get("lease", 15.0))
         for node in self.nodes.values():
@@ -363,23 +363,23 @@ class World:
             phase = self.setup.phase
             rate *= min(1.0, LONG / phase)
             role = "" if node is None else node.role
-            drawn = misfortunes(self.decisions.draws(address), kinds, rate, phase, lease, role=role)
+            drawn = faults_over_time(self.decisions.draws(address), kinds, rate, phase, lease, role=role)
             for number, one in enumerate(drawn):
                 self.decisions.made[f"{address}/{number}"] = one
-                self.later(one["at"], self._strike, f"{address}/{number}", node, one)
+                self.later(one["at"], self._inject_or_wait, f"{address}/{number}", node, one)
         else:
             for key, one in self.decisions.given.items():
                 if key.rpartition("/")[0] == address:
                     self.decisions.made[key] = one
-                    self.later(one["at"], self._strike, key, node, one)
+                    self.later(one["at"], self._inject_or_wait, key, node, one)
 
-    def _strike(self, address: str, node: Node | None, one: Mapping[str, Any]) -> None:
+    def _inject_or_wait(self, address: str, node: Node | None, one: Mapping[str, Any]) -> None:
         if node is not None and "on" in one:
             node.awaits.setdefault(one["on"], []).append((address, one))
         else:
-            self.strike(address, node, one)
+            self.inject(address, node, one)
 
-    def strike(self, address: str, node: Node | None, one: Mapping[str, Any]) -> None:
+    def inject(self, address: str, node: Node | None, one: Mapping[str, Any]) -> None:
         """Inject a fault now, unless the quiet phase has begun."""
         if not self.faulty:
             return
@@ -388,7 +388,7 @@ class World:
             return
         self.hit(node, address, kind, seconds)
         if node is None:
-            self._strike_database(kind, one)
+            self._inject_into_database(kind, one)
         elif kind == "kill":
             self.kill(node, one["for"])
         elif kind in {"pause", "stall"}:
@@ -404,7 +404,7 @@ class World:
         elif kind == "drift":
             node.set_clocks(rate=one["rate"])
 
-    def _strike_database(self, kind: str, one: Mapping[str, Any]) -> None:
+    def _inject_into_database(self, kind: str, one: Mapping[str, Any]) -> None:
         if kind == "db_clock":
             self.database_clock.offset += one["by"]
             return
@@ -443,7 +443,7 @@ class World:
     def handler_began(self, node: Node, task: str, job: UUID, attempt: int) -> None:
         """Inject the faults that are due for an attempt, and decide whether the process dies during it."""
         for address, one in node.awaits.pop("handler", ()):
-            self.later(ON_THE_WAY, self.strike, address, node, one)
+            self.later(ON_THE_WAY, self.inject, address, node, one)
         if not self.faulty or not self.knobs.handler or "kill_handler" not in self.knobs.kinds:
             return
         address = f"handler/{task}/{self.job_number(job)}/{attempt}"

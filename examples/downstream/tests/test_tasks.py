@@ -20,40 +20,40 @@ ORDER = Order(number=7, customer="Ada", cents=1999)
 
 async def test_a_charge_has_a_receipt_written(zeke: Zeke, payments: Scripted) -> None:
     payments.on("charge", "Ada", 1999, key="order-7").answers("pay_1")
-    assert await zeke.perform(charge, ORDER) == "pay_1"
-    (receipt,) = zeke.performed.children
+    assert await zeke.run_task(charge, ORDER) == "pay_1"
+    (receipt,) = zeke.last_run.children
     assert (receipt.task, receipt.payload["payment"]) == ("write-receipt", "pay_1")
-    assert [line.message for line in zeke.performed.log] == ["charged"]
+    assert [line.message for line in zeke.last_run.log] == ["charged"]
     payments.assert_all_used()
 
 
 async def test_a_declined_charge_is_not_tried_again(zeke: Zeke, payments: Scripted) -> None:
     payments.on("charge").raises(Declined("no funds"))
     with pytest.raises(Fail, match="declined: no funds"):
-        await zeke.perform(charge, ORDER)
-    (reminder,) = zeke.performed.children
+        await zeke.run_task(charge, ORDER)
+    (reminder,) = zeke.last_run.children
     assert (reminder.task, reminder.options["delay"]) == ("remind", timedelta(days=1))
 
 
 async def test_a_provider_that_is_away_is_asked_again(zeke: Zeke, payments: Scripted) -> None:
     payments.on("charge").raises(Unavailable)
     with pytest.raises(Retry):
-        await zeke.perform(charge, ORDER)
+        await zeke.run_task(charge, ORDER)
 
 
 async def test_a_call_that_nobody_wrote_an_answer_for_fails(zeke: Zeke) -> None:
     with pytest.raises(Unscripted, match=r"payments\.charge\('Ada', 1999, key='order-7'\)"):
-        await zeke.perform(charge, ORDER)
+        await zeke.run_task(charge, ORDER)
 
 
 async def test_what_is_no_order_is_refused(zeke: Zeke) -> None:
     with pytest.raises(PayloadValidationError, match="cents"):
-        await zeke.perform(charge, {"number": 7, "customer": "Ada", "cents": 0})
+        await zeke.run_task(charge, {"number": 7, "customer": "Ada", "cents": 0})
 
 
 async def test_texts(zeke: Zeke) -> None:
     receipt = {"order": ORDER.model_dump(), "payment": "pay_1"}
-    assert await zeke.perform(write_receipt, receipt) == "2026-03-02: order 7, 19.99, pay_1"
-    assert await zeke.perform(remind, ORDER) == "Dear Ada, order 7 is still to be paid."
-    assert await zeke.perform(report) == "report of 2026-03-01"
-    assert zeke.performed.progress == [(0.5, "counting")]
+    assert await zeke.run_task(write_receipt, receipt) == "2026-03-02: order 7, 19.99, pay_1"
+    assert await zeke.run_task(remind, ORDER) == "Dear Ada, order 7 is still to be paid."
+    assert await zeke.run_task(report) == "report of 2026-03-01"
+    assert zeke.last_run.progress == [(0.5, "counting")]

@@ -1,4 +1,4 @@
-"""The ledger: what happened, and what never did."""
+"""Coverage: what happened, and what never did."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 from tests.sim.histories import CANCELLED, History
 from zeke_queue.model import Completed
-from zeke_sim.experiment.coverage import Ledger, expected
+from zeke_sim.experiment.coverage import Coverage, expected
 from zeke_sim.history.events import Began, Fault
 
 
@@ -14,11 +14,11 @@ def fault(h: History, node: str, address: str, kind: str) -> None:
     h.events.append(Fault(h.at, node, address, kind, None))
 
 
-def ledger_of(*histories: History) -> Ledger:
-    ledger = Ledger()
+def coverage_of(*histories: History) -> Coverage:
+    coverage = Coverage()
     for h in histories:
-        ledger.take(h.events)
-    return ledger
+        coverage.take(h.events)
+    return coverage
 
 
 def test_steps_of_the_state_machine_are_counted() -> None:
@@ -28,7 +28,7 @@ def test_steps_of_the_state_machine_are_counted() -> None:
     h.by_hand("cancel", job, CANCELLED)
     h.wait(60)
     h.archive(job)
-    assert ledger_of(h, h).edges == {
+    assert coverage_of(h, h).edges == {
         "none > created": 4,
         "created > active": 2,
         "active > completed": 2,
@@ -51,7 +51,7 @@ def test_faults_are_counted_by_what_they_hit() -> None:
     fault(h, "w1", "w1/settle/1", "lost")
     h.lived("w1", "killed")
     fault(h, "w1", "node/w1/2", "pause")
-    assert ledger_of(h).faults == {
+    assert coverage_of(h).faults == {
         "restart in idle": 1,
         "pause in waiting": 1,
         "lost in being claimed": 1,
@@ -72,7 +72,7 @@ def test_a_fault_of_a_node_hits_what_the_node_is_at() -> None:
         fault(h, "w1", f"w1/{verb}/1", "lost")
     h.invoke("settle", "w1", completed=(), failed=(), released=(), again=False)
     fault(h, "w1", "node/w1/0", "pause")
-    assert ledger_of(h).faults == {"lost in running": 2, "pause in settling": 1}
+    assert coverage_of(h).faults == {"lost in running": 2, "pause in settling": 1}
 
 
 def test_calls_are_counted_by_how_they_ended() -> None:
@@ -86,7 +86,7 @@ def test_calls_are_counted_by_how_they_ended() -> None:
     h.invoke("claim", "w1", worker=None, wants=(), limit=1)
     h.lived("w1", "killed")
     h.invoke("get", ids=())
-    assert ledger_of(h).calls == {
+    assert coverage_of(h).calls == {
         "insert: ok": 1,
         "claim: ok": 1,
         "settle: ok": 1,
@@ -100,10 +100,10 @@ def test_ledgers_are_merged_and_kept_as_json() -> None:
     one, two = History(), History()
     one.send()
     two.complete(two.send())
-    merged = ledger_of(one)
-    merged.merge(ledger_of(two))
-    assert merged.as_json() == ledger_of(one, two).as_json()
-    assert Ledger.from_json(json.loads(json.dumps(merged.as_json()))).as_json() == merged.as_json()
+    merged = coverage_of(one)
+    merged.merge(coverage_of(two))
+    assert merged.as_json() == coverage_of(one, two).as_json()
+    assert Coverage.from_json(json.loads(json.dumps(merged.as_json()))).as_json() == merged.as_json()
     assert merged.runs == 2
 
 
@@ -112,7 +112,7 @@ def test_what_never_happened_is_told() -> None:
     h.complete(h.send())
     fault(h, "w1", "w1/claim/1", "lost")
     wanted = expected(["lost"], ["claim"], but=["faults: lost in idle", "calls: claim: none"])
-    never = ledger_of(h).never(wanted)
+    never = coverage_of(h).never(wanted)
     assert "edges: active > completed" not in never
     assert "edges: active > retry" in never
     assert [what for what in never if what.startswith("faults")] == [

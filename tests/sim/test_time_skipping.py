@@ -196,7 +196,7 @@ def _jumps(trouble: str) -> float:
         if trouble in MISFORTUNES:
             world.later(5.0, MISFORTUNES[trouble], world)
         for at in (10.0, 40.0):
-            world.later(at, lambda: jumped.append(world.elision.jumped))
+            world.later(at, lambda: jumped.append(world.time_skipper.jumped))
 
     del long
     setup = Setup(catalog, clients={"c1": program}, workers=2, schedulers=1, phase=60.0, before=before)
@@ -224,7 +224,7 @@ def test_clock_of_process_advances_over_skipped_time() -> None:
 
         def look(world: World) -> None:
             shown.append(world.nodes["w1"].clock.monotonic())
-            jumped.append(world.elision.jumped)
+            jumped.append(world.time_skipper.jumped)
 
         def before(world: World) -> None:
             for at in (10.0, 40.0):

@@ -1,4 +1,4 @@
-"""The judge: who is asked what, what is told of a violation, and that a right storage is never blamed."""
+"""The checker: who is asked what, what is told of a violation, and that a right storage is never blamed."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from zeke_queue.model import Completed, Extended, Failed, JobState, NewJob, Want
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_sim.history.events import Answered, Began, Change, Ended, Invoked, Rules, Violation
 from zeke_sim.history.recorder import Recorder
-from zeke_sim.history.state import Broken, End, Past
+from zeke_sim.history.state import Broken, End, RunState
 from zeke_sim.properties import ALL, by_name, holds
-from zeke_sim.properties.checker import Judge
+from zeke_sim.properties.checker import Checker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -49,17 +49,17 @@ def test_first_broken_property_counts_and_sees_the_event() -> None:
     seen: list[str] = []
 
     @holds("looks", Change)
-    def looks(event: Change, past: Past) -> None:
+    def looks(event: Change, past: RunState) -> None:
         assert event.after is not None
         assert past.live[event.after.id] is event.after
         seen.append("looks")
 
     @holds("fails", Change)
-    def fails(_event: Change, _past: Past) -> None:
+    def fails(_event: Change, _past: RunState) -> None:
         raise Broken("no", since=1.0)
 
     @holds("fails too", Change)
-    def fails_too(_event: Change, _past: Past) -> None:
+    def fails_too(_event: Change, _past: RunState) -> None:
         seen.append("fails too")
 
     h = History()
@@ -74,7 +74,7 @@ def test_property_of_verbs_sees_only_their_calls() -> None:
     seen: list[str] = []
 
     @holds("listens", Invoked, Answered, End, verbs=("get",))
-    def listens(event: Invoked | Answered | End, _past: Past) -> None:
+    def listens(event: Invoked | Answered | End, _past: RunState) -> None:
         seen.append("end" if isinstance(event, End) else f"{type(event).__name__} {event.verb}")
 
     h = History()
@@ -106,22 +106,22 @@ def test_purged_id_that_is_sent_again_is_another_job(h: History) -> None:
         h.archive(job.id)
         h.wait(60.0)
         h.purge(job.id)
-    judge = Judge(h.rules, properties=[by_name("each attempt runs once")])
+    checker = Checker(h.rules, properties=[by_name("each attempt runs once")])
     for event in h.events:
-        judge.see(event)
-    assert len(judge.past.lives[job.id].began[1]) == 1
+        checker.see(event)
+    assert len(checker.past.lives[job.id].began[1]) == 1
 
 
 class Recorded:
-    """A memory storage whose every call and change goes to a judge, as a simulation's does."""
+    """A memory storage whose every call and change goes to a checker, as a simulation's does."""
 
     def __init__(self) -> None:
         self.clock = FrozenClock()
         self.at = 0.0
         self.events: list[Event] = []
-        self.judge = Judge(Rules(strict_order=True))
+        self.checker = Checker(Rules(strict_order=True))
         self.store = MemoryStorage(self.clock)
-        self.recorder = Recorder(lambda: self.at, self.judge.see, lambda: None)
+        self.recorder = Recorder(lambda: self.at, self.checker.see, lambda: None)
         self.recorder.watch(self.store, self.clock)
         self.calls = 0
         self.said: dict[tuple[UUID, int], Any] = {}
@@ -334,7 +334,7 @@ class Driver:
         await self.call("beat", worker)
 
     async def leave(self, worker: UUID) -> None:
-        if not self.recorded.judge.past.crews[worker].holds:  # a right worker settles first
+        if not self.recorded.checker.past.crews[worker].holds:  # a right worker settles first
             await self.call("leave", worker)
 
     async def sweep(self) -> None:
@@ -365,7 +365,7 @@ def test_right_storage_breaks_no_property(steps: list[tuple[Any, ...]]) -> None:
         driver = Driver()
         for kind, *given_to_it in steps:
             await getattr(driver, kind)(*given_to_it)
-        driver.recorded.judge.finish(driver.recorded.at)
+        driver.recorded.checker.finish(driver.recorded.at)
 
     asyncio.run(go())
 

@@ -120,7 +120,7 @@ def test_error_names_the_line_and_the_call() -> None:
         with pytest.raises(Outside) as told:
             within(reach)
         line = reach.__code__.co_firstlineno + {"_thread": 2, "_open_connection": 1}.get(reach.__name__, 0)
-        where = rf" at .*test_outside\.py:{line} \({re.escape(reach.__name__)}\): reaches outside"
+        where = rf" at .*test_sandbox\.py:{line} \({re.escape(reach.__name__)}\): reaches outside"
         assert re.match(by + where, str(told.value))
 
     check_each(
