@@ -47,7 +47,7 @@ export function testProcedures(make, TRPCClientError) {
   });
 
   test("what JSON lacks arrives as what JSON has", async () => {
-    const shared = { a: 1 };
+    const shared = { a: 1n };
     const payload = {
       when: EPOCH,
       big: 12345678901234567890n,
@@ -79,6 +79,14 @@ export function testProcedures(make, TRPCClientError) {
       error: { name: "Error", message: "no" },
       deep: [[[[[[{ x: { 1: date } }]]]]]],
     });
+  });
+
+  test("a payload that contains itself is refused", async () => {
+    const payload = { list: [] };
+    payload.list.push(payload);
+    const error = await refused(client.trigger.trigger.mutate({ taskId: "echo", payload }), TRPCClientError);
+    assert.equal(error.data.code, "BAD_REQUEST");
+    assert.match(error.message, /payload\.list\.0', which is null; serialize without dedupe/);
   });
 
   test("calls of one moment are one request, and each has its own outcome", async () => {

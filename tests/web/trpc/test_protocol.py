@@ -213,14 +213,6 @@ async def test_invalid_superjson_is_an_error_of_its_call() -> None:
     assert error(told.body)["message"] == '"input" needs to be an object when doing a batch call'
 
 
-def growing(levels: int) -> dict[str, Any]:
-    """Return an input of as many levels, each of which refers to the next one twice."""
-    tree: dict[str, Any] = {f"l{n}": [None, None] for n in range(levels)}
-    tree["l0"] = [0, 0]
-    same = {f"l{n}": [f"l{n + 1}.0", f"l{n + 1}.1"] for n in range(levels - 1)}
-    return {"json": tree, "meta": {"referentialEqualities": same}}
-
-
 async def test_unauthorized_input_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[Any] = []
     monkeypatch.setattr(protocol, "decode", lambda *given: decoded.append(given))
@@ -230,16 +222,6 @@ async def test_unauthorized_input_is_not_decoded(monkeypatch: pytest.MonkeyPatch
     assert decoded == []
     await ask("POST", "a.do", body=wire(1))
     assert len(decoded) == 1
-
-
-async def test_references_are_bounded_over_all_calls_of_a_batch() -> None:
-    calls = 30
-    body = json.dumps({str(n): growing(13) for n in range(calls)})  # about 150 kB of JSON each
-    told = await ask("POST", ",".join(["a.do"] * calls), batch="1", body=body)
-    taken = ["result" in one for one in told.body]
-    assert taken == sorted(taken, reverse=True)
-    assert 1 <= sum(taken) <= 10
-    assert "too large" in error(told.body[-1])["message"]
 
 
 async def test_number_of_calls_in_a_batch_is_limited() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from copy import deepcopy
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
@@ -14,13 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cases import check_each
-from zeke_queue.web.trpc.superjson import BadSuperJson, Budget, decode, encode, parse_path
+from zeke_queue.web.trpc.superjson import BadSuperJson, decode, encode, parse_path
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LATER = datetime(2023, 11, 14, 22, 13, 20, 123_000, UTC)
 _EPOCH = '"1970-01-01T00:00:00.000Z"'
+_SHARED_META = (
+    '{"values":{"a.x":["bigint"],"b.0.x":["bigint"],"b.1.x":["bigint"]},'
+    '"referentialEqualities":{"a":["b.0","b.1"]},"v":1}'
+)
 _ERROR_META = '{"values":["Error",{"cause":["Date"]}],"v":1}'
-_SHARED_META = '{"values":{"m":["map"]},"referentialEqualities":{"s":["m.0.1"]},"v":1}'
 
 # What superjson wrote for the value that the name says, and what a payload makes of it.
 SAMPLES: dict[str, tuple[str, Any]] = {
@@ -64,13 +66,13 @@ SAMPLES: dict[str, tuple[str, Any]] = {
         '{"json":{"a":{"x":1},"b":[{"x":1},{"x":1}]},"meta":{"referentialEqualities":{"a":["b.0","b.1"]},"v":1}}',
         {"a": {"x": 1}, "b": [{"x": 1}, {"x": 1}]},
     ),
-    "one object in two places, written once": (
-        '{"json":{"a":{"x":1},"b":null},"meta":{"referentialEqualities":{"a":["b"]},"v":1}}',
-        {"a": {"x": 1}, "b": {"x": 1}},
+    "one object in three places with a bigint": (
+        f'{{"json":{{"a":{{"x":"1"}},"b":[{{"x":"1"}},{{"x":"1"}}]}},"meta":{_SHARED_META}}}',
+        {"a": {"x": 1}, "b": [{"x": 1}, {"x": 1}]},
     ),
-    "one object in a Map and beside it": (
-        f'{{"json":{{"m":[["k",null]],"s":{{"x":1}}}},"meta":{_SHARED_META}}}',
-        {"m": {"k": {"x": 1}}, "s": {"x": 1}},
+    "the value of a Map's entry is undefined": (
+        '{"json":[["k",null]],"meta":{"values":["map",{"0.1":["undefined"]}],"v":1}}',
+        {"k": None},
     ),
     "a path of an older client": (
         r'{"json":{"a\\b":{"c.d":"1"}},"meta":{"values":{"a\\b.c\\.d":["bigint"]}}}',
@@ -99,45 +101,61 @@ def test_numbers_that_json_lacks_are_decoded() -> None:
 INVALID: list[tuple[Any, str]] = [
     ([], "superjson.serialize"),
     ({"meta": {}}, "superjson.serialize"),
-    ({"json": 1, "meta": 1}, "meta: not an object"),
-    ({"json": 1, "meta": {"values": 1}}, "meta.values: not an object"),
-    ({"json": 1, "meta": {"values": []}}, "annotation is empty"),
-    ({"json": 1, "meta": {"values": ["Date", []]}}, "meta.values: not an object"),
-    ({"json": 1, "meta": {"values": ["Date"]}}, "1 is no Date"),
-    ({"json": "+010000-01-01T00:00:00.000Z", "meta": {"values": ["Date"]}}, "is no Date"),
-    ({"json": "2024-02-30T00:00:00.000Z", "meta": {"values": ["Date"]}}, "is no Date"),
-    ({"json": "1e3", "meta": {"values": ["bigint"]}}, "is no bigint"),
-    ({"json": "1" * 5000, "meta": {"values": ["bigint"]}}, "is no bigint"),
-    ({"json": "1", "meta": {"values": ["number"]}}, "is no number"),
-    ({"json": [], "meta": {"values": ["number"]}}, "is no number"),
-    ({"json": {}, "meta": {"values": ["set"]}}, "is no set"),
-    ({"json": ["ab"], "meta": {"values": ["map"]}}, "is no map"),
-    ({"json": [[1.5, 1]], "meta": {"values": ["map"]}}, "neither text nor an integer"),
-    ({"json": [[True, 1]], "meta": {"values": ["map"]}}, "neither text nor an integer"),
-    ({"json": [[[], 1]], "meta": {"values": ["map"]}}, "neither text nor an integer"),
-    ({"json": [], "meta": {"values": ["Error"]}}, "is no Error"),
-    ({"json": {"name": "a"}, "meta": {"values": ["Error"]}}, "is no Error"),
-    ({"json": 1, "meta": {"values": ["URL"]}}, "is no URL"),
-    ({"json": 1, "meta": {"values": ["Thing"]}}, "type 'Thing' is not known"),
-    ({"json": 1, "meta": {"values": [7]}}, "type 7 is not known"),
-    ({"json": {}, "meta": {"values": [["class", "Team"]]}}, "not known here"),
-    ({"json": "s", "meta": {"values": [["symbol", "s"]]}}, "not known here"),
-    ({"json": "s", "meta": {"values": [["custom", "money"]]}}, "not known here"),
-    ({"json": {"a": "x"}, "meta": {"values": {"b": ["Date"]}}}, "nothing at the path 'b'"),
-    ({"json": [1], "meta": {"values": {"1": ["Date"]}}}, "nothing at the path '1'"),
-    ({"json": [1], "meta": {"values": {"-1": ["Date"]}}}, "nothing at the path '-1'"),
-    ({"json": [1], "meta": {"values": {"9" * 5000: ["Date"]}}}, "nothing at the path"),
-    ({"json": "text", "meta": {"values": {"0": ["Date"]}}}, "nothing at the path '0'"),
+    ({"json": 1, "meta": 1}, "meta: must be an object"),
+    ({"json": 1, "meta": {"values": 1}}, "meta.values: must be an object"),
+    ({"json": 1, "meta": {"values": []}}, "must be a type and its parts"),
+    ({"json": 1, "meta": {"values": ["Date", []]}}, "meta.values: must be an object"),
+    ({"json": 1, "meta": {"values": ["Date"]}}, "must mark a valid Date, got 1"),
+    ({"json": "+010000-01-01T00:00:00.000Z", "meta": {"values": ["Date"]}}, "must mark a valid Date"),
+    ({"json": "2024-02-30T00:00:00.000Z", "meta": {"values": ["Date"]}}, "must mark a valid Date"),
+    ({"json": "1e3", "meta": {"values": ["bigint"]}}, "must mark a valid bigint"),
+    ({"json": "1" * 5000, "meta": {"values": ["bigint"]}}, "must mark a valid bigint"),
+    ({"json": "1", "meta": {"values": ["number"]}}, "must mark a valid number"),
+    ({"json": [], "meta": {"values": ["number"]}}, "must mark a valid number"),
+    ({"json": {}, "meta": {"values": ["set"]}}, "must mark a valid set"),
+    ({"json": ["ab"], "meta": {"values": ["map"]}}, "must mark a valid map"),
+    ({"json": [[1.5, 1]], "meta": {"values": ["map"]}}, "keys: must be text or integers"),
+    ({"json": [[True, 1]], "meta": {"values": ["map"]}}, "keys: must be text or integers"),
+    ({"json": [[[], 1]], "meta": {"values": ["map"]}}, "keys: must be text or integers"),
+    ({"json": [], "meta": {"values": ["Error"]}}, "must mark a valid Error"),
+    ({"json": {"name": "a"}, "meta": {"values": ["Error"]}}, "must mark a valid Error"),
+    ({"json": 1, "meta": {"values": ["URL"]}}, "must mark a valid URL"),
+    ({"json": 1, "meta": {"values": ["Thing"]}}, "must be types of superjson, got 'Thing'"),
+    ({"json": 1, "meta": {"values": [7]}}, "must be types of superjson, got 7"),
+    ({"json": {}, "meta": {"values": [["class", "Team"]]}}, "must be built-in types"),
+    ({"json": "s", "meta": {"values": [["symbol", "s"]]}}, "must be built-in types"),
+    ({"json": "s", "meta": {"values": [["custom", "money"]]}}, "must be built-in types"),
+    ({"json": {"a": "x"}, "meta": {"values": {"b": ["Date"]}}}, "existing members, got 'b'"),
+    ({"json": [1], "meta": {"values": {"1": ["Date"]}}}, "existing members, got '1'"),
+    ({"json": [1], "meta": {"values": {"-1": ["Date"]}}}, "existing members, got '-1'"),
+    ({"json": [1], "meta": {"values": {"9" * 5000: ["Date"]}}}, "existing members"),
+    ({"json": "text", "meta": {"values": {"0": ["Date"]}}}, "existing members, got '0'"),
     ({"json": {"__proto__": {"x": "1"}}, "meta": {"values": {"__proto__.x": ["bigint"]}}}, "__proto__"),
     ({"json": {"constructor": "1"}, "meta": {"values": {"constructor": ["bigint"]}}}, "constructor"),
     ({"json": {"prototype": "1"}, "meta": {"values": {"prototype": ["bigint"]}}}, "prototype"),
-    ({"json": {"a": "1"}, "meta": {"values": {"a\\": ["bigint"]}, "v": 1}}, "backslash"),
-    ({"json": {"a": 1}, "meta": {"referentialEqualities": 1}}, "not an object"),
-    ({"json": {"a": 1}, "meta": {"referentialEqualities": {"a": "a"}}}, "not a list of paths"),
-    ({"json": {"a": 1}, "meta": {"referentialEqualities": {"a": [1]}}}, "path is no text"),
-    ({"json": {"a": 1}, "meta": {"referentialEqualities": {"a": ["b"]}}}, "nothing at the path 'b'"),
-    ({"json": {"a": 1}, "meta": {"referentialEqualities": {"__proto__": ["a"]}}}, "__proto__"),
-    ({"json": {"a": 1, "me": None}, "meta": {"referentialEqualities": [["me"]]}}, "contains itself"),
+    ({"json": {"a": "1"}, "meta": {"values": {"a\\": ["bigint"]}, "v": 1}}, "escape each backslash"),
+    (
+        {"json": {"a": 1}, "meta": {"referentialEqualities": 1}},
+        "meta.referentialEqualities: must be an object",
+    ),
+    ({"json": {"a": 1}, "meta": {"referentialEqualities": {"a": "a"}}}, "must be lists of paths, got 'a'"),
+    ({"json": {"a": 1}, "meta": {"referentialEqualities": {"a": [1]}}}, "must be lists of paths, got 1"),
+    ({"json": {"a": 1}, "meta": {"referentialEqualities": {"a": ["b"]}}}, "existing members, got 'b'"),
+    ({"json": {"a": 1}, "meta": {"referentialEqualities": {"a": ["__proto__"]}}}, "__proto__"),
+    # What dedupe and circles leave, at the root, in a Map and beside it.
+    ({"json": {"a": {}, "b": None}, "meta": {"referentialEqualities": {"a": ["b"]}}}, "'b', which is null"),
+    ({"json": {"a": 1, "me": None}, "meta": {"referentialEqualities": [["me"]]}}, "'me', which is null"),
+    (
+        {"json": {"a": {}, "b": None}, "meta": {"referentialEqualities": [[], {"a": ["b"]}]}},
+        "without dedupe, and send nothing that contains itself",
+    ),
+    (
+        {
+            "json": {"m": [["k", None]], "s": {}},
+            "meta": {"values": {"m": ["map"]}, "referentialEqualities": {"s": ["m.0.1"]}},
+        },
+        "'m.0.1', which is null",
+    ),
 ]
 
 
@@ -149,70 +167,15 @@ def test_invalid_superjson_is_rejected_with_reason() -> None:
         assert len(str(refused.value)) < 300
 
     one_spelling = [
-        ({"json": ["1", "1"], "meta": {"values": {path: ["bigint"]}}}, "nothing at the path")
+        ({"json": ["1", "1"], "meta": {"values": {path: ["bigint"]}}}, "existing members")
         for path in ("00", "01", "\u0660")
     ]
     check_each([*INVALID, *one_spelling], check)
 
 
-def test_nested_references_are_bounded_in_size() -> None:
-    levels = 18  # so that, were it not weighed, it would be large, and no more than that
-    tree: dict[str, Any] = {f"l{n}": [None, None] for n in range(levels)}
-    tree["l0"] = [0, 0]
-    same = {f"l{n}": [f"l{n + 1}.0", f"l{n + 1}.1"] for n in range(levels - 1)}
-    with pytest.raises(BadSuperJson, match="too large"):
-        decode({"json": tree, "meta": {"referentialEqualities": same}})
-
-
-def test_shared_part_is_decoded_once() -> None:
-    tree: dict[str, Any] = {f"l{n}": [None, None] for n in range(12)}
-    tree["l0"] = ["1970-01-01T00:00:00.000Z", 0]
-    same = {f"l{n}": [f"l{n + 1}.0", f"l{n + 1}.1"] for n in range(11)}
-    meta = {"values": {"l0.0": ["Date"]}, "referentialEqualities": same, "v": 1}
-    told = decode({"json": tree, "meta": meta})
-    assert told["l1"] == [[EPOCH, 0], [EPOCH, 0]]
-    assert all(told[f"l{n + 1}"][0] is told[f"l{n + 1}"][1] is told[f"l{n}"] for n in range(11))
-
-
-def test_long_values_count_each_time_they_are_referred_to() -> None:
-    def check(heavy: Any, kind: str | None) -> None:
-        values = {"values": {"a.0": [kind]}} if kind else {}
-        wire = {"json": {"a": heavy, "b": [None] * 400}, "meta": values}
-        decode(deepcopy(wire))
-        wire["meta"]["referentialEqualities"] = {"a": [f"b.{n}" for n in range(400)]}
-        with pytest.raises(BadSuperJson, match="too large"):
-            decode(wire)
-
-    cases = {
-        "text": (["x" * 100_000], None),
-        "key": ({"x" * 100_000: 1}, None),
-        "bigint": (["9" * 4000], "bigint"),
-    }
-    check_each(cases, check)
-
-
-def test_only_values_with_references_use_the_budget() -> None:
-    budget = Budget(150)
-    decode({"json": ["x" * 1000]}, budget)
-    decode({"json": ["x" * 1000, "1"], "meta": {"values": {"1": ["bigint"]}}}, budget)
-    assert budget.left == 150
-    wire = {"json": ["x" * 30, None], "meta": {"referentialEqualities": {"0": ["1"]}}}
-    decode(deepcopy(wire), budget)
-    assert 0 < budget.left < 80
-    with pytest.raises(BadSuperJson, match="too large"):
-        decode(wire, budget)
-
-
 def test_part_is_converted_to_a_map_once() -> None:
-    with pytest.raises(BadSuperJson, match="is no map"):
+    with pytest.raises(BadSuperJson, match="must mark a valid map"):
         decode({"json": {"a": {"b": []}}, "meta": {"values": {"a.b": ["map"], "a": {"b": ["map"]}}, "v": 1}})
-
-
-def test_nested_references_are_bounded_in_depth() -> None:
-    tree: dict[str, Any] = {f"l{n}": [None] for n in range(300)}
-    same = {f"l{n}": [f"l{n + 1}.0"] for n in range(299)}
-    with pytest.raises(BadSuperJson, match="levels deep"):
-        decode({"json": tree, "meta": {"referentialEqualities": same}})
 
 
 def test_path_is_split_at_unescaped_dots() -> None:
@@ -264,7 +227,7 @@ def test_values_are_encoded_as_superjson_does() -> None:
 def test_value_without_a_form_is_not_encoded() -> None:
     with pytest.raises(TypeError):
         encode({"a": object()})
-    with pytest.raises(ValueError, match="zone"):
+    with pytest.raises(ValueError, match="time zone"):
         encode({"a": datetime(2024, 1, 1)})  # noqa: DTZ001 - which is the point
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, Type
 
 from pydantic_core import from_json
 
-from zeke_queue.web.trpc.superjson import BadSuperJson, Budget, decode, encode
+from zeke_queue.web.trpc.superjson import BadSuperJson, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -170,14 +170,13 @@ async def answer(
         calls = _calls(asked, batch=batch)
     except TrpcError as error:
         return refused(error)
-    budget = Budget()
     outcomes: list[TrpcError | None] = []
     shapes: list[dict[str, Any]] = []
     for call in calls:
         try:
             procedure = _procedure(procedures, asked.method, call)
             await admit(procedure.scope)
-            result = await procedure.run(context, _given(call, budget))
+            result = await procedure.run(context, _input(call))
             error, shape = None, {"result": {"data": encode(result)}}
         except Exception as raised:  # noqa: BLE001 - an error of one call does not affect the others
             error = raised if isinstance(raised, TrpcError) else told(raised)
@@ -206,11 +205,11 @@ def _procedure(procedures: Mapping[str, Procedure[C]], method: str, call: _Call)
     return procedure
 
 
-def _given(call: _Call, budget: Budget) -> Any:
+def _input(call: _Call) -> Any:
     try:
-        return None if call.wire is None else decode(call.wire, budget)
+        return None if call.wire is None else decode(call.wire)
     except BadSuperJson as error:
-        raise TrpcError(Code.BAD_REQUEST, f"The input can't be read: {error}") from error
+        raise TrpcError(Code.BAD_REQUEST, f"input: {error}") from error
 
 
 def _calls(asked: Asked, *, batch: bool) -> list[_Call]:

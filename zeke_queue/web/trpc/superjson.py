@@ -13,8 +13,9 @@ Input is converted to plain values, as for a payload; output is marked so that c
 | Error | ``{"name": …, "message": …}`` | |
 | RegExp, URL | its text | |
 
-Parts that were the same object become equal values. Objects that contain themselves, and instances of classes
-and symbols that a client registered, have no JSON form and are refused.
+References between parts are not resolved: without ``dedupe``, which is off by default, each place has a copy.
+A place that is null because it refers to another one, as with ``dedupe`` or in a circle, is refused; so are
+instances of classes and symbols that a client registered, which have no JSON form.
 
 Source: superjson 2.2.6, ``plainer.ts``, ``accessDeep.ts``, ``pathstringifier.ts``, ``transformer.ts``.
 """
@@ -34,36 +35,14 @@ from zeke_queue.web.shapes import iso
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-DEPTH_MAX: Final = 200
-"""Maximum nesting of arrays and objects in a value, as in the queue's own JSON."""
-
-EXPANDED_MAX: Final = 1_000_000
-"""Maximum total size of the values with references in one request, with each reference counted as a copy.
-
-The size is approximately the length as JSON, for which a payload has the same limit. Without a limit, a few
-hundred bytes of references to references would expand to JSON that exceeds any memory.
-"""
-
 SAFE_INTEGER: Final = 2**53 - 1
 """The largest integer up to which a JavaScript number is exact."""
-
-_UNPLAIN: Final = frozenset({"undefined", "map"})
-"""Types that are converted only when the whole value is."""
 
 _FORBIDDEN: Final = frozenset({"__proto__", "prototype", "constructor"})
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 _INTEGER: Final = re.compile(rf"-?\d{{1,{INTEGER_DIGITS_READ}}}", re.ASCII)
 _INDEX: Final = re.compile(r"0|[1-9]\d{0,8}", re.ASCII)
 _NUMBERS: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf, "-0": -0.0}
-
-_PART: Final = 4
-_CONTAINER: Final = 32  # more than the length of an empty one, since each costs time
-_DATE_TEXT: Final = 24
-_BITS_PER_DIGIT: Final = 3
-
-_Key: TypeAlias = "str | int"
-_Made: TypeAlias = "tuple[Any, int, int]"
-"""A converted container: its plain value, its approximate length as JSON, and its nesting depth."""
 
 _Tree: TypeAlias = "dict[str, Any] | list[Any] | None"
 
@@ -72,113 +51,81 @@ class BadSuperJson(ValueError):
     """The input is not valid superjson, or has no plain form; the message names the place and the reason."""
 
 
-class _Undefined:
-    """JavaScript's undefined, until the whole value is converted."""
+class _Place(NamedTuple):
+    """A place in a value: a container and the key in it."""
 
-
-class _Pairs(list[Any]):
-    """The entries of a Map, until the whole value is converted, since paths refer to them by index."""
-
-
-class Budget:
-    """The limit of the total size of one request's values.
-
-    Attributes:
-        left: the remaining size.
-    """
-
-    def __init__(self, most: int = EXPANDED_MAX) -> None:
-        self.left = most
-
-
-class _Slot(NamedTuple):
-    """A place in a tree: a container and the key in it."""
-
-    inside: Any
-    key: _Key
+    container: Any
+    key: str | int
 
     def get(self) -> Any:
-        return self.inside[self.key]
-
-    def put(self, value: Any) -> None:
-        self.inside[self.key] = value
+        return self.container[self.key]
 
 
 # Reading
 
 
-def decode(wire: object, budget: Budget | None = None) -> Any:
-    """Decode a value, in time proportional to the input's size, even if it contains references.
+def decode(wire: object) -> Any:
+    """Decode a value, in time proportional to the input's size.
 
     Args:
-        wire: parsed JSON, ``{"json": …, "meta": …}``, nested at most 200 levels; it is modified and must not
-            be used afterwards.
-        budget: the request's budget, to which a value with references is charged; None for a separate one.
+        wire: parsed JSON, ``{"json": …, "meta": …}``; it is modified and must not be used afterwards.
 
     Raises:
         BadSuperJson: the input is invalid, or has no plain form.
     """
     if not isinstance(wire, dict) or "json" not in wire:
-        raise BadSuperJson(
-            'not superjson\'s form; send {"json": …} with meta beside it, as superjson.serialize does'
-        )
-    given = cast("dict[str, Any]", wire)
-    meta = _object(given.get("meta") or {}, "meta")
+        raise BadSuperJson('must be superjson, {"json": …, "meta": …}; send what superjson.serialize returns')
+    value = cast("dict[str, Any]", wire)
+    meta = _object(value.get("meta") or {}, "meta")
     legacy = not meta.get("v")
-    root = [given["json"]]
-    values, equalities = meta.get("values"), meta.get("referentialEqualities")
-    if values is None and not equalities:
-        return root[0]
-    kinds: set[str] = set()
-    _annotate(_Slot(root, 0), values, kinds, legacy=legacy)
-    if not equalities and kinds.isdisjoint(_UNPLAIN):
-        return root[0]
-    _equate(root, equalities, legacy=legacy)
-    return _Plain((budget or Budget()) if equalities else None).whole(root[0])
+    root = [value["json"]]
+    _check_references(_Place(root, 0), meta.get("referentialEqualities"), legacy=legacy)
+    _annotate(_Place(root, 0), meta.get("values"), legacy=legacy)
+    return root[0]
 
 
-def _annotate(slot: _Slot, tree: _Tree, kinds: set[str], *, legacy: bool) -> None:
-    """Convert the parts that a metadata tree marks at and below a place, the innermost first.
+def _check_references(root: _Place, equalities: object, *, legacy: bool) -> None:
+    """Check that no place is null because it refers to another one."""
+    field = "meta.referentialEqualities"
+    of_root: Any = []
+    if equalities and isinstance(equalities, list):
+        tree = cast("list[Any]", equalities)
+        of_root, equalities = tree[0], tree[1] if len(tree) > 1 else {}
+    for paths in (of_root, *_object(equalities or {}, field).values()):
+        if not isinstance(paths, list):
+            raise BadSuperJson(f"{field}: must be lists of paths, got {_shown(paths)}")
+        for path in cast("list[Any]", paths):
+            if not isinstance(path, str):
+                raise BadSuperJson(f"{field}: must be lists of paths, got {_shown(path)} in one")
+            if _descend(root, path, legacy=legacy).get() is None:
+                raise BadSuperJson(
+                    f"{field}: must be paths of values, got {_shown(path)}, which is null; "
+                    "serialize without dedupe, and send nothing that contains itself"
+                )
 
-    Their types are added to ``kinds``.
-    """
+
+def _annotate(place: _Place, tree: _Tree, *, legacy: bool) -> None:
+    """Convert the parts that a metadata tree marks at and below a place, the innermost first."""
     if tree is None:
         return
     below: object = tree
     if isinstance(tree, list):
+        if not tree:
+            raise BadSuperJson("meta.values: must be a type and its parts, got an empty list")
         below = tree[1] if len(tree) > 1 else {}
     for path, subtree in _object(below, "meta.values").items():
-        _annotate(_descend(slot, path, legacy=legacy), subtree, kinds, legacy=legacy)
+        _annotate(_descend(place, path, legacy=legacy), subtree, legacy=legacy)
     if isinstance(tree, list):
-        if not tree:
-            raise BadSuperJson("meta.values: an annotation is empty; it begins with a type")
-        slot.put(_made(tree[0], slot.get()))
-        kinds.add(str(tree[0]))
+        container, key = place
+        if tree[0] != "undefined":
+            container[key] = _converted(tree[0], container[key])
+        elif isinstance(container, dict):
+            del container[key]
+        else:  # the other members keep their indexes
+            container[key] = None
 
 
-def _equate(root: list[Any], equalities: object, *, legacy: bool) -> None:
-    """Make places refer to the object of another place."""
-    if not equalities:
-        return
-    others: object = equalities
-    if isinstance(equalities, list):
-        parts = cast("list[Any]", equalities)
-        _share(root, _Slot(root, 0), parts[0], legacy=legacy)
-        others = parts[1] if len(parts) > 1 else {}
-    for path, same in _object(others, "meta.referentialEqualities").items():
-        _share(root, _descend(_Slot(root, 0), path, legacy=legacy), same, legacy=legacy)
-
-
-def _share(root: list[Any], source: _Slot, paths: object, *, legacy: bool) -> None:
-    if not isinstance(paths, list):
-        raise BadSuperJson("meta.referentialEqualities: not a list of paths")
-    for path in cast("list[Any]", paths):
-        if not isinstance(path, str):
-            raise BadSuperJson("meta.referentialEqualities: a path is no text")
-        _descend(_Slot(root, 0), path, legacy=legacy).put(source.get())
-
-
-def _descend(slot: _Slot, path: str, *, legacy: bool) -> _Slot:
+def _descend(place: _Place, path: str, *, legacy: bool) -> _Place:
     """Return the place at a path below another one.
 
     Raises:
@@ -186,16 +133,16 @@ def _descend(slot: _Slot, path: str, *, legacy: bool) -> _Slot:
     """
     for segment in parse_path(path, legacy=legacy):
         if segment in _FORBIDDEN:
-            raise BadSuperJson(f"meta: a path has {segment}, which is not allowed as a property")
-        inside = slot.get()
-        if isinstance(inside, list) and _INDEX.fullmatch(segment):
+            raise BadSuperJson(f"meta: must not have {segment} in a path, got {_shown(path)}")
+        container = place.get()
+        if isinstance(container, list) and _INDEX.fullmatch(segment):
             index = int(segment)
-            slot, there = _Slot(inside, index), index < len(cast("list[Any]", inside))
+            place, exists = _Place(container, index), index < len(cast("list[Any]", container))
         else:
-            slot, there = _Slot(inside, segment), isinstance(inside, dict) and segment in inside
-        if not there:
-            raise BadSuperJson(f"meta: there is nothing at the path {_shown(path)}")
-    return slot
+            place, exists = _Place(container, segment), isinstance(container, dict) and segment in container
+        if not exists:
+            raise BadSuperJson(f"meta: must be paths of existing members, got {_shown(path)}")
+    return place
 
 
 def parse_path(path: str, *, legacy: bool = False) -> list[str]:
@@ -226,13 +173,11 @@ def parse_path(path: str, *, legacy: bool = False) -> list[str]:
         if at == len(path):
             return segments
         if path[at] != ".":
-            raise BadSuperJson(
-                f"meta: the path {_shown(path)} has a backslash before neither a dot nor a backslash"
-            )
+            raise BadSuperJson(f"meta: must be paths that escape each backslash, got {_shown(path)}")
         at += 1
 
 
-def _made(kind: object, value: Any) -> Any:
+def _converted(kind: object, value: Any) -> Any:
     """Return the value that a marked part represents.
 
     Raises:
@@ -242,14 +187,16 @@ def _made(kind: object, value: Any) -> Any:
         named = cast("list[Any]", kind)
         if len(named) == 2 and named[0] == "typed-array" and isinstance(value, list):  # noqa: PLR2004 - type and name
             return cast("Any", value)
-        raise BadSuperJson(f"meta.values: {_shown(named)} is not known here; send plain values")
-    make = _MAKERS.get(kind) if isinstance(kind, str) else None
-    if make is None:
-        raise BadSuperJson(f"meta.values: the type {_shown(kind)} is not known")
+        raise BadSuperJson(f"meta.values: must be built-in types, got {_shown(named)}; send plain values")
+    convert = _CONVERTERS.get(kind) if isinstance(kind, str) else None
+    if convert is None:
+        raise BadSuperJson(f"meta.values: must be types of superjson, got {_shown(kind)}")
     try:
-        return make(value)
+        return convert(value)
+    except BadSuperJson:
+        raise
     except (TypeError, ValueError, KeyError) as error:
-        raise BadSuperJson(f"meta.values: {_shown(value)} is no {kind}") from error
+        raise BadSuperJson(f"meta.values: must mark a valid {kind}, got {_shown(value)}") from error
 
 
 def _date(value: Any) -> datetime:
@@ -276,13 +223,14 @@ def _list(value: Any) -> list[Any]:
     return cast("list[Any]", value)
 
 
-def _pairs(value: Any) -> _Pairs:
-    entries = _list(value)
-    if isinstance(value, _Pairs):  # several paths may lead to it, and each would read all entries
-        raise TypeError(value)
-    if not all(isinstance(entry, list) and len(cast("list[Any]", entry)) == 2 for entry in entries):  # noqa: PLR2004
-        raise ValueError(value)
-    return _Pairs(entries)
+def _map(value: Any) -> dict[Any, Any]:
+    plain: dict[Any, Any] = {}
+    for entry in _list(value):
+        key, member = _list(entry)
+        if isinstance(key, bool) or not isinstance(key, str | int):
+            raise BadSuperJson(f"a Map's keys: must be text or integers, got {_shown(key)}; send an object")
+        plain[key] = member
+    return plain
 
 
 def _error(value: Any) -> dict[str, Any]:
@@ -292,116 +240,21 @@ def _error(value: Any) -> dict[str, Any]:
     return given
 
 
-_MAKERS: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "undefined": lambda _: _Undefined(),
+_CONVERTERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "Date": _date,
     "bigint": _integer,
     "number": lambda value: _NUMBERS[value],
     "set": _list,
-    "map": _pairs,
+    "map": _map,
     "Error": _error,
     "regexp": _text,
     "URL": _text,
 }
 
 
-class _Plain:
-    """Converts a value to its plain form, each part once, even if several places refer to it.
-
-    Args:
-        budget: the size limit; None if there are no references, since the value cannot grow then.
-    """
-
-    def __init__(self, budget: Budget | None) -> None:
-        self._budget = budget
-        self._most = math.inf if budget is None else budget.left
-        self._above: set[int] = set()
-        self._read = 0
-        # By id of the source, which is kept alive so that the id is not reused.
-        self._made: dict[int, tuple[_Made, object]] = {}
-
-    def whole(self, value: Any) -> Any:
-        """Convert the whole value and charge its size to the budget.
-
-        Raises:
-            BadSuperJson: the value contains itself, is nested too deeply, becomes too large, or has a Map
-                with keys that are neither text nor integers.
-        """
-        if not isinstance(value, dict | list):
-            return None if isinstance(value, _Undefined) else value
-        plain, weight, _ = self._of(value)
-        if self._budget is not None:
-            self._budget.left -= weight
-        return plain
-
-    def _of(self, value: Any) -> _Made:
-        own = id(value)
-        if own in self._above:
-            raise BadSuperJson("the value contains itself, which has no JSON form; break the circle")
-        known = self._made.get(own)
-        if len(self._above) + (1 if known is None else known[0][2]) > DEPTH_MAX:
-            raise BadSuperJson(f"the value nests more than {DEPTH_MAX} levels deep; flatten it")
-        if known is not None:
-            return known[0]
-        self._above.add(own)
-        made = self._container(value)
-        self._above.remove(own)
-        if self._budget is not None:
-            self._made[own] = made, value
-        return made
-
-    def _container(self, value: dict[str, Any] | list[Any]) -> _Made:
-        weight, height = _CONTAINER, 0
-        plain: list[Any] = []
-        keys, members = _members_of(value)
-        for member in members:
-            if isinstance(member, dict | list):
-                made, more, above = self._of(member)
-                plain.append(made)
-                weight += more
-                height = max(height, above)
-            else:
-                plain.append(None if isinstance(member, _Undefined) else member)
-        if self._budget is not None:
-            own = sum(map(_weight, plain)) + sum(map(_weight, keys or ()))
-            weight += own
-            self._read += _CONTAINER + own
-        if weight > self._most or self._read > self._most:
-            raise BadSuperJson(
-                "meta.referentialEqualities: the value is too large once every reference is a copy"
-            )
-        return plain if keys is None else dict(zip(keys, plain, strict=True)), weight, height + 1
-
-
-def _members_of(value: dict[str, Any] | list[Any]) -> tuple[list[Any] | None, list[Any]]:
-    """Return the keys and members of a container's plain form; None instead of keys for a list."""
-    if isinstance(value, _Pairs):
-        return [_map_key(key) for key, _ in value], [member for _, member in value]
-    if isinstance(value, list):
-        return None, value
-    if any(isinstance(member, _Undefined) for member in value.values()):
-        value = {key: member for key, member in value.items() if not isinstance(member, _Undefined)}
-    return list(value), list(value.values())
-
-
-def _map_key(key: Any) -> _Key:
-    if isinstance(key, bool) or not isinstance(key, str | int):
-        raise BadSuperJson("a Map has a key that is neither text nor an integer; send an object, or pairs")
-    return key
-
-
-def _weight(value: object) -> int:
-    """Return the approximate length as JSON, with separators, of a value that is not a container."""
-    if isinstance(value, str):
-        return _PART + len(value)
-    if isinstance(value, int):
-        return _PART + value.bit_length() // _BITS_PER_DIGIT
-    return _PART + (_DATE_TEXT if isinstance(value, datetime) else 0)
-
-
 def _object(value: object, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise BadSuperJson(f"{where}: not an object")
+        raise BadSuperJson(f"{where}: must be an object, got {_shown(value)}")
     return cast("dict[str, Any]", value)
 
 
@@ -434,7 +287,9 @@ def _written(value: Any) -> tuple[Any, _Tree]:
     if isinstance(value, int | float):
         return _written_number(value)
     if isinstance(value, datetime):
-        return _written_date(value), ["Date"]
+        if value.tzinfo is None:
+            raise ValueError(f"a date: must be aware, got {value.isoformat()}; add its time zone")
+        return iso(value), ["Date"]
     if isinstance(value, UUID):
         return str(value), None
     return _written_container(value)
@@ -453,7 +308,7 @@ def _written_container(value: Any) -> tuple[Any, _Tree]:
     elif isinstance(value, list | tuple):
         members = cast("list[Any]", value)
     else:
-        raise TypeError(f"{type(value).__name__} has no form in superjson")
+        raise TypeError(f"a value: must have a form in superjson, got {type(value).__name__}")
     json, below = _members(enumerate(members))
     if kind is None:
         return list(json.values()), below or None
@@ -468,12 +323,6 @@ def _written_number(value: float) -> tuple[Any, _Tree]:
     if math.isinf(value):
         return "Infinity" if value > 0 else "-Infinity", ["number"]
     return ("-0", ["number"]) if not value and math.copysign(1, value) < 0 else (value, None)
-
-
-def _written_date(value: datetime) -> str:
-    if value.tzinfo is None:
-        raise ValueError("a datetime without a zone is no instant")
-    return iso(value)
 
 
 def _members(members: Iterable[tuple[Any, Any]]) -> tuple[dict[Any, Any], dict[str, Any]]:
