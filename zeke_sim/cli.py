@@ -5,6 +5,7 @@ Every ``zeke`` command imports this module, so each command loads its dependenci
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -16,17 +17,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
+    from zeke_sim.experiment.driver import Experiment
     from zeke_sim.experiment.plan import Plan
     from zeke_sim.experiment.run import Outcome
     from zeke_sim.experiment.scenario import Scenario
-    from zeke_sim.experiment.search import Finding
 
 BROKEN: Final = 1
 MISUSED: Final = 2
 INTERRUPTED: Final = 130
-UNHEARD_SHOWN: Final = 5
+UNUSED_SHOWN: Final = 5
+
+EVERY: Final = 10.0
+"""Seconds between progress lines."""
 
 sim = typer.Typer(
     name="sim",
@@ -84,21 +88,23 @@ def run_(
     folder: Folder = Path(".zeke-sim"),
 ) -> None:
     """Search for a run that violates a property; exit with 1 if there is one."""
-    with _told():
+    with _usage_errors():
         from zeke_sim.experiment import driver
+        from zeke_sim.experiment.shrink import SECONDS
 
         _writable(folder, ("--emit-test", emit_test))
-        result = driver.search(
+        result = driver.run_seeds(
             _chosen(scenarios),
-            start=start,
-            seeds=seeds,
-            budget=_seconds(budget),
-            jobs=jobs,
-            progress=lambda line: typer.echo(line, err=True),
+            itertools.count(start),
+            runs=seeds,
+            timeout=_seconds(budget),
+            processes=jobs,
+            on_run=_progress(seeds),
         )
         typer.echo(result.summary())
-        if result.found is not None:
-            _show(result.found, shrink=shrink, folder=folder, emit_test=emit_test)
+        if result.failure is not None:
+            seconds = SECONDS if shrink else None
+            _show(_load(result.failure.plan.scenario), result.failure, seconds, folder, emit_test)
             raise typer.Exit(BROKEN)
         if result.interrupted:
             raise typer.Exit(INTERRUPTED)
@@ -110,8 +116,8 @@ def run_(
                 raise typer.Exit(BROKEN)
 
 
-@sim.command()
-def replay(
+@sim.command("replay")
+def replay_(
     plan: PlanFile,
     *,
     page: Annotated[
@@ -120,32 +126,30 @@ def replay(
     trace: Annotated[bool, typer.Option("--trace", help="Print every event.")] = False,
 ) -> None:
     """Replay a plan twice; exit with 1 if it violates a property, or if the two runs differ."""
-    with _told():
-        from zeke_sim.experiment.run import run
+    with _usage_errors():
+        from zeke_sim.experiment.replay import replay
         from zeke_sim.experiment.shrink import Shrunk, divergence
         from zeke_sim.report import as_json, html
         from zeke_sim.report.show import Written, shown
 
-        given = _read(plan)
+        given, scenario = _read(plan)
         files = Written(plan, page or plan.with_suffix(".html"))
         _writable(None, ("--html", files.page))
-        scenario = _load(given.scenario)
-        outcome = run(scenario, given)
+        outcome = replay(given, scenario)
         if trace:
             for event in outcome.events:
                 typer.echo(as_json.line(event))
-        differs = divergence(outcome, run(scenario, given))
+        differs = divergence(outcome, replay(given, scenario))
         if differs is not None:
             typer.secho(f"The two runs of this plan differ: {differs}", err=True)
             raise typer.Exit(BROKEN)
         if outcome.violation is None:
             typer.echo(f"Nothing breaks: {_counted(outcome)}, twice alike")
-            _tell_of_the_unheard(given, outcome)
+            _report_unused_decisions(given, outcome)
             return
-        twice = Shrunk(outcome, len(given.decisions or {}), 0.0, 2)
-        told = shown(outcome, files, scenario.properties, twice)
-        files.page.write_text(html.page(told), encoding="utf-8")
-        typer.echo(_screen(told))
+        failure = shown(outcome, files, Shrunk.given(outcome, replays=2))
+        files.page.write_text(html.page(failure), encoding="utf-8")
+        typer.echo(_screen(failure))
         raise typer.Exit(BROKEN)
 
 
@@ -160,17 +164,16 @@ def shrink(
     folder: Folder = Path(".zeke-sim"),
 ) -> None:
     """Shrink a failing plan and write it into the folder."""
-    with _told():
-        from zeke_sim.experiment.run import run
+    with _usage_errors():
+        from zeke_sim.experiment.replay import replay
 
-        given = _read(plan)
+        given, scenario = _read(plan)
         _writable(folder, ("--emit-test", emit_test))
-        scenario = _load(given.scenario)
-        outcome = run(scenario, given)
+        outcome = replay(given, scenario)
         if outcome.violation is None:
             typer.secho(f"{plan}: nothing breaks, so there is nothing to shrink", err=True)
             raise typer.Exit(MISUSED)
-        _shrink_and_show(scenario, outcome, _seconds(budget) or 0.0, folder, emit_test)
+        _show(scenario, outcome, _seconds(budget), folder, emit_test)
 
 
 @sim.command()
@@ -183,12 +186,12 @@ def diff(
     around: Annotated[int, typer.Option(min=0, help="Events shown before the first difference.")] = 5,
 ) -> None:
     """Run two plans, or one twice, and show the first event in which they differ."""
-    with _told():
-        from zeke_sim.experiment.run import first_difference, run
+    with _usage_errors():
+        from zeke_sim.experiment.replay import replay
+        from zeke_sim.experiment.run import first_difference
         from zeke_sim.report import as_json
 
-        plans = [_read(one), _read(other or one)]
-        left, right = (run(_load(plan.scenario), plan).events for plan in plans)
+        left, right = (replay(*_read(plan)).events for plan in (one, other or one))
         differs = first_difference(left, right)
         if differs is None:
             typer.echo(f"No difference in {len(left)} events")
@@ -209,14 +212,11 @@ def coverage(
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Processes at once.")] = 1,
 ) -> None:
     """Print the coverage of many runs: faults by phase, state transitions, and what was never reached."""
-    with _told():
+    with _usage_errors():
         from zeke_sim.experiment import driver
 
-        result = driver.search(
-            _chosen(scenarios),
-            seeds=seeds,
-            jobs=jobs,
-            progress=lambda line: typer.echo(line, err=True),
+        result = driver.run_seeds(
+            _chosen(scenarios), itertools.count(), runs=seeds, processes=jobs, on_run=_progress(seeds)
         )
         typer.echo(driver.table(result.coverage))
         for line in driver.missing(result.coverage):
@@ -225,42 +225,48 @@ def coverage(
             raise typer.Exit(INTERRUPTED)
 
 
-def _show(found: Finding, *, shrink: bool, folder: Path, emit_test: Path | None) -> None:
-    scenario = _load(found.scenario)
-    if shrink:
-        from zeke_sim.experiment.shrink import SECONDS
+def _progress(runs: int) -> Callable[[Experiment], None]:
+    """Return a callback that prints the progress of an experiment every ``EVERY`` seconds."""
+    printed = 0.0
 
-        _shrink_and_show(scenario, found.outcome, SECONDS, folder, emit_test)
-    else:
-        _write_and_show(scenario, found.outcome, folder, emit_test)
+    def on_run(experiment: Experiment) -> None:
+        nonlocal printed
+        if experiment.real - printed >= EVERY and experiment.failure is None:
+            printed = experiment.real
+            done = experiment.runs.total()
+            typer.echo(f"{done} of {runs} runs, {printed:.0f} s, nothing broke so far", err=True)
+
+    return on_run
 
 
-def _shrink_and_show(
-    scenario: Scenario, outcome: Outcome, seconds: float, folder: Path, emit_test: Path | None
+def _show(
+    scenario: Scenario, outcome: Outcome, seconds: float | None, folder: Path, emit_test: Path | None
 ) -> None:
+    """Write and print a failure, after shrinking it for at most ``seconds``; None does not shrink it."""
     from zeke_sim.experiment.shrink import shrink as shrunk
 
+    if seconds is None:
+        _write_and_show(outcome, folder, emit_test)
+        return
     typer.echo(f"found in {scenario.name}, seed {outcome.plan.seed}; shrinking …", err=True)
     try:
         smaller = shrunk(scenario, outcome, seconds)
     except KeyboardInterrupt:
-        _write_and_show(scenario, outcome, folder, emit_test)
+        _write_and_show(outcome, folder, emit_test)
         raise
-    _write_and_show(scenario, smaller.outcome, folder, emit_test, smaller)
+    _write_and_show(smaller.outcome, folder, emit_test, smaller)
     if smaller.unsteady is not None:
         typer.secho(f"It does not replay alike: {smaller.unsteady}", err=True)
 
 
-def _write_and_show(
-    scenario: Scenario, outcome: Outcome, folder: Path, emit_test: Path | None, smaller: Any = None
-) -> None:
+def _write_and_show(outcome: Outcome, folder: Path, emit_test: Path | None, smaller: Any = None) -> None:
     from zeke_sim.report import emit
     from zeke_sim.report.show import write
 
-    _, told = write(outcome, folder, scenario.properties, smaller)
-    typer.echo(_screen(told))
+    _, failure = write(outcome, folder, smaller)
+    typer.echo(_screen(failure))
     if emit_test is not None:
-        emit_test.write_text(emit.test(told), encoding="utf-8")
+        emit_test.write_text(emit.test(failure), encoding="utf-8")
         typer.echo(f"regression test: {emit_test}")
 
 
@@ -303,18 +309,18 @@ def _try_file(file: Path) -> None:
         file.unlink()
 
 
-def _screen(told: Any) -> str:
+def _screen(failure: Any) -> str:
     from zeke_sim.report import text
 
-    return text.screen(told, colour=sys.stdout.isatty())
+    return text.screen(failure, colour=sys.stdout.isatty())
 
 
-def _tell_of_the_unheard(given: Plan, outcome: Outcome) -> None:
+def _report_unused_decisions(given: Plan, outcome: Outcome) -> None:
     """Print the decisions of a plan that were never used, as after a change of its scenario."""
     all_of_them = given.decisions or {}
     left = [address for address in all_of_them if address not in (outcome.plan.decisions or {})]
     if left:
-        shown = ", ".join(left[:UNHEARD_SHOWN]) + (" …" if len(left) > UNHEARD_SHOWN else "")
+        shown = ", ".join(left[:UNUSED_SHOWN]) + (" …" if len(left) > UNUSED_SHOWN else "")
         typer.echo(f"{len(left)} of {len(all_of_them)} decisions never came up: {shown}", err=True)
 
 
@@ -322,11 +328,12 @@ def _counted(outcome: Outcome) -> str:
     return f"{len(outcome.events)} events in {outcome.seconds:.1f} virtual seconds"
 
 
-def _read(path: Path) -> Plan:
-    """Read a plan from a file.
+def _read(path: Path) -> tuple[Plan, Scenario]:
+    """Read a plan from a file, and load its scenario.
 
     Raises:
-        SimulationError: the file is not a plan, or the plan is of a test that pytest must run.
+        SimulationError: the file is not a plan, the plan is of a test that pytest must run, or its scenario
+            cannot be loaded.
     """
     from zeke_sim.errors import SimulationError
     from zeke_sim.experiment.plan import Plan
@@ -335,7 +342,7 @@ def _read(path: Path) -> Plan:
     test = json.loads(path.read_text(encoding="utf-8")).get("test")
     if isinstance(test, str):
         raise SimulationError(f"{path}: it is a test's plan; replay it by pytest {test} --zeke-plan {path}")
-    return plan
+    return plan, _load(plan.scenario)
 
 
 def _load(name: str) -> Scenario:
@@ -390,20 +397,18 @@ def _importing(name: str) -> Generator[None]:
         ) from error
 
 
-class _told:  # noqa: N801 - used like a function, as a context manager
-    """Prints usage errors without a traceback."""
+@contextmanager
+def _usage_errors() -> Generator[None]:
+    """Print usage errors without a traceback."""
+    from zeke_queue.system.install_hints import install
+    from zeke_sim.errors import SimulationError
 
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        from zeke_queue.system.install_hints import install
-        from zeke_sim.errors import SimulationError
-
-        if isinstance(error, KeyboardInterrupt):
-            typer.secho("zeke sim: interrupted", err=True)
-            raise typer.Exit(INTERRUPTED) from None
-        if isinstance(error, SimulationError | ModuleNotFoundError):
-            hint = f"; {install('sim')}" if isinstance(error, ModuleNotFoundError) else ""
-            typer.secho(f"zeke sim: {error}{hint}", err=True)
-            raise typer.Exit(MISUSED) from None
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.secho("zeke sim: interrupted", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except (SimulationError, ModuleNotFoundError) as error:
+        hint = f"; {install('sim')}" if isinstance(error, ModuleNotFoundError) else ""
+        typer.secho(f"zeke sim: {error}{hint}", err=True)
+        raise typer.Exit(MISUSED) from None

@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -183,28 +183,21 @@ def hunt(name: str, budget: float, sabotage: str | None = None) -> Verdict:
     """
     wanted = mutant(name)
     install([wanted, *(one.breaks for one in SABOTAGES if one.breaks.name == sabotage)])
-    from zeke_sim.experiment.search import find  # noqa: PLC0415 - it imports what has just been patched
+    from zeke_sim.experiment.driver import run_seeds  # noqa: PLC0415 - it imports what has just been patched
 
-    runs = 0
-
-    def seen(*_: object) -> None:
-        nonlocal runs
-        runs += 1
-
-    asked = searched(wanted, everywhere=sabotage is not None)
-    finding = find(asked, itertools.count(1), budget * (RARE if wanted.rare else 1), seen=seen)
-    if finding is None:
-        return Verdict(name, found=False, cpu=_cpu(), runs=runs, sabotage=sabotage)
-    return Verdict(
-        name,
+    scenarios = searched(wanted, everywhere=sabotage is not None)
+    made = run_seeds(scenarios, itertools.count(1), budget=budget * (RARE if wanted.rare else 1))
+    verdict = Verdict(name, found=False, cpu=_cpu(), runs=made.runs.total(), sabotage=sabotage)
+    if made.failure is None or made.failure.violation is None:
+        return verdict
+    plan, violation = made.failure.plan, made.failure.violation
+    return replace(
+        verdict,
         found=True,
-        cpu=_cpu(),
-        runs=finding.runs,
-        scenario=finding.scenario,
-        seed=finding.seed,
-        rule=finding.violation.rule,
-        text=finding.violation.text,
-        sabotage=sabotage,
+        scenario=plan.scenario,
+        seed=plan.seed,
+        rule=violation.rule,
+        text=violation.text,
     )
 
 

@@ -186,11 +186,10 @@ def test_search_without_a_finding_writes_nothing(tmp_path: Path) -> None:
 
 
 SEARCH = """
-from zeke_sim.experiment import driver
-from zeke_sim.cli import sim
+from zeke_sim import cli
 
-driver.EVERY = 0.0
-sim(["run", "tests.scenarios.retries", "--jobs", "{jobs}", "--seeds", "1000000"])
+cli.EVERY = 0.0
+cli.sim(["run", "tests.scenarios.retries", "--jobs", "{jobs}", "--seeds", "1000000"])
 """
 
 

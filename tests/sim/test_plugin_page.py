@@ -13,7 +13,7 @@ from tests.tidy import ROOT
 from zeke_sim.testing.client import Client
 from zeke_sim.testing.environment import Options
 from zeke_sim.testing.facade import BlockingZeke, Zeke
-from zeke_sim.testing.seeded_test import FAULTS, Worlds, test
+from zeke_sim.testing.seeded_test import FAULTS, WorldOptions, test
 from zeke_sim.testing.simulations import TOGETHER
 
 pytest_plugins = ["pytester"]
@@ -32,10 +32,10 @@ def test_every_argument_of_a_test_is_in_its_table() -> None:
         for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
         for name in re.findall(r"`(\w+)`", row)
     }
-    assert documented == {"seeds", "catalog", *Worlds.__dataclass_fields__}
+    assert documented == {"seeds", "catalog", *WorldOptions.__dataclass_fields__}
     assert f"| `seeds` | `{inspect.signature(test).parameters['seeds'].default}` |" in table
-    assert f"| `days` | `{Worlds().days:g}` |" in table
-    assert f'| `faults` | `"{Worlds().faults}"` |' in table
+    assert f"| `days` | `{WorldOptions().days:g}` |" in table
+    assert f'| `faults` | `"{WorldOptions().faults}"` |' in table
     assert all(f'"{word}"' in table for word in FAULTS)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +15,13 @@ from tests.scenarios import full, load, names
 from tests.sim.planted import SCENARIO
 from zeke_sim.errors import SimulationError
 from zeke_sim.experiment import driver
+from zeke_sim.experiment.driver import run_seeds
 from zeke_sim.experiment.plan import STRATEGIES, Plan
-from zeke_sim.experiment.run import run
-from zeke_sim.experiment.search import Finding, find
-from zeke_sim.experiment.shrink import REPLAYS, shrink
+from zeke_sim.experiment.replay import replay
+from zeke_sim.experiment.run import Outcome, run, sentence
+from zeke_sim.experiment.shrink import REPLAYS, Shrunk, shrink
 from zeke_sim.history.events import Answered, Fault, Invoked
-from zeke_sim.report.show import sentence, shown, write
+from zeke_sim.report.show import shown, write
 
 NAME = SCENARIO.name
 RULE = "no claim is left unanswered"
@@ -31,65 +33,81 @@ def given(**changes: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def found() -> Finding:
-    finding = find([NAME], itertools.count(), 60, shrink=True)
-    assert finding is not None
-    return finding
+def failed() -> Outcome:
+    failure = run_seeds([NAME], itertools.count(), budget=60).failure
+    assert failure is not None
+    return failure
 
 
-def test_broken_property_is_found(found: Finding) -> None:
-    assert found.violation.rule == RULE
-    assert "left without an answer" in found.violation.text
+@pytest.fixture(scope="module")
+def shrunk(failed: Outcome) -> Shrunk:
+    return shrink(SCENARIO, failed)
 
 
-def test_search_ends_in_time_and_reports_each_run() -> None:
-    told: list[int] = []
-    assert (
-        find(
+def test_broken_property_is_found(failed: Outcome) -> None:
+    assert failed.violation is not None
+    assert failed.violation.rule == RULE
+    assert "left without an answer" in failed.violation.text
+
+
+def test_experiment_ends_in_time_and_reports_each_run() -> None:
+    def check(limits: dict[str, float], enough: int) -> None:
+        done: list[int] = []
+        made = run_seeds(
             ["tests.scenarios.retries"],
             itertools.count(),
-            0.3,
-            seen=lambda _, outcome: told.append(outcome.plan.seed),
+            runs=10_000,
+            on_run=lambda made: done.append(made.runs.total()),
+            **limits,  # pyright: ignore[reportArgumentType]
         )
-        is None
-    )
-    assert told == list(range(len(told)))
-    assert told
+        assert made.failure is None
+        assert done == [*range(1, made.runs.total() + 1)]
+        assert 0 < len(done) <= enough
+
+    check_each([({"budget": 0.0}, 1), ({"timeout": 0.0}, 1), ({"budget": 0.3}, 9_999)], check)
 
 
-def test_run_stops_at_the_event_that_broke_it(found: Finding) -> None:
-    last = found.outcome.events[-1]
-    assert (last.at, getattr(last, "outcome", None)) == (found.violation.at, "unknown")
+def test_run_stops_at_the_event_that_broke_it(failed: Outcome) -> None:
+    last = failed.events[-1]
+    assert failed.violation is not None
+    assert (last.at, getattr(last, "outcome", None)) == (failed.violation.at, "unknown")
 
 
-def test_shrinking_leaves_one_fault(found: Finding) -> None:
-    assert found.shrunk is not None
-    assert found.shrunk.before > 10
-    assert len((found.shrunk.outcome.plan.decisions or {}).keys() - {*found.shrunk.outcome.deeds}) == 1
-    assert found.shrunk.outcome.violation is not None
-    assert found.shrunk.outcome.violation.rule == RULE
+def test_shrinking_leaves_one_fault(shrunk: Shrunk) -> None:
+    assert shrunk.before > 10
+    assert len((shrunk.outcome.plan.decisions or {}).keys() - {*shrunk.outcome.deeds}) == 1
+    assert shrunk.outcome.violation is not None
+    assert shrunk.outcome.violation.rule == RULE
 
 
-def test_shrunk_plan_was_replayed(found: Finding) -> None:
-    assert found.shrunk is not None
-    assert (found.shrunk.replays, found.shrunk.unsteady) == (REPLAYS, None)
+def test_shrunk_plan_was_replayed(shrunk: Shrunk) -> None:
+    assert (shrunk.replays, shrunk.unsteady) == (REPLAYS, None)
 
 
-def test_shrunk_plan_needs_its_decision(found: Finding) -> None:
-    assert found.shrunk is not None
-    assert run(SCENARIO, found.shrunk.outcome.plan.with_decisions({})).violation is None
+def test_shrunk_plan_needs_its_decision(shrunk: Shrunk) -> None:
+    assert replay(shrunk.outcome.plan.with_decisions({}), SCENARIO).violation is None
 
 
-def test_shrinking_ends_in_time(found: Finding) -> None:
-    hurried = shrink(SCENARIO, found.outcome, seconds=0.0)
-    assert hurried.outcome is found.outcome
+def test_shrinking_ends_in_time(failed: Outcome) -> None:
+    hurried = shrink(SCENARIO, failed, seconds=0.0)
+    assert hurried.outcome is failed
     assert hurried.replays == REPLAYS
 
 
-def test_plan_is_the_same_run_after_json(found: Finding) -> None:
-    plan = Plan.loads(found.outcome.plan.dumps())
-    assert plan == found.outcome.plan
-    assert run(SCENARIO, plan).digest == found.outcome.digest
+def test_plan_is_the_same_run_after_json(failed: Outcome, tmp_path: Path) -> None:
+    plan = Plan.loads(failed.plan.dumps())
+    assert plan == failed.plan
+    (tmp_path / "plan.json").write_text(failed.plan.dumps(), encoding="utf-8")
+    for same in (plan, json.loads(failed.plan.dumps()), tmp_path / "plan.json", str(tmp_path / "plan.json")):
+        assert replay(same).digest == failed.digest
+
+
+def test_check_names_what_broke_and_its_decisions(failed: Outcome) -> None:
+    replay(failed.plan.with_decisions({})).check()
+    many = len(failed.plan.decisions or {})
+    expected = rf"^{RULE}: .*\n  Every claim is answered, .*\n  at .* s of {NAME}, under these decisions:\n"
+    with pytest.raises(AssertionError, match=rf"{expected}(  .*\n){{6}}  … and {many - 6} more$"):
+        failed.check()
 
 
 def test_invalid_plan_is_rejected() -> None:
@@ -149,9 +167,9 @@ def test_calm_run_has_no_faults() -> None:
     assert max(event.at - asked[event.call] for event in answers) < 0.1  # and nothing is slow
 
 
-def test_campaign_divides_its_runs_among_scenarios_and_finds_nothing() -> None:
-    result = driver.search([full(name) for name in names()], seeds=2 * len(names()))
-    assert result.found is None, result.found
+def test_experiment_divides_its_runs_among_scenarios_and_finds_nothing() -> None:
+    result = run_seeds([full(name) for name in names()], range(2))
+    assert result.failure is None, result.failure
     assert result.runs == dict.fromkeys(map(full, names()), 2)
     assert f"{2 * len(names())} runs" in result.summary()
     assert result.coverage.runs == 2 * len(names())
@@ -159,7 +177,7 @@ def test_campaign_divides_its_runs_among_scenarios_and_finds_nothing() -> None:
 
 def test_summary_gives_the_speed() -> None:
     def check(runs: int, cpu: float, told: str) -> None:
-        assert told in driver.Campaign(runs={NAME: runs}, cpu=cpu, real=2.0).summary()
+        assert told in driver.Experiment(runs=Counter({NAME: runs}), cpu=cpu, real=2.0).summary()
 
     check_each(
         [
@@ -173,45 +191,44 @@ def test_summary_gives_the_speed() -> None:
     )
 
 
-def test_campaign_in_processes_finds_the_same() -> None:
-    here, there = (driver.search([NAME], seeds=60, jobs=jobs) for jobs in (1, 2))
-    assert here.found is not None
-    assert there.found is not None
-    assert here.found.violation.rule == there.found.violation.rule == RULE
-    assert there.found.outcome.digest == run(SCENARIO, SCENARIO.plan(there.found.seed)).digest
+def test_experiment_in_processes_finds_the_same() -> None:
+    here, there = (run_seeds([NAME], range(60), processes=processes).failure for processes in (1, 2))
+    assert here is not None
+    assert there is not None
+    assert str(there.violation).startswith(RULE)
+    assert str(here.violation).startswith(RULE)
+    assert there.digest == run(SCENARIO, SCENARIO.plan(there.plan.seed)).digest
 
 
-def test_campaign_without_scenarios_is_rejected() -> None:
+def test_experiment_in_processes_reports_each_batch() -> None:
+    done: list[int] = []
+    run_seeds(
+        ["tests.scenarios.retries"],
+        itertools.count(),
+        runs=2 * driver.BATCH,
+        processes=2,
+        on_run=lambda made: done.append(made.runs.total()),
+    )
+    assert done == [driver.BATCH, 2 * driver.BATCH]
+
+
+def test_experiment_without_scenarios_is_rejected() -> None:
     with pytest.raises(SimulationError, match="must name at least one"):
-        driver.search([], seeds=1)
+        run_seeds([], range(1))
 
 
-def test_campaign_ends_in_time() -> None:
-    result = driver.search(["tests.scenarios.retries"], seeds=200, budget=0.0)
-    assert 0 < sum(result.runs.values()) <= driver.BATCH
-
-
-def test_long_campaign_reports_its_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "EVERY", 0.0)
-    told: list[str] = []
-    driver.search(["tests.scenarios.retries"], seeds=2 * driver.BATCH, progress=told.append)
-    assert [line.partition(",")[0] for line in told] == [
-        f"{done} of {2 * driver.BATCH} runs" for done in (driver.BATCH, 2 * driver.BATCH)
-    ]
-
-
-def test_written_plan_repeats_the_failure(found: Finding, tmp_path: Path) -> None:
-    files, told = write(found.outcome, tmp_path / "new" / "folder", SCENARIO.properties)
+def test_written_plan_repeats_the_failure(failed: Outcome, tmp_path: Path) -> None:
+    files, told = write(failed, tmp_path / "new" / "folder")
     again = run(SCENARIO, Plan.loads(files.plan.read_text()))
-    assert again.digest == found.outcome.digest
+    assert again.digest == failed.digest
     assert told.sentence == "Every claim is answered, which no network promises."
     assert told.sentence in files.page.read_text()
     assert str(files.plan) in told.command
     assert (files.plan.parent / ".gitignore").read_text() == "*\n"
 
 
-def test_each_failure_has_files_of_its_own(found: Finding, tmp_path: Path) -> None:
-    failed, names = found.outcome, ("a:b", "../a b", "c")
+def test_each_failure_has_files_of_its_own(failed: Outcome, tmp_path: Path) -> None:
+    names = ("a:b", "../a b", "c")
     plans = [replace(failed.plan, scenario=name) for name in names]
     written = [write(replace(failed, plan=plan), tmp_path)[0] for plan in plans]
     paths = [path for files in written for path in (files.plan, files.page)]
@@ -223,8 +240,8 @@ def test_rule_without_a_property_is_its_own_sentence() -> None:
     assert sentence("a client's program ends", SCENARIO.properties) == "a client's program ends"
 
 
-def test_run_without_a_failure_is_not_shown(found: Finding, tmp_path: Path) -> None:
-    files, _ = write(found.outcome, tmp_path)
+def test_run_without_a_failure_is_not_shown(failed: Outcome, tmp_path: Path) -> None:
+    files, _ = write(failed, tmp_path)
     retries = load("retries")
     calm = run(retries, retries.plan(1).with_decisions({}))
     with pytest.raises(ValueError, match="nothing broke"):

@@ -84,15 +84,6 @@ class Coverage:
         """Return the counts as JSON values."""
         return {"runs": self.runs} | {part: dict(sorted(c.items())) for part, c in self._counts().items()}
 
-    @classmethod
-    def from_json(cls, given: Mapping[str, Any]) -> Coverage:
-        """Create counts from the values of ``as_json``."""
-        coverage = cls()
-        coverage.runs = given["runs"]
-        for part, counts in coverage._counts().items():
-            counts.update(given[part])
-        return coverage
-
     def _counts(self) -> dict[str, Counter[str]]:
         return {"edges": self.edges, "faults": self.faults, "calls": self.calls}
 

@@ -5,24 +5,28 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import signal
+from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from zeke_sim.errors import SimulationError
 from zeke_sim.experiment.budget import Budget, Stopwatch
 from zeke_sim.experiment.coverage import Coverage, expected
 from zeke_sim.experiment.plan import Plan
+from zeke_sim.experiment.replay import replay
 from zeke_sim.experiment.run import run
 from zeke_sim.experiment.scenario import load
-from zeke_sim.experiment.search import Finding
 from zeke_sim.history.events import Violation
 from zeke_sim.loop.run_loop import Interruptible
 from zeke_sim.world.faults import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+
+    from zeke_sim.experiment.run import Outcome
+    from zeke_sim.experiment.scenario import Scenario
 
 BATCH: Final = 25
 """Runs per process between reports."""
@@ -30,25 +34,22 @@ BATCH: Final = 25
 MANY: Final = 10
 """Speed, in runs per CPU second, from which it is shown as such; below, as CPU seconds per run."""
 
-EVERY: Final = 10.0
-"""Seconds between progress lines."""
-
 
 @dataclass(slots=True)
-class Campaign:
-    """The result of an experiment.
+class Experiment:
+    """The results of many runs.
 
     Attributes:
         runs: number of runs by scenario.
-        found: the first run that violated a property.
+        failure: the first run that violated a property.
         interrupted: whether Ctrl-C ended it.
         coverage: coverage counts of all runs.
         events, virtual: number of events, and seconds of virtual time.
         cpu, real: CPU seconds and real seconds.
     """
 
-    runs: dict[str, int] = field(default_factory=dict[str, int])
-    found: Finding | None = None
+    runs: Counter[str] = field(default_factory=Counter[str])
+    failure: Outcome | None = None
     interrupted: bool = False
     coverage: Coverage = field(default_factory=Coverage)
     events: int = 0
@@ -56,18 +57,31 @@ class Campaign:
     cpu: float = 0.0
     real: float = 0.0
 
-    @property
-    def made(self) -> int:
-        """Number of runs."""
-        return sum(self.runs.values())
+    def count(self, outcome: Outcome) -> None:
+        """Count a run, and keep it if it violated a property."""
+        self.runs[outcome.plan.scenario] += 1
+        self.events += len(outcome.events)
+        self.virtual += outcome.seconds
+        self.coverage.take(outcome.events)
+        if outcome.violation is not None:
+            self.failure = outcome
+
+    def merge(self, other: Experiment) -> None:
+        """Add the results of other runs."""
+        self.runs += other.runs
+        self.events += other.events
+        self.virtual += other.virtual
+        self.cpu += other.cpu
+        self.coverage.merge(other.coverage)
+        self.failure = self.failure or other.failure
 
     def summary(self) -> str:
         """Return a summary in two lines."""
-        runs = self.made
+        runs = self.runs.total()
         each = ", ".join(f"{name} {number}" for name, number in sorted(self.runs.items()))
         by_scenario = f" ({each})" if each else ""
         speed = f"{self._speed()}, " if self.cpu and runs else ""
-        end = "nothing broke" if self.found is None else "a property broke"
+        end = "nothing broke" if self.failure is None else "a property broke"
         if self.interrupted:
             end = f"interrupted; {end} so far"
         return (
@@ -78,100 +92,115 @@ class Campaign:
 
     def _speed(self) -> str:
         """Return the speed in runs per CPU second, or in CPU seconds per run below ``MANY``."""
-        if self.made >= MANY * self.cpu:
-            return f"{self.made / self.cpu:.0f} runs a processor second"
-        each = self.cpu / self.made
+        runs = self.runs.total()
+        if runs >= MANY * self.cpu:
+            return f"{runs / self.cpu:.0f} runs a processor second"
+        each = self.cpu / runs
         return f"{each:.{1 if each >= 1 else 2}f} processor seconds a run"
 
 
-def search(
-    scenarios: Sequence[str],
+def run_seeds(
+    scenarios: Sequence[str | Scenario],
+    seeds: Iterable[int],
     *,
-    start: int = 0,
-    seeds: int,
+    runs: int | None = None,
     budget: float | None = None,
-    jobs: int = 1,
-    progress: Callable[[str], None] | None = None,
-) -> Campaign:
-    """Run seeds, distributed over the scenarios in turn, until one violates a property.
+    timeout: float | None = None,
+    processes: int = 1,
+    on_run: Callable[[Experiment], object] | None = None,
+) -> Experiment:
+    """Run seeds, each in every scenario, until a run violates a property.
 
     Args:
-        scenarios: names of scenarios.
-        start: the first seed.
-        seeds: number of runs.
-        budget: time limit in real seconds.
-        jobs: number of processes.
-        progress: called with a progress line every ``EVERY`` seconds.
+        scenarios: scenarios, which other processes must be able to load by name, or their names.
+        seeds: the seeds to run; they can be unlimited if something else ends the experiment.
+        runs: maximum number of runs.
+        budget: limit of CPU seconds, in all processes together.
+        timeout: limit of real seconds.
+        processes: number of processes.
+        on_run: called with the results so far after each run, or after each batch of another process.
 
     Raises:
-        SimulationError: a scenario does not exist, or none is named.
+        SimulationError: no scenario is given, or one does not exist.
     """
     if not scenarios:
         raise SimulationError("scenarios: must name at least one, got none")
-    for name in scenarios:
-        load(name)
-    batches = _batches(scenarios, start, seeds)
-    campaign, watch = Campaign(), Stopwatch()
-    told = 0.0
+    experiment, watch = Experiment(), Stopwatch()
+    each = ((scenario, seed) for seed in seeds for scenario in scenarios)
+    each = itertools.islice(each, runs)
     try:
-        with closing(_here(batches) if jobs == 1 else _in_processes(batches, jobs)) as answers:
-            for answer in answers:
-                _take(campaign, answer)
-                if campaign.found is not None or (budget is not None and watch.seconds >= budget):
+        with closing(_here(each) if processes == 1 else _in_processes(each, processes)) as parts:
+            for part in parts:
+                experiment.merge(part)
+                experiment.real = watch.seconds
+                if on_run is not None:
+                    on_run(experiment)
+                if (
+                    experiment.failure is not None
+                    or (budget is not None and experiment.cpu >= budget)
+                    or (timeout is not None and experiment.real >= timeout)
+                ):
                     break
-                if progress is not None and watch.seconds - told >= EVERY:
-                    told = watch.seconds
-                    progress(f"{campaign.made} of {seeds} runs, {told:.0f} s, nothing broke so far")
     except KeyboardInterrupt:
-        campaign.interrupted = True
-    campaign.real = watch.seconds
-    return campaign
+        experiment.interrupted = True
+    experiment.real = watch.seconds
+    return experiment
 
 
-def _batches(chosen: Sequence[str], start: int, seeds: int) -> Iterator[list[tuple[str, int]]]:
-    """Yield batches of (scenario, seed)."""
-    every = ((name, seed) for seed in itertools.count(start) for name in chosen)
-    dealt = itertools.islice(every, seeds)
-    while batch := list(itertools.islice(dealt, BATCH)):
-        yield batch
+def _run(scenario: str | Scenario, seed: int) -> Experiment:
+    budget, part = Budget(None), Experiment()
+    loaded = load(scenario) if isinstance(scenario, str) else scenario  # some are slow to import
+    part.count(run(loaded, loaded.plan(seed)))
+    part.cpu = budget.used
+    return part
 
 
-def _batch(runs: Sequence[tuple[str, int]], between: Callable[[], None] | None = None) -> dict[str, Any]:
-    """Execute runs up to the first that violates a property; ``between`` is called after each."""
-    budget, coverage = Budget(None), Coverage()
-    made: dict[str, int] = {}
-    answer: dict[str, Any] = {"events": 0, "virtual": 0.0, "found": None, "runs": made}
-    for name, seed in runs:
-        scenario = load(name)
-        outcome = run(scenario, scenario.plan(seed))
-        if between is not None:
-            between()
-        made[name] = made.get(name, 0) + 1
-        answer["events"] += len(outcome.events)
-        answer["virtual"] += outcome.seconds
-        coverage.take(outcome.events)
-        if outcome.violation is not None:
-            answer["found"] = outcome.plan.dumps()
-            answer["broke"] = str(outcome.violation)
-            break
-    answer["coverage"] = coverage.as_json()
-    answer["cpu"] = budget.used
-    return answer
+def _here(each: Iterable[tuple[str | Scenario, int]]) -> Generator[Experiment]:
+    with Interruptible() as interruption:
+        for scenario, seed in each:
+            part = _run(scenario, seed)
+            interruption.check()
+            yield part
 
 
-def _take(campaign: Campaign, answer: dict[str, Any]) -> None:
-    for name, number in answer["runs"].items():
-        campaign.runs[name] = campaign.runs.get(name, 0) + number
-    campaign.events += answer["events"]
-    campaign.virtual += answer["virtual"]
-    campaign.cpu += answer["cpu"]
-    campaign.coverage.merge(Coverage.from_json(answer["coverage"]))
-    if answer["found"] is not None:
-        plan = Plan.loads(answer["found"])
-        outcome = run(load(plan.scenario), plan)
-        violation = outcome.violation or _only_once(answer["broke"], outcome.seconds)
-        outcome = replace(outcome, violation=violation)
-        campaign.found = Finding(plan.scenario, plan.seed, violation, campaign.made, outcome)
+def _in_processes(each: Iterator[tuple[str | Scenario, int]], processes: int) -> Generator[Experiment]:
+    """Execute batches in processes, and end the processes at once when the generator is closed."""
+    names = ((scenario if isinstance(scenario, str) else scenario.name, seed) for scenario, seed in each)
+    batches = iter(lambda: list(itertools.islice(names, BATCH)), [])
+    context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        try:
+            with _interruption_blocked():
+                waiting = {pool.submit(_batch, batch) for batch in itertools.islice(batches, 2 * processes)}
+            while waiting:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                waiting |= {pool.submit(_batch, batch) for batch in itertools.islice(batches, len(done))}
+                for future in done:
+                    yield _received(*future.result())
+        finally:
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
+            pool.shutdown(cancel_futures=True)
+
+
+def _batch(each: Sequence[tuple[str, int]]) -> tuple[Experiment, str | None, str]:
+    """Execute runs up to the first failure; return the results, its plan and its violation."""
+    batch = Experiment()
+    for name, seed in each:
+        batch.merge(_run(name, seed))
+        if (failure := batch.failure) is not None:
+            # A history is large, and not all of it can be sent to another process.
+            return replace(batch, failure=None), failure.plan.dumps(), str(failure.violation)
+    return batch, None, ""
+
+
+def _received(batch: Experiment, plan: str | None, broke: str) -> Experiment:
+    """Return the results of another process, whose failure is replayed in this one."""
+    if plan is not None:
+        outcome = replay(Plan.loads(plan))
+        batch.failure = replace(outcome, violation=outcome.violation or _only_once(broke, outcome.seconds))
+    return batch
 
 
 def _only_once(broke: str, at: float) -> Violation:
@@ -184,33 +213,8 @@ def _only_once(broke: str, at: float) -> Violation:
     )
 
 
-def _here(batches: Iterator[list[tuple[str, int]]]) -> Generator[dict[str, Any]]:
-    with Interruptible() as interruption:
-        for batch in batches:
-            yield _batch(batch, interruption.check)
-
-
-def _in_processes(batches: Iterator[list[tuple[str, int]]], jobs: int) -> Generator[dict[str, Any]]:
-    """Execute batches in processes, and end the processes at once when the generator is closed."""
-    context = multiprocessing.get_context("spawn")
-    others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        try:
-            with _deaf_to_interruption():
-                waiting = {pool.submit(_batch, batch) for batch in itertools.islice(batches, 2 * jobs)}
-            while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                waiting |= {pool.submit(_batch, batch) for batch in itertools.islice(batches, len(done))}
-                for future in done:
-                    yield future.result()
-        finally:
-            for process in set(multiprocessing.active_children()) - others:
-                process.terminate()
-            pool.shutdown(cancel_futures=True)
-
-
 @contextmanager
-def _deaf_to_interruption() -> Generator[None]:
+def _interruption_blocked() -> Generator[None]:
     """Block Ctrl-C in processes started in this block, since their parent handles it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield

@@ -7,7 +7,7 @@ import traceback
 from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.system import logging as log
 from zeke_sim.errors import SimulationError
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from zeke_sim.properties import Property
     from zeke_sim.world.setup import Setup
 
+DECISIONS_SHOWN: Final = 6
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -43,6 +45,7 @@ class Outcome:
         nodes: names of the nodes.
         epoch: the virtual time at second 0.
         deeds: the clients' actions, done or left out, by address.
+        sentence: the docstring of the violated property, or its name if it has none.
     """
 
     plan: Plan
@@ -53,11 +56,33 @@ class Outcome:
     nodes: tuple[str, ...]
     epoch: datetime
     deeds: tuple[str, ...] = ()
+    sentence: str = ""
 
     @property
     def digest(self) -> str:
         """A hash of the history, equal for equal runs on any Python version."""
         return digest(self.events)
+
+    def check(self) -> None:
+        """Fail if a property was violated.
+
+        Raises:
+            AssertionError: a property was violated; the message names it, the violation and the decisions.
+        """
+        violation = self.violation
+        if violation is None:
+            return
+        decisions = [f"{address}: {what}" for address, what in (self.plan.decisions or {}).items()]
+        left = len(decisions) - DECISIONS_SHOWN
+        under = "under these decisions:" if decisions else "under no decisions"
+        lines = [
+            f"{violation.rule}: {violation.text}",
+            *([self.sentence] if self.sentence != violation.rule else []),
+            f"at {violation.at:.3f} s of {self.plan.scenario}, {under}",
+            *decisions[:DECISIONS_SHOWN],
+            *([f"… and {left} more"] if left > 0 else []),
+        ]
+        raise AssertionError("\n  ".join(lines)) from violation
 
 
 def run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None = None) -> Outcome:
@@ -109,6 +134,7 @@ def _run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None) 
         plan=plan.with_decisions(decisions.made),
         events=world.recorder.events,
         violation=violation,
+        sentence="" if violation is None else sentence(violation.rule, chosen),
         seconds=world.time(),
         ticks=world.loop.ticks,
         nodes=tuple(world.nodes),
@@ -134,6 +160,11 @@ def _verdict(checker: Checker, at: float) -> Violation | None:
     except Violation as violation:
         return violation
     return None
+
+
+def sentence(rule: str, properties: Sequence[Property]) -> str:
+    """Return the docstring of a property, or its name if it is not one of ``properties``."""
+    return next((one.sentence for one in properties if one.name == rule), "") or rule
 
 
 def digest(events: Sequence[Event]) -> str:

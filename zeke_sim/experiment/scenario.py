@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from zeke_sim.errors import SimulationError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zeke_sim.experiment.plan import Plan
     from zeke_sim.loop.decisions import Draws
     from zeke_sim.properties import Property
+    from zeke_sim.world.faults import Knobs
     from zeke_sim.world.setup import Setup
 
 ATTRIBUTE: Final = "SCENARIO"
@@ -37,6 +38,7 @@ class Scenario:
         properties: the properties that its runs are checked against.
         allow: outside resources that its handlers may use: see ``zeke_sim.world.sandbox.closed``.
         freeze: whether handlers that read the machine's clocks see virtual time; meant for applications.
+        adjust: changes the fault rates that a seed draws.
     """
 
     name: str
@@ -46,12 +48,14 @@ class Scenario:
     properties: Sequence[Property] = ALL
     allow: tuple[str, ...] = ()
     freeze: bool = False
+    adjust: Callable[[Knobs], Knobs] | None = None
 
     def plan(self, seed: int) -> Plan:
         """Return the plan of a seed, with decisions that are drawn when it runs."""
         from zeke_sim.loop.decisions import Decisions  # noqa: PLC0415
 
-        return drawn(self.name, seed, Decisions(seed).draws("strategy"), self.kinds)
+        plan = drawn(self.name, seed, Decisions(seed).draws("strategy"), self.kinds)
+        return plan if self.adjust is None else replace(plan, knobs=self.adjust(plan.knobs))
 
 
 def load(name: str) -> Scenario:

@@ -47,6 +47,11 @@ class Shrunk:
     replays: int
     unsteady: str | None = None
 
+    @classmethod
+    def given(cls, outcome: Outcome, replays: int) -> Shrunk:
+        """Return a run of a given plan, which is not shrunk any further."""
+        return cls(outcome, len(outcome.plan.decisions or {}), 0.0, replays)
+
 
 def shrink(scenario: Scenario, failed: Outcome, seconds: float = SECONDS) -> Shrunk:
     """Shrink the plan of a run that violated a property.

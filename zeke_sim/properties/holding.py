@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zeke_queue.model import JobState
@@ -70,7 +71,7 @@ class Property(NamedTuple):
     @property
     def sentence(self) -> str:
         """The property as one or a few sentences: the docstring of ``check``."""
-        return (self.check.__doc__ or "").strip()
+        return inspect.getdoc(self.check) or ""
 
 
 def holds(

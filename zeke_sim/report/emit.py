@@ -25,7 +25,7 @@ def test(failure: Shown) -> str:
         "from zeke_sim import replay\n\n"
         f"{about}\nPLAN = {plan}\n\n\n"
         f"def test_{slug}() -> None:\n"
-        f'{INDENT}"""Replay the plan, and let every property judge it."""\n'
+        f'{INDENT}"""Replay the plan and check its properties."""\n'
         f"{INDENT}replay(PLAN).check()\n"
     )
 

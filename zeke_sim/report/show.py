@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from zeke_sim.properties import ALL
 from zeke_sim.report import html
 from zeke_sim.report.shown import Shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from zeke_sim.experiment.run import Outcome
     from zeke_sim.experiment.shrink import Shrunk
-    from zeke_sim.properties import Property
 
 FOLDER: Final = ".zeke-sim"
 """The folder of plans and pages of failures."""
@@ -32,17 +28,7 @@ class Written:
     page: Path
 
 
-def sentence(rule: str, properties: Sequence[Property]) -> str:
-    """Return the sentence of a property, or its name if it is not one of ``properties``."""
-    for one in properties:
-        if one.name == rule:
-            return inspect.getdoc(one.check) or rule
-    return rule
-
-
-def shown(
-    outcome: Outcome, files: Written, properties: Sequence[Property] = ALL, shrunk: Shrunk | None = None
-) -> Shown:
+def shown(outcome: Outcome, files: Written, shrunk: Shrunk | None = None) -> Shown:
     """Collect the data of a report."""
     violation = outcome.violation
     if violation is None:
@@ -58,7 +44,7 @@ def shown(
         seed=outcome.plan.seed,
         strategy=outcome.plan.strategy,
         violation=violation,
-        sentence=sentence(violation.rule, properties),
+        sentence=outcome.sentence,
         history=outcome.events,
         decisions=decisions,
         decisions_before=len(decisions) if shrunk is None else shrunk.before,
@@ -75,15 +61,13 @@ def shown(
     )
 
 
-def write(
-    outcome: Outcome, folder: Path, properties: Sequence[Property] = ALL, shrunk: Shrunk | None = None
-) -> tuple[Written, Shown]:
+def write(outcome: Outcome, folder: Path, shrunk: Shrunk | None = None) -> tuple[Written, Shown]:
     """Write a failing run's plan and page into a folder; return their paths and the report's data."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ".gitignore").write_text("*\n", encoding="utf-8")
     name = re.sub(r"[^\w.-]+", "-", f"{outcome.plan.scenario}-{outcome.plan.seed}")
     files = Written(folder / f"{name}.json", folder / f"{name}.html")
-    told = shown(outcome, files, properties, shrunk)
+    told = shown(outcome, files, shrunk)
     files.plan.write_text(outcome.plan.dumps() + "\n", encoding="utf-8")
     files.page.write_text(html.page(told), encoding="utf-8")
     return files, told

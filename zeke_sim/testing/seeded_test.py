@@ -19,12 +19,12 @@ from zeke_queue.core.failure import shown as value_shown
 from zeke_queue.errors import UsageError
 from zeke_queue.task.catalog import Catalog
 from zeke_sim.errors import SimulationError
+from zeke_sim.experiment.driver import run_seeds
 from zeke_sim.experiment.plan import Plan
-from zeke_sim.experiment.run import run
+from zeke_sim.experiment.replay import replay
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.experiment.shrink import Shrunk, shrink
 from zeke_sim.history.events import Violation
-from zeke_sim.loop.run_loop import Interruptible
 from zeke_sim.properties import ALL, Property
 from zeke_sim.properties import user as user_properties
 from zeke_sim.report import html, text
@@ -36,7 +36,7 @@ from zeke_sim.world.faults import KINDS, NONE
 from zeke_sim.world.setup import EPOCH, Setup
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from datetime import datetime
 
     from zeke_sim.experiment.run import Outcome
@@ -62,7 +62,6 @@ SENTENCES: Final = {
     "a client's program ends": "A workload ends, and without an error, once all is healed.",
     "time passes": "A handler that goes on lets time pass.",
     "somebody can go on": "Not everybody waits for somebody else.",
-    "everything ends in time": "So long after all was healed, every job has ended.",
     "nothing reaches outside": "What runs in a world stays inside, so that its plan makes it again.",
 }
 """Descriptions of properties that have no docstring."""
@@ -98,7 +97,7 @@ def sometimes(name: str, predicate: user_properties.Predicate) -> Sometimes:
 
 
 @dataclass(frozen=True, slots=True)
-class Worlds:
+class WorldOptions:
     """The configuration of a test's simulated worlds.
 
     Attributes:
@@ -170,7 +169,7 @@ class Worlds:
             return NONE
         return drawn.but(kinds=tuple(KINDS), **STORM) if self.faults == "storm" else drawn
 
-    def judged(self, hits: Counter[str]) -> tuple[Property, ...]:
+    def checked(self, hits: Counter[str]) -> tuple[Property, ...]:
         """Return the properties that a run is checked against.
 
         Args:
@@ -191,7 +190,7 @@ class Worlds:
             name: the test's name.
             catalog: the application's catalog.
             workload: the client program.
-            hits: see ``judged``.
+            hits: see ``checked``.
         """
         schedulers = self.schedulers
         if schedulers is None:
@@ -218,14 +217,9 @@ class Worlds:
             )
 
         return Scenario(
-            name, "a test of an application's own", build, self.kinds, self.judged(hits), tuple(self.allow),
-            self.freeze,
+            name, "a test of an application's own", build, self.kinds, self.checked(hits), tuple(self.allow),
+            self.freeze, self.knobs,
         )  # fmt: skip
-
-    def plan(self, scenario: Scenario, seed: int) -> Plan:
-        """Return the plan of a seed."""
-        plan = scenario.plan(seed)
-        return replace(plan, knobs=self.knobs(plan.knobs))
 
 
 def _check_properties(given: Any) -> None:
@@ -291,8 +285,8 @@ def test(
         function: the workload; its first parameter receives a ``Client``, the others are fixtures.
         seeds: number of runs; ``--zeke-seeds`` overrides it.
         catalog: the application's catalog; by default that of the fixture ``zeke_catalog``.
-        **worlds: see ``Worlds``: workers, schedulers, days, faults, properties, resources, allow, freeze,
-            start, worker.
+        **worlds: see ``WorldOptions``: workers, schedulers, days, faults, properties, resources, allow,
+            freeze, start, worker.
 
     Raises:
         UsageError: an argument is invalid.
@@ -301,13 +295,13 @@ def test(
         raise UsageError(f"seeds: {value_shown(seeds)} is out of range; give 1 or more")
     if catalog is not None and not isinstance(catalog, Catalog):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise UsageError(f"catalog: {value_shown(catalog)} is no catalog; give what Catalog() made")
-    unknown = set(worlds) - set(Worlds.__dataclass_fields__)
+    unknown = set(worlds) - set(WorldOptions.__dataclass_fields__)
     if unknown:
         raise UsageError(
             f"{min(unknown)}: there is no such argument; there are seeds, catalog, "
-            f"{', '.join(Worlds.__dataclass_fields__)}"
+            f"{', '.join(WorldOptions.__dataclass_fields__)}"
         )
-    made = Worlds(**worlds)
+    made = WorldOptions(**worlds)
 
     def decorate(workload: Workload) -> Callable[..., None]:
         return _made_test(workload, made, seeds, catalog)
@@ -327,7 +321,7 @@ test.__test__ = False  # pyright: ignore[reportFunctionMemberAccess] - pytest co
 
 
 def _made_test(
-    workload: Workload, worlds: Worlds, seeds: int, catalog: Catalog | None
+    workload: Workload, worlds: WorldOptions, seeds: int, catalog: Catalog | None
 ) -> Callable[..., None]:
     if not inspect.iscoroutinefunction(workload):
         raise UsageError(
@@ -353,11 +347,18 @@ def _made_test(
             work,
             hits,
         )
-        Trial(worlds, scenario, node.nodeid, Path(request.config.rootpath)).go(
-            request.config.getoption("--zeke-seeds") or seeds,
-            plan=request.config.getoption("--zeke-plan"),
-            hits=hits,
-        )
+        runs = SeededRuns(worlds, scenario, node.nodeid, Path(request.config.rootpath))
+        if (plan := request.config.getoption("--zeke-plan")) is not None:
+            runs.replay(plan)
+            return
+        number = request.config.getoption("--zeke-seeds") or seeds
+        runs.run(range(number))
+        if never := [name for name, runs_with_it in hits.items() if not runs_with_it]:
+            pytest.fail(
+                f"never happened in {number} runs, though it should sometimes: {', '.join(never)}; try more "
+                "seeds, or let the workload do more",
+                pytrace=False,
+            )
 
     asked = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     simulated.__name__ = workload.__name__
@@ -371,8 +372,8 @@ def _made_test(
     return simulated
 
 
-class Trial:
-    """Runs of a test's worlds, and the report of a failed run.
+class SeededRuns:
+    """Runs of a test's scenario, and the report of a failed run.
 
     Args:
         worlds: the configuration of the worlds.
@@ -381,42 +382,29 @@ class Trial:
         root: the project's root folder.
     """
 
-    def __init__(self, worlds: Worlds, scenario: Scenario, test: str, root: Path) -> None:
+    def __init__(self, worlds: WorldOptions, scenario: Scenario, test: str, root: Path) -> None:
         self._worlds = worlds
         self._scenario = scenario
         self._test = test
         self._root = root
 
-    def go(self, seeds: int, *, plan: str | None, hits: Counter[str]) -> None:
-        """Run one plan, or every seed until one fails.
+    def run(self, seeds: Iterable[int], *, shrinks: bool = True) -> None:
+        """Run seeds until one fails, and shrink that failure.
 
         Raises:
-            Failed: a property was violated, or a ``sometimes`` condition was never true.
+            Failed: a property was violated; the failure is written to files.
         """
-        if plan is not None:
-            outcome = run(self._scenario, self.given(plan))
-            if outcome.violation is not None:
-                self.fail_again(outcome)
-            return
-        with Interruptible() as interruption:
-            for seed in range(seeds):
-                outcome = run(self._scenario, self._worlds.plan(self._scenario, seed))
-                interruption.check()
-                if outcome.violation is not None:
-                    self.fail(outcome)
-        never = [name for name, number in hits.items() if not number]
-        if never:
-            pytest.fail(
-                f"never happened in {seeds} runs, though it should sometimes: {', '.join(never)}; try more "
-                "seeds, or let the workload do more",
-                pytrace=False,
-            )
+        experiment = run_seeds([self._scenario], seeds)
+        if experiment.interrupted:
+            raise KeyboardInterrupt
+        if (failure := experiment.failure) is not None:
+            self._fail(failure, shrink(self._scenario, failure) if shrinks else None)
 
-    def given(self, file: str) -> Plan:
-        """Read the plan of ``--zeke-plan``.
+    def replay(self, file: str) -> None:
+        """Replay the plan of ``--zeke-plan``.
 
         Raises:
-            Failed: the file is not a plan, or belongs to another test.
+            Failed: the file is not a plan, belongs to another test, or violates a property.
         """
         try:
             plan = Plan.read(Path(file))
@@ -427,27 +415,16 @@ class Trial:
                 f"--zeke-plan: {file} is a plan of {plan.scenario}, and this test is {self._scenario.name}; "
                 "run that one"
             )
-        return plan
+        outcome = replay(plan, self._scenario)
+        if outcome.violation is not None:
+            self._fail(outcome, Shrunk.given(outcome, replays=1))
 
-    def fail(self, outcome: Outcome) -> None:
-        """Shrink a failure, write it to files, and show it."""
-        smaller = shrink(self._scenario, outcome)
-        self._show(smaller.outcome, smaller)
-
-    def fail_again(self, outcome: Outcome) -> None:
-        """Write and show a failure that a replayed plan reproduced."""
-        self._show(outcome, Shrunk(outcome, len(outcome.plan.decisions or {}), 0.0, 1))
-
-    def fail_as_it_is(self, outcome: Outcome) -> None:
-        """Write and show a failure that cannot be shrunk."""
-        self._show(outcome, None)
-
-    def _show(self, outcome: Outcome, smaller: Shrunk | None) -> None:
+    def _fail(self, outcome: Outcome, smaller: Shrunk | None) -> None:
+        outcome = outcome if smaller is None else smaller.outcome
         try:
-            files, told = write(outcome, self._root / FOLDER, self._scenario.properties, smaller)
+            files, told = write(outcome, self._root / FOLDER, smaller)
         except OSError:  # the project folder is read-only, as in some CI systems
-            folder = Path(tempfile.mkdtemp(prefix="zeke-sim-"))
-            files, told = write(outcome, folder, self._scenario.properties, smaller)
+            files, told = write(outcome, Path(tempfile.mkdtemp(prefix="zeke-sim-")), smaller)
         plan = _relative(files.plan, self._root)
         rule, own = told.violation.rule, {one.name for one in self._worlds.properties}
         told = replace(

@@ -13,24 +13,21 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.core.failure import shown
 from zeke_queue.errors import UsageError
 from zeke_queue.model import FINAL
-from zeke_sim.experiment.run import run
-from zeke_sim.history.events import Change, Violation
+from zeke_sim.history.state import Broken, End
 from zeke_sim.properties import ALL
+from zeke_sim.properties.holding import holds
 from zeke_sim.testing.fixtures import catalog_of, checked_catalog, wrong
-from zeke_sim.testing.seeded_test import DAY, Trial, Worlds
+from zeke_sim.testing.seeded_test import DAY, SeededRuns, WorldOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from uuid import UUID
 
     import pytest
 
     from zeke_queue.task.catalog import Catalog
     from zeke_queue.task.task import Task
-    from zeke_sim.experiment.plan import Plan
-    from zeke_sim.experiment.run import Outcome
     from zeke_sim.experiment.scenario import Scenario
-    from zeke_sim.history.events import Image
+    from zeke_sim.history.state import RunState
     from zeke_sim.loop.decisions import Draws
     from zeke_sim.properties import Property
     from zeke_sim.testing.client import Client
@@ -76,16 +73,16 @@ class Simulations:
             catalog: the application's catalog; by default that of the fixture ``zeke_catalog``.
             seeds: number of runs, each with different faults; ``--zeke-seeds`` overrides it.
             start: the first seed.
-            **worlds: see ``zeke_sim.testing.seeded_test.Worlds``: workers, schedulers, faults, resources …
+            **worlds: see ``seeded_test.WorldOptions``: workers, schedulers, faults, resources …
 
         Raises:
             UsageError: an argument is invalid.
         """
-        unknown = set(worlds) - set(Worlds.__dataclass_fields__)
+        unknown = set(worlds) - set(WorldOptions.__dataclass_fields__)
         if unknown:
             raise UsageError(
                 f"{min(unknown)}: there is no such argument; there are seeds, start, "
-                f"{', '.join(Worlds.__dataclass_fields__)}"
+                f"{', '.join(WorldOptions.__dataclass_fields__)}"
             )
         if type(seeds) is not int or seeds < 1:
             raise UsageError(f"seeds: {shown(seeds)} is out of range; give 1 or more")
@@ -94,7 +91,7 @@ class Simulations:
         worlds.setdefault("days", PHASE / DAY)
         number = request.config.getoption("--zeke-seeds") or seeds
         made = Simulation(
-            Worlds(**worlds),
+            WorldOptions(**worlds),
             given,
             range(start, start + number),
             request.node.nodeid,
@@ -115,7 +112,7 @@ class Simulation:
 
     def __init__(
         self,
-        worlds: Worlds,
+        worlds: WorldOptions,
         catalog: Catalog,
         seeds: Sequence[int],
         test: str,
@@ -130,8 +127,7 @@ class Simulation:
         self._root = root
         self._given = given
         self._sends: list[tuple[str | Task[Any, Any], Any, int, dict[str, Any]]] = []
-        self._plans: list[Plan] = []
-        self._called = self._checked = False
+        self._called = self._ran = self._checked = False
         self._hits: Counter[str] = Counter()
         self._quiet = DAY
 
@@ -169,22 +165,12 @@ class Simulation:
         self._called = True
         if until != "drained":
             raise UsageError(f"until: {shown(until)} is nothing to wait for; give 'drained'")
-        if self._plans:
+        if self._ran:
             raise UsageError("run: this world ran already; set up another one by simulation(…)")
         self._quiet = span(within)
-        scenario = self._scenario()
-        if self._given is not None:
-            plans = [self._trial().given(self._given)]
-        else:
-            plans = [self._worlds.plan(scenario, seed) for seed in self._seeds]
-        for plan in plans:
-            self._plans.append(plan)
-            outcome = run(scenario, plan, properties=())
-            if outcome.violation is None:
-                outcome = self._judged_by_its_end(outcome)
-            if outcome.violation is not None:
-                self._checked = True
-                self._trial().fail_as_it_is(outcome)
+        self._ran = self._checked = True  # a failure is reported once
+        self._run_all((everything_ends_in_time(self._quiet),), shrinks=False)
+        self._checked = False
 
     def check(self, *names: str) -> None:
         """Check that properties held in every run; all of them by default.
@@ -197,15 +183,10 @@ class Simulation:
             Failed: a property was violated; the failure is shrunk, shown, and written to ``.zeke-sim``.
         """
         chosen = [one for name in names for one in named(name)] if names else list(ALL)
-        if not self._plans:
+        if not self._ran:
             raise UsageError("check: nothing was run yet; call run() before")
         self._checked = True
-        scenario = self._scenario((*chosen, *self._worlds.judged(self._hits)[len(ALL) :]))
-        for plan in self._plans:
-            outcome = run(scenario, plan)
-            if outcome.violation is not None:
-                trial = Trial(self._worlds, scenario, self._test, self._root)
-                (trial.fail if self._given is None else trial.fail_again)(outcome)
+        self._run_all((*chosen, *self._worlds.checked(self._hits)[len(ALL) :]))
 
     def finish(self) -> None:
         """Check all properties if the test ran the world and checked none.
@@ -215,10 +196,17 @@ class Simulation:
         """
         if self._sends and not self._called:
             wrong("simulation: jobs were sent and the world was never run; call run(), and then check()")
-        if self._plans and not self._checked:
+        if self._ran and not self._checked:
             self.check()
 
-    def _scenario(self, properties: Sequence[Property] = ()) -> Scenario:
+    def _run_all(self, properties: Sequence[Property], *, shrinks: bool = True) -> None:
+        runs = SeededRuns(self._worlds, self._scenario(properties), self._test, self._root)
+        if self._given is None:
+            runs.run(self._seeds, shrinks=shrinks)
+        else:
+            runs.replay(self._given)
+
+    def _scenario(self, properties: Sequence[Property]) -> Scenario:
         scenario = self._worlds.scenario(f"{self._test}", self._catalog, self._work, self._hits)
         build = scenario.build
 
@@ -229,29 +217,28 @@ class Simulation:
 
         return replace(scenario, build=built, properties=tuple(properties))
 
-    def _trial(self) -> Trial:
-        return Trial(self._worlds, self._scenario(), self._test, self._root)
-
     async def _work(self, client: Client) -> None:
         for name, payload, times, options in self._sends:
             for _ in range(times):
                 await client.send(name, payload, **options)
 
-    def _judged_by_its_end(self, outcome: Outcome) -> Outcome:
-        """Return the run, with a violation if jobs have not ended."""
-        rows: dict[UUID, Image] = {}
-        for event in outcome.events:
-            if isinstance(event, Change) and event.after is not None:
-                rows[event.after.id] = event.after
-        left = [row for row in rows.values() if row.state not in FINAL]
-        if not left:
-            return outcome
-        first = left[0]
-        text = f"{len(left)} jobs have not ended {timedelta(seconds=self._quiet)} after all was healed: "
-        text += f"job {first.id} of task {first.name!r} is {first.state}, after {first.attempt} attempts"
-        return replace(
-            outcome, violation=Violation("everything ends in time", text, job=first.id, at=outcome.seconds)
-        )
+
+def everything_ends_in_time(quiet: float) -> Property:
+    """Make a property that requires all jobs to have ended ``quiet`` seconds after all faults are healed."""
+
+    @holds("everything ends in time", End)
+    def check(_event: End, past: RunState) -> None:
+        """So long after all was healed, every job has ended."""
+        left = [row for row in past.live.values() if row.state not in FINAL]
+        if left:
+            first = left[0]
+            raise Broken(
+                f"{len(left)} jobs have not ended {timedelta(seconds=quiet)} after all was healed: job"
+                f" {first.id} of task {first.name!r} is {first.state}, after {first.attempt} attempts",
+                job=first.id,
+            )
+
+    return check
 
 
 def named(name: str) -> tuple[Property, ...]:
