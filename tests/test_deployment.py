@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -84,6 +86,20 @@ def test_the_api_s_command_is_one_that_there_is(services: dict[str, Any]) -> Non
 def test_the_image_has_the_extras_that_its_commands_need() -> None:
     (installed,) = re.findall(r'"\.\[(.*?)\]"', (ROOT / "Dockerfile").read_text(encoding="utf-8"))
     assert set(installed.split(",")) == {"tasks", "web"}
+
+
+def test_api_can_be_served_with_the_extra_web_alone() -> None:
+    program = (
+        "import sys\n"
+        "sys.modules['httpx2'] = None\n"
+        "import zeke_queue.web.server\n"
+        "from zeke_queue.api_client import Run, ServerAway\n"
+        "try:\n"
+        "    from zeke_queue.api_client import JobsClient\n"
+        "except ModuleNotFoundError as error:\n"
+        "    print(error.name)\n"
+    )
+    assert subprocess.check_output([sys.executable, "-c", program], cwd=ROOT, text=True) == "httpx2\n"
 
 
 def test_the_worker_runs_the_catalog_in_compose_as_in_the_image(

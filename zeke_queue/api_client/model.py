@@ -1,15 +1,16 @@
-"""The API's answers as Python values: names in snake case, aware instants, frozen objects.
+"""The API's answers: frozen objects with names in snake case and aware instants.
 
-Unknown members, added by a newer server, are ignored, so an older client keeps working with it.
+The server writes these objects and the client reads them, so this module needs pydantic alone. A client
+ignores unknown members, so it continues to work with a newer server.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any, Final, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
 from zeke_queue.model import RunStatus
@@ -18,42 +19,48 @@ ENDED: Final = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCE
 """The final statuses."""
 
 
+def iso(instant: datetime) -> str:
+    """Format an instant as JavaScript's ``toISOString`` does: UTC, milliseconds, ``Z``.
+
+    >>> iso(datetime.fromisoformat("2026-01-02T03:04:05.678901+02:00"))
+    '2026-01-02T01:04:05.678Z'
+    """
+    return f"{instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+
+
+Instant = Annotated[datetime, PlainSerializer(iso, return_type=str, when_used="json")]
+
+
 class Answer(BaseModel):
-    """A JSON object of the API."""
+    """A JSON object whose members are in camel case."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
 
 
 class Triggered(Answer):
-    """A job that was sent.
-
-    Attributes:
-        task_id: as requested, possibly an alias.
-        replayed: whether an earlier request with the same idempotency key sent it.
-    """
+    """A job that was sent."""
 
     id: UUID
-    status: str
+    status: Literal["created"] = "created"
     task_id: str
-    replayed: bool = False
+    """As requested, possibly an alias."""
+    replayed: bool = Field(default=False, exclude=True)
+    """Whether an earlier request with the same idempotency key sent it; a header of the answer says so."""
 
 
 class Run(Answer):
-    """A job.
-
-    Attributes:
-        data: its payload; parts that the task hides are ``[redacted]``, here and in ``output``.
-        output: the handler's result; for a failed job, an object with ``type`` and ``message``.
-    """
+    """A job."""
 
     id: UUID
     status: RunStatus
     task_id: str
     data: Any
+    """Its payload; parts that the task hides are ``[redacted]``, here and in ``output``."""
     output: Any
-    started_on: datetime | None
-    completed_on: datetime | None
-    created_on: datetime
+    """The handler's result; for a failed job, an object with ``type`` and ``message``."""
+    started_on: Instant | None
+    completed_on: Instant | None
+    created_on: Instant
     retry_count: int
 
     @property
@@ -63,52 +70,51 @@ class Run(Answer):
 
 
 class FailedAttempt(Answer):
-    """A failed attempt of a job."""
+    """An attempt of a job that failed."""
 
     attempt: int
-    at: datetime
+    at: Instant
     state: str
     error: Any
     worker: UUID | None
 
 
 class RunDetail(Run):
-    """A job with its options, its family and its failed attempts.
-
-    Attributes:
-        state: one of the seven states of the table, which ``status`` reduces to five.
-        expire_in: seconds that an attempt may take.
-    """
+    """A job, with what only its own page shows."""
 
     state: str
+    """One of the seven states of the table, which ``status`` reduces to five."""
     attempt: int
     retry_limit: int
     priority: int
-    start_after: datetime
+    start_after: Instant
     expire_in: float
+    """Seconds that an attempt may take."""
     singleton_key: str | None
     parent: UUID | None
     waits_for: UUID | None
     worker: UUID | None
-    archived_on: datetime | None
+    archived_on: Instant | None
     history: tuple[FailedAttempt, ...]
 
 
 class Page(Answer):
-    """A page of jobs; ``next_cursor`` is None on the last one."""
+    """A page of jobs."""
 
     runs: tuple[Run, ...]
-    next_cursor: str | None
+    next_cursor: str | None = Field(
+        description="Gives the next page, as `cursor` with the same filters; null on the last page."
+    )
 
 
 class Event(Answer):
-    """Progress or a log line, as it is stored."""
+    """Progress or a log line of a job."""
 
     seq: int
     attempt: int
     kind: Literal["progress", "log"]
-    at: datetime
-    data: dict[str, Any]
+    at: Instant
+    data: Any
 
 
 class Events(Answer):
@@ -118,56 +124,56 @@ class Events(Answer):
 
 
 class TaskInfo(Answer):
-    """A task that may be triggered, with the JSON Schema of its payload; None if it takes none."""
+    """A task of the catalog."""
 
     id: str
     aliases: tuple[str, ...]
     description: str | None
     concurrency_limit: int | None
-    payload_schema: dict[str, Any] | None
+    payload_schema: dict[str, Any] | None = Field(
+        description="JSON Schema of the payload; null if it takes none."
+    )
 
 
 class Tasks(Answer):
-    """All tasks."""
+    """All tasks of the catalog."""
 
     tasks: tuple[TaskInfo, ...]
 
 
 class QueueInfo(Answer):
-    """A queue.
-
-    Attributes:
-        counts: live jobs by state.
-        lag: seconds since the job waiting longest became due; None if none waits.
-    """
+    """A queue: how many live jobs it has by state, and how it is set."""
 
     name: str
     counts: dict[str, int]
-    lag: float | None
+    lag: float | None = Field(description="Seconds since the job that has waited longest became due.")
     concurrency_limit: int | None
     paused: bool
 
 
 class Queues(Answer):
-    """All queues."""
+    """All queues that have jobs, settings, or a task."""
 
     queues: tuple[QueueInfo, ...]
 
 
 class ScheduleInfo(Answer):
-    """A schedule with its next ticks; none while it is paused."""
+    """A schedule."""
 
     name: str
     cron: str
     task: str
     zone: str
     payload: Any
-    catch_up: Literal["skip", "once", "all"]
+    catch_up: str
+    """``skip``, ``once`` or ``all``."""
     description: str | None
     paused: bool
-    last_tick: datetime | None
-    next_tick: datetime | None
-    next_ticks: tuple[datetime, ...]
+    last_tick: Instant | None
+    next_tick: Instant | None
+    next_ticks: tuple[Instant, ...] = Field(
+        description="The next five occurrences from now on; none while paused."
+    )
 
 
 class Schedules(Answer):
@@ -177,7 +183,7 @@ class Schedules(Answer):
 
 
 class WorkerInfo(Answer):
-    """A worker process, and the number of jobs it holds."""
+    """A worker, and the jobs that it holds."""
 
     id: UUID
     host: str
@@ -185,13 +191,13 @@ class WorkerInfo(Answer):
     queues: tuple[str, ...]
     alive: bool
     asleep: bool
-    started_on: datetime | None
-    beat_on: datetime | None
+    started_on: Instant | None
+    beat_on: Instant | None
     holds: int
 
 
 class Workers(Answer):
-    """All workers."""
+    """All workers that are known."""
 
     workers: tuple[WorkerInfo, ...]
 
@@ -203,7 +209,7 @@ class StatusChange(Answer):
     status: RunStatus
     task_id: str
     output: Any = None
-    completed_on: datetime | None = None
+    completed_on: Instant | None = None
 
     @property
     def ended(self) -> bool:
@@ -215,7 +221,7 @@ class Progress(Answer):
     """A job's progress: ``value`` from 0 to 1."""
 
     attempt: int
-    at: datetime
+    at: Instant
     value: float | None = None
     message: str | None = None
 
@@ -224,7 +230,7 @@ class LogLine(Answer):
     """A line of a job's log, with its fields."""
 
     attempt: int
-    at: datetime
+    at: Instant
     level: str
     message: str
     fields: dict[str, Any] = Field(default_factory=dict)

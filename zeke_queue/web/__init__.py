@@ -2,9 +2,10 @@
 
 ``app`` composes the application, ``server`` runs it in a process, ``settings`` configures it. ``access``
 authenticates and authorises callers, ``middleware`` checks origins and sets headers, ``errors`` turns
-errors into answers. ``api`` is what routes work with, ``jobs`` sends within limits, ``shapes`` are the
-bodies of answers, ``presenter`` writes jobs and schedules without what their tasks hide. ``rest``, ``trpc``,
-``sse`` and ``dashboard`` are the four interfaces; ``document`` and ``metrics`` serve OpenAPI and figures.
+errors into answers. ``api`` is what routes work with, ``jobs`` sends within limits, ``request_bodies``
+are what clients send, and ``presenter`` turns jobs and schedules into answers, without what their tasks
+hide. ``rest``, ``trpc``, ``sse`` and ``dashboard`` are the four interfaces; ``document`` and ``metrics``
+serve OpenAPI and figures.
 """
 
 from __future__ import annotations

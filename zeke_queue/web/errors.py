@@ -8,6 +8,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from pydantic import BaseModel
 from starlette.responses import JSONResponse
 from starlette.routing import Match
 
@@ -76,6 +77,27 @@ class ApiError(Exception):
     def response(self) -> JSONResponse:
         """Return the HTTP response."""
         return JSONResponse({"error": self.message, **self.more}, self.status, self.headers)
+
+
+class FieldProblem(BaseModel):
+    """A field that does not fit."""
+
+    path: str
+    message: str
+
+
+class Problem(BaseModel):
+    """What was wrong with a request."""
+
+    error: str
+    description: str | None = None
+    fields: list[FieldProblem] | None = None
+    id: str | None = None
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the error responses with these statuses for an operation of the OpenAPI document."""
+    return {status: {"model": Problem} for status in statuses}
 
 
 def field_errors(message: str, fields: Sequence[tuple[str, str]]) -> ApiError:

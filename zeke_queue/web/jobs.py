@@ -11,9 +11,9 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Unpack
 from uuid import UUID, uuid5
 
+from zeke_queue.api_client import model as answers
 from zeke_queue.core import jsonb
 from zeke_queue.storage.inspect import require
-from zeke_queue.web import shapes
 from zeke_queue.web.errors import ApiError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ KEY: Final = re.compile(f"[ -~]{{1,{KEY_LENGTH_MAX}}}")
 
 async def send_job(
     queue: Queue, task: str, payload: Any = None, **options: Unpack[SendOptions]
-) -> shapes.Triggered:
+) -> answers.Triggered:
     """Send a job and return the response of ``POST /trigger``: ``id``, ``status`` and ``task_id``.
 
     Args:
@@ -51,14 +51,14 @@ async def send_job(
         UsageError: as ``Queue.send``.
     """
     run = await queue.trigger(task, payload, **options)
-    return shapes.Triggered(id=run.id, task_id=task)
+    return answers.Triggered(id=run.id, task_id=task)
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
     """The result of a trigger: the response, whether an earlier trigger sent the job, and limit headers."""
 
-    triggered: shapes.Triggered
+    triggered: answers.Triggered
     replayed: bool
     headers: Mapping[str, str]
 
@@ -112,7 +112,7 @@ class Jobs:
                 "Idempotency-Key: it was used before, for another task or payload; use a new one for each",
                 id=str(job_id),
             )
-        return Sent(shapes.Triggered(id=job_id, task_id=task), replayed=replayed, headers=headers)
+        return Sent(answers.Triggered(id=job_id, task_id=task), replayed=replayed, headers=headers)
 
     def _digest(self, task: str, payload: Any) -> str:
         """Return the digest of a request: of the task, independent of aliases, and of the payload."""

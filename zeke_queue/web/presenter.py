@@ -1,16 +1,16 @@
-"""Converts jobs, schedules and workers to the shapes of the API, without values that their tasks hide."""
+"""Converts jobs, schedules and workers to answers of the API, without values that their tasks hide."""
 
 from __future__ import annotations
 
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from zeke_queue.api_client import model as answers
 from zeke_queue.core import jsonb
 from zeke_queue.core.cron import Cron, last_occurrence
 from zeke_queue.core.redaction import REDACTED, hides, redact, restored
 from zeke_queue.errors import InvalidScheduleError
 from zeke_queue.model import STATUS_OF, JobState, RunStatus
-from zeke_queue.web import shapes
 from zeke_queue.web.errors import field_errors
 
 if TYPE_CHECKING:
@@ -89,9 +89,9 @@ class Showing:
         kept = {key: said[key] for key in ("level", "value") if key in said}
         return {**kept, "message": REDACTED}
 
-    def run(self, job: Job) -> shapes.Run:
+    def run(self, job: Job) -> answers.Run:
         """Return a job in the shape of lists."""
-        return shapes.Run(**self._run(job))
+        return answers.Run(**self._run(job))
 
     def _run(self, job: Job) -> dict[str, Any]:
         return {
@@ -106,9 +106,9 @@ class Showing:
             "retry_count": job.retry_count,
         }
 
-    def detail(self, job: Job) -> shapes.RunDetail:
+    def detail(self, job: Job) -> answers.RunDetail:
         """Return a job in the shape of its detail page."""
-        return shapes.RunDetail(
+        return answers.RunDetail(
             **self._run(job),
             state=job.state.value,
             attempt=job.attempt,
@@ -121,8 +121,8 @@ class Showing:
             waits_for=job.waits_for,
             worker=job.worker,
             archived_on=job.archived_on,
-            history=[
-                shapes.FailedAttempt(
+            history=tuple(
+                answers.FailedAttempt(
                     attempt=attempt.attempt,
                     at=attempt.at,
                     state=attempt.state.value,
@@ -130,17 +130,17 @@ class Showing:
                     worker=attempt.worker,
                 )
                 for attempt in job.history
-            ],
+            ),
         )
 
-    def schedule(self, schedule: Schedule, now: datetime) -> shapes.ScheduleShape:
+    def schedule(self, schedule: Schedule, now: datetime) -> answers.ScheduleInfo:
         """Return a schedule; its payload hides the same values as those of its task's jobs."""
         data = None if schedule.data is None else jsonb.loads(schedule.data)
-        upcoming = [] if schedule.paused else list(islice(ticks(schedule, now), NEXT_TICKS))
+        upcoming = () if schedule.paused else tuple(islice(ticks(schedule, now), NEXT_TICKS))
         # A new schedule has no stored tick until a scheduler polls; it then starts with the first one from
         # that time on. An overdue tick remains the next one.
         stored = None if schedule.paused else schedule.next_tick
-        return shapes.ScheduleShape(
+        return answers.ScheduleInfo(
             name=schedule.name,
             cron=schedule.cron,
             task=schedule.task,

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from zeke_queue.api_client import model as answers
 from zeke_queue.model import JobFilter, RunStatus
-from zeke_queue.web import shapes
 from zeke_queue.web.errors import ApiError
 from zeke_queue.web.presenter import STATES_OF
 from zeke_queue.web.rest.ids import cursor_after, parse_cursor
@@ -166,7 +166,7 @@ def _read(text: str) -> datetime | None:
     try:
         read = datetime.fromisoformat(text)
         read = read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
-        shapes.iso(read)
+        answers.iso(read)
     except (ValueError, OverflowError):
         return None
     return read

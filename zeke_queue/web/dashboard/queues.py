@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
+    from zeke_queue.api_client.model import QueueInfo, WorkerInfo
     from zeke_queue.web.dashboard.page_request import Desk
-    from zeke_queue.web.shapes import QueueShape, WorkerShape
 
 
 async def queues(desk: Desk) -> Response:
@@ -30,17 +30,17 @@ async def queues(desk: Desk) -> Response:
     )
 
 
-def waiting(queue: QueueShape) -> int:
+def waiting(queue: QueueInfo) -> int:
     """Return the number of waiting jobs of a queue, due or not."""
     return queue.counts[JobState.CREATED] + queue.counts[JobState.RETRY]
 
 
-def served_by(workers: Iterable[WorkerShape]) -> set[str]:
+def served_by(workers: Iterable[WorkerInfo]) -> set[str]:
     """Return the names of the queues that a live worker serves."""
     return {name for worker in workers if worker.alive for name in worker.queues}
 
 
-def unserved(queues: Iterable[QueueShape], workers: Iterable[WorkerShape]) -> list[str]:
+def unserved(queues: Iterable[QueueInfo], workers: Iterable[WorkerInfo]) -> list[str]:
     """Return the names of the queues with waiting jobs that no live worker serves."""
     served = served_by(workers)
     return [queue.name for queue in queues if waiting(queue) and queue.name not in served]

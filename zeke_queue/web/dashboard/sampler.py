@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
     from datetime import datetime
 
+    from zeke_queue.api_client import model as answers
     from zeke_queue.model import Job, Pace, Schedule
-    from zeke_queue.web import shapes
     from zeke_queue.web.api import Api
 
 EVERY: Final = 2.0
@@ -70,8 +70,8 @@ class Sample:
     """
 
     at: datetime
-    queues: Sequence[shapes.QueueShape]
-    workers: Sequence[shapes.WorkerShape]
+    queues: Sequence[answers.QueueInfo]
+    workers: Sequence[answers.WorkerInfo]
     failures: Sequence[Job]
     paces: Mapping[str, Sequence[Pace]]
     backlog: Sequence[int]
@@ -215,8 +215,8 @@ class Sampler:
 
 
 def _mark(
-    queues: Sequence[shapes.QueueShape],
-    workers: Sequence[shapes.WorkerShape],
+    queues: Sequence[answers.QueueInfo],
+    workers: Sequence[answers.WorkerInfo],
     schedules: Sequence[Schedule],
     failures: Sequence[Job],
 ) -> int:

@@ -9,16 +9,16 @@ from typing import Literal
 
 from fastapi import APIRouter, Response
 
+from zeke_queue.api_client import model as answers
 from zeke_queue.errors import StorageError
-from zeke_queue.web import shapes
 from zeke_queue.web.api import Parts, Reads
-from zeke_queue.web.errors import ApiError
+from zeke_queue.web.errors import ApiError, problems
 from zeke_queue.web.metrics import CONTENT_TYPE, exposition
 
 router = APIRouter(tags=["health"])
 
 
-class Health(shapes.Shape):
+class Health(answers.Answer):
     """How a process is."""
 
     status: Literal["ok"] = "ok"
@@ -32,7 +32,7 @@ async def healthz() -> Health:
 
 
 @router.head("/readyz", include_in_schema=False)
-@router.get("/readyz", summary="Whether the process can serve", responses=shapes.problems(503))
+@router.get("/readyz", summary="Whether the process can serve", responses=problems(503))
 async def readyz(parts: Parts) -> Health:
     """Answer once the database does; 503 while it can't be reached."""
     try:
@@ -52,7 +52,7 @@ async def readyz(parts: Parts) -> Health:
             "description": "Prometheus's text format.",
             "content": {"text/plain": {"schema": {"type": "string"}}},
         },
-        **shapes.problems(401, 403, 503),
+        **problems(401, 403, 503),
     },
 )
 async def metrics(parts: Parts, caller: Reads) -> Response:

@@ -4,42 +4,42 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from zeke_queue.api_client import model as answers
 from zeke_queue.core.names import queue_name
 from zeke_queue.errors import InvalidNameError
 from zeke_queue.model import JobState
-from zeke_queue.web import shapes
 from zeke_queue.web.api import Administers, Api, Parts, Reads
-from zeke_queue.web.errors import ApiError
+from zeke_queue.web.errors import ApiError, problems
 
 router = APIRouter()
 
 
-@router.get("/tasks", tags=["tasks"], summary="List tasks", responses=shapes.problems(401, 403, 503))
-async def tasks(parts: Parts, caller: Reads) -> shapes.Tasks:
+@router.get("/tasks", tags=["tasks"], summary="List tasks", responses=problems(401, 403, 503))
+async def tasks(parts: Parts, caller: Reads) -> answers.Tasks:
     """Return the tasks that may be triggered, by name, with the JSON Schema of their payloads."""
     del caller
-    return shapes.Tasks(
-        tasks=[
-            shapes.TaskShape(
+    return answers.Tasks(
+        tasks=tuple(
+            answers.TaskInfo(
                 id=task.name,
-                aliases=list(task.aliases),
+                aliases=task.aliases,
                 description=task.description,
                 concurrency_limit=task.concurrency_limit,
                 payload_schema=task.json_schema(),
             )
             for _, task in sorted(parts.queue.catalog.tasks.items())
-        ]
+        )
     )
 
 
-@router.get("/queues", tags=["queues"], summary="List queues", responses=shapes.problems(401, 403, 503))
-async def queues(parts: Parts, caller: Reads) -> shapes.Queues:
+@router.get("/queues", tags=["queues"], summary="List queues", responses=problems(401, 403, 503))
+async def queues(parts: Parts, caller: Reads) -> answers.Queues:
     """Return every queue that has live jobs, settings or a task, by name."""
     del caller
-    return shapes.Queues(queues=await all_queues(parts))
+    return answers.Queues(queues=tuple(await all_queues(parts)))
 
 
-async def all_queues(parts: Api) -> list[shapes.QueueShape]:
+async def all_queues(parts: Api) -> list[answers.QueueInfo]:
     """Return every queue that has live jobs, settings or a task, by name."""
     storage = parts.queue.storage
     counts = {count.name: count.states for count in await storage.count()}
@@ -47,7 +47,7 @@ async def all_queues(parts: Api) -> list[shapes.QueueShape]:
     lag = await storage.lag()
     names = sorted({*counts, *settings, *parts.queue.catalog.tasks})
     return [
-        shapes.QueueShape(
+        answers.QueueInfo(
             name=name,
             counts={state.value: counts.get(name, {}).get(state, 0) for state in JobState},
             lag=lag.get(name),
@@ -62,9 +62,9 @@ async def all_queues(parts: Api) -> list[shapes.QueueShape]:
     "/queues/{name:path}/pause",
     tags=["queues"],
     summary="Pause a queue",
-    responses=shapes.problems(401, 403, 404, 503),
+    responses=problems(401, 403, 404, 503),
 )
-async def pause(name: str, parts: Parts, caller: Administers) -> shapes.QueueShape:
+async def pause(name: str, parts: Parts, caller: Administers) -> answers.QueueInfo:
     """Pause a queue: its waiting jobs are not claimed, those that run go on."""
     del caller
     return await set_paused(parts, name, paused=True)
@@ -74,15 +74,15 @@ async def pause(name: str, parts: Parts, caller: Administers) -> shapes.QueueSha
     "/queues/{name:path}/resume",
     tags=["queues"],
     summary="Resume a queue",
-    responses=shapes.problems(401, 403, 404, 503),
+    responses=problems(401, 403, 404, 503),
 )
-async def resume(name: str, parts: Parts, caller: Administers) -> shapes.QueueShape:
+async def resume(name: str, parts: Parts, caller: Administers) -> answers.QueueInfo:
     """Resume a paused queue."""
     del caller
     return await set_paused(parts, name, paused=False)
 
 
-async def set_paused(parts: Api, name: str, *, paused: bool) -> shapes.QueueShape:
+async def set_paused(parts: Api, name: str, *, paused: bool) -> answers.QueueInfo:
     """Pause or resume an existing queue.
 
     Raises:
@@ -98,24 +98,24 @@ async def set_paused(parts: Api, name: str, *, paused: bool) -> shapes.QueueShap
     return next(one for one in await all_queues(parts) if one.name == name)
 
 
-@router.get("/workers", tags=["workers"], summary="List workers", responses=shapes.problems(401, 403, 503))
-async def workers(parts: Parts, caller: Reads) -> shapes.Workers:
+@router.get("/workers", tags=["workers"], summary="List workers", responses=problems(401, 403, 503))
+async def workers(parts: Parts, caller: Reads) -> answers.Workers:
     """Return the workers that are known, by start: those that live, and those dead for less than a day."""
     del caller
-    return shapes.Workers(workers=await all_workers(parts))
+    return answers.Workers(workers=tuple(await all_workers(parts)))
 
 
-async def all_workers(parts: Api) -> list[shapes.WorkerShape]:
+async def all_workers(parts: Api) -> list[answers.WorkerInfo]:
     """Return the registered workers by start time, with the number of jobs that each holds."""
     storage = parts.queue.storage
     now = await storage.now()
     held = await storage.holding()
     return [
-        shapes.WorkerShape(
+        answers.WorkerInfo(
             id=one.id,
             host=one.host,
             pid=one.pid,
-            queues=list(one.queues),
+            queues=one.queues,
             alive=one.beat_on is not None and (now - one.beat_on).total_seconds() <= one.lease,
             asleep=one.asleep,
             started_on=one.started_on,

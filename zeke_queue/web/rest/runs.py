@@ -12,13 +12,13 @@ from fastapi import APIRouter, Query
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 from starlette.requests import Request
 
+from zeke_queue.api_client import model as answers
 from zeke_queue.core.validation import check_filter
 from zeke_queue.errors import JobNotFoundError
 from zeke_queue.model import Job, JobFilter, RunStatus
 from zeke_queue.storage.inspect import require
-from zeke_queue.web import shapes
 from zeke_queue.web.api import Administers, Api, Parts, Reads
-from zeke_queue.web.errors import INSTANT, ApiError, field_errors
+from zeke_queue.web.errors import INSTANT, ApiError, field_errors, problems
 from zeke_queue.web.presenter import STATES_OF
 from zeke_queue.web.rest.ids import cursor_after, no_cursor, parse_cursor, parse_id
 
@@ -59,7 +59,7 @@ Instant = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(_in
 Name = Annotated[str, Query(max_length=512)]
 
 
-@router.get("/trigger/runs", summary="List jobs", responses=shapes.problems(401, 403, 422, 503))
+@router.get("/trigger/runs", summary="List jobs", responses=problems(401, 403, 422, 503))
 async def runs(  # noqa: PLR0917 - one argument for each parameter of the query
     request: Request,
     parts: Parts,
@@ -88,7 +88,7 @@ async def runs(  # noqa: PLR0917 - one argument for each parameter of the query
             f" payloads and outputs would have over {BYTES_MOST // 2**20} MiB together.",
         ),
     ] = 50,
-) -> shapes.Runs:
+) -> answers.Page:
     """Return jobs, newest first, a page at a time."""
     del caller
     check_known(request, _FILTERS)
@@ -117,8 +117,8 @@ async def runs(  # noqa: PLR0917 - one argument for each parameter of the query
         page, last = await page_of(parts, which)
     except JobNotFoundError:
         raise no_cursor("the job that it names was purged; begin anew without one") from None
-    return shapes.Runs(
-        runs=[parts.showing.run(job) for job in page],
+    return answers.Page(
+        runs=tuple(parts.showing.run(job) for job in page),
         next_cursor=None if last is None else cursor_after(last, filters),
     )
 
@@ -147,27 +147,27 @@ async def page_of(parts: Api, which: JobFilter) -> tuple[list[Job], UUID | None]
 
 
 def _text(instant: datetime | None) -> str:
-    return "" if instant is None else shapes.iso(instant)
+    return "" if instant is None else answers.iso(instant)
 
 
 @router.get(
     "/trigger/runs/{run_id}/events",
     summary="Progress and log lines of a job",
-    responses=shapes.problems(401, 403, 404, 422, 503),
+    responses=problems(401, 403, 404, 422, 503),
 )
 async def events(
     run_id: str,
     parts: Parts,
     caller: Reads,
     after: Annotated[int, Query(ge=0, le=2**63 - 1, description="Only those with a greater `seq`.")] = 0,
-) -> shapes.Events:
+) -> answers.Events:
     """Return progress and log lines, oldest first, at most 1000."""
     del caller
     job = await require(parts.queue.storage, parse_id(run_id))
     found = await parts.queue.storage.events(job.id, after)
-    return shapes.Events(
-        events=[
-            shapes.Event(
+    return answers.Events(
+        events=tuple(
+            answers.Event(
                 seq=event.seq,
                 attempt=event.attempt,
                 kind=event.kind,
@@ -175,16 +175,16 @@ async def events(
                 data=parts.showing.event(job.name, event),
             )
             for event in found
-        ]
+        )
     )
 
 
 @router.post(
     "/trigger/runs/{run_id}/cancel",
     summary="Cancel a job",
-    responses=shapes.problems(401, 403, 404, 409, 503),
+    responses=problems(401, 403, 404, 409, 503),
 )
-async def cancel(run_id: str, parts: Parts, caller: Administers) -> shapes.RunDetail:
+async def cancel(run_id: str, parts: Parts, caller: Administers) -> answers.RunDetail:
     """Cancel a job for good, with the children that it waits for; one that runs is told to stop."""
     del caller
     return await _change(parts, run_id, parts.queue.cancel, "it has ended")
@@ -193,9 +193,9 @@ async def cancel(run_id: str, parts: Parts, caller: Administers) -> shapes.RunDe
 @router.post(
     "/trigger/runs/{run_id}/retry",
     summary="Run a failed job again",
-    responses=shapes.problems(401, 403, 404, 409, 503),
+    responses=problems(401, 403, 404, 409, 503),
 )
-async def retry(run_id: str, parts: Parts, caller: Administers) -> shapes.RunDetail:
+async def retry(run_id: str, parts: Parts, caller: Administers) -> answers.RunDetail:
     """Run a failed or expired job again, at once."""
     del caller
     return await _change(parts, run_id, parts.queue.retry, "it has not failed, or is archived")
@@ -204,9 +204,9 @@ async def retry(run_id: str, parts: Parts, caller: Administers) -> shapes.RunDet
 @router.post(
     "/trigger/runs/{run_id}/resume",
     summary="Put a cancelled job back",
-    responses=shapes.problems(401, 403, 404, 409, 503),
+    responses=problems(401, 403, 404, 409, 503),
 )
-async def resume(run_id: str, parts: Parts, caller: Administers) -> shapes.RunDetail:
+async def resume(run_id: str, parts: Parts, caller: Administers) -> answers.RunDetail:
     """Put a cancelled job back into its queue, due at once."""
     del caller
     return await _change(parts, run_id, parts.queue.resume, "it is not cancelled, or is archived")
@@ -214,7 +214,7 @@ async def resume(run_id: str, parts: Parts, caller: Administers) -> shapes.RunDe
 
 async def _change(
     parts: Api, run_id: str, change: Callable[[UUID], Awaitable[bool]], otherwise: str
-) -> shapes.RunDetail:
+) -> answers.RunDetail:
     job_id = parse_id(run_id)
     changed = await change(job_id)
     job = await require(parts.queue.storage, job_id)

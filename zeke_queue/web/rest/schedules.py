@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from fastapi import APIRouter, Response
 from starlette.convertors import Convertor, register_url_convertor
 
+from zeke_queue.api_client import model as answers
 from zeke_queue.core import jsonb
 from zeke_queue.core.cron import Cron
 from zeke_queue.errors import (
@@ -21,9 +22,9 @@ from zeke_queue.errors import (
 )
 from zeke_queue.model import CatchUp, Schedule
 from zeke_queue.storage.inspect import require_schedule
-from zeke_queue.web import shapes
 from zeke_queue.web.api import Administers, Api, Parts, Reads
-from zeke_queue.web.errors import ApiError, field_errors, told
+from zeke_queue.web.errors import ApiError, field_errors, problems, told
+from zeke_queue.web.request_bodies import ScheduleEdit
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -52,18 +53,18 @@ router = APIRouter(prefix="/schedules", tags=["schedules"])
 _EVERY_MINUTE: Final = "* * * * *"
 
 
-@router.get("", summary="List schedules", responses=shapes.problems(401, 403, 503))
-async def schedules(parts: Parts, caller: Reads) -> shapes.Schedules:
+@router.get("", summary="List schedules", responses=problems(401, 403, 503))
+async def schedules(parts: Parts, caller: Reads) -> answers.Schedules:
     """Return all schedules, by name, each with its next ticks."""
     del caller
     now = await parts.queue.storage.now()
-    return shapes.Schedules(
-        schedules=[parts.showing.schedule(one, now) for one in await parts.queue.schedules()]
+    return answers.Schedules(
+        schedules=tuple(parts.showing.schedule(one, now) for one in await parts.queue.schedules())
     )
 
 
-@router.get("/{name:schedule}", summary="Look at a schedule", responses=shapes.problems(401, 403, 404, 503))
-async def schedule(name: str, parts: Parts, caller: Reads) -> shapes.ScheduleShape:
+@router.get("/{name:schedule}", summary="Look at a schedule", responses=problems(401, 403, 404, 503))
+async def schedule(name: str, parts: Parts, caller: Reads) -> answers.ScheduleInfo:
     """Return a schedule with its next ticks."""
     del caller
     return await _shown(parts, name)
@@ -72,11 +73,9 @@ async def schedule(name: str, parts: Parts, caller: Reads) -> shapes.ScheduleSha
 @router.put(
     "/{name:schedule}",
     summary="Create or edit a schedule",
-    responses=shapes.problems(400, 401, 403, 413, 422, 503),
+    responses=problems(400, 401, 403, 413, 422, 503),
 )
-async def put(
-    name: str, body: shapes.ScheduleEdit, parts: Parts, caller: Administers
-) -> shapes.ScheduleShape:
+async def put(name: str, body: ScheduleEdit, parts: Parts, caller: Administers) -> answers.ScheduleInfo:
     """Create a schedule, or replace it; one that fires at other times than before starts anew from now.
 
     What its task hides of the payload stays as it is where ``[redacted]`` stands for it, and so do options of
@@ -87,7 +86,7 @@ async def put(
     return await _shown(parts, name)
 
 
-async def save(parts: Api, name: str, edit: shapes.ScheduleEdit) -> None:
+async def save(parts: Api, name: str, edit: ScheduleEdit) -> None:
     """Create or replace a schedule.
 
     Raises:
@@ -137,7 +136,7 @@ def _about(field: str, wrong: list[ApiError]) -> Generator[None]:
         yield
     except (InvalidOptionError, InvalidNameError, InvalidScheduleError, UnknownTaskError) as error:
         named, _, why = str(error).partition(": ")
-        if named in shapes.ScheduleEdit.model_fields:  # the error names its field itself
+        if named in ScheduleEdit.model_fields:  # the error names its field itself
             field, message = named, why
         else:
             message = str(error)
@@ -158,7 +157,7 @@ def _all_of(wrong: list[ApiError]) -> ApiError:
     "/{name:schedule}",
     status_code=204,
     summary="Delete a schedule",
-    responses=shapes.problems(401, 403, 404, 503),
+    responses=problems(401, 403, 404, 503),
 )
 async def delete(name: str, parts: Parts, caller: Administers) -> Response:
     """Delete a schedule; one that code declares is back when the next worker starts."""
@@ -169,17 +168,15 @@ async def delete(name: str, parts: Parts, caller: Administers) -> Response:
     raise ScheduleNotFoundError(f"No schedule is called {name!r}")
 
 
-@router.post("/{name:path}/pause", summary="Pause a schedule", responses=shapes.problems(401, 403, 404, 503))
-async def pause(name: str, parts: Parts, caller: Administers) -> shapes.ScheduleShape:
+@router.post("/{name:path}/pause", summary="Pause a schedule", responses=problems(401, 403, 404, 503))
+async def pause(name: str, parts: Parts, caller: Administers) -> answers.ScheduleInfo:
     """Pause a schedule until it is resumed."""
     del caller
     return await set_paused(parts, name, paused=True)
 
 
-@router.post(
-    "/{name:path}/resume", summary="Resume a schedule", responses=shapes.problems(401, 403, 404, 503)
-)
-async def resume(name: str, parts: Parts, caller: Administers) -> shapes.ScheduleShape:
+@router.post("/{name:path}/resume", summary="Resume a schedule", responses=problems(401, 403, 404, 503))
+async def resume(name: str, parts: Parts, caller: Administers) -> answers.ScheduleInfo:
     """Resume a paused schedule from its next tick on."""
     del caller
     return await set_paused(parts, name, paused=False)
@@ -188,16 +185,16 @@ async def resume(name: str, parts: Parts, caller: Administers) -> shapes.Schedul
 @router.post(
     "/{name:path}/run",
     summary="Run a schedule now",
-    responses=shapes.problems(401, 403, 404, 409, 422, 429, 503),
+    responses=problems(401, 403, 404, 409, 422, 429, 503),
 )
-async def run(name: str, response: Response, parts: Parts, caller: Administers) -> shapes.Triggered:
+async def run(name: str, response: Response, parts: Parts, caller: Administers) -> answers.Triggered:
     """Send the job of a schedule's tick at once; its ticks stay as they are."""
     triggered, headers = await run_now(parts, caller, name)
     response.headers.update(headers)
     return triggered
 
 
-async def run_now(parts: Api, caller: Caller, name: str) -> tuple[shapes.Triggered, dict[str, str]]:
+async def run_now(parts: Api, caller: Caller, name: str) -> tuple[answers.Triggered, dict[str, str]]:
     """Send the job of a schedule's tick, within the caller's limit.
 
     Raises:
@@ -207,10 +204,10 @@ async def run_now(parts: Api, caller: Caller, name: str) -> tuple[shapes.Trigger
     """
     headers = await parts.jobs.admit(caller)
     sent = await parts.queue.run_schedule(name)
-    return shapes.Triggered(id=sent.id, task_id=sent.task), headers
+    return answers.Triggered(id=sent.id, task_id=sent.task), headers
 
 
-async def set_paused(parts: Api, name: str, *, paused: bool) -> shapes.ScheduleShape:
+async def set_paused(parts: Api, name: str, *, paused: bool) -> answers.ScheduleInfo:
     """Pause or resume a schedule.
 
     Raises:
@@ -222,7 +219,7 @@ async def set_paused(parts: Api, name: str, *, paused: bool) -> shapes.ScheduleS
     return await _shown(parts, name)
 
 
-async def _shown(parts: Api, name: str) -> shapes.ScheduleShape:
+async def _shown(parts: Api, name: str) -> answers.ScheduleInfo:
     return parts.showing.schedule(
         await require_schedule(parts.queue.storage, name), await parts.queue.storage.now()
     )

@@ -7,13 +7,14 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Header, Response
 from starlette.requests import Request
 
+from zeke_queue.api_client import model as answers
 from zeke_queue.errors import JobNotFoundError
 from zeke_queue.storage.access import Scope
 from zeke_queue.storage.inspect import require
-from zeke_queue.web import shapes
 from zeke_queue.web.api import Parts, Reads, Triggers
-from zeke_queue.web.errors import ApiError
+from zeke_queue.web.errors import ApiError, problems
 from zeke_queue.web.jobs import KEY
+from zeke_queue.web.request_bodies import Trigger
 from zeke_queue.web.rest.ids import parse_id
 
 router = APIRouter(tags=["runs"])
@@ -32,10 +33,10 @@ _EVENT: Final = {
 @router.post(
     "/trigger",
     summary="Send a job",
-    responses=shapes.problems(400, 401, 403, 404, 409, 413, 422, 429, 503),
+    responses=problems(400, 401, 403, 404, 409, 413, 422, 429, 503),
 )
 async def trigger(
-    body: shapes.Trigger,
+    body: Trigger,
     response: Response,
     parts: Parts,
     caller: Triggers,
@@ -47,7 +48,7 @@ async def trigger(
             json_schema_extra={"pattern": f"^{KEY.pattern}$"},
         ),
     ] = None,
-) -> shapes.Triggered:
+) -> answers.Triggered:
     """Send a job to a task of the catalog; the payload is validated against the task's model."""
     sent = await parts.jobs.trigger(caller, body.task_id, body.payload, idempotency_key=idempotency_key)
     response.headers.update(sent.headers)
@@ -59,9 +60,9 @@ async def trigger(
 @router.get(
     "/trigger/runs/{run_id}",
     summary="Look at a job",
-    responses=shapes.problems(401, 403, 404, 503),
+    responses=problems(401, 403, 404, 503),
 )
-async def run(run_id: str, parts: Parts, caller: Reads) -> shapes.Run:
+async def run(run_id: str, parts: Parts, caller: Reads) -> answers.Run:
     """Return a job, live or archived, in the shape that clients of the earlier system know."""
     del caller
     return parts.showing.run(await require(parts.queue.storage, parse_id(run_id)))
@@ -70,9 +71,9 @@ async def run(run_id: str, parts: Parts, caller: Reads) -> shapes.Run:
 @router.get(
     "/trigger/runs/{run_id}/detail",
     summary="Look at a job closely",
-    responses=shapes.problems(401, 403, 404, 503),
+    responses=problems(401, 403, 404, 503),
 )
-async def detail(run_id: str, parts: Parts, caller: Reads) -> shapes.RunDetail:
+async def detail(run_id: str, parts: Parts, caller: Reads) -> answers.RunDetail:
     """Return a job, live or archived, with its options, its family and its failed attempts."""
     del caller
     return parts.showing.detail(await require(parts.queue.storage, parse_id(run_id)))
@@ -87,7 +88,7 @@ async def detail(run_id: str, parts: Parts, caller: Reads) -> shapes.RunDetail:
             "description": "Server-sent events: status, progress, log, close; error and timeout.",
             "content": {"text/event-stream": {"schema": _EVENT}},
         },
-        **shapes.problems(401, 403, 404, 429, 503),
+        **problems(401, 403, 404, 429, 503),
     },
 )
 async def stream(

@@ -10,11 +10,11 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+from zeke_queue.api_client.model import iso
 from zeke_queue.errors import JobNotFoundError, StorageUnavailableError
 from zeke_queue.model import FINAL
 from zeke_queue.system.waiting import end
 from zeke_queue.watch.subscription import Subscription
-from zeke_queue.web.shapes import iso
 from zeke_queue.web.sse import frames
 
 if TYPE_CHECKING:

@@ -21,11 +21,12 @@ from pydantic import (
     ValidationError,
 )
 
+from zeke_queue.api_client.model import iso
 from zeke_queue.storage.access import Scope
 from zeke_queue.web.access.guard import permitted
 from zeke_queue.web.errors import told
+from zeke_queue.web.request_bodies import RequestBody, Trigger
 from zeke_queue.web.rest.ids import parse_id
-from zeke_queue.web.shapes import Shape, Trigger, iso
 from zeke_queue.web.trpc.protocol import Code, Procedure, TrpcError, shown
 
 if TYPE_CHECKING:
@@ -53,10 +54,10 @@ def _http_url(url: str) -> str:
     return url
 
 
-class Input(Shape):
+class Input(RequestBody):
     """The input of a procedure; unknown members are ignored, as in the earlier system."""
 
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="ignore")
 
 
 class WhichRun(Input):

@@ -29,8 +29,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
+from zeke_queue.api_client.model import iso
 from zeke_queue.core.jsonb import INTEGER_DIGITS_READ
-from zeke_queue.web.shapes import iso
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
