@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     )
     from zeke_queue.maintenance.runner import Supervisor
     from zeke_queue.maintenance.scheduler import Scheduler
-    from zeke_queue.model import CatchUp, Job, JobFilter, JobState, RunStatus, Schedule
+    from zeke_queue.model import CatchUp, Job, JobEvent, JobFilter, JobState, RunStatus, Schedule
     from zeke_queue.system.clock import Clock, SystemClock
     from zeke_queue.system.logging import configure_logging
     from zeke_queue.system.settings import Settings
@@ -65,6 +65,7 @@ __all__ = [
     "JobCancelledError",
     "JobConflictError",
     "JobContext",
+    "JobEvent",
     "JobExpiredError",
     "JobFailedError",
     "JobFilter",
@@ -110,7 +111,7 @@ _HOMES: Final = {
     "core.options": ["JobOptions"],
     "maintenance.scheduler": ["Scheduler"],
     "maintenance.runner": ["Supervisor"],
-    "model": ["CatchUp", "Job", "JobFilter", "JobState", "RunStatus", "Schedule"],
+    "model": ["CatchUp", "Job", "JobEvent", "JobFilter", "JobState", "RunStatus", "Schedule"],
     "system.clock": ["Clock", "SystemClock"],
     "system.logging": ["configure_logging"],
     "system.settings": ["Settings"],

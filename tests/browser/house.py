@@ -16,6 +16,7 @@ from zeke_queue.client.queue import Queue
 from zeke_queue.core import apikeys
 from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.maintenance.scheduler import Scheduler
+from zeke_queue.model import Job, JobState
 from zeke_queue.storage.access import NewKey, Scope
 from zeke_queue.system.settings import Settings
 from zeke_queue.web import WebSettings
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from uuid import UUID
 
-    from zeke_queue.model import JobState
     from zeke_queue.storage.access import ApiKey
     from zeke_queue.task.catalog import Catalog
     from zeke_queue.web.dashboard import Page
@@ -180,7 +180,7 @@ class House:
         """Wait until a job has ended; returns how."""
 
         async def wait() -> JobState:
-            *_, last = [job async for job in self.queue.watch(job_id)]
+            *_, last = [news async for news in self.queue.watch(job_id) if isinstance(news, Job)]
             return last.state
 
         return self.do(wait())

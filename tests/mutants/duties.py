@@ -128,14 +128,14 @@ MUTANTS = (
     Mutant(
         "only-the-first-watcher-is-told",
         FOLLOWER,
-        "        for subscription in list(self.subscriptions):\n            subscription.tell(",
-        "        for subscription in list(self.subscriptions)[:1]:\n            subscription.tell(",
+        "            for subscription in list(self.subscriptions):\n                subscription.notify(",
+        "            for subscription in list(self.subscriptions)[:1]:\n                subscription.notify(",
         "Of two that wait for a job in one process the second waits for ever.",
     ),
     Mutant(
         "watch-ends-in-an-outage",
         FOLLOWER,
-        "        return self.away_since is not None and now - self.away_since >= patience\n",
+        "        return self.away_since is not None and now - self.away_since >= timeout\n",
         "        return self.away_since is not None and now - self.away_since >= 0\n",
         "Who waits for a job is given up when the storage is away for a moment.",
         where=("watch",),
@@ -151,8 +151,8 @@ MUTANTS = (
     Mutant(
         "watch-looks-once",
         FOLLOWER,
-        "        pause = looks[min(look, len(looks) - 1)]\n",
-        "        pause = looks[look] if look < len(looks) else 86_400.0\n",
+        "        pause = pauses[min(unchanged, len(pauses) - 1)]\n",
+        "        pause = pauses[unchanged] if unchanged < len(pauses) else 86_400.0\n",
         "Who waits for a job, and is not told of its end, waits for a day.",
         where=("watch",),
     ),

@@ -38,10 +38,10 @@ class Kept:
 
 async def ask(kept: Kept, *questions: tuple[UUID, int]) -> list[tuple[list[int], bool]]:
     """Ask for lines, all at once; returns the numbers of those that came, and whether there may be more."""
-    reader: Any = kept
-    looks = BatchedReader(reader)
-    told = await soon(asyncio.gather(*(looks.lines(*question) for question in questions)))
-    await looks.close()
+    storage: Any = kept
+    reader = BatchedReader(storage)
+    told = await soon(asyncio.gather(*(reader.events(*question) for question in questions)))
+    await reader.close()
     return [([line.seq for line in lines], more) for lines, more in told]
 
 
@@ -77,21 +77,21 @@ async def test_readers_at_near_positions_share_a_query() -> None:
 
 async def test_waiting_reader_is_not_overtaken_by_later_requests() -> None:
     kept = Kept(job1=50_000)
-    reader: Any = kept
-    looks = BatchedReader(reader)
+    storage: Any = kept
+    reader = BatchedReader(storage)
     told: list[int] = []
 
     async def read(from_: int) -> None:
         at = from_
         while len(told) < 1:
-            lines, _ = await looks.lines(LONG, at)
+            lines, _ = await reader.events(LONG, at)
             at = lines[-1].seq
 
     async def current() -> None:
-        told.append(len((await looks.lines(LONG, 50_000))[0]))
+        told.append(len((await reader.events(LONG, 50_000))[0]))
 
     reading = [asyncio.ensure_future(read(n)) for n in (0, 5_000, 10_000)]
     await soon(asyncio.gather(current(), *reading))
-    await looks.close()
+    await reader.close()
     assert told == [0]
     assert len(kept.looks) <= 8

@@ -4,8 +4,8 @@ Jobs fail and are retried, snooze, tell how far they are, and are cancelled, res
 while they are watched, from two programs at once, several times in each. The storage goes away for moments,
 and for longer than a watcher is patient; notifications get lost where a program is cut off. Whoever gives
 up waiting because of that begins anew. A result is what the handler returned, a time-out does not come
-early, each line of progress comes once, no status that a stream tells is one before the last, and what the
-storage tells of is known at once where nothing was in the way.
+early, each line of progress comes once and before its job's end, no status that a stream tells is one before
+the last, and what the storage tells of is known at once where nothing was in the way.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from zeke_queue.errors import JobFailedError, JobNotFoundError, ResultTimeoutError, StorageError
+from zeke_queue.model import Job, JobEvent
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.prepare import SendOptions
 from zeke_queue.watch.job_watcher import OUTAGE_TIMEOUT, READS_PER_SECOND
@@ -28,9 +29,9 @@ from zeke_sim.world.workloads import Known, act, doing, own_id, script, sending,
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
+    from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.model import Job
     from zeke_sim.loop.decisions import Draws
     from zeke_sim.world.node import Main, Node
     from zeke_sim.world.workloads import Deed
@@ -101,16 +102,32 @@ async def _wait(node: Node, wait: Wait) -> None:
 
 
 async def _stream(node: Node, wait: Wait, stream: int) -> None:
-    """Note each status that is told; a stream that is begun anew is another one."""
+    """Record each status that is told, and check the events; a stream that is begun anew is another one."""
     world, began = node.world, node.world.time()
+    events: list[JobEvent] = []
     try:
         async with aclosing(node.queue.watch(wait.job)) as changes:
-            async for job in changes:
-                _see_promptness(node, job, began)
-                world.recorder.add(Told(world.time(), node.name, stream, job.id, job.status, job.attempt))
+            async for news in changes:
+                if isinstance(news, JobEvent):
+                    if events and news.seq <= events[-1].seq:
+                        raise Violation("each event comes once", f"{news}, {events[-1]}", at=world.time())
+                    events.append(news)
+                    continue
+                _see_promptness(node, news, began)
+                world.recorder.add(Told(world.time(), node.name, stream, news.id, news.status, news.attempt))
+                if news.completed_on is not None:
+                    await _see_events(node, news, news.completed_on, events)
     except StorageError:
         _see_patience(node, wait)
         raise
+
+
+async def _see_events(node: Node, job: Job, ended: datetime, told: list[JobEvent]) -> None:
+    """Check that a stream told all events that were stored before its job ended."""
+    stored = await node.world.store.events(job.id)
+    missing = [one for one in stored if one not in told and one.at is not None and one.at < ended]
+    if missing:
+        raise Violation("a watch tells all events", f"not {missing}", job=job.id, at=node.world.time())
 
 
 def _see_promptness(node: Node, job: Job, began: float) -> None:

@@ -19,7 +19,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from shop import Order, charge, gather, receipt, report
-from zeke_queue import JobFailedError, SerializationError, PayloadValidationError
+from zeke_queue import Job, JobFailedError, SerializationError, PayloadValidationError
 
 {mark}
 
@@ -99,7 +99,9 @@ async def test_the_queue_is_for_the_code_under_test(zeke):
             1 / 0
     zeke.assert_enqueued(receipt, {{"number": 2}}, count=0)
     run = await zeke.queue.trigger(charge, Order(number=3))
-    assert [job.status async for job in run.watch()] == ["QUEUED", "EXECUTING", "COMPLETED"]
+    news = [one async for one in run.watch()]
+    assert [one.status for one in news if isinstance(one, Job)] == ["QUEUED", "EXECUTING", "COMPLETED"]
+    assert {{one.kind for one in news[2:-1]}} == {{"log", "progress"}}
     assert await run.result(timeout=1) == {{"charged": 3}}
 
 

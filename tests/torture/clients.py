@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.errors import JobConflictError, JobNotFoundError, StorageUnavailableError
-from zeke_queue.model import JobFilter, JobState
+from zeke_queue.model import Job, JobFilter, JobState
 from zeke_queue.task.prepare import Send
 
 if TYPE_CHECKING:
@@ -214,8 +214,9 @@ class Client:
             return
         watch = self._journal.number()
         async with aclosing(self._queue.watch(job_id)) as changes:
-            async for job in changes:
-                self._journal.told(watch, job)
+            async for news in changes:
+                if isinstance(news, Job):
+                    self._journal.told(watch, news)
 
     async def _look(self) -> None:
         if (job_id := self._some()) is not None:

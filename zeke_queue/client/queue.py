@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from typing import Self, Unpack
     from uuid import UUID
 
-    from zeke_queue.model import Job, JobFilter, NewJob, QueueCount
+    from zeke_queue.model import Job, JobEvent, JobFilter, NewJob, QueueCount
     from zeke_queue.storage.store import Storage
     from zeke_queue.system.clock import Clock
     from zeke_queue.system.entropy import Entropy
@@ -340,14 +340,14 @@ class Queue:
         """
         return Run(self, job_id, (await require(self.storage, job_id)).name)
 
-    def watch(self, job_id: UUID) -> AsyncGenerator[Job]:
-        """Yield the job now and at each change of its status, once each; end after a final status.
+    def watch(self, job_id: UUID) -> AsyncGenerator[Job | JobEvent]:
+        """Yield the job now and at each change of its status, and its progress and log lines between them.
 
-        Statuses come in the order of the job's life. A status that lasted only a moment may be skipped.
+        Stored events follow the first status; the final one comes last. Brief statuses may be skipped.
 
         Raises:
             JobNotFoundError: there is no such job, or it was deleted while being watched.
-            StorageUnavailableError: an outage of a minute (but no less), or the queue was closed.
+            StorageUnavailableError: an outage of a minute, or the queue was closed.
         """
         return self.watchers.watch(check_id(job_id))
 

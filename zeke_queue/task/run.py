@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from uuid import UUID
 
-    from zeke_queue.model import Job
+    from zeke_queue.model import Job, JobEvent
 
 
 class RunSource(Protocol):
@@ -24,8 +24,8 @@ class RunSource(Protocol):
         """Wait for a job to end and return its output."""
         ...
 
-    def watch(self, job_id: UUID) -> AsyncGenerator[Job]:
-        """Yield a job at each change of its status."""
+    def watch(self, job_id: UUID) -> AsyncGenerator[Job | JobEvent]:
+        """Yield a job at each change of its status, and its events between them."""
         ...
 
     async def cancel(self, job_id: UUID) -> bool:
@@ -55,8 +55,8 @@ class Run:
         """Wait for the job to end and return its output; see ``Queue.result``."""
         return await self._queue.result(self.id, timeout)
 
-    def watch(self) -> AsyncGenerator[Job]:
-        """Yield the job at each change of its status; see ``Queue.watch``."""
+    def watch(self) -> AsyncGenerator[Job | JobEvent]:
+        """Yield the job at each change of its status, and its progress and log lines; see ``Queue.watch``."""
         return self._queue.watch(self.id)
 
     async def job(self) -> Job:

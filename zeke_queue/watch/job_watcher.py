@@ -1,4 +1,4 @@
-"""The job watcher: reports each change of a watched job's status.
+"""The job watcher: reports each change of a watched job's status, its progress and its log lines.
 
 All jobs watched through one storage share one path to it: one watch, which the storage notifies of changes
 where it can, and one query at a time for all jobs that may have changed. Jobs are also polled, so a lost
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -21,10 +22,10 @@ from zeke_queue.storage.inspect import require
 from zeke_queue.storage.told import Told
 from zeke_queue.system.waiting import Allowance, end, first
 from zeke_queue.watch.batched_reader import BatchedReader
-from zeke_queue.watch.subscription import Subscription, WatchedJob, was_closed
+from zeke_queue.watch.subscription import OUTAGE_TIMEOUT, Subscription, WatchedJob, was_closed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable
+    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
     from uuid import UUID
 
     from zeke_queue.model import Job, JobEvent
@@ -37,8 +38,8 @@ POLL_INTERVALS: Final = (0.1, 0.25, 0.5, 1.0, 2.0)
 EARLY_SHARE: Final = 0.25
 """The share of its pause by which a poll may be early, in order to share a query."""
 
-OUTAGE_TIMEOUT: Final = 60.0
-"""Seconds of a storage outage after which subscribers get an error."""
+RETRY_INTERVAL: Final = 1.0
+"""Seconds after which a reader asks again for events that the storage did not return."""
 
 MAX_POLLED: Final = 500
 """Jobs without a notification per query at most; reading many rows holds up everything else."""
@@ -60,13 +61,14 @@ def check_timeout(timeout: object) -> float | None:
         return None
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not (timeout <= 0 or timeout > 0):
         raise InvalidOptionError(
-            f"timeout: {shown(timeout)} is no number; give seconds, 0 to look once, or None to wait for ever"
+            f"timeout: must be a number of seconds, got {shown(timeout)}; "
+            "pass 0 to check once, or None to wait forever"
         )
     return None if timeout > INT4_MAX else float(max(timeout, 0))
 
 
 class JobWatcher:
-    """All waits for jobs of one storage."""
+    """Watches jobs of one storage for all subscriptions."""
 
     def __init__(self, reader: Reader, clock: Clock) -> None:
         self._reader = reader
@@ -76,7 +78,7 @@ class JobWatcher:
         self._watched: dict[UUID, WatchedJob] = {}
         self._fresh: dict[UUID, None] = {}
         self._gone: dict[UUID, None] = {}
-        self._asked: list[WatchedJob] = []
+        self._requested: list[WatchedJob] = []
         self._watch: Watch | None = None
         self._rest = Told(clock)
         self._failures = 0
@@ -86,38 +88,48 @@ class JobWatcher:
 
     # For callers
 
-    async def watch(self, job_id: UUID) -> AsyncGenerator[Job]:
-        """Yield the job now and at each change of its status; end after a final status.
+    async def watch(self, job_id: UUID) -> AsyncGenerator[Job | JobEvent]:
+        """Yield the news of a job one by one; see ``Queue.watch``."""
+        async with aclosing(self.batches(job_id)) as batches:
+            async for batch in batches:
+                for news in batch:
+                    yield news
 
-        Statuses come in the order in which they occurred; one that lasted only a moment may be skipped.
+    async def batches(self, job_id: UUID, *, after: int = 0) -> AsyncGenerator[Sequence[Job | JobEvent]]:
+        """Yield the news of a job as ``Subscription.take`` returns them; end after the final status.
+
+        Args:
+            job_id: the job.
+            after: the ``seq`` of the last event that the caller knows.
 
         Raises:
             JobNotFoundError: there is no such job, or it was deleted.
             StorageUnavailableError: the storage has been unavailable for a minute, or the queue was closed.
         """
-        rung = asyncio.Event()
-        subscription = self.follow(job_id, rung.set, every=True)
+        woken = asyncio.Event()
+        subscription = self.subscribe(job_id, woken.set, after=after)
         try:
-            while True:
-                rung.clear()
-                while (job := subscription.take()) is not None:
-                    yield job
-                    if job.state in FINAL:
-                        return
-                await rung.wait()
+            while not subscription.ended:
+                woken.clear()
+                if news := await subscription.take():
+                    yield news
+                elif subscription.stalled:
+                    await self._clock.sleep(RETRY_INTERVAL)
+                else:
+                    await woken.wait()
         finally:
-            subscription.leave()
+            subscription.close()
 
-    def follow(
-        self, job_id: UUID, wake: Callable[[], None], *, every: bool = False, known: Job | None = None
+    def subscribe(
+        self, job_id: UUID, wake: Callable[[], None], *, after: int = 0, known: Job | None = None
     ) -> Subscription:
-        """Subscribe to a job; the subscriber takes news when it has time for them, and must call ``leave``.
+        """Subscribe to a job; the caller takes news when it has time for them, and must close it.
 
         Args:
             job_id: the job.
-            wake: called when there is something to take; must only wake the subscriber.
-            every: keep each status until it is taken; otherwise only the last one.
-            known: a recent state of the job from ``look``, if available.
+            wake: called when there is something to take; must only wake the caller.
+            after: the ``seq`` of the last event that the caller knows.
+            known: a recent state of the job from ``get``, if available.
 
         Raises:
             StorageUnavailableError: the queue was closed.
@@ -125,38 +137,28 @@ class JobWatcher:
         if self._closed:
             raise was_closed(job_id)
         watched = self._watched.get(job_id)
-        if watched is None:
+        if known is not None and known.state in FINAL:
+            watched = WatchedJob()  # by itself, since nothing more will come
+        elif watched is None:
             watched = self._watched[job_id] = WatchedJob()
             self._fresh[job_id] = None
             self._wake()
-        if known is not None:
-            watched.is_news(known)
-        subscription = Subscription(wake, lambda: self._leave(job_id, watched, subscription), every=every)
+        if known is not None and watched.is_news(known):
+            watched.notify(is_news=True)
+        leave = partial(self._leave, job_id, watched)
+        subscription = Subscription(job_id, self._batched, self._clock, wake=wake, leave=leave, after=after)
         watched.subscriptions[subscription] = None
         if watched.latest is not None:
-            subscription.tell(watched.latest, lines=watched.latest.attempt > 0)
+            subscription.notify(watched.latest, is_news=True)
         return subscription
 
-    async def look(self, job_id: UUID) -> Job | None:
-        """Return a job; concurrent calls share one query.
+    async def get(self, job_id: UUID) -> Job | None:
+        """Return a job, or None if there is none with this id; concurrent calls share one query.
 
         Raises:
             StorageUnavailableError: the storage is unavailable.
         """
         return await self._batched.job(job_id)
-
-    async def lines(self, job_id: UUID, after: int) -> tuple[list[JobEvent], bool]:
-        """Return progress and log lines of a job with ``seq`` above ``after``, oldest first.
-
-        Concurrent calls share one query, in which each job has its share.
-
-        Returns:
-            The lines, and whether there may be more; if so, there is at least one line.
-
-        Raises:
-            StorageUnavailableError: the storage is unavailable.
-        """
-        return await self._batched.lines(job_id, after)
 
     async def ended(self, job_id: UUID, timeout: float | None) -> Job | None:
         """Wait until a job has ended.
@@ -169,7 +171,7 @@ class JobWatcher:
             The job as it ended; None if it did not end in time.
 
         Raises:
-            JobNotFoundError, StorageUnavailableError: as for ``watch``.
+            JobNotFoundError, StorageUnavailableError: as for ``batches``.
         """
         if timeout is None:
             return await self._end(job_id)
@@ -180,11 +182,17 @@ class JobWatcher:
         return await first(self._end(job_id), self._alarm(timeout))
 
     async def _end(self, job_id: UUID) -> Job | None:
-        async with aclosing(self.watch(job_id)) as changes:
-            async for job in changes:
-                if job.state in FINAL:
+        woken = asyncio.Event()
+        subscription = self.subscribe(job_id, woken.set)
+        try:
+            while True:
+                woken.clear()
+                job = subscription.take_status()
+                if subscription.ended:
                     return job
-        return None
+                await woken.wait()
+        finally:
+            subscription.close()
 
     async def _alarm(self, seconds: float) -> None:
         await self._clock.sleep(seconds)
@@ -226,7 +234,7 @@ class JobWatcher:
     async def _run(self) -> None:
         """Watch as long as there are subscribers, through outages of the storage."""
         while self._watched:
-            self._asked = list(self._watched.values())
+            self._requested = list(self._watched.values())
             try:
                 async with self._reader.watching() as watch:
                     self._watch = watch
@@ -248,7 +256,7 @@ class JobWatcher:
     async def _wait_for_storage(self, error: StorageUnavailableError) -> None:
         """Wait a moment for the storage to return; fail subscribers that have waited for too long."""
         now = self._clock.monotonic()
-        for watched in self._asked:
+        for watched in self._requested:
             watched.away_since = now if watched.away_since is None else watched.away_since
         self._fail_subscribers(
             error, [job_id for job_id, one in self._watched.items() if one.is_away(now, OUTAGE_TIMEOUT)]
@@ -278,11 +286,11 @@ class JobWatcher:
             ids = dict.fromkeys([*fresh, *rung, *self._due(along=bool(fresh or rung))])
             watched = {job_id: self._watched[job_id] for job_id in ids if job_id in self._watched}
             if fresh:
-                self._asked = [self._watched[job_id] for job_id in fresh if job_id in self._watched]
+                self._requested = [self._watched[job_id] for job_id in fresh if job_id in self._watched]
                 await watch.add(list(fresh))
             if watched:
                 await self._read(watched)
-            self._asked = []
+            self._requested = []
             rung = await watch.wait(self._pause())
             if (rest := self._budget.wanted()) > 0:
                 await self._clock.sleep(rest)
@@ -291,22 +299,22 @@ class JobWatcher:
     def _due(self, *, along: bool) -> list[UUID]:
         """Return the jobs due for a poll; if there are any, or ``along``, also those due soon."""
         now = self._clock.monotonic()
-        if not along and all(one.look_at > now for one in self._watched.values()):
+        if not along and all(one.poll_at > now for one in self._watched.values()):
             return []
-        due = (job_id for job_id, one in self._watched.items() if one.look_at - one.leeway <= now)
+        due = (job_id for job_id, one in self._watched.items() if one.poll_at - one.leeway <= now)
         return list(islice(due, MAX_POLLED))
 
     def _pause(self) -> float:
         """Return the seconds until the next poll is due."""
-        due = min((one.look_at for one in self._watched.values()), default=0.0)
+        due = min((one.poll_at for one in self._watched.values()), default=0.0)
         return min(max(0.0, due - self._clock.monotonic()), POLL_INTERVALS[-1])
 
-    async def _read(self, asked: dict[UUID, WatchedJob]) -> None:
+    async def _read(self, requested: dict[UUID, WatchedJob]) -> None:
         """Read jobs, and notify their subscribers of changes."""
-        self._asked = list(asked.values())
-        found = await self._reader.get(list(asked))
+        self._requested = list(requested.values())
+        found = await self._reader.get(list(requested))
         self._failures, now = 0, self._clock.monotonic()
-        for job_id, watched in asked.items():
+        for job_id, watched in requested.items():
             if self._watched.get(job_id) is not watched:
                 continue  # all subscribers have left; new ones get a later state
             job = found.get(job_id)
@@ -315,8 +323,8 @@ class JobWatcher:
                 self._fail_subscribers(gone, [job_id])
                 continue
             is_news = watched.is_news(job)
-            watched.plan(now, 0 if is_news else watched.look + 1, POLL_INTERVALS, EARLY_SHARE)
+            watched.plan(now, 0 if is_news else watched.unchanged + 1, POLL_INTERVALS, EARLY_SHARE)
             if is_news and job.state in FINAL:
                 # The job may be requeued before its subscribers have left.
                 self._forget(job_id, watched)
-            watched.tell(job if is_news else None)
+            watched.notify(is_news=is_news)

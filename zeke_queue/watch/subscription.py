@@ -1,15 +1,15 @@
-"""A watched job and its subscribers, with the news that each has not taken yet.
+"""A watched job and its subscriptions, each with the news that its reader has not taken yet.
 
-A subscriber takes news when it has time for them. A slow one does not accumulate more: it has the last status
-(or each status, of which a job has few), and a flag for unread lines.
+A reader takes news when it has time for them. A subscription keeps the last status and the ``seq`` of the
+last event, and no queue: a slow reader skips statuses, and its events wait in the storage.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from zeke_queue.core.event_limits import EVENTS_AT_ONCE
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import FINAL, JobState
 
@@ -17,66 +17,131 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
-    from zeke_queue.model import Job
+    from zeke_queue.model import Job, JobEvent, RunStatus
+    from zeke_queue.system.clock import Clock
+    from zeke_queue.watch.batched_reader import BatchedReader
 
-_ALL: Final = None
-_LAST: Final = 1
+OUTAGE_TIMEOUT: Final = 60.0
+"""Seconds of a storage outage after which subscribers get an error."""
 
 
 class Subscription:
-    """A subscription to one job.
+    """The news of one job for one reader: its status, its progress and its log lines, in order.
 
     Args:
-        wake: called when there is something to take.
+        job_id: the job.
+        reader: reads the job's events.
+        clock: times outages.
+        wake: called when there is something to take; must only wake the reader.
         leave: called to end the subscription.
-        every: whether to keep each status until it is taken; otherwise only the last one.
+        after: the ``seq`` of the last event that the reader knows.
 
     Attributes:
-        lines: whether there may be unread progress and log lines; the subscriber resets it before it reads
-            them.
+        seq: the ``seq`` of the last event taken.
+        ended: whether the final status was taken; there is nothing to take after it.
+        stalled: whether the storage did not return the events. Nothing wakes the reader when it does, so the
+            reader has to take again after a while.
     """
 
-    __slots__ = ("_error", "_leave", "_statuses", "_wake", "lines")
+    __slots__ = (
+        "_attempt",
+        "_clock",
+        "_error",
+        "_failing_since",
+        "_job",
+        "_job_id",
+        "_leave",
+        "_reader",
+        "_status",
+        "_unread",
+        "_wake",
+        "ended",
+        "seq",
+        "stalled",
+    )
 
-    def __init__(self, wake: Callable[[], None], leave: Callable[[], None], *, every: bool) -> None:
+    def __init__(
+        self,
+        job_id: UUID,
+        reader: BatchedReader,
+        clock: Clock,
+        *,
+        wake: Callable[[], None],
+        leave: Callable[[Subscription], None],
+        after: int = 0,
+    ) -> None:
+        self._job_id = job_id
+        self._reader = reader
+        self._clock = clock
         self._wake = wake
         self._leave = leave
-        self._statuses: deque[Job] = deque(maxlen=_ALL if every else _LAST)
+        self._job: Job | None = None
+        self._status: RunStatus | None = None
+        self._attempt = 0
+        self._unread = False
         self._error: Exception | None = None
-        self.lines = False
+        self._failing_since: float | None = None
+        self.seq = after
+        self.ended = False
+        self.stalled = False
 
-    def take(self) -> Job | None:
-        """Return the next status not taken yet; None if there is none.
+    def take_status(self) -> Job | None:
+        """Return the job if its status is another than that taken last, else None.
 
         Raises:
             JobNotFoundError: the job does not exist, or was deleted.
             StorageUnavailableError: the storage has been unavailable for a minute, or the queue was closed.
         """
-        if self._statuses:
-            return self._statuses.popleft()
-        if self._error is not None:
+        job, self._job = self._job, None
+        if job is not None:
+            before, self._status, self._attempt = self._status, job.status, job.attempt
+            self.ended = job.state in FINAL
+            if job.status is not before:
+                return job
+        if self._error is not None and not self.ended:
             raise self._error
         return None
 
-    def peek(self) -> Job | None:
-        """Return the result of ``take`` without taking it."""
-        return self._statuses[0] if self._statuses else None
+    async def take(self, limit: int = EVENTS_AT_ONCE) -> Sequence[Job | JobEvent]:
+        """Return the next news, none if there are none; never wait for a change.
 
-    @property
-    def failed(self) -> bool:
-        """Whether no more news will come, since the job is gone or the storage unavailable."""
-        return self._error is not None
+        A status comes by itself. The first one comes at once unless it is final; any other comes after the
+        events of the attempts before it. Events come by ``seq``, at most ``limit`` of them, after the status
+        of their attempt. The storage is read only if there may be new events.
 
-    def leave(self) -> None:
+        Raises:
+            JobNotFoundError, StorageUnavailableError: as for ``take_status``.
+        """
+        self.stalled = False
+        while not self.ended:
+            if self._status_is_next() and (job := self.take_status()) is not None:
+                return (job,)
+            if not self._unread:
+                break
+            events, more = await self._read()
+            ready = events[: self._count_ready(events)][:limit]
+            if ready:
+                self._unread |= more or len(events) > len(ready)
+                self.seq = ready[-1].seq
+                return ready
+            if self.stalled:
+                break
+            if events and self._job is not None:
+                self._unread = True  # they follow the status
+                if (job := self.take_status()) is not None:
+                    return (job,)
+        return ()
+
+    def close(self) -> None:
         """End the subscription."""
-        self._leave()
+        self._leave(self)
 
-    def tell(self, job: Job | None, *, lines: bool) -> None:
-        """Deliver a change of status, unless it is None, and whether there may be new lines."""
-        if job is not None:
-            self._statuses.append(job)
-        self.lines |= lines
-        if job is not None or lines:
+    def notify(self, job: Job, *, is_news: bool) -> None:
+        """Deliver the last state of the job; a change of its status is news, and so are events."""
+        may_have_events = job.attempt > 0
+        if is_news or may_have_events:
+            self._job = job
+            self._unread |= may_have_events
             self._wake()
 
     def fail(self, error: Exception) -> None:
@@ -84,24 +149,59 @@ class Subscription:
         self._error = error
         self._wake()
 
+    def _status_is_next(self) -> bool:
+        """Return whether no unread event has to be taken before the status or the error."""
+        if not self._unread or self._error is not None:
+            return True
+        job = self._job
+        # The events before an attempt were taken before the job waited for it.
+        return job is not None and (
+            job.state is JobState.ACTIVE or (self._status is None and job.state not in FINAL)
+        )
+
+    async def _read(self) -> tuple[Sequence[JobEvent], bool]:
+        """Return the events after ``seq``, and whether there may be more; none while there is an outage."""
+        self._unread = False
+        try:
+            found = await self._reader.events(self._job_id, self.seq)
+        except StorageUnavailableError:
+            now = self._clock.monotonic()
+            self._failing_since = now if self._failing_since is None else self._failing_since
+            if self._reader.closed or now - self._failing_since >= OUTAGE_TIMEOUT:
+                raise
+            self._unread = self.stalled = True
+            return (), False
+        self._failing_since = None
+        return found
+
+    def _count_ready(self, events: Sequence[JobEvent]) -> int:
+        """Return how many events come before the next status, which may have changed during the read.
+
+        Events of an attempt that the job is not known to have begun wait until its state is read.
+        """
+        job, attempt = self._job, self._attempt
+        if job is not None:
+            attempt = job.attempt - 1 if job.state is JobState.ACTIVE else job.attempt
+        return next((n for n, event in enumerate(events) if event.attempt > attempt), len(events))
+
 
 class WatchedJob:
-    """A watched job: its last state, its subscribers, and when to poll it next.
+    """A watched job: its last state, its subscriptions, and when to poll it next.
 
     Attributes:
-        look: how many reads in a row showed nothing new.
-        look_at: when the next poll is due, on the watchers' clock.
+        unchanged: how many reads in a row showed nothing new.
+        poll_at: when the next poll is due, on the watcher's clock.
         leeway: by how many seconds it may be early.
     """
 
-    __slots__ = ("away_since", "latest", "leeway", "look", "look_at", "subscriptions")
+    __slots__ = ("away_since", "latest", "leeway", "poll_at", "subscriptions", "unchanged")
 
     def __init__(self) -> None:
         self.subscriptions: dict[Subscription, None] = {}
         self.latest: Job | None = None
         self.away_since: float | None = None
-        self.look = 0
-        self.look_at = math.inf
+        self.unchanged = 0
+        self.poll_at = math.inf
         self.leeway = 0.0
 
     def is_news(self, job: Job) -> bool:
@@ -115,31 +215,31 @@ class WatchedJob:
         self.latest = job
         return latest is None or latest.status is not job.status
 
-    def plan(self, now: float, look: int, looks: Sequence[float], along: float) -> None:
+    def plan(self, now: float, unchanged: int, pauses: Sequence[float], early: float) -> None:
         """Set when to read next, after an answered read.
 
         Args:
             now: the time.
-            look: how many reads in a row showed nothing new.
-            looks: the pauses, in seconds.
-            along: the share of the pause by which the read may be early.
+            unchanged: how many reads in a row showed nothing new.
+            pauses: the pauses, in seconds; the last one repeats.
+            early: the share of the pause by which the read may be early.
         """
-        pause = looks[min(look, len(looks) - 1)]
-        self.look, self.look_at, self.leeway = look, now + pause, along * pause
+        pause = pauses[min(unchanged, len(pauses) - 1)]
+        self.unchanged, self.poll_at, self.leeway = unchanged, now + pause, early * pause
         self.away_since = None
 
-    def is_away(self, now: float, patience: float) -> bool:
+    def is_away(self, now: float, timeout: float) -> bool:
         """Return whether the storage has had no answer for so long."""
-        return self.away_since is not None and now - self.away_since >= patience
+        return self.away_since is not None and now - self.away_since >= timeout
 
-    def tell(self, job: Job | None) -> None:
-        """Deliver a change of status to every subscriber, unless it is None; lines may be new either way."""
-        lines = self.latest is not None and self.latest.attempt > 0
-        for subscription in list(self.subscriptions):
-            subscription.tell(job, lines=lines)
+    def notify(self, *, is_news: bool) -> None:
+        """Deliver the last state to all subscriptions; a change of its status is news, and so are events."""
+        if self.latest is not None:
+            for subscription in list(self.subscriptions):
+                subscription.notify(self.latest, is_news=is_news)
 
     def fail(self, error: Exception) -> None:
-        """Deliver a final error to every subscriber."""
+        """Deliver a final error to every subscription."""
         for subscription in list(self.subscriptions):
             subscription.fail(error)
 

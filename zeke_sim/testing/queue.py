@@ -13,7 +13,7 @@ from zeke_queue.client.queue import Queue
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
 
-    from zeke_queue.model import Job
+    from zeke_queue.model import Job, JobEvent
     from zeke_queue.storage.store import Storage
     from zeke_queue.system.entropy import Entropy
     from zeke_queue.system.settings import Settings
@@ -74,20 +74,20 @@ class DrivenQueue(Queue):
         else:
             self._environment.drive(block.__aexit__(None, None, None))
 
-    async def watch(self, job_id: Any) -> AsyncGenerator[Job]:
-        """Yield the job at each change of its status; see ``Queue.watch``."""
+    async def watch(self, job_id: Any) -> AsyncGenerator[Job | JobEvent]:
+        """Yield the job at each change of its status, and its events; see ``Queue.watch``."""
         changes = super().watch(job_id)
         if self._in_environment():
-            async for job in changes:
-                yield job
+            async for news in changes:
+                yield news
             return
         try:
             while True:
                 try:
-                    job = self._environment.drive_working(_next(changes))
+                    news = self._environment.drive_working(_next(changes))
                 except _Over:
                     return
-                yield job
+                yield news
         finally:
             self._environment.drive(changes.aclose())
 
@@ -99,7 +99,7 @@ class _Over(Exception):
     """The iterator is exhausted."""
 
 
-async def _next(changes: AsyncGenerator[Job]) -> Job:
+async def _next(changes: AsyncGenerator[Job | JobEvent]) -> Job | JobEvent:
     try:
         return await anext(changes)
     except StopAsyncIteration:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.errors import JobConflictError, JobNotFoundError, StorageError
-from zeke_queue.model import CARRIED, FINAL, JobFilter, JobState
+from zeke_queue.model import CARRIED, FINAL, Job, JobEvent, JobFilter, JobState
 from zeke_queue.storage.access import Scope
 from zeke_queue.storage.inspect import require
 from zeke_queue.web.dashboard import formatting
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from zeke_queue.model import Job, JobEvent
     from zeke_queue.web.dashboard.page_request import Desk
 
 CHILDREN: Final = 50
@@ -290,35 +289,21 @@ def _query(desk: Desk, job: Job) -> str:
 
 async def _frames(desk: Desk, job: Job, after: int) -> AsyncGenerator[ServerEvent]:
     """Yield the parts of a job's page as they change, until the job has ended and all lines are sent."""
-    watchers = desk.parts.queue.watchers
-    rung = asyncio.Event()
-    subscription = watchers.follow(job.id, rung.set)
     try:
-        while True:
-            await rung.wait()
-            rung.clear()
-            change = subscription.take()
-            more, subscription.lines = subscription.lines, False
-            while more:
-                lines, more = await watchers.lines(job.id, after)
-                after = lines[-1].seq if lines else after
-                for event in _lines(desk, job, lines):
+        async with aclosing(desk.parts.queue.watchers.batches(job.id, after=after)) as batches:
+            async for batch in batches:
+                for event in _lines(desk, job, [news for news in batch if isinstance(news, JobEvent)]):
                     yield event
-            if change is None:
-                continue
-            job = await watchers.look(job.id) or change
-            shown = await _shown(desk, job)
-            yield ServerEvent("state", desk.draw("_job_state.html", **shown))
-            yield ServerEvent("actions", desk.draw("_job_actions.html", **shown))
-            if job.state in FINAL:
-                yield ServerEvent("end", "")
-                return
+                if isinstance(change := batch[-1], Job):
+                    job = change
+                    shown = await _shown(desk, job)
+                    yield ServerEvent("state", desk.draw("_job_state.html", **shown))
+                    yield ServerEvent("actions", desk.draw("_job_actions.html", **shown))
+        yield ServerEvent("end", "")
     except JobNotFoundError:
         yield ServerEvent("gone", "")
     except StorageError:
         return  # the page reports a lost connection and reconnects
-    finally:
-        subscription.leave()
 
 
 def _lines(desk: Desk, job: Job, events: Sequence[JobEvent]) -> list[ServerEvent]:

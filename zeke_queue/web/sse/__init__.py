@@ -87,7 +87,7 @@ class EventStreams:
         if (refusal := self._streams.refusal(caller)) is not None:
             return refusal
         watchers = self._queue.watchers
-        job = await watchers.look(job_id)
+        job = await watchers.get(job_id)
         if job is None:
             raise JobNotFoundError(f"No job has the id {job_id}: it never existed, or was purged")
         source = JobEvents(watchers, self._showing, job, frames.decode_event_id(job_id, last_event_id))

@@ -12,30 +12,29 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from zeke_queue.api_client.model import iso
 from zeke_queue.errors import JobNotFoundError, StorageUnavailableError
-from zeke_queue.model import FINAL
+from zeke_queue.model import FINAL, JobEvent
 from zeke_queue.system.waiting import end
-from zeke_queue.watch.subscription import Subscription
 from zeke_queue.web.sse import frames
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from zeke_queue.model import Job, JobEvent
+    from zeke_queue.model import Job
     from zeke_queue.watch.job_watcher import JobWatcher
+    from zeke_queue.watch.subscription import Subscription
     from zeke_queue.web.sse.frames import Seen
 
-LINES_AT_ONCE: Final = 100
-"""Maximum number of unsent lines that are kept for a stream."""
+EVENTS_AT_ONCE: Final = 100
+"""Maximum number of unsent events that are kept for a stream."""
 
 
 class Source(Protocol):
-    """A source of events for one stream.
+    """A source of events for one stream."""
 
-    Attributes:
-        waits: whether a read failed, so that the stream should call ``take`` again later.
-    """
-
-    waits: bool
+    @property
+    def waits(self) -> bool:
+        """Whether a read failed, so that the stream should call ``take`` again later."""
+        ...
 
     def begin(self, wake: Callable[[], None]) -> None:
         """Start watching, and call ``wake`` whenever there may be new events."""
@@ -65,78 +64,65 @@ class Shown(Protocol):
 class JobEvents:
     """A source of a job's status changes, progress and log lines, until the job has ended.
 
-    For a slow client, intermediate changes are skipped, and lines are read again from the storage when the
-    client is ready for them.
-
     Args:
-        watchers: notifies of changes.
+        watcher: provides the news.
         shown: converts values to what the caller may see.
         job: the job as just read.
         seen: the client's knowledge; None for a new client.
     """
 
-    def __init__(self, watchers: JobWatcher, shown: Shown, job: Job, seen: Seen | None) -> None:
-        self._watchers = watchers
+    def __init__(self, watcher: JobWatcher, shown: Shown, job: Job, seen: Seen | None) -> None:
+        self._watcher = watcher
         self._shown = shown
         self._job = job
         self._told = seen
-        self._seq = 0 if seen is None else seen.seq
-        self._follower: Subscription | None = None
+        self._subscription: Subscription | None = None
         self._over = False
-        self.waits = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether the storage did not return the job's events."""
+        return self._subscription is not None and self._subscription.stalled
 
     def begin(self, wake: Callable[[], None]) -> None:
-        """Start watching the job unless it has ended."""
-        if self._job.state in FINAL:
-            self._follower = Subscription(wake, lambda: None, every=False)
-            self._follower.tell(self._job, lines=self._job.attempt > 0)
-        else:
-            self._follower = self._watchers.follow(self._job.id, wake, known=self._job)
+        """Start watching the job."""
+        after = 0 if self._told is None else self._told.seq
+        self._subscription = self._watcher.subscribe(self._job.id, wake, after=after, known=self._job)
 
     async def take(self) -> bytes | None:
-        """Return the next events: a status before the lines of its attempt, a final one after all lines."""
-        subscription = self._follower
+        """Return the next events: each status, and what happened between them."""
+        subscription = self._subscription
         if self._over or subscription is None:
             return None
-        self.waits = False
-        news = subscription.peek()
-        if news is not None and news.state not in FINAL:
-            subscription.take()
-            if status := self._status(news):
-                return status
-        while subscription.lines and not self.waits:
-            if lines := await self._lines(subscription):
-                return lines
-        if self.waits and not subscription.failed:
-            return b""
-        return self._end(subscription)
-
-    async def end(self) -> None:
-        """Stop watching the job."""
-        if self._follower is not None:
-            self._follower.leave()
-
-    def _end(self, subscription: Subscription) -> bytes:
-        """Return the last events if the job has ended or is gone, else ``b""``."""
-        if (news := subscription.peek()) is not None and news.state not in FINAL:
-            return b""  # a change came while lines were read, and its wake-up is still pending
         try:
-            job = subscription.take()
+            while news := await subscription.take(EVENTS_AT_ONCE):
+                events = b"".join(map(self._event, news))
+                if subscription.ended:
+                    self._over = True
+                    return events + frames.event("close", "complete")
+                if events:
+                    return events
         except JobNotFoundError:
             self._over = True
             return frames.event("error", frames.json_text({"error": "Job not found"}))
         except StorageUnavailableError:
             self._over = True
             return frames.comment("the storage is away; come back")
-        if job is None:
-            return b""
-        self._over = True
-        return self._status(job) + frames.event("close", "complete")
+        return b""
+
+    async def end(self) -> None:
+        """Stop watching the job."""
+        if self._subscription is not None:
+            self._subscription.close()
+
+    def _event(self, news: Job | JobEvent) -> bytes:
+        return self._line(news) if isinstance(news, JobEvent) else self._status(news)
 
     def _status(self, job: Job) -> bytes:
         """Return the event of a status; ``b""`` if the client knows it."""
         told, self._job = self._told, job
-        self._told = frames.Seen(job.attempt, job.status, self._seq)
+        seq = 0 if self._subscription is None else self._subscription.seq
+        self._told = frames.Seen(job.attempt, job.status, seq)
         ended = job.state in FINAL
         if told is not None and told.status is job.status and (not ended or told.attempt == job.attempt):
             return b""
@@ -148,26 +134,15 @@ class JobEvents:
             }
         return frames.event("status", frames.json_text(said), frames.encode_event_id(job.id, self._told))
 
-    async def _lines(self, subscription: Subscription) -> bytes:
-        """Return the events of the next lines; ``b""`` if there are none or the storage is unavailable."""
-        subscription.lines = False
-        try:
-            lines, more = await self._watchers.lines(self._job.id, self._seq)
-        except StorageUnavailableError:
-            subscription.lines = self.waits = True
-            return b""
-        subscription.lines |= more or len(lines) > LINES_AT_ONCE
-        return b"".join(map(self._line, lines[:LINES_AT_ONCE]))
-
-    def _line(self, line: JobEvent) -> bytes:
-        self._seq = line.seq
-        said = self._shown.event(self._job.name, line)
+    def _line(self, event: JobEvent) -> bytes:
+        """Return progress or a log line; ``b""`` if the caller may not see it."""
+        said = self._shown.event(self._job.name, event)
         if said is None:
             return b""
-        known = self._told or frames.Seen(line.attempt, self._job.status, 0)
-        data = {"attempt": line.attempt, "at": line.at and iso(line.at), **_said(line, said)}
-        seen = frames.encode_event_id(self._job.id, known._replace(seq=line.seq))
-        return frames.event(line.kind, frames.json_text(data), seen)
+        known = self._told or frames.Seen(event.attempt, self._job.status, 0)
+        data = {"attempt": event.attempt, "at": event.at and iso(event.at), **_said(event, said)}
+        seen = frames.encode_event_id(self._job.id, known._replace(seq=event.seq))
+        return frames.event(event.kind, frames.json_text(data), seen)
 
 
 def _said(line: JobEvent, said: dict[str, Any]) -> dict[str, Any]:
@@ -198,7 +173,11 @@ class Feed:
         self._feeding: asyncio.Task[None] | None = None
         self._next: bytes = b""
         self._taken = asyncio.Event()
-        self.waits = False
+
+    @property
+    def waits(self) -> bool:
+        """False: it has no reads that fail and are repeated."""
+        return False
 
     def begin(self, wake: Callable[[], None]) -> None:
         """Start reading from the iterator."""
