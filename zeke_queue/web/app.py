@@ -88,11 +88,11 @@ def create_app(
         showing=showing,
         live=EventStreams(
             queue,
-            showing=showing,
+            showing,
             timeout=settings.api_stream_timeout,
             keep_alive=settings.api_stream_keep_alive,
-            most=settings.api_streams_max,
-            most_of_one=settings.streams_of_one,
+            max_streams=settings.api_streams_max,
+            max_per_caller=settings.streams_of_one,
         ),
     )
     for router in (*ROUTERS, trpc):

@@ -1,0 +1,115 @@
+"""The events of a job, from its subscription."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_queue.api_client.model import iso
+from zeke_queue.errors import JobNotFoundError, StorageUnavailableError
+from zeke_queue.model import FINAL, JobEvent
+from zeke_queue.web.sse import frames
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zeke_queue.model import Job
+    from zeke_queue.watch.job_watcher import JobWatcher
+    from zeke_queue.watch.subscription import Subscription
+    from zeke_queue.web.presenter import Showing
+    from zeke_queue.web.sse.frames import Seen
+
+EVENTS_AT_ONCE: Final = 100
+"""Maximum number of unsent events that are kept for a stream."""
+
+
+class JobEvents:
+    """A source of a job's status changes, progress and log lines, until the job has ended.
+
+    Args:
+        watcher: provides the news.
+        presenter: converts values to what the caller may see.
+        job: the job as just read.
+        seen: the client's knowledge; None for a new client.
+    """
+
+    def __init__(self, watcher: JobWatcher, presenter: Showing, job: Job, seen: Seen | None) -> None:
+        self._watcher = watcher
+        self._presenter = presenter
+        self._job = job
+        self._seen = seen
+        self._subscription: Subscription | None = None
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the storage did not return the job's events."""
+        return self._subscription is not None and self._subscription.stalled
+
+    def begin(self, wake: Callable[[], None]) -> None:
+        """Subscribe to the job."""
+        after = 0 if self._seen is None else self._seen.seq
+        self._subscription = self._watcher.subscribe(self._job.id, wake, after=after, known=self._job)
+
+    async def take(self) -> bytes | None:
+        """Return the next events, ``b""`` if there are none, None after the last; never wait for a change."""
+        subscription = self._subscription
+        if subscription is None:
+            return None
+        try:
+            while news := await subscription.take(EVENTS_AT_ONCE):
+                events = b"".join(map(self._event, news))
+                if subscription.ended:
+                    await self.close()
+                    return events + frames.event("close", "complete")
+                if events:
+                    return events
+        except JobNotFoundError:
+            await self.close()
+            return frames.event("error", frames.json_text({"error": "Job not found"}))
+        except StorageUnavailableError:
+            await self.close()
+            return frames.comment("the storage is unavailable; reconnect")
+        return b""
+
+    async def close(self) -> None:
+        """End the subscription."""
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            subscription.close()
+
+    def _event(self, news: Job | JobEvent) -> bytes:
+        return self._line(news) if isinstance(news, JobEvent) else self._status(news)
+
+    def _status(self, job: Job) -> bytes:
+        """Return the event of a status; ``b""`` if the client knows it."""
+        before, self._job = self._seen, job
+        seq = 0 if self._subscription is None else self._subscription.seq
+        self._seen = frames.Seen(job.attempt, job.status, seq)
+        ended = job.state in FINAL
+        known = before is not None and (before.status, ended and before.attempt)
+        if known == (job.status, ended and job.attempt):
+            return b""
+        data = {"id": str(job.id), "status": job.status.value, "taskId": job.name}
+        if ended:
+            data |= {
+                "output": self._presenter.output(job),
+                "completedOn": job.completed_on and iso(job.completed_on),
+            }
+        return frames.event("status", frames.json_text(data), frames.encode_event_id(job.id, self._seen))
+
+    def _line(self, event: JobEvent) -> bytes:
+        """Return progress or a log line; ``b""`` if the caller may not see it."""
+        content = self._presenter.event(self._job.name, event)
+        if content is None:
+            return b""
+        seen = self._seen or frames.Seen(event.attempt, self._job.status, 0)
+        event_id = frames.encode_event_id(self._job.id, seen._replace(seq=event.seq))
+        data = {"attempt": event.attempt, "at": event.at and iso(event.at), **_content(event, content)}
+        return frames.event(event.kind, frames.json_text(data), event_id)
+
+
+def _content(event: JobEvent, content: dict[str, Any]) -> dict[str, Any]:
+    """Return an event's content in the shape for clients, with a log line's other fields separate."""
+    if event.kind == "progress":
+        return {"value": content.get("value"), "message": content.get("message")}
+    fields = {name: value for name, value in content.items() if name not in ("level", "message")}
+    return {"level": content.get("level"), "message": content.get("message"), "fields": fields}
