@@ -14,8 +14,8 @@ from zeke_queue.storage.access import Scope
 from zeke_queue.web.access.guard import Authenticator, Caller
 from zeke_queue.web.app import close_app, create_app
 from zeke_queue.web.errors import ApiError
-from zeke_queue.web.jobs import send_job
 from zeke_queue.web.settings import WebSettings
+from zeke_queue.web.triggers import send_job
 
 __all__ = [
     "ApiError",

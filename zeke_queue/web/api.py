@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from zeke_queue.client.queue import Queue
     from zeke_queue.web.access.guard import Guard
-    from zeke_queue.web.jobs import Jobs
     from zeke_queue.web.presenter import Showing
     from zeke_queue.web.settings import WebSettings
     from zeke_queue.web.sse import EventStreams
+    from zeke_queue.web.triggers import Jobs
 
 
 @dataclass(frozen=True, slots=True)

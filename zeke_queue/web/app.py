@@ -17,12 +17,12 @@ from zeke_queue.web.api import Api
 from zeke_queue.web.dashboard import Dashboard
 from zeke_queue.web.document import describe
 from zeke_queue.web.errors import ApiError, answer, answer_http, answer_invalid
-from zeke_queue.web.jobs import Jobs
 from zeke_queue.web.middleware import BodyCap, Failures, Gate, SecurityHeaders
 from zeke_queue.web.presenter import Showing
 from zeke_queue.web.rest import ROUTERS
 from zeke_queue.web.settings import WebSettings
 from zeke_queue.web.sse import EventStreams
+from zeke_queue.web.triggers import Jobs
 from zeke_queue.web.trpc.router import router as trpc
 
 if TYPE_CHECKING:

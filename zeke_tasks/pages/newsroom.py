@@ -12,7 +12,7 @@ from zeke_queue.errors import SchemaVersionError
 from zeke_queue.storage.access import Scope
 from zeke_queue.web.dashboard import Page, View
 from zeke_queue.web.errors import ApiError
-from zeke_queue.web.rest.ids import parse_id
+from zeke_queue.web.ids import parse_id
 from zeke_tasks.playbooks.cancel import TASK, status_of
 from zeke_tasks.store.model import SourceType
 from zeke_tasks.stories.view import brief_value, neighbours, view, views

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.api_client import model as answers
 from zeke_queue.model import JobFilter, RunStatus
 from zeke_queue.web.errors import ApiError
+from zeke_queue.web.ids import cursor_after, parse_cursor
 from zeke_queue.web.presenter import STATES_OF
-from zeke_queue.web.rest.ids import cursor_after, parse_cursor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -12,7 +12,7 @@ from zeke_queue.storage.inspect import require
 from zeke_queue.web.dashboard import formatting, schema
 from zeke_queue.web.dashboard.page import View
 from zeke_queue.web.errors import ApiError
-from zeke_queue.web.rest.ids import parse_id
+from zeke_queue.web.ids import parse_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -19,8 +19,8 @@ from zeke_queue.model import Job, JobFilter, RunStatus
 from zeke_queue.storage.inspect import require
 from zeke_queue.web.api import Administers, Api, Parts, Reads
 from zeke_queue.web.errors import INSTANT, ApiError, field_errors, problems
+from zeke_queue.web.ids import cursor_after, no_cursor, parse_cursor, parse_id
 from zeke_queue.web.presenter import STATES_OF
-from zeke_queue.web.rest.ids import cursor_after, no_cursor, parse_cursor, parse_id
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

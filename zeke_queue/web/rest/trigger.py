@@ -13,9 +13,9 @@ from zeke_queue.storage.access import Scope
 from zeke_queue.storage.inspect import require
 from zeke_queue.web.api import Parts, Reads, Triggers
 from zeke_queue.web.errors import ApiError, problems
-from zeke_queue.web.jobs import KEY
+from zeke_queue.web.ids import parse_id
 from zeke_queue.web.request_bodies import Trigger
-from zeke_queue.web.rest.ids import parse_id
+from zeke_queue.web.triggers import KEY
 
 router = APIRouter(tags=["runs"])
 

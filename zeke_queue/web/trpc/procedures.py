@@ -25,8 +25,8 @@ from zeke_queue.api_client.model import iso
 from zeke_queue.storage.access import Scope
 from zeke_queue.web.access.guard import permitted
 from zeke_queue.web.errors import told
+from zeke_queue.web.ids import parse_id
 from zeke_queue.web.request_bodies import RequestBody, Trigger
-from zeke_queue.web.rest.ids import parse_id
 from zeke_queue.web.trpc.protocol import Code, Procedure, TrpcError, shown
 
 if TYPE_CHECKING:
