@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tests.cli.conftest import Zeke
-from zeke_queue.cli import migrate
+from zeke_queue.cli import migrations
 
 DOMAIN = EntryPoint("zeke", "zeke_tasks.store.postgres.migrate", "zeke.migrations")
 
@@ -18,7 +18,7 @@ DOMAIN = EntryPoint("zeke", "zeke_tasks.store.postgres.migrate", "zeke.migration
 def declared(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
     """The migrations that are installed: none but the queue's own, unless the test adds some."""
     points: list[EntryPoint] = []
-    monkeypatch.setattr(migrate, "entry_points", lambda group: points)
+    monkeypatch.setattr(migrations, "entry_points", lambda group: points)
     return points
 
 

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from tests.database import EMBEDDED, new_run, server
 from tests.interop.catalog import SERVED, interop_catalog
-from zeke_queue.cli.migrate import migrate_all
+from zeke_queue.cli.migrations import migrate_all
 from zeke_queue.client.queue import Queue
 from zeke_queue.core import apikeys
 from zeke_queue.storage.access import NewKey, Scope

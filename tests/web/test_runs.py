@@ -105,7 +105,7 @@ async def test_malformed_cursor_is_rejected(call: Web, three: list[str]) -> None
 async def test_page_is_shorter_where_its_jobs_are_large(
     call: Web, queue: Queue, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zeke_queue.web.rest.runs.BYTES_MOST", 250)
+    monkeypatch.setattr("zeke_queue.web.inspect.BYTES_MOST", 250)
     sent = []
     for length in (10, 150, 10, 500, 10, 10):
         sent.append(await call.trigger("mail", {"to": "a" * length}))

@@ -99,7 +99,7 @@ class Options:
             raise UsageError(
                 "--embedded starts a Postgres of its own, so --database has no use: leave out one of them"
             )
-        from zeke_queue.cli.migrate import migrate_all
+        from zeke_queue.cli.migrations import migrate_all
 
         dsn = self.until_it_ends.enter_context(_private_postgres(settings)).dsn
         if migrated:

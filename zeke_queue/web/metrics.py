@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from zeke_queue.web.rest.queues import all_queues, all_workers
+from zeke_queue.web.inspect import all_queues, all_workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

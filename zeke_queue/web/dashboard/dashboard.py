@@ -18,7 +18,7 @@ from zeke_queue.errors import StorageError, ZekeError
 from zeke_queue.web.access.guard import check_origin
 from zeke_queue.web.dashboard import jobs, overview, queues, schedules, signing, trigger, workers
 from zeke_queue.web.dashboard.drawing import Assets, environment
-from zeke_queue.web.dashboard.page_request import Desk, local_path
+from zeke_queue.web.dashboard.page_request import Desk, Shared, local_path
 from zeke_queue.web.dashboard.sampler import Sampler
 from zeke_queue.web.errors import ApiError, told
 
@@ -53,23 +53,21 @@ _WHY: Final = {
 
 
 class Dashboard:
-    """The state that all requests share.
+    """The application of all pages.
 
     Attributes:
         app: the application to mount.
-        parts: the API's parts.
         pages: additional pages.
-        templates, assets: the templates and the static files of pages.
         sampler: reads the storage once for all viewers of live figures.
     """
 
     def __init__(self, parts: Api, pages: Sequence[Page] = ()) -> None:
-        self.parts = parts
         served = parts.queue.catalog.served
         self.pages = tuple(page for page in pages if page.needs is None or page.needs in served)
-        self.templates = environment([page.templates for page in self.pages if page.templates is not None])
-        self.assets = Assets()
+        folders = [page.templates for page in self.pages if page.templates is not None]
+        templates = environment(folders, pages=self.pages)
         self.sampler = Sampler(parts)
+        self._shared = Shared(parts, templates, Assets(), self.sampler)
         self.app = Starlette(
             routes=self._routes(),
             exception_handlers={
@@ -97,11 +95,11 @@ class Dashboard:
         async def answer(request: Request) -> Response:
             form = await request.form() if view.changes else None
             csrf = form.get("csrf") if form is not None else None
-            caller = await self.parts.guard.require(
+            caller = await self._shared.parts.guard.require(
                 request, view.scope, csrf=csrf if isinstance(csrf, str) else None
             )
             request.state.caller = caller
-            return await view.handle(Desk(self, request, caller, form))
+            return await view.handle(Desk(self._shared, request, caller, form))
 
         return Route(prefix + view.path, answer, methods=["POST"] if view.changes else ["GET"])
 
@@ -114,12 +112,12 @@ class Dashboard:
             changes = request.method == "POST"
             if changes:
                 check_origin(request)  # there is no caller yet for the guard to check
-            return await handle(Desk(self, request, None, await request.form() if changes else None))
+            return await handle(Desk(self._shared, request, None, await request.form() if changes else None))
 
         return answer
 
     async def _asset(self, request: Request) -> Response:
-        found = self.assets.response(request.path_params["digest"], request.path_params["name"])
+        found = self._shared.assets.response(request.path_params["digest"], request.path_params["name"])
         if found is None:
             raise HTTPException(404)
         return found
@@ -136,7 +134,7 @@ class Dashboard:
         caller = getattr(request.state, "caller", None)
         if caller is None and request.method == "GET" and not isinstance(error, StorageError):
             caller = await self._known(request)
-        desk = Desk(self, request, caller)
+        desk = Desk(self._shared, request, caller)
         shown: dict[str, Any] = {
             "title": _TITLES.get(problem.status, "Something went wrong"),
             "code": problem.status,
@@ -149,13 +147,13 @@ class Dashboard:
     async def _known(self, request: Request) -> Caller | None:
         """Return the caller of an unknown page if it is authenticated, so that the page has navigation."""
         try:
-            return await self.parts.guard.caller(request)
+            return await self._shared.parts.guard.caller(request)
         except (ApiError, ZekeError):
             return None
 
     def _to_sign_in(self, request: Request) -> Response:
         """Redirect to the sign-in page, and from there back to the requested page."""
-        desk = Desk(self, request, None)
+        desk = Desk(self._shared, request, None)
         asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         if request.method != "GET" or desk.is_partial:
             asked = request.headers.get("hx-current-url") or request.headers.get("referer") or ""

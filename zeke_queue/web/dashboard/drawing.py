@@ -21,11 +21,12 @@ _DIGEST: Final = 12
 _TYPES: Final = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 
-def environment(folders: Sequence[Path] = ()) -> jinja2.Environment:
+def environment(folders: Sequence[Path] = (), **shown: Any) -> jinja2.Environment:
     """Return a template environment that escapes all values and rejects undefined names.
 
     Args:
         folders: template folders of additional pages.
+        **shown: variables of all templates.
     """
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader([HERE / "templates", *folders]),
@@ -38,7 +39,8 @@ def environment(folders: Sequence[Path] = ()) -> jinja2.Environment:
     filters = cast("dict[str, Any]", made.filters)  # pyright: ignore[reportUnknownMemberType] - they are untyped
     for name in ("instant", "zoned", "length", "number", "whole", "pretty", "excerpt", "short", "state"):
         filters[name] = getattr(formatting, name)
-    cast("dict[str, Any]", made.globals)["NOTHING"] = formatting.NOTHING  # pyright: ignore[reportUnknownMemberType]
+    names = cast("dict[str, Any]", made.globals)  # pyright: ignore[reportUnknownMemberType]
+    names.update(NOTHING=formatting.NOTHING, **shown)
     return made
 
 

@@ -16,7 +16,7 @@ from zeke_queue.web.dashboard.queues import served_by
 from zeke_queue.web.dashboard.trigger import why_not_again
 from zeke_queue.web.errors import ApiError
 from zeke_queue.web.ids import parse_id
-from zeke_queue.web.rest.queues import all_workers
+from zeke_queue.web.inspect import all_workers
 from zeke_queue.web.sse import ServerEvent
 
 if TYPE_CHECKING:

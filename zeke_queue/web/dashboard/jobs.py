@@ -15,7 +15,7 @@ from zeke_queue.web.dashboard import listing
 from zeke_queue.web.dashboard.job import DEEDS
 from zeke_queue.web.dashboard.page import View
 from zeke_queue.web.errors import ApiError
-from zeke_queue.web.rest.runs import page_of
+from zeke_queue.web.inspect import page_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

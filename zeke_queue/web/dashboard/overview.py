@@ -58,7 +58,7 @@ class Chart:
 async def overview(desk: Desk) -> Response:
     """Show the overview."""
     span = SPANS.get(desk.asked("span"), USUAL)
-    sample = await desk.dashboard.sampler.look(span)
+    sample = await desk.sampler.look(span)
     return desk.page("overview.html", spans=SPANS.values(), **shown(desk, sample, span))
 
 
@@ -79,7 +79,7 @@ async def _frames(desk: Desk, span: Span, *, whole: bool) -> AsyncGenerator[Serv
     sent: dict[str, str] = {}
     mark: int | None = None
     was_old = False
-    async for sample in desk.dashboard.sampler.watch(span):
+    async for sample in desk.sampler.watch(span):
         if sample.is_old != was_old:
             was_old = sample.is_old
             yield ServerEvent("away" if was_old else "back", f"{sample.at:%H:%M:%S}")

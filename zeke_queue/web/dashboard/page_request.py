@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
@@ -16,13 +17,15 @@ from zeke_queue.web.dashboard.drawing import parameters
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import jinja2
     from starlette.datastructures import FormData
     from starlette.requests import Request
     from starlette.responses import Response
 
     from zeke_queue.web.access.guard import AuthorizationCheck, Caller
     from zeke_queue.web.api import Api
-    from zeke_queue.web.dashboard.dashboard import Dashboard
+    from zeke_queue.web.dashboard.drawing import Assets
+    from zeke_queue.web.dashboard.sampler import Sampler
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
@@ -42,6 +45,22 @@ _WHY: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all requests to a dashboard share.
+
+    Attributes:
+        parts: the API's parts.
+        templates, assets: the templates and the static files of pages.
+        sampler: reads the storage once for all viewers of live figures.
+    """
+
+    parts: Api
+    templates: jinja2.Environment
+    assets: Assets
+    sampler: Sampler
+
+
 class Desk:
     """One authorized request.
 
@@ -54,11 +73,11 @@ class Desk:
     """
 
     def __init__(
-        self, dashboard: Dashboard, request: Request, caller: Caller | None, form: FormData | None = None
+        self, shared: Shared, request: Request, caller: Caller | None, form: FormData | None = None
     ) -> None:
-        self._dashboard = dashboard
+        self._shared = shared
         self.request = request
-        self.parts: Api = dashboard.parts
+        self.parts: Api = shared.parts
         self.caller = caller
         self.form: Mapping[str, Any] = form if form is not None else {}
         self._form = form
@@ -77,9 +96,9 @@ class Desk:
         return self.caller
 
     @property
-    def dashboard(self) -> Dashboard:
-        """The state that all requests share."""
-        return self._dashboard
+    def sampler(self) -> Sampler:
+        """The figures of live pages."""
+        return self._shared.sampler
 
     @property
     def is_partial(self) -> bool:
@@ -116,11 +135,11 @@ class Desk:
 
     def asset(self, name: str) -> str:
         """Return the URL of a static file."""
-        return self.root + self._dashboard.assets.path(name)
+        return self.root + self._shared.assets.path(name)
 
     def draw(self, template: str, **shown: Any) -> str:
         """Render a template."""
-        return self._dashboard.templates.get_template(template).render(**self._common(), **shown)
+        return self._shared.templates.get_template(template).render(**self._common(), **shown)
 
     def page(self, template: str, *, status: int = 200, **shown: Any) -> HTMLResponse:
         """Return a page as the response."""
@@ -163,7 +182,6 @@ class Desk:
             "caller": self.caller,
             "csrf": csrf_token(session) if session and self.caller is not None else "",
             "theme": theme if theme in _THEMES else "",
-            "pages": self._dashboard.pages,
             "here": self.request.url.path.removeprefix(self.root).split("/")[1:2],
             "may_trigger": self.may(Scope.TRIGGER),
             "may_admin": self.may(Scope.ADMIN),

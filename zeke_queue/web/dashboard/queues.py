@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from zeke_queue.model import JobState
 from zeke_queue.storage.access import Scope
+from zeke_queue.web.admin import set_queue_paused
 from zeke_queue.web.dashboard.page import View
-from zeke_queue.web.rest import queues as rest
+from zeke_queue.web.inspect import all_queues, all_workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
 async def queues(desk: Desk) -> Response:
     """Show all queues."""
     catalog = desk.parts.queue.catalog
-    known = await rest.all_queues(desk.parts)
+    known = await all_queues(desk.parts)
     return desk.page(
         "queues.html",
         queues=known,
-        unserved=unserved(known, await rest.all_workers(desk.parts)),
+        unserved=unserved(known, await all_workers(desk.parts)),
         described={name: task.description for name, task in catalog.served.items()},
     )
 
@@ -49,7 +50,7 @@ def unserved(queues: Iterable[QueueInfo], workers: Iterable[WorkerInfo]) -> list
 async def pause(desk: Desk) -> Response:
     """Pause or resume a queue."""
     name, paused = desk.field("name"), desk.field("do") == "pause"
-    await rest.set_paused(desk.parts, name, paused=paused)
+    await set_queue_paused(desk.parts, name, paused=paused)
     told = "is paused: its jobs wait, those that run go on" if paused else "goes on"
     return desk.go(desk.url("queues"), f"{name} {told}")
 

@@ -16,7 +16,7 @@ from zeke_queue.model import JobFilter, JobState
 from zeke_queue.system.logging import get_logger
 from zeke_queue.system.waiting import Pace as Loop
 from zeke_queue.system.waiting import backoff, end
-from zeke_queue.web.rest.queues import all_queues, all_workers
+from zeke_queue.web.inspect import all_queues, all_workers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence

@@ -21,11 +21,11 @@ from zeke_queue.errors import (
 from zeke_queue.model import CatchUp, Schedule
 from zeke_queue.storage.access import Scope
 from zeke_queue.storage.inspect import require_schedule
+from zeke_queue.web.admin import run_schedule, set_schedule_paused
 from zeke_queue.web.dashboard import formatting
 from zeke_queue.web.dashboard.page import View
 from zeke_queue.web.dashboard.trigger import parse_payload
 from zeke_queue.web.errors import ApiError
-from zeke_queue.web.rest import schedules as rest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,7 +103,7 @@ async def change(desk: Desk) -> Response:
     await _require(desk, name)
     if deed == "run":
         try:
-            sent, _ = await rest.run_now(desk.parts, desk.somebody, name)
+            sent, _ = await run_schedule(desk.parts, desk.somebody, name)
         except (JobConflictError, UsageError) as error:
             return desk.go(desk.url("schedules"), str(error), kind="wrong")
         return desk.go(desk.url("jobs", sent.id), f"The job of {name} is sent")
@@ -112,7 +112,7 @@ async def change(desk: Desk) -> Response:
         return desk.go(desk.url("schedules"), f"The schedule {name} is deleted")
     if deed not in ("pause", "resume"):
         raise ApiError(422, "do: nothing is done by that name; run, pause, resume and delete are")
-    await rest.set_paused(desk.parts, name, paused=deed == "pause")
+    await set_schedule_paused(desk.parts, name, paused=deed == "pause")
     return desk.go(desk.url("schedules"), f"{name} {'is paused' if deed == 'pause' else 'fires again'}")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from zeke_queue.model import CARRIED, JobFilter, JobState
 from zeke_queue.web.dashboard.page import View
-from zeke_queue.web.rest.queues import all_workers
+from zeke_queue.web.inspect import all_workers
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final
 from uuid import UUID
@@ -13,13 +12,13 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 from starlette.requests import Request
 
 from zeke_queue.api_client import model as answers
-from zeke_queue.core.validation import check_filter
 from zeke_queue.errors import JobNotFoundError
-from zeke_queue.model import Job, JobFilter, RunStatus
+from zeke_queue.model import JobFilter, RunStatus
 from zeke_queue.storage.inspect import require
 from zeke_queue.web.api import Administers, Api, Parts, Reads
 from zeke_queue.web.errors import INSTANT, ApiError, field_errors, problems
 from zeke_queue.web.ids import cursor_after, no_cursor, parse_cursor, parse_id
+from zeke_queue.web.inspect import BYTES_MOST, page_of
 from zeke_queue.web.presenter import STATES_OF
 
 if TYPE_CHECKING:
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
 router = APIRouter(tags=["runs"])
 
 MOST: Final = 200
-
-BYTES_MOST: Final = 8 * 2**20
-"""Maximum total size of a page's payloads and outputs in bytes, unless its only job is larger."""
 
 _FILTERS: Final = frozenset(
     {"archived", "createdFrom", "createdTo", "cursor", "limit", "parent", "status", "task", "text"}
@@ -133,17 +129,6 @@ def check_known(request: Request, known: frozenset[str]) -> None:
     if others:
         why = f"is no filter; there are {', '.join(sorted(known))}"
         raise field_errors(f"{others[0]}: {why}", [(name, why) for name in others])
-
-
-async def page_of(parts: Api, which: JobFilter) -> tuple[list[Job], UUID | None]:
-    """Return a page of jobs, and the id of its last job if there is a next page, else None.
-
-    In jobs with hidden values, a text is searched only in id and singleton key; otherwise hidden values could
-    be guessed by searching. The page ends where its jobs exceed ``BYTES_MOST`` in total.
-    """
-    asked = check_filter(replace(which, opaque=parts.showing.opaque, bytes_max=BYTES_MOST))
-    page = await parts.queue.storage.page(asked)
-    return page.jobs, page.jobs[-1].id if page.more else None
 
 
 def _text(instant: datetime | None) -> str:

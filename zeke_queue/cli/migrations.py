@@ -1,0 +1,55 @@
+"""Migrations of the queue's tables and of those of other distributions.
+
+Distributions with tables of their own take part by the entry-point group ``zeke.migrations``, whose objects
+are modules with ``migrate(dsn) -> list[str]`` and ``sql() -> str``.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+from zeke_queue.errors import UsageError
+
+
+class Migrations(Protocol):
+    """The object of an entry point in ``zeke.migrations``."""
+
+    def migrate(self, dsn: str) -> list[str]:
+        """Create or update the tables; return the names of the applied migrations."""
+        ...
+
+    def sql(self) -> str:
+        """Return the SQL that creates the tables in a database without them."""
+        ...
+
+
+def migrate_all(dsn: str, schema: str) -> dict[str, list[str]]:
+    """Migrate the queue's tables, and those of other distributions.
+
+    Returns:
+        The applied migrations, by schema or, for other distributions, by the name of their entry point.
+    """
+    from zeke_queue.storage.postgres import migrate as own
+
+    loaded = others()
+    applied = {schema: own.migrate(dsn, schema)}
+    return applied | {name: other.migrate(dsn) for name, other in loaded.items()}
+
+
+def others() -> dict[str, Migrations]:
+    """Return the migrations of other distributions.
+
+    Raises:
+        UsageError: one can't be loaded; an incomplete migration would be noticed much later.
+    """
+    loaded: dict[str, Any] = {}
+    for point in entry_points(group="zeke.migrations"):
+        try:
+            loaded[point.name] = point.load()
+        except (ImportError, AttributeError) as error:
+            raise UsageError(
+                f"The migrations {point.name!r} ({point.value}) can't be loaded: {error}. Install what is"
+                " missing, or uninstall their distribution."
+            ) from error
+    return loaded

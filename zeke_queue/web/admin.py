@@ -1,0 +1,150 @@
+"""Changes of queues and schedules that the REST API and the dashboard share."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from zeke_queue.api_client import model as answers
+from zeke_queue.core import jsonb
+from zeke_queue.core.cron import Cron
+from zeke_queue.core.names import queue_name
+from zeke_queue.errors import (
+    InvalidNameError,
+    InvalidOptionError,
+    InvalidScheduleError,
+    UnknownTaskError,
+    UsageError,
+)
+from zeke_queue.model import CatchUp, Schedule
+from zeke_queue.storage.inspect import require_schedule
+from zeke_queue.web.errors import ApiError, field_errors, told
+from zeke_queue.web.inspect import all_queues
+from zeke_queue.web.request_bodies import ScheduleEdit
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from zeke_queue.web.access.guard import Caller
+    from zeke_queue.web.api import Api
+
+_EVERY_MINUTE: Final = "* * * * *"
+
+
+async def set_queue_paused(parts: Api, name: str, *, paused: bool) -> answers.QueueInfo:
+    """Pause or resume an existing queue.
+
+    Raises:
+        ApiError: 404 if there is no queue with this name.
+    """
+    try:
+        queue_name(name)
+    except InvalidNameError:
+        raise ApiError(404, "Queue not found") from None
+    if name not in {one.name for one in await all_queues(parts)}:
+        raise ApiError(404, "Queue not found")
+    await parts.queue.storage.pause_queue(name, paused=paused)
+    return next(one for one in await all_queues(parts) if one.name == name)
+
+
+async def save_schedule(parts: Api, name: str, edit: ScheduleEdit) -> None:
+    """Create or replace a schedule.
+
+    Raises:
+        ApiError: 422 with the invalid fields.
+    """
+    queue = parts.queue
+    stored = next((one for one in await queue.schedules() if one.name == name), None)
+    zone = edit.zone or queue.settings.jobs_cron_tz
+    wrong: list[ApiError] = []
+    with _about("cron", wrong):
+        Cron.parse(edit.cron)
+    with _about("zone", wrong):
+        Cron.parse(_EVERY_MINUTE, zone)
+    payload = None
+    with _about("task", wrong):
+        task = queue.catalog.get(edit.task or name)
+        is_same = stored is not None and task is queue.catalog.served.get(stored.task)
+        kept = (
+            jsonb.loads(stored.data) if stored is not None and stored.data is not None and is_same else None
+        )
+        payload = parts.showing.restored(task.name, edit.payload, kept)
+        task.dump(payload)
+    if not wrong:
+        with _about("name", wrong):
+            given = Schedule(
+                name=name,
+                cron=edit.cron,
+                task=name,
+                zone=zone,
+                catch_up=CatchUp(edit.catch_up),
+                description=edit.description,
+                paused=edit.paused,
+            )
+            checked = queue.sender.schedule(given, edit.task, payload, {}, external=False)
+            # The options are not shown, so a caller that writes back what it read must not remove them.
+            await queue.storage.put_schedule(
+                checked if stored is None else replace(checked, options=stored.options)
+            )
+    if wrong:
+        raise _all_of(wrong)
+
+
+@contextmanager
+def _about(field: str, wrong: list[ApiError]) -> Generator[None]:
+    """Collect the errors of a field under its name; a payload's errors name their own fields."""
+    try:
+        yield
+    except (InvalidOptionError, InvalidNameError, InvalidScheduleError, UnknownTaskError) as error:
+        named, _, why = str(error).partition(": ")
+        if named in ScheduleEdit.model_fields:  # the error names its field itself
+            field, message = named, why
+        else:
+            message = str(error)
+        wrong.append(field_errors(f"{field}: {message}", [(field, message)]))
+    except (ApiError, UsageError) as error:
+        wrong.append(told(error))
+
+
+def _all_of(wrong: list[ApiError]) -> ApiError:
+    """Merge several errors into one."""
+    if len(wrong) == 1:
+        return wrong[0]
+    fields = [field for error in wrong for field in error.more.get("fields", ())]
+    return ApiError(422, "; ".join(error.message for error in wrong), fields=fields)
+
+
+async def run_schedule(parts: Api, caller: Caller, name: str) -> tuple[answers.Triggered, dict[str, str]]:
+    """Send the job of a schedule's tick, within the caller's limit.
+
+    Raises:
+        ApiError: 429 if the limit is used up.
+        ScheduleNotFoundError: there is no schedule with this name.
+        JobConflictError: a uniqueness rule of the schedule's options refused it.
+    """
+    headers = await parts.jobs.admit(caller)
+    sent = await parts.queue.run_schedule(name)
+    return answers.Triggered(id=sent.id, task_id=sent.task), headers
+
+
+async def set_schedule_paused(parts: Api, name: str, *, paused: bool) -> answers.ScheduleInfo:
+    """Pause or resume a schedule.
+
+    Raises:
+        ScheduleNotFoundError: there is no schedule with this name.
+    """
+    schedule = await require_schedule(parts.queue.storage, name)
+    if schedule.paused != paused:
+        await parts.queue.storage.put_schedule(replace(schedule, paused=paused))
+    return await shown_schedule(parts, name)
+
+
+async def shown_schedule(parts: Api, name: str) -> answers.ScheduleInfo:
+    """Return a schedule as callers may see it.
+
+    Raises:
+        ScheduleNotFoundError: there is no schedule with this name.
+    """
+    stored = await require_schedule(parts.queue.storage, name)
+    return parts.showing.schedule(stored, await parts.queue.storage.now())

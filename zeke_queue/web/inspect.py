@@ -1,0 +1,70 @@
+"""Reads that several interfaces share: queues, workers, and pages of jobs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from zeke_queue.api_client import model as answers
+from zeke_queue.core.validation import check_filter
+from zeke_queue.model import JobState
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from zeke_queue.model import Job, JobFilter
+    from zeke_queue.web.api import Api
+
+BYTES_MOST: Final = 8 * 2**20
+"""Maximum total size of a page's payloads and outputs in bytes, unless its only job is larger."""
+
+
+async def all_queues(parts: Api) -> list[answers.QueueInfo]:
+    """Return every queue that has live jobs, settings or a task, by name."""
+    storage = parts.queue.storage
+    counts = {count.name: count.states for count in await storage.count()}
+    settings = {one.name: one for one in await storage.queues()}
+    lag = await storage.lag()
+    names = sorted({*counts, *settings, *parts.queue.catalog.tasks})
+    return [
+        answers.QueueInfo(
+            name=name,
+            counts={state.value: counts.get(name, {}).get(state, 0) for state in JobState},
+            lag=lag.get(name),
+            concurrency_limit=settings[name].concurrency_limit if name in settings else None,
+            paused=name in settings and settings[name].paused_on is not None,
+        )
+        for name in names
+    ]
+
+
+async def all_workers(parts: Api) -> list[answers.WorkerInfo]:
+    """Return the registered workers by start time, with the number of jobs that each holds."""
+    storage = parts.queue.storage
+    now = await storage.now()
+    held = await storage.holding()
+    return [
+        answers.WorkerInfo(
+            id=one.id,
+            host=one.host,
+            pid=one.pid,
+            queues=one.queues,
+            alive=one.beat_on is not None and (now - one.beat_on).total_seconds() <= one.lease,
+            asleep=one.asleep,
+            started_on=one.started_on,
+            beat_on=one.beat_on,
+            holds=held.get(one.id, 0),
+        )
+        for one in await storage.workers()
+    ]
+
+
+async def page_of(parts: Api, which: JobFilter) -> tuple[list[Job], UUID | None]:
+    """Return a page of jobs, and the id of its last job if there is a next page, else None.
+
+    In jobs with hidden values, a text is searched only in id and singleton key; otherwise hidden values could
+    be guessed by searching. The page ends where its jobs exceed ``BYTES_MOST`` in total.
+    """
+    asked = check_filter(replace(which, opaque=parts.showing.opaque, bytes_max=BYTES_MOST))
+    page = await parts.queue.storage.page(asked)
+    return page.jobs, page.jobs[-1].id if page.more else None
