@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
 import typer
+from rich.table import Column
 from typer.core import TyperGroup
 
-from zeke_queue.cli.render import Column, ago, cut, job_value, plain, print_json, print_table, state_text
+from zeke_queue.cli.render import ago, cut, job_value, plain, print_json, print_table, state_text
 from zeke_queue.cli.session import (
     AppOption,
     Options,
@@ -285,11 +286,11 @@ def _states(given: Sequence[str]) -> tuple[JobState, ...]:
 def _print_jobs(jobs: Sequence[Job], now: datetime) -> None:
     columns = (
         Column("id"),
-        Column("queue", least=12),
+        Column("queue", min_width=12),
         Column("state"),
-        Column("tries", right=True, least=0),
-        Column("age", right=True),
-        Column("payload", least=0),
+        Column("tries", justify="right", min_width=1),
+        Column("age", justify="right"),
+        Column("payload", min_width=1),
     )
     rows = [
         (

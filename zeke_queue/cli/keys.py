@@ -9,9 +9,10 @@ import re
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from rich.table import Column
 from rich.text import Text
 
-from zeke_queue.cli.render import NOTHING, Column, ago, harmless, moment, plain, print_json, print_table
+from zeke_queue.cli.render import NOTHING, ago, harmless, moment, plain, print_json, print_table
 from zeke_queue.cli.session import execute, open_queue, open_to_look, options_of
 from zeke_queue.errors import InvalidOptionError, ZekeError
 from zeke_queue.storage.access import NewKey, Scope
@@ -260,10 +261,10 @@ def _value(key: ApiKey) -> dict[str, Any]:
 def _print_keys(keys: Sequence[ApiKey], now: datetime) -> None:
     columns = (
         Column("key"),
-        Column("name", least=12),
+        Column("name", min_width=12),
         Column("scopes"),
-        Column("created", least=0),
-        Column("last used", right=True),
+        Column("created", min_width=1),
+        Column("last used", justify="right"),
         Column(""),
     )
     rows = [

@@ -6,9 +6,10 @@ import difflib
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+from rich.table import Column
 from rich.text import Text
 
-from zeke_queue.cli.render import NOTHING, Column, ago, plain, print_json, print_table
+from zeke_queue.cli.render import NOTHING, ago, plain, print_json, print_table
 from zeke_queue.cli.session import execute, open_queue, open_to_look, options_of
 from zeke_queue.errors import ZekeError
 from zeke_queue.model import JobState, QueueSettings
@@ -60,9 +61,9 @@ def _print_queues(
     queues: Sequence[QueueSettings], counts: Mapping[str, Mapping[JobState, int]], now: datetime
 ) -> None:
     columns = (
-        Column("queue", least=12),
-        *(Column(group, right=True) for group in _GROUPS),
-        Column("limit", right=True),
+        Column("queue", min_width=12),
+        *(Column(group, justify="right") for group in _GROUPS),
+        Column("limit", justify="right"),
         Column(""),
     )
     rows = [

@@ -1,7 +1,7 @@
 """Output of the command line: lines and tables for users, JSON for programs.
 
-On a terminal, long values are cut to its width, and the least important ones are left out. In a pipe nothing
-is cut or wrapped, so that each line stays whole for grep and awk.
+On a terminal, long values are cut to its width. In a pipe nothing is cut or wrapped, so that each line stays
+whole for grep and awk.
 """
 
 from __future__ import annotations
@@ -13,17 +13,21 @@ from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import UUID
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.console import Console
+from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 from zeke_queue.model import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+
+    from rich.table import Column
 
     from zeke_queue.model import Job
 
@@ -38,26 +42,10 @@ COLOURS: Final[Mapping[JobState, str]] = {
 }
 
 NOTHING: Final = "–"
-_GAP: Final = "  "
 _PIPE_WIDTH: Final = 10_000
 _LEAST_READABLE: Final = 8
 _FRAMES: Final = 100_000
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
-
-
-class Column(NamedTuple):
-    """A column of a table.
-
-    Attributes:
-        title: the heading.
-        right: whether it is aligned to the right, as numbers are.
-        least: characters to which it may be cut on a narrow terminal; 0 if it may be left out, None if it
-            must stay whole.
-    """
-
-    title: str
-    right: bool = False
-    least: int | None = None
 
 
 def console() -> Console:
@@ -151,45 +139,27 @@ def harmless(text: str) -> str:
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> None:
-    """Print a table that is at most as wide as the terminal."""
+    """Print a table, a line for each row.
+
+    Args:
+        columns: on a narrow terminal those with a minimum width are cut, down to that; the others stay whole.
+        rows: the cells of each row, as text or values.
+    """
     out = console()
     cells = [[cell if isinstance(cell, Text) else Text(harmless(str(cell))) for cell in row] for row in rows]
-    widths = [
-        max([cell_len(column.title), *(cell_len(row[at].plain) for row in cells)])
-        for at, column in enumerate(columns)
-    ]
-    _fit(widths, columns, out.width)
-    heading = [Text(column.title, style="bold") for column in columns]
-    for row in [heading, *cells]:
-        parts = [
-            _sized(cell, width, right=column.right)
-            for cell, width, column in zip(row, widths, columns, strict=True)
-            if width
-        ]
-        line = Text(_GAP).join(parts)
+    for at, column in enumerate(columns):
+        if column.min_width is None:
+            column.no_wrap = True
+            column.min_width = max([cell_len(str(column.header)), *(row[at].cell_len for row in cells)])
+    table = Table(*columns, box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for row in cells:
+        for cell in row:
+            cell.no_wrap, cell.overflow = True, "ellipsis"
+        table.add_row(*row)
+    for parts in Segment.split_lines(out.render(table)):
+        line = Text.assemble(*((part.text, part.style or "") for part in parts))
         line.rstrip()
         out.print(line, no_wrap=True, overflow="ignore", crop=False)
-
-
-def _fit(widths: list[int], columns: Sequence[Column], room: int) -> None:
-    """Narrow a table in place, from its last column to its first, as far as needed or possible."""
-
-    def excess() -> int:
-        shown = [width for width in widths if width]
-        return sum(shown) + len(_GAP) * (len(shown) - 1) - room
-
-    for at in reversed(range(len(columns))):
-        least = columns[at].least
-        if (over := excess()) > 0 and least is not None:
-            left = max(widths[at] - over, least)
-            widths[at] = left if left >= max(least, _LEAST_READABLE) or left == least else least
-
-
-def _sized(cell: Text, width: int, *, right: bool) -> Text:
-    missing = width - cell_len(cell.plain)
-    if missing < 0:
-        return Text(set_cell_size(cell.plain, width - 1) + "…", style=cell.style)
-    return Text(" " * missing) + cell if right else cell + Text(" " * missing)
 
 
 def paragraph(text: str, first: str, rest: str, width: int) -> Iterator[str]:

@@ -10,9 +10,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.table import Column
 from rich.text import Text
 
-from zeke_queue.cli.render import Column, ago, cut, moment, plain, print_json, print_table
+from zeke_queue.cli.render import ago, cut, moment, plain, print_json, print_table
 from zeke_queue.cli.session import execute, open_queue, open_to_look, options_of
 from zeke_queue.errors import SerializationError, ZekeError
 from zeke_queue.model import CatchUp
@@ -140,11 +141,11 @@ def _print_schedules(schedules: Sequence[Schedule], now: datetime) -> None:
         return Text("paused", style="yellow") if one.paused else moment(one.next_tick)
 
     columns = [
-        Column("schedule", least=12),
+        Column("schedule", min_width=12),
         Column("cron"),
-        Column("zone", least=3),
+        Column("zone", min_width=3),
         Column("next tick (UTC)"),
-        Column("last", right=True),
+        Column("last", justify="right"),
     ]
     rows = [[one.name, one.cron, one.zone, next_tick(one), ago(one.last_tick, now)] for one in schedules]
     # Most schedules send the task of their own name, and catch up once, which need not be printed.
@@ -153,10 +154,10 @@ def _print_schedules(schedules: Sequence[Schedule], now: datetime) -> None:
         ("catch up", [one.catch_up for one in schedules], [CatchUp.ONCE for _ in schedules]),
     ):
         if values != usual:
-            columns.append(Column(title, least=0))
+            columns.append(Column(title, min_width=1))
             for row, value in zip(rows, values, strict=True):
                 row.append(value)
-    columns.append(Column("description", least=0))
+    columns.append(Column("description", min_width=1))
     for row, one in zip(rows, schedules, strict=True):
         row.append(cut(one.description, 80))
     print_table(columns, rows)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from uuid import UUID
 
 import typer
+from rich.table import Column
 
-from zeke_queue.cli.render import Column, console, moment, print_json, print_table
+from zeke_queue.cli.render import console, moment, print_json, print_table
 from zeke_queue.cli.session import options_of
 from zeke_queue.errors import InvalidOptionError, ResultTimeoutError, ZekeError
 from zeke_queue.model import FINAL
@@ -139,7 +140,12 @@ def list_playbooks(context: typer.Context) -> None:
             typer.echo(f"No playbooks yet: `{keep}` keeps one.")
         else:
             short = abbreviated(playbook.id for playbook in found)
-            columns = (Column("id"), Column("status"), Column("name", least=12), Column("steps", least=0))
+            columns = (
+                Column("id"),
+                Column("status"),
+                Column("name", min_width=12),
+                Column("steps", min_width=1),
+            )
             print_table(
                 columns,
                 [

@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 from uuid import uuid5
 
 import typer
+from rich.table import Column
 from rich.text import Text
 
-from zeke_queue.cli.render import NOTHING, Column, console, length, moment, print_json, print_table
+from zeke_queue.cli.render import NOTHING, console, length, moment, print_json, print_table
 from zeke_queue.cli.session import options_of
 from zeke_queue.errors import InvalidOptionError
 from zeke_queue.system.install_hints import on_same

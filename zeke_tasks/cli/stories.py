@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+from rich.table import Column
 
-from zeke_queue.cli.render import NOTHING, Column, console, print_json, print_table
+from zeke_queue.cli.render import NOTHING, console, print_json, print_table
 from zeke_queue.cli.session import options_of
 from zeke_queue.errors import ZekeError
 from zeke_queue.system.install_hints import on_same
