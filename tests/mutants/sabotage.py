@@ -103,10 +103,6 @@ PROPERTIES: Final[Mapping[str, tuple[str, ...]]] = {
 """Of each property mutants that nothing else sees."""
 
 PROPERTIES_KEPT: Final[Mapping[str, str]] = {
-    "failures within the retry limit": (
-        "number 5, by which people ask for it; it counts what happened, and not what rows say. It follows"
-        " from three others: what uses a retry, that no more are used than there are, and that limits stand"
-    ),
     "a handler returned what is stored": (
         "number 13; it follows from two that see a half each, what the worker said and what was stored of it"
     ),

@@ -123,10 +123,7 @@ class Life:
         claims: the claiming change, by attempt number.
         began, ended: the starts and ends of its handlers, by attempt number.
         acknowledged: when its first send was acknowledged.
-        retries: the retry limit with which it was sent.
         failures: number of failed attempts.
-        pardons: number of additional retries that the policy does not count: after a revival, or after a
-            cancellation while the job waited for a retry.
         since, earlier: when the row entered its current state, and the state before that.
     """
 
@@ -140,8 +137,6 @@ class Life:
         "extensions",
         "failures",
         "outcomes",
-        "pardons",
-        "retries",
         "row",
         "sends",
         "since",
@@ -159,9 +154,7 @@ class Life:
         self.began: dict[int, list[Began]] = {}
         self.ended: dict[int, list[Ended]] = {}
         self.acknowledged: float | None = None
-        self.retries = 0
         self.failures = 0
-        self.pardons = 0
         self.since = 0.0
         self.earlier = 0.0
 

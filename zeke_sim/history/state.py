@@ -231,15 +231,15 @@ class RunState:
         if after is not None:
             self._enter(after)
             if was is None:
-                life.failures = life.pardons = 0
+                life.failures = 0
                 # A purged id may be sent again, and its attempts then start at one.
                 life.claims.clear()
                 life.began.clear()
                 life.ended.clear()
-                life.retries = after.retry_limit
             elif after.state is _ACTIVE and (before is None or before.attempt != after.attempt):
                 life.claims[after.attempt] = event
-            _count(life, was, after)
+            if was is _ACTIVE and after.state in _FAILING and not after.superseded:
+                life.failures += 1
         if after is None or was is not after.state:
             life.earlier, life.since = life.since, event.at
 
@@ -400,16 +400,7 @@ class RunState:
         self._offsets.append((at, zero))
 
 
-def _count(life: Life, was: JobState | None, after: Image) -> None:
-    state = after.state
-    if was is _ACTIVE and state in _FAILING and not after.superseded:
-        life.failures += 1
-    elif (was in _FAILED and state is _RETRY) or (was is _RETRY and state is JobState.CANCELLED):
-        life.pardons += 1
-
-
 _DUTIES: Final = frozenset({"overdue", "wake_parents", "archive", "purge", "due_schedules"})
 _SENDING: Final = frozenset({"insert", "spawn"})
 _SETTLING: Final = frozenset({"settle", "suspend"})
-_FAILED: Final = frozenset({JobState.FAILED, JobState.EXPIRED})
 _FAILING: Final = frozenset({JobState.RETRY, JobState.FAILED, JobState.EXPIRED})

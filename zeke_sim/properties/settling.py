@@ -110,21 +110,6 @@ def a_handler_returned_what_is_stored(event: Change, past: RunState) -> None:
         raise Broken(f"output is {after.output}, and the handler returned {values[0]}", job=after.id)
 
 
-@holds("failures within the retry limit", Change, number=5, steps=is_end)
-def failures_within_the_retry_limit(event: Change, past: RunState) -> None:
-    """A job fails at most once more than its retry limit.
-
-    A revival allows one more failure, and so does a cancellation while the job waits for a retry.
-    """
-    rows = settled(event)
-    if rows is None:
-        return
-    life = past.lives[rows[1].id]
-    most = life.retries + 1 + life.pardons
-    if life.failures > most:
-        raise Broken(f"it failed {life.failures} times, and may {most} times", job=rows[1].id)
-
-
 @holds("retries within the limit", Change, number=5, steps=is_claim)
 def retries_within_the_limit(event: Change, _past: RunState) -> None:
     """A job has no more retries than its limit, which a revival raises if necessary."""

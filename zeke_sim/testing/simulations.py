@@ -46,7 +46,11 @@ TOGETHER: Final[Mapping[str, tuple[str, ...]]] = {
         "what nobody runs is given back",
         "due jobs are picked up",
     ),
-    "retries stay within their limit": ("failures within the retry limit", "only failures use retries"),
+    "retries stay within their limit": (
+        "retries within the limit",
+        "no retry is skipped",
+        "only failures use retries",
+    ),
 }
 """Names for groups of related properties."""
 
