@@ -17,7 +17,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.mutants.blind import hunt_blind
 from tests.mutants.patching import install
+from tests.mutants.planted import PLANTED
 from tests.mutants.sabotage import SABOTAGES
 from tests.mutants.table import TABLE
 
@@ -26,15 +28,12 @@ if TYPE_CHECKING:
 
     from tests.mutants.patching import Mutant
 
-BUDGET: Final = 60.0
-"""Seconds of search for one mutant, of processor time: many times what each takes, so that a slow machine, or
-other histories, find it too. What is found takes no longer for it."""
-
-BLIND: Final = 20.0
-"""Seconds of search with a slip in the simulator, which is to find nothing: longer, and luck may."""
+RUNS: Final = 600
+"""How many runs may be made in search of one mutant: many times what each takes, so that other histories show
+it too."""
 
 RARE: Final = 3
-"""How many times as long a mutant is looked for that few runs show."""
+"""How many times as many runs are made for a mutant that few runs show."""
 
 CPU_MAX: Final = 300.0
 """Seconds of processor time that the whole table should take at most."""
@@ -45,11 +44,8 @@ OF_TASKS: Final = ("catalog", "slice")
 TOO_LONG: Final = ("catalog",)
 """Scenarios whose runs take as long as dozens of the others, and show no slip of the runtime sooner."""
 
-BESIDE: Final = 2
-"""How many times as long as its processor time a search may take, beside others."""
-
-PATIENCE: Final = 60.0
-"""Seconds beyond that after which a process is ended: its search hangs."""
+HANG: Final = 1800.0
+"""Real seconds after which a process is ended. What it was to try counts as not tried, and not as unfound."""
 
 _LAST_WORDS: Final = 300
 _ROOT: Final = Path(__file__).parents[2]
@@ -70,8 +66,9 @@ class Verdict:
         rule, text: the property, and what broke it.
         runs: how many runs it took, or were made in vain.
         cpu: seconds of processor time of the process, its imports included.
-        error: what the process ended of, if it did not end by itself.
-        sabotage: the name of the slip in the simulator that was made besides.
+        error: what the process ended of, if it did not end by itself: the mutant was not tried then.
+        sabotage: the name of the slip in the simulator under which it has to go unfound.
+        other: what finds it under the slip, in which run; None if nothing does.
     """
 
     name: str
@@ -84,23 +81,36 @@ class Verdict:
     text: str | None = None
     error: str | None = None
     sabotage: str | None = None
+    other: str | None = None
+
+    @property
+    def tried(self) -> bool:
+        """Whether all runs were made that it takes to tell."""
+        return self.error is None
+
+    @property
+    def shown(self) -> bool:
+        """Whether the mutant is found, and is not under the slip in the simulator."""
+        return self.tried and self.found and self.other is None
 
     def as_json(self) -> dict[str, Any]:
         """Return all of it by name."""
         return asdict(self)
 
     def __str__(self) -> str:
-        what = self.name if self.sabotage is None else f"{self.name} under {self.sabotage}"
-        if self.found:
-            how = f"{self.rule} in {self.scenario}, seed {self.seed}"
+        what = self.name if self.sabotage is None else f"{self.sabotage}: {self.name}"
+        if not self.tried:
+            how = f"NOT TRIED: {self.error}"
+        elif self.other is not None:
+            how = f"FOUND UNDER THE SLIP by {self.other}"
         else:
-            how = f"NOT FOUND: {self.error}" if self.error else "NOT FOUND"
+            how = f"{self.rule} in {self.scenario}, seed {self.seed}" if self.found else "NOT FOUND"
         return f"{what:<40} {self.runs:>6} runs {self.cpu:>6.1f} s  {how}"
 
 
 def table(
     names: Sequence[str] | None = None,
-    budget: float = BUDGET,
+    runs: int = RUNS,
     jobs: int = 2,
     *,
     told: Callable[[Verdict], None] | None = None,
@@ -109,7 +119,7 @@ def table(
 
     Args:
         names: which ones; all by default.
-        budget: seconds of search for each.
+        runs: how many are made for each at most.
         jobs: processes at a time.
         told: is told of each verdict as it comes.
 
@@ -120,40 +130,45 @@ def table(
         UnknownMutant: there is none of such a name.
     """
     wanted = TABLE if names is None else [mutant(name) for name in names]
-    return _all([(one.name, None) for one in wanted], budget, jobs, told)
+    return _all([[one.name, "--runs", str(runs)] for one in wanted], jobs, told)
 
 
 def sabotaged(
     names: Sequence[str] | None = None,
-    budget: float = BLIND,
     jobs: int = 2,
     *,
     told: Callable[[Verdict], None] | None = None,
-) -> dict[str, list[Verdict]]:
-    """Break the simulator, a slip at a time, and search for the mutants that should then go unfound.
+) -> list[Verdict]:
+    """Break the simulator, a slip at a time, and see that a bug goes unfound that is found without it.
 
     Arguments are those of ``table``, ``names`` being those of the slips.
 
     Returns:
-        For each slip the verdicts of its mutants. Where all were found, what it broke is dead weight.
+        A verdict a slip. What was broken by one that is not shown is dead weight.
     """
-    wanted = [one for one in SABOTAGES if names is None or one.breaks.name in names]
-    pairs = [(name, one.breaks.name) for one in wanted for name in one.blinds]
-    verdicts = _all(pairs, budget, jobs, told)
-    return {
-        one.breaks.name: [verdict for verdict in verdicts if verdict.sabotage == one.breaks.name]
-        for one in wanted
-    }
+    wanted = [one for one in SABOTAGES if names is None or one.name in names]
+    return _all([[one.blinds, "--sabotage", one.name] for one in wanted], jobs, told)
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
     """Say in one line what came of the table."""
-    unfound = [verdict.name for verdict in verdicts if not verdict.found]
+    unfound = [verdict.name for verdict in verdicts if verdict.tried and not verdict.found]
+    untried = [verdict.name for verdict in verdicts if not verdict.tried]
     cpu = sum(verdict.cpu for verdict in verdicts)
-    runs = sum(verdict.runs for verdict in verdicts)
-    said = f"{len(verdicts) - len(unfound)} of {len(verdicts)} mutants found, {runs} runs, {cpu:.0f} CPU s"
+    found, runs = sum(verdict.found for verdict in verdicts), sum(verdict.runs for verdict in verdicts)
+    said = f"{found} of {len(verdicts)} mutants found, {runs} runs, {cpu:.0f} CPU s"
     said += f" (more than {CPU_MAX:.0f})" if cpu > CPU_MAX else ""
-    return f"{said}; not found: {', '.join(unfound)}" if unfound else said
+    said += f"; not found: {', '.join(unfound)}" if unfound else ""
+    return said + (f"; not tried: {', '.join(untried)}" if untried else "")
+
+
+def summary_of_slips(verdicts: Sequence[Verdict]) -> str:
+    """Return what came of the slips: how many were tried, and what no planted bug shows to be needed."""
+    unshown = [str(one.sabotage) for one in verdicts if one.tried and not one.shown]
+    untried = [str(one.sabotage) for one in verdicts if not one.tried]
+    said = f"{len(verdicts) - len(untried)} of {len(SABOTAGES)} slips tried"
+    said += f", not tried: {'; '.join(untried)}" if untried else ""
+    return f"{said}\ndead weight: {'; '.join(unshown) or 'nothing'}"
 
 
 def passed(verdicts: Sequence[Verdict]) -> bool:
@@ -162,32 +177,30 @@ def passed(verdicts: Sequence[Verdict]) -> bool:
 
 
 def mutant(name: str) -> Mutant:
-    """Return a mutant of the runtime by name.
+    """Return a mutant of the runtime by name, or a bug that is planted for a slip.
 
     Raises:
         UnknownMutant: there is none.
     """
-    for one in TABLE:
+    for one in (*TABLE, *PLANTED):
         if one.name == name:
             return one
     raise UnknownMutant(f"No mutant is called {name!r}; there are {', '.join(one.name for one in TABLE)}")
 
 
-def hunt(name: str, budget: float, sabotage: str | None = None) -> Verdict:
+def hunt(name: str, most: int = RUNS) -> Verdict:
     """Search for one mutant in this process, which must not have imported the runtime yet.
 
     Args:
         name: the mutant's.
-        budget: seconds of search.
-        sabotage: the name of a slip in the simulator that is made besides.
+        most: how many runs are made at most.
     """
     wanted = mutant(name)
-    install([wanted, *(one.breaks for one in SABOTAGES if one.breaks.name == sabotage)])
+    install([wanted])
     from zeke_sim.experiment.driver import run_seeds  # noqa: PLC0415 - it imports what has just been patched
 
-    scenarios = searched(wanted, everywhere=sabotage is not None)
-    made = run_seeds(scenarios, itertools.count(1), budget=budget * (RARE if wanted.rare else 1))
-    verdict = Verdict(name, found=False, cpu=_cpu(), runs=made.runs.total(), sabotage=sabotage)
+    made = run_seeds(searched(wanted), itertools.count(1), runs=most * (RARE if wanted.rare else 1))
+    verdict = Verdict(name, found=False, cpu=_cpu(), runs=made.runs.total())
     if made.failure is None or made.failure.violation is None:
         return verdict
     plan, violation = made.failure.plan, made.failure.violation
@@ -201,13 +214,31 @@ def hunt(name: str, budget: float, sabotage: str | None = None) -> Verdict:
     )
 
 
+def hunt_under(slip: str) -> Verdict:
+    """Search for what a slip in the simulator has to hide, in this process, as ``hunt`` does.
+
+    Raises:
+        UnknownMutant: there is no such slip.
+    """
+    for one in SABOTAGES:
+        if one.name == slip:
+            break
+    else:
+        raise UnknownMutant(f"No slip is called {slip!r}; there are {', '.join(s.name for s in SABOTAGES)}")
+    wanted = mutant(one.blinds)
+    runs, seen, other = hunt_blind(wanted, one, searched(wanted, everywhere=True), searched(wanted))
+    verdict = Verdict(wanted.name, found=False, cpu=0.0, runs=runs, sabotage=slip)
+    if seen is not None:
+        verdict = replace(verdict, found=True, **seen._asdict())
+    return replace(verdict, cpu=_cpu(), other=None if other is None else str(other))
+
+
 def searched(wanted: Mutant, *, everywhere: bool = False) -> list[str]:
     """Return the names of the scenarios in which a mutant is looked for.
 
     Args:
         wanted: the mutant.
-        everywhere: whether what it says of that is ignored: that it is not found counts then, and other
-            scenarios may show it too.
+        everywhere: whether what it says of that is ignored: under a slip other scenarios may show it too.
     """
     from tests.scenarios import full, names  # noqa: PLC0415 - it imports the runtime, which is patched by then
 
@@ -220,14 +251,9 @@ def searched(wanted: Mutant, *, everywhere: bool = False) -> list[str]:
     return [full(scenario) for scenario in chosen]
 
 
-def _all(
-    pairs: Sequence[tuple[str, str | None]],
-    budget: float,
-    jobs: int,
-    told: Callable[[Verdict], None] | None,
-) -> list[Verdict]:
+def _all(commands: Sequence[list[str]], jobs: int, told: Callable[[Verdict], None] | None) -> list[Verdict]:
     with ThreadPoolExecutor(max(jobs, 1)) as pool:
-        futures = [pool.submit(_elsewhere, name, budget, sabotage) for name, sabotage in pairs]
+        futures = [pool.submit(_elsewhere, command) for command in commands]
         try:
             for future in as_completed(futures):
                 if told is not None:
@@ -239,23 +265,22 @@ def _all(
         return [future.result() for future in futures]
 
 
-def _elsewhere(name: str, budget: float, sabotage: str | None) -> Verdict:
-    """Search in a process of its own; one that ends badly, or hangs, has found nothing."""
-    command = [sys.executable, "-m", "tests.mutants.run", name, "--budget", str(budget)]
-    command += ["--sabotage", sabotage] if sabotage is not None else []
-    longest = BESIDE * budget * RARE + PATIENCE
+def _elsewhere(command: list[str]) -> Verdict:
+    """Try a mutant in a process of its own; with one that ends badly, or hangs, it was not tried."""
+    sabotage = command[-1] if "--sabotage" in command else None
+
+    def not_tried(error: str) -> Verdict:
+        return Verdict(command[0], found=False, cpu=0.0, error=error, sabotage=sabotage)
+
+    program = [sys.executable, "-m", "tests.mutants.run", *command]
     try:
-        done = subprocess.run(
-            command, cwd=_ROOT, capture_output=True, text=True, timeout=longest, check=False
-        )
+        done = subprocess.run(program, cwd=_ROOT, capture_output=True, text=True, timeout=HANG, check=False)
     except subprocess.TimeoutExpired:
-        hung = f"it hung, and was ended after {longest:g} s"
-        return Verdict(name, found=False, cpu=budget, error=hung, sabotage=sabotage)
+        return not_tried(f"it hung, and was ended after {HANG:g} s")
     try:
         return Verdict(**json.loads(done.stdout.splitlines()[-1]))
     except (IndexError, ValueError, TypeError):
-        said = done.stderr.strip()[-_LAST_WORDS:] or f"exit code {done.returncode}"
-        return Verdict(name, found=False, cpu=0.0, error=said, sabotage=sabotage)
+        return not_tried(done.stderr.strip()[-_LAST_WORDS:] or f"exit code {done.returncode}")
 
 
 def _cpu() -> float:
@@ -276,9 +301,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run as a program; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants.run", description=__doc__)
     parser.add_argument("name", nargs="?", help="the mutant to try; the whole table by default")
-    parser.add_argument("--budget", type=float, help="seconds of search for one mutant")
+    parser.add_argument("--runs", type=int, default=RUNS, help="how many to make for one mutant at most")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time, for the whole table")
-    parser.add_argument("--sabotage", help="a slip in the simulator to make besides")
+    parser.add_argument("--sabotage", help="the slip in the simulator under which NAME has to go unfound")
     parser.add_argument("--sabotages", action="store_true", help="make all of them, one at a time")
     parser.add_argument("--part", type=_part, metavar="K/N", help="of them only every Nth, from the Kth on")
     given = parser.parse_args(arguments)
@@ -288,21 +313,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
 
     if given.name is not None:
-        verdict = hunt(given.name, given.budget or BUDGET, given.sabotage)
+        verdict = hunt_under(given.sabotage) if given.sabotage else hunt(given.name, given.runs)
         say(json.dumps(verdict.as_json()))
-        return 0 if verdict.found else 1
+        return 0 if verdict.shown else 1
     if given.sabotages:
         first, step = given.part or (1, 1)
-        slips = [one.breaks.name for one in SABOTAGES[first - 1 :: step]]
-        unnoticed = [
-            name
-            for name, tried in sabotaged(slips, given.budget or BLIND, given.jobs, told=say).items()
-            if all(verdict.found for verdict in tried)
-        ]
-        say(f"{len(slips)} of {len(SABOTAGES)} slips tried")
-        say(f"dead weight: {'; '.join(unnoticed) or 'nothing'}")
-        return 1 if unnoticed else 0
-    verdicts = table(None, given.budget or BUDGET, given.jobs, told=say)
+        verdicts = sabotaged([one.name for one in SABOTAGES[first - 1 :: step]], given.jobs, told=say)
+        say(summary_of_slips(verdicts))
+        return 0 if all(one.shown for one in verdicts) else 1
+    verdicts = table(None, given.runs, given.jobs, told=say)
     say(summary(verdicts))
     return 0 if passed(verdicts) else 1
 

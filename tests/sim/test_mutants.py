@@ -17,14 +17,24 @@ import pytest
 from tests.cases import check_each
 from tests.mutants import TABLE, DoesNotApply, Mutant
 from tests.mutants import run as mutants
-from tests.mutants.run import UnknownMutant, Verdict, passed, searched, summary, table
-from tests.mutants.sabotage import FAULTS, FAULTS_KEPT, PROPERTIES, PROPERTIES_KEPT, SABOTAGES
+from tests.mutants.planted import PLANTED
+from tests.mutants.run import (
+    UnknownMutant,
+    Verdict,
+    passed,
+    sabotaged,
+    searched,
+    summary,
+    summary_of_slips,
+    table,
+)
+from tests.mutants.sabotage import FAULTS, FAULTS_KEPT, PROPERTIES, SABOTAGES
 from tests.scenarios import full, names
-from zeke_sim.properties import ALL, by_name
+from zeke_sim.properties import ALL
 from zeke_sim.world.faults import KINDS
 
 ROOT = Path(__file__).parents[2]
-EVERYTHING = [*TABLE, *(sabotage.breaks for sabotage in SABOTAGES)]
+EVERYTHING = [*TABLE, *PLANTED, *(sabotage.breaks for sabotage in SABOTAGES)]
 
 
 @cache
@@ -72,23 +82,19 @@ def test_mutant_is_searched_in_its_scenarios_or_where_its_module_runs() -> None:
 
 def test_mutants_name_scenarios_and_mutants_that_exist() -> None:
     assert {name for mutant in TABLE for name in mutant.where} <= set(names())
-    known = {mutant.name for mutant in TABLE}
+    planted, blinded = {mutant.name for mutant in PLANTED}, {sabotage.blinds for sabotage in SABOTAGES}
     for sabotage in SABOTAGES:
-        assert sabotage.breaks.module.startswith("zeke_sim."), sabotage.breaks.name
-        assert sabotage.blinds, sabotage.breaks.name
-        assert known.issuperset(sabotage.blinds), sabotage.breaks.name
+        assert sabotage.breaks.module.startswith("zeke_sim."), sabotage.name
+    assert planted <= blinded <= planted | {mutant.name for mutant in TABLE}
 
 
-def test_every_property_and_fault_kind_has_one_sabotage_or_a_reason_against() -> None:
+def test_every_property_has_one_sabotage_and_every_fault_kind_one_or_a_reason_against() -> None:
     asked, kinds = {one.name for one in ALL}, {kind for together in FAULTS for kind in together}
-    assert (set(PROPERTIES) & set(PROPERTIES_KEPT), kinds & set(FAULTS_KEPT)) == (set(), set())
-    assert set(PROPERTIES) | set(PROPERTIES_KEPT) == asked
+    assert set(PROPERTIES) == asked
+    assert kinds & set(FAULTS_KEPT) == set()
     assert kinds | set(FAULTS_KEPT) == set(KINDS)
-    assert all(reason for reason in (*PROPERTIES_KEPT.values(), *FAULTS_KEPT.values()))
-    for name in PROPERTIES_KEPT:
-        assert PROPERTIES_KEPT[name].startswith(f"number {by_name(name).number}")
-    shown = Counter(name for blinds in PROPERTIES.values() for name in blinds)
-    assert [name for name, n in shown.items() if n > 1] == []
+    assert all(FAULTS_KEPT.values())
+    assert [name for name, n in Counter(PROPERTIES.values()).items() if n > 1] == []
 
 
 def test_patch_is_seen_by_importers_and_not_written_to_disk(tmp_path: Path) -> None:
@@ -145,7 +151,7 @@ def test_unknown_mutant_name_is_rejected_with_known_names() -> None:
 def test_obvious_mutants_are_found_and_reported_within_few_runs() -> None:
     names = ["claims-count-as-retries", "attempt-not-counted"]
     told: list[Verdict] = []
-    verdicts = table(names, budget=15.0, told=told.append)
+    verdicts = table(names, runs=200, told=told.append)
     assert [verdict.name for verdict in verdicts] == names
     assert sorted(map(str, told)) == sorted(map(str, verdicts))
     for verdict in verdicts:
@@ -162,7 +168,10 @@ def test_crashed_process_reports_its_error_and_no_finding(
     broken.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(broken))
     (verdict,) = table(["attempt-not-counted"])
-    assert (verdict.found, verdict.error) == (False, "out of memory")
+    assert (verdict.tried, verdict.found, verdict.error) == (False, False, "out of memory")
+    slip = SABOTAGES[0].name
+    (verdict,) = sabotaged([slip])
+    assert (verdict.tried, verdict.shown, verdict.sabotage) == (False, False, slip)
 
 
 def test_interrupt_cancels_mutants_that_have_not_begun(
@@ -176,10 +185,10 @@ def test_interrupt_cancels_mutants_that_have_not_begun(
             permits.release(100)
             super().shutdown(wait=wait)
 
-    def elsewhere(name: str, *_: object) -> Verdict:
+    def elsewhere(command: list[str]) -> Verdict:
         permits.acquire()
-        tried.append(name)
-        return Verdict(name, found=True, cpu=1.0)
+        tried.append(command[0])
+        return Verdict(command[0], found=True, cpu=1.0)
 
     def interrupt(_: Verdict) -> None:
         raise KeyboardInterrupt
@@ -197,9 +206,32 @@ def test_verdict_table_passes_if_all_mutants_were_found_in_time() -> None:
     )
     missed = Verdict("two", found=False, cpu=100.0, runs=9)
     slow = Verdict("three", found=True, cpu=201.0)
+    hung = Verdict("four", found=False, cpu=0.0, error="it hung")
     assert [passed([found]), passed([found, missed]), passed([found, slow])] == [True, False, True]
+    assert not passed([found, hung])
     assert summary([found, missed]) == "1 of 2 mutants found, 16 runs, 200 CPU s; not found: two"
     assert summary([found, slow]) == "2 of 2 mutants found, 7 runs, 301 CPU s (more than 300)"
+    assert summary([found, hung]) == "1 of 2 mutants found, 7 runs, 100 CPU s; not tried: four"
     assert Verdict(**json.loads(json.dumps(found.as_json()))) == found
     assert "limit in storm, seed 3" in str(found)
     assert "NOT FOUND" in str(missed)
+    assert "NOT TRIED: it hung" in str(hung)
+
+
+def test_slip_is_dead_weight_if_its_bug_is_found_without_it_or_not_at_all() -> None:
+    found = Verdict("bug", found=True, cpu=1.0, sabotage="a")
+    elsewhere = replace(found, sabotage="b", other="limit in storm, seed 3: 6 > 5")
+    missed, hung = replace(found, sabotage="c", found=False), replace(found, sabotage="d", error="it hung")
+    assert [one.shown for one in (found, elsewhere, missed, hung)] == [True, False, False, False]
+    assert summary_of_slips([found]) == f"1 of {len(SABOTAGES)} slips tried\ndead weight: nothing"
+    assert summary_of_slips([found, elsewhere, missed, hung]) == (
+        f"3 of {len(SABOTAGES)} slips tried, not tried: d\ndead weight: b; c"
+    )
+    assert "FOUND UNDER THE SLIP by limit in storm" in str(elsewhere)
+
+
+def test_bug_is_found_by_what_it_is_planted_for_and_by_nothing_else() -> None:
+    alone = "unasked: attempts are numbered by claims"
+    (verdict,) = sabotaged([alone])
+    assert verdict.shown, verdict
+    assert verdict.rule == "attempts are numbered by claims"

@@ -1,0 +1,110 @@
+"""Searches for a planted bug with the simulator blinded to it: only what is blinded may show the bug.
+
+Every search makes the same runs, so its verdict depends on no clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from tests.mutants.patching import install
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.mutants.patching import Mutant
+    from tests.mutants.sabotage import Sabotage
+    from zeke_sim.experiment.scenario import Scenario
+    from zeke_sim.history.state import RunState
+    from zeke_sim.properties import Property
+
+SEEDS: Final = 4
+"""How many seeds of each scenario are run."""
+
+MORE: Final = 100
+"""Up to which seed a bug is looked for in scenarios of its own, if none of those runs shows it."""
+
+
+class Finding(NamedTuple):
+    """What shows a bug in a run: a property, and how it was broken."""
+
+    scenario: str
+    seed: int
+    rule: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.rule} in {self.scenario}, seed {self.seed}: {self.text}"
+
+
+class Blind(NamedTuple):
+    """What came of a search.
+
+    Attributes:
+        runs: how many were made.
+        seen: the first run that shows the bug to what is blinded; None if none does.
+        other: the first one that shows it to something else, which ends the search.
+    """
+
+    runs: int
+    seen: Finding | None
+    other: Finding | None
+
+
+def hunt_blind(planted: Mutant, slip: Sabotage, everywhere: Sequence[str], own: Sequence[str]) -> Blind:
+    """Search for a bug in this process, which must not have imported the runtime yet.
+
+    Args:
+        planted: the bug.
+        slip: what the simulator is blinded to.
+        everywhere: the scenarios in which only that may show it.
+        own: those that try what the bug breaks.
+    """
+    install([planted])
+    from zeke_sim.experiment.run import run  # noqa: PLC0415 - it imports what has just been patched
+    from zeke_sim.experiment.scenario import load  # noqa: PLC0415
+
+    noted: list[str] = []
+    seen: Finding | None = None
+    runs = 0
+    blind = {name: _blinded(load(name), slip, noted) for name in {*everywhere, *own}}
+    for seed, name in (*product(range(1, SEEDS + 1), everywhere), *product(range(SEEDS + 1, MORE + 1), own)):
+        if seed > SEEDS and seen is not None:
+            break
+        scenario, blinded = load(name), blind[name]
+        if slip.kinds and seen is None:
+            runs += 1
+            broken = run(scenario, scenario.plan(seed)).violation
+            seen = None if broken is None else Finding(name, seed, broken.rule, broken.text)
+        runs += 1
+        broken = run(blinded, blinded.plan(seed)).violation
+        if broken is not None:
+            return Blind(runs, seen, Finding(name, seed, broken.rule, broken.text))
+        if noted and seen is None:
+            seen = Finding(name, seed, str(slip.asked), noted[0])
+    return Blind(runs, seen, None)
+
+
+def _blinded(scenario: Scenario, slip: Sabotage, noted: list[str]) -> Scenario:
+    """Return a scenario in which kinds of faults never happen, or which only notes that a property breaks."""
+    from zeke_sim.world.faults import KINDS  # noqa: PLC0415
+
+    if slip.kinds:
+        kinds = KINDS if scenario.kinds is None else scenario.kinds
+        return replace(scenario, kinds=tuple(kind for kind in kinds if kind not in slip.kinds))
+    properties = tuple(_noting(one, noted) if one.name == slip.asked else one for one in scenario.properties)
+    return replace(scenario, properties=properties)
+
+
+def _noting(one: Property, noted: list[str]) -> Property:
+    from zeke_sim.history.state import Broken  # noqa: PLC0415
+
+    def check(event: Any, past: RunState) -> None:
+        try:
+            one.check(event, past)
+        except Broken as broken:
+            noted.append(broken.text)
+
+    return one._replace(check=check)
