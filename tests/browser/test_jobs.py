@@ -30,7 +30,7 @@ def test_a_job_is_sent_by_the_form_and_seen_to_complete_without_reloading(house:
     page.get_by_label("Payload, as JSON").fill(json.dumps({"steps": ["set", "print", "bind", "pack"]}))
     page.get_by_role("button", name="Send", exact=True).click()
 
-    expect(page.locator("#note")).to_have_text("The job is sent")
+    expect(page.locator("#note")).to_have_text("Job sent")
     page.evaluate(MARK)
     badge, bar, log = page.locator("#state .badge").first, page.locator("#bar"), page.locator("#log li")
     expect(badge).to_have_attribute("data-state", "active")
@@ -60,7 +60,7 @@ def test_a_task_is_chosen_from_the_list(page: Page) -> None:
     page.goto("trigger")
     page.get_by_label("Task").select_option("letter")
     expect(page).to_have_url(re.compile(r"task=letter"))
-    expect(page.get_by_role("row", name=re.compile(r"^to\b.*needed"))).to_contain_text("Whom it is for")
+    expect(page.get_by_role("row", name=re.compile(r"^to\b.*required"))).to_contain_text("Whom it is for")
 
 
 def test_a_failed_job_shows_why_and_runs_again(house: House, page: Page) -> None:
@@ -76,7 +76,7 @@ def test_a_failed_job_shows_why_and_runs_again(house: House, page: Page) -> None
 
     house.press.jammed = False
     page.get_by_role("button", name="Retry").click()
-    expect(page.locator("#note")).to_have_text("The job runs again")
+    expect(page.locator("#note")).to_have_text("The job is queued again")
     expect(badge).to_have_attribute("data-state", "completed")
     expect(page.locator("#timeline")).to_contain_text("Attempt 1 failed")
     expect(page.locator("#timeline")).to_contain_text("Attempt 2 completed")
@@ -121,7 +121,7 @@ def test_a_job_is_sent_again_with_its_payload(house: House, page: Page) -> None:
     page.goto(f"jobs/{job_id}")
     page.get_by_role("link", name="Send again…").click()
     page.get_by_role("button", name="Send", exact=True).click()
-    expect(page.locator("#note")).to_have_text("The job is sent")
+    expect(page.locator("#note")).to_have_text("Job sent")
     expect(page.locator("#payload")).to_contain_text('"copies": 3')
     assert str(job_id) not in page.url
 

@@ -101,7 +101,7 @@ def test_a_list_is_searched_walked_ticked_and_a_job_opened_by_keyboard(house: Ho
     expect(page.locator("tr.at")).to_have_attribute("data-job", str(sent[0]))
     page.keyboard.press("j")
     page.keyboard.press("x")
-    expect(page.locator("#chosen")).to_have_text("1 ticked")
+    expect(page.locator("#chosen")).to_have_text("1 selected")
     page.keyboard.press("Enter")
     expect(page.locator("#job-id")).to_have_text(str(sent[1]))
 
@@ -144,7 +144,7 @@ def test_a_job_is_sent_by_keyboard_alone(house: House, page: Page) -> None:
             break
         page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    expect(page.locator("#note")).to_have_text("The job is sent")
+    expect(page.locator("#note")).to_have_text("Job sent")
 
 
 @pytest.mark.parametrize(("wanted", "dark"), [("light", False), ("dark", True)])

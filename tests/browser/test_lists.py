@@ -67,14 +67,14 @@ def test_jobs_are_filtered_by_time_and_a_filter_that_nothing_passes_says_so(
     page.goto("jobs")
     page.get_by_label("Created from (UTC)").fill("2099-01-01T00:00:00")
     page.get_by_role("button", name="Show", exact=True).click()
-    expect(page.get_by_role("heading", name="No job matches")).to_be_visible()
+    expect(page.get_by_role("heading", name="No matching jobs")).to_be_visible()
     page.get_by_label("Created from (UTC)").fill("2001-01-01T00:00:00")
     page.get_by_label("Created before (UTC)").fill("2099-01-01T00:00:00")
     page.get_by_role("button", name="Show", exact=True).click()
     shows(page, *reversed(mixed.values()))
     # A form can't say a wrong time, an address can.
     page.goto("jobs?from=yesterday")
-    expect(page.get_by_role("alert")).to_have_text("This is no point in time; write it as 2026-01-31T12:00")
+    expect(page.get_by_role("alert")).to_have_text("Must be a point in time, such as 2026-01-31T12:00")
     expect(page.get_by_label("Created from (UTC)")).to_have_attribute("aria-invalid", "true")
 
 
@@ -118,12 +118,12 @@ def test_the_list_moves_by_itself_but_not_under_who_ticks_it(house: House, page:
     expect(rows).to_have_count(1)
     house.send("parcel")
     expect(rows).to_have_count(2)
-    page.get_by_role("checkbox", name=f"Tick parcel …{str(first)[-8:]}").check()
-    expect(page.locator("#chosen")).to_have_text("1 ticked")
+    page.get_by_role("checkbox", name=f"Select parcel …{str(first)[-8:]}").check()
+    expect(page.locator("#chosen")).to_have_text("1 selected")
     house.send("parcel")
     expect(page.locator("#stale")).to_be_visible()
     expect(rows).to_have_count(2)
-    expect(page.get_by_role("checkbox", name=f"Tick parcel …{str(first)[-8:]}")).to_be_checked()
+    expect(page.get_by_role("checkbox", name=f"Select parcel …{str(first)[-8:]}")).to_be_checked()
     page.get_by_role("button", name="Show the changes").click()
     expect(rows).to_have_count(3)
     expect(page.locator("#stale")).to_be_hidden()
@@ -134,27 +134,27 @@ def test_jobs_that_are_ticked_are_cancelled_and_resumed_once_that_is_confirmed(
 ) -> None:
     sent = [house.send("parcel") for _ in range(3)]
     page.goto("jobs")
-    page.get_by_role("checkbox", name="Tick all on this page").check()
-    expect(page.locator("#chosen")).to_have_text("3 ticked")
+    page.get_by_role("checkbox", name="Select all on this page").check()
+    expect(page.locator("#chosen")).to_have_text("3 selected")
     page.get_by_role("checkbox", name=f"…{str(sent[0])[-8:]}").uncheck()
-    expect(page.locator("#chosen")).to_have_text("2 ticked")
+    expect(page.locator("#chosen")).to_have_text("2 selected")
     page.get_by_role("button", name="Cancel…").click()
     expect(page.get_by_role("heading", name="Cancel 2 jobs?")).to_be_visible()
-    expect(page.locator("#confirm")).to_contain_text("as they are now. Those that")
-    page.get_by_role("link", name="Leave them as they are").click()
+    expect(page.locator("#confirm")).to_contain_text("can be cancelled. Running jobs")
+    page.get_by_role("link", name="Keep them").click()
     expect(page.locator("[data-state=created]")).to_have_count(3)
 
-    page.get_by_role("checkbox", name="Tick all on this page").check()
+    page.get_by_role("checkbox", name="Select all on this page").check()
     page.get_by_role("button", name="Cancel…").click()
     page.get_by_role("button", name="Cancel them").click()
     expect(page.locator("#note")).to_contain_text("3 jobs cancelled.")
     expect(page.locator("[data-state=cancelled]")).to_have_count(3)
 
-    page.get_by_role("checkbox", name="all that match", exact=True).check()
-    expect(page.locator("#chosen")).to_have_text("All that match")
+    page.get_by_role("checkbox", name="all matching", exact=True).check()
+    expect(page.locator("#chosen")).to_have_text("All matching jobs")
     page.get_by_role("button", name="Resume…").click()
     page.get_by_role("button", name="Resume them").click()
-    expect(page.locator("#note")).to_contain_text("3 jobs put back")
+    expect(page.locator("#note")).to_contain_text("3 jobs resumed")
     expect(page.locator("[data-state=created]")).to_have_count(3)
 
 
@@ -166,11 +166,11 @@ def test_failed_jobs_are_retried_together_and_those_that_did_not_fail_are_told(
         house.ended(one)
     house.press.jammed = False
     page.goto("jobs")
-    page.get_by_role("checkbox", name="Tick all on this page").check()
+    page.get_by_role("checkbox", name="Select all on this page").check()
     page.get_by_role("button", name="Retry…").click()
-    expect(page.locator("#confirm")).to_contain_text("2 of them can be set to run again as they are now; the")
+    expect(page.locator("#confirm")).to_contain_text("2 of them can be retried; the")
     page.get_by_role("button", name="Retry them").click()
-    expect(page.locator("#note")).to_contain_text("2 jobs set to run again; 1 not: 1 not failed.")
+    expect(page.locator("#note")).to_contain_text("2 jobs retried; 1 not: 1 not failed.")
     expect(page.locator("#jobs [data-state=completed]")).to_have_count(3)
 
 
@@ -178,7 +178,7 @@ def test_without_a_choice_a_button_for_many_says_what_to_do(house: House, page: 
     house.send("parcel")
     page.goto("jobs")
     page.get_by_role("button", name="Cancel…").click()
-    expect(page.get_by_role("alert")).to_contain_text("Choose jobs first")
+    expect(page.get_by_role("alert")).to_contain_text("Select jobs first")
 
 
 def test_the_jobs_of_a_queue_that_is_paused_wait_until_it_is_resumed(house: House, page: Page) -> None:
@@ -207,7 +207,7 @@ def test_the_jobs_of_a_queue_that_is_paused_wait_until_it_is_resumed(house: Hous
 
 def test_the_workers_page_shows_what_is_held_and_moves_by_itself(house: House, page: Page) -> None:
     page.goto("workers")
-    expect(page.get_by_role("heading", name="No worker is known")).to_be_visible()
+    expect(page.get_by_role("heading", name="No workers are running")).to_be_visible()
     house.work()
     card = page.locator("[data-worker]")
     expect(card).to_have_count(1)

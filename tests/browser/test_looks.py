@@ -49,7 +49,7 @@ def test_axe_finds_no_fault_in_what_comes_of_a_press_of_a_button(sight: Sight, l
     windows, _, _ = sight
     page = windows[look]
     page.goto("jobs")
-    page.get_by_role("checkbox", name="all that match", exact=True).check()
+    page.get_by_role("checkbox", name="all matching", exact=True).check()
     page.get_by_role("button", name="Cancel…").click()
     expect(page.locator("#confirm")).to_be_visible()
     assert faults(page) == []
@@ -61,7 +61,7 @@ def test_axe_finds_no_fault_in_what_comes_of_a_press_of_a_button(sight: Sight, l
     page.goto("schedules/edit")
     page.get_by_label("Name").fill("letter")
     page.get_by_label("Cron expression").fill("never")
-    page.get_by_role("button", name="Store").click()
+    page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("alert").first).to_be_visible()
     assert faults(page) == []
     page.goto("")

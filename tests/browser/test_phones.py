@@ -43,8 +43,8 @@ def test_a_list_that_has_changed_says_so_over_it_and_moves_nothing(house: House,
     page = visits.somebody(**PHONE)
     page.goto("jobs")
     row = page.locator("#jobs tbody tr").first
-    page.get_by_role("checkbox", name="Tick parcel").check()
-    expect(page.locator("#chosen")).to_have_text("1 ticked")
+    page.get_by_role("checkbox", name="Select parcel").check()
+    expect(page.locator("#chosen")).to_have_text("1 selected")
     above, there = page.locator(".bulk").bounding_box(), row.bounding_box()
     assert above
     assert there

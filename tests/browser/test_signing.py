@@ -52,7 +52,7 @@ def test_no_script_reads_the_session_and_the_key_is_kept_nowhere(house: House, v
 def test_who_signs_out_is_out_on_every_page_that_is_opened_again(visits: Visits, page: Page) -> None:
     page.goto("queues")
     page.get_by_role("button", name="Sign out").click()
-    expect(page.get_by_text("You are signed out")).to_be_visible()
+    expect(page.get_by_text("Signed out")).to_be_visible()
     page.goto("queues")
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     page.go_back()

@@ -37,7 +37,7 @@ def test_a_reader_sees_what_there_is_and_that_it_can_change_nothing(house: House
         "jobs": ["Cancel…", "Retry…", "Resume…"],
         "queues": ["Pause page"],
         "schedules": ["New schedule", "Run now", "Pause"],
-        "schedules/edit": ["Store"],
+        "schedules/edit": ["Save"],
         "schedules/delete?name=daily": ["Delete"],
         "trigger?task=letter": ["Send"],
     }
@@ -54,7 +54,7 @@ def test_a_sender_sends_but_changes_nothing_else(house: House, visits: Visits) -
     page.goto("trigger?task=letter")
     page.get_by_label("Payload, as JSON").fill('{"to": "Bert"}')
     page.get_by_role("button", name="Send", exact=True).click()
-    expect(page.locator("#note")).to_have_text("The job is sent")
+    expect(page.locator("#note")).to_have_text("Job sent")
     expect(page.get_by_role("button", name="Cancel")).to_be_disabled()
 
 
@@ -73,30 +73,30 @@ def test_everything_but_what_moves_by_itself_works_without_scripts(house: House,
     page.get_by_role("button", name="Pause letter", exact=True).click()
     expect(page.locator("#note")).to_contain_text("letter is paused")
     page.get_by_role("button", name="Resume letter", exact=True).click()
-    expect(page.locator("#note")).to_contain_text("letter goes on")
+    expect(page.locator("#note")).to_contain_text("letter is resumed")
 
     page.get_by_role("link", name="Send a job").click()
     page.get_by_label("Task").select_option("page")
-    page.get_by_role("button", name="Take this task").click()
+    page.get_by_role("button", name="Load task").click()
     page.get_by_role("button", name="Send", exact=True).click()
-    expect(page.locator("#note")).to_have_text("The job is sent")
+    expect(page.locator("#note")).to_have_text("Job sent")
     job_id = page.locator("#job-id").inner_text()
     house.ended(UUID(job_id))
     page.reload()
     expect(page.locator("#state .badge").first).to_have_attribute("data-state", "failed")
     house.press.jammed = False
     page.get_by_role("button", name="Retry").click()
-    expect(page.locator("#note")).to_have_text("The job runs again")
+    expect(page.locator("#note")).to_have_text("The job is queued again")
 
     page.goto("jobs")
-    page.get_by_role("checkbox", name="Tick page").check()
+    page.get_by_role("checkbox", name="Select page").check()
     page.get_by_role("button", name="Retry…").click()
     page.get_by_role("button", name="Retry").click()
     expect(page.locator("#note")).to_be_visible()
     # What only a script can do is not offered.
     expect(page.locator("#theme, #keys, .copy").locator("visible=true")).to_have_count(0)
     page.get_by_role("button", name="Sign out").click()
-    expect(page.get_by_text("You are signed out")).to_be_visible()
+    expect(page.get_by_text("Signed out")).to_be_visible()
 
 
 # Those who write what would be a script elsewhere
@@ -162,9 +162,9 @@ def test_what_stands_behind_words_that_turn_the_direction_is_read_as_it_is(house
     odd = NewJob(house.queue.sender.new_id(), "abc\u202edef", data='"x\u202ey"')
     house.do(house.queue.storage.insert([odd]))
     page.goto("jobs")
-    page.get_by_role("checkbox", name="Tick all on this page").check()
+    page.get_by_role("checkbox", name="Select all on this page").check()
     page.get_by_role("button", name="Cancel…").click()
-    page.get_by_text("Which ones").click()
+    page.get_by_text("Show jobs").click()
     places = page.locator("#confirm .id").evaluate(PLACES)
     assert len(places) == 9
     assert places == sorted(places)

@@ -85,7 +85,7 @@ def test_a_stream_that_a_stopped_server_cut_is_told_and_resumed_without_a_gap_or
     house.serve()
     expect(log).to_have_count(7)
     expect(banner).to_be_hidden()
-    expect(page.locator("#said")).to_have_text("The connection is back")
+    expect(page.locator("#said")).to_have_text("Connected again")
     house.let(5)
     expect(page.locator("#state .badge").first).to_have_attribute("data-state", "completed")
     expect(log).to_have_count(len(LONG))
@@ -139,7 +139,7 @@ def test_a_job_that_is_purged_while_it_is_looked_at_is_told(house: House, page: 
     page.evaluate(STREAM)
     expect(page.locator("html")).to_have_attribute("data-stream", "open")
     house.purge(job_id)
-    expect(page.locator("#lost")).to_contain_text("The job is gone: it was purged")
+    expect(page.locator("#lost")).to_contain_text("The job was purged")
 
 
 def test_who_leaves_a_job_and_comes_back_finds_each_line_once(house: House, page: Page) -> None:

@@ -41,7 +41,7 @@ def test_a_lost_connection_is_told_within_four_seconds(house: House, stopped: Pa
     expect(banner).to_be_hidden()  # a browser may be back by then
     page.clock.run_for(1_000)
     expect(banner).to_be_visible()
-    expect(banner).to_contain_text("What you see may be old")
+    expect(banner).to_contain_text("This page may be out of date")
     # What was asked before may be answered now; the stream is lost all the same.
     page.evaluate("htmx.trigger(document.body, 'htmx:afterRequest', { successful: true })")
     expect(banner).to_be_visible()
@@ -57,7 +57,7 @@ def test_a_job_that_is_purged_before_its_stream_is_open_is_told(house: House, st
     expect(page.locator("#held")).to_be_attached()
     house.purge(job_id)
     page.clock.run_for(5_000)
-    expect(page.locator("#lost")).to_contain_text("The job is gone: it was purged")
+    expect(page.locator("#lost")).to_contain_text("The job was purged")
 
 
 def test_a_note_of_what_was_done_stays_whatever_becomes_of_the_job_until_it_is_closed(
@@ -69,7 +69,7 @@ def test_a_note_of_what_was_done_stays_whatever_becomes_of_the_job_until_it_is_c
     page.goto(f"jobs/{job_id}")
     page.get_by_role("button", name="Resume").click()
     note, badge = page.locator("#note"), page.locator("#state .badge").first
-    expect(note).to_have_text("The job is back in its queue")
+    expect(note).to_have_text("The job is queued again")
     house.do(house.jobs.claim_one("parcel"))
     expect(badge).to_have_attribute("data-state", "active")
     page.clock.run_for(60_000)
@@ -87,7 +87,7 @@ def test_a_note_over_a_list_moves_no_row_and_is_not_there_after_going_back(
     row = page.locator('[data-queue="parcel"]')
     row.get_by_role("button", name="Pause").click()
     note = page.locator("#note")
-    expect(note).to_have_text("parcel is paused: its jobs wait, those that run go on")
+    expect(note).to_have_text("parcel is paused: waiting jobs are not started, running jobs continue")
     place = page.locator("#live").bounding_box()
     assert place is not None
     house.do(house.queue.storage.pause_queue("parcel", paused=False))
@@ -157,7 +157,7 @@ def test_a_job_that_was_purged_stays_told_of_whatever_is_asked_for_after(house: 
     page.evaluate(STREAM)
     expect(page.locator("html")).to_have_attribute("data-stream", "open")
     house.purge(job_id)
-    told = "The job is gone: it was purged. What you see is what it was last."
+    told = "The job was purged. This page shows its last state."
     expect(page.locator("#lost-why")).to_have_text(told)
     with page.expect_response(lambda response: response.status == 404):
         page.clock.run_for(5_000)
@@ -177,7 +177,9 @@ def test_an_answer_that_is_a_fault_is_told_as_one(house: House, page: Page) -> N
 
     page.route("**/dashboard/queues", fail)
     page.goto("queues")
-    expect(page.locator("#lost-why")).to_have_text("The server answered with 500. What you see may be old.")
+    expect(page.locator("#lost-why")).to_have_text(
+        "The server answered with 500. This page may be out of date."
+    )
 
 
 def test_a_button_that_copies_has_its_name_again_however_often_it_was_pressed(

@@ -336,4 +336,4 @@ def test_the_version_is_the_distribution_s(monkeypatch: pytest.MonkeyPatch, nowh
 
 def test_a_source_tree_has_no_version(monkeypatch: pytest.MonkeyPatch, nowhere: Zeke) -> None:
     monkeypatch.setattr("zeke_queue.cli.app.version", lambda _: importlib.metadata.version("no-such-thing"))
-    assert nowhere.good("--version") == "zeke, not installed but run from its source\n"
+    assert nowhere.good("--version") == "zeke, run from its source without being installed\n"

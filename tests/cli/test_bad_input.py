@@ -142,8 +142,8 @@ def test_option_that_is_not_a_job_id_is_rejected(zeke: Zeke) -> None:
     # An empty one would be a script's variable that is not set: sent twice, it would be two jobs.
     for given in ["", "42"]:
         said = zeke.fails("send", "mail", '{"to": "ann"}', *SHOP, "--id", given, code=2)
-        assert f"--id: {given!r} is no job id" in said
-        assert f"--before: {given!r} is no job id" in zeke.fails("jobs", "--before", given, code=2)
+        assert f"--id: must be a job's id, got {given!r}" in said
+        assert f"--before: must be a job's id, got {given!r}" in zeke.fails("jobs", "--before", given, code=2)
     assert zeke.json("jobs") == []
 
 
@@ -166,7 +166,7 @@ def test_an_output_that_is_no_json_fails_its_job_and_says_so(zeke: Zeke) -> None
 
 def test_invalid_and_unknown_job_ids_are_rejected(zeke: Zeke) -> None:
     def check(verb: str) -> None:
-        assert "'42' is no job id" in zeke.fails("job", verb, "42", code=2)
+        assert "must be a job's id, got '42'" in zeke.fails("job", verb, "42", code=2)
         assert f"No job has the id {NOBODY}" in zeke.fails("job", verb, NOBODY, code=1)
 
     check_each(["show", "cancel", "retry", "resume"], check)

@@ -101,7 +101,7 @@ def test_advice_names_the_database_that_was_examined() -> None:
 
 def test_jobs_that_wait_for_no_worker_are_a_problem() -> None:
     finding = only(workers=[], schedules=[])
-    assert (finding.grade, finding.found) == (Grade.PROBLEM, "no worker is alive; 1 job waits")
+    assert (finding.grade, finding.found) == (Grade.PROBLEM, "no workers are running; 1 job waits")
     assert "zeke worker --app" in str(finding.advice)
 
 
@@ -139,7 +139,7 @@ def test_worker_is_alive_for_the_length_of_its_lease() -> None:
 def test_jobs_of_a_task_that_no_living_worker_has_are_a_problem() -> None:
     finding = only(counts={"mial": {JobState.RETRY: 2}})
     assert finding.grade is Grade.PROBLEM
-    assert finding.found == "2 jobs of 'mial' wait, and no living worker serves that queue"
+    assert finding.found == "2 jobs of 'mial' wait, and no live worker serves that queue"
     assert "whose catalog has that task" in str(finding.advice)
 
 
@@ -182,13 +182,13 @@ def test_a_queue_at_its_limit_is_told_and_is_no_fault() -> None:
 
 def test_jobs_that_should_have_ended_are_counted_by_reason() -> None:
     finding = only(overdue=[overdue_by("deadline"), overdue_by("lease"), overdue_by("lease")])
-    assert finding.found.endswith("1 past the deadline, 2 without a living worker")
+    assert finding.found.endswith("1 past the deadline, 2 without a live worker")
 
 
 def test_jobs_that_failed_for_good_are_counted_by_queue() -> None:
     finding = only(counts={"mail": {JobState.FAILED: 2, JobState.EXPIRED: 1}, "ok": {JobState.COMPLETED: 1}})
     assert finding.grade is Grade.WARNING
-    assert finding.found == "failed or expired for good: 3 of 'mail'"
+    assert finding.found == "failed or expired permanently: 3 of 'mail'"
 
 
 # Schedules
@@ -216,7 +216,7 @@ def test_a_schedule_that_can_not_be_read_is_a_problem() -> None:
 
 def test_a_schedule_whose_task_nobody_serves_is_worth_a_look() -> None:
     finding = only(schedules=[replace(DAILY, task="sweeep")])
-    assert finding.found == "'sweep' sends 'sweeep', which no living worker serves"
+    assert finding.found == "'sweep' sends 'sweeep', which no live worker serves"
     assert str(finding.advice).endswith(": zeke schedule rm sweep")
 
 

@@ -139,7 +139,7 @@ async def test_a_standby_can_not_be_worked_with(dsn: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(database, "read_facts", read)
     found, fit = await database.inspect(dsn, "pgboss")
     assert not fit
-    assert found[0].found.endswith("it is a standby, and can't be written to")
+    assert found[0].found.endswith("it is a read-only standby")
     assert found[0].advice == "let DATABASE_PRIMARY_URL name the primary"
 
 
@@ -154,7 +154,7 @@ def test_a_healthy_system_is_told_to_be_well(zeke: Zeke) -> None:
     result = zeke.on_queue(look)
     assert result.exit_code == 0
     assert "1 worker alive, 0 jobs running" in result.stdout
-    assert result.stdout.endswith("All is well.\n")
+    assert result.stdout.endswith("No problems found.\n")
 
 
 def test_a_task_that_the_living_worker_lacks_is_a_problem(zeke: Zeke) -> None:
@@ -165,7 +165,7 @@ def test_a_task_that_the_living_worker_lacks_is_a_problem(zeke: Zeke) -> None:
             return await asyncio.to_thread(problems, zeke)
 
     finding = sole(zeke.on_queue(look))
-    assert finding["found"] == "1 job of 'maill' waits, and no living worker serves that queue"
+    assert finding["found"] == "1 job of 'maill' waits, and no live worker serves that queue"
 
 
 def test_an_old_transaction_is_named(zeke: Zeke, monkeypatch: pytest.MonkeyPatch) -> None:

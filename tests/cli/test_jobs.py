@@ -144,7 +144,7 @@ def test_a_full_page_says_how_to_get_the_next_one(zeke: Zeke) -> None:
     zeke.send("mail", LETTER)
     last = zeke.send("mail", LETTER)
     result = zeke("jobs", "-n", "1")
-    assert result.stderr == f"Older ones: --before {last}\n"
+    assert result.stderr == f"Older jobs: --before {last}\n"
     assert len(result.stdout.splitlines()) == 2
 
 
@@ -157,7 +157,7 @@ def test_a_page_before_a_job_that_is_not_there_is_refused_with_its_option(zeke: 
 
 def test_no_jobs_are_told_from_none_that_match(zeke: Zeke) -> None:
     assert zeke.good("jobs") == "No jobs yet.\n"
-    assert zeke.good("jobs", "-q", "mail") == "No such jobs.\n"
+    assert zeke.good("jobs", "-q", "mail") == "No matching jobs.\n"
     assert zeke.json("jobs") == []
 
 

@@ -84,7 +84,7 @@ def test_ctrl_c_while_waiting_reports_that_the_job_continues(zeke: Zeke, start: 
             _, said = sending.communicate(timeout=PATIENCE)
             assert sending.returncode == 130
         ((job_id,),) = rows
-        message = f"no longer waiting; the job goes on: zeke job show {job_id}"
+        message = f"no longer waiting; the job continues: zeke job show {job_id}"
         if as_json:
             told = json.loads(said)
             assert (told["error"], told["message"], told["id"]) == ("Interrupted", message, str(job_id))

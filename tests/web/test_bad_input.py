@@ -87,7 +87,7 @@ async def test_invalid_parameter_is_reported_by_its_name(call: Web) -> None:
         (field,) = answer.json()["fields"]
         assert field["path"] == name
         assert message in field["message"]
-        assert answer.json()["error"].startswith(f"The request does not fit: {name}: ")
+        assert answer.json()["error"].startswith(f"Invalid request: {name}: ")
 
     instants = ["2026-11-26T12:00:00", "2026-11-26", "yesterday", "2026-13-01T00:00:00Z", "7"]
     cases = [
@@ -110,7 +110,7 @@ async def test_integer_of_any_length_is_kept(call: Web, queue: Queue) -> None:
 async def test_too_large_body_is_not_read(call: Web, queue: Queue) -> None:
     body = b'{"taskId": "mail", "payload": {"to": "' + b"x" * 5000 + b'"}}'
     told = await call("POST", "/trigger", content=body, headers=JSON)
-    assert (told.status_code, told.json()) == (413, {"error": "The body is too large: 4096 bytes at most"})
+    assert (told.status_code, told.json()) == (413, {"error": "body: must have at most 4096 bytes"})
 
     async def in_pieces() -> AsyncIterator[bytes]:
         for place in range(0, len(body), 100):
@@ -204,9 +204,9 @@ async def test_hostile_text_in_the_input_of_a_procedure_is_data_or_rejected() ->
 
 
 async def test_unknown_route_or_method_is_reported(call: Web) -> None:
-    assert (await call("GET", "/nope")).json() == {"error": "There is nothing at /nope"}
+    assert (await call("GET", "/nope")).json() == {"error": "Nothing found at /nope"}
     answer = await call("PATCH", "/trigger")
-    assert (answer.status_code, answer.json()) == (405, {"error": "/trigger does not take PATCH"})
+    assert (answer.status_code, answer.json()) == (405, {"error": "PATCH is not allowed at /trigger"})
     assert answer.headers["allow"] == "POST"
     named = await call("PATCH", "/schedules/mail")
     assert named.headers["allow"] == "DELETE, GET, PUT"
@@ -245,7 +245,7 @@ async def test_internal_errors_reveal_nothing() -> None:
             assert secret not in answer.text
         if status == 503:
             assert answer.headers["retry-after"]
-            assert (ready.status_code, ready.json()) == (503, {"error": "The database can't be reached"})
+            assert (ready.status_code, ready.json()) == (503, {"error": "The database is unavailable"})
 
     cases: list[Any] = [
         (StorageUnavailableError("connection to 10.1.2.3 failed: password for zeke"), 503),

@@ -54,7 +54,7 @@ async def test_missing_redacted_value_is_rejected(call: Web, queue: Queue) -> No
     await queue.schedule("break", "0 0 * * *")
     refused = {
         "path": "payload.password",
-        "message": "it is hidden, and none is kept here; give the value itself",
+        "message": "must be a value, got [redacted] where none is stored; send the value itself",
     }
     payload = {"user": "ada", "password": HIDDEN}
     for name, task in (("login", None), ("break", "login")):
@@ -76,7 +76,7 @@ async def test_job_is_not_sent_with_a_redaction_mark(call: Web, queue: Queue) ->
         answer = await call("POST", path, json=body)
         assert answer.status_code == 422, path
         assert "payload.password" in answer.text
-        assert "give the value itself" in answer.text
+        assert "send the value itself" in answer.text
         assert await queue.find(JobFilter(names=("login",))) == []
 
 

@@ -431,4 +431,4 @@ def _json(payload: Any) -> Any:
     try:
         return to_jsonable_python(payload, by_alias=True)
     except PydanticSerializationError as error:
-        raise SerializationError(f"payload: it can't be written as JSON ({error})") from error
+        raise SerializationError(f"payload: must have a JSON form ({error})") from error

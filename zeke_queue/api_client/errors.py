@@ -171,8 +171,8 @@ def unreadable(response: httpx2.Response, why: str) -> ApiRefused:
     """Return the error for an answer that is not from the API."""
     return ApiRefused(
         response.status_code,
-        f"The answer of {response.url.copy_with(query=None)} can't be read, so it may not be the jobs API at"
-        f" all; is base_url right? {why}",
+        f"The answer of {response.url.copy_with(query=None)} is not one of the jobs API; check base_url."
+        f" {why}",
     )
 
 

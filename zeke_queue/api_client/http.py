@@ -134,7 +134,7 @@ class Http:
             except httpx2.TransportError as error:
                 again, away = repeat or isinstance(error, _NOT_SENT), self.away(error)
             except (TypeError, ValueError) as error:
-                raise SerializationError(f"payload: it can't be written as JSON ({error})") from error
+                raise SerializationError(f"payload: must have a JSON form ({error})") from error
             else:
                 if response.is_success:
                     return response
@@ -155,7 +155,7 @@ class Http:
         """Return the error for a server without an answer of its own."""
         if isinstance(why, httpx2.Response):
             said = str(refusal(why))
-            return ServerAway(f"The server at {self.client.base_url} can't serve now: {said}")
+            return ServerAway(f"The server at {self.client.base_url} is unavailable: {said}")
         said = str(why) or type(why).__name__
         error = ServerAway(f"The server at {self.client.base_url} can't be reached: {said}")
         error.__cause__ = why
@@ -176,7 +176,7 @@ def answer(kind: type[A], response: httpx2.Response, **more: Any) -> A:
         where = ".".join(str(part) for part in first["loc"]) or "the whole"
         raise unreadable(response, f"{where}: {first['msg']}") from None
     except ValueError:
-        raise unreadable(response, "It is no JSON") from None
+        raise unreadable(response, "It is not JSON") from None
 
 
 def _url(base_url: str) -> httpx2.URL:
@@ -184,14 +184,14 @@ def _url(base_url: str) -> httpx2.URL:
         url = httpx2.URL(base_url)
     except (httpx2.InvalidURL, TypeError) as error:
         raise InvalidOptionError(
-            f"base_url: it is no URL ({error}); give one such as http://localhost:3003"
+            f"base_url: must be a URL ({error}); give one such as http://localhost:3003"
         ) from None
     if url.scheme not in ("http", "https") or not url.host:
         raise InvalidOptionError(
-            "base_url: give scheme and host, as http://localhost:3003, and the path, if there is one"
+            "base_url: must have a scheme and a host; give one such as http://localhost:3003"
         )
     if url.userinfo or url.query or url.fragment:
-        raise InvalidOptionError("base_url: leave out user, query and fragment; a key is given as token")
+        raise InvalidOptionError("base_url: must not have a user, query or fragment; give a key as token")
     return url
 
 
@@ -201,6 +201,6 @@ def _authorization(token: str | None) -> Mapping[str, str]:
     token = token.strip()
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise InvalidOptionError(
-            "token: give the text of one API key, mid_ and 64 digits, as zeke keys create printed it"
+            "token: must be an API key, mid_ and 64 digits, as zeke keys create printed it"
         )
     return {"authorization": f"Bearer {token}"}

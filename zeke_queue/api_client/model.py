@@ -70,7 +70,7 @@ class Run(Answer):
 
 
 class FailedAttempt(Answer):
-    """An attempt of a job that failed."""
+    """A failed attempt of a job."""
 
     attempt: int
     at: Instant
@@ -80,7 +80,7 @@ class FailedAttempt(Answer):
 
 
 class RunDetail(Run):
-    """A job, with what only its own page shows."""
+    """A job with its options, its family and its failed attempts."""
 
     state: str
     """One of the seven states of the table, which ``status`` reduces to five."""
@@ -103,7 +103,7 @@ class Page(Answer):
 
     runs: tuple[Run, ...]
     next_cursor: str | None = Field(
-        description="Gives the next page, as `cursor` with the same filters; null on the last page."
+        description="The `cursor` of the next page, with the same filters; null on the last page."
     )
 
 
@@ -131,7 +131,7 @@ class TaskInfo(Answer):
     description: str | None
     concurrency_limit: int | None
     payload_schema: dict[str, Any] | None = Field(
-        description="JSON Schema of the payload; null if it takes none."
+        description="JSON Schema of the payload; null if the task takes none."
     )
 
 
@@ -142,11 +142,11 @@ class Tasks(Answer):
 
 
 class QueueInfo(Answer):
-    """A queue: how many live jobs it has by state, and how it is set."""
+    """A queue with its settings and its counts of live jobs by state."""
 
     name: str
     counts: dict[str, int]
-    lag: float | None = Field(description="Seconds since the job that has waited longest became due.")
+    lag: float | None = Field(description="Seconds since the oldest waiting job became due.")
     concurrency_limit: int | None
     paused: bool
 
@@ -172,7 +172,7 @@ class ScheduleInfo(Answer):
     last_tick: Instant | None
     next_tick: Instant | None
     next_ticks: tuple[Instant, ...] = Field(
-        description="The next five occurrences from now on; none while paused."
+        description="The next five ticks; none while the schedule is paused."
     )
 
 
@@ -183,7 +183,7 @@ class Schedules(Answer):
 
 
 class WorkerInfo(Answer):
-    """A worker, and the jobs that it holds."""
+    """A worker and the number of jobs that it holds."""
 
     id: UUID
     host: str
@@ -197,7 +197,7 @@ class WorkerInfo(Answer):
 
 
 class Workers(Answer):
-    """All workers that are known."""
+    """All registered workers."""
 
     workers: tuple[WorkerInfo, ...]
 

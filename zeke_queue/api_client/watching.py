@@ -94,7 +94,7 @@ class Watch:
                 await response.aread()
                 raise refusal(response)
             if not response.headers.get("content-type", "").lower().startswith("text/event-stream"):
-                raise unreadable(response, "It is no stream")
+                raise unreadable(response, "It is not an event stream")
             async for event in source:
                 self._heard()
                 self._last_event_id = event.id or self._last_event_id

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 FAILED: Final = 1
 WRONG: Final = 2
 
-SHARED: Final = "--database, --embedded, --schema and --json may stand here too: see zeke --help."
+SHARED: Final = "--database, --embedded, --schema and --json are accepted here too: see zeke --help."
 
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -146,9 +146,9 @@ def _said_by_driver(error: Exception) -> ZekeError | None:
     said = str(error).strip().partition("\n")[0]
     if isinstance(error, psycopg.ProgrammingError) and getattr(error, "sqlstate", None) is None:
         return SettingsError(
-            f"DATABASE_PRIMARY_URL can't be read: {said}. Write postgresql://user@host:5432/name"
+            f"DATABASE_PRIMARY_URL: must be a DSN, got an error: {said}. Write postgresql://user@host:5432/name"
         )
-    return ZekeError(f"The database refused what it was asked: {said}")
+    return ZekeError(f"The database refused the statement: {said}")
 
 
 def _said_by_system(error: Exception) -> ZekeError | None:
@@ -158,9 +158,7 @@ def _said_by_system(error: Exception) -> ZekeError | None:
     # The buffered rest would be written again at exit, and fail again.
     with suppress(io.UnsupportedOperation):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return ZekeError(
-        f"There is no room for what is to be written: {error.strerror}. Make some, or write elsewhere"
-    )
+    return ZekeError(f"The output can't be written: {error.strerror}. Free some space, or write elsewhere")
 
 
 def _show_version(wanted: bool) -> None:
@@ -168,7 +166,7 @@ def _show_version(wanted: bool) -> None:
         try:
             typer.echo(f"zeke {version('zeke-queue')}")
         except PackageNotFoundError:
-            typer.echo("zeke, not installed but run from its source")
+            typer.echo("zeke, run from its source without being installed")
         raise typer.Exit
 
 
@@ -176,7 +174,7 @@ app = typer.Typer(
     name="zeke",
     cls=Commands,
     help=(
-        "Background jobs in Postgres: run workers, send jobs, and look at them.\n\n"
+        "Background jobs in Postgres: run workers, send jobs, and inspect them.\n\n"
         "--database, --embedded, --schema and --json may also stand after the command's name."
     ),
     epilog="Exit codes: 0 done, 1 it failed, 2 the call was wrong.",
@@ -203,17 +201,21 @@ def options(
     context: typer.Context,
     database: Annotated[
         str | None,
-        typer.Option(metavar="DSN", help="Use this Postgres, not DATABASE_PRIMARY_URL.", show_default=False),
+        typer.Option(metavar="DSN", help="Postgres DSN; overrides DATABASE_PRIMARY_URL.", show_default=False),
     ] = None,
     embedded: Annotated[
         bool,
-        typer.Option("--embedded", help="For development: use a private Postgres of your own; it is kept."),
+        typer.Option(
+            "--embedded", help="For development: use a private Postgres of this user; its data is kept."
+        ),
     ] = False,
     schema: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Use this schema, not JOBS_SCHEMA (pgboss).", show_default=False),
+        typer.Option(
+            metavar="NAME", help="Schema of the tables; overrides JOBS_SCHEMA (pgboss).", show_default=False
+        ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     _version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
     ] = False,

@@ -129,7 +129,7 @@ def _workers(survey: Survey) -> Iterator[Finding]:
     yield Finding(
         Grade.PROBLEM if needed and not survey.beside_pgboss() else Grade.WARNING,
         "workers",
-        f"no worker is alive{told}",
+        f"no workers are running{told}",
         f"start one: {survey.same('zeke worker --app yourmodule:catalog')}",
     )
 
@@ -141,8 +141,10 @@ def _silent(survey: Survey) -> Iterator[Finding]:
     silent = [worker for worker in survey.workers if worker not in living]
     idle = sum(worker.id not in holding for worker in silent)
     if idle:
-        found = f"{_some(idle, 'worker')} died earlier or can't reach the database, and hold no job"
-        yield Finding(Grade.OK, "workers", found.replace("hold", "holds") if idle == 1 else found)
+        found = f"{_some(idle, 'worker')} died earlier or can't reach the database, and hold no jobs"
+        yield Finding(
+            Grade.OK, "workers", found.replace("hold no jobs", "holds no jobs") if idle == 1 else found
+        )
     for worker in silent:
         if worker.id in holding:
             since = f" for {length((survey.now - worker.beat_on).total_seconds())}" if worker.beat_on else ""
@@ -150,7 +152,7 @@ def _silent(survey: Survey) -> Iterator[Finding]:
                 Grade.WARNING,
                 "workers",
                 f"worker {worker.id} (pid {worker.pid} on {worker.host}) has been silent{since}",
-                "it died, or can't reach the database; a living worker gives its jobs back within seconds",
+                "it died, or can't reach the database; maintenance rescues its jobs within seconds",
             )
 
 
@@ -162,7 +164,7 @@ def _unserved(survey: Survey) -> Iterator[Finding]:
             yield Finding(
                 Grade.WARNING if survey.beside_pgboss() else Grade.PROBLEM,
                 "queues",
-                f"{_waits(waiting, name)}, and no living worker serves that queue",
+                f"{_waits(waiting, name)}, and no live worker serves that queue",
                 "start a worker whose catalog has that task; each logs its tasks when it starts"
                 + (" (a pg-boss may serve it: its workers are not listed)" if survey.beside_pgboss() else "")
                 + _left_over(survey, name),
@@ -173,7 +175,7 @@ def _left_over(survey: Survey, queue: str) -> str:
     """Return how to stop the schedules that send to a queue without a worker."""
     names = [one.name for one in survey.schedules if one.task == queue and not one.paused]
     commands = "; ".join(_removal(survey, name) for name in names)
-    return f"; or, if code has neither any more, stop what sends to it: {commands}" if names else ""
+    return f"; or, if the code has no such task any more, stop its schedules: {commands}" if names else ""
 
 
 def _removal(survey: Survey, schedule: str) -> str:
@@ -188,7 +190,7 @@ def _paused(survey: Survey) -> Iterator[Finding]:
                 Grade.WARNING,
                 "queues",
                 f"{queue.name!r} has been paused for {since}; waiting jobs: {survey.waiting(queue.name)}",
-                f"to let them start: {survey.same(f'zeke queue resume {queue.name}')}",
+                f"to start them: {survey.same(f'zeke queue resume {queue.name}')}",
             )
 
 
@@ -212,9 +214,8 @@ def _overdue(survey: Survey) -> Iterator[Finding]:
             Grade.WARNING,
             "jobs",
             f"{_some(len(survey.overdue), 'job')} should no longer be active: {expired} past the deadline,"
-            f" {len(survey.overdue) - expired} without a living worker",
-            "a supervisor gives them back within seconds; if this stays, start a worker, without"
-            " --no-supervisor",
+            f" {len(survey.overdue) - expired} without a live worker",
+            "maintenance rescues them within seconds; if it does not, start a worker without --no-supervisor",
         )
 
 
@@ -227,7 +228,7 @@ def _ticks(survey: Survey) -> Iterator[Finding]:
             Grade.PROBLEM,
             "schedules",
             f"ticks of {names} are overdue",
-            "no scheduler is at work: start a worker, without --no-scheduler",
+            "no scheduler is running: start a worker without --no-scheduler",
         )
     elif due:
         yield Finding(Grade.OK, "schedules", f"{_some(len(due), 'schedule')}, none late")
@@ -242,7 +243,7 @@ def _crons(survey: Survey) -> Iterator[Finding]:
                 Grade.PROBLEM,
                 "schedules",
                 f"{one.name!r} never fires: {error}",
-                f"edit it where it was made, or remove it: {_removal(survey, one.name)}",
+                f"edit it where it is declared, or remove it: {_removal(survey, one.name)}",
             )
 
 
@@ -254,8 +255,8 @@ def _unserved_schedules(survey: Survey) -> Iterator[Finding]:
             yield Finding(
                 Grade.WARNING,
                 "schedules",
-                f"{one.name!r} sends {one.task!r}, which no living worker serves",
-                "start a worker whose catalog has that task, or, if code has neither any more, remove the"
+                f"{one.name!r} sends {one.task!r}, which no live worker serves",
+                "start a worker whose catalog has that task, or, if the code has none any more, remove the"
                 f" schedule: {_removal(survey, one.name)}",
             )
 
@@ -266,8 +267,8 @@ def _foreign_cron(survey: Survey) -> Iterator[Finding]:
         yield Finding(
             Grade.WARNING,
             "schedules",
-            f"a pg-boss 9 looked at the schedules {length(age)} ago, so ours stands back",
-            "start that pg-boss with noScheduling: true, and this scheduler serves them",
+            f"a pg-boss 9 served the schedules {length(age)} ago, so this scheduler does not run",
+            "start that pg-boss with noScheduling: true",
         )
 
 
@@ -282,7 +283,7 @@ def _failed(survey: Survey) -> Iterator[Finding]:
         yield Finding(
             Grade.WARNING,
             "jobs",
-            f"failed or expired for good: {listed}",
+            f"failed or expired permanently: {listed}",
             f"see why: {survey.same('zeke jobs -s failed -s expired')}; {survey.same('zeke job show ID')};"
             f" then {survey.same('zeke job retry ID')}",
         )

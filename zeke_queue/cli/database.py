@@ -54,7 +54,7 @@ def _server(facts: Facts) -> Finding:
         return Finding(
             Grade.PROBLEM,
             "database",
-            f"{about}: it is a standby, and can't be written to",
+            f"{about}: it is a read-only standby",
             "let DATABASE_PRIMARY_URL name the primary",
         )
     return Finding(Grade.OK, "database", about)
@@ -86,9 +86,9 @@ def _api_rights(facts: Facts, schema: str) -> Iterator[Finding]:
         yield Finding(
             Grade.OK,
             "rights",
-            f"role {facts.role} can work, but not serve the HTTP API or make keys: it lacks in schema"
-            f" {schema}: {_listed(facts.missing_api_rights)}",
-            f"if it is to, as the tables' owner: {_grants(facts.missing_api_rights, facts.role, schema)}",
+            f"role {facts.role} can run workers, but not serve the HTTP API or create keys: it lacks in"
+            f" schema {schema}: {_listed(facts.missing_api_rights)}",
+            f"to allow that, as the tables' owner: {_grants(facts.missing_api_rights, facts.role, schema)}",
         )
 
 
@@ -143,7 +143,7 @@ def _indexes(facts: Facts, schema: str) -> Iterator[Finding]:
         yield Finding(
             Grade.WARNING,
             "tables",
-            f"pg-boss's {' and '.join(names)} cost half the speed, and serve only pg-boss's own fetch",
+            f"pg-boss's {' and '.join(names)} halve the speed, and serve only pg-boss's own fetch",
             "once no pg-boss fetches jobs here any more: "
             + " ".join(f"drop index concurrently {name};" for name in names),
         )

@@ -94,7 +94,7 @@ def _summary(found: list[Finding]) -> str:
     problems = sum(finding.grade is Grade.PROBLEM for finding in found)
     warnings = sum(finding.grade is Grade.WARNING for finding in found)
     if not problems and not warnings:
-        return "All is well."
+        return "No problems found."
     counted = ((problems, "problem"), (warnings, "warning"))
     return (
         ", ".join(f"{number} {what}{'' if number == 1 else 's'}" for number, what in counted if number) + "."

@@ -52,7 +52,7 @@ class JobCommands(TyperGroup):
 
 job_app = typer.Typer(
     cls=JobCommands,
-    help="Look at one job (`zeke job ID` is enough for that), cancel it, or run it again.",
+    help="Show a job (or just `zeke job ID`), cancel it, or run it again.",
     no_args_is_help=True,
 )
 
@@ -69,30 +69,35 @@ def send(
         str | None,
         typer.Argument(
             metavar="PAYLOAD",
-            help="JSON, or - to read it from standard input. One that begins with - needs -- before TASK.",
+            help="JSON, or - to read it from standard input. If it begins with -, put -- before TASK.",
         ),
     ] = None,
     app: AppOption = None,
     external: Annotated[
-        bool, typer.Option("--external", help="The task is another process's: take any name and payload.")
+        bool, typer.Option("--external", help="Allow a task that is not in the catalog.")
     ] = False,
-    delay: Annotated[float | None, typer.Option(metavar="SECONDS", help="Start no earlier.")] = None,
-    priority: Annotated[int | None, typer.Option(metavar="NUMBER", help="Higher goes first.")] = None,
+    delay: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Wait at least this long before the start.")
+    ] = None,
+    priority: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Jobs with a higher priority start first.")
+    ] = None,
     retry_limit: Annotated[
-        int | None, typer.Option(metavar="NUMBER", help="How many retries it may use.")
+        int | None, typer.Option(metavar="NUMBER", help="Maximum number of retries.")
     ] = None,
     expire_in: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="How long one attempt may take.")
+        float | None, typer.Option(metavar="SECONDS", help="Time limit of an attempt.")
     ] = None,
     singleton_key: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Refuse it while a job with this key waits or runs.")
+        str | None, typer.Option(metavar="KEY", help="Refuse the job while one with this key waits or runs.")
     ] = None,
     job_id: Annotated[
         str | None,
-        typer.Option("--id", metavar="ID", help="Its id; sent twice under one id, it is sent once."),
+        typer.Option("--id", metavar="ID", help="The job's id; a repeated id does not send another job."),
     ] = None,
     wait: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Wait for its result that long, and print it.")
+        float | None,
+        typer.Option(metavar="SECONDS", help="Wait at most this long for the result, and print it."),
     ] = None,
 ) -> None:
     """Send a job and print its id, or its result with --wait."""
@@ -150,7 +155,7 @@ def _catalog_for(task: str, app: str | None, *, external: bool) -> Catalog | Non
         if external:
             return None
         raise UsageError(
-            "Which tasks? Name the catalog, as in --app module:catalog, or set ZEKE_APP; or add --external"
+            "Name the catalog of the tasks, as in --app module:catalog, or set ZEKE_APP; or add --external"
             " to send to a queue that another process serves."
         )
     from zeke_queue.cli.loading import load_catalog
@@ -175,7 +180,7 @@ def _require_wait(seconds: float | None) -> None:
         InvalidOptionError: it is negative, or not a finite number.
     """
     if seconds is not None and not 0 <= seconds < math.inf:
-        raise InvalidOptionError(f"--wait: {seconds:g} is no time to wait; give seconds, 0 or more.")
+        raise InvalidOptionError(f"--wait: must be 0 or more seconds, got {seconds:g}.")
 
 
 async def _wait(run: Run, wait: float, options: Options) -> int:
@@ -184,7 +189,7 @@ async def _wait(run: Run, wait: float, options: Options) -> int:
         output = await run.result(timeout=wait)
     except asyncio.CancelledError:
         # After an interrupt, print how to find the job.
-        message = f"no longer waiting; the job goes on: zeke job show {run.id}"
+        message = f"no longer waiting; the job continues: zeke job show {run.id}"
         print_problem("Interrupted", message, options, id=run.id, taskId=run.task)
         raise
     except ZekeError as error:
@@ -211,7 +216,7 @@ def list_jobs(
     context: typer.Context,
     queue: Annotated[
         list[str] | None,
-        typer.Option("--queue", "-q", metavar="NAME", help="Only of this queue; may be repeated."),
+        typer.Option("--queue", "-q", metavar="NAME", help="Only jobs of this queue; may be repeated."),
     ] = None,
     state: Annotated[
         list[str] | None,
@@ -219,16 +224,16 @@ def list_jobs(
             "--state",
             "-s",
             metavar="STATE",
-            help=f"Only in this state ({', '.join(JobState)}), or with this status"
+            help=f"Only jobs in this state ({', '.join(JobState)}), or with this status"
             f" ({', '.join(RunStatus)}); may be repeated.",
         ),
     ] = None,
-    archived: Annotated[bool, typer.Option("--archived", help="Look into the archive.")] = False,
+    archived: Annotated[bool, typer.Option("--archived", help="List archived jobs.")] = False,
     before: Annotated[
-        str | None, typer.Option(metavar="ID", help="Older than this job, for the next page.")
+        str | None, typer.Option(metavar="ID", help="Only jobs older than this one, for the next page.")
     ] = None,
     limit: Annotated[
-        int, typer.Option("--limit", "-n", metavar="NUMBER", min=1, max=1000, help="How many at most.")
+        int, typer.Option("--limit", "-n", metavar="NUMBER", min=1, max=1000, help="Maximum number.")
     ] = 20,
 ) -> None:
     """List jobs, newest first."""
@@ -251,11 +256,11 @@ def list_jobs(
         if options.json:
             print_json([job_value(job) for job in found])
         elif not found:
-            typer.echo("No such jobs." if which != JobFilter(limit=limit) else "No jobs yet.")
+            typer.echo("No matching jobs." if which != JobFilter(limit=limit) else "No jobs yet.")
         else:
             _print_jobs(found, now)
             if len(found) == limit:
-                typer.echo(f"Older ones: --before {found[-1].id}", err=True)
+                typer.echo(f"Older jobs: --before {found[-1].id}", err=True)
         return 0
 
     execute(command())
@@ -276,8 +281,8 @@ def _states(given: Sequence[str]) -> tuple[JobState, ...]:
         meant = meant or [state for state, status in STATUS_OF.items() if status == word.upper()]
         if not meant:
             raise InvalidOptionError(
-                f"--state: {word!r} is neither a state ({', '.join(JobState)})"
-                f" nor a status ({', '.join(RunStatus)})"
+                f"--state: must be a state ({', '.join(JobState)})"
+                f" or a status ({', '.join(RunStatus)}), got {word!r}"
             )
         states += [state for state in meant if state not in states]
     return tuple(states)
@@ -318,7 +323,7 @@ def show(context: typer.Context, job_id: IdArgument) -> None:
             job = await queue.get(wanted)
             if job is None:
                 raise JobNotFoundError(
-                    f"No job has the id {wanted}, live or archived; `zeke jobs` lists those that there are."
+                    f"No job has the id {wanted}, live or archived; `zeke jobs` lists the jobs."
                 )
             events = await queue.storage.events(wanted)
         if options.json:
@@ -362,13 +367,13 @@ _PARTICIPLES: Final = {"cancel": "cancelled", "retry": "retried", "resume": "res
 @job_app.command("cancel")
 def cancel(context: typer.Context, job_id: IdArgument) -> None:
     """Cancel a waiting or running job; it is never retried."""
-    _change(context, job_id, "cancel", "is cancelled", "a job that waits or runs")
+    _change(context, job_id, "cancel", "is cancelled", "a waiting or running job")
 
 
 @job_app.command("retry")
 def retry(context: typer.Context, job_id: IdArgument) -> None:
-    """Run a failed or expired job again, at once."""
-    _change(context, job_id, "retry", "will run again", "a failed or expired job that is not archived")
+    """Requeue a failed or expired job, due immediately."""
+    _change(context, job_id, "retry", "is queued again", "a failed or expired job that is not archived")
 
 
 @job_app.command("resume")

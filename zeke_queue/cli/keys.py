@@ -40,23 +40,25 @@ keys_app = typer.Typer(help="Create API keys, list them, and revoke one.", no_ar
 @keys_app.command("create")
 def create(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Whom or what it is for.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who or what the key is for.")],
     scope: Annotated[
         list[str] | None,
         typer.Option(
             "--scope",
             metavar="SCOPE",
-            help=f"What it permits ({', '.join(Scope)}); may be repeated.",
+            help=f"A scope that it grants ({', '.join(Scope)}); may be repeated.",
             show_default="jobs.trigger",
         ),
     ] = None,
     team: Annotated[
         str | None,
-        typer.Option(metavar="UUID", help="The team on whose behalf its holder calls.", show_default=False),
+        typer.Option(metavar="UUID", help="The team of the key's holder.", show_default=False),
     ] = None,
     expires: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="How long it is good, as 12h, 30d or 8w.", show_default="for ever"),
+        typer.Option(
+            metavar="TIME", help="Time until it expires, such as 12h, 30d or 8w.", show_default="never"
+        ),
     ] = None,
 ) -> None:
     """Create a key and print it; it is shown only once.
@@ -102,7 +104,7 @@ def list_keys(context: typer.Context) -> None:
         if options.json:
             print_json([_value(key) for key in keys])
         elif not keys:
-            typer.echo("No keys yet, so the HTTP API serves this machine alone: `zeke keys create NAME`.")
+            typer.echo("No keys yet, so the HTTP API serves only this machine: `zeke keys create NAME`.")
         else:
             _print_keys(keys, now)
         return 0
@@ -115,17 +117,17 @@ def revoke(
     context: typer.Context,
     which: Annotated[
         str,
-        typer.Argument(metavar="KEY", help="Its name, or its id or text, of which the beginning will do."),
+        typer.Argument(metavar="KEY", help="Its name, or the beginning of its id or text."),
     ],
 ) -> None:
-    """Revoke a key for good, and delete its sessions."""
+    """Revoke a key permanently, and delete its sessions."""
     options = options_of(context)
 
     async def command() -> int:
         async with open_queue(options) as queue:
             key = _sole(await queue.storage.keys(), which, await queue.storage.now())
             if not await queue.storage.revoke_key(key.id):
-                raise ZekeError(f"Key {key.prefix} ({harmless(key.name)}) was revoked before.")
+                raise ZekeError(f"Key {key.prefix} ({harmless(key.name)}) is already revoked.")
         if options.json:
             print_json({"id": key.id, "prefix": key.prefix, "name": key.name, "revoked": True})
         else:
@@ -146,19 +148,19 @@ def _print_new(key: ApiKey, text: str, alike: Sequence[str], *, as_json: bool) -
     """
     if not as_json:
         until = (
-            "is good until it is revoked"
+            "is valid until it is revoked"
             if key.expires_on is None
             else f"expires {moment(key.expires_on)} UTC"
         )
         typer.echo(
-            f"{key.name}: {', '.join(_scopes(key))}; it {until}. It is shown this once, so keep it where"
-            f" secrets are kept. To end it: zeke keys revoke {key.prefix}",
+            f"{key.name}: {', '.join(_scopes(key))}; it {until}. It is shown only now, so store it"
+            f" with your secrets. To revoke it: zeke keys revoke {key.prefix}",
             err=True,
         )
     if alike:
         typer.echo(
-            f"Other keys of this name are good as well: {', '.join(alike[:_TOLD])}; `zeke keys revoke` ends"
-            " one by its text.",
+            f"Other valid keys with this name: {', '.join(alike[:_TOLD])}; `zeke keys revoke` takes the"
+            " beginning of a text too.",
             err=True,
         )
     if as_json:
@@ -175,7 +177,7 @@ def _checked_name(name: str) -> str:
     """
     if not 1 <= len(name.strip()) <= NAME_MAX or not name.isprintable():
         raise InvalidOptionError(
-            f"NAME: {name[:NAME_MAX]!r} is no name; give 1 to {NAME_MAX} characters that can be shown"
+            f"NAME: must be 1 to {NAME_MAX} printable characters, got {name[:NAME_MAX]!r}"
         )
     return name.strip()
 
@@ -184,7 +186,7 @@ def _scope(name: str) -> Scope:
     try:
         return Scope(name)
     except ValueError:
-        raise InvalidOptionError(f"--scope: {name!r} is none; give some of {', '.join(Scope)}") from None
+        raise InvalidOptionError(f"--scope: must be one of {', '.join(Scope)}, got {name!r}") from None
 
 
 def _team(text: str) -> UUID:
@@ -194,7 +196,7 @@ def _team(text: str) -> UUID:
         return UUID(text)
     except ValueError:
         raise InvalidOptionError(
-            f"--team: {text!r} is no team's id; give a UUID like 123e4567-e89b-12d3-a456-426614174000"
+            f"--team: must be a UUID, got {text!r}; give one like 123e4567-e89b-12d3-a456-426614174000"
         ) from None
 
 
@@ -208,7 +210,7 @@ def _length(text: str) -> float:
     seconds = float(found[1]) * _SECONDS[found[2]] if found else 0.0
     if not 0 < seconds <= LONGEST:
         raise InvalidOptionError(
-            f"--expires: {text!r} is no time, or over ten years; give a number and m, h, d or w, as 30d"
+            f"--expires: must be a number and m, h, d or w, up to ten years, got {text!r}; write 30d"
         )
     return seconds
 
@@ -236,16 +238,16 @@ def _sole(keys: Sequence[ApiKey], which: str, now: datetime) -> ApiKey:
             found += [key for key in begun if key not in found]
         elif not found:
             raise InvalidOptionError(
-                f"KEY: {which!r} is no key's name, and too short to tell keys apart by the beginning of their"
-                f" text; give at least {_LEAST_GIVEN} characters"
+                f"KEY: must be a key's name, or at least {_LEAST_GIVEN} characters of its id or text, got"
+                f" {which!r}"
             )
     if len(found) == 1:
         return found[0]
     if not found:
-        raise ZekeError(f"No key is or begins with {which!r}. `zeke keys list` lists those there are.")
+        raise ZekeError(f"No key has this name, id or text: {which!r}. `zeke keys list` lists the keys.")
     listed = ", ".join(f"{key.id} ({key.prefix}, {harmless(key.name)})" for key in found[:_TOLD])
     more = f" and {len(found) - _TOLD} more" if len(found) > _TOLD else ""
-    raise ZekeError(f"{which!r} is said of several keys: {listed}{more}. Give one's id, or more of its text.")
+    raise ZekeError(f"Several keys match {which!r}: {listed}{more}. Give an id, or more of the text.")
 
 
 def _scopes(key: ApiKey) -> list[str]:

@@ -27,7 +27,7 @@ def load_catalog(path: str | None) -> Catalog:
             not a catalog.
     """
     if path is None:
-        raise UsageError("Which tasks? Name the catalog, as in --app module:catalog, or set ZEKE_APP.")
+        raise UsageError("Name the catalog of the tasks, as in --app module:catalog, or set ZEKE_APP.")
     # Split from the end, since the name of a file may contain a colon.
     module_name, colon, attribute = path.rpartition(":")
     if not colon and path.endswith(".py"):
@@ -75,7 +75,7 @@ def _module(path: str, name: str) -> ModuleType:
         # A module missing inside the catalog's module is another error than a misspelt --app.
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
             raise UsageError(
-                f"--app {path!r}: there is no module {error.name!r}, neither in {here} nor on sys.path."
+                f"--app {path!r}: module {error.name!r} not found in {here} or on sys.path."
             ) from error
         raise _failed(path, name, error) from error
     except (Exception, SystemExit) as error:

@@ -14,7 +14,7 @@ from zeke_queue.cli.session import options_of
 def migrate(
     context: typer.Context,
     sql: Annotated[
-        bool, typer.Option("--sql", help="Print the SQL that makes the tables, and change nothing.")
+        bool, typer.Option("--sql", help="Print the SQL that creates the tables, and change nothing.")
     ] = False,
 ) -> None:
     """Create or update the tables; safe to run repeatedly and from many processes at once."""

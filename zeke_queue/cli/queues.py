@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from zeke_queue.client.queue import Queue
 
-queue_app = typer.Typer(help="Pause a queue, or resume it.", no_args_is_help=True)
+queue_app = typer.Typer(help="Pause or resume a queue.", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The queue's name.")]
 
 _GROUPS: Final[Mapping[str, tuple[JobState, ...]]] = {
@@ -92,9 +92,9 @@ def _pause(context: typer.Context, name: str, *, paused: bool, force: bool = Fal
         if options.json:
             print_json({"name": checked, "paused": paused})
         elif paused:
-            typer.echo(f"{checked} is paused: no job of it starts until `zeke queue resume {checked}`.")
+            typer.echo(f"{checked} is paused: none of its jobs starts until `zeke queue resume {checked}`.")
         else:
-            typer.echo(f"{checked} goes on.")
+            typer.echo(f"{checked} is resumed.")
         return 0
 
     execute(command())
@@ -113,13 +113,10 @@ async def _require_known(queue: Queue, name: str, *, paused: bool) -> None:
     if name in known:
         return
     near = difflib.get_close_matches(name, sorted(known), n=3)
-    hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else "`zeke queues` lists those there are."
+    hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else "`zeke queues` lists the queues."
     force = " To pause it before its first job, add --force." if paused else ""
     done = "paused" if paused else "resumed"
-    raise ZekeError(
-        f"Queue {name!r} was not {done}: it has no jobs, no settings, and no worker that serves it."
-        f" {hint}{force}"
-    )
+    raise ZekeError(f"Queue {name!r} was not {done}: it has no jobs, settings or workers. {hint}{force}")
 
 
 @queue_app.command("pause")
@@ -127,7 +124,7 @@ def pause(
     context: typer.Context,
     name: NameArgument,
     force: Annotated[
-        bool, typer.Option("--force", "--yes", help="Also a queue that nobody knows of yet.")
+        bool, typer.Option("--force", "--yes", help="Allow a queue that does not exist yet.")
     ] = False,
 ) -> None:
     """Pause a queue; running jobs continue."""

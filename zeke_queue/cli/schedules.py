@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zeke_queue.client.queue import Queue
     from zeke_queue.model import Schedule
 
-schedule_app = typer.Typer(help="Remove a schedule, pause it, or resume it.", no_args_is_help=True)
+schedule_app = typer.Typer(help="Remove, pause or resume a schedule.", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
 
 
@@ -40,14 +40,14 @@ async def _stored(queue: Queue, name: str) -> Schedule:
         return schedules[name]
     near = difflib.get_close_matches(name, sorted(schedules), n=3)
     hint = (
-        f"did you mean {' or '.join(map(repr, near))}?" if near else "`zeke schedules` lists those there are."
+        f"did you mean {' or '.join(map(repr, near))}?" if near else "`zeke schedules` lists the schedules."
     )
-    raise ZekeError(f"No schedule is called {name!r}; {hint}")
+    raise ZekeError(f"No schedule has the name {name!r}; {hint}")
 
 
 @schedule_app.command("rm")
 def remove(context: typer.Context, name: NameArgument) -> None:
-    """Remove a schedule, so that it never fires again; remove it from the code first.
+    """Remove a schedule permanently; remove it from the code first.
 
     A schedule still declared in code is stored again when a worker or a scheduler starts.
     """
@@ -80,9 +80,9 @@ def _pause(context: typer.Context, name: str, *, paused: bool) -> None:
         if options.json:
             print_json({"name": name, "paused": paused})
         elif paused:
-            typer.echo(f"{name} is paused: it does not fire until `zeke schedule resume {name}`.")
+            typer.echo(f"{name} is paused: it sends no jobs until `zeke schedule resume {name}`.")
         else:
-            typer.echo(f"{name} goes on with its next tick; those that it missed in a pause are left out.")
+            typer.echo(f"{name} is resumed from its next tick; ticks during the pause are skipped.")
         return 0
 
     execute(command())

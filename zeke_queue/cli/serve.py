@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 HostOption = Annotated[
     str | None,
-    typer.Option(metavar="ADDRESS", help="Listen here, not at API_HOST (127.0.0.1).", show_default=False),
+    typer.Option(
+        metavar="ADDRESS", help="Address to listen on; overrides API_HOST (127.0.0.1).", show_default=False
+    ),
 ]
 PortOption = Annotated[
     int | None,
@@ -28,7 +30,7 @@ PortOption = Annotated[
         metavar="NUMBER",
         min=0,
         max=65_535,
-        help="Listen on this port, not API_PORT (3003); 0 for any that is free.",
+        help="Port to listen on; overrides API_PORT (3003); 0 for any free port.",
         show_default=False,
     ),
 ]
@@ -37,7 +39,7 @@ PortOption = Annotated[
 def api(
     context: typer.Context, app: AppOption = None, host: HostOption = None, port: PortOption = None
 ) -> None:
-    """Serve the HTTP API and the dashboard until SIGTERM or SIGINT; workers run elsewhere.
+    """Serve the HTTP API and the dashboard, without a worker, until SIGTERM or SIGINT.
 
     Until the first key is created (zeke keys create), only this machine is served.
     """
@@ -53,7 +55,7 @@ def up(
     concurrency: Annotated[
         int | None,
         typer.Option(
-            metavar="NUMBER", min=1, help="Jobs at once, not JOBS_CONCURRENCY (10).", show_default=False
+            metavar="NUMBER", min=1, help="Jobs at once; overrides JOBS_CONCURRENCY (10).", show_default=False
         ),
     ] = None,
 ) -> None:

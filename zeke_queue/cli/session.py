@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 AppOption = Annotated[
     str | None,
     typer.Option(
-        "--app", metavar="MODULE:CATALOG", envvar="ZEKE_APP", help="Where the tasks are.", show_default=False
+        "--app", metavar="MODULE:CATALOG", envvar="ZEKE_APP", help="The catalog of tasks.", show_default=False
     ),
 ]
 
@@ -171,7 +171,7 @@ def parse_id(text: str, option: str | None = None) -> UUID:
     except ValueError:
         said = f"{option}: " if option else ""
         raise InvalidOptionError(
-            f"{said}{text!r} is no job id; ids are UUIDs like 01938c5e-7a3b-7c4d-9e2f-0123456789ab"
+            f"{said}must be a job's id, got {text!r}; ids are UUIDs like 01938c5e-7a3b-7c4d-9e2f-0123456789ab"
             " (`zeke jobs` lists them)."
         ) from None
 
@@ -194,9 +194,9 @@ def parse_json(text: str | None, name: str) -> Any:
     try:
         return json.loads(given)
     except ValueError as error:
-        raise InvalidOptionError(f"{name} is no JSON: {error}. {advice}") from None
+        raise InvalidOptionError(f"{name} is not valid JSON: {error}. {advice}") from None
     except RecursionError:
-        raise InvalidOptionError(f"{name} is nested too deeply; send a flatter one.") from None
+        raise InvalidOptionError(f"{name} is nested too deeply; flatten it.") from None
 
 
 def print_error(error: ZekeError, options: Options, **more: Any) -> None:

@@ -33,7 +33,7 @@ def print_job(job: Job, events: Sequence[JobEvent]) -> None:
     )
     facts = {
         "created": moment(job.created_on),
-        "waits for": None if job.waits_for is None else f"job {job.waits_for} to end",
+        "waits for": None if job.waits_for is None else f"job {job.waits_for}",
         "start after": moment(job.start_after) if job.waits_for is None else None,
         "started": moment(job.started_on),
         "deadline": _deadline(job),
@@ -42,7 +42,7 @@ def print_job(job: Job, events: Sequence[JobEvent]) -> None:
         "attempts": job.attempt,
         "retries used": f"{job.retry_count} of {job.retry_limit}",
         "priority": job.priority,
-        "may take": f"{job.expire_in:g} s",
+        "time limit": f"{job.expire_in:g} s",
         "singleton key": job.singleton_key,
         "worker": job.worker,
         "parent": job.parent,
@@ -70,7 +70,7 @@ def _deadline(job: Job) -> str | None:
     try:
         return moment(job.started_on + timedelta(seconds=job.expire_in))
     except OverflowError:
-        return f"{job.expire_in:g} s after its start, which no calendar holds"
+        return f"{job.expire_in:g} s after its start, beyond the calendar"
 
 
 def _print_value(out: Console, value: Any) -> None:

@@ -32,18 +32,18 @@ def worker(
     concurrency: Annotated[
         int | None,
         typer.Option(
-            metavar="NUMBER", min=1, help="Jobs at once, not JOBS_CONCURRENCY (10).", show_default=False
+            metavar="NUMBER", min=1, help="Jobs at once; overrides JOBS_CONCURRENCY (10).", show_default=False
         ),
     ] = None,
     supervisor: Annotated[
-        bool, typer.Option(help="Give back what dead workers held, archive and purge.")
+        bool, typer.Option(help="Run maintenance: rescue lost jobs, archive, purge.")
     ] = True,
     scheduler: Annotated[bool, typer.Option(help="Serve cron schedules.")] = True,
     reload: Annotated[
         bool, typer.Option("--reload", help="For development: restart when Python files here change.")
     ] = False,
 ) -> None:
-    """Run a catalog's tasks until SIGTERM or SIGINT; a second signal stops at once."""
+    """Run a catalog's tasks until SIGTERM or SIGINT; a second signal stops immediately."""
     options = options_of(context)
     given: dict[str, Any] = {} if concurrency is None else {"jobs_concurrency": concurrency}
     if reload:

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from zeke_queue.web.access.guard import Authenticator
     from zeke_queue.web.dashboard import Page
 
-_ABOUT: Final = """Background jobs: send them, follow them live, look after queues and schedules.
+_ABOUT: Final = """Background jobs: send them, stream their updates, and manage queues and schedules.
 
-Every request but those for health carries `Authorization: Bearer mid_…`; until the first key exists, this
-machine alone is served, without one.
+Every request except a health check needs `Authorization: Bearer mid_…`. Until the first key exists, only this
+machine is served, without a key.
 """
 
 _CORS_HEADERS: Final = ("authorization", "content-type", "idempotency-key", "last-event-id", CSRF_HEADER)

@@ -89,7 +89,11 @@ def _payload(task: Task[Any, Any], name: str, schemas: dict[str, Any]) -> tuple[
     """Return the schema of a task's payload, and whether a trigger requires one."""
     schema = task.json_schema()
     if schema is None:
-        return {"description": "None is taken.", "type": ["object", "null"], "maxProperties": 0}, False
+        return {
+            "description": "This task takes no payload.",
+            "type": ["object", "null"],
+            "maxProperties": 0,
+        }, False
     for inner, its in schema.pop("$defs", {}).items():
         schemas[f"{name}.{_UNFIT.sub('_', inner)}"] = _moved(its, name)
     moved = _moved(schema, name)

@@ -38,7 +38,7 @@ RETRY_AFTER: Final = "5"
 """Seconds after which a client may retry when the database was unavailable."""
 
 
-INSTANT: Final = "Input should be a date and a time with a zone, as 2026-01-31T12:00:00Z"
+INSTANT: Final = "Input should be a date and time with a time zone, such as 2026-01-31T12:00:00Z"
 """The message for an invalid instant."""
 
 _INSTANTS: Final = frozenset({"datetime_from_date_parsing", "datetime_parsing", "timezone_aware"})
@@ -80,14 +80,14 @@ class ApiError(Exception):
 
 
 class FieldProblem(BaseModel):
-    """A field that does not fit."""
+    """An invalid field."""
 
     path: str
     message: str
 
 
 class Problem(BaseModel):
-    """What was wrong with a request."""
+    """An error response."""
 
     error: str
     description: str | None = None
@@ -124,15 +124,11 @@ def told(error: Exception) -> ApiError:
 def _ours(error: Exception) -> ApiError:
     """Convert an exception that the caller did not cause to an API error."""
     if isinstance(error, StorageUnavailableError):
-        return ApiError(
-            503, "The database can't be reached; try again in a while", headers={"retry-after": RETRY_AFTER}
-        )
+        return ApiError(503, "The database is unavailable; retry later", headers={"retry-after": RETRY_AFTER})
     get_logger().error("request_failed", error=f"{type(error).__name__}: {error}", exc_info=error)
     if isinstance(error, PermissionDeniedError | StorageError):
-        return ApiError(
-            500, "The database refuses what this needs; the server's log says what, and zeke doctor helps"
-        )
-    return ApiError(500, "Internal server error; the server's log says more")
+        return ApiError(500, "The database refused the request; see the server's log, and run zeke doctor")
+    return ApiError(500, "Internal server error; see the server's log")
 
 
 def _under_payload(path: str) -> str:
@@ -153,15 +149,17 @@ async def answer_invalid(request: Request, error: Exception) -> JSONResponse:
     listed = "; ".join(f"{path}: {why}" for path, why in fields)
     status = 400 if any(detail["type"] == "json_invalid" for detail in details) else 422
     if status == HTTPStatus.BAD_REQUEST:
-        return ApiError(400, f"The body is no JSON: {listed}").response()
-    return field_errors(f"The request does not fit: {listed}", fields).response()
+        return ApiError(400, f"body: must be JSON: {listed}").response()
+    return field_errors(f"Invalid request: {listed}", fields).response()
 
 
 def _reason(detail: Mapping[str, Any], *, is_json: bool) -> str:
     if detail["type"] == "json_invalid":
         return str(detail.get("ctx", {}).get("error", detail["msg"]))
     if detail["type"] == "model_attributes_type":
-        return "give a JSON object" + ("" if is_json else ", and the header Content-Type: application/json")
+        return "must be a JSON object" + (
+            "" if is_json else "; send the header Content-Type: application/json"
+        )
     if detail["type"] in _INSTANTS:
         return INSTANT
     return str(detail["msg"]).removeprefix("Value error, ")
@@ -183,8 +181,8 @@ async def answer_http(request: Request, error: Exception) -> JSONResponse:
     if refused.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["allow"] = ", ".join(_methods(request))
     message = {
-        HTTPStatus.NOT_FOUND: f"There is nothing at {request.url.path}",
-        HTTPStatus.METHOD_NOT_ALLOWED: f"{request.url.path} does not take {request.method}",
+        HTTPStatus.NOT_FOUND: f"Nothing found at {request.url.path}",
+        HTTPStatus.METHOD_NOT_ALLOWED: f"{request.method} is not allowed at {request.url.path}",
     }.get(HTTPStatus(refused.status_code), str(refused.detail))
     return ApiError(refused.status_code, message, headers=headers).response()
 

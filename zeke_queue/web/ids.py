@@ -48,8 +48,8 @@ def parse_cursor(text: str, filters: Mapping[str, object]) -> UUID:
     job_id = UUID(bytes=raw[:_ID_BYTES]) if len(raw) == _ID_BYTES + _CHECK_BYTES else None
     if job_id is None or raw[_ID_BYTES:] != _check(job_id, filters):
         raise no_cursor(
-            "it is none of this list; give nextCursor of the page before with the same filters, or none to"
-            " begin anew"
+            "must be nextCursor of the previous page, with the same filters; omit it to start at the first"
+            " page"
         )
     return job_id
 

@@ -37,7 +37,7 @@ class _Collected:
 async def exposition(parts: Api) -> bytes:
     """Return all metrics in Prometheus's text format."""
     metrics = [*await _of_queues(parts), *await _of_workers(parts), *await _of_schedules(parts)]
-    metrics.append(_gauge("zeke_streams", "Live streams that this process serves", parts.live.open_streams))
+    metrics.append(_gauge("zeke_streams", "Live streams of this process", parts.live.open_streams))
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collected(metrics))
     return generate_latest(registry)
@@ -50,10 +50,10 @@ def _gauge(name: str, what: str, value: float) -> GaugeMetricFamily:
 async def _of_queues(parts: Api) -> list[Metric]:
     jobs = GaugeMetricFamily("zeke_jobs", "Live jobs by queue and state", labels=["queue", "state"])
     lag = GaugeMetricFamily(
-        "zeke_queue_lag_seconds", "Since when the job that has waited longest has been due", labels=["queue"]
+        "zeke_queue_lag_seconds", "Seconds since the oldest waiting job became due", labels=["queue"]
     )
     paused = GaugeMetricFamily("zeke_queue_paused", "1 for a paused queue", labels=["queue"])
-    limit = GaugeMetricFamily("zeke_queue_limit", "Jobs at once over all workers", labels=["queue"])
+    limit = GaugeMetricFamily("zeke_queue_limit", "Maximum number of jobs that run at once", labels=["queue"])
     for queue in await all_queues(parts):
         for state, number in queue.counts.items():
             jobs.add_metric([queue.name, state], number)
@@ -68,14 +68,16 @@ async def _of_workers(parts: Api) -> list[Metric]:
     alive = [worker for worker in await all_workers(parts) if worker.alive]
     busy = sum(worker.holds for worker in alive)
     return [
-        _gauge("zeke_workers", "Workers that live", len(alive)),
-        _gauge("zeke_workers_holding", "Jobs that living workers hold", busy),
+        _gauge("zeke_workers", "Live workers", len(alive)),
+        _gauge("zeke_workers_holding", "Jobs that live workers hold", busy),
     ]
 
 
 async def _of_schedules(parts: Api) -> list[Metric]:
     late = GaugeMetricFamily(
-        "zeke_schedule_late_seconds", "How long a tick has been overdue; 0 in time", labels=["schedule"]
+        "zeke_schedule_late_seconds",
+        "Seconds by which the next tick is overdue; 0 if it is not",
+        labels=["schedule"],
     )
     now = await parts.queue.storage.now()
     for schedule in await parts.queue.schedules():

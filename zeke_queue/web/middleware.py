@@ -137,5 +137,5 @@ class BodyCap:
         await self._app(scope, receive_capped, send)
 
     def _refusal(self) -> HTTPException:
-        detail = f"The body is too large: {self._most} bytes at most"
+        detail = f"body: must have at most {self._most} bytes"
         return HTTPException(413, detail, headers={"connection": "close"})

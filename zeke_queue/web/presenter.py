@@ -66,7 +66,7 @@ class Showing:
         """
         value, missing = restored(given, kept, self.rules(task), "payload")
         if missing:
-            why = "it is hidden, and none is kept here; give the value itself"
+            why = "must be a value, got [redacted] where none is stored; send the value itself"
             raise field_errors(
                 "; ".join(f"{path}: {why}" for path in missing), [(path, why) for path in missing]
             )

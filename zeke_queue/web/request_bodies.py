@@ -29,13 +29,11 @@ class Trigger(RequestBody):
 
 
 class ScheduleEdit(RequestBody):
-    """A schedule as it shall be."""
+    """A schedule to create or replace."""
 
-    cron: Text = Field(
-        description="Five fields, or six of which the last is seconds.", examples=["*/5 * * * *"]
-    )
-    task: Text | None = Field(default=None, description="The schedule's own name by default.")
-    zone: Text | None = Field(default=None, description="An IANA zone; JOBS_CRON_TZ by default.")
+    cron: Text = Field(description="Five fields; an optional sixth is seconds.", examples=["*/5 * * * *"])
+    task: Text | None = Field(default=None, description="By default the schedule's name.")
+    zone: Text | None = Field(default=None, description="An IANA time zone; by default JOBS_CRON_TZ.")
     payload: Any = None
     catch_up: Literal["skip", "once", "all"] = "once"
     description: Annotated[str, StringConstraints(max_length=1000)] | None = None

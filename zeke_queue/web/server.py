@@ -73,7 +73,7 @@ class ApiServer:
             "api_listening",
             url=self.url,
             dashboard=f"{self.url}/dashboard" if self.settings.api_dashboard else None,
-            callers="with a key" if keys else "this machine only, until there is a key",
+            callers="with a key" if keys else "this machine only, until a key exists",
         )
         serving = asyncio.ensure_future(self._server.serve(sockets=[self._socket]))
         stopping = asyncio.ensure_future(self._stopping.wait())
@@ -105,12 +105,12 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise SettingsError(
-                f"API_PORT: port {port} of {host} is in use; stop what uses it, or choose another one with"
-                " --port or API_PORT"
+                f"API_PORT: must be a free port, got {port}, which is in use on {host}; stop that process,"
+                " or choose another port with --port or API_PORT"
             ) from None
         raise SettingsError(
-            f"API_HOST: {host} port {port} can't be listened on ({error.strerror or error}); give an address"
-            " of this machine, such as 127.0.0.1"
+            f"API_HOST: must be an address of this machine, got {host} (port {port}:"
+            f" {error.strerror or error}); give one such as 127.0.0.1"
         ) from None
     # asyncio sets this only if a socket names its protocol. Without it, the second part of a response, or an
     # event after another, waits up to 40 ms for the client's acknowledgement of the first.

@@ -76,7 +76,7 @@ class WebSettings(Variables):
                 ip_network(proxy)
             except ValueError:
                 raise ValueError(
-                    f"{proxy!r} is neither an address nor a network; write 10.0.0.7 or 10.0.0.0/24"
+                    f"must be addresses or networks, got {proxy!r}; write 10.0.0.7 or 10.0.0.0/24"
                 ) from None
         return proxies
 
@@ -86,7 +86,7 @@ class WebSettings(Variables):
         for origin in origins:
             if _ORIGIN.fullmatch(origin) is None:
                 raise ValueError(
-                    f"{origin!r} is no origin; write scheme, host and port alone, as https://app.example.org,"
-                    " and each one by itself, for there is no wildcard"
+                    f"must be origins, got {origin!r}; write scheme, host and port, such as"
+                    " https://app.example.org, without a wildcard"
                 )
         return tuple(origin.lower() for origin in origins)

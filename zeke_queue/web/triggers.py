@@ -14,7 +14,7 @@ from uuid import UUID, uuid5
 from zeke_queue.api_client import model as answers
 from zeke_queue.core import jsonb
 from zeke_queue.storage.inspect import require
-from zeke_queue.web.errors import ApiError
+from zeke_queue.web.errors import ApiError, field_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,7 +109,7 @@ class Jobs:
         if (stored.meta or {}).get(ASKED) != digest:
             raise ApiError(
                 409,
-                "Idempotency-Key: it was used before, for another task or payload; use a new one for each",
+                "Idempotency-Key: must be new for each job, got one of another request; send a new key",
                 id=str(job_id),
             )
         return Sent(answers.Triggered(id=job_id, task_id=task), replayed=replayed, headers=headers)
@@ -140,7 +140,7 @@ class Jobs:
         if not admission.admitted:
             raise ApiError(
                 429,
-                f"Too many requests: {limit} jobs may be triggered in {window:g} s; try again in {resets} s",
+                f"Too many requests: {limit} jobs may be triggered in {window:g} s; retry in {resets} s",
                 headers={**headers, "retry-after": resets},
             )
         return headers
@@ -153,9 +153,6 @@ def idempotent_id(caller: Caller, key: str) -> UUID:
         ApiError: 422 if the key is empty, too long, or not printable ASCII.
     """
     if KEY.fullmatch(key) is None:
-        raise ApiError(
-            422,
-            f"Idempotency-Key: give 1 to {KEY_LENGTH_MAX} printable ASCII characters, new for each job",
-            fields=[{"path": "Idempotency-Key", "message": "is no key"}],
-        )
+        why = f"must be 1 to {KEY_LENGTH_MAX} printable ASCII characters, new for each job"
+        raise field_errors(f"Idempotency-Key: {why}", [("Idempotency-Key", why)])
     return uuid5(_IDEMPOTENCE, f"{caller.id}\n{key}")

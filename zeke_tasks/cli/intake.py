@@ -25,25 +25,23 @@ if TYPE_CHECKING:
     from zeke_tasks.stories.view import StoryView
 
 TimeoutOption = Annotated[
-    float, typer.Option(metavar="SECONDS", min=1.0, help="Wait for the result that long at most.")
+    float, typer.Option(metavar="SECONDS", min=1.0, help="Wait at most this long for the result.")
 ]
 
 
 def ingest(
     context: typer.Context,
     urls: Annotated[
-        list[str], typer.Argument(metavar="URL", help="Feeds, articles and YouTube's videos, in any order.")
+        list[str], typer.Argument(metavar="URL", help="URLs of feeds, articles and YouTube videos.")
     ],
     *,
     allow_private: Annotated[
         bool,
-        typer.Option(
-            "--allow-private", help="Fetch from the servers of these URLs on this machine too, for testing."
-        ),
+        typer.Option("--allow-private", help="For tests: allow URLs whose servers are on this machine."),
     ] = False,
     timeout: TimeoutOption = 120.0,
 ) -> None:
-    """Take in feeds, articles and videos, and show the stories that were found, in few words each."""
+    """Ingest feeds, articles and videos, and show a summary of each story found."""
     with extras():
         from zeke_tasks.cli import run_ingest as intake  # noqa: PLC0415 - see the package
     intake.check_urls(urls)
@@ -81,16 +79,16 @@ def upload(
     ],
     *,
     source: Annotated[
-        str, typer.Option(metavar="NAME", help="What they come from; it is made if there is none.")
+        str, typer.Option(metavar="NAME", help="The source of the items; it is created if it does not exist.")
     ] = "Uploads",
     timeout: TimeoutOption = 120.0,
 ) -> None:
-    """Take in files of your own, and show the stories that they tell, in few words each.
+    """Ingest your own files, and show a summary of each story found.
 
     An item of a JSON file has externalId, and text or url, and may have title and metadata.
     """
     if not source.strip():
-        raise InvalidOptionError("--source: the name is empty; give the source one, or leave the option out.")
+        raise InvalidOptionError("--source: must not be empty; give a name, or omit the option.")
 
     async def command(options: Options, settings: Settings) -> int:
         from zeke_tasks.cli.run_upload import upload as take_in  # noqa: PLC0415 - see the package
@@ -148,7 +146,7 @@ def _show_left(jobs: Sequence[Job], timeout: float, *, embedded: bool) -> None:
     if left:
         which = "1 job" if left == 1 else f"{left} jobs"
         goes_on = worker_goes_on(embedded=embedded)
-        typer.echo(f"{which} did not end within {timeout:g} s. {goes_on}; or give it longer by --timeout.")
+        typer.echo(f"{which} did not end within {timeout:g} s. {goes_on}; or set a longer --timeout.")
 
 
 def _items_value(found: Sequence[Finding], stories: Sequence[StoryView]) -> list[dict[str, Any]]:

@@ -33,13 +33,11 @@ if TYPE_CHECKING:
     from zeke_tasks.store.playbooks import Playbook, PlaybookRun, RunEvent, Step
     from zeke_tasks.store.repository import Rows
 
-playbook_app = typer.Typer(
-    help="Keep a playbook, run it, look at a run, or cancel one.", no_args_is_help=True
-)
+playbook_app = typer.Typer(help="Store, run, show and cancel playbooks.", no_args_is_help=True)
 
 PlaybookArgument = Annotated[
     str,
-    typer.Argument(metavar="ID", help="The playbook's id or its beginning; `zeke playbook list` has it."),
+    typer.Argument(metavar="ID", help="The playbook's id, or its beginning; see `zeke playbook list`."),
 ]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, which `run` prints.")]
 
@@ -54,7 +52,7 @@ def add(
         ),
     ],
 ) -> None:
-    """Keep a playbook: JSON with teamId, name, steps (name, task, input), and its id if it has one."""
+    """Store a playbook: JSON with teamId, name, steps (name, task, input), and optionally its id."""
 
     async def command(options: Options, settings: Settings) -> int:
         from zeke_tasks.catalog import catalog  # noqa: PLC0415 - see the package
@@ -65,7 +63,7 @@ def add(
             # ``get`` raises for an unknown task and names similar ones.
             if catalog.get(step.task).name == "playbook-run" and _names(step, playbook.id):
                 raise InvalidOptionError(
-                    f"FILE: {file.name}: step {step.name!r} runs the playbook itself, which would not end;"
+                    f"FILE: {file.name}: step {step.name!r} runs the playbook itself, without an end;"
                     " name another playbook."
                 )
         try:
@@ -109,7 +107,7 @@ def _read(file: Path) -> Playbook:
     try:
         given: dict[str, Any] = dict(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, TypeError, ValueError, RecursionError) as error:
-        raise InvalidOptionError(f"FILE: {file.name} holds no JSON object: {error}.") from error
+        raise InvalidOptionError(f"FILE: {file.name} must contain a JSON object: {error}.") from error
     given.setdefault("id", str(Ids(SystemClock(), SystemEntropy())()))
     given["team_id"] = given.pop("teamId", None)
     try:
@@ -137,7 +135,7 @@ def list_playbooks(context: typer.Context) -> None:
             print_json([_value(playbook) for playbook in found])
         elif not found:
             keep = on_same("zeke playbook add FILE", embedded=options.embedded)
-            typer.echo(f"No playbooks yet: `{keep}` keeps one.")
+            typer.echo(f"No playbooks yet: `{keep}` stores one.")
         else:
             short = abbreviated(playbook.id for playbook in found)
             columns = (
@@ -170,20 +168,20 @@ def run(
     *,
     metadata: Annotated[
         str | None,
-        typer.Option(metavar="JSON", help="An object that steps can refer to, as run.metadata.…"),
+        typer.Option(metavar="JSON", help="A JSON object that steps can refer to as run.metadata.…"),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", min=1.0, help="Wait for the result that long at most.")
+        float, typer.Option(metavar="SECONDS", min=1.0, help="Wait at most this long for the result.")
     ] = 120.0,
 ) -> None:
-    """Run a playbook, wait for it, and show what became of each step."""
+    """Run a playbook, wait for it, and show the result of each step."""
     from zeke_queue.cli.session import parse_json  # noqa: PLC0415 - see the package
 
     listing = on_same("zeke playbook list", embedded=options_of(context).embedded)
     wanted = Abbreviation(playbook_id, "playbook", "playbooks", listing)
     about: Any = parse_json(metadata, "--metadata")
     if not isinstance(about, dict | None):
-        raise InvalidOptionError('--metadata: it is no object; give one, as {"storyId": "…"}.')
+        raise InvalidOptionError('--metadata: must be a JSON object, such as {"storyId": "…"}.')
 
     async def command(options: Options, settings: Settings) -> int:
         from zeke_tasks.cli.run_jobs import open_errand  # noqa: PLC0415 - see the package
@@ -236,7 +234,7 @@ async def _find(rows: Rows, wanted: Abbreviation) -> Playbook:
 
 @playbook_app.command("show")
 def show(context: typer.Context, run_id: RunArgument) -> None:
-    """Show what became of a run, and when; times are UTC."""
+    """Show a run and the result of each step; times are UTC."""
 
     async def command(options: Options, settings: Settings) -> int:
         async with jobs_and_rows_to_look_at(settings) as (queue, rows):
@@ -307,7 +305,7 @@ def _show(found: PlaybookRun, events: list[RunEvent], options: Options) -> None:
 
 @playbook_app.command("cancel")
 def cancel(context: typer.Context, run_id: RunArgument) -> None:
-    """Cancel a run, with the step that runs; `zeke job resume RUN` goes on with that step."""
+    """Cancel a run and its running step; `zeke job resume RUN` continues at that step."""
 
     async def command(options: Options, settings: Settings) -> int:
         from zeke_queue.client.queue import Queue  # noqa: PLC0415 - see the package
@@ -326,7 +324,7 @@ def cancel(context: typer.Context, run_id: RunArgument) -> None:
             typer.echo(f"Run {found.id} is cancelled.")
         else:
             raise ZekeError(
-                f"Run {found.id} has {found.status}; only one that runs or waits can be cancelled."
+                f"Run {found.id} has {found.status}; only a waiting or running one can be cancelled."
             )
         return 0 if cancelled else 1
 

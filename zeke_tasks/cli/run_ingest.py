@@ -133,7 +133,7 @@ def check_urls(urls: Sequence[str]) -> None:
         except UrlRefused as refused:
             wrong.append(str(refused))
     if wrong:
-        raise UsageError(f"URL: {'; '.join(wrong)}. Nothing was taken in: correct it, or leave it out.")
+        raise UsageError(f"URL: {'; '.join(wrong)}. Nothing was ingested: correct or omit it.")
 
 
 class Intake:

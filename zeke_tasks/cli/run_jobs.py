@@ -216,5 +216,5 @@ def require_done(jobs: Sequence[Job], timeout: float, *, embedded: bool) -> None
             told = f"; its last attempt failed: {last}" if last else ""
             raise ResultTimeoutError(
                 f"{job.name} ({see_job(job.id, embedded=embedded)}) did not end within {timeout:g} s{told}."
-                f" {worker_goes_on(embedded=embedded)}; or give it longer by --timeout."
+                f" {worker_goes_on(embedded=embedded)}; or set a longer --timeout."
             )

@@ -26,13 +26,11 @@ if TYPE_CHECKING:
     from zeke_queue.system.settings import Settings
     from zeke_tasks.store.model import Health, NewSource, Source
 
-sources_app = typer.Typer(
-    help="List what is read regularly, add to it, see how it is, or pause it.", no_args_is_help=True
-)
+sources_app = typer.Typer(help="List, add, check, pause and resume sources.", no_args_is_help=True)
 
 IdArgument = Annotated[
     str,
-    typer.Argument(metavar="ID", help="The source's id, or its beginning (`zeke sources list` has them)."),
+    typer.Argument(metavar="ID", help="The source's id, or its beginning; see `zeke sources list`."),
 ]
 
 READ: Final = ("rss", "youtube_channel", "youtube_search")
@@ -49,7 +47,7 @@ def add(
     context: typer.Context,
     url: Annotated[
         str,
-        typer.Argument(metavar="URL", help="The feed, YouTube's channel, or words to search there."),
+        typer.Argument(metavar="URL", help="A feed, a YouTube channel, or words to search on YouTube."),
     ],
     *,
     kind: Annotated[
@@ -57,27 +55,27 @@ def add(
         typer.Option(
             "--type",
             metavar="TYPE",
-            help=f"{', '.join(READ[:2])} or {READ[2]}; the url tells the first two.",
+            help=f"{', '.join(READ[:2])} or {READ[2]}; by default the type of the URL.",
             show_default=False,
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What people call it; the url's host by default.")
+        str | None, typer.Option(metavar="NAME", help="Its name; by default the URL's host.")
     ] = None,
     every: Annotated[
         int, typer.Option("--every", metavar="HOURS", help="Hours between two checks, 1 to 8760 (a year).")
     ] = 1,
     authority: Annotated[
         float | None,
-        typer.Option(metavar="SCORE", help="How much its word counts, 0 to 1; scoring takes 0.7 by default."),
+        typer.Option(metavar="SCORE", help="Its weight in scores, 0 to 1; by default 0.7."),
     ] = None,
     order: Annotated[
         str | None,
-        typer.Option(metavar="ORDER", help="Of a search, which videos come first: relevance, date, …"),
+        typer.Option(metavar="ORDER", help="Order of a search: relevance, date, …"),
     ] = None,
     duration: Annotated[
         str | None,
-        typer.Option(metavar="DURATION", help="Of a search, how long videos are: any, short, medium, long."),
+        typer.Option(metavar="DURATION", help="Length of a search's videos: any, short, medium, long."),
     ] = None,
 ) -> None:
     """Add a source; workers check it regularly from then on."""
@@ -96,11 +94,11 @@ def add(
             started = f" (`{on_same(WORKER, embedded=True)}` starts one)" if options.embedded else ""
             health_of = on_same("zeke sources health", embedded=options.embedded)
             typer.echo(
-                f"Workers check it within five minutes{started}; `{health_of}` says how it went.", err=True
+                f"Workers check it within five minutes{started}; `{health_of}` shows the result.", err=True
             )
         else:
             typer.echo(f"{source.id}")
-            typer.echo("It is a source already; nothing was changed.", err=True)
+            typer.echo("The source exists already; nothing changed.", err=True)
         return 0
 
     on_database(context, command)
@@ -123,15 +121,13 @@ def _wanted(
     from zeke_tasks.store.model import HOURS_MAX, NewSource, SourceType  # noqa: PLC0415 - see the package
 
     if kind is not None and kind not in READ:
-        raise InvalidOptionError(
-            f"--type: {kind!r} is no type that is read regularly; give {', '.join(READ[:-1])} or {READ[-1]}."
-        )
+        raise InvalidOptionError(f"--type: must be {', '.join(READ[:-1])} or {READ[-1]}, got {kind!r}.")
     if not 1 <= every <= HOURS_MAX:
-        raise InvalidOptionError(f"--every: {every} is out of range; give hours from 1 to {HOURS_MAX}.")
+        raise InvalidOptionError(f"--every: must be 1 to {HOURS_MAX} hours, got {every}.")
     if authority is not None and not 0 <= authority <= 1:
-        raise InvalidOptionError(f"--authority: {authority:g} is out of range; give a number from 0 to 1.")
+        raise InvalidOptionError(f"--authority: must be from 0 to 1, got {authority:g}.")
     if name is not None and not name.strip():
-        raise InvalidOptionError("--name: it is empty; give the source one, or leave the option out.")
+        raise InvalidOptionError("--name: must not be empty; give a name, or omit the option.")
     about = _asked(kind, asked)
     new_id, read_as, place, called = _search(url, about) if kind == "youtube_search" else _place(url, kind)
     metadata = {} if place else {"query": called, **about}
@@ -172,10 +168,10 @@ def _asked(kind: str | None, asked: Mapping[str, str | None]) -> dict[str, str]:
     for name, known in (("order", get_args(Order)), ("duration", get_args(Duration))):
         value = asked[name]
         if value is not None and kind != "youtube_search":
-            raise InvalidOptionError(f"--{name}: only a search has one; give it with --type youtube_search.")
+            raise InvalidOptionError(f"--{name}: must be used with --type youtube_search.")
         if value is not None and value not in known:
             raise InvalidOptionError(
-                f"--{name}: {value!r} is none; give {', '.join(known[:-1])} or {known[-1]}."
+                f"--{name}: must be {', '.join(known[:-1])} or {known[-1]}, got {value!r}."
             )
         if value is not None and value != Search.model_fields[name].default:
             about[name] = value
@@ -188,9 +184,7 @@ def _search(query: str, about: Mapping[str, str]) -> tuple[UUID, str, None, str]
 
     words = " ".join(storable(query).split())
     if not words or "://" in words:
-        raise InvalidOptionError(
-            f"URL: {query!r} is nothing to search; with --type youtube_search give words."
-        )
+        raise InvalidOptionError(f"URL: must be words to search with --type youtube_search, got {query!r}.")
     more = "".join(f"/{name}={value}" for name, value in sorted(about.items()))
     return uuid5(IDS, f"source/youtube_search/{words}{more}"), "youtube_search", None, words
 
@@ -240,7 +234,7 @@ def _pace_cells(source: Source) -> tuple[str | Text, str]:
 
 @sources_app.command("health")
 def health(context: typer.Context) -> None:
-    """Show how the last check of each source went, and when the next is due; times are UTC."""
+    """Show the result of each source's last check, and the time of the next; times are UTC."""
 
     async def command(options: Options, settings: Settings) -> int:
         async with rows_to_look_at(settings) as rows:
@@ -340,7 +334,7 @@ def _pause(context: typer.Context, text: str, *, active: bool) -> None:
 
 @sources_app.command("pause")
 def pause(context: typer.Context, source_id: IdArgument) -> None:
-    """Pause the checks of a source; its stories stay."""
+    """Pause the checks of a source; its stories are kept."""
     _pause(context, source_id, active=False)
 
 

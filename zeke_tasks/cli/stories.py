@@ -26,20 +26,20 @@ LOOKED_AT: Final = 10_000
 """Number of newest stories that are searched for an abbreviated id."""
 
 IdArgument = Annotated[
-    str, typer.Argument(metavar="ID", help="The story's id, or its beginning (`zeke stories` lists them).")
+    str, typer.Argument(metavar="ID", help="The story's id, or its beginning; see `zeke stories`.")
 ]
 TimeoutOption = Annotated[
-    float, typer.Option(metavar="SECONDS", min=1.0, help="Wait for the result that long at most.")
+    float, typer.Option(metavar="SECONDS", min=1.0, help="Wait at most this long for the result.")
 ]
 
 
 def list_stories(
     context: typer.Context,
     limit: Annotated[
-        int, typer.Option("--limit", "-n", metavar="NUMBER", min=1, max=1000, help="How many at most.")
+        int, typer.Option("--limit", "-n", metavar="NUMBER", min=1, max=1000, help="Maximum number.")
     ] = 20,
 ) -> None:
-    """List stories, the one that was published last first."""
+    """List stories, the latest first."""
 
     async def command(options: Options, settings: Settings) -> int:
         from zeke_tasks.stories.view import story_value, views  # noqa: PLC0415 - see the package
@@ -52,7 +52,7 @@ def list_stories(
             page, file = (
                 on_same(each, embedded=options.embedded) for each in ("zeke ingest URL", "zeke upload FILE")
             )
-            typer.echo(f"No stories yet: `{page}` or `{file}` takes some in.")
+            typer.echo(f"No stories yet: `{page}` or `{file}` ingests some.")
         else:
             _print_list(found)
         return 0
@@ -116,7 +116,7 @@ def brief(
     story_id: IdArgument,
     *,
     regenerate: Annotated[
-        bool, typer.Option("--regenerate", help="Have it written anew first, and wait for that.")
+        bool, typer.Option("--regenerate", help="Write the brief again first, and wait for it.")
     ] = False,
     timeout: TimeoutOption = 120.0,
 ) -> None:
@@ -135,8 +135,8 @@ def brief(
         if value is None:
             anew = on_same(f"zeke brief {seen.story.id} --regenerate", embedded=options.embedded)
             raise ZekeError(
-                f"Story {seen.story.id} has no brief yet: a worker writes it once the story was analysed, or"
-                f" have it written now by `{anew}`."
+                f"Story {seen.story.id} has no brief yet: a worker writes it after the story's analysis; or"
+                f" write it now with `{anew}`."
             )
         if options.json:
             state = seen.overlay and seen.overlay.analysis_state

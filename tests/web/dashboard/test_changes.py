@@ -48,12 +48,12 @@ async def test_job_is_cancelled_resumed_and_retried(admin: Browser, jobs: Driver
     assert 'data-confirm="Cancel this job?"' in await admin.see(f"/jobs/{job_id}")
     assert await admin.note(f"/jobs/{job_id}/cancel") == "The job is cancelled"
     assert (await jobs.look(job_id)).state is JobState.CANCELLED
-    assert "has ended already" in await admin.note(f"/jobs/{job_id}/cancel")
+    assert "has already ended" in await admin.note(f"/jobs/{job_id}/cancel")
     assert 'id="resume"' in await admin.see(f"/jobs/{job_id}")
-    assert await admin.note(f"/jobs/{job_id}/resume") == "The job is back in its queue"
+    assert await admin.note(f"/jobs/{job_id}/resume") == "The job is queued again"
     assert (await jobs.look(job_id)).state is JobState.CREATED
     failed = await jobs.ended(JobState.FAILED, "errand")
-    assert await admin.note(f"/jobs/{failed}/retry") == "The job runs again"
+    assert await admin.note(f"/jobs/{failed}/retry") == "The job is queued again"
     assert (await jobs.look(failed)).state is JobState.RETRY
     assert "has not failed" in await admin.note(f"/jobs/{failed}/retry")
 
@@ -78,7 +78,7 @@ async def test_ticked_jobs_are_changed_and_the_others_counted(admin: Browser, jo
     assert "1 of them can be cancelled" in page
     assert (await jobs.look(waiting)).state is JobState.CREATED
     note = await admin.note("/jobs/change", deed="cancel", ids=hidden(page, "ids"))
-    assert note == "1 job cancelled; 1 not: 1 ended already."
+    assert note == "1 job cancelled; 1 not: 1 already ended."
     states = await jobs.states([waiting, ended, left])
     assert states == [JobState.CANCELLED, JobState.COMPLETED, JobState.CREATED]
 
@@ -91,9 +91,9 @@ async def test_jobs_are_retried_or_resumed_together(admin: Browser, jobs: Driver
         await jobs.storage.cancel(ids)
 
     cases = [
-        ("retry", JobState.FAILED, "2 jobs set to run again.", JobState.RETRY),
-        ("retry", JobState.EXPIRED, "2 jobs set to run again.", JobState.RETRY),
-        ("resume", JobState.CANCELLED, "2 jobs put back.", JobState.CREATED),
+        ("retry", JobState.FAILED, "2 jobs retried.", JobState.RETRY),
+        ("retry", JobState.EXPIRED, "2 jobs retried.", JobState.RETRY),
+        ("resume", JobState.CANCELLED, "2 jobs resumed.", JobState.CREATED),
     ]
     await check_each_async(cases, check)
 
@@ -108,8 +108,8 @@ async def test_reasons_why_jobs_are_not_changed_are_counted(admin: Browser, jobs
     completed = await jobs.ended(JobState.COMPLETED, "errand")
     ids = " ".join(map(str, [archived, kept_out, completed]))
     note = await admin.note("/jobs/change", deed="retry", ids=ids)
-    assert note.startswith("0 jobs set to run again; 3 not: ")
-    for reason in ("1 archived already", "1 kept out by another job", "1 not failed"):
+    assert note.startswith("0 jobs retried; 3 not: ")
+    for reason in ("1 already archived", "1 blocked by another job", "1 not failed"):
         assert reason in note
 
 
@@ -194,7 +194,7 @@ async def test_changing_many_jobs_reads_no_payloads(
 
 async def test_malformed_bulk_change_changes_nothing(admin: Browser, jobs: Driver) -> None:
     job_id = await jobs.send()
-    assert "Choose jobs first" in (await admin.send("/jobs/confirm", 422, deed="cancel")).text
+    assert "Select jobs first" in (await admin.send("/jobs/confirm", 422, deed="cancel")).text
 
     async def check(form: dict[str, str]) -> None:
         await admin.send("/jobs/change", 422, **form)
@@ -272,7 +272,7 @@ async def test_cursor_that_is_malformed_or_of_another_list_is_rejected(
     await browser.see(f"/jobs?cursor={cursor[1]}")
 
     async def check(query: str) -> None:
-        assert "begin anew" in await browser.see(f"/jobs?{query}", 422)
+        assert "start at the first page" in await browser.see(f"/jobs?{query}", 422)
 
     malformed = ("nonsense", "A" * 32, "../..", "%00", "' or 1=1")
     others = ("task=mail", "status=QUEUED", "text=a", "from=2026-01-01T00:00", "archived=1")
@@ -292,11 +292,11 @@ async def test_columns_are_chosen(browser: Browser, jobs: Driver) -> None:
 
 @on_both_storages
 async def test_queue_is_paused_and_resumed(admin: Browser, queue: Queue) -> None:
-    assert "its jobs wait" in await admin.note("/queues", name="mail", do="pause")
+    assert "waiting jobs are not started" in await admin.note("/queues", name="mail", do="pause")
     (mail,) = [one for one in await queue.storage.queues() if one.name == "mail"]
     assert mail.paused_on is not None
     assert "Paused" in await admin.see("/queues")
-    assert await admin.note("/queues", name="mail", do="resume") == "mail goes on"
+    assert await admin.note("/queues", name="mail", do="resume") == "mail is resumed"
     await admin.send("/queues", 404, name="nobody", do="pause")
 
 
@@ -322,8 +322,8 @@ async def test_invalid_payload_is_reported_and_not_sent(admin: Browser, queue: Q
     cases = [
         ('{"to": 1, "copies": 0}', 'data-field="to"', 'data-field="copies"', "greater than or equal to 1"),
         ("{", "Line 1, column 2"),
-        ('{"to": NaN}', "NaN is no JSON"),
-        ("[" * 100_000, "It is no JSON"),
+        ('{"to": NaN}', "NaN is not JSON"),
+        ("[" * 100_000, "Must be JSON that can be stored"),
         ("", 'data-field="to"'),
     ]
     await check_each_async(cases, check)
@@ -387,7 +387,7 @@ async def test_schedule_is_created_and_shown_in_both_zones(admin: Browser, queue
     assert "2026-01-06 06:00:00" in page
     assert "2026-01-06 07:00:00 CET" in page
     again = (await admin.send("/schedules/edit", 422, **EVERY_MORNING | {"cron": "* * * * *"})).text
-    assert "is there already" in again
+    assert "name exists" in again
     assert (await stored(queue)).cron == "0 7 * * *"
 
 

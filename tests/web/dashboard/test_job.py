@@ -45,10 +45,10 @@ async def test_waiting_job_of_a_paused_queue_says_so(browser: Browser, jobs: Dri
 @on_both_storages
 async def test_waiting_job_without_a_worker_says_so(browser: Browser, jobs: Driver) -> None:
     job_id, other = await jobs.send(), await jobs.send("errand")
-    assert "No living worker serves this queue" in held(await browser.see(f"/jobs/{job_id}"))
+    assert "No live worker serves this queue" in held(await browser.see(f"/jobs/{job_id}"))
     await jobs.beat()
     assert held(await browser.see(f"/jobs/{job_id}")) == ""
-    assert "No living worker serves this queue" in held(await browser.see(f"/jobs/{other}"))
+    assert "No live worker serves this queue" in held(await browser.see(f"/jobs/{other}"))
     jobs.clock.advance(60)
     assert 'href="/dashboard/workers"' in held(await browser.see(f"/jobs/{job_id}"))
 
@@ -59,7 +59,7 @@ async def test_job_that_will_be_retried_says_so_too(browser: Browser, jobs: Driv
     await jobs.storage.pause_queue("mail", paused=True)
     said = held(await browser.see(f"/jobs/{job.id}"))
     assert "paused" in said
-    assert "No living worker serves this queue" in said
+    assert "No live worker serves this queue" in said
 
 
 async def test_running_or_ended_job_is_held_up_by_nothing(browser: Browser, jobs: Driver) -> None:
@@ -69,7 +69,7 @@ async def test_running_or_ended_job_is_held_up_by_nothing(browser: Browser, jobs
     for job in (ended, runs):
         page = await browser.see(f"/jobs/{job.id}")
         assert 'id="held"' not in page
-        assert "No living worker serves" not in page
+        assert "No live worker serves" not in page
 
 
 async def test_reason_of_waiting_is_streamed_and_polled(
@@ -116,10 +116,10 @@ async def test_job_that_can_not_be_sent_again_says_why(admin: Browser, jobs: Dri
         offered = again(await admin.see(f"/jobs/{job.id}"))
         assert offered.startswith(f'<button disabled title="{why}')
 
-    hidden = "Parts of that job&#39;s payload are hidden"
+    hidden = "Parts of the job&#39;s payload are hidden"
     cases = [
         ("login", '{"user": "ann", "password": "s3cret"}', hidden),
-        ("errand", None, "This program knows no task of that name"),
+        ("errand", None, "This task is not in the catalog"),
     ]
     await check_each_async(cases, check)
 

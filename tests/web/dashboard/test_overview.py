@@ -109,7 +109,7 @@ async def test_charts_are_described_in_words(page: str) -> None:
     assert failures.summary == "3 jobs failed and 2 were cancelled within 1 hour"
     assert "median 2.0 s, 95th percentile 3.0 s" in chart(page, "wait", 5).summary
     assert "median 5.0 s, 95th percentile 9.0 s" in chart(page, "run", 10).summary
-    assert chart(page, "waiting", 10).summary == "6 jobs wait now"
+    assert chart(page, "waiting", 10).summary == "6 jobs are waiting now"
 
 
 async def test_chart_of_times_without_jobs_shows_dashes(browser: Browser) -> None:

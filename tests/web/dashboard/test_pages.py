@@ -87,7 +87,7 @@ async def test_workers_show_what_they_hold(browser: Browser, jobs: Driver) -> No
     page = await browser.see("/workers")
     assert str(held.id) in page.partition('id="workers"')[2]
     jobs.clock.advance(60)
-    assert "Silent" in await browser.see("/workers")
+    assert "Lost" in await browser.see("/workers")
 
 
 @on_both_storages
@@ -125,13 +125,13 @@ async def test_archived_job_is_shown_with_its_table(browser: Browser, jobs: Driv
 async def test_missing_page_or_object_is_reported_as_a_page(browser: Browser) -> None:
     async def check(path: str) -> None:
         page = await browser.see(path, 404)
-        assert "There is nothing here" in page
+        assert "<h1>Not found</h1>" in page
         assert 'id="nav"' in page
 
     missing = ["/jobs/42", "/jobs/0190163d-8694-739b-aea5-966c26f8ad91", "/schedules/edit?name=x"]
     await check_each_async(["/nothing", *missing], check)
-    assert "No page" in await browser.see("/nothing", 404)
-    assert "nothing of that kind" in await browser.see("/sign-out", 405)
+    assert "has no page" in await browser.see("/nothing", 404)
+    assert "does not accept" in await browser.see("/sign-out", 405)
 
 
 async def test_trigger_form_is_filled_with_an_example(browser: Browser) -> None:
@@ -139,7 +139,7 @@ async def test_trigger_form_is_filled_with_an_example(browser: Browser) -> None:
     assert "&#34;copies&#34;: 1" in page
     assert "Send a mail." in page
     assert 'id="fields"' not in await browser.see("/trigger?task=break")
-    assert "knows no task of that name" in await browser.see("/trigger?task=nobody")
+    assert "is not in the catalog" in await browser.see("/trigger?task=nobody")
 
 
 # The frame

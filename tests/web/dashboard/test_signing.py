@@ -262,7 +262,7 @@ async def test_form_with_an_invalid_csrf_token_is_rejected(admin: Browser, reade
 
     async def check(path: str) -> None:
         for csrf in ("", "0" * 64, reader.csrf):
-            assert "out of date" in (await admin.send(path, 403, csrf=csrf, **PAUSE)).text, csrf
+            assert "has expired" in (await admin.send(path, 403, csrf=csrf, **PAUSE)).text, csrf
 
     await check_each_async([*CHANGES, "/sign-out"], check)
 

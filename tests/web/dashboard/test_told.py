@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 STYLES = Path(zeke_queue.web.dashboard.__file__).parent / "static" / "app.css"
 
-ONLY_LOOKS = "Your key may look, but not change: that needs the scope jobs.admin"
+ONLY_LOOKS = "Your key may only read: changes need the scope jobs.admin"
 SENDS_NONE = "Your key may not send jobs: that needs the scope jobs.trigger"
 
 
@@ -58,7 +58,7 @@ async def test_page_says_why_its_buttons_are_off(
 async def test_job_with_redacted_parts_says_why_it_is_not_sent_again(admin: Browser, jobs: Driver) -> None:
     job_id = await jobs.send("login", data='{"user": "ada", "password": "x"}')
     (why,) = reasons(await admin.see(f"/jobs/{job_id}"))
-    assert why.startswith("Parts of that job")
+    assert why.startswith("Parts of the job")
 
 
 async def unserved(browser: Browser) -> set[str]:
@@ -89,11 +89,11 @@ async def test_queues_without_a_worker_are_named(browser: Browser, jobs: Driver)
 
 async def test_paused_schedule_says_that_it_does_not_catch_up(browser: Browser, queue: Queue) -> None:
     await queue.schedule("daily", "0 7 * * *", task="twice")
-    assert "made up for once" in await browser.see("/schedules")
+    assert "run once" in await browser.see("/schedules")
     await queue.schedule("daily", "0 7 * * *", task="twice", paused=True)
     page = await browser.see("/schedules")
-    assert "made up for once" not in page
-    assert "Paused: it does not fire, and what it misses is not made up for." in page
+    assert "run once" not in page
+    assert "Paused: it sends no jobs, and ticks during the pause are skipped." in page
 
 
 def test_colours_have_a_fallback_without_light_dark() -> None:

@@ -198,7 +198,9 @@ class Guard:
             why = f"{type(error).__name__}: {error}"
             get_logger().error("authenticator_failed", error=why, patience=PATIENCE, exc_info=error)
             raise ApiError(
-                503, "Who calls can't be told now; try again in a while", headers={"retry-after": RETRY_AFTER}
+                503,
+                "Authentication is temporarily unavailable; retry later",
+                headers={"retry-after": RETRY_AFTER},
             ) from None
 
     async def _told(self, connection: HTTPConnection) -> Caller:
@@ -279,8 +281,8 @@ class Guard:
             raise ApiError(
                 403,
                 "Forbidden",
-                description="No API key exists yet, so only this machine is served, under a name such as"
-                f" localhost and without a proxy; create a key first: {self.make_key}",
+                description="No API key exists yet, so only requests of this machine to a name such as"
+                f" localhost, without a proxy, are served; create a key: {self.make_key}",
             )
         return Caller("loopback", "this machine", frozenset(Scope), None, "loopback")
 
@@ -317,7 +319,9 @@ def permitted(caller: Caller, scope: Scope) -> Caller:
     """
     if not caller.may(scope):
         raise ApiError(
-            403, "Forbidden", description=f"This needs the scope {scope.value}, which {caller.name} lacks"
+            403,
+            "Forbidden",
+            description=f"This needs the scope {scope.value}, which {caller.name} does not have",
         )
     return caller
 
@@ -339,7 +343,7 @@ def check_origin(connection: HTTPConnection, allowed: tuple[str, ...] = ()) -> N
         raise ApiError(
             403,
             "Forbidden",
-            description="The request came from a page of another site, which may not do that",
+            description="Requests of pages of another site are not allowed",
         )
 
 
@@ -359,7 +363,7 @@ def check_csrf(connection: HTTPConnection, given: str | None) -> None:
         raise ApiError(
             403,
             "Forbidden",
-            description="The page is out of date; open it again and repeat what you did",
+            description="The page has expired; reload it and try again",
         )
 
 

@@ -34,20 +34,20 @@ if TYPE_CHECKING:
 VIEWS: Final = (*overview.VIEWS, *queues.VIEWS, *jobs.VIEWS, *trigger.VIEWS, *schedules.VIEWS, *workers.VIEWS)
 
 _TITLES: Final = {
-    400: "That request can't be read",
+    400: "Bad request",
     401: "Sign in first",
-    403: "You may not do that",
-    404: "There is nothing here",
-    405: "That can't be done here",
-    409: "That can't be done now",
-    413: "That is too large",
-    422: "That does not fit",
-    429: "Too many at once",
-    503: "The database can't be reached",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Not possible now",
+    413: "Too large",
+    422: "Invalid input",
+    429: "Too many requests",
+    503: "The database is unavailable",
 }
 _WHY: Final = {
-    404: "No page of the dashboard has this address.",
-    405: "This address has nothing of that kind to answer with; go to its page first.",
+    404: "The dashboard has no page at this address.",
+    405: "This address does not accept this kind of request; open its page first.",
 }
 """The messages for requests that match no page."""
 

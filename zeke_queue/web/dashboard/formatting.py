@@ -37,7 +37,7 @@ _MANY: Final = 10_000
 
 STATES: Final[Mapping[str, str]] = {
     JobState.CREATED: "Queued",
-    JobState.RETRY: "Retrying",
+    JobState.RETRY: "Queued",
     JobState.ACTIVE: "Executing",
     JobState.COMPLETED: "Completed",
     JobState.EXPIRED: "Expired",

@@ -34,7 +34,7 @@ CHILDREN: Final = 50
 LINES: Final = 1000
 """Maximum number of log lines on a new page, which is the storage's limit per read."""
 
-DEEDS: Final = {"cancel": "cancelled", "retry": "set to run again", "resume": "put back"}
+DEEDS: Final = {"cancel": "cancelled", "retry": "retried", "resume": "resumed"}
 """The actions on a job, and the participle for each result."""
 
 _ENDED_BADLY: Final = (JobState.FAILED, JobState.EXPIRED)
@@ -100,18 +100,18 @@ async def cancel(desk: Desk) -> Response:
     """Cancel a job."""
     found = await _require(desk)
     return await _done(
-        desk, found, await desk.parts.queue.cancel(found.id), "is cancelled", "has ended already"
+        desk, found, await desk.parts.queue.cancel(found.id), "is cancelled", "has already ended"
     )
 
 
 async def retry(desk: Desk) -> Response:
     """Run a failed job again."""
-    return await _bring_back(desk, "retry", "runs again", "has not failed, or is archived")
+    return await _bring_back(desk, "retry", "is queued again", "has not failed, or is archived")
 
 
 async def resume(desk: Desk) -> Response:
     """Requeue a cancelled job."""
-    return await _bring_back(desk, "resume", "is back in its queue", "is not cancelled, or is archived")
+    return await _bring_back(desk, "resume", "is queued again", "is not cancelled, or is archived")
 
 
 VIEWS: Final = (
@@ -139,7 +139,7 @@ async def _require(desk: Desk) -> Job:
     Raises:
         ApiError: 404 if the job does not exist.
     """
-    gone = "No job has this id: it never existed, or was purged"
+    gone = "No job has this id; it never existed or was purged"
     try:
         return await require(desk.parts.queue.storage, parse_id(desk.words["job_id"], gone))
     except JobNotFoundError:
@@ -157,7 +157,7 @@ async def _bring_back(desk: Desk, verb: str, done: str, otherwise: str) -> Respo
 
 
 async def _done(desk: Desk, found: Job, changed: bool, done: str, otherwise: str) -> Response:  # noqa: FBT001 - the result of the action
-    note = f"The job {done}" if changed else f"Nothing was done: the job {otherwise}"
+    note = f"The job {done}" if changed else f"Nothing changed: the job {otherwise}"
     return desk.go(desk.url("jobs", found.id), note, kind="done" if changed else "wrong")
 
 
@@ -246,7 +246,7 @@ def timeline(desk: Desk, job: Job, now: datetime) -> list[Moment]:
     if job.started_on is not None and job.attempt not in {attempt.attempt for attempt in job.history}:
         kind = "active" if job.state is JobState.ACTIVE else job.state.value
         end = now if job.state is JobState.ACTIVE else job.completed_on
-        title = f"Attempt {job.attempt} {_BECAME.get(job.state, 'was given back')}"
+        title = f"Attempt {job.attempt} {_BECAME.get(job.state, 'was released')}"
         told.append((kind, title, job.started_on, end, None, job.worker))
     elif job.state is JobState.CANCELLED and job.completed_on is not None:
         told.append(("cancelled", "Cancelled", job.completed_on, None, None, None))

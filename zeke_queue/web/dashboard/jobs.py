@@ -68,7 +68,7 @@ async def confirm(desk: Desk) -> Response:
     found = await _chosen(desk, asked, every=every)
     if not found:
         return await _page(
-            desk, asked, status=422, wrong="Choose jobs first: tick them, or choose all that match"
+            desk, asked, status=422, wrong="Select jobs first: tick them, or select all that match"
         )
     return desk.page(
         "confirm.html",
@@ -110,7 +110,7 @@ VIEWS: Final = (
 def _deed(desk: Desk) -> str:
     deed = desk.field("deed")
     if deed not in DEEDS:
-        raise ApiError(422, "deed: nothing is done by that name; cancel, retry and resume are")
+        raise ApiError(422, "deed: must be cancel, retry or resume")
     return deed
 
 
@@ -123,7 +123,7 @@ async def _chosen(desk: Desk, asked: Asked, *, every: bool) -> list[Job]:
         try:
             ids.append(UUID(text))
         except ValueError:
-            raise ApiError(422, "id: one of those chosen is no job's; choose again") from None
+            raise ApiError(422, "id: must be ids of jobs; select the jobs again") from None
     stored = await _stored(desk, ids)
     return [stored[job_id] for job_id in dict.fromkeys(ids) if job_id in stored]
 
@@ -151,14 +151,14 @@ def _why(deed: str, job: Job | None) -> str:
     if job is None:
         return "gone"
     if job.archived_on is not None:
-        return "archived already"
+        return "already archived"
     if not single.fits(job, deed):
         return {
-            "cancel": "ended already",
+            "cancel": "already ended",
             "retry": "not failed",
             "resume": "not cancelled",
         }[deed]
-    return "kept out by another job with the same key or slot"
+    return "blocked by another job with the same key or slot"
 
 
 def _told(deed: str, changed: int, along: int, reasons: Sequence[str]) -> str:

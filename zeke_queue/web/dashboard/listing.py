@@ -131,18 +131,18 @@ def read(one: Callable[[str], str], several: Callable[[str], Sequence[str]]) -> 
     wrong: dict[str, str] = {}
     text, task = one("text").strip(), one("task")
     if len(text) > TEXT_MAX:
-        wrong["text"] = f"At most {TEXT_MAX} characters can be looked for; these are the first ones"
+        wrong["text"] = f"Must be at most {TEXT_MAX} characters; the rest is ignored"
         text = text[:TEXT_MAX]
     if "\0" in text or not _is_kept(text):
-        wrong["text"] = "No job can contain that"
+        wrong["text"] = "Must not contain characters that no job can contain"
         text = ""
     if len(task) > TASK_MAX or not _is_kept(task):
-        wrong["task"] = "No queue is called that"
+        wrong["task"] = "Must be the name of a queue"
         task = ""
     instants = {name: one(name).strip() for name in ("from", "to")}
     for name, given in instants.items():
         if given and _read(given) is None:
-            wrong[name] = "This is no point in time; write it as 2026-01-31T12:00"
+            wrong[name] = "Must be a point in time, such as 2026-01-31T12:00"
             instants[name] = ""
     known = {status.value: status for status in RunStatus}
     chosen = several("column")
@@ -178,4 +178,4 @@ def _is_kept(text: str) -> bool:
 
 def no_such_page() -> ApiError:
     """Return the error for a page that does not exist any more."""
-    return ApiError(404, "The job behind which this page began is gone; begin at the first page")
+    return ApiError(404, "The job before this page was purged; start at the first page")

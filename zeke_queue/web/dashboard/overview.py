@@ -127,7 +127,7 @@ def reason(desk: Desk, job: Job) -> str:
         error = cast("dict[str, Any]", output)
         said = begin(error["message"], LINE).text.strip().partition("\n")[0]
         return f"{error.get('type', 'Error')}: {said}"
-    return output if isinstance(output, str) else "It says nothing of why"
+    return output if isinstance(output, str) else "No error message"
 
 
 def throughput(paces: Sequence[Pace], span: Span) -> Chart:
@@ -181,7 +181,7 @@ def latencies(paces: Sequence[Pace], span: Span) -> list[Chart]:
     return [
         _latency(
             "wait",
-            "Wait until begun",
+            "Wait time",
             [(pace.wait_median, pace.wait_95) for pace in paces],
             paces,
             span,
@@ -223,8 +223,8 @@ def backlog(sample: Sample) -> Chart:
         "waiting",
         "Waiting",
         number(top),
-        "since you look",
-        f"{sample.waiting} jobs wait now",
+        "since this page was opened",
+        f"{sample.waiting} jobs are waiting now",
         "now",
         [("waiting", "waiting", number(sample.waiting))],
         lines=[charts.line("waiting", sample.backlog, top, BACKLOG_KEPT)],

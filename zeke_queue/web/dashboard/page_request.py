@@ -40,8 +40,8 @@ THEME: Final = "zeke_theme"
 _THEMES: Final = ("light", "dark")
 _WHY: Final = {
     Scope.TRIGGER: "Your key may not send jobs: that needs the scope jobs.trigger",
-    Scope.ADMIN: "Your key may look, but not change: that needs the scope jobs.admin",
-    Scope.READ: "Your key may not look: that needs the scope jobs.read",
+    Scope.ADMIN: "Your key may only read: changes need the scope jobs.admin",
+    Scope.READ: "Your key may not read: that needs the scope jobs.read",
 }
 
 
@@ -92,7 +92,7 @@ class Desk:
     def somebody(self) -> Caller:
         """The caller, on pages that require a session."""
         if self.caller is None:
-            raise LookupError("This page is for those too who did not sign in")
+            raise LookupError("This page requires no session, so there may be no caller")
         return self.caller
 
     @property

@@ -51,7 +51,7 @@ async def pause(desk: Desk) -> Response:
     """Pause or resume a queue."""
     name, paused = desk.field("name"), desk.field("do") == "pause"
     await set_queue_paused(desk.parts, name, paused=paused)
-    told = "is paused: its jobs wait, those that run go on" if paused else "goes on"
+    told = "is paused: waiting jobs are not started, running jobs continue" if paused else "is resumed"
     return desk.go(desk.url("queues"), f"{name} {told}")
 
 

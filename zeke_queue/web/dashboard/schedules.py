@@ -94,7 +94,7 @@ async def save(desk: Desk) -> Response:
     wrong = await _store(desk, written, stored)
     if wrong:
         return _form(desk, written, stored, wrong=wrong, status=422)
-    return desk.go(desk.url("schedules"), f"The schedule {written.name} is stored")
+    return desk.go(desk.url("schedules"), f"Schedule {written.name} saved")
 
 
 async def change(desk: Desk) -> Response:
@@ -106,14 +106,14 @@ async def change(desk: Desk) -> Response:
             sent, _ = await run_schedule(desk.parts, desk.somebody, name)
         except (JobConflictError, UsageError) as error:
             return desk.go(desk.url("schedules"), str(error), kind="wrong")
-        return desk.go(desk.url("jobs", sent.id), f"The job of {name} is sent")
+        return desk.go(desk.url("jobs", sent.id), f"Job of {name} sent")
     if deed == "delete":
         await desk.parts.queue.unschedule(name)
-        return desk.go(desk.url("schedules"), f"The schedule {name} is deleted")
+        return desk.go(desk.url("schedules"), f"Schedule {name} deleted")
     if deed not in ("pause", "resume"):
-        raise ApiError(422, "do: nothing is done by that name; run, pause, resume and delete are")
+        raise ApiError(422, "do: must be run, pause, resume or delete")
     await set_schedule_paused(desk.parts, name, paused=deed == "pause")
-    return desk.go(desk.url("schedules"), f"{name} {'is paused' if deed == 'pause' else 'fires again'}")
+    return desk.go(desk.url("schedules"), f"{name} {'is paused' if deed == 'pause' else 'is resumed'}")
 
 
 async def ask_to_delete(desk: Desk) -> Response:
@@ -171,7 +171,7 @@ async def _store(desk: Desk, written: Written, stored: Schedule | None) -> dict[
         # Another task may hide fewer values.
         if task != stored.task:
             wrong["payload"] = (
-                "What is kept is hidden, and goes to no other task; write a payload for this one"
+                "The stored payload is hidden and can't be given to another task; enter a payload"
             )
         payload = jsonb.loads(stored.data or "null")
     else:
@@ -180,9 +180,9 @@ async def _store(desk: Desk, written: Written, stored: Schedule | None) -> dict[
         except ApiError as error:
             wrong["payload"] = error.message
     if stored is None and any(one.name == written.name for one in await queue.schedules()):
-        wrong["name"] = "A schedule of this name is there already; edit that one, or choose another name"
+        wrong["name"] = "A schedule with this name exists; edit it, or choose another name"
     if stored is not None and stored.name != written.name:
-        wrong["name"] = "A schedule keeps its name; delete it and create another one"
+        wrong["name"] = "A schedule can't be renamed; delete it and create another one"
     if wrong:
         return wrong
     complete = Schedule(
@@ -209,7 +209,7 @@ def _wrong_times(written: Written) -> dict[str, str]:
     try:
         ZoneInfo(written.zone)
     except (KeyError, ValueError, OSError):
-        return {"zone": "No time zone is called that; write one as Europe/Berlin, or UTC"}
+        return {"zone": "Must be a time zone, such as Europe/Berlin or UTC"}
     try:
         Cron.parse(written.cron, written.zone)
     except InvalidScheduleError as error:

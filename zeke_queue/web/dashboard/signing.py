@@ -36,7 +36,7 @@ async def sign_in(desk: Desk) -> Response:
     token = queue.entropy.stream("session").randbytes(TOKEN_BYTES).hex()
     await _close(desk)
     if not await queue.storage.open_session(apikeys.digest_of(token), key.id, settings.api_session):
-        return await _form(desk, onward, wrong="The key was revoked just now", status=401)
+        return await _form(desk, onward, wrong="The key has just been revoked", status=401)
     response = desk.go(local_path(onward, desk.root) or desk.url(""))
     desk.keep(response, COOKIE, token, seconds=int(settings.api_session))
     return response
@@ -45,7 +45,7 @@ async def sign_in(desk: Desk) -> Response:
 async def sign_out(desk: Desk) -> Response:
     """End the session."""
     await _close(desk)
-    response = desk.go(desk.url("sign-in"), "You are signed out")
+    response = desk.go(desk.url("sign-in"), "Signed out")
     response.delete_cookie(COOKIE, path=desk.root or "/")
     return response
 
@@ -71,7 +71,7 @@ async def _key(desk: Desk) -> ApiKey:
         raise ApiError(401, "This is not an API key")
     key = await desk.parts.guard.key(text)
     if not permits(key.scopes, Scope.READ):
-        raise ApiError(403, f"The key {key.name} may not look at jobs: that needs the scope jobs.read")
+        raise ApiError(403, f"The key {key.name} can't read jobs: it needs the scope jobs.read")
     return key
 
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from zeke_queue.model import Job
     from zeke_queue.web.dashboard.page_request import Desk
 
-UNKNOWN: Final = "This program knows no task of that name, so it can't be sent from here"
-_HIDDEN: Final = "Parts of that job's payload are hidden, so it can't be sent again from here; write it anew"
+UNKNOWN: Final = "This task is not in the catalog, so it can't be sent from here"
+_HIDDEN: Final = "Parts of the job's payload are hidden, so it can't be sent again from here; enter a payload"
 _TOKEN_BYTES: Final = 16
 
 
@@ -74,7 +74,7 @@ async def send(desk: Desk) -> Response:
     except ApiError as error:
         wrong = {"task" if error.status == HTTPStatus.NOT_FOUND else "payload": error.message}
     else:
-        return desk.go(desk.url("jobs", sent.triggered.id), "The job is sent")
+        return desk.go(desk.url("jobs", sent.triggered.id), "Job sent")
     return _form(desk, task, text, wrong=wrong, status=422)
 
 
@@ -97,11 +97,11 @@ def parse_payload(text: str) -> Any:
     except json.JSONDecodeError as error:
         raise ApiError(422, f"Line {error.lineno}, column {error.colno}: {error.msg}") from None
     except (ValueError, RecursionError) as error:
-        raise ApiError(422, f"It is no JSON that can be kept: {error}") from None
+        raise ApiError(422, f"Must be JSON that can be stored: {error}") from None
 
 
 def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _form(

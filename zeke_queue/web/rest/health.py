@@ -19,33 +19,33 @@ router = APIRouter(tags=["health"])
 
 
 class Health(answers.Answer):
-    """How a process is."""
+    """The health of the process."""
 
     status: Literal["ok"] = "ok"
 
 
 @router.head("/healthz", include_in_schema=False)
-@router.get("/healthz", summary="Whether the process lives")
+@router.get("/healthz", summary="Check liveness")
 async def healthz() -> Health:
-    """Answer, which is all that a liveness probe asks for; the database is not asked."""
+    """Return 200 while the process runs; the database is not queried."""
     return Health()
 
 
 @router.head("/readyz", include_in_schema=False)
-@router.get("/readyz", summary="Whether the process can serve", responses=problems(503))
+@router.get("/readyz", summary="Check readiness", responses=problems(503))
 async def readyz(parts: Parts) -> Health:
-    """Answer once the database does; 503 while it can't be reached."""
+    """Return 200 if the database is available, else 503."""
     try:
         await parts.queue.storage.now()
     except StorageError:
-        raise ApiError(503, "The database can't be reached") from None
+        raise ApiError(503, "The database is unavailable") from None
     return Health()
 
 
 @router.head("/metrics", include_in_schema=False)
 @router.get(
     "/metrics",
-    summary="Figures for Prometheus",
+    summary="Get metrics",
     response_class=Response,
     responses={
         200: {
@@ -56,6 +56,6 @@ async def readyz(parts: Parts) -> Health:
     },
 )
 async def metrics(parts: Parts, caller: Reads) -> Response:
-    """Return figures of all queues, schedules and workers, and of this process."""
+    """Return metrics of all queues, schedules and workers, and of this process."""
     del caller
     return Response(await exposition(parts), media_type=CONTENT_TYPE)

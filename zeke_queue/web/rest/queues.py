@@ -45,7 +45,7 @@ async def queues(parts: Parts, caller: Reads) -> answers.Queues:
     responses=problems(401, 403, 404, 503),
 )
 async def pause(name: str, parts: Parts, caller: Administers) -> answers.QueueInfo:
-    """Pause a queue: its waiting jobs are not claimed, those that run go on."""
+    """Pause a queue: its waiting jobs are not claimed; running jobs continue."""
     del caller
     return await set_queue_paused(parts, name, paused=True)
 
@@ -64,6 +64,6 @@ async def resume(name: str, parts: Parts, caller: Administers) -> answers.QueueI
 
 @router.get("/workers", tags=["workers"], summary="List workers", responses=problems(401, 403, 503))
 async def workers(parts: Parts, caller: Reads) -> answers.Workers:
-    """Return the workers that are known, by start: those that live, and those dead for less than a day."""
+    """Return registered workers by start time: live ones, and those dead for less than a day."""
     del caller
     return answers.Workers(workers=tuple(await all_workers(parts)))

@@ -48,7 +48,7 @@ def _in_utc(instant: datetime) -> datetime:
     try:
         return instant.astimezone(UTC)
     except OverflowError:
-        raise ValueError("Input should lie in the years 1 to 9999, in UTC too") from None
+        raise ValueError("Input should be in the years 1 to 9999, in UTC too") from None
 
 
 Instant = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(_in_utc)]
@@ -74,14 +74,16 @@ async def runs(  # noqa: PLR0917 - one argument for each parameter of the query
     created_from: Annotated[Instant | None, Query(alias="createdFrom")] = None,
     created_to: Annotated[Instant | None, Query(alias="createdTo")] = None,
     archived: Annotated[bool, Query(description="Archived jobs instead of live ones.")] = False,  # noqa: FBT002 - it is named in the URL
-    cursor: Annotated[str | None, Query(description="nextCursor of the page before.", max_length=64)] = None,
+    cursor: Annotated[
+        str | None, Query(description="`nextCursor` of the previous page.", max_length=64)
+    ] = None,
     limit: Annotated[
         int,
         Query(
             ge=1,
             le=MOST,
-            description="How many jobs a page has at most. It has fewer, and yet a `nextCursor`, where their"
-            f" payloads and outputs would have over {BYTES_MOST // 2**20} MiB together.",
+            description="Maximum number of jobs in a page. A page with a `nextCursor` may have fewer, to keep"
+            f" its payloads and outputs under {BYTES_MOST // 2**20} MiB together.",
         ),
     ] = 50,
 ) -> answers.Page:
@@ -112,7 +114,9 @@ async def runs(  # noqa: PLR0917 - one argument for each parameter of the query
     try:
         page, last = await page_of(parts, which)
     except JobNotFoundError:
-        raise no_cursor("the job that it names was purged; begin anew without one") from None
+        raise no_cursor(
+            "must be of a job that exists, but the job was purged; omit it to start at the first page"
+        ) from None
     return answers.Page(
         runs=tuple(parts.showing.run(job) for job in page),
         next_cursor=None if last is None else cursor_after(last, filters),
@@ -127,7 +131,7 @@ def check_known(request: Request, known: frozenset[str]) -> None:
     """
     others = sorted(set(request.query_params) - known)
     if others:
-        why = f"is no filter; there are {', '.join(sorted(known))}"
+        why = f"must be one of the filters {', '.join(sorted(known))}"
         raise field_errors(f"{others[0]}: {why}", [(name, why) for name in others])
 
 
@@ -137,7 +141,7 @@ def _text(instant: datetime | None) -> str:
 
 @router.get(
     "/trigger/runs/{run_id}/events",
-    summary="Progress and log lines of a job",
+    summary="List progress and log lines",
     responses=problems(401, 403, 404, 422, 503),
 )
 async def events(
@@ -170,29 +174,29 @@ async def events(
     responses=problems(401, 403, 404, 409, 503),
 )
 async def cancel(run_id: str, parts: Parts, caller: Administers) -> answers.RunDetail:
-    """Cancel a job for good, with the children that it waits for; one that runs is told to stop."""
+    """Cancel a job permanently, with the children that it waits for; a running job is asked to stop."""
     del caller
     return await _change(parts, run_id, parts.queue.cancel, "it has ended")
 
 
 @router.post(
     "/trigger/runs/{run_id}/retry",
-    summary="Run a failed job again",
+    summary="Retry a failed job",
     responses=problems(401, 403, 404, 409, 503),
 )
 async def retry(run_id: str, parts: Parts, caller: Administers) -> answers.RunDetail:
-    """Run a failed or expired job again, at once."""
+    """Requeue a failed or expired job, due immediately."""
     del caller
     return await _change(parts, run_id, parts.queue.retry, "it has not failed, or is archived")
 
 
 @router.post(
     "/trigger/runs/{run_id}/resume",
-    summary="Put a cancelled job back",
+    summary="Resume a cancelled job",
     responses=problems(401, 403, 404, 409, 503),
 )
 async def resume(run_id: str, parts: Parts, caller: Administers) -> answers.RunDetail:
-    """Put a cancelled job back into its queue, due at once."""
+    """Requeue a cancelled job, due immediately."""
     del caller
     return await _change(parts, run_id, parts.queue.resume, "it is not cancelled, or is archived")
 

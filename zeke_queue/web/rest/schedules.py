@@ -51,7 +51,7 @@ async def schedules(parts: Parts, caller: Reads) -> answers.Schedules:
     )
 
 
-@router.get("/{name:schedule}", summary="Look at a schedule", responses=problems(401, 403, 404, 503))
+@router.get("/{name:schedule}", summary="Get a schedule", responses=problems(401, 403, 404, 503))
 async def schedule(name: str, parts: Parts, caller: Reads) -> answers.ScheduleInfo:
     """Return a schedule with its next ticks."""
     del caller
@@ -64,10 +64,10 @@ async def schedule(name: str, parts: Parts, caller: Reads) -> answers.ScheduleIn
     responses=problems(400, 401, 403, 413, 422, 503),
 )
 async def put(name: str, body: ScheduleEdit, parts: Parts, caller: Administers) -> answers.ScheduleInfo:
-    """Create a schedule, or replace it; one that fires at other times than before starts anew from now.
+    """Create or replace a schedule; a new cron expression or time zone takes effect from now on.
 
-    What its task hides of the payload stays as it is where ``[redacted]`` stands for it, and so do options of
-    its jobs, which are not shown.
+    Where the payload has ``[redacted]``, the stored value is kept, as are the options of its jobs, which are
+    not shown.
     """
     del caller
     await save_schedule(parts, name, body)
@@ -81,7 +81,7 @@ async def put(name: str, body: ScheduleEdit, parts: Parts, caller: Administers) 
     responses=problems(401, 403, 404, 503),
 )
 async def delete(name: str, parts: Parts, caller: Administers) -> Response:
-    """Delete a schedule; one that code declares is back when the next worker starts."""
+    """Delete a schedule; one declared in code is created again when the next worker starts."""
     del caller
     with suppress(InvalidNameError):  # no schedule has an invalid name
         if await parts.queue.unschedule(name):
@@ -109,7 +109,7 @@ async def resume(name: str, parts: Parts, caller: Administers) -> answers.Schedu
     responses=problems(401, 403, 404, 409, 422, 429, 503),
 )
 async def run(name: str, response: Response, parts: Parts, caller: Administers) -> answers.Triggered:
-    """Send the job of a schedule's tick at once; its ticks stay as they are."""
+    """Send the schedule's job now; its ticks do not change."""
     triggered, headers = await run_schedule(parts, caller, name)
     response.headers.update(headers)
     return triggered

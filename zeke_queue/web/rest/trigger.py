@@ -23,9 +23,9 @@ _EVENT: Final = {
     "type": "object",
     "required": ["event", "data"],
     "properties": {
-        "id": {"type": "string", "description": "Given back as Last-Event-ID, the stream goes on behind it."},
+        "id": {"type": "string", "description": "Send it as Last-Event-ID to continue after this event."},
         "event": {"enum": ["status", "progress", "log", "close", "error", "timeout"]},
-        "data": {"type": "string", "description": "JSON, but for `close`."},
+        "data": {"type": "string", "description": "JSON, except for `close`."},
     },
 }
 
@@ -43,8 +43,8 @@ async def trigger(
     idempotency_key: Annotated[
         str | None,
         Header(
-            description="The same key of the same caller again gives the job that the first request sent, and"
-            " the header Idempotent-Replayed. 1 to 255 printable ASCII characters.",
+            description="1 to 255 printable ASCII characters. A repeated key of the same caller returns the"
+            " job that the first request sent, with the header Idempotent-Replayed.",
             json_schema_extra={"pattern": f"^{KEY.pattern}$"},
         ),
     ] = None,
@@ -59,29 +59,29 @@ async def trigger(
 
 @router.get(
     "/trigger/runs/{run_id}",
-    summary="Look at a job",
+    summary="Get a job",
     responses=problems(401, 403, 404, 503),
 )
 async def run(run_id: str, parts: Parts, caller: Reads) -> answers.Run:
-    """Return a job, live or archived, in the shape that clients of the earlier system know."""
+    """Return a live or archived job."""
     del caller
     return parts.showing.run(await require(parts.queue.storage, parse_id(run_id)))
 
 
 @router.get(
     "/trigger/runs/{run_id}/detail",
-    summary="Look at a job closely",
+    summary="Get a job in detail",
     responses=problems(401, 403, 404, 503),
 )
 async def detail(run_id: str, parts: Parts, caller: Reads) -> answers.RunDetail:
-    """Return a job, live or archived, with its options, its family and its failed attempts."""
+    """Return a live or archived job with its options, its family and its failed attempts."""
     del caller
     return parts.showing.detail(await require(parts.queue.storage, parse_id(run_id)))
 
 
 @router.get(
     "/jobs/stream/{run_id}",
-    summary="Follow a job",
+    summary="Stream a job's updates",
     response_class=Response,
     responses={
         200: {
@@ -98,7 +98,7 @@ async def stream(
     caller: Reads,
     last_event_id: Annotated[
         str | None,
-        Header(description="The id of the last event that was seen: the stream goes on behind it."),
+        Header(description="The id of the last received event, after which the stream continues."),
     ] = None,
 ) -> Any:
     """Stream a job's status as it changes, its progress and its log lines, until it has ended."""

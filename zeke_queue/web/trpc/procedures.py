@@ -50,7 +50,7 @@ def _http_url(url: str) -> str:
     except ValueError:
         good = False
     if not good:
-        raise ValueError("not the URL of a page; give one that begins with http:// or https://")
+        raise ValueError("must be the URL of a page, which begins with http:// or https://")
     return url
 
 
@@ -189,7 +189,7 @@ def _check_served(asking: Asking, path: str, task: str) -> None:
     if task not in asking.api.queue.catalog.served:
         raise TrpcError(
             Code.NOT_IMPLEMENTED,
-            f"{path} sends the task {task}, which this server's catalog lacks; serve one that has it",
+            f"{path} needs the task {task}, which this server's catalog does not have; serve one that has it",
         )
 
 
@@ -208,7 +208,7 @@ def _read(model: type[M], given: Any) -> M:
         for detail in details
     ]
     listed = "; ".join(f"{field['path']}: {field['message']}" for field in fields)
-    raise TrpcError(Code.BAD_REQUEST, f"The input does not fit: {listed}", data={"fields": fields})
+    raise TrpcError(Code.BAD_REQUEST, f"Invalid input: {listed}", data={"fields": fields})
 
 
 def _reason(message: str) -> str:

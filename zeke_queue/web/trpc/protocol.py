@@ -228,7 +228,7 @@ def _calls(asked: Asked, *, batch: bool) -> list[_Call]:
     if len(paths) > BATCH_MAX:
         raise TrpcError(
             Code.BAD_REQUEST,
-            f"The batch has {len(paths)} calls, {BATCH_MAX} at most; give httpBatchLink a maxItems of that",
+            f"batch: must have at most {BATCH_MAX} calls, got {len(paths)}; set maxItems of httpBatchLink",
         )
     text = (
         asked.query.get("input", "").encode("utf-8", "surrogatepass") if asked.method == "GET" else asked.body
@@ -250,7 +250,7 @@ def _parsed(text: bytes) -> Any:
     try:
         return from_json(text, allow_inf_nan=False)
     except ValueError as error:
-        raise TrpcError(Code.PARSE_ERROR, f"The input is no JSON that can be read: {error}") from error
+        raise TrpcError(Code.PARSE_ERROR, f"input: must be JSON: {error}") from error
 
 
 def shown(text: str) -> str:

@@ -60,7 +60,7 @@
     const number = ticked();
     const every = $("every").checked;
     bulk.classList.toggle("some", every || number > 0);
-    $("chosen").textContent = every ? "All that match" : number ? `${number} ticked` : "Tick jobs to change them";
+    $("chosen").textContent = every ? "All matching jobs" : number ? `${number} selected` : "Select jobs to change them";
     const all = $("all");
     if (all) { all.checked = number > 0 && number === ticks().length; all.indeterminate = number > 0 && number < ticks().length; }
   };
@@ -109,14 +109,14 @@
 
   // The connection
 
-  const MAY_BE_OLD = "What you see may be old.";
+  const MAY_BE_OLD = "This page may be out of date.";
   let gone = false, cut = false;
   const lost = (why) => { const note = $("lost"); if (note && !gone) { note.hidden = false; $("lost-why").textContent = why; } };
-  const purged = () => { lost("The job is gone: it was purged. What you see is what it was last."); gone = true; };
+  const purged = () => { lost("The job was purged. This page shows its last state."); gone = true; };
   // A stream ends from time to time, and browsers are back after 3 seconds at most: that is nothing to speak of.
   let patience;
-  const waits = () => { patience = patience || setTimeout(() => lost(`The connection was lost. ${MAY_BE_OLD} Trying again…`), 3500); };
-  const back = () => { clearTimeout(patience); patience = undefined; const note = $("lost"); if (note && !note.hidden && !gone) { note.hidden = true; say("The connection is back"); } };
+  const waits = () => { patience = patience || setTimeout(() => lost(`The connection was lost. ${MAY_BE_OLD} Reconnecting…`), 3500); };
+  const back = () => { clearTimeout(patience); patience = undefined; const note = $("lost"); if (note && !note.hidden && !gone) { note.hidden = true; say("Connected again"); } };
   // A browser goes on by itself behind the last event that it has. A stream that was refused, by a proxy whose
   // server is away for instance, htmx opens anew, at the address that came with the page: that goes on there too.
   let last = "";
@@ -134,7 +134,7 @@
     const source = event.detail.source;
     if (source.zeke) return;
     source.zeke = true;
-    source.addEventListener("away", () => lost(`The database can't be reached. ${MAY_BE_OLD} Trying again…`));
+    source.addEventListener("away", () => lost(`The database is unavailable. ${MAY_BE_OLD} Retrying…`));
     source.addEventListener("back", back);
     source.addEventListener("gone", purged);
   });
