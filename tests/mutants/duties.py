@@ -51,13 +51,13 @@ MUTANTS = (
         "sweeps-by-the-wall-clock",
         SUPERVISOR,
         "        due = dict.fromkeys(DUTIES, self._clock.monotonic())\n"
-        "        while not self._pace.stopped:\n"
+        "        while not self._timer.stopped:\n"
         "            now = self._clock.monotonic()\n"
         "            duties: list[Duty] = [name for name in DUTIES if due[name] <= now]\n"
         "            swept = await self.sweep(duties)\n"
         "            ended = self._clock.monotonic()\n",
         "        due = dict.fromkeys(DUTIES, self._clock.now().timestamp())\n"
-        "        while not self._pace.stopped:\n"
+        "        while not self._timer.stopped:\n"
         "            now = self._clock.now().timestamp()\n"
         "            duties: list[Duty] = [name for name in DUTIES if due[name] <= now]\n"
         "            swept = await self.sweep(duties)\n"
@@ -91,7 +91,7 @@ MUTANTS = (
     Mutant(
         "scheduler-goes-on",
         SCHEDULER,
-        "        self._pace.stop()\n",
+        "        self._timer.stop()\n",
         '        self._log.info("scheduler_stops")\n',
         "A scheduler that is told to stop goes on.",
     ),

@@ -148,15 +148,16 @@ MUTANTS = (
     Mutant(
         "no-wake-up",
         SCOPE,
-        "            if row.start_after <= self._clock.now():\n                self._bells.queue(row.name)\n",
+        "            if row.start_after <= self._clock.now():\n"
+        "                self._notifier.queue(row.name)\n",
         "            pass\n",
         "A job that is sent, and due at once, wakes no worker.",
     ),
     Mutant(
         "only-one-sleeper-wakes",
         WAKING,
-        "        for bell, names in self._sleepers.pop(name, {}).items():\n",
-        "        for bell, names in list(self._sleepers.get(name, {}).items())[:1]:\n",
+        "        for waiter, names in self._sleepers.pop(name, {}).items():\n",
+        "        for waiter, names in list(self._sleepers.get(name, {}).items())[:1]:\n",
         "A job wakes the worker that went to sleep first, whether or not it is there any more.",
     ),
     Mutant(

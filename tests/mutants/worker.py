@@ -149,7 +149,7 @@ MUTANTS = (
     ),
     Mutant(
         "earlier-deadline-missed",
-        "zeke_queue.worker.bell",
+        "zeke_queue.system.waiting",
         "        if at < self._at:\n",
         "        if self._at == math.inf:\n",
         "A deadline that is earlier than those known already is not watched.",

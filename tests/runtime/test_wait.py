@@ -235,7 +235,7 @@ async def test_cancelled_watchers_leave_no_tasks_behind(watched: Queue, odd: Odd
     await asyncio.gather(*waiting, return_exceptions=True)
     await turns(20)
     assert asyncio.all_tasks() == before
-    assert not odd._bells.anyone  # what the storage keeps for those who watch
+    assert not odd._notifier.has_waiters  # what the storage keeps for those who watch
 
 
 # When the storage misbehaves: these watch through a storage that does so on purpose
@@ -295,7 +295,7 @@ async def test_lost_notification_only_delays_a_change(
     job_id = await jobs.send()
     async with aclosing(watched.watch(job_id)) as changes:
         assert await next_of(changes) is RunStatus.QUEUED
-        monkeypatch.setattr(odd._bells, "job", lambda job_id: None)  # the storage's own way to tell
+        monkeypatch.setattr(odd._notifier, "job", lambda job_id: None)  # the storage's own way to tell
         await watched.cancel(job_id)
         coming = asyncio.ensure_future(next_of(changes))
         delay = await until(coming.done, clock, 0.1)
@@ -430,7 +430,7 @@ async def test_timeout_ends_the_wait_while_the_storage_hangs(
 async def test_without_notifications_all_jobs_share_one_query_an_interval(
     watched: Queue, odd: Odd, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(odd._bells, "job", lambda job_id: None)
+    monkeypatch.setattr(odd._notifier, "job", lambda job_id: None)
     jobs = Driver(odd, clock)
     ids: list[UUID] = []
     watchers: list[News] = []

@@ -463,14 +463,14 @@ def test_killed_worker_waits_for_no_queue_after_one_had_work() -> None:
     asleep: list[bool] = []
 
     async def program(node: Node) -> None:
-        bells = node.world.store.bells
+        notifier = node.world.store.notifier
         await node.clock.sleep(5)
-        asleep.append(bells.anyone)
+        asleep.append(notifier.has_waiters)
         node.world.kill(node.world.nodes["w1"], back=5.0)
         await node.queue.send(usual)
-        asleep.append(bells.anyone)
+        asleep.append(notifier.has_waiters)
         await node.clock.sleep(20)
-        asleep.append(bells.anyone)
+        asleep.append(notifier.has_waiters)
 
     del rare
     simulated(queues, program, supervisors=0, phase=60.0)

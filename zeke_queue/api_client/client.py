@@ -15,8 +15,9 @@ from zeke_queue.api_client.http import Http, answer
 from zeke_queue.api_client.watching import Watch
 from zeke_queue.errors import JobNotFoundError, ResultTimeoutError, SerializationError
 from zeke_queue.model import RunStatus
-from zeke_queue.system.clock import SystemClock, wait
+from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.entropy import SystemEntropy
+from zeke_queue.system.waiting import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -274,10 +275,10 @@ class JobsClient:
         if timeout is None:
             return await self._end(run_id)
         ending = asyncio.ensure_future(self._end(run_id))
-        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        ending.add_done_callback(lambda _: None if over.done() else over.set_result(None))
+        ended = Waiter()
+        ending.add_done_callback(lambda _: ended.notify())
         try:
-            await wait(self._clock, over, timeout)
+            await ended.wait_for(timeout, self._clock)
             if not ending.done():
                 raise ResultTimeoutError(f"Job {run_id} did not end within {timeout:g} s; it goes on")
             return ending.result()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.maintenance.rescuer import Rescuer
 from zeke_queue.system.logging import get_logger
-from zeke_queue.system.waiting import Pace, backoff
+from zeke_queue.system.waiting import StoppableTimer, backoff
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -105,7 +105,7 @@ class Supervisor:
         self._storage = queue.storage
         self._rescuer = Rescuer(queue.storage, queue.entropy)
         self._clock = queue.clock
-        self._pace = Pace(queue.clock)
+        self._timer = StoppableTimer(queue.clock)
         self._every = every
         self._archive_after = settings.jobs_archive_after if archive_after is None else archive_after
         self._delete_after = settings.jobs_delete_after if delete_after is None else delete_after
@@ -116,7 +116,7 @@ class Supervisor:
         """Sweep until stopped; a failing duty backs off, and the others keep their interval."""
         failures = dict.fromkeys(DUTIES, 0)
         due = dict.fromkeys(DUTIES, self._clock.monotonic())
-        while not self._pace.stopped:
+        while not self._timer.stopped:
             now = self._clock.monotonic()
             duties: list[Duty] = [name for name in DUTIES if due[name] <= now]
             swept = await self.sweep(duties)
@@ -124,11 +124,11 @@ class Supervisor:
             for name in duties:
                 failures[name] = failures[name] + 1 if name in swept.failed else 0
                 due[name] = ended + backoff(self._every, failures[name])
-            await self._pace.pause(min(due.values()) - ended)
+            await self._timer.pause(min(due.values()) - ended)
 
     def stop(self) -> None:
         """Make ``run`` return soon: each remaining duty of the round does one batch at most."""
-        self._pace.stop()
+        self._timer.stop()
 
     async def sweep(self, duties: Iterable[Duty] = DUTIES) -> Swept:
         """Run duties once; one that fails is reported, and the others still run.
@@ -173,7 +173,7 @@ class Supervisor:
         """Run a duty batch by batch while it reports more; return False if it failed."""
         try:
             for _ in range(BATCHES):
-                if not await duty() or self._pace.stopped:
+                if not await duty() or self._timer.stopped:
                     break
         except StorageUnavailableError as error:
             self._log.warning("supervisor_waits", duty=name, error=str(error))

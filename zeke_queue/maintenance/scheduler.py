@@ -16,7 +16,7 @@ from zeke_queue.core import cron, jsonb
 from zeke_queue.errors import StorageUnavailableError, UsageError
 from zeke_queue.model import CatchUp
 from zeke_queue.system.logging import get_logger
-from zeke_queue.system.waiting import Pace, backoff
+from zeke_queue.system.waiting import StoppableTimer, backoff
 from zeke_queue.task.prepare import insert
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class Scheduler:
         self._queue = queue
         self._storage = queue.storage
         self._every = every
-        self._pace = Pace(queue.clock)
+        self._timer = StoppableTimer(queue.clock)
         self._upcoming = math.inf
         self.behind = False
         self._stands_back = False
@@ -143,7 +143,7 @@ class Scheduler:
             UsageError: the catalog declares an invalid schedule.
         """
         declared, failures = False, 0
-        while not self._pace.stopped:
+        while not self._timer.stopped:
             try:
                 if not declared:
                     await self._queue.declare()
@@ -159,11 +159,11 @@ class Scheduler:
                 # The next round may succeed, and schedules must not stop silently.
                 failures += 1
                 self._log.error("scheduler_failed", error=str(error), exc_info=error)
-            await self._pace.pause(backoff(self._every, failures) if failures else self._until_next())
+            await self._timer.pause(backoff(self._every, failures) if failures else self._until_next())
 
     def stop(self) -> None:
         """Make ``run`` return after the current transaction."""
-        self._pace.stop()
+        self._timer.stop()
 
     async def tick(self) -> list[UUID]:
         """Serve what is due now.
@@ -178,7 +178,7 @@ class Scheduler:
             served = await self._serve()
             sent += served.sent
             self._upcoming = min(self._upcoming, served.upcoming)
-            if not served.more or self._pace.stopped:
+            if not served.more or self._timer.stopped:
                 self.behind = served.more
                 break
         return sent

@@ -1,15 +1,20 @@
-"""Pauses of a periodic loop, which end when the loop is stopped, and related helpers."""
+"""Waiting: wake-ups for one coroutine, timers that can be stopped, a limit on a rate, ends of tasks.
+
+A ``Waiter`` is what loops wait on; the other classes add a buffer, a deadline, a stop or a rate to it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from zeke_queue.system.clock import wait
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from typing import Any
+    from uuid import UUID
 
     from zeke_queue.system.clock import Clock
 
@@ -30,13 +35,129 @@ def backoff(every: float, failures: int) -> float:
     return max(every, min(BACKOFF_MAX, every * 2 ** min(failures, _DOUBLINGS)))
 
 
-class Pace:
-    """Pauses and the stop of a loop."""
+class Waiter:
+    """Wakes the one coroutine that waits for it; a notification between two waits ends the next at once."""
+
+    __slots__ = ("_notified", "_waiting")
+
+    def __init__(self) -> None:
+        self._notified = False
+        self._waiting: asyncio.Future[None] | None = None
+
+    def notify(self) -> None:
+        """Wake the waiting coroutine, now or at its next wait."""
+        self._notified = True
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    def clear(self) -> None:
+        """Discard a pending notification."""
+        self._notified = False
+
+    async def wait(self) -> None:
+        """Wait for a notification, or return at once if one is pending.
+
+        A wait that is cancelled leaves the notification pending.
+        """
+        if not self._notified:
+            waiting = self._begin()
+            try:
+                await waiting
+            finally:
+                self._waiting = None
+        self._notified = False
+
+    async def wait_for(self, seconds: float, clock: Clock) -> bool:
+        """Wait as ``wait`` does, but at most so many seconds; return whether a notification came."""
+        if not self._notified and seconds > 0:
+            waiting = self._begin()
+            try:
+                await wait(clock, waiting, seconds)
+            finally:
+                self._waiting = None
+        notified, self._notified = self._notified, False
+        return notified
+
+    def _begin(self) -> asyncio.Future[None]:
+        if self._waiting is not None:
+            raise RuntimeError("a Waiter wakes one coroutine, and one waits already; give each its own")
+        self._waiting = asyncio.get_running_loop().create_future()
+        return self._waiting
+
+
+class ChangeBuffer:
+    """The ids of jobs that may have changed between two waits, each once however often it was added.
+
+    Args:
+        clock: the clock of timeouts.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ids: dict[UUID, None] = {}
+        self._waiter = Waiter()
+
+    def add(self, job_id: UUID) -> None:
+        """Record a change of a job, and end the current wait or the next one."""
+        self._ids[job_id] = None
+        self._waiter.notify()
+
+    def wake(self) -> None:
+        """End the current wait, or else the next one, at once."""
+        self._waiter.notify()
+
+    async def wait(self, timeout: float) -> list[UUID]:
+        """Return the ids recorded since the last call, in order; none after ``timeout`` seconds."""
+        await self._waiter.wait_for(timeout, self._clock)
+        ids, self._ids = list(self._ids), {}
+        return ids
+
+
+class DeadlineTimer:
+    """Fires at the earliest of many deadlines, with a single sleeping task.
+
+    A timer per job would cost more than many jobs do. Jobs with the same time limit have deadlines in order,
+    so the sleeping task is rarely replaced.
+
+    Args:
+        clock: the clock of the deadlines, which also sleeps.
+        on_deadline: called with the time; returns the next deadline, or None.
+    """
+
+    def __init__(self, clock: Clock, on_deadline: Callable[[float], float | None]) -> None:
+        self._clock = clock
+        self._on_deadline = on_deadline
+        self._at = math.inf
+        self._sleeper: asyncio.Task[None] | None = None
+
+    def set(self, at: float) -> None:
+        """Fire at this time, or earlier if an earlier time was set."""
+        if at < self._at:
+            self.cancel()
+            self._at = at
+            self._sleeper = asyncio.ensure_future(self._sleep())
+
+    def cancel(self) -> None:
+        """Cancel the timer."""
+        if self._sleeper is not None:
+            self._sleeper.cancel()
+        self._sleeper, self._at = None, math.inf
+
+    async def _sleep(self) -> None:
+        while self._at < math.inf:
+            await self._clock.sleep(self._at - self._clock.monotonic())
+            upcoming = self._on_deadline(self._clock.monotonic())
+            self._at = math.inf if upcoming is None else upcoming
+        self._sleeper = None
+
+
+class StoppableTimer:
+    """The pauses of a periodic loop, which end when the loop is stopped."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._stopped = False
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter = Waiter()
 
     @property
     def stopped(self) -> bool:
@@ -46,41 +167,39 @@ class Pace:
     def stop(self) -> None:
         """Stop the loop; a current pause ends at once."""
         self._stopped = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._waiter.notify()
 
     async def pause(self, seconds: float) -> None:
-        """Pause for so long on the loop's clock, or until the loop is stopped."""
+        """Pause for so long on the loop's clock, or until the loop is stopped; zero or less only yields."""
         if self._stopped:
             return
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await wait(self._clock, self._waiter, seconds)
-        finally:
-            self._waiter = None
+        if seconds > 0:
+            await self._waiter.wait_for(seconds, self._clock)
+        else:
+            await self._clock.sleep(0)
 
 
-class Allowance:
+class RateBudget:
     """A limit on a rate in the long run, with a burst after an idle time.
 
     Args:
         clock: the clock of the rate.
         rate: units per second.
-        most: size of the burst, at least 1.
+        burst: size of the burst, at least 1.
     """
 
-    def __init__(self, clock: Clock, rate: float, most: float) -> None:
+    def __init__(self, clock: Clock, rate: float, burst: float) -> None:
         self._clock = clock
         self._rate = rate
-        self._most = most
-        self._left = most
+        self._burst = burst
+        self._left = burst
         self._counted_at = clock.monotonic()
 
-    def wanted(self) -> float:
+    def take(self) -> float:
         """Take one unit, and return the seconds until it is allowed; 0 if it is already."""
         now = self._clock.monotonic()
         grown = max(0.0, now - self._counted_at) * self._rate
-        self._left, self._counted_at = min(self._most, self._left + grown) - 1, now
+        self._left, self._counted_at = min(self._burst, self._left + grown) - 1, now
         return max(0.0, -self._left / self._rate)
 
 

@@ -19,8 +19,7 @@ from zeke_queue.core.options import INT4_MAX
 from zeke_queue.errors import InvalidOptionError, JobNotFoundError, StorageUnavailableError
 from zeke_queue.model import FINAL
 from zeke_queue.storage.inspect import require
-from zeke_queue.storage.told import Told
-from zeke_queue.system.waiting import Allowance, end, first
+from zeke_queue.system.waiting import RateBudget, Waiter, end, first
 from zeke_queue.watch.batched_reader import BatchedReader
 from zeke_queue.watch.subscription import OUTAGE_TIMEOUT, Subscription, WatchedJob, was_closed
 
@@ -74,13 +73,13 @@ class JobWatcher:
         self._reader = reader
         self._clock = clock
         self._batched = BatchedReader(reader)
-        self._budget = Allowance(clock, READS_PER_SECOND, READ_BURST)
+        self._budget = RateBudget(clock, READS_PER_SECOND, READ_BURST)
         self._watched: dict[UUID, WatchedJob] = {}
         self._fresh: dict[UUID, None] = {}
         self._gone: dict[UUID, None] = {}
         self._requested: list[WatchedJob] = []
         self._watch: Watch | None = None
-        self._rest = Told(clock)
+        self._rest = Waiter()
         self._failures = 0
         self._task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -219,7 +218,7 @@ class JobWatcher:
             del self._watched[job_id]
             self._gone[job_id] = None
             if not self._watched:
-                self._rest.wake()
+                self._rest.notify()
                 self._wake()
 
     def _wake(self) -> None:
@@ -262,8 +261,9 @@ class JobWatcher:
             error, [job_id for job_id, one in self._watched.items() if one.is_away(now, OUTAGE_TIMEOUT)]
         )
         if self._watched:
-            await self._rest.wait(0)  # clears an earlier wake-up
-            await self._rest.wait(POLL_INTERVALS[min(self._failures, len(POLL_INTERVALS) - 1)])
+            self._rest.clear()
+            interval = POLL_INTERVALS[min(self._failures, len(POLL_INTERVALS) - 1)]
+            await self._rest.wait_for(interval, self._clock)
             self._failures += 1
 
     def _fail_subscribers(self, error: Exception, ids: Iterable[UUID]) -> None:
@@ -292,7 +292,7 @@ class JobWatcher:
                 await self._read(watched)
             self._requested = []
             rung = await watch.wait(self._pause())
-            if (rest := self._budget.wanted()) > 0:
+            if (rest := self._budget.take()) > 0:
                 await self._clock.sleep(rest)
                 rung += await watch.wait(0)
 

@@ -4,7 +4,7 @@
 attempts), ``attempts`` and ``outcomes`` (one attempt, and what becomes of it), ``settling`` (batches of
 settlements) and ``heartbeat``. ``holdings`` and ``held`` know what is leased, ``host`` stands behind the
 handlers' contexts, ``progress`` keeps progress and log lines, ``link`` counts failures of the storage.
-``bell`` has its wake-ups and timers, and ``executors`` run handlers in threads and processes;
+``executors`` run handlers in threads and processes;
 ``shutdown`` handles signals, ``reload`` restarts on changes of files, ``watchdog`` reports handlers that
 block the loop.
 """

@@ -13,6 +13,7 @@ from collections import deque
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Final
 
+from zeke_queue.system.waiting import Waiter
 from zeke_queue.worker.held import RUNNING, SETTLING
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Lane:
     def __init__(self) -> None:
         self.held: Held | None = None
         self.task: asyncio.Task[None] | None = None
-        self.waiter: asyncio.Future[None] | None = None
+        self.waiter = Waiter()
 
 
 class Lanes:
@@ -209,10 +210,11 @@ class Lanes:
         self._in_turn = False
 
     async def _sleep(self, lane: Lane) -> None:
-        lane.waiter = asyncio.get_running_loop().create_future()
+        # A task that was cancelled as it was woken leaves the notification to its successor.
+        lane.waiter.clear()
         self._idle.append(lane)
         try:
-            await lane.waiter
+            await lane.waiter.wait()
         except asyncio.CancelledError:
             if lane in self._idle:
                 self._idle.remove(lane)
@@ -226,9 +228,7 @@ class Lanes:
             self._yielding -= 1
 
     def _wake(self) -> None:
-        lane = self._idle.popleft()
-        if lane.waiter is not None and not lane.waiter.done():
-            lane.waiter.set_result(None)
+        self._idle.popleft().waiter.notify()
 
     def _look_soon(self) -> None:
         if not self._looking:

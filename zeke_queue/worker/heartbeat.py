@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Final
 from zeke_queue.errors import StorageError, StorageUnavailableError
 from zeke_queue.model import JobState, Released
 from zeke_queue.system import logging as log
-from zeke_queue.system.clock import wait
-from zeke_queue.system.waiting import end
-from zeke_queue.worker.bell import Bell
+from zeke_queue.system.waiting import Waiter, end
 from zeke_queue.worker.held import SETTLING
 
 if TYPE_CHECKING:
@@ -64,7 +62,7 @@ class Heart:
         self._holdings = holdings
         self._held = holdings.jobs
         self._lease_over = lease_over
-        self._beaten = Bell()
+        self._beaten = Waiter()
         self.alive_until = clock.monotonic() + info.lease
         """The end of the lease, on the monotonic clock, unless another beat is answered before."""
 
@@ -85,7 +83,7 @@ class Heart:
         self.alive_until = max(self.alive_until, asked + self._info.lease)
         if self.alive_until > self._clock.monotonic():
             # Otherwise the answer took too long: the lease that it grants has ended as well.
-            self._beaten.ring()
+            self._beaten.notify()
         gone = [
             held
             for held in before
@@ -153,14 +151,9 @@ class Heart:
 
     async def _wait_for(self, beat: asyncio.Task[bool]) -> None:
         """Wait until a beat has ended, or the next one is due."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def ended(_: asyncio.Task[bool]) -> None:
-            if not waiter.done():
-                waiter.set_result(None)
-
-        beat.add_done_callback(ended)
-        await wait(self._clock, waiter, self._every)
+        ended = Waiter()
+        beat.add_done_callback(lambda _: ended.notify())
+        await ended.wait_for(self._every, self._clock)
 
     async def watch_lease(self) -> None:
         """Give up all jobs each time the lease has ended."""
@@ -173,7 +166,7 @@ class Heart:
             log.get_logger().error("lease_ended", lease=self._info.lease, jobs=len(mine))
             self._holdings.lose(mine)
             self._lease_over()
-            self._beaten.hush()
+            self._beaten.clear()
             await self._beaten.wait()
 
     async def _tell(self, gone: Sequence[Held]) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from zeke_queue.model import Failed, Released
 from zeke_queue.system import logging as log
-from zeke_queue.worker.bell import Alarm, Bell
+from zeke_queue.system.waiting import DeadlineTimer, Waiter
 from zeke_queue.worker.coroutine_pool import INSISTENCE, Lanes
 from zeke_queue.worker.held import RUNNING, SETTLING, WAITING
 from zeke_queue.worker.settling import Settler
@@ -50,8 +50,8 @@ class Holdings:
         self.jobs: dict[Held, None] = {}
         self.lanes = Lanes(size, clock, self._ended)
         self.settler = Settler(storage, clock, link, notes, self._settled)
-        self.deadlines = Alarm(clock, self._expire)
-        self.quiet = Bell()
+        self.deadlines = DeadlineTimer(clock, self._expire)
+        self.quiet = Waiter()
         self.changed: Callable[[], None] = _nothing
         self.freed: Callable[[], None] = _nothing
         self.due_in: Callable[[float], None] = _nothing
@@ -158,7 +158,7 @@ class Holdings:
         else:
             self._settle(held, outcome)
         if not self.lanes.running:
-            self.quiet.ring()
+            self.quiet.notify()
         self.changed()
 
     def _settled(self, batch: Sequence[Held]) -> None:

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from zeke_queue.client.queue import Queue
     from zeke_queue.model import Job, NewJob
     from zeke_queue.system.clock import Clock
+    from zeke_queue.system.waiting import DeadlineTimer
     from zeke_queue.task.context import Child, JobContext
     from zeke_queue.task.prepare import SendOptions
-    from zeke_queue.worker.bell import Alarm
     from zeke_queue.worker.coroutine_pool import Lanes
     from zeke_queue.worker.held import WorkerContext
     from zeke_queue.worker.progress import Notes
@@ -42,7 +42,14 @@ class WorkerHost:
     """The ``JobHost`` of all jobs of one worker, over a queue."""
 
     def __init__(
-        self, queue: Queue, notes: Notes, lanes: Lanes, deadlines: Alarm, *, resources: Any, clock: Clock
+        self,
+        queue: Queue,
+        notes: Notes,
+        lanes: Lanes,
+        deadlines: DeadlineTimer,
+        *,
+        resources: Any,
+        clock: Clock,
     ) -> None:
         self._queue = queue
         self._clock = clock

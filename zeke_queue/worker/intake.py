@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from zeke_queue.core.poll_backoff import idle_wait
 from zeke_queue.errors import StorageError, StorageUnavailableError
 from zeke_queue.model import Want
-from zeke_queue.system.waiting import end
-from zeke_queue.worker.bell import Bell
+from zeke_queue.system.waiting import Waiter, end
 from zeke_queue.worker.held import Held
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ class Intake:
         self._link = link
         self._clock = clock
         self._poll = poll
-        self._bell = Bell()
+        self._waiter = Waiter()
         self._wants_room = False
         self._low = 0
         self._looked = False
@@ -111,18 +110,18 @@ class Intake:
         self._stopping = asyncio.Event()
         self._fair_at = -math.inf
         self._due_at = math.inf
-        self._drained: list[asyncio.Future[None]] = []
+        self._drained: list[Waiter] = []
 
     def room(self) -> None:
         """Record that a pool task took or ended a job."""
         if self._wants_room and len(self._lanes.ready) <= self._low:
-            self._bell.ring()
+            self._waiter.notify()
 
     def look(self) -> None:
         """Claim at once, since there may be something to claim."""
         self._looks = self._slept = 0
         self._looked = True
-        self._bell.ring()
+        self._waiter.notify()
 
     def due_in(self, seconds: float) -> None:
         """Record that a job will be due in so many seconds, for which no notification will come."""
@@ -130,7 +129,7 @@ class Intake:
         if seconds <= 0:
             self.look()
         else:
-            self._bell.ring()
+            self._waiter.notify()
 
     def doubt(self) -> None:
         """Record that the storage may hold jobs for this worker that the worker does not run."""
@@ -144,14 +143,14 @@ class Intake:
         ``run`` returns once a claim under way is answered, or its jobs are released.
         """
         self._stopping.set()
-        self._bell.ring()
+        self._waiter.notify()
 
     async def drained(self) -> None:
         """Wait until nothing is due and no job is held."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done = Waiter()
         self._drained.append(done)
         self.look()
-        await done
+        await done.wait()
 
     def freed(self) -> None:
         """Record that a limit has room again, or that everything is settled."""
@@ -191,7 +190,7 @@ class Intake:
             try:
                 # The worker can take nothing for a while, so senders should not wake it.
                 await self._say(asleep=False)
-                await self._bell.wait()
+                await self._waiter.wait()
             finally:
                 self._wants_room = False
             return
@@ -241,13 +240,13 @@ class Intake:
         """Wait for a wake-up of either kind; False if none came in time."""
         listening = True
 
-        def ring(_: asyncio.Future[bool]) -> None:
+        def notify(_: asyncio.Future[bool]) -> None:
             if listening:
-                self._bell.ring()
+                self._waiter.notify()
 
-        waiting.add_done_callback(ring)
+        waiting.add_done_callback(notify)
         try:
-            await self._bell.wait()
+            await self._waiter.wait()
             looked, self._looked = self._looked, False
             return looked or (waiting.done() and waiting.result())
         finally:
@@ -323,5 +322,4 @@ class Intake:
         """Wake the first so many callers that wait until nothing is due or held."""
         told, self._drained = self._drained[:number], self._drained[number:]
         for done in told:
-            if not done.done():
-                done.set_result(None)
+            done.notify()

@@ -19,7 +19,7 @@ from zeke_queue.core.failure import error_output
 from zeke_queue.errors import StorageError, StorageUnavailableError
 from zeke_queue.model import Completed, Failed, Released, Waiting
 from zeke_queue.system import logging as log
-from zeke_queue.worker.bell import Bell
+from zeke_queue.system.waiting import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,7 +65,7 @@ class Settler:
         self._settled = settled
         self._buffer: list[Held] = []
         self._under_way = 0
-        self._bell = Bell()
+        self._waiter = Waiter()
         self._timer: asyncio.TimerHandle | None = None
         self._ripe = False
         self._last = -GATHER
@@ -90,7 +90,7 @@ class Settler:
     def close(self) -> None:
         """Make ``run`` return once everything is stored."""
         self._closing.set()
-        self._bell.ring()
+        self._waiter.notify()
 
     async def run(self) -> None:
         """Store outcomes until closed."""
@@ -105,14 +105,14 @@ class Settler:
             elif self._closing.is_set() and not self._buffer:
                 return
             else:
-                await self._bell.wait()
+                await self._waiter.wait()
 
     def _ripen(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._ripe = True
-        self._bell.ring()
+        self._waiter.notify()
 
     async def _store(self, batch: Sequence[Held]) -> None:
         """Store a batch, however long it takes."""

@@ -64,4 +64,4 @@ class Memory:
         due = self._store.next_due(self._names)
         if due is not None and due <= self._clock.now():
             for name in self._names:
-                self._store.bells.queue(name)
+                self._store.notifier.queue(name)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from psycopg import sql
 
-from zeke_queue.storage.memory.notifier import Bells
+from zeke_queue.storage.memory.notifier import Notifier
 from zeke_queue.storage.postgres import PostgresStorage
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Bridged:
     def __init__(self, storage: PostgresStorage, thread: Thread, clock: Clock) -> None:
         self._storage = storage
         self._thread = thread
-        self._bells = Bells(clock)
+        self._notifier = Notifier(clock)
         self._waiting: set[str] = set()
         self.changed = True
 
@@ -146,8 +146,8 @@ class Bridged:
     def ring(self) -> None:
         """Wake all waiting workers and watchers."""
         for name in self._waiting:
-            self._bells.queue(name)
-        self._bells.all_jobs()
+            self._notifier.queue(name)
+        self._notifier.all_jobs()
 
     def next_due(self, names: Sequence[str], now: datetime) -> datetime | None:
         """Return the first time after ``now`` at which a job of these queues or a tick comes due, or None."""
@@ -187,12 +187,12 @@ class Bridged:
     async def wait_for_work(self, queues: Sequence[str], timeout: float) -> bool:
         """Sleep until a call may have made a job claimable, or until the timeout."""
         self._waiting.update(queues)
-        return await self._bells.sleep(queues, timeout)
+        return await self._notifier.sleep(queues, timeout)
 
     @asynccontextmanager
     async def watching(self) -> AsyncGenerator[MemoryWatch]:
         """Watch jobs; every change is treated as one that may concern any job."""
-        watch = self._bells.watch()
+        watch = self._notifier.watch()
         try:
             yield watch
         finally:
@@ -206,7 +206,7 @@ class Bridged:
             if name in WORK:
                 self.ring()
             elif name in NEWS and result:
-                self._bells.all_jobs()
+                self._notifier.all_jobs()
             return result
 
         return across

@@ -65,7 +65,7 @@ def asked(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 def traces(storage: Storage, request: pytest.FixtureRequest) -> Callable[[], int]:
     """Returns how many watchers the storage knows."""
     if isinstance(storage, MemoryStorage):
-        return lambda: int(storage.bells.anyone)
+        return lambda: int(storage.notifier.has_waiters)
     dsn: str = request.getfixturevalue("emptied_dsn")
 
     def rows() -> int:

@@ -81,7 +81,7 @@ async def test_line_without_a_notification_comes_with_the_next_query(
     claimed = await jobs.running()
     async with tab(claimed.id) as read:
         await read.until(lambda read: read.statuses == ["EXECUTING"])
-        monkeypatch.setattr(storage.bells, "job", lambda job_id: None)  # type: ignore[attr-defined]
+        monkeypatch.setattr(storage.notifier, "job", lambda job_id: None)  # type: ignore[attr-defined]
         await storage.note([log(claimed.id, 1)])
         await passes(clock, 2.5, 0.5)
         assert numbers(read) == [1]

@@ -75,7 +75,7 @@ async def test_closed_connection_ends_its_stream() -> None:
         assert served.live.open_streams == 1
         writer.close()
         await none_open(served)
-        assert not served.jobs.storage.bells.anyone  # type: ignore[attr-defined]
+        assert not served.jobs.storage.notifier.has_waiters  # type: ignore[attr-defined]
 
 
 async def test_reset_connection_of_a_stuck_reader_ends_its_stream() -> None:

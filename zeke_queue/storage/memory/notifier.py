@@ -5,11 +5,9 @@ Like Postgres notifications, wake-ups are lost if there is no waiter, and pollin
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from zeke_queue.storage.told import Told
-from zeke_queue.system.clock import wait
+from zeke_queue.system.waiting import ChangeBuffer, Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -18,37 +16,11 @@ if TYPE_CHECKING:
     from zeke_queue.system.clock import Clock
 
 K = TypeVar("K")
-B = TypeVar("B")
+W = TypeVar("W")
 V = TypeVar("V")
 
 
-class Bell:
-    """Wakes one waiter, once for any number of notifications since its last wait."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._rung = False
-        self._waiter: asyncio.Future[None] | None = None
-
-    def ring(self) -> None:
-        """Wake the waiter, now or at its next wait."""
-        self._rung = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def wait(self, timeout: float) -> bool:
-        """Return True once notified since the last call, False after ``timeout`` seconds."""
-        if not self._rung and timeout > 0:
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await wait(self._clock, self._waiter, timeout)
-            finally:
-                self._waiter = None
-        rung, self._rung = self._rung, False
-        return rung
-
-
-class Bells:
+class Notifier:
     """The waiters of all idle workers, by queue, and of all watchers, by job.
 
     A sleeper's waiter is notified once and unregistered by the notifying side, since the sleeper may be gone,
@@ -57,25 +29,25 @@ class Bells:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._sleepers: dict[str, dict[Bell, tuple[str, ...]]] = {}
-        self._watchers: dict[UUID, dict[Told, None]] = {}
+        self._sleepers: dict[str, dict[Waiter, tuple[str, ...]]] = {}
+        self._watchers: dict[UUID, dict[ChangeBuffer, None]] = {}
 
     @property
-    def anyone(self) -> bool:
+    def has_waiters(self) -> bool:
         """Return whether there is any waiter."""
         return bool(self._sleepers or self._watchers)
 
     def queue(self, name: str) -> None:
         """Wake the workers that sleep on a queue."""
-        for bell, names in self._sleepers.pop(name, {}).items():
+        for waiter, names in self._sleepers.pop(name, {}).items():
             for other in names:
-                _take_down(self._sleepers, other, bell)
-            bell.ring()
+                _unregister(self._sleepers, other, waiter)
+            waiter.notify()
 
     def job(self, job_id: UUID) -> None:
         """Notify the watchers of a job."""
-        for told in self._watchers.get(job_id, ()):
-            told.ring(job_id)
+        for changes in self._watchers.get(job_id, ()):
+            changes.add(job_id)
 
     def all_jobs(self) -> None:
         """Notify every watcher about each of its jobs."""
@@ -84,37 +56,37 @@ class Bells:
 
     async def sleep(self, queues: Iterable[str], timeout: float) -> bool:
         """Sleep until one of the queues is notified, at most ``timeout`` seconds."""
-        bell = Bell(self._clock)
+        waiter = Waiter()
         names = tuple(queues)
         for name in names:
-            _hang(self._sleepers, name, bell, names)
+            _register(self._sleepers, name, waiter, names)
         try:
-            return await bell.wait(timeout)
+            return await waiter.wait_for(timeout, self._clock)
         finally:
             for name in names:
-                _take_down(self._sleepers, name, bell)
+                _unregister(self._sleepers, name, waiter)
 
     def watch(self) -> MemoryWatch:
         """Return a watch without jobs."""
-        return MemoryWatch(self, Told(self._clock))
+        return MemoryWatch(self, ChangeBuffer(self._clock))
 
-    def hang(self, told: Told, ids: Iterable[UUID]) -> None:
+    def register(self, changes: ChangeBuffer, ids: Iterable[UUID]) -> None:
         """Register a watch for changes of some jobs."""
         for job_id in ids:
-            _hang(self._watchers, job_id, told, None)
+            _register(self._watchers, job_id, changes, None)
 
-    def take_down(self, told: Told, ids: Iterable[UUID]) -> None:
+    def unregister(self, changes: ChangeBuffer, ids: Iterable[UUID]) -> None:
         """Unregister a watch."""
         for job_id in ids:
-            _take_down(self._watchers, job_id, told)
+            _unregister(self._watchers, job_id, changes)
 
 
 class MemoryWatch:
     """``storage.store.Watch`` in memory."""
 
-    def __init__(self, bells: Bells, told: Told) -> None:
-        self._bells = bells
-        self._told = told
+    def __init__(self, notifier: Notifier, changes: ChangeBuffer) -> None:
+        self._notifier = notifier
+        self._changes = changes
         self._ids: dict[UUID, None] = {}
         self._ended = False
 
@@ -122,34 +94,34 @@ class MemoryWatch:
         """Watch these jobs too; do nothing once the watch has ended, as its process may be gone."""
         if not self._ended:
             self._ids.update(dict.fromkeys(ids))
-            self._bells.hang(self._told, ids)
+            self._notifier.register(self._changes, ids)
 
     async def discard(self, ids: Collection[UUID]) -> None:
         """Stop watching these jobs."""
         for job_id in ids:
             self._ids.pop(job_id, None)
-        self._bells.take_down(self._told, ids)
+        self._notifier.unregister(self._changes, ids)
 
     def wake(self) -> None:
         """End the current wait, or else the next one."""
-        self._told.wake()
+        self._changes.wake()
 
     async def wait(self, timeout: float) -> list[UUID]:
         """Return the jobs that may have changed since the last call; none after so many seconds."""
-        return await self._told.wait(timeout)
+        return await self._changes.wait(timeout)
 
     def end(self) -> None:
         """Stop watching all jobs."""
         self._ended = True
-        self._bells.take_down(self._told, self._ids)
+        self._notifier.unregister(self._changes, self._ids)
 
 
-def _hang(bells: dict[K, dict[B, V]], key: K, bell: B, value: V) -> None:
-    bells.setdefault(key, {})[bell] = value
+def _register(waiters: dict[K, dict[W, V]], key: K, waiter: W, value: V) -> None:
+    waiters.setdefault(key, {})[waiter] = value
 
 
-def _take_down(bells: dict[K, dict[B, V]], key: K, bell: B) -> None:
-    hung = bells.get(key, {})
-    hung.pop(bell, None)
-    if not hung:
-        bells.pop(key, None)
+def _unregister(waiters: dict[K, dict[W, V]], key: K, waiter: W) -> None:
+    registered = waiters.get(key, {})
+    registered.pop(waiter, None)
+    if not registered:
+        waiters.pop(key, None)

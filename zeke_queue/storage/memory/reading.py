@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import Job, JobEvent, JobFilter, NewJob, WorkerInfo
-    from zeke_queue.storage.memory.notifier import Bells, MemoryWatch
+    from zeke_queue.storage.memory.notifier import MemoryWatch, Notifier
     from zeke_queue.storage.memory.rows import Row
     from zeke_queue.storage.memory.tables import Tables
     from zeke_queue.system.clock import Clock
@@ -32,7 +32,7 @@ class MemoryReader:
     """``storage.store.Reader`` in memory; the protocol documents each verb."""
 
     _tables: Tables
-    _bells: Bells
+    _notifier: Notifier
     _clock: Clock
 
     async def get(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
@@ -101,7 +101,7 @@ class MemoryReader:
     @asynccontextmanager
     async def watching(self) -> AsyncGenerator[MemoryWatch]:
         """Open a watch; every change after a job is added is reported."""
-        watch = self._bells.watch()
+        watch = self._notifier.watch()
         try:
             yield watch
         finally:

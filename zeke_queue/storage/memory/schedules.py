@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from zeke_queue.model import QueueSettings, Schedule
     from zeke_queue.storage.memory.locks import Locks
-    from zeke_queue.storage.memory.notifier import Bells
+    from zeke_queue.storage.memory.notifier import Notifier
     from zeke_queue.storage.memory.tables import Tables
     from zeke_queue.storage.memory.unit_of_work import Scope
     from zeke_queue.system.clock import Clock
@@ -78,7 +78,7 @@ class MemoryAdmin:
     _tables: Tables
     _scope: Scope
     _locks: Locks
-    _bells: Bells
+    _notifier: Notifier
     _clock: Clock
 
     async def declare_queues(self, queues: Sequence[QueueSettings]) -> None:
@@ -87,7 +87,7 @@ class MemoryAdmin:
             self._tables.queues[declared.name] = replace(
                 self._tables.queue(declared.name), concurrency_limit=declared.concurrency_limit
             )
-            self._bells.queue(declared.name)
+            self._notifier.queue(declared.name)
 
     async def queues(self) -> list[QueueSettings]:
         """Return the settings of all queues that have any, by name."""
@@ -98,7 +98,7 @@ class MemoryAdmin:
         queue = self._tables.queue(name)
         since = (queue.paused_on or self._clock.now()) if paused else None
         self._tables.queues[name] = replace(queue, paused_on=since)
-        self._bells.queue(name)
+        self._notifier.queue(name)
 
     async def declare_schedules(self, schedules: Sequence[Schedule]) -> None:
         """Store schedules whose definition in code differs from the last declared one."""

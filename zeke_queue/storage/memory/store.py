@@ -19,7 +19,7 @@ from zeke_queue.storage.memory import settling
 from zeke_queue.storage.memory.access import MemoryAccess
 from zeke_queue.storage.memory.claiming import choose
 from zeke_queue.storage.memory.locks import Locks
-from zeke_queue.storage.memory.notifier import Bells
+from zeke_queue.storage.memory.notifier import Notifier
 from zeke_queue.storage.memory.overview import MemoryOverview
 from zeke_queue.storage.memory.reading import MemoryReader
 from zeke_queue.storage.memory.rows import as_claimed, as_job, fresh, planted
@@ -86,10 +86,10 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, Memo
     def __init__(self, clock: Clock, *, entropy: Entropy | None = None, freedom: float = 0.0) -> None:
         if freedom > 0 and entropy is None:
             raise UsageError("freedom: needs entropy to draw from; give MemoryStorage(..., entropy=...)")
-        tables, bells = Tables(), Bells(clock)
-        direct = Direct(tables, bells, clock)
+        tables, notifier = Tables(), Notifier(clock)
+        direct = Direct(tables, notifier, clock)
         super().__init__(tables, direct, Locks(), clock)
-        self._bells, self._direct = bells, direct
+        self._notifier, self._direct = notifier, direct
         self._freedom = freedom
         self._random = entropy.stream("storage") if freedom > 0 and entropy is not None else None
 
@@ -213,7 +213,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, Memo
 
     async def wait_for_work(self, queues: Sequence[str], timeout: float) -> bool:
         """Sleep until a change in one of the queues may bring work; deferred jobs wake no worker."""
-        return await self._bells.sleep(queues, timeout)
+        return await self._notifier.sleep(queues, timeout)
 
     async def note(self, events: Sequence[JobEvent]) -> None:
         """Store progress and log lines, and notify watchers."""
@@ -223,7 +223,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, Memo
             self._tables.event_seq += 1
             numbered = replace(event, seq=self._tables.event_seq)
             self._tables.events.setdefault(event.job_id, []).append(numbered)
-            self._bells.job(event.job_id)
+            self._notifier.job(event.job_id)
 
     async def close(self) -> None:
         """Do nothing: there are no connections, and the rows stay readable."""
@@ -236,9 +236,9 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, Memo
         return self._tables
 
     @property
-    def bells(self) -> Bells:
+    def notifier(self) -> Notifier:
         """The notifier, for layers between a storage and the workers that sleep on it."""
-        return self._bells
+        return self._notifier
 
     def next_due(self, queues: Sequence[str]) -> datetime | None:
         """Return when a claim on these queues can next succeed if nothing else happens, or None for never.

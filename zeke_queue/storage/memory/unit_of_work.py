@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.storage.memory.locks import Locks, Owner
-    from zeke_queue.storage.memory.notifier import Bells
+    from zeke_queue.storage.memory.notifier import Notifier
     from zeke_queue.storage.memory.rows import Row
     from zeke_queue.storage.memory.tables import Plan, Tables
     from zeke_queue.storage.memory.uniqueness import Hold
@@ -89,9 +89,9 @@ class Direct:
 
     owner: Owner | None = None
 
-    def __init__(self, tables: Tables, bells: Bells, clock: Clock) -> None:
+    def __init__(self, tables: Tables, notifier: Notifier, clock: Clock) -> None:
         self._tables = tables
-        self._bells = bells
+        self._notifier = notifier
         self._clock = clock
 
     def row(self, job_id: UUID) -> Row | None:
@@ -130,17 +130,17 @@ class Direct:
     def store(self, row: Row) -> None:
         """Put the row in, and notify waiters."""
         self._tables.put_in(row)
-        if self._bells.anyone:
+        if self._notifier.has_waiters:
             self.tell(row)
 
     def tell(self, row: Row) -> None:
         """Notify watchers of a job, and idle workers of its queue if the row is work or makes room for it."""
-        self._bells.job(row.id)
+        self._notifier.job(row.id)
         if row.waits:
             if row.start_after <= self._clock.now():
-                self._bells.queue(row.name)
+                self._notifier.queue(row.name)
         elif row.state is not JobState.ACTIVE and self._tables.queue(row.name).concurrency_limit is not None:
-            self._bells.queue(row.name)
+            self._notifier.queue(row.name)
 
     def plans(self) -> Iterable[Plan]:
         """Return all schedules."""

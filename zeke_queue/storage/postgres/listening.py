@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import psycopg
@@ -17,38 +16,17 @@ from psycopg import AsyncConnection, sql
 
 from zeke_queue.storage.postgres.verbs import job_channel, work_channel
 from zeke_queue.system.logging import get_logger
+from zeke_queue.system.waiting import Waiter
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Iterable
     from uuid import UUID
 
-    from zeke_queue.storage.told import Told
     from zeke_queue.system.clock import Clock
+    from zeke_queue.system.waiting import ChangeBuffer
 
 _RECONNECT_SECONDS: Final = (0.1, 0.5, 2.0, 5.0)
 _READY_SECONDS: Final = 2.0
-
-
-class Bell:
-    """Wakes one waiter, once for any number of notifications since its last wait."""
-
-    def __init__(self) -> None:
-        self._rung = asyncio.Event()
-
-    def ring(self) -> None:
-        """Wake the waiter, now or at its next wait."""
-        self._rung.set()
-
-    async def wait(self, timeout: float) -> bool:
-        """Return True once notified since the last call, False after ``timeout`` seconds."""
-        if not self._rung.is_set():
-            try:
-                async with asyncio.timeout(max(0.0, timeout)):
-                    await self._rung.wait()
-            except TimeoutError:
-                return False
-        self._rung.clear()
-        return True
 
 
 class Listener:
@@ -57,7 +35,7 @@ class Listener:
     Args:
         conninfo: where to connect; the connection is opened on first use.
         schema: the schema whose channels to listen on.
-        clock: times attempts to reconnect.
+        clock: times waits and attempts to reconnect.
         enabled: if False, there are no notifications, and waits end by timeout only.
 
     Attributes:
@@ -66,39 +44,38 @@ class Listener:
 
     def __init__(self, conninfo: str, schema: str, clock: Clock, *, enabled: bool) -> None:
         self._conninfo = conninfo
-        self._channels = {work_channel(schema): self._ring_queue, job_channel(schema): self._ring_job}
+        self._channels = {work_channel(schema): self._notify_queue, job_channel(schema): self._notify_job}
         self._clock = clock
         self.enabled = enabled
-        self._bells: defaultdict[str, set[Bell]] = defaultdict(set)
-        self._watched: dict[str, dict[Told, UUID]] = {}
+        self._waiters: defaultdict[str, set[Waiter]] = defaultdict(set)
+        self._watched: dict[str, dict[ChangeBuffer, UUID]] = {}
         self._task: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
 
-    @contextmanager
-    def bell(self, queues: Iterable[str]) -> Generator[Bell]:
-        """Register a waiter that is notified when one of these queues is named."""
+    async def wait(self, queues: Iterable[str], timeout: float) -> bool:
+        """Return True once one of these queues is named, False after ``timeout`` seconds."""
         self.start()
-        bell, places = Bell(), list(queues)
-        for place in places:
-            self._bells[place].add(bell)
+        waiter, names = Waiter(), list(queues)
+        for name in names:
+            self._waiters[name].add(waiter)
         try:
-            yield bell
+            return await waiter.wait_for(timeout, self._clock)
         finally:
-            for place in places:
-                self._bells[place].discard(bell)
-                if not self._bells[place]:
-                    del self._bells[place]
+            for name in names:
+                self._waiters[name].discard(waiter)
+                if not self._waiters[name]:
+                    del self._waiters[name]
 
-    def hang(self, told: Told, ids: Iterable[UUID]) -> None:
+    def register(self, changes: ChangeBuffer, ids: Iterable[UUID]) -> None:
         """Register a watch for jobs."""
         for job_id in ids:
-            self._watched.setdefault(str(job_id), {})[told] = job_id
+            self._watched.setdefault(str(job_id), {})[changes] = job_id
 
-    def take_down(self, told: Told, ids: Iterable[UUID]) -> None:
+    def unregister(self, changes: ChangeBuffer, ids: Iterable[UUID]) -> None:
         """Unregister a watch from jobs."""
         for name in map(str, ids):
             watches = self._watched.get(name, {})
-            watches.pop(told, None)
+            watches.pop(changes, None)
             if not watches:
                 self._watched.pop(name, None)
 
@@ -135,7 +112,7 @@ class Listener:
                     failures = 0
                     self._ready.set()
                     if lost:
-                        self._ring_all()
+                        self._notify_all()
                     async for notification in connection.notifies():
                         self._channels[notification.channel](notification.payload)
             except (psycopg.Error, OSError) as error:
@@ -146,17 +123,16 @@ class Listener:
                 await self._clock.sleep(_RECONNECT_SECONDS[min(failures, len(_RECONNECT_SECONDS) - 1)])
                 failures += 1
 
-    def _ring_queue(self, name: str) -> None:
-        for bell in self._bells.get(name, ()):
-            bell.ring()
+    def _notify_queue(self, name: str) -> None:
+        for waiter in self._waiters.get(name, ()):
+            waiter.notify()
 
-    def _ring_job(self, name: str) -> None:
-        for told, job_id in self._watched.get(name, {}).items():
-            told.ring(job_id)
+    def _notify_job(self, name: str) -> None:
+        for changes, job_id in self._watched.get(name, {}).items():
+            changes.add(job_id)
 
-    def _ring_all(self) -> None:
-        for bells in self._bells.values():
-            for bell in bells:
-                bell.ring()
+    def _notify_all(self) -> None:
+        for name in self._waiters:
+            self._notify_queue(name)
         for name in self._watched:
-            self._ring_job(name)
+            self._notify_job(name)

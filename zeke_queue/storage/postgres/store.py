@@ -161,8 +161,7 @@ class PostgresStorage(
 
     async def wait_for_work(self, queues: Sequence[str], timeout: float) -> bool:
         """Sleep until one of the queues may have work, at most ``timeout`` seconds."""
-        with self._listener.bell(queues) as bell:
-            return await bell.wait(timeout)
+        return await self._listener.wait(queues, timeout)
 
     async def note(self, events: Sequence[JobEvent]) -> None:
         """Store progress and log lines, and notify watchers."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.errors import StorageUnavailableError
-from zeke_queue.storage.told import Told
+from zeke_queue.system.waiting import ChangeBuffer
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -37,14 +37,14 @@ class PostgresWatch:
         self._listener = listener
         self._clock = clock
         self._identity = identity
-        self._told = Told(clock)
+        self._changes = ChangeBuffer(clock)
         self._ids: dict[UUID, None] = {}
         self._renew_at: float | None = None
 
     async def add(self, ids: Collection[UUID]) -> None:
         """Watch these jobs too."""
         self._ids.update(dict.fromkeys(ids))
-        self._listener.hang(self._told, ids)
+        self._listener.register(self._changes, ids)
         if self._listener.enabled and ids:
             await self._register(ids)
             if self._renew_at is None:
@@ -54,20 +54,20 @@ class PostgresWatch:
         """Stop watching these jobs."""
         for job_id in ids:
             self._ids.pop(job_id, None)
-        self._listener.take_down(self._told, ids)
+        self._listener.unregister(self._changes, ids)
         if self._listener.enabled and ids:
             await self._session.run("unwatch", self._parameters(ids))
 
     def wake(self) -> None:
         """End the current wait, or else the next one."""
-        self._told.wake()
+        self._changes.wake()
 
     async def wait(self, timeout: float) -> list[UUID]:
         """Return the jobs that may have changed since the last call; none after ``timeout`` or sooner."""
         if self._renew_at is not None and self._clock.monotonic() >= self._renew_at:
             await self._register(self._ids)
             self._renew_at = self._clock.monotonic() + RENEW_SECONDS
-        return await self._told.wait(min(timeout, RENEW_SECONDS))
+        return await self._changes.wait(min(timeout, RENEW_SECONDS))
 
     async def end(self) -> None:
         """Delete the rows; if the database is unavailable, they expire after a minute."""

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Final
 from zeke_queue.errors import StorageError
 from zeke_queue.model import JobFilter, JobState
 from zeke_queue.system.logging import get_logger
-from zeke_queue.system.waiting import Pace as Loop
-from zeke_queue.system.waiting import backoff, end
+from zeke_queue.system.waiting import StoppableTimer, backoff, end
 from zeke_queue.web.inspect import all_queues, all_workers
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ class Sampler:
         self._latest: Sample | None = None
         self._backlog: deque[int] = deque(maxlen=BACKLOG_KEPT)
         self._task: asyncio.Task[None] | None = None
-        self._loop: Loop | None = None
+        self._timer: StoppableTimer | None = None
         self._closed = False
 
     @property
@@ -140,28 +139,28 @@ class Sampler:
                     yield latest
         finally:
             self._viewers.discard(viewer)
-            if not self._viewers and self._loop is not None:
-                self._loop.stop()
+            if not self._viewers and self._timer is not None:
+                self._timer.stop()
 
     async def close(self) -> None:
         """Stop sampling."""
         self._closed = True
-        if self._loop is not None:
-            self._loop.stop()
+        if self._timer is not None:
+            self._timer.stop()
         if self._task is not None:
             await end(self._task)
 
     def _begin(self) -> None:
         """Start sampling if there are viewers and it is not running."""
         if self._task is None and self._viewers and not self._closed:
-            self._loop = Loop(self._parts.queue.clock)
+            self._timer = StoppableTimer(self._parts.queue.clock)
             self._backlog.clear()
-            self._task = asyncio.ensure_future(self._run(self._loop))
+            self._task = asyncio.ensure_future(self._run(self._timer))
 
-    async def _run(self, loop: Loop) -> None:
+    async def _run(self, timer: StoppableTimer) -> None:
         failures = 0
         try:
-            while self._viewers and not loop.stopped:
+            while self._viewers and not timer.stopped:
                 try:
                     sample = await self._look({one.span.name: one.span for one in self._viewers}, None)
                 except Exception as error:  # noqa: BLE001 - viewers are notified, and the sample is repeated
@@ -176,7 +175,7 @@ class Sampler:
                 else:
                     failures = 0
                     self._tell(sample)
-                await loop.pause(backoff(EVERY, failures))
+                await timer.pause(backoff(EVERY, failures))
         finally:
             self._task, self._latest = None, None
             # A viewer may have arrived during the last sample for viewers that had left.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from starlette.responses import Response
 
 from zeke_queue.errors import StorageUnavailableError
-from zeke_queue.system.waiting import end
+from zeke_queue.system.waiting import Waiter, end
 from zeke_queue.web.sse import frames
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ class EventStream(Response):
         soonest, latest = RECONNECT_DELAYS
         self._reconnect_delay = soonest + spread * (latest - soonest)
         self._sending: asyncio.Timeout | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self._woken = False
+        self._waiter = Waiter()
         self._last: bytes | None = None
         self._blocked_since: float | None = None
         self._sent_at = self._ends_at = 0.0
@@ -135,9 +134,7 @@ class EventStream(Response):
 
     def wake(self) -> None:
         """Wake the stream, since there may be something to send."""
-        self._woken = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._waiter.notify()
 
     def finish(self, last: bytes) -> None:
         """End the stream with last bytes, after the current send completes."""
@@ -165,7 +162,7 @@ class EventStream(Response):
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         await self._send(send, frames.retry(self._reconnect_delay))
         while self._last is None and clock.monotonic() < self._ends_at:
-            self._woken = False
+            self._waiter.clear()
             events = await self._source.take()
             if events is None:
                 await self._send(send, b"", more=False)
@@ -175,7 +172,7 @@ class EventStream(Response):
             elif clock.monotonic() >= self._sent_at + self._streams.keep_alive:
                 await self._send(send, frames.KEEP_ALIVE)
             else:
-                await self._wait()
+                await self._waiter.wait()
         await self._send(send, self._on_timeout if self._last is None else self._last, more=False)
 
     async def _send(self, send: Send, body: bytes, *, more: bool = True) -> None:
@@ -184,11 +181,6 @@ class EventStream(Response):
         self._blocked_since = self._streams.clock.monotonic()
         await send(message)
         self._blocked_since, self._sent_at = None, self._streams.clock.monotonic()
-
-    async def _wait(self) -> None:
-        if not self._woken:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:
