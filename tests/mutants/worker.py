@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tests.mutants.patching import Mutant
 
-INTAKE = "zeke_queue.worker.intake"
+LOOPS = "zeke_queue.worker.loops"
+STATE = "zeke_queue.worker.state"
 HEART = "zeke_queue.worker.heartbeat"
 HOLDINGS = "zeke_queue.worker.holdings"
 LANES = "zeke_queue.worker.coroutine_pool"
@@ -15,24 +16,24 @@ CREW = "zeke_queue.worker.crew"
 MUTANTS = (
     Mutant(
         "lost-claim-kept",
-        INTAKE,
+        LOOPS,
         "            # Even a refused claim may have leased jobs: of its several statements"
         " some may have succeeded.\n"
-        "            self._unsure = True\n",
+        "            self._state.unsure = True\n",
         "",
         "A worker whose claim had no answer keeps jobs that it does not know of.",
     ),
     Mutant(
         "doubt-forgotten",
-        INTAKE,
-        "        except BaseException:\n            self._unsure = True\n            raise\n",
+        LOOPS,
+        "        except BaseException:\n            self._state.unsure = True\n            raise\n",
         "        except BaseException:\n            raise\n",
         "A worker that could not ask which jobs it holds does not ask again.",
         where=("shutdown",),
     ),
     Mutant(
         "claim-outlives-the-lease",
-        INTAKE,
+        LOOPS,
         "        if claimed and self._clock.monotonic() >= self._heart.alive_until:\n",
         "        if claimed and self._clock.monotonic() >= self._heart.alive_until + 3600:\n",
         "A worker begins jobs of a claim during which its lease ended.",
@@ -40,24 +41,24 @@ MUTANTS = (
     ),
     Mutant(
         "never-rests",
-        INTAKE,
-        "        self._looks = 0 if got else self._looks + 1\n",
-        "        self._looks = 0\n",
+        STATE,
+        "        self._empty_claims = 0 if count else self._empty_claims + 1\n",
+        "        self._empty_claims = 0\n",
         "A worker that finds nothing looks again at once.",
     ),
     Mutant(
         "drained-while-working",
-        INTAKE,
-        "            if idle:\n                self._tell_drained(askers)\n",
-        "            self._tell_drained(askers)\n",
+        LOOPS,
+        "            if holds_nothing:\n                self._tell_drained(drains)\n",
+        "            self._tell_drained(drains)\n",
         "A drain ends while jobs run.",
         where=("shutdown",),
     ),
     Mutant(
         "settles-no-doubt-at-the-end",
-        INTAKE,
-        "        while self._unsure or not self._stopping.is_set():\n",
-        "        while not self._stopping.is_set():\n",
+        STATE,
+        "        if self.unsure:\n            return Recover()\n",
+        "        if self.unsure and not self.stopping:\n            return Recover()\n",
         "A worker that ends while a claim's answer is lost leaves jobs behind, which then count as failed.",
         where=("shutdown",),
     ),
@@ -126,8 +127,8 @@ MUTANTS = (
     Mutant(
         "limit-leaks-lost-jobs",
         HOLDINGS,
-        "                held.served.busy -= 1\n                self.freed()\n",
-        "                self.freed()\n",
+        "                held.served.busy -= 1\n                self._freed()\n",
+        "                self._freed()\n",
         "A job that a worker lost counts for its task's limit for ever.",
         where=("limits",),
     ),

@@ -21,16 +21,13 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from zeke_queue.system.clock import Clock
-    from zeke_queue.worker.held import Held, Outcome, Reason, Served
+    from zeke_queue.worker.held import Held, Outcome, Reason
 
 SLICE: Final = 0.004
 """Seconds for which pool tasks run jobs that never wait before claims and settlements get a turn."""
 
 INSISTENCE: Final = 10.0
 """Seconds after which a handler that ignores its cancellation is reported and cancelled again."""
-
-FADING: Final = 0.05
-"""Weight of the latest job in a task's measured time, if it was faster; a slower one replaces it."""
 
 
 class Lane:
@@ -190,7 +187,7 @@ class Lanes:
             now = now_on()
             held.took = took = now - started
             if held.began:
-                _measure(held.served, took)
+                held.served.measure(took)
             ended(held, outcome)
             if task.cancelling() or _differ(untouched, copy_context()):
                 self._renew(lane)
@@ -251,11 +248,6 @@ class Lanes:
             self._scouted = True
             self._wake()
             self._look_soon()
-
-
-def _measure(served: Served, took: float) -> None:
-    mean = served.seconds
-    served.seconds = took if mean is None or took > mean else mean + (took - mean) * FADING
 
 
 def _differ(before: Context, after: Context) -> bool:

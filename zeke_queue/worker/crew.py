@@ -12,16 +12,17 @@ from uuid import UUID
 from zeke_queue.errors import StorageError, StorageUnavailableError
 from zeke_queue.model import WorkerInfo
 from zeke_queue.system import logging as log
-from zeke_queue.system.waiting import first
+from zeke_queue.system.waiting import Waiter, first
 from zeke_queue.worker.attempts import Attempts
 from zeke_queue.worker.heartbeat import Heart
 from zeke_queue.worker.held import Served
 from zeke_queue.worker.holdings import Holdings
 from zeke_queue.worker.host import WorkerHost
-from zeke_queue.worker.intake import Intake
 from zeke_queue.worker.link import Link
+from zeke_queue.worker.loops import ClaimLoop
 from zeke_queue.worker.outcomes import Outcomes
 from zeke_queue.worker.progress import Notes
+from zeke_queue.worker.state import ClaimState
 from zeke_queue.worker.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -85,7 +86,17 @@ class Crew:
         self._storage = storage = queue.storage
         self._link = link = Link(clock, entropy)
         self._notes = Notes(storage, link)
-        self._holdings = holdings = Holdings(plan.concurrency, storage, clock, link, self._notes)
+        served = {name: Served(name, task) for name, task in plan.served.items()}
+        claims, wake_claims = ClaimState([*served.values()], plan.concurrency, plan.poll), Waiter()
+        self._holdings = holdings = Holdings(
+            plan.concurrency,
+            storage,
+            clock,
+            link=link,
+            notes=self._notes,
+            claims=claims,
+            wake_claims=wake_claims,
+        )
         info = WorkerInfo(
             self.id, socket.gethostname(), os.getpid(), tuple(plan.served), plan.lease, clock.now()
         )
@@ -98,18 +109,17 @@ class Crew:
             holdings,
             self._lease_over,
         )
-        self.intake = Intake(
+        self.claims = ClaimLoop(
             self.id,
             storage,
-            {name: Served(name, task) for name, task in plan.served.items()},
-            holdings,
-            self._heart,
+            served,
+            claims,
+            wake_claims,
+            holdings=holdings,
+            heart=self._heart,
             link=link,
             clock=clock,
-            poll=plan.poll,
         )
-        holdings.changed, holdings.freed = self.intake.room, self.intake.freed
-        holdings.due_in = self.intake.due_in
         host = WorkerHost(
             queue, self._notes, holdings.lanes, holdings.deadlines, resources=resources, clock=clock
         )
@@ -137,7 +147,7 @@ class Crew:
         self._start("settle", self._holdings.settler.run())
         self._start("beat", self._heart.run())
         self._start("lease", self._heart.watch_lease())
-        self._start("claim", self.intake.run())
+        self._start("claim", self.claims.run())
 
     async def until(self, event: Awaitable[Any]) -> None:
         """Wait for an event while the worker runs.
@@ -177,7 +187,7 @@ class Crew:
 
     async def _wind_down(self, grace: float, hurry: asyncio.Event) -> int:
         holdings = self._holdings
-        self.intake.stop()
+        self.claims.stop()
         holdings.close()
         if holdings.lanes.running:
             log.get_logger().info("worker_stopping", jobs=holdings.lanes.running, grace=grace)
@@ -221,7 +231,7 @@ class Crew:
         await self._ended(*names)
 
     def _lease_over(self) -> None:
-        self.intake.doubt()
+        self.claims.doubt()
 
     async def _register(self) -> None:
         await self._patiently("declare", self._queue.declare)

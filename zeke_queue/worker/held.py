@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from zeke_queue.model import Completed, Failed, Released, Waiting
 from zeke_queue.task.context import JobContext
+from zeke_queue.worker.state import ServedQueue
 
 if TYPE_CHECKING:
     from zeke_queue.model import Claimed
@@ -23,22 +24,14 @@ RUNNING: Final = 1
 SETTLING: Final = 2
 
 
-class Served:
-    """A queue that a worker serves: a task under one of its names, with its measurements.
+class Served(ServedQueue):
+    """A queue that a worker serves, with the task of its jobs."""
 
-    Attributes:
-        busy: how many of its jobs the worker holds, tracked only for tasks with a limit.
-        seconds: how long its jobs take, weighted towards slow ones; None until one has ended.
-    """
-
-    __slots__ = ("busy", "limit", "name", "seconds", "task")
+    __slots__ = ("task",)
 
     def __init__(self, name: str, task: Task[Any, Any]) -> None:
-        self.name = name
+        super().__init__(name, task.concurrency_limit)
         self.task = task
-        self.limit = task.concurrency_limit
-        self.busy = 0
-        self.seconds: float | None = None
 
 
 class Held:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zeke_queue.worker.held import Held, Outcome
     from zeke_queue.worker.link import Link
     from zeke_queue.worker.progress import Notes
+    from zeke_queue.worker.state import ClaimState
 
 STALE: Final = 2.0
 """Seconds after which a job that was claimed ahead and has not begun is released for other workers."""
@@ -36,25 +37,32 @@ class Holdings:
         clock: the clock of deadlines.
         link: records failures.
         notes: progress and log lines, which must be stored before their job ends.
+        claims: decides what to claim, and is told when there is room or a job is due again.
+        wake_claims: notified then.
 
     Attributes:
         jobs: all of them, in the order of their claims.
         quiet: notified when no job runs.
-        changed: called when a pool task ended a job, so that there may be room for another.
-        freed: called when there may be something new to claim, since a limit has room again or everything is
-            settled.
-        due_in: called with the seconds after which a job is due again.
     """
 
-    def __init__(self, size: int, storage: Storage, clock: Clock, link: Link, notes: Notes) -> None:
+    def __init__(
+        self,
+        size: int,
+        storage: Storage,
+        clock: Clock,
+        *,
+        link: Link,
+        notes: Notes,
+        claims: ClaimState,
+        wake_claims: Waiter,
+    ) -> None:
         self.jobs: dict[Held, None] = {}
         self.lanes = Lanes(size, clock, self._ended)
         self.settler = Settler(storage, clock, link, notes, self._settled)
         self.deadlines = DeadlineTimer(clock, self._expire)
         self.quiet = Waiter()
-        self.changed: Callable[[], None] = _nothing
-        self.freed: Callable[[], None] = _nothing
-        self.due_in: Callable[[float], None] = _nothing
+        self._claims = claims
+        self._wake_claims = wake_claims
         self._closed = False
         self._clock = clock
 
@@ -159,7 +167,8 @@ class Holdings:
             self._settle(held, outcome)
         if not self.lanes.running:
             self.quiet.notify()
-        self.changed()
+        if self._claims.has_room(len(self.lanes.ready)):
+            self._wake_claims.notify()
 
     def _settled(self, batch: Sequence[Held]) -> None:
         freed = False
@@ -170,19 +179,29 @@ class Holdings:
             outcome = held.outcome
             if isinstance(outcome, Failed):
                 if outcome.retry_in is not None:
-                    self.due_in(outcome.retry_in)
+                    self._due_in(outcome.retry_in)
             elif isinstance(outcome, Released):
-                self.due_in(outcome.delay)
+                self._due_in(outcome.delay)
         if freed or not self.jobs:
-            self.freed()
-        self.changed()
+            self._freed()
+        if self._claims.has_room(len(self.lanes.ready)):
+            self._wake_claims.notify()
 
     def _drop(self, held: Held) -> None:
         if held in self.jobs:
             del self.jobs[held]
             if held.served.limit is not None:
                 held.served.busy -= 1
-                self.freed()
+                self._freed()
+
+    def _freed(self) -> None:
+        if self._claims.freed():
+            self._wake_claims.notify()
+
+    def _due_in(self, seconds: float) -> None:
+        now = self._clock.monotonic()
+        self._claims.due(now + seconds, now)
+        self._wake_claims.notify()
 
     def _expire(self, now: float) -> float | None:
         """Interrupt handlers whose time is up; return the next deadline."""
@@ -195,7 +214,3 @@ class Holdings:
             elif held.stage == RUNNING:
                 self.lanes.interrupt(held, "expired")
         return min(upcoming, default=None)
-
-
-def _nothing(_: float = 0.0) -> None:
-    return

@@ -142,10 +142,10 @@ class Worker:
         Jobs that are due later are not waited for. A worker that is not running is run for this time only.
         """
         if self._crew is not None:
-            await self._crew.until(self._crew.intake.drained())
+            await self._crew.until(self._crew.claims.drained())
             return
         async with self:
-            await self._running().until(self._running().intake.drained())
+            await self._running().until(self._running().claims.drained())
 
     async def __aenter__(self) -> Self:
         """Start the worker in the background."""
