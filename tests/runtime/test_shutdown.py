@@ -17,6 +17,7 @@ from zeke_queue.task.context import JobContext
 from zeke_queue.worker import Worker
 from zeke_queue.worker.crew import HURRY, LAST_WORDS
 from zeke_queue.worker.link import LONGEST_PAUSE
+from zeke_queue.worker.state import ServedQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -388,6 +389,21 @@ async def test_bug_in_a_part_of_the_worker_is_raised(place: Place) -> None:
     place.hurry()
     with pytest.raises(ZeroDivisionError):
         await running
+
+
+async def test_bug_in_a_pool_task_is_raised_and_logged(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    @place.catalog.task("work")
+    async def work() -> None: ...
+
+    monkeypatch.setattr(ServedQueue, "measure", broken)
+    await place.send(work)
+    place.hurry()
+    with logged() as lines, pytest.raises(ZeroDivisionError):
+        await start(place.worker())
+    assert "worker_part_failed" in lines.messages
 
 
 async def test_bug_in_a_part_of_the_worker_is_logged_in_its_block(place: Place) -> None:

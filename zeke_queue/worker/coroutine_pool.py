@@ -52,7 +52,6 @@ class Lanes:
     Attributes:
         ready: waiting jobs, in order.
         running: how many jobs run.
-        broken: fails when a pool task fails for another reason than an exception of a handler.
     """
 
     def __init__(
@@ -64,7 +63,6 @@ class Lanes:
         self.size = size
         self.ready: deque[Held] = deque()
         self.running = 0
-        self.broken: asyncio.Future[None] | None = None
         self._clock = clock
         self._attempt: Callable[[Held], Awaitable[Outcome | None]] | None = None
         self._ended = ended
@@ -76,6 +74,8 @@ class Lanes:
         self._looking = False
         self._scouted = False
         self._closing = False
+        self._failed = Waiter()
+        self._error: BaseException | None = None
         self._context: Context = copy_context()
 
     def open(self, attempt: Callable[[Held], Awaitable[Outcome | None]]) -> None:
@@ -85,7 +85,6 @@ class Lanes:
             attempt: runs a job; never raises an exception of the handler.
         """
         self._attempt = attempt
-        self.broken = asyncio.get_running_loop().create_future()
         self._context = copy_context()
         for lane in self._lanes:
             self._renew(lane)
@@ -128,6 +127,12 @@ class Lanes:
         if held.lane is not None and held.lane.task is not None:
             held.lane.task.cancel()
 
+    async def failure(self) -> None:
+        """Wait until a pool task fails for another reason than an exception of a handler, and raise that."""
+        await self._failed.wait()
+        if self._error is not None:
+            raise self._error
+
     async def close(self) -> None:
         """End all idle pool tasks; those whose handlers do not end are left alone."""
         self._closing = True
@@ -157,8 +162,8 @@ class Lanes:
             self._renew(lane)
         except BaseException as error:
             # `attempt` turns exceptions of handlers into outcomes, so this is a bug in the worker.
-            if self.broken is not None and not self.broken.done():
-                self.broken.set_exception(error)
+            self._error = error
+            self._failed.notify()
             raise
 
     async def _take_turns(self, lane: Lane) -> None:

@@ -144,6 +144,7 @@ class Crew:
         self._holdings.lanes.open(self._attempts)
         if self._watchdog is not None:
             self._watchdog.start()
+        self._start("pool", self._holdings.lanes.failure())
         self._start("settle", self._holdings.settler.run())
         self._start("beat", self._heart.run())
         self._start("lease", self._heart.watch_lease())
@@ -156,12 +157,10 @@ class Crew:
             Exception: the error of a part that failed, which is a bug.
         """
         waiting = asyncio.ensure_future(event)
-        parts: list[asyncio.Future[None]] = [*self._loops.values()]
+        parts = [*self._loops.values()]
         if not parts:  # it was stopped before it began
             waiting.cancel()
             return
-        if self._holdings.lanes.broken is not None:
-            parts.append(self._holdings.lanes.broken)
         try:
             await asyncio.wait((waiting, *parts), return_when=asyncio.FIRST_COMPLETED)
             for part in parts:
