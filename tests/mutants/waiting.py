@@ -258,7 +258,7 @@ MUTANTS = (
     ),
     Mutant(
         "waits-dropped",
-        "zeke_queue.worker.settling",
+        "zeke_queue.worker.loops",
         "            changed |= await self._storage.suspend(waiting, again=again)\n",
         "            changed |= {outcome.id for outcome in waiting}\n",
         "That a job waits is not stored, and it counts as one that runs.",

@@ -7,9 +7,8 @@ from tests.mutants.patching import Mutant
 LOOPS = "zeke_queue.worker.loops"
 STATE = "zeke_queue.worker.state"
 HEART = "zeke_queue.worker.heartbeat"
-HOLDINGS = "zeke_queue.worker.holdings"
+CLAIMS = "zeke_queue.worker.claims"
 LANES = "zeke_queue.worker.coroutine_pool"
-SETTLING = "zeke_queue.worker.settling"
 OUTCOMES = "zeke_queue.worker.outcomes"
 CREW = "zeke_queue.worker.crew"
 
@@ -19,29 +18,29 @@ MUTANTS = (
         LOOPS,
         "            # Even a refused claim may have leased jobs: of its several statements"
         " some may have succeeded.\n"
-        "            self._state.unsure = True\n",
+        "            self._claims.unsure = True\n",
         "",
         "A worker whose claim had no answer keeps jobs that it does not know of.",
     ),
     Mutant(
         "doubt-forgotten",
         LOOPS,
-        "        except BaseException:\n            self._state.unsure = True\n            raise\n",
+        "        except BaseException:\n            self._claims.unsure = True\n            raise\n",
         "        except BaseException:\n            raise\n",
         "A worker that could not ask which jobs it holds does not ask again.",
         where=("shutdown",),
     ),
     Mutant(
         "claim-outlives-the-lease",
-        LOOPS,
-        "        if claimed and self._clock.monotonic() >= self._heart.alive_until:\n",
-        "        if claimed and self._clock.monotonic() >= self._heart.alive_until + 3600:\n",
+        STATE,
+        "        if now >= self.alive_until:\n",
+        "        if now >= self.alive_until + 3600:\n",
         "A worker begins jobs of a claim during which its lease ended.",
         where=("unique",),
     ),
     Mutant(
         "never-rests",
-        STATE,
+        CLAIMS,
         "        self._empty_claims = 0 if count else self._empty_claims + 1\n",
         "        self._empty_claims = 0\n",
         "A worker that finds nothing looks again at once.",
@@ -56,7 +55,7 @@ MUTANTS = (
     ),
     Mutant(
         "settles-no-doubt-at-the-end",
-        STATE,
+        CLAIMS,
         "        if self.unsure:\n            return Recover()\n",
         "        if self.unsure and not self.stopping:\n            return Recover()\n",
         "A worker that ends while a claim's answer is lost leaves jobs behind, which then count as failed.",
@@ -72,17 +71,15 @@ MUTANTS = (
     Mutant(
         "beat-drops-new-claims",
         HEART,
-        "        before = [held for held in self._held if held.stage != SETTLING]\n"
-        "        answer = await self._storage.beat(self._info)\n",
-        "        answer = await self._storage.beat(self._info)\n"
-        "        before = [held for held in self._held if held.stage != SETTLING]\n",
+        "        before = self._state.unsettled()\n        answer = await self._storage.beat(self._info)\n",
+        "        answer = await self._storage.beat(self._info)\n        before = self._state.unsettled()\n",
         "A job that is claimed while a beat is under way is given up, since the answer does not have it.",
     ),
     Mutant(
         "lease-from-the-answer",
         HEART,
-        "        self.alive_until = max(self.alive_until, asked + self._info.lease)\n",
-        "        self.alive_until = max(self.alive_until, self._clock.monotonic() + self._info.lease)\n",
+        "max(self._state.alive_until, asked + self._info.lease)\n",
+        "max(self._state.alive_until, self._clock.monotonic() + self._info.lease)\n",
         "A worker counts its lease from a beat's answer, and the storage from the beat.",
     ),
     Mutant(
@@ -109,9 +106,9 @@ MUTANTS = (
     ),
     Mutant(
         "nothing-is-interrupted",
-        LANES,
-        '            if held.served.task.kind != "thread":\n                held.lane.task.cancel()\n',
-        '            if held.served.task.kind == "process":\n                held.lane.task.cancel()\n',
+        STATE,
+        '        return [] if job.queue.kind == "thread" else [Interrupt(job)]\n',
+        '        return [Interrupt(job)] if job.queue.kind == "process" else []\n',
         "The handler of a job that was cancelled, lost or expired goes on, and keeps its place.",
     ),
     Mutant(
@@ -126,25 +123,24 @@ MUTANTS = (
     ),
     Mutant(
         "limit-leaks-lost-jobs",
-        HOLDINGS,
-        "                held.served.busy -= 1\n                self._freed()\n",
-        "                self._freed()\n",
+        STATE,
+        "        job.queue.busy -= 1\n        return self.claims.freed()\n",
+        "        return self.claims.freed()\n",
         "A job that a worker lost counts for its task's limit for ever.",
         where=("limits",),
     ),
     Mutant(
         "limit-leaks-settled-jobs",
-        HOLDINGS,
-        "                held.served.busy -= 1\n                freed = True\n",
-        "                held.served.busy -= type(held.outcome) is not Released\n"
-        "                freed = True\n",
+        STATE,
+        "                job.queue.busy -= 1\n                freed = True\n",
+        "                job.queue.busy -= type(job.outcome) is not Released\n                freed = True\n",
         "A job that a worker gave back counts for its task's limit for ever.",
         where=("storm",),
     ),
     Mutant(
         "deadline-unwatched",
-        HOLDINGS,
-        '                self.lanes.interrupt(held, "expired")\n',
+        STATE,
+        '                actions += self.interrupt(job, "expired", now)\n',
         "                pass\n",
         "A handler goes on past its deadline.",
     ),
@@ -158,28 +154,27 @@ MUTANTS = (
     Mutant(
         "extension-unheeded",
         "zeke_queue.worker.host",
-        "        held.deadline = job.deadline = asked + seconds\n",
-        "        job.deadline = asked + seconds\n",
+        "        self._extended(leased, job.deadline)\n",
+        "",
         "A handler that extended its job is interrupted at the old deadline.",
     ),
     Mutant(
         "tried-again-in-place",
         "zeke_queue.worker.attempts",
-        "            return self._outcomes.returned(held, result)\n        except GeneratorExit:",
-        "            return self._outcomes.returned(held, result)\n"
+        "            return self._outcomes.returned(job, result, context)\n        except GeneratorExit:",
+        "            return self._outcomes.returned(job, result, context)\n"
         "        except RuntimeError as error:\n"
-        "            if held.reason is not None or held.took:\n"
-        "                return self._outcomes.raised(held, error)\n"
-        "            held.took = 1.0\n"
-        "            return await self(held)\n"
+        "            if job.reason is not None or job.took:\n"
+        "                return self._outcomes.raised(job, error)\n"
+        "            job.took = 1.0\n"
+        "            return await self(job)\n"
         "        except GeneratorExit:",
         "A handler that raises is tried once more in the same attempt.",
     ),
     Mutant(
         "begins-while-it-ends",
-        HOLDINGS,
-        "        if self._closed:\n            for held in jobs:\n                self._release(held)\n"
-        "            return\n",
+        STATE,
+        "        if self._closed:\n            return self._release(jobs)\n",
         "",
         "A worker that ends begins what a claim under way brings.",
     ),
@@ -207,26 +202,25 @@ MUTANTS = (
     ),
     Mutant(
         "stop-drops-outcomes",
-        SETTLING,
-        "            if self._buffer and (self._ripe or self._closing.is_set()):\n",
+        LOOPS,
+        "            if state.outcomes and (self._ripe or self._closing.is_set()):\n",
         "            if self._closing.is_set():\n"
         "                return\n"
-        "            if self._buffer and self._ripe:\n",
+        "            if state.outcomes and self._ripe:\n",
         "A worker that ends does not settle what it finished last.",
     ),
     Mutant(
         "outcomes-dropped-in-an-outage",
-        SETTLING,
+        LOOPS,
         '                self._link.lost("settle", error)\n',
         '                self._link.lost("settle", error)\n                return\n',
         "An outcome is dropped if the storage is away as it comes.",
     ),
     Mutant(
         "outcomes-dropped-behind-a-statement",
-        SETTLING,
-        "                self._under_way, self._last = 0, self._loop.time()\n",
-        "                self._under_way, self._last = 0, self._loop.time()\n"
-        "                self._buffer = []\n",
+        LOOPS,
+        "                self._last = self._loop.time()\n",
+        "                self._last = self._loop.time()\n                state.outcomes = []\n",
         "An outcome is dropped if it comes while others are being stored.",
     ),
     Mutant(
@@ -239,8 +233,8 @@ MUTANTS = (
     Mutant(
         "late-return-completes",
         OUTCOMES,
-        '            return None if held.reason == "lost" else self.expired(held)\n',
-        '            if held.reason == "lost":\n                return None\n',
+        '            return None if job.reason == "lost" else self.expired(job)\n',
+        '            if job.reason == "lost":\n                return None\n',
         "A handler that returns after its deadline completes its job.",
     ),
     Mutant(
@@ -281,8 +275,8 @@ MUTANTS = (
     Mutant(
         "shutdown-is-a-failure",
         OUTCOMES,
-        '        if held.reason == "shutdown":\n',
-        '        if held.reason == "shutdown" and not claimed.retry_limit:\n',
+        '        if job.reason == "shutdown":\n',
+        '        if job.reason == "shutdown" and not claimed.retry_limit:\n',
         "A job whose handler is interrupted by the end of its worker loses a retry.",
     ),
     Mutant(

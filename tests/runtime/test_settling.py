@@ -9,19 +9,19 @@ import pytest
 
 from tests.clocks import FrozenClock
 from tests.runtime.workers.place import turns, until
-from tests.runtime.workers.samples import held
+from tests.runtime.workers.samples import QUEUE, leased
 from zeke_queue.model import Completed
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.entropy import SeededEntropy
+from zeke_queue.system.waiting import Waiter
 from zeke_queue.worker.link import Link
+from zeke_queue.worker.loops import BATCH_MAX, ENOUGH, SettleLoop
 from zeke_queue.worker.progress import Notes
-from zeke_queue.worker.settling import BATCH_MAX, ENOUGH, Settler
+from zeke_queue.worker.state import WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from uuid import UUID
-
-    from zeke_queue.worker.held import Held
 
 
 class Gate(MemoryStorage):
@@ -44,29 +44,30 @@ class Gate(MemoryStorage):
 
 
 class Desk:
-    """A settler on a gate, and what it has settled."""
+    """The settle loop on a gate, and the state of its jobs."""
 
     def __init__(self) -> None:
         self.storage = Gate()
         clock = FrozenClock()
         link = Link(clock, SeededEntropy(1))
-        self.settled: list[Held] = []
         notes = Notes(self.storage, link)
-        self.settler = Settler(self.storage, clock, link, notes, self.settled.extend)
+        self.state = WorkerState({"work": QUEUE}, 1, 1.0)
+        self.loop = SettleLoop(self.state, self.storage, clock, link=link, notes=notes, wake_claims=Waiter())
         self._next = 0
 
     def add(self, number: int) -> None:
         for _ in range(number):
             self._next += 1
-            job = held(self._next)
-            job.outcome = Completed(job.claimed.id, 1, None)
-            self.settler.add(job)
+            job = leased(self._next)
+            self.state.jobs[job] = None
+            assert self.state.ended(job, Completed(job.claimed.id, 1, None))
+            self.loop.soon()
 
 
 @pytest.fixture
 async def desk() -> AsyncIterator[Desk]:
     made = Desk()
-    running = asyncio.ensure_future(made.settler.run())
+    running = asyncio.ensure_future(made.loop.run())
     yield made
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -80,13 +81,13 @@ async def test_outcomes_beyond_one_statement_are_settled_by_the_next(desk: Desk,
     desk.add(BATCH_MAX + more)
     await turns()
     desk.storage.open.set()
-    await until(lambda: desk.settler.backlog == 0)
-    assert len(desk.settled) == ENOUGH + BATCH_MAX + more
+    await until(lambda: desk.state.backlog == 0)
+    assert not desk.state.jobs
     assert desk.storage.sizes == [ENOUGH, BATCH_MAX, more]
 
 
 async def test_outcomes_that_arrive_together_are_settled_together(desk: Desk) -> None:
     desk.storage.open.set()
     desk.add(20)
-    await until(lambda: desk.settler.backlog == 0)
+    await until(lambda: desk.state.backlog == 0)
     assert desk.storage.sizes == [20]

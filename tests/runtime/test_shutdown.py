@@ -15,9 +15,9 @@ from tests.runtime.workers.place import PATIENCE, Place, turns, until
 from zeke_queue.model import JobState
 from zeke_queue.task.context import JobContext
 from zeke_queue.worker import Worker
+from zeke_queue.worker.claims import ServedQueue
 from zeke_queue.worker.crew import HURRY, LAST_WORDS
 from zeke_queue.worker.link import LONGEST_PAUSE
-from zeke_queue.worker.state import ServedQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,13 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.clocks import FrozenClock
-from tests.runtime.workers.samples import held
+from tests.runtime.workers.samples import QUEUE, leased
 from zeke_queue.model import Completed
 from zeke_queue.system.clock import SystemClock
-from zeke_queue.worker.coroutine_pool import Lanes
+from zeke_queue.system.waiting import Waiter
+from zeke_queue.worker.coroutine_pool import CoroutinePool
+from zeke_queue.worker.state import WorkerState
 
 if TYPE_CHECKING:
-    from zeke_queue.worker.held import Held, Outcome
+    from zeke_queue.worker.state import LeasedJob, Outcome
 
 
 @dataclass
@@ -62,17 +64,20 @@ STEPS = st.lists(
 
 
 class Stage:
-    """Lanes, and a record of what happens in them."""
+    """A pool, and a record of what happens in it."""
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.jobs: list[Held] = []
+        self.jobs: list[LeasedJob] = []
         self.scripts: dict[int, Script] = {}
         self.seen: dict[int, Seen] = {}
         self.running: set[int] = set()
-        self.lanes = Lanes(size, FrozenClock(), self.ended)
+        self.state = WorkerState({"work": QUEUE}, size, 1.0)
+        self.pool = CoroutinePool(
+            size, self.state, FrozenClock(), settle_soon=self.settle, wake_claims=Waiter()
+        )
 
-    async def attempt(self, job: Held) -> Outcome | None:
+    async def attempt(self, job: LeasedJob) -> Outcome | None:
         number = job.claimed.id.int
         script, seen = self.scripts[number], self.seen[number]
         seen.began += 1
@@ -104,21 +109,23 @@ class Stage:
                     raise
                 seen.cancelled += 1
 
-    def ended(self, job: Held, outcome: Outcome | None) -> None:
-        assert outcome is not None
-        self.seen[job.claimed.id.int].ended += 1
+    def settle(self) -> None:
+        for job in self.state.batch(100):
+            self.seen[job.claimed.id.int].ended += 1
 
     async def play(self, steps: list[tuple[str, Any]]) -> None:
         for what, how in steps:
             if what == "put":
-                job = held(len(self.jobs))
+                job = leased(len(self.jobs))
                 self.jobs.append(job)
                 self.scripts[job.claimed.id.int], self.seen[job.claimed.id.int] = how, Seen()
-                self.lanes.put([job])
+                put(self.state, [job])
+                self.pool.start_soon()
             elif what == "interrupt" and how < len(self.jobs):
                 job = self.jobs[how]
                 before = job.reason
-                self.lanes.interrupt(job, "expired")
+                for _ in self.state.interrupt(job, "expired", 1.0):
+                    self.pool.cancel(job)
                 self.seen[how].asked += before is None and job.reason is not None
             elif what == "turn":
                 for _ in range(how):
@@ -127,10 +134,16 @@ class Stage:
             await SystemClock().sleep(0)
 
 
+def put(state: WorkerState, jobs: list[LeasedJob]) -> None:
+    """Take jobs in as a claim does."""
+    state.jobs.update(dict.fromkeys(jobs))
+    state.ready.extend(jobs)
+
+
 @given(st.integers(1, 3), STEPS)
 async def test_interruption_reaches_only_its_job(size: int, steps: list[tuple[str, Any]]) -> None:
     stage = Stage(size)
-    stage.lanes.open(stage.attempt)
+    stage.pool.open(stage.attempt)
     await stage.play(steps)
     for seen in stage.seen.values():
         assert (seen.began, seen.ended) == (1, 1)
@@ -139,26 +152,28 @@ async def test_interruption_reaches_only_its_job(size: int, steps: list[tuple[st
     barrier = asyncio.Barrier(size)
     await stage.play([("put", Script(meets=barrier))] * size)
     assert [seen.ended for seen in stage.seen.values()] == [1] * len(stage.jobs)
-    await stage.lanes.close()
+    await stage.pool.close()
 
 
 async def test_jobs_that_never_wait_share_the_loop() -> None:
     clock = FrozenClock()
     ran = most = 0
 
-    async def attempt(job: Held) -> Outcome:
+    async def attempt(job: LeasedJob) -> Outcome:
         nonlocal ran
         ran += 1
         clock.advance(0.001)
         return Completed(job.claimed.id, 1, None)
 
-    lanes = Lanes(10, clock, lambda job, outcome: None)
-    lanes.open(attempt)
-    lanes.put([held(number) for number in range(200)])
+    state = WorkerState({"work": QUEUE}, 10, 1.0)
+    pool = CoroutinePool(10, state, clock, settle_soon=lambda: None, wake_claims=Waiter())
+    pool.open(attempt)
+    put(state, [leased(number) for number in range(200)])
+    pool.start_soon()
     while ran < 200:
         before = ran
         await SystemClock().sleep(0)
         most = max(most, ran - before)
     # One lane runs jobs for 4 ms, and each of the others begins one before it finds that the time is up.
     assert most <= 5 + 9
-    await lanes.close()
+    await pool.close()

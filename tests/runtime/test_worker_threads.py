@@ -7,7 +7,7 @@ import threading
 from tests.runtime.workers.handler import logged
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.model import JobState
-from zeke_queue.worker.coroutine_pool import INSISTENCE
+from zeke_queue.worker.state import RECANCEL_INTERVAL
 
 
 async def test_thread_past_its_deadline_is_logged(place: Place) -> None:
@@ -19,14 +19,14 @@ async def test_thread_past_its_deadline_is_logged(place: Place) -> None:
         go.wait()
 
     with logged() as lines:
-        async with place.working(lease=1000, beat=INSISTENCE):
+        async with place.working(lease=1000, beat=RECANCEL_INTERVAL):
             job_id = await place.send(endless)
             await until(lambda: place.active("endless"))
             await turns()
             place.clock.advance(60)
             await turns()
             assert "cancellation_ignored" not in lines.messages
-            place.clock.advance(INSISTENCE)
+            place.clock.advance(RECANCEL_INTERVAL)
             await until(lambda: "cancellation_ignored" in lines.messages)
             go.set()
             await until(lambda: place.state(job_id) is JobState.EXPIRED)

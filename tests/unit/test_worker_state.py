@@ -1,317 +1,373 @@
-"""What a worker claims, and when it sleeps: the decisions of ``worker/state.py``, without an event loop.
+"""What a worker does about the jobs that it holds: ``worker/state.py``, without an event loop.
 
-The machine plays the rest of a worker and its storage: claims are answered by any number of jobs up to their
-limit, jobs begin, end and are settled in any order, and answers may be lost.
+The machine plays the storage, which knows who holds which attempt and may give jobs to others, and the pool,
+whose handlers begin, end and ignore cancellations in any order. Actions are carried out at once.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
+import math
+from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tests.runtime.workers.samples import claimed_job
+from zeke_queue.model import Completed, Failed, Released
+from zeke_queue.worker.claims import Claim, ServedQueue
 from zeke_queue.worker.state import (
-    AHEAD_MAX,
-    AHEAD_SECONDS,
-    BACKLOG_MAX,
-    CLAIM_MAX,
-    EMPTY_CLAIMS,
-    FAIR_INTERVAL,
-    Claim,
-    ClaimState,
-    Load,
-    Recover,
-    ServedQueue,
-    Sleep,
-    WaitForRoom,
+    RECANCEL_INTERVAL,
+    RUNNING,
+    SETTLING,
+    STALE,
+    WAITING,
+    Interrupt,
+    LeasedJob,
+    Report,
+    Settle,
+    Start,
+    WakeClaims,
+    WorkerState,
 )
 
-IDLE = Load(running=0, ready=0, backlog=0)
-POLL = 2.0
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from zeke_queue.worker.state import Action
+
+LEASE = 60.0
+PICK = st.integers(0, 1000)
 
 
-def quick(name: str = "quick", seconds: float = 0.0001) -> ServedQueue:
-    """Make a queue whose jobs are quick enough to be claimed ahead."""
-    queue = ServedQueue(name)
-    queue.measure(seconds)
-    return queue
-
-
-def asleep(state: ClaimState, now: float = 0.0) -> Sleep:
-    """Answer claims with nothing until the worker sleeps."""
-    while isinstance(action := state.next(IDLE, now), Claim):
-        state.claimed(0, action.limit)
-    assert isinstance(action, Sleep)
-    return action
-
-
-class Worker(RuleBasedStateMachine):
-    """A worker of which only the claims are real."""
+class Machine(RuleBasedStateMachine):
+    """A worker's jobs between a storage and a pool, both played here."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = 0.0
-        self.ready: deque[ServedQueue] = deque()
-        self.running: list[ServedQueue] = []
-        self.settling: list[ServedQueue] = []
-        self.empty = 0
-        self.woken = False
-        self.stopped = False
+        self.now = 1000.0
+        self.number = 0
+        self.held: dict[UUID, LeasedJob] = {}
+        """What the storage knows this worker to hold; it fences settlements by this."""
+        self.running: list[LeasedJob] = []
+        self.cancelled: set[LeasedJob] = set()
+        self.lost: set[LeasedJob] = set()
+        self.all: list[LeasedJob] = []
+        self.settled: dict[LeasedJob, int] = {}
+        self.batch: list[LeasedJob] = []
+        self.closed = False
 
-    @initialize(
-        size=st.integers(1, 12),
-        limits=st.lists(st.none() | st.integers(1, 5), min_size=1, max_size=3),
-    )
-    def begin(self, size: int, limits: list[int | None]) -> None:
+    @initialize(size=st.integers(1, 4), limit=st.integers(1, 3))
+    def begin(self, size: int, limit: int) -> None:
         self.size = size
-        self.queues = {f"q{number}": ServedQueue(f"q{number}", limit) for number, limit in enumerate(limits)}
-        self.state = ClaimState([*self.queues.values()], size, POLL)
+        self.queues = {
+            "free": ServedQueue("free", "free"),
+            "limited": ServedQueue("limited", "limited", limit=limit),
+            "thread": ServedQueue("thread", "thread", kind="thread"),
+        }
+        self.state = WorkerState(self.queues, size, 2.0, alive_until=self.now + LEASE)
 
-    @property
-    def load(self) -> Load:
-        return Load(len(self.running), len(self.ready), len(self.settling))
+    def carry_out(self, actions: Iterable[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Interrupt):
+                assert action.job in self.running, "only what runs is cancelled"
+                assert action.job.reason is not None
+                self.cancelled.add(action.job)
+            elif isinstance(action, Settle):
+                assert self.state.outcomes, "there is something to store"
+            elif isinstance(action, Report):
+                assert action.seconds >= RECANCEL_INTERVAL
 
-    @rule(count=st.integers(0, 600), lost=st.booleans(), data=st.data())
-    def carry_out(self, count: int, lost: bool, data: st.DataObject) -> None:  # noqa: FBT001 - drawn by Hypothesis
-        unsure, free = self.state.unsure, self.size - len(self.running) - len(self.ready)
-        action = self.state.next(self.load, self.now)
-        if unsure:
-            assert isinstance(action, Recover), "jobs that are unknown are released before more are claimed"
-            self.state.unsure = lost
-        elif self.stopped:
-            assert action is None
-        elif isinstance(action, Claim):
-            self.empty = 0 if self.answer(action, count, lost, free, data) else self.empty + 1
-            self.woken = False
-        elif isinstance(action, Sleep):
-            assert self.empty >= EMPTY_CLAIMS, "one empty claim is no proof"
-            assert not self.woken, "what may be due is claimed before a sleep"
-            assert 0 <= action.timeout <= POLL
-            self.sleep(count, lost, free, data)
-        else:
-            assert isinstance(action, WaitForRoom)
-            assert self.ready or self.running or self.settling, "a worker with nothing to do claims"
-
-    def answer(
-        self,
-        claim: Claim,
-        count: int,
-        lost: bool,  # noqa: FBT001
-        free: int,
-        data: st.DataObject,
-    ) -> int:
-        """Check a claim, and answer it with jobs of its queues; return how many."""
-        assert 0 < claim.limit <= CLAIM_MAX
-        assert len({want.name for want in claim.capacity}) == len(claim.capacity) > 0
+    @precondition(lambda self: self.now < self.state.alive_until)
+    @rule(wish=st.lists(st.sampled_from(["free", "limited", "thread"]), max_size=6), late=st.booleans())
+    def claim(self, wish: list[str], late: bool) -> None:  # noqa: FBT001 - drawn by Hypothesis
+        claim = self.state.claims.claim(self.state.load(), self.now)
+        if claim is None:
+            return
         left = {want.name: want.free for want in claim.capacity}
-        for name, most in left.items():
-            queue = self.queues[name]
-            assert 0 < most <= CLAIM_MAX
-            if queue.limit is not None:
-                assert most <= free, "what has a limit is claimed for free pool tasks only"
-                assert queue.busy + most <= queue.limit, "a limit holds in the worker already"
-            elif queue.seconds is None:
-                assert most <= max(free, 0), "nothing is claimed ahead before it has been measured"
-        if any(
-            self.queues[name].limit is not None or self.queues[name].ahead(self.size) == 0 for name in left
-        ):
-            assert claim.limit <= free, "priorities hold among those that wait for a pool task"
-        if lost:
-            self.state.unsure = True
-            return 0
-        came = 0
-        for _ in range(min(count, claim.limit)):
-            names = [name for name, most in left.items() if most]
-            if not names:
-                break
-            name = data.draw(st.sampled_from(names)) if len(names) > 1 else names[0]
-            left[name] -= 1
-            queue = self.queues[name]
-            if queue.limit is not None:
-                queue.busy += 1
-            self.ready.append(queue)
-            came += 1
-        self.state.claimed(came, claim.limit)
-        return came
-
-    def sleep(self, count: int, lost: bool, free: int, data: st.DataObject) -> None:  # noqa: FBT001
-        """Claim once more, as a sleep does first, and end the sleep by a notification or its time limit."""
-        claim = self.state.claim(self.load, self.now)
-        if claim is None or self.answer(claim, count, lost, free, data):
-            self.state.found()
-            self.empty = 0
+        jobs = []
+        for name in wish[: claim.limit]:
+            if left.get(name, 0):
+                left[name] -= 1
+                self.number += 1
+                jobs.append(claimed_job(self.number, name, expire_in=30.0))
+        if not jobs:
             return
-        if lost:
+        asked = self.now
+        if late:
+            self.now += LEASE + 1
+        before = set(self.state.jobs)
+        actions = self.state.claimed(jobs, asked, self.now)
+        new = [job for job in self.state.jobs if job not in before]
+        if self.now >= self.state.alive_until:
+            assert (actions, new) == ([], []), "what is claimed as the lease ends is not begun"
+            assert self.state.claims.unsure, "it is released after the next heartbeat"
             return
-        woken = data.draw(st.booleans())
-        self.now += 0.0 if woken else POLL
-        self.state.slept(self.now, woken=woken)
-        self.empty = 0 if woken else self.empty
+        assert len(new) == len(jobs)
+        self.all += new
+        self.held.update({job.claimed.id: job for job in new})
+        assert any(isinstance(action, Settle if self.closed else Start) for action in actions)
+        self.carry_out(actions)
 
-    @precondition(lambda self: self.ready and len(self.running) < self.size)
-    @rule(count=st.integers(1, 12))
-    def start(self, count: int) -> None:
-        while count and self.ready and len(self.running) < self.size:
-            self.running.append(self.ready.popleft())
-            count -= 1
+    @precondition(lambda self: self.state.ready and self.state.running < self.size)
+    @rule()
+    def start(self) -> None:
+        assert not self.closed, "nothing begins once the worker ends"
+        job = self.state.take()
+        assert job in self.state.jobs, "what is lost does not begin"
+        assert job.stage == RUNNING
+        self.running.append(job)
 
     @precondition(lambda self: self.running)
-    @rule(seconds=st.sampled_from([0.00001, 0.001, 0.05, 0.2, 5.0]))
-    def end(self, seconds: float) -> None:
-        queue = self.running.pop()
-        queue.measure(seconds)
-        self.settling.append(queue)
+    @rule(which=PICK, how=st.sampled_from(["completed", "failed", "released", "none"]))
+    def end(self, which: int, how: str) -> None:
+        job = self.running.pop(which % len(self.running))
+        claimed = job.claimed
+        outcome = {
+            "completed": Completed(claimed.id, 1, None),
+            "failed": Failed(claimed.id, 1, 5.0, "{}"),
+            "released": Released(claimed.id, 1, 1.0),
+            "none": None,
+        }[how]
+        if job.reason == "lost":
+            outcome = None  # as attempts do
+        elif outcome is None:
+            outcome = Completed(claimed.id, 1, None)
+        held = job in self.state.jobs
+        stored = self.state.ended(job, outcome)
+        assert stored == (held and outcome is not None)
+        if not stored:
+            self.state.drop(job)
+            assert job not in self.state.jobs
 
-    @precondition(lambda self: self.settling)
-    @rule(due_in=st.none() | st.sampled_from([0.0, 0.5, 30.0]))
-    def settle(self, due_in: float | None) -> None:
-        for queue in self.settling:
-            queue.busy -= queue.limit is not None
-        self.settling = []
-        if due_in is not None:
-            self.state.due(self.now + due_in, self.now)
-            self.woken |= due_in == 0.0
-        self.woken |= self.state.freed()
+    @precondition(lambda self: not self.batch)
+    @rule(most=st.integers(1, 3))
+    def send_batch(self, most: int) -> None:
+        self.batch = self.state.batch(most)
+        for job in self.batch:
+            assert job not in self.lost, "nothing is settled after its lease is lost"
+            assert job.stage == SETTLING
+            assert job.outcome is not None
+            self.settled[job] = self.settled.get(job, 0) + 1
 
-    @rule(seconds=st.sampled_from([0.01, 0.3, 40.0]))
+    @precondition(lambda self: self.batch)
+    @rule()
+    def answer_batch(self) -> None:
+        for job in self.batch:
+            self.held.pop(job.claimed.id, None)
+        self.state.settled(self.batch, self.now)
+        for job in self.batch:
+            assert job not in self.state.jobs
+        self.batch = []
+
+    @rule(taken=st.lists(PICK, max_size=3))
+    def heartbeat(self, taken: list[int]) -> None:
+        """Renew the lease; some jobs have been cancelled, or given to other workers."""
+        before = self.state.unsettled()
+        answer = {job_id: job.claimed.attempt for job_id, job in self.held.items()}
+        for which in taken:
+            if answer:
+                job_id = sorted(answer)[which % len(answer)]
+                del answer[job_id]
+                self.held.pop(job_id, None)
+        self.state.alive_until = max(self.state.alive_until, self.now + LEASE)
+        gone = self.state.missing(before, answer)
+        assert all(job.stage != SETTLING for job in gone), "what may be settled by now is not missed"
+        self.lose(gone, self.state.lose(gone, self.now))
+
+    @precondition(lambda self: self.now >= self.state.alive_until)
+    @rule()
+    def lease_ends(self) -> None:
+        gone = self.state.unsettled()
+        self.lose(gone, self.state.lease_ended(self.now))
+        assert self.state.claims.unsure
+        assert not self.state.unsettled()
+        assert not self.state.ready
+
+    def lose(self, gone: list[LeasedJob], actions: list[Action]) -> None:
+        self.carry_out(actions)
+        self.lost.update(gone)
+        for job in gone:
+            assert job not in self.state.jobs
+            if job in self.running:
+                assert job.reason == "lost", "its handler is interrupted, and its outcome dropped"
+
+    @rule(seconds=st.sampled_from([0.5, 3.0, 12.0, 31.0, 61.0]))
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
 
     @rule()
-    def wake(self) -> None:
-        self.state.wake()
-        self.woken = True
+    def deadlines(self) -> None:
+        actions, upcoming = self.state.expire(self.now)
+        self.carry_out(actions)
+        for job in self.state.jobs:
+            if job.stage == RUNNING and job.deadline <= self.now:
+                assert job.reason is not None, "a handler does not go on past its deadline"
+            elif job.stage != SETTLING and job.reason is None and job.deadline > self.now + 1:
+                assert (upcoming or math.inf) <= job.deadline, "each deadline is watched"
 
     @rule()
-    def doubt(self) -> None:
-        self.state.doubt()
-        self.woken = True
-        assert self.state.idle is None, "the storage may have forgotten that the worker sleeps"
+    def tend(self) -> None:
+        self.carry_out(self.state.tend(list(self.running), self.now))
+        for job in self.state.ready:
+            assert self.now - (job.deadline - 30.0) < STALE, "others get what does not begin here"
 
-    @precondition(lambda self: self.now > POLL)
+    @precondition(lambda self: self.now > 1060)
     @rule()
-    def stop(self) -> None:
-        self.state.stopping = self.stopped = True
+    def close(self) -> None:
+        self.closed = True
+        self.state.claims.stopping = True
+        self.carry_out(self.state.close(self.now))
+        assert not self.state.ready
+
+    @precondition(lambda self: self.closed)
+    @rule()
+    def abandon(self) -> None:
+        self.carry_out(self.state.interrupt_all(list(self.running), self.now))
+        wanted = [job for job in self.running if job in self.state.jobs and job.reason != "lost"]
+        released = {job: Released(job.claimed.id, 1) for job in self.running}
+        self.carry_out(self.state.abandon(list(self.running), released.__getitem__))
+        assert all(job in self.cancelled for job in self.running)
+        assert all(job.outcome is released[job] for job in wanted), "each job gets an outcome"
 
     @invariant()
-    def jobs_stay_within_bounds(self) -> None:
-        if not hasattr(self, "queues"):
+    def books_agree(self) -> None:
+        if not hasattr(self, "state"):
             return
-        assert len(self.running) <= self.size
-        assert len(self.ready) <= max(self.size, AHEAD_MAX + CLAIM_MAX)
-        held = Counter(queue.name for queue in [*self.ready, *self.running, *self.settling])
-        for queue in self.queues.values():
-            assert queue.limit is None or held[queue.name] == queue.busy <= queue.limit
+        state = self.state
+        assert state.running == len(self.running) <= self.size
+        assert [job for job in state.jobs if job.stage == WAITING] == sorted(state.ready, key=self.all.index)
+        busy = sum(job.queue.name == "limited" for job in state.jobs)
+        queue = self.queues["limited"]
+        assert busy == queue.busy
+        assert busy <= (queue.limit or 0), "a limit holds in the worker already"
+        assert all(count == 1 for count in self.settled.values()), "each job has one outcome"
+        waiting = [*state.outcomes, *self.batch]
+        assert state.backlog == len(waiting) == len(set(waiting))
+        for job in self.all:
+            ends = (job in state.jobs) + (job in self.lost and job not in state.jobs)
+            ended = job in self.settled or job in waiting
+            assert ends or ended, "no job is forgotten without an outcome"
+
+    def teardown(self) -> None:
+        """End the worker: every job that is not lost has exactly one outcome, and nothing is held."""
+        if not hasattr(self, "state"):
+            return
+        self.closed = True
+        self.carry_out(self.state.close(self.now))
+        released = {job: Released(job.claimed.id, 1) for job in self.running}
+        self.carry_out(self.state.abandon(list(self.running), released.__getitem__))
+        for job in list(self.running):
+            self.running.remove(job)
+            if not self.state.ended(job, None):
+                self.state.drop(job)
+        self.answer_batch()
+        while self.state.outcomes:
+            self.send_batch(3)
+            self.answer_batch()
+        assert not self.state.jobs
+        assert self.queues["limited"].busy == 0
+        for job in self.all:
+            assert self.settled.get(job, 0) == (job not in self.lost)
 
 
-TestWorker = Worker.TestCase
+TestMachine = Machine.TestCase
 
 
-def test_jobs_are_claimed_for_free_pool_tasks_until_they_are_measured() -> None:
-    state = ClaimState([ServedQueue("work")], size=10, poll=POLL)
-    action = state.next(Load(running=4, ready=1, backlog=0), 0.0)
-    assert action == Claim([("work", 5)], 5)  # pyright: ignore[reportArgumentType]
-    assert isinstance(state.next(Load(running=10, ready=0, backlog=0), 0.0), WaitForRoom)
+def state_of(*queues: ServedQueue, size: int = 2) -> WorkerState:
+    return WorkerState({queue.name: queue for queue in queues}, size, 2.0)
 
 
-@pytest.mark.parametrize("backlog", [BACKLOG_MAX, BACKLOG_MAX + 1])
-def test_nothing_is_claimed_while_too_many_outcomes_wait(backlog: int) -> None:
-    state = ClaimState([quick()], size=10, poll=POLL)
-    assert isinstance(state.next(Load(0, 0, backlog), 0.0), WaitForRoom)
-    assert isinstance(state.next(Load(0, 0, BACKLOG_MAX - 1), 0.0), Claim)
+def test_jobs_of_a_limited_task_begin_before_those_claimed_ahead() -> None:
+    state = state_of(ServedQueue("free", "free"), ServedQueue("limited", "limited", limit=5))
+    names = ["free", "limited", "free", "limited"]
+    state.claimed([claimed_job(number, name) for number, name in enumerate(names)], 0.0, 0.0)
+    assert [state.take().claimed.id.int for _ in names] == [1, 3, 0, 2]
 
 
-def test_quick_jobs_are_claimed_ahead_up_to_a_second_of_work() -> None:
-    assert quick(seconds=0.0001).ahead(10) == AHEAD_MAX
-    assert quick(seconds=0.05).ahead(10) == int(10 * AHEAD_SECONDS / 0.05)
-    assert quick(seconds=0.2).ahead(10) == 0
+def test_earliest_deadline_of_a_claim_is_watched() -> None:
+    state = state_of(ServedQueue("work", "work"))
+    jobs = [claimed_job(1, "work", expire_in=30.0), claimed_job(2, "work", expire_in=10.0)]
+    assert state.claimed(jobs, 5.0, 6.0) == [Start(15.0)]
 
 
-def test_worker_with_tasks_of_both_kinds_claims_for_free_pool_tasks_after_a_moment() -> None:
-    state = ClaimState([quick(), ServedQueue("limited", limit=2)], size=10, poll=POLL)
-    full = Load(running=10, ready=0, backlog=0)
-    assert isinstance(state.next(IDLE, 0.0), Claim)
-    ahead = state.next(full, FAIR_INTERVAL)
-    assert isinstance(ahead, Claim)
-    assert [want.name for want in ahead.capacity] == ["quick"], "what has a limit is not claimed ahead"
-    assert isinstance(state.next(full, FAIR_INTERVAL + 0.01), WaitForRoom)
-    fair = state.next(Load(running=7, ready=0, backlog=0), 1.0)
-    assert fair == Claim([("quick", 3), ("limited", 2)], 3)  # pyright: ignore[reportArgumentType]
+def test_job_whose_time_is_up_before_it_begins_is_marked_as_expired() -> None:
+    state = state_of(ServedQueue("work", "work"))
+    state.claimed([claimed_job(1, "work", expire_in=1.0)], 0.0, 1.0)
+    assert state.take().reason == "expired"
 
 
-def test_slower_job_replaces_the_measured_time_and_a_faster_one_lowers_it_slowly() -> None:
-    queue = ServedQueue("work")
-    queue.measure(1.0)
-    queue.measure(0.5)
-    assert queue.seconds == pytest.approx(0.975)
-    queue.measure(3.0)
-    assert queue.seconds == 3.0
+def test_first_reason_of_an_interruption_is_kept_unless_the_job_is_lost() -> None:
+    state = state_of(ServedQueue("work", "work"))
+    state.claimed([claimed_job(1, "work")], 0.0, 0.0)
+    job = state.take()
+    assert state.interrupt(job, "expired", 1.0) == [Interrupt(job)]
+    assert state.interrupt(job, "shutdown", 2.0) == []
+    assert job.reason == "expired"
+    assert state.interrupt(job, "lost", 3.0) == []
+    assert job.reason == "lost"
 
 
-def test_polls_come_soon_after_work_ran_out_and_then_at_the_interval() -> None:
-    state = ClaimState([ServedQueue("work")], size=1, poll=POLL)
-    timeouts = [asleep(state).timeout]
-    for _ in range(4):
-        state.slept(0.0, woken=False)
-        action = state.next(IDLE, 0.0)
-        assert isinstance(action, Sleep)
-        timeouts.append(action.timeout)
-    assert timeouts == [0.05, 0.2, 1.0, POLL, POLL]
+def test_handler_that_ignores_its_cancellation_is_reported_and_cancelled_again() -> None:
+    state = state_of(ServedQueue("work", "work"))
+    state.claimed([claimed_job(1, "work")], 0.0, 0.0)
+    job = state.take()
+    state.interrupt(job, "expired", 1.0)
+    assert state.tend([job], 1.0 + RECANCEL_INTERVAL - 0.1) == []
+    later = 1.0 + RECANCEL_INTERVAL
+    assert state.tend([job], later) == [Report(job, RECANCEL_INTERVAL), Interrupt(job)]
+    assert state.tend([job], later + 0.1) == []
 
 
-def test_sleep_ends_when_a_job_comes_due() -> None:
-    state = ClaimState([ServedQueue("work")], size=1, poll=POLL)
-    state.due(0.03, now=0.0)
-    assert asleep(state).timeout == pytest.approx(0.03)
-    state.slept(0.03, woken=False)
-    assert isinstance(state.next(IDLE, 0.03), Claim), "what is due is claimed"
-    assert asleep(state, 0.03).timeout == 0.05, "and it is forgotten then"
+def test_handler_in_a_thread_is_told_and_not_cancelled() -> None:
+    class Context:
+        cancelled = False
+
+    state = state_of(ServedQueue("work", "work", kind="thread"))
+    state.claimed([claimed_job(1, "work")], 0.0, 0.0)
+    job = state.take()
+    job.context = context = Context()
+    assert state.interrupt(job, "shutdown", 1.0) == []
+    assert context.cancelled
 
 
-def test_wake_up_during_a_sleep_is_told_once() -> None:
-    state = ClaimState([ServedQueue("work")], size=1, poll=POLL)
-    state.wake()
-    asleep(state)
-    assert not state.was_woken(), "a wake-up before the sleep led to a claim"
-    state.wake()
-    assert state.was_woken()
-    assert not state.was_woken()
+def test_job_that_waits_too_long_is_released_and_not_claimed_ahead_again() -> None:
+    queue = ServedQueue("work", "work")
+    queue.measure(0.001)
+    state = state_of(queue)
+    state.claimed([claimed_job(1, "work")], 0.0, 0.0)
+    assert state.tend([], STALE - 0.1) == []
+    assert state.tend([], STALE) == [Settle()]
+    assert state.outcomes[0].outcome == Released(UUID(int=1), 1)
+    assert queue.ahead(10) == 0
 
 
-def test_second_full_claim_in_a_row_says_that_the_worker_needs_no_notifications() -> None:
-    state = ClaimState([ServedQueue("work")], size=4, poll=POLL)
-    assert [state.claimed(count, 4) for count in (4, 4, 4, 3, 4)] == [False, True, True, False, False]
-
-
-def test_room_counts_only_while_the_loop_waits_for_it() -> None:
-    state = ClaimState([quick()], size=10, poll=POLL)
-    assert not state.has_room(0)
-    assert isinstance(state.next(Load(10, AHEAD_MAX, 0), 0.0), WaitForRoom)
-    assert not state.has_room(AHEAD_MAX)
-    assert state.has_room(AHEAD_MAX // 2)
-    state.roomy()
-    assert not state.has_room(0)
-
-
-@pytest.mark.parametrize(("limit", "drains", "wakes"), [(None, 0, False), (2, 0, True), (None, 1, True)])
-def test_ended_jobs_wake_a_worker_that_has_a_limit_or_is_drained(
-    limit: int | None,
-    drains: int,
-    wakes: bool,  # noqa: FBT001 - a column of the table
+@pytest.mark.parametrize(
+    ("outcome", "due"),
+    [
+        (Completed(UUID(int=1), 1, None), math.inf),
+        (Failed(UUID(int=1), 1, None, "{}"), math.inf),
+        (Failed(UUID(int=1), 1, 0.02, "{}"), 0.02),
+        (Released(UUID(int=1), 1, 0.03), 0.03),
+    ],
+)
+def test_worker_sleeps_no_longer_than_until_a_job_is_due_again(
+    outcome: Completed | Failed | Released, due: float
 ) -> None:
-    state = ClaimState([ServedQueue("work", limit)], size=1, poll=POLL)
-    state.drains = drains
-    asleep(state)
-    assert state.freed() == wakes
-    assert isinstance(state.next(IDLE, 0.0), Claim if wakes else Sleep)
+    state = state_of(ServedQueue("work", "work"))
+    state.claimed([claimed_job(1, "work")], 0.0, 0.0)
+    assert state.ended(state.take(), outcome)
+    assert state.settled(state.batch(10), 0.0) == (due < math.inf)
+    while isinstance(action := state.claims.next(state.load(), 0.0), Claim):
+        state.claims.claimed(0, action.limit)
+    assert action is not None
+    assert action.timeout == pytest.approx(min(0.05, due))  # type: ignore[union-attr]
 
 
-def test_unknown_jobs_are_released_even_when_claiming_ends() -> None:
-    state = ClaimState([ServedQueue("work")], size=1, poll=POLL)
-    state.doubt()
-    state.stopping = True
-    assert isinstance(state.next(IDLE, 0.0), Recover)
-    state.unsure = False
-    assert state.next(IDLE, 0.0) is None
+def test_lost_job_of_a_limited_task_makes_room_for_another() -> None:
+    state = state_of(ServedQueue("work", "work", limit=1))
+    state.claimed([claimed_job(1, "work")], 0.0, 0.0)
+    assert state.claims.claim(state.load(), 0.0) is None
+    assert state.lose(state.unsettled(), 0.0) == [WakeClaims()]
+    assert state.claims.claim(state.load(), 0.0) is not None

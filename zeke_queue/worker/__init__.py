@@ -1,11 +1,11 @@
 """The worker: claims jobs, runs their handlers, renews their leases, settles their outcomes.
 
-``worker`` starts and ends a ``crew``. ``state`` decides what to claim, and ``loops`` carries it out. The
-other parts are ``coroutine_pool`` (runs attempts), ``attempts`` and ``outcomes`` (one attempt, and what
-becomes of it), ``settling`` (batches of settlements) and ``heartbeat``. ``holdings`` and ``held`` know what
-is leased, ``host`` stands behind the handlers' contexts, ``progress`` keeps progress and log lines, ``link``
-counts failures of the storage. ``executors`` run handlers in threads and processes; ``shutdown`` handles
-signals, ``reload`` restarts on changes of files, ``watchdog`` reports handlers that block the loop.
+``worker`` starts and ends a ``crew``. ``claims`` decides what to claim, and ``state`` what to do about the
+jobs that are held; ``loops`` carries that out: claims, settlements, deadlines. ``coroutine_pool`` runs
+``attempts``, of which ``outcomes`` says what they come to, ``heartbeat`` renews the lease, ``job_context``
+and ``host`` stand behind the handlers' contexts, ``progress`` keeps progress and log lines, ``link`` counts
+failures of the storage. ``executors`` run handlers in threads and processes; ``shutdown`` handles signals,
+``reload`` restarts on changes of files, ``watchdog`` reports handlers that block the loop.
 """
 
 from __future__ import annotations

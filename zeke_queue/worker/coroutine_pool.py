@@ -14,60 +14,60 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.system.waiting import Waiter
-from zeke_queue.worker.held import RUNNING, SETTLING
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
     from contextvars import Context
 
     from zeke_queue.system.clock import Clock
-    from zeke_queue.worker.held import Held, Outcome, Reason
+    from zeke_queue.worker.state import LeasedJob, Outcome, WorkerState
 
-SLICE: Final = 0.004
+TIME_SLICE: Final = 0.004
 """Seconds for which pool tasks run jobs that never wait before claims and settlements get a turn."""
 
-INSISTENCE: Final = 10.0
-"""Seconds after which a handler that ignores its cancellation is reported and cancelled again."""
 
-
-class Lane:
+class PoolTask:
     """A slot for one job at a time, with the task that runs it."""
 
-    __slots__ = ("held", "task", "waiter")
+    __slots__ = ("job", "task", "waiter")
 
     def __init__(self) -> None:
-        self.held: Held | None = None
+        self.job: LeasedJob | None = None
         self.task: asyncio.Task[None] | None = None
         self.waiter = Waiter()
 
 
-class Lanes:
-    """The pool tasks of a worker, and the jobs that wait for one.
+class CoroutinePool:
+    """The pool tasks of a worker, which run the jobs that are ready.
 
     Args:
         size: how many jobs run at once.
+        state: holds the jobs, and is told when one is taken and when it ended.
         clock: measures how long jobs take.
-        ended: called with every outcome; None means that there is none to store.
+        settle_soon: called when an outcome is to be stored.
+        wake_claims: notified when there may be room for jobs.
 
     Attributes:
-        ready: waiting jobs, in order.
-        running: how many jobs run.
+        quiet: notified when no job runs.
     """
 
     def __init__(
         self,
         size: int,
+        state: WorkerState,
         clock: Clock,
-        ended: Callable[[Held, Outcome | None], None],
+        *,
+        settle_soon: Callable[[], None],
+        wake_claims: Waiter,
     ) -> None:
-        self.size = size
-        self.ready: deque[Held] = deque()
-        self.running = 0
+        self.quiet = Waiter()
+        self._state = state
         self._clock = clock
-        self._attempt: Callable[[Held], Awaitable[Outcome | None]] | None = None
-        self._ended = ended
-        self._lanes = [Lane() for _ in range(size)]
-        self._idle: deque[Lane] = deque()
+        self._settle_soon = settle_soon
+        self._wake_claims = wake_claims
+        self._attempt: Callable[[LeasedJob], Awaitable[Outcome | None]] | None = None
+        self._tasks = [PoolTask() for _ in range(size)]
+        self._idle: deque[PoolTask] = deque()
         self._yielding = 0
         self._in_turn = False
         self._turn_ends = 0.0
@@ -78,7 +78,7 @@ class Lanes:
         self._error: BaseException | None = None
         self._context: Context = copy_context()
 
-    def open(self, attempt: Callable[[Held], Awaitable[Outcome | None]]) -> None:
+    def open(self, attempt: Callable[[LeasedJob], Awaitable[Outcome | None]]) -> None:
         """Start the pool tasks on the running loop.
 
         Args:
@@ -86,46 +86,28 @@ class Lanes:
         """
         self._attempt = attempt
         self._context = copy_context()
-        for lane in self._lanes:
+        for lane in self._tasks:
             self._renew(lane)
 
-    def put(self, jobs: Iterable[Held], *, first: bool = False) -> None:
-        """Queue jobs for a free pool task, at the end or (``first``) ahead of the others."""
-        if first:
-            self.ready.extendleft(reversed(list(jobs)))
-        else:
-            self.ready.extend(jobs)
-        self._look_soon()
+    def start_soon(self) -> None:
+        """Give jobs that became ready to free pool tasks, at the next turn of the loop."""
+        if not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_soon(self._look)
 
-    def in_lanes(self) -> Iterator[Held]:
+    def running(self) -> Iterator[LeasedJob]:
         """Yield the running jobs; may be called from any thread."""
-        return (held for lane in self._lanes if (held := lane.held) is not None)
+        return (job for lane in self._tasks if (job := lane.job) is not None)
 
-    def job_of(self, task: asyncio.Task[object] | None) -> Held | None:
+    def job_of(self, task: asyncio.Task[object] | None) -> LeasedJob | None:
         """Return the job that a task runs, if it is a pool task; may be called from any thread."""
-        return next((lane.held for lane in self._lanes if task is not None and lane.task is task), None)
+        return next((lane.job for lane in self._tasks if task is not None and lane.task is task), None)
 
-    def interrupt(self, held: Held, reason: Reason) -> None:
-        """Ask a running job's handler to stop; the first reason is kept, except that "lost" overrides it."""
-        if held.stage != RUNNING or held.lane is None or held.lane.task is None:
-            return
-        first = held.reason is None
-        if first or reason == "lost":
-            held.reason = reason
-        if held.context is not None:
-            held.context.cancelled = True
-        now = self._clock.monotonic()
-        if first or now - held.interrupted >= INSISTENCE:
-            held.interrupted = now
-            # A thread can't be cancelled: it keeps its slot until the handler checks `job.cancelled`.
-            if held.served.task.kind != "thread":
-                held.lane.task.cancel()
-
-    def abandon(self, held: Held) -> None:
-        """Stop waiting for a handler that does not end, and discard its outcome."""
-        held.reason = "lost"
-        if held.lane is not None and held.lane.task is not None:
-            held.lane.task.cancel()
+    def cancel(self, job: LeasedJob) -> None:
+        """Cancel the handler of a job, if it runs."""
+        for lane in self._tasks:
+            if lane.job is job and lane.task is not None:
+                lane.task.cancel()
 
     async def failure(self) -> None:
         """Wait until a pool task fails for another reason than an exception of a handler, and raise that."""
@@ -136,7 +118,7 @@ class Lanes:
     async def close(self) -> None:
         """End all idle pool tasks; those whose handlers do not end are left alone."""
         self._closing = True
-        ending = [lane.task for lane in self._lanes if lane.held is None and lane.task is not None]
+        ending = [lane.task for lane in self._tasks if lane.job is None and lane.task is not None]
         while self._idle:
             self._wake()
         if ending:
@@ -145,14 +127,14 @@ class Lanes:
     def disband(self) -> None:
         """Cancel the remaining pool tasks without waiting."""
         self._closing = True
-        for lane in self._lanes:
+        for lane in self._tasks:
             if lane.task is not None:
                 lane.task.cancel()
 
-    def _renew(self, lane: Lane) -> None:
+    def _renew(self, lane: PoolTask) -> None:
         lane.task = asyncio.get_running_loop().create_task(self._serve(lane), context=self._context.copy())
 
-    async def _serve(self, lane: Lane) -> None:
+    async def _serve(self, lane: PoolTask) -> None:
         try:
             await self._take_turns(lane)
         except asyncio.CancelledError:
@@ -166,11 +148,16 @@ class Lanes:
             self._failed.notify()
             raise
 
-    async def _take_turns(self, lane: Lane) -> None:
-        ready, now_on, attempt, ended = self.ready, self._clock.monotonic, self._attempt, self._ended
+    async def _take_turns(self, lane: PoolTask) -> None:
+        now_on, attempt, take, ready = (
+            self._clock.monotonic,
+            self._attempt,
+            self._state.take,
+            self._state.ready,
+        )
         task = asyncio.current_task()
         if task is None or attempt is None:
-            raise RuntimeError("a lane is started by open()")
+            raise RuntimeError("a pool task is started by open()")
         untouched = copy_context()
         self._begin_turn()
         while True:
@@ -180,20 +167,17 @@ class Lanes:
                 await self._sleep(lane)
                 self._begin_turn()
                 continue
-            held = ready.popleft()
+            lane.job = job = take()
             if ready and not self._looking:
-                self._look_soon()
-            held.stage, held.lane, lane.held = RUNNING, lane, held
-            started = held.started = now_on()
-            self.running += 1
-            outcome = await attempt(held)
-            self.running -= 1
-            held.stage, held.lane, lane.held = SETTLING, None, None
+                self.start_soon()
+            started = job.started = now_on()
+            outcome = await attempt(job)
+            lane.job = None
             now = now_on()
-            held.took = took = now - started
-            if held.began:
-                held.served.measure(took)
-            ended(held, outcome)
+            job.took = took = now - started
+            if job.began:
+                job.queue.measure(took)
+            self._ended(job, outcome)
             if task.cancelling() or _differ(untouched, copy_context()):
                 self._renew(lane)
                 return
@@ -201,17 +185,28 @@ class Lanes:
                 await self._let_others()
                 self._begin_turn()
 
+    def _ended(self, job: LeasedJob, outcome: Outcome | None) -> None:
+        state = self._state
+        if state.ended(job, outcome):
+            self._settle_soon()
+        elif state.drop(job):
+            self._wake_claims.notify()
+        if not state.running:
+            self.quiet.notify()
+        if state.claims.has_room(len(state.ready)):
+            self._wake_claims.notify()
+
     def _begin_turn(self) -> None:
         """Begin a turn of the loop, which all pool tasks share, unless one has begun."""
         if not self._in_turn:
             self._in_turn = True
-            self._turn_ends = self._clock.monotonic() + SLICE
+            self._turn_ends = self._clock.monotonic() + TIME_SLICE
             asyncio.get_running_loop().call_soon(self._end_turn)
 
     def _end_turn(self) -> None:
         self._in_turn = False
 
-    async def _sleep(self, lane: Lane) -> None:
+    async def _sleep(self, lane: PoolTask) -> None:
         # A task that was cancelled as it was woken leaves the notification to its successor.
         lane.waiter.clear()
         self._idle.append(lane)
@@ -232,11 +227,6 @@ class Lanes:
     def _wake(self) -> None:
         self._idle.popleft().waiter.notify()
 
-    def _look_soon(self) -> None:
-        if not self._looking:
-            self._looking = True
-            asyncio.get_running_loop().call_soon(self._look)
-
     def _look(self) -> None:
         """Wake one pool task, and the others once its job turns out to wait.
 
@@ -244,15 +234,15 @@ class Lanes:
         """
         self._looking = False
         scouted, self._scouted = self._scouted, False
-        if not self.ready or not self._idle or self._yielding:
+        if not self._state.ready or not self._idle or self._yielding:
             return
         if scouted:
-            for _ in range(min(len(self.ready), len(self._idle))):
+            for _ in range(min(len(self._state.ready), len(self._idle))):
                 self._wake()
         else:
             self._scouted = True
             self._wake()
-            self._look_soon()
+            self.start_soon()
 
 
 def _differ(before: Context, after: Context) -> bool:

@@ -14,15 +14,15 @@ from zeke_queue.model import WorkerInfo
 from zeke_queue.system import logging as log
 from zeke_queue.system.waiting import Waiter, first
 from zeke_queue.worker.attempts import Attempts
+from zeke_queue.worker.claims import ServedQueue
+from zeke_queue.worker.coroutine_pool import CoroutinePool
 from zeke_queue.worker.heartbeat import Heart
-from zeke_queue.worker.held import Served
-from zeke_queue.worker.holdings import Holdings
 from zeke_queue.worker.host import WorkerHost
 from zeke_queue.worker.link import Link
-from zeke_queue.worker.loops import ClaimLoop
+from zeke_queue.worker.loops import ClaimLoop, Dispatcher, SettleLoop
 from zeke_queue.worker.outcomes import Outcomes
 from zeke_queue.worker.progress import Notes
-from zeke_queue.worker.state import ClaimState
+from zeke_queue.worker.state import WorkerState
 from zeke_queue.worker.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -86,46 +86,49 @@ class Crew:
         self._storage = storage = queue.storage
         self._link = link = Link(clock, entropy)
         self._notes = Notes(storage, link)
-        served = {name: Served(name, task) for name, task in plan.served.items()}
-        claims, wake_claims = ClaimState([*served.values()], plan.concurrency, plan.poll), Waiter()
-        self._holdings = holdings = Holdings(
-            plan.concurrency,
-            storage,
-            clock,
-            link=link,
-            notes=self._notes,
-            claims=claims,
-            wake_claims=wake_claims,
+        queues = {
+            name: ServedQueue(name, task.name, task.kind, task.concurrency_limit)
+            for name, task in plan.served.items()
+        }
+        self._state = state = WorkerState(
+            queues, plan.concurrency, plan.poll, alive_until=clock.monotonic() + plan.lease
+        )
+        wake_claims = Waiter()
+        self._settle = settle = SettleLoop(
+            state, storage, clock, link=link, notes=self._notes, wake_claims=wake_claims
+        )
+        self._pool = pool = CoroutinePool(
+            plan.concurrency, state, clock, settle_soon=settle.soon, wake_claims=wake_claims
+        )
+        self._dispatcher = dispatcher = Dispatcher(
+            state, pool, clock, settle_soon=settle.soon, wake_claims=wake_claims
         )
         info = WorkerInfo(
             self.id, socket.gethostname(), os.getpid(), tuple(plan.served), plan.lease, clock.now()
         )
-        self._heart = Heart(
-            storage,
-            info,
-            plan.beat,
-            clock,
-            link,
-            holdings,
-            self._lease_over,
-        )
+        self._heart = Heart(storage, info, plan.beat, clock, link, state, dispatcher)
         self.claims = ClaimLoop(
             self.id,
             storage,
-            served,
-            claims,
+            tuple(queues),
+            state,
             wake_claims,
-            holdings=holdings,
-            heart=self._heart,
+            dispatcher=dispatcher,
+            recover=self._heart.release_unknown,
             link=link,
             clock=clock,
         )
         host = WorkerHost(
-            queue, self._notes, holdings.lanes, holdings.deadlines, resources=resources, clock=clock
+            queue,
+            self._notes,
+            lost=lambda job: dispatcher.interrupt(job, "lost"),
+            extended=dispatcher.extend,
+            resources=resources,
+            clock=clock,
         )
         self._outcomes = Outcomes(entropy, queue.catalog.output_cap)
-        self._attempts = Attempts(self._outcomes, executor, host)
-        self._watchdog = None if plan.watchdog is None else Watchdog(plan.watchdog, holdings.lanes)
+        self._attempts = Attempts(plan.served, self._outcomes, executor, host)
+        self._watchdog = None if plan.watchdog is None else Watchdog(plan.watchdog, pool)
         self._loops: dict[str, asyncio.Task[None]] = {}
 
     async def open(self, stopping: asyncio.Event) -> None:
@@ -141,11 +144,11 @@ class Crew:
             queues=list(self._plan.served),
             concurrency=self._plan.concurrency,
         )
-        self._holdings.lanes.open(self._attempts)
+        self._pool.open(self._attempts)
         if self._watchdog is not None:
             self._watchdog.start()
-        self._start("pool", self._holdings.lanes.failure())
-        self._start("settle", self._holdings.settler.run())
+        self._start("pool", self._pool.failure())
+        self._start("settle", self._settle.run())
         self._start("beat", self._heart.run())
         self._start("lease", self._heart.watch_lease())
         self._start("claim", self.claims.run())
@@ -185,22 +188,21 @@ class Crew:
             self._scatter()
 
     async def _wind_down(self, grace: float, hurry: asyncio.Event) -> int:
-        holdings = self._holdings
         self.claims.stop()
-        holdings.close()
-        if holdings.lanes.running:
-            log.get_logger().info("worker_stopping", jobs=holdings.lanes.running, grace=grace)
+        self._dispatcher.close()
+        if self._state.running:
+            log.get_logger().info("worker_stopping", jobs=self._state.running, grace=grace)
             if not hurry.is_set():
                 await first(self._quiet(), self._clock.sleep(grace), hurry.wait())
-        holdings.interrupt_all()
+        self._dispatcher.interrupt_all()
         await first(self._quiet(), self._patience(CANCEL_PATIENCE, hurry))
         # Meanwhile wait for a claim under way, whose jobs are released.
         await first(self._ended("claim"), self._patience(LAST_WORDS, hurry))
-        stuck = holdings.abandon(self._outcomes.abandoned)
-        holdings.settler.close()
+        stuck = self._dispatcher.abandon(self._outcomes.abandoned)
+        self._settle.close()
         await first(self._last_words(), self._patience(LAST_WORDS, hurry))
         await first(self._end(*self._loops), self._patience(LAST_WORDS, hurry))
-        await holdings.lanes.close()
+        await self._pool.close()
         log.get_logger().info("worker_stopped", workerId=str(self.id), stuck=stuck)
         return stuck
 
@@ -208,11 +210,11 @@ class Crew:
         """Cancel all remaining tasks, also when the shutdown itself is cancelled."""
         for loop in self._loops.values():
             loop.cancel()
-        self._holdings.deadlines.cancel()
+        self._dispatcher.stop_timer()
         self._notes.close()
         if self._watchdog is not None:
             self._watchdog.stop()
-        self._holdings.lanes.disband()
+        self._pool.disband()
 
     def _start(self, name: str, loop: Coroutine[Any, Any, None]) -> None:
         self._loops[name] = started = asyncio.create_task(loop, name=f"zeke-{name}")
@@ -228,9 +230,6 @@ class Crew:
             if name in self._loops:
                 self._loops[name].cancel()
         await self._ended(*names)
-
-    def _lease_over(self) -> None:
-        self.claims.doubt()
 
     async def _register(self) -> None:
         await self._patiently("declare", self._queue.declare)
@@ -251,8 +250,8 @@ class Crew:
 
     async def _quiet(self) -> None:
         """Wait until no job runs."""
-        while self._holdings.lanes.running:
-            await self._holdings.quiet.wait()
+        while self._state.running:
+            await self._pool.quiet.wait()
 
     async def _patience(self, seconds: float, hurry: asyncio.Event) -> None:
         """Wait for so many seconds, or for one second once ``hurry`` is set."""
@@ -265,7 +264,7 @@ class Crew:
         """Settle what is left and deregister the worker; jobs that are not settled are then overdue."""
         await self._ended("settle", "claim")
         # A claim that was answered only now has added jobs after the settler had finished.
-        await self._holdings.settler.run()
+        await self._settle.run()
         await self._notes.flush()
         # A heartbeat that arrives after the deregistration would register the worker again.
         await self._end("beat", "lease")

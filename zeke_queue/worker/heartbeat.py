@@ -14,18 +14,17 @@ from zeke_queue.errors import StorageError, StorageUnavailableError
 from zeke_queue.model import JobState, Released
 from zeke_queue.system import logging as log
 from zeke_queue.system.waiting import Waiter, end
-from zeke_queue.worker.held import SETTLING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from uuid import UUID
 
     from zeke_queue.model import WorkerInfo
     from zeke_queue.storage.store import Storage
     from zeke_queue.system.clock import Clock
-    from zeke_queue.worker.held import Held
-    from zeke_queue.worker.holdings import Holdings
     from zeke_queue.worker.link import Link
+    from zeke_queue.worker.loops import Dispatcher
+    from zeke_queue.worker.state import LeasedJob, WorkerState
 
 HANGING_MAX: Final = 3
 """Unanswered beats at most."""
@@ -40,8 +39,8 @@ class Heart:
         every: seconds between beats.
         clock: times the beats.
         link: records failures.
-        holdings: the jobs that the worker believes it holds, without claims under way.
-        lease_over: called when the lease has ended, after its jobs were given up.
+        state: the jobs that the worker believes it holds, without claims under way.
+        dispatcher: interrupts the handlers of jobs that are lost.
     """
 
     def __init__(  # noqa: PLR0917 - all are parts, built in one place
@@ -51,20 +50,17 @@ class Heart:
         every: float,
         clock: Clock,
         link: Link,
-        holdings: Holdings,
-        lease_over: Callable[[], None],
+        state: WorkerState,
+        dispatcher: Dispatcher,
     ) -> None:
         self._storage = storage
         self._info = info
         self._every = every
         self._clock = clock
         self._link = link
-        self._holdings = holdings
-        self._held = holdings.jobs
-        self._lease_over = lease_over
+        self._state = state
+        self._dispatcher = dispatcher
         self._beaten = Waiter()
-        self.alive_until = clock.monotonic() + info.lease
-        """The end of the lease, on the monotonic clock, unless another beat is answered before."""
 
     async def beat(self) -> dict[UUID, int]:
         """Send one heartbeat, and give up jobs that the storage no longer holds for this worker.
@@ -77,22 +73,16 @@ class Heart:
         """
         asked = self._clock.monotonic()
         # A job whose outcome is under way may be settled on one side only, before or after the beat.
-        before = [held for held in self._held if held.stage != SETTLING]
+        before = self._state.unsettled()
         answer = await self._storage.beat(self._info)
         # Two beats may be under way at once, and the older one may be answered last.
-        self.alive_until = max(self.alive_until, asked + self._info.lease)
-        if self.alive_until > self._clock.monotonic():
+        self._state.alive_until = max(self._state.alive_until, asked + self._info.lease)
+        if self._state.alive_until > self._clock.monotonic():
             # Otherwise the answer took too long: the lease that it grants has ended as well.
             self._beaten.notify()
-        gone = [
-            held
-            for held in before
-            if held.stage != SETTLING
-            and held in self._held
-            and answer.get(held.claimed.id) != held.claimed.attempt
-        ]
+        gone = self._state.missing(before, answer)
         if gone:
-            self._holdings.lose(gone)
+            self._dispatcher.lose(gone)
             await self._tell(gone)
         return answer
 
@@ -104,7 +94,7 @@ class Heart:
         Raises:
             StorageUnavailableError: there was no answer.
         """
-        known = {held.claimed.id: held.claimed.attempt for held in self._held}
+        known = {job.claimed.id: job.claimed.attempt for job in self._state.jobs}
         answer = await self.beat()
         unknown = [Released(i, attempt) for i, attempt in answer.items() if known.get(i) != attempt]
         if unknown:
@@ -122,7 +112,7 @@ class Heart:
         await self._clock.sleep(self._every)
         try:
             while True:
-                self._holdings.tend()
+                self._dispatcher.tend()
                 beat = asyncio.ensure_future(self._try())
                 hanging = [*(one for one in hanging if not one.done()), beat]
                 await self._wait_for(beat)
@@ -158,31 +148,30 @@ class Heart:
     async def watch_lease(self) -> None:
         """Give up all jobs each time the lease has ended."""
         while True:
-            left = self.alive_until - self._clock.monotonic()
+            left = self._state.alive_until - self._clock.monotonic()
             if left > 0:
                 await self._clock.sleep(left)
                 continue
-            mine = [held for held in self._held if held.stage != SETTLING]
-            log.get_logger().error("lease_ended", lease=self._info.lease, jobs=len(mine))
-            self._holdings.lose(mine)
-            self._lease_over()
+            jobs = len(self._state.unsettled())
+            log.get_logger().error("lease_ended", lease=self._info.lease, jobs=jobs)
+            self._dispatcher.carry_out(self._state.lease_ended(self._clock.monotonic()))
             self._beaten.clear()
             await self._beaten.wait()
 
-    async def _tell(self, gone: Sequence[Held]) -> None:
+    async def _tell(self, gone: Sequence[LeasedJob]) -> None:
         try:
-            jobs = await self._storage.get([held.claimed.id for held in gone])
+            found = await self._storage.get([job.claimed.id for job in gone])
         except StorageError:
-            jobs = {}
+            found = {}
         logger = log.get_logger()
-        for held in gone:
-            job = jobs.get(held.claimed.id)
+        for job in gone:
+            stored = found.get(job.claimed.id)
             fields = {
-                "taskId": held.served.task.name,
-                "jobId": str(held.claimed.id),
-                "attempt": held.claimed.attempt,
+                "taskId": job.queue.task,
+                "jobId": str(job.claimed.id),
+                "attempt": job.claimed.attempt,
             }
-            if job is not None and job.state is JobState.CANCELLED:
+            if stored is not None and stored.state is JobState.CANCELLED:
                 logger.info("job_cancelled", **fields)
             else:
-                logger.warning("lease_lost", **fields, state=None if job is None else job.state.value)
+                logger.warning("lease_lost", **fields, state=None if stored is None else stored.state.value)

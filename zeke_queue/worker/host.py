@@ -13,7 +13,7 @@ from zeke_queue.task.context import JobHost
 from zeke_queue.task.prepare import insert, insert_surely
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from uuid import UUID
 
@@ -22,12 +22,11 @@ if TYPE_CHECKING:
     from zeke_queue.client.queue import Queue
     from zeke_queue.model import Job, NewJob
     from zeke_queue.system.clock import Clock
-    from zeke_queue.system.waiting import DeadlineTimer
     from zeke_queue.task.context import Child, JobContext
     from zeke_queue.task.prepare import SendOptions
-    from zeke_queue.worker.coroutine_pool import Lanes
-    from zeke_queue.worker.held import WorkerContext
+    from zeke_queue.worker.job_context import WorkerContext
     from zeke_queue.worker.progress import Notes
+    from zeke_queue.worker.state import LeasedJob
 
 
 class Host(JobHost, Protocol):
@@ -39,23 +38,32 @@ class Host(JobHost, Protocol):
 
 
 class WorkerHost:
-    """The ``JobHost`` of all jobs of one worker, over a queue."""
+    """The ``JobHost`` of all jobs of one worker, over a queue.
+
+    Args:
+        queue: sends children and opens transactions.
+        notes: stores progress and log lines.
+        lost: called with a job that turned out to be lost, to interrupt it.
+        extended: called with a job and its new deadline.
+        resources: the value that the catalog's ``resources`` yielded.
+        clock: the clock of deadlines.
+    """
 
     def __init__(
         self,
         queue: Queue,
         notes: Notes,
-        lanes: Lanes,
-        deadlines: DeadlineTimer,
         *,
+        lost: Callable[[LeasedJob], None],
+        extended: Callable[[LeasedJob, float], None],
         resources: Any,
         clock: Clock,
     ) -> None:
         self._queue = queue
         self._clock = clock
         self._notes = notes
-        self._lanes = lanes
-        self._deadlines = deadlines
+        self._lost = lost
+        self._extended = extended
         self._loop = asyncio.get_running_loop()
         self.resources = resources
 
@@ -77,13 +85,13 @@ class WorkerHost:
 
     async def extend(self, job: JobContext, seconds: float) -> None:
         """Move a job's deadline, here and in the storage."""
-        held = cast("WorkerContext", job).held
+        leased = cast("WorkerContext", job).leased
         asked = self._clock.monotonic()
         if not await self._queue.storage.extend([Extended(job.id, job.attempt, seconds)]):
-            self._lanes.interrupt(held, "lost")
+            self._lost(leased)
             raise LeaseLostError.of(job.id)
-        held.deadline = job.deadline = asked + seconds
-        self._deadlines.set(held.deadline)
+        job.deadline = asked + seconds
+        self._extended(leased, job.deadline)
 
     async def send(self, job: JobContext, task: Any, payload: Any, options: Mapping[str, Any]) -> UUID | None:
         """Send a child."""

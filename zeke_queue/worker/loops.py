@@ -1,26 +1,131 @@
-"""The loops of a worker, which carry out what ``state`` decides."""
+"""The loops of a worker, which carry out what ``state`` decides: claims, settlements, deadlines.
+
+A pool task hands over its outcome and takes the next job; it never waits for the storage. A batch of
+outcomes is sent when there are enough or after 5 ms, or at once if none was sent lately. While it is under
+way the next batch gathers. While the storage is unavailable, outcomes are kept and retried, even after the
+end of the lease: every settlement is fenced by its attempt, so a late one changes nothing if another worker
+has the job, and saves the work otherwise.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
+from zeke_queue.core import jsonb
+from zeke_queue.core.failure import error_output
 from zeke_queue.errors import StorageError, StorageUnavailableError
-from zeke_queue.system.waiting import Waiter, end
-from zeke_queue.worker.held import Held
-from zeke_queue.worker.state import Claim, Load, Recover, Sleep
+from zeke_queue.model import Completed, Failed, Released, Waiting
+from zeke_queue.system import logging as log
+from zeke_queue.system.waiting import DeadlineTimer, Waiter, end
+from zeke_queue.worker.claims import Claim, Recover, Sleep
+from zeke_queue.worker.state import Interrupt, Report, Settle, Start
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from uuid import UUID
+
+    from structlog.typing import FilteringBoundLogger
 
     from zeke_queue.storage.store import Storage
     from zeke_queue.system.clock import Clock
-    from zeke_queue.worker.heartbeat import Heart
-    from zeke_queue.worker.held import Served
-    from zeke_queue.worker.holdings import Holdings
+    from zeke_queue.worker.claims import ClaimAction
+    from zeke_queue.worker.coroutine_pool import CoroutinePool
     from zeke_queue.worker.link import Link
-    from zeke_queue.worker.state import ClaimAction, ClaimState
+    from zeke_queue.worker.progress import Notes
+    from zeke_queue.worker.state import Action, LeasedJob, Outcome, Reason, WorkerState
+
+GATHER: Final = 0.005
+"""Seconds that an outcome waits for others at most."""
+
+ENOUGH: Final = 250
+"""Outcomes that are sent without further waiting."""
+
+BATCH_MAX: Final = 1000
+"""Outcomes per settlement at most."""
+
+
+class Dispatcher:
+    """Carries out actions of the state, and watches deadlines.
+
+    Args:
+        state: decides.
+        pool: runs handlers.
+        settle_soon: called when outcomes are to be stored.
+        wake_claims: notified when the next decision of the claim loop may differ.
+        clock: the clock of deadlines.
+    """
+
+    def __init__(
+        self,
+        state: WorkerState,
+        pool: CoroutinePool,
+        clock: Clock,
+        *,
+        settle_soon: Callable[[], None],
+        wake_claims: Waiter,
+    ) -> None:
+        self._state = state
+        self._pool = pool
+        self._clock = clock
+        self._settle_soon = settle_soon
+        self._wake_claims = wake_claims
+        self._deadlines = DeadlineTimer(clock, self._expire)
+
+    def carry_out(self, actions: Iterable[Action]) -> None:
+        """Carry out actions, in order."""
+        for action in actions:
+            if type(action) is Start:
+                self._pool.start_soon()
+                self._deadlines.set(action.deadline)
+            elif type(action) is Settle:
+                self._settle_soon()
+            elif type(action) is Interrupt:
+                self._pool.cancel(action.job)
+            elif type(action) is Report:
+                _log_ignored(action)
+            else:
+                self._wake_claims.notify()
+
+    def lose(self, jobs: Sequence[LeasedJob]) -> None:
+        """Give up jobs that this worker no longer holds."""
+        self.carry_out(self._state.lose(jobs, self._clock.monotonic()))
+
+    def tend(self) -> None:
+        """Handle what lasts too long."""
+        self.carry_out(self._state.tend(list(self._pool.running()), self._clock.monotonic()))
+
+    def interrupt(self, job: LeasedJob, reason: Reason) -> None:
+        """Interrupt the handler of one job."""
+        self.carry_out(self._state.interrupt(job, reason, self._clock.monotonic()))
+
+    def interrupt_all(self) -> None:
+        """Interrupt every handler, because the worker shuts down."""
+        self.carry_out(self._state.interrupt_all(list(self._pool.running()), self._clock.monotonic()))
+
+    def extend(self, job: LeasedJob, deadline: float) -> None:
+        """Move a job's deadline."""
+        job.deadline = deadline
+        self._deadlines.set(deadline)
+
+    def close(self) -> None:
+        """Begin no further jobs."""
+        self.carry_out(self._state.close(self._clock.monotonic()))
+
+    def abandon(self, classify: Callable[[LeasedJob], Outcome]) -> int:
+        """Settle the jobs whose handlers do not end, and return how many; they are cancelled once more."""
+        running = list(self._pool.running())
+        self.carry_out(self._state.abandon(running, classify))
+        return len(running)
+
+    def stop_timer(self) -> None:
+        """Stop watching deadlines."""
+        self._deadlines.cancel()
+
+    def _expire(self, now: float) -> float | None:
+        actions, deadline = self._state.expire(now)
+        self.carry_out(actions)
+        return deadline
 
 
 class ClaimLoop:
@@ -29,11 +134,11 @@ class ClaimLoop:
     Args:
         worker: the worker's id.
         storage: the storage to claim from.
-        served: the queues, by name.
-        state: decides when to claim what.
+        names: the queues.
+        state: decides when to claim what, and holds what was claimed.
         waiter: notified when ``state`` was told something that may change its decision.
-        holdings: receives claimed jobs.
-        heart: releases claims whose answer was lost.
+        dispatcher: starts what was claimed.
+        recover: releases claims whose answer was lost.
         link: records failures.
         clock: times the polls.
     """
@@ -42,23 +147,23 @@ class ClaimLoop:
         self,
         worker: UUID,
         storage: Storage,
-        served: Mapping[str, Served],
-        state: ClaimState,
+        names: Sequence[str],
+        state: WorkerState,
         waiter: Waiter,
         *,
-        holdings: Holdings,
-        heart: Heart,
+        dispatcher: Dispatcher,
+        recover: Callable[[], Awaitable[None]],
         link: Link,
         clock: Clock,
     ) -> None:
         self._worker = worker
         self._storage = storage
-        self._served = served
-        self._names = tuple(served)
+        self._names = tuple(names)
         self._state = state
+        self._claims = state.claims
         self._waiter = waiter
-        self._holdings = holdings
-        self._heart = heart
+        self._dispatcher = dispatcher
+        self._release_unknown = recover
         self._link = link
         self._clock = clock
         self._stopping = asyncio.Event()
@@ -66,12 +171,7 @@ class ClaimLoop:
 
     def wake(self) -> None:
         """Claim at once, since there may be something to claim."""
-        self._state.wake()
-        self._waiter.notify()
-
-    def doubt(self) -> None:
-        """Record that the storage may hold jobs for this worker that the worker does not run."""
-        self._state.doubt()
+        self._claims.wake()
         self._waiter.notify()
 
     def stop(self) -> None:
@@ -79,7 +179,7 @@ class ClaimLoop:
 
         ``run`` returns once a claim under way is answered, or its jobs are released.
         """
-        self._state.stopping = True
+        self._claims.stopping = True
         self._stopping.set()
         self._waiter.notify()
 
@@ -87,14 +187,14 @@ class ClaimLoop:
         """Wait until nothing is due and no job is held."""
         drained = Waiter()
         self._drains.append(drained)
-        self._state.drains = len(self._drains)
+        self._claims.drains = len(self._drains)
         self.wake()
         await drained.wait()
 
     async def run(self) -> None:
         """Claim until stopped."""
         failures = 0
-        while (action := self._state.next(self._load(), self._clock.monotonic())) is not None:
+        while (action := self._claims.next(self._state.load(), self._clock.monotonic())) is not None:
             try:
                 await self._carry_out(action)
             except StorageUnavailableError as error:
@@ -110,14 +210,10 @@ class ClaimLoop:
                 failures = failures if type(action) is Recover else 0
         self._tell_drained(len(self._drains))
 
-    def _load(self) -> Load:
-        lanes = self._holdings.lanes
-        return Load(lanes.running, len(lanes.ready), self._holdings.settler.backlog)
-
     async def _carry_out(self, action: ClaimAction) -> None:
         if type(action) is Claim:
             claimed = await self._claim(action)
-            if self._state.claimed(claimed, action.limit):
+            if self._claims.claimed(claimed, action.limit):
                 await self._set_idle(idle=False)
         elif type(action) is Sleep:
             await self._sleep(action.timeout)
@@ -129,15 +225,15 @@ class ClaimLoop:
                 await self._set_idle(idle=False)
                 await self._waiter.wait()
             finally:
-                self._state.roomy()
+                self._claims.roomy()
 
     async def _recover(self) -> None:
         # A doubt that arises during this call concerns something that the call does not see.
-        self._state.unsure = False
+        self._claims.unsure = False
         try:
-            await self._heart.release_unknown()
+            await self._release_unknown()
         except BaseException:
-            self._state.unsure = True
+            self._claims.unsure = True
             raise
         self._link.found()
 
@@ -148,15 +244,15 @@ class ClaimLoop:
             await self._clock.sleep(0)
             await self._set_idle(idle=True)
             # Callers that ask during this claim may have sent jobs that it does not see.
-            holds_nothing, drains = not self._holdings.jobs, len(self._drains)
-            claim = self._state.claim(self._load(), self._clock.monotonic())
+            holds_nothing, drains = not self._state.jobs, len(self._drains)
+            claim = self._claims.claim(self._state.load(), self._clock.monotonic())
             if claim is None or await self._claim(claim):
-                self._state.found()
+                self._claims.found()
                 return
             if holds_nothing:
                 self._tell_drained(drains)
             woken = await self._woken(waiting)
-            self._state.slept(self._clock.monotonic(), woken=woken)
+            self._claims.slept(self._clock.monotonic(), woken=woken)
         finally:
             await end(waiting)
 
@@ -171,16 +267,16 @@ class ClaimLoop:
         waiting.add_done_callback(notify)
         try:
             await self._waiter.wait()
-            return self._state.was_woken() or (waiting.done() and waiting.result())
+            return self._claims.was_woken() or (waiting.done() and waiting.result())
         finally:
             listening = False
 
     async def _set_idle(self, *, idle: bool) -> None:
-        state = self._state
-        if idle != state.idle:
-            state.idle = None
+        claims = self._claims
+        if idle != claims.idle:
+            claims.idle = None
             await self._storage.idle(self._worker, self._names if idle else None)
-            state.idle = idle
+            claims.idle = idle
 
     async def _claim(self, claim: Claim) -> int:
         asked = self._clock.monotonic()
@@ -188,21 +284,188 @@ class ClaimLoop:
             claimed = await self._storage.claim(self._worker, claim.capacity, claim.limit)
         except Exception:
             # Even a refused claim may have leased jobs: of its several statements some may have succeeded.
-            self._state.unsure = True
+            self._claims.unsure = True
             raise
         self._link.found()
-        if claimed and self._clock.monotonic() >= self._heart.alive_until:
-            # The lease ended meanwhile and others may hold these jobs: begin none before a heartbeat.
-            self._state.unsure = True
-            return 0
-        if claimed:
-            served = self._served
-            self._holdings.take([Held(job, served[job.name], asked + job.expire_in) for job in claimed])
-        return len(claimed)
+        actions = self._state.claimed(claimed, asked, self._clock.monotonic()) if claimed else []
+        self._dispatcher.carry_out(actions)
+        return len(claimed) if actions else 0
 
     def _tell_drained(self, count: int) -> None:
         """Wake the first so many callers that wait until nothing is due or held."""
         drained, self._drains = self._drains[:count], self._drains[count:]
-        self._state.drains = len(self._drains)
+        self._claims.drains = len(self._drains)
         for waiter in drained:
             waiter.notify()
+
+
+class SettleLoop:
+    """Stores outcomes.
+
+    Args:
+        state: holds the jobs whose outcomes wait.
+        storage: stores the outcomes.
+        clock: times retries.
+        link: records failures.
+        notes: progress and log lines, which must be stored before their job ends, since watchers leave then.
+        wake_claims: notified when the next decision of the claim loop may differ.
+    """
+
+    def __init__(
+        self,
+        state: WorkerState,
+        storage: Storage,
+        clock: Clock,
+        *,
+        link: Link,
+        notes: Notes,
+        wake_claims: Waiter,
+    ) -> None:
+        self._state = state
+        self._storage = storage
+        self._clock = clock
+        self._link = link
+        self._notes = notes
+        self._wake_claims = wake_claims
+        self._waiter = Waiter()
+        self._timer: asyncio.TimerHandle | None = None
+        self._ripe = False
+        self._last = -GATHER
+        self._closing = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._logger = log.get_logger()
+        self._logs_all = log.enabled("info")
+
+    def soon(self) -> None:
+        """Store the outcomes that wait, as soon as they are enough or have waited long enough."""
+        if self._ripe:
+            return
+        if len(self._state.outcomes) >= ENOUGH:
+            self._ripen()
+        elif self._timer is None:
+            self._timer = self._loop.call_at(self._last + GATHER, self._ripen)
+
+    def close(self) -> None:
+        """Make ``run`` return once everything is stored."""
+        self._closing.set()
+        self._waiter.notify()
+
+    async def run(self) -> None:
+        """Store outcomes until closed."""
+        state = self._state
+        while True:
+            if state.outcomes and (self._ripe or self._closing.is_set()):
+                batch = state.batch(BATCH_MAX)
+                # Outcomes left over from this batch have waited already, and no timer will signal them again.
+                self._ripe = bool(state.outcomes)
+                await self._store(batch)
+                self._last = self._loop.time()
+                if state.settled(batch, self._clock.monotonic()):
+                    self._wake_claims.notify()
+            elif self._closing.is_set() and not state.outcomes:
+                return
+            else:
+                await self._waiter.wait()
+
+    def _ripen(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._ripe = True
+        self._waiter.notify()
+
+    async def _store(self, batch: Sequence[LeasedJob]) -> None:
+        """Store a batch, however long it takes."""
+        if self._notes.any:
+            await self._notes.flush()
+        failures = 0
+        while True:
+            try:
+                await self._settle(batch, again=failures > 0)
+            except StorageUnavailableError as error:
+                self._link.lost("settle", error)
+                await self._link.pause(failures, self._closing)
+                failures += 1
+            except StorageError as error:
+                # A missing right or table is not caused by an outcome, and may be fixed meanwhile.
+                self._link.refused("settle", error)
+                await self._link.pause(failures, self._closing)
+                failures += 1
+            except Exception as error:  # noqa: BLE001 - one bad outcome must not hold up the rest
+                await self._store_singly(batch, error)
+                return
+            else:
+                self._link.found()
+                return
+
+    async def _store_singly(self, batch: Sequence[LeasedJob], error: Exception) -> None:
+        """Find the outcomes that the storage refuses, and store a failure in place of each."""
+        if len(batch) > 1:
+            for job in batch:
+                await self._store([job])
+            return
+        job = batch[0]
+        self._link.refused("settle", error)
+        if isinstance(job.outcome, Failed) and job.reason == "lost":
+            return  # its failure is refused too; the deadline will end the job
+        job.reason = "lost"
+        output = error_output(error, while_storing=type(job.outcome).__name__)
+        job.outcome = Failed(job.claimed.id, job.claimed.attempt, None, output)
+        await self._store(batch)
+
+    async def _settle(self, batch: Sequence[LeasedJob], *, again: bool) -> None:
+        outcomes = [job.outcome for job in batch]
+        failed = [outcome for outcome in outcomes if type(outcome) is Failed]
+        changed = await self._storage.settle(
+            [outcome for outcome in outcomes if type(outcome) is Completed],
+            failed,
+            [outcome for outcome in outcomes if type(outcome) is Released],
+            again=again,
+        )
+        if waiting := [outcome for outcome in outcomes if type(outcome) is Waiting]:
+            changed |= await self._storage.suspend(waiting, again=again)
+        if self._logs_all or failed or len(changed) < len(batch):
+            for job in batch:
+                _log_outcome(self._logger, job, stored=job.claimed.id in changed)
+
+
+def _log_outcome(logger: FilteringBoundLogger, job: LeasedJob, *, stored: bool) -> None:
+    outcome = job.outcome
+    fields: dict[str, Any] = {
+        "taskId": job.queue.task,
+        "jobId": str(job.claimed.id),
+        "attempt": job.claimed.attempt,
+        "durationMs": round(job.took * 1000, 1),
+    }
+    if not stored:
+        logger.warning("lease_lost", **fields, outcome=type(outcome).__name__)
+    elif isinstance(outcome, Completed):
+        logger.info("job_completed", **fields)
+    elif isinstance(outcome, Failed):
+        error = jsonb.loads(outcome.output)
+        retry_in = None if outcome.retry_in is None else round(outcome.retry_in, 3)
+        fields |= {"willRetry": retry_in is not None, "retryIn": retry_in}
+        fields["error"] = {"type": error.get("type"), "message": error.get("message")}
+        if error.get("traceback"):
+            fields["exception"] = error["traceback"]
+        if outcome.retry_in is None:
+            logger.error("job_failed", **fields)
+        else:
+            logger.warning("job_failed", **fields)
+    elif isinstance(outcome, Released):
+        event = "job_snoozed" if outcome.delay and job.reason is None else "job_released"
+        logger.info(event, **fields, delay=outcome.delay)
+    elif isinstance(outcome, Waiting):
+        logger.info("job_waits", **fields, childId=str(outcome.child))
+
+
+def _log_ignored(report: Report) -> None:
+    job = report.job
+    log.get_logger().error(
+        "cancellation_ignored",
+        taskId=job.queue.task,
+        jobId=str(job.claimed.id),
+        kind=job.queue.kind,
+        reason=job.reason,
+        seconds=round(report.seconds, 1),
+    )

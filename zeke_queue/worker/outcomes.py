@@ -20,7 +20,8 @@ from zeke_queue.worker.executors.executor import Encoded, RemoteFailure
 if TYPE_CHECKING:
     from zeke_queue.model import Claimed
     from zeke_queue.system.entropy import Entropy
-    from zeke_queue.worker.held import Held, Outcome
+    from zeke_queue.worker.job_context import WorkerContext
+    from zeke_queue.worker.state import LeasedJob, Outcome
 
 EXPIRED_TYPE: Final = "Expired"
 
@@ -42,62 +43,62 @@ class Outcomes:
         self._draw = entropy.stream("retry").random
         self._cap = output_cap
 
-    def returned(self, held: Held, result: Any) -> Outcome | None:
+    def returned(self, job: LeasedJob, result: Any, context: WorkerContext | None) -> Outcome | None:
         """Return the outcome of a handler that returned; None if there is none to store."""
-        claimed = held.claimed
-        if held.reason is not None and held.reason != "shutdown":
-            return None if held.reason == "lost" else self.expired(held)
-        if held.context is not None and held.context.interrupted:
-            return self._unstorable(held, "Wait", _SWALLOWED)
+        claimed = job.claimed
+        if job.reason is not None and job.reason != "shutdown":
+            return None if job.reason == "lost" else self.expired(job)
+        if context is not None and context.interrupted:
+            return self._unstorable(job, "Wait", _SWALLOWED)
         if result is None:
             return Completed(claimed.id, claimed.attempt, None)
         try:
             text = result.text if type(result) is Encoded else jsonb.dumps(result)
         except SerializationError as error:
             return self._unstorable(
-                held, "SerializationError", f"The handler's result can't be stored. {error}"
+                job, "SerializationError", f"The handler's result can't be stored. {error}"
             )
         if text is not None and (size := jsonb.size_over(text, self._cap)) is not None:
             message = (
                 f"The handler's result has {size} bytes of JSON as Postgres writes it, {self._cap} at most; "
                 "store what is large elsewhere, and return a reference to it"
             )
-            return self._unstorable(held, PayloadTooLargeError.__name__, message)
+            return self._unstorable(job, PayloadTooLargeError.__name__, message)
         return Completed(claimed.id, claimed.attempt, text)
 
-    def raised(self, held: Held, error: BaseException) -> Outcome | None:
+    def raised(self, job: LeasedJob, error: BaseException) -> Outcome | None:
         """Return the outcome of a handler that raised; None if there is none to store."""
-        claimed = held.claimed
-        if held.reason == "lost":
+        claimed = job.claimed
+        if job.reason == "lost":
             return None
-        if held.reason == "expired":
-            return self.expired(held)
+        if job.reason == "expired":
+            return self.expired(job)
         if isinstance(error, Fail):
             return Failed(claimed.id, claimed.attempt, None, error_record("Fail", error.reason))
-        if held.reason == "shutdown":
+        if job.reason == "shutdown":
             # The exception may result from the cancellation, so leave the job to the next worker.
             return Released(claimed.id, claimed.attempt)
         return self._given_back(claimed, error) or self._failed(claimed, error)
 
-    def abandoned(self, held: Held) -> Outcome:
+    def abandoned(self, job: LeasedJob) -> Outcome:
         """Return the outcome of a handler that ignores the shutdown: a failure only if its time was up."""
-        if held.reason == "expired":
-            return self.expired(held)
-        return Released(held.claimed.id, held.claimed.attempt)
+        if job.reason == "expired":
+            return self.expired(job)
+        return Released(job.claimed.id, job.claimed.attempt)
 
-    def misfit(self, held: Held, error: PayloadValidationError) -> Outcome:
+    def misfit(self, job: LeasedJob, error: PayloadValidationError) -> Outcome:
         """Return the outcome of an invalid payload: failed for good, without a run."""
         fields = [{"path": path, "message": message} for path, message in error.fields]
         return Failed(
-            held.claimed.id,
-            held.claimed.attempt,
+            job.claimed.id,
+            job.claimed.attempt,
             None,
             error_record(PayloadValidationError.__name__, str(error), fields=fields),
         )
 
-    def expired(self, held: Held) -> Outcome:
+    def expired(self, job: LeasedJob) -> Outcome:
         """Return the outcome of an attempt whose time was up, whatever its handler did on cancellation."""
-        claimed = held.claimed
+        claimed = job.claimed
         output = error_record(
             EXPIRED_TYPE, f"The attempt took longer than {claimed.expire_in:g} s (expire_in)"
         )
@@ -125,8 +126,8 @@ class Outcomes:
         output = error.output if isinstance(error, RemoteFailure) else error_output(error)
         return Failed(claimed.id, claimed.attempt, retry_in, output)
 
-    def _unstorable(self, held: Held, kind: str, message: str) -> Outcome:
-        return Failed(held.claimed.id, held.claimed.attempt, None, error_record(kind, message))
+    def _unstorable(self, job: LeasedJob, kind: str, message: str) -> Outcome:
+        return Failed(job.claimed.id, job.claimed.attempt, None, error_record(kind, message))
 
     def _verdict(self, claimed: Claimed) -> float | None:
         policy = RetryPolicy(

@@ -1,267 +1,368 @@
-"""What a worker does next: decisions from what it was told, without an event loop, a clock or a storage.
+"""The jobs that a worker holds, and what to do about them, without an event loop, a clock or a storage.
 
-Events come in as method calls, with the time where it matters; what to do comes out as an action, which
-``loops`` carries out. So each decision can be tested by a plain call.
+Events come in as method calls, with the time where it matters; what to do comes out as actions, which
+``loops`` carries out. So each decision can be tested by a plain call. ``claims`` decides what to claim.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections import deque
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
-from zeke_queue.core.poll_backoff import idle_wait
-from zeke_queue.model import Want
+from zeke_queue.model import Completed, Failed, Released, Waiting
+from zeke_queue.worker.claims import ClaimState, Load
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from uuid import UUID
 
-CLAIM_MAX: Final = 500
-"""Jobs per claim at most."""
+    from zeke_queue.model import Claimed
+    from zeke_queue.worker.claims import ServedQueue
 
-AHEAD_SECONDS: Final = 1.0
-"""Seconds of work that are claimed ahead at most."""
+Outcome = Completed | Failed | Released | Waiting
 
-AHEAD_MAX: Final = 1000
-"""Jobs that are claimed ahead at most."""
+Reason = Literal["expired", "lost", "shutdown"]
+"""Why a handler was interrupted: its time was up; the job was lost or cancelled; the worker shuts down."""
 
-AHEAD_SLOWEST: Final = 0.1
-"""Longest time in seconds of jobs that are claimed ahead; for slower ones a round trip does not matter."""
+WAITING: Final = 0
+RUNNING: Final = 1
+SETTLING: Final = 2
 
-FAIR_INTERVAL: Final = 0.25
-"""Seconds after which a worker with tasks of both kinds claims for free pool tasks only."""
+STALE: Final = 2.0
+"""Seconds after which a job that was claimed ahead and has not begun is released for other workers."""
 
-BACKLOG_MAX: Final = 3000
-"""Outcomes waiting for the storage from which on claiming stops."""
+RECANCEL_INTERVAL: Final = 10.0
+"""Seconds after which a handler that ignores its cancellation is reported and cancelled again."""
 
-EMPTY_CLAIMS: Final = 2
-"""Empty claims in a row before a sleep, since one is no proof: rows that others have locked are skipped."""
-
-FULL_CLAIMS: Final = 2
-"""Full claims in a row after which senders need not wake the worker."""
-
-EWMA_WEIGHT: Final = 0.05
-"""Weight of the latest job in a task's measured time, if it was faster; a slower one replaces it."""
+CLOSE_ENOUGH: Final = 1e-6
+"""Seconds by which a sleep may end early because of rounding."""
 
 
-class Recover(NamedTuple):
-    """Ask the storage which jobs it holds for this worker, and release those that are unknown here."""
+class Context(Protocol):
+    """What a handler knows of its interruption."""
+
+    cancelled: bool
 
 
-class Claim(NamedTuple):
-    """Claim jobs.
+class LeasedJob:
+    """A job that this worker claimed, until its outcome is stored.
 
     Attributes:
-        capacity: how many of which queue at most.
-        limit: how many together at most.
+        deadline: on the worker's monotonic clock; counted from before the claim was sent, so it is never
+            later than the storage's.
+        stage: WAITING for a pool task, RUNNING, or SETTLING: its outcome is under way.
+        began: whether its handler began, so that its duration is meaningful.
+        reason: why its handler was interrupted; None if it was not.
+        interrupted: when, on the monotonic clock.
+        context: what the handler was given, if it was.
     """
 
-    capacity: list[Want]
-    limit: int
+    __slots__ = (
+        "began",
+        "claimed",
+        "context",
+        "deadline",
+        "interrupted",
+        "outcome",
+        "queue",
+        "reason",
+        "stage",
+        "started",
+        "took",
+    )
+
+    def __init__(self, claimed: Claimed, queue: ServedQueue, deadline: float) -> None:
+        self.claimed = claimed
+        self.queue = queue
+        self.deadline = deadline
+        self.stage = WAITING
+        self.began = False
+        self.reason: Reason | None = None
+        self.context: Context | None = None
+        self.outcome: Outcome | None = None
+        self.started = 0.0
+        self.took = 0.0
+        self.interrupted = 0.0
 
 
-class WaitForRoom(NamedTuple):
-    """Wait until jobs end or outcomes are stored, since nothing can be taken now."""
-
-
-class Sleep(NamedTuple):
-    """Wait for a notification of the storage, at most so many seconds, and claim once more as it begins."""
-
-    timeout: float
-
-
-ClaimAction = Recover | Claim | WaitForRoom | Sleep
-
-
-class Load(NamedTuple):
-    """What the worker holds.
+class Start(NamedTuple):
+    """Give the jobs that are ready to free pool tasks.
 
     Attributes:
-        running: jobs that run.
-        ready: jobs that wait for a pool task.
-        backlog: outcomes that are not known to be stored.
+        deadline: the earliest of their deadlines, to be watched.
     """
 
-    running: int
-    ready: int
-    backlog: int
+    deadline: float
 
 
-class ServedQueue:
-    """A queue that a worker serves, with its measurements.
+class Interrupt(NamedTuple):
+    """Cancel a running handler."""
 
-    Attributes:
-        busy: how many of its jobs the worker holds, tracked only for tasks with a limit.
-        seconds: how long its jobs take, weighted towards slow ones; None until one has ended.
-    """
-
-    __slots__ = ("busy", "limit", "name", "seconds")
-
-    def __init__(self, name: str, limit: int | None = None) -> None:
-        self.name = name
-        self.limit = limit
-        self.busy = 0
-        self.seconds: float | None = None
-
-    def measure(self, seconds: float) -> None:
-        """Take in how long a job took."""
-        mean = self.seconds
-        if mean is None or seconds > mean:
-            self.seconds = seconds
-        else:
-            self.seconds = mean + (seconds - mean) * EWMA_WEIGHT
-
-    def ahead(self, size: int) -> int:
-        """Return how many jobs may be claimed ahead of free pool tasks; none before jobs have been measured.
-
-        None either if the task has a limit, which jobs that wait here would use up.
-        """
-        if self.limit is not None or self.seconds is None or self.seconds > AHEAD_SLOWEST:
-            return 0
-        if self.seconds * AHEAD_MAX <= size * AHEAD_SECONDS:
-            return AHEAD_MAX
-        return int(size * AHEAD_SECONDS / self.seconds)
+    job: LeasedJob
 
 
-class ClaimState:
-    """When to claim, how much of which queue, and when to sleep.
+class Report(NamedTuple):
+    """Log that a handler has ignored its cancellation for so many seconds."""
 
-    Claims are for free pool tasks. Quick jobs of tasks without a limit are also claimed ahead, at most about
-    a second of work as measured, so that pool tasks never wait for a round trip. A worker that serves both
-    kinds lets its jobs claimed ahead run out four times a second, and then claims for free pool tasks only,
-    so that the order of priorities holds and no queue starves.
+    job: LeasedJob
+    seconds: float
 
-    Before a sleep there are three claims: one finds nothing, a second confirms it, and a third follows once
-    the storage has recorded that the worker sleeps, since earlier sends do not wake it.
+
+class Settle(NamedTuple):
+    """Store the outcomes that wait."""
+
+
+class WakeClaims(NamedTuple):
+    """Wake the claim loop, since its next decision may differ."""
+
+
+Action = Start | Interrupt | Report | Settle | WakeClaims
+
+
+class WorkerState:
+    """The jobs that a worker holds, from claim to settlement, and what to do about them.
+
+    Two transitions happen once a job: ``take`` and ``ended`` (with ``drop``). They return flags, not actions,
+    since each microsecond of them costs a few percent of the throughput of small jobs.
 
     Args:
-        queues: the queues to serve.
+        queues: the queues to serve, by name.
         size: how many jobs run at once.
         poll: seconds between claims without a notification.
+        alive_until: the end of the lease, on the monotonic clock.
 
     Attributes:
-        idle: the idle flag as the storage has it; None if that is unknown.
-        unsure: whether the storage may hold jobs for this worker that the worker does not know.
-        stopping: whether claiming ends.
-        drains: how many callers wait until nothing is due and nothing is held.
+        claims: when to claim what.
+        jobs: all jobs that are held, in the order of their claims.
+        ready: those that wait for a pool task, in order.
+        running: how many run; handlers of lost jobs count until they end.
+        outcomes: jobs whose outcome waits to be stored.
+        storing: how many outcomes are being stored.
+        alive_until: the end of the lease, unless another heartbeat is answered before.
     """
 
-    def __init__(self, queues: Sequence[ServedQueue], size: int, poll: float) -> None:
-        self._queues = tuple(queues)
-        self._has_limits = any(queue.limit is not None for queue in queues)
-        self._size = size
-        self._poll = poll
-        self.idle: bool | None = False
-        self.unsure = False
-        self.stopping = False
-        self.drains = 0
-        self._full = False
-        self._low = 0
-        self._woken = False
-        self._empty_claims = 0
-        self._full_claims = 0
-        self._polls = 0
-        self._fair_at = -math.inf
-        self._due_at = math.inf
+    def __init__(
+        self, queues: Mapping[str, ServedQueue], size: int, poll: float, *, alive_until: float = math.inf
+    ) -> None:
+        self.claims = ClaimState([*queues.values()], size, poll)
+        self.jobs: dict[LeasedJob, None] = {}
+        self.ready: deque[LeasedJob] = deque()
+        self.running = 0
+        self.outcomes: list[LeasedJob] = []
+        self.storing = 0
+        self.alive_until = alive_until
+        self._queues = queues
+        self._closed = False
 
-    def next(self, load: Load, now: float) -> ClaimAction | None:
-        """Return what to do now; None once claiming has ended."""
-        if self.unsure:
-            return Recover()
-        if self.stopping:
-            return None
-        if self._empty_claims >= EMPTY_CLAIMS:
-            self._woken = False
-            return Sleep(min(idle_wait(self._polls, self._poll), max(0.0, self._due_at - now)))
-        claim = self.claim(load, now)
-        if claim is None:
-            # Set this before any wait: room that appears meanwhile is not signalled again.
-            self._full = True
-            return WaitForRoom()
-        return claim
+    @property
+    def backlog(self) -> int:
+        """The number of outcomes not known to be stored."""
+        return len(self.outcomes) + self.storing
 
-    def claim(self, load: Load, now: float) -> Claim | None:
-        """Return the claim to make now, or None."""
-        self._low = 0
-        if load.backlog >= BACKLOG_MAX:
-            return None
-        free = self._size - load.running - load.ready
-        ahead = {queue: queue.ahead(self._size) for queue in self._queues}
-        if not all(ahead.values()):
-            if free > 0:
-                self._fair_at = now
-                return self._for_free(min(free, CLAIM_MAX))
-            if now - self._fair_at > FAIR_INTERVAL:
-                return None
-        capacity: list[Want] = []
-        for queue, store in ahead.items():
-            self._low = max(self._low, store // 2)
-            if store and (free > 0 or load.ready <= store // 2):
-                n = min(CLAIM_MAX, max(free, 0) + max(store - load.ready, 0))
-                if n > 0:
-                    capacity.append(Want(queue.name, n))
-        return Claim(capacity, max(want.free for want in capacity)) if capacity else None
+    def load(self) -> Load:
+        """Return how much is held."""
+        return Load(self.running, len(self.ready), self.backlog)
 
-    def claimed(self, count: int, limit: int) -> bool:
-        """Record the answer of a claim; return whether senders need not wake the worker any more."""
-        self._empty_claims = 0 if count else self._empty_claims + 1
-        self._full_claims = self._full_claims + 1 if count == limit else 0
-        return self._full_claims >= FULL_CLAIMS
+    def claimed(self, claimed: Sequence[Claimed], asked: float, now: float) -> list[Action]:
+        """Take in the answer of a claim that was sent at ``asked``.
 
-    def found(self) -> None:
-        """Record that the claim at the beginning of a sleep had jobs, or that nothing could be taken."""
-        self._empty_claims = self._polls = 0
+        Returns:
+            What to do; nothing if the lease has ended since, so that the jobs may be others' already.
+        """
+        if now >= self.alive_until:
+            # Begin none of these jobs before a heartbeat has told which are still leased.
+            self.claims.unsure = True
+            return []
+        queues = self._queues
+        jobs = [LeasedJob(job, queues[job.name], asked + job.expire_in) for job in claimed]
+        self.jobs.update(dict.fromkeys(jobs))
+        limited = [job for job in jobs if job.queue.limit is not None]
+        for job in limited:
+            job.queue.busy += 1
+        if self._closed:
+            return self._release(jobs)
+        earliest = min([job.deadline for job in jobs])
+        if earliest <= now:
+            for job in jobs:
+                if job.deadline <= now:
+                    job.reason = "expired"
+        # Jobs of tasks with a limit use it up while they wait, so they go before those claimed ahead.
+        self.ready.extendleft(reversed(limited))
+        if len(limited) < len(jobs):
+            self.ready.extend([job for job in jobs if job.queue.limit is None] if limited else jobs)
+        return [Start(earliest)]
 
-    def was_woken(self) -> bool:
-        """Return whether ``wake`` was called since the sleep began."""
-        woken, self._woken = self._woken, False
-        return woken
+    def take(self) -> LeasedJob:
+        """Take the next job that is ready, for a pool task that runs it now."""
+        job = self.ready.popleft()
+        job.stage = RUNNING
+        self.running += 1
+        return job
 
-    def slept(self, now: float, *, woken: bool) -> None:
-        """Record the end of a sleep, and whether a notification ended it."""
-        if woken:
-            self._empty_claims = self._polls = 0
-        elif now >= self._due_at:
-            self._due_at, self._empty_claims = math.inf, 0
-        else:
-            self._polls += 1
+    def ended(self, job: LeasedJob, outcome: Outcome | None) -> bool:
+        """Record that a job's handler ended; return whether its outcome is to be stored, else ``drop`` it."""
+        self.running -= 1
+        job.stage = SETTLING
+        if outcome is None or job not in self.jobs:
+            return False
+        job.outcome = outcome
+        self.outcomes.append(job)
+        return True
 
-    def roomy(self) -> None:
-        """Record the end of a wait for room."""
-        self._full = False
+    def drop(self, job: LeasedJob) -> bool:
+        """Forget a job that is lost; return whether to wake the claim loop, since a limit has room again."""
+        if job not in self.jobs:
+            return False
+        del self.jobs[job]
+        if job.queue.limit is None:
+            return False
+        job.queue.busy -= 1
+        return self.claims.freed()
 
-    def wake(self) -> None:
-        """Claim at once, since there may be something to claim."""
-        self._empty_claims = self._polls = 0
-        self._woken = True
+    def batch(self, most: int) -> list[LeasedJob]:
+        """Return the next jobs whose outcomes to store, at most so many."""
+        batch, self.outcomes = self.outcomes[:most], self.outcomes[most:]
+        self.storing = len(batch)
+        return batch
 
-    def doubt(self) -> None:
-        """Record that the storage may hold jobs for this worker that the worker does not know."""
-        self.unsure = True
-        self.idle = None
-        self.wake()
+    def settled(self, batch: Sequence[LeasedJob], now: float) -> bool:
+        """Forget jobs whose outcomes are stored; return whether to wake the claim loop."""
+        self.storing = 0
+        freed = wake = False
+        for job in batch:
+            if self.jobs.pop(job, 0) is None and job.queue.limit is not None:
+                job.queue.busy -= 1
+                freed = True
+            outcome = job.outcome
+            delay: float | None = None
+            if isinstance(outcome, Failed):
+                delay = outcome.retry_in
+            elif isinstance(outcome, Released):
+                delay = outcome.delay
+            if delay is not None:
+                self.claims.due(now + delay, now)
+                wake = True
+        if freed or not self.jobs:
+            wake |= self.claims.freed()
+        return wake or self.claims.has_room(len(self.ready))
 
-    def due(self, at: float, now: float) -> None:
-        """Record that a job will be due at this time, for which no notification will come."""
-        self._due_at = min(self._due_at, at)
-        if at <= now:
-            self.wake()
+    def unsettled(self) -> list[LeasedJob]:
+        """Return the jobs whose outcome is not under way, so that the storage must know them as held."""
+        return [job for job in self.jobs if job.stage != SETTLING]
 
-    def has_room(self, ready: int) -> bool:
-        """Return whether the loop waits for room, and so many jobs that wait for a pool task leave some."""
-        return self._full and ready <= self._low
+    def missing(self, jobs: Iterable[LeasedJob], answer: Mapping[UUID, int]) -> list[LeasedJob]:
+        """Return which of these jobs a heartbeat's answer lacks: they were cancelled or given to others."""
+        return [
+            job
+            for job in jobs
+            if job.stage != SETTLING
+            and job in self.jobs
+            and answer.get(job.claimed.id) != job.claimed.attempt
+        ]
 
-    def freed(self) -> bool:
-        """Record that a limit has room again, or that nothing is held; return whether to claim for that."""
-        if self._has_limits or self.drains:
-            self.wake()
-            return True
-        return False
+    def lose(self, jobs: Sequence[LeasedJob], now: float) -> list[Action]:
+        """Give up jobs that this worker no longer holds: interrupt their handlers, and settle nothing."""
+        actions: list[Action] = []
+        freed = False
+        for job in jobs:
+            if job.stage == WAITING:
+                self.ready.remove(job)
+            else:
+                actions += self.interrupt(job, "lost", now)
+            freed |= self.drop(job)
+        return [*actions, WakeClaims()] if freed else actions
 
-    def _for_free(self, free: int) -> Claim | None:
-        """Return a claim for the most urgent jobs, as far as the tasks' limits allow."""
-        capacity: list[Want] = []
-        for queue in self._queues:
-            n = free if queue.limit is None else min(free, queue.limit - queue.busy)
-            if n > 0:
-                capacity.append(Want(queue.name, n))
-        return Claim(capacity, free) if capacity else None
+    def lease_ended(self, now: float) -> list[Action]:
+        """Give up all jobs, which other workers may run now, and claim none before a heartbeat."""
+        actions = self.lose(self.unsettled(), now)
+        self.claims.doubt()
+        return [*actions, WakeClaims()]
+
+    def interrupt(self, job: LeasedJob, reason: Reason, now: float) -> list[Action]:
+        """Ask a running job's handler to stop; the first reason is kept, except that "lost" overrides it."""
+        if job.stage != RUNNING:
+            return []
+        first = job.reason is None
+        if first or reason == "lost":
+            job.reason = reason
+        if job.context is not None:
+            job.context.cancelled = True
+        if not first and now - job.interrupted < RECANCEL_INTERVAL:
+            return []
+        job.interrupted = now
+        # A thread can't be cancelled: it keeps its pool task until the handler checks `job.cancelled`.
+        return [] if job.queue.kind == "thread" else [Interrupt(job)]
+
+    def interrupt_all(self, running: Iterable[LeasedJob], now: float) -> list[Action]:
+        """Interrupt every handler, because the worker shuts down."""
+        return [action for job in running for action in self.interrupt(job, "shutdown", now)]
+
+    def expire(self, now: float) -> tuple[list[Action], float | None]:
+        """Interrupt handlers whose time is up; return with that the next deadline, or None."""
+        actions: list[Action] = []
+        upcoming: list[float] = []
+        for job in self.jobs:
+            if job.stage == SETTLING or job.reason is not None:
+                continue
+            if job.deadline > now + CLOSE_ENOUGH:
+                upcoming.append(job.deadline)
+            elif job.stage == RUNNING:
+                actions += self.interrupt(job, "expired", now)
+        return actions, min(upcoming, default=None)
+
+    def tend(self, running: Iterable[LeasedJob], now: float) -> list[Action]:
+        """Handle what lasts too long: jobs that wait for a pool task, handlers that ignore a cancellation."""
+        actions = self._release_waiting(STALE, now)
+        for job in running:
+            ignored = now - job.interrupted
+            if job.reason is not None and job.interrupted and ignored >= RECANCEL_INTERVAL:
+                actions.append(Report(job, ignored))
+                actions += self.interrupt(job, job.reason, now)
+        return actions
+
+    def close(self, now: float) -> list[Action]:
+        """Begin no further jobs: release those that wait, and those that a claim under way brings."""
+        self._closed = True
+        return self._release_waiting(0.0, now)
+
+    def abandon(self, running: Iterable[LeasedJob], classify: Callable[[LeasedJob], Outcome]) -> list[Action]:
+        """Settle the jobs whose handlers do not end, and cancel these once more.
+
+        Args:
+            running: the jobs that still run.
+            classify: returns the outcome of such a job.
+        """
+        actions: list[Action] = []
+        for job in running:
+            wanted = job.reason != "lost" and job in self.jobs
+            outcome = classify(job)
+            job.reason = "lost"
+            actions.append(Interrupt(job))
+            if wanted:
+                actions += self._settle([(job, outcome)])
+        return actions
+
+    def _release_waiting(self, older_than: float, now: float) -> list[Action]:
+        """Release jobs that have not begun, and were claimed at least so many seconds ago."""
+        before = now - older_than
+        stale = [job for job in self.ready if job.deadline - job.claimed.expire_in <= before]
+        if not stale:
+            return []
+        going = set(stale)
+        kept = [job for job in self.ready if job not in going]
+        self.ready.clear()
+        self.ready.extend(kept)
+        for job in stale:
+            # Jobs are slow now, whatever was measured before, so do not claim the same ones ahead again.
+            job.queue.seconds = max(job.queue.seconds or 0.0, older_than)
+        return self._release(stale)
+
+    def _release(self, jobs: Iterable[LeasedJob]) -> list[Action]:
+        return self._settle((job, Released(job.claimed.id, job.claimed.attempt)) for job in jobs)
+
+    def _settle(self, ended: Iterable[tuple[LeasedJob, Outcome]]) -> list[Action]:
+        for job, outcome in ended:
+            job.stage, job.outcome = SETTLING, outcome
+            self.outcomes.append(job)
+        return [Settle()]

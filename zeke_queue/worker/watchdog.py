@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from zeke_queue.system import logging as log
 
 if TYPE_CHECKING:
-    from zeke_queue.worker.coroutine_pool import Lanes
+    from zeke_queue.worker.coroutine_pool import CoroutinePool
 
 FRAMES_MAX: Final = 30
 
@@ -25,12 +25,12 @@ class Watchdog:
 
     Args:
         limit: seconds without a sign of life after which it reports.
-        lanes: the pool, which knows the job of each task.
+        pool: the pool, which knows the job of each task.
     """
 
-    def __init__(self, limit: float, lanes: Lanes) -> None:
+    def __init__(self, limit: float, pool: CoroutinePool) -> None:
         self._limit = limit
-        self._lanes = lanes
+        self._pool = pool
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._over = threading.Event()
@@ -61,13 +61,13 @@ class Watchdog:
         frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
         frame = frames.get(self._loop_thread)
         stack = "".join(traceback.format_stack(frame, FRAMES_MAX)) if frame is not None else None
-        held = self._lanes.job_of(asyncio.current_task(self._loop))
-        if held is None:
+        job = self._pool.job_of(asyncio.current_task(self._loop))
+        if job is None:
             # The task was made by a handler or by other code; if by a handler, it is one of those running.
-            running = {other.served.task.name for other in self._lanes.in_lanes()}
+            running = {other.queue.task for other in self._pool.running()}
             fields: dict[str, object] = {"running": sorted(running)}
         else:
-            fields = {"taskId": held.served.task.name, "jobId": str(held.claimed.id)}
+            fields = {"taskId": job.queue.task, "jobId": str(job.claimed.id)}
         log.get_logger().error(
             "loop_blocked",
             **fields,

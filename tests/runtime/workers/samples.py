@@ -6,22 +6,17 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from zeke_queue.model import Claimed
-from zeke_queue.task.task import Task
-from zeke_queue.worker.held import Held, Served
+from zeke_queue.worker.claims import ServedQueue
+from zeke_queue.worker.state import LeasedJob
+
+QUEUE = ServedQueue("work", "work")
 
 
-async def nothing() -> None:
-    """Do nothing."""
-
-
-SERVED = Served("work", Task(nothing, "work"))
-
-
-def held(number: int) -> Held:
-    """Make a held job of ``work`` with this number in its id, and 60 seconds for it."""
-    claimed = Claimed(
+def claimed_job(number: int, name: str = "work", expire_in: float = 60.0) -> Claimed:
+    """Make a claimed job with this number in its id."""
+    return Claimed(
         id=UUID(int=number),
-        name="work",
+        name=name,
         data=None,
         attempt=1,
         priority=0,
@@ -30,9 +25,13 @@ def held(number: int) -> Held:
         retry_delay=1,
         retry_backoff=True,
         retry_delay_max=None,
-        expire_in=60.0,
+        expire_in=expire_in,
         start_after=datetime(2026, 1, 1, tzinfo=UTC),
         parent=None,
         meta=None,
     )
-    return Held(claimed, SERVED, 60.0)
+
+
+def leased(number: int) -> LeasedJob:
+    """Make a leased job of ``work``, with 60 seconds for it."""
+    return LeasedJob(claimed_job(number), QUEUE, 60.0)

@@ -1,0 +1,320 @@
+"""What a worker claims, and when it sleeps: the decisions of ``worker/claims.py``, without an event loop.
+
+The machine plays the rest of a worker and its storage: claims are answered by any number of jobs up to their
+limit, jobs begin, end and are settled in any order, and answers may be lost.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from zeke_queue.worker.claims import (
+    AHEAD_MAX,
+    AHEAD_SECONDS,
+    BACKLOG_MAX,
+    CLAIM_MAX,
+    EMPTY_CLAIMS,
+    FAIR_INTERVAL,
+    Claim,
+    ClaimState,
+    Load,
+    Recover,
+    ServedQueue,
+    Sleep,
+    WaitForRoom,
+)
+
+IDLE = Load(running=0, ready=0, backlog=0)
+POLL = 2.0
+
+
+def quick(name: str = "quick", seconds: float = 0.0001) -> ServedQueue:
+    """Make a queue whose jobs are quick enough to be claimed ahead."""
+    queue = ServedQueue(name, name)
+    queue.measure(seconds)
+    return queue
+
+
+def asleep(state: ClaimState, now: float = 0.0) -> Sleep:
+    """Answer claims with nothing until the worker sleeps."""
+    while isinstance(action := state.next(IDLE, now), Claim):
+        state.claimed(0, action.limit)
+    assert isinstance(action, Sleep)
+    return action
+
+
+class Worker(RuleBasedStateMachine):
+    """A worker of which only the claims are real."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.ready: deque[ServedQueue] = deque()
+        self.running: list[ServedQueue] = []
+        self.settling: list[ServedQueue] = []
+        self.empty = 0
+        self.woken = False
+        self.stopped = False
+
+    @initialize(
+        size=st.integers(1, 12),
+        limits=st.lists(st.none() | st.integers(1, 5), min_size=1, max_size=3),
+    )
+    def begin(self, size: int, limits: list[int | None]) -> None:
+        self.size = size
+        self.queues = {
+            f"q{number}": ServedQueue(f"q{number}", "task", limit=limit)
+            for number, limit in enumerate(limits)
+        }
+        self.state = ClaimState([*self.queues.values()], size, POLL)
+
+    @property
+    def load(self) -> Load:
+        return Load(len(self.running), len(self.ready), len(self.settling))
+
+    @rule(count=st.integers(0, 600), lost=st.booleans(), data=st.data())
+    def carry_out(self, count: int, lost: bool, data: st.DataObject) -> None:  # noqa: FBT001 - drawn by Hypothesis
+        unsure, free = self.state.unsure, self.size - len(self.running) - len(self.ready)
+        action = self.state.next(self.load, self.now)
+        if unsure:
+            assert isinstance(action, Recover), "jobs that are unknown are released before more are claimed"
+            self.state.unsure = lost
+        elif self.stopped:
+            assert action is None
+        elif isinstance(action, Claim):
+            self.empty = 0 if self.answer(action, count, lost, free, data) else self.empty + 1
+            self.woken = False
+        elif isinstance(action, Sleep):
+            assert self.empty >= EMPTY_CLAIMS, "one empty claim is no proof"
+            assert not self.woken, "what may be due is claimed before a sleep"
+            assert 0 <= action.timeout <= POLL
+            self.sleep(count, lost, free, data)
+        else:
+            assert isinstance(action, WaitForRoom)
+            assert self.ready or self.running or self.settling, "a worker with nothing to do claims"
+
+    def answer(
+        self,
+        claim: Claim,
+        count: int,
+        lost: bool,  # noqa: FBT001
+        free: int,
+        data: st.DataObject,
+    ) -> int:
+        """Check a claim, and answer it with jobs of its queues; return how many."""
+        assert 0 < claim.limit <= CLAIM_MAX
+        assert len({want.name for want in claim.capacity}) == len(claim.capacity) > 0
+        left = {want.name: want.free for want in claim.capacity}
+        for name, most in left.items():
+            queue = self.queues[name]
+            assert 0 < most <= CLAIM_MAX
+            if queue.limit is not None:
+                assert most <= free, "what has a limit is claimed for free pool tasks only"
+                assert queue.busy + most <= queue.limit, "a limit holds in the worker already"
+            elif queue.seconds is None:
+                assert most <= max(free, 0), "nothing is claimed ahead before it has been measured"
+        if any(
+            self.queues[name].limit is not None or self.queues[name].ahead(self.size) == 0 for name in left
+        ):
+            assert claim.limit <= free, "priorities hold among those that wait for a pool task"
+        if lost:
+            self.state.unsure = True
+            return 0
+        came = 0
+        for _ in range(min(count, claim.limit)):
+            names = [name for name, most in left.items() if most]
+            if not names:
+                break
+            name = data.draw(st.sampled_from(names)) if len(names) > 1 else names[0]
+            left[name] -= 1
+            queue = self.queues[name]
+            if queue.limit is not None:
+                queue.busy += 1
+            self.ready.append(queue)
+            came += 1
+        self.state.claimed(came, claim.limit)
+        return came
+
+    def sleep(self, count: int, lost: bool, free: int, data: st.DataObject) -> None:  # noqa: FBT001
+        """Claim once more, as a sleep does first, and end the sleep by a notification or its time limit."""
+        claim = self.state.claim(self.load, self.now)
+        if claim is None or self.answer(claim, count, lost, free, data):
+            self.state.found()
+            self.empty = 0
+            return
+        if lost:
+            return
+        woken = data.draw(st.booleans())
+        self.now += 0.0 if woken else POLL
+        self.state.slept(self.now, woken=woken)
+        self.empty = 0 if woken else self.empty
+
+    @precondition(lambda self: self.ready and len(self.running) < self.size)
+    @rule(count=st.integers(1, 12))
+    def start(self, count: int) -> None:
+        while count and self.ready and len(self.running) < self.size:
+            self.running.append(self.ready.popleft())
+            count -= 1
+
+    @precondition(lambda self: self.running)
+    @rule(seconds=st.sampled_from([0.00001, 0.001, 0.05, 0.2, 5.0]))
+    def end(self, seconds: float) -> None:
+        queue = self.running.pop()
+        queue.measure(seconds)
+        self.settling.append(queue)
+
+    @precondition(lambda self: self.settling)
+    @rule(due_in=st.none() | st.sampled_from([0.0, 0.5, 30.0]))
+    def settle(self, due_in: float | None) -> None:
+        for queue in self.settling:
+            queue.busy -= queue.limit is not None
+        self.settling = []
+        if due_in is not None:
+            self.state.due(self.now + due_in, self.now)
+            self.woken |= due_in == 0.0
+        self.woken |= self.state.freed()
+
+    @rule(seconds=st.sampled_from([0.01, 0.3, 40.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule()
+    def wake(self) -> None:
+        self.state.wake()
+        self.woken = True
+
+    @rule()
+    def doubt(self) -> None:
+        self.state.doubt()
+        self.woken = True
+        assert self.state.idle is None, "the storage may have forgotten that the worker sleeps"
+
+    @precondition(lambda self: self.now > POLL)
+    @rule()
+    def stop(self) -> None:
+        self.state.stopping = self.stopped = True
+
+    @invariant()
+    def jobs_stay_within_bounds(self) -> None:
+        if not hasattr(self, "queues"):
+            return
+        assert len(self.running) <= self.size
+        assert len(self.ready) <= max(self.size, AHEAD_MAX + CLAIM_MAX)
+        held = Counter(queue.name for queue in [*self.ready, *self.running, *self.settling])
+        for queue in self.queues.values():
+            assert queue.limit is None or held[queue.name] == queue.busy <= queue.limit
+
+
+TestWorker = Worker.TestCase
+
+
+def test_jobs_are_claimed_for_free_pool_tasks_until_they_are_measured() -> None:
+    state = ClaimState([ServedQueue("work", "work")], size=10, poll=POLL)
+    action = state.next(Load(running=4, ready=1, backlog=0), 0.0)
+    assert action == Claim([("work", 5)], 5)  # pyright: ignore[reportArgumentType]
+    assert isinstance(state.next(Load(running=10, ready=0, backlog=0), 0.0), WaitForRoom)
+
+
+@pytest.mark.parametrize("backlog", [BACKLOG_MAX, BACKLOG_MAX + 1])
+def test_nothing_is_claimed_while_too_many_outcomes_wait(backlog: int) -> None:
+    state = ClaimState([quick()], size=10, poll=POLL)
+    assert isinstance(state.next(Load(0, 0, backlog), 0.0), WaitForRoom)
+    assert isinstance(state.next(Load(0, 0, BACKLOG_MAX - 1), 0.0), Claim)
+
+
+def test_quick_jobs_are_claimed_ahead_up_to_a_second_of_work() -> None:
+    assert quick(seconds=0.0001).ahead(10) == AHEAD_MAX
+    assert quick(seconds=0.05).ahead(10) == int(10 * AHEAD_SECONDS / 0.05)
+    assert quick(seconds=0.2).ahead(10) == 0
+
+
+def test_worker_with_tasks_of_both_kinds_claims_for_free_pool_tasks_after_a_moment() -> None:
+    state = ClaimState([quick(), ServedQueue("limited", "limited", limit=2)], size=10, poll=POLL)
+    full = Load(running=10, ready=0, backlog=0)
+    assert isinstance(state.next(IDLE, 0.0), Claim)
+    ahead = state.next(full, FAIR_INTERVAL)
+    assert isinstance(ahead, Claim)
+    assert [want.name for want in ahead.capacity] == ["quick"], "what has a limit is not claimed ahead"
+    assert isinstance(state.next(full, FAIR_INTERVAL + 0.01), WaitForRoom)
+    fair = state.next(Load(running=7, ready=0, backlog=0), 1.0)
+    assert fair == Claim([("quick", 3), ("limited", 2)], 3)  # pyright: ignore[reportArgumentType]
+
+
+def test_slower_job_replaces_the_measured_time_and_a_faster_one_lowers_it_slowly() -> None:
+    queue = ServedQueue("work", "work")
+    queue.measure(1.0)
+    queue.measure(0.5)
+    assert queue.seconds == pytest.approx(0.975)
+    queue.measure(3.0)
+    assert queue.seconds == 3.0
+
+
+def test_polls_come_soon_after_work_ran_out_and_then_at_the_interval() -> None:
+    state = ClaimState([ServedQueue("work", "work")], size=1, poll=POLL)
+    timeouts = [asleep(state).timeout]
+    for _ in range(4):
+        state.slept(0.0, woken=False)
+        action = state.next(IDLE, 0.0)
+        assert isinstance(action, Sleep)
+        timeouts.append(action.timeout)
+    assert timeouts == [0.05, 0.2, 1.0, POLL, POLL]
+
+
+def test_sleep_ends_when_a_job_comes_due() -> None:
+    state = ClaimState([ServedQueue("work", "work")], size=1, poll=POLL)
+    state.due(0.03, now=0.0)
+    assert asleep(state).timeout == pytest.approx(0.03)
+    state.slept(0.03, woken=False)
+    assert isinstance(state.next(IDLE, 0.03), Claim), "what is due is claimed"
+    assert asleep(state, 0.03).timeout == 0.05, "and it is forgotten then"
+
+
+def test_wake_up_during_a_sleep_is_told_once() -> None:
+    state = ClaimState([ServedQueue("work", "work")], size=1, poll=POLL)
+    state.wake()
+    asleep(state)
+    assert not state.was_woken(), "a wake-up before the sleep led to a claim"
+    state.wake()
+    assert state.was_woken()
+    assert not state.was_woken()
+
+
+def test_second_full_claim_in_a_row_says_that_the_worker_needs_no_notifications() -> None:
+    state = ClaimState([ServedQueue("work", "work")], size=4, poll=POLL)
+    assert [state.claimed(count, 4) for count in (4, 4, 4, 3, 4)] == [False, True, True, False, False]
+
+
+def test_room_counts_only_while_the_loop_waits_for_it() -> None:
+    state = ClaimState([quick()], size=10, poll=POLL)
+    assert not state.has_room(0)
+    assert isinstance(state.next(Load(10, AHEAD_MAX, 0), 0.0), WaitForRoom)
+    assert not state.has_room(AHEAD_MAX)
+    assert state.has_room(AHEAD_MAX // 2)
+    state.roomy()
+    assert not state.has_room(0)
+
+
+@pytest.mark.parametrize(("limit", "drains", "wakes"), [(None, 0, False), (2, 0, True), (None, 1, True)])
+def test_ended_jobs_wake_a_worker_that_has_a_limit_or_is_drained(
+    limit: int | None,
+    drains: int,
+    wakes: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    state = ClaimState([ServedQueue("work", "work", limit=limit)], size=1, poll=POLL)
+    state.drains = drains
+    asleep(state)
+    assert state.freed() == wakes
+    assert isinstance(state.next(IDLE, 0.0), Claim if wakes else Sleep)
+
+
+def test_unknown_jobs_are_released_even_when_claiming_ends() -> None:
+    state = ClaimState([ServedQueue("work", "work")], size=1, poll=POLL)
+    state.doubt()
+    state.stopping = True
+    assert isinstance(state.next(IDLE, 0.0), Recover)
+    state.unsure = False
+    assert state.next(IDLE, 0.0) is None

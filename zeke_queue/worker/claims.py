@@ -1,0 +1,274 @@
+"""When to claim, how much of which queue, and when to sleep: decisions that the claim loop carries out.
+
+Like ``state``, this knows no event loop, clock or storage.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from zeke_queue.core.poll_backoff import idle_wait
+from zeke_queue.model import Want
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CLAIM_MAX: Final = 500
+"""Jobs per claim at most."""
+
+AHEAD_SECONDS: Final = 1.0
+"""Seconds of work that are claimed ahead at most."""
+
+AHEAD_MAX: Final = 1000
+"""Jobs that are claimed ahead at most."""
+
+AHEAD_SLOWEST: Final = 0.1
+"""Longest time in seconds of jobs that are claimed ahead; for slower ones a round trip does not matter."""
+
+FAIR_INTERVAL: Final = 0.25
+"""Seconds after which a worker with tasks of both kinds claims for free pool tasks only."""
+
+BACKLOG_MAX: Final = 3000
+"""Outcomes waiting for the storage from which on claiming stops."""
+
+EMPTY_CLAIMS: Final = 2
+"""Empty claims in a row before a sleep, since one is no proof: rows that others have locked are skipped."""
+
+FULL_CLAIMS: Final = 2
+"""Full claims in a row after which senders need not wake the worker."""
+
+EWMA_WEIGHT: Final = 0.05
+"""Weight of the latest job in a task's measured time, if it was faster; a slower one replaces it."""
+
+
+class Recover(NamedTuple):
+    """Ask the storage which jobs it holds for this worker, and release those that are unknown here."""
+
+
+class Claim(NamedTuple):
+    """Claim jobs.
+
+    Attributes:
+        capacity: how many of which queue at most.
+        limit: how many together at most.
+    """
+
+    capacity: list[Want]
+    limit: int
+
+
+class WaitForRoom(NamedTuple):
+    """Wait until jobs end or outcomes are stored, since nothing can be taken now."""
+
+
+class Sleep(NamedTuple):
+    """Wait for a notification of the storage, at most so many seconds, and claim once more as it begins."""
+
+    timeout: float
+
+
+ClaimAction = Recover | Claim | WaitForRoom | Sleep
+
+
+class Load(NamedTuple):
+    """How much the worker holds.
+
+    Attributes:
+        running: jobs that run.
+        ready: jobs that wait for a pool task.
+        backlog: outcomes that are not known to be stored.
+    """
+
+    running: int
+    ready: int
+    backlog: int
+
+
+class ServedQueue:
+    """A queue that a worker serves, with its measurements.
+
+    Args:
+        name: the queue's name.
+        task: the name of the task whose jobs it has.
+        kind: where the task's handler runs.
+        limit: the task's concurrency limit; None for none.
+
+    Attributes:
+        busy: how many of its jobs the worker holds, tracked only for tasks with a limit.
+        seconds: how long its jobs take, weighted towards slow ones; None until one has ended.
+    """
+
+    __slots__ = ("busy", "kind", "limit", "name", "seconds", "task")
+
+    def __init__(self, name: str, task: str, kind: str = "async", limit: int | None = None) -> None:
+        self.name = name
+        self.task = task
+        self.kind = kind
+        self.limit = limit
+        self.busy = 0
+        self.seconds: float | None = None
+
+    def measure(self, seconds: float) -> None:
+        """Take in how long a job took."""
+        mean = self.seconds
+        if mean is None or seconds > mean:
+            self.seconds = seconds
+        else:
+            self.seconds = mean + (seconds - mean) * EWMA_WEIGHT
+
+    def ahead(self, size: int) -> int:
+        """Return how many jobs may be claimed ahead of free pool tasks; none before jobs have been measured.
+
+        None either if the task has a limit, which jobs that wait here would use up.
+        """
+        if self.limit is not None or self.seconds is None or self.seconds > AHEAD_SLOWEST:
+            return 0
+        if self.seconds * AHEAD_MAX <= size * AHEAD_SECONDS:
+            return AHEAD_MAX
+        return int(size * AHEAD_SECONDS / self.seconds)
+
+
+class ClaimState:
+    """When to claim, how much of which queue, and when to sleep.
+
+    Claims are for free pool tasks. Quick jobs of tasks without a limit are also claimed ahead, at most about
+    a second of work as measured, so that pool tasks never wait for a round trip. A worker that serves both
+    kinds lets its jobs claimed ahead run out four times a second, and then claims for free pool tasks only,
+    so that the order of priorities holds and no queue starves.
+
+    Before a sleep there are three claims: one finds nothing, a second confirms it, and a third follows once
+    the storage has recorded that the worker sleeps, since earlier sends do not wake it.
+
+    Args:
+        queues: the queues to serve.
+        size: how many jobs run at once.
+        poll: seconds between claims without a notification.
+
+    Attributes:
+        idle: the idle flag as the storage has it; None if that is unknown.
+        unsure: whether the storage may hold jobs for this worker that the worker does not know.
+        stopping: whether claiming ends.
+        drains: how many callers wait until nothing is due and nothing is held.
+    """
+
+    def __init__(self, queues: Sequence[ServedQueue], size: int, poll: float) -> None:
+        self._queues = tuple(queues)
+        self._has_limits = any(queue.limit is not None for queue in queues)
+        self._size = size
+        self._poll = poll
+        self.idle: bool | None = False
+        self.unsure = False
+        self.stopping = False
+        self.drains = 0
+        self._full = False
+        self._low = 0
+        self._woken = False
+        self._empty_claims = 0
+        self._full_claims = 0
+        self._polls = 0
+        self._fair_at = -math.inf
+        self._due_at = math.inf
+
+    def next(self, load: Load, now: float) -> ClaimAction | None:
+        """Return what to do now; None once claiming has ended."""
+        if self.unsure:
+            return Recover()
+        if self.stopping:
+            return None
+        if self._empty_claims >= EMPTY_CLAIMS:
+            self._woken = False
+            return Sleep(min(idle_wait(self._polls, self._poll), max(0.0, self._due_at - now)))
+        claim = self.claim(load, now)
+        if claim is None:
+            # Set this before any wait: room that appears meanwhile is not signalled again.
+            self._full = True
+            return WaitForRoom()
+        return claim
+
+    def claim(self, load: Load, now: float) -> Claim | None:
+        """Return the claim to make now, or None."""
+        self._low = 0
+        if load.backlog >= BACKLOG_MAX:
+            return None
+        free = self._size - load.running - load.ready
+        ahead = {queue: queue.ahead(self._size) for queue in self._queues}
+        if not all(ahead.values()):
+            if free > 0:
+                self._fair_at = now
+                return self._for_free(min(free, CLAIM_MAX))
+            if now - self._fair_at > FAIR_INTERVAL:
+                return None
+        capacity: list[Want] = []
+        for queue, store in ahead.items():
+            self._low = max(self._low, store // 2)
+            if store and (free > 0 or load.ready <= store // 2):
+                n = min(CLAIM_MAX, max(free, 0) + max(store - load.ready, 0))
+                if n > 0:
+                    capacity.append(Want(queue.name, n))
+        return Claim(capacity, max(want.free for want in capacity)) if capacity else None
+
+    def claimed(self, count: int, limit: int) -> bool:
+        """Record the answer of a claim; return whether senders need not wake the worker any more."""
+        self._empty_claims = 0 if count else self._empty_claims + 1
+        self._full_claims = self._full_claims + 1 if count == limit else 0
+        return self._full_claims >= FULL_CLAIMS
+
+    def found(self) -> None:
+        """Record that the claim at the beginning of a sleep had jobs, or that nothing could be taken."""
+        self._empty_claims = self._polls = 0
+
+    def was_woken(self) -> bool:
+        """Return whether ``wake`` was called since the sleep began."""
+        woken, self._woken = self._woken, False
+        return woken
+
+    def slept(self, now: float, *, woken: bool) -> None:
+        """Record the end of a sleep, and whether a notification ended it."""
+        if woken:
+            self._empty_claims = self._polls = 0
+        elif now >= self._due_at:
+            self._due_at, self._empty_claims = math.inf, 0
+        else:
+            self._polls += 1
+
+    def roomy(self) -> None:
+        """Record the end of a wait for room."""
+        self._full = False
+
+    def wake(self) -> None:
+        """Claim at once, since there may be something to claim."""
+        self._empty_claims = self._polls = 0
+        self._woken = True
+
+    def doubt(self) -> None:
+        """Record that the storage may hold jobs for this worker that the worker does not know."""
+        self.unsure = True
+        self.idle = None
+        self.wake()
+
+    def due(self, at: float, now: float) -> None:
+        """Record that a job will be due at this time, for which no notification will come."""
+        self._due_at = min(self._due_at, at)
+        if at <= now:
+            self.wake()
+
+    def has_room(self, ready: int) -> bool:
+        """Return whether the loop waits for room, and so many jobs that wait for a pool task leave some."""
+        return self._full and ready <= self._low
+
+    def freed(self) -> bool:
+        """Record that a limit has room again, or that nothing is held; return whether to claim for that."""
+        if self._has_limits or self.drains:
+            self.wake()
+            return True
+        return False
+
+    def _for_free(self, free: int) -> Claim | None:
+        """Return a claim for the most urgent jobs, as far as the tasks' limits allow."""
+        capacity: list[Want] = []
+        for queue in self._queues:
+            n = free if queue.limit is None else min(free, queue.limit - queue.busy)
+            if n > 0:
+                capacity.append(Want(queue.name, n))
+        return Claim(capacity, free) if capacity else None
