@@ -101,7 +101,7 @@ class Office:
 
         @asynccontextmanager
         async def resources() -> AsyncGenerator[Context]:
-            node = current_node(self.world)
+            node = current_node(self.world.nodes)
             ai = self.mind.client(node) if key else StubClient()
             yield Context(self.repository, self.web, node.clock, inline, ai, youtube=self.tube.youtube)
 

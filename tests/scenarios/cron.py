@@ -202,10 +202,9 @@ def _away(seconds: float) -> Deed:
     """Return the deed of ending all schedulers for a time."""
 
     async def do(node: Node) -> None:
-        world = node.world
-        for other in world.nodes.values():
+        for other in node.nodes.values():
             if other.role == "scheduler":
-                world.kill(other, back=seconds)
+                other.kill(back=seconds)
 
     return do
 

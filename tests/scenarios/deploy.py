@@ -125,7 +125,7 @@ class Rollout:
 
     def begin(self, world: World) -> None:
         """Give processes of the old version its catalog, and plan the rolls."""
-        catalogs = {False: observed(self._old, world), True: observed(self._new, world)}
+        catalogs = {False: observed(self._old, world.nodes), True: observed(self._new, world.nodes)}
         for name in self._begin_old:
             world.nodes[name].catalog = catalogs[False]
         for roll in self._rolls:
@@ -134,7 +134,7 @@ class Rollout:
     def _roll(self, world: World, name: str, catalog: Catalog) -> None:
         node = world.nodes[name]
         node.catalog = catalog
-        world.drain(node)
+        node.drain()
 
 
 @holds("no job fails for its version", Change)

@@ -134,7 +134,7 @@ def _planned(
         for name, at, aim in stops:
             node = world.nodes[name]
             if aim == "now":
-                world.later(at, world.drain, node)
+                world.later(at, node.drain)
             else:
                 world.later(at, _with_a_claim, node, {"answered": ("drain",)}.get(aim, ("drain", "cut_in")))
         if outage is not None:

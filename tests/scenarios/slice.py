@@ -211,7 +211,7 @@ class Site:
     @asynccontextmanager
     async def resources(self) -> AsyncGenerator[Context]:
         """Give a worker what its handlers need."""
-        yield Context(self.repository, self.web, current_node(self.world).clock, inline, StubClient())
+        yield Context(self.repository, self.web, current_node(self.world.nodes).clock, inline, StubClient())
 
     def rows(self, transaction: QueueTransaction) -> MemoryRows:
         """Return the domain's rows in a transaction."""

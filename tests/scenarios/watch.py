@@ -279,9 +279,9 @@ def _cut_off(name: str, seconds: float) -> Deed:
     """Return the deed of cutting a program off from the database for a time."""
 
     async def do(node: Node) -> None:
-        world = node.world
-        world.cut(world.nodes[name], "cut")
-        world.later(seconds, world.cut, world.nodes[name], None)
+        other = node.nodes[name]
+        other.cut("cut")
+        node.world.later(seconds, other.cut, None)
 
     return do
 

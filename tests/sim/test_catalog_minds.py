@@ -31,7 +31,7 @@ def asked(gaps: list[float], *, rate: float = 1.0, patience: float = 300.0) -> t
 
     @catalog.task("ask", retry_limit=0)
     async def ask() -> None:
-        node = current_node(worlds[0])
+        node = current_node(worlds[0].nodes)
         client = clients.setdefault(node.incarnation, mind.client(node))
         try:
             await client.embed(["Bees dance."])

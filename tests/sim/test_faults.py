@@ -466,7 +466,7 @@ def test_killed_worker_waits_for_no_queue_after_one_had_work() -> None:
         notifier = node.world.store.notifier
         await node.clock.sleep(5)
         asleep.append(notifier.has_waiters)
-        node.world.kill(node.world.nodes["w1"], back=5.0)
+        node.nodes["w1"].kill(back=5.0)
         await node.queue.send(usual)
         asleep.append(notifier.has_waiters)
         await node.clock.sleep(20)

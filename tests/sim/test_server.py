@@ -96,7 +96,7 @@ def test_no_transaction_begins_while_the_database_is_away() -> None:
 
 def test_the_server_ends_a_transaction_only_some_time_after_its_client_was_cut_off() -> None:
     def cut(world: World) -> None:
-        world.later(2.0, world.cut, world.nodes["c1"], "cut")
+        world.later(2.0, world.nodes["c1"].cut, "cut")
 
     outcome, at = answer(played({}, before=cut))
     assert outcome == "ok"
@@ -106,7 +106,7 @@ def test_the_server_ends_a_transaction_only_some_time_after_its_client_was_cut_o
 
 def test_a_transaction_ends_at_once_with_its_client_s_process() -> None:
     def kill(world: World) -> None:
-        world.later(2.0, world.kill, world.nodes["c1"], 100.0)
+        world.later(2.0, world.nodes["c1"].kill, 100.0)
 
     outcome, at = answer(played({}, before=kill))
     assert outcome == "ok"

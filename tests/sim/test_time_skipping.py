@@ -167,9 +167,9 @@ PROGRAMS: dict[str, Callable[[Node], Awaitable[None]]] = {
 }
 """What a client does."""
 
-MISFORTUNES: dict[str, Callable[[World], None]] = {
-    "a process stands still": lambda world: world.pause(world.nodes["w1"], 40.0),
-    "a process is cut off": lambda world: world.cut(world.nodes["w1"], "cut_in"),
+TROUBLES: dict[str, Callable[[World], None]] = {
+    "a process stands still": lambda world: world.nodes["w1"].pause(40.0),
+    "a process is cut off": lambda world: world.nodes["w1"].cut("cut_in"),
     "the database is away": lambda world: world.go_away(40.0),
 }
 """What happens besides."""
@@ -193,8 +193,8 @@ def _jumps(trouble: str) -> float:
     jumped: list[float] = []
 
     def before(world: World) -> None:
-        if trouble in MISFORTUNES:
-            world.later(5.0, MISFORTUNES[trouble], world)
+        if trouble in TROUBLES:
+            world.later(5.0, TROUBLES[trouble], world)
         for at in (10.0, 40.0):
             world.later(at, lambda: jumped.append(world.time_skipper.jumped))
 
@@ -214,7 +214,7 @@ def test_no_time_is_skipped_while_something_happens() -> None:
     def check(trouble: str) -> None:
         assert _jumps(trouble) == 0.0
 
-    check_each([*PROGRAMS, *MISFORTUNES], check)
+    check_each([*PROGRAMS, *TROUBLES], check)
 
 
 def test_clock_of_process_advances_over_skipped_time() -> None:

@@ -122,7 +122,7 @@ def _run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None) 
     chosen = scenario.properties if properties is None else properties
     checker = Checker(world.rules(), properties=chosen)
     times = showing(WorldTimes(world)) if scenario.freeze else nullcontext()
-    with log.silenced(), times, sandbox.closed(world, scenario.allow, world.reached_outside):
+    with log.silenced(), times, sandbox.closed(world.seed_of, scenario.allow, world.reached_outside):
         world.run()
     violation = world.recorder.violation
     if violation is None and checker.past.phase != "end":

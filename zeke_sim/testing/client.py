@@ -78,7 +78,7 @@ class Client:
     @property
     def nodes(self) -> tuple[str, ...]:
         """The names of all processes: workers w1, w2 …, schedulers s1 …, maintenance v1 …."""
-        return tuple(self._world.nodes)
+        return tuple(self._node.nodes)
 
     def send(
         self, task: str | Task[Any, Any], payload: Any = None, **options: Unpack[SendOptions]
@@ -132,30 +132,30 @@ class Client:
 
     def kill(self, node: str, *, back: float = 1.0) -> None:
         """Kill a process at once; a replacement starts ``back`` seconds later."""
-        self._world.kill(self._named(node), back)
+        self._named(node).kill(back)
 
     def pause(self, node: str, seconds: float) -> None:
         """Freeze a process for ``seconds``."""
-        self._world.pause(self._named(node), seconds)
+        self._named(node).pause(seconds)
 
     def stop(self, node: str) -> None:
         """Stop a process as SIGTERM does; a replacement starts when it has ended."""
-        self._world.drain(self._named(node))
+        self._named(node).drain()
 
     def cut(self, node: str, seconds: float) -> None:
         """Partition a process from the database for ``seconds``."""
         cut = self._named(node)
-        self._world.cut(cut, "cut")
-        self._world.later(seconds, self._world.cut, cut, None)
+        cut.cut("cut")
+        self._world.later(seconds, cut.cut, None)
 
     def forgotten(self) -> list[str]:
         """Return the calls that were never awaited."""
         return [call.what for call in self._calls if not call.awaited]
 
     def _named(self, name: str) -> Node:
-        node = self._world.nodes.get(name)
+        node = self._node.nodes.get(name)
         if node is None or node.role == "client":
-            known = ", ".join(one.name for one in self._world.nodes.values() if one.role != "client")
+            known = ", ".join(one.name for one in self._node.nodes.values() if one.role != "client")
             raise UsageError(f"{name!r}: there is no such process; there are {known}")
         return node
 

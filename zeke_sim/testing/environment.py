@@ -12,7 +12,7 @@ import random  # noqa: TID251 - saves and restores the global generator's state
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from zeke_queue.errors import UsageError
 from zeke_queue.maintenance.runner import Supervisor
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from zeke_queue.worker import Worker
     from zeke_sim.errors import Outside
     from zeke_sim.testing.backends import Backend
-    from zeke_sim.world.world import World
 
 __tracebackhide__ = True  # pytest then shows the test's own lines
 
@@ -227,7 +226,7 @@ class TestEnvironment:
         """Refuse access to the outside, and use the test's own random state."""
         before = random.getstate()
         try:
-            with sandbox.closed(cast("World", self), self.options.allow, self._reached.append):
+            with sandbox.closed(self.seed_of, self.options.allow, self._reached.append):
                 if self._random is not None:
                     random.setstate(self._random)
                 try:

@@ -8,13 +8,13 @@ from zeke_queue.errors import StorageUnavailableError
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Coroutine, Generator
+    from collections.abc import Callable, Coroutine, Generator
+    from contextvars import Context
 
     from zeke_queue.storage.memory import MemoryStorage
     from zeke_queue.storage.memory.transaction import MemoryTransaction
     from zeke_sim.history.recorder import Recorder
-    from zeke_sim.world.node import Node
-    from zeke_sim.world.world import World
+    from zeke_sim.loop.event_loop import VirtualLoop
 
 
 class _RolledBack(Exception):
@@ -25,30 +25,34 @@ class Server:
     """The state of the database server.
 
     Attributes:
+        down: whether it is away.
         transactions: the open transactions by number.
     """
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, store: MemoryStorage, loop: VirtualLoop, context: Context) -> None:
+        self.down = False
+        self._store = store
+        self._loop = loop
+        self._context = context
+        self._down_until = 0.0
         self._numbers = 0
         self._waiting: dict[asyncio.Task[None], None] = {}
         self.transactions: dict[int, OpenTransaction] = {}
 
-    def open(self, node: Node) -> tuple[int, OpenTransaction]:
+    def open(self, owner: object) -> tuple[int, OpenTransaction]:
         """Open a transaction and return its number and itself."""
         self._numbers += 1
-        opened = OpenTransaction(self, node, self._numbers, self._world.store)
+        opened = OpenTransaction(self, owner, self._numbers, self._store)
         self.transactions[self._numbers] = opened
         return self._numbers, opened
 
     def go_on(self, statement: Stepper, transaction: int | None) -> asyncio.Task[None]:
         """Start a task that continues a statement when it gets its lock."""
-        world = self._world
-        task = world.loop.create_task(statement.run(), context=world.context)
+        task = self._loop.create_task(statement.run(), context=self._context)
         if transaction is not None and (opened := self.transactions.get(transaction)) is not None:
             opened.statement = task
         self._waiting[task] = None
-        task.add_done_callback(self._over, context=world.context)
+        task.add_done_callback(self._over, context=self._context)
         return task
 
     def _over(self, task: asyncio.Task[None]) -> None:
@@ -57,13 +61,24 @@ class Server:
     def end(self, number: int, after: float) -> None:
         """Roll a transaction back ``after`` seconds, when the server notices that its client is gone."""
         if number in self.transactions:
-            self._world.later(after, self._roll_back, number)
+            self._later(after, self._roll_back, number)
 
-    def end_of(self, node: Node) -> None:
+    def end_of(self, owner: object) -> None:
         """Roll back the open transactions of a dead process."""
         for number, opened in list(self.transactions.items()):
-            if opened.node is node:
+            if opened.owner is owner:
                 self.end(number, 0.0)
+
+    def go_down(self, seconds: float) -> None:
+        """Break all connections, and answer again in ``seconds``."""
+        self.down = True
+        self.restart()
+        self._down_until = max(self._down_until, self._loop.time() + seconds)
+        self._later(seconds, self._come_up)
+
+    def _come_up(self) -> None:
+        if self._loop.time() >= self._down_until:
+            self.down = False
 
     def restart(self) -> None:
         """Roll back all open transactions and drop all waiting statements."""
@@ -71,6 +86,9 @@ class Server:
             task.cancel()
         for number in list(self.transactions):
             self._roll_back(number)
+
+    def _later(self, seconds: float, callback: Callable[..., object], *args: Any) -> None:
+        self._loop.call_at(self._loop.time() + seconds, callback, *args, context=self._context)
 
     def _roll_back(self, number: int) -> None:
         opened = self.transactions.get(number)
@@ -83,15 +101,15 @@ class OpenTransaction:
 
     Attributes:
         opened: the memory store's transaction.
-        node: the node that opened it.
+        owner: the node that opened it.
         statement: the statement that waits for a lock, if any.
     """
 
-    def __init__(self, server: Server, node: Node, number: int, store: MemoryStorage) -> None:
+    def __init__(self, server: Server, owner: object, number: int, store: MemoryStorage) -> None:
         self._server = server
         self._number = number
         self._block = store.transaction()
-        self.node = node
+        self.owner = owner
         self.statement: asyncio.Task[Any] | None = None
         self.opened: MemoryTransaction = step(self._block.__aenter__())
 

@@ -165,6 +165,13 @@ def told_fault(draws: Draws, knobs: Knobs) -> dict[str, Any] | None:
     return {"fault": "deaf"}
 
 
+def handler_fault(draws: Draws, knobs: Knobs) -> dict[str, Any] | None:
+    """Draw a fault of an attempt, or None."""
+    if not draws.chance(knobs.handler):
+        return None
+    return {"fault": next(iter(HANDLER)), "after": round(draws.tail(0.3, 10.0), 3)}
+
+
 def faults_over_time(
     draws: Draws, kinds: Sequence[str], rate: float, phase: float, lease: float, *, role: str = ""
 ) -> list[dict[str, Any]]:

@@ -20,11 +20,10 @@ if TYPE_CHECKING:
 
     from zeke_queue.task.context import JobContext
     from zeke_sim.world.node import Node
-    from zeke_sim.world.world import World
 
 
-def observed(catalog: Catalog, world: World) -> Catalog:
-    """Return a copy of a catalog whose handlers record their actions in the world's history."""
+def observed(catalog: Catalog, nodes: Mapping[str, Node]) -> Catalog:
+    """Return a copy of a catalog whose handlers, on these nodes, record their actions in the history."""
     watched = _Watched(
         resources=catalog.resources,
         defaults=catalog.defaults,
@@ -34,7 +33,7 @@ def observed(catalog: Catalog, world: World) -> Catalog:
     watched.include(catalog)
     tasks = watched._tasks  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
     aliases = watched._aliases  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-    copies = {name: _observed(task, world) for name, task in tasks.items()}
+    copies = {name: _observed(task, nodes) for name, task in tasks.items()}
     watched.copies = {task: copies[name] for name, task in tasks.items()}
     aliases.update({alias: copies[task.name] for alias, task in aliases.items()})
     tasks.update(copies)
@@ -64,26 +63,26 @@ def effect(key: str) -> None:
         watch.effect(key)
 
 
-def current_node(world: World) -> Node:
+def current_node(nodes: Mapping[str, Node]) -> Node:
     """Return the node to which the running code belongs."""
     lane = LANE.get()
-    return world.nodes[lane.name if lane is not None else ""]
+    return nodes[lane.name if lane is not None else ""]
 
 
-def _observed(task: Task[Any, Any], world: World) -> Task[Any, Any]:
+def _observed(task: Task[Any, Any], nodes: Mapping[str, Node]) -> Task[Any, Any]:
     watched = copy.copy(task)
     watched.takes_job = True
-    watched.handler = _async(task, world) if task.kind == "async" else _sync(task, world)
+    watched.handler = _async(task, nodes) if task.kind == "async" else _sync(task, nodes)
     return watched
 
 
-def _async(task: Task[Any, Any], world: World) -> Callable[..., Any]:
+def _async(task: Task[Any, Any], nodes: Mapping[str, Node]) -> Callable[..., Any]:
     handler, takes_job = task.handler, task.takes_job
 
     @functools.wraps(handler)
     async def watched(*arguments: Any) -> Any:
         job: JobContext = arguments[-1]
-        watch = _Watch(world, task.name, job)
+        watch = _Watch(current_node(nodes), task.name, job)
         token = HANDLER.set(watch)
         try:
             result = await handler(*(arguments if takes_job else arguments[:-1]))
@@ -105,13 +104,13 @@ def _async(task: Task[Any, Any], world: World) -> Callable[..., Any]:
     return watched
 
 
-def _sync(task: Task[Any, Any], world: World) -> Callable[..., Any]:
+def _sync(task: Task[Any, Any], nodes: Mapping[str, Node]) -> Callable[..., Any]:
     handler, takes_job = task.handler, task.takes_job
 
     @functools.wraps(handler)
     def watched(*arguments: Any) -> Any:
         job: JobContext = arguments[-1]
-        watch = _Watch(world, task.name, job)
+        watch = _Watch(current_node(nodes), task.name, job)
         token = HANDLER.set(watch)
         try:
             result = handler(*(arguments if takes_job else arguments[:-1]))
@@ -136,25 +135,25 @@ def _asked(error: BaseException) -> float | None:
 class _Watch:
     """The recording of one attempt."""
 
-    __slots__ = ("_attempt", "_job", "_node", "_task", "_world")
+    __slots__ = ("_attempt", "_job", "_node", "_task")
 
-    def __init__(self, world: World, task: str, job: JobContext) -> None:
-        node = self._node = current_node(world)
-        self._world = world
+    def __init__(self, node: Node, task: str, job: JobContext) -> None:
+        world = node.world
+        self._node = node
         self._task = task
         self._job = job.id
         self._attempt = job.attempt
         world.running[job.id, job.attempt] = node.name, task
         world.recorder.add(Began(world.time(), node.name, task, job.id, job.attempt))
-        world.handler_began(node, task, job.id, job.attempt)
+        node.handler_began(task, job.id, job.attempt)
 
     def ended(self, how: Any, value: Any, asked: float | None = None) -> None:
-        world, node = self._world, self._node.name
+        world, node = self._node.world, self._node.name
         world.running.pop((self._job, self._attempt), None)
         world.recorder.add(Ended(world.time(), node, self._task, self._job, self._attempt, how, value, asked))
 
     def effect(self, key: str) -> None:
-        world, node = self._world, self._node
+        world, node = self._node.world, self._node
         world.recorder.add(
             Effect(world.time(), node.name, self._job, self._attempt, key, alive=not node.dead)
         )

@@ -9,21 +9,20 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.errors import StorageUnavailableError
+from zeke_sim.errors import SimulationError
 from zeke_sim.history.events import Answered, Invoked
+from zeke_sim.world.database import Stepper
 from zeke_sim.world.faults import statement_fault
+from zeke_sim.world.node import ON_THE_WAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
     from datetime import datetime
 
-    from zeke_sim.world.database import Stepper
     from zeke_sim.world.node import Node
 
 SHORTEST: Final = 0.0005
 """Minimum latency of a statement in each direction, in seconds."""
-
-ON_THE_WAY: Final = 0.0003
-"""Seconds after sending at which a statement is certainly in transit and has not arrived."""
 
 RECONNECT: Final = 5.0
 """Seconds after which a statement that cannot reach the database fails."""
@@ -133,7 +132,7 @@ class _Call:
         if fault is not None:
             world.hit(node, self._address, fault, self._decision.get("for", self._decision.get("wait")))
         for address, one in node.awaits.pop(self._verb, ()):
-            self._later(ON_THE_WAY, world.inject, address, node, one)
+            self._later(ON_THE_WAY, node.inject, address, one)
         if world.down or node.link in {"cut", "cut_out"}:
             self._later(
                 RECONNECT if node.link else SHORTEST, self._fail, "unknown" if node.link else "failed"
@@ -145,7 +144,7 @@ class _Call:
             self._later(self._decision.get("wait", SHORTEST), self._fail, "failed")
         elif fault == "kill_before":
             world.open_calls -= self._counted
-            self._later(0.0, world.kill, node)
+            self._later(0.0, node.kill)
         elif fault == "hung" and not self._decision.get("applied"):
             self._later(self._decision["for"], self._fail, "unknown")
         else:
@@ -162,8 +161,7 @@ class _Call:
 
     def _later(self, seconds: float, callback: Callable[..., object], *args: Any) -> None:
         """Schedule a callback in the world, which runs even if the node ends before."""
-        world = self._calls.world
-        world.loop.call_at(world.loop.time() + seconds, callback, *args, context=world.context)
+        self._calls.world.later(seconds, callback, *args)
 
     def _arrive(self) -> None:
         world = self._calls.world
@@ -181,7 +179,12 @@ class _Call:
         if self._transaction is not None and self._transaction not in world.server.transactions:
             self._finish((StorageUnavailableError(f"{self._verb}: the transaction is gone"), None), issued)
             return
-        statement = world.apply(self._number, self._address, self._do())
+        world.statement = self._address
+        statement = Stepper(world.recorder, self._number, self._do())
+        statement.begin()
+        if not statement.ended and not world.server.transactions:
+            statement.close()
+            raise SimulationError("a statement waited though nobody holds a lock")
         if statement.ended:
             self._finish((statement.error, statement.result), issued)
         else:
@@ -201,7 +204,7 @@ class _Call:
         error, result = step
         fault = self._fault
         if fault == "kill_after" and node.incarnation == self._incarnation:
-            world.kill(node)
+            node.kill()
         back = self._decision.get("back", SHORTEST)
         if fault == "hung":
             self._later(self._decision["for"], self._fail, "unknown")

@@ -6,23 +6,25 @@ import copy
 import functools
 import inspect
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, cast
 
 from zeke_queue.client.queue import Queue
 from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.maintenance.scheduler import Scheduler
+from zeke_queue.storage.store import Storage
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.worker import Worker
 from zeke_sim.errors import SimulationError
-from zeke_sim.history.events import Lived
+from zeke_sim.history.events import Lived, Violation
 from zeke_sim.loop.clock import VirtualClock
 from zeke_sim.loop.event_loop import Lane
-from zeke_sim.world.client import SimStorage
+from zeke_sim.world.faults import handler_fault
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable, Mapping
     from contextvars import Context
+    from uuid import UUID
 
     from zeke_queue.model import Claimed
     from zeke_queue.system.clock import Clock
@@ -30,10 +32,13 @@ if TYPE_CHECKING:
     from zeke_queue.task.context import JobContext, JobHost
     from zeke_queue.task.task import Task
     from zeke_queue.worker.host import Host
-    from zeke_sim.world.world import World
+    from zeke_sim.world.context import WorldContext
 
 Link: TypeAlias = Literal["cut", "cut_out", "cut_in"]
 Main: TypeAlias = "Callable[[Node], Awaitable[None]]"
+
+ON_THE_WAY: Final = 0.0003
+"""Seconds after sending at which a statement is certainly in transit and has not arrived."""
 
 RESTART: Final = 1.0
 """Default delay, in seconds, before a process that has ended is replaced."""
@@ -46,10 +51,33 @@ DUTIES: Final = {
 """The storage methods that the processes of each role are meant to call."""
 
 
+class NodeStorage(Storage, Protocol):
+    """The storage of a process.
+
+    Attributes:
+        asleep: number of coroutines that wait for work.
+        failing: whether the last call failed.
+        owing: the background calls whose last attempt failed.
+    """
+
+    asleep: int
+    failing: bool
+    owing: set[str]
+
+
 class Node:
     """A process and its replacements after it has died.
 
+    Args:
+        world: the world's shared state.
+        name, role: see the attributes.
+        main: the program of its processes.
+        catalog: the tasks of its processes.
+        nodes: see the attributes.
+        connect: opens the storage of a process; the counts of calls are those of all its processes.
+
     Attributes:
+        nodes: all nodes of the world, by name.
         name: its name in plans and histories.
         role: worker, scheduler, supervisor or client.
         incarnation: number of processes started under this name.
@@ -65,13 +93,24 @@ class Node:
         stop: asks the process to stop, as SIGTERM does; None if the process does not support it.
     """
 
-    storage: SimStorage
+    storage: NodeStorage
     queue: Queue
     context: Context
     lane: Lane
 
-    def __init__(self, world: World, name: str, role: str, main: Main, catalog: Catalog) -> None:
+    def __init__(
+        self,
+        world: WorldContext,
+        name: str,
+        role: str,
+        main: Main,
+        catalog: Catalog,
+        *,
+        nodes: Mapping[str, Node],
+        connect: Callable[[Node, dict[str, int]], NodeStorage],
+    ) -> None:
         self.world = world
+        self.nodes = nodes
         self.name = name
         self.role = role
         self.catalog = catalog
@@ -87,6 +126,7 @@ class Node:
         self.stop: Callable[[], None] | None = None
         self.awaits: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
         self._main = main
+        self._connect = connect
         self._storage_counts: dict[str, int] = {}
 
     def start(self) -> None:
@@ -102,7 +142,7 @@ class Node:
         self.context = world.loop.context(self.lane)
         self.clock.suspended = self.resting_clock.suspended = 0.0
         entropy = SeededEntropy(world.seed_of(f"{self.name}/{self.incarnation}"))
-        self.storage = SimStorage(self, self._storage_counts)
+        self.storage = self._connect(self, self._storage_counts)
         self.queue = self.context.run(
             lambda: Queue(
                 self.catalog,
@@ -112,7 +152,7 @@ class Node:
                 settings=world.settings,
             )
         )
-        world.recorder.add(Lived(world.time(), self.name, "started"))
+        self._lived("started")
         task = world.loop.create_task(self._run(), name=f"{self.name}-main", context=self.context)
         task.add_done_callback(self._ended, context=world.context)
 
@@ -124,7 +164,7 @@ class Node:
             if rate is not None:
                 clock.set_rate(rate)
 
-    def can_meet(self, kind: str) -> bool:
+    def _can_meet(self, kind: str) -> bool:
         """Return whether a fault applies to the node's current state; a dead process cannot be stopped."""
         if kind == "kill":
             return not self.dead
@@ -142,14 +182,130 @@ class Node:
             return
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            world.crashed(self, error)
+            self._crashed(error)
             return
         world.loop.kill(self.lane)
         self.dead = True
-        world.recorder.add(Lived(world.time(), self.name, "stopped"))
+        self._lived("stopped")
+        world.progress.set()
         if self.role == "client":
             self.done = True
-        world.ended(self)
+        else:
+            world.later(self.back, self.start)
+
+    def _crashed(self, error: BaseException) -> None:
+        """Report a crash as a violation, since processes must survive external faults."""
+        if isinstance(error, Violation):
+            self.world.recorder.fail(error)
+            return
+        rule = "a client's program ends" if self.role == "client" else "no part of the runtime crashes"
+        self.world.fail(rule, f"{self.name}: {type(error).__name__}: {error}", error)
+
+    def _lived(self, what: Any) -> None:
+        self.world.recorder.add(Lived(self.world.time(), self.name, what))
+
+    # Faults.
+
+    def kill(self, back: float = RESTART) -> None:
+        """Kill the process at once; a replacement starts after ``back`` seconds."""
+        world = self.world
+        if self.dead or world.over:
+            return
+        world.loop.kill(self.lane)
+        self.dead = True
+        self.paused = False
+        self._lived("killed")
+        world.server.end_of(self)
+        for key, (where, _) in list(world.running.items()):
+            if where == self.name:
+                del world.running[key]
+        world.later(back, self.start)
+
+    def pause(self, seconds: float) -> None:
+        """Freeze the process for ``seconds``."""
+        if self.dead or self.paused:
+            return
+        self.paused = True
+        self.world.loop.pause(self.lane)
+        self._lived("paused")
+        self.world.later(seconds, self._resume, self.incarnation)
+
+    def _resume(self, incarnation: int) -> None:
+        if self.paused and not self.dead and self.incarnation == incarnation:
+            self.paused = False
+            self.world.loop.resume(self.lane)
+            self._lived("resumed")
+
+    def drain(self, back: float = RESTART) -> None:
+        """Stop the process as SIGTERM does; a replacement starts ``back`` seconds after it has ended."""
+        if not self.dead and not self.paused and self.stop is not None:
+            self.back = back
+            self._lived("stopping")
+            self.context.run(self.stop)
+
+    def cut(self, how: Link | None) -> None:
+        """Partition the node from the database, or (None) reconnect it."""
+        if self.link != how:
+            self.link = how
+            self._lived("joined" if how is None else "cut")
+
+    def _join(self) -> None:
+        if self.world.time() >= self.cut_until:
+            self.cut(None)
+
+    def heal(self) -> None:
+        """End all faults."""
+        self.cut(None)
+        if self.paused:
+            self._resume(self.incarnation)
+        if self.dead and not self.done:
+            self.start()
+        self.set_clocks(offset=0.0, rate=1.0)
+
+    def schedule(self, address: str, fault: Mapping[str, Any]) -> None:
+        """Inject a fault now, or, if it has ``on``, when the node's next such statement is in transit."""
+        if "on" in fault:
+            self.awaits.setdefault(fault["on"], []).append((address, fault))
+        else:
+            self.inject(address, fault)
+
+    def inject(self, address: str, fault: Mapping[str, Any]) -> None:
+        """Inject a fault now, unless the quiet phase has begun."""
+        kind = fault["fault"]
+        if not self.world.faulty or not self._can_meet(kind):
+            return
+        self.world.hit(self, address, kind, fault.get("for"))
+        if kind == "kill":
+            self.kill(fault["for"])
+        elif kind in {"pause", "stall"}:
+            self.pause(fault["for"])
+        elif kind == "drain":
+            self.drain(fault["for"])
+        elif kind in {"cut", "cut_out", "cut_in"}:
+            self.cut(kind)
+            self.cut_until = max(self.cut_until, self.world.time() + fault["for"])
+            self.world.later(fault["for"], self._join)
+        elif kind == "clock":
+            self.set_clocks(offset=self.clock.offset + fault["by"])
+        elif kind == "drift":
+            self.set_clocks(rate=fault["rate"])
+
+    def handler_began(self, task: str, job: UUID, attempt: int) -> None:
+        """Inject the faults that are due for an attempt, and decide whether the process dies during it."""
+        world = self.world
+        for address, fault in self.awaits.pop("handler", ()):
+            world.later(ON_THE_WAY, self.inject, address, fault)
+        if not world.faulty or not world.knobs.handler or "kill_handler" not in world.knobs.kinds:
+            return
+        address = f"handler/{task}/{world.job_number(job)}/{attempt}"
+        decision = world.decisions.at(address, lambda draws: handler_fault(draws, world.knobs))
+        if decision is not None:
+            world.later(decision["after"], self._kill_handler, address, (job, attempt))
+
+    def _kill_handler(self, address: str, which: tuple[UUID, int]) -> None:
+        if self.world.faulty and self.world.running.get(which, ("", ""))[0] == self.name:
+            self.world.hit(self, address, "kill_handler")
+            self.kill()
 
 
 class InlineExecutor:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Mapping
     from types import FrameType
 
-    from zeke_sim.world.world import World
 
 _AUDITED: Final = {
     "socket.__new__": "socket",
@@ -115,12 +114,12 @@ _state: Final = _State()
 
 @contextmanager
 def closed(
-    world: World, allow: Collection[str] = (), told: Callable[[Outside], None] | None = None
+    seed_of: Callable[[str], int], allow: Collection[str] = (), told: Callable[[Outside], None] | None = None
 ) -> Generator[None]:
     """Refuse access to the outside within the block.
 
     Args:
-        world: the world whose seed determines random numbers, if they are allowed.
+        seed_of: derives a seed for random numbers, if they are allowed, from an address.
         allow: any of ``socket``, ``thread``, ``subprocess``, ``clock`` and ``random``.
         told: called with the error of each refused access, even if a handler catches it.
     """
@@ -129,7 +128,7 @@ def closed(
     _state.thread, _state.allowed, _state.told = threading.get_ident(), allow, told
     chance = random.getstate() if "random" in allow else None
     if chance is not None:
-        random.seed(world.seed_of("random"))
+        random.seed(seed_of("random"))
     try:
         yield
     finally:

@@ -11,11 +11,10 @@ from zeke_queue.system.settings import Settings
 from zeke_sim.errors import SimulationError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Mapping
 
     from zeke_queue.task.catalog import Catalog
-    from zeke_sim.world.node import Node
-    from zeke_sim.world.world import World
+    from zeke_sim.world.node import Main
 
 EPOCH: Final = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 """The default start of virtual time, a Monday morning."""
@@ -49,11 +48,11 @@ class Setup:
         tail: seconds after that for archiving and deletion of ended jobs; None for as long as they take.
         epoch: the virtual start time, aware.
         settings: the deployment's settings.
-        before: called with the world before it starts, to observe it.
+        before: called with the ``World`` before it starts, to observe it.
     """
 
     catalog: Catalog
-    clients: Mapping[str, Callable[[Node], Awaitable[None]]] = field(default_factory=dict[str, Any])
+    clients: Mapping[str, Main] = field(default_factory=dict[str, Any])
     workers: int = 2
     schedulers: int = 0
     supervisors: int = 1
@@ -68,7 +67,7 @@ class Setup:
     tail: float | None = None
     epoch: datetime = EPOCH
     settings: Settings | None = None
-    before: Callable[[World], None] | None = None
+    before: Callable[[Any], None] | None = None
 
     def check_names(self) -> None:
         """Check that names of clients and additional workers are unique and can be part of an address.

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from zeke_sim.loop.decisions import Draws
     from zeke_sim.loop.event_loop import Lane
-    from zeke_sim.world.world import World
+    from zeke_sim.world.context import WorldContext
 
 
 class Order:
@@ -19,7 +19,7 @@ class Order:
         world: the nodes' world.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: WorldContext) -> None:
         self._world = world
         self._choices = 0
         self._priorities: dict[str, float] = {}
@@ -56,14 +56,9 @@ class Order:
 class Skips:
     """The store's source of randomness, which decides for each row whether a claim skips it."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: WorldContext) -> None:
         self._world = world
-        self._address = ""
-        self._count = 0
-
-    def begin(self, address: str) -> None:
-        """Set the statement to which the next decisions belong."""
-        self._address = address
+        self._statement = ""
         self._count = 0
 
     def stream(self, name: str) -> Any:
@@ -76,9 +71,11 @@ class Skips:
         world = self._world
         if not world.faulty:
             return 1.0
+        if world.statement != self._statement:
+            self._statement, self._count = world.statement, 0
         self._count += 1
         chance = world.knobs.skip
         skip = world.decisions.at(
-            f"{self._address}/skip/{self._count}", lambda draws: True if draws.chance(chance) else None
+            f"{self._statement}/skip/{self._count}", lambda draws: True if draws.chance(chance) else None
         )
         return 0.0 if skip else 1.0

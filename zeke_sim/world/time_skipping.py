@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from zeke_queue.model import Schedule
     from zeke_sim.history.events import Change
     from zeke_sim.loop.event_loop import Lane
+    from zeke_sim.world.context import WorldContext
     from zeke_sim.world.node import Node
-    from zeke_sim.world.world import World
+    from zeke_sim.world.setup import Setup
 
 SHORTEST: Final = 0.5
 """Minimum idle time, in seconds, that is skipped."""
@@ -64,8 +65,10 @@ class TimeSkipper:
         jumped: total of skipped seconds.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: WorldContext, nodes: Mapping[str, Node], setup: Setup) -> None:
         self._world = world
+        self._nodes = nodes
+        self._setup = setup
         self._duties: dict[str, list[Duty]] = {"scheduler": [], "supervisor": []}
         self._number = 0
         self.jumped = 0.0
@@ -92,7 +95,7 @@ class TimeSkipper:
         if any(tables.overlooked()):
             return
         now, soonest = world.loop.time(), world.loop.soonest()
-        resting = [node for node in world.nodes.values() if node.role != "client"]
+        resting = [node for node in self._nodes.values() if node.role != "client"]
         pauses = {node: soonest.get(node.lane, now) - now for node in resting if not node.dead}
         if not all(self._rests(node, pause) for node, pause in pauses.items()):
             return
@@ -133,7 +136,7 @@ class TimeSkipper:
             return node.storage.asleep > 0 and not node.storage.owing
         if node.role == "scheduler":
             return not node.storage.failing and pause <= LATER * LOOK
-        return pause <= LATER * self._world.setup.sweep
+        return pause <= LATER * self._setup.sweep
 
     def _next(self, whose: str) -> datetime | None:
         """Return when the next work of schedulers or supervisors is due; None for never."""
@@ -144,7 +147,7 @@ class TimeSkipper:
 
     def _due(self, what: str, key: Any) -> datetime | None:
         """Return when a row in its current state needs work; None for never."""
-        setup, tables = self._world.setup, self._world.store.tables
+        setup, tables = self._setup, self._world.store.tables
         if what == "schedule":
             plan = tables.plans.get(key)
             return None if plan is None else _due_of(plan.schedule)
