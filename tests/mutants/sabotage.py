@@ -118,12 +118,20 @@ PROPERTIES: Final[Mapping[str, str]] = {
 """For each property a bug that only it finds."""
 
 FAULTS: Final[Mapping[tuple[str, ...], str]] = {
-    ("lost", "hung", "cut", "cut_in", "restart"): "lost-claim-kept",
-    ("refused", "lost", "hung", "pool", "conflict", "cut", "cut_out", "cut_in", "restart"): (
-        "scheduler-ends-in-an-outage"
-    ),
+    ("lost", "hung", "partition", "partition_in", "restart"): "lost-claim-kept",
+    (
+        "refused",
+        "lost",
+        "hung",
+        "pool",
+        "conflict",
+        "partition",
+        "partition_out",
+        "partition_in",
+        "restart",
+    ): ("scheduler-ends-in-an-outage"),
     ("hung", "late", "pool", "conflict", "pause"): "failure-without-fence",
-    ("deaf",): "watch-looks-once",
+    ("lost_wakeup",): "watch-looks-once",
     ("clock",): "sweeps-by-the-wall-clock",
 }
 """For kinds of faults that do the same to the runtime a bug that only they bring to light."""
@@ -134,10 +142,10 @@ FAULTS_KEPT: Final[Mapping[str, str]] = {
         "`shutdown` ends workers while the storage is away, which leaves behind what a kill does, and a"
         " program in `cron` kills schedulers",
     ),
-    "drain": "`deploy` and `shutdown` tell processes to stop by themselves",
-    "drowsy": "what a wake-up that comes late shows, one that is lost shows as well",
+    "sigterm": "`deploy` and `shutdown` tell processes to stop by themselves",
+    "late_wakeup": "what a wake-up that comes late shows, one that is lost shows as well",
     "spurious": "a wake-up for nothing is what all but one of those hear that are woken for one job",
-    "stall": "a moment's standstill does not end a lease; what comes late of it, slow statements show, too",
+    "freeze": "a moment's standstill does not end a lease; what comes late of it, slow statements show, too",
     "drift": "a clock that is a fiftieth wrong shows no slip but in properties that forget to allow for it",
     "db_clock": "it goes back by two seconds at most, in which what was due is hardly ever still there",
 }

@@ -134,7 +134,7 @@ class Rollout:
     def _roll(self, world: World, name: str, catalog: Catalog) -> None:
         node = world.nodes[name]
         node.catalog = catalog
-        node.drain()
+        node.terminate()
 
 
 @holds("no job fails for its version", Change)

@@ -134,9 +134,11 @@ def _planned(
         for name, at, aim in stops:
             node = world.nodes[name]
             if aim == "now":
-                world.later(at, node.drain)
+                world.later(at, node.terminate)
             else:
-                world.later(at, _with_a_claim, node, {"answered": ("drain",)}.get(aim, ("drain", "cut_in")))
+                world.later(
+                    at, _with_a_claim, node, {"answered": ("sigterm",)}.get(aim, ("sigterm", "partition_in"))
+                )
         if outage is not None:
             at, seconds = outage
             world.later(at, world.go_away, round(seconds, 3))

@@ -280,8 +280,8 @@ def _cut_off(name: str, seconds: float) -> Deed:
 
     async def do(node: Node) -> None:
         other = node.nodes[name]
-        other.cut("cut")
-        node.world.later(seconds, other.cut, None)
+        other.partition("partition")
+        node.world.later(seconds, other.partition, None)
 
     return do
 

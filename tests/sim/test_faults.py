@@ -182,14 +182,16 @@ def _every_wait(decision: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_lost_wakeup_costs_at_most_one_poll() -> None:
-    prompt, deaf = (_woken(outcome_of(waits, send_later)) for waits in ({}, _every_wait({"fault": "deaf"})))
+    prompt, lost = (
+        _woken(outcome_of(waits, send_later)) for waits in ({}, _every_wait({"fault": "lost_wakeup"}))
+    )
     assert prompt == pytest.approx(10.5, abs=0.02)
-    assert prompt + 0.02 < deaf <= prompt + 2.1
+    assert prompt + 0.02 < lost <= prompt + 2.1
 
 
 def test_late_wakeup_is_late() -> None:
-    drowsy = _woken(outcome_of(_every_wait({"fault": "drowsy", "for": 0.7}), send_later))
-    assert drowsy == pytest.approx(11.2, abs=0.05)
+    late = _woken(outcome_of(_every_wait({"fault": "late_wakeup", "for": 0.7}), send_later))
+    assert late == pytest.approx(11.2, abs=0.05)
 
 
 def test_spurious_wakeup_causes_a_claim() -> None:
@@ -223,13 +225,13 @@ def test_paused_process_resumes_and_its_outcome_is_fenced() -> None:
 
 
 def test_stall_is_a_short_pause() -> None:
-    outcome = outcome_of({"node/w1/0": {"fault": "stall", "at": 1.0, "for": 2.5}})
+    outcome = outcome_of({"node/w1/0": {"fault": "freeze", "at": 1.0, "for": 2.5}})
     assert attempts(outcome) == [1]
     assert sole(Ended, outcome).at >= 3.5
 
 
 def test_drained_process_ends_its_jobs_and_has_a_successor() -> None:
-    outcome = outcome_of({"node/w1/0": {"fault": "drain", "at": 1.0, "for": 20.0}})
+    outcome = outcome_of({"node/w1/0": {"fault": "sigterm", "at": 1.0, "for": 20.0}})
     assert attempts(outcome) == [1]
     lived = [(event.what, event.at) for event in of(Lived, outcome, node="w1") if event.what != "stopping"]
     (_, began), (stopped, ended), (started, again) = lived
@@ -250,11 +252,11 @@ def test_partitioned_node_gets_no_answer() -> None:
         assert answer.outcome == "unknown"
         assert bool(list(of(Change, outcome, call=answer.call))) is applied
 
-    check_each([("cut", False), ("cut_out", False), ("cut_in", True)], check)
+    check_each([("partition", False), ("partition_out", False), ("partition_in", True)], check)
 
 
 def test_partitioned_node_gets_no_wakeup() -> None:
-    outcome = outcome_of({"node/w1/0": {"fault": "cut", "at": 9.0, "for": 8.0}}, send_later)
+    outcome = outcome_of({"node/w1/0": {"fault": "partition", "at": 9.0, "for": 8.0}}, send_later)
     assert _woken(outcome) > 17.0
 
 
@@ -360,8 +362,10 @@ def test_task_that_a_handler_left_behind_goes_on() -> None:
     async def leave() -> None:
         asyncio.ensure_future(ring())  # noqa: RUF006 - it is left behind on purpose
 
-    for elide in (True, False):
-        simulated(catalog_of(leave), sending("look"), decisions={}, knobs=NONE.but(elide=elide), phase=60.0)
+    for skip_time in (True, False):
+        simulated(
+            catalog_of(leave), sending("look"), decisions={}, knobs=NONE.but(skip_time=skip_time), phase=60.0
+        )
     assert rang == pytest.approx([25, 25], abs=0.1)
 
 
@@ -406,7 +410,7 @@ def test_quiet_phase_ends_all_faults() -> None:
     outcome = outcome_of(
         {
             "node/w1/0": {"fault": "kill", "at": 5.0, "for": 500.0},
-            "node/c1/0": {"fault": "cut", "at": 1.0, "for": 500.0},
+            "node/c1/0": {"fault": "partition", "at": 1.0, "for": 500.0},
         },
         send_later,
         phase=30.0,
@@ -425,10 +429,10 @@ def test_fault_of_killed_process_is_not_injected() -> None:
 
 def test_longer_of_two_partitions_counts() -> None:
     cuts = {
-        "node/w1/0": {"fault": "cut", "at": 1.0, "for": 30.0},
-        "node/w1/1": {"fault": "cut_in", "at": 2.0, "for": 3.0},
+        "node/w1/0": {"fault": "partition", "at": 1.0, "for": 30.0},
+        "node/w1/1": {"fault": "partition_in", "at": 2.0, "for": 3.0},
     }
-    assert [event.at for event in of(Lived, outcome_of(cuts), node="w1", what="joined")] == [31.0]
+    assert [event.at for event in of(Lived, outcome_of(cuts), node="w1", what="reconnected")] == [31.0]
 
 
 def test_overlapping_restarts_end_with_the_later_one() -> None:

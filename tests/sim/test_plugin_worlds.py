@@ -68,7 +68,7 @@ async def test_orders_are_charged(zeke, tmp_path):
     assert zeke.resources == [] and zeke.resources is made[-1]
     zeke.kill("w1", back=2)
     zeke.pause("w2", 5)
-    zeke.cut("w3", 5)
+    zeke.partition("w3", 5)
     run = await zeke.trigger(charge, Order(number=1))
     began = zeke.now
     await zeke.sleep(minutes=1)

@@ -266,7 +266,7 @@ def test_scheduler_that_can_not_look_is_excused() -> None:
         happens(h)
         assert _unheeded(h, HOURLY, DAILY).holds(HEEDED)
 
-    lives = ("killed", "paused", "cut", "stopping")
+    lives = ("killed", "paused", "partitioned", "stopping")
     cases: dict[str, Callable[[History], object]] = {
         **{what: lambda h, what=what: h.lived("s1", what) for what in lives},
         "its look hangs": lambda h: h.invoke("due_schedules", "s1", 2, limit=50),

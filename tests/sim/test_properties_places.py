@@ -106,7 +106,7 @@ def test_job_begins_before_the_lease_is_over() -> None:
         h.beat(lease=4.0)
         job = h.send_claimed()
         if stands_still:
-            h.events.append(Fault(h.at, "w1", "node/w1/0", "stall", h.at + 6.0))
+            h.events.append(Fault(h.at, "w1", "node/w1/0", "freeze", h.at + 6.0))
         h.wait(waited)
         h.run(job)
         h.settle(job, Completed(job, 1, None))
@@ -115,14 +115,18 @@ def test_job_begins_before_the_lease_is_over() -> None:
 
 
 def test_claimed_job_is_begun_or_released() -> None:
-    for waited, lived, holds in ((5.0, "started", True), (30.0, "cut", True), (30.0, "started", False)):
+    for waited, lived, holds in (
+        (5.0, "started", True),
+        (30.0, "partitioned", True),
+        (30.0, "started", False),
+    ):
         h = History(lease=4.0)
         h.lived("w1", "started")
         h.claim(h.send())
-        if lived == "cut":
+        if lived == "partitioned":
             h.lived("w1", lived)
         h.wait(waited)
         assert h.holds(KEEPS) is holds
-        if lived == "cut":
+        if lived == "partitioned":
             assert h.verdict() is None
     assert h.breaks(KEEPS) == "w1 has neither begun attempt 1 nor given it back from 0.003 s to 30.004 s"

@@ -100,7 +100,7 @@ def test_process_that_stood_still_may_settle_late(h: History) -> None:
     h.beat()
     h.claim(job)
     h.begin(job)
-    h.events.append(Fault(h.at, "w1", "node/w1/0", "stall", h.at + 1.0))
+    h.events.append(Fault(h.at, "w1", "node/w1/0", "freeze", h.at + 1.0))
     h.wait(1.0)
     h.events.append(Ended(h.at, "w1", "a", job, 1, "returned", None))
     h.invoke("settle", "w1", completed=(Completed(job, 1, None),))

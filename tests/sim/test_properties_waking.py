@@ -97,14 +97,14 @@ def test_wait_that_met_a_fault_is_excused() -> None:
 
     check_each(sorted(WAKE), check)
     h = _asleep("w1", "w2")
-    _meets_fault(h, "deaf", "w2")
+    _meets_fault(h, "lost_wakeup", "w2")
     assert _missed(h).breaks(WOKEN).startswith("w1 slept at "), "it was another worker's"
 
 
 def test_wait_that_met_a_fault_is_over_after_two_looks() -> None:
     for looks, holds in ((1, True), (2, False)):
         h = _asleep()
-        _meets_fault(h, "deaf")
+        _meets_fault(h, "lost_wakeup")
         for _ in range(looks):
             h.wait(2.0)
             _look(h)
@@ -224,7 +224,7 @@ AWAKE: list[Callable[[History], None]] = [
     _was_replaced,
     lambda h: h.lived("w1", "stopping"),
     lambda h: h.lived("w1", "paused"),
-    lambda h: h.lived("w1", "cut"),
+    lambda h: h.lived("w1", "partitioned"),
 ]
 
 
@@ -257,8 +257,8 @@ def test_worker_that_meets_a_fault_before_it_looks_is_excused() -> None:
         h.wait(1.0)
         assert h.holds(WOKEN)
 
-    single = ("killed", "paused", "cut", "stopping")
-    check_each([*((one,) for one in single), ("killed", "started"), ("cut", "joined")], check)
+    single = ("killed", "paused", "partitioned", "stopping")
+    check_each([*((one,) for one in single), ("killed", "started"), ("partitioned", "reconnected")], check)
 
 
 def test_worker_that_finds_nothing_rests() -> None:

@@ -16,7 +16,7 @@ from zeke_sim.history.events import Violation
 from zeke_sim.report import emit
 
 PLAN: dict[str, Any] = {
-    "version": 1,
+    "version": 2,
     "scenario": "storm",
     "seed": 7,
     "knobs": {},

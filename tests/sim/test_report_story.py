@@ -107,8 +107,8 @@ def test_spans_of_lives() -> None:
         Lived(0.0, "w1", "started"),
         Lived(1.0, "w1", "paused"),
         Lived(2.0, "w1", "resumed"),
-        Lived(3.0, "w1", "cut"),
-        Lived(4.0, "w1", "joined"),
+        Lived(3.0, "w1", "partitioned"),
+        Lived(4.0, "w1", "reconnected"),
         Lived(5.0, "w1", "stopping"),
         Lived(6.0, "w1", "killed"),
         Lived(7.0, "w1", "started"),
@@ -121,7 +121,7 @@ def test_spans_of_lives() -> None:
     spans = [(span.what, span.since, span.until) for span in story.read(events).spans]
     assert spans == [
         ("paused", 1.0, 2.0),
-        ("cut", 3.0, 4.0),
+        ("partitioned", 3.0, 4.0),
         ("stopping", 5.0, 6.0),
         ("down", 6.0, 7.0),
         ("paused", 8.0, 9.0),

@@ -28,7 +28,7 @@ RULE = "no claim is left unanswered"
 
 
 def given(**changes: object) -> str:
-    plan = {"version": 1, "scenario": "tests.scenarios.retries", "seed": 7, "knobs": {}, "decisions": {}}
+    plan = {"version": 2, "scenario": "tests.scenarios.retries", "seed": 7, "knobs": {}, "decisions": {}}
     return json.dumps({**plan, **changes})
 
 
@@ -120,7 +120,8 @@ def test_invalid_plan_is_rejected() -> None:
             ("{", "it is no plan"),
             ("[]", "it is no plan"),
             ("{}", "it is no plan"),
-            (json.dumps({"version": 99}), "a plan of version 99"),
+            (given(version=1), "version: must be 2, got 1, which names other faults"),
+            (json.dumps({"version": 99}), "version: must be 2, got 99"),
             (given(seed="7"), "seed: '7' is no whole number"),
             (given(scenario=5), "scenario: 5 is no name"),
             (given(decisions=[]), "decisions: they are a list"),

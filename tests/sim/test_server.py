@@ -96,7 +96,7 @@ def test_no_transaction_begins_while_the_database_is_away() -> None:
 
 def test_the_server_ends_a_transaction_only_some_time_after_its_client_was_cut_off() -> None:
     def cut(world: World) -> None:
-        world.later(2.0, world.nodes["c1"].cut, "cut")
+        world.later(2.0, world.nodes["c1"].partition, "partition")
 
     outcome, at = answer(played({}, before=cut))
     assert outcome == "ok"

@@ -61,7 +61,7 @@ def test_an_answer_under_way_does_not_reach_a_node_that_was_cut_off_meanwhile() 
 
     decisions = {
         "c1/now/1": {"back": 4.0},
-        "node/c1/0": {"fault": "cut_in", "at": 2.0, "for": 3.0},
+        "node/c1/0": {"fault": "partition_in", "at": 2.0, "for": 3.0},
     }
     answers = [
         event for event in played(scenario({"c1": ask}), decisions).events if isinstance(event, Answered)

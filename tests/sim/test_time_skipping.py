@@ -75,9 +75,9 @@ def build(draws: Draws) -> Setup:
     )
 
 
-def outcome(seed: int, *, elide: bool) -> Outcome:
+def outcome(seed: int, *, skip_time: bool) -> Outcome:
     scenario = Scenario("calm", "", build)
-    return run(scenario, Plan("calm", seed, "given", NONE.but(elide=elide)))
+    return run(scenario, Plan("calm", seed, "given", NONE.but(skip_time=skip_time)))
 
 
 Step = tuple[str, "JobState | None", "JobState | None", int]
@@ -131,7 +131,7 @@ def check_ticks(calm: Outcome, full: Outcome) -> None:
 
 def test_jobs_and_ticks_are_the_same_if_time_is_skipped() -> None:
     def check(seed: int) -> None:
-        calm, full = outcome(seed, elide=True), outcome(seed, elide=False)
+        calm, full = outcome(seed, skip_time=True), outcome(seed, skip_time=False)
         assert (calm.violation, full.violation) == (None, None)
         check_lives(calm, full)
         check_ticks(calm, full)
@@ -169,7 +169,7 @@ PROGRAMS: dict[str, Callable[[Node], Awaitable[None]]] = {
 
 TROUBLES: dict[str, Callable[[World], None]] = {
     "a process stands still": lambda world: world.nodes["w1"].pause(40.0),
-    "a process is cut off": lambda world: world.nodes["w1"].cut("cut_in"),
+    "a process is cut off": lambda world: world.nodes["w1"].partition("partition_in"),
     "the database is away": lambda world: world.go_away(40.0),
 }
 """What happens besides."""

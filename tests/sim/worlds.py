@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from zeke_sim.world.node import Main, Node
 
-SKIPPING = NONE.but(elide=True, kinds=tuple(KINDS))
+SKIPPING = NONE.but(skip_time=True, kinds=tuple(KINDS))
 """Time is skipped when nothing happens, and every kind of fault may be decided on."""
 
 

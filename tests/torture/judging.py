@@ -99,7 +99,7 @@ def put_together(folder: Path) -> list[Event]:
     events = bounded(list(attributed(read(folder))), began)
     # Others use the machine too, so any process may stand still for a moment at any time.
     nodes = sorted({event.node for event in events if isinstance(event, Lived)})
-    return [*(Fault(0.0, node, f"{node}/stall", "stall", None) for node in nodes), *events]
+    return [*(Fault(0.0, node, f"{node}/freeze", "freeze", None) for node in nodes), *events]
 
 
 def about(folder: Path) -> dict[str, Any]:

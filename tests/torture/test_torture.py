@@ -66,7 +66,7 @@ def test_what_processes_wrote_stands_between_the_commits_by_time(tmp_path: Path,
     assert (len(put_together), type(w1)) == (4, Change), "nobody lived, as far as is known"
     with (tmp_path / "w1.jsonl").open("a") as file:
         file.write(f"{dumps(Lived(0.5, 'w1', 'started'))}\n")
-    stall, *_ = judging.put_together(tmp_path)
-    assert stall == Fault(0.0, "w1", "w1/stall", "stall", None), "it may stand still at any time"
+    freeze, *_ = judging.put_together(tmp_path)
+    assert freeze == Fault(0.0, "w1", "w1/freeze", "freeze", None), "it may stand still at any time"
     broken = Violation("a rule", "a text", job=JOB, at=4.0)
     assert judging.life(judging.read(tmp_path), broken)[1] == "    2.000  w1       a 000001 begins attempt 1"

@@ -257,8 +257,8 @@ _NO_CLAIM = "a worker that waits for work has no claim under way"
 _RUNNING = "it is drawn as a handler begins, and hits one that runs"
 
 UNREACHED: Final[Mapping[str, str]] = {
-    "faults: deaf in being claimed": _NO_CLAIM,
-    "faults: drowsy in being claimed": _NO_CLAIM,
+    "faults: lost_wakeup in being claimed": _NO_CLAIM,
+    "faults: late_wakeup in being claimed": _NO_CLAIM,
     "faults: spurious in being claimed": _NO_CLAIM,
     "faults: kill_handler in waiting": _RUNNING,
     "faults: kill_handler in being claimed": _RUNNING,

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from zeke_queue.core.failure import shown as value_shown
 from zeke_sim.errors import SimulationError
 from zeke_sim.world.faults import KINDS, NONE, Knobs
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from zeke_sim.loop.decisions import Draws
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,8 @@ class Plan:
             version = given["version"]
             if version != VERSION:
                 raise SimulationError(
-                    f"{name}: it is a plan of version {version}, and this is {VERSION}; find the failure anew"
+                    f"{name}: version: must be {VERSION}, got {value_shown(version)}, which names other"
+                    " faults and storage methods; find the failure again with `zeke sim run` or pytest"
                 )
             _check(given)
             return cls(
@@ -144,7 +146,7 @@ def drawn(scenario: str, seed: int, draws: Draws, kinds: tuple[str, ...] | None 
         latency=draws.pick((0.002, 0.02, 0.2)),
         skip=draws.pick((0.0, 0.05, 0.2)),
         order=draws.pick(("permuted", "priorities")),
-        elide=not draws.chance(0.15),
+        skip_time=not draws.chance(0.15),
     )
     if strategy == "storm":
         knobs = knobs.but(statement=0.06, wake=0.3, handler=0.2, node=3.0, database=1.0, slow=0.2, skip=0.1)
@@ -155,5 +157,5 @@ def drawn(scenario: str, seed: int, draws: Draws, kinds: tuple[str, ...] | None 
     elif strategy == "fifo":
         knobs = knobs.but(order="turns")
     elif strategy == "calm":
-        knobs = NONE.but(order=knobs.order, elide=knobs.elide, skip=knobs.skip)
+        knobs = NONE.but(order=knobs.order, skip_time=knobs.skip_time, skip=knobs.skip)
     return Plan(scenario, seed, strategy, knobs)

@@ -204,7 +204,9 @@ class Lived(NamedTuple):
 
     at: float
     node: str
-    what: Literal["started", "killed", "paused", "resumed", "stopping", "stopped", "cut", "joined"]
+    what: Literal[
+        "started", "killed", "paused", "resumed", "stopping", "stopped", "partitioned", "reconnected"
+    ]
 
 
 class Fault(NamedTuple):

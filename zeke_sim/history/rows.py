@@ -191,10 +191,10 @@ class Node:
 
     __slots__ = (
         "changed",
-        "cut",
         "duties",
         "hampered",
         "open",
+        "partitioned",
         "paused",
         "rested",
         "running",
@@ -209,7 +209,7 @@ class Node:
         """Reset to the state of a new process."""
         self.state = "up"
         self.paused = False
-        self.cut = False
+        self.partitioned = False
         self.changed = 0.0
         self.rested = 0.0
         self.running: set[tuple[UUID, int]] = set()
@@ -221,7 +221,7 @@ class Node:
     @property
     def healthy(self) -> bool:
         """Whether the process runs and can reach the storage."""
-        return self.state == "up" and not self.paused and not self.cut
+        return self.state == "up" and not self.paused and not self.partitioned
 
     def well_since(self, at: float, slack: float) -> float | None:
         """Return since when the process is undisturbed; None if it is disturbed or a call hangs."""

@@ -376,8 +376,8 @@ class RunState:
             node.start()
         elif what in {"paused", "resumed"}:
             node.paused = what == "paused"
-        elif what in {"cut", "joined"}:
-            node.cut = what == "cut"
+        elif what in {"partitioned", "reconnected"}:
+            node.partitioned = what == "partitioned"
         else:
             node.state = what
         node.changed = event.at

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PROMPT: Final = 0.1
 """Seconds within which a running worker must react."""
 
-_STILL: Final = frozenset({"pause", "stall"})
+_STILL: Final = frozenset({"pause", "freeze"})
 _SHORT: Final = MOMENT.total_seconds()
 
 

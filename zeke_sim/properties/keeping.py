@@ -66,7 +66,7 @@ def what_was_told_is_told_again(event: Invoked | Answered | Lived | End, past: R
         for node, lines in dropped.items():
             _sent_again(node, lines, event.at, past)
     elif isinstance(event, Lived):
-        if event.what not in {"cut", "joined", "paused", "resumed"}:
+        if event.what not in {"partitioned", "reconnected", "paused", "resumed"}:
             dropped.pop(event.node, None)  # a process that ends may lose lines
     elif event.verb == "beat":
         _sent_again(event.node, dropped.get(event.node, {}), event.at, past)

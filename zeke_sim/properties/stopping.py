@@ -140,7 +140,7 @@ def who_leaves_holds_nothing(event: Answered | Invoked, past: RunState) -> None:
     held = past.crews[event.args["worker"]].holds
     since = min([failing.get(event.node, event.at), *node.open.values()])
     stood_still = any(
-        fault.node == event.node and fault.kind in {"pause", "stall"} and fault.at > event.at - LAST_WORDS
+        fault.node == event.node and fault.kind in {"pause", "freeze"} and fault.at > event.at - LAST_WORDS
         for fault in past.faults
     )
     late = 1 + past.rules.drift

@@ -30,7 +30,7 @@ DOWN: Final = {
     "killed": "down",
     "stopped": "stopped",
     "paused": "paused",
-    "cut": "cut",
+    "partitioned": "partitioned",
     "stopping": "stopping",
 }
 """The condition of a node that begins with an event of its life."""
@@ -41,8 +41,8 @@ UP: Final[Mapping[str, tuple[str, ...]]] = {
     "stopped": ("paused", "stopping"),
     "paused": (),
     "resumed": ("paused",),
-    "cut": (),
-    "joined": ("cut",),
+    "partitioned": (),
+    "reconnected": ("partitioned",),
     "stopping": (),
 }
 """The condition of a node that ends with an event of its life."""
@@ -93,7 +93,7 @@ class Call(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A phase of the run, or a node's condition: ``down``, ``stopped``, ``paused``, ``cut``, ``stopping``."""
+    """A phase of the run, or a node's condition: one of the values of ``DOWN``."""
 
     node: str
     what: str

@@ -56,7 +56,7 @@ ENDS: Final = {
 BAD: Final = {"killed": "†", "raised": "x"}
 """The mark of a handler that did not return."""
 
-BACKGROUND: Final = {"down": " ", "stopped": " ", "paused": "~", "cut": "/", "stopping": "."}
+BACKGROUND: Final = {"down": " ", "stopped": " ", "paused": "~", "partitioned": "/", "stopping": "."}
 STYLES: Final = {"rule": "bold red", "label": "dim", "bad": "red", "good": "green", "mark": "bold yellow"}
 
 

@@ -179,12 +179,12 @@ function drawLane(lane) {
   ink.fillRect(gutter, lane.y + lane.tall - 1, width - gutter, 1);
 }
 
-const SPANS = { down: "down", stopped: "stopped", paused: "paused", cut: "cut off", stopping: "stopping" };
+const SPANS = { down: "down", stopped: "stopped", paused: "paused", partitioned: "partitioned", stopping: "stopping" };
 function drawSpan(span, lane) {
   const left = Math.max(X(span.since), gutter), right = Math.min(span.until == null ? width : X(span.until), width);
   if (right < gutter || left > width) return;
   ink.fillStyle = theme.down;
-  if (span.what !== "cut") ink.fillRect(left, lane.y, right - left, lane.tall - 1);
+  if (span.what !== "partitioned") ink.fillRect(left, lane.y, right - left, lane.tall - 1);
   ink.fillStyle = theme.hatched;
   if (!span.what.startsWith("stop")) ink.fillRect(left, lane.y, right - left, lane.tall - 1);
   const length = span.until == null ? "" : ` ${seconds(span.until - span.since)}`;

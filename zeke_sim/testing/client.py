@@ -140,13 +140,13 @@ class Client:
 
     def stop(self, node: str) -> None:
         """Stop a process as SIGTERM does; a replacement starts when it has ended."""
-        self._named(node).drain()
+        self._named(node).terminate()
 
-    def cut(self, node: str, seconds: float) -> None:
+    def partition(self, node: str, seconds: float) -> None:
         """Partition a process from the database for ``seconds``."""
-        cut = self._named(node)
-        cut.cut("cut")
-        self._world.later(seconds, cut.cut, None)
+        named = self._named(node)
+        named.partition("partition")
+        self._world.later(seconds, named.partition, None)
 
     def forgotten(self) -> list[str]:
         """Return the calls that were never awaited."""

@@ -290,7 +290,7 @@ class SimStorage(_Verbs, SimAsking):
             if decision:
                 world.hit(node, address, decision["fault"], decision.get("for"))
         kind = decision.get("fault")
-        if kind == "deaf":
+        if kind == "lost_wakeup":
             await world.database_clock.sleep(timeout)
             return False
         if kind == "spurious":
@@ -298,7 +298,7 @@ class SimStorage(_Verbs, SimAsking):
         woken = await self._store.wait_for_work(queues, timeout)
         if node.link is not None or world.down:
             return False
-        if woken and kind == "drowsy":
+        if woken and kind == "late_wakeup":
             await world.database_clock.sleep(decision["for"])
         return woken or kind == "spurious"
 
@@ -445,5 +445,5 @@ class SimWatch:
         address = f"{node.name}/told/{count}"
         if world.decisions.at(address, lambda draws: told_fault(draws, world.knobs)) is None:
             return True
-        world.hit(node, address, "deaf")
+        world.hit(node, address, "lost_wakeup")
         return False

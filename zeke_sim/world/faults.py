@@ -28,8 +28,8 @@ STATEMENT: Final[Mapping[str, str]] = {
 """Faults of one statement, by kind."""
 
 WAKE: Final[Mapping[str, str]] = {
-    "deaf": "a wake-up is lost",
-    "drowsy": "a wake-up comes late",
+    "lost_wakeup": "a wake-up is lost",
+    "late_wakeup": "a wake-up comes late",
     "spurious": "a wake-up comes for nothing",
 }
 """Faults of one wait for work."""
@@ -37,11 +37,11 @@ WAKE: Final[Mapping[str, str]] = {
 NODE: Final[Mapping[str, str]] = {
     "kill": "the process is killed, and another one started in its place",
     "pause": "the process stands still, for about its lease or longer, and goes on",
-    "stall": "the process stands still for a moment",
-    "drain": "the process is told to stop (SIGTERM), and another one started in its place",
-    "cut": "the node can't reach the database, nor the database the node",
-    "cut_out": "what the node sends does not arrive",
-    "cut_in": "what the node sends arrives and is done, but no answer comes",
+    "freeze": "the process stands still for a moment",
+    "sigterm": "the process is told to stop (SIGTERM), and another one started in its place",
+    "partition": "the node can't reach the database, nor the database the node",
+    "partition_out": "what the node sends does not arrive",
+    "partition_in": "what the node sends arrives and is done, but no answer comes",
     "clock": "the node's wall clock jumps",
     "drift": "the node's clocks run too fast or too slow",
 }
@@ -59,7 +59,7 @@ HANDLER: Final[Mapping[str, str]] = {"kill_handler": "the process is killed in t
 KINDS: Final[Mapping[str, str]] = {**STATEMENT, **WAKE, **NODE, **DATABASE, **HANDLER}
 """All fault kinds with their meaning."""
 
-AIMED: Final = frozenset({"kill", "pause", "cut", "cut_out", "cut_in", "drain"})
+AIMED: Final = frozenset({"kill", "pause", "partition", "partition_out", "partition_in", "sigterm"})
 """Node faults that can be delayed until a critical moment."""
 
 AIMS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -86,7 +86,7 @@ class Knobs:
         latency: the median latency of a slow statement in each direction, in seconds.
         skip: the probability that a claim skips a due row, as if another transaction had locked it.
         order: how the next of several runnable nodes is chosen: ``turns``, ``permuted`` or ``priorities``.
-        elide: whether idle time is skipped.
+        skip_time: whether idle time is skipped.
     """
 
     kinds: tuple[str, ...] = tuple(KINDS)
@@ -99,7 +99,7 @@ class Knobs:
     latency: float = 0.01
     skip: float = 0.0
     order: str = "turns"
-    elide: bool = True
+    skip_time: bool = True
 
     def but(self, **changes: Any) -> Knobs:
         """Return a copy of these knobs with changes."""
@@ -151,7 +151,7 @@ def wake_fault(draws: Draws, knobs: Knobs) -> dict[str, Any] | None:
     if not kinds:
         return None
     kind = draws.pick(kinds)
-    if kind == "drowsy":
+    if kind == "late_wakeup":
         return {"fault": kind, "for": round(draws.tail(0.2, 5.0), 3)}
     if kind == "spurious":
         return {"fault": kind, "after": round(draws.uniform(0.0, 2.0), 3)}
@@ -160,9 +160,9 @@ def wake_fault(draws: Draws, knobs: Knobs) -> dict[str, Any] | None:
 
 def told_fault(draws: Draws, knobs: Knobs) -> dict[str, Any] | None:
     """Draw the loss of a change notification, or None if it arrives."""
-    if not knobs.wake or "deaf" not in knobs.kinds or not draws.chance(knobs.wake):
+    if not knobs.wake or "lost_wakeup" not in knobs.kinds or not draws.chance(knobs.wake):
         return None
-    return {"fault": "deaf"}
+    return {"fault": "lost_wakeup"}
 
 
 def handler_fault(draws: Draws, knobs: Knobs) -> dict[str, Any] | None:
@@ -205,11 +205,11 @@ def faults_over_time(
 
 def _extent(draws: Draws, kind: str, lease: float) -> dict[str, float]:
     """Draw the duration or the amount of a fault."""
-    if kind in {"kill", "drain"}:
+    if kind in {"kill", "sigterm"}:
         return {"for": round(draws.tail(1.0, 30.0), 3)}
     if kind == "pause":
         return {"for": round(lease * draws.uniform(0.5, 3.0), 3)}
-    if kind == "stall":
+    if kind == "freeze":
         return {"for": round(draws.tail(1.0, lease / 2), 3)}
     if kind in {"clock", "db_clock"}:
         return {"by": round(draws.uniform(-120.0, 120.0) if kind == "clock" else draws.uniform(-2.0, 8.0), 3)}

@@ -133,7 +133,7 @@ class _Call:
             world.hit(node, self._address, fault, self._decision.get("for", self._decision.get("wait")))
         for address, one in node.awaits.pop(self._verb, ()):
             self._later(ON_THE_WAY, node.inject, address, one)
-        if world.down or node.link in {"cut", "cut_out"}:
+        if world.down or node.link in {"partition", "partition_out"}:
             self._later(
                 RECONNECT if node.link else SHORTEST, self._fail, "unknown" if node.link else "failed"
             )
@@ -210,14 +210,14 @@ class _Call:
             self._later(self._decision["for"], self._fail, "unknown")
         elif fault == "lost":
             self._later(back, self._fail, "unknown")
-        elif node.link in {"cut", "cut_in"} or world.down:
+        elif node.link in {"partition", "partition_in"} or world.down:
             self._later(RECONNECT, self._fail, "unknown")
         else:
             self._later(back, self._deliver, error, result, issued)
 
     def _deliver(self, error: BaseException | None, result: Any, issued: datetime) -> None:
         node = self._calls.node
-        if node.link in {"cut", "cut_in"}:
+        if node.link in {"partition", "partition_in"}:
             self._later(RECONNECT, self._fail, "unknown")
         elif error is not None:
             self._answer("failed", error, issued)

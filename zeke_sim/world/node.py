@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from zeke_queue.worker.host import Host
     from zeke_sim.world.context import WorldContext
 
-Link: TypeAlias = Literal["cut", "cut_out", "cut_in"]
+Link: TypeAlias = Literal["partition", "partition_out", "partition_in"]
 Main: TypeAlias = "Callable[[Node], Awaitable[None]]"
 
 ON_THE_WAY: Final = 0.0003
@@ -122,7 +122,7 @@ class Node:
         self.back = RESTART
         self.paused = False
         self.link: Link | None = None
-        self.cut_until = 0.0
+        self.partitioned_until = 0.0
         self.stop: Callable[[], None] | None = None
         self.awaits: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
         self._main = main
@@ -168,7 +168,7 @@ class Node:
         """Return whether a fault applies to the node's current state; a dead process cannot be stopped."""
         if kind == "kill":
             return not self.dead
-        return kind not in {"pause", "stall", "drain"} or not (self.dead or self.paused)
+        return kind not in {"pause", "freeze", "sigterm"} or not (self.dead or self.paused)
 
     async def _run(self) -> None:
         try:
@@ -236,26 +236,26 @@ class Node:
             self.world.loop.resume(self.lane)
             self._lived("resumed")
 
-    def drain(self, back: float = RESTART) -> None:
+    def terminate(self, back: float = RESTART) -> None:
         """Stop the process as SIGTERM does; a replacement starts ``back`` seconds after it has ended."""
         if not self.dead and not self.paused and self.stop is not None:
             self.back = back
             self._lived("stopping")
             self.context.run(self.stop)
 
-    def cut(self, how: Link | None) -> None:
+    def partition(self, how: Link | None) -> None:
         """Partition the node from the database, or (None) reconnect it."""
         if self.link != how:
             self.link = how
-            self._lived("joined" if how is None else "cut")
+            self._lived("reconnected" if how is None else "partitioned")
 
-    def _join(self) -> None:
-        if self.world.time() >= self.cut_until:
-            self.cut(None)
+    def _reconnect(self) -> None:
+        if self.world.time() >= self.partitioned_until:
+            self.partition(None)
 
     def heal(self) -> None:
         """End all faults."""
-        self.cut(None)
+        self.partition(None)
         if self.paused:
             self._resume(self.incarnation)
         if self.dead and not self.done:
@@ -277,14 +277,14 @@ class Node:
         self.world.hit(self, address, kind, fault.get("for"))
         if kind == "kill":
             self.kill(fault["for"])
-        elif kind in {"pause", "stall"}:
+        elif kind in {"pause", "freeze"}:
             self.pause(fault["for"])
-        elif kind == "drain":
-            self.drain(fault["for"])
-        elif kind in {"cut", "cut_out", "cut_in"}:
-            self.cut(kind)
-            self.cut_until = max(self.cut_until, self.world.time() + fault["for"])
-            self.world.later(fault["for"], self._join)
+        elif kind == "sigterm":
+            self.terminate(fault["for"])
+        elif kind in {"partition", "partition_out", "partition_in"}:
+            self.partition(kind)
+            self.partitioned_until = max(self.partitioned_until, self.world.time() + fault["for"])
+            self.world.later(fault["for"], self._reconnect)
         elif kind == "clock":
             self.set_clocks(offset=self.clock.offset + fault["by"])
         elif kind == "drift":

@@ -61,7 +61,7 @@ class World(WorldContext):
         loop.refused, loop.whence = self.reached_outside, whence
         if knobs.order != "turns":
             loop.choose = Order(self).choose
-        if knobs.elide or setup.phase > LONG:
+        if knobs.skip_time or setup.phase > LONG:
             loop.jump = self.time_skipper.jump
         self._populate()
 
@@ -211,7 +211,11 @@ class World(WorldContext):
         for node in self.nodes.values():
             allowed = [kind for kind in knobs.kinds if kind in NODE]
             if node.role == "client":
-                allowed = [kind for kind in allowed if kind in {"cut", "cut_out", "cut_in", "stall", "clock"}]
+                allowed = [
+                    kind
+                    for kind in allowed
+                    if kind in {"partition", "partition_out", "partition_in", "freeze", "clock"}
+                ]
             self._plan(f"node/{node.name}", node, allowed, knobs.node, lease)
         self._plan("db", None, [kind for kind in knobs.kinds if kind in DATABASE], knobs.database, lease)
 
