@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from tests.newsroom import prose
 from tests.newsroom.feeds import DAY, LATENCY, draw_illnesses, draw_times, unwell
-from zeke_sim.world.workloads import own_id
+from tests.workloads import own_id
 from zeke_tasks.testing.web import Reply, silent
 from zeke_tasks.testing.youtube import ScriptedCaptions, ScriptedSearch, channel_feed, video
 from zeke_tasks.youtube import YouTube, channel_feed_url

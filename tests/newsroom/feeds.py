@@ -8,7 +8,7 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from tests.newsroom import prose
-from zeke_sim.world.workloads import own_id
+from tests.workloads import own_id
 from zeke_tasks.testing.web import RSS, Reply, busy, moved, silent
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from tests.newsroom.rules import RULES, Expected
 from zeke_queue.errors import JobConflictError, JobNotFoundError
 from zeke_queue.model import FINAL, JobFilter, JobState
 from zeke_sim.history.events import Change, Ended, Violation
+from zeke_sim.testing.client import through_faults
 from zeke_sim.world.handlers import current_node
-from zeke_sim.world.workloads import through_faults
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.context import Context, inline

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tests.newsroom import prose
-from zeke_sim.world.workloads import own_id
+from tests.workloads import own_id
 from zeke_tasks.ingest.videos import page_source_id
 from zeke_tasks.payloads import (
     AnalyzeStory,
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
     from tests.newsroom.channels import Tube
     from tests.newsroom.feeds import Article
+    from tests.workloads import Deed
     from zeke_queue.client.queue import Queue
     from zeke_sim.loop.decisions import Draws
     from zeke_sim.world.node import Node
-    from zeke_sim.world.workloads import Deed
     from zeke_tasks.store.memory import MemoryRepository, MemoryRows
     from zeke_tasks.store.model import Story
 

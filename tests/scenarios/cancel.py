@@ -12,11 +12,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from tests.workloads import Deed, Known, Tending, act, doing, script, sending, tending
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.prepare import SendOptions
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.world.setup import Setup
-from zeke_sim.world.workloads import Deed, Known, Tending, act, doing, script, sending, tending
 
 if TYPE_CHECKING:
     from zeke_sim.loop.decisions import Draws

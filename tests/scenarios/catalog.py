@@ -11,15 +11,15 @@ from tests.newsroom.feeds import DAY, draw_feeds
 from tests.newsroom.minds import draw_mind
 from tests.newsroom.office import Office
 from tests.newsroom.people import draw_deeds, draw_people
+from tests.workloads import doing
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.loop.decisions import Decisions
 from zeke_sim.world.setup import Setup
-from zeke_sim.world.workloads import doing
 
 if TYPE_CHECKING:
+    from tests.workloads import Deed
     from zeke_sim.experiment.plan import Plan
     from zeke_sim.loop.decisions import Draws
-    from zeke_sim.world.workloads import Deed
 
 EPOCH: Final = datetime(2026, 3, 2, 8, 59, 50, tzinfo=UTC)
 """Ten seconds before a schedule has a tick."""

@@ -15,20 +15,20 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from tests.workloads import Script, Step, act, doing, script
 from zeke_queue.core.cron import Cron
 from zeke_queue.storage.memory.tables import Plan
 from zeke_queue.task.catalog import Catalog
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.world.setup import Setup
-from zeke_sim.world.workloads import Script, Step, act, doing, script
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tests.workloads import Deed
     from zeke_queue.model import Schedule
     from zeke_sim.loop.decisions import Draws
     from zeke_sim.world.node import Node
-    from zeke_sim.world.workloads import Deed
     from zeke_sim.world.world import World
 
 HALF_AN_HOUR: Final = timedelta(minutes=30)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
+from tests.workloads import Known, Script, act, doing, own_id, script, sending, tending
 from zeke_queue.core import jsonb
 from zeke_queue.model import JobState
 from zeke_queue.task.catalog import Catalog
@@ -27,11 +28,10 @@ from zeke_sim.properties import ALL, holds
 from zeke_sim.properties.settling import error_of
 from zeke_sim.world.handlers import observed
 from zeke_sim.world.setup import Setup
-from zeke_sim.world.workloads import Known, Script, act, doing, own_id, script, sending, tending
 
 if TYPE_CHECKING:
+    from tests.workloads import Deed
     from zeke_sim.loop.decisions import Draws
-    from zeke_sim.world.workloads import Deed
     from zeke_sim.world.world import World
 
 PHASE: Final = 30.0

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.workloads import Deed, Known, act, doing, own_id, script, sending, tending
 from zeke_queue.model import NewJob, QueueSettings
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.prepare import SendOptions
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.world.setup import Setup
-from zeke_sim.world.workloads import Deed, Known, act, doing, own_id, script, sending, tending
 
 if TYPE_CHECKING:
     from zeke_sim.loop.decisions import Draws

@@ -11,14 +11,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
-from zeke_queue.task.catalog import Catalog
-from zeke_queue.task.context import JobContext
-from zeke_sim.experiment.scenario import Scenario
-from zeke_sim.history.events import Change
-from zeke_sim.history.state import Broken
-from zeke_sim.properties import ALL, holds
-from zeke_sim.world.setup import Setup
-from zeke_sim.world.workloads import (
+from tests.workloads import (
     Deed,
     Known,
     Script,
@@ -29,8 +22,15 @@ from zeke_sim.world.workloads import (
     script,
     sending,
     tending,
-    through_faults,
 )
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
+from zeke_sim.experiment.scenario import Scenario
+from zeke_sim.history.events import Change
+from zeke_sim.history.state import Broken
+from zeke_sim.properties import ALL, holds
+from zeke_sim.testing.client import through_faults
+from zeke_sim.world.setup import Setup
 
 if TYPE_CHECKING:
     from zeke_sim.history.state import RunState

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.workloads import Deed, Known, Script, Step, act, doing, script, sending
 from zeke_queue.model import JobState
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.prepare import Send
@@ -23,7 +24,6 @@ from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.history.events import Lived, Violation
 from zeke_sim.world.node import InlineExecutor
 from zeke_sim.world.setup import Setup
-from zeke_sim.world.workloads import Deed, Known, Script, Step, act, doing, script, sending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

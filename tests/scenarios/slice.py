@@ -17,12 +17,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from uuid import UUID
 
+from tests.workloads import doing, own_id
 from zeke_queue.model import FINAL, JobFilter, JobState
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.history.events import Violation
+from zeke_sim.testing.client import through_faults
 from zeke_sim.world.handlers import current_node
 from zeke_sim.world.setup import Setup
-from zeke_sim.world.workloads import doing, own_id, through_faults
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.context import Context, inline
@@ -35,10 +36,10 @@ from zeke_tasks.store.model import HealthStatus, ItemStatus, NewSource, SourceTy
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
+    from tests.workloads import Deed
     from zeke_queue.client.transaction import QueueTransaction
     from zeke_sim.loop.decisions import Draws
     from zeke_sim.world.node import Node
-    from zeke_sim.world.workloads import Deed
     from zeke_sim.world.world import World
     from zeke_tasks.fetch import Kind
     from zeke_tasks.store.memory import MemoryRows

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from tests.workloads import Script, act, script
 from zeke_queue.errors import JobConflictError, JobNotFoundError, StorageError
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_sim.experiment.scenario import Scenario
+from zeke_sim.testing.client import through_faults
 from zeke_sim.world.setup import Setup
-from zeke_sim.world.workloads import Script, act, script, through_faults
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -19,6 +19,8 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from tests.tables import Table
+from tests.workloads import doing, own_id
 from zeke_queue.core import jsonb
 from zeke_queue.model import JobState
 from zeke_queue.task.catalog import Catalog
@@ -28,15 +30,13 @@ from zeke_sim.history.events import Change, Effect
 from zeke_sim.history.state import Broken, End, RunState
 from zeke_sim.properties import ALL, holds
 from zeke_sim.world.setup import Setup
-from zeke_sim.world.tables import Table
-from zeke_sim.world.workloads import doing, own_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.workloads import Deed
     from zeke_sim.loop.decisions import Draws
     from zeke_sim.world.node import Node
-    from zeke_sim.world.workloads import Deed
     from zeke_sim.world.world import World
 
 PHASE: Final = 45.0

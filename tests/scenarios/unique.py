@@ -13,15 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.model import NewJob
-from zeke_queue.task.catalog import Catalog
-from zeke_queue.task.prepare import Send, SendOptions
-from zeke_sim.experiment.scenario import Scenario
-from zeke_sim.history.events import Answered, Invoked
-from zeke_sim.history.state import Broken, End, RunState
-from zeke_sim.properties import ALL, holds
-from zeke_sim.world.setup import Setup
-from zeke_sim.world.workloads import (
+from tests.workloads import (
     Deed,
     Known,
     Script,
@@ -34,6 +26,14 @@ from zeke_sim.world.workloads import (
     sending,
     tending,
 )
+from zeke_queue.model import NewJob
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.prepare import Send, SendOptions
+from zeke_sim.experiment.scenario import Scenario
+from zeke_sim.history.events import Answered, Invoked
+from zeke_sim.history.state import Broken, End, RunState
+from zeke_sim.properties import ALL, holds
+from zeke_sim.world.setup import Setup
 
 if TYPE_CHECKING:
     from zeke_sim.loop.decisions import Draws

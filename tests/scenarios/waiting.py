@@ -18,6 +18,7 @@ from uuid import UUID, uuid5
 
 from pydantic import BaseModel
 
+from tests.workloads import Deed, Known, Script, Step, act, doing, own_id, script, sending, tending
 from zeke_queue.errors import JobNotFoundError
 from zeke_queue.model import FINAL, JobState
 from zeke_queue.task.catalog import Catalog
@@ -28,7 +29,6 @@ from zeke_sim.history.events import Change, Ended
 from zeke_sim.history.state import Broken
 from zeke_sim.properties import ALL, holds
 from zeke_sim.world.setup import Setup
-from zeke_sim.world.workloads import Deed, Known, Script, Step, act, doing, own_id, script, sending, tending
 
 if TYPE_CHECKING:
     from zeke_queue.model import Job

@@ -17,6 +17,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from tests.workloads import Known, act, doing, own_id, script, sending, tending
 from zeke_queue.errors import JobFailedError, JobNotFoundError, ResultTimeoutError, StorageError
 from zeke_queue.model import Job, JobEvent
 from zeke_queue.task.catalog import Catalog
@@ -24,17 +25,17 @@ from zeke_queue.task.prepare import SendOptions
 from zeke_queue.watch.job_watcher import OUTAGE_TIMEOUT, READS_PER_SECOND
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.history.events import Answered, Change, Ended, Fault, Invoked, Lived, Told, Violation
+from zeke_sim.testing.client import through_faults
 from zeke_sim.world.setup import Setup
-from zeke_sim.world.workloads import Known, act, doing, own_id, script, sending, tending, through_faults
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from datetime import datetime
     from uuid import UUID
 
+    from tests.workloads import Deed
     from zeke_sim.loop.decisions import Draws
     from zeke_sim.world.node import Main, Node
-    from zeke_sim.world.workloads import Deed
 
 PHASE: Final = 45.0
 

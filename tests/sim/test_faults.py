@@ -16,9 +16,9 @@ from zeke_queue.task.catalog import Catalog
 from zeke_sim.errors import SimulationError
 from zeke_sim.experiment.run import Outcome
 from zeke_sim.history.events import Answered, Began, Change, Ended, Event, Fault, Invoked, Lived, WorkerRow
+from zeke_sim.testing.client import through_faults
 from zeke_sim.world.faults import KINDS, NONE
 from zeke_sim.world.node import Node
-from zeke_sim.world.workloads import through_faults
 
 E = TypeVar("E", bound=Event)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cases import check_each
+from tests.workloads import Known, act, doing, own_id, script, sending
 from zeke_queue.model import JobState
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.prepare import SendOptions
@@ -20,7 +21,6 @@ from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.history.events import Change, Invoked, ScheduleRow
 from zeke_sim.world.faults import KINDS, NONE
 from zeke_sim.world.setup import Setup
-from zeke_sim.world.workloads import Known, act, doing, own_id, script, sending
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cases import check_each
-from zeke_queue.task.catalog import Catalog
-from zeke_queue.task.prepare import SendOptions
-from zeke_sim.experiment.run import run
-from zeke_sim.experiment.scenario import Scenario
-from zeke_sim.history.events import Began, Ended, Invoked
-from zeke_sim.loop.decisions import Decisions
-from zeke_sim.world.setup import Setup
-from zeke_sim.world.workloads import (
+from tests.workloads import (
     RESULTS,
     UNSAID,
     Known,
@@ -26,13 +19,20 @@ from zeke_sim.world.workloads import (
     sending,
     tending,
 )
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.prepare import SendOptions
+from zeke_sim.experiment.run import run
+from zeke_sim.experiment.scenario import Scenario
+from zeke_sim.history.events import Began, Ended, Invoked
+from zeke_sim.loop.decisions import Decisions
+from zeke_sim.world.setup import Setup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tests.workloads import Deed
     from zeke_sim.history.events import Event
     from zeke_sim.loop.decisions import Draws
-    from zeke_sim.world.workloads import Deed
 
 
 def happened(*deeds: tuple[float, Deed], expire_in: float = 1.0) -> Sequence[Event]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import random  # noqa: TID251 - each client has its own, seeded by the run
-import sys
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
 
-from zeke_queue.errors import JobFailedError, UsageError
+from zeke_queue.errors import JobFailedError, StorageError, UsageError
 from zeke_queue.storage.inspect import require
-from zeke_sim.world.workloads import through_faults
+from zeke_sim.testing.pending import PendingCalls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
+    from collections.abc import Awaitable, Callable, Coroutine
     from datetime import datetime
     from typing import Unpack
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from zeke_queue.task.prepare import SendOptions
     from zeke_queue.task.run import Run
     from zeke_queue.task.task import Task
+    from zeke_sim.testing.pending import Pending
     from zeke_sim.world.node import Node
 
 T = TypeVar("T")
@@ -30,27 +31,17 @@ TRIES: Final = 100_000
 """Attempts of a call, one second apart: longer than any fault lasts."""
 
 
-class Asked(Generic[T]):
-    """A call that runs when it is awaited.
-
-    Attributes:
-        awaited: whether the call was awaited.
-        what: the call and its source location, for error messages.
-    """
-
-    __slots__ = ("_make", "awaited", "what")
-
-    def __init__(self, make: Callable[[], Coroutine[Any, Any, T]], what: str) -> None:
-        self._make = make
-        self.awaited = False
-        self.what = what
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        self.awaited = True
-        return self._make().__await__()
+async def through_faults(call: Callable[[], Awaitable[Any]], pause: float = 1.0, tries: int = 200) -> Any:
+    """Repeat a call until the storage answers."""
+    for _ in range(tries):
+        try:
+            return await call()
+        except StorageError:
+            await asyncio.sleep(pause)  # noqa: TID251 - of the virtual loop, as an application would
+    return await call()
 
 
-class Client:
+class Client(PendingCalls):
     """A client program of the application in a simulated world.
 
     Its calls are subject to every fault and retry until they are answered. ``queue`` makes the same calls
@@ -63,12 +54,12 @@ class Client:
     """
 
     def __init__(self, node: Node, resources: Any = None) -> None:
+        super().__init__()
         self._node = node
         self._world = node.world
         self.queue: Queue = node.queue
         self.resources = resources
         self.random = random.Random(node.world.seed_of(f"{node.name}/workload"))  # noqa: S311
-        self._calls: list[Asked[Any]] = []
 
     @property
     def now(self) -> datetime:
@@ -82,24 +73,24 @@ class Client:
 
     def send(
         self, task: str | Task[Any, Any], payload: Any = None, **options: Unpack[SendOptions]
-    ) -> Asked[UUID | None]:
+    ) -> Pending[UUID | None]:
         """Send a job, retrying until it is answered; see ``zeke_queue.Queue.send``."""
         options.setdefault("id", self.queue.sender.new_id())
         return self._patiently("send", lambda: self.queue.send(task, payload, **options))
 
     def trigger(
         self, task: str | Task[Any, Any], payload: Any = None, **options: Unpack[SendOptions]
-    ) -> Asked[Run]:
+    ) -> Pending[Run]:
         """Send a job, retrying until it is answered, and return its run; see ``zeke_queue.Queue.trigger``."""
         options.setdefault("id", self.queue.sender.new_id())
         return self._patiently("trigger", lambda: self.queue.trigger(task, payload, **options))
 
-    def result(self, which: Run | UUID, timeout: float | None = None) -> Asked[Any]:
+    def result(self, which: Run | UUID, timeout: float | None = None) -> Pending[Any]:
         """Wait until a job has ended, and return its output; see ``zeke_queue.Queue.result``."""
         job_id = which if isinstance(which, UUID) else which.id
         return self._patiently("result", lambda: self.queue.result(job_id, timeout))
 
-    def wait(self, which: Run | UUID, timeout: float | None = None) -> Asked[Job]:
+    def wait(self, which: Run | UUID, timeout: float | None = None) -> Pending[Job]:
         """Wait until a job has ended, in any state, and return it."""
         job_id = which if isinstance(which, UUID) else which.id
 
@@ -112,21 +103,21 @@ class Client:
 
         return self._patiently("wait", wait)
 
-    def job(self, job_id: UUID) -> Asked[Job]:
+    def job(self, job_id: UUID) -> Pending[Job]:
         """Return a job in its current state."""
         return self._patiently("job", lambda: require(self.queue.storage, job_id))
 
-    def cancel(self, which: Run | UUID) -> Asked[bool]:
+    def cancel(self, which: Run | UUID) -> Pending[bool]:
         """Cancel a job, retrying until it is answered; see ``zeke_queue.Queue.cancel``."""
         job_id = which if isinstance(which, UUID) else which.id
         return self._patiently("cancel", lambda: self.queue.cancel(job_id))
 
     def sleep(
         self, seconds: float = 0, *, minutes: float = 0, hours: float = 0, days: float = 0
-    ) -> Asked[None]:
+    ) -> Pending[None]:
         """Sleep for a virtual duration."""
         span = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-        return self._asked("sleep", lambda: self._node.clock.sleep(span.total_seconds()))
+        return self._pending("sleep", lambda: self._node.clock.sleep(span.total_seconds()).__await__())
 
     # Controls of the world.
 
@@ -148,10 +139,6 @@ class Client:
         named.partition("partition")
         self._world.later(seconds, named.partition, None)
 
-    def forgotten(self) -> list[str]:
-        """Return the calls that were never awaited."""
-        return [call.what for call in self._calls if not call.awaited]
-
     def _named(self, name: str) -> Node:
         node = self._node.nodes.get(name)
         if node is None or node.role == "client":
@@ -159,13 +146,5 @@ class Client:
             raise UsageError(f"{name!r}: there is no such process; there are {known}")
         return node
 
-    def _patiently(self, name: str, call: Callable[[], Coroutine[Any, Any, T]]) -> Asked[T]:
-        return self._asked(name, lambda: through_faults(call, tries=TRIES))
-
-    def _asked(self, name: str, make: Callable[[], Coroutine[Any, Any, T]]) -> Asked[T]:
-        frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
-        if frame.f_globals.get("__name__") == __name__:
-            frame = frame.f_back or frame
-        asked = Asked(make, f"zeke.{name}() at {frame.f_code.co_filename}:{frame.f_lineno}")
-        self._calls.append(asked)
-        return asked
+    def _patiently(self, name: str, call: Callable[[], Coroutine[Any, Any, T]]) -> Pending[T]:
+        return self._pending(name, lambda: through_faults(call, tries=TRIES).__await__())

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 from uuid import UUID
 
 from zeke_queue.errors import InvalidOptionError, UsageError
 from zeke_queue.model import WAITING, JobFilter
 from zeke_sim.testing import run_task
 from zeke_sim.testing.expectations import Wanted, complaint, states
+from zeke_sim.testing.pending import PendingCalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from zeke_queue.task.run import Run
     from zeke_queue.task.task import Task
     from zeke_sim.testing.environment import TestEnvironment
+    from zeke_sim.testing.pending import Pending
     from zeke_sim.testing.queue import DrivenQueue
     from zeke_sim.testing.run_task import TaskRun
 
@@ -32,27 +33,6 @@ __tracebackhide__ = True  # pytest then shows the test's own lines
 T = TypeVar("T")
 
 PAGE: Final = 1000
-
-
-class Pending(Generic[T]):
-    """A call that runs when it is awaited.
-
-    Attributes:
-        awaited: whether the call was awaited.
-        what: the call and its source location, for error messages.
-    """
-
-    __slots__ = ("_call", "awaited", "what")
-
-    def __init__(self, call: Callable[[], T], what: str) -> None:
-        self._call = call
-        self.awaited = False
-        self.what = what
-
-    def __await__(self) -> Generator[Any, None, T]:
-        self.awaited = True
-        return self._call()
-        yield  # makes this a generator
 
 
 class Looking:
@@ -287,13 +267,13 @@ class BlockingZeke(Looking):
         return self._next_tick(schedule)
 
 
-class Zeke(Looking):
+class Zeke(Looking, PendingCalls):
     """The fixture ``zeke``: an application's tasks, queue and time, controlled by an async test."""
 
     def __init__(self, environment: TestEnvironment) -> None:
-        super().__init__(environment)
+        Looking.__init__(self, environment)
+        PendingCalls.__init__(self)
         self._blocking = BlockingZeke(environment, self._task_runs)
-        self._calls: list[Pending[Any]] = []
 
     def run_task(
         self,
@@ -374,16 +354,14 @@ class Zeke(Looking):
         """
         return self._call("next_tick", lambda: self._next_tick(schedule))
 
-    def forgotten(self) -> list[str]:
-        """Return the calls that were never awaited."""
-        return [call.what for call in self._calls if not call.awaited]
-
     def _call(self, name: str, call: Callable[[], T]) -> Pending[T]:
-        frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
-        where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        pending = Pending(call, f"zeke.{name}() at {where}")
-        self._calls.append(pending)
-        return pending
+        return self._pending(name, lambda: _at_once(call))
+
+
+def _at_once(call: Callable[[], T]) -> Generator[Any, Any, T]:
+    """Run a call that takes no time of the loop that awaits it."""
+    return call()
+    yield  # makes this a generator
 
 
 @overload

@@ -4,6 +4,5 @@
 ``client`` its storage over the reads of ``asking``, ``network`` the way to the database, on which ``faults``
 are injected, ``database`` the server's side of transactions. ``handlers`` records what handlers do,
 ``task_order`` chooses which ready callback runs next, ``time_skipping`` passes over idle hours. ``sandbox``
-refuses what reaches outside, ``frozen_time`` shows virtual time to handlers, ``tables`` are an application's
-own rows, ``workloads`` generates traffic.
+refuses what reaches outside, ``frozen_time`` shows virtual time to handlers.
 """

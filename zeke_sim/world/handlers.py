@@ -16,7 +16,8 @@ from zeke_sim.loop.event_loop import HANDLER, LANE
 __tracebackhide__ = True  # of a failed job: the traceback begins with the application's handler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+    from typing import Self
 
     from zeke_queue.task.context import JobContext
     from zeke_sim.world.node import Node
@@ -72,56 +73,21 @@ def current_node(nodes: Mapping[str, Node]) -> Node:
 def _observed(task: Task[Any, Any], nodes: Mapping[str, Node]) -> Task[Any, Any]:
     watched = copy.copy(task)
     watched.takes_job = True
-    watched.handler = _async(task, nodes) if task.kind == "async" else _sync(task, nodes)
-    return watched
-
-
-def _async(task: Task[Any, Any], nodes: Mapping[str, Node]) -> Callable[..., Any]:
-    handler, takes_job = task.handler, task.takes_job
+    handler, takes_job, is_async = task.handler, task.takes_job, task.kind == "async"
 
     @functools.wraps(handler)
-    async def watched(*arguments: Any) -> Any:
-        job: JobContext = arguments[-1]
-        watch = _Watch(current_node(nodes), task.name, job)
-        token = HANDLER.set(watch)
-        try:
-            result = await handler(*(arguments if takes_job else arguments[:-1]))
-        except asyncio.CancelledError:
-            # A handler can also raise CancelledError itself, or get it from a task that it awaits; neither is
-            # an interruption.
-            current = asyncio.current_task()
-            interrupted = current is not None and current.cancelling() > 0
-            watch.ended("cancelled" if interrupted else "raised", None if interrupted else "CancelledError: ")
-            raise
-        except BaseException as error:
-            watch.ended("raised", f"{type(error).__name__}: {error}", _asked(error))
-            raise
-        finally:
-            HANDLER.reset(token)
-        watch.ended("returned", result)
-        return result
-
-    return watched
-
-
-def _sync(task: Task[Any, Any], nodes: Mapping[str, Node]) -> Callable[..., Any]:
-    handler, takes_job = task.handler, task.takes_job
+    async def run_async(*arguments: Any) -> Any:
+        with _Watch(current_node(nodes), task.name, arguments[-1], is_async=True) as watch:
+            watch.result = await handler(*(arguments if takes_job else arguments[:-1]))
+        return watch.result
 
     @functools.wraps(handler)
-    def watched(*arguments: Any) -> Any:
-        job: JobContext = arguments[-1]
-        watch = _Watch(current_node(nodes), task.name, job)
-        token = HANDLER.set(watch)
-        try:
-            result = handler(*(arguments if takes_job else arguments[:-1]))
-        except BaseException as error:
-            watch.ended("raised", f"{type(error).__name__}: {error}", _asked(error))
-            raise
-        finally:
-            HANDLER.reset(token)
-        watch.ended("returned", result)
-        return result
+    def run_sync(*arguments: Any) -> Any:
+        with _Watch(current_node(nodes), task.name, arguments[-1], is_async=False) as watch:
+            watch.result = handler(*(arguments if takes_job else arguments[:-1]))
+        return watch.result
 
+    watched.handler = run_async if is_async else run_sync
     return watched
 
 
@@ -133,21 +99,44 @@ def _asked(error: BaseException) -> float | None:
 
 
 class _Watch:
-    """The recording of one attempt."""
+    """The recording of one attempt, around its handler.
 
-    __slots__ = ("_attempt", "_job", "_node", "_task")
+    Attributes:
+        result: the handler's return value.
+    """
 
-    def __init__(self, node: Node, task: str, job: JobContext) -> None:
+    __slots__ = ("_attempt", "_is_async", "_job", "_node", "_task", "_token", "result")
+
+    def __init__(self, node: Node, task: str, job: JobContext, *, is_async: bool) -> None:
         world = node.world
         self._node = node
         self._task = task
         self._job = job.id
         self._attempt = job.attempt
+        self._is_async = is_async
+        self.result: Any = None
         world.running[job.id, job.attempt] = node.name, task
         world.recorder.add(Began(world.time(), node.name, task, job.id, job.attempt))
         node.handler_began(task, job.id, job.attempt)
 
-    def ended(self, how: Any, value: Any, asked: float | None = None) -> None:
+    def __enter__(self) -> Self:
+        self._token = HANDLER.set(self)
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        HANDLER.reset(self._token)
+        if error is None:
+            self._ended("returned", self.result)
+        elif self._is_async and isinstance(error, asyncio.CancelledError):
+            # A handler can also raise CancelledError itself, or get it from a task that it awaits; neither is
+            # an interruption.
+            current = asyncio.current_task()
+            interrupted = current is not None and current.cancelling() > 0
+            self._ended("cancelled" if interrupted else "raised", None if interrupted else "CancelledError: ")
+        else:
+            self._ended("raised", f"{type(error).__name__}: {error}", _asked(error))
+
+    def _ended(self, how: Any, value: Any, asked: float | None = None) -> None:
         world, node = self._node.world, self._node.name
         world.running.pop((self._job, self._attempt), None)
         world.recorder.add(Ended(world.time(), node, self._task, self._job, self._attempt, how, value, asked))

@@ -419,9 +419,3 @@ def supervisor(**options: Any) -> Main:
         await running.run()
 
     return main
-
-
-def require_running(node: Node) -> None:
-    """Raise an error if the node has no running process."""
-    if node.dead:
-        raise SimulationError(f"node {node.name}: it is not running; start it first")

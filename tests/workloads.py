@@ -11,9 +11,10 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from zeke_queue.errors import JobConflictError, JobNotFoundError, StorageError
+from zeke_queue.errors import JobConflictError, JobNotFoundError
 from zeke_queue.task.prepare import SendOptions
 from zeke_queue.task.signals import Fail, Retry, Snooze
+from zeke_sim.testing.client import through_faults
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -154,16 +155,6 @@ def _stubbornness(draws: Draws) -> dict[str, Any]:
         "swallow": draws.pick((0.0, round(draws.uniform(0.0, 4.0), 2), 60.0)),
         "cleanup": round(draws.uniform(0.0, 4.0), 2),
     }
-
-
-async def through_faults(call: Callable[[], Awaitable[Any]], pause: float = 1.0, tries: int = 200) -> Any:
-    """Repeat a call until the storage answers."""
-    for _ in range(tries):
-        try:
-            return await call()
-        except StorageError:
-            await asyncio.sleep(pause)
-    return await call()
 
 
 def doing(deeds: Sequence[tuple[float, Deed]]) -> Main:
