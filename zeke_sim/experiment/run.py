@@ -7,6 +7,7 @@ import traceback
 from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.system import logging as log
@@ -177,11 +178,7 @@ def digest(events: Sequence[Event]) -> str:
 
 def first_difference(one: Sequence[Event], other: Sequence[Event]) -> tuple[int, Any, Any] | None:
     """Return the first difference of two histories: its index, and both events (None past an end)."""
-    for place, (left, right) in enumerate(zip(lines(one), lines(other), strict=False)):
+    for place, (left, right) in enumerate(zip_longest(lines(one), lines(other))):
         if left != right:
             return place, left, right
-    if len(one) != len(other):
-        place = min(len(one), len(other))
-        rest = next(iter(lines([*one[place : place + 1], *other[place : place + 1]])))
-        return (place, rest, None) if len(one) > place else (place, None, rest)
     return None

@@ -30,34 +30,10 @@ _PLACE: Final = re.compile(r" at 0x[0-9a-f]+")
 """A memory address in the default ``repr`` of an object."""
 
 _COLUMNS: Final = attrgetter(
-    "id",
-    "name",
-    "state",
-    "priority",
-    "attempt",
-    "retry_count",
-    "retry_limit",
-    "retry_delay",
-    "retry_backoff",
-    "retry_delay_max",
-    "start_after",
-    "started_on",
-    "expire_in",
-    "created_on",
-    "completed_on",
-    "singleton_key",
-    "singleton_on",
-    "worker",
-    "parent",
-    "data",
-    "output",
-    "archived_on",
-    "history",
-    "waits_for",
-    "awaited",
+    *("history" if name == "failures" else name for name in Image._fields if name != "superseded")
 )
-_EXPIRE_IN: Final = 12
-_HISTORY: Final = 22
+_EXPIRE_IN: Final = Image._fields.index("expire_in")
+_HISTORY: Final = Image._fields.index("superseded")
 
 
 class Recorder:
@@ -73,7 +49,6 @@ class Recorder:
         violation: the violated property; None until then.
         call: the number of the call that is being applied; None between calls.
         commit: the number of the step that is being applied.
-        changed: called with every change of a job's row.
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -29,7 +30,7 @@ class End(NamedTuple):
 
 
 class Broken(Exception):
-    """A property was violated; the judge adds its name and the time.
+    """A property was violated; the checker adds its name and the time.
 
     Attributes:
         text: the reason, with the contradictory values.
@@ -110,6 +111,7 @@ class Ask(NamedTuple):
     what: Any
 
 
+@dataclass(slots=True, eq=False)
 class Life:
     """The history of one job.
 
@@ -127,36 +129,19 @@ class Life:
         since, earlier: when the row entered its current state, and the state before that.
     """
 
-    __slots__ = (
-        "acknowledged",
-        "began",
-        "changes",
-        "claims",
-        "earlier",
-        "ended",
-        "extensions",
-        "failures",
-        "outcomes",
-        "row",
-        "sends",
-        "since",
-        "table",
-    )
-
-    def __init__(self) -> None:
-        self.row: Image | None = None
-        self.table = ""
-        self.changes: list[Change] = []
-        self.sends: list[Ask] = []
-        self.outcomes: dict[int, list[Ask]] = {}
-        self.extensions: dict[int, list[Ask]] = {}
-        self.claims: dict[int, Change] = {}
-        self.began: dict[int, list[Began]] = {}
-        self.ended: dict[int, list[Ended]] = {}
-        self.acknowledged: float | None = None
-        self.failures = 0
-        self.since = 0.0
-        self.earlier = 0.0
+    row: Image | None = None
+    table: str = ""
+    changes: list[Change] = field(default_factory=list["Change"])
+    sends: list[Ask] = field(default_factory=list["Ask"])
+    outcomes: dict[int, list[Ask]] = field(default_factory=dict[int, "list[Ask]"])
+    extensions: dict[int, list[Ask]] = field(default_factory=dict[int, "list[Ask]"])
+    claims: dict[int, Change] = field(default_factory=dict[int, "Change"])
+    began: dict[int, list[Began]] = field(default_factory=dict[int, "list[Began]"])
+    ended: dict[int, list[Ended]] = field(default_factory=dict[int, "list[Ended]"])
+    acknowledged: float | None = None
+    failures: int = 0
+    since: float = 0.0
+    earlier: float = 0.0
 
     def between(self, since: float, until: float) -> Iterator[Image | None]:
         """Yield each version of the job's row from ``since`` on, the latest first; None for no row.
@@ -230,6 +215,7 @@ class Node:
         return max(self.changed, self.hampered)
 
 
+@dataclass(slots=True, eq=False)
 class Crew:
     """A worker, derived from its calls and jobs.
 
@@ -240,12 +226,9 @@ class Crew:
         rested, busy: when it last came to hold no row, and when it last began to hold some.
     """
 
-    __slots__ = ("busy", "holds", "node", "queues", "rested", "widest")
-
-    def __init__(self) -> None:
-        self.node = ""
-        self.queues: set[str] = set()
-        self.widest = 0
-        self.holds: set[UUID] = set()
-        self.rested = 0.0
-        self.busy = 0.0
+    node: str = ""
+    queues: set[str] = field(default_factory=set[str])
+    widest: int = 0
+    holds: set[UUID] = field(default_factory=set["UUID"])
+    rested: float = 0.0
+    busy: float = 0.0

@@ -222,6 +222,34 @@ class WorldOptions:
         )  # fmt: skip
 
 
+def world_options(given: Mapping[str, Any], *others: str) -> WorldOptions:
+    """Return the options that are given by name.
+
+    Args:
+        given: the options.
+        *others: further arguments of the caller, for the message.
+
+    Raises:
+        UsageError: there is no option of a name, or its value is invalid.
+    """
+    known = WorldOptions.__dataclass_fields__
+    if unknown := set(given) - set(known):
+        raise UsageError(
+            f"{min(unknown)}: there is no such argument; there are {', '.join((*others, *known))}"
+        )
+    return WorldOptions(**given)
+
+
+def checked_count(name: str, number: object) -> None:
+    """Check that a number of seeds or jobs is positive.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if type(number) is not int or number < 1:
+        raise UsageError(f"{name}: {value_shown(number)} is out of range; give 1 or more")
+
+
 def _check_properties(given: Any) -> None:
     """Check that the value is a sequence of properties.
 
@@ -291,17 +319,10 @@ def test(
     Raises:
         UsageError: an argument is invalid.
     """
-    if type(seeds) is not int or seeds < 1:
-        raise UsageError(f"seeds: {value_shown(seeds)} is out of range; give 1 or more")
     if catalog is not None and not isinstance(catalog, Catalog):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise UsageError(f"catalog: {value_shown(catalog)} is no catalog; give what Catalog() made")
-    unknown = set(worlds) - set(WorldOptions.__dataclass_fields__)
-    if unknown:
-        raise UsageError(
-            f"{min(unknown)}: there is no such argument; there are seeds, catalog, "
-            f"{', '.join(WorldOptions.__dataclass_fields__)}"
-        )
-    made = WorldOptions(**worlds)
+    checked_count("seeds", seeds)
+    made = world_options(worlds, "seeds", "catalog")
 
     def decorate(workload: Workload) -> Callable[..., None]:
         return _made_test(workload, made, seeds, catalog)

@@ -17,7 +17,7 @@ from zeke_sim.history.state import Broken, End
 from zeke_sim.properties import ALL
 from zeke_sim.properties.holding import holds
 from zeke_sim.testing.fixtures import catalog_of, checked_catalog, wrong
-from zeke_sim.testing.seeded_test import DAY, SeededRuns, WorldOptions
+from zeke_sim.testing.seeded_test import DAY, SeededRuns, checked_count, world_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from zeke_sim.loop.decisions import Draws
     from zeke_sim.properties import Property
     from zeke_sim.testing.client import Client
+    from zeke_sim.testing.seeded_test import WorldOptions
     from zeke_sim.world.setup import Setup
 
 SEEDS: Final = 10
@@ -82,20 +83,12 @@ class Simulations:
         Raises:
             UsageError: an argument is invalid.
         """
-        unknown = set(worlds) - set(WorldOptions.__dataclass_fields__)
-        if unknown:
-            raise UsageError(
-                f"{min(unknown)}: there is no such argument; there are seeds, start, "
-                f"{', '.join(WorldOptions.__dataclass_fields__)}"
-            )
-        if type(seeds) is not int or seeds < 1:
-            raise UsageError(f"seeds: {shown(seeds)} is out of range; give 1 or more")
+        checked_count("seeds", seeds)
         request = self._request
         given = catalog_of(request) if catalog is None else checked_catalog(catalog)
-        worlds.setdefault("days", PHASE / DAY)
         number = request.config.getoption("--zeke-seeds") or seeds
         made = Simulation(
-            WorldOptions(**worlds),
+            world_options({"days": PHASE / DAY, **worlds}, "seeds", "start"),
             given,
             range(start, start + number),
             request.node.nodeid,
@@ -151,8 +144,7 @@ class Simulation:
         """
         found = self._catalog.get(task)
         found.dump(payload)
-        if type(times) is not int or times < 1:
-            raise UsageError(f"times: {shown(times)} is out of range; give 1 or more")
+        checked_count("times", times)
         self._sends.append((found.name, payload, times, options))
 
     def run(self, *, until: str = "drained", within: str | timedelta | float = "2 days") -> None:
