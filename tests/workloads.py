@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from zeke_sim.loop.decisions import Draws
     from zeke_sim.world.node import Main, Node
 
-Deed: TypeAlias = "Callable[[Node], Awaitable[object]]"
+Action: TypeAlias = "Callable[[Node], Awaitable[object]]"
 """An action of a client on its node's queue, repeated until the storage answers."""
 
 Tending: TypeAlias = Literal["cancel", "resume", "retry"]
@@ -157,24 +157,24 @@ def _stubbornness(draws: Draws) -> dict[str, Any]:
     }
 
 
-def doing(deeds: Sequence[tuple[float, Deed]]) -> Main:
+def doing(actions: Sequence[tuple[float, Action]]) -> Main:
     """Return a client program that does each action at its time, in seconds since the start, or later."""
 
     async def main(node: Node) -> None:
         loop = asyncio.get_running_loop()
-        for number, (at, deed) in enumerate(sorted(deeds, key=lambda planned: planned[0])):
-            if node.world.leaves_out(f"deed/{node.name}/{number}"):
+        for number, (at, action) in enumerate(sorted(actions, key=lambda planned: planned[0])):
+            if node.world.leaves_out(f"action/{node.name}/{number}"):
                 continue
             if (left := at - loop.time()) > 0:
                 await asyncio.sleep(left)
-            await through_faults(lambda deed=deed: deed(node))
+            await through_faults(lambda action=action: action(node))
 
     return main
 
 
 def sending(
     known: Known, number: int, task: str, payload: object, options: SendOptions | None = None
-) -> Deed:
+) -> Action:
     """Return the action that sends a job and records its id under a number unless the send is refused.
 
     Args:
@@ -193,7 +193,7 @@ def sending(
     return send
 
 
-def tending(known: Known, number: int, what: Tending) -> Deed:
+def tending(known: Known, number: int, what: Tending) -> Action:
     """Return the action that cancels, resumes or retries the job of a number, if it exists by then."""
 
     async def tend(node: Node) -> None:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from tests.newsroom.channels import Tube
     from tests.newsroom.feeds import Article
-    from tests.workloads import Deed
+    from tests.workloads import Action
     from zeke_queue.client.queue import Queue
     from zeke_sim.loop.decisions import Draws
     from zeke_sim.world.node import Node
@@ -124,7 +124,7 @@ def draw_people(draws: Draws) -> People:
     return People((own_id(draws), own_id(draws)), own_id(draws), (own_id(draws), own_id(draws)))
 
 
-def draw_deeds(
+def draw_actions(
     draws: Draws,
     people: People,
     repository: Callable[[], MemoryRepository],
@@ -132,7 +132,7 @@ def draw_deeds(
     tube: Tube,
     *,
     many: int,
-) -> list[Deed]:
+) -> list[Action]:
     """Draw what they do, one after the other.
 
     Args:
@@ -141,14 +141,14 @@ def draw_deeds(
         repository: where stories are.
         articles: some of what they read.
         tube: what they watch.
-        many: how many deeds.
+        many: how many actions.
     """
     office = _Desk(draws, people, repository, articles, tube)
     return [draws.pick(office.kinds)() for _ in range(many)]
 
 
 class _Desk:
-    """Draws deeds."""
+    """Draws actions."""
 
     def __init__(
         self,
@@ -163,18 +163,18 @@ class _Desk:
         self._repository = repository
         self._tube = tube
         self._articles = [article for article in articles if not article.missing]
-        self.kinds: tuple[Callable[[], Deed], ...] = (
+        self.kinds: tuple[Callable[[], Action], ...] = (
             self.pull, self.pull, self.upload, self.upload, self.oneoff, self.oneoff, self.video, self.dedupe,
             self.dedupe, self.attach, self.read, self.summarize, self.link, self.analyze, self.brief,
             self.brief, self.playbook, self.playbook,
         )  # fmt: skip
 
-    def pull(self) -> Deed:
+    def pull(self) -> Action:
         """Somebody wants all to be read now."""
         task = self._draws.pick(("ingest-pull", "ingest-pull-youtube", "ingest-pull-youtube"))
         return self._sends(task, IngestPull(reason="manual"))
 
-    def upload(self) -> Deed:
+    def upload(self) -> Action:
         """Somebody brings a text, or a page's URL, perhaps not for the first time."""
         number = self._draws.below(6)
         topic = f"doc{number:02d}"
@@ -190,7 +190,7 @@ class _Desk:
         brought = (self._people.uploads, item.external_id, told)
         return self._sends("ingest-from-upload", payload, brought)
 
-    def oneoff(self) -> Deed:
+    def oneoff(self) -> Action:
         """Somebody names a page: one of a feed's, or another one, in this spelling or that."""
         paged = [article for article in self._articles if article.url is not None]
         if paged and self._draws.chance(0.4):
@@ -203,13 +203,13 @@ class _Desk:
         payload = IngestOneoff(url=spelt, priority=self._draws.pick(("normal", "high")))
         return self._sends("ingest-oneoff", payload, (page_source_id(url), url, f"page {topic}"))
 
-    def video(self) -> Deed:
+    def video(self) -> Action:
         """Somebody names a video that there is by then, by one of its pages; none if there is none."""
         draws, people = self._draws, self._people
         job, share, page = own_id(draws), draws.random(), draws.pick(PAGES)
         made: list[IngestOneoff] = []
 
-        async def deed(node: Node) -> None:
+        async def action(node: Node) -> None:
             if not made:
                 videos = await self._tube.readable(node.world.time())
                 if not videos:
@@ -221,9 +221,9 @@ class _Desk:
                 made.append(IngestOneoff(url=page.format(video.id)))
             await node.queue.send("ingest-oneoff", made[0], id=job)
 
-        return deed
+        return action
 
-    def dedupe(self) -> Deed:
+    def dedupe(self) -> Action:
         """Somebody sends insights, some of them the same."""
         draws, people = self._draws, self._people
         team, job, author = draws.pick((None, *people.teams)), own_id(draws), own_id(draws)
@@ -235,7 +235,7 @@ class _Desk:
 
         return self._about(job, "dedupe-insights", payload)
 
-    def attach(self) -> Deed:
+    def attach(self) -> Action:
         """Somebody attaches an insight without looking."""
         draws, people = self._draws, self._people
         team, job, author, insight = (
@@ -251,7 +251,7 @@ class _Desk:
 
         return self._about(job, "attach-insight-to-story", payload)
 
-    def read(self) -> Deed:
+    def read(self) -> Action:
         """A team, or every team, has read a story, or puts it away."""
         draws = self._draws
         team, state = draws.pick((None, *self._people.teams)), draws.pick(tuple(ReadingState))
@@ -261,14 +261,14 @@ class _Desk:
             lambda story: UpdateStoryStatus(story_id=story, team_id=team, state=state),
         )
 
-    def summarize(self) -> Deed:
+    def summarize(self) -> Action:
         """Somebody wants a summary."""
         mode = self._draws.pick(("auto", "force"))
         return self._about(
             own_id(self._draws), "summarize-story", lambda story: SummarizeStory(story_id=story, mode=mode)
         )
 
-    def link(self) -> Deed:
+    def link(self) -> Action:
         """Somebody says where a story is from."""
         source = self._people.uploads
         return self._about(
@@ -277,13 +277,13 @@ class _Desk:
             lambda story: LinkSourceToStory(story_id=story, source_id=source),
         )
 
-    def analyze(self) -> Deed:
+    def analyze(self) -> Action:
         """Somebody wants a story to be thought about again."""
         return self._about(
             own_id(self._draws), "analyze-story", lambda story: AnalyzeStory(story_id=story, trigger="manual")
         )
 
-    def brief(self) -> Deed:
+    def brief(self) -> Action:
         """Somebody wants other briefs."""
         return self._about(
             own_id(self._draws),
@@ -292,7 +292,7 @@ class _Desk:
             analysed=True,
         )
 
-    def playbook(self) -> Deed:
+    def playbook(self) -> Action:
         """A team runs a playbook, and thinks better of it at times."""
         draws, people = self._draws, self._people
         job, bad, regrets = own_id(draws), draws.chance(0.3), draws.chance(0.3)
@@ -309,13 +309,13 @@ class _Desk:
 
         begin = self._about(job, RUN, payload)
 
-        async def deed(node: Node) -> None:
+        async def action(node: Node) -> None:
             await begin(node)
             if regrets and job in people.runs:
                 await node.world.database_clock.sleep(REGRET)
                 await cancel_run(node.queue, self._repository(), job)
 
-        return deed
+        return action
 
     def _insight(self) -> Insight:
         said = self._draws.pick(SAYINGS)
@@ -327,24 +327,24 @@ class _Desk:
         self._people.pages[url] = topic
         return url
 
-    def _sends(self, task: str, payload: Any, brought: tuple[UUID, str, str] | None = None) -> Deed:
-        """Return the deed of sending a job; with what it brings: source, identity, and what is told."""
+    def _sends(self, task: str, payload: Any, brought: tuple[UUID, str, str] | None = None) -> Action:
+        """Return the action of sending a job; with what it brings: source, identity, and what is told."""
         job = own_id(self._draws)
 
-        async def deed(node: Node) -> None:
+        async def action(node: Node) -> None:
             if brought is not None:
                 source, identity, told = brought
                 self._people.told.setdefault(source, {})[identity] = told
             await node.queue.send(task, payload, id=job)
 
-        return deed
+        return action
 
-    def _about(self, job: UUID, task: str, payload: Payload, *, analysed: bool = False) -> Deed:
-        """Return the deed of sending a job about a story that is there by then; none if there is none."""
+    def _about(self, job: UUID, task: str, payload: Payload, *, analysed: bool = False) -> Action:
+        """Return the action of sending a job about a story that is there by then; none if there is none."""
         share = self._draws.random()
         made: list[Any] = []
 
-        async def deed(node: Node) -> None:
+        async def action(node: Node) -> None:
             if not made:
                 stories = await self._stories(node.queue, analysed=analysed)
                 if not stories:
@@ -352,7 +352,7 @@ class _Desk:
                 made.append(payload(stories[int(share * len(stories))].id))
             await node.queue.send(task, made[0], id=job)
 
-        return deed
+        return action
 
     async def _stories(self, queue: Queue, *, analysed: bool) -> list[Story]:
         async with queue.transaction() as transaction:

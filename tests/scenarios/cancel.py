@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from tests.workloads import Deed, Known, Tending, act, doing, script, sending, tending
+from tests.workloads import Action, Known, Tending, act, doing, script, sending, tending
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.prepare import SendOptions
 from zeke_sim.experiment.scenario import Scenario
@@ -37,7 +37,7 @@ def build(draws: Draws) -> Setup:
 
     known = Known()
     archive_after = draws.pick((2.0, 5.0, 15.0))
-    plans: dict[str, list[tuple[float, Deed]]] = {"c1": [], "c2": [], "c3": []}
+    plans: dict[str, list[tuple[float, Action]]] = {"c1": [], "c2": [], "c3": []}
     for number in range(3 + draws.below(4)):
         at = draws.uniform(0.0, 0.6 * PHASE)
         plans["c1"].append((at, _send(draws, known, number)))
@@ -64,7 +64,7 @@ def build(draws: Draws) -> Setup:
     )
 
 
-def _look_back(draws: Draws, known: Known) -> tuple[float, Deed]:
+def _look_back(draws: Draws, known: Known) -> tuple[float, Action]:
     """Draw when all that is known of the jobs is read from the first line."""
 
     async def read(node: Node) -> None:
@@ -74,8 +74,8 @@ def _look_back(draws: Draws, known: Known) -> tuple[float, Deed]:
     return draws.uniform(0.2, 1.5) * PHASE, read
 
 
-def _slowly(known: Known, number: int, seconds: float) -> Deed:
-    """Return the deed of cancelling a job in a transaction that is open for so many seconds."""
+def _slowly(known: Known, number: int, seconds: float) -> Action:
+    """Return the action of cancelling a job in a transaction that is open for so many seconds."""
 
     async def cancel(node: Node) -> None:
         if number in known:
@@ -100,7 +100,7 @@ def _changes_of_mind(draws: Draws, sent: float, kept: float) -> list[tuple[float
     return changes
 
 
-def _send(draws: Draws, known: Known, number: int) -> Deed:
+def _send(draws: Draws, known: Known, number: int) -> Action:
     options = SendOptions(delay=round(draws.uniform(0.0, 8.0), 2)) if draws.chance(0.3) else None
     return sending(known, number, "work", script(draws, longest=8.0, stubborn=0.7, hasty=0), options)
 

@@ -10,14 +10,14 @@ from tests.newsroom.channels import draw_tube
 from tests.newsroom.feeds import DAY, draw_feeds
 from tests.newsroom.minds import draw_mind
 from tests.newsroom.office import Office
-from tests.newsroom.people import draw_deeds, draw_people
+from tests.newsroom.people import draw_actions, draw_people
 from tests.workloads import doing
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.loop.decisions import Decisions
 from zeke_sim.world.setup import Setup
 
 if TYPE_CHECKING:
-    from tests.workloads import Deed
+    from tests.workloads import Action
     from zeke_sim.experiment.plan import Plan
     from zeke_sim.loop.decisions import Draws
 
@@ -34,7 +34,7 @@ class Size(NamedTuple):
         per_day: articles that a feed has in a day.
         videos: those of a channel in a day.
         hours: between two checks of a source.
-        deeds: what people do there.
+        actions: what people do there.
         share: of what goes wrong elsewhere with a statement, a wake-up or a handler, how much does here: over
             days as much goes wrong in all as elsewhere in minutes.
     """
@@ -46,7 +46,7 @@ class Size(NamedTuple):
     per_day: float
     videos: float
     hours: int
-    deeds: int
+    actions: int
     share: float
 
 
@@ -101,8 +101,8 @@ def _build(draws: Draws, size: Size) -> Setup:
     people = draw_people(draws)
     mind = draw_mind(draws, sorted({article.topic for article in articles}), phase)
     office = Office(feeds, tube, mind, people, phase=phase, hours=size.hours, draws=draws)
-    deeds = draw_deeds(draws, people, lambda: office.repository, articles, tube, many=size.deeds)
-    times: list[tuple[float, Deed]] = [(draws.uniform(1.0, 0.95 * phase), deed) for deed in deeds]
+    actions = draw_actions(draws, people, lambda: office.repository, articles, tube, many=size.actions)
+    times: list[tuple[float, Action]] = [(draws.uniform(1.0, 0.95 * phase), action) for action in actions]
     keyless = draws.chance(0.3)
     return Setup(
         office.catalog(),

@@ -25,7 +25,7 @@ from zeke_sim.world.setup import Setup
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.workloads import Deed
+    from tests.workloads import Action
     from zeke_queue.model import Schedule
     from zeke_sim.loop.decisions import Draws
     from zeke_sim.world.node import Node
@@ -145,7 +145,7 @@ class Plans:
         }
 
 
-def _change(draws: Draws, plans: Plans, names: Sequence[str]) -> Deed:
+def _change(draws: Draws, plans: Plans, names: Sequence[str]) -> Action:
     """Draw what somebody does about a schedule."""
     name, given = draws.pick(names), plans.definition()
     what = draws.pick(("edit", "edit", "pause", "pause", "resume", "resume", "drop", "create"))
@@ -174,7 +174,7 @@ async def _pause(node: Node, name: str, *, paused: bool) -> None:
             await storage.put_schedule(replace(schedule, paused=paused))
 
 
-def _for_a_while(draws: Draws, name: str, until: float) -> list[tuple[float, Deed]]:
+def _for_a_while(draws: Draws, name: str, until: float) -> list[tuple[float, Action]]:
     """Draw that somebody pauses a schedule for a while, or moves it to another zone, and back."""
     began = draws.uniform(0.0, 0.5 * until)
     ended = began + draws.uniform(1.0, 0.5 * until)
@@ -198,8 +198,8 @@ async def _move(node: Node, name: str, zone: str) -> None:
             await storage.put_schedule(replace(schedule, zone=zone))
 
 
-def _away(seconds: float) -> Deed:
-    """Return the deed of ending all schedulers for a time."""
+def _away(seconds: float) -> Action:
+    """Return the action of ending all schedulers for a time."""
 
     async def do(node: Node) -> None:
         for other in node.nodes.values():
@@ -238,15 +238,15 @@ def build(draws: Draws) -> Setup:
     phase = shape.phase
     # Some people go on when nothing fails any more: then what they say must be heeded soon.
     until = phase + draws.pick((0.0, 60.0))
-    deeds = [(draws.uniform(0.0, until), _change(draws, plans, names)) for _ in range(draws.below(7))]
+    actions = [(draws.uniform(0.0, until), _change(draws, plans, names)) for _ in range(draws.below(7))]
     if draws.chance(0.6):
-        deeds += _for_a_while(draws, draws.pick(names), until)
+        actions += _for_a_while(draws, draws.pick(names), until)
     if draws.chance(0.5):
-        deeds.append((draws.uniform(0.0, 0.6) * phase, _away(draws.uniform(0.2, 0.8) * phase)))
+        actions.append((draws.uniform(0.0, 0.6) * phase, _away(draws.uniform(0.2, 0.8) * phase)))
     missed = shape.missed
     return Setup(
         catalog,
-        clients={"c1": doing(deeds)} if deeds else {},
+        clients={"c1": doing(actions)} if actions else {},
         workers=1,
         schedulers=1 + draws.below(2),
         worker={"concurrency": 5, "lease": 6.0, "beat": 2.0, "grace": 3.0},

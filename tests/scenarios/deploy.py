@@ -30,7 +30,7 @@ from zeke_sim.world.handlers import observed
 from zeke_sim.world.setup import Setup
 
 if TYPE_CHECKING:
-    from tests.workloads import Deed
+    from tests.workloads import Action
     from zeke_sim.loop.decisions import Draws
     from zeke_sim.world.world import World
 
@@ -162,9 +162,9 @@ def what_was_not_sent_has_its_default(event: Ended, past: RunState) -> None:
         raise Broken(f"sent was {sent}, and done {event.value}", job=event.job)
 
 
-def _sends(draws: Draws, known: Known, start: int, *, new: bool) -> list[tuple[float, Deed]]:
+def _sends(draws: Draws, known: Known, start: int, *, new: bool) -> list[tuple[float, Action]]:
     """Draw what a program of a version sends."""
-    deeds: list[tuple[float, Deed]] = []
+    actions: list[tuple[float, Action]] = []
     for number in range(start, start + 2 + draws.below(4)):
         kind = draws.pick(("resize", "resize", "greet", "thumb"))
         seconds = round(draws.uniform(0.0, 4.0), 2)
@@ -180,10 +180,10 @@ def _sends(draws: Draws, known: Known, start: int, *, new: bool) -> list[tuple[f
         if task == "greet" and new and draws.chance(0.5):
             task = "welcome"
         options = SendOptions(id=own_id(draws), priority=draws.below(2))
-        deeds.append((draws.uniform(0.0, 0.8) * PHASE, sending(known, number, task, payload, options)))
+        actions.append((draws.uniform(0.0, 0.8) * PHASE, sending(known, number, task, payload, options)))
         if draws.chance(0.2):
-            deeds.append((draws.uniform(0.2, 1.0) * PHASE, tending(known, number, "cancel")))
-    return deeds
+            actions.append((draws.uniform(0.2, 1.0) * PHASE, tending(known, number, "cancel")))
+    return actions
 
 
 def _rolls(draws: Draws, names: list[str]) -> list[Roll]:

@@ -37,14 +37,14 @@ def build(draws: Draws) -> Setup:
     catalog.task("hasty", expire_in=draws.pick((0.005, 0.05, 0.5)), retry_limit=1, retry_delay=1)(act)
 
     known = Known()
-    deeds = [
+    actions = [
         (draws.uniform(0.0, 0.8 * PHASE), _send(draws, known, number, time))
         for number in range(4 + draws.below(6))
     ]
     lease = draws.pick((3.0, 6.0))
     return Setup(
         catalog,
-        clients={"c1": doing(deeds)},
+        clients={"c1": doing(actions)},
         supervisors=2,
         worker={"concurrency": 1 + draws.below(3), "lease": lease, "beat": lease / 3, "grace": 2.0},
         sweep=draws.pick((1.0, 3.0)),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.workloads import Deed, Known, act, doing, own_id, script, sending, tending
+from tests.workloads import Action, Known, act, doing, own_id, script, sending, tending
 from zeke_queue.model import NewJob, QueueSettings
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.prepare import SendOptions
@@ -60,16 +60,16 @@ def build(draws: Draws) -> Setup:
 
 def _sender(draws: Draws, known: Known, first: int, busy: str) -> Any:
     """Draw what a program sends, and which of it somebody cancels a while later."""
-    deeds: list[tuple[float, Deed]] = []
+    actions: list[tuple[float, Action]] = []
     for number in range(first, first + 3 + draws.below(SENDS - 2)):
         at = draws.uniform(0.0, 0.6 * PHASE)
-        deeds.append((at, _send(draws, known, number, busy)))
+        actions.append((at, _send(draws, known, number, busy)))
         if draws.chance(0.6):
-            deeds.append((at + draws.uniform(0.5, 6.0), tending(known, number, "cancel")))
-    return doing(deeds)
+            actions.append((at + draws.uniform(0.5, 6.0), tending(known, number, "cancel")))
+    return doing(actions)
 
 
-def _send(draws: Draws, known: Known, number: int, busy: str) -> Deed:
+def _send(draws: Draws, known: Known, number: int, busy: str) -> Action:
     queue, payload = draws.pick((*QUEUES, busy, busy)), script(draws, longest=6.0, steps=2, hasty=1)
     priority = draws.pick((0, 0, 1, -1))
     delay = draws.pick((0.0, 0.0, round(draws.uniform(0.0, 6.0), 2)))
@@ -87,7 +87,7 @@ def _send(draws: Draws, known: Known, number: int, busy: str) -> Deed:
     return _as_another_program(foreign)
 
 
-def _as_another_program(job: NewJob) -> Deed:
+def _as_another_program(job: NewJob) -> Action:
     """Insert a row under a name that this library would not send to: it sends to the task's own queue."""
 
     async def insert(node: Node) -> None:
@@ -97,29 +97,29 @@ def _as_another_program(job: NewJob) -> Deed:
 
 
 def _operator(draws: Draws, busy: str) -> Any:
-    deeds = [(draws.uniform(0.0, 0.8 * PHASE), _measure(draws)) for _ in range(2 + draws.below(5))]
+    actions = [(draws.uniform(0.0, 0.8 * PHASE), _measure(draws)) for _ in range(2 + draws.below(5))]
     for _ in range(draws.below(3)):
         # There is room for several, and soon that is too much.
         at = draws.uniform(0.0, 0.4 * PHASE)
-        deeds += [(at, _limit(busy, None)), (at + draws.uniform(2.0, 8.0), _limit(busy, 1))]
-    deeds += [(0.9 * PHASE, _pause(name, paused=False)) for name in QUEUES]
-    return doing(deeds)
+        actions += [(at, _limit(busy, None)), (at + draws.uniform(2.0, 8.0), _limit(busy, 1))]
+    actions += [(0.9 * PHASE, _pause(name, paused=False)) for name in QUEUES]
+    return doing(actions)
 
 
-def _measure(draws: Draws) -> Deed:
+def _measure(draws: Draws) -> Action:
     if draws.chance(0.6):
         return _limit(draws.pick(LIMITED), draws.pick((1, 2, 3, None)))
     return _pause(draws.pick(QUEUES), paused=draws.chance(0.6))
 
 
-def _limit(name: str, limit: int | None) -> Deed:
+def _limit(name: str, limit: int | None) -> Action:
     async def declare(node: Node) -> None:
         await node.queue.storage.declare_queues([QueueSettings(name, limit)])
 
     return declare
 
 
-def _pause(name: str, *, paused: bool) -> Deed:
+def _pause(name: str, *, paused: bool) -> Action:
     async def pause(node: Node) -> None:
         await node.queue.storage.pause_queue(name, paused=paused)
 

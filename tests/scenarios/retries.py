@@ -12,7 +12,7 @@ import json
 from typing import TYPE_CHECKING
 
 from tests.workloads import (
-    Deed,
+    Action,
     Known,
     Script,
     Step,
@@ -83,18 +83,18 @@ def build(draws: Draws) -> Setup:
     )
     chronic(act if where == "loop" else act_at_once)
     known = Known()
-    deeds = [deed for number in range(1 + draws.below(2)) for deed in _hopeless(draws, known, number)]
+    actions = [action for number in range(1 + draws.below(2)) for action in _hopeless(draws, known, number)]
     parcels = [_parcel(draws) for _ in range(3 + draws.below(6))]
 
     async def send(node: Node) -> None:
         for number, (pause, plea) in enumerate(parcels):
-            if not node.world.leaves_out(f"deed/{node.name}/{number}"):
+            if not node.world.leaves_out(f"action/{node.name}/{number}"):
                 await through_faults(lambda plea=plea: _send(node, plea))
             await asyncio.sleep(pause)
 
     return Setup(
         catalog,
-        clients={"c1": send, "c2": doing(deeds)},
+        clients={"c1": send, "c2": doing(actions)},
         worker={"concurrency": 1 + draws.below(3), "lease": 6.0, "beat": 2.0, "grace": 3.0},
         phase=40.0,
         archive_after=20.0,
@@ -102,13 +102,13 @@ def build(draws: Draws) -> Setup:
     )
 
 
-def _hopeless(draws: Draws, known: Known, number: int) -> list[tuple[float, Deed]]:
+def _hopeless(draws: Draws, known: Known, number: int) -> list[tuple[float, Action]]:
     """Draw a job that fails at once, each time but the last, and when somebody retries it by hand."""
     failing = Script(steps=[Step(end="raise") for _ in range(3 + draws.below(3))])
     at = draws.uniform(0.0, 10.0)
     again = [at + draws.uniform(0.5, 4.0) * (1 + place) for place in range(draws.below(4))]
-    deeds: list[tuple[float, Deed]] = [(moment, tending(known, number, "retry")) for moment in again]
-    return [(at, sending(known, number, "chronic", failing)), *deeds]
+    actions: list[tuple[float, Action]] = [(moment, tending(known, number, "retry")) for moment in again]
+    return [(at, sending(known, number, "chronic", failing)), *actions]
 
 
 def _parcel(draws: Draws) -> tuple[float, Plea]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.workloads import Deed, Known, Script, Step, act, doing, script, sending
+from tests.workloads import Action, Known, Script, Step, act, doing, script, sending
 from zeke_queue.model import JobState
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.prepare import Send
@@ -45,9 +45,9 @@ def build(draws: Draws) -> Setup:
     catalog.task("quick", retry_limit=1, retry_delay=1, expire_in=draws.pick((3.0, 60.0)))(act)
 
     known = Known()
-    deeds = [(draws.uniform(0.0, 0.7 * PHASE), _slow(draws, known, n)) for n in range(3 + draws.below(4))]
+    actions = [(draws.uniform(0.0, 0.7 * PHASE), _slow(draws, known, n)) for n in range(3 + draws.below(4))]
     bursts = [draws.uniform(0.0, 0.7 * PHASE) for _ in range(1 + draws.below(3))]
-    deeds += [(at, _burst(draws)) for at in bursts]
+    actions += [(at, _burst(draws)) for at in bursts]
     stops = [(f"w{1 + n % 2}", _stop(draws, bursts), draws.pick(AIMS)) for n in range(2 + draws.below(3))]
     outage = (stops[0][1] + draws.uniform(-0.2, 1.0), draws.tail(2.0, 15.0)) if draws.chance(0.4) else None
     lease = draws.pick((4.0, 6.0))
@@ -60,7 +60,7 @@ def build(draws: Draws) -> Setup:
     drain = {"d1": _draining(draws.pick(bursts), worker)} if draws.chance(0.4) else {}
     return Setup(
         catalog,
-        clients={"c1": doing(deeds), **drain},
+        clients={"c1": doing(actions), **drain},
         worker=worker,
         sweep=2.0,
         phase=PHASE,
@@ -101,11 +101,11 @@ def _running(node: Node, worker: Worker) -> Violation | None:
     return None
 
 
-def _slow(draws: Draws, known: Known, number: int) -> Deed:
+def _slow(draws: Draws, known: Known, number: int) -> Action:
     return sending(known, number, "slow", script(draws, longest=8.0, stubborn=0.5, hasty=0))
 
 
-def _burst(draws: Draws) -> Deed:
+def _burst(draws: Draws) -> Action:
     """Send quick jobs, of which some turn out to be slow, so that what was claimed ahead has to wait."""
     several = [_quick(draws) for _ in range(4 + draws.below(10))]
 

@@ -36,7 +36,7 @@ from zeke_tasks.store.model import HealthStatus, ItemStatus, NewSource, SourceTy
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from tests.workloads import Deed
+    from tests.workloads import Action
     from zeke_queue.client.transaction import QueueTransaction
     from zeke_sim.loop.decisions import Draws
     from zeke_sim.world.node import Node
@@ -330,13 +330,13 @@ def build(draws: Draws) -> Setup:
     troubles = {feed.url: _troubles(draws, of_feed=True) for feed in feeds}
     troubles |= {url: _troubles(draws, of_feed=False) for url in pages}
     site = Site(feeds, Web(by_url, pages, troubles))
-    deeds: list[tuple[float, Deed]] = [(0.0, site.subscribe)]
+    actions: list[tuple[float, Action]] = [(0.0, site.subscribe)]
     for _ in range(1 + draws.below(4)):
         payload = IngestPull(reason="manual" if draws.chance(0.8) else "schedule")
-        deeds.append((draws.uniform(0.5, 0.8 * PHASE), lambda node, payload=payload: _pull(node, payload)))
+        actions.append((draws.uniform(0.5, 0.8 * PHASE), lambda node, payload=payload: _pull(node, payload)))
     return Setup(
         site.catalog,
-        clients={"c1": doing(deeds), "c2": site.look_after},
+        clients={"c1": doing(actions), "c2": site.look_after},
         workers=1 + draws.below(2),
         schedulers=draws.below(2),
         worker={"concurrency": 1 + draws.below(4), "lease": 6.0, "beat": 2.0, "grace": 3.0},

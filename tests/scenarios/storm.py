@@ -107,7 +107,7 @@ def _sender(
     async def send(node: Node) -> None:
         for number, (before, task, payload, options) in enumerate(parcels):
             await asyncio.sleep(before)
-            if node.world.leaves_out(f"deed/{node.name}/{number}"):
+            if node.world.leaves_out(f"action/{node.name}/{number}"):
                 continue
             job = await through_faults(
                 lambda task=task, payload=payload, options=options: node.queue.send(task, payload, **options)
@@ -122,7 +122,7 @@ def _operator(orders: list[tuple[float, str, int]], sent: list[UUID]) -> Callabl
     async def operate(node: Node) -> None:
         for number, (before, what, which) in enumerate(orders):
             await asyncio.sleep(before)
-            if node.world.leaves_out(f"deed/{node.name}/{number}"):
+            if node.world.leaves_out(f"action/{node.name}/{number}"):
                 continue
             if what in {"pause", "unpause"}:
                 await _pause(node, paused=what == "pause")

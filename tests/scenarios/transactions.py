@@ -34,7 +34,7 @@ from zeke_sim.world.setup import Setup
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.workloads import Deed
+    from tests.workloads import Action
     from zeke_sim.loop.decisions import Draws
     from zeke_sim.world.node import Node
     from zeke_sim.world.world import World
@@ -224,14 +224,14 @@ def build(draws: Draws) -> Setup:
     orders = Orders()
     clients: dict[str, Any] = {}
     for name in ("c1", "c2", "c3")[: 2 + draws.below(2)]:
-        deeds: list[tuple[float, Deed]] = []
+        actions: list[tuple[float, Action]] = []
         earlier: list[UUID] = []
         for number in range(2 + draws.below(3)):
             placing = _placing(draws, name, number, earlier)
-            deeds.append(
+            actions.append(
                 (draws.uniform(0.0, 0.7 * PHASE), lambda node, placing=placing: orders.place(node, placing))
             )
-        clients[name] = doing(deeds)
+        clients[name] = doing(actions)
     return Setup(
         orders.catalog,
         clients=clients,

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from tests.workloads import (
-    Deed,
+    Action,
     Known,
     Script,
     Step,
@@ -51,11 +51,11 @@ def build(draws: Draws) -> Setup:
     catalog.task("one", retry_limit=2, retry_delay=1, expire_in=draws.pick((4.0, 30.0)))(act)
 
     known = Known()
-    plans: dict[str, list[tuple[float, Deed]]] = {"c1": [], "c2": [], "c3": []}
+    plans: dict[str, list[tuple[float, Action]]] = {"c1": [], "c2": [], "c3": []}
     for number in range(5 + draws.below(5)):
         at = _moment(draws)
-        for later, deed in _send(draws, known, number):
-            plans[draws.pick(("c1", "c2"))].append((at + later, deed))
+        for later, action in _send(draws, known, number):
+            plans[draws.pick(("c1", "c2"))].append((at + later, action))
         for later, what in _tend(draws):
             plans["c3"].append((at + later, tending(known, number, what)))
     lease = draws.pick((3.0, 6.0))
@@ -71,7 +71,7 @@ def build(draws: Draws) -> Setup:
 
 
 def _moment(draws: Draws) -> float:
-    """Draw a time; every five seconds now and then, so that deeds of several programs meet."""
+    """Draw a time; every five seconds now and then, so that actions of several programs meet."""
     at = draws.uniform(0.0, 0.7 * PHASE)
     return 5.0 * int(at / 5.0) if draws.chance(0.5) else at
 
@@ -88,7 +88,7 @@ def _tend(draws: Draws) -> list[tuple[float, Tending]]:
     return tends
 
 
-def _send(draws: Draws, known: Known, number: int) -> list[tuple[float, Deed]]:
+def _send(draws: Draws, known: Known, number: int) -> list[tuple[float, Action]]:
     """Draw how a job is sent, and when, in seconds from its moment."""
     payload = script(draws, longest=4.0, steps=2)
     how = draws.pick(("as pg-boss", "together", "alone", "alone"))
@@ -127,7 +127,7 @@ def _place(draws: Draws) -> SendOptions:
     return options
 
 
-def _in_turn(draws: Draws, known: Known, number: int) -> list[tuple[float, Deed]]:
+def _in_turn(draws: Draws, known: Known, number: int) -> list[tuple[float, Action]]:
     """Send two jobs of a key that is held while they wait: the second, perhaps, while the first runs."""
     first = Step(seconds=round(draws.uniform(0.5, 4.0), 2), end=draws.pick(("raise", "snooze", "return")))
     scripts = Script(steps=[first]), script(draws, longest=4.0, steps=2)
@@ -142,7 +142,7 @@ def _in_turn(draws: Draws, known: Known, number: int) -> list[tuple[float, Deed]
     ]
 
 
-def _as_pgboss(known: Known, number: int, job: NewJob) -> Deed:
+def _as_pgboss(known: Known, number: int, job: NewJob) -> Action:
     """Insert a row with a key that this library's sends refuse."""
 
     async def insert(node: Node) -> None:
@@ -153,7 +153,7 @@ def _as_pgboss(known: Known, number: int, job: NewJob) -> Deed:
     return insert
 
 
-def _together(known: Known, number: int, several: list[Send]) -> Deed:
+def _together(known: Known, number: int, several: list[Send]) -> Action:
     async def send(node: Node) -> None:
         for job in await node.queue.send_many(several):
             if job is not None:

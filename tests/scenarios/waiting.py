@@ -18,7 +18,7 @@ from uuid import UUID, uuid5
 
 from pydantic import BaseModel
 
-from tests.workloads import Deed, Known, Script, Step, act, doing, own_id, script, sending, tending
+from tests.workloads import Action, Known, Script, Step, act, doing, own_id, script, sending, tending
 from zeke_queue.errors import JobNotFoundError
 from zeke_queue.model import FINAL, JobState
 from zeke_queue.task.catalog import Catalog
@@ -149,7 +149,7 @@ def build(draws: Draws) -> Setup:
             expire_in=draws.pick((2.0, 4.0, 15.0) if name == "branch" else (6.0, 15.0)),
         )(call)
     known = Known()
-    plans: dict[str, list[tuple[float, Deed]]] = {"c1": [], "c2": [], "c3": []}
+    plans: dict[str, list[tuple[float, Action]]] = {"c1": [], "c2": [], "c3": []}
     slow, sent, friend = round(draws.uniform(2.0, 8.0), 2), draws.uniform(0.0, 0.5 * PHASE), own_id(draws)
     lonely = Part(then=Script(steps=[Step(seconds=slow), *script(draws).steps]))
     plans["c1"].append((sent, sending(known, -1, "leaf", lonely, SendOptions(id=friend))))
@@ -202,7 +202,7 @@ def _part(draws: Draws, deep: int, friend: UUID, key: int | None = None, *, near
 
 def _changes_of_mind(
     draws: Draws, known: Known, number: int, at: float, key: str | None
-) -> list[tuple[float, Deed]]:
+) -> list[tuple[float, Action]]:
     """Draw what is done to a tree, or to a child of its: cancelled, and brought back later, or retried.
 
     Another job may have its place by then, where it had a key.
@@ -215,23 +215,23 @@ def _changes_of_mind(
         return [(at, _cancel_child(known, number, str(draws.below(2))))]
     if what == "retry":
         return [(at, tending(known, number, "retry"))]
-    deeds: list[tuple[float, Deed]] = []
+    actions: list[tuple[float, Action]] = []
     if draws.chance(0.7):
         # So that one child was cancelled for itself, and others with their parent.
-        deeds.append((at, _cancel_child(known, number, str(draws.below(2)))))
+        actions.append((at, _cancel_child(known, number, str(draws.below(2)))))
         at += draws.pick((0.0, 1.0))
-    deeds.append((at, tending(known, number, "cancel")))
+    actions.append((at, tending(known, number, "cancel")))
     if draws.chance(0.8):
         again = at + draws.uniform(0.0, 4.0)
         if key is not None and draws.chance(0.4):
             rival = Part(then=Script(steps=[Step(seconds=4.0)]))
-            deeds.append((again, sending(known, -2, "branch", rival, SendOptions(singleton_key=key))))
-        deeds.append((again, tending(known, number, "resume")))
-    return deeds
+            actions.append((again, sending(known, -2, "branch", rival, SendOptions(singleton_key=key))))
+        actions.append((again, tending(known, number, "resume")))
+    return actions
 
 
-def _slowly(known: Known, number: int, seconds: float, *, commit: bool) -> Deed:
-    """Return the deed of cancelling a tree in a transaction that is open for so many seconds."""
+def _slowly(known: Known, number: int, seconds: float, *, commit: bool) -> Action:
+    """Return the action of cancelling a tree in a transaction that is open for so many seconds."""
 
     async def cancel(node: Node) -> None:
         if number not in known:
@@ -246,8 +246,8 @@ def _slowly(known: Known, number: int, seconds: float, *, commit: bool) -> Deed:
     return cancel
 
 
-def _cancel_child(known: Known, number: int, key: str) -> Deed:
-    """Return the deed of cancelling a child of a tree's, if it is there."""
+def _cancel_child(known: Known, number: int, key: str) -> Action:
+    """Return the action of cancelling a child of a tree's, if it is there."""
 
     async def cancel(node: Node) -> None:
         if number in known:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from tests.workloads import Deed
+    from tests.workloads import Action
     from zeke_sim.loop.decisions import Draws
     from zeke_sim.world.node import Main, Node
 
@@ -276,8 +276,8 @@ def _drawn(draws: Draws, number: int, jobs: list[UUID]) -> Wait:
     )
 
 
-def _cut_off(name: str, seconds: float) -> Deed:
-    """Return the deed of cutting a program off from the database for a time."""
+def _cut_off(name: str, seconds: float) -> Action:
+    """Return the action of cutting a program off from the database for a time."""
 
     async def do(node: Node) -> None:
         other = node.nodes[name]
@@ -293,7 +293,7 @@ def build(draws: Draws) -> Setup:
     catalog.task("work", retry_limit=draws.below(3), retry_delay=1, expire_in=15.0)(act)
     jobs = [own_id(draws) for _ in range(2 + draws.below(3))]
     known = Known(enumerate(jobs))
-    deeds: list[tuple[float, Deed]] = [
+    actions: list[tuple[float, Action]] = [
         (
             draws.uniform(0.0, draws.pick((0.1, 0.1, 0.4)) * PHASE),
             sending(known, number, "work", script(draws, longest=12.0, hasty=1), SendOptions(id=job)),
@@ -302,17 +302,17 @@ def build(draws: Draws) -> Setup:
     ]
     for _ in range(draws.below(6)):
         what = draws.pick(("cancel", "resume", "retry", "retry"))
-        deeds.append((draws.uniform(0.1, 0.8) * PHASE, tending(known, draws.below(len(jobs)), what)))
+        actions.append((draws.uniform(0.1, 0.8) * PHASE, tending(known, draws.below(len(jobs)), what)))
     phase, kept = PHASE, draws.pick((5.0, 20.0))
     if draws.chance(0.15):
         # A program that can't reach the database for longer than those that wait in it are patient.
         phase, kept = PHASE + 2 * OUTAGE_TIMEOUT, 4 * OUTAGE_TIMEOUT
-        deeds.append((draws.uniform(0.1, 0.3) * PHASE, _cut_off("c2", 2 * OUTAGE_TIMEOUT)))
+        actions.append((draws.uniform(0.1, 0.3) * PHASE, _cut_off("c2", 2 * OUTAGE_TIMEOUT)))
     waits = [_drawn(draws, number, jobs) for number in range(6 + draws.below(5))]
     return Setup(
         catalog,
         clients={
-            "c1": doing(deeds),
+            "c1": doing(actions),
             "c2": _watching([wait for wait in waits if wait.number % 2]),
             "c3": _watching([wait for wait in waits if not wait.number % 2]),
         },

@@ -124,7 +124,7 @@ def test_shrunk_plan_stays_small(failure: tuple[Result, Path], tmp_path: Path) -
     result = zeke_sim("shrink", plan_of(failure), "--folder", tmp_path)
     assert result.exit_code == 0
     decisions = Plan.read(next(tmp_path.glob("*.json"))).decisions or {}
-    (fault,) = [address for address in decisions if not address.startswith("deed/")]
+    (fault,) = [address for address in decisions if not address.startswith("action/")]
     assert "/claim/" in fault
 
 

@@ -1,4 +1,4 @@
-"""Shrinking over runs that are made up, of which it is known which decisions and deeds a failure needs."""
+"""Shrinking over runs that are made up, of which it is known which decisions and actions a failure needs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ORDERS = {f"order/{n}": "w1" for n in range(400)}
 FAULTS = {f"w1/claim/{n}": {"fault": "lost", "back": 1.0} for n in range(40)}
-DEEDS = tuple(f"deed/c1/{n}" for n in range(5))
+ACTIONS = tuple(f"action/c1/{n}" for n in range(5))
 
 
 class Runs:
@@ -38,7 +38,7 @@ class Runs:
         violation = (
             Violation("it holds", "it does not", at=1.0) if self.breaks(plan.decisions or {}) else None
         )
-        return Outcome(plan, [], violation, 1.0, 1, (), datetime(2026, 3, 2, tzinfo=UTC), DEEDS)
+        return Outcome(plan, [], violation, 1.0, 1, (), datetime(2026, 3, 2, tzinfo=UTC), ACTIONS)
 
 
 def shrunk(
@@ -54,7 +54,7 @@ def shrunk(
 def test_two_faults_among_hundreds_are_found_in_few_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     needed = {"w1/claim/3", "w1/claim/31"}
     left, runs = shrunk(lambda given: needed <= given.keys(), {**ORDERS, **FAULTS}, monkeypatch)
-    assert left == {address: {"fault": "lost"} for address in needed} | dict.fromkeys(DEEDS, True)
+    assert left == {address: {"fault": "lost"} for address in needed} | dict.fromkeys(ACTIONS, True)
     assert runs < 80
 
 
@@ -64,25 +64,25 @@ def test_orders_that_matter_only_together_are_left_out_together(monkeypatch: pyt
         return "w1/claim/3" in given and orders in {0, len(ORDERS)}
 
     left, runs = shrunk(breaks, {**ORDERS, **FAULTS}, monkeypatch)
-    assert left == {"w1/claim/3": {"fault": "lost"}} | dict.fromkeys(DEEDS, True)
+    assert left == {"w1/claim/3": {"fault": "lost"}} | dict.fromkeys(ACTIONS, True)
     assert runs < 80
 
 
 def test_what_fails_without_any_decision_has_none_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert shrunk(lambda _: True, {**ORDERS, **FAULTS}, monkeypatch)[0] == dict.fromkeys(DEEDS, True)
+    assert shrunk(lambda _: True, {**ORDERS, **FAULTS}, monkeypatch)[0] == dict.fromkeys(ACTIONS, True)
 
 
-def test_deeds_that_a_failure_needs_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_actions_that_a_failure_needs_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
     def breaks(given: Mapping[str, Any]) -> bool:
-        return "w1/claim/3" in given and not {"deed/c1/1", "deed/c1/4"} & given.keys()
+        return "w1/claim/3" in given and not {"action/c1/1", "action/c1/4"} & given.keys()
 
     left, _ = shrunk(breaks, FAULTS, monkeypatch)
-    assert left.keys() == {"w1/claim/3", "deed/c1/0", "deed/c1/2", "deed/c1/3"}
+    assert left.keys() == {"w1/claim/3", "action/c1/0", "action/c1/2", "action/c1/3"}
 
 
-def test_a_fault_that_only_a_deed_needed_goes_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_that_only_a_action_needed_goes_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def breaks(given: Mapping[str, Any]) -> bool:
-        return "w1/claim/3" in given and ("w1/claim/7" in given or "deed/c1/2" in given)
+        return "w1/claim/3" in given and ("w1/claim/7" in given or "action/c1/2" in given)
 
     left, _ = shrunk(breaks, FAULTS, monkeypatch)
     assert [address for address in left if "claim" in address] == ["w1/claim/3"]

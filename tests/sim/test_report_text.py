@@ -185,6 +185,8 @@ def test_shrinking_is_described() -> None:
     )
 
 
-def test_left_out_deeds_are_described() -> None:
-    told = failure(decisions_before=20, shrink_seconds=1.0, replays=3, deeds=12, deeds_left_out=9).shrinking()
-    assert ", 12 deeds → 3, in 1.0 s" in told
+def test_left_out_actions_are_described() -> None:
+    told = failure(
+        decisions_before=20, shrink_seconds=1.0, replays=3, actions=12, actions_left_out=9
+    ).shrinking()
+    assert ", 12 actions → 3, in 1.0 s" in told

@@ -75,7 +75,7 @@ def test_run_stops_at_the_event_that_broke_it(failed: Outcome) -> None:
 
 def test_shrinking_leaves_one_fault(shrunk: Shrunk) -> None:
     assert shrunk.before > 10
-    assert len((shrunk.outcome.plan.decisions or {}).keys() - {*shrunk.outcome.deeds}) == 1
+    assert len((shrunk.outcome.plan.decisions or {}).keys() - {*shrunk.outcome.actions}) == 1
     assert shrunk.outcome.violation is not None
     assert shrunk.outcome.violation.rule == RULE
 

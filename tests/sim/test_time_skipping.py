@@ -59,10 +59,10 @@ def build(draws: Draws) -> Setup:
     async def pause(node: Node) -> None:
         await node.queue.unschedule("plan-0")
 
-    deeds = [(draws.uniform(0.0, 100.0), deed) for deed in sends]
+    actions = [(draws.uniform(0.0, 100.0), action) for action in sends]
     return Setup(
         catalog,
-        clients={"c1": doing([*deeds, (draws.uniform(50.0, 110.0), pause)])},
+        clients={"c1": doing([*actions, (draws.uniform(50.0, 110.0), pause)])},
         workers=1,
         schedulers=1,
         worker={"poll": POLL, "concurrency": 20},

@@ -30,18 +30,18 @@ from zeke_sim.world.setup import Setup
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.workloads import Deed
+    from tests.workloads import Action
     from zeke_sim.history.events import Event
     from zeke_sim.loop.decisions import Draws
 
 
-def happened(*deeds: tuple[float, Deed], expire_in: float = 1.0) -> Sequence[Event]:
-    """Return the history of a calm world in which a program does some deeds."""
+def happened(*actions: tuple[float, Action], expire_in: float = 1.0) -> Sequence[Event]:
+    """Return the history of a calm world in which a program does some actions."""
 
     def build(_draws: Draws) -> Setup:
         catalog = Catalog()
         catalog.task("work", retry_limit=2, retry_delay=1, expire_in=expire_in)(act)
-        return Setup(catalog, clients={"c1": doing(deeds)}, workers=1, phase=20.0)
+        return Setup(catalog, clients={"c1": doing(actions)}, workers=1, phase=20.0)
 
     scenario = Scenario("calm", "", build, kinds=())
     outcome = run(scenario, scenario.plan(1).with_decisions({}))
@@ -91,15 +91,15 @@ def test_attempt_heeds_its_deadline_by_its_script() -> None:
     )
 
 
-def test_deeds_are_done_in_order_of_time() -> None:
+def test_actions_are_done_in_order_of_time() -> None:
     known = Known()
-    deeds = [
+    actions = [
         (6.0, tending(known, 1, "cancel")),
         (7.0, tending(known, 9, "cancel")),
         (4.0, sending(known, 1, "work", Script(), SendOptions(delay=60.0))),
         (2.0, sending(known, 0, "work", Script())),
     ]
-    calls = [(event.verb, event.at) for event in happened(*deeds) if isinstance(event, Invoked)]
+    calls = [(event.verb, event.at) for event in happened(*actions) if isinstance(event, Invoked)]
     mine = [(verb, at) for verb, at in calls if verb in {"insert", "cancel"}]
     assert [verb for verb, _ in mine] == ["insert", "insert", "cancel"], "nobody was sent as number 9"
     assert [at for _, at in mine] == pytest.approx([2.0, 4.0, 6.0], abs=0.05)
@@ -120,7 +120,7 @@ def test_scripts_are_drawn_by_their_options() -> None:
     assert {step.end for step in usual} == {"return", "raise", "retry", "fail", "snooze"}
 
 
-def test_program_omits_deeds_of_the_plan() -> None:
+def test_program_omits_actions_of_the_plan() -> None:
     def build(_draws: Draws) -> Setup:
         catalog = Catalog()
         catalog.task("work")(act)
@@ -129,7 +129,7 @@ def test_program_omits_deeds_of_the_plan() -> None:
         return Setup(catalog, clients={"c1": doing(sends)}, workers=1, phase=5.0)
 
     scenario = Scenario("calm", "", build, kinds=())
-    outcome = run(scenario, scenario.plan(1).with_decisions({"deed/c1/1": True}))
-    assert outcome.deeds == ("deed/c1/0", "deed/c1/1", "deed/c1/2")
+    outcome = run(scenario, scenario.plan(1).with_decisions({"action/c1/1": True}))
+    assert outcome.actions == ("action/c1/0", "action/c1/1", "action/c1/2")
     sent = [event.at for event in outcome.events if isinstance(event, Invoked) and event.verb == "insert"]
     assert sent == [1.0, 3.0]

@@ -45,7 +45,7 @@ class Outcome:
         ticks: number of callbacks that ran.
         nodes: names of the nodes.
         epoch: the virtual time at second 0.
-        deeds: the clients' actions, done or left out, by address.
+        actions: the clients' actions, done or left out, by address.
         sentence: the docstring of the violated property, or its name if it has none.
     """
 
@@ -56,7 +56,7 @@ class Outcome:
     ticks: int
     nodes: tuple[str, ...]
     epoch: datetime
-    deeds: tuple[str, ...] = ()
+    actions: tuple[str, ...] = ()
     sentence: str = ""
 
     @property
@@ -140,7 +140,7 @@ def _run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None) 
         ticks=world.loop.ticks,
         nodes=tuple(world.nodes),
         epoch=world.epoch,
-        deeds=tuple(world.deeds),
+        actions=tuple(world.actions),
     )
 
 

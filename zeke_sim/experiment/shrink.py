@@ -65,7 +65,7 @@ def shrink(scenario: Scenario, failed: Outcome, seconds: float = SECONDS) -> Shr
     search = _Shrinking(scenario, failed, budget)
     search.by_kinds()
     search.by_halves()
-    search.of_deeds()
+    search.of_actions()
     search.of_details()
     small = search.best
     replays, unsteady = 0, None
@@ -99,7 +99,7 @@ class _Shrinking:
 
     def _wrong(self) -> list[str]:
         """Return the addresses of all decisions except those that leave out clients' actions."""
-        return [address for address in self._decisions if address not in self.best.deeds]
+        return [address for address in self._decisions if address not in self.best.actions]
 
     def by_kinds(self) -> None:
         """Remove all decisions of one kind at once, since some, such as orders, matter only together."""
@@ -128,10 +128,10 @@ class _Shrinking:
         if len(addresses) == 1:
             self._try_without(lambda address, _: address in addresses)
 
-    def of_deeds(self) -> None:
+    def of_actions(self) -> None:
         """Remove the clients' actions that the failure does not need, and then the faults."""
         before = self.best
-        for address in reversed(self.best.deeds):
+        for address in reversed(self.best.actions):
             if address not in self._decisions:
                 self._try({**self._decisions, address: True})
         if self.best is not before:

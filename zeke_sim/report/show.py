@@ -33,11 +33,11 @@ def shown(outcome: Outcome, files: Written, shrunk: Shrunk | None = None) -> Sho
     violation = outcome.violation
     if violation is None:
         raise ValueError("nothing broke in this run")
-    left_out = sum(deed in (outcome.plan.decisions or {}) for deed in outcome.deeds)
+    left_out = sum(action in (outcome.plan.decisions or {}) for action in outcome.actions)
     decisions = {
         address: decision
         for address, decision in (outcome.plan.decisions or {}).items()
-        if address not in outcome.deeds
+        if address not in outcome.actions
     }
     return Shown(
         scenario=outcome.plan.scenario,
@@ -56,8 +56,8 @@ def shown(outcome: Outcome, files: Written, shrunk: Shrunk | None = None) -> Sho
         epoch=outcome.epoch,
         command=f"zeke sim replay {files.plan}",
         plan=json.loads(outcome.plan.dumps()),
-        deeds=len(outcome.deeds),
-        deeds_left_out=left_out,
+        actions=len(outcome.actions),
+        actions_left_out=left_out,
     )
 
 

@@ -32,8 +32,8 @@ class Shown:
         nodes: the nodes' names, in the order of their lanes.
         epoch: the virtual time at second 0, aware.
         command: a shell command that replays the plan.
-        deeds: number of the clients' actions, done or left out.
-        deeds_left_out: number of actions that were left out because the run still fails without them.
+        actions: number of the clients' actions, done or left out.
+        actions_left_out: number of actions that were left out because the run still fails without them.
         plan: the whole plan as JSON values, for a test without a file; None if only its path is known.
     """
 
@@ -53,8 +53,8 @@ class Shown:
     epoch: datetime
     command: str
     plan: Mapping[str, object] | None = None
-    deeds: int = 0
-    deeds_left_out: int = 0
+    actions: int = 0
+    actions_left_out: int = 0
 
     def shrinking(self) -> str:
         """The result of shrinking, such as ``214 decisions → 3, in 4.1 s, replayed 3 times``."""
@@ -64,8 +64,8 @@ class Shown:
             told = f"{left} decision{'' if left == 1 else 's'}, not shrunk"
         else:
             told += f" → {left}"
-            if self.deeds_left_out:
-                told += f", {self.deeds} deeds → {self.deeds - self.deeds_left_out}"
+            if self.actions_left_out:
+                told += f", {self.actions} actions → {self.actions - self.actions_left_out}"
             told += f", in {self.shrink_seconds:.1f} s"
         times = {0: "not replayed", 1: "replayed once", 2: "replayed twice"}
         return f"{told}, {times.get(self.replays, f'replayed {self.replays} times')}"

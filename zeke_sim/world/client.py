@@ -288,7 +288,7 @@ class SimStorage(_Verbs, SimAsking):
             address = f"{node.name}/wake/{waits}"
             decision = world.decisions.at(address, lambda draws: wake_fault(draws, world.knobs)) or {}
             if decision:
-                world.hit(node, address, decision["fault"], decision.get("for"))
+                world.record_fault(node, address, decision["fault"], decision.get("for"))
         kind = decision.get("fault")
         if kind == "lost_wakeup":
             await world.database_clock.sleep(timeout)
@@ -445,5 +445,5 @@ class SimWatch:
         address = f"{node.name}/told/{count}"
         if world.decisions.at(address, lambda draws: told_fault(draws, world.knobs)) is None:
             return True
-        world.hit(node, address, "lost_wakeup")
+        world.record_fault(node, address, "lost_wakeup")
         return False

@@ -51,7 +51,7 @@ class WorldContext:
         statement: the address of the statement that began last.
         open_calls: number of calls in transit that count as activity.
         running: the node and the task of each running attempt.
-        deeds: the clients' actions, done or left out.
+        actions: the clients' actions, done or left out.
         progress: set when the quiet phase may be over.
     """
 
@@ -82,7 +82,7 @@ class WorldContext:
         self.statement = ""
         self.open_calls = 0
         self.running: dict[tuple[UUID, int], tuple[str, str]] = {}
-        self.deeds: dict[str, None] = {}
+        self.actions: dict[str, None] = {}
         self._calls = 0
         self._jobs: dict[UUID, int] = {}
 
@@ -108,7 +108,7 @@ class WorldContext:
         """Schedule a callback in the world."""
         self.loop.call_at(self.loop.time() + seconds, callback, *args, context=self.context)
 
-    def hit(self, node: Named | None, address: str, kind: str, seconds: float | None = None) -> None:
+    def record_fault(self, node: Named | None, address: str, kind: str, seconds: float | None = None) -> None:
         """Record that a fault was injected into a node, or (None) into the database."""
         now = self.time()
         until = None if seconds is None else now + seconds
@@ -124,14 +124,14 @@ class WorldContext:
         """Return a job's number in order of creation."""
         return self._jobs.setdefault(job, len(self._jobs))
 
-    def leaves_out(self, deed: str) -> bool:
+    def leaves_out(self, action: str) -> bool:
         """Decide whether a client skips an action; only a given plan can skip any.
 
         Args:
-            deed: the action's address: ``deed/``, the client's name, and the action's number.
+            action: the action's address: ``action/``, the client's name, and the action's number.
         """
-        self.deeds[deed] = None
-        return bool(self.decisions.at(deed, lambda _: None))
+        self.actions[action] = None
+        return bool(self.decisions.at(action, lambda _: None))
 
     def reached_outside(self, error: Outside) -> None:
         """Handle an access to the outside: end the run, since it cannot be repeated from here on."""

@@ -130,7 +130,9 @@ class _Call:
         fault = self._fault
         world.open_calls += self._counted
         if fault is not None:
-            world.hit(node, self._address, fault, self._decision.get("for", self._decision.get("wait")))
+            world.record_fault(
+                node, self._address, fault, self._decision.get("for", self._decision.get("wait"))
+            )
         for address, one in node.awaits.pop(self._verb, ()):
             self._later(ON_THE_WAY, node.inject, address, one)
         if world.down or node.link in {"partition", "partition_out"}:

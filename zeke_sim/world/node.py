@@ -274,7 +274,7 @@ class Node:
         kind = fault["fault"]
         if not self.world.faulty or not self._can_meet(kind):
             return
-        self.world.hit(self, address, kind, fault.get("for"))
+        self.world.record_fault(self, address, kind, fault.get("for"))
         if kind == "kill":
             self.kill(fault["for"])
         elif kind in {"pause", "freeze"}:
@@ -304,7 +304,7 @@ class Node:
 
     def _kill_handler(self, address: str, which: tuple[UUID, int]) -> None:
         if self.world.faulty and self.world.running.get(which, ("", ""))[0] == self.name:
-            self.world.hit(self, address, "kill_handler")
+            self.world.record_fault(self, address, "kill_handler")
             self.kill()
 
 

@@ -241,7 +241,7 @@ class World(WorldContext):
         if not self.faulty:
             return
         kind = fault["fault"]
-        self.hit(None, address, kind, fault.get("for"))
+        self.record_fault(None, address, kind, fault.get("for"))
         if kind == "db_clock":
             self.database_clock.offset += fault["by"]
         else:
@@ -250,7 +250,7 @@ class World(WorldContext):
     def go_away(self, seconds: float) -> None:
         """Stop the database for ``seconds``, as part of the workload."""
         if self.faulty:
-            self.hit(None, "workload/db", "restart", seconds)
+            self.record_fault(None, "workload/db", "restart", seconds)
             self.server.go_down(seconds)
 
     def _heal(self) -> None:
