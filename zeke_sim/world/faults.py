@@ -59,7 +59,13 @@ HANDLER: Final[Mapping[str, str]] = {"kill_handler": "the process is killed in t
 KINDS: Final[Mapping[str, str]] = {**STATEMENT, **WAKE, **NODE, **DATABASE, **HANDLER}
 """All fault kinds with their meaning."""
 
-AIMED: Final = frozenset({"kill", "pause", "partition", "partition_out", "partition_in", "sigterm"})
+PARTITIONS: Final = frozenset({"partition", "partition_out", "partition_in"})
+"""Node faults of the connection."""
+
+OF_CLIENTS: Final = PARTITIONS | {"freeze", "clock"}
+"""Node faults of clients, which run once and so are not killed."""
+
+AIMED: Final = PARTITIONS | {"kill", "pause", "sigterm"}
 """Node faults that can be delayed until a critical moment."""
 
 AIMS: Final[Mapping[str, tuple[str, ...]]] = {

@@ -18,7 +18,7 @@ from zeke_sim.errors import SimulationError
 from zeke_sim.history.events import Lived, Violation
 from zeke_sim.loop.clock import VirtualClock
 from zeke_sim.loop.event_loop import Lane
-from zeke_sim.world.faults import handler_fault
+from zeke_sim.world.faults import PARTITIONS, handler_fault
 
 if TYPE_CHECKING:
     import asyncio
@@ -281,7 +281,7 @@ class Node:
             self.pause(fault["for"])
         elif kind == "sigterm":
             self.terminate(fault["for"])
-        elif kind in {"partition", "partition_out", "partition_in"}:
+        elif kind in PARTITIONS:
             self.partition(kind)
             self.partitioned_until = max(self.partitioned_until, self.world.time() + fault["for"])
             self.world.later(fault["for"], self._reconnect)

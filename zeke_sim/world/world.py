@@ -15,7 +15,7 @@ from zeke_sim.history.events import Change, Phase, Rules, ScheduleRow, Violation
 from zeke_sim.world import node as nodes_of
 from zeke_sim.world.client import SimStorage
 from zeke_sim.world.context import WorldContext
-from zeke_sim.world.faults import DATABASE, NODE, faults_over_time
+from zeke_sim.world.faults import DATABASE, NODE, OF_CLIENTS, faults_over_time
 from zeke_sim.world.handlers import observed
 from zeke_sim.world.node import DUTIES, Node
 from zeke_sim.world.sandbox import whence
@@ -209,14 +209,9 @@ class World(WorldContext):
         knobs, setup = self.knobs, self.setup
         lease = float(setup.worker.get("lease", 15.0))
         for node in self.nodes.values():
-            allowed = [kind for kind in knobs.kinds if kind in NODE]
-            if node.role == "client":
-                allowed = [
-                    kind
-                    for kind in allowed
-                    if kind in {"partition", "partition_out", "partition_in", "freeze", "clock"}
-                ]
-            self._plan(f"node/{node.name}", node, allowed, knobs.node, lease)
+            applicable = OF_CLIENTS if node.role == "client" else NODE
+            kinds = [kind for kind in knobs.kinds if kind in applicable]
+            self._plan(f"node/{node.name}", node, kinds, knobs.node, lease)
         self._plan("db", None, [kind for kind in knobs.kinds if kind in DATABASE], knobs.database, lease)
 
     def _plan(self, address: str, node: Node | None, kinds: list[str], rate: float, lease: float) -> None:
