@@ -144,7 +144,8 @@ MUTANTS = (
         "told-again-after-an-outage",
         EVENTS,
         "            watched.away_since = now if watched.away_since is None else watched.away_since\n",
-        "            watched.latest, watched.away_since = None, watched.away_since or now\n",
+        "            watched.latest, watched.away_since = None, watched.away_since or now\n"
+        "            [setattr(one, '_status', None) for one in watched.subscriptions]\n",
         "Who watches a job is told the same status again when the storage was away for a moment.",
         where=("watch",),
     ),
