@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from zeke_queue import Catalog, Queue, Worker
-from zeke_queue.model import Completed, Want, WorkerInfo
+from zeke_queue.model import Completed, QueueCapacity, WorkerInfo
 from zeke_queue.system.settings import Settings
 
 if TYPE_CHECKING:
@@ -83,13 +83,13 @@ async def _work(storage: PostgresStorage, counter: Counter) -> None:
 async def raw(storage: PostgresStorage, jobs: int, *, ways: int) -> float:
     """Claim and settle in batches of 500, so many ways at once; returns jobs a second."""
     worker = UUID(int=1)
-    await storage.beat(WorkerInfo(id=worker, host="raw", pid=1, queues=("bench",), lease=3600.0))
+    await storage.heartbeat(WorkerInfo(id=worker, host="raw", pid=1, queues=("bench",), lease=3600.0))
     begun = time.perf_counter()
     settled = sum(await asyncio.gather(*(_claim_and_settle(storage, worker) for _ in range(ways))))
     seconds = time.perf_counter() - begun
     if settled != jobs:
         raise AssertionError(f"{settled} of {jobs} jobs were settled")
-    await storage.leave(worker)
+    await storage.deregister(worker)
     return settled / seconds
 
 
@@ -97,7 +97,7 @@ async def _claim_and_settle(storage: PostgresStorage, worker: UUID) -> int:
     """Claim until nothing waits, settling each batch while the next is claimed; returns how many."""
     settled = 0
     settling: asyncio.Task[set[UUID]] | None = None
-    while claimed := await storage.claim(worker, [Want("bench", BATCH)], BATCH):
+    while claimed := await storage.claim(worker, [QueueCapacity("bench", BATCH)], BATCH):
         if settling is not None:
             settled += len(await settling)
         outcomes = [Completed(job.id, job.attempt, '{"n": 1}') for job in claimed]

@@ -23,7 +23,7 @@ from uuid import UUID
 import psycopg
 
 from benchmarks.database import open_storage
-from zeke_queue.model import Completed, JobEvent, NewJob, Want
+from zeke_queue.model import Completed, JobEvent, NewJob, QueueCapacity
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.entropy import Ids, SystemEntropy
 
@@ -151,11 +151,11 @@ async def change(storage: PostgresStorage, rate: float, measured: Measured) -> N
     for number in itertools.count():
         await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
         at = time.monotonic()
-        for claimed in await storage.claim(WORKER, [Want("followed", 1)], 1):
+        for claimed in await storage.claim(WORKER, [QueueCapacity("followed", 1)], 1):
             measured.changed[str(claimed.id), "EXECUTING"] = at
             running.append((time.monotonic(), claimed.id, claimed.attempt))
             measured.change(claimed.id, "progress")
-            await storage.note([JobEvent(claimed.id, 1, "progress", '{"value":0.5,"message":null}')])
+            await storage.append_events([JobEvent(claimed.id, 1, "progress", '{"value":0.5,"message":null}')])
         while running and running[0][0] + RUNS_FOR < time.monotonic():
             _, job_id, attempt = running.pop(0)
             measured.change(job_id, "COMPLETED")

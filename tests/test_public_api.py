@@ -15,7 +15,7 @@ from tests.cases import check_each
 PUBLIC = [
     "Catalog", "CatchUp", "Clock", "DuplicateTaskError", "Fail", "InvalidNameError",
     "InvalidOptionError", "InvalidScheduleError", "Job", "JobCancelledError", "JobConflictError",
-    "JobContext", "JobEvent", "JobExpiredError", "JobFailedError", "JobFilter", "JobNotFoundError",
+    "JobContext", "JobEvent", "JobExpiredError", "JobFailedError", "JobQuery", "JobNotFoundError",
     "JobOptions", "JobState", "LeaseLostError", "PayloadTooLargeError", "PayloadValidationError",
     "PermissionDeniedError", "Queue", "QueueTransaction", "ResultTimeoutError", "Retry", "Run",
     "RunStatus", "Schedule", "Scheduler", "SchemaVersionError", "Send", "SendOptions",

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     )
     from zeke_queue.maintenance.runner import Supervisor
     from zeke_queue.maintenance.scheduler import Scheduler
-    from zeke_queue.model import CatchUp, Job, JobEvent, JobFilter, JobState, RunStatus, Schedule
+    from zeke_queue.model import CatchUp, Job, JobEvent, JobQuery, JobState, RunStatus, Schedule
     from zeke_queue.system.clock import Clock, SystemClock
     from zeke_queue.system.logging import configure_logging
     from zeke_queue.system.settings import Settings
@@ -68,9 +68,9 @@ __all__ = [
     "JobEvent",
     "JobExpiredError",
     "JobFailedError",
-    "JobFilter",
     "JobNotFoundError",
     "JobOptions",
+    "JobQuery",
     "JobState",
     "LeaseLostError",
     "PayloadTooLargeError",
@@ -111,7 +111,7 @@ _HOMES: Final = {
     "core.options": ["JobOptions"],
     "maintenance.scheduler": ["Scheduler"],
     "maintenance.runner": ["Supervisor"],
-    "model": ["CatchUp", "Job", "JobEvent", "JobFilter", "JobState", "RunStatus", "Schedule"],
+    "model": ["CatchUp", "Job", "JobEvent", "JobQuery", "JobState", "RunStatus", "Schedule"],
     "system.clock": ["Clock", "SystemClock"],
     "system.logging": ["configure_logging"],
     "system.settings": ["Settings"],

@@ -115,11 +115,11 @@ class NewJob:
     fresh: bool = False
 
 
-class Want(NamedTuple):
+class QueueCapacity(NamedTuple):
     """A queue that a worker serves, and how many more of its jobs the worker can take now (at least 1)."""
 
     name: str
-    free: int
+    limit: int
 
 
 class Claimed(NamedTuple):
@@ -191,7 +191,7 @@ class Extended(NamedTuple):
     seconds: float
 
 
-class Overdue(NamedTuple):
+class ExpiredJob(NamedTuple):
     """An active job past its deadline or of a dead worker, with the data for the verdict."""
 
     id: UUID
@@ -359,7 +359,7 @@ CARRIED: Final = ("data", "output", "meta", "history")
 
 
 @dataclass(frozen=True, slots=True)
-class JobFilter:
+class JobQuery:
     """A filter of jobs, which are listed newest first; those created at one moment by descending id.
 
     Attributes:
@@ -392,14 +392,14 @@ class JobFilter:
     bytes_max: int | None = None
 
 
-class Page(NamedTuple):
+class JobPage(NamedTuple):
     """Jobs of a list, and whether there are more after them, even if only the limit on bytes cut them off."""
 
     jobs: list[Job]
-    more: bool
+    has_more: bool
 
 
-class Pace(NamedTuple):
+class Throughput(NamedTuple):
     """Counts and times of jobs that ended in one interval, over all requested queues.
 
     Waits last from when a job was due until its last attempt began, runs for that attempt. They are in

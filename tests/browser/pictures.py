@@ -170,7 +170,7 @@ class Scene:
             self.clock.advance(wait)
             claimed = await self._claim("charge-card")
             line = json.dumps({"level": "info", "message": "asking the bank", "attempt": attempt + 1})
-            await self.storage.note([JobEvent(claimed.id, claimed.attempt, "log", line)])
+            await self.storage.append_events([JobEvent(claimed.id, claimed.attempt, "log", line)])
             self.clock.advance(ran)
             retry_in = (20.0, 60.0, None)[attempt]
             await self.jobs.fail(claimed, retry_in, json.dumps(_DECLINED))
@@ -187,7 +187,7 @@ class Scene:
             self.clock.advance(2)
             said = json.dumps({"level": "info", "message": text})
             where = json.dumps({"value": done, "message": text})
-            await self.storage.note(
+            await self.storage.append_events(
                 [JobEvent(self.running, 1, "log", said), JobEvent(self.running, 1, "progress", where)]
             )
         cancelled = await self._send("nightly-report", delay=_HOUR)
@@ -200,7 +200,7 @@ class Scene:
             (_HOLDER, "shop-1", tuple(self.queue.catalog.tasks)),
             (BERT, "shop-2", ("nightly-report",)),
         ):
-            await self.storage.beat(WorkerInfo(identity, host, 4711, served, 15.0))
+            await self.storage.heartbeat(WorkerInfo(identity, host, 4711, served, 15.0))
 
 
 async def take(folder: Path) -> list[Path]:

@@ -97,7 +97,7 @@ def test_a_session_that_expired_while_a_page_was_open_leads_to_sign_in(house: Ho
     page.goto("queues")
     expect(page.get_by_role("heading", name="Queues")).to_be_visible()
     (token,) = [one.get("value", "") for one in page.context.cookies() if one.get("name") == COOKIE]
-    house.do(house.queue.storage.close_session(apikeys.digest_of(token)))
+    house.do(house.queue.storage.delete_session(apikeys.digest_of(token)))
     house.send("letter", {"to": "Bert"})  # the page brings itself up to date, and learns of it
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     assert page.url.endswith("/dashboard/sign-in?next=%2Fdashboard%2Fqueues")

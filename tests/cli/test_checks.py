@@ -10,7 +10,7 @@ from uuid import UUID
 
 from tests.cases import check_each
 from zeke_queue.cli.checks import Finding, Grade, Survey, examine
-from zeke_queue.model import JobState, Overdue, QueueSettings, Schedule, WorkerInfo
+from zeke_queue.model import ExpiredJob, JobState, QueueSettings, Schedule, WorkerInfo
 from zeke_queue.storage.postgres.server_info import PgBoss
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -35,9 +35,9 @@ def wrong(**changes: Any) -> list[Finding]:
     return [one for one in examine(replace(HEALTHY, **changes)) if one.grade is not Grade.OK]
 
 
-def overdue_by(reason: Literal["deadline", "lease"]) -> Overdue:
+def overdue_by(reason: Literal["deadline", "lease"]) -> ExpiredJob:
     """Return a job that should no longer be active."""
-    return Overdue(
+    return ExpiredJob(
         id=UUID(int=9),
         name="mail",
         attempt=1,

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 TEAM = "123e4567-e89b-12d3-a456-426614174000"
 
 
-def good_keys(zeke: Zeke, text: str) -> list[ApiKey]:
+def valid_keys(zeke: Zeke, text: str) -> list[ApiKey]:
     """Return the keys that a caller with this text is let in by."""
 
     async def look(queue: Queue) -> list[ApiKey]:
-        return await queue.storage.good_keys(apikeys.prefix_of(text))
+        return await queue.storage.valid_keys(apikeys.prefix_of(text))
 
     return [key for key in zeke.on_queue(look) if apikeys.same(key.digest, apikeys.digest_of(text))]
 
@@ -44,7 +44,7 @@ def add_expired(zeke: Zeke, name: str) -> None:
         scopes=frozenset({Scope.READ}),
         expires_in=1e-6,
     )
-    zeke.on_queue(lambda queue: queue.storage.add_key(new))
+    zeke.on_queue(lambda queue: queue.storage.create_key(new))
 
 
 def test_a_key_alone_is_printed_to_standard_output_and_is_good_from_then_on(zeke: Zeke) -> None:
@@ -54,7 +54,7 @@ def test_a_key_alone_is_printed_to_standard_output_and_is_good_from_then_on(zeke
     assert apikeys.is_well_formed(text)
     assert text not in result.stderr
     assert f"zeke keys revoke {apikeys.prefix_of(text)}" in result.stderr
-    (key,) = good_keys(zeke, text)
+    (key,) = valid_keys(zeke, text)
     assert (key.name, key.scopes, key.team_id, key.expires_on) == ("ci", {Scope.TRIGGER}, None, None)
     assert zeke.good("keys", "create", "ci") != result.stdout
 
@@ -62,7 +62,7 @@ def test_a_key_alone_is_printed_to_standard_output_and_is_good_from_then_on(zeke
 def test_a_key_has_the_scopes_the_team_and_the_end_that_are_given(zeke: Zeke) -> None:
     scopes = ("--scope", "jobs.read", "--scope", "jobs.admin")
     text = zeke.good("keys", "create", "ops", *scopes, "--team", TEAM, "--expires", "30d").strip()
-    (key,) = good_keys(zeke, text)
+    (key,) = valid_keys(zeke, text)
     assert key.scopes == {Scope.READ, Scope.ADMIN}
     assert str(key.team_id) == TEAM
     assert key.expires_on is not None
@@ -96,8 +96,8 @@ def test_keys_are_listed_with_what_they_permit_and_whether_they_are_good(zeke: Z
     )
 
     async def use(queue: Queue) -> None:
-        (key,) = await queue.storage.good_keys(apikeys.prefix_of(used))
-        await queue.storage.use_key(key.id)
+        (key,) = await queue.storage.valid_keys(apikeys.prefix_of(used))
+        await queue.storage.touch_key(key.id)
 
     zeke.on_queue(use)
     zeke.good("keys", "revoke", revoked)
@@ -130,8 +130,8 @@ def test_key_is_revoked_by_id_prefix_or_text(zeke: Zeke) -> None:
             "name": "ci",
             "revoked": True,
         }
-        assert good_keys(zeke, value["key"]) == []
-        assert good_keys(zeke, other["key"]) != []
+        assert valid_keys(zeke, value["key"]) == []
+        assert valid_keys(zeke, other["key"]) != []
         assert "was revoked before" in zeke.fails("keys", "revoke", which, code=1)
 
     check_each(["id", "part of the id", "prefix", "part of the prefix", "text"], check)
@@ -167,7 +167,7 @@ def test_a_key_that_has_expired_is_in_nobody_s_way(zeke: Zeke) -> None:
     made = zeke("keys", "create", "ci")
     assert "Other keys" not in made.stderr
     zeke.good("keys", "revoke", "ci")
-    assert good_keys(zeke, made.stdout.strip()) == []
+    assert valid_keys(zeke, made.stdout.strip()) == []
     # With no good one left, the name is again said of both.
     assert "'ci' is said of several keys" in zeke.fails("keys", "revoke", "ci", code=1)
 
@@ -204,7 +204,7 @@ def test_a_key_that_is_not_there_or_not_the_only_one_is_not_revoked(zeke: Zeke) 
     said = zeke.fails("keys", "revoke", "mid_", code=1)
     assert all(value["id"] in said for value in values)
     assert "too short" in zeke.fails("keys", "revoke", "mid", code=2)
-    assert all(good_keys(zeke, value["key"]) for value in values)
+    assert all(valid_keys(zeke, value["key"]) for value in values)
 
 
 def test_invalid_key_is_rejected_with_the_reason(zeke: Zeke) -> None:

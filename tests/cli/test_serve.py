@@ -20,7 +20,7 @@ import pytest
 from tests.cases import check_each
 from tests.cli.conftest import SHOP
 from tests.cli.starting import PATIENCE, heard, starting
-from zeke_queue.model import NewJob, Schedule, Want
+from zeke_queue.model import NewJob, QueueCapacity, Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,10 +104,10 @@ async def leave_work(queue: Queue) -> None:
     await storage.put_schedule(Schedule("hourly", "0 * * * *", "mail", data='{"to": "bob"}'))
     now = await storage.now()
     async with storage.transaction() as transaction:
-        await transaction.serve_ticks("hourly", now - timedelta(hours=3), now - timedelta(hours=2))
+        await transaction.record_tick("hourly", now - timedelta(hours=3), now - timedelta(hours=2))
     job = NewJob(queue.sender.new_id(), "refuse", expire_in=0.001, retry_limit=0)
     await storage.insert([job])
-    await storage.claim(UUID(int=7), [Want("refuse", 1)], 1)
+    await storage.claim(UUID(int=7), [QueueCapacity("refuse", 1)], 1)
 
 
 def test_up_runs_a_worker_the_supervisor_and_the_scheduler_beside_the_api(zeke: Zeke, start: Start) -> None:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
-from zeke_queue.model import Completed, Failed, JobState, NewJob, Released, Waiting, Want, WorkerInfo
+from zeke_queue.model import Completed, Failed, JobState, NewJob, QueueCapacity, Released, Waiting, WorkerInfo
 from zeke_queue.system.entropy import Ids, SeededEntropy
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ class Driver:
         self, *names: str, worker: UUID = ANNA, free: int = 100, limit: int = 100
     ) -> list[Claimed]:
         """Claim from these queues, or from "mail"."""
-        return await self.storage.claim(worker, [Want(name, free) for name in names or ("mail",)], limit)
+        return await self.storage.claim(
+            worker, [QueueCapacity(name, free) for name in names or ("mail",)], limit
+        )
 
     async def claim_one(self, name: str = "mail", worker: UUID = ANNA) -> Claimed:
         """Claim one job, which must be there."""
@@ -89,10 +91,10 @@ class Driver:
         """Give a job back; tell whether it was still ours."""
         return await self.storage.settle(released=[Released(job.id, job.attempt, delay)], **how) == {job.id}
 
-    async def spawn(self, parent: Claimed, name: str = "errand", **options: Any) -> UUID:
+    async def insert_child(self, parent: Claimed, name: str = "errand", **options: Any) -> UUID:
         """Send a child that its parent is going to wait for, which must not be refused; returns its id."""
         child = self.new(name, parent=parent.id, **options)
-        assert await self.storage.spawn(child, parent.attempt) == child.id
+        assert await self.storage.insert_child(child, parent.attempt) == child.id
         return child.id
 
     async def wait_for(self, child: UUID, parent: Claimed, **how: Any) -> bool:
@@ -118,9 +120,9 @@ class Driver:
         """Return the states of jobs, in this order."""
         return [(await self.look(job_id)).state for job_id in ids]
 
-    async def beat(self, worker: UUID = ANNA, lease: float = 15.0) -> dict[UUID, int]:
+    async def heartbeat(self, worker: UUID = ANNA, lease: float = 15.0) -> dict[UUID, int]:
         """Let a worker say that it lives."""
-        return await self.storage.beat(WorkerInfo(worker, "host", 1, ("mail",), lease))
+        return await self.storage.heartbeat(WorkerInfo(worker, "host", 1, ("mail",), lease))
 
 
 class Abandoned(Exception):

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, BERT, Driver
-from zeke_queue.model import Claimed, JobState, Want
+from zeke_queue.model import Claimed, JobState, QueueCapacity
 from zeke_queue.storage.store import Storage
 
 
@@ -103,7 +103,7 @@ async def test_a_worker_gets_no_more_of_a_queue_than_it_has_room_for(storage: St
     for _ in range(4):
         await jobs.send("a", priority=9)
         await jobs.send("b")
-    claimed = await storage.claim(ANNA, [Want("a", 2), Want("b", 3)], 100)
+    claimed = await storage.claim(ANNA, [QueueCapacity("a", 2), QueueCapacity("b", 3)], 100)
     assert [job.name for job in claimed] == ["a", "a", "b", "b", "b"]
 
 
@@ -111,7 +111,7 @@ async def test_what_one_queue_may_not_have_another_gets(storage: Storage, jobs: 
     for _ in range(4):
         await jobs.send("a", priority=9)
         await jobs.send("b")
-    claimed = await storage.claim(ANNA, [Want("a", 1), Want("b", 100)], 3)
+    claimed = await storage.claim(ANNA, [QueueCapacity("a", 1), QueueCapacity("b", 100)], 3)
     assert [job.name for job in claimed] == ["a", "b", "b"]
 
 

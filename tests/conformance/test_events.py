@@ -18,10 +18,12 @@ async def test_events_are_kept_in_order_with_the_storages_time(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     job = await jobs.running()
-    await storage.note([progress(job.id, 0.5), JobEvent(job.id, 1, "log", '{"level":"info","message":"hi"}')])
+    await storage.append_events(
+        [progress(job.id, 0.5), JobEvent(job.id, 1, "log", '{"level":"info","message":"hi"}')]
+    )
     first_at = clock.now()
     clock.advance(1)
-    await storage.note([progress(job.id, 1.0)])
+    await storage.append_events([progress(job.id, 1.0)])
     events = await storage.events(job.id)
     assert [(event.kind, event.attempt, event.data, event.at) for event in events] == [
         ("progress", 1, '{"value": 0.5, "message": null}', first_at),
@@ -34,7 +36,7 @@ async def test_events_are_kept_in_order_with_the_storages_time(
 
 async def test_events_are_read_on_from_where_one_left_off(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running()
-    await storage.note([progress(job.id, n / 10) for n in range(5)])
+    await storage.append_events([progress(job.id, n / 10) for n in range(5)])
     events = await storage.events(job.id)
     assert await storage.events(job.id, events[2].seq) == events[3:]
     assert await storage.events(job.id, events[-1].seq) == []
@@ -42,7 +44,7 @@ async def test_events_are_read_on_from_where_one_left_off(storage: Storage, jobs
 
 async def test_events_are_read_a_thousand_at_a_time(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running()
-    await storage.note([progress(job.id, 0.5) for _ in range(1001)])
+    await storage.append_events([progress(job.id, 0.5) for _ in range(1001)])
     events = await storage.events(job.id)
     assert len(events) == 1000
     assert len(await storage.events(job.id, events[-1].seq)) == 1
@@ -50,7 +52,7 @@ async def test_events_are_read_a_thousand_at_a_time(storage: Storage, jobs: Driv
 
 async def test_events_are_apart_by_job(storage: Storage, jobs: Driver) -> None:
     a, b = await jobs.running(), await jobs.running()
-    await storage.note([progress(a.id, 0.1), progress(b.id, 0.2), progress(a.id, 0.3)])
+    await storage.append_events([progress(a.id, 0.1), progress(b.id, 0.2), progress(a.id, 0.3)])
     assert [event.data for event in await storage.events(b.id)] == ['{"value": 0.2, "message": null}']
     assert await storage.events(jobs.new_id()) == []
 
@@ -60,7 +62,7 @@ async def test_events_of_several_jobs_are_read_at_once_each_from_where_one_left_
 ) -> None:
     a, b, c = [await jobs.running() for _ in range(3)]
     for value in (0.1, 0.2, 0.3):
-        await storage.note([progress(job.id, value) for job in (b, a, c)])
+        await storage.append_events([progress(job.id, value) for job in (b, a, c)])
     seen = (await storage.events(a.id))[1].seq
     found = await storage.events_of({a.id: seen, b.id: 0, jobs.new_id(): 0})
     assert found == sorted(
@@ -74,8 +76,8 @@ async def test_of_several_jobs_each_has_its_share_of_a_thousand_events_oldest_fi
     storage: Storage, jobs: Driver
 ) -> None:
     a, b = await jobs.running(), await jobs.running()
-    await storage.note([progress(a.id, 0.5) for _ in range(1001)])
-    await storage.note([progress(b.id, 0.5) for _ in range(3)])
+    await storage.append_events([progress(a.id, 0.5) for _ in range(1001)])
+    await storage.append_events([progress(b.id, 0.5) for _ in range(3)])
     assert len(await storage.events_of({a.id: 0})) == 1000
     found = await storage.events_of({a.id: 0, b.id: 0})
     assert found == [*(await storage.events(a.id))[:500], *await storage.events(b.id)]
@@ -86,19 +88,19 @@ async def test_of_several_jobs_each_has_its_share_of_a_thousand_events_oldest_fi
 
 async def test_of_very_many_jobs_each_has_one_event_at_the_least(storage: Storage, jobs: Driver) -> None:
     running = [await jobs.running() for _ in range(3)]
-    await storage.note([progress(job.id, 0.5) for job in running for _ in range(2)])
+    await storage.append_events([progress(job.id, 0.5) for job in running for _ in range(2)])
     nobodys = [jobs.new_id() for _ in range(1500)]
     found = await storage.events_of(dict.fromkeys([*(job.id for job in running), *nobodys], 0))
     assert [event.job_id for event in found] == [job.id for job in running]
 
 
 async def test_noting_nothing_notes_nothing(storage: Storage) -> None:
-    await storage.note([])
+    await storage.append_events([])
 
 
 async def test_a_watcher_is_told_when_a_job_completes(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running()
-    async with storage.watching() as watch:
+    async with storage.subscribe() as watch:
         await watch.add([job.id])
         told = asyncio.create_task(watch.wait(30))
         await jobs.complete(job)
@@ -109,7 +111,7 @@ async def test_a_watcher_is_told_of_a_change_that_it_was_not_waiting_for(
     storage: Storage, jobs: Driver
 ) -> None:
     job = await jobs.running()
-    async with storage.watching() as watch:
+    async with storage.subscribe() as watch:
         await watch.add([job.id])
         await storage.settle(failed=[Failed(job.id, 1, 5.0, BOOM)])
         assert await soon(watch.wait(30)) == [job.id]
@@ -117,7 +119,7 @@ async def test_a_watcher_is_told_of_a_change_that_it_was_not_waiting_for(
 
 async def test_a_watcher_is_told_of_a_cancellation(storage: Storage, jobs: Driver) -> None:
     job_id = await jobs.send()
-    async with storage.watching() as watch:
+    async with storage.subscribe() as watch:
         await watch.add([job_id])
         await storage.cancel([job_id])
         assert await soon(watch.wait(30)) == [job_id]
@@ -125,15 +127,15 @@ async def test_a_watcher_is_told_of_a_cancellation(storage: Storage, jobs: Drive
 
 async def test_a_watcher_is_told_of_events(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running()
-    async with storage.watching() as watch:
+    async with storage.subscribe() as watch:
         await watch.add([job.id])
-        await storage.note([progress(job.id, 0.5)])
+        await storage.append_events([progress(job.id, 0.5)])
         assert await soon(watch.wait(30)) == [job.id]
 
 
 async def test_a_watcher_is_told_when_a_transaction_commits(storage: Storage, jobs: Driver) -> None:
     job_id = await jobs.send()
-    async with storage.watching() as watch:
+    async with storage.subscribe() as watch:
         await watch.add([job_id])
         async with storage.transaction() as transaction:
             await transaction.cancel([job_id])
@@ -142,7 +144,7 @@ async def test_a_watcher_is_told_when_a_transaction_commits(storage: Storage, jo
 
 async def test_two_watchers_of_one_job_are_both_told(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running()
-    async with storage.watching() as first, storage.watching() as second:
+    async with storage.subscribe() as first, storage.subscribe() as second:
         await first.add([job.id])
         await second.add([job.id])
         await jobs.complete(job)
@@ -152,7 +154,7 @@ async def test_two_watchers_of_one_job_are_both_told(storage: Storage, jobs: Dri
 
 async def test_a_watcher_is_told_when_a_job_begins(storage: Storage, jobs: Driver) -> None:
     job_id = await jobs.send()
-    async with storage.watching() as watch:
+    async with storage.subscribe() as watch:
         await watch.add([job_id])
         await jobs.claim_one()
         assert await soon(watch.wait(30)) == [job_id]
@@ -160,7 +162,7 @@ async def test_a_watcher_is_told_when_a_job_begins(storage: Storage, jobs: Drive
 
 async def test_one_watch_is_told_of_many_jobs_and_of_no_others(storage: Storage, jobs: Driver) -> None:
     ids = [await jobs.send() for _ in range(5)]
-    async with storage.watching() as watch:
+    async with storage.subscribe() as watch:
         await watch.add(ids[:2])
         await watch.add(ids[2:4])
         await storage.cancel([*ids[1:3], ids[4]])
@@ -172,7 +174,7 @@ async def test_one_watch_is_told_of_many_jobs_and_of_no_others(storage: Storage,
 
 async def test_a_watch_is_not_told_of_what_was_discarded(storage: Storage, jobs: Driver) -> None:
     gone, kept = await jobs.send(), await jobs.send()
-    async with storage.watching() as watch:
+    async with storage.subscribe() as watch:
         await watch.add([gone, kept])
         await watch.discard([gone])
         await storage.cancel([gone])
@@ -181,7 +183,7 @@ async def test_a_watch_is_not_told_of_what_was_discarded(storage: Storage, jobs:
 
 
 async def test_a_watch_that_is_woken_waits_no_longer(storage: Storage, jobs: Driver) -> None:
-    async with storage.watching() as watch:
+    async with storage.subscribe() as watch:
         await watch.add([await jobs.send()])
         waiting = asyncio.create_task(watch.wait(30))
         assert await is_kept_waiting(asyncio.shield(waiting))

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, Driver
-from zeke_queue.model import Job, JobFilter, JobState, NewJob
+from zeke_queue.model import Job, JobQuery, JobState, NewJob
 from zeke_queue.storage.store import Storage
 
 CENTURY = timedelta(days=36_500)
@@ -86,7 +86,7 @@ async def test_a_start_may_lie_in_the_past(jobs: Driver, clock: FrozenClock) -> 
 async def test_many_jobs_are_answered_in_the_order_they_were_given(storage: Storage, jobs: Driver) -> None:
     sent = [jobs.new(name, priority=n) for n, name in enumerate(["b", "c", "a", "b"] * 50)]
     assert await storage.insert(sent) == [job.id for job in sent]
-    assert len(await storage.find(JobFilter(limit=1000))) == 200
+    assert len(await storage.find(JobQuery(limit=1000))) == 200
 
 
 async def test_sending_nothing_does_nothing(storage: Storage) -> None:

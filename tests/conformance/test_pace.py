@@ -12,7 +12,7 @@ from tests.cases import check_each_async
 from tests.clocks import START
 from tests.conformance.driver import ANNA, BERT
 from zeke_queue.errors import InvalidOptionError
-from zeke_queue.model import JobState, Pace
+from zeke_queue.model import JobState, Throughput
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from zeke_queue.storage.store import Storage
 
 
-def nothing(begin: datetime, **fields: Any) -> Pace:
+def nothing(begin: datetime, **fields: Any) -> Throughput:
     """Return a span in which nothing happened but this."""
-    return Pace(begin, 0, 0, 0, None, None, None, None)._replace(**fields)
+    return Throughput(begin, 0, 0, 0, None, None, None, None)._replace(**fields)
 
 
 async def ran(
@@ -43,7 +43,7 @@ async def test_spans_lie_on_multiples_of_their_length_and_the_last_one_holds_now
     storage: Storage, clock: FrozenClock
 ) -> None:
     clock.advance(61.5)
-    assert await storage.pace((), 121, 60) == [
+    assert await storage.throughput((), 121, 60) == [
         nothing(START + timedelta(seconds=60 * number)) for number in (-1, 0, 1)
     ]
 
@@ -62,7 +62,7 @@ async def test_a_job_counts_in_the_span_in_which_it_ended(
     await jobs.send()
     await jobs.running("post")
     none = {"wait_median": 0.0, "wait_95": 0.0, "run_median": 0.0, "run_95": 0.0}
-    assert await storage.pace((), 61, 60) == [
+    assert await storage.throughput((), 61, 60) == [
         nothing(START, completed=1, **none),
         nothing(START + timedelta(seconds=60), failed=2, cancelled=2, **none),
     ]
@@ -73,27 +73,27 @@ async def test_what_ended_before_the_first_span_does_not_count(
 ) -> None:
     await jobs.ended(JobState.COMPLETED)
     clock.advance(59.999999)
-    assert [one.completed for one in await storage.pace((), 60, 60)] == [1]
+    assert [one.completed for one in await storage.throughput((), 60, 60)] == [1]
     clock.advance(0.000001)
-    assert [one.completed for one in await storage.pace((), 60, 60)] == [0]
-    assert [one.completed for one in await storage.pace((), 61, 60)] == [1, 0]
+    assert [one.completed for one in await storage.throughput((), 60, 60)] == [0]
+    assert [one.completed for one in await storage.throughput((), 61, 60)] == [1, 0]
 
 
 async def test_archived_jobs_count_as_live_ones_do(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     await ran(jobs, clock, wait=2, run=3)
-    before = await storage.pace((), 3600, 600)
+    before = await storage.throughput((), 3600, 600)
     assert sum(one.completed for one in before) == 1
     await storage.archive(-1, 100)
-    assert await storage.pace((), 3600, 600) == before
+    assert await storage.throughput((), 3600, 600) == before
 
 
 async def test_a_job_that_is_set_back_does_not_count(storage: Storage, jobs: Driver) -> None:
     failed, cancelled = await jobs.ended(JobState.FAILED), await jobs.ended(JobState.CANCELLED)
     await storage.retry([failed])
     await storage.resume([cancelled])
-    assert await storage.pace((), 60, 60) == [nothing(START)]
+    assert await storage.throughput((), 60, 60) == [nothing(START)]
 
 
 async def test_queues_may_be_named(storage: Storage, jobs: Driver) -> None:
@@ -101,7 +101,7 @@ async def test_queues_may_be_named(storage: Storage, jobs: Driver) -> None:
         await jobs.ended(JobState.COMPLETED, name)
 
     async def completed(*names: str) -> int:
-        (span,) = await storage.pace(names, 60, 60)
+        (span,) = await storage.throughput(names, 60, 60)
         return span.completed
 
     assert [await completed(), await completed("mail"), await completed("post", "Mail")] == [4, 2, 2]
@@ -122,8 +122,8 @@ async def test_waits_are_from_when_a_job_was_due_and_runs_are_of_the_last_attemp
     second = await jobs.running("post")
     clock.advance(-1)
     await jobs.fail(second)
-    (span,) = await storage.pace((), 3600, 3600)
-    assert span == Pace(START, 1, 1, 0, 0.0, 3.5, 0.0, 0.0)
+    (span,) = await storage.throughput((), 3600, 3600)
+    assert span == Throughput(START, 1, 1, 0, 0.0, 3.5, 0.0, 0.0)
 
 
 async def test_a_cancelled_job_and_one_that_never_ran_have_no_times(
@@ -133,7 +133,7 @@ async def test_a_cancelled_job_and_one_that_never_ran_have_no_times(
     clock.advance(5)
     await storage.cancel([running.id])
     await storage.cancel([await jobs.send()])
-    assert await storage.pace((), 60, 60) == [nothing(START, cancelled=2)]
+    assert await storage.throughput((), 60, 60) == [nothing(START, cancelled=2)]
 
 
 async def test_percentiles_are_values_by_the_nearest_rank(
@@ -143,12 +143,12 @@ async def test_percentiles_are_values_by_the_nearest_rank(
         waited, run = f"waited {len(times)} {median}", f"run {len(times)} {median}"
         for seconds in times:
             await ran(jobs, clock, wait=seconds, name=waited)
-        (day,) = await storage.pace([waited], 86_400, 86_400)
+        (day,) = await storage.throughput([waited], 86_400, 86_400)
         assert (day.completed, day.wait_median, day.wait_95) == (len(times), median, ninety_five)
         assert (day.run_median, day.run_95) == (0.0, 0.0)
         for seconds in times:
             await ran(jobs, clock, run=seconds, name=run)
-        (day,) = await storage.pace([run], 86_400, 86_400)
+        (day,) = await storage.throughput([run], 86_400, 86_400)
         assert (day.run_median, day.run_95) == (median, ninety_five)
 
     cases = [
@@ -166,7 +166,7 @@ async def test_percentiles_are_values_by_the_nearest_rank(
 async def test_invalid_span_or_step_is_refused(storage: Storage) -> None:
     async def check(span: float, step: float, message: str) -> None:
         with pytest.raises(InvalidOptionError, match=message):
-            await storage.pace((), span, step)
+            await storage.throughput((), span, step)
 
     cases = [
         (0, 1, "span: 0 "),
@@ -233,7 +233,7 @@ async def test_a_job_that_waits_for_another_one_does_not_lag(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     parent = await jobs.running()
-    child = await jobs.spawn(parent)
+    child = await jobs.insert_child(parent)
     await jobs.wait_for(child, parent)
     clock.advance(4)
     assert await storage.lag() == {"errand": 4.0}

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.cases import check_each_async
 from zeke_queue.errors import InvalidOptionError, JobNotFoundError
-from zeke_queue.model import CARRIED, Job, JobFilter, JobState, Page
+from zeke_queue.model import CARRIED, Job, JobPage, JobQuery, JobState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -43,38 +43,38 @@ async def ended(jobs: Driver, output: str | None = None, **options: Any) -> UUID
     return job.id
 
 
-def ids(page: Page) -> list[UUID]:
+def ids(page: JobPage) -> list[UUID]:
     return [job.id for job in page.jobs]
 
 
 async def test_page_reports_whether_more_jobs_follow(storage: Storage, jobs: Driver) -> None:
     for archived in (False, True):
-        assert await storage.page(JobFilter(archived=archived)) == Page([], more=False)
+        assert await storage.page(JobQuery(archived=archived)) == JobPage([], has_more=False)
     sent = [await ended(jobs) for _ in range(3)]
     async for archived in live_and_archived(jobs):
         for limit in (1, 2):
-            page = await storage.page(JobFilter(archived=archived, limit=limit))
-            assert (ids(page), page.more) == (sent[: -limit - 1 : -1], True)
+            page = await storage.page(JobQuery(archived=archived, limit=limit))
+            assert (ids(page), page.has_more) == (sent[: -limit - 1 : -1], True)
         for limit in (3, 4, 1000):
-            page = await storage.page(JobFilter(archived=archived, limit=limit))
-            assert (ids(page), page.more) == (sent[::-1], False)
-        behind = await storage.page(JobFilter(archived=archived, before=sent[1], limit=1))
-        assert (ids(behind), behind.more) == (sent[:1], False)
-        assert await storage.page(JobFilter(archived=archived, before=sent[0])) == Page([], more=False)
+            page = await storage.page(JobQuery(archived=archived, limit=limit))
+            assert (ids(page), page.has_more) == (sent[::-1], False)
+        behind = await storage.page(JobQuery(archived=archived, before=sent[1], limit=1))
+        assert (ids(behind), behind.has_more) == (sent[:1], False)
+        assert await storage.page(JobQuery(archived=archived, before=sent[0])) == JobPage([], has_more=False)
 
 
 async def test_page_length_out_of_range_is_refused(storage: Storage) -> None:
     async def check(limit: int) -> None:
         for verb in (storage.page, storage.find):
             with pytest.raises(InvalidOptionError, match="limit"):
-                await verb(JobFilter(limit=limit))
+                await verb(JobQuery(limit=limit))
 
     await check_each_async([0, -1, 1001], check)
 
 
 async def test_page_before_an_unknown_job_is_an_error(storage: Storage, jobs: Driver) -> None:
     with pytest.raises(JobNotFoundError):
-        await storage.page(JobFilter(before=jobs.new_id()))
+        await storage.page(JobQuery(before=jobs.new_id()))
 
 
 async def test_page_ends_before_its_jobs_exceed_the_bytes(storage: Storage, jobs: Driver) -> None:
@@ -82,9 +82,9 @@ async def test_page_ends_before_its_jobs_exceed_the_bytes(storage: Storage, jobs
     async for archived in live_and_archived(jobs):
 
         async def check(bytes_max: int | None, listed: int, *, archived: bool = archived) -> None:
-            which = JobFilter(archived=archived, bytes_max=bytes_max)
+            which = JobQuery(archived=archived, bytes_max=bytes_max)
             page = await storage.page(which)
-            assert (ids(page), page.more) == (sent[::-1][:listed], listed < 3)
+            assert (ids(page), page.has_more) == (sent[::-1][:listed], listed < 3)
             assert await storage.find(which) == page.jobs
             # Whether a page ends by its number or by its bytes, the next one begins behind its last job.
             behind = await storage.page(replace(which, before=page.jobs[-1].id))
@@ -99,20 +99,20 @@ async def test_page_has_no_more_jobs_than_its_limit_within_its_bytes(storage: St
     sent = [await ended(jobs, data='"abc"') for _ in range(3)]
     async for archived in live_and_archived(jobs):
         for limit in (1, 2):
-            page = await storage.page(JobFilter(archived=archived, bytes_max=10_000, limit=limit))
-            assert (ids(page), page.more) == (sent[::-1][:limit], True)
+            page = await storage.page(JobQuery(archived=archived, bytes_max=10_000, limit=limit))
+            assert (ids(page), page.has_more) == (sent[::-1][:limit], True)
 
 
 async def test_every_job_is_on_one_page_whatever_its_size(storage: Storage, jobs: Driver) -> None:
     data = ['"' + "a" * length + '"' for length in (5, 100, 0, 40, 3, 3, 100, 100)]
     sent = [await ended(jobs, data=one) for one in data]
     async for archived in live_and_archived(jobs):
-        which, seen = JobFilter(archived=archived, bytes_max=60, limit=3), []
+        which, seen = JobQuery(archived=archived, bytes_max=60, limit=3), []
         more = True
         while more:
             page = await storage.page(which)
             seen.append(len(page.jobs))
-            which, more = replace(which, before=page.jobs[-1].id), page.more
+            which, more = replace(which, before=page.jobs[-1].id), page.has_more
             assert ids(page) == sent[::-1][sum(seen[:-1]) : sum(seen)]
         assert seen == [1, 1, 3, 1, 1, 1]
 
@@ -194,7 +194,7 @@ async def test_bytes_are_those_of_the_text_that_postgres_writes(
     async for archived in live_and_archived(jobs):
         for column, written in columns.items():
             for bytes_max, listed in ((2 * written.size - 1, 1), (2 * written.size, 2)):
-                which = JobFilter(names=(queues[column],), archived=archived, bytes_max=bytes_max)
+                which = JobQuery(names=(queues[column],), archived=archived, bytes_max=bytes_max)
                 assert len(await storage.find(which)) == listed, (column, archived, bytes_max)
 
 
@@ -210,9 +210,9 @@ async def test_bytes_of_jobs_of_one_moment_count_in_the_order_of_the_list(
     async for archived in live_and_archived(jobs):
 
         async def check(bytes_max: int, listed: int, *, archived: bool = archived) -> None:
-            found = await storage.page(JobFilter(archived=archived, bytes_max=bytes_max))
+            found = await storage.page(JobQuery(archived=archived, bytes_max=bytes_max))
             assert len({job.created_on for job in found.jobs}) == 1
-            assert (ids(found), found.more) == (newest[:listed], listed < 3)
+            assert (ids(found), found.has_more) == (newest[:listed], listed < 3)
 
         await check_each_async([(109, 1), (110, 2), (1_109, 2), (1_110, 3)], check)
 
@@ -226,7 +226,7 @@ async def test_payload_output_and_meta_count_together_and_the_history_does_not(
         jobs.clock.advance(1)
     together = 2 * (6 + 8 + 13)
     for bytes_max, listed in ((together - 1, 1), (together, 2)):
-        assert len(await storage.find(JobFilter(bytes_max=bytes_max))) == listed
+        assert len(await storage.find(JobQuery(bytes_max=bytes_max))) == listed
 
 
 async def test_excluded_parts_are_not_read_and_have_no_bytes(storage: Storage, jobs: Driver) -> None:
@@ -238,17 +238,17 @@ async def test_excluded_parts_are_not_read_and_have_no_bytes(storage: Storage, j
     sizes = {"data": 9, "output": 60, "meta": 16, "history": 0}
     parts = [*((part,) for part in CARRIED), ("data", "meta"), CARRIED, ()]
     async for archived in live_and_archived(jobs):
-        whole = await storage.find(JobFilter(archived=archived))
+        whole = await storage.find(JobQuery(archived=archived))
         assert all(getattr(whole[0], part) != nothing[part] for part in CARRIED)
 
         async def check(
             without: tuple[str, ...], *, archived: bool = archived, whole: list[Job] = whole
         ) -> None:
-            bare = await storage.find(JobFilter(archived=archived, without=without))
+            bare = await storage.find(JobQuery(archived=archived, without=without))
             assert bare == [replace(job, **{part: nothing[part] for part in without}) for job in whole]
             size = 2 * sum(sizes[part] for part in CARRIED if part not in without)
             for bytes_max, listed in ((size, 2), *(((size - 1, 1),) if size else ())):
-                which = JobFilter(archived=archived, without=without, bytes_max=max(1, bytes_max))
+                which = JobQuery(archived=archived, without=without, bytes_max=max(1, bytes_max))
                 assert await storage.find(which) == bare[:listed]
 
         await check_each_async({f"{without}": (without,) for without in parts}, check)
@@ -257,7 +257,7 @@ async def test_excluded_parts_are_not_read_and_have_no_bytes(storage: Storage, j
 async def test_text_is_found_in_excluded_parts(storage: Storage, jobs: Driver) -> None:
     job_id = await ended(jobs, data='"needle"')
     async for archived in live_and_archived(jobs):
-        which = JobFilter(archived=archived, text="NEEDLE", without=CARRIED, bytes_max=1)
+        which = JobQuery(archived=archived, text="NEEDLE", without=CARRIED, bytes_max=1)
         (job,) = await storage.find(which)
         assert (job.id, job.data) == (job_id, None)
 
@@ -265,7 +265,7 @@ async def test_text_is_found_in_excluded_parts(storage: Storage, jobs: Driver) -
 async def test_jobs_are_listed_by_their_ids(storage: Storage, jobs: Driver) -> None:
     sent = [await ended(jobs) for _ in range(4)]
     async for archived in live_and_archived(jobs):
-        which = JobFilter(archived=archived, ids=(sent[0], sent[2], sent[3], jobs.new_id()))
+        which = JobQuery(archived=archived, ids=(sent[0], sent[2], sent[3], jobs.new_id()))
         assert [job.id for job in await storage.find(which)] == [sent[3], sent[2], sent[0]]
         assert ids(await storage.page(replace(which, before=sent[3], limit=1))) == [sent[2]]
         assert await storage.find(replace(which, archived=not archived)) == []
@@ -275,8 +275,8 @@ async def test_jobs_are_listed_by_their_ids(storage: Storage, jobs: Driver) -> N
 async def test_list_by_no_ids_is_empty_and_one_without_ids_has_all(storage: Storage, jobs: Driver) -> None:
     sent = [await ended(jobs) for _ in range(2)]
     async for archived in live_and_archived(jobs):
-        empty = JobFilter(archived=archived, ids=())
+        empty = JobQuery(archived=archived, ids=())
         assert await storage.find(empty) == []
-        assert await storage.page(replace(empty, bytes_max=1)) == Page([], more=False)
+        assert await storage.page(replace(empty, bytes_max=1)) == JobPage([], has_more=False)
         assert await storage.find(replace(empty, before=sent[1])) == []
         assert ids(await storage.page(replace(empty, ids=None))) == sent[::-1]

@@ -14,7 +14,7 @@ from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver
 from zeke_queue.core import jsonb
 from zeke_queue.errors import JobNotFoundError
-from zeke_queue.model import JobFilter, JobState, QueueCount
+from zeke_queue.model import JobQuery, JobState, QueueCount
 from zeke_queue.storage.store import Storage
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 async def pages(storage: Storage, **filters: Any) -> AsyncIterator[list[UUID]]:
     """Yield page after page, each of which begins where the one ahead of it ended."""
-    page: list[Job] = await storage.find(JobFilter(**filters))
+    page: list[Job] = await storage.find(JobQuery(**filters))
     while page:
         yield [job.id for job in page]
-        page = await storage.find(JobFilter(**filters, before=page[-1].id))
+        page = await storage.find(JobQuery(**filters, before=page[-1].id))
 
 
 def out_of_order(number: int) -> UUID:
@@ -61,9 +61,9 @@ async def test_returned_job_does_not_change_with_the_stored_one(storage: Storage
 
 async def test_jobs_are_listed_newest_first_in_pages(storage: Storage, jobs: Driver) -> None:
     ids = [await jobs.send() for _ in range(5)]
-    first = await storage.find(JobFilter(limit=3))
+    first = await storage.find(JobQuery(limit=3))
     assert [job.id for job in first] == ids[:1:-1]
-    rest = await storage.find(JobFilter(limit=3, before=first[-1].id))
+    rest = await storage.find(JobQuery(limit=3, before=first[-1].id))
     assert [job.id for job in rest] == [ids[1], ids[0]]
 
 
@@ -76,8 +76,8 @@ async def test_jobs_are_listed_newest_first_with_ids_in_any_order(
         sent += [await jobs.send(id=job_id), await jobs.send()]
         clock.advance(0.000001)
     newest_first = [one for pair in zip(sent[::2], sent[1::2], strict=True) for one in sorted(pair)][::-1]
-    assert [job.id for job in await storage.find(JobFilter())] == newest_first
-    assert [job.id for job in await storage.find(JobFilter(limit=3))] == newest_first[:3]
+    assert [job.id for job in await storage.find(JobQuery())] == newest_first
+    assert [job.id for job in await storage.find(JobQuery(limit=3))] == newest_first[:3]
 
 
 async def test_jobs_of_one_moment_are_listed_by_their_ids(storage: Storage, jobs: Driver) -> None:
@@ -95,7 +95,7 @@ async def test_small_pages_have_each_job_once_while_new_ones_arrive(
             there.append(await jobs.send(name, id=out_of_order(100 * limit + number)))
             if number % 3:  # else the next one is of the same moment
                 clock.advance(1)
-        newest_first = [job.id for job in await storage.find(JobFilter(names=(name,)))]
+        newest_first = [job.id for job in await storage.find(JobQuery(names=(name,)))]
         seen = []
         async for page in pages(storage, names=(name,), limit=limit):
             assert len(page) <= limit
@@ -118,9 +118,9 @@ async def test_pages_go_on_when_jobs_are_archived_in_between(
     last = await jobs.send(id=out_of_order(3))
     assert [page async for page in pages(storage, limit=1)] == [[last], [ended], [first]]
     await storage.archive(0, 100)
-    assert [job.id for job in await storage.find(JobFilter(before=ended))] == [first]
-    assert [job.id for job in await storage.find(JobFilter(before=last, archived=True))] == [ended]
-    assert await storage.find(JobFilter(before=first, archived=True)) == []
+    assert [job.id for job in await storage.find(JobQuery(before=ended))] == [first]
+    assert [job.id for job in await storage.find(JobQuery(before=last, archived=True))] == [ended]
+    assert await storage.find(JobQuery(before=first, archived=True)) == []
 
 
 async def test_archived_jobs_are_listed_newest_first_with_ids_in_any_order(
@@ -154,12 +154,12 @@ async def test_page_before_an_unknown_job_is_an_error(storage: Storage, jobs: Dr
     unknown = jobs.new_id()
     for archived in (False, True):
         with pytest.raises(JobNotFoundError, match=f"^before: no job has the id {unknown}.* give"):
-            await storage.find(JobFilter(before=unknown, archived=archived))
+            await storage.find(JobQuery(before=unknown, archived=archived))
 
 
 async def test_page_before_the_oldest_job_is_empty(storage: Storage, jobs: Driver) -> None:
     only = await jobs.send()
-    assert await storage.find(JobFilter(before=only)) == []
+    assert await storage.find(JobQuery(before=only)) == []
 
 
 async def test_jobs_are_found_by_queue_state_and_parent(storage: Storage, jobs: Driver) -> None:
@@ -168,7 +168,7 @@ async def test_jobs_are_found_by_queue_state_and_parent(storage: Storage, jobs: 
     failed = await jobs.ended(JobState.FAILED, "post")
 
     async def found(**filters: object) -> set[object]:
-        return {job.id for job in await storage.find(JobFilter(**filters))}  # type: ignore[arg-type]
+        return {job.id for job in await storage.find(JobQuery(**filters))}  # type: ignore[arg-type]
 
     assert await found(names=("mail", "post")) == {child, failed}
     assert await found(states=(JobState.FAILED, JobState.ACTIVE)) == {failed}
@@ -184,15 +184,15 @@ async def test_archived_jobs_are_listed_only_with_archived(
     clock.advance(1)
     await storage.archive(0, 100)
     live = await jobs.send()
-    assert [job.id for job in await storage.find(JobFilter(archived=True))] == [archived]
-    assert [job.id for job in await storage.find(JobFilter())] == [live]
+    assert [job.id for job in await storage.find(JobQuery(archived=True))] == [archived]
+    assert [job.id for job in await storage.find(JobQuery())] == [live]
 
 
 async def found_both(storage: Storage, clock: FrozenClock, **filters: Any) -> list[UUID]:
     """Return the ended jobs that a filter finds, after archiving them and finding the same ones again."""
-    live = [job.id for job in await storage.find(JobFilter(**filters))]
+    live = [job.id for job in await storage.find(JobQuery(**filters))]
     await archive(storage, clock)
-    assert [job.id for job in await storage.find(JobFilter(**filters, archived=True))] == live
+    assert [job.id for job in await storage.find(JobQuery(**filters, archived=True))] == live
     return live
 
 
@@ -227,7 +227,7 @@ async def test_jobs_are_found_by_when_they_were_created(
         async def check(
             since: float | None, until: float | None, found: list[int], *, archived: bool = archived
         ) -> None:
-            which = JobFilter(created_from=instant(since), created_to=instant(until), archived=archived)
+            which = JobQuery(created_from=instant(since), created_to=instant(until), archived=archived)
             listed = [job.id for job in await storage.find(which)]
             assert listed == [sent[number] for number in reversed(found)]
 
@@ -275,7 +275,7 @@ async def test_jobs_are_found_by_a_text_in_their_json_as_postgres_writes_it(
     for archived in (False, True):
 
         async def check(text: str, *, archived: bool = archived) -> None:
-            found = {job.id for job in await storage.find(JobFilter(text=text, archived=archived))}
+            found = {job.id for job in await storage.find(JobQuery(text=text, archived=archived))}
             assert found == {by_data.id, by_output.id}
 
         await check_each_async(texts, check)
@@ -303,7 +303,7 @@ async def test_text_is_searched_literally_but_for_the_case_of_ascii(
     for archived in (False, True):
 
         async def check(text: str, *, archived: bool = archived) -> None:
-            assert await storage.find(JobFilter(text=text, archived=archived)) == []
+            assert await storage.find(JobQuery(text=text, archived=archived)) == []
 
         await check_each_async(texts, check)
         await archive(storage, clock)
@@ -315,7 +315,7 @@ async def test_jobs_are_found_by_a_part_of_their_id_or_their_singleton_key(
     by_id = await jobs.ended(JobState.COMPLETED, id=UUID("abcdef01-2345-7000-8000-00000000ffff"))
     by_key = await jobs.ended(JobState.COMPLETED, singleton_key="Order-ABCDEF01-23")
     await jobs.ended(JobState.COMPLETED, data='{"order": "abcdef"}')
-    assert {job.id for job in await storage.find(JobFilter(text="aBcDEF01-23"))} == {by_id, by_key}
+    assert {job.id for job in await storage.find(JobQuery(text="aBcDEF01-23"))} == {by_id, by_key}
     assert await found_both(storage, clock, text="-8000-00000000FFFF") == [by_id]
 
 
@@ -326,14 +326,14 @@ async def test_text_search_in_opaque_queues_covers_id_and_key_only(
     hidden = await jobs.ended(JobState.COMPLETED, "post", data='"hunter2"')
     by_key = await jobs.ended(JobState.COMPLETED, "post", singleton_key="hunter2")
     assert set(await found_both(storage, clock, text="hunter2", opaque=("post", "other"))) == {inside, by_key}
-    by_id = await storage.find(JobFilter(text=str(hidden), opaque=("post",), archived=True))
+    by_id = await storage.find(JobQuery(text=str(hidden), opaque=("post",), archived=True))
     assert [job.id for job in by_id] == [hidden]
 
 
 async def test_text_search_skips_queue_names_and_column_borders(storage: Storage, jobs: Driver) -> None:
     await jobs.send("order", singleton_key="left", data='"right"')
     for text in ("order", 'left"right', "left right"):
-        assert await storage.find(JobFilter(text=text)) == []
+        assert await storage.find(JobQuery(text=text)) == []
 
 
 async def test_filters_by_time_and_text_combine_with_the_others(
@@ -344,7 +344,7 @@ async def test_filters_by_time_and_text_combine_with_the_others(
         sent.append(await jobs.send("mail" if number % 2 else "post", data=f'{{"to": "n{number // 3}"}}'))
         clock.advance(1)
     since = clock.now() - timedelta(seconds=5)
-    which = JobFilter(names=("post",), created_from=since, text="N1", limit=1)
+    which = JobQuery(names=("post",), created_from=since, text="N1", limit=1)
     assert [job.id for job in await storage.find(which)] == [sent[4]]
     assert await storage.find(replace(which, before=sent[4])) == []
     assert [job.id for job in await storage.find(replace(which, text=None, before=sent[4]))] == [sent[2]]

@@ -12,7 +12,7 @@ from tests.clocks import FrozenClock
 from tests.conformance.driver import ENDS, Driver
 from tests.conformance.planting import Plant
 from zeke_queue.errors import InvalidOptionError
-from zeke_queue.model import JobEvent, JobFilter, JobState
+from zeke_queue.model import JobEvent, JobQuery, JobState
 from zeke_queue.storage.store import Storage
 
 DAY = 86_400
@@ -51,8 +51,8 @@ async def test_an_archived_job_is_no_longer_live(storage: Storage, jobs: Driver,
     clock.advance(10)
     await storage.archive(1, 100)
     assert await storage.count() == []
-    assert await storage.find(JobFilter()) == []
-    assert [job.id for job in await storage.find(JobFilter(archived=True))] == [job_id]
+    assert await storage.find(JobQuery()) == []
+    assert [job.id for job in await storage.find(JobQuery(archived=True))] == [job_id]
     assert await storage.archive(1, 100) == 0
 
 
@@ -153,7 +153,7 @@ async def test_the_events_of_a_job_are_purged_with_it(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     purged, kept = await jobs.ended(JobState.COMPLETED), await jobs.ended(JobState.COMPLETED, "other")
-    await storage.note([JobEvent(job_id, 1, "log", "{}") for job_id in (purged, kept)])
+    await storage.append_events([JobEvent(job_id, 1, "log", "{}") for job_id in (purged, kept)])
     clock.advance(1)
     assert await storage.archive(0, 1) == 1
     assert len(await storage.events(purged)) == 1
@@ -179,5 +179,5 @@ async def test_batch_without_length_is_refused(storage: Storage) -> None:
         with pytest.raises(InvalidOptionError, match=f"limit: {limit} "):
             await getattr(storage, verb)(*arguments)
 
-    verbs = ("archive", "purge", "overdue", "due_schedules")
+    verbs = ("archive", "purge", "lock_expired", "lock_due_schedules")
     await check_each_async([(verb, limit) for verb in verbs for limit in (0, -1)], check)

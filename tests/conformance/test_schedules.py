@@ -27,13 +27,13 @@ FULL = Schedule(
 
 
 async def due_names(storage: Storage) -> list[str]:
-    return [schedule.name for schedule in (await storage.due_schedules(100))[1]]
+    return [schedule.name for schedule in (await storage.lock_due_schedules(100))[1]]
 
 
 async def serve(storage: Storage, clock: FrozenClock, *, next_in: float | None, name: str = "report") -> None:
     """Serve a tick that is now, with the next so many seconds ahead."""
     next_tick = None if next_in is None else clock.now() + timedelta(seconds=next_in)
-    await storage.serve_ticks(name, clock.now(), next_tick)
+    await storage.record_tick(name, clock.now(), next_tick)
 
 
 async def test_a_declared_schedule_is_stored_as_code_says(storage: Storage) -> None:
@@ -45,7 +45,7 @@ async def test_a_new_schedule_is_due_once_so_that_its_next_tick_is_worked_out(
     storage: Storage, clock: FrozenClock
 ) -> None:
     await storage.declare_schedules([HOURLY])
-    assert await storage.due_schedules(100) == (clock.now(), [HOURLY])
+    assert await storage.lock_due_schedules(100) == (clock.now(), [HOURLY])
     await serve(storage, clock, next_in=3600)
     assert await due_names(storage) == []
 
@@ -65,7 +65,7 @@ async def test_ticks_are_noted_on_the_schedule(storage: Storage, clock: FrozenCl
     expected = replace(HOURLY, last_tick=clock.now(), next_tick=clock.now() + timedelta(hours=1))
     assert await storage.schedules() == [expected]
     clock.advance(3600)
-    assert await storage.due_schedules(100) == (clock.now(), [expected])
+    assert await storage.lock_due_schedules(100) == (clock.now(), [expected])
 
 
 async def test_a_schedule_without_a_next_tick_never_fires_again(storage: Storage, clock: FrozenClock) -> None:
@@ -89,7 +89,7 @@ async def test_those_that_wait_longest_come_first_and_the_limit_is_kept(
     await storage.put_schedule(replace(HOURLY, name="new"))
     clock.advance(60)
     assert await due_names(storage) == ["new", "b", "c", "a"]
-    _, two = await storage.due_schedules(2)
+    _, two = await storage.lock_due_schedules(2)
     assert [schedule.name for schedule in two] == ["new", "b"]
 
 
@@ -191,13 +191,13 @@ async def test_a_paused_schedule_is_never_due_and_does_not_catch_up(
     clock.advance(36_000)
     assert await due_names(storage) == []
     await storage.put_schedule(HOURLY)
-    assert await storage.due_schedules(100) == (clock.now(), [HOURLY])
+    assert await storage.lock_due_schedules(100) == (clock.now(), [HOURLY])
 
 
 async def test_a_dropped_schedule_is_gone_until_code_declares_it_again(storage: Storage) -> None:
     await storage.declare_schedules([HOURLY])
-    assert await storage.drop_schedule("report") is True
-    assert await storage.drop_schedule("report") is False
+    assert await storage.delete_schedule("report") is True
+    assert await storage.delete_schedule("report") is False
     assert await storage.schedules() == []
     await storage.declare_schedules([HOURLY])
     assert await storage.schedules() == [HOURLY]
@@ -206,10 +206,10 @@ async def test_a_dropped_schedule_is_gone_until_code_declares_it_again(storage: 
 async def test_a_tick_and_its_job_are_one(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
     await storage.declare_schedules([HOURLY])
     async with storage.transaction() as transaction:
-        now, (schedule,) = await transaction.due_schedules(10)
+        now, (schedule,) = await transaction.lock_due_schedules(10)
         job_id = await jobs.send(schedule.task, within=transaction)
-        await transaction.serve_ticks(schedule.name, now, now + timedelta(hours=1))
-        assert (await transaction.due_schedules(10))[1] == []
+        await transaction.record_tick(schedule.name, now, now + timedelta(hours=1))
+        assert (await transaction.lock_due_schedules(10))[1] == []
     assert (await jobs.look(job_id)).state is JobState.CREATED
     assert await due_names(storage) == []
 
@@ -219,18 +219,18 @@ async def test_a_tick_that_is_rolled_back_is_due_again(
 ) -> None:
     await storage.declare_schedules([HOURLY])
     async with rolled_back(storage) as transaction:
-        await transaction.due_schedules(10)
+        await transaction.lock_due_schedules(10)
         await jobs.send("reports", within=transaction)
-        await transaction.serve_ticks("report", clock.now(), clock.now() + timedelta(hours=1))
+        await transaction.record_tick("report", clock.now(), clock.now() + timedelta(hours=1))
     assert await jobs.claim("reports") == []
-    assert await storage.due_schedules(100) == (clock.now(), [HOURLY])
+    assert await storage.lock_due_schedules(100) == (clock.now(), [HOURLY])
 
 
 async def test_two_schedulers_at_once_get_different_schedules(storage: Storage) -> None:
     await storage.declare_schedules([replace(HOURLY, name=name) for name in "abc"])
     async with storage.transaction() as first, storage.transaction() as second:
-        _, mine = await first.due_schedules(2)
-        _, theirs = await second.due_schedules(10)
+        _, mine = await first.lock_due_schedules(2)
+        _, theirs = await second.lock_due_schedules(10)
         assert [schedule.name for schedule in mine] == ["a", "b"]
         assert [schedule.name for schedule in theirs] == ["c"]
 
@@ -239,10 +239,10 @@ async def test_an_edit_waits_for_the_scheduler_that_is_at_it(storage: Storage, c
     await storage.declare_schedules([HOURLY])
     edited = replace(HOURLY, cron="15 * * * *")
     async with storage.transaction() as transaction:
-        await transaction.due_schedules(10)
+        await transaction.lock_due_schedules(10)
         editing = asyncio.create_task(storage.put_schedule(edited))
         assert await is_kept_waiting(editing)
-        await transaction.serve_ticks("report", clock.now(), clock.now() + timedelta(hours=1))
+        await transaction.record_tick("report", clock.now(), clock.now() + timedelta(hours=1))
     await soon(editing)
     assert await storage.schedules() == [edited]
 
@@ -252,6 +252,6 @@ async def test_ticks_are_instants_whatever_zone_they_are_given_in(
 ) -> None:
     await storage.declare_schedules([HOURLY])
     tick = datetime.fromisoformat("2026-01-05T14:00:00+01:00")
-    await storage.serve_ticks("report", tick, tick + timedelta(hours=1))
+    await storage.record_tick("report", tick, tick + timedelta(hours=1))
     (stored,) = await storage.schedules()
     assert (stored.last_tick, stored.next_tick) == (tick, tick + timedelta(hours=1))

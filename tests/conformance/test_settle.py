@@ -199,33 +199,33 @@ async def test_a_cancelled_job_is_not_settled(storage: Storage, jobs: Driver) ->
 async def test_a_completion_whose_answer_was_lost_counts_when_it_is_repeated(jobs: Driver) -> None:
     job = await jobs.running()
     await jobs.complete(job, '{"b":1.0,"a":2}')
-    assert await jobs.complete(job, '{"b":1.0,"a":2}', again=True)
+    assert await jobs.complete(job, '{"b":1.0,"a":2}', repeated=True)
 
 
 async def test_a_completion_without_output_counts_when_it_is_repeated(jobs: Driver) -> None:
     job = await jobs.running()
     await jobs.complete(job)
-    assert await jobs.complete(job, again=True)
+    assert await jobs.complete(job, repeated=True)
 
 
 async def test_a_failure_whose_answer_was_lost_counts_when_it_is_repeated(jobs: Driver) -> None:
     retried, failed, expired = [await jobs.running() for _ in range(3)]
-    for again in (False, True):
-        assert await jobs.fail(retried, retry_in=10, again=again)
-        assert await jobs.fail(failed, again=again)
-        assert await jobs.fail(expired, final=JobState.EXPIRED, again=again)
+    for repeated in (False, True):
+        assert await jobs.fail(retried, retry_in=10, repeated=repeated)
+        assert await jobs.fail(failed, repeated=repeated)
+        assert await jobs.fail(expired, final=JobState.EXPIRED, repeated=repeated)
     assert len((await jobs.look(retried.id)).history) == 1
 
 
 async def test_a_release_whose_answer_was_lost_counts_when_it_is_repeated(jobs: Driver) -> None:
     job = await jobs.running()
     assert await jobs.release(job, delay=10)
-    assert await jobs.release(job, delay=10, again=True)
+    assert await jobs.release(job, delay=10, repeated=True)
 
 
 async def test_a_repeated_settlement_still_settles_what_its_first_try_did_not(jobs: Driver) -> None:
     job = await jobs.running()
-    assert await jobs.complete(job, "1", again=True)
+    assert await jobs.complete(job, "1", repeated=True)
     assert (await jobs.look(job.id)).state is JobState.COMPLETED
 
 
@@ -237,16 +237,16 @@ async def test_a_repeated_settlement_does_not_count_an_end_that_is_not_its_own(
     await storage.cancel([cancelled.id])
     await jobs.fail(failed)
     for job in (other_output, cancelled, failed):
-        assert not await jobs.complete(job, "2", again=True)
-        assert not await jobs.release(job, again=True)
-        assert not await jobs.fail(job, retry_in=3, again=True)
+        assert not await jobs.complete(job, "2", repeated=True)
+        assert not await jobs.release(job, repeated=True)
+        assert not await jobs.fail(job, retry_in=3, repeated=True)
 
 
 async def test_a_repeated_settlement_does_not_count_a_later_attempt(jobs: Driver) -> None:
     first = await jobs.running()
     await jobs.release(first)
     await jobs.complete(await jobs.claim_one(worker=BERT), "1")
-    assert not await jobs.complete(first, "1", again=True)
+    assert not await jobs.complete(first, "1", repeated=True)
 
 
 async def test_a_large_batch_settles_whole(storage: Storage, jobs: Driver) -> None:

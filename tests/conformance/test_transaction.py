@@ -11,7 +11,7 @@ from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.conformance.driver import BOOM, Driver, is_kept_waiting, rolled_back, soon
 from zeke_queue.errors import StorageError
-from zeke_queue.model import Completed, Failed, JobFilter, JobState, Released
+from zeke_queue.model import Completed, Failed, JobQuery, JobState, Released
 from zeke_queue.storage.store import Storage
 
 
@@ -19,7 +19,7 @@ async def test_a_sent_job_is_not_seen_before_the_commit(storage: Storage, jobs: 
     async with storage.transaction() as transaction:
         job_id = await jobs.send(within=transaction)
         assert await storage.get([job_id]) == {}
-        assert await storage.find(JobFilter()) == []
+        assert await storage.find(JobQuery()) == []
         assert await storage.count() == []
         assert await jobs.claim() == []
     assert [job.id for job in await jobs.claim()] == [job_id]
@@ -224,7 +224,7 @@ async def test_two_transactions_that_wait_for_each_other_end_with_an_error_for_o
     )
     assert sorted((outcome is None) for outcome in outcomes) == [False, True]
     assert any(isinstance(outcome, StorageError) for outcome in outcomes)
-    assert {job.singleton_key for job in await storage.find(JobFilter())} == {"anna", "bert"}
+    assert {job.singleton_key for job in await storage.find(JobQuery())} == {"anna", "bert"}
 
 
 async def test_a_job_that_a_transaction_cannot_return_is_superseded_in_it(

@@ -217,7 +217,7 @@ async def test_defect_1_a_job_whose_place_is_taken_does_not_stop_the_sweep(
     ended = await jobs.ended(JobState.COMPLETED, "other")
     clock.advance(7200)
     async with storage.transaction() as transaction:
-        late = await transaction.overdue(100)
+        late = await transaction.lock_expired(100)
         await transaction.settle(failed=[Failed(job.id, job.attempt, 1.0, BOOM) for job in late])
     assert {job.id for job in late} == {failure.id, innocent.id}
     assert await jobs.states([failure.id, innocent.id]) == [JobState.FAILED, JobState.RETRY]
@@ -247,8 +247,8 @@ async def test_a_superseded_settlement_counts_when_it_is_repeated(
 ) -> None:
     failure, _ = poisoned
     await storage.settle(failed=[failure])
-    assert await storage.settle(failed=[failure], again=True) == {failure.id}
-    assert await storage.settle(failed=[failure._replace(retry_in=None)], again=True) == set()
+    assert await storage.settle(failed=[failure], repeated=True) == {failure.id}
+    assert await storage.settle(failed=[failure._replace(retry_in=None)], repeated=True) == set()
 
 
 async def test_place_of_a_failed_and_a_released_job_goes_to_the_lower_id(

@@ -25,7 +25,7 @@ async def test_a_job_that_waits_returns_to_created_and_is_out_of_reach(
     jobs: Driver, clock: FrozenClock
 ) -> None:
     parent = await jobs.running()
-    child = await jobs.spawn(parent)
+    child = await jobs.insert_child(parent)
     clock.advance(3)
     assert await jobs.wait_for(child, parent)
     stored = await jobs.look(parent.id)
@@ -50,7 +50,7 @@ async def end_child(jobs: Driver, end: JobState) -> None:
 async def test_every_end_of_a_child_wakes_its_parent(jobs: Driver, clock: FrozenClock) -> None:
     async def check(end: JobState) -> None:
         parent = await jobs.running(end.value)
-        child = await jobs.spawn(parent)
+        child = await jobs.insert_child(parent)
         assert await jobs.wait_for(child, parent)
         clock.advance(60)
         await end_child(jobs, end)
@@ -65,7 +65,7 @@ async def test_every_end_of_a_child_wakes_its_parent(jobs: Driver, clock: Frozen
 
 async def test_a_child_that_is_tried_again_wakes_nobody(jobs: Driver) -> None:
     parent = await jobs.running()
-    child = await jobs.spawn(parent)
+    child = await jobs.insert_child(parent)
     assert await jobs.wait_for(child, parent)
     assert await jobs.fail(await jobs.claim_one("errand"), retry_in=0)
     assert await jobs.release(await jobs.claim_one("errand"))
@@ -76,7 +76,7 @@ async def test_a_child_that_is_tried_again_wakes_nobody(jobs: Driver) -> None:
 async def test_wait_for_an_ended_job_is_over_at_once(jobs: Driver, clock: FrozenClock) -> None:
     async def check(end: JobState) -> None:
         parent = await jobs.running(end.value)
-        child = await jobs.spawn(parent)
+        child = await jobs.insert_child(parent)
         await end_child(jobs, end)
         assert await jobs.wait_for(child, parent)
         stored = await jobs.look(parent.id)
@@ -107,8 +107,8 @@ async def test_several_may_wait_for_one_job_that_is_nobodys_child(jobs: Driver) 
 async def test_a_child_is_sent_once_and_marked(storage: Storage, jobs: Driver) -> None:
     parent = await jobs.running()
     child = jobs.new("errand", parent=parent.id, data='{"n": 1}')
-    assert await storage.spawn(child, 1) == child.id
-    assert await storage.spawn(child, 1) == child.id
+    assert await storage.insert_child(child, 1) == child.id
+    assert await storage.insert_child(child, 1) == child.id
     stored = await jobs.look(child.id)
     assert (stored.parent, stored.awaited, stored.data) == (parent.id, True, {"n": 1})
     assert len(await jobs.claim("errand")) == 1
@@ -119,11 +119,11 @@ async def test_a_child_that_was_archived_is_not_sent_again(
 ) -> None:
     parent = await jobs.running()
     child = jobs.new("errand", parent=parent.id)
-    assert await storage.spawn(child, 1) == child.id
+    assert await storage.insert_child(child, 1) == child.id
     assert await jobs.complete(await jobs.claim_one("errand"))
     clock.advance(10)
     assert await storage.archive(5, 10) == 1
-    assert await storage.spawn(child, 1) == child.id
+    assert await storage.insert_child(child, 1) == child.id
     assert await jobs.claim("errand") == []
     stored = await jobs.look(child.id)
     assert stored.awaited is True
@@ -135,7 +135,7 @@ async def test_a_child_that_a_rule_refuses_is_not_sent(storage: Storage, jobs: D
     parent = await jobs.running()
     await jobs.send("errand", singleton_key="k")
     child = jobs.new("errand", parent=parent.id, singleton_key="k")
-    assert await storage.spawn(child, 1) is None
+    assert await storage.insert_child(child, 1) is None
 
 
 async def lose(jobs: Driver, parent: Claimed, case: str) -> None:
@@ -155,7 +155,7 @@ async def test_child_of_a_lost_parent_is_not_sent(storage: Storage, jobs: Driver
         await lose(jobs, parent, case)
         whose = {"unknown": jobs.new_id(), "no parent": None}.get(case, parent.id)
         with pytest.raises(LeaseLostError):
-            await storage.spawn(jobs.new("errand", parent=whose), parent.attempt)
+            await storage.insert_child(jobs.new("errand", parent=whose), parent.attempt)
         assert await jobs.claim("errand") == []
 
     await check_each_async(["cancelled", "given to another", "settled", "unknown", "no parent"], check)
@@ -164,7 +164,7 @@ async def test_child_of_a_lost_parent_is_not_sent(storage: Storage, jobs: Driver
 async def test_wait_of_a_lost_job_changes_nothing(storage: Storage, jobs: Driver) -> None:
     async def check(case: str) -> None:
         parent = await jobs.running(case)
-        child = await jobs.spawn(parent)
+        child = await jobs.insert_child(parent)
         await lose(jobs, parent, case)
         if case == "waiting already":
             assert await jobs.wait_for(child, parent)
@@ -178,22 +178,22 @@ async def test_wait_of_a_lost_job_changes_nothing(storage: Storage, jobs: Driver
 
 async def test_a_wait_whose_answer_was_lost_counts_when_it_is_said_again(jobs: Driver) -> None:
     parent = await jobs.running()
-    child = await jobs.spawn(parent)
+    child = await jobs.insert_child(parent)
     assert await jobs.wait_for(child, parent)
-    assert await jobs.wait_for(child, parent, again=True)
+    assert await jobs.wait_for(child, parent, repeated=True)
     assert await jobs.complete(await jobs.claim_one("errand"))
-    assert await jobs.wait_for(child, parent, again=True)
+    assert await jobs.wait_for(child, parent, repeated=True)
     await jobs.claim_one()
-    assert not await jobs.wait_for(child, parent, again=True)
+    assert not await jobs.wait_for(child, parent, repeated=True)
 
 
 async def test_an_end_whose_answer_was_lost_wakes_all_the_same(jobs: Driver) -> None:
     parent = await jobs.running()
-    child = await jobs.spawn(parent)
+    child = await jobs.insert_child(parent)
     assert await jobs.wait_for(child, parent)
     held = await jobs.claim_one("errand")
     assert await jobs.complete(held, "1")
-    assert await jobs.complete(held, "1", again=True)
+    assert await jobs.complete(held, "1", repeated=True)
     assert (await jobs.claim_one()).id == parent.id
 
 
@@ -202,7 +202,7 @@ async def test_a_job_that_waits_takes_no_place_of_a_limit(storage: Storage, jobs
     parent = await jobs.running()
     other = await jobs.send()
     assert await jobs.claim() == []
-    assert await jobs.wait_for(await jobs.spawn(parent), parent)
+    assert await jobs.wait_for(await jobs.insert_child(parent), parent)
     assert (await jobs.claim_one()).id == other
 
 
@@ -210,7 +210,7 @@ async def test_a_job_that_cannot_wait_again_ends_failed_and_says_who_took_its_pl
     storage: Storage, jobs: Driver
 ) -> None:
     parent = await jobs.running(singleton_key=SINGLE)
-    child = await jobs.spawn(parent)
+    child = await jobs.insert_child(parent)
     rival = await jobs.send(singleton_key=SINGLE)
     assert await jobs.wait_for(child, parent)
     stored = await jobs.look(parent.id)
@@ -222,7 +222,7 @@ async def test_cancelling_a_job_cancels_the_children_that_it_waits_for(
     storage: Storage, jobs: Driver
 ) -> None:
     parent = await jobs.running()
-    waiting, running = await jobs.spawn(parent, "later"), await jobs.spawn(parent)
+    waiting, running = await jobs.insert_child(parent, "later"), await jobs.insert_child(parent)
     held = await jobs.claim_one("errand")
     other = await jobs.send("errand", parent=parent.id)
     assert await jobs.wait_for(running, parent)
@@ -234,9 +234,9 @@ async def test_cancelling_a_job_cancels_the_children_that_it_waits_for(
 
 async def test_cancelling_goes_down_the_generations_and_not_beside(storage: Storage, jobs: Driver) -> None:
     parent = await jobs.running()
-    child_id = await jobs.spawn(parent)
+    child_id = await jobs.insert_child(parent)
     child = await jobs.claim_one("errand")
-    grandchild = await jobs.spawn(child, "small errand")
+    grandchild = await jobs.insert_child(child, "small errand")
     assert await jobs.wait_for(grandchild, child)
     assert await jobs.wait_for(child_id, parent)
     stranger = await jobs.running("stranger")
@@ -247,7 +247,7 @@ async def test_cancelling_goes_down_the_generations_and_not_beside(storage: Stor
 
 async def test_a_job_that_has_ended_takes_no_children_along(storage: Storage, jobs: Driver) -> None:
     parent = await jobs.running()
-    child = await jobs.spawn(parent)
+    child = await jobs.insert_child(parent)
     assert await jobs.complete(parent)
     assert await storage.cancel([parent.id]) == set()
     assert (await jobs.look(child)).state is JobState.CREATED
@@ -257,7 +257,7 @@ async def test_a_job_that_waited_and_was_cancelled_is_due_at_once_when_resumed(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     parent = await jobs.running()
-    child = await jobs.spawn(parent)
+    child = await jobs.insert_child(parent)
     assert await jobs.wait_for(child, parent)
     assert await storage.cancel([parent.id]) == {parent.id, child}
     clock.advance(10)
@@ -272,7 +272,7 @@ async def test_a_sweep_wakes_those_whose_child_ended_unheard(
     ids: list[tuple[UUID, UUID]] = []
     for _ in range(3):
         parent = await jobs.running()
-        child = await jobs.spawn(parent)
+        child = await jobs.insert_child(parent)
         assert await jobs.wait_for(child, parent)
         ids.append((parent.id, child))
     for _, child in ids[:2]:
@@ -281,19 +281,19 @@ async def test_a_sweep_wakes_those_whose_child_ended_unheard(
         await plant(ended)
     assert await jobs.claim() == []
     clock.advance(1)
-    assert await storage.wake_parents(1) == 1
-    assert await storage.wake_parents(100) == 1
-    assert await storage.wake_parents(100) == 0
+    assert await storage.resume_waiting(1) == 1
+    assert await storage.resume_waiting(100) == 1
+    assert await storage.resume_waiting(100) == 0
     assert [job.id for job in await jobs.claim()] == [parent for parent, _ in ids[:2]]
     with pytest.raises(InvalidOptionError):
-        await storage.wake_parents(0)
+        await storage.resume_waiting(0)
 
 
 async def test_the_end_of_a_child_in_a_transaction_wakes_with_its_commit(
     storage: Storage, jobs: Driver
 ) -> None:
     parent = await jobs.running()
-    child = await jobs.spawn(parent)
+    child = await jobs.insert_child(parent)
     assert await jobs.wait_for(child, parent)
     held = await jobs.claim_one("errand")
     failed = [Failed(held.id, held.attempt, None, BOOM)]
@@ -308,7 +308,7 @@ async def test_the_end_of_a_child_in_a_transaction_wakes_with_its_commit(
 
 async def test_cancelling_in_a_transaction_takes_children_along(storage: Storage, jobs: Driver) -> None:
     parent = await jobs.running()
-    child = await jobs.spawn(parent)
+    child = await jobs.insert_child(parent)
     assert await jobs.wait_for(child, parent)
     async with rolled_back(storage) as transaction:
         assert await transaction.cancel([parent.id]) == {parent.id, child}
@@ -323,7 +323,7 @@ async def test_who_begins_to_wait_while_a_transaction_ends_the_child_learns_of_i
     storage: Storage, jobs: Driver
 ) -> None:
     parent = await jobs.running()
-    child = await jobs.spawn(parent)
+    child = await jobs.insert_child(parent)
     async with storage.transaction() as transaction:
         assert await transaction.cancel([child]) == {child}
         waits = asyncio.ensure_future(jobs.wait_for(child, parent))
@@ -339,7 +339,7 @@ async def test_a_child_that_is_sent_while_its_parent_is_cancelled_is_not_sent(
     child = jobs.new("errand", parent=parent.id)
     async with storage.transaction() as transaction:
         assert await transaction.cancel([parent.id]) == {parent.id}
-        sends = asyncio.ensure_future(storage.spawn(child, 1))
+        sends = asyncio.ensure_future(storage.insert_child(child, 1))
         assert await is_kept_waiting(sends)
     with pytest.raises(LeaseLostError):
         await soon(sends)
@@ -347,13 +347,13 @@ async def test_a_child_that_is_sent_while_its_parent_is_cancelled_is_not_sent(
 
 
 async def test_the_woken_are_told(storage: Storage, jobs: Driver) -> None:
-    await jobs.beat(ANNA)
+    await jobs.heartbeat(ANNA)
     parent = await jobs.running()
-    child = await jobs.spawn(parent)
+    child = await jobs.insert_child(parent)
     assert await jobs.wait_for(child, parent)
     held = await jobs.claim_one("errand")
-    await storage.idle(ANNA, ["mail"])
-    sleeps = asyncio.ensure_future(storage.wait_for_work(["mail"], 60))
+    await storage.set_idle(ANNA, ["mail"])
+    sleeps = asyncio.ensure_future(storage.wait_for_jobs(["mail"], 60))
     assert await is_kept_waiting(sleeps)
     assert await jobs.complete(held)
     assert await soon(sleeps)
@@ -361,10 +361,10 @@ async def test_the_woken_are_told(storage: Storage, jobs: Driver) -> None:
 
 async def test_who_loses_its_place_in_waiting_wakes_who_waits_for_it(storage: Storage, jobs: Driver) -> None:
     grand = await jobs.running("grand")
-    parent_id = await jobs.spawn(grand, singleton_key=SINGLE)
+    parent_id = await jobs.insert_child(grand, singleton_key=SINGLE)
     assert await jobs.wait_for(parent_id, grand)
     parent = await jobs.claim_one("errand")
-    child = await jobs.spawn(parent, "small errand")
+    child = await jobs.insert_child(parent, "small errand")
     await jobs.send("errand", singleton_key=SINGLE)
     assert await jobs.wait_for(child, parent)
     assert (await jobs.look(parent.id)).state is JobState.FAILED
@@ -384,7 +384,7 @@ async def test_a_job_that_waited_and_was_cancelled_is_due_for_whoever_brings_it_
     storage: Storage, jobs: Driver, plant: Plant, clock: FrozenClock
 ) -> None:
     parent = await jobs.running()
-    assert await jobs.wait_for(await jobs.spawn(parent), parent)
+    assert await jobs.wait_for(await jobs.insert_child(parent), parent)
     clock.advance(5)
     await storage.cancel([parent.id])
     stored = await jobs.look(parent.id)
@@ -398,9 +398,9 @@ async def test_a_job_that_is_resumed_brings_the_children_back_that_were_cancelle
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     parent = await jobs.running()
-    alone, child_id = await jobs.spawn(parent, "alone"), await jobs.spawn(parent)
+    alone, child_id = await jobs.insert_child(parent, "alone"), await jobs.insert_child(parent)
     child = await jobs.claim_one("errand")
-    grandchild = await jobs.spawn(child, "small errand")
+    grandchild = await jobs.insert_child(child, "small errand")
     assert await jobs.wait_for(grandchild, child)
     assert await storage.cancel([alone]) == {alone}
     clock.advance(1)
@@ -417,9 +417,9 @@ async def test_children_stay_cancelled_with_a_job_whose_place_was_taken(
     storage: Storage, jobs: Driver
 ) -> None:
     parent = await jobs.running(singleton_key=SINGLE)
-    child_id = await jobs.spawn(parent)
+    child_id = await jobs.insert_child(parent)
     child = await jobs.claim_one("errand")
-    grandchild = await jobs.spawn(child, "small errand")
+    grandchild = await jobs.insert_child(child, "small errand")
     assert await jobs.wait_for(grandchild, child)
     assert await storage.cancel([parent.id]) == {parent.id, child_id, grandchild}
     await jobs.send(singleton_key=SINGLE)
@@ -431,7 +431,7 @@ async def test_children_stay_cancelled_with_a_job_whose_place_was_taken(
 
 async def test_a_child_whose_place_was_taken_stays_cancelled(storage: Storage, jobs: Driver) -> None:
     parent = await jobs.running()
-    child = await jobs.spawn(parent, singleton_key="k")
+    child = await jobs.insert_child(parent, singleton_key="k")
     await storage.cancel([parent.id])
     await jobs.send("errand", singleton_key="k")
     assert await storage.resume([parent.id]) == {parent.id}
@@ -444,7 +444,7 @@ async def test_only_the_running_attempt_can_be_held(storage: Storage, jobs: Driv
         await lose(jobs, job, case)
         held = jobs.new_id() if case == "unknown" else job.id
         async with storage.transaction() as transaction:
-            assert not await transaction.hold(held, job.attempt + (case == "another attempt"))
+            assert not await transaction.lock_attempt(held, job.attempt + (case == "another attempt"))
 
     await check_each_async(["cancelled", "another attempt", "settled", "unknown"], check)
 
@@ -454,7 +454,7 @@ async def test_a_job_that_is_held_is_not_cancelled_or_settled_meanwhile(
 ) -> None:
     job, other = await jobs.running(), await jobs.running("other")
     async with storage.transaction() as transaction:
-        assert await transaction.hold(job.id, job.attempt)
+        assert await transaction.lock_attempt(job.id, job.attempt)
         cancels = asyncio.ensure_future(storage.cancel([job.id]))
         settles = asyncio.ensure_future(jobs.complete(job))
         assert await is_kept_waiting(cancels)
@@ -467,9 +467,9 @@ async def test_the_end_of_a_child_waits_for_a_parent_that_is_locked_for_a_moment
     storage: Storage, jobs: Driver
 ) -> None:
     grand = await jobs.running("grand")
-    parent_id = await jobs.spawn(grand)
+    parent_id = await jobs.insert_child(grand)
     parent = await jobs.claim_one("errand")
-    child = await jobs.spawn(parent, "small errand")
+    child = await jobs.insert_child(parent, "small errand")
     assert await jobs.wait_for(child, parent)
     held = await jobs.claim_one("small errand")
     async with rolled_back(storage) as transaction:

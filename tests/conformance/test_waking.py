@@ -17,8 +17,8 @@ from zeke_queue.storage.store import Storage
 @asynccontextmanager
 async def sleeper(storage: Storage, *queues: str) -> AsyncIterator[asyncio.Task[bool]]:
     """A worker that said it would sleep on these queues, and does."""
-    await storage.idle(ANNA, queues)
-    task = asyncio.create_task(storage.wait_for_work(queues, 30))
+    await storage.set_idle(ANNA, queues)
+    task = asyncio.create_task(storage.wait_for_jobs(queues, 30))
     assert await is_kept_waiting(asyncio.shield(task))
     try:
         yield task
@@ -30,7 +30,7 @@ async def sleeper(storage: Storage, *queues: str) -> AsyncIterator[asyncio.Task[
 @pytest.fixture
 async def registered(jobs: Driver) -> None:
     """Anna is a worker that is known, so that senders can see that she sleeps."""
-    await jobs.beat(ANNA)
+    await jobs.heartbeat(ANNA)
 
 
 pytestmark = pytest.mark.usefixtures("registered")
@@ -57,7 +57,7 @@ async def test_a_send_in_a_transaction_wakes_at_the_commit(storage: Storage, job
 
 
 async def test_a_sleep_ends_by_itself(storage: Storage, clock: FrozenClock) -> None:
-    asleep = asyncio.create_task(storage.wait_for_work(["mail"], 0.05))
+    asleep = asyncio.create_task(storage.wait_for_jobs(["mail"], 0.05))
     for _ in range(5):
         await clock.sleep(0)
     clock.advance(0.05)
@@ -89,7 +89,7 @@ async def test_a_watched_job_that_does_not_change_tells_nothing(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     job = await jobs.running()
-    async with storage.watching() as watch:
+    async with storage.subscribe() as watch:
         await watch.add([job.id])
         await jobs.complete(job)
         assert await soon(watch.wait(30)) == [job.id]

@@ -41,7 +41,7 @@ from tests.clocks import START, FrozenClock
 from tests.interleaving.history import COMMIT, HOLD, ROLLBACK, Op, brief
 from tests.interleaving.reference import Blocked, Reference
 from zeke_queue.errors import StorageUnavailableError
-from zeke_queue.model import Want
+from zeke_queue.model import QueueCapacity
 from zeke_queue.storage.memory import Snapshot
 
 if TYPE_CHECKING:
@@ -344,17 +344,17 @@ class Search:
     def _take(self, world: World, move: Move, way: Way) -> str | None:
         op, more = move.op, move.part
         before = world.taken.get(op, [])
-        worker, wants, limit = op.arguments
+        worker, capacity, limit = op.arguments
         left = [
-            Want(want.name, want.free - sum(job.name == want.name for job in before))
-            for want in wants
+            QueueCapacity(want.name, want.limit - sum(job.name == want.name for job in before))
+            for want in capacity
             if want.name not in way.left_out
         ]
         transaction = world.storage.begin()
         world.transactions[_key(op)] = transaction
         taken = world.storage.take(
             transaction,
-            [want for want in left if want.free > 0],
+            [want for want in left if want.limit > 0],
             limit - len(before),
             worker,
             passed=self._loose[op] - _ids(op.answer),
@@ -402,7 +402,7 @@ def _moves_of(op: Op) -> list[list[Move]]:
 
 def _wakes_later(op: Op) -> bool:
     """Tell whether a verb ended jobs by one statement, and let those go on who wait for them by the next."""
-    return op.verb == "settle" and op.transaction is None and "wake_parents_for_sure" in op.statements
+    return op.verb == "settle" and op.transaction is None and "resume_parents_for_sure" in op.statements
 
 
 def _likely_tick(move: Move) -> int:
@@ -448,11 +448,11 @@ def _may_be_locked(op: Op, ops: Sequence[Op], archived: set[UUID]) -> set[Any]:
             until = ends.get((other.client, other.transaction), op.end)
         if other.client != op.client and (other.begin or 0) < op.end and (op.begin or 0) < until:
             locked |= _ids(other.answer)
-            if other.waited or other.verb in (HOLD, "spawn") or "lock_jobs" in other.statements:
+            if other.waited or other.verb in (HOLD, "insert_child") or "lock_jobs" in other.statements:
                 locked |= _ids(other.arguments)
             if other.verb == "archive":
                 locked |= archived
-            if other.verb == "serve_ticks":
+            if other.verb == "record_tick":
                 locked.add(other.arguments[0])
     return locked
 

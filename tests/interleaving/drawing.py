@@ -12,9 +12,9 @@ from tests.interleaving.scripts import (
     TICK,
     A,
     B,
-    beat,
     by_ids,
     claim,
+    heartbeat,
     hold,
     insert,
     job,
@@ -70,9 +70,9 @@ class _Drawing:
         """Return jobs in every state, some overdue, some of a worker that is dead by then."""
         chance = self._chance
         before: list[Do | float] = [insert(self._job()) for _ in range(chance.randint(2, 4))]
-        before += [beat(DEAD), claim("a", "b", worker=DEAD, limit=chance.randint(1, 3))]
+        before += [heartbeat(DEAD), claim("a", "b", worker=DEAD, limit=chance.randint(1, 3))]
         before += [settle(chance.choice(ENDINGS), *self._some(2)), by_ids("cancel", *self._some(1))]
-        before += [LONG, beat(A), beat(B), insert(self._job())]
+        before += [LONG, heartbeat(A), heartbeat(B), insert(self._job())]
         if chance.random() < 0.6:
             before.append(claim("a", "b", worker=A, limit=chance.randint(1, 2)))
         for name, likely in (("a", 0.5), ("b", 0.2)):
@@ -133,7 +133,7 @@ class _Drawing:
     def _settle(self) -> Do:
         chance = self._chance
         attempt = chance.choice((1, 1, 1, 2))
-        return settle(chance.choice(ENDINGS), *self._any(), attempt=attempt, again=chance.random() < 0.2)
+        return settle(chance.choice(ENDINGS), *self._any(), attempt=attempt, repeated=chance.random() < 0.2)
 
     def _send(self) -> Do:
         return insert(*(self._job() for _ in range(self._chance.choice((1, 1, 2, 3)))))
@@ -164,8 +164,8 @@ class _Drawing:
             Do("archive", 50.0, chance.choice((1, 10))),
             limit(chance.choice((1, 2, None)), queue),
             pause(queue, paused=chance.random() < 0.6),
-            beat(DEAD),
-            Do("leave", A),
+            heartbeat(DEAD),
+            Do("deregister", A),
             Do("extend", [Extended(job_id(number), 1, 500.0) for number in self._any()]),
             Do("count"),
             Do("get", [job_id(number) for number in self._any()]),

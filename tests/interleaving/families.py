@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.interleaving.scheduler import Step
     from zeke_queue.model import NewJob
 
-SWEEP: Final = Do("wake_parents", 10)
+SWEEP: Final = Do("resume_waiting", 10)
 
 
 def child(number: int, of: int) -> NewJob:
@@ -35,7 +35,7 @@ def child(number: int, of: int) -> NewJob:
 
 
 def spawn(number: int, of: int) -> Do:
-    return Do("spawn", child(number, of), 1)
+    return Do("insert_child", child(number, of), 1)
 
 
 def wait(parent: int, number: int, attempt: int = 1) -> Do:
@@ -104,7 +104,7 @@ FAMILIES: Final = (
     *_both_ways(
         "a wait that is said again",
         both_run,
-        lambda p, c: (wait(p, c), Do("suspend", [Waiting(job_id(p), 1, job_id(c))], again=True)),
+        lambda p, c: (wait(p, c), Do("suspend", [Waiting(job_id(p), 1, job_id(c))], repeated=True)),
         lambda _, c: (settle("complete", c),),
     ),
     *_both_ways(
@@ -125,7 +125,7 @@ FAMILIES: Final = (
         "an end that is told twice, and a sweep",
         waits,
         lambda _, c: (settle("complete", c),),
-        lambda _, c: (settle("complete", c, again=True),),
+        lambda _, c: (settle("complete", c, repeated=True),),
         lambda _p, _c: (SWEEP,),
     ),
     *_both_ways(

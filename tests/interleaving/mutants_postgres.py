@@ -164,7 +164,7 @@ MUTANTS: Final = (
     Mutant(
         "settled twice is not mine",
         "verbs.py",
-        "if again and len(changed) < number:",
+        "if repeated and len(changed) < number:",
         "if False:",
         (*races("cancelling-against"), MODEL),
     ),
@@ -249,14 +249,14 @@ MUTANTS: Final = (
     # Sweeps and schedules
     Mutant(
         "overdue without any lock",
-        "sql/overdue.sql",
+        "sql/lock_expired.sql",
         "for update of job skip locked\n",
         "",
         races("against-the-supervisor"),
     ),
     Mutant(
         "overdue without SKIP LOCKED",
-        "sql/overdue.sql",
+        "sql/lock_expired.sql",
         "for update of job skip locked\n",
         "for update of job\n",
         races("against-the-supervisor"),
@@ -277,14 +277,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "schedules without any lock",
-        "sql/due_schedules.sql",
+        "sql/lock_due_schedules.sql",
         "for update skip locked\n",
         "",
         races("schedulers"),
     ),
     Mutant(
         "schedules without SKIP LOCKED",
-        "sql/due_schedules.sql",
+        "sql/lock_due_schedules.sql",
         "for update skip locked\n",
         "for update\n",
         races("schedulers"),

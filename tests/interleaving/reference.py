@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.model import Claimed, Extended, Overdue, QueueSettings, Schedule, Want
+    from zeke_queue.model import Claimed, ExpiredJob, Extended, QueueCapacity, QueueSettings, Schedule
     from zeke_queue.storage.memory.locks import Owner
     from zeke_queue.storage.memory.rows import Row
     from zeke_queue.storage.memory.unit_of_work import Scope
@@ -127,7 +127,7 @@ class Reference(MemoryStorage):
         if verb in ("settle", "cancel"):
             with self._overlooking(verbs, passed):
                 return at_once(getattr(verbs, verb)(*arguments, **options))
-        if verb in ("overdue", "due_schedules"):
+        if verb in ("lock_expired", "lock_due_schedules"):
             return getattr(self, f"_{verb}")(verbs, arguments[0], passed)
         if verb == "archive":
             return self._archive(arguments[0], arguments[1], passed)
@@ -169,7 +169,7 @@ class Reference(MemoryStorage):
     def take(
         self,
         transaction: ReferenceTransaction,
-        wants: Sequence[Want],
+        capacity: Sequence[QueueCapacity],
         limit: int,
         worker: UUID,
         *,
@@ -183,7 +183,7 @@ class Reference(MemoryStorage):
             counted: those among them that have their places kept: for the next job of the same queue and
                 priority, if there is one.
         """
-        limited = [want.name for want in wants if self.is_limited(want.name)]
+        limited = [want.name for want in capacity if self.is_limited(want.name)]
         if any(self._locks.taken(_queue_lock(name), transaction.owner) for name in limited):
             raise Blocked
         for name in limited:
@@ -193,7 +193,7 @@ class Reference(MemoryStorage):
         def passes(job_id: UUID) -> bool:
             return job_id not in counted and (job_id in passed or self._locks.taken(job_id))
 
-        chosen = choose(self._open(wants, now), jobs, limit, passes)
+        chosen = choose(self._open(capacity, now), jobs, limit, passes)
         for row in chosen:
             self._tables.lines[row.name].add(row)  # its place is given up by the commit
         claimed: list[Claimed] = []
@@ -271,9 +271,9 @@ class Reference(MemoryStorage):
         if any(self._locks.taken(_queue_lock(name)) for name in names):
             raise Blocked
 
-    def _overdue(
+    def _lock_expired(
         self, verbs: ReferenceTransaction | Reference, limit: int, passed: Collection[UUID]
-    ) -> list[Overdue]:
+    ) -> list[ExpiredJob]:
         scope, workers = verbs.scope, self._tables.workers
 
         def passes(job_id: UUID) -> bool:
@@ -284,7 +284,7 @@ class Reference(MemoryStorage):
             scope.lock(job.id)
         return found
 
-    def _due_schedules(
+    def _lock_due_schedules(
         self, verbs: ReferenceTransaction | Reference, limit: int, passed: Collection[str]
     ) -> tuple[datetime, list[Schedule]]:
         scope, now = verbs.scope, self._clock.now()

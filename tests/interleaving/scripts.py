@@ -17,7 +17,7 @@ from tests.interleaving.steps import (
     Transaction,
     outcomes,
 )
-from zeke_queue.model import Extended, NewJob, QueueSettings, Schedule, Want, WorkerInfo
+from zeke_queue.model import Extended, NewJob, QueueCapacity, QueueSettings, Schedule, WorkerInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,11 +48,11 @@ def insert(*jobs: NewJob) -> Do:
 
 
 def claim(*names: str, worker: UUID = B, limit: int = 10, free: int = 10) -> Do:
-    return Do("claim", worker, [Want(name, free) for name in names or ("a",)], limit)
+    return Do("claim", worker, [QueueCapacity(name, free) for name in names or ("a",)], limit)
 
 
-def settle(ending: Ending, *numbers: int, attempt: int = 1, again: bool = False) -> Do:
-    how = {"again": True} if again else {}
+def settle(ending: Ending, *numbers: int, attempt: int = 1, repeated: bool = False) -> Do:
+    how = {"repeated": True} if repeated else {}
     return Do("settle", *outcomes([(job_id(number), attempt) for number in numbers], ending), **how)
 
 
@@ -72,13 +72,13 @@ def pause(name: str = "a", *, paused: bool = True) -> Do:
     return Do("pause_queue", name, paused=paused)
 
 
-def beat(worker: UUID, *queues: str) -> Do:
-    return Do("beat", WorkerInfo(worker, "host", 1, queues or ("a", "b"), 20.0))
+def heartbeat(worker: UUID, *queues: str) -> Do:
+    return Do("heartbeat", WorkerInfo(worker, "host", 1, queues or ("a", "b"), 20.0))
 
 
 def begun(*jobs: NewJob, worker: UUID = A) -> tuple[Do, ...]:
     """Have jobs of queue "a" running on a worker."""
-    return beat(worker), insert(*jobs), claim(worker=worker, limit=len(jobs))
+    return heartbeat(worker), insert(*jobs), claim(worker=worker, limit=len(jobs))
 
 
 def ended(ending: Ending, *jobs: NewJob) -> tuple[Do, ...]:
@@ -97,7 +97,7 @@ def _falling_asleep(
     """Yield scripts of a worker that falls asleep while one other does something that brings work."""
     for number, steps in enumerate(others, 1):
         name = f"a worker that falls asleep while {while_}, {number}"
-        yield Script(name, (beat(B), *before), ((FallAsleep(B, ("a",)),), steps))
+        yield Script(name, (heartbeat(B), *before), ((FallAsleep(B, ("a",)),), steps))
 
 
 CLASSICS: Final = (
@@ -142,7 +142,7 @@ CLASSICS: Final = (
     ),
     Script(
         "a claim, its settlement, and the supervisor",
-        (beat(B), insert(job(1, expire_in=5.0), job(2)), claim(worker=A, limit=1), LONG, beat(B)),
+        (heartbeat(B), insert(job(1, expire_in=5.0), job(2)), claim(worker=A, limit=1), LONG, heartbeat(B)),
         ((claim(), SettleClaimed("complete")), (GiveBack(),), (settle("complete", 1),)),
     ),
     Script(
@@ -154,7 +154,7 @@ CLASSICS: Final = (
         "a worker that lives after all",
         (*begun(job(1), job(2), worker=DEAD), LONG),
         (
-            (beat(DEAD), Do("extend", [Extended(job_id(1), 1, 500.0)])),
+            (heartbeat(DEAD), Do("extend", [Extended(job_id(1), 1, 500.0)])),
             (GiveBack(1),),
             (settle("fail", 1, 2),),
         ),
@@ -162,7 +162,7 @@ CLASSICS: Final = (
     Script(
         "a worker that leaves",
         begun(job(1), job(2), worker=A),
-        ((settle("release", 1), Do("leave", A)), (GiveBack(),), (by_ids("cancel", 2, 1),)),
+        ((settle("release", 1), Do("deregister", A)), (GiveBack(),), (by_ids("cancel", 2, 1),)),
     ),
     Script(
         "sends under one key",
@@ -278,7 +278,7 @@ CLASSICS: Final = (
         (
             (ServeTicks(1),),
             (ServeTicks(1),),
-            (Do("put_schedule", Schedule("s", "0 * * * *", task="a")), Do("drop_schedule", "t")),
+            (Do("put_schedule", Schedule("s", "0 * * * *", task="a")), Do("delete_schedule", "t")),
         ),
     ),
     Script(
@@ -286,7 +286,7 @@ CLASSICS: Final = (
         begun(job(1), job(2)),
         (
             (by_ids("cancel", 2, 1),),
-            (settle("complete", 1, 2), settle("complete", 1, 2, again=True)),
+            (settle("complete", 1, 2), settle("complete", 1, 2, repeated=True)),
             (Transaction(hold(2)),),
         ),
     ),
@@ -367,7 +367,7 @@ CLASSICS: Final = (
     ),
     Script(
         "a worker that falls asleep beside a paused queue, and a place that is taken",
-        (beat(B), pause("b"), insert(job(1, "b")), *begun(job(2, singleton_key=QUEUE_KEY), job(3))),
+        (heartbeat(B), pause("b"), insert(job(1, "b")), *begun(job(2, singleton_key=QUEUE_KEY), job(3))),
         (
             (FallAsleep(B, ("a", "b")),),
             (pause("b", paused=False), insert(job(4, singleton_key=QUEUE_KEY))),

@@ -10,12 +10,12 @@ from uuid import UUID
 
 from tests.interleaving.history import HOLD, brief
 from zeke_queue.errors import LeaseLostError
-from zeke_queue.model import Completed, Failed, JobState, NewJob, Released, Want
+from zeke_queue.model import Completed, Failed, JobState, NewJob, QueueCapacity, Released
 
 if TYPE_CHECKING:
     from tests.interleaving.client import Client, ClientTransaction
     from tests.interleaving.scheduler import Step
-    from zeke_queue.model import Overdue
+    from zeke_queue.model import ExpiredJob
 
 ERROR = '{"type":"E","message":"boom","traceback":null}'
 
@@ -86,7 +86,7 @@ class GiveBack:
     async def run(self, client: Client) -> None:
         """Do it."""
         async with client.transaction() as transaction:
-            found: list[Overdue] = await transaction.do("overdue", self.limit)
+            found: list[ExpiredJob] = await transaction.do("lock_expired", self.limit)
             if found:
                 settled = outcomes([(job.id, job.attempt) for job in found], self.ending)
                 await transaction.do("settle", *settled)
@@ -101,11 +101,11 @@ class ServeTicks:
     async def run(self, client: Client) -> None:
         """Do it; a tick's job has an id that follows from the schedule, as the scheduler's has."""
         async with client.transaction() as transaction:
-            now, due = await transaction.do("due_schedules", self.limit)
+            now, due = await transaction.do("lock_due_schedules", self.limit)
             for schedule in due:
                 tick = UUID(int=0x7000 + sum(schedule.name.encode()))
                 await transaction.do("insert", [NewJob(tick, schedule.task)])
-                await transaction.do("serve_ticks", schedule.name, now, now + timedelta(seconds=60))
+                await transaction.do("record_tick", schedule.name, now, now + timedelta(seconds=60))
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,9 @@ class FallAsleep:
 
     async def run(self, client: Client) -> None:
         """Do it; what is notified from here on wakes the worker."""
-        await client.do("idle", self.worker, list(self.queues))
+        await client.do("set_idle", self.worker, list(self.queues))
         await client.ear.mark(f"asleep {client.number}")
-        await client.do("claim", self.worker, [Want(name, 10) for name in self.queues], 10)
+        await client.do("claim", self.worker, [QueueCapacity(name, 10) for name in self.queues], 10)
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Spawn:
     async def run(self, client: Client) -> None:
         """Do it."""
         with suppress(LeaseLostError):
-            await client.do("spawn", self.child, self.attempt)
+            await client.do("insert_child", self.child, self.attempt)
 
 
 class Script(NamedTuple):

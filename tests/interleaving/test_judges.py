@@ -105,7 +105,7 @@ async def test_of_two_that_did_not_overlap_the_earlier_is_first() -> None:
 def sleeper(heard: Sequence[str], *ops: Op) -> str | None:
     """Judge somebody who sleeps on queue "a" from tick 3 on, beside a world with what others sent."""
     falls_asleep = [
-        Op(0, "idle", (B, ["a"]), begin=0, end=1, answer=None),
+        Op(0, "set_idle", (B, ["a"]), begin=0, end=1, answer=None),
         Op(0, "claim", claim().arguments, begin=2, end=3, answer=[]),
     ]
     sent = [insert(*op.arguments[0]) for op in ops if op.verb == "insert"]

@@ -57,7 +57,7 @@ def never_woken(ops: Sequence[Op], heard: Sequence[str], end: World) -> str | No
     ends = {(op.client, op.transaction): op.end for op in ops if op.verb == COMMIT}
     for client in {op.client for op in ops}:
         own = [op for op in ops if op.client == client]
-        if len(own) < 2 or own[-2].verb != "idle" or own[-1].verb != "claim" or own[-1].answer != []:
+        if len(own) < 2 or own[-2].verb != "set_idle" or own[-1].verb != "claim" or own[-1].answer != []:
             continue
         idle, claim = own[-2:]
         since = heard[heard.index(f"asleep {client}") :]

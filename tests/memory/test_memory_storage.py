@@ -11,7 +11,7 @@ import pytest
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, Driver, rolled_back
 from zeke_queue.errors import SerializationError, UsageError
-from zeke_queue.model import Completed, JobEvent, JobState, NewJob, QueueSettings, Schedule, Want
+from zeke_queue.model import Completed, JobEvent, JobState, NewJob, QueueCapacity, QueueSettings, Schedule
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.entropy import SeededEntropy
 
@@ -136,10 +136,10 @@ async def test_a_dump_has_every_committed_row(
     clock.advance(1)
     await storage.archive(0, 10)
     live = await jobs.send()
-    await jobs.beat()
+    await jobs.heartbeat()
     await storage.put_schedule(Schedule("report", "0 * * * *", "reports"))
     await storage.declare_queues([QueueSettings("mail", 3)])
-    await storage.note([JobEvent(live, 1, "log", "{}")])
+    await storage.append_events([JobEvent(live, 1, "log", "{}")])
     async with storage.transaction() as transaction:
         await jobs.send(within=transaction)
         dump = storage.dump()
@@ -223,9 +223,9 @@ async def test_many_jobs_under_a_clock_that_goes_on_are_each_claimed_once(
     sent = [NewJob(jobs.new_id(), f"q{n % 3}", delay=n * 7 % 100, priority=n % 5) for n in range(500)]
     await storage.insert(sent)
     found: list[object] = []
-    wants = [Want(f"q{n}", 5) for n in range(3)]
+    capacity = [QueueCapacity(f"q{n}", 5) for n in range(3)]
     for _ in range(200):
-        claimed = await storage.claim(ANNA, wants, 9)
+        claimed = await storage.claim(ANNA, capacity, 9)
         await storage.settle(completed=[Completed(job.id, job.attempt, None) for job in claimed])
         found += [job.id for job in claimed]
         clock.advance(1)

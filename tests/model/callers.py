@@ -30,13 +30,13 @@ class CallersMachine(RuleBasedStateMachine):
     )
     def call(self, callers: list[str], limit: int, window: float) -> None:
         for caller in callers:
-            self.pair.both("admit", caller, limit, window)
+            self.pair.both("acquire", caller, limit, window)
 
     @rule(
         names=st.sampled_from([(), ("a",), ("b", "a")]),
         spans=st.sampled_from([(1, 1), (30, 5), (3600, 60), (86_400, 7_000)]),
     )
     def look_at_all(self, names: tuple[str, ...], spans: tuple[int, int]) -> None:
-        self.pair.both("pace", names, *spans)
+        self.pair.both("throughput", names, *spans)
         self.pair.both("lag")
         self.pair.both("holding")

@@ -14,14 +14,14 @@ from tests.clocks import START
 from tests.model import strategies as draw
 from tests.model.callers import CallersMachine
 from tests.model.pair import Pair, Step
-from zeke_queue.model import FINAL, Extended, Failed, Job, JobState, NewJob, Waiting, Want
+from zeke_queue.model import FINAL, Extended, Failed, Job, JobState, NewJob, QueueCapacity, Waiting
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from zeke_queue.model import (
         JobEvent,
-        JobFilter,
+        JobQuery,
         QueueSettings,
         Schedule,
         WorkerInfo,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ANY_ID = st.just(UUID(int=0))
 """An id for jobs that get one of their own from the machine."""
 
-ALL = [Want(name, 100) for name in draw.NAMES]
+ALL = [QueueCapacity(name, 100) for name in draw.NAMES]
 """Wants that leave nothing out."""
 
 A_MOMENT = timedelta(microseconds=1)
@@ -89,9 +89,9 @@ class StorageMachine(CallersMachine):
 
     # A worker
 
-    @rule(target=claims, worker=draw.workers, wants=draw.wants, limit=draw.limits)
-    def claim(self, worker: UUID, wants: list[Want], limit: int) -> Any:
-        claimed = self.pair.both("claim", worker, wants, limit)
+    @rule(target=claims, worker=draw.workers, capacity=draw.capacity, limit=draw.limits)
+    def claim(self, worker: UUID, capacity: list[QueueCapacity], limit: int) -> Any:
+        claimed = self.pair.both("claim", worker, capacity, limit)
         return multiple(*((job.id, job.attempt) for job in claimed))
 
     @rule(target=claims, worker=draw.workers, limits=st.lists(draw.queue_settings, max_size=1))
@@ -99,23 +99,23 @@ class StorageMachine(CallersMachine):
         self.pair.both("declare_queues", limits)
         return self.claim(worker, ALL, 100)
 
-    @rule(target=claims, worker=draw.workers, endings=draw.endings, again=st.booleans())
-    def work(self, worker: UUID, endings: list[str], again: bool) -> Any:  # noqa: FBT001 - drawn by name
+    @rule(target=claims, worker=draw.workers, endings=draw.endings, repeated=st.booleans())
+    def work(self, worker: UUID, endings: list[str], repeated: bool) -> Any:  # noqa: FBT001 - drawn by name
         """Claim all there is, and let the first few jobs end one way or another, which may be told twice."""
         claimed = self.pair.both("claim", worker, ALL, 100)
         settled = [draw.ended(job, ending) for job, ending in zip(claimed, endings, strict=False)]
         self.pair.both("settle", *draw.settlement(settled))
-        if again:
-            self.pair.both("settle", *draw.settlement(settled), again=True)
+        if repeated:
+            self.pair.both("settle", *draw.settlement(settled), repeated=True)
         return multiple(*((job.id, job.attempt) for job in claimed))
 
-    @rule(target=claims, worker=draw.workers, endings=draw.endings, late=draw.late, again=st.booleans())
+    @rule(target=claims, worker=draw.workers, endings=draw.endings, late=draw.late, repeated=st.booleans())
     def come_too_late(
         self,
         worker: UUID,
         endings: list[str],
         late: str,
-        again: bool,  # noqa: FBT001 - drawn by name
+        repeated: bool,  # noqa: FBT001 - drawn by name
     ) -> Any:
         """Let the first few jobs end, claim all again, and then hear of the first attempts once more."""
         first = self.pair.both("claim", worker, ALL, 100)
@@ -124,7 +124,7 @@ class StorageMachine(CallersMachine):
         second = self.pair.both("claim", worker, ALL, 100)
         self.pair.both("extend", [Extended(job.id, job.attempt, 1.0) for job in first[: len(settled)]])
         again_settled = [draw.ended(job, late) for job in first[: len(settled)]]
-        self.pair.both("settle", *draw.settlement(again_settled), again=again)
+        self.pair.both("settle", *draw.settlement(again_settled), repeated=repeated)
         return multiple(*((job.id, job.attempt) for job in [*first, *second]))
 
     @rule(worker=draw.workers, times=st.sampled_from([24, 25]), ending=st.sampled_from(["retried", "failed"]))
@@ -134,14 +134,14 @@ class StorageMachine(CallersMachine):
             self.pair.have_failed(job.id, times)
             self.pair.both("settle", *draw.settlement([draw.ended(job, ending)]))
 
-    @rule(settled=draw.outcomes(claims), again=st.booleans())
-    def settle(self, settled: list[draw.Outcome], again: bool) -> None:  # noqa: FBT001 - drawn by name
-        self.pair.both("settle", *draw.settlement(settled), again=again)
+    @rule(settled=draw.outcomes(claims), repeated=st.booleans())
+    def settle(self, settled: list[draw.Outcome], repeated: bool) -> None:  # noqa: FBT001 - drawn by name
+        self.pair.both("settle", *draw.settlement(settled), repeated=repeated)
 
     @rule(settled=draw.outcomes(claims))
     def settle_twice(self, settled: list[draw.Outcome]) -> None:
         self.pair.both("settle", *draw.settlement(settled))
-        self.pair.both("settle", *draw.settlement(settled), again=True)
+        self.pair.both("settle", *draw.settlement(settled), repeated=True)
 
     @rule(
         target=ids,
@@ -182,13 +182,13 @@ class StorageMachine(CallersMachine):
         parents = self.pair.both("claim", worker, ALL, 100)[:3]
         children = self.with_ids([replace(job, parent=parent.id) for parent in parents])
         for parent, child in zip(parents, children, strict=True):
-            self.pair.both("spawn", child, parent.attempt)
-            self.pair.both("spawn", child, parent.attempt + 1)
+            self.pair.both("insert_child", child, parent.attempt)
+            self.pair.both("insert_child", child, parent.attempt + 1)
         waiting = [Waiting(p.id, p.attempt, c.id) for p, c in zip(parents, children, strict=True)][:2]
         waiting += [Waiting(p.id, p.attempt, stranger) for p in parents[2:]]
         for step in order[:3]:
             if step in {"wait", "again"}:
-                self.pair.both("suspend", waiting, again=step == "again")
+                self.pair.both("suspend", waiting, repeated=step == "repeated")
             elif step == "cancel":
                 self.pair.both("cancel", [parent.id for parent in parents[:1]])
             else:
@@ -207,20 +207,20 @@ class StorageMachine(CallersMachine):
             held = [job for job in self.pair.both("claim", worker, ALL, 100) if job.id in waiting]
             done = draw.settlement([draw.ended(job, "failed") for job in held])
             self.pair.in_transaction([Step("settle", *done)], commit=commit)
-        self.pair.both("wake_parents", 1)
+        self.pair.both("resume_waiting", 1)
 
     @rule(extended=draw.extensions(claims), events=draw.events(claims))
     def extend_and_note(self, extended: list[Extended], events: list[JobEvent]) -> None:
         self.pair.both("extend", extended)
-        self.pair.both("note", events)
+        self.pair.both("append_events", events)
 
     @rule(worker=draw.beats, then=st.sampled_from(["go on", "sleep", "wake", "leave"]))
-    def beat(self, worker: WorkerInfo, then: str) -> None:
-        self.pair.both("beat", worker)
+    def heartbeat(self, worker: WorkerInfo, then: str) -> None:
+        self.pair.both("heartbeat", worker)
         if then == "leave":
-            self.pair.both("leave", worker.id)
+            self.pair.both("deregister", worker.id)
         elif then != "go on":
-            self.pair.both("idle", worker.id, list(draw.NAMES) if then == "sleep" else None)
+            self.pair.both("set_idle", worker.id, list(draw.NAMES) if then == "sleep" else None)
 
     # A person
 
@@ -250,15 +250,15 @@ class StorageMachine(CallersMachine):
 
     @rule(limit=draw.limits, retry_in=st.none() | draw.seconds, error=draw.errors, commit=st.booleans())
     def sweep(self, limit: int, retry_in: float | None, error: str, commit: bool) -> None:  # noqa: FBT001
-        late = self.pair.both("overdue", limit)
+        late = self.pair.both("lock_expired", limit)
         failed = [Failed(job.id, job.attempt, retry_in, error, JobState.EXPIRED) for job in late]
-        steps = [Step("overdue", limit), Step("settle", [], failed), Step("overdue", limit)]
+        steps = [Step("lock_expired", limit), Step("settle", [], failed), Step("lock_expired", limit)]
         self.pair.in_transaction(steps, commit=commit)
 
     @rule(noted=draw.events(claims), waits=st.tuples(draw.seconds, draw.seconds), limit=draw.limits)
     def retention(self, noted: list[JobEvent], waits: tuple[float, float], limit: int) -> None:
         """Archive and purge what is older than the waits before; what is exactly as old is kept."""
-        self.pair.both("note", noted)
+        self.pair.both("append_events", noted)
         self.pair.clock.advance(waits[0])
         self.pair.both("archive", waits[0] / 2, limit)
         self.pair.check()
@@ -277,7 +277,7 @@ class StorageMachine(CallersMachine):
     )
     def set_schedules(self, declared: list[Schedule], put: list[Schedule], dropped: list[str]) -> None:
         for name in dropped:
-            self.pair.both("drop_schedule", name)
+            self.pair.both("delete_schedule", name)
         self.pair.both("declare_schedules", declared)
         for schedule in put:
             self.pair.both("put_schedule", schedule)
@@ -302,11 +302,11 @@ class StorageMachine(CallersMachine):
         """Serve what is due, for the last time or until an instant, and then what is due at that instant."""
         self.pair.both("declare_schedules", [schedule])
         for wait in waits:
-            now, due = self.pair.both("due_schedules", limit)
+            now, due = self.pair.both("lock_due_schedules", limit)
             next_tick = None if wait is None else now + timedelta(seconds=wait)
-            steps = [Step("due_schedules", limit), Step("insert", self.with_ids(jobs))]
-            steps += [Step("serve_ticks", schedule.name, now, next_tick) for schedule in due]
-            self.pair.in_transaction([*steps, Step("due_schedules", limit)], commit=commit)
+            steps = [Step("lock_due_schedules", limit), Step("insert", self.with_ids(jobs))]
+            steps += [Step("record_tick", schedule.name, now, next_tick) for schedule in due]
+            self.pair.in_transaction([*steps, Step("lock_due_schedules", limit)], commit=commit)
             self.pair.clock.advance(wait or 0.0)
 
     # Transactions
@@ -334,7 +334,7 @@ class StorageMachine(CallersMachine):
             Step("cancel", [*cancelled, *(job.id for job in first[:1])]),
             Step("claim", draw.WORKERS[0], self.unlimited(), 100, outside=True),
             Step("insert", last),
-            Step("overdue", 100),
+            Step("lock_expired", 100),
         ]
         self.pair.in_transaction(steps, commit=commit)
         return multiple(*(job.id for job in [*first, *last]))
@@ -342,7 +342,7 @@ class StorageMachine(CallersMachine):
     # Looking
 
     @rule(asked=st.lists(ids, min_size=1, max_size=3), which=draw.filters(ids), after=st.integers(0, 3))
-    def look(self, asked: list[UUID], which: JobFilter, after: int) -> None:
+    def look(self, asked: list[UUID], which: JobQuery, after: int) -> None:
         self.pair.both("get", asked)
         self.pair.both("events_of", dict.fromkeys(asked, after))
         self.pair.both("find", which)
@@ -364,8 +364,8 @@ class StorageMachine(CallersMachine):
         for offset in (-A_MOMENT, timedelta(0), A_MOMENT):
             instant = edges[which % len(edges)] + offset
             self.pair.clock.advance((instant - self.pair.clock.now()).total_seconds())
-            self.pair.both("overdue", 100)
-            self.pair.both("due_schedules", 100)
+            self.pair.both("lock_expired", 100)
+            self.pair.both("lock_due_schedules", 100)
             self.sent([NewJob(self.new_id(), "b", slot_seconds=draw.SLOT)])
 
     @rule(
@@ -431,7 +431,7 @@ class StorageMachine(CallersMachine):
         edges.add(self.pair.clock.now() - (self.pair.clock.now() - START) % SLOT + SLOT)
         return sorted(edge for edge in edges if edge >= self.pair.clock.now())
 
-    def unlimited(self) -> list[Want]:
+    def unlimited(self) -> list[QueueCapacity]:
         """Return wants that a claim meets exactly though rows are locked.
 
         Where a limit decides who comes, Postgres may count a locked row among those, and then passes it over.
@@ -439,7 +439,7 @@ class StorageMachine(CallersMachine):
         limited = {
             queue.name for queue in self.pair.memory.dump().queues if queue.concurrency_limit is not None
         }
-        return [Want(name, 100) for name in draw.NAMES if name not in limited]
+        return [QueueCapacity(name, 100) for name in draw.NAMES if name not in limited]
 
     def rival(self, job: NewJob, slot: int) -> list[UUID]:
         """Send a job under the rules of an earlier one of the same id; returns its id if it went in."""

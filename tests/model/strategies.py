@@ -18,13 +18,13 @@ from zeke_queue.model import (
     Extended,
     Failed,
     JobEvent,
-    JobFilter,
+    JobQuery,
     JobState,
     NewJob,
+    QueueCapacity,
     QueueSettings,
     Released,
     Schedule,
-    Want,
     WorkerInfo,
 )
 from zeke_queue.storage.access import NewKey, Scope
@@ -110,8 +110,10 @@ def rivals(draw: st.DrawFn, ids: SearchStrategy[UUID]) -> list[NewJob]:
     return [replace(job, **{"name": name, **free, **rule}) for job in jobs]
 
 
-wants = st.lists(
-    st.builds(Want, names, st.sampled_from([1, 2, 100])), max_size=2, unique_by=lambda want: want.name
+capacity = st.lists(
+    st.builds(QueueCapacity, names, st.sampled_from([1, 2, 100])),
+    max_size=2,
+    unique_by=lambda want: want.name,
 )
 
 Outcome = Completed | Failed | Released
@@ -234,13 +236,13 @@ new_keys = st.builds(
 )
 steps_of_access: SearchStrategy[list[tuple[Any, ...]]] = st.lists(
     st.one_of(
-        st.tuples(st.just("add_key"), new_keys),
-        st.tuples(st.just("open_session"), digests, key_ids, st.sampled_from([1.0, 60.0])),
-        st.tuples(st.just("session"), digests),
-        st.tuples(st.just("close_session"), digests),
-        st.tuples(st.just("use_key"), key_ids),
+        st.tuples(st.just("create_key"), new_keys),
+        st.tuples(st.just("create_session"), digests, key_ids, st.sampled_from([1.0, 60.0])),
+        st.tuples(st.just("get_session"), digests),
+        st.tuples(st.just("delete_session"), digests),
+        st.tuples(st.just("touch_key"), key_ids),
         st.tuples(st.just("revoke_key"), key_ids),
-        st.tuples(st.just("good_keys"), prefixes),
+        st.tuples(st.just("valid_keys"), prefixes),
         st.sampled_from([("keys",), ("has_keys",)]),
     ),
     min_size=1,
@@ -249,10 +251,10 @@ steps_of_access: SearchStrategy[list[tuple[Any, ...]]] = st.lists(
 """Verbs of keys and sessions, with their arguments."""
 
 
-def filters(ids: SearchStrategy[UUID]) -> SearchStrategy[JobFilter]:
+def filters(ids: SearchStrategy[UUID]) -> SearchStrategy[JobQuery]:
     """What to look for."""
     return st.builds(
-        lambda narrowing, **fields: JobFilter(**fields, **narrowing),
+        lambda narrowing, **fields: JobQuery(**fields, **narrowing),
         narrowings,
         names=st.sampled_from([(), ("a",), ("a", "b")]),
         states=st.sampled_from([(), (JobState.CREATED, JobState.RETRY), (JobState.COMPLETED,)]),

@@ -218,12 +218,12 @@ MUTANTS = (
     Mutant(
         "claim-reads-then-writes",
         STORE,
-        "        for chosen in choose(self._open(wants, now), self._tables.jobs, limit, self._passed):\n",
-        "        found = choose(self._open(wants, now), self._tables.jobs, limit, self._passed)\n"
+        "        for chosen in choose(self._open(capacity, now), self._tables.jobs, limit, self._passed):\n",
+        "        found = choose(self._open(capacity, now), self._tables.jobs, limit, self._passed)\n"
         "        read_at, read = getattr(self, '_read', (now, []))\n"
         "        self._read = now, found\n"
         "        if abs(now - read_at) < timedelta(milliseconds=5):\n"
-        "            names = {name for name, _ in wants}\n"
+        "            names = {name for name, _ in capacity}\n"
         "            again = [row for row in read if row.name in names and row.id in self._tables.jobs]\n"
         "            for row in found:\n"
         "                self._tables.lines[row.name].add(row)\n"

@@ -219,7 +219,7 @@ MUTANTS = (
     Mutant(
         "no-sweep-for-who-waits",
         "zeke_queue.maintenance.runner",
-        '            moved["wake"] += (rows := await self._storage.wake_parents(self._batch))\n',
+        '            moved["wake"] += (rows := await self._storage.resume_waiting(self._batch))\n',
         '            moved["wake"] += (rows := 0)\n',
         "No supervisor looks for those who were overlooked.",
         where=HERE,
@@ -259,7 +259,7 @@ MUTANTS = (
     Mutant(
         "waits-dropped",
         "zeke_queue.worker.loops",
-        "            changed |= await self._storage.suspend(waiting, again=again)\n",
+        "            changed |= await self._storage.suspend(waiting, repeated=repeated)\n",
         "            changed |= {outcome.id for outcome in waiting}\n",
         "That a job waits is not stored, and it counts as one that runs.",
         where=HERE,
@@ -267,8 +267,8 @@ MUTANTS = (
     Mutant(
         "fence-of-the-first-attempt",
         "zeke_queue.worker.host",
-        "            return [await queue.storage.spawn(child, job.attempt) for child in jobs]\n",
-        "            return [await queue.storage.spawn(child, 1) for child in jobs]\n",
+        "            return [await queue.storage.insert_child(child, job.attempt) for child in jobs]\n",
+        "            return [await queue.storage.insert_child(child, 1) for child in jobs]\n",
         "Only a job's first attempt can send children.",
         where=HERE,
     ),

@@ -71,8 +71,10 @@ MUTANTS = (
     Mutant(
         "beat-drops-new-claims",
         HEART,
-        "        before = self._state.unsettled()\n        answer = await self._storage.beat(self._info)\n",
-        "        answer = await self._storage.beat(self._info)\n        before = self._state.unsettled()\n",
+        "        before = self._state.unsettled()\n"
+        "        answer = await self._storage.heartbeat(self._info)\n",
+        "        answer = await self._storage.heartbeat(self._info)\n"
+        "        before = self._state.unsettled()\n",
         "A job that is claimed while a beat is under way is given up, since the answer does not have it.",
     ),
     Mutant(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from zeke_queue.model import Completed, NewJob, Want
+from zeke_queue.model import Completed, NewJob, QueueCapacity
 from zeke_queue.system.entropy import Ids, SystemEntropy
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ class Sender:
         self, limit: int = 100, *names: str, worker: UUID = ANNA, storage: Store | None = None
     ) -> list[Claimed]:
         """Claim so many jobs from these queues, or from "mail"."""
-        wants = [Want(name, limit) for name in names or ("mail",)]
-        return await (storage or self.storage).claim(worker, wants, limit)
+        capacity = [QueueCapacity(name, limit) for name in names or ("mail",)]
+        return await (storage or self.storage).claim(worker, capacity, limit)
 
     async def complete(self, claimed: Sequence[Claimed]) -> set[UUID]:
         return await self.storage.settle([Completed(job.id, job.attempt, '{"ok": true}') for job in claimed])

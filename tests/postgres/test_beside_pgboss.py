@@ -54,10 +54,10 @@ async def test_a_job_that_pgboss_runs_is_its_own_until_its_time_is_out(
 ) -> None:
     sql.execute(INSERT)
     sql.execute(FETCH)
-    await storage.beat(WorkerInfo(ANNA, "host", 1, ("mail",), 15.0))
-    assert await storage.overdue(10) == []
+    await storage.heartbeat(WorkerInfo(ANNA, "host", 1, ("mail",), 15.0))
+    assert await storage.lock_expired(10) == []
     sql.execute(LATE)
-    (late,) = await storage.overdue(10)
+    (late,) = await storage.lock_expired(10)
     assert (late.reason, late.worker, late.attempt) == ("deadline", None, 1)
 
 
@@ -91,9 +91,9 @@ async def test_pgboss_does_not_archive_our_waiting_jobs(jobs: Sender, sql: Conne
 async def test_it_is_known_how_long_ago_pgboss_did_its_cron(
     storage: PostgresStorage, sql: Connection
 ) -> None:
-    assert await storage.foreign_cron_age() is None
+    assert await storage.pgboss_cron_age() is None
     sql.execute("update pgboss.version set cron_on = now() - interval '1 minute'")
-    age = await storage.foreign_cron_age()
+    age = await storage.pgboss_cron_age()
     assert age is not None
     assert 60 <= age < 90
 
@@ -113,9 +113,9 @@ async def test_a_schedule_that_pgboss_edits_starts_anew_from_its_new_times(
 ) -> None:
     sql.execute(PGBOSS_SCHEDULE, ["0 0 1 1 *", None, None])
     await serve_all(storage)
-    assert (await storage.due_schedules(10))[1] == []
+    assert (await storage.lock_due_schedules(10))[1] == []
     sql.execute(PGBOSS_SCHEDULE, [cron, zone, None])
-    ((_, (edited,)), (listed,)) = await storage.due_schedules(10), await storage.schedules()
+    ((_, (edited,)), (listed,)) = await storage.lock_due_schedules(10), await storage.schedules()
     assert edited == listed == Schedule("mail", cron, "mail", zone or "UTC")
 
 
@@ -125,7 +125,7 @@ async def test_a_schedule_that_pgboss_stores_as_it_was_keeps_its_ticks(
     sql.execute(PGBOSS_SCHEDULE, ["0 0 1 1 *", None, None])
     await serve_all(storage)
     sql.execute(PGBOSS_SCHEDULE, ["0 0 1 1 *", "UTC", '{"to": "ann"}'])
-    assert (await storage.due_schedules(10))[1] == []
+    assert (await storage.lock_due_schedules(10))[1] == []
 
 
 async def test_a_pause_that_is_ended_by_hand_does_not_catch_up(
@@ -142,9 +142,9 @@ async def test_a_pause_that_is_ended_by_hand_does_not_catch_up(
 async def serve_all(storage: PostgresStorage) -> None:
     """Serve what is due, and say that it will be due again in a year."""
     async with storage.transaction() as transaction:
-        now, due = await transaction.due_schedules(10)
+        now, due = await transaction.lock_due_schedules(10)
         for schedule in due:
-            await transaction.serve_ticks(schedule.name, now, now + timedelta(days=365))
+            await transaction.record_tick(schedule.name, now, now + timedelta(days=365))
 
 
 async def test_unreadable_edit_of_a_schedule_is_rejected(storage: PostgresStorage, sql: Connection) -> None:
@@ -170,7 +170,7 @@ async def test_a_policy_of_a_later_version_is_left_to_it(storage: PostgresStorag
     await storage.put_schedule(Schedule("clean", "* * * * *", "clean"))
     await storage.put_schedule(Schedule("mail", "* * * * *", "mail"))
     sql.execute("update pgboss.schedule set catch_up = 'of tomorrow' where name = 'clean'")
-    assert [schedule.name for schedule in (await storage.due_schedules(10))[1]] == ["mail"]
+    assert [schedule.name for schedule in (await storage.lock_due_schedules(10))[1]] == ["mail"]
 
 
 async def test_troubleshooting_queries_run_as_printed(

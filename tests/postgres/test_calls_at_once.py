@@ -13,7 +13,7 @@ from tests.conformance.test_access import new_key
 from tests.postgres.test_concurrency import storages
 
 if TYPE_CHECKING:
-    from zeke_queue.storage.access import Admission
+    from zeke_queue.storage.access import RateLimit
     from zeke_queue.storage.postgres import PostgresStorage
 
 ENDED = """
@@ -29,9 +29,9 @@ async def test_concurrent_calls_are_admitted_up_to_the_limit(dsn: str) -> None:
         async def check(limit: int) -> None:
             began = asyncio.get_running_loop().time()
             caller = f"key {limit}"
-            answers = await asyncio.gather(*(opened[n % 4].admit(caller, limit, 3600) for n in range(200)))
+            answers = await asyncio.gather(*(opened[n % 4].acquire(caller, limit, 3600) for n in range(200)))
             took = asyncio.get_running_loop().time() - began
-            admitted = [one.count for one in answers if one.admitted]
+            admitted = [one.count for one in answers if one.allowed]
             assert sorted(admitted) == list(range(1, limit + 1))
             assert max(one.count for one in answers) == limit
             # The window may have begun while a call waited for another one.
@@ -44,11 +44,11 @@ async def test_concurrent_calls_are_admitted_up_to_the_limit(dsn: str) -> None:
 async def test_no_window_admits_more_than_its_limit_where_one_follows_the_other(dsn: str) -> None:
     async with storages(dsn, 4) as opened:
 
-        async def call(storage: PostgresStorage) -> list[Admission]:
-            return [await storage.admit("key", 3, 0.02) for _ in range(100)]
+        async def call(storage: PostgresStorage) -> list[RateLimit]:
+            return [await storage.acquire("key", 3, 0.02) for _ in range(100)]
 
         answers = [one for mine in await asyncio.gather(*map(call, opened)) for one in mine]
-    counts = Counter(one.count for one in answers if one.admitted)
+    counts = Counter(one.count for one in answers if one.allowed)
     # Each window has a first call, and so at most as many second and third ones as there were windows.
     assert set(counts) <= {1, 2, 3}
     assert counts[1] >= counts[2] >= counts[3]
@@ -64,18 +64,18 @@ async def test_callers_who_come_back_at_once_forget_each_other_without_standing_
         # Whoever waits for somebody who waits for him is found out, and undone, after this time.
         sql.execute("select pg_stat_reset()")
         async with storages(dsn, 4) as opened:
-            calls = [opened[n % 4].admit(f"c{1 + n % number}", 2, 3600) for n in range(3 * number)]
+            calls = [opened[n % 4].acquire(f"c{1 + n % number}", 2, 3600) for n in range(3 * number)]
             answers = await asyncio.gather(*calls)
         deadlocks = "select pg_stat_force_next_flush(), deadlocks from pg_stat_database"
         found = sql.execute(f"{deadlocks} where datname = current_database()".encode()).fetchall()
         (left,) = sql.execute("select count(*), sum(calls) from pgboss.rate_limit").fetchall()
-    assert sum(one.admitted for one in answers) == 2 * number
+    assert sum(one.allowed for one in answers) == 2 * number
     assert left == (number, 2 * number)
     assert found[0][1] == 0
 
 
 async def test_a_key_that_is_stored_by_two_at_once_is_stored_once(dsn: str) -> None:
     async with storages(dsn, 4) as opened:
-        stored = await asyncio.gather(*(storage.add_key(new_key()) for storage in opened))
+        stored = await asyncio.gather(*(storage.create_key(new_key()) for storage in opened))
         assert len(set(stored)) == 1
         assert await opened[0].keys() == [stored[0]]

@@ -10,7 +10,7 @@ from psycopg.pq import TransactionStatus
 
 from tests.postgres.opening import opened
 from tests.postgres.sending import ANNA, Sender
-from zeke_queue.model import Completed, JobFilter, QueueSettings, Released, Want
+from zeke_queue.model import Completed, JobQuery, QueueCapacity, QueueSettings, Released
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.entropy import SeededEntropy
@@ -46,7 +46,7 @@ def verbs(storage: PostgresStorage) -> list[Callable[[], Awaitable[object]]]:
     jobs = Sender(storage, SystemClock())
 
     async def claim_and_settle() -> None:
-        claimed = await storage.claim(ANNA, [Want("mail", 3), Want("limited", 3)], 3)
+        claimed = await storage.claim(ANNA, [QueueCapacity("mail", 3), QueueCapacity("limited", 3)], 3)
         await storage.settle(
             [Completed(job.id, job.attempt, None) for job in claimed[:2]],
             released=[Released(job.id, job.attempt) for job in claimed[2:]],
@@ -55,7 +55,7 @@ def verbs(storage: PostgresStorage) -> list[Callable[[], Awaitable[object]]]:
     async def send_in_a_transaction() -> None:
         async with storage.transaction() as transaction:
             await jobs.send(2, within=transaction)
-            await transaction.overdue(1)
+            await transaction.lock_expired(1)
 
     return [
         jobs.send,
@@ -63,7 +63,7 @@ def verbs(storage: PostgresStorage) -> list[Callable[[], Awaitable[object]]]:
         claim_and_settle,
         send_in_a_transaction,
         storage.queues,
-        lambda: storage.find(JobFilter(limit=2)),
+        lambda: storage.find(JobQuery(limit=2)),
     ]
 
 

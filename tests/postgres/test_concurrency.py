@@ -22,12 +22,12 @@ from zeke_queue.maintenance.scheduler import Scheduler, tick_id
 from zeke_queue.model import (
     Completed,
     Failed,
-    JobFilter,
+    JobQuery,
     JobState,
     NewJob,
+    QueueCapacity,
     QueueSettings,
     Released,
-    Want,
     WorkerInfo,
 )
 from zeke_queue.storage.postgres import PostgresStorage
@@ -60,7 +60,7 @@ async def storages(dsn: str, number: int) -> AsyncGenerator[list[PostgresStorage
 async def alive(storage: PostgresStorage, *queues: str, lease: float = 3600.0) -> UUID:
     """Register a worker that stays alive for the test."""
     worker = new_id()
-    await storage.beat(WorkerInfo(id=worker, host="test", pid=1, queues=queues, lease=lease))
+    await storage.heartbeat(WorkerInfo(id=worker, host="test", pid=1, queues=queues, lease=lease))
     return worker
 
 
@@ -76,13 +76,13 @@ async def test_no_job_is_claimed_by_two_workers(dsn: str) -> None:
 
         async def work(storage: PostgresStorage, batch: int) -> list[Claimed]:
             worker, mine = await alive(storage, "load"), []
-            while claimed := await storage.claim(worker, [Want("load", batch)], batch):
+            while claimed := await storage.claim(worker, [QueueCapacity("load", batch)], batch):
                 mine.extend(claimed)
             return mine
 
         taken = await asyncio.gather(*(work(storage, 7 + 5 * n) for n, storage in enumerate(opened)))
         # A claim passes over rows that another holds locked, so a last look finds what all had passed over.
-        rest = await opened[0].claim(await alive(opened[0], "load"), [Want("load", 500)], 500)
+        rest = await opened[0].claim(await alive(opened[0], "load"), [QueueCapacity("load", 500)], 500)
     ids = [claimed.id for mine in [*taken, rest] for claimed in mine]
     assert Counter(ids) == Counter(sent)
     assert {claimed.attempt for mine in taken for claimed in mine} == {1}
@@ -102,7 +102,9 @@ async def test_a_concurrency_limit_is_never_exceeded_by_any_number_of_claimers(d
             nonlocal most
             worker = await alive(storage, "limited", "free")
             while len(done) < 2 * total:
-                claimed = await storage.claim(worker, [Want("limited", 9), Want("free", 2)], 10)
+                claimed = await storage.claim(
+                    worker, [QueueCapacity("limited", 9), QueueCapacity("free", 2)], 10
+                )
                 counts = await storage.count()
                 most = max(
                     [most, *(one.states.get(JobState.ACTIVE, 0) for one in counts if one.name == "limited")]
@@ -130,20 +132,22 @@ async def test_a_limit_that_is_lowered_meanwhile_binds_every_claim_after_it(dsn:
         await opened[0].declare_queues([QueueSettings("limited", concurrency_limit=8)])
         await opened[0].insert([job("limited") for _ in range(60)])
         workers = [await alive(storage, "limited") for storage in opened]
-        wants = [Want("limited", 4)]
-        held = [one for s, w in zip(opened, workers, strict=True) for one in await s.claim(w, wants, 4)]
+        capacity = [QueueCapacity("limited", 4)]
+        held = [one for s, w in zip(opened, workers, strict=True) for one in await s.claim(w, capacity, 4)]
         assert len(held) == 8
         await opened[1].declare_queues([QueueSettings("limited", concurrency_limit=2)])
         await opened[2].settle([Completed(one.id, one.attempt, None) for one in held[:5]])
         assert not [
             one
             for claimed in await asyncio.gather(
-                *(s.claim(w, wants, 4) for s, w in zip(opened, workers, strict=True))
+                *(s.claim(w, capacity, 4) for s, w in zip(opened, workers, strict=True))
             )
             for one in claimed
         ]
         await opened[2].settle([Completed(one.id, one.attempt, None) for one in held[5:]])
-        claimed = await asyncio.gather(*(s.claim(w, wants, 4) for s, w in zip(opened, workers, strict=True)))
+        claimed = await asyncio.gather(
+            *(s.claim(w, capacity, 4) for s, w in zip(opened, workers, strict=True))
+        )
         assert sum(map(len, claimed)) <= 2
         assert (await count_states(dsn))["active"] <= 2
 
@@ -157,7 +161,7 @@ async def test_of_many_sends_under_one_key_one_is_accepted_until_it_ends(dsn: st
             )
             accepted = [answer for (answer,) in answers if answer is not None]
             assert len(accepted) == 1
-            (claimed,) = await opened[0].claim(worker, [Want("single", 5)], 5)
+            (claimed,) = await opened[0].claim(worker, [QueueCapacity("single", 5)], 5)
             assert claimed.id == accepted[0]
             assert await opened[1].insert([job("single", singleton_key="k")]) == [None]
             assert await opened[0].settle([Completed(claimed.id, claimed.attempt, None)]) == {claimed.id}
@@ -184,9 +188,9 @@ async def test_of_rival_settlements_only_the_one_of_the_current_attempt_is_accep
         first, second = await alive(opened[0], "load"), await alive(opened[1], "load")
         for _ in range(40):
             (sent,) = await opened[0].insert([job(retry_delay=0)])
-            (old,) = await opened[0].claim(first, [Want("load", 1)], 1)
+            (old,) = await opened[0].claim(first, [QueueCapacity("load", 1)], 1)
             await opened[2].settle(failed=[Failed(old.id, old.attempt, 0.0, ERROR, JobState.EXPIRED)])
-            (new,) = await opened[1].claim(second, [Want("load", 1)], 1)
+            (new,) = await opened[1].claim(second, [QueueCapacity("load", 1)], 1)
             assert (new.id, new.attempt) == (sent, old.attempt + 1)
             stale, retried, mine = await asyncio.gather(
                 opened[0].settle([Completed(old.id, old.attempt, '"stale"')]),
@@ -201,7 +205,7 @@ async def test_of_settle_expire_cancel_and_release_at_once_exactly_one_happens(d
     async with storages(dsn, 4) as opened:
         worker = await alive(opened[0], "load")
         await opened[0].insert([job() for _ in range(200)])
-        while claimed := await opened[0].claim(worker, [Want("load", 20)], 20):
+        while claimed := await opened[0].claim(worker, [QueueCapacity("load", 20)], 20):
             forward = [Completed(one.id, one.attempt, None) for one in claimed]
             backward = list(reversed(claimed))
             answers = await asyncio.gather(
@@ -223,8 +227,8 @@ async def test_what_a_dead_worker_held_is_given_back_once_by_any_number_of_super
     async with storages(dsn, 5) as opened:
         await opened[0].insert([job(retry_delay=0) for _ in range(300)])
         dead, living = await alive(opened[0], "load", lease=60.0), await alive(opened[0], "load")
-        lost = await opened[0].claim(dead, [Want("load", 200)], 200)
-        kept = await opened[0].claim(living, [Want("load", 100)], 100)
+        lost = await opened[0].claim(dead, [QueueCapacity("load", 200)], 200)
+        kept = await opened[0].claim(living, [QueueCapacity("load", 100)], 100)
         async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
             await connection.execute(
                 "update pgboss.worker set beat_on = now() - interval '61 seconds' where id = %s", [dead]
@@ -234,7 +238,7 @@ async def test_what_a_dead_worker_held_is_given_back_once_by_any_number_of_super
             given_back: list[UUID] = []
             while True:
                 async with storage.transaction() as transaction:
-                    found = await transaction.overdue(7)
+                    found = await transaction.lock_expired(7)
                     changed = await transaction.settle(
                         failed=[Failed(one.id, one.attempt, 0.0, ERROR) for one in found]
                     )
@@ -243,7 +247,7 @@ async def test_what_a_dead_worker_held_is_given_back_once_by_any_number_of_super
                     return given_back
 
         swept = [one for mine in await asyncio.gather(*map(sweep, opened)) for one in mine]
-        again = await opened[0].claim(living, [Want("load", 300)], 300)
+        again = await opened[0].claim(living, [QueueCapacity("load", 300)], 300)
     assert sorted(swept) == sorted(one.id for one in lost)
     assert sorted(one.id for one in again) == sorted(swept)
     assert {one.attempt for one in again} == {2}
@@ -287,7 +291,7 @@ async def test_each_tick_is_served_once_by_any_number_of_schedulers(dsn: str) ->
             moving.time += timedelta(seconds=seconds)
             for ids in await asyncio.gather(*(scheduler.tick() for scheduler in schedulers)):
                 served.extend(ids)
-        rows = await opened[0].find(JobFilter(limit=1000))
+        rows = await opened[0].find(JobQuery(limit=1000))
     seconds_passed = int((moving.time - begun).total_seconds())
     expected = [tick_id("every-second", begun + timedelta(seconds=n)) for n in range(2, seconds_passed + 1)]
     expected += [
@@ -305,7 +309,7 @@ async def test_archiving_beside_settling_retrying_and_cancelling_loses_and_doubl
         async def work(storage: PostgresStorage) -> None:
             worker, empty = await alive(storage, "load"), 0
             while empty < 3:
-                claimed = await storage.claim(worker, [Want("load", 15)], 15)
+                claimed = await storage.claim(worker, [QueueCapacity("load", 15)], 15)
                 empty = 0 if claimed else empty + 1
                 await storage.settle(
                     [Completed(one.id, one.attempt, None) for one in claimed if one.id.int % 3],
@@ -324,7 +328,7 @@ async def test_archiving_beside_settling_retrying_and_cancelling_loses_and_doubl
 
         async def revive(storage: PostgresStorage) -> None:
             while busy:
-                failed = await storage.find(JobFilter(states=(JobState.FAILED,), limit=5))
+                failed = await storage.find(JobQuery(states=(JobState.FAILED,), limit=5))
                 await storage.retry([one.id for one in failed[:1]])
 
         async def everything(workers: Sequence[PostgresStorage]) -> None:
@@ -335,8 +339,8 @@ async def test_archiving_beside_settling_retrying_and_cancelling_loses_and_doubl
         _, moved, _ = await asyncio.gather(everything(opened[:3]), archive(opened[3]), revive(opened[4]))
         while (more := await opened[3].archive(0.0, 100)) > 0:
             moved += more
-        live = await opened[0].find(JobFilter(limit=1000))
-        archived = await opened[0].find(JobFilter(archived=True, limit=1000))
+        live = await opened[0].find(JobQuery(limit=1000))
+        archived = await opened[0].find(JobQuery(archived=True, limit=1000))
     assert sorted([*(one.id for one in live), *(one.id for one in archived)]) == sorted(
         one for one in sent if one is not None
     )

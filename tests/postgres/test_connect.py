@@ -18,7 +18,7 @@ from zeke_queue.errors import (
     StorageUnavailableError,
     UnsupportedServerError,
 )
-from zeke_queue.model import Completed, Want
+from zeke_queue.model import Completed, QueueCapacity
 from zeke_queue.storage.postgres import PostgresStorage, migrate
 from zeke_queue.storage.postgres.error_mapping import check_server
 
@@ -200,7 +200,7 @@ async def test_claims_and_settlements_of_a_storage_run_side_by_side(
     storage: PostgresStorage, jobs: Sender
 ) -> None:
     await jobs.send(100)
-    claims = await asyncio.gather(*(storage.claim(ANNA, [Want("mail", 10)], 10) for _ in range(10)))
+    claims = await asyncio.gather(*(storage.claim(ANNA, [QueueCapacity("mail", 10)], 10) for _ in range(10)))
     assert len({job.id for claimed in claims for job in claimed}) == sum(map(len, claims))
 
 

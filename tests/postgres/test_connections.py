@@ -48,7 +48,7 @@ async def test_transactions_of_applications_leave_a_connection_to_the_heartbeat(
             waiting = asyncio.ensure_future(third.__aenter__())
             async with asyncio.timeout(10):
                 for _ in range(20):  # time enough for the third to take what is left
-                    await storage.beat(WorkerInfo(ANNA, "host", 1, ("mail",), 15.0))
+                    await storage.heartbeat(WorkerInfo(ANNA, "host", 1, ("mail",), 15.0))
             assert not waiting.done()
         await waiting
         await third.__aexit__(None, None, None)

@@ -196,10 +196,10 @@ async def test_every_verb_of_a_transaction_can_be_used(
         await jobs.send(3)
         one, two = await jobs.claim(2)
         async with application() as connection, storage.transaction(connection) as transaction:
-            assert {job.id for job in await transaction.overdue(10)} == {one.id, two.id}
+            assert {job.id for job in await transaction.lock_expired(10)} == {one.id, two.id}
             assert await transaction.cancel([one.id]) == {one.id}
-            now, due = await transaction.due_schedules(10)
-            await transaction.serve_ticks("nightly", now, now)
+            now, due = await transaction.lock_due_schedules(10)
+            await transaction.record_tick("nightly", now, now)
             assert due == []
 
     await in_each_application(check)
@@ -278,6 +278,6 @@ async def test_a_worker_is_found_by_a_joined_sweep_and_stays_locked(
     await jobs.claim(1, worker=ANNA)
     async with await AsyncConnection.connect(dsn) as connection:
         async with storage.transaction(connection) as transaction:
-            assert len(await transaction.overdue(10)) == 1
+            assert len(await transaction.lock_expired(10)) == 1
         async with storage.transaction() as other:
-            assert await other.overdue(10) == []
+            assert await other.lock_expired(10) == []

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tests.postgres.sending import ANNA, BERT, Sender
-from zeke_queue.model import QueueSettings, Want
+from zeke_queue.model import QueueCapacity, QueueSettings
 from zeke_queue.storage.postgres import PostgresStorage
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -38,7 +38,7 @@ async def test_a_limit_that_another_process_sets_is_not_passed_beside_a_backlog_
     await jobs.send(500, "post")
     assert len(await jobs.claim(2)) == 2
     await elsewhere.declare_queues([QueueSettings("mail", 2)])
-    claimed = await storage.claim(ANNA, [Want("mail", 100), Want("post", 100)], 100)
+    claimed = await storage.claim(ANNA, [QueueCapacity("mail", 100), QueueCapacity("post", 100)], 100)
     assert {job.name for job in claimed} == {"post"}
 
 

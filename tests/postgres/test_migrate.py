@@ -18,11 +18,11 @@ from zeke_queue.model import (
     Extended,
     Failed,
     JobEvent,
-    JobFilter,
+    JobQuery,
     NewJob,
+    QueueCapacity,
     QueueSettings,
     Schedule,
-    Want,
     WorkerInfo,
 )
 from zeke_queue.storage.access import NewKey
@@ -107,7 +107,7 @@ async def test_jobs_of_pgboss_are_worked_after_adoption(empty_dsn: str, sql: Con
     sql.execute("insert into boss9.job (name, data) values ('mail', '{\"to\": \"ann\"}')")
     migrate.migrate(empty_dsn, "boss9")
     async with PostgresStorage.open(empty_dsn, schema="boss9") as storage:
-        (job,) = await storage.claim(ANNA, [Want("mail", 1)], 1)
+        (job,) = await storage.claim(ANNA, [QueueCapacity("mail", 1)], 1)
     assert (job.data, job.attempt, job.retry_limit) == (b'{"to": "ann"}', 1, 0)
 
 
@@ -330,38 +330,38 @@ async def test_the_rights_that_are_asked_for_are_enough_for_every_verb(
         await storage.declare_queues([QueueSettings("mail", 1)])
         await storage.pause_queue("mail", paused=False)
         await storage.put_schedule(Schedule("mail", "* * * * *", "mail"))
-        await storage.beat(WorkerInfo(ANNA, "host", 1, ("mail",), 15.0))
-        await storage.idle(ANNA, ["mail"])
+        await storage.heartbeat(WorkerInfo(ANNA, "host", 1, ("mail",), 15.0))
+        await storage.set_idle(ANNA, ["mail"])
         await storage.insert([NewJob(BERT, "mail"), NewJob(ANNA, "mail")])
-        (job,) = await storage.claim(ANNA, [Want("mail", 1)], 1)
+        (job,) = await storage.claim(ANNA, [QueueCapacity("mail", 1)], 1)
         await storage.extend([Extended(job.id, 1, 5.0)])
-        await storage.note([JobEvent(job.id, 1, "log", "{}")])
-        async with storage.watching() as watch:
+        await storage.append_events([JobEvent(job.id, 1, "log", "{}")])
+        async with storage.subscribe() as watch:
             await watch.add([job.id])
             await storage.settle(failed=[Failed(job.id, 1, None, "{}")])
         await storage.retry([job.id])
         await storage.cancel([ANNA, BERT])
         await storage.resume([ANNA])
-        assert await storage.overdue(1) == []
-        now, (schedule,) = await storage.due_schedules(1)
-        await storage.serve_ticks(schedule.name, now, None)
-        await storage.drop_schedule("mail")
+        assert await storage.lock_expired(1) == []
+        now, (schedule,) = await storage.lock_due_schedules(1)
+        await storage.record_tick(schedule.name, now, None)
+        await storage.delete_schedule("mail")
         assert await storage.archive(-1.0, 2) == 1
         assert await storage.purge(-1.0, 2) == 1
-        await storage.leave(ANNA)
-        key = await storage.add_key(NewKey(ANNA, "key", "mid_0", bytes(32), frozenset()))
-        assert await storage.keys() == await storage.good_keys("mid_0") == [key]
+        await storage.deregister(ANNA)
+        key = await storage.create_key(NewKey(ANNA, "key", "mid_0", bytes(32), frozenset()))
+        assert await storage.keys() == await storage.valid_keys("mid_0") == [key]
         assert await storage.has_keys()
-        assert await storage.open_session(bytes(1), key.id, -1.0)
-        assert await storage.open_session(bytes(2), key.id, 60.0)
-        assert await storage.session(bytes(2)) == key
-        assert await storage.close_session(bytes(2))
-        assert await storage.open_session(bytes(2), key.id, 60.0)
-        await storage.use_key(key.id)
+        assert await storage.create_session(bytes(1), key.id, -1.0)
+        assert await storage.create_session(bytes(2), key.id, 60.0)
+        assert await storage.get_session(bytes(2)) == key
+        assert await storage.delete_session(bytes(2))
+        assert await storage.create_session(bytes(2), key.id, 60.0)
+        await storage.touch_key(key.id)
         assert await storage.revoke_key(key.id)
         for caller in ("a", "b"):
-            assert (await storage.admit(caller, 1, 60.0)).admitted
-        await storage.find(JobFilter(text="a"))
-        await storage.pace((), 60, 60)
+            assert (await storage.acquire(caller, 1, 60.0)).allowed
+        await storage.find(JobQuery(text="a"))
+        await storage.throughput((), 60, 60)
         await storage.events_of({ANNA: 0})
         assert list(await storage.lag()) == ["mail"]

@@ -38,14 +38,14 @@ class Heard:
 
 
 async def asleep(storage: PostgresStorage, *queues: str) -> None:
-    await storage.beat(WorkerInfo(ANNA, "host", 1, queues, 15.0))
-    await storage.idle(ANNA, queues)
+    await storage.heartbeat(WorkerInfo(ANNA, "host", 1, queues, 15.0))
+    await storage.set_idle(ANNA, queues)
 
 
 async def test_a_send_notifies_nobody_while_no_worker_sleeps(
     storage: PostgresStorage, jobs: Sender, heard: Heard
 ) -> None:
-    await storage.beat(WorkerInfo(ANNA, "host", 1, ("mail",), 15.0))
+    await storage.heartbeat(WorkerInfo(ANNA, "host", 1, ("mail",), 15.0))
     await jobs.send()
     assert heard.so_far() == []
 
@@ -101,7 +101,7 @@ async def test_an_outcome_notifies_nobody_while_nobody_watches(
 async def test_only_the_watched_job_is_told_of(storage: PostgresStorage, jobs: Sender, heard: Heard) -> None:
     await jobs.send(2)
     first, second = await jobs.claim(2)
-    async with storage.watching() as watch:
+    async with storage.subscribe() as watch:
         await watch.add([first.id])
         await jobs.complete([first, second])
         assert heard.so_far() == [("zeke_job_pgboss", str(first.id))]
@@ -111,7 +111,7 @@ async def test_a_watch_that_ended_leaves_no_trace(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
     (job,) = await jobs.send()
-    async with storage.watching() as watch:
+    async with storage.subscribe() as watch:
         await watch.add([job])
         assert sql.execute("select count(*) from pgboss.watcher").fetchone() == (1,)
     assert sql.execute("select count(*) from pgboss.watcher").fetchone() == (0,)
@@ -133,7 +133,7 @@ async def test_a_claim_is_told_to_who_watches_and_to_nobody_else(
     storage: PostgresStorage, jobs: Sender, heard: Heard
 ) -> None:
     first, _ = await jobs.send(2)
-    async with storage.watching() as watch:
+    async with storage.subscribe() as watch:
         await watch.add([first])
         await jobs.claim(2)
         assert heard.so_far() == [("zeke_job_pgboss", str(first))]
@@ -142,7 +142,7 @@ async def test_a_claim_is_told_to_who_watches_and_to_nobody_else(
 async def test_a_watch_is_kept_up_by_one_statement_for_all_of_its_jobs(
     dsn: str, sql: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with opened(dsn, max_size=4, listen=True) as parts, parts.storage.watching() as watch:
+    async with opened(dsn, max_size=4, listen=True) as parts, parts.storage.subscribe() as watch:
         ids = await Sender(parts.storage, SystemClock()).send(50)
         await watch.add(ids)
         sql.execute("update pgboss.watcher set until = now()")
@@ -169,18 +169,18 @@ async def test_a_watch_that_ends_takes_along_what_others_left_behind(
     fresh = "insert into pgboss.watcher values (%s, gen_random_uuid(), now())"
     sql.execute(left, [job])
     sql.execute(fresh, [job])
-    async with storage.watching() as watch:
+    async with storage.subscribe() as watch:
         await watch.add([job])
     assert sql.execute("select count(*) from pgboss.watcher").fetchone() == (1,)
 
 
 async def test_progress_is_told_to_who_watches(storage: PostgresStorage, jobs: Sender, heard: Heard) -> None:
     (job,) = await jobs.send()
-    await storage.note([JobEvent(job, 1, "progress", '{"value": 0.5, "message": null}')])
+    await storage.append_events([JobEvent(job, 1, "progress", '{"value": 0.5, "message": null}')])
     assert heard.so_far() == []
-    async with storage.watching() as watch:
+    async with storage.subscribe() as watch:
         await watch.add([job])
-        await storage.note([JobEvent(job, 1, "log", "{}"), JobEvent(job, 1, "log", "{}")])
+        await storage.append_events([JobEvent(job, 1, "log", "{}"), JobEvent(job, 1, "log", "{}")])
         assert heard.so_far() == [("zeke_job_pgboss", str(job))]
 
 
@@ -199,14 +199,14 @@ async def test_a_storage_that_lost_its_listening_connection_wakes_everybody_and_
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
     await asleep(storage, "mail")
-    waiting = asyncio.create_task(storage.wait_for_work(["mail"], 30))
+    waiting = asyncio.create_task(storage.wait_for_jobs(["mail"], 30))
     await asyncio.wait([waiting], timeout=0.01)
     sql.execute(
         "select pg_terminate_backend(pid) from pg_stat_activity"
         " where datname = current_database() and query ilike 'listen%' and pid <> pg_backend_pid()"
     )
     assert await asyncio.wait_for(waiting, 10)
-    waiting = asyncio.create_task(storage.wait_for_work(["mail"], 30))
+    waiting = asyncio.create_task(storage.wait_for_jobs(["mail"], 30))
     await asyncio.wait([waiting], timeout=0.01)
     await jobs.send()
     assert await asyncio.wait_for(waiting, 10)
@@ -215,8 +215,8 @@ async def test_a_storage_that_lost_its_listening_connection_wakes_everybody_and_
 async def test_a_storage_that_does_not_listen_waits_by_time_alone(dsn: str, sql: Connection) -> None:
     async with PostgresStorage.open(dsn, listen=False) as storage:
         await asleep(storage, "mail")
-        assert await storage.wait_for_work(["mail"], 0.01) is False
-        async with storage.watching() as watch:
+        assert await storage.wait_for_jobs(["mail"], 0.01) is False
+        async with storage.subscribe() as watch:
             await watch.add([ANNA])
             assert await watch.wait(0.01) == []
         assert sql.execute("select count(*) from pgboss.watcher").fetchone() == (0,)

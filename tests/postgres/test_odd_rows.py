@@ -14,7 +14,7 @@ from tests.conformance.planting import EMPTY
 from tests.runtime.catalogs import mail_catalog
 from zeke_queue.client.queue import Queue
 from zeke_queue.maintenance.scheduler import Scheduler
-from zeke_queue.model import JobFilter, Schedule
+from zeke_queue.model import JobQuery, Schedule
 
 if TYPE_CHECKING:
     from tests.postgres.sending import Sender
@@ -49,7 +49,7 @@ async def test_time_after_all_time_is_shown_as_the_last_one(
         odd, plain = await jobs.send(2)
         change = composing.SQL("update pgboss.job set {} = %s::timestamptz where id = %s")
         sql.execute(change.format(composing.Identifier(column)), [late, odd])
-        found = {job.id: job for job in await storage.find(JobFilter())}
+        found = {job.id: job for job in await storage.find(JobQuery())}
         assert found.keys() == {odd, plain}
         assert LAST in (found[odd].start_after, found[odd].keep_until)
         assert LAST not in (found[plain].start_after, found[plain].keep_until)
@@ -63,9 +63,9 @@ async def test_pages_go_on_past_jobs_that_were_created_before_or_after_all_time(
     ids = await jobs.send(5)
     for job_id, created in zip(ids, ["-infinity", *LATE], strict=False):
         sql.execute("update pgboss.job set createdon = %s::timestamptz where id = %s", [created, job_id])
-    seen = page = await storage.find(JobFilter(limit=1))
+    seen = page = await storage.find(JobQuery(limit=1))
     while page:
-        page = await storage.find(JobFilter(limit=1, before=page[-1].id))
+        page = await storage.find(JobQuery(limit=1, before=page[-1].id))
         seen = seen + page
     assert [job.id for job in seen] == [ids[1], ids[3], ids[2], ids[4], ids[0]]
 
@@ -75,7 +75,7 @@ async def test_a_payload_that_cannot_be_read_is_shown_as_its_text(
 ) -> None:
     odd, plain = await jobs.send(2, data='{"a": 1}')
     sql.execute("update pgboss.job set data = %s::jsonb where id = %s", [DEEP, odd])
-    found = {job.id: job.data for job in await storage.find(JobFilter())}
+    found = {job.id: job.data for job in await storage.find(JobQuery())}
     assert found.keys() == {odd, plain}
     assert found[plain] == {"a": 1}
     assert found[odd] == DEEP or isinstance(found[odd], dict)
@@ -92,7 +92,7 @@ async def test_instant_beyond_all_time_does_not_break_pace_and_lag(
         for job_id in (ids[0], ids[2]):
             sql.execute(change.format(composing.Identifier(column)), [odd, job_id])
         for _ in ("live", "archived"):
-            days = await storage.pace((), 172_800, 86_400)  # it may be midnight
+            days = await storage.throughput((), 172_800, 86_400)  # it may be midnight
             assert sum(day.completed for day in days) == (1 if column == "completedon" else 2)
             assert all(0 <= (day.wait_median or 0) <= (day.wait_95 or 0) for day in days)
             assert all(0 <= (day.run_median or 0) <= (day.run_95 or 0) for day in days)
@@ -111,7 +111,7 @@ async def test_history_in_an_unknown_form_is_left_out(
 
     async def check(history: str) -> None:
         sql.execute("update pgboss.job set history = %s::jsonb where id = %s", [history, odd])
-        found = {job.id: job.history for job in await storage.find(JobFilter())}
+        found = {job.id: job.history for job in await storage.find(JobQuery())}
         assert found == {odd: (), plain: ()}
 
     await check_each_async(['{"attempt": 1}', "[1]", '[{"attempt": 1}]', '"none"'], check)

@@ -17,7 +17,7 @@ from tests.cases import check_each
 from tests.postgres import explaining
 from tests.postgres.explaining import Plan, connect, prepare
 from tests.postgres.sending import ANNA, Sender
-from zeke_queue.model import Completed, Failed, NewJob, Want, WorkerInfo
+from zeke_queue.model import Completed, Failed, NewJob, QueueCapacity, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage, rows
 from zeke_queue.storage.postgres.claiming import Mark, claim_parameters
 from zeke_queue.storage.postgres.rows import Outcomes
@@ -30,7 +30,7 @@ DEFERRED = 50_000
 ROUNDED = 10  # up to PostgreSQL 17 the rows of a repeated scan are a rounded mean
 BEAT = {"worker": ANNA, "host": "h", "pid": 1, "queues": ["mail"], "lease": 15.0}
 THEIRS = {"job_name", "job_fetch"}
-WITH_LIMIT = {"claim", "overdue", "archive", "purge", "wake_overlooked"}
+WITH_LIMIT = {"claim", "lock_expired", "archive", "purge", "resume_waiting"}
 
 FILL = """
     insert into pgboss.job (id, name, priority, startafter, createdon)
@@ -74,16 +74,16 @@ def sql(dsn: str) -> Iterator[Connection]:
         explain(connection, "ready", {"names": ["mail"], "busy": []})
         explain(connection, "complete", rows.of_completed([Completed(ANNA, 1, None)]))
         explain(connection, "settle", Outcomes(failed=[Failed(ANNA, 1, 1.0, "{}")]).parameters())
-        explain(connection, "beat", BEAT)
-        explain(connection, "overdue", {}, limit=1000)
+        explain(connection, "heartbeat", BEAT)
+        explain(connection, "lock_expired", {}, limit=1000)
         explain(connection, "archive", {"after": 0.0}, limit=100)
         explain(connection, "purge", {"after": 0.0}, limit=100)
-        explain(connection, "wake_parents", {"ids": [ANNA]})
-        explain(connection, "wake_overlooked", {}, limit=100)
+        explain(connection, "resume_parents", {"ids": [ANNA]})
+        explain(connection, "resume_waiting", {}, limit=100)
         explain(connection, "children", {"ids": [ANNA]})
         explain(connection, "cancelled_along", {"ids": [ANNA]})
         explain(connection, "suspend", {"id": ANNA, "attempt": 1, "child": ANNA})
-        explain(connection, "hold", {"id": ANNA, "attempt": 1})
+        explain(connection, "lock_attempt", {"id": ANNA, "attempt": 1})
         explain(connection, "lock_active", {"ids": [ANNA], "attempts": [1]})
         explain(connection, "insert", rows.of_new_jobs([NewJob(ANNA, "mail")]))
         explain(connection, "insert_one", rows.of_new_job(NewJob(ANNA, "mail")))
@@ -107,8 +107,8 @@ def claim_plan(
     marks: dict[str, dict[int, Mark]] | None = None,
     locked: tuple[str, ...] = (),
 ) -> Plan:
-    wants = [Want(name, limit) for name in names or ("mail",)]
-    parameters = claim_parameters(ANNA, wants, limit, marks or {}) | {
+    capacity = [QueueCapacity(name, limit) for name in names or ("mail",)]
+    parameters = claim_parameters(ANNA, capacity, limit, marks or {}) | {
         "locked": list(locked),
         "job_channel": "told",
     }
@@ -215,7 +215,7 @@ async def test_a_beat_reads_the_rows_of_its_worker_only(
 ) -> None:
     await jobs.claim(1000, worker=UUID(int=7))
     await jobs.claim(10)
-    plan = explain(busy, "beat", BEAT)
+    plan = explain(busy, "heartbeat", BEAT)
     assert plan.full_scans() == []
     assert plan.most_read() == 10
 
@@ -223,9 +223,9 @@ async def test_a_beat_reads_the_rows_of_its_worker_only(
 async def test_a_sweep_reads_active_rows_only(
     busy: Connection, storage: PostgresStorage, jobs: Sender
 ) -> None:
-    await storage.beat(WorkerInfo(ANNA, "host", 1, ("mail",), 15.0))
+    await storage.heartbeat(WorkerInfo(ANNA, "host", 1, ("mail",), 15.0))
     await jobs.claim(1000)
-    assert explain(busy, "overdue", {}, limit=1000).most_read() == 1000
+    assert explain(busy, "lock_expired", {}, limit=1000).most_read() == 1000
 
 
 async def test_archiving_reads_what_it_moves(
@@ -274,10 +274,10 @@ def test_looking_for_who_waits_reads_those_and_nothing_else(busy: Connection) ->
         " where name = 'post'"
     )
     (waiting,) = busy.execute("select waitsfor from pgboss.job where name = 'post' limit 1").fetchall()
-    plan = explain(busy, "wake_parents", {"ids": [waiting[0], ANNA]})
+    plan = explain(busy, "resume_parents", {"ids": [waiting[0], ANNA]})
     assert plan.full_scans() == []
     assert plan.most_read() <= 2 + ROUNDED
-    plan = explain(busy, "wake_overlooked", {}, limit=100)
+    plan = explain(busy, "resume_waiting", {}, limit=100)
     assert plan.full_scans() == []
     assert plan.most_read() <= 1000 + ROUNDED
 
@@ -297,7 +297,7 @@ def test_waiting_for_another_job_costs_a_few_pages(busy: Connection) -> None:
     assert plan.full_scans() == []
     assert plan.most_read() <= 2
     for found in (
-        explain(busy, "hold", {"id": one[0], "attempt": 1}),
+        explain(busy, "lock_attempt", {"id": one[0], "attempt": 1}),
         explain(busy, "lock_active", {"ids": [one[0]], "attempts": [1]}),
     ):
         assert found.full_scans() == []

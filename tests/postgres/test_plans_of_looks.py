@@ -11,7 +11,7 @@ import pytest
 
 from tests.cases import check_each
 from tests.postgres.explaining import connect, explain_look
-from zeke_queue.model import JobFilter, JobState
+from zeke_queue.model import JobQuery, JobState
 from zeke_queue.storage.postgres.reading import filter_parameters
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def middle_of(sql: Connection) -> UUID:
 
 
 def test_few_jobs_among_many_are_found_by_an_index(sql: Connection) -> None:
-    def check(which: JobFilter) -> None:
+    def check(which: JobQuery) -> None:
         plan = explain_look(sql, "find", filter_parameters(which))
         assert plan.most_read() <= 20
         assert plan.pages <= 60
@@ -66,10 +66,10 @@ def test_few_jobs_among_many_are_found_by_an_index(sql: Connection) -> None:
 
     check_each(
         [
-            JobFilter(states=(JobState.ACTIVE,)),
-            JobFilter(names=("mail",), states=(JobState.ACTIVE,)),
-            JobFilter(names=("mail",), states=(JobState.CREATED, JobState.RETRY)),
-            JobFilter(parent=PARENT),
+            JobQuery(states=(JobState.ACTIVE,)),
+            JobQuery(names=("mail",), states=(JobState.ACTIVE,)),
+            JobQuery(names=("mail",), states=(JobState.CREATED, JobState.RETRY)),
+            JobQuery(parent=PARENT),
         ],
         check,
     )
@@ -79,7 +79,7 @@ def test_page_of_most_jobs_compares_each_once_and_reads_only_the_page(sql: Conne
     (table,) = sql.execute("select relpages from pg_class where oid = 'pgboss.job'::regclass").fetchall()[0]
     middle = middle_of(sql)
 
-    def check(which: JobFilter, further: bool) -> None:  # noqa: FBT001
+    def check(which: JobQuery, further: bool) -> None:  # noqa: FBT001
         if further:
             which = replace(which, before=middle)
         plan = explain_look(sql, "find", filter_parameters(which))
@@ -97,9 +97,9 @@ def test_page_of_most_jobs_compares_each_once_and_reads_only_the_page(sql: Conne
         list(
             product(
                 [
-                    JobFilter(limit=10),
-                    JobFilter(names=("mail",), limit=10),
-                    JobFilter(states=(JobState.COMPLETED,), limit=10),
+                    JobQuery(limit=10),
+                    JobQuery(names=("mail",), limit=10),
+                    JobQuery(states=(JobState.COMPLETED,), limit=10),
                 ],
                 [False, True],
             )
@@ -111,7 +111,7 @@ def test_page_of_most_jobs_compares_each_once_and_reads_only_the_page(sql: Conne
 def test_page_of_the_archive_is_read_by_an_index(sql: Connection) -> None:
     middle = middle_of(sql)
     for names, before in product([(), ("mail",)], [None, middle]):
-        which = JobFilter(names=names, archived=True, before=before, limit=10)
+        which = JobQuery(names=names, archived=True, before=before, limit=10)
         plan = explain_look(sql, "find_archived", filter_parameters(which))
         assert plan.most_read("archive") <= 10, which
         assert plan.pages <= 60, which
@@ -125,7 +125,7 @@ def test_json_is_written_out_no_further_than_the_bytes_of_a_page_go(
     table = "archive" if archived else "job"
     sql.execute("""update pgboss.job set data = '"12345678"'""")
     sql.execute("""update pgboss.archive set data = '"12345678"'""")
-    which = JobFilter(archived=archived, limit=100)
+    which = JobQuery(archived=archived, limit=100)
     # Whoever is listed is read once more at the end, in one go.
     for bytes_max, looked_at in ((1, 1), (10, 2), (35, 4), (10_000, 100), (None, 1)):
         values = filter_parameters(replace(which, bytes_max=bytes_max))

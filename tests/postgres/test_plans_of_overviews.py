@@ -10,8 +10,8 @@ import pytest
 
 from tests.cases import check_each
 from tests.postgres.explaining import connect, explain, explain_look
-from zeke_queue.model import JobFilter
-from zeke_queue.storage.postgres.overview import pace_parameters
+from zeke_queue.model import JobQuery
+from zeke_queue.storage.postgres.overview import throughput_parameters
 from zeke_queue.storage.postgres.reading import filter_parameters
 
 if TYPE_CHECKING:
@@ -80,13 +80,13 @@ KEPT: dict[str, dict[str, Any]] = {
     "lag": {},
     "holding": {},
     "events_of": {"ids": [SOMEBODY, UUID(int=8)], "afters": [0, 19_000], "share": 500},
-    "admit": {"caller": "key:1", "limit": 10, "length": 60_000_000},
-    "good_keys": {"prefix": "mid_00000007"},
-    "find_session": {"digest": bytes(32)},
-    "open_session": {"digest": bytes(32), "id": SOMEBODY, "length": 1},
-    "close_session": {"digest": bytes(32)},
+    "acquire": {"caller": "key:1", "limit": 10, "length": 60_000_000},
+    "valid_keys": {"prefix": "mid_00000007"},
+    "get_session": {"digest": bytes(32)},
+    "create_session": {"digest": bytes(32), "id": SOMEBODY, "length": 1},
+    "delete_session": {"digest": bytes(32)},
     "revoke_key": {"id": SOMEBODY},
-    "use_key": {"id": SOMEBODY},
+    "touch_key": {"id": SOMEBODY},
 }
 
 
@@ -98,7 +98,7 @@ def test_the_pace_of_the_last_minutes_reads_what_ended_in_them(sql: Connection, 
         sql.execute("vacuum analyze pgboss.job")
         sql.execute("vacuum analyze pgboss.archive")
     for names in ((), ("mail",)):
-        plan = explain_look(sql, "pace", pace_parameters(names, 600, 60))
+        plan = explain_look(sql, "throughput", throughput_parameters(names, 600, 60))
         assert plan.most_read() <= 600
         assert plan.most_read("archive") <= 660
         assert plan.pages <= 100
@@ -122,7 +122,7 @@ def test_events_of_some_jobs_are_read_by_job_from_where_one_left_off(sql: Connec
 def test_a_call_is_counted_in_a_few_pages_whoever_else_called(sql: Connection) -> None:
     sql.execute(CALLERS)
     for caller in ("key:1", "ip:5", "ip:15000"):
-        plan = explain(sql, "admit", KEPT["admit"] | {"caller": caller})
+        plan = explain(sql, "acquire", KEPT["acquire"] | {"caller": caller})
         assert plan.most_read("rate_limit") <= 11
         assert plan.pages <= 120
 
@@ -137,7 +137,7 @@ def test_key_and_session_are_looked_up_by_an_index(sql: Connection) -> None:
             assert all(node.get("Rows Removed by Filter", 0) == 0 for node in plan.scans(table))
         assert plan.pages <= 20
 
-    check_each(["good_keys", "find_session", "open_session", "close_session", "use_key"], check)
+    check_each(["valid_keys", "get_session", "create_session", "delete_session", "touch_key"], check)
 
 
 def test_a_key_is_revoked_without_reading_the_sessions_of_others(sql: Connection) -> None:
@@ -152,9 +152,7 @@ def test_archived_jobs_of_a_span_are_read_by_an_index(sql: Connection) -> None:
     sql.execute(ARCHIVE)
     sql.execute("vacuum analyze pgboss.archive")
     ((middle,),) = sql.execute("select now() - interval '10000 seconds'").fetchall()
-    which = JobFilter(
-        archived=True, created_from=middle, created_to=middle + timedelta(seconds=30), limit=100
-    )
+    which = JobQuery(archived=True, created_from=middle, created_to=middle + timedelta(seconds=30), limit=100)
     plan = explain_look(sql, "find_archived", filter_parameters(which))
     assert plan.most_read("archive") <= 31
     assert plan.pages <= 60

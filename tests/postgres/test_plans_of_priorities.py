@@ -8,7 +8,7 @@ import pytest
 
 from tests.postgres.explaining import connect, explain
 from tests.postgres.sending import ANNA, Sender
-from zeke_queue.model import Want
+from zeke_queue.model import QueueCapacity
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.storage.postgres.claiming import claim_parameters
 from zeke_queue.system.clock import SystemClock
@@ -36,7 +36,7 @@ def sql(dsn: str) -> Iterator[Connection]:
 
 def test_claim_reads_no_more_priorities_than_it_takes_jobs(sql: Connection) -> None:
     for limit in (1, 10):
-        parameters = claim_parameters(ANNA, [Want("mail", limit)], limit, {}) | {
+        parameters = claim_parameters(ANNA, [QueueCapacity("mail", limit)], limit, {}) | {
             "locked": [],
             "job_channel": "told",
         }

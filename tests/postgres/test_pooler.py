@@ -15,7 +15,7 @@ from zeke_queue.model import (
     Completed,
     Failed,
     JobEvent,
-    JobFilter,
+    JobQuery,
     QueueSettings,
     Released,
     Schedule,
@@ -39,26 +39,26 @@ async def storage(dsn: str) -> AsyncIterator[PostgresStorage]:
 async def one_life(storage: PostgresStorage, name: str) -> None:
     """Everything that happens to a queue's jobs, limits and pauses included."""
     sender = Sender(storage, SystemClock())
-    await storage.beat(WorkerInfo(ANNA, "host", 1, (name,), 15.0))
+    await storage.heartbeat(WorkerInfo(ANNA, "host", 1, (name,), 15.0))
     await storage.declare_queues([QueueSettings(name, 5)])
     await sender.send(10, name)
     one, other, third, *_ = await sender.claim(5, name)
     await storage.settle(
         [Completed(one.id, 1, "{}")], [Failed(other.id, 1, 0.0, "{}")], [Released(third.id, 1)]
     )
-    await storage.note([JobEvent(one.id, 1, "log", "{}")])
+    await storage.append_events([JobEvent(one.id, 1, "log", "{}")])
     await storage.cancel([third.id])
     await storage.resume([third.id])
     async with storage.transaction() as transaction:
         await sender.send(2, name, within=transaction)
-        await transaction.overdue(10)
-        await transaction.due_schedules(10)
-    async with storage.watching() as watch:
+        await transaction.lock_expired(10)
+        await transaction.lock_due_schedules(10)
+    async with storage.subscribe() as watch:
         await watch.add([one.id])
         assert (await storage.get([one.id]))[one.id].output == {}
-    assert len(await storage.find(JobFilter(names=(name,)))) == 12
+    assert len(await storage.find(JobQuery(names=(name,)))) == 12
     assert sum(sum(queue.states.values()) for queue in await storage.count()) >= 12
-    await storage.idle(ANNA, [name])
+    await storage.set_idle(ANNA, [name])
     await storage.declare_schedules([Schedule(name, "* * * * *", name)])
 
 

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tests.postgres.sending import ANNA, Sender
-from zeke_queue.model import Failed, JobFilter, WorkerInfo
+from zeke_queue.model import Failed, JobQuery, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.system.clock import SystemClock
 
@@ -24,13 +24,13 @@ async def test_a_machine_whose_clock_is_days_ahead_leaves_no_time_of_its_own(
     right = SystemClock.now
     monkeypatch.setattr(SystemClock, "now", lambda self: right(self) + AHEAD)
     ((begun,),) = sql.execute("select now()").fetchall()
-    await storage.beat(WorkerInfo(ANNA, "host", 1, ("load",), 15.0))
+    await storage.heartbeat(WorkerInfo(ANNA, "host", 1, ("load",), 15.0))
     sent = await jobs.send(3)
     claimed = await jobs.claim(2)
     await storage.settle(failed=[Failed(claimed[0].id, claimed[0].attempt, 60.0, '{"type": "E"}')])
     await storage.cancel([sent[2]])
     ((ended,),) = sql.execute("select now()").fetchall()
-    for job in await storage.find(JobFilter()):
+    for job in await storage.find(JobQuery()):
         for time in (job.created_on, job.started_on, job.completed_on, job.start_after):
             assert time is None or begun <= time <= ended + timedelta(seconds=60)
     (worker,) = await storage.workers()

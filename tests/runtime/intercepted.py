@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from tests.clocks import FrozenClock
 
-VERBS = ("insert", "settle", "archive", "overdue", "serve_ticks")
+VERBS = ("insert", "settle", "archive", "lock_expired", "record_tick")
 
 
 class Intercepted(MemoryStorage):

@@ -65,9 +65,9 @@ async def test_waiting_job_is_not_started_after_its_cancellation(place: Place) -
         sent = [await place.send(quick, n) for n in (1, 2, 3)]
         await until(lambda: [place.state(job_id) for job_id in sent] == [ACTIVE] * 3)
         await place.queue.cancel(sent[1])
-        beats = place.storage.calls.count("beat")
+        beats = place.storage.calls.count("heartbeat")
         place.clock.advance(1)
-        await until(lambda: place.storage.calls.count("beat") > beats)
+        await until(lambda: place.storage.calls.count("heartbeat") > beats)
         await turns()
         go.set()
         await worker.drain()
@@ -81,9 +81,9 @@ async def test_job_claimed_during_a_heartbeat_is_not_taken_for_lost(place: Place
     async with place.working(**BEATING) as worker:
         first = await place.send(work.task)
         await until(lambda: work.started)
-        beat = place.storage.held["beat"] = asyncio.Event()
+        beat = place.storage.held["heartbeat"] = asyncio.Event()
         place.clock.advance(5)
-        await until(lambda: place.storage.calls[-1] == "beat")
+        await until(lambda: place.storage.calls[-1] == "heartbeat")
         second = await place.send(work.task)
         await until(lambda: len(work.started) == 2)
         beat.set()
@@ -104,10 +104,10 @@ async def test_job_settled_during_a_heartbeat_is_not_taken_for_lost(
     async with place.working(**BEATING) as worker:
         job_id = await place.send(work.task)
         await until(lambda: work.started)
-        beat = place.storage.late["beat"] = asyncio.Event()
+        beat = place.storage.late["heartbeat"] = asyncio.Event()
         settle = place.storage.held["settle"] = asyncio.Event()
         place.clock.advance(5)
-        await until(lambda: place.storage.calls[-1] == "beat")
+        await until(lambda: place.storage.calls[-1] == "heartbeat")
         work.go.set()
         await until(lambda: place.state(job_id) is COMPLETED)
         if answered:
@@ -142,12 +142,12 @@ async def test_hanging_heartbeat_does_not_end_the_lease(place: Place) -> None:
     async with place.working(**BEATING) as worker:
         job_id = await place.send(work.task)
         await until(lambda: work.started)
-        hangs = place.storage.late["beat"] = asyncio.Event()
+        hangs = place.storage.late["heartbeat"] = asyncio.Event()
         for _ in range(6):
-            beats = place.storage.calls.count("beat")
+            beats = place.storage.calls.count("heartbeat")
             place.clock.advance(5)
-            await until(lambda beats=beats: place.storage.calls.count("beat") > beats)
-            place.storage.late.pop("beat", None)
+            await until(lambda beats=beats: place.storage.calls.count("heartbeat") > beats)
+            place.storage.late.pop("heartbeat", None)
             await turns()
         assert work.cancelled == []
         hangs.set()
@@ -161,14 +161,14 @@ async def test_hanging_heartbeats_are_limited_in_number(place: Place, lines: Lin
     async with place.working(**BEATING):
         await place.send(work.task)
         await until(lambda: work.started)
-        hang = place.storage.late["beat"] = asyncio.Event()
-        before = place.storage.calls.count("beat")
+        hang = place.storage.late["heartbeat"] = asyncio.Event()
+        before = place.storage.calls.count("heartbeat")
         await place.advance(12, 5)
-        assert 3 <= place.storage.calls.count("beat") - before <= 4  # one of them makes sure of claims
+        assert 3 <= place.storage.calls.count("heartbeat") - before <= 4  # one of them makes sure of claims
         assert "lease_ended" in lines.messages
         hang.set()
         await turns()
         place.clock.advance(5)
         await turns()
-        assert place.storage.calls.count("beat") - before >= 4
+        assert place.storage.calls.count("heartbeat") - before >= 4
         work.go.set()

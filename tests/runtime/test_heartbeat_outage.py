@@ -109,7 +109,7 @@ async def test_worker_that_lost_only_heartbeats_finds_its_jobs_again(place: Plac
     async with place.working(poll=1e6, **BEATING) as worker:
         job_id = await place.send(work.task)
         await until(lambda: work.started)
-        place.storage.cut["beat"] = "before"
+        place.storage.cut["heartbeat"] = "before"
         await place.advance(15)
         await until(lambda: work.cancelled)
         work.go.set()
@@ -131,9 +131,9 @@ async def test_jobs_lost_during_a_search_for_claims_are_released_too(place: Plac
         await until(lambda: place.state(lost) is ACTIVE)
         await turns()
         place.storage.mend()
-        answer = place.storage.late["beat"] = asyncio.Event()
+        answer = place.storage.late["heartbeat"] = asyncio.Event()
         place.clock.advance(1)
-        await until(lambda: place.storage.calls[-1] == "beat")  # looks for what the claim took
+        await until(lambda: place.storage.calls[-1] == "heartbeat")  # looks for what the claim took
         await place.advance(14)
         await until(lambda: work.cancelled)  # the lease has ended meanwhile
         work.go.set()
@@ -147,17 +147,17 @@ async def test_answer_to_an_older_heartbeat_does_not_shorten_the_lease(place: Pl
     async with place.working(**BEATING) as worker:
         await place.send(work.task)
         await until(lambda: work.started)
-        answer = place.storage.held["beat"] = asyncio.Event()
+        answer = place.storage.held["heartbeat"] = asyncio.Event()
         assert worker._crew is not None
         older = asyncio.ensure_future(worker._crew._heart.beat())
-        await until(lambda: place.storage.calls[-1] == "beat")
+        await until(lambda: place.storage.calls[-1] == "heartbeat")
         await turns()
-        del place.storage.held["beat"]
+        del place.storage.held["heartbeat"]
         place.clock.advance(5)
         await turns()
         answer.set()
         await older
-        place.storage.cut["beat"] = "before"
+        place.storage.cut["heartbeat"] = "before"
         await place.advance(14)
         assert (work.cancelled, "lease_ended" in lines.messages) == ([], False)
         place.clock.advance(1)
@@ -169,9 +169,9 @@ async def test_answer_after_the_end_of_the_lease_does_not_end_it_twice(place: Pl
     work.go.set()
     async with place.working(**BEATING):
         await until(place.asleep)
-        answer = place.storage.held["beat"] = asyncio.Event()
+        answer = place.storage.held["heartbeat"] = asyncio.Event()
         place.clock.advance(5)
-        await until(lambda: place.storage.calls[-1] == "beat")
+        await until(lambda: place.storage.calls[-1] == "heartbeat")
         await turns()
         place.storage.cut_all()
         await place.advance(16)
@@ -193,7 +193,7 @@ async def test_jobs_of_a_lost_worker_run_elsewhere_and_its_late_outcome_is_dropp
     async with place.working(**BEATING):
         job_id = await place.send(work.task)
         await until(lambda: work.started)
-        place.storage.cut["beat"] = "before"  # from here on it is silent
+        place.storage.cut["heartbeat"] = "before"  # from here on it is silent
         await place.advance(16)
         assert (await Supervisor(place.queue).sweep()).reaped == 1
         place.storage.mend()
@@ -222,12 +222,12 @@ async def test_outcomes_are_kept_while_the_storage_refuses_them_all(place: Place
     """A right that was taken away is no outcome's fault; what was done must not be done again."""
     real, refusals = place.storage.real.settle, 3
 
-    async def settle(*outcomes: Any, again: bool = False) -> Any:
+    async def settle(*outcomes: Any, repeated: bool = False) -> Any:
         nonlocal refusals
         if refusals:
             refusals -= 1
             raise PermissionDeniedError("The role lacks a right")
-        return await real(*outcomes, again=again)
+        return await real(*outcomes, repeated=repeated)
 
     place.storage.real.settle = settle
     work = Handler(place, retry_limit=5)
@@ -245,11 +245,11 @@ async def test_refused_outcome_does_not_delay_the_others(place: Place) -> None:
     refused: list[UUID] = []
 
     async def settle(
-        completed: Any = (), failed: Any = (), released: Any = (), *, again: bool = False
+        completed: Any = (), failed: Any = (), released: Any = (), *, repeated: bool = False
     ) -> Any:
         if any(isinstance(o, Completed) and o.id in refused for o in completed):
             raise ValueError("this one the driver can't encode")
-        return await real(completed, failed, released, again=again)
+        return await real(completed, failed, released, repeated=repeated)
 
     place.storage.real.settle = settle
 

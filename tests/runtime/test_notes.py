@@ -57,20 +57,20 @@ def say(notes: Notes, *messages: str) -> None:
 
 def unkeepable(storage: Faulty, *messages: str) -> None:
     """Let the storage fail of any of these lines, and of all that come with it."""
-    real = storage.real.note
+    real = storage.real.append_events
 
-    async def note(events: Sequence[JobEvent]) -> None:
+    async def append_events(events: Sequence[JobEvent]) -> None:
         if any(json.loads(event.data)["message"] in messages for event in events):
             raise ValueError("the driver can't encode this")
         await real(events)
 
-    storage.real.note = note
+    storage.real.append_events = append_events
 
 
 async def test_lines_of_a_failed_flush_are_written_later(storage: Faulty, notes: Notes) -> None:
-    real, tries, gate = storage.real.note, 0, asyncio.Event()
+    real, tries, gate = storage.real.append_events, 0, asyncio.Event()
 
-    async def note(events: Sequence[JobEvent]) -> None:
+    async def append_events(events: Sequence[JobEvent]) -> None:
         nonlocal tries
         tries += 1
         if tries == 2:  # the flush, during which the time for another try passes
@@ -79,7 +79,7 @@ async def test_lines_of_a_failed_flush_are_written_later(storage: Faulty, notes:
             raise StorageUnavailableError("no way to note")
         await real(events)
 
-    storage.real.note = note
+    storage.real.append_events = append_events
     say(notes, "one")
     await turns(5)
     flushing = asyncio.ensure_future(notes.flush())
@@ -104,14 +104,14 @@ async def test_line_that_the_storage_fails_on_drops_no_other(
 async def test_storage_that_refuses_all_lines_is_called_once(
     storage: Faulty, notes: Notes, lines: Lines
 ) -> None:
-    async def note(events: Sequence[JobEvent]) -> None:
+    async def append_events(events: Sequence[JobEvent]) -> None:
         raise PermissionDeniedError("The role lacks a right")
 
-    storage.real.note = note
+    storage.real.append_events = append_events
     say(notes, "one", "two", "three")
     await turns()
     await notes.flush()
-    assert (storage.calls, lines.messages) == (["note"], ["storage_refused"])
+    assert (storage.calls, lines.messages) == (["append_events"], ["storage_refused"])
 
 
 async def test_job_whose_lines_can_not_be_stored_still_completes(place: Place) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.cases import check_each_async
 from tests.conformance.storages import on_both_storages
 from zeke_queue.errors import JobConflictError, JobNotFoundError
-from zeke_queue.model import JobFilter, JobState
+from zeke_queue.model import JobQuery, JobState
 
 if TYPE_CHECKING:
     from tests.clocks import FrozenClock
@@ -50,7 +50,7 @@ async def test_run_of_an_unknown_job_is_an_error(queue: Queue) -> None:
 async def test_jobs_are_listed_newest_first_and_counted_by_state(queue: Queue, jobs: Driver) -> None:
     first, second = await queue.send("clean"), await queue.send("clean")
     await jobs.claim("clean", limit=1)
-    assert [job.id for job in await queue.find(JobFilter(names=("clean",)))] == [second, first]
+    assert [job.id for job in await queue.find(JobQuery(names=("clean",)))] == [second, first]
     (count,) = await queue.count()
     assert count.states == {JobState.CREATED: 1, JobState.ACTIVE: 1}
 

@@ -18,7 +18,7 @@ from zeke_queue.errors import (
     StorageUnavailableError,
     UsageError,
 )
-from zeke_queue.model import Completed, Want
+from zeke_queue.model import Completed, QueueCapacity
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.worker import Worker
@@ -34,7 +34,7 @@ async def open_and_close(opening: AbstractAsyncContextManager[Queue]) -> None:
 
 async def run_by_hand(queue: Queue, output: str) -> None:
     """Do what a worker does, for one job of ``clean``."""
-    (claimed,) = await queue.storage.claim(ANNA, [Want("clean", 1)], 1)
+    (claimed,) = await queue.storage.claim(ANNA, [QueueCapacity("clean", 1)], 1)
     await queue.storage.settle(completed=[Completed(claimed.id, claimed.attempt, output)])
 
 

@@ -21,7 +21,7 @@ from zeke_queue.errors import (
     StorageUnavailableError,
     UsageError,
 )
-from zeke_queue.model import JobFilter, JobState
+from zeke_queue.model import JobQuery, JobState
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.prepare import Send
 
@@ -80,7 +80,7 @@ async def test_value_without_json_form_is_refused_wherever_it_is_given(queue: Qu
         with pytest.raises(SerializationError):
             async with queue.transaction(meta=value):
                 pass
-        assert await queue.find(JobFilter()) == []
+        assert await queue.find(JobQuery()) == []
 
     await check_each_async(NOT_JSON, check)
 
@@ -98,7 +98,7 @@ async def test_send_many_takes_only_an_iterable_of_sends(queue: Queue) -> None:
     for jobs in (None, 5, task, Send("clean")):
         with pytest.raises(UsageError, match=r"^jobs: .*; give a list of Send\(task, payload\)"):
             await queue.send_many(jobs)  # type: ignore[arg-type] - what untyped callers do
-    assert await queue.find(JobFilter()) == []
+    assert await queue.find(JobQuery()) == []
 
 
 async def test_external_must_be_a_flag(queue: Queue) -> None:
@@ -169,7 +169,7 @@ async def test_timeout_beyond_all_time_waits_until_the_queue_is_closed(queue_on:
 
 async def test_find_takes_only_a_filter(queue: Queue) -> None:
     async def check(which: Any) -> None:
-        with pytest.raises(UsageError, match=r"is no JobFilter; give JobFilter\(names=\('…',\)\)"):
+        with pytest.raises(UsageError, match=r"is no JobQuery; give JobQuery\(names=\('…',\)\)"):
             await queue.find(which)
 
     cases = {
@@ -178,7 +178,7 @@ async def test_find_takes_only_a_filter(queue: Queue) -> None:
         "name": "clean",
         "dict": {"names": ("clean",)},
         "tuple": (("clean",),),
-        "class": JobFilter,
+        "class": JobQuery,
     }
     await check_each_async(cases, check)
 
@@ -232,7 +232,7 @@ WRONG_FILTERS: list[tuple[str, Any]] = [
 async def test_invalid_filter_is_refused_by_its_field(queue: Queue) -> None:
     async def check(field: str, value: Any) -> None:
         with pytest.raises(InvalidOptionError, match=rf"^{field}: .*; give"):
-            await queue.find(JobFilter(**{field: value}))
+            await queue.find(JobQuery(**{field: value}))
 
     await check_each_async(WRONG_FILTERS, check)
     await check("limit", 10**5_000)  # no label could show it
@@ -241,7 +241,7 @@ async def test_invalid_filter_is_refused_by_its_field(queue: Queue) -> None:
 @on_both_storages
 async def test_invalid_filter_is_refused_by_each_storage(queue: Queue) -> None:
     with pytest.raises(InvalidOptionError, match=r"^text: .*; give"):
-        await queue.find(JobFilter(text="a\0"))
+        await queue.find(JobQuery(text="a\0"))
 
 
 async def test_filter_must_end_later_than_it_begins(queue: Queue) -> None:
@@ -249,7 +249,7 @@ async def test_filter_must_end_later_than_it_begins(queue: Queue) -> None:
         with pytest.raises(
             InvalidOptionError, match=r"^created_to: .* is not later than created_from.*; give"
         ):
-            await queue.find(JobFilter(created_from=NOON, created_to=until))
+            await queue.find(JobQuery(created_from=NOON, created_to=until))
 
     await check_each_async([NOON, NOON - timedelta(seconds=1), NOON.astimezone(EASTWARD)], check)
 
@@ -259,7 +259,7 @@ async def test_filter_takes_the_longest_text_and_all_of_time(queue: Queue) -> No
     key = "k" * 200
     job_id = await queue.send("clean", singleton_key=key)
     first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=EASTWARD)
-    (found,) = await queue.find(JobFilter(created_from=first, created_to=last, text=key.upper()))
+    (found,) = await queue.find(JobQuery(created_from=first, created_to=last, text=key.upper()))
     assert found.id == job_id
 
 
@@ -267,7 +267,7 @@ async def test_filter_takes_the_longest_text_and_all_of_time(queue: Queue) -> No
 async def test_limit_of_a_filter_is_at_least_1_and_at_most_1000(queue: Queue) -> None:
     async def check(limit: int) -> None:
         with pytest.raises(InvalidOptionError, match=rf"^limit: {limit} is not at least 1 and at most 1000"):
-            await queue.find(JobFilter(limit=limit))
+            await queue.find(JobQuery(limit=limit))
 
     await check_each_async([-1, 0, 1_001], check)
 
@@ -277,7 +277,7 @@ async def test_filter_takes_states_by_their_words_and_any_sequences(queue: Queue
     job_id = await sent(queue)
     words: Any = ["created", JobState.RETRY]
     names: Any = ["clean"]
-    assert [job.id for job in await queue.find(JobFilter(names=names, states=words))] == [job_id]
+    assert [job.id for job in await queue.find(JobQuery(names=names, states=words))] == [job_id]
 
 
 # Schedules
@@ -378,7 +378,7 @@ async def test_every_call_after_the_block_of_a_queue_is_refused(
         "trigger": lambda: queue.trigger("clean"),
         "transaction": in_transaction,
         "get": lambda: queue.get(job_id),
-        "find": lambda: queue.find(JobFilter()),
+        "find": lambda: queue.find(JobQuery()),
         "count": queue.count,
         "run": lambda: queue.run(job_id),
         "result": lambda: queue.result(job_id, 0),

@@ -38,7 +38,7 @@ class Shared(MemoryStorage):
         self.clock = clock
         self.cron_on: datetime | None = None
 
-    async def foreign_cron_age(self) -> float | None:
+    async def pgboss_cron_age(self) -> float | None:
         return None if self.cron_on is None else (self.clock.now() - self.cron_on).total_seconds()
 
 
@@ -54,9 +54,9 @@ async def test_age_of_the_pg_boss_cron_is_read_outside_of_the_transaction(clock:
                 yield opened
             self.held = False
 
-        async def foreign_cron_age(self) -> float | None:
+        async def pgboss_cron_age(self) -> float | None:
             assert not self.held
-            return await super().foreign_cron_age()
+            return await super().pgboss_cron_age()
 
     queue = Queue(mail_catalog(), Narrow(clock), clock=clock)
     await queue.schedule("clean", "* * * * *")
@@ -210,7 +210,7 @@ async def test_invalid_declared_schedule_ends_the_loop_at_its_start(clock: Froze
 
 async def test_schedule_whose_row_can_not_be_changed_does_not_stop_the_others(clock: FrozenClock) -> None:
     def guard(verb: str, *arguments: Any) -> None:
-        if verb == "serve_ticks" and arguments[0] == "a":
+        if verb == "record_tick" and arguments[0] == "a":
             raise StorageError("a trigger of the application raised an error")
 
     storage = Intercepted(clock)

@@ -23,7 +23,7 @@ from zeke_queue.errors import (
     StorageUnavailableError,
     UnknownTaskError,
 )
-from zeke_queue.model import Job, JobFilter, JobState
+from zeke_queue.model import Job, JobQuery, JobState
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.prepare import INSERT_WAITS, Send, SendOptions
@@ -47,7 +47,7 @@ async def stored(queue: Queue, job_id: UUID | None) -> Job:
 
 
 async def number_of_jobs(queue: Queue) -> int:
-    return len(await queue.find(JobFilter(limit=1000)))
+    return len(await queue.find(JobQuery(limit=1000)))
 
 
 # What is sent

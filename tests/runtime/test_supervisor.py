@@ -41,7 +41,7 @@ DAY = 86_400
 async def test_job_past_its_deadline_is_retried_after_the_backoff(
     queue: Queue, jobs: Driver, clock: FrozenClock
 ) -> None:
-    await jobs.beat(lease=9_000)
+    await jobs.heartbeat(lease=9_000)
     job = await jobs.running(expire_in=60, retry_limit=2, retry_delay=10)
     clock.advance(61)
 
@@ -57,7 +57,7 @@ async def test_job_past_its_deadline_is_retried_after_the_backoff(
 async def test_job_past_its_deadline_without_retries_expires_with_a_reason(
     queue: Queue, jobs: Driver, clock: FrozenClock
 ) -> None:
-    await jobs.beat(lease=9_000)
+    await jobs.heartbeat(lease=9_000)
     job = await jobs.running(expire_in=60, retry_limit=0)
     clock.advance(61)
     await Supervisor(queue).sweep()
@@ -73,10 +73,10 @@ async def test_job_past_its_deadline_without_retries_expires_with_a_reason(
 async def test_jobs_of_a_worker_without_heartbeat_are_retried(
     queue: Queue, jobs: Driver, clock: FrozenClock
 ) -> None:
-    await jobs.beat(lease=15)
+    await jobs.heartbeat(lease=15)
     lost = await jobs.running(retry_limit=1)
     clock.advance(16)
-    await jobs.beat(BERT)
+    await jobs.heartbeat(BERT)
     kept = await jobs.running("clean", worker=BERT)
 
     assert await Supervisor(queue).sweep() == Swept(reaped=1)
@@ -89,7 +89,7 @@ async def test_jobs_of_a_worker_without_heartbeat_are_retried(
 async def test_job_lost_with_its_worker_without_retries_fails_with_a_reason(
     queue: Queue, jobs: Driver, clock: FrozenClock
 ) -> None:
-    await jobs.beat(lease=15)
+    await jobs.heartbeat(lease=15)
     job = await jobs.running(retry_limit=0)
     clock.advance(16)
     await Supervisor(queue).sweep()
@@ -103,7 +103,7 @@ async def test_job_lost_with_its_worker_without_retries_fails_with_a_reason(
 async def test_late_outcome_of_a_lost_worker_changes_nothing(
     queue: Queue, jobs: Driver, clock: FrozenClock
 ) -> None:
-    await jobs.beat(lease=15)
+    await jobs.heartbeat(lease=15)
     job = await jobs.running()
     clock.advance(16)
     await Supervisor(queue).sweep()
@@ -254,11 +254,11 @@ async def test_failed_duty_does_not_stop_the_others(clock: FrozenClock) -> None:
         assert (swept.reaped, swept.archived) == (0, 1)
 
     errors = [StorageError("no"), StorageUnavailableError("away"), ZeroDivisionError()]
-    await check_each_async([(what, error) for what in ("overdue", "settle") for error in errors], check)
+    await check_each_async([(what, error) for what in ("lock_expired", "settle") for error in errors], check)
 
 
 async def test_failed_duties_are_reported(supervised: Queue, broken: Broken) -> None:
-    broken.broken = dict.fromkeys(["overdue", "archive"], StorageError("no"))
+    broken.broken = dict.fromkeys(["lock_expired", "archive"], StorageError("no"))
     assert (await Supervisor(supervised).sweep()).failed == ("give_back", "archive")
 
 
@@ -288,12 +288,12 @@ async def test_loop_survives_an_outage_and_polls_more_rarely_meanwhile(
 ) -> None:
     jobs = Driver(broken, clock)
     supervisor = Supervisor(supervised, every=1)
-    broken.broken = dict.fromkeys(["overdue", "archive"], StorageUnavailableError("away"))
+    broken.broken = dict.fromkeys(["lock_expired", "archive"], StorageUnavailableError("away"))
     running = asyncio.ensure_future(supervisor.run())
     for _ in range(120):
         await turns()
         clock.advance(1)
-    assert 5 <= broken.asked["overdue"] <= 12
+    assert 5 <= broken.asked["lock_expired"] <= 12
     broken.broken = {}
     job = await jobs.running()
     for _ in range(40):

@@ -15,7 +15,7 @@ from tests.conformance.storages import on_both_storages, on_postgres
 from tests.runtime.catalogs import mail_catalog
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import JobConflictError, PayloadValidationError, StorageUnavailableError, UsageError
-from zeke_queue.model import JobFilter
+from zeke_queue.model import JobQuery
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.task.prepare import Send
 
@@ -41,7 +41,7 @@ async def abandon(queue: Queue, work: Callable[[QueueTransaction], Awaitable[obj
 
 
 async def number_of_jobs(queue: Queue) -> int:
-    return len(await queue.find(JobFilter(limit=1000)))
+    return len(await queue.find(JobQuery(limit=1000)))
 
 
 @on_both_storages

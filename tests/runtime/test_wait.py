@@ -252,8 +252,8 @@ class Odd(MemoryStorage):
         self.leaving: asyncio.Event | None = None
 
     @asynccontextmanager
-    async def watching(self) -> AsyncIterator[Any]:
-        async with super().watching() as watch:
+    async def subscribe(self) -> AsyncIterator[Any]:
+        async with super().subscribe() as watch:
             yield watch
             if self.leaving is not None:
                 await self.leaving.wait()

@@ -67,15 +67,15 @@ async def test_events_come_between_the_statuses_of_their_attempt(queue: Queue, j
         assert await take(changes) == ["QUEUED 0"]
         first = await jobs.claim_one()
         assert await take(changes) == ["EXECUTING 1"]
-        await jobs.storage.note([progress(job_id), log(job_id, 1)])
+        await jobs.storage.append_events([progress(job_id), log(job_id, 1)])
         assert await take(changes, 2) == ["progress 1", "log 1"]
-        await jobs.storage.note([log(job_id, 2)])
+        await jobs.storage.append_events([log(job_id, 2)])
         await jobs.fail(first, retry_in=0)
         assert await take(changes, 2) == ["log 1", "QUEUED 1"]
         second = await jobs.claim_one()
-        await jobs.storage.note([log(job_id, 3, attempt=2)])
+        await jobs.storage.append_events([log(job_id, 3, attempt=2)])
         assert await take(changes, 2) == ["EXECUTING 2", "log 2"]
-        await jobs.storage.note([progress(job_id, attempt=2)])
+        await jobs.storage.append_events([progress(job_id, attempt=2)])
         await jobs.complete(second)
         assert await rest(changes) == ["progress 2", "COMPLETED 2"]
 
@@ -83,7 +83,7 @@ async def test_events_come_between_the_statuses_of_their_attempt(queue: Queue, j
 @on_both_storages
 async def test_stored_events_follow_the_first_status(queue: Queue, jobs: Driver) -> None:
     claimed = await jobs.running()
-    await jobs.storage.note([log(claimed.id, n) for n in range(3)])
+    await jobs.storage.append_events([log(claimed.id, n) for n in range(3)])
     async with aclosing(queue.watch(claimed.id)) as changes:
         assert await take(changes, 4) == ["EXECUTING 1", "log 1", "log 1", "log 1"]
         coming = asyncio.ensure_future(anext(changes))
@@ -96,7 +96,7 @@ async def test_stored_events_follow_the_first_status(queue: Queue, jobs: Driver)
 @on_both_storages
 async def test_events_of_an_ended_job_come_before_its_status(queue: Queue, jobs: Driver) -> None:
     claimed = await jobs.running()
-    await jobs.storage.note([log(claimed.id, n) for n in range(2345)])
+    await jobs.storage.append_events([log(claimed.id, n) for n in range(2345)])
     await jobs.complete(claimed)
     async with aclosing(queue.watch(claimed.id)) as changes:
         numbers = [one.data async for one in changes if isinstance(one, JobEvent)]
@@ -107,12 +107,12 @@ async def test_events_after_a_retry_by_hand_are_not_of_the_run_that_ended(queue:
     claimed = await jobs.running()
     async with aclosing(queue.watch(claimed.id)) as changes:
         await take(changes)
-        await jobs.storage.note([log(claimed.id, 1)])
+        await jobs.storage.append_events([log(claimed.id, 1)])
         await jobs.fail(claimed)
         await turns()
         await jobs.storage.retry([claimed.id])
         await jobs.claim_one()
-        await jobs.storage.note([log(claimed.id, 2, attempt=2)])
+        await jobs.storage.append_events([log(claimed.id, 2, attempt=2)])
         assert await rest(changes) == ["log 1", "FAILED 1"]
 
 
@@ -156,9 +156,9 @@ class Away(MemoryStorage):
         self.delays: Any = None
 
     @asynccontextmanager
-    async def watching(self) -> AsyncIterator[Any]:
+    async def subscribe(self) -> AsyncIterator[Any]:
         self._check()
-        async with super().watching() as watch:
+        async with super().subscribe() as watch:
             yield watch
 
     async def get(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
@@ -213,7 +213,7 @@ async def test_events_are_read_after_an_outage_though_the_end_is_known(
     claimed = await jobs.running()
     async with aclosing(watched.watch(claimed.id)) as changes:
         assert await take(changes) == ["EXECUTING 1"]
-        await jobs.storage.note([log(claimed.id, 1)])
+        await jobs.storage.append_events([log(claimed.id, 1)])
         await jobs.complete(claimed)
         await turns()
         away.away = True

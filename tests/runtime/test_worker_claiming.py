@@ -285,10 +285,10 @@ async def test_idle_flag_with_a_lost_answer_is_set_again(
     async with place.working(concurrency=1, poll=1e6):
         await until(place.asleep)
         # It has no room, so it says that it is awake, but does not hear that this was heard.
-        place.storage.cut["idle"] = "after"
+        place.storage.cut["set_idle"] = "after"
         job_id = await place.send(work.task)
         await until(lambda: work.started)
-        await until(lambda: place.storage.calls[-1] == "idle")
+        await until(lambda: place.storage.calls[-1] == "set_idle")
         work.go.set()
         await until(lambda: place.state(job_id) is COMPLETED)
         before = len(place.storage.calls)
@@ -305,7 +305,7 @@ async def test_idle_flag_is_set_again_after_a_failover(place: Place) -> None:
         await until(place.asleep)
         place.storage.cut_all()
         assert worker.id is not None
-        await place.storage.real.leave(worker.id)
+        await place.storage.real.deregister(worker.id)
         await place.advance(15)
         place.storage.mend()
         place.hurry()
@@ -339,7 +339,7 @@ async def test_jobs_that_arrive_after_the_lease_ended_are_not_started(place: Pla
         answer = place.storage.held["claim"] = asyncio.Event()
         job_id = await place.send(work.task)
         await until(lambda: place.state(job_id) is JobState.ACTIVE)
-        place.storage.cut["beat"] = "before"
+        place.storage.cut["heartbeat"] = "before"
         await place.advance(15)
         answer.set()
         await turns()

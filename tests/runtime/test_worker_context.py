@@ -132,7 +132,7 @@ async def test_progress_and_log_lines_are_stored_in_order(
 
 
 async def test_progress_is_stored_before_the_job_ends(place: Place) -> None:
-    note = place.storage.late["note"] = asyncio.Event()
+    note = place.storage.late["append_events"] = asyncio.Event()
 
     @place.catalog.task("work")
     async def work(job: JobContext) -> None:
@@ -140,7 +140,7 @@ async def test_progress_is_stored_before_the_job_ends(place: Place) -> None:
 
     async with place.working() as worker:
         await place.send(work)
-        await until(lambda: "note" in place.storage.calls)
+        await until(lambda: "append_events" in place.storage.calls)
         await turns()
         assert "settle" not in place.storage.calls
         note.set()

@@ -16,7 +16,7 @@ async def test_place_freed_while_the_idle_flag_is_set_is_used(place: Place) -> N
     work.go.set()
     async with place.working(concurrency=1):
         await until(place.asleep)
-        told = place.storage.late["idle"] = asyncio.Event()
+        told = place.storage.late["set_idle"] = asyncio.Event()
         first, second = await place.send(work.task), await place.send(work.task)
         await until(lambda: place.state(first) is COMPLETED)
         await turns()

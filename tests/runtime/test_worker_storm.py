@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 SEEDS = range(12)
 STEPS = 40
-CALLS = ("claim", "settle", "idle", "note", "get")
-ALL_CALLS = (*CALLS, "beat", "leave")
+CALLS = ("claim", "settle", "set_idle", "append_events", "get")
+ALL_CALLS = (*CALLS, "heartbeat", "deregister")
 ENDED = {JobState.COMPLETED, JobState.CANCELLED, JobState.FAILED, JobState.EXPIRED}
 OPTIONS: dict[str, Any] = {"retry_limit": 50, "retry_delay": 0, "expire_in": 3600}
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from tests.clocks import START
-from zeke_queue.model import Job, JobFilter
+from zeke_queue.model import Job, JobQuery
 
 if TYPE_CHECKING:
     from zeke_queue.client.queue import Queue
@@ -16,7 +16,7 @@ HOUR = 3600
 
 
 async def sent(queue: Queue) -> list[Job]:
-    return sorted(await queue.find(JobFilter(limit=1000)), key=lambda job: str(job.meta))
+    return sorted(await queue.find(JobQuery(limit=1000)), key=lambda job: str(job.meta))
 
 
 async def ticks(queue: Queue) -> list[str]:

@@ -10,16 +10,16 @@ from zeke_queue.core import jsonb
 from zeke_queue.model import (
     Claimed,
     Completed,
+    ExpiredJob,
     Extended,
     Failed,
     JobState,
     NewJob,
-    Overdue,
+    QueueCapacity,
     Released,
     RunStatus,
     Schedule,
     Waiting,
-    Want,
     WorkerInfo,
 )
 from zeke_sim.history.events import (
@@ -162,9 +162,9 @@ class History:
 
     # Workers.
 
-    def beat(self, node: str = "w1", lease: float = 15.0) -> None:
+    def heartbeat(self, node: str = "w1", lease: float = 15.0) -> None:
         worker = WORKERS[node]
-        call = self.invoke("beat", node, worker=WorkerInfo(worker, node, 1, ("a",), lease))
+        call = self.invoke("heartbeat", node, worker=WorkerInfo(worker, node, 1, ("a",), lease))
         self.events.append(WorkerRow(self.at, self.now, worker, self.now, lease, gone=False))
         self.answer(call, {})
 
@@ -172,8 +172,8 @@ class History:
         """Claim jobs; the columns say what of the rows is not as it should be."""
         rows = [self.rows[job] for job in jobs]
         names = sorted({row.name for row in rows} or {"a"})
-        wants = tuple(Want(name, free) for name in names)
-        call = self.invoke("claim", node, worker=WORKERS[node], wants=wants, limit=100)
+        capacity = tuple(QueueCapacity(name, free) for name in names)
+        call = self.invoke("claim", node, worker=WORKERS[node], capacity=capacity, limit=100)
         taken = [self._begin(job, call, node, columns) for job in jobs]
         self.answer(call, [claimed(row) for row in taken])
         return call
@@ -213,7 +213,7 @@ class History:
     ) -> int:
         """Settle an attempt, rightly but for the columns that are given, and wake who waits for its end."""
         kinds: dict[type, str] = {Completed: "completed", Failed: "failed", Released: "released"}
-        args: dict[str, Any] = {"completed": (), "failed": (), "released": (), "again": False}
+        args: dict[str, Any] = {"completed": (), "failed": (), "released": (), "repeated": False}
         call = self.invoke("settle", "w1", **{**args, kinds[type(outcome)]: (outcome,)})
         self.change(job, call, **{**self._settled(job, outcome), **columns})
         for parent in wakes:
@@ -259,10 +259,10 @@ class History:
 
     # Jobs that wait for others.
 
-    def spawn(self, parent: UUID, attempt: int | None = None, **options: Any) -> UUID:
+    def insert_child(self, parent: UUID, attempt: int | None = None, **options: Any) -> UUID:
         """Send a child that its parent, which runs, is going to wait for."""
         sent = self.new(parent=parent, **options)
-        call = self.invoke("spawn", "w1", child=sent, attempt=attempt or self.rows[parent].attempt)
+        call = self.invoke("insert_child", "w1", child=sent, attempt=attempt or self.rows[parent].attempt)
         self.insert(sent, call)
         self.change(sent.id, call, awaited=True)
         self.answer(call, sent.id)
@@ -272,7 +272,7 @@ class History:
         """Let the handler of a job that runs ask for another one's end, and the job wait for that."""
         self.run(job, "raised", f"Wait: Waits for job {child}")
         waiting = Waiting(job, self.rows[job].attempt, child)
-        call = self.invoke("suspend", "w1", waiting=(waiting,), again=False)
+        call = self.invoke("suspend", "w1", waiting=(waiting,), repeated=False)
         rests = CENTURY if columns.get("waits_for", child) is not None else timedelta()
         right = {"state": CREATED, "worker": None, "waits_for": child, "start_after": self.now + rests}
         self.change(job, call, **{**right, **columns})
@@ -285,8 +285,8 @@ class History:
     def overdue(self, job: UUID, reason: Any) -> None:
         """Let a supervisor find a job overdue."""
         row = self.rows[job]
-        call = self.invoke("overdue", "v1", limit=10)
-        found = Overdue(
+        call = self.invoke("lock_expired", "v1", limit=10)
+        found = ExpiredJob(
             job,
             row.name,
             row.attempt,

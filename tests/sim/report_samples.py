@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from tests.sim.histories import BLANK, claimed
-from zeke_queue.model import Completed, JobState, NewJob, RunStatus, Want
+from zeke_queue.model import Completed, JobState, NewJob, QueueCapacity, RunStatus
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_sim.history.events import (
     Answered,
@@ -92,8 +92,10 @@ def claim(script: Script, node: str, job: UUID, took: float = 0.01) -> None:
     """The node's worker claims the job, its row being changed within the call."""
     row = script.rows[job]
     row = row._replace(state=JobState.ACTIVE, attempt=row.attempt + 1, worker=WORKERS[node])
-    wants = [Want(row.name, 1)]
-    call = script.call(node, "claim", took, result=[claimed(row)], worker=WORKERS[node], wants=wants, limit=1)
+    capacity = [QueueCapacity(row.name, 1)]
+    call = script.call(
+        node, "claim", took, result=[claimed(row)], worker=WORKERS[node], capacity=capacity, limit=1
+    )
     script.change(job, JobState.ACTIVE, call, attempt=row.attempt, worker=row.worker, started_on=script.now)
 
 
@@ -121,7 +123,7 @@ def overlap(data: str | None = '{"to": "ann@example.org"}') -> list[Event]:
     script.events.append(Lived(0.9, "w1", "paused"))
     script.events.append(Fault(0.9, "w1", "node/w1/1", "pause", 4.6))
     script.at = 3.0
-    swept = script.call("s1", "overdue", 0.4, limit=100, result=[{"id": JOB, "reason": "lease"}])
+    swept = script.call("s1", "lock_expired", 0.4, limit=100, result=[{"id": JOB, "reason": "lease"}])
     script.events.append(Fault(3.0, "s1", "s1/overdue/2", "latency", None))
     script.at = 3.2
     script.change(JOB, JobState.RETRY, swept, retry_count=1, failures=1, start_after=script.now)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.clocks import FrozenClock
 from tests.model import strategies as draw
 from tests.sim.histories import CANCELLED, History
-from zeke_queue.model import Completed, Extended, Failed, JobState, NewJob, Want
+from zeke_queue.model import Completed, Extended, Failed, JobState, NewJob, QueueCapacity
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_sim.history.events import Answered, Began, Change, Ended, Invoked, Rules, Violation
 from zeke_sim.history.recorder import Recorder
@@ -138,8 +138,8 @@ class Recorded:
         """Call a verb; the arguments go by the protocol's names."""
         names, args = NAMES[verb], dict(zip(NAMES[verb], given, strict=False))
         if verb == "settle":
-            args = {"completed": (), "failed": (), "released": (), "again": False} | args
-        options = {name: args[name] for name in names if name in ("again", "paused") and name in args}
+            args = {"completed": (), "failed": (), "released": (), "repeated": False} | args
+        options = {name: args[name] for name in names if name in ("repeated", "paused") and name in args}
         plain = [value for name, value in args.items() if name not in options]
         target = self.store if transaction is None else transaction
         return await self._told(verb, args, lambda: getattr(target, verb)(*plain, **options), number)
@@ -168,8 +168,8 @@ class Recorded:
 
     async def work(self, worker: UUID, endings: list[str]) -> list[tuple[UUID, int]]:
         """Claim all there is, run it, and let the first few jobs end."""
-        wants = [Want(name, 100) for name in draw.NAMES]
-        claimed: list[Claimed] = await self.call("claim", worker, wants, 100)
+        capacity = [QueueCapacity(name, 100) for name in draw.NAMES]
+        claimed: list[Claimed] = await self.call("claim", worker, capacity, 100)
         for place, job in enumerate(claimed):
             how, value = DID[endings[place] if place < len(endings) else "completed"]
             self.see(Began(self.at, "n", job.name, job.id, job.attempt))
@@ -199,7 +199,7 @@ class Recorded:
         number = self.calls
         block = self.store.transaction()
         opened = await block.__aenter__()
-        late = await self.call("overdue", 100, transaction=opened, number=number)
+        late = await self.call("lock_expired", 100, transaction=opened, number=number)
         failed = [Failed(job.id, job.attempt, *verdict(job)) for job in late]
         await self.call("settle", [], failed, [], transaction=opened, number=number)
         await self._told("commit", {}, lambda: block.__aexit__(None, None, None), number)
@@ -207,18 +207,18 @@ class Recorded:
 
 NAMES = {
     "insert": ("jobs",),
-    "claim": ("worker", "wants", "limit"),
-    "settle": ("completed", "failed", "released", "again"),
+    "claim": ("worker", "capacity", "limit"),
+    "settle": ("completed", "failed", "released", "repeated"),
     "extend": ("extended",),
-    "beat": ("worker",),
-    "leave": ("worker",),
+    "heartbeat": ("worker",),
+    "deregister": ("worker",),
     "cancel": ("ids",),
     "resume": ("ids",),
     "retry": ("ids",),
     "archive": ("after", "limit"),
     "purge": ("after", "limit"),
     "get": ("ids",),
-    "overdue": ("limit",),
+    "lock_expired": ("limit",),
     "pause_queue": ("name", "paused"),
     "declare_queues": ("queues",),
 }
@@ -275,8 +275,8 @@ STEP = st.one_of(
         st.lists(st.integers(0, 9), max_size=2),
         st.sampled_from(["commit", "roll back"]),
     ),
-    st.tuples(st.just("beat"), draw.beats),
-    st.tuples(st.just("leave"), draw.workers),
+    st.tuples(st.just("heartbeat"), draw.beats),
+    st.tuples(st.just("deregister"), draw.workers),
     st.tuples(st.just("sweep")),
     st.tuples(st.just("retention"), st.sampled_from([0.5, 5.0])),
     st.tuples(st.just("extend"), st.integers(0, 9), draw.seconds),
@@ -329,13 +329,13 @@ class Driver:
     async def transact(self, jobs: list[NewJob], numbers: list[int], end: str) -> None:
         await self.recorded.transact(self.with_ids(jobs), self.sent(numbers), commit=end == "commit")
 
-    async def beat(self, worker: WorkerInfo) -> None:
+    async def heartbeat(self, worker: WorkerInfo) -> None:
         self.beaten[worker.id] = self.recorded.at
-        await self.call("beat", worker)
+        await self.call("heartbeat", worker)
 
-    async def leave(self, worker: UUID) -> None:
+    async def deregister(self, worker: UUID) -> None:
         if not self.recorded.checker.past.crews[worker].holds:  # a right worker settles first
-            await self.call("leave", worker)
+            await self.call("deregister", worker)
 
     async def sweep(self) -> None:
         await self.recorded.sweep()

@@ -66,9 +66,9 @@ def test_a_fault_of_a_node_hits_what_the_node_is_at() -> None:
     job = h.send()
     h.claim(job)
     h.events.append(Began(h.at, "w1", "a", job, 1))
-    for verb in ("extend", "note"):
+    for verb in ("extend", "append_events"):
         fault(h, "w1", f"w1/{verb}/1", "lost")
-    h.invoke("settle", "w1", completed=(), failed=(), released=(), again=False)
+    h.invoke("settle", "w1", completed=(), failed=(), released=(), repeated=False)
     fault(h, "w1", "node/w1/0", "pause")
     assert coverage_of(h).faults == {"lost in running": 2, "pause in settling": 1}
 
@@ -81,7 +81,7 @@ def test_calls_are_counted_by_how_they_ended() -> None:
     h.run(job)
     h.settle(job, Completed(job, 1, None))
     h.answer(h.invoke("get", ids=()), "gone", outcome="unknown")
-    h.invoke("claim", "w1", worker=None, wants=(), limit=1)
+    h.invoke("claim", "w1", worker=None, capacity=(), limit=1)
     h.lived("w1", "killed")
     h.invoke("get", ids=())
     assert coverage_of(h).calls == {

@@ -399,7 +399,7 @@ def test_client_name_must_be_unique_and_without_slash() -> None:
 
 def test_quiet_phase_injects_no_fault() -> None:
     decisions: dict[str, Any] = {"node/w1/0": {"fault": "kill", "at": 50.0, "for": 1.0}}
-    decisions |= {f"w1/beat/{n}": {"fault": "refused"} for n in range(1, 60)}
+    decisions |= {f"w1/heartbeat/{n}": {"fault": "refused"} for n in range(1, 60)}
     outcome = outcome_of(decisions, phase=30.0)
     faults = list(of(Fault, outcome))
     assert faults

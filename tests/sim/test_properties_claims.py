@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.cases import check_each
 from tests.sim.histories import ACTIVE, EPOCH, EXPIRED, RETRY, WORKERS, History, claimed
-from zeke_queue.model import Completed, Extended, Failed, Want
+from zeke_queue.model import Completed, Extended, Failed, QueueCapacity
 from zeke_sim.history.events import Answered, WorkerRow
 
 LIMIT = "active jobs within the limit"
@@ -27,8 +27,8 @@ LOST_STORED = EXPIRED_STORED.replace("Expired", "WorkerLost")
 
 def _claim_slowly(h: History, *names: str) -> int:
     """Begin a claim of one job, which ``_take`` continues."""
-    wants = tuple(Want(name, 1) for name in names or ("a",))
-    return h.invoke("claim", "w1", worker=WORKERS["w1"], wants=wants, limit=1)
+    capacity = tuple(QueueCapacity(name, 1) for name in names or ("a",))
+    return h.invoke("claim", "w1", worker=WORKERS["w1"], capacity=capacity, limit=1)
 
 
 def _take(h: History, call: int, job: Any) -> None:
@@ -174,7 +174,7 @@ def test_attempt_is_overdue_after_its_deadline(h: History) -> None:
 
 def test_attempt_is_overdue_after_its_lease(h: History) -> None:
     job = h.send()
-    h.beat()
+    h.heartbeat()
     h.claim(job)
     h.wait(14)
     h.overdue(job, "lease")
@@ -183,8 +183,8 @@ def test_attempt_is_overdue_after_its_lease(h: History) -> None:
 
 def test_attempts_of_dead_and_unregistered_workers_are_overdue(h: History) -> None:
     silent, gone = h.send(), h.send()
-    h.beat("w1")
-    h.beat("w2")
+    h.heartbeat("w1")
+    h.heartbeat("w2")
     h.claim(silent)
     h.claim(gone, node="w2")
     h.events.append(WorkerRow(h.at, h.now, WORKERS["w2"], h.now, 15.0, gone=True))

@@ -126,8 +126,8 @@ def serve(
 ) -> History:
     """Let a scheduler serve ticks: what it should, or not."""
     number, now = 1, h.now + timedelta(milliseconds=1)
-    h.answer(h.invoke("due_schedules", "s1", number, limit=50), (now, [schedule]))
-    h.answer(h.invoke("serve_ticks", "s1", number, name=schedule.name, last_tick=last, next_tick=upcoming))
+    h.answer(h.invoke("lock_due_schedules", "s1", number, limit=50), (now, [schedule]))
+    h.answer(h.invoke("record_tick", "s1", number, name=schedule.name, last_tick=last, next_tick=upcoming))
     jobs = tuple(tick_job(tick, schedule.name, number * 100 + i) for i, tick in enumerate(ticks))
     if jobs:
         h.answer(h.invoke("insert", "s1", number, jobs=jobs), [job.id for job in jobs])
@@ -191,8 +191,8 @@ def test_next_tick_and_noted_tick_are_occurrences() -> None:
 
 def test_noted_tick_has_its_job() -> None:
     h = after_hours(1.1)
-    h.answer(h.invoke("due_schedules", "s1", 1, limit=50), (h.now, [HOURLY]))
-    h.answer(h.invoke("serve_ticks", "s1", 1, name="s", last_tick=hour(1), next_tick=hour(2)))
+    h.answer(h.invoke("lock_due_schedules", "s1", 1, limit=50), (h.now, [HOURLY]))
+    h.answer(h.invoke("record_tick", "s1", 1, name="s", last_tick=hour(1), next_tick=hour(2)))
     h.invoke("commit", "s1", 1)
     assert h.breaks(POLICY).endswith("and sent nothing")
 
@@ -228,7 +228,7 @@ def test_ticks_are_served_in_time() -> None:
     def check(schedule: Schedule, served_until: float, late: float) -> None:
         h = History()
         h.lived("s1", "started")
-        h.answer(h.invoke("due_schedules", "s1", 1, limit=50), (h.now, []))
+        h.answer(h.invoke("lock_due_schedules", "s1", 1, limit=50), (h.now, []))
         h.schedule(None, schedule)
         h.phase("quiet")
         h.wait(served_until)
@@ -246,7 +246,7 @@ def test_ticks_are_served_in_time() -> None:
 
 def test_paused_schedule_is_not_due(h: History) -> None:
     h.lived("s1", "started")
-    h.answer(h.invoke("due_schedules", "s1", 1, limit=50), (h.now, []))
+    h.answer(h.invoke("lock_due_schedules", "s1", 1, limit=50), (h.now, []))
     h.schedule(None, replace(HOURLY, paused=True))
     h.phase("quiet")
     h.wait(7200)

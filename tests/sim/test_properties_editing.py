@@ -185,7 +185,7 @@ def _scheduler() -> History:
     """A scheduler looks, and all faults ended long ago."""
     h = History()
     h.lived("s1", "started")
-    h.answer(h.invoke("due_schedules", "s1", 1, limit=50), (h.now, []))
+    h.answer(h.invoke("lock_due_schedules", "s1", 1, limit=50), (h.now, []))
     h.phase("quiet")
     h.wait(100.0)
     return h
@@ -269,7 +269,7 @@ def test_scheduler_that_can_not_look_is_excused() -> None:
     lives = ("killed", "paused", "partitioned", "stopping")
     cases: dict[str, Callable[[History], object]] = {
         **{what: lambda h, what=what: h.lived("s1", what) for what in lives},
-        "its look hangs": lambda h: h.invoke("due_schedules", "s1", 2, limit=50),
+        "its look hangs": lambda h: h.invoke("lock_due_schedules", "s1", 2, limit=50),
         "faults go on": _without_quiet_phase,
     }
     check_each(cases, check)
@@ -282,5 +282,5 @@ def test_scheduler_that_can_not_look_is_excused() -> None:
 def test_scheduler_looks_soon_after_it_recovered() -> None:
     for waited, holds in ((20.0, True), (40.0, False)):
         h = _scheduler()
-        h.answer(h.invoke("due_schedules", "s1", 2, limit=50), "refused", outcome="failed")
+        h.answer(h.invoke("lock_due_schedules", "s1", 2, limit=50), "refused", outcome="failed")
         assert _unheeded(h, HOURLY, DAILY, waited).holds(HEEDED) is holds

@@ -29,7 +29,7 @@ def _began(h: History, *, data: str | None = None, expire_in: float = 60.0) -> U
 def _beat(h: History, *jobs: UUID) -> None:
     """Answer a heartbeat of w1 with the jobs that it leases."""
     worker = WORKERS["w1"]
-    call = h.invoke("beat", "w1", worker=WorkerInfo(worker, "w1", 1, ("a",), 15.0))
+    call = h.invoke("heartbeat", "w1", worker=WorkerInfo(worker, "w1", 1, ("a",), 15.0))
     h.events.append(WorkerRow(h.at, h.now, worker, h.now, 15.0, gone=False))
     h.answer(call, dict.fromkeys(jobs, 1))
 
@@ -164,7 +164,7 @@ def test_heartbeat_may_be_under_way_while_time_is_skipped() -> None:
     worker = WORKERS["w1"]
     info = WorkerInfo(worker, "w1", 1, ("a",), 15.0)
     _beat(h)
-    call = h.invoke("beat", "w1", worker=info)
+    call = h.invoke("heartbeat", "w1", worker=info)
     skipped = h.now + timedelta(seconds=12)
     h.wait(1.0)
     h.events.append(WorkerRow(h.at, h.now, worker, skipped, 15.0, gone=False))

@@ -25,7 +25,7 @@ def _forgotten(h: History) -> None:
 def test_worker_is_forgotten_after_it_has_been_silent_for_long() -> None:
     for waited, holds in ((DAY + 20.0, True), (DAY / 2, False)):
         h = History()
-        h.beat()
+        h.heartbeat()
         h.wait(waited)
         _forgotten(h)
         assert (h.verdict() is None) is holds
@@ -33,32 +33,32 @@ def test_worker_is_forgotten_after_it_has_been_silent_for_long() -> None:
 
 
 def test_worker_is_forgotten_when_it_leaves(h: History) -> None:
-    h.beat()
-    h.answer(h.invoke("leave", "w1", worker=WORKERS["w1"]), outcome="failed")
+    h.heartbeat()
+    h.answer(h.invoke("deregister", "w1", worker=WORKERS["w1"]), outcome="failed")
     assert h.verdict() is None
-    h.answer(h.invoke("leave", "w1", worker=WORKERS["w1"]))
+    h.answer(h.invoke("deregister", "w1", worker=WORKERS["w1"]))
     assert h.breaks(KNOWN) == f"worker {WORKERS['w1']} has left, and is still known"
     h = History()
-    h.beat()
-    call = h.invoke("leave", "w1", worker=WORKERS["w1"])
+    h.heartbeat()
+    call = h.invoke("deregister", "w1", worker=WORKERS["w1"])
     _forgotten(h)
     h.answer(call)
     assert h.verdict() is None
 
 
 def test_heartbeat_may_arrive_before_the_answer_to_leave(h: History) -> None:
-    call = h.invoke("leave", "w1", worker=WORKERS["w1"])
-    h.beat()
+    call = h.invoke("deregister", "w1", worker=WORKERS["w1"])
+    h.heartbeat()
     h.answer(call)
     assert h.verdict() is None
 
 
 def _note(h: History, job: UUID, outcome: str = "ok") -> None:
     line = JobEvent(job, 1, "log", '{"message": "x"}')
-    h.answer(h.invoke("note", "w1", events=(line,)), outcome=outcome)
+    h.answer(h.invoke("append_events", "w1", events=(line,)), outcome=outcome)
 
 
-def _noted(*, again: bool, ended: bool = False) -> History:
+def _noted(*, repeated: bool, ended: bool = False) -> History:
     """A line was not taken, and the process goes on (or ends), and sends it again, or not."""
     h = History()
     h.lived("w1", "started")
@@ -66,16 +66,16 @@ def _noted(*, again: bool, ended: bool = False) -> History:
     _note(h, job, "failed")
     if ended:
         h.lived("w1", "stopping")
-    if again:
+    if repeated:
         _note(h, job)
     h.wait(20.0)
     return h
 
 
 def test_line_that_was_not_stored_is_sent_again() -> None:
-    assert _noted(again=True).verdict() is None
-    assert _noted(again=False, ended=True).verdict() is None
-    told = _noted(again=False).breaks(AGAIN)
+    assert _noted(repeated=True).verdict() is None
+    assert _noted(repeated=False, ended=True).verdict() is None
+    told = _noted(repeated=False).breaks(AGAIN)
     assert told.startswith('w1 could not keep log {"message": "x"} of attempt 1')
 
 

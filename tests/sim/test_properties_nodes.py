@@ -24,8 +24,8 @@ def test_process_that_is_not_running_makes_no_call() -> None:
         h = History()
         h.lived("w1", "started")
         h.lived("w1", what)
-        h.beat("w1")
-        assert h.breaks(DEAD) == f"w1 {how} since 0.000 s, and did beat"
+        h.heartbeat("w1")
+        assert h.breaks(DEAD) == f"w1 {how} since 0.000 s, and did heartbeat"
 
     check_each([("killed", "was killed"), ("stopped", "was stopped"), ("paused", "stands still")], check)
 
@@ -85,7 +85,7 @@ def _idle(**rules: Any) -> History:
     """A history in its quiet phase, with a worker that looks for jobs of the queue, and finds none."""
     h = History(**{"poll": 2.0, "strict_order": True, **rules})
     h.lived("w1", "started")
-    h.beat("w1")
+    h.heartbeat("w1")
     h.claim()
     h.phase("quiet")
     h.wait(10)
@@ -123,7 +123,7 @@ def test_job_that_a_transaction_locks_need_not_be_claimed() -> None:
         job = h.send()
         h.invoke("cancel", transaction=transaction, ids=(job,))
         h.wait(60)
-        h.beat("w1")
+        h.heartbeat("w1")
         assert h.holds(PICKED_UP) is holds
 
 
@@ -134,7 +134,7 @@ def test_busy_or_hanging_worker_need_not_claim() -> None:
     h.wait(60)
     assert h.verdict() is None
     h = _idle()
-    h.invoke("claim", "w1", worker=None, wants=(), limit=1)
+    h.invoke("claim", "w1", worker=None, capacity=(), limit=1)
     h.send()
     h.wait(60)
     assert h.holds(PICKED_UP)
@@ -143,16 +143,16 @@ def test_busy_or_hanging_worker_need_not_claim() -> None:
 def _sweeping() -> History:
     h = _idle(sweep=5.0)
     h.lived("v1", "started")
-    h.answer(h.invoke("overdue", "v1", limit=10), [])
+    h.answer(h.invoke("lock_expired", "v1", limit=10), [])
     h.wait(60)
-    h.beat("w1")
+    h.heartbeat("w1")
     return h
 
 
 def _beats(h: History, times: int) -> None:
     for _ in range(times):
         h.wait(4)
-        h.beat("w1")
+        h.heartbeat("w1")
 
 
 def test_attempt_past_its_deadline_is_ended() -> None:

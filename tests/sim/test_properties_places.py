@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.cases import check_each
 from tests.sim.histories import CANCELLED, WORKERS, History
-from zeke_queue.model import Completed, Released, Want
+from zeke_queue.model import Completed, QueueCapacity, Released
 from zeke_sim.history.events import Fault
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ ASKS = "who has room asks for work"
 
 def _ask(h: History, *names: str, limit: int = 1) -> None:
     """Ask for jobs of some queues from w1, and get none."""
-    wants = tuple(Want(name, limit) for name in names)
-    h.answer(h.invoke("claim", "w1", worker=WORKERS["w1"], wants=wants, limit=limit), [])
+    capacity = tuple(QueueCapacity(name, limit) for name in names)
+    h.answer(h.invoke("claim", "w1", worker=WORKERS["w1"], capacity=capacity, limit=limit), [])
 
 
 def _begins_another(h: History) -> None:
@@ -36,13 +36,13 @@ def _stops(h: History) -> None:
 
 def _lacks_an_answer(h: History) -> None:
     h.wait(2.0)
-    h.answer(h.invoke("note", "w1", events=()), outcome="failed")
+    h.answer(h.invoke("append_events", "w1", events=()), outcome="failed")
 
 
 def test_job_is_released_only_if_no_place_is_free() -> None:
     def check(happens: Callable[[History], None], holds: bool) -> None:  # noqa: FBT001 - a column of the table
         h = History(lease=4.0)
-        h.beat(lease=4.0)
+        h.heartbeat(lease=4.0)
         _ask(h, "a")
         job = h.send_claimed()
         happens(h)
@@ -103,7 +103,7 @@ def test_worker_whose_limit_was_just_used_up_need_not_ask() -> None:
 def test_job_begins_before_the_lease_is_over() -> None:
     for waited, stands_still, holds in ((1.0, False, True), (6.0, True, True), (6.0, False, False)):
         h = History(lease=4.0)
-        h.beat(lease=4.0)
+        h.heartbeat(lease=4.0)
         job = h.send_claimed()
         if stands_still:
             h.events.append(Fault(h.at, "w1", "node/w1/0", "freeze", h.at + 6.0))

@@ -89,7 +89,7 @@ def _resumed_for_tomorrow(h: History, job: UUID) -> None:
 
 
 def _changed_by_other_verb(h: History, job: UUID) -> None:
-    h.change(job, h.invoke("beat", "w1", worker=None), state=CANCELLED, completed_on=h.now)
+    h.change(job, h.invoke("heartbeat", "w1", worker=None), state=CANCELLED, completed_on=h.now)
 
 
 def _changed_without_being_named(h: History, job: UUID) -> None:
@@ -111,10 +111,10 @@ def _ignores_settlement(h: History, job: UUID) -> None:
     h.answer(_settle(h, job), set())
 
 
-def _settle(h: History, job: UUID, *, again: bool = False) -> int:
+def _settle(h: History, job: UUID, *, repeated: bool = False) -> int:
     """Ask to complete the first attempt of a job."""
     done = (Completed(job, 1, None),)
-    return h.invoke("settle", "w1", completed=done, failed=(), released=(), again=again)
+    return h.invoke("settle", "w1", completed=done, failed=(), released=(), repeated=repeated)
 
 
 # A job is sent, then this is done to it, which breaks the property with this text (a pattern).
@@ -155,7 +155,7 @@ BREAKS: list[tuple[Callable[[History, UUID], object], str, str]] = [
     (lambda h, job: h.fail(job, 1.5, start_after=h.now), POLICY, ".*should be 1.5 s from.*"),
     (_snooze_cut_short, SNOOZE, ".*should be 30.0 s from.*"),
     (_resumed_for_tomorrow, SNOOZE, ".*should be 0.0 s from.*"),
-    (_changed_by_other_verb, UNASKED, "created became cancelled in job by beat, and cancel does that"),
+    (_changed_by_other_verb, UNASKED, "created became cancelled in job by heartbeat, and cancel does that"),
     (_changed_without_being_named, UNASKED, ".*by cancel, .*"),
     (_answers_what_was_not_done, TELLS, "cancel says that it changed it, and nothing changed"),
     (_omits_what_was_done, TELLS, "cancel changed it, and its answer does not say so"),
@@ -243,7 +243,7 @@ def test_settlement_of_ended_or_unknown_job_is_ignored(h: History) -> None:
     job = h.send()
     h.complete(job)
     h.answer(_settle(h, job), set())
-    h.answer(_settle(h, job, again=True), {job})
+    h.answer(_settle(h, job, repeated=True), {job})
     h.answer(_settle(h, UUID(int=99)), set())
     assert h.verdict() is None
 

@@ -106,11 +106,11 @@ def test_time_to_stop_does_not_bind_every_process() -> None:
 
 def _leaves(h: History, answer: str | None) -> History:
     """A worker unregisters a second after its last settlement was called, which was answered so."""
-    call = h.invoke("settle", "w1", completed=(), failed=(), released=(), again=False)
+    call = h.invoke("settle", "w1", completed=(), failed=(), released=(), repeated=False)
     if answer is not None:
         h.answer(call, set() if answer == "ok" else "away", answer)
     h.wait(1.0)
-    h.invoke("leave", "w1", worker=WORKERS["w1"])
+    h.invoke("deregister", "w1", worker=WORKERS["w1"])
     return h
 
 
@@ -127,7 +127,7 @@ def test_worker_may_leave_after_long_outage() -> None:
     def check(failed: str | None) -> None:
         h = History()
         h.claim(h.send())
-        call = h.invoke("beat", "w1", worker=WorkerInfo(WORKERS["w1"], "w1", 1, ("a",), 15.0))
+        call = h.invoke("heartbeat", "w1", worker=WorkerInfo(WORKERS["w1"], "w1", 1, ("a",), 15.0))
         h.wait(5.0)
         if failed is not None:
             h.answer(call, "away", failed)
@@ -141,7 +141,7 @@ def test_worker_may_leave_without_jobs_or_lease(h: History) -> None:
     h.settle(job, Released(job, 1))
     assert _leaves(h, "ok").holds(LEAVES)
     h = History(lease=4.0)
-    h.beat()
+    h.heartbeat()
     h.claim(h.send())
     h.wait(4.5)
     assert _leaves(h, "ok").holds(LEAVES)

@@ -17,7 +17,7 @@ EXPIRED = error_record("Expired", "too long")
 def _ended(h: History, how: Any, value: Any = None, asked: float | None = None, **send: Any) -> Any:
     """Run an attempt for a second, and return its job."""
     job = h.send(**send)
-    h.beat()
+    h.heartbeat()
     h.claim(job)
     h.begin(job)
     h.wait(1.0)
@@ -76,7 +76,7 @@ def test_job_of_stopping_worker_is_released() -> None:
     for outcome, holds in ((Released, True), (Failed, False)):
         h = History(grace=0.5)
         job = h.send()
-        h.beat()
+        h.heartbeat()
         h.claim(job)
         h.begin(job)
         h.lived("w1", "stopping")
@@ -97,7 +97,7 @@ def test_result_after_the_deadline_is_not_settled() -> None:
 
 def test_process_that_stood_still_may_settle_late(h: History) -> None:
     job = h.send(expire_in=0.5)
-    h.beat()
+    h.heartbeat()
     h.claim(job)
     h.begin(job)
     h.events.append(Fault(h.at, "w1", "node/w1/0", "freeze", h.at + 1.0))
@@ -124,7 +124,7 @@ def test_attempt_past_its_deadline_expires() -> None:
 
 def test_job_is_not_released_while_its_handler_runs(h: History) -> None:
     job = h.send()
-    h.beat()
+    h.heartbeat()
     h.claim(job)
     h.begin(job)
     h.wait(1.0)
@@ -132,7 +132,7 @@ def test_job_is_not_released_while_its_handler_runs(h: History) -> None:
     assert h.breaks(SAYS) == "Released is said of attempt 1, whose handler goes on"
     h = History(lease=4.0)
     job = h.send()
-    h.beat(lease=4.0)
+    h.heartbeat(lease=4.0)
     h.claim(job)
     h.begin(job)
     h.wait(5.0)
@@ -163,9 +163,9 @@ def test_supervisor_of_the_same_process_ends_overdue_attempt() -> None:
 
 def test_late_settlement_of_earlier_job_of_the_same_id_is_ignored(h: History) -> None:
     job = h.send()
-    h.beat("w2")
+    h.heartbeat("w2")
     h.claim(job, node="w2")
-    h.invoke("settle", "w1", completed=(Completed(job, 1, "1"),), failed=(), released=(), again=True)
+    h.invoke("settle", "w1", completed=(Completed(job, 1, "1"),), failed=(), released=(), repeated=True)
     assert h.holds(SAYS)
 
 
@@ -173,7 +173,7 @@ def test_settlement_of_attempt_that_never_began() -> None:
     def check(outcome: Any, said: str | None) -> None:
         h = History()
         job = h.send()
-        h.beat()
+        h.heartbeat()
         h.claim(job)
         h.settle(job, outcome(job))
         if said is None:

@@ -31,7 +31,7 @@ def active(**rules: Any) -> tuple[History, UUID, UUID]:
     """Return a history in which a job runs that has a child, with both."""
     h = History(**rules)
     parent = h.send_claimed("parents")
-    return h, parent, h.spawn(parent)
+    return h, parent, h.insert_child(parent)
 
 
 def waiting(**rules: Any) -> tuple[History, UUID, UUID]:
@@ -188,7 +188,7 @@ def sweeping(h: History, at: float) -> None:
     """Look for parents that were overlooked, undisturbed, until a time."""
     h.phase("quiet")
     while h.at < at:
-        h.answer(h.invoke("wake_parents", "v1", limit=10), 0)
+        h.answer(h.invoke("resume_waiting", "v1", limit=10), 0)
         h.wait(5.0)
 
 
@@ -206,14 +206,14 @@ def overlooked() -> tuple[History, UUID]:
 def test_sweep_wakes_parents_that_were_overlooked() -> None:
     h, parent = overlooked()
     sweeping(h, 30.0)
-    h.wake(parent, h.invoke("wake_parents", "v1", limit=10))
+    h.wake(parent, h.invoke("resume_waiting", "v1", limit=10))
     h.complete(parent)
     assert h.verdict() is None
     h, parent = overlooked()
     sweeping(h, 60.0)
     told = "it waits for a job that ended at 2.011 s, until "
     assert h.breaks(IN_VAIN).startswith(told)
-    h.wake(parent, h.invoke("wake_parents", "v1", limit=10))
+    h.wake(parent, h.invoke("resume_waiting", "v1", limit=10))
     assert h.breaks(IN_VAIN).startswith(told), "it was woken late"
 
 
@@ -260,7 +260,7 @@ def cancelled_family(**options: Any) -> tuple[History, UUID, UUID, UUID]:
     h = History()
     parent = h.send("parents")
     h.claim(parent)
-    alone, along = h.spawn(parent), h.spawn(parent, **options)
+    alone, along = h.insert_child(parent), h.insert_child(parent, **options)
     h.suspend(parent, along)
     h.by_hand("cancel", alone, CANCELLED)
     h.wait(1.0)
@@ -284,7 +284,7 @@ def test_children_that_were_cancelled_along_are_resumed_along() -> None:
 def test_grandchildren_are_resumed_along() -> None:
     h, parent, child = waiting()
     h.claim(child)
-    grandchild = h.spawn(child)
+    grandchild = h.insert_child(child)
     cancels(h, parent, child, grandchild)
     resumes(h, parent, child)
     violation = h.verdict()
@@ -357,7 +357,7 @@ def test_lost_job_has_no_more_children() -> None:
             h.by_hand("cancel", parent, CANCELLED)
         if what == "purge":
             h.archive(parent)
-        h.spawn(parent, 2 if what == "attempt" else 1)
+        h.insert_child(parent, 2 if what == "attempt" else 1)
         assert h.breaks(LOST) == told.format(parent=parent)
 
     cases = [
@@ -389,7 +389,7 @@ def test_wait_is_what_the_handler_asked_for(h: History) -> None:
     parent, child = h.send("parents"), h.send()
     h.claim(parent)
     h.run(parent, "returned", None)
-    h.invoke("suspend", "w1", waiting=(Waiting(parent, 1, child),), again=False)
+    h.invoke("suspend", "w1", waiting=(Waiting(parent, 1, child),), repeated=False)
     told = h.breaks("a settlement says what the handler did")
     assert told == f"Waiting({child}) is said of attempt 1, whose handler returned None"
 
@@ -397,7 +397,7 @@ def test_wait_is_what_the_handler_asked_for(h: History) -> None:
 def test_wait_is_of_the_current_attempt(h: History) -> None:
     parent, child = h.send("parents"), h.send()
     h.claim(parent)
-    call = h.invoke("suspend", "w1", waiting=(Waiting(parent, 2, child),), again=False)
+    call = h.invoke("suspend", "w1", waiting=(Waiting(parent, 2, child),), repeated=False)
     h.change(parent, call, state=CREATED, worker=None, waits_for=child)
     assert h.breaks("a settlement is of the current attempt").startswith("attempt 1 became created with ")
 
@@ -406,7 +406,7 @@ def test_job_is_awaited_and_woken_only_by_verbs_of_waits(h: History) -> None:
     job, other = h.send(), h.send()
     h.change(job, h.invoke("cancel", ids=(other,)), awaited=True)
     told = "created became created in job by cancel, and {} does that"
-    assert h.breaks(UNASKED) == told.format("spawn or suspend")
+    assert h.breaks(UNASKED) == told.format("insert_child or suspend")
     h, parent, _ = waiting()
     h.wake(parent, h.invoke("cancel", ids=(h.send(),)))
-    assert h.breaks(UNASKED) == told.format("settle or suspend or cancel or wake_parents")
+    assert h.breaks(UNASKED) == told.format("settle or suspend or cancel or resume_waiting")

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.cases import check_each
 from tests.sim.histories import CANCELLED, RETRY, WORKERS, History
-from zeke_queue.model import Completed, Want
+from zeke_queue.model import Completed, QueueCapacity
 from zeke_sim.history.events import Fault
 from zeke_sim.world.faults import WAKE
 
@@ -17,8 +17,8 @@ RESTS = "who finds nothing rests"
 
 def _look(h: History, node: str = "w1", *names: str, outcome: Any = "ok") -> None:
     """Ask for jobs of some queues from a worker, and get none."""
-    wants = tuple(Want(name, 1) for name in names or ("a",))
-    h.answer(h.invoke("claim", node, worker=WORKERS[node], wants=wants, limit=1), [], outcome)
+    capacity = tuple(QueueCapacity(name, 1) for name in names or ("a",))
+    h.answer(h.invoke("claim", node, worker=WORKERS[node], capacity=capacity, limit=1), [], outcome)
 
 
 def _asleep(*nodes: str) -> History:
@@ -200,7 +200,7 @@ def _has_just_ended_a_handler(h: History) -> None:
 
 
 def _waits_for_an_answer(h: History) -> None:
-    h.invoke("beat", "w1", worker=None)
+    h.invoke("heartbeat", "w1", worker=None)
 
 
 def _was_replaced(h: History) -> None:
@@ -209,7 +209,7 @@ def _was_replaced(h: History) -> None:
     h.lived("w1", "started")
     for _ in range(2):
         h.wait(1.0)
-        args = {"worker": WORKERS["w2"], "wants": (Want("b", 1),), "limit": 1}
+        args = {"worker": WORKERS["w2"], "capacity": (QueueCapacity("b", 1),), "limit": 1}
         h.answer(h.invoke("claim", "w1", **args), [])
     h.wait(1.0)
 

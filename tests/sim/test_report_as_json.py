@@ -8,7 +8,7 @@ from uuid import UUID
 
 from tests.cases import check_each
 from tests.sim.report_samples import EPOCH, JOB, Script, overlap
-from zeke_queue.model import JobState, NewJob, Want
+from zeke_queue.model import JobState, NewJob, QueueCapacity
 from zeke_sim.history.events import EVENTS, Answered, Change, Fault, Invoked, Phase
 from zeke_sim.report import as_json
 
@@ -47,7 +47,7 @@ def test_values_become_json() -> None:
             (True, True),
             ({f"{n:02}" for n in range(40)}, [f"{n:02}" for n in range(40)]),
             ({OTHER: 1}, {str(OTHER): 1}),
-            (Want("mail", 2), {"name": "mail", "free": 2}),
+            (QueueCapacity("mail", 2), {"name": "mail", "limit": 2}),
             (NewJob(OTHER, "mail", priority=3), {"id": str(OTHER), "name": "mail", "priority": 3}),
             (ValueError("no"), "ValueError: no"),
             (object(), "<object>"),
@@ -98,7 +98,7 @@ def test_event_lines_have_short_ids() -> None:
 
 
 def test_line_is_printable_and_short() -> None:
-    call = Invoked(0.0, "w1", 1, "note", {"text": "\x1b[2J\n" + "long " * 1000}, None)
+    call = Invoked(0.0, "w1", 1, "append_events", {"text": "\x1b[2J\n" + "long " * 1000}, None)
     line = as_json.line(call)
     assert line.isprintable()
     assert len(line) <= as_json.LONG_TEXT

@@ -72,7 +72,7 @@ def test_lease_without_a_claim_is_in_its_worker_s_lane() -> None:
     row = script.rows[JOB]
     script.change(JOB, JobState.ACTIVE, attempt=1, worker=JOB)
     assert story.read(script.history()).leases[0].node == "worker 91c2e4"
-    known = [Invoked(0.0, "w9", 1, "beat", {"worker": {"id": JOB}}, None), *script.history()]
+    known = [Invoked(0.0, "w9", 1, "heartbeat", {"worker": {"id": JOB}}, None), *script.history()]
     assert story.read(known).leases[0].node == "w9"
     assert row.worker is None
 

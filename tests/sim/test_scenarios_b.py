@@ -66,9 +66,9 @@ def served(events: Sequence[Event]) -> Iterator[Served]:
     for event in of(events, Invoked):
         if event.transaction is None:
             continue
-        if event.verb == "due_schedules" and (one := answered.get(event.call)) and one.outcome == "ok":
+        if event.verb == "lock_due_schedules" and (one := answered.get(event.call)) and one.outcome == "ok":
             found[event.transaction] = {schedule.name: schedule for schedule in one.result[1]}
-        elif event.verb == "serve_ticks":
+        elif event.verb == "record_tick":
             decided.setdefault(event.transaction, []).append(event)
         elif event.verb == "commit":
             yield from decisions(event, decided.pop(event.transaction, []), found, events, answered)
@@ -369,7 +369,7 @@ def parents_are_woken_by_every_end_and_by_sweeps() -> None:
         for row, verb in woken(events)
         if row.state is JobState.CREATED
     )
-    assert set(verbs) >= {"settle", "wake_parents"}
+    assert set(verbs) >= {"settle", "resume_waiting"}
     assert not {"cancel", "commit"}.isdisjoint(verbs)
     assert verbs.total() > len(histories("waiting"))
 
@@ -428,7 +428,7 @@ def spawn_of_lost_job_is_refused() -> None:
     assert any(
         "no longer" in str(event.result)
         for events in histories("waiting")
-        for event in of(events, Answered, verb="spawn")
+        for event in of(events, Answered, verb="insert_child")
     )
 
 

@@ -24,7 +24,7 @@ from tests.sim.histories import COMPLETED, FAILED, History
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import ResultTimeoutError
 from zeke_queue.model import Completed, Failed, JobState
-from zeke_queue.storage.memory.notifier import MemoryWatch
+from zeke_queue.storage.memory.notifier import MemoryChangeFeed
 from zeke_queue.watch import job_watcher
 from zeke_queue.worker import Worker
 from zeke_sim.experiment.run import run
@@ -189,10 +189,10 @@ def test_second_child_of_a_key_is_found() -> None:
     part = Part(key=0)
     parent = _parent(h, part)
     h.claim(parent)
-    first = h.spawn(parent, data=part.model_dump_json())
-    h.spawn(parent, data=Part(key=1).model_dump_json())
+    first = h.insert_child(parent, data=part.model_dump_json())
+    h.insert_child(parent, data=Part(key=1).model_dump_json())
     assert h.holds(a_child_is_sent_once)
-    h.spawn(parent, data=part.model_dump_json())
+    h.insert_child(parent, data=part.model_dump_json())
     assert h.breaks(a_child_is_sent_once) == f"child 0 of {parent} is there already, as {first}"
 
 
@@ -202,7 +202,7 @@ def test_parent_that_misses_the_end_of_a_child_is_found() -> None:
         part = Part(key=0)
         parent = _parent(h, part)
         h.claim(parent)
-        child = h.spawn(parent, data=part.model_dump_json())
+        child = h.insert_child(parent, data=part.model_dump_json())
         h.claim(child)
         h.run(parent, "returned", {"seen": [(str(child), state) for state in seen]})
         return h.breaks(who_goes_on_sees_that_its_children_have_ended).replace(str(child), "x")
@@ -243,14 +243,14 @@ async def _times_out_at_once(*_: Any, **__: Any) -> Any:
     raise ResultTimeoutError
 
 
-result, add = Queue.result, MemoryWatch.add
+result, add = Queue.result, MemoryChangeFeed.add
 
 
 async def _other_result(queue: Queue, job_id: Any, timeout: float | None = None) -> Any:
     return [await result(queue, job_id, timeout)]
 
 
-async def _adds_first_ids_only(watch: MemoryWatch, ids: Collection[UUID]) -> None:
+async def _adds_first_ids_only(watch: MemoryChangeFeed, ids: Collection[UUID]) -> None:
     await add(watch, [] if watch._ids else ids)
 
 
@@ -258,7 +258,7 @@ PATCHES: dict[str, tuple[str, tuple[Any, str, Any], int]] = {
     "a result is what the handler returned": ("watch", (Queue, "result", _other_result), 60),
     "a time-out is not early": ("watch", (Queue, "result", _times_out_at_once), 60),
     "who waits is patient": ("watch", (job_watcher, "OUTAGE_TIMEOUT", 1.0), 60),
-    "who watches is told at once": ("watch", (MemoryWatch, "add", _adds_first_ids_only), 400),
+    "who watches is told at once": ("watch", (MemoryChangeFeed, "add", _adds_first_ids_only), 400),
     "who has drained runs nothing": ("shutdown", (Worker, "drain", _drains_soon), 60),
 }
 """Of each rule: the scenario that breaks it, what is patched for that, and how many seeds are tried."""

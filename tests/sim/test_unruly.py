@@ -145,7 +145,7 @@ def test_shrinking_keeps_to_the_error_that_a_program_ended_with() -> None:
 
 @pytest.mark.parametrize(
     ("part", "node", "verb"),
-    [(Worker, "w1", "claim"), (Supervisor, "v1", "overdue"), (Scheduler, "s1", "due_schedules")],
+    [(Worker, "w1", "claim"), (Supervisor, "v1", "lock_expired"), (Scheduler, "s1", "lock_due_schedules")],
 )
 def test_idle_part_of_the_runtime_is_found(
     part: type[Worker | Supervisor | Scheduler], node: str, verb: str, monkeypatch: pytest.MonkeyPatch

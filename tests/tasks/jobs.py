@@ -14,7 +14,7 @@ from tests.tasks.scripted_ai import ScriptedAI
 from tests.tasks.scripted_web import ScriptedWeb
 from tests.tasks.scripted_youtube import scripted_youtube
 from zeke_queue.client.queue import Queue
-from zeke_queue.model import Claimed, JobFilter
+from zeke_queue.model import Claimed, JobQuery
 from zeke_queue.storage.inspect import require
 from zeke_queue.system import logging as log
 from zeke_queue.system.settings import Settings
@@ -104,7 +104,7 @@ class Jobs:
 
     async def sent(self, task: str) -> list[Job]:
         """Return the jobs of a task that were sent, oldest first."""
-        return (await self.queue.find(JobFilter(names=(task,), limit=1000)))[::-1]
+        return (await self.queue.find(JobQuery(names=(task,), limit=1000)))[::-1]
 
     # The job's host
 

@@ -11,7 +11,7 @@ from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_ai import BRIEFS, ScriptedAI
 from tests.tasks.scripted_web import ScriptedWeb, page
 from zeke_queue.client.queue import Queue
-from zeke_queue.model import JobFilter, JobState
+from zeke_queue.model import JobQuery, JobState
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.system.settings import Settings
 from zeke_queue.worker import Worker
@@ -45,7 +45,7 @@ async def all_jobs(domain: Domain, task: str, payload: dict[str, Any]) -> list[J
     )
     await queue.send(task, payload)
     await Worker(queue, **CALM).drain()
-    found = await queue.find(JobFilter(limit=1000))
+    found = await queue.find(JobQuery(limit=1000))
     return sorted(found, key=lambda job: (job.created_on, job.id))
 
 

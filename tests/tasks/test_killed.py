@@ -17,7 +17,7 @@ from tests.tasks.fuse import BurningJobs, Fuse, Killed
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_ai import ScriptedAI
 from zeke_queue.core import jsonb
-from zeke_queue.model import Completed, JobFilter, JobState, NewJob, Released, Waiting, Want
+from zeke_queue.model import Completed, JobQuery, JobState, NewJob, QueueCapacity, Released, Waiting
 from zeke_queue.task.signals import Wait
 from zeke_tasks.ai.answers import Analysis
 from zeke_tasks.ai.client import Answer
@@ -70,7 +70,7 @@ async def everything(domain: Domain) -> dict[str, list[Any]]:
     found = await domain.everything(times=False)
     del found["ai_spending"]
     stories = [{name: row[name] for name in row if name not in MADE_OF} for row in found["stories"]]
-    jobs = await domain.storage.find(JobFilter(limit=1000))
+    jobs = await domain.storage.find(JobQuery(limit=1000))
     return {**found, "stories": stories, "jobs": sorted((job.name, str(job.data)) for job in jobs)}
 
 
@@ -80,7 +80,9 @@ async def finish(jobs: Jobs, task: str, payload: dict[str, Any], job_id: UUID) -
     data = jsonb.dumps(jobs.queue.catalog.get(task).validate(payload).model_dump(mode="json", by_alias=True))
     await storage.insert([NewJob(job_id, task, data)])
     while True:
-        (claimed,) = [job for job in await storage.claim(WORKER, [Want(task, 100)], 100) if job.id == job_id]
+        (claimed,) = [
+            job for job in await storage.claim(WORKER, [QueueCapacity(task, 100)], 100) if job.id == job_id
+        ]
         try:
             output = await jobs.run(task, payload, job_id=job_id, attempt=claimed.attempt)
         except Wait as wait:
@@ -98,7 +100,7 @@ async def finish(jobs: Jobs, task: str, payload: dict[str, Any], job_id: UUID) -
 async def _run_child(jobs: Jobs, child_id: UUID) -> None:
     storage = jobs.domain.storage
     name = (await storage.get([child_id]))[child_id].name
-    claimed = {job.id: job for job in await storage.claim(WORKER, [Want(name, 100)], 100)}
+    claimed = {job.id: job for job in await storage.claim(WORKER, [QueueCapacity(name, 100)], 100)}
     job = claimed[child_id]
     output = await jobs.run(name, jsonb.loads(job.data or b"null"), job_id=child_id, attempt=job.attempt)
     assert await storage.settle([Completed(child_id, job.attempt, jsonb.dumps(output))]) == {child_id}
@@ -163,7 +165,7 @@ async def test_playbook_killed_between_sending_a_step_and_waiting_for_it_is_resu
         task, payload = await begin(domain)
         with pytest.raises((Killed, BaseExceptionGroup)):
             await finish(BurningJobs(domain, web(), Fuse(point)), task, payload, JOB)
-        children = await domain.storage.find(JobFilter(parent=JOB))
+        children = await domain.storage.find(JobQuery(parent=JOB))
         if all(child.state is not JobState.CREATED for child in children):
             continue
         alone += 1
@@ -204,7 +206,7 @@ async def _sent_twice(begin: Begin, domain: Domain, rows: Callable[[], Awaitable
     for job_id in (JOB, AFTERWARDS):
         await finish(Jobs(domain, web(), ScriptedAI()), task, payload, job_id)
         kept.append(_without_checks(await rows()))
-        jobs = await domain.storage.find(JobFilter(limit=1000))
+        jobs = await domain.storage.find(JobQuery(limit=1000))
         sent.append({(job.name, str(job.data)) for job in jobs if job.id not in (JOB, AFTERWARDS)})
         domain.clock.advance(3600)
     once, twice = kept
@@ -275,5 +277,5 @@ async def test_answer_of_ai_that_was_kept_is_not_asked_for_again() -> None:
 
 async def _thought_and_sent(domain: Domain) -> tuple[list[Any], set[UUID]]:
     """Return the overlays, and the jobs but the one that is run."""
-    sent = {job.id for job in await domain.storage.find(JobFilter(limit=1000))} - {JOB}
+    sent = {job.id for job in await domain.storage.find(JobQuery(limit=1000))} - {JOB}
     return (await domain.everything())["story_overlays"], sent

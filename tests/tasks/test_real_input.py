@@ -15,7 +15,7 @@ import pytest
 from tests.cases import check_each_async
 from tests.tasks.scripted_web import feed, page
 from zeke_queue.client.queue import Queue
-from zeke_queue.model import JobFilter, JobState
+from zeke_queue.model import JobQuery, JobState
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.system.clock import SystemClock
@@ -107,7 +107,7 @@ class World:
 
     async def jobs(self, *names: str) -> list[Job]:
         """Return the jobs of some queues."""
-        return await self.queue.find(JobFilter(names=names, limit=1000))
+        return await self.queue.find(JobQuery(names=names, limit=1000))
 
 
 def _in_memory() -> World:

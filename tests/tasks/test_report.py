@@ -9,7 +9,7 @@ from uuid import UUID
 from rich.console import Console
 
 from tests.cases import check_each
-from zeke_queue import Catalog, Fail, JobFilter, Queue, Worker
+from zeke_queue import Catalog, Fail, JobQuery, Queue, Worker
 from zeke_tasks.cli.report import Finding, Outcome, failed_jobs_table, failures_table, urls_table
 from zeke_tasks.store.model import ItemStatus, Kind, RawItem, Source, SourceType, Story, StoryStatus
 
@@ -84,7 +84,7 @@ async def _failed(*reasons: str) -> list[Job]:
         for reason in reasons:
             await queue.send(fails, reason)
         await Worker(queue).drain()
-        return await queue.find(JobFilter())
+        return await queue.find(JobQuery())
 
 
 async def test_jobs_that_failed_alike_are_one_line_with_their_number() -> None:

@@ -117,7 +117,7 @@ def _asks(call: Invoked, result: Any) -> Iterator[tuple[tuple[Any, ...], Any, bo
             elif not told or one.id in result:
                 what = "extend" if verb == "extend" else "settle"
                 yield (what, one.id, one.attempt), one if what == "settle" else None, told
-    elif verb == "spawn":
+    elif verb == "insert_child":
         yield ("insert", args["child"].id), ("insert", args["child"].id), False
     elif verb in ("cancel", "resume", "retry"):
         # Told is also which children were taken along.

@@ -26,15 +26,15 @@ SEEN_AT_LAST: Final = 5.0
 """Seconds after which a commit is seen by all, though its call has no answer: the server's own work, which no
 fault is on, takes milliseconds."""
 
-_LOOKS: Final = frozenset({"get", "insert", "cancel", "resume", "retry", "extend", "overdue"})
+_LOOKS: Final = frozenset({"get", "insert", "cancel", "resume", "retry", "extend", "lock_expired"})
 """Verbs whose answer depends on what they see."""
 
 
 def bounded(events: list[Event], began: datetime) -> list[Event]:
     """Return the events in order, with a call that may not have seen a commit put before the commit.
 
-    And with ``issued`` what its property may go by: of ``overdue`` the latest time at which it can have been
-    decided, of a send whose slot may have passed meanwhile nothing.
+    And with ``issued`` what its property may go by: of ``lock_expired`` the latest time at which it can have
+    been decided, of a send whose slot may have passed meanwhile nothing.
 
     Args:
         events: in order, changes with their calls.
@@ -63,7 +63,7 @@ def _issued(event: Answered, decided: datetime, invoked: Invoked) -> datetime | 
         invoked: the call.
     """
     issued = event.issued
-    if event.verb == "overdue":
+    if event.verb == "lock_expired":
         return decided
     if event.verb != "insert" or issued is None:
         return issued
@@ -98,7 +98,7 @@ class _Known:
         self.invoked[event.call] = event
         if event.verb == "commit" and event.transaction is not None:
             self._commits[event.transaction] = event.call
-        elif event.verb == "beat":
+        elif event.verb == "heartbeat":
             self._beats[event.args["worker"].id].append(event)
 
     def seen_from(self, call: Invoked) -> float:
@@ -133,7 +133,7 @@ class _Known:
 def _looked_at(call: Invoked, answer: Answered | None) -> tuple[set[UUID], set[UUID]]:
     """Return the jobs and the workers that a call looks at."""
     args: Any = call.args
-    if call.verb == "overdue":
+    if call.verb == "lock_expired":
         found: Any = answer.result if answer is not None and answer.outcome == "ok" else ()
         return {job.id for job in found}, {job.worker for job in found if job.worker is not None}
     named = args.get("ids") or [one.id for one in args.get("jobs") or args.get("extended") or ()]

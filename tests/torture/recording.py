@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from zeke_sim.history.events import Event
 
 PASSED_ON: Final = frozenset(
-    {"close", "count", "find", "foreign_cron_age", "now", "page", "transaction", "wait_for_work", "watching"}
+    {"close", "count", "find", "pgboss_cron_age", "now", "page", "transaction", "wait_for_jobs", "subscribe"}
 )
 """What is not written down: looks that no property reads, waits, and what ``Recording`` makes itself."""
 

@@ -295,7 +295,7 @@ class Run:
         declare and pause once more.
         """
         for schedule in await storage.schedules():
-            await storage.drop_schedule(schedule.name)
+            await storage.delete_schedule(schedule.name)
         for queue in await storage.queues():
             if queue.paused_on is not None:
                 await storage.pause_queue(queue.name, paused=False)

@@ -144,7 +144,7 @@ async def test_every_commit_is_decoded_once_though_the_server_crashes(tmp_path: 
         await cluster.restart("immediate")
         await decoder.read()
         async with PostgresStorage.open(cluster.dsn, listen=False) as storage:
-            await storage.beat(WorkerInfo(WORKER, "here", 1, ("it's",), 15.0))
+            await storage.heartbeat(WorkerInfo(WORKER, "here", 1, ("it's",), 15.0))
             await storage.cancel([JOB])
             stored = (await storage.get([JOB]))[JOB]
         await decoder.read()

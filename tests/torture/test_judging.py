@@ -14,7 +14,16 @@ from tests.torture.attributing import attributed
 from tests.torture.bounding import SEEN_AT_LAST, bounded
 from tests.torture.judging import LEFT_OUT
 from tests.torture.tasks import options
-from zeke_queue.model import Completed, Failed, JobState, NewJob, Overdue, Schedule, Want, WorkerInfo
+from zeke_queue.model import (
+    Completed,
+    ExpiredJob,
+    Failed,
+    JobState,
+    NewJob,
+    QueueCapacity,
+    Schedule,
+    WorkerInfo,
+)
 from zeke_sim.history.events import (
     Answered,
     Change,
@@ -66,7 +75,7 @@ def call(
 
 
 def settle(number: int, times: tuple[float, float | None], *asked: Any, **more: Any) -> list[Event]:
-    args = {"completed": (), "failed": (), "released": (), "again": False}
+    args = {"completed": (), "failed": (), "released": (), "repeated": False}
     for outcome in asked:
         args["completed" if isinstance(outcome, Completed) else "failed"] += (outcome,)
     return call(number, "settle", args, times, **more)
@@ -100,7 +109,7 @@ def test_a_transactions_calls_count_up_to_its_commit_and_only_with_one() -> None
 
 
 def test_a_claim_is_of_the_call_that_was_given_the_attempt() -> None:
-    args = {"worker": WORKER, "wants": (Want("a", 1),), "limit": 1}
+    args = {"worker": WORKER, "capacity": (QueueCapacity("a", 1),), "limit": 1}
     made = change(2, ROW, ACTIVE)
     given = cast("Any", ACTIVE)
     assert (
@@ -226,9 +235,11 @@ def test_no_call_is_put_before_its_process_went_on() -> None:
 
 
 def test_a_beat_that_is_under_way_may_be_missed() -> None:
-    beat = call(1, "beat", {"worker": WorkerInfo(WORKER, "here", 1, (), 3.0)}, (1, 3), result={})
-    overdue = Overdue(JOB, "a", 1, 0, 3, 1, False, None, "lease", WORKER)  # noqa: FBT003 - as the row has it
-    assert looks([*beat, *call(2, "overdue", {"limit": 9}, (2, 4), result=[overdue])], "overdue") == 1
+    beat = call(1, "heartbeat", {"worker": WorkerInfo(WORKER, "here", 1, (), 3.0)}, (1, 3), result={})
+    overdue = ExpiredJob(JOB, "a", 1, 0, 3, 1, False, None, "lease", WORKER)  # noqa: FBT003 - as the row has it
+    assert (
+        looks([*beat, *call(2, "lock_expired", {"limit": 9}, (2, 4), result=[overdue])], "lock_expired") == 1
+    )
 
 
 def issued(verb: str, args: dict[str, Any], times: tuple[float, float], result: Any) -> datetime | None:
@@ -237,7 +248,7 @@ def issued(verb: str, args: dict[str, Any], times: tuple[float, float], result: 
 
 
 def test_what_was_overdue_was_so_at_the_answer_at_the_latest() -> None:
-    assert issued("overdue", {"limit": 9}, (1, 4), []) == BEGAN + timedelta(seconds=4)
+    assert issued("lock_expired", {"limit": 9}, (1, 4), []) == BEGAN + timedelta(seconds=4)
     assert issued("claim", {"worker": WORKER}, (1, 4), []) == BEGAN + timedelta(seconds=1)
 
 

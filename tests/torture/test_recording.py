@@ -15,7 +15,7 @@ from tests.clocks import FrozenClock
 from tests.torture.recording import PASSED_ON, Journal, Recording, dumps, loads, recorded_verbs
 from tests.torture.samples import JOB, NOW, WORKER
 from zeke_queue.errors import InvalidOptionError, StorageUnavailableError
-from zeke_queue.model import CatchUp, Claimed, Failed, JobState, NewJob, Schedule, Want
+from zeke_queue.model import CatchUp, Claimed, Failed, JobState, NewJob, QueueCapacity, Schedule
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.storage.store import Storage, Transaction
 from zeke_sim.history.events import (
@@ -45,7 +45,7 @@ VALUES: list[Any] = [
     {JOB: 1},
     {"a": {"b": None}},
     {JOB, WORKER},
-    (Want("a", 1),),
+    (QueueCapacity("a", 1),),
     [JOB, None],
 ]
 
@@ -150,7 +150,7 @@ async def test_a_commit_without_an_answer_is_unknown(journal: Journal, tmp_path:
 def test_every_verb_is_written_down_or_passed_on_knowingly() -> None:
     verbs = {name for name in dir(Storage) if not name.startswith("_")}
     assert verbs - set(recorded_verbs(Storage)) == PASSED_ON
-    assert {"claim", "settle", "insert", "beat", "get", "put_schedule"} <= set(recorded_verbs(Storage))
+    assert {"claim", "settle", "insert", "heartbeat", "get", "put_schedule"} <= set(recorded_verbs(Storage))
 
 
 def test_no_two_calls_of_a_run_have_the_same_number(tmp_path: Path) -> None:

@@ -63,5 +63,13 @@ def test_values_are_frozen_and_slotted() -> None:
 
 
 def test_what_crosses_the_hot_path_is_a_tuple() -> None:
-    hot = (Claimed, model.Completed, model.Failed, model.Released, model.Extended, model.Overdue, model.Want)
+    hot = (
+        Claimed,
+        model.Completed,
+        model.Failed,
+        model.Released,
+        model.Extended,
+        model.ExpiredJob,
+        model.QueueCapacity,
+    )
     assert all(issubclass(value, tuple) for value in hot)

@@ -193,7 +193,7 @@ class Web:
         """Store a key; returns its text."""
         draw = self.queue.entropy.stream("key").randbytes(apikeys.KEY_BYTES)
         text = apikeys.new_key(draw)
-        await self.queue.storage.add_key(
+        await self.queue.storage.create_key(
             NewKey(
                 id=self.queue.sender.new_id(),
                 name=name,

@@ -13,7 +13,7 @@ from tests.web.conftest import on_both_storages
 from tests.web.live.tab import Tab
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.maintenance.scheduler import Scheduler
-from zeke_queue.model import Want, WorkerInfo
+from zeke_queue.model import QueueCapacity, WorkerInfo
 from zeke_queue.storage.access import Scope
 
 if TYPE_CHECKING:
@@ -189,8 +189,8 @@ async def test_next_tick_is_shown_before_a_scheduler_ran(call: Web, queue: Queue
 @on_both_storages
 async def test_workers_show_what_they_hold(call: Web, queue: Queue, clock: FrozenClock) -> None:
     await call.trigger("mail", MAIL)
-    await queue.storage.beat(WorkerInfo(WORKER, "box", 42, ("mail",), 15.0))
-    await queue.storage.claim(WORKER, [Want("mail", 1)], 1)
+    await queue.storage.heartbeat(WorkerInfo(WORKER, "box", 42, ("mail",), 15.0))
+    await queue.storage.claim(WORKER, [QueueCapacity("mail", 1)], 1)
     (worker,) = (await call("GET", "/workers")).json()["workers"]
     assert worker == {
         "id": str(WORKER),
@@ -217,11 +217,11 @@ async def test_metrics_are_read_by_prometheus(call: Web, queue: Queue, clock: Fr
     await call.trigger("mail", MAIL)
     await call.trigger("break")
     await call("POST", "/queues/break/pause")
-    await queue.storage.beat(WorkerInfo(UUID(int=8), "box", 41, ("mail",), 15.0))
+    await queue.storage.heartbeat(WorkerInfo(UUID(int=8), "box", 41, ("mail",), 15.0))
     clock.advance(30)
-    await queue.storage.beat(WorkerInfo(WORKER, "box", 42, ("mail",), 15.0))
+    await queue.storage.heartbeat(WorkerInfo(WORKER, "box", 42, ("mail",), 15.0))
     await queue.send("mail", MAIL, priority=1)
-    await queue.storage.claim(WORKER, [Want("mail", 1)], 1)
+    await queue.storage.claim(WORKER, [QueueCapacity("mail", 1)], 1)
     samples = await figures(call)
     assert samples["zeke_jobs", "created", "mail"] == 1
     assert samples["zeke_jobs", "failed", "mail"] == 0

@@ -27,7 +27,7 @@ async def signed_in(call: Web, queue: Queue) -> Any:
     """The key of a session of an hour; it may send jobs."""
     await call.key(Scope.TRIGGER, name="ada")
     (key,) = await queue.storage.keys()
-    assert await queue.storage.open_session(apikeys.digest_of(TOKEN), key.id, 3600)
+    assert await queue.storage.create_session(apikeys.digest_of(TOKEN), key.id, 3600)
     return key
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from zeke_queue.model import Overdue, QueueSettings, Schedule, WorkerInfo
+    from zeke_queue.model import ExpiredJob, QueueSettings, Schedule, WorkerInfo
     from zeke_queue.storage.postgres.server_info import PgBoss
 
 LATE_TICK: Final = timedelta(seconds=60)
@@ -69,7 +69,7 @@ class Survey:
     queues: Sequence[QueueSettings]
     counts: Mapping[str, Mapping[JobState, int]]
     schedules: Sequence[Schedule]
-    overdue: Sequence[Overdue]
+    overdue: Sequence[ExpiredJob]
     pgboss: PgBoss
     embedded: bool = False
 

@@ -54,7 +54,7 @@ async def take_survey(settings: Settings, *, embedded: bool = False) -> Survey:
     async with Queue.connect(Catalog(), settings=settings) as queue:
         storage = queue.storage
         async with storage.transaction() as transaction:
-            overdue = await transaction.overdue(1000)
+            overdue = await transaction.lock_expired(1000)
         return Survey(
             now=await storage.now(),
             workers=await storage.workers(),

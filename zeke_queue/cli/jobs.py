@@ -27,7 +27,7 @@ from zeke_queue.cli.session import (
 )
 from zeke_queue.cli.showing import print_job
 from zeke_queue.errors import InvalidOptionError, JobNotFoundError, UnknownTaskError, UsageError, ZekeError
-from zeke_queue.model import STATUS_OF, JobFilter, JobState, RunStatus
+from zeke_queue.model import STATUS_OF, JobQuery, JobState, RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -238,7 +238,7 @@ def list_jobs(
 ) -> None:
     """List jobs, newest first."""
     options = options_of(context)
-    which = JobFilter(
+    which = JobQuery(
         names=tuple(queue or ()),
         states=_states(state or ()),
         archived=archived,
@@ -256,7 +256,7 @@ def list_jobs(
         if options.json:
             print_json([job_value(job) for job in found])
         elif not found:
-            typer.echo("No matching jobs." if which != JobFilter(limit=limit) else "No jobs yet.")
+            typer.echo("No matching jobs." if which != JobQuery(limit=limit) else "No jobs yet.")
         else:
             _print_jobs(found, now)
             if len(found) == limit:

@@ -85,7 +85,7 @@ def create(
         async with open_queue(options) as queue:
             keys, now = await queue.storage.keys(), await queue.storage.now()
             alike = [one.prefix for one in keys if one.name == new.name and one.is_good(now)]
-            key = await queue.storage.add_key(new)
+            key = await queue.storage.create_key(new)
             # The key is valid from here on, so nothing that may fail comes before its text is printed.
             _print_new(key, text, alike, as_json=options.json)
         return 0

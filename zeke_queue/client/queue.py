@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from typing import Self, Unpack
     from uuid import UUID
 
-    from zeke_queue.model import Job, JobEvent, JobFilter, NewJob, QueueCount
+    from zeke_queue.model import Job, JobEvent, JobQuery, NewJob, QueueCount
     from zeke_queue.storage.store import Storage
     from zeke_queue.system.clock import Clock
     from zeke_queue.system.entropy import Entropy
@@ -320,7 +320,7 @@ class Queue:
         """Return a job, live or archived; None if there is none with this id."""
         return (await self.storage.get([check_id(job_id)])).get(job_id)
 
-    async def find(self, which: JobFilter) -> list[Job]:
+    async def find(self, which: JobQuery) -> list[Job]:
         """Return the jobs that match a filter, newest first: by creation, then by id.
 
         Raises:
@@ -477,7 +477,7 @@ class Queue:
         A schedule declared in code returns when the next worker starts; to silence it, store it with
         ``paused``.
         """
-        return await self.storage.drop_schedule(check_schedule_name(name))
+        return await self.storage.delete_schedule(check_schedule_name(name))
 
     async def schedules(self) -> list[Schedule]:
         """Return all schedules, by name."""

@@ -77,7 +77,7 @@ class QueueTransaction:
         Raises:
             LeaseLostError: the job is no longer active at this attempt.
         """
-        if not await self._open().hold(job_id, attempt):
+        if not await self._open().lock_attempt(job_id, attempt):
             raise LeaseLostError.of(job_id)
 
     def on_commit(self, apply: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""Text search in a job's stored data, as in ``JobFilter.text``."""
+"""Text search in a job's stored data, as in ``JobQuery.text``."""
 
 from __future__ import annotations
 

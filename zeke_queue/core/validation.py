@@ -12,7 +12,7 @@ from zeke_queue.core import jsonb
 from zeke_queue.core.failure import shown
 from zeke_queue.core.options import INT4_MAX
 from zeke_queue.errors import InvalidOptionError, UsageError
-from zeke_queue.model import CARRIED, JobFilter, JobState
+from zeke_queue.model import CARRIED, JobQuery, JobState
 
 TEXT_MAX: Final = 200
 """Characters of a search text at most."""
@@ -40,17 +40,15 @@ def check_flag(field: str, value: object) -> bool:
     return value
 
 
-def check_filter(which: object) -> JobFilter:
+def check_filter(which: object) -> JobQuery:
     """Return a filter in the storages' form: tuples, and states instead of their names.
 
     Raises:
         UsageError: it is not a filter.
         InvalidOptionError: one of its fields is invalid; the message names it.
     """
-    if not isinstance(which, JobFilter):
-        raise UsageError(
-            f"{shown(which)} is no JobFilter; give JobFilter(names=('…',)), or JobFilter() for all"
-        )
+    if not isinstance(which, JobQuery):
+        raise UsageError(f"{shown(which)} is no JobQuery; give JobQuery(names=('…',)), or JobQuery() for all")
     names, opaque = _names("names", which.names), _names("opaque", which.opaque)
     ids, without = _ids(which.ids), _carried(which.without)
     _check_bytes(which.bytes_max)
@@ -101,7 +99,7 @@ def _check_bytes(most: object) -> None:
         )
 
 
-def _check_created(which: JobFilter) -> None:
+def _check_created(which: JobQuery) -> None:
     for field in ("created_from", "created_to"):
         given: object = getattr(which, field)
         if given is None:

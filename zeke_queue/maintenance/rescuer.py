@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from zeke_queue.model import Overdue
+    from zeke_queue.model import ExpiredJob
     from zeke_queue.storage.store import Storage
     from zeke_queue.system.entropy import Entropy
 
@@ -34,7 +34,7 @@ class Rescuer:
         self._draws = entropy.stream("retry")
         self._log = get_logger()
 
-    async def rescue(self, batch: int, stuck: set[UUID]) -> tuple[int, Sequence[Overdue]]:
+    async def rescue(self, batch: int, stuck: set[UUID]) -> tuple[int, Sequence[ExpiredJob]]:
         """Settle one batch of overdue jobs: each is retried, or fails for good.
 
         Args:
@@ -45,12 +45,12 @@ class Rescuer:
         Returns:
             How many others were found, and those that were settled.
         """
-        found: list[Overdue] = []
+        found: list[ExpiredJob] = []
         failures: list[Failed] = []
         changed: set[UUID] = set()
         try:
             async with self._storage.transaction() as transaction:
-                overdue = await transaction.overdue(batch + len(stuck))
+                overdue = await transaction.lock_expired(batch + len(stuck))
                 found = [job for job in overdue if job.id not in stuck]
                 failures = [self._verdict(job) for job in found]
                 if failures:
@@ -67,7 +67,7 @@ class Rescuer:
                 self._report(job, verdict)
         return len(found), [job for job in found if job.id in changed]
 
-    def _verdict(self, job: Overdue) -> Failed:
+    def _verdict(self, job: ExpiredJob) -> Failed:
         policy = RetryPolicy(job.retry_limit, job.retry_delay, job.retry_backoff, job.retry_delay_max)
         wait = retry.verdict(policy, job.retry_count, self._draws.random())
         worker = "an unknown worker" if job.worker is None else f"worker {job.worker}"
@@ -107,7 +107,7 @@ class Rescuer:
         first = await self._settle_in_parts(failures[:half], stuck)
         return first | await self._settle_in_parts(failures[half:], stuck)
 
-    def _report(self, job: Overdue, verdict: Failed) -> None:
+    def _report(self, job: ExpiredJob, verdict: Failed) -> None:
         self._log.warning(
             "job_expired" if job.reason == "deadline" else "job_lost",
             taskId=job.name,

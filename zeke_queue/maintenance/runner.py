@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
     from uuid import UUID
 
-    from zeke_queue.model import Overdue
+    from zeke_queue.model import ExpiredJob
     from zeke_queue.storage.store import Storage
     from zeke_queue.system.clock import Clock
     from zeke_queue.system.entropy import Entropy
@@ -136,7 +136,7 @@ class Supervisor:
         Args:
             duties: some of ``DUTIES``.
         """
-        given_back: list[Overdue] = []
+        given_back: list[ExpiredJob] = []
         moved = {"wake": 0, "archive": 0, "purge": 0}
         stuck: set[UUID] = set()
 
@@ -146,7 +146,7 @@ class Supervisor:
             return found >= self._batch and len(stuck) < STUCK_MAX
 
         async def wake() -> bool:
-            moved["wake"] += (rows := await self._storage.wake_parents(self._batch))
+            moved["wake"] += (rows := await self._storage.resume_waiting(self._batch))
             return rows >= self._batch
 
         async def archive() -> bool:

@@ -226,10 +226,10 @@ class Scheduler:
     async def _put_off(self, name: str) -> None:
         """Postpone a schedule; its ticks stay undecided."""
         async with self._storage.transaction() as transaction:
-            now, found = await transaction.due_schedules(BATCH)
+            now, found = await transaction.lock_due_schedules(BATCH)
             for schedule in found:
                 if schedule.name == name:
-                    await transaction.serve_ticks(name, schedule.last_tick or now, now + UNREADABLE_FOR)
+                    await transaction.record_tick(name, schedule.last_tick or now, now + UNREADABLE_FOR)
 
     async def _serve_batch(
         self, foreign_age: float | None, batch: list[str], only: str | None = None
@@ -244,7 +244,7 @@ class Scheduler:
         jobs: list[Prepared] = []
         upcoming: list[datetime] = []
         async with self._storage.transaction() as transaction:
-            now, found = await transaction.due_schedules(BATCH)
+            now, found = await transaction.lock_due_schedules(BATCH)
             found = [schedule for schedule in found if only in (None, schedule.name)]
             batch += [schedule.name for schedule in found]
             served_until = None if foreign_age is None else now - timedelta(seconds=foreign_age)
@@ -255,7 +255,7 @@ class Scheduler:
                 jobs += plan.jobs
                 if plan.next_tick is not None:
                     upcoming.append(plan.next_tick)
-                await transaction.serve_ticks(schedule.name, plan.last_tick, plan.next_tick)
+                await transaction.record_tick(schedule.name, plan.last_tick, plan.next_tick)
             ids = await insert(jobs, transaction.insert) if jobs else []
         for prepared, job_id in zip(jobs, ids, strict=True):
             self._report(prepared, job_id)
@@ -294,7 +294,7 @@ class Scheduler:
 
     async def _foreign_cron_age(self) -> float | None:
         """Return the seconds since pg-boss's cron ran if it is alive on these tables, else None."""
-        age = await self._storage.foreign_cron_age()
+        age = await self._storage.pgboss_cron_age()
         alive = age is not None and age < FOREIGN_CRON_AGE
         if alive is not self._stands_back:
             self._stands_back = alive

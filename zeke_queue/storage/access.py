@@ -84,7 +84,7 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Admission:
+class RateLimit:
     """The answer of a rate limiter to one call: whether it is within the caller's limit.
 
     ``count`` is the number of calls in the present window, including this one if it is admitted.
@@ -92,6 +92,6 @@ class Admission:
     the call that began it.
     """
 
-    admitted: bool
+    allowed: bool
     count: int
     resets_in: float

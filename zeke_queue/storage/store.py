@@ -23,24 +23,24 @@ if TYPE_CHECKING:
     from zeke_queue.model import (
         Claimed,
         Completed,
+        ExpiredJob,
         Extended,
         Failed,
         Job,
         JobEvent,
-        JobFilter,
+        JobPage,
+        JobQuery,
         NewJob,
-        Overdue,
-        Pace,
-        Page,
+        QueueCapacity,
         QueueCount,
         QueueSettings,
         Released,
         Schedule,
+        Throughput,
         Waiting,
-        Want,
         WorkerInfo,
     )
-    from zeke_queue.storage.access import Admission, ApiKey, NewKey
+    from zeke_queue.storage.access import ApiKey, NewKey, RateLimit
 
 
 class Verbs(Protocol):
@@ -65,7 +65,7 @@ class Verbs(Protocol):
         failed: Sequence[Failed] = (),
         released: Sequence[Released] = (),
         *,
-        again: bool = False,
+        repeated: bool = False,
     ) -> set[UUID]:
         """Write outcomes of active jobs, all in one transaction, and notify watchers.
 
@@ -73,7 +73,7 @@ class Verbs(Protocol):
         ``superseded_by`` (the other's id) in its output; the rest of the batch is settled as requested.
 
         Args:
-            again: an earlier try of the same settlement had no answer. Then a row that already ended with
+            repeated: an earlier try of the same settlement had no answer. Then a row that already ended with
                 this outcome, at the same attempt, counts as changed.
 
         Returns:
@@ -81,7 +81,7 @@ class Verbs(Protocol):
         """
         ...
 
-    async def overdue(self, limit: int) -> list[Overdue]:
+    async def lock_expired(self, limit: int) -> list[ExpiredJob]:
         """Find and lock active jobs past their deadline or of a dead worker, oldest deadline first.
 
         The locks last as long as the transaction, so use it inside one. Rows locked by others are skipped.
@@ -96,7 +96,7 @@ class Verbs(Protocol):
         """
         ...
 
-    async def hold(self, job_id: UUID, attempt: int) -> bool:
+    async def lock_attempt(self, job_id: UUID, attempt: int) -> bool:
         """Lock a job until the transaction ends, so that it is not settled, cancelled or claimed meanwhile.
 
         Returns:
@@ -104,7 +104,7 @@ class Verbs(Protocol):
         """
         ...
 
-    async def due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
+    async def lock_due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
         """Lock schedules whose next tick is due or unknown; those locked by others are skipped.
 
         Paused schedules are skipped.
@@ -114,7 +114,7 @@ class Verbs(Protocol):
         """
         ...
 
-    async def serve_ticks(self, name: str, last_tick: datetime, next_tick: datetime | None) -> None:
+    async def record_tick(self, name: str, last_tick: datetime, next_tick: datetime | None) -> None:
         """Record the last decided occurrence, and when the next one is due (None: never again)."""
         ...
 
@@ -144,7 +144,7 @@ class Transaction(Verbs, Protocol):
         ...
 
 
-class Watch(Protocol):
+class ChangeFeed(Protocol):
     """A set of jobs that are watched together."""
 
     async def add(self, ids: Collection[UUID]) -> None:
@@ -175,7 +175,7 @@ class Store(Verbs, Protocol):
         """Open a transaction, or join the one on ``connection``, which the caller commits or rolls back."""
         ...
 
-    async def claim(self, worker: UUID, wants: Sequence[Want], limit: int) -> list[Claimed]:
+    async def claim(self, worker: UUID, capacity: Sequence[QueueCapacity], limit: int) -> list[Claimed]:
         """Lease due jobs of several queues at once; the next attempt of each belongs to this worker.
 
         A job is due if it waits, its start_after is not in the future, its queue is not paused, and the
@@ -184,12 +184,12 @@ class Store(Verbs, Protocol):
         is due.
 
         Args:
-            wants: queues, and how many jobs of each at most.
+            capacity: queues, and how many jobs of each at most.
             limit: how many jobs in total at most, at least 1.
         """
         ...
 
-    async def spawn(self, child: NewJob, attempt: int) -> UUID | None:
+    async def insert_child(self, child: NewJob, attempt: int) -> UUID | None:
         """Insert a job that its parent will wait for, as ``insert`` does.
 
         Args:
@@ -204,21 +204,22 @@ class Store(Verbs, Protocol):
         """
         ...
 
-    async def suspend(self, waiting: Sequence[Waiting], *, again: bool = False) -> set[UUID]:
+    async def suspend(self, waiting: Sequence[Waiting], *, repeated: bool = False) -> set[UUID]:
         """Suspend active jobs, each until its child has ended; each in its own transaction.
 
         A job whose child has ended already, or does not exist, is due at once. One that can't return to
         waiting ends failed, as in ``settle``.
 
         Args:
-            again: an earlier try had no answer. Then a job that waits already, at the same attempt, counts.
+            repeated: an earlier try had no answer. Then a job that waits already, at the
+                same attempt, counts.
 
         Returns:
             The ids that were changed. A missing id no longer belonged to this caller.
         """
         ...
 
-    async def wake_parents(self, limit: int) -> int:
+    async def resume_waiting(self, limit: int) -> int:
         """Resume jobs whose child has ended or is gone, but which were not notified; return how many.
 
         The end of a child normally resumes its parent; this covers a crash, or another program's changes.
@@ -229,7 +230,7 @@ class Store(Verbs, Protocol):
         """Move deadlines of active jobs; return the ids that belonged to this caller and were extended."""
         ...
 
-    async def beat(self, worker: WorkerInfo) -> dict[UUID, int]:
+    async def heartbeat(self, worker: WorkerInfo) -> dict[UUID, int]:
         """Record that a worker is alive (the first beat registers it); delete those dead for over a day.
 
         Returns:
@@ -238,7 +239,7 @@ class Store(Verbs, Protocol):
         """
         ...
 
-    async def leave(self, worker: UUID) -> None:
+    async def deregister(self, worker: UUID) -> None:
         """Deregister a worker that has settled or released everything.
 
         Jobs it still holds are overdue at once.
@@ -276,15 +277,15 @@ class Store(Verbs, Protocol):
         """
         ...
 
-    async def idle(self, worker: UUID, queues: Sequence[str] | None) -> None:
+    async def set_idle(self, worker: UUID, queues: Sequence[str] | None) -> None:
         """Record that the worker is about to sleep on these queues, or (None) that it is awake."""
         ...
 
-    async def wait_for_work(self, queues: Sequence[str], timeout: float) -> bool:
+    async def wait_for_jobs(self, queues: Sequence[str], timeout: float) -> bool:
         """Sleep until one of the queues may have work, at most ``timeout`` seconds; return whether it may."""
         ...
 
-    async def note(self, events: Sequence[JobEvent]) -> None:
+    async def append_events(self, events: Sequence[JobEvent]) -> None:
         """Store progress and log lines, and notify watchers."""
         ...
 
@@ -296,7 +297,7 @@ class Reader(Protocol):
         """Return those of the jobs that exist, live or archived."""
         ...
 
-    async def find(self, which: JobFilter) -> list[Job]:
+    async def find(self, which: JobQuery) -> list[Job]:
         """Return the jobs that match a filter, newest first: by creation, then by id.
 
         Raises:
@@ -304,7 +305,7 @@ class Reader(Protocol):
         """
         ...
 
-    async def page(self, which: JobFilter) -> Page:
+    async def page(self, which: JobQuery) -> JobPage:
         """Return jobs as ``find`` does, and whether there are more after them.
 
         The last job is ``before`` for the next page.
@@ -335,7 +336,7 @@ class Reader(Protocol):
         """
         ...
 
-    async def pace(self, names: Sequence[str], span: float, step: float) -> list[Pace]:
+    async def throughput(self, names: Sequence[str], span: float, step: float) -> list[Throughput]:
         """Return counts and times of recently ended jobs by interval, oldest first, empty ones included.
 
         Intervals start at multiples of ``step`` since 1970; the last one holds the storage's current time.
@@ -366,11 +367,11 @@ class Reader(Protocol):
         """Return the storage's time."""
         ...
 
-    async def foreign_cron_age(self) -> float | None:
+    async def pgboss_cron_age(self) -> float | None:
         """Return the seconds since pg-boss's cron recorded a round in these tables; None if it never did."""
         ...
 
-    def watching(self) -> AbstractAsyncContextManager[Watch]:
+    def subscribe(self) -> AbstractAsyncContextManager[ChangeFeed]:
         """Open a watch for jobs added to it, until the end of the block; one task waits on it."""
         ...
 
@@ -402,7 +403,7 @@ class Admin(Protocol):
         """Create or edit a schedule at run time; a changed cron or zone takes effect from now."""
         ...
 
-    async def drop_schedule(self, name: str) -> bool:
+    async def delete_schedule(self, name: str) -> bool:
         """Delete a schedule; False if there was none."""
         ...
 
@@ -414,7 +415,7 @@ class Admin(Protocol):
 class Access(Protocol):
     """Access to the HTTP API: keys, sessions opened with them, and rate limits."""
 
-    async def add_key(self, key: NewKey) -> ApiKey:
+    async def create_key(self, key: NewKey) -> ApiKey:
         """Store a key and return it as stored. A key whose id exists already is not stored again."""
         ...
 
@@ -426,11 +427,11 @@ class Access(Protocol):
         """Return whether a key was ever stored; revoked keys count."""
         ...
 
-    async def good_keys(self, prefix: str) -> list[ApiKey]:
+    async def valid_keys(self, prefix: str) -> list[ApiKey]:
         """Return the keys with this prefix that are neither revoked nor expired, by creation, then id."""
         ...
 
-    async def use_key(self, key_id: UUID) -> None:
+    async def touch_key(self, key_id: UUID) -> None:
         """Record that a key was used; within a minute of the last such record nothing is written.
 
         The key's validity is not checked.
@@ -441,7 +442,7 @@ class Access(Protocol):
         """Revoke a key and delete its sessions; False if there is none, or it was revoked already."""
         ...
 
-    async def open_session(self, digest: bytes, key_id: UUID, seconds: float) -> bool:
+    async def create_session(self, digest: bytes, key_id: UUID, seconds: float) -> bool:
         """Open a session with a valid key, and delete sessions that have ended.
 
         Args:
@@ -455,18 +456,18 @@ class Access(Protocol):
         """
         ...
 
-    async def session(self, digest: bytes) -> ApiKey | None:
-        """Return the key of a session before this use, and record the use as ``use_key`` does.
+    async def get_session(self, digest: bytes) -> ApiKey | None:
+        """Return the key of a session before this use, and record the use as ``touch_key`` does.
 
         None, without a record, if the session has ended, or its key is no longer valid.
         """
         ...
 
-    async def close_session(self, digest: bytes) -> bool:
+    async def delete_session(self, digest: bytes) -> bool:
         """Delete a session; False if there was none."""
         ...
 
-    async def admit(self, caller: str, limit: int, window: float) -> Admission:
+    async def acquire(self, caller: str, limit: int, window: float) -> RateLimit:
         """Count one call of a caller, unless it would exceed the limit.
 
         A window begins with the first call outside any, and lasts ``window`` seconds, across all processes. A

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import Job, JobEvent
-    from zeke_queue.storage.store import Reader, Watch
+    from zeke_queue.storage.store import ChangeFeed, Reader
     from zeke_queue.system.clock import Clock
 
 POLL_INTERVALS: Final = (0.1, 0.25, 0.5, 1.0, 2.0)
@@ -78,7 +78,7 @@ class JobWatcher:
         self._fresh: dict[UUID, None] = {}
         self._gone: dict[UUID, None] = {}
         self._requested: list[WatchedJob] = []
-        self._watch: Watch | None = None
+        self._watch: ChangeFeed | None = None
         self._rest = Waiter()
         self._failures = 0
         self._task: asyncio.Task[None] | None = None
@@ -235,7 +235,7 @@ class JobWatcher:
         while self._watched:
             self._requested = list(self._watched.values())
             try:
-                async with self._reader.watching() as watch:
+                async with self._reader.subscribe() as watch:
                     self._watch = watch
                     await self._serve(watch)
                     # Closing the watch takes a while; meanwhile a new subscriber starts another loop.
@@ -272,7 +272,7 @@ class JobWatcher:
             watched.fail(error)
             self._forget(job_id, watched)
 
-    async def _serve(self, watch: Watch) -> None:
+    async def _serve(self, watch: ChangeFeed) -> None:
         """Read jobs that may have changed, until there are no subscribers."""
         self._fresh, self._gone = dict.fromkeys(self._watched), {}
         rung: list[UUID] = []

@@ -12,7 +12,7 @@ from zeke_queue.model import JobState
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from zeke_queue.model import Job, JobFilter
+    from zeke_queue.model import Job, JobQuery
     from zeke_queue.web.api import Api
 
 BYTES_MOST: Final = 8 * 2**20
@@ -59,7 +59,7 @@ async def all_workers(parts: Api) -> list[answers.WorkerInfo]:
     ]
 
 
-async def page_of(parts: Api, which: JobFilter) -> tuple[list[Job], UUID | None]:
+async def page_of(parts: Api, which: JobQuery) -> tuple[list[Job], UUID | None]:
     """Return a page of jobs, and the id of its last job if there is a next page, else None.
 
     In jobs with hidden values, a text is searched only in id and singleton key; otherwise hidden values could

@@ -130,14 +130,14 @@ class Jobs:
         if not limit:
             return {}
         window = self._settings.api_trigger_window
-        admission = await self._queue.storage.admit(caller.id, limit, window)
+        admission = await self._queue.storage.acquire(caller.id, limit, window)
         resets = str(max(1, -int(-admission.resets_in // 1)))
         headers = {
             "ratelimit-limit": str(limit),
             "ratelimit-remaining": str(max(0, limit - admission.count)),
             "ratelimit-reset": resets,
         }
-        if not admission.admitted:
+        if not admission.allowed:
             raise ApiError(
                 429,
                 f"Too many requests: {limit} jobs may be triggered in {window:g} s; retry in {resets} s",

@@ -9,7 +9,7 @@ import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from zeke_queue.core.poll_backoff import idle_wait
-from zeke_queue.model import Want
+from zeke_queue.model import QueueCapacity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ class Claim(NamedTuple):
         limit: how many together at most.
     """
 
-    capacity: list[Want]
+    capacity: list[QueueCapacity]
     limit: int
 
 
@@ -199,13 +199,13 @@ class ClaimState:
                 return self._for_free(min(free, CLAIM_MAX))
             if now - self._fair_at > FAIR_INTERVAL:
                 return None
-        capacity: list[Want] = []
+        capacity: list[QueueCapacity] = []
         for queue, store in ahead.items():
             self._low = max(self._low, store // 2)
             if store and (free > 0 or load.ready <= store // 2):
                 n = min(CLAIM_MAX, max(free, 0) + max(store - load.ready, 0))
                 if n > 0:
-                    capacity.append(Want(queue.name, n))
+                    capacity.append(QueueCapacity(queue.name, n))
         return Claim(capacity, max(want.free for want in capacity)) if capacity else None
 
     def claimed(self, count: int, limit: int) -> bool:
@@ -266,9 +266,9 @@ class ClaimState:
 
     def _for_free(self, free: int) -> Claim | None:
         """Return a claim for the most urgent jobs, as far as the tasks' limits allow."""
-        capacity: list[Want] = []
+        capacity: list[QueueCapacity] = []
         for queue in self._queues:
             n = free if queue.limit is None else min(free, queue.limit - queue.busy)
             if n > 0:
-                capacity.append(Want(queue.name, n))
+                capacity.append(QueueCapacity(queue.name, n))
         return Claim(capacity, free) if capacity else None

@@ -269,9 +269,9 @@ class Crew:
         # A heartbeat that arrives after the deregistration would register the worker again.
         await self._end("beat", "lease")
         try:
-            await self._storage.leave(self.id)
+            await self._storage.deregister(self.id)
         except StorageError as error:
-            self._link.lost("leave", error)
+            self._link.lost("deregister", error)
 
 
 def _report(part: asyncio.Task[None]) -> None:

@@ -74,7 +74,7 @@ class Heart:
         asked = self._clock.monotonic()
         # A job whose outcome is under way may be settled on one side only, before or after the beat.
         before = self._state.unsettled()
-        answer = await self._storage.beat(self._info)
+        answer = await self._storage.heartbeat(self._info)
         # Two beats may be under way at once, and the older one may be answered last.
         self._state.alive_until = max(self._state.alive_until, asked + self._info.lease)
         if self._state.alive_until > self._clock.monotonic():

@@ -114,7 +114,7 @@ class WorkerHost:
         prepared = queue.sender.prepare(task, payload, cast("SendOptions", told))
 
         async def spawn(jobs: Sequence[NewJob]) -> list[UUID | None]:
-            return [await queue.storage.spawn(child, job.attempt) for child in jobs]
+            return [await queue.storage.insert_child(child, job.attempt) for child in jobs]
 
         (child_id,) = await insert([prepared], lambda jobs: insert_surely(jobs, spawn, queue.clock))
         return await queue.run_of(prepared, child_id)

@@ -239,7 +239,7 @@ class ClaimLoop:
 
     async def _sleep(self, timeout: float) -> None:
         """Begin to wait, claim once more, and continue to wait."""
-        waiting = asyncio.ensure_future(self._storage.wait_for_work(self._names, timeout))
+        waiting = asyncio.ensure_future(self._storage.wait_for_jobs(self._names, timeout))
         try:
             await self._clock.sleep(0)
             await self._set_idle(idle=True)
@@ -275,7 +275,7 @@ class ClaimLoop:
         claims = self._claims
         if idle != claims.idle:
             claims.idle = None
-            await self._storage.idle(self._worker, self._names if idle else None)
+            await self._storage.set_idle(self._worker, self._names if idle else None)
             claims.idle = idle
 
     async def _claim(self, claim: Claim) -> int:
@@ -381,7 +381,7 @@ class SettleLoop:
         failures = 0
         while True:
             try:
-                await self._settle(batch, again=failures > 0)
+                await self._settle(batch, repeated=failures > 0)
             except StorageUnavailableError as error:
                 self._link.lost("settle", error)
                 await self._link.pause(failures, self._closing)
@@ -413,17 +413,17 @@ class SettleLoop:
         job.outcome = Failed(job.claimed.id, job.claimed.attempt, None, output)
         await self._store(batch)
 
-    async def _settle(self, batch: Sequence[LeasedJob], *, again: bool) -> None:
+    async def _settle(self, batch: Sequence[LeasedJob], *, repeated: bool) -> None:
         outcomes = [job.outcome for job in batch]
         failed = [outcome for outcome in outcomes if type(outcome) is Failed]
         changed = await self._storage.settle(
             [outcome for outcome in outcomes if type(outcome) is Completed],
             failed,
             [outcome for outcome in outcomes if type(outcome) is Released],
-            again=again,
+            repeated=repeated,
         )
         if waiting := [outcome for outcome in outcomes if type(outcome) is Waiting]:
-            changed |= await self._storage.suspend(waiting, again=again)
+            changed |= await self._storage.suspend(waiting, repeated=repeated)
         if self._logs_all or failed or len(changed) < len(batch):
             for job in batch:
                 _log_outcome(self._logger, job, stored=job.claimed.id in changed)

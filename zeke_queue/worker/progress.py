@@ -132,19 +132,19 @@ class Notes:
         try:
             await self._note(events)
         except StorageUnavailableError as error:
-            self._link.lost("note", error)
+            self._link.lost("append_events", error)
             self._lines = [*events, *self._lines][-WAITING_MAX:]
             self._rest()
 
     async def _note(self, events: Sequence[JobEvent]) -> None:
         """Append events to the storage; drop those that it refuses, and keep the others."""
         try:
-            await self._storage.note(events)
+            await self._storage.append_events(events)
         except StorageUnavailableError:
             raise
         except Exception as error:  # noqa: BLE001 - a service for watchers must not disturb jobs
             if len(events) == 1 or isinstance(error, StorageError):
-                self._link.refused("note", error)
+                self._link.refused("append_events", error)
                 return
             half = len(events) // 2
             await self._note(events[:half])

@@ -28,9 +28,9 @@ _PHASE_OF: Final[Mapping[str, str]] = {
     "insert": "waiting",
     "claim": "being claimed",
     "extend": "running",
-    "note": "running",
+    "append_events": "running",
     "settle": "settling",
-    "spawn": "running",
+    "insert_child": "running",
     "suspend": "settling",
 }
 

@@ -92,7 +92,7 @@ class Call:
 def ids_answered(call: Call) -> list[UUID]:
     """Return the job ids in the answer of a send; none before the answer."""
     result = None if call.answered is None else call.answered.result
-    told = [result] if call.invoked.verb == "spawn" else result or []
+    told = [result] if call.invoked.verb == "insert_child" else result or []
     return [job for job in told if job is not None]
 
 

@@ -280,7 +280,7 @@ class RunState:
         if verb == "insert":
             for job in args["jobs"]:
                 self.lives[job.id].sends.append(Ask(call, job))
-        elif verb == "spawn":
+        elif verb == "insert_child":
             self.lives[args["child"].id].sends.append(Ask(call, args["child"]))
         elif verb in _SETTLING:
             self._asked_to_settle(call)
@@ -295,10 +295,10 @@ class RunState:
         if verb == "claim":
             crew = self.crews[args["worker"]]
             crew.node = name
-            wants = args["wants"]
-            if len(wants) > crew.widest:
-                crew.widest = len(wants)
-                crew.queues.update([want.name for want in wants])
+            capacity = args["capacity"]
+            if len(capacity) > crew.widest:
+                crew.widest = len(capacity)
+                crew.queues.update([want.name for want in capacity])
             self.nodes[name].workers.add(args["worker"])
         elif verb in _DUTIES:
             self.nodes[name].duties.add(verb)
@@ -327,7 +327,7 @@ class RunState:
             for earlier in self.transactions[call.invoked.transaction]:
                 if earlier.invoked.verb == "insert" and earlier.outcome == "ok":
                     self._acknowledge(earlier, event.at)
-        elif event.verb == "overdue":
+        elif event.verb == "lock_expired":
             for job in event.result:
                 self.ruled_overdue[job.id, job.attempt].add(job.reason)
 
@@ -400,7 +400,7 @@ class RunState:
         self._offsets.append((at, zero))
 
 
-_DUTIES: Final = frozenset({"overdue", "wake_parents", "archive", "purge", "due_schedules"})
-_SENDING: Final = frozenset({"insert", "spawn"})
+_DUTIES: Final = frozenset({"lock_expired", "resume_waiting", "archive", "purge", "lock_due_schedules"})
+_SENDING: Final = frozenset({"insert", "insert_child"})
 _SETTLING: Final = frozenset({"settle", "suspend"})
 _FAILING: Final = frozenset({JobState.RETRY, JobState.FAILED, JobState.EXPIRED})

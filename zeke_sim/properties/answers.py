@@ -45,7 +45,7 @@ def _verbs(event: Change) -> tuple[str, ...]:
     if event.table == "archive" or after is None:
         return ("purge" if event.table == "archive" and before is not None else "archive",)
     if before is None:
-        return ("cancel",) if after.state is JobState.CANCELLED else ("insert", "spawn")
+        return ("cancel",) if after.state is JobState.CANCELLED else ("insert", "insert_child")
     if is_of_waiting(event):
         return _MARKS if before.awaited is not after.awaited else _WAKES
     if after.state is JobState.CANCELLED:
@@ -57,10 +57,10 @@ def _verbs(event: Change) -> tuple[str, ...]:
 
 _BACK: Final = {JobState.CANCELLED: ("resume",), JobState.FAILED: ("retry",), JobState.EXPIRED: ("retry",)}
 
-_MARKS: Final = ("spawn", "suspend")
+_MARKS: Final = ("insert_child", "suspend")
 """Storage methods that mark a job as awaited by another."""
 
-_WAKES: Final = ("settle", "suspend", "cancel", "wake_parents")
+_WAKES: Final = ("settle", "suspend", "cancel", "resume_waiting")
 """Storage methods that resume a waiting job: those that end the awaited job, and the maintenance sweep."""
 
 
@@ -136,7 +136,7 @@ def _was_done(job: UUID, event: Answered, past: RunState) -> bool:
     if event.verb == "extend":
         return any(row is not None and _has_time(row, call, past) for row in rows)
     attempt = dict(_asked(call.args)).get(job)
-    return bool(call.args.get("again")) and any(
+    return bool(call.args.get("repeated")) and any(
         row is not None and row.attempt == attempt and row.state is not _ACTIVE for row in rows
     )
 

@@ -94,9 +94,9 @@ def claims_go_in_order(event: Change, past: RunState) -> None:
     for change in call.did:
         if change.after is not None and change is not event:
             taken[change.after.name] = taken.get(change.after.name, 0) + 1
-    for want in call.invoked.args["wants"]:
+    for want in call.invoked.args["capacity"]:
         mine_of_it = int(want.name == row.name)
-        if taken.get(want.name, 0) >= want.free or not _has_room(want.name, mine_of_it, past):
+        if taken.get(want.name, 0) >= want.limit or not _has_room(want.name, mine_of_it, past):
             continue
         for other in past.waiting[want.name].values():
             if other.start_after <= row.started_on and _order(other) < mine and not _locked(other, past):
@@ -182,10 +182,10 @@ def _within_wants(event: Answered, call: Call, _past: RunState) -> None:
     counts: dict[str, int] = {}
     for job in event.result:
         counts[job.name] = counts.get(job.name, 0) + 1
-    wants = {want.name: want.free for want in call.invoked.args["wants"]}
+    capacity = {want.name: want.limit for want in call.invoked.args["capacity"]}
     for name, count in counts.items():
-        if count > wants.get(name, 0):
-            raise Broken(f"a claim of {wants.get(name, 0)} jobs of {name!r} took {count}")
+        if count > capacity.get(name, 0):
+            raise Broken(f"a claim of {capacity.get(name, 0)} jobs of {name!r} took {count}")
 
 
 @holds(

@@ -56,12 +56,12 @@ def ticks_are_served_by_the_policy(event: Invoked, past: RunState) -> None:
     if event.transaction is None:
         return
     calls = past.transactions[event.transaction]
-    served = [call for call in calls if call.invoked.verb == "serve_ticks"]
+    served = [call for call in calls if call.invoked.verb == "record_tick"]
     if not served:
         return
     found: dict[str, tuple[datetime, Schedule]] = {}
     for call in calls:
-        if call.invoked.verb == "due_schedules" and call.outcome == "ok" and call.answered is not None:
+        if call.invoked.verb == "lock_due_schedules" and call.outcome == "ok" and call.answered is not None:
             now, schedules = call.answered.result
             found.update({schedule.name: (now, schedule) for schedule in schedules})
     sent = _sent(calls)
@@ -155,7 +155,7 @@ def ticks_are_served_in_time(event: End, past: RunState) -> None:
 
     Exempt are occurrences that could not be served and were postponed to a stored time.
     """
-    since = duty_since("due_schedules", past)
+    since = duty_since("lock_due_schedules", past)
     if since is None or past.now is None:
         return
     for schedule in past.schedules.values():

@@ -91,7 +91,7 @@ def an_edit_is_heeded_soon(event: ScheduleRow | End, past: RunState) -> None:
 
 
 def _in_time(name: str, written: float, past: RunState) -> None:
-    since = duty_since("due_schedules", past)
+    since = duty_since("lock_due_schedules", past)
     if since is None:
         return
     most = max(written, since) + EVERY * (1 + past.rules.drift) + past.rules.slack

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from zeke_queue.model import Overdue
+    from zeke_queue.model import ExpiredJob
     from zeke_sim.history.state import Ask, RunState
 
 _CENTURY: Final = 36_500 * 86_400.0
@@ -25,7 +25,7 @@ _MOVES: Final = frozenset({"expire_in", "attempt", "worker", "started_on", "awai
 """Columns that may change while a job is active; a new worker, attempt or start means another lease."""
 
 
-@holds("nothing is overdue before its time", Answered, number=7, verbs=("overdue",))
+@holds("nothing is overdue before its time", Answered, number=7, verbs=("lock_expired",))
 def nothing_is_overdue_before_its_time(event: Answered, past: RunState) -> None:
     """The storage reports an attempt as overdue only after its deadline, or if its worker is gone or silent.
 
@@ -53,14 +53,14 @@ def nothing_is_overdue_before_its_time(event: Answered, past: RunState) -> None:
             )
 
 
-def _deadlines(job: Overdue, since: float, past: RunState) -> Iterator[datetime]:
+def _deadlines(job: ExpiredJob, since: float, past: RunState) -> Iterator[datetime]:
     """Yield all deadlines of an attempt from ``since`` on."""
     for row in past.lives[job.id].between(since, past.at):
         if row is not None and row.attempt == job.attempt and row.started_on is not None:
             yield row.started_on + timedelta(seconds=min(row.expire_in, _CENTURY))
 
 
-def _alive_until(job: Overdue, since: float, past: RunState) -> datetime | None:
+def _alive_until(job: ExpiredJob, since: float, past: RunState) -> datetime | None:
     """Return when a worker's lease ended at the time of the query; None if the worker was unknown.
 
     If several heartbeats are possible, the one whose lease ends first counts.

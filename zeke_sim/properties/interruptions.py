@@ -59,7 +59,13 @@ def known_of(past: RunState) -> _Known:
 
 
 @holds(
-    "nobody is interrupted without a reason", Answered, Lived, WorkerRow, Ended, number=26, verbs=("beat",)
+    "nobody is interrupted without a reason",
+    Answered,
+    Lived,
+    WorkerRow,
+    Ended,
+    number=26,
+    verbs=("heartbeat",),
 )
 def nobody_is_interrupted_without_a_reason(
     event: Answered | Lived | WorkerRow | Ended, past: RunState
@@ -123,7 +129,7 @@ def _reasons(event: Ended, past: RunState) -> Iterator[bool]:
     yield over is not None and at >= over
 
 
-@holds("who has to end is told so", Answered, WorkerRow, Ended, number=26, verbs=("beat",))
+@holds("who has to end is told so", Answered, WorkerRow, Ended, number=26, verbs=("heartbeat",))
 def who_has_to_end_is_told_so(event: Answered | WorkerRow | Ended, past: RunState) -> None:
     """A handler is interrupted at its deadline, when its worker's lease ends, and when the job is lost.
 

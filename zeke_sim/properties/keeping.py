@@ -22,7 +22,7 @@ RECOVERS: Final = 8.0
 """Seconds within which a worker repeats a failed call after the storage has recovered."""
 
 
-@holds("a worker is known until it leaves", WorkerRow, Invoked, Answered, number=17, verbs=("leave",))
+@holds("a worker is known until it leaves", WorkerRow, Invoked, Answered, number=17, verbs=("deregister",))
 def a_worker_is_known_until_it_leaves(event: WorkerRow | Invoked | Answered, past: RunState) -> None:
     """A worker is deleted when it leaves, or a day after its lease has ended."""
     left = past.of("left", set["UUID"])
@@ -58,7 +58,15 @@ def _key(line: JobEvent) -> tuple[UUID, int, str, str]:
     return line.job_id, line.attempt, line.kind, line.data
 
 
-@holds("what was told is told again", Invoked, Answered, Lived, End, number=19, verbs=("note", "beat"))
+@holds(
+    "what was told is told again",
+    Invoked,
+    Answered,
+    Lived,
+    End,
+    number=19,
+    verbs=("append_events", "heartbeat"),
+)
 def what_was_told_is_told_again(event: Invoked | Answered | Lived | End, past: RunState) -> None:
     """Progress and log lines that could not be stored are sent again when the storage is reachable."""
     dropped = past.of("lines", _Lines).dropped
@@ -68,7 +76,7 @@ def what_was_told_is_told_again(event: Invoked | Answered | Lived | End, past: R
     elif isinstance(event, Lived):
         if event.what not in {"partitioned", "reconnected", "paused", "resumed"}:
             dropped.pop(event.node, None)  # a process that ends may lose lines
-    elif event.verb == "beat":
+    elif event.verb == "heartbeat":
         _sent_again(event.node, dropped.get(event.node, {}), event.at, past)
     elif isinstance(event, Invoked):
         lines = dropped.get(event.node)

@@ -164,7 +164,7 @@ def _given_back(row: Image, quiet: float, past: RunState) -> None:
     if row.started_on is None:
         return
     rules = past.rules
-    swept = duty_since("overdue", past)
+    swept = duty_since("lock_expired", past)
     if swept is not None:
         ends = min(past.instant(row.started_on) + row.expire_in, _lease_ends(row.worker, past))
         allowed = max(ends, swept) + rules.sweep * (1 + rules.drift) + rules.slack

@@ -28,7 +28,7 @@ PROMPT = 0.1
     Answered,
     WorkerRow,
     number=16,
-    verbs=("claim", "settle", "suspend", "beat"),
+    verbs=("claim", "settle", "suspend", "heartbeat"),
 )
 def who_has_a_free_place_begins_what_it_claimed(
     event: Invoked | Answered | WorkerRow, past: RunState
@@ -39,14 +39,14 @@ def who_has_a_free_place_begins_what_it_claimed(
     """
     places = past.of("places", dict["UUID", int])
     settled = past.of("settled", dict[str, float])
-    if isinstance(event, WorkerRow) or (isinstance(event, Answered) and event.verb == "beat"):
+    if isinstance(event, WorkerRow) or (isinstance(event, Answered) and event.verb == "heartbeat"):
         remember(event, past)
     elif isinstance(event, Answered):
         if event.verb in {"settle", "suspend"}:
             settled[event.node] = event.at
     elif event.verb == "claim":
         places.setdefault(event.args["worker"], event.args["limit"])
-    elif event.verb == "settle" and not event.args.get("again"):
+    elif event.verb == "settle" and not event.args.get("repeated"):
         for released in event.args.get("released", ()):
             _was_begun(released.id, released.attempt, event, past)
 
@@ -81,7 +81,7 @@ def _was_begun(job: UUID, attempt: int, event: Invoked, past: RunState) -> None:
         )
 
 
-@holds("who begins a job is alive", Began, Answered, WorkerRow, number=26, verbs=("beat",))
+@holds("who begins a job is alive", Began, Answered, WorkerRow, number=26, verbs=("heartbeat",))
 def who_begins_a_job_is_alive(event: Began | Answered | WorkerRow, past: RunState) -> None:
     """A worker starts no job after its lease has ended, until another heartbeat is answered.
 
@@ -127,7 +127,7 @@ def who_has_room_asks_for_work(event: Invoked | Change, past: RunState) -> None:
                 lost[before.worker] = event.at
         return
     worker, node = event.args["worker"], past.nodes[event.node]
-    wanted = {want.name for want in event.args["wants"]}
+    wanted = {want.name for want in event.args["capacity"]}
     crew = past.crews[worker]
     missing = [name for name in sorted(crew.queues - wanted) if name in past.rules.limits]
     if not missing or node.running or crew.holds:

@@ -179,7 +179,7 @@ def _named(place: Place) -> str:
     return f"{' in '.join(parts)} of {place.queue!r}"
 
 
-@holds("an acknowledged send is there", Answered, number=14, verbs=("insert", "spawn", "commit"))
+@holds("an acknowledged send is there", Answered, number=14, verbs=("insert", "insert_child", "commit"))
 def an_acknowledged_send_is_there(event: Answered, past: RunState) -> None:
     """When a send is acknowledged, its job is visible, live or archived.
 
@@ -203,12 +203,12 @@ def an_acknowledged_send_is_there(event: Answered, past: RunState) -> None:
 
 def _sent(call: Call) -> Sequence[NewJob]:
     args = call.invoked.args
-    return (args["child"],) if call.invoked.verb == "spawn" else args["jobs"]
+    return (args["child"],) if call.invoked.verb == "insert_child" else args["jobs"]
 
 
 def _answers(call: Call) -> Sequence[UUID | None]:
     result = None if call.answered is None else call.answered.result
-    return (result,) if call.invoked.verb == "spawn" else result or ()
+    return (result,) if call.invoked.verb == "insert_child" else result or ()
 
 
 def _is_there(sent: UUID, answered: UUID | None, since: float, past: RunState) -> None:
@@ -220,7 +220,7 @@ def _is_there(sent: UUID, answered: UUID | None, since: float, past: RunState) -
         raise Broken("its send was acknowledged, and there is no row", job=sent, since=since)
 
 
-@holds("a refusal has a reason", Answered, number=11, verbs=("insert", "spawn"))
+@holds("a refusal has a reason", Answered, number=11, verbs=("insert", "insert_child"))
 def a_refusal_has_a_reason(event: Answered, past: RunState) -> None:
     """A send is refused only if another job had its key or its slot at some time during the call."""
     if event.outcome != "ok":

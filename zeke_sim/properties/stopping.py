@@ -20,10 +20,10 @@ PROMPT: Final = 0.1
 PATIENCE: Final = 5.0
 """Minimum seconds for which a stopping worker repeats calls that the storage does not answer."""
 
-DUTIES: Final = ("due_schedules", "overdue", "wake_parents", "archive", "purge")
+DUTIES: Final = ("lock_due_schedules", "lock_expired", "resume_waiting", "archive", "purge")
 """The storage methods that schedulers and supervisors are meant to call."""
 
-_HOLDING: Final = ("claim", "settle", "suspend", "beat", "leave")
+_HOLDING: Final = ("claim", "settle", "suspend", "heartbeat", "deregister")
 
 LAST_WORDS: Final = 18.0
 """Seconds beyond the grace: two for interrupted handlers, five each for a claim in progress, for the last
@@ -135,7 +135,7 @@ def who_leaves_holds_nothing(event: Answered | Invoked, past: RunState) -> None:
             failing.pop(event.node, None)
         return
     node = past.nodes[event.node]
-    if event.verb != "leave":
+    if event.verb != "deregister":
         return
     held = past.crews[event.args["worker"]].holds
     since = min([failing.get(event.node, event.at), *node.open.values()])
@@ -156,7 +156,7 @@ def who_leaves_holds_nothing(event: Answered | Invoked, past: RunState) -> None:
 
 def _beaten(event: Answered, past: RunState) -> None:
     """Record each worker's last answered heartbeat, and heartbeats that came after the end of a lease."""
-    if event.verb != "beat" or event.outcome != "ok":
+    if event.verb != "heartbeat" or event.outcome != "ok":
         return
     call = past.calls[event.call].invoked
     asked, lapsed = past.of("asked and lapsed", _leases)

@@ -34,7 +34,7 @@ _SHORT = MOMENT.total_seconds()
     Lived,
     WorkerRow,
     number=13,
-    verbs=("settle", "suspend", "beat"),
+    verbs=("settle", "suspend", "heartbeat"),
 )
 def a_settlement_says_what_the_handler_did(
     event: Invoked | Answered | Lived | WorkerRow, past: RunState
@@ -45,7 +45,7 @@ def a_settlement_says_what_the_handler_did(
     or its lease ended, may be released. A running handler is not reported.
     """
     if not isinstance(event, Invoked):
-        if not isinstance(event, Answered) or event.verb == "beat":
+        if not isinstance(event, Answered) or event.verb == "heartbeat":
             remember(event, past)
         return
     args = event.args
@@ -87,7 +87,7 @@ def _claimed(outcome: Any, event: Invoked, past: RunState) -> bool:
 
     A repeated report returns False too, since it was checked the first time.
     """
-    if event.args.get("again"):
+    if event.args.get("repeated"):
         return False
     claim = past.lives[outcome.id].claims.get(outcome.attempt)
     call = past.calls.get(claim.call) if claim is not None and claim.call is not None else None

@@ -199,7 +199,7 @@ def nobody_waits_for_a_job_that_has_ended(event: Change | End, past: RunState) -
 
 
 def _goes_on(job: UUID, since: float, past: RunState) -> None:
-    swept = duty_since("wake_parents", past)
+    swept = duty_since("resume_waiting", past)
     if swept is None:
         return
     rules = past.rules
@@ -213,7 +213,9 @@ def _goes_on(job: UUID, since: float, past: RunState) -> None:
         )
 
 
-@holds("children end with their parent", Invoked, Answered, number=14, verbs=("spawn", "cancel", "commit"))
+@holds(
+    "children end with their parent", Invoked, Answered, number=14, verbs=("insert_child", "cancel", "commit")
+)
 def children_end_with_their_parent(event: Invoked | Answered, past: RunState) -> None:
     """When a cancellation is acknowledged, the children that the job had sent to wait for are cancelled too.
 
@@ -221,7 +223,7 @@ def children_end_with_their_parent(event: Invoked | Answered, past: RunState) ->
     """
     waits = past.of("waits", _Waits)
     if isinstance(event, Invoked):
-        if event.verb == "spawn":
+        if event.verb == "insert_child":
             waits.see(event)
         return
     for row in _did(event, past):
@@ -234,7 +236,7 @@ def children_end_with_their_parent(event: Invoked | Answered, past: RunState) ->
                 raise Broken(f"its parent {row.id} was cancelled, and it was not", job=child, since=at)
 
 
-@holds("children come back with their parent", Invoked, Answered, number=14, verbs=("spawn", "resume"))
+@holds("children come back with their parent", Invoked, Answered, number=14, verbs=("insert_child", "resume"))
 def children_come_back_with_their_parent(event: Invoked | Answered, past: RunState) -> None:
     """When a resumption is acknowledged, children that were cancelled with the job or later are resumed too.
 
@@ -243,7 +245,7 @@ def children_come_back_with_their_parent(event: Invoked | Answered, past: RunSta
     """
     waits = past.of("waits", _Waits)
     if isinstance(event, Invoked):
-        if event.verb == "spawn":
+        if event.verb == "insert_child":
             waits.see(event)
         return
     if event.verb != "resume" or event.outcome != "ok":
@@ -300,7 +302,7 @@ def who_has_lost_nothing_is_not_told_so(event: Ended, past: RunState) -> None:
 def a_lost_job_has_no_more_children(event: Change, past: RunState) -> None:
     """A child to wait for is sent only while its parent is active in the requesting attempt."""
     row, causes = event.after, past.causes(event)
-    if row is None or row.parent is None or not causes or causes[0].invoked.verb != "spawn":
+    if row is None or row.parent is None or not causes or causes[0].invoked.verb != "insert_child":
         return
     attempt, parent = causes[0].invoked.args["attempt"], past.live.get(row.parent)
     if parent is None or parent.state is not _ACTIVE or parent.attempt != attempt:

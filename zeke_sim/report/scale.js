@@ -12,8 +12,8 @@ const order = story.events.map((_, n) => n).sort((a, b) => story.events[a].at - 
 
 // Which events are only noise: looks that found nothing, and beats
 
-const NOISE = new Set(["beat", "idle", "wait_for_work", "now"]);
-const LOOKS = new Set(["claim", "overdue", "due_schedules", "archive", "purge", "events"]);
+const NOISE = new Set(["heartbeat", "set_idle", "wait_for_jobs", "now"]);
+const LOOKS = new Set(["claim", "lock_expired", "lock_due_schedules", "archive", "purge", "events"]);
 const isEmpty = (result) => result == null || result === 0 || result === false
   || (Array.isArray(result) && (result.length === 0 || (result.length === 2 && Array.isArray(result[1]) && !result[1].length)));
 const quiet = new Uint8Array(story.events.length);

@@ -180,7 +180,7 @@ class _Reader:
         self.story.lane_of.append(self._lane(getattr(event, "node", DATABASE)))
 
     def _invoked(self, number: int, event: history.Invoked) -> None:
-        if event.verb in {"claim", "beat"}:
+        if event.verb in {"claim", "heartbeat"}:
             self.workers |= dict.fromkeys(ids(event.args.get("worker")), event.node)
         lane = self._lane(event.node)
         self.calls[event.call] = Call(lane, event.call, event.verb, event.at, None, "open", number, None)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
     from datetime import datetime
 
-    from zeke_queue.storage.memory.notifier import MemoryWatch
+    from zeke_queue.storage.memory.notifier import MemoryChangeFeed
     from zeke_queue.storage.store import Storage
     from zeke_queue.system.clock import Clock
     from zeke_queue.task.catalog import Catalog
@@ -40,19 +40,19 @@ WORK: Final = frozenset(
         "cancel",
         "declare_queues",
         "insert",
-        "leave",
+        "deregister",
         "pause_queue",
         "resume",
         "retry",
         "settle",
-        "spawn",
+        "insert_child",
         "suspend",
-        "wake_parents",
+        "resume_waiting",
     }
 )
 """Storage methods after which more jobs may be claimable."""
 
-NEWS: Final = frozenset({"claim", "note", "purge"})
+NEWS: Final = frozenset({"claim", "append_events", "purge"})
 """Other storage methods after which a watched job may have changed."""
 
 _DUE: Final = sql.SQL(
@@ -184,13 +184,13 @@ class Bridged:
             self.changed = True
             self.ring()
 
-    async def wait_for_work(self, queues: Sequence[str], timeout: float) -> bool:
+    async def wait_for_jobs(self, queues: Sequence[str], timeout: float) -> bool:
         """Sleep until a call may have made a job claimable, or until the timeout."""
         self._waiting.update(queues)
         return await self._notifier.sleep(queues, timeout)
 
     @asynccontextmanager
-    async def watching(self) -> AsyncGenerator[MemoryWatch]:
+    async def subscribe(self) -> AsyncGenerator[MemoryChangeFeed]:
         """Watch jobs; every change is treated as one that may concern any job."""
         watch = self._notifier.watch()
         try:

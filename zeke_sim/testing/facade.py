@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 from uuid import UUID
 
 from zeke_queue.errors import InvalidOptionError, UsageError
-from zeke_queue.model import WAITING, JobFilter
+from zeke_queue.model import WAITING, JobQuery
 from zeke_sim.testing import run_task
 from zeke_sim.testing.expectations import Wanted, complaint, states
 from zeke_sim.testing.pending import PendingCalls
@@ -93,7 +93,7 @@ class Looking:
             parent: the job that sent them.
         """
         name = None if task is None else self.catalog.get(task).name
-        which = JobFilter(() if name is None else (name,), states(state), _id(parent), limit=PAGE)
+        which = JobQuery(() if name is None else (name,), states(state), _id(parent), limit=PAGE)
         return self._environment.drive(_all(self.queue, which))
 
     def job(self, which: Run | Job | UUID) -> Job:
@@ -194,7 +194,7 @@ class Looking:
         return min(ticks)
 
 
-async def _all(queue: DrivenQueue, which: JobFilter) -> list[Job]:
+async def _all(queue: DrivenQueue, which: JobQuery) -> list[Job]:
     found: list[Job] = []
     for archived in (False, True):
         page = await queue.find(replace(which, archived=archived))

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
     from uuid import UUID
 
-    from zeke_queue.model import JobEvent, Pace
-    from zeke_queue.storage.access import Admission, ApiKey, NewKey
+    from zeke_queue.model import JobEvent, Throughput
+    from zeke_queue.storage.access import ApiKey, NewKey, RateLimit
     from zeke_queue.storage.memory import MemoryStorage
 
 _SHOWN = 8
@@ -34,10 +34,10 @@ class SimAsking(ABC):
         """Return progress and log lines of several jobs."""
         return await self._call("events_of", {"after": dict(after)}, lambda: self._store.events_of(after))
 
-    async def pace(self, names: Sequence[str], span: float, step: float) -> list[Pace]:
+    async def throughput(self, names: Sequence[str], span: float, step: float) -> list[Throughput]:
         """Return the counts of recently ended jobs."""
         args = {"names": tuple(names), "span": span, "step": step}
-        return await self._call("pace", args, lambda: self._store.pace(names, span, step))
+        return await self._call("throughput", args, lambda: self._store.throughput(names, span, step))
 
     async def lag(self) -> dict[str, float]:
         """Return the wait time of due jobs."""
@@ -47,9 +47,9 @@ class SimAsking(ABC):
         """Return the number of jobs that each worker holds."""
         return await self._call("holding", {}, self._store.holding)
 
-    async def add_key(self, key: NewKey) -> ApiKey:
+    async def create_key(self, key: NewKey) -> ApiKey:
         """Store a key."""
-        return await self._call("add_key", {"id": key.id}, lambda: self._store.add_key(key))
+        return await self._call("create_key", {"id": key.id}, lambda: self._store.create_key(key))
 
     async def keys(self) -> list[ApiKey]:
         """Return all keys."""
@@ -59,36 +59,36 @@ class SimAsking(ABC):
         """Return whether any key exists."""
         return await self._call("has_keys", {}, self._store.has_keys)
 
-    async def good_keys(self, prefix: str) -> list[ApiKey]:
+    async def valid_keys(self, prefix: str) -> list[ApiKey]:
         """Return the valid keys with a prefix."""
-        return await self._call("good_keys", {"prefix": prefix}, lambda: self._store.good_keys(prefix))
+        return await self._call("valid_keys", {"prefix": prefix}, lambda: self._store.valid_keys(prefix))
 
-    async def use_key(self, key_id: UUID) -> None:
+    async def touch_key(self, key_id: UUID) -> None:
         """Record that a key was used."""
-        await self._call("use_key", {"id": key_id}, lambda: self._store.use_key(key_id))
+        await self._call("touch_key", {"id": key_id}, lambda: self._store.touch_key(key_id))
 
     async def revoke_key(self, key_id: UUID) -> bool:
         """Revoke a key."""
         return await self._call("revoke_key", {"id": key_id}, lambda: self._store.revoke_key(key_id))
 
-    async def open_session(self, digest: bytes, key_id: UUID, seconds: float) -> bool:
+    async def create_session(self, digest: bytes, key_id: UUID, seconds: float) -> bool:
         """Open a session."""
         args = {"digest": digest.hex()[:_SHOWN], "id": key_id, "seconds": seconds}
         return await self._call(
-            "open_session", args, lambda: self._store.open_session(digest, key_id, seconds)
+            "create_session", args, lambda: self._store.create_session(digest, key_id, seconds)
         )
 
-    async def session(self, digest: bytes) -> ApiKey | None:
+    async def get_session(self, digest: bytes) -> ApiKey | None:
         """Return the key of a session."""
         args = {"digest": digest.hex()[:_SHOWN]}
-        return await self._call("session", args, lambda: self._store.session(digest))
+        return await self._call("get_session", args, lambda: self._store.get_session(digest))
 
-    async def close_session(self, digest: bytes) -> bool:
+    async def delete_session(self, digest: bytes) -> bool:
         """End a session."""
         args = {"digest": digest.hex()[:_SHOWN]}
-        return await self._call("close_session", args, lambda: self._store.close_session(digest))
+        return await self._call("delete_session", args, lambda: self._store.delete_session(digest))
 
-    async def admit(self, caller: str, limit: int, window: float) -> Admission:
+    async def acquire(self, caller: str, limit: int, window: float) -> RateLimit:
         """Count one call of a caller."""
         args = {"caller": caller, "limit": limit, "window": window}
-        return await self._call("admit", args, lambda: self._store.admit(caller, limit, window))
+        return await self._call("acquire", args, lambda: self._store.acquire(caller, limit, window))

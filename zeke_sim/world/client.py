@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     from zeke_queue.model import (
         Claimed,
         Completed,
+        ExpiredJob,
         Extended,
         Failed,
         Job,
         JobEvent,
-        JobFilter,
+        JobPage,
+        JobQuery,
         NewJob,
-        Overdue,
-        Page,
+        QueueCapacity,
         QueueCount,
         QueueSettings,
         Released,
         Schedule,
         Waiting,
-        Want,
         WorkerInfo,
     )
-    from zeke_queue.storage.memory.notifier import MemoryWatch
+    from zeke_queue.storage.memory.notifier import MemoryChangeFeed
     from zeke_queue.storage.memory.transaction import MemoryTransaction
     from zeke_sim.world.node import Node
 
@@ -46,7 +46,7 @@ IDLE_IN_TRANSACTION: Final = 10.0
 """Seconds after which the server ends a transaction whose client is silent."""
 
 
-_TOLD_IN_TIME: Final = frozenset({"settle", "suspend", "note"})
+_TOLD_IN_TIME: Final = frozenset({"settle", "suspend", "append_events"})
 
 
 class _Verbs:
@@ -72,40 +72,42 @@ class _Verbs:
         failed: Sequence[Failed] = (),
         released: Sequence[Released] = (),
         *,
-        again: bool = False,
+        repeated: bool = False,
     ) -> set[UUID]:
         """Write outcomes."""
         args = {
             "completed": tuple(completed),
             "failed": tuple(failed),
             "released": tuple(released),
-            "again": again,
+            "repeated": repeated,
         }
         return await self._call(
-            "settle", args, lambda: self._verbs.settle(completed, failed, released, again=again)
+            "settle", args, lambda: self._verbs.settle(completed, failed, released, repeated=repeated)
         )
 
-    async def overdue(self, limit: int) -> list[Overdue]:
+    async def lock_expired(self, limit: int) -> list[ExpiredJob]:
         """Find and lock overdue jobs."""
-        return await self._call("overdue", {"limit": limit}, lambda: self._verbs.overdue(limit))
+        return await self._call("lock_expired", {"limit": limit}, lambda: self._verbs.lock_expired(limit))
 
     async def cancel(self, ids: Sequence[UUID]) -> set[UUID]:
         """Cancel jobs."""
         return await self._call("cancel", {"ids": tuple(ids)}, lambda: self._verbs.cancel(ids))
 
-    async def hold(self, job_id: UUID, attempt: int) -> bool:
+    async def lock_attempt(self, job_id: UUID, attempt: int) -> bool:
         """Keep an active job as it is."""
         args = {"job_id": job_id, "attempt": attempt}
-        return await self._call("hold", args, lambda: self._verbs.hold(job_id, attempt))
+        return await self._call("lock_attempt", args, lambda: self._verbs.lock_attempt(job_id, attempt))
 
-    async def due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
+    async def lock_due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
         """Lock due schedules."""
-        return await self._call("due_schedules", {"limit": limit}, lambda: self._verbs.due_schedules(limit))
+        return await self._call(
+            "lock_due_schedules", {"limit": limit}, lambda: self._verbs.lock_due_schedules(limit)
+        )
 
-    async def serve_ticks(self, name: str, last_tick: datetime, next_tick: datetime | None) -> None:
+    async def record_tick(self, name: str, last_tick: datetime, next_tick: datetime | None) -> None:
         """Record the ticks that were served."""
         args = {"name": name, "last_tick": last_tick, "next_tick": next_tick}
-        await self._call("serve_ticks", args, lambda: self._verbs.serve_ticks(name, last_tick, next_tick))
+        await self._call("record_tick", args, lambda: self._verbs.record_tick(name, last_tick, next_tick))
 
 
 class SimTransaction(_Verbs):
@@ -215,39 +217,39 @@ class SimStorage(_Verbs, SimAsking):
             raise
         self.failing = False
 
-    async def claim(self, worker: UUID, wants: Sequence[Want], limit: int) -> list[Claimed]:
+    async def claim(self, worker: UUID, capacity: Sequence[QueueCapacity], limit: int) -> list[Claimed]:
         """Lease due jobs."""
-        args = {"worker": worker, "wants": tuple(wants), "limit": limit}
-        return await self._call("claim", args, lambda: self._store.claim(worker, wants, limit))
+        args = {"worker": worker, "capacity": tuple(capacity), "limit": limit}
+        return await self._call("claim", args, lambda: self._store.claim(worker, capacity, limit))
 
-    async def spawn(self, child: NewJob, attempt: int) -> UUID | None:
+    async def insert_child(self, child: NewJob, attempt: int) -> UUID | None:
         """Insert a child job for which its parent waits."""
         args = {"child": child, "attempt": attempt}
-        return await self._call("spawn", args, lambda: self._store.spawn(child, attempt))
+        return await self._call("insert_child", args, lambda: self._store.insert_child(child, attempt))
 
-    async def suspend(self, waiting: Sequence[Waiting], *, again: bool = False) -> set[UUID]:
+    async def suspend(self, waiting: Sequence[Waiting], *, repeated: bool = False) -> set[UUID]:
         """Suspend active jobs until others have ended."""
-        args = {"waiting": tuple(waiting), "again": again}
-        return await self._call("suspend", args, lambda: self._store.suspend(waiting, again=again))
+        args = {"waiting": tuple(waiting), "repeated": repeated}
+        return await self._call("suspend", args, lambda: self._store.suspend(waiting, repeated=repeated))
 
-    async def wake_parents(self, limit: int) -> int:
+    async def resume_waiting(self, limit: int) -> int:
         """Resume jobs that were not notified of their child's end."""
-        return await self._call("wake_parents", {"limit": limit}, lambda: self._store.wake_parents(limit))
+        return await self._call("resume_waiting", {"limit": limit}, lambda: self._store.resume_waiting(limit))
 
     async def extend(self, extended: Sequence[Extended]) -> set[UUID]:
         """Move deadlines."""
         args = {"extended": tuple(extended)}
         return await self._call("extend", args, lambda: self._store.extend(extended))
 
-    async def beat(self, worker: WorkerInfo) -> dict[UUID, int]:
+    async def heartbeat(self, worker: WorkerInfo) -> dict[UUID, int]:
         """Record a worker's heartbeat."""
         # The real host and process id would differ between runs.
         info = replace(worker, host=self._node.name, pid=self._node.incarnation)
-        return await self._call("beat", {"worker": info}, lambda: self._store.beat(info))
+        return await self._call("heartbeat", {"worker": info}, lambda: self._store.heartbeat(info))
 
-    async def leave(self, worker: UUID) -> None:
+    async def deregister(self, worker: UUID) -> None:
         """Delete a worker."""
-        await self._call("leave", {"worker": worker}, lambda: self._store.leave(worker))
+        await self._call("deregister", {"worker": worker}, lambda: self._store.deregister(worker))
 
     async def resume(self, ids: Sequence[UUID]) -> set[UUID]:
         """Requeue cancelled jobs."""
@@ -267,20 +269,20 @@ class SimStorage(_Verbs, SimAsking):
         args = {"after": after, "limit": limit}
         return await self._call("purge", args, lambda: self._store.purge(after, limit))
 
-    async def idle(self, worker: UUID, queues: Sequence[str] | None) -> None:
+    async def set_idle(self, worker: UUID, queues: Sequence[str] | None) -> None:
         """Record that the worker is about to sleep, or awake."""
         args = {"worker": worker, "queues": None if queues is None else tuple(queues)}
-        await self._call("idle", args, lambda: self._store.idle(worker, queues))
+        await self._call("set_idle", args, lambda: self._store.set_idle(worker, queues))
 
-    async def wait_for_work(self, queues: Sequence[str], timeout: float) -> bool:
+    async def wait_for_jobs(self, queues: Sequence[str], timeout: float) -> bool:
         """Sleep until one of the queues may have work; the wake-up can be lost, late, or spurious."""
         self.asleep += 1
         try:
-            return await self._wait_for_work(queues, timeout)
+            return await self._wait_for_jobs(queues, timeout)
         finally:
             self.asleep -= 1
 
-    async def _wait_for_work(self, queues: Sequence[str], timeout: float) -> bool:
+    async def _wait_for_jobs(self, queues: Sequence[str], timeout: float) -> bool:
         node, world = self._node, self._world
         waits = self._counts["wake"] = self._counts.get("wake", 0) + 1
         decision: dict[str, Any] = {}
@@ -295,16 +297,18 @@ class SimStorage(_Verbs, SimAsking):
             return False
         if kind == "spurious":
             timeout = min(timeout, decision["after"])
-        woken = await self._store.wait_for_work(queues, timeout)
+        woken = await self._store.wait_for_jobs(queues, timeout)
         if node.link is not None or world.down:
             return False
         if woken and kind == "late_wakeup":
             await world.database_clock.sleep(decision["for"])
         return woken or kind == "spurious"
 
-    async def note(self, events: Sequence[JobEvent]) -> None:
+    async def append_events(self, events: Sequence[JobEvent]) -> None:
         """Store progress and log lines."""
-        await self._call("note", {"events": tuple(events)}, lambda: self._store.note(events))
+        await self._call(
+            "append_events", {"events": tuple(events)}, lambda: self._store.append_events(events)
+        )
 
     # Reads.
 
@@ -312,11 +316,11 @@ class SimStorage(_Verbs, SimAsking):
         """Return those of the jobs that exist."""
         return await self._call("get", {"ids": tuple(ids)}, lambda: self._store.get(ids))
 
-    async def find(self, which: JobFilter) -> list[Job]:
+    async def find(self, which: JobQuery) -> list[Job]:
         """Return jobs by filter."""
         return await self._call("find", {"which": which}, lambda: self._store.find(which))
 
-    async def page(self, which: JobFilter) -> Page:
+    async def page(self, which: JobQuery) -> JobPage:
         """Return a page of jobs by filter."""
         return await self._call("page", {"which": which}, lambda: self._store.page(which))
 
@@ -341,15 +345,15 @@ class SimStorage(_Verbs, SimAsking):
         """Return the database's time."""
         return await self._call("now", {}, self._store.now)
 
-    async def foreign_cron_age(self) -> float | None:
+    async def pgboss_cron_age(self) -> float | None:
         """Return None, since no pg-boss runs here."""
-        return await self._store.foreign_cron_age()
+        return await self._store.pgboss_cron_age()
 
     @asynccontextmanager
-    async def watching(self) -> AsyncGenerator[SimWatch]:
+    async def subscribe(self) -> AsyncGenerator[SimChangeFeed]:
         """Watch jobs; notifications arrive only while the node is reachable."""
-        async with self._store.watching() as watch:
-            yield SimWatch(self._node, watch, self._counts, self._call)
+        async with self._store.subscribe() as watch:
+            yield SimChangeFeed(self._node, watch, self._counts, self._call)
 
     # Queues and schedules.
 
@@ -376,9 +380,9 @@ class SimStorage(_Verbs, SimAsking):
         """Create or edit a schedule."""
         await self._call("put_schedule", {"schedule": schedule}, lambda: self._store.put_schedule(schedule))
 
-    async def drop_schedule(self, name: str) -> bool:
+    async def delete_schedule(self, name: str) -> bool:
         """Delete a schedule."""
-        return await self._call("drop_schedule", {"name": name}, lambda: self._store.drop_schedule(name))
+        return await self._call("delete_schedule", {"name": name}, lambda: self._store.delete_schedule(name))
 
     async def schedules(self) -> list[Schedule]:
         """Return all schedules."""
@@ -388,7 +392,7 @@ class SimStorage(_Verbs, SimAsking):
         """Do nothing."""
 
 
-class SimWatch:
+class SimChangeFeed:
     """Notifies a watcher of changes; notifications are lost while its node is unreachable.
 
     Args:
@@ -401,7 +405,7 @@ class SimWatch:
     def __init__(
         self,
         node: Node,
-        watch: MemoryWatch,
+        watch: MemoryChangeFeed,
         counts: dict[str, int],
         call: Callable[[str, Mapping[str, Any], Callable[[], Coroutine[Any, Any, Any]]], Awaitable[Any]],
     ) -> None:

@@ -69,9 +69,9 @@ AIMED: Final = PARTITIONS | {"kill", "pause", "sigterm"}
 """Node faults that can be delayed until a critical moment."""
 
 AIMS: Final[Mapping[str, tuple[str, ...]]] = {
-    "worker": ("claim", "settle", "beat", "handler", "handler"),
-    "scheduler": ("due_schedules", "insert", "commit"),
-    "supervisor": ("overdue", "settle", "commit"),
+    "worker": ("claim", "settle", "heartbeat", "handler", "handler"),
+    "scheduler": ("lock_due_schedules", "insert", "commit"),
+    "supervisor": ("lock_expired", "settle", "commit"),
     "client": ("insert",),
 }
 """The critical moments of each role: statements in transit, and (``handler``) the start of an attempt."""

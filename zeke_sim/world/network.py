@@ -122,7 +122,7 @@ class _Call:
         self._done = False
         # A call that stays unanswered for long does not count as activity, except for a heartbeat, whose
         # absence ends a lease.
-        self._counted = verb == "beat" or self._fault not in {"hung", "pool", "conflict"}
+        self._counted = verb == "heartbeat" or self._fault not in {"hung", "pool", "conflict"}
 
     def start(self) -> None:
         """Send the statement."""

@@ -45,8 +45,8 @@ RESTART: Final = 1.0
 
 DUTIES: Final = {
     "worker": ("claim",),
-    "scheduler": ("due_schedules",),
-    "supervisor": ("overdue", "wake_parents", "archive", "purge"),
+    "scheduler": ("lock_due_schedules",),
+    "supervisor": ("lock_expired", "resume_waiting", "archive", "purge"),
 }
 """The storage methods that the processes of each role are meant to call."""
 

@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.model import FINAL, JobFilter, JobState, QueueCount
+from zeke_queue.model import FINAL, JobQuery, JobState, QueueCount
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Iterable
@@ -53,9 +53,9 @@ class Family:
         return list(self.jobs.values())
 
     async def _new_children(self, job: Job) -> list[Job]:
-        found = page = await self._queue.find(JobFilter(parent=job.id, limit=_PAGE))
+        found = page = await self._queue.find(JobQuery(parent=job.id, limit=_PAGE))
         while len(page) == _PAGE:
-            page = await self._queue.find(JobFilter(parent=job.id, limit=_PAGE, before=page[-1].id))
+            page = await self._queue.find(JobQuery(parent=job.id, limit=_PAGE, before=page[-1].id))
             found = found + page
         return [child for child in reversed(found) if child.id not in self.jobs]
 

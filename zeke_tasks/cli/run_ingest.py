@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 from uuid import UUID
 
 from zeke_queue.errors import JobConflictError, UsageError
-from zeke_queue.model import FINAL, JobFilter, JobState
+from zeke_queue.model import FINAL, JobQuery, JobState
 from zeke_queue.system.subprocess_pool import ChildEnded
 from zeke_queue.task.prepare import Send
 from zeke_tasks.cli.report import Outcome, findings, why_it_failed
@@ -195,7 +195,7 @@ class Intake:
 
         A user who ingests a feed again has fixed the cause, or wants to know whether it persists.
         """
-        living = await self._queue.find(JobFilter(names=("fetch-content",), states=LIVING, limit=1000))
+        living = await self._queue.find(JobQuery(names=("fetch-content",), states=LIVING, limit=1000))
         jobs: list[UUID | None] = []
         async with self._queue.transaction() as transaction:
             rows = self._repository.within(transaction)

@@ -15,7 +15,7 @@ from tests.tasks.jobs import Jobs, memory_jobs
 from tests.tasks.scripted_web import ScriptedWeb
 from tests.tasks.youtube.pages import watch_page
 from zeke_queue.client.queue import Queue
-from zeke_queue.model import JobFilter, JobState
+from zeke_queue.model import JobQuery, JobState
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.system.settings import Settings
 from zeke_queue.worker import Worker
@@ -65,7 +65,7 @@ class Office:
 
     async def reading(self) -> list[Job]:
         """Return the jobs that read pages."""
-        return await self.queue.find(JobFilter(names=("fetch-content",)))
+        return await self.queue.find(JobQuery(names=("fetch-content",)))
 
     async def items(self) -> list[RawItem]:
         """Return all items."""

@@ -15,7 +15,7 @@ from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import LeaseLostError
-from zeke_queue.model import Failed, JobFilter, JobState, Want
+from zeke_queue.model import Failed, JobQuery, JobState, QueueCapacity
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
@@ -262,7 +262,7 @@ async def test_cancelled_run_cancels_its_step_and_can_be_resumed(stage: Stage) -
     await stage.put(FIRST, SECOND)
     run_id = await stage.start()
     await stage.drain(queues=["playbook-run"])
-    (child,) = await stage.domain.storage.find(JobFilter(parent=run_id))
+    (child,) = await stage.domain.storage.find(JobQuery(parent=run_id))
     assert await cancel_run(stage.queue, stage.domain.repository, run_id)
     assert not await cancel_run(stage.queue, stage.domain.repository, run_id)
     assert (await stage.job(child.id)).state is CANCELLED
@@ -274,14 +274,14 @@ async def test_cancelled_run_cancels_its_step_and_can_be_resumed(stage: Stage) -
     run = await stage.run(run_id)
     assert (run.status, run.resumed, stage.ran) == (RunStatus.SUCCEEDED, 1, ["sum", "sum"])
     assert "run.cancelled" in await stage.events(run_id)
-    assert len(await stage.domain.storage.find(JobFilter(parent=run_id))) == 2
+    assert len(await stage.domain.storage.find(JobQuery(parent=run_id))) == 2
 
 
 async def test_cancelled_step_fails_the_run(stage: Stage) -> None:
     await stage.put(FIRST)
     run_id = await stage.start()
     await stage.drain(queues=["playbook-run"])
-    (child,) = await stage.domain.storage.find(JobFilter(parent=run_id))
+    (child,) = await stage.domain.storage.find(JobQuery(parent=run_id))
     assert await stage.queue.cancel(child.id)
     await stage.drain()
     assert (await stage.run(run_id)).error == "Step 'first' (sum) failed: its job was cancelled"
@@ -307,7 +307,7 @@ async def test_recursive_playbook_fails_at_the_depth_limit(stage: Stage) -> None
     job = await stage.job(run_id)
     assert job.state is FAILED
     assert f"more than {playbook_run.DEEPEST} playbooks deep" in job.output["message"]
-    jobs = await stage.queue.find(JobFilter(names=("playbook-run",), limit=100))
+    jobs = await stage.queue.find(JobQuery(names=("playbook-run",), limit=100))
     assert {(one.state, len(one.history)) for one in jobs} == {(FAILED, 1)}
     assert len(jobs) == playbook_run.DEEPEST + 1
 
@@ -327,7 +327,7 @@ async def test_meta_of_run_is_passed_to_steps() -> None:
         run_id = await stage.queue.send("playbook-run", payload, meta={"trace": "t", **meta})
         assert run_id is not None
         await stage.drain()
-        (step,) = await stage.queue.find(JobFilter(names=("sum",)))
+        (step,) = await stage.queue.find(JobQuery(names=("sum",)))
         assert step.meta == {"trace": "t", "playbookDepth": 1}
 
     cases = [{"playbookDepth": "deep"}, {"playbookDepth": -5}, {"playbookDepth": True}, {}]
@@ -376,7 +376,7 @@ async def test_only_existing_runs_of_the_team_are_cancelled(stage: Stage) -> Non
 async def test_ended_run_with_active_job_is_not_cancelled(stage: Stage) -> None:
     await stage.put()
     run_id = await stage.start()
-    (claimed,) = await stage.domain.storage.claim(UUID(int=1), [Want("playbook-run", 1)], 1)
+    (claimed,) = await stage.domain.storage.claim(UUID(int=1), [QueueCapacity("playbook-run", 1)], 1)
     context = Jobs(stage.domain, ScriptedWeb())
     await context.run("playbook-run", _payload(), job_id=run_id, attempt=claimed.attempt)
     assert not await cancel_run(stage.queue, stage.domain.repository, run_id)
@@ -400,7 +400,7 @@ async def test_failed_run_stays_failed_when_its_worker_is_lost(stage: Stage) -> 
     run_id = await stage.start()
     await stage.drain(queues=["playbook-run"])
     await stage.drain(queues=["brittle"])
-    (claimed,) = await stage.domain.storage.claim(UUID(int=1), [Want("playbook-run", 1)], 1)
+    (claimed,) = await stage.domain.storage.claim(UUID(int=1), [QueueCapacity("playbook-run", 1)], 1)
     jobs = Jobs(stage.domain, ScriptedWeb())
     with pytest.raises(Fail):
         await jobs.run("playbook-run", _payload(), job_id=run_id, attempt=claimed.attempt)

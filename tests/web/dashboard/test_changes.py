@@ -12,7 +12,7 @@ import pytest
 from tests.cases import check_each_async
 from tests.web.conftest import on_both_storages
 from tests.web.dashboard.conftest import Browser
-from zeke_queue.model import CatchUp, JobFilter, JobState, Schedule
+from zeke_queue.model import CatchUp, JobQuery, JobState, Schedule
 from zeke_queue.storage.access import Scope
 from zeke_queue.web import WebSettings
 from zeke_queue.web.dashboard import jobs as many
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.conformance.driver import Driver
     from tests.web.conftest import Web
     from zeke_queue.client.queue import Queue
-    from zeke_queue.model import Job, Page
+    from zeke_queue.model import Job, JobPage
 
 
 def hidden(page: str, name: str) -> str:
@@ -115,7 +115,7 @@ async def test_reasons_why_jobs_are_not_changed_are_counted(admin: Browser, jobs
 
 async def test_cancelled_children_are_counted_apart(admin: Browser, jobs: Driver) -> None:
     parent = await jobs.running()
-    assert await jobs.wait_for(await jobs.spawn(parent), parent)
+    assert await jobs.wait_for(await jobs.insert_child(parent), parent)
     note = await admin.note("/jobs/change", deed="cancel", ids=str(parent.id))
     assert note == "1 job cancelled, and 1 that they wait for."
 
@@ -166,12 +166,12 @@ async def test_changing_many_jobs_reads_no_payloads(
     read: list[Job] = []
     find, page = jobs.storage.find, jobs.storage.page
 
-    async def found(which: JobFilter) -> list[Job]:
+    async def found(which: JobQuery) -> list[Job]:
         answer = await find(which)
         read.extend(answer)
         return answer
 
-    async def turned(which: JobFilter) -> Page:
+    async def turned(which: JobQuery) -> JobPage:
         answer = await page(which)
         read.extend(answer.jobs)
         return answer
@@ -309,7 +309,7 @@ async def test_form_sent_twice_sends_one_job(admin: Browser, queue: Queue) -> No
     form: dict[str, Any] = {"task": "mail", "payload": '{"to": "ann"}', "once": hidden(page, "once")}
     first = (await admin.send("/trigger", **form)).headers["location"]
     assert (await admin.send("/trigger", **form)).headers["location"] == first
-    (job,) = await queue.find(JobFilter())
+    (job,) = await queue.find(JobQuery())
     assert (str(job.id), job.data) == (first.rpartition("/")[2], {"to": "ann", "copies": 1})
 
 
@@ -317,7 +317,7 @@ async def test_invalid_payload_is_reported_and_not_sent(admin: Browser, queue: Q
     async def check(payload: str, *reasons: str) -> None:
         page = (await admin.send("/trigger", 422, task="mail", payload=payload)).text
         assert all(reason in page for reason in reasons)
-        assert await queue.find(JobFilter()) == []
+        assert await queue.find(JobQuery()) == []
 
     cases = [
         ('{"to": 1, "copies": 0}', 'data-field="to"', 'data-field="copies"', "greater than or equal to 1"),
@@ -452,7 +452,7 @@ async def test_schedule_is_paused_resumed_run_and_deleted(admin: Browser, queue:
     await admin.send("/schedules", name="break", do="resume")
     assert not (await stored(queue)).paused
     ran = await admin.send("/schedules", name="break", do="run")
-    (job,) = await queue.find(JobFilter())
+    (job,) = await queue.find(JobQuery())
     assert job.id == UUID(ran.headers["location"].rpartition("/")[2])
     assert "Delete break?" in await admin.see("/schedules/delete?name=break")
     await admin.send("/schedules", name="break", do="delete")

@@ -33,7 +33,7 @@ async def test_text_of_a_job_is_escaped(browser: Browser, jobs: Driver) -> None:
     name = "a" + EVIL.replace("/", "")
     job = await jobs.running(name, data=json.dumps({EVIL: EVIL}), singleton_key=EVIL)
     line = {"level": EVIL, "message": EVIL, EVIL: EVIL}
-    await jobs.storage.note(
+    await jobs.storage.append_events(
         [
             JobEvent(job.id, 1, "log", json.dumps(line)),
             JobEvent(job.id, 1, "progress", json.dumps({"value": 0.5, "message": EVIL})),
@@ -63,7 +63,7 @@ async def test_output_error_and_events_of_any_shape_are_shown(browser: Browser, 
         elif kind == "error":
             await jobs.fail(job, output=data)
         else:
-            await jobs.storage.note([JobEvent(job.id, 1, one, data) for one in ("log", "progress")])
+            await jobs.storage.append_events([JobEvent(job.id, 1, one, data) for one in ("log", "progress")])
             await jobs.complete(job)
         for path in (f"/jobs/{job.id}", "/", "/jobs?column=output"):
             await browser.see(path)

@@ -31,7 +31,7 @@ def held(page: str) -> str:
 
 
 async def test_waiting_job_of_a_paused_queue_says_so(browser: Browser, jobs: Driver) -> None:
-    await jobs.beat()
+    await jobs.heartbeat()
     job_id = await jobs.send()
     assert held(await browser.see(f"/jobs/{job_id}")) == ""
     await jobs.storage.pause_queue("mail", paused=True)
@@ -46,7 +46,7 @@ async def test_waiting_job_of_a_paused_queue_says_so(browser: Browser, jobs: Dri
 async def test_waiting_job_without_a_worker_says_so(browser: Browser, jobs: Driver) -> None:
     job_id, other = await jobs.send(), await jobs.send("errand")
     assert "No live worker serves this queue" in held(await browser.see(f"/jobs/{job_id}"))
-    await jobs.beat()
+    await jobs.heartbeat()
     assert held(await browser.see(f"/jobs/{job_id}")) == ""
     assert "No live worker serves this queue" in held(await browser.see(f"/jobs/{other}"))
     jobs.clock.advance(60)
@@ -160,7 +160,7 @@ def attempts(page: str) -> str:
 async def test_events_are_streamed_in_order(app: FastAPI, clock: FrozenClock, jobs: Driver) -> None:
     job = await jobs.running()
     said = ["log one", "progress 0.1", "log two", "progress 0.2", "log three"]
-    await jobs.storage.note([event(job.id, one) for one in said])
+    await jobs.storage.append_events([event(job.id, one) for one in said])
     async with Tab(app, f"/dashboard/jobs/{job.id}/live") as tab:
         await read(tab, clock, "log", count=3)
         seen = [(one.name, one.id) for one in tab.named("log", "progress")]
@@ -174,7 +174,7 @@ async def test_stream_resumed_after_a_log_line_sends_later_progress(
 ) -> None:
     job = await jobs.running()
     said = ["log one", "progress 0.1"]
-    await jobs.storage.note([event(job.id, one) for one in said])
+    await jobs.storage.append_events([event(job.id, one) for one in said])
     seq = str((await jobs.storage.events(job.id))[0].seq)
     async with Tab(app, f"/dashboard/jobs/{job.id}/live", last_event_id=seq) as tab:
         (progress,) = await read(tab, clock, "progress")

@@ -76,7 +76,7 @@ async def test_other_pages_are_notified_of_changes(app: FastAPI, clock: FrozenCl
         assert len(tab.events) == 1
         await jobs.send()
         await read(tab, clock, "changed", count=2)
-        await jobs.beat()
+        await jobs.heartbeat()
         await read(tab, clock, "changed", count=3)
 
 
@@ -205,7 +205,7 @@ async def test_closed_stream_of_a_job_leaves_nothing(app: FastAPI, clock: Frozen
             job = await jobs.running()
             job_id = job.id
             lines = [JobEvent(job_id, 1, "log", f'{{"message": "line {n}"}}') for n in range(50)]
-            await jobs.storage.note(lines)
+            await jobs.storage.append_events(lines)
             if state == "has ended":
                 await jobs.complete(job)
         async with Tab(app, f"/dashboard/jobs/{job_id}/live", slow=state == "is read slowly") as tab:
@@ -242,7 +242,7 @@ async def test_job_is_followed_to_its_end(app: FastAPI, clock: FrozenClock, jobs
     async with Tab(app, f"/dashboard/jobs/{job_id}/live") as tab:
         await read(tab, clock, "state")
         job = await jobs.claim_one()
-        await jobs.storage.note(
+        await jobs.storage.append_events(
             [
                 JobEvent(job.id, 1, "progress", '{"value": 0.25, "message": "<b>"}'),
                 JobEvent(job.id, 1, "log", '{"level": "info", "message": "half of it"}'),
@@ -264,7 +264,9 @@ async def test_lines_that_were_read_are_not_sent_again(
     app: FastAPI, clock: FrozenClock, jobs: Driver
 ) -> None:
     job = await jobs.running()
-    await jobs.storage.note([JobEvent(job.id, 1, "log", f'{{"message": "line {n}"}}') for n in range(4)])
+    await jobs.storage.append_events(
+        [JobEvent(job.id, 1, "log", f'{{"message": "line {n}"}}') for n in range(4)]
+    )
     seq = str((await jobs.storage.events(job.id))[1].seq)
     hows: list[dict[str, Any]] = [{"last_event_id": seq}, {"query": f"after={seq}"}]
     for how in hows:
@@ -277,7 +279,7 @@ async def test_invalid_event_id_counts_as_the_beginning(
     app: FastAPI, clock: FrozenClock, jobs: Driver
 ) -> None:
     job = await jobs.running()
-    await jobs.storage.note([JobEvent(job.id, 1, "log", '{"message": "first"}')])
+    await jobs.storage.append_events([JobEvent(job.id, 1, "log", '{"message": "first"}')])
 
     async def check(after: str) -> None:
         async with Tab(app, f"/dashboard/jobs/{job.id}/live", last_event_id=after) as tab:
@@ -288,7 +290,9 @@ async def test_invalid_event_id_counts_as_the_beginning(
 
 async def test_redacted_values_are_not_streamed(app: FastAPI, clock: FrozenClock, jobs: Driver) -> None:
     job = await jobs.running("login", data='{"user": "ann", "password": "s3cret"}')
-    await jobs.storage.note([JobEvent(job.id, 1, "log", '{"level": "info", "message": "it is s3cret"}')])
+    await jobs.storage.append_events(
+        [JobEvent(job.id, 1, "log", '{"level": "info", "message": "it is s3cret"}')]
+    )
     async with Tab(app, f"/dashboard/jobs/{job.id}/live") as tab:
         await read(tab, clock, "log")
         await jobs.fail(job, output='{"type": "E", "message": "s3cret", "traceback": "s3cret"}')

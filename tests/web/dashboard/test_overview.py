@@ -119,7 +119,7 @@ async def test_chart_of_times_without_jobs_shows_dashes(browser: Browser) -> Non
 
 
 async def test_idle_workers_are_counted(browser: Browser, jobs: Driver) -> None:
-    await jobs.beat()
+    await jobs.heartbeat()
     assert "on 1 worker, 1 without a job" in await browser.see("/")
     await jobs.running()
     assert "without a job" not in await browser.see("/")

@@ -83,7 +83,7 @@ async def test_queues_show_their_counts_and_limits(browser: Browser, jobs: Drive
 @on_both_storages
 async def test_workers_show_what_they_hold(browser: Browser, jobs: Driver) -> None:
     held = await jobs.running("mail")
-    await jobs.beat()
+    await jobs.heartbeat()
     page = await browser.see("/workers")
     assert str(held.id) in page.partition('id="workers"')[2]
     jobs.clock.advance(60)
@@ -93,7 +93,7 @@ async def test_workers_show_what_they_hold(browser: Browser, jobs: Driver) -> No
 @on_both_storages
 async def test_job_shows_its_events_attempts_and_children(browser: Browser, jobs: Driver) -> None:
     job = await jobs.running("break", data='{"a": 1}')
-    await jobs.storage.note(
+    await jobs.storage.append_events(
         [
             JobEvent(job.id, 1, "log", '{"level": "info", "message": "half of it", "page": 7}'),
             JobEvent(job.id, 1, "progress", '{"value": 0.5, "message": "page 7"}'),

@@ -76,13 +76,13 @@ async def test_queues_without_a_worker_are_named(browser: Browser, jobs: Driver)
     page = await browser.see("/")
     assert 'id="no-workers"' in page
     assert 'id="unserved"' not in page
-    await jobs.beat()
+    await jobs.heartbeat()
     assert await unserved(browser) == {"break"}
     (named,) = re.findall(r'<p [^>]*id="unserved">(.*?)</p>', await browser.see("/"), re.DOTALL)
     assert re.findall(r"<a [^>]*>(.*?)</a>", named) == ["break"]
     jobs.clock.advance(60)
     assert await unserved(browser) == {"mail", "break"}
-    await jobs.beat()
+    await jobs.heartbeat()
     await jobs.claim("break")
     assert 'id="unserved"' not in await browser.see("/")
 

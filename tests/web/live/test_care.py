@@ -125,7 +125,7 @@ async def test_all_streams_of_a_job_share_their_queries(
     await asyncio.gather(*(tab.until(lambda tab: bool(tab.statuses)) for tab in tabs))
     await settled()
     asked.clear()
-    await storage.note([log(claimed.id, n) for n in range(10)])
+    await storage.append_events([log(claimed.id, n) for n in range(10)])
     await asyncio.gather(*(tab.until(lambda tab: len(tab.named("log")) == 10) for tab in tabs))
     # Not one for each of the hundred streams; how many lines one query brings depends on the machine.
     assert asked["events_of"] <= 10, asked
@@ -142,7 +142,7 @@ async def test_slow_reader_costs_no_memory_and_delays_no_other(
         for round_ in range(ROUNDS):
             claimed = await jobs.claim_one()
             await quick.until(lambda read, n=round_: len(read.statuses) == 2 + 2 * n)
-            await storage.note([log(job_id, 100 * round_ + n) for n in range(100)])
+            await storage.append_events([log(job_id, 100 * round_ + n) for n in range(100)])
             await quick.until(lambda read, n=round_: len(read.named("log")) == 100 * (n + 1))
             await jobs.release(claimed)
             await quick.until(lambda read, n=round_: len(read.statuses) == 3 + 2 * n)
@@ -259,16 +259,16 @@ async def test_stream_outlasts_an_outage(
     claimed = await jobs.running()
     async with tab(claimed.id) as read:
         await read.until(lambda read: bool(read.statuses))
-        await storage.note([log(claimed.id, 1)])
+        await storage.append_events([log(claimed.id, 1)])
         await read.until(lambda read: bool(read.named("log")))
         with monkeypatch.context() as patched:
             patched.setattr(storage, "get", away)
             patched.setattr(storage, "events_of", away)
-            await storage.note([log(claimed.id, 2)])
+            await storage.append_events([log(claimed.id, 2)])
             await passes(clock, 20)
             assert len(read.named("log")) == 1
             assert ": keep-alive" in read.text
-        await storage.note([log(claimed.id, 3)])
+        await storage.append_events([log(claimed.id, 3)])
         await lasts_until(clock, lambda: len(read.named("log")) == 3)
         await jobs.complete(claimed)
         await lasts_until(clock, lambda: read.ended)

@@ -45,7 +45,7 @@ async def test_progress_and_log_have_their_own_events(
     async with tab(claimed.id) as read:
         await read.until(lambda read: read.statuses == ["EXECUTING"])
         at = written(clock)
-        await storage.note([progress(claimed.id, 0.5), log(claimed.id, 7)])
+        await storage.append_events([progress(claimed.id, 0.5), log(claimed.id, 7)])
         await read.until(lambda read: len(read.events) == 3)
         half, line = read.named("progress", "log")
     assert half.json == {"attempt": 1, "at": at, "value": 0.5, "message": "half"}
@@ -54,10 +54,10 @@ async def test_progress_and_log_have_their_own_events(
 
 async def test_lines_come_within_their_attempt(tab: Open, jobs: Driver, storage: Storage) -> None:
     claimed = await jobs.running()
-    await storage.note([log(claimed.id, n) for n in range(3)])
+    await storage.append_events([log(claimed.id, n) for n in range(3)])
     async with tab(claimed.id) as read:
         await read.until(lambda read: len(read.events) == 4)
-        await storage.note([log(claimed.id, 3)])
+        await storage.append_events([log(claimed.id, 3)])
         await jobs.complete(claimed)
         events = await read.rest()
     assert [event.name for event in events] == ["status", *["log"] * 4, "status", "close"]
@@ -67,7 +67,7 @@ async def test_all_lines_of_an_ended_job_come_before_its_end(
     tab: Open, jobs: Driver, storage: Storage
 ) -> None:
     claimed = await jobs.running()
-    await storage.note([log(claimed.id, n) for n in range(2345)])
+    await storage.append_events([log(claimed.id, n) for n in range(2345)])
     await jobs.complete(claimed)
     async with tab(claimed.id) as read:
         events = await read.rest()
@@ -82,7 +82,7 @@ async def test_line_without_a_notification_comes_with_the_next_query(
     async with tab(claimed.id) as read:
         await read.until(lambda read: read.statuses == ["EXECUTING"])
         monkeypatch.setattr(storage.notifier, "job", lambda job_id: None)  # type: ignore[attr-defined]
-        await storage.note([log(claimed.id, 1)])
+        await storage.append_events([log(claimed.id, 1)])
         await passes(clock, 2.5, 0.5)
         assert numbers(read) == [1]
 
@@ -94,7 +94,7 @@ async def test_resumed_stream_repeats_and_loses_nothing(tab: Open, jobs: Driver,
         await first.until(lambda read: read.statuses == ["QUEUED"])
         claimed = await jobs.claim_one()
         await first.until(lambda read: read.statuses == ["QUEUED", "EXECUTING"] or read.done)
-        await storage.note([log(job_id, n) for n in range(3)])
+        await storage.append_events([log(job_id, n) for n in range(3)])
         await first.until(lambda read: numbers(read) == [0, 1, 2])
         await jobs.complete(claimed)
         await first.rest()
@@ -121,11 +121,11 @@ async def test_resumed_stream_of_an_unchanged_job_repeats_nothing(
     tab: Open, jobs: Driver, storage: Storage
 ) -> None:
     claimed = await jobs.running()
-    await storage.note([log(claimed.id, 1)])
+    await storage.append_events([log(claimed.id, 1)])
     async with tab(claimed.id) as first:
         await first.until(lambda read: numbers(read) == [1])
     async with tab(claimed.id, last_event_id=first.events[-1].id) as second:
-        await storage.note([log(claimed.id, 2)])
+        await storage.append_events([log(claimed.id, 2)])
         await second.until(lambda read: numbers(read) == [2])
         assert second.statuses == []
 
@@ -143,7 +143,7 @@ async def test_resumed_stream_of_a_retried_job_ends(tab: Open, jobs: Driver, sto
 
 async def test_invalid_event_id_is_ignored(tab: Open, jobs: Driver, storage: Storage) -> None:
     claimed = await jobs.running()
-    await storage.note([log(claimed.id, 1)])
+    await storage.append_events([log(claimed.id, 1)])
     async with tab(claimed.id) as first:
         await first.until(lambda read: numbers(read) == [1])
     seen = first.events[-1].id

@@ -83,7 +83,7 @@ async def test_reset_connection_of_a_stuck_reader_ends_its_stream() -> None:
         claimed = await served.jobs.running()
         line = f'{{"level":"info","message":"{"x" * 4000}"}}'
         for _ in range(5):
-            await served.jobs.storage.note([JobEvent(claimed.id, 1, "log", line)] * 1000)
+            await served.jobs.storage.append_events([JobEvent(claimed.id, 1, "log", line)] * 1000)
         _, writer = await served.open(claimed.id, buffer=1024)
         writer.transport.pause_reading()  # type: ignore[attr-defined]
         await comes_true(lambda: any(one._blocked_since is not None for one in served.live._open))

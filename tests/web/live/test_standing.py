@@ -52,13 +52,13 @@ async def key_id(storage: Storage, name: str) -> UUID:
 def looks(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The prefixes of keys that the storage was asked for."""
     looks: list[str] = []
-    real = storage.good_keys
+    real = storage.valid_keys
 
-    async def good_keys(prefix: str) -> Any:
+    async def valid_keys(prefix: str) -> Any:
         looks.append(prefix)
         return await real(prefix)
 
-    monkeypatch.setattr(storage, "good_keys", good_keys)
+    monkeypatch.setattr(storage, "valid_keys", valid_keys)
     return looks
 
 
@@ -140,12 +140,12 @@ async def test_streams_of_an_ended_session_end(
         token = f"{place} {how}"
         await call.key(Scope.READ, name=token)
         key = await key_id(storage, token)
-        assert await storage.open_session(apikeys.digest_of(token), key, 3600)
+        assert await storage.create_session(apikeys.digest_of(token), key, 3600)
         async with Tab(app, place.format(await jobs.send()), cookie=f"{COOKIE}={token}") as tab:
             await passing.lasts(KEEP_ALIVE + 3)
             assert not tab.ended
             if how == "out":
-                await storage.close_session(apikeys.digest_of(token))
+                await storage.delete_session(apikeys.digest_of(token))
             else:
                 await storage.revoke_key(key)
             await passing.ends(tab)
@@ -161,7 +161,9 @@ async def test_busy_stream_of_a_revoked_key_ends(
     async with Tab(app, f"/jobs/stream/{claimed.id}", authorization=bearer(key)) as tab:
         await storage.revoke_key((await storage.keys())[0].id)
         for n in range(round(KEEP_ALIVE) + 2):
-            await storage.note([JobEvent(claimed.id, 1, "log", f'{{"level":"info","message":"{n}"}}')])
+            await storage.append_events(
+                [JobEvent(claimed.id, 1, "log", f'{{"level":"info","message":"{n}"}}')]
+            )
             await tab.until(lambda tab, n=n: len(tab.named("log")) == n + 1 or tab.ended)
             await passes(clock, 1.0)
         await tab.rest()
@@ -203,7 +205,7 @@ async def test_streams_stay_open_during_an_outage(
     path = f"/jobs/stream/{await jobs.send()}"
     async with Tab(app, path, authorization=bearer(key)) as tab, Tab(hosted, "/dashboard/live") as other:
         await tab.until(lambda tab: bool(tab.statuses))
-        monkeypatch.setattr(jobs.storage, "good_keys", away)
+        monkeypatch.setattr(jobs.storage, "valid_keys", away)
         is_away = True
         await passing.lasts(KEEP_ALIVE + 3)
         assert (tab.ended, other.ended) == (False, False)

@@ -168,7 +168,7 @@ async def test_closed_queue_ends_streams(tab: Open, jobs: Driver, queue: Queue) 
 async def test_redacted_values_are_not_streamed(tab: Open, jobs: Driver, storage: Storage) -> None:
     claimed = await jobs.running("login")
     said = '{"level":"info","message":"pw hunter2","pw":"hunter2"}'
-    await storage.note([JobEvent(claimed.id, 1, "log", said)])
+    await storage.append_events([JobEvent(claimed.id, 1, "log", said)])
     await jobs.complete(claimed, '{"token": "t0k3n", "user": "ann"}')
     async with tab(claimed.id) as read:
         log, told, _ = await read.rest()

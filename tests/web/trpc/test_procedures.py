@@ -17,7 +17,7 @@ from tests.clocks import FrozenClock
 from zeke_queue.client.queue import Queue
 from zeke_queue.core import apikeys
 from zeke_queue.errors import JobConflictError
-from zeke_queue.model import JobFilter
+from zeke_queue.model import JobQuery
 from zeke_queue.storage.access import Scope
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
@@ -221,7 +221,7 @@ async def test_invalid_input_is_rejected_with_its_field(client: Client) -> None:
         assert (told.status, told.error["data"]["code"]) == (400, "BAD_REQUEST")
         assert [field["path"] for field in told.error["data"]["fields"]] == [path]
         assert told.error["message"].startswith(f"Invalid input: {path}: ")
-        assert await client.queue.find(JobFilter()) == []
+        assert await client.queue.find(JobQuery()) == []
 
     cases: list[Any] = [
         {},
@@ -305,16 +305,16 @@ async def test_read_scope_may_not_trigger(client: Client) -> None:
 async def test_invalid_key_of_a_batch_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Queue.in_memory(whole_catalog(), clock=FrozenClock(), settings=Settings()) as queue:
         looks: list[str] = []
-        real = queue.storage.good_keys
+        real = queue.storage.valid_keys
 
-        async def good_keys(prefix: str) -> Any:
+        async def valid_keys(prefix: str) -> Any:
             looks.append(prefix)
             return await real(prefix)
 
         async def has_keys() -> bool:
             return True
 
-        monkeypatch.setattr(queue.storage, "good_keys", good_keys)
+        monkeypatch.setattr(queue.storage, "valid_keys", valid_keys)
         monkeypatch.setattr(queue.storage, "has_keys", has_keys)
         key = apikeys.new_key(bytes(apikeys.KEY_BYTES))
         transport = httpx2.ASGITransport(create_app(queue, WebSettings()))

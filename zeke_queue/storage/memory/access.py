@@ -8,7 +8,7 @@ from heapq import nsmallest
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from zeke_queue.errors import InvalidOptionError
-from zeke_queue.storage.access import Admission, ApiKey
+from zeke_queue.storage.access import ApiKey, RateLimit
 from zeke_queue.storage.memory.verbs import check_limit
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class MemoryAccess:
     _tables: Tables
     _clock: Clock
 
-    async def add_key(self, key: NewKey) -> ApiKey:
+    async def create_key(self, key: NewKey) -> ApiKey:
         """Store a key, unless its id exists; return the stored key."""
         now = self._clock.now()
         expires_on = None if key.expires_in is None else now + timedelta(seconds=key.expires_in)
@@ -62,12 +62,12 @@ class MemoryAccess:
         """Return whether there is a key, valid or not."""
         return bool(self._tables.keys)
 
-    async def good_keys(self, prefix: str) -> list[ApiKey]:
+    async def valid_keys(self, prefix: str) -> list[ApiKey]:
         """Return the valid keys with a prefix, by creation."""
         now = self._clock.now()
         return [key for key in await self.keys() if key.prefix == prefix and key.is_good(now)]
 
-    async def use_key(self, key_id: UUID) -> None:
+    async def touch_key(self, key_id: UUID) -> None:
         """Record that a key was used, at most once a minute."""
         now, key = self._clock.now(), self._tables.keys.get(key_id)
         if key is not None and (key.last_used_on is None or key.last_used_on <= now - _NOTED_EVERY):
@@ -83,7 +83,7 @@ class MemoryAccess:
             del self._tables.sessions[session.digest]
         return True
 
-    async def open_session(self, digest: bytes, key_id: UUID, seconds: float) -> bool:
+    async def create_session(self, digest: bytes, key_id: UUID, seconds: float) -> bool:
         """Open a session with a valid key, and delete others that have ended."""
         now, sessions, key = self._clock.now(), self._tables.sessions, self._tables.keys.get(key_id)
         for session in [one for one in sessions.values() if one.ends_on <= now and one.digest != digest]:
@@ -93,7 +93,7 @@ class MemoryAccess:
         sessions[digest] = Session(digest, key_id, now, now + timedelta(seconds=seconds))
         return True
 
-    async def session(self, digest: bytes) -> ApiKey | None:
+    async def get_session(self, digest: bytes) -> ApiKey | None:
         """Return the key of a session that has not ended, if it is valid, and record its use."""
         now, session = self._clock.now(), self._tables.sessions.get(digest)
         if session is None or session.ends_on <= now:
@@ -101,15 +101,15 @@ class MemoryAccess:
         key = self._tables.keys[session.key_id]
         if not key.is_good(now):
             return None
-        await self.use_key(key.id)
+        await self.touch_key(key.id)
         return key
 
-    async def close_session(self, digest: bytes) -> bool:
+    async def delete_session(self, digest: bytes) -> bool:
         """Delete a session."""
         session = self._tables.sessions.pop(digest, None)
         return session is not None and session.ends_on > self._clock.now()
 
-    async def admit(self, caller: str, limit: int, window: float) -> Admission:
+    async def acquire(self, caller: str, limit: int, window: float) -> RateLimit:
         """Count one call, unless it would exceed the limit of its window."""
         now, length, windows = self._clock.now(), timedelta(seconds=window), self._tables.windows
         if length <= timedelta():
@@ -125,4 +125,4 @@ class MemoryAccess:
         if admitted:
             counted = counted._replace(calls=counted.calls + 1)
         windows[caller] = counted
-        return Admission(admitted, counted.calls, (counted.ends_on - now).total_seconds())
+        return RateLimit(admitted, counted.calls, (counted.ends_on - now).total_seconds())

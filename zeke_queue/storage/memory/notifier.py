@@ -66,9 +66,9 @@ class Notifier:
             for name in names:
                 _unregister(self._sleepers, name, waiter)
 
-    def watch(self) -> MemoryWatch:
+    def watch(self) -> MemoryChangeFeed:
         """Return a watch without jobs."""
-        return MemoryWatch(self, ChangeBuffer(self._clock))
+        return MemoryChangeFeed(self, ChangeBuffer(self._clock))
 
     def register(self, changes: ChangeBuffer, ids: Iterable[UUID]) -> None:
         """Register a watch for changes of some jobs."""
@@ -81,8 +81,8 @@ class Notifier:
             _unregister(self._watchers, job_id, changes)
 
 
-class MemoryWatch:
-    """``storage.store.Watch`` in memory."""
+class MemoryChangeFeed:
+    """``storage.store.ChangeFeed`` in memory."""
 
     def __init__(self, notifier: Notifier, changes: ChangeBuffer) -> None:
         self._notifier = notifier

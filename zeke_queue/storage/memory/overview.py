@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.core import event_limits, time_buckets
-from zeke_queue.model import FINAL, JobState, Pace
+from zeke_queue.model import FINAL, JobState, Throughput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ class MemoryOverview:
             found += [event for event in self._tables.events.get(job_id, []) if event.seq > seq][:share]
         return sorted(found, key=lambda event: event.seq)
 
-    async def pace(self, names: Sequence[str], span: float, step: float) -> list[Pace]:
+    async def throughput(self, names: Sequence[str], span: float, step: float) -> list[Throughput]:
         """Return counts and times of recently ended jobs by interval, oldest first."""
         begins = time_buckets.begins(self._clock.now(), time_buckets.how_many(span, step), step)
         ended: dict[datetime, list[Row]] = {begin: [] for begin in begins}
@@ -67,7 +67,7 @@ class MemoryOverview:
         return dict(sorted(held.items()))
 
 
-def _pace(begin: datetime, rows: list[Row]) -> Pace:
+def _pace(begin: datetime, rows: list[Row]) -> Throughput:
     states = [row.state for row in rows]
     waits: list[timedelta] = []
     runs: list[timedelta] = []
@@ -82,7 +82,7 @@ def _pace(begin: datetime, rows: list[Row]) -> Pace:
             begun = min(row.started_on, row.completed_on)
             waits.append(begun - min(row.start_after, begun))
             runs.append(row.completed_on - begun)
-    return Pace(
+    return Throughput(
         begin=begin,
         completed=states.count(JobState.COMPLETED),
         failed=states.count(JobState.FAILED) + states.count(JobState.EXPIRED),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from zeke_queue.core.text_search import contains
 from zeke_queue.errors import no_page
-from zeke_queue.model import Page, QueueCount
+from zeke_queue.model import JobPage, QueueCount
 from zeke_queue.storage.memory.rows import as_job, fresh
 from zeke_queue.storage.memory.verbs import check_limit
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.model import Job, JobEvent, JobFilter, NewJob, WorkerInfo
-    from zeke_queue.storage.memory.notifier import MemoryWatch, Notifier
+    from zeke_queue.model import Job, JobEvent, JobQuery, NewJob, WorkerInfo
+    from zeke_queue.storage.memory.notifier import MemoryChangeFeed, Notifier
     from zeke_queue.storage.memory.rows import Row
     from zeke_queue.storage.memory.tables import Tables
     from zeke_queue.system.clock import Clock
@@ -40,19 +40,19 @@ class MemoryReader:
         rows = (self._tables.jobs.get(job_id) or self._tables.archive.get(job_id) for job_id in ids)
         return {row.id: as_job(row) for row in rows if row is not None}
 
-    async def find(self, which: JobFilter) -> list[Job]:
+    async def find(self, which: JobQuery) -> list[Job]:
         """Return live jobs that match a filter, or archived ones if it says so, newest first."""
         check_limit(which.limit, _FOUND_AT_ONCE)
         return [as_job(row, which.without) for row in _within(self._newest(which, which.limit), which)]
 
-    async def page(self, which: JobFilter) -> Page:
+    async def page(self, which: JobQuery) -> JobPage:
         """Return jobs as ``find`` does, and whether there are more after them."""
         check_limit(which.limit, _FOUND_AT_ONCE)
         newest = self._newest(which, which.limit + 1)
         rows = _within(newest, which)[: which.limit]
-        return Page([as_job(row, which.without) for row in rows], more=len(newest) > len(rows))
+        return JobPage([as_job(row, which.without) for row in rows], has_more=len(newest) > len(rows))
 
-    def _newest(self, which: JobFilter, limit: int) -> list[Row]:
+    def _newest(self, which: JobQuery, limit: int) -> list[Row]:
         """Return so many rows of a list, without the limit on bytes."""
         before = self._place(which.before)
         table = self._tables.archive if which.archived else self._tables.jobs
@@ -94,12 +94,12 @@ class MemoryReader:
         """Return the clock's time."""
         return self._clock.now()
 
-    async def foreign_cron_age(self) -> float | None:
+    async def pgboss_cron_age(self) -> float | None:
         """Return None: no other program serves schedules in memory."""
         return None
 
     @asynccontextmanager
-    async def watching(self) -> AsyncGenerator[MemoryWatch]:
+    async def subscribe(self) -> AsyncGenerator[MemoryChangeFeed]:
         """Open a watch; every change after a job is added is reported."""
         watch = self._notifier.watch()
         try:
@@ -108,7 +108,7 @@ class MemoryReader:
             watch.end()
 
 
-def _within(rows: list[Row], which: JobFilter) -> list[Row]:
+def _within(rows: list[Row], which: JobQuery) -> list[Row]:
     """Return the first rows whose bytes stay within the filter's limit; at least one."""
     if which.bytes_max is None:
         return rows
@@ -126,7 +126,7 @@ def _bytes(row: Row, without: Sequence[str]) -> int:
     return sum(len(text.encode()) for part, text in carried.items() if text and part not in without)
 
 
-def _fits(row: Row, which: JobFilter) -> bool:
+def _fits(row: Row, which: JobQuery) -> bool:
     return (
         (which.ids is None or row.id in which.ids)
         and (not which.names or row.name in which.names)

@@ -118,7 +118,7 @@ class MemoryAdmin:
         stored = edited(schedule, plan and plan.schedule)
         self._scope.store_plan(Plan(stored, declared=plan and plan.declared))
 
-    async def drop_schedule(self, name: str) -> bool:
+    async def delete_schedule(self, name: str) -> bool:
         """Delete a schedule; False if there was none."""
         if self._locks.any:
             await self._locks.clear(lambda: [name])

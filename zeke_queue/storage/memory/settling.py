@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from zeke_queue.core import failure, jsonb
 from zeke_queue.core.states import TRANSITIONS, Event
-from zeke_queue.model import FINAL, JobState, Overdue, Released
+from zeke_queue.model import FINAL, ExpiredJob, JobState, Released
 from zeke_queue.storage.memory.rows import A_CENTURY
 from zeke_queue.storage.memory.uniqueness import held_in
 
@@ -33,7 +33,7 @@ def insert(scope: Scope, rows: Iterable[Row]) -> None:
 
 
 def complete(
-    scope: Scope, now: datetime, settlements: Iterable[tuple[Completed, str | None]], *, again: bool
+    scope: Scope, now: datetime, settlements: Iterable[tuple[Completed, str | None]], *, repeated: bool
 ) -> set[UUID]:
     """Complete jobs, each with the JSON text of its output."""
     changed: set[UUID] = set()
@@ -48,7 +48,7 @@ def complete(
             row.output = output
             scope.store(row)
             changed.add(row.id)
-        elif again and row.state is JobState.COMPLETED and row.output == output:
+        elif repeated and row.state is JobState.COMPLETED and row.output == output:
             changed.add(row.id)
     return changed
 
@@ -59,7 +59,7 @@ def give_back(
     failures: Iterable[tuple[Failed, str]],
     released: Iterable[Released],
     *,
-    again: bool,
+    repeated: bool,
 ) -> set[UUID]:
     """Apply failures, each with the JSON text of its error, and releases.
 
@@ -73,7 +73,7 @@ def give_back(
         if row is None or row.attempt != outcome.attempt:
             continue
         if row.state is not JobState.ACTIVE:
-            if again and _was_given_back(row, outcome, error):
+            if repeated and _was_given_back(row, outcome, error):
                 changed.add(row.id)
             continue
         row = scope.change(row)
@@ -86,7 +86,7 @@ def give_back(
     return changed
 
 
-def suspend(scope: Scope, now: datetime, waiting: Iterable[Waiting], *, again: bool) -> set[UUID]:
+def suspend(scope: Scope, now: datetime, waiting: Iterable[Waiting], *, repeated: bool) -> set[UUID]:
     """Suspend active jobs until others have ended, in the order of ids."""
     changed: set[UUID] = set()
     for job_id, attempt, child_id in sorted(waiting):
@@ -95,7 +95,7 @@ def suspend(scope: Scope, now: datetime, waiting: Iterable[Waiting], *, again: b
             continue
         if row.state is not JobState.ACTIVE:
             released = Released(job_id, attempt)
-            if again and _was_given_back(row, released, ""):
+            if repeated and _was_given_back(row, released, ""):
                 changed.add(job_id)
             continue
         child = scope.row(child_id)
@@ -282,10 +282,10 @@ def overdue(
     workers: Mapping[UUID, WorkerInfo],
     limit: int,
     passed: Callable[[UUID], bool],
-) -> list[Overdue]:
+) -> list[ExpiredJob]:
     """Return active rows past their deadline, or whose worker is dead, oldest deadline first.
 
-    A duration beyond the calendar counts as a century. ``sql/overdue.sql`` implements the same, and
+    A duration beyond the calendar counts as a century. ``sql/lock_expired.sql`` implements the same, and
     ``tests/model`` compares the two.
     """
     dead: dict[UUID | None, bool] = {None: False}  # workers of pg-boss 9 have no lease
@@ -301,7 +301,7 @@ def overdue(
             found.append((deadline, row.id, "deadline" if deadline < now else "lease", row))
     found.sort(key=lambda entry: entry[:2])
     return [
-        Overdue(
+        ExpiredJob(
             row.id,
             row.name,
             row.attempt,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.core import jsonb
 from zeke_queue.core.states import TRANSITIONS, Event
 from zeke_queue.errors import LeaseLostError, UsageError
-from zeke_queue.model import JobState, Want
+from zeke_queue.model import JobState, QueueCapacity
 from zeke_queue.storage.memory import settling
 from zeke_queue.storage.memory.access import MemoryAccess
 from zeke_queue.storage.memory.claiming import choose
@@ -99,19 +99,19 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, Memo
             raise UsageError("connection: the memory storage has none to join; leave it out")
         return transaction(self._tables, self._direct, self._locks, self._clock)
 
-    async def claim(self, worker: UUID, wants: Sequence[Want], limit: int) -> list[Claimed]:
+    async def claim(self, worker: UUID, capacity: Sequence[QueueCapacity], limit: int) -> list[Claimed]:
         """Lease due jobs of several queues at once, in claim order."""
         check_limit(limit)
         now = self._clock.now()
         claimed: list[Claimed] = []
-        for chosen in choose(self._open(wants, now), self._tables.jobs, limit, self._passed):
+        for chosen in choose(self._open(capacity, now), self._tables.jobs, limit, self._passed):
             row = self._direct.change(chosen)
             row.begin(worker, now)
             self._direct.store(row)
             claimed.append(as_claimed(row))
         return claimed
 
-    async def spawn(self, child: NewJob, attempt: int) -> UUID | None:
+    async def insert_child(self, child: NewJob, attempt: int) -> UUID | None:
         """Insert a job that its parent waits for, if the parent is active at this attempt."""
         parent, row = child.parent, fresh(child, self._clock.now())
         if self._locks.any and parent is not None:
@@ -124,16 +124,16 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, Memo
             settling.await_end(self._direct, inserted)
         return child.id if self._tables.known(child.id) else None
 
-    async def suspend(self, waiting: Sequence[Waiting], *, again: bool = False) -> set[UUID]:
+    async def suspend(self, waiting: Sequence[Waiting], *, repeated: bool = False) -> set[UUID]:
         """Suspend active jobs until others have ended."""
         now = self._clock.now()
         if self._locks.any:
             await self._locks.clear(lambda: self._locks_of_waiting(waiting))
-        changed = settling.suspend(self._direct, now, waiting, again=again)
+        changed = settling.suspend(self._direct, now, waiting, repeated=repeated)
         await self._wake(changed)  # for jobs that lost their slot and so have ended
         return changed
 
-    async def wake_parents(self, limit: int) -> int:
+    async def resume_waiting(self, limit: int) -> int:
         """Resume jobs whose child has ended and that were not notified."""
         check_limit(limit)
         now = self._clock.now()
@@ -152,7 +152,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, Memo
             await self._locks.clear(lambda: self._locks_of_extended(extended))
         return settling.extend(self._direct, now, extended)
 
-    async def beat(self, worker: WorkerInfo) -> dict[UUID, int]:
+    async def heartbeat(self, worker: WorkerInfo) -> dict[UUID, int]:
         """Record that a worker is alive, delete long dead ones; return the attempt of each job it holds."""
         now, known = self._clock.now(), self._tables.workers.get(worker.id)
         for other in list(self._tables.workers.values()):
@@ -166,7 +166,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, Memo
         )
         return {row.id: row.attempt for row in self._tables.held_by(worker.id).values()}
 
-    async def leave(self, worker: UUID) -> None:
+    async def deregister(self, worker: UUID) -> None:
         """Deregister a worker; jobs it still holds are overdue at once."""
         self._tables.workers.pop(worker, None)
 
@@ -206,16 +206,16 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, Memo
             deleted += 1
         return deleted
 
-    async def idle(self, worker: UUID, queues: Sequence[str] | None) -> None:
+    async def set_idle(self, worker: UUID, queues: Sequence[str] | None) -> None:
         """Record whether the worker sleeps."""
         if (known := self._tables.workers.get(worker)) is not None:
             self._tables.workers[worker] = replace(known, asleep=queues is not None)
 
-    async def wait_for_work(self, queues: Sequence[str], timeout: float) -> bool:
+    async def wait_for_jobs(self, queues: Sequence[str], timeout: float) -> bool:
         """Sleep until a change in one of the queues may bring work; deferred jobs wake no worker."""
         return await self._notifier.sleep(queues, timeout)
 
-    async def note(self, events: Sequence[JobEvent]) -> None:
+    async def append_events(self, events: Sequence[JobEvent]) -> None:
         """Store progress and log lines, and notify watchers."""
         now = self._clock.now()
         noted = [replace(event, data=jsonb.normalise(event.data), at=now) for event in events]
@@ -247,7 +247,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, Memo
         the future. A simulation lets time jump to it for idle workers, instead of polling.
         """
         jobs, starts = self._tables.jobs, list[datetime]()
-        for line, _ in self._open([Want(name, 1) for name in queues], self._clock.now()):
+        for line, _ in self._open([QueueCapacity(name, 1) for name in queues], self._clock.now()):
             due = choose([(line, 1)], jobs, 1, self._locks.taken)
             for row in due:
                 line.add(row)
@@ -281,9 +281,9 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, Memo
             windows=[tables.windows[caller] for caller in sorted(tables.windows)],
         )
 
-    def _open(self, wants: Sequence[Want], now: datetime) -> Iterator[tuple[Line, int]]:
+    def _open(self, capacity: Sequence[QueueCapacity], now: datetime) -> Iterator[tuple[Line, int]]:
         """Yield the lines that a claim may take from now, each with the number of jobs."""
-        for name, free in wants:
+        for name, free in capacity:
             line, room = self._tables.lines.get(name), self._tables.room(name)
             if line is not None and (room is None or room > 0):
                 line.advance(now)

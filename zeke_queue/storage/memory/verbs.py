@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.model import Completed, NewJob, Overdue, Schedule
+    from zeke_queue.model import Completed, ExpiredJob, NewJob, Schedule
     from zeke_queue.storage.memory.locks import Lock, Locks
     from zeke_queue.storage.memory.rows import Row
     from zeke_queue.storage.memory.tables import Tables
@@ -52,7 +52,7 @@ class MemoryVerbs:
         failed: Sequence[Failed] = (),
         released: Sequence[Released] = (),
         *,
-        again: bool = False,
+        repeated: bool = False,
     ) -> set[UUID]:
         """Write outcomes of active jobs whose attempt still matches; return the ids that were changed."""
         now = self._begin()
@@ -62,12 +62,12 @@ class MemoryVerbs:
             await self._locks.clear(
                 lambda: self._locks_of_settled([*completed, *failed, *released]), self._scope.owner
             )
-        changed = settling.complete(self._scope, now, completions, again=again)
-        changed |= settling.give_back(self._scope, now, failures, released, again=again)
+        changed = settling.complete(self._scope, now, completions, repeated=repeated)
+        changed |= settling.give_back(self._scope, now, failures, released, repeated=repeated)
         await self._wake(changed)
         return changed
 
-    async def overdue(self, limit: int) -> list[Overdue]:
+    async def lock_expired(self, limit: int) -> list[ExpiredJob]:
         """Find active jobs past their deadline or held by a dead worker, and lock them."""
         check_limit(limit)
         now = self._begin()
@@ -88,7 +88,7 @@ class MemoryVerbs:
         await self._wake(cancelled)
         return cancelled
 
-    async def due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
+    async def lock_due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
         """Lock schedules whose next tick is due or unknown; return the time for decisions, and them."""
         check_limit(limit)
         now = self._begin()
@@ -98,7 +98,7 @@ class MemoryVerbs:
             self._scope.lock(schedule.name)
         return now, due
 
-    async def serve_ticks(self, name: str, last_tick: datetime, next_tick: datetime | None) -> None:
+    async def record_tick(self, name: str, last_tick: datetime, next_tick: datetime | None) -> None:
         """Record the last decided occurrence, and the next one."""
         self._begin()
         if self._locks.any:
@@ -116,7 +116,7 @@ class MemoryVerbs:
             await self._locks.clear(lambda: self._locks_of_waking(ended))
         settling.wake(self._scope, self._begin(), ended, lambda job_id: self._locks.taken(job_id, owner))
 
-    async def hold(self, job_id: UUID, attempt: int) -> bool:
+    async def lock_attempt(self, job_id: UUID, attempt: int) -> bool:
         """Lock an active job until the transaction ends."""
         self._begin()
         if self._locks.any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.errors import InvalidOptionError
-from zeke_queue.storage.access import Admission, ApiKey, Scope
+from zeke_queue.storage.access import ApiKey, RateLimit, Scope
 from zeke_queue.storage.postgres.rows import microseconds
 from zeke_queue.storage.postgres.verbs import check_limit
 
@@ -24,7 +24,7 @@ class PostgresAccess:
 
     _session: Session
 
-    async def add_key(self, key: NewKey) -> ApiKey:
+    async def create_key(self, key: NewKey) -> ApiKey:
         """Store a key, unless its id exists; return the stored key."""
         parameters = {
             "id": key.id,
@@ -35,7 +35,7 @@ class PostgresAccess:
             "team_id": key.team_id,
             "expires_in": None if key.expires_in is None else microseconds(key.expires_in),
         }
-        return _key((await self._session.run("add_key", parameters))[0])
+        return _key((await self._session.run("create_key", parameters))[0])
 
     async def keys(self) -> list[ApiKey]:
         """Return all keys, by creation."""
@@ -46,40 +46,40 @@ class PostgresAccess:
         found = await self._session.run("has_keys")
         return found[0][0]
 
-    async def good_keys(self, prefix: str) -> list[ApiKey]:
+    async def valid_keys(self, prefix: str) -> list[ApiKey]:
         """Return the valid keys with a prefix, by creation."""
-        return [_key(row) for row in await self._session.run("good_keys", {"prefix": prefix})]
+        return [_key(row) for row in await self._session.run("valid_keys", {"prefix": prefix})]
 
-    async def use_key(self, key_id: UUID) -> None:
+    async def touch_key(self, key_id: UUID) -> None:
         """Record that a key was used, at most once a minute."""
-        await self._session.run("use_key", {"id": key_id})
+        await self._session.run("touch_key", {"id": key_id})
 
     async def revoke_key(self, key_id: UUID) -> bool:
         """Revoke a key and delete its sessions."""
         return bool(await self._session.run("revoke_key", {"id": key_id}))
 
-    async def open_session(self, digest: bytes, key_id: UUID, seconds: float) -> bool:
+    async def create_session(self, digest: bytes, key_id: UUID, seconds: float) -> bool:
         """Open a session with a valid key, and delete others that have ended."""
         parameters = {"digest": digest, "id": key_id, "length": microseconds(seconds)}
-        return bool(await self._session.run("open_session", parameters))
+        return bool(await self._session.run("create_session", parameters))
 
-    async def session(self, digest: bytes) -> ApiKey | None:
+    async def get_session(self, digest: bytes) -> ApiKey | None:
         """Return the key of a session that has not ended, if it is valid, and record its use."""
-        found = await self._session.run("find_session", {"digest": digest})
+        found = await self._session.run("get_session", {"digest": digest})
         return _key(found[0]) if found else None
 
-    async def close_session(self, digest: bytes) -> bool:
+    async def delete_session(self, digest: bytes) -> bool:
         """Delete a session."""
-        found = await self._session.run("close_session", {"digest": digest})
+        found = await self._session.run("delete_session", {"digest": digest})
         return bool(found and found[0][0])
 
-    async def admit(self, caller: str, limit: int, window: float) -> Admission:
+    async def acquire(self, caller: str, limit: int, window: float) -> RateLimit:
         """Count one call, unless it would exceed the limit of its window."""
         length = microseconds(window)
         if length <= 0:
             raise InvalidOptionError(f"window: {window} seconds is not more than 0")
         parameters = {"caller": caller, "limit": check_limit(limit), "length": length}
-        return Admission(*(await self._session.run("admit", parameters))[0])
+        return RateLimit(*(await self._session.run("acquire", parameters))[0])
 
 
 def _key(row: Row) -> ApiKey:

@@ -50,9 +50,9 @@ class PostgresAdmin:
         """Create or edit a schedule; the record of what code declared is kept."""
         await self._session.run("put_schedule", rows.of_schedule(schedule, declared=False))
 
-    async def drop_schedule(self, name: str) -> bool:
+    async def delete_schedule(self, name: str) -> bool:
         """Delete a schedule; False if there was none."""
-        return bool(await self._session.run("drop_schedule", {"name": name}))
+        return bool(await self._session.run("delete_schedule", {"name": name}))
 
     async def schedules(self) -> list[Schedule]:
         """Return all schedules, by name."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.model import Claimed, Want
+    from zeke_queue.model import Claimed, QueueCapacity
     from zeke_queue.storage.postgres.session import Session
     from zeke_queue.system.clock import Clock
 
@@ -83,23 +83,23 @@ class Claims:
         """Read again which queues have limits."""
         self._limits_due = 0.0
 
-    async def claim(self, worker: UUID, wants: Sequence[Want], limit: int) -> list[Claimed]:
+    async def claim(self, worker: UUID, capacity: Sequence[QueueCapacity], limit: int) -> list[Claimed]:
         """Claim due jobs, in claim order."""
         if self._clock.monotonic() >= self._limits_due:
             await self._look_up_limits()
         began, limited = self._clock.monotonic(), self._limited
-        marks = {want.name: self._marks[want.name] for want in wants if self._trusts(want.name, began)}
-        taken = await self._claim(worker, wants, limit, marks)
-        self._note_full_looks([want.name for want in wants if want.name not in marks], began)
-        if len(taken) < limit and (rest := _rest(wants, taken)):
+        marks = {one.name: self._marks[one.name] for one in capacity if self._trusts(one.name, began)}
+        taken = await self._claim(worker, capacity, limit, marks)
+        self._note_full_looks([one.name for one in capacity if one.name not in marks], began)
+        if len(taken) < limit and (rest := _rest(capacity, taken)):
             self.forget_marks()
             await self._look_up_limits()
             # A newly found limit excluded its queue, and jobs below a mark were skipped, so claim again.
-            if marks or any(want.name in self._limited - limited for want in rest):
+            if marks or any(one.name in self._limited - limited for one in rest):
                 taken += await self._claim(worker, rest, limit - len(taken), {})
                 taken.sort(key=_claim_order)
             if not taken and self._may_reach_further():
-                taken = await self._claim(worker, wants, limit, {}, further=_FURTHER)
+                taken = await self._claim(worker, capacity, limit, {}, further=_FURTHER)
         elif self._marking:
             self._remember(taken)
         return taken
@@ -124,16 +124,16 @@ class Claims:
     async def _claim(
         self,
         worker: UUID,
-        wants: Sequence[Want],
+        capacity: Sequence[QueueCapacity],
         limit: int,
         marks: dict[str, dict[int, Mark]],
         further: int = 0,
     ) -> list[Claimed]:
-        locked = await self._worth_locking([want.name for want in wants if want.name in self._limited], marks)
-        open_wants = [want for want in wants if want.name not in self._limited or want.name in locked]
-        if not open_wants:
+        locked = await self._worth_locking([one.name for one in capacity if one.name in self._limited], marks)
+        open_queues = [one for one in capacity if one.name not in self._limited or one.name in locked]
+        if not open_queues:
             return []
-        parameters = claim_parameters(worker, open_wants, limit, marks)
+        parameters = claim_parameters(worker, open_queues, limit, marks)
         parameters |= {"locked": locked, "reach": limit + further, "job_channel": self._channel}
         literal = next((rung for rung in _LADDER if rung >= limit), -(-limit // 1000) * 1000)
         if not locked:
@@ -167,12 +167,12 @@ class Claims:
 
 
 def claim_parameters(
-    worker: UUID, wants: Sequence[Want], limit: int, marks: dict[str, dict[int, Mark]]
+    worker: UUID, capacity: Sequence[QueueCapacity], limit: int, marks: dict[str, dict[int, Mark]]
 ) -> dict[str, Any]:
     """Return the parameters of ``claim.sql``: the marks, and the gaps between their priorities."""
     gaps: list[tuple[str, int, int]] = []
     known: list[tuple[str, int, datetime, UUID]] = []
-    for name, _ in wants:
+    for name, _ in capacity:
         high = _HIGHEST
         for priority in sorted(marks.get(name, ()), reverse=True):
             mark = marks[name][priority]
@@ -186,8 +186,8 @@ def claim_parameters(
         "worker": worker,
         "limit": limit,
         "reach": limit,
-        "names": [want.name for want in wants],
-        "frees": [want.free for want in wants],
+        "names": [one.name for one in capacity],
+        "frees": [one.limit for one in capacity],
         "gap_names": [gap[0] for gap in gaps],
         "gap_lows": [gap[1] for gap in gaps],
         "gap_highs": [gap[2] for gap in gaps],
@@ -198,13 +198,13 @@ def claim_parameters(
     }
 
 
-def _rest(wants: Sequence[Want], taken: Sequence[Claimed]) -> list[Want]:
+def _rest(capacity: Sequence[QueueCapacity], taken: Sequence[Claimed]) -> list[QueueCapacity]:
     """Return the capacity that is left."""
     counts: dict[str, int] = {}
     for job in taken:
         counts[job.name] = counts.get(job.name, 0) + 1
-    rest = [want._replace(free=want.free - counts.get(want.name, 0)) for want in wants]
-    return [want for want in rest if want.free > 0]
+    rest = [one._replace(limit=one.limit - counts.get(one.name, 0)) for one in capacity]
+    return [one for one in rest if one.limit > 0]
 
 
 def _claim_order(job: Claimed) -> tuple[int, datetime, UUID]:

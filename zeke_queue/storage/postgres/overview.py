@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zeke_queue.core import event_limits, time_buckets
-from zeke_queue.model import Pace
+from zeke_queue.model import Throughput
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.session import Step
 
@@ -34,10 +34,10 @@ class PostgresOverview:
         }
         return [rows.event(row) for row in await self._session.run("events_of", parameters)]
 
-    async def pace(self, names: Sequence[str], span: float, step: float) -> list[Pace]:
+    async def throughput(self, names: Sequence[str], span: float, step: float) -> list[Throughput]:
         """Return counts and times of recently ended jobs by interval, oldest first."""
-        asked = Step("pace", pace_parameters(names, span, step))
-        return [Pace._make(row) for row in (await self._session.run_all(asked, plain=True))[0]]
+        asked = Step("throughput", throughput_parameters(names, span, step))
+        return [Throughput._make(row) for row in (await self._session.run_all(asked, plain=True))[0]]
 
     async def lag(self) -> dict[str, float]:
         """Return for each queue with due jobs how many seconds ago its longest-waiting job became due."""
@@ -48,7 +48,7 @@ class PostgresOverview:
         return dict(await self._session.run("holding"))
 
 
-def pace_parameters(names: Sequence[str], span: float, step: float) -> dict[str, Any]:
+def throughput_parameters(names: Sequence[str], span: float, step: float) -> dict[str, Any]:
     """Return the parameters of ``pace.sql``."""
     number, length = time_buckets.how_many(span, step), int(step)
     return {"names": list(names) or None, "step": length, "back": (number - 1) * length}

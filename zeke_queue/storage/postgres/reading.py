@@ -6,18 +6,18 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.errors import no_page
-from zeke_queue.model import JobState, Page, QueueCount
+from zeke_queue.model import JobPage, JobState, QueueCount
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.session import Step
 from zeke_queue.storage.postgres.verbs import check_limit
-from zeke_queue.storage.postgres.watching import PostgresWatch
+from zeke_queue.storage.postgres.watching import PostgresChangeFeed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.model import Job, JobEvent, JobFilter, NewJob, WorkerInfo
+    from zeke_queue.model import Job, JobEvent, JobQuery, NewJob, WorkerInfo
     from zeke_queue.storage.postgres.listening import Listener
     from zeke_queue.storage.postgres.rows import Row
     from zeke_queue.storage.postgres.session import Session
@@ -43,19 +43,19 @@ class PostgresReader:
         found = await self._session.run("get", {"ids": list(ids)})
         return {row[0]: rows.job(row) for row in reversed(found)}
 
-    async def find(self, which: JobFilter) -> list[Job]:
+    async def find(self, which: JobQuery) -> list[Job]:
         """Return live jobs that match a filter, or archived ones if it says so, newest first."""
         check_limit(which.limit, _FOUND_AT_ONCE)
         return [rows.job(row[:-1]) for row in await self._newest(which, which.limit)]
 
-    async def page(self, which: JobFilter) -> Page:
+    async def page(self, which: JobQuery) -> JobPage:
         """Return jobs as ``find`` does, and whether there are more after them."""
         check_limit(which.limit, _FOUND_AT_ONCE)
         found = await self._newest(which, which.limit + 1)
         jobs = [rows.job(row[:-1]) for row in found[: which.limit]]
-        return Page(jobs, more=bool(found) and found[0][-1] > len(jobs))
+        return JobPage(jobs, has_more=bool(found) and found[0][-1] > len(jobs))
 
-    async def _newest(self, which: JobFilter, limit: int) -> list[Row]:
+    async def _newest(self, which: JobQuery, limit: int) -> list[Row]:
         """Return rows of ``find.sql``, whose last column is for the storage only."""
         step = Step("find_archived" if which.archived else "find", filter_parameters(which, limit))
         found = (await self._session.run_all(step, plain=True))[0]
@@ -100,22 +100,22 @@ class PostgresReader:
         return found[0][0]
 
     @asynccontextmanager
-    async def watching(self) -> AsyncGenerator[PostgresWatch]:
+    async def subscribe(self) -> AsyncGenerator[PostgresChangeFeed]:
         """Open a watch; changes after a job is added are reported while the listening connection is up."""
         await self._listener.ready()
-        watch = PostgresWatch(self._session, self._listener, self._clock, self._identities())
+        watch = PostgresChangeFeed(self._session, self._listener, self._clock, self._identities())
         try:
             yield watch
         finally:
             await watch.end()
 
-    async def foreign_cron_age(self) -> float | None:
+    async def pgboss_cron_age(self) -> float | None:
         """Return the seconds since a pg-boss on the same tables ran its cron; None if none ever did."""
-        found = await self._session.run("foreign_cron")
+        found = await self._session.run("pgboss_cron")
         return found[0][0]
 
 
-def filter_parameters(which: JobFilter, limit: int | None = None) -> dict[str, Any]:
+def filter_parameters(which: JobQuery, limit: int | None = None) -> dict[str, Any]:
     """Return the parameters of ``find.sql``, for as many rows as the filter or ``limit`` says."""
     return {
         "ids": None if which.ids is None else list(which.ids),

@@ -20,10 +20,10 @@ from zeke_queue.model import (
     Attempt,
     CatchUp,
     Claimed,
+    ExpiredJob,
     Job,
     JobEvent,
     JobState,
-    Overdue,
     QueueSettings,
     Schedule,
     WorkerInfo,
@@ -252,9 +252,9 @@ def claimed(row: Row) -> Claimed:
     return Claimed._make(row)
 
 
-def overdue(row: Row) -> Overdue:
+def overdue(row: Row) -> ExpiredJob:
     """Return a row of ``overdue.sql``."""
-    return Overdue._make(row)
+    return ExpiredJob._make(row)
 
 
 def job(row: Row) -> Job:

@@ -24,7 +24,7 @@ PLAIN: Final[dict[str, bool | int | None]] = {
 """The parameters of ``insert_one`` that ``insert_plain`` does not have, with their values in a plain job."""
 
 VARIANTS: Final = {
-    "wake_parents_for_sure": ("wake_parents", {" skip locked": ""}),
+    "resume_parents_for_sure": ("resume_parents", {" skip locked": ""}),
     "insert_plain": (
         "insert_one",
         {f"%({name})s": {None: "null", 0: "0", True: "true"}[value] for name, value in PLAIN.items()}
@@ -33,7 +33,7 @@ VARIANTS: Final = {
 }
 """Statements derived from another one by leaving out what a case does not need, so that the server can
 simplify them when it plans, not at each run: which text replaces which. ``insert_plain`` inserts one plain
-job outside a transaction; ``wake_parents_for_sure`` waits for locks, so its transaction must hold none."""
+job outside a transaction; ``resume_parents_for_sure`` waits for locks, so its transaction must hold none."""
 
 _COMMENT: Final = re.compile(r"--.*$", re.MULTILINE)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.model import Claimed, Extended, JobEvent, NewJob, Waiting, Want, WorkerInfo
+    from zeke_queue.model import Claimed, Extended, JobEvent, NewJob, QueueCapacity, Waiting, WorkerInfo
     from zeke_queue.storage.postgres.transaction import PostgresTransaction
     from zeke_queue.system.clock import Clock
 
@@ -103,34 +103,34 @@ class PostgresStorage(
             self._claims.forget_marks()
         return await super().insert(jobs)
 
-    async def claim(self, worker: UUID, wants: Sequence[Want], limit: int) -> list[Claimed]:
+    async def claim(self, worker: UUID, capacity: Sequence[QueueCapacity], limit: int) -> list[Claimed]:
         """Lease due jobs of several queues at once, in claim order."""
-        return await self._claims.claim(worker, wants, check_limit(limit))
+        return await self._claims.claim(worker, capacity, check_limit(limit))
 
-    async def spawn(self, child: NewJob, attempt: int) -> UUID | None:
+    async def insert_child(self, child: NewJob, attempt: int) -> UUID | None:
         """Insert a job that its parent waits for."""
         return await self._in_transaction(lambda verbs: verbs.insert_child(child, attempt))
 
-    async def suspend(self, waiting: Sequence[Waiting], *, again: bool = False) -> set[UUID]:
+    async def suspend(self, waiting: Sequence[Waiting], *, repeated: bool = False) -> set[UUID]:
         """Suspend active jobs until others have ended, each in its own transaction."""
         changed: set[UUID] = set()
         for one in sorted(waiting):
             changed |= await self._in_transaction(partial(PostgresVerbs.suspend_one, waiting=one))
-        if again and len(changed) < len(waiting):
+        if repeated and len(changed) < len(waiting):
             asked = rows.Outcomes(waiting=[one for one in waiting if one.id not in changed]).parameters()
             changed |= {row[0] for row in await self._session.run("settled_before", asked)}
         return changed
 
-    async def wake_parents(self, limit: int) -> int:
+    async def resume_waiting(self, limit: int) -> int:
         """Resume jobs whose child has ended and that were not notified."""
-        return len(await self._session.run("wake_overlooked", self._channels, limit=check_limit(limit)))
+        return len(await self._session.run("resume_waiting", self._channels, limit=check_limit(limit)))
 
     async def extend(self, extended: Sequence[Extended]) -> set[UUID]:
         """Move deadlines of active jobs."""
         found = await self._session.run("extend", rows.of_extended(extended)) if extended else []
         return {row[0] for row in found}
 
-    async def beat(self, worker: WorkerInfo) -> dict[UUID, int]:
+    async def heartbeat(self, worker: WorkerInfo) -> dict[UUID, int]:
         """Record that a worker is alive; return the attempt of each active job it holds."""
         parameters = {
             "worker": worker.id,
@@ -139,11 +139,11 @@ class PostgresStorage(
             "queues": list(worker.queues),
             "lease": rows.microseconds(worker.lease),
         }
-        return dict(await self._session.run("beat", parameters))
+        return dict(await self._session.run("heartbeat", parameters))
 
-    async def leave(self, worker: UUID) -> None:
+    async def deregister(self, worker: UUID) -> None:
         """Deregister a worker; jobs it still holds are overdue at once."""
-        await self._session.run("leave", {"worker": worker})
+        await self._session.run("deregister", {"worker": worker})
 
     async def resume(self, ids: Sequence[UUID]) -> set[UUID]:
         """Put cancelled jobs back to created, due at once."""
@@ -153,21 +153,21 @@ class PostgresStorage(
         """Put failed or expired jobs back to retry, due at once."""
         return await self._bring_back(ids, "retry", "failed", "expired")
 
-    async def idle(self, worker: UUID, queues: Sequence[str] | None) -> None:
+    async def set_idle(self, worker: UUID, queues: Sequence[str] | None) -> None:
         """Record whether the worker sleeps; notifications are received from then on."""
         if queues is not None:
             await self._listener.ready()
-        await self._session.run("idle", {"worker": worker, "asleep": queues is not None})
+        await self._session.run("set_idle", {"worker": worker, "asleep": queues is not None})
 
-    async def wait_for_work(self, queues: Sequence[str], timeout: float) -> bool:
+    async def wait_for_jobs(self, queues: Sequence[str], timeout: float) -> bool:
         """Sleep until one of the queues may have work, at most ``timeout`` seconds."""
         return await self._listener.wait(queues, timeout)
 
-    async def note(self, events: Sequence[JobEvent]) -> None:
+    async def append_events(self, events: Sequence[JobEvent]) -> None:
         """Store progress and log lines, and notify watchers."""
         if events:
             channel = {"job_channel": job_channel(self._session.schema)}
-            await self._session.run("note", rows.of_events(events) | channel)
+            await self._session.run("append_events", rows.of_events(events) | channel)
 
     async def _in_transaction(self, work: Callable[[PostgresVerbs], Awaitable[Any]]) -> Any:
         """Run a function in a transaction, which is repeated if the server rolls it back."""

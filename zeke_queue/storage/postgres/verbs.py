@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.model import Completed, Failed, NewJob, Overdue, Released, Schedule, Waiting
+    from zeke_queue.model import Completed, ExpiredJob, Failed, NewJob, Released, Schedule, Waiting
     from zeke_queue.storage.postgres.rows import Row
     from zeke_queue.storage.postgres.session import Runner
 
@@ -83,7 +83,7 @@ class PostgresVerbs:
         failed: Sequence[Failed] = (),
         released: Sequence[Released] = (),
         *,
-        again: bool = False,
+        repeated: bool = False,
     ) -> set[UUID]:
         """Write outcomes of active jobs, and notify watchers."""
         number = len(completed) + len(failed) + len(released)
@@ -95,7 +95,7 @@ class PostgresVerbs:
             changed = await self._ids("complete", rows.of_completed(completed))
         else:
             changed = await self._settle(Outcomes(completed, failed, released))
-        if again and len(changed) < number:
+        if repeated and len(changed) < number:
             asked = Outcomes(completed, failed, released).parameters()
             # An earlier try may have ended a job without resuming its parent.
             changed |= await self._woken_for(await self._runner.run("settled_before", asked))
@@ -136,9 +136,9 @@ class PostgresVerbs:
         said = {**jsonb.loads(output), "superseded_by": None if other is None else str(other)}
         return await self._ids("settle", single.failing_with(jsonb.dumps(said)).parameters())
 
-    async def overdue(self, limit: int) -> list[Overdue]:
+    async def lock_expired(self, limit: int) -> list[ExpiredJob]:
         """Find active jobs past their deadline or held by a dead worker, and lock them."""
-        return [rows.overdue(row) for row in await self._runner.run("overdue", limit=check_limit(limit))]
+        return [rows.overdue(row) for row in await self._runner.run("lock_expired", limit=check_limit(limit))]
 
     async def cancel(self, ids: Sequence[UUID]) -> set[UUID]:
         """Cancel waiting or running jobs, and the children that they wait for."""
@@ -160,9 +160,9 @@ class PostgresVerbs:
             asked = [row[0] for row in found]
         return cancelled
 
-    async def hold(self, job_id: UUID, attempt: int) -> bool:
+    async def lock_attempt(self, job_id: UUID, attempt: int) -> bool:
         """Lock an active job until the transaction ends."""
-        return bool(await self._runner.run("hold", {"id": job_id, "attempt": attempt}))
+        return bool(await self._runner.run("lock_attempt", {"id": job_id, "attempt": attempt}))
 
     async def resume_families(self, ids: Sequence[UUID]) -> set[UUID]:
         """Requeue cancelled jobs, with the children that were cancelled along with them."""
@@ -178,7 +178,7 @@ class PostgresVerbs:
 
     async def insert_child(self, child: NewJob, attempt: int) -> UUID | None:
         """Insert a job that its parent waits for, in a transaction, if that is active at this attempt."""
-        if child.parent is None or not await self.hold(child.parent, attempt):
+        if child.parent is None or not await self.lock_attempt(child.parent, attempt):
             raise LeaseLostError.of(child.parent)
         (inserted,) = await self.insert([child])
         if inserted is not None:
@@ -196,15 +196,15 @@ class PostgresVerbs:
         except UniqueViolation:
             return await self._settle_one(outcomes)
 
-    async def due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
+    async def lock_due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
         """Lock schedules whose next tick is due or unknown."""
-        found = await self._runner.run("due_schedules", {"limit": check_limit(limit)})
+        found = await self._runner.run("lock_due_schedules", {"limit": check_limit(limit)})
         now = found[0][-1] if found else (await self._runner.run("now"))[0][0]
         return now, [rows.schedule(row[:-1]) for row in found]
 
-    async def serve_ticks(self, name: str, last_tick: datetime, next_tick: datetime | None) -> None:
+    async def record_tick(self, name: str, last_tick: datetime, next_tick: datetime | None) -> None:
         """Record the last decided occurrence, and the next one."""
-        await self._runner.run("serve_ticks", {"name": name, "last_tick": last_tick, "next_tick": next_tick})
+        await self._runner.run("record_tick", {"name": name, "last_tick": last_tick, "next_tick": next_tick})
 
     async def _bring_back(self, ids: Sequence[UUID], state: str, *from_states: str) -> set[UUID]:
         """Requeue ended jobs; one whose key or slot was taken stays unchanged."""
@@ -265,7 +265,7 @@ class PostgresVerbs:
         """
         awaited = [row[0] for row in changed if len(row) > 1 and row[1] is True]
         if awaited:
-            wake = "wake_parents" if self._runner.in_transaction else "wake_parents_for_sure"
+            wake = "resume_parents" if self._runner.in_transaction else "resume_parents_for_sure"
             await self._runner.run(wake, {"ids": awaited} | self._channels)
         return {row[0] for row in changed}
 

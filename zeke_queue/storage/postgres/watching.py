@@ -22,8 +22,8 @@ RENEW_SECONDS: Final = 20.0
 """Seconds between renewals of the rows; a row expires a minute after its renewal."""
 
 
-class PostgresWatch:
-    """``storage.store.Watch`` on Postgres, for one waiting task.
+class PostgresChangeFeed:
+    """``storage.store.ChangeFeed`` on Postgres, for one waiting task.
 
     Args:
         session: writes the rows.

@@ -207,7 +207,7 @@ class Guard:
         header = connection.headers.get("authorization")
         token = connection.cookies.get(COOKIE)
         if header is None and token is not None:
-            key = await self._access.session(apikeys.digest_of(token))
+            key = await self._access.get_session(apikeys.digest_of(token))
             if key is not None:
                 return self._of_key(key, "session")
         if self._authenticator is None and not await self.keys_exist():
@@ -249,7 +249,7 @@ class Guard:
             raise _unauthorized("Invalid token format")
         digest = apikeys.digest_of(token)
         found = None
-        for key in await self._access.good_keys(apikeys.prefix_of(token)):
+        for key in await self._access.valid_keys(apikeys.prefix_of(token)):
             if apikeys.same(key.digest, digest):
                 found = key
         if found is None:
@@ -261,7 +261,7 @@ class Guard:
         now = self._clock.monotonic()
         if now - self._noted.get(key_id, -_NOTE_EVERY) >= _NOTE_EVERY:
             self._noted[key_id] = now
-            await self._access.use_key(key_id)
+            await self._access.touch_key(key_id)
 
     def _of_key(self, key: ApiKey, via: Literal["key", "session"]) -> Caller:
         return Caller(f"{_KEY_ID}{key.id}", key.name, key.scopes, key.team_id, via)

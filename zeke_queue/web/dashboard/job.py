@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.errors import JobConflictError, JobNotFoundError, StorageError
-from zeke_queue.model import CARRIED, FINAL, Job, JobEvent, JobFilter, JobState
+from zeke_queue.model import CARRIED, FINAL, Job, JobEvent, JobQuery, JobState
 from zeke_queue.storage.access import Scope
 from zeke_queue.storage.inspect import require
 from zeke_queue.web.dashboard import formatting
@@ -67,7 +67,7 @@ async def job(desk: Desk) -> Response:
     found = await _require(desk)
     storage = desk.parts.queue.storage
     events = await storage.events(found.id)
-    children = await storage.find(JobFilter(parent=found.id, without=CARRIED, limit=CHILDREN))
+    children = await storage.find(JobQuery(parent=found.id, without=CARRIED, limit=CHILDREN))
     return desk.page(
         "job.html",
         children=children,

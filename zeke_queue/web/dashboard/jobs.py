@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from zeke_queue.errors import JobNotFoundError
-from zeke_queue.model import CARRIED, JobFilter, RunStatus
+from zeke_queue.model import CARRIED, JobQuery, RunStatus
 from zeke_queue.storage.access import Scope
 from zeke_queue.web.dashboard import job as single
 from zeke_queue.web.dashboard import listing
@@ -141,7 +141,7 @@ async def _stored(desk: Desk, ids: Sequence[UUID]) -> dict[UUID, Job]:
     for archived in (False, True):
         left = tuple(job_id for job_id in dict.fromkeys(ids) if job_id not in found)
         if left:
-            which = JobFilter(ids=left, archived=archived, without=CARRIED, limit=len(left))
+            which = JobQuery(ids=left, archived=archived, without=CARRIED, limit=len(left))
             found |= {job.id: job for job in await desk.parts.queue.storage.find(which)}
     return found
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.api_client import model as answers
-from zeke_queue.model import JobFilter, RunStatus
+from zeke_queue.model import JobQuery, RunStatus
 from zeke_queue.web.errors import ApiError
 from zeke_queue.web.ids import cursor_after, parse_cursor
 from zeke_queue.web.presenter import STATES_OF
@@ -84,13 +84,13 @@ class Asked:
         """Return the cursor of the page after a job."""
         return cursor_after(job_id, self._filters())
 
-    def which(self, limit: int | None = None) -> JobFilter:
+    def which(self, limit: int | None = None) -> JobQuery:
         """Return the filter for the storage.
 
         Raises:
             ApiError: 422 if the cursor is not of this list.
         """
-        return JobFilter(
+        return JobQuery(
             names=(self.task,) if self.task else (),
             states=tuple(state for status in self.statuses for state in STATES_OF[status]),
             archived=self.archived,

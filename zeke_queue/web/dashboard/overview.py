@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from zeke_queue.model import Job, Pace
+    from zeke_queue.model import Job, Throughput
     from zeke_queue.web.dashboard.page_request import Desk
     from zeke_queue.web.dashboard.sampler import Sample, Span
 
@@ -130,7 +130,7 @@ def reason(desk: Desk, job: Job) -> str:
     return output if isinstance(output, str) else "No error message"
 
 
-def throughput(paces: Sequence[Pace], span: Span) -> Chart:
+def throughput(paces: Sequence[Throughput], span: Span) -> Chart:
     """Draw the number of completed jobs."""
     total = sum(pace.completed for pace in paces)
     top = charts.ceiling([pace.completed for pace in paces])
@@ -151,7 +151,7 @@ def throughput(paces: Sequence[Pace], span: Span) -> Chart:
     )
 
 
-def failures(paces: Sequence[Pace], span: Span) -> Chart:
+def failures(paces: Sequence[Throughput], span: Span) -> Chart:
     """Draw the number of jobs that failed permanently or were cancelled."""
     failed = sum(pace.failed for pace in paces)
     cancelled = sum(pace.cancelled for pace in paces)
@@ -176,7 +176,7 @@ def failures(paces: Sequence[Pace], span: Span) -> Chart:
     )
 
 
-def latencies(paces: Sequence[Pace], span: Span) -> list[Chart]:
+def latencies(paces: Sequence[Throughput], span: Span) -> list[Chart]:
     """Draw how long due jobs waited, and how long jobs ran."""
     return [
         _latency(
@@ -194,7 +194,7 @@ def _latency(
     slug: str,
     title: str,
     values: Sequence[tuple[float | None, float | None]],
-    paces: Sequence[Pace],
+    paces: Sequence[Throughput],
     span: Span,
 ) -> Chart:
     medians = [median for median, _ in values]
@@ -236,7 +236,7 @@ def _total(span: Span) -> str:
     return f"total of {span.title}"
 
 
-def _begin(paces: Sequence[Pace], span: Span) -> str:
+def _begin(paces: Sequence[Throughput], span: Span) -> str:
     return _when(paces[0].begin, span) if paces else ""
 
 

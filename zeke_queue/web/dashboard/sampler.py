@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.errors import StorageError
-from zeke_queue.model import JobFilter, JobState
+from zeke_queue.model import JobQuery, JobState
 from zeke_queue.system.logging import get_logger
 from zeke_queue.system.waiting import StoppableTimer, backoff, end
 from zeke_queue.web.inspect import all_queues, all_workers
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from zeke_queue.api_client import model as answers
-    from zeke_queue.model import Job, Pace, Schedule
+    from zeke_queue.model import Job, Schedule, Throughput
     from zeke_queue.web.api import Api
 
 EVERY: Final = 2.0
@@ -72,7 +72,7 @@ class Sample:
     queues: Sequence[answers.QueueInfo]
     workers: Sequence[answers.WorkerInfo]
     failures: Sequence[Job]
-    paces: Mapping[str, Sequence[Pace]]
+    paces: Mapping[str, Sequence[Throughput]]
     backlog: Sequence[int]
     mark: int
     is_old: bool = False
@@ -192,10 +192,10 @@ class Sampler:
         queues = await all_queues(self._parts)
         workers = await all_workers(self._parts)
         ended_badly = (JobState.FAILED, JobState.EXPIRED)
-        failed = JobFilter(states=ended_badly, without=("data", "meta", "history"), limit=FAILURES)
+        failed = JobQuery(states=ended_badly, without=("data", "meta", "history"), limit=FAILURES)
         failures = await storage.find(failed)
         schedules = await storage.schedules()
-        paces = {name: await storage.pace((), span.seconds, span.step) for name, span in spans.items()}
+        paces = {name: await storage.throughput((), span.seconds, span.step) for name, span in spans.items()}
         waiting = sum(queue.counts[state] for queue in queues for state in (JobState.CREATED, JobState.RETRY))
         if backlog is None:
             self._backlog.append(waiting)

@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from zeke_queue.api_client import model as answers
 from zeke_queue.errors import JobNotFoundError
-from zeke_queue.model import JobFilter, RunStatus
+from zeke_queue.model import JobQuery, RunStatus
 from zeke_queue.storage.inspect import require
 from zeke_queue.web.api import Administers, Api, Parts, Reads
 from zeke_queue.web.errors import INSTANT, ApiError, field_errors, problems
@@ -99,7 +99,7 @@ async def runs(  # noqa: PLR0917 - one argument for each parameter of the query
         "to": _text(created_to),
         "archived": archived,
     }
-    which = JobFilter(
+    which = JobQuery(
         names=tuple(task or ()),
         states=tuple(state for one in status or () for state in STATES_OF[one]),
         parent=parent,

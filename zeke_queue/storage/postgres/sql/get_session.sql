@@ -1,5 +1,5 @@
 -- Finds a session by its token, whatever a plan that was made on empty tables thinks of the other conditions,
--- and notes that its key was used, as use_key.sql does.
+-- and notes that its key was used, as touch_key.sql does.
 with opened as materialized (
     select
         key_id,
