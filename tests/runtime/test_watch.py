@@ -272,7 +272,7 @@ class Life:
         self.claimed: Claimed | None = None
         self.ended = False
         self.readers: list[Reading] = []
-        self.tell = self.away.bells.job
+        self.tell = self.away.notifier.job
 
     async def begin(self) -> None:
         self.job_id = await self.jobs.send(retry_limit=1000)
@@ -288,8 +288,8 @@ class Life:
         elif action == "away":
             self.away.away = not self.away.away
         elif action == "deaf":
-            lost = self.away.bells.job == self.tell
-            self.away.bells.job = (lambda job_id: None) if lost else self.tell
+            lost = self.away.notifier.job == self.tell
+            self.away.notifier.job = (lambda job_id: None) if lost else self.tell
         elif action == "wait":
             self.clock.advance((0, 0.05, 0.5, 3.0)[number % 4])
             await turns(20)
@@ -301,7 +301,7 @@ class Life:
         if action == "claim" and self.claimed is None and not self.ended:
             self.claimed = await self.jobs.claim_one()
         elif action == "note" and self.claimed is not None:
-            await self.away.note([log(self.job_id, n, self.claimed.attempt) for n in range(number)])
+            await self.away.append_events([log(self.job_id, n, self.claimed.attempt) for n in range(number)])
         elif action != "claim" and self.claimed is not None:
             claimed, self.claimed = self.claimed, None
             self.ended = action in ("complete", "fail")

@@ -108,7 +108,7 @@ class Worker(RuleBasedStateMachine):
         """Check a claim, and answer it with jobs of its queues; return how many."""
         assert 0 < claim.limit <= CLAIM_MAX
         assert len({want.name for want in claim.capacity}) == len(claim.capacity) > 0
-        left = {want.name: want.free for want in claim.capacity}
+        left = {want.name: want.limit for want in claim.capacity}
         for name, most in left.items():
             queue = self.queues[name]
             assert 0 < most <= CLAIM_MAX

@@ -85,7 +85,7 @@ class Machine(RuleBasedStateMachine):
         claim = self.state.claims.claim(self.state.load(), self.now)
         if claim is None:
             return
-        left = {want.name: want.free for want in claim.capacity}
+        left = {want.name: want.limit for want in claim.capacity}
         jobs = []
         for name in wish[: claim.limit]:
             if left.get(name, 0):

@@ -67,4 +67,4 @@ async def page_of(parts: Api, which: JobQuery) -> tuple[list[Job], UUID | None]:
     """
     asked = check_filter(replace(which, opaque=parts.showing.opaque, bytes_max=BYTES_MOST))
     page = await parts.queue.storage.page(asked)
-    return page.jobs, page.jobs[-1].id if page.more else None
+    return page.jobs, page.jobs[-1].id if page.has_more else None

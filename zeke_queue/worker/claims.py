@@ -206,7 +206,7 @@ class ClaimState:
                 n = min(CLAIM_MAX, max(free, 0) + max(store - load.ready, 0))
                 if n > 0:
                     capacity.append(QueueCapacity(queue.name, n))
-        return Claim(capacity, max(want.free for want in capacity)) if capacity else None
+        return Claim(capacity, max(want.limit for want in capacity)) if capacity else None
 
     def claimed(self, count: int, limit: int) -> bool:
         """Record the answer of a claim; return whether senders need not wake the worker any more."""

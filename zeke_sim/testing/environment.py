@@ -358,7 +358,7 @@ class TestEnvironment:
     def _idle(self) -> bool:
         """Return whether the worker holds no job, so that it only sends heartbeats."""
         crew = None if self._worker is None else self._worker._crew  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-        return crew is not None and not crew._holdings.jobs  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        return crew is not None and not crew._state.jobs  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 def with_resources(catalog: Catalog, resources: Any) -> Catalog:
