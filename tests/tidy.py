@@ -101,7 +101,7 @@ def nothing_sleeps(source: Source) -> list[str]:
 
     In a simulation, asyncio's sleep takes virtual time, so what is simulated may.
     """
-    simulated = source.path.startswith("tests/sim/")
+    simulated = source.path.startswith(("tests/sim/", "tests/workloads.py"))
     sleepers = {"time"} if simulated else {"time", "asyncio", "anyio"}
     return [
         f"{source.path}:{node.lineno}: sleeps"

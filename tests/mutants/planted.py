@@ -10,10 +10,10 @@ CLAIMING = "zeke_queue.storage.memory.claiming"
 ROWS = "zeke_queue.storage.memory.rows"
 SETTLING = "zeke_queue.storage.memory.settling"
 TRANSACTION = "zeke_queue.storage.memory.transaction"
+CLAIMS = "zeke_queue.worker.claims"
 HEART = "zeke_queue.worker.heartbeat"
-INTAKE = "zeke_queue.worker.intake"
-SETTLER = "zeke_queue.worker.settling"
-WORLD = "zeke_sim.world.world"
+LOOPS = "zeke_queue.worker.loops"
+NODE = "zeke_sim.world.node"
 
 PLANTED: Final = (
     Mutant(
@@ -57,51 +57,49 @@ PLANTED: Final = (
     Mutant(
         "given-up-before-the-deadline",
         HEART,
-        "            and answer.get(held.claimed.id) != held.claimed.attempt\n        ]\n",
-        "            and (\n"
-        "                answer.get(held.claimed.id) != held.claimed.attempt\n"
-        "                or 0 < held.deadline - self._clock.monotonic() < 1\n"
-        "            )\n"
-        "        ]\n"
-        "        lost = {(held.claimed.id, held.claimed.attempt) for held in gone}\n"
+        "        gone = self._state.missing(before, answer)\n",
+        "        now = self._clock.monotonic()\n"
+        "        late = {job.claimed.id for job in before if 0 < job.deadline - now < 1}\n"
+        "        gone = self._state.missing(before, {k: v for k, v in answer.items() if k not in late})\n"
+        "        lost = {(job.claimed.id, job.claimed.attempt) for job in gone}\n"
         "        self._gone = lost = lost | getattr(self, '_gone', set())\n"
         "        answer = {job: attempt for job, attempt in answer.items() if (job, attempt) not in lost}\n",
         "A beat in the last second before a deadline interrupts the handler.",
     ),
     Mutant(
         "doubt-is-put-off",
-        INTAKE,
-        "        # A doubt that arises during this claim concerns something that the claim does not see.\n",
+        LOOPS,
+        "        # A doubt that arises during this call concerns something that the call does not see.\n",
         "        stopping = asyncio.ensure_future(self._stopping.wait())\n"
-        "        await asyncio.wait([stopping], timeout=self._heart._info.lease + 7)\n"
+        "        await asyncio.wait([stopping], timeout=self._release_unknown.__self__._info.lease + 7)\n"
         "        stopping.cancel()\n",
         "A worker whose claim had no answer asks what it holds when its lease would be over.",
     ),
     Mutant(
         "polls-without-a-pause",
-        INTAKE,
-        "        self._looks = 0 if got else self._looks + 1\n",
-        "        self._empty = getattr(self, '_empty', 0) + (not got)\n"
-        "        self._looks = 0 if got or 5 < self._empty <= 505 else self._looks + 1\n",
+        CLAIMS,
+        "        self._empty_claims = 0 if count else self._empty_claims + 1\n",
+        "        self._empty = getattr(self, '_empty', 0) + (not count)\n"
+        "        self._empty_claims = 0 if count or 5 < self._empty <= 505 else self._empty_claims + 1\n",
         "A worker that finds nothing claims again at once, five hundred times.",
     ),
     Mutant(
         "releases-repeated-as-completed",
-        SETTLER,
-        "        outcomes = [held.outcome for held in batch]\n",
+        LOOPS,
+        "        outcomes = [job.outcome for job in batch]\n",
         "        outcomes = [\n"
-        "            Completed(held.claimed.id, held.claimed.attempt, None)\n"
-        "            if again and held.context is None and type(held.outcome) is Released\n"
-        "            else held.outcome\n"
-        "            for held in batch\n"
+        "            Completed(job.claimed.id, job.claimed.attempt, None)\n"
+        "            if repeated and job.context is None and type(job.outcome) is Released\n"
+        "            else job.outcome\n"
+        "            for job in batch\n"
         "        ]\n",
         "A job that was given back before it began is completed if the storage did not answer.",
         where=("shutdown",),
     ),
     Mutant(
         "paused-process-goes-on",
-        WORLD,
-        "        self.loop.pause(node.lane)\n",
+        NODE,
+        "        self.world.loop.pause(self.lane)\n",
         "",
         "The simulator pauses a process, and what the process does goes on.",
     ),
