@@ -196,10 +196,10 @@ class House:
             scopes=frozenset(scopes or (Scope.ADMIN,)),
             expires_in=expires_in,
         )
-        return self.do(self.queue.storage.create_key(new)), text
+        return self.do(self.queue.storage.access.create_key(new)), text
 
     def session(self, key: ApiKey, seconds: float = SESSION) -> str:
         """Open a session, as signing in does; returns its token."""
         token = self.queue.entropy.stream("session").randbytes(32).hex()
-        assert self.do(self.queue.storage.create_session(apikeys.digest_of(token), key.id, seconds))
+        assert self.do(self.queue.storage.access.create_session(apikeys.digest_of(token), key.id, seconds))
         return token

@@ -15,6 +15,7 @@ from zeke_queue.core import apikeys
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.storage.access import NewKey, Scope
 from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.storage.postgres.access import PostgresAccess
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Zeke
@@ -28,7 +29,7 @@ def valid_keys(zeke: Zeke, text: str) -> list[ApiKey]:
     """Return the keys that a caller with this text is let in by."""
 
     async def look(queue: Queue) -> list[ApiKey]:
-        return await queue.storage.valid_keys(apikeys.prefix_of(text))
+        return await queue.storage.access.valid_keys(apikeys.prefix_of(text))
 
     return [key for key in zeke.on_queue(look) if apikeys.same(key.digest, apikeys.digest_of(text))]
 
@@ -44,7 +45,7 @@ def add_expired(zeke: Zeke, name: str) -> None:
         scopes=frozenset({Scope.READ}),
         expires_in=1e-6,
     )
-    zeke.on_queue(lambda queue: queue.storage.create_key(new))
+    zeke.on_queue(lambda queue: queue.storage.access.create_key(new))
 
 
 def test_a_key_alone_is_printed_to_standard_output_and_is_good_from_then_on(zeke: Zeke) -> None:
@@ -96,8 +97,8 @@ def test_keys_are_listed_with_what_they_permit_and_whether_they_are_good(zeke: Z
     )
 
     async def use(queue: Queue) -> None:
-        (key,) = await queue.storage.valid_keys(apikeys.prefix_of(used))
-        await queue.storage.touch_key(key.id)
+        (key,) = await queue.storage.access.valid_keys(apikeys.prefix_of(used))
+        await queue.storage.access.touch_key(key.id)
 
     zeke.on_queue(use)
     zeke.good("keys", "revoke", revoked)
@@ -175,12 +176,12 @@ def test_a_key_that_has_expired_is_in_nobody_s_way(zeke: Zeke) -> None:
 def test_key_is_not_stored_when_its_output_would_fail(zeke: Zeke, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that is stored before the failure would be valid, and its text unknown."""
 
-    async def lost(_: PostgresStorage) -> None:
+    async def lost(_: object) -> None:
         raise StorageUnavailableError("The connection was lost.")
 
-    for verb in ("keys", "now"):
+    for owner, verb in ((PostgresAccess, "keys"), (PostgresStorage, "now")):
         with monkeypatch.context() as broken:
-            broken.setattr(PostgresStorage, verb, lost)
+            broken.setattr(owner, verb, lost)
             zeke.fails("keys", "create", "ci", code=1)
         assert zeke.json("keys", "list") == []
 

@@ -12,10 +12,12 @@ from zeke_queue.system.entropy import Ids, SeededEntropy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Iterable
+    from datetime import datetime
 
     from tests.clocks import FrozenClock
-    from zeke_queue.model import Claimed, Job
-    from zeke_queue.storage.store import Storage, Transaction, Verbs
+    from zeke_queue.model import Claimed, ExpiredJob, Job, Schedule
+    from zeke_queue.storage import Storage
+    from zeke_queue.storage.jobs import JobWriter, Transaction
 
 T = TypeVar("T")
 
@@ -39,7 +41,7 @@ class Driver:
         """Make a job to send."""
         return NewJob(**{"id": self.new_id(), "name": name, **options})
 
-    async def send(self, name: str = "mail", *, within: Verbs | None = None, **options: Any) -> UUID:
+    async def send(self, name: str = "mail", *, within: JobWriter | None = None, **options: Any) -> UUID:
         """Send a job that must not be refused; returns its id."""
         job = self.new(name, **options)
         assert await (within or self.storage).insert([job]) == [job.id]
@@ -136,6 +138,24 @@ async def rolled_back(storage: Storage) -> AsyncIterator[Transaction]:
         async with storage.transaction() as transaction:
             yield transaction
             raise Abandoned
+
+
+async def lock_expired(storage: Storage, limit: int) -> list[ExpiredJob]:
+    """Find expired jobs, in a transaction of its own."""
+    async with storage.transaction() as transaction:
+        return await transaction.lock_expired(limit)
+
+
+async def lock_due_schedules(storage: Storage, limit: int) -> tuple[datetime, list[Schedule]]:
+    """Find due schedules, in a transaction of its own."""
+    async with storage.transaction() as transaction:
+        return await transaction.lock_due_schedules(limit)
+
+
+async def record_tick(storage: Storage, name: str, last_tick: datetime, next_tick: datetime | None) -> None:
+    """Record the ticks of a schedule, in a transaction of its own."""
+    async with storage.transaction() as transaction:
+        await transaction.record_tick(name, last_tick, next_tick)
 
 
 async def is_kept_waiting(attempt: Awaitable[Any]) -> bool:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.clocks import FrozenClock
-    from zeke_queue.storage.store import Storage
+    from zeke_queue.storage import Storage
 
 STORAGES = ("memory", "postgres")
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tests.clocks import FrozenClock
-    from zeke_queue.storage.store import Storage
+    from zeke_queue.storage import Storage
 
 TEAM = UUID("00000000-0000-4000-8000-00000000001e")
 TOKEN = apikeys.digest_of("a session's token")
@@ -54,84 +54,84 @@ def stored(key: NewKey, created_on: datetime = START, **fields: Any) -> ApiKey:
 
 
 async def good(storage: Storage, key: NewKey) -> bool:
-    return key.id in [one.id for one in await storage.valid_keys(key.prefix)]
+    return key.id in [one.id for one in await storage.access.valid_keys(key.prefix)]
 
 
 async def test_a_key_is_stored_as_it_is_given_with_the_storages_time(
     storage: Storage, clock: FrozenClock
 ) -> None:
     key = new_key(name="Ü 'quoted' %s", scopes=frozenset(Scope), team_id=TEAM)
-    assert await storage.create_key(key) == stored(key)
+    assert await storage.access.create_key(key) == stored(key)
     clock.advance(1.5)
     other = new_key(2, scopes=frozenset())
-    assert await storage.create_key(other) == stored(other, clock.now())
-    assert await storage.keys() == [stored(key), stored(other, clock.now())]
+    assert await storage.access.create_key(other) == stored(other, clock.now())
+    assert await storage.access.keys() == [stored(key), stored(other, clock.now())]
 
 
 async def test_a_key_whose_id_is_there_is_not_stored_again(storage: Storage, clock: FrozenClock) -> None:
     key = new_key()
-    await storage.create_key(key)
+    await storage.access.create_key(key)
     clock.advance(1)
-    assert await storage.create_key(new_key(name="another", scopes=frozenset(Scope))) == stored(key)
-    assert await storage.keys() == [stored(key)]
+    assert await storage.access.create_key(new_key(name="another", scopes=frozenset(Scope))) == stored(key)
+    assert await storage.access.keys() == [stored(key)]
 
 
 async def test_keys_are_listed_by_creation_then_id(storage: Storage, clock: FrozenClock) -> None:
     for number in (5, 3):
-        await storage.create_key(new_key(number))
+        await storage.access.create_key(new_key(number))
     clock.advance(1)
     for number in (4, 1):
-        await storage.create_key(new_key(number))
-    assert [key.id.int for key in await storage.keys()] == [3, 5, 1, 4]
+        await storage.access.create_key(new_key(number))
+    assert [key.id.int for key in await storage.access.keys()] == [3, 5, 1, 4]
 
 
 async def test_a_key_was_stored_ever_though_it_was_revoked(storage: Storage) -> None:
-    assert not await storage.has_keys()
-    await storage.create_key(new_key())
-    assert await storage.has_keys()
-    await storage.revoke_key(new_key().id)
-    assert await storage.has_keys()
+    assert not await storage.access.has_keys()
+    await storage.access.create_key(new_key())
+    assert await storage.access.has_keys()
+    await storage.access.revoke_key(new_key().id)
+    assert await storage.access.has_keys()
 
 
 async def test_keys_are_looked_up_by_the_whole_prefix(storage: Storage, clock: FrozenClock) -> None:
     key, twin = new_key(1), new_key(9, prefix=new_key(1).prefix)
-    await storage.create_key(twin)
-    await storage.create_key(new_key(2))
+    await storage.access.create_key(twin)
+    await storage.access.create_key(new_key(2))
     clock.advance(1)
-    await storage.create_key(key)
-    assert await storage.valid_keys(key.prefix) == [stored(twin), stored(key, clock.now())]
+    await storage.access.create_key(key)
+    assert await storage.access.valid_keys(key.prefix) == [stored(twin), stored(key, clock.now())]
     for wrong in (key.prefix[:-1], key.prefix + "0", key.prefix.upper(), "%", ""):
-        assert await storage.valid_keys(wrong) == []
+        assert await storage.access.valid_keys(wrong) == []
 
 
 async def test_a_key_is_good_until_it_expires_and_not_at_that_instant(
     storage: Storage, clock: FrozenClock
 ) -> None:
     key = new_key(expires_in=10.0)
-    assert (await storage.create_key(key)).expires_on == clock.now().replace(second=10)
+    assert (await storage.access.create_key(key)).expires_on == clock.now().replace(second=10)
     clock.advance(9.999999)
     assert await good(storage, key)
     clock.advance(0.000001)
     assert not await good(storage, key)
-    assert [one.id for one in await storage.keys()] == [key.id]
+    assert [one.id for one in await storage.access.keys()] == [key.id]
 
 
 async def test_a_key_is_revoked_once_for_all(storage: Storage, clock: FrozenClock) -> None:
     key, other = new_key(1), new_key(2)
-    await storage.create_key(key)
-    await storage.create_key(other)
+    await storage.access.create_key(key)
+    await storage.access.create_key(other)
     clock.advance(1)
     revoked_on = clock.now()
-    assert await storage.revoke_key(key.id)
+    assert await storage.access.revoke_key(key.id)
     assert not await good(storage, key)
     clock.advance(1)
-    assert not await storage.revoke_key(key.id)
-    assert await storage.keys() == [stored(key, revoked_on=revoked_on), stored(other)]
+    assert not await storage.access.revoke_key(key.id)
+    assert await storage.access.keys() == [stored(key, revoked_on=revoked_on), stored(other)]
 
 
 async def test_a_key_that_is_not_there_is_not_revoked(storage: Storage) -> None:
-    await storage.create_key(new_key())
-    assert not await storage.revoke_key(UUID(int=99))
+    await storage.access.create_key(new_key())
+    assert not await storage.access.revoke_key(UUID(int=99))
     assert await good(storage, new_key())
 
 
@@ -142,14 +142,14 @@ USES = [(0.0, False), (59.999999, False), (60.0, True)]
 async def test_use_of_a_key_is_stored_once_a_minute(storage: Storage, clock: FrozenClock) -> None:
     async def check(after: float, noted: bool) -> None:  # noqa: FBT001 - the row of a table
         key, created = new_key(1 + USES.index((after, noted))), clock.now()
-        await storage.create_key(key)
+        await storage.access.create_key(key)
         clock.advance(5)
         first = clock.now()
-        await storage.touch_key(key.id)
+        await storage.access.touch_key(key.id)
         clock.advance(after)
-        await storage.touch_key(key.id)
+        await storage.access.touch_key(key.id)
         expected = stored(key, created, last_used_on=clock.now() if noted else first)
-        assert expected in await storage.keys()
+        assert expected in await storage.access.keys()
 
     await check_each_async(USES, check)
 
@@ -159,111 +159,111 @@ async def test_use_of_a_session_is_a_use_of_its_key(storage: Storage, clock: Fro
         number = 1 + USES.index((after, noted))
         key, token, unused = new_key(number), bytes([number]) * 32, new_key(10 + number)
         created = clock.now()
-        await storage.create_key(key)
-        await storage.create_key(unused)
-        await storage.create_session(token, key.id, 1000.0)
+        await storage.access.create_key(key)
+        await storage.access.create_key(unused)
+        await storage.access.create_session(token, key.id, 1000.0)
 
         async def uses() -> list[datetime | None]:
-            known = {one.id: one.last_used_on for one in await storage.keys()}
+            known = {one.id: one.last_used_on for one in await storage.access.keys()}
             return [known[key.id], known[unused.id]]
 
         assert await uses() == [None, None]
         clock.advance(5)
         first = clock.now()
-        assert await storage.get_session(token) == stored(key, created)
-        assert await storage.get_session(OTHER) is None
+        assert await storage.access.get_session(token) == stored(key, created)
+        assert await storage.access.get_session(OTHER) is None
         clock.advance(after)
-        assert await storage.get_session(token) == stored(key, created, last_used_on=first)
+        assert await storage.access.get_session(token) == stored(key, created, last_used_on=first)
         assert await uses() == [clock.now() if noted else first, None]
 
     await check_each_async(USES, check)
 
 
 async def test_a_session_that_is_none_any_more_uses_no_key(storage: Storage, clock: FrozenClock) -> None:
-    await storage.create_key(new_key(1))
-    await storage.create_key(new_key(2, expires_in=5.0))
-    await storage.create_session(TOKEN, new_key(1).id, 5.0)
-    await storage.create_session(OTHER, new_key(2).id, 100.0)
+    await storage.access.create_key(new_key(1))
+    await storage.access.create_key(new_key(2, expires_in=5.0))
+    await storage.access.create_session(TOKEN, new_key(1).id, 5.0)
+    await storage.access.create_session(OTHER, new_key(2).id, 100.0)
     clock.advance(5)
     for token in (TOKEN, OTHER):
-        assert await storage.get_session(token) is None
-    assert [key.last_used_on for key in await storage.keys()] == [None, None]
+        assert await storage.access.get_session(token) is None
+    assert [key.last_used_on for key in await storage.access.keys()] == [None, None]
 
 
 async def test_the_use_of_one_key_says_nothing_of_others(storage: Storage) -> None:
-    await storage.create_key(new_key(1))
-    await storage.touch_key(new_key(1).id)
-    await storage.create_key(new_key(2))
-    await storage.touch_key(UUID(int=99))
-    assert [key.last_used_on for key in await storage.keys()] == [START, None]
+    await storage.access.create_key(new_key(1))
+    await storage.access.touch_key(new_key(1).id)
+    await storage.access.create_key(new_key(2))
+    await storage.access.touch_key(UUID(int=99))
+    assert [key.last_used_on for key in await storage.access.keys()] == [START, None]
 
 
 async def test_a_session_leads_to_its_key_until_it_ends(storage: Storage, clock: FrozenClock) -> None:
     key = new_key(scopes=frozenset({Scope.READ, Scope.ADMIN}))
-    await storage.create_key(key)
-    assert await storage.create_session(TOKEN, key.id, 10.0)
+    await storage.access.create_key(key)
+    assert await storage.access.create_session(TOKEN, key.id, 10.0)
     clock.advance(9.999999)
-    assert await storage.get_session(TOKEN) == stored(key)
-    assert await storage.get_session(OTHER) is None
+    assert await storage.access.get_session(TOKEN) == stored(key)
+    assert await storage.access.get_session(OTHER) is None
     clock.advance(0.000001)
-    assert await storage.get_session(TOKEN) is None
+    assert await storage.access.get_session(TOKEN) is None
 
 
 async def test_a_key_may_have_several_sessions_and_each_is_closed_by_itself(storage: Storage) -> None:
     key = new_key()
-    await storage.create_key(key)
-    assert await storage.create_session(TOKEN, key.id, 10.0)
-    assert await storage.create_session(OTHER, key.id, 10.0)
-    assert await storage.delete_session(TOKEN)
-    assert await storage.get_session(TOKEN) is None
-    assert await storage.get_session(OTHER) == stored(key)
-    assert not await storage.delete_session(TOKEN)
+    await storage.access.create_key(key)
+    assert await storage.access.create_session(TOKEN, key.id, 10.0)
+    assert await storage.access.create_session(OTHER, key.id, 10.0)
+    assert await storage.access.delete_session(TOKEN)
+    assert await storage.access.get_session(TOKEN) is None
+    assert await storage.access.get_session(OTHER) == stored(key)
+    assert not await storage.access.delete_session(TOKEN)
 
 
 async def test_a_session_that_has_ended_is_none_to_close(storage: Storage, clock: FrozenClock) -> None:
-    await storage.create_key(new_key())
-    await storage.create_session(TOKEN, new_key().id, 10.0)
+    await storage.access.create_key(new_key())
+    await storage.access.create_session(TOKEN, new_key().id, 10.0)
     clock.advance(10)
-    assert not await storage.delete_session(TOKEN)
+    assert not await storage.access.delete_session(TOKEN)
 
 
 async def test_no_session_is_opened_with_a_key_that_is_not_good(storage: Storage, clock: FrozenClock) -> None:
     revoked, expired = new_key(1), new_key(2, expires_in=5.0)
-    await storage.create_key(revoked)
-    await storage.create_key(expired)
-    await storage.revoke_key(revoked.id)
+    await storage.access.create_key(revoked)
+    await storage.access.create_key(expired)
+    await storage.access.revoke_key(revoked.id)
     clock.advance(5)
     for key_id in (revoked.id, expired.id, UUID(int=99)):
-        assert not await storage.create_session(TOKEN, key_id, 10.0)
-    assert await storage.get_session(TOKEN) is None
+        assert not await storage.access.create_session(TOKEN, key_id, 10.0)
+    assert await storage.access.get_session(TOKEN) is None
 
 
 async def test_a_token_that_is_taken_opens_no_session(storage: Storage, clock: FrozenClock) -> None:
     key, thief = new_key(1), new_key(2, scopes=frozenset({Scope.ADMIN}))
-    await storage.create_key(key)
-    await storage.create_key(thief)
-    await storage.create_session(TOKEN, key.id, 10.0)
-    assert not await storage.create_session(TOKEN, thief.id, 100.0)
-    assert await storage.get_session(TOKEN) == stored(key)
+    await storage.access.create_key(key)
+    await storage.access.create_key(thief)
+    await storage.access.create_session(TOKEN, key.id, 10.0)
+    assert not await storage.access.create_session(TOKEN, thief.id, 100.0)
+    assert await storage.access.get_session(TOKEN) == stored(key)
     clock.advance(10)
-    assert not await storage.create_session(TOKEN, thief.id, 100.0)
-    assert await storage.get_session(TOKEN) is None
+    assert not await storage.access.create_session(TOKEN, thief.id, 100.0)
+    assert await storage.access.get_session(TOKEN) is None
 
 
 async def test_a_session_ends_with_its_key(storage: Storage, clock: FrozenClock) -> None:
     revoked, expiring, other = new_key(1), new_key(2, expires_in=5.0), new_key(3)
     for number, key in enumerate((revoked, expiring, other)):
-        await storage.create_key(key)
-        assert await storage.create_session(bytes([number]) * 32, key.id, 100.0)
-    await storage.revoke_key(revoked.id)
+        await storage.access.create_key(key)
+        assert await storage.access.create_session(bytes([number]) * 32, key.id, 100.0)
+    await storage.access.revoke_key(revoked.id)
     clock.advance(5)
-    assert await storage.get_session(bytes([0]) * 32) is None
-    assert await storage.get_session(bytes([1]) * 32) is None
-    assert await storage.get_session(bytes([2]) * 32) == stored(other)
+    assert await storage.access.get_session(bytes([0]) * 32) is None
+    assert await storage.access.get_session(bytes([1]) * 32) is None
+    assert await storage.access.get_session(bytes([2]) * 32) == stored(other)
 
 
 async def test_a_digest_is_not_shown_where_a_key_is_printed(storage: Storage) -> None:
-    key = await storage.create_key(new_key())
+    key = await storage.access.create_key(new_key())
     assert "digest" not in repr(key)
     assert "digest" not in repr(new_key())
 
@@ -315,11 +315,11 @@ async def test_the_sessions_of_a_key_go_when_it_is_revoked_and_no_others(
 ) -> None:
     key, other = new_key(1), new_key(2)
     for number, one in enumerate((key, key, other)):
-        await storage.create_key(one)
-        assert await storage.create_session(bytes([number]) * 32, one.id, 100.0)
-    assert await storage.revoke_key(UUID(int=99)) is False
+        await storage.access.create_key(one)
+        assert await storage.access.create_session(bytes([number]) * 32, one.id, 100.0)
+    assert await storage.access.revoke_key(UUID(int=99)) is False
     assert len(await rows.sessions()) == 3
-    await storage.revoke_key(key.id)
+    await storage.access.revoke_key(key.id)
     assert await rows.sessions() == [bytes([2]) * 32]
 
 
@@ -329,22 +329,22 @@ async def test_a_session_is_none_once_its_key_is_not_good_though_its_row_is_ther
 ) -> None:
     key, other = new_key(1), new_key(2)
     for one, token in ((key, TOKEN), (other, OTHER)):
-        await storage.create_key(one)
-        assert await storage.create_session(token, one.id, 100.0)
+        await storage.access.create_key(one)
+        assert await storage.access.create_session(token, one.id, 100.0)
     await rows.spoil(key.id, column, clock.now())
     assert TOKEN in await rows.sessions()
-    assert await storage.get_session(TOKEN) is None
-    assert await storage.get_session(OTHER) is not None
-    assert not await storage.create_session(bytes(32), key.id, 100.0)
+    assert await storage.access.get_session(TOKEN) is None
+    assert await storage.access.get_session(OTHER) is not None
+    assert not await storage.access.create_session(bytes(32), key.id, 100.0)
 
 
 async def test_sessions_that_have_ended_are_forgotten_when_another_one_is_opened(
     storage: Storage, rows: Rows, clock: FrozenClock
 ) -> None:
-    await storage.create_key(new_key())
+    await storage.access.create_key(new_key())
     for number, seconds in enumerate((10.0, 10.000001, 20.0)):
-        assert await storage.create_session(bytes([number]) * 32, new_key().id, seconds)
+        assert await storage.access.create_session(bytes([number]) * 32, new_key().id, seconds)
     clock.advance(10)
     assert len(await rows.sessions()) == 3
-    assert await storage.create_session(TOKEN, new_key().id, 10.0)
+    assert await storage.access.create_session(TOKEN, new_key().id, 10.0)
     assert set(await rows.sessions()) == {bytes([1]) * 32, bytes([2]) * 32, TOKEN}

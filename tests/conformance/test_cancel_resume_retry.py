@@ -9,7 +9,7 @@ from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, ENDS, Driver
 from zeke_queue.model import JobState
-from zeke_queue.storage.store import Storage
+from zeke_queue.storage import Storage
 
 CENTURY = timedelta(days=36_500)
 

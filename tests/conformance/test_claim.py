@@ -7,7 +7,7 @@ from datetime import timedelta
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, BERT, Driver
 from zeke_queue.model import Claimed, JobState, QueueCapacity
-from zeke_queue.storage.store import Storage
+from zeke_queue.storage import Storage
 
 
 async def test_a_claimed_job_is_its_workers(jobs: Driver, clock: FrozenClock) -> None:

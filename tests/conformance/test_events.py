@@ -7,7 +7,7 @@ import asyncio
 from tests.clocks import FrozenClock
 from tests.conformance.driver import BOOM, Driver, is_kept_waiting, soon
 from zeke_queue.model import Failed, JobEvent
-from zeke_queue.storage.store import Storage
+from zeke_queue.storage import Storage
 
 
 def progress(job_id: object, value: float, attempt: int = 1) -> JobEvent:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, BERT, Driver
 from zeke_queue.model import JobState, QueueSettings
-from zeke_queue.storage.store import Storage
+from zeke_queue.storage import Storage
 
 
 async def test_a_limit_holds_over_all_workers(storage: Storage, jobs: Driver) -> None:

@@ -15,62 +15,66 @@ from zeke_queue.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
     from tests.clocks import FrozenClock
-    from zeke_queue.storage.store import Storage
+    from zeke_queue.storage import Storage
 
 
 async def test_a_window_admits_as_many_calls_as_its_limit(storage: Storage, clock: FrozenClock) -> None:
-    assert await storage.acquire("key", 2, 60.0) == RateLimit(allowed=True, count=1, resets_in=60.0)
+    assert await storage.access.acquire("key", 2, 60.0) == RateLimit(allowed=True, count=1, resets_in=60.0)
     clock.advance(15.5)
-    assert await storage.acquire("key", 2, 60.0) == RateLimit(allowed=True, count=2, resets_in=44.5)
+    assert await storage.access.acquire("key", 2, 60.0) == RateLimit(allowed=True, count=2, resets_in=44.5)
     for _ in range(3):
-        assert await storage.acquire("key", 2, 60.0) == RateLimit(allowed=False, count=2, resets_in=44.5)
+        assert await storage.access.acquire("key", 2, 60.0) == RateLimit(
+            allowed=False, count=2, resets_in=44.5
+        )
     clock.advance(44.499999)
-    assert await storage.acquire("key", 2, 60.0) == RateLimit(allowed=False, count=2, resets_in=0.000001)
+    assert await storage.access.acquire("key", 2, 60.0) == RateLimit(
+        allowed=False, count=2, resets_in=0.000001
+    )
     clock.advance(0.000001)
-    assert await storage.acquire("key", 2, 60.0) == RateLimit(allowed=True, count=1, resets_in=60.0)
+    assert await storage.access.acquire("key", 2, 60.0) == RateLimit(allowed=True, count=1, resets_in=60.0)
 
 
 async def test_a_window_begins_with_a_call_and_not_at_a_round_time(
     storage: Storage, clock: FrozenClock
 ) -> None:
-    await storage.acquire("key", 1, 60.0)
+    await storage.access.acquire("key", 1, 60.0)
     clock.advance(100)
-    assert (await storage.acquire("key", 1, 60.0)).resets_in == 60.0
+    assert (await storage.access.acquire("key", 1, 60.0)).resets_in == 60.0
     clock.advance(59)
-    assert not (await storage.acquire("key", 1, 60.0)).allowed
+    assert not (await storage.access.acquire("key", 1, 60.0)).allowed
 
 
 async def test_callers_are_counted_apart(storage: Storage) -> None:
     callers = ["key:1", "key:2", "KEY:1", "ip:::1", "ü", "%", "k" * 200]
     for caller in callers:
-        assert (await storage.acquire(caller, 1, 60.0)).allowed
+        assert (await storage.access.acquire(caller, 1, 60.0)).allowed
     for caller in callers:
-        assert not (await storage.acquire(caller, 1, 60.0)).allowed
+        assert not (await storage.access.acquire(caller, 1, 60.0)).allowed
 
 
 async def test_a_limit_that_is_changed_holds_from_the_next_call_on(storage: Storage) -> None:
     for _ in range(5):
-        await storage.acquire("key", 5, 60.0)
-    assert await storage.acquire("key", 2, 60.0) == RateLimit(allowed=False, count=5, resets_in=60.0)
-    assert await storage.acquire("key", 6, 60.0) == RateLimit(allowed=True, count=6, resets_in=60.0)
+        await storage.access.acquire("key", 5, 60.0)
+    assert await storage.access.acquire("key", 2, 60.0) == RateLimit(allowed=False, count=5, resets_in=60.0)
+    assert await storage.access.acquire("key", 6, 60.0) == RateLimit(allowed=True, count=6, resets_in=60.0)
 
 
 async def test_calls_at_once_are_admitted_up_to_the_limit(storage: Storage) -> None:
-    answers = await asyncio.gather(*(storage.acquire("key", 7, 60.0) for _ in range(20)))
+    answers = await asyncio.gather(*(storage.access.acquire("key", 7, 60.0) for _ in range(20)))
     assert sorted(one.count for one in answers if one.allowed) == list(range(1, 8))
     assert {one.count for one in answers if not one.allowed} == {7}
 
 
 async def test_a_clock_that_is_set_back_admits_nobody_twice(storage: Storage, clock: FrozenClock) -> None:
-    await storage.acquire("key", 1, 60.0)
+    await storage.access.acquire("key", 1, 60.0)
     clock.advance(-2)
-    assert await storage.acquire("key", 1, 60.0) == RateLimit(allowed=False, count=1, resets_in=62.0)
+    assert await storage.access.acquire("key", 1, 60.0) == RateLimit(allowed=False, count=1, resets_in=62.0)
 
 
 async def test_invalid_limit_or_window_is_refused(storage: Storage) -> None:
     async def check(limit: int, window: float, message: str) -> None:
         with pytest.raises(InvalidOptionError, match=message):
-            await storage.acquire("key", limit, window)
+            await storage.access.acquire("key", limit, window)
 
     cases = [
         (0, 60.0, "limit: 0 is not at least 1"),
@@ -93,9 +97,9 @@ async def test_windows_of_others_are_deleted_a_minute_after_their_end(
     storage: Storage, clock: FrozenClock, request: pytest.FixtureRequest
 ) -> None:
     async def check(after: float, *others: str) -> None:
-        await storage.acquire("old", 1, 30.0)
+        await storage.access.acquire("old", 1, 30.0)
         clock.advance(30 + after)
-        await storage.acquire("new", 1, 30.0)
+        await storage.access.acquire("new", 1, 30.0)
         assert await callers_known(storage, request) == ["new", *others]
 
     cases = [(0.0, "old"), (59.999999, "old"), (60.0,), (600.0,)]
@@ -107,18 +111,18 @@ async def test_a_call_forgets_ten_windows_at_most_those_that_ended_first(
 ) -> None:
     # By their ends the last one is the first: neither by their names nor by their beginnings.
     for number in range(13):
-        await storage.acquire(f"old {number:02}", 1, 100.0 - number)
+        await storage.access.acquire(f"old {number:02}", 1, 100.0 - number)
     clock.advance(200)
-    await storage.acquire("new", 1, 100.0)
+    await storage.access.acquire("new", 1, 100.0)
     assert await callers_known(storage, request) == ["new", "old 00", "old 01", "old 02"]
-    await storage.acquire("new", 1, 100.0)
+    await storage.access.acquire("new", 1, 100.0)
     assert await callers_known(storage, request) == ["new"]
 
 
 async def test_a_caller_whose_window_ended_long_ago_is_not_forgotten_by_its_own_call(
     storage: Storage, clock: FrozenClock, request: pytest.FixtureRequest
 ) -> None:
-    await storage.acquire("old", 1, 30.0)
+    await storage.access.acquire("old", 1, 30.0)
     clock.advance(3600)
-    assert await storage.acquire("old", 1, 30.0) == RateLimit(allowed=True, count=1, resets_in=30.0)
+    assert await storage.access.acquire("old", 1, 30.0) == RateLimit(allowed=True, count=1, resets_in=30.0)
     assert await callers_known(storage, request) == ["old"]

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from tests.clocks import FrozenClock
-from tests.conformance.driver import ANNA, BERT, BOOM, Driver, soon
+from tests.conformance.driver import ANNA, BERT, BOOM, Driver, lock_expired, soon
 from tests.conformance.planting import Plant
 from zeke_queue.model import ExpiredJob, Extended, Failed, JobState
-from zeke_queue.storage.store import Storage
+from zeke_queue.storage import Storage
 
 
 async def test_an_attempt_is_overdue_after_its_deadline_and_not_at_it(
@@ -21,9 +21,9 @@ async def test_an_attempt_is_overdue_after_its_deadline_and_not_at_it(
         expire_in=60, retry_limit=4, retry_delay=2, retry_backoff=False, retry_delay_max=9
     )
     clock.advance(60)
-    assert await storage.lock_expired(100) == []
+    assert await lock_expired(storage, 100) == []
     clock.advance(0.000001)
-    assert await storage.lock_expired(100) == [
+    assert await lock_expired(storage, 100) == [
         ExpiredJob(
             id=job.id,
             name="mail",
@@ -46,7 +46,7 @@ async def test_waiting_and_ended_jobs_are_never_overdue(
     await jobs.fail(await jobs.running(), retry_in=1)
     await jobs.send("other")
     clock.advance(1_000_000)
-    assert await storage.lock_expired(100) == []
+    assert await lock_expired(storage, 100) == []
 
 
 async def test_a_worker_that_fell_silent_loses_what_it_held(
@@ -57,9 +57,9 @@ async def test_a_worker_that_fell_silent_loses_what_it_held(
     lost = await jobs.running(worker=ANNA)
     await jobs.running(worker=BERT)
     clock.advance(15)
-    assert await storage.lock_expired(100) == []
+    assert await lock_expired(storage, 100) == []
     clock.advance(0.5)
-    assert [(job.id, job.reason, job.worker) for job in await storage.lock_expired(100)] == [
+    assert [(job.id, job.reason, job.worker) for job in await lock_expired(storage, 100)] == [
         (lost.id, "lease", ANNA)
     ]
 
@@ -70,19 +70,19 @@ async def test_a_beat_keeps_the_lease(storage: Storage, jobs: Driver, clock: Fro
     for _ in range(5):
         clock.advance(14)
         await jobs.heartbeat(lease=15)
-    assert await storage.lock_expired(100) == []
+    assert await lock_expired(storage, 100) == []
 
 
 async def test_a_worker_that_left_loses_what_it_held_at_once(storage: Storage, jobs: Driver) -> None:
     await jobs.heartbeat()
     job = await jobs.running()
     await storage.deregister(ANNA)
-    assert [(late.id, late.reason) for late in await storage.lock_expired(100)] == [(job.id, "lease")]
+    assert [(late.id, late.reason) for late in await lock_expired(storage, 100)] == [(job.id, "lease")]
 
 
 async def test_a_worker_that_never_beat_has_no_lease(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running()
-    assert [(late.id, late.reason) for late in await storage.lock_expired(100)] == [(job.id, "lease")]
+    assert [(late.id, late.reason) for late in await lock_expired(storage, 100)] == [(job.id, "lease")]
 
 
 async def test_a_passed_deadline_is_the_reason_even_if_the_worker_is_dead_too(
@@ -90,7 +90,7 @@ async def test_a_passed_deadline_is_the_reason_even_if_the_worker_is_dead_too(
 ) -> None:
     await jobs.running(expire_in=5)
     clock.advance(6)
-    assert [late.reason for late in await storage.lock_expired(100)] == ["deadline"]
+    assert [late.reason for late in await lock_expired(storage, 100)] == ["deadline"]
 
 
 async def test_the_oldest_deadline_comes_first_and_the_limit_is_kept(
@@ -98,8 +98,8 @@ async def test_the_oldest_deadline_comes_first_and_the_limit_is_kept(
 ) -> None:
     ids = [(await jobs.running(expire_in=seconds)).id for seconds in (30, 10, 20, 10)]
     clock.advance(60)
-    assert [late.id for late in await storage.lock_expired(100)] == [ids[1], ids[3], ids[2], ids[0]]
-    assert [late.id for late in await storage.lock_expired(2)] == [ids[1], ids[3]]
+    assert [late.id for late in await lock_expired(storage, 100)] == [ids[1], ids[3], ids[2], ids[0]]
+    assert [late.id for late in await lock_expired(storage, 2)] == [ids[1], ids[3]]
 
 
 async def test_an_extension_moves_the_deadline_to_so_many_seconds_from_now(
@@ -111,9 +111,9 @@ async def test_an_extension_moves_the_deadline_to_so_many_seconds_from_now(
     assert await storage.extend([Extended(job.id, 1, 30)]) == {job.id}
     assert (await jobs.look(job.id)).expire_in == 80
     clock.advance(30)
-    assert await storage.lock_expired(100) == []
+    assert await lock_expired(storage, 100) == []
     clock.advance(1)
-    assert len(await storage.lock_expired(100)) == 1
+    assert len(await lock_expired(storage, 100)) == 1
 
 
 async def test_an_extension_is_fenced(storage: Storage, jobs: Driver) -> None:
@@ -172,7 +172,7 @@ async def test_two_sweeps_at_once_find_different_jobs(
     async with storage.transaction() as first, storage.transaction() as second:
         assert [late.id for late in await first.lock_expired(2)] == ids[:2]
         assert [late.id for late in await second.lock_expired(2)] == ids[2:]
-    assert [late.id for late in await storage.lock_expired(10)] == ids
+    assert [late.id for late in await lock_expired(storage, 10)] == ids
 
 
 async def test_a_job_that_pg_boss_fetched_has_a_deadline_and_no_lease(
@@ -181,9 +181,9 @@ async def test_a_job_that_pg_boss_fetched_has_a_deadline_and_no_lease(
     job = await jobs.look(await jobs.send(expire_in=900))
     await plant(replace(job, state=JobState.ACTIVE, started_on=clock.now(), attempt=1))
     clock.advance(900)
-    assert await storage.lock_expired(100) == []
+    assert await lock_expired(storage, 100) == []
     clock.advance(1)
-    assert [(late.id, late.reason, late.worker) for late in await storage.lock_expired(100)] == [
+    assert [(late.id, late.reason, late.worker) for late in await lock_expired(storage, 100)] == [
         (job.id, "deadline", None)
     ]
 
@@ -197,5 +197,5 @@ async def test_a_length_that_no_calendar_holds_does_not_keep_others_from_being_f
     odd = replace(odd, state=JobState.ACTIVE, started_on=clock.now(), expire_in=years * 31_536_000.0)
     await plant(odd)
     clock.advance(61)
-    found = [job.id for job in await storage.lock_expired(100)]
+    found = [job.id for job in await lock_expired(storage, 100)]
     assert found == ([late.id] if years > 0 else [odd.id, late.id])

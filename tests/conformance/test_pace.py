@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.clocks import FrozenClock
     from tests.conformance.driver import Driver
     from tests.conformance.planting import Plant
-    from zeke_queue.storage.store import Storage
+    from zeke_queue.storage import Storage
 
 
 def nothing(begin: datetime, **fields: Any) -> Throughput:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from tests.conformance.driver import Driver
-    from zeke_queue.storage.store import Storage
+    from zeke_queue.storage import Storage
 
 
 async def live_and_archived(jobs: Driver) -> AsyncIterator[bool]:

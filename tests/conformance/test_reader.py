@@ -15,7 +15,7 @@ from tests.conformance.driver import Driver
 from zeke_queue.core import jsonb
 from zeke_queue.errors import JobNotFoundError
 from zeke_queue.model import JobQuery, JobState, QueueCount
-from zeke_queue.storage.store import Storage
+from zeke_queue.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -13,7 +13,7 @@ from tests.conformance.driver import ENDS, Driver
 from tests.conformance.planting import Plant
 from zeke_queue.errors import InvalidOptionError
 from zeke_queue.model import JobEvent, JobQuery, JobState
-from zeke_queue.storage.store import Storage
+from zeke_queue.storage import Storage
 
 DAY = 86_400
 

@@ -9,9 +9,16 @@ from datetime import datetime, timedelta
 import pytest
 
 from tests.clocks import FrozenClock
-from tests.conformance.driver import Driver, is_kept_waiting, rolled_back, soon
+from tests.conformance.driver import (
+    Driver,
+    is_kept_waiting,
+    lock_due_schedules,
+    record_tick,
+    rolled_back,
+    soon,
+)
 from zeke_queue.model import CatchUp, JobState, Schedule
-from zeke_queue.storage.store import Storage
+from zeke_queue.storage import Storage
 
 HOURLY = Schedule("report", "0 * * * *", "reports")
 FULL = Schedule(
@@ -27,13 +34,13 @@ FULL = Schedule(
 
 
 async def due_names(storage: Storage) -> list[str]:
-    return [schedule.name for schedule in (await storage.lock_due_schedules(100))[1]]
+    return [schedule.name for schedule in (await lock_due_schedules(storage, 100))[1]]
 
 
 async def serve(storage: Storage, clock: FrozenClock, *, next_in: float | None, name: str = "report") -> None:
     """Serve a tick that is now, with the next so many seconds ahead."""
     next_tick = None if next_in is None else clock.now() + timedelta(seconds=next_in)
-    await storage.record_tick(name, clock.now(), next_tick)
+    await record_tick(storage, name, clock.now(), next_tick)
 
 
 async def test_a_declared_schedule_is_stored_as_code_says(storage: Storage) -> None:
@@ -45,7 +52,7 @@ async def test_a_new_schedule_is_due_once_so_that_its_next_tick_is_worked_out(
     storage: Storage, clock: FrozenClock
 ) -> None:
     await storage.declare_schedules([HOURLY])
-    assert await storage.lock_due_schedules(100) == (clock.now(), [HOURLY])
+    assert await lock_due_schedules(storage, 100) == (clock.now(), [HOURLY])
     await serve(storage, clock, next_in=3600)
     assert await due_names(storage) == []
 
@@ -65,7 +72,7 @@ async def test_ticks_are_noted_on_the_schedule(storage: Storage, clock: FrozenCl
     expected = replace(HOURLY, last_tick=clock.now(), next_tick=clock.now() + timedelta(hours=1))
     assert await storage.schedules() == [expected]
     clock.advance(3600)
-    assert await storage.lock_due_schedules(100) == (clock.now(), [expected])
+    assert await lock_due_schedules(storage, 100) == (clock.now(), [expected])
 
 
 async def test_a_schedule_without_a_next_tick_never_fires_again(storage: Storage, clock: FrozenClock) -> None:
@@ -89,7 +96,7 @@ async def test_those_that_wait_longest_come_first_and_the_limit_is_kept(
     await storage.put_schedule(replace(HOURLY, name="new"))
     clock.advance(60)
     assert await due_names(storage) == ["new", "b", "c", "a"]
-    _, two = await storage.lock_due_schedules(2)
+    _, two = await lock_due_schedules(storage, 2)
     assert [schedule.name for schedule in two] == ["new", "b"]
 
 
@@ -191,7 +198,7 @@ async def test_a_paused_schedule_is_never_due_and_does_not_catch_up(
     clock.advance(36_000)
     assert await due_names(storage) == []
     await storage.put_schedule(HOURLY)
-    assert await storage.lock_due_schedules(100) == (clock.now(), [HOURLY])
+    assert await lock_due_schedules(storage, 100) == (clock.now(), [HOURLY])
 
 
 async def test_a_dropped_schedule_is_gone_until_code_declares_it_again(storage: Storage) -> None:
@@ -223,7 +230,7 @@ async def test_a_tick_that_is_rolled_back_is_due_again(
         await jobs.send("reports", within=transaction)
         await transaction.record_tick("report", clock.now(), clock.now() + timedelta(hours=1))
     assert await jobs.claim("reports") == []
-    assert await storage.lock_due_schedules(100) == (clock.now(), [HOURLY])
+    assert await lock_due_schedules(storage, 100) == (clock.now(), [HOURLY])
 
 
 async def test_two_schedulers_at_once_get_different_schedules(storage: Storage) -> None:
@@ -252,6 +259,6 @@ async def test_ticks_are_instants_whatever_zone_they_are_given_in(
 ) -> None:
     await storage.declare_schedules([HOURLY])
     tick = datetime.fromisoformat("2026-01-05T14:00:00+01:00")
-    await storage.record_tick("report", tick, tick + timedelta(hours=1))
+    await record_tick(storage, "report", tick, tick + timedelta(hours=1))
     (stored,) = await storage.schedules()
     assert (stored.last_tick, stored.next_tick) == (tick, tick + timedelta(hours=1))

@@ -7,7 +7,7 @@ from datetime import timedelta
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, BERT, BOOM, Driver
 from zeke_queue.model import Attempt, Completed, Failed, JobState, Released
-from zeke_queue.storage.store import Storage
+from zeke_queue.storage import Storage
 
 CENTURY = timedelta(days=36_500)
 

@@ -12,7 +12,7 @@ from tests.clocks import FrozenClock
 from tests.conformance.driver import BOOM, Driver, is_kept_waiting, rolled_back, soon
 from zeke_queue.errors import StorageError
 from zeke_queue.model import Completed, Failed, JobQuery, JobState, Released
-from zeke_queue.storage.store import Storage
+from zeke_queue.storage import Storage
 
 
 async def test_a_sent_job_is_not_seen_before_the_commit(storage: Storage, jobs: Driver) -> None:

@@ -13,7 +13,7 @@ from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, BOOM, ENDS, Driver
 from zeke_queue.model import Completed, Failed, JobState, NewJob, Released
-from zeke_queue.storage.store import Storage
+from zeke_queue.storage import Storage
 
 SINGLETON_QUEUE = "__pgboss__singleton_queue"
 

@@ -15,7 +15,7 @@ from tests.conformance.driver import ANNA, BERT, BOOM, ENDS, Driver, is_kept_wai
 from tests.conformance.planting import Plant
 from zeke_queue.errors import InvalidOptionError, LeaseLostError
 from zeke_queue.model import Claimed, Failed, JobState, QueueSettings, Waiting
-from zeke_queue.storage.store import Storage
+from zeke_queue.storage import Storage
 
 CENTURY = timedelta(days=36_500)
 SINGLE = "__pgboss__singleton_queue"

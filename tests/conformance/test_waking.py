@@ -11,7 +11,7 @@ import pytest
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, Driver, is_kept_waiting, soon
 from zeke_queue.model import QueueSettings
-from zeke_queue.storage.store import Storage
+from zeke_queue.storage import Storage
 
 
 @asynccontextmanager

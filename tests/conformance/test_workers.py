@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.clocks import FrozenClock
-from tests.conformance.driver import ANNA, BERT, Driver
+from tests.conformance.driver import ANNA, BERT, Driver, lock_expired
 from zeke_queue.model import WorkerInfo
-from zeke_queue.storage.store import Storage
+from zeke_queue.storage import Storage
 
 INFO = WorkerInfo(ANNA, "host-1", 4711, ("mail", "post"), 15.0)
 
@@ -96,7 +96,7 @@ async def test_a_worker_that_has_been_dead_for_a_day_is_forgotten_when_another_b
     clock.advance(0.000001)
     await jobs.heartbeat(BERT)
     assert [worker.id for worker in await storage.workers()] == [BERT]
-    assert [(late.id, late.worker) for late in await storage.lock_expired(100)] == [(held.id, ANNA)]
+    assert [(late.id, late.worker) for late in await lock_expired(storage, 100)] == [(held.id, ANNA)]
 
 
 async def test_a_worker_that_slept_for_days_is_not_forgotten_by_its_own_beat(

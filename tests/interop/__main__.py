@@ -70,7 +70,7 @@ async def add_key(queue: Queue, name: str, *scopes: Scope, team: UUID | None = N
         frozenset(scopes),
         team_id=team,
     )
-    await queue.storage.create_key(key)
+    await queue.storage.access.create_key(key)
     return text
 
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from zeke_queue.storage.store import Storage, Transaction
+    from zeke_queue.storage import Storage
+    from zeke_queue.storage.jobs import Transaction
 
 
 ROWS: dict[str, LiteralString] = {
@@ -41,6 +42,10 @@ ROWS: dict[str, LiteralString] = {
     "windows": "SELECT caller, ends_on, calls FROM pgboss.rate_limit ORDER BY caller",
 }
 """Every row, read past the storage under test."""
+
+
+LOCKING = frozenset({"lock_expired", "lock_due_schedules"})
+"""Verbs that only transactions have."""
 
 
 class Pair:
@@ -75,7 +80,7 @@ class Pair:
         Returns:
             The answer.
         """
-        return self._alike(verb, lambda storage: getattr(storage, verb)(*arguments, **options))
+        return self._alike(verb, lambda storage: _call(storage, verb, *arguments, **options))
 
     def in_transaction(self, steps: Sequence[Step], *, commit: bool) -> None:
         """Do several things in one transaction of each; answers and callbacks must be equal."""
@@ -142,6 +147,14 @@ async def every_row(connection: psycopg.AsyncConnection[Any]) -> Snapshot:
         sessions=[Session(**row) for row in tables["sessions"]],
         windows=[Window(**row) for row in tables["windows"]],
     )
+
+
+async def _call(storage: Storage, verb: str, *arguments: Any, **options: Any) -> Any:
+    if verb not in LOCKING:
+        owner = storage.access if hasattr(storage.access, verb) else storage
+        return await getattr(owner, verb)(*arguments, **options)
+    async with storage.transaction() as transaction:
+        return await getattr(transaction, verb)(*arguments, **options)
 
 
 async def _transact(storage: Storage, steps: Sequence[Step], *, commit: bool) -> list[Any]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from zeke_queue.model import Claimed
-    from zeke_queue.storage.store import Store, Verbs
+    from zeke_queue.storage.jobs import JobStore, JobWriter
     from zeke_queue.system.clock import Clock
 
 ANNA = UUID("00000000-0000-7000-8000-00000000000a")
@@ -22,7 +22,7 @@ BERT = UUID("00000000-0000-7000-8000-00000000000b")
 class Sender:
     """A storage, in the words of the tests."""
 
-    def __init__(self, storage: Store, clock: Clock) -> None:
+    def __init__(self, storage: JobStore, clock: Clock) -> None:
         self.storage = storage
         self.new_id = Ids(clock, SystemEntropy())
 
@@ -30,7 +30,7 @@ class Sender:
         return NewJob(**{"id": self.new_id(), "name": name, **options})
 
     async def send(
-        self, times: int = 1, name: str = "mail", *, within: Verbs | None = None, **options: Any
+        self, times: int = 1, name: str = "mail", *, within: JobWriter | None = None, **options: Any
     ) -> list[UUID]:
         """Send so many equal jobs, of which none may be refused; returns their ids."""
         jobs = [self.new(name, **options) for _ in range(times)]
@@ -39,7 +39,7 @@ class Sender:
         return [job.id for job in jobs]
 
     async def claim(
-        self, limit: int = 100, *names: str, worker: UUID = ANNA, storage: Store | None = None
+        self, limit: int = 100, *names: str, worker: UUID = ANNA, storage: JobStore | None = None
     ) -> list[Claimed]:
         """Claim so many jobs from these queues, or from "mail"."""
         capacity = [QueueCapacity(name, limit) for name in names or ("mail",)]

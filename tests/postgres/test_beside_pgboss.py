@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from tests.cases import check_each
+from tests.conformance.driver import lock_due_schedules, lock_expired
 from tests.postgres.sending import ANNA, BERT, Sender
 from tests.tidy import ROOT
 from zeke_queue.model import Completed, Failed, JobState, Schedule, WorkerInfo
@@ -55,9 +56,9 @@ async def test_a_job_that_pgboss_runs_is_its_own_until_its_time_is_out(
     sql.execute(INSERT)
     sql.execute(FETCH)
     await storage.heartbeat(WorkerInfo(ANNA, "host", 1, ("mail",), 15.0))
-    assert await storage.lock_expired(10) == []
+    assert await lock_expired(storage, 10) == []
     sql.execute(LATE)
-    (late,) = await storage.lock_expired(10)
+    (late,) = await lock_expired(storage, 10)
     assert (late.reason, late.worker, late.attempt) == ("deadline", None, 1)
 
 
@@ -113,9 +114,9 @@ async def test_a_schedule_that_pgboss_edits_starts_anew_from_its_new_times(
 ) -> None:
     sql.execute(PGBOSS_SCHEDULE, ["0 0 1 1 *", None, None])
     await serve_all(storage)
-    assert (await storage.lock_due_schedules(10))[1] == []
+    assert (await lock_due_schedules(storage, 10))[1] == []
     sql.execute(PGBOSS_SCHEDULE, [cron, zone, None])
-    ((_, (edited,)), (listed,)) = await storage.lock_due_schedules(10), await storage.schedules()
+    ((_, (edited,)), (listed,)) = await lock_due_schedules(storage, 10), await storage.schedules()
     assert edited == listed == Schedule("mail", cron, "mail", zone or "UTC")
 
 
@@ -125,7 +126,7 @@ async def test_a_schedule_that_pgboss_stores_as_it_was_keeps_its_ticks(
     sql.execute(PGBOSS_SCHEDULE, ["0 0 1 1 *", None, None])
     await serve_all(storage)
     sql.execute(PGBOSS_SCHEDULE, ["0 0 1 1 *", "UTC", '{"to": "ann"}'])
-    assert (await storage.lock_due_schedules(10))[1] == []
+    assert (await lock_due_schedules(storage, 10))[1] == []
 
 
 async def test_a_pause_that_is_ended_by_hand_does_not_catch_up(
@@ -170,7 +171,7 @@ async def test_a_policy_of_a_later_version_is_left_to_it(storage: PostgresStorag
     await storage.put_schedule(Schedule("clean", "* * * * *", "clean"))
     await storage.put_schedule(Schedule("mail", "* * * * *", "mail"))
     sql.execute("update pgboss.schedule set catch_up = 'of tomorrow' where name = 'clean'")
-    assert [schedule.name for schedule in (await storage.lock_due_schedules(10))[1]] == ["mail"]
+    assert [schedule.name for schedule in (await lock_due_schedules(storage, 10))[1]] == ["mail"]
 
 
 async def test_troubleshooting_queries_run_as_printed(

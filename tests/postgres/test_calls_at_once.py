@@ -29,7 +29,9 @@ async def test_concurrent_calls_are_admitted_up_to_the_limit(dsn: str) -> None:
         async def check(limit: int) -> None:
             began = asyncio.get_running_loop().time()
             caller = f"key {limit}"
-            answers = await asyncio.gather(*(opened[n % 4].acquire(caller, limit, 3600) for n in range(200)))
+            answers = await asyncio.gather(
+                *(opened[n % 4].access.acquire(caller, limit, 3600) for n in range(200))
+            )
             took = asyncio.get_running_loop().time() - began
             admitted = [one.count for one in answers if one.allowed]
             assert sorted(admitted) == list(range(1, limit + 1))
@@ -45,7 +47,7 @@ async def test_no_window_admits_more_than_its_limit_where_one_follows_the_other(
     async with storages(dsn, 4) as opened:
 
         async def call(storage: PostgresStorage) -> list[RateLimit]:
-            return [await storage.acquire("key", 3, 0.02) for _ in range(100)]
+            return [await storage.access.acquire("key", 3, 0.02) for _ in range(100)]
 
         answers = [one for mine in await asyncio.gather(*map(call, opened)) for one in mine]
     counts = Counter(one.count for one in answers if one.allowed)
@@ -64,7 +66,7 @@ async def test_callers_who_come_back_at_once_forget_each_other_without_standing_
         # Whoever waits for somebody who waits for him is found out, and undone, after this time.
         sql.execute("select pg_stat_reset()")
         async with storages(dsn, 4) as opened:
-            calls = [opened[n % 4].acquire(f"c{1 + n % number}", 2, 3600) for n in range(3 * number)]
+            calls = [opened[n % 4].access.acquire(f"c{1 + n % number}", 2, 3600) for n in range(3 * number)]
             answers = await asyncio.gather(*calls)
         deadlocks = "select pg_stat_force_next_flush(), deadlocks from pg_stat_database"
         found = sql.execute(f"{deadlocks} where datname = current_database()".encode()).fetchall()
@@ -76,6 +78,6 @@ async def test_callers_who_come_back_at_once_forget_each_other_without_standing_
 
 async def test_a_key_that_is_stored_by_two_at_once_is_stored_once(dsn: str) -> None:
     async with storages(dsn, 4) as opened:
-        stored = await asyncio.gather(*(storage.create_key(new_key()) for storage in opened))
+        stored = await asyncio.gather(*(storage.access.create_key(new_key()) for storage in opened))
         assert len(set(stored)) == 1
-        assert await opened[0].keys() == [stored[0]]
+        assert await opened[0].access.keys() == [stored[0]]

@@ -11,6 +11,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from tests.cases import check_each
+from tests.conformance.driver import lock_due_schedules, lock_expired, record_tick
 from tests.postgres.pgboss9 import STATEMENTS
 from tests.postgres.sending import ANNA, BERT
 from zeke_queue.errors import PermissionDeniedError, SchemaVersionError, StorageUnavailableError
@@ -342,25 +343,25 @@ async def test_the_rights_that_are_asked_for_are_enough_for_every_verb(
         await storage.retry([job.id])
         await storage.cancel([ANNA, BERT])
         await storage.resume([ANNA])
-        assert await storage.lock_expired(1) == []
-        now, (schedule,) = await storage.lock_due_schedules(1)
-        await storage.record_tick(schedule.name, now, None)
+        assert await lock_expired(storage, 1) == []
+        now, (schedule,) = await lock_due_schedules(storage, 1)
+        await record_tick(storage, schedule.name, now, None)
         await storage.delete_schedule("mail")
         assert await storage.archive(-1.0, 2) == 1
         assert await storage.purge(-1.0, 2) == 1
         await storage.deregister(ANNA)
-        key = await storage.create_key(NewKey(ANNA, "key", "mid_0", bytes(32), frozenset()))
-        assert await storage.keys() == await storage.valid_keys("mid_0") == [key]
-        assert await storage.has_keys()
-        assert await storage.create_session(bytes(1), key.id, -1.0)
-        assert await storage.create_session(bytes(2), key.id, 60.0)
-        assert await storage.get_session(bytes(2)) == key
-        assert await storage.delete_session(bytes(2))
-        assert await storage.create_session(bytes(2), key.id, 60.0)
-        await storage.touch_key(key.id)
-        assert await storage.revoke_key(key.id)
+        key = await storage.access.create_key(NewKey(ANNA, "key", "mid_0", bytes(32), frozenset()))
+        assert await storage.access.keys() == await storage.access.valid_keys("mid_0") == [key]
+        assert await storage.access.has_keys()
+        assert await storage.access.create_session(bytes(1), key.id, -1.0)
+        assert await storage.access.create_session(bytes(2), key.id, 60.0)
+        assert await storage.access.get_session(bytes(2)) == key
+        assert await storage.access.delete_session(bytes(2))
+        assert await storage.access.create_session(bytes(2), key.id, 60.0)
+        await storage.access.touch_key(key.id)
+        assert await storage.access.revoke_key(key.id)
         for caller in ("a", "b"):
-            assert (await storage.acquire(caller, 1, 60.0)).allowed
+            assert (await storage.access.acquire(caller, 1, 60.0)).allowed
         await storage.find(JobQuery(text="a"))
         await storage.throughput((), 60, 60)
         await storage.events_of({ANNA: 0})

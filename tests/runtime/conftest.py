@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from tests.runtime.workers.place import Place
-    from zeke_queue.storage.store import Storage
+    from zeke_queue.storage import Storage
 
 
 class QueueOn(Protocol):

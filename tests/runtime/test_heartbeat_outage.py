@@ -222,12 +222,12 @@ async def test_outcomes_are_kept_while_the_storage_refuses_them_all(place: Place
     """A right that was taken away is no outcome's fault; what was done must not be done again."""
     real, refusals = place.storage.real.settle, 3
 
-    async def settle(*outcomes: Any, repeated: bool = False) -> Any:
+    async def settle(**outcomes: Any) -> Any:
         nonlocal refusals
         if refusals:
             refusals -= 1
             raise PermissionDeniedError("The role lacks a right")
-        return await real(*outcomes, repeated=repeated)
+        return await real(**outcomes)
 
     place.storage.real.settle = settle
     work = Handler(place, retry_limit=5)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from tests.runtime.conftest import QueueOn
-    from zeke_queue.storage.store import Storage
+    from zeke_queue.storage import Storage
 
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 EASTWARD = timezone(timedelta(hours=5, minutes=30))

@@ -377,7 +377,7 @@ async def test_cancelled_worker_releases_its_jobs(place: Place) -> None:
 
 
 async def test_bug_in_a_part_of_the_worker_is_raised(place: Place) -> None:
-    async def broken(*_: object) -> None:
+    async def broken(**_: object) -> None:
         raise ZeroDivisionError
 
     slow = Slow(place)
@@ -409,7 +409,7 @@ async def test_bug_in_a_pool_task_is_raised_and_logged(place: Place, monkeypatch
 async def test_bug_in_a_part_of_the_worker_is_logged_in_its_block(place: Place) -> None:
     """In the block of ``async with`` nobody does, and a worker that claims no more would look idle."""
 
-    async def broken(*_: object) -> None:
+    async def broken(**_: object) -> None:
         raise ZeroDivisionError
 
     slow = Slow(place)

@@ -353,9 +353,9 @@ async def test_jobs_that_arrive_after_the_lease_ended_are_not_started(place: Pla
 async def test_jobs_of_a_claim_that_failed_halfway_are_released_and_run(place: Place) -> None:
     real, refusals = place.storage.real.claim, 1
 
-    async def claim(*ask: Any) -> Any:
+    async def claim(**ask: Any) -> Any:
         nonlocal refusals
-        claimed = await real(*ask)
+        claimed = await real(**ask)
         if claimed and refusals:
             refusals -= 1
             raise PermissionDeniedError("The role lacks a right for the next statement of the claim")

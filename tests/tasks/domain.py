@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from uuid import UUID
 
-    from zeke_queue.storage.store import Storage, Transaction
+    from zeke_queue.storage import Storage
+    from zeke_queue.storage.jobs import Transaction
     from zeke_tasks.store.analysis import Overlay
     from zeke_tasks.store.model import Health, RawItem, Source, Story
     from zeke_tasks.store.repository import Repository, Rows

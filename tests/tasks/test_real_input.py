@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import Job
-    from zeke_queue.storage.store import Storage
+    from zeke_queue.storage import Storage
     from zeke_tasks.cli.report import Finding
     from zeke_tasks.store.model import Health
     from zeke_tasks.store.repository import Repository

@@ -15,10 +15,10 @@ import threading
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from tests.torture.clients import Client
-from tests.torture.recording import Journal, Recording
+from tests.torture.recording import Journal, recording
 from tests.torture.tasks import about_worker, make_catalog
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import StorageUnavailableError
@@ -32,7 +32,7 @@ from zeke_queue.worker import Worker
 from zeke_queue.worker.shutdown import run_until_signalled
 
 if TYPE_CHECKING:
-    from zeke_queue.storage.store import Storage
+    pass
 
 _BETWEEN_TRIES = 0.3
 
@@ -92,9 +92,7 @@ async def play(part: Part) -> None:
                 # As whatever starts programs does: one whose database is away is started again.
                 await journal.clock.sleep(_BETWEEN_TRIES)
                 continue
-            queue = Queue(
-                make_catalog(journal), cast("Storage", Recording(storage, journal)), settings=settings
-            )
+            queue = Queue(make_catalog(journal), recording(storage, journal), settings=settings)
             stack.push_async_callback(queue.close)
             await _act(part, queue, journal, stopping)
             return

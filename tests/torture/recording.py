@@ -7,11 +7,10 @@ Times are seconds on the machine's monotonic clock, which all processes share, s
 from __future__ import annotations
 
 import asyncio
-import inspect
 import itertools
 import json
 import os
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from enum import Enum
@@ -22,24 +21,26 @@ import psycopg
 
 from zeke_queue import model
 from zeke_queue.errors import StorageError, StorageUnavailableError, UsageError
-from zeke_queue.storage.store import Storage, Verbs
+from zeke_queue.storage.forwarding import forward
 from zeke_queue.system.clock import SystemClock
 from zeke_sim.history import events
 from zeke_sim.history.events import Answered, Began, Ended, Invoked, Told
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
     from zeke_queue.model import Job
-    from zeke_queue.storage.store import Transaction
+    from zeke_queue.storage import Storage
+    from zeke_queue.storage.forwarding import Call
     from zeke_queue.task.context import JobContext
     from zeke_sim.history.events import Event
 
 PASSED_ON: Final = frozenset(
-    {"close", "count", "find", "pgboss_cron_age", "now", "page", "transaction", "wait_for_jobs", "subscribe"}
+    {"close", "count", "find", "pgboss_cron_age", "now", "page", "wait_for_jobs"}
+    | {"begin", "rollback", "subscribe", "unsubscribe", "add", "discard", "wait"}
 )
-"""What is not written down: looks that no property reads, waits, and what ``Recording`` makes itself."""
+"""Calls that are not written down: looks that no property reads, waits, and the blocks around the others."""
 
 CALLS_OF_ONE: Final = 1_000_000
 """Calls that one process may make before its numbers run into its next life's."""
@@ -209,76 +210,23 @@ def nothing_was_done(error: BaseException) -> bool:
     return isinstance(error, UsageError | StorageError)
 
 
-class Recording:
-    """A storage whose calls are written down; everything else about it is the other storage's.
+def recording(storage: Storage, journal: Journal) -> Storage:
+    """Return a storage whose calls are written down, with the commit of each transaction of its own.
 
-    Args:
-        storage: what does the work.
-        journal: where the calls are written down.
+    Where a block raises no commit is asked for, so none is written down; of a joined one it is the caller's.
     """
+    numbers: dict[int | None, int] = {}
+    joined: set[int | None] = set()
 
-    def __init__(self, storage: Storage, journal: Journal) -> None:
-        self._storage = storage
-        self._journal = journal
-        for verb in recorded_verbs(Storage):
-            setattr(self, verb, _recorded(storage, verb, journal, None))
+    async def invoke(call: Call, do: Callable[[], Awaitable[Any]]) -> Any:
+        number = call.transaction
+        if call.verb == "begin":
+            numbers[number] = journal.number()
+            if call.arguments["connection"] is not None:
+                joined.add(number)
+        if call.verb in PASSED_ON or (call.verb == "commit" and number in joined):
+            return await do()
+        arguments = {} if call.verb == "commit" else dict(call.arguments)
+        return await journal.call(call.verb, arguments, do, numbers.get(number))
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._storage, name)
-
-    @asynccontextmanager
-    async def transaction(self, connection: Any = None) -> AsyncIterator[RecordedTransaction]:
-        """Open a transaction, whose calls are written down as part of it, and so is its commit.
-
-        Where the block raises none is asked for, so none is written down; of one that was joined it is the
-        caller's.
-        """
-        number, journal = self._journal.number(), self._journal
-        committing: tuple[int, datetime] | None = None
-        try:
-            async with self._storage.transaction(connection) as transaction:
-                yield RecordedTransaction(transaction, journal, number)
-                if connection is None:
-                    committing = journal.invoked("commit", {}, number)
-        except BaseException as error:
-            if committing is not None:
-                journal.failed(committing[0], "commit", error, committing[1])
-            raise
-        if committing is not None:
-            call, issued = committing
-            journal.write(Answered(journal.at(), journal.node, call, "commit", "ok", None, issued))
-
-
-class RecordedTransaction:
-    """An open transaction whose calls are written down."""
-
-    def __init__(self, transaction: Transaction, journal: Journal, number: int) -> None:
-        self._transaction = transaction
-        for verb in recorded_verbs(Verbs):
-            setattr(self, verb, _recorded(transaction, verb, journal, number))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transaction, name)
-
-
-def recorded_verbs(protocol: type) -> list[str]:
-    """Return the verbs of a protocol whose calls are written down."""
-    verbs = {name for one in protocol.__mro__ for name in vars(one) if not name.startswith("_")}
-    return sorted(verbs - PASSED_ON)
-
-
-def _recorded(storage: Any, verb: str, journal: Journal, transaction: int | None) -> Callable[..., Any]:
-    # The protocol names the arguments; what a storage calls them is its own business.
-    signature = inspect.signature(getattr(Storage, verb))
-    method = getattr(storage, verb)
-
-    async def recorded(*args: Any, **kwargs: Any) -> Any:
-        bound = signature.bind(None, *args, **kwargs)
-        bound.apply_defaults()
-        named = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in itertools.islice(bound.arguments.items(), 1, None)
-        }
-        return await journal.call(verb, named, lambda: method(*args, **kwargs), transaction)
-
-    return recorded
+    return forward(storage, invoke)

@@ -10,14 +10,14 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal
 
 from tests.torture import chaos
 from tests.torture.cluster import Cluster, Decoder
 from tests.torture.nodes import Node
 from tests.torture.process import Part
 from tests.torture.proxy import Link
-from tests.torture.recording import Journal, Recording
+from tests.torture.recording import Journal, recording
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.entropy import SeededEntropy
@@ -26,7 +26,7 @@ from zeke_sim.history.events import Fault, Phase
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from zeke_queue.storage.store import Storage
+    from zeke_queue.storage import Storage
 
 ROOT: Final = Path(__file__).parents[2]
 CAST: Final = {
@@ -272,7 +272,7 @@ class Run:
         """Wait until every job has ended, was archived and purged; a standstill is a complaint."""
         before, since = (-1, -1), self._clock.monotonic()
         async with PostgresStorage.open(self._cluster.dsn, max_size=2, listen=False) as plain:
-            storage = cast("Storage", Recording(plain, self._journal))
+            storage = recording(plain, self._journal)
             while True:
                 await self._calm(storage)
                 left = await self._cluster.left()

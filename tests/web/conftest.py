@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from zeke_queue.storage.store import Storage
+    from zeke_queue.storage import Storage
 
 
 on_both_storages = pytest.mark.parametrize("storage", ["memory", "postgres"], indirect=True)
@@ -193,7 +193,7 @@ class Web:
         """Store a key; returns its text."""
         draw = self.queue.entropy.stream("key").randbytes(apikeys.KEY_BYTES)
         text = apikeys.new_key(draw)
-        await self.queue.storage.create_key(
+        await self.queue.storage.access.create_key(
             NewKey(
                 id=self.queue.sender.new_id(),
                 name=name,

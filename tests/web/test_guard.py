@@ -78,8 +78,8 @@ async def test_expired_or_revoked_key_is_rejected(call: Web, queue: Queue, clock
     clock.advance(60)
     assert (await call("GET", "/queues", expiring)).json() == {"error": "Invalid API key"}
     assert (await call("GET", "/queues", revoked)).status_code == 200
-    (old,) = [key for key in await queue.storage.keys() if key.name == "old"]
-    await queue.storage.revoke_key(old.id)
+    (old,) = [key for key in await queue.storage.access.keys() if key.name == "old"]
+    await queue.storage.access.revoke_key(old.id)
     assert (await call("GET", "/queues", revoked)).json() == {"error": "Invalid API key"}
 
 
@@ -92,10 +92,10 @@ async def test_last_use_of_a_key_is_recorded_once_a_minute(
     await call("GET", "/queues", key)
     clock.advance(10)
     await call("GET", "/queues", key)
-    assert [one.last_used_on for one in await queue.storage.keys()] == [used]
+    assert [one.last_used_on for one in await queue.storage.access.keys()] == [used]
     later = clock.advance(60)
     await call("GET", "/queues", key)
-    assert [one.last_used_on for one in await queue.storage.keys()] == [later]
+    assert [one.last_used_on for one in await queue.storage.access.keys()] == [later]
 
 
 async def test_digests_are_compared_in_constant_time(
@@ -110,7 +110,7 @@ async def test_digests_are_compared_in_constant_time(
 
     monkeypatch.setattr(hmac, "compare_digest", compare)
     key = await call.key(Scope.ADMIN)
-    (stored,) = await queue.storage.keys()
+    (stored,) = await queue.storage.access.keys()
     assert (await call("GET", "/queues", key)).status_code == 200
     other = f"{key[:-1]}{'0' if key[-1] != '0' else '1'}"
     assert (await call("GET", "/queues", other)).status_code == 401
@@ -269,8 +269,8 @@ async def test_loopback_needs_a_key_once_one_was_created(call: Web, queue: Queue
     assert (await call("GET", "/queues")).status_code == 200
     await call.key()
     assert (await call("GET", "/queues")).status_code == 401
-    (key,) = await queue.storage.keys()
-    await queue.storage.revoke_key(key.id)
+    (key,) = await queue.storage.access.keys()
+    await queue.storage.access.revoke_key(key.id)
     assert (await call("GET", "/queues")).status_code == 401
 
 

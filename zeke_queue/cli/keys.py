@@ -83,9 +83,9 @@ def create(
 
     async def command() -> int:
         async with open_queue(options) as queue:
-            keys, now = await queue.storage.keys(), await queue.storage.now()
+            keys, now = await queue.storage.access.keys(), await queue.storage.now()
             alike = [one.prefix for one in keys if one.name == new.name and one.is_good(now)]
-            key = await queue.storage.create_key(new)
+            key = await queue.storage.access.create_key(new)
             # The key is valid from here on, so nothing that may fail comes before its text is printed.
             _print_new(key, text, alike, as_json=options.json)
         return 0
@@ -100,7 +100,7 @@ def list_keys(context: typer.Context) -> None:
 
     async def command() -> int:
         async with open_to_look(options) as queue:
-            keys, now = await queue.storage.keys(), await queue.storage.now()
+            keys, now = await queue.storage.access.keys(), await queue.storage.now()
         if options.json:
             print_json([_value(key) for key in keys])
         elif not keys:
@@ -125,8 +125,8 @@ def revoke(
 
     async def command() -> int:
         async with open_queue(options) as queue:
-            key = _sole(await queue.storage.keys(), which, await queue.storage.now())
-            if not await queue.storage.revoke_key(key.id):
+            key = _sole(await queue.storage.access.keys(), which, await queue.storage.now())
+            if not await queue.storage.access.revoke_key(key.id):
                 raise ZekeError(f"Key {key.prefix} ({harmless(key.name)}) is already revoked.")
         if options.json:
             print_json({"id": key.id, "prefix": key.prefix, "name": key.name, "revoked": True})

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from zeke_queue.model import Job, JobState
-    from zeke_queue.storage.store import Reader
+    from zeke_queue.storage.inspect import Inspector
 
 _NOBODY: Final = UUID(int=0)
 _TRIES: Final = 2
@@ -22,7 +22,7 @@ _SLOT_GRIDS: Final = (86_400, 3_600, 60, 1)
 
 
 async def bring_back(
-    reader: Reader,
+    reader: Inspector,
     job_id: UUID,
     verb: Callable[[Sequence[UUID]], Awaitable[set[UUID]]],
     ended: frozenset[JobState],
@@ -58,7 +58,7 @@ async def bring_back(
     raise JobConflictError(f"Job {job_id} stays as it is: another job had its key or its slot; try again")
 
 
-async def _holder_of_place(reader: Reader, job: Job) -> UUID | None:
+async def _holder_of_place(reader: Inspector, job: Job) -> UUID | None:
     """Return the job that holds the singleton key or the slot that a job would take again."""
     seconds, offset = None, 0
     if job.singleton_on is not None:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import Job, JobEvent, JobQuery, NewJob, QueueCount
-    from zeke_queue.storage.store import Storage
+    from zeke_queue.storage import Storage
     from zeke_queue.system.clock import Clock
     from zeke_queue.system.entropy import Entropy
     from zeke_queue.system.settings import Settings

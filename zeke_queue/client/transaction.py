@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.client.queue import Queue
-    from zeke_queue.storage.store import Transaction
+    from zeke_queue.storage.jobs import Transaction
     from zeke_queue.task.prepare import Prepared, Send, Sender, SendOptions
     from zeke_queue.task.run import Run
     from zeke_queue.task.task import Task

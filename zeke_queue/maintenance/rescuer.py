@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import ExpiredJob
-    from zeke_queue.storage.store import Storage
+    from zeke_queue.storage import Storage
     from zeke_queue.system.entropy import Entropy
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from zeke_queue.model import Schedule
-    from zeke_queue.storage.store import Storage
+    from zeke_queue.storage import Storage
     from zeke_queue.system.clock import Clock
     from zeke_queue.task.prepare import Prepared, Sender
 

@@ -1,13 +1,13 @@
-"""Access to the HTTP API: scopes, stored API keys, and rate limits.
+"""Access to the HTTP API: scopes, stored API keys, rate limits, and the protocols that keep them.
 
-These are values only. The text of a key is known to its holder alone: the storage keeps a digest.
+The text of a key is known to its holder alone: the storage keeps a digest.
 """
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,3 +95,84 @@ class RateLimit:
     allowed: bool
     count: int
     resets_in: float
+
+
+class KeyStore(Protocol):
+    """The API keys, and the sessions opened with them."""
+
+    async def create_key(self, key: NewKey) -> ApiKey:
+        """Store a key and return it as stored. A key whose id exists already is not stored again."""
+        ...
+
+    async def keys(self) -> list[ApiKey]:
+        """Return all keys by creation, then id, revoked and expired ones included."""
+        ...
+
+    async def has_keys(self) -> bool:
+        """Return whether a key was ever stored; revoked keys count."""
+        ...
+
+    async def valid_keys(self, prefix: str) -> list[ApiKey]:
+        """Return the keys with this prefix that are neither revoked nor expired, by creation, then id."""
+        ...
+
+    async def touch_key(self, key_id: UUID) -> None:
+        """Record that a key was used; within a minute of the last such record nothing is written.
+
+        The key's validity is not checked.
+        """
+        ...
+
+    async def revoke_key(self, key_id: UUID) -> bool:
+        """Revoke a key and delete its sessions; False if there is none, or it was revoked already."""
+        ...
+
+    async def create_session(self, digest: bytes, key_id: UUID, seconds: float) -> bool:
+        """Open a session with a valid key, and delete sessions that have ended.
+
+        Args:
+            digest: SHA-256 of the session's token, for lookup.
+            key_id: the key.
+            seconds: how long the session lasts.
+
+        Returns:
+            False, without opening a session, if the key is invalid, or the digest belongs to another session,
+            even one that has ended.
+        """
+        ...
+
+    async def get_session(self, digest: bytes) -> ApiKey | None:
+        """Return the key of a session before this use, and record the use as ``touch_key`` does.
+
+        None, without a record, if the session has ended, or its key is no longer valid.
+        """
+        ...
+
+    async def delete_session(self, digest: bytes) -> bool:
+        """Delete a session; False if there was none."""
+        ...
+
+
+class RateLimiter(Protocol):
+    """The rate limits of callers."""
+
+    async def acquire(self, caller: str, limit: int, window: float) -> RateLimit:
+        """Count one call of a caller, unless it would exceed the limit.
+
+        A window begins with the first call outside any, and lasts ``window`` seconds, across all processes. A
+        changed limit applies at once, a changed length from the next window on. Each call also deletes
+        windows of other callers that ended over a minute ago. A crash of the server may lose the counts.
+
+        Args:
+            caller: the caller's name, 1 to 200 characters.
+            limit: calls per window, at least 1.
+            window: its length in seconds, more than 0.
+
+        Raises:
+            InvalidOptionError: limit or window is out of range.
+        """
+        ...
+
+
+class Access(KeyStore, RateLimiter, Protocol):
+    """Keys, sessions and rate limits together, as ``Storage.access`` provides them."""

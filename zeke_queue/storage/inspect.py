@@ -1,17 +1,137 @@
-"""Reads of one job or schedule that must exist."""
+"""The protocols that read the stored data, and reads of one job or schedule that must exist."""
 
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from zeke_queue.core.failure import shown
 from zeke_queue.errors import InvalidOptionError, JobNotFoundError, ScheduleNotFoundError
 
 if TYPE_CHECKING:
-    from zeke_queue.model import Job, Schedule
-    from zeke_queue.storage.store import Admin, Reader
+    from collections.abc import Collection, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
+
+    from zeke_queue.model import (
+        Job,
+        JobEvent,
+        JobPage,
+        JobQuery,
+        NewJob,
+        QueueCount,
+        Schedule,
+        Throughput,
+        WorkerInfo,
+    )
+    from zeke_queue.storage.admin import QueueAdmin
+
+
+class ChangeFeed(Protocol):
+    """A set of jobs that are watched together."""
+
+    async def add(self, ids: Collection[UUID]) -> None:
+        """Watch these jobs too: later changes are reported, by polling without notifications."""
+        ...
+
+    async def discard(self, ids: Collection[UUID]) -> None:
+        """Stop watching these jobs."""
+        ...
+
+    def wake(self) -> None:
+        """End the current wait, or else the next one, at once."""
+        ...
+
+    async def wait(self, timeout: float) -> list[UUID]:
+        """Return the jobs that may have changed since the last call, each once, as soon as there are any.
+
+        Returns:
+            An empty list after ``timeout`` seconds, or sooner.
+        """
+        ...
+
+
+class Inspector(Protocol):
+    """Reads of the stored data; they change nothing."""
+
+    async def get(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
+        """Return those of the jobs that exist, live or archived."""
+        ...
+
+    async def find(self, which: JobQuery) -> list[Job]:
+        """Return the jobs that match a filter, newest first: by creation, then by id.
+
+        Raises:
+            JobNotFoundError: ``before`` names no live or archived job.
+        """
+        ...
+
+    async def page(self, which: JobQuery) -> JobPage:
+        """Return jobs as ``find`` does, and whether there are more after them.
+
+        The last job is ``before`` for the next page.
+        """
+        ...
+
+    async def count(self) -> list[QueueCount]:
+        """Return the number of live jobs of each queue by state, ordered by name."""
+        ...
+
+    async def holder(self, job: NewJob) -> UUID | None:
+        """Return the job because of which a uniqueness rule would refuse this one now, if any."""
+        ...
+
+    async def events(self, job_id: UUID, after: int = 0) -> list[JobEvent]:
+        """Return progress and log lines of a job with ``seq`` above ``after``, oldest first, at most 1000."""
+        ...
+
+    async def events_of(self, after: Mapping[UUID, int]) -> list[JobEvent]:
+        """Return progress and log lines of several jobs in one query, for each job as ``events`` does.
+
+        Args:
+            after: for each job the ``seq`` after which its events are returned.
+
+        Returns:
+            The events by ``seq``. Each job has at most the share that ``core.event_limits.of_each`` gives for
+            the number of requested jobs, its oldest events; no event is left out because of another job's.
+        """
+        ...
+
+    async def throughput(self, names: Sequence[str], span: float, step: float) -> list[Throughput]:
+        """Return counts and times of recently ended jobs by interval, oldest first, empty ones included.
+
+        Intervals start at multiples of ``step`` since 1970; the last one holds the storage's current time.
+
+        Args:
+            names: queues; none for all.
+            span: how many seconds back, 1 to a week; rounded up to whole steps.
+            step: length of each interval in whole seconds, at most a week; at most 1000 intervals.
+
+        Raises:
+            InvalidOptionError: span or step is out of range.
+        """
+        ...
+
+    async def lag(self) -> dict[str, float]:
+        """Return for each queue with due jobs how many seconds ago its longest-waiting job became due."""
+        ...
+
+    async def holding(self) -> dict[UUID, int]:
+        """Return the number of active jobs of each worker that holds any."""
+        ...
+
+    async def workers(self) -> list[WorkerInfo]:
+        """Return the known workers, alive or dead for at most a day, by start."""
+        ...
+
+    async def now(self) -> datetime:
+        """Return the storage's time."""
+        ...
+
+    def subscribe(self) -> AbstractAsyncContextManager[ChangeFeed]:
+        """Open a watch for jobs added to it, until the end of the block; one task waits on it."""
+        ...
 
 
 def check_id(job_id: UUID) -> UUID:
@@ -27,19 +147,19 @@ def check_id(job_id: UUID) -> UUID:
     return job_id
 
 
-async def require(reader: Reader, job_id: UUID) -> Job:
+async def require(inspector: Inspector, job_id: UUID) -> Job:
     """Return a job, live or archived.
 
     Raises:
         JobNotFoundError: there is none with this id.
     """
-    job = (await reader.get([check_id(job_id)])).get(job_id)
+    job = (await inspector.get([check_id(job_id)])).get(job_id)
     if job is None:
         raise JobNotFoundError.of(job_id)
     return job
 
 
-async def require_schedule(admin: Admin, name: str) -> Schedule:
+async def require_schedule(admin: QueueAdmin, name: str) -> Schedule:
     """Return a schedule.
 
     Raises:

@@ -386,7 +386,7 @@ async def insert(prepared: Sequence[Prepared], put: Insert) -> list[UUID | None]
 
     Args:
         prepared: the jobs to insert.
-        put: inserts them, like ``storage.store.Verbs.insert``; called twice at most.
+        put: inserts them, like ``storage.jobs.JobWriter.insert``; called twice at most.
 
     Returns:
         Each job's id in the given order, or None where it was refused.

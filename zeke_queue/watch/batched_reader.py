@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import Job, JobEvent
-    from zeke_queue.storage.store import Reader
+    from zeke_queue.storage.inspect import Inspector
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -31,7 +31,7 @@ class BatchedReader:
         closed: whether all reads fail from now on.
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Inspector) -> None:
         self._reader = reader
         self._jobs = _Batches["UUID", "Job | None"](self._read_jobs)
         self._events = _Batches["tuple[UUID, int]", "tuple[list[JobEvent], bool]"](self._read_events)

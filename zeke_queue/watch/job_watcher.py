@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import Job, JobEvent
-    from zeke_queue.storage.store import ChangeFeed, Reader
+    from zeke_queue.storage.inspect import ChangeFeed, Inspector
     from zeke_queue.system.clock import Clock
 
 POLL_INTERVALS: Final = (0.1, 0.25, 0.5, 1.0, 2.0)
@@ -69,7 +69,7 @@ def check_timeout(timeout: object) -> float | None:
 class JobWatcher:
     """Watches jobs of one storage for all subscriptions."""
 
-    def __init__(self, reader: Reader, clock: Clock) -> None:
+    def __init__(self, reader: Inspector, clock: Clock) -> None:
         self._reader = reader
         self._clock = clock
         self._batched = BatchedReader(reader)

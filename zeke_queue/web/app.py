@@ -83,7 +83,7 @@ def create_app(
     app.state.zeke = Api(
         queue=queue,
         settings=settings,
-        guard=Guard(queue.storage, queue.clock, settings, authenticator, make_key=make_key),
+        guard=Guard(queue.storage.access, queue.clock, settings, authenticator, make_key=make_key),
         jobs=Jobs(queue, settings, showing),
         showing=showing,
         live=EventStreams(

@@ -130,7 +130,7 @@ class Jobs:
         if not limit:
             return {}
         window = self._settings.api_trigger_window
-        admission = await self._queue.storage.acquire(caller.id, limit, window)
+        admission = await self._queue.storage.access.acquire(caller.id, limit, window)
         resets = str(max(1, -int(-admission.resets_in // 1)))
         headers = {
             "ratelimit-limit": str(limit),

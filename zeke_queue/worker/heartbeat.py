@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import WorkerInfo
-    from zeke_queue.storage.store import Storage
+    from zeke_queue.storage import Storage
     from zeke_queue.system.clock import Clock
     from zeke_queue.worker.link import Link
     from zeke_queue.worker.loops import Dispatcher

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from zeke_queue.storage.store import Storage
+    from zeke_queue.storage import Storage
     from zeke_queue.system.clock import Clock
     from zeke_queue.worker.claims import ClaimAction
     from zeke_queue.worker.coroutine_pool import CoroutinePool

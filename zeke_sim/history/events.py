@@ -119,7 +119,7 @@ class Invoked(NamedTuple):
 
     Attributes:
         call: the call's number, unique in the run.
-        verb: a method of ``zeke_queue.storage.store.Storage``, or ``commit`` for the end of a transaction,
+        verb: a method of ``zeke_queue.storage.Storage``, or ``commit`` for the end of a transaction,
             whose statements are separate calls before it.
         args: the method's arguments by their names in the protocol.
         transaction: the number of its transaction; None outside of one.

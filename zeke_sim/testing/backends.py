@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import datetime
 
-    from zeke_queue.storage.store import Storage
+    from zeke_queue.storage import Storage
     from zeke_queue.system.clock import Clock
     from zeke_queue.task.catalog import Catalog
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
 
     from zeke_queue.model import Job, JobEvent
-    from zeke_queue.storage.store import Storage
+    from zeke_queue.storage import Storage
     from zeke_queue.system.entropy import Entropy
     from zeke_queue.system.settings import Settings
     from zeke_queue.task.catalog import Catalog

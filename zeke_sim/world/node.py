@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, cast
 from zeke_queue.client.queue import Queue
 from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.maintenance.scheduler import Scheduler
-from zeke_queue.storage.store import Storage
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.worker import Worker
 from zeke_sim.errors import SimulationError
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import Claimed
+    from zeke_queue.storage import Storage
     from zeke_queue.system.clock import Clock
     from zeke_queue.task.catalog import Catalog
     from zeke_queue.task.context import JobContext, JobHost
@@ -51,15 +51,17 @@ DUTIES: Final = {
 """The storage methods that the processes of each role are meant to call."""
 
 
-class NodeStorage(Storage, Protocol):
-    """The storage of a process.
+class NodeCalls(Protocol):
+    """The storage calls of a process.
 
     Attributes:
+        storage: the storage as the process has it.
         asleep: number of coroutines that wait for work.
         failing: whether the last call failed.
         owing: the background calls whose last attempt failed.
     """
 
+    storage: Storage
     asleep: int
     failing: bool
     owing: set[str]
@@ -93,7 +95,8 @@ class Node:
         stop: asks the process to stop, as SIGTERM does; None if the process does not support it.
     """
 
-    storage: NodeStorage
+    calls: NodeCalls
+    storage: Storage
     queue: Queue
     context: Context
     lane: Lane
@@ -107,7 +110,7 @@ class Node:
         catalog: Catalog,
         *,
         nodes: Mapping[str, Node],
-        connect: Callable[[Node, dict[str, int]], NodeStorage],
+        connect: Callable[[Node, dict[str, int]], NodeCalls],
     ) -> None:
         self.world = world
         self.nodes = nodes
@@ -142,7 +145,8 @@ class Node:
         self.context = world.loop.context(self.lane)
         self.clock.suspended = self.resting_clock.suspended = 0.0
         entropy = SeededEntropy(world.seed_of(f"{self.name}/{self.incarnation}"))
-        self.storage = self._connect(self, self._storage_counts)
+        self.calls = self._connect(self, self._storage_counts)
+        self.storage = self.calls.storage
         self.queue = self.context.run(
             lambda: Queue(
                 self.catalog,

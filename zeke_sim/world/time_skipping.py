@@ -133,9 +133,9 @@ class TimeSkipper:
         if node.paused or node.link is not None:
             return False
         if node.role == "worker":
-            return node.storage.asleep > 0 and not node.storage.owing
+            return node.calls.asleep > 0 and not node.calls.owing
         if node.role == "scheduler":
-            return not node.storage.failing and pause <= LATER * LOOK
+            return not node.calls.failing and pause <= LATER * LOOK
         return pause <= LATER * self._setup.sweep
 
     def _next(self, whose: str) -> datetime | None:

@@ -13,7 +13,7 @@ from zeke_queue.model import FINAL
 from zeke_sim.errors import Livelock, Stalled
 from zeke_sim.history.events import Change, Phase, Rules, ScheduleRow, Violation
 from zeke_sim.world import node as nodes_of
-from zeke_sim.world.client import SimStorage
+from zeke_sim.world.client import NodeCalls
 from zeke_sim.world.context import WorldContext
 from zeke_sim.world.faults import DATABASE, NODE, OF_CLIENTS, faults_over_time
 from zeke_sim.world.handlers import observed
@@ -201,7 +201,7 @@ class World(WorldContext):
             setup.before(self)
 
     def _add(self, name: str, role: str, main: nodes_of.Main, catalog: Catalog) -> None:
-        self.nodes[name] = Node(self, name, role, main, catalog, nodes=self.nodes, connect=SimStorage)
+        self.nodes[name] = Node(self, name, role, main, catalog, nodes=self.nodes, connect=NodeCalls)
 
     # Faults over time.
 

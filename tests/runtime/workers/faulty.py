@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from tests.clocks import FrozenClock
 from tests.runtime.workers.place import Place
 from zeke_queue.errors import StorageUnavailableError
+from zeke_queue.storage import Storage
+from zeke_queue.storage.forwarding import forward
 from zeke_queue.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from zeke_queue.storage.forwarding import Call
     from zeke_queue.task.catalog import Catalog
 
 CALLS = frozenset(
@@ -43,6 +48,7 @@ class Faulty:
 
     def __init__(self, clock: FrozenClock) -> None:
         self.real = MemoryStorage(clock)
+        self._storage = forward(self.real, self._invoke)
         self.cut: dict[str, Literal["before", "after"]] = {}
         self.late: dict[str, asyncio.Event] = {}
         self.held: dict[str, asyncio.Event] = {}
@@ -57,24 +63,23 @@ class Faulty:
         self.cut = {}
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self.real, name)
-        if name not in CALLS:
-            return found
+        return getattr(self._storage if hasattr(Storage, name) else self.real, name)
 
-        async def call(*args: Any, **options: Any) -> Any:
-            self.calls.append(name)
-            if self.cut.get(name) == "before":
-                raise StorageUnavailableError(f"no way to {name}")
-            if name in self.late:
-                await self.late[name].wait()
-            answer = await found(*args, **options)
-            if name in self.held:
-                await self.held[name].wait()
-            if self.cut.get(name) == "after":
-                raise StorageUnavailableError(f"the answer to {name} was lost")
-            return answer
-
-        return call
+    async def _invoke(self, call: Call, do: Callable[[], Awaitable[Any]]) -> Any:
+        name = call.verb
+        if name not in CALLS or call.transaction is not None:
+            return await do()
+        self.calls.append(name)
+        if self.cut.get(name) == "before":
+            raise StorageUnavailableError(f"no way to {name}")
+        if name in self.late:
+            await self.late[name].wait()
+        answer = await do()
+        if name in self.held:
+            await self.held[name].wait()
+        if self.cut.get(name) == "after":
+            raise StorageUnavailableError(f"the answer to {name} was lost")
+        return answer
 
 
 def faulty_place(catalog: Catalog | None = None) -> Place:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.clocks import FrozenClock
     from tests.conformance.driver import Driver
-    from zeke_queue.storage.store import Storage
+    from zeke_queue.storage import Storage
 
 LIVE = "/dashboard/live"
 

@@ -122,8 +122,8 @@ async def test_session_ends_with_sign_out_another_sign_in_or_its_key(call: Web, 
 
     async def revoke(browser: Browser) -> None:
         del browser
-        for key in await queue.storage.keys():
-            await queue.storage.revoke_key(key.id)
+        for key in await queue.storage.access.keys():
+            await queue.storage.access.revoke_key(key.id)
 
     async def check(end: Any) -> None:
         async with call.client() as client:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from tests.clocks import FrozenClock
     from zeke_queue.client.queue import Queue
-    from zeke_queue.storage.store import Storage
+    from zeke_queue.storage import Storage
 
     Open = Callable[..., Tab]
 

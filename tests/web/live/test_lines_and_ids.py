@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.clocks import FrozenClock
     from tests.web.live.tab import Tab
-    from zeke_queue.storage.store import Storage
+    from zeke_queue.storage import Storage
 
     Open = Callable[..., Tab]
 

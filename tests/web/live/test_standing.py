@@ -16,8 +16,7 @@ from tests.web.live.tab import Tab
 from zeke_queue.core import apikeys
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import JobEvent
-from zeke_queue.storage.access import Scope
-from zeke_queue.storage.store import Access
+from zeke_queue.storage.access import Access, Scope
 from zeke_queue.web import close_app, create_app
 from zeke_queue.web.access.guard import COOKIE, Caller
 from zeke_queue.web.sse import EventStreams, ServerEvent
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from tests.clocks import FrozenClock
     from tests.web.conftest import Web
     from zeke_queue.client.queue import Queue
-    from zeke_queue.storage.store import Storage
+    from zeke_queue.storage import Storage
 
 KEEP_ALIVE = 15.0
 PLACES = ("/jobs/stream/{}", "/dashboard/jobs/{}/live", "/dashboard/live")
@@ -44,7 +43,7 @@ def bearer(key: str) -> str:
 
 async def key_id(storage: Storage, name: str) -> UUID:
     """Return the id of the only key of a name."""
-    (key,) = [one for one in await storage.keys() if one.name == name]
+    (key,) = [one for one in await storage.access.keys() if one.name == name]
     return key.id
 
 
@@ -52,13 +51,13 @@ async def key_id(storage: Storage, name: str) -> UUID:
 def looks(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The prefixes of keys that the storage was asked for."""
     looks: list[str] = []
-    real = storage.valid_keys
+    real = storage.access.valid_keys
 
     async def valid_keys(prefix: str) -> Any:
         looks.append(prefix)
         return await real(prefix)
 
-    monkeypatch.setattr(storage, "valid_keys", valid_keys)
+    monkeypatch.setattr(storage.access, "valid_keys", valid_keys)
     return looks
 
 
@@ -104,7 +103,7 @@ def passing(clock: FrozenClock, storage: Storage, monkeypatch: pytest.MonkeyPatc
     """Advances the clock of these tests."""
     passing = Passing(clock)
     for verb, _ in inspect.getmembers(Access, inspect.iscoroutinefunction):
-        monkeypatch.setattr(storage, verb, passing.counting(getattr(storage, verb)))
+        monkeypatch.setattr(storage.access, verb, passing.counting(getattr(storage.access, verb)))
     return passing
 
 
@@ -122,7 +121,7 @@ async def test_streams_of_a_revoked_key_end_within_a_keep_alive(
         ):
             await passing.lasts(KEEP_ALIVE + 3)
             assert not any(one.ended for one in (tab, another, stays))
-            await jobs.storage.revoke_key(await key_id(jobs.storage, path))
+            await jobs.storage.access.revoke_key(await key_id(jobs.storage, path))
             await passing.ends(tab)
             assert (another.ended, stays.ended) == (True, False)
             assert all("is not authorized any more" in one.text for one in (tab, another))
@@ -140,14 +139,14 @@ async def test_streams_of_an_ended_session_end(
         token = f"{place} {how}"
         await call.key(Scope.READ, name=token)
         key = await key_id(storage, token)
-        assert await storage.create_session(apikeys.digest_of(token), key, 3600)
+        assert await storage.access.create_session(apikeys.digest_of(token), key, 3600)
         async with Tab(app, place.format(await jobs.send()), cookie=f"{COOKIE}={token}") as tab:
             await passing.lasts(KEEP_ALIVE + 3)
             assert not tab.ended
             if how == "out":
-                await storage.delete_session(apikeys.digest_of(token))
+                await storage.access.delete_session(apikeys.digest_of(token))
             else:
-                await storage.revoke_key(key)
+                await storage.access.revoke_key(key)
             await passing.ends(tab)
 
     await check_each_async([(place, how) for place in PLACES for how in ("out", "revoked")], check)
@@ -159,7 +158,7 @@ async def test_busy_stream_of_a_revoked_key_ends(
     claimed = await jobs.running()
     key = await call.key(Scope.READ)
     async with Tab(app, f"/jobs/stream/{claimed.id}", authorization=bearer(key)) as tab:
-        await storage.revoke_key((await storage.keys())[0].id)
+        await storage.access.revoke_key((await storage.access.keys())[0].id)
         for n in range(round(KEEP_ALIVE) + 2):
             await storage.append_events(
                 [JobEvent(claimed.id, 1, "log", f'{{"level":"info","message":"{n}"}}')]
@@ -205,7 +204,7 @@ async def test_streams_stay_open_during_an_outage(
     path = f"/jobs/stream/{await jobs.send()}"
     async with Tab(app, path, authorization=bearer(key)) as tab, Tab(hosted, "/dashboard/live") as other:
         await tab.until(lambda tab: bool(tab.statuses))
-        monkeypatch.setattr(jobs.storage, "valid_keys", away)
+        monkeypatch.setattr(jobs.storage.access, "valid_keys", away)
         is_away = True
         await passing.lasts(KEEP_ALIVE + 3)
         assert (tab.ended, other.ended) == (False, False)

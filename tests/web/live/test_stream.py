@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.web.live.tab import Tab
     from zeke_queue.client.queue import Queue
     from zeke_queue.model import Job
-    from zeke_queue.storage.store import Storage
+    from zeke_queue.storage import Storage
 
     Open = Callable[..., Tab]
 

@@ -305,7 +305,7 @@ async def test_read_scope_may_not_trigger(client: Client) -> None:
 async def test_invalid_key_of_a_batch_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Queue.in_memory(whole_catalog(), clock=FrozenClock(), settings=Settings()) as queue:
         looks: list[str] = []
-        real = queue.storage.valid_keys
+        real = queue.storage.access.valid_keys
 
         async def valid_keys(prefix: str) -> Any:
             looks.append(prefix)
@@ -314,8 +314,8 @@ async def test_invalid_key_of_a_batch_is_looked_up_once(monkeypatch: pytest.Monk
         async def has_keys() -> bool:
             return True
 
-        monkeypatch.setattr(queue.storage, "valid_keys", valid_keys)
-        monkeypatch.setattr(queue.storage, "has_keys", has_keys)
+        monkeypatch.setattr(queue.storage.access, "valid_keys", valid_keys)
+        monkeypatch.setattr(queue.storage.access, "has_keys", has_keys)
         key = apikeys.new_key(bytes(apikeys.KEY_BYTES))
         transport = httpx2.ASGITransport(create_app(queue, WebSettings()))
         async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:

@@ -42,10 +42,11 @@ class Window(NamedTuple):
 
 
 class MemoryAccess:
-    """``storage.store.Access`` in memory; the protocol documents each verb."""
+    """``storage.access.Access`` in memory; the protocol documents each verb."""
 
-    _tables: Tables
-    _clock: Clock
+    def __init__(self, tables: Tables, clock: Clock) -> None:
+        self._tables = tables
+        self._clock = clock
 
     async def create_key(self, key: NewKey) -> ApiKey:
         """Store a key, unless its id exists; return the stored key."""

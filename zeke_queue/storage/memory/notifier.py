@@ -82,7 +82,7 @@ class Notifier:
 
 
 class MemoryChangeFeed:
-    """``storage.store.ChangeFeed`` in memory."""
+    """``storage.inspect.ChangeFeed`` in memory."""
 
     def __init__(self, notifier: Notifier, changes: ChangeBuffer) -> None:
         self._notifier = notifier

@@ -24,7 +24,7 @@ _NINETY_FIVE: Final = 0.95
 
 
 class MemoryOverview:
-    """The queries of ``storage.store.Reader`` over many jobs; the protocol documents each."""
+    """The queries of ``storage.inspect.Inspector`` over many jobs; the protocol documents each."""
 
     _tables: Tables
     _clock: Clock

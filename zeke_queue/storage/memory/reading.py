@@ -29,7 +29,7 @@ _FOUND_AT_ONCE = 1000
 
 
 class MemoryReader:
-    """``storage.store.Reader`` in memory; the protocol documents each verb."""
+    """``storage.inspect.Inspector`` in memory; the protocol documents each verb."""
 
     _tables: Tables
     _notifier: Notifier

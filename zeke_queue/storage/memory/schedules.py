@@ -73,7 +73,7 @@ def _definition(schedule: Schedule) -> Schedule:
 
 
 class MemoryAdmin:
-    """``storage.store.Admin`` in memory; the protocol documents each verb."""
+    """``storage.admin.QueueAdmin`` in memory; the protocol documents each verb."""
 
     _tables: Tables
     _scope: Scope

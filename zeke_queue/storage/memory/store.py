@@ -73,8 +73,8 @@ class Snapshot:
     windows: list[Window]
 
 
-class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, MemoryAccess):
-    """``storage.store.Storage`` in memory, for tests, simulations and as the reference.
+class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
+    """``storage.Storage`` in memory, for tests, simulations and as the reference.
 
     Args:
         clock: the storage's time, and the clock of waits for work.
@@ -90,6 +90,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, Memo
         direct = Direct(tables, notifier, clock)
         super().__init__(tables, direct, Locks(), clock)
         self._notifier, self._direct = notifier, direct
+        self.access: Final = MemoryAccess(tables, clock)
         self._freedom = freedom
         self._random = entropy.stream("storage") if freedom > 0 and entropy is not None else None
 

@@ -11,14 +11,18 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from zeke_queue.errors import UsageError
+from zeke_queue.model import JobState
+from zeke_queue.storage.memory import schedules, settling
 from zeke_queue.storage.memory.locks import Owner
 from zeke_queue.storage.memory.unit_of_work import Pending
-from zeke_queue.storage.memory.verbs import MemoryVerbs
+from zeke_queue.storage.memory.verbs import MemoryVerbs, check_limit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from datetime import datetime
+    from uuid import UUID
 
+    from zeke_queue.model import ExpiredJob, Schedule
     from zeke_queue.storage.memory.locks import Locks
     from zeke_queue.storage.memory.tables import Tables
     from zeke_queue.storage.memory.unit_of_work import Direct
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class MemoryTransaction(MemoryVerbs):
-    """``storage.store.Transaction`` in memory; one task at a time may use it."""
+    """``storage.jobs.Transaction`` in memory; one task at a time may use it."""
 
     connection: None = None
 
@@ -44,6 +48,46 @@ class MemoryTransaction(MemoryVerbs):
     def on_rollback(self, undo: Callable[[], None]) -> None:
         """Call ``undo`` if the transaction rolls back; the last one registered is called first."""
         self._undone.append(undo)
+
+    async def lock_expired(self, limit: int) -> list[ExpiredJob]:
+        """Find active jobs past their deadline or held by a dead worker, and lock them."""
+        check_limit(limit)
+        now = self._begin()
+        owner = self._scope.owner
+        found = settling.overdue(
+            self._scope, now, self._tables.workers, limit, lambda job_id: self._locks.taken(job_id, owner)
+        )
+        for job in found:
+            self._scope.lock(job.id)
+        return found
+
+    async def lock_due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
+        """Lock schedules whose next tick is due or unknown; return the time for decisions, and them."""
+        check_limit(limit)
+        now = self._begin()
+        owner = self._scope.owner
+        due = schedules.due(self._scope, now, limit, lambda name: self._locks.taken(name, owner))
+        for schedule in due:
+            self._scope.lock(schedule.name)
+        return now, due
+
+    async def record_tick(self, name: str, last_tick: datetime, next_tick: datetime | None) -> None:
+        """Record the last decided occurrence, and the next one."""
+        self._begin()
+        if self._locks.any:
+            await self._locks.clear(lambda: [name], self._scope.owner)
+        schedules.serve(self._scope, name, last_tick, next_tick)
+
+    async def lock_attempt(self, job_id: UUID, attempt: int) -> bool:
+        """Lock an active job until the transaction ends."""
+        self._begin()
+        if self._locks.any:
+            await self._locks.clear(lambda: [job_id], self._scope.owner)
+        row = self._scope.row(job_id)
+        if row is None or row.state is not JobState.ACTIVE or row.attempt != attempt:
+            return False
+        self._scope.lock(job_id)
+        return True
 
     def _begin(self) -> datetime:
         if self._owner.ended.is_set():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from zeke_queue.errors import InvalidOptionError
 from zeke_queue.model import FINAL, Failed, JobState, Released
-from zeke_queue.storage.memory import schedules, settling
+from zeke_queue.storage.memory import settling
 from zeke_queue.storage.memory.rows import fresh, normal
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.model import Completed, ExpiredJob, NewJob, Schedule
+    from zeke_queue.model import Completed, NewJob
     from zeke_queue.storage.memory.locks import Lock, Locks
     from zeke_queue.storage.memory.rows import Row
     from zeke_queue.storage.memory.tables import Tables
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class MemoryVerbs:
-    """``storage.store.Verbs`` over a scope; the protocol documents each verb."""
+    """``storage.jobs.JobWriter`` over a scope; the protocol documents each verb."""
 
     def __init__(self, tables: Tables, scope: Scope, locks: Locks, clock: Clock) -> None:
         self._tables = tables
@@ -67,18 +67,6 @@ class MemoryVerbs:
         await self._wake(changed)
         return changed
 
-    async def lock_expired(self, limit: int) -> list[ExpiredJob]:
-        """Find active jobs past their deadline or held by a dead worker, and lock them."""
-        check_limit(limit)
-        now = self._begin()
-        owner = self._scope.owner
-        found = settling.overdue(
-            self._scope, now, self._tables.workers, limit, lambda job_id: self._locks.taken(job_id, owner)
-        )
-        for job in found:
-            self._scope.lock(job.id)
-        return found
-
     async def cancel(self, ids: Sequence[UUID]) -> set[UUID]:
         """Cancel waiting or running jobs."""
         now = self._begin()
@@ -87,23 +75,6 @@ class MemoryVerbs:
         cancelled = settling.cancel(self._scope, now, ids)
         await self._wake(cancelled)
         return cancelled
-
-    async def lock_due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
-        """Lock schedules whose next tick is due or unknown; return the time for decisions, and them."""
-        check_limit(limit)
-        now = self._begin()
-        owner = self._scope.owner
-        due = schedules.due(self._scope, now, limit, lambda name: self._locks.taken(name, owner))
-        for schedule in due:
-            self._scope.lock(schedule.name)
-        return now, due
-
-    async def record_tick(self, name: str, last_tick: datetime, next_tick: datetime | None) -> None:
-        """Record the last decided occurrence, and the next one."""
-        self._begin()
-        if self._locks.any:
-            await self._locks.clear(lambda: [name], self._scope.owner)
-        schedules.serve(self._scope, name, last_tick, next_tick)
 
     async def _wake(self, changed: Iterable[UUID]) -> None:
         """Resume the jobs that wait for those of these which have ended.
@@ -115,17 +86,6 @@ class MemoryVerbs:
         if owner is None and self._locks.any:
             await self._locks.clear(lambda: self._locks_of_waking(ended))
         settling.wake(self._scope, self._begin(), ended, lambda job_id: self._locks.taken(job_id, owner))
-
-    async def lock_attempt(self, job_id: UUID, attempt: int) -> bool:
-        """Lock an active job until the transaction ends."""
-        self._begin()
-        if self._locks.any:
-            await self._locks.clear(lambda: [job_id], self._scope.owner)
-        row = self._scope.row(job_id)
-        if row is None or row.state is not JobState.ACTIVE or row.attempt != attempt:
-            return False
-        self._scope.lock(job_id)
-        return True
 
     def _begin(self) -> datetime:
         """Return the statement's time, taken before any wait, like ``statement_timestamp``."""

@@ -20,9 +20,10 @@ _SCOPES: Final = {scope.value: scope for scope in Scope}
 
 
 class PostgresAccess:
-    """``storage.store.Access`` on Postgres; the protocol documents each verb."""
+    """``storage.access.Access`` on Postgres; the protocol documents each verb."""
 
-    _session: Session
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     async def create_key(self, key: NewKey) -> ApiKey:
         """Store a key, unless its id exists; return the stored key."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class PostgresAdmin:
-    """``storage.store.Admin`` on Postgres."""
+    """``storage.admin.QueueAdmin`` on Postgres."""
 
     _session: Session
     _claims: Claims

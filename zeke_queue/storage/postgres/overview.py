@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class PostgresOverview:
-    """The queries of ``storage.store.Reader`` over many jobs; the protocol documents each."""
+    """The queries of ``storage.inspect.Inspector`` over many jobs; the protocol documents each."""
 
     _session: Session
 

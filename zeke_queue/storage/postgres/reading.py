@@ -28,7 +28,7 @@ _FOUND_AT_ONCE: Final = 1000
 
 
 class PostgresReader:
-    """``storage.store.Reader`` on Postgres."""
+    """``storage.inspect.Inspector`` on Postgres."""
 
     _session: Session
     _listener: Listener

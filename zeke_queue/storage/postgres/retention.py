@@ -23,7 +23,7 @@ BAD_ROWS: Final = 10
 
 
 class PostgresRetention:
-    """``archive`` and ``purge`` of ``storage.store.Store`` on Postgres."""
+    """``archive`` and ``purge`` of ``storage.jobs.JobStore`` on Postgres."""
 
     _session: Session
 

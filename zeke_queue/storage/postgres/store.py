@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core.names import schema_name
 from zeke_queue.storage.postgres import rows
@@ -32,10 +32,8 @@ if TYPE_CHECKING:
     from zeke_queue.system.clock import Clock
 
 
-class PostgresStorage(
-    PostgresVerbs, PostgresRetention, PostgresReader, PostgresOverview, PostgresAdmin, PostgresAccess
-):
-    """``storage.store.Storage`` on Postgres; made by ``open``."""
+class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, PostgresOverview, PostgresAdmin):
+    """``storage.Storage`` on Postgres; made by ``open``."""
 
     def __init__(self, session: Session, listener: Listener, clock: Clock) -> None:
         self._session = session
@@ -43,6 +41,7 @@ class PostgresStorage(
         self._clock = clock
         # Marks expire in real time, so with a test's time each claim starts at the head of its queues.
         self._claims = Claims(session, clock, marking=session.now is None)
+        self.access: Final = PostgresAccess(session)
         self._identities = Ids(clock, SystemEntropy())
         super().__init__(session)
 
@@ -109,7 +108,7 @@ class PostgresStorage(
 
     async def insert_child(self, child: NewJob, attempt: int) -> UUID | None:
         """Insert a job that its parent waits for."""
-        return await self._in_transaction(lambda verbs: verbs.insert_child(child, attempt))
+        return await self._in_transaction(lambda verbs: verbs.insert_awaited(child, attempt))
 
     async def suspend(self, waiting: Sequence[Waiting], *, repeated: bool = False) -> set[UUID]:
         """Suspend active jobs until others have ended, each in its own transaction."""

@@ -9,19 +9,23 @@ from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 
 from zeke_queue.errors import UsageError
+from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.session import Link
 from zeke_queue.storage.postgres.sqlalchemy_connection import alchemy_link, is_alchemy
-from zeke_queue.storage.postgres.verbs import PostgresVerbs
+from zeke_queue.storage.postgres.verbs import PostgresVerbs, check_limit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
+    from datetime import datetime
+    from uuid import UUID
 
+    from zeke_queue.model import ExpiredJob, Schedule
     from zeke_queue.storage.postgres.session import Connection, Session
     from zeke_queue.storage.postgres.sqlalchemy_connection import AlchemyLink
 
 
 class PostgresTransaction(PostgresVerbs):
-    """``storage.store.Transaction`` on Postgres; one task at a time may use it.
+    """``storage.jobs.Transaction`` on Postgres; one task at a time may use it.
 
     There is no signal for the end of a joined transaction, since the caller ends it. There, ``on_commit`` and
     ``on_rollback`` act at the end of the block, so end the block right before the commit.
@@ -44,6 +48,24 @@ class PostgresTransaction(PostgresVerbs):
     def on_rollback(self, undo: Callable[[], None]) -> None:
         """Call ``undo`` if the transaction rolls back; the last one registered is called first."""
         self._undone.append(undo)
+
+    async def lock_expired(self, limit: int) -> list[ExpiredJob]:
+        """Find active jobs past their deadline or held by a dead worker, and lock them."""
+        return [rows.overdue(row) for row in await self._runner.run("lock_expired", limit=check_limit(limit))]
+
+    async def lock_due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
+        """Lock schedules whose next tick is due or unknown."""
+        found = await self._runner.run("lock_due_schedules", {"limit": check_limit(limit)})
+        now = found[0][-1] if found else (await self._runner.run("now"))[0][0]
+        return now, [rows.schedule(row[:-1]) for row in found]
+
+    async def record_tick(self, name: str, last_tick: datetime, next_tick: datetime | None) -> None:
+        """Record the last decided occurrence, and the next one."""
+        await self._runner.run("record_tick", {"name": name, "last_tick": last_tick, "next_tick": next_tick})
+
+    async def lock_attempt(self, job_id: UUID, attempt: int) -> bool:
+        """Lock an active job until the transaction ends."""
+        return await self._lock_attempt(job_id, attempt)
 
     def committed(self) -> None:
         """Call the commit callbacks."""

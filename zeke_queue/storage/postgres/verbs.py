@@ -13,10 +13,9 @@ from zeke_queue.storage.postgres.rows import Outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.model import Completed, ExpiredJob, Failed, NewJob, Released, Schedule, Waiting
+    from zeke_queue.model import Completed, Failed, NewJob, Released, Waiting
     from zeke_queue.storage.postgres.rows import Row
     from zeke_queue.storage.postgres.session import Runner
 
@@ -34,7 +33,7 @@ def job_channel(schema: str) -> str:
 
 
 class PostgresVerbs:
-    """``storage.store.Verbs`` on an executor of statements.
+    """``storage.jobs.JobWriter`` on an executor of statements.
 
     Args:
         runner: the session, where each verb is its own transaction, or an open transaction.
@@ -136,10 +135,6 @@ class PostgresVerbs:
         said = {**jsonb.loads(output), "superseded_by": None if other is None else str(other)}
         return await self._ids("settle", single.failing_with(jsonb.dumps(said)).parameters())
 
-    async def lock_expired(self, limit: int) -> list[ExpiredJob]:
-        """Find active jobs past their deadline or held by a dead worker, and lock them."""
-        return [rows.overdue(row) for row in await self._runner.run("lock_expired", limit=check_limit(limit))]
-
     async def cancel(self, ids: Sequence[UUID]) -> set[UUID]:
         """Cancel waiting or running jobs, and the children that they wait for."""
         return await self._in_transaction(lambda verbs: verbs.cancel_families(ids)) if ids else set()
@@ -160,7 +155,7 @@ class PostgresVerbs:
             asked = [row[0] for row in found]
         return cancelled
 
-    async def lock_attempt(self, job_id: UUID, attempt: int) -> bool:
+    async def _lock_attempt(self, job_id: UUID, attempt: int) -> bool:
         """Lock an active job until the transaction ends."""
         return bool(await self._runner.run("lock_attempt", {"id": job_id, "attempt": attempt}))
 
@@ -176,9 +171,9 @@ class PostgresVerbs:
             due = {job_id for job_id, parent in family if parent in back}
         return changed
 
-    async def insert_child(self, child: NewJob, attempt: int) -> UUID | None:
+    async def insert_awaited(self, child: NewJob, attempt: int) -> UUID | None:
         """Insert a job that its parent waits for, in a transaction, if that is active at this attempt."""
-        if child.parent is None or not await self.lock_attempt(child.parent, attempt):
+        if child.parent is None or not await self._lock_attempt(child.parent, attempt):
             raise LeaseLostError.of(child.parent)
         (inserted,) = await self.insert([child])
         if inserted is not None:
@@ -195,16 +190,6 @@ class PostgresVerbs:
                 return await self._ids("suspend", waiting._asdict())
         except UniqueViolation:
             return await self._settle_one(outcomes)
-
-    async def lock_due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
-        """Lock schedules whose next tick is due or unknown."""
-        found = await self._runner.run("lock_due_schedules", {"limit": check_limit(limit)})
-        now = found[0][-1] if found else (await self._runner.run("now"))[0][0]
-        return now, [rows.schedule(row[:-1]) for row in found]
-
-    async def record_tick(self, name: str, last_tick: datetime, next_tick: datetime | None) -> None:
-        """Record the last decided occurrence, and the next one."""
-        await self._runner.run("record_tick", {"name": name, "last_tick": last_tick, "next_tick": next_tick})
 
     async def _bring_back(self, ids: Sequence[UUID], state: str, *from_states: str) -> set[UUID]:
         """Requeue ended jobs; one whose key or slot was taken stays unchanged."""

@@ -23,7 +23,7 @@ RENEW_SECONDS: Final = 20.0
 
 
 class PostgresChangeFeed:
-    """``storage.store.ChangeFeed`` on Postgres, for one waiting task.
+    """``storage.inspect.ChangeFeed`` on Postgres, for one waiting task.
 
     Args:
         session: writes the rows.

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import HTTPConnection
 
-    from zeke_queue.storage.access import ApiKey
-    from zeke_queue.storage.store import Access
+    from zeke_queue.storage.access import Access, ApiKey
     from zeke_queue.system.clock import Clock
     from zeke_queue.web.settings import WebSettings
 

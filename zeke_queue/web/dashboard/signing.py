@@ -35,7 +35,8 @@ async def sign_in(desk: Desk) -> Response:
     settings, queue = desk.parts.settings, desk.parts.queue
     token = queue.entropy.stream("session").randbytes(TOKEN_BYTES).hex()
     await _close(desk)
-    if not await queue.storage.create_session(apikeys.digest_of(token), key.id, settings.api_session):
+    access = queue.storage.access
+    if not await access.create_session(apikeys.digest_of(token), key.id, settings.api_session):
         return await _form(desk, onward, wrong="The key has just been revoked", status=401)
     response = desk.go(local_path(onward, desk.root) or desk.url(""))
     desk.keep(response, COOKIE, token, seconds=int(settings.api_session))
@@ -57,7 +58,7 @@ async def _close(desk: Desk) -> None:
     """End the browser's session, if there is one."""
     token = desk.request.cookies.get(COOKIE)
     if token is not None:
-        await desk.parts.queue.storage.delete_session(apikeys.digest_of(token))
+        await desk.parts.queue.storage.access.delete_session(apikeys.digest_of(token))
 
 
 async def _key(desk: Desk) -> ApiKey:

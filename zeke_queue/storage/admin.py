@@ -1,0 +1,49 @@
+"""The protocol of queues and schedules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zeke_queue.model import (
+        QueueSettings,
+        Schedule,
+    )
+
+
+class QueueAdmin(Protocol):
+    """Queues and schedules, as declared in code and edited by users."""
+
+    async def declare_queues(self, queues: Sequence[QueueSettings]) -> None:
+        """Store the concurrency limits declared in code; pauses stay unchanged."""
+        ...
+
+    async def queues(self) -> list[QueueSettings]:
+        """Return the settings of all queues that have any, by name."""
+        ...
+
+    async def pause_queue(self, name: str, *, paused: bool) -> None:
+        """Pause a queue (its waiting jobs are not claimed; running ones continue), or resume it."""
+        ...
+
+    async def declare_schedules(self, schedules: Sequence[Schedule]) -> None:
+        """Store the schedules declared in code.
+
+        An edit made at run time is kept as long as the definition in code is the one it edited. A new
+        schedule has no last tick, so its first occurrence is the first after now.
+        """
+        ...
+
+    async def put_schedule(self, schedule: Schedule) -> None:
+        """Create or edit a schedule at run time; a changed cron or zone takes effect from now."""
+        ...
+
+    async def delete_schedule(self, name: str) -> bool:
+        """Delete a schedule; False if there was none."""
+        ...
+
+    async def schedules(self) -> list[Schedule]:
+        """Return all schedules, by name."""
+        ...

@@ -1,0 +1,34 @@
+"""The protocol of maintenance: what is done for jobs that no worker holds."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class MaintenanceStore(Protocol):
+    """Maintenance in batches; any number of processes may run it."""
+
+    async def resume_waiting(self, limit: int) -> int:
+        """Resume jobs whose child has ended or is gone, but which were not notified; return how many.
+
+        The end of a child normally resumes its parent; this covers a crash, or another program's changes.
+        """
+        ...
+
+    async def archive(self, after: float, limit: int) -> int:
+        """Move jobs that ended more than ``after`` seconds ago to the archive, oldest first; return how many.
+
+        A job that can't be moved is reported and skipped.
+        """
+        ...
+
+    async def purge(self, after: float, limit: int) -> int:
+        """Delete jobs archived more than ``after`` seconds ago, with events, oldest first; return how many.
+
+        A job that can't be deleted is reported and skipped.
+        """
+        ...
+
+    async def pgboss_cron_age(self) -> float | None:
+        """Return the seconds since pg-boss's cron recorded a round in these tables; None if it never did."""
+        ...
