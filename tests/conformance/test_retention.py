@@ -177,7 +177,8 @@ async def test_batch_without_length_is_refused(storage: Storage) -> None:
     async def check(verb: str, limit: int) -> None:
         arguments = [60.0, limit] if verb in ("archive", "purge") else [limit]
         with pytest.raises(InvalidOptionError, match=f"limit: {limit} "):
-            await getattr(storage, verb)(*arguments)
+            async with storage.transaction() as transaction:
+                await getattr(storage if arguments[1:] else transaction, verb)(*arguments)
 
     verbs = ("archive", "purge", "lock_expired", "lock_due_schedules")
     await check_each_async([(verb, limit) for verb in verbs for limit in (0, -1)], check)

@@ -25,6 +25,10 @@ PLAIN: Final[dict[str, bool | int | None]] = {
 
 VARIANTS: Final = {
     "resume_parents_for_sure": ("resume_parents", {" skip locked": ""}),
+    "find_archived": (
+        "find",
+        {".job as kept": ".archive as kept", "null::timestamptz as archivedon": "archivedon"},
+    ),
     "insert_plain": (
         "insert_one",
         {f"%({name})s": {None: "null", 0: "0", True: "true"}[value] for name, value in PLAIN.items()}
@@ -32,8 +36,9 @@ VARIANTS: Final = {
     ),
 }
 """Statements derived from another one by leaving out what a case does not need, so that the server can
-simplify them when it plans, not at each run: which text replaces which. ``insert_plain`` inserts one plain
-job outside a transaction; ``resume_parents_for_sure`` waits for locks, so its transaction must hold none."""
+simplify them when it plans, not at each run: which text replaces which. ``find_archived`` lists the archive,
+``insert_plain`` inserts one plain job outside a transaction; ``resume_parents_for_sure`` waits for locks, so
+its transaction must hold none."""
 
 _COMMENT: Final = re.compile(r"--.*$", re.MULTILINE)
 

@@ -1,5 +1,5 @@
--- Lists jobs, newest first. Planned anew each time, with the values at hand: what is not asked for falls
--- away. No index has this order (migration 0008 says why), so many rows may have to be compared: by what
+-- Lists jobs, newest first; as find_archived those of the archive. Planned anew each time, with the values at
+-- hand: what is not asked for falls away. No index has this order (migration 0008 says why), so many rows may have to be compared: by what
 -- decides alone, and the rest is read of the few that are left. Of those, rows whose JSON goes beyond a
 -- number of bytes stay here; how many there were is told with each of the others. To write JSON out costs
 -- far more than to find its row, so that is done row by row, and no further than the bytes go. In C, lower()
@@ -9,7 +9,7 @@ with recursive page as materialized (
         ctid as place,
         createdon,
         id
-    from {schema}.job
+    from {schema}.job as kept
     where
         (%(ids)s::uuid[] is null or id = any(%(ids)s::uuid[]))
         and (%(names)s::text[] is null or name collate "C" = any(%(names)s::text[]))
@@ -70,8 +70,8 @@ sized as (
                     octet_length(case when 'output' <> all(%(without)s::text[]) then output::text end), 0
                 )
                 + coalesce(octet_length(case when 'meta' <> all(%(without)s::text[]) then meta::text end), 0)
-            from {schema}.job
-            where ctid = newest.places[sized.number + 1]
+            from {schema}.job as kept
+            where kept.ctid = newest.places[sized.number + 1]
         )
     from sized
     cross join newest
@@ -103,6 +103,6 @@ select
     case when 'history' <> all(%(without)s::text[]) then history end,
     null::timestamptz as archivedon,
     (select sent.listed from sent) as listed
-from {schema}.job
-where ctid = any((select sent.places from sent)::tid[])
+from {schema}.job as kept
+where kept.ctid = any((select sent.places from sent)::tid[])
 order by createdon desc, id desc
