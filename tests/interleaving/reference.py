@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from zeke_queue.model import Claimed, ExpiredJob, Extended, QueueCapacity, QueueSettings, Schedule
     from zeke_queue.storage.memory.locks import Owner
     from zeke_queue.storage.memory.rows import Row
-    from zeke_queue.storage.memory.unit_of_work import Scope
+    from zeke_queue.storage.memory.unit_of_work import AutoCommit
 
 
 class Blocked(Exception):
@@ -62,7 +62,7 @@ class ReferenceTransaction(MemoryTransaction):
         return self._owner
 
     @property
-    def scope(self) -> Scope:
+    def scope(self) -> AutoCommit:
         """What it sees, with its own changes."""
         return self._scope
 
@@ -89,10 +89,10 @@ class Reference(MemoryStorage):
 
     def begin(self) -> ReferenceTransaction:
         """Open a transaction; ``end`` ends it."""
-        return ReferenceTransaction(self._tables, self._locks, self._clock)
+        return ReferenceTransaction(self._tables, self._direct, self._locks, self._clock)
 
     @property
-    def scope(self) -> Scope:
+    def scope(self) -> AutoCommit:
         """What a verb of its own sees."""
         return self._scope
 
@@ -100,9 +100,9 @@ class Reference(MemoryStorage):
         """Commit or roll back."""
         assert how in (COMMIT, ROLLBACK)
         if how == COMMIT:
-            transaction.commit(self._direct)
+            transaction.commit()
         else:
-            transaction.rollback(self._direct)
+            transaction.rollback()
 
     def do(
         self,

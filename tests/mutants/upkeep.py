@@ -18,15 +18,15 @@ MUTANTS = (
     Mutant(
         "rollback-commits",
         TRANSACTION,
-        "        opened.rollback(direct)\n        raise\n",
-        "        opened.commit(direct)\n        raise\n",
+        "        opened.rollback()\n        raise\n",
+        "        opened.commit()\n        raise\n",
         "Jobs of a transaction that was rolled back are there.",
     ),
     Mutant(
         "rollback-keeps-locks",
         TRANSACTION,
-        "        self._locks.release(self._owner)\n        self._pending.discard(direct)\n",
-        "        self._pending.discard(direct)\n",
+        "        self._locks.release(self._owner)\n        self._pending.discard()\n",
+        "        self._pending.discard()\n",
         "What a transaction locked stays locked after its rollback.",
     ),
     Mutant(
@@ -148,8 +148,8 @@ MUTANTS = (
     Mutant(
         "no-wake-up",
         SCOPE,
-        "            if row.start_after <= self._clock.now():\n"
-        "                self._notifier.queue(row.name)\n",
+        "            if row.start_after <= self.clock.now():\n"
+        "                self.notifier.queue(row.name)\n",
         "            pass\n",
         "A job that is sent, and due at once, wakes no worker.",
     ),

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from zeke_queue.storage.memory.locks import Locks
     from zeke_queue.storage.memory.notifier import Notifier
     from zeke_queue.storage.memory.tables import Tables
-    from zeke_queue.storage.memory.unit_of_work import Scope
+    from zeke_queue.storage.memory.unit_of_work import AutoCommit
     from zeke_queue.system.clock import Clock
 
 _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 
 
-def due(scope: Scope, now: datetime, limit: int, passed: Callable[[str], bool]) -> list[Schedule]:
+def due(scope: AutoCommit, now: datetime, limit: int, passed: Callable[[str], bool]) -> list[Schedule]:
     """Return schedules whose next tick is due or unknown, longest due first.
 
     It is unknown if the schedule was never served. A served schedule without a next tick never fires again.
@@ -43,7 +43,7 @@ def _is_due(schedule: Schedule, now: datetime) -> bool:
     return schedule.next_tick <= now
 
 
-def serve(scope: Scope, name: str, last_tick: datetime, next_tick: datetime | None) -> None:
+def serve(scope: AutoCommit, name: str, last_tick: datetime, next_tick: datetime | None) -> None:
     """Record the last decided occurrence, and the next one."""
     plan = scope.plan(name)
     if plan is not None:
@@ -76,7 +76,7 @@ class MemoryAdmin:
     """``storage.admin.QueueAdmin`` in memory; the protocol documents each verb."""
 
     _tables: Tables
-    _scope: Scope
+    _scope: AutoCommit
     _locks: Locks
     _notifier: Notifier
     _clock: Clock

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from zeke_queue.model import Completed, Extended, Failed, Waiting, WorkerInfo
     from zeke_queue.storage.memory.rows import Row
-    from zeke_queue.storage.memory.unit_of_work import Scope
+    from zeke_queue.storage.memory.unit_of_work import AutoCommit
 
 
-def insert(scope: Scope, rows: Iterable[Row]) -> None:
+def insert(scope: AutoCommit, rows: Iterable[Row]) -> None:
     """Insert rows in this order, skipping those whose id exists or whose slot or key is held."""
     for row in rows:
         if not scope.known(row.id) and _in_the_way(scope, row, row.state) is None:
@@ -33,7 +33,7 @@ def insert(scope: Scope, rows: Iterable[Row]) -> None:
 
 
 def complete(
-    scope: Scope, now: datetime, settlements: Iterable[tuple[Completed, str | None]], *, repeated: bool
+    scope: AutoCommit, now: datetime, settlements: Iterable[tuple[Completed, str | None]], *, repeated: bool
 ) -> set[UUID]:
     """Complete jobs, each with the JSON text of its output."""
     changed: set[UUID] = set()
@@ -54,7 +54,7 @@ def complete(
 
 
 def give_back(
-    scope: Scope,
+    scope: AutoCommit,
     now: datetime,
     failures: Iterable[tuple[Failed, str]],
     released: Iterable[Released],
@@ -86,7 +86,7 @@ def give_back(
     return changed
 
 
-def suspend(scope: Scope, now: datetime, waiting: Iterable[Waiting], *, repeated: bool) -> set[UUID]:
+def suspend(scope: AutoCommit, now: datetime, waiting: Iterable[Waiting], *, repeated: bool) -> set[UUID]:
     """Suspend active jobs until others have ended, in the order of ids."""
     changed: set[UUID] = set()
     for job_id, attempt, child_id in sorted(waiting):
@@ -109,7 +109,7 @@ def suspend(scope: Scope, now: datetime, waiting: Iterable[Waiting], *, repeated
     return changed
 
 
-def _suspend(scope: Scope, row: Row, child: Row, now: datetime) -> None:
+def _suspend(scope: AutoCommit, row: Row, child: Row, now: datetime) -> None:
     state = TRANSITIONS[row.state, Event.RELEASE]
     row = scope.change(row)
     if (other := _in_the_way(scope, row, state)) is not None:
@@ -121,14 +121,14 @@ def _suspend(scope: Scope, row: Row, child: Row, now: datetime) -> None:
     scope.store(row)
 
 
-def await_end(scope: Scope, row: Row) -> None:
+def await_end(scope: AutoCommit, row: Row) -> None:
     """Mark a row as one that another job waits for."""
     row = scope.change(row)
     row.awaited = True
     scope.store(row)
 
 
-def wake(scope: Scope, now: datetime, ended: Iterable[UUID], passed: Callable[[UUID], bool]) -> None:
+def wake(scope: AutoCommit, now: datetime, ended: Iterable[UUID], passed: Callable[[UUID], bool]) -> None:
     """Resume jobs that wait for ended ones, except those locked by other transactions."""
     for job_id in ended:
         child = scope.row(job_id)
@@ -141,7 +141,7 @@ def wake(scope: Scope, now: datetime, ended: Iterable[UUID], passed: Callable[[U
                 scope.store(row)
 
 
-def _fail(scope: Scope, row: Row, outcome: Failed, error: str, now: datetime) -> None:
+def _fail(scope: AutoCommit, row: Row, outcome: Failed, error: str, now: datetime) -> None:
     if outcome.retry_in is None:
         row.remember(outcome.final, error, now)
         row.end(outcome.final, now)
@@ -162,7 +162,7 @@ def _was_given_back(row: Row, outcome: Failed | Released, error: str) -> bool:
     return row.state is state and row.output == error
 
 
-def _release(scope: Scope, row: Row, outcome: Released, now: datetime) -> None:
+def _release(scope: AutoCommit, row: Row, outcome: Released, now: datetime) -> None:
     state = TRANSITIONS[row.state, Event.RELEASE]
     if (other := _in_the_way(scope, row, state)) is not None:
         _supersede(row, other, None, now)
@@ -170,7 +170,7 @@ def _release(scope: Scope, row: Row, outcome: Released, now: datetime) -> None:
         row.wait(state, now, outcome.delay)
 
 
-def _in_the_way(scope: Scope, row: Row, state: JobState) -> UUID | None:
+def _in_the_way(scope: AutoCommit, row: Row, state: JobState) -> UUID | None:
     """Return the job that prevents this row, new or taken out, from being in a state."""
     if row.hold is None or not held_in(row.hold, state):
         return None
@@ -192,7 +192,7 @@ def _superseded(row: Row) -> bool:
     return isinstance(output, dict) and "superseded_by" in output
 
 
-def cancel(scope: Scope, now: datetime, ids: Iterable[UUID]) -> set[UUID]:
+def cancel(scope: AutoCommit, now: datetime, ids: Iterable[UUID]) -> set[UUID]:
     """Cancel waiting or running jobs and the children they wait for; their output stays unchanged."""
     changed: set[UUID] = set()
     asked = list(ids)
@@ -210,7 +210,7 @@ def cancel(scope: Scope, now: datetime, ids: Iterable[UUID]) -> set[UUID]:
     return changed
 
 
-def cancelled_along(scope: Scope, ids: Iterable[UUID]) -> set[tuple[UUID, UUID | None]]:
+def cancelled_along(scope: AutoCommit, ids: Iterable[UUID]) -> set[tuple[UUID, UUID | None]]:
     """Return cancelled jobs, with the children that they wait for and that were cancelled with or after them.
 
     A child that was cancelled before its parent was cancelled for itself, and the parent may have seen it.
@@ -233,7 +233,7 @@ def cancelled_along(scope: Scope, ids: Iterable[UUID]) -> set[tuple[UUID, UUID |
     return found
 
 
-def resume(scope: Scope, now: datetime, ids: Iterable[UUID]) -> set[UUID]:
+def resume(scope: AutoCommit, now: datetime, ids: Iterable[UUID]) -> set[UUID]:
     """Requeue cancelled jobs, with the children that were cancelled with them."""
     family = cancelled_along(scope, ids)
     changed: set[UUID] = set()
@@ -245,7 +245,7 @@ def resume(scope: Scope, now: datetime, ids: Iterable[UUID]) -> set[UUID]:
     return changed
 
 
-def bring_back(scope: Scope, now: datetime, ids: Iterable[UUID], event: Event) -> set[UUID]:
+def bring_back(scope: AutoCommit, now: datetime, ids: Iterable[UUID], event: Event) -> set[UUID]:
     """Requeue ended jobs, due at once, unless another job holds their key."""
     changed: set[UUID] = set()
     for job_id in sorted(set(ids)):
@@ -262,7 +262,7 @@ def bring_back(scope: Scope, now: datetime, ids: Iterable[UUID], event: Event) -
     return changed
 
 
-def extend(scope: Scope, now: datetime, extended: Sequence[Extended]) -> set[UUID]:
+def extend(scope: AutoCommit, now: datetime, extended: Sequence[Extended]) -> set[UUID]:
     """Move the deadlines of active jobs."""
     changed: set[UUID] = set()
     for job_id, attempt, seconds in extended:
@@ -277,7 +277,7 @@ def extend(scope: Scope, now: datetime, extended: Sequence[Extended]) -> set[UUI
 
 
 def overdue(
-    scope: Scope,
+    scope: AutoCommit,
     now: datetime,
     workers: Mapping[UUID, WorkerInfo],
     limit: int,

@@ -26,7 +26,7 @@ from zeke_queue.storage.memory.rows import as_claimed, as_job, fresh, planted
 from zeke_queue.storage.memory.schedules import MemoryAdmin
 from zeke_queue.storage.memory.tables import Tables
 from zeke_queue.storage.memory.transaction import transaction
-from zeke_queue.storage.memory.unit_of_work import Direct
+from zeke_queue.storage.memory.unit_of_work import AutoCommit
 from zeke_queue.storage.memory.verbs import MemoryVerbs, check_limit
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
         if freedom > 0 and entropy is None:
             raise UsageError("freedom: needs entropy to draw from; give MemoryStorage(..., entropy=...)")
         tables, notifier = Tables(), Notifier(clock)
-        direct = Direct(tables, notifier, clock)
+        direct = AutoCommit(tables, notifier, clock)
         super().__init__(tables, direct, Locks(), clock)
         self._notifier, self._direct = notifier, direct
         self.access: Final = MemoryAccess(tables, clock)

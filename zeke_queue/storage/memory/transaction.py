@@ -14,7 +14,7 @@ from zeke_queue.errors import UsageError
 from zeke_queue.model import JobState
 from zeke_queue.storage.memory import schedules, settling
 from zeke_queue.storage.memory.locks import Owner
-from zeke_queue.storage.memory.unit_of_work import Pending
+from zeke_queue.storage.memory.unit_of_work import UnitOfWork
 from zeke_queue.storage.memory.verbs import MemoryVerbs, check_limit
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zeke_queue.model import ExpiredJob, Schedule
     from zeke_queue.storage.memory.locks import Locks
     from zeke_queue.storage.memory.tables import Tables
-    from zeke_queue.storage.memory.unit_of_work import Direct
+    from zeke_queue.storage.memory.unit_of_work import AutoCommit
     from zeke_queue.system.clock import Clock
 
 
@@ -34,9 +34,9 @@ class MemoryTransaction(MemoryVerbs):
 
     connection: None = None
 
-    def __init__(self, tables: Tables, locks: Locks, clock: Clock) -> None:
+    def __init__(self, tables: Tables, committed: AutoCommit, locks: Locks, clock: Clock) -> None:
         self._owner = Owner()
-        self._pending = Pending(tables, locks, self._owner)
+        self._pending = UnitOfWork(committed, locks, self._owner)
         self._applied: list[Callable[[], None]] = []
         self._undone: list[Callable[[], None]] = []
         super().__init__(tables, self._pending, locks, clock)
@@ -94,30 +94,30 @@ class MemoryTransaction(MemoryVerbs):
             raise UsageError("The transaction has ended; open another one")
         return super()._begin()
 
-    def commit(self, direct: Direct) -> None:
+    def commit(self) -> None:
         """Make the changes visible."""
-        self._pending.apply(direct)
+        self._pending.apply()
         self._locks.release(self._owner)
         for apply in self._applied:
             apply()
 
-    def rollback(self, direct: Direct) -> None:
+    def rollback(self) -> None:
         """Discard the changes."""
         self._locks.release(self._owner)
-        self._pending.discard(direct)
+        self._pending.discard()
         for undo in reversed(self._undone):
             undo()
 
 
 @asynccontextmanager
 async def transaction(
-    tables: Tables, direct: Direct, locks: Locks, clock: Clock
+    tables: Tables, committed: AutoCommit, locks: Locks, clock: Clock
 ) -> AsyncGenerator[MemoryTransaction]:
     """Open a transaction that commits at the end of the block, or rolls back if the block raises."""
-    opened = MemoryTransaction(tables, locks, clock)
+    opened = MemoryTransaction(tables, committed, locks, clock)
     try:
         yield opened
     except BaseException:
-        opened.rollback(direct)
+        opened.rollback()
         raise
-    opened.commit(direct)
+    opened.commit()

@@ -1,12 +1,12 @@
-"""The scope of a statement: the tables themselves, or an open transaction's version of them.
+"""What a statement sees and changes: the tables themselves, or an open transaction's version of them.
 
-The rules (``settling``, ``schedules``) are written once, on this interface, and do not depend on which of the
+The rules (``settling``, ``schedules``) are written once, on ``AutoCommit``, and do not depend on which of the
 two they get.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from zeke_queue.model import JobState
 from zeke_queue.storage.memory.uniqueness import held_in
@@ -27,170 +27,120 @@ def _id(row: Row) -> UUID:
     return row.id
 
 
-class Scope(Protocol):
-    """The tables as one statement sees them."""
+class AutoCommit:
+    """The tables themselves: for a single statement, which runs in one step and so needs no locks.
 
-    @property
-    def owner(self) -> Owner | None:
-        """The transaction, or None for a statement of its own."""
-        ...
-
-    def row(self, job_id: UUID) -> Row | None:
-        """Return a live row, read-only."""
-        ...
-
-    def known(self, job_id: UUID) -> bool:
-        """Return whether a job with this id is live or archived."""
-        ...
-
-    def active(self) -> Iterable[Row]:
-        """Return the active rows, read-only."""
-        ...
-
-    def holder(self, hold: Hold) -> UUID | None:
-        """Return the job that has a hold."""
-        ...
-
-    def waiting_for(self, job_id: UUID) -> list[Row]:
-        """Return the rows that wait for a job to end, by id, read-only."""
-        ...
-
-    def awaited_children(self, job_id: UUID) -> list[Row]:
-        """Return the children that a job waits or waited for, by id, read-only."""
-        ...
-
-    def change(self, row: Row) -> Row:
-        """Return the row for changes; call ``store`` afterwards, in the same step."""
-        ...
-
-    def store(self, row: Row) -> None:
-        """Store a new or changed row."""
-        ...
-
-    def plan(self, name: str) -> Plan | None:
-        """Return a schedule."""
-        ...
-
-    def plans(self) -> Iterable[Plan]:
-        """Return all schedules."""
-        ...
-
-    def store_plan(self, plan: Plan) -> None:
-        """Store a new or changed schedule."""
-        ...
-
-    def lock(self, lock: UUID | str) -> None:
-        """Lock a job or a schedule until the transaction ends."""
-        ...
-
-
-class Direct:
-    """The tables themselves: for a single statement, which runs in one step and so needs no locks."""
+    Attributes:
+        tables: the committed rows.
+        notifier: the notifier of changes.
+        clock: the storage's time.
+        owner: the transaction, or None for a statement of its own.
+    """
 
     owner: Owner | None = None
 
     def __init__(self, tables: Tables, notifier: Notifier, clock: Clock) -> None:
-        self._tables = tables
-        self._notifier = notifier
-        self._clock = clock
+        self.tables = tables
+        self.notifier = notifier
+        self.clock = clock
 
     def row(self, job_id: UUID) -> Row | None:
-        """Return a row."""
-        return self._tables.jobs.get(job_id)
+        """Return a live row, read-only."""
+        return self.tables.jobs.get(job_id)
 
     def known(self, job_id: UUID) -> bool:
-        """Return whether a job exists."""
-        return self._tables.known(job_id)
+        """Return whether a job with this id is live or archived."""
+        return self.tables.known(job_id)
 
     def holder(self, hold: Hold) -> UUID | None:
-        """Return the holder."""
-        return self._tables.held.get(hold)
+        """Return the job that has a hold."""
+        return self.tables.held.get(hold)
 
     def plan(self, name: str) -> Plan | None:
         """Return a schedule."""
-        return self._tables.plans.get(name)
+        return self.tables.plans.get(name)
 
     def active(self) -> Iterable[Row]:
-        """Return the active rows."""
-        return self._tables.active.values()
+        """Return the active rows, read-only."""
+        return self.tables.active.values()
 
     def waiting_for(self, job_id: UUID) -> list[Row]:
-        """Return the rows that wait for a job to end."""
-        return sorted(self._tables.waiting_for(job_id), key=_id)
+        """Return the rows that wait for a job to end, by id, read-only."""
+        return sorted(self.tables.waiting_for(job_id), key=_id)
 
     def awaited_children(self, job_id: UUID) -> list[Row]:
-        """Return the children that a job waits or waited for."""
-        return sorted(self._tables.awaited_children(job_id), key=_id)
+        """Return the children that a job waits or waited for, by id, read-only."""
+        return sorted(self.tables.awaited_children(job_id), key=_id)
 
     def change(self, row: Row) -> Row:
-        """Take the row out of the indexes, to be stored again after the change."""
-        self._tables.take_out(row)
+        """Take the row out of the indexes for changes; call ``store`` afterwards, in the same step."""
+        self.tables.take_out(row)
         return row
 
     def store(self, row: Row) -> None:
-        """Put the row in, and notify waiters."""
-        self._tables.put_in(row)
-        if self._notifier.has_waiters:
+        """Store a new or changed row, and notify waiters."""
+        self.tables.put_in(row)
+        if self.notifier.has_waiters:
             self.tell(row)
 
     def tell(self, row: Row) -> None:
         """Notify watchers of a job, and idle workers of its queue if the row is work or makes room for it."""
-        self._notifier.job(row.id)
+        self.notifier.job(row.id)
         if row.waits:
-            if row.start_after <= self._clock.now():
-                self._notifier.queue(row.name)
-        elif row.state is not JobState.ACTIVE and self._tables.queue(row.name).concurrency_limit is not None:
-            self._notifier.queue(row.name)
+            if row.start_after <= self.clock.now():
+                self.notifier.queue(row.name)
+        elif row.state is not JobState.ACTIVE and self.tables.queue(row.name).concurrency_limit is not None:
+            self.notifier.queue(row.name)
 
     def plans(self) -> Iterable[Plan]:
         """Return all schedules."""
-        return self._tables.plans.values()
+        return self.tables.plans.values()
 
     def store_plan(self, plan: Plan) -> None:
-        """Store a schedule."""
-        self._tables.plans[plan.schedule.name] = plan
+        """Store a new or changed schedule."""
+        self.tables.plans[plan.schedule.name] = plan
 
     def lock(self, lock: UUID | str) -> None:
         """Do nothing: no other task runs before the statement is over."""
 
 
-class Pending:
+class UnitOfWork(AutoCommit):
     """A transaction's version of the tables: its uncommitted changes on top of the committed rows."""
 
-    def __init__(self, tables: Tables, locks: Locks, owner: Owner) -> None:
-        self._tables = tables
+    def __init__(self, committed: AutoCommit, locks: Locks, owner: Owner) -> None:
+        super().__init__(committed.tables, committed.notifier, committed.clock)
+        self._committed = committed
         self._locks = locks
-        self.owner: Owner | None = owner
-        self._owner = owner
+        self.owner = self._owner = owner
         self._rows: dict[UUID, Row] = {}
         self._held: dict[Hold, UUID | None] = {}
         self._plans: dict[str, Plan] = {}
 
     def row(self, job_id: UUID) -> Row | None:
         """Return a row with the changes of this transaction."""
-        return self._rows.get(job_id) or self._tables.jobs.get(job_id)
+        return self._rows.get(job_id) or self.tables.jobs.get(job_id)
 
     def known(self, job_id: UUID) -> bool:
         """Return whether a job exists in this transaction."""
-        return job_id in self._rows or self._tables.known(job_id)
+        return job_id in self._rows or self.tables.known(job_id)
 
     def active(self) -> Iterable[Row]:
         """Return the rows that are active here: in a transaction no row becomes active, but some end."""
-        rows = (self._rows.get(row.id, row) for row in self._tables.active.values())
+        rows = (self._rows.get(row.id, row) for row in self.tables.active.values())
         return [row for row in rows if row.state is JobState.ACTIVE]
 
     def holder(self, hold: Hold) -> UUID | None:
         """Return the job that has a hold, with the changes of this transaction."""
-        return self._held[hold] if hold in self._held else self._tables.held.get(hold)
+        return self._held[hold] if hold in self._held else self.tables.held.get(hold)
 
     def waiting_for(self, job_id: UUID) -> list[Row]:
         """Return the rows that wait for a job to end; in a transaction, no row starts waiting."""
-        rows = (self._rows.get(row.id, row) for row in self._tables.waiting_for(job_id))
+        rows = (self._rows.get(row.id, row) for row in self.tables.waiting_for(job_id))
         return sorted((row for row in rows if row.waits_for == job_id), key=_id)
 
     def awaited_children(self, job_id: UUID) -> list[Row]:
         """Return the children that a job waits for; in a transaction, no job becomes one."""
-        rows = [self._rows.get(row.id, row) for row in self._tables.awaited_children(job_id)]
+        rows = [self._rows.get(row.id, row) for row in self.tables.awaited_children(job_id)]
         return sorted(rows, key=_id)
 
     def change(self, row: Row) -> Row:
@@ -211,11 +161,11 @@ class Pending:
 
     def plan(self, name: str) -> Plan | None:
         """Return a schedule with the changes of this transaction."""
-        return self._plans.get(name) or self._tables.plans.get(name)
+        return self._plans.get(name) or self.tables.plans.get(name)
 
     def plans(self) -> Iterable[Plan]:
         """Return all schedules with the changes of this transaction."""
-        return [self._plans.get(name, plan) for name, plan in self._tables.plans.items()]
+        return [self._plans.get(name, plan) for name, plan in self.tables.plans.items()]
 
     def store_plan(self, plan: Plan) -> None:
         """Store a schedule for the commit, and lock it."""
@@ -226,20 +176,20 @@ class Pending:
         """Lock a job or a schedule."""
         self._locks.take(lock, self._owner)
 
-    def apply(self, direct: Direct) -> None:
+    def apply(self) -> None:
         """Commit: make every changed row visible.
 
         Rows are applied in the order of their first change, so a hold given up by one is free for another.
         """
         for row in self._rows.values():
-            if (old := self._tables.jobs.get(row.id)) is not None:
-                self._tables.take_out(old)
-            direct.store(row)
+            if (old := self.tables.jobs.get(row.id)) is not None:
+                self.tables.take_out(old)
+            self._committed.store(row)
         for plan in self._plans.values():
-            direct.store_plan(plan)
+            self._committed.store_plan(plan)
 
-    def discard(self, direct: Direct) -> None:
+    def discard(self) -> None:
         """Roll back: nothing was changed, but claims have skipped the rows, so wake sleepers."""
         for job_id in self._rows:
-            if (row := self._tables.jobs.get(job_id)) is not None:
-                direct.tell(row)
+            if (row := self.tables.jobs.get(job_id)) is not None:
+                self._committed.tell(row)

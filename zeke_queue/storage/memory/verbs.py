@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from zeke_queue.storage.memory.locks import Lock, Locks
     from zeke_queue.storage.memory.rows import Row
     from zeke_queue.storage.memory.tables import Tables
-    from zeke_queue.storage.memory.unit_of_work import Scope
+    from zeke_queue.storage.memory.unit_of_work import AutoCommit
     from zeke_queue.system.clock import Clock
 
 
 class MemoryVerbs:
     """``storage.jobs.JobWriter`` over a scope; the protocol documents each verb."""
 
-    def __init__(self, tables: Tables, scope: Scope, locks: Locks, clock: Clock) -> None:
+    def __init__(self, tables: Tables, scope: AutoCommit, locks: Locks, clock: Clock) -> None:
         self._tables = tables
         self._scope = scope
         self._locks = locks
