@@ -174,6 +174,7 @@ class Machine(RuleBasedStateMachine):
         self.state.alive_until = max(self.state.alive_until, self.now + LEASE)
         gone = self.state.missing(before, answer)
         assert all(job.stage != SETTLING for job in gone), "what may be settled by now is not missed"
+        assert all(job.claimed.id not in answer for job in gone), "what is still leased goes on"
         self.lose(gone, self.state.lose(gone, self.now))
 
     @precondition(lambda self: self.now >= self.state.alive_until)
@@ -371,3 +372,22 @@ def test_lost_job_of_a_limited_task_makes_room_for_another() -> None:
     assert state.claims.claim(state.load(), 0.0) is None
     assert state.lose(state.unsettled(), 0.0) == [WakeClaims()]
     assert state.claims.claim(state.load(), 0.0) is not None
+
+
+def test_lost_job_gets_no_outcome_when_its_handler_is_abandoned() -> None:
+    state = state_of(ServedQueue("work", "work"))
+    state.claimed([claimed_job(1, "work"), claimed_job(2, "work")], 0.0, 0.0)
+    lost, kept = state.take(), state.take()
+    state.lose([lost], 1.0)
+    actions = state.abandon([lost, kept], lambda job: Released(job.claimed.id, 1))
+    assert actions == [Interrupt(lost), Interrupt(kept), Settle()]
+    assert state.outcomes == [kept]
+
+
+def test_outcome_of_a_job_that_is_not_held_any_more_is_dropped() -> None:
+    state = state_of(ServedQueue("work", "work"))
+    state.claimed([claimed_job(1, "work")], 0.0, 0.0)
+    job = state.take()
+    state.lose([job], 1.0)
+    assert not state.ended(job, Completed(job.claimed.id, 1, None))
+    assert state.backlog == 0
