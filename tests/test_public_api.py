@@ -15,8 +15,8 @@ from tests.cases import check_each
 PUBLIC = [
     "Catalog", "CatchUp", "Clock", "DuplicateTaskError", "Fail", "InvalidNameError",
     "InvalidOptionError", "InvalidScheduleError", "Job", "JobCancelledError", "JobConflictError",
-    "JobContext", "JobEvent", "JobExpiredError", "JobFailedError", "JobQuery", "JobNotFoundError",
-    "JobOptions", "JobState", "LeaseLostError", "PayloadTooLargeError", "PayloadValidationError",
+    "JobContext", "JobEvent", "JobExpiredError", "JobFailedError", "JobNotFoundError", "JobOptions",
+    "JobQuery", "JobState", "LeaseLostError", "PayloadTooLargeError", "PayloadValidationError",
     "PermissionDeniedError", "Queue", "QueueTransaction", "ResultTimeoutError", "Retry", "Run",
     "RunStatus", "Schedule", "Scheduler", "SchemaVersionError", "Send", "SendOptions",
     "SerializationError", "Settings", "SettingsError", "Snooze", "StorageError",

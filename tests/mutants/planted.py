@@ -45,12 +45,13 @@ PLANTED: Final = (
     Mutant(
         "rolled-back-ticks-stay",
         TRANSACTION,
-        "        self._locks.release(self._owner)\n        self._pending.discard(direct)\n",
+        "        self._locks.release(self._owner)\n        self._pending.discard()\n",
         "        self._locks.release(self._owner)\n"
+        "        committed = self._pending._committed\n"
         "        for row in self._pending._rows.values():\n"
-        "            if '\"tick\"' in (row.meta or '') and not direct.known(row.id):\n"
-        "                direct.store(row)\n"
-        "        self._pending.discard(direct)\n",
+        "            if '\"tick\"' in (row.meta or '') and not committed.known(row.id):\n"
+        "                committed.store(row)\n"
+        "        self._pending.discard()\n",
         "The job of a tick is there though its transaction was rolled back.",
         where=("cron",),
     ),
