@@ -115,7 +115,7 @@ def test_no_worker_and_nothing_to_do_is_worth_a_look() -> None:
 
 def test_a_dead_worker_that_holds_nothing_is_no_fault() -> None:
     assert wrong(workers=[WORKER, SILENT]) == []
-    told = "1 worker died earlier or can't reach the database, and holds no job"
+    told = "1 worker died earlier or can't reach the database, and holds no jobs"
     assert told in [finding.found for finding in examine(replace(HEALTHY, workers=[WORKER, SILENT]))]
 
 

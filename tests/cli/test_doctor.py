@@ -187,7 +187,7 @@ def test_pgboss_s_costly_indexes_are_named_with_what_drops_them(zeke: Zeke) -> N
     with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
         connection.execute("create index job_fetch on pgboss.job (name text_pattern_ops, startafter)")
         finding = sole(f for f in problems(zeke, code=0) if f["about"] == "tables")
-        assert "pgboss.job_fetch cost half the speed" in finding["found"]
+        assert "pgboss.job_fetch halves the speed, and serves only" in finding["found"]
         connection.execute(finding["advice"].partition(": ")[2].rstrip(";").encode())
     assert [f["about"] for f in problems(zeke, code=0)] == ["workers"]
 
@@ -196,7 +196,7 @@ def test_a_pgboss_that_does_its_cron_is_told(zeke: Zeke) -> None:
     with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
         connection.execute("update pgboss.version set cron_on = now(), maintained_on = now()")
     finding = sole(f for f in problems(zeke, code=0) if f["about"] == "schedules")
-    assert "a pg-boss 9 looked at the schedules 0 s ago" in finding["found"]
+    assert "a pg-boss 9 served the schedules 0 s ago" in finding["found"]
 
 
 def test_doctor_changes_nothing(zeke: Zeke) -> None:

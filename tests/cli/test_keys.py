@@ -133,25 +133,25 @@ def test_key_is_revoked_by_id_prefix_or_text(zeke: Zeke) -> None:
         }
         assert valid_keys(zeke, value["key"]) == []
         assert valid_keys(zeke, other["key"]) != []
-        assert "was revoked before" in zeke.fails("keys", "revoke", which, code=1)
+        assert "is already revoked" in zeke.fails("keys", "revoke", which, code=1)
 
     check_each(["id", "part of the id", "prefix", "part of the prefix", "text"], check)
 
 
 def test_a_second_key_of_a_name_is_made_and_told_apart(zeke: Zeke) -> None:
     """As when a new one is to take the place of an old one, which goes on to work meanwhile."""
-    assert "Other keys" not in zeke("keys", "create", "ci").stderr
+    assert "Other valid keys" not in zeke("keys", "create", "ci").stderr
     (first,) = zeke.json("keys", "list")
     made = zeke("keys", "create", "ci")
-    assert f"Other keys of this name are good as well: {first['prefix']};" in made.stderr
+    assert f"Other valid keys with this name: {first['prefix']};" in made.stderr
     second = zeke.json("keys", "list")[1]
     said = zeke.fails("keys", "revoke", "ci", code=1)
-    assert "'ci' is said of several keys" in said
+    assert "Several keys match 'ci'" in said
     assert all(key["id"] in said and key["prefix"] in said for key in (first, second))
     assert all(key["revoked_on"] is None for key in zeke.json("keys", "list"))
     zeke.good("keys", "revoke", first["prefix"])
     assert zeke.json("keys", "revoke", "ci")["id"] == second["id"]
-    assert "Other keys" not in zeke("keys", "create", "ci").stderr
+    assert "Other valid keys" not in zeke("keys", "create", "ci").stderr
 
 
 def test_programs_are_told_of_other_keys_of_a_name_beside_what_they_read(zeke: Zeke) -> None:
@@ -159,18 +159,18 @@ def test_programs_are_told_of_other_keys_of_a_name_beside_what_they_read(zeke: Z
     (first,) = zeke.json("keys", "list")
     made = zeke("--json", "keys", "create", "ci")
     assert json.loads(made.stdout)["name"] == "ci"
-    assert f"Other keys of this name are good as well: {first['prefix']};" in made.stderr
+    assert f"Other valid keys with this name: {first['prefix']};" in made.stderr
     assert json.loads(made.stdout)["key"] not in made.stderr
 
 
 def test_a_key_that_has_expired_is_in_nobody_s_way(zeke: Zeke) -> None:
     add_expired(zeke, "ci")
     made = zeke("keys", "create", "ci")
-    assert "Other keys" not in made.stderr
+    assert "Other valid keys" not in made.stderr
     zeke.good("keys", "revoke", "ci")
     assert valid_keys(zeke, made.stdout.strip()) == []
-    # With no good one left, the name is again said of both.
-    assert "'ci' is said of several keys" in zeke.fails("keys", "revoke", "ci", code=1)
+    # With no good one left, the name again matches both.
+    assert "Several keys match 'ci'" in zeke.fails("keys", "revoke", "ci", code=1)
 
 
 def test_key_is_not_stored_when_its_output_would_fail(zeke: Zeke, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,22 +193,25 @@ def test_a_key_is_revoked_by_its_name_unless_another_one_begins_so(zeke: Zeke) -
     assert one["id"] in said
     assert namesake["id"] in said
     assert zeke.json("keys", "revoke", "one")["id"] == one["id"]
-    assert "was revoked before" in zeke.fails("keys", "revoke", "one", code=1)
+    assert "is already revoked" in zeke.fails("keys", "revoke", "one", code=1)
 
 
 def test_a_key_that_is_not_there_or_not_the_only_one_is_not_revoked(zeke: Zeke) -> None:
     values = [zeke.json("keys", "create", name) for name in ("one", "two")]
     stranger = apikeys.new_key(bytes(32))
     said = zeke.fails("keys", "revoke", stranger, code=1)
-    assert "No key is or begins with 'mid_00000000'" in said
+    assert "No key has this name, id or text: 'mid_00000000'" in said
     assert stranger not in said
     said = zeke.fails("keys", "revoke", "mid_", code=1)
     assert all(value["id"] in said for value in values)
-    assert "too short" in zeke.fails("keys", "revoke", "mid", code=2)
+    said = zeke.fails("keys", "revoke", "mid", code=2)
+    assert "at least 4 characters of its id or text, got 'mid'" in said
     assert all(valid_keys(zeke, value["key"]) for value in values)
 
 
 def test_invalid_key_is_rejected_with_the_reason(zeke: Zeke) -> None:
+    span = "--expires: must be a number and m, h, d or w, up to ten years"
+
     def check(wrong: tuple[str, ...], said: str) -> None:
         assert said in zeke.fails("keys", "create", *wrong, code=2)
 
@@ -216,14 +219,14 @@ def test_invalid_key_is_rejected_with_the_reason(zeke: Zeke) -> None:
         [
             (("",), "printable characters, got ''"),
             (("  ",), "NAME: must be 1 to"),
-            (("a" * 101,), "give 1 to 100 characters"),
-            (("a\x1b[2J",), "characters that can be shown"),
+            (("a" * 101,), "NAME: must be 1 to 100 printable characters, got 'a"),
+            (("a\x1b[2J",), r"printable characters, got 'a\x1b[2J'"),
             (("ci", "--team", "7"), "--team: must be a UUID, got '7'"),
             (("ci", "--expires", "30"), "up to ten years, got '30'"),
-            (("ci", "--expires", "0d"), "--expires: '0d'"),
-            (("ci", "--expires", "-1d"), "--expires: '-1d'"),
-            (("ci", "--expires", "522w"), "over ten years"),
-            (("ci", "--expires", "1.5h"), "--expires: '1.5h'"),
+            (("ci", "--expires", "0d"), f"{span}, got '0d'"),
+            (("ci", "--expires", "-1d"), f"{span}, got '-1d'"),
+            (("ci", "--expires", "522w"), f"{span}, got '522w'"),
+            (("ci", "--expires", "1.5h"), f"{span}, got '1.5h'"),
         ],
         check,
     )

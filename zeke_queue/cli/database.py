@@ -140,10 +140,11 @@ def _oldest(facts: Facts) -> Iterator[Finding]:
 def _indexes(facts: Facts, schema: str) -> Iterator[Finding]:
     if facts.costly_indexes:
         names = [f"{schema}.{name}" for name in facts.costly_indexes]
+        effect = "halves the speed, and serves" if len(names) == 1 else "halve the speed, and serve"
         yield Finding(
             Grade.WARNING,
             "tables",
-            f"pg-boss's {' and '.join(names)} halve the speed, and serve only pg-boss's own fetch",
+            f"pg-boss's {' and '.join(names)} {effect} only pg-boss's own fetch",
             "once no pg-boss fetches jobs here any more: "
             + " ".join(f"drop index concurrently {name};" for name in names),
         )

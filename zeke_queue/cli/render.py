@@ -42,6 +42,7 @@ COLOURS: Final[Mapping[JobState, str]] = {
 }
 
 NOTHING: Final = "–"
+_GAP: Final = 2
 _PIPE_WIDTH: Final = 10_000
 _LEAST_READABLE: Final = 8
 _FRAMES: Final = 100_000
@@ -147,19 +148,32 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> Non
     """
     out = console()
     cells = [[cell if isinstance(cell, Text) else Text(harmless(str(cell))) for cell in row] for row in rows]
-    for at, column in enumerate(columns):
-        if column.min_width is None:
-            column.no_wrap = True
-            column.min_width = max([cell_len(str(column.header)), *(row[at].cell_len for row in cells)])
-    table = Table(*columns, box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    _fit(columns, cells, out.width)
+    table = Table(*columns, box=None, padding=(0, _GAP, 0, 0), pad_edge=False)
     for row in cells:
-        for cell in row:
-            cell.no_wrap, cell.overflow = True, "ellipsis"
         table.add_row(*row)
     for parts in Segment.split_lines(out.render(table)):
         line = Text.assemble(*((part.text, part.style or "") for part in parts))
         line.rstrip()
         out.print(line, no_wrap=True, overflow="ignore", crop=False)
+
+
+def _fit(columns: Sequence[Column], cells: Sequence[Sequence[Text]], room: int) -> None:
+    """Make each column as wide as its longest cell, and on a narrow terminal cut from the last to the first.
+
+    Rich's own fitting narrows the widest columns first, even below their minimum, and then widens them.
+    """
+    longest = [
+        max([cell_len(str(column.header)), *(row[at].cell_len for row in cells)])
+        for at, column in enumerate(columns)
+    ]
+    excess = max(0, sum(longest) + _GAP * (len(columns) - 1) - room)
+    for column, width in reversed(list(zip(columns, longest, strict=True))):
+        least = width if column.min_width is None else min(column.min_width, width)
+        fitted = max(width - excess, least)
+        excess -= width - fitted
+        column.min_width = column.max_width = fitted
+        column.no_wrap = True
 
 
 def paragraph(text: str, first: str, rest: str, width: int) -> Iterator[str]:

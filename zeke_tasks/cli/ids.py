@@ -41,7 +41,7 @@ class Abbreviation:
         except ValueError:
             if not _DIGITS.fullmatch(self._digits):
                 raise InvalidOptionError(
-                    f"ID: must be the id of a {what}, got {text!r}: give a UUID, or its beginning, such as"
+                    f"ID: must be the id of a {what}, got {text!r}; give a UUID, or its beginning, such as"
                     f" 3f2a9c1b{self._lists_them}."
                 ) from None
 
