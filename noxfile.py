@@ -191,8 +191,8 @@ def _postgres_versions(session: nox.Session) -> None:
 
 
 def _long_sim(session: nox.Session) -> None:
-    with _stage("share 3: 1000 runs in which everything happens"):
-        session.run("zeke", "sim", "run", "--seeds", "1000", "--complete", "--jobs", "2")
+    with _stage("share 3: 1500 runs in which everything happens"):
+        session.run("zeke", "sim", "run", "--seeds", "1500", "--complete", "--jobs", "2")
     with _stage("share 3: two weeks of the whole catalog"):
         session.run("zeke", "sim", "run", "tests.scenarios.catalog:WHOLE", "--seeds", "2", "--jobs", "2")
 
@@ -278,14 +278,14 @@ def lint(session: nox.Session) -> None:
 def sim(session: nox.Session) -> None:
     """Search simulated worlds for a broken property; `-- --seeds 2000 --budget 120s` for a longer search.
 
-    By default 1000 runs over all scenarios, in which everything that can happen must have happened, and two
+    By default 1500 runs over all scenarios, in which everything that can happen must have happened, and two
     weeks of the whole catalog with fifty sources. What follows `--` goes to `zeke sim run`, or to another of
     its commands: `nox -s sim -- replay PLAN`.
     """
     _install(session, extras="embedded,tasks,sim")
     arguments = list(session.posargs)
     if not arguments or arguments[0].startswith("-"):
-        arguments = ["run", "--jobs", "2", *(arguments or ["--seeds", "1000", "--complete"])]
+        arguments = ["run", "--jobs", "2", *(arguments or ["--seeds", "1500", "--complete"])]
     session.run("zeke", "sim", *arguments)
     if not session.posargs:
         session.run("zeke", "sim", "run", "tests.scenarios.catalog:WHOLE", "--seeds", "2", "--jobs", "2")

@@ -27,7 +27,11 @@ VARIANTS: Final = {
     "resume_parents_for_sure": ("resume_parents", {" skip locked": ""}),
     "find_archived": (
         "find",
-        {".job as kept": ".archive as kept", "null::timestamptz as archivedon": "archivedon"},
+        {
+            "{schema}.job\n": "{schema}.archive\n",
+            ".job as kept": ".archive as kept",
+            "null::timestamptz as archivedon": "archivedon",
+        },
     ),
     "insert_plain": (
         "insert_one",

@@ -1,15 +1,15 @@
--- Lists jobs, newest first; as find_archived those of the archive. Planned anew each time, with the values at
--- hand: what is not asked for falls away. No index has this order (migration 0008 says why), so many rows may have to be compared: by what
--- decides alone, and the rest is read of the few that are left. Of those, rows whose JSON goes beyond a
--- number of bytes stay here; how many there were is told with each of the others. To write JSON out costs
--- far more than to find its row, so that is done row by row, and no further than the bytes go. In C, lower()
--- is of ASCII letters alone.
+-- Lists jobs, newest first; as find_archived those of the archive. Planned anew each time, with the values
+-- at hand: what is not asked for falls away. No index has this order (migration 0008 says why), so many
+-- rows may have to be compared: by what decides alone, and the rest is read of the few that are left. Of
+-- those, rows whose JSON goes beyond a number of bytes stay here; how many there were is told with each of
+-- the others. To write JSON out costs far more than to find its row, so that is done row by row, and no
+-- further than the bytes go. In C, lower() is of ASCII letters alone.
 with recursive page as materialized (
     select
         ctid as place,
         createdon,
         id
-    from {schema}.job as kept
+    from {schema}.job
     where
         (%(ids)s::uuid[] is null or id = any(%(ids)s::uuid[]))
         and (%(names)s::text[] is null or name collate "C" = any(%(names)s::text[]))
