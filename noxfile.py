@@ -268,6 +268,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("pyright", "--warnings")
+    session.run("python", "-m", "tests.types")
     session.run("lint-imports")
     statements = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("zeke_*/**/*.sql"))
     session.run("sqlfluff", "lint", "--disable-progress-bar", *statements)

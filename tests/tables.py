@@ -14,7 +14,7 @@ from zeke_queue.storage.memory.locks import Locks, Owner
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from zeke_queue.client.transaction import QueueTransaction
+    from zeke_queue.task.senders import Transaction
 
 V = TypeVar("V")
 
@@ -34,7 +34,7 @@ class Table(Generic[V]):
         self._changed = changed
         self._locks = Locks()
 
-    def within(self, transaction: QueueTransaction) -> Rows[V]:
+    def within(self, transaction: Transaction) -> Rows[V]:
         """Return the table's view in an open transaction; call it once per transaction."""
         rows = Rows(self, self._locks)
         transaction.on_commit(rows.commit)

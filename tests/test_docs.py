@@ -24,11 +24,12 @@ from typer.main import get_command
 
 from tests.cases import check_each
 from tests.tidy import ROOT
-from zeke_queue import Catalog, Queue, SendOptions, SystemClock, Worker
+from zeke_queue import Catalog, Queue, SendOptions, Worker
 from zeke_queue.cli.app import add_commands
 from zeke_queue.cli.app import app as command_line
 from zeke_queue.core.options import DEFAULTS
 from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.settings import Settings
 from zeke_queue.web import WebSettings
 from zeke_tasks.ai.settings import AISettings
@@ -165,6 +166,10 @@ async def _run(code: CodeType, app: ModuleType) -> None:
         await eval(code, vars(app))  # noqa: S307 - as above
 
 
+def _needs_database(block: str) -> bool:
+    return "connection" in block or "engine" in block
+
+
 async def test_the_guide_does_what_it_says(app: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """All blocks but those of the next test, in the order of the page; ``main`` and tests are called too."""
     storage = MemoryStorage(SystemClock())
@@ -175,7 +180,7 @@ async def test_the_guide_does_what_it_says(app: ModuleType, monkeypatch: pytest.
 
     monkeypatch.setattr(Queue, "connect", connect)
     for block in _blocks("docs/guide.md"):
-        if "connection" not in block:
+        if not _needs_database(block):
             await _run(_code(block), app)
     await app.test_a_loud_greeting_is_in_capitals()
     async with Worker(Queue(app.catalog, storage)):
@@ -194,7 +199,7 @@ async def test_the_guide_s_transactions_do_what_it_says(
     )
     for block in _blocks("docs/guide.md"):
         code = _code(block)
-        if "connection" in block or not code.co_flags & inspect.CO_COROUTINE:
+        if _needs_database(block) or not code.co_flags & inspect.CO_COROUTINE:
             await _run(code, app)
     async with await psycopg.AsyncConnection.connect(dsn) as connection:
         found = await (await connection.execute("SELECT name FROM person ORDER BY name")).fetchall()

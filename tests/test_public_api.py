@@ -13,15 +13,13 @@ from tests.cases import check_each
 
 # fmt: off
 PUBLIC = [
-    "Catalog", "CatchUp", "Clock", "DuplicateTaskError", "Fail", "InvalidNameError",
-    "InvalidOptionError", "InvalidScheduleError", "Job", "JobCancelledError", "JobConflictError",
+    "Catalog", "Fail", "InvalidOptionError", "Job", "JobCancelledError", "JobConflictError",
     "JobContext", "JobEvent", "JobExpiredError", "JobFailedError", "JobNotFoundError", "JobOptions",
     "JobQuery", "JobState", "LeaseLostError", "PayloadTooLargeError", "PayloadValidationError",
-    "PermissionDeniedError", "Queue", "QueueTransaction", "ResultTimeoutError", "Retry", "Run",
-    "RunStatus", "Schedule", "Scheduler", "SchemaVersionError", "Send", "SendOptions",
-    "SerializationError", "Settings", "SettingsError", "Snooze", "StorageError",
-    "StorageUnavailableError", "Supervisor", "SystemClock", "Task", "UnknownTaskError",
-    "UnsupportedServerError", "UsageError", "Wait", "Worker", "ZekeError", "configure_logging",
+    "Queue", "ResultTimeoutError", "Retry", "Run", "RunStatus", "Schedule", "Send", "SendOptions",
+    "SerializationError", "Settings", "Snooze", "StorageError", "StorageUnavailableError", "Task",
+    "Transaction", "UnknownTaskError", "UsageError", "Wait", "Worker", "WorkerOptions", "ZekeError",
+    "configure_logging", "run_worker",
 ]
 # fmt: on
 

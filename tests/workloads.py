@@ -11,8 +11,8 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from zeke_queue.core.options import SendOptions
 from zeke_queue.errors import JobConflictError, JobNotFoundError
-from zeke_queue.task.prepare import SendOptions
 from zeke_queue.task.signals import Fail, Retry, Snooze
 from zeke_sim.testing.client import through_faults
 
@@ -186,9 +186,9 @@ def sending(
     """
 
     async def send(node: Node) -> None:
-        job = await node.queue.send(task, payload, **(options or SendOptions()))
-        if job is not None:
-            known[number] = job
+        run = await node.queue.send(task, payload, **(options or SendOptions()))
+        if run.created:
+            known[number] = run.id
 
     return send
 

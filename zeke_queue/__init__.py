@@ -11,13 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from zeke_queue.client.queue import Queue
-    from zeke_queue.client.transaction import QueueTransaction
-    from zeke_queue.core.options import JobOptions
+    from zeke_queue.core.options import JobOptions, SendOptions
     from zeke_queue.errors import (
-        DuplicateTaskError,
-        InvalidNameError,
         InvalidOptionError,
-        InvalidScheduleError,
         JobCancelledError,
         JobConflictError,
         JobExpiredError,
@@ -26,41 +22,30 @@ if TYPE_CHECKING:
         LeaseLostError,
         PayloadTooLargeError,
         PayloadValidationError,
-        PermissionDeniedError,
         ResultTimeoutError,
-        SchemaVersionError,
         SerializationError,
-        SettingsError,
         StorageError,
         StorageUnavailableError,
         UnknownTaskError,
-        UnsupportedServerError,
         UsageError,
         ZekeError,
     )
-    from zeke_queue.maintenance.runner import Supervisor
-    from zeke_queue.maintenance.scheduler import Scheduler
-    from zeke_queue.model import CatchUp, Job, JobEvent, JobQuery, JobState, RunStatus, Schedule
-    from zeke_queue.system.clock import Clock, SystemClock
+    from zeke_queue.model import Job, JobEvent, JobQuery, JobState, RunStatus, Schedule
     from zeke_queue.system.logging import configure_logging
     from zeke_queue.system.settings import Settings
     from zeke_queue.task.catalog import Catalog
     from zeke_queue.task.context import JobContext
-    from zeke_queue.task.prepare import Send, SendOptions
     from zeke_queue.task.run import Run
+    from zeke_queue.task.senders import Transaction
     from zeke_queue.task.signals import Fail, Retry, Snooze, Wait
-    from zeke_queue.task.task import Task
-    from zeke_queue.worker import Worker
+    from zeke_queue.task.task import Send, Task
+    from zeke_queue.worker.shutdown import run_worker
+    from zeke_queue.worker.worker import Worker, WorkerOptions
 
 __all__ = [
     "Catalog",
-    "CatchUp",
-    "Clock",
-    "DuplicateTaskError",
     "Fail",
-    "InvalidNameError",
     "InvalidOptionError",
-    "InvalidScheduleError",
     "Job",
     "JobCancelledError",
     "JobConflictError",
@@ -75,53 +60,45 @@ __all__ = [
     "LeaseLostError",
     "PayloadTooLargeError",
     "PayloadValidationError",
-    "PermissionDeniedError",
     "Queue",
-    "QueueTransaction",
     "ResultTimeoutError",
     "Retry",
     "Run",
     "RunStatus",
     "Schedule",
-    "Scheduler",
-    "SchemaVersionError",
     "Send",
     "SendOptions",
     "SerializationError",
     "Settings",
-    "SettingsError",
     "Snooze",
     "StorageError",
     "StorageUnavailableError",
-    "Supervisor",
-    "SystemClock",
     "Task",
+    "Transaction",
     "UnknownTaskError",
-    "UnsupportedServerError",
     "UsageError",
     "Wait",
     "Worker",
+    "WorkerOptions",
     "ZekeError",
     "configure_logging",
+    "run_worker",
 ]
 
 _HOMES: Final = {
     "client.queue": ["Queue"],
-    "client.transaction": ["QueueTransaction"],
-    "core.options": ["JobOptions"],
-    "maintenance.scheduler": ["Scheduler"],
-    "maintenance.runner": ["Supervisor"],
-    "model": ["CatchUp", "Job", "JobEvent", "JobQuery", "JobState", "RunStatus", "Schedule"],
-    "system.clock": ["Clock", "SystemClock"],
+    "core.options": ["JobOptions", "SendOptions"],
+    "model": ["Job", "JobEvent", "JobQuery", "JobState", "RunStatus", "Schedule"],
     "system.logging": ["configure_logging"],
     "system.settings": ["Settings"],
     "task.catalog": ["Catalog"],
     "task.context": ["JobContext"],
-    "task.prepare": ["Send", "SendOptions"],
     "task.run": ["Run"],
     "task.signals": ["Fail", "Retry", "Snooze", "Wait"],
-    "task.task": ["Task"],
-    "worker": ["Worker"],
+    "task.senders": ["Transaction"],
+    "task.task": ["Send", "Task"],
+    "worker.shutdown": ["run_worker"],
+    "worker.worker": ["Worker", "WorkerOptions"],
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
 

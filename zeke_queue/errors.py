@@ -14,7 +14,6 @@
      │    ├── InvalidScheduleError     an invalid cron expression, one that never fires, or an unknown zone
      │    └── SettingsError            an environment variable is missing or invalid
      ├── JobConflictError              a uniqueness rule refused the send; ``holder`` is the other job
-     ├── IllegalTransition             a job in this state can't take this event (a bug in this package)
      ├── JobNotFoundError              no live or archived job has this id
      ├── ScheduleNotFoundError         no schedule has this name
      ├── LeaseLostError                the worker no longer holds the job: stop, and settle nothing
@@ -107,17 +106,14 @@ class JobConflictError(ZekeError):
     """A uniqueness rule refused a send.
 
     Attributes:
-        holder: the job that holds the key or the slot; None if it ended meanwhile, belongs to the same
-            transaction, or could not be looked up.
+        holder: the job that holds the key or the slot; None if it ended meanwhile or could not be looked up.
+        sent: of ``send_many``: the runs of the other jobs, which are stored.
     """
 
-    def __init__(self, message: str, holder: UUID | None = None) -> None:
+    def __init__(self, message: str, holder: UUID | None = None, sent: Sequence[Any] = ()) -> None:
         super().__init__(message)
         self.holder = holder
-
-
-class IllegalTransition(ZekeError):
-    """A job in this state can't take this event; a bug in this package, so repeating does not help."""
+        self.sent = sent
 
 
 class JobNotFoundError(ZekeError, LookupError):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from tests.browser.press import UNSERVED, Press, press_catalog
 from tests.conformance.driver import Driver
+from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.core import apikeys
 from zeke_queue.maintenance.runner import Supervisor
@@ -87,7 +88,7 @@ class House:
         try:
             async with Queue.connect(self._catalog, settings=self._settings) as queue:
                 self.queue = queue
-                self.jobs = Driver(queue.storage, queue.clock)  # type: ignore[arg-type]
+                self.jobs = Driver(parts_of(queue).storage, queue.clock)  # type: ignore[arg-type]
                 await self._serve()
                 self._begun.set_result(None)
                 await self._over.wait()
@@ -132,7 +133,7 @@ class House:
         begun = asyncio.Event()
         worker = Worker(self.queue, queues=served, grace=0)
         self._working.append((worker, asyncio.create_task(worker.run(begun))))
-        for duty in (Supervisor(self.queue), Scheduler(self.queue)):
+        for duty in (Supervisor(parts_of(self.queue)), Scheduler(parts_of(self.queue))):
             self._working.append((duty, asyncio.create_task(duty.run())))
         await begun.wait()
 
@@ -163,9 +164,7 @@ class House:
 
     def send(self, task: str, payload: Any = None, **options: Any) -> UUID:
         """Send a job; returns its id."""
-        sent = self.do(self.queue.send(task, payload, **options))
-        assert sent is not None
-        return sent
+        return self.do(self.queue.send(task, payload, **options)).id
 
     def purge(self, job_id: UUID) -> None:
         """Delete a job, as its purge will."""
@@ -180,26 +179,30 @@ class House:
         """Wait until a job has ended; returns how."""
 
         async def wait() -> JobState:
-            *_, last = [news async for news in self.queue.watch(job_id) if isinstance(news, Job)]
+            *_, last = [
+                news async for news in parts_of(self.queue).runs.watch(job_id) if isinstance(news, Job)
+            ]
             return last.state
 
         return self.do(wait())
 
     def key(self, *scopes: Scope, name: str = "Ada", expires_in: float | None = None) -> tuple[ApiKey, str]:
         """Store a key; returns it and its text."""
-        text = apikeys.new_key(self.queue.entropy.stream("key").randbytes(apikeys.KEY_BYTES))
+        text = apikeys.new_key(parts_of(self.queue).entropy.stream("key").randbytes(apikeys.KEY_BYTES))
         new = NewKey(
-            id=self.queue.sender.new_id(),
+            id=parts_of(self.queue).factory.new_id(),
             name=name,
             prefix=apikeys.prefix_of(text),
             digest=apikeys.digest_of(text),
             scopes=frozenset(scopes or (Scope.ADMIN,)),
             expires_in=expires_in,
         )
-        return self.do(self.queue.storage.access.create_key(new)), text
+        return self.do(parts_of(self.queue).storage.access.create_key(new)), text
 
     def session(self, key: ApiKey, seconds: float = SESSION) -> str:
         """Open a session, as signing in does; returns its token."""
-        token = self.queue.entropy.stream("session").randbytes(32).hex()
-        assert self.do(self.queue.storage.access.create_session(apikeys.digest_of(token), key.id, seconds))
+        token = parts_of(self.queue).entropy.stream("session").randbytes(32).hex()
+        assert self.do(
+            parts_of(self.queue).storage.access.create_session(apikeys.digest_of(token), key.id, seconds)
+        )
         return token

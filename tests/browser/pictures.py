@@ -22,6 +22,7 @@ from tests.browser.newsroom import newsroom
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, BERT, Driver
 from tests.tidy import ROOT
+from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.model import JobEvent, WorkerInfo
 from zeke_queue.storage.memory import MemoryStorage
@@ -121,16 +122,16 @@ class Scene:
 
     async def play(self) -> None:
         """Let the hour pass."""
-        await self.queue.declare()
+        await parts_of(self.queue).declare()
         await self._beat()
         told: dict[str, Any] = {"payload": {"order": 0}}
-        await self.queue.schedule(
-            "nightly-report", "0 2 * * *", zone="Europe/Berlin", description="What was sold", **told
+        await self.queue.schedules.put(
+            "nightly-report", "0 2 * * *", timezone="Europe/Berlin", description="What was sold", **told
         )
-        await self.queue.schedule(
+        await self.queue.schedules.put(
             "stock", "*/15 8-18 * * mon-fri", task="pack-parcel", description="Parcels", **told
         )
-        await self.queue.schedule("photos", "0 * * * *", task="resize-photo", paused=True, **told)
+        await self.queue.schedules.put("photos", "0 * * * *", task="resize-photo", paused=True, **told)
         for minute in range(60):
             begun = self.clock.now()
             rush = 3 + minute // 12 + (6 if 30 <= minute < 40 else 0)

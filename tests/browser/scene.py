@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from zeke_queue.client.parts import parts_of
 from zeke_queue.web.dashboard.listing import COLUMNS
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def furnish(house: House) -> dict[str, str]:
     for one in (*ended, failed):
         house.ended(one)
     _schedules(house)
-    house.do(house.queue.storage.pause_queue("letterhead", paused=True))
+    house.do(parts_of(house.queue).storage.pause_queue("letterhead", paused=True))
     columns = "&".join(f"column={name}" for name in COLUMNS)
     return {
         "overview": "",
@@ -76,5 +77,9 @@ def _schedules(house: House) -> None:
     """Store two schedules, of which one rests."""
     told: dict[str, Any] = {"task": "letter", "payload": {"to": "Ada Lovelace"}}
     queue = house.queue
-    house.do(queue.schedule("morning-letter", "0 7 * * *", zone="Europe/Berlin", description="Daily", **told))
-    house.do(queue.schedule("evening-letter", "30 18 * * mon-fri", paused=True, **told))
+    house.do(
+        queue.schedules.put(
+            "morning-letter", "0 7 * * *", timezone="Europe/Berlin", description="Daily", **told
+        )
+    )
+    house.do(queue.schedules.put("evening-letter", "30 18 * * mon-fri", paused=True, **told))

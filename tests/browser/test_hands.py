@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from zeke_queue.client.parts import parts_of
+
 if TYPE_CHECKING:
     from playwright.sync_api import Route
 
@@ -41,7 +43,7 @@ def test_a_button_in_a_list_keeps_the_focus(house: House, page: Page) -> None:
     page.goto("queues")
     button = page.get_by_role("button", name="Pause letter", exact=True)
     page.evaluate("document.getElementById('do-letter').focus()")
-    house.do(house.queue.storage.pause_queue("parcel", paused=True))
+    house.do(parts_of(house.queue).storage.pause_queue("parcel", paused=True))
     expect(page.get_by_role("button", name="Resume parcel")).to_be_visible()
     expect(button).to_be_focused()
 

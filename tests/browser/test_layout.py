@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.looking import LOOKS, PHONE
+from zeke_queue.client.parts import parts_of
 from zeke_queue.model import NewJob
 
 if TYPE_CHECKING:
@@ -60,7 +61,11 @@ def test_bars_of_queues_are_of_one_length(house: House, page: Page) -> None:
 
 
 def test_a_queue_with_a_long_name_leaves_the_search_on_its_line(house: House, page: Page) -> None:
-    house.do(house.queue.storage.insert([NewJob(house.queue.sender.new_id(), "long-name-" * 20)]))
+    house.do(
+        parts_of(house.queue).storage.insert(
+            [NewJob(parts_of(house.queue).factory.new_id(), "long-name-" * 20)]
+        )
+    )
     page.set_viewport_size({"width": 1280, "height": 800})
     page.goto("jobs")
     queue, text = box(page.get_by_label("Queue", exact=True)), box(page.get_by_label("Contains"))
@@ -127,7 +132,7 @@ def test_a_browser_that_knows_no_pairs_of_colours_shows_the_light_ones(visits: V
 
 def test_the_buttons_of_a_schedule_are_on_one_line_on_a_phone(house: House, visits: Visits) -> None:
     for name, paused in (("morning-letter", False), ("evening-letter", True)):
-        house.do(house.queue.schedule(name, "0 7 * * *", task="parcel", paused=paused))
+        house.do(house.queue.schedules.put(name, "0 7 * * *", task="parcel", paused=paused))
     page = visits.somebody(**PHONE)
     unmoved(page, "schedules")
     for card in page.locator(".schedule").all():
@@ -138,7 +143,7 @@ def test_the_buttons_of_a_schedule_are_on_one_line_on_a_phone(house: House, visi
 
 def test_a_zone_is_broken_where_its_parts_meet(house: House, visits: Visits) -> None:
     zone = "America/Argentina/Buenos_Aires"
-    house.do(house.queue.schedule("morning-letter", "0 7 * * *", zone=zone, task="parcel"))
+    house.do(house.queue.schedules.put("morning-letter", "0 7 * * *", timezone=zone, task="parcel"))
     page = visits.somebody(**PHONE)
     unmoved(page, "schedules")
     for place in page.locator(".schedule th, .schedule dd").filter(has_text=zone).all():

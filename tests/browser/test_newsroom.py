@@ -13,6 +13,7 @@ from tests.browser.looking import LOOKS, WIDER, faults
 from tests.browser.test_strangers import HOSTILE
 from tests.tasks.domain import Domain
 from tests.tasks.store.test_analysis import BRIEF, MODELS
+from zeke_queue.client.parts import parts_of
 from zeke_tasks.catalog import catalog
 from zeke_tasks.pages import page as newsroom_page
 from zeke_tasks.store.postgres import PostgresRepository, migrate
@@ -44,7 +45,7 @@ def newsroom(
 
 async def _fill(house: House) -> Any:
     clock: Any = house.queue.clock
-    domain = Domain(house.queue.storage, PostgresRepository(), clock)
+    domain = Domain(parts_of(house.queue).storage, PostgresRepository(), clock)
     source = await domain.source("https://a.example/feed", name="A feed")
     await domain.source("https://b.example/feed", name=HOSTILE)
     async with domain.rows() as rows:

@@ -82,7 +82,7 @@ def test_the_button_that_copies_an_id_is_beside_it(house: House, visits: Visits)
 
 def test_ticks_of_a_schedule_are_whole(house: House, visits: Visits) -> None:
     zone = "America/Argentina/Buenos_Aires"
-    house.do(house.queue.schedule("morning-letter", "0 7 * * *", zone=zone, task="parcel"))
+    house.do(house.queue.schedules.put("morning-letter", "0 7 * * *", timezone=zone, task="parcel"))
     page = visits.somebody(**PHONE)
     page.goto("schedules")
     ticks = page.locator(".ticks")

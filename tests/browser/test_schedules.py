@@ -67,7 +67,7 @@ def test_a_schedule_is_created_run_paused_edited_and_deleted(house: House, page:
 
 
 def test_a_schedule_that_fires_is_seen_to_have_fired(house: House, page: Page) -> None:
-    house.do(house.queue.schedule("each-second", "* * * * * *", task="letter", payload={"to": "Bert"}))
+    house.do(house.queue.schedules.put("each-second", "* * * * * *", task="letter", payload={"to": "Bert"}))
     page.goto("schedules")
     card = page.locator("[data-schedule=each-second]")
     expect(card).to_be_visible()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import Page, expect
 
+from zeke_queue.client.parts import parts_of
 from zeke_queue.core import apikeys
 from zeke_queue.web.access.guard import COOKIE
 
@@ -69,7 +70,7 @@ def test_a_session_whose_key_is_revoked_leads_to_sign_in_and_back_to_the_page(
     page.goto("trigger")  # which does not move by itself, and so learns of nothing
     sign_in(page, text)
     expect(page.get_by_text("Signed in as old")).to_be_visible()
-    house.do(house.queue.storage.access.revoke_key(key.id))
+    house.do(parts_of(house.queue).storage.access.revoke_key(key.id))
     page.get_by_role("link", name="Workers").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     sign_in(page, new)
@@ -85,7 +86,7 @@ def test_a_form_that_is_sent_after_the_session_ended_leads_back_to_its_page(
     page.goto("trigger?task=letter")
     sign_in(page, text)
     page.get_by_label("Payload, as JSON").fill('{"to": "Bert"}')
-    house.do(house.queue.storage.access.revoke_key(key.id))
+    house.do(parts_of(house.queue).storage.access.revoke_key(key.id))
     page.get_by_role("button", name="Send", exact=True).click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     sign_in(page, new)
@@ -97,7 +98,7 @@ def test_a_session_that_expired_while_a_page_was_open_leads_to_sign_in(house: Ho
     page.goto("queues")
     expect(page.get_by_role("heading", name="Queues")).to_be_visible()
     (token,) = [one.get("value", "") for one in page.context.cookies() if one.get("name") == COOKIE]
-    house.do(house.queue.storage.access.delete_session(apikeys.digest_of(token)))
+    house.do(parts_of(house.queue).storage.access.delete_session(apikeys.digest_of(token)))
     house.send("letter", {"to": "Bert"})  # the page brings itself up to date, and learns of it
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     assert page.url.endswith("/dashboard/sign-in?next=%2Fdashboard%2Fqueues")

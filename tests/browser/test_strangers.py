@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.looking import PHONE, WIDER
+from zeke_queue.client.parts import parts_of
 from zeke_queue.model import NewJob
 from zeke_queue.storage.access import Scope
 
@@ -29,7 +30,7 @@ def test_a_reader_sees_what_there_is_and_that_it_can_change_nothing(house: House
     house.work()
     failed, running = house.send("page"), house.send("book")
     house.ended(failed)
-    house.do(house.queue.schedule("daily", "0 7 * * *", task="page"))
+    house.do(house.queue.schedules.put("daily", "0 7 * * *", task="page"))
     page = visits.somebody(Scope.READ, name="Rita")
     buttons = {
         f"jobs/{failed}": ["Retry", "Send again…"],
@@ -110,11 +111,13 @@ def hostile(house: House) -> list[str]:
     hidden = house.send("letterhead", {"text": HOSTILE})
     for one in (*sent, hidden):
         house.ended(one)
-    key = NewJob(house.queue.sender.new_id(), HOSTILE[:200], data=json.dumps({HOSTILE: HOSTILE}))
-    house.do(house.queue.storage.insert([key]))
+    key = NewJob(parts_of(house.queue).factory.new_id(), HOSTILE[:200], data=json.dumps({HOSTILE: HOSTILE}))
+    house.do(parts_of(house.queue).storage.insert([key]))
     named = house.send("parcel", singleton_key=HOSTILE[:200])
     house.do(
-        house.queue.schedule("odd", "0 7 * * *", task="words", payload={"text": HOSTILE}, description=HOSTILE)
+        house.queue.schedules.put(
+            "odd", "0 7 * * *", task="words", payload={"text": HOSTILE}, description=HOSTILE
+        )
     )
     return [
         "",
@@ -159,8 +162,8 @@ PLACES = """(element) => {
 
 
 def test_what_stands_behind_words_that_turn_the_direction_is_read_as_it_is(house: House, page: Page) -> None:
-    odd = NewJob(house.queue.sender.new_id(), "abc\u202edef", data='"x\u202ey"')
-    house.do(house.queue.storage.insert([odd]))
+    odd = NewJob(parts_of(house.queue).factory.new_id(), "abc\u202edef", data='"x\u202ey"')
+    house.do(parts_of(house.queue).storage.insert([odd]))
     page.goto("jobs")
     page.get_by_role("checkbox", name="Select all on this page").check()
     page.get_by_role("button", name="Cancel…").click()

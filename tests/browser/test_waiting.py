@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.house import STREAM
+from zeke_queue.client.parts import parts_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Route
@@ -90,7 +91,7 @@ def test_a_note_over_a_list_moves_no_row_and_is_not_there_after_going_back(
     expect(note).to_have_text("parcel is paused: waiting jobs are not started, running jobs continue")
     place = page.locator("#live").bounding_box()
     assert place is not None
-    house.do(house.queue.storage.pause_queue("parcel", paused=False))
+    house.do(parts_of(house.queue).storage.pause_queue("parcel", paused=False))
     expect(row.get_by_role("button", name="Pause")).to_be_visible()
     page.clock.run_for(60_000)
     expect(note).to_be_visible()

@@ -10,6 +10,7 @@ import psycopg
 from tests.cases import check_each
 from tests.cli.conftest import SHOP, Zeke
 from zeke_queue.cli.jobs import _states
+from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.model import JobState
 
@@ -273,7 +274,7 @@ def test_an_archived_job_can_be_shown_and_not_be_retried(zeke: Zeke) -> None:
     zeke.work()
 
     async def archive(queue: Queue) -> None:
-        assert await queue.storage.archive(0, 10) == 1
+        assert await parts_of(queue).storage.archive(0, 10) == 1
 
     zeke.on_queue(archive)
     assert "\n  archived " in zeke.good("job", "show", job_id)

@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 
 from tests.cases import check_each
+from zeke_queue.client.parts import parts_of
 from zeke_queue.core import apikeys
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.storage.access import NewKey, Scope
@@ -29,7 +30,7 @@ def valid_keys(zeke: Zeke, text: str) -> list[ApiKey]:
     """Return the keys that a caller with this text is let in by."""
 
     async def look(queue: Queue) -> list[ApiKey]:
-        return await queue.storage.access.valid_keys(apikeys.prefix_of(text))
+        return await parts_of(queue).storage.access.valid_keys(apikeys.prefix_of(text))
 
     return [key for key in zeke.on_queue(look) if apikeys.same(key.digest, apikeys.digest_of(text))]
 
@@ -45,7 +46,7 @@ def add_expired(zeke: Zeke, name: str) -> None:
         scopes=frozenset({Scope.READ}),
         expires_in=1e-6,
     )
-    zeke.on_queue(lambda queue: queue.storage.access.create_key(new))
+    zeke.on_queue(lambda queue: parts_of(queue).storage.access.create_key(new))
 
 
 def test_a_key_alone_is_printed_to_standard_output_and_is_good_from_then_on(zeke: Zeke) -> None:
@@ -97,8 +98,8 @@ def test_keys_are_listed_with_what_they_permit_and_whether_they_are_good(zeke: Z
     )
 
     async def use(queue: Queue) -> None:
-        (key,) = await queue.storage.access.valid_keys(apikeys.prefix_of(used))
-        await queue.storage.access.touch_key(key.id)
+        (key,) = await parts_of(queue).storage.access.valid_keys(apikeys.prefix_of(used))
+        await parts_of(queue).storage.access.touch_key(key.id)
 
     zeke.on_queue(use)
     zeke.good("keys", "revoke", revoked)

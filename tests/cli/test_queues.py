@@ -71,7 +71,7 @@ def test_a_queue_without_jobs_that_a_worker_serves_is_paused(zeke: Zeke) -> None
 
 def test_schedules_are_listed_with_their_ticks(zeke: Zeke) -> None:
     async def schedule(queue: Queue) -> None:
-        await queue.schedule("refuse", "0 3 * * *", zone="Europe/Berlin", description="Say no")
+        await queue.schedules.put("refuse", "0 3 * * *", timezone="Europe/Berlin", description="Say no")
 
     zeke.on_queue(schedule)
     heading, line = zeke.good("schedules").splitlines()
@@ -83,7 +83,7 @@ def test_schedules_are_listed_with_their_ticks(zeke: Zeke) -> None:
 
 def test_only_what_is_unusual_of_a_schedule_takes_room(zeke: Zeke) -> None:
     async def schedule(queue: Queue) -> None:
-        await queue.schedule("nightly", "0 3 * * *", task="refuse", catch_up="all", paused=True)
+        await queue.schedules.put("nightly", "0 3 * * *", task="refuse", catch_up="all", paused=True)
 
     zeke.on_queue(schedule)
     heading, line = zeke.good("schedules").splitlines()
@@ -95,8 +95,8 @@ def test_only_what_is_unusual_of_a_schedule_takes_room(zeke: Zeke) -> None:
 
 def test_on_a_terminal_a_schedule_is_a_line_that_fits(zeke: Zeke) -> None:
     async def schedule(queue: Queue) -> None:
-        await queue.schedule(
-            "refuse", "*/5 * * * *", zone="America/Indiana/Indianapolis", description="no " * 40
+        await queue.schedules.put(
+            "refuse", "*/5 * * * *", timezone="America/Indiana/Indianapolis", description="no " * 40
         )
 
     zeke.on_queue(schedule)

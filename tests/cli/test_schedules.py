@@ -11,6 +11,7 @@ import psycopg
 
 from tests.cli.conftest import Zeke
 from zeke_queue import Catalog
+from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.maintenance.scheduler import Scheduler
 
@@ -20,12 +21,12 @@ async def declare(queue: Queue) -> None:
     code = Catalog()
     code.task("refuse")(lambda: None)
     code.schedule("hourly", "0 * * * *", task="refuse", catch_up="all")
-    await Queue(code, queue.storage).declare()
+    await parts_of(Queue(code, parts_of(queue).storage)).declare()
 
 
 async def tick(queue: Queue) -> list[Any]:
     """Serve what is due."""
-    return await Scheduler(queue).tick()
+    return await Scheduler(parts_of(queue)).tick()
 
 
 def long_ago(zeke: Zeke) -> None:
@@ -109,7 +110,7 @@ def test_a_schedule_that_can_not_be_read_is_listed_among_the_others(zeke: Zeke) 
 
 def test_programs_are_given_the_payload_of_a_schedule_as_that_of_a_job(zeke: Zeke) -> None:
     async def declare_letter(queue: Queue) -> None:
-        await queue.schedule("weekly", "0 8 * * mon", task="mail", payload={"to": "ann"})
+        await queue.schedules.put("weekly", "0 8 * * mon", task="mail", payload={"to": "ann"})
 
     zeke.on_queue(declare_letter)
     assert [one["data"] for one in zeke.json("schedules")] == [{"to": "ann", "copies": 1}]

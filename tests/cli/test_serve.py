@@ -20,6 +20,7 @@ import pytest
 from tests.cases import check_each
 from tests.cli.conftest import SHOP
 from tests.cli.starting import PATIENCE, heard, starting
+from zeke_queue.client.parts import parts_of
 from zeke_queue.model import NewJob, QueueCapacity, Schedule
 
 if TYPE_CHECKING:
@@ -100,12 +101,12 @@ def test_a_key_that_is_made_while_it_serves_is_asked_for_from_then_on(zeke: Zeke
 
 async def leave_work(queue: Queue) -> None:
     """Leave a tick that is overdue, and a job whose time has run out."""
-    storage = queue.storage
+    storage = parts_of(queue).storage
     await storage.put_schedule(Schedule("hourly", "0 * * * *", "mail", data='{"to": "bob"}'))
     now = await storage.now()
     async with storage.transaction() as transaction:
         await transaction.record_tick("hourly", now - timedelta(hours=3), now - timedelta(hours=2))
-    job = NewJob(queue.sender.new_id(), "refuse", expire_in=0.001, retry_limit=0)
+    job = NewJob(parts_of(queue).factory.new_id(), "refuse", expire_in=0.001, retry_limit=0)
     await storage.insert([job])
     await storage.claim(UUID(int=7), [QueueCapacity("refuse", 1)], 1)
 

@@ -17,6 +17,7 @@ from uuid import UUID
 from tests.database import EMBEDDED, new_run, server
 from tests.interop.catalog import SERVED, interop_catalog
 from zeke_queue.cli.migrations import migrate_all
+from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.core import apikeys
 from zeke_queue.storage.access import NewKey, Scope
@@ -61,16 +62,16 @@ async def main(dsn: str, arguments: Sequence[str]) -> int:
 
 async def add_key(queue: Queue, name: str, *scopes: Scope, team: UUID | None = None) -> str:
     """Store a key; returns its text."""
-    text = apikeys.new_key(queue.entropy.stream("key").randbytes(apikeys.KEY_BYTES))
+    text = apikeys.new_key(parts_of(queue).entropy.stream("key").randbytes(apikeys.KEY_BYTES))
     key = NewKey(
-        queue.sender.new_id(),
+        parts_of(queue).factory.new_id(),
         name,
         apikeys.prefix_of(text),
         apikeys.digest_of(text),
         frozenset(scopes),
         team_id=team,
     )
-    await queue.storage.access.create_key(key)
+    await parts_of(queue).storage.access.create_key(key)
     return text
 
 

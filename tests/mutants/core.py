@@ -85,8 +85,8 @@ MUTANTS = (
     Mutant(
         "explicit-zero-unsaid",
         "zeke_queue.core.options",
-        "zip(_FIELDS, _values(layer), strict=True) if value is not None}",
-        "zip(_FIELDS, _values(layer), strict=True) if value}",
+        "zip(_FIELDS, _values(self), strict=True) if value is not None}",
+        "zip(_FIELDS, _values(self), strict=True) if value}",
         "A send that says 0 or False is overruled by its task, as in pg-boss 9.",
     ),
     Mutant(
@@ -160,7 +160,7 @@ MUTANTS = (
     ),
     Mutant(
         "debounce-tries-once",
-        "zeke_queue.task.prepare",
+        "zeke_queue.client.insert",
         "    if again:\n",
         "    if len(again) > 1:\n",
         "A debounced send that its slot refuses is not tried in the next one.",
@@ -174,7 +174,7 @@ MUTANTS = (
     ),
     Mutant(
         "resent-as-another-job",
-        "zeke_queue.task.prepare",
+        "zeke_queue.client.insert",
         "jobs = [replace(job, fresh=False) for job in jobs]",
         "jobs = [replace(job, id=type(job.id)(int=job.id.int + 1), fresh=False) for job in jobs]",
         "A send whose answer was lost is repeated under another id, and there are two jobs.",

@@ -106,8 +106,8 @@ MUTANTS = (
     Mutant(
         "ticks-sent-after-the-commit",
         SCHEDULER,
-        "            ids = await insert(jobs, transaction.insert) if jobs else []\n",
-        "        ids = await insert(jobs, self._storage.insert) if jobs else []\n",
+        "            ids = await _insert(transaction, jobs) if jobs else []\n",
+        "        ids = await _insert(self._storage, jobs) if jobs else []\n",
         "A tick is lost if its scheduler dies after it was noted and before its job was sent.",
     ),
     Mutant(

@@ -266,9 +266,9 @@ MUTANTS = (
     ),
     Mutant(
         "fence-of-the-first-attempt",
-        "zeke_queue.worker.host",
-        "            return [await queue.storage.insert_child(child, job.attempt) for child in jobs]\n",
-        "            return [await queue.storage.insert_child(child, 1) for child in jobs]\n",
+        "zeke_queue.client.insert",
+        "        return [await storage.insert_child(job, self._attempt) for job in jobs]\n",
+        "        return [await storage.insert_child(job, 1) for job in jobs]\n",
         "Only a job's first attempt can send children.",
         where=HERE,
     ),

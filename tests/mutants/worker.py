@@ -155,8 +155,8 @@ MUTANTS = (
     ),
     Mutant(
         "extension-unheeded",
-        "zeke_queue.worker.host",
-        "        self._extended(leased, job.deadline)\n",
+        "zeke_queue.worker.job_context",
+        "        services.extended(self.leased, deadline)\n",
         "",
         "A handler that extended its job is interrupted at the old deadline.",
     ),

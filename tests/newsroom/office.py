@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from tests.newsroom.feeds import Feed
     from tests.newsroom.minds import Mind
     from tests.newsroom.people import People
-    from zeke_queue.client.transaction import QueueTransaction
     from zeke_queue.task.catalog import Catalog
+    from zeke_queue.task.senders import Transaction
     from zeke_sim.loop.decisions import Draws
     from zeke_sim.world.node import Node
     from zeke_sim.world.world import World
@@ -116,7 +116,7 @@ class Office:
         for url, topic in self.people.pages.items():
             put_page(self.web, url, prose.page(topic), self._draws)
 
-    def rows(self, transaction: QueueTransaction) -> MemoryRows:
+    def rows(self, transaction: Transaction) -> MemoryRows:
         """Return the domain's rows in a transaction."""
         return self.repository.within(transaction)
 

@@ -17,6 +17,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.maintenance.scheduler import Scheduler, tick_id
 from zeke_queue.model import (
@@ -284,8 +285,8 @@ async def test_each_tick_is_served_once_by_any_number_of_schedulers(dsn: str) ->
             for _ in range(5)
         ]
         queues = [Queue(catalog, storage) for storage in opened]
-        await queues[0].declare()
-        schedulers = [Scheduler(queue) for queue in queues]
+        await parts_of(queues[0]).declare()
+        schedulers = [Scheduler(parts_of(queue)) for queue in queues]
         served: list[UUID] = []
         for seconds in (0, 1, 1, 5, 60, 3, 0, 120, 7):
             moving.time += timedelta(seconds=seconds)

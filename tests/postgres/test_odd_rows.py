@@ -12,6 +12,7 @@ from psycopg import sql as composing
 from tests.cases import check_each_async
 from tests.conformance.planting import EMPTY
 from tests.runtime.catalogs import mail_catalog
+from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.model import JobQuery, Schedule
@@ -124,7 +125,7 @@ async def test_a_schedule_whose_options_cannot_be_read_does_not_stop_the_others(
         await storage.put_schedule(Schedule(name, "* * * * *", "clean"))
     sql.execute("update pgboss.schedule set options = %s::jsonb where name = 'odd'", [DEEP])
     sql.execute("update pgboss.schedule set last_tick = now() - interval '1 hour', next_tick = now()")
-    sent = await Scheduler(Queue(mail_catalog(), storage)).tick()
+    sent = await Scheduler(parts_of(Queue(mail_catalog(), storage))).tick()
     found = (await storage.get(sent)).values()
     assert "plain" in {(job.meta or {}).get("schedule") for job in found}
     assert {schedule.name for schedule in await storage.schedules()} == {"odd", "plain"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from pydantic import BaseModel
@@ -22,7 +22,7 @@ from zeke_queue.model import CatchUp, Schedule
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.entropy import SystemEntropy
 from zeke_queue.task.catalog import Catalog
-from zeke_queue.task.prepare import Sender
+from zeke_queue.task.prepare import JobFactory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -55,7 +55,7 @@ def test_unknown_name_is_refused_with_similar_names() -> None:
 
 
 def test_unknown_task_of_a_send_is_refused_with_a_hint_at_external() -> None:
-    sender = Sender(catalog_of("known"), SystemClock(), SystemEntropy())
+    sender = JobFactory(catalog_of("known"), SystemClock(), SystemEntropy())
     with pytest.raises(UnknownTaskError, match=r"the catalog has known \(.*external=True\)$"):
         sender.prepare("xyz", None, {})
 
@@ -117,7 +117,7 @@ def test_option_out_of_range_is_refused_at_the_definition() -> None:
 def test_options_of_a_task_win_over_its_catalog_even_if_zero() -> None:
     catalog = Catalog(defaults=JobOptions(retry_limit=5, priority=2, retry_backoff=True))
     task = catalog.task("a", retry_limit=0, retry_backoff=False)(nothing)
-    assert (task.options.retry_limit, task.options.priority, task.options.retry_backoff) == (0, 2, False)
+    assert task.options == {"retry_limit": 0, "priority": 2, "retry_backoff": False}
 
 
 # Putting catalogs together
@@ -130,7 +130,7 @@ def test_included_catalog_adds_tasks_defaults_and_schedules() -> None:
     whole = catalog_of("whole")
     whole.include(part)
     assert whole.get("old") is task
-    assert task.options.priority == 9
+    assert task.options == {"priority": 9}
     assert [schedule.name for schedule in whole.stored_schedules()] == ["part"]
 
 
@@ -178,7 +178,12 @@ def test_schedule_has_its_validated_payload_and_the_default_zone() -> None:
         """Pull the feeds."""
 
     catalog.schedule(
-        "nightly", "0 3 * * *", task=pull, payload={"reason": "night"}, zone="Europe/Paris", catch_up="skip"
+        "nightly",
+        "0 3 * * *",
+        task=pull,
+        payload={"reason": "night"},
+        timezone="Europe/Paris",
+        catch_up="skip",
     )
     assert catalog.stored_schedules("America/New_York") == [
         Schedule(
@@ -205,9 +210,9 @@ def test_invalid_schedule_is_refused_at_its_declaration() -> None:
     catalog = catalog_of("a")
     for cron, zone in (("bad", None), ("0 0 31 2 *", None), ("* * * * *", "Mars/Olympus")):
         with pytest.raises(InvalidScheduleError):
-            catalog.schedule("a", cron, zone=zone)
+            catalog.schedule("a", cron, timezone=zone)
     with pytest.raises(InvalidOptionError, match="catch_up"):
-        catalog.schedule("a", "* * * * *", catch_up="never")
+        catalog.schedule("a", "* * * * *", catch_up=cast("Any", "never"))
     catalog.schedule("a", "* * * * *")
     with pytest.raises(InvalidScheduleError, match="twice"):
         catalog.schedule("a", "0 * * * *")

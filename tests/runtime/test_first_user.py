@@ -28,7 +28,7 @@ def catching_exceptions(place: Place) -> Any:
     @place.catalog.task("parent")
     async def parent(job: JobContext) -> Any:
         try:
-            return (await job.call("child")).output
+            return await job.call("child")
         except Exception:  # noqa: BLE001 - what handlers write
             return "swallowed"
 
@@ -48,7 +48,7 @@ def catching_everything(place: Place) -> Any:
     @place.catalog.task("parent")
     async def parent(job: JobContext) -> Any:
         try:
-            return (await job.call("child")).output
+            return await job.call("child")
         except BaseException:  # noqa: BLE001 - what handlers write
             return "swallowed"
 
@@ -59,7 +59,7 @@ def catching_everything_in_a_thread(place: Place) -> Any:
     @place.catalog.task("parent")
     def parent(job: JobContext) -> Any:
         try:
-            return job.wait(job.call("child")).output
+            return job.run_coroutine(job.call("child"))
         except BaseException:  # noqa: BLE001 - what handlers write
             return "swallowed"
 
@@ -177,7 +177,7 @@ async def test_a_result_that_never_comes_is_an_error_by_the_way_the_job_ended() 
 
     async def check(job_id: UUID, kind: type[JobFailedError]) -> None:
         with pytest.raises(JobFailedError) as caught:
-            await place.queue.result(job_id, timeout=0)
+            await (await place.queue.get_run(job_id)).result(timeout=0)
         assert (type(caught.value), caught.value.job.id) == (kind, job_id)
 
     await check_each_async(

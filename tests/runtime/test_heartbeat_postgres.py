@@ -16,7 +16,7 @@ from zeke_queue.storage.embedded.server import EmbeddedPostgres
 from zeke_queue.storage.postgres import PostgresStorage, migrate
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
-from zeke_queue.task.prepare import Send
+from zeke_queue.task.task import Send
 from zeke_queue.worker import Worker
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ async def test_each_job_is_settled_once_over_a_restart_of_postgres(
         return n
 
     queue = Queue(catalog, storage, settings=Settings.load())
-    sent = await queue.send_many([Send(work, n) for n in range(JOBS)])
+    sent = [run.id for run in await queue.send_many([Send(work, n) for n in range(JOBS)])]
     async with Worker(queue, concurrency=20, poll=0.2, beat=1) as worker:
         await half.wait()
         await asyncio.to_thread(server.restart, mode)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.cases import check_each_async
 from tests.conformance.storages import on_both_storages
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import JobConflictError, JobNotFoundError
 from zeke_queue.model import JobQuery, JobState
 
@@ -37,18 +38,18 @@ async def test_unknown_job_is_none(queue: Queue) -> None:
 @on_both_storages
 async def test_run_of_a_job_sent_elsewhere_is_found_by_its_id(queue: Queue, jobs: Driver) -> None:
     job_id = await jobs.send("mail")
-    run = await queue.run(job_id)
+    run = await queue.get_run(job_id)
     assert (run.id, run.task) == (job_id, "mail")
 
 
 async def test_run_of_an_unknown_job_is_an_error(queue: Queue) -> None:
     with pytest.raises(JobNotFoundError, match=str(NOBODY)):
-        await queue.run(NOBODY)
+        await queue.get_run(NOBODY)
 
 
 @on_both_storages
 async def test_jobs_are_listed_newest_first_and_counted_by_state(queue: Queue, jobs: Driver) -> None:
-    first, second = await queue.send("clean"), await queue.send("clean")
+    first, second = (await queue.send("clean")).id, (await queue.send("clean")).id
     await jobs.claim("clean", limit=1)
     assert [job.id for job in await queue.find(JobQuery(names=("clean",)))] == [second, first]
     (count,) = await queue.count()
@@ -103,7 +104,7 @@ async def test_ended_job_is_requeued_by_the_verb_for_its_state(queue: Queue, job
 async def test_archived_job_is_not_requeued(queue: Queue, jobs: Driver, clock: FrozenClock) -> None:
     failed, cancelled = await jobs.ended(JobState.FAILED), await jobs.ended(JobState.CANCELLED)
     clock.advance(2 * DAY)
-    assert await queue.storage.archive(DAY, 10) == 2
+    assert await parts_of(queue).storage.archive(DAY, 10) == 2
     assert await queue.retry(failed) is False
     assert await queue.resume(cancelled) is False
 

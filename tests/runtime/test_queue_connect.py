@@ -10,6 +10,7 @@ import pytest
 from tests.cases import check_each_async
 from tests.conformance.driver import ANNA, soon
 from tests.runtime.catalogs import mail_catalog
+from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import (
     InvalidOptionError,
@@ -34,8 +35,8 @@ async def open_and_close(opening: AbstractAsyncContextManager[Queue]) -> None:
 
 async def run_by_hand(queue: Queue, output: str) -> None:
     """Do what a worker does, for one job of ``clean``."""
-    (claimed,) = await queue.storage.claim(ANNA, [QueueCapacity("clean", 1)], 1)
-    await queue.storage.settle(completed=[Completed(claimed.id, claimed.attempt, output)])
+    (claimed,) = await parts_of(queue).storage.claim(ANNA, [QueueCapacity("clean", 1)], 1)
+    await parts_of(queue).storage.settle(completed=[Completed(claimed.id, claimed.attempt, output)])
 
 
 async def test_a_queue_in_memory_needs_no_database() -> None:
@@ -53,7 +54,7 @@ async def test_a_queue_in_memory_needs_no_database() -> None:
         assert await run.result(timeout=0) == "swept"
     assert ran == ["clean"]
     with pytest.raises(UsageError, match="closed"):
-        await queue.result(run.id)
+        await (await queue.get_run(run.id)).result()
 
 
 async def test_database_is_taken_from_the_environment(
@@ -101,7 +102,7 @@ async def test_id_that_is_no_uuid_is_refused() -> None:
             with pytest.raises(InvalidOptionError, match="'abc' is no UUID"):
                 await getattr(queue, verb)("abc")
 
-        await check_each_async(["get", "run", "result", "cancel", "resume", "retry", "watch"], check)
+        await check_each_async(["get", "get_run", "cancel", "resume", "retry"], check)
 
 
 async def test_unreachable_database_is_an_error() -> None:
@@ -133,8 +134,7 @@ async def test_result_arrives_with_and_without_notifications(emptied_dsn: str, *
 async def test_result_reaches_another_process_than_the_sender(emptied_dsn: str) -> None:
     first, second = (Queue.connect(mail_catalog(), emptied_dsn) for _ in range(2))
     async with first as sender, second as watcher:
-        job_id = await sender.send("clean")
-        assert job_id is not None
-        waiting = asyncio.ensure_future((await watcher.run(job_id)).result())
+        run = await sender.send("clean")
+        waiting = asyncio.ensure_future((await watcher.get_run(run.id)).result())
         await run_by_hand(sender, "2")
         assert await soon(waiting) == 2

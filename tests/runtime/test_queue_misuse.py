@@ -23,7 +23,7 @@ from zeke_queue.errors import (
 )
 from zeke_queue.model import JobQuery, JobState
 from zeke_queue.system.settings import Settings
-from zeke_queue.task.prepare import Send
+from zeke_queue.task.task import Send
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,7 @@ NOT_JSON: dict[str, Any] = {
 
 
 async def sent(queue: Queue) -> UUID:
-    job_id = await queue.send("clean")
+    job_id = (await queue.send("clean")).id
     assert job_id is not None
     return job_id
 
@@ -73,7 +73,7 @@ async def test_value_without_json_form_is_refused_wherever_it_is_given(queue: Qu
             queue.send("clean", meta=value),
             queue.send_many([Send("clean"), Send("clean", meta=value)]),
             queue.trigger("clean", meta=value),
-            queue.schedule("nightly", "0 3 * * *", task="elsewhere", payload=value, external=True),
+            queue.schedules.put("nightly", "0 3 * * *", task="elsewhere", payload=value, external=True),
         ):
             with pytest.raises(SerializationError):
                 await sending
@@ -88,15 +88,13 @@ async def test_value_without_json_form_is_refused_wherever_it_is_given(queue: Qu
 async def test_send_many_takes_only_an_iterable_of_sends(queue: Queue) -> None:
     task = queue.catalog.get("clean")
     for position, jobs in ((0, [task]), (1, [Send("clean"), ("clean", None)]), (0, ["clean"]), (0, {"a": 1})):
-        with pytest.raises(
-            UsageError, match=rf"^jobs\[{position}\]: .* is no Send; give Send\(task, payload\)"
-        ):
+        with pytest.raises(UsageError, match=rf"^jobs\[{position}\]: must be a Send, got .*; give task.job"):
             await queue.send_many(jobs)  # type: ignore[arg-type] - what untyped callers do
         async with queue.transaction() as transaction:
-            with pytest.raises(UsageError, match=rf"^jobs\[{position}\]: .* is no Send"):
+            with pytest.raises(UsageError, match=rf"^jobs\[{position}\]: must be a Send, got "):
                 await transaction.send_many(jobs)  # type: ignore[arg-type] - as above
     for jobs in (None, 5, task, Send("clean")):
-        with pytest.raises(UsageError, match=r"^jobs: .*; give a list of Send\(task, payload\)"):
+        with pytest.raises(UsageError, match=r"^jobs: must be an iterable of Send, got "):
             await queue.send_many(jobs)  # type: ignore[arg-type] - what untyped callers do
     assert await queue.find(JobQuery()) == []
 
@@ -106,7 +104,7 @@ async def test_external_must_be_a_flag(queue: Queue) -> None:
         with pytest.raises(InvalidOptionError, match=r"^external: .* is neither True nor False"):
             await queue.send("mail", {"to": "ann"}, external=value)
         with pytest.raises(InvalidOptionError, match=r"^external: .* is neither True nor False"):
-            await queue.schedule("clean", "0 3 * * *", external=value)
+            await queue.schedules.put("clean", "0 3 * * *", external=value)
 
     await check_each_async({"text": "yes", "one": 1, "zero": 0, "unprintable": HUGE}, check)
 
@@ -128,7 +126,7 @@ async def test_id_must_be_a_uuid(queue: Queue) -> None:
 
 
 async def test_timeout_must_be_a_number_of_seconds(queue: Queue) -> None:
-    run = await queue.run(await sent(queue))
+    run = await queue.get_run(await sent(queue))
 
     async def check(timeout: Any) -> None:
         with pytest.raises(InvalidOptionError, match=r"^timeout: must be a number of seconds, got "):
@@ -150,7 +148,7 @@ async def test_timeout_must_be_a_number_of_seconds(queue: Queue) -> None:
 async def test_timeout_of_no_length_looks_once(queue: Queue) -> None:
     async def check(timeout: float) -> None:
         with pytest.raises(ResultTimeoutError):
-            await queue.result(await sent(queue), timeout)
+            await (await queue.get_run(await sent(queue))).result(timeout)
 
     await check_each_async([0, 0.0, -1, -math.inf], check)
 
@@ -158,7 +156,7 @@ async def test_timeout_of_no_length_looks_once(queue: Queue) -> None:
 async def test_timeout_beyond_all_time_waits_until_the_queue_is_closed(queue_on: QueueOn) -> None:
     async def check(timeout: float | None) -> None:
         queue = queue_on(mail_catalog())
-        run = await queue.run(await sent(queue))
+        run = await queue.get_run(await sent(queue))
         waiting = run.result(timeout=timeout)
         await queue.close()
         with pytest.raises(StorageUnavailableError, match="the queue was closed"):
@@ -257,7 +255,7 @@ async def test_filter_must_end_later_than_it_begins(queue: Queue) -> None:
 @on_both_storages
 async def test_filter_takes_the_longest_text_and_all_of_time(queue: Queue) -> None:
     key = "k" * 200
-    job_id = await queue.send("clean", singleton_key=key)
+    job_id = (await queue.send("clean", singleton_key=key)).id
     first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=EASTWARD)
     (found,) = await queue.find(JobQuery(created_from=first, created_to=last, text=key.upper()))
     assert found.id == job_id
@@ -286,8 +284,8 @@ async def test_filter_takes_states_by_their_words_and_any_sequences(queue: Queue
 async def test_invalid_option_of_a_schedule_is_refused(queue: Queue) -> None:
     async def check(field: str, value: Any) -> None:
         with pytest.raises(InvalidOptionError, match=rf"^{field}: .*; give"):
-            await queue.schedule("clean", "0 3 * * *", **{field: value})
-        assert await queue.schedules() == []
+            await queue.schedules.put("clean", "0 3 * * *", **{field: value})
+        assert await queue.schedules.list() == []
 
     cases = {
         "description: number": ("description", 5),
@@ -304,7 +302,7 @@ async def test_invalid_option_of_a_schedule_is_refused(queue: Queue) -> None:
 async def test_unschedule_takes_only_a_name(queue: Queue) -> None:
     async def check(name: Any) -> None:
         with pytest.raises(InvalidNameError, match="is no name of a schedule; give"):
-            await queue.unschedule(name)
+            await queue.schedules.delete(name)
 
     await check_each_async([None, 5, [], {}, object(), b"clean", "a\0", "\ud800"], check)
 
@@ -366,7 +364,7 @@ async def test_every_call_after_the_block_of_a_queue_is_refused(
 ) -> None:
     async with opening as queue:
         job_id = await sent(queue)
-        run = await queue.run(job_id)
+        run = await queue.get_run(job_id)
 
     async def in_transaction() -> None:
         async with queue.transaction() as transaction:
@@ -380,15 +378,14 @@ async def test_every_call_after_the_block_of_a_queue_is_refused(
         "get": lambda: queue.get(job_id),
         "find": lambda: queue.find(JobQuery()),
         "count": queue.count,
-        "run": lambda: queue.run(job_id),
-        "result": lambda: queue.result(job_id, 0),
+        "get_run": lambda: queue.get_run(job_id),
         "cancel": lambda: queue.cancel(job_id),
         "resume": lambda: queue.resume(job_id),
         "retry": lambda: queue.retry(job_id),
-        "schedule": lambda: queue.schedule("clean", "0 3 * * *"),
-        "unschedule": lambda: queue.unschedule("clean"),
-        "schedules": queue.schedules,
-        "declare": queue.declare,
+        "schedules.put": lambda: queue.schedules.put("clean", "0 3 * * *"),
+        "schedules.delete": lambda: queue.schedules.delete("clean"),
+        "schedules.list": queue.schedules.list,
+        "schedules.trigger": lambda: queue.schedules.trigger("clean"),
         "run.job": run.job,
         "run.cancel": run.cancel,
         "run.result": lambda: run.result(timeout=1),

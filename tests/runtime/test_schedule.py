@@ -10,6 +10,7 @@ import pytest
 from tests.cases import check_each_async
 from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import mail_catalog
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import (
     InvalidNameError,
     InvalidOptionError,
@@ -26,18 +27,18 @@ if TYPE_CHECKING:
 
 
 async def only(queue: Queue) -> Schedule:
-    (schedule,) = await queue.schedules()
+    (schedule,) = await queue.schedules.list()
     return schedule
 
 
 @on_both_storages
 async def test_schedule_is_stored_with_its_options(queue: Queue) -> None:
-    await queue.schedule(
+    await queue.schedules.put(
         "weekly",
         "0 9 * * 1",
         task="post",
         payload={"to": "ann"},
-        zone="Europe/Berlin",
+        timezone="Europe/Berlin",
         catch_up="all",
         description="A letter each Monday",
         priority=3,
@@ -57,27 +58,27 @@ async def test_schedule_takes_task_from_its_name_and_zone_from_the_settings(
     queue_on: QueueOn,
 ) -> None:
     queue = queue_on(mail_catalog(), jobs_cron_tz="Asia/Tokyo")
-    await queue.schedule("clean", "0 4 * * *")
+    await queue.schedules.put("clean", "0 4 * * *")
     schedule = await only(queue)
     assert (schedule.task, schedule.zone, schedule.catch_up) == ("clean", "Asia/Tokyo", CatchUp.ONCE)
 
 
 async def test_schedule_of_the_same_name_replaces_the_stored_one(queue: Queue) -> None:
-    await queue.schedule("clean", "0 4 * * *")
-    await queue.schedule("clean", "0 5 * * *")
+    await queue.schedules.put("clean", "0 4 * * *")
+    await queue.schedules.put("clean", "0 5 * * *")
     assert (await only(queue)).cron == "0 5 * * *"
 
 
 @on_both_storages
 async def test_schedule_is_deleted_by_its_name(queue: Queue) -> None:
-    await queue.schedule("clean", "0 4 * * *")
-    assert await queue.unschedule("clean") is True
-    assert await queue.unschedule("clean") is False
-    assert await queue.schedules() == []
+    await queue.schedules.put("clean", "0 4 * * *")
+    assert await queue.schedules.delete("clean") is True
+    assert await queue.schedules.delete("clean") is False
+    assert await queue.schedules.list() == []
 
 
 async def test_schedule_may_send_to_an_external_task(queue: Queue) -> None:
-    await queue.schedule("elsewhere", "0 4 * * *", payload=[1], external=True)
+    await queue.schedules.put("elsewhere", "0 4 * * *", payload=[1], external=True)
     assert ((await only(queue)).task, (await only(queue)).data) == ("elsewhere", "[1]")
 
 
@@ -85,7 +86,7 @@ INVALID: list[tuple[dict[str, Any], type[Exception]]] = [
     ({"cron": "61 * * * *"}, InvalidScheduleError),
     ({"cron": "0 0 30 2 *"}, InvalidScheduleError),
     ({"cron": "every day"}, InvalidScheduleError),
-    ({"zone": "Mars/Base"}, InvalidScheduleError),
+    ({"timezone": "Mars/Base"}, InvalidScheduleError),
     ({"catch_up": "sometimes"}, InvalidOptionError),
     ({"task": "male"}, UnknownTaskError),
     ({"task": "mail", "payload": {"copies": 2}}, PayloadValidationError),
@@ -101,8 +102,8 @@ async def test_invalid_schedule_is_refused_before_anything_is_stored(queue: Queu
     async def check(changed: dict[str, Any], error: type[Exception]) -> None:
         options: dict[str, Any] = {"name": "clean", "cron": "0 4 * * *", **changed}
         with pytest.raises(error):
-            await queue.schedule(**options)
-        assert await queue.schedules() == []
+            await queue.schedules.put(**options)
+        assert await queue.schedules.list() == []
 
     await check_each_async(INVALID, check)
 
@@ -111,7 +112,7 @@ async def test_declared_schedule_is_stored(queue_on: QueueOn) -> None:
     catalog = mail_catalog()
     catalog.schedule("clean", "0 4 * * *")
     queue = queue_on(catalog, jobs_cron_tz="Europe/Berlin")
-    await queue.declare()
+    await parts_of(queue).declare()
     schedule = await only(queue)
     assert (schedule.cron, schedule.zone) == ("0 4 * * *", "Europe/Berlin")
 
@@ -125,9 +126,9 @@ async def test_limit_of_a_task_is_divided_among_its_queues(queue_on: QueueOn) ->
         async def new() -> None: ...
 
         queue = queue_on(catalog)
-        await queue.declare()
+        await parts_of(queue).declare()
         share = None if limit is None else 1
-        assert await queue.storage.queues() == [
+        assert await parts_of(queue).storage.queues() == [
             QueueSettings("new", own),
             QueueSettings("old", share),
             QueueSettings("older", share),
@@ -144,22 +145,22 @@ async def test_limit_below_the_number_of_queues_is_refused(queue_on: QueueOn) ->
 
     queue = queue_on(catalog)
     with pytest.raises(InvalidOptionError, match=r"'new'.*at least 2"):
-        await queue.declare()
-    assert await queue.storage.queues() == []
+        await parts_of(queue).declare()
+    assert await parts_of(queue).storage.queues() == []
 
 
 @on_both_storages
 async def test_edited_schedule_is_kept_until_its_declaration_changes(queue_on: QueueOn) -> None:
     catalog = mail_catalog()
     catalog.schedule("clean", "0 4 * * *")
-    await queue_on(catalog).declare()
-    await queue_on(catalog).schedule("clean", "0 5 * * *")
-    await queue_on(catalog).declare()
+    await parts_of(queue_on(catalog)).declare()
+    await queue_on(catalog).schedules.put("clean", "0 5 * * *")
+    await parts_of(queue_on(catalog)).declare()
     assert (await only(queue_on(catalog))).cron == "0 5 * * *"
 
     changed = mail_catalog()
     changed.schedule("clean", "0 6 * * *")
-    await queue_on(changed).declare()
+    await parts_of(queue_on(changed)).declare()
     assert (await only(queue_on(changed))).cron == "0 6 * * *"
 
 
@@ -171,5 +172,5 @@ async def test_invalid_declared_payload_is_refused_before_anything_is_stored(
     catalog.schedule("mail", "0 4 * * *", payload={})
     queue = queue_on(catalog)
     with pytest.raises(PayloadValidationError):
-        await queue.declare()
-    assert await queue.schedules() == []
+        await parts_of(queue).declare()
+    assert await queue.schedules.list() == []

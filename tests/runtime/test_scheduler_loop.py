@@ -16,6 +16,7 @@ from tests.runtime.catalogs import mail_catalog
 from tests.runtime.intercepted import Intercepted
 from tests.runtime.ticking import MINUTE, instant, sent, ticks, ticks_by_schedule
 from tests.runtime.workers.place import turns
+from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import PayloadValidationError, StorageError, StorageUnavailableError, UsageError
 from zeke_queue.maintenance.scheduler import Scheduler
@@ -59,10 +60,10 @@ async def test_age_of_the_pg_boss_cron_is_read_outside_of_the_transaction(clock:
             return await super().pgboss_cron_age()
 
     queue = Queue(mail_catalog(), Narrow(clock), clock=clock)
-    await queue.schedule("clean", "* * * * *")
-    await Scheduler(queue).tick()
+    await queue.schedules.put("clean", "* * * * *")
+    await Scheduler(parts_of(queue)).tick()
     clock.advance(MINUTE)
-    assert len(await Scheduler(queue).tick()) == 1
+    assert len(await Scheduler(parts_of(queue)).tick()) == 1
 
 
 async def test_scheduler_pauses_while_the_cron_of_pg_boss_runs_and_then_takes_over(
@@ -70,9 +71,9 @@ async def test_scheduler_pauses_while_the_cron_of_pg_boss_runs_and_then_takes_ov
 ) -> None:
     storage = Shared(clock)
     queue = Queue(mail_catalog(), storage, clock=clock)
-    scheduler = Scheduler(queue)
+    scheduler = Scheduler(parts_of(queue))
     for catch_up in CatchUp:
-        await queue.schedule(catch_up.value, "* * * * *", task="clean", catch_up=catch_up)
+        await queue.schedules.put(catch_up.value, "* * * * *", task="clean", catch_up=catch_up)
     await scheduler.tick()
     for _ in range(10):
         clock.advance(MINUTE)
@@ -96,7 +97,7 @@ async def test_scheduler_pauses_while_the_cron_of_pg_boss_runs_and_then_takes_ov
 @asynccontextmanager
 async def running(queue: Queue) -> AsyncIterator[None]:
     """Run the loop of a scheduler during the block, which must not end it."""
-    scheduler = Scheduler(queue)
+    scheduler = Scheduler(parts_of(queue))
     loop = asyncio.ensure_future(scheduler.run())
     yield
     assert not loop.done()
@@ -143,7 +144,7 @@ class Slow(MemoryStorage):
 
 async def test_tick_of_each_second_is_served_though_transactions_take_time(clock: FrozenClock) -> None:
     queue = Queue(mail_catalog(), Slow(clock), clock=clock)
-    await queue.schedule("clean", "* * * * * *")  # by default the latest of missed ticks only
+    await queue.schedules.put("clean", "* * * * * *")  # by default the latest of missed ticks only
     async with running(queue):
         while clock.monotonic() < 100:
             await turns()
@@ -169,9 +170,9 @@ async def test_declared_schedule_deleted_at_run_time_stays_deleted(clock: Frozen
     queue = Queue(scheduled_catalog(), MemoryStorage(clock), clock=clock)
     async with running(queue):
         await turns()
-        assert await queue.unschedule("clean")
+        assert await queue.schedules.delete("clean")
         await pass_seconds(clock, 125)
-    assert await queue.schedules() == []
+    assert await queue.schedules.list() == []
     assert await ticks(queue) == []
 
 
@@ -179,7 +180,7 @@ async def test_exception_in_a_tick_does_not_end_the_loop(clock: FrozenClock) -> 
     storage = Away(clock)
     storage.error = UsageError("a trigger of the application raised an error")
     queue = Queue(mail_catalog(), storage, clock=clock)
-    await queue.schedule("clean", "* * * * *")
+    await queue.schedules.put("clean", "* * * * *")
     async with running(queue):
         await turns()
         for away, seconds in ((False, 11), (True, 9), (False, 180)):
@@ -205,7 +206,7 @@ async def test_invalid_declared_schedule_ends_the_loop_at_its_start(clock: Froze
     catalog = mail_catalog()
     catalog.schedule("mail", "* * * * *", payload={})
     with pytest.raises(PayloadValidationError):
-        await soon(Scheduler(Queue(catalog, MemoryStorage(clock), clock=clock)).run())
+        await soon(Scheduler(parts_of(Queue(catalog, MemoryStorage(clock), clock=clock))).run())
 
 
 async def test_schedule_whose_row_can_not_be_changed_does_not_stop_the_others(clock: FrozenClock) -> None:
@@ -215,7 +216,7 @@ async def test_schedule_whose_row_can_not_be_changed_does_not_stop_the_others(cl
 
     storage = Intercepted(clock)
     queue = Queue(mail_catalog(), storage, clock=clock, entropy=SeededEntropy(1))
-    scheduler = Scheduler(queue)
+    scheduler = Scheduler(parts_of(queue))
     for name in ("a", "clean", "z"):
         await storage.put_schedule(Schedule(name, "* * * * *", "clean", data=f'"{name}"'))
     await scheduler.tick()

@@ -12,8 +12,9 @@ from tests.cases import check_each_async
 from tests.clocks import START
 from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import Letter, mail_catalog
+from zeke_queue.client.insert import INSERT_WAITS
 from zeke_queue.client.queue import Queue
-from zeke_queue.core.options import JobOptions
+from zeke_queue.core.options import JobOptions, SendOptions
 from zeke_queue.errors import (
     InvalidNameError,
     InvalidOptionError,
@@ -26,7 +27,7 @@ from zeke_queue.errors import (
 from zeke_queue.model import Job, JobQuery, JobState
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.task.catalog import Catalog
-from zeke_queue.task.prepare import INSERT_WAITS, Send, SendOptions
+from zeke_queue.task.task import Send
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,38 +57,38 @@ async def number_of_jobs(queue: Queue) -> int:
 @on_both_storages
 async def test_payload_may_be_the_model_or_its_fields(queue: Queue) -> None:
     sent = [
-        await queue.send("mail", Letter(to="ann")),
-        await queue.send("mail", {"to": "ann", "copies": 1}),
+        (await queue.send("mail", Letter(to="ann"))).id,
+        (await queue.send("mail", {"to": "ann", "copies": 1})).id,
     ]
     assert [(await stored(queue, job_id)).data for job_id in sent] == [{"to": "ann", "copies": 1}] * 2
 
 
 async def test_defaults_of_the_payload_are_stored(queue: Queue) -> None:
-    job = await stored(queue, await queue.send("mail", {"to": "ann"}))
+    job = await stored(queue, (await queue.send("mail", {"to": "ann"})).id)
     assert job.data == {"to": "ann", "copies": 1}
 
 
 async def test_task_without_payload_is_stored_without_one(queue: Queue) -> None:
-    job = await stored(queue, await queue.send("clean"))
+    job = await stored(queue, (await queue.send("clean")).id)
     assert job.state is JobState.CREATED
     assert job.data is None
 
 
 async def test_task_may_be_given_itself_by_name_or_by_alias(queue: Queue) -> None:
     for which in (queue.catalog.get("mail"), "mail", "post"):
-        assert (await stored(queue, await queue.send(which, {"to": "ann"}))).name == "mail"
+        assert (await stored(queue, (await queue.send(which, {"to": "ann"})).id)).name == "mail"
 
 
 async def test_parent_and_meta_are_kept(queue: Queue) -> None:
-    parent = await queue.send("clean")
-    job = await stored(queue, await queue.send("clean", parent=parent, meta={"trace": "t-1"}))
+    parent = (await queue.send("clean")).id
+    job = await stored(queue, (await queue.send("clean", parent=parent, meta={"trace": "t-1"})).id)
     assert job.parent == parent
     assert job.meta == {"trace": "t-1"}
 
 
 @on_both_storages
 async def test_external_task_takes_any_json(queue: Queue) -> None:
-    job = await stored(queue, await queue.send("elsewhere", [1, {"a": None}], external=True))
+    job = await stored(queue, (await queue.send("elsewhere", [1, {"a": None}], external=True)).id)
     assert job.name == "elsewhere"
     assert job.data == [1, {"a": None}]
 
@@ -103,7 +104,7 @@ async def test_task_of_the_catalog_is_validated_even_with_external(queue: Queue)
 @on_both_storages
 async def test_job_is_delayed_by_seconds_or_a_timedelta(queue: Queue) -> None:
     async def check(delay: Any) -> None:
-        job = await stored(queue, await queue.send("clean", delay=delay))
+        job = await stored(queue, (await queue.send("clean", delay=delay)).id)
         assert job.start_after == START + timedelta(seconds=90)
 
     await check_each_async([90, 90.0, timedelta(seconds=90)], check)
@@ -112,11 +113,11 @@ async def test_job_is_delayed_by_seconds_or_a_timedelta(queue: Queue) -> None:
 @on_both_storages
 async def test_job_is_delayed_to_an_instant(queue: Queue) -> None:
     at = START + timedelta(days=3)
-    assert (await stored(queue, await queue.send("clean", start_at=at))).start_after == at
+    assert (await stored(queue, (await queue.send("clean", start_at=at)).id)).start_after == at
 
 
 async def test_job_without_delay_is_due_at_once(queue: Queue, jobs: Driver) -> None:
-    sent = await queue.send("clean")
+    sent = (await queue.send("clean")).id
     assert (await jobs.claim_one("clean")).id == sent
 
 
@@ -125,20 +126,22 @@ async def test_job_without_delay_is_due_at_once(queue: Queue, jobs: Driver) -> N
 
 @on_both_storages
 async def test_options_of_a_send_win_over_the_task_and_those_over_the_catalog(queue: Queue) -> None:
-    plain = await stored(queue, await queue.send("mail", {"to": "ann"}))
+    plain = await stored(queue, (await queue.send("mail", {"to": "ann"})).id)
     assert (plain.retry_limit, plain.priority, plain.expire_in, plain.retry_delay) == (5, 7, 60, 1)
-    own = await stored(queue, await queue.send("mail", {"to": "ann"}, retry_limit=2, expire_in=5))
+    own = await stored(queue, (await queue.send("mail", {"to": "ann"}, retry_limit=2, expire_in=5)).id)
     assert (own.retry_limit, own.priority, own.expire_in, own.retry_delay) == (2, 7, 5, 1)
 
 
 async def test_explicit_zero_or_false_wins_over_any_default(queue: Queue) -> None:
-    sent = await queue.send("mail", {"to": "ann"}, retry_limit=0, priority=0, retry_backoff=False)
+    sent = (await queue.send("mail", {"to": "ann"}, retry_limit=0, priority=0, retry_backoff=False)).id
     job = await stored(queue, sent)
     assert (job.retry_limit, job.priority, job.retry_backoff) == (0, 0, False)
 
 
 async def test_option_of_none_takes_the_default_of_the_task(queue: Queue) -> None:
-    assert (await stored(queue, await queue.send("mail", {"to": "ann"}, retry_limit=None))).retry_limit == 5
+    assert (
+        await stored(queue, (await queue.send("mail", {"to": "ann"}, retry_limit=None)).id)
+    ).retry_limit == 5
 
 
 # What is refused before the storage is asked
@@ -213,7 +216,7 @@ async def test_payload_over_the_cap_in_bytes_is_refused(queue: Queue) -> None:
 @on_both_storages
 async def test_payload_and_meta_are_measured_as_postgres_writes_them(queue: Queue) -> None:
     few, many = {"n": [1e300] * 3}, {"n": [1e300] * 4}
-    job_id = await queue.send("elsewhere", few, external=True, meta=few)
+    job_id = (await queue.send("elsewhere", few, external=True, meta=few)).id
     assert job_id is not None
     job = await queue.get(job_id)
     assert job is not None
@@ -229,24 +232,25 @@ async def test_payload_and_meta_are_measured_as_postgres_writes_them(queue: Queu
 
 @on_both_storages
 async def test_two_sends_under_one_id_make_one_job(queue: Queue) -> None:
-    assert await queue.send("clean", id=OWN) == OWN
-    assert await queue.send("clean", id=OWN) == OWN
+    assert (await queue.send("clean", id=OWN)).id == OWN
+    assert (await queue.send("clean", id=OWN)).id == OWN
     assert await number_of_jobs(queue) == 1
 
 
 @on_both_storages
 async def test_second_job_with_the_key_of_a_waiting_one_is_refused(queue: Queue) -> None:
-    assert await queue.send("clean", singleton_key="k") is not None
-    assert await queue.send("clean", singleton_key="k") is None
-    assert await queue.send("clean", singleton_key="other") is not None
+    first = await queue.send("clean", singleton_key="k")
+    kept = await queue.send("clean", singleton_key="k")
+    assert (kept.id, kept.created) == (first.id, False)
+    assert (await queue.send("clean", singleton_key="other")).created
 
 
 @on_both_storages
 async def test_throttled_job_is_refused_until_the_next_slot(queue: Queue, clock: FrozenClock) -> None:
-    assert await queue.send("clean", throttle=60) is not None
-    assert await queue.send("clean", throttle=60) is None
+    assert (await queue.send("clean", throttle=60)).created
+    assert not (await queue.send("clean", throttle=60)).created
     clock.advance(60)
-    assert await queue.send("clean", throttle=60) is not None
+    assert (await queue.send("clean", throttle=60)).created
 
 
 @on_both_storages
@@ -254,9 +258,10 @@ async def test_second_debounced_job_takes_the_next_slot_and_a_third_is_refused(
     queue: Queue, clock: FrozenClock
 ) -> None:
     clock.advance(20)
-    sent = [await queue.send("clean", debounce=60) for _ in range(3)]
-    assert sent[2] is None
-    assert [(await stored(queue, job_id)).start_after for job_id in sent[:2]] == [
+    runs = [await queue.send("clean", debounce=60) for _ in range(3)]
+    assert [run.created for run in runs] == [True, True, False]
+    assert runs[2].id == runs[1].id
+    assert [(await stored(queue, run.id)).start_after for run in runs[:2]] == [
         START + timedelta(seconds=20),
         START + timedelta(seconds=60),
     ]
@@ -285,7 +290,7 @@ async def test_refused_trigger_names_the_conflicting_job(queue: Queue) -> None:
 
 @on_both_storages
 async def test_send_many_stores_jobs_in_order_each_with_its_own_options(queue: Queue) -> None:
-    ids = await queue.send_many(
+    runs = await queue.send_many(
         [
             Send("mail", {"to": "ann"}, priority=1),
             Send("clean", singleton_key="k", id=OWN),
@@ -293,9 +298,9 @@ async def test_send_many_stores_jobs_in_order_each_with_its_own_options(queue: Q
             Send("elsewhere", 5, external=True, meta={"a": 1}, parent=OWN),
         ]
     )
-    assert ids[1] == OWN
-    assert ids[2] is None
-    mail, other = await stored(queue, ids[0]), await stored(queue, ids[3])
+    assert [run.created for run in runs] == [True, True, False, True]
+    assert runs[1].id == runs[2].id == OWN
+    mail, other = await stored(queue, runs[0].id), await stored(queue, runs[3].id)
     assert (mail.name, mail.priority) == ("mail", 1)
     assert (other.name, other.data, other.meta, other.parent) == ("elsewhere", 5, {"a": 1}, OWN)
 
@@ -308,23 +313,28 @@ async def test_send_many_with_one_invalid_job_sends_none(queue: Queue) -> None:
 
 @on_both_storages
 async def test_send_many_debounces_only_refused_jobs(queue: Queue) -> None:
-    ids = await queue.send_many(
+    runs = await queue.send_many(
         [Send("clean", debounce=60), Send("mail", {"to": "a"}), *[Send("clean", debounce=60)] * 2]
     )
-    starts = [(await stored(queue, job_id)).start_after for job_id in ids[:3]]
+    starts = [(await stored(queue, run.id)).start_after for run in runs[:3]]
     assert starts == [START, START, START + timedelta(seconds=60)]
-    assert ids[3] is None
+    assert (runs[3].id, runs[3].created) == (runs[2].id, False)
 
 
 @on_both_storages
 async def test_one_id_twice_in_send_many_makes_one_job(queue: Queue) -> None:
-    ids = await queue.send_many([Send("clean", id=OWN, debounce=60), Send("clean", id=OWN, debounce=60)])
+    ids = [
+        run.id
+        for run in await queue.send_many(
+            [Send("clean", id=OWN, debounce=60), Send("clean", id=OWN, debounce=60)]
+        )
+    ]
     assert ids == [OWN, OWN]
     assert await number_of_jobs(queue) == 1
 
 
 async def test_send_many_of_nothing_returns_nothing(queue: Queue) -> None:
-    assert await queue.send_many([]) == []
+    assert [run.id for run in await queue.send_many([])] == []
 
 
 # Answers that are lost
@@ -367,7 +377,7 @@ async def test_send_with_a_lost_answer_is_repeated_and_makes_one_job(clock: Froz
     async def check(done: bool) -> None:  # noqa: FBT001 - the row of a table
         patience = Impatient(clock)
         flaky = Queue(mail_catalog(), Flaky(clock, 2, done=done), clock=patience)
-        assert await flaky.send("clean", singleton_key="k") is not None
+        assert (await flaky.send("clean", singleton_key="k")).created
         assert await number_of_jobs(flaky) == 1
         assert patience.slept == list(INSERT_WAITS)
 
@@ -400,15 +410,15 @@ async def test_debounce_of_the_catalog_tries_the_next_slot_too(queue_on: QueueOn
     queue = queue_on(catalog)
 
     async def check(task: str) -> None:
-        sent = [await queue.send(task, external=True) for _ in range(3)]
-        starts = [(await stored(queue, job_id)).start_after for job_id in sent[:2]]
+        runs = [await queue.send(task, external=True) for _ in range(3)]
+        starts = [(await stored(queue, run.id)).start_after for run in runs[:2]]
         assert starts == [START, START + timedelta(seconds=60)]
-        assert sent[2] is None
-        assert await queue.send(task, throttle=60, external=True) is None
+        assert not runs[2].created
+        assert not (await queue.send(task, throttle=60, external=True)).created
 
     await check_each_async(["clean", "elsewhere"], check)
 
 
 async def test_defaults_of_the_catalog_apply_to_external_tasks(queue_on: QueueOn) -> None:
     queue = queue_on(Catalog(defaults=JobOptions(retry_limit=1)))
-    assert (await stored(queue, await queue.send("elsewhere", external=True))).retry_limit == 1
+    assert (await stored(queue, (await queue.send("elsewhere", external=True)).id)).retry_limit == 1

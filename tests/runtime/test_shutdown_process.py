@@ -70,7 +70,7 @@ async def started(dsn: str) -> AsyncIterator[Process]:
 
 
 async def sent(queue: Queue, task: str, payload: Any = None) -> UUID:
-    job_id = await queue.send(task, payload)
+    job_id = (await queue.send(task, payload)).id
     assert job_id is not None
     return job_id
 
@@ -122,7 +122,7 @@ async def test_jobs_of_a_killed_worker_are_run_by_another(queue: Queue, dsn: str
         victim.signal(signal.SIGKILL)
         assert await victim.ended() == -signal.SIGKILL
         await again
-        assert (await queue.result(job_id, timeout=PATIENCE)) is None
+        assert (await (await queue.get_run(job_id)).result(timeout=PATIENCE)) is None
         survivor.signal(signal.SIGTERM)
         assert await survivor.ended() == 0
     job = await stored(queue, job_id)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.runtime.workers.place import PATIENCE, Place, turns, until
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import SettingsError
 from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.maintenance.scheduler import Scheduler
@@ -82,7 +83,7 @@ def nothing_is_stored(place: Place) -> bool:
 
 async def test_worker_that_fails_to_start_beside_loops_stores_nothing(place: Place, door: Door) -> None:
     door.refuses = True
-    beside = [Scheduler(place.queue), Supervisor(place.queue)]
+    beside = [Scheduler(parts_of(place.queue)), Supervisor(parts_of(place.queue))]
     running = asyncio.ensure_future(run_until_signalled(place.worker(), beside))
     await door.asked.wait()
     await turns()
@@ -120,7 +121,9 @@ async def test_loops_beside_a_worker_start_once_its_resources_are_open(place: Pl
 
 async def test_worker_stopped_before_its_resources_open_stores_nothing(place: Place, door: Door) -> None:
     beside = Beside(place)
-    running = asyncio.ensure_future(run_until_signalled(place.worker(), [beside, Scheduler(place.queue)]))
+    running = asyncio.ensure_future(
+        run_until_signalled(place.worker(), [beside, Scheduler(parts_of(place.queue))])
+    )
     await door.asked.wait()
     signal.raise_signal(signal.SIGTERM)
     await turns()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
+from collections.abc import Awaitable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -16,6 +19,7 @@ from pydantic.alias_generators import to_camel
 from typing_extensions import TypedDict  # the one of Python 3.11 lacks what pydantic needs
 
 from tests.cases import check_each
+from zeke_queue.core import jsonb
 from zeke_queue.errors import (
     InvalidNameError,
     PayloadTooLargeError,
@@ -24,7 +28,7 @@ from zeke_queue.errors import (
     UsageError,
 )
 from zeke_queue.task.context import JobContext
-from zeke_queue.task.task import Task
+from zeke_queue.task.task import HandlerTask, Task
 
 
 class Item(BaseModel):
@@ -48,8 +52,8 @@ async def take_item(payload: Item) -> UUID:
     return payload.item_id
 
 
-def item_task(**options: Any) -> Task[Item, UUID]:
-    return Task(take_item, "item", **options)
+def item_task(**options: Any) -> HandlerTask[Item, UUID, ..., Awaitable[UUID]]:
+    return HandlerTask(take_item, "item", **options)
 
 
 # What a payload may be given as, and how it is written
@@ -273,3 +277,87 @@ def test_schema_of_a_payload_uses_its_aliases() -> None:
     schema = item_task().json_schema()
     assert schema is not None
     assert set(schema["properties"]) == {"itemId", "chunkSize", "note"}
+
+
+# Fields that the type of a payload does not have, and results
+
+
+class Part(BaseModel):
+    size: int = 1
+
+
+class Whole(BaseModel):
+    part: Part = Part()
+    name: str = Field(default="", alias="wholeName")
+
+
+class Open(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    part: Part = Part()
+
+
+@dataclasses.dataclass
+class Plain:
+    size: int = 1
+
+
+def test_unknown_field_is_refused_in_a_send_unless_a_model_sets_extra() -> None:
+    def check(payload_type: Any, payload: dict[str, Any], path: str | None) -> None:
+        async def take(payload: Any) -> None: ...
+
+        take.__annotations__["payload"] = payload_type
+        task: Task[Any, Any] = Task(take, "take")
+        if path is None:
+            assert task.validate(payload).model_extra == {"other": 2}
+            return
+        with pytest.raises(PayloadValidationError) as caught:
+            task.dump(payload)
+        assert [field.path for field in caught.value.fields] == [path]
+        # HTTP drops such a field, and so does a worker for a row that a newer program has sent.
+        assert task.validate(payload, strict=False) == task.validate_json(json.dumps(payload).encode())
+
+    cases: dict[str, tuple[Any, dict[str, Any], str | None]] = {
+        "model": (Part, {"size": 2, "sise": 3}, "sise"),
+        "nested": (Whole, {"part": {"sise": 3}}, "part.sise"),
+        "dataclass": (Plain, {"sise": 3}, "sise"),
+        "beside an alias": (Whole, {"wholeName": "a", "nam": "b"}, "nam"),
+        "extra allowed": (Open, {"other": 2}, None),
+    }
+    check_each(cases, check)
+
+
+def test_output_is_read_as_the_type_of_the_result() -> None:
+    def check(result_type: Any, result: Any) -> None:
+        async def give() -> Any: ...
+
+        give.__annotations__["return"] = result_type
+        task: Task[Any, Any] = Task(give, "give")
+        assert task.read_output(jsonb.loads(jsonb.dumps(result))) == result
+
+    moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    cases: dict[str, tuple[Any, Any]] = {
+        "model": (Whole, Whole(wholeName="a")),
+        "models": (list[Part], [Part(size=2), Part()]),
+        "moments": (dict[str, datetime], {"a": moment}),
+        "tuple": (tuple[int, UUID], (1, ID)),
+        "optional": (Part | None, None),
+        "none": (None, None),
+        "any": (Any, {"a": 1}),
+        "no annotation": (inspect.Signature.empty, {"a": 1}),
+    }
+    check_each(cases, check)
+
+
+def test_output_that_does_not_fit_the_result_type_is_an_error() -> None:
+    async def give() -> Whole: ...
+
+    task: Task[None, Whole] = Task(give, "give")
+    with pytest.raises(SerializationError, match=r"^part.size: the output of task 'give' does not fit"):
+        task.read_output({"part": {"size": "much"}})
+
+
+def test_unknown_result_type_is_refused() -> None:
+    async def give() -> "Missing": ...  # type: ignore[name-defined] # noqa: F821, UP037
+
+    with pytest.raises(UsageError, match=r"^Task 'give': the type of the result, 'Missing', can't be found"):
+        Task(give, "give")

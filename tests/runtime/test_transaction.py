@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 import psycopg
 import pytest
 
 from tests.cases import check_each_async
-from tests.conformance.driver import is_kept_waiting, soon
+from tests.clocks import FrozenClock
+from tests.conformance.driver import soon
 from tests.conformance.storages import on_both_storages, on_postgres
-from tests.runtime.catalogs import mail_catalog
+from zeke_queue.client import open_transactions
+from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
-from zeke_queue.errors import JobConflictError, PayloadValidationError, StorageUnavailableError, UsageError
-from zeke_queue.model import JobQuery
+from zeke_queue.errors import (
+    JobConflictError,
+    JobNotFoundError,
+    PayloadValidationError,
+    UsageError,
+)
+from zeke_queue.model import JobQuery, JobState
 from zeke_queue.storage.memory import MemoryStorage
-from zeke_queue.task.prepare import Send
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
+from zeke_queue.task.task import Send
+from zeke_queue.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from tests.clocks import FrozenClock
-    from zeke_queue.client.transaction import QueueTransaction
-    from zeke_queue.model import NewJob
+    from zeke_queue.task.senders import Transaction
 
 PARENT = UUID("0193aaaa-0000-7000-8000-000000000009")
 
@@ -33,7 +43,7 @@ class Abandoned(Exception):
     """What ends a transaction of a test."""
 
 
-async def abandon(queue: Queue, work: Callable[[QueueTransaction], Awaitable[object]]) -> None:
+async def abandon(queue: Queue, work: Callable[[Transaction], Awaitable[object]]) -> None:
     """Do some work in a transaction, and then let it fail."""
     async with queue.transaction() as transaction:
         await work(transaction)
@@ -47,12 +57,12 @@ async def number_of_jobs(queue: Queue) -> int:
 @on_both_storages
 async def test_jobs_of_a_transaction_exist_once_it_commits(queue: Queue) -> None:
     async with queue.transaction() as transaction:
-        sent = await transaction.send("mail", {"to": "ann"})
-        many = await transaction.send_many([Send("clean"), Send("clean")])
+        sent = (await transaction.send("mail", {"to": "ann"})).id
+        many = [run.id for run in await transaction.send_many([Send("clean"), Send("clean")])]
         run = await transaction.trigger("clean")
         assert await number_of_jobs(queue) == 0
     assert sent is not None
-    assert await queue.storage.get([sent, run.id, *filter(None, many)])
+    assert await parts_of(queue).storage.get([sent, run.id, *filter(None, many)])
     assert await number_of_jobs(queue) == 4
 
 
@@ -72,9 +82,9 @@ async def test_invalid_payload_rolls_the_transaction_back(queue: Queue) -> None:
 
 @on_both_storages
 async def test_transaction_goes_on_after_a_refused_job(queue: Queue) -> None:
-    holder = await queue.send("clean", singleton_key="k")
+    holder = (await queue.send("clean", singleton_key="k")).id
     async with queue.transaction() as transaction:
-        assert await transaction.send("clean", singleton_key="k") is None
+        assert not (await transaction.send("clean", singleton_key="k")).created
         with pytest.raises(JobConflictError) as caught:
             await transaction.trigger("clean", singleton_key="k")
         await transaction.send("clean")
@@ -85,8 +95,9 @@ async def test_transaction_goes_on_after_a_refused_job(queue: Queue) -> None:
 @on_both_storages
 async def test_second_debounced_job_of_a_transaction_takes_the_next_slot(queue: Queue) -> None:
     async with queue.transaction() as transaction:
-        sent = [await transaction.send("clean", debounce=60) for _ in range(3)]
-    assert [job_id is None for job_id in sent] == [False, False, True]
+        runs = [await transaction.send("clean", debounce=60) for _ in range(3)]
+    assert [run.created for run in runs] == [True, True, False]
+    assert runs[2].id == runs[1].id
 
 
 @on_both_storages
@@ -94,11 +105,11 @@ async def test_jobs_of_a_transaction_take_its_parent_and_meta_by_default(
     queue: Queue,
 ) -> None:
     async with queue.transaction(parent=PARENT, meta={"trace": "t"}) as transaction:
-        heir = await transaction.send("clean")
-        own = await transaction.send("clean", parent=heir, meta={"trace": "u"})
+        heir = (await transaction.send("clean")).id
+        own = (await transaction.send("clean", parent=heir, meta={"trace": "u"})).id
     assert heir is not None
     assert own is not None
-    found = await queue.storage.get([heir, own])
+    found = await parts_of(queue).storage.get([heir, own])
     assert (found[heir].parent, found[heir].meta) == (PARENT, {"trace": "t"})
     assert (found[own].parent, found[own].meta) == (heir, {"trace": "u"})
 
@@ -107,7 +118,7 @@ async def test_jobs_of_a_transaction_take_its_parent_and_meta_by_default(
 async def test_callbacks_run_when_the_transaction_ends(queue: Queue) -> None:
     called: list[str] = []
 
-    async def fail(transaction: QueueTransaction) -> None:
+    async def fail(transaction: Transaction) -> None:
         transaction.on_commit(lambda: called.append("committed"))
         transaction.on_rollback(lambda: called.append("undone first"))
         transaction.on_rollback(lambda: called.append("undone last"))
@@ -124,9 +135,9 @@ async def test_callbacks_run_when_the_transaction_ends(queue: Queue) -> None:
 
 @on_both_storages
 async def test_every_call_after_the_end_of_a_transaction_is_refused(queue: Queue) -> None:
-    kept: list[QueueTransaction] = []
+    kept: list[Transaction] = []
 
-    async def keep(transaction: QueueTransaction) -> None:
+    async def keep(transaction: Transaction) -> None:
         kept.append(transaction)
 
     async with queue.transaction() as transaction:
@@ -134,7 +145,7 @@ async def test_every_call_after_the_end_of_a_transaction_is_refused(queue: Queue
     with pytest.raises(Abandoned):
         await abandon(queue, keep)
 
-    async def check(ended: QueueTransaction) -> None:
+    async def check(ended: Transaction) -> None:
         for attempt in (ended.send("clean"), ended.send_many([Send("clean")]), ended.trigger("clean")):
             with pytest.raises(UsageError, match="has ended"):
                 await attempt
@@ -151,35 +162,102 @@ async def test_every_call_after_the_end_of_a_transaction_is_refused(queue: Queue
 @on_both_storages
 async def test_job_that_conflicts_within_its_transaction_is_refused(queue: Queue) -> None:
     async with queue.transaction() as transaction:
-        await transaction.send("clean", singleton_key="k")
+        first = await transaction.send("clean", singleton_key="k")
         with pytest.raises(JobConflictError) as caught:
             await transaction.trigger("clean", singleton_key="k")
-    assert caught.value.holder is None
-    assert "ended" not in str(caught.value)
+    assert caught.value.holder == first.id
 
 
-@pytest.mark.parametrize("answer", ["none", "error"])
-async def test_job_is_refused_though_the_conflicting_one_stays_unknown(
-    clock: FrozenClock, monkeypatch: pytest.MonkeyPatch, answer: str
-) -> None:
-    # On a database, transactions that hold every connection of the pool would wait here for each other.
-    async def holder(job: NewJob) -> UUID | None:
-        if answer == "error":
-            raise StorageUnavailableError("no connection could be had")
-        await asyncio.Event().wait()
+async def test_transaction_cancels_jobs_with_its_rows(queue: Queue) -> None:
+    first, second = await queue.send("clean"), await queue.send("clean")
 
-    storage = MemoryStorage(clock)
-    monkeypatch.setattr(storage, "holder", holder)
-    queue = Queue(mail_catalog(), storage, clock=clock)
-    await queue.send("clean", singleton_key="k")
+    async def cancel(transaction: Transaction) -> None:
+        assert await transaction.cancel(first.id)
+
+    with pytest.raises(Abandoned):
+        await abandon(queue, cancel)
+    assert (await first.job()).state is JobState.CREATED
     async with queue.transaction() as transaction:
-        triggering = asyncio.ensure_future(transaction.trigger("clean", singleton_key="k"))
-        for _ in range(3):
-            await is_kept_waiting(asyncio.shield(asyncio.gather(triggering, return_exceptions=True)))
-            clock.advance(1)
-        with pytest.raises(JobConflictError) as caught:
-            await soon(triggering)
-    assert caught.value.holder is None
+        assert await transaction.cancel(second.id)
+        assert not await transaction.cancel(second.id)
+        with pytest.raises(JobNotFoundError):
+            await transaction.cancel(PARENT)
+    assert (await second.job()).state is JobState.CANCELLED
+
+
+# Sends beside an open transaction
+
+
+@on_both_storages
+async def test_send_beside_an_open_transaction_is_refused(queue: Queue) -> None:
+    other = Queue(queue.catalog, MemoryStorage(FrozenClock()), clock=queue.clock)
+    same = Queue(queue.catalog, parts_of(queue).storage, clock=queue.clock)
+
+    async def check(send: Callable[[], Awaitable[Any]]) -> None:
+        with pytest.raises(UsageError, match=r"^queue\.\w+ inside a transaction of the same storage"):
+            await send()
+
+    async with queue.transaction() as transaction, other.transaction():
+        await check_each_async(
+            {
+                "send": lambda: queue.send("clean"),
+                "trigger": lambda: queue.trigger("clean"),
+                "send_many": lambda: queue.send_many([Send("clean")]),
+                "transaction": lambda: queue.transaction().__aenter__(),
+                "another queue": lambda: same.send("clean"),
+                "a task of the block": lambda: asyncio.ensure_future(queue.send("clean")),
+                "a thread": lambda: asyncio.to_thread(asyncio.run, queue.send("clean")),
+                "storages nest": lambda: other.send("clean"),
+            },
+            check,
+        )
+        async with queue.outside_transaction():
+            if parts_of(queue).storage.__class__ is not MemoryStorage:  # in memory it would wait
+                await queue.send("clean")
+        await transaction.send("clean")
+    assert (await queue.send("clean")).created
+    assert (await other.send("clean")).created
+
+
+async def test_task_that_outlives_the_transaction_of_its_creator_can_send(queue: Queue) -> None:
+    ended = asyncio.Event()
+
+    async def later() -> bool:
+        await ended.wait()
+        return (await queue.send("clean")).created
+
+    async with queue.transaction():
+        task = asyncio.ensure_future(later())
+    ended.set()
+    assert await soon(task)
+
+
+async def test_block_that_ends_in_another_context_leaves_the_queue_usable(queue: Queue) -> None:
+    opening = queue.transaction()
+    await asyncio.ensure_future(opening.__aenter__())  # as a fixture is set up
+    await asyncio.ensure_future(opening.__aexit__(None, None, None))
+    assert (await queue.send("clean")).created
+
+
+async def test_worker_that_starts_inside_a_transaction_is_not_part_of_it(clock: FrozenClock) -> None:
+    catalog = Catalog()
+
+    @catalog.task("parent")
+    async def parent(job: JobContext) -> str:
+        return str((await job.send("child")).id)
+
+    @catalog.task("child")
+    async def child() -> None: ...
+
+    storage, other = MemoryStorage(clock), Queue(catalog, MemoryStorage(clock), clock=clock)
+    queue = Queue(catalog, storage, clock=clock)
+    run = await queue.send(parent)
+    async with AsyncExitStack() as stack:
+        with open_transactions.inside(storage):
+            worker = await stack.enter_async_context(Worker(queue))
+        await worker.drain()
+    assert await run.result(0)
+    del other
 
 
 # In a transaction of the caller's, which only a database has
@@ -207,7 +285,8 @@ async def letters(connection: psycopg.AsyncConnection) -> int:
 async def test_job_sent_on_a_connection_exists_once_the_caller_commits(
     queue: Queue, connection: psycopg.AsyncConnection
 ) -> None:
-    job_id = await queue.send("clean", connection=connection)
+    async with queue.transaction(connection) as transaction:
+        job_id = (await transaction.send("clean")).id
     await connection.execute("insert into letter values (%s)", [job_id])
     assert await number_of_jobs(queue) == 0
     await connection.commit()
@@ -218,9 +297,10 @@ async def test_job_sent_on_a_connection_exists_once_the_caller_commits(
 async def test_job_sent_on_a_connection_is_not_stored_if_the_caller_rolls_back(
     queue: Queue, connection: psycopg.AsyncConnection
 ) -> None:
-    await queue.send("clean", connection=connection)
-    await queue.send_many([Send("clean")], connection=connection)
-    await queue.trigger("clean", connection=connection)
+    async with queue.transaction(connection) as transaction:
+        await transaction.send("clean")
+        await transaction.send_many([Send("clean")])
+        await transaction.trigger("clean")
     await connection.rollback()
     assert await number_of_jobs(queue) == 0
 
@@ -242,7 +322,7 @@ async def test_transaction_joins_the_one_on_the_connection(
 async def test_rows_of_the_application_are_stored_with_the_jobs(
     queue: Queue, connection: psycopg.AsyncConnection
 ) -> None:
-    async def write(transaction: QueueTransaction) -> None:
+    async def write(transaction: Transaction) -> None:
         await transaction.send("clean")
         await transaction.connection.execute("insert into letter values (null)")
 
@@ -256,4 +336,5 @@ async def test_rows_of_the_application_are_stored_with_the_jobs(
 
 async def test_connection_is_refused_in_memory(queue: Queue) -> None:
     with pytest.raises(UsageError, match="connection"):
-        await queue.send("clean", connection=object())
+        async with queue.transaction(cast("Any", object())):
+            pass

@@ -17,10 +17,12 @@ from tests.conformance.driver import Driver, is_kept_waiting, soon
 from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import mail_catalog
 from tests.runtime.workers.place import turns
+from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import JobFailedError, JobNotFoundError, ResultTimeoutError, StorageUnavailableError
 from zeke_queue.model import Job, JobState, RunStatus
 from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.task.run import Run
 from zeke_queue.watch.job_watcher import OUTAGE_TIMEOUT, READ_BURST, READS_PER_SECOND
 
 if TYPE_CHECKING:
@@ -58,11 +60,16 @@ async def test_result_is_the_output(queue: Queue, jobs: Driver) -> None:
     assert await soon(waiting) == {"swept": 3}
 
 
+def run_of(queue: Queue, job_id: UUID) -> Run[Any]:
+    """Return the run of a job without reading the job."""
+    return Run(parts_of(queue).runs, job_id, "any")
+
+
 async def test_result_of_an_ended_job_is_returned_at_once(queue: Queue, jobs: Driver) -> None:
     job = await jobs.running("clean")
     await jobs.complete(job, "5")
-    assert await soon(queue.result(job.id)) == 5
-    assert await soon(queue.result(job.id, timeout=0)) == 5
+    assert await soon(run_of(queue, job.id).result()) == 5
+    assert await soon(run_of(queue, job.id).result(timeout=0)) == 5
 
 
 @on_both_storages
@@ -72,7 +79,7 @@ async def test_result_of_a_job_that_did_not_complete_is_an_error_with_the_job(
     async def check(end: JobState) -> None:
         job_id = await jobs.ended(end)
         with pytest.raises(JobFailedError) as caught:
-            await soon(queue.result(job_id))
+            await soon(run_of(queue, job_id).result())
         assert caught.value.job.id == job_id
         assert caught.value.job.state is end
         assert ("boom" in str(caught.value)) is (end is not JobState.CANCELLED)
@@ -83,9 +90,9 @@ async def test_result_of_a_job_that_did_not_complete_is_an_error_with_the_job(
 @on_both_storages
 async def test_result_of_an_unknown_job_is_an_error(queue: Queue) -> None:
     with pytest.raises(JobNotFoundError):
-        await soon(queue.result(NOBODY))
+        await soon(run_of(queue, NOBODY).result())
     with pytest.raises(JobNotFoundError):
-        await soon(queue.result(NOBODY, timeout=0))
+        await soon(run_of(queue, NOBODY).result(timeout=0))
 
 
 @on_both_storages
@@ -107,7 +114,7 @@ async def test_late_result_is_a_timeout_and_the_job_goes_on(
 @on_both_storages
 async def test_each_change_of_status_is_reported_once_in_order(queue: Queue, jobs: Driver) -> None:
     job_id = await jobs.send("mail")
-    async with aclosing(queue.watch(job_id)) as changes:
+    async with aclosing(parts_of(queue).runs.watch(job_id)) as changes:
         told = [await next_of(changes)]
         claimed = await jobs.claim_one()
         told.append(await next_of(changes))
@@ -128,13 +135,13 @@ async def test_each_change_of_status_is_reported_once_in_order(queue: Queue, job
 
 async def test_ended_job_is_reported_once(queue: Queue, jobs: Driver) -> None:
     job_id = await jobs.ended(JobState.CANCELLED)
-    assert await rest_of(queue.watch(job_id)) == [RunStatus.CANCELLED]
-    assert await rest_of(queue.watch(job_id)) == [RunStatus.CANCELLED]
+    assert await rest_of(parts_of(queue).runs.watch(job_id)) == [RunStatus.CANCELLED]
+    assert await rest_of(parts_of(queue).runs.watch(job_id)) == [RunStatus.CANCELLED]
 
 
 async def test_watching_an_unknown_job_is_an_error(queue: Queue) -> None:
     with pytest.raises(JobNotFoundError):
-        await rest_of(queue.watch(NOBODY))
+        await rest_of(parts_of(queue).runs.watch(NOBODY))
 
 
 @on_both_storages
@@ -142,11 +149,11 @@ async def test_all_watchers_see_each_change_and_a_late_one_begins_with_the_prese
     queue: Queue, jobs: Driver
 ) -> None:
     job_id = await jobs.send()
-    early = [queue.watch(job_id) for _ in range(3)]
+    early = [parts_of(queue).runs.watch(job_id) for _ in range(3)]
     assert [await next_of(changes) for changes in early] == [RunStatus.QUEUED] * 3
     claimed = await jobs.claim_one()
     assert [await next_of(changes) for changes in early] == [RunStatus.EXECUTING] * 3
-    late = queue.watch(job_id)
+    late = parts_of(queue).runs.watch(job_id)
     assert await next_of(late) is RunStatus.EXECUTING
     await jobs.complete(claimed)
     assert [await rest_of(changes) for changes in (*early, late)] == [[RunStatus.COMPLETED]] * 4
@@ -155,7 +162,7 @@ async def test_all_watchers_see_each_change_and_a_late_one_begins_with_the_prese
 @on_both_storages
 async def test_closed_watcher_does_not_disturb_the_others(queue: Queue, jobs: Driver) -> None:
     job_id = await jobs.send()
-    leaving, staying = queue.watch(job_id), queue.watch(job_id)
+    leaving, staying = parts_of(queue).runs.watch(job_id), parts_of(queue).runs.watch(job_id)
     assert [await next_of(leaving), await next_of(staying)] == [RunStatus.QUEUED] * 2
     await leaving.aclose()
     await queue.cancel(job_id)
@@ -168,15 +175,15 @@ async def test_requeued_job_is_not_taken_for_ended(watched: Queue, odd: Odd, clo
     jobs = Driver(odd, clock)
     odd.leaving = asyncio.Event()
     running = await jobs.running()
-    slow = watched.watch(running.id)
+    slow = parts_of(watched).runs.watch(running.id)
     assert await next_of(slow) is RunStatus.EXECUTING
-    waiting = asyncio.ensure_future(watched.result(running.id))
+    waiting = asyncio.ensure_future(run_of(watched, running.id).result())
     await clock.sleep(0)
     await jobs.fail(running)
     with pytest.raises(JobFailedError):
         await soon(waiting)
     assert await watched.retry(running.id)
-    again = asyncio.ensure_future(watched.result(running.id))
+    again = asyncio.ensure_future(run_of(watched, running.id).result())
     await clock.sleep(0)
     await jobs.complete(await jobs.claim_one(), '"done"')
     assert await soon(again) == "done"
@@ -186,17 +193,17 @@ async def test_requeued_job_is_not_taken_for_ended(watched: Queue, odd: Odd, clo
 
 async def test_new_watcher_begins_with_the_present_status(queue: Queue, jobs: Driver) -> None:
     job_id = await jobs.send()
-    async with aclosing(queue.watch(job_id)) as changes:
+    async with aclosing(parts_of(queue).runs.watch(job_id)) as changes:
         assert await next_of(changes) is RunStatus.QUEUED
     await jobs.claim_one()
-    async with aclosing(queue.watch(job_id)) as changes:
+    async with aclosing(parts_of(queue).runs.watch(job_id)) as changes:
         assert await next_of(changes) is RunStatus.EXECUTING
 
 
 @on_both_storages
 async def test_closing_the_queue_fails_its_watchers(queue: Queue, jobs: Driver) -> None:
     job_id = await jobs.send()
-    async with aclosing(queue.watch(job_id)) as changes:
+    async with aclosing(parts_of(queue).runs.watch(job_id)) as changes:
         assert await next_of(changes) is RunStatus.QUEUED
         await queue.close()
         with pytest.raises(StorageUnavailableError, match="closed"):
@@ -205,7 +212,7 @@ async def test_closing_the_queue_fails_its_watchers(queue: Queue, jobs: Driver) 
 
 @on_both_storages
 async def test_closing_the_queue_fails_a_watcher_that_just_began(queue: Queue, jobs: Driver) -> None:
-    coming = asyncio.ensure_future(anext(queue.watch(await jobs.send())))
+    coming = asyncio.ensure_future(anext(parts_of(queue).runs.watch(await jobs.send())))
     await queue.clock.sleep(0)
     await queue.close()
     with pytest.raises(StorageUnavailableError, match="closed"):
@@ -216,19 +223,19 @@ async def test_closed_queue_refuses_watchers(queue: Queue, jobs: Driver) -> None
     job_id = await jobs.send()
     await queue.close()
     with pytest.raises(StorageUnavailableError, match="closed"):
-        await soon(anext(queue.watch(job_id)))
+        await soon(anext(parts_of(queue).runs.watch(job_id)))
     with pytest.raises(StorageUnavailableError, match="closed"):
-        await soon(queue.result(job_id))
+        await soon(run_of(queue, job_id).result())
 
 
 async def test_cancelled_watchers_leave_no_tasks_behind(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
     job_id = await Driver(odd, clock).send()
     before = asyncio.all_tasks()
-    waiting = [asyncio.ensure_future(watched.result(job_id, timeout)) for timeout in (None, 30, None)]
+    waiting = [asyncio.ensure_future(run_of(watched, job_id).result(timeout)) for timeout in (None, 30, None)]
     for moment in range(12):
         for _ in range(moment):
             await clock.sleep(0)
-        waiting.append(asyncio.ensure_future(watched.result(job_id)))
+        waiting.append(asyncio.ensure_future(run_of(watched, job_id).result()))
         waiting.pop(0).cancel()
     for one in waiting:
         one.cancel()
@@ -293,7 +300,7 @@ async def test_lost_notification_only_delays_a_change(
 ) -> None:
     jobs = Driver(odd, clock)
     job_id = await jobs.send()
-    async with aclosing(watched.watch(job_id)) as changes:
+    async with aclosing(parts_of(watched).runs.watch(job_id)) as changes:
         assert await next_of(changes) is RunStatus.QUEUED
         monkeypatch.setattr(odd._notifier, "job", lambda job_id: None)  # the storage's own way to tell
         await watched.cancel(job_id)
@@ -305,7 +312,7 @@ async def test_lost_notification_only_delays_a_change(
 
 async def test_polls_become_rarer_while_nothing_changes(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
     job_id = await Driver(odd, clock).send()
-    async with aclosing(watched.watch(job_id)) as changes:
+    async with aclosing(parts_of(watched).runs.watch(job_id)) as changes:
         await next_of(changes)
         for _ in range(600):
             clock.advance(0.1)
@@ -316,7 +323,7 @@ async def test_polls_become_rarer_while_nothing_changes(watched: Queue, odd: Odd
 async def test_watchers_share_their_queries(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
     jobs = Driver(odd, clock)
     ids = [await jobs.send() for _ in range(50)]
-    watchers = [watched.watch(job_id) for job_id in ids for _ in range(4)]
+    watchers = [parts_of(watched).runs.watch(job_id) for job_id in ids for _ in range(4)]
     assert set(await asyncio.gather(*map(next_of, watchers))) == {RunStatus.QUEUED}
     assert Counter(odd.looked_up) == {50: 1}
     await odd.cancel(ids)
@@ -332,7 +339,7 @@ async def test_query_that_returns_an_earlier_stage_reports_no_change(
     before = await odd.get([job_id])
     claimed = await jobs.claim_one()
     odd.answers = [await odd.get([job_id]), before, before]
-    async with aclosing(watched.watch(job_id)) as changes:
+    async with aclosing(parts_of(watched).runs.watch(job_id)) as changes:
         assert await next_of(changes) is RunStatus.EXECUTING
         coming = asyncio.ensure_future(next_of(changes))
         await until(lambda: not odd.answers, clock, 0.1)
@@ -350,7 +357,7 @@ async def test_query_that_returns_an_earlier_end_ends_nothing(
     await odd.retry([job_id])
     claimed = await jobs.claim_one()
     odd.answers = [await odd.get([job_id]), before]
-    async with aclosing(watched.watch(job_id)) as changes:
+    async with aclosing(parts_of(watched).runs.watch(job_id)) as changes:
         assert await next_of(changes) is RunStatus.EXECUTING
         coming = asyncio.ensure_future(next_of(changes))
         await until(lambda: not odd.answers, clock, 0.1)
@@ -362,7 +369,7 @@ async def test_job_deleted_while_it_is_watched_is_an_error(
     watched: Queue, odd: Odd, clock: FrozenClock
 ) -> None:
     job_id = await Driver(odd, clock).send()
-    async with aclosing(watched.watch(job_id)) as changes:
+    async with aclosing(parts_of(watched).runs.watch(job_id)) as changes:
         assert await next_of(changes) is RunStatus.QUEUED
         odd.answers = [{}]
         coming = asyncio.ensure_future(next_of(changes))
@@ -373,7 +380,7 @@ async def test_job_deleted_while_it_is_watched_is_an_error(
 
 async def test_short_outage_is_waited_out(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
     job_id = await Driver(odd, clock).send()
-    async with aclosing(watched.watch(job_id)) as changes:
+    async with aclosing(parts_of(watched).runs.watch(job_id)) as changes:
         assert await next_of(changes) is RunStatus.QUEUED
         coming = asyncio.ensure_future(next_of(changes))
         odd.away = True
@@ -389,7 +396,7 @@ async def test_short_outage_is_waited_out(watched: Queue, odd: Odd, clock: Froze
 
 async def test_short_outages_do_not_add_up(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
     job_id = await Driver(odd, clock).send()
-    async with aclosing(watched.watch(job_id)) as changes:
+    async with aclosing(parts_of(watched).runs.watch(job_id)) as changes:
         assert await next_of(changes) is RunStatus.QUEUED
         coming = asyncio.ensure_future(next_of(changes))
         for second in range(300):
@@ -405,7 +412,7 @@ async def test_short_outages_do_not_add_up(watched: Queue, odd: Odd, clock: Froz
 
 async def test_long_outage_fails_the_result(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
     odd.away = True
-    waiting = asyncio.ensure_future(watched.result(NOBODY))
+    waiting = asyncio.ensure_future(run_of(watched, NOBODY).result())
     assert OUTAGE_TIMEOUT <= await until(waiting.done, clock) <= OUTAGE_TIMEOUT + 5
     with pytest.raises(StorageUnavailableError):
         waiting.result()
@@ -421,7 +428,7 @@ async def test_timeout_ends_the_wait_while_the_storage_hangs(
         return {}
 
     monkeypatch.setattr(odd, "get", hang)
-    waiting = asyncio.ensure_future(watched.result(NOBODY, timeout=5))
+    waiting = asyncio.ensure_future(run_of(watched, NOBODY).result(timeout=5))
     assert await until(waiting.done, clock) == 5
     with pytest.raises(ResultTimeoutError):
         waiting.result()
@@ -436,7 +443,7 @@ async def test_without_notifications_all_jobs_share_one_query_an_interval(
     watchers: list[News] = []
     for _ in range(40):  # they come one after the other, each with a beat of its own
         ids.append(await jobs.send())
-        watchers.append(watched.watch(ids[-1]))
+        watchers.append(parts_of(watched).runs.watch(ids[-1]))
         assert await next_of(watchers[-1]) is RunStatus.QUEUED
         clock.advance(0.05)
     for _ in range(100):
@@ -460,7 +467,7 @@ async def test_number_of_queries_is_limited_when_many_jobs_change(
 ) -> None:
     jobs = Driver(odd, clock)
     ids = [await jobs.send() for _ in range(500)]
-    watchers = [watched.watch(job_id) for job_id in ids]
+    watchers = [parts_of(watched).runs.watch(job_id) for job_id in ids]
     await asyncio.gather(*map(next_of, watchers))
     odd.looked_up.clear()
     for job_id in ids:  # a hundred a second

@@ -7,10 +7,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from pydantic import BaseModel
 
 from tests.cases import check_each_async
 from tests.runtime.workers.place import Place, turns, until
-from zeke_queue.errors import InvalidOptionError, LeaseLostError
+from zeke_queue.client.parts import parts_of
+from zeke_queue.errors import InvalidOptionError, JobFailedError, LeaseLostError, UsageError
 from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.model import JobState
 from zeke_queue.task.context import JobContext
@@ -27,7 +29,7 @@ async def test_call_returns_the_output_of_the_child(place: Place) -> None:
     @place.catalog.task("parent")
     async def parent(job: JobContext) -> Any:
         runs.append(job.attempt)
-        return (await job.call(double, 21)).output
+        return await job.call(double, 21)
 
     job = await place.run_one(parent)
     assert (job.state, job.output, job.retry_count, runs) == (JobState.COMPLETED, 42, 0, [1, 2])
@@ -42,7 +44,7 @@ async def test_waiting_job_holds_no_place() -> None:
         async def count_down(payload: int, job: JobContext) -> int:
             if payload == 0:
                 return 0
-            return 1 + (await job.call("count-down", payload - 1)).output
+            return 1 + await job.call("count-down", payload - 1)
 
         job_id = await place.send(count_down, 5)
         await place.drain(concurrency=1)
@@ -67,8 +69,8 @@ async def test_children_run_concurrently_and_each_outcome_is_returned(place: Pla
 
     @place.catalog.task("whole")
     async def whole(job: JobContext) -> list[Any]:
-        children = [await job.child(part, number, key=f"part/{number}") for number in range(4)]
-        outcomes = [await job.outcome(child) for child in children]
+        children = [await job.start_child(part, number, key=f"part/{number}") for number in range(4)]
+        outcomes = [await job.wait_for(child) for child in children]
         return [outcome.output if outcome.state is JobState.COMPLETED else None for outcome in outcomes]
 
     job = await place.run_one(whole)
@@ -84,13 +86,13 @@ async def test_child_is_sent_once_over_all_attempts_of_its_parent(place: Place) 
 
     @place.catalog.task("parent", retry_delay=0)
     async def parent(job: JobContext) -> None:
-        run = await job.child(child)
+        run = await job.start_child(child)
         sent.append(run.id)
         if len(sent) == 1:
             raise ValueError("the first attempt breaks")
         if len(sent) == 2:
             raise Snooze(0)
-        await job.outcome(run.id)
+        await job.wait_for(run.id)
 
     job = await place.run_one(parent)
     assert job.state is JobState.COMPLETED
@@ -104,8 +106,8 @@ async def test_two_children_of_one_key_are_refused(place: Place) -> None:
 
     @place.catalog.task("parent", retry_limit=0)
     async def parent(job: JobContext) -> None:
-        await job.child(child, 1)
-        await job.child(child, 2)
+        await job.start_child(child, 1)
+        await job.start_child(child, 2)
 
     job = await place.run_one(parent)
     assert job.output["type"].endswith(InvalidOptionError.__name__)
@@ -174,7 +176,7 @@ async def test_sync_handler_calls_through_its_job(place: Place) -> None:
 
     @place.catalog.task("parent")
     def parent(job: JobContext) -> Any:
-        return job.wait(job.call(double, 4)).output
+        return job.run_coroutine(job.call(double, 4))
 
     assert (await place.run_one(parent)).output == 8
 
@@ -188,7 +190,7 @@ async def test_wait_with_a_lost_answer_is_repeated(place: Place) -> None:
 
     @place.catalog.task("parent")
     async def parent(job: JobContext) -> Any:
-        return (await job.call(child)).output
+        return await job.call(child)
 
     faulty.cut = {"suspend": "after"}
     job_id = await place.send(parent)
@@ -212,7 +214,7 @@ async def test_supervisor_resumes_a_parent_that_was_not_woken(
 
     @place.catalog.task("parent")
     async def parent(job: JobContext) -> Any:
-        return (await job.call(child)).output
+        return await job.call(child)
 
     job_id = await place.send(parent)
 
@@ -223,7 +225,7 @@ async def test_supervisor_resumes_a_parent_that_was_not_woken(
         patched.setattr(place.storage.real, "_wake", nothing)
         await place.drain()
     assert (await place.job(job_id)).state is JobState.CREATED
-    swept = await Supervisor(place.queue).sweep()
+    swept = await Supervisor(parts_of(place.queue)).sweep()
     assert (swept.woken, swept.failed) == (1, ())
     await place.drain()
     assert (await place.job(job_id)).output == 7
@@ -236,7 +238,7 @@ async def test_resume_also_resumes_the_child_cancelled_with_its_parent(place: Pl
 
     @place.catalog.task("parent")
     async def parent(job: JobContext) -> Any:
-        return (await job.call(child)).output
+        return await job.call(child)
 
     job_id = await place.send(parent)
     await place.drain(queues=["parent"])
@@ -257,10 +259,10 @@ async def test_id_and_parent_of_a_child_can_not_be_given() -> None:
         @place.catalog.task("parent", retry_limit=0)
         async def parent(job: JobContext) -> None:
             options: dict[str, Any] = {option: UUID(int=1)}
-            await job.child(child, **options)
+            await job.start_child(child, **options)
 
         message = (await place.run_one(parent)).output["message"]
-        remedy = "leave it out, or use job.trigger"
+        remedy = "leave it out, or use job.send"
         assert message == f"{option}: a child that is waited for has its own; {remedy}"
 
     await check_each_async(["id", "parent"], check)
@@ -275,7 +277,7 @@ async def test_wait_may_leave_a_task_group(place: Place) -> None:
     async def whole(job: JobContext) -> int:
         async with asyncio.TaskGroup() as group:
             parts = [group.create_task(job.call(part, n, key=f"part/{n}")) for n in range(3)]
-        return sum(done.result().output for done in parts)
+        return sum(done.result() for done in parts)
 
     job = await place.run_one(whole)
     assert (job.state, job.output, job.history) == (JobState.COMPLETED, 3, ())
@@ -287,7 +289,7 @@ async def test_wait_beside_an_error_is_an_error(place: Place) -> None:
 
     @place.catalog.task("whole", retry_limit=0)
     async def whole(job: JobContext) -> None:
-        child = await job.child(part)
+        child = await job.start_child(part)
         raise BaseExceptionGroup("both", [Wait(child), ValueError("no")])
 
     job = await place.run_one(whole)
@@ -314,7 +316,7 @@ async def test_rows_of_a_lost_attempt_in_a_held_transaction_are_rolled_back(plac
         async with job.transaction() as transaction:
             await transaction.send("note")
             try:
-                await transaction.hold(job.id, job.attempt)
+                await transaction.lock_attempt(job.id, job.attempt)
             except LeaseLostError as error:
                 said.append(str(error))
                 raise
@@ -322,3 +324,33 @@ async def test_rows_of_a_lost_attempt_in_a_held_transaction_are_rolled_back(plac
     await place.run_one(note)
     assert said
     assert len(place.storage.dump().jobs) == 1
+
+
+async def test_call_returns_a_model_and_raises_for_a_child_that_failed(place: Place) -> None:
+    class Count(BaseModel):
+        total: int
+
+    @place.catalog.task("count", retry_limit=0)
+    async def count(payload: int) -> Count:
+        if payload == 0:
+            raise Fail("nothing to count")
+        return Count(total=payload)
+
+    @place.catalog.task("parent")
+    async def parent(payload: int, job: JobContext) -> str:
+        try:
+            counted = await job.call(count, payload)
+        except JobFailedError as failed:
+            return f"{type(failed).__name__} {failed.job.output['message']}"
+        assert isinstance(counted, Count)
+        return str(counted.total)
+
+    assert (await place.run_one(parent, 3)).output == "3"
+    assert (await place.run_one(parent, 0)).output == "JobFailedError nothing to count"
+    run = await place.queue.send(count, 4)
+    await place.drain()
+    assert await run.result() == Count(total=4)
+    assert await (await place.queue.get_run(run.id, count)).result() == Count(total=4)
+    assert await (await place.queue.get_run(run.id)).result() == Count(total=4)
+    with pytest.raises(UsageError, match=r"^task: job .* is one of 'count', not of 'parent'"):
+        await place.queue.get_run(run.id, parent)

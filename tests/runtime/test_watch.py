@@ -18,6 +18,7 @@ from tests.conformance.driver import Driver, is_kept_waiting, soon
 from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import mail_catalog
 from tests.runtime.workers.place import turns
+from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import FINAL, Job, JobEvent, JobState
@@ -63,7 +64,7 @@ async def rest(changes: News) -> list[str]:
 @on_both_storages
 async def test_events_come_between_the_statuses_of_their_attempt(queue: Queue, jobs: Driver) -> None:
     job_id = await jobs.send()
-    async with aclosing(queue.watch(job_id)) as changes:
+    async with aclosing(parts_of(queue).runs.watch(job_id)) as changes:
         assert await take(changes) == ["QUEUED 0"]
         first = await jobs.claim_one()
         assert await take(changes) == ["EXECUTING 1"]
@@ -84,7 +85,7 @@ async def test_events_come_between_the_statuses_of_their_attempt(queue: Queue, j
 async def test_stored_events_follow_the_first_status(queue: Queue, jobs: Driver) -> None:
     claimed = await jobs.running()
     await jobs.storage.append_events([log(claimed.id, n) for n in range(3)])
-    async with aclosing(queue.watch(claimed.id)) as changes:
+    async with aclosing(parts_of(queue).runs.watch(claimed.id)) as changes:
         assert await take(changes, 4) == ["EXECUTING 1", "log 1", "log 1", "log 1"]
         coming = asyncio.ensure_future(anext(changes))
         assert await is_kept_waiting(asyncio.shield(coming))
@@ -98,14 +99,14 @@ async def test_events_of_an_ended_job_come_before_its_status(queue: Queue, jobs:
     claimed = await jobs.running()
     await jobs.storage.append_events([log(claimed.id, n) for n in range(2345)])
     await jobs.complete(claimed)
-    async with aclosing(queue.watch(claimed.id)) as changes:
+    async with aclosing(parts_of(queue).runs.watch(claimed.id)) as changes:
         numbers = [one.data async for one in changes if isinstance(one, JobEvent)]
     assert numbers == [log(claimed.id, n).data for n in range(2345)]
 
 
 async def test_events_after_a_retry_by_hand_are_not_of_the_run_that_ended(queue: Queue, jobs: Driver) -> None:
     claimed = await jobs.running()
-    async with aclosing(queue.watch(claimed.id)) as changes:
+    async with aclosing(parts_of(queue).runs.watch(claimed.id)) as changes:
         await take(changes)
         await jobs.storage.append_events([log(claimed.id, 1)])
         await jobs.fail(claimed)
@@ -118,7 +119,7 @@ async def test_events_after_a_retry_by_hand_are_not_of_the_run_that_ended(queue:
 
 async def test_status_is_not_repeated_for_a_busy_reader(queue: Queue, jobs: Driver) -> None:
     claimed = await jobs.running()
-    async with aclosing(queue.watch(claimed.id)) as changes:
+    async with aclosing(parts_of(queue).runs.watch(claimed.id)) as changes:
         assert await take(changes) == ["EXECUTING 1"]
         await jobs.fail(claimed, retry_in=0)
         await turns()
@@ -131,7 +132,7 @@ async def test_status_is_not_repeated_for_a_busy_reader(queue: Queue, jobs: Driv
 async def test_newer_state_reaches_the_subscriptions_before(queue: Queue, jobs: Driver) -> None:
     # A caller that has just read the job subscribes with its state before the watch loop reads it.
     job_id = await jobs.send()
-    watcher: JobWatcher = queue.watchers
+    watcher: JobWatcher = parts_of(queue).watcher
     first = watcher.subscribe(job_id, lambda: None)
     await turns()
     assert first.take_status() is not None
@@ -211,7 +212,7 @@ async def test_events_are_read_after_an_outage_though_the_end_is_known(
 ) -> None:
     jobs = Driver(away, clock)
     claimed = await jobs.running()
-    async with aclosing(watched.watch(claimed.id)) as changes:
+    async with aclosing(parts_of(watched).runs.watch(claimed.id)) as changes:
         assert await take(changes) == ["EXECUTING 1"]
         await jobs.storage.append_events([log(claimed.id, 1)])
         await jobs.complete(claimed)
@@ -232,7 +233,7 @@ async def test_long_outage_ends_a_watch_whose_events_are_unread(
 ) -> None:
     jobs = Driver(away, clock)
     claimed = await jobs.running()
-    async with aclosing(watched.watch(claimed.id)) as changes:
+    async with aclosing(parts_of(watched).runs.watch(claimed.id)) as changes:
         assert await take(changes) == ["EXECUTING 1"]
         await jobs.complete(claimed)
         await turns()
@@ -247,7 +248,7 @@ async def test_closing_the_queue_fails_a_watch_that_reads_events(
     watched: Queue, away: Away, clock: FrozenClock
 ) -> None:
     claimed = await Driver(away, clock).running()
-    async with aclosing(watched.watch(claimed.id)) as changes:
+    async with aclosing(parts_of(watched).runs.watch(claimed.id)) as changes:
         assert await take(changes) == ["EXECUTING 1"]
         away.reading = asyncio.Event()
         coming = asyncio.ensure_future(anext(changes))
@@ -281,7 +282,7 @@ class Life:
         if action in ("claim", "note", "retry", "release", "complete", "fail"):
             await self.work(action, number)
         elif action == "read" and len(self.readers) < READERS:
-            changes = self.queue.watch(self.job_id) if number % 4 < 2 else self.in_pairs()
+            changes = parts_of(self.queue).runs.watch(self.job_id) if number % 4 < 2 else self.in_pairs()
             self.readers.append(Reading(changes, paused=number % 2 == 1))
         elif action == "pause" and self.readers:
             self.readers[number % len(self.readers)].toggle()
@@ -315,7 +316,7 @@ class Life:
     async def in_pairs(self) -> News:
         """Read as streams do: a few events at a time, and again in a second after a read that failed."""
         woken = asyncio.Event()
-        subscription = self.queue.watchers.subscribe(self.job_id, woken.set)
+        subscription = parts_of(self.queue).watcher.subscribe(self.job_id, woken.set)
         try:
             while not subscription.ended:
                 woken.clear()

@@ -61,9 +61,9 @@ async def test_children_have_their_parent_and_its_meta(place: Place) -> None:
     @place.catalog.task("parent")
     async def parent(job: JobContext) -> list[str]:
         run = await job.trigger(child)
-        sent = await job.send(child)
+        sent = (await job.send(child)).id
         async with job.transaction() as transaction:
-            third = await transaction.send(child)
+            third = (await transaction.send(child)).id
         return [str(run.id), str(sent), str(third)]
 
     job = await place.run_one(parent, meta={"trace": "abc"})
@@ -190,7 +190,7 @@ async def test_message_of_progress_that_is_no_text_is_refused() -> None:
     async def work(job: JobContext) -> None:
         await job.progress(0.5, 5)  # type: ignore[arg-type] - what untyped handlers do
 
-    assert "message: 5 is no text" in (await output_of(work))["message"]
+    assert "message: must be a string or None, got 5" in (await output_of(work))["message"]
 
 
 async def test_invalid_extension_of_a_deadline_is_refused() -> None:

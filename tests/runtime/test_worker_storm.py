@@ -13,6 +13,7 @@ from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.runtime.workers.faulty import Faulty
 from tests.runtime.workers.place import Place, turns
+from zeke_queue.client.parts import parts_of
 from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.model import JobState
 from zeke_queue.system.entropy import SeededEntropy
@@ -45,7 +46,7 @@ class Storm:
         self.rough = rough
         self.clock = FrozenClock()
         self.place = Place(clock=self.clock, storage=Faulty(self.clock))
-        self.supervisor = Supervisor(self.place.queue)
+        self.supervisor = Supervisor(parts_of(self.place.queue))
         self.workers: list[tuple[Worker, asyncio.Task[None]]] = []
         self.sent: list[UUID] = []
         self.cancelled: set[UUID] = set()

@@ -13,8 +13,9 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from tests.workloads import Action, Known, Tending, act, doing, script, sending, tending
+from zeke_queue.client.parts import parts_of
+from zeke_queue.core.options import SendOptions
 from zeke_queue.task.catalog import Catalog
-from zeke_queue.task.prepare import SendOptions
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.world.setup import Setup
 
@@ -69,7 +70,7 @@ def _look_back(draws: Draws, known: Known) -> tuple[float, Action]:
 
     async def read(node: Node) -> None:
         for job in list(known.values()):
-            await node.queue.storage.events(job)
+            await parts_of(node.queue).storage.events(job)
 
     return draws.uniform(0.2, 1.5) * PHASE, read
 
@@ -79,7 +80,7 @@ def _slowly(known: Known, number: int, seconds: float) -> Action:
 
     async def cancel(node: Node) -> None:
         if number in known:
-            async with node.queue.storage.transaction() as transaction:
+            async with parts_of(node.queue).storage.transaction() as transaction:
                 await transaction.cancel([known[number]])
                 await asyncio.sleep(seconds)
 

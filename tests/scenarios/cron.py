@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tests.workloads import Script, Step, act, doing, script
+from zeke_queue.client.parts import parts_of
 from zeke_queue.core.cron import Cron
 from zeke_queue.storage.memory.tables import Plan
 from zeke_queue.task.catalog import Catalog
@@ -138,7 +139,7 @@ class Plans:
         draws = self._draws
         return {
             "cron": draws.pick(SELDOM) if draws.chance(0.1) else draws.pick(self._expressions),
-            "zone": self._zone if draws.chance(0.85) else draws.pick(NIGHTS).zone,
+            "timezone": self._zone if draws.chance(0.85) else draws.pick(NIGHTS).zone,
             "catch_up": draws.pick(POLICIES),
             "task": "tick",
             "payload": script(draws, longest=3.0, steps=1) if draws.chance(0.2) else None,
@@ -153,22 +154,22 @@ def _change(draws: Draws, plans: Plans, names: Sequence[str]) -> Action:
     async def do(node: Node) -> None:
         queue = node.queue
         if what == "drop":
-            await queue.unschedule(name)
+            await queue.schedules.delete(name)
         elif what in {"pause", "resume"}:
             await _pause(node, name, paused=what == "pause")
         elif what == "edit":
-            await queue.schedule(name, **given)
+            await queue.schedules.put(name, **given)
         else:
             # One whose ticks a rule refuses while the job of an earlier one waits or runs.
             slow: dict[str, Any] = {**given, "payload": Script(steps=[Step(seconds=12.0)])}
-            await queue.schedule(f"{name}-too", **slow, singleton_key=name)
+            await queue.schedules.put(f"{name}-too", **slow, singleton_key=name)
 
     return do
 
 
 async def _pause(node: Node, name: str, *, paused: bool) -> None:
     """Pause a schedule or let it go on, as ``zeke schedule pause`` and ``resume`` do."""
-    storage = node.queue.storage
+    storage = parts_of(node.queue).storage
     for schedule in await storage.schedules():
         if schedule.name == name:
             await storage.put_schedule(replace(schedule, paused=paused))
@@ -192,7 +193,7 @@ def _for_a_while(draws: Draws, name: str, until: float) -> list[tuple[float, Act
 
 async def _move(node: Node, name: str, zone: str) -> None:
     """Have a schedule's times read in another zone."""
-    storage = node.queue.storage
+    storage = parts_of(node.queue).storage
     for schedule in await storage.schedules():
         if schedule.name == name:
             await storage.put_schedule(replace(schedule, zone=zone))

@@ -17,10 +17,10 @@ from pydantic import BaseModel
 
 from tests.workloads import Known, Script, act, doing, own_id, script, sending, tending
 from zeke_queue.core import jsonb
+from zeke_queue.core.options import SendOptions
 from zeke_queue.model import JobState
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
-from zeke_queue.task.prepare import SendOptions
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.history.events import Change, Ended
 from zeke_sim.history.state import Broken, RunState

@@ -15,8 +15,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.workloads import Known, Script, Step, act, doing, sending
+from zeke_queue.core.options import SendOptions
 from zeke_queue.task.catalog import Catalog
-from zeke_queue.task.prepare import SendOptions
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.world.setup import Setup
 

@@ -13,9 +13,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.workloads import Action, Known, act, doing, own_id, script, sending, tending
+from zeke_queue.client.parts import parts_of
+from zeke_queue.core.options import SendOptions
 from zeke_queue.model import NewJob, QueueSettings
 from zeke_queue.task.catalog import Catalog
-from zeke_queue.task.prepare import SendOptions
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.world.setup import Setup
 
@@ -91,7 +92,7 @@ def _as_another_program(job: NewJob) -> Action:
     """Insert a row under a name that this library would not send to: it sends to the task's own queue."""
 
     async def insert(node: Node) -> None:
-        await node.queue.storage.insert([job])
+        await parts_of(node.queue).storage.insert([job])
 
     return insert
 
@@ -114,14 +115,14 @@ def _measure(draws: Draws) -> Action:
 
 def _limit(name: str, limit: int | None) -> Action:
     async def declare(node: Node) -> None:
-        await node.queue.storage.declare_queues([QueueSettings(name, limit)])
+        await parts_of(node.queue).storage.declare_queues([QueueSettings(name, limit)])
 
     return declare
 
 
 def _pause(name: str, *, paused: bool) -> Action:
     async def pause(node: Node) -> None:
-        await node.queue.storage.pause_queue(name, paused=paused)
+        await parts_of(node.queue).storage.pause_queue(name, paused=paused)
 
     return pause
 

@@ -119,8 +119,8 @@ def _parcel(draws: Draws) -> tuple[float, Plea]:
 
 async def _send(node: Node, plea: Plea) -> object:
     if plea.retries is None:
-        return await node.queue.send("flaky", plea)
-    return await node.queue.send("flaky", plea, retry_limit=plea.retries)
+        return (await node.queue.send("flaky", plea)).id
+    return (await node.queue.send("flaky", plea, retry_limit=plea.retries)).id
 
 
 SCENARIO = Scenario(

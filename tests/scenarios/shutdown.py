@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tests.workloads import Action, Known, Script, Step, act, doing, script, sending
 from zeke_queue.model import JobState
 from zeke_queue.task.catalog import Catalog
-from zeke_queue.task.prepare import Send
+from zeke_queue.task.task import Send
 from zeke_queue.worker import Worker
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.history.events import Lived, Violation

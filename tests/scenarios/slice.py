@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from tests.workloads import Action
-    from zeke_queue.client.transaction import QueueTransaction
+    from zeke_queue.task.senders import Transaction
     from zeke_sim.loop.decisions import Draws
     from zeke_sim.world.node import Node
     from zeke_sim.world.world import World
@@ -214,7 +214,7 @@ class Site:
         """Give a worker what its handlers need."""
         yield Context(self.repository, self.web, current_node(self.world.nodes).clock, inline, StubClient())
 
-    def rows(self, transaction: QueueTransaction) -> MemoryRows:
+    def rows(self, transaction: Transaction) -> MemoryRows:
         """Return the domain's rows in a transaction."""
         return self.repository.within(transaction)
 

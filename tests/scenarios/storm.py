@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from tests.workloads import Script, act, script
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import JobConflictError, JobNotFoundError, StorageError
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
@@ -109,11 +110,11 @@ def _sender(
             await asyncio.sleep(before)
             if node.world.leaves_out(f"action/{node.name}/{number}"):
                 continue
-            job = await through_faults(
+            run = await through_faults(
                 lambda task=task, payload=payload, options=options: node.queue.send(task, payload, **options)
             )
-            if job is not None:
-                sent.append(job)
+            if run.created:
+                sent.append(run.id)
 
     return send
 
@@ -138,7 +139,7 @@ def _operator(orders: list[tuple[float, str, int]], sent: list[UUID]) -> Callabl
 
 
 async def _pause(node: Node, *, paused: bool) -> None:
-    await through_faults(lambda: node.queue.storage.pause_queue("limited", paused=paused))
+    await through_faults(lambda: parts_of(node.queue).storage.pause_queue("limited", paused=paused))
 
 
 SCENARIO = Scenario(__name__, "everything at once, while everything fails", build)

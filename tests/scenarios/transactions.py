@@ -21,6 +21,7 @@ from pydantic import BaseModel
 
 from tests.tables import Table
 from tests.workloads import doing, own_id
+from zeke_queue.client.parts import parts_of
 from zeke_queue.core import jsonb
 from zeke_queue.model import JobState
 from zeke_queue.task.catalog import Catalog
@@ -112,12 +113,12 @@ class Orders:
                 for place, (shipping, job) in enumerate(placing.shipments):
                     if known[place] is None:
                         key = None if place else placing.key
-                        if await transaction.send("ship", shipping, id=job, singleton_key=key) is not None:
+                        if (await transaction.send("ship", shipping, id=job, singleton_key=key)).created:
                             rows.put(shipping.order, "placed")
                 await asyncio.sleep(placing.thinks)
                 placing.settle()
         if placing.takes_back is not None:
-            async with node.queue.storage.transaction() as transaction:
+            async with parts_of(node.queue).storage.transaction() as transaction:
                 await transaction.cancel([placing.takes_back])
                 await asyncio.sleep(placing.thinks / 2)
 

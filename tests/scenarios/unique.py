@@ -26,9 +26,11 @@ from tests.workloads import (
     sending,
     tending,
 )
+from zeke_queue.client.parts import parts_of
+from zeke_queue.core.options import SendOptions
 from zeke_queue.model import NewJob
 from zeke_queue.task.catalog import Catalog
-from zeke_queue.task.prepare import Send, SendOptions
+from zeke_queue.task.task import Send
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.history.events import Answered, Invoked
 from zeke_sim.history.state import Broken, End, RunState
@@ -146,7 +148,7 @@ def _as_pgboss(known: Known, number: int, job: NewJob) -> Action:
     """Insert a row with a key that this library's sends refuse."""
 
     async def insert(node: Node) -> None:
-        (inserted,) = await node.queue.storage.insert([job])
+        (inserted,) = await parts_of(node.queue).storage.insert([job])
         if inserted is not None:
             known[number] = inserted
 
@@ -155,9 +157,9 @@ def _as_pgboss(known: Known, number: int, job: NewJob) -> Action:
 
 def _together(known: Known, number: int, several: list[Send]) -> Action:
     async def send(node: Node) -> None:
-        for job in await node.queue.send_many(several):
-            if job is not None:
-                known[number] = job
+        for run in await node.queue.send_many(several):
+            if run.created:
+                known[number] = run.id
 
     return send
 

@@ -19,11 +19,12 @@ from uuid import UUID, uuid5
 from pydantic import BaseModel
 
 from tests.workloads import Action, Known, Script, Step, act, doing, own_id, script, sending, tending
+from zeke_queue.client.parts import parts_of
+from zeke_queue.core.options import SendOptions
 from zeke_queue.errors import JobNotFoundError
 from zeke_queue.model import FINAL, JobState
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
-from zeke_queue.task.prepare import SendOptions
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.history.events import Change, Ended
 from zeke_sim.history.state import Broken
@@ -32,7 +33,7 @@ from zeke_sim.world.setup import Setup
 
 if TYPE_CHECKING:
     from zeke_queue.model import Job
-    from zeke_queue.task.context import Child
+    from zeke_queue.task.run import Run
     from zeke_sim.history.state import RunState
     from zeke_sim.loop.decisions import Draws
     from zeke_sim.world.node import Node
@@ -71,7 +72,7 @@ async def call(part: Part, job: JobContext) -> Any:
         await act(part.first, job)
     if part.friend is not None:
         with suppress(JobNotFoundError):  # it may not have been sent yet
-            await job.outcome(part.friend)
+            await job.wait_for(part.friend)
     if part.aside:
         await job.send("leaf", Part(then=Script(steps=[Step(seconds=4.0)])), id=job.child_id("aside"))
     ended = await (_one_by_one(part, job) if part.how == "calls" else _side_by_side(part, job))
@@ -83,16 +84,17 @@ async def _one_by_one(part: Part, job: JobContext) -> list[Job]:
     ended: list[Job] = []
     for child in part.parts:
         await asyncio.sleep(part.pause)
-        ended.append(await job.call(_task(child), child, key=str(child.key)))
+        run = await job.start_child(_task(child), child, key=str(child.key))
+        ended.append(await job.wait_for(run))
     return ended
 
 
 async def _side_by_side(part: Part, job: JobContext) -> list[Job]:
-    runs: list[Child] = []
+    runs: list[Run[Any]] = []
     for child in part.parts:
         await asyncio.sleep(part.pause)
-        runs.append(await job.child(_task(child), child, key=str(child.key)))
-    return [await job.outcome(run) for run in runs]
+        runs.append(await job.start_child(_task(child), child, key=str(child.key)))
+    return [await job.wait_for(run) for run in runs]
 
 
 def _task(part: Part) -> str:
@@ -237,7 +239,7 @@ def _slowly(known: Known, number: int, seconds: float, *, commit: bool) -> Actio
         if number not in known:
             return
         with suppress(Abandoned):
-            async with node.queue.storage.transaction() as transaction:
+            async with parts_of(node.queue).storage.transaction() as transaction:
                 await transaction.cancel([known[number]])
                 await asyncio.sleep(seconds)
                 if not commit:

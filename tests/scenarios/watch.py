@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from tests.workloads import Known, act, doing, own_id, script, sending, tending
+from zeke_queue.client.parts import parts_of
+from zeke_queue.core.options import SendOptions
 from zeke_queue.errors import JobFailedError, JobNotFoundError, ResultTimeoutError, StorageError
 from zeke_queue.model import Job, JobEvent
 from zeke_queue.task.catalog import Catalog
-from zeke_queue.task.prepare import SendOptions
 from zeke_queue.watch.job_watcher import OUTAGE_TIMEOUT, READS_PER_SECOND
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.history.events import Answered, Change, Ended, Fault, Invoked, Lived, Told, Violation
@@ -107,7 +108,7 @@ async def _stream(node: Node, wait: Wait, stream: int) -> None:
     world, began = node.world, node.world.time()
     events: list[JobEvent] = []
     try:
-        async with aclosing(node.queue.watch(wait.job)) as changes:
+        async with aclosing(parts_of(node.queue).runs.watch(wait.job)) as changes:
             async for news in changes:
                 if isinstance(news, JobEvent):
                     if events and news.seq <= events[-1].seq:
@@ -200,7 +201,7 @@ def _see_patience(node: Node, wait: Wait) -> None:
 
 async def _result(node: Node, wait: Wait, _: int) -> None:
     """Wait for the result a few times, and see that it and the time that it takes are right."""
-    run = await node.queue.run(wait.job)
+    run = await node.queue.get_run(wait.job)
     for _round in range(GIVES_UP):
         began = asyncio.get_running_loop().time()
         try:
@@ -247,7 +248,7 @@ async def _events(node: Node, wait: Wait, _: int) -> None:
     """Look at progress and log lines again and again, each line once and in order."""
     seen = 0
     while True:
-        events = await node.queue.storage.events(wait.job, seen)
+        events = await parts_of(node.queue).storage.events(wait.job, seen)
         if any(one.seq <= seen for one in events):
             raise Violation("each event comes once", f"after {seen}: {events}", at=node.world.time())
         if events:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.cases import check_each
 from tests.sim.worlds import catalog_of, played, scenario_of, sending, simulated
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import JobState
 from zeke_queue.task.catalog import Catalog
@@ -245,7 +246,7 @@ def test_partitioned_node_gets_no_answer() -> None:
         async def send_when_cut(node: Node) -> None:
             await asyncio.sleep(2)
             with pytest.raises(StorageUnavailableError):
-                await node.storage.insert([node.queue.sender.prepare("work", None, {}).job])
+                await node.storage.insert([parts_of(node.queue).factory.prepare("work", None, {}).job])
 
         outcome = outcome_of({"node/c1/0": {"fault": kind, "at": 1.0, "for": 30.0}}, send_when_cut)
         answer = sole(Answered, outcome, node="c1", verb="insert")

@@ -52,7 +52,8 @@ async def test_a_handlers_own_rows_and_jobs_are_written_together(zeke):
 
 async def test_a_transaction_of_the_tests_own_is_joined(zeke):
     async with await psycopg.AsyncConnection.connect(zeke.dsn) as connection:
-        await zeke.queue.send(receipt, Order(number=1), connection=connection)
+        async with zeke.queue.transaction(connection) as transaction:
+            await transaction.send(receipt, Order(number=1))
         assert zeke.jobs() == []
     zeke.assert_enqueued(receipt, count=1)
     await zeke.drain()
@@ -64,15 +65,16 @@ async def test_each_test_has_a_database_of_its_own(zeke):
     async with zeke.queue.transaction() as transaction:
         await transaction.connection.execute("create table own (number int)")
         await transaction.send(receipt, Order(number=1))
-        await zeke.queue.send(receipt, Order(number=2), connection=transaction.connection)
+        async with zeke.queue.outside_transaction(), zeke.queue.transaction(transaction.connection) as joined:
+            await joined.send(receipt, Order(number=2))
     zeke.assert_enqueued(receipt, count=2)
 
 
 async def test_limits_and_keys_are_the_servers(zeke):
-    assert await zeke.send(receipt, Order(number=1), singleton_key="one")
-    assert await zeke.send(receipt, Order(number=2), singleton_key="one") is None
+    assert (await zeke.send(receipt, Order(number=1), singleton_key="one")).created
+    assert not (await zeke.send(receipt, Order(number=2), singleton_key="one")).created
     await zeke.drain()
-    assert await zeke.send(receipt, Order(number=3), singleton_key="one")
+    assert (await zeke.send(receipt, Order(number=3), singleton_key="one")).created
 
 
 def test_sync(zeke_sync):

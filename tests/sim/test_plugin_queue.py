@@ -131,7 +131,7 @@ def test_a_test_that_is_not_async(zeke_sync):
     zeke_sync.advance(to=datetime(2026, 3, 2, 12, tzinfo=UTC))
     assert [job.state for job in zeke_sync.jobs(receipt)] == ["completed"]
     assert zeke_sync.next_tick().hour == 2
-    assert zeke_sync.send(receipt, {"number": 2}) in [job.id for job in zeke_sync.jobs(state="created")]
+    assert zeke_sync.send(receipt, {"number": 2}).id in [job.id for job in zeke_sync.jobs(state="created")]
 """
 
 

@@ -14,21 +14,23 @@ from datetime import timedelta
 import pytest
 
 from shop import Order, catalog, charge
-from zeke_queue import JobContext, JobNotFoundError, JobState, UsageError, Wait
+from zeke_queue import JobContext, JobFailedError, JobState, UsageError
 
 {mark}
 
 
 @catalog.task("bill")
 async def bill(order: Order, job: JobContext) -> dict[str, object]:
-    charged = await job.call(charge, order, retry_limit=0)
+    charged = await job.wait_for(await job.start_child(charge, order, retry_limit=0))
     return {{"state": str(charged.state), "output": charged.output, "child": str(charged.id)}}
 
 
 @catalog.task("bills")
 async def bills(job: JobContext) -> list[str]:
-    runs = [await job.child(charge, Order(number=n), key=f"order/{{n}}", retry_limit=0) for n in (1, 13)]
-    return [str((await job.outcome(run)).state) for run in runs]
+    runs = [
+        await job.start_child(charge, Order(number=n), key=f"order/{{n}}", retry_limit=0) for n in (1, 13)
+    ]
+    return [str((await job.wait_for(run)).state) for run in runs]
 
 
 async def test_child_of_a_task_that_is_run_has_the_given_result(zeke):
@@ -45,6 +47,18 @@ async def test_a_child_that_fails_is_an_outcome_as_well(zeke):
     assert said["state"] == "failed"
     assert said["output"]["message"] == "declined"
     assert await zeke.run_task(bills, results={{"charge": None}}) == ["completed", "completed"]
+
+
+@catalog.task("order")
+async def order(order: Order, job: JobContext) -> object:
+    return await job.call(charge, order)
+
+
+async def test_call_returns_the_given_result_or_raises_it_as_a_failed_child(zeke):
+    results = {{"charge": {{"charged": 1}}}}
+    assert await zeke.run_task(order, Order(number=1), results=results) == {{"charged": 1}}
+    with pytest.raises(JobFailedError, match="declined"):
+        await zeke.run_task(order, Order(number=1), results={{"charge": RuntimeError("declined")}})
 
 
 async def test_a_child_whose_result_nobody_gave_is_told(zeke):
@@ -86,4 +100,4 @@ async def test_children_are_cancelled_with_their_parent(zeke):
 def test_handlers_that_wait_for_others(pytester: pytest.Pytester, postgres: str, backend: str) -> None:
     application(pytester, TESTS.format(mark=f'pytestmark = pytest.mark.zeke_backend("{backend}")'))
     pytester.makeini(f"[pytest]\nzeke_postgres = {postgres}\n")
-    run(pytester, "-o", "asyncio_mode=auto").assert_outcomes(passed=6)
+    run(pytester, "-o", "asyncio_mode=auto").assert_outcomes(passed=7)

@@ -17,7 +17,7 @@ pytest_plugins = ["pytester"]
 PARTS = """
     import pytest
     import zeke_sim
-    from zeke_queue import SystemClock
+    from zeke_queue.system.clock import SystemClock
     from zeke_tasks.testing.ai import ScriptedAI
     from zeke_tasks.testing.web import ScriptedWeb, busy, feed, page
     from zeke_tasks.ai import AIUnavailable

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.cases import check_each
 from tests.sim.histories import EPOCH, History
-from zeke_queue.core.options import JobOptions
+from zeke_queue.core.options import OptionLayer
 from zeke_queue.model import NewJob, QueueSettings, Schedule
 
 SHARED = "a task's limit is shared out"
@@ -66,7 +66,7 @@ def test_limits_that_are_shared_out_or_incomplete_hold() -> None:
 
 
 def _ticked(
-    job: NewJob, *said: JobOptions, queue: str = "a", options: Mapping[str, Any] | None = None
+    job: NewJob, *said: OptionLayer, queue: str = "a", options: Mapping[str, Any] | None = None
 ) -> History:
     """Send a job, where there is a schedule that has options, and a task of a queue that says some."""
     h = History(options={queue: said})
@@ -81,7 +81,7 @@ def _tick(**options: Any) -> NewJob:
 
 def test_tick_has_the_options_of_its_task() -> None:
     def check(said: dict[str, Any], told: str) -> None:
-        assert _ticked(_tick(), JobOptions(**said)).breaks(OPTIONS) == f"the job of 's' has {told}"
+        assert _ticked(_tick(), OptionLayer(**said)).breaks(OPTIONS) == f"the job of 's' has {told}"
 
     minute = timedelta(minutes=1)
     cases = [
@@ -93,20 +93,20 @@ def test_tick_has_the_options_of_its_task() -> None:
         ({"expire_in": minute}, "expire_in 3600.0, and its task says 60.0"),
     ]
     check_each(cases, check)
-    said = JobOptions(priority=5, retry_limit=0, retry_delay=timedelta(seconds=7), expire_in=90)
+    said = OptionLayer(priority=5, retry_limit=0, retry_delay=timedelta(seconds=7), expire_in=90)
     job = _tick(priority=5, retry_limit=0, retry_delay=7, expire_in=90.0)
     assert _ticked(job, said).verdict() is None
-    assert _ticked(_tick(priority=9, expire_in=1.0), JobOptions(retry_limit=3)).verdict() is None
+    assert _ticked(_tick(priority=9, expire_in=1.0), OptionLayer(retry_limit=3)).verdict() is None
 
 
 def test_tick_has_the_options_of_one_of_two_versions() -> None:
-    said = JobOptions(priority=5), JobOptions(priority=6)
+    said = OptionLayer(priority=5), OptionLayer(priority=6)
     for priority, holds in ((5, True), (6, True), (0, False)):
         assert _ticked(_tick(priority=priority), *said).holds(OPTIONS) is holds
 
 
 def test_options_of_task_do_not_bind_other_jobs() -> None:
-    said = JobOptions(priority=5)
+    said = OptionLayer(priority=5)
     own, other, dropped = {"priority": 1}, META.replace('"s"', '"another"'), History(options={"a": [said]})
     dropped.schedule(None, HOURLY)
     dropped.schedule(HOURLY, None)

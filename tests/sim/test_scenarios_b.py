@@ -16,10 +16,10 @@ from tests.scenarios import load
 from tests.scenarios.cron import NIGHTS
 from tests.scenarios.watch import TRIES
 from tests.sim.runs import answers, changes, inserted, of, outcomes
-from zeke_queue.client.queue import Queue
 from zeke_queue.core import jsonb
 from zeke_queue.errors import ResultTimeoutError
 from zeke_queue.model import JobState, RunStatus
+from zeke_queue.task.run import Run
 from zeke_sim.experiment.run import run
 from zeke_sim.history.events import (
     Answered,
@@ -332,11 +332,11 @@ def progress_is_read_while_jobs_run() -> None:
 
 def waits_time_out() -> None:
     waits: list[str] = []
-    result = Queue.result
+    result = Run.result
 
-    async def counted(self: Queue, job_id: Any, timeout: float | None = None) -> Any:
+    async def counted(self: Run[Any], timeout: float | None = None) -> Any:
         try:
-            got = await result(self, job_id, timeout)
+            got = await result(self, timeout)
         except ResultTimeoutError:
             waits.append("timed out")
             raise
@@ -345,7 +345,7 @@ def waits_time_out() -> None:
 
     scenario = load("watch")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Queue, "result", counted)
+        patch.setattr(Run, "result", counted)
         for seed in range(10):
             run(scenario, scenario.plan(seed))
     assert {"timed out", "got"} <= set(waits)

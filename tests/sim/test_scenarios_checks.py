@@ -21,10 +21,10 @@ from tests.scenarios.waiting import (
 )
 from tests.scenarios.watch import _troubles as troubles
 from tests.sim.histories import COMPLETED, FAILED, History
-from zeke_queue.client.queue import Queue
 from zeke_queue.errors import ResultTimeoutError
 from zeke_queue.model import Completed, Failed, JobState
 from zeke_queue.storage.memory.notifier import MemoryChangeFeed
+from zeke_queue.task.run import Run
 from zeke_queue.watch import job_watcher
 from zeke_queue.worker import Worker
 from zeke_sim.experiment.run import run
@@ -243,11 +243,11 @@ async def _times_out_at_once(*_: Any, **__: Any) -> Any:
     raise ResultTimeoutError
 
 
-result, add = Queue.result, MemoryChangeFeed.add
+result, add = Run.result, MemoryChangeFeed.add
 
 
-async def _other_result(queue: Queue, job_id: Any, timeout: float | None = None) -> Any:
-    return [await result(queue, job_id, timeout)]
+async def _other_result(run: Run[Any], timeout: float | None = None) -> Any:
+    return [await result(run, timeout)]
 
 
 async def _adds_first_ids_only(watch: MemoryChangeFeed, ids: Collection[UUID]) -> None:
@@ -255,8 +255,8 @@ async def _adds_first_ids_only(watch: MemoryChangeFeed, ids: Collection[UUID]) -
 
 
 PATCHES: dict[str, tuple[str, tuple[Any, str, Any], int]] = {
-    "a result is what the handler returned": ("watch", (Queue, "result", _other_result), 60),
-    "a time-out is not early": ("watch", (Queue, "result", _times_out_at_once), 60),
+    "a result is what the handler returned": ("watch", (Run, "result", _other_result), 60),
+    "a time-out is not early": ("watch", (Run, "result", _times_out_at_once), 60),
     "who waits is patient": ("watch", (job_watcher, "OUTAGE_TIMEOUT", 1.0), 60),
     "who watches is told at once": ("watch", (MemoryChangeFeed, "add", _adds_first_ids_only), 400),
     "who has drained runs nothing": ("shutdown", (Worker, "drain", _drains_soon), 60),

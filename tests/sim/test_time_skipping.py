@@ -12,9 +12,10 @@ import pytest
 
 from tests.cases import check_each
 from tests.workloads import Known, act, doing, own_id, script, sending
+from zeke_queue.client.parts import parts_of
+from zeke_queue.core.options import SendOptions
 from zeke_queue.model import JobState
 from zeke_queue.task.catalog import Catalog
-from zeke_queue.task.prepare import SendOptions
 from zeke_sim.experiment.plan import Plan
 from zeke_sim.experiment.run import run
 from zeke_sim.experiment.scenario import Scenario
@@ -43,7 +44,7 @@ def build(draws: Draws) -> Setup:
     # A fixed delay, for what is drawn follows from the order in which workers come by.
     catalog.task("work", retry_limit=2, retry_delay=draws.pick((1, 7, 40)), retry_backoff=False)(act)
     for number, cron in enumerate(("* * * * * */40", "*/2 * * * *", "30 2 * * *")):
-        catalog.schedule(f"plan-{number}", cron, task="work", zone="Europe/Berlin", catch_up="all")
+        catalog.schedule(f"plan-{number}", cron, task="work", timezone="Europe/Berlin", catch_up="all")
     known = Known()
     sends = [
         sending(
@@ -57,7 +58,7 @@ def build(draws: Draws) -> Setup:
     ]
 
     async def pause(node: Node) -> None:
-        await node.queue.unschedule("plan-0")
+        await node.queue.schedules.delete("plan-0")
 
     actions = [(draws.uniform(0.0, 100.0), action) for action in sends]
     return Setup(
@@ -140,7 +141,7 @@ def test_jobs_and_ticks_are_the_same_if_time_is_skipped() -> None:
 
 
 async def _look(node: Node) -> None:
-    await node.queue.storage.get([])
+    await parts_of(node.queue).storage.get([])
 
 
 async def _hold(node: Node) -> None:
@@ -153,7 +154,7 @@ async def _send(node: Node) -> None:
 
 
 async def _cancel(node: Node) -> None:
-    job = await node.queue.send("long")
+    job = (await node.queue.send("long")).id
     await node.clock.sleep(1)
     assert job is not None
     await node.queue.cancel(job)
@@ -255,7 +256,7 @@ def test_failed_settlement_is_repeated_soon() -> None:
         pass
 
     async def program(node: Node) -> None:
-        job = await node.queue.send(quick)
+        job = (await node.queue.send(quick)).id
         await node.clock.sleep(2)
         assert job is not None
         await node.queue.cancel(job)

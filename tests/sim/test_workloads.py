@@ -19,8 +19,8 @@ from tests.workloads import (
     sending,
     tending,
 )
+from zeke_queue.core.options import SendOptions
 from zeke_queue.task.catalog import Catalog
-from zeke_queue.task.prepare import SendOptions
 from zeke_sim.experiment.run import run
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.history.events import Began, Ended, Invoked

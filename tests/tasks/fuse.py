@@ -11,7 +11,7 @@ from tests.tasks.scripted_youtube import scripted_youtube
 from zeke_tasks.youtube import YouTube
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from uuid import UUID
 
     from tests.tasks.domain import Domain
@@ -103,9 +103,7 @@ class BurningJobs(Jobs):
             ai=Burning(self.resources.ai, fuse, "ask", "embed"),
         )
 
-    async def child(
-        self, job: JobContext, task: Any, payload: Any, key: str, options: Mapping[str, Any]
-    ) -> Any:
+    async def child(self, job: JobContext, task: Any, payload: object, key: str, options: Any) -> Any:
         """Send a child that the job waits for, with a point before and after."""
         return await self._fuse.around(super().child)(job, task, payload, key, options)
 

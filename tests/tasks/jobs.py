@@ -16,7 +16,6 @@ from tests.tasks.scripted_youtube import scripted_youtube
 from zeke_queue.client.queue import Queue
 from zeke_queue.model import Claimed, JobQuery
 from zeke_queue.storage.inspect import require
-from zeke_queue.system import logging as log
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.context import JobContext
 from zeke_tasks.ai.stub import StubClient
@@ -30,11 +29,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from uuid import UUID
 
-    from structlog.typing import FilteringBoundLogger
-
     from tests.tasks.domain import Domain
+    from zeke_queue.core.options import SendOptions
     from zeke_queue.model import Job
     from zeke_queue.task.catalog import Catalog
+    from zeke_queue.task.run import Run
+    from zeke_queue.task.senders import Transaction
     from zeke_tasks.ai.client import AIClient
     from zeke_tasks.fetch import Fetcher
     from zeke_tasks.youtube.model import CaptionSource, VideoSearch
@@ -99,51 +99,64 @@ class Jobs:
             parent=None,
             meta=None,
         )
-        job = JobContext(claimed, found.name, self, deadline=self.domain.clock.monotonic() + 60)
+        job = StandaloneContext(claimed, found.name, self)
         return await found.handler(found.validate(payload), job)
 
     async def sent(self, task: str) -> list[Job]:
         """Return the jobs of a task that were sent, oldest first."""
         return (await self.queue.find(JobQuery(names=(task,), limit=1000)))[::-1]
 
-    # The job's host
+    # What its jobs do, for tests to intercept
 
-    def progress(self, job: JobContext, value: float, message: str | None) -> None:
-        """Nobody watches."""
+    def transaction(
+        self, job: JobContext, connection: Any = None
+    ) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction whose jobs are children."""
+        return self.queue.transaction(connection, parent=job.id)
 
-    def logger(self, job: JobContext) -> FilteringBoundLogger:
-        """Return a logger."""
-        return log.get_logger(taskId=job.task)
-
-    async def extend(self, job: JobContext, seconds: float) -> None:
-        """There is no deadline here."""
-
-    async def send(self, job: JobContext, task: Any, payload: Any, options: Mapping[str, Any]) -> UUID | None:
-        """Send a child."""
-        return await self.queue.send(task, payload, **{"parent": job.id, **options})  # type: ignore[arg-type]
-
-    async def trigger(self, job: JobContext, task: Any, payload: Any, options: Mapping[str, Any]) -> Any:
-        """Send a child, and return its run."""
-        return await self.queue.trigger(task, payload, **{"parent": job.id, **options})  # type: ignore[arg-type]
-
-    async def child(
-        self, job: JobContext, task: Any, payload: Any, key: str, options: Mapping[str, Any]
-    ) -> Any:
+    async def child(self, job: JobContext, task: Any, payload: object, key: str, options: Any) -> Run[Any]:
         """Send a child that the job waits for."""
-        return await self.trigger(job, task, payload, {"id": job.child_id(key), **options})
+        merged: Any = {"id": job.child_id(key), **options}
+        return await job.trigger(task, payload, **merged)
 
     async def look(self, job: JobContext, job_id: UUID) -> Job:
         """Return a job as it is stored."""
         del job
         return await require(self.domain.storage, job_id)
 
-    def transaction(self, job: JobContext, connection: Any = None) -> AbstractAsyncContextManager[Any]:
-        """Open a transaction whose jobs are children."""
-        return self.queue.transaction(connection, parent=job.id)
 
-    def wait(self, work: Any) -> Any:
-        """Refuse: no handler here runs in a thread."""
-        raise NotImplementedError
+class StandaloneContext(JobContext[Context]):
+    """The context of a job that no worker runs: jobs that it sends are inserted, the rest is discarded."""
+
+    def __init__(self, claimed: Claimed, task: str, jobs: Jobs) -> None:
+        super().__init__(claimed, task, jobs.domain.clock.monotonic() + 60)
+        self._jobs = jobs
+
+    @property
+    def resources(self) -> Context:
+        return self._jobs.resources
+
+    def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[Transaction]:
+        return self._jobs.transaction(self, connection)
+
+    def run_coroutine(self, coroutine: Any) -> Any:
+        raise NotImplementedError  # no handler here runs in a thread
+
+    def _report(self, value: float, message: str | None) -> None: ...
+
+    def _store_line(self, level: str, message: str, fields: Mapping[str, Any]) -> None: ...
+
+    async def _extend(self, seconds: float) -> None: ...
+
+    async def _send(self, task: Any, payload: object, options: SendOptions, *, insist: bool) -> Run[Any]:
+        send = self._jobs.queue.trigger if insist else self._jobs.queue.send
+        return await send(task, payload, **{"parent": self.id, **options})
+
+    async def _start_child(self, task: Any, payload: object, key: str, options: Any) -> Run[Any]:
+        return await self._jobs.child(self, task, payload, key, options)
+
+    async def _get(self, job_id: UUID) -> Job:
+        return await self._jobs.look(self, job_id)
 
 
 def memory_jobs(

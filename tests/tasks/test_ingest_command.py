@@ -225,7 +225,7 @@ async def test_a_fault_of_this_machine_is_said_and_once_mended_all_is_read(
             # For the processes that read: this one has it already.
             broken.syspath_prepend(tmp_path)
             # Its retries take longer than anybody waits for here.
-            broken.setattr(fetch_content, "options", replace(fetch_content.options, retry_limit=0))
+            broken.setattr(fetch_content, "layer", replace(fetch_content.layer, retry_limit=0))
             first, found = await _ingest(settings, site.url("/feed"))
         assert {finding.item.status for finding in found} == {ItemStatus.PENDING}
         again, found = await _ingest(settings, site.url("/feed"))
@@ -255,7 +255,7 @@ async def test_what_is_left_unread_in_the_end_is_said_in_the_words_of_the_web(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Its retries take longer than anybody waits for here.
-    monkeypatch.setattr(fetch_content, "options", replace(fetch_content.options, retry_limit=0))
+    monkeypatch.setattr(fetch_content, "layer", replace(fetch_content.layer, retry_limit=0))
     async with Site() as site:
         site.answers["/bees"] = Answer(status=500)
         outcomes, found = await _ingest(settings, site.url("/feed"))

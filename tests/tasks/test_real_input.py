@@ -88,7 +88,7 @@ class World:
         """Send jobs that read feeds."""
         for source_id in sources:
             payload = {"sourceId": source_id, "reason": "manual"}
-            assert await self.queue.send("ingest-source", payload, retry_limit=0)
+            assert (await self.queue.send("ingest-source", payload, retry_limit=0)).id
 
     async def work(self, *queues: str) -> None:
         """Run what is due in these queues."""

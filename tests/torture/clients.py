@@ -7,9 +7,10 @@ from collections import deque
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import JobConflictError, JobNotFoundError, StorageUnavailableError
 from zeke_queue.model import Job, JobQuery, JobState
-from zeke_queue.task.prepare import Send
+from zeke_queue.task.task import Send
 
 if TYPE_CHECKING:
     import random  # noqa: TID251 - its type
@@ -154,13 +155,13 @@ class Client:
 
     async def _send(self) -> None:
         job = self._job()
-        self._remember(await self._queue.send(job.task, job.payload, **job.options))
+        self._remember((await self._queue.send(job.task, job.payload, **job.options)).id)
 
     async def _send_many(self) -> None:
         # Of one task, or mixed; a burst of one that is limited keeps its workers waiting for each other.
         task = self._draw.choice([None, "limited", "limited", "slow"])
         jobs = [self._job(task) for _ in range(self._draw.choice([2, 5, 20]))]
-        for job_id in await self._queue.send_many(jobs):
+        for job_id in [run.id for run in await self._queue.send_many(jobs)]:
             self._remember(job_id)
 
     async def _send_together(self) -> None:
@@ -168,7 +169,7 @@ class Client:
         jobs = [self._job() for _ in range(self._draw.choice([1, 3]))]
         try:
             async with self._queue.transaction() as transaction:
-                sent = [await transaction.send(job.task, job.payload, **job.options) for job in jobs]
+                sent = [(await transaction.send(job.task, job.payload, **job.options)).id for job in jobs]
                 _keep_to_it(commits=commits)
         except RolledBack:
             return
@@ -202,9 +203,9 @@ class Client:
             return
         self._pausing.add(name)
         try:
-            await self._queue.storage.pause_queue(name, paused=True)
+            await parts_of(self._queue).storage.pause_queue(name, paused=True)
             await self._journal.clock.sleep(self._draw.choice([0.2, 1.0, 2.0]))
-            await self._queue.storage.pause_queue(name, paused=False)
+            await parts_of(self._queue).storage.pause_queue(name, paused=False)
         finally:
             self._pausing.discard(name)
 
@@ -213,7 +214,7 @@ class Client:
         if job_id is None:
             return
         watch = self._journal.number()
-        async with aclosing(self._queue.watch(job_id)) as changes:
+        async with aclosing(parts_of(self._queue).runs.watch(job_id)) as changes:
             async for news in changes:
                 if isinstance(news, Job):
                     self._journal.told(watch, news)
@@ -224,7 +225,9 @@ class Client:
 
     async def _edit(self) -> None:
         every = self._draw.choice([2, 3, 4])
-        await self._queue.schedule("edited", f"* * * * * */{every}", task="ticking", payload={"n": every})
+        await self._queue.schedules.put(
+            "edited", f"* * * * * */{every}", task="ticking", payload={"n": every}
+        )
 
 
 def _keep_to_it(*, commits: bool) -> None:

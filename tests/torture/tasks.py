@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from tests.torture.recording import Journal
+from zeke_queue.model import CatchUp
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_queue.task.signals import Fail, Retry, Snooze
 
 if TYPE_CHECKING:
-    from zeke_queue.core.options import JobOptions
+    from zeke_queue.core.options import OptionLayer
 
 LIMIT = 2
 """How many of the limited jobs run at once."""
@@ -56,14 +57,16 @@ def make_catalog(journal: Journal) -> Catalog:
         ("every-3", "* * * * * */3", "once"),
         ("every-5", "* * * * * */5", "skip"),
     ):
-        catalog.schedule(name, cron, task="ticking", payload={"n": 1}, zone="UTC", catch_up=catch_up)
+        catalog.schedule(
+            name, cron, task="ticking", payload={"n": 1}, timezone="UTC", catch_up=CatchUp(catch_up)
+        )
     return catalog
 
 
-def options() -> dict[str, list[JobOptions]]:
+def options() -> dict[str, list[OptionLayer]]:
     """Return what the tasks say of their jobs, by queue."""
     with closing(Journal(Path(os.devnull), "", 0.0, 0)) as journal:
-        return {task.name: [task.options] for task in make_catalog(journal).tasks.values()}
+        return {task.name: [task.layer] for task in make_catalog(journal).tasks.values()}
 
 
 def _plain_tasks(catalog: Catalog, journal: Journal, soon: dict[str, Any]) -> None:
@@ -123,11 +126,12 @@ def _odd_tasks(catalog: Catalog, journal: Journal, soon: dict[str, Any]) -> None
 
     async def calling(script: Script, job: JobContext) -> Any:
         child = {"n": script.n, "work": script.work, "fails": script.fails}
-        runs = [await job.child(task, child, key=task) for task in ("quick", "failing")]
+        runs = [await job.start_child(task, child, key=task) for task in ("quick", "failing")]
         if job.attempt <= script.fails % 3:
             raise Stumbled("after its children were sent, which stay")
-        seen = [str((await job.outcome(run)).state) for run in runs]
-        return [*seen, str((await job.call("limited", {"n": script.n})).state)]
+        seen = [str((await job.wait_for(run)).state) for run in runs]
+        limited = await job.start_child("limited", {"n": script.n})
+        return [*seen, str((await job.wait_for(limited)).state)]
 
     async def snoozing(script: Script, job: JobContext) -> Any:
         if job.attempt <= script.fails:

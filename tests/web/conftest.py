@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 
 from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver
+from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.core import apikeys
 from zeke_queue.storage.access import NewKey, Scope
@@ -191,11 +192,11 @@ class Web:
         self, *scopes: Scope, name: str = "ci", team: UUID | None = None, expires_in: float | None = None
     ) -> str:
         """Store a key; returns its text."""
-        draw = self.queue.entropy.stream("key").randbytes(apikeys.KEY_BYTES)
+        draw = parts_of(self.queue).entropy.stream("key").randbytes(apikeys.KEY_BYTES)
         text = apikeys.new_key(draw)
-        await self.queue.storage.access.create_key(
+        await parts_of(self.queue).storage.access.create_key(
             NewKey(
-                id=self.queue.sender.new_id(),
+                id=parts_of(self.queue).factory.new_id(),
                 name=name,
                 prefix=apikeys.prefix_of(text),
                 digest=apikeys.digest_of(text),

@@ -12,6 +12,7 @@ import pytest
 from tests.cases import check_each_async
 from tests.web.conftest import new_web, on_both_storages
 from tests.web.trpc.test_procedures import serving, whole_catalog
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import PermissionDeniedError, SchemaVersionError, StorageUnavailableError
 from zeke_queue.web import WebSettings
 
@@ -234,8 +235,8 @@ async def test_internal_errors_reveal_nothing() -> None:
 
         async with new_web() as call:
             with pytest.MonkeyPatch.context() as patched:
-                patched.setattr(call.queue.storage, "get", fail)
-                patched.setattr(call.queue.storage, "now", fail)
+                patched.setattr(parts_of(call.queue).storage, "get", fail)
+                patched.setattr(parts_of(call.queue).storage, "now", fail)
                 answer = await call("GET", "/trigger/runs/01a216ee-4f1a-7197-80f3-387a0e206cbc")
                 ready = await call("GET", "/readyz")
                 assert (await call("GET", "/healthz")).status_code == 200

@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 
 from tests.cases import check_each_async
 from tests.web.conftest import new_web, on_both_storages
+from zeke_queue.client.parts import parts_of
 from zeke_queue.core import apikeys
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.storage.access import Scope
@@ -78,8 +79,8 @@ async def test_expired_or_revoked_key_is_rejected(call: Web, queue: Queue, clock
     clock.advance(60)
     assert (await call("GET", "/queues", expiring)).json() == {"error": "Invalid API key"}
     assert (await call("GET", "/queues", revoked)).status_code == 200
-    (old,) = [key for key in await queue.storage.access.keys() if key.name == "old"]
-    await queue.storage.access.revoke_key(old.id)
+    (old,) = [key for key in await parts_of(queue).storage.access.keys() if key.name == "old"]
+    await parts_of(queue).storage.access.revoke_key(old.id)
     assert (await call("GET", "/queues", revoked)).json() == {"error": "Invalid API key"}
 
 
@@ -92,10 +93,10 @@ async def test_last_use_of_a_key_is_recorded_once_a_minute(
     await call("GET", "/queues", key)
     clock.advance(10)
     await call("GET", "/queues", key)
-    assert [one.last_used_on for one in await queue.storage.access.keys()] == [used]
+    assert [one.last_used_on for one in await parts_of(queue).storage.access.keys()] == [used]
     later = clock.advance(60)
     await call("GET", "/queues", key)
-    assert [one.last_used_on for one in await queue.storage.access.keys()] == [later]
+    assert [one.last_used_on for one in await parts_of(queue).storage.access.keys()] == [later]
 
 
 async def test_digests_are_compared_in_constant_time(
@@ -110,7 +111,7 @@ async def test_digests_are_compared_in_constant_time(
 
     monkeypatch.setattr(hmac, "compare_digest", compare)
     key = await call.key(Scope.ADMIN)
-    (stored,) = await queue.storage.access.keys()
+    (stored,) = await parts_of(queue).storage.access.keys()
     assert (await call("GET", "/queues", key)).status_code == 200
     other = f"{key[:-1]}{'0' if key[-1] != '0' else '1'}"
     assert (await call("GET", "/queues", other)).status_code == 401
@@ -182,15 +183,15 @@ async def test_each_change_requires_its_scope() -> None:
     async def check(method: str, path: str, needed: Scope) -> None:
         async with new_web() as call:
             queue = call.queue
-            await queue.schedule("break", "0 0 * * *")
+            await queue.schedules.put("break", "0 0 * * *")
             lesser = [Scope.READ] if needed is Scope.TRIGGER else [Scope.READ, Scope.TRIGGER]
             body: Any = {"cron": "1 1 * * *"} if method == "PUT" else BREAK
-            before = await queue.schedules()
+            before = await queue.schedules.list()
             for scope in lesser:
                 refused = await call(method, path, await call.key(scope), json=body)
                 assert refused.status_code == 403, scope
-            assert (await queue.schedules(), await queue.count()) == (before, [])
-            assert await queue.storage.queues() == []
+            assert (await queue.schedules.list(), await queue.count()) == (before, [])
+            assert await parts_of(queue).storage.queues() == []
             allowed = await call(method, path, await call.key(needed), json=body)
             assert allowed.status_code != 403
 
@@ -269,8 +270,8 @@ async def test_loopback_needs_a_key_once_one_was_created(call: Web, queue: Queue
     assert (await call("GET", "/queues")).status_code == 200
     await call.key()
     assert (await call("GET", "/queues")).status_code == 401
-    (key,) = await queue.storage.access.keys()
-    await queue.storage.access.revoke_key(key.id)
+    (key,) = await parts_of(queue).storage.access.keys()
+    await parts_of(queue).storage.access.revoke_key(key.id)
     assert (await call("GET", "/queues")).status_code == 401
 
 

@@ -40,7 +40,7 @@ def served() -> Iterator[tuple[str, str]]:
             key = await Web(server.app, queue).key(Scope.ADMIN)
             for _ in range(3):
                 await queue.send("mail", MAIL)
-            await queue.schedule("mail", "* * * * *", payload=MAIL)
+            await queue.schedules.put("mail", "* * * * *", payload=MAIL)
             serving = asyncio.ensure_future(server.run())
             told.append((server.url, key))
             ready.set()

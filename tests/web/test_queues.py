@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.cases import check_each_async
 from tests.web.conftest import on_both_storages
 from tests.web.live.tab import Tab
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.model import QueueCapacity, WorkerInfo
@@ -54,7 +55,7 @@ async def test_tasks_are_listed_with_the_schema_of_their_payloads(call: Web) -> 
 
 @on_both_storages
 async def test_queues_show_counts_and_lag(call: Web, queue: Queue, clock: FrozenClock) -> None:
-    await queue.declare()
+    await parts_of(queue).declare()
     await call.trigger("mail", MAIL)
     await queue.send("mail", MAIL, delay=3600)
     clock.advance(30)
@@ -91,7 +92,7 @@ async def test_unknown_queue_is_not_found_and_not_created(call: Web, queue: Queu
     async def check(name: str) -> None:
         answer = await call("POST", f"/queues/{name}/pause")
         assert (answer.status_code, answer.json()) == (404, {"error": "Queue not found"})
-        assert await queue.storage.queues() == []
+        assert await parts_of(queue).storage.queues() == []
 
     await check_each_async(["nope", "'; drop table pgboss.queue; --", "%00", "x" * 600], check)
 
@@ -126,7 +127,7 @@ async def test_invalid_schedule_is_rejected_and_not_stored(call: Web, queue: Que
         answer = await call("PUT", "/schedules/mail", json=edit)
         assert answer.status_code in (404, 422)
         assert reason in answer.text
-        assert await queue.schedules() == []
+        assert await queue.schedules.list() == []
 
     daily = {"cron": "0 9 * * *"}
     cases = [
@@ -160,8 +161,8 @@ async def test_unknown_schedule_is_not_found(call: Web) -> None:
 
 @on_both_storages
 async def test_last_tick_is_null_before_the_first(call: Web, queue: Queue, clock: FrozenClock) -> None:
-    await queue.schedule("break", "*/30 * * * *")
-    scheduler = Scheduler(queue)
+    await queue.schedules.put("break", "*/30 * * * *")
+    scheduler = Scheduler(parts_of(queue))
     clock.advance(1)
     await scheduler.tick()
     assert (await call("GET", "/schedules/break")).json()["lastTick"] is None
@@ -173,7 +174,7 @@ async def test_last_tick_is_null_before_the_first(call: Web, queue: Queue, clock
 async def test_next_tick_is_shown_before_a_scheduler_ran(call: Web, queue: Queue, clock: FrozenClock) -> None:
     put = (await call("PUT", "/schedules/break", json={"cron": "*/30 * * * *"})).json()
     assert put["nextTick"] == put["nextTicks"][0] == "2026-01-05T12:30:00.000Z"
-    await Scheduler(queue).tick()
+    await Scheduler(parts_of(queue)).tick()
     clock.advance(1801)
     late = (await call("GET", "/schedules/break")).json()
     assert (late["nextTick"], late["nextTicks"][0]) == (
@@ -189,8 +190,8 @@ async def test_next_tick_is_shown_before_a_scheduler_ran(call: Web, queue: Queue
 @on_both_storages
 async def test_workers_show_what_they_hold(call: Web, queue: Queue, clock: FrozenClock) -> None:
     await call.trigger("mail", MAIL)
-    await queue.storage.heartbeat(WorkerInfo(WORKER, "box", 42, ("mail",), 15.0))
-    await queue.storage.claim(WORKER, [QueueCapacity("mail", 1)], 1)
+    await parts_of(queue).storage.heartbeat(WorkerInfo(WORKER, "box", 42, ("mail",), 15.0))
+    await parts_of(queue).storage.claim(WORKER, [QueueCapacity("mail", 1)], 1)
     (worker,) = (await call("GET", "/workers")).json()["workers"]
     assert worker == {
         "id": str(WORKER),
@@ -209,19 +210,19 @@ async def test_workers_show_what_they_hold(call: Web, queue: Queue, clock: Froze
 
 @on_both_storages
 async def test_metrics_are_read_by_prometheus(call: Web, queue: Queue, clock: FrozenClock) -> None:
-    await queue.declare()
-    await queue.schedule("break", "0 0 * * *")
-    await queue.schedule("twice", "0 0 * * *")
-    await Scheduler(queue).tick()
+    await parts_of(queue).declare()
+    await queue.schedules.put("break", "0 0 * * *")
+    await queue.schedules.put("twice", "0 0 * * *")
+    await Scheduler(parts_of(queue)).tick()
     await call("POST", "/schedules/twice/pause")
     await call.trigger("mail", MAIL)
     await call.trigger("break")
     await call("POST", "/queues/break/pause")
-    await queue.storage.heartbeat(WorkerInfo(UUID(int=8), "box", 41, ("mail",), 15.0))
+    await parts_of(queue).storage.heartbeat(WorkerInfo(UUID(int=8), "box", 41, ("mail",), 15.0))
     clock.advance(30)
-    await queue.storage.heartbeat(WorkerInfo(WORKER, "box", 42, ("mail",), 15.0))
+    await parts_of(queue).storage.heartbeat(WorkerInfo(WORKER, "box", 42, ("mail",), 15.0))
     await queue.send("mail", MAIL, priority=1)
-    await queue.storage.claim(WORKER, [QueueCapacity("mail", 1)], 1)
+    await parts_of(queue).storage.claim(WORKER, [QueueCapacity("mail", 1)], 1)
     samples = await figures(call)
     assert samples["zeke_jobs", "created", "mail"] == 1
     assert samples["zeke_jobs", "failed", "mail"] == 0
@@ -271,5 +272,5 @@ async def test_probes_may_use_head(call: Web, monkeypatch: pytest.MonkeyPatch, q
         refused = await call("POST", path, key)
         assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
     assert (await call("HEAD", "/metrics")).status_code == 401
-    monkeypatch.setattr(queue.storage, "now", away)
+    monkeypatch.setattr(parts_of(queue).storage, "now", away)
     assert (await call("HEAD", "/readyz")).status_code == 503

@@ -79,7 +79,7 @@ async def test_output_that_looks_like_an_error_is_redacted(call: Web, clock: Fro
 
 
 async def test_payload_of_a_schedule_or_an_error_is_redacted(call: Web, queue: Queue) -> None:
-    await queue.schedule("login", "0 0 * * *", payload=LOGIN)
+    await queue.schedules.put("login", "0 0 * * *", payload=LOGIN)
     for path in ("/schedules", "/schedules/login"):
         assert "hunter2" not in (await call("GET", path)).text
     rejected = {"taskId": "login", "payload": {"user": ["hunter2"], "password": "hunter2"}}

@@ -10,6 +10,7 @@ import pytest
 from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.web.conftest import on_both_storages
+from zeke_queue.client.parts import parts_of
 from zeke_queue.storage.access import Scope
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ async def test_list_is_newest_first_and_filtered(call: Web, three: list[str]) ->
 
 @on_both_storages
 async def test_archived_jobs_are_listed_apart(call: Web, queue: Queue, three: list[str]) -> None:
-    assert await queue.storage.archive(0.0, 10) == 2
+    assert await parts_of(queue).storage.archive(0.0, 10) == 2
     assert await listed(call, archived="true") == [three[1], three[0]]
     assert await listed(call) == [three[2]]
 
@@ -122,9 +123,9 @@ async def test_page_is_shorter_where_its_jobs_are_large(
         return seen, lengths
 
     assert await pages("false") == (sent[::-1], [2, 1, 3])
-    await queue.storage.cancel([UUID(job_id) for job_id in sent])
+    await parts_of(queue).storage.cancel([UUID(job_id) for job_id in sent])
     clock.advance(1)
-    await queue.storage.archive(0.0, 10)
+    await parts_of(queue).storage.archive(0.0, 10)
     assert await pages("true") == (sent[::-1], [2, 1, 3])
 
 
@@ -194,10 +195,10 @@ async def test_failed_job_is_retried(call: Web, three: list[str]) -> None:
 
 @on_both_storages
 async def test_resume_names_the_holder_of_the_key(call: Web, queue: Queue) -> None:
-    first = await queue.send("mail", {"to": "ada"}, singleton_key="one")
+    first = (await queue.send("mail", {"to": "ada"}, singleton_key="one")).id
     assert first is not None
     await queue.cancel(first)
-    second = await queue.send("mail", {"to": "ada"}, singleton_key="one")
+    second = (await queue.send("mail", {"to": "ada"}, singleton_key="one")).id
     answer = await call("POST", f"/trigger/runs/{first}/resume")
     assert (answer.status_code, answer.json()["id"]) == (409, str(second))
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.cases import check_each_async
 from tests.web.conftest import on_both_storages
+from zeke_queue.client.parts import parts_of
 from zeke_queue.core import apikeys
 from zeke_queue.storage.access import Scope
 from zeke_queue.web.access.guard import COOKIE, CSRF_HEADER, csrf_token
@@ -26,8 +27,8 @@ TOKEN = "5e551011"
 async def signed_in(call: Web, queue: Queue) -> Any:
     """The key of a session of an hour; it may send jobs."""
     await call.key(Scope.TRIGGER, name="ada")
-    (key,) = await queue.storage.access.keys()
-    assert await queue.storage.access.create_session(apikeys.digest_of(TOKEN), key.id, 3600)
+    (key,) = await parts_of(queue).storage.access.keys()
+    assert await parts_of(queue).storage.access.create_session(apikeys.digest_of(TOKEN), key.id, 3600)
     return key
 
 
@@ -76,7 +77,7 @@ async def test_session_expires(call: Web, clock: FrozenClock) -> None:
 @on_both_storages
 async def test_session_ends_with_its_key(call: Web, queue: Queue, signed_in: Any) -> None:
     assert (await sent(call, "GET", "/queues")).status_code == 200
-    await queue.storage.access.revoke_key(signed_in.id)
+    await parts_of(queue).storage.access.revoke_key(signed_in.id)
     assert (await sent(call, "GET", "/queues")).json() == {"error": "Authorization header required"}
 
 

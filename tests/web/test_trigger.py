@@ -57,8 +57,8 @@ async def test_unknown_task_is_not_found(call: Web) -> None:
 
 @on_both_storages
 async def test_conflict_names_the_holder_of_the_key(call: Web, queue: Queue) -> None:
-    holder = await queue.send("mail", MAIL, singleton_key="one")
-    await queue.schedule("mail", "0 0 * * *", payload=MAIL, singleton_key="one")
+    holder = (await queue.send("mail", MAIL, singleton_key="one")).id
+    await queue.schedules.put("mail", "0 0 * * *", payload=MAIL, singleton_key="one")
     answer = await call("POST", "/schedules/mail/run")
     assert answer.status_code == 409
     assert answer.json()["id"] == str(holder)

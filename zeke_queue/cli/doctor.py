@@ -9,6 +9,7 @@ from rich.text import Text
 
 from zeke_queue.cli.render import console, paragraph, print_json
 from zeke_queue.cli.session import execute, options_of
+from zeke_queue.client.parts import parts_of
 
 if TYPE_CHECKING:
     from zeke_queue.cli.checks import Finding, Survey
@@ -52,7 +53,7 @@ async def take_survey(settings: Settings, *, embedded: bool = False) -> Survey:
 
     pgboss = await read_pgboss(settings.require_database(), settings.jobs_schema)
     async with Queue.connect(Catalog(), settings=settings) as queue:
-        storage = queue.storage
+        storage = parts_of(queue).storage
         async with storage.transaction() as transaction:
             overdue = await transaction.lock_expired(1000)
         return Survey(

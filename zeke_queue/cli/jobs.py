@@ -26,6 +26,7 @@ from zeke_queue.cli.session import (
     print_problem,
 )
 from zeke_queue.cli.showing import print_job
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import InvalidOptionError, JobNotFoundError, UnknownTaskError, UsageError, ZekeError
 from zeke_queue.model import STATUS_OF, JobQuery, JobState, RunStatus
 
@@ -183,7 +184,7 @@ def _require_wait(seconds: float | None) -> None:
         raise InvalidOptionError(f"--wait: must be 0 or more seconds, got {seconds:g}.")
 
 
-async def _wait(run: Run, wait: float, options: Options) -> int:
+async def _wait(run: Run[Any], wait: float, options: Options) -> int:
     """Wait for the result and print it, or print the failed job; return the exit code."""
     try:
         output = await run.result(timeout=wait)
@@ -199,14 +200,14 @@ async def _wait(run: Run, wait: float, options: Options) -> int:
     return 0
 
 
-def _print_sent(run: Run, *, as_json: bool) -> None:
+def _print_sent(run: Run[Any], *, as_json: bool) -> None:
     if as_json:
         print_json({"id": run.id, "status": "QUEUED", "taskId": run.task})
     else:
         typer.echo(str(run.id))
 
 
-def _print_output(run: Run, output: Any, *, as_json: bool) -> None:
+def _print_output(run: Run[Any], output: Any, *, as_json: bool) -> None:
     print_json(
         {"id": run.id, "status": "COMPLETED", "taskId": run.task, "output": output} if as_json else output
     )
@@ -252,7 +253,7 @@ def list_jobs(
                 found = await opened.find(which)
             except JobNotFoundError as error:  # only the start of the page is named by id
                 raise JobNotFoundError(f"--{error}") from error
-            now = await opened.storage.now()
+            now = await parts_of(opened).storage.now()
         if options.json:
             print_json([job_value(job) for job in found])
         elif not found:
@@ -325,7 +326,7 @@ def show(context: typer.Context, job_id: IdArgument) -> None:
                 raise JobNotFoundError(
                     f"No job has the id {wanted}, live or archived; `zeke jobs` lists the jobs."
                 )
-            events = await queue.storage.events(wanted)
+            events = await parts_of(queue).storage.events(wanted)
         if options.json:
             shown = [{**plain(event), "data": jsonb.loads(event.data)} for event in events]
             print_json({**job_value(job), "events": shown})

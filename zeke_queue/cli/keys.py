@@ -14,6 +14,7 @@ from rich.text import Text
 
 from zeke_queue.cli.render import NOTHING, ago, harmless, moment, plain, print_json, print_table
 from zeke_queue.cli.session import execute, open_queue, open_to_look, options_of
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import InvalidOptionError, ZekeError
 from zeke_queue.storage.access import NewKey, Scope
 
@@ -83,9 +84,9 @@ def create(
 
     async def command() -> int:
         async with open_queue(options) as queue:
-            keys, now = await queue.storage.access.keys(), await queue.storage.now()
+            keys, now = await parts_of(queue).storage.access.keys(), await parts_of(queue).storage.now()
             alike = [one.prefix for one in keys if one.name == new.name and one.is_good(now)]
-            key = await queue.storage.access.create_key(new)
+            key = await parts_of(queue).storage.access.create_key(new)
             # The key is valid from here on, so nothing that may fail comes before its text is printed.
             _print_new(key, text, alike, as_json=options.json)
         return 0
@@ -100,7 +101,7 @@ def list_keys(context: typer.Context) -> None:
 
     async def command() -> int:
         async with open_to_look(options) as queue:
-            keys, now = await queue.storage.access.keys(), await queue.storage.now()
+            keys, now = await parts_of(queue).storage.access.keys(), await parts_of(queue).storage.now()
         if options.json:
             print_json([_value(key) for key in keys])
         elif not keys:
@@ -125,8 +126,10 @@ def revoke(
 
     async def command() -> int:
         async with open_queue(options) as queue:
-            key = _sole(await queue.storage.access.keys(), which, await queue.storage.now())
-            if not await queue.storage.access.revoke_key(key.id):
+            key = _sole(
+                await parts_of(queue).storage.access.keys(), which, await parts_of(queue).storage.now()
+            )
+            if not await parts_of(queue).storage.access.revoke_key(key.id):
                 raise ZekeError(f"Key {key.prefix} ({harmless(key.name)}) is already revoked.")
         if options.json:
             print_json({"id": key.id, "prefix": key.prefix, "name": key.name, "revoked": True})

@@ -7,7 +7,7 @@ import sys
 import traceback
 from importlib.metadata import entry_points
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from zeke_queue.errors import UsageError, ZekeError
 from zeke_queue.task.catalog import Catalog
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
-def load_catalog(path: str | None) -> Catalog:
+def load_catalog(path: str | None) -> Catalog[Any]:
     """Import a catalog by ``module:attribute``, with the current directory importable.
 
     Args:
@@ -53,7 +53,7 @@ def load_catalog(path: str | None) -> Catalog:
             f"--app {path!r}: {attribute!r} is a {type(found).__name__}, not a zeke_queue.Catalog."
             f"{_hint(module_name)}"
         )
-    return found
+    return cast("Catalog[Any]", found)
 
 
 def default_catalog() -> str | None:

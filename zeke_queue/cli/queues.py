@@ -11,6 +11,7 @@ from rich.text import Text
 
 from zeke_queue.cli.render import NOTHING, ago, plain, print_json, print_table
 from zeke_queue.cli.session import execute, open_queue, open_to_look, options_of
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import ZekeError
 from zeke_queue.model import JobState, QueueSettings
 
@@ -43,8 +44,8 @@ def list_queues(context: typer.Context) -> None:
     async def command() -> int:
         async with open_to_look(options) as queue:
             counts = {count.name: count.states for count in await queue.count()}
-            settings = {one.name: one for one in await queue.storage.queues()}
-            now = await queue.storage.now()
+            settings = {one.name: one for one in await parts_of(queue).storage.queues()}
+            now = await parts_of(queue).storage.now()
         shown = [settings.get(name, QueueSettings(name)) for name in sorted(counts.keys() | settings.keys())]
         if options.json:
             print_json([{**plain(one), "states": counts.get(one.name, {})} for one in shown])
@@ -88,7 +89,7 @@ def _pause(context: typer.Context, name: str, *, paused: bool, force: bool = Fal
         async with open_queue(options) as queue:
             if not force:
                 await _require_known(queue, checked, paused=paused)
-            await queue.storage.pause_queue(checked, paused=paused)
+            await parts_of(queue).storage.pause_queue(checked, paused=paused)
         if options.json:
             print_json({"name": checked, "paused": paused})
         elif paused:
@@ -106,7 +107,7 @@ async def _require_known(queue: Queue, name: str, *, paused: bool) -> None:
     Raises:
         ZekeError: it has none of these.
     """
-    storage = queue.storage
+    storage = parts_of(queue).storage
     known = {count.name for count in await storage.count()}
     known |= {one.name for one in await storage.queues()}
     known |= {served for worker in await storage.workers() for served in worker.queues}

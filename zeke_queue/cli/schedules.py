@@ -15,6 +15,7 @@ from rich.text import Text
 
 from zeke_queue.cli.render import ago, cut, moment, plain, print_json, print_table
 from zeke_queue.cli.session import execute, open_queue, open_to_look, options_of
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import SerializationError, ZekeError
 from zeke_queue.model import CatchUp
 
@@ -35,7 +36,7 @@ async def _stored(queue: Queue, name: str) -> Schedule:
     Raises:
         ZekeError: there is none with this name.
     """
-    schedules = {one.name: one for one in await queue.storage.schedules()}
+    schedules = {one.name: one for one in await parts_of(queue).storage.schedules()}
     if name in schedules:
         return schedules[name]
     near = difflib.get_close_matches(name, sorted(schedules), n=3)
@@ -56,7 +57,7 @@ def remove(context: typer.Context, name: NameArgument) -> None:
     async def command() -> int:
         async with open_queue(options) as queue:
             await _stored(queue, name)
-            removed = await queue.unschedule(name)
+            removed = await queue.schedules.delete(name)
         if options.json:
             print_json({"name": name, "removed": removed})
         else:
@@ -76,7 +77,7 @@ def _pause(context: typer.Context, name: str, *, paused: bool) -> None:
             schedule = await _stored(queue, name)
             if schedule.paused != paused:
                 # This is an edit, not a declaration, so it is kept when workers restart.
-                await queue.storage.put_schedule(replace(schedule, paused=paused))
+                await parts_of(queue).storage.put_schedule(replace(schedule, paused=paused))
         if options.json:
             print_json({"name": name, "paused": paused})
         elif paused:
@@ -112,9 +113,10 @@ def list_schedules(context: typer.Context) -> None:
     async def command() -> int:
         async with open_to_look(options) as queue:
             schedules = [
-                replace(one, last_tick=last_occurrence(one)) for one in await queue.storage.schedules()
+                replace(one, last_tick=last_occurrence(one))
+                for one in await parts_of(queue).storage.schedules()
             ]
-            now = await queue.storage.now()
+            now = await parts_of(queue).storage.now()
         if options.json:
             print_json([{**plain(one), "data": _payload(one.data)} for one in schedules])
         elif not schedules:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zeke_queue.cli.session import AppOption, options_of
-from zeke_queue.cli.work import beginning, make_worker
+from zeke_queue.cli.work import beginning
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import UsageError
 from zeke_queue.system.install_hints import install, on_same
 
@@ -121,9 +122,12 @@ async def _run_all(begun: Beginning, web: WebSettings) -> None:
     from zeke_queue.client.queue import Queue
     from zeke_queue.maintenance.runner import Supervisor
     from zeke_queue.maintenance.scheduler import Scheduler
+    from zeke_queue.worker import Worker
     from zeke_queue.worker.shutdown import run_until_signalled
 
     await _check(begun)
     async with Queue.connect(begun.catalog, settings=begun.settings) as queue:
         server = _server(queue, begun, web)
-        await run_until_signalled(make_worker(queue), [Supervisor(queue), Scheduler(queue), server])
+        await run_until_signalled(
+            Worker(queue), [Supervisor(parts_of(queue)), Scheduler(parts_of(queue)), server]
+        )

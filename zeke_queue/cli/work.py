@@ -14,12 +14,8 @@ from zeke_queue.cli.session import AppOption, options_of
 
 if TYPE_CHECKING:
     from zeke_queue.cli.session import Options
-    from zeke_queue.client.queue import Queue
-    from zeke_queue.maintenance.runner import Supervisor
-    from zeke_queue.maintenance.scheduler import Scheduler
     from zeke_queue.system.settings import Settings
     from zeke_queue.task.catalog import Catalog
-    from zeke_queue.worker import Worker
 
 
 def worker(
@@ -92,22 +88,6 @@ def beginning(options: Options, app: str | None, *, private: bool = False, **giv
     return Beginning(catalog, on_it, embedded=options.embedded)
 
 
-def make_worker(queue: Queue, names: list[str] | None = None) -> Worker:
-    """Return a worker with the settings of its queue."""
-    from zeke_queue.worker import Worker
-
-    settings = queue.settings
-    return Worker(
-        queue,
-        concurrency=settings.jobs_concurrency,
-        queues=names or None,
-        poll=settings.jobs_poll,
-        lease=settings.jobs_lease,
-        beat=settings.jobs_beat,
-        grace=settings.jobs_grace,
-    )
-
-
 def _reloading() -> int:
     """Run this command without ``--reload``, and restart it after each change."""
     from zeke_queue.worker.reload import serve_reloading
@@ -133,14 +113,7 @@ async def _work(
     catalog: Catalog, settings: Settings, names: list[str] | None, *, supervisor: bool, scheduler: bool
 ) -> None:
     from zeke_queue.client.queue import Queue
-    from zeke_queue.maintenance.runner import Supervisor
-    from zeke_queue.maintenance.scheduler import Scheduler
-    from zeke_queue.worker.shutdown import run_until_signalled
+    from zeke_queue.worker.shutdown import run_worker
 
     async with Queue.connect(catalog, settings=settings) as queue:
-        beside: list[Supervisor | Scheduler] = []
-        if supervisor:
-            beside.append(Supervisor(queue))
-        if scheduler:
-            beside.append(Scheduler(queue))
-        await run_until_signalled(make_worker(queue, names), beside)
+        await run_worker(queue, maintenance=supervisor, schedules=scheduler, queues=names or None)

@@ -1,4 +1,4 @@
-"""The queue of an application: sends jobs, waits for them and manages them.
+"""The queue of an application: sends jobs, finds them and manages them.
 
 A send needs the storage only, not a worker or another service. Ids are made here, so a send whose answer was
 lost is repeated under the same id and results in one job.
@@ -7,57 +7,48 @@ lost is repeated under the same id and results in one job.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
+from zeke_queue.client import open_transactions
+from zeke_queue.client.insert import insert_all, insert_one
 from zeke_queue.client.job_admin import bring_back
+from zeke_queue.client.parts import Parts
+from zeke_queue.client.schedules import Schedules
 from zeke_queue.client.transaction import QueueTransaction
 from zeke_queue.core.validation import check_filter, check_uuid
-from zeke_queue.errors import (
-    JobConflictError,
-    JobFailedError,
-    ResultTimeoutError,
-    StorageUnavailableError,
-    UsageError,
-)
-from zeke_queue.model import CatchUp, JobState, Schedule
-from zeke_queue.storage.inspect import check_id, require, require_schedule
+from zeke_queue.errors import UsageError
+from zeke_queue.model import JobState
+from zeke_queue.storage.inspect import check_id, require
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.entropy import SystemEntropy
-from zeke_queue.system.waiting import first
-from zeke_queue.task.prepare import (
-    Sender,
-    catch_up_policy,
-    check_parts,
-    check_schedule_name,
-    insert,
-    insert_surely,
-)
+from zeke_queue.task.prepare import JobFactory, check_parts
 from zeke_queue.task.run import Run
-from zeke_queue.watch.job_watcher import JobWatcher, check_timeout
+from zeke_queue.task.senders import Sender
+from zeke_queue.watch.job_watcher import JobWatcher
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-    from typing import Self, Unpack
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+    from typing import Self
     from uuid import UUID
 
-    from zeke_queue.model import Job, JobEvent, JobQuery, NewJob, QueueCount
+    from zeke_queue.core.options import SendOptions
+    from zeke_queue.model import Job, JobEvent, JobQuery, QueueCount
     from zeke_queue.storage import Storage
     from zeke_queue.system.clock import Clock
     from zeke_queue.system.entropy import Entropy
     from zeke_queue.system.settings import Settings
     from zeke_queue.task.catalog import Catalog
-    from zeke_queue.task.prepare import JobOptionsGiven, Prepared, Send, SendOptions
-    from zeke_queue.task.task import Task
+    from zeke_queue.task.run import RunSource
+    from zeke_queue.task.senders import AsyncJoinable, Transaction
+    from zeke_queue.task.task import Send, Task
 
-HOLDER_WAIT: Final = 1.0
-"""Seconds for the lookup of the job that conflicts with a refused one. It takes a second connection, and
-transactions that hold all connections would wait for each other."""
+R = TypeVar("R")
 
 _CANCELLED: Final = frozenset({JobState.CANCELLED})
 _FAILED: Final = frozenset({JobState.FAILED, JobState.EXPIRED})
 
 
-class Queue:
+class Queue(Sender):
     """The jobs of a catalog in a storage.
 
     Args:
@@ -66,11 +57,15 @@ class Queue:
         clock: the clock of all waits; the machine's by default.
         entropy: the source of ids; the operating system by default.
         settings: the deployment's; read from the environment by default.
+
+    Attributes:
+        catalog, clock, settings: as given, or the default.
+        schedules: the stored schedules.
     """
 
     def __init__(
         self,
-        catalog: Catalog,
+        catalog: Catalog[Any],
         storage: Storage,
         *,
         clock: Clock | None = None,
@@ -84,17 +79,26 @@ class Queue:
             settings = Settings.load()
         self.catalog = catalog
         self.clock: Clock = clock or SystemClock()
-        self.entropy: Entropy = entropy or SystemEntropy()
         self.settings = settings
-        self._storage = storage
+        self.schedules = Schedules(self._open)
+        entropy = entropy or SystemEntropy()
+        watcher = JobWatcher(storage, self.clock)
         self._ended = False
-        self.sender = Sender(catalog, self.clock, self.entropy)
-        self._watchers = JobWatcher(storage, self.clock)
+        self._parts = Parts(
+            catalog=catalog,
+            storage=storage,
+            clock=self.clock,
+            entropy=entropy,
+            settings=settings,
+            factory=JobFactory(catalog, self.clock, entropy),
+            watcher=watcher,
+            runs=self._run_source(),
+        )
 
     @classmethod
     @asynccontextmanager
     async def connect(
-        cls, catalog: Catalog, dsn: str | None = None, *, settings: Settings | None = None
+        cls, catalog: Catalog[Any], dsn: str | None = None, *, settings: Settings | None = None
     ) -> AsyncGenerator[Self]:
         """Open a queue on Postgres, and close it at the end of the block.
 
@@ -136,11 +140,11 @@ class Queue:
     @classmethod
     @asynccontextmanager
     async def in_memory(
-        cls, catalog: Catalog, *, clock: Clock | None = None, settings: Settings | None = None
+        cls, catalog: Catalog[Any], *, clock: Clock | None = None, settings: Settings | None = None
     ) -> AsyncGenerator[Self]:
         """Open a queue in memory, for tests and first steps: its jobs are lost when the process ends.
 
-        It behaves as on Postgres. Workers, supervisors and schedulers of this process can share it.
+        It behaves as on Postgres. Workers of this process can share it.
 
         Args:
             catalog: the tasks that may be sent.
@@ -159,166 +163,100 @@ class Queue:
 
     async def close(self) -> None:
         """Stop watching for good; the storage stays open, and jobs can still be sent."""
-        await self._watchers.close()
-
-    @property
-    def storage(self) -> Storage:
-        """The storage that keeps the jobs.
-
-        Raises:
-            UsageError: the queue opened it for a block (``connect``, ``in_memory``), which has ended.
-        """
-        if self._ended:
-            raise UsageError(
-                "The queue was closed at the end of its block; use it inside, or open another one"
-            )
-        return self._storage
+        await self._parts.watcher.close()
 
     async def _end(self) -> None:
         self._ended = True
         await self.close()
 
+    def _open(self) -> Parts:
+        if self._ended:
+            raise UsageError(
+                "The queue was closed at the end of its block; use it inside, or open another one"
+            )
+        return self._parts
+
+    def _run_source(self) -> RunSource:
+        return _Runs(self._open)
+
     # Sending
 
-    async def send(
-        self,
-        task: str | Task[Any, Any],
-        payload: Any = None,
-        *,
-        connection: Any = None,
-        **options: Unpack[SendOptions],
-    ) -> UUID | None:
-        """Send a job.
+    async def send_many(self, jobs: Iterable[Send]) -> list[Run[Any]]:
+        """Send any number of jobs in one statement: all of them, or none if one is invalid.
 
         Args:
-            task: a task of the catalog, or its name or alias.
-            payload: an instance of the task's model, or input that validates as one.
-            connection: a psycopg connection of the caller; the job becomes part of its transaction.
-            **options: see ``SendOptions``; those not given come from the task, then from the catalog.
-
-        Returns:
-            The job's id; None if a uniqueness rule (singleton key, throttle, debounce) refused it.
-
-        Raises:
-            UnknownTaskError: the task is not in the catalog; the message suggests similar names.
-            PayloadValidationError: the payload is invalid; ``fields`` says where.
-            SerializationError: the payload is valid, but can't be stored as JSON.
-            PayloadTooLargeError: the payload exceeds the catalog's cap.
-            InvalidOptionError: an option is out of range, or excludes another.
-            StorageUnavailableError: no answer to three tries within about a second (longer for a connection).
-                The job may have been inserted: send again under the same ``id`` to be sure.
-        """
-        return (await self._put([self.sender.prepare(task, payload, options)], connection))[0]
-
-    async def send_many(self, jobs: Iterable[Send], *, connection: Any = None) -> list[UUID | None]:
-        """Send any number of jobs in one statement: all of them, or none if one can't be sent.
-
-        Args:
-            jobs: see ``Send``.
-            connection: a psycopg connection of the caller; the jobs become part of its transaction.
+            jobs: made by ``Task.job``, or ``Send(name, payload)``.
 
         Returns:
             What ``send`` returns for each job, in the given order.
 
         Raises:
             UsageError: as for ``send``, for the first invalid job; no job is sent.
+            JobConflictError: as for ``send``; ``sent`` has the runs of the other jobs, which are stored.
         """
-        prepared = self.sender.prepare_all(jobs)
-        return await self._put(prepared, connection) if prepared else []
+        parts = self._sending("queue.send_many")
+        prepared = parts.factory.prepare_all(jobs)
+        return await insert_all(parts, prepared) if prepared else []
 
-    async def trigger(
-        self,
-        task: str | Task[Any, Any],
-        payload: Any = None,
-        *,
-        connection: Any = None,
-        **options: Unpack[SendOptions],
-    ) -> Run:
-        """Send a job and return its run, which can be awaited; arguments are those of ``send``.
+    async def _send(
+        self, task: str | Task[Any, Any], payload: object, options: SendOptions, *, insist: bool
+    ) -> Run[Any]:
+        parts = self._sending("queue.trigger" if insist else "queue.send")
+        return await insert_one(parts, parts.factory.prepare(task, payload, options), insist=insist)
 
-        Raises:
-            JobConflictError: a uniqueness rule refused it; ``holder`` is the conflicting job, if known.
-        """
-        prepared = self.sender.prepare(task, payload, options)
-        return await self.run_of(prepared, (await self._put([prepared], connection))[0])
+    def _sending(self, call: str) -> Parts:
+        parts = self._open()
+        open_transactions.check_outside(parts.storage, call)
+        return parts
 
     @asynccontextmanager
     async def transaction(
         self,
-        connection: Any = None,
+        connection: AsyncJoinable | None = None,
         *,
         parent: UUID | None = None,
         meta: Mapping[str, Any] | None = None,
-    ) -> AsyncGenerator[QueueTransaction]:
+    ) -> AsyncGenerator[Transaction]:
         """Open a transaction that writes jobs and the application's own rows together, or not at all.
 
-        Inside the block, send through the transaction: the queue, or a second transaction (they do not nest),
-        uses another connection, and waits forever for a singleton key or a slot that this one has taken.
+        Inside the block, send through the transaction: the queue uses another connection, which may wait
+        forever for what this one has locked, so its ``send`` raises ``UsageError`` there.
 
         Args:
-            connection: a psycopg connection of the caller, whose transaction is joined; the caller commits
-                it. By default one of the queue's own, which commits at the end of the block.
+            connection: a psycopg connection, or a connection or session of SQLAlchemy, whose transaction is
+                joined; the caller commits it. By default a connection of the queue, which commits at the end
+                of the block.
             parent: the parent of jobs sent without one.
             meta: the meta of jobs sent without one.
+
+        Raises:
+            UsageError: a transaction of the same storage is open already.
         """
+        parts = self._sending("queue.transaction")
         check_uuid("parent", parent)
-        text = None if meta is None else self.sender.meta(meta)
-        async with self.storage.transaction(connection) as transaction:
-            opened = QueueTransaction(self, transaction, self.sender, parent, text)
-            try:
-                yield opened
-            finally:
-                opened.end()
+        text = None if meta is None else parts.factory.meta(meta)
+        async with parts.storage.transaction(connection) as transaction:
+            opened = QueueTransaction(parts, transaction, parent, text)
+            with open_transactions.inside(parts.storage):
+                try:
+                    yield opened
+                finally:
+                    opened.end()
 
-    async def run_of(self, prepared: Prepared, job_id: UUID | None) -> Run:
-        """Return the run of an inserted job; name the conflicting job if it was refused.
+    @asynccontextmanager
+    async def outside_transaction(self) -> AsyncGenerator[None]:
+        """Allow sends of the queue inside a transaction's block that are not part of the transaction.
 
-        Raises:
-            JobConflictError: ``job_id`` is None.
+        They use another connection, and take effect even if the transaction is rolled back.
         """
-        job = prepared.job
-        if job_id is not None:
-            return Run(self, job_id, job.name)
-        holder = await first(self._holder(job), self._impatience())
-        what = f"key {job.singleton_key!r}" if job.singleton_key is not None else "slot"
-        by = "another job" if holder is None else f"job {holder}"
-        raise JobConflictError(f"Task {job.name!r} was not sent: its {what} is held by {by}", holder)
+        with open_transactions.outside():
+            yield
 
-    async def _holder(self, job: NewJob) -> UUID | None:
-        try:
-            return await self.storage.holder(job)
-        except StorageUnavailableError:
-            return None  # the refusal is certain, and matters more than its holder
-
-    async def _impatience(self) -> None:
-        await self.clock.sleep(HOLDER_WAIT)
-
-    async def run_schedule(self, name: str) -> Run:
-        """Send the job of a schedule at once; its ticks do not change.
-
-        Raises:
-            ScheduleNotFoundError: there is no schedule of this name.
-            JobConflictError: a uniqueness rule of its options refused it.
-            UsageError: the schedule was edited outside this library, and is invalid.
-        """
-        schedule = await require_schedule(self.storage, check_schedule_name(name))
-        prepared = self.sender.tick(schedule, self.sender.new_id())
-        return await self.run_of(prepared, (await self._put([prepared], None))[0])
-
-    async def _put(self, prepared: Sequence[Prepared], connection: Any) -> list[UUID | None]:
-        if connection is not None:
-            async with self.storage.transaction(connection) as transaction:
-                return await insert(prepared, transaction.insert)
-        return await insert(prepared, self._insert)
-
-    async def _insert(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
-        return await insert_surely(jobs, self.storage.insert, self.clock)
-
-    # Reading and waiting
+    # Reading
 
     async def get(self, job_id: UUID) -> Job | None:
         """Return a job, live or archived; None if there is none with this id."""
-        return (await self.storage.get([check_id(job_id)])).get(job_id)
+        return await self._open().runs.get(check_id(job_id))
 
     async def find(self, which: JobQuery) -> list[Job]:
         """Return the jobs that match a filter, newest first: by creation, then by id.
@@ -326,57 +264,33 @@ class Queue:
         Raises:
             JobNotFoundError: ``before`` names no live or archived job.
         """
-        return await self.storage.find(check_filter(which))
+        return await self._open().storage.find(check_filter(which))
 
     async def count(self) -> list[QueueCount]:
         """Return the number of live jobs of each queue by state, ordered by name."""
-        return await self.storage.count()
+        return await self._open().storage.count()
 
-    async def run(self, job_id: UUID) -> Run:
+    @overload
+    async def get_run(self, job_id: UUID, task: Task[Any, R]) -> Run[R]: ...
+    @overload
+    async def get_run(self, job_id: UUID, task: None = None) -> Run[Any]: ...
+
+    async def get_run(self, job_id: UUID, task: Task[Any, Any] | None = None) -> Run[Any]:
         """Return the run of a job that was sent earlier or elsewhere.
-
-        Raises:
-            JobNotFoundError: there is no such job.
-        """
-        return Run(self, job_id, (await require(self.storage, job_id)).name)
-
-    def watch(self, job_id: UUID) -> AsyncGenerator[Job | JobEvent]:
-        """Yield the job now and at each change of its status, and its progress and log lines between them.
-
-        Stored events follow the first status; the final one comes last. Brief statuses may be skipped.
-
-        Raises:
-            JobNotFoundError: there is no such job, or it was deleted while being watched.
-            StorageUnavailableError: an outage of a minute, or the queue was closed.
-        """
-        return self.watchers.watch(check_id(job_id))
-
-    async def result(self, job_id: UUID, timeout: float | None = None) -> Any:
-        """Wait for a job to end and return its output.
 
         Args:
             job_id: the job.
-            timeout: seconds to wait at most; 0 or less checks once, None waits forever.
+            task: its task, which gives the run's result its type.
 
         Raises:
-            JobFailedError: it failed; a JobCancelledError or JobExpiredError if so. ``job`` is its end state.
-            ResultTimeoutError: it did not end in time, and continues.
             JobNotFoundError: there is no such job.
-            InvalidOptionError: the timeout is not a number.
+            UsageError: the job is one of another task.
         """
-        seconds = check_timeout(timeout)
-        job = await self.watchers.ended(check_id(job_id), seconds)
-        if job is None:
-            raise ResultTimeoutError(f"Job {job_id} has not ended after {seconds:g} s; it goes on")
-        if job.state is not JobState.COMPLETED:
-            raise JobFailedError.of(job)
-        return job.output
-
-    @property
-    def watchers(self) -> JobWatcher:
-        """The job watcher of this queue, whose subscriptions share one path to the storage."""
-        _ = self.storage  # raises after the end of the queue's block
-        return self._watchers
+        parts = self._open()
+        job = await require(parts.storage, job_id)
+        if task is not None and job.name not in (task.name, *task.aliases):
+            raise UsageError(f"task: job {job_id} is one of {job.name!r}, not of {task.name!r}")
+        return Run(parts.runs, job_id, job.name, task or parts.catalog.find(job.name))
 
     # Managing jobs
 
@@ -389,10 +303,7 @@ class Queue:
         Raises:
             JobNotFoundError: there is no such job.
         """
-        if await self.storage.cancel([check_id(job_id)]):
-            return True
-        await require(self.storage, job_id)
-        return False
+        return await self._open().runs.cancel(check_id(job_id))
 
     async def resume(self, job_id: UUID) -> bool:
         """Requeue a cancelled job, due at once.
@@ -404,7 +315,8 @@ class Queue:
             JobNotFoundError: there is no such job.
             JobConflictError: another job has its singleton key or its slot; ``holder`` is that job.
         """
-        return await bring_back(self.storage, job_id, self.storage.resume, _CANCELLED)
+        storage = self._open().storage
+        return await bring_back(storage, job_id, storage.resume, _CANCELLED)
 
     async def retry(self, job_id: UUID) -> bool:
         """Requeue a failed or expired job, due at once, with an extra retry if none was left.
@@ -416,85 +328,32 @@ class Queue:
             JobNotFoundError: there is no such job.
             JobConflictError: another job has its singleton key or its slot; ``holder`` is that job.
         """
-        return await bring_back(self.storage, job_id, self.storage.retry, _FAILED)
+        storage = self._open().storage
+        return await bring_back(storage, job_id, storage.retry, _FAILED)
 
-    # Schedules and queues
 
-    async def schedule(
-        self,
-        name: str,
-        cron: str,
-        *,
-        task: str | Task[Any, Any] | None = None,
-        payload: Any = None,
-        zone: str | None = None,
-        catch_up: CatchUp | str = CatchUp.ONCE,
-        description: str | None = None,
-        external: bool = False,
-        paused: bool = False,
-        **options: Unpack[JobOptionsGiven],
-    ) -> None:
-        """Create or edit a schedule at run time; a changed cron or zone takes effect from now.
+class _Runs:
+    """The source of a queue's runs."""
 
-        Args:
-            name: the unique name of the schedule.
-            cron: five fields, or six of which the last is seconds.
-            task: the task to send at each tick; the task of the schedule's name by default.
-            payload: the payload of each job.
-            zone: the IANA zone of the fields; JOBS_CRON_TZ by default.
-            catch_up: what happens to ticks missed while no scheduler ran: ``skip``, ``once`` or ``all``.
-            description: one line for people.
-            external: whether the task is defined in another process.
-            paused: whether the schedule is stored without serving ticks for now.
-            **options: options of its jobs. A tick refused by a singleton key is not repeated.
+    def __init__(self, parts: Callable[[], Parts]) -> None:
+        self._parts = parts
 
-        Raises:
-            InvalidScheduleError: the expression is invalid or never fires, or the zone is unknown.
-            InvalidNameError: the name is invalid.
-            UsageError: as for ``send``: unknown task, invalid payload, option out of range.
-        """
-        await self.storage.put_schedule(
-            self.sender.schedule(
-                Schedule(
-                    name=name,
-                    cron=cron,
-                    task=name,
-                    zone=zone or self.settings.jobs_cron_tz,
-                    catch_up=catch_up_policy(catch_up),
-                    description=description,
-                    paused=paused,
-                ),
-                task,
-                payload,
-                options,
-                external=external,
-            )
-        )
+    async def get(self, job_id: UUID) -> Job | None:
+        """Return a job; see ``RunSource``."""
+        return (await self._parts().storage.get([job_id])).get(job_id)
 
-    async def unschedule(self, name: str) -> bool:
-        """Delete a schedule; False if there was none.
+    async def ended(self, job_id: UUID, timeout: float | None) -> Job | None:
+        """Return a job once it has ended; see ``RunSource``."""
+        return await self._parts().watcher.ended(job_id, timeout)
 
-        A schedule declared in code returns when the next worker starts; to silence it, store it with
-        ``paused``.
-        """
-        return await self.storage.delete_schedule(check_schedule_name(name))
+    def watch(self, job_id: UUID) -> AsyncGenerator[Job | JobEvent]:
+        """Yield a job at each change of its status, and its events between them; see ``RunSource``."""
+        return self._parts().watcher.watch(job_id)
 
-    async def schedules(self) -> list[Schedule]:
-        """Return all schedules, by name."""
-        return await self.storage.schedules()
-
-    async def declare(self) -> None:
-        """Store the catalog's queues and schedules; workers and schedulers do so when they start.
-
-        Jobs sent by this library go to the task's own queue; an alias's queue holds jobs that other programs
-        send under that name. Limits apply per queue, so a task's is divided: one to each alias, the rest to
-        its own queue. A schedule no longer declared stays until ``unschedule``: another program may own it.
-
-        Raises:
-            InvalidOptionError: a task's limit does not exceed its number of aliases.
-            UsageError: a schedule's task is unknown, or its payload is invalid.
-        """
-        schedules = self.catalog.stored_schedules(self.settings.jobs_cron_tz)
-        await self.storage.declare_queues(self.catalog.stored_queues())
-        if schedules:
-            await self.storage.declare_schedules(schedules)
+    async def cancel(self, job_id: UUID) -> bool:
+        """Cancel a job; see ``RunSource``."""
+        storage = self._parts().storage
+        if await storage.cancel([job_id]):
+            return True
+        await require(storage, job_id)
+        return False

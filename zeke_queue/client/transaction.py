@@ -4,102 +4,83 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from zeke_queue.client.insert import insert_all, insert_one
 from zeke_queue.errors import LeaseLostError, UsageError
-from zeke_queue.task.prepare import insert
+from zeke_queue.storage.inspect import check_id, require
+from zeke_queue.task.senders import Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Unpack
     from uuid import UUID
 
-    from zeke_queue.client.queue import Queue
-    from zeke_queue.storage.jobs import Transaction
-    from zeke_queue.task.prepare import Prepared, Send, Sender, SendOptions
+    from zeke_queue.client.parts import Parts
+    from zeke_queue.core.options import SendOptions
+    from zeke_queue.storage.jobs import Transaction as StorageTransaction
     from zeke_queue.task.run import Run
-    from zeke_queue.task.task import Task
+    from zeke_queue.task.task import Send, Task
 
 
-class QueueTransaction:
-    """A transaction for jobs and the application's own rows; made by ``Queue.transaction``.
+class QueueTransaction(Transaction):
+    """A transaction of a queue; made by ``Queue.transaction``.
 
-    One task at a time may use it, until its block ends. Later use raises ``UsageError``, since its connection
-    may be in use elsewhere by then.
+    Args:
+        parts: the queue.
+        transaction: the storage's.
+        parent: the parent of jobs sent without one.
+        meta: JSON text of the meta of jobs sent without one.
     """
 
+    __slots__ = ("_meta", "_parent", "_parts", "_transaction")
+
     def __init__(
-        self, queue: Queue, transaction: Transaction, sender: Sender, parent: UUID | None, meta: str | None
+        self, parts: Parts, transaction: StorageTransaction, parent: UUID | None, meta: str | None
     ) -> None:
-        self._queue = queue
-        self._transaction: Transaction | None = transaction
-        self._sender = sender
+        self._parts = parts
+        self._transaction: StorageTransaction | None = transaction
         self._parent = parent
         self._meta = meta
 
     @property
     def connection(self) -> Any:
-        """The driver's connection for the application's own statements: psycopg's, or None in memory."""
+        """The connection for the application's own statements; see ``Transaction``."""
         return self._open().connection
 
-    async def send(
-        self,
-        task: str | Task[Any, Any],
-        payload: Any = None,
-        **options: Unpack[SendOptions],
-    ) -> UUID | None:
-        """Send a job that exists once the transaction commits; see ``Queue.send``."""
-        return (await insert([self._prepare(task, payload, options)], self._open().insert))[0]
-
-    async def send_many(self, jobs: Iterable[Send]) -> list[UUID | None]:
+    async def send_many(self, jobs: Iterable[Send]) -> list[Run[Any]]:
         """Send jobs that exist once the transaction commits; see ``Queue.send_many``."""
-        prepared = self._sender.prepare_all(jobs, parent=self._parent, meta=self._meta)
-        return await insert(prepared, self._open().insert) if prepared else []
+        prepared = self._parts.factory.prepare_all(jobs, parent=self._parent, meta=self._meta)
+        return await insert_all(self._parts, prepared, transaction=self._open()) if prepared else []
 
-    async def trigger(
-        self,
-        task: str | Task[Any, Any],
-        payload: Any = None,
-        **options: Unpack[SendOptions],
-    ) -> Run:
-        """Send a job that exists once the transaction commits; await its run only after that.
+    async def cancel(self, job_id: UUID) -> bool:
+        """Cancel a job once the transaction commits; see ``Queue.cancel``."""
+        if await self._open().cancel([check_id(job_id)]):
+            return True
+        await require(self._parts.storage, job_id)
+        return False
 
-        Raises:
-            JobConflictError: a uniqueness rule refused it; the transaction remains usable.
-        """
-        prepared = self._prepare(task, payload, options)
-        return await self._queue.run_of(prepared, (await insert([prepared], self._open().insert))[0])
-
-    async def hold(self, job_id: UUID, attempt: int) -> None:
-        """Lock a job at its attempt until the transaction ends.
-
-        The transaction then commits only if this attempt still owns the job; a worker that has lost the job
-        gets an error here. In a handler: ``await transaction.hold(job.id, job.attempt)``.
-
-        Raises:
-            LeaseLostError: the job is no longer active at this attempt.
-        """
+    async def lock_attempt(self, job_id: UUID, attempt: int) -> None:
+        """Lock a job at its attempt until the transaction ends; see ``Transaction``."""
         if not await self._open().lock_attempt(job_id, attempt):
             raise LeaseLostError.of(job_id)
 
-    def on_commit(self, apply: Callable[[], None]) -> None:
-        """Call ``apply`` once the transaction has committed, and never after a rollback.
+    def on_commit(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` after a commit; see ``Transaction``."""
+        self._open().on_commit(callback)
 
-        There is no signal for the end of a joined transaction, since the caller ends it. There, this and
-        ``on_rollback`` act at the end of the block.
-        """
-        self._open().on_commit(apply)
-
-    def on_rollback(self, undo: Callable[[], None]) -> None:
-        """Call ``undo`` if the transaction rolls back; the last one registered is called first."""
-        self._open().on_rollback(undo)
+    def on_rollback(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` after a rollback; see ``Transaction``."""
+        self._open().on_rollback(callback)
 
     def end(self) -> None:
         """Refuse further use; ``Queue.transaction`` calls it at the end of the block."""
         self._transaction = None
 
-    def _open(self) -> Transaction:
+    async def _send(
+        self, task: str | Task[Any, Any], payload: object, options: SendOptions, *, insist: bool
+    ) -> Run[Any]:
+        prepared = self._parts.factory.prepare(task, payload, options, parent=self._parent, meta=self._meta)
+        return await insert_one(self._parts, prepared, insist=insist, transaction=self._open())
+
+    def _open(self) -> StorageTransaction:
         if self._transaction is None:
             raise UsageError("The transaction has ended with its block; open another one")
         return self._transaction
-
-    def _prepare(self, task: str | Task[Any, Any], payload: Any, options: SendOptions) -> Prepared:
-        return self._sender.prepare(task, payload, options, parent=self._parent, meta=self._meta)

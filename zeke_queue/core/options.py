@@ -6,20 +6,96 @@ constructor's default, since it tested for truth. Here only None means "not set"
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict
 
 from zeke_queue.core.names import queue_name
 from zeke_queue.errors import InvalidOptionError
 from zeke_queue.model import NewJob
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
     from uuid import UUID
 
 Seconds: TypeAlias = timedelta | float
 """A duration as given by a caller; an int is a float too."""
+
+
+class _Options(TypedDict, total=False):
+    priority: int | None
+    retry_limit: int | None
+    retry_delay: Seconds | None
+    retry_backoff: bool | None
+    retry_delay_max: Seconds | None
+    expire_in: Seconds | None
+    throttle: Seconds | None
+    debounce: Seconds | None
+
+
+class JobOptions(_Options, total=False):
+    """Options of a job, or of the jobs of a schedule. Names are those of pg-boss, in snake case.
+
+    Options left out or None come from the task, then from the catalog. An explicit 0 or False is a value.
+    Durations are seconds or a ``timedelta``.
+
+    Attributes:
+        priority: higher is claimed first; int4, 0 by default.
+        retry_limit: how many retries the job may use; 0 is none; 3 by default.
+        retry_delay: whole seconds before a retry, and the unit of the backoff; 1 by default.
+        retry_backoff: whether the delay doubles with each retry; True by default.
+        retry_delay_max: whole seconds, cap on the backoff.
+        expire_in: how long one attempt may take; an hour by default.
+        singleton_key: at most one job of the task with this key waits or runs; others are refused.
+        throttle: length of a slot in whole seconds: one job per slot, others are refused.
+        debounce: the same, but a refused job is sent into the next slot, if that is free; excludes
+            ``throttle``.
+    """
+
+    singleton_key: str | None
+
+
+class TaskOptions(_Options, total=False):
+    """Options of a task, for jobs that are sent without them: those of ``JobOptions``.
+
+    Attributes:
+        singleton_key: the key of all jobs, or a function of the validated payload that returns the key, or
+            None for a job without key.
+    """
+
+    singleton_key: str | Callable[[Any], str | None] | None
+
+
+class ChildOptions(JobOptions, total=False):
+    """Options of a job that its sender waits for.
+
+    Attributes:
+        meta: an object passed on from parent to child.
+        delay: time until the job may start.
+        start_at: the instant (aware, in the years 2 to 9998) at which it may start; excludes ``delay``.
+    """
+
+    meta: Mapping[str, Any] | None
+    delay: Seconds | None
+    start_at: datetime | None
+
+
+class SendOptions(ChildOptions, total=False):
+    """Options of a send.
+
+    Attributes:
+        id: the job's id; a new one by default. Sending twice under one id sends one job.
+        parent: the job that sends it.
+        external: whether the task is defined in another process: allows a name outside the catalog, with any
+            payload.
+    """
+
+    id: UUID | None
+    parent: UUID | None
+    external: bool
+
 
 INT4_MIN: Final = -(2**31)
 INT4_MAX: Final = 2**31 - 1
@@ -39,8 +115,8 @@ SINGLETON_QUEUE_PREFIX: Final = "__pgboss__singleton_queue"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobOptions:
-    """Job options of one layer (a send, a task, a queue). None means not set.
+class OptionLayer:
+    """The job options of one layer (a send, a task, a catalog). None means not set.
 
     Durations are seconds or a ``timedelta``.
 
@@ -73,41 +149,76 @@ class JobOptions:
     debounce: Seconds | None = None
     group_key: str | None = None
 
+    def given(self) -> dict[str, Any]:
+        """Return the options that are set, by name."""
+        return {name: value for name, value in zip(_FIELDS, _values(self), strict=True) if value is not None}
 
-DEFAULTS: Final = JobOptions(priority=0, retry_limit=3, retry_delay=1, retry_backoff=True, expire_in=3600)
+
+DEFAULTS: Final = OptionLayer(priority=0, retry_limit=3, retry_delay=1, retry_backoff=True, expire_in=3600)
 """Options where no layer sets them. Source: the settings of the earlier system."""
 
-_FIELDS: Final = tuple(f.name for f in fields(JobOptions))
+_FIELDS: Final = tuple(f.name for f in fields(OptionLayer))
 _values: Final = attrgetter(*_FIELDS)
+OPTIONS_OF_A_TASK: Final = tuple(name for name in _FIELDS if name in TaskOptions.__optional_keys__)
+OPTIONS_OF_A_SEND: Final = tuple(name for name in _FIELDS if name in ChildOptions.__optional_keys__)
 _OPTIONS_OF_A_JOB: Final = [f.name for f in fields(NewJob)][3:-3]
 _checked: Final = attrgetter(*_OPTIONS_OF_A_JOB)
 _RIVALS: Final = {"delay": "start_at", "start_at": "delay", "throttle": "debounce", "debounce": "throttle"}
 
 
-def merge(*layers: JobOptions) -> JobOptions:
+def layer(options: Mapping[str, Any], allowed: Sequence[str], handled: Sequence[str] = ()) -> OptionLayer:
+    """Return the layer that options by name make.
+
+    Args:
+        options: the options.
+        allowed: the names of options that the layer may have.
+        handled: names that the caller handles itself.
+
+    Raises:
+        InvalidOptionError: a name is in neither list; the message suggests similar ones.
+    """
+    own = {name: value for name, value in options.items() if name not in handled}
+    for name in own:
+        if name not in allowed:
+            near = difflib.get_close_matches(name, [*allowed, *handled], n=2)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"give one of {', '.join(allowed)}"
+            raise InvalidOptionError(f"{name}: there is no such option; {hint}")
+    return OptionLayer(**own)
+
+
+def singleton_key(value: object) -> str | None:
+    """Return the singleton key that a task's function computed for a job.
+
+    Raises:
+        InvalidOptionError: jobs can't have this key.
+    """
+    return None if value is None else _singleton_key(value)
+
+
+def merge(*layers: OptionLayer) -> OptionLayer:
     """Merge layers, the strongest first.
 
     For each option the first value that is not None wins. A layer that sets one of two exclusive options also
     overrides the other one in the layers below: a send's ``start_at`` overrides its task's ``delay``.
 
-    >>> merge(JobOptions(retry_limit=0), JobOptions(retry_limit=5, priority=2)).retry_limit
+    >>> merge(OptionLayer(retry_limit=0), OptionLayer(retry_limit=5, priority=2)).retry_limit
     0
     """
     merged: dict[str, Any] = {}
-    for layer in layers:
-        said = {name: value for name, value in zip(_FIELDS, _values(layer), strict=True) if value is not None}
+    for one in layers:
+        options = one.given()
         for name in merged:
-            said.pop(name, None)
-            said.pop(_RIVALS.get(name, name), None)
-        merged |= said
-    return JobOptions(**merged)
+            options.pop(name, None)
+            options.pop(_RIVALS.get(name, name), None)
+        merged |= options
+    return OptionLayer(**merged)
 
 
 def new_job(
     id: UUID,  # noqa: A002 - the field's name
     name: str,
     data: str | None,
-    options: JobOptions,
+    options: OptionLayer,
     *,
     parent: UUID | None = None,
     meta: str | None = None,
@@ -184,7 +295,7 @@ def next_slot(job: NewJob) -> NewJob:
     return replace(job, slot_offset=job.slot_seconds, fresh=False)
 
 
-def exclusive(options: JobOptions) -> None:
+def exclusive(options: OptionLayer) -> None:
     """Refuse exclusive options within one layer; ``merge`` would silently drop one of them.
 
     Raises:

@@ -34,11 +34,14 @@ import enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.errors import IllegalTransition
 from zeke_queue.model import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+class IllegalTransition(RuntimeError):
+    """A job in this state can't take this event; a bug in this package, so repeating does not help."""
 
 
 class Event(enum.StrEnum):

@@ -13,10 +13,10 @@ from dataclasses import fields
 from datetime import timedelta
 from typing import Any, Final, cast
 
-from zeke_queue.core.options import JobOptions, merge
+from zeke_queue.core.options import OptionLayer, merge
 from zeke_queue.errors import InvalidOptionError
 
-_OURS: Final = frozenset(field.name for field in fields(JobOptions)) - {"delay", "start_at"}
+_OURS: Final = frozenset(field.name for field in fields(OptionLayer)) - {"delay", "start_at"}
 
 # Source: pg-boss 9, which uses the first of these units that it finds.
 _EXPIRY: Final = {"expireInHours": 3_600, "expireInMinutes": 60, "expireInSeconds": 1}
@@ -48,7 +48,7 @@ def write(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def read(stored: object) -> JobOptions:
+def read(stored: object) -> OptionLayer:
     """Return the job options of a row; where it has both spellings, this package's wins.
 
     Raises:
@@ -57,13 +57,13 @@ def read(stored: object) -> JobOptions:
     if not isinstance(stored, Mapping):
         raise InvalidOptionError(f"options: a {type(stored).__name__} is no object; store one, such as {{}}")
     said = {name: value for name, value in cast("Mapping[str, Any]", stored).items() if value is not None}
-    ours = JobOptions(**{name: value for name, value in said.items() if name in _OURS})
+    ours = OptionLayer(**{name: value for name, value in said.items() if name in _OURS})
     return merge(ours, _read_theirs(said))
 
 
-def _read_theirs(said: Mapping[str, Any]) -> JobOptions:
+def _read_theirs(said: Mapping[str, Any]) -> OptionLayer:
     slot = "debounce" if said.get("singletonNextSlot") else "throttle"
-    return JobOptions(
+    return OptionLayer(
         **{ours: said[theirs] for theirs, ours in _SAME.items() if theirs in said},
         expire_in=_seconds(said, _EXPIRY),
         # A slot of length 0 means no slot.

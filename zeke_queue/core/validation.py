@@ -29,6 +29,22 @@ def check_uuid(field: str, value: object) -> UUID | None:
     return value
 
 
+def check_timeout(timeout: object) -> float | None:
+    """Return how many seconds to wait; None for no limit, which includes anything longer than any wait.
+
+    Raises:
+        InvalidOptionError: it is not a number.
+    """
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not (timeout <= 0 or timeout > 0):
+        raise InvalidOptionError(
+            f"timeout: must be a number of seconds, got {shown(timeout)}; "
+            "pass 0 to check once, or None to wait forever"
+        )
+    return None if timeout > INT4_MAX else float(max(timeout, 0))
+
+
 def check_flag(field: str, value: object) -> bool:
     """Return a flag.
 

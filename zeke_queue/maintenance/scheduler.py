@@ -17,15 +17,17 @@ from zeke_queue.errors import StorageUnavailableError, UsageError
 from zeke_queue.model import CatchUp
 from zeke_queue.system.logging import get_logger
 from zeke_queue.system.waiting import StoppableTimer, backoff
-from zeke_queue.task.prepare import insert
+from zeke_queue.task.prepare import second_tries
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from zeke_queue.model import Schedule
     from zeke_queue.storage import Storage
+    from zeke_queue.storage.jobs import Transaction
     from zeke_queue.system.clock import Clock
-    from zeke_queue.task.prepare import Prepared, Sender
+    from zeke_queue.task.prepare import JobFactory, PreparedJob
 
 TICK_NAMESPACE: Final = UUID("a4caaa4d-b047-5c3e-a9a1-37b4c309d874")
 """Namespace of the ids of ticks. It never changes: versions that run side by side must agree on it."""
@@ -71,7 +73,7 @@ def tick_id(schedule: str, tick: datetime) -> UUID:
 class _Plan(NamedTuple):
     """The decision on one schedule."""
 
-    jobs: list[Prepared]
+    jobs: list[PreparedJob]
     last_tick: datetime
     next_tick: datetime | None
 
@@ -104,7 +106,7 @@ class Parts(Protocol):
         ...
 
     @property
-    def sender(self) -> Sender:
+    def factory(self) -> JobFactory:
         """The maker of the ticks' jobs, with the options of their tasks."""
         ...
 
@@ -241,7 +243,7 @@ class Scheduler:
             batch: receives the names of the schedules.
             only: the one schedule to serve, if it is due.
         """
-        jobs: list[Prepared] = []
+        jobs: list[PreparedJob] = []
         upcoming: list[datetime] = []
         async with self._storage.transaction() as transaction:
             now, found = await transaction.lock_due_schedules(BATCH)
@@ -256,7 +258,7 @@ class Scheduler:
                 if plan.next_tick is not None:
                     upcoming.append(plan.next_tick)
                 await transaction.record_tick(schedule.name, plan.last_tick, plan.next_tick)
-            ids = await insert(jobs, transaction.insert) if jobs else []
+            ids = await _insert(transaction, jobs) if jobs else []
         for prepared, job_id in zip(jobs, ids, strict=True):
             self._report(prepared, job_id)
         sent = [job_id for job_id in ids if job_id is not None]
@@ -288,9 +290,9 @@ class Scheduler:
             return _Plan([], schedule.last_tick or now, now + UNREADABLE_FOR)
         return _Plan(jobs, due.last_tick, due.next_tick)
 
-    def _job(self, schedule: Schedule, tick: datetime) -> Prepared:
+    def _job(self, schedule: Schedule, tick: datetime) -> PreparedJob:
         meta = jsonb.dumps({"schedule": schedule.name, "tick": tick.isoformat()})
-        return self._queue.sender.tick(schedule, tick_id(schedule.name, tick), meta)
+        return self._queue.factory.tick(schedule, tick_id(schedule.name, tick), meta)
 
     async def _foreign_cron_age(self) -> float | None:
         """Return the seconds since pg-boss's cron ran if it is alive on these tables, else None."""
@@ -307,9 +309,18 @@ class Scheduler:
                 self._log.warning("scheduler_takes_over", reason="pg-boss's cron has stopped")
         return age if alive else None
 
-    def _report(self, prepared: Prepared, job_id: UUID | None) -> None:
+    def _report(self, prepared: PreparedJob, job_id: UUID | None) -> None:
         about: dict[str, Any] = jsonb.loads(prepared.job.meta or "{}")
         if job_id is None:
             self._log.info("tick_refused", taskId=prepared.job.name, **about)
         else:
             self._log.info("tick_sent", taskId=prepared.job.name, jobId=str(job_id), **about)
+
+
+async def _insert(transaction: Transaction, jobs: Sequence[PreparedJob]) -> list[UUID | None]:
+    ids = await transaction.insert([one.job for one in jobs])
+    again = second_tries(jobs, ids)
+    if again:
+        for position, job_id in zip(again, await transaction.insert(list(again.values())), strict=True):
+            ids[position] = job_id
+    return ids

@@ -106,6 +106,10 @@ class Transaction(JobWriter, Protocol):
         """Call ``undo`` if the transaction rolls back; the last one registered is called first."""
         ...
 
+    async def holder(self, job: NewJob) -> UUID | None:
+        """Return the job because of which a uniqueness rule refuses this one in the transaction, if any."""
+        ...
+
     async def lock_attempt(self, job_id: UUID, attempt: int) -> bool:
         """Lock a job until the transaction ends, so that it is not settled, cancelled or claimed meanwhile.
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, Unpack, cast, overload
 from uuid import UUID
+
+from typing_extensions import TypeVar
 
 from zeke_queue.core.cron import Cron
 from zeke_queue.core.failure import shown
 from zeke_queue.core.names import queue_name
-from zeke_queue.core.options import DEFAULTS, JobOptions, merge, new_job
+from zeke_queue.core.options import DEFAULTS, OPTIONS_OF_A_TASK, OptionLayer, layer, merge, new_job
 from zeke_queue.errors import (
     DuplicateTaskError,
     InvalidOptionError,
@@ -21,67 +24,84 @@ from zeke_queue.errors import (
     UsageError,
 )
 from zeke_queue.model import CatchUp, QueueSettings, Schedule
-from zeke_queue.task.task import PAYLOAD_CAP, Task, check_description
+from zeke_queue.task.task import PAYLOAD_CAP, HandlerTask, Task, check_description
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from contextlib import AbstractAsyncContextManager
-    from datetime import timedelta
 
+    from zeke_queue.core.options import JobOptions, TaskOptions
     from zeke_queue.task.context import JobContext
 
 P = TypeVar("P")
 R = TypeVar("R")
+Res = TypeVar("Res", default=Any)
 
 _NAMED_AT_MOST: Final = 12
 
-_NOBODY: Final = UUID(int=0)
+_NIL: Final = UUID(int=0)
 
 OUTPUT_CAP: Final = 1_048_576
 """Bytes of an output's JSON at most, by default."""
 
 
-class TaskDecorator(Protocol):
-    """The decorator that ``Catalog.task`` returns: keeps the types of payload and result."""
+class TaskDecorator(Protocol[Res]):
+    """The decorator that ``Catalog.task`` returns: keeps the types of handler, payload and result.
+
+    The order of the overloads matters: the first that fits is taken, and a ``JobContext`` would also fit a
+    payload.
+    """
 
     @overload
-    def __call__(self, handler: Callable[[], Awaitable[R]], /) -> Task[None, R]: ...
+    def __call__(
+        self, handler: Callable[[P, JobContext[Res]], Coroutine[Any, Any, R]], /
+    ) -> HandlerTask[P, R, [P, JobContext[Res]], Coroutine[Any, Any, R]]: ...
     @overload
-    def __call__(self, handler: Callable[[JobContext], Awaitable[R]], /) -> Task[None, R]: ...
+    def __call__(
+        self, handler: Callable[[JobContext[Res]], Coroutine[Any, Any, R]], /
+    ) -> HandlerTask[None, R, [JobContext[Res]], Coroutine[Any, Any, R]]: ...
     @overload
-    def __call__(self, handler: Callable[[P, JobContext], Awaitable[R]], /) -> Task[P, R]: ...
+    def __call__(
+        self, handler: Callable[[P], Coroutine[Any, Any, R]], /
+    ) -> HandlerTask[P, R, [P], Coroutine[Any, Any, R]]: ...
     @overload
-    def __call__(self, handler: Callable[[P], Awaitable[R]], /) -> Task[P, R]: ...
+    def __call__(
+        self, handler: Callable[[], Coroutine[Any, Any, R]], /
+    ) -> HandlerTask[None, R, [], Coroutine[Any, Any, R]]: ...
     @overload
-    def __call__(self, handler: Callable[[], R], /) -> Task[None, R]: ...
+    def __call__(
+        self, handler: Callable[[P, JobContext[Res]], R], /
+    ) -> HandlerTask[P, R, [P, JobContext[Res]], R]: ...
     @overload
-    def __call__(self, handler: Callable[[JobContext], R], /) -> Task[None, R]: ...
+    def __call__(
+        self, handler: Callable[[JobContext[Res]], R], /
+    ) -> HandlerTask[None, R, [JobContext[Res]], R]: ...
     @overload
-    def __call__(self, handler: Callable[[P, JobContext], R], /) -> Task[P, R]: ...
+    def __call__(self, handler: Callable[[P], R], /) -> HandlerTask[P, R, [P], R]: ...
     @overload
-    def __call__(self, handler: Callable[[P], R], /) -> Task[P, R]: ...
+    def __call__(self, handler: Callable[[], R], /) -> HandlerTask[None, R, [], R]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """A schedule declared in code; ``zone`` None stands for the deployment's (``JOBS_CRON_TZ``)."""
+    """A schedule declared in code; ``timezone`` None stands for the deployment's (``JOBS_CRON_TZ``)."""
 
     name: str
     cron: str
     task: str
     payload: Any = None
-    zone: str | None = None
+    timezone: str | None = None
     catch_up: CatchUp = CatchUp.ONCE
     description: str | None = None
 
 
-class Catalog:
+class Catalog(Generic[Res]):
     """The tasks of an application.
 
     Args:
         resources: context manager factory for what handlers need (repository, clients), entered once per
             worker, read as ``job.resources``.
-        defaults: options of all tasks that do not set their own.
+        defaults: options of all tasks that do not set their own, such as ``{"retry_limit": 5}``.
         payload_cap: bytes of a payload's JSON at most, as Postgres writes it.
         output_cap: bytes of an output's JSON at most, as Postgres writes it.
 
@@ -92,7 +112,7 @@ class Catalog:
     def __init__(
         self,
         *,
-        resources: Callable[[], AbstractAsyncContextManager[Any]] | None = None,
+        resources: Callable[[], AbstractAsyncContextManager[Res]] | None = None,
         defaults: JobOptions | None = None,
         payload_cap: int = PAYLOAD_CAP,
         output_cap: int = OUTPUT_CAP,
@@ -103,12 +123,17 @@ class Catalog:
                 "context manager"
             )
         self.resources = resources
-        self.defaults = _checked_defaults(defaults)
+        self.layer = _defaults(defaults)
         self.payload_cap = _cap("payload_cap", payload_cap)
         self.output_cap = _cap("output_cap", output_cap)
         self._tasks: dict[str, Task[Any, Any]] = {}
         self._aliases: dict[str, Task[Any, Any]] = {}
         self._schedules: dict[str, Declared] = {}
+
+    @property
+    def defaults(self) -> JobOptions:
+        """The options of all tasks that do not set their own."""
+        return cast("JobOptions", self.layer.given())
 
     @property
     def tasks(self) -> Mapping[str, Task[Any, Any]]:
@@ -133,14 +158,9 @@ class Catalog:
         concurrency_limit: int | None = None,
         process: bool = False,
         description: str | None = None,
-        priority: int | None = None,
-        retry_limit: int | None = None,
-        retry_delay: timedelta | float | None = None,
-        retry_backoff: bool | None = None,
-        retry_delay_max: timedelta | float | None = None,
-        expire_in: timedelta | float | None = None,
         redact: Sequence[str] = (),
-    ) -> TaskDecorator:
+        **options: Unpack[TaskOptions],
+    ) -> TaskDecorator[Res]:
         """Define a task; the decorated handler becomes a ``Task``, which can still be called.
 
         The handler takes ``(payload)``, ``(payload, job: JobContext)``, ``(job: JobContext)`` or nothing. An
@@ -153,13 +173,9 @@ class Catalog:
             concurrency_limit: how many of its jobs run at once over all workers.
             process: run the handler in a child process, for work that keeps a processor busy.
             description: a line for users; the first line of the handler's docstring by default.
-            priority: priority of its jobs; higher is claimed first.
-            retry_limit: how many retries a job may use.
-            retry_delay: whole seconds before a retry, and the unit of the backoff.
-            retry_backoff: whether the delay doubles with each retry.
-            retry_delay_max: cap on the backoff, in whole seconds.
-            expire_in: how long one attempt may take.
             redact: parts that HTTP never shows: ``payload.password``, ``output``, ``error``, ``log``.
+            **options: options of its jobs, unless a send has its own; see ``TaskOptions``. The singleton key
+                may be a function of the payload: ``singleton_key=lambda order: order.customer``.
 
         Raises:
             DuplicateTaskError: another task has one of the names.
@@ -168,22 +184,15 @@ class Catalog:
             UsageError: no name, a handler with other arguments, or a payload type that can't be validated.
         """
         _require_name(name)
-        own = JobOptions(
-            priority=priority,
-            retry_limit=retry_limit,
-            retry_delay=retry_delay,
-            retry_backoff=retry_backoff,
-            retry_delay_max=retry_delay_max,
-            expire_in=expire_in,
-        )
 
-        def define(handler: Callable[..., Any], /) -> Task[Any, Any]:
+        def define(handler: Callable[..., Any], /) -> HandlerTask[Any, Any, Any, Any]:
             caller = getattr(inspect.currentframe(), "f_back", None)
-            task: Task[Any, Any] = Task(
+            task: HandlerTask[Any, Any, Any, Any] = HandlerTask(
                 handler,
                 name,
                 aliases=aliases,
-                options=merge(own, self.defaults),
+                options=options,
+                defaults=self.layer,
                 concurrency_limit=concurrency_limit,
                 description=description,
                 process=process,
@@ -192,9 +201,10 @@ class Catalog:
                 # The payload's model may be local to the function that defines the task, as in tests.
                 local_names=getattr(caller, "f_locals", None),
             )
-            return self._add(task)
+            self._add(task)
+            return task
 
-        return define
+        return cast("TaskDecorator[Res]", define)
 
     def schedule(
         self,
@@ -203,8 +213,8 @@ class Catalog:
         *,
         task: str | Task[Any, Any] | None = None,
         payload: Any = None,
-        zone: str | None = None,
-        catch_up: CatchUp | str = CatchUp.ONCE,
+        timezone: str | None = None,
+        catch_up: CatchUp | Literal["skip", "once", "all"] = CatchUp.ONCE,
         description: str | None = None,
     ) -> None:
         """Declare a schedule, which workers and schedulers store when they start.
@@ -217,7 +227,7 @@ class Catalog:
             cron: five fields, or six of which the last is seconds.
             task: the task to send at each tick; it may be defined after its schedule.
             payload: the payload of each job.
-            zone: IANA zone of the fields; the deployment's (``JOBS_CRON_TZ``) by default.
+            timezone: IANA zone of the fields; the deployment's (``JOBS_CRON_TZ``) by default.
             catch_up: what happens to ticks missed while no scheduler ran: ``skip``, ``once`` or ``all``.
             description: one line for users.
 
@@ -226,7 +236,7 @@ class Catalog:
                 is taken.
         """
         queue_name(name)
-        Cron.parse(cron, zone or "UTC")
+        Cron.parse(cron, timezone or "UTC")
         if name in self._schedules:
             raise InvalidScheduleError(
                 f"Schedule {name!r} is declared twice; give one of them another name and task={name!r}"
@@ -240,14 +250,14 @@ class Catalog:
             raise _no_task(task)
         target = task.name if isinstance(task, Task) else task or name
         self._schedules[name] = Declared(
-            name, cron, target, payload, zone, how, check_description(description)
+            name, cron, target, payload, timezone, how, check_description(description)
         )
 
-    def stored_schedules(self, zone: str = "UTC") -> list[Schedule]:
+    def stored_schedules(self, timezone: str = "UTC") -> list[Schedule]:
         """Return the declared schedules as they are stored, with validated payloads.
 
         Args:
-            zone: the zone of those that name none.
+            timezone: the IANA zone of those that name none.
 
         Raises:
             UnknownTaskError: a schedule's task is not in the catalog; the message names the schedule.
@@ -267,7 +277,7 @@ class Catalog:
                     name=declared.name,
                     cron=declared.cron,
                     task=task.name,
-                    zone=declared.zone or zone,
+                    zone=declared.timezone or timezone,
                     data=data,
                     catch_up=declared.catch_up,
                     description=declared.description or task.description,
@@ -284,7 +294,7 @@ class Catalog:
         queues = [queue for task in self._tasks.values() for queue in _limits(task)]
         return sorted(queues, key=lambda queue: queue.name)
 
-    def include(self, other: Catalog) -> None:
+    def include(self, other: Catalog[Any]) -> None:
         """Add the current tasks and schedules of another catalog, and its resources if this one has none.
 
         Raises:
@@ -308,6 +318,10 @@ class Catalog:
             self._schedules[declared.name] = declared
         self.resources = self.resources or other.resources
 
+    def __getitem__(self, name: str) -> Task[Any, Any]:
+        """Return the task with this name or alias; see ``get``."""
+        return self.get(name)
+
     def get(self, which: str | Task[Any, Any]) -> Task[Any, Any]:
         """Return the task with this name or alias; a task of this catalog is returned as it is.
 
@@ -330,6 +344,10 @@ class Catalog:
             raise UnknownTaskError(f"No task is called {which!r}; {hint}")
         return task
 
+    def find(self, name: str) -> Task[Any, Any] | None:
+        """Return the task with this name or alias, if there is one."""
+        return self._tasks.get(name) or self._aliases.get(name)
+
     def _known(self) -> str:
         names = sorted(self._tasks)
         if not names:
@@ -337,7 +355,7 @@ class Catalog:
         more = ", …" if len(names) > _NAMED_AT_MOST else ""
         return f"the catalog has {', '.join(names[:_NAMED_AT_MOST])}{more}"
 
-    def _add(self, task: Task[Any, Any]) -> Task[Any, Any]:
+    def _add(self, task: Task[Any, Any]) -> None:
         for name in (task.name, *task.aliases):
             if (holder := self._tasks.get(name) or self._aliases.get(name)) is not None:
                 raise DuplicateTaskError(
@@ -350,7 +368,6 @@ class Catalog:
             )
         self._tasks[task.name] = task
         self._aliases |= dict.fromkeys(task.aliases, task)
-        return task
 
 
 def _limits(task: Task[Any, Any]) -> list[QueueSettings]:
@@ -374,13 +391,17 @@ def _no_task(given: object) -> UsageError:
     )
 
 
-def _checked_defaults(given: object) -> JobOptions:
-    if given is None:
-        return JobOptions()
-    if not isinstance(given, JobOptions):
-        raise InvalidOptionError(f"defaults: {shown(given)} is no JobOptions; give JobOptions(retry_limit=…)")
-    new_job(_NOBODY, "any", None, merge(given, DEFAULTS))
-    return given
+def _defaults(options: object) -> OptionLayer:
+    if options is None:
+        return OptionLayer()
+    if not isinstance(options, Mapping):
+        raise InvalidOptionError(
+            f"defaults: must be a mapping of options, got {shown(options)}; give one such as "
+            "{'retry_limit': 5}"
+        )
+    defaults = layer(cast("Mapping[str, Any]", options), OPTIONS_OF_A_TASK)
+    new_job(_NIL, "any", None, merge(defaults, DEFAULTS))
+    return defaults
 
 
 def _cap(field: str, given: object) -> int:

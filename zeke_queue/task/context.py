@@ -1,96 +1,51 @@
 """The context of a job: what its handler can read, and do on its behalf.
 
-A context is made for every job whose handler asks for one, so it holds little: the claim and a ``JobHost``,
-the worker's side. The decoded ``meta`` and a logger are made on first use.
+A context is made for every job whose handler asks for one, so it holds little: the claim, and what its
+subclass needs. A worker has one subclass, and the process that runs a handler for a worker another. The
+decoded ``meta`` and a logger are made on first use.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, cast, overload
 from uuid import uuid5
+
+from typing_extensions import TypeVar
 
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import shown
 from zeke_queue.core.options import INT4_MAX
 from zeke_queue.errors import InvalidOptionError
 from zeke_queue.model import FINAL
+from zeke_queue.system import logging as log
+from zeke_queue.task.senders import Sender
 from zeke_queue.task.signals import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine, Generator, Mapping
     from contextlib import AbstractAsyncContextManager
+    from typing import Unpack
     from uuid import UUID
 
     from structlog.typing import FilteringBoundLogger
 
+    from zeke_queue.core.options import ChildOptions, Seconds
     from zeke_queue.model import Claimed, Job
+    from zeke_queue.task.run import Run
+    from zeke_queue.task.senders import AsyncJoinable, Transaction
+    from zeke_queue.task.task import Task
+
+P = TypeVar("P")
+R = TypeVar("R")
+Res = TypeVar("Res", default=Any)
 
 
-class Child(Protocol):
-    """The run of a child job: the part of ``Queue.trigger``'s result that a handler needs."""
+class JobContext(Sender, Generic[Res]):
+    """A job as its handler sees it; ``Res`` is the type of the catalog's resources.
 
-    id: UUID
-    task: str
-
-    async def result(self, timeout: float | None = None) -> Any:
-        """Wait for the child to end and return its output; the parent keeps its slot meanwhile."""
-        ...
-
-    async def cancel(self) -> bool:
-        """Cancel the child."""
-        ...
-
-
-class JobHost(Protocol):
-    """The implementation behind a context: a worker, or the child process that runs a job for one."""
-
-    @property
-    def resources(self) -> Any:
-        """The value that the catalog's ``resources`` yielded."""
-        ...
-
-    def progress(self, job: JobContext, value: float, message: str | None) -> None:
-        """Store a job's progress; of several values in quick succession the last one wins."""
-        ...
-
-    def logger(self, job: JobContext) -> FilteringBoundLogger:
-        """Return a logger whose lines are printed and stored for watchers of the job."""
-        ...
-
-    async def extend(self, job: JobContext, seconds: float) -> None:
-        """Move a job's deadline."""
-        ...
-
-    async def send(self, job: JobContext, task: Any, payload: Any, options: Mapping[str, Any]) -> UUID | None:
-        """Send a child."""
-        ...
-
-    async def trigger(self, job: JobContext, task: Any, payload: Any, options: Mapping[str, Any]) -> Child:
-        """Send a child and return its run."""
-        ...
-
-    async def child(
-        self, job: JobContext, task: Any, payload: Any, key: str, options: Mapping[str, Any]
-    ) -> Child:
-        """Send a child that the job waits for, unless it was sent before; it is cancelled with the job."""
-        ...
-
-    async def look(self, job: JobContext, job_id: UUID) -> Job:
-        """Return a job as it is stored."""
-        ...
-
-    def transaction(self, job: JobContext, connection: Any) -> AbstractAsyncContextManager[Any]:
-        """Open a transaction whose jobs are children."""
-        ...
-
-    def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine on the worker's loop from a thread, and return what it returns."""
-        ...
-
-
-class JobContext:
-    """A job as its handler sees it.
+    Jobs that it sends are its children: ``parent`` is this job, and ``meta`` is passed on.
 
     Attributes:
         id: the job's id.
@@ -102,12 +57,11 @@ class JobContext:
         deadline: when this attempt expires, on the worker's monotonic clock.
         cancelled: whether the job should stop, because it was cancelled, its time is up, or the worker shuts
             down. An async handler gets ``CancelledError``; a handler in a thread must check this regularly.
-        interrupted: whether ``outcome`` or ``call`` has raised ``Wait`` in this attempt.
+        interrupted: whether ``wait_for`` or ``call`` has raised ``Wait`` in this attempt.
     """
 
     __slots__ = (
         "_children",
-        "_host",
         "_logger",
         "_meta",
         "_raw_meta",
@@ -122,7 +76,7 @@ class JobContext:
         "task",
     )
 
-    def __init__(self, claimed: Claimed, task: str, host: JobHost, deadline: float) -> None:
+    def __init__(self, claimed: Claimed, task: str, deadline: float) -> None:
         self.id = claimed.id
         self.task = task
         self.attempt = claimed.attempt
@@ -133,7 +87,6 @@ class JobContext:
         self.cancelled = False
         self.interrupted = False
         self._raw_meta = claimed.meta
-        self._host = host
         self._children: set[str] | None = None
         self._meta: Mapping[str, Any] | None = None
         self._logger: FilteringBoundLogger | None = None
@@ -152,13 +105,15 @@ class JobContext:
     def logger(self) -> FilteringBoundLogger:
         """A logger bound to taskId, jobId and attempt; lines at info and above are also kept for watchers."""
         if self._logger is None:
-            self._logger = self._host.logger(self)
+            self._logger = log.job_logger(
+                self._store_line, taskId=self.task, jobId=str(self.id), attempt=self.attempt
+            )
         return self._logger
 
     @property
-    def resources(self) -> Any:
+    @abstractmethod
+    def resources(self) -> Res:
         """The value that the catalog's ``resources`` yielded in this worker: repositories, clients."""
-        return self._host.resources
 
     def progress(self, value: float, message: str | None = None) -> Awaitable[None]:
         """Report the job's progress to watchers.
@@ -174,13 +129,13 @@ class JobContext:
             InvalidOptionError: the value is out of range, or the message is not a string.
         """
         if not isinstance(value, int | float) or not 0 <= value <= 1:  # pyright: ignore[reportUnnecessaryIsInstance] - handlers may be untyped
-            raise InvalidOptionError(f"progress: {shown(value)} is out of range; give a number from 0 to 1")
+            raise InvalidOptionError(f"progress: must be a number from 0 to 1, got {shown(value)}")
         if message is not None and not isinstance(message, str):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
-            raise InvalidOptionError(f"message: {shown(message)} is no text; give a string, or None")
-        self._host.progress(self, value, message)
+            raise InvalidOptionError(f"message: must be a string or None, got {shown(message)}")
+        self._report(value, message)
         return _DONE
 
-    async def extend(self, seconds: float | timedelta) -> None:
+    async def extend(self, seconds: Seconds) -> None:
         """Move this attempt's deadline to ``seconds`` from now.
 
         The row stores the attempt's new total duration, and later attempts start with it.
@@ -192,17 +147,9 @@ class JobContext:
         duration = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
         if not isinstance(duration, int | float) or not 0 < duration <= INT4_MAX:  # pyright: ignore[reportUnnecessaryIsInstance] - handlers may be untyped
             raise InvalidOptionError(
-                f"extend: {shown(seconds)} is out of range; give seconds above 0, to {INT4_MAX}"
+                f"extend: must be above 0 and at most {INT4_MAX} seconds, got {shown(seconds)}"
             )
-        await self._host.extend(self, float(duration))
-
-    async def send(self, task: Any, payload: Any = None, **options: Any) -> UUID | None:
-        """Send a child of this job: as ``Queue.send``, with the parent set and ``meta`` passed on."""
-        return await self._host.send(self, task, payload, options)
-
-    async def trigger(self, task: Any, payload: Any = None, **options: Any) -> Child:
-        """Send a child and return its ``Run``: as ``Queue.trigger``, parent set and ``meta`` passed on."""
-        return await self._host.trigger(self, task, payload, options)
+        await self._extend(float(duration))
 
     def child_id(self, key: str) -> UUID:
         """Return the id of a job that this one sends once, however often it runs.
@@ -216,62 +163,111 @@ class JobContext:
         """
         if not isinstance(key, str) or not key:  # pyright: ignore[reportUnnecessaryIsInstance] - handlers may be untyped
             raise InvalidOptionError(
-                f"key: {shown(key)} is no key; give a text that tells the child from others"
+                f"key: must be a text that is not empty, got {shown(key)}; name the child by it"
             )
         return uuid5(self.id, key)
 
-    async def child(self, task: Any, payload: Any = None, *, key: str | None = None, **options: Any) -> Child:
-        """Send a job whose outcome this one needs, once however often this one runs; return its ``Run``.
+    @overload
+    async def start_child(
+        self, task: Task[None, R], *, key: str | None = None, **options: Unpack[ChildOptions]
+    ) -> Run[R]: ...
+    @overload
+    async def start_child(
+        self, task: Task[P, R], payload: P, *, key: str | None = None, **options: Unpack[ChildOptions]
+    ) -> Run[R]: ...
+    @overload
+    async def start_child(
+        self, task: str, payload: object = None, *, key: str | None = None, **options: Unpack[ChildOptions]
+    ) -> Run[Any]: ...
 
-        The child is cancelled and resumed along with this job. To run several side by side, send all of them
-        and then await the ``outcome`` of each. A failed child stays failed, however often this job is
-        retried: to get a new one, make ``job.retry_count`` part of the key.
+    async def start_child(
+        self,
+        task: str | Task[Any, Any],
+        payload: object = None,
+        *,
+        key: str | None = None,
+        **options: Unpack[ChildOptions],
+    ) -> Run[Any]:
+        """Send a job whose outcome this one needs, once however often this one runs.
+
+        The child is cancelled and resumed along with this job. To run several side by side, start all of them
+        and then await ``wait_for`` of each. A failed child stays failed, however often this job is retried:
+        to get a new one, make ``job.retry_count`` part of the key.
 
         Args:
-            task: as ``Queue.trigger`` takes it, like ``payload`` and ``options``.
+            task: as ``send`` takes it, like ``payload`` and ``options``.
             key: distinguishes it from other children of this job; by default the task as named here, so a
                 second child of one task needs a key.
 
         Raises:
             LeaseLostError: the worker no longer holds this job, for example because it was cancelled.
-            InvalidOptionError: the key was used before in this attempt, or is invalid; or ``id`` or
-                ``parent`` is given.
+            InvalidOptionError: the key was used before in this attempt, or is invalid.
             JobConflictError: a uniqueness rule refused the child.
-            UsageError: as for ``Queue.send``.
+            UsageError: as for ``send``.
         """
         name = key if key is not None else str(getattr(task, "name", task))
+        for option in options.keys() & {"id", "parent"}:
+            raise InvalidOptionError(
+                f"{option}: a child that is waited for has its own; leave it out, or use job.send"
+            )
         if self._children is None:
             self._children = set()
         if name in self._children:
             raise InvalidOptionError(
                 f"key: {name!r} names a child of this attempt already; each needs one of its own"
             )
-        child = await self._host.child(self, task, payload, name, options)
+        child = await self._start_child(task, payload, name, options)
         self._children.add(name)
         return child
 
-    async def outcome(self, child: Child | UUID) -> Job:
+    async def wait_for(self, child: Run[Any] | UUID) -> Job:
         """Return a job once it has ended, in any state; until then, end this attempt and wait for it.
+
+        Meanwhile this job holds no slot. When the other one has ended, the handler starts from its beginning,
+        so repeating its earlier steps must be safe, as in any handler.
 
         Raises:
             Wait: it has not ended. The worker handles this exception, so do not catch it.
             JobNotFoundError: there is no such job.
         """
         signal = Wait(child)
-        found = await self._host.look(self, signal.child)
+        found = await self._get(signal.child)
         if found.state not in FINAL:
             self.interrupted = True
             raise signal
         return found
 
-    async def call(self, task: Any, payload: Any = None, *, key: str | None = None, **options: Any) -> Job:
-        """Run another task as a child and return it once it has ended, in any state.
+    @overload
+    async def call(
+        self, task: Task[None, R], *, key: str | None = None, **options: Unpack[ChildOptions]
+    ) -> R: ...
+    @overload
+    async def call(
+        self, task: Task[P, R], payload: P, *, key: str | None = None, **options: Unpack[ChildOptions]
+    ) -> R: ...
+    @overload
+    async def call(
+        self, task: str, payload: object = None, *, key: str | None = None, **options: Unpack[ChildOptions]
+    ) -> Any: ...
 
-        This is ``child`` and ``outcome`` in one. Until the child ends, this attempt ends and holds no slot.
-        The handler then starts from its beginning, so repeating its earlier steps must be safe, as in any
-        handler.
+    async def call(
+        self,
+        task: str | Task[Any, Any],
+        payload: object = None,
+        *,
+        key: str | None = None,
+        **options: Unpack[ChildOptions],
+    ) -> Any:
+        """Run another task as a child and return its output, as the type of the task's result.
+
+        This is ``start_child`` and ``wait_for`` in one, with their arguments and errors.
+
+        Raises:
+            JobFailedError: the child did not complete; a JobCancelledError or JobExpiredError if so. Until
+                it is caught or the key changes, each retry of this job raises it again.
         """
-        return await self.outcome(await self.child(task, payload, key=key, **options))
+        child: Run[Any] = await self.start_child(cast("str", task), payload, key=key, **options)
+        return child.output_of(await self.wait_for(child))
 
     async def stored(self) -> Job:
         """Return this job as it is stored, with the history of its attempts.
@@ -279,18 +275,44 @@ class JobContext:
         Raises:
             JobNotFoundError: it was deleted.
         """
-        return await self._host.look(self, self.id)
+        return await self._get(self.id)
 
-    def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[Any]:
+    @abstractmethod
+    def transaction(
+        self, connection: AsyncJoinable | None = None
+    ) -> AbstractAsyncContextManager[Transaction]:
         """Open a transaction like ``Queue.transaction``; jobs sent in it are children of this one."""
-        return self._host.transaction(self, connection)
 
-    def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+    @abstractmethod
+    def run_coroutine(self, coroutine: Coroutine[Any, Any, R]) -> R:
         """Run a coroutine on the worker's loop and return its result; for handlers in a thread.
 
         In an async handler this would wait for itself, so it raises ``RuntimeError`` there; use ``await``.
         """
-        return self._host.wait(work)
+
+    # Implemented by the place where the handler runs
+
+    @abstractmethod
+    def _report(self, value: float, message: str | None) -> None:
+        """Store progress; of several values in quick succession the last one wins."""
+
+    @abstractmethod
+    def _store_line(self, level: str, message: str, fields: Mapping[str, Any]) -> None:
+        """Store a log line for watchers."""
+
+    @abstractmethod
+    async def _extend(self, seconds: float) -> None:
+        """Move the deadline, here and in the storage."""
+
+    @abstractmethod
+    async def _start_child(
+        self, task: str | Task[Any, Any], payload: object, key: str, options: ChildOptions
+    ) -> Run[Any]:
+        """Send a child that the job waits for, unless it was sent before."""
+
+    @abstractmethod
+    async def _get(self, job_id: UUID) -> Job:
+        """Return a job as it is stored."""
 
 
 class _Done:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from zeke_queue.errors import JobNotFoundError
+from zeke_queue.core.validation import check_timeout
+from zeke_queue.errors import JobFailedError, JobNotFoundError, ResultTimeoutError
+from zeke_queue.model import JobState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from uuid import UUID
 
-    from zeke_queue.model import Job, JobEvent
+    from zeke_queue.model import Job, JobEvent, RunStatus
+    from zeke_queue.task.task import Task
+
+R_co = TypeVar("R_co", covariant=True)
 
 
 class RunSource(Protocol):
@@ -20,8 +25,12 @@ class RunSource(Protocol):
         """Return a job, or None if there is none with this id."""
         ...
 
-    async def result(self, job_id: UUID, timeout: float | None = None) -> Any:
-        """Wait for a job to end and return its output."""
+    async def ended(self, job_id: UUID, timeout: float | None) -> Job | None:
+        """Return a job once it has ended, or None after ``timeout`` seconds.
+
+        Raises:
+            JobNotFoundError: there is no such job.
+        """
         ...
 
     def watch(self, job_id: UUID) -> AsyncGenerator[Job | JobEvent]:
@@ -33,31 +42,93 @@ class RunSource(Protocol):
         ...
 
 
-class Run:
-    """A sent job, which can be awaited.
+class Run(Generic[R_co]):
+    """A sent job, whose result is of type R.
 
-    Attributes:
-        id: the job's id.
-        task: the task's name.
+    Args:
+        source: where the job is read.
+        job_id: the job's id.
+        name: the task's name.
+        task: the task, which knows the type of the result; None for another program's.
+        created: whether the job was created by the send that returned this run.
     """
 
-    __slots__ = ("_queue", "id", "task")
+    __slots__ = ("_created", "_id", "_name", "_source", "_task")
 
-    def __init__(self, queue: RunSource, job_id: UUID, task: str) -> None:
-        self._queue = queue
-        self.id = job_id
-        self.task = task
+    def __init__(
+        self,
+        source: RunSource,
+        job_id: UUID,
+        name: str,
+        task: Task[Any, R_co] | None = None,
+        *,
+        created: bool = True,
+    ) -> None:
+        self._source = source
+        self._id = job_id
+        self._name = name
+        self._task = task
+        self._created = created
 
     def __repr__(self) -> str:
-        return f"<Run {self.task} {self.id}>"
+        return f"<Run {self._name} {self._id}>"
 
-    async def result(self, timeout: float | None = None) -> Any:
-        """Wait for the job to end and return its output; see ``Queue.result``."""
-        return await self._queue.result(self.id, timeout)
+    @property
+    def id(self) -> UUID:
+        """The job's id."""
+        return self._id
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return self._name
+
+    @property
+    def created(self) -> bool:
+        """Whether the job was created; False where a uniqueness rule kept an earlier one, which this is."""
+        return self._created
+
+    async def result(self, timeout: float | None = None) -> R_co:
+        """Wait for the job to end and return its output, as the type of the task's result.
+
+        Args:
+            timeout: seconds to wait at most; 0 or less checks once, None waits without a limit.
+
+        Raises:
+            JobFailedError: it failed; a JobCancelledError or JobExpiredError if so. ``job`` is its end state.
+            ResultTimeoutError: it did not end in time, and continues.
+            JobNotFoundError: there is no such job.
+            SerializationError: its output does not fit the task's result type.
+            InvalidOptionError: the timeout is not a number.
+        """
+        seconds = check_timeout(timeout)
+        job = await self._source.ended(self._id, seconds)
+        if job is None:
+            raise ResultTimeoutError(f"Job {self._id} has not ended after {seconds:g} s; it continues")
+        return self.output_of(job)
+
+    def output_of(self, job: Job) -> R_co:
+        """Return the output of this run's job, once it has ended, as the type of the task's result.
+
+        Raises:
+            JobFailedError: it did not complete; a JobCancelledError or JobExpiredError if so.
+            SerializationError: its output does not fit the task's result type.
+        """
+        if job.state is not JobState.COMPLETED:
+            raise JobFailedError.of(job)
+        return job.output if self._task is None else self._task.read_output(job.output)
 
     def watch(self) -> AsyncGenerator[Job | JobEvent]:
-        """Yield the job at each change of its status, and its progress and log lines; see ``Queue.watch``."""
-        return self._queue.watch(self.id)
+        """Yield the job now and at each change of its status, and its progress and log lines between them.
+
+        Stored events follow the first status; a final status comes last. Each event is yielded once. A status
+        that lasted only a moment may be skipped.
+
+        Raises:
+            JobNotFoundError: there is no such job, or it was deleted while being watched.
+            StorageUnavailableError: an outage of a minute (but no less), or the queue was closed.
+        """
+        return self._source.watch(self._id)
 
     async def job(self) -> Job:
         """Return the job as it is stored now.
@@ -65,11 +136,26 @@ class Run:
         Raises:
             JobNotFoundError: it was purged.
         """
-        job = await self._queue.get(self.id)
+        job = await self._source.get(self._id)
         if job is None:
-            raise JobNotFoundError.of(self.id)
+            raise JobNotFoundError.of(self._id)
         return job
 
+    async def status(self) -> RunStatus:
+        """Return the job's status now.
+
+        Raises:
+            JobNotFoundError: it was purged.
+        """
+        return (await self.job()).status
+
     async def cancel(self) -> bool:
-        """Cancel the job; see ``Queue.cancel``."""
-        return await self._queue.cancel(self.id)
+        """Cancel the job for good, with the children it waits for; a running handler is asked to stop.
+
+        Returns:
+            False if it had ended already.
+
+        Raises:
+            JobNotFoundError: it was purged.
+        """
+        return await self._source.cancel(self._id)

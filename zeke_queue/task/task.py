@@ -9,9 +9,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import typing
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NoReturn, ParamSpec, TypeVar, Unpack, cast
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, RootModel, TypeAdapter, ValidationError
@@ -20,7 +19,15 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnno
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import shown
 from zeke_queue.core.names import queue_name
-from zeke_queue.core.options import DEFAULTS, INT4_MAX, JobOptions, merge, new_job
+from zeke_queue.core.options import (
+    DEFAULTS,
+    INT4_MAX,
+    OPTIONS_OF_A_TASK,
+    OptionLayer,
+    layer,
+    merge,
+    new_job,
+)
 from zeke_queue.core.redaction import check_rules
 from zeke_queue.errors import (
     FieldError,
@@ -30,16 +37,17 @@ from zeke_queue.errors import (
     SerializationError,
     UsageError,
 )
-from zeke_queue.task.context import JobContext
-from zeke_queue.task.signals import Fail, Retry, Signal, Snooze
+from zeke_queue.task.signature import NO_DEFAULT, signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["Fail", "JobContext", "Kind", "Retry", "Signal", "Snooze", "Task"]
+    from zeke_queue.core.options import JobOptions, SendOptions, TaskOptions
 
 P = TypeVar("P")
 R = TypeVar("R")
+C = ParamSpec("C")
+T_co = TypeVar("T_co", covariant=True)
 
 Kind = Literal["async", "thread", "process"]
 """Where a handler runs: on the worker's loop, in one of its threads, or in a process of its own."""
@@ -51,17 +59,21 @@ Larger data belongs elsewhere, with a reference in the payload.
 """
 
 _NO_PAYLOAD: Final = (b"{}", b"null", b"")
-_NO_DEFAULT: Final = inspect.Parameter.empty
 
 
 class Task(Generic[P, R]):
-    """A handler and the options of its jobs. Made by ``Catalog.task``; called like the handler itself.
+    """A task: its name, the types of its payload P and result R, and the options of its jobs.
+
+    ``Catalog.task`` makes it of a handler. Where R is not JSON, such as a model, outputs are validated as R
+    when they are read. Fields that the type of the payload does not have are refused in sends; if one of its
+    models sets ``extra`` itself, the models' settings apply. Stored payloads with such fields are accepted.
 
     Attributes:
         name: the queue of its jobs.
         aliases: other names under which it is found and served.
         payload_type: the type that the payload is validated against; None for a task without payload.
-        options: the task's own job options.
+        layer: the task's own job options and those of its catalog.
+        key: returns the singleton key of a payload; None if the key is constant, or there is none.
         concurrency_limit: how many of its jobs run at once over all workers; None for no limit.
         redact: parts of its jobs that the HTTP API and the dashboard never show (``core.redaction``).
         kind: where the handler runs.
@@ -74,7 +86,8 @@ class Task(Generic[P, R]):
         name: str,
         *,
         aliases: Sequence[str] = (),
-        options: JobOptions | None = None,
+        options: TaskOptions | None = None,
+        defaults: OptionLayer | None = None,
         concurrency_limit: int | None = None,
         description: str | None = None,
         process: bool = False,
@@ -85,7 +98,12 @@ class Task(Generic[P, R]):
         self.handler = handler
         self.name = queue_name(name)
         self.aliases = tuple(queue_name(alias) for alias in _sequence(aliases))
-        self.options = options or JobOptions()
+        own = dict(options or {})
+        given = own.get("singleton_key")
+        self.key = cast("Callable[[Any], str | None] | None", given if callable(given) else None)
+        if self.key is not None:
+            del own["singleton_key"]
+        self.layer = merge(layer(own, OPTIONS_OF_A_TASK), defaults or OptionLayer())
         self.concurrency_limit = concurrency_limit
         self.description = check_description(description) or _first_line(handler)
         self.payload_cap = payload_cap
@@ -95,30 +113,37 @@ class Task(Generic[P, R]):
         self.kind: Kind = (
             "process" if process else "async" if inspect.iscoroutinefunction(handler) else "thread"
         )
-        functools.update_wrapper(self, handler)
-        self.takes_payload, self.takes_job, self.payload_type, self._default = _signature(
+        functools.update_wrapper(cast("Any", self), handler)
+        self.takes_payload, self.takes_job, self.payload_type, self._default, self.result_type = signature(
             self.name, handler, local_names or {}
         )
         self._check()
         self._empty = b"{}" if _is_object(self.payload_type) else b"null"
-        self._adapter = self._build_adapter() if self.takes_payload else None
-        if self._adapter is not None and self._default is not _NO_DEFAULT:
+        self._adapter = self._build_adapter(self.payload_type) if self.takes_payload else None
+        self._closed = self._adapter is not None and not _sets_extra(self._adapter.core_schema)
+        if self._adapter is not None and self._default is not NO_DEFAULT:
             self._check_default(self._adapter)
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the handler directly."""
-        return self.handler(*args, **kwargs)
+    @property
+    def options(self) -> JobOptions:
+        """The options of jobs that are sent without their own; a key that is computed is not among them."""
+        return cast("JobOptions", self.layer.given())
 
-    def validate(self, payload: Any = None) -> P:
+    def job(self, payload: P, **options: Unpack[SendOptions]) -> Send:
+        """Return a job of this task for ``send_many``; the arguments are those of ``Queue.send``."""
+        return Send(self, payload, **options)
+
+    def validate(self, payload: object = None, *, strict: bool = True) -> P:
         """Return the payload as the handler gets it.
 
         Args:
             payload: an instance of the payload's type, or input that validates as one, such as a dict by
                 names or aliases. None stands for the handler's default, if it has one, else for an object of
                 defaults only.
+            strict: whether fields that the type does not have are refused; else they are dropped.
 
         Raises:
             PayloadValidationError: it is invalid; every invalid field is named.
@@ -126,12 +151,14 @@ class Task(Generic[P, R]):
         if self._adapter is None:
             if payload is not None and payload != {}:
                 self._refuse_payload()
-            return typing.cast("P", None)
-        if payload is None and self._default is not _NO_DEFAULT:
-            return typing.cast("P", self._default)
-        given: Any = {} if payload is None and self._empty == b"{}" else payload
+            return cast("P", None)
+        if payload is None and self._default is not NO_DEFAULT:
+            return cast("P", self._default)
+        value: Any = {} if payload is None and self._empty == b"{}" else payload
         try:
-            return self._adapter.validator.validate_python(given)
+            if strict and self._closed:
+                return self._adapter.validator.validate_python(value, extra="forbid")
+            return self._adapter.validator.validate_python(value)
         except ValidationError as error:
             raise self._invalid(error) from None
 
@@ -144,10 +171,10 @@ class Task(Generic[P, R]):
         if self._adapter is None:
             if data is not None and data.strip() not in _NO_PAYLOAD:
                 self._refuse_payload()
-            return typing.cast("P", None)
+            return cast("P", None)
         if data is None or data == b"null":
-            if self._default is not _NO_DEFAULT:
-                return typing.cast("P", self._default)
+            if self._default is not NO_DEFAULT:
+                return cast("P", self._default)
             data = self._empty
         try:
             return self._adapter.validator.validate_json(data)
@@ -165,7 +192,10 @@ class Task(Generic[P, R]):
             SerializationError: it is valid, but Postgres can't store it as JSON.
             PayloadTooLargeError: as Postgres writes it, it exceeds the cap.
         """
-        value = self.validate(payload)
+        return self.encode(self.validate(payload))
+
+    def encode(self, value: P) -> str | None:
+        """Return a validated payload as JSON text; see ``dump``."""
         if self._adapter is None:
             return None
         text = self._written(value, self._adapter)
@@ -192,6 +222,40 @@ class Task(Generic[P, R]):
     def _not_json(self, why: str) -> SerializationError:
         return SerializationError(f"The payload of task {self.name!r} has no JSON form: {why}")
 
+    def read_output(self, output: Any) -> R:
+        """Return a stored output as the type of the handler's result.
+
+        An output is returned as JSON has it where the handler's annotation is missing, None, or a type that
+        pydantic does not know.
+
+        Args:
+            output: the decoded output of a completed job.
+
+        Raises:
+            SerializationError: it does not fit the type, such as the output of an older version of the task.
+        """
+        adapter = self._result_adapter
+        if adapter is None:
+            return cast("R", output)
+        try:
+            return adapter.validate_json(jsonb.dumps(output))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            where = ".".join(map(str, first["loc"])) or "output"
+            raise SerializationError(
+                f"{where}: the output of task {self.name!r} does not fit its result type "
+                f"{self.result_type!r}: {first['msg']}; read it as stored from the job's output"
+            ) from None
+
+    @functools.cached_property
+    def _result_adapter(self) -> TypeAdapter[Any] | None:
+        if self.result_type in (Any, None, type(None)):
+            return None
+        try:
+            return TypeAdapter(self.result_type)
+        except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError):
+            return None
+
     def json_schema(self) -> dict[str, Any] | None:
         """Return the JSON Schema of the payload, by aliases; None for a task without payload."""
         return None if self._adapter is None else self._adapter.json_schema(by_alias=True)
@@ -204,26 +268,25 @@ class Task(Generic[P, R]):
                 "limit"
             )
         # Options out of range would otherwise fail only at the first send, so make a job now.
-        new_job(_NOBODY, self.name, None, merge(self.options, DEFAULTS))
+        new_job(_NOBODY, self.name, None, merge(self.layer, DEFAULTS))
         if self.kind == "process" and not _has_path(self.handler):
             raise UsageError(
                 f"Task {self.name!r}: a handler that runs in a process is looked up by its module and name, "
                 f"which {shown(self.handler)} has not; write a function with def at the top level of a module"
             )
 
-    def _build_adapter(self) -> TypeAdapter[Any]:
+    def _build_adapter(self, payload_type: Any) -> TypeAdapter[Any]:
         try:
             try:
                 # By default pydantic turns NaN into null where the type does not mention numbers.
-                return TypeAdapter(self.payload_type, config=ConfigDict(ser_json_inf_nan="constants"))
+                return TypeAdapter(payload_type, config=ConfigDict(ser_json_inf_nan="constants"))
             except PydanticUserError as error:
                 if error.code != "type-adapter-config-unused":
                     raise
-                return TypeAdapter(self.payload_type)  # a model's own settings apply
+                return TypeAdapter(payload_type)  # a model's own settings apply
         except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError) as error:
             raise UsageError(
-                f"Task {self.name!r}: pydantic can't validate a payload of type {self.payload_type!r}: "
-                f"{error}"
+                f"Task {self.name!r}: pydantic can't validate a payload of type {payload_type!r}: {error}"
             ) from error
 
     def _check_default(self, adapter: TypeAdapter[Any]) -> None:
@@ -242,11 +305,53 @@ class Task(Generic[P, R]):
             self.name, [FieldError(".".join(map(str, d["loc"])) or "payload", d["msg"]) for d in details]
         )
 
-    def _refuse_payload(self) -> typing.NoReturn:
+    def _refuse_payload(self) -> NoReturn:
         raise PayloadValidationError(self.name, [FieldError("payload", "This task takes no payload")])
 
 
+class HandlerTask(Task[P, R], Generic[P, R, C, T_co]):
+    """A task that can still be called like its handler; made by the decorator ``Catalog.task``."""
+
+    def __call__(self, *args: C.args, **kwargs: C.kwargs) -> T_co:
+        """Call the handler directly."""
+        return self.handler(*args, **kwargs)
+
+
+class Send:
+    """One job of ``Queue.send_many``: the arguments of ``Queue.send``. ``Task.job`` makes one with types.
+
+    Args:
+        task: a task of the catalog, or its name or alias.
+        payload: a payload that is valid for the task's model.
+        **options: see ``SendOptions``.
+    """
+
+    __slots__ = ("options", "payload", "task")
+
+    def __init__(
+        self, task: str | Task[Any, Any], payload: object = None, **options: Unpack[SendOptions]
+    ) -> None:
+        self.task = task
+        self.payload = payload
+        self.options = options
+
+    def __repr__(self) -> str:
+        return f"<Send {self.task!r}>"
+
+
 _NOBODY: Final = UUID(int=0)
+
+
+def _sets_extra(schema: Any) -> bool:
+    """Return whether a model in a core schema says itself what happens to unknown fields."""
+    if isinstance(schema, list | tuple):
+        return any(_sets_extra(part) for part in cast("Sequence[Any]", schema))
+    if not isinstance(schema, dict):
+        return False
+    parts = cast("Mapping[str, Any]", schema)
+    if "extra_behavior" in parts or "extra_fields_behavior" in parts:
+        return True
+    return any(_sets_extra(part) for name, part in parts.items() if name != "metadata")
 
 
 def check_description(given: object) -> str | None:
@@ -275,7 +380,7 @@ def _sequence(aliases: object) -> Sequence[str]:
         raise InvalidOptionError(
             f"aliases: {shown(aliases)} is no sequence of names; give one, such as ['old-name']"
         )
-    return typing.cast("Sequence[str]", tuple(typing.cast("Iterable[Any]", aliases)))
+    return cast("Sequence[str]", tuple(cast("Iterable[Any]", aliases)))
 
 
 def _has_path(handler: object) -> bool:
@@ -296,66 +401,3 @@ def _is_object(payload_type: object) -> bool:
         return not issubclass(payload_type, RootModel)
     # The mark of a TypedDict, from `typing` or `typing_extensions`.
     return dataclasses.is_dataclass(payload_type) or hasattr(payload_type, "__required_keys__")
-
-
-def _signature(
-    name: str, handler: Callable[..., Any], local_names: Mapping[str, Any]
-) -> tuple[bool, bool, Any, Any]:
-    """Return whether the handler takes a payload and a job, and the payload's type and default.
-
-    Only the payload's annotation is evaluated, since the handler's module may import the other type for the
-    type checker only.
-    """
-    if not callable(handler):
-        raise UsageError(f"Task {name!r}: {shown(handler)} is no handler; decorate a function")
-    if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
-        raise UsageError(
-            f"Task {name!r}: {shown(handler)} is a generator, which nobody would go through; return a value"
-        )
-    try:
-        parameters = list(inspect.signature(handler).parameters.values())
-    except (TypeError, ValueError) as error:
-        raise UsageError(
-            f"Task {name!r}: the arguments of {shown(handler)} can't be told; wrap it in a function of "
-            "your own"
-        ) from error
-    takes_job = bool(parameters) and _is_job(parameters[-1])
-    rest = parameters[:-1] if takes_job else parameters
-    if len(rest) > 1 or any(p.kind not in _POSITIONAL for p in parameters):
-        listed = ", ".join(str(p) for p in parameters)
-        raise UsageError(
-            f"Task {name!r}: a handler takes (payload), (payload, job: JobContext), (job: JobContext) or "
-            f"nothing; this one takes ({listed})"
-        )
-    if not rest:
-        return False, takes_job, None, _NO_DEFAULT
-    annotation, default = rest[0].annotation, rest[0].default
-    if annotation is inspect.Parameter.empty:
-        return True, takes_job, Any, default
-    while isinstance(annotation, str):  # more than once if it is also quoted
-        plain = inspect.unwrap(handler)
-        names = {
-            **getattr(plain, "__globals__", {}),
-            **local_names,
-            **inspect.getclosurevars(plain).nonlocals,
-        }
-        try:
-            annotation = eval(annotation, names)  # noqa: S307 - the annotation is the application's own code
-        except NameError as error:
-            raise UsageError(
-                f"Task {name!r}: the type of the payload, {annotation!r}, can't be found: {error}; "
-                "import it at run time, not for the type checker only"
-            ) from None
-    return True, takes_job, annotation, default
-
-
-_POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-
-
-def _is_job(parameter: inspect.Parameter) -> bool:
-    annotation = parameter.annotation
-    if annotation is inspect.Parameter.empty:
-        return parameter.name == "job"
-    if isinstance(annotation, str):
-        return annotation.rpartition(".")[2] == JobContext.__name__
-    return annotation is JobContext

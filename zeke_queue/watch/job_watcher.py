@@ -14,9 +14,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.core.failure import shown
-from zeke_queue.core.options import INT4_MAX
-from zeke_queue.errors import InvalidOptionError, JobNotFoundError, StorageUnavailableError
+from zeke_queue.errors import JobNotFoundError, StorageUnavailableError
 from zeke_queue.model import FINAL
 from zeke_queue.storage.inspect import require
 from zeke_queue.system.waiting import RateBudget, Waiter, end, first
@@ -48,22 +46,6 @@ READS_PER_SECOND: Final = 25.0
 
 READ_BURST: Final = 50.0
 """Queries that may exceed that rate after an idle time."""
-
-
-def check_timeout(timeout: object) -> float | None:
-    """Return how many seconds to wait; None for forever, which includes anything longer than any wait.
-
-    Raises:
-        InvalidOptionError: it is not a number.
-    """
-    if timeout is None:
-        return None
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not (timeout <= 0 or timeout > 0):
-        raise InvalidOptionError(
-            f"timeout: must be a number of seconds, got {shown(timeout)}; "
-            "pass 0 to check once, or None to wait forever"
-        )
-    return None if timeout > INT4_MAX else float(max(timeout, 0))
 
 
 class JobWatcher:

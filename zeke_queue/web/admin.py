@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.api_client import model as answers
+from zeke_queue.client.parts import parts_of
 from zeke_queue.core import jsonb
 from zeke_queue.core.cron import Cron
 from zeke_queue.core.names import queue_name
@@ -44,7 +45,7 @@ async def set_queue_paused(parts: Api, name: str, *, paused: bool) -> answers.Qu
         raise ApiError(404, "Queue not found") from None
     if name not in {one.name for one in await all_queues(parts)}:
         raise ApiError(404, "Queue not found")
-    await parts.queue.storage.pause_queue(name, paused=paused)
+    await parts_of(parts.queue).storage.pause_queue(name, paused=paused)
     return next(one for one in await all_queues(parts) if one.name == name)
 
 
@@ -55,7 +56,7 @@ async def save_schedule(parts: Api, name: str, edit: ScheduleEdit) -> None:
         ApiError: 422 with the invalid fields.
     """
     queue = parts.queue
-    stored = next((one for one in await queue.schedules() if one.name == name), None)
+    stored = next((one for one in await queue.schedules.list() if one.name == name), None)
     zone = edit.zone or queue.settings.jobs_cron_tz
     wrong: list[ApiError] = []
     with _about("cron", wrong):
@@ -82,9 +83,9 @@ async def save_schedule(parts: Api, name: str, edit: ScheduleEdit) -> None:
                 description=edit.description,
                 paused=edit.paused,
             )
-            checked = queue.sender.schedule(given, edit.task, payload, {}, external=False)
+            checked = parts_of(queue).factory.schedule(given, edit.task, payload, {}, external=False)
             # The options are not shown, so a caller that writes back what it read must not remove them.
-            await queue.storage.put_schedule(
+            await parts_of(queue).storage.put_schedule(
                 checked if stored is None else replace(checked, options=stored.options)
             )
     if wrong:
@@ -124,7 +125,7 @@ async def run_schedule(parts: Api, caller: Caller, name: str) -> tuple[answers.T
         JobConflictError: a uniqueness rule of the schedule's options refused it.
     """
     headers = await parts.jobs.admit(caller)
-    sent = await parts.queue.run_schedule(name)
+    sent = await parts.queue.schedules.trigger(name)
     return answers.Triggered(id=sent.id, task_id=sent.task), headers
 
 
@@ -134,9 +135,9 @@ async def set_schedule_paused(parts: Api, name: str, *, paused: bool) -> answers
     Raises:
         ScheduleNotFoundError: there is no schedule with this name.
     """
-    schedule = await require_schedule(parts.queue.storage, name)
+    schedule = await require_schedule(parts_of(parts.queue).storage, name)
     if schedule.paused != paused:
-        await parts.queue.storage.put_schedule(replace(schedule, paused=paused))
+        await parts_of(parts.queue).storage.put_schedule(replace(schedule, paused=paused))
     return await shown_schedule(parts, name)
 
 
@@ -146,5 +147,5 @@ async def shown_schedule(parts: Api, name: str) -> answers.ScheduleInfo:
     Raises:
         ScheduleNotFoundError: there is no schedule with this name.
     """
-    stored = await require_schedule(parts.queue.storage, name)
-    return parts.showing.schedule(stored, await parts.queue.storage.now())
+    stored = await require_schedule(parts_of(parts.queue).storage, name)
+    return parts.showing.schedule(stored, await parts_of(parts.queue).storage.now())

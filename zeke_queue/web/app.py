@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import ZekeError
 from zeke_queue.web.access.guard import CSRF_HEADER, MAKE_KEY, Guard
 from zeke_queue.web.api import Api
@@ -83,7 +84,7 @@ def create_app(
     app.state.zeke = Api(
         queue=queue,
         settings=settings,
-        guard=Guard(queue.storage.access, queue.clock, settings, authenticator, make_key=make_key),
+        guard=Guard(parts_of(queue).storage.access, queue.clock, settings, authenticator, make_key=make_key),
         jobs=Jobs(queue, settings, showing),
         showing=showing,
         live=EventStreams(

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.api_client import model as answers
+from zeke_queue.client.parts import parts_of
 from zeke_queue.core.validation import check_filter
 from zeke_queue.model import JobState
 
@@ -21,7 +22,7 @@ BYTES_MOST: Final = 8 * 2**20
 
 async def all_queues(parts: Api) -> list[answers.QueueInfo]:
     """Return every queue that has live jobs, settings or a task, by name."""
-    storage = parts.queue.storage
+    storage = parts_of(parts.queue).storage
     counts = {count.name: count.states for count in await storage.count()}
     settings = {one.name: one for one in await storage.queues()}
     lag = await storage.lag()
@@ -40,7 +41,7 @@ async def all_queues(parts: Api) -> list[answers.QueueInfo]:
 
 async def all_workers(parts: Api) -> list[answers.WorkerInfo]:
     """Return the registered workers by start time, with the number of jobs that each holds."""
-    storage = parts.queue.storage
+    storage = parts_of(parts.queue).storage
     now = await storage.now()
     held = await storage.holding()
     return [
@@ -66,5 +67,5 @@ async def page_of(parts: Api, which: JobQuery) -> tuple[list[Job], UUID | None]:
     be guessed by searching. The page ends where its jobs exceed ``BYTES_MOST`` in total.
     """
     asked = check_filter(replace(which, opaque=parts.showing.opaque, bytes_max=BYTES_MOST))
-    page = await parts.queue.storage.page(asked)
+    page = await parts_of(parts.queue).storage.page(asked)
     return page.jobs, page.jobs[-1].id if page.has_more else None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 from uuid import UUID, uuid5
 
 from zeke_queue.api_client import model as answers
+from zeke_queue.client.parts import parts_of
 from zeke_queue.core import jsonb
 from zeke_queue.storage.inspect import require
 from zeke_queue.web.errors import ApiError, field_errors
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from zeke_queue.client.queue import Queue
-    from zeke_queue.task.prepare import SendOptions
+    from zeke_queue.core.options import SendOptions
     from zeke_queue.web.access.guard import Caller
     from zeke_queue.web.presenter import Showing
     from zeke_queue.web.settings import WebSettings
@@ -50,7 +51,9 @@ async def send_job(
         JobConflictError: a uniqueness rule refused the job.
         UsageError: as ``Queue.send``.
     """
-    run = await queue.trigger(task, payload, **options)
+    # Clients of the earlier system may send fields that it dropped.
+    value = queue.catalog.get(task).validate(payload, strict=False)
+    run = await queue.trigger(task, value, **options)
     return answers.Triggered(id=run.id, task_id=task)
 
 
@@ -105,7 +108,7 @@ class Jobs:
         if not replayed:
             # Of two concurrent requests, only the first inserts its job, so the other gets that job's id.
             await send_job(self._queue, task, payload, id=job_id, meta={ASKED: digest})
-        stored = await require(self._queue.storage, job_id)
+        stored = await require(parts_of(self._queue).storage, job_id)
         if (stored.meta or {}).get(ASKED) != digest:
             raise ApiError(
                 409,
@@ -130,7 +133,7 @@ class Jobs:
         if not limit:
             return {}
         window = self._settings.api_trigger_window
-        admission = await self._queue.storage.access.acquire(caller.id, limit, window)
+        admission = await parts_of(self._queue).storage.access.acquire(caller.id, limit, window)
         resets = str(max(1, -int(-admission.resets_in // 1)))
         headers = {
             "ratelimit-limit": str(limit),

@@ -3,9 +3,9 @@
 ``worker`` starts and ends a ``crew``. ``claims`` decides what to claim, and ``state`` what to do about the
 jobs that are held; ``loops`` carries that out: claims, settlements, deadlines. ``coroutine_pool`` runs
 ``attempts``, of which ``outcomes`` says what they come to, ``heartbeat`` renews the lease, ``job_context``
-and ``host`` stand behind the handlers' contexts, ``progress`` keeps progress and log lines, ``link`` counts
-failures of the storage. ``executors`` run handlers in threads and processes; ``shutdown`` handles signals,
-``reload`` restarts on changes of files, ``watchdog`` reports handlers that block the loop.
+is what handlers get, ``progress`` keeps progress and log lines, ``link`` counts failures of the storage.
+``executors`` run handlers in threads and processes; ``shutdown`` handles signals, ``reload`` restarts on
+changes of files, ``watchdog`` reports handlers that block the loop.
 """
 
 from __future__ import annotations

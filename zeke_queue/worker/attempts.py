@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from zeke_queue.errors import PayloadValidationError
 from zeke_queue.model import Released
 from zeke_queue.system import logging as log
-from zeke_queue.worker.job_context import WorkerContext
+from zeke_queue.worker.job_context import WorkerJobContext
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from zeke_queue.task.task import Task
     from zeke_queue.worker.executors.executor import Executor
-    from zeke_queue.worker.host import WorkerHost
+    from zeke_queue.worker.job_context import ContextServices
     from zeke_queue.worker.outcomes import Outcomes
     from zeke_queue.worker.state import LeasedJob, Outcome
 
@@ -26,14 +26,18 @@ class Attempts:
         tasks: the tasks, by queue.
         outcomes: turns what handlers return and raise into outcomes.
         executor: runs sync handlers.
-        host: the implementation behind the contexts of the jobs.
+        services: what the contexts of the jobs share.
     """
 
     def __init__(
-        self, tasks: Mapping[str, Task[Any, Any]], outcomes: Outcomes, executor: Executor, host: WorkerHost
+        self,
+        tasks: Mapping[str, Task[Any, Any]],
+        outcomes: Outcomes,
+        executor: Executor,
+        services: ContextServices,
     ) -> None:
         self._tasks = tasks
-        self._host = host
+        self._services = services
         self._outcomes = outcomes
         self._executor = executor
         self._logger = log.get_logger()
@@ -61,10 +65,10 @@ class Attempts:
         job.began = True
         try:
             if task.kind != "async":
-                context = job.context = WorkerContext(job, self._host)
+                context = job.context = WorkerJobContext(job, self._services)
                 result = await self._elsewhere(task, context, payload)
             elif task.takes_job:
-                context = job.context = WorkerContext(job, self._host)
+                context = job.context = WorkerJobContext(job, self._services)
                 result = await (
                     task.handler(payload, context) if task.takes_payload else task.handler(context)
                 )
@@ -76,8 +80,8 @@ class Attempts:
         except BaseException as error:  # noqa: BLE001 - anything a handler raises fails its job, SystemExit included
             return self._outcomes.raised(job, error)
 
-    async def _elsewhere(self, task: Task[Any, Any], context: WorkerContext, payload: Any) -> Any:
+    async def _elsewhere(self, task: Task[Any, Any], context: WorkerJobContext, payload: Any) -> Any:
         if task.kind == "process":
-            return await self._executor.run_process(task, context.leased.claimed, context, self._host)
+            return await self._executor.run_process(task, context.leased.claimed, context)
         arguments = ([payload] if task.takes_payload else []) + ([context] if task.takes_job else [])
         return await self._executor.run_sync(lambda: task.handler(*arguments))

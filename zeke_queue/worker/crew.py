@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import StorageError, StorageUnavailableError
 from zeke_queue.model import WorkerInfo
 from zeke_queue.system import logging as log
@@ -17,7 +18,7 @@ from zeke_queue.worker.attempts import Attempts
 from zeke_queue.worker.claims import ServedQueue
 from zeke_queue.worker.coroutine_pool import CoroutinePool
 from zeke_queue.worker.heartbeat import Heart
-from zeke_queue.worker.host import WorkerHost
+from zeke_queue.worker.job_context import ContextServices
 from zeke_queue.worker.link import Link
 from zeke_queue.worker.loops import ClaimLoop, Dispatcher, SettleLoop
 from zeke_queue.worker.outcomes import Outcomes
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from zeke_queue.system.entropy import Entropy
     from zeke_queue.task.task import Task
     from zeke_queue.worker.executors.executor import Executor
+    from zeke_queue.worker.state import LeasedJob
 
 CANCEL_PATIENCE: Final = 2.0
 """Seconds for cancelled handlers to end when the worker shuts down."""
@@ -67,6 +69,7 @@ class Crew:
         entropy: jitter, and the worker's identity.
         executor: runs sync handlers.
         resources: the value that the catalog's ``resources`` yielded.
+        handler_clock: the clock of the deadlines that handlers see; by default ``clock``.
     """
 
     def __init__(
@@ -78,12 +81,13 @@ class Crew:
         entropy: Entropy,
         executor: Executor,
         resources: Any,
+        handler_clock: Clock | None = None,
     ) -> None:
         self.id = UUID(int=entropy.stream("worker").getrandbits(128), version=4)
-        self._queue = queue
+        self._parts = parts_of(queue)
         self._plan = plan
         self._clock = clock
-        self._storage = storage = queue.storage
+        self._storage = storage = self._parts.storage
         self._link = link = Link(clock, entropy)
         self._notes = Notes(storage, link)
         queues = {
@@ -118,16 +122,23 @@ class Crew:
             link=link,
             clock=clock,
         )
-        host = WorkerHost(
-            queue,
-            self._notes,
-            lost=lambda job: dispatcher.interrupt(job, "lost"),
+
+        def lost(job: LeasedJob) -> None:
+            dispatcher.interrupt(job, "lost")
+
+        services = ContextServices(
+            queue=queue,
+            parts=self._parts,
+            notes=self._notes,
+            lost=lost,
             extended=dispatcher.extend,
-            resources=resources,
             clock=clock,
+            handler_clock=handler_clock or clock,
+            resources=resources,
+            loop=asyncio.get_running_loop(),
         )
         self._outcomes = Outcomes(entropy, queue.catalog.output_cap)
-        self._attempts = Attempts(plan.served, self._outcomes, executor, host)
+        self._attempts = Attempts(plan.served, self._outcomes, executor, services)
         self._watchdog = None if plan.watchdog is None else Watchdog(plan.watchdog, pool)
         self._loops: dict[str, asyncio.Task[None]] = {}
 
@@ -232,7 +243,7 @@ class Crew:
         await self._ended(*names)
 
     async def _register(self) -> None:
-        await self._patiently("declare", self._queue.declare)
+        await self._patiently("declare", self._parts.declare)
         await self._patiently("beat", self._heart.beat)
 
     async def _patiently(self, what: str, call: Callable[[], Awaitable[Any]]) -> None:

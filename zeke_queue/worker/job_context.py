@@ -1,21 +1,146 @@
-"""The context of a job whose handler runs in this worker."""
+"""The context of a job that a worker runs, in its own process."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from zeke_queue.client import open_transactions
+from zeke_queue.client.insert import insert_one
+from zeke_queue.errors import LeaseLostError
+from zeke_queue.model import Extended
+from zeke_queue.storage.inspect import require
 from zeke_queue.task.context import JobContext
 
 if TYPE_CHECKING:
-    from zeke_queue.task.context import JobHost
+    from collections.abc import Callable, Coroutine, Mapping
+    from contextlib import AbstractAsyncContextManager
+    from uuid import UUID
+
+    from zeke_queue.client.parts import Parts
+    from zeke_queue.client.queue import Queue
+    from zeke_queue.core.options import ChildOptions, SendOptions
+    from zeke_queue.model import Job
+    from zeke_queue.system.clock import Clock
+    from zeke_queue.task.run import Run
+    from zeke_queue.task.senders import AsyncJoinable, Transaction
+    from zeke_queue.task.task import Task
+    from zeke_queue.worker.progress import Notes
     from zeke_queue.worker.state import LeasedJob
 
+R = TypeVar("R")
 
-class WorkerContext(JobContext):
-    """A context with the worker's own record of the job."""
 
-    __slots__ = ("leased",)
+class ContextServices(NamedTuple):
+    """What the contexts of all jobs of one worker share.
 
-    def __init__(self, leased: LeasedJob, host: JobHost) -> None:
-        super().__init__(leased.claimed, leased.queue.task, host, leased.deadline)
+    Attributes:
+        queue: the queue whose jobs are run.
+        parts: the queue's parts.
+        notes: stores progress and log lines.
+        lost: called with a job that turned out to be lost, to interrupt it.
+        extended: called with a job and its new deadline.
+        clock: the worker's clock.
+        handler_clock: the clock of the deadlines that handlers see; the same one, but in a simulation.
+        resources: the value that the catalog's ``resources`` yielded.
+        loop: the worker's event loop.
+    """
+
+    queue: Queue
+    parts: Parts
+    notes: Notes
+    lost: Callable[[LeasedJob], None]
+    extended: Callable[[LeasedJob, float], None]
+    clock: Clock
+    handler_clock: Clock
+    resources: Any
+    loop: asyncio.AbstractEventLoop
+
+
+class WorkerJobContext(JobContext[Any]):
+    """The context of a job that this process's worker holds."""
+
+    __slots__ = ("_services", "leased")
+
+    def __init__(self, leased: LeasedJob, services: ContextServices) -> None:
+        super().__init__(leased.claimed, leased.queue.task, _for_handlers(leased.deadline, services))
         self.leased = leased
+        self._services = services
+
+    @property
+    def resources(self) -> Any:
+        """The value that the catalog's ``resources`` yielded in this worker."""
+        return self._services.resources
+
+    def transaction(
+        self, connection: AsyncJoinable | None = None
+    ) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction whose jobs are children; see ``JobContext``."""
+        return self._services.queue.transaction(connection, parent=self.id, meta=self.meta or None)
+
+    def run_coroutine(self, coroutine: Coroutine[Any, Any, R]) -> R:
+        """Run a coroutine on the worker's loop, from a thread; see ``JobContext``."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run_coroutine_threadsafe(coroutine, self._services.loop).result()
+        coroutine.close()
+        raise RuntimeError(
+            "job.run_coroutine() is for handlers in threads: on the event loop it would wait for itself; "
+            "await the coroutine, in an async handler"
+        )
+
+    def keep(self, level: str, message: str, fields: Mapping[str, Any]) -> None:
+        """Store a log line of a handler in another process."""
+        self._store_line(level, message, fields)
+
+    def _report(self, value: float, message: str | None) -> None:
+        self._services.notes.progress(self.id, self.attempt, value, message)
+
+    def _store_line(self, level: str, message: str, fields: Mapping[str, Any]) -> None:
+        self._services.notes.line(self.id, self.attempt, level, message, fields)
+
+    async def _extend(self, seconds: float) -> None:
+        services = self._services
+        requested_at = services.clock.monotonic()
+        if not await services.parts.storage.extend([Extended(self.id, self.attempt, seconds)]):
+            services.lost(self.leased)
+            raise LeaseLostError.of(self.id)
+        deadline = requested_at + seconds
+        self.deadline = _for_handlers(deadline, services)
+        services.extended(self.leased, deadline)
+
+    async def _send(
+        self, task: str | Task[Any, Any], payload: object, options: SendOptions, *, insist: bool
+    ) -> Run[Any]:
+        parts = self._sending("job.trigger" if insist else "job.send")
+        family: SendOptions = {"parent": self.id, "meta": self.meta or None, **options}
+        return await insert_one(parts, parts.factory.prepare(task, payload, family), insist=insist)
+
+    async def _start_child(
+        self, task: str | Task[Any, Any], payload: object, key: str, options: ChildOptions
+    ) -> Run[Any]:
+        parts = self._sending("job.start_child")
+        family: SendOptions = {
+            "meta": self.meta or None,
+            **options,
+            "id": self.child_id(key),
+            "parent": self.id,
+        }
+        prepared = parts.factory.prepare(task, payload, family)
+        return await insert_one(parts, prepared, insist=True, attempt=self.attempt)
+
+    async def _get(self, job_id: UUID) -> Job:
+        return await require(self._services.parts.storage, job_id)
+
+    def _sending(self, call: str) -> Parts:
+        parts = self._services.parts
+        open_transactions.check_outside(parts.storage, call)
+        return parts
+
+
+def _for_handlers(deadline: float, services: ContextServices) -> float:
+    """Return a deadline of the worker's clock on the clock that handlers see."""
+    if services.handler_clock is services.clock:
+        return deadline
+    return deadline + services.handler_clock.monotonic() - services.clock.monotonic()

@@ -20,7 +20,7 @@ from zeke_queue.worker.executors.executor import Encoded, RemoteFailure
 if TYPE_CHECKING:
     from zeke_queue.model import Claimed
     from zeke_queue.system.entropy import Entropy
-    from zeke_queue.worker.job_context import WorkerContext
+    from zeke_queue.worker.job_context import WorkerJobContext
     from zeke_queue.worker.state import LeasedJob, Outcome
 
 EXPIRED_TYPE: Final = "Expired"
@@ -43,7 +43,7 @@ class Outcomes:
         self._draw = entropy.stream("retry").random
         self._cap = output_cap
 
-    def returned(self, job: LeasedJob, result: Any, context: WorkerContext | None) -> Outcome | None:
+    def returned(self, job: LeasedJob, result: Any, context: WorkerJobContext | None) -> Outcome | None:
         """Return the outcome of a handler that returned; None if there is none to store."""
         claimed = job.claimed
         if job.reason is not None and job.reason != "shutdown":

@@ -9,13 +9,19 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from zeke_queue.client.parts import parts_of
+from zeke_queue.maintenance.runner import Supervisor
+from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.system import logging as log
 from zeke_queue.system.waiting import end
+from zeke_queue.worker.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Unpack
 
-    from zeke_queue.worker.worker import Worker
+    from zeke_queue.client.queue import Queue
+    from zeke_queue.worker.worker import WorkerOptions
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 STUCK_EXIT: Final = 70
@@ -86,6 +92,30 @@ async def run_until_signalled(worker: Worker, beside: Sequence[Duty] = ()) -> No
         if worker.stuck:
             _exit_now()
     _raise_first([result for result in ended if not _cut_short(result)])
+
+
+async def run_worker(
+    queue: Queue, *, maintenance: bool = True, schedules: bool = True, **options: Unpack[WorkerOptions]
+) -> None:
+    """Run a worker until SIGTERM or SIGINT, with everything that its jobs need.
+
+    Args:
+        queue: the queue whose jobs are run.
+        maintenance: whether to rescue jobs of dead workers, archive and purge.
+        schedules: whether to serve schedules.
+        **options: see ``WorkerOptions``.
+
+    Raises:
+        StorageError: the storage can't be used, for a reason other than a temporary outage.
+        UsageError: an option is out of range, or the catalog declares an invalid schedule.
+    """
+    parts = parts_of(queue)
+    beside: list[Duty] = []
+    if maintenance:
+        beside.append(Supervisor(parts))
+    if schedules:
+        beside.append(Scheduler(parts))
+    await run_until_signalled(Worker(queue, **options), beside)
 
 
 async def run_duty_until_signalled(duty: Duty) -> None:

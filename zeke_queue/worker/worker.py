@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypedDict
 
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import InvalidOptionError, UsageError
 from zeke_queue.worker.crew import Crew, Plan
 from zeke_queue.worker.executors.local import LocalExecutor
@@ -20,6 +21,27 @@ if TYPE_CHECKING:
     from zeke_queue.system.entropy import Entropy
     from zeke_queue.task.task import Task
     from zeke_queue.worker.executors.executor import Executor
+
+
+class WorkerOptions(TypedDict, total=False):
+    """Options of a worker; those left out are the settings of its queue (JOBS_CONCURRENCY and so on).
+
+    Attributes:
+        concurrency: how many jobs run at once; 10 by default.
+        queues: names, aliases or tasks to serve; all of the catalog by default. A task is always served under
+            all its names.
+        poll: seconds between claims without a wake-up; 2 by default.
+        lease: seconds of silence after which other workers get its jobs; 15 by default.
+        beat: seconds between heartbeats; at most half of the lease; 5 by default.
+        grace: seconds for running jobs after a stop; 30 by default.
+    """
+
+    concurrency: int
+    queues: Sequence[str | Task[Any, Any]] | None
+    poll: float
+    lease: float
+    beat: float
+    grace: float
 
 
 class Worker:
@@ -45,6 +67,7 @@ class Worker:
         beat: seconds between heartbeats; at most half of the lease.
         grace: seconds for running jobs after a stop.
         clock: the queue's by default.
+        handler_clock: the clock of the deadlines that handlers see; by default ``clock``.
         entropy: the queue's by default.
         executor: runs sync handlers; threads and processes of this machine by default.
         watchdog: seconds after which a handler that blocks the loop is reported; None turns this off.
@@ -66,6 +89,7 @@ class Worker:
         beat: float | None = None,
         grace: float | None = None,
         clock: Clock | None = None,
+        handler_clock: Clock | None = None,
         entropy: Entropy | None = None,
         executor: Executor | None = None,
         watchdog: float | None = 1.0,
@@ -91,7 +115,8 @@ class Worker:
         self._plan = Plan(_served(queue, queues), concurrency, poll, lease, beat, grace, watchdog)
         self._queue = queue
         self._clock = clock or queue.clock
-        self._entropy = entropy or queue.entropy
+        self._handler_clock = handler_clock
+        self._entropy = entropy or parts_of(queue).entropy
         self._executor: Executor = executor or LocalExecutor()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -167,6 +192,7 @@ class Worker:
                 entropy=self._entropy,
                 executor=self._executor,
                 resources=given,
+                handler_clock=self._handler_clock,
             )
             stack.push_async_callback(self._dismiss, crew)
             try:

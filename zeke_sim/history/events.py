@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.core.options import JobOptions
+    from zeke_queue.core.options import OptionLayer
     from zeke_queue.model import JobState, RunStatus, Schedule
 
 
@@ -295,7 +295,7 @@ class Rules(NamedTuple):
     drift: float = 0.05
     grace: float = 30.0
     shared: Mapping[tuple[str, ...], Sequence[int | None]] = {}
-    options: Mapping[str, Sequence[JobOptions]] = {}
+    options: Mapping[str, Sequence[OptionLayer]] = {}
     duties: Mapping[str, tuple[str, ...]] = {}
 
 

@@ -11,7 +11,7 @@ from zeke_sim.properties.cron import tick_of
 from zeke_sim.properties.holding import holds
 
 if TYPE_CHECKING:
-    from zeke_queue.core.options import JobOptions
+    from zeke_queue.core.options import OptionLayer
     from zeke_queue.model import NewJob
     from zeke_sim.history.state import RunState
 
@@ -43,7 +43,7 @@ def a_tick_has_its_tasks_options(event: Invoked, past: RunState) -> None:
             raise Broken(f"the job of {schedule.name!r} {differences[0]}", job=job.id)
 
 
-def _difference(job: NewJob, options: JobOptions) -> str | None:
+def _difference(job: NewJob, options: OptionLayer) -> str | None:
     """Describe how a job differs from the options of its task; return None if it does not."""
     said = {
         "priority": options.priority,

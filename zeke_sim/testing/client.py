@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random  # noqa: TID251 - each client has its own, seeded by the run
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 from uuid import UUID
 
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import JobFailedError, StorageError, UsageError
 from zeke_queue.storage.inspect import require
 from zeke_sim.testing.pending import PendingCalls
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from zeke_queue.client.queue import Queue
+    from zeke_queue.core.options import SendOptions
     from zeke_queue.model import Job
-    from zeke_queue.task.prepare import SendOptions
     from zeke_queue.task.run import Run
     from zeke_queue.task.task import Task
     from zeke_sim.testing.pending import Pending
     from zeke_sim.world.node import Node
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 TRIES: Final = 100_000
@@ -71,43 +73,66 @@ class Client(PendingCalls):
         """The names of all processes: workers w1, w2 …, schedulers s1 …, maintenance v1 …."""
         return tuple(self._node.nodes)
 
+    @overload
     def send(
-        self, task: str | Task[Any, Any], payload: Any = None, **options: Unpack[SendOptions]
-    ) -> Pending[UUID | None]:
+        self, task: Task[Any, R], payload: object = None, **options: Unpack[SendOptions]
+    ) -> Pending[Run[R]]: ...
+    @overload
+    def send(
+        self, task: str, payload: object = None, **options: Unpack[SendOptions]
+    ) -> Pending[Run[Any]]: ...
+
+    def send(
+        self, task: str | Task[Any, Any], payload: object = None, **options: Unpack[SendOptions]
+    ) -> Pending[Run[Any]]:
         """Send a job, retrying until it is answered; see ``zeke_queue.Queue.send``."""
-        options.setdefault("id", self.queue.sender.new_id())
-        return self._patiently("send", lambda: self.queue.send(task, payload, **options))
+        options.setdefault("id", parts_of(self.queue).factory.new_id())
+        return self._patiently("send", lambda: self.queue.send(cast("str", task), payload, **options))
+
+    @overload
+    def trigger(
+        self, task: Task[Any, R], payload: object = None, **options: Unpack[SendOptions]
+    ) -> Pending[Run[R]]: ...
+    @overload
+    def trigger(
+        self, task: str, payload: object = None, **options: Unpack[SendOptions]
+    ) -> Pending[Run[Any]]: ...
 
     def trigger(
-        self, task: str | Task[Any, Any], payload: Any = None, **options: Unpack[SendOptions]
-    ) -> Pending[Run]:
-        """Send a job, retrying until it is answered, and return its run; see ``zeke_queue.Queue.trigger``."""
-        options.setdefault("id", self.queue.sender.new_id())
-        return self._patiently("trigger", lambda: self.queue.trigger(task, payload, **options))
+        self, task: str | Task[Any, Any], payload: object = None, **options: Unpack[SendOptions]
+    ) -> Pending[Run[Any]]:
+        """Send a job, which must be a new one, retrying until it is answered; see ``Queue.trigger``."""
+        options.setdefault("id", parts_of(self.queue).factory.new_id())
+        return self._patiently("trigger", lambda: self.queue.trigger(cast("str", task), payload, **options))
 
-    def result(self, which: Run | UUID, timeout: float | None = None) -> Pending[Any]:
-        """Wait until a job has ended, and return its output; see ``zeke_queue.Queue.result``."""
-        job_id = which if isinstance(which, UUID) else which.id
-        return self._patiently("result", lambda: self.queue.result(job_id, timeout))
+    @overload
+    def result(self, which: Run[R], timeout: float | None = None) -> Pending[R]: ...
+    @overload
+    def result(self, which: UUID, timeout: float | None = None) -> Pending[Any]: ...
 
-    def wait(self, which: Run | UUID, timeout: float | None = None) -> Pending[Job]:
+    def result(self, which: Run[Any] | UUID, timeout: float | None = None) -> Pending[Any]:
+        """Wait until a job has ended, and return its output; see ``zeke_queue.Run.result``."""
+        return self._patiently("result", lambda: self._result(which, timeout))
+
+    def wait(self, which: Run[Any] | UUID, timeout: float | None = None) -> Pending[Job]:
         """Wait until a job has ended, in any state, and return it."""
         job_id = which if isinstance(which, UUID) else which.id
 
         async def wait() -> Job:
             try:
-                await self.queue.result(job_id, timeout)
+                await self._result(which, timeout)
             except JobFailedError as failed:
                 return failed.job
-            return await require(self.queue.storage, job_id)
+            return await require(parts_of(self.queue).storage, job_id)
 
         return self._patiently("wait", wait)
 
-    def job(self, job_id: UUID) -> Pending[Job]:
+    def job(self, which: Run[Any] | UUID) -> Pending[Job]:
         """Return a job in its current state."""
-        return self._patiently("job", lambda: require(self.queue.storage, job_id))
+        job_id = which if isinstance(which, UUID) else which.id
+        return self._patiently("job", lambda: require(parts_of(self.queue).storage, job_id))
 
-    def cancel(self, which: Run | UUID) -> Pending[bool]:
+    def cancel(self, which: Run[Any] | UUID) -> Pending[bool]:
         """Cancel a job, retrying until it is answered; see ``zeke_queue.Queue.cancel``."""
         job_id = which if isinstance(which, UUID) else which.id
         return self._patiently("cancel", lambda: self.queue.cancel(job_id))
@@ -138,6 +163,10 @@ class Client(PendingCalls):
         named = self._named(node)
         named.partition("partition")
         self._world.later(seconds, named.partition, None)
+
+    async def _result(self, which: Run[Any] | UUID, timeout: float | None) -> Any:
+        run = await self.queue.get_run(which) if isinstance(which, UUID) else which
+        return await run.result(timeout)
 
     def _named(self, name: str) -> Node:
         node = self._node.nodes.get(name)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import UsageError
 from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.maintenance.scheduler import Scheduler
@@ -131,9 +132,9 @@ class TestEnvironment:
             storage = self._stack.enter_context(self._backend.open(self.clock, self.catalog))
             entropy = SeededEntropy(self._seed)
             self._queue = DrivenQueue(self, self.catalog, storage, entropy, Settings())
-            self._scheduler = Scheduler(self._queue)
-            self._supervisor = Supervisor(self._queue)
-            self.drive(self._queue.declare())
+            self._scheduler = Scheduler(parts_of(self._queue))
+            self._supervisor = Supervisor(parts_of(self._queue))
+            self.drive(parts_of(self._queue).declare())
         return self._queue
 
     @property

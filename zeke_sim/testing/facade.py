@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 from uuid import UUID
 
 from zeke_queue.errors import InvalidOptionError, UsageError
 from zeke_queue.model import WAITING, JobQuery
+from zeke_queue.task.run import Run
 from zeke_sim.testing import run_task
 from zeke_sim.testing.expectations import Wanted, complaint, states
 from zeke_sim.testing.pending import PendingCalls
@@ -18,11 +19,10 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Unpack
 
+    from zeke_queue.core.options import SendOptions
     from zeke_queue.model import Job
     from zeke_queue.task.catalog import Catalog
-    from zeke_queue.task.prepare import Send, SendOptions
-    from zeke_queue.task.run import Run
-    from zeke_queue.task.task import Task
+    from zeke_queue.task.task import Send, Task
     from zeke_sim.testing.environment import TestEnvironment
     from zeke_sim.testing.pending import Pending
     from zeke_sim.testing.queue import DrivenQueue
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __tracebackhide__ = True  # pytest then shows the test's own lines
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 PAGE: Final = 1000
@@ -48,7 +49,7 @@ class Looking:
         self._task_runs: list[TaskRun] = [] if task_runs is None else task_runs
 
     @property
-    def catalog(self) -> Catalog:
+    def catalog(self) -> Catalog[Any]:
         """The application's catalog."""
         return self._environment.catalog
 
@@ -83,7 +84,7 @@ class Looking:
         task: str | Task[Any, Any] | None = None,
         *,
         state: Any = None,
-        parent: UUID | Run | Job | None = None,
+        parent: UUID | Run[Any] | Job | None = None,
     ) -> list[Job]:
         """Return jobs in their current state, including archived ones, in the order they were sent.
 
@@ -96,7 +97,7 @@ class Looking:
         which = JobQuery(() if name is None else (name,), states(state), _id(parent), limit=PAGE)
         return self._environment.drive(_all(self.queue, which))
 
-    def job(self, which: Run | Job | UUID) -> Job:
+    def job(self, which: Run[Any] | Job | UUID) -> Job:
         """Return a job in its current state.
 
         Raises:
@@ -175,14 +176,16 @@ class Looking:
 
     def _next_tick(self, name: str | None) -> datetime:
         environment = self._environment
-        schedules = [one for one in environment.drive(self.queue.schedules()) if name in (None, one.name)]
+        schedules = [
+            one for one in environment.drive(self.queue.schedules.list()) if name in (None, one.name)
+        ]
         if name is not None and not schedules:
-            known = ", ".join(one.name for one in environment.drive(self.queue.schedules())) or "none"
+            known = ", ".join(one.name for one in environment.drive(self.queue.schedules.list())) or "none"
             raise UsageError(f"next_tick: there is no schedule {name!r}; there is {known}")
         environment.advance(environment.clock.now())  # sets the first tick of new schedules
         ticks = [
             one.next_tick
-            for one in environment.drive(self.queue.schedules())
+            for one in environment.drive(self.queue.schedules.list())
             if name in (None, one.name) and not one.paused and one.next_tick is not None
         ]
         if not ticks:
@@ -206,7 +209,12 @@ async def _all(queue: DrivenQueue, which: JobQuery) -> list[Job]:
 
 
 async def _job(queue: DrivenQueue, job_id: UUID) -> Job:
-    return await (await queue.run(job_id)).job()
+    return await (await queue.get_run(job_id)).job()
+
+
+async def _result(queue: DrivenQueue, which: Run[Any] | Job | UUID, timeout: float | None) -> Any:
+    run = which if isinstance(which, Run) else await queue.get_run(_id(which))
+    return await run.result(timeout)
 
 
 class BlockingZeke(Looking):
@@ -224,25 +232,44 @@ class BlockingZeke(Looking):
         """Run a task's handler without a queue; see ``Zeke.run_task``."""
         return self._run_task(task, payload, {"attempt": attempt, "meta": meta, "results": results})
 
-    def send(
-        self, task: str | Task[Any, Any], payload: Any = None, **options: Unpack[SendOptions]
-    ) -> UUID | None:
-        """Send a job; see ``zeke_queue.Queue.send``."""
-        return self._environment.drive(self.queue.send(task, payload, **options))
+    @overload
+    def send(self, task: Task[Any, R], payload: object = None, **options: Unpack[SendOptions]) -> Run[R]: ...
+    @overload
+    def send(self, task: str, payload: object = None, **options: Unpack[SendOptions]) -> Run[Any]: ...
 
-    def send_many(self, jobs: Iterable[Send]) -> list[UUID | None]:
+    def send(
+        self, task: str | Task[Any, Any], payload: object = None, **options: Unpack[SendOptions]
+    ) -> Run[Any]:
+        """Send a job and return its run; see ``zeke_queue.Queue.send``."""
+        return self._environment.drive(self.queue.send(cast("str", task), payload, **options))
+
+    def send_many(self, jobs: Iterable[Send]) -> list[Run[Any]]:
         """Send jobs; see ``zeke_queue.Queue.send_many``."""
         return self._environment.drive(self.queue.send_many(jobs))
 
-    def trigger(self, task: str | Task[Any, Any], payload: Any = None, **options: Unpack[SendOptions]) -> Run:
-        """Send a job and return its run; see ``zeke_queue.Queue.trigger``."""
-        return self._environment.drive(self.queue.trigger(task, payload, **options))
+    @overload
+    def trigger(
+        self, task: Task[Any, R], payload: object = None, **options: Unpack[SendOptions]
+    ) -> Run[R]: ...
+    @overload
+    def trigger(self, task: str, payload: object = None, **options: Unpack[SendOptions]) -> Run[Any]: ...
 
-    def result(self, which: Run | Job | UUID, timeout: float | None = None) -> Any:
-        """Advance time until a job has ended and return its output; see ``zeke_queue.Queue.result``."""
-        return self._environment.drive_working(self.queue.result(_id(which), timeout))
+    def trigger(
+        self, task: str | Task[Any, Any], payload: object = None, **options: Unpack[SendOptions]
+    ) -> Run[Any]:
+        """Send a job, which must be a new one, and return its run; see ``zeke_queue.Queue.trigger``."""
+        return self._environment.drive(self.queue.trigger(cast("str", task), payload, **options))
 
-    def cancel(self, which: Run | Job | UUID) -> bool:
+    @overload
+    def result(self, which: Run[R], timeout: float | None = None) -> R: ...
+    @overload
+    def result(self, which: Job | UUID, timeout: float | None = None) -> Any: ...
+
+    def result(self, which: Run[Any] | Job | UUID, timeout: float | None = None) -> Any:
+        """Advance time until a job has ended and return its output; see ``zeke_queue.Run.result``."""
+        return self._environment.drive_working(_result(self.queue, which, timeout))
+
+    def cancel(self, which: Run[Any] | Job | UUID) -> bool:
         """Cancel a job; see ``zeke_queue.Queue.cancel``."""
         return self._environment.drive(self.queue.cancel(_id(which)))
 
@@ -302,27 +329,50 @@ class Zeke(Looking, PendingCalls):
         options = {"attempt": attempt, "meta": meta, "results": results}
         return self._call("run_task", lambda: self._run_task(task, payload, options))
 
+    @overload
     def send(
-        self, task: str | Task[Any, Any], payload: Any = None, **options: Unpack[SendOptions]
-    ) -> Pending[UUID | None]:
-        """Send a job; see ``zeke_queue.Queue.send``. It runs when the test advances time or drains."""
-        return self._call("send", lambda: self._blocking.send(task, payload, **options))
+        self, task: Task[Any, R], payload: object = None, **options: Unpack[SendOptions]
+    ) -> Pending[Run[R]]: ...
+    @overload
+    def send(
+        self, task: str, payload: object = None, **options: Unpack[SendOptions]
+    ) -> Pending[Run[Any]]: ...
 
-    def send_many(self, jobs: Iterable[Send]) -> Pending[list[UUID | None]]:
+    def send(
+        self, task: str | Task[Any, Any], payload: object = None, **options: Unpack[SendOptions]
+    ) -> Pending[Run[Any]]:
+        """Send a job; see ``zeke_queue.Queue.send``. It runs when the test advances time or drains."""
+        return self._call("send", lambda: self._blocking.send(cast("str", task), payload, **options))
+
+    def send_many(self, jobs: Iterable[Send]) -> Pending[list[Run[Any]]]:
         """Send jobs; see ``zeke_queue.Queue.send_many``."""
         return self._call("send_many", lambda: self._blocking.send_many(jobs))
 
+    @overload
     def trigger(
-        self, task: str | Task[Any, Any], payload: Any = None, **options: Unpack[SendOptions]
-    ) -> Pending[Run]:
-        """Send a job and return its run; see ``zeke_queue.Queue.trigger``."""
-        return self._call("trigger", lambda: self._blocking.trigger(task, payload, **options))
+        self, task: Task[Any, R], payload: object = None, **options: Unpack[SendOptions]
+    ) -> Pending[Run[R]]: ...
+    @overload
+    def trigger(
+        self, task: str, payload: object = None, **options: Unpack[SendOptions]
+    ) -> Pending[Run[Any]]: ...
 
-    def result(self, which: Run | Job | UUID, timeout: float | None = None) -> Pending[Any]:
-        """Advance time until a job has ended and return its output; see ``zeke_queue.Queue.result``."""
-        return self._call("result", lambda: self._blocking.result(which, timeout))
+    def trigger(
+        self, task: str | Task[Any, Any], payload: object = None, **options: Unpack[SendOptions]
+    ) -> Pending[Run[Any]]:
+        """Send a job, which must be a new one, and return its run; see ``zeke_queue.Queue.trigger``."""
+        return self._call("trigger", lambda: self._blocking.trigger(cast("str", task), payload, **options))
 
-    def cancel(self, which: Run | Job | UUID) -> Pending[bool]:
+    @overload
+    def result(self, which: Run[R], timeout: float | None = None) -> Pending[R]: ...
+    @overload
+    def result(self, which: Job | UUID, timeout: float | None = None) -> Pending[Any]: ...
+
+    def result(self, which: Run[Any] | Job | UUID, timeout: float | None = None) -> Pending[Any]:
+        """Advance time until a job has ended and return its output; see ``zeke_queue.Run.result``."""
+        return self._call("result", lambda: self._blocking.result(cast("UUID", which), timeout))
+
+    def cancel(self, which: Run[Any] | Job | UUID) -> Pending[bool]:
         """Cancel a job; see ``zeke_queue.Queue.cancel``."""
         return self._call("cancel", lambda: self._blocking.cancel(which))
 
@@ -365,12 +415,12 @@ def _at_once(call: Callable[[], T]) -> Generator[Any, Any, T]:
 
 
 @overload
-def _id(which: Run | Job | UUID) -> UUID: ...
+def _id(which: Run[Any] | Job | UUID) -> UUID: ...
 
 
 @overload
 def _id(which: None) -> None: ...
 
 
-def _id(which: Run | Job | UUID | None) -> UUID | None:
+def _id(which: Run[Any] | Job | UUID | None) -> UUID | None:
     return which if which is None or isinstance(which, UUID) else which.id

@@ -9,7 +9,7 @@ import sys
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 from zlib import crc32
 
 import pytest
@@ -53,19 +53,19 @@ class Shown(pytest.fail.Exception):
         return (self.msg or "").partition("\n")[0]
 
 
-def marked_catalog(request: pytest.FixtureRequest) -> Catalog:
+def marked_catalog(request: pytest.FixtureRequest) -> Catalog[Any]:
     """Return the catalog that a test's marker names."""
     found = _from_marker(request)
     return wrong(NO_CATALOG) if found is None else found
 
 
-def catalog_of(request: pytest.FixtureRequest) -> Catalog:
+def catalog_of(request: pytest.FixtureRequest) -> Catalog[Any]:
     """Return a test's catalog: from the closest marker, else from the fixture ``zeke_catalog``."""
     found = _from_marker(request)
     return checked_catalog(request.getfixturevalue("zeke_catalog")) if found is None else found
 
 
-def checked_catalog(given: object) -> Catalog:
+def checked_catalog(given: object) -> Catalog[Any]:
     """Return the value if it is a catalog; otherwise fail the test with what it is."""
     if inspect.iscoroutine(given) or inspect.isasyncgen(given):
         if inspect.iscoroutine(given):
@@ -73,10 +73,10 @@ def checked_catalog(given: object) -> Catalog:
         wrong("zeke_catalog: the fixture is async; define it with def, and return the catalog")
     if not isinstance(given, Catalog):
         wrong(f"zeke_catalog: {shown(given)} is no catalog; return what Catalog() made")
-    return given
+    return cast("Catalog[Any]", given)
 
 
-def _from_marker(request: pytest.FixtureRequest) -> Catalog | None:
+def _from_marker(request: pytest.FixtureRequest) -> Catalog[Any] | None:
     marker = request.node.get_closest_marker("zeke_catalog")
     if marker is None:
         return None
@@ -84,7 +84,7 @@ def _from_marker(request: pytest.FixtureRequest) -> Catalog | None:
         wrong("zeke_catalog: the marker takes one argument: 'module:name', or the catalog itself")
     (which,) = marker.args
     if isinstance(which, Catalog):
-        return which
+        return cast("Catalog[Any]", which)
     module_name, _, name = which.partition(":") if isinstance(which, str) else ("", "", "")
     if not module_name or not name:
         wrong(f"zeke_catalog: {shown(which)} names none; give 'module:name', as in 'shop.tasks:catalog'")
@@ -96,7 +96,7 @@ def _from_marker(request: pytest.FixtureRequest) -> Catalog | None:
         wrong(f"zeke_catalog: {which!r}: {module_name} has no {name!r}; name what Catalog() made")
     if not isinstance(found := getattr(module, name), Catalog):
         wrong(f"zeke_catalog: {which!r} is {shown(found)}, and no catalog; name what Catalog() made")
-    return found
+    return cast("Catalog[Any]", found)
 
 
 def options_of(request: pytest.FixtureRequest) -> Options:

@@ -6,22 +6,30 @@ import asyncio
 import inspect
 from contextlib import asynccontextmanager
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+from zeke_queue.client import open_transactions
+from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
+from zeke_queue.task.senders import Sender
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
+    from uuid import UUID
 
+    from zeke_queue.client.schedules import Schedules
     from zeke_queue.model import Job, JobEvent
     from zeke_queue.storage import Storage
     from zeke_queue.system.entropy import Entropy
     from zeke_queue.system.settings import Settings
     from zeke_queue.task.catalog import Catalog
+    from zeke_queue.task.run import RunSource
     from zeke_sim.testing.environment import TestEnvironment
 
 
 __tracebackhide__ = True  # pytest then shows the test's own lines
+
+T = TypeVar("T")
 
 NO_CONNECTION: Final = (
     "zeke: in memory a transaction has no connection; mark the test with "
@@ -39,13 +47,14 @@ class DrivenQueue(Queue):
     def __init__(
         self,
         environment: TestEnvironment,
-        catalog: Catalog,
+        catalog: Catalog[Any],
         storage: Storage,
         entropy: Entropy,
         settings: Settings,
     ) -> None:
-        super().__init__(catalog, storage, clock=environment.clock, entropy=entropy, settings=settings)
         self._environment = environment
+        super().__init__(catalog, storage, clock=environment.clock, entropy=entropy, settings=settings)
+        self.schedules = cast("Schedules", Driven(self.schedules, environment))
 
     @asynccontextmanager
     async def transaction(self, *args: Any, **options: Any) -> AsyncGenerator[Any]:
@@ -61,23 +70,49 @@ class DrivenQueue(Queue):
 
     @asynccontextmanager
     async def _transaction(self, block: Any, *args: Any, **options: Any) -> AsyncGenerator[Any]:
-        if self._in_environment() or any(one is not None for one in (*args, options.get("connection"))):
+        if in_environment(self._environment) or any(
+            one is not None for one in (*args, options.get("connection"))
+        ):
             async with block as transaction:
                 yield transaction
             return
         opened = self._environment.drive(block.__aenter__())
         try:
-            yield Driven(opened, self._environment)
+            with open_transactions.inside(parts_of(self).storage):
+                yield Driven(opened, self._environment)
         except BaseException as error:
             if not self._environment.drive(block.__aexit__(type(error), error, error.__traceback__)):
                 raise
         else:
             self._environment.drive(block.__aexit__(None, None, None))
 
-    async def watch(self, job_id: Any) -> AsyncGenerator[Job | JobEvent]:
-        """Yield the job at each change of its status, and its events; see ``Queue.watch``."""
-        changes = super().watch(job_id)
-        if self._in_environment():
+    def _run_source(self) -> RunSource:
+        return DrivenRuns(super()._run_source(), self._environment)
+
+
+class DrivenRuns:
+    """The source of runs of a ``DrivenQueue``: waiting for a job advances time."""
+
+    def __init__(self, plain: RunSource, environment: TestEnvironment) -> None:
+        self._plain = plain
+        self._environment = environment
+
+    async def get(self, job_id: UUID) -> Job | None:
+        """Return a job; see ``RunSource``."""
+        return await self._driven(self._plain.get(job_id))
+
+    async def ended(self, job_id: UUID, timeout: float | None) -> Job | None:
+        """Return a job once it has ended; see ``RunSource``."""
+        return await self._driven(self._plain.ended(job_id, timeout), working=True)
+
+    async def cancel(self, job_id: UUID) -> bool:
+        """Cancel a job; see ``RunSource``."""
+        return await self._driven(self._plain.cancel(job_id))
+
+    async def watch(self, job_id: UUID) -> AsyncGenerator[Job | JobEvent]:
+        """Yield the job at each change of its status; see ``RunSource``."""
+        changes = self._plain.watch(job_id)
+        if in_environment(self._environment):
             async for news in changes:
                 yield news
             return
@@ -91,8 +126,15 @@ class DrivenQueue(Queue):
         finally:
             self._environment.drive(changes.aclose())
 
-    def _in_environment(self) -> bool:
-        return asyncio._get_running_loop() is self._environment.loop
+    async def _driven(self, work: Coroutine[Any, Any, T], *, working: bool = False) -> T:
+        if in_environment(self._environment):
+            return await work
+        return self._environment.drive_working(work) if working else self._environment.drive(work)
+
+
+def in_environment(environment: TestEnvironment) -> bool:
+    """Return whether the running loop is the virtual one."""
+    return asyncio._get_running_loop() is environment.loop
 
 
 class _Over(Exception):
@@ -106,22 +148,19 @@ async def _next(changes: AsyncGenerator[Job | JobEvent]) -> Job | JobEvent:
         raise _Over from None
 
 
-def _driven(plain: Callable[..., Coroutine[Any, Any, Any]], *, working: bool) -> Callable[..., Any]:
+def _driven(plain: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
     @wraps(plain)
     async def driven(self: DrivenQueue, *args: Any, **options: Any) -> Any:
         work = plain(self, *args, **options)
-        # The caller's connection belongs to the caller's loop, so the call must run there.
-        if self._in_environment() or options.get("connection") is not None:  # pyright: ignore[reportPrivateUsage]
-            return await work
         environment = self._environment  # pyright: ignore[reportPrivateUsage]
-        return environment.drive_working(work) if working else environment.drive(work)
+        return await work if in_environment(environment) else environment.drive(work)
 
     return driven
 
 
-for _name, _member in list(vars(Queue).items()):
+for _name, _member in [*vars(Sender).items(), *vars(Queue).items()]:
     if inspect.iscoroutinefunction(_member) and not _name.startswith("_"):
-        setattr(DrivenQueue, _name, _driven(_member, working=_name == "result"))
+        setattr(DrivenQueue, _name, _driven(_member))
 
 
 class Driven:
@@ -139,6 +178,7 @@ class Driven:
 
         @wraps(attribute)
         async def driven(*args: Any, **options: Any) -> Any:
-            return environment.drive(attribute(*args, **options))
+            work = attribute(*args, **options)
+            return await work if in_environment(environment) else environment.drive(work)
 
         return driven

@@ -5,31 +5,32 @@ from __future__ import annotations
 import inspect
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import error_output
 from zeke_queue.errors import JobNotFoundError, UsageError
 from zeke_queue.model import Claimed, JobState, NewJob
 from zeke_queue.storage.memory.rows import as_job, fresh
-from zeke_queue.system import logging as log
 from zeke_queue.system.entropy import Ids, SeededEntropy
 from zeke_queue.task.context import JobContext
-from zeke_queue.task.prepare import Sender
+from zeke_queue.task.prepare import JobFactory
+from zeke_queue.task.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncGenerator, Coroutine, Mapping
+    from typing import NoReturn
     from uuid import UUID
 
-    from structlog.typing import FilteringBoundLogger
-
+    from zeke_queue.core.options import ChildOptions, SendOptions
     from zeke_queue.model import Job
     from zeke_queue.system.clock import Clock
     from zeke_queue.task.catalog import Catalog
     from zeke_queue.task.task import Task
 
 __tracebackhide__ = True  # pytest then shows the test's own lines
+
+R = TypeVar("R")
 
 DEADLINE: Final = 3600.0
 """Seconds until an attempt's deadline."""
@@ -73,140 +74,157 @@ class TaskRun:
     """
 
     task: str
-    job: JobContext
+    job: JobContext[Any]
     children: list[Sent] = field(default_factory=list[Sent])
     progress: list[Progress] = field(default_factory=list[Progress])
     log: list[Line] = field(default_factory=list[Line])
     extended: list[float] = field(default_factory=list[float])
 
 
-class RecordedChild:
-    """The run of a recorded child, which is not on any queue."""
+class RecordedRuns:
+    """The source of the runs of recorded children, which are not on any queue.
 
-    def __init__(self, job_id: UUID, task: str, results: Mapping[str, Any]) -> None:
-        self.id = job_id
-        self.task = task
+    Args:
+        results: the children's results, by task name; an exception is the child's failure.
+        clock: the test's clock.
+    """
+
+    def __init__(self, results: Mapping[str, Any], clock: Clock) -> None:
         self._results = results
-
-    async def result(self, timeout: float | None = None) -> Any:  # noqa: ARG002
-        """Return the child's result as given by the test."""
-        if self.task not in self._results:
-            raise UsageError(
-                f"run_task: the handler waits for the result of its child {self.task!r}, and there is no "
-                f"queue that would run it; give run_task(..., results={{{self.task!r}: …}})"
-            )
-        result = self._results[self.task]
-        if isinstance(result, BaseException):
-            raise result
-        return result
-
-    async def cancel(self) -> bool:
-        """Return True, as if the child had been cancelled."""
-        return True
-
-
-class RecordingHost:
-    """The host of a ``JobContext`` without a queue, which records the handler's calls."""
-
-    def __init__(self, sender: Sender, resources: Any, results: Mapping[str, Any], clock: Clock) -> None:
-        self._sender = sender
         self._clock = clock
-        self._results = results
-        self.resources = resources
-        self.record: TaskRun | None = None
+        self.sent: dict[UUID, Sent] = {}
 
-    def _record(self) -> TaskRun:
-        if self.record is None:
-            raise UsageError("run_task: the handler has not begun")
-        return self.record
+    async def get(self, job_id: UUID) -> Job | None:
+        """Return a child as ended, with the result given by the test; None if there is no such child.
 
-    def progress(self, job: JobContext, value: float, message: str | None) -> None:
-        """Record a progress report."""
-        del job
-        self._record().progress.append(Progress(value, message))
-
-    def logger(self, job: JobContext) -> FilteringBoundLogger:
-        """Return a logger whose lines are recorded."""
-
-        def keep(level: str, message: str, fields: Mapping[str, Any]) -> None:
-            self._record().log.append(Line(level, message, dict(fields)))
-
-        return log.job_logger(keep, taskId=job.task, jobId=str(job.id), attempt=job.attempt)
-
-    async def extend(self, job: JobContext, seconds: float) -> None:
-        """Record an extension of the deadline."""
-        del job
-        self._record().extended.append(seconds)
-
-    async def send(self, job: JobContext, task: Any, payload: Any, options: Mapping[str, Any]) -> UUID | None:
-        """Validate a child as a queue does, and record it."""
-        prepared = self._sender.prepare(task, payload, {**options}, parent=job.id)  # pyright: ignore[reportArgumentType]
-        data = prepared.job.data
-        stored = None if data is None else jsonb.loads(data)
-        self._record().children.append(Sent(prepared.job.id, prepared.job.name, stored, dict(options)))
-        return prepared.job.id
-
-    async def trigger(
-        self, job: JobContext, task: Any, payload: Any, options: Mapping[str, Any]
-    ) -> RecordedChild:
-        """Record a child and return its run."""
-        await self.send(job, task, payload, options)
-        sent = self._record().children[-1]
-        return RecordedChild(sent.id, sent.task, self._results)
-
-    async def child(
-        self, job: JobContext, task: Any, payload: Any, key: str, options: Mapping[str, Any]
-    ) -> RecordedChild:
-        """Record a child once per key and return its run."""
-        known = {sent.id: sent for sent in self._record().children}
-        sent = known.get(job.child_id(key))
-        if sent is not None:
-            return RecordedChild(sent.id, sent.task, self._results)
-        return await self.trigger(job, task, payload, {**options, "id": job.child_id(key)})
-
-    async def look(self, job: JobContext, job_id: UUID) -> Job:
-        """Return the job itself, or a child as ended with the result given by the test."""
-        if job_id == job.id:
-            row = fresh(NewJob(job.id, job.task), self._clock.now())
-            row.state, row.attempt, row.retry_count = JobState.ACTIVE, job.attempt, job.retry_count
-            return as_job(row)
-        sent = next((sent for sent in self._record().children if sent.id == job_id), None)
+        Raises:
+            UsageError: the test gave no result for its task.
+        """
+        sent = self.sent.get(job_id)
         if sent is None:
-            raise JobNotFoundError(f"No job has the id {job_id}: the handler sent no such child")
+            return None
+        if sent.task not in self._results:
+            raise UsageError(
+                f"run_task: the handler waits for the result of its child {sent.task!r}, and there is no "
+                f"queue that would run it; give run_task(..., results={{{sent.task!r}: …}})"
+            )
+        result = self._results[sent.task]
         data = None if sent.payload is None else jsonb.dumps(sent.payload)
-        row = fresh(NewJob(sent.id, sent.task, data, parent=job.id), self._clock.now())
-        try:
-            result = await RecordedChild(sent.id, sent.task, self._results).result()
-        except UsageError:
-            raise
-        except Exception as error:  # noqa: BLE001 - given by the test as the child's failure
+        row = fresh(NewJob(sent.id, sent.task, data), self._clock.now())
+        if isinstance(result, BaseException):
             row.end(JobState.FAILED, self._clock.now())
-            row.output = error_output(error)
+            row.output = error_output(result)
         else:
             row.end(JobState.COMPLETED, self._clock.now())
             row.output = None if result is None else jsonb.dumps(result)
         return as_job(row)
 
-    def transaction(self, job: JobContext, connection: Any) -> AbstractAsyncContextManager[Any]:
+    async def ended(self, job_id: UUID, timeout: float | None) -> Job | None:
+        """Return a child as ended; see ``get``."""
+        del timeout
+        sent = self.sent.get(job_id)
+        result = None if sent is None else self._results.get(sent.task)
+        if isinstance(result, BaseException):
+            raise result
+        return await self.get(job_id)
+
+    async def watch(self, job_id: UUID) -> AsyncGenerator[Job]:
+        """Yield the child as ended; see ``get``."""
+        job = await self.get(job_id)
+        if job is not None:
+            yield job
+
+    async def cancel(self, job_id: UUID) -> bool:
+        """Return True, as if the child had been cancelled."""
+        del job_id
+        return True
+
+
+class RecordingContext(JobContext[Any]):
+    """A ``JobContext`` without a queue, which records the handler's calls."""
+
+    __slots__ = ("_clock", "_factory", "_resources", "_runs", "record")
+
+    def __init__(
+        self,
+        claimed: Claimed,
+        task: str,
+        *,
+        factory: JobFactory,
+        resources: Any,
+        results: Mapping[str, Any],
+        clock: Clock,
+    ) -> None:
+        super().__init__(claimed, task, clock.monotonic() + DEADLINE)
+        self._factory = factory
+        self._clock = clock
+        self._runs = RecordedRuns(results, clock)
+        self._resources = resources
+        self.record = TaskRun(task, self)
+
+    @property
+    def resources(self) -> Any:
+        """The value that the catalog's ``resources`` yielded."""
+        return self._resources
+
+    def transaction(self, connection: object = None) -> NoReturn:
         """Raise ``UsageError``, since there is no database."""
-        del job, connection
+        del connection
         raise UsageError(
             "run_task: the handler opens a transaction, which takes a queue; send the task and drain()"
         )
 
-    def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+    def run_coroutine(self, coroutine: Coroutine[Any, Any, R]) -> R:
         """Run a coroutine that never suspends, for a sync handler."""
         try:
-            work.send(None)
+            coroutine.send(None)
         except StopIteration as done:
             return done.value
-        work.close()
-        raise UsageError("run_task: job.wait() in a sync handler can wait for calls of its job only")
+        coroutine.close()
+        raise UsageError("run_task: job.run_coroutine() in a sync handler can wait for calls of its job only")
+
+    def _report(self, value: float, message: str | None) -> None:
+        self.record.progress.append(Progress(value, message))
+
+    def _store_line(self, level: str, message: str, fields: Mapping[str, Any]) -> None:
+        self.record.log.append(Line(level, message, dict(fields)))
+
+    async def _extend(self, seconds: float) -> None:
+        self.record.extended.append(seconds)
+
+    async def _send(
+        self, task: str | Task[Any, Any], payload: object, options: SendOptions, *, insist: bool
+    ) -> Run[Any]:
+        del insist
+        prepared = self._factory.prepare(task, payload, options, parent=self.id)
+        job = prepared.job
+        stored = None if job.data is None else jsonb.loads(job.data)
+        sent = self._runs.sent[job.id] = Sent(job.id, job.name, stored, {**options})
+        self.record.children.append(sent)
+        return Run(self._runs, job.id, job.name, prepared.task)
+
+    async def _start_child(
+        self, task: str | Task[Any, Any], payload: object, key: str, options: ChildOptions
+    ) -> Run[Any]:
+        sent = self._runs.sent.get(self.child_id(key))
+        if sent is not None:
+            return Run(self._runs, sent.id, sent.task)
+        return await self._send(task, payload, {**options, "id": self.child_id(key)}, insist=True)
+
+    async def _get(self, job_id: UUID) -> Job:
+        if job_id == self.id:
+            row = fresh(NewJob(self.id, self.task), self._clock.now())
+            row.state, row.attempt, row.retry_count = JobState.ACTIVE, self.attempt, self.retry_count
+            return as_job(row)
+        job = await self._runs.get(job_id)
+        if job is None:
+            raise JobNotFoundError(f"No job has the id {job_id}: the handler sent no such child")
+        return job
 
 
 async def run_task(
     task_runs: list[TaskRun],
-    catalog: Catalog,
+    catalog: Catalog[Any],
     which: str | Task[Any, Any],
     payload: Any,
     *,
@@ -234,9 +252,9 @@ async def run_task(
     """
     task = catalog.get(which)
     data = task.dump(payload)
-    sender = Sender(catalog, clock, SeededEntropy(len(task_runs)))
+    factory = JobFactory(catalog, clock, SeededEntropy(len(task_runs)))
     stored = None if data is None else data.encode()
-    given = None if meta is None else sender.meta(meta).encode()
+    given = None if meta is None else factory.meta(meta).encode()
     job_id = Ids(clock, SeededEntropy(-1 - len(task_runs)))()
     claimed = Claimed(
         id=job_id,
@@ -257,10 +275,10 @@ async def run_task(
     async with AsyncExitStack() as stack:
         make = catalog.resources
         resources = None if make is None else await stack.enter_async_context(make())
-        host = RecordingHost(sender, resources, results or {}, clock)
-        job = JobContext(claimed, task.name, host, clock.monotonic() + DEADLINE)
-        host.record = TaskRun(task.name, job)
-        task_runs.append(host.record)
+        job = RecordingContext(
+            claimed, task.name, factory=factory, resources=resources, results=results or {}, clock=clock
+        )
+        task_runs.append(job.record)
         arguments: list[Any] = [task.validate_json(stored)] if task.takes_payload else []
         if task.takes_job:
             arguments.append(job)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-import functools
 import inspect
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
+from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.maintenance.scheduler import Scheduler
@@ -29,9 +27,8 @@ if TYPE_CHECKING:
     from zeke_queue.storage import Storage
     from zeke_queue.system.clock import Clock
     from zeke_queue.task.catalog import Catalog
-    from zeke_queue.task.context import JobContext, JobHost
     from zeke_queue.task.task import Task
-    from zeke_queue.worker.host import Host
+    from zeke_queue.worker.executors.executor import Reporter
     from zeke_sim.world.context import WorldContext
 
 Link: TypeAlias = Literal["partition", "partition_out", "partition_in"]
@@ -107,7 +104,7 @@ class Node:
         name: str,
         role: str,
         main: Main,
-        catalog: Catalog,
+        catalog: Catalog[Any],
         *,
         nodes: Mapping[str, Node],
         connect: Callable[[Node, dict[str, int]], NodeCalls],
@@ -319,9 +316,8 @@ class InlineExecutor:
         """Run a function."""
         return call()
 
-    async def run_process(self, task: Task[Any, Any], claimed: Claimed, job: JobContext, host: Host) -> Any:
+    async def run_process(self, task: Task[Any, Any], claimed: Claimed, job: Reporter) -> Any:
         """Run a task's handler."""
-        del host
         payload = task.validate_json(claimed.data)
         arguments: list[Any] = [payload] if task.takes_payload else []
         if task.takes_job:
@@ -347,45 +343,14 @@ class SimWorker(Worker):
     """
 
     def __init__(self, queue: Queue, *, clock: Clock, resting_clock: Clock, **options: Any) -> None:
-        super().__init__(queue, clock=resting_clock, executor=InlineExecutor(), watchdog=None, **options)
-        served = self._plan.served
-        tasks = {task: _told_by(clock, resting_clock, task) for task in served.values()}
-        self._plan = replace(self._plan, served={name: tasks[task] for name, task in served.items()})
-
-
-def _told_by(clock: Clock, resting_clock: Clock, task: Task[Any, Any]) -> Task[Any, Any]:
-    """Return a task whose handler sees deadlines on ``clock`` instead of the worker's clock."""
-    if not task.takes_job:
-        return task
-    handler = task.handler
-
-    @functools.wraps(handler)
-    def told(*arguments: Any) -> Any:
-        job: JobContext = arguments[-1]
-        if ahead := clock.monotonic() - resting_clock.monotonic():
-            job.deadline += ahead
-            # A job moves its deadline through its host, and no public API can intercept that.
-            job._host = cast("JobHost", _HostAhead(job._host, ahead))  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-        return handler(*arguments)
-
-    shown = copy.copy(task)
-    shown.handler = told
-    return shown
-
-
-class _HostAhead:
-    """A job's host that converts deadlines to a clock that is ahead of the worker's."""
-
-    def __init__(self, host: JobHost, ahead: float) -> None:
-        self._host = host
-        self._ahead = ahead
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._host, name)
-
-    async def extend(self, job: JobContext, seconds: float) -> None:
-        await self._host.extend(job, seconds)
-        job.deadline += self._ahead
+        super().__init__(
+            queue,
+            clock=resting_clock,
+            handler_clock=clock,
+            executor=InlineExecutor(),
+            watchdog=None,
+            **options,
+        )
 
 
 def worker(**options: Any) -> Main:
@@ -407,7 +372,7 @@ def scheduler(**options: Any) -> Main:
     """Return the main function of a scheduler process."""
 
     async def main(node: Node) -> None:
-        running = Scheduler(node.queue, **options)
+        running = Scheduler(parts_of(node.queue), **options)
         node.stop = running.stop
         await running.run()
 
@@ -418,7 +383,7 @@ def supervisor(**options: Any) -> Main:
     """Return the main function of a maintenance process."""
 
     async def main(node: Node) -> None:
-        running = Supervisor(node.queue, **options)
+        running = Supervisor(parts_of(node.queue), **options)
         node.stop = running.stop
         await running.run()
 

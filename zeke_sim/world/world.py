@@ -26,7 +26,7 @@ from zeke_sim.world.time_skipping import TimeSkipper
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from zeke_queue.core.options import JobOptions
+    from zeke_queue.core.options import OptionLayer
     from zeke_queue.task.catalog import Catalog
     from zeke_sim.history.events import Event
     from zeke_sim.loop.decisions import Decisions
@@ -157,10 +157,10 @@ class World(WorldContext):
             if queue.concurrency_limit is not None
         }
         shared: dict[tuple[str, ...], list[int | None]] = {}
-        options_of: dict[str, list[JobOptions]] = {}
+        options_of: dict[str, list[OptionLayer]] = {}
         for catalog in (setup.catalog, *setup.others.values()):
             for task in catalog.tasks.values():
-                options_of.setdefault(task.name, []).append(task.options)
+                options_of.setdefault(task.name, []).append(task.layer)
                 if task.aliases:
                     shared.setdefault((task.name, *task.aliases), []).append(task.concurrency_limit)
         return Rules(

@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from zeke_queue.client.parts import parts_of
 from zeke_queue.model import FINAL, JobQuery, JobState, QueueCount
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Family:
 
     async def look(self) -> list[Job]:
         """Read the jobs' current state; returns parents before their children."""
-        generation = list((await self._queue.storage.get(list(self._open))).values())
+        generation = list((await parts_of(self._queue).storage.get(list(self._open))).values())
         while generation:
             children: list[Job] = []
             for job in generation:

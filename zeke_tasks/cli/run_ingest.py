@@ -10,7 +10,7 @@ from uuid import UUID
 from zeke_queue.errors import JobConflictError, UsageError
 from zeke_queue.model import FINAL, JobQuery, JobState
 from zeke_queue.system.subprocess_pool import ChildEnded
-from zeke_queue.task.prepare import Send
+from zeke_queue.task.task import Send
 from zeke_tasks.cli.report import Outcome, findings, why_it_failed
 from zeke_tasks.cli.run_jobs import READING, Errand, open_errand
 from zeke_tasks.context import read
@@ -207,10 +207,13 @@ class Intake:
                     pending.difference_update(of_job)
             failed = [item.id for item in items if item.status is ItemStatus.FAILED]
             unread = [*await rows.reopen_items(failed), *sorted(map(UUID, pending))]
-            jobs += await transaction.send_many(
-                Send("fetch-content", FetchContent(raw_item_ids=unread[start : start + CHUNK]))
-                for start in range(0, len(unread), CHUNK)
-            )
+            jobs += [
+                run.id
+                for run in await transaction.send_many(
+                    Send("fetch-content", FetchContent(raw_item_ids=unread[start : start + CHUNK]))
+                    for start in range(0, len(unread), CHUNK)
+                )
+            ]
         return tuple(job_id for job_id in jobs if job_id is not None)
 
     async def _page(self, url: str, place: str) -> Taken:
@@ -224,7 +227,7 @@ class Intake:
             story = (await rows.stories_of([key])).get(key)
             job_id = None
             if named.new or item.status is ItemStatus.PENDING:
-                job_id = await transaction.send("fetch-content", FetchContent(raw_item_ids=[key]))
+                job_id = (await transaction.send("fetch-content", FetchContent(raw_item_ids=[key]))).id
         if job_id is None and story is not None:
             job_id = await self._errand.have_told(story.id)
         what = "article" if video_id_of(place) is None else "video"

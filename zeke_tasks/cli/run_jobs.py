@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
+from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import JobConflictError, ResultTimeoutError, ZekeError
 from zeke_queue.maintenance.runner import Supervisor
@@ -134,7 +135,7 @@ class Errand:
 
         Archiving is left to the workers, whose settings say how long rows are kept.
         """
-        supervisor = Supervisor(self.queue)
+        supervisor = Supervisor(parts_of(self.queue))
         while True:
             await supervisor.sweep(("give_back", "wake"))
             await self.queue.clock.sleep(TEND_EVERY)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid5
 
 from zeke_queue.errors import UsageError
-from zeke_queue.task.prepare import Send
+from zeke_queue.task.task import Send
 from zeke_tasks.cli.report import findings
 from zeke_tasks.cli.run_jobs import TELLING, Errand, open_errand
 from zeke_tasks.fetch.parser_pool import ReaderKilled, Unreadable
@@ -126,11 +126,11 @@ async def _source(errand: Errand, name: str) -> Source:
 
 async def _send(errand: Errand, source: Source, parts: Sequence[Sequence[UploadedItem]]) -> list[UUID]:
     async with errand.queue.transaction() as transaction:
-        sent = await transaction.send_many(
+        runs = await transaction.send_many(
             Send("ingest-from-upload", IngestFromUpload(source_id=source.id, items=list(part)))
             for part in parts
         )
-    return [job_id for job_id in sent if job_id is not None]
+    return [run.id for run in runs]
 
 
 async def _left_over(errand: Errand, item_ids: set[UUID]) -> list[UUID]:

@@ -12,6 +12,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.system import logging as log
@@ -40,7 +41,7 @@ async def work(dsn: str, gap: float) -> None:
     settings = Settings.load(database_primary_url=dsn)
     async with Queue.connect(demo_catalog(gap), settings=settings) as queue:
         worker = Worker(queue, poll=0.5, lease=LEASE, beat=BEAT, grace=2.0)
-        supervisor = Supervisor(queue, every=0.5)
+        supervisor = Supervisor(parts_of(queue), every=0.5)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.task.prepare import Send
+from zeke_queue.task.task import Send
 from zeke_tasks.payloads import FetchContent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from zeke_queue.client.transaction import QueueTransaction
     from zeke_queue.task.context import JobContext
+    from zeke_queue.task.senders import Transaction
 
 CHUNK: Final = 20
 """Items per ``fetch-content`` job."""
@@ -23,7 +23,7 @@ video. If two jobs have the same item, only one finishes it."""
 
 
 async def send_to_be_read(
-    transaction: QueueTransaction, job: JobContext, item_ids: Sequence[UUID], *, priority: int | None = None
+    transaction: Transaction, job: JobContext, item_ids: Sequence[UUID], *, priority: int | None = None
 ) -> None:
     """Send the jobs that read some items, in the transaction that wrote the items.
 

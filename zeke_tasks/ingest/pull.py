@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
-from zeke_queue.task.prepare import Send
+from zeke_queue.task.task import Send
 from zeke_tasks.context import context_of
 from zeke_tasks.ingest.pace import PULL_SLACK
 from zeke_tasks.payloads import IngestPull, IngestSource
@@ -39,7 +39,7 @@ async def pull(
     async with job.transaction() as transaction:
         rows = context_of(job).repository.within(transaction)
         due = await rows.sources(types, due_in=PULL_SLACK if payload.reason == "schedule" else None)
-        sent = await transaction.send_many(
+        runs = await transaction.send_many(
             Send(
                 into,
                 IngestSource(source_id=source.id, reason=payload.reason),
@@ -48,6 +48,6 @@ async def pull(
             )
             for source in due
         )
-    counts = {"due": len(due), "sent": sum(job_id is not None for job_id in sent)}
+    counts = {"due": len(due), "sent": sum(run.created for run in runs)}
     job.logger.info("sources pulled", reason=payload.reason, **counts)
     return counts

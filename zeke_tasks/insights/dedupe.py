@@ -6,7 +6,7 @@ from typing import Any
 
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
-from zeke_queue.task.prepare import Send
+from zeke_queue.task.task import Send
 from zeke_tasks.context import context_of
 from zeke_tasks.payloads import AttachInsightToStory, DedupeInsights, Insight
 from zeke_tasks.store.highlights import highlight_key

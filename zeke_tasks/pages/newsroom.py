@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import SchemaVersionError
 from zeke_queue.storage.access import Scope
 from zeke_queue.web.dashboard import Page, View
@@ -129,7 +130,7 @@ async def _runs(desk: Desk, rows: Rows) -> list[dict[str, Any]]:
     # Runs that have not begun come first.
     found.sort(key=lambda pair: -(pair[0].started_at.timestamp() if pair[0].started_at else math.inf))
     last = found[:RUNS]
-    jobs = await desk.parts.queue.storage.get([run.id for run, _ in last]) if last else {}
+    jobs = await parts_of(desk.parts.queue).storage.get([run.id for run, _ in last]) if last else {}
     return [
         {"run": run, "playbook": name, "status": status_of(run, jobs.get(run.id)).value} for run, name in last
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import FINAL, JobState
 from zeke_tasks.store.playbooks import RunEvent, RunStatus
@@ -80,7 +81,7 @@ class _Ended(Exception):
 
 async def _cancel(queue: Queue, repository: Repository, run_id: UUID) -> bool:
     try:
-        async with queue.storage.transaction() as transaction:
+        async with parts_of(queue).storage.transaction() as transaction:
             rows = repository.within(transaction)
             if run_id not in await transaction.cancel([run_id]):
                 return False

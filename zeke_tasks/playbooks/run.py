@@ -192,10 +192,10 @@ async def _play(playing: _Playing, step: Step, job: JobContext) -> _Playing:
         # A failed step gets a new child; a child that was cancelled with the run is resumed with it.
         payload = fill(step.input, playing.known())
         key = f"{step.name}/{playing.failures[step.name]}"
-        child = await job.child(step.task, payload, key=key, meta={**job.meta, DEPTH: _depth(job) + 1})
+        child = await job.start_child(step.task, payload, key=key, meta={**job.meta, DEPTH: _depth(job) + 1})
     except (BadReference, JobConflictError, UsageError) as error:
         raise await _failed(playing, step, job, str(error)) from error
-    outcome = await job.outcome(child)
+    outcome = await job.wait_for(child)
     if outcome.state is not JobState.COMPLETED:
         raise await _failed(playing, step, job, _why(outcome))
     async with _rows(job) as rows:
@@ -250,5 +250,5 @@ async def _complete(playing: _Playing, job: JobContext) -> dict[str, Any]:
 async def _rows(job: JobContext) -> AsyncGenerator[Rows]:
     """Open a transaction that locks the job's attempt, so that a later attempt can't write concurrently."""
     async with job.transaction() as transaction:
-        await transaction.hold(job.id, job.attempt)
+        await transaction.lock_attempt(job.id, job.attempt)
         yield context_of(job).repository.within(transaction)

@@ -45,12 +45,12 @@ class OpenTransaction(Protocol):
         """The psycopg connection of the transaction; None in memory."""
         ...
 
-    def on_commit(self, apply: Callable[[], None]) -> None:
-        """Call ``apply`` once the transaction has committed."""
+    def on_commit(self, callback: Callable[[], None], /) -> None:
+        """Call ``callback`` once the transaction has committed."""
         ...
 
-    def on_rollback(self, undo: Callable[[], None]) -> None:
-        """Call ``undo`` if the transaction rolls back."""
+    def on_rollback(self, callback: Callable[[], None], /) -> None:
+        """Call ``callback`` if the transaction rolls back."""
         ...
 
 

@@ -17,7 +17,7 @@ from zeke_tasks.stories.require import require_story, text_of
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from zeke_queue.client.transaction import QueueTransaction
+    from zeke_queue.task.senders import Transaction
     from zeke_tasks.ai.client import Answer
     from zeke_tasks.store.analysis import Overlay
 
@@ -111,7 +111,7 @@ def _analysis(answer: Answer[Answered], job: JobContext) -> Analysis:
 
 
 async def _send_what_follows(
-    transaction: QueueTransaction, job: JobContext, story_id: UUID, *, anew: bool
+    transaction: Transaction, job: JobContext, story_id: UUID, *, anew: bool
 ) -> None:
     """Send the jobs that follow an analysis, except scoring, which follows the extraction.
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
     from uuid import UUID
 
-    from zeke_queue.client.transaction import QueueTransaction
     from zeke_queue.task.context import JobContext
+    from zeke_queue.task.senders import Transaction
     from zeke_tasks.store.model import RawItem
     from zeke_tasks.store.repository import Rows
 
@@ -216,7 +216,7 @@ async def _is_to_be_analysed(rows: Rows, story_id: UUID) -> bool:
     return story is not None and story.status is StoryStatus.NEW
 
 
-async def _send_analysis(transaction: QueueTransaction, job: JobContext, story_id: UUID) -> None:
+async def _send_analysis(transaction: Transaction, job: JobContext, story_id: UUID) -> None:
     """Send a job that analyses a story, unless one is waiting or running."""
     await transaction.send(
         "analyze-story",

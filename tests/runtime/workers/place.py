@@ -114,9 +114,9 @@ class Place:
 
     async def send(self, task: Any, payload: Any = None, **options: Any) -> UUID:
         """Send a job that must not be refused."""
-        job_id = await self.queue.send(task, payload, **options)
-        assert job_id is not None
-        return job_id
+        run = await self.queue.send(task, payload, **options)
+        assert run.created
+        return run.id
 
     async def run_one(self, task: Any, payload: Any = None, **options: Any) -> Job:
         """Send a job, do all that is due, and return the job."""

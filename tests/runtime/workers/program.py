@@ -9,6 +9,7 @@ import asyncio
 import sys
 
 from tests.runtime.workers import crunching
+from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.task.catalog import Catalog
@@ -56,7 +57,7 @@ async def main(dsn: str) -> None:
     """Work on a database until signalled."""
     async with Queue.connect(catalog, dsn) as queue:
         worker = Worker(queue, lease=2, beat=0.5, poll=0.5, grace=30)
-        await run_until_signalled(worker, [Supervisor(queue, every=0.3)])
+        await run_until_signalled(worker, [Supervisor(parts_of(queue), every=0.3)])
 
 
 if __name__ == "__main__":

@@ -212,7 +212,7 @@ def test_own_prices_extend_the_list(tmp_path: Path) -> None:
 def test_sdk_is_not_imported_for_the_stub() -> None:
     code = (
         "import asyncio, sys\n"
-        "from zeke_queue import SystemClock\n"
+        "from zeke_queue.system.clock import SystemClock\n"
         "from zeke_tasks.ai import AISettings, open_ai\n"
         "async def main():\n"
         "    async with open_ai(AISettings.load(zeke_ai='stub'), SystemClock()): pass\n"

@@ -91,7 +91,7 @@ class Stage:
     async def start(self, **about: Any) -> UUID:
         """Start a run; returns its id."""
         payload = {"playbookId": PLAYBOOK, "teamId": TEAM, "triggerSource": "api", **about}
-        job_id = await self.queue.send("playbook-run", payload, retry_delay=0)
+        job_id = (await self.queue.send("playbook-run", payload, retry_delay=0)).id
         assert job_id is not None
         return job_id
 
@@ -324,7 +324,7 @@ async def test_meta_of_run_is_passed_to_steps() -> None:
         stage = Stage(memory_domain())
         await stage.put(FIRST)
         payload = {"playbookId": PLAYBOOK, "teamId": TEAM, "triggerSource": "api"}
-        run_id = await stage.queue.send("playbook-run", payload, meta={"trace": "t", **meta})
+        run_id = (await stage.queue.send("playbook-run", payload, meta={"trace": "t", **meta})).id
         assert run_id is not None
         await stage.drain()
         (step,) = await stage.queue.find(JobQuery(names=("sum",)))
@@ -362,7 +362,7 @@ async def test_run_with_cancelled_and_resumed_job_goes_on(stage: Stage) -> None:
 async def test_only_existing_runs_of_the_team_are_cancelled(stage: Stage) -> None:
     await stage.put(FIRST)
     assert not await cancel_run(stage.queue, stage.domain.repository, UUID(int=1))
-    other = await stage.queue.send("nothing")
+    other = (await stage.queue.send("nothing")).id
     assert other is not None
     assert not await cancel_run(stage.queue, stage.domain.repository, other)
     assert (await stage.job(other)).state is JobState.CREATED

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cases import check_each
-from zeke_queue.core.options import DEFAULTS, INT4_MAX, INT4_MIN, JobOptions, merge, new_job, next_slot
+from zeke_queue.core.options import DEFAULTS, INT4_MAX, INT4_MIN, OptionLayer, merge, new_job, next_slot
 from zeke_queue.errors import InvalidNameError, InvalidOptionError
 from zeke_queue.model import NewJob
 
 ID: Final = UUID(int=7)
-NAMES: Final = [field.name for field in fields(JobOptions)]
+NAMES: Final = [field.name for field in fields(OptionLayer)]
 RIVALS: Final = [{"delay", "start_at"}, {"throttle", "debounce"}]
 LATER: Final = datetime(2030, 1, 1, tzinfo=UTC)
 EAST, WEST = timezone(timedelta(hours=12)), timezone(timedelta(hours=-12))
@@ -39,16 +39,16 @@ VALUES: Final[dict[str, st.SearchStrategy[Any]]] = {
 }
 
 
-def layers() -> st.SearchStrategy[JobOptions]:
+def layers() -> st.SearchStrategy[OptionLayer]:
     """Any options, but none of two that exclude each other."""
     given_ = st.fixed_dictionaries({}, optional=VALUES)
     return given_.filter(lambda chosen: not any(pair <= chosen.keys() for pair in RIVALS)).map(
-        lambda c: JobOptions(**c)
+        lambda c: OptionLayer(**c)
     )
 
 
 def job(**options: Any) -> NewJob:
-    return new_job(ID, "a-queue", None, JobOptions(**options))
+    return new_job(ID, "a-queue", None, OptionLayer(**options))
 
 
 def rival(name: str) -> str | None:
@@ -56,7 +56,7 @@ def rival(name: str) -> str | None:
 
 
 @given(stack=st.lists(layers(), max_size=4))
-def test_the_first_layer_that_says_something_wins(stack: list[JobOptions]) -> None:
+def test_the_first_layer_that_says_something_wins(stack: list[OptionLayer]) -> None:
     merged = merge(*stack)
     for name in NAMES:
         speaks = next((n for n, layer in enumerate(stack) if getattr(layer, name) is not None), None)
@@ -68,8 +68,8 @@ def test_the_first_layer_that_says_something_wins(stack: list[JobOptions]) -> No
 
 def test_explicit_zero_or_false_overrides_every_other_layer() -> None:
     def check(name: str, value: Any) -> None:
-        strong = JobOptions(**{name: value})
-        weak = JobOptions(priority=9, delay=9, retry_limit=9, retry_delay=9, retry_backoff=True)
+        strong = OptionLayer(**{name: value})
+        weak = OptionLayer(priority=9, delay=9, retry_limit=9, retry_delay=9, retry_backoff=True)
         assert getattr(merge(strong, weak, DEFAULTS), name) == value
         made = new_job(ID, "a-queue", None, merge(strong, weak))
         assert getattr(made, name) == value
@@ -81,13 +81,13 @@ def test_explicit_zero_or_false_overrides_every_other_layer() -> None:
 
 
 @given(options=layers())
-def test_merging_one_layer_or_empty_ones_changes_nothing(options: JobOptions) -> None:
-    assert merge(options) == merge(JobOptions(), options, JobOptions()) == options
+def test_merging_one_layer_or_empty_ones_changes_nothing(options: OptionLayer) -> None:
+    assert merge(options) == merge(OptionLayer(), options, OptionLayer()) == options
 
 
 def test_a_send_that_excludes_an_option_of_its_task_overrides_it() -> None:
-    assert merge(JobOptions(start_at=LATER), JobOptions(delay=5)) == JobOptions(start_at=LATER)
-    assert merge(JobOptions(debounce=60), JobOptions(throttle=5)) == JobOptions(debounce=60)
+    assert merge(OptionLayer(start_at=LATER), OptionLayer(delay=5)) == OptionLayer(start_at=LATER)
+    assert merge(OptionLayer(debounce=60), OptionLayer(throttle=5)) == OptionLayer(debounce=60)
 
 
 def test_a_job_without_options_has_the_defaults() -> None:
@@ -98,7 +98,7 @@ def test_a_job_without_options_has_the_defaults() -> None:
 
 
 @given(options=layers())
-def test_what_is_in_range_is_taken_over(options: JobOptions) -> None:
+def test_what_is_in_range_is_taken_over(options: OptionLayer) -> None:
     made = new_job(ID, "a-queue", "{}", options, parent=UUID(int=1), meta='{"a":1}')
     seconds = {
         name: value.total_seconds() if isinstance(value, timedelta) else value
@@ -157,7 +157,7 @@ def test_number_out_of_range_is_rejected_with_the_maximum() -> None:
 
 def test_a_name_that_is_none_is_refused() -> None:
     with pytest.raises(InvalidNameError):
-        new_job(ID, "not a queue", None, JobOptions())
+        new_job(ID, "not a queue", None, OptionLayer())
 
 
 def test_a_keyed_job_may_be_throttled_too() -> None:

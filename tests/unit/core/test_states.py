@@ -8,8 +8,7 @@ import pytest
 
 from tests.cases import check_each
 from zeke_queue.core import states
-from zeke_queue.core.states import TRANSITIONS, Event, follow
-from zeke_queue.errors import IllegalTransition
+from zeke_queue.core.states import TRANSITIONS, Event, IllegalTransition, follow
 from zeke_queue.model import FINAL, WAITING, JobState
 
 

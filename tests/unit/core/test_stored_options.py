@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.cases import check_each
 from tests.unit.tables import check_gives, check_refused
 from zeke_queue.core import jsonb
-from zeke_queue.core.options import JobOptions
+from zeke_queue.core.options import OptionLayer
 from zeke_queue.core.stored_options import read, write
 from zeke_queue.errors import InvalidOptionError
 
@@ -40,7 +40,7 @@ def test_what_is_written_is_read_again(options: dict[str, Any]) -> None:
     seconds: dict[str, Any] = {
         k: v.total_seconds() if isinstance(v, timedelta) else v for k, v in options.items()
     }
-    assert read(stored) == JobOptions(**seconds)
+    assert read(stored) == OptionLayer(**seconds)
 
 
 def test_option_that_schedules_do_not_support_is_rejected() -> None:
@@ -76,9 +76,9 @@ def test_our_spelling_has_precedence() -> None:
     check_gives(
         read,
         [
-            ({"expire_in": 5, "expireInHours": 1}, JobOptions(expire_in=5)),
-            ({"retry_limit": 0, "retryLimit": 4}, JobOptions(retry_limit=0)),
-            ({"throttle": 5, "singletonHours": 1, "singletonNextSlot": True}, JobOptions(throttle=5)),
+            ({"expire_in": 5, "expireInHours": 1}, OptionLayer(expire_in=5)),
+            ({"retry_limit": 0, "retryLimit": 4}, OptionLayer(retry_limit=0)),
+            ({"throttle": 5, "singletonHours": 1, "singletonNextSlot": True}, OptionLayer(throttle=5)),
         ],
     )
 
@@ -89,4 +89,4 @@ def test_stored_options_must_be_an_object() -> None:
 
 @given(st.dictionaries(st.sampled_from(["expireInHours", "singletonHours", "retryLimit", "x"]), whatever))
 def test_whatever_is_stored_can_be_read(stored: dict[str, Any]) -> None:
-    assert isinstance(read(stored), JobOptions)
+    assert isinstance(read(stored), OptionLayer)

@@ -175,8 +175,8 @@ async def test_missing_task_or_job_raises_its_own_error(jobs: JobsClient) -> Non
 
 
 async def test_conflict_names_the_holder_of_the_key(jobs: JobsClient, queue: Queue) -> None:
-    holder = await queue.send("mail", MAIL, singleton_key="one")
-    await queue.schedule("mail", "0 0 * * *", payload=MAIL, singleton_key="one")
+    holder = (await queue.send("mail", MAIL, singleton_key="one")).id
+    await queue.schedules.put("mail", "0 0 * * *", payload=MAIL, singleton_key="one")
     with pytest.raises(JobConflictError) as refused:
         await jobs.run_schedule("mail")
     assert refused.value.holder == holder

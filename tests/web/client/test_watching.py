@@ -22,7 +22,6 @@ from zeke_queue import (
     ResultTimeoutError,
     RunStatus,
     Settings,
-    SystemClock,
     Worker,
 )
 from zeke_queue.api_client import (
@@ -37,6 +36,7 @@ from zeke_queue.api_client import (
 )
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.system.clock import SystemClock
 from zeke_queue.web import WebSettings
 from zeke_queue.web.server import ApiServer
 

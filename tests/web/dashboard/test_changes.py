@@ -12,6 +12,7 @@ import pytest
 from tests.cases import check_each_async
 from tests.web.conftest import on_both_storages
 from tests.web.dashboard.conftest import Browser
+from zeke_queue.client.parts import parts_of
 from zeke_queue.model import CatchUp, JobQuery, JobState, Schedule
 from zeke_queue.storage.access import Scope
 from zeke_queue.web import WebSettings
@@ -293,7 +294,7 @@ async def test_columns_are_chosen(browser: Browser, jobs: Driver) -> None:
 @on_both_storages
 async def test_queue_is_paused_and_resumed(admin: Browser, queue: Queue) -> None:
     assert "waiting jobs are not started" in await admin.note("/queues", name="mail", do="pause")
-    (mail,) = [one for one in await queue.storage.queues() if one.name == "mail"]
+    (mail,) = [one for one in await parts_of(queue).storage.queues() if one.name == "mail"]
     assert mail.paused_on is not None
     assert "Paused" in await admin.see("/queues")
     assert await admin.note("/queues", name="mail", do="resume") == "mail is resumed"
@@ -367,7 +368,7 @@ EVERY_MORNING: dict[str, Any] = {
 
 
 async def stored(queue: Queue) -> Schedule:
-    (schedule,) = await queue.schedules()
+    (schedule,) = await queue.schedules.list()
     return schedule
 
 
@@ -395,7 +396,7 @@ async def test_invalid_schedule_is_reported_at_its_field(admin: Browser, queue: 
     async def check(field: str, value: str) -> None:
         page = (await admin.send("/schedules/edit", 422, **EVERY_MORNING | {field: value})).text
         assert f'id="wrong-{field}"' in page
-        assert await queue.schedules() == []
+        assert await queue.schedules.list() == []
 
     cases = [
         ("cron", "every day"),
@@ -414,7 +415,7 @@ async def test_invalid_schedule_is_reported_at_its_field(admin: Browser, queue: 
 
 @on_both_storages
 async def test_edit_keeps_what_the_form_does_not_show(admin: Browser, queue: Queue) -> None:
-    await queue.schedule("login", "0 1 * * *", payload={"user": "a", "password": "s3cret"}, priority=9)
+    await queue.schedules.put("login", "0 1 * * *", payload={"user": "a", "password": "s3cret"}, priority=9)
     page = await admin.see("/schedules/edit?name=login")
     assert "s3cret" not in page + await admin.see("/schedules")
     await admin.send("/schedules/edit", **edit_of("login", payload=""))
@@ -428,7 +429,7 @@ async def test_redacted_payload_is_not_handed_to_another_task(admin: Browser, qu
     @queue.catalog.task("anything")
     async def anything(payload: dict[str, str]) -> None: ...
 
-    await queue.schedule("login", "0 1 * * *", payload={"user": "a", "password": "s3cret"})
+    await queue.schedules.put("login", "0 1 * * *", payload={"user": "a", "password": "s3cret"})
     edit = edit_of("login", task="anything")
     page = (await admin.send("/schedules/edit", 422, payload=" ", **edit)).text
     assert 'id="wrong-payload"' in page
@@ -439,14 +440,14 @@ async def test_redacted_payload_is_not_handed_to_another_task(admin: Browser, qu
 
 
 async def test_schedule_of_another_program_is_edited(admin: Browser, queue: Queue) -> None:
-    await queue.schedule("theirs", "0 1 * * *", payload={"a": 1}, external=True)
+    await queue.schedules.put("theirs", "0 1 * * *", payload={"a": 1}, external=True)
     await admin.send("/schedules/edit", **edit_of("theirs", payload='{"a": 2}'))
     edited = await stored(queue)
     assert (edited.cron, json.loads(edited.data or "")) == ("0 2 * * *", {"a": 2})
 
 
 async def test_schedule_is_paused_resumed_run_and_deleted(admin: Browser, queue: Queue) -> None:
-    await queue.schedule("break", "0 0 * * *")
+    await queue.schedules.put("break", "0 0 * * *")
     await admin.send("/schedules", name="break", do="pause")
     assert (await stored(queue)).paused
     await admin.send("/schedules", name="break", do="resume")
@@ -456,5 +457,5 @@ async def test_schedule_is_paused_resumed_run_and_deleted(admin: Browser, queue:
     assert job.id == UUID(ran.headers["location"].rpartition("/")[2])
     assert "Delete break?" in await admin.see("/schedules/delete?name=break")
     await admin.send("/schedules", name="break", do="delete")
-    assert await queue.schedules() == []
+    assert await queue.schedules.list() == []
     await admin.send("/schedules", 404, name="break", do="run")

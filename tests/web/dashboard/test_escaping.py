@@ -10,6 +10,7 @@ from urllib.parse import quote
 from tests.cases import check_each_async
 from tests.web.conftest import on_both_storages
 from tests.web.dashboard.conftest import Browser
+from zeke_queue.client.parts import parts_of
 from zeke_queue.model import JobEvent, Schedule
 from zeke_queue.storage.access import Scope
 
@@ -78,7 +79,7 @@ async def test_output_error_and_events_of_any_shape_are_shown(browser: Browser, 
 
 @on_both_storages
 async def test_text_of_a_schedule_is_escaped(browser: Browser, queue: Queue) -> None:
-    await queue.storage.put_schedule(
+    await parts_of(queue).storage.put_schedule(
         Schedule(name="x" + EVIL, cron=EVIL, task=EVIL, zone=EVIL, data=json.dumps(EVIL), description=EVIL)
     )
     name = quote("x" + EVIL)

@@ -11,6 +11,7 @@ from tests.cases import check_each_async
 from tests.web.conftest import on_both_storages
 from tests.web.live.conftest import passes
 from tests.web.live.tab import Tab
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import JobEvent, JobState
 from zeke_queue.web import close_app
@@ -178,7 +179,7 @@ async def test_closing_the_application_ends_the_streams(app: FastAPI, clock: Fro
 def left(app: FastAPI) -> list[int]:
     """Return how many subscriptions to jobs, views and streams there are still."""
     return [
-        sum(len(job.subscriptions) for job in app.state.zeke.queue.watchers._watched.values()),
+        sum(len(job.subscriptions) for job in parts_of(app.state.zeke.queue).watcher._watched.values()),
         app.state.dashboard.sampler.viewers,
         app.state.zeke.live.open_streams,
     ]

@@ -14,6 +14,7 @@ import zeke_queue.web.dashboard
 from tests.cases import check_each, check_each_async
 from tests.web.conftest import on_both_storages
 from tests.web.dashboard.conftest import Browser
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import InvalidOptionError
 from zeke_queue.model import JobEvent, JobState
 from zeke_queue.web import WebSettings, create_app
@@ -71,7 +72,7 @@ def tiles(page: str) -> dict[str, str]:
 
 
 async def test_queues_show_their_counts_and_limits(browser: Browser, jobs: Driver, queue: Queue) -> None:
-    await queue.declare()
+    await parts_of(queue).declare()
     await jobs.send("mail")
     page = await browser.see("/queues")
     (row,) = re.findall(r'<tr [^>]*data-queue="mail">.*?</tr>', page, re.DOTALL)

@@ -10,6 +10,7 @@ import pytest
 from tests.cases import check_each, check_each_async
 from tests.web.conftest import on_both_storages
 from tests.web.dashboard.conftest import Browser, signed_in
+from zeke_queue.client.parts import parts_of
 from zeke_queue.model import JobState
 from zeke_queue.storage.access import Scope
 from zeke_queue.web import Caller, WebSettings, create_app
@@ -122,8 +123,8 @@ async def test_session_ends_with_sign_out_another_sign_in_or_its_key(call: Web, 
 
     async def revoke(browser: Browser) -> None:
         del browser
-        for key in await queue.storage.access.keys():
-            await queue.storage.access.revoke_key(key.id)
+        for key in await parts_of(queue).storage.access.keys():
+            await parts_of(queue).storage.access.revoke_key(key.id)
 
     async def check(end: Any) -> None:
         async with call.client() as client:
@@ -184,7 +185,7 @@ def test_local_path_keeps_addresses_of_the_dashboard_only() -> None:
 
 
 async def test_buttons_without_the_scope_are_disabled(reader: Browser, jobs: Driver, queue: Queue) -> None:
-    await queue.schedule("break", "0 0 * * *")
+    await queue.schedules.put("break", "0 0 * * *")
     failed = await jobs.ended(JobState.FAILED)
 
     async def check(path: str, *buttons: str) -> None:

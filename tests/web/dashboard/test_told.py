@@ -35,7 +35,7 @@ def reasons(page: str) -> set[str]:
 async def test_page_says_why_its_buttons_are_off(
     reader: Browser, admin: Browser, jobs: Driver, queue: Queue
 ) -> None:
-    await queue.schedule("daily", "0 7 * * *", task="twice")
+    await queue.schedules.put("daily", "0 7 * * *", task="twice")
     job_id = await jobs.send("mail")
 
     async def check(path: str, *why: str) -> None:
@@ -88,9 +88,9 @@ async def test_queues_without_a_worker_are_named(browser: Browser, jobs: Driver)
 
 
 async def test_paused_schedule_says_that_it_does_not_catch_up(browser: Browser, queue: Queue) -> None:
-    await queue.schedule("daily", "0 7 * * *", task="twice")
+    await queue.schedules.put("daily", "0 7 * * *", task="twice")
     assert "run once" in await browser.see("/schedules")
-    await queue.schedule("daily", "0 7 * * *", task="twice", paused=True)
+    await queue.schedules.put("daily", "0 7 * * *", task="twice", paused=True)
     page = await browser.see("/schedules")
     assert "run once" not in page
     assert "Paused: it sends no jobs, and ticks during the pause are skipped." in page

@@ -14,6 +14,7 @@ from pydantic.alias_generators import to_camel
 
 from tests.cases import check_each_async
 from tests.clocks import FrozenClock
+from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.core import apikeys
 from zeke_queue.errors import JobConflictError
@@ -305,7 +306,7 @@ async def test_read_scope_may_not_trigger(client: Client) -> None:
 async def test_invalid_key_of_a_batch_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Queue.in_memory(whole_catalog(), clock=FrozenClock(), settings=Settings()) as queue:
         looks: list[str] = []
-        real = queue.storage.access.valid_keys
+        real = parts_of(queue).storage.access.valid_keys
 
         async def valid_keys(prefix: str) -> Any:
             looks.append(prefix)
@@ -314,8 +315,8 @@ async def test_invalid_key_of_a_batch_is_looked_up_once(monkeypatch: pytest.Monk
         async def has_keys() -> bool:
             return True
 
-        monkeypatch.setattr(queue.storage.access, "valid_keys", valid_keys)
-        monkeypatch.setattr(queue.storage.access, "has_keys", has_keys)
+        monkeypatch.setattr(parts_of(queue).storage.access, "valid_keys", valid_keys)
+        monkeypatch.setattr(parts_of(queue).storage.access, "has_keys", has_keys)
         key = apikeys.new_key(bytes(apikeys.KEY_BYTES))
         transport = httpx2.ASGITransport(create_app(queue, WebSettings()))
         async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
@@ -340,7 +341,7 @@ async def test_internal_error_reveals_nothing(client: Client, monkeypatch: pytes
     async def broken(ids: Any) -> Any:
         raise RuntimeError("password=hunter2")
 
-    monkeypatch.setattr(client.queue.storage, "get", broken)
+    monkeypatch.setattr(parts_of(client.queue).storage, "get", broken)
     told = await client.query("trigger.run", {"runId": str(UUID(int=1))})
     assert (told.status, told.error["data"]["code"]) == (500, "INTERNAL_SERVER_ERROR")
     assert "hunter2" not in json.dumps(told.body)

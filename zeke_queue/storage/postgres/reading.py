@@ -75,14 +75,7 @@ class PostgresReader:
         """Return the job because of which a uniqueness rule would refuse this one now, if any."""
         if job.singleton_key is None and job.slot_seconds is None:
             return None
-        parameters = {
-            "id": job.id,
-            "name": job.name,
-            "singleton_key": job.singleton_key,
-            "slot_seconds": job.slot_seconds,
-            "slot_offset": job.slot_offset,
-        }
-        found = (await self._session.run_all(Step("holder", parameters), plain=True))[0]
+        found = (await self._session.run_all(Step("holder", rows.of_holder(job)), plain=True))[0]
         return found[0][0] if found else None
 
     async def events(self, job_id: UUID, after: int = 0) -> list[JobEvent]:

@@ -104,6 +104,17 @@ class Cursor(AsyncCursor[Row]):
         return _ADAPTERS
 
 
+def of_holder(job: NewJob) -> dict[str, Any]:
+    """Return the parameters that name the place which a job would take."""
+    return {
+        "id": job.id,
+        "name": job.name,
+        "singleton_key": job.singleton_key,
+        "slot_seconds": job.slot_seconds,
+        "slot_offset": job.slot_offset,
+    }
+
+
 def of_new_jobs(jobs: Sequence[NewJob]) -> dict[str, Any]:
     """Return the parameters of ``insert.sql``, as arrays."""
     columns = [of_new_job(job) for job in jobs]

@@ -6,6 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import JobConflictError, JobNotFoundError, StorageError
 from zeke_queue.model import CARRIED, FINAL, Job, JobEvent, JobQuery, JobState
 from zeke_queue.storage.access import Scope
@@ -65,7 +66,7 @@ class Moment:
 async def job(desk: Desk) -> Response:
     """Show a job."""
     found = await _require(desk)
-    storage = desk.parts.queue.storage
+    storage = parts_of(desk.parts.queue).storage
     events = await storage.events(found.id)
     children = await storage.find(JobQuery(parent=found.id, without=CARRIED, limit=CHILDREN))
     return desk.page(
@@ -141,7 +142,7 @@ async def _require(desk: Desk) -> Job:
     """
     gone = "No job has this id; it never existed or was purged"
     try:
-        return await require(desk.parts.queue.storage, parse_id(desk.words["job_id"], gone))
+        return await require(parts_of(desk.parts.queue).storage, parse_id(desk.words["job_id"], gone))
     except JobNotFoundError:
         raise ApiError(404, gone) from None
 
@@ -166,7 +167,7 @@ async def _done(desk: Desk, found: Job, changed: bool, done: str, otherwise: str
 
 async def _shown(desk: Desk, job: Job) -> dict[str, Any]:
     """Return the parts of the page that change with a job's state."""
-    now = await desk.parts.queue.storage.now()
+    now = await parts_of(desk.parts.queue).storage.now()
     output = desk.parts.showing.output(job)
     is_error = job.state in _ENDED_BADLY or (job.state is JobState.RETRY and bool(job.history))
     return {
@@ -188,7 +189,7 @@ async def _holds(desk: Desk, job: Job) -> list[str]:
     """Return the reasons why a waiting job, due or not, does not start: ``paused``, ``unserved``."""
     if job.state not in (JobState.CREATED, JobState.RETRY):
         return []
-    settings = {one.name: one for one in await desk.parts.queue.storage.queues()}
+    settings = {one.name: one for one in await parts_of(desk.parts.queue).storage.queues()}
     paused = job.name in settings and settings[job.name].paused_on is not None
     served = job.name in served_by(await all_workers(desk.parts))
     return ["paused"] * paused + ["unserved"] * (not served)
@@ -290,7 +291,7 @@ def _query(desk: Desk, job: Job) -> str:
 async def _frames(desk: Desk, job: Job, after: int) -> AsyncGenerator[ServerEvent]:
     """Yield the parts of a job's page as they change, until the job has ended and all lines are sent."""
     try:
-        async with aclosing(desk.parts.queue.watchers.batches(job.id, after=after)) as batches:
+        async with aclosing(parts_of(desk.parts.queue).watcher.batches(job.id, after=after)) as batches:
             async for batch in batches:
                 for event in _lines(desk, job, [news for news in batch if isinstance(news, JobEvent)]):
                     yield event

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import JobNotFoundError
 from zeke_queue.model import CARRIED, JobQuery, RunStatus
 from zeke_queue.storage.access import Scope
@@ -56,7 +57,7 @@ async def _page(desk: Desk, asked: Asked, *, status: int = 200, wrong: str | Non
         columns=listing.COLUMNS,
         sizes=listing.SIZES,
         most=MOST_AT_ONCE,
-        now=await desk.parts.queue.storage.now(),
+        now=await parts_of(desk.parts.queue).storage.now(),
     )
 
 
@@ -88,7 +89,7 @@ async def change(desk: Desk) -> Response:
     deed = _deed(desk)
     found = await _chosen(desk, asked, every=False)
     ids = [job.id for job in found]
-    storage = desk.parts.queue.storage
+    storage = parts_of(desk.parts.queue).storage
     verb = {"cancel": storage.cancel, "retry": storage.retry, "resume": storage.resume}[deed]
     changed = await verb(ids) if ids else set[UUID]()
     left = [job_id for job_id in ids if job_id not in changed]
@@ -142,7 +143,7 @@ async def _stored(desk: Desk, ids: Sequence[UUID]) -> dict[UUID, Job]:
         left = tuple(job_id for job_id in dict.fromkeys(ids) if job_id not in found)
         if left:
             which = JobQuery(ids=left, archived=archived, without=CARRIED, limit=len(left))
-            found |= {job.id: job for job in await desk.parts.queue.storage.find(which)}
+            found |= {job.id: job for job in await parts_of(desk.parts.queue).storage.find(which)}
     return found
 
 

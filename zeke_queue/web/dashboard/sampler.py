@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import StorageError
 from zeke_queue.model import JobQuery, JobState
 from zeke_queue.system.logging import get_logger
@@ -187,7 +188,7 @@ class Sampler:
             viewer.rung.set()
 
     async def _look(self, spans: Mapping[str, Span], backlog: Sequence[int] | None) -> Sample:
-        storage = self._parts.queue.storage
+        storage = parts_of(self._parts.queue).storage
         now = await storage.now()
         queues = await all_queues(self._parts)
         workers = await all_workers(self._parts)

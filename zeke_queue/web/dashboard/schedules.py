@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
+from zeke_queue.client.parts import parts_of
 from zeke_queue.core import jsonb
 from zeke_queue.core.cron import Cron
 from zeke_queue.errors import (
@@ -51,8 +52,8 @@ class Written:
 
 async def schedules(desk: Desk) -> Response:
     """Show all schedules."""
-    now = await desk.parts.queue.storage.now()
-    stored = await desk.parts.queue.schedules()
+    now = await parts_of(desk.parts.queue).storage.now()
+    stored = await desk.parts.queue.schedules.list()
     return desk.page(
         "schedules.html",
         schedules=[desk.parts.showing.schedule(one, now) for one in stored],
@@ -108,7 +109,7 @@ async def change(desk: Desk) -> Response:
             return desk.go(desk.url("schedules"), str(error), kind="wrong")
         return desk.go(desk.url("jobs", sent.id), f"Job of {name} sent")
     if deed == "delete":
-        await desk.parts.queue.unschedule(name)
+        await desk.parts.queue.schedules.delete(name)
         return desk.go(desk.url("schedules"), f"Schedule {name} deleted")
     if deed not in ("pause", "resume"):
         raise ApiError(422, "do: must be run, pause, resume or delete")
@@ -134,7 +135,7 @@ VIEWS: Final = (
 
 async def _require(desk: Desk, name: str) -> Schedule:
     try:
-        return await require_schedule(desk.parts.queue.storage, name)
+        return await require_schedule(parts_of(desk.parts.queue).storage, name)
     except ScheduleNotFoundError as error:
         raise ApiError(404, str(error)) from None
 
@@ -179,7 +180,7 @@ async def _store(desk: Desk, written: Written, stored: Schedule | None) -> dict[
             payload = parse_payload(written.payload)
         except ApiError as error:
             wrong["payload"] = error.message
-    if stored is None and any(one.name == written.name for one in await queue.schedules()):
+    if stored is None and any(one.name == written.name for one in await queue.schedules.list()):
         wrong["name"] = "A schedule with this name exists; edit it, or choose another name"
     if stored is not None and stored.name != written.name:
         wrong["name"] = "A schedule can't be renamed; delete it and create another one"
@@ -196,11 +197,13 @@ async def _store(desk: Desk, written: Written, stored: Schedule | None) -> dict[
     )
     external = stored is not None and task == stored.task and task not in queue.catalog.served
     try:
-        checked = queue.sender.schedule(complete, task, payload, {}, external=external)
+        checked = parts_of(queue).factory.schedule(complete, task, payload, {}, external=external)
     except UsageError as error:
         return {_field_of(error): _message(error)}
     # The form does not show the options of the schedule's jobs, so they are preserved.
-    await queue.storage.put_schedule(replace(checked, options=stored.options if stored is not None else {}))
+    await parts_of(queue).storage.put_schedule(
+        replace(checked, options=stored.options if stored is not None else {})
+    )
     return {}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from zeke_queue.client.parts import parts_of
 from zeke_queue.core import apikeys
 from zeke_queue.storage.access import Scope
 from zeke_queue.web.access.guard import COOKIE, permits
@@ -33,9 +34,9 @@ async def sign_in(desk: Desk) -> Response:
     except ApiError as error:
         return await _form(desk, onward, wrong=error.message, status=error.status)
     settings, queue = desk.parts.settings, desk.parts.queue
-    token = queue.entropy.stream("session").randbytes(TOKEN_BYTES).hex()
+    token = parts_of(queue).entropy.stream("session").randbytes(TOKEN_BYTES).hex()
     await _close(desk)
-    access = queue.storage.access
+    access = parts_of(queue).storage.access
     if not await access.create_session(apikeys.digest_of(token), key.id, settings.api_session):
         return await _form(desk, onward, wrong="The key has just been revoked", status=401)
     response = desk.go(local_path(onward, desk.root) or desk.url(""))
@@ -58,7 +59,7 @@ async def _close(desk: Desk) -> None:
     """End the browser's session, if there is one."""
     token = desk.request.cookies.get(COOKIE)
     if token is not None:
-        await desk.parts.queue.storage.access.delete_session(apikeys.digest_of(token))
+        await parts_of(desk.parts.queue).storage.access.delete_session(apikeys.digest_of(token))
 
 
 async def _key(desk: Desk) -> ApiKey:

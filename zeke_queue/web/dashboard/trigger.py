@@ -6,6 +6,7 @@ import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import JobConflictError, JobNotFoundError, PayloadValidationError, UsageError
 from zeke_queue.storage.access import Scope
 from zeke_queue.storage.inspect import require
@@ -32,7 +33,9 @@ async def ask(desk: Desk) -> Response:
     task, payload, told = desk.asked("task"), None, None
     if desk.asked("like"):
         try:
-            like = await require(desk.parts.queue.storage, parse_id(desk.asked("like"), "No job has this id"))
+            like = await require(
+                parts_of(desk.parts.queue).storage, parse_id(desk.asked("like"), "No job has this id")
+            )
         except JobNotFoundError:
             raise ApiError(404, "No job has this id") from None
         task, payload, told = like.name, *_again(desk, like)
@@ -121,7 +124,7 @@ def _form(
         errors["task"] = UNKNOWN
     listed = schema.fields(described)
     top = {path.partition(".")[0] for path in errors}
-    draw = desk.parts.queue.entropy.stream("form").randbytes(_TOKEN_BYTES)
+    draw = parts_of(desk.parts.queue).entropy.stream("form").randbytes(_TOKEN_BYTES)
     return desk.page(
         "trigger.html",
         status=status,

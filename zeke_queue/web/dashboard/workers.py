@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
+from zeke_queue.client.parts import parts_of
 from zeke_queue.model import CARRIED, JobQuery, JobState
 from zeke_queue.web.dashboard.page import View
 from zeke_queue.web.inspect import all_workers
@@ -26,7 +27,7 @@ SHOWN: Final = 8
 
 async def workers(desk: Desk) -> Response:
     """Show all workers."""
-    storage = desk.parts.queue.storage
+    storage = parts_of(desk.parts.queue).storage
     held: defaultdict[UUID | None, list[Job]] = defaultdict(list)
     for job in await storage.find(JobQuery(states=(JobState.ACTIVE,), without=CARRIED, limit=HELD_AT_MOST)):
         held[job.worker].append(job)

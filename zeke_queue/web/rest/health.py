@@ -10,6 +10,7 @@ from typing import Literal
 from fastapi import APIRouter, Response
 
 from zeke_queue.api_client import model as answers
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import StorageError
 from zeke_queue.web.api import Parts, Reads
 from zeke_queue.web.errors import ApiError, problems
@@ -36,7 +37,7 @@ async def healthz() -> Health:
 async def readyz(parts: Parts) -> Health:
     """Return 200 if the database is available, else 503."""
     try:
-        await parts.queue.storage.now()
+        await parts_of(parts.queue).storage.now()
     except StorageError:
         raise ApiError(503, "The database is unavailable") from None
     return Health()

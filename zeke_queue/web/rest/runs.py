@@ -12,6 +12,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 from starlette.requests import Request
 
 from zeke_queue.api_client import model as answers
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import JobNotFoundError
 from zeke_queue.model import JobQuery, RunStatus
 from zeke_queue.storage.inspect import require
@@ -152,8 +153,8 @@ async def events(
 ) -> answers.Events:
     """Return progress and log lines, oldest first, at most 1000."""
     del caller
-    job = await require(parts.queue.storage, parse_id(run_id))
-    found = await parts.queue.storage.events(job.id, after)
+    job = await require(parts_of(parts.queue).storage, parse_id(run_id))
+    found = await parts_of(parts.queue).storage.events(job.id, after)
     return answers.Events(
         events=tuple(
             answers.Event(
@@ -206,7 +207,7 @@ async def _change(
 ) -> answers.RunDetail:
     job_id = parse_id(run_id)
     changed = await change(job_id)
-    job = await require(parts.queue.storage, job_id)
+    job = await require(parts_of(parts.queue).storage, job_id)
     if not changed:
         raise ApiError(409, f"Job {job_id} stays {job.state.value}: {otherwise}", id=str(job_id))
     return parts.showing.detail(job)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Response
 from starlette.convertors import Convertor, register_url_convertor
 
 from zeke_queue.api_client import model as answers
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import (
     InvalidNameError,
     ScheduleNotFoundError,
@@ -45,9 +46,9 @@ router = APIRouter(prefix="/schedules", tags=["schedules"])
 async def schedules(parts: Parts, caller: Reads) -> answers.Schedules:
     """Return all schedules, by name, each with its next ticks."""
     del caller
-    now = await parts.queue.storage.now()
+    now = await parts_of(parts.queue).storage.now()
     return answers.Schedules(
-        schedules=tuple(parts.showing.schedule(one, now) for one in await parts.queue.schedules())
+        schedules=tuple(parts.showing.schedule(one, now) for one in await parts.queue.schedules.list())
     )
 
 
@@ -84,7 +85,7 @@ async def delete(name: str, parts: Parts, caller: Administers) -> Response:
     """Delete a schedule; one declared in code is created again when the next worker starts."""
     del caller
     with suppress(InvalidNameError):  # no schedule has an invalid name
-        if await parts.queue.unschedule(name):
+        if await parts.queue.schedules.delete(name):
             return Response(status_code=204)
     raise ScheduleNotFoundError(f"No schedule is called {name!r}")
 

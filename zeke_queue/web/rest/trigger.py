@@ -8,6 +8,7 @@ from fastapi import APIRouter, Header, Response
 from starlette.requests import Request
 
 from zeke_queue.api_client import model as answers
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import JobNotFoundError
 from zeke_queue.storage.access import Scope
 from zeke_queue.storage.inspect import require
@@ -65,7 +66,7 @@ async def trigger(
 async def run(run_id: str, parts: Parts, caller: Reads) -> answers.Run:
     """Return a live or archived job."""
     del caller
-    return parts.showing.run(await require(parts.queue.storage, parse_id(run_id)))
+    return parts.showing.run(await require(parts_of(parts.queue).storage, parse_id(run_id)))
 
 
 @router.get(
@@ -76,7 +77,7 @@ async def run(run_id: str, parts: Parts, caller: Reads) -> answers.Run:
 async def detail(run_id: str, parts: Parts, caller: Reads) -> answers.RunDetail:
     """Return a live or archived job with its options, its family and its failed attempts."""
     del caller
-    return parts.showing.detail(await require(parts.queue.storage, parse_id(run_id)))
+    return parts.showing.detail(await require(parts_of(parts.queue).storage, parse_id(run_id)))
 
 
 @router.get(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import JSONResponse, Response
 
+from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import JobNotFoundError
 from zeke_queue.system.logging import get_logger
 from zeke_queue.system.waiting import end, first
@@ -114,7 +115,7 @@ class EventStreams:
         """
         if (refusal := self.refusal(caller)) is not None:
             return refusal
-        watcher = self._queue.watchers
+        watcher = parts_of(self._queue).watcher
         if (job := await watcher.get(job_id)) is None:
             raise JobNotFoundError.of(job_id)
         source = JobEvents(watcher, self._presenter, job, frames.decode_event_id(job_id, last_event_id))

@@ -15,55 +15,77 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import UUID
 
 from pydantic_core import from_json, to_json
+from typing_extensions import override
 
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import MESSAGE_MAX, clean, error_output, plain
 from zeke_queue.errors import SerializationError, UsageError
 from zeke_queue.model import Claimed
-from zeke_queue.system import logging as log
 from zeke_queue.system.subprocess_main import serve
 from zeke_queue.task.context import JobContext
 from zeke_queue.task.signals import Fail, Retry, Snooze, Wait
 from zeke_queue.task.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
     from typing import NoReturn
 
-    from structlog.typing import FilteringBoundLogger
-
     from zeke_queue.system.subprocess_main import Parent
-    from zeke_queue.task.context import JobHost
 
 _MESSAGE_DEPTH: Final = 3
 """Levels of nesting that belong to the message; deeper levels are values of a handler."""
 
 
-class ChildHost:
-    """The host of a context in a child: forwards progress and log lines to the parent, refuses the rest."""
+class ProcessJobContext(JobContext[Any]):
+    """A context in a child: forwards progress and log lines to the parent, and refuses the rest."""
 
-    resources: Any = None
+    __slots__ = ("_parent",)
 
-    def __init__(self, parent: Parent) -> None:
+    def __init__(self, claimed: Claimed, task: str, parent: Parent) -> None:
+        super().__init__(claimed, task, math.inf)
         self._parent = parent
 
-    def progress(self, job: JobContext, value: float, message: str | None) -> None:
-        """Send progress to the parent."""
-        del job
+    @property
+    def resources(self) -> Any:
+        """None: the catalog's resources are open in the worker's process."""
+        return None
+
+    @override
+    def transaction(self, connection: object = None) -> NoReturn:
+        """Raise ``UsageError``."""
+        self._refuse("transaction")
+
+    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any]) -> NoReturn:
+        """Raise ``UsageError``."""
+        coroutine.close()
+        self._refuse("run_coroutine")
+
+    def _report(self, value: float, message: str | None) -> None:
         self._parent.send(_encoded({"progress": [value, message]}))
 
-    def logger(self, job: JobContext) -> FilteringBoundLogger:
-        """Return a logger that prints in the child and stores lines through the parent."""
+    def _store_line(self, level: str, message: str, fields: Mapping[str, Any]) -> None:
+        self._parent.send(_encoded({"line": [level, message, dict(fields)]}))
 
-        def keep(level: str, message: str, fields: Mapping[str, Any]) -> None:
-            self._parent.send(_encoded({"line": [level, message, dict(fields)]}))
+    @override
+    async def _extend(self, seconds: float) -> NoReturn:
+        self._refuse("extend")
 
-        return log.job_logger(keep, taskId=job.task, jobId=str(job.id), attempt=job.attempt)
+    @override
+    async def _send(self, task: object, payload: object, options: object, *, insist: bool) -> NoReturn:
+        self._refuse("trigger" if insist else "send")
 
-    def __getattr__(self, name: str) -> NoReturn:
+    @override
+    async def _start_child(self, task: object, payload: object, key: str, options: object) -> NoReturn:
+        self._refuse("start_child and call")
+
+    @override
+    async def _get(self, job_id: UUID) -> NoReturn:
+        self._refuse("wait_for and stored")
+
+    def _refuse(self, name: str) -> NoReturn:
         raise UsageError(
-            f"job.{name} needs the worker's connection, which a handler in a process has not; return what "
-            "is needed, and let an async handler do it"
+            f"job.{name}: a handler in a process has no connection to the storage; return what is needed, "
+            "and do it in an async handler"
         )
 
 
@@ -86,13 +108,13 @@ def _mended(part: Any, depth: int) -> Any:
 
 def main() -> None:
     """Serve the parent until it exits."""
-    serve(lambda message, parent: _encoded(_answer(from_json(message), ChildHost(parent))))
+    serve(lambda message, parent: _encoded(_answer(from_json(message), parent)))
 
 
-def _answer(request: dict[str, Any], host: ChildHost) -> dict[str, Any]:
+def _answer(request: dict[str, Any], parent: Parent) -> dict[str, Any]:
     try:
         task = _look_up(request["module"], request["file"], request["name"], request["task"])
-        result = _run(task, request, host)
+        result = _run(task, request, parent)
     except Retry as asked:
         return {"retry": [asked.after, asked.reason]}
     except Fail as asked:
@@ -120,12 +142,12 @@ def _failure(error: BaseException) -> dict[str, Any]:
     return {"error": output, "message": jsonb.loads(output)["message"]}
 
 
-def _run(task: Task[Any, Any], request: dict[str, Any], host: ChildHost) -> Any:
+def _run(task: Task[Any, Any], request: dict[str, Any], parent: Parent) -> Any:
     data = request["data"]
     payload = task.validate_json(None if data is None else data.encode())
     arguments = [payload] if task.takes_payload else []
     if task.takes_job:
-        arguments.append(JobContext(_claimed(request), task.name, cast("JobHost", host), math.inf))
+        arguments.append(ProcessJobContext(_claimed(request), task.name, parent))
     result = task.handler(*arguments)
     return asyncio.run(result) if inspect.iscoroutine(result) else result
 

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from zeke_queue.errors import SerializationError, ZekeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from zeke_queue.model import Claimed
-    from zeke_queue.task.context import JobContext
     from zeke_queue.task.task import Task
-    from zeke_queue.worker.host import Host
 
 
 class Encoded:
@@ -57,6 +55,20 @@ class ProcessCrashed(ZekeError):
     """The process that ran a handler ended before the handler did."""
 
 
+class Reporter(Protocol):
+    """The part of a job's context that a handler in another process reports to."""
+
+    task: str
+
+    def progress(self, value: float, message: str | None = None) -> object:
+        """Store the job's progress."""
+        ...
+
+    def keep(self, level: str, message: str, fields: Mapping[str, Any]) -> None:
+        """Store a log line of the handler."""
+        ...
+
+
 class Executor(Protocol):
     """Runs handlers outside the event loop."""
 
@@ -67,14 +79,13 @@ class Executor(Protocol):
         """
         ...
 
-    async def run_process(self, task: Task[Any, Any], claimed: Claimed, job: JobContext, host: Host) -> Any:
+    async def run_process(self, task: Task[Any, Any], claimed: Claimed, job: Reporter) -> Any:
         """Run a task's handler in a process of its own; cancelling the caller kills the process.
 
         Args:
             task: the task to run; the process finds it by module and name.
             claimed: the job, with its payload as stored.
-            job: the context, for progress and log lines of the handler.
-            host: stores progress and log lines of the handler.
+            job: the context, which stores progress and log lines of the handler.
 
         Returns:
             The result, or its JSON as ``Encoded``.

@@ -11,9 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zeke_queue.model import Claimed
-    from zeke_queue.task.context import JobContext
     from zeke_queue.task.task import Task
-    from zeke_queue.worker.host import Host
+    from zeke_queue.worker.executors.executor import Reporter
 
 
 class LocalExecutor:
@@ -32,9 +31,9 @@ class LocalExecutor:
         """Run a function in a thread."""
         return await self._threads.run(call)
 
-    async def run_process(self, task: Task[Any, Any], claimed: Claimed, job: JobContext, host: Host) -> Any:
+    async def run_process(self, task: Task[Any, Any], claimed: Claimed, job: Reporter) -> Any:
         """Run a task's handler in a process."""
-        return await self._processes.run(task, claimed, job, host)
+        return await self._processes.run(task, claimed, job)
 
     async def close(self) -> None:
         """End idle threads and all processes."""

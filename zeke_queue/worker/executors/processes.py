@@ -19,9 +19,8 @@ from zeke_queue.worker.executors.executor import Encoded, ProcessCrashed, Remote
 if TYPE_CHECKING:
     from zeke_queue.model import Claimed
     from zeke_queue.system.subprocess_pool import Child
-    from zeke_queue.task.context import JobContext
     from zeke_queue.task.task import Task
-    from zeke_queue.worker.host import Host
+    from zeke_queue.worker.executors.executor import Reporter
 
 
 class Processes:
@@ -34,7 +33,7 @@ class Processes:
     def __init__(self, most: int | None = None) -> None:
         self._children = Children("zeke_queue.worker.executors.child", most=most)
 
-    async def run(self, task: Task[Any, Any], claimed: Claimed, job: JobContext, host: Host) -> Encoded:
+    async def run(self, task: Task[Any, Any], claimed: Claimed, job: Reporter) -> Encoded:
         """Run a task's handler in a child; cancelling the caller kills the child.
 
         Raises:
@@ -43,7 +42,7 @@ class Processes:
             Signal, Wait: the handler raised it.
         """
         async with self._children.child() as child:
-            answer = await _call(child, _request(task, claimed), job, host)
+            answer = await _call(child, _request(task, claimed), job)
         return _result(answer)
 
     async def close(self) -> None:
@@ -51,7 +50,7 @@ class Processes:
         await self._children.close()
 
 
-async def _call(child: Child, request: dict[str, Any], job: JobContext, host: Host) -> dict[str, Any]:
+async def _call(child: Child, request: dict[str, Any], job: Reporter) -> dict[str, Any]:
     """Run a job in a child process, forwarding its progress and log lines."""
     child.send(to_json(request))
     while True:
@@ -62,9 +61,9 @@ async def _call(child: Child, request: dict[str, Any], job: JobContext, host: Ho
                 f"The process that ran task {job.task!r} ended with {ended.how} before its handler did"
             ) from None
         if "progress" in message:
-            host.progress(job, *message["progress"])
+            job.progress(*message["progress"])
         elif "line" in message:
-            host.keep(job, *message["line"])
+            job.keep(*message["line"])
         else:
             return message
 

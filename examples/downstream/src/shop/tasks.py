@@ -77,4 +77,4 @@ async def report(job: JobContext) -> str:
     return f"report of {day}"
 
 
-catalog.schedule("nightly-report", "0 3 * * *", task=report, zone="Europe/Berlin")
+catalog.schedule("nightly-report", "0 3 * * *", task=report, timezone="Europe/Berlin")

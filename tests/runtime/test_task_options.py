@@ -1,0 +1,120 @@
+"""Options that a task gives its jobs, and sends that a uniqueness rule refuses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+from pydantic import BaseModel
+
+from tests.cases import check_each_async
+from tests.runtime.catalogs import mail_catalog
+from tests.runtime.test_send import stored
+from zeke_queue.client.queue import Queue
+from zeke_queue.errors import InvalidOptionError, JobConflictError
+from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.task import Send
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.clocks import FrozenClock
+    from tests.runtime.conftest import QueueOn
+    from zeke_queue.model import NewJob
+
+
+# Options of a task
+
+
+class Parcel(BaseModel):
+    to: str
+    number: int = 0
+
+
+async def test_options_of_a_task_apply_to_sends_and_ticks(queue_on: QueueOn, clock: FrozenClock) -> None:
+    catalog = Catalog()
+
+    @catalog.task("parcel", singleton_key=lambda parcel: parcel.to or None, priority=4)
+    async def parcel(payload: Parcel) -> None: ...
+
+    @catalog.task("sweep", throttle=60)
+    async def sweep() -> None: ...
+
+    queue = queue_on(catalog)
+    first = await queue.send(parcel, Parcel(to="ann"))
+    job = await stored(queue, first.id)
+    assert (job.singleton_key, job.priority) == ("ann", 4)
+    options: dict[str, Any]
+    for options in ({}, {"priority": 1}):
+        kept = await queue.send("parcel", {"to": "ann", "number": 2}, **options)
+        assert (kept.id, kept.created) == (first.id, False)
+    assert (await queue.send(parcel, Parcel(to=""))).created
+    assert (await queue.send(parcel, Parcel(to=""))).created
+    assert (await queue.send(parcel, Parcel(to="ann"), singleton_key="own")).created
+    assert (await queue.send(sweep)).created
+    assert not (await queue.send(sweep)).created
+
+    await queue.schedules.put("daily", "0 0 * * *", task=parcel, payload=Parcel(to="bea"))
+    run = await queue.schedules.trigger("daily")
+    assert (await run.job()).singleton_key == "bea"
+    assert not (await queue.send(parcel, Parcel(to="bea"))).created
+
+
+async def test_key_that_a_task_computes_must_be_one(queue_on: QueueOn) -> None:
+    async def check(key: Any) -> None:
+        catalog = Catalog()
+
+        @catalog.task("parcel", singleton_key=lambda _: key)
+        async def parcel(payload: Parcel) -> None: ...
+
+        with pytest.raises(InvalidOptionError, match=r"^singleton_key: "):
+            await queue_on(catalog).send(parcel, Parcel(to="ann"))
+
+    await check_each_async([5, "", "a\0b", "x" * 1001], check)
+
+
+async def test_holder_that_has_ended_meanwhile_is_replaced_by_the_job(
+    clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = MemoryStorage(clock)
+    queue = Queue(mail_catalog(), storage, clock=clock)
+    first = await queue.send("clean", singleton_key="k")
+    insert = storage.insert
+    tries: list[int] = []
+
+    async def refused_once(jobs: Sequence[NewJob]) -> list[UUID | None]:
+        ids = await insert(jobs)
+        if not tries:
+            await storage.cancel([first.id])
+        tries.append(len(jobs))
+        return ids
+
+    monkeypatch.setattr(storage, "insert", refused_once)
+    second = await queue.send("clean", singleton_key="k")
+    assert second.created
+    assert second.id != first.id
+    assert tries == [1, 1]
+
+
+def hide_holders(storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answer as if each conflicting job ended just before it is looked up."""
+
+    async def holder(job: NewJob) -> UUID | None: ...
+
+    monkeypatch.setattr(storage, "holder", holder)
+
+
+async def test_unknown_holder_is_a_conflict_which_carries_the_runs_of_the_others(
+    clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = MemoryStorage(clock)
+    queue = Queue(mail_catalog(), storage, clock=clock)
+    await queue.send("clean", singleton_key="k")
+    hide_holders(storage, monkeypatch)
+    with pytest.raises(JobConflictError) as caught:
+        await queue.send_many([Send("clean"), Send("clean", singleton_key="k"), Send("post", {"to": "a"})])
+    assert caught.value.holder is None
+    assert [run.task for run in caught.value.sent] == ["clean", "mail"]
+    assert [(await run.job()).id for run in caught.value.sent] == [run.id for run in caught.value.sent]

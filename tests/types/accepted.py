@@ -1,0 +1,124 @@
+"""What a type checker infers from the public API; pyright and mypy check this file, nothing runs it."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, assert_type
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from zeke_queue import Catalog, Job, JobContext, Queue, Run, Task
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+
+class Order(BaseModel):
+    """A payload."""
+
+    number: int
+
+
+class Receipt(BaseModel):
+    """A result."""
+
+    total: int
+
+
+class Bank:
+    """A resource."""
+
+
+@asynccontextmanager
+async def bank() -> AsyncGenerator[Bank]:
+    """Open the resource."""
+    yield Bank()
+
+
+catalog = Catalog(resources=bank)
+assert_type(catalog, Catalog[Bank])
+
+
+@catalog.task("charge", retry_limit=3, singleton_key=lambda order: str(order.number))
+async def charge(order: Order, job: JobContext[Bank]) -> Receipt:
+    """Use payload and context."""
+    assert_type(job.resources, Bank)
+    assert_type(await job.call(refund, order), int)
+    assert_type(await job.call(sweep), None)
+    assert_type(await job.call("other"), Any)
+    child = await job.start_child(refund, order, key="refund")
+    assert_type(child, Run[int])
+    ended = await job.wait_for(child)
+    assert_type(ended, Job)
+    assert_type(child.output_of(ended), int)
+    async with job.transaction() as transaction:
+        assert_type(await transaction.send(refund, order), Run[int])
+    return Receipt(total=order.number)
+
+
+@catalog.task("refund")
+async def refund(order: Order) -> int:
+    """Use the payload alone."""
+    return order.number
+
+
+@catalog.task("sweep")
+async def sweep(job: JobContext[Bank]) -> None:
+    """Use the context alone."""
+    job.logger.info("swept")
+
+
+@catalog.task("tick")
+async def tick() -> str:
+    """Use neither."""
+    return "tick"
+
+
+@catalog.task("crunch", process=True)
+def crunch(order: Order) -> float:
+    """Run in a process."""
+    return order.number / 2
+
+
+@catalog.task("count")
+def count() -> int:
+    """Run in a thread."""
+    return 1
+
+
+async def program(queue: Queue, job_id: UUID) -> None:
+    """Send, wait and look."""
+    order = Order(number=1)
+    run = await queue.send(charge, order, priority=3)
+    assert_type(run, Run[Receipt])
+    assert_type(run.created, bool)
+    assert_type((await run.result()).total, int)
+    assert_type(await (await queue.trigger(refund, order)).result(timeout=1.0), int)
+    assert_type(await queue.send(sweep), Run[None])
+    assert_type(await queue.send(tick, delay=5), Run[str])
+    assert_type(await queue.send(crunch, order), Run[float])
+    assert_type(await queue.send(count), Run[int])
+    assert_type(await queue.send("charge", {"number": 1}), Run[Any])
+    assert_type(await queue.send_many([charge.job(order), refund.job(order, delay=1)]), list[Run[Any]])
+    assert_type(await queue.get_run(job_id, charge), Run[Receipt])
+    assert_type(await queue.get_run(job_id), Run[Any])
+    assert_type(charge.validate({"number": 1}), Order)
+    async with queue.transaction() as transaction:
+        assert_type(await transaction.trigger(charge, order), Run[Receipt])
+
+
+async def direct(order: Order) -> None:
+    """Call handlers directly."""
+    assert_type(await refund(order), int)
+    assert_type(crunch(order), float)
+
+
+async def either(queue: Queue, task: Task[Order, int]) -> int:
+    """Take any task with these types."""
+    return await (await queue.send(task, Order(number=2))).result()
+
+
+async def passed_on(queue: Queue) -> None:
+    """Give a decorated handler where a task is expected."""
+    assert_type(await either(queue, refund), int)

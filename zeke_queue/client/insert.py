@@ -1,0 +1,140 @@
+"""Insertion of prepared jobs: repeats a lost answer, tries the next slot, and finds what is in the way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_queue.errors import JobConflictError, StorageUnavailableError
+from zeke_queue.task.prepare import second_tries
+from zeke_queue.task.run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from zeke_queue.client.parts import Parts
+    from zeke_queue.model import NewJob
+    from zeke_queue.storage.jobs import Transaction
+    from zeke_queue.task.prepare import PreparedJob
+
+INSERT_WAITS: Final = (0.2, 0.8)
+"""Seconds before an insert without an answer is repeated, then given up; a restart takes about one."""
+
+
+async def insert_one(
+    parts: Parts,
+    prepared: PreparedJob,
+    *,
+    insist: bool,
+    transaction: Transaction | None = None,
+    attempt: int | None = None,
+) -> Run[Any]:
+    """Insert a job and return its run, or that of the job which a uniqueness rule keeps.
+
+    Args:
+        parts: the queue.
+        prepared: the job.
+        insist: whether a refused job is an error.
+        transaction: the open transaction of which the insert is part.
+        attempt: for a child that its parent waits for: the parent's attempt.
+
+    Raises:
+        JobConflictError: the job was refused, and either ``insist``, or the conflicting job was not found.
+        LeaseLostError: the parent is not active at this attempt.
+        StorageUnavailableError: the last try had no answer.
+    """
+    (run,) = await insert_all(parts, [prepared], insist=insist, transaction=transaction, attempt=attempt)
+    return run
+
+
+async def insert_all(
+    parts: Parts,
+    prepared: Sequence[PreparedJob],
+    *,
+    insist: bool = False,
+    transaction: Transaction | None = None,
+    attempt: int | None = None,
+) -> list[Run[Any]]:
+    """Insert jobs in one statement and return their runs; see ``insert_one``.
+
+    Raises:
+        JobConflictError: as in ``insert_one``, for the first such job; ``sent`` has the other runs, whose
+            jobs are stored.
+    """
+    place = _Place(parts, transaction, attempt)
+    ids = await place.insert([one.job for one in prepared])
+    again = second_tries(prepared, ids)
+    if again:
+        for position, job_id in zip(again, await place.insert(list(again.values())), strict=True):
+            ids[position] = job_id
+    holders: dict[int, UUID | None] = {}
+    refused = {position: again.get(position, prepared[position].job) for position in _missing(ids)}
+    if refused:
+        holders = dict(zip(refused, await place.holders(list(refused.values()), insist=insist), strict=True))
+        # The holders that are missing ended between the two statements.
+        free = {position: job for position, job in refused.items() if holders[position] is None}
+        if free:
+            for position, job_id in zip(free, await place.insert(list(free.values())), strict=True):
+                ids[position] = job_id
+    runs: list[Run[Any]] = []
+    conflicts: list[int] = []
+    for position, (one, job_id) in enumerate(zip(prepared, ids, strict=True)):
+        if job_id is not None:
+            runs.append(Run(parts.runs, job_id, one.job.name, one.task))
+        elif (holder := holders[position]) is not None and not insist:
+            runs.append(Run(parts.runs, holder, one.job.name, one.task, created=False))
+        else:
+            conflicts.append(position)
+    if conflicts:
+        raise _conflict(prepared[conflicts[0]].job, holders[conflicts[0]], runs)
+    return runs
+
+
+def _missing(ids: Sequence[UUID | None]) -> list[int]:
+    return [position for position, job_id in enumerate(ids) if job_id is None]
+
+
+class _Place:
+    """Where jobs are inserted: a storage, one of its transactions, or under a parent."""
+
+    def __init__(self, parts: Parts, transaction: Transaction | None, attempt: int | None) -> None:
+        self._parts = parts
+        self._transaction = transaction
+        self._attempt = attempt
+
+    async def insert(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
+        """Insert jobs; without a transaction an insert without an answer is repeated.
+
+        The jobs' ids make a repetition safe. In a transaction a lost connection means a rollback.
+        """
+        if self._transaction is not None:
+            return await self._transaction.insert(jobs)
+        for wait in INSERT_WAITS:
+            try:
+                return await self._try(jobs)
+            except StorageUnavailableError:
+                await self._parts.clock.sleep(wait)
+                jobs = [replace(job, fresh=False) for job in jobs]  # it may exist by now
+        return await self._try(jobs)
+
+    async def _try(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
+        storage = self._parts.storage
+        if self._attempt is None:
+            return await storage.insert(jobs)
+        return [await storage.insert_child(job, self._attempt) for job in jobs]
+
+    async def holders(self, jobs: Sequence[NewJob], *, insist: bool) -> list[UUID | None]:
+        """Return for each refused job the one that holds its key or slot; None if it ended meanwhile."""
+        try:
+            return [await (self._transaction or self._parts.storage).holder(job) for job in jobs]
+        except StorageUnavailableError:
+            if not insist:
+                raise
+            return [None] * len(jobs)  # the refusal is certain, and matters more than its holder
+
+
+def _conflict(job: NewJob, holder: UUID | None, sent: list[Run[Any]]) -> JobConflictError:
+    what = f"key {job.singleton_key!r}" if job.singleton_key is not None else "slot"
+    by = "another job" if holder is None else f"job {holder}"
+    return JobConflictError(f"Task {job.name!r} was not sent: its {what} is held by {by}", holder, sent)

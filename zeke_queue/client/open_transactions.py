@@ -1,0 +1,76 @@
+"""The transactions that the running code has open, so that a send outside of them can be refused.
+
+A send beside an open transaction of the same storage takes another connection, and may wait forever for a
+singleton key or a slot that the transaction has taken. A task inherits the open transactions of the code
+that created it; once they have ended, they do not matter any more.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from zeke_queue.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+
+class _Block:
+    __slots__ = ("open", "storage")
+
+    def __init__(self, storage: object) -> None:
+        self.storage = storage
+        self.open = True
+
+
+# A tuple, since transactions of two storages may nest.
+OPEN: ContextVar[tuple[_Block, ...]] = ContextVar("zeke_open_transactions", default=())
+
+
+@contextmanager
+def inside(storage: object) -> Generator[None]:
+    """Mark a block as one in which a transaction of the storage is open."""
+    block = _Block(storage)
+    token = OPEN.set((*OPEN.get(), block))
+    try:
+        yield
+    finally:
+        block.open = False
+        _reset(token)
+
+
+@contextmanager
+def outside() -> Generator[None]:
+    """Allow sends in the block that are not part of an open transaction."""
+    token = OPEN.set(())
+    try:
+        yield
+    finally:
+        _reset(token)
+
+
+def check_outside(storage: object, call: str) -> None:
+    """Check that no transaction of the storage is open.
+
+    Args:
+        storage: the storage.
+        call: the call to check, for the message.
+
+    Raises:
+        UsageError: one is.
+    """
+    for block in OPEN.get():
+        if block.open and block.storage is storage:
+            raise UsageError(
+                f"{call} inside a transaction of the same storage may wait forever for the transaction's "
+                "locks: send through the transaction, or, for a send that must not be part of it, in "
+                "`async with queue.outside_transaction():`"
+            )
+
+
+def _reset(token: Any) -> None:
+    # The block may end in another context, such as an exit stack's, where the variable is not set.
+    with suppress(ValueError):
+        OPEN.reset(token)

@@ -1,0 +1,144 @@
+"""The interfaces of everything that sends jobs: queues, transactions and the contexts of running jobs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import TypeAlias, Unpack
+    from uuid import UUID
+
+    import psycopg
+
+    from zeke_queue.core.options import SendOptions
+    from zeke_queue.task.run import Run
+    from zeke_queue.task.task import Send, Task
+
+    AsyncJoinable: TypeAlias = "psycopg.AsyncConnection[Any] | AsyncSQLAlchemy"
+
+P = TypeVar("P")
+R = TypeVar("R")
+
+
+class AsyncSQLAlchemy(Protocol):
+    """An ``AsyncConnection`` or ``AsyncSession`` of SQLAlchemy."""
+
+    def in_transaction(self) -> bool:
+        """Return whether a transaction has begun."""
+        ...
+
+    async def commit(self) -> None:
+        """Commit the transaction."""
+        ...
+
+
+class Sender(ABC):
+    """Sends jobs: a ``Queue``, a ``Transaction`` or a ``JobContext``."""
+
+    __slots__ = ()
+
+    @overload
+    async def send(self, task: Task[None, R], **options: Unpack[SendOptions]) -> Run[R]: ...
+    @overload
+    async def send(self, task: Task[P, R], payload: P, **options: Unpack[SendOptions]) -> Run[R]: ...
+    @overload
+    async def send(self, task: str, payload: object = None, **options: Unpack[SendOptions]) -> Run[Any]: ...
+
+    async def send(
+        self, task: str | Task[Any, Any], payload: object = None, **options: Unpack[SendOptions]
+    ) -> Run[Any]:
+        """Send a job, unless a uniqueness rule (singleton key, throttle, debounce) keeps an earlier one.
+
+        Args:
+            task: a task of the catalog, or its name or alias.
+            payload: an instance of the task's type, or, with a task's name, input that validates as one.
+            **options: see ``SendOptions``; those not given come from the task, then from the catalog.
+
+        Returns:
+            The run of the job. Where a uniqueness rule refused it, the run of the job that holds the key or
+            the slot, with ``created`` False; that job may have ended already.
+
+        Raises:
+            UnknownTaskError: the task is not in the catalog; the message suggests similar names.
+            PayloadValidationError: the payload is invalid; ``fields`` says where.
+            SerializationError: the payload is valid, but can't be stored as JSON.
+            PayloadTooLargeError: the payload exceeds the catalog's cap.
+            InvalidOptionError: an option is out of range, or excludes another.
+            JobConflictError: a uniqueness rule refused it twice, each time for a job that could not be found.
+            UsageError: a transaction of the same storage is open, in which it must be sent.
+            StorageUnavailableError: no answer to three tries within about a second. The job may have been
+                inserted: send again under the same ``id`` to be sure. In a transaction there is one try.
+        """
+        return await self._send(task, payload, options, insist=False)
+
+    @overload
+    async def trigger(self, task: Task[None, R], **options: Unpack[SendOptions]) -> Run[R]: ...
+    @overload
+    async def trigger(self, task: Task[P, R], payload: P, **options: Unpack[SendOptions]) -> Run[R]: ...
+    @overload
+    async def trigger(
+        self, task: str, payload: object = None, **options: Unpack[SendOptions]
+    ) -> Run[Any]: ...
+
+    async def trigger(
+        self, task: str | Task[Any, Any], payload: object = None, **options: Unpack[SendOptions]
+    ) -> Run[Any]:
+        """Send a job that must be a new one; arguments and errors are those of ``send``.
+
+        Raises:
+            JobConflictError: a uniqueness rule refused it; ``holder`` is the conflicting job, if known.
+        """
+        return await self._send(task, payload, options, insist=True)
+
+    @abstractmethod
+    async def _send(
+        self, task: str | Task[Any, Any], payload: object, options: SendOptions, *, insist: bool
+    ) -> Run[Any]: ...
+
+
+class Transaction(Sender):
+    """A transaction for jobs and the application's own rows: both are stored, or neither.
+
+    ``Queue.transaction`` and ``JobContext.transaction`` open one. One task at a time may use it, until its
+    block ends. Later use raises ``UsageError``, since its connection may be in use elsewhere by then.
+    """
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def connection(self) -> Any:
+        """The connection for the application's own statements: psycopg's; None in memory."""
+
+    @abstractmethod
+    async def send_many(self, jobs: Iterable[Send]) -> list[Run[Any]]:
+        """Send jobs that exist once the transaction commits; see ``Queue.send_many``."""
+
+    @abstractmethod
+    async def cancel(self, job_id: UUID) -> bool:
+        """Cancel a job once the transaction commits; see ``Queue.cancel``."""
+
+    @abstractmethod
+    async def lock_attempt(self, job_id: UUID, attempt: int) -> None:
+        """Lock a job at its attempt until the transaction ends.
+
+        The transaction then commits only if this attempt still owns the job; a worker that has lost the job
+        gets an error here. In a handler: ``await transaction.lock_attempt(job.id, job.attempt)``.
+
+        Raises:
+            LeaseLostError: the job is no longer active at this attempt.
+        """
+
+    @abstractmethod
+    def on_commit(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once the transaction has committed, and never after a rollback.
+
+        There is no signal for the end of a joined transaction, since the caller ends it. There, this and
+        ``on_rollback`` act at the end of the block.
+        """
+
+    @abstractmethod
+    def on_rollback(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` if the transaction rolls back; the last one registered is called first."""
