@@ -15,8 +15,8 @@ from tests.cases import check_each
 PUBLIC = [
     "Catalog", "Fail", "InvalidOptionError", "Job", "JobCancelledError", "JobConflictError",
     "JobContext", "JobEvent", "JobExpiredError", "JobFailedError", "JobNotFoundError", "JobOptions",
-    "JobQuery", "JobState", "LeaseLostError", "PayloadTooLargeError", "PayloadValidationError",
-    "Queue", "ResultTimeoutError", "Retry", "Run", "RunStatus", "Schedule", "Send", "SendOptions",
+    "JobQuery", "JobStatus", "LeaseLostError", "PayloadTooLargeError", "PayloadValidationError",
+    "Queue", "ResultTimeoutError", "Retry", "Run", "Schedule", "Send", "SendOptions",
     "SerializationError", "Settings", "Snooze", "StorageError", "StorageUnavailableError", "Task",
     "Transaction", "UnknownTaskError", "UsageError", "Wait", "Worker", "WorkerOptions", "ZekeError",
     "configure_logging", "run_worker",

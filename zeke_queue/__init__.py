@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         UsageError,
         ZekeError,
     )
-    from zeke_queue.model import Job, JobEvent, JobQuery, JobState, RunStatus, Schedule
+    from zeke_queue.model import Job, JobEvent, JobQuery, JobStatus, Schedule
     from zeke_queue.system.logging import configure_logging
     from zeke_queue.system.settings import Settings
     from zeke_queue.task.catalog import Catalog
@@ -56,7 +56,7 @@ __all__ = [
     "JobNotFoundError",
     "JobOptions",
     "JobQuery",
-    "JobState",
+    "JobStatus",
     "LeaseLostError",
     "PayloadTooLargeError",
     "PayloadValidationError",
@@ -64,7 +64,6 @@ __all__ = [
     "ResultTimeoutError",
     "Retry",
     "Run",
-    "RunStatus",
     "Schedule",
     "Send",
     "SendOptions",
@@ -88,7 +87,7 @@ __all__ = [
 _HOMES: Final = {
     "client.queue": ["Queue"],
     "core.options": ["JobOptions", "SendOptions"],
-    "model": ["Job", "JobEvent", "JobQuery", "JobState", "RunStatus", "Schedule"],
+    "model": ["Job", "JobEvent", "JobQuery", "JobStatus", "Schedule"],
     "system.logging": ["configure_logging"],
     "system.settings": ["Settings"],
     "task.catalog": ["Catalog"],

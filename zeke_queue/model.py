@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 
-class JobState(enum.StrEnum):
+class RowState(enum.StrEnum):
     """The state of a job, in the order of the database's enum, on which comparisons rely.
 
     Source: pg-boss 9, type ``job_state``.
@@ -31,11 +31,11 @@ class JobState(enum.StrEnum):
     FAILED = "failed"
 
 
-WAITING: Final = frozenset({JobState.CREATED, JobState.RETRY})
-FINAL: Final = frozenset({JobState.COMPLETED, JobState.EXPIRED, JobState.CANCELLED, JobState.FAILED})
+WAITING: Final = frozenset({RowState.CREATED, RowState.RETRY})
+FINAL: Final = frozenset({RowState.COMPLETED, RowState.EXPIRED, RowState.CANCELLED, RowState.FAILED})
 
 
-class RunStatus(enum.StrEnum):
+class JobStatus(enum.StrEnum):
     """The status of a job for clients: five words for the seven states, mapped by ``STATUS_OF``."""
 
     QUEUED = "QUEUED"
@@ -45,14 +45,14 @@ class RunStatus(enum.StrEnum):
     CANCELLED = "CANCELLED"
 
 
-STATUS_OF: Final[Mapping[JobState, RunStatus]] = {
-    JobState.CREATED: RunStatus.QUEUED,
-    JobState.RETRY: RunStatus.QUEUED,
-    JobState.ACTIVE: RunStatus.EXECUTING,
-    JobState.COMPLETED: RunStatus.COMPLETED,
-    JobState.EXPIRED: RunStatus.FAILED,
-    JobState.CANCELLED: RunStatus.CANCELLED,
-    JobState.FAILED: RunStatus.FAILED,
+STATUS_OF: Final[Mapping[RowState, JobStatus]] = {
+    RowState.CREATED: JobStatus.QUEUED,
+    RowState.RETRY: JobStatus.QUEUED,
+    RowState.ACTIVE: JobStatus.EXECUTING,
+    RowState.COMPLETED: JobStatus.COMPLETED,
+    RowState.EXPIRED: JobStatus.FAILED,
+    RowState.CANCELLED: JobStatus.CANCELLED,
+    RowState.FAILED: JobStatus.FAILED,
 }
 
 
@@ -164,7 +164,7 @@ class Failed(NamedTuple):
     attempt: int
     retry_in: float | None
     output: str
-    final: Literal[JobState.FAILED, JobState.EXPIRED] = JobState.FAILED
+    final: Literal[RowState.FAILED, RowState.EXPIRED] = RowState.FAILED
 
 
 class Released(NamedTuple):
@@ -215,7 +215,7 @@ class Attempt:
 
     attempt: int
     at: datetime
-    state: JobState
+    state: RowState
     error: Mapping[str, Any]
     worker: UUID | None = None
 
@@ -231,7 +231,7 @@ class Job:
 
     id: UUID
     name: str
-    state: JobState
+    state: RowState
     data: Any
     priority: int
     attempt: int
@@ -260,7 +260,7 @@ class Job:
     archived_on: datetime | None = None
 
     @property
-    def status(self) -> RunStatus:
+    def status(self) -> JobStatus:
         """The status for clients."""
         return STATUS_OF[self.state]
 
@@ -318,7 +318,7 @@ class QueueCount:
     """The number of live jobs of a queue in each state; states without jobs are absent."""
 
     name: str
-    states: Mapping[JobState, int]
+    states: Mapping[RowState, int]
 
 
 class CatchUp(enum.StrEnum):
@@ -378,7 +378,7 @@ class JobQuery:
     """
 
     names: tuple[str, ...] = ()
-    states: tuple[JobState, ...] = ()
+    states: tuple[RowState, ...] = ()
     parent: UUID | None = None
     archived: bool = False
     before: UUID | None = None

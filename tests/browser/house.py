@@ -17,7 +17,7 @@ from zeke_queue.client.queue import Queue
 from zeke_queue.core import apikeys
 from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.maintenance.scheduler import Scheduler
-from zeke_queue.model import Job, JobState
+from zeke_queue.model import Job, RowState
 from zeke_queue.storage.access import NewKey, Scope
 from zeke_queue.system.settings import Settings
 from zeke_queue.web import WebSettings
@@ -175,10 +175,10 @@ class House:
 
         self.do(delete())
 
-    def ended(self, job_id: UUID) -> JobState:
+    def ended(self, job_id: UUID) -> RowState:
         """Wait until a job has ended; returns how."""
 
-        async def wait() -> JobState:
+        async def wait() -> RowState:
             *_, last = [
                 news async for news in parts_of(self.queue).runs.watch(job_id) if isinstance(news, Job)
             ]

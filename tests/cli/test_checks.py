@@ -10,7 +10,7 @@ from uuid import UUID
 
 from tests.cases import check_each
 from zeke_queue.cli.checks import Finding, Grade, Survey, examine
-from zeke_queue.model import ExpiredJob, JobState, QueueSettings, Schedule, WorkerInfo
+from zeke_queue.model import ExpiredJob, QueueSettings, RowState, Schedule, WorkerInfo
 from zeke_queue.storage.postgres.server_info import PgBoss
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -22,7 +22,7 @@ HEALTHY = Survey(
     now=NOW,
     workers=[WORKER],
     queues=[QueueSettings("mail", 2), QueueSettings("sweep")],
-    counts={"mail": {JobState.CREATED: 1, JobState.ACTIVE: 1, JobState.COMPLETED: 5}},
+    counts={"mail": {RowState.CREATED: 1, RowState.ACTIVE: 1, RowState.COMPLETED: 5}},
     schedules=[DAILY],
     overdue=[],
     pgboss=PgBoss(None, None),
@@ -68,7 +68,7 @@ def test_every_fault_comes_with_advice() -> None:
     everything = wrong(
         workers=[SILENT],
         queues=[QueueSettings("mail", None, NOW)],
-        counts={"mail": {JobState.CREATED: 1, JobState.FAILED: 1}},
+        counts={"mail": {RowState.CREATED: 1, RowState.FAILED: 1}},
         schedules=[replace(DAILY, cron="nonsense", next_tick=NOW - timedelta(hours=1))],
         overdue=[overdue_by("lease")],
         pgboss=PgBoss(5.0, 30.0),
@@ -83,10 +83,10 @@ def test_advice_names_the_database_that_was_examined() -> None:
         faults: list[dict[str, Any]] = [
             {"workers": []},
             {"queues": [QueueSettings("mail", None, NOW)]},
-            {"counts": {"mail": {JobState.FAILED: 1}}},
+            {"counts": {"mail": {RowState.FAILED: 1}}},
             {"schedules": [replace(DAILY, cron="nonsense")]},
             {"schedules": [lost]},
-            {"schedules": [lost, replace(lost, name="c")], "counts": {"gone": {JobState.CREATED: 1}}},
+            {"schedules": [lost, replace(lost, name="c")], "counts": {"gone": {RowState.CREATED: 1}}},
         ]
         advice = [one.advice or "" for fault in faults for one in wrong(embedded=embedded, **fault)]
         commands = [command for one in advice for command in re.findall(r"zeke (?!-)[^;]+", one)]
@@ -137,7 +137,7 @@ def test_worker_is_alive_for_the_length_of_its_lease() -> None:
 
 
 def test_jobs_of_a_task_that_no_living_worker_has_are_a_problem() -> None:
-    finding = only(counts={"mial": {JobState.RETRY: 2}})
+    finding = only(counts={"mial": {RowState.RETRY: 2}})
     assert finding.grade is Grade.PROBLEM
     assert finding.found == "2 jobs of 'mial' wait, and no live worker serves that queue"
     assert "whose catalog has that task" in str(finding.advice)
@@ -146,22 +146,22 @@ def test_jobs_of_a_task_that_no_living_worker_has_are_a_problem() -> None:
 def test_a_task_of_a_silent_worker_is_served_by_nobody() -> None:
     silent = replace(SILENT, queues=("mial",))
     assert Grade.PROBLEM in {
-        f.grade for f in wrong(workers=[WORKER, silent], counts={"mial": {JobState.CREATED: 1}})
+        f.grade for f in wrong(workers=[WORKER, silent], counts={"mial": {RowState.CREATED: 1}})
     }
 
 
 def test_beside_a_pgboss_a_queue_may_be_served_by_its_workers() -> None:
-    finding = only(counts={"theirs": {JobState.CREATED: 1}}, pgboss=PgBoss(60.0, None))
+    finding = only(counts={"theirs": {RowState.CREATED: 1}}, pgboss=PgBoss(60.0, None))
     assert finding.grade is Grade.WARNING
     assert "a pg-boss may serve it" in str(finding.advice)
 
 
 def test_pgboss_s_own_queues_are_its_own_business() -> None:
-    assert wrong(counts={"__pgboss__maintenance": {JobState.CREATED: 1}}) == []
+    assert wrong(counts={"__pgboss__maintenance": {RowState.CREATED: 1}}) == []
 
 
 def test_ended_jobs_of_a_task_that_nobody_serves_are_no_problem() -> None:
-    assert wrong(counts={"gone": {JobState.COMPLETED: 3}}) == []
+    assert wrong(counts={"gone": {RowState.COMPLETED: 3}}) == []
 
 
 def test_a_paused_queue_is_worth_a_look() -> None:
@@ -172,7 +172,7 @@ def test_a_paused_queue_is_worth_a_look() -> None:
 
 
 def test_a_queue_at_its_limit_is_told_and_is_no_fault() -> None:
-    survey = replace(HEALTHY, counts={"mail": {JobState.ACTIVE: 2, JobState.CREATED: 9}})
+    survey = replace(HEALTHY, counts={"mail": {RowState.ACTIVE: 2, RowState.CREATED: 9}})
     assert "'mail' is at its limit: 2 of at most 2 jobs run, 9 wait" in [f.found for f in examine(survey)]
     assert wrong(counts=survey.counts) == []
 
@@ -186,7 +186,7 @@ def test_jobs_that_should_have_ended_are_counted_by_reason() -> None:
 
 
 def test_jobs_that_failed_for_good_are_counted_by_queue() -> None:
-    finding = only(counts={"mail": {JobState.FAILED: 2, JobState.EXPIRED: 1}, "ok": {JobState.COMPLETED: 1}})
+    finding = only(counts={"mail": {RowState.FAILED: 2, RowState.EXPIRED: 1}, "ok": {RowState.COMPLETED: 1}})
     assert finding.grade is Grade.WARNING
     assert finding.found == "failed or expired permanently: 3 of 'mail'"
 
@@ -221,7 +221,7 @@ def test_a_schedule_whose_task_nobody_serves_is_worth_a_look() -> None:
 
 
 def test_where_ticks_wait_that_nobody_serves_it_is_told_how_to_stop_them() -> None:
-    finding = only(schedules=[replace(DAILY, task="sweeep")], counts={"sweeep": {JobState.CREATED: 3}})
+    finding = only(schedules=[replace(DAILY, task="sweeep")], counts={"sweeep": {RowState.CREATED: 3}})
     assert finding.about == "queues"
     assert str(finding.advice).endswith(": zeke schedule rm sweep")
 

@@ -12,7 +12,7 @@ from tests.cli.conftest import SHOP, Zeke
 from zeke_queue.cli.jobs import _states
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 
 LETTER = '{"to": "ann"}'
 TERMINAL = {"FORCE_COLOR": "1", "TERM": "xterm"}
@@ -287,7 +287,7 @@ def test_every_state_has_a_colour(zeke: Zeke) -> None:
     shown = zeke.good("jobs", **TERMINAL, COLUMNS="80").splitlines()[1]
     assert job_id in shown
     assert "\x1b[36mcreated" in shown
-    assert len(JobState) == 7
+    assert len(RowState) == 7
 
 
 # States, by the words of rows and of clients
@@ -302,9 +302,9 @@ def test_jobs_are_found_by_state_or_by_status(zeke: Zeke) -> None:
 
 
 def test_the_status_failed_is_two_states() -> None:
-    assert _states(["FAILED"]) == (JobState.EXPIRED, JobState.FAILED)
-    assert _states(["failed"]) == (JobState.FAILED,)
-    assert _states(["EXECUTING", "active"]) == (JobState.ACTIVE,)
+    assert _states(["FAILED"]) == (RowState.EXPIRED, RowState.FAILED)
+    assert _states(["failed"]) == (RowState.FAILED,)
+    assert _states(["EXECUTING", "active"]) == (RowState.ACTIVE,)
 
 
 def test_a_word_that_is_no_state_is_answered_with_those_that_are(nowhere: Zeke) -> None:

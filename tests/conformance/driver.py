@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
-from zeke_queue.model import Completed, Failed, JobState, NewJob, QueueCapacity, Released, Waiting, WorkerInfo
+from zeke_queue.model import Completed, Failed, NewJob, QueueCapacity, Released, RowState, Waiting, WorkerInfo
 from zeke_queue.system.entropy import Ids, SeededEntropy
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ T = TypeVar("T")
 ANNA = UUID("00000000-0000-7000-8000-00000000000a")
 BERT = UUID("00000000-0000-7000-8000-00000000000b")
 
-ENDS = [JobState.COMPLETED, JobState.EXPIRED, JobState.CANCELLED, JobState.FAILED]
+ENDS = [RowState.COMPLETED, RowState.EXPIRED, RowState.CANCELLED, RowState.FAILED]
 
 BOOM = '{"type": "ValueError", "message": "boom", "traceback": null}'
 
@@ -82,7 +82,7 @@ class Driver:
         job: Claimed,
         retry_in: float | None = None,
         output: str = BOOM,
-        final: Any = JobState.FAILED,
+        final: Any = RowState.FAILED,
         **how: Any,
     ) -> bool:
         """Fail a job, for good unless ``retry_in`` is given; tell whether it was still ours."""
@@ -103,12 +103,12 @@ class Driver:
         """Let a running job wait for another one; tell whether it was still ours."""
         return await self.storage.suspend([Waiting(parent.id, parent.attempt, child)], **how) == {parent.id}
 
-    async def ended(self, state: JobState, name: str = "mail", **options: Any) -> UUID:
+    async def ended(self, state: RowState, name: str = "mail", **options: Any) -> UUID:
         """Send a job and bring it to a final state; returns its id."""
         job = await self.running(name, **options)
-        if state is JobState.COMPLETED:
+        if state is RowState.COMPLETED:
             assert await self.complete(job)
-        elif state is JobState.CANCELLED:
+        elif state is RowState.CANCELLED:
             assert await self.storage.cancel([job.id]) == {job.id}
         else:
             assert await self.fail(job, final=state)
@@ -118,7 +118,7 @@ class Driver:
         """Return a job as it is stored, live or archived."""
         return (await self.storage.get([job_id]))[job_id]
 
-    async def states(self, ids: Iterable[UUID]) -> list[JobState]:
+    async def states(self, ids: Iterable[UUID]) -> list[RowState]:
         """Return the states of jobs, in this order."""
         return [(await self.look(job_id)).state for job_id in ids]
 

@@ -8,7 +8,7 @@ from typing import Any
 from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, ENDS, Driver
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.storage import Storage
 
 CENTURY = timedelta(days=36_500)
@@ -21,7 +21,7 @@ async def test_a_waiting_job_is_cancelled_for_good(
     clock.advance(5)
     assert await storage.cancel([job_id]) == {job_id}
     job = await jobs.look(job_id)
-    assert (job.state, job.completed_on, job.output) == (JobState.CANCELLED, clock.now(), None)
+    assert (job.state, job.completed_on, job.output) == (RowState.CANCELLED, clock.now(), None)
 
 
 async def test_a_running_job_is_cancelled_at_once_and_its_late_outcome_is_fenced(
@@ -31,7 +31,7 @@ async def test_a_running_job_is_cancelled_at_once_and_its_late_outcome_is_fenced
     assert await storage.cancel([job.id]) == {job.id}
     assert not await jobs.complete(job, "1")
     stored = await jobs.look(job.id)
-    assert (stored.state, stored.worker, stored.output) == (JobState.CANCELLED, ANNA, None)
+    assert (stored.state, stored.worker, stored.output) == (RowState.CANCELLED, ANNA, None)
 
 
 async def test_a_job_that_waits_for_a_retry_is_cancelled_and_keeps_its_error(
@@ -41,11 +41,11 @@ async def test_a_job_that_waits_for_a_retry_is_cancelled_and_keeps_its_error(
     await jobs.fail(job, retry_in=60)
     assert await storage.cancel([job.id]) == {job.id}
     stored = await jobs.look(job.id)
-    assert (stored.state, stored.output["message"]) == (JobState.CANCELLED, "boom")
+    assert (stored.state, stored.output["message"]) == (RowState.CANCELLED, "boom")
 
 
 async def test_ended_job_is_not_cancelled(storage: Storage, jobs: Driver) -> None:
-    async def check(end: JobState) -> None:
+    async def check(end: RowState) -> None:
         job_id = await jobs.ended(end)
         before = await jobs.look(job_id)
         assert await storage.cancel([job_id]) == set()
@@ -55,7 +55,7 @@ async def test_ended_job_is_not_cancelled(storage: Storage, jobs: Driver) -> Non
 
 
 async def test_cancelling_tells_which_jobs_it_cancelled(storage: Storage, jobs: Driver) -> None:
-    waiting, ended, unknown = await jobs.send("a"), await jobs.ended(JobState.FAILED), jobs.new_id()
+    waiting, ended, unknown = await jobs.send("a"), await jobs.ended(RowState.FAILED), jobs.new_id()
     assert await storage.cancel([ended, waiting, unknown]) == {waiting}
     assert await storage.cancel([]) == set()
 
@@ -68,7 +68,7 @@ async def test_a_cancelled_job_is_resumed_and_due_at_once(
     clock.advance(10)
     assert await storage.resume([job_id]) == {job_id}
     job = await jobs.look(job_id)
-    assert (job.state, job.start_after, job.completed_on) == (JobState.CREATED, clock.now(), None)
+    assert (job.state, job.start_after, job.completed_on) == (RowState.CREATED, clock.now(), None)
     assert job.keep_until == clock.now() + CENTURY
     assert (await jobs.claim_one()).id == job_id
 
@@ -86,14 +86,14 @@ async def test_a_job_cancelled_while_it_ran_is_resumed_without_its_worker(
 
 
 async def test_defect_4_resuming_does_not_bring_back_a_completed_job(storage: Storage, jobs: Driver) -> None:
-    job_id = await jobs.ended(JobState.COMPLETED)
+    job_id = await jobs.ended(RowState.COMPLETED)
     before = await jobs.look(job_id)
     assert await storage.resume([job_id]) == set()
     assert await jobs.look(job_id) == before
 
 
 async def test_only_cancelled_jobs_are_resumed(storage: Storage, jobs: Driver) -> None:
-    ended = [await jobs.ended(end) for end in (JobState.EXPIRED, JobState.FAILED)]
+    ended = [await jobs.ended(end) for end in (RowState.EXPIRED, RowState.FAILED)]
     waiting, running = await jobs.send("a"), await jobs.running("b")
     assert await storage.resume([*ended, waiting, running.id]) == set()
 
@@ -101,32 +101,32 @@ async def test_only_cancelled_jobs_are_resumed(storage: Storage, jobs: Driver) -
 async def test_failed_or_expired_job_is_retried_at_once(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
-    async def check(end: JobState) -> None:
+    async def check(end: RowState) -> None:
         job_id = await jobs.ended(end, end.value)
         clock.advance(10)
         assert await storage.retry([job_id]) == {job_id}
         job = await jobs.look(job_id)
-        assert (job.state, job.start_after, job.completed_on) == (JobState.RETRY, clock.now(), None)
+        assert (job.state, job.start_after, job.completed_on) == (RowState.RETRY, clock.now(), None)
         assert (job.worker, job.keep_until) == (None, clock.now() + CENTURY)
         again = await jobs.claim_one(end.value)
         assert (again.id, again.attempt, again.retry_count) == (job_id, 2, 1)
 
-    await check_each_async([JobState.EXPIRED, JobState.FAILED], check)
+    await check_each_async([RowState.EXPIRED, RowState.FAILED], check)
 
 
 async def test_trying_again_makes_room_for_one_more_retry_if_none_is_left(
     storage: Storage, jobs: Driver
 ) -> None:
     exhausted, fresh = (
-        await jobs.ended(JobState.FAILED, retry_limit=0),
-        await jobs.ended(JobState.FAILED, retry_limit=5),
+        await jobs.ended(RowState.FAILED, retry_limit=0),
+        await jobs.ended(RowState.FAILED, retry_limit=5),
     )
     await storage.retry([exhausted, fresh])
     assert [(await jobs.look(job_id)).retry_limit for job_id in (exhausted, fresh)] == [1, 5]
 
 
 async def test_trying_again_keeps_what_happened_before(storage: Storage, jobs: Driver) -> None:
-    job_id = await jobs.ended(JobState.FAILED)
+    job_id = await jobs.ended(RowState.FAILED)
     await storage.retry([job_id])
     job = await jobs.look(job_id)
     assert (job.output["message"], len(job.history)) == ("boom", 1)
@@ -134,8 +134,8 @@ async def test_trying_again_keeps_what_happened_before(storage: Storage, jobs: D
 
 async def test_trying_again_is_for_failed_and_expired_jobs_only(storage: Storage, jobs: Driver) -> None:
     ids = [
-        await jobs.ended(JobState.COMPLETED),
-        await jobs.ended(JobState.CANCELLED),
+        await jobs.ended(RowState.COMPLETED),
+        await jobs.ended(RowState.CANCELLED),
         await jobs.send("a"),
         (await jobs.running("b")).id,
         jobs.new_id(),
@@ -146,7 +146,7 @@ async def test_trying_again_is_for_failed_and_expired_jobs_only(storage: Storage
 async def test_an_archived_job_is_not_brought_back(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
-    failed, cancelled = await jobs.ended(JobState.FAILED), await jobs.ended(JobState.CANCELLED)
+    failed, cancelled = await jobs.ended(RowState.FAILED), await jobs.ended(RowState.CANCELLED)
     clock.advance(10)
     await storage.archive(1, 100)
     assert await storage.retry([failed]) == set()
@@ -156,8 +156,8 @@ async def test_an_archived_job_is_not_brought_back(
 async def test_job_that_conflicts_with_another_stays_ended(storage: Storage, jobs: Driver) -> None:
     async def check(rule: dict[str, Any]) -> None:
         name = f"queue of {next(iter(rule.values()))}"
-        failed = await jobs.ended(JobState.FAILED, name, **rule)
-        cancelled = await jobs.ended(JobState.CANCELLED, name, **rule)
+        failed = await jobs.ended(RowState.FAILED, name, **rule)
+        cancelled = await jobs.ended(RowState.CANCELLED, name, **rule)
         await jobs.send(name, **rule)
         before = [await jobs.look(failed), await jobs.look(cancelled)]
         assert await storage.retry([failed]) == set()
@@ -172,14 +172,14 @@ async def test_job_that_conflicts_with_another_stays_ended(storage: Storage, job
 async def test_a_job_whose_place_another_has_does_not_hold_up_the_others(
     storage: Storage, jobs: Driver
 ) -> None:
-    held = await jobs.ended(JobState.FAILED, singleton_key="anna")
-    free = await jobs.ended(JobState.FAILED, singleton_key="bert")
+    held = await jobs.ended(RowState.FAILED, singleton_key="anna")
+    free = await jobs.ended(RowState.FAILED, singleton_key="bert")
     await jobs.send(singleton_key="anna")
     assert await storage.retry([held, free]) == {free}
 
 
 async def test_of_two_that_would_take_one_place_the_lower_id_gets_it(storage: Storage, jobs: Driver) -> None:
-    first = await jobs.ended(JobState.CANCELLED, singleton_key="anna")
-    second = await jobs.ended(JobState.CANCELLED, singleton_key="anna")
+    first = await jobs.ended(RowState.CANCELLED, singleton_key="anna")
+    second = await jobs.ended(RowState.CANCELLED, singleton_key="anna")
     assert await storage.resume([second, first]) == {first}
-    assert (await jobs.look(second)).state is JobState.CANCELLED
+    assert (await jobs.look(second)).state is RowState.CANCELLED

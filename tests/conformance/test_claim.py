@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, BERT, Driver
-from zeke_queue.model import Claimed, JobState, QueueCapacity
+from zeke_queue.model import Claimed, QueueCapacity, RowState
 from zeke_queue.storage import Storage
 
 
@@ -15,7 +15,7 @@ async def test_a_claimed_job_is_its_workers(jobs: Driver, clock: FrozenClock) ->
     clock.advance(3)
     assert [job.id for job in await jobs.claim(worker=ANNA)] == [job_id]
     job = await jobs.look(job_id)
-    assert (job.state, job.worker, job.attempt, job.retry_count) == (JobState.ACTIVE, ANNA, 1, 0)
+    assert (job.state, job.worker, job.attempt, job.retry_count) == (RowState.ACTIVE, ANNA, 1, 0)
     assert (job.started_on, job.completed_on) == (clock.now(), None)
 
 
@@ -146,7 +146,7 @@ async def test_a_job_that_becomes_due_takes_its_place_by_priority(jobs: Driver, 
     later = await jobs.send(priority=1)
     clock.advance(60)
     assert [job.id for job in await jobs.claim()] == [high, later]
-    assert (await jobs.look(low)).state is JobState.ACTIVE
+    assert (await jobs.look(low)).state is RowState.ACTIVE
 
 
 async def test_a_job_sent_later_with_an_earlier_start_comes_first(jobs: Driver, clock: FrozenClock) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, Driver
-from zeke_queue.model import Job, JobQuery, JobState, NewJob
+from zeke_queue.model import Job, JobQuery, NewJob, RowState
 from zeke_queue.storage import Storage
 
 CENTURY = timedelta(days=36_500)
@@ -37,7 +37,7 @@ async def test_a_new_job_waits_with_every_column_as_it_was_sent(
     assert await jobs.look(sent.id) == Job(
         id=sent.id,
         name="mail",
-        state=JobState.CREATED,
+        state=RowState.CREATED,
         data={"to": "anna"},
         priority=7,
         attempt=0,
@@ -109,7 +109,7 @@ async def test_a_send_that_is_repeated_returns_its_id_and_changes_nothing(
 async def test_a_send_that_is_repeated_after_its_job_ended_runs_nothing(
     storage: Storage, jobs: Driver
 ) -> None:
-    job_id = await jobs.ended(JobState.COMPLETED)
+    job_id = await jobs.ended(RowState.COMPLETED)
     assert await storage.insert([NewJob(job_id, "mail")]) == [job_id]
     assert await jobs.claim() == []
 
@@ -117,7 +117,7 @@ async def test_a_send_that_is_repeated_after_its_job_ended_runs_nothing(
 async def test_a_send_that_is_repeated_after_its_job_was_archived_runs_nothing(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
-    job_id = await jobs.ended(JobState.COMPLETED)
+    job_id = await jobs.ended(RowState.COMPLETED)
     clock.advance(100)
     assert await storage.archive(10, 100) == 1
     assert await storage.insert([NewJob(job_id, "mail")]) == [job_id]
@@ -164,7 +164,7 @@ async def test_odd_names_and_keys_are_kept_as_they_are(jobs: Driver) -> None:
 async def test_a_send_needs_no_worker(storage: Storage, jobs: Driver) -> None:
     await jobs.send("nobody-serves-this")
     assert await storage.workers() == []
-    assert (await storage.count())[0].states == {JobState.CREATED: 1}
+    assert (await storage.count())[0].states == {RowState.CREATED: 1}
 
 
 async def test_a_job_that_waited_for_a_year_is_still_there(jobs: Driver) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, BERT, Driver
-from zeke_queue.model import JobState, QueueSettings
+from zeke_queue.model import QueueSettings, RowState
 from zeke_queue.storage import Storage
 
 
@@ -126,7 +126,7 @@ async def test_running_jobs_of_a_paused_queue_go_on(storage: Storage, jobs: Driv
     job = await jobs.running()
     await storage.pause_queue("mail", paused=True)
     assert await jobs.complete(job)
-    assert (await jobs.look(job.id)).state is JobState.COMPLETED
+    assert (await jobs.look(job.id)).state is RowState.COMPLETED
 
 
 async def test_a_limit_survives_a_pause(storage: Storage, jobs: Driver) -> None:

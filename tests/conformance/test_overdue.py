@@ -9,7 +9,7 @@ import pytest
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, BERT, BOOM, Driver, lock_expired, soon
 from tests.conformance.planting import Plant
-from zeke_queue.model import ExpiredJob, Extended, Failed, JobState
+from zeke_queue.model import ExpiredJob, Extended, Failed, RowState
 from zeke_queue.storage import Storage
 
 
@@ -42,7 +42,7 @@ async def test_an_attempt_is_overdue_after_its_deadline_and_not_at_it(
 async def test_waiting_and_ended_jobs_are_never_overdue(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
-    await jobs.ended(JobState.COMPLETED)
+    await jobs.ended(RowState.COMPLETED)
     await jobs.fail(await jobs.running(), retry_in=1)
     await jobs.send("other")
     clock.advance(1_000_000)
@@ -158,10 +158,10 @@ async def test_an_overdue_job_is_found_and_settled_in_one_transaction(
     clock.advance(6)
     async with storage.transaction() as transaction:
         (late,) = await transaction.lock_expired(10)
-        failed = Failed(late.id, late.attempt, 2.0, BOOM, JobState.EXPIRED)
+        failed = Failed(late.id, late.attempt, 2.0, BOOM, RowState.EXPIRED)
         assert await transaction.settle(failed=[failed]) == {job.id}
         assert await transaction.lock_expired(10) == []
-    assert (await jobs.look(job.id)).state is JobState.RETRY
+    assert (await jobs.look(job.id)).state is RowState.RETRY
 
 
 async def test_two_sweeps_at_once_find_different_jobs(
@@ -179,7 +179,7 @@ async def test_a_job_that_pg_boss_fetched_has_a_deadline_and_no_lease(
     storage: Storage, jobs: Driver, clock: FrozenClock, plant: Plant
 ) -> None:
     job = await jobs.look(await jobs.send(expire_in=900))
-    await plant(replace(job, state=JobState.ACTIVE, started_on=clock.now(), attempt=1))
+    await plant(replace(job, state=RowState.ACTIVE, started_on=clock.now(), attempt=1))
     clock.advance(900)
     assert await lock_expired(storage, 100) == []
     clock.advance(1)
@@ -194,7 +194,7 @@ async def test_a_length_that_no_calendar_holds_does_not_keep_others_from_being_f
 ) -> None:
     late = await jobs.running(expire_in=60)
     odd = await jobs.look(await jobs.send("other"))
-    odd = replace(odd, state=JobState.ACTIVE, started_on=clock.now(), expire_in=years * 31_536_000.0)
+    odd = replace(odd, state=RowState.ACTIVE, started_on=clock.now(), expire_in=years * 31_536_000.0)
     await plant(odd)
     clock.advance(61)
     found = [job.id for job in await lock_expired(storage, 100)]

@@ -12,7 +12,7 @@ from tests.cases import check_each_async
 from tests.clocks import START
 from tests.conformance.driver import ANNA, BERT
 from zeke_queue.errors import InvalidOptionError
-from zeke_queue.model import JobState, Throughput
+from zeke_queue.model import RowState, Throughput
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -52,11 +52,11 @@ async def test_a_job_counts_in_the_span_in_which_it_ended(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     clock.advance(59.999999)
-    await jobs.ended(JobState.COMPLETED)
+    await jobs.ended(RowState.COMPLETED)
     clock.advance(0.000001)
-    await jobs.ended(JobState.FAILED)
-    await jobs.ended(JobState.EXPIRED)
-    await jobs.ended(JobState.CANCELLED)
+    await jobs.ended(RowState.FAILED)
+    await jobs.ended(RowState.EXPIRED)
+    await jobs.ended(RowState.CANCELLED)
     await storage.cancel([await jobs.send()])
     clock.advance(59.999999)
     await jobs.send()
@@ -71,7 +71,7 @@ async def test_a_job_counts_in_the_span_in_which_it_ended(
 async def test_what_ended_before_the_first_span_does_not_count(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
-    await jobs.ended(JobState.COMPLETED)
+    await jobs.ended(RowState.COMPLETED)
     clock.advance(59.999999)
     assert [one.completed for one in await storage.throughput((), 60, 60)] == [1]
     clock.advance(0.000001)
@@ -90,7 +90,7 @@ async def test_archived_jobs_count_as_live_ones_do(
 
 
 async def test_a_job_that_is_set_back_does_not_count(storage: Storage, jobs: Driver) -> None:
-    failed, cancelled = await jobs.ended(JobState.FAILED), await jobs.ended(JobState.CANCELLED)
+    failed, cancelled = await jobs.ended(RowState.FAILED), await jobs.ended(RowState.CANCELLED)
     await storage.retry([failed])
     await storage.resume([cancelled])
     assert await storage.throughput((), 60, 60) == [nothing(START)]
@@ -98,7 +98,7 @@ async def test_a_job_that_is_set_back_does_not_count(storage: Storage, jobs: Dri
 
 async def test_queues_may_be_named(storage: Storage, jobs: Driver) -> None:
     for name in ("mail", "mail", "post", "Mail"):
-        await jobs.ended(JobState.COMPLETED, name)
+        await jobs.ended(RowState.COMPLETED, name)
 
     async def completed(*names: str) -> int:
         (span,) = await storage.throughput(names, 60, 60)
@@ -182,7 +182,7 @@ async def test_invalid_span_or_step_is_refused(storage: Storage) -> None:
 
 async def test_nothing_lags_where_nothing_is_due(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
     assert await storage.lag() == {}
-    await jobs.ended(JobState.COMPLETED, "post")
+    await jobs.ended(RowState.COMPLETED, "post")
     await jobs.running("post")
     await jobs.send(delay=10.0)
     clock.advance(9.999999)

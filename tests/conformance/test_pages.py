@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.cases import check_each_async
 from zeke_queue.errors import InvalidOptionError, JobNotFoundError
-from zeke_queue.model import CARRIED, Job, JobPage, JobQuery, JobState
+from zeke_queue.model import CARRIED, Job, JobPage, JobQuery, RowState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -82,12 +82,12 @@ async def test_page_ends_before_its_jobs_exceed_the_bytes(storage: Storage, jobs
     async for archived in live_and_archived(jobs):
 
         async def check(bytes_max: int | None, listed: int, *, archived: bool = archived) -> None:
-            which = JobQuery(archived=archived, bytes_max=bytes_max)
-            page = await storage.page(which)
+            query = JobQuery(archived=archived, bytes_max=bytes_max)
+            page = await storage.page(query)
             assert (ids(page), page.has_more) == (sent[::-1][:listed], listed < 3)
-            assert await storage.find(which) == page.jobs
+            assert await storage.find(query) == page.jobs
             # Whether a page ends by its number or by its bytes, the next one begins behind its last job.
-            behind = await storage.page(replace(which, before=page.jobs[-1].id))
+            behind = await storage.page(replace(query, before=page.jobs[-1].id))
             assert ids(behind) == sent[::-1][listed : 2 * listed]
 
         await check_each_async(
@@ -194,8 +194,8 @@ async def test_bytes_are_those_of_the_text_that_postgres_writes(
     async for archived in live_and_archived(jobs):
         for column, written in columns.items():
             for bytes_max, listed in ((2 * written.size - 1, 1), (2 * written.size, 2)):
-                which = JobQuery(names=(queues[column],), archived=archived, bytes_max=bytes_max)
-                assert len(await storage.find(which)) == listed, (column, archived, bytes_max)
+                query = JobQuery(names=(queues[column],), archived=archived, bytes_max=bytes_max)
+                assert len(await storage.find(query)) == listed, (column, archived, bytes_max)
 
 
 async def test_bytes_of_jobs_of_one_moment_count_in_the_order_of_the_list(
@@ -248,8 +248,8 @@ async def test_excluded_parts_are_not_read_and_have_no_bytes(storage: Storage, j
             assert bare == [replace(job, **{part: nothing[part] for part in without}) for job in whole]
             size = 2 * sum(sizes[part] for part in CARRIED if part not in without)
             for bytes_max, listed in ((size, 2), *(((size - 1, 1),) if size else ())):
-                which = JobQuery(archived=archived, without=without, bytes_max=max(1, bytes_max))
-                assert await storage.find(which) == bare[:listed]
+                query = JobQuery(archived=archived, without=without, bytes_max=max(1, bytes_max))
+                assert await storage.find(query) == bare[:listed]
 
         await check_each_async({f"{without}": (without,) for without in parts}, check)
 
@@ -257,19 +257,19 @@ async def test_excluded_parts_are_not_read_and_have_no_bytes(storage: Storage, j
 async def test_text_is_found_in_excluded_parts(storage: Storage, jobs: Driver) -> None:
     job_id = await ended(jobs, data='"needle"')
     async for archived in live_and_archived(jobs):
-        which = JobQuery(archived=archived, text="NEEDLE", without=CARRIED, bytes_max=1)
-        (job,) = await storage.find(which)
+        query = JobQuery(archived=archived, text="NEEDLE", without=CARRIED, bytes_max=1)
+        (job,) = await storage.find(query)
         assert (job.id, job.data) == (job_id, None)
 
 
 async def test_jobs_are_listed_by_their_ids(storage: Storage, jobs: Driver) -> None:
     sent = [await ended(jobs) for _ in range(4)]
     async for archived in live_and_archived(jobs):
-        which = JobQuery(archived=archived, ids=(sent[0], sent[2], sent[3], jobs.new_id()))
-        assert [job.id for job in await storage.find(which)] == [sent[3], sent[2], sent[0]]
-        assert ids(await storage.page(replace(which, before=sent[3], limit=1))) == [sent[2]]
-        assert await storage.find(replace(which, archived=not archived)) == []
-        assert await storage.find(replace(which, states=(JobState.FAILED,))) == []
+        query = JobQuery(archived=archived, ids=(sent[0], sent[2], sent[3], jobs.new_id()))
+        assert [job.id for job in await storage.find(query)] == [sent[3], sent[2], sent[0]]
+        assert ids(await storage.page(replace(query, before=sent[3], limit=1))) == [sent[2]]
+        assert await storage.find(replace(query, archived=not archived)) == []
+        assert await storage.find(replace(query, states=(RowState.FAILED,))) == []
 
 
 async def test_list_by_no_ids_is_empty_and_one_without_ids_has_all(storage: Storage, jobs: Driver) -> None:

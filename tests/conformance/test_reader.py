@@ -14,7 +14,7 @@ from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver
 from zeke_queue.core import jsonb
 from zeke_queue.errors import JobNotFoundError
-from zeke_queue.model import JobQuery, JobState, QueueCount
+from zeke_queue.model import JobQuery, QueueCount, RowState
 from zeke_queue.storage import Storage
 
 if TYPE_CHECKING:
@@ -40,14 +40,14 @@ def out_of_order(number: int) -> UUID:
 async def test_jobs_are_returned_by_id_live_or_archived(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
-    archived = await jobs.ended(JobState.COMPLETED)
+    archived = await jobs.ended(RowState.COMPLETED)
     clock.advance(1)
     await storage.archive(0, 100)
     live, unknown = await jobs.send(), jobs.new_id()
     found = await storage.get([live, archived, unknown])
     assert {job_id: job.state for job_id, job in found.items()} == {
-        live: JobState.CREATED,
-        archived: JobState.COMPLETED,
+        live: RowState.CREATED,
+        archived: RowState.COMPLETED,
     }
     assert await storage.get([]) == {}
 
@@ -56,7 +56,7 @@ async def test_returned_job_does_not_change_with_the_stored_one(storage: Storage
     job_id = await jobs.send()
     seen = await jobs.look(job_id)
     await storage.cancel([job_id])
-    assert seen.state is JobState.CREATED
+    assert seen.state is RowState.CREATED
 
 
 async def test_jobs_are_listed_newest_first_in_pages(storage: Storage, jobs: Driver) -> None:
@@ -113,7 +113,7 @@ async def test_pages_go_on_when_jobs_are_archived_in_between(
 ) -> None:
     first = await jobs.send(id=out_of_order(1))
     clock.advance(1)
-    ended = await jobs.ended(JobState.COMPLETED, "post", id=out_of_order(2))
+    ended = await jobs.ended(RowState.COMPLETED, "post", id=out_of_order(2))
     clock.advance(1)
     last = await jobs.send(id=out_of_order(3))
     assert [page async for page in pages(storage, limit=1)] == [[last], [ended], [first]]
@@ -128,7 +128,7 @@ async def test_archived_jobs_are_listed_newest_first_with_ids_in_any_order(
 ) -> None:
     sent = []
     for number in range(5):
-        sent.append(await jobs.ended(JobState.COMPLETED, id=out_of_order(number)))
+        sent.append(await jobs.ended(RowState.COMPLETED, id=out_of_order(number)))
         clock.advance(1)
     await storage.archive(0, 100)
     found = [page async for page in pages(storage, archived=True, limit=2)]
@@ -138,7 +138,7 @@ async def test_archived_jobs_are_listed_newest_first_with_ids_in_any_order(
 async def test_archived_jobs_of_one_moment_are_listed_by_their_ids(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
-    sent = [await jobs.ended(JobState.COMPLETED, id=out_of_order(number)) for number in (3, 1, 4, 2)]
+    sent = [await jobs.ended(RowState.COMPLETED, id=out_of_order(number)) for number in (3, 1, 4, 2)]
     clock.advance(1)
     await storage.archive(0, 100)
 
@@ -165,22 +165,22 @@ async def test_page_before_the_oldest_job_is_empty(storage: Storage, jobs: Drive
 async def test_jobs_are_found_by_queue_state_and_parent(storage: Storage, jobs: Driver) -> None:
     parent = await jobs.send("parents")
     child = await jobs.send("mail", parent=parent)
-    failed = await jobs.ended(JobState.FAILED, "post")
+    failed = await jobs.ended(RowState.FAILED, "post")
 
     async def found(**filters: object) -> set[object]:
         return {job.id for job in await storage.find(JobQuery(**filters))}  # type: ignore[arg-type]
 
     assert await found(names=("mail", "post")) == {child, failed}
-    assert await found(states=(JobState.FAILED, JobState.ACTIVE)) == {failed}
+    assert await found(states=(RowState.FAILED, RowState.ACTIVE)) == {failed}
     assert await found(parent=parent) == {child}
-    assert await found(names=("mail",), states=(JobState.FAILED,)) == set()
+    assert await found(names=("mail",), states=(RowState.FAILED,)) == set()
     assert await found() == {parent, child, failed}
 
 
 async def test_archived_jobs_are_listed_only_with_archived(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
-    archived = await jobs.ended(JobState.COMPLETED)
+    archived = await jobs.ended(RowState.COMPLETED)
     clock.advance(1)
     await storage.archive(0, 100)
     live = await jobs.send()
@@ -206,7 +206,7 @@ async def test_jobs_are_found_by_when_they_were_created(
 ) -> None:
     begun, sent = clock.now(), []
     for _ in range(4):
-        sent.append(await jobs.ended(JobState.COMPLETED))
+        sent.append(await jobs.ended(RowState.COMPLETED))
         clock.advance(1)
 
     def instant(seconds: float | None) -> datetime | None:
@@ -227,8 +227,8 @@ async def test_jobs_are_found_by_when_they_were_created(
         async def check(
             since: float | None, until: float | None, found: list[int], *, archived: bool = archived
         ) -> None:
-            which = JobQuery(created_from=instant(since), created_to=instant(until), archived=archived)
-            listed = [job.id for job in await storage.find(which)]
+            query = JobQuery(created_from=instant(since), created_to=instant(until), archived=archived)
+            listed = [job.id for job in await storage.find(query)]
             assert listed == [sent[number] for number in reversed(found)]
 
         await check_each_async(cases, check)
@@ -251,7 +251,7 @@ async def test_jobs_are_found_by_a_text_in_their_json_as_postgres_writes_it(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     written = jsonb.dumps(ODD).replace("1.5,", "1.50,")
-    await jobs.ended(JobState.COMPLETED)
+    await jobs.ended(RowState.COMPLETED)
     by_data = await jobs.running("post", data=written)
     await jobs.complete(by_data)
     by_output = await jobs.running("post")
@@ -312,9 +312,9 @@ async def test_text_is_searched_literally_but_for_the_case_of_ascii(
 async def test_jobs_are_found_by_a_part_of_their_id_or_their_singleton_key(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
-    by_id = await jobs.ended(JobState.COMPLETED, id=UUID("abcdef01-2345-7000-8000-00000000ffff"))
-    by_key = await jobs.ended(JobState.COMPLETED, singleton_key="Order-ABCDEF01-23")
-    await jobs.ended(JobState.COMPLETED, data='{"order": "abcdef"}')
+    by_id = await jobs.ended(RowState.COMPLETED, id=UUID("abcdef01-2345-7000-8000-00000000ffff"))
+    by_key = await jobs.ended(RowState.COMPLETED, singleton_key="Order-ABCDEF01-23")
+    await jobs.ended(RowState.COMPLETED, data='{"order": "abcdef"}')
     assert {job.id for job in await storage.find(JobQuery(text="aBcDEF01-23"))} == {by_id, by_key}
     assert await found_both(storage, clock, text="-8000-00000000FFFF") == [by_id]
 
@@ -322,9 +322,9 @@ async def test_jobs_are_found_by_a_part_of_their_id_or_their_singleton_key(
 async def test_text_search_in_opaque_queues_covers_id_and_key_only(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
-    inside = await jobs.ended(JobState.COMPLETED, data='"hunter2"')
-    hidden = await jobs.ended(JobState.COMPLETED, "post", data='"hunter2"')
-    by_key = await jobs.ended(JobState.COMPLETED, "post", singleton_key="hunter2")
+    inside = await jobs.ended(RowState.COMPLETED, data='"hunter2"')
+    hidden = await jobs.ended(RowState.COMPLETED, "post", data='"hunter2"')
+    by_key = await jobs.ended(RowState.COMPLETED, "post", singleton_key="hunter2")
     assert set(await found_both(storage, clock, text="hunter2", opaque=("post", "other"))) == {inside, by_key}
     by_id = await storage.find(JobQuery(text=str(hidden), opaque=("post",), archived=True))
     assert [job.id for job in by_id] == [hidden]
@@ -344,22 +344,22 @@ async def test_filters_by_time_and_text_combine_with_the_others(
         sent.append(await jobs.send("mail" if number % 2 else "post", data=f'{{"to": "n{number // 3}"}}'))
         clock.advance(1)
     since = clock.now() - timedelta(seconds=5)
-    which = JobQuery(names=("post",), created_from=since, text="N1", limit=1)
-    assert [job.id for job in await storage.find(which)] == [sent[4]]
-    assert await storage.find(replace(which, before=sent[4])) == []
-    assert [job.id for job in await storage.find(replace(which, text=None, before=sent[4]))] == [sent[2]]
+    query = JobQuery(names=("post",), created_from=since, text="N1", limit=1)
+    assert [job.id for job in await storage.find(query)] == [sent[4]]
+    assert await storage.find(replace(query, before=sent[4])) == []
+    assert [job.id for job in await storage.find(replace(query, text=None, before=sent[4]))] == [sent[2]]
 
 
 async def test_live_jobs_are_counted_by_queue_and_state(storage: Storage, jobs: Driver) -> None:
     assert await storage.count() == []
-    await jobs.ended(JobState.FAILED, "post")
+    await jobs.ended(RowState.FAILED, "post")
     await jobs.running("post")
     await jobs.send("post")
     await jobs.send("post")
     await jobs.send("mail")
     assert await storage.count() == [
-        QueueCount("mail", {JobState.CREATED: 1}),
-        QueueCount("post", {JobState.FAILED: 1, JobState.ACTIVE: 1, JobState.CREATED: 2}),
+        QueueCount("mail", {RowState.CREATED: 1}),
+        QueueCount("post", {RowState.FAILED: 1, RowState.ACTIVE: 1, RowState.CREATED: 2}),
     ]
 
 

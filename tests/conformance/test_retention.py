@@ -12,7 +12,7 @@ from tests.clocks import FrozenClock
 from tests.conformance.driver import ENDS, Driver
 from tests.conformance.planting import Plant
 from zeke_queue.errors import InvalidOptionError
-from zeke_queue.model import JobEvent, JobQuery, JobState
+from zeke_queue.model import JobEvent, JobQuery, RowState
 from zeke_queue.storage import Storage
 
 DAY = 86_400
@@ -21,7 +21,7 @@ DAY = 86_400
 async def test_ended_job_is_archived_after_its_time_and_not_at_it(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
-    async def check(end: JobState) -> None:
+    async def check(end: RowState) -> None:
         job_id = await jobs.ended(end)
         clock.advance(DAY)
         assert await storage.archive(DAY, 100) == 0
@@ -47,7 +47,7 @@ async def test_an_archived_job_is_what_it_was_but_for_its_date(
 
 
 async def test_an_archived_job_is_no_longer_live(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
-    job_id = await jobs.ended(JobState.COMPLETED)
+    job_id = await jobs.ended(RowState.COMPLETED)
     clock.advance(10)
     await storage.archive(1, 100)
     assert await storage.count() == []
@@ -84,7 +84,7 @@ async def test_defect_6_a_job_that_waits_past_its_keep_until_is_not_archived(
 async def test_a_job_that_was_brought_back_is_not_archived(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
-    failed, cancelled = await jobs.ended(JobState.FAILED), await jobs.ended(JobState.CANCELLED)
+    failed, cancelled = await jobs.ended(RowState.FAILED), await jobs.ended(RowState.CANCELLED)
     clock.advance(DAY)
     await storage.retry([failed])
     await storage.resume([cancelled])
@@ -109,7 +109,7 @@ async def test_the_oldest_end_is_archived_first_and_the_limit_is_kept(
 ) -> None:
     ids = []
     for _ in range(3):
-        ids.append(await jobs.ended(JobState.COMPLETED))
+        ids.append(await jobs.ended(RowState.COMPLETED))
         clock.advance(1)
     assert await storage.archive(0, 2) == 2
     assert [(await jobs.look(job_id)).archived_on is None for job_id in ids] == [False, False, True]
@@ -119,7 +119,7 @@ async def test_the_oldest_end_is_archived_first_and_the_limit_is_kept(
 async def test_an_archived_job_is_purged_after_its_time_and_not_at_it(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
-    job_id = await jobs.ended(JobState.COMPLETED)
+    job_id = await jobs.ended(RowState.COMPLETED)
     clock.advance(DAY + 1)
     await storage.archive(DAY, 100)
     clock.advance(7 * DAY)
@@ -130,7 +130,7 @@ async def test_an_archived_job_is_purged_after_its_time_and_not_at_it(
 
 
 async def test_live_jobs_are_never_purged(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
-    job_id = await jobs.ended(JobState.COMPLETED)
+    job_id = await jobs.ended(RowState.COMPLETED)
     clock.advance(DAY * 365)
     assert await storage.purge(0, 100) == 0
     assert job_id in await storage.get([job_id])
@@ -141,7 +141,7 @@ async def test_purging_keeps_its_limit_oldest_first(
 ) -> None:
     ids = []
     for _ in range(3):
-        ids.append(await jobs.ended(JobState.COMPLETED))
+        ids.append(await jobs.ended(RowState.COMPLETED))
         clock.advance(1)
         await storage.archive(0, 100)
     clock.advance(1)
@@ -152,7 +152,7 @@ async def test_purging_keeps_its_limit_oldest_first(
 async def test_the_events_of_a_job_are_purged_with_it(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
-    purged, kept = await jobs.ended(JobState.COMPLETED), await jobs.ended(JobState.COMPLETED, "other")
+    purged, kept = await jobs.ended(RowState.COMPLETED), await jobs.ended(RowState.COMPLETED, "other")
     await storage.append_events([JobEvent(job_id, 1, "log", "{}") for job_id in (purged, kept)])
     clock.advance(1)
     assert await storage.archive(0, 1) == 1
@@ -164,7 +164,7 @@ async def test_the_events_of_a_job_are_purged_with_it(
 
 
 async def test_a_purged_id_may_be_used_again(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
-    job_id = await jobs.ended(JobState.COMPLETED)
+    job_id = await jobs.ended(RowState.COMPLETED)
     clock.advance(1)
     await storage.archive(0, 100)
     clock.advance(1)

@@ -17,7 +17,7 @@ from tests.conformance.driver import (
     rolled_back,
     soon,
 )
-from zeke_queue.model import CatchUp, JobState, Schedule
+from zeke_queue.model import CatchUp, RowState, Schedule
 from zeke_queue.storage import Storage
 
 HOURLY = Schedule("report", "0 * * * *", "reports")
@@ -217,7 +217,7 @@ async def test_a_tick_and_its_job_are_one(storage: Storage, jobs: Driver, clock:
         job_id = await jobs.send(schedule.task, within=transaction)
         await transaction.record_tick(schedule.name, now, now + timedelta(hours=1))
         assert (await transaction.lock_due_schedules(10))[1] == []
-    assert (await jobs.look(job_id)).state is JobState.CREATED
+    assert (await jobs.look(job_id)).state is RowState.CREATED
     assert await due_names(storage) == []
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, BERT, BOOM, Driver
-from zeke_queue.model import Attempt, Completed, Failed, JobState, Released
+from zeke_queue.model import Attempt, Completed, Failed, Released, RowState
 from zeke_queue.storage import Storage
 
 CENTURY = timedelta(days=36_500)
@@ -18,7 +18,7 @@ async def test_a_completed_job_keeps_what_its_handler_returned(jobs: Driver, clo
     assert await jobs.complete(job, '{"sent": 3}')
     stored = await jobs.look(job.id)
     assert (stored.state, stored.output, stored.completed_on) == (
-        JobState.COMPLETED,
+        RowState.COMPLETED,
         {"sent": 3},
         clock.now(),
     )
@@ -36,7 +36,7 @@ async def test_a_failure_with_a_retry_waits_for_it(jobs: Driver, clock: FrozenCl
     clock.advance(2)
     assert await jobs.fail(job, retry_in=1.5)
     stored = await jobs.look(job.id)
-    assert (stored.state, stored.worker, stored.completed_on) == (JobState.RETRY, None, None)
+    assert (stored.state, stored.worker, stored.completed_on) == (RowState.RETRY, None, None)
     assert stored.start_after == clock.now() + timedelta(seconds=1.5)
     assert stored.output == {"type": "ValueError", "message": "boom", "traceback": None}
 
@@ -52,20 +52,20 @@ async def test_a_final_failure_ends_the_job(jobs: Driver, clock: FrozenClock) ->
     clock.advance(2)
     assert await jobs.fail(job)
     stored = await jobs.look(job.id)
-    assert (stored.state, stored.worker, stored.completed_on) == (JobState.FAILED, ANNA, clock.now())
+    assert (stored.state, stored.worker, stored.completed_on) == (RowState.FAILED, ANNA, clock.now())
     assert await jobs.claim() == []
 
 
 async def test_an_expiry_without_retries_ends_as_expired(jobs: Driver) -> None:
     job = await jobs.running()
-    assert await jobs.fail(job, final=JobState.EXPIRED)
-    assert (await jobs.look(job.id)).state is JobState.EXPIRED
+    assert await jobs.fail(job, final=RowState.EXPIRED)
+    assert (await jobs.look(job.id)).state is RowState.EXPIRED
 
 
 async def test_an_expiry_with_a_retry_waits_like_any_failure(jobs: Driver) -> None:
     job = await jobs.running()
-    assert await jobs.fail(job, retry_in=1, final=JobState.EXPIRED)
-    assert (await jobs.look(job.id)).state is JobState.RETRY
+    assert await jobs.fail(job, retry_in=1, final=RowState.EXPIRED)
+    assert (await jobs.look(job.id)).state is RowState.RETRY
 
 
 async def test_the_history_tells_of_each_failed_attempt(jobs: Driver, clock: FrozenClock) -> None:
@@ -76,8 +76,8 @@ async def test_the_history_tells_of_each_failed_attempt(jobs: Driver, clock: Fro
     at_second = clock.advance(0.123456)
     await jobs.fail(second, output='{"type": "B", "message": "two", "traceback": "t"}')
     assert (await jobs.look(first.id)).history == (
-        Attempt(1, at_first, JobState.RETRY, {"type": "A", "message": "one", "traceback": None}, ANNA),
-        Attempt(2, at_second, JobState.FAILED, {"type": "B", "message": "two", "traceback": "t"}, BERT),
+        Attempt(1, at_first, RowState.RETRY, {"type": "A", "message": "one", "traceback": None}, ANNA),
+        Attempt(2, at_second, RowState.FAILED, {"type": "B", "message": "two", "traceback": "t"}, BERT),
     )
 
 
@@ -102,7 +102,7 @@ async def test_a_released_job_waits_again_and_has_used_no_retry(jobs: Driver, cl
     clock.advance(2)
     assert await jobs.release(job, delay=30)
     stored = await jobs.look(job.id)
-    assert (stored.state, stored.worker, stored.retry_count) == (JobState.CREATED, None, 0)
+    assert (stored.state, stored.worker, stored.retry_count) == (RowState.CREATED, None, 0)
     assert stored.start_after == clock.now() + timedelta(seconds=30)
     assert (stored.history, stored.output, stored.completed_on) == ((), None, None)
 
@@ -132,10 +132,10 @@ async def test_one_call_settles_outcomes_of_every_kind(storage: Storage, jobs: D
     )
     assert changed == {a.id, b.id, c.id, d.id}
     assert await jobs.states([a.id, b.id, c.id, d.id]) == [
-        JobState.COMPLETED,
-        JobState.RETRY,
-        JobState.FAILED,
-        JobState.CREATED,
+        RowState.COMPLETED,
+        RowState.RETRY,
+        RowState.FAILED,
+        RowState.CREATED,
     ]
 
 
@@ -151,10 +151,10 @@ async def test_an_unknown_job_is_not_settled(storage: Storage, jobs: Driver) -> 
 
 async def test_defect_2_a_stale_completion_changes_nothing_and_the_rightful_one_counts(jobs: Driver) -> None:
     stale = await jobs.running(worker=ANNA)
-    await jobs.fail(stale, retry_in=0, final=JobState.EXPIRED)
+    await jobs.fail(stale, retry_in=0, final=RowState.EXPIRED)
     rightful = await jobs.claim_one(worker=BERT)
     assert not await jobs.complete(stale, '"late"')
-    assert (await jobs.look(stale.id)).state is JobState.ACTIVE
+    assert (await jobs.look(stale.id)).state is RowState.ACTIVE
     assert await jobs.complete(rightful, '"mine"')
     assert (await jobs.look(stale.id)).output == "mine"
 
@@ -193,7 +193,7 @@ async def test_a_cancelled_job_is_not_settled(storage: Storage, jobs: Driver) ->
     job = await jobs.running()
     await storage.cancel([job.id])
     assert not await jobs.complete(job)
-    assert (await jobs.look(job.id)).state is JobState.CANCELLED
+    assert (await jobs.look(job.id)).state is RowState.CANCELLED
 
 
 async def test_a_completion_whose_answer_was_lost_counts_when_it_is_repeated(jobs: Driver) -> None:
@@ -213,7 +213,7 @@ async def test_a_failure_whose_answer_was_lost_counts_when_it_is_repeated(jobs: 
     for repeated in (False, True):
         assert await jobs.fail(retried, retry_in=10, repeated=repeated)
         assert await jobs.fail(failed, repeated=repeated)
-        assert await jobs.fail(expired, final=JobState.EXPIRED, repeated=repeated)
+        assert await jobs.fail(expired, final=RowState.EXPIRED, repeated=repeated)
     assert len((await jobs.look(retried.id)).history) == 1
 
 
@@ -226,7 +226,7 @@ async def test_a_release_whose_answer_was_lost_counts_when_it_is_repeated(jobs: 
 async def test_a_repeated_settlement_still_settles_what_its_first_try_did_not(jobs: Driver) -> None:
     job = await jobs.running()
     assert await jobs.complete(job, "1", repeated=True)
-    assert (await jobs.look(job.id)).state is JobState.COMPLETED
+    assert (await jobs.look(job.id)).state is RowState.COMPLETED
 
 
 async def test_a_repeated_settlement_does_not_count_an_end_that_is_not_its_own(
@@ -254,4 +254,4 @@ async def test_a_large_batch_settles_whole(storage: Storage, jobs: Driver) -> No
     claimed = await jobs.claim(free=500, limit=500)
     changed = await storage.settle(completed=[Completed(job.id, job.attempt, "{}") for job in claimed])
     assert changed == {job.id for job in claimed}
-    assert (await storage.count())[0].states == {JobState.COMPLETED: 500}
+    assert (await storage.count())[0].states == {RowState.COMPLETED: 500}

@@ -11,7 +11,7 @@ from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.conformance.driver import BOOM, Driver, is_kept_waiting, rolled_back, soon
 from zeke_queue.errors import StorageError
-from zeke_queue.model import Completed, Failed, JobQuery, JobState, Released
+from zeke_queue.model import Completed, Failed, JobQuery, Released, RowState
 from zeke_queue.storage import Storage
 
 
@@ -41,7 +41,7 @@ async def test_a_transaction_sees_what_it_did(storage: Storage, jobs: Driver, cl
         assert await transaction.cancel([job_id]) == {job_id}
         assert await transaction.cancel([job_id]) == set()
         await jobs.send(within=transaction, singleton_key="anna")
-    assert (await jobs.look(job_id)).state is JobState.CANCELLED
+    assert (await jobs.look(job_id)).state is RowState.CANCELLED
 
 
 async def test_a_rollback_restores_what_was_settled_and_cancelled(storage: Storage, jobs: Driver) -> None:
@@ -65,9 +65,9 @@ async def test_others_see_the_old_state_until_the_commit(storage: Storage, jobs:
     job = await jobs.running()
     async with storage.transaction() as transaction:
         await transaction.settle(completed=[Completed(job.id, 1, "1")])
-        assert (await jobs.look(job.id)).state is JobState.ACTIVE
-        assert (await storage.count())[0].states == {JobState.ACTIVE: 1}
-    assert (await jobs.look(job.id)).state is JobState.COMPLETED
+        assert (await jobs.look(job.id)).state is RowState.ACTIVE
+        assert (await storage.count())[0].states == {RowState.ACTIVE: 1}
+    assert (await jobs.look(job.id)).state is RowState.COMPLETED
 
 
 async def test_a_claim_passes_over_what_a_transaction_changed(storage: Storage, jobs: Driver) -> None:
@@ -194,7 +194,7 @@ async def test_a_cancel_waits_for_a_transaction_that_settles_the_job(storage: St
         cancelling = asyncio.create_task(storage.cancel([job.id]))
         assert await is_kept_waiting(cancelling)
     assert await soon(cancelling) == set()
-    assert (await jobs.look(job.id)).state is JobState.COMPLETED
+    assert (await jobs.look(job.id)).state is RowState.COMPLETED
 
 
 async def test_a_settlement_waits_for_a_transaction_that_cancels_the_job(
@@ -237,7 +237,7 @@ async def test_a_job_that_a_transaction_cannot_return_is_superseded_in_it(
         failed = [Failed(running.id, 1, 1.0, BOOM)]
         assert await transaction.settle(failed=failed) == {running.id}
     job = await jobs.look(running.id)
-    assert (job.state, job.output["superseded_by"]) == (JobState.FAILED, str(waiting))
+    assert (job.state, job.output["superseded_by"]) == (RowState.FAILED, str(waiting))
 
 
 async def test_a_job_that_fails_for_good_does_not_wait_for_its_place(storage: Storage, jobs: Driver) -> None:
@@ -246,7 +246,7 @@ async def test_a_job_that_fails_for_good_does_not_wait_for_its_place(storage: St
     async with rolled_back(storage) as transaction:
         await jobs.send(within=transaction, singleton_key=key)
         assert await soon(asyncio.ensure_future(jobs.fail(running)))
-        assert (await jobs.look(running.id)).state is JobState.FAILED
+        assert (await jobs.look(running.id)).state is RowState.FAILED
 
 
 async def test_an_outcome_that_comes_too_late_keeps_nobody_from_its_job(

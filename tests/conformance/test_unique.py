@@ -12,7 +12,7 @@ import pytest
 from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, BOOM, ENDS, Driver
-from zeke_queue.model import Completed, Failed, JobState, NewJob, Released
+from zeke_queue.model import Completed, Failed, NewJob, Released, RowState
 from zeke_queue.storage import Storage
 
 SINGLETON_QUEUE = "__pgboss__singleton_queue"
@@ -37,7 +37,7 @@ async def test_a_key_admits_one_job_while_it_waits_for_a_retry(jobs: Driver) -> 
 
 
 async def test_ended_job_releases_its_key(jobs: Driver) -> None:
-    async def check(end: JobState) -> None:
+    async def check(end: RowState) -> None:
         await jobs.ended(end, end.value, singleton_key="anna")
         await jobs.send(end.value, singleton_key="anna")
 
@@ -97,20 +97,20 @@ async def test_slots_are_aligned_to_the_epoch(jobs: Driver, clock: FrozenClock) 
 
 
 async def test_a_completed_job_holds_its_slot(jobs: Driver) -> None:
-    await jobs.ended(JobState.COMPLETED, slot_seconds=60)
+    await jobs.ended(RowState.COMPLETED, slot_seconds=60)
     assert await jobs.refused(slot_seconds=60)
 
 
 async def test_job_that_did_not_complete_releases_its_slot(jobs: Driver) -> None:
-    async def check(end: JobState) -> None:
+    async def check(end: RowState) -> None:
         await jobs.ended(end, end.value, slot_seconds=60)
         await jobs.send(end.value, slot_seconds=60)
 
-    await check_each_async([JobState.EXPIRED, JobState.CANCELLED, JobState.FAILED], check)
+    await check_each_async([RowState.EXPIRED, RowState.CANCELLED, RowState.FAILED], check)
 
 
 async def test_an_archived_job_frees_its_slot(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
-    await jobs.ended(JobState.COMPLETED, slot_seconds=3600)
+    await jobs.ended(RowState.COMPLETED, slot_seconds=3600)
     clock.advance(10)
     assert await storage.archive(5, 100) == 1
     await jobs.send(slot_seconds=3600)
@@ -184,10 +184,10 @@ async def test_defect_1_a_job_whose_place_is_taken_ends_failed_and_says_by_whom(
     clock.advance(1)
     assert await storage.settle(failed=[failure]) == {failure.id}
     a = await jobs.look(failure.id)
-    assert (a.state, a.completed_on, a.worker) == (JobState.FAILED, clock.now(), ANNA)
+    assert (a.state, a.completed_on, a.worker) == (RowState.FAILED, clock.now(), ANNA)
     assert (a.output["message"], a.output["superseded_by"]) == ("boom", str(b.id))
-    assert [(attempt.attempt, attempt.state) for attempt in a.history] == [(1, JobState.FAILED)]
-    assert (await jobs.look(b.id)).state is JobState.CREATED
+    assert [(attempt.attempt, attempt.state) for attempt in a.history] == [(1, RowState.FAILED)]
+    assert (await jobs.look(b.id)).state is RowState.CREATED
 
 
 async def test_defect_1_the_rest_of_the_batch_is_settled_as_it_asks(
@@ -202,10 +202,10 @@ async def test_defect_1_the_rest_of_the_batch_is_settled_as_it_asks(
     )
     assert changed == {done.id, failing.id, failure.id, snoozed.id}
     assert await jobs.states([done.id, failing.id, failure.id, snoozed.id]) == [
-        JobState.COMPLETED,
-        JobState.RETRY,
-        JobState.FAILED,
-        JobState.CREATED,
+        RowState.COMPLETED,
+        RowState.RETRY,
+        RowState.FAILED,
+        RowState.CREATED,
     ]
 
 
@@ -214,13 +214,13 @@ async def test_defect_1_a_job_whose_place_is_taken_does_not_stop_the_sweep(
 ) -> None:
     failure, _ = poisoned
     innocent = await jobs.running("other", expire_in=60)
-    ended = await jobs.ended(JobState.COMPLETED, "other")
+    ended = await jobs.ended(RowState.COMPLETED, "other")
     clock.advance(7200)
     async with storage.transaction() as transaction:
         late = await transaction.lock_expired(100)
         await transaction.settle(failed=[Failed(job.id, job.attempt, 1.0, BOOM) for job in late])
     assert {job.id for job in late} == {failure.id, innocent.id}
-    assert await jobs.states([failure.id, innocent.id]) == [JobState.FAILED, JobState.RETRY]
+    assert await jobs.states([failure.id, innocent.id]) == [RowState.FAILED, RowState.RETRY]
     assert await storage.archive(3600, 100) == 1
     assert (await jobs.look(ended)).archived_on == clock.now()
 
@@ -231,7 +231,7 @@ async def test_a_release_whose_place_is_taken_ends_failed_too(
     failure, b = poisoned
     assert await storage.settle(released=[Released(failure.id, failure.attempt)]) == {failure.id}
     a = await jobs.look(failure.id)
-    assert (a.state, a.output["superseded_by"]) == (JobState.FAILED, str(b.id))
+    assert (a.state, a.output["superseded_by"]) == (RowState.FAILED, str(b.id))
 
 
 async def test_a_final_failure_needs_no_place(
@@ -254,7 +254,7 @@ async def test_a_superseded_settlement_counts_when_it_is_repeated(
 async def test_place_of_a_failed_and_a_released_job_goes_to_the_lower_id(
     storage: Storage, jobs: Driver
 ) -> None:
-    async def check(lower: str, states: list[JobState]) -> None:
+    async def check(lower: str, states: list[RowState]) -> None:
         pair = [await jobs.running(lower, singleton_key=SINGLETON_QUEUE) for _ in range(2)]
         failing, released = sorted(pair, key=lambda job: job.id, reverse=lower != "failed")
         await storage.settle(
@@ -264,8 +264,8 @@ async def test_place_of_a_failed_and_a_released_job_goes_to_the_lower_id(
         assert await jobs.states([failing.id, released.id]) == states
 
     cases = [
-        ("failed", [JobState.RETRY, JobState.FAILED]),
-        ("released", [JobState.FAILED, JobState.CREATED]),
+        ("failed", [RowState.RETRY, RowState.FAILED]),
+        ("released", [RowState.FAILED, RowState.CREATED]),
     ]
     await check_each_async(cases, check)
 
@@ -277,7 +277,7 @@ async def test_of_two_that_return_to_one_place_in_one_call_one_gets_it(
     b = await jobs.running(singleton_key=SINGLETON_QUEUE)
     failures = [Failed(job.id, job.attempt, 5.0, BOOM) for job in (a, b)]
     assert await storage.settle(failed=failures) == {a.id, b.id}
-    assert await jobs.states([a.id, b.id]) == [JobState.RETRY, JobState.FAILED]
+    assert await jobs.states([a.id, b.id]) == [RowState.RETRY, RowState.FAILED]
 
 
 # Who is in the way
@@ -293,7 +293,7 @@ async def test_the_holder_of_a_key_can_be_asked_for(storage: Storage, jobs: Driv
 async def test_the_holder_of_a_slot_can_be_asked_for(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
-    plain = await jobs.ended(JobState.COMPLETED, slot_seconds=60)
+    plain = await jobs.ended(RowState.COMPLETED, slot_seconds=60)
     keyed = await jobs.send(slot_seconds=60, singleton_key="anna")
     assert await storage.holder(jobs.new(slot_seconds=60)) == plain
     assert await storage.holder(jobs.new(slot_seconds=60, singleton_key="anna")) == keyed

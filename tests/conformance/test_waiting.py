@@ -14,7 +14,7 @@ from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, BERT, BOOM, ENDS, Driver, is_kept_waiting, rolled_back, soon
 from tests.conformance.planting import Plant
 from zeke_queue.errors import InvalidOptionError, LeaseLostError
-from zeke_queue.model import Claimed, Failed, JobState, QueueSettings, Waiting
+from zeke_queue.model import Claimed, Failed, QueueSettings, RowState, Waiting
 from zeke_queue.storage import Storage
 
 CENTURY = timedelta(days=36_500)
@@ -29,33 +29,33 @@ async def test_a_job_that_waits_returns_to_created_and_is_out_of_reach(
     clock.advance(3)
     assert await jobs.wait_for(child, parent)
     stored = await jobs.look(parent.id)
-    assert (stored.state, stored.waits_for, stored.worker) == (JobState.CREATED, child, None)
+    assert (stored.state, stored.waits_for, stored.worker) == (RowState.CREATED, child, None)
     assert (stored.start_after, stored.keep_until) == (clock.now() + CENTURY, clock.now() + CENTURY)
     assert (stored.retry_count, stored.attempt, stored.completed_on) == (0, 1, None)
     clock.advance(3600)
     assert await jobs.claim() == []
 
 
-async def end_child(jobs: Driver, end: JobState) -> None:
+async def end_child(jobs: Driver, end: RowState) -> None:
     """Claim the only job of the queue "errand", and end it."""
     held = await jobs.claim_one("errand")
-    if end is JobState.CANCELLED:
+    if end is RowState.CANCELLED:
         assert await jobs.storage.cancel([held.id]) == {held.id}
-    elif end is JobState.COMPLETED:
+    elif end is RowState.COMPLETED:
         assert await jobs.complete(held)
     else:
         assert await jobs.fail(held, final=end)
 
 
 async def test_every_end_of_a_child_wakes_its_parent(jobs: Driver, clock: FrozenClock) -> None:
-    async def check(end: JobState) -> None:
+    async def check(end: RowState) -> None:
         parent = await jobs.running(end.value)
         child = await jobs.insert_child(parent)
         assert await jobs.wait_for(child, parent)
         clock.advance(60)
         await end_child(jobs, end)
         stored = await jobs.look(parent.id)
-        assert (stored.state, stored.waits_for) == (JobState.CREATED, None)
+        assert (stored.state, stored.waits_for) == (RowState.CREATED, None)
         assert stored.start_after == clock.now()
         again = await jobs.claim_one(end.value)
         assert (again.id, again.attempt, again.retry_count) == (parent.id, 2, 0)
@@ -74,13 +74,13 @@ async def test_a_child_that_is_tried_again_wakes_nobody(jobs: Driver) -> None:
 
 
 async def test_wait_for_an_ended_job_is_over_at_once(jobs: Driver, clock: FrozenClock) -> None:
-    async def check(end: JobState) -> None:
+    async def check(end: RowState) -> None:
         parent = await jobs.running(end.value)
         child = await jobs.insert_child(parent)
         await end_child(jobs, end)
         assert await jobs.wait_for(child, parent)
         stored = await jobs.look(parent.id)
-        assert (stored.state, stored.waits_for) == (JobState.CREATED, None)
+        assert (stored.state, stored.waits_for) == (RowState.CREATED, None)
         assert stored.start_after == clock.now()
 
     await check_each_async(ENDS, check)
@@ -214,7 +214,7 @@ async def test_a_job_that_cannot_wait_again_ends_failed_and_says_who_took_its_pl
     rival = await jobs.send(singleton_key=SINGLE)
     assert await jobs.wait_for(child, parent)
     stored = await jobs.look(parent.id)
-    assert (stored.state, stored.output["superseded_by"]) == (JobState.FAILED, str(rival))
+    assert (stored.state, stored.output["superseded_by"]) == (RowState.FAILED, str(rival))
     assert stored.waits_for is None
 
 
@@ -228,7 +228,7 @@ async def test_cancelling_a_job_cancels_the_children_that_it_waits_for(
     assert await jobs.wait_for(running, parent)
     assert await storage.cancel([parent.id]) == {parent.id, waiting, running}
     assert (await jobs.look(parent.id)).waits_for is None
-    assert (await jobs.look(other)).state is JobState.CREATED
+    assert (await jobs.look(other)).state is RowState.CREATED
     assert not await jobs.complete(held)
 
 
@@ -250,7 +250,7 @@ async def test_a_job_that_has_ended_takes_no_children_along(storage: Storage, jo
     child = await jobs.insert_child(parent)
     assert await jobs.complete(parent)
     assert await storage.cancel([parent.id]) == set()
-    assert (await jobs.look(child)).state is JobState.CREATED
+    assert (await jobs.look(child)).state is RowState.CREATED
 
 
 async def test_a_job_that_waited_and_was_cancelled_is_due_at_once_when_resumed(
@@ -277,7 +277,7 @@ async def test_a_sweep_wakes_those_whose_child_ended_unheard(
         ids.append((parent.id, child))
     for _, child in ids[:2]:
         # As pg-boss 9 completes a job, which knows nothing of those that wait.
-        ended = replace(await jobs.look(child), state=JobState.COMPLETED, completed_on=clock.now())
+        ended = replace(await jobs.look(child), state=RowState.COMPLETED, completed_on=clock.now())
         await plant(ended)
     assert await jobs.claim() == []
     clock.advance(1)
@@ -312,11 +312,11 @@ async def test_cancelling_in_a_transaction_takes_children_along(storage: Storage
     assert await jobs.wait_for(child, parent)
     async with rolled_back(storage) as transaction:
         assert await transaction.cancel([parent.id]) == {parent.id, child}
-    assert await jobs.states([parent.id, child]) == [JobState.CREATED, JobState.CREATED]
+    assert await jobs.states([parent.id, child]) == [RowState.CREATED, RowState.CREATED]
     assert (await jobs.look(parent.id)).waits_for == child
     async with storage.transaction() as transaction:
         assert await transaction.cancel([parent.id]) == {parent.id, child}
-    assert await jobs.states([parent.id, child]) == [JobState.CANCELLED, JobState.CANCELLED]
+    assert await jobs.states([parent.id, child]) == [RowState.CANCELLED, RowState.CANCELLED]
 
 
 async def test_who_begins_to_wait_while_a_transaction_ends_the_child_learns_of_it(
@@ -367,7 +367,7 @@ async def test_who_loses_its_place_in_waiting_wakes_who_waits_for_it(storage: St
     child = await jobs.insert_child(parent, "small errand")
     await jobs.send("errand", singleton_key=SINGLE)
     assert await jobs.wait_for(child, parent)
-    assert (await jobs.look(parent.id)).state is JobState.FAILED
+    assert (await jobs.look(parent.id)).state is RowState.FAILED
     assert (await jobs.claim_one("grand")).id == grand.id
 
 
@@ -390,7 +390,7 @@ async def test_a_job_that_waited_and_was_cancelled_is_due_for_whoever_brings_it_
     stored = await jobs.look(parent.id)
     assert (stored.start_after, stored.completed_on) == (clock.now(), clock.now())
     # As pg-boss 9 resumes a job.
-    await plant(replace(stored, state=JobState.CREATED, completed_on=None))
+    await plant(replace(stored, state=RowState.CREATED, completed_on=None))
     assert (await jobs.claim_one()).id == parent.id
 
 
@@ -408,7 +408,7 @@ async def test_a_job_that_is_resumed_brings_the_children_back_that_were_cancelle
     clock.advance(1)
     assert await storage.resume([parent.id]) == {parent.id, child_id, grandchild}
     family = [parent.id, child_id, grandchild, alone]
-    assert await jobs.states(family) == [*[JobState.CREATED] * 3, JobState.CANCELLED]
+    assert await jobs.states(family) == [*[RowState.CREATED] * 3, RowState.CANCELLED]
     for job_id in family[:3]:
         assert (await jobs.look(job_id)).start_after == clock.now()
 
@@ -424,7 +424,7 @@ async def test_children_stay_cancelled_with_a_job_whose_place_was_taken(
     assert await storage.cancel([parent.id]) == {parent.id, child_id, grandchild}
     await jobs.send(singleton_key=SINGLE)
     assert await storage.resume([parent.id]) == set()
-    assert await jobs.states([parent.id, child_id, grandchild]) == [JobState.CANCELLED] * 3
+    assert await jobs.states([parent.id, child_id, grandchild]) == [RowState.CANCELLED] * 3
     # One that is named needs no parent.
     assert await storage.resume([parent.id, child_id]) == {child_id, grandchild}
 
@@ -435,7 +435,7 @@ async def test_a_child_whose_place_was_taken_stays_cancelled(storage: Storage, j
     await storage.cancel([parent.id])
     await jobs.send("errand", singleton_key="k")
     assert await storage.resume([parent.id]) == {parent.id}
-    assert (await jobs.look(child)).state is JobState.CANCELLED
+    assert (await jobs.look(child)).state is RowState.CANCELLED
 
 
 async def test_only_the_running_attempt_can_be_held(storage: Storage, jobs: Driver) -> None:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from tests.interleaving.history import HOLD, brief
 from zeke_queue.errors import LeaseLostError
-from zeke_queue.model import Completed, Failed, JobState, NewJob, QueueCapacity, Released
+from zeke_queue.model import Completed, Failed, NewJob, QueueCapacity, Released, RowState
 
 if TYPE_CHECKING:
     from tests.interleaving.client import Client, ClientTransaction
@@ -162,6 +162,6 @@ def outcomes(
         return [Completed(job_id, attempt, '{"n": 1}') for job_id, attempt in leases], [], []
     if ending == "release":
         return [], [], [Released(job_id, attempt) for job_id, attempt in leases]
-    final = JobState.EXPIRED if ending == "expire" else JobState.FAILED
+    final = RowState.EXPIRED if ending == "expire" else RowState.FAILED
     retry_in = 0.0 if ending == "retry" else None
     return [], [Failed(job_id, attempt, retry_in, ERROR, final) for job_id, attempt in leases], []

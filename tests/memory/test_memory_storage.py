@@ -11,7 +11,7 @@ import pytest
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, Driver, rolled_back
 from zeke_queue.errors import SerializationError, UsageError
-from zeke_queue.model import Completed, JobEvent, JobState, NewJob, QueueCapacity, QueueSettings, Schedule
+from zeke_queue.model import Completed, JobEvent, NewJob, QueueCapacity, QueueSettings, RowState, Schedule
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.entropy import SeededEntropy
 
@@ -132,7 +132,7 @@ def test_freedom_needs_something_to_draw_from(clock: FrozenClock) -> None:
 async def test_a_dump_has_every_committed_row(
     storage: MemoryStorage, jobs: Driver, clock: FrozenClock
 ) -> None:
-    archived = await jobs.ended(JobState.COMPLETED)
+    archived = await jobs.ended(RowState.COMPLETED)
     clock.advance(1)
     await storage.archive(0, 10)
     live = await jobs.send()
@@ -159,7 +159,7 @@ async def test_a_planted_row_stands_as_it_was_written_and_replaces_its_forerunne
     assert storage.dump().jobs == [planted]
     assert await jobs.refused(singleton_key="bert")
     await jobs.send(singleton_key="anna")
-    storage.plant([replace(planted, state=JobState.CANCELLED, archived_on=clock.now())])
+    storage.plant([replace(planted, state=RowState.CANCELLED, archived_on=clock.now())])
     assert [archived.id for archived in storage.dump().archive] == [job.id]
 
 
@@ -176,7 +176,7 @@ async def test_a_settlement_with_a_bad_output_settles_nothing(storage: MemorySto
     a, b = await jobs.running(), await jobs.running()
     with pytest.raises(SerializationError):
         await storage.settle(completed=[Completed(a.id, 1, None), Completed(b.id, 1, '"\\u0000"')])
-    assert {job.state for job in storage.dump().jobs} == {JobState.ACTIVE}
+    assert {job.state for job in storage.dump().jobs} == {RowState.ACTIVE}
 
 
 async def test_a_statement_that_is_cancelled_while_it_waits_has_changed_nothing(

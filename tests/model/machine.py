@@ -14,7 +14,7 @@ from tests.clocks import START
 from tests.model import strategies as draw
 from tests.model.callers import CallersMachine
 from tests.model.pair import Pair, Step
-from zeke_queue.model import FINAL, Extended, Failed, Job, JobState, NewJob, QueueCapacity, Waiting
+from zeke_queue.model import FINAL, Extended, Failed, Job, NewJob, QueueCapacity, RowState, Waiting
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -251,7 +251,7 @@ class StorageMachine(CallersMachine):
     @rule(limit=draw.limits, retry_in=st.none() | draw.seconds, error=draw.errors, commit=st.booleans())
     def sweep(self, limit: int, retry_in: float | None, error: str, commit: bool) -> None:  # noqa: FBT001
         late = self.pair.both("lock_expired", limit)
-        failed = [Failed(job.id, job.attempt, retry_in, error, JobState.EXPIRED) for job in late]
+        failed = [Failed(job.id, job.attempt, retry_in, error, RowState.EXPIRED) for job in late]
         steps = [Step("lock_expired", limit), Step("settle", [], failed), Step("lock_expired", limit)]
         self.pair.in_transaction(steps, commit=commit)
 
@@ -342,11 +342,11 @@ class StorageMachine(CallersMachine):
     # Looking
 
     @rule(asked=st.lists(ids, min_size=1, max_size=3), which=draw.filters(ids), after=st.integers(0, 3))
-    def look(self, asked: list[UUID], which: JobQuery, after: int) -> None:
+    def look(self, asked: list[UUID], query: JobQuery, after: int) -> None:
         self.pair.both("get", asked)
         self.pair.both("events_of", dict.fromkeys(asked, after))
-        self.pair.both("find", which)
-        self.pair.both("page", which)
+        self.pair.both("find", query)
+        self.pair.both("page", query)
         self.pair.both("events", asked[0], after)
         for verb in ("count", "workers", "queues", "schedules", "now"):
             self.pair.both(verb)
@@ -371,10 +371,10 @@ class StorageMachine(CallersMachine):
     @rule(
         target=ids,
         name=draw.names,
-        state=st.sampled_from([JobState.CREATED, JobState.RETRY]),
+        state=st.sampled_from([RowState.CREATED, RowState.RETRY]),
         age=st.sampled_from([0, 3]),
     )
-    def pgboss_sends(self, name: str, state: JobState, age: int) -> Any:
+    def pgboss_sends(self, name: str, state: RowState, age: int) -> Any:
         """Write a job as pg-boss does, which may have waited past its keep_until already.
 
         A retry has ended once: somebody set it back by hand.
@@ -398,7 +398,7 @@ class StorageMachine(CallersMachine):
             singleton_on=None,
             expire_in=5.0,
             created_on=now,
-            completed_on=now if state is JobState.RETRY else None,
+            completed_on=now if state is RowState.RETRY else None,
             keep_until=now + timedelta(seconds=2),
             output=None,
             worker=None,
@@ -424,7 +424,7 @@ class StorageMachine(CallersMachine):
     def edges(self) -> list[datetime]:
         """Return the instants to come at which a deadline, a lease, the wait for a tick or a slot ends."""
         rows = self.pair.memory.dump()
-        spans = [(job.started_on, job.expire_in) for job in rows.jobs if job.state is JobState.ACTIVE]
+        spans = [(job.started_on, job.expire_in) for job in rows.jobs if job.state is RowState.ACTIVE]
         spans += [(worker.beat_on, worker.lease) for worker in rows.workers]
         spans += [(schedule.next_tick, 0.0) for schedule in rows.schedules]
         edges = {since + timedelta(seconds=seconds) for since, seconds in spans if since is not None}

@@ -15,7 +15,7 @@ from tests.clocks import START, FrozenClock
 from tests.conformance.driver import rolled_back
 from tests.conformance.planting import COLUMNS, EMPTY, PlantInPostgres
 from zeke_queue.errors import ZekeError
-from zeke_queue.model import Attempt, CatchUp, Job, JobEvent, JobState, QueueSettings, Schedule, WorkerInfo
+from zeke_queue.model import Attempt, CatchUp, Job, JobEvent, QueueSettings, RowState, Schedule, WorkerInfo
 from zeke_queue.storage.access import ApiKey, Scope
 from zeke_queue.storage.memory import MemoryStorage, Snapshot
 from zeke_queue.storage.memory.access import Session, Window
@@ -98,7 +98,7 @@ class Pair:
     def have_failed(self, job_id: UUID, times: int) -> None:
         """Write past both that a live job failed so many times."""
         at, error = self.clock.now(), {"type": "E", "message": "boom"}
-        tries = [Attempt(number, at, JobState.RETRY, error) for number in range(times)]
+        tries = [Attempt(number, at, RowState.RETRY, error) for number in range(times)]
         self.memory._tables.jobs[job_id].history = tuple(tries)
         text = json.dumps([{**asdict(one), "at": at.isoformat()} for one in tries])
         self.execute("UPDATE pgboss.job SET history = %s::jsonb WHERE id = %s", [text, job_id])
@@ -179,7 +179,7 @@ async def _outcome(answer: Awaitable[Any]) -> Any:
 
 def _job(row: dict[str, Any]) -> Job:
     columns = {field: row[column] for column, field in COLUMNS.items()}
-    columns["state"] = JobState(row["state"])
+    columns["state"] = RowState(row["state"])
     columns["expire_in"] = row["expirein"].total_seconds()
     return Job(
         **columns,
@@ -190,7 +190,7 @@ def _job(row: dict[str, Any]) -> Job:
             Attempt(
                 attempt["attempt"],
                 datetime.fromisoformat(attempt["at"]),
-                JobState(attempt["state"]),
+                RowState(attempt["state"]),
                 attempt["error"],
                 attempt["worker"] and UUID(attempt["worker"]),
             )

@@ -19,11 +19,11 @@ from zeke_queue.model import (
     Failed,
     JobEvent,
     JobQuery,
-    JobState,
     NewJob,
     QueueCapacity,
     QueueSettings,
     Released,
+    RowState,
     Schedule,
     WorkerInfo,
 )
@@ -122,7 +122,7 @@ Outcome = Completed | Failed | Released
 def outcomes(claims: SearchStrategy[tuple[UUID, int]]) -> SearchStrategy[list[Outcome]]:
     """Up to four outcomes of jobs that were claimed at some time, each job once."""
     retries = st.none() | seconds
-    finals: Any = st.sampled_from([JobState.FAILED, JobState.EXPIRED])
+    finals: Any = st.sampled_from([RowState.FAILED, RowState.EXPIRED])
     one: SearchStrategy[Outcome] = claims.flatmap(
         lambda claim: st.one_of(
             st.builds(Completed, st.just(claim[0]), st.just(claim[1]), payloads),
@@ -257,7 +257,7 @@ def filters(ids: SearchStrategy[UUID]) -> SearchStrategy[JobQuery]:
         lambda narrowing, **fields: JobQuery(**fields, **narrowing),
         narrowings,
         names=st.sampled_from([(), ("a",), ("a", "b")]),
-        states=st.sampled_from([(), (JobState.CREATED, JobState.RETRY), (JobState.COMPLETED,)]),
+        states=st.sampled_from([(), (RowState.CREATED, RowState.RETRY), (RowState.COMPLETED,)]),
         parent=st.sampled_from([None, UUID(int=1)]),
         archived=st.booleans(),
         before=st.one_of(st.none(), ids),

@@ -48,31 +48,31 @@ MUTANTS = (
     Mutant(
         "resume-uses-a-retry",
         STATES,
-        "(JobState.CANCELLED, Event.RESUME): JobState.CREATED,",
-        "(JobState.CANCELLED, Event.RESUME): JobState.RETRY,",
+        "(RowState.CANCELLED, Event.RESUME): RowState.CREATED,",
+        "(RowState.CANCELLED, Event.RESUME): RowState.RETRY,",
         "A cancelled job that is resumed waits as if an attempt had failed, and loses a retry.",
     ),
     Mutant(
         "release-uses-a-retry",
         STATES,
-        "(JobState.ACTIVE, Event.RELEASE): JobState.CREATED,",
-        "(JobState.ACTIVE, Event.RELEASE): JobState.RETRY,",
+        "(RowState.ACTIVE, Event.RELEASE): RowState.CREATED,",
+        "(RowState.ACTIVE, Event.RELEASE): RowState.RETRY,",
         "A job that is snoozed, or given back at a shutdown, loses a retry.",
     ),
     Mutant(
         "cancel-takes-completed",
         STATES,
-        "(JobState.ACTIVE, Event.CANCEL): JobState.CANCELLED,",
-        "(JobState.ACTIVE, Event.CANCEL): JobState.CANCELLED,\n"
-        "        (JobState.COMPLETED, Event.CANCEL): JobState.CANCELLED,",
+        "(RowState.ACTIVE, Event.CANCEL): RowState.CANCELLED,",
+        "(RowState.ACTIVE, Event.CANCEL): RowState.CANCELLED,\n"
+        "        (RowState.COMPLETED, Event.CANCEL): RowState.CANCELLED,",
         "A completed job can be cancelled.",
     ),
     Mutant(
         "retry-takes-completed",
         STATES,
-        "(JobState.FAILED, Event.REVIVE): JobState.RETRY,",
-        "(JobState.FAILED, Event.REVIVE): JobState.RETRY,\n"
-        "        (JobState.COMPLETED, Event.REVIVE): JobState.RETRY,",
+        "(RowState.FAILED, Event.REVIVE): RowState.RETRY,",
+        "(RowState.FAILED, Event.REVIVE): RowState.RETRY,\n"
+        "        (RowState.COMPLETED, Event.REVIVE): RowState.RETRY,",
         "A completed job can be retried by hand, and runs again.",
     ),
     Mutant(

@@ -15,7 +15,7 @@ MUTANTS = (
         "expiry-straight-to-failed",
         RESCUER,
         "None if wait is None else max(0.0, wait), error, final)",
-        "None if wait is None or final is JobState.EXPIRED else max(0.0, wait), error, final)",
+        "None if wait is None or final is RowState.EXPIRED else max(0.0, wait), error, final)",
         "A job that is found past its deadline is not retried.",
     ),
     Mutant(

@@ -36,14 +36,14 @@ MUTANTS = (
     Mutant(
         "claims-count-as-retries",
         ROWS,
-        "        if self.state is JobState.RETRY:\n            self.retry_count",
+        "        if self.state is RowState.RETRY:\n            self.retry_count",
         "        if self.attempt:\n            self.retry_count",
         "A job that was snoozed or released loses a retry when it is claimed again.",
     ),
     Mutant(
         "snoozes-use-retries-up",
         ROWS,
-        "        if self.state is JobState.RETRY:\n            self.retry_count",
+        "        if self.state is RowState.RETRY:\n            self.retry_count",
         "        if self.attempt and self.retry_count < self.retry_limit:\n            self.retry_count",
         "A snooze uses a retry as long as there is one.",
     ),
@@ -127,7 +127,7 @@ MUTANTS = (
     Mutant(
         "failure-not-kept",
         SETTLING,
-        "        row.remember(JobState.RETRY, error, now)\n        row.wait",
+        "        row.remember(RowState.RETRY, error, now)\n        row.wait",
         "        row.wait",
         "An attempt that failed and is retried is missing in the job's history.",
     ),
@@ -202,7 +202,7 @@ MUTANTS = (
     Mutant(
         "limit-forgets-retried",
         TABLES,
-        "        return settings.concurrency_limit - self.counts[name].get(JobState.ACTIVE, 0)\n",
+        "        return settings.concurrency_limit - self.counts[name].get(RowState.ACTIVE, 0)\n",
         "        return settings.concurrency_limit - sum(\n"
         "            row.name == name and not row.retry_count for row in self.active.values()\n"
         "        )\n",
@@ -235,35 +235,35 @@ MUTANTS = (
         "retried-job-not-lined-up",
         TABLES,
         "        if row.waits:\n            self.lines",
-        "        if row.state is JobState.CREATED:\n            self.lines",
+        "        if row.state is RowState.CREATED:\n            self.lines",
         "A job that waits for its retry is never claimed.",
     ),
     Mutant(
         "singleton-forgets-retry",
         UNIQUENESS,
         "    return hold is not None and RANK[state] < hold.until\n",
-        "    return hold is not None and RANK[state] < hold.until and state is not JobState.RETRY\n",
+        "    return hold is not None and RANK[state] < hold.until and state is not RowState.RETRY\n",
         "A job that waits for its retry does not keep its singleton key.",
     ),
     Mutant(
         "singleton-free-while-active",
         UNIQUENESS,
-        "if key.startswith(_SINGLETON_QUEUE) else JobState.COMPLETED\n",
-        "if key else JobState.COMPLETED\n",
+        "if key.startswith(_SINGLETON_QUEUE) else RowState.COMPLETED\n",
+        "if key else RowState.COMPLETED\n",
         "A job that runs does not keep its singleton key.",
     ),
     Mutant(
         "completed-frees-its-slot",
         UNIQUENESS,
-        "        return Hold(RANK[JobState.EXPIRED], name, slot, key)\n",
-        "        return Hold(RANK[JobState.COMPLETED], name, slot, key)\n",
+        "        return Hold(RANK[RowState.EXPIRED], name, slot, key)\n",
+        "        return Hold(RANK[RowState.COMPLETED], name, slot, key)\n",
         "A second job is let into a throttle slot whose job has completed.",
         where=("unique",),
     ),
     Mutant(
         "failed-keeps-its-slot",
         UNIQUENESS,
-        "        return Hold(RANK[JobState.EXPIRED], name, slot, key)\n",
+        "        return Hold(RANK[RowState.EXPIRED], name, slot, key)\n",
         "        return Hold(len(RANK), name, slot, key)\n",
         "A job that failed, expired or was cancelled keeps its throttle slot from others.",
     ),
@@ -278,7 +278,7 @@ MUTANTS = (
         "        holder = None if other is None or scope.owner else scope.row(other)\n"
         "        if holder is not None and holder.waits:\n"
         "            holder = scope.change(holder)\n"
-        "            holder.end(JobState.CANCELLED, row.created_on)\n"
+        "            holder.end(RowState.CANCELLED, row.created_on)\n"
         "            scope.store(holder)\n"
         "            other = None\n"
         "        if other is None:\n"
@@ -322,21 +322,21 @@ MUTANTS = (
         "complete-without-state-check",
         SETTLING,
         "        state = TRANSITIONS.get((row.state, Event.COMPLETE))\n",
-        "        state = JobState.COMPLETED\n",
+        "        state = RowState.COMPLETED\n",
         "A job that was cancelled or given back is completed by the worker that had it.",
     ),
     Mutant(
         "expired-stored-as-failed",
         SETTLING,
         "        row.end(outcome.final, now)\n",
-        "        row.end(JobState.FAILED, now)\n",
+        "        row.end(RowState.FAILED, now)\n",
         "A job that has expired for good is stored as one that failed.",
     ),
     Mutant(
         "retry-without-delay",
         SETTLING,
-        "        row.wait(JobState.RETRY, now, outcome.retry_in)\n",
-        "        row.wait(JobState.RETRY, now)\n",
+        "        row.wait(RowState.RETRY, now, outcome.retry_in)\n",
+        "        row.wait(RowState.RETRY, now)\n",
         "A job is retried at once, whatever the verdict says.",
     ),
     Mutant(
@@ -351,7 +351,7 @@ MUTANTS = (
         SETTLING,
         "(state := TRANSITIONS.get((row.state, Event.CANCEL))) is not None:\n",
         "(state := TRANSITIONS.get((row.state, Event.CANCEL))) is not None:\n"
-        "            if row.state is JobState.ACTIVE:\n"
+        "            if row.state is RowState.ACTIVE:\n"
         "                changed.add(job_id)\n"
         "                continue\n",
         "The cancellation of a job that runs is acknowledged, and not done.",

@@ -21,8 +21,8 @@ PLANTED: Final = (
         SETTLING,
         "(state := TRANSITIONS.get((row.state, Event.CANCEL))) is not None:\n",
         "(\n"
-        "            state := JobState.CANCELLED\n"
-        "            if row.state is JobState.COMPLETED and not scope.owner\n"
+        "            state := RowState.CANCELLED\n"
+        "            if row.state is RowState.COMPLETED and not scope.owner\n"
         "            else TRANSITIONS.get((row.state, Event.CANCEL))\n"
         "        ) is not None:\n",
         "A completed job can be cancelled, unless in a transaction.",
@@ -31,7 +31,7 @@ PLANTED: Final = (
         "retries-lower-the-priority",
         ROWS,
         "        self.state = state\n        self.start_after = now",
-        "        self.priority -= state is JobState.RETRY\n        self.state = state\n"
+        "        self.priority -= state is RowState.RETRY\n        self.state = state\n"
         "        self.start_after = now",
         "A job that is to be retried goes behind others of its priority.",
     ),

@@ -106,7 +106,7 @@ MUTANTS = (
         "archive-loses-rows",
         TABLES,
         "        row.archived_on = now\n        self.put_in_archive(row)\n",
-        "        row.archived_on = now\n        if row.state is not JobState.CANCELLED:\n"
+        "        row.archived_on = now\n        if row.state is not RowState.CANCELLED:\n"
         "            self.put_in_archive(row)\n",
         "A cancelled job vanishes when it should be archived.",
     ),

@@ -107,11 +107,11 @@ MUTANTS = (
         SETTLING,
         "        if row is None or row.attempt != attempt:\n"
         "            continue\n"
-        "        if row.state is not JobState.ACTIVE:\n"
+        "        if row.state is not RowState.ACTIVE:\n"
         "            released",
         "        if row is None:\n"
         "            continue\n"
-        "        if row.state is not JobState.ACTIVE:\n"
+        "        if row.state is not RowState.ACTIVE:\n"
         "            released",
         "A worker that lost a job lets it wait, though another worker runs it by now.",
         where=HERE,
@@ -144,7 +144,7 @@ MUTANTS = (
         "wait-counts-as-retry",
         SETTLING,
         "        row.wait_for(child.id, state, now)\n",
-        "        row.wait_for(child.id, JobState.RETRY, now)\n",
+        "        row.wait_for(child.id, RowState.RETRY, now)\n",
         "A job that has waited for another one has a retry less.",
         where=HERE,
     ),

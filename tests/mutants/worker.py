@@ -242,8 +242,8 @@ MUTANTS = (
     Mutant(
         "expired-ends-failed",
         OUTCOMES,
-        "self._verdict(claimed), output, JobState.EXPIRED)",
-        "self._verdict(claimed), output, JobState.FAILED)",
+        "self._verdict(claimed), output, RowState.EXPIRED)",
+        "self._verdict(claimed), output, RowState.FAILED)",
         "A job whose last attempt took too long ends as failed, and not as expired.",
     ),
     Mutant(

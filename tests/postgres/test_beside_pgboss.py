@@ -13,7 +13,7 @@ from tests.cases import check_each
 from tests.conformance.driver import lock_due_schedules, lock_expired
 from tests.postgres.sending import ANNA, BERT, Sender
 from tests.tidy import ROOT
-from zeke_queue.model import Completed, Failed, JobState, Schedule, WorkerInfo
+from zeke_queue.model import Completed, Failed, RowState, Schedule, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -197,7 +197,7 @@ async def test_failed_jobs_are_found_by_hand_until_they_are_archived(
 ) -> None:
     await jobs.send()
     (job,) = await jobs.claim(1)
-    await storage.settle(failed=[Failed(job.id, 1, None, '{"message": "boom"}', JobState.FAILED)])
+    await storage.settle(failed=[Failed(job.id, 1, None, '{"message": "boom"}', RowState.FAILED)])
     question = "SELECT output ->> 'message' FROM pgboss.job WHERE state = 'failed' ORDER BY createdon DESC"
     assert sql.execute(question).fetchall() == [("boom",)]
     assert await storage.archive(0.0, 10) == 1

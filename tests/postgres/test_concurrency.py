@@ -24,11 +24,11 @@ from zeke_queue.model import (
     Completed,
     Failed,
     JobQuery,
-    JobState,
     NewJob,
     QueueCapacity,
     QueueSettings,
     Released,
+    RowState,
     WorkerInfo,
 )
 from zeke_queue.storage.postgres import PostgresStorage
@@ -108,7 +108,7 @@ async def test_a_concurrency_limit_is_never_exceeded_by_any_number_of_claimers(d
                 )
                 counts = await storage.count()
                 most = max(
-                    [most, *(one.states.get(JobState.ACTIVE, 0) for one in counts if one.name == "limited")]
+                    [most, *(one.states.get(RowState.ACTIVE, 0) for one in counts if one.name == "limited")]
                 )
                 outcomes = [Completed(one.id, one.attempt, None) for one in claimed[::2]]
                 given_back = [Released(one.id, one.attempt) for one in claimed[1::2]]
@@ -190,7 +190,7 @@ async def test_of_rival_settlements_only_the_one_of_the_current_attempt_is_accep
         for _ in range(40):
             (sent,) = await opened[0].insert([job(retry_delay=0)])
             (old,) = await opened[0].claim(first, [QueueCapacity("load", 1)], 1)
-            await opened[2].settle(failed=[Failed(old.id, old.attempt, 0.0, ERROR, JobState.EXPIRED)])
+            await opened[2].settle(failed=[Failed(old.id, old.attempt, 0.0, ERROR, RowState.EXPIRED)])
             (new,) = await opened[1].claim(second, [QueueCapacity("load", 1)], 1)
             assert (new.id, new.attempt) == (sent, old.attempt + 1)
             stale, retried, mine = await asyncio.gather(
@@ -212,7 +212,7 @@ async def test_of_settle_expire_cancel_and_release_at_once_exactly_one_happens(d
             answers = await asyncio.gather(
                 opened[0].settle(forward),
                 opened[1].settle(
-                    failed=[Failed(one.id, one.attempt, None, ERROR, JobState.EXPIRED) for one in backward]
+                    failed=[Failed(one.id, one.attempt, None, ERROR, RowState.EXPIRED) for one in backward]
                 ),
                 opened[2].cancel([one.id for one in backward]),
                 opened[3].settle(failed=[Failed(one.id, one.attempt, None, ERROR) for one in claimed]),
@@ -329,7 +329,7 @@ async def test_archiving_beside_settling_retrying_and_cancelling_loses_and_doubl
 
         async def revive(storage: PostgresStorage) -> None:
             while busy:
-                failed = await storage.find(JobQuery(states=(JobState.FAILED,), limit=5))
+                failed = await storage.find(JobQuery(states=(RowState.FAILED,), limit=5))
                 await storage.retry([one.id for one in failed[:1]])
 
         async def everything(workers: Sequence[PostgresStorage]) -> None:
@@ -346,4 +346,4 @@ async def test_archiving_beside_settling_retrying_and_cancelling_loses_and_doubl
         one for one in sent if one is not None
     )
     assert moved == len(archived)
-    assert all(one.state not in {JobState.CREATED, JobState.RETRY, JobState.ACTIVE} for one in archived)
+    assert all(one.state not in {RowState.CREATED, RowState.RETRY, RowState.ACTIVE} for one in archived)

@@ -20,7 +20,7 @@ from tests.cases import check_each_async
 from tests.conformance.planting import EMPTY
 from tests.postgres.sending import ANNA, Sender
 from zeke_queue.errors import UsageError
-from zeke_queue.model import Failed, JobState
+from zeke_queue.model import Failed, RowState
 from zeke_queue.storage.postgres import PostgresStorage
 
 Opened = Callable[[], AbstractAsyncContextManager[Any]]
@@ -184,7 +184,7 @@ async def test_job_that_is_superseded_does_not_abort_the_transaction(
         async with application() as connection, storage.transaction(connection) as transaction:
             assert await transaction.settle(failed=[Failed(job.id, 1, 0.0, "{}")]) == {job.id}
         ended = (await storage.get([job.id]))[job.id]
-        assert (ended.state, ended.output) == (JobState.FAILED, {"superseded_by": str(other)})
+        assert (ended.state, ended.output) == (RowState.FAILED, {"superseded_by": str(other)})
 
     await in_each_application(check)
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cases import check_each
 from tests.postgres.explaining import connect, explain_look
-from zeke_queue.model import JobQuery, JobState
+from zeke_queue.model import JobQuery, RowState
 from zeke_queue.storage.postgres.reading import filter_parameters
 
 if TYPE_CHECKING:
@@ -55,20 +55,20 @@ def middle_of(sql: Connection) -> UUID:
 
 
 def test_few_jobs_among_many_are_found_by_an_index(sql: Connection) -> None:
-    def check(which: JobQuery) -> None:
-        plan = explain_look(sql, "find", filter_parameters(which))
+    def check(query: JobQuery) -> None:
+        plan = explain_look(sql, "find", filter_parameters(query))
         assert plan.most_read() <= 20
         assert plan.pages <= 60
         newest = sql.execute("select id from pgboss.job order by createdon desc limit 1").fetchall()[0][0]
-        behind = explain_look(sql, "find", filter_parameters(replace(which, before=newest)))
+        behind = explain_look(sql, "find", filter_parameters(replace(query, before=newest)))
         assert behind.most_read() <= 20
         assert behind.pages <= 70
 
     check_each(
         [
-            JobQuery(states=(JobState.ACTIVE,)),
-            JobQuery(names=("mail",), states=(JobState.ACTIVE,)),
-            JobQuery(names=("mail",), states=(JobState.CREATED, JobState.RETRY)),
+            JobQuery(states=(RowState.ACTIVE,)),
+            JobQuery(names=("mail",), states=(RowState.ACTIVE,)),
+            JobQuery(names=("mail",), states=(RowState.CREATED, RowState.RETRY)),
             JobQuery(parent=PARENT),
         ],
         check,
@@ -79,10 +79,10 @@ def test_page_of_most_jobs_compares_each_once_and_reads_only_the_page(sql: Conne
     (table,) = sql.execute("select relpages from pg_class where oid = 'pgboss.job'::regclass").fetchall()[0]
     middle = middle_of(sql)
 
-    def check(which: JobQuery, further: bool) -> None:  # noqa: FBT001
+    def check(query: JobQuery, further: bool) -> None:  # noqa: FBT001
         if further:
-            which = replace(which, before=middle)
-        plan = explain_look(sql, "find", filter_parameters(which))
+            query = replace(query, before=middle)
+        plan = explain_look(sql, "find", filter_parameters(query))
         ran = [node for node in plan.scans() if node["Actual Loops"]]
         compared, read, *where = sorted(ran, key=lambda node: -int(node["Actual Rows"]))
         assert compared["Actual Rows"] + compared.get("Rows Removed by Filter", 0) <= MANY
@@ -99,7 +99,7 @@ def test_page_of_most_jobs_compares_each_once_and_reads_only_the_page(sql: Conne
                 [
                     JobQuery(limit=10),
                     JobQuery(names=("mail",), limit=10),
-                    JobQuery(states=(JobState.COMPLETED,), limit=10),
+                    JobQuery(states=(RowState.COMPLETED,), limit=10),
                 ],
                 [False, True],
             )
@@ -111,10 +111,10 @@ def test_page_of_most_jobs_compares_each_once_and_reads_only_the_page(sql: Conne
 def test_page_of_the_archive_is_read_by_an_index(sql: Connection) -> None:
     middle = middle_of(sql)
     for names, before in product([(), ("mail",)], [None, middle]):
-        which = JobQuery(names=names, archived=True, before=before, limit=10)
-        plan = explain_look(sql, "find_archived", filter_parameters(which))
-        assert plan.most_read("archive") <= 10, which
-        assert plan.pages <= 60, which
+        query = JobQuery(names=names, archived=True, before=before, limit=10)
+        plan = explain_look(sql, "find_archived", filter_parameters(query))
+        assert plan.most_read("archive") <= 10, query
+        assert plan.pages <= 60, query
 
 
 @pytest.mark.parametrize("archived", [False, True])
@@ -125,10 +125,10 @@ def test_json_is_written_out_no_further_than_the_bytes_of_a_page_go(
     table = "archive" if archived else "job"
     sql.execute("""update pgboss.job set data = '"12345678"'""")
     sql.execute("""update pgboss.archive set data = '"12345678"'""")
-    which = JobQuery(archived=archived, limit=100)
+    query = JobQuery(archived=archived, limit=100)
     # Whoever is listed is read once more at the end, in one go.
     for bytes_max, looked_at in ((1, 1), (10, 2), (35, 4), (10_000, 100), (None, 1)):
-        values = filter_parameters(replace(which, bytes_max=bytes_max))
+        values = filter_parameters(replace(query, bytes_max=bytes_max))
         plan = explain_look(sql, "find_archived" if archived else "find", values)
         by_place = [node for node in plan.scans(table) if node["Node Type"] == "Tid Scan"]
         assert max(node["Actual Loops"] for node in by_place) == looked_at, bytes_max

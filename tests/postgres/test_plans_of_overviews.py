@@ -152,7 +152,7 @@ def test_archived_jobs_of_a_span_are_read_by_an_index(sql: Connection) -> None:
     sql.execute(ARCHIVE)
     sql.execute("vacuum analyze pgboss.archive")
     ((middle,),) = sql.execute("select now() - interval '10000 seconds'").fetchall()
-    which = JobQuery(archived=True, created_from=middle, created_to=middle + timedelta(seconds=30), limit=100)
-    plan = explain_look(sql, "find_archived", filter_parameters(which))
+    query = JobQuery(archived=True, created_from=middle, created_to=middle + timedelta(seconds=30), limit=100)
+    plan = explain_look(sql, "find_archived", filter_parameters(query))
     assert plan.most_read("archive") <= 31
     assert plan.pages <= 60

@@ -18,14 +18,14 @@ from tests.cases import check_each, check_each_async
 from tests.runtime.workers import crunching
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.errors import PayloadValidationError
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.task.context import JobContext
 from zeke_queue.task.signals import Retry
 from zeke_queue.worker.executors.local import LocalExecutor
 from zeke_queue.worker.executors.threads import Threads
 
-COMPLETED, FAILED, RETRY, CREATED = JobState.COMPLETED, JobState.FAILED, JobState.RETRY, JobState.CREATED
+COMPLETED, FAILED, RETRY, CREATED = RowState.COMPLETED, RowState.FAILED, RowState.RETRY, RowState.CREATED
 
 
 # Threads
@@ -112,7 +112,7 @@ async def test_thread_past_its_deadline_holds_its_place_and_its_result_is_droppe
         go.set()
         await worker.drain()
     job = await place.job(job_id)
-    assert (job.state, job.output["type"]) == (JobState.EXPIRED, "Expired")
+    assert (job.state, job.output["type"]) == (RowState.EXPIRED, "Expired")
     assert saw_cancellation == [True]
     assert (await place.job(second)).state is COMPLETED
 
@@ -206,7 +206,7 @@ async def test_process_runs_the_handler_and_its_events_are_stored(
     assert "a handler may print" in capfd.readouterr().out
 
 
-OUTCOMES: dict[str, tuple[JobState, str, str]] = {
+OUTCOMES: dict[str, tuple[RowState, str, str]] = {
     "fail": (FAILED, "LookupError", "not here"),
     "never": (FAILED, "Fail", "never"),
     "retry": (RETRY, "Retry", "busy"),
@@ -233,7 +233,7 @@ async def test_outcomes_of_one_process_are_those_of_its_handlers() -> None:
     await place.drain(executor=LocalExecutor(processes=1))
     jobs = {what: await place.job(job_id) for what, job_id in sent.items()}
 
-    def check(what: str, state: JobState, kind: str, message: str) -> None:
+    def check(what: str, state: RowState, kind: str, message: str) -> None:
         (attempt,) = jobs[what].history
         assert (jobs[what].state, attempt.error["type"]) == (state, kind)
         assert attempt.error["message"].startswith(message)
@@ -325,7 +325,7 @@ async def test_process_is_killed_at_its_deadline(tmp_path: Path) -> None:
         job_id, process = await hanging(place, tmp_path / "pid", expire_in=60)
         place.clock.advance(61)
         await worker.drain()
-        assert (await place.job(job_id)).state is JobState.EXPIRED
+        assert (await place.job(job_id)).state is RowState.EXPIRED
         following = await place.send("crunch", {"what": "sum"})
         await worker.drain()
         assert (await place.job(following)).output == 499500
@@ -340,7 +340,7 @@ async def test_process_is_killed_when_its_job_is_cancelled(tmp_path: Path) -> No
         place.clock.advance(5)
         await until(lambda: not process.is_running())
         await worker.drain()
-    assert (await place.job(job_id)).state is JobState.CANCELLED
+    assert (await place.job(job_id)).state is RowState.CANCELLED
 
 
 async def test_process_ends_with_the_worker(tmp_path: Path) -> None:

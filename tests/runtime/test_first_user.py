@@ -12,7 +12,7 @@ from tests.cases import check_each_async
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import InvalidOptionError, JobCancelledError, JobExpiredError, JobFailedError
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.settings import Settings
@@ -67,7 +67,7 @@ def catching_everything_in_a_thread(place: Place) -> Any:
 
 
 async def test_wait_passes_except_exception_and_a_swallowed_one_fails_the_job() -> None:
-    async def check(define: Callable[[Place], Any], state: JobState, output: Any) -> None:
+    async def check(define: Callable[[Place], Any], state: RowState, output: Any) -> None:
         place = Place()
 
         @place.catalog.task("child")
@@ -76,17 +76,17 @@ async def test_wait_passes_except_exception_and_a_swallowed_one_fails_the_job() 
 
         job = await place.run_one(define(place))
         assert job.state is state
-        if state is JobState.COMPLETED:
+        if state is RowState.COMPLETED:
             assert job.output == output
         else:
             assert (job.output["type"], "let the Wait propagate" in job.output["message"]) == (output, True)
 
     await check_each_async(
         {
-            "except Exception": (catching_exceptions, JobState.COMPLETED, "done"),
-            "gather(return_exceptions=True)": (gathering_exceptions, JobState.FAILED, "Wait"),
-            "except BaseException": (catching_everything, JobState.FAILED, "Wait"),
-            "in a thread": (catching_everything_in_a_thread, JobState.FAILED, "Wait"),
+            "except Exception": (catching_exceptions, RowState.COMPLETED, "done"),
+            "gather(return_exceptions=True)": (gathering_exceptions, RowState.FAILED, "Wait"),
+            "except BaseException": (catching_everything, RowState.FAILED, "Wait"),
+            "in a thread": (catching_everything_in_a_thread, RowState.FAILED, "Wait"),
         },
         check,
     )
@@ -173,7 +173,7 @@ async def test_a_result_that_never_comes_is_an_error_by_the_way_the_job_ended() 
     async with place.working():
         await until(started.is_set)
         place.clock.advance(60)
-        await until(lambda: place.state(expired) is JobState.EXPIRED)
+        await until(lambda: place.state(expired) is RowState.EXPIRED)
 
     async def check(job_id: UUID, kind: type[JobFailedError]) -> None:
         with pytest.raises(JobFailedError) as caught:

@@ -8,10 +8,10 @@ import pytest
 
 from tests.runtime.workers.handler import Handler, Lines
 from tests.runtime.workers.place import Place, turns, until
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 
-COMPLETED, FAILED, RETRY, CREATED = JobState.COMPLETED, JobState.FAILED, JobState.RETRY, JobState.CREATED
-ACTIVE, CANCELLED, EXPIRED = JobState.ACTIVE, JobState.CANCELLED, JobState.EXPIRED
+COMPLETED, FAILED, RETRY, CREATED = RowState.COMPLETED, RowState.FAILED, RowState.RETRY, RowState.CREATED
+ACTIVE, CANCELLED, EXPIRED = RowState.ACTIVE, RowState.CANCELLED, RowState.EXPIRED
 
 BEATING = {"lease": 15.0, "beat": 5.0}
 

@@ -10,13 +10,13 @@ from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import PermissionDeniedError
 from zeke_queue.maintenance.runner import Supervisor
-from zeke_queue.model import Completed, JobState
+from zeke_queue.model import Completed, RowState
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-COMPLETED, FAILED, RETRY, CREATED = JobState.COMPLETED, JobState.FAILED, JobState.RETRY, JobState.CREATED
-ACTIVE, CANCELLED, EXPIRED = JobState.ACTIVE, JobState.CANCELLED, JobState.EXPIRED
+COMPLETED, FAILED, RETRY, CREATED = RowState.COMPLETED, RowState.FAILED, RowState.RETRY, RowState.CREATED
+ACTIVE, CANCELLED, EXPIRED = RowState.ACTIVE, RowState.CANCELLED, RowState.EXPIRED
 
 BEATING = {"lease": 15.0, "beat": 5.0}
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.runtime.workers.place import PATIENCE, until
 from zeke_queue.client.queue import Queue
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.storage.embedded.server import EmbeddedPostgres
 from zeke_queue.storage.postgres import PostgresStorage, migrate
 from zeke_queue.system.settings import Settings
@@ -63,7 +63,7 @@ async def test_each_job_is_settled_once_over_a_restart_of_postgres(
         async with asyncio.timeout(PATIENCE):
             await worker.drain()
     jobs = (await storage.get([job_id for job_id in sent if job_id is not None])).values()
-    assert {(job.state, job.retry_count) for job in jobs} == {(JobState.COMPLETED, 0)}
+    assert {(job.state, job.retry_count) for job in jobs} == {(RowState.COMPLETED, 0)}
     assert sorted(job.output for job in jobs) == list(range(JOBS))
     assert set(ran) == set(range(JOBS))
     # A claim whose answer was lost is given back before anything of it began.

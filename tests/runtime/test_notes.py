@@ -17,7 +17,7 @@ from tests.runtime.workers.faulty import Faulty
 from tests.runtime.workers.handler import Lines
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.errors import PermissionDeniedError, StorageUnavailableError
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.task.context import JobContext
 from zeke_queue.worker.link import Link
@@ -126,7 +126,7 @@ async def test_job_whose_lines_can_not_be_stored_still_completes(place: Place) -
         sent = [await place.send(tell) for _ in range(2)]
         await worker.drain()
     jobs = [await place.job(job_id) for job_id in sent]
-    assert [(job.state, job.output) for job in jobs] == [(JobState.COMPLETED, "told")] * 2
+    assert [(job.state, job.output) for job in jobs] == [(RowState.COMPLETED, "told")] * 2
 
 
 async def test_lines_after_the_close_are_dropped(storage: Faulty, notes: Notes) -> None:

@@ -11,7 +11,7 @@ from tests.cases import check_each_async
 from tests.conformance.storages import on_both_storages
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import JobConflictError, JobNotFoundError
-from zeke_queue.model import JobQuery, JobState
+from zeke_queue.model import JobQuery, RowState
 
 if TYPE_CHECKING:
     from tests.clocks import FrozenClock
@@ -22,7 +22,7 @@ NOBODY = UUID("0193aaaa-0000-7000-8000-00000000dead")
 DAY = 86_400
 
 
-async def state(queue: Queue, job_id: UUID) -> JobState:
+async def state(queue: Queue, job_id: UUID) -> RowState:
     job = await queue.get(job_id)
     assert job is not None
     return job.state
@@ -53,7 +53,7 @@ async def test_jobs_are_listed_newest_first_and_counted_by_state(queue: Queue, j
     await jobs.claim("clean", limit=1)
     assert [job.id for job in await queue.find(JobQuery(names=("clean",)))] == [second, first]
     (count,) = await queue.count()
-    assert count.states == {JobState.CREATED: 1, JobState.ACTIVE: 1}
+    assert count.states == {RowState.CREATED: 1, RowState.ACTIVE: 1}
 
 
 # Cancelling
@@ -65,17 +65,17 @@ async def test_waiting_or_running_job_is_cancelled(queue: Queue, jobs: Driver) -
     running = await jobs.running("clean")
     for job_id in (waiting, running.id):
         assert await queue.cancel(job_id) is True
-        assert await state(queue, job_id) is JobState.CANCELLED
+        assert await state(queue, job_id) is RowState.CANCELLED
 
 
 async def test_run_cancels_its_job(queue: Queue) -> None:
     run = await queue.trigger("clean")
     assert await run.cancel() is True
-    assert await state(queue, run.id) is JobState.CANCELLED
+    assert await state(queue, run.id) is RowState.CANCELLED
 
 
 async def test_ended_job_is_not_cancelled(queue: Queue, jobs: Driver) -> None:
-    assert await queue.cancel(await jobs.ended(JobState.COMPLETED)) is False
+    assert await queue.cancel(await jobs.ended(RowState.COMPLETED)) is False
 
 
 # Bringing back
@@ -83,26 +83,26 @@ async def test_ended_job_is_not_cancelled(queue: Queue, jobs: Driver) -> None:
 
 @on_both_storages
 async def test_ended_job_is_requeued_by_the_verb_for_its_state(queue: Queue, jobs: Driver) -> None:
-    async def check(ended: JobState, verb: str, back: JobState | None) -> None:
+    async def check(ended: RowState, verb: str, back: RowState | None) -> None:
         job_id = await jobs.ended(ended, f"{verb}-{ended.value}")
         assert await getattr(queue, verb)(job_id) is (back is not None)
         assert await state(queue, job_id) is (back or ended)
 
     cases = [
-        (JobState.CANCELLED, "resume", JobState.CREATED),
-        (JobState.FAILED, "retry", JobState.RETRY),
-        (JobState.EXPIRED, "retry", JobState.RETRY),
-        (JobState.COMPLETED, "retry", None),
-        (JobState.CANCELLED, "retry", None),
-        (JobState.COMPLETED, "resume", None),
-        (JobState.FAILED, "resume", None),
+        (RowState.CANCELLED, "resume", RowState.CREATED),
+        (RowState.FAILED, "retry", RowState.RETRY),
+        (RowState.EXPIRED, "retry", RowState.RETRY),
+        (RowState.COMPLETED, "retry", None),
+        (RowState.CANCELLED, "retry", None),
+        (RowState.COMPLETED, "resume", None),
+        (RowState.FAILED, "resume", None),
     ]
     await check_each_async(cases, check)
 
 
 @on_both_storages
 async def test_archived_job_is_not_requeued(queue: Queue, jobs: Driver, clock: FrozenClock) -> None:
-    failed, cancelled = await jobs.ended(JobState.FAILED), await jobs.ended(JobState.CANCELLED)
+    failed, cancelled = await jobs.ended(RowState.FAILED), await jobs.ended(RowState.CANCELLED)
     clock.advance(2 * DAY)
     assert await parts_of(queue).storage.archive(DAY, 10) == 2
     assert await queue.retry(failed) is False
@@ -127,7 +127,7 @@ RULES: list[dict[str, Any]] = [
 
 @on_both_storages
 async def test_requeue_is_refused_with_the_conflicting_job_named(queue: Queue, jobs: Driver) -> None:
-    async def check(ended: JobState, verb: str, rule: dict[str, Any]) -> None:
+    async def check(ended: RowState, verb: str, rule: dict[str, Any]) -> None:
         name = f"{verb}-{RULES.index(rule)}"
         job_id = await jobs.ended(ended, name, **rule)
         holder = await jobs.send(name, **rule)
@@ -137,7 +137,7 @@ async def test_requeue_is_refused_with_the_conflicting_job_named(queue: Queue, j
         assert str(holder) in str(caught.value)
         assert await state(queue, job_id) is ended
 
-    verbs = [(JobState.CANCELLED, "resume"), (JobState.FAILED, "retry")]
+    verbs = [(RowState.CANCELLED, "resume"), (RowState.FAILED, "retry")]
     await check_each_async([(ended, verb, rule) for ended, verb in verbs for rule in RULES], check)
 
 
@@ -145,7 +145,7 @@ async def test_requeue_is_refused_with_the_conflicting_job_named(queue: Queue, j
 async def test_requeued_job_keeps_the_slot_it_had(queue: Queue, jobs: Driver, clock: FrozenClock) -> None:
     async def check(seconds: int, later: int) -> None:
         name = f"every-{seconds}"
-        job_id = await jobs.ended(JobState.FAILED, name, slot_seconds=seconds)
+        job_id = await jobs.ended(RowState.FAILED, name, slot_seconds=seconds)
         holder = await jobs.send(name, slot_seconds=seconds)
         clock.advance(later)
         with pytest.raises(JobConflictError) as caught:

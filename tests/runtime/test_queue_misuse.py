@@ -21,7 +21,7 @@ from zeke_queue.errors import (
     StorageUnavailableError,
     UsageError,
 )
-from zeke_queue.model import JobQuery, JobState
+from zeke_queue.model import JobQuery, RowState
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.task import Send
 
@@ -273,7 +273,7 @@ async def test_limit_of_a_filter_is_at_least_1_and_at_most_1000(queue: Queue) ->
 @on_both_storages
 async def test_filter_takes_states_by_their_words_and_any_sequences(queue: Queue) -> None:
     job_id = await sent(queue)
-    words: Any = ["created", JobState.RETRY]
+    words: Any = ["created", RowState.RETRY]
     names: Any = ["clean"]
     assert [job.id for job in await queue.find(JobQuery(names=names, states=words))] == [job_id]
 

@@ -24,7 +24,7 @@ from zeke_queue.client.queue import Queue
 from zeke_queue.core.cron import Cron
 from zeke_queue.errors import StorageError
 from zeke_queue.maintenance.scheduler import UNREADABLE_FOR, Scheduler, tick_id
-from zeke_queue.model import CatchUp, JobState, Schedule
+from zeke_queue.model import CatchUp, RowState, Schedule
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.entropy import Ids, SeededEntropy
 
@@ -59,7 +59,7 @@ async def test_job_of_a_tick_has_payload_options_and_the_tick_in_its_meta(
     await scheduler.tick()
     (job,) = await sent(queue)
     assert job.id == tick_id("weekly", datetime(2026, 1, 5, 13, tzinfo=UTC))
-    assert (job.name, job.data, job.state) == ("mail", {"to": "ann", "copies": 1}, JobState.CREATED)
+    assert (job.name, job.data, job.state) == ("mail", {"to": "ann", "copies": 1}, RowState.CREATED)
     assert (job.priority, job.retry_limit, job.expire_in) == (0, 5, 60)
     assert job.meta == {"schedule": "weekly", "tick": "2026-01-05T13:00:00+00:00"}
 

@@ -24,7 +24,7 @@ from zeke_queue.errors import (
     StorageUnavailableError,
     UnknownTaskError,
 )
-from zeke_queue.model import Job, JobQuery, JobState
+from zeke_queue.model import Job, JobQuery, RowState
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.task import Send
@@ -70,7 +70,7 @@ async def test_defaults_of_the_payload_are_stored(queue: Queue) -> None:
 
 async def test_task_without_payload_is_stored_without_one(queue: Queue) -> None:
     job = await stored(queue, (await queue.send("clean")).id)
-    assert job.state is JobState.CREATED
+    assert job.state is RowState.CREATED
     assert job.data is None
 
 

@@ -12,7 +12,7 @@ from tests.cases import check_each_async
 from tests.runtime.workers.faulty import faulty_place
 from tests.runtime.workers.handler import logged
 from tests.runtime.workers.place import PATIENCE, Place, turns, until
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.task.context import JobContext
 from zeke_queue.worker import Worker
 from zeke_queue.worker.claims import ServedQueue
@@ -22,7 +22,7 @@ from zeke_queue.worker.link import LONGEST_PAUSE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-COMPLETED, CREATED, ACTIVE = JobState.COMPLETED, JobState.CREATED, JobState.ACTIVE
+COMPLETED, CREATED, ACTIVE = RowState.COMPLETED, RowState.CREATED, RowState.ACTIVE
 
 
 class Slow:
@@ -456,5 +456,5 @@ async def test_job_past_its_deadline_expires_though_its_handler_never_ends(place
     slow.go.set()
     await turns()
     job = await place.job(job_id)
-    assert (job.state, worker.stuck) == (JobState.EXPIRED, 1)
+    assert (job.state, worker.stuck) == (RowState.EXPIRED, 1)
     assert job.output["type"] == "Expired"

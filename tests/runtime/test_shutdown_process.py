@@ -15,7 +15,7 @@ import pytest
 from tests.runtime.workers import program
 from tests.runtime.workers.place import PATIENCE, until
 from zeke_queue.client.queue import Queue
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from zeke_queue.model import Job
 
-COMPLETED, CREATED, ACTIVE = JobState.COMPLETED, JobState.CREATED, JobState.ACTIVE
+COMPLETED, CREATED, ACTIVE = RowState.COMPLETED, RowState.CREATED, RowState.ACTIVE
 
 
 @pytest.fixture

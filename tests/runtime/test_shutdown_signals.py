@@ -15,7 +15,7 @@ import pytest
 from tests.runtime.workers.faulty import faulty_place
 from tests.runtime.workers.handler import Handler
 from tests.runtime.workers.place import PATIENCE, Place, turns, until
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.worker import run_until_signalled, shutdown
 
@@ -63,7 +63,7 @@ async def test_second_signal_cancels_the_loops_beside_the_worker(place: Place) -
     place.hurry()
     async with asyncio.timeout(PATIENCE):
         await running
-    assert (duty.cancelled, place.state(job_id)) == (1, JobState.CREATED)
+    assert (duty.cancelled, place.state(job_id)) == (1, RowState.CREATED)
 
 
 async def test_exception_of_a_cancelled_loop_is_raised(place: Place) -> None:

@@ -23,7 +23,7 @@ from zeke_queue.client.queue import Queue
 from zeke_queue.core import retry
 from zeke_queue.errors import StorageError, StorageUnavailableError
 from zeke_queue.maintenance.runner import Supervisor, Swept
-from zeke_queue.model import FINAL, JobState, RetryPolicy
+from zeke_queue.model import FINAL, RetryPolicy, RowState
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.entropy import SeededEntropy
 
@@ -49,7 +49,7 @@ async def test_job_past_its_deadline_is_retried_after_the_backoff(
     assert await Supervisor(parts_of(queue)).sweep() == Swept(expired=1)
 
     back = await jobs.look(job.id)
-    assert back.state is JobState.RETRY
+    assert back.state is RowState.RETRY
     low, high = retry.bounds(RetryPolicy(2, 10), 0)
     assert low <= (back.start_after - clock.now()).total_seconds() <= high
 
@@ -64,7 +64,7 @@ async def test_job_past_its_deadline_without_retries_expires_with_a_reason(
     await Supervisor(parts_of(queue)).sweep()
 
     ended = await jobs.look(job.id)
-    assert ended.state is JobState.EXPIRED
+    assert ended.state is RowState.EXPIRED
     assert ended.output["type"] == "Expired"
     assert "expire_in" in ended.output["message"]
     assert str(ANNA) in ended.output["message"]
@@ -82,8 +82,8 @@ async def test_jobs_of_a_worker_without_heartbeat_are_retried(
 
     assert await Supervisor(parts_of(queue)).sweep() == Swept(reaped=1)
 
-    assert (await jobs.look(lost.id)).state is JobState.RETRY
-    assert (await jobs.look(kept.id)).state is JobState.ACTIVE
+    assert (await jobs.look(lost.id)).state is RowState.RETRY
+    assert (await jobs.look(kept.id)).state is RowState.ACTIVE
 
 
 @on_both_storages
@@ -96,7 +96,7 @@ async def test_job_lost_with_its_worker_without_retries_fails_with_a_reason(
     await Supervisor(parts_of(queue)).sweep()
 
     ended = await jobs.look(job.id)
-    assert ended.state is JobState.FAILED
+    assert ended.state is RowState.FAILED
     assert ended.output["type"] == "WorkerLost"
     assert str(ANNA) in ended.output["message"]
 
@@ -145,7 +145,7 @@ async def test_ended_jobs_are_archived_and_archived_ones_purged_in_time(
 
 
 async def test_retention_is_a_setting(queue: Queue, jobs: Driver, clock: FrozenClock) -> None:
-    await jobs.ended(JobState.COMPLETED)
+    await jobs.ended(RowState.COMPLETED)
     clock.advance(11)
     short = Supervisor(parts_of(queue), archive_after=10, delete_after=0)
     assert (await short.sweep()).archived == 1
@@ -213,8 +213,8 @@ async def test_row_that_can_not_be_settled_does_not_stop_the_others(
     assert (await Supervisor(parts_of(supervised)).sweep()).reaped == 15
 
     states = await jobs.states(ids)
-    assert states.pop(5) is JobState.ACTIVE
-    assert set(states) == {JobState.RETRY}
+    assert states.pop(5) is RowState.ACTIVE
+    assert set(states) == {RowState.RETRY}
     assert len(broken.sizes) <= 12, "the bad row is found by halving"
 
 
@@ -222,7 +222,7 @@ async def test_bad_rows_that_fill_a_batch_do_not_stop_the_others_and_are_tried_o
     supervised: Queue, broken: Broken, clock: FrozenClock
 ) -> None:
     jobs = Driver(broken, clock)
-    await jobs.ended(JobState.COMPLETED)
+    await jobs.ended(RowState.COMPLETED)
     clock.advance(2 * DAY)
     bad, good = [await jobs.send() for _ in range(5)], [await jobs.send() for _ in range(5)]
     broken.bad_rows = set(bad)
@@ -234,7 +234,7 @@ async def test_bad_rows_that_fill_a_batch_do_not_stop_the_others_and_are_tried_o
     swept = await supervisor.sweep()
 
     assert (swept.reaped, swept.archived) == (5, 1)
-    assert set(await jobs.states(good)) == {JobState.RETRY}
+    assert set(await jobs.states(good)) == {RowState.RETRY}
     tries = len(broken.sizes)
     assert (await supervisor.sweep()).reaped == 0
     assert 0 < len(broken.sizes) - tries <= tries
@@ -247,7 +247,7 @@ async def test_failed_duty_does_not_stop_the_others(clock: FrozenClock) -> None:
         broken = Broken(clock)
         queue = Queue(mail_catalog(), broken, clock=clock, entropy=SeededEntropy(1))
         jobs = Driver(broken, clock)
-        await jobs.ended(JobState.COMPLETED)
+        await jobs.ended(RowState.COMPLETED)
         clock.advance(2 * DAY)
         await jobs.running()
         broken.broken = {what: error}
@@ -276,10 +276,10 @@ async def test_loop_sweeps_at_its_interval_until_it_is_stopped(
     job = await jobs.running()
     clock.advance(4)
     await turns()
-    assert (await jobs.look(job.id)).state is JobState.ACTIVE
+    assert (await jobs.look(job.id)).state is RowState.ACTIVE
     clock.advance(1)
     await turns()
-    assert (await jobs.look(job.id)).state is JobState.RETRY
+    assert (await jobs.look(job.id)).state is RowState.RETRY
     supervisor.stop()
     await soon(running)
 
@@ -300,7 +300,7 @@ async def test_loop_survives_an_outage_and_polls_more_rarely_meanwhile(
     for _ in range(40):
         await turns()
         clock.advance(1)
-    assert (await jobs.look(job.id)).state is not JobState.ACTIVE
+    assert (await jobs.look(job.id)).state is not RowState.ACTIVE
     supervisor.stop()
     await soon(running)
 
@@ -320,7 +320,7 @@ async def test_duty_that_keeps_failing_backs_off_and_does_not_slow_the_others(
     job = await jobs.running()
     clock.advance(5)
     await turns()
-    assert (await jobs.look(job.id)).state is JobState.RETRY
+    assert (await jobs.look(job.id)).state is RowState.RETRY
     supervisor.stop()
     await soon(running)
 
@@ -358,6 +358,6 @@ def test_job_whose_workers_all_die_runs_once_more_than_its_retry_limit(
             clock.advance(1_000)
         for job_id, (limit, _, _) in zip(ids, policies, strict=True):
             job = await jobs.look(job_id)
-            assert (job.state, job.attempt, job.retry_count) == (JobState.FAILED, limit + 1, limit)
+            assert (job.state, job.attempt, job.retry_count) == (RowState.FAILED, limit + 1, limit)
 
     asyncio.run(live())

@@ -23,7 +23,7 @@ from zeke_queue.errors import (
     PayloadValidationError,
     UsageError,
 )
-from zeke_queue.model import JobQuery, JobState
+from zeke_queue.model import JobQuery, RowState
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
@@ -176,13 +176,13 @@ async def test_transaction_cancels_jobs_with_its_rows(queue: Queue) -> None:
 
     with pytest.raises(Abandoned):
         await abandon(queue, cancel)
-    assert (await first.job()).state is JobState.CREATED
+    assert (await first.job()).state is RowState.CREATED
     async with queue.transaction() as transaction:
         assert await transaction.cancel(second.id)
         assert not await transaction.cancel(second.id)
         with pytest.raises(JobNotFoundError):
             await transaction.cancel(PARENT)
-    assert (await second.job()).state is JobState.CANCELLED
+    assert (await second.job()).state is RowState.CANCELLED
 
 
 # Sends beside an open transaction

@@ -20,7 +20,7 @@ from tests.runtime.workers.place import turns
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import JobFailedError, JobNotFoundError, ResultTimeoutError, StorageUnavailableError
-from zeke_queue.model import Job, JobState, RunStatus
+from zeke_queue.model import Job, JobStatus, RowState
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.task.run import Run
 from zeke_queue.watch.job_watcher import OUTAGE_TIMEOUT, READ_BURST, READS_PER_SECOND
@@ -35,14 +35,14 @@ News = AsyncGenerator["Job | JobEvent"]
 NOBODY = UUID("0193aaaa-0000-7000-8000-00000000dead")
 
 
-async def next_of(changes: News) -> RunStatus:
+async def next_of(changes: News) -> JobStatus:
     job = await soon(anext(changes))
     assert isinstance(job, Job)
     return job.status
 
 
-async def rest_of(changes: News) -> list[RunStatus]:
-    async def collect() -> list[RunStatus]:
+async def rest_of(changes: News) -> list[JobStatus]:
+    async def collect() -> list[JobStatus]:
         return [job.status async for job in changes if isinstance(job, Job)]
 
     return await soon(collect())
@@ -76,15 +76,15 @@ async def test_result_of_an_ended_job_is_returned_at_once(queue: Queue, jobs: Dr
 async def test_result_of_a_job_that_did_not_complete_is_an_error_with_the_job(
     queue: Queue, jobs: Driver
 ) -> None:
-    async def check(end: JobState) -> None:
+    async def check(end: RowState) -> None:
         job_id = await jobs.ended(end)
         with pytest.raises(JobFailedError) as caught:
             await soon(run_of(queue, job_id).result())
         assert caught.value.job.id == job_id
         assert caught.value.job.state is end
-        assert ("boom" in str(caught.value)) is (end is not JobState.CANCELLED)
+        assert ("boom" in str(caught.value)) is (end is not RowState.CANCELLED)
 
-    await check_each_async([JobState.FAILED, JobState.EXPIRED, JobState.CANCELLED], check)
+    await check_each_async([RowState.FAILED, RowState.EXPIRED, RowState.CANCELLED], check)
 
 
 @on_both_storages
@@ -125,18 +125,18 @@ async def test_each_change_of_status_is_reported_once_in_order(queue: Queue, job
         await jobs.complete(again)
         told += await rest_of(changes)
     assert told == [
-        RunStatus.QUEUED,
-        RunStatus.EXECUTING,
-        RunStatus.QUEUED,
-        RunStatus.EXECUTING,
-        RunStatus.COMPLETED,
+        JobStatus.QUEUED,
+        JobStatus.EXECUTING,
+        JobStatus.QUEUED,
+        JobStatus.EXECUTING,
+        JobStatus.COMPLETED,
     ]
 
 
 async def test_ended_job_is_reported_once(queue: Queue, jobs: Driver) -> None:
-    job_id = await jobs.ended(JobState.CANCELLED)
-    assert await rest_of(parts_of(queue).runs.watch(job_id)) == [RunStatus.CANCELLED]
-    assert await rest_of(parts_of(queue).runs.watch(job_id)) == [RunStatus.CANCELLED]
+    job_id = await jobs.ended(RowState.CANCELLED)
+    assert await rest_of(parts_of(queue).runs.watch(job_id)) == [JobStatus.CANCELLED]
+    assert await rest_of(parts_of(queue).runs.watch(job_id)) == [JobStatus.CANCELLED]
 
 
 async def test_watching_an_unknown_job_is_an_error(queue: Queue) -> None:
@@ -150,23 +150,23 @@ async def test_all_watchers_see_each_change_and_a_late_one_begins_with_the_prese
 ) -> None:
     job_id = await jobs.send()
     early = [parts_of(queue).runs.watch(job_id) for _ in range(3)]
-    assert [await next_of(changes) for changes in early] == [RunStatus.QUEUED] * 3
+    assert [await next_of(changes) for changes in early] == [JobStatus.QUEUED] * 3
     claimed = await jobs.claim_one()
-    assert [await next_of(changes) for changes in early] == [RunStatus.EXECUTING] * 3
+    assert [await next_of(changes) for changes in early] == [JobStatus.EXECUTING] * 3
     late = parts_of(queue).runs.watch(job_id)
-    assert await next_of(late) is RunStatus.EXECUTING
+    assert await next_of(late) is JobStatus.EXECUTING
     await jobs.complete(claimed)
-    assert [await rest_of(changes) for changes in (*early, late)] == [[RunStatus.COMPLETED]] * 4
+    assert [await rest_of(changes) for changes in (*early, late)] == [[JobStatus.COMPLETED]] * 4
 
 
 @on_both_storages
 async def test_closed_watcher_does_not_disturb_the_others(queue: Queue, jobs: Driver) -> None:
     job_id = await jobs.send()
     leaving, staying = parts_of(queue).runs.watch(job_id), parts_of(queue).runs.watch(job_id)
-    assert [await next_of(leaving), await next_of(staying)] == [RunStatus.QUEUED] * 2
+    assert [await next_of(leaving), await next_of(staying)] == [JobStatus.QUEUED] * 2
     await leaving.aclose()
     await queue.cancel(job_id)
-    assert await rest_of(staying) == [RunStatus.CANCELLED]
+    assert await rest_of(staying) == [JobStatus.CANCELLED]
 
 
 async def test_requeued_job_is_not_taken_for_ended(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
@@ -176,7 +176,7 @@ async def test_requeued_job_is_not_taken_for_ended(watched: Queue, odd: Odd, clo
     odd.leaving = asyncio.Event()
     running = await jobs.running()
     slow = parts_of(watched).runs.watch(running.id)
-    assert await next_of(slow) is RunStatus.EXECUTING
+    assert await next_of(slow) is JobStatus.EXECUTING
     waiting = asyncio.ensure_future(run_of(watched, running.id).result())
     await clock.sleep(0)
     await jobs.fail(running)
@@ -188,23 +188,23 @@ async def test_requeued_job_is_not_taken_for_ended(watched: Queue, odd: Odd, clo
     await jobs.complete(await jobs.claim_one(), '"done"')
     assert await soon(again) == "done"
     odd.leaving.set()
-    assert await rest_of(slow) == [RunStatus.FAILED]
+    assert await rest_of(slow) == [JobStatus.FAILED]
 
 
 async def test_new_watcher_begins_with_the_present_status(queue: Queue, jobs: Driver) -> None:
     job_id = await jobs.send()
     async with aclosing(parts_of(queue).runs.watch(job_id)) as changes:
-        assert await next_of(changes) is RunStatus.QUEUED
+        assert await next_of(changes) is JobStatus.QUEUED
     await jobs.claim_one()
     async with aclosing(parts_of(queue).runs.watch(job_id)) as changes:
-        assert await next_of(changes) is RunStatus.EXECUTING
+        assert await next_of(changes) is JobStatus.EXECUTING
 
 
 @on_both_storages
 async def test_closing_the_queue_fails_its_watchers(queue: Queue, jobs: Driver) -> None:
     job_id = await jobs.send()
     async with aclosing(parts_of(queue).runs.watch(job_id)) as changes:
-        assert await next_of(changes) is RunStatus.QUEUED
+        assert await next_of(changes) is JobStatus.QUEUED
         await queue.close()
         with pytest.raises(StorageUnavailableError, match="closed"):
             await soon(anext(changes))
@@ -301,12 +301,12 @@ async def test_lost_notification_only_delays_a_change(
     jobs = Driver(odd, clock)
     job_id = await jobs.send()
     async with aclosing(parts_of(watched).runs.watch(job_id)) as changes:
-        assert await next_of(changes) is RunStatus.QUEUED
+        assert await next_of(changes) is JobStatus.QUEUED
         monkeypatch.setattr(odd._notifier, "job", lambda job_id: None)  # the storage's own way to tell
         await watched.cancel(job_id)
         coming = asyncio.ensure_future(next_of(changes))
         delay = await until(coming.done, clock, 0.1)
-        assert coming.result() is RunStatus.CANCELLED
+        assert coming.result() is JobStatus.CANCELLED
         assert delay <= 2.1
 
 
@@ -324,10 +324,10 @@ async def test_watchers_share_their_queries(watched: Queue, odd: Odd, clock: Fro
     jobs = Driver(odd, clock)
     ids = [await jobs.send() for _ in range(50)]
     watchers = [parts_of(watched).runs.watch(job_id) for job_id in ids for _ in range(4)]
-    assert set(await asyncio.gather(*map(next_of, watchers))) == {RunStatus.QUEUED}
+    assert set(await asyncio.gather(*map(next_of, watchers))) == {JobStatus.QUEUED}
     assert Counter(odd.looked_up) == {50: 1}
     await odd.cancel(ids)
-    assert set(await asyncio.gather(*map(next_of, watchers))) == {RunStatus.CANCELLED}
+    assert set(await asyncio.gather(*map(next_of, watchers))) == {JobStatus.CANCELLED}
     await asyncio.gather(*map(rest_of, watchers))
 
 
@@ -340,29 +340,29 @@ async def test_query_that_returns_an_earlier_stage_reports_no_change(
     claimed = await jobs.claim_one()
     odd.answers = [await odd.get([job_id]), before, before]
     async with aclosing(parts_of(watched).runs.watch(job_id)) as changes:
-        assert await next_of(changes) is RunStatus.EXECUTING
+        assert await next_of(changes) is JobStatus.EXECUTING
         coming = asyncio.ensure_future(next_of(changes))
         await until(lambda: not odd.answers, clock, 0.1)
         assert not coming.done()
         await jobs.complete(claimed)
-        assert await soon(coming) is RunStatus.COMPLETED
+        assert await soon(coming) is JobStatus.COMPLETED
 
 
 async def test_query_that_returns_an_earlier_end_ends_nothing(
     watched: Queue, odd: Odd, clock: FrozenClock
 ) -> None:
     jobs = Driver(odd, clock)
-    job_id = await jobs.ended(JobState.FAILED)
+    job_id = await jobs.ended(RowState.FAILED)
     before = await odd.get([job_id])
     await odd.retry([job_id])
     claimed = await jobs.claim_one()
     odd.answers = [await odd.get([job_id]), before]
     async with aclosing(parts_of(watched).runs.watch(job_id)) as changes:
-        assert await next_of(changes) is RunStatus.EXECUTING
+        assert await next_of(changes) is JobStatus.EXECUTING
         coming = asyncio.ensure_future(next_of(changes))
         await until(lambda: not odd.answers, clock, 0.1)
         await jobs.complete(claimed)
-        assert await soon(coming) is RunStatus.COMPLETED
+        assert await soon(coming) is JobStatus.COMPLETED
 
 
 async def test_job_deleted_while_it_is_watched_is_an_error(
@@ -370,7 +370,7 @@ async def test_job_deleted_while_it_is_watched_is_an_error(
 ) -> None:
     job_id = await Driver(odd, clock).send()
     async with aclosing(parts_of(watched).runs.watch(job_id)) as changes:
-        assert await next_of(changes) is RunStatus.QUEUED
+        assert await next_of(changes) is JobStatus.QUEUED
         odd.answers = [{}]
         coming = asyncio.ensure_future(next_of(changes))
         await until(coming.done, clock)
@@ -381,7 +381,7 @@ async def test_job_deleted_while_it_is_watched_is_an_error(
 async def test_short_outage_is_waited_out(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
     job_id = await Driver(odd, clock).send()
     async with aclosing(parts_of(watched).runs.watch(job_id)) as changes:
-        assert await next_of(changes) is RunStatus.QUEUED
+        assert await next_of(changes) is JobStatus.QUEUED
         coming = asyncio.ensure_future(next_of(changes))
         odd.away = True
         await odd.cancel([job_id])
@@ -391,13 +391,13 @@ async def test_short_outage_is_waited_out(watched: Queue, odd: Odd, clock: Froze
         assert not coming.done()
         odd.away = False
         await until(coming.done, clock)
-        assert coming.result() is RunStatus.CANCELLED
+        assert coming.result() is JobStatus.CANCELLED
 
 
 async def test_short_outages_do_not_add_up(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
     job_id = await Driver(odd, clock).send()
     async with aclosing(parts_of(watched).runs.watch(job_id)) as changes:
-        assert await next_of(changes) is RunStatus.QUEUED
+        assert await next_of(changes) is JobStatus.QUEUED
         coming = asyncio.ensure_future(next_of(changes))
         for second in range(300):
             odd.away = second % 60 < 40
@@ -407,7 +407,7 @@ async def test_short_outages_do_not_add_up(watched: Queue, odd: Odd, clock: Froz
         odd.away = False
         await odd.cancel([job_id])
         await until(coming.done, clock)
-        assert coming.result() is RunStatus.CANCELLED
+        assert coming.result() is JobStatus.CANCELLED
 
 
 async def test_long_outage_fails_the_result(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
@@ -444,7 +444,7 @@ async def test_without_notifications_all_jobs_share_one_query_an_interval(
     for _ in range(40):  # they come one after the other, each with a beat of its own
         ids.append(await jobs.send())
         watchers.append(parts_of(watched).runs.watch(ids[-1]))
-        assert await next_of(watchers[-1]) is RunStatus.QUEUED
+        assert await next_of(watchers[-1]) is JobStatus.QUEUED
         clock.advance(0.05)
     for _ in range(100):
         clock.advance(0.1)
@@ -477,5 +477,5 @@ async def test_number_of_queries_is_limited_when_many_jobs_change(
     for _ in range(3):
         clock.advance(0.1)
         await turns(10)
-    assert set(await asyncio.gather(*map(next_of, watchers))) == {RunStatus.CANCELLED}
+    assert set(await asyncio.gather(*map(next_of, watchers))) == {JobStatus.CANCELLED}
     assert len(odd.looked_up) <= READ_BURST + 5.3 * READS_PER_SECOND

@@ -14,7 +14,7 @@ from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import InvalidOptionError, JobFailedError, LeaseLostError, UsageError
 from zeke_queue.maintenance.runner import Supervisor
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.task.context import JobContext
 from zeke_queue.task.signals import Fail, Snooze, Wait
 
@@ -32,7 +32,7 @@ async def test_call_returns_the_output_of_the_child(place: Place) -> None:
         return await job.call(double, 21)
 
     job = await place.run_one(parent)
-    assert (job.state, job.output, job.retry_count, runs) == (JobState.COMPLETED, 42, 0, [1, 2])
+    assert (job.state, job.output, job.retry_count, runs) == (RowState.COMPLETED, 42, 0, [1, 2])
     assert job.history == ()
 
 
@@ -71,7 +71,7 @@ async def test_children_run_concurrently_and_each_outcome_is_returned(place: Pla
     async def whole(job: JobContext) -> list[Any]:
         children = [await job.start_child(part, number, key=f"part/{number}") for number in range(4)]
         outcomes = [await job.wait_for(child) for child in children]
-        return [outcome.output if outcome.state is JobState.COMPLETED else None for outcome in outcomes]
+        return [outcome.output if outcome.state is RowState.COMPLETED else None for outcome in outcomes]
 
     job = await place.run_one(whole)
     assert job.output == [0, 1, None, 3]
@@ -95,7 +95,7 @@ async def test_child_is_sent_once_over_all_attempts_of_its_parent(place: Place) 
         await job.wait_for(run.id)
 
     job = await place.run_one(parent)
-    assert job.state is JobState.COMPLETED
+    assert job.state is RowState.COMPLETED
     assert len(set(sent)) == 1
     assert (await place.job(sent[0])).attempt == 1
 
@@ -138,7 +138,7 @@ async def test_invalid_wait_is_refused(place: Place) -> None:
 
     job = await place.run_one(narcissus)
     assert (job.state, job.output["message"]) == (
-        JobState.FAILED,
+        RowState.FAILED,
         "The job waits for itself, which it would for ever",
     )
 
@@ -161,7 +161,7 @@ async def test_cancelling_the_parent_stops_its_running_child(place: Place) -> No
     job_id = await place.send(parent)
     async with place.working(beat=0.01):
         await until(lambda: place.active("child"))
-        await until(lambda: place.state(job_id) is JobState.CREATED)
+        await until(lambda: place.state(job_id) is RowState.CREATED)
         assert await place.queue.cancel(job_id)
         place.hurry()
         await until(lambda: stopped)
@@ -196,10 +196,10 @@ async def test_wait_with_a_lost_answer_is_repeated(place: Place) -> None:
     job_id = await place.send(parent)
     async with place.working():
         await until(lambda: faulty.calls.count("suspend") > 0)
-        assert place.state(job_id) is JobState.CREATED
+        assert place.state(job_id) is RowState.CREATED
         faulty.mend()
         place.hurry()
-        await until(lambda: place.state(job_id) is JobState.COMPLETED)
+        await until(lambda: place.state(job_id) is RowState.COMPLETED)
         place.stop_hurrying()
     job = await place.job(job_id)
     assert (job.output, job.retry_count, job.history) == (1, 0, ())
@@ -224,7 +224,7 @@ async def test_supervisor_resumes_a_parent_that_was_not_woken(
     with monkeypatch.context() as patched:
         patched.setattr(place.storage.real, "_wake", nothing)
         await place.drain()
-    assert (await place.job(job_id)).state is JobState.CREATED
+    assert (await place.job(job_id)).state is RowState.CREATED
     swept = await Supervisor(parts_of(place.queue)).sweep()
     assert (swept.woken, swept.failed) == (1, ())
     await place.drain()
@@ -280,7 +280,7 @@ async def test_wait_may_leave_a_task_group(place: Place) -> None:
         return sum(done.result() for done in parts)
 
     job = await place.run_one(whole)
-    assert (job.state, job.output, job.history) == (JobState.COMPLETED, 3, ())
+    assert (job.state, job.output, job.history) == (RowState.COMPLETED, 3, ())
 
 
 async def test_wait_beside_an_error_is_an_error(place: Place) -> None:
@@ -293,7 +293,7 @@ async def test_wait_beside_an_error_is_an_error(place: Place) -> None:
         raise BaseExceptionGroup("both", [Wait(child), ValueError("no")])
 
     job = await place.run_one(whole)
-    assert (job.state, job.output["type"]) == (JobState.FAILED, "BaseExceptionGroup")
+    assert (job.state, job.output["type"]) == (RowState.FAILED, "BaseExceptionGroup")
 
 
 async def test_handler_reads_its_own_history(place: Place) -> None:

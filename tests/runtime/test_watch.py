@@ -21,7 +21,7 @@ from tests.runtime.workers.place import turns
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import StorageUnavailableError
-from zeke_queue.model import FINAL, Job, JobEvent, JobState
+from zeke_queue.model import FINAL, Job, JobEvent, RowState
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.watch.job_watcher import JobWatcher
@@ -362,12 +362,12 @@ def check_order(news: list[Job | JobEvent]) -> None:
     for n, job in enumerate(news):
         if not isinstance(job, Job):
             continue
-        over = job.attempt if job.state is not JobState.ACTIVE else job.attempt - 1
+        over = job.attempt if job.state is not RowState.ACTIVE else job.attempt - 1
         later = [one.attempt for one in news[n:] if isinstance(one, JobEvent)]
         earlier = [one.attempt for one in news[:n] if isinstance(one, JobEvent)]
         assert all(attempt <= over for attempt in earlier), news
         # Attempts whose statuses a reader skipped come after the next status that it was told.
-        assert n == 0 or job.state is JobState.ACTIVE or all(attempt > over for attempt in later), news
+        assert n == 0 or job.state is RowState.ACTIVE or all(attempt > over for attempt in later), news
 
 
 class Reading:

@@ -13,12 +13,12 @@ from pydantic.alias_generators import to_camel
 from tests.cases import check_each, check_each_async
 from tests.runtime.workers.place import Place
 from zeke_queue.errors import InvalidOptionError, LeaseLostError
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_queue.task.signals import Fail, Retry, Snooze
 
-COMPLETED, FAILED, RETRY, CREATED = JobState.COMPLETED, JobState.FAILED, JobState.RETRY, JobState.CREATED
+COMPLETED, FAILED, RETRY, CREATED = RowState.COMPLETED, RowState.FAILED, RowState.RETRY, RowState.CREATED
 
 
 class Item(BaseModel):

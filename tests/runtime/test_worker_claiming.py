@@ -11,12 +11,12 @@ from tests.runtime.workers.handler import Handler
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.core.poll_backoff import IDLE_LADDER
 from zeke_queue.errors import InvalidOptionError, PermissionDeniedError, UnknownTaskError, UsageError
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_queue.worker import Worker
 
-COMPLETED, FAILED, RETRY, CREATED = JobState.COMPLETED, JobState.FAILED, JobState.RETRY, JobState.CREATED
+COMPLETED, FAILED, RETRY, CREATED = RowState.COMPLETED, RowState.FAILED, RowState.RETRY, RowState.CREATED
 
 
 # Which jobs run, and how many
@@ -112,7 +112,7 @@ async def test_job_claimed_early_that_waits_past_its_deadline_is_released(
         await place.send(work, 0)
         await worker.drain()  # it is known to be quick from here on, and claimed ahead
         sent = [await place.send(work, 1), await place.send(work, 2, expire_in=3)]
-        await until(lambda: [place.state(job_id) for job_id in sent] == [JobState.ACTIVE] * 2)
+        await until(lambda: [place.state(job_id) for job_id in sent] == [RowState.ACTIVE] * 2)
         place.clock.advance(4)
         go.set()
         await worker.drain()
@@ -338,7 +338,7 @@ async def test_jobs_that_arrive_after_the_lease_ended_are_not_started(place: Pla
         await until(place.asleep)
         answer = place.storage.held["claim"] = asyncio.Event()
         job_id = await place.send(work.task)
-        await until(lambda: place.state(job_id) is JobState.ACTIVE)
+        await until(lambda: place.state(job_id) is RowState.ACTIVE)
         place.storage.cut["heartbeat"] = "before"
         await place.advance(15)
         answer.set()

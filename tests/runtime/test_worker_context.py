@@ -13,7 +13,7 @@ from uuid import UUID
 
 from tests.cases import check_each_async
 from tests.runtime.workers.place import Place, turns, until
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_queue.task.signals import Fail
@@ -21,7 +21,7 @@ from zeke_queue.task.signals import Fail
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-COMPLETED, FAILED, RETRY, CREATED = JobState.COMPLETED, JobState.FAILED, JobState.RETRY, JobState.CREATED
+COMPLETED, FAILED, RETRY, CREATED = RowState.COMPLETED, RowState.FAILED, RowState.RETRY, RowState.CREATED
 
 
 # What a handler knows and may do

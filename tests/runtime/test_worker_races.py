@@ -6,9 +6,9 @@ import asyncio
 
 from tests.runtime.workers.handler import Handler
 from tests.runtime.workers.place import Place, turns, until
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 
-COMPLETED = JobState.COMPLETED
+COMPLETED = RowState.COMPLETED
 
 
 async def test_place_freed_while_the_idle_flag_is_set_is_used(place: Place) -> None:

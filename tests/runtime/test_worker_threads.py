@@ -6,7 +6,7 @@ import threading
 
 from tests.runtime.workers.handler import logged
 from tests.runtime.workers.place import Place, turns, until
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.worker.state import RECANCEL_INTERVAL
 
 
@@ -29,4 +29,4 @@ async def test_thread_past_its_deadline_is_logged(place: Place) -> None:
             place.clock.advance(RECANCEL_INTERVAL)
             await until(lambda: "cancellation_ignored" in lines.messages)
             go.set()
-            await until(lambda: place.state(job_id) is JobState.EXPIRED)
+            await until(lambda: place.state(job_id) is RowState.EXPIRED)

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from tests.workloads import Known, Script, act, doing, own_id, script, sending, tending
 from zeke_queue.core import jsonb
 from zeke_queue.core.options import SendOptions
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_sim.experiment.scenario import Scenario
@@ -142,7 +142,7 @@ def no_job_fails_for_its_version(event: Change, past: RunState) -> None:
     """Each version understands what the other sends, and is never given what it does not know."""
     del past
     row = event.after
-    if row is None or row.output is None or row.state not in {JobState.RETRY, JobState.FAILED}:
+    if row is None or row.output is None or row.state not in {RowState.RETRY, RowState.FAILED}:
         return
     error = error_of(row.output)
     if error.get("type") in {"PayloadValidationError", "UnknownTaskError", "ValidationError"}:

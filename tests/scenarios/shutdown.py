@@ -16,7 +16,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.workloads import Action, Known, Script, Step, act, doing, script, sending
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.task import Send
 from zeke_queue.worker import Worker
@@ -95,7 +95,7 @@ def _running(node: Node, worker: Worker) -> Violation | None:
     world = node.world
     for (job, attempt), (where, _task) in world.running.items():
         row = world.store.tables.jobs.get(job)
-        if where == node.name and row is not None and (row.state, row.worker) == (JobState.ACTIVE, worker.id):
+        if where == node.name and row is not None and (row.state, row.worker) == (RowState.ACTIVE, worker.id):
             said = f"{node.name} goes on with attempt {attempt}"
             return Violation("who has drained runs nothing", said, job=job, at=world.time())
     return None

@@ -23,7 +23,7 @@ from tests.tables import Table
 from tests.workloads import doing, own_id
 from zeke_queue.client.parts import parts_of
 from zeke_queue.core import jsonb
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_sim.experiment.scenario import Scenario
@@ -188,7 +188,7 @@ def what_was_kept_was_told(event: Effect | Change, past: RunState) -> None:
             marked.add(order)
         return
     row = event.after
-    if row is not None and row.name == "ship" and row.state is JobState.COMPLETED:
+    if row is not None and row.name == "ship" and row.state is RowState.COMPLETED:
         order = _order_of(row.data)
         if order not in marked:
             raise Broken(f"{order}: shipped, and not marked", job=row.id)

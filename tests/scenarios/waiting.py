@@ -22,7 +22,7 @@ from tests.workloads import Action, Known, Script, Step, act, doing, own_id, scr
 from zeke_queue.client.parts import parts_of
 from zeke_queue.core.options import SendOptions
 from zeke_queue.errors import JobNotFoundError
-from zeke_queue.model import FINAL, JobState
+from zeke_queue.model import FINAL, RowState
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_sim.experiment.scenario import Scenario
@@ -131,7 +131,7 @@ def who_goes_on_sees_that_its_children_have_ended(event: Ended, past: RunState) 
         raise Broken(f"it has {parts} children, and saw {len(seen)}", job=event.job)
     for child, state in seen:
         stood = [change.after.state for change in past.lives[UUID(child)].changes if change.after is not None]
-        if JobState(state) not in FINAL or JobState(state) not in stood:
+        if RowState(state) not in FINAL or RowState(state) not in stood:
             raise Broken(f"it was told that child {child} is {state}", job=event.job)
 
 

@@ -13,11 +13,11 @@ from zeke_queue.model import (
     ExpiredJob,
     Extended,
     Failed,
-    JobState,
+    JobStatus,
     NewJob,
     QueueCapacity,
     Released,
-    RunStatus,
+    RowState,
     Schedule,
     Waiting,
     WorkerInfo,
@@ -51,9 +51,9 @@ WORKERS = {"w1": UUID(int=0xA1), "w2": UUID(int=0xA2)}
 ERROR = '{"type":"E","message":"boom","traceback":null}'
 ERROR_STORED = '{"type": "E", "message": "boom", "traceback": null}'
 CENTURY = timedelta(days=36_500)
-CREATED, RETRY, ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
-COMPLETED, FAILED = JobState.COMPLETED, JobState.FAILED
-CANCELLED, EXPIRED = JobState.CANCELLED, JobState.EXPIRED
+CREATED, RETRY, ACTIVE = RowState.CREATED, RowState.RETRY, RowState.ACTIVE
+COMPLETED, FAILED = RowState.COMPLETED, RowState.FAILED
+CANCELLED, EXPIRED = RowState.CANCELLED, RowState.EXPIRED
 
 BLANK = Image(
     id=UUID(int=1),
@@ -302,7 +302,7 @@ class History:
 
     # People.
 
-    def by_hand(self, verb: str, job: UUID, state: JobState, **columns: Any) -> None:
+    def by_hand(self, verb: str, job: UUID, state: RowState, **columns: Any) -> None:
         """Cancel, resume or retry a job."""
         call = self.invoke(verb, ids=(job,))
         ended = state is CANCELLED
@@ -339,7 +339,7 @@ class History:
     def effect(self, job: UUID, key: str, *, alive: bool = True) -> None:
         self.events.append(Effect(self.at, "w1", job, self.rows[job].attempt, key, alive))
 
-    def told(self, job: UUID, status: RunStatus, attempt: int, watch: int = 1) -> None:
+    def told(self, job: UUID, status: JobStatus, attempt: int, watch: int = 1) -> None:
         self.events.append(Told(self.at, "c1", watch, job, status, attempt))
 
     def lived(self, node: str, what: Any) -> None:

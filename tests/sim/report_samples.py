@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from tests.sim.histories import BLANK, claimed
-from zeke_queue.model import Completed, JobState, NewJob, QueueCapacity, RunStatus
+from zeke_queue.model import Completed, JobStatus, NewJob, QueueCapacity, RowState
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_sim.history.events import (
     Answered,
@@ -68,7 +68,7 @@ class Script:
         )
         self._written(None, image, call)
 
-    def change(self, job: UUID, state: JobState, call: int | None = None, **columns: Any) -> None:
+    def change(self, job: UUID, state: RowState, call: int | None = None, **columns: Any) -> None:
         before = self.rows[job]
         self._written(before, before._replace(state=state, **columns), call)
 
@@ -91,12 +91,12 @@ class Script:
 def claim(script: Script, node: str, job: UUID, took: float = 0.01) -> None:
     """The node's worker claims the job, its row being changed within the call."""
     row = script.rows[job]
-    row = row._replace(state=JobState.ACTIVE, attempt=row.attempt + 1, worker=WORKERS[node])
+    row = row._replace(state=RowState.ACTIVE, attempt=row.attempt + 1, worker=WORKERS[node])
     capacity = [QueueCapacity(row.name, 1)]
     call = script.call(
         node, "claim", took, result=[claimed(row)], worker=WORKERS[node], capacity=capacity, limit=1
     )
-    script.change(job, JobState.ACTIVE, call, attempt=row.attempt, worker=row.worker, started_on=script.now)
+    script.change(job, RowState.ACTIVE, call, attempt=row.attempt, worker=row.worker, started_on=script.now)
 
 
 def settle(script: Script, node: str, job: UUID, took: float = 0.02, outcome: str = "ok") -> None:
@@ -104,7 +104,7 @@ def settle(script: Script, node: str, job: UUID, took: float = 0.02, outcome: st
     row = script.rows[job]
     done = [Completed(job, row.attempt, "204")]
     call = script.call(node, "settle", took, outcome=outcome, result=1, outcomes=done)
-    script.change(job, JobState.COMPLETED, call, output="204", completed_on=script.now)
+    script.change(job, RowState.COMPLETED, call, output="204", completed_on=script.now)
 
 
 def overlap(data: str | None = '{"to": "ann@example.org"}') -> list[Event]:
@@ -118,7 +118,7 @@ def overlap(data: str | None = '{"to": "ann@example.org"}') -> list[Event]:
     script.insert(JOB, "mail.send", data, sent)
     script.at = 0.4
     claim(script, "w1", JOB)
-    script.events.append(Told(0.41, "api", 1, JOB, RunStatus.EXECUTING, 1))
+    script.events.append(Told(0.41, "api", 1, JOB, JobStatus.EXECUTING, 1))
     script.events.append(Began(0.42, "w1", "mail.send", JOB, 1))
     script.events.append(Lived(0.9, "w1", "paused"))
     script.events.append(Fault(0.9, "w1", "node/w1/1", "pause", 4.6))
@@ -126,7 +126,7 @@ def overlap(data: str | None = '{"to": "ann@example.org"}') -> list[Event]:
     swept = script.call("s1", "lock_expired", 0.4, limit=100, result=[{"id": JOB, "reason": "lease"}])
     script.events.append(Fault(3.0, "s1", "s1/overdue/2", "latency", None))
     script.at = 3.2
-    script.change(JOB, JobState.RETRY, swept, retry_count=1, failures=1, start_after=script.now)
+    script.change(JOB, RowState.RETRY, swept, retry_count=1, failures=1, start_after=script.now)
     script.at = 3.5
     claim(script, "w2", JOB)
     script.events.append(Began(3.52, "w2", "mail.send", JOB, 2))
@@ -222,7 +222,7 @@ def _job(script: Script, entropy: Any, number: int) -> None:
         if how == "returned":
             settle(script, node, job, entropy.uniform(0.005, 0.3), "unknown" if chance < 0.03 else "ok")
             break
-        state = JobState.FAILED if attempt == 3 else JobState.RETRY
+        state = RowState.FAILED if attempt == 3 else RowState.RETRY
         script.change(job, state, script.call(node, "settle", 0.02, result=1), retry_count=attempt)
     if number % 40 == 0:
         back = script.at + entropy.uniform(1, 4)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.clocks import FrozenClock
 from tests.model import strategies as draw
 from tests.sim.histories import CANCELLED, History
-from zeke_queue.model import Completed, Extended, Failed, JobState, NewJob, QueueCapacity
+from zeke_queue.model import Completed, Extended, Failed, NewJob, QueueCapacity, RowState
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_sim.history.events import Answered, Began, Change, Ended, Invoked, Rules, Violation
 from zeke_sim.history.recorder import Recorder
@@ -35,7 +35,7 @@ def test_violation_has_rule_text_job_and_times(h: History) -> None:
     h.wait(2)
     h.by_hand("cancel", job, CANCELLED)
     h.wait(3)
-    h.change(job, state=JobState.ACTIVE)
+    h.change(job, state=RowState.ACTIVE)
     violation = h.verdict()
     assert violation is not None
     assert violation.rule == "only legal transitions"
@@ -246,7 +246,7 @@ def shortest(job: Any) -> float | None:
 
 def verdict(job: Any) -> tuple[float | None, str, Any]:
     kind = "Expired" if job.reason == "deadline" else "WorkerLost"
-    final = JobState.EXPIRED if job.reason == "deadline" else JobState.FAILED
+    final = RowState.EXPIRED if job.reason == "deadline" else RowState.FAILED
     return shortest(job), ERROR.replace('"E"', f'"{kind}"'), final
 
 

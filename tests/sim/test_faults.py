@@ -12,7 +12,7 @@ from tests.cases import check_each
 from tests.sim.worlds import catalog_of, played, scenario_of, sending, simulated
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import StorageUnavailableError
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.task.catalog import Catalog
 from zeke_sim.errors import SimulationError
 from zeke_sim.experiment.run import Outcome
@@ -67,7 +67,7 @@ def completed(outcome: Outcome) -> list[float]:
     return [
         event.at
         for event in of(Change, outcome, table="job")
-        if event.after is not None and event.after.state is JobState.COMPLETED and event.before is not None
+        if event.after is not None and event.after.state is RowState.COMPLETED and event.before is not None
     ]
 
 

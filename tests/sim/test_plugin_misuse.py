@@ -105,7 +105,7 @@ FAILING = [
     ),
     ("zeke.enqueued(prioritaet=1)", ["prioritaet: no job has it; there are payload, delay, archived_on"]),
     ("zeke.enqueued('recipe')", ["No task is called 'recipe'; did you mean 'receipt'?"]),
-    ("zeke.jobs(state='done')", ["state: 'done' is not a valid JobState; give some of created"]),
+    ("zeke.jobs(state='done')", ["state: 'done' is not a valid RowState; give some of created"]),
     ("zeke.next_tick('reports')", ["next_tick: there is no schedule 'reports'; there is report"]),
     ("zeke.advance(hours=-1)", ["advance: -3600 s goes back; time only passes"]),
     ("zeke.advance(to=zeke.now, hours=1)", ["advance: give either `to` or a span of time"]),

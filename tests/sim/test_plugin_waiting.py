@@ -14,7 +14,8 @@ from datetime import timedelta
 import pytest
 
 from shop import Order, catalog, charge
-from zeke_queue import JobContext, JobFailedError, JobState, UsageError
+from zeke_queue import JobContext, JobFailedError, UsageError
+from zeke_queue.model import RowState
 
 {mark}
 
@@ -71,10 +72,10 @@ async def test_a_parent_waits_and_goes_on(zeke):
     await zeke.advance(seconds=5)
     waiting = zeke.job(run)
     (child,) = zeke.jobs(charge, parent=run)
-    assert (waiting.state, waiting.waits_for, child.state) == (JobState.CREATED, child.id, JobState.ACTIVE)
+    assert (waiting.state, waiting.waits_for, child.state) == (RowState.CREATED, child.id, RowState.ACTIVE)
     await zeke.drain()
     job = zeke.job(run)
-    assert (job.state, job.attempt, job.retry_count) == (JobState.COMPLETED, 2, 0)
+    assert (job.state, job.attempt, job.retry_count) == (RowState.COMPLETED, 2, 0)
     assert job.output == {{"state": "completed", "output": {{"charged": 7}}, "child": str(child.id)}}
 
 
@@ -91,7 +92,7 @@ async def test_children_are_cancelled_with_their_parent(zeke):
     assert await zeke.cancel(run)
     await zeke.drain()
     (child,) = zeke.jobs(charge, parent=run, state="cancelled")
-    assert zeke.job(run).state is JobState.CANCELLED
+    assert zeke.job(run).state is RowState.CANCELLED
     assert zeke.jobs(state="created") == []
 """
 

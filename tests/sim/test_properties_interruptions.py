@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.sim.histories import CANCELLED, WORKERS, History
 from zeke_queue.core.failure import error_record
-from zeke_queue.model import Failed, JobState, Released, WorkerInfo
+from zeke_queue.model import Failed, Released, RowState, WorkerInfo
 from zeke_sim.history.events import Ended, Fault, WorkerRow
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def test_stop_of_worker_is_a_reason_after_the_shutdown_timeout() -> None:
         h.lived("w1", "stopping")
         h.wait(waited)
         _ended(h, job)
-        h.settle(job, Released(job, 1), state=JobState.CREATED)
+        h.settle(job, Released(job, 1), state=RowState.CREATED)
         assert (h.verdict() is None) is holds
 
 
@@ -195,5 +195,5 @@ def test_extension_that_is_answered_late_excuses_interruption() -> None:
         h.wait(late)
         _ended(h, job)
         assert h.holds(REASON) is holds
-        h.settle(job, Failed(job, 1, 1.0, error_record("Expired", "too long"), JobState.EXPIRED))
+        h.settle(job, Failed(job, 1, 1.0, error_record("Expired", "too long"), RowState.EXPIRED))
         assert h.holds("nobody's time is cut short") is holds

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.cases import check_each
 from tests.sim.histories import CANCELLED, History
-from zeke_queue.model import Completed, RunStatus
+from zeke_queue.model import Completed, JobStatus
 from zeke_sim.history.events import Began
 
 DEAD, ONCE, STATUSES = "the dead do nothing", "each attempt runs once", "statuses never go back"
@@ -55,29 +55,29 @@ def test_each_attempt_runs_once_where_it_was_claimed(h: History) -> None:
 
 def test_status_stream_holds(h: History) -> None:
     job = h.send()
-    h.told(job, RunStatus.QUEUED, 0)
+    h.told(job, JobStatus.QUEUED, 0)
     h.fail(job)
-    h.told(job, RunStatus.EXECUTING, 1)
-    h.told(job, RunStatus.QUEUED, 1)
+    h.told(job, JobStatus.EXECUTING, 1)
+    h.told(job, JobStatus.QUEUED, 1)
     h.complete(job)
-    h.told(job, RunStatus.COMPLETED, 2)
-    h.told(job, RunStatus.COMPLETED, 2, watch=2)
+    h.told(job, JobStatus.COMPLETED, 2)
+    h.told(job, JobStatus.COMPLETED, 2, watch=2)
     assert h.verdict() is None
 
 
 def test_status_stream_goes_forward_and_is_true(h: History) -> None:
     job = h.send_claimed()
-    h.told(job, RunStatus.EXECUTING, 1)
-    h.told(job, RunStatus.QUEUED, 0)
+    h.told(job, JobStatus.EXECUTING, 1)
+    h.told(job, JobStatus.QUEUED, 0)
     assert h.breaks(STATUSES) == "told QUEUED of attempt 0 after EXECUTING of attempt 1"
     h = History()
     job = h.send()
     h.by_hand("cancel", job, CANCELLED)
-    h.told(job, RunStatus.CANCELLED, 0)
-    h.told(job, RunStatus.CANCELLED, 0)
+    h.told(job, JobStatus.CANCELLED, 0)
+    h.told(job, JobStatus.CANCELLED, 0)
     assert h.breaks(STATUSES) == "told CANCELLED of attempt 0 after CANCELLED of attempt 0"
     h = History()
-    h.told(h.send(), RunStatus.COMPLETED, 1)
+    h.told(h.send(), JobStatus.COMPLETED, 1)
     assert h.breaks(STATUSES) == "told COMPLETED of attempt 1, which it never was"
 
 

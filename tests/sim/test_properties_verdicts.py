@@ -7,7 +7,7 @@ from typing import Any
 from tests.cases import check_each
 from tests.sim.histories import ERROR, History
 from zeke_queue.core.failure import error_record
-from zeke_queue.model import Completed, Failed, JobState, Released
+from zeke_queue.model import Completed, Failed, Released, RowState
 from zeke_sim.history.events import Ended, Fault
 
 SAYS = "a settlement says what the handler did"
@@ -111,12 +111,12 @@ def test_attempt_past_its_deadline_expires() -> None:
     for expired, holds in ((True, True), (False, False)):
         h = History()
         job = _ended(h, "returned", None, expire_in=0.5, retry_limit=0)
-        final = JobState.EXPIRED if expired else JobState.FAILED
+        final = RowState.EXPIRED if expired else RowState.FAILED
         h.invoke("settle", "w1", failed=(Failed(job, 1, None, EXPIRED, final),))
         assert (h.verdict() is None) is holds
     h = History()
     job = _ended(h, "returned", None)
-    h.invoke("settle", "w1", failed=(Failed(job, 1, 1.0, EXPIRED, JobState.EXPIRED),))
+    h.invoke("settle", "w1", failed=(Failed(job, 1, 1.0, EXPIRED, RowState.EXPIRED),))
     assert (
         h.breaks(SAYS) == "Failed(Expired, retry in 1.0 s) is said of attempt 1, whose handler returned None"
     )
@@ -187,7 +187,7 @@ def test_settlement_of_attempt_that_never_began() -> None:
     cases: dict[str, tuple[Any, str | None]] = {
         "completed": (lambda job: Completed(job, 1, "1"), "Completed(1)"),
         "failed": (lambda job: Failed(job, 1, None, ERROR), "Failed"),
-        "expired": (lambda job: Failed(job, 1, 1.0, EXPIRED, JobState.EXPIRED), None),
+        "expired": (lambda job: Failed(job, 1, 1.0, EXPIRED, RowState.EXPIRED), None),
         "invalid payload": (lambda job: Failed(job, 1, None, invalid), None),
         "released": (lambda job: Released(job, 1), None),
     }

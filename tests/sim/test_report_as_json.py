@@ -8,7 +8,7 @@ from uuid import UUID
 
 from tests.cases import check_each
 from tests.sim.report_samples import EPOCH, JOB, Script, overlap
-from zeke_queue.model import JobState, NewJob, QueueCapacity
+from zeke_queue.model import NewJob, QueueCapacity, RowState
 from zeke_sim.history.events import EVENTS, Answered, Change, Fault, Invoked, Phase
 from zeke_sim.report import as_json
 
@@ -37,7 +37,7 @@ def test_values_become_json() -> None:
 
     check_each(
         [
-            (JobState.ACTIVE, "active"),
+            (RowState.ACTIVE, "active"),
             (OTHER, str(OTHER)),
             (datetime(2026, 1, 2, tzinfo=UTC), "2026-01-02T00:00:00+00:00"),
             (timedelta(minutes=1), 60.0),
@@ -59,7 +59,7 @@ def test_values_become_json() -> None:
 def test_change_has_its_differences() -> None:
     script = Script()
     script.insert(JOB, "mail.send")
-    script.change(JOB, JobState.ACTIVE, attempt=1)
+    script.change(JOB, RowState.ACTIVE, attempt=1)
     script.archive(JOB)
     new, claimed, gone, archived = as_json.events(script.events)
     assert new["row"]["state"] == "created"
@@ -91,7 +91,7 @@ def test_event_lines_have_short_ids() -> None:
             (Answered(0.0, "w1", 1, "cancel", "ok", {JOB}, None), "cancel → [91c2e4]"),
             (Answered(0.0, "w1", 1, "cancel", "unknown", "cut", None), "cancel unknown: cut"),
             (Phase(0.0, "quiet"), "phase quiet begins"),
-            (Answered(0.0, "c1", 1, "get", "ok", [JobState.ACTIVE], None), "get → [active]"),
+            (Answered(0.0, "c1", 1, "get", "ok", [RowState.ACTIVE], None), "get → [active]"),
         ],
         check,
     )

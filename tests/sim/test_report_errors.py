@@ -7,7 +7,7 @@ from uuid import UUID
 
 from tests.cases import check_each
 from tests.sim.report_samples import JOB, Script, claim, failure
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_sim.history.events import Event, Violation
 from zeke_sim.report import html, text
 from zeke_sim.report.errors import errors
@@ -15,7 +15,7 @@ from zeke_sim.report.errors import errors
 ASSERTED = Violation("what the test asserts", "it is FAILED", at=9.0)
 
 
-def failed(job: UUID, script: Script, state: JobState = JobState.FAILED, **error: object) -> None:
+def failed(job: UUID, script: Script, state: RowState = RowState.FAILED, **error: object) -> None:
     """Let a job that is sent, or waits to be retried, fail."""
     if job not in script.rows:
         script.insert(job, "mail.send")
@@ -35,7 +35,7 @@ def told(history: list[Event], violation: Violation = ASSERTED) -> list[str]:
 
 def test_failed_assertion_shows_the_job_s_error() -> None:
     script = Script()
-    failed(JOB, script, JobState.RETRY, message="not yet")
+    failed(JOB, script, RowState.RETRY, message="not yet")
     failed(JOB, script, message="the disk is full\nand nobody cares", type="shop.Full")
     (line,) = told(script.history())
     assert line == "  errors  mail.send 91c2e4, attempt 2: shop.Full: the disk is full"
@@ -46,7 +46,7 @@ def test_failed_assertion_shows_the_job_s_error() -> None:
 def test_failed_jobs_come_first_then_the_latest() -> None:
     script = Script()
     jobs = ids(4)
-    states = (JobState.RETRY, JobState.FAILED, JobState.RETRY, JobState.EXPIRED)
+    states = (RowState.RETRY, RowState.FAILED, RowState.RETRY, RowState.EXPIRED)
     for job, state in zip(jobs, states, strict=True):
         failed(job, script, state)
     found = errors(failure(history=script.history(), violation=ASSERTED))
@@ -56,24 +56,24 @@ def test_failed_jobs_come_first_then_the_latest() -> None:
 def test_completed_job_has_no_error() -> None:
     script = Script()
     retried, by_hand, other = ids(3)
-    failed(retried, script, JobState.RETRY)
+    failed(retried, script, RowState.RETRY)
     failed(by_hand, script)
-    script.change(by_hand, JobState.CREATED)
-    failed(other, script, JobState.RETRY)
+    script.change(by_hand, RowState.CREATED)
+    failed(other, script, RowState.RETRY)
     for job in (retried, by_hand):
         script.at += 1.0
         claim(script, "w1", job)
-        script.change(job, JobState.COMPLETED, output=None)
+        script.change(job, RowState.COMPLETED, output=None)
     found = errors(failure(history=script.history(), violation=ASSERTED))
     assert [error.job for error in found] == [other]
 
 
 def test_requeued_job_is_listed_as_any_other() -> None:
-    def check(back: JobState) -> None:
+    def check(back: RowState) -> None:
         script = Script()
         brought_back, later, given_up = ids(3)
         failed(brought_back, script, message="the disk is full")
-        failed(later, script, JobState.RETRY)
+        failed(later, script, RowState.RETRY)
         script.at += 1.0
         script.change(brought_back, back)
         found = errors(failure(history=script.history(), violation=ASSERTED))
@@ -83,11 +83,11 @@ def test_requeued_job_is_listed_as_any_other() -> None:
         failed(given_up, script)
         found = errors(failure(history=script.history(), violation=ASSERTED))
         assert [error.job for error in found] == [given_up, later, brought_back]
-        script.change(brought_back, JobState.FAILED, output='{"type": "OSError", "message": "again"}')
+        script.change(brought_back, RowState.FAILED, output='{"type": "OSError", "message": "again"}')
         found = errors(failure(history=script.history(), violation=ASSERTED))
         assert (found[0].job, found[0].said, found[0].for_good) == (brought_back, "OSError: again", True)
 
-    check_each([JobState.CREATED, JobState.RETRY], check)
+    check_each([RowState.CREATED, RowState.RETRY], check)
 
 
 def test_screen_shows_few_errors_and_page_more() -> None:
@@ -113,7 +113,7 @@ def test_no_errors_without_failures() -> None:
     script = Script()
     script.insert(JOB, "mail.send")
     claim(script, "w1", JOB)
-    script.change(JOB, JobState.COMPLETED, output='{"type": "letter", "message": "hello"}')
+    script.change(JOB, RowState.COMPLETED, output='{"type": "letter", "message": "hello"}')
     shown = failure(history=script.history(), violation=ASSERTED)
     assert "errors" not in text.screen(shown)
     assert '<ul class="errors"' not in html.page(shown)
@@ -123,8 +123,8 @@ def test_odd_errors_are_shown_and_never_as_markup() -> None:
     script = Script()
     for job, output in zip(ids(3), ('"<b>only text</b>"', '{"message": ""}', '{"code": 7}'), strict=True):
         failed(job, script)
-        script.rows[job] = script.rows[job]._replace(state=JobState.ACTIVE)
-        script.change(job, JobState.FAILED, output=output)
+        script.rows[job] = script.rows[job]._replace(state=RowState.ACTIVE)
+        script.change(job, RowState.FAILED, output=output)
     found = errors(failure(history=script.history(), violation=ASSERTED))
     assert [error.said for error in found] == ['{"code": 7}', "", '"<b>only text</b>"']
     page = html.page(failure(history=script.history(), violation=ASSERTED))

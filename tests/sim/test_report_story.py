@@ -6,7 +6,7 @@ import pytest
 
 from tests.cases import check_each
 from tests.sim.report_samples import JOB, WORKERS, Script, claim, long, overlap, settle
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_sim.history.events import Began, Fault, Invoked, Lived, Phase
 from zeke_sim.report import story
 
@@ -36,7 +36,7 @@ def test_claim_of_leased_job_ends_the_other_lease() -> None:
     script.at = 2.0
     claim(script, "w2", JOB)
     script.at = 3.0
-    script.change(JOB, JobState.ACTIVE, priority=1)
+    script.change(JOB, RowState.ACTIVE, priority=1)
     script.at = 4.0
     settle(script, "w2", JOB)
     leases = story.read(script.history()).leases
@@ -49,9 +49,9 @@ def test_claim_of_leased_job_ends_the_other_lease() -> None:
 def test_two_workers_with_one_attempt_are_two_leases() -> None:
     script = Script()
     script.insert(JOB, "mail.send")
-    script.change(JOB, JobState.ACTIVE, attempt=1, worker=WORKERS["w1"])
+    script.change(JOB, RowState.ACTIVE, attempt=1, worker=WORKERS["w1"])
     script.at = 2.0
-    script.change(JOB, JobState.ACTIVE, attempt=1, worker=WORKERS["w2"])
+    script.change(JOB, RowState.ACTIVE, attempt=1, worker=WORKERS["w2"])
     leases = story.read(script.history()).leases
     assert [(lease.attempt, lease.since, lease.until) for lease in leases] == [(1, 0.0, 2.0), (1, 2.0, None)]
 
@@ -70,7 +70,7 @@ def test_lease_without_a_claim_is_in_its_worker_s_lane() -> None:
     script = Script()
     script.insert(JOB, "mail.send")
     row = script.rows[JOB]
-    script.change(JOB, JobState.ACTIVE, attempt=1, worker=JOB)
+    script.change(JOB, RowState.ACTIVE, attempt=1, worker=JOB)
     assert story.read(script.history()).leases[0].node == "worker 91c2e4"
     known = [Invoked(0.0, "w9", 1, "heartbeat", {"worker": {"id": JOB}}, None), *script.history()]
     assert story.read(known).leases[0].node == "w9"

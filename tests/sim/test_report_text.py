@@ -9,7 +9,7 @@ from rich.text import Text
 
 from tests.cases import check_each
 from tests.sim.report_samples import JOB, NODES, Script, claim, failure, long, overlap
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_sim.history.events import Fault, Lived, Violation
 from zeke_sim.report import text
 from zeke_sim.report.shown import Shown
@@ -98,7 +98,7 @@ def test_time_line_shows_the_end_of_a_long_life() -> None:
         script.at += 1.0
         claim(script, "w1", JOB)
         script.at += 1.0
-        script.change(JOB, JobState.RETRY)
+        script.change(JOB, RowState.RETRY)
     broken = Violation("unique_effects", "twice", job=JOB, since=119.0, at=120.0)
     lines = text.screen(failure(history=script.history(), violation=broken, decisions={})).split("\n")
     (lane,) = [line for line in lines if line.startswith("  w1 ")]

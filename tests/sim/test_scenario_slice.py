@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tests.cases import check_each
 from tests.sim.runs import answers, inserted, of, outcomes
 from zeke_queue.core import jsonb
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_sim.history.events import Change, Ended, Fault, Lived
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def web_replies_make_jobs_retry_and_fail() -> None:
         jsonb.loads(row.after.output)["type"]
         for events in histories("slice")
         for row in of(events, Change, table="job")
-        if row.after and row.after.output and row.after.state in {JobState.RETRY, JobState.FAILED}
+        if row.after and row.after.output and row.after.state in {RowState.RETRY, RowState.FAILED}
     }
     assert {"Retry", "Fail"} <= told
 

@@ -9,7 +9,7 @@ import pytest
 from tests.cases import check_each
 from tests.sim.runs import changes, of, outcomes
 from zeke_queue.core import jsonb
-from zeke_queue.model import FINAL, JobState, Released
+from zeke_queue.model import FINAL, Released, RowState
 from zeke_sim.history.events import Answered, Began, Change, Ended, Fault, Invoked, Lived, QueueRow
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from zeke_sim.history.events import Event, Image
 
-CREATED, RETRY, ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
-CANCELLED, FAILED = JobState.CANCELLED, JobState.FAILED
+CREATED, RETRY, ACTIVE = RowState.CREATED, RowState.RETRY, RowState.ACTIVE
+CANCELLED, FAILED = RowState.CANCELLED, RowState.FAILED
 
 
 class Story:
@@ -176,7 +176,7 @@ def _limit(story: Story, name: str) -> int | None:
 
 
 def _waiting(story: Story, name: str) -> list[Image]:
-    waiting = {JobState.CREATED, JobState.RETRY}
+    waiting = {RowState.CREATED, RowState.RETRY}
     return [row for row in story.row.values() if row.name == name and row.state in waiting]
 
 
@@ -219,13 +219,13 @@ def id_is_sent_twice(story: Story) -> bool:
 # cancel
 
 
-def cancelled_while(state: JobState) -> Callable[[Story], bool]:
+def cancelled_while(state: RowState) -> Callable[[Story], bool]:
     return lambda story: any(
-        before.state is state and after.state is JobState.CANCELLED for _, before, after in changes(story)
+        before.state is state and after.state is RowState.CANCELLED for _, before, after in changes(story)
     )
 
 
-def requeued_after(state: JobState) -> Callable[[Story], bool]:
+def requeued_after(state: RowState) -> Callable[[Story], bool]:
     return lambda story: any(
         before.state is state and after.state not in FINAL for _, before, after in changes(story)
     )
@@ -250,7 +250,7 @@ def archived_job_is_retried(story: Story) -> bool:
         elif isinstance(event, Answered) and event.verb in {"retry", "resume"} and event.outcome == "ok":
             ids = story.calls[event.call].args["ids"]
             if not event.result and any(
-                one in archived and story.row[one].state is not JobState.COMPLETED for one in ids
+                one in archived and story.row[one].state is not RowState.COMPLETED for one in ids
             ):
                 return True
     return False

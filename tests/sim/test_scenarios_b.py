@@ -18,7 +18,7 @@ from tests.scenarios.watch import TRIES
 from tests.sim.runs import answers, changes, inserted, of, outcomes
 from zeke_queue.core import jsonb
 from zeke_queue.errors import ResultTimeoutError
-from zeke_queue.model import JobState, RunStatus
+from zeke_queue.model import JobStatus, RowState
 from zeke_queue.task.run import Run
 from zeke_sim.experiment.run import run
 from zeke_sim.history.events import (
@@ -293,7 +293,7 @@ def handler_repeats_lost_transaction_once() -> None:
 
 def jobs_are_cancelled_in_transactions() -> None:
     assert any(
-        row.after and row.after.state is JobState.CANCELLED
+        row.after and row.after.state is RowState.CANCELLED
         for events in histories("transactions")
         for row in of(events, Change)
     )
@@ -302,8 +302,8 @@ def jobs_are_cancelled_in_transactions() -> None:
 # watch
 
 
-def streams(events: Sequence[Event]) -> dict[int, list[tuple[RunStatus, int]]]:
-    told: dict[int, list[tuple[RunStatus, int]]] = {}
+def streams(events: Sequence[Event]) -> dict[int, list[tuple[JobStatus, int]]]:
+    told: dict[int, list[tuple[JobStatus, int]]] = {}
     for event in of(events, Told):
         told.setdefault(event.watch, []).append((event.status, event.attempt))
     return told
@@ -312,10 +312,10 @@ def streams(events: Sequence[Event]) -> dict[int, list[tuple[RunStatus, int]]]:
 def watchers_see_retries_and_every_end() -> None:
     seen = [stream for events in histories("watch") for stream in streams(events).values()]
     assert any(
-        (RunStatus.EXECUTING, 1) in stream and any(attempt > 1 for _, attempt in stream) for stream in seen
+        (JobStatus.EXECUTING, 1) in stream and any(attempt > 1 for _, attempt in stream) for stream in seen
     )
     ends = {stream[-1][0] for stream in seen}
-    assert {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED} <= ends
+    assert {JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED} <= ends
 
 
 def watchers_start_again_after_outage() -> None:
@@ -367,7 +367,7 @@ def parents_are_woken_by_every_end_and_by_sweeps() -> None:
         verb
         for events in histories("waiting")
         for row, verb in woken(events)
-        if row.state is JobState.CREATED
+        if row.state is RowState.CREATED
     )
     assert set(verbs) >= {"settle", "resume_waiting"}
     assert not {"cancel", "commit"}.isdisjoint(verbs)
@@ -391,9 +391,9 @@ def children_are_cancelled_with_waiting_and_active_parents() -> None:
         (before.state, before.parent is not None)
         for events in histories("waiting")
         for _, before, after in changes(events)
-        if after.state is JobState.CANCELLED and before.state is not after.state
+        if after.state is RowState.CANCELLED and before.state is not after.state
     }
-    assert was >= {(state, child) for state in (JobState.CREATED, JobState.ACTIVE) for child in (False, True)}
+    assert was >= {(state, child) for state in (RowState.CREATED, RowState.ACTIVE) for child in (False, True)}
 
 
 def resumed(events: Sequence[Event]) -> Iterator[tuple[Image, bool, list[Image]]]:
@@ -406,11 +406,11 @@ def resumed(events: Sequence[Event]) -> Iterator[tuple[Image, bool, list[Image]]
         if not isinstance(event, Change) or (after := event.after) is None:
             continue
         before = event.before
-        if before is not None and before.state is JobState.CANCELLED and after.state is JobState.CREATED:
+        if before is not None and before.state is RowState.CANCELLED and after.state is RowState.CREATED:
             earlier = [
                 row
                 for row in rows.values()
-                if (row.parent, row.awaited, row.state) == (after.id, True, JobState.CANCELLED)
+                if (row.parent, row.awaited, row.state) == (after.id, True, RowState.CANCELLED)
                 if row.completed_on and before.completed_on and row.completed_on < before.completed_on
             ]
             assert event.call is not None

@@ -22,7 +22,7 @@ from tests.scenarios.waiting import (
 from tests.scenarios.watch import _troubles as troubles
 from tests.sim.histories import COMPLETED, FAILED, History
 from zeke_queue.errors import ResultTimeoutError
-from zeke_queue.model import Completed, Failed, JobState
+from zeke_queue.model import Completed, Failed, RowState
 from zeke_queue.storage.memory.notifier import MemoryChangeFeed
 from zeke_queue.task.run import Run
 from zeke_queue.watch import job_watcher
@@ -140,7 +140,7 @@ def test_order_and_job_of_one_transaction_are_matched() -> None:
 
 
 def test_shipped_order_that_is_not_marked_is_found() -> None:
-    def shipped(state: JobState, *, marked: bool, archived: bool) -> History:
+    def shipped(state: RowState, *, marked: bool, archived: bool) -> History:
         h = History()
         job = ordered(h)
         h.claim(job)

@@ -14,7 +14,7 @@ from tests.cases import check_each
 from tests.workloads import Known, act, doing, own_id, script, sending
 from zeke_queue.client.parts import parts_of
 from zeke_queue.core.options import SendOptions
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.task.catalog import Catalog
 from zeke_sim.experiment.plan import Plan
 from zeke_sim.experiment.run import run
@@ -81,7 +81,7 @@ def outcome(seed: int, *, skip_time: bool) -> Outcome:
     return run(scenario, Plan("calm", seed, "given", NONE.but(skip_time=skip_time)))
 
 
-Step = tuple[str, "JobState | None", "JobState | None", int]
+Step = tuple[str, "RowState | None", "RowState | None", int]
 
 
 def lives(events: Sequence[Event]) -> dict[UUID, list[tuple[float, Step]]]:
@@ -299,7 +299,7 @@ def test_week_of_two_schedules_takes_few_steps() -> None:
         if isinstance(event, Change)
         and event.table == "job"
         and event.after is not None
-        and event.after.state is JobState.COMPLETED
+        and event.after.state is RowState.COMPLETED
     ]
     assert done.violation is None
     assert len(completed) == 7 * 288 + 7 * 4

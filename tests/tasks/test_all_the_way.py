@@ -11,7 +11,7 @@ from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_ai import BRIEFS, ScriptedAI
 from tests.tasks.scripted_web import ScriptedWeb, page
 from zeke_queue.client.queue import Queue
-from zeke_queue.model import JobQuery, JobState
+from zeke_queue.model import JobQuery, RowState
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.system.settings import Settings
 from zeke_queue.worker import Worker
@@ -57,7 +57,7 @@ def domain(request: pytest.FixtureRequest) -> Domain:
 
 async def test_named_page_gets_brief_and_scored_highlights(domain: Domain) -> None:
     jobs = await all_jobs(domain, "ingest-oneoff", {"url": URL})
-    assert {job.state for job in jobs} == {JobState.COMPLETED}
+    assert {job.state for job in jobs} == {RowState.COMPLETED}
     assert {job.name for job in jobs} == {
         "ingest-oneoff",
         "fetch-content",

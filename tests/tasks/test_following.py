@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from zeke_queue import Catalog, JobContext, Queue, Snooze, Worker
-from zeke_queue.model import FINAL, JobState
+from zeke_queue.model import FINAL, RowState
 from zeke_tasks.cli.follow import Family, counts_of, follow
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ async def test_all_generations_are_found_and_waited_for() -> None:
         run = await queue.trigger(tree, 3)
         jobs = await _followed(queue, [run.id])
     assert len(jobs) == 1 + 2 + 4 + 8
-    assert {job.state for job in jobs} == {JobState.COMPLETED}
+    assert {job.state for job in jobs} == {RowState.COMPLETED}
     assert other.id not in {job.id for job in jobs}
     known: set[UUID] = set()
     for job in jobs:
@@ -72,7 +72,7 @@ async def test_a_job_that_waits_for_its_child_is_waited_for_too() -> None:
         run = await queue.trigger(parent)
         jobs = await _followed(queue, [run.id])
         assert await run.result(timeout=0) is None
-    assert {job.state for job in jobs} == {JobState.COMPLETED}
+    assert {job.state for job in jobs} == {RowState.COMPLETED}
     assert len(jobs) == 4
 
 
@@ -81,7 +81,7 @@ async def test_what_waits_for_longer_than_anybody_does_is_left() -> None:
         runs = [await queue.trigger(later), await queue.trigger(tree, 1)]
         jobs = await _followed(queue, [run.id for run in runs], timeout=60)
     states = {job.name: job.state for job in jobs}
-    assert states["tree"] is JobState.COMPLETED
+    assert states["tree"] is RowState.COMPLETED
     assert states["later"] not in FINAL
 
 
@@ -91,7 +91,7 @@ async def test_after_its_time_it_ends_whatever_is_left() -> None:
         async with asyncio.timeout(10):
             looks = [jobs async for jobs in follow(Family(queue, [run.id]), queue, 0.5)]
     assert len(looks) > 1
-    assert [job.state for job in looks[-1]] == [JobState.CREATED]
+    assert [job.state for job in looks[-1]] == [RowState.CREATED]
 
 
 async def test_without_jobs_there_is_nothing_to_wait_for() -> None:
@@ -105,5 +105,5 @@ async def test_jobs_are_counted_by_queue_and_state() -> None:
         await Worker(queue).drain()
         jobs = await Family(queue, [run.id]).look()
     assert [(count.name, dict(count.states)) for count in counts_of(jobs)] == [
-        ("tree", {JobState.COMPLETED: 3})
+        ("tree", {RowState.COMPLETED: 3})
     ]

@@ -16,7 +16,7 @@ from tests.cases import check_each
 from tests.tasks.scripted_web import feed, fetched, page
 from zeke_queue.cli.session import Options
 from zeke_queue.errors import UsageError
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.system.logging import LEVELS
 from zeke_queue.system.settings import Settings
 from zeke_tasks.cli.intake import ingest as ingest_command
@@ -104,7 +104,7 @@ async def test_the_stories_are_analysed_and_told_before_it_ends(settings: Settin
         assert seen.overlay.analysis_state is AnalysisState.STUB
         assert seen.overlay.brief_one_liner
         assert all(highlight.score for highlight in seen.highlights)
-    assert {job.state for job in came.jobs} == {JobState.COMPLETED}
+    assert {job.state for job in came.jobs} == {RowState.COMPLETED}
     assert {job.name for job in came.jobs} == set(READING)
     assert came.spent == []
 

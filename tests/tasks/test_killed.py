@@ -17,7 +17,7 @@ from tests.tasks.fuse import BurningJobs, Fuse, Killed
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_ai import ScriptedAI
 from zeke_queue.core import jsonb
-from zeke_queue.model import Completed, JobQuery, JobState, NewJob, QueueCapacity, Released, Waiting
+from zeke_queue.model import Completed, JobQuery, NewJob, QueueCapacity, Released, RowState, Waiting
 from zeke_queue.task.signals import Wait
 from zeke_tasks.ai.answers import Analysis
 from zeke_tasks.ai.client import Answer
@@ -166,7 +166,7 @@ async def test_playbook_killed_between_sending_a_step_and_waiting_for_it_is_resu
         with pytest.raises((Killed, BaseExceptionGroup)):
             await finish(BurningJobs(domain, web(), Fuse(point)), task, payload, JOB)
         children = await domain.storage.find(JobQuery(parent=JOB))
-        if all(child.state is not JobState.CREATED for child in children):
+        if all(child.state is not RowState.CREATED for child in children):
             continue
         alone += 1
         await finish(BurningJobs(domain, web(), Fuse()), task, payload, JOB)

@@ -9,17 +9,17 @@ from uuid import UUID
 from rich.console import Console
 
 from tests.tasks.test_report import finding
-from zeke_queue.model import JobState, QueueCount
+from zeke_queue.model import QueueCount, RowState
 from zeke_tasks.cli.progress import Part, display, standing
 from zeke_tasks.cli.report import Finding
 from zeke_tasks.store.model import ItemStatus
 
 COUNTS = [
-    QueueCount("ingest-source", {JobState.COMPLETED: 1, JobState.RETRY: 1}),
-    QueueCount("ingest-from-youtube", {JobState.FAILED: 1}),
-    QueueCount("fetch-content", {JobState.ACTIVE: 1}),
-    QueueCount("analyze-story", {JobState.COMPLETED: 2, JobState.CREATED: 3, JobState.FAILED: 1}),
-    QueueCount("generate-brief", {JobState.COMPLETED: 1, JobState.ACTIVE: 1}),
+    QueueCount("ingest-source", {RowState.COMPLETED: 1, RowState.RETRY: 1}),
+    QueueCount("ingest-from-youtube", {RowState.FAILED: 1}),
+    QueueCount("fetch-content", {RowState.ACTIVE: 1}),
+    QueueCount("analyze-story", {RowState.COMPLETED: 2, RowState.CREATED: 3, RowState.FAILED: 1}),
+    QueueCount("generate-brief", {RowState.COMPLETED: 1, RowState.ACTIVE: 1}),
 ]
 
 
@@ -39,9 +39,9 @@ def test_jobs_and_items_are_summed_up() -> None:
 
 
 def test_it_is_quiet_once_no_job_waits_or_runs() -> None:
-    ended = [QueueCount("fetch-content", {JobState.COMPLETED: 1, JobState.FAILED: 1, JobState.CANCELLED: 1})]
+    ended = [QueueCount("fetch-content", {RowState.COMPLETED: 1, RowState.FAILED: 1, RowState.CANCELLED: 1})]
     assert standing(ended, []).quiet
-    for state in (JobState.CREATED, JobState.RETRY, JobState.ACTIVE):
+    for state in (RowState.CREATED, RowState.RETRY, RowState.ACTIVE):
         assert not standing([*ended, QueueCount("any", {state: 1})], []).quiet
 
 

@@ -15,7 +15,7 @@ import pytest
 from tests.cases import check_each_async
 from tests.tasks.scripted_web import feed, page
 from zeke_queue.client.queue import Queue
-from zeke_queue.model import JobQuery, JobState
+from zeke_queue.model import JobQuery, RowState
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.system.clock import SystemClock
@@ -184,7 +184,7 @@ async def test_invalid_feed_fails_its_job_and_is_recorded_in_health() -> None:
             await world.work()
         (job,) = await world.jobs("ingest-source")
         health = await world.health(source)
-        assert (job.state, health.status) == (JobState.FAILED, HealthStatus.ERROR)
+        assert (job.state, health.status) == (RowState.FAILED, HealthStatus.ERROR)
         assert says in (health.message or "").lower()
         assert job.output["message"] == health.message
 
@@ -227,7 +227,7 @@ async def test_bad_pages_affect_only_their_items(world: World) -> None:
     assert "500" in (found["/busy"].item.error or "")
     assert "404" in (found["/missing"].item.error or "")
     (job,) = await world.jobs("fetch-content")
-    assert job.state is JobState.RETRY
+    assert job.state is RowState.RETRY
 
 
 def _serving(**answers: Answer) -> LoopbackServer:

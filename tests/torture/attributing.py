@@ -11,7 +11,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from zeke_queue.core import jsonb
-from zeke_queue.model import Completed, Failed, JobState, Released, Waiting
+from zeke_queue.model import Completed, Failed, Released, RowState, Waiting
 from zeke_sim.history.events import Answered, Change, Invoked
 from zeke_sim.history.state import is_of_waiting
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from zeke_sim.history.events import Event
 
-_ACTIVE, _CREATED, _RETRY = JobState.ACTIVE, JobState.CREATED, JobState.RETRY
+_ACTIVE, _CREATED, _RETRY = RowState.ACTIVE, RowState.CREATED, RowState.RETRY
 
 
 class _Asked(NamedTuple):
@@ -153,7 +153,7 @@ def _keys(change: Change) -> Iterator[tuple[Any, ...]]:
         yield "claim", after.worker
     elif after.state is _ACTIVE:
         yield "extend", after.id, after.attempt
-    elif after.state is JobState.CANCELLED:
+    elif after.state is RowState.CANCELLED:
         yield "cancel", after.id
     elif before.state is _ACTIVE:
         yield "settle", after.id, after.attempt
@@ -175,7 +175,7 @@ def _is_what_became(asked: _Asked, change: Change) -> bool:
             and (isinstance(what, Released) or _same(what.output, after.output))
             and _was_decided(after.start_after, waits, asked, change)
         )
-    ended = what.final if isinstance(what, Failed) else JobState.COMPLETED
+    ended = what.final if isinstance(what, Failed) else RowState.COMPLETED
     return after.state is ended and not isinstance(what, Released) and _same(what.output, after.output)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
 from zeke_queue.core import jsonb
-from zeke_queue.model import CatchUp, JobState, Schedule
+from zeke_queue.model import CatchUp, RowState, Schedule
 from zeke_sim.history.events import Change, Image, QueueRow, ScheduleRow, WorkerRow
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def _image(row: Row | None) -> Image | None:
     return Image(
         id=UUID(row["id"]),
         name=row["name"] or "",
-        state=JobState(row["state"] or ""),
+        state=RowState(row["state"] or ""),
         priority=int(row["priority"] or 0),
         attempt=int(row["attempt"] or 0),
         retry_count=int(row["retrycount"] or 0),

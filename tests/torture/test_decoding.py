@@ -14,7 +14,7 @@ from tests.cases import check_each
 from tests.torture.cluster import Cluster, Decoder, commits, happened, read_commits
 from tests.torture.decoding import Commit, Tables, read_change, seconds
 from tests.torture.samples import COMMITTED, JOB, JOB_TEXT, NOW, WORKER
-from zeke_queue.model import JobState, NewJob, Schedule, WorkerInfo
+from zeke_queue.model import NewJob, RowState, Schedule, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_sim.history.events import (
     Change,
@@ -35,7 +35,7 @@ def test_an_inserted_row_is_read_with_every_type_of_its_columns() -> None:
     assert (change.at, change.table, change.before, change.commit) == (2.0, "job", None, 1)
     after = change.after
     assert after is not None
-    assert (after.id, after.state, after.priority, after.expire_in) == (JOB, JobState.CREATED, -5, 62.5)
+    assert (after.id, after.state, after.priority, after.expire_in) == (JOB, RowState.CREATED, -5, 62.5)
     assert after.name == "it's [text]:'x' new-tuple: a"
     assert (after.singleton_key, after.worker, after.started_on) == ("null", None, None)
     assert (after.start_after, after.singleton_on) == (NOW, datetime(2026, 1, 2, 3, 4))  # noqa: DTZ001
@@ -48,9 +48,9 @@ def test_an_updated_row_has_both_sides_and_keeps_a_long_value_that_was_not_print
     # Nulls of an old row are left out.
     old = re.sub(r" \w+\[[^]]+\]:null", "", JOB_TEXT)
     change = event(f"table pgboss.job: UPDATE: old-key: {old} new-tuple: {new}")
-    assert change.before.state is JobState.CREATED
+    assert change.before.state is RowState.CREATED
     assert change.before.started_on is None
-    assert (change.after.state, change.after.worker) == (JobState.ACTIVE, WORKER)
+    assert (change.after.state, change.after.worker) == (RowState.ACTIVE, WORKER)
     assert change.after.data == change.before.data == '{"a": "b c"}'
 
 

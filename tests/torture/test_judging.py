@@ -18,9 +18,9 @@ from zeke_queue.model import (
     Completed,
     ExpiredJob,
     Failed,
-    JobState,
     NewJob,
     QueueCapacity,
+    RowState,
     Schedule,
     WorkerInfo,
 )
@@ -42,13 +42,13 @@ from zeke_sim.properties.rows import STEPS
 BEGAN = datetime(2026, 1, 2, tzinfo=UTC)
 JOB, OTHER, WORKER = UUID(int=1), UUID(int=2), UUID(int=3)
 ROW = Image(
-    *(JOB, "a", JobState.CREATED, 0, 0, 0, 3, 1),
+    *(JOB, "a", RowState.CREATED, 0, 0, 0, 3, 1),
     *(False, None, BEGAN, None, 60.0, BEGAN, None, None, None, None, None, None, None, None),
     *(False, 0),
 )
-ACTIVE = ROW._replace(state=JobState.ACTIVE, attempt=1, worker=WORKER, started_on=BEGAN)
-DONE = ACTIVE._replace(state=JobState.COMPLETED)
-RETRY = ACTIVE._replace(state=JobState.RETRY, start_after=BEGAN + timedelta(seconds=2.5), output="{}")
+ACTIVE = ROW._replace(state=RowState.ACTIVE, attempt=1, worker=WORKER, started_on=BEGAN)
+DONE = ACTIVE._replace(state=RowState.COMPLETED)
+RETRY = ACTIVE._replace(state=RowState.RETRY, start_after=BEGAN + timedelta(seconds=2.5), output="{}")
 COMPLETED, FAILED = Completed(JOB, 1, None), Failed(JOB, 1, 1.0, "{}")
 
 
@@ -178,9 +178,9 @@ def test_change_asked_for_by_people_belongs_to_the_call_that_made_it() -> None:
 
     check_each(
         [
-            (ROW, ROW._replace(state=JobState.CANCELLED), "cancel"),
-            (DONE._replace(state=JobState.CANCELLED), ROW, "resume"),
-            (DONE._replace(state=JobState.FAILED), RETRY, "retry"),
+            (ROW, ROW._replace(state=RowState.CANCELLED), "cancel"),
+            (DONE._replace(state=RowState.CANCELLED), ROW, "resume"),
+            (DONE._replace(state=RowState.FAILED), RETRY, "retry"),
         ],
         check,
     )
@@ -191,7 +191,7 @@ def test_each_of_several_calls_at_once_has_one_of_their_changes() -> None:
     retries = [
         call(number, "retry", {"ids": (JOB,)}, when, result={JOB}) for number, when in enumerate(times)
     ]
-    failed = DONE._replace(state=JobState.FAILED)
+    failed = DONE._replace(state=RowState.FAILED)
     made = [change(at, failed, RETRY) for at in (2, 4, 8)]
     events: list[Event] = sorted([*made, *(e for some in retries for e in some)], key=lambda e: e.at)
     assert [e.call for e in attributed(events) if isinstance(e, Change)] == [2, 0, 1]

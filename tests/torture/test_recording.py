@@ -15,7 +15,7 @@ from tests.clocks import FrozenClock
 from tests.torture.recording import PASSED_ON, Journal, dumps, loads, recording
 from tests.torture.samples import JOB, NOW, WORKER
 from zeke_queue.errors import InvalidOptionError, StorageUnavailableError
-from zeke_queue.model import CatchUp, Claimed, Failed, JobState, NewJob, QueueCapacity, Schedule
+from zeke_queue.model import CatchUp, Claimed, Failed, NewJob, QueueCapacity, RowState, Schedule
 from zeke_queue.storage import Storage
 from zeke_queue.storage.inspect import ChangeFeed
 from zeke_queue.storage.jobs import Transaction
@@ -41,7 +41,7 @@ def journal(tmp_path: Path) -> Journal:
 
 VALUES: list[Any] = [
     Claimed._make((JOB, "a", b'{"a": 1}', 1, 0, 0, 3, 1, True, None, 60.0, NOW, None, None)),
-    Failed(JOB, 1, None, "{}", JobState.EXPIRED),
+    Failed(JOB, 1, None, "{}", RowState.EXPIRED),
     Schedule("s", "* * * * *", "a", options={"retry_limit": 1}, catch_up=CatchUp.ALL, last_tick=NOW),
     NewJob(JOB, "a", data="1", start_at=NOW),
     {JOB: 1},

@@ -8,41 +8,41 @@ from uuid import UUID
 
 from tests.cases import check_each
 from zeke_queue import model
-from zeke_queue.model import FINAL, STATUS_OF, WAITING, Claimed, Job, JobState, NewJob, RunStatus
+from zeke_queue.model import FINAL, STATUS_OF, WAITING, Claimed, Job, JobStatus, NewJob, RowState
 
 
-def job(state: JobState) -> Job:
+def job(state: RowState) -> Job:
     values: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(Job))
     values["state"] = state
     return Job(**values)
 
 
 def test_each_state_has_a_status() -> None:
-    def check(state: JobState, status: RunStatus) -> None:
+    def check(state: RowState, status: JobStatus) -> None:
         assert job(state).status is STATUS_OF[state] is status
 
     check_each(
         [
-            (JobState.CREATED, RunStatus.QUEUED),
-            (JobState.RETRY, RunStatus.QUEUED),
-            (JobState.ACTIVE, RunStatus.EXECUTING),
-            (JobState.COMPLETED, RunStatus.COMPLETED),
-            (JobState.EXPIRED, RunStatus.FAILED),
-            (JobState.FAILED, RunStatus.FAILED),
-            (JobState.CANCELLED, RunStatus.CANCELLED),
+            (RowState.CREATED, JobStatus.QUEUED),
+            (RowState.RETRY, JobStatus.QUEUED),
+            (RowState.ACTIVE, JobStatus.EXECUTING),
+            (RowState.COMPLETED, JobStatus.COMPLETED),
+            (RowState.EXPIRED, JobStatus.FAILED),
+            (RowState.FAILED, JobStatus.FAILED),
+            (RowState.CANCELLED, JobStatus.CANCELLED),
         ],
         check,
     )
 
 
 def test_every_state_waits_runs_or_has_ended() -> None:
-    assert WAITING | FINAL | {JobState.ACTIVE} == set(JobState)
+    assert WAITING | FINAL | {RowState.ACTIVE} == set(RowState)
     assert not WAITING & FINAL
 
 
 def test_states_are_in_the_order_of_the_shared_enum() -> None:
     words = "created retry active completed expired cancelled failed"
-    assert " ".join(state.value for state in JobState) == words
+    assert " ".join(state.value for state in RowState) == words
 
 
 def test_a_new_job_without_options_has_the_documented_defaults() -> None:

@@ -14,7 +14,7 @@ from zeke_queue.api_client.errors import RunFailed
 from zeke_queue.api_client.http import Http, answer
 from zeke_queue.api_client.watching import Watch
 from zeke_queue.errors import JobNotFoundError, ResultTimeoutError, SerializationError
-from zeke_queue.model import RunStatus
+from zeke_queue.model import JobStatus
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.entropy import SystemEntropy
 from zeke_queue.system.waiting import Waiter
@@ -49,7 +49,7 @@ class Filters(TypedDict, total=False):
     """
 
     task: str | Sequence[str]
-    status: RunStatus | Sequence[RunStatus]
+    status: JobStatus | Sequence[JobStatus]
     parent: UUID | str | None
     text: str | None
     created_from: datetime | None
@@ -177,7 +177,7 @@ class JobsClient:
         since, until = filters.get("created_from"), filters.get("created_to")
         asked: dict[str, Any] = {
             "task": [task] if isinstance(task, str) else list(task),
-            "status": [RunStatus(one) for one in ([status] if isinstance(status, str) else status)],
+            "status": [JobStatus(one) for one in ([status] if isinstance(status, str) else status)],
             "parent": None if parent is None else str(parent),
             "text": text,
             "createdFrom": None if since is None else since.isoformat(),
@@ -289,10 +289,10 @@ class JobsClient:
     async def _end(self, run_id: UUID | str) -> Any:
         while True:
             async for update in self.watch(run_id):
-                if isinstance(update, model.StatusChange) and update.status is RunStatus.COMPLETED:
+                if isinstance(update, model.StatusChange) and update.status is JobStatus.COMPLETED:
                     return update.output
             run = await self.run(run_id)
-            if run.status is RunStatus.COMPLETED:
+            if run.status is JobStatus.COMPLETED:
                 return run.output
             if run.ended:
                 raise RunFailed(run)

@@ -31,7 +31,7 @@ from zeke_queue.errors import (
     UnknownTaskError,
     ZekeError,
 )
-from zeke_queue.model import RunStatus
+from zeke_queue.model import JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +58,7 @@ class RunFailed(ZekeError):
         output: object = run.output
         error = cast("dict[str, Any]", output) if isinstance(output, dict) else {}
         why = f": {error['type']}: {error['message']}" if {"type", "message"} <= error.keys() else ""
-        ended = "was cancelled" if run.status is RunStatus.CANCELLED else "failed"
+        ended = "was cancelled" if run.status is JobStatus.CANCELLED else "failed"
         super().__init__(f"Job {run.id} of {run.task_id!r} {ended}{why if ended == 'failed' else ''}")
 
 

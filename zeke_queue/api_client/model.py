@@ -13,9 +13,9 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
-from zeke_queue.model import RunStatus
+from zeke_queue.model import JobStatus
 
-ENDED: Final = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+ENDED: Final = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
 """The final statuses."""
 
 
@@ -52,7 +52,7 @@ class Run(Answer):
     """A job."""
 
     id: UUID
-    status: RunStatus
+    status: JobStatus
     task_id: str
     data: Any
     """Its payload; parts that the task hides are ``[redacted]``, here and in ``output``."""
@@ -206,7 +206,7 @@ class StatusChange(Answer):
     """A job's status in its stream; ``output`` and ``completed_on`` come with its end."""
 
     id: UUID
-    status: RunStatus
+    status: JobStatus
     task_id: str
     output: Any = None
     completed_on: Instant | None = None

@@ -15,7 +15,7 @@ from zeke_queue.cli.render import length
 from zeke_queue.core.cron import Cron
 from zeke_queue.core.names import RESERVED_PREFIXES
 from zeke_queue.errors import InvalidScheduleError
-from zeke_queue.model import WAITING, JobState
+from zeke_queue.model import WAITING, RowState
 from zeke_queue.system.install_hints import on_same
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Survey:
     now: datetime
     workers: Sequence[WorkerInfo]
     queues: Sequence[QueueSettings]
-    counts: Mapping[str, Mapping[JobState, int]]
+    counts: Mapping[str, Mapping[RowState, int]]
     schedules: Sequence[Schedule]
     overdue: Sequence[ExpiredJob]
     pgboss: PgBoss
@@ -119,7 +119,7 @@ def examine(survey: Survey) -> list[Finding]:
 def _workers(survey: Survey) -> Iterator[Finding]:
     living = survey.living()
     if living:
-        busy = sum(states.get(JobState.ACTIVE, 0) for states in survey.counts.values())
+        busy = sum(states.get(RowState.ACTIVE, 0) for states in survey.counts.values())
         found = f"{_some(len(living), 'worker')} alive, {_some(busy, 'job')} running"
         yield Finding(Grade.OK, "workers", found)
         return
@@ -196,7 +196,7 @@ def _paused(survey: Survey) -> Iterator[Finding]:
 
 def _full(survey: Survey) -> Iterator[Finding]:
     for queue in survey.queues:
-        active = survey.counts.get(queue.name, {}).get(JobState.ACTIVE, 0)
+        active = survey.counts.get(queue.name, {}).get(RowState.ACTIVE, 0)
         waiting = survey.waiting(queue.name)
         if queue.concurrency_limit is not None and waiting and active >= queue.concurrency_limit:
             yield Finding(
@@ -276,7 +276,7 @@ def _failed(survey: Survey) -> Iterator[Finding]:
     failed = {
         name: ended
         for name, states in survey.counts.items()
-        if (ended := states.get(JobState.FAILED, 0) + states.get(JobState.EXPIRED, 0))
+        if (ended := states.get(RowState.FAILED, 0) + states.get(RowState.EXPIRED, 0))
     }
     if failed:
         listed = ", ".join(f"{number} of {name!r}" for name, number in sorted(failed.items()))

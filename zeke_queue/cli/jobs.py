@@ -28,7 +28,7 @@ from zeke_queue.cli.session import (
 from zeke_queue.cli.showing import print_job
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import InvalidOptionError, JobNotFoundError, UnknownTaskError, UsageError, ZekeError
-from zeke_queue.model import STATUS_OF, JobQuery, JobState, RunStatus
+from zeke_queue.model import STATUS_OF, JobQuery, JobStatus, RowState
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -225,8 +225,8 @@ def list_jobs(
             "--state",
             "-s",
             metavar="STATE",
-            help=f"Only jobs in this state ({', '.join(JobState)}), or with this status"
-            f" ({', '.join(RunStatus)}); may be repeated.",
+            help=f"Only jobs in this state ({', '.join(RowState)}), or with this status"
+            f" ({', '.join(JobStatus)}); may be repeated.",
         ),
     ] = None,
     archived: Annotated[bool, typer.Option("--archived", help="List archived jobs.")] = False,
@@ -239,7 +239,7 @@ def list_jobs(
 ) -> None:
     """List jobs, newest first."""
     options = options_of(context)
-    which = JobQuery(
+    query = JobQuery(
         names=tuple(queue or ()),
         states=_states(state or ()),
         archived=archived,
@@ -250,14 +250,14 @@ def list_jobs(
     async def command() -> int:
         async with open_to_look(options) as opened:
             try:
-                found = await opened.find(which)
+                found = await opened.find(query)
             except JobNotFoundError as error:  # only the start of the page is named by id
                 raise JobNotFoundError(f"--{error}") from error
             now = await parts_of(opened).storage.now()
         if options.json:
             print_json([job_value(job) for job in found])
         elif not found:
-            typer.echo("No matching jobs." if which != JobQuery(limit=limit) else "No jobs yet.")
+            typer.echo("No matching jobs." if query != JobQuery(limit=limit) else "No jobs yet.")
         else:
             _print_jobs(found, now)
             if len(found) == limit:
@@ -267,7 +267,7 @@ def list_jobs(
     execute(command())
 
 
-def _states(given: Sequence[str]) -> tuple[JobState, ...]:
+def _states(given: Sequence[str]) -> tuple[RowState, ...]:
     """Return states, given as stored or as the statuses of clients: QUEUED is created and retry.
 
     A word that is both is read as the state in lower case, and as the status in upper case.
@@ -275,15 +275,15 @@ def _states(given: Sequence[str]) -> tuple[JobState, ...]:
     Raises:
         InvalidOptionError: a word is neither.
     """
-    states: list[JobState] = []
+    states: list[RowState] = []
     for word in given:
         meant = [state for state, status in STATUS_OF.items() if status == word]
-        meant = meant or [state for state in JobState if state == word.lower()]
+        meant = meant or [state for state in RowState if state == word.lower()]
         meant = meant or [state for state, status in STATUS_OF.items() if status == word.upper()]
         if not meant:
             raise InvalidOptionError(
-                f"--state: must be a state ({', '.join(JobState)})"
-                f" or a status ({', '.join(RunStatus)}), got {word!r}"
+                f"--state: must be a state ({', '.join(RowState)})"
+                f" or a status ({', '.join(JobStatus)}), got {word!r}"
             )
         states += [state for state in meant if state not in states]
     return tuple(states)

@@ -13,7 +13,7 @@ from zeke_queue.cli.render import NOTHING, ago, plain, print_json, print_table
 from zeke_queue.cli.session import execute, open_queue, open_to_look, options_of
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import ZekeError
-from zeke_queue.model import JobState, QueueSettings
+from zeke_queue.model import QueueSettings, RowState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 queue_app = typer.Typer(help="Pause or resume a queue.", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The queue's name.")]
 
-_GROUPS: Final[Mapping[str, tuple[JobState, ...]]] = {
-    "waiting": (JobState.CREATED, JobState.RETRY),
-    "active": (JobState.ACTIVE,),
-    "completed": (JobState.COMPLETED,),
-    "failed": (JobState.FAILED, JobState.EXPIRED),
-    "cancelled": (JobState.CANCELLED,),
+_GROUPS: Final[Mapping[str, tuple[RowState, ...]]] = {
+    "waiting": (RowState.CREATED, RowState.RETRY),
+    "active": (RowState.ACTIVE,),
+    "completed": (RowState.COMPLETED,),
+    "failed": (RowState.FAILED, RowState.EXPIRED),
+    "cancelled": (RowState.CANCELLED,),
 }
 """The columns of the table; all states would fit a terminal only with short names of queues."""
 
@@ -59,7 +59,7 @@ def list_queues(context: typer.Context) -> None:
 
 
 def _print_queues(
-    queues: Sequence[QueueSettings], counts: Mapping[str, Mapping[JobState, int]], now: datetime
+    queues: Sequence[QueueSettings], counts: Mapping[str, Mapping[RowState, int]], now: datetime
 ) -> None:
     columns = (
         Column("queue", min_width=12),

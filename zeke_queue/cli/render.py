@@ -22,7 +22,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
     from zeke_queue.model import Job
 
-COLOURS: Final[Mapping[JobState, str]] = {
-    JobState.CREATED: "cyan",
-    JobState.RETRY: "yellow",
-    JobState.ACTIVE: "blue",
-    JobState.COMPLETED: "green",
-    JobState.EXPIRED: "magenta",
-    JobState.CANCELLED: "bright_black",
-    JobState.FAILED: "red",
+COLOURS: Final[Mapping[RowState, str]] = {
+    RowState.CREATED: "cyan",
+    RowState.RETRY: "yellow",
+    RowState.ACTIVE: "blue",
+    RowState.COMPLETED: "green",
+    RowState.EXPIRED: "magenta",
+    RowState.CANCELLED: "bright_black",
+    RowState.FAILED: "red",
 }
 
 NOTHING: Final = "–"
@@ -105,7 +105,7 @@ def job_value(job: Job) -> dict[str, Any]:
     return {**plain(job), "status": job.status.value}
 
 
-def state_text(state: JobState) -> Text:
+def state_text(state: RowState) -> Text:
     """Return a state in its colour."""
     return Text(state.value, style=COLOURS[state])
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from zeke_queue.cli.render import console, cut, facts_lines, harmless, json_text, moment, state_text
 from zeke_queue.core import jsonb
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,7 +65,7 @@ def print_job(job: Job, events: Sequence[JobEvent]) -> None:
 
 def _deadline(job: Job) -> str | None:
     """Return the deadline of a running job's attempt; None for a job that does not run."""
-    if job.state is not JobState.ACTIVE or job.started_on is None:
+    if job.state is not RowState.ACTIVE or job.started_on is None:
         return None
     try:
         return moment(job.started_on + timedelta(seconds=job.expire_in))

@@ -13,7 +13,7 @@ from zeke_queue.storage.inspect import check_id, require
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from zeke_queue.model import Job, JobState
+    from zeke_queue.model import Job, RowState
     from zeke_queue.storage.inspect import Inspector
 
 _NOBODY: Final = UUID(int=0)
@@ -25,7 +25,7 @@ async def bring_back(
     reader: Inspector,
     job_id: UUID,
     verb: Callable[[Sequence[UUID]], Awaitable[set[UUID]]],
-    ended: frozenset[JobState],
+    ended: frozenset[RowState],
 ) -> bool:
     """Requeue an ended job.
 

@@ -15,9 +15,9 @@ from zeke_queue.client.job_admin import bring_back
 from zeke_queue.client.parts import Parts
 from zeke_queue.client.schedules import Schedules
 from zeke_queue.client.transaction import QueueTransaction
-from zeke_queue.core.validation import check_filter, check_uuid
+from zeke_queue.core.validation import check_query, check_uuid
 from zeke_queue.errors import UsageError
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.storage.inspect import check_id, require
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.entropy import SystemEntropy
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-_CANCELLED: Final = frozenset({JobState.CANCELLED})
-_FAILED: Final = frozenset({JobState.FAILED, JobState.EXPIRED})
+_CANCELLED: Final = frozenset({RowState.CANCELLED})
+_FAILED: Final = frozenset({RowState.FAILED, RowState.EXPIRED})
 
 
 class Queue(Sender):
@@ -258,13 +258,13 @@ class Queue(Sender):
         """Return a job, live or archived; None if there is none with this id."""
         return await self._open().runs.get(check_id(job_id))
 
-    async def find(self, which: JobQuery) -> list[Job]:
+    async def find(self, query: JobQuery) -> list[Job]:
         """Return the jobs that match a filter, newest first: by creation, then by id.
 
         Raises:
             JobNotFoundError: ``before`` names no live or archived job.
         """
-        return await self._open().storage.find(check_filter(which))
+        return await self._open().storage.find(check_query(query))
 
     async def count(self) -> list[QueueCount]:
         """Return the number of live jobs of each queue by state, ordered by name."""

@@ -34,7 +34,7 @@ import enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,34 +66,34 @@ class Event(enum.StrEnum):
     SUPERSEDE = "supersede"
 
 
-TRANSITIONS: Final[Mapping[tuple[JobState, Event], JobState]] = MappingProxyType(
+TRANSITIONS: Final[Mapping[tuple[RowState, Event], RowState]] = MappingProxyType(
     {
-        (JobState.CREATED, Event.CLAIM): JobState.ACTIVE,
-        (JobState.RETRY, Event.CLAIM): JobState.ACTIVE,
-        (JobState.ACTIVE, Event.COMPLETE): JobState.COMPLETED,
-        (JobState.ACTIVE, Event.RETRY): JobState.RETRY,
-        (JobState.ACTIVE, Event.FAIL): JobState.FAILED,
-        (JobState.ACTIVE, Event.EXPIRE): JobState.EXPIRED,
-        (JobState.ACTIVE, Event.SUPERSEDE): JobState.FAILED,
-        (JobState.ACTIVE, Event.RELEASE): JobState.CREATED,
-        (JobState.CREATED, Event.CANCEL): JobState.CANCELLED,
-        (JobState.RETRY, Event.CANCEL): JobState.CANCELLED,
-        (JobState.ACTIVE, Event.CANCEL): JobState.CANCELLED,
-        (JobState.CANCELLED, Event.RESUME): JobState.CREATED,
-        (JobState.FAILED, Event.REVIVE): JobState.RETRY,
-        (JobState.EXPIRED, Event.REVIVE): JobState.RETRY,
+        (RowState.CREATED, Event.CLAIM): RowState.ACTIVE,
+        (RowState.RETRY, Event.CLAIM): RowState.ACTIVE,
+        (RowState.ACTIVE, Event.COMPLETE): RowState.COMPLETED,
+        (RowState.ACTIVE, Event.RETRY): RowState.RETRY,
+        (RowState.ACTIVE, Event.FAIL): RowState.FAILED,
+        (RowState.ACTIVE, Event.EXPIRE): RowState.EXPIRED,
+        (RowState.ACTIVE, Event.SUPERSEDE): RowState.FAILED,
+        (RowState.ACTIVE, Event.RELEASE): RowState.CREATED,
+        (RowState.CREATED, Event.CANCEL): RowState.CANCELLED,
+        (RowState.RETRY, Event.CANCEL): RowState.CANCELLED,
+        (RowState.ACTIVE, Event.CANCEL): RowState.CANCELLED,
+        (RowState.CANCELLED, Event.RESUME): RowState.CREATED,
+        (RowState.FAILED, Event.REVIVE): RowState.RETRY,
+        (RowState.EXPIRED, Event.REVIVE): RowState.RETRY,
     }
 )
 
 
-def follow(state: JobState, event: Event) -> JobState:
+def follow(state: RowState, event: Event) -> RowState:
     """Return the state that follows, by the table above.
 
     Raises:
         IllegalTransition: the table has no such edge.
 
-    >>> follow(JobState.ACTIVE, Event.RELEASE)
-    <JobState.CREATED: 'created'>
+    >>> follow(RowState.ACTIVE, Event.RELEASE)
+    <RowState.CREATED: 'created'>
     """
     try:
         return TRANSITIONS[state, event]

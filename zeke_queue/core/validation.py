@@ -12,7 +12,7 @@ from zeke_queue.core import jsonb
 from zeke_queue.core.failure import shown
 from zeke_queue.core.options import INT4_MAX
 from zeke_queue.errors import InvalidOptionError, UsageError
-from zeke_queue.model import CARRIED, JobQuery, JobState
+from zeke_queue.model import CARRIED, JobQuery, RowState
 
 TEXT_MAX: Final = 200
 """Characters of a search text at most."""
@@ -56,28 +56,28 @@ def check_flag(field: str, value: object) -> bool:
     return value
 
 
-def check_filter(which: object) -> JobQuery:
+def check_query(query: object) -> JobQuery:
     """Return a filter in the storages' form: tuples, and states instead of their names.
 
     Raises:
         UsageError: it is not a filter.
         InvalidOptionError: one of its fields is invalid; the message names it.
     """
-    if not isinstance(which, JobQuery):
-        raise UsageError(f"{shown(which)} is no JobQuery; give JobQuery(names=('…',)), or JobQuery() for all")
-    names, opaque = _names("names", which.names), _names("opaque", which.opaque)
-    ids, without = _ids(which.ids), _carried(which.without)
-    _check_bytes(which.bytes_max)
-    limit: object = which.limit
+    if not isinstance(query, JobQuery):
+        raise UsageError(f"{shown(query)} is no JobQuery; give JobQuery(names=('…',)), or JobQuery() for all")
+    names, opaque = _names("names", query.names), _names("opaque", query.opaque)
+    ids, without = _ids(query.ids), _carried(query.without)
+    _check_bytes(query.bytes_max)
+    limit: object = query.limit
     if type(limit) is not int or abs(limit) > INT4_MAX:
         raise InvalidOptionError(f"limit: {shown(limit)} is no number of jobs; give an integer")
-    check_uuid("parent", which.parent)
-    check_uuid("before", which.before)
-    check_flag("archived", which.archived)
-    _check_created(which)
-    _check_text(which.text)
-    states = tuple(_state(state) for state in _several("states", which.states))
-    return replace(which, names=names, states=states, opaque=opaque, ids=ids, without=without)
+    check_uuid("parent", query.parent)
+    check_uuid("before", query.before)
+    check_flag("archived", query.archived)
+    _check_created(query)
+    _check_text(query.text)
+    states = tuple(_state(state) for state in _several("states", query.states))
+    return replace(query, names=names, states=states, opaque=opaque, ids=ids, without=without)
 
 
 def _names(field: str, given: object) -> tuple[str, ...]:
@@ -115,9 +115,9 @@ def _check_bytes(most: object) -> None:
         )
 
 
-def _check_created(which: JobQuery) -> None:
+def _check_created(query: JobQuery) -> None:
     for field in ("created_from", "created_to"):
-        given: object = getattr(which, field)
+        given: object = getattr(query, field)
         if given is None:
             continue
         if not isinstance(given, datetime):
@@ -128,7 +128,7 @@ def _check_created(which: JobQuery) -> None:
             raise InvalidOptionError(
                 f"{field}: {shown(given)} has no time zone; give an aware one, such as with tzinfo=UTC"
             )
-    since, until = which.created_from, which.created_to
+    since, until = query.created_from, query.created_to
     if since is not None and until is not None and since >= until:
         raise InvalidOptionError(
             f"created_to: {shown(until)} is not later than created_from; give an instant that is"
@@ -154,9 +154,9 @@ def _several(field: str, given: object) -> tuple[Any, ...]:
     return tuple(cast("Iterable[Any]", given))
 
 
-def _state(given: Any) -> JobState:
+def _state(given: Any) -> RowState:
     try:
-        return JobState(given)
+        return RowState(given)
     except ValueError:
-        known = ", ".join(JobState)
+        known = ", ".join(RowState)
         raise InvalidOptionError(f"states: {shown(given)} is none; give some of {known}") from None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from zeke_queue.core import failure, retry
 from zeke_queue.errors import StorageUnavailableError
-from zeke_queue.model import Failed, JobState, RetryPolicy
+from zeke_queue.model import Failed, RetryPolicy, RowState
 from zeke_queue.system.logging import get_logger
 
 if TYPE_CHECKING:
@@ -72,14 +72,14 @@ class Rescuer:
         wait = retry.verdict(policy, job.retry_count, self._draws.random())
         worker = "an unknown worker" if job.worker is None else f"worker {job.worker}"
         if job.reason == "deadline":
-            final = JobState.EXPIRED
+            final = RowState.EXPIRED
             error = failure.error_record(
                 "Expired",
                 f"Attempt {job.attempt} on {worker} was still running at its deadline, startedon + expirein:"
                 " give the task a longer expire_in, or let its handler extend the job",
             )
         else:
-            final = JobState.FAILED
+            final = RowState.FAILED
             error = failure.error_record(
                 "WorkerLost",
                 f"Attempt {job.attempt} was lost with {worker}, which stopped beating: it was killed, or cut"

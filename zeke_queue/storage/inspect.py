@@ -59,7 +59,7 @@ class Inspector(Protocol):
         """Return those of the jobs that exist, live or archived."""
         ...
 
-    async def find(self, which: JobQuery) -> list[Job]:
+    async def find(self, query: JobQuery) -> list[Job]:
         """Return the jobs that match a filter, newest first: by creation, then by id.
 
         Raises:
@@ -67,7 +67,7 @@ class Inspector(Protocol):
         """
         ...
 
-    async def page(self, which: JobQuery) -> JobPage:
+    async def page(self, query: JobQuery) -> JobPage:
         """Return jobs as ``find`` does, and whether there are more after them.
 
         The last job is ``before`` for the next page.

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from zeke_queue.core.validation import check_timeout
 from zeke_queue.errors import JobFailedError, JobNotFoundError, ResultTimeoutError
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from uuid import UUID
 
-    from zeke_queue.model import Job, JobEvent, RunStatus
+    from zeke_queue.model import Job, JobEvent, JobStatus
     from zeke_queue.task.task import Task
 
 R_co = TypeVar("R_co", covariant=True)
@@ -114,7 +114,7 @@ class Run(Generic[R_co]):
             JobFailedError: it did not complete; a JobCancelledError or JobExpiredError if so.
             SerializationError: its output does not fit the task's result type.
         """
-        if job.state is not JobState.COMPLETED:
+        if job.state is not RowState.COMPLETED:
             raise JobFailedError.of(job)
         return job.output if self._task is None else self._task.read_output(job.output)
 
@@ -141,7 +141,7 @@ class Run(Generic[R_co]):
             raise JobNotFoundError.of(self._id)
         return job
 
-    async def status(self) -> RunStatus:
+    async def status(self) -> JobStatus:
         """Return the job's status now.
 
         Raises:

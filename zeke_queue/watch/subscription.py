@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from zeke_queue.core.event_limits import EVENTS_AT_ONCE
 from zeke_queue.errors import StorageUnavailableError
-from zeke_queue.model import FINAL, JobState
+from zeke_queue.model import FINAL, RowState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
-    from zeke_queue.model import Job, JobEvent, RunStatus
+    from zeke_queue.model import Job, JobEvent, JobStatus
     from zeke_queue.system.clock import Clock
     from zeke_queue.watch.batched_reader import BatchedReader
 
@@ -76,7 +76,7 @@ class Subscription:
         self._wake = wake
         self._leave = leave
         self._job: Job | None = None
-        self._status: RunStatus | None = None
+        self._status: JobStatus | None = None
         self._attempt = 0
         self._unread = False
         self._error: Exception | None = None
@@ -156,7 +156,7 @@ class Subscription:
         job = self._job
         # The events before an attempt were taken before the job waited for it.
         return job is not None and (
-            job.state is JobState.ACTIVE or (self._status is None and job.state not in FINAL)
+            job.state is RowState.ACTIVE or (self._status is None and job.state not in FINAL)
         )
 
     async def _read(self) -> tuple[Sequence[JobEvent], bool]:
@@ -181,7 +181,7 @@ class Subscription:
         """
         job, attempt = self._job, self._attempt
         if job is not None:
-            attempt = job.attempt - 1 if job.state is JobState.ACTIVE else job.attempt
+            attempt = job.attempt - 1 if job.state is RowState.ACTIVE else job.attempt
         return next((n for n, event in enumerate(events) if event.attempt > attempt), len(events))
 
 
@@ -253,4 +253,4 @@ def _stage(job: Job) -> tuple[int, int]:
     """Return how far a job is in its life; the value only grows until the job has ended."""
     if job.state in FINAL:
         return job.attempt, 2
-    return job.attempt, 0 if job.state is JobState.ACTIVE else 1
+    return job.attempt, 0 if job.state is RowState.ACTIVE else 1

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from zeke_queue.api_client import model as answers
 from zeke_queue.client.parts import parts_of
-from zeke_queue.core.validation import check_filter
-from zeke_queue.model import JobState
+from zeke_queue.core.validation import check_query
+from zeke_queue.model import RowState
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -30,7 +30,7 @@ async def all_queues(parts: Api) -> list[answers.QueueInfo]:
     return [
         answers.QueueInfo(
             name=name,
-            counts={state.value: counts.get(name, {}).get(state, 0) for state in JobState},
+            counts={state.value: counts.get(name, {}).get(state, 0) for state in RowState},
             lag=lag.get(name),
             concurrency_limit=settings[name].concurrency_limit if name in settings else None,
             paused=name in settings and settings[name].paused_on is not None,
@@ -60,12 +60,12 @@ async def all_workers(parts: Api) -> list[answers.WorkerInfo]:
     ]
 
 
-async def page_of(parts: Api, which: JobQuery) -> tuple[list[Job], UUID | None]:
+async def page_of(parts: Api, query: JobQuery) -> tuple[list[Job], UUID | None]:
     """Return a page of jobs, and the id of its last job if there is a next page, else None.
 
     In jobs with hidden values, a text is searched only in id and singleton key; otherwise hidden values could
     be guessed by searching. The page ends where its jobs exceed ``BYTES_MOST`` in total.
     """
-    asked = check_filter(replace(which, opaque=parts.showing.opaque, bytes_max=BYTES_MOST))
+    asked = check_query(replace(query, opaque=parts.showing.opaque, bytes_max=BYTES_MOST))
     page = await parts_of(parts.queue).storage.page(asked)
     return page.jobs, page.jobs[-1].id if page.has_more else None

@@ -10,7 +10,7 @@ from zeke_queue.core import jsonb
 from zeke_queue.core.cron import Cron, last_occurrence
 from zeke_queue.core.redaction import REDACTED, hides, redact, restored
 from zeke_queue.errors import InvalidScheduleError
-from zeke_queue.model import STATUS_OF, JobState, RunStatus
+from zeke_queue.model import STATUS_OF, JobStatus, RowState
 from zeke_queue.web.errors import field_errors
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 NEXT_TICKS: Final = 5
 
-STATES_OF: Final[Mapping[RunStatus, tuple[JobState, ...]]] = {
-    status: tuple(state for state, its in STATUS_OF.items() if its is status) for status in RunStatus
+STATES_OF: Final[Mapping[JobStatus, tuple[RowState, ...]]] = {
+    status: tuple(state for state, its in STATUS_OF.items() if its is status) for status in JobStatus
 }
 
 
@@ -74,7 +74,7 @@ class Showing:
 
     def output(self, job: Job) -> Any:
         """Return a job's result or error without hidden values."""
-        root = "output" if job.state is JobState.COMPLETED else "error"
+        root = "output" if job.state is RowState.COMPLETED else "error"
         return redact(job.output, self.rules(job.name), root)
 
     def error(self, job: Job, attempt: Attempt) -> Any:

@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.errors import StorageError, StorageUnavailableError
-from zeke_queue.model import JobState, Released
+from zeke_queue.model import Released, RowState
 from zeke_queue.system import logging as log
 from zeke_queue.system.waiting import Waiter, end
 
@@ -171,7 +171,7 @@ class Heart:
                 "jobId": str(job.claimed.id),
                 "attempt": job.claimed.attempt,
             }
-            if stored is not None and stored.state is JobState.CANCELLED:
+            if stored is not None and stored.state is RowState.CANCELLED:
                 logger.info("job_cancelled", **fields)
             else:
                 logger.warning("lease_lost", **fields, state=None if stored is None else stored.state.value)

@@ -13,7 +13,7 @@ from zeke_queue.core import jsonb
 from zeke_queue.core.failure import error_output, error_record
 from zeke_queue.core.retry import verdict
 from zeke_queue.errors import PayloadTooLargeError, PayloadValidationError, SerializationError
-from zeke_queue.model import Completed, Failed, JobState, Released, RetryPolicy, Waiting
+from zeke_queue.model import Completed, Failed, Released, RetryPolicy, RowState, Waiting
 from zeke_queue.task.signals import Fail, Retry, Snooze, Wait
 from zeke_queue.worker.executors.executor import Encoded, RemoteFailure
 
@@ -102,7 +102,7 @@ class Outcomes:
         output = error_record(
             EXPIRED_TYPE, f"The attempt took longer than {claimed.expire_in:g} s (expire_in)"
         )
-        return Failed(claimed.id, claimed.attempt, self._verdict(claimed), output, JobState.EXPIRED)
+        return Failed(claimed.id, claimed.attempt, self._verdict(claimed), output, RowState.EXPIRED)
 
     def _given_back(self, claimed: Claimed, error: BaseException) -> Outcome | None:
         """Return the outcome of a handler that asked to continue later; None if it did not."""

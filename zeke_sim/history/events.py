@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.core.options import OptionLayer
-    from zeke_queue.model import JobState, RunStatus, Schedule
+    from zeke_queue.model import JobStatus, RowState, Schedule
 
 
 class Image(NamedTuple):
@@ -30,7 +30,7 @@ class Image(NamedTuple):
 
     id: UUID
     name: str
-    state: JobState
+    state: RowState
     priority: int
     attempt: int
     retry_count: int
@@ -195,7 +195,7 @@ class Told(NamedTuple):
     node: str
     watch: int
     job: UUID
-    status: RunStatus
+    status: JobStatus
     attempt: int
 
 

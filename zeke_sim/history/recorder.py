@@ -9,7 +9,7 @@ from dataclasses import fields, is_dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_sim.history.events import Change, Image, QueueRow, ScheduleRow, Violation, WorkerRow
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def image(row: Row) -> Image:
             *columns[:_EXPIRE_IN],
             columns[_EXPIRE_IN].total_seconds(),
             *columns[_EXPIRE_IN + 1 : _HISTORY],
-            row.state is JobState.FAILED and row.output is not None and '"superseded_by"' in row.output,
+            row.state is RowState.FAILED and row.output is not None and '"superseded_by"' in row.output,
             len(columns[_HISTORY]),
             *columns[_HISTORY + 1 :],
         )

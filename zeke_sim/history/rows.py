@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,8 +19,8 @@ MOMENT: Final = timedelta(milliseconds=1)
 """Tolerance when the difference of two readings of a clock is compared with the time between them."""
 
 _QUEUE_OF_ONE: Final = "__pgboss__singleton_queue"
-_ENDED_BADLY: Final = frozenset({JobState.EXPIRED, JobState.CANCELLED, JobState.FAILED})
-_CREATED, _RETRY, _ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
+_ENDED_BADLY: Final = frozenset({RowState.EXPIRED, RowState.CANCELLED, RowState.FAILED})
+_CREATED, _RETRY, _ACTIVE = RowState.CREATED, RowState.RETRY, RowState.ACTIVE
 
 
 class End(NamedTuple):

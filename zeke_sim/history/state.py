@@ -10,7 +10,7 @@ from collections import defaultdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_sim.history.events import (
     Answered,
     Began,
@@ -65,7 +65,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-_CREATED, _RETRY, _ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
+_CREATED, _RETRY, _ACTIVE = RowState.CREATED, RowState.RETRY, RowState.ACTIVE
 
 
 class RunState:
@@ -403,4 +403,4 @@ class RunState:
 _DUTIES: Final = frozenset({"lock_expired", "resume_waiting", "archive", "purge", "lock_due_schedules"})
 _SENDING: Final = frozenset({"insert", "insert_child"})
 _SETTLING: Final = frozenset({"settle", "suspend"})
-_FAILING: Final = frozenset({JobState.RETRY, JobState.FAILED, JobState.EXPIRED})
+_FAILING: Final = frozenset({RowState.RETRY, RowState.FAILED, RowState.EXPIRED})

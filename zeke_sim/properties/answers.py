@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_sim.history.events import Answered, Change
 from zeke_sim.history.state import Broken, is_of_waiting
 from zeke_sim.properties.holding import holds
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zeke_sim.history.events import Image, Invoked
     from zeke_sim.history.state import Call, RunState
 
-_CREATED, _RETRY, _ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
+_CREATED, _RETRY, _ACTIVE = RowState.CREATED, RowState.RETRY, RowState.ACTIVE
 
 
 @holds("nothing changes unasked", Change, number=3)
@@ -45,17 +45,17 @@ def _verbs(event: Change) -> tuple[str, ...]:
     if event.table == "archive" or after is None:
         return ("purge" if event.table == "archive" and before is not None else "archive",)
     if before is None:
-        return ("cancel",) if after.state is JobState.CANCELLED else ("insert", "insert_child")
+        return ("cancel",) if after.state is RowState.CANCELLED else ("insert", "insert_child")
     if is_of_waiting(event):
         return _MARKS if before.awaited is not after.awaited else _WAKES
-    if after.state is JobState.CANCELLED:
+    if after.state is RowState.CANCELLED:
         return ("cancel",)
     if after.state is _ACTIVE:
         return ("extend" if before.state is _ACTIVE else "claim",)
     return _BACK.get(before.state, ("settle", "suspend") if after.state is not _RETRY else ("settle",))
 
 
-_BACK: Final = {JobState.CANCELLED: ("resume",), JobState.FAILED: ("retry",), JobState.EXPIRED: ("retry",)}
+_BACK: Final = {RowState.CANCELLED: ("resume",), RowState.FAILED: ("retry",), RowState.EXPIRED: ("retry",)}
 
 _MARKS: Final = ("insert_child", "suspend")
 """Storage methods that mark a job as awaited by another."""

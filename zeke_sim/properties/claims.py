@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_sim.history.events import Answered, Change, Invoked
 from zeke_sim.history.state import Broken, Call
 from zeke_sim.properties.holding import holds, is_claim
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from zeke_sim.history.events import Image
     from zeke_sim.history.state import RunState
 
-_ACTIVE = JobState.ACTIVE
+_ACTIVE = RowState.ACTIVE
 
 
 @holds("active jobs within the limit", Change, number=8, steps=is_claim)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.model import Failed, JobState
+from zeke_queue.model import Failed, RowState
 from zeke_sim.history.events import Answered, Change, Ended
 from zeke_sim.history.state import MOMENT, Broken
 from zeke_sim.properties.holding import holds, is_end, is_extension
@@ -89,7 +89,7 @@ def nobodys_time_is_cut_short(event: Change, past: RunState) -> None:
         if not isinstance(ask.what, Failed):
             continue
         kind = error_of(ask.what.output).get("type")
-        if kind not in {"Expired", "WorkerLost"} and ask.what.final is not JobState.EXPIRED:
+        if kind not in {"Expired", "WorkerLost"} and ask.what.final is not RowState.EXPIRED:
             continue
         ruled = past.ruled_overdue.get((before.id, before.attempt), set())
         if kind == "WorkerLost":
@@ -127,7 +127,7 @@ def an_extension_counts_from_now(event: Change, past: RunState) -> None:
     before, after = event.before, event.after
     if before is None or after is None or after.started_on is None:
         return
-    if before.state is not JobState.ACTIVE or after.state is not JobState.ACTIVE:
+    if before.state is not RowState.ACTIVE or after.state is not RowState.ACTIVE:
         return
     changed = [column for column in after._fields if getattr(before, column) != getattr(after, column)]
     others = [column for column in changed if column not in _MOVES]

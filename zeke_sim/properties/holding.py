@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +19,8 @@ class Step(NamedTuple):
     """A transition of a row of a table between two states; None is no row."""
 
     table: str
-    was: JobState | None
-    now: JobState | None
+    was: RowState | None
+    now: RowState | None
 
 
 def is_send(step: Step) -> bool:
@@ -30,18 +30,18 @@ def is_send(step: Step) -> bool:
 
 def is_claim(step: Step) -> bool:
     """Return whether an attempt begins."""
-    return step.table == "job" and step.now is JobState.ACTIVE and step.was is not JobState.ACTIVE
+    return step.table == "job" and step.now is RowState.ACTIVE and step.was is not RowState.ACTIVE
 
 
 def is_end(step: Step) -> bool:
     """Return whether an attempt ends other than by a cancellation."""
-    others = {None, JobState.ACTIVE, JobState.CANCELLED}
-    return step.table == "job" and step.was is JobState.ACTIVE and step.now not in others
+    others = {None, RowState.ACTIVE, RowState.CANCELLED}
+    return step.table == "job" and step.was is RowState.ACTIVE and step.now not in others
 
 
 def is_extension(step: Step) -> bool:
     """Return whether an attempt continues."""
-    return step.was is JobState.ACTIVE and step.now is JobState.ACTIVE
+    return step.was is RowState.ACTIVE and step.now is RowState.ACTIVE
 
 
 def is_move(step: Step) -> bool:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_sim.history.events import Answered, Ended, Lived, WorkerRow
 from zeke_sim.history.state import MOMENT, Broken
 from zeke_sim.properties.holding import holds
@@ -120,7 +120,7 @@ def _reasons(event: Ended, past: RunState) -> Iterator[bool]:
     began, at = life.began[event.attempt][-1].at, event.at + _SHORT
     yield at >= deadline(event, past, early)
     yield any(
-        row is None or row.state is not JobState.ACTIVE or row.attempt != event.attempt
+        row is None or row.state is not RowState.ACTIVE or row.attempt != event.attempt
         for row in life.between(began, event.at)
     )
     stopped = known_of(past).stops.get(event.node)

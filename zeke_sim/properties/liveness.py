@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_sim.history.events import Change
 from zeke_sim.history.state import Broken, End
 from zeke_sim.properties.holding import holds, is_claim
@@ -157,7 +157,7 @@ def what_nobody_runs_is_given_back(event: Change | End, past: RunState) -> None:
 
 
 def _is_active(row: Image | None) -> bool:
-    return row is not None and row.state is JobState.ACTIVE
+    return row is not None and row.state is RowState.ACTIVE
 
 
 def _given_back(row: Image, quiet: float, past: RunState) -> None:

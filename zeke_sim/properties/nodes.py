@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zeke_queue.model import STATUS_OF, JobState
+from zeke_queue.model import STATUS_OF, RowState
 from zeke_sim.history.events import Began, Effect, Ended, Invoked, Told
 from zeke_sim.history.state import Broken
 from zeke_sim.properties.holding import holds
@@ -12,7 +12,7 @@ from zeke_sim.properties.holding import holds
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from zeke_queue.model import RunStatus
+    from zeke_queue.model import JobStatus
     from zeke_sim.history.state import RunState
 
 
@@ -60,7 +60,7 @@ def statuses_never_go_back(event: Told, past: RunState) -> None:
 
     It receives nothing after a final status.
     """
-    last = past.of("told", dict[int, tuple[int, int, "RunStatus"]])
+    last = past.of("told", dict[int, tuple[int, int, "JobStatus"]])
     stage = event.attempt, _rank(event.status)
     before = last.get(event.watch)
     if before is not None:
@@ -78,14 +78,14 @@ def statuses_never_go_back(event: Told, past: RunState) -> None:
 _FINAL = 2
 
 
-def _rank(status: RunStatus) -> int:
+def _rank(status: JobStatus) -> int:
     """Return the position of a status within an attempt: running, waiting for the next one, ended."""
-    if status is STATUS_OF[JobState.ACTIVE]:
+    if status is STATUS_OF[RowState.ACTIVE]:
         return 0
-    return 1 if status is STATUS_OF[JobState.CREATED] else _FINAL
+    return 1 if status is STATUS_OF[RowState.CREATED] else _FINAL
 
 
-def _had(job: UUID, status: RunStatus, attempt: int, past: RunState) -> bool:
+def _had(job: UUID, status: JobStatus, attempt: int, past: RunState) -> bool:
     return any(
         change.after is not None
         and change.after.attempt == attempt

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_sim.history.events import Answered, Began, Change, Ended, Invoked, WorkerRow
 from zeke_sim.history.state import Broken, End
 from zeke_sim.properties.holding import holds
@@ -106,7 +106,7 @@ def who_begins_a_job_is_alive(event: Began | Answered | WorkerRow, past: RunStat
 
 
 def _leaves(step: Step) -> bool:
-    return step.table == "job" and step.was is JobState.ACTIVE
+    return step.table == "job" and step.was is RowState.ACTIVE
 
 
 @holds("who has room asks for work", Invoked, Change, number=8, verbs=("claim",), steps=_leaves)

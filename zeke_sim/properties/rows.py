@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.model import FINAL, JobState
+from zeke_queue.model import FINAL, RowState
 from zeke_sim.history.events import Change
 from zeke_sim.history.state import Broken, is_of_waiting
 from zeke_sim.properties.holding import holds, is_extension
@@ -13,9 +13,9 @@ from zeke_sim.properties.holding import holds, is_extension
 if TYPE_CHECKING:
     from zeke_sim.history.state import RunState
 
-_CREATED, _RETRY, _ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
-_COMPLETED, _EXPIRED = JobState.COMPLETED, JobState.EXPIRED
-_CANCELLED, _FAILED = JobState.CANCELLED, JobState.FAILED
+_CREATED, _RETRY, _ACTIVE = RowState.CREATED, RowState.RETRY, RowState.ACTIVE
+_COMPLETED, _EXPIRED = RowState.COMPLETED, RowState.EXPIRED
+_CANCELLED, _FAILED = RowState.CANCELLED, RowState.FAILED
 
 STEPS: Final = frozenset(
     {

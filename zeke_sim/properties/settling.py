@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from zeke_queue.core import jsonb
 from zeke_queue.errors import SerializationError
-from zeke_queue.model import Completed, Failed, JobState, Released, Waiting
+from zeke_queue.model import Completed, Failed, Released, RowState, Waiting
 from zeke_sim.history.events import Change
 from zeke_sim.history.state import Broken
 from zeke_sim.properties.holding import holds, is_claim, is_end
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zeke_sim.history.events import Image
     from zeke_sim.history.state import Ask, RunState
 
-_CREATED, _RETRY, _ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
+_CREATED, _RETRY, _ACTIVE = RowState.CREATED, RowState.RETRY, RowState.ACTIVE
 
 FOR_GOOD: Final = frozenset(
     {"Fail", "PayloadValidationError", "SerializationError", "PayloadTooLargeError", "Wait"}
@@ -70,11 +70,11 @@ def a_settlement_is_of_the_current_attempt(event: Change, past: RunState) -> Non
 def _fits(outcome: Any, after: Image) -> bool:
     state = after.state
     if isinstance(outcome, Completed):
-        return state is JobState.COMPLETED and after.output == normal(outcome.output)
+        return state is RowState.COMPLETED and after.output == normal(outcome.output)
     given_back = isinstance(outcome, Released | Waiting)
     waits = given_back or outcome.retry_in is not None
     if after.superseded:
-        return waits and state is JobState.FAILED
+        return waits and state is RowState.FAILED
     if given_back:
         return state is _CREATED
     if after.output != normal(outcome.output):
@@ -97,7 +97,7 @@ def _told(outcome: Any) -> str:
 def a_handler_returned_what_is_stored(event: Change, past: RunState) -> None:
     """A job is completed only if the handler of the same attempt returned its output."""
     rows = settled(event)
-    if rows is None or rows[1].state is not JobState.COMPLETED:
+    if rows is None or rows[1].state is not RowState.COMPLETED:
         return
     before, after = rows
     ends = past.lives[after.id].ended.get(before.attempt, [])
@@ -131,7 +131,7 @@ def no_retry_is_skipped(event: Change, _past: RunState) -> None:
     left = before.retry_limit - before.retry_count
     if after.state is _RETRY and left <= 0:
         raise Broken(f"retried after {before.retry_count} retries of {before.retry_limit}", job=after.id)
-    if after.state not in {JobState.FAILED, JobState.EXPIRED} or left <= 0 or after.superseded:
+    if after.state not in {RowState.FAILED, RowState.EXPIRED} or left <= 0 or after.superseded:
         return
     error = error_of(after.output)
     if error.get("type") not in FOR_GOOD and "while_storing" not in error:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from zeke_queue.core import jsonb
 from zeke_queue.errors import SerializationError
-from zeke_queue.model import Completed, Failed, JobState, Released, Waiting
+from zeke_queue.model import Completed, Failed, Released, RowState, Waiting
 from zeke_sim.history.events import Answered, Ended, Invoked, Lived, WorkerRow
 from zeke_sim.history.state import MOMENT, Broken
 from zeke_sim.properties.holding import holds
@@ -103,7 +103,7 @@ def _was_overdue(outcome: Any, error: dict[str, Any], past: RunState) -> bool:
 def _ends_as_it_should(outcome: Failed, error: dict[str, Any]) -> None:
     """Check that an attempt ends as expired if and only if it took too long."""
     expired = error.get("type") == "Expired"
-    if expired is not (outcome.final is JobState.EXPIRED):
+    if expired is not (outcome.final is RowState.EXPIRED):
         raise Broken(
             f"attempt {outcome.attempt} failed of {error.get('type')}, and is to end as {outcome.final}",
             job=outcome.id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.model import FINAL, JobState, Waiting
+from zeke_queue.model import FINAL, RowState, Waiting
 from zeke_sim.history.events import Answered, Change, Ended, Invoked
 from zeke_sim.history.state import Broken, End, place_of
 from zeke_sim.properties.holding import holds, is_end, is_send
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from zeke_sim.history.events import Event, Image
     from zeke_sim.history.state import Ask, RunState
 
-_CREATED, _ACTIVE, _CANCELLED = JobState.CREATED, JobState.ACTIVE, JobState.CANCELLED
+_CREATED, _ACTIVE, _CANCELLED = RowState.CREATED, RowState.ACTIVE, RowState.CANCELLED
 
 FAR: Final = timedelta(days=36_000)
 """The delay of a job that waits for another: about a century, so that it never comes due by itself."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from zeke_queue.model import FINAL, JobState
+from zeke_queue.model import FINAL, RowState
 from zeke_sim.history import events
 from zeke_sim.report.as_json import short
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from zeke_sim.report.shown import Shown
 
-_RETRY, _BAD_ENDS = JobState.RETRY, frozenset({JobState.FAILED, JobState.EXPIRED})
+_RETRY, _BAD_ENDS = RowState.RETRY, frozenset({RowState.FAILED, RowState.EXPIRED})
 _FAILING: Final = _BAD_ENDS | {_RETRY}
 
 
@@ -49,7 +49,7 @@ def errors(failure: Shown) -> list[Error]:
     for event in failure.history:
         if not isinstance(event, events.Change) or (row := event.after) is None or event.before is None:
             continue
-        if row.state is JobState.COMPLETED:
+        if row.state is RowState.COMPLETED:
             found.pop(row.id, None)
         elif event.before.state in _BAD_ENDS:
             # A requeued job did not fail again, although its row may still contain the old error.

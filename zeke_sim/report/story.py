@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_sim.history import events as history
 from zeke_sim.report.as_json import ids, short
 
@@ -275,7 +275,7 @@ class _Reader:
 
 
 def _active(row: history.Image | None) -> history.Image | None:
-    return row if row is not None and row.state is JobState.ACTIVE else None
+    return row if row is not None and row.state is RowState.ACTIVE else None
 
 
 def squeeze(times: Iterable[float], usual: float = 0.95) -> list[tuple[float, float]]:

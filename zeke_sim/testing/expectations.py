@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from zeke_queue.core import jsonb
 from zeke_queue.errors import InvalidOptionError
-from zeke_queue.model import WAITING, Job, JobState
+from zeke_queue.model import WAITING, Job, RowState
 from zeke_sim.report.as_json import short
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Wanted:
         return ", ".join(said)
 
 
-def states(given: Any) -> tuple[JobState, ...]:
+def states(given: Any) -> tuple[RowState, ...]:
     """Return the states given as one state, its name, or several of them.
 
     Raises:
@@ -103,9 +103,9 @@ def states(given: Any) -> tuple[JobState, ...]:
         return ()
     several: Sequence[Any] = (given,) if isinstance(given, str) else tuple(given)
     try:
-        return tuple(JobState(str(one).lower()) for one in several)
+        return tuple(RowState(str(one).lower()) for one in several)
     except ValueError as error:
-        raise InvalidOptionError(f"state: {error}; give some of {', '.join(JobState)}") from None
+        raise InvalidOptionError(f"state: {error}; give some of {', '.join(RowState)}") from None
 
 
 def complaint(wanted: Wanted, count: int | None, found: int, jobs: Sequence[Job], now: datetime) -> str:
@@ -138,7 +138,7 @@ def _listed(title: str, jobs: Sequence[Job], now: datetime) -> list[str]:
 def _due(job: Job, now: datetime) -> str:
     wait = job.start_after - now
     due = "due" if wait <= timedelta() else f"due in {_span(wait)}"
-    return f"{due}, after attempt {job.attempt} failed" if job.state is JobState.RETRY else due
+    return f"{due}, after attempt {job.attempt} failed" if job.state is RowState.RETRY else due
 
 
 def _span(span: timedelta) -> str:

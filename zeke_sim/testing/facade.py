@@ -94,8 +94,8 @@ class Looking:
             parent: the job that sent them.
         """
         name = None if task is None else self.catalog.get(task).name
-        which = JobQuery(() if name is None else (name,), states(state), _id(parent), limit=PAGE)
-        return self._environment.drive(_all(self.queue, which))
+        query = JobQuery(() if name is None else (name,), states(state), _id(parent), limit=PAGE)
+        return self._environment.drive(_all(self.queue, query))
 
     def job(self, which: Run[Any] | Job | UUID) -> Job:
         """Return a job in its current state.
@@ -197,13 +197,13 @@ class Looking:
         return min(ticks)
 
 
-async def _all(queue: DrivenQueue, which: JobQuery) -> list[Job]:
+async def _all(queue: DrivenQueue, query: JobQuery) -> list[Job]:
     found: list[Job] = []
     for archived in (False, True):
-        page = await queue.find(replace(which, archived=archived))
+        page = await queue.find(replace(query, archived=archived))
         found += page
         while len(page) == PAGE:
-            page = await queue.find(replace(which, archived=archived, before=page[-1].id))
+            page = await queue.find(replace(query, archived=archived, before=page[-1].id))
             found += page
     return sorted(found, key=lambda job: (job.created_on, job.id))
 

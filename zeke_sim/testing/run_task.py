@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import error_output
 from zeke_queue.errors import JobNotFoundError, UsageError
-from zeke_queue.model import Claimed, JobState, NewJob
+from zeke_queue.model import Claimed, NewJob, RowState
 from zeke_queue.storage.memory.rows import as_job, fresh
 from zeke_queue.system.entropy import Ids, SeededEntropy
 from zeke_queue.task.context import JobContext
@@ -112,10 +112,10 @@ class RecordedRuns:
         data = None if sent.payload is None else jsonb.dumps(sent.payload)
         row = fresh(NewJob(sent.id, sent.task, data), self._clock.now())
         if isinstance(result, BaseException):
-            row.end(JobState.FAILED, self._clock.now())
+            row.end(RowState.FAILED, self._clock.now())
             row.output = error_output(result)
         else:
-            row.end(JobState.COMPLETED, self._clock.now())
+            row.end(RowState.COMPLETED, self._clock.now())
             row.output = None if result is None else jsonb.dumps(result)
         return as_job(row)
 
@@ -214,7 +214,7 @@ class RecordingContext(JobContext[Any]):
     async def _get(self, job_id: UUID) -> Job:
         if job_id == self.id:
             row = fresh(NewJob(self.id, self.task), self._clock.now())
-            row.state, row.attempt, row.retry_count = JobState.ACTIVE, self.attempt, self.retry_count
+            row.state, row.attempt, row.retry_count = RowState.ACTIVE, self.attempt, self.retry_count
             return as_job(row)
         job = await self._runs.get(job_id)
         if job is None:

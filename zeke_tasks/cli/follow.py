@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.client.parts import parts_of
-from zeke_queue.model import FINAL, JobQuery, JobState, QueueCount
+from zeke_queue.model import FINAL, JobQuery, QueueCount, RowState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Iterable
@@ -96,7 +96,7 @@ async def follow(family: Family, queue: Queue, timeout: float) -> AsyncGenerator
 
 def counts_of(jobs: Iterable[Job]) -> list[QueueCount]:
     """Count jobs by queue and state."""
-    states: dict[str, Counter[JobState]] = {}
+    states: dict[str, Counter[RowState]] = {}
     for job in jobs:
         states.setdefault(job.name, Counter())[job.state] += 1
     return [QueueCount(name, counter) for name, counter in states.items()]

@@ -10,7 +10,7 @@ import typer
 
 from zeke_queue.cli.render import print_json
 from zeke_queue.errors import InvalidOptionError
-from zeke_queue.model import FINAL, JobState
+from zeke_queue.model import FINAL, RowState
 from zeke_tasks.cli.hints import worker_goes_on
 from zeke_tasks.cli.session import extras, on_database, progress_console
 
@@ -97,7 +97,7 @@ def upload(
             files, settings, source_name=source.strip(), timeout=timeout, console=progress_console()
         )
         untold = [finding for finding in came.found if finding.story is None]
-        lost = [job for job in came.jobs if job.state in FINAL and job.state is not JobState.COMPLETED]
+        lost = [job for job in came.jobs if job.state in FINAL and job.state is not RowState.COMPLETED]
         if options.json:
             about = {"id": came.source.id, "name": came.source.name}
             print_json({"source": about, "items": _items_value(came.found, came.stories)})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from zeke_queue.model import FINAL, WAITING, JobState
+from zeke_queue.model import FINAL, WAITING, RowState
 from zeke_tasks.store.model import ItemStatus
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 READING: Final = ("ingest-source", "ingest-from-youtube")
 """The queues whose jobs each read one feed."""
 
-_LOST: Final = (JobState.FAILED, JobState.EXPIRED)
+_LOST: Final = (RowState.FAILED, RowState.EXPIRED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def standing(counts: Iterable[QueueCount], found: Iterable[Finding]) -> Standing
     analyses = _completed(states.get("analyze-story", {}))
     briefs = _completed(states.get("generate-brief", {}))
     # Nearly every analysis starts a brief at its end, so pending ones count as expected briefs.
-    to_come = _in(states.get("analyze-story", {}), set(JobState) - FINAL)
+    to_come = _in(states.get("analyze-story", {}), set(RowState) - FINAL)
     return Standing(
         feeds=Part(
             sum(_in(states.get(name, {}), FINAL) for name in READING),
@@ -96,17 +96,17 @@ def standing(counts: Iterable[QueueCount], found: Iterable[Finding]) -> Standing
         analyses=analyses,
         briefs=Part(briefs.done, briefs.of + to_come),
         waiting=sum(_in(each, WAITING) for each in states.values()),
-        active=sum(_in(each, (JobState.ACTIVE,)) for each in states.values()),
+        active=sum(_in(each, (RowState.ACTIVE,)) for each in states.values()),
         failed=sum(_in(each, _LOST) for each in states.values()),
     )
 
 
-def _in(states: Mapping[JobState, int], which: Iterable[JobState]) -> int:
+def _in(states: Mapping[RowState, int], which: Iterable[RowState]) -> int:
     return sum(states.get(state, 0) for state in which)
 
 
-def _completed(states: Mapping[JobState, int]) -> Part:
-    return Part(states.get(JobState.COMPLETED, 0), sum(states.values()))
+def _completed(states: Mapping[RowState, int]) -> Part:
+    return Part(states.get(RowState.COMPLETED, 0), sum(states.values()))
 
 
 class Display(Protocol):

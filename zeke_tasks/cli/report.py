@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from zeke_queue.model import STATUS_OF, JobState, RunStatus
+from zeke_queue.model import STATUS_OF, JobStatus, RowState
 from zeke_queue.system.install_hints import on_same
 from zeke_queue.task.signals import Fail, Retry
 from zeke_tasks.cli.formatting import printable_words
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from zeke_tasks.store.model import RawItem, Source, Story
     from zeke_tasks.store.repository import Repository
 
-_LOST: Final = (JobState.FAILED, JobState.EXPIRED)
+_LOST: Final = (RowState.FAILED, RowState.EXPIRED)
 _VERDICTS: Final = (Fail.__name__, Retry.__name__)
 
 
@@ -155,13 +155,13 @@ def why_it_failed(job: Job) -> str:
 def jobs_table(counts: Iterable[QueueCount]) -> Table:
     """Return a table of the number of jobs by queue and public status."""
     table = _table("Jobs", "Queue")
-    for status in RunStatus:
+    for status in JobStatus:
         table.add_column(status.value, justify="right")
     for count in counts:
-        by_status = Counter[RunStatus]()
+        by_status = Counter[JobStatus]()
         for state, number in count.states.items():
             by_status[STATUS_OF[state]] += number
-        table.add_row(count.name, *(str(by_status[status] or "–") for status in RunStatus))
+        table.add_row(count.name, *(str(by_status[status] or "–") for status in JobStatus))
     return table
 
 

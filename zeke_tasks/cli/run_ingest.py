@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 from uuid import UUID
 
 from zeke_queue.errors import JobConflictError, UsageError
-from zeke_queue.model import FINAL, JobQuery, JobState
+from zeke_queue.model import FINAL, JobQuery, RowState
 from zeke_queue.system.subprocess_pool import ChildEnded
 from zeke_queue.task.task import Send
 from zeke_tasks.cli.report import Outcome, findings, why_it_failed
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from zeke_tasks.store.model import Source
     from zeke_tasks.stories.view import StoryView
 
-LIVING: Final = tuple(state for state in JobState if state not in FINAL)
+LIVING: Final = tuple(state for state in RowState if state not in FINAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +270,7 @@ def _outcomes(taken: Sequence[Taken], jobs: Sequence[Job], found: Sequence[Findi
 
 def _job_error(job: Job | None) -> str | None:
     """Return why a feed was not read; an article's error is in its item."""
-    if job is None or job.name != "ingest-source" or job.state is JobState.COMPLETED:
+    if job is None or job.name != "ingest-source" or job.state is RowState.COMPLETED:
         return None
     if job.state not in FINAL:
         last = job.history[-1].error.get("message") if job.history else None
@@ -283,7 +283,7 @@ def _reading_error(jobs: Sequence[Job], mine: Sequence[Finding]) -> str | None:
     """Return why a job ended with unread items; an error of a page is in its item."""
     left = {str(finding.item.id) for finding in mine if finding.item.status is ItemStatus.PENDING}
     for job in jobs:
-        ended_badly = job.state in FINAL and job.state is not JobState.COMPLETED
+        ended_badly = job.state in FINAL and job.state is not RowState.COMPLETED
         if ended_badly and left.intersection(_item_ids(job.data)):
             return f"not all of it was read: {why_it_failed(job)}"
     return None
@@ -313,4 +313,4 @@ def _page_error(one: Taken, job: Job | None, mine: Sequence[Finding]) -> str | N
 
 def _is_put_off(job: Job | None) -> TypeGuard[Job]:
     """Return whether a job has run and is snoozed without having failed."""
-    return job is not None and job.state is JobState.CREATED and job.attempt > 0
+    return job is not None and job.state is RowState.CREATED and job.attempt > 0

@@ -17,7 +17,7 @@ from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import JobConflictError, ResultTimeoutError, ZekeError
 from zeke_queue.maintenance.runner import Supervisor
-from zeke_queue.model import FINAL, JobState
+from zeke_queue.model import FINAL, RowState
 from zeke_queue.system.entropy import Ids, SystemEntropy
 from zeke_queue.worker import Worker
 from zeke_tasks.ai.settings import AISettings
@@ -209,7 +209,7 @@ def require_done(jobs: Sequence[Job], timeout: float, *, embedded: bool) -> None
         ResultTimeoutError: a job has not ended; the message says how to continue.
     """
     for job in jobs:
-        if job.state in FINAL and job.state is not JobState.COMPLETED:
+        if job.state in FINAL and job.state is not RowState.COMPLETED:
             raise ZekeError(f"{job.name} failed: {why_it_failed(job)} ({see_job(job.id, embedded=embedded)})")
     for job in jobs:
         if job.state not in FINAL:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import StorageUnavailableError
-from zeke_queue.model import FINAL, JobState
+from zeke_queue.model import FINAL, RowState
 from zeke_tasks.store.playbooks import RunEvent, RunStatus
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ TASK: Final = "playbook-run"
 TRIES: Final = 3
 
 _BECAME: Final = {
-    JobState.COMPLETED: RunStatus.SUCCEEDED,
-    JobState.CANCELLED: RunStatus.CANCELLED,
-    JobState.FAILED: RunStatus.FAILED,
-    JobState.EXPIRED: RunStatus.FAILED,
+    RowState.COMPLETED: RunStatus.SUCCEEDED,
+    RowState.CANCELLED: RunStatus.CANCELLED,
+    RowState.FAILED: RunStatus.FAILED,
+    RowState.EXPIRED: RunStatus.FAILED,
 }
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core import jsonb
 from zeke_queue.errors import JobConflictError, UsageError
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_queue.task.signals import Fail
@@ -139,7 +139,7 @@ async def _was_brought_back(job: JobContext) -> bool:
     if job.attempt == 1:
         return False
     history = (await job.stored()).history
-    return bool(history) and history[-1].state is not JobState.RETRY
+    return bool(history) and history[-1].state is not RowState.RETRY
 
 
 async def _playbook(rows: Rows, payload: Asked) -> Playbook:
@@ -196,7 +196,7 @@ async def _play(playing: _Playing, step: Step, job: JobContext) -> _Playing:
     except (BadReference, JobConflictError, UsageError) as error:
         raise await _failed(playing, step, job, str(error)) from error
     outcome = await job.wait_for(child)
-    if outcome.state is not JobState.COMPLETED:
+    if outcome.state is not RowState.COMPLETED:
         raise await _failed(playing, step, job, _why(outcome))
     async with _rows(job) as rows:
         await rows.put_output(playing.run.id, step.name, outcome.output)
@@ -222,7 +222,7 @@ def _again(reason: str | None) -> str:
 
 
 def _why(outcome: Job) -> str:
-    if outcome.state is JobState.CANCELLED:
+    if outcome.state is RowState.CANCELLED:
         return "its job was cancelled"
     match outcome.output:
         case {"message": str(message)}:

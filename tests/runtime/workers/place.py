@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.clocks import FrozenClock
 from zeke_queue.client.queue import Queue
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.entropy import SeededEntropy
@@ -132,13 +132,13 @@ class Place:
 
     # Looks at the rows in memory, which need no await and so disturb nothing.
 
-    def state(self, job_id: UUID) -> JobState:
+    def state(self, job_id: UUID) -> RowState:
         """Return a job's state."""
         return next(job.state for job in self._rows() if job.id == job_id)
 
     def active(self, name: str) -> int:
         """Count the running jobs of a queue."""
-        return sum(job.name == name and job.state is JobState.ACTIVE for job in self._rows())
+        return sum(job.name == name and job.state is RowState.ACTIVE for job in self._rows())
 
     def asleep(self) -> bool:
         """Tell whether all workers are asleep, and there are some."""

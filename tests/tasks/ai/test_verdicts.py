@@ -12,7 +12,8 @@ import pytest
 
 from tests.cases import check_each_async
 from tests.clocks import FrozenClock
-from zeke_queue import Catalog, Job, JobContext, JobState, Queue, Worker
+from zeke_queue import Catalog, Job, JobContext, Queue, Worker
+from zeke_queue.model import RowState
 from zeke_queue.task.signals import Fail, Retry
 from zeke_tasks.ai import AIError, AIMalformed, AIRateLimited, AIRefused, AIRejected, AIUnavailable
 from zeke_tasks.error_policy import verdict
@@ -68,7 +69,7 @@ async def test_rate_limit_waits_as_told_and_uses_no_retry(capsys: pytest.Capture
         await asked.start(AIRateLimited(90.0, "slow down"), retry_limit=0)
         for _ in range(5):
             job = await asked.work(90.0)
-            assert (job.state, job.retry_count) == (JobState.CREATED, 0)
+            assert (job.state, job.retry_count) == (RowState.CREATED, 0)
             assert asked.due_in(job) == timedelta(seconds=90)
         assert asked.calls == 5
         lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
@@ -76,7 +77,7 @@ async def test_rate_limit_waits_as_told_and_uses_no_retry(capsys: pytest.Capture
         assert [(line["reason"], line["seconds"]) for line in told] == [("slow down", 90.0)] * 5
         asked.problem = None
         job = await asked.work(90.0)
-        assert (job.state, job.output) == (JobState.COMPLETED, "answered")
+        assert (job.state, job.output) == (RowState.COMPLETED, "answered")
 
 
 async def test_wait_is_as_told_or_a_minute_and_a_second_at_least() -> None:
@@ -95,9 +96,9 @@ async def test_retries_of_an_unavailable_ai_count_for_unusable_answers() -> None
     async with asking() as asked:
         await asked.start(AIUnavailable("out of order"), retry_limit=20, retry_delay=1)
         for _ in range(2):
-            assert (await asked.work(60.0)).state is JobState.RETRY
+            assert (await asked.work(60.0)).state is RowState.RETRY
         asked.problem = AIMalformed("no JSON")
-        assert (await asked.work(60.0)).state is JobState.FAILED
+        assert (await asked.work(60.0)).state is RowState.FAILED
         assert asked.calls == 3
 
 
@@ -105,9 +106,9 @@ async def test_unavailable_ai_is_retried_by_the_policy() -> None:
     async with asking() as asked:
         await asked.start(AIUnavailable("out of order"), retry_limit=1, retry_delay=10)
         job = await asked.work()
-        assert job.state is JobState.RETRY
+        assert job.state is RowState.RETRY
         job = await asked.work(20.0)
-        assert job.state is JobState.FAILED
+        assert job.state is RowState.FAILED
         assert job.output["message"] == "out of order"
 
 
@@ -116,7 +117,7 @@ async def test_unusable_answer_is_asked_for_three_times() -> None:
         async with asking() as asked:
             await asked.start(problem, retry_limit=20, retry_delay=1)
             states = [(await asked.work(60.0)).state for _ in range(4)]
-            assert states == [JobState.RETRY, JobState.RETRY, JobState.FAILED, JobState.FAILED]
+            assert states == [RowState.RETRY, RowState.RETRY, RowState.FAILED, RowState.FAILED]
             assert asked.calls == 3
             job = await asked.work()
             assert job.output["message"] == str(problem)
@@ -128,7 +129,7 @@ async def test_rejected_request_fails_the_job() -> None:
     async with asking() as asked:
         await asked.start(AIRejected("set OPENAI_API_KEY"), retry_limit=20)
         job = await asked.work()
-        assert (job.state, job.output["message"]) == (JobState.FAILED, "set OPENAI_API_KEY")
+        assert (job.state, job.output["message"]) == (RowState.FAILED, "set OPENAI_API_KEY")
         await asked.work(3600.0)
         assert asked.calls == 1
 

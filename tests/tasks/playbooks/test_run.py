@@ -15,7 +15,7 @@ from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import LeaseLostError
-from zeke_queue.model import Failed, JobQuery, JobState, QueueCapacity
+from zeke_queue.model import Failed, JobQuery, QueueCapacity, RowState
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 TEAM = UUID(int=7)
 PLAYBOOK = UUID(int=8)
 
-COMPLETED, FAILED, CANCELLED = JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED
+COMPLETED, FAILED, CANCELLED = RowState.COMPLETED, RowState.FAILED, RowState.CANCELLED
 
 
 class Numbers(BaseModel):
@@ -365,10 +365,10 @@ async def test_only_existing_runs_of_the_team_are_cancelled(stage: Stage) -> Non
     other = (await stage.queue.send("nothing")).id
     assert other is not None
     assert not await cancel_run(stage.queue, stage.domain.repository, other)
-    assert (await stage.job(other)).state is JobState.CREATED
+    assert (await stage.job(other)).state is RowState.CREATED
     run_id = await stage.start()
     assert not await cancel_run(stage.queue, stage.domain.repository, run_id, team_id=UUID(int=6))
-    assert (await stage.job(run_id)).state is JobState.CREATED
+    assert (await stage.job(run_id)).state is RowState.CREATED
     assert await cancel_run(stage.queue, stage.domain.repository, run_id, team_id=TEAM)
     assert (await stage.job(run_id)).state is CANCELLED
 
@@ -380,7 +380,7 @@ async def test_ended_run_with_active_job_is_not_cancelled(stage: Stage) -> None:
     context = Jobs(stage.domain, ScriptedWeb())
     await context.run("playbook-run", _payload(), job_id=run_id, attempt=claimed.attempt)
     assert not await cancel_run(stage.queue, stage.domain.repository, run_id)
-    assert (await stage.job(run_id)).state is JobState.ACTIVE
+    assert (await stage.job(run_id)).state is RowState.ACTIVE
     assert (await stage.run(run_id)).status is RunStatus.SUCCEEDED
 
 

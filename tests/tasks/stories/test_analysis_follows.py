@@ -9,7 +9,7 @@ import pytest
 
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb, page
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.task.signals import Retry
 from zeke_tasks.fetch import Transient
 
@@ -66,7 +66,7 @@ async def test_a_story_whose_analysis_was_given_up_has_another_chance(jobs: Jobs
     (first,) = await jobs.sent("analyze-story")
     assert await jobs.queue.cancel(first.id)
     await fetch(jobs, await item(jobs, TWO))
-    assert [job.state for job in await jobs.sent("analyze-story")] == [JobState.CANCELLED, JobState.CREATED]
+    assert [job.state for job in await jobs.sent("analyze-story")] == [RowState.CANCELLED, RowState.CREATED]
 
 
 async def test_a_story_that_was_analysed_is_left_alone(jobs: Jobs) -> None:

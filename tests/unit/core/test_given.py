@@ -8,13 +8,13 @@ from uuid import UUID
 
 from tests.cases import check_each
 from tests.unit.tables import check_refused
-from zeke_queue.core.validation import check_filter
+from zeke_queue.core.validation import check_query
 from zeke_queue.errors import InvalidOptionError
-from zeke_queue.model import CARRIED, JobQuery, JobState
+from zeke_queue.model import CARRIED, JobQuery, RowState
 
 SEVERAL: dict[str, tuple[Any, ...]] = {
     "names": ("mail", "clean"),
-    "states": (JobState.CREATED, JobState.RETRY),
+    "states": (RowState.CREATED, RowState.RETRY),
     "opaque": ("mail",),
     "ids": (UUID(int=1), UUID(int=2)),
     "without": CARRIED,
@@ -25,20 +25,20 @@ def test_filter_accepts_any_iterable() -> None:
     def check(field: str, kind: Any) -> None:
         given: dict[str, Any] = {field: kind(SEVERAL[field])}
         whole: dict[str, Any] = {field: SEVERAL[field]}
-        assert check_filter(JobQuery(**given)) == JobQuery(**whole)
+        assert check_query(JobQuery(**given)) == JobQuery(**whole)
 
     check_each(product(SEVERAL, [iter, list, tuple]), check)
 
 
 def test_no_ids_are_none_and_ids_that_are_not_given_are_all() -> None:
     nobody: Any = iter(())
-    assert check_filter(JobQuery(ids=nobody)).ids == ()
-    assert check_filter(JobQuery()).ids is None
+    assert check_query(JobQuery(ids=nobody)).ids == ()
+    assert check_query(JobQuery()).ids is None
 
 
 def test_opaque_must_be_queue_names() -> None:
     check_refused(
-        lambda wrong: check_filter(JobQuery(opaque=wrong)),
+        lambda wrong: check_query(JobQuery(opaque=wrong)),
         InvalidOptionError,
         ["mail", None, (5,), ("a\0",)],
         r"^opaque: .*; give",
@@ -46,7 +46,7 @@ def test_opaque_must_be_queue_names() -> None:
 
 
 def test_a_filter_s_fields_keep_the_places_they_are_given_by() -> None:
-    """As in ``JobQuery(("mail",), (JobState.CREATED,))``: what is new comes behind what there was."""
-    first = JobQuery(("mail",), (JobState.CREATED,), UUID(int=1), True)  # noqa: FBT003 - by its place
-    assert first == JobQuery(names=("mail",), states=(JobState.CREATED,), parent=UUID(int=1), archived=True)
+    """As in ``JobQuery(("mail",), (RowState.CREATED,))``: what is new comes behind what there was."""
+    first = JobQuery(("mail",), (RowState.CREATED,), UUID(int=1), True)  # noqa: FBT003 - by its place
+    assert first == JobQuery(names=("mail",), states=(RowState.CREATED,), parent=UUID(int=1), archived=True)
     assert JobQuery.__match_args__[-4:] == ("limit", "ids", "without", "bytes_max")

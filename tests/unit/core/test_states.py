@@ -9,21 +9,21 @@ import pytest
 from tests.cases import check_each
 from zeke_queue.core import states
 from zeke_queue.core.states import TRANSITIONS, Event, IllegalTransition, follow
-from zeke_queue.model import FINAL, WAITING, JobState
+from zeke_queue.model import FINAL, WAITING, RowState
 
 
-def documented() -> dict[tuple[JobState, Event], JobState]:
+def documented() -> dict[tuple[RowState, Event], RowState]:
     """Read the table of the module's docstring."""
     lines = (states.__doc__ or "").splitlines()
     header = next(n for n, line in enumerate(lines) if line.strip().startswith("state "))
     events = [Event[name] for name in lines[header].split("|")[1].split()]
-    edges: dict[tuple[JobState, Event], JobState] = {}
-    for line in lines[header + 2 : header + 2 + len(JobState)]:
+    edges: dict[tuple[RowState, Event], RowState] = {}
+    for line in lines[header + 2 : header + 2 + len(RowState)]:
         state, cells = line.split("|")
         targets = cells.split()
         assert len(targets) == len(events)
         edges |= {
-            (JobState(state.strip()), event): JobState(target)
+            (RowState(state.strip()), event): RowState(target)
             for event, target in zip(events, targets, strict=True)
             if target != "."
         }
@@ -36,19 +36,19 @@ def test_the_table_is_the_one_in_the_docstring() -> None:
 
 
 def test_transition_outside_the_table_is_illegal() -> None:
-    def check(state: JobState, event: Event) -> None:
+    def check(state: RowState, event: Event) -> None:
         if (state, event) in TRANSITIONS:
             assert follow(state, event) is TRANSITIONS[state, event]
         else:
             with pytest.raises(IllegalTransition, match=state.value):
                 follow(state, event)
 
-    check_each(product(JobState, Event), check)
+    check_each(product(RowState, Event), check)
 
 
 def test_only_an_active_job_can_be_settled() -> None:
     settling = {Event.COMPLETE, Event.RETRY, Event.FAIL, Event.EXPIRE, Event.RELEASE, Event.SUPERSEDE}
-    assert {state for state, event in TRANSITIONS if event in settling} == {JobState.ACTIVE}
+    assert {state for state, event in TRANSITIONS if event in settling} == {RowState.ACTIVE}
 
 
 def test_a_job_is_claimed_from_waiting_alone() -> None:
@@ -56,21 +56,21 @@ def test_a_job_is_claimed_from_waiting_alone() -> None:
 
 
 def test_a_completed_job_stays_completed() -> None:
-    assert not [event for state, event in TRANSITIONS if state is JobState.COMPLETED]
+    assert not [event for state, event in TRANSITIONS if state is RowState.COMPLETED]
 
 
 def test_what_ended_otherwise_can_only_return_to_waiting() -> None:
-    ended = FINAL - {JobState.COMPLETED}
+    ended = FINAL - {RowState.COMPLETED}
     assert {state for state, _ in TRANSITIONS if state in ended} == ended
     assert {after for (state, _), after in TRANSITIONS.items() if state in ended} == WAITING
 
 
 def test_giving_a_job_back_does_not_lead_to_retry() -> None:
-    assert follow(JobState.ACTIVE, Event.RELEASE) is JobState.CREATED
+    assert follow(RowState.ACTIVE, Event.RELEASE) is RowState.CREATED
 
 
 def test_an_illegal_event_is_told_with_what_would_be_legal() -> None:
     with pytest.raises(IllegalTransition, match="cancelled can't take 'claim'; it can take: resume"):
-        follow(JobState.CANCELLED, Event.CLAIM)
+        follow(RowState.CANCELLED, Event.CLAIM)
     with pytest.raises(IllegalTransition, match="nothing"):
-        follow(JobState.COMPLETED, Event.RESUME)
+        follow(RowState.COMPLETED, Event.RESUME)

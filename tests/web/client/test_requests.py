@@ -20,9 +20,9 @@ from zeke_queue import (
     JobConflictError,
     JobNotFoundError,
     JobQuery,
+    JobStatus,
     PayloadTooLargeError,
     PayloadValidationError,
-    RunStatus,
     SerializationError,
     UnknownTaskError,
 )
@@ -53,11 +53,11 @@ async def test_job_is_sent_and_read(jobs: JobsClient, call: Web) -> None:
     sent, broken = await jobs.trigger("mail", MAIL), await jobs.trigger("break")
     assert (sent.status, sent.task_id, sent.replayed) == ("created", "mail", False)
     run = await jobs.run(sent.id)
-    assert (run.id, run.status, run.data) == (sent.id, RunStatus.QUEUED, {**MAIL, "copies": 1})
+    assert (run.id, run.status, run.data) == (sent.id, JobStatus.QUEUED, {**MAIL, "copies": 1})
     assert (run.created_on, run.ended) == (START, False)
     await call.work()
     ended = await jobs.run(str(sent.id))
-    assert (ended.status, ended.output, ended.ended) == (RunStatus.COMPLETED, {"sent": 1}, True)
+    assert (ended.status, ended.output, ended.ended) == (JobStatus.COMPLETED, {"sent": 1}, True)
     events = await jobs.events(sent.id)
     messages = {(event.kind, event.data["message"]) for event in events}
     assert messages == {("progress", "half"), ("log", "sending")}
@@ -104,7 +104,7 @@ async def test_lists_are_filtered(jobs: JobsClient, call: Web, clock: FrozenCloc
     async def found(**filters: Any) -> list[UUID]:
         return [run.id async for run in jobs.runs(**filters)]
 
-    assert await found(status=RunStatus.QUEUED) == await found(status=[RunStatus.QUEUED]) == [second.id]
+    assert await found(status=JobStatus.QUEUED) == await found(status=[JobStatus.QUEUED]) == [second.id]
     assert await found(text="grace & co") == [second.id]
     assert await found(created_to=zone_later) == [first.id]
     assert await found(created_from=zone_later) == [second.id]
@@ -116,13 +116,13 @@ async def test_lists_are_filtered(jobs: JobsClient, call: Web, clock: FrozenCloc
 
 async def test_job_is_cancelled_resumed_and_retried(jobs: JobsClient, call: Web) -> None:
     sent = await jobs.trigger("break")
-    assert (await jobs.cancel(sent.id)).status is RunStatus.CANCELLED
+    assert (await jobs.cancel(sent.id)).status is JobStatus.CANCELLED
     with pytest.raises(ApiRefused, match="it has ended") as refused:
         await jobs.cancel(sent.id)
     assert refused.value.status == 409
-    assert (await jobs.resume(sent.id)).status is RunStatus.QUEUED
+    assert (await jobs.resume(sent.id)).status is JobStatus.QUEUED
     await call.work()
-    assert (await jobs.retry(sent.id)).status is RunStatus.QUEUED
+    assert (await jobs.retry(sent.id)).status is JobStatus.QUEUED
 
 
 async def test_queues_tasks_and_workers_are_listed_and_queues_paused(jobs: JobsClient, call: Web) -> None:
@@ -279,7 +279,7 @@ async def test_unsafe_request_is_not_repeated(jobs: JobsClient, way: Way) -> Non
 async def test_request_that_was_not_sent_is_repeated(jobs: JobsClient, way: Way) -> None:
     sent = await jobs.trigger("mail", MAIL)
     way.meet(httpx2.ConnectError("refused"))
-    assert (await jobs.cancel(sent.id)).status is RunStatus.CANCELLED
+    assert (await jobs.cancel(sent.id)).status is JobStatus.CANCELLED
 
 
 async def test_answers_of_another_server_are_reported(jobs: JobsClient, way: Way) -> None:

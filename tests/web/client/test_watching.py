@@ -18,9 +18,9 @@ from zeke_queue import (
     Catalog,
     JobContext,
     JobNotFoundError,
+    JobStatus,
     Queue,
     ResultTimeoutError,
-    RunStatus,
     Settings,
     Worker,
 )
@@ -114,7 +114,7 @@ async def test_job_is_followed_to_its_end(place: Place) -> None:
             if isinstance(update, LogLine) and update.message == "begun":
                 place.go_on.set()
     statuses = [update for update in seen if isinstance(update, StatusChange)]
-    assert [status.status for status in statuses][-2:] == [RunStatus.EXECUTING, RunStatus.COMPLETED]
+    assert [status.status for status in statuses][-2:] == [JobStatus.EXECUTING, JobStatus.COMPLETED]
     assert (statuses[-1].output, statuses[-1].ended, statuses[-1].task_id) == (
         {"answer": 42},
         True,
@@ -238,7 +238,7 @@ async def test_result_of_a_failed_or_cancelled_job_raises(place: Place) -> None:
         broken = await jobs.trigger("break")
         with pytest.raises(RunFailed, match="failed: RuntimeError: the glass is broken") as failed:
             await jobs.result(broken.id)
-        assert (failed.value.run.id, failed.value.run.status) == (broken.id, RunStatus.FAILED)
+        assert (failed.value.run.id, failed.value.run.status) == (broken.id, JobStatus.FAILED)
         sent = await jobs.trigger("stepwise")
         await jobs.cancel(sent.id)
         with pytest.raises(RunFailed, match=r"was cancelled$"):

@@ -13,7 +13,7 @@ from tests.cases import check_each_async
 from tests.web.conftest import on_both_storages
 from tests.web.dashboard.conftest import Browser
 from zeke_queue.client.parts import parts_of
-from zeke_queue.model import CatchUp, JobQuery, JobState, Schedule
+from zeke_queue.model import CatchUp, JobQuery, RowState, Schedule
 from zeke_queue.storage.access import Scope
 from zeke_queue.web import WebSettings
 from zeke_queue.web.dashboard import jobs as many
@@ -48,65 +48,65 @@ async def test_job_is_cancelled_resumed_and_retried(admin: Browser, jobs: Driver
     job_id = await jobs.send()
     assert 'data-confirm="Cancel this job?"' in await admin.see(f"/jobs/{job_id}")
     assert await admin.note(f"/jobs/{job_id}/cancel") == "The job is cancelled"
-    assert (await jobs.look(job_id)).state is JobState.CANCELLED
+    assert (await jobs.look(job_id)).state is RowState.CANCELLED
     assert "has already ended" in await admin.note(f"/jobs/{job_id}/cancel")
     assert 'id="resume"' in await admin.see(f"/jobs/{job_id}")
     assert await admin.note(f"/jobs/{job_id}/resume") == "The job is queued again"
-    assert (await jobs.look(job_id)).state is JobState.CREATED
-    failed = await jobs.ended(JobState.FAILED, "errand")
+    assert (await jobs.look(job_id)).state is RowState.CREATED
+    failed = await jobs.ended(RowState.FAILED, "errand")
     assert await admin.note(f"/jobs/{failed}/retry") == "The job is queued again"
-    assert (await jobs.look(failed)).state is JobState.RETRY
+    assert (await jobs.look(failed)).state is RowState.RETRY
     assert "has not failed" in await admin.note(f"/jobs/{failed}/retry")
 
 
 @on_both_storages
 async def test_retry_names_the_job_that_has_the_key(admin: Browser, jobs: Driver) -> None:
-    job_id = await jobs.ended(JobState.FAILED, singleton_key="a")
+    job_id = await jobs.ended(RowState.FAILED, singleton_key="a")
     other = await jobs.send(singleton_key="a")
     assert f"job {other} has its key" in await admin.note(f"/jobs/{job_id}/retry")
-    assert (await jobs.look(job_id)).state is JobState.FAILED
+    assert (await jobs.look(job_id)).state is RowState.FAILED
 
 
 # Many
 
 
 async def test_ticked_jobs_are_changed_and_the_others_counted(admin: Browser, jobs: Driver) -> None:
-    waiting, ended = await jobs.send(), await jobs.ended(JobState.COMPLETED, "errand")
+    waiting, ended = await jobs.send(), await jobs.ended(RowState.COMPLETED, "errand")
     left = await jobs.send()
     ids = [str(waiting), str(ended)]
     page = (await admin.send("/jobs/confirm", 200, deed="cancel", id=ids)).text
     assert "Cancel 2 jobs?" in page
     assert "1 of them can be cancelled" in page
-    assert (await jobs.look(waiting)).state is JobState.CREATED
+    assert (await jobs.look(waiting)).state is RowState.CREATED
     note = await admin.note("/jobs/change", deed="cancel", ids=hidden(page, "ids"))
     assert note == "1 job cancelled; 1 not: 1 already ended."
     states = await jobs.states([waiting, ended, left])
-    assert states == [JobState.CANCELLED, JobState.COMPLETED, JobState.CREATED]
+    assert states == [RowState.CANCELLED, RowState.COMPLETED, RowState.CREATED]
 
 
 async def test_jobs_are_retried_or_resumed_together(admin: Browser, jobs: Driver) -> None:
-    async def check(deed: str, state: JobState, note: str, becomes: JobState) -> None:
+    async def check(deed: str, state: RowState, note: str, becomes: RowState) -> None:
         ids = [await jobs.ended(state) for _ in range(2)]
         assert await admin.note("/jobs/change", deed=deed, ids=" ".join(map(str, ids))) == note
         assert await jobs.states(ids) == [becomes, becomes]
         await jobs.storage.cancel(ids)
 
     cases = [
-        ("retry", JobState.FAILED, "2 jobs retried.", JobState.RETRY),
-        ("retry", JobState.EXPIRED, "2 jobs retried.", JobState.RETRY),
-        ("resume", JobState.CANCELLED, "2 jobs resumed.", JobState.CREATED),
+        ("retry", RowState.FAILED, "2 jobs retried.", RowState.RETRY),
+        ("retry", RowState.EXPIRED, "2 jobs retried.", RowState.RETRY),
+        ("resume", RowState.CANCELLED, "2 jobs resumed.", RowState.CREATED),
     ]
     await check_each_async(cases, check)
 
 
 @on_both_storages
 async def test_reasons_why_jobs_are_not_changed_are_counted(admin: Browser, jobs: Driver) -> None:
-    archived = await jobs.ended(JobState.FAILED)
+    archived = await jobs.ended(RowState.FAILED)
     jobs.clock.advance(10)
     assert await jobs.storage.archive(5, 10)
-    kept_out = await jobs.ended(JobState.FAILED, singleton_key="a")
+    kept_out = await jobs.ended(RowState.FAILED, singleton_key="a")
     await jobs.send(singleton_key="a", delay=60)
-    completed = await jobs.ended(JobState.COMPLETED, "errand")
+    completed = await jobs.ended(RowState.COMPLETED, "errand")
     ids = " ".join(map(str, [archived, kept_out, completed]))
     note = await admin.note("/jobs/change", deed="retry", ids=ids)
     assert note.startswith("0 jobs retried; 3 not: ")
@@ -128,8 +128,8 @@ async def test_all_matching_jobs_are_changed_across_pages(admin: Browser, jobs: 
     assert "Cancel 30 jobs?" in page
     late = await jobs.send(data='{"to": "ann"}')
     await admin.send("/jobs/change", deed="cancel", ids=hidden(page, "ids"), text="ANN", every="1")
-    assert set(await jobs.states(matching)) == {JobState.CANCELLED}
-    assert await jobs.states([other, late]) == [JobState.CREATED] * 2
+    assert set(await jobs.states(matching)) == {RowState.CANCELLED}
+    assert await jobs.states([other, late]) == [RowState.CREATED] * 2
 
 
 async def test_all_matching_jobs_are_those_of_the_filters(
@@ -144,7 +144,7 @@ async def test_all_matching_jobs_are_those_of_the_filters(
         page = (await admin.send("/jobs/confirm", 200, deed="cancel", every="1", **filters)).text
         assert "Cancel 1 job?" in page
         await admin.send("/jobs/change", deed="cancel", ids=hidden(page, "ids"), every="1", **filters)
-        assert await jobs.states([match, early.id]) == [JobState.CANCELLED, JobState.ACTIVE]
+        assert await jobs.states([match, early.id]) == [RowState.CANCELLED, RowState.ACTIVE]
         await jobs.storage.resume([match])
 
     cases: list[dict[str, Any]] = [
@@ -167,13 +167,13 @@ async def test_changing_many_jobs_reads_no_payloads(
     read: list[Job] = []
     find, page = jobs.storage.find, jobs.storage.page
 
-    async def found(which: JobQuery) -> list[Job]:
-        answer = await find(which)
+    async def found(query: JobQuery) -> list[Job]:
+        answer = await find(query)
         read.extend(answer)
         return answer
 
-    async def turned(which: JobQuery) -> JobPage:
-        answer = await page(which)
+    async def turned(query: JobQuery) -> JobPage:
+        answer = await page(query)
         read.extend(answer.jobs)
         return answer
 
@@ -190,7 +190,7 @@ async def test_changing_many_jobs_reads_no_payloads(
     assert read
     assert all(job.data is None for job in read)
     states = await jobs.states([UUID(job) for job in sent])
-    assert states == [JobState.CREATED] * 2 + [JobState.CANCELLED] * 5
+    assert states == [RowState.CREATED] * 2 + [RowState.CANCELLED] * 5
 
 
 async def test_malformed_bulk_change_changes_nothing(admin: Browser, jobs: Driver) -> None:
@@ -199,7 +199,7 @@ async def test_malformed_bulk_change_changes_nothing(admin: Browser, jobs: Drive
 
     async def check(form: dict[str, str]) -> None:
         await admin.send("/jobs/change", 422, **form)
-        assert (await jobs.look(job_id)).state is JobState.CREATED
+        assert (await jobs.look(job_id)).state is RowState.CREATED
 
     await check_each_async([{"deed": "drop"}, {"deed": ""}, {"deed": "cancel", "ids": "1' or 1=1"}], check)
 
@@ -209,7 +209,7 @@ async def test_malformed_bulk_change_changes_nothing(admin: Browser, jobs: Drive
 
 @on_both_storages
 async def test_jobs_are_filtered(browser: Browser, jobs: Driver, clock: FrozenClock) -> None:
-    old = await jobs.ended(JobState.FAILED, "mail", data='{"to": "ann"}')
+    old = await jobs.ended(RowState.FAILED, "mail", data='{"to": "ann"}')
     clock.advance(3600)
     new = await jobs.send("break", singleton_key="k-9")
 
@@ -344,9 +344,9 @@ async def test_sending_counts_against_the_limit_of_the_key(call: Web) -> None:
 
 
 async def test_job_is_sent_again_unless_parts_are_redacted(admin: Browser, jobs: Driver) -> None:
-    plain = await jobs.ended(JobState.COMPLETED, "mail", data='{"to": "ann"}')
+    plain = await jobs.ended(RowState.COMPLETED, "mail", data='{"to": "ann"}')
     assert "&#34;to&#34;: &#34;ann&#34;" in await admin.see(f"/trigger?like={plain}")
-    redacted = await jobs.ended(JobState.COMPLETED, "login", data='{"user": "ann", "password": "s3cret"}')
+    redacted = await jobs.ended(RowState.COMPLETED, "login", data='{"user": "ann", "password": "s3cret"}')
     page = await admin.see(f"/trigger?like={redacted}")
     assert "can&#39;t be sent again" in page
     assert "redacted" not in page

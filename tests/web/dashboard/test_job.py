@@ -9,7 +9,7 @@ from tests.cases import check_each_async
 from tests.web.conftest import on_both_storages
 from tests.web.dashboard.test_live import read
 from tests.web.live.tab import Tab
-from zeke_queue.model import JobEvent, JobState
+from zeke_queue.model import JobEvent, RowState
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -102,11 +102,11 @@ def again(page: str) -> str:
 
 
 async def test_job_is_offered_to_be_sent_again(admin: Browser, jobs: Driver) -> None:
-    job_id = await jobs.ended(JobState.COMPLETED, "mail", data='{"to": "ann"}')
+    job_id = await jobs.ended(RowState.COMPLETED, "mail", data='{"to": "ann"}')
     offered = again(await admin.see(f"/jobs/{job_id}"))
     assert offered.startswith(f'<a class="button" href="/dashboard/trigger?like={job_id}"')
     # So is one whose output alone is redacted.
-    job_id = await jobs.ended(JobState.COMPLETED, "twice")
+    job_id = await jobs.ended(RowState.COMPLETED, "twice")
     assert again(await admin.see(f"/jobs/{job_id}")).startswith("<a ")
 
 

@@ -13,7 +13,7 @@ from tests.web.live.conftest import passes
 from tests.web.live.tab import Tab
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import StorageUnavailableError
-from zeke_queue.model import JobEvent, JobState
+from zeke_queue.model import JobEvent, RowState
 from zeke_queue.web import close_app
 from zeke_queue.web.dashboard.sampler import EVERY
 
@@ -56,7 +56,7 @@ async def test_each_part_of_the_overview_is_updated(app: FastAPI, clock: FrozenC
         for part, shown in moves.items():
             before = (await read(tab, clock, part))[-1].data
             assert not any(says in before for says in shown)
-        for state in (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED):
+        for state in (RowState.COMPLETED, RowState.FAILED, RowState.CANCELLED):
             await jobs.ended(state)
         await jobs.send()
         for part, shown in moves.items():

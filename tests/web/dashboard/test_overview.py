@@ -11,7 +11,7 @@ import pytest
 
 from tests.cases import check_each
 from tests.web.conftest import on_both_storages
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 
 if TYPE_CHECKING:
     from tests.clocks import FrozenClock
@@ -64,8 +64,8 @@ async def page(browser: Browser, jobs: Driver, clock: FrozenClock) -> str:
     """The overview of an hour in which no two figures are alike."""
     clock.advance(60 - clock.now().timestamp() % 60)
     for _ in range(EARLY):
-        await jobs.ended(JobState.COMPLETED)
-    for state in (JobState.FAILED, JobState.FAILED, JobState.EXPIRED, JobState.CANCELLED, JobState.CANCELLED):
+        await jobs.ended(RowState.COMPLETED)
+    for state in (RowState.FAILED, RowState.FAILED, RowState.EXPIRED, RowState.CANCELLED, RowState.CANCELLED):
         await jobs.ended(state)
     clock.advance(300)
     for wait, run in TIMES:

@@ -16,7 +16,7 @@ from tests.web.conftest import on_both_storages
 from tests.web.dashboard.conftest import Browser
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import InvalidOptionError
-from zeke_queue.model import JobEvent, JobState
+from zeke_queue.model import JobEvent, RowState
 from zeke_queue.web import WebSettings, create_app
 from zeke_queue.web.dashboard import Page, View
 
@@ -47,8 +47,8 @@ async def test_empty_pages_say_what_to_do(browser: Browser) -> None:
 
 @on_both_storages
 async def test_overview_counts_jobs(browser: Browser, jobs: Driver) -> None:
-    await jobs.ended(JobState.COMPLETED, "mail")
-    await jobs.ended(JobState.FAILED, "mail")
+    await jobs.ended(RowState.COMPLETED, "mail")
+    await jobs.ended(RowState.FAILED, "mail")
     await jobs.running("mail")
     await jobs.send("mail")
     page = await browser.see("/")
@@ -58,7 +58,7 @@ async def test_overview_counts_jobs(browser: Browser, jobs: Driver) -> None:
 
 
 async def test_overview_covers_the_chosen_span(browser: Browser, jobs: Driver) -> None:
-    await jobs.ended(JobState.COMPLETED, "mail")
+    await jobs.ended(RowState.COMPLETED, "mail")
     jobs.clock.advance(2 * 3600)
     for span, completed in {"15m": "0", "1h": "0", "24h": "1", "7d": "1", "never": "0"}.items():
         assert tiles(await browser.see(f"/?span={span}"))["completed"] == completed, span
@@ -113,7 +113,7 @@ async def test_job_shows_its_events_attempts_and_children(browser: Browser, jobs
 
 @on_both_storages
 async def test_archived_job_is_shown_with_its_table(browser: Browser, jobs: Driver) -> None:
-    job_id = await jobs.ended(JobState.FAILED)
+    job_id = await jobs.ended(RowState.FAILED)
     jobs.clock.advance(10)
     assert await jobs.storage.archive(1, 10) == 1
     page = await browser.see(f"/jobs/{job_id}")

@@ -11,7 +11,7 @@ from tests.cases import check_each, check_each_async
 from tests.web.conftest import on_both_storages
 from tests.web.dashboard.conftest import Browser, signed_in
 from zeke_queue.client.parts import parts_of
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.storage.access import Scope
 from zeke_queue.web import Caller, WebSettings, create_app
 from zeke_queue.web.dashboard import Page, View
@@ -186,7 +186,7 @@ def test_local_path_keeps_addresses_of_the_dashboard_only() -> None:
 
 async def test_buttons_without_the_scope_are_disabled(reader: Browser, jobs: Driver, queue: Queue) -> None:
     await queue.schedules.put("break", "0 0 * * *")
-    failed = await jobs.ended(JobState.FAILED)
+    failed = await jobs.ended(RowState.FAILED)
 
     async def check(path: str, *buttons: str) -> None:
         page = await reader.see(path)

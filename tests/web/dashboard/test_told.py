@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import zeke_queue.web.dashboard
 from tests.cases import check_each_async
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 
 if TYPE_CHECKING:
     from tests.conformance.driver import Driver
@@ -70,7 +70,7 @@ async def unserved(browser: Browser) -> set[str]:
 async def test_queues_without_a_worker_are_named(browser: Browser, jobs: Driver) -> None:
     await jobs.send("mail")
     await jobs.send("break")
-    await jobs.ended(JobState.COMPLETED, "login")
+    await jobs.ended(RowState.COMPLETED, "login")
     assert await unserved(browser) == {"mail", "break"}
     # Without any worker the overview says that instead.
     page = await browser.see("/")

@@ -10,7 +10,7 @@ from tests.cases import check_each_async
 from tests.conformance.driver import Driver
 from tests.web.conftest import on_both_storages
 from tests.web.live.conftest import passes, written
-from zeke_queue.model import JobEvent, JobState, RunStatus
+from zeke_queue.model import JobEvent, JobStatus, RowState
 from zeke_queue.web.sse.frames import Seen, decode_event_id, encode_event_id
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ async def test_resumed_stream_of_an_unchanged_job_repeats_nothing(
 
 
 async def test_resumed_stream_of_a_retried_job_ends(tab: Open, jobs: Driver, storage: Storage) -> None:
-    job_id = await jobs.ended(JobState.FAILED)
+    job_id = await jobs.ended(RowState.FAILED)
     async with tab(job_id) as first:
         await first.rest()
     await storage.retry([job_id])
@@ -155,7 +155,7 @@ async def test_invalid_event_id_is_ignored(tab: Open, jobs: Driver, storage: Sto
             assert second.statuses == ["EXECUTING"]
 
     cases = {
-        "other job": encode_event_id(jobs.new_id(), Seen(1, RunStatus.EXECUTING, 99)),
+        "other job": encode_event_id(jobs.new_id(), Seen(1, JobStatus.EXECUTING, 99)),
         "cut": seen[:-2],
         "changed": seen[:-6] + ("A" if seen[-6] != "A" else "B") + seen[-5:],
         "junk": "42",
@@ -168,7 +168,7 @@ async def test_invalid_event_id_is_ignored(tab: Open, jobs: Driver, storage: Sto
 
 async def test_changed_event_id_is_detected(jobs: Driver) -> None:
     job_id = jobs.new_id()
-    seen = Seen(3, RunStatus.QUEUED, 2**40)
+    seen = Seen(3, JobStatus.QUEUED, 2**40)
     text = encode_event_id(job_id, seen)
     assert decode_event_id(job_id, text) == seen
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"

@@ -9,7 +9,7 @@ from tests.cases import check_each_async
 from tests.conformance.driver import Driver
 from tests.web.conftest import on_both_storages
 from tests.web.live.conftest import passes, written
-from zeke_queue.model import JobEvent, JobState
+from zeke_queue.model import JobEvent, RowState
 from zeke_queue.web import close_app
 from zeke_queue.web.sse.stream import RECONNECT_DELAYS
 
@@ -71,7 +71,7 @@ async def test_stream_sends_the_status_and_each_change(tab: Open, jobs: Driver, 
 
 
 async def test_ended_job_is_sent_at_once_with_its_output(tab: Open, jobs: Driver) -> None:
-    async def check(state: JobState, status: str) -> None:
+    async def check(state: RowState, status: str) -> None:
         async with tab(await jobs.ended(state)) as read:
             ended, close = await read.rest()
         assert ended.json["status"] == status
@@ -79,10 +79,10 @@ async def test_ended_job_is_sent_at_once_with_its_output(tab: Open, jobs: Driver
         assert (close.name, close.data) == ("close", "complete")
 
     cases = [
-        (JobState.COMPLETED, "COMPLETED"),
-        (JobState.FAILED, "FAILED"),
-        (JobState.EXPIRED, "FAILED"),
-        (JobState.CANCELLED, "CANCELLED"),
+        (RowState.COMPLETED, "COMPLETED"),
+        (RowState.FAILED, "FAILED"),
+        (RowState.EXPIRED, "FAILED"),
+        (RowState.CANCELLED, "CANCELLED"),
     ]
     await check_each_async(cases, check)
 

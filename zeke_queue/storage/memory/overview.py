@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.core import event_limits, time_buckets
-from zeke_queue.model import FINAL, JobState, Throughput
+from zeke_queue.model import FINAL, RowState, Throughput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,7 +62,7 @@ class MemoryOverview:
 
     async def holding(self) -> dict[UUID, int]:
         """Return the number of active jobs of each worker that holds any."""
-        active = (row for row in self._tables.jobs.values() if row.state is JobState.ACTIVE)
+        active = (row for row in self._tables.jobs.values() if row.state is RowState.ACTIVE)
         held = Counter(row.worker for row in active if row.worker is not None)
         return dict(sorted(held.items()))
 
@@ -74,7 +74,7 @@ def _pace(begin: datetime, rows: list[Row]) -> Throughput:
     for row in rows:
         # A job that never ran has no duration, and a cancelled one did not run to its end.
         if (
-            row.state is not JobState.CANCELLED
+            row.state is not RowState.CANCELLED
             and row.started_on is not None
             and row.completed_on is not None
         ):
@@ -84,9 +84,9 @@ def _pace(begin: datetime, rows: list[Row]) -> Throughput:
             runs.append(row.completed_on - begun)
     return Throughput(
         begin=begin,
-        completed=states.count(JobState.COMPLETED),
-        failed=states.count(JobState.FAILED) + states.count(JobState.EXPIRED),
-        cancelled=states.count(JobState.CANCELLED),
+        completed=states.count(RowState.COMPLETED),
+        failed=states.count(RowState.FAILED) + states.count(RowState.EXPIRED),
+        cancelled=states.count(RowState.CANCELLED),
         wait_median=_ranked(waits, _MEDIAN),
         wait_95=_ranked(waits, _NINETY_FIVE),
         run_median=_ranked(runs, _MEDIAN),

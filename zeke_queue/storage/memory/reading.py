@@ -40,23 +40,23 @@ class MemoryReader:
         rows = (self._tables.jobs.get(job_id) or self._tables.archive.get(job_id) for job_id in ids)
         return {row.id: as_job(row) for row in rows if row is not None}
 
-    async def find(self, which: JobQuery) -> list[Job]:
+    async def find(self, query: JobQuery) -> list[Job]:
         """Return live jobs that match a filter, or archived ones if it says so, newest first."""
-        check_limit(which.limit, _FOUND_AT_ONCE)
-        return [as_job(row, which.without) for row in _within(self._newest(which, which.limit), which)]
+        check_limit(query.limit, _FOUND_AT_ONCE)
+        return [as_job(row, query.without) for row in _within(self._newest(query, query.limit), query)]
 
-    async def page(self, which: JobQuery) -> JobPage:
+    async def page(self, query: JobQuery) -> JobPage:
         """Return jobs as ``find`` does, and whether there are more after them."""
-        check_limit(which.limit, _FOUND_AT_ONCE)
-        newest = self._newest(which, which.limit + 1)
-        rows = _within(newest, which)[: which.limit]
-        return JobPage([as_job(row, which.without) for row in rows], has_more=len(newest) > len(rows))
+        check_limit(query.limit, _FOUND_AT_ONCE)
+        newest = self._newest(query, query.limit + 1)
+        rows = _within(newest, query)[: query.limit]
+        return JobPage([as_job(row, query.without) for row in rows], has_more=len(newest) > len(rows))
 
-    def _newest(self, which: JobQuery, limit: int) -> list[Row]:
+    def _newest(self, query: JobQuery, limit: int) -> list[Row]:
         """Return so many rows of a list, without the limit on bytes."""
-        before = self._place(which.before)
-        table = self._tables.archive if which.archived else self._tables.jobs
-        found = [row for row in table.values() if _fits(row, which)]
+        before = self._place(query.before)
+        table = self._tables.archive if query.archived else self._tables.jobs
+        found = [row for row in table.values() if _fits(row, query)]
         if before is not None:
             found = [row for row in found if _age(row) < before]
         return nlargest(limit, found, key=_age)
@@ -108,15 +108,15 @@ class MemoryReader:
             watch.end()
 
 
-def _within(rows: list[Row], which: JobQuery) -> list[Row]:
+def _within(rows: list[Row], query: JobQuery) -> list[Row]:
     """Return the first rows whose bytes stay within the filter's limit; at least one."""
-    if which.bytes_max is None:
+    if query.bytes_max is None:
         return rows
-    totals = accumulate(_bytes(row, which.without) for row in rows)
+    totals = accumulate(_bytes(row, query.without) for row in rows)
     return [
         row
         for place, (row, total) in enumerate(zip(rows, totals, strict=True))
-        if place == 0 or total <= which.bytes_max
+        if place == 0 or total <= query.bytes_max
     ]
 
 
@@ -126,15 +126,15 @@ def _bytes(row: Row, without: Sequence[str]) -> int:
     return sum(len(text.encode()) for part, text in carried.items() if text and part not in without)
 
 
-def _fits(row: Row, which: JobQuery) -> bool:
+def _fits(row: Row, query: JobQuery) -> bool:
     return (
-        (which.ids is None or row.id in which.ids)
-        and (not which.names or row.name in which.names)
-        and (not which.states or row.state in which.states)
-        and (which.parent is None or row.parent == which.parent)
-        and (which.created_from is None or row.created_on >= which.created_from)
-        and (which.created_to is None or row.created_on < which.created_to)
-        and (which.text is None or _tells(row, which.text, open_to_it=row.name not in which.opaque))
+        (query.ids is None or row.id in query.ids)
+        and (not query.names or row.name in query.names)
+        and (not query.states or row.state in query.states)
+        and (query.parent is None or row.parent == query.parent)
+        and (query.created_from is None or row.created_on >= query.created_from)
+        and (query.created_to is None or row.created_on < query.created_to)
+        and (query.text is None or _tells(row, query.text, open_to_it=row.name not in query.opaque))
     )
 
 

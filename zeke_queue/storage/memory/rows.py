@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.core import jsonb, slots
-from zeke_queue.model import Attempt, Claimed, Job, JobState
+from zeke_queue.model import Attempt, Claimed, Job, RowState
 from zeke_queue.storage.memory.uniqueness import hold_of
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Row:
 
     id: UUID
     name: str
-    state: JobState
+    state: RowState
     data: str | None
     priority: int
     attempt: int
@@ -68,24 +68,24 @@ class Row:
     @property
     def waits(self) -> bool:
         """Return whether the job waits for a worker."""
-        return self.state is JobState.CREATED or self.state is JobState.RETRY
+        return self.state is RowState.CREATED or self.state is RowState.RETRY
 
     def begin(self, worker: UUID | None, now: datetime) -> None:
         """Make the job active; a retry is counted at the claim, as in pg-boss, so a release uses none."""
-        if self.state is JobState.RETRY:
+        if self.state is RowState.RETRY:
             self.retry_count += 1
-        self.state = JobState.ACTIVE
+        self.state = RowState.ACTIVE
         self.attempt += 1
         self.started_on, self.completed_on, self.worker = now, None, worker
 
-    def wait(self, state: JobState, now: datetime, seconds: float = 0.0) -> None:
+    def wait(self, state: RowState, now: datetime, seconds: float = 0.0) -> None:
         """Return the job to waiting, to start after so many seconds."""
         self.state = state
         self.start_after = now + timedelta(seconds=seconds)
         self.completed_on, self.worker, self.waits_for = None, None, None
         self.keep_until = now + A_CENTURY
 
-    def wait_for(self, child: UUID, state: JobState, now: datetime) -> None:
+    def wait_for(self, child: UUID, state: RowState, now: datetime) -> None:
         """Return the job to waiting until another job has ended; no claim finds it before that."""
         self.wait(state, now)
         self.start_after, self.waits_for = now + A_CENTURY, child
@@ -94,7 +94,7 @@ class Row:
         """Make the job due, since the job that it waited for has ended."""
         self.start_after, self.waits_for = now, None
 
-    def end(self, state: JobState, now: datetime) -> None:
+    def end(self, state: RowState, now: datetime) -> None:
         """Set a final state; the worker stays, as the last one that held the job."""
         self.state = state
         self.completed_on = now
@@ -103,7 +103,7 @@ class Row:
         """Move the deadline to so many seconds from now."""
         self.expire_in = now - (self.started_on or now) + timedelta(seconds=seconds)
 
-    def remember(self, state: JobState, error: str, now: datetime) -> None:
+    def remember(self, state: RowState, error: str, now: datetime) -> None:
         """Add a failed attempt to the history, before the row changes, and set the error as output."""
         attempt = Attempt(self.attempt, now, state, jsonb.loads(error), self.worker)
         self.history = (*self.history, attempt)[-HISTORY_KEPT:]
@@ -125,7 +125,7 @@ def fresh(job: NewJob, now: datetime) -> Row:
     return Row(
         id=job.id,
         name=job.name,
-        state=JobState.CREATED,
+        state=RowState.CREATED,
         data=normal(job.data),
         priority=job.priority,
         attempt=0,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from zeke_queue.core import failure, jsonb
 from zeke_queue.core.states import TRANSITIONS, Event
-from zeke_queue.model import FINAL, ExpiredJob, JobState, Released
+from zeke_queue.model import FINAL, ExpiredJob, Released, RowState
 from zeke_queue.storage.memory.rows import A_CENTURY
 from zeke_queue.storage.memory.uniqueness import held_in
 
@@ -48,7 +48,7 @@ def complete(
             row.output = output
             scope.store(row)
             changed.add(row.id)
-        elif repeated and row.state is JobState.COMPLETED and row.output == output:
+        elif repeated and row.state is RowState.COMPLETED and row.output == output:
             changed.add(row.id)
     return changed
 
@@ -72,7 +72,7 @@ def give_back(
         row = scope.row(outcome.id)
         if row is None or row.attempt != outcome.attempt:
             continue
-        if row.state is not JobState.ACTIVE:
+        if row.state is not RowState.ACTIVE:
             if repeated and _was_given_back(row, outcome, error):
                 changed.add(row.id)
             continue
@@ -93,7 +93,7 @@ def suspend(scope: AutoCommit, now: datetime, waiting: Iterable[Waiting], *, rep
         row = scope.row(job_id)
         if row is None or row.attempt != attempt:
             continue
-        if row.state is not JobState.ACTIVE:
+        if row.state is not RowState.ACTIVE:
             released = Released(job_id, attempt)
             if repeated and _was_given_back(row, released, ""):
                 changed.add(job_id)
@@ -145,20 +145,20 @@ def _fail(scope: AutoCommit, row: Row, outcome: Failed, error: str, now: datetim
     if outcome.retry_in is None:
         row.remember(outcome.final, error, now)
         row.end(outcome.final, now)
-    elif (other := _in_the_way(scope, row, JobState.RETRY)) is not None:
+    elif (other := _in_the_way(scope, row, RowState.RETRY)) is not None:
         _supersede(row, other, error, now)
     else:
-        row.remember(JobState.RETRY, error, now)
-        row.wait(JobState.RETRY, now, outcome.retry_in)
+        row.remember(RowState.RETRY, error, now)
+        row.wait(RowState.RETRY, now, outcome.retry_in)
 
 
 def _was_given_back(row: Row, outcome: Failed | Released, error: str) -> bool:
     """Return whether an ended or waiting row results from this very outcome."""
-    if row.state is JobState.FAILED and _superseded(row):
+    if row.state is RowState.FAILED and _superseded(row):
         return isinstance(outcome, Released) or outcome.retry_in is not None
     if isinstance(outcome, Released):
-        return row.state is JobState.CREATED
-    state = outcome.final if outcome.retry_in is None else JobState.RETRY
+        return row.state is RowState.CREATED
+    state = outcome.final if outcome.retry_in is None else RowState.RETRY
     return row.state is state and row.output == error
 
 
@@ -170,7 +170,7 @@ def _release(scope: AutoCommit, row: Row, outcome: Released, now: datetime) -> N
         row.wait(state, now, outcome.delay)
 
 
-def _in_the_way(scope: AutoCommit, row: Row, state: JobState) -> UUID | None:
+def _in_the_way(scope: AutoCommit, row: Row, state: RowState) -> UUID | None:
     """Return the job that prevents this row, new or taken out, from being in a state."""
     if row.hold is None or not held_in(row.hold, state):
         return None
@@ -223,7 +223,7 @@ def cancelled_along(scope: AutoCommit, ids: Iterable[UUID]) -> set[tuple[UUID, U
     while asked:
         job_id, parent = asked.pop()
         row = scope.row(job_id)
-        if row is None or row.state is not JobState.CANCELLED or (job_id, parent) in found:
+        if row is None or row.state is not RowState.CANCELLED or (job_id, parent) in found:
             continue
         if (since := row.completed_on) is None:
             continue
@@ -267,7 +267,7 @@ def extend(scope: AutoCommit, now: datetime, extended: Sequence[Extended]) -> se
     changed: set[UUID] = set()
     for job_id, attempt, seconds in extended:
         row = scope.row(job_id)
-        if row is None or row.state is not JobState.ACTIVE or row.attempt != attempt:
+        if row is None or row.state is not RowState.ACTIVE or row.attempt != attempt:
             continue
         row = scope.change(row)
         row.extend(now, seconds)

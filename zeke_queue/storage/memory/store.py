@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.core import jsonb
 from zeke_queue.core.states import TRANSITIONS, Event
 from zeke_queue.errors import LeaseLostError, UsageError
-from zeke_queue.model import JobState, QueueCapacity
+from zeke_queue.model import QueueCapacity, RowState
 from zeke_queue.storage.memory import settling
 from zeke_queue.storage.memory.access import MemoryAccess
 from zeke_queue.storage.memory.claiming import choose
@@ -299,13 +299,13 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
     def _locks_of_extended(self, extended: Sequence[Extended]) -> Iterator[Lock]:
         for job_id, attempt, _ in extended:
             row = self._tables.jobs.get(job_id)
-            if row is not None and row.state is JobState.ACTIVE and row.attempt == attempt:
+            if row is not None and row.state is RowState.ACTIVE and row.attempt == attempt:
                 yield job_id
 
     def _locks_of_waiting(self, waiting: Sequence[Waiting]) -> Iterator[Lock]:
         for job_id, attempt, child in waiting:
             row = self._tables.jobs.get(job_id)
-            if row is not None and row.state is JobState.ACTIVE and row.attempt == attempt:
+            if row is not None and row.state is RowState.ACTIVE and row.attempt == attempt:
                 yield job_id
                 yield child
                 if row.hold is not None:

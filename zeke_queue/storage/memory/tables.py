@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
-from zeke_queue.model import FINAL, JobState, QueueSettings
+from zeke_queue.model import FINAL, QueueSettings, RowState
 from zeke_queue.storage.memory.claiming import Line
 from zeke_queue.storage.memory.uniqueness import held_in
 
@@ -55,7 +55,7 @@ class Tables:
         self.active: dict[UUID, Row] = {}
         self.waiting: dict[UUID, dict[UUID, Row]] = {}
         self._children: dict[UUID, dict[UUID, Row]] = {}
-        self.counts: defaultdict[str, dict[JobState, int]] = defaultdict(dict)
+        self.counts: defaultdict[str, dict[RowState, int]] = defaultdict(dict)
         self._held_by: defaultdict[UUID | None, dict[UUID, Row]] = defaultdict(dict)
         self._ended: list[tuple[datetime, int, UUID]] = []
         self._archived: list[tuple[datetime, int, UUID]] = []
@@ -68,7 +68,7 @@ class Tables:
             del counts[state]
         if row.hold is not None and held_in(row.hold, state):
             del self.held[row.hold]
-        if state is JobState.ACTIVE:
+        if state is RowState.ACTIVE:
             del self.active[row.id]
             held = self._held_by[row.worker]
             del held[row.id]
@@ -88,7 +88,7 @@ class Tables:
             self.held[row.hold] = row.id
         if row.waits:
             self.lines[row.name].add(row)
-        elif state is JobState.ACTIVE:
+        elif state is RowState.ACTIVE:
             self.active[row.id] = self._held_by[row.worker][row.id] = row
         elif row.completed_on is not None:
             heappush(self._ended, (row.completed_on, row.id.int, row.id))
@@ -129,7 +129,7 @@ class Tables:
             return 0
         if settings.concurrency_limit is None:
             return None
-        return settings.concurrency_limit - self.counts[name].get(JobState.ACTIVE, 0)
+        return settings.concurrency_limit - self.counts[name].get(RowState.ACTIVE, 0)
 
     def queue(self, name: str) -> QueueSettings:
         """Return the settings of a queue, or defaults if it has none."""

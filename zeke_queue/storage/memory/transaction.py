@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from zeke_queue.errors import UsageError
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.storage.memory import schedules, settling
 from zeke_queue.storage.memory.locks import Owner
 from zeke_queue.storage.memory.rows import fresh
@@ -90,7 +90,7 @@ class MemoryTransaction(MemoryVerbs):
         if self._locks.any:
             await self._locks.clear(lambda: [job_id], self._scope.owner)
         row = self._scope.row(job_id)
-        if row is None or row.state is not JobState.ACTIVE or row.attempt != attempt:
+        if row is None or row.state is not RowState.ACTIVE or row.attempt != attempt:
             return False
         self._scope.lock(job_id)
         return True

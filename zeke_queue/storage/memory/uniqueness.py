@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-RANK: Final = {state: rank for rank, state in enumerate(JobState)}
+RANK: Final = {state: rank for rank, state in enumerate(RowState)}
 """The order of states in the database's enum, by which the indexes compare them."""
 
 _SINGLETON_QUEUE: Final = "__pgboss__singleton_queue"
@@ -38,13 +38,13 @@ def hold_of(name: str, key: str | None, slot: datetime | None) -> Hold | None:
     ``job_singleton_queue``.
     """
     if slot is not None:
-        return Hold(RANK[JobState.EXPIRED], name, slot, key)
+        return Hold(RANK[RowState.EXPIRED], name, slot, key)
     if key is None:
         return None
-    until = JobState.ACTIVE if key.startswith(_SINGLETON_QUEUE) else JobState.COMPLETED
+    until = RowState.ACTIVE if key.startswith(_SINGLETON_QUEUE) else RowState.COMPLETED
     return Hold(RANK[until], name, None, key)
 
 
-def held_in(hold: Hold | None, state: JobState) -> bool:
+def held_in(hold: Hold | None, state: RowState) -> bool:
     """Return whether a row in this state still has its hold."""
     return hold is not None and RANK[state] < hold.until

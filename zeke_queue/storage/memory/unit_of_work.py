@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.storage.memory.uniqueness import held_in
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class AutoCommit:
         if row.waits:
             if row.start_after <= self.clock.now():
                 self.notifier.queue(row.name)
-        elif row.state is not JobState.ACTIVE and self.tables.queue(row.name).concurrency_limit is not None:
+        elif row.state is not RowState.ACTIVE and self.tables.queue(row.name).concurrency_limit is not None:
             self.notifier.queue(row.name)
 
     def plans(self) -> Iterable[Plan]:
@@ -127,7 +127,7 @@ class UnitOfWork(AutoCommit):
     def active(self) -> Iterable[Row]:
         """Return the rows that are active here: in a transaction no row becomes active, but some end."""
         rows = (self._rows.get(row.id, row) for row in self.tables.active.values())
-        return [row for row in rows if row.state is JobState.ACTIVE]
+        return [row for row in rows if row.state is RowState.ACTIVE]
 
     def holder(self, hold: Hold) -> UUID | None:
         """Return the job that has a hold, with the changes of this transaction."""

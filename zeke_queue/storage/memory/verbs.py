@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zeke_queue.errors import InvalidOptionError
-from zeke_queue.model import FINAL, Failed, JobState, Released
+from zeke_queue.model import FINAL, Failed, Released, RowState
 from zeke_queue.storage.memory import settling
 from zeke_queue.storage.memory.rows import fresh, normal
 
@@ -101,7 +101,7 @@ class MemoryVerbs:
     def _locks_of_settled(self, outcomes: Sequence[Completed | Failed | Released]) -> Iterator[Lock]:
         for outcome in outcomes:
             row = self._scope.row(outcome.id)
-            if row is not None and row.state is JobState.ACTIVE and row.attempt == outcome.attempt:
+            if row is not None and row.state is RowState.ACTIVE and row.attempt == outcome.attempt:
                 yield row.id
                 # Returning to waiting takes the slot back, which another transaction may be about to take.
                 if row.hold is not None and _waits_again(outcome):

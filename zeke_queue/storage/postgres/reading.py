@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.errors import no_page
-from zeke_queue.model import JobPage, JobState, QueueCount
+from zeke_queue.model import JobPage, QueueCount, RowState
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.session import Step
 from zeke_queue.storage.postgres.verbs import check_limit
@@ -43,32 +43,32 @@ class PostgresReader:
         found = await self._session.run("get", {"ids": list(ids)})
         return {row[0]: rows.job(row) for row in reversed(found)}
 
-    async def find(self, which: JobQuery) -> list[Job]:
+    async def find(self, query: JobQuery) -> list[Job]:
         """Return live jobs that match a filter, or archived ones if it says so, newest first."""
-        check_limit(which.limit, _FOUND_AT_ONCE)
-        return [rows.job(row[:-1]) for row in await self._newest(which, which.limit)]
+        check_limit(query.limit, _FOUND_AT_ONCE)
+        return [rows.job(row[:-1]) for row in await self._newest(query, query.limit)]
 
-    async def page(self, which: JobQuery) -> JobPage:
+    async def page(self, query: JobQuery) -> JobPage:
         """Return jobs as ``find`` does, and whether there are more after them."""
-        check_limit(which.limit, _FOUND_AT_ONCE)
-        found = await self._newest(which, which.limit + 1)
-        jobs = [rows.job(row[:-1]) for row in found[: which.limit]]
+        check_limit(query.limit, _FOUND_AT_ONCE)
+        found = await self._newest(query, query.limit + 1)
+        jobs = [rows.job(row[:-1]) for row in found[: query.limit]]
         return JobPage(jobs, has_more=bool(found) and found[0][-1] > len(jobs))
 
-    async def _newest(self, which: JobQuery, limit: int) -> list[Row]:
+    async def _newest(self, query: JobQuery, limit: int) -> list[Row]:
         """Return rows of ``find.sql``, whose last column is for the storage only."""
-        step = Step("find_archived" if which.archived else "find", filter_parameters(which, limit))
+        step = Step("find_archived" if query.archived else "find", filter_parameters(query, limit))
         found = (await self._session.run_all(step, plain=True))[0]
-        if not found and which.before is not None and not await self.get([which.before]):
+        if not found and query.before is not None and not await self.get([query.before]):
             # No job is older than one that does not exist.
-            raise no_page(which.before)
+            raise no_page(query.before)
         return found
 
     async def count(self) -> list[QueueCount]:
         """Return the number of live jobs of each queue by state, by name."""
-        counts: dict[str, dict[JobState, int]] = {}
+        counts: dict[str, dict[RowState, int]] = {}
         for name, state, number in (await self._session.run_all(Step("count", {}), plain=True))[0]:
-            counts.setdefault(name, {})[JobState(state)] = number
+            counts.setdefault(name, {})[RowState(state)] = number
         return [QueueCount(name, states) for name, states in counts.items()]
 
     async def holder(self, job: NewJob) -> UUID | None:
@@ -108,20 +108,20 @@ class PostgresReader:
         return found[0][0]
 
 
-def filter_parameters(which: JobQuery, limit: int | None = None) -> dict[str, Any]:
+def filter_parameters(query: JobQuery, limit: int | None = None) -> dict[str, Any]:
     """Return the parameters of ``find.sql``, for as many rows as the filter or ``limit`` says."""
     return {
-        "ids": None if which.ids is None else list(which.ids),
-        "names": list(which.names) or None,
+        "ids": None if query.ids is None else list(query.ids),
+        "names": list(query.names) or None,
         # As text, which the server reads as states: the planner does not treat a list of texts as a constant.
-        "states": f"{{{','.join(which.states)}}}" if which.states else None,
-        "parent": which.parent,
-        "before": which.before,
-        "created_from": which.created_from,
-        "created_to": which.created_to,
-        "text": which.text,
-        "opaque": list(which.opaque) or None,
-        "without": list(which.without),
-        "bytes_max": which.bytes_max,
-        "limit": which.limit if limit is None else limit,
+        "states": f"{{{','.join(query.states)}}}" if query.states else None,
+        "parent": query.parent,
+        "before": query.before,
+        "created_from": query.created_from,
+        "created_to": query.created_to,
+        "text": query.text,
+        "opaque": list(query.opaque) or None,
+        "without": list(query.without),
+        "bytes_max": query.bytes_max,
+        "limit": query.limit if limit is None else limit,
     }

@@ -23,8 +23,8 @@ from zeke_queue.model import (
     ExpiredJob,
     Job,
     JobEvent,
-    JobState,
     QueueSettings,
+    RowState,
     Schedule,
     WorkerInfo,
 )
@@ -271,7 +271,7 @@ def overdue(row: Row) -> ExpiredJob:
 def job(row: Row) -> Job:
     """Return a row of ``get.sql``, whose columns are in the order of the value's fields."""
     values = list(row)
-    values[2] = JobState(values[2])
+    values[2] = RowState(values[2])
     for place in _DECODED:
         if (text := values[place]) is not None:
             values[place] = _read(text)
@@ -305,7 +305,7 @@ def _attempt(entry: dict[str, Any]) -> Attempt:
     return Attempt(
         entry["attempt"],
         datetime.fromisoformat(entry["at"]),
-        JobState(entry["state"]),
+        RowState(entry["state"]),
         entry["error"],
         None if worker is None else UUID(worker),
     )

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.web.dashboard.writing import begin
 
 if TYPE_CHECKING:
@@ -36,13 +36,13 @@ _TENTHS: Final = 10.0
 _MANY: Final = 10_000
 
 STATES: Final[Mapping[str, str]] = {
-    JobState.CREATED: "Queued",
-    JobState.RETRY: "Queued",
-    JobState.ACTIVE: "Executing",
-    JobState.COMPLETED: "Completed",
-    JobState.EXPIRED: "Expired",
-    JobState.CANCELLED: "Cancelled",
-    JobState.FAILED: "Failed",
+    RowState.CREATED: "Queued",
+    RowState.RETRY: "Queued",
+    RowState.ACTIVE: "Executing",
+    RowState.COMPLETED: "Completed",
+    RowState.EXPIRED: "Expired",
+    RowState.CANCELLED: "Cancelled",
+    RowState.FAILED: "Failed",
 }
 
 

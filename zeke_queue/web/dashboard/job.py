@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import JobConflictError, JobNotFoundError, StorageError
-from zeke_queue.model import CARRIED, FINAL, Job, JobEvent, JobQuery, JobState
+from zeke_queue.model import CARRIED, FINAL, Job, JobEvent, JobQuery, RowState
 from zeke_queue.storage.access import Scope
 from zeke_queue.storage.inspect import require
 from zeke_queue.web.dashboard import formatting
@@ -38,7 +38,7 @@ LINES: Final = 1000
 DEEDS: Final = {"cancel": "cancelled", "retry": "retried", "resume": "resumed"}
 """The actions on a job, and the participle for each result."""
 
-_ENDED_BADLY: Final = (JobState.FAILED, JobState.EXPIRED)
+_ENDED_BADLY: Final = (RowState.FAILED, RowState.EXPIRED)
 _WIDTH: Final = 600.0
 
 
@@ -131,7 +131,7 @@ def fits(job: Job, deed: str) -> bool:
         return False
     if deed == "cancel":
         return job.state not in FINAL
-    return job.state in (_ENDED_BADLY if deed == "retry" else (JobState.CANCELLED,))
+    return job.state in (_ENDED_BADLY if deed == "retry" else (RowState.CANCELLED,))
 
 
 async def _require(desk: Desk) -> Job:
@@ -169,7 +169,7 @@ async def _shown(desk: Desk, job: Job) -> dict[str, Any]:
     """Return the parts of the page that change with a job's state."""
     now = await parts_of(desk.parts.queue).storage.now()
     output = desk.parts.showing.output(job)
-    is_error = job.state in _ENDED_BADLY or (job.state is JobState.RETRY and bool(job.history))
+    is_error = job.state in _ENDED_BADLY or (job.state is RowState.RETRY and bool(job.history))
     return {
         "job": job,
         "now": now,
@@ -178,7 +178,7 @@ async def _shown(desk: Desk, job: Job) -> dict[str, Any]:
         "output": None if is_error else output,
         "moments": timeline(desk, job, now),
         "waited": _between(job.start_after, job.started_on),
-        "ran": _between(job.started_on, job.completed_on or (now if job.state is JobState.ACTIVE else None)),
+        "ran": _between(job.started_on, job.completed_on or (now if job.state is RowState.ACTIVE else None)),
         "fitting": [deed for deed in DEEDS if fits(job, deed)],
         "why_not_again": why_not_again(desk, job),
         "holds": await _holds(desk, job),
@@ -187,7 +187,7 @@ async def _shown(desk: Desk, job: Job) -> dict[str, Any]:
 
 async def _holds(desk: Desk, job: Job) -> list[str]:
     """Return the reasons why a waiting job, due or not, does not start: ``paused``, ``unserved``."""
-    if job.state not in (JobState.CREATED, JobState.RETRY):
+    if job.state not in (RowState.CREATED, RowState.RETRY):
         return []
     settings = {one.name: one for one in await parts_of(desk.parts.queue).storage.queues()}
     paused = job.name in settings and settings[job.name].paused_on is not None
@@ -241,15 +241,15 @@ def timeline(desk: Desk, job: Job, now: datetime) -> list[Moment]:
     for attempt in job.history:
         is_last = attempt.attempt == job.attempt and job.started_on is not None
         begin = job.started_on if is_last and job.started_on else attempt.at
-        title = f"Attempt {attempt.attempt} {'expired' if attempt.state is JobState.EXPIRED else 'failed'}"
+        title = f"Attempt {attempt.attempt} {'expired' if attempt.state is RowState.EXPIRED else 'failed'}"
         error = desk.parts.showing.error(job, attempt)
         told.append(("failed", title, begin, attempt.at, error, attempt.worker))
     if job.started_on is not None and job.attempt not in {attempt.attempt for attempt in job.history}:
-        kind = "active" if job.state is JobState.ACTIVE else job.state.value
-        end = now if job.state is JobState.ACTIVE else job.completed_on
+        kind = "active" if job.state is RowState.ACTIVE else job.state.value
+        end = now if job.state is RowState.ACTIVE else job.completed_on
         title = f"Attempt {job.attempt} {_BECAME.get(job.state, 'was released')}"
         told.append((kind, title, job.started_on, end, None, job.worker))
-    elif job.state is JobState.CANCELLED and job.completed_on is not None:
+    elif job.state is RowState.CANCELLED and job.completed_on is not None:
         told.append(("cancelled", "Cancelled", job.completed_on, None, None, None))
     told.sort(key=lambda moment: moment[2])
     first = min(moment[2] for moment in told)
@@ -271,11 +271,11 @@ def timeline(desk: Desk, job: Job, now: datetime) -> list[Moment]:
 
 
 _BECAME: Final = {
-    JobState.ACTIVE: "runs",
-    JobState.COMPLETED: "completed",
-    JobState.CANCELLED: "was cancelled",
-    JobState.FAILED: "failed",
-    JobState.EXPIRED: "expired",
+    RowState.ACTIVE: "runs",
+    RowState.COMPLETED: "completed",
+    RowState.CANCELLED: "was cancelled",
+    RowState.FAILED: "failed",
+    RowState.EXPIRED: "expired",
 }
 
 

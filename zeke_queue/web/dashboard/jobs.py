@@ -9,7 +9,7 @@ from uuid import UUID
 
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import JobNotFoundError
-from zeke_queue.model import CARRIED, JobQuery, RunStatus
+from zeke_queue.model import CARRIED, JobQuery, JobStatus
 from zeke_queue.storage.access import Scope
 from zeke_queue.web.dashboard import job as single
 from zeke_queue.web.dashboard import listing
@@ -39,7 +39,7 @@ async def jobs(desk: Desk) -> Response:
 
 async def _page(desk: Desk, asked: Asked, *, status: int = 200, wrong: str | None = None) -> Response:
     try:
-        found, last = await page_of(desk.parts, asked.which())
+        found, last = await page_of(desk.parts, asked.job_query())
     except JobNotFoundError:
         raise listing.no_such_page() from None
     names = {*desk.parts.queue.catalog.tasks, *(one.name for one in await desk.parts.queue.count())}
@@ -53,7 +53,7 @@ async def _page(desk: Desk, asked: Asked, *, status: int = 200, wrong: str | Non
         jobs=[(job, desk.parts.showing.data(job), desk.parts.showing.output(job)) for job in found],
         next_cursor=None if last is None else asked.cursor_after(last),
         tasks=sorted(names),
-        statuses=list(RunStatus),
+        statuses=list(JobStatus),
         columns=listing.COLUMNS,
         sizes=listing.SIZES,
         most=MOST_AT_ONCE,
@@ -131,8 +131,8 @@ async def _chosen(desk: Desk, asked: Asked, *, every: bool) -> list[Job]:
 
 async def _matching(desk: Desk, asked: Asked) -> list[Job]:
     """Return the newest ``MOST_AT_ONCE`` jobs of a list, without payloads and outputs."""
-    which = replace(asked.whole().which(MOST_AT_ONCE), without=CARRIED)
-    found, _ = await page_of(desk.parts, which)
+    query = replace(asked.whole().job_query(MOST_AT_ONCE), without=CARRIED)
+    found, _ = await page_of(desk.parts, query)
     return found
 
 
@@ -142,8 +142,8 @@ async def _stored(desk: Desk, ids: Sequence[UUID]) -> dict[UUID, Job]:
     for archived in (False, True):
         left = tuple(job_id for job_id in dict.fromkeys(ids) if job_id not in found)
         if left:
-            which = JobQuery(ids=left, archived=archived, without=CARRIED, limit=len(left))
-            found |= {job.id: job for job in await parts_of(desk.parts.queue).storage.find(which)}
+            query = JobQuery(ids=left, archived=archived, without=CARRIED, limit=len(left))
+            found |= {job.id: job for job in await parts_of(desk.parts.queue).storage.find(query)}
     return found
 
 

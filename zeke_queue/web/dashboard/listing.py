@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.api_client import model as answers
-from zeke_queue.model import JobQuery, RunStatus
+from zeke_queue.model import JobQuery, JobStatus
 from zeke_queue.web.errors import ApiError
 from zeke_queue.web.ids import cursor_after, parse_cursor
 from zeke_queue.web.presenter import STATES_OF
@@ -51,7 +51,7 @@ class Asked:
     """
 
     task: str = ""
-    statuses: tuple[RunStatus, ...] = ()
+    statuses: tuple[JobStatus, ...] = ()
     text: str = ""
     since: str = ""
     until: str = ""
@@ -84,7 +84,7 @@ class Asked:
         """Return the cursor of the page after a job."""
         return cursor_after(job_id, self._filters())
 
-    def which(self, limit: int | None = None) -> JobQuery:
+    def job_query(self, limit: int | None = None) -> JobQuery:
         """Return the filter for the storage.
 
         Raises:
@@ -144,7 +144,7 @@ def read(one: Callable[[str], str], several: Callable[[str], Sequence[str]]) -> 
         if given and _read(given) is None:
             wrong[name] = "Must be a point in time, such as 2026-01-31T12:00"
             instants[name] = ""
-    known = {status.value: status for status in RunStatus}
+    known = {status.value: status for status in JobStatus}
     chosen = several("column")
     size = one("size")
     return Asked(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.web.dashboard import charts
 from zeke_queue.web.dashboard.formatting import LINE, length, number
 from zeke_queue.web.dashboard.page import View
@@ -107,7 +107,7 @@ def shown(desk: Desk, sample: Sample, span: Span) -> dict[str, Any]:
         "completed": sum(pace.completed for pace in paces),
         "failed": sum(pace.failed for pace in paces),
         "rate": sum(pace.completed + pace.failed for pace in paces) / span.seconds * 60,
-        "executing": sample.count(JobState.ACTIVE),
+        "executing": sample.count(RowState.ACTIVE),
         "alive": alive,
         "idle": sum(not worker.holds for worker in alive),
         "unserved": unserved(sample.queues, alive),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.model import JobState
+from zeke_queue.model import RowState
 from zeke_queue.storage.access import Scope
 from zeke_queue.web.admin import set_queue_paused
 from zeke_queue.web.dashboard.page import View
@@ -33,7 +33,7 @@ async def queues(desk: Desk) -> Response:
 
 def waiting(queue: QueueInfo) -> int:
     """Return the number of waiting jobs of a queue, due or not."""
-    return queue.counts[JobState.CREATED] + queue.counts[JobState.RETRY]
+    return queue.counts[RowState.CREATED] + queue.counts[RowState.RETRY]
 
 
 def served_by(workers: Iterable[WorkerInfo]) -> set[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import StorageError
-from zeke_queue.model import JobQuery, JobState
+from zeke_queue.model import JobQuery, RowState
 from zeke_queue.system.logging import get_logger
 from zeke_queue.system.waiting import StoppableTimer, backoff, end
 from zeke_queue.web.inspect import all_queues, all_workers
@@ -78,14 +78,14 @@ class Sample:
     mark: int
     is_old: bool = False
 
-    def count(self, *states: JobState) -> int:
+    def count(self, *states: RowState) -> int:
         """Return the number of live jobs in these states."""
         return sum(queue.counts[state] for queue in self.queues for state in states)
 
     @property
     def waiting(self) -> int:
         """Number of waiting jobs."""
-        return self.count(JobState.CREATED, JobState.RETRY)
+        return self.count(RowState.CREATED, RowState.RETRY)
 
     @property
     def lag(self) -> float | None:
@@ -192,12 +192,12 @@ class Sampler:
         now = await storage.now()
         queues = await all_queues(self._parts)
         workers = await all_workers(self._parts)
-        ended_badly = (JobState.FAILED, JobState.EXPIRED)
+        ended_badly = (RowState.FAILED, RowState.EXPIRED)
         failed = JobQuery(states=ended_badly, without=("data", "meta", "history"), limit=FAILURES)
         failures = await storage.find(failed)
         schedules = await storage.schedules()
         paces = {name: await storage.throughput((), span.seconds, span.step) for name, span in spans.items()}
-        waiting = sum(queue.counts[state] for queue in queues for state in (JobState.CREATED, JobState.RETRY))
+        waiting = sum(queue.counts[state] for queue in queues for state in (RowState.CREATED, RowState.RETRY))
         if backlog is None:
             self._backlog.append(waiting)
             backlog = (*self._backlog,)

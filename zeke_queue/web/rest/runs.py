@@ -14,7 +14,7 @@ from starlette.requests import Request
 from zeke_queue.api_client import model as answers
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import JobNotFoundError
-from zeke_queue.model import JobQuery, RunStatus
+from zeke_queue.model import JobQuery, JobStatus
 from zeke_queue.storage.inspect import require
 from zeke_queue.web.api import Administers, Api, Parts, Reads
 from zeke_queue.web.errors import INSTANT, ApiError, field_errors, problems
@@ -62,7 +62,7 @@ async def runs(  # noqa: PLR0917 - one argument for each parameter of the query
     parts: Parts,
     caller: Reads,
     task: Annotated[list[Name] | None, Query(description="Only jobs of these tasks.")] = None,
-    status: Annotated[list[RunStatus] | None, Query(description="Only jobs of these statuses.")] = None,
+    status: Annotated[list[JobStatus] | None, Query(description="Only jobs of these statuses.")] = None,
     parent: Annotated[UUID | None, Query(description="Only jobs that this one triggered.")] = None,
     text: Annotated[
         str | None,
@@ -100,7 +100,7 @@ async def runs(  # noqa: PLR0917 - one argument for each parameter of the query
         "to": _text(created_to),
         "archived": archived,
     }
-    which = JobQuery(
+    query = JobQuery(
         names=tuple(task or ()),
         states=tuple(state for one in status or () for state in STATES_OF[one]),
         parent=parent,
@@ -113,7 +113,7 @@ async def runs(  # noqa: PLR0917 - one argument for each parameter of the query
         limit=limit,
     )
     try:
-        page, last = await page_of(parts, which)
+        page, last = await page_of(parts, query)
     except JobNotFoundError:
         raise no_cursor(
             "must be of a job that exists, but the job was purged; omit it to start at the first page"

@@ -16,7 +16,7 @@ import re
 import struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from zeke_queue.model import RunStatus
+from zeke_queue.model import JobStatus
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -30,7 +30,7 @@ HEADERS: Final = {
 
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 
-_STATUSES: Final = tuple(RunStatus)
+_STATUSES: Final = tuple(JobStatus)
 _SEEN: Final = struct.Struct(">BIBQ")
 _VERSION: Final = 1
 _SEAL: Final = 6
@@ -41,7 +41,7 @@ class Seen(NamedTuple):
     """A client's knowledge of a job: the last status with its attempt, and the ``seq`` of the last line."""
 
     attempt: int
-    status: RunStatus
+    status: JobStatus
     seq: int
 
 
