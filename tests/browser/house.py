@@ -131,7 +131,7 @@ class House:
     async def _work(self) -> None:
         served = [name for name in self.queue.catalog.tasks if name != UNSERVED]
         begun = asyncio.Event()
-        worker = Worker(self.queue, queues=served, grace=0)
+        worker = Worker(self.queue, tasks=served, shutdown_timeout=0)
         self._working.append((worker, asyncio.create_task(worker.run(begun))))
         for duty in (Supervisor(parts_of(self.queue)), Scheduler(parts_of(self.queue))):
             self._working.append((duty, asyncio.create_task(duty.run())))

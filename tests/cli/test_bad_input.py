@@ -230,7 +230,7 @@ def test_invalid_setting_is_named(zeke: Zeke) -> None:
         [
             ("JOBS_CRON_TZ", "Europe/Atlantis"),
             ("JOBS_CONCURRENCY", "none"),
-            ("JOBS_BEAT", "14"),
+            ("JOBS_HEARTBEAT_INTERVAL", "14"),
             ("JOBS_SCHEMA", "pg_jobs"),
             ("DATABASE_PRIMARY_URL", "mysql://ann@db/zeke"),
             ("DATABASE_PRIMARY_URL", "postgresql://db/zeke?colour=red"),
@@ -241,7 +241,7 @@ def test_invalid_setting_is_named(zeke: Zeke) -> None:
 
 def test_a_setting_without_a_default_is_not_to_be_unset(zeke: Zeke) -> None:
     assert "unset it" not in zeke.fails("jobs", code=2, DATABASE_PRIMARY_URL="mysql://ann@db/zeke")
-    assert "or unset it for the default" in zeke.fails("jobs", code=2, JOBS_POLL="0")
+    assert "or unset it for the default" in zeke.fails("jobs", code=2, JOBS_POLL_INTERVAL="0")
 
 
 def test_every_command_requires_a_database_setting(nowhere: Zeke) -> None:

@@ -50,7 +50,7 @@ async def main(dsn: str, arguments: Sequence[str]) -> int:
         }
         api = ApiServer(queue, web)
         environment["ZEKE_URL"] = api.url
-        worker = Worker(queue, queues=SERVED, concurrency=20, poll=0.5)
+        worker = Worker(queue, tasks=SERVED, concurrency=20, poll_interval=0.5)
         running = [asyncio.create_task(api.run()), asyncio.create_task(worker.run())]
         try:
             return await run_tests(environment, arguments)

@@ -63,7 +63,7 @@ def test_invalid_value_is_refused_with_variable_and_hint(monkeypatch: pytest.Mon
         ("JOBS_CONCURRENCY", "many", "integer"),
         ("JOBS_CONCURRENCY", "0", "greater than or equal to 1"),
         ("JOBS_LISTEN", "perhaps", "boolean"),
-        ("JOBS_POLL", "-1", "greater than 0"),
+        ("JOBS_POLL_INTERVAL", "-1", "greater than 0"),
         ("LOG_FORMAT", "xml", "'auto', 'json' or 'text'"),
         ("LOG_LEVEL", "loud", "'debug'"),
         ("DATABASE_PRIMARY_URL", "postgresql+psycopg://u@h/d", "postgresql://"),
@@ -77,9 +77,9 @@ def test_invalid_value_is_refused_with_variable_and_hint(monkeypatch: pytest.Mon
 
 
 def test_all_invalid_values_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JOBS_POLL", "soon")
-    monkeypatch.setenv("JOBS_GRACE", "later")
-    with pytest.raises(SettingsError, match=r"(?s)JOBS_POLL.*JOBS_GRACE"):
+    monkeypatch.setenv("JOBS_POLL_INTERVAL", "soon")
+    monkeypatch.setenv("JOBS_SHUTDOWN_TIMEOUT", "later")
+    with pytest.raises(SettingsError, match=r"(?s)JOBS_POLL_INTERVAL.*JOBS_SHUTDOWN_TIMEOUT"):
         Settings.load()
 
 
@@ -89,8 +89,8 @@ def test_unknown_setting_is_refused_in_code() -> None:
 
 
 def test_heartbeat_of_more_than_half_the_lease_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"JOBS_BEAT.*JOBS_LEASE"):
-        Settings.load(jobs_beat=10, jobs_lease=15)
+    with pytest.raises(SettingsError, match=r"JOBS_HEARTBEAT_INTERVAL.*JOBS_LEASE"):
+        Settings.load(jobs_heartbeat_interval=10, jobs_lease=15)
 
 
 def test_pool_maximum_below_its_minimum_is_refused() -> None:

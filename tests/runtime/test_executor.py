@@ -334,7 +334,7 @@ async def test_process_is_killed_at_its_deadline(tmp_path: Path) -> None:
 
 async def test_process_is_killed_when_its_job_is_cancelled(tmp_path: Path) -> None:
     place = Place(crunching.catalog)
-    async with place.working(beat=5) as worker:
+    async with place.working(heartbeat_interval=5) as worker:
         job_id, process = await hanging(place, tmp_path / "pid")
         await place.queue.cancel(job_id)
         place.clock.advance(5)

@@ -143,7 +143,9 @@ def test_a_worker_takes_its_other_options_from_the_settings_too() -> None:
     @catalog.task("work")
     async def work() -> None: ...
 
-    settings = Settings(jobs_poll=3, jobs_lease=40, jobs_beat=7, jobs_grace=9)
+    settings = Settings(
+        jobs_poll_interval=3, jobs_lease=40, jobs_heartbeat_interval=7, jobs_shutdown_timeout=9
+    )
     queue = Queue(catalog, MemoryStorage(SystemClock()), settings=settings)
 
     def options(worker: Worker) -> tuple[float, ...]:
@@ -151,7 +153,8 @@ def test_a_worker_takes_its_other_options_from_the_settings_too() -> None:
         return plan.poll, plan.lease, plan.beat, plan.grace
 
     assert options(Worker(queue)) == (3, 40, 7, 9)
-    assert options(Worker(queue, poll=1, lease=20, beat=2, grace=0)) == (1, 20, 2, 0)
+    own = Worker(queue, poll_interval=1, lease=20, heartbeat_interval=2, shutdown_timeout=0)
+    assert options(own) == (1, 20, 2, 0)
 
 
 async def test_a_result_that_never_comes_is_an_error_by_the_way_the_job_ended() -> None:

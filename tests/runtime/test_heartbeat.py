@@ -13,7 +13,7 @@ from zeke_queue.model import RowState
 COMPLETED, FAILED, RETRY, CREATED = RowState.COMPLETED, RowState.FAILED, RowState.RETRY, RowState.CREATED
 ACTIVE, CANCELLED, EXPIRED = RowState.ACTIVE, RowState.CANCELLED, RowState.EXPIRED
 
-BEATING = {"lease": 15.0, "beat": 5.0}
+BEATING = {"lease": 15.0, "heartbeat_interval": 5.0}
 
 
 # What is taken away
@@ -59,7 +59,7 @@ async def test_waiting_job_is_not_started_after_its_cancellation(place: Place) -
         if n == 1:
             await go.wait()
 
-    async with place.working(concurrency=1, lease=15, beat=1) as worker:
+    async with place.working(concurrency=1, lease=15, heartbeat_interval=1) as worker:
         await place.send(quick, 0)
         await worker.drain()  # it is known to be quick from here on, and claimed ahead
         sent = [await place.send(quick, n) for n in (1, 2, 3)]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 COMPLETED, FAILED, RETRY, CREATED = RowState.COMPLETED, RowState.FAILED, RowState.RETRY, RowState.CREATED
 ACTIVE, CANCELLED, EXPIRED = RowState.ACTIVE, RowState.CANCELLED, RowState.EXPIRED
 
-BEATING = {"lease": 15.0, "beat": 5.0}
+BEATING = {"lease": 15.0, "heartbeat_interval": 5.0}
 
 
 async def test_outcomes_are_kept_until_the_storage_is_back(place: Place, lines: Lines) -> None:
@@ -107,7 +107,7 @@ async def test_worker_without_a_lease_stops_its_handlers_and_starts_again(place:
 async def test_worker_that_lost_only_heartbeats_finds_its_jobs_again(place: Place) -> None:
     """Only its beats are lost; what it gave up is given back when one is answered, though nobody took it."""
     work = Handler(place)
-    async with place.working(poll=1e6, **BEATING) as worker:
+    async with place.working(poll_interval=1e6, **BEATING) as worker:
         job_id = await place.send(work.task)
         await until(lambda: work.started)
         place.storage.cut["heartbeat"] = "before"
@@ -123,7 +123,7 @@ async def test_worker_that_lost_only_heartbeats_finds_its_jobs_again(place: Plac
 async def test_jobs_lost_during_a_search_for_claims_are_released_too(place: Place) -> None:
     """Else they would stay active under a worker that lives and does not know of them."""
     work = Handler(place)
-    async with place.working(poll=1e6, **BEATING):
+    async with place.working(poll_interval=1e6, **BEATING):
         running = await place.send(work.task)
         await until(lambda: work.started)
         await until(place.asleep)

@@ -57,7 +57,7 @@ async def test_each_job_is_settled_once_over_a_restart_of_postgres(
 
     queue = Queue(catalog, storage, settings=Settings.load())
     sent = [run.id for run in await queue.send_many([Send(work, n) for n in range(JOBS)])]
-    async with Worker(queue, concurrency=20, poll=0.2, beat=1) as worker:
+    async with Worker(queue, concurrency=20, poll_interval=0.2, heartbeat_interval=1) as worker:
         await half.wait()
         await asyncio.to_thread(server.restart, mode)
         async with asyncio.timeout(PATIENCE):
@@ -81,7 +81,7 @@ async def test_worker_goes_on_after_all_its_connections_were_closed(
         return n
 
     queue = Queue(catalog, storage, settings=Settings.load())
-    async with Worker(queue, poll=0.2) as worker:
+    async with Worker(queue, poll_interval=0.2) as worker:
         for round_ in range(3):
             async with await psycopg.AsyncConnection.connect(server.dsn, autocommit=True) as admin:
                 await admin.execute(
@@ -105,7 +105,7 @@ async def test_idle_worker_is_notified_of_a_job_at_once(
         began.set()
 
     queue = Queue(catalog, storage, settings=Settings.load())
-    async with Worker(queue, poll=1000) as worker:
+    async with Worker(queue, poll_interval=1000) as worker:
         await until_asleep(storage, worker)
         await queue.send(prompt)
         await until(began.is_set)
@@ -129,7 +129,7 @@ async def test_free_place_under_a_limit_is_filled_without_a_poll(
     queue = Queue(catalog, storage, settings=Settings.load())
     await queue.send(beside)
     await queue.send_many([Send(single, n) for n in range(5)])
-    async with Worker(queue, poll=1000) as worker:
+    async with Worker(queue, poll_interval=1000) as worker:
         await until(lambda: len(ran) == 5)
         go.set()
         await worker.drain()

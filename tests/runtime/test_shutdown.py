@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -70,7 +71,7 @@ async def test_running_jobs_end_within_the_grace_and_no_new_ones_begin(place: Pl
 
 async def test_jobs_past_the_grace_are_released_without_using_a_retry(place: Place) -> None:
     slow = Slow(place, retry_limit=0)
-    worker = place.worker(grace=30)
+    worker = place.worker(shutdown_timeout=30)
     running = start(worker)
     job_id = await place.send(slow.task)
     await until(lambda: slow.running)
@@ -95,7 +96,7 @@ async def test_handler_that_returns_after_its_cancellation_has_completed(place: 
             return "half done"
         return "done"
 
-    worker = place.worker(grace=0)
+    worker = place.worker(shutdown_timeout=0)
     running = start(worker)
     job_id = await place.send(tidy)
     await until(lambda: place.state(job_id) is ACTIVE)
@@ -108,27 +109,27 @@ async def test_handler_that_returns_after_its_cancellation_has_completed(place: 
 
 async def test_abort_skips_the_grace(place: Place) -> None:
     slow = Slow(place)
-    worker = place.worker(grace=1000)
+    worker = place.worker(shutdown_timeout=1000)
     running = start(worker)
     job_id = await place.send(slow.task)
     await until(lambda: slow.running)
     worker.stop()
     await turns()
     assert not running.done()
-    worker.abort()
+    worker.stop(immediately=True)
     await running
     assert (await place.job(job_id)).state is CREATED
 
 
 async def test_abort_ends_the_wait_for_cancelled_handlers(place: Place) -> None:
     slow = Slow(place, deaf=True)
-    worker = place.worker(grace=0)
+    worker = place.worker(shutdown_timeout=0)
     running = start(worker)
     job_id = await place.send(slow.task)
     await until(lambda: slow.running)
     worker.stop()
     await until(lambda: slow.cancelled)
-    worker.abort()
+    worker.stop(immediately=True)
     await turns()
     place.clock.advance(HURRY)
     await turns()
@@ -149,7 +150,7 @@ async def test_abort_ends_the_wait_for_the_last_settlements(place: Place) -> Non
     worker.stop()
     await turns()
     assert not running.done()
-    worker.abort()
+    worker.stop(immediately=True)
     await turns()
     place.clock.advance(HURRY)
     await until(running.done)
@@ -157,7 +158,7 @@ async def test_abort_ends_the_wait_for_the_last_settlements(place: Place) -> Non
 
 async def test_late_heartbeat_does_not_register_a_worker_that_has_left(place: Place) -> None:
     Slow(place)
-    worker = place.worker(lease=15, beat=5)
+    worker = place.worker(lease=15, heartbeat_interval=5)
     running = start(worker)
     await until(place.asleep)
     late = place.storage.late["heartbeat"] = asyncio.Event()
@@ -175,7 +176,7 @@ async def test_late_heartbeat_does_not_register_a_worker_that_has_left(place: Pl
 async def test_cancelled_shutdown_leaves_no_tasks_behind(place: Place) -> None:
     slow = Slow(place)
     before = asyncio.all_tasks()
-    running = start(place.worker(grace=1000))
+    running = start(place.worker(shutdown_timeout=1000))
     await place.send(slow.task)
     await until(lambda: slow.running)
     running.cancel()
@@ -190,7 +191,7 @@ async def test_cancelled_shutdown_leaves_no_tasks_behind(place: Place) -> None:
 
 async def test_handler_that_ignores_its_cancellation_does_not_delay_the_end(place: Place) -> None:
     slow = Slow(place, deaf=True)
-    worker = place.worker(grace=0)
+    worker = place.worker(shutdown_timeout=0)
     running = start(worker)
     job_id = await place.send(slow.task)
     await until(lambda: slow.running)
@@ -214,7 +215,7 @@ async def test_job_of_a_thread_is_released_and_marked_cancelled(place: Place) ->
             seen.set()
         return "late"
 
-    worker = place.worker(grace=0)
+    worker = place.worker(shutdown_timeout=0)
     running = start(worker)
     job_id = await place.send(block)
     await until(lambda: place.state(job_id) is ACTIVE)
@@ -317,7 +318,7 @@ async def test_outcomes_that_wait_for_a_retry_are_stored_at_the_end(place: Place
     place.clock.advance(LONGEST_PAUSE)
     await until(lambda: place.storage.calls.count("settle") > tries)
     place.storage.mend()
-    worker.abort()
+    worker.stop(immediately=True)
     await until(running.done)
     assert (await place.job(job_id)).output == "done"
     assert await place.storage.workers() == []
@@ -352,7 +353,7 @@ async def test_worker_stopped_before_its_start_ends() -> None:
         assert place.state(job_id) is COMPLETED
         place.stop_hurrying()
 
-    await check_each_async({"stop": Worker.stop, "abort": Worker.abort}, check)
+    await check_each_async({"stop": Worker.stop, "at once": partial(Worker.stop, immediately=True)}, check)
 
 
 async def test_worker_stopped_before_its_start_drains_nothing(place: Place) -> None:
@@ -367,7 +368,7 @@ async def test_worker_stopped_before_its_start_drains_nothing(place: Place) -> N
 
 async def test_cancelled_worker_releases_its_jobs(place: Place) -> None:
     slow = Slow(place, retry_limit=0)
-    running = start(place.worker(grace=1000))
+    running = start(place.worker(shutdown_timeout=1000))
     job_id = await place.send(slow.task)
     await until(lambda: slow.running)
     running.cancel()
@@ -444,7 +445,7 @@ async def test_worker_may_be_cancelled_at_any_moment() -> None:
 async def test_job_past_its_deadline_expires_though_its_handler_never_ends(place: Place) -> None:
     """Else each worker that ends would give it to the next one, and no retry would ever be used up."""
     slow = Slow(place, deaf=True, expire_in=60, retry_limit=0)
-    worker = place.worker(grace=0)
+    worker = place.worker(shutdown_timeout=0)
     running = start(worker)
     job_id = await place.send(slow.task)
     await until(lambda: slow.running)

@@ -53,7 +53,7 @@ class Broken(Deaf):
 
 async def test_second_signal_cancels_the_loops_beside_the_worker(place: Place) -> None:
     work, duty = Handler(place), Deaf()
-    running = asyncio.ensure_future(run_until_signalled(place.worker(grace=1000), [duty]))
+    running = asyncio.ensure_future(run_until_signalled(place.worker(shutdown_timeout=1000), [duty]))
     job_id = await place.send(work.task)
     await until(lambda: work.started)
     signal.raise_signal(signal.SIGTERM)
@@ -93,7 +93,7 @@ async def test_second_signal_ends_a_worker_whose_resources_do_not_open() -> None
 
     place = faulty_place(Catalog(resources=resources))
     Handler(place)
-    running = asyncio.ensure_future(run_until_signalled(place.worker(grace=1000), [Deaf()]))
+    running = asyncio.ensure_future(run_until_signalled(place.worker(shutdown_timeout=1000), [Deaf()]))
     await opening.wait()
     signal.raise_signal(signal.SIGTERM)
     await turns()
@@ -132,7 +132,7 @@ async def test_stuck_process_ends_though_its_output_is_closed(
     monkeypatch.setattr(sys, "stdout", stream)
     monkeypatch.setattr(os, "_exit", codes.append)
     await place.send(deaf)
-    running = asyncio.ensure_future(run_until_signalled(place.worker(grace=0)))
+    running = asyncio.ensure_future(run_until_signalled(place.worker(shutdown_timeout=0)))
     await started.wait()
     signal.raise_signal(signal.SIGTERM)
     place.hurry()

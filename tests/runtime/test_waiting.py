@@ -159,7 +159,7 @@ async def test_cancelling_the_parent_stops_its_running_child(place: Place) -> No
         await job.call(child)
 
     job_id = await place.send(parent)
-    async with place.working(beat=0.01):
+    async with place.working(heartbeat_interval=0.01):
         await until(lambda: place.active("child"))
         await until(lambda: place.state(job_id) is RowState.CREATED)
         assert await place.queue.cancel(job_id)

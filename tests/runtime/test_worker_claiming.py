@@ -182,7 +182,7 @@ async def test_worker_serves_only_its_queues(place: Place) -> None:
     async def others() -> None: ...
 
     sent = [await place.send(mine), await place.send(others)]
-    await place.drain(queues=["my-alias"])
+    await place.drain(tasks=["my-alias"])
     assert [(await place.job(job_id)).state for job_id in sent] == [COMPLETED, CREATED]
 
 
@@ -191,8 +191,14 @@ def test_invalid_options_of_a_worker_are_refused(place: Place) -> None:
         Worker(place.queue)
     place.catalog.task("work")(_nothing)
     with pytest.raises(UnknownTaskError):
-        Worker(place.queue, queues=["nowhere"])
-    for wrong in ({"concurrency": 0}, {"poll": 0}, {"lease": -1}, {"grace": -1}, {"lease": 10, "beat": 6}):
+        Worker(place.queue, tasks=["nowhere"])
+    for wrong in (
+        {"concurrency": 0},
+        {"poll_interval": 0},
+        {"lease": -1},
+        {"shutdown_timeout": -1},
+        {"lease": 10, "heartbeat_interval": 6},
+    ):
         with pytest.raises(InvalidOptionError, match=next(iter(wrong))):
             Worker(place.queue, **wrong)  # type: ignore[arg-type]
 
@@ -211,7 +217,7 @@ async def test_each_start_of_a_worker_has_a_new_id(place: Place) -> None:
     for _ in range(2):
         async with worker:
             seen.append(worker.id)
-            worker.abort()
+            worker.stop(immediately=True)
     assert len(set(seen)) == 2
     assert worker.id is None
 
@@ -226,7 +232,7 @@ async def test_idle_worker_runs_a_job_as_soon_as_it_is_sent(place: Place) -> Non
     @place.catalog.task("work")
     async def work() -> None: ...
 
-    async with place.working(poll=1000):
+    async with place.working(poll_interval=1000):
         await until(place.asleep)
         job_id = await place.send(work)
         # Time stands still here, so it is not the poll that finds the job.
@@ -237,7 +243,7 @@ async def test_idle_worker_finds_a_delayed_job_when_it_polls(place: Place) -> No
     @place.catalog.task("work")
     async def work() -> None: ...
 
-    async with place.working(poll=60):
+    async with place.working(poll_interval=60):
         await until(place.asleep)
         job_id = await place.send(work, delay=30)
         sent = place.clock.monotonic()
@@ -254,7 +260,7 @@ async def test_worker_runs_its_own_retry_before_the_next_poll(
         if job.attempt == 1:
             raise ValueError
 
-    async with place.working(poll=10_000):
+    async with place.working(poll_interval=10_000):
         job_id = await place.send(work)
         await until(lambda: place.state(job_id) is RETRY)
         await place.advance(30, 0.1)  # past the ladder of looks, and short of the poll
@@ -274,7 +280,7 @@ async def test_free_place_under_a_limit_is_filled_at_once(place: Place) -> None:
 
     sent = [await place.send(one) for _ in range(5)]
     await place.send(other)
-    async with place.working(poll=1000):
+    async with place.working(poll_interval=1000):
         await until(lambda: all(place.state(job_id) is COMPLETED for job_id in sent))
 
 
@@ -282,7 +288,7 @@ async def test_idle_flag_with_a_lost_answer_is_set_again(
     place: Place,
 ) -> None:
     work = Handler(place)
-    async with place.working(concurrency=1, poll=1e6):
+    async with place.working(concurrency=1, poll_interval=1e6):
         await until(place.asleep)
         # It has no room, so it says that it is awake, but does not hear that this was heard.
         place.storage.cut["set_idle"] = "after"
@@ -301,7 +307,7 @@ async def test_idle_flag_with_a_lost_answer_is_set_again(
 async def test_idle_flag_is_set_again_after_a_failover(place: Place) -> None:
     """As after a failover to a copy that was behind."""
     Handler(place)
-    async with place.working(poll=1e6, lease=15, beat=5) as worker:
+    async with place.working(poll_interval=1e6, lease=15, heartbeat_interval=5) as worker:
         await until(place.asleep)
         place.storage.cut_all()
         assert worker.id is not None
@@ -315,7 +321,7 @@ async def test_idle_flag_is_set_again_after_a_failover(place: Place) -> None:
 async def test_drain_does_not_end_by_a_claim_that_began_before_it(place: Place) -> None:
     work = Handler(place)
     work.go.set()
-    async with place.working(poll=1e6) as worker:
+    async with place.working(poll_interval=1e6) as worker:
         await until(place.asleep)
         await turns()
         answer = place.storage.held["claim"] = asyncio.Event()
@@ -334,7 +340,7 @@ async def test_jobs_that_arrive_after_the_lease_ended_are_not_started(place: Pla
     """Others may have it by then; the worker finds out as soon as it is heard again."""
     work = Handler(place)
     work.go.set()
-    async with place.working(lease=15, beat=5):
+    async with place.working(lease=15, heartbeat_interval=5):
         await until(place.asleep)
         answer = place.storage.held["claim"] = asyncio.Event()
         job_id = await place.send(work.task)

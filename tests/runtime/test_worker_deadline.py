@@ -16,7 +16,7 @@ from zeke_queue.task.context import JobContext
 COMPLETED, FAILED, RETRY, CREATED = RowState.COMPLETED, RowState.FAILED, RowState.RETRY, RowState.CREATED
 ACTIVE, CANCELLED, EXPIRED = RowState.ACTIVE, RowState.CANCELLED, RowState.EXPIRED
 
-BEATING = {"lease": 15.0, "beat": 5.0}
+BEATING = {"lease": 15.0, "heartbeat_interval": 5.0}
 
 
 async def test_handler_past_its_deadline_is_interrupted_and_retried(place: Place) -> None:
@@ -166,7 +166,7 @@ async def test_handler_that_ignores_its_cancellation_is_cancelled_again_and_logg
             except asyncio.CancelledError:
                 asked += 1
 
-    async with place.working(lease=1000, beat=10) as worker:
+    async with place.working(lease=1000, heartbeat_interval=10) as worker:
         job_id = await place.send(deaf)
         await until(lambda: place.state(job_id) is ACTIVE)
         await turns()

@@ -7,6 +7,7 @@ answered cost no job a retry; and no worker left a row or an asyncio task behind
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tests.cases import check_each_async
@@ -67,7 +68,9 @@ class Storm:
         return n
 
     def start(self) -> None:
-        worker = self.place.worker(concurrency=self.draw.choice([1, 3, 10]), lease=15, beat=5, grace=5)
+        worker = self.place.worker(
+            concurrency=self.draw.choice([1, 3, 10]), lease=15, heartbeat_interval=5, shutdown_timeout=5
+        )
         self.workers.append((worker, asyncio.ensure_future(worker.run())))
 
     async def send(self) -> None:
@@ -101,7 +104,9 @@ class Storm:
 
     async def stop(self) -> None:
         worker, running = self.draw.choice(self.workers)
-        how: Callable[[], object] = self.draw.choice([worker.stop, worker.abort, running.cancel])
+        how: Callable[[], object] = self.draw.choice(
+            [worker.stop, partial(worker.stop, immediately=True), running.cancel]
+        )
         if not self.rough:
             await self.mend()
         how()

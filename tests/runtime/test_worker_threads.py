@@ -19,7 +19,7 @@ async def test_thread_past_its_deadline_is_logged(place: Place) -> None:
         go.wait()
 
     with logged() as lines:
-        async with place.working(lease=1000, beat=RECANCEL_INTERVAL):
+        async with place.working(lease=1000, heartbeat_interval=RECANCEL_INTERVAL):
             job_id = await place.send(endless)
             await until(lambda: place.active("endless"))
             await turns()

@@ -110,7 +110,12 @@ def _build(draws: Draws, size: Size) -> Setup:
         workers=2 if keyless else 3,
         others={"keyless": office.catalog(key=False)} if keyless else {},
         schedulers=2,
-        worker={"concurrency": draws.pick((2, 4, 8)), "lease": 15.0, "beat": 5.0, "grace": 5.0},
+        worker={
+            "concurrency": draws.pick((2, 4, 8)),
+            "lease": 15.0,
+            "heartbeat_interval": 5.0,
+            "shutdown_timeout": 5.0,
+        },
         phase=phase,
         quiet=2 * DAY,
         tail=60.0,

@@ -250,7 +250,7 @@ def build(draws: Draws) -> Setup:
         clients={"c1": doing(actions)} if actions else {},
         workers=1,
         schedulers=1 + draws.below(2),
-        worker={"concurrency": 5, "lease": 6.0, "beat": 2.0, "grace": 3.0},
+        worker={"concurrency": 5, "lease": 6.0, "heartbeat_interval": 2.0, "shutdown_timeout": 3.0},
         phase=phase,
         archive_after=20.0,
         delete_after=20.0,

@@ -220,7 +220,12 @@ def build(draws: Draws) -> Setup:
         workers=1,
         schedulers=2,
         others=dict.fromkeys(others, old),
-        worker={"concurrency": 1 + draws.below(3), "lease": 6.0, "beat": 2.0, "grace": 2.0},
+        worker={
+            "concurrency": 1 + draws.below(3),
+            "lease": 6.0,
+            "heartbeat_interval": 2.0,
+            "shutdown_timeout": 2.0,
+        },
         phase=PHASE,
         archive_after=10.0,
         delete_after=10.0,

@@ -46,7 +46,12 @@ def build(draws: Draws) -> Setup:
         catalog,
         clients={"c1": doing(actions)},
         supervisors=2,
-        worker={"concurrency": 1 + draws.below(3), "lease": lease, "beat": lease / 3, "grace": 2.0},
+        worker={
+            "concurrency": 1 + draws.below(3),
+            "lease": lease,
+            "heartbeat_interval": lease / 3,
+            "shutdown_timeout": 2.0,
+        },
         sweep=draws.pick((1.0, 3.0)),
         phase=PHASE,
         archive_after=20.0,

@@ -51,7 +51,12 @@ def build(draws: Draws) -> Setup:
             "op": _operator(draws, busy),
         },
         workers=draws.pick((1, 2, 2)),
-        worker={"concurrency": 1 + draws.below(3), "lease": lease, "beat": lease / 3, "grace": 2.0},
+        worker={
+            "concurrency": 1 + draws.below(3),
+            "lease": lease,
+            "heartbeat_interval": lease / 3,
+            "shutdown_timeout": 2.0,
+        },
         sweep=2.0,
         phase=PHASE,
         archive_after=20.0,

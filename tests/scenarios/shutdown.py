@@ -54,8 +54,8 @@ def build(draws: Draws) -> Setup:
     worker = {
         "concurrency": 1 + draws.below(3),
         "lease": lease,
-        "beat": lease / 4,
-        "grace": draws.pick((0.0, 0.5, 3.0)),
+        "heartbeat_interval": lease / 4,
+        "shutdown_timeout": draws.pick((0.0, 0.5, 3.0)),
     }
     drain = {"d1": _draining(draws.pick(bursts), worker)} if draws.chance(0.4) else {}
     return Setup(

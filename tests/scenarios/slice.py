@@ -339,7 +339,12 @@ def build(draws: Draws) -> Setup:
         clients={"c1": doing(actions), "c2": site.look_after},
         workers=1 + draws.below(2),
         schedulers=draws.below(2),
-        worker={"concurrency": 1 + draws.below(4), "lease": 6.0, "beat": 2.0, "grace": 3.0},
+        worker={
+            "concurrency": 1 + draws.below(4),
+            "lease": 6.0,
+            "heartbeat_interval": 2.0,
+            "shutdown_timeout": 3.0,
+        },
         phase=PHASE,
         archive_after=120.0,
         delete_after=20.0,

@@ -70,9 +70,9 @@ def build(draws: Draws) -> Setup:
         worker={
             "concurrency": 1 + draws.below(3),
             "lease": draws.pick((4.0, 6.0)),
-            "beat": 2.0,
-            "poll": draws.pick((2.0, 4.0)),
-            "grace": draws.pick((0.5, 5.0)),
+            "heartbeat_interval": 2.0,
+            "poll_interval": draws.pick((2.0, 4.0)),
+            "shutdown_timeout": draws.pick((0.5, 5.0)),
         },
         sweep=draws.pick((2.0, 3.0)),
         archive_after=draws.pick((2.0, 6.0)),

@@ -236,7 +236,12 @@ def build(draws: Draws) -> Setup:
     return Setup(
         orders.catalog,
         clients=clients,
-        worker={"concurrency": 1 + draws.below(3), "lease": 6.0, "beat": 2.0, "grace": 3.0},
+        worker={
+            "concurrency": 1 + draws.below(3),
+            "lease": 6.0,
+            "heartbeat_interval": 2.0,
+            "shutdown_timeout": 3.0,
+        },
         phase=PHASE,
         archive_after=20.0,
         delete_after=20.0,

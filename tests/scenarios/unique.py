@@ -64,7 +64,12 @@ def build(draws: Draws) -> Setup:
     return Setup(
         catalog,
         clients={name: doing(plan) for name, plan in plans.items()},
-        worker={"concurrency": 1 + draws.below(3), "lease": lease, "beat": lease / 3, "grace": 2.0},
+        worker={
+            "concurrency": 1 + draws.below(3),
+            "lease": lease,
+            "heartbeat_interval": lease / 3,
+            "shutdown_timeout": 2.0,
+        },
         sweep=2.0,
         phase=PHASE,
         archive_after=draws.pick((5.0, 20.0)),

@@ -317,7 +317,12 @@ def build(draws: Draws) -> Setup:
             "c2": _watching([wait for wait in waits if wait.number % 2]),
             "c3": _watching([wait for wait in waits if not wait.number % 2]),
         },
-        worker={"concurrency": 1 + draws.below(3), "lease": 6.0, "beat": 2.0, "grace": 3.0},
+        worker={
+            "concurrency": 1 + draws.below(3),
+            "lease": 6.0,
+            "heartbeat_interval": 2.0,
+            "shutdown_timeout": 3.0,
+        },
         phase=phase,
         archive_after=kept,
         delete_after=20.0,

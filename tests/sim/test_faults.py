@@ -39,7 +39,7 @@ send = sending("work")
 
 def outcome_of(decisions: dict[str, Any], program: Program = send, **setup: Any) -> Outcome:
     """Run one client and one worker under these decisions; properties must hold all the same."""
-    made = {"phase": 60.0, "worker": {"lease": 6.0, "beat": 2.0}, **setup}
+    made = {"phase": 60.0, "worker": {"lease": 6.0, "heartbeat_interval": 2.0}, **setup}
     # A plan whose decisions are given draws nothing; the chances only say that faults are asked for at all.
     knobs = NONE.but(kinds=tuple(KINDS), wake=1.0, handler=1.0, skip=0.5)
     return simulated(catalog, program, decisions=decisions, knobs=knobs, **made)

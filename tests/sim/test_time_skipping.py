@@ -66,7 +66,7 @@ def build(draws: Draws) -> Setup:
         clients={"c1": doing([*actions, (draws.uniform(50.0, 110.0), pause)])},
         workers=1,
         schedulers=1,
-        worker={"poll": POLL, "concurrency": 20},
+        worker={"poll_interval": POLL, "concurrency": 20},
         sweep=SWEEP,
         archive_after=150.0,
         delete_after=200.0,

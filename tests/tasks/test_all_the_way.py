@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from zeke_tasks.context import Context
 
 URL: Final = "https://a.example/parser"
-CALM: Final[dict[str, Any]] = {"watchdog": None, "lease": 1e9, "beat": 1e8}
+CALM: Final[dict[str, Any]] = {"watchdog": None, "lease": 1e9, "heartbeat_interval": 1e8}
 
 
 async def all_jobs(domain: Domain, task: str, payload: dict[str, Any]) -> list[Job]:

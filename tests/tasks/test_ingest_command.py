@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def settings(domain_dsn: str) -> Settings:
-    return Settings.load(database_primary_url=domain_dsn, jobs_beat=0.4, jobs_lease=1)
+    return Settings.load(database_primary_url=domain_dsn, jobs_heartbeat_interval=0.4, jobs_lease=1)
 
 
 class Site:

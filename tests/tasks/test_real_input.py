@@ -92,7 +92,7 @@ class World:
 
     async def work(self, *queues: str) -> None:
         """Run what is due in these queues."""
-        await Worker(self.queue, queues=queues or None).drain()
+        await Worker(self.queue, tasks=queues or None).drain()
 
     async def health(self, source_id: UUID) -> Health:
         """Return what is known of a feed."""

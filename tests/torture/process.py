@@ -104,7 +104,12 @@ async def _act(part: Part, queue: Queue, journal: Journal, stopping: asyncio.Eve
         about = about_worker(Path(part.journal).parent, os.getpid())
         about.write_text(json.dumps(asdict(part)), encoding="utf-8")
         worker = Worker(
-            queue, concurrency=6, poll=part.poll, lease=part.lease, beat=part.lease / 3, grace=part.grace
+            queue,
+            concurrency=6,
+            poll_interval=part.poll,
+            lease=part.lease,
+            heartbeat_interval=part.lease / 3,
+            shutdown_timeout=part.grace,
         )
         if stopping.is_set():
             return

@@ -116,4 +116,4 @@ async def _work(
     from zeke_queue.worker.shutdown import run_worker
 
     async with Queue.connect(catalog, settings=settings) as queue:
-        await run_worker(queue, maintenance=supervisor, schedules=scheduler, queues=names or None)
+        await run_worker(queue, maintenance=supervisor, schedules=scheduler, tasks=names or None)

@@ -73,10 +73,10 @@ class Settings(Variables):
         jobs_cron_tz: the IANA zone of schedules without one.
         jobs_schema: the schema of the tables.
         jobs_concurrency: jobs that one worker runs at once.
-        jobs_poll: how long an idle worker waits at most before it polls.
+        jobs_poll_interval: how long an idle worker waits at most before it polls.
         jobs_lease: how long a worker may be silent before its jobs go to others.
-        jobs_beat: the interval of heartbeats; at most half of the lease.
-        jobs_grace: how long running jobs may continue once a worker is stopped.
+        jobs_heartbeat_interval: the interval of heartbeats; at most half of the lease.
+        jobs_shutdown_timeout: how long running jobs may continue once a worker is stopped.
         jobs_listen: whether to LISTEN for work and changes; False behind PgBouncer in transaction mode.
         jobs_prepare: whether to use prepared statements; False behind a PgBouncer that doesn't track them.
         jobs_pool_min: connections that are kept open.
@@ -93,10 +93,10 @@ class Settings(Variables):
     jobs_cron_tz: str = "UTC"
     jobs_schema: str = "pgboss"
     jobs_concurrency: int = Field(default=10, ge=1, le=10_000)
-    jobs_poll: float = Field(default=2.0, gt=0, le=3600)
+    jobs_poll_interval: float = Field(default=2.0, gt=0, le=3600)
     jobs_lease: float = Field(default=15.0, ge=1, le=_DAY)
-    jobs_beat: float = Field(default=5.0, gt=0, le=_DAY)
-    jobs_grace: float = Field(default=30.0, ge=0, le=_DAY)
+    jobs_heartbeat_interval: float = Field(default=5.0, gt=0, le=_DAY)
+    jobs_shutdown_timeout: float = Field(default=30.0, ge=0, le=_DAY)
     jobs_listen: bool = True
     jobs_prepare: bool = True
     jobs_pool_min: int = Field(default=1, ge=0, le=1000)
@@ -115,11 +115,11 @@ class Settings(Variables):
             SettingsError: as for ``Variables.load``, or two settings contradict each other.
         """
         settings = super().load(**values)
-        if settings.jobs_beat * 2 > settings.jobs_lease:
+        if settings.jobs_heartbeat_interval * 2 > settings.jobs_lease:
             raise SettingsError(
-                f"JOBS_BEAT ({settings.jobs_beat:g} s) is more than half of JOBS_LEASE"
-                f" ({settings.jobs_lease:g} s), so that one late heartbeat would lose every job:"
-                " lower JOBS_BEAT or raise JOBS_LEASE"
+                f"JOBS_HEARTBEAT_INTERVAL ({settings.jobs_heartbeat_interval:g} s) is more than half of"
+                f" JOBS_LEASE ({settings.jobs_lease:g} s), so that one late heartbeat would lose every job:"
+                " lower JOBS_HEARTBEAT_INTERVAL or raise JOBS_LEASE"
             )
         if settings.jobs_pool_min > settings.jobs_pool_max:
             raise SettingsError("JOBS_POOL_MIN is above JOBS_POOL_MAX: lower the one or raise the other")

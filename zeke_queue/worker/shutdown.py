@@ -66,7 +66,7 @@ async def run_until_signalled(worker: Worker, beside: Sequence[Duty] = ()) -> No
             hint=None if worker.stopping else "running jobs get their grace; signal again to stop at once",
         )
         if worker.stopping:
-            worker.abort()
+            worker.stop(immediately=True)
             # Resources that never open would keep the process alive, and there are no jobs to release yet.
             for part in duties if begun.is_set() else (working,):
                 part.cancel()

@@ -28,20 +28,20 @@ class WorkerOptions(TypedDict, total=False):
 
     Attributes:
         concurrency: how many jobs run at once; 10 by default.
-        queues: names, aliases or tasks to serve; all of the catalog by default. A task is always served under
+        tasks: names, aliases or tasks to serve; all of the catalog by default. A task is always served under
             all its names.
-        poll: seconds between claims without a wake-up; 2 by default.
+        poll_interval: seconds between claims without a wake-up; 2 by default.
         lease: seconds of silence after which other workers get its jobs; 15 by default.
-        beat: seconds between heartbeats; at most half of the lease; 5 by default.
-        grace: seconds for running jobs after a stop; 30 by default.
+        heartbeat_interval: seconds between heartbeats; at most half of the lease; 5 by default.
+        shutdown_timeout: seconds for running jobs after a stop; 30 by default.
     """
 
     concurrency: int
-    queues: Sequence[str | Task[Any, Any]] | None
-    poll: float
+    tasks: Sequence[str | Task[Any, Any]] | None
+    poll_interval: float
     lease: float
-    beat: float
-    grace: float
+    heartbeat_interval: float
+    shutdown_timeout: float
 
 
 class Worker:
@@ -58,14 +58,14 @@ class Worker:
 
     Args:
         queue: the queue with the catalog and the storage.
-        concurrency: how many jobs run at once. This, ``poll``, ``lease``, ``beat`` and ``grace`` are by
-            default those of the queue's settings (JOBS_CONCURRENCY and so on).
-        queues: names, aliases or tasks to serve; all of the catalog by default. A task is always served under
+        concurrency: how many jobs run at once. This and the durations below are by default those of the
+            queue's settings (JOBS_CONCURRENCY and so on).
+        tasks: names, aliases or tasks to serve; all of the catalog by default. A task is always served under
             all its names.
-        poll: seconds between claims without a wake-up.
+        poll_interval: seconds between claims without a wake-up.
         lease: seconds of silence after which other workers get its jobs.
-        beat: seconds between heartbeats; at most half of the lease.
-        grace: seconds for running jobs after a stop.
+        heartbeat_interval: seconds between heartbeats; at most half of the lease.
+        shutdown_timeout: seconds for running jobs after a stop.
         clock: the queue's by default.
         handler_clock: the clock of the deadlines that handlers see; by default ``clock``.
         entropy: the queue's by default.
@@ -74,7 +74,7 @@ class Worker:
 
     Raises:
         InvalidOptionError: a number is out of range.
-        UnknownTaskError: a queue is not in the catalog.
+        UnknownTaskError: a task is not in the catalog.
         UsageError: the catalog has no tasks.
     """
 
@@ -83,11 +83,11 @@ class Worker:
         queue: Queue,
         *,
         concurrency: int | None = None,
-        queues: Sequence[str | Task[Any, Any]] | None = None,
-        poll: float | None = None,
+        tasks: Sequence[str | Task[Any, Any]] | None = None,
+        poll_interval: float | None = None,
         lease: float | None = None,
-        beat: float | None = None,
-        grace: float | None = None,
+        heartbeat_interval: float | None = None,
+        shutdown_timeout: float | None = None,
         clock: Clock | None = None,
         handler_clock: Clock | None = None,
         entropy: Entropy | None = None,
@@ -96,23 +96,23 @@ class Worker:
     ) -> None:
         settings = queue.settings
         concurrency = settings.jobs_concurrency if concurrency is None else concurrency
-        poll = settings.jobs_poll if poll is None else poll
+        poll = settings.jobs_poll_interval if poll_interval is None else poll_interval
         lease = settings.jobs_lease if lease is None else lease
-        beat = settings.jobs_beat if beat is None else beat
-        grace = settings.jobs_grace if grace is None else grace
+        beat = settings.jobs_heartbeat_interval if heartbeat_interval is None else heartbeat_interval
+        grace = settings.jobs_shutdown_timeout if shutdown_timeout is None else shutdown_timeout
         if type(concurrency) is not int or concurrency < 1:
             raise InvalidOptionError(f"concurrency: {concurrency!r} is out of range; give 1 or more")
-        for name, value in (("poll", poll), ("lease", lease), ("beat", beat)):
+        for name, value in (("poll_interval", poll), ("lease", lease), ("heartbeat_interval", beat)):
             if not value > 0:
                 raise InvalidOptionError(f"{name}: {value!r} is out of range; give seconds above 0")
-        if grace < 0:
-            raise InvalidOptionError(f"grace: {grace!r} is out of range; give seconds, 0 or more")
+        if not grace >= 0:
+            raise InvalidOptionError(f"shutdown_timeout: {grace!r} is out of range; give seconds, 0 or more")
         if beat * 2 > lease:
             raise InvalidOptionError(
-                f"beat: {beat:g} s is more than half of the lease ({lease:g} s), so that one late heartbeat "
-                "would lose every job; lower it, or raise the lease"
+                f"heartbeat_interval: {beat:g} s is more than half of the lease ({lease:g} s), so that one"
+                " late heartbeat would lose every job; lower it, or raise the lease"
             )
-        self._plan = Plan(_served(queue, queues), concurrency, poll, lease, beat, grace, watchdog)
+        self._plan = Plan(_served(queue, tasks), concurrency, poll, lease, beat, grace, watchdog)
         self._queue = queue
         self._clock = clock or queue.clock
         self._handler_clock = handler_clock
@@ -137,7 +137,7 @@ class Worker:
         return self._stop.is_set()
 
     async def run(self, begun: asyncio.Event | None = None) -> None:
-        """Work until ``stop`` or ``abort`` is called; return when everything is settled or released.
+        """Work until ``stop`` is called; return when everything is settled or released.
 
         Args:
             begun: set once the catalog's resources are open and the worker is registered; until then it may
@@ -152,14 +152,15 @@ class Worker:
                 begun.set()
             await self._running().until(self._stop.wait())
 
-    def stop(self) -> None:
-        """Stop claiming, give running jobs the grace period, then release them without using a retry."""
-        self._stop.set()
+    def stop(self, *, immediately: bool = False) -> None:
+        """Stop claiming, give running jobs their time, then release them without using a retry.
 
-    def abort(self) -> None:
-        """Release all jobs at once."""
+        Args:
+            immediately: whether to release running jobs at once, also after a first stop.
+        """
         self._stop.set()
-        self._hurry.set()
+        if immediately:
+            self._hurry.set()
 
     async def drain(self) -> None:
         """Work until nothing is due and everything is settled; for tests and benchmarks.
@@ -225,13 +226,13 @@ class Worker:
         return self._crew
 
 
-def _served(queue: Queue, queues: Sequence[str | Task[Any, Any]] | None) -> dict[str, Task[Any, Any]]:
+def _served(queue: Queue, chosen: Sequence[str | Task[Any, Any]] | None) -> dict[str, Task[Any, Any]]:
     catalog = queue.catalog
     if not catalog.tasks:
         raise UsageError(
             "The catalog has no tasks, so there is nothing to work on; define some with @catalog.task"
         )
-    if queues is None:
+    if chosen is None:
         return dict(catalog.served)
-    tasks = [catalog.get(which) for which in queues]
+    tasks = [catalog.get(which) for which in chosen]
     return {name: task for task in tasks for name in (task.name, *task.aliases)}

@@ -272,7 +272,7 @@ class TestEnvironment:
             lambda: SimWorker(
                 self.queue,
                 concurrency=self.options.concurrency,
-                poll=POLL,
+                poll_interval=POLL,
                 lease=LEASE,
                 clock=self.clock,
                 resting_clock=self._resting_clock,

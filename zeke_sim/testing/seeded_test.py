@@ -68,7 +68,7 @@ SENTENCES: Final = {
 
 OWN: Final = "A property of the test's own."
 
-WORKER: Final = ("concurrency", "queues", "poll", "lease", "beat", "grace")
+WORKER: Final = ("concurrency", "tasks", "poll_interval", "lease", "heartbeat_interval", "shutdown_timeout")
 """Worker options that a test may set."""
 
 LONGEST: Final = 40

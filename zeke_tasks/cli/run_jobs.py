@@ -115,7 +115,7 @@ class Errand:
         find = items if console is not None and not console.quiet else None
         tending = asyncio.create_task(self._tend())
         try:
-            async with Worker(self.queue, queues=sorted(tasks), grace=GRACE):
+            async with Worker(self.queue, tasks=sorted(tasks), shutdown_timeout=GRACE):
                 with display(console or Console(quiet=True)) as shown:
                     look_at = self.queue.clock.monotonic()
                     async for jobs in follow(Family(self.queue, roots), self.queue, timeout):

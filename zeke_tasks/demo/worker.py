@@ -40,7 +40,7 @@ async def work(dsn: str, gap: float) -> None:
     """Run a worker until SIGTERM, SIGINT, or the end of standard input, which shows that the parent ended."""
     settings = Settings.load(database_primary_url=dsn)
     async with Queue.connect(demo_catalog(gap), settings=settings) as queue:
-        worker = Worker(queue, poll=0.5, lease=LEASE, beat=BEAT, grace=2.0)
+        worker = Worker(queue, poll_interval=0.5, lease=LEASE, heartbeat_interval=BEAT, shutdown_timeout=2.0)
         supervisor = Supervisor(parts_of(queue), every=0.5)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

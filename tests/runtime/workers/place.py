@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from zeke_queue.model import Job
 
-_CALM = {"watchdog": None, "lease": 1e9, "beat": 1e8}
+_CALM = {"watchdog": None, "lease": 1e9, "heartbeat_interval": 1e8}
 
 PATIENCE = 20.0
 """Seconds of real time after which what a test waits for will not come."""
@@ -85,7 +85,7 @@ class Place:
             yield worker
 
     async def _end(self, worker: Worker) -> None:
-        worker.abort()
+        worker.stop(immediately=True)
         self.hurry()
 
     async def advance(self, times: int, seconds: float = 1) -> None:

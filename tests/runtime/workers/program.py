@@ -56,7 +56,7 @@ async def deaf(job: JobContext) -> None:
 async def main(dsn: str) -> None:
     """Work on a database until signalled."""
     async with Queue.connect(catalog, dsn) as queue:
-        worker = Worker(queue, lease=2, beat=0.5, poll=0.5, grace=30)
+        worker = Worker(queue, lease=2, heartbeat_interval=0.5, poll_interval=0.5, shutdown_timeout=30)
         await run_until_signalled(worker, [Supervisor(parts_of(queue), every=0.3)])
 
 

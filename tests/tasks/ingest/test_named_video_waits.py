@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from zeke_tasks.store.model import RawItem, Story
     from zeke_tasks.youtube import Video
 
-CALM: Final[dict[str, Any]] = {"watchdog": None, "lease": 1e9, "beat": 1e8}
+CALM: Final[dict[str, Any]] = {"watchdog": None, "lease": 1e9, "heartbeat_interval": 1e8}
 SOON: Final = timedelta(minutes=5)
 
 

@@ -97,7 +97,7 @@ class Stage:
 
     async def drain(self, **options: Any) -> None:
         """Let a worker do all that is due."""
-        calm: dict[str, Any] = {"watchdog": None, "lease": 1e9, "beat": 1e8}
+        calm: dict[str, Any] = {"watchdog": None, "lease": 1e9, "heartbeat_interval": 1e8}
         await Worker(self.queue, **calm, **options).drain()
 
     async def job(self, job_id: UUID) -> Job:
