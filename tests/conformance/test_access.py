@@ -57,7 +57,7 @@ async def good(storage: Storage, key: NewKey) -> bool:
     return key.id in [one.id for one in await storage.access.valid_keys(key.prefix)]
 
 
-async def test_a_key_is_stored_as_it_is_given_with_the_storages_time(
+async def test_key_is_stored_unchanged_with_the_time_of_the_storage(
     storage: Storage, clock: FrozenClock
 ) -> None:
     key = new_key(name="Ü 'quoted' %s", scopes=frozenset(Scope), team_id=TEAM)
@@ -68,7 +68,7 @@ async def test_a_key_is_stored_as_it_is_given_with_the_storages_time(
     assert await storage.access.keys() == [stored(key), stored(other, clock.now())]
 
 
-async def test_a_key_whose_id_is_there_is_not_stored_again(storage: Storage, clock: FrozenClock) -> None:
+async def test_key_with_a_stored_id_is_not_stored_again(storage: Storage, clock: FrozenClock) -> None:
     key = new_key()
     await storage.access.create_key(key)
     clock.advance(1)
@@ -85,7 +85,7 @@ async def test_keys_are_listed_by_creation_then_id(storage: Storage, clock: Froz
     assert [key.id.int for key in await storage.access.keys()] == [3, 5, 1, 4]
 
 
-async def test_a_key_was_stored_ever_though_it_was_revoked(storage: Storage) -> None:
+async def test_has_keys_counts_a_revoked_key(storage: Storage) -> None:
     assert not await storage.access.has_keys()
     await storage.access.create_key(new_key())
     assert await storage.access.has_keys()
@@ -104,9 +104,7 @@ async def test_keys_are_looked_up_by_the_whole_prefix(storage: Storage, clock: F
         assert await storage.access.valid_keys(wrong) == []
 
 
-async def test_a_key_is_good_until_it_expires_and_not_at_that_instant(
-    storage: Storage, clock: FrozenClock
-) -> None:
+async def test_key_is_valid_until_the_instant_of_its_expiry(storage: Storage, clock: FrozenClock) -> None:
     key = new_key(expires_in=10.0)
     assert (await storage.access.create_key(key)).expires_on == clock.now().replace(second=10)
     clock.advance(9.999999)
@@ -116,7 +114,7 @@ async def test_a_key_is_good_until_it_expires_and_not_at_that_instant(
     assert [one.id for one in await storage.access.keys()] == [key.id]
 
 
-async def test_a_key_is_revoked_once_for_all(storage: Storage, clock: FrozenClock) -> None:
+async def test_key_is_revoked_once(storage: Storage, clock: FrozenClock) -> None:
     key, other = new_key(1), new_key(2)
     await storage.access.create_key(key)
     await storage.access.create_key(other)
@@ -129,7 +127,7 @@ async def test_a_key_is_revoked_once_for_all(storage: Storage, clock: FrozenCloc
     assert await storage.access.keys() == [stored(key, revoked_on=revoked_on), stored(other)]
 
 
-async def test_a_key_that_is_not_there_is_not_revoked(storage: Storage) -> None:
+async def test_unknown_key_is_not_revoked(storage: Storage) -> None:
     await storage.access.create_key(new_key())
     assert not await storage.access.revoke_key(UUID(int=99))
     assert await good(storage, new_key())
@@ -179,7 +177,7 @@ async def test_use_of_a_session_is_a_use_of_its_key(storage: Storage, clock: Fro
     await check_each_async(USES, check)
 
 
-async def test_a_session_that_is_none_any_more_uses_no_key(storage: Storage, clock: FrozenClock) -> None:
+async def test_ended_session_touches_no_key(storage: Storage, clock: FrozenClock) -> None:
     await storage.access.create_key(new_key(1))
     await storage.access.create_key(new_key(2, expires_in=5.0))
     await storage.access.create_session(TOKEN, new_key(1).id, 5.0)
@@ -190,7 +188,7 @@ async def test_a_session_that_is_none_any_more_uses_no_key(storage: Storage, clo
     assert [key.last_used_on for key in await storage.access.keys()] == [None, None]
 
 
-async def test_the_use_of_one_key_says_nothing_of_others(storage: Storage) -> None:
+async def test_use_of_a_key_does_not_touch_other_keys(storage: Storage) -> None:
     await storage.access.create_key(new_key(1))
     await storage.access.touch_key(new_key(1).id)
     await storage.access.create_key(new_key(2))
@@ -198,7 +196,7 @@ async def test_the_use_of_one_key_says_nothing_of_others(storage: Storage) -> No
     assert [key.last_used_on for key in await storage.access.keys()] == [START, None]
 
 
-async def test_a_session_leads_to_its_key_until_it_ends(storage: Storage, clock: FrozenClock) -> None:
+async def test_session_returns_its_key_until_it_ends(storage: Storage, clock: FrozenClock) -> None:
     key = new_key(scopes=frozenset({Scope.READ, Scope.ADMIN}))
     await storage.access.create_key(key)
     assert await storage.access.create_session(TOKEN, key.id, 10.0)
@@ -209,7 +207,7 @@ async def test_a_session_leads_to_its_key_until_it_ends(storage: Storage, clock:
     assert await storage.access.get_session(TOKEN) is None
 
 
-async def test_a_key_may_have_several_sessions_and_each_is_closed_by_itself(storage: Storage) -> None:
+async def test_sessions_of_a_key_are_deleted_separately(storage: Storage) -> None:
     key = new_key()
     await storage.access.create_key(key)
     assert await storage.access.create_session(TOKEN, key.id, 10.0)
@@ -220,14 +218,14 @@ async def test_a_key_may_have_several_sessions_and_each_is_closed_by_itself(stor
     assert not await storage.access.delete_session(TOKEN)
 
 
-async def test_a_session_that_has_ended_is_none_to_close(storage: Storage, clock: FrozenClock) -> None:
+async def test_ended_session_cannot_be_deleted(storage: Storage, clock: FrozenClock) -> None:
     await storage.access.create_key(new_key())
     await storage.access.create_session(TOKEN, new_key().id, 10.0)
     clock.advance(10)
     assert not await storage.access.delete_session(TOKEN)
 
 
-async def test_no_session_is_opened_with_a_key_that_is_not_good(storage: Storage, clock: FrozenClock) -> None:
+async def test_session_is_not_created_for_an_invalid_key(storage: Storage, clock: FrozenClock) -> None:
     revoked, expired = new_key(1), new_key(2, expires_in=5.0)
     await storage.access.create_key(revoked)
     await storage.access.create_key(expired)
@@ -238,7 +236,7 @@ async def test_no_session_is_opened_with_a_key_that_is_not_good(storage: Storage
     assert await storage.access.get_session(TOKEN) is None
 
 
-async def test_a_token_that_is_taken_opens_no_session(storage: Storage, clock: FrozenClock) -> None:
+async def test_session_is_not_created_for_a_used_token(storage: Storage, clock: FrozenClock) -> None:
     key, thief = new_key(1), new_key(2, scopes=frozenset({Scope.ADMIN}))
     await storage.access.create_key(key)
     await storage.access.create_key(thief)
@@ -250,7 +248,7 @@ async def test_a_token_that_is_taken_opens_no_session(storage: Storage, clock: F
     assert await storage.access.get_session(TOKEN) is None
 
 
-async def test_a_session_ends_with_its_key(storage: Storage, clock: FrozenClock) -> None:
+async def test_session_ends_when_its_key_expires_or_is_revoked(storage: Storage, clock: FrozenClock) -> None:
     revoked, expiring, other = new_key(1), new_key(2, expires_in=5.0), new_key(3)
     for number, key in enumerate((revoked, expiring, other)):
         await storage.access.create_key(key)
@@ -262,7 +260,7 @@ async def test_a_session_ends_with_its_key(storage: Storage, clock: FrozenClock)
     assert await storage.access.get_session(bytes([2]) * 32) == stored(other)
 
 
-async def test_a_digest_is_not_shown_where_a_key_is_printed(storage: Storage) -> None:
+async def test_repr_of_a_key_hides_its_digest(storage: Storage) -> None:
     key = await storage.access.create_key(new_key())
     assert "digest" not in repr(key)
     assert "digest" not in repr(new_key())
@@ -310,9 +308,7 @@ def rows(storage: Storage, request: pytest.FixtureRequest) -> Rows:
     return RowsInPostgres(request.getfixturevalue("emptied_dsn"))
 
 
-async def test_the_sessions_of_a_key_go_when_it_is_revoked_and_no_others(
-    storage: Storage, rows: Rows
-) -> None:
+async def test_revoking_a_key_deletes_its_sessions_only(storage: Storage, rows: Rows) -> None:
     key, other = new_key(1), new_key(2)
     for number, one in enumerate((key, key, other)):
         await storage.access.create_key(one)
@@ -324,7 +320,7 @@ async def test_the_sessions_of_a_key_go_when_it_is_revoked_and_no_others(
 
 
 @pytest.mark.parametrize("column", ["revoked_on", "expires_on"])
-async def test_a_session_is_none_once_its_key_is_not_good_though_its_row_is_there(
+async def test_stored_session_of_an_invalid_key_is_not_returned(
     storage: Storage, rows: Rows, clock: FrozenClock, column: str
 ) -> None:
     key, other = new_key(1), new_key(2)
@@ -338,7 +334,7 @@ async def test_a_session_is_none_once_its_key_is_not_good_though_its_row_is_ther
     assert not await storage.access.create_session(bytes(32), key.id, 100.0)
 
 
-async def test_sessions_that_have_ended_are_forgotten_when_another_one_is_opened(
+async def test_creating_a_session_deletes_ended_ones(
     storage: Storage, rows: Rows, clock: FrozenClock
 ) -> None:
     await storage.access.create_key(new_key())

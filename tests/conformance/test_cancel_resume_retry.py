@@ -14,9 +14,7 @@ from zeke_queue.storage import Storage
 CENTURY = timedelta(days=36_500)
 
 
-async def test_a_waiting_job_is_cancelled_for_good(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_waiting_job_is_cancelled(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
     job_id = await jobs.send()
     clock.advance(5)
     assert await storage.cancel([job_id]) == {job_id}
@@ -24,7 +22,7 @@ async def test_a_waiting_job_is_cancelled_for_good(
     assert (job.state, job.completed_on, job.output) == (RowState.CANCELLED, clock.now(), None)
 
 
-async def test_a_running_job_is_cancelled_at_once_and_its_late_outcome_is_fenced(
+async def test_running_job_is_cancelled_and_its_late_outcome_is_fenced(
     storage: Storage, jobs: Driver
 ) -> None:
     job = await jobs.running()
@@ -34,9 +32,7 @@ async def test_a_running_job_is_cancelled_at_once_and_its_late_outcome_is_fenced
     assert (stored.state, stored.worker, stored.output) == (RowState.CANCELLED, ANNA, None)
 
 
-async def test_a_job_that_waits_for_a_retry_is_cancelled_and_keeps_its_error(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_cancelled_retry_keeps_its_error(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running()
     await jobs.fail(job, retry_in=60)
     assert await storage.cancel([job.id]) == {job.id}
@@ -54,15 +50,13 @@ async def test_ended_job_is_not_cancelled(storage: Storage, jobs: Driver) -> Non
     await check_each_async(ENDS, check)
 
 
-async def test_cancelling_tells_which_jobs_it_cancelled(storage: Storage, jobs: Driver) -> None:
+async def test_cancel_returns_the_cancelled_jobs(storage: Storage, jobs: Driver) -> None:
     waiting, ended, unknown = await jobs.send("a"), await jobs.ended(RowState.FAILED), jobs.new_id()
     assert await storage.cancel([ended, waiting, unknown]) == {waiting}
     assert await storage.cancel([]) == set()
 
 
-async def test_a_cancelled_job_is_resumed_and_due_at_once(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_resumed_job_is_due_at_once(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
     job_id = await jobs.send(delay=3600)
     await storage.cancel([job_id])
     clock.advance(10)
@@ -73,9 +67,7 @@ async def test_a_cancelled_job_is_resumed_and_due_at_once(
     assert (await jobs.claim_one()).id == job_id
 
 
-async def test_a_job_cancelled_while_it_ran_is_resumed_without_its_worker(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_resumed_job_has_no_worker(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running()
     await storage.cancel([job.id])
     await storage.resume([job.id])
@@ -85,7 +77,7 @@ async def test_a_job_cancelled_while_it_ran_is_resumed_without_its_worker(
     assert not await jobs.complete(job)
 
 
-async def test_defect_4_resuming_does_not_bring_back_a_completed_job(storage: Storage, jobs: Driver) -> None:
+async def test_defect_4_completed_job_is_not_resumed(storage: Storage, jobs: Driver) -> None:
     job_id = await jobs.ended(RowState.COMPLETED)
     before = await jobs.look(job_id)
     assert await storage.resume([job_id]) == set()
@@ -114,9 +106,7 @@ async def test_failed_or_expired_job_is_retried_at_once(
     await check_each_async([RowState.EXPIRED, RowState.FAILED], check)
 
 
-async def test_trying_again_makes_room_for_one_more_retry_if_none_is_left(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_retry_by_hand_raises_an_exhausted_retry_limit(storage: Storage, jobs: Driver) -> None:
     exhausted, fresh = (
         await jobs.ended(RowState.FAILED, retry_limit=0),
         await jobs.ended(RowState.FAILED, retry_limit=5),
@@ -125,14 +115,14 @@ async def test_trying_again_makes_room_for_one_more_retry_if_none_is_left(
     assert [(await jobs.look(job_id)).retry_limit for job_id in (exhausted, fresh)] == [1, 5]
 
 
-async def test_trying_again_keeps_what_happened_before(storage: Storage, jobs: Driver) -> None:
+async def test_retry_by_hand_keeps_the_history(storage: Storage, jobs: Driver) -> None:
     job_id = await jobs.ended(RowState.FAILED)
     await storage.retry([job_id])
     job = await jobs.look(job_id)
     assert (job.output["message"], len(job.history)) == ("boom", 1)
 
 
-async def test_trying_again_is_for_failed_and_expired_jobs_only(storage: Storage, jobs: Driver) -> None:
+async def test_only_failed_and_expired_jobs_are_retried_by_hand(storage: Storage, jobs: Driver) -> None:
     ids = [
         await jobs.ended(RowState.COMPLETED),
         await jobs.ended(RowState.CANCELLED),
@@ -143,9 +133,7 @@ async def test_trying_again_is_for_failed_and_expired_jobs_only(storage: Storage
     assert await storage.retry(ids) == set()
 
 
-async def test_an_archived_job_is_not_brought_back(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_archived_job_is_not_requeued(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
     failed, cancelled = await jobs.ended(RowState.FAILED), await jobs.ended(RowState.CANCELLED)
     clock.advance(10)
     await storage.archive(1, 100)
@@ -169,16 +157,14 @@ async def test_job_that_conflicts_with_another_stays_ended(storage: Storage, job
     await check_each_async(rules, check)
 
 
-async def test_a_job_whose_place_another_has_does_not_hold_up_the_others(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_conflicting_job_does_not_block_the_others_of_its_call(storage: Storage, jobs: Driver) -> None:
     held = await jobs.ended(RowState.FAILED, singleton_key="anna")
     free = await jobs.ended(RowState.FAILED, singleton_key="bert")
     await jobs.send(singleton_key="anna")
     assert await storage.retry([held, free]) == {free}
 
 
-async def test_of_two_that_would_take_one_place_the_lower_id_gets_it(storage: Storage, jobs: Driver) -> None:
+async def test_lower_id_wins_when_two_jobs_are_requeued_to_one_slot(storage: Storage, jobs: Driver) -> None:
     first = await jobs.ended(RowState.CANCELLED, singleton_key="anna")
     second = await jobs.ended(RowState.CANCELLED, singleton_key="anna")
     assert await storage.resume([second, first]) == {first}

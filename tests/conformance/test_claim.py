@@ -10,7 +10,7 @@ from zeke_queue.model import Claimed, QueueCapacity, RowState
 from zeke_queue.storage import Storage
 
 
-async def test_a_claimed_job_is_its_workers(jobs: Driver, clock: FrozenClock) -> None:
+async def test_claimed_job_belongs_to_its_worker(jobs: Driver, clock: FrozenClock) -> None:
     job_id = await jobs.send()
     clock.advance(3)
     assert [job.id for job in await jobs.claim(worker=ANNA)] == [job_id]
@@ -19,7 +19,7 @@ async def test_a_claimed_job_is_its_workers(jobs: Driver, clock: FrozenClock) ->
     assert (job.started_on, job.completed_on) == (clock.now(), None)
 
 
-async def test_a_worker_gets_all_it_needs_to_run_the_job(jobs: Driver, clock: FrozenClock) -> None:
+async def test_claim_returns_all_that_a_run_needs(jobs: Driver, clock: FrozenClock) -> None:
     parent = jobs.new_id()
     job_id = await jobs.send(
         data='{"to":"anna"}',
@@ -50,12 +50,12 @@ async def test_a_worker_gets_all_it_needs_to_run_the_job(jobs: Driver, clock: Fr
     )
 
 
-async def test_a_claimed_job_is_not_claimed_again(jobs: Driver) -> None:
+async def test_claimed_job_is_not_claimed_again(jobs: Driver) -> None:
     await jobs.running()
     assert await jobs.claim(worker=BERT) == []
 
 
-async def test_two_workers_share_the_jobs_between_them(jobs: Driver) -> None:
+async def test_two_workers_claim_different_jobs(jobs: Driver) -> None:
     sent = {await jobs.send() for _ in range(5)}
     first = {job.id for job in await jobs.claim(worker=ANNA, limit=3)}
     second = {job.id for job in await jobs.claim(worker=BERT, limit=3)}
@@ -63,32 +63,32 @@ async def test_two_workers_share_the_jobs_between_them(jobs: Driver) -> None:
     assert first | second == sent
 
 
-async def test_a_higher_priority_comes_first(jobs: Driver) -> None:
+async def test_higher_priority_is_claimed_first(jobs: Driver) -> None:
     low, high, middle = [await jobs.send(priority=p) for p in (-1, 10, 3)]
     assert [job.id for job in await jobs.claim()] == [high, middle, low]
 
 
-async def test_of_one_priority_the_earlier_start_comes_first(jobs: Driver, clock: FrozenClock) -> None:
+async def test_earlier_start_is_claimed_first_within_a_priority(jobs: Driver, clock: FrozenClock) -> None:
     late, early = [await jobs.send(delay=seconds) for seconds in (20, 10)]
     clock.advance(30)
     assert [job.id for job in await jobs.claim()] == [early, late]
 
 
-async def test_of_one_start_the_lower_id_comes_first(storage: Storage, jobs: Driver) -> None:
+async def test_lower_id_is_claimed_first_at_equal_starts(storage: Storage, jobs: Driver) -> None:
     first, second, third = jobs.new(), jobs.new(), jobs.new()
     await storage.insert([third])
     await storage.insert([second, first])
     assert [job.id for job in await jobs.claim()] == [first.id, second.id, third.id]
 
 
-async def test_the_order_holds_over_all_queues_of_one_claim(jobs: Driver) -> None:
+async def test_claim_orders_jobs_across_queues(jobs: Driver) -> None:
     last = await jobs.send("a", priority=1)
     first = await jobs.send("b", priority=3)
     second = await jobs.send("a", priority=2)
     assert [job.id for job in await jobs.claim("a", "b")] == [first, second, last]
 
 
-async def test_a_limit_takes_the_best_over_all_queues(jobs: Driver) -> None:
+async def test_claim_limit_applies_across_queues(jobs: Driver) -> None:
     for priority in (1, 5, 3):
         await jobs.send("a", priority=priority)
         await jobs.send("b", priority=priority + 1)
@@ -99,7 +99,7 @@ async def test_a_limit_takes_the_best_over_all_queues(jobs: Driver) -> None:
     ]
 
 
-async def test_a_worker_gets_no_more_of_a_queue_than_it_has_room_for(storage: Storage, jobs: Driver) -> None:
+async def test_claim_respects_the_capacity_of_each_queue(storage: Storage, jobs: Driver) -> None:
     for _ in range(4):
         await jobs.send("a", priority=9)
         await jobs.send("b")
@@ -107,7 +107,7 @@ async def test_a_worker_gets_no_more_of_a_queue_than_it_has_room_for(storage: St
     assert [job.name for job in claimed] == ["a", "a", "b", "b", "b"]
 
 
-async def test_what_one_queue_may_not_have_another_gets(storage: Storage, jobs: Driver) -> None:
+async def test_claim_fills_from_other_queues_when_one_is_at_capacity(storage: Storage, jobs: Driver) -> None:
     for _ in range(4):
         await jobs.send("a", priority=9)
         await jobs.send("b")
@@ -115,17 +115,17 @@ async def test_what_one_queue_may_not_have_another_gets(storage: Storage, jobs: 
     assert [job.name for job in claimed] == ["a", "b", "b"]
 
 
-async def test_other_queues_are_left_alone(jobs: Driver) -> None:
+async def test_claim_ignores_other_queues(jobs: Driver) -> None:
     await jobs.send("mail")
     await jobs.send("mails")
     assert [job.name for job in await jobs.claim("mail", "nothing-here")] == ["mail"]
 
 
-async def test_nothing_due_is_an_empty_answer(jobs: Driver) -> None:
+async def test_claim_without_due_jobs_returns_nothing(jobs: Driver) -> None:
     assert await jobs.claim("never-heard-of") == []
 
 
-async def test_a_job_is_not_claimed_before_its_start(jobs: Driver, clock: FrozenClock) -> None:
+async def test_job_is_not_claimed_before_its_start(jobs: Driver, clock: FrozenClock) -> None:
     job_id = await jobs.send(delay=60)
     clock.advance(59.999999)
     assert await jobs.claim() == []
@@ -133,13 +133,13 @@ async def test_a_job_is_not_claimed_before_its_start(jobs: Driver, clock: Frozen
     assert [job.id for job in await jobs.claim()] == [job_id]
 
 
-async def test_a_deferred_job_does_not_hide_due_ones_of_a_lower_priority(jobs: Driver) -> None:
+async def test_deferred_job_does_not_hide_due_jobs_of_lower_priority(jobs: Driver) -> None:
     await jobs.send(priority=10, delay=60)
     due = await jobs.send(priority=1)
     assert [job.id for job in await jobs.claim()] == [due]
 
 
-async def test_a_job_that_becomes_due_takes_its_place_by_priority(jobs: Driver, clock: FrozenClock) -> None:
+async def test_job_that_becomes_due_is_claimed_by_priority(jobs: Driver, clock: FrozenClock) -> None:
     high = await jobs.send(priority=10, delay=60)
     low = await jobs.send(priority=1)
     assert await jobs.claim(limit=1) != []
@@ -149,13 +149,15 @@ async def test_a_job_that_becomes_due_takes_its_place_by_priority(jobs: Driver, 
     assert (await jobs.look(low)).state is RowState.ACTIVE
 
 
-async def test_a_job_sent_later_with_an_earlier_start_comes_first(jobs: Driver, clock: FrozenClock) -> None:
+async def test_later_sent_job_with_an_earlier_start_is_claimed_first(
+    jobs: Driver, clock: FrozenClock
+) -> None:
     now = await jobs.send()
     past = await jobs.send(start_at=clock.now() - timedelta(hours=1))
     assert [job.id for job in await jobs.claim()] == [past, now]
 
 
-async def test_a_clock_that_was_set_back_makes_jobs_wait_again(jobs: Driver, clock: FrozenClock) -> None:
+async def test_clock_set_back_defers_jobs_again(jobs: Driver, clock: FrozenClock) -> None:
     first = await jobs.send(delay=10)
     second = await jobs.send(delay=10)
     clock.advance(10)
@@ -166,7 +168,7 @@ async def test_a_clock_that_was_set_back_makes_jobs_wait_again(jobs: Driver, clo
     assert [job.id for job in await jobs.claim()] == [second]
 
 
-async def test_a_retry_counts_when_it_is_claimed(jobs: Driver, clock: FrozenClock) -> None:
+async def test_retry_is_counted_when_claimed(jobs: Driver, clock: FrozenClock) -> None:
     job = await jobs.running()
     await jobs.fail(job, retry_in=0)
     assert (await jobs.look(job.id)).retry_count == 0
@@ -174,7 +176,7 @@ async def test_a_retry_counts_when_it_is_claimed(jobs: Driver, clock: FrozenCloc
     assert (again.retry_count, again.attempt) == (1, 2)
 
 
-async def test_a_new_attempt_starts_its_own_time(jobs: Driver, clock: FrozenClock) -> None:
+async def test_new_attempt_has_its_own_start(jobs: Driver, clock: FrozenClock) -> None:
     job = await jobs.running()
     await jobs.fail(job, retry_in=30)
     clock.advance(45)
@@ -183,12 +185,12 @@ async def test_a_new_attempt_starts_its_own_time(jobs: Driver, clock: FrozenCloc
     assert (stored.started_on, stored.worker) == (clock.now(), BERT)
 
 
-async def test_a_cancelled_job_is_not_claimed(storage: Storage, jobs: Driver) -> None:
+async def test_cancelled_job_is_not_claimed(storage: Storage, jobs: Driver) -> None:
     await storage.cancel([await jobs.send()])
     assert await jobs.claim() == []
 
 
-async def test_a_paused_queue_gives_nothing_and_goes_on_where_it_was(storage: Storage, jobs: Driver) -> None:
+async def test_paused_queue_is_not_claimed_until_resumed(storage: Storage, jobs: Driver) -> None:
     job_id = await jobs.send()
     other = await jobs.send("other")
     await storage.pause_queue("mail", paused=True)
@@ -197,7 +199,7 @@ async def test_a_paused_queue_gives_nothing_and_goes_on_where_it_was(storage: St
     assert [job.id for job in await jobs.claim()] == [job_id]
 
 
-async def test_a_backlog_is_drained_whole_and_in_order(storage: Storage, jobs: Driver) -> None:
+async def test_backlog_is_claimed_completely_and_in_order(storage: Storage, jobs: Driver) -> None:
     sent = [jobs.new(priority=n % 7) for n in range(300)]
     await storage.insert(sent)
     drained: list[Claimed] = []

@@ -14,7 +14,7 @@ def progress(job_id: object, value: float, attempt: int = 1) -> JobEvent:
     return JobEvent(job_id, attempt, "progress", f'{{"value":{value}, "message":null}}')  # type: ignore[arg-type]
 
 
-async def test_events_are_kept_in_order_with_the_storages_time(
+async def test_events_keep_their_order_and_the_time_of_the_storage(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     job = await jobs.running()
@@ -34,7 +34,7 @@ async def test_events_are_kept_in_order_with_the_storages_time(
     assert events[0].seq > 0
 
 
-async def test_events_are_read_on_from_where_one_left_off(storage: Storage, jobs: Driver) -> None:
+async def test_events_are_read_after_a_position(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running()
     await storage.append_events([progress(job.id, n / 10) for n in range(5)])
     events = await storage.events(job.id)
@@ -50,14 +50,14 @@ async def test_events_are_read_a_thousand_at_a_time(storage: Storage, jobs: Driv
     assert len(await storage.events(job.id, events[-1].seq)) == 1
 
 
-async def test_events_are_apart_by_job(storage: Storage, jobs: Driver) -> None:
+async def test_events_of_jobs_are_separate(storage: Storage, jobs: Driver) -> None:
     a, b = await jobs.running(), await jobs.running()
     await storage.append_events([progress(a.id, 0.1), progress(b.id, 0.2), progress(a.id, 0.3)])
     assert [event.data for event in await storage.events(b.id)] == ['{"value": 0.2, "message": null}']
     assert await storage.events(jobs.new_id()) == []
 
 
-async def test_events_of_several_jobs_are_read_at_once_each_from_where_one_left_off(
+async def test_events_of_several_jobs_are_read_each_after_its_position(
     storage: Storage, jobs: Driver
 ) -> None:
     a, b, c = [await jobs.running() for _ in range(3)]
@@ -72,9 +72,7 @@ async def test_events_of_several_jobs_are_read_at_once_each_from_where_one_left_
     assert await storage.events_of({}) == []
 
 
-async def test_of_several_jobs_each_has_its_share_of_a_thousand_events_oldest_first(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_thousand_events_are_shared_among_the_jobs_oldest_first(storage: Storage, jobs: Driver) -> None:
     a, b = await jobs.running(), await jobs.running()
     await storage.append_events([progress(a.id, 0.5) for _ in range(1001)])
     await storage.append_events([progress(b.id, 0.5) for _ in range(3)])
@@ -86,7 +84,7 @@ async def test_of_several_jobs_each_has_its_share_of_a_thousand_events_oldest_fi
     assert rest == (await storage.events(a.id))[500:833]
 
 
-async def test_of_very_many_jobs_each_has_one_event_at_the_least(storage: Storage, jobs: Driver) -> None:
+async def test_each_of_many_jobs_has_at_least_one_event(storage: Storage, jobs: Driver) -> None:
     running = [await jobs.running() for _ in range(3)]
     await storage.append_events([progress(job.id, 0.5) for job in running for _ in range(2)])
     nobodys = [jobs.new_id() for _ in range(1500)]
@@ -94,11 +92,11 @@ async def test_of_very_many_jobs_each_has_one_event_at_the_least(storage: Storag
     assert [event.job_id for event in found] == [job.id for job in running]
 
 
-async def test_noting_nothing_notes_nothing(storage: Storage) -> None:
+async def test_appending_no_events_changes_nothing(storage: Storage) -> None:
     await storage.append_events([])
 
 
-async def test_a_watcher_is_told_when_a_job_completes(storage: Storage, jobs: Driver) -> None:
+async def test_subscription_reports_a_completed_job(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running()
     async with storage.subscribe() as watch:
         await watch.add([job.id])
@@ -107,9 +105,7 @@ async def test_a_watcher_is_told_when_a_job_completes(storage: Storage, jobs: Dr
         assert await soon(told) == [job.id]
 
 
-async def test_a_watcher_is_told_of_a_change_that_it_was_not_waiting_for(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_subscription_keeps_a_change_until_it_is_read(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running()
     async with storage.subscribe() as watch:
         await watch.add([job.id])
@@ -117,7 +113,7 @@ async def test_a_watcher_is_told_of_a_change_that_it_was_not_waiting_for(
         assert await soon(watch.wait(30)) == [job.id]
 
 
-async def test_a_watcher_is_told_of_a_cancellation(storage: Storage, jobs: Driver) -> None:
+async def test_subscription_reports_a_cancellation(storage: Storage, jobs: Driver) -> None:
     job_id = await jobs.send()
     async with storage.subscribe() as watch:
         await watch.add([job_id])
@@ -125,7 +121,7 @@ async def test_a_watcher_is_told_of_a_cancellation(storage: Storage, jobs: Drive
         assert await soon(watch.wait(30)) == [job_id]
 
 
-async def test_a_watcher_is_told_of_events(storage: Storage, jobs: Driver) -> None:
+async def test_subscription_reports_events(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running()
     async with storage.subscribe() as watch:
         await watch.add([job.id])
@@ -133,7 +129,9 @@ async def test_a_watcher_is_told_of_events(storage: Storage, jobs: Driver) -> No
         assert await soon(watch.wait(30)) == [job.id]
 
 
-async def test_a_watcher_is_told_when_a_transaction_commits(storage: Storage, jobs: Driver) -> None:
+async def test_subscription_reports_a_change_when_its_transaction_commits(
+    storage: Storage, jobs: Driver
+) -> None:
     job_id = await jobs.send()
     async with storage.subscribe() as watch:
         await watch.add([job_id])
@@ -142,7 +140,7 @@ async def test_a_watcher_is_told_when_a_transaction_commits(storage: Storage, jo
         assert await soon(watch.wait(30)) == [job_id]
 
 
-async def test_two_watchers_of_one_job_are_both_told(storage: Storage, jobs: Driver) -> None:
+async def test_two_subscriptions_to_a_job_report_each_change(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running()
     async with storage.subscribe() as first, storage.subscribe() as second:
         await first.add([job.id])
@@ -152,7 +150,7 @@ async def test_two_watchers_of_one_job_are_both_told(storage: Storage, jobs: Dri
         assert await soon(second.wait(30)) == [job.id]
 
 
-async def test_a_watcher_is_told_when_a_job_begins(storage: Storage, jobs: Driver) -> None:
+async def test_subscription_reports_the_start_of_a_job(storage: Storage, jobs: Driver) -> None:
     job_id = await jobs.send()
     async with storage.subscribe() as watch:
         await watch.add([job_id])
@@ -160,7 +158,7 @@ async def test_a_watcher_is_told_when_a_job_begins(storage: Storage, jobs: Drive
         assert await soon(watch.wait(30)) == [job_id]
 
 
-async def test_one_watch_is_told_of_many_jobs_and_of_no_others(storage: Storage, jobs: Driver) -> None:
+async def test_subscription_reports_its_own_jobs_only(storage: Storage, jobs: Driver) -> None:
     ids = [await jobs.send() for _ in range(5)]
     async with storage.subscribe() as watch:
         await watch.add(ids[:2])
@@ -172,7 +170,7 @@ async def test_one_watch_is_told_of_many_jobs_and_of_no_others(storage: Storage,
         assert ids[4] not in told
 
 
-async def test_a_watch_is_not_told_of_what_was_discarded(storage: Storage, jobs: Driver) -> None:
+async def test_subscription_does_not_report_discarded_jobs(storage: Storage, jobs: Driver) -> None:
     gone, kept = await jobs.send(), await jobs.send()
     async with storage.subscribe() as watch:
         await watch.add([gone, kept])
@@ -182,7 +180,7 @@ async def test_a_watch_is_not_told_of_what_was_discarded(storage: Storage, jobs:
         assert await soon(watch.wait(30)) == [kept]
 
 
-async def test_a_watch_that_is_woken_waits_no_longer(storage: Storage, jobs: Driver) -> None:
+async def test_wake_ends_the_wait_of_a_subscription(storage: Storage, jobs: Driver) -> None:
     async with storage.subscribe() as watch:
         await watch.add([await jobs.send()])
         waiting = asyncio.create_task(watch.wait(30))

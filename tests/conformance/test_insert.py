@@ -12,7 +12,7 @@ from zeke_queue.storage import Storage
 CENTURY = timedelta(days=36_500)
 
 
-async def test_a_new_job_waits_with_every_column_as_it_was_sent(
+async def test_new_job_is_stored_with_every_sent_column(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     parent = jobs.new_id()
@@ -63,38 +63,38 @@ async def test_a_new_job_waits_with_every_column_as_it_was_sent(
     )
 
 
-async def test_a_job_without_options_has_the_defaults(jobs: Driver, clock: FrozenClock) -> None:
+async def test_job_without_options_has_the_defaults(jobs: Driver, clock: FrozenClock) -> None:
     job = await jobs.look(await jobs.send())
     assert (job.data, job.meta, job.parent, job.retry_delay_max) == (None, None, None, None)
     assert (job.priority, job.retry_limit, job.retry_delay, job.retry_backoff) == (0, 3, 1, True)
     assert (job.start_after, job.expire_in) == (clock.now(), 3600.0)
 
 
-async def test_a_start_may_be_an_instant_and_wins_over_a_delay(jobs: Driver, clock: FrozenClock) -> None:
+async def test_start_time_overrides_a_delay(jobs: Driver, clock: FrozenClock) -> None:
     instant = clock.now() + timedelta(days=400, microseconds=1)
     job = await jobs.look(await jobs.send(start_at=instant, delay=5))
     assert job.start_after == instant
 
 
-async def test_a_start_may_lie_in_the_past(jobs: Driver, clock: FrozenClock) -> None:
+async def test_start_may_be_in_the_past(jobs: Driver, clock: FrozenClock) -> None:
     yesterday = clock.now() - timedelta(days=1)
     job_id = await jobs.send(start_at=yesterday)
     assert (await jobs.look(job_id)).start_after == yesterday
     assert [job.id for job in await jobs.claim()] == [job_id]
 
 
-async def test_many_jobs_are_answered_in_the_order_they_were_given(storage: Storage, jobs: Driver) -> None:
+async def test_insert_returns_jobs_in_the_order_of_its_arguments(storage: Storage, jobs: Driver) -> None:
     sent = [jobs.new(name, priority=n) for n, name in enumerate(["b", "c", "a", "b"] * 50)]
     assert await storage.insert(sent) == [job.id for job in sent]
     assert len(await storage.find(JobQuery(limit=1000))) == 200
 
 
-async def test_sending_nothing_does_nothing(storage: Storage) -> None:
+async def test_insert_of_no_jobs_changes_nothing(storage: Storage) -> None:
     assert await storage.insert([]) == []
     assert await storage.count() == []
 
 
-async def test_a_send_that_is_repeated_returns_its_id_and_changes_nothing(
+async def test_repeated_insert_returns_its_id_and_changes_nothing(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     job = jobs.new(data='{"n": 1}')
@@ -106,15 +106,13 @@ async def test_a_send_that_is_repeated_returns_its_id_and_changes_nothing(
     assert await jobs.look(job.id) == before
 
 
-async def test_a_send_that_is_repeated_after_its_job_ended_runs_nothing(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_insert_of_an_ended_job_does_not_run_it_again(storage: Storage, jobs: Driver) -> None:
     job_id = await jobs.ended(RowState.COMPLETED)
     assert await storage.insert([NewJob(job_id, "mail")]) == [job_id]
     assert await jobs.claim() == []
 
 
-async def test_a_send_that_is_repeated_after_its_job_was_archived_runs_nothing(
+async def test_insert_of_an_archived_job_does_not_run_it_again(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     job_id = await jobs.ended(RowState.COMPLETED)
@@ -124,50 +122,50 @@ async def test_a_send_that_is_repeated_after_its_job_was_archived_runs_nothing(
     assert await jobs.claim() == []
 
 
-async def test_an_id_that_comes_twice_in_one_call_is_one_job(storage: Storage, jobs: Driver) -> None:
+async def test_duplicate_id_in_a_call_is_one_job(storage: Storage, jobs: Driver) -> None:
     job = jobs.new()
     assert await storage.insert([job, job]) == [job.id, job.id]
     assert len(await jobs.claim()) == 1
 
 
-async def test_of_two_jobs_with_one_id_the_first_by_name_wins(storage: Storage, jobs: Driver) -> None:
+async def test_first_queue_by_name_wins_for_a_duplicate_id(storage: Storage, jobs: Driver) -> None:
     job_id = jobs.new_id()
     assert await storage.insert([jobs.new("b", id=job_id), jobs.new("a", id=job_id)]) == [job_id, job_id]
     assert (await jobs.look(job_id)).name == "a"
 
 
-async def test_new_and_repeated_jobs_mix_in_one_call(storage: Storage, jobs: Driver) -> None:
+async def test_call_may_mix_new_and_repeated_jobs(storage: Storage, jobs: Driver) -> None:
     known, unknown = jobs.new(), jobs.new()
     await storage.insert([known])
     assert await storage.insert([unknown, known]) == [unknown.id, known.id]
     assert len(await jobs.claim()) == 2
 
 
-async def test_a_payload_comes_back_as_jsonb_keeps_it(jobs: Driver) -> None:
+async def test_payload_is_returned_as_jsonb_stores_it(jobs: Driver) -> None:
     await jobs.send(data='{"bb":1E2, "a":1.50, "c":"\\u00e9", "a":[1.0,true,null]}')
     claimed = await jobs.claim_one()
     assert claimed.data == '{"a": [1.0, true, null], "c": "é", "bb": 100}'.encode()
 
 
-async def test_a_payload_of_null_is_told_from_none(jobs: Driver) -> None:
+async def test_payload_null_differs_from_no_payload(jobs: Driver) -> None:
     first = await jobs.running(data="null")
     second = await jobs.running()
     assert (first.data, second.data) == (b"null", None)
 
 
-async def test_odd_names_and_keys_are_kept_as_they_are(jobs: Driver) -> None:
+async def test_unusual_names_and_keys_are_stored_unchanged(jobs: Driver) -> None:
     name, key = "naïve'; -- \\ {x} %s", 'ключ 🗝 "%(n)s"'
     job = await jobs.running(name, singleton_key=key)
     assert (job.name, (await jobs.look(job.id)).singleton_key) == (name, key)
 
 
-async def test_a_send_needs_no_worker(storage: Storage, jobs: Driver) -> None:
+async def test_insert_needs_no_worker(storage: Storage, jobs: Driver) -> None:
     await jobs.send("nobody-serves-this")
     assert await storage.workers() == []
     assert (await storage.count())[0].states == {RowState.CREATED: 1}
 
 
-async def test_a_job_that_waited_for_a_year_is_still_there(jobs: Driver) -> None:
+async def test_job_that_waited_for_a_year_is_claimed(jobs: Driver) -> None:
     job_id = await jobs.send()
     jobs.clock.advance(3600 * 24 * 365)
     assert [job.id for job in await jobs.claim(worker=ANNA)] == [job_id]

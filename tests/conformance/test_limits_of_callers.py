@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from zeke_queue.storage import Storage
 
 
-async def test_a_window_admits_as_many_calls_as_its_limit(storage: Storage, clock: FrozenClock) -> None:
+async def test_window_admits_calls_up_to_its_limit(storage: Storage, clock: FrozenClock) -> None:
     assert await storage.access.acquire("key", 2, 60.0) == RateLimit(allowed=True, count=1, resets_in=60.0)
     clock.advance(15.5)
     assert await storage.access.acquire("key", 2, 60.0) == RateLimit(allowed=True, count=2, resets_in=44.5)
@@ -34,9 +34,7 @@ async def test_a_window_admits_as_many_calls_as_its_limit(storage: Storage, cloc
     assert await storage.access.acquire("key", 2, 60.0) == RateLimit(allowed=True, count=1, resets_in=60.0)
 
 
-async def test_a_window_begins_with_a_call_and_not_at_a_round_time(
-    storage: Storage, clock: FrozenClock
-) -> None:
+async def test_window_begins_with_its_first_call(storage: Storage, clock: FrozenClock) -> None:
     await storage.access.acquire("key", 1, 60.0)
     clock.advance(100)
     assert (await storage.access.acquire("key", 1, 60.0)).resets_in == 60.0
@@ -44,7 +42,7 @@ async def test_a_window_begins_with_a_call_and_not_at_a_round_time(
     assert not (await storage.access.acquire("key", 1, 60.0)).allowed
 
 
-async def test_callers_are_counted_apart(storage: Storage) -> None:
+async def test_callers_are_counted_separately(storage: Storage) -> None:
     callers = ["key:1", "key:2", "KEY:1", "ip:::1", "ü", "%", "k" * 200]
     for caller in callers:
         assert (await storage.access.acquire(caller, 1, 60.0)).allowed
@@ -52,20 +50,20 @@ async def test_callers_are_counted_apart(storage: Storage) -> None:
         assert not (await storage.access.acquire(caller, 1, 60.0)).allowed
 
 
-async def test_a_limit_that_is_changed_holds_from_the_next_call_on(storage: Storage) -> None:
+async def test_changed_limit_applies_from_the_next_call(storage: Storage) -> None:
     for _ in range(5):
         await storage.access.acquire("key", 5, 60.0)
     assert await storage.access.acquire("key", 2, 60.0) == RateLimit(allowed=False, count=5, resets_in=60.0)
     assert await storage.access.acquire("key", 6, 60.0) == RateLimit(allowed=True, count=6, resets_in=60.0)
 
 
-async def test_calls_at_once_are_admitted_up_to_the_limit(storage: Storage) -> None:
+async def test_concurrent_calls_are_admitted_up_to_the_limit_of_a_window(storage: Storage) -> None:
     answers = await asyncio.gather(*(storage.access.acquire("key", 7, 60.0) for _ in range(20)))
     assert sorted(one.count for one in answers if one.allowed) == list(range(1, 8))
     assert {one.count for one in answers if not one.allowed} == {7}
 
 
-async def test_a_clock_that_is_set_back_admits_nobody_twice(storage: Storage, clock: FrozenClock) -> None:
+async def test_clock_set_back_opens_no_second_window(storage: Storage, clock: FrozenClock) -> None:
     await storage.access.acquire("key", 1, 60.0)
     clock.advance(-2)
     assert await storage.access.acquire("key", 1, 60.0) == RateLimit(allowed=False, count=1, resets_in=62.0)
@@ -106,7 +104,7 @@ async def test_windows_of_others_are_deleted_a_minute_after_their_end(
     await check_each_async(cases, check)
 
 
-async def test_a_call_forgets_ten_windows_at_most_those_that_ended_first(
+async def test_call_deletes_at_most_the_ten_oldest_windows(
     storage: Storage, clock: FrozenClock, request: pytest.FixtureRequest
 ) -> None:
     # By their ends the last one is the first: neither by their names nor by their beginnings.
@@ -119,7 +117,7 @@ async def test_a_call_forgets_ten_windows_at_most_those_that_ended_first(
     assert await callers_known(storage, request) == ["new"]
 
 
-async def test_a_caller_whose_window_ended_long_ago_is_not_forgotten_by_its_own_call(
+async def test_call_does_not_delete_the_window_of_its_caller(
     storage: Storage, clock: FrozenClock, request: pytest.FixtureRequest
 ) -> None:
     await storage.access.acquire("old", 1, 30.0)

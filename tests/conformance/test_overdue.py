@@ -13,7 +13,7 @@ from zeke_queue.model import ExpiredJob, Extended, Failed, RowState
 from zeke_queue.storage import Storage
 
 
-async def test_an_attempt_is_overdue_after_its_deadline_and_not_at_it(
+async def test_attempt_is_expired_after_its_deadline_and_not_at_it(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     await jobs.heartbeat(lease=10_000)
@@ -39,7 +39,7 @@ async def test_an_attempt_is_overdue_after_its_deadline_and_not_at_it(
     ]
 
 
-async def test_waiting_and_ended_jobs_are_never_overdue(
+async def test_waiting_and_ended_jobs_never_expire(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     await jobs.ended(RowState.COMPLETED)
@@ -49,7 +49,7 @@ async def test_waiting_and_ended_jobs_are_never_overdue(
     assert await lock_expired(storage, 100) == []
 
 
-async def test_a_worker_that_fell_silent_loses_what_it_held(
+async def test_worker_without_heartbeat_loses_its_jobs(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     await jobs.heartbeat(ANNA, lease=15)
@@ -64,7 +64,7 @@ async def test_a_worker_that_fell_silent_loses_what_it_held(
     ]
 
 
-async def test_a_beat_keeps_the_lease(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
+async def test_heartbeat_renews_the_lease(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
     await jobs.heartbeat(lease=15)
     await jobs.running()
     for _ in range(5):
@@ -73,19 +73,19 @@ async def test_a_beat_keeps_the_lease(storage: Storage, jobs: Driver, clock: Fro
     assert await lock_expired(storage, 100) == []
 
 
-async def test_a_worker_that_left_loses_what_it_held_at_once(storage: Storage, jobs: Driver) -> None:
+async def test_deregistered_worker_loses_its_jobs_at_once(storage: Storage, jobs: Driver) -> None:
     await jobs.heartbeat()
     job = await jobs.running()
     await storage.deregister(ANNA)
     assert [(late.id, late.reason) for late in await lock_expired(storage, 100)] == [(job.id, "lease")]
 
 
-async def test_a_worker_that_never_beat_has_no_lease(storage: Storage, jobs: Driver) -> None:
+async def test_unregistered_worker_has_no_lease(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running()
     assert [(late.id, late.reason) for late in await lock_expired(storage, 100)] == [(job.id, "lease")]
 
 
-async def test_a_passed_deadline_is_the_reason_even_if_the_worker_is_dead_too(
+async def test_deadline_is_the_reason_even_for_a_lost_worker(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     await jobs.running(expire_in=5)
@@ -93,7 +93,7 @@ async def test_a_passed_deadline_is_the_reason_even_if_the_worker_is_dead_too(
     assert [late.reason for late in await lock_expired(storage, 100)] == ["deadline"]
 
 
-async def test_the_oldest_deadline_comes_first_and_the_limit_is_kept(
+async def test_oldest_deadlines_come_first_up_to_the_limit(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     ids = [(await jobs.running(expire_in=seconds)).id for seconds in (30, 10, 20, 10)]
@@ -102,7 +102,7 @@ async def test_the_oldest_deadline_comes_first_and_the_limit_is_kept(
     assert [late.id for late in await lock_expired(storage, 2)] == [ids[1], ids[3]]
 
 
-async def test_an_extension_moves_the_deadline_to_so_many_seconds_from_now(
+async def test_extension_sets_the_deadline_from_now(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     await jobs.heartbeat(lease=10_000)
@@ -116,7 +116,7 @@ async def test_an_extension_moves_the_deadline_to_so_many_seconds_from_now(
     assert len(await lock_expired(storage, 100)) == 1
 
 
-async def test_an_extension_is_fenced(storage: Storage, jobs: Driver) -> None:
+async def test_extension_is_fenced_by_the_attempt(storage: Storage, jobs: Driver) -> None:
     stale, ended = await jobs.running(), await jobs.running()
     await jobs.release(stale)
     await jobs.claim_one(worker=BERT)
@@ -127,7 +127,7 @@ async def test_an_extension_is_fenced(storage: Storage, jobs: Driver) -> None:
     assert await storage.extend([*asked, Extended(stale.id, 2, 99)]) == {stale.id}
 
 
-async def test_an_extension_does_not_wait_for_who_takes_the_jobs_place(
+async def test_extension_does_not_wait_for_an_insert_into_the_slot_of_the_job(
     storage: Storage, jobs: Driver
 ) -> None:
     key = "__pgboss__singleton_queue"
@@ -137,7 +137,7 @@ async def test_an_extension_does_not_wait_for_who_takes_the_jobs_place(
         assert await soon(storage.extend([Extended(job.id, 1, 60)])) == {job.id}
 
 
-async def test_an_extension_waits_for_nobody_over_a_job_that_does_not_run(
+async def test_extension_does_not_wait_for_the_lock_of_an_inactive_job(
     storage: Storage, jobs: Driver
 ) -> None:
     mine, waiting = await jobs.running(), await jobs.send("post")
@@ -147,11 +147,11 @@ async def test_an_extension_waits_for_nobody_over_a_job_that_does_not_run(
         assert await soon(storage.extend(asked)) == {mine.id}
 
 
-async def test_extending_nothing_extends_nothing(storage: Storage) -> None:
+async def test_extending_no_jobs_changes_nothing(storage: Storage) -> None:
     assert await storage.extend([]) == set()
 
 
-async def test_an_overdue_job_is_found_and_settled_in_one_transaction(
+async def test_expired_job_is_locked_and_settled_in_one_transaction(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     job = await jobs.running(expire_in=5)
@@ -164,7 +164,7 @@ async def test_an_overdue_job_is_found_and_settled_in_one_transaction(
     assert (await jobs.look(job.id)).state is RowState.RETRY
 
 
-async def test_two_sweeps_at_once_find_different_jobs(
+async def test_concurrent_sweeps_lock_different_jobs(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     ids = [(await jobs.running(expire_in=5)).id for _ in range(3)]
@@ -175,7 +175,7 @@ async def test_two_sweeps_at_once_find_different_jobs(
     assert [late.id for late in await lock_expired(storage, 10)] == ids
 
 
-async def test_a_job_that_pg_boss_fetched_has_a_deadline_and_no_lease(
+async def test_job_fetched_by_pgboss_has_a_deadline_and_no_lease(
     storage: Storage, jobs: Driver, clock: FrozenClock, plant: Plant
 ) -> None:
     job = await jobs.look(await jobs.send(expire_in=900))
@@ -189,7 +189,7 @@ async def test_a_job_that_pg_boss_fetched_has_a_deadline_and_no_lease(
 
 
 @pytest.mark.parametrize("years", [300_000, -300_000])
-async def test_a_length_that_no_calendar_holds_does_not_keep_others_from_being_found(
+async def test_duration_beyond_the_calendar_does_not_hide_other_expired_jobs(
     storage: Storage, jobs: Driver, clock: FrozenClock, plant: Plant, years: int
 ) -> None:
     late = await jobs.running(expire_in=60)

@@ -39,7 +39,7 @@ async def ran(
     assert await jobs.complete(job)
 
 
-async def test_spans_lie_on_multiples_of_their_length_and_the_last_one_holds_now(
+async def test_buckets_are_aligned_and_the_last_one_contains_now(
     storage: Storage, clock: FrozenClock
 ) -> None:
     clock.advance(61.5)
@@ -48,7 +48,7 @@ async def test_spans_lie_on_multiples_of_their_length_and_the_last_one_holds_now
     ]
 
 
-async def test_a_job_counts_in_the_span_in_which_it_ended(
+async def test_job_counts_in_the_bucket_of_its_end(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     clock.advance(59.999999)
@@ -68,7 +68,7 @@ async def test_a_job_counts_in_the_span_in_which_it_ended(
     ]
 
 
-async def test_what_ended_before_the_first_span_does_not_count(
+async def test_job_that_ended_before_the_first_bucket_does_not_count(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     await jobs.ended(RowState.COMPLETED)
@@ -79,9 +79,7 @@ async def test_what_ended_before_the_first_span_does_not_count(
     assert [one.completed for one in await storage.throughput((), 61, 60)] == [1, 0]
 
 
-async def test_archived_jobs_count_as_live_ones_do(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_archived_jobs_are_counted(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
     await ran(jobs, clock, wait=2, run=3)
     before = await storage.throughput((), 3600, 600)
     assert sum(one.completed for one in before) == 1
@@ -89,14 +87,14 @@ async def test_archived_jobs_count_as_live_ones_do(
     assert await storage.throughput((), 3600, 600) == before
 
 
-async def test_a_job_that_is_set_back_does_not_count(storage: Storage, jobs: Driver) -> None:
+async def test_requeued_job_is_not_counted(storage: Storage, jobs: Driver) -> None:
     failed, cancelled = await jobs.ended(RowState.FAILED), await jobs.ended(RowState.CANCELLED)
     await storage.retry([failed])
     await storage.resume([cancelled])
     assert await storage.throughput((), 60, 60) == [nothing(START)]
 
 
-async def test_queues_may_be_named(storage: Storage, jobs: Driver) -> None:
+async def test_throughput_can_be_limited_to_queues(storage: Storage, jobs: Driver) -> None:
     for name in ("mail", "mail", "post", "Mail"):
         await jobs.ended(RowState.COMPLETED, name)
 
@@ -108,7 +106,7 @@ async def test_queues_may_be_named(storage: Storage, jobs: Driver) -> None:
     assert await completed("nobody") == 0
 
 
-async def test_waits_are_from_when_a_job_was_due_and_runs_are_of_the_last_attempt(
+async def test_wait_counts_from_the_due_time_and_run_is_the_last_attempt(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     await jobs.send(delay=100.0)
@@ -126,7 +124,7 @@ async def test_waits_are_from_when_a_job_was_due_and_runs_are_of_the_last_attemp
     assert span == Throughput(START, 1, 1, 0, 0.0, 3.5, 0.0, 0.0)
 
 
-async def test_a_cancelled_job_and_one_that_never_ran_have_no_times(
+async def test_cancelled_and_unstarted_jobs_have_no_durations(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     running = await jobs.running()
@@ -180,7 +178,7 @@ async def test_invalid_span_or_step_is_refused(storage: Storage) -> None:
 # Lag
 
 
-async def test_nothing_lags_where_nothing_is_due(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
+async def test_queue_without_due_jobs_has_no_lag(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
     assert await storage.lag() == {}
     await jobs.ended(RowState.COMPLETED, "post")
     await jobs.running("post")
@@ -191,7 +189,7 @@ async def test_nothing_lags_where_nothing_is_due(storage: Storage, jobs: Driver,
     assert await storage.lag() == {"mail": 0.0}
 
 
-async def test_the_lag_of_a_queue_is_that_of_the_job_that_waits_longest_whatever_its_priority(
+async def test_lag_is_the_longest_wait_of_any_priority(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     for priority, delay in ((1, 3.0), (0, 1.0), (-1, 2.5), (2, 60.0)):
@@ -206,7 +204,7 @@ async def test_the_lag_of_a_queue_is_that_of_the_job_that_waits_longest_whatever
     assert await storage.lag() == {"mail": 2.5, "post": 3.0}
 
 
-async def test_a_job_that_is_to_be_repeated_lags_from_when_that_is_due(
+async def test_lag_of_a_retry_counts_from_its_due_time(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     clock.advance(5)
@@ -215,23 +213,21 @@ async def test_a_job_that_is_to_be_repeated_lags_from_when_that_is_due(
     assert await storage.lag() == {"mail": 1.0}
 
 
-async def test_a_paused_queue_lags_too(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
+async def test_paused_queue_has_a_lag(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
     await jobs.send()
     await storage.pause_queue("mail", paused=True)
     clock.advance(7)
     assert await storage.lag() == {"mail": 7.0}
 
 
-async def test_lags_are_in_the_order_of_the_bytes_of_names(storage: Storage, jobs: Driver) -> None:
+async def test_lags_are_sorted_by_the_bytes_of_their_names(storage: Storage, jobs: Driver) -> None:
     for name in ("b", "a-b", "A", "ab", "ä"):
         await jobs.send(name)
         await jobs.send(name, priority=1)
     assert list(await storage.lag()) == ["A", "a-b", "ab", "b", "ä"]
 
 
-async def test_a_job_that_waits_for_another_one_does_not_lag(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_job_waiting_for_a_child_has_no_lag(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
     parent = await jobs.running()
     child = await jobs.insert_child(parent)
     await jobs.wait_for(child, parent)
@@ -239,7 +235,7 @@ async def test_a_job_that_waits_for_another_one_does_not_lag(
     assert await storage.lag() == {"errand": 4.0}
 
 
-async def test_what_another_program_has_due_since_the_beginning_of_time_lags_since_then(
+async def test_lag_of_a_job_due_since_the_earliest_time_counts_from_it(
     storage: Storage, jobs: Driver, plant: Plant, clock: FrozenClock
 ) -> None:
     job = await jobs.look(await jobs.send())
@@ -251,7 +247,7 @@ async def test_what_another_program_has_due_since_the_beginning_of_time_lags_sin
 # Who holds what
 
 
-async def test_a_worker_holds_what_is_active_in_its_name(storage: Storage, jobs: Driver) -> None:
+async def test_worker_info_lists_its_active_jobs(storage: Storage, jobs: Driver) -> None:
     assert await storage.holding() == {}
     first = await jobs.running(worker=ANNA)
     await jobs.running("post", worker=ANNA)

@@ -18,7 +18,7 @@ from zeke_queue.storage import Storage
 DAY = 86_400
 
 
-async def test_ended_job_is_archived_after_its_time_and_not_at_it(
+async def test_ended_job_is_archived_after_its_retention_and_not_at_it(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     async def check(end: RowState) -> None:
@@ -32,7 +32,7 @@ async def test_ended_job_is_archived_after_its_time_and_not_at_it(
     await check_each_async(ENDS, check)
 
 
-async def test_an_archived_job_is_what_it_was_but_for_its_date(
+async def test_archived_job_differs_in_its_archive_date_only(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     job = await jobs.running(
@@ -46,7 +46,7 @@ async def test_an_archived_job_is_what_it_was_but_for_its_date(
     assert await jobs.look(job.id) == replace(before, archived_on=clock.now())
 
 
-async def test_an_archived_job_is_no_longer_live(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
+async def test_archived_job_is_not_live(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
     job_id = await jobs.ended(RowState.COMPLETED)
     clock.advance(10)
     await storage.archive(1, 100)
@@ -56,7 +56,7 @@ async def test_an_archived_job_is_no_longer_live(storage: Storage, jobs: Driver,
     assert await storage.archive(1, 100) == 0
 
 
-async def test_jobs_that_wait_or_run_are_never_archived(
+async def test_waiting_and_running_jobs_are_not_archived(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     ids = [
@@ -71,7 +71,7 @@ async def test_jobs_that_wait_or_run_are_never_archived(
     assert len(await storage.get([*ids, retried.id])) == 4
 
 
-async def test_defect_6_a_job_that_waits_past_its_keep_until_is_not_archived(
+async def test_defect_6_job_waiting_past_its_keep_until_is_not_archived(
     storage: Storage, jobs: Driver, clock: FrozenClock, plant: Plant
 ) -> None:
     job = await jobs.look(await jobs.send())
@@ -81,9 +81,7 @@ async def test_defect_6_a_job_that_waits_past_its_keep_until_is_not_archived(
     assert [claimed.id for claimed in await jobs.claim()] == [job.id]
 
 
-async def test_a_job_that_was_brought_back_is_not_archived(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_requeued_job_is_not_archived(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
     failed, cancelled = await jobs.ended(RowState.FAILED), await jobs.ended(RowState.CANCELLED)
     clock.advance(DAY)
     await storage.retry([failed])
@@ -92,7 +90,7 @@ async def test_a_job_that_was_brought_back_is_not_archived(
     assert await storage.archive(DAY / 2, 100) == 0
 
 
-async def test_a_job_that_ended_twice_in_one_instant_is_archived_once(
+async def test_job_that_ended_twice_in_one_instant_is_archived_once(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     job_id = await jobs.send()
@@ -104,7 +102,7 @@ async def test_a_job_that_ended_twice_in_one_instant_is_archived_once(
     assert (await jobs.look(job_id)).archived_on == clock.now()
 
 
-async def test_the_oldest_end_is_archived_first_and_the_limit_is_kept(
+async def test_oldest_ends_are_archived_first_up_to_the_limit(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     ids = []
@@ -116,7 +114,7 @@ async def test_the_oldest_end_is_archived_first_and_the_limit_is_kept(
     assert await storage.archive(0, 2) == 1
 
 
-async def test_an_archived_job_is_purged_after_its_time_and_not_at_it(
+async def test_archived_job_is_purged_after_its_retention_and_not_at_it(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     job_id = await jobs.ended(RowState.COMPLETED)
@@ -129,14 +127,14 @@ async def test_an_archived_job_is_purged_after_its_time_and_not_at_it(
     assert await storage.get([job_id]) == {}
 
 
-async def test_live_jobs_are_never_purged(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
+async def test_live_jobs_are_not_purged(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
     job_id = await jobs.ended(RowState.COMPLETED)
     clock.advance(DAY * 365)
     assert await storage.purge(0, 100) == 0
     assert job_id in await storage.get([job_id])
 
 
-async def test_purging_keeps_its_limit_oldest_first(
+async def test_oldest_archived_jobs_are_purged_first_up_to_the_limit(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     ids = []
@@ -149,9 +147,7 @@ async def test_purging_keeps_its_limit_oldest_first(
     assert list(await storage.get(ids)) == [ids[2]]
 
 
-async def test_the_events_of_a_job_are_purged_with_it(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_events_are_purged_with_their_job(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
     purged, kept = await jobs.ended(RowState.COMPLETED), await jobs.ended(RowState.COMPLETED, "other")
     await storage.append_events([JobEvent(job_id, 1, "log", "{}") for job_id in (purged, kept)])
     clock.advance(1)
@@ -163,7 +159,7 @@ async def test_the_events_of_a_job_are_purged_with_it(
     assert len(await storage.events(kept)) == 1
 
 
-async def test_a_purged_id_may_be_used_again(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
+async def test_purged_id_can_be_used_again(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
     job_id = await jobs.ended(RowState.COMPLETED)
     clock.advance(1)
     await storage.archive(0, 100)

@@ -43,12 +43,12 @@ async def serve(storage: Storage, clock: FrozenClock, *, next_in: float | None, 
     await record_tick(storage, name, clock.now(), next_tick)
 
 
-async def test_a_declared_schedule_is_stored_as_code_says(storage: Storage) -> None:
+async def test_declared_schedule_is_stored_as_declared(storage: Storage) -> None:
     await storage.declare_schedules([FULL, HOURLY])
     assert await storage.schedules() == [replace(FULL, data='{"to": "all"}'), HOURLY]
 
 
-async def test_a_new_schedule_is_due_once_so_that_its_next_tick_is_worked_out(
+async def test_new_schedule_is_due_once_to_compute_its_next_tick(
     storage: Storage, clock: FrozenClock
 ) -> None:
     await storage.declare_schedules([HOURLY])
@@ -57,7 +57,7 @@ async def test_a_new_schedule_is_due_once_so_that_its_next_tick_is_worked_out(
     assert await due_names(storage) == []
 
 
-async def test_a_schedule_is_due_at_its_tick_and_not_before(storage: Storage, clock: FrozenClock) -> None:
+async def test_schedule_is_due_at_its_tick_and_not_before(storage: Storage, clock: FrozenClock) -> None:
     await storage.declare_schedules([HOURLY])
     await serve(storage, clock, next_in=3600)
     clock.advance(3599.999999)
@@ -66,7 +66,7 @@ async def test_a_schedule_is_due_at_its_tick_and_not_before(storage: Storage, cl
     assert await due_names(storage) == ["report"]
 
 
-async def test_ticks_are_noted_on_the_schedule(storage: Storage, clock: FrozenClock) -> None:
+async def test_last_and_next_tick_are_stored_on_the_schedule(storage: Storage, clock: FrozenClock) -> None:
     await storage.declare_schedules([HOURLY])
     await serve(storage, clock, next_in=3600)
     expected = replace(HOURLY, last_tick=clock.now(), next_tick=clock.now() + timedelta(hours=1))
@@ -75,21 +75,21 @@ async def test_ticks_are_noted_on_the_schedule(storage: Storage, clock: FrozenCl
     assert await lock_due_schedules(storage, 100) == (clock.now(), [expected])
 
 
-async def test_a_schedule_without_a_next_tick_never_fires_again(storage: Storage, clock: FrozenClock) -> None:
+async def test_schedule_without_a_next_tick_is_not_due(storage: Storage, clock: FrozenClock) -> None:
     await storage.declare_schedules([HOURLY])
     await serve(storage, clock, next_in=None)
     clock.advance(86_400 * 365)
     assert await due_names(storage) == []
 
 
-async def test_serving_a_schedule_that_is_gone_does_nothing(storage: Storage, clock: FrozenClock) -> None:
+async def test_recording_a_tick_of_a_deleted_schedule_changes_nothing(
+    storage: Storage, clock: FrozenClock
+) -> None:
     await serve(storage, clock, next_in=60, name="gone")
     assert await storage.schedules() == []
 
 
-async def test_those_that_wait_longest_come_first_and_the_limit_is_kept(
-    storage: Storage, clock: FrozenClock
-) -> None:
+async def test_longest_due_schedules_come_first_up_to_the_limit(storage: Storage, clock: FrozenClock) -> None:
     for name, next_in in (("a", 30), ("b", 10), ("c", 20), ("d", 90)):
         await storage.put_schedule(replace(HOURLY, name=name))
         await serve(storage, clock, next_in=next_in, name=name)
@@ -100,7 +100,7 @@ async def test_those_that_wait_longest_come_first_and_the_limit_is_kept(
     assert [schedule.name for schedule in two] == ["new", "b"]
 
 
-async def test_declaring_again_keeps_the_ticks(storage: Storage, clock: FrozenClock) -> None:
+async def test_repeated_declaration_keeps_the_ticks(storage: Storage, clock: FrozenClock) -> None:
     await storage.declare_schedules([HOURLY])
     await serve(storage, clock, next_in=3600)
     before = await storage.schedules()
@@ -109,7 +109,9 @@ async def test_declaring_again_keeps_the_ticks(storage: Storage, clock: FrozenCl
     assert await storage.schedules() == before
 
 
-async def test_a_change_of_cron_or_zone_in_code_starts_anew(storage: Storage, clock: FrozenClock) -> None:
+async def test_declared_change_of_cron_or_timezone_resets_the_ticks(
+    storage: Storage, clock: FrozenClock
+) -> None:
     for changed in (replace(HOURLY, cron="30 * * * *"), replace(HOURLY, zone="Asia/Tokyo")):
         await storage.declare_schedules([HOURLY])
         await serve(storage, clock, next_in=3600)
@@ -118,9 +120,7 @@ async def test_a_change_of_cron_or_zone_in_code_starts_anew(storage: Storage, cl
         assert await due_names(storage) == ["report"]
 
 
-async def test_a_change_of_anything_else_in_code_keeps_the_ticks(
-    storage: Storage, clock: FrozenClock
-) -> None:
+async def test_other_declared_changes_keep_the_ticks(storage: Storage, clock: FrozenClock) -> None:
     await storage.declare_schedules([HOURLY])
     await serve(storage, clock, next_in=3600)
     changed = replace(HOURLY, data="[1]", options={"priority": 1}, catch_up=CatchUp.SKIP, description="new")
@@ -129,13 +129,13 @@ async def test_a_change_of_anything_else_in_code_keeps_the_ticks(
     assert stored == replace(changed, last_tick=clock.now(), next_tick=clock.now() + timedelta(hours=1))
 
 
-async def test_schedules_that_code_no_longer_declares_stay(storage: Storage) -> None:
+async def test_undeclared_schedules_are_kept(storage: Storage) -> None:
     await storage.declare_schedules([HOURLY])
     await storage.declare_schedules([])
     assert [schedule.name for schedule in await storage.schedules()] == ["report"]
 
 
-async def test_an_edit_survives_a_redeploy_of_the_same_definition(storage: Storage) -> None:
+async def test_edit_survives_a_deploy_of_the_same_definition(storage: Storage) -> None:
     await storage.declare_schedules([HOURLY])
     edited = replace(HOURLY, cron="15 * * * *", description="moved by hand")
     await storage.put_schedule(edited)
@@ -143,7 +143,7 @@ async def test_an_edit_survives_a_redeploy_of_the_same_definition(storage: Stora
     assert await storage.schedules() == [edited]
 
 
-async def test_an_edit_ends_when_the_definition_in_code_changes(storage: Storage) -> None:
+async def test_changed_definition_overrides_an_edit(storage: Storage) -> None:
     await storage.declare_schedules([HOURLY])
     await storage.put_schedule(replace(HOURLY, cron="15 * * * *"))
     changed = replace(HOURLY, cron="45 * * * *")
@@ -151,7 +151,7 @@ async def test_an_edit_ends_when_the_definition_in_code_changes(storage: Storage
     assert await storage.schedules() == [changed]
 
 
-async def test_a_definition_is_the_same_whatever_the_order_of_its_keys(storage: Storage) -> None:
+async def test_definition_does_not_depend_on_the_order_of_keys(storage: Storage) -> None:
     await storage.declare_schedules([replace(HOURLY, data='{"a":1,"b":2}', options={"x": 1, "y": 2})])
     edited = replace(HOURLY, cron="15 * * * *")
     await storage.put_schedule(edited)
@@ -159,7 +159,7 @@ async def test_a_definition_is_the_same_whatever_the_order_of_its_keys(storage: 
     assert await storage.schedules() == [edited]
 
 
-async def test_a_schedule_made_by_hand_is_replaced_when_code_declares_one_of_its_name(
+async def test_declared_schedule_replaces_one_created_by_hand(
     storage: Storage,
 ) -> None:
     await storage.put_schedule(replace(HOURLY, cron="15 * * * *"))
@@ -167,13 +167,15 @@ async def test_a_schedule_made_by_hand_is_replaced_when_code_declares_one_of_its
     assert await storage.schedules() == [HOURLY]
 
 
-async def test_a_schedule_is_made_by_hand_without_ticks(storage: Storage, clock: FrozenClock) -> None:
+async def test_schedule_created_by_hand_has_no_ticks(storage: Storage, clock: FrozenClock) -> None:
     await storage.put_schedule(replace(HOURLY, last_tick=clock.now(), next_tick=clock.now()))
     assert await storage.schedules() == [HOURLY]
 
 
 @pytest.mark.parametrize("field", ["cron", "zone"])
-async def test_an_edit_of_cron_or_zone_starts_anew(storage: Storage, clock: FrozenClock, field: str) -> None:
+async def test_edit_of_cron_or_timezone_resets_the_ticks(
+    storage: Storage, clock: FrozenClock, field: str
+) -> None:
     await storage.put_schedule(HOURLY)
     await serve(storage, clock, next_in=3600)
     edited = replace(HOURLY, **{field: {"cron": "5 * * * *", "zone": "Asia/Tokyo"}[field]})
@@ -181,7 +183,7 @@ async def test_an_edit_of_cron_or_zone_starts_anew(storage: Storage, clock: Froz
     assert await storage.schedules() == [edited]
 
 
-async def test_an_edit_of_anything_else_keeps_the_ticks(storage: Storage, clock: FrozenClock) -> None:
+async def test_other_edits_keep_the_ticks(storage: Storage, clock: FrozenClock) -> None:
     await storage.put_schedule(HOURLY)
     await serve(storage, clock, next_in=3600)
     await storage.put_schedule(replace(HOURLY, task="other", data="1"))
@@ -189,9 +191,7 @@ async def test_an_edit_of_anything_else_keeps_the_ticks(storage: Storage, clock:
     assert (stored.task, stored.last_tick) == ("other", clock.now())
 
 
-async def test_a_paused_schedule_is_never_due_and_does_not_catch_up(
-    storage: Storage, clock: FrozenClock
-) -> None:
+async def test_paused_schedule_is_not_due_and_does_not_catch_up(storage: Storage, clock: FrozenClock) -> None:
     await storage.put_schedule(HOURLY)
     await serve(storage, clock, next_in=3600)
     await storage.put_schedule(replace(HOURLY, paused=True))
@@ -201,7 +201,7 @@ async def test_a_paused_schedule_is_never_due_and_does_not_catch_up(
     assert await lock_due_schedules(storage, 100) == (clock.now(), [HOURLY])
 
 
-async def test_a_dropped_schedule_is_gone_until_code_declares_it_again(storage: Storage) -> None:
+async def test_deleted_schedule_returns_with_its_next_declaration(storage: Storage) -> None:
     await storage.declare_schedules([HOURLY])
     assert await storage.delete_schedule("report") is True
     assert await storage.delete_schedule("report") is False
@@ -210,7 +210,9 @@ async def test_a_dropped_schedule_is_gone_until_code_declares_it_again(storage: 
     assert await storage.schedules() == [HOURLY]
 
 
-async def test_a_tick_and_its_job_are_one(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
+async def test_tick_and_its_job_are_stored_together(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
     await storage.declare_schedules([HOURLY])
     async with storage.transaction() as transaction:
         now, (schedule,) = await transaction.lock_due_schedules(10)
@@ -221,9 +223,7 @@ async def test_a_tick_and_its_job_are_one(storage: Storage, jobs: Driver, clock:
     assert await due_names(storage) == []
 
 
-async def test_a_tick_that_is_rolled_back_is_due_again(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_rolled_back_tick_is_due_again(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
     await storage.declare_schedules([HOURLY])
     async with rolled_back(storage) as transaction:
         await transaction.lock_due_schedules(10)
@@ -233,7 +233,7 @@ async def test_a_tick_that_is_rolled_back_is_due_again(
     assert await lock_due_schedules(storage, 100) == (clock.now(), [HOURLY])
 
 
-async def test_two_schedulers_at_once_get_different_schedules(storage: Storage) -> None:
+async def test_concurrent_schedulers_lock_different_schedules(storage: Storage) -> None:
     await storage.declare_schedules([replace(HOURLY, name=name) for name in "abc"])
     async with storage.transaction() as first, storage.transaction() as second:
         _, mine = await first.lock_due_schedules(2)
@@ -242,7 +242,7 @@ async def test_two_schedulers_at_once_get_different_schedules(storage: Storage) 
         assert [schedule.name for schedule in theirs] == ["c"]
 
 
-async def test_an_edit_waits_for_the_scheduler_that_is_at_it(storage: Storage, clock: FrozenClock) -> None:
+async def test_edit_waits_for_the_lock_of_a_scheduler(storage: Storage, clock: FrozenClock) -> None:
     await storage.declare_schedules([HOURLY])
     edited = replace(HOURLY, cron="15 * * * *")
     async with storage.transaction() as transaction:
@@ -254,9 +254,7 @@ async def test_an_edit_waits_for_the_scheduler_that_is_at_it(storage: Storage, c
     assert await storage.schedules() == [edited]
 
 
-async def test_ticks_are_instants_whatever_zone_they_are_given_in(
-    storage: Storage, clock: FrozenClock
-) -> None:
+async def test_ticks_are_instants_in_any_timezone(storage: Storage, clock: FrozenClock) -> None:
     await storage.declare_schedules([HOURLY])
     tick = datetime.fromisoformat("2026-01-05T14:00:00+01:00")
     await record_tick(storage, "report", tick, tick + timedelta(hours=1))

@@ -12,7 +12,7 @@ from zeke_queue.storage import Storage
 CENTURY = timedelta(days=36_500)
 
 
-async def test_a_completed_job_keeps_what_its_handler_returned(jobs: Driver, clock: FrozenClock) -> None:
+async def test_completed_job_keeps_its_output(jobs: Driver, clock: FrozenClock) -> None:
     job = await jobs.running()
     clock.advance(2)
     assert await jobs.complete(job, '{"sent": 3}')
@@ -25,13 +25,13 @@ async def test_a_completed_job_keeps_what_its_handler_returned(jobs: Driver, clo
     assert (stored.worker, stored.attempt) == (ANNA, 1)
 
 
-async def test_a_handler_that_returns_nothing_leaves_no_output(jobs: Driver) -> None:
+async def test_job_without_a_result_has_no_output(jobs: Driver) -> None:
     job = await jobs.running()
     assert await jobs.complete(job)
     assert (await jobs.look(job.id)).output is None
 
 
-async def test_a_failure_with_a_retry_waits_for_it(jobs: Driver, clock: FrozenClock) -> None:
+async def test_failed_job_with_retries_waits_for_the_next(jobs: Driver, clock: FrozenClock) -> None:
     job = await jobs.running()
     clock.advance(2)
     assert await jobs.fail(job, retry_in=1.5)
@@ -41,13 +41,13 @@ async def test_a_failure_with_a_retry_waits_for_it(jobs: Driver, clock: FrozenCl
     assert stored.output == {"type": "ValueError", "message": "boom", "traceback": None}
 
 
-async def test_the_wait_for_a_retry_is_exact_to_the_microsecond(jobs: Driver, clock: FrozenClock) -> None:
+async def test_retry_delay_is_exact_to_the_microsecond(jobs: Driver, clock: FrozenClock) -> None:
     job = await jobs.running()
     await jobs.fail(job, retry_in=1.2345678)
     assert (await jobs.look(job.id)).start_after == clock.now() + timedelta(microseconds=1_234_568)
 
 
-async def test_a_final_failure_ends_the_job(jobs: Driver, clock: FrozenClock) -> None:
+async def test_final_failure_ends_the_job(jobs: Driver, clock: FrozenClock) -> None:
     job = await jobs.running()
     clock.advance(2)
     assert await jobs.fail(job)
@@ -56,19 +56,19 @@ async def test_a_final_failure_ends_the_job(jobs: Driver, clock: FrozenClock) ->
     assert await jobs.claim() == []
 
 
-async def test_an_expiry_without_retries_ends_as_expired(jobs: Driver) -> None:
+async def test_expiry_without_retries_ends_as_expired(jobs: Driver) -> None:
     job = await jobs.running()
     assert await jobs.fail(job, final=RowState.EXPIRED)
     assert (await jobs.look(job.id)).state is RowState.EXPIRED
 
 
-async def test_an_expiry_with_a_retry_waits_like_any_failure(jobs: Driver) -> None:
+async def test_expired_job_with_retries_waits_for_the_next(jobs: Driver) -> None:
     job = await jobs.running()
     assert await jobs.fail(job, retry_in=1, final=RowState.EXPIRED)
     assert (await jobs.look(job.id)).state is RowState.RETRY
 
 
-async def test_the_history_tells_of_each_failed_attempt(jobs: Driver, clock: FrozenClock) -> None:
+async def test_history_lists_each_failed_attempt(jobs: Driver, clock: FrozenClock) -> None:
     first = await jobs.running(worker=ANNA)
     at_first = clock.advance(1)
     await jobs.fail(first, retry_in=0, output='{"type": "A", "message": "one", "traceback": null}')
@@ -81,7 +81,7 @@ async def test_the_history_tells_of_each_failed_attempt(jobs: Driver, clock: Fro
     )
 
 
-async def test_the_history_keeps_the_last_twenty_five(jobs: Driver) -> None:
+async def test_history_keeps_the_last_25_attempts(jobs: Driver) -> None:
     job = await jobs.running()
     for _ in range(27):
         await jobs.fail(job, retry_in=0)
@@ -89,7 +89,7 @@ async def test_the_history_keeps_the_last_twenty_five(jobs: Driver) -> None:
     assert [attempt.attempt for attempt in (await jobs.look(job.id)).history] == list(range(3, 28))
 
 
-async def test_a_completion_after_failures_keeps_their_history(jobs: Driver) -> None:
+async def test_completed_job_keeps_the_history_of_its_failures(jobs: Driver) -> None:
     job = await jobs.running()
     await jobs.fail(job, retry_in=0)
     await jobs.complete(await jobs.claim_one(), '"fine"')
@@ -97,7 +97,7 @@ async def test_a_completion_after_failures_keeps_their_history(jobs: Driver) -> 
     assert (stored.output, len(stored.history)) == ("fine", 1)
 
 
-async def test_a_released_job_waits_again_and_has_used_no_retry(jobs: Driver, clock: FrozenClock) -> None:
+async def test_released_job_uses_no_retry(jobs: Driver, clock: FrozenClock) -> None:
     job = await jobs.running()
     clock.advance(2)
     assert await jobs.release(job, delay=30)
@@ -107,14 +107,14 @@ async def test_a_released_job_waits_again_and_has_used_no_retry(jobs: Driver, cl
     assert (stored.history, stored.output, stored.completed_on) == ((), None, None)
 
 
-async def test_a_released_retry_keeps_its_count_and_its_next_claim_adds_none(jobs: Driver) -> None:
+async def test_released_retry_is_not_counted_again(jobs: Driver) -> None:
     await jobs.fail(await jobs.running(), retry_in=0)
     await jobs.release(await jobs.claim_one())
     again = await jobs.claim_one()
     assert (again.retry_count, again.attempt) == (1, 3)
 
 
-async def test_what_waits_again_is_kept_for_a_century(jobs: Driver, clock: FrozenClock) -> None:
+async def test_requeued_job_is_kept_for_a_century(jobs: Driver, clock: FrozenClock) -> None:
     retried, released = await jobs.running(), await jobs.running()
     clock.advance(1000)
     await jobs.fail(retried, retry_in=5)
@@ -123,7 +123,7 @@ async def test_what_waits_again_is_kept_for_a_century(jobs: Driver, clock: Froze
         assert (await jobs.look(job_id)).keep_until == clock.now() + CENTURY
 
 
-async def test_one_call_settles_outcomes_of_every_kind(storage: Storage, jobs: Driver) -> None:
+async def test_outcomes_of_every_kind_settle_in_one_call(storage: Storage, jobs: Driver) -> None:
     a, b, c, d = [await jobs.running() for _ in range(4)]
     changed = await storage.settle(
         completed=[Completed(a.id, 1, "1")],
@@ -139,17 +139,17 @@ async def test_one_call_settles_outcomes_of_every_kind(storage: Storage, jobs: D
     ]
 
 
-async def test_settling_nothing_changes_nothing(storage: Storage) -> None:
+async def test_settling_no_outcomes_changes_nothing(storage: Storage) -> None:
     assert await storage.settle() == set()
 
 
-async def test_an_unknown_job_is_not_settled(storage: Storage, jobs: Driver) -> None:
+async def test_unknown_job_is_not_settled(storage: Storage, jobs: Driver) -> None:
     known = await jobs.running()
     outcomes = [Completed(jobs.new_id(), 1, None), Completed(known.id, 1, None)]
     assert await storage.settle(completed=outcomes) == {known.id}
 
 
-async def test_defect_2_a_stale_completion_changes_nothing_and_the_rightful_one_counts(jobs: Driver) -> None:
+async def test_defect_2_completion_of_an_earlier_attempt_is_fenced(jobs: Driver) -> None:
     stale = await jobs.running(worker=ANNA)
     await jobs.fail(stale, retry_in=0, final=RowState.EXPIRED)
     rightful = await jobs.claim_one(worker=BERT)
@@ -159,7 +159,7 @@ async def test_defect_2_a_stale_completion_changes_nothing_and_the_rightful_one_
     assert (await jobs.look(stale.id)).output == "mine"
 
 
-async def test_a_stale_failure_or_release_changes_nothing(jobs: Driver) -> None:
+async def test_failure_or_release_of_an_earlier_attempt_is_fenced(jobs: Driver) -> None:
     stale = await jobs.running()
     await jobs.release(stale)
     await jobs.claim_one(worker=BERT)
@@ -169,9 +169,7 @@ async def test_a_stale_failure_or_release_changes_nothing(jobs: Driver) -> None:
     assert await jobs.look(stale.id) == before
 
 
-async def test_defect_3_failing_a_job_that_nobody_claimed_changes_nothing(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_defect_3_unclaimed_job_cannot_fail(storage: Storage, jobs: Driver) -> None:
     job_id = await jobs.send()
     before = await jobs.look(job_id)
     for attempt in (0, 1):
@@ -179,7 +177,7 @@ async def test_defect_3_failing_a_job_that_nobody_claimed_changes_nothing(
     assert await jobs.look(job_id) == before
 
 
-async def test_what_has_ended_is_not_settled_again(jobs: Driver) -> None:
+async def test_ended_job_is_not_settled_again(jobs: Driver) -> None:
     job = await jobs.running()
     await jobs.complete(job, "1")
     before = await jobs.look(job.id)
@@ -189,26 +187,26 @@ async def test_what_has_ended_is_not_settled_again(jobs: Driver) -> None:
     assert await jobs.look(job.id) == before
 
 
-async def test_a_cancelled_job_is_not_settled(storage: Storage, jobs: Driver) -> None:
+async def test_cancelled_job_is_not_settled(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running()
     await storage.cancel([job.id])
     assert not await jobs.complete(job)
     assert (await jobs.look(job.id)).state is RowState.CANCELLED
 
 
-async def test_a_completion_whose_answer_was_lost_counts_when_it_is_repeated(jobs: Driver) -> None:
+async def test_repeated_completion_after_a_lost_answer_counts(jobs: Driver) -> None:
     job = await jobs.running()
     await jobs.complete(job, '{"b":1.0,"a":2}')
     assert await jobs.complete(job, '{"b":1.0,"a":2}', repeated=True)
 
 
-async def test_a_completion_without_output_counts_when_it_is_repeated(jobs: Driver) -> None:
+async def test_repeated_completion_without_output_counts(jobs: Driver) -> None:
     job = await jobs.running()
     await jobs.complete(job)
     assert await jobs.complete(job, repeated=True)
 
 
-async def test_a_failure_whose_answer_was_lost_counts_when_it_is_repeated(jobs: Driver) -> None:
+async def test_repeated_failure_after_a_lost_answer_counts(jobs: Driver) -> None:
     retried, failed, expired = [await jobs.running() for _ in range(3)]
     for repeated in (False, True):
         assert await jobs.fail(retried, retry_in=10, repeated=repeated)
@@ -217,21 +215,19 @@ async def test_a_failure_whose_answer_was_lost_counts_when_it_is_repeated(jobs: 
     assert len((await jobs.look(retried.id)).history) == 1
 
 
-async def test_a_release_whose_answer_was_lost_counts_when_it_is_repeated(jobs: Driver) -> None:
+async def test_repeated_release_after_a_lost_answer_counts(jobs: Driver) -> None:
     job = await jobs.running()
     assert await jobs.release(job, delay=10)
     assert await jobs.release(job, delay=10, repeated=True)
 
 
-async def test_a_repeated_settlement_still_settles_what_its_first_try_did_not(jobs: Driver) -> None:
+async def test_repeated_settlement_settles_the_rest_of_its_batch(jobs: Driver) -> None:
     job = await jobs.running()
     assert await jobs.complete(job, "1", repeated=True)
     assert (await jobs.look(job.id)).state is RowState.COMPLETED
 
 
-async def test_a_repeated_settlement_does_not_count_an_end_that_is_not_its_own(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_repeated_settlement_does_not_count_another_end(storage: Storage, jobs: Driver) -> None:
     other_output, cancelled, failed = [await jobs.running() for _ in range(3)]
     await jobs.complete(other_output, "1")
     await storage.cancel([cancelled.id])
@@ -242,14 +238,14 @@ async def test_a_repeated_settlement_does_not_count_an_end_that_is_not_its_own(
         assert not await jobs.fail(job, retry_in=3, repeated=True)
 
 
-async def test_a_repeated_settlement_does_not_count_a_later_attempt(jobs: Driver) -> None:
+async def test_repeated_settlement_does_not_count_a_later_attempt(jobs: Driver) -> None:
     first = await jobs.running()
     await jobs.release(first)
     await jobs.complete(await jobs.claim_one(worker=BERT), "1")
     assert not await jobs.complete(first, "1", repeated=True)
 
 
-async def test_a_large_batch_settles_whole(storage: Storage, jobs: Driver) -> None:
+async def test_large_batch_is_settled_completely(storage: Storage, jobs: Driver) -> None:
     await storage.insert([jobs.new() for _ in range(500)])
     claimed = await jobs.claim(free=500, limit=500)
     changed = await storage.settle(completed=[Completed(job.id, job.attempt, "{}") for job in claimed])

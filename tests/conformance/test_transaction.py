@@ -15,7 +15,7 @@ from zeke_queue.model import Completed, Failed, JobQuery, Released, RowState
 from zeke_queue.storage import Storage
 
 
-async def test_a_sent_job_is_not_seen_before_the_commit(storage: Storage, jobs: Driver) -> None:
+async def test_job_is_invisible_before_the_commit(storage: Storage, jobs: Driver) -> None:
     async with storage.transaction() as transaction:
         job_id = await jobs.send(within=transaction)
         assert await storage.get([job_id]) == {}
@@ -25,7 +25,7 @@ async def test_a_sent_job_is_not_seen_before_the_commit(storage: Storage, jobs: 
     assert [job.id for job in await jobs.claim()] == [job_id]
 
 
-async def test_a_rolled_back_job_was_never_there(storage: Storage, jobs: Driver) -> None:
+async def test_rolled_back_job_is_not_stored(storage: Storage, jobs: Driver) -> None:
     async with rolled_back(storage) as transaction:
         job_id = await jobs.send(within=transaction, singleton_key="anna")
     assert await storage.get([job_id]) == {}
@@ -33,7 +33,7 @@ async def test_a_rolled_back_job_was_never_there(storage: Storage, jobs: Driver)
     await jobs.send(singleton_key="anna")
 
 
-async def test_a_transaction_sees_what_it_did(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
+async def test_transaction_sees_its_own_changes(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
     async with storage.transaction() as transaction:
         job_id = await jobs.send(within=transaction, singleton_key="anna")
         assert await transaction.insert([jobs.new(singleton_key="anna")]) == [None]
@@ -44,7 +44,7 @@ async def test_a_transaction_sees_what_it_did(storage: Storage, jobs: Driver, cl
     assert (await jobs.look(job_id)).state is RowState.CANCELLED
 
 
-async def test_a_rollback_restores_what_was_settled_and_cancelled(storage: Storage, jobs: Driver) -> None:
+async def test_rollback_restores_settled_and_cancelled_jobs(storage: Storage, jobs: Driver) -> None:
     a, b, c = [await jobs.running() for _ in range(3)]
     waiting = await jobs.send("other")
     ids = [a.id, b.id, c.id, waiting]
@@ -61,7 +61,7 @@ async def test_a_rollback_restores_what_was_settled_and_cancelled(storage: Stora
     assert [job.id for job in await jobs.claim("other")] == [waiting]
 
 
-async def test_others_see_the_old_state_until_the_commit(storage: Storage, jobs: Driver) -> None:
+async def test_changes_are_invisible_to_others_until_the_commit(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running()
     async with storage.transaction() as transaction:
         await transaction.settle(completed=[Completed(job.id, 1, "1")])
@@ -70,7 +70,7 @@ async def test_others_see_the_old_state_until_the_commit(storage: Storage, jobs:
     assert (await jobs.look(job.id)).state is RowState.COMPLETED
 
 
-async def test_a_claim_passes_over_what_a_transaction_changed(storage: Storage, jobs: Driver) -> None:
+async def test_claim_skips_jobs_changed_by_an_open_transaction(storage: Storage, jobs: Driver) -> None:
     cancelled, other = await jobs.send(priority=9), await jobs.send()
     async with rolled_back(storage) as transaction:
         await transaction.cancel([cancelled])
@@ -93,7 +93,7 @@ async def test_claim_skips_jobs_locked_by_a_transaction(storage: Storage, jobs: 
     await check_each_async(cases, check)
 
 
-async def test_callbacks_run_after_a_commit_in_their_order(storage: Storage, jobs: Driver) -> None:
+async def test_commit_callbacks_run_in_order(storage: Storage, jobs: Driver) -> None:
     told: list[str] = []
     async with storage.transaction() as transaction:
         transaction.on_commit(lambda: told.append("first"))
@@ -104,7 +104,7 @@ async def test_callbacks_run_after_a_commit_in_their_order(storage: Storage, job
     assert told == ["first", "second"]
 
 
-async def test_undoing_runs_after_a_rollback_last_first(storage: Storage, jobs: Driver) -> None:
+async def test_rollback_callbacks_run_in_reverse_order(storage: Storage, jobs: Driver) -> None:
     told: list[str] = []
     async with rolled_back(storage) as transaction:
         transaction.on_commit(lambda: told.append("applied"))
@@ -114,7 +114,7 @@ async def test_undoing_runs_after_a_rollback_last_first(storage: Storage, jobs: 
     assert told == ["second", "first"]
 
 
-async def test_a_transaction_that_is_cancelled_rolls_back(storage: Storage, jobs: Driver) -> None:
+async def test_cancelled_transaction_is_rolled_back(storage: Storage, jobs: Driver) -> None:
     opened = asyncio.Event()
 
     async def send_and_hang() -> None:
@@ -145,9 +145,7 @@ async def test_insert_of_a_conflicting_job_waits_for_the_commit_and_is_refused(
     await check_each_async(rules, check)
 
 
-async def test_an_insert_of_an_equal_waits_for_the_rollback_and_goes_in(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_conflicting_insert_succeeds_after_the_rollback(storage: Storage, jobs: Driver) -> None:
     async with rolled_back(storage) as transaction:
         await jobs.send(within=transaction, singleton_key="anna")
         second = asyncio.create_task(jobs.send(singleton_key="anna"))
@@ -156,7 +154,7 @@ async def test_an_insert_of_an_equal_waits_for_the_rollback_and_goes_in(
     assert [job.id for job in await jobs.claim()] == [job_id]
 
 
-async def test_an_insert_of_the_same_id_waits_and_returns_it(storage: Storage, jobs: Driver) -> None:
+async def test_insert_of_the_same_id_waits_and_returns_it(storage: Storage, jobs: Driver) -> None:
     job = jobs.new(data="1")
     async with storage.transaction() as transaction:
         await transaction.insert([job])
@@ -166,9 +164,7 @@ async def test_an_insert_of_the_same_id_waits_and_returns_it(storage: Storage, j
     assert len(await jobs.claim()) == 1
 
 
-async def test_an_insert_waits_for_a_transaction_that_may_free_its_key(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_insert_waits_for_a_transaction_that_may_free_its_key(storage: Storage, jobs: Driver) -> None:
     holder = await jobs.send(singleton_key="anna")
     async with storage.transaction() as transaction:
         await transaction.cancel([holder])
@@ -177,7 +173,7 @@ async def test_an_insert_waits_for_a_transaction_that_may_free_its_key(
     assert not await soon(second)
 
 
-async def test_others_of_another_key_do_not_wait(storage: Storage, jobs: Driver) -> None:
+async def test_inserts_with_other_keys_do_not_wait(storage: Storage, jobs: Driver) -> None:
     async with storage.transaction() as first:
         await jobs.send(within=first, singleton_key="anna")
         await soon(jobs.send(singleton_key="bert"))
@@ -187,7 +183,7 @@ async def test_others_of_another_key_do_not_wait(storage: Storage, jobs: Driver)
     assert len(await jobs.claim("mail", "post")) == 4
 
 
-async def test_a_cancel_waits_for_a_transaction_that_settles_the_job(storage: Storage, jobs: Driver) -> None:
+async def test_cancel_waits_for_a_transaction_that_settles_the_job(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running()
     async with storage.transaction() as transaction:
         await transaction.settle(completed=[Completed(job.id, 1, None)])
@@ -197,7 +193,7 @@ async def test_a_cancel_waits_for_a_transaction_that_settles_the_job(storage: St
     assert (await jobs.look(job.id)).state is RowState.COMPLETED
 
 
-async def test_a_settlement_waits_for_a_transaction_that_cancels_the_job(
+async def test_settlement_waits_for_a_transaction_that_cancels_the_job(
     storage: Storage, jobs: Driver
 ) -> None:
     job = await jobs.running()
@@ -208,9 +204,7 @@ async def test_a_settlement_waits_for_a_transaction_that_cancels_the_job(
     assert await soon(completing)
 
 
-async def test_two_transactions_that_wait_for_each_other_end_with_an_error_for_one(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_deadlock_fails_one_of_the_two_transactions(storage: Storage, jobs: Driver) -> None:
     ready = asyncio.Barrier(2)
 
     async def take_both(one: str, other: str) -> None:
@@ -227,9 +221,7 @@ async def test_two_transactions_that_wait_for_each_other_end_with_an_error_for_o
     assert {job.singleton_key for job in await storage.find(JobQuery())} == {"anna", "bert"}
 
 
-async def test_a_job_that_a_transaction_cannot_return_is_superseded_in_it(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_conflicting_retry_in_a_transaction_is_superseded(storage: Storage, jobs: Driver) -> None:
     key = "__pgboss__singleton_queue"
     running = await jobs.running(singleton_key=key)
     async with storage.transaction() as transaction:
@@ -240,7 +232,7 @@ async def test_a_job_that_a_transaction_cannot_return_is_superseded_in_it(
     assert (job.state, job.output["superseded_by"]) == (RowState.FAILED, str(waiting))
 
 
-async def test_a_job_that_fails_for_good_does_not_wait_for_its_place(storage: Storage, jobs: Driver) -> None:
+async def test_final_failure_does_not_wait_for_the_slot(storage: Storage, jobs: Driver) -> None:
     key = "__pgboss__singleton_queue"
     running = await jobs.running(singleton_key=key)
     async with rolled_back(storage) as transaction:
@@ -249,9 +241,7 @@ async def test_a_job_that_fails_for_good_does_not_wait_for_its_place(storage: St
         assert (await jobs.look(running.id)).state is RowState.FAILED
 
 
-async def test_an_outcome_that_comes_too_late_keeps_nobody_from_its_job(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_outcome_of_an_earlier_attempt_does_not_lock_the_job(storage: Storage, jobs: Driver) -> None:
     key = "__pgboss__singleton_queue"
     given_back, superseded = await jobs.running(), await jobs.running(singleton_key=key)
     assert await jobs.release(given_back)
@@ -262,7 +252,7 @@ async def test_an_outcome_that_comes_too_late_keeps_nobody_from_its_job(
         assert [job.id for job in await jobs.claim()] == [given_back.id]
 
 
-async def test_a_place_given_up_and_taken_in_one_transaction_changes_hands(
+async def test_slot_freed_and_taken_in_one_transaction_changes_its_holder(
     storage: Storage, jobs: Driver
 ) -> None:
     old = await jobs.send(singleton_key="anna")
@@ -273,7 +263,7 @@ async def test_a_place_given_up_and_taken_in_one_transaction_changes_hands(
     assert await jobs.refused(singleton_key="anna")
 
 
-async def test_an_empty_transaction_is_no_trouble(storage: Storage) -> None:
+async def test_empty_transaction_commits(storage: Storage) -> None:
     async with storage.transaction():
         pass
     assert await storage.count() == []

@@ -21,17 +21,17 @@ SINGLETON_QUEUE = "__pgboss__singleton_queue"
 # Singleton keys
 
 
-async def test_a_key_admits_one_job_while_it_waits(jobs: Driver) -> None:
+async def test_key_admits_one_waiting_job(jobs: Driver) -> None:
     await jobs.send(singleton_key="anna")
     assert await jobs.refused(singleton_key="anna")
 
 
-async def test_a_key_admits_one_job_while_it_runs(jobs: Driver) -> None:
+async def test_key_admits_one_running_job(jobs: Driver) -> None:
     await jobs.running(singleton_key="anna")
     assert await jobs.refused(singleton_key="anna")
 
 
-async def test_a_key_admits_one_job_while_it_waits_for_a_retry(jobs: Driver) -> None:
+async def test_key_admits_one_job_waiting_for_a_retry(jobs: Driver) -> None:
     await jobs.fail(await jobs.running(singleton_key="anna"), retry_in=60)
     assert await jobs.refused(singleton_key="anna")
 
@@ -44,7 +44,7 @@ async def test_ended_job_releases_its_key(jobs: Driver) -> None:
     await check_each_async(ENDS, check)
 
 
-async def test_keys_are_apart_by_queue_and_by_value(jobs: Driver) -> None:
+async def test_keys_are_separate_by_queue_and_value(jobs: Driver) -> None:
     await jobs.send("mail", singleton_key="anna")
     await jobs.send("post", singleton_key="anna")
     await jobs.send("mail", singleton_key="bert")
@@ -54,25 +54,25 @@ async def test_keys_are_apart_by_queue_and_by_value(jobs: Driver) -> None:
     await jobs.send("mail")
 
 
-async def test_of_two_jobs_of_one_call_the_first_wins(storage: Storage, jobs: Driver) -> None:
+async def test_first_of_two_conflicting_jobs_of_a_call_wins(storage: Storage, jobs: Driver) -> None:
     first, second = jobs.new(singleton_key="anna"), jobs.new(singleton_key="anna")
     assert await storage.insert([second, first]) == [second.id, None]
 
 
-async def test_a_refused_job_leaves_the_others_of_its_call(storage: Storage, jobs: Driver) -> None:
+async def test_refused_job_does_not_refuse_the_others_of_its_call(storage: Storage, jobs: Driver) -> None:
     await jobs.send(singleton_key="anna")
     sent = [jobs.new(), jobs.new(singleton_key="anna"), jobs.new(singleton_key="bert")]
     assert await storage.insert(sent) == [sent[0].id, None, sent[2].id]
 
 
-async def test_a_refused_job_leaves_no_trace(storage: Storage, jobs: Driver) -> None:
+async def test_refused_job_is_not_stored(storage: Storage, jobs: Driver) -> None:
     await jobs.send(singleton_key="anna")
     job = jobs.new(singleton_key="anna")
     await storage.insert([job])
     assert await storage.get([job.id]) == {}
 
 
-async def test_a_job_that_is_sent_again_is_not_refused_by_itself(storage: Storage, jobs: Driver) -> None:
+async def test_repeated_send_does_not_conflict_with_itself(storage: Storage, jobs: Driver) -> None:
     job = jobs.new(singleton_key="anna", slot_seconds=60)
     assert await storage.insert([job]) == [job.id]
     assert await storage.insert([job]) == [job.id]
@@ -81,7 +81,7 @@ async def test_a_job_that_is_sent_again_is_not_refused_by_itself(storage: Storag
 # Slots
 
 
-async def test_a_slot_admits_one_job(jobs: Driver, clock: FrozenClock) -> None:
+async def test_slot_admits_one_job(jobs: Driver, clock: FrozenClock) -> None:
     await jobs.send(slot_seconds=60)
     clock.advance(59)
     assert await jobs.refused(slot_seconds=60)
@@ -96,7 +96,7 @@ async def test_slots_are_aligned_to_the_epoch(jobs: Driver, clock: FrozenClock) 
     assert job.start_after == clock.now()
 
 
-async def test_a_completed_job_holds_its_slot(jobs: Driver) -> None:
+async def test_completed_job_holds_its_slot(jobs: Driver) -> None:
     await jobs.ended(RowState.COMPLETED, slot_seconds=60)
     assert await jobs.refused(slot_seconds=60)
 
@@ -109,14 +109,14 @@ async def test_job_that_did_not_complete_releases_its_slot(jobs: Driver) -> None
     await check_each_async([RowState.EXPIRED, RowState.CANCELLED, RowState.FAILED], check)
 
 
-async def test_an_archived_job_frees_its_slot(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
+async def test_archived_job_releases_its_slot(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
     await jobs.ended(RowState.COMPLETED, slot_seconds=3600)
     clock.advance(10)
     assert await storage.archive(5, 100) == 1
     await jobs.send(slot_seconds=3600)
 
 
-async def test_a_key_divides_a_slot(jobs: Driver) -> None:
+async def test_key_divides_a_slot(jobs: Driver) -> None:
     await jobs.send(slot_seconds=60)
     await jobs.send(slot_seconds=60, singleton_key="anna")
     await jobs.send(slot_seconds=60, singleton_key="bert")
@@ -124,18 +124,18 @@ async def test_a_key_divides_a_slot(jobs: Driver) -> None:
     assert await jobs.refused(slot_seconds=60, singleton_key="anna")
 
 
-async def test_a_key_in_a_slot_and_a_key_without_are_different_rules(jobs: Driver) -> None:
+async def test_key_with_a_slot_does_not_conflict_with_a_key_without(jobs: Driver) -> None:
     await jobs.send(singleton_key="anna")
     await jobs.send(slot_seconds=60, singleton_key="anna")
     assert await jobs.refused(singleton_key="anna")
 
 
-async def test_equal_slots_of_different_lengths_are_one(jobs: Driver) -> None:
+async def test_slots_of_different_lengths_conflict_at_an_equal_start(jobs: Driver) -> None:
     await jobs.send(slot_seconds=60)
     assert await jobs.refused(slot_seconds=3600)
 
 
-async def test_an_offset_sends_into_the_next_slot_and_starts_there(jobs: Driver, clock: FrozenClock) -> None:
+async def test_offset_uses_the_next_slot_and_starts_there(jobs: Driver, clock: FrozenClock) -> None:
     clock.advance(10)
     await jobs.send(slot_seconds=60)
     debounced = await jobs.look(await jobs.send(slot_seconds=60, slot_offset=60))
@@ -143,7 +143,7 @@ async def test_an_offset_sends_into_the_next_slot_and_starts_there(jobs: Driver,
     assert await jobs.refused(slot_seconds=60, slot_offset=60)
 
 
-async def test_a_job_sent_into_the_next_slot_may_start_even_later(jobs: Driver, clock: FrozenClock) -> None:
+async def test_job_of_the_next_slot_may_start_later(jobs: Driver, clock: FrozenClock) -> None:
     job = await jobs.look(await jobs.send(slot_seconds=60, slot_offset=60, delay=300))
     assert job.start_after == clock.now() + timedelta(seconds=300)
 
@@ -151,19 +151,19 @@ async def test_a_job_sent_into_the_next_slot_may_start_even_later(jobs: Driver, 
 # pg-boss's singleton queues: one job waits, and others may run meanwhile
 
 
-async def test_a_singleton_queue_admits_one_waiting_job_beside_a_running_one(jobs: Driver) -> None:
+async def test_singleton_queue_admits_one_waiting_and_one_running_job(jobs: Driver) -> None:
     await jobs.running(singleton_key=SINGLETON_QUEUE)
     await jobs.send(singleton_key=SINGLETON_QUEUE)
     assert await jobs.refused(singleton_key=SINGLETON_QUEUE)
 
 
-async def test_a_singleton_queue_may_have_a_key_of_its_own(jobs: Driver) -> None:
+async def test_singleton_queue_may_have_a_key(jobs: Driver) -> None:
     await jobs.send(singleton_key=SINGLETON_QUEUE)
     await jobs.send(singleton_key=f"{SINGLETON_QUEUE}_anna")
     assert await jobs.refused(singleton_key=f"{SINGLETON_QUEUE}_anna")
 
 
-async def test_a_key_that_only_resembles_the_prefix_is_an_ordinary_one(jobs: Driver) -> None:
+async def test_key_that_resembles_the_prefix_is_an_ordinary_key(jobs: Driver) -> None:
     await jobs.running(singleton_key="__pgbossXXsingleton_queue")
     assert await jobs.refused(singleton_key="__pgbossXXsingleton_queue")
 
@@ -177,7 +177,7 @@ async def poisoned(jobs: Driver) -> tuple[Failed, NewJob]:
     return Failed(a.id, a.attempt, 5.0, BOOM), b
 
 
-async def test_defect_1_a_job_whose_place_is_taken_ends_failed_and_says_by_whom(
+async def test_defect_1_job_whose_slot_is_taken_fails_and_names_the_holder(
     storage: Storage, jobs: Driver, clock: FrozenClock, poisoned: tuple[Failed, NewJob]
 ) -> None:
     failure, b = poisoned
@@ -190,7 +190,7 @@ async def test_defect_1_a_job_whose_place_is_taken_ends_failed_and_says_by_whom(
     assert (await jobs.look(b.id)).state is RowState.CREATED
 
 
-async def test_defect_1_the_rest_of_the_batch_is_settled_as_it_asks(
+async def test_defect_1_rest_of_the_batch_is_settled(
     storage: Storage, jobs: Driver, poisoned: tuple[Failed, NewJob]
 ) -> None:
     failure, _ = poisoned
@@ -209,7 +209,7 @@ async def test_defect_1_the_rest_of_the_batch_is_settled_as_it_asks(
     ]
 
 
-async def test_defect_1_a_job_whose_place_is_taken_does_not_stop_the_sweep(
+async def test_defect_1_job_whose_slot_is_taken_does_not_stop_the_sweep(
     storage: Storage, jobs: Driver, clock: FrozenClock, poisoned: tuple[Failed, NewJob]
 ) -> None:
     failure, _ = poisoned
@@ -225,7 +225,7 @@ async def test_defect_1_a_job_whose_place_is_taken_does_not_stop_the_sweep(
     assert (await jobs.look(ended)).archived_on == clock.now()
 
 
-async def test_a_release_whose_place_is_taken_ends_failed_too(
+async def test_released_job_whose_slot_is_taken_fails(
     storage: Storage, jobs: Driver, poisoned: tuple[Failed, NewJob]
 ) -> None:
     failure, b = poisoned
@@ -234,7 +234,7 @@ async def test_a_release_whose_place_is_taken_ends_failed_too(
     assert (a.state, a.output["superseded_by"]) == (RowState.FAILED, str(b.id))
 
 
-async def test_a_final_failure_needs_no_place(
+async def test_final_failure_needs_no_slot(
     storage: Storage, jobs: Driver, poisoned: tuple[Failed, NewJob]
 ) -> None:
     failure, _ = poisoned
@@ -242,7 +242,7 @@ async def test_a_final_failure_needs_no_place(
     assert "superseded_by" not in (await jobs.look(failure.id)).output
 
 
-async def test_a_superseded_settlement_counts_when_it_is_repeated(
+async def test_repeated_superseded_settlement_counts(
     storage: Storage, poisoned: tuple[Failed, NewJob]
 ) -> None:
     failure, _ = poisoned
@@ -251,7 +251,7 @@ async def test_a_superseded_settlement_counts_when_it_is_repeated(
     assert await storage.settle(failed=[failure._replace(retry_in=None)], repeated=True) == set()
 
 
-async def test_place_of_a_failed_and_a_released_job_goes_to_the_lower_id(
+async def test_slot_of_a_failed_and_a_released_job_goes_to_the_lower_id(
     storage: Storage, jobs: Driver
 ) -> None:
     async def check(lower: str, states: list[RowState]) -> None:
@@ -270,9 +270,7 @@ async def test_place_of_a_failed_and_a_released_job_goes_to_the_lower_id(
     await check_each_async(cases, check)
 
 
-async def test_of_two_that_return_to_one_place_in_one_call_one_gets_it(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_one_of_two_jobs_of_a_call_returns_to_their_slot(storage: Storage, jobs: Driver) -> None:
     a = await jobs.running(singleton_key=SINGLETON_QUEUE)
     b = await jobs.running(singleton_key=SINGLETON_QUEUE)
     failures = [Failed(job.id, job.attempt, 5.0, BOOM) for job in (a, b)]
@@ -283,14 +281,14 @@ async def test_of_two_that_return_to_one_place_in_one_call_one_gets_it(
 # Who is in the way
 
 
-async def test_the_holder_of_a_key_can_be_asked_for(storage: Storage, jobs: Driver) -> None:
+async def test_find_conflicts_returns_the_holder_of_a_key(storage: Storage, jobs: Driver) -> None:
     job = jobs.new(singleton_key="anna")
     assert await storage.holder(job) is None
     holder = await jobs.send(singleton_key="anna")
     assert await storage.holder(job) == holder
 
 
-async def test_the_holder_of_a_slot_can_be_asked_for(
+async def test_find_conflicts_returns_the_holder_of_a_slot(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     plain = await jobs.ended(RowState.COMPLETED, slot_seconds=60)
@@ -301,12 +299,12 @@ async def test_the_holder_of_a_slot_can_be_asked_for(
     assert await storage.holder(jobs.new(slot_seconds=60)) is None
 
 
-async def test_a_job_without_a_rule_has_no_holder(storage: Storage, jobs: Driver) -> None:
+async def test_job_without_a_uniqueness_rule_has_no_conflict(storage: Storage, jobs: Driver) -> None:
     await jobs.send()
     assert await storage.holder(jobs.new()) is None
 
 
-async def test_the_holder_of_a_singleton_queue_is_the_one_that_waits(storage: Storage, jobs: Driver) -> None:
+async def test_holder_of_a_singleton_queue_is_its_waiting_job(storage: Storage, jobs: Driver) -> None:
     await jobs.running(singleton_key=SINGLETON_QUEUE)
     assert await storage.holder(jobs.new(singleton_key=SINGLETON_QUEUE)) is None
     waiting = await jobs.send(singleton_key=SINGLETON_QUEUE)

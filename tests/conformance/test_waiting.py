@@ -21,9 +21,7 @@ CENTURY = timedelta(days=36_500)
 SINGLE = "__pgboss__singleton_queue"
 
 
-async def test_a_job_that_waits_returns_to_created_and_is_out_of_reach(
-    jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_waiting_parent_is_created_and_not_claimable(jobs: Driver, clock: FrozenClock) -> None:
     parent = await jobs.running()
     child = await jobs.insert_child(parent)
     clock.advance(3)
@@ -47,7 +45,7 @@ async def end_child(jobs: Driver, end: RowState) -> None:
         assert await jobs.fail(held, final=end)
 
 
-async def test_every_end_of_a_child_wakes_its_parent(jobs: Driver, clock: FrozenClock) -> None:
+async def test_every_end_of_a_child_resumes_its_parent(jobs: Driver, clock: FrozenClock) -> None:
     async def check(end: RowState) -> None:
         parent = await jobs.running(end.value)
         child = await jobs.insert_child(parent)
@@ -63,7 +61,7 @@ async def test_every_end_of_a_child_wakes_its_parent(jobs: Driver, clock: Frozen
     await check_each_async(ENDS, check)
 
 
-async def test_a_child_that_is_tried_again_wakes_nobody(jobs: Driver) -> None:
+async def test_retried_child_does_not_resume_its_parent(jobs: Driver) -> None:
     parent = await jobs.running()
     child = await jobs.insert_child(parent)
     assert await jobs.wait_for(child, parent)
@@ -73,7 +71,7 @@ async def test_a_child_that_is_tried_again_wakes_nobody(jobs: Driver) -> None:
     assert await jobs.claim() == []
 
 
-async def test_wait_for_an_ended_job_is_over_at_once(jobs: Driver, clock: FrozenClock) -> None:
+async def test_wait_for_an_ended_job_ends_at_once(jobs: Driver, clock: FrozenClock) -> None:
     async def check(end: RowState) -> None:
         parent = await jobs.running(end.value)
         child = await jobs.insert_child(parent)
@@ -86,14 +84,14 @@ async def test_wait_for_an_ended_job_is_over_at_once(jobs: Driver, clock: Frozen
     await check_each_async(ENDS, check)
 
 
-async def test_who_waits_for_a_job_that_is_not_there_or_for_itself_is_due_at_once(jobs: Driver) -> None:
+async def test_wait_for_an_unknown_job_or_itself_ends_at_once(jobs: Driver) -> None:
     for which in ("nobody", "itself"):
         parent = await jobs.running()
         assert await jobs.wait_for(jobs.new_id() if which == "nobody" else parent.id, parent)
         assert (await jobs.claim_one()).id == parent.id
 
 
-async def test_several_may_wait_for_one_job_that_is_nobodys_child(jobs: Driver) -> None:
+async def test_several_jobs_may_wait_for_a_job_without_parent(jobs: Driver) -> None:
     errand = await jobs.send("errand")
     first, second = await jobs.running(), await jobs.running()
     assert await jobs.wait_for(errand, second)
@@ -104,7 +102,7 @@ async def test_several_may_wait_for_one_job_that_is_nobodys_child(jobs: Driver) 
     assert {job.id for job in await jobs.claim()} == {first.id, second.id}
 
 
-async def test_a_child_is_sent_once_and_marked(storage: Storage, jobs: Driver) -> None:
+async def test_child_is_inserted_once_with_its_parent(storage: Storage, jobs: Driver) -> None:
     parent = await jobs.running()
     child = jobs.new("errand", parent=parent.id, data='{"n": 1}')
     assert await storage.insert_child(child, 1) == child.id
@@ -114,7 +112,7 @@ async def test_a_child_is_sent_once_and_marked(storage: Storage, jobs: Driver) -
     assert len(await jobs.claim("errand")) == 1
 
 
-async def test_a_child_that_was_archived_is_not_sent_again(
+async def test_archived_child_is_not_inserted_again(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     parent = await jobs.running()
@@ -131,7 +129,7 @@ async def test_a_child_that_was_archived_is_not_sent_again(
     assert (await jobs.look(parent.id)).waits_for is None
 
 
-async def test_a_child_that_a_rule_refuses_is_not_sent(storage: Storage, jobs: Driver) -> None:
+async def test_conflicting_child_is_not_inserted(storage: Storage, jobs: Driver) -> None:
     parent = await jobs.running()
     await jobs.send("errand", singleton_key="k")
     child = jobs.new("errand", parent=parent.id, singleton_key="k")
@@ -149,7 +147,7 @@ async def lose(jobs: Driver, parent: Claimed, case: str) -> None:
         assert await jobs.complete(parent)
 
 
-async def test_child_of_a_lost_parent_is_not_sent(storage: Storage, jobs: Driver) -> None:
+async def test_child_of_a_lost_parent_is_not_inserted(storage: Storage, jobs: Driver) -> None:
     async def check(case: str) -> None:
         parent = await jobs.running(case)
         await lose(jobs, parent, case)
@@ -176,7 +174,7 @@ async def test_wait_of_a_lost_job_changes_nothing(storage: Storage, jobs: Driver
     await check_each_async(["cancelled", "given to another", "settled", "waiting already", "unknown"], check)
 
 
-async def test_a_wait_whose_answer_was_lost_counts_when_it_is_said_again(jobs: Driver) -> None:
+async def test_repeated_wait_after_a_lost_answer_counts(jobs: Driver) -> None:
     parent = await jobs.running()
     child = await jobs.insert_child(parent)
     assert await jobs.wait_for(child, parent)
@@ -187,7 +185,7 @@ async def test_a_wait_whose_answer_was_lost_counts_when_it_is_said_again(jobs: D
     assert not await jobs.wait_for(child, parent, repeated=True)
 
 
-async def test_an_end_whose_answer_was_lost_wakes_all_the_same(jobs: Driver) -> None:
+async def test_child_end_with_a_lost_answer_resumes_the_parent(jobs: Driver) -> None:
     parent = await jobs.running()
     child = await jobs.insert_child(parent)
     assert await jobs.wait_for(child, parent)
@@ -197,7 +195,7 @@ async def test_an_end_whose_answer_was_lost_wakes_all_the_same(jobs: Driver) -> 
     assert (await jobs.claim_one()).id == parent.id
 
 
-async def test_a_job_that_waits_takes_no_place_of_a_limit(storage: Storage, jobs: Driver) -> None:
+async def test_waiting_parent_uses_no_slot_of_a_limit(storage: Storage, jobs: Driver) -> None:
     await storage.declare_queues([QueueSettings("mail", 1)])
     parent = await jobs.running()
     other = await jobs.send()
@@ -206,9 +204,7 @@ async def test_a_job_that_waits_takes_no_place_of_a_limit(storage: Storage, jobs
     assert (await jobs.claim_one()).id == other
 
 
-async def test_a_job_that_cannot_wait_again_ends_failed_and_says_who_took_its_place(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_parent_whose_slot_is_taken_fails_and_names_the_holder(storage: Storage, jobs: Driver) -> None:
     parent = await jobs.running(singleton_key=SINGLE)
     child = await jobs.insert_child(parent)
     rival = await jobs.send(singleton_key=SINGLE)
@@ -218,9 +214,7 @@ async def test_a_job_that_cannot_wait_again_ends_failed_and_says_who_took_its_pl
     assert stored.waits_for is None
 
 
-async def test_cancelling_a_job_cancels_the_children_that_it_waits_for(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_cancelled_parent_cancels_its_awaited_children(storage: Storage, jobs: Driver) -> None:
     parent = await jobs.running()
     waiting, running = await jobs.insert_child(parent, "later"), await jobs.insert_child(parent)
     held = await jobs.claim_one("errand")
@@ -232,7 +226,7 @@ async def test_cancelling_a_job_cancels_the_children_that_it_waits_for(
     assert not await jobs.complete(held)
 
 
-async def test_cancelling_goes_down_the_generations_and_not_beside(storage: Storage, jobs: Driver) -> None:
+async def test_cancel_reaches_all_descendants_and_no_siblings(storage: Storage, jobs: Driver) -> None:
     parent = await jobs.running()
     child_id = await jobs.insert_child(parent)
     child = await jobs.claim_one("errand")
@@ -245,7 +239,7 @@ async def test_cancelling_goes_down_the_generations_and_not_beside(storage: Stor
     assert (await jobs.claim_one("stranger")).id == stranger.id
 
 
-async def test_a_job_that_has_ended_takes_no_children_along(storage: Storage, jobs: Driver) -> None:
+async def test_cancelling_an_ended_job_cancels_no_children(storage: Storage, jobs: Driver) -> None:
     parent = await jobs.running()
     child = await jobs.insert_child(parent)
     assert await jobs.complete(parent)
@@ -253,7 +247,7 @@ async def test_a_job_that_has_ended_takes_no_children_along(storage: Storage, jo
     assert (await jobs.look(child)).state is RowState.CREATED
 
 
-async def test_a_job_that_waited_and_was_cancelled_is_due_at_once_when_resumed(
+async def test_cancelled_waiting_parent_is_due_at_once_when_resumed(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     parent = await jobs.running()
@@ -266,7 +260,7 @@ async def test_a_job_that_waited_and_was_cancelled_is_due_at_once_when_resumed(
     assert (stored.waits_for, stored.start_after) == (None, clock.now())
 
 
-async def test_a_sweep_wakes_those_whose_child_ended_unheard(
+async def test_resume_waiting_finds_parents_whose_child_ended_unnoticed(
     storage: Storage, jobs: Driver, plant: Plant, clock: FrozenClock
 ) -> None:
     ids: list[tuple[UUID, UUID]] = []
@@ -289,7 +283,7 @@ async def test_a_sweep_wakes_those_whose_child_ended_unheard(
         await storage.resume_waiting(0)
 
 
-async def test_the_end_of_a_child_in_a_transaction_wakes_with_its_commit(
+async def test_child_settled_in_a_transaction_resumes_its_parent_at_the_commit(
     storage: Storage, jobs: Driver
 ) -> None:
     parent = await jobs.running()
@@ -306,7 +300,7 @@ async def test_the_end_of_a_child_in_a_transaction_wakes_with_its_commit(
     assert (await jobs.claim_one()).id == parent.id
 
 
-async def test_cancelling_in_a_transaction_takes_children_along(storage: Storage, jobs: Driver) -> None:
+async def test_cancel_in_a_transaction_cancels_children(storage: Storage, jobs: Driver) -> None:
     parent = await jobs.running()
     child = await jobs.insert_child(parent)
     assert await jobs.wait_for(child, parent)
@@ -319,7 +313,7 @@ async def test_cancelling_in_a_transaction_takes_children_along(storage: Storage
     assert await jobs.states([parent.id, child]) == [RowState.CANCELLED, RowState.CANCELLED]
 
 
-async def test_who_begins_to_wait_while_a_transaction_ends_the_child_learns_of_it(
+async def test_parent_that_waits_during_the_commit_of_its_child_is_resumed(
     storage: Storage, jobs: Driver
 ) -> None:
     parent = await jobs.running()
@@ -332,9 +326,7 @@ async def test_who_begins_to_wait_while_a_transaction_ends_the_child_learns_of_i
     assert (await jobs.claim_one()).id == parent.id
 
 
-async def test_a_child_that_is_sent_while_its_parent_is_cancelled_is_not_sent(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_child_of_a_parent_being_cancelled_is_not_inserted(storage: Storage, jobs: Driver) -> None:
     parent = await jobs.running()
     child = jobs.new("errand", parent=parent.id)
     async with storage.transaction() as transaction:
@@ -346,7 +338,7 @@ async def test_a_child_that_is_sent_while_its_parent_is_cancelled_is_not_sent(
     assert await jobs.claim("errand") == []
 
 
-async def test_the_woken_are_told(storage: Storage, jobs: Driver) -> None:
+async def test_resumed_parents_are_notified(storage: Storage, jobs: Driver) -> None:
     await jobs.heartbeat(ANNA)
     parent = await jobs.running()
     child = await jobs.insert_child(parent)
@@ -359,7 +351,7 @@ async def test_the_woken_are_told(storage: Storage, jobs: Driver) -> None:
     assert await soon(sleeps)
 
 
-async def test_who_loses_its_place_in_waiting_wakes_who_waits_for_it(storage: Storage, jobs: Driver) -> None:
+async def test_parent_whose_slot_is_taken_resumes_its_own_parent(storage: Storage, jobs: Driver) -> None:
     grand = await jobs.running("grand")
     parent_id = await jobs.insert_child(grand, singleton_key=SINGLE)
     assert await jobs.wait_for(parent_id, grand)
@@ -371,7 +363,7 @@ async def test_who_loses_its_place_in_waiting_wakes_who_waits_for_it(storage: St
     assert (await jobs.claim_one("grand")).id == grand.id
 
 
-async def test_who_loses_its_place_in_waiting_marks_nobody(jobs: Driver) -> None:
+async def test_parent_whose_slot_is_taken_marks_no_job_as_awaited(jobs: Driver) -> None:
     other = await jobs.send("errand")
     parent = await jobs.running(singleton_key=SINGLE)
     await jobs.send(singleton_key=SINGLE)
@@ -380,7 +372,7 @@ async def test_who_loses_its_place_in_waiting_marks_nobody(jobs: Driver) -> None
     assert stored.awaited is False
 
 
-async def test_a_job_that_waited_and_was_cancelled_is_due_for_whoever_brings_it_back(
+async def test_cancelled_waiting_parent_is_due_at_once_however_it_is_requeued(
     storage: Storage, jobs: Driver, plant: Plant, clock: FrozenClock
 ) -> None:
     parent = await jobs.running()
@@ -394,7 +386,7 @@ async def test_a_job_that_waited_and_was_cancelled_is_due_for_whoever_brings_it_
     assert (await jobs.claim_one()).id == parent.id
 
 
-async def test_a_job_that_is_resumed_brings_the_children_back_that_were_cancelled_along(
+async def test_resumed_parent_resumes_children_cancelled_with_it(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     parent = await jobs.running()
@@ -413,7 +405,7 @@ async def test_a_job_that_is_resumed_brings_the_children_back_that_were_cancelle
         assert (await jobs.look(job_id)).start_after == clock.now()
 
 
-async def test_children_stay_cancelled_with_a_job_whose_place_was_taken(
+async def test_children_of_a_parent_whose_slot_is_taken_stay_cancelled(
     storage: Storage, jobs: Driver
 ) -> None:
     parent = await jobs.running(singleton_key=SINGLE)
@@ -429,7 +421,7 @@ async def test_children_stay_cancelled_with_a_job_whose_place_was_taken(
     assert await storage.resume([parent.id, child_id]) == {child_id, grandchild}
 
 
-async def test_a_child_whose_place_was_taken_stays_cancelled(storage: Storage, jobs: Driver) -> None:
+async def test_child_whose_slot_is_taken_stays_cancelled(storage: Storage, jobs: Driver) -> None:
     parent = await jobs.running()
     child = await jobs.insert_child(parent, singleton_key="k")
     await storage.cancel([parent.id])
@@ -438,7 +430,7 @@ async def test_a_child_whose_place_was_taken_stays_cancelled(storage: Storage, j
     assert (await jobs.look(child)).state is RowState.CANCELLED
 
 
-async def test_only_the_running_attempt_can_be_held(storage: Storage, jobs: Driver) -> None:
+async def test_only_the_running_attempt_can_be_locked(storage: Storage, jobs: Driver) -> None:
     async def check(case: str) -> None:
         job = await jobs.running(case)
         await lose(jobs, job, case)
@@ -449,9 +441,7 @@ async def test_only_the_running_attempt_can_be_held(storage: Storage, jobs: Driv
     await check_each_async(["cancelled", "another attempt", "settled", "unknown"], check)
 
 
-async def test_a_job_that_is_held_is_not_cancelled_or_settled_meanwhile(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_locked_attempt_is_not_cancelled_or_settled(storage: Storage, jobs: Driver) -> None:
     job, other = await jobs.running(), await jobs.running("other")
     async with storage.transaction() as transaction:
         assert await transaction.lock_attempt(job.id, job.attempt)
@@ -463,9 +453,7 @@ async def test_a_job_that_is_held_is_not_cancelled_or_settled_meanwhile(
     assert (await soon(cancels) == {job.id}) is not await soon(settles)
 
 
-async def test_the_end_of_a_child_waits_for_a_parent_that_is_locked_for_a_moment(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_child_end_waits_for_the_lock_of_its_parent(storage: Storage, jobs: Driver) -> None:
     grand = await jobs.running("grand")
     parent_id = await jobs.insert_child(grand)
     parent = await jobs.claim_one("errand")
@@ -480,9 +468,7 @@ async def test_the_end_of_a_child_waits_for_a_parent_that_is_locked_for_a_moment
     assert (await jobs.claim_one("errand")).id == parent_id
 
 
-async def test_who_is_locked_while_what_it_waits_for_ends_goes_on_when_it_is_not(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_parent_locked_while_its_child_ends_is_resumed_later(storage: Storage, jobs: Driver) -> None:
     """It is nobody's child, so that cancelling who waits locks that one alone."""
     await jobs.send("errand")
     errand, waiting = await jobs.claim_one("errand"), await jobs.running()

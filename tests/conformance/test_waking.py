@@ -36,19 +36,19 @@ async def registered(jobs: Driver) -> None:
 pytestmark = pytest.mark.usefixtures("registered")
 
 
-async def test_a_send_wakes_who_sleeps_on_its_queue(storage: Storage, jobs: Driver) -> None:
+async def test_insert_wakes_a_worker_idle_on_its_queue(storage: Storage, jobs: Driver) -> None:
     async with sleeper(storage, "post", "mail") as asleep:
         await jobs.send("mail")
         assert await soon(asleep)
 
 
-async def test_a_send_to_another_queue_wakes_nobody(storage: Storage, jobs: Driver) -> None:
+async def test_insert_into_another_queue_wakes_no_worker(storage: Storage, jobs: Driver) -> None:
     async with sleeper(storage, "mail") as asleep:
         await jobs.send("post")
         assert await is_kept_waiting(asyncio.shield(asleep))
 
 
-async def test_a_send_in_a_transaction_wakes_at_the_commit(storage: Storage, jobs: Driver) -> None:
+async def test_insert_in_a_transaction_wakes_workers_at_the_commit(storage: Storage, jobs: Driver) -> None:
     async with sleeper(storage, "mail") as asleep:
         async with storage.transaction() as transaction:
             await jobs.send(within=transaction)
@@ -56,7 +56,7 @@ async def test_a_send_in_a_transaction_wakes_at_the_commit(storage: Storage, job
         assert await soon(asleep)
 
 
-async def test_a_sleep_ends_by_itself(storage: Storage, clock: FrozenClock) -> None:
+async def test_wait_for_jobs_ends_after_its_timeout(storage: Storage, clock: FrozenClock) -> None:
     asleep = asyncio.create_task(storage.wait_for_jobs(["mail"], 0.05))
     for _ in range(5):
         await clock.sleep(0)
@@ -64,20 +64,20 @@ async def test_a_sleep_ends_by_itself(storage: Storage, clock: FrozenClock) -> N
     assert await soon(asleep) is False
 
 
-async def test_two_sleepers_may_sleep_on_one_queue(storage: Storage, jobs: Driver) -> None:
+async def test_two_workers_may_wait_on_one_queue(storage: Storage, jobs: Driver) -> None:
     async with sleeper(storage, "mail") as first, sleeper(storage, "mail") as second:
         await jobs.send("mail")
         assert [await soon(first), await soon(second)] == [True, True]
 
 
-async def test_a_released_job_wakes_who_sleeps(storage: Storage, jobs: Driver) -> None:
+async def test_released_job_wakes_an_idle_worker(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running()
     async with sleeper(storage, "mail") as asleep:
         await jobs.release(job)
         assert await soon(asleep)
 
 
-async def test_a_queue_that_goes_on_wakes_who_sleeps(storage: Storage, jobs: Driver) -> None:
+async def test_resumed_queue_wakes_an_idle_worker(storage: Storage, jobs: Driver) -> None:
     await storage.declare_queues([QueueSettings("mail", None)])
     await storage.pause_queue("mail", paused=True)
     async with sleeper(storage, "mail") as asleep:
@@ -85,7 +85,7 @@ async def test_a_queue_that_goes_on_wakes_who_sleeps(storage: Storage, jobs: Dri
         assert await soon(asleep)
 
 
-async def test_a_watched_job_that_does_not_change_tells_nothing(
+async def test_subscription_to_an_unchanged_job_reports_nothing(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     job = await jobs.running()

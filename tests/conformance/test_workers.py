@@ -12,12 +12,14 @@ from zeke_queue.storage import Storage
 INFO = WorkerInfo(ANNA, "host-1", 4711, ("mail", "post"), 15.0)
 
 
-async def test_the_first_beat_registers_a_worker(storage: Storage, clock: FrozenClock) -> None:
+async def test_first_heartbeat_registers_the_worker(storage: Storage, clock: FrozenClock) -> None:
     assert await storage.heartbeat(INFO) == {}
     assert await storage.workers() == [replace(INFO, started_on=clock.now(), beat_on=clock.now())]
 
 
-async def test_later_beats_keep_the_start_and_note_what_changed(storage: Storage, clock: FrozenClock) -> None:
+async def test_later_heartbeats_keep_the_start_and_update_the_rest(
+    storage: Storage, clock: FrozenClock
+) -> None:
     await storage.heartbeat(INFO)
     started = clock.now()
     clock.advance(5)
@@ -26,7 +28,7 @@ async def test_later_beats_keep_the_start_and_note_what_changed(storage: Storage
     assert await storage.workers() == [replace(changed, started_on=started, beat_on=clock.now())]
 
 
-async def test_a_beat_tells_which_attempts_the_worker_holds(storage: Storage, jobs: Driver) -> None:
+async def test_heartbeat_returns_the_active_attempts_of_the_worker(storage: Storage, jobs: Driver) -> None:
     kept, done, taken = [await jobs.running(worker=ANNA) for _ in range(3)]
     await jobs.running(worker=BERT)
     await jobs.complete(done)
@@ -37,14 +39,14 @@ async def test_a_beat_tells_which_attempts_the_worker_holds(storage: Storage, jo
     assert await jobs.heartbeat(ANNA) == {kept.id: 1, mine.id: 2}
 
 
-async def test_a_beat_of_one_worker_does_not_speak_for_another(storage: Storage, jobs: Driver) -> None:
+async def test_heartbeat_does_not_renew_the_lease_of_another_worker(storage: Storage, jobs: Driver) -> None:
     await jobs.heartbeat(BERT)
     await jobs.running(worker=BERT)
     assert await jobs.heartbeat(ANNA) == {}
     assert [worker.id for worker in await storage.workers()] == [ANNA, BERT]
 
 
-async def test_workers_are_listed_by_start(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
+async def test_workers_are_listed_by_their_start(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
     await jobs.heartbeat(BERT)
     clock.advance(1)
     await jobs.heartbeat(ANNA)
@@ -53,14 +55,14 @@ async def test_workers_are_listed_by_start(storage: Storage, jobs: Driver, clock
     assert [worker.id for worker in await storage.workers()] == [BERT, ANNA]
 
 
-async def test_a_worker_that_leaves_is_forgotten(storage: Storage, jobs: Driver) -> None:
+async def test_deregistered_worker_is_not_listed(storage: Storage, jobs: Driver) -> None:
     await jobs.heartbeat(ANNA)
     await storage.deregister(ANNA)
     await storage.deregister(BERT)
     assert await storage.workers() == []
 
 
-async def test_a_worker_that_comes_back_starts_anew(
+async def test_worker_registered_again_has_a_new_start(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     await jobs.heartbeat(ANNA)
@@ -70,7 +72,7 @@ async def test_a_worker_that_comes_back_starts_anew(
     assert [worker.started_on for worker in await storage.workers()] == [clock.now()]
 
 
-async def test_a_worker_says_that_it_sleeps_and_a_beat_does_not_wake_it(storage: Storage) -> None:
+async def test_heartbeat_keeps_the_idle_flag(storage: Storage) -> None:
     await storage.heartbeat(INFO)
     await storage.set_idle(ANNA, ["mail"])
     await storage.heartbeat(INFO)
@@ -79,13 +81,13 @@ async def test_a_worker_says_that_it_sleeps_and_a_beat_does_not_wake_it(storage:
     assert [worker.asleep for worker in await storage.workers()] == [False]
 
 
-async def test_a_worker_that_is_not_registered_may_sleep_too(storage: Storage) -> None:
+async def test_unregistered_worker_may_be_idle(storage: Storage) -> None:
     await storage.set_idle(ANNA, ["mail"])
     await storage.set_idle(ANNA, None)
     assert await storage.workers() == []
 
 
-async def test_a_worker_that_has_been_dead_for_a_day_is_forgotten_when_another_beats(
+async def test_worker_silent_for_a_day_is_deleted_by_another_heartbeat(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     held = await jobs.running(worker=ANNA)
@@ -99,7 +101,7 @@ async def test_a_worker_that_has_been_dead_for_a_day_is_forgotten_when_another_b
     assert [(late.id, late.worker) for late in await lock_expired(storage, 100)] == [(held.id, ANNA)]
 
 
-async def test_a_worker_that_slept_for_days_is_not_forgotten_by_its_own_beat(
+async def test_worker_silent_for_days_is_not_deleted_by_its_own_heartbeat(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     await jobs.heartbeat(ANNA)

@@ -90,7 +90,7 @@ def test_a_send_that_excludes_an_option_of_its_task_overrides_it() -> None:
     assert merge(OptionLayer(debounce=60), OptionLayer(throttle=5)) == OptionLayer(debounce=60)
 
 
-def test_a_job_without_options_has_the_defaults() -> None:
+def test_job_without_options_has_the_defaults() -> None:
     made = job()
     assert made == NewJob(id=ID, name="a-queue")
     assert (made.retry_limit, made.retry_delay, made.retry_backoff, made.expire_in) == (3, 1, True, 3600.0)
