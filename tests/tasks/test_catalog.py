@@ -32,11 +32,11 @@ ALIASES = {
 }
 
 
-def test_the_tasks_have_the_limits_of_the_original() -> None:
+def test_tasks_have_the_limits_of_the_original() -> None:
     assert {name: task.concurrency_limit for name, task in build_catalog().tasks.items()} == LIMITS
 
 
-def test_the_limits_of_a_task_s_names_are_together_its_own() -> None:
+def test_limits_of_the_names_of_a_task_add_up_to_its_limit() -> None:
     catalog = build_catalog()
     together = dict.fromkeys(catalog.tasks, 0)
     for queue in catalog.stored_queues():
@@ -44,11 +44,11 @@ def test_the_limits_of_a_task_s_names_are_together_its_own() -> None:
     assert together == {name: task.concurrency_limit for name, task in catalog.tasks.items()}
 
 
-def test_the_names_that_the_original_had_in_code_are_served_too() -> None:
+def test_task_names_of_the_original_code_are_served() -> None:
     catalog = build_catalog()
     aliases = {alias: task.name for task in catalog.tasks.values() for alias in task.aliases}
     assert aliases == ALIASES
 
 
-def test_each_task_says_what_it_does() -> None:
+def test_each_task_has_a_description() -> None:
     assert all(task.description for task in build_catalog().tasks.values())

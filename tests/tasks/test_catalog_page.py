@@ -25,7 +25,7 @@ def _catalog() -> Catalog:
     return build_catalog()
 
 
-def test_each_task_stands_there_once_with_its_limit_and_its_aliases() -> None:
+def test_each_task_is_listed_once_with_its_limit_and_aliases() -> None:
     tasks = _catalog().tasks
     assert len(ROWS) == len(tasks)
     assert {name: int(limit) for name, limit, *_ in ROWS} == {
@@ -36,7 +36,7 @@ def test_each_task_stands_there_once_with_its_limit_and_its_aliases() -> None:
         assert sorted(aliases) == sorted(tasks[name].aliases), name
 
 
-def test_limits_are_shared_out_as_is_said() -> None:
+def test_limits_are_divided_as_documented() -> None:
     said = re.findall(r"shows (\d+) for `([a-z-]+)` and (\d+) for\s+`([a-z-]+)`", PAGE)
     ((own, task, one, alias),) = said
     limits = {queue.name: queue.concurrency_limit for queue in _catalog().stored_queues()}
@@ -51,20 +51,20 @@ def _payload_of(name: str) -> type[Payload]:
     return getattr(payloads, same.get(words, words))
 
 
-def test_each_payload_is_listed_with_what_may_be_left_out() -> None:
+def test_each_payload_is_listed_with_its_optional_fields() -> None:
     for name, _, listed, _ in ROWS:
         fields = {field.alias: not field.is_required() for field in _payload_of(name).model_fields.values()}
         told = {word.removesuffix("?"): word.endswith("?") for word in re.findall(r"`([\w?]+)`", listed)}
         assert told == fields, name
 
 
-def test_each_task_that_is_said_to_be_sent_is_one() -> None:
+def test_each_documented_follow_up_is_a_task() -> None:
     names = {name for *_, said in ROWS for name in re.findall(r"`((?:[a-z]+-)+[a-z]+)`", said)}
     tasks = _catalog().tasks
     assert names <= tasks.keys() | {alias for task in tasks.values() for alias in task.aliases}
 
 
-def test_the_kinds_of_highlights_have_the_weights_that_are_said() -> None:
+def test_kinds_of_highlights_have_the_documented_weights() -> None:
     assert {kind: (float(sure), float(weight)) for kind, sure, weight in KINDS} == {
         kind.value: (sure, float(KIND[kind])) for kind, sure in CONFIDENCE.items()
     }
@@ -74,13 +74,13 @@ def test_the_kinds_of_highlights_have_the_weights_that_are_said() -> None:
     assert tuple(map(float, others)) == tuple(float(KIND[kind]) for kind in kinds)
 
 
-def test_the_parts_of_a_score_are_weighed_as_is_said() -> None:
+def test_parts_of_a_score_have_the_documented_weights() -> None:
     assert {part: float(weight) for part, weight in PARTS} == {
         part: float(weight) for part, weight in WEIGHTS.items()
     }
 
 
-def test_the_example_of_a_score_comes_to_what_is_said() -> None:
+def test_example_of_a_score_has_the_documented_result() -> None:
     ((sentence, sums, total),) = re.findall(r"So \*(.*?)\*.*?has ([\d.·/+ ]+)\n= ([\d.]+)\.", PAGE)
     assert kind_of(sentence) is HighlightKind.METRIC
     found = score(HighlightKind.METRIC, sentence, keywords=DEFAULT_KEYWORDS, authority=None, age_days=0)
@@ -88,5 +88,5 @@ def test_the_example_of_a_score_comes_to_what_is_said() -> None:
     assert f"0.4 · {len(found.matches)}/{KEYWORDS_ENOUGH} " in sums
 
 
-def test_the_depth_of_playbooks_is_the_one_that_is_said() -> None:
+def test_depth_of_playbooks_is_documented() -> None:
     assert {8: "eight"}[DEEPEST] + " runs can be inside" in PAGE

@@ -78,7 +78,7 @@ async def _lines(process: asyncio.subprocess.Process) -> AsyncGenerator[str]:
         yield line.decode().rstrip()
 
 
-async def test_the_demo_ends_whole_although_a_worker_is_killed_at_its_work() -> None:
+async def test_demo_completes_although_a_worker_is_killed() -> None:
     said: list[str] = []
     dsn, killed = "", 0
     async with demo("--gap", "0.2") as process:
@@ -128,7 +128,7 @@ class Model(OpenAIServer):
         return response(BRIEFS if "one_liner" in json.dumps(asked.body["text"]) else ANALYSIS)
 
 
-async def test_with_a_key_a_model_tells_the_stories_and_its_cost_is_said() -> None:
+async def test_demo_with_a_key_uses_a_model_and_reports_its_cost() -> None:
     async with Model() as model, demo("--gap", "0", **WITH_KEY, OPENAI_BASE_URL=model.base_url) as process:
         told = "\n".join([line async for line in _lines(process)])
         code = await process.wait()
@@ -143,7 +143,7 @@ async def test_with_a_key_a_model_tells_the_stories_and_its_cost_is_said() -> No
     assert f"text-embedding-3-small: {STORIES} calls, " in told
 
 
-async def test_a_key_that_is_refused_is_said_and_what_to_do() -> None:
+async def test_refused_key_is_reported_with_advice() -> None:
     refused = OpenAIServer(*[error(401, "Incorrect API key provided")] * 100)
     async with refused as server, demo("--gap", "0", **WITH_KEY, OPENAI_BASE_URL=server.base_url) as process:
         told = "\n".join([line async for line in _lines(process)])
@@ -202,7 +202,7 @@ async def _ends_itself(children: Children) -> None:
     children.check()
 
 
-async def test_a_child_that_always_ends_is_given_up(tmp_path: Path) -> None:
+async def test_process_that_always_ends_is_abandoned(tmp_path: Path) -> None:
     told: list[str] = []
     child = Child("Worker 1", ["-c", "print('Out of luck'); raise SystemExit(3)"], tmp_path / "log")
     with pytest.raises(ChildKeepsDying, match=r"(?s)Worker 1.*Out of luck"):
@@ -220,7 +220,7 @@ async def test_children_end_with_their_parent(tmp_path: Path) -> None:
     assert process.returncode == -signal.SIGTERM
 
 
-async def test_a_child_that_ended_is_not_started_again_once_all_are_told_to_end(tmp_path: Path) -> None:
+async def test_ended_process_is_not_restarted_during_shutdown(tmp_path: Path) -> None:
     told: list[str] = []
     ends = Child("Worker 1", ["-c", ""], tmp_path / "log")
     clock = _Held()

@@ -35,7 +35,7 @@ def _installed(requirements: list[str], *, by_normal_form: bool) -> set[str]:
     return {name for name, _ in seen}
 
 
-def test_an_installer_that_compares_extras_as_they_are_spelled_leaves_nothing_out() -> None:
+def test_extras_are_spelled_in_normalized_form() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = project["optional-dependencies"]["tasks"]
     strict = _installed(wanted, by_normal_form=False)

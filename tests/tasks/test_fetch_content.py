@@ -35,7 +35,7 @@ async def _fetch(jobs: Jobs, *items: UUID) -> dict[str, object]:
     return await jobs.run("fetch-content", {"rawItemIds": items})
 
 
-async def test_a_page_becomes_a_story(jobs: Jobs, web: ScriptedWeb) -> None:
+async def test_page_becomes_a_story(jobs: Jobs, web: ScriptedWeb) -> None:
     published = jobs.domain.clock.now()
     item_id = await _item(jobs, ONE, title="From the feed", published_at=published)
     web.put(ONE, page("From the page", "bees"))
@@ -72,7 +72,7 @@ async def test_future_publication_date_is_ignored(jobs: Jobs, web: ScriptedWeb) 
     assert stories[to_come].published_at is None
 
 
-async def test_one_text_under_two_urls_is_one_story(jobs: Jobs, web: ScriptedWeb) -> None:
+async def test_text_under_two_urls_is_one_story(jobs: Jobs, web: ScriptedWeb) -> None:
     one, two = await _item(jobs, ONE), await _item(jobs, TWO)
     for url in (ONE, TWO):
         # What Postgres cannot hold is removed.
@@ -108,7 +108,7 @@ async def test_page_without_text_is_marked() -> None:
     await check_each_async(cases, check)
 
 
-async def test_a_pdf_becomes_a_story_of_its_kind(jobs: Jobs, web: ScriptedWeb) -> None:
+async def test_pdf_becomes_a_story_of_its_kind(jobs: Jobs, web: ScriptedWeb) -> None:
     item_id = await _item(jobs, ONE)
     body = pdf(["On Bees", "Bees make honey."], info={"Title": "On Bees", "CreationDate": "D:20200102"})
     web.put(ONE, replace(fetched(ONE, content_type="application/pdf"), body=body))

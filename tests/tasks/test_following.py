@@ -67,7 +67,7 @@ async def test_more_children_than_one_page_has_are_found() -> None:
         assert len(await Family(queue, [run.id]).look()) == 1002
 
 
-async def test_a_job_that_waits_for_its_child_is_waited_for_too() -> None:
+async def test_job_that_waits_for_its_child_is_followed() -> None:
     async with Queue.in_memory(catalog) as queue:
         run = await queue.trigger(parent)
         jobs = await _followed(queue, [run.id])
@@ -76,7 +76,7 @@ async def test_a_job_that_waits_for_its_child_is_waited_for_too() -> None:
     assert len(jobs) == 4
 
 
-async def test_what_waits_for_longer_than_anybody_does_is_left() -> None:
+async def test_job_deferred_beyond_the_timeout_is_not_followed() -> None:
     async with Queue.in_memory(catalog) as queue:
         runs = [await queue.trigger(later), await queue.trigger(tree, 1)]
         jobs = await _followed(queue, [run.id for run in runs], timeout=60)

@@ -82,7 +82,7 @@ def _titles(found: Sequence[Finding]) -> set[str]:
     return {finding.story.title for finding in found if finding.story}
 
 
-async def test_feeds_and_articles_are_told_apart_and_read(settings: Settings) -> None:
+async def test_feeds_and_articles_are_distinguished_and_read(settings: Settings) -> None:
     async with Site() as site:
         outcomes, found = await _ingest(settings, site.url("/feed"), site.url("/trees#top"))
         hits = site.server.hits
@@ -95,7 +95,7 @@ async def test_feeds_and_articles_are_told_apart_and_read(settings: Settings) ->
     assert hits == {"/feed": 1, "/bees": 1, "/birds": 1, "/trees": 1}
 
 
-async def test_the_stories_are_analysed_and_told_before_it_ends(settings: Settings) -> None:
+async def test_stories_are_analysed_and_briefed_before_the_command_ends(settings: Settings) -> None:
     async with Site() as site:
         came = await ingest([site.url("/feed"), site.url("/trees")], settings, allow_private=True)
     assert len(came.stories) == 3
@@ -109,7 +109,7 @@ async def test_the_stories_are_analysed_and_told_before_it_ends(settings: Settin
     assert came.spent == []
 
 
-async def test_a_page_whose_analysis_was_lost_is_analysed_when_it_is_asked_for_again(
+async def test_page_with_a_lost_analysis_is_analysed_on_the_next_request(
     settings: Settings,
 ) -> None:
     async with Site() as site:
@@ -124,7 +124,7 @@ async def test_a_page_whose_analysis_was_lost_is_analysed_when_it_is_asked_for_a
     ]
 
 
-async def test_a_second_time_there_is_nothing_new_in_a_feed_and_an_article_is_shown_again(
+async def test_repeated_ingest_reports_nothing_new_and_shows_the_article_again(
     settings: Settings,
 ) -> None:
     async with Site() as site:
@@ -134,7 +134,7 @@ async def test_a_second_time_there_is_nothing_new_in_a_feed_and_an_article_is_sh
     assert _titles(found) == {"Trees"}
 
 
-async def test_a_feed_that_moved_is_one_source_however_often_its_old_url_is_given(settings: Settings) -> None:
+async def test_moved_feed_is_one_source_under_its_old_url(settings: Settings) -> None:
     async with Site() as site:
         site.answers["/old"] = Answer(status=301, headers=(("Location", "/feed"),))
         first, _ = await _ingest(settings, site.url("/old"))
@@ -150,7 +150,7 @@ async def test_a_feed_that_moved_is_one_source_however_often_its_old_url_is_give
     assert hits == {"/old": 1, "/feed": 1, "/bees": 1, "/birds": 1}
 
 
-async def test_a_feed_that_is_known_and_moved_since_stays_the_same_source(settings: Settings) -> None:
+async def test_known_feed_that_moved_stays_one_source(settings: Settings) -> None:
     async with Site() as site:
         site.answers["/old"] = site.answers["/feed"]
         await _ingest(settings, site.url("/old"))
@@ -165,7 +165,7 @@ def _sources(settings: Settings) -> list[str]:
         return [url for (url,) in connection.execute("select url from zeke.sources order by url").fetchall()]
 
 
-async def test_each_url_that_fails_says_why_and_stops_no_other(settings: Settings) -> None:
+async def test_failed_url_is_reported_and_stops_no_other(settings: Settings) -> None:
     async with Site() as site:
         site.answers["/busy"] = Answer(status=503)
         site.answers["/empty"] = Answer()
@@ -179,7 +179,7 @@ async def test_each_url_that_fails_says_why_and_stops_no_other(settings: Setting
     assert _titles(found) == {"Trees"}
 
 
-async def test_a_url_too_long_to_be_kept_is_refused_before_it_is_fetched_and_stops_no_other(
+async def test_too_long_url_is_refused_before_fetching_and_stops_no_other(
     settings: Settings,
 ) -> None:
     async with Site() as site:
@@ -192,7 +192,7 @@ async def test_a_url_too_long_to_be_kept_is_refused_before_it_is_fetched_and_sto
     assert list(hits) == ["/trees"]
 
 
-async def test_a_page_that_was_given_up_is_tried_again_when_asked_for(settings: Settings) -> None:
+async def test_abandoned_page_is_retried_on_request(settings: Settings) -> None:
     async with Site() as site:
         there, site.answers["/trees"] = site.answers["/trees"], Answer()
         outcomes, _ = await _ingest(settings, site.url("/trees"))
@@ -203,7 +203,7 @@ async def test_a_page_that_was_given_up_is_tried_again_when_asked_for(settings: 
     assert _titles(found) == {"Trees"}
 
 
-async def test_pages_of_a_feed_that_failed_are_tried_again_when_it_is_asked_for(settings: Settings) -> None:
+async def test_failed_pages_of_a_feed_are_retried_on_request(settings: Settings) -> None:
     async with Site() as site:
         there, site.answers["/bees"] = site.answers["/bees"], Answer(status=404)
         first, _ = await _ingest(settings, site.url("/feed"))
@@ -214,7 +214,7 @@ async def test_pages_of_a_feed_that_failed_are_tried_again_when_it_is_asked_for(
     assert _titles(found) == {"Bees"}
 
 
-async def test_a_fault_of_this_machine_is_said_and_once_mended_all_is_read(
+async def test_local_failure_is_reported_and_everything_is_read_after_its_repair(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     # It loads, and lacks something when it is used.
@@ -234,7 +234,7 @@ async def test_a_fault_of_this_machine_is_said_and_once_mended_all_is_read(
     assert _titles(found) == {"Bees", "Birds"}
 
 
-async def test_what_can_t_be_read_is_said_of_its_url_alone(
+async def test_unreadable_page_is_reported_for_its_url_only(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call = Readers.__call__
@@ -251,7 +251,7 @@ async def test_what_can_t_be_read_is_said_of_its_url_alone(
     assert _titles(found) == {"Bees", "Birds"}
 
 
-async def test_what_is_left_unread_in_the_end_is_said_in_the_words_of_the_web(
+async def test_unread_pages_are_reported_with_their_web_errors(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Its retries take longer than anybody waits for here.
@@ -265,7 +265,7 @@ async def test_what_is_left_unread_in_the_end_is_said_in_the_words_of_the_web(
     assert _titles(found) == {"Birds"}
 
 
-async def test_what_takes_longer_than_the_time_is_said(settings: Settings) -> None:
+async def test_timeout_is_reported(settings: Settings) -> None:
     async with Site() as site:
         listing = feed(("Bees", site.url("/bees")), ("Late", site.url("/late")))
         site.answers["/feed"] = Answer(body=listing.encode())
@@ -296,7 +296,7 @@ async def test_only_the_servers_on_this_machine_that_were_named_are_fetched(sett
     assert "loopback" in refused.outcome
 
 
-async def test_a_server_that_was_named_leads_to_no_other_on_this_machine(settings: Settings) -> None:
+async def test_named_local_server_allows_no_other_local_server(settings: Settings) -> None:
     async with Site() as site, Site() as secret:
         site.answers["/moved"] = Answer(status=302, headers=(("Location", "/bees"),))
         site.answers["/away"] = Answer(status=302, headers=(("Location", secret.url("/birds")),))
@@ -308,7 +308,7 @@ async def test_a_server_that_was_named_leads_to_no_other_on_this_machine(setting
     assert "loopback" in (outcomes[1].error or "")
 
 
-async def test_a_job_of_another_s_that_is_run_along_reaches_nothing_on_this_machine(
+async def test_other_job_reaches_no_local_server(
     settings: Settings,
 ) -> None:
     async with Site() as site, Site() as secret:
@@ -328,7 +328,7 @@ async def test_a_job_of_another_s_that_is_run_along_reaches_nothing_on_this_mach
     assert "loopback" in (item.error or "")
 
 
-def test_the_body_says_whether_it_is_a_feed() -> None:
+def test_feed_is_recognised_by_its_body() -> None:
     url = "https://a.example/"
     assert feed_of(fetched(url, feed(("One", url)), content_type="text/plain")) is not None
     assert feed_of(fetched(url, page("A", "bees"), content_type="application/xhtml+xml")) is None
@@ -360,7 +360,7 @@ def _zeke(dsn: str | None, *arguments: str, as_json: bool = False) -> tuple[int,
     return result.exit_code, result.stdout, result.exception
 
 
-def test_the_command_ends_with_1_if_a_url_failed_and_prints_json_if_asked_for(settings: Settings) -> None:
+def test_exit_code_is_1_after_a_failed_url_and_output_may_be_json(settings: Settings) -> None:
     dsn = settings.require_database()
     code, out, _ = _zeke(dsn, "--timeout", "5", "http://127.0.0.1/feed", as_json=True)
     assert code == 1
@@ -369,7 +369,7 @@ def test_the_command_ends_with_1_if_a_url_failed_and_prints_json_if_asked_for(se
     assert "127.0.0.1" in told["urls"][0]["error"]
 
 
-def test_the_command_shows_a_line_for_each_url(settings: Settings) -> None:
+def test_command_prints_a_line_for_each_url(settings: Settings) -> None:
     code, out, _ = _zeke(settings.require_database(), "--timeout", "5", "http://127.0.0.1/feed")
     assert code == 1
     assert "http://127.0.0.1/feed" in out
@@ -386,7 +386,7 @@ def test_invalid_url_is_usage_error() -> None:
     check_each(["notaurl", "gopher://a.example/", f"https://a.example/{'x' * 2048}"], check)
 
 
-def test_the_reason_does_not_repeat_the_url_and_no_table_is_empty(settings: Settings) -> None:
+def test_reason_does_not_repeat_the_url_and_empty_tables_are_omitted(settings: Settings) -> None:
     _, out, _ = _zeke(settings.require_database(), "--timeout", "5", "http://127.0.0.1/feed")
     assert out.count("http://127.0.0.1/feed") == 1
     assert "leads to 127.0.0.1" in out
@@ -405,7 +405,7 @@ def test_missing_tables_are_said_before_anything_is_fetched(empty_dsn: str) -> N
     assert "zeke migrate" in str(error)
 
 
-def test_a_library_that_is_not_installed_whole_is_said_before_anything_is_fetched(
+def test_incomplete_installation_is_reported_before_fetching(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(WebClient, "fetch", Mock(side_effect=AssertionError("fetched")))
@@ -417,5 +417,5 @@ def test_a_library_that_is_not_installed_whole_is_said_before_anything_is_fetche
     assert '".[tasks,embedded]" in a clone' in str(error)
 
 
-def test_a_url_is_needed() -> None:
+def test_url_is_required() -> None:
     assert _zeke(None)[0] == 2

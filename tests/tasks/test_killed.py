@@ -245,7 +245,7 @@ class Fickle(ScriptedAI):
         return Answer(said, answered.usage, stub=False)
 
 
-async def test_answer_of_ai_that_was_kept_is_not_asked_for_again() -> None:
+async def test_stored_answer_of_ai_is_not_requested_again() -> None:
     """Also where a user asked for it: otherwise overlay and briefs could contradict each other for good."""
 
     async def check(begin: Begin, reason: dict[str, str]) -> None:

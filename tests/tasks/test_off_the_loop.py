@@ -58,7 +58,7 @@ class Watched:
         self._patch.setattr(module, name, noted)
 
 
-async def test_parsing_extracting_and_hashing_leave_the_loop_alone(
+async def test_parsing_extracting_and_hashing_run_outside_the_event_loop(
     in_memory: Domain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     web = ScriptedWeb()

@@ -38,7 +38,7 @@ def test_jobs_and_items_are_summed_up() -> None:
     assert not now.quiet
 
 
-def test_it_is_quiet_once_no_job_waits_or_runs() -> None:
+def test_progress_ends_when_no_job_waits_or_runs() -> None:
     ended = [QueueCount("fetch-content", {RowState.COMPLETED: 1, RowState.FAILED: 1, RowState.CANCELLED: 1})]
     assert standing(ended, []).quiet
     for state in (RowState.CREATED, RowState.RETRY, RowState.ACTIVE):
@@ -55,14 +55,14 @@ def _shown(*, terminal: bool) -> str:
     return console.file.getvalue()
 
 
-def test_where_no_terminal_is_each_change_is_a_line_of_what_there_is() -> None:
+def test_each_change_is_a_line_without_a_terminal() -> None:
     assert _shown(terminal=False).splitlines() == [
         "jobs 0 running and 0 waiting",
         "feeds 2/3, items 1/2, stories 1, analyses 2/6, briefs 1/5, jobs 2 running and 4 waiting, 2 failed",
     ]
 
 
-def test_on_a_terminal_each_part_has_a_bar() -> None:
+def test_each_part_has_a_bar_on_a_terminal() -> None:
     shown = _shown(terminal=True)
     for name in ("Feeds", "Items", "Analyses", "Briefs"):
         assert name in shown

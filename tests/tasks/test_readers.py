@@ -49,12 +49,12 @@ async def readers() -> AsyncIterator[Readers]:
         yield readers
 
 
-async def test_a_document_is_read_by_a_process_that_reads_the_next_one_too(readers: Readers) -> None:
+async def test_reader_process_is_reused(readers: Readers) -> None:
     first, second = await readers(strange_reading.where), await readers(strange_reading.where)
     assert first == second != os.getpid()
 
 
-async def test_real_pages_are_read_as_they_are_here(input_directory: Path) -> None:
+async def test_reader_process_reads_real_pages_as_this_process_does(input_directory: Path) -> None:
     pages = [path.read_bytes() for path in sorted((input_directory / "pages").iterdir())]
     async with Readers() as readers:
         found = await asyncio.gather(*(readers(extract_article, body, PAGE) for body in pages))
@@ -75,12 +75,12 @@ async def test_errors_arrive_as_they_were_raised(readers: Readers) -> None:
     assert "strange_reading.py" in json.loads(error_output(unknown.value))["traceback"]
 
 
-async def test_what_would_end_this_program_is_an_error_here(readers: Readers) -> None:
+async def test_exit_in_a_reader_is_an_error_of_the_document(readers: Readers) -> None:
     with pytest.raises(UsageError, match="SystemExit: 3"):
         await readers(strange_reading.stop_short, 3)
 
 
-async def test_what_can_t_cross_is_said(readers: Readers) -> None:
+async def test_value_that_cannot_be_pickled_is_an_error(readers: Readers) -> None:
     with pytest.raises(UsageError, match="lambda"):
         await readers(lambda: None)
     with pytest.raises(UsageError, match="type lock"):
@@ -105,13 +105,13 @@ async def test_document_that_crashes_reader_twice_is_unreadable(readers: Readers
     await check_each_async([signal.SIGSEGV, signal.SIGABRT, signal.SIGTRAP], check)
 
 
-async def test_a_crash_that_does_not_come_again_costs_nothing(readers: Readers, tmp_path: Path) -> None:
+async def test_single_crash_of_a_reader_is_retried(readers: Readers, tmp_path: Path) -> None:
     mark = tmp_path / "crashed"
     assert await readers(strange_reading.die_once, signal.SIGSEGV, str(mark)) != os.getpid()
     assert mark.exists()
 
 
-async def test_what_ends_a_reader_from_outside_is_not_the_documents_fault(
+async def test_reader_killed_from_outside_is_not_an_error_of_the_document(
     readers: Readers, tmp_path: Path
 ) -> None:
     with pytest.raises(ReaderKilled, match="more memory"):
@@ -121,7 +121,7 @@ async def test_what_ends_a_reader_from_outside_is_not_the_documents_fault(
         await readers(strange_reading.leave, 3)
 
 
-async def test_a_process_that_can_t_be_prepared_blames_no_document() -> None:
+async def test_failed_start_of_a_reader_is_not_an_error_of_the_document() -> None:
     async with Readers(1, prepare=strange_reading.break_off) as readers:
         with pytest.raises(ChildEnded, match="SIGILL"):
             await readers(strange_reading.where)
@@ -132,7 +132,7 @@ async def test_a_process_that_can_t_be_prepared_blames_no_document() -> None:
             await readers.start()
 
 
-async def test_a_document_that_takes_too_much_of_a_processor_is_unreadable() -> None:
+async def test_document_over_the_cpu_limit_is_unreadable() -> None:
     async with Readers(1, seconds=1.0, prepare=strange_reading.nothing) as readers:
         pid = await readers(strange_reading.where)
         with pytest.raises(Unreadable, match="more than 1 seconds of processor time"):
@@ -141,7 +141,7 @@ async def test_a_document_that_takes_too_much_of_a_processor_is_unreadable() -> 
         assert await readers(strange_reading.where) != pid
 
 
-async def test_a_reader_that_does_nothing_is_given_up(tmp_path: Path) -> None:
+async def test_stalled_reader_is_killed(tmp_path: Path) -> None:
     mark = tmp_path / "pid"
     async with Readers(1, patience=0.5, prepare=strange_reading.nothing) as readers:
         with pytest.raises(Unreadable, match=r"more than 0.5 seconds"):
@@ -149,7 +149,7 @@ async def test_a_reader_that_does_nothing_is_given_up(tmp_path: Path) -> None:
     await until(lambda: not psutil.pid_exists(int(mark.read_text())))
 
 
-async def test_waiting_for_a_reader_is_no_reading_time(
+async def test_wait_for_a_reader_does_not_count_as_reading_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     loop = asyncio.get_running_loop()
@@ -168,7 +168,7 @@ async def test_waiting_for_a_reader_is_no_reading_time(
         assert await readers(strange_reading.where) != os.getpid()
 
 
-async def test_memory_has_a_limit() -> None:
+async def test_document_over_the_memory_limit_is_unreadable() -> None:
     async with Readers(1, memory=1024**3, prepare=strange_reading.nothing) as readers:
         assert await readers(strange_reading.grow, 1024**2) == 1024**2
         with pytest.raises(Unreadable, match="more than 1024 MiB of memory"):
@@ -176,14 +176,14 @@ async def test_memory_has_a_limit() -> None:
         assert await readers(strange_reading.grow, 1024**2) == 1024**2
 
 
-async def test_a_document_does_not_pay_for_the_memory_of_those_before_it() -> None:
+async def test_memory_limit_applies_to_each_document_separately() -> None:
     async with Readers(2, memory=1024**3, prepare=strange_reading.nothing) as readers:
         kept = await asyncio.gather(*(readers(strange_reading.keep, 700 * 1024**2) for _ in range(2)))
         assert len(set(kept)) == 2
         assert await readers(strange_reading.grow, 500 * 1024**2) == 500 * 1024**2
 
 
-async def test_a_limit_of_the_systems_own_is_kept_to() -> None:
+async def test_lower_limit_of_the_system_is_respected() -> None:
     script = """
 import asyncio, resource
 from tests.tasks import strange_reading
@@ -207,7 +207,7 @@ asyncio.run(read())
     assert out.decode().splitlines() == ["10", "reading it takes more than 800 MiB of memory"]
 
 
-async def test_a_reader_is_killed_when_nobody_waits_any_more(tmp_path: Path) -> None:
+async def test_reader_is_killed_when_its_caller_is_cancelled(tmp_path: Path) -> None:
     mark = tmp_path / "pid"
     async with Readers(1, prepare=strange_reading.nothing) as readers:
         reading = asyncio.create_task(readers(strange_reading.hang, str(mark)))

@@ -68,7 +68,7 @@ def test_control_characters_are_removed() -> None:
     check_each(["\x1b]0;pwned\x07", "\x1b[2J", "\x9b2J", "\x7f", "\r", "\b\b"], check)
 
 
-def test_a_table_without_rows_is_none() -> None:
+def test_table_without_rows_is_omitted() -> None:
     assert failures_table([finding("a", told=True)]) is None
 
 
@@ -87,7 +87,7 @@ async def _failed(*reasons: str) -> list[Job]:
         return await queue.find(JobQuery())
 
 
-async def test_jobs_that_failed_alike_are_one_line_with_their_number() -> None:
+async def test_equal_failures_are_one_line_with_their_count() -> None:
     jobs = await _failed("no network", "no network", "[red]no[/red] key\x1b[2J")
     lines = [line for line in drawn(failed_jobs_table(jobs)).splitlines() if "fails" in line]
     assert len(lines) == 2
@@ -96,14 +96,14 @@ async def test_jobs_that_failed_alike_are_one_line_with_their_number() -> None:
     assert failed_jobs_table([]) is None
 
 
-async def test_a_job_is_named_with_the_command_that_shows_it() -> None:
+async def test_job_is_named_with_the_command_that_shows_it() -> None:
     jobs = await _failed("no network")
     assert "zeke job show " in drawn(failed_jobs_table(jobs))
     assert "--embedded" not in drawn(failed_jobs_table(jobs))
     assert "zeke job show --embedded" in drawn(failed_jobs_table(jobs, embedded=True))
 
 
-async def test_where_no_command_shows_a_job_none_is_named() -> None:
+async def test_command_is_not_suggested_for_jobs_that_are_not_stored() -> None:
     jobs = await _failed("no network")
     shown = drawn(failed_jobs_table(jobs, kept=False))
     assert str(jobs[0].id) in shown

@@ -75,7 +75,7 @@ def told(tell: Callable[..., None], *arguments: object) -> str:
     return out.file.getvalue()
 
 
-def test_a_story_in_short_has_its_briefs_and_its_two_best_highlights() -> None:
+def test_short_story_has_its_briefs_and_two_best_highlights() -> None:
     seen = StoryView(STORY, None, OVERLAY, (highlight(1, 0.9), highlight(2, 0.8), highlight(3, 0.1)))
     shown = told(tell_stories, [seen], {ID: ["A blog", "Another"]})
     lines = [line.rstrip() for line in shown.splitlines()]
@@ -87,12 +87,12 @@ def test_a_story_in_short_has_its_briefs_and_its_two_best_highlights() -> None:
     assert "Figure 3" not in shown
 
 
-def test_a_story_that_nobody_has_analysed_says_so() -> None:
+def test_unanalysed_story_is_marked() -> None:
     assert "not analysed" in told(tell_stories, [StoryView(STORY, None, None, ())])
     assert "not yet" in told(tell_story, StoryView(STORY, None, None, ()))
 
 
-def test_a_story_in_full_has_reasons_briefs_and_quotes_as_they_stand() -> None:
+def test_full_story_has_reasons_briefs_and_quotes_unchanged() -> None:
     shown = told(tell_story, StoryView(STORY, None, OVERLAY, (highlight(1, 0.9), highlight(2, None))))
     for line in (
         "  • One reason.",
@@ -122,7 +122,7 @@ def test_usage_of_model_is_summarised() -> None:
     check_each(cases, check)
 
 
-def test_a_stub_is_called_one_and_costs_nothing() -> None:
+def test_stub_is_named_and_costs_nothing() -> None:
     overlay = replace(OVERLAY, analysis_state=AnalysisState.STUB, model="stub")
     shown = told(tell_who_said_it, [StoryView(STORY, None, overlay, ())], [])
     assert "no AI" in shown

@@ -42,7 +42,7 @@ def _printed(words: str, width: int, first: str = "", rest: str | None = None) -
     return out.file.getvalue().splitlines()
 
 
-def test_a_paragraph_keeps_to_its_width_and_its_indent() -> None:
+def test_paragraph_respects_width_and_indent() -> None:
     words = "[bold]One two[/bold] three four five six seven eight nine ten eleven twelve"
     lines = _printed(words, 32, "  • ")
     assert len(lines) > 2
@@ -51,11 +51,11 @@ def test_a_paragraph_keeps_to_its_width_and_its_indent() -> None:
     assert " ".join(line[4:] for line in lines) == words
 
 
-def test_wide_letters_keep_to_the_width_too() -> None:
+def test_wide_characters_respect_the_width() -> None:
     assert all(len(line) <= 2 + 15 for line in _printed("語" * 40, 32, "  "))
 
 
-def test_a_list_has_its_short_cells_in_columns_and_its_words_whole() -> None:
+def test_list_has_columns_for_short_cells_and_unbroken_words() -> None:
     out = Console(file=io.StringIO(), width=40)
     entries = [
         Entry(
@@ -85,7 +85,7 @@ def _listed(titles: Sequence[str], *entries: Entry) -> list[str]:
     return out.file.getvalue().splitlines()
 
 
-def test_columns_are_as_wide_as_letters_are() -> None:
+def test_column_width_counts_wide_characters() -> None:
     assert _listed(("識別子", "題名"), Entry(("語",), "Bees"), Entry(("ab12",), "蜂が踊る")) == [
         "識別子  題名",
         "語      Bees",
@@ -93,7 +93,7 @@ def test_columns_are_as_wide_as_letters_are() -> None:
     ]
 
 
-def test_columns_are_as_wide_as_what_they_are_called() -> None:
+def test_columns_are_at_least_as_wide_as_their_headings() -> None:
     assert _listed(("number", "name"), Entry(("1",), "Bees", "More of it")) == [
         "number  name",
         "1       Bees",
@@ -101,12 +101,12 @@ def test_columns_are_as_wide_as_what_they_are_called() -> None:
     ]
 
 
-def test_a_url_does_not_steer_the_terminal() -> None:
+def test_control_characters_of_a_url_are_removed() -> None:
     shown = _listed(("id", "name"), Entry(("1",), "Bees", url="https://a.example/\x1b[2J\x9b2J\u202e\r\nx"))
     assert shown[2:] == ["    https://a.example/ [2J 2J x"]
 
 
-def test_an_id_is_as_long_as_it_takes() -> None:
+def test_ids_are_as_long_as_needed_to_differ() -> None:
     far, near, twin = UUID(int=1 << 127), UUID(int=1 << 64), UUID(int=3 << 64)
     assert abbreviated([far]) == {far: "80000000"}
     short = abbreviated([far, near, twin])

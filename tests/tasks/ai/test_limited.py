@@ -239,7 +239,7 @@ class Hasty(FrozenClock):
         self.advance(max(seconds / 2, 1.0))
 
 
-async def test_early_wakeup_starts_no_call_early() -> None:
+async def test_early_wakeup_does_not_start_a_call_early() -> None:
     clock = Hasty()
     inner = Timed(clock, [0.0, 0.0])
     ai = limited(inner, clock, requests_per_minute=1)

@@ -140,7 +140,7 @@ async def test_proxies_of_the_environment_are_ignored(
     assert (await ask(server, response(ANALYSIS_TEXT))).value.chili == 3
 
 
-async def test_models_of_the_options_are_asked(server: OpenAIServer) -> None:
+async def test_models_of_the_options_are_used(server: OpenAIServer) -> None:
     models = {"model": "llama", "embedding_model": "nomic"}
     await ask(server, response(ANALYSIS_TEXT), **models)
     assert (await embed(server, embeddings([1.0]), TEXT, **models)).model == "nomic"

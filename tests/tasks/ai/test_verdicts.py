@@ -64,7 +64,7 @@ async def asking() -> AsyncIterator[Asking]:
         yield asked
 
 
-async def test_rate_limit_waits_as_told_and_uses_no_retry(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_rate_limit_waits_as_requested_and_uses_no_retry(capsys: pytest.CaptureFixture[str]) -> None:
     async with asking() as asked:
         await asked.start(AIRateLimited(90.0, "slow down"), retry_limit=0)
         for _ in range(5):
@@ -80,7 +80,7 @@ async def test_rate_limit_waits_as_told_and_uses_no_retry(capsys: pytest.Capture
         assert (job.state, job.output) == (RowState.COMPLETED, "answered")
 
 
-async def test_wait_is_as_told_or_a_minute_and_a_second_at_least() -> None:
+async def test_wait_is_as_requested_or_a_minute_and_at_least_a_second() -> None:
     async def check(problem: AIError, seconds: float) -> None:
         async with asking() as asked:
             await asked.start(problem)
@@ -112,7 +112,7 @@ async def test_unavailable_ai_is_retried_by_the_policy() -> None:
         assert job.output["message"] == "out of order"
 
 
-async def test_unusable_answer_is_asked_for_three_times() -> None:
+async def test_unusable_answer_is_requested_three_times() -> None:
     async def check(problem: AIError) -> None:
         async with asking() as asked:
             await asked.start(problem, retry_limit=20, retry_delay=1)

@@ -60,7 +60,7 @@ def claim():
 ```"""
 
 
-def test_what_it_says_stays_and_its_marks_go() -> None:
+def test_text_is_kept_without_its_markup() -> None:
     assert read_markdown(NOTES) == ("Of queues", PLAIN)
 
 
@@ -80,7 +80,7 @@ def test_title_is_first_heading() -> None:
     check_each(cases, check)
 
 
-def test_code_is_still_known_as_such() -> None:
+def test_code_blocks_are_recognised() -> None:
     prose = "A queue can live in a table of the database that a team runs already. " * 4
     found = find_highlights(read_markdown(f"{prose}\n\n    x = claim()\n")[1])
     assert [(one.kind, one.quote) for one in found] == [(HighlightKind.CODE_EXAMPLE, "x = claim()")]
@@ -120,7 +120,7 @@ def test_words_of_deep_list_are_kept() -> None:
     check_each([10, 60, 500], check)
 
 
-def test_what_comes_after_a_deep_list_is_read_as_markdown_again() -> None:
+def test_text_after_a_deep_list_is_read_as_markdown() -> None:
     deep = "\n\n".join(f"{'  ' * level}- word{level}" for level in range(30))
     said = read_markdown(f"{deep}\n\n{'  ' * 30}more\n\n  # Less\n\n## After")[1].splitlines()
     assert said[:2] == ["word0", "word1"]

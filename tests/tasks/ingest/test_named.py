@@ -42,7 +42,7 @@ async def test_only_named_local_servers_are_fetched_locally() -> None:
     await check_each_async(cases, check)
 
 
-async def test_a_name_that_leads_to_this_machine_is_asked_there_if_it_was_named() -> None:
+async def test_named_host_that_resolves_to_loopback_is_fetched() -> None:
     assert await _who_is_asked("https://blog.example/a", "https://blog.example/a") == "local"
 
 
@@ -60,7 +60,7 @@ async def test_redirect_to_unnamed_local_server_is_refused() -> None:
     await check_each_async(cases, check)
 
 
-async def test_what_is_no_url_is_refused_as_ever() -> None:
+async def test_invalid_url_is_refused() -> None:
     web = ScriptedWeb()
     web.put("no URL", UrlRefused("no URL", "is no absolute URL"))
     with pytest.raises(UrlRefused):

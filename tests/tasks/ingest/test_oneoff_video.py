@@ -152,7 +152,7 @@ async def test_video_whose_job_was_lost_is_read_again(jobs: Jobs, bees: Video) -
     ] * 2
 
 
-async def test_named_video_takes_up_no_other_of_its_channel(
+async def test_named_video_does_not_add_others_of_its_channel(
     jobs: Jobs, web: ScriptedWeb, bees: Video
 ) -> None:
     source = await _check_channel(jobs, web, bees)

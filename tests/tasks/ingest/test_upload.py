@@ -84,7 +84,7 @@ async def test_text_without_title_and_with_invalid_url_becomes_story(jobs: Jobs)
     assert (story.title, story.url, content.text) == ("Bees make honey.", None, "Bees\nmake honey.")
 
 
-async def test_one_text_is_one_story_and_one_identity_one_item(jobs: Jobs) -> None:
+async def test_equal_texts_are_one_story_and_equal_identities_one_item(jobs: Jobs) -> None:
     source = await _source(jobs)
     items = [_item("1", text="Bees."), _item("2", text=" Bees. "), _item("1", text="Birds.")]
     told = await _upload(jobs, source, *items)

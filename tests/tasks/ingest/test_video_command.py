@@ -63,7 +63,7 @@ def place(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Place:
     return Place(dsn, Settings.load(database_primary_url=dsn), web, captions)
 
 
-async def test_a_video_is_read_by_its_captions_and_is_one_item_however_it_is_named(place: Place) -> None:
+async def test_video_is_read_by_its_captions_and_is_one_item_under_any_url(place: Place) -> None:
     watched = place.video(1, OLD)
     first = await ingest([f"https://youtu.be/{watched.id}"], place.settings)
     again = await ingest([watched.url], place.settings)
@@ -77,7 +77,7 @@ async def test_a_video_is_read_by_its_captions_and_is_one_item_however_it_is_nam
     assert [asked.url for asked in place.web.asked] == [watched.url]
 
 
-async def test_of_the_videos_of_a_channel_that_were_named_each_tells_of_itself(place: Place) -> None:
+async def test_each_named_video_of_a_channel_is_reported(place: Place) -> None:
     one, other = place.video(1, OLD), place.video(2, OLD)
     place.captions.put(other.id, None)
     silent = item_of(other)
@@ -96,7 +96,7 @@ async def test_of_the_videos_of_a_channel_that_were_named_each_tells_of_itself(p
     ]
 
 
-async def test_of_a_video_whose_captions_may_still_come_it_is_told_when_they_are_looked_for(
+async def test_video_without_captions_yet_shows_when_they_are_checked(
     place: Place,
 ) -> None:
     late = place.video(1, SystemClock().now() - timedelta(minutes=5))

@@ -306,7 +306,7 @@ async def test_video_of_channel_and_search_is_one_story(
     assert len(await jobs.sent("analyze-story")) == 1
 
 
-async def test_failing_search_is_retried_after_given_time(jobs: Jobs) -> None:
+async def test_failed_search_is_retried_after_the_requested_time(jobs: Jobs) -> None:
     busy = ScriptedSearch(retry_after=3600)
     busy.fail("bees")
     jobs.resources = replace(jobs.resources, youtube=YouTube(ScriptedCaptions(), busy))

@@ -103,7 +103,7 @@ async def test_attached_insight_keeps_all_fields_and_is_scored(jobs: Jobs) -> No
     assert job.data == {"storyId": str(story.id)}
 
 
-async def test_insight_without_team_belongs_to_everybody(jobs: Jobs) -> None:
+async def test_insight_without_team_belongs_to_all_teams(jobs: Jobs) -> None:
     story = await jobs.domain.told_story()
     await dedupe(jobs, story, insight(), teamId=None)
     (job,) = await jobs.sent("attach-insight-to-story")
@@ -126,7 +126,7 @@ async def test_insight_is_attached_once() -> None:
     await check_each_async([JOB, None], check)
 
 
-async def test_insight_of_everybody_is_not_added_for_team(jobs: Jobs) -> None:
+async def test_insight_of_all_teams_is_not_added_for_one(jobs: Jobs) -> None:
     story = await jobs.domain.told_story()
     await put(jobs, story, "Bees dance.", None)
     (known,) = await highlights(jobs, story)

@@ -72,7 +72,7 @@ def test_score_is_rounded_half_up_between_a_fifth_and_one() -> None:
 
 
 @given(kinds, st.integers(0, 6), authorities, ages)
-def test_the_score_is_the_sum_of_its_parts(
+def test_score_is_the_sum_of_its_parts(
     kind: HighlightKind, found: int, authority: float | None, age: int | None
 ) -> None:
     result = scored(kind, found, authority, age)
@@ -85,7 +85,7 @@ def test_the_score_is_the_sum_of_its_parts(
 
 
 @given(kinds, st.integers(0, 5), authorities, st.integers(-10, 100))
-def test_more_keywords_and_fewer_days_never_make_it_less(
+def test_more_keywords_and_fewer_days_never_lower_the_score(
     kind: HighlightKind, found: int, authority: float | None, age: int
 ) -> None:
     value = scored(kind, found, authority, age).value
@@ -93,7 +93,7 @@ def test_more_keywords_and_fewer_days_never_make_it_less(
     assert scored(kind, found, authority, age - 1).value >= value
 
 
-def test_days_are_whole_so_that_a_score_stays_for_one() -> None:
+def test_score_changes_once_a_day() -> None:
     published = datetime(2026, 3, 1, 12, tzinfo=UTC)
     ages = [age_in_days(published, published + timedelta(hours=hours)) for hours in (0, 23.9, 24, 47, -1)]
     assert ages == [0, 0, 1, 1, -1]
@@ -126,12 +126,12 @@ def test_keyword_is_matched_as_whole_word_ignoring_case() -> None:
 
 
 @given(st.text(max_size=100), st.lists(st.text(max_size=10), max_size=10))
-def test_any_keyword_can_be_looked_for_in_any_text(text: str, keywords: list[str]) -> None:
+def test_any_keyword_is_searched_in_any_text(text: str, keywords: list[str]) -> None:
     assert set(matches_in(text, keywords)) <= set(keywords)
 
 
 @given(st.lists(st.sampled_from(DEFAULT_KEYWORDS), min_size=1, max_size=5, unique=True))
-def test_each_of_our_own_keywords_is_found(words: list[str]) -> None:
+def test_each_default_keyword_is_found(words: list[str]) -> None:
     assert set(words) <= set(matches_in(", ".join(words), DEFAULT_KEYWORDS))
 
 

@@ -125,7 +125,7 @@ def test_fenced_text_is_code_and_single_line_only_if_it_is_a_command() -> None:
     assert found_in("```\n\n```") == []
 
 
-def test_code_that_nothing_stands_before_tells_itself() -> None:
+def test_code_without_preceding_text_is_its_own_summary() -> None:
     (found,) = find_highlights(f"{PYTHON}\n{'# bees' * 40}")
     assert found.summary.startswith("def wait(failures): window = 2 ** failures")
 
@@ -144,18 +144,18 @@ def test_prose_lists_and_tables_are_not_code() -> None:
     check_each(cases, check)
 
 
-def test_a_quote_is_found_once() -> None:
+def test_quote_is_found_once() -> None:
     line = "We rewrote the parser in Rust."
     assert found_in(f"{line}\n{line.upper()}\nWe  rewrote the parser in Rust. ") == [(CODE, line)]
 
 
-def test_a_page_full_of_figures_has_a_bounded_number() -> None:
+def test_page_full_of_figures_has_a_bounded_number_of_findings() -> None:
     many = "\n".join(f"Sales rose by {number}% in the last year." for number in range(3 * MOST_OF_A_KIND))
     assert len(found_in(many)) == MOST_OF_A_KIND
     assert found_in(f"{many}\nWe rewrote the parser in Rust.")[-1][0] is CODE
 
 
-def test_a_short_text_has_nothing_in_particular_to_say() -> None:
+def test_short_text_has_no_findings() -> None:
     line = "Sales rose by 5% in the last year."
     assert find_highlights(line.ljust(TEXT_CHARACTERS_MIN - 1)) == []
     assert len(find_highlights(line.ljust(TEXT_CHARACTERS_MIN))) == 1
@@ -180,7 +180,7 @@ def test_quotes_are_in_the_text_once_and_can_be_kept(text: str) -> None:
 
 
 @given(texts, st.integers(0, 40))
-def test_more_prose_at_the_start_changes_no_finding_after_it(text: str, lines: int) -> None:
+def test_prose_at_the_start_does_not_change_later_findings(text: str, lines: int) -> None:
     after = {one.quote for one in find_highlights(f"{FILLER}\n{text}")}
     assert {one.quote for one in find_highlights(f"{FILLER}\n{'And so on.' * lines}\n{text}")} == after
 

@@ -35,7 +35,7 @@ BRIEF = Brief("One.", "One. Two.", "One. Two. Three.", 170)
 # Overlays
 
 
-async def test_an_analysis_is_kept_and_the_story_is_analyzed(domain: Domain) -> None:
+async def test_analysis_is_stored_and_marks_the_story_as_analyzed(domain: Domain) -> None:
     story = await domain.told_story()
     now = domain.clock.now()
     async with domain.rows() as rows:
@@ -53,7 +53,7 @@ async def test_an_analysis_is_kept_and_the_story_is_analyzed(domain: Domain) -> 
     assert (overlay.analysed_at, overlay.briefed_at, overlay.brief_elevator) == (now, None, None)
 
 
-async def test_the_same_analysis_again_changes_nothing(domain: Domain) -> None:
+async def test_repeated_analysis_changes_nothing(domain: Domain) -> None:
     story = await domain.told_story()
     await domain.verbs.put_analysis(story.id, MODELS)
     before = await domain.everything()
@@ -91,7 +91,7 @@ async def test_changed_analysis_replaces_earlier_one(fresh: Callable[[], Domain]
     await check_each_async(cases, check)
 
 
-async def test_a_stub_gives_way_to_a_model_and_not_the_other_way_round(domain: Domain) -> None:
+async def test_analysis_of_a_model_replaces_one_of_the_stub_only(domain: Domain) -> None:
     story = await domain.told_story()
     async with domain.rows() as rows:
         assert await rows.put_analysis(story.id, STUBS)
@@ -106,7 +106,7 @@ async def test_a_stub_gives_way_to_a_model_and_not_the_other_way_round(domain: D
     )
 
 
-async def test_a_stub_s_brief_gives_way_to_a_model_s_and_not_the_other_way_round(domain: Domain) -> None:
+async def test_brief_of_a_model_replaces_one_of_the_stub_only(domain: Domain) -> None:
     story = await domain.told_story()
     stubs = replace(BRIEF, one_liner="1.", state=AnalysisState.STUB)
     await domain.verbs.put_analysis(story.id, MODELS)
@@ -120,7 +120,7 @@ async def test_a_stub_s_brief_gives_way_to_a_model_s_and_not_the_other_way_round
     assert (overlay.brief_state, overlay.brief_one_liner) == (AnalysisState.COMPLETED, "One.")
 
 
-async def test_a_story_knows_which_jobs_had_it_analysed_and_told(domain: Domain) -> None:
+async def test_story_names_the_jobs_of_its_analysis_and_brief(domain: Domain) -> None:
     story, first, second = await domain.told_story(), UUID(int=51), UUID(int=52)
     async with domain.rows() as rows:
         await rows.put_analysis(story.id, replace(MODELS, analysed_by=first))
@@ -132,7 +132,7 @@ async def test_a_story_knows_which_jobs_had_it_analysed_and_told(domain: Domain)
     assert (overlay.analysed_by, overlay.briefed_by) == (first, second)
 
 
-async def test_a_brief_says_which_prompt_it_was_asked_for_with(domain: Domain) -> None:
+async def test_brief_keeps_the_version_of_its_prompt(domain: Domain) -> None:
     story = await domain.told_story()
     async with domain.rows() as rows:
         await rows.put_analysis(story.id, MODELS)
@@ -148,12 +148,12 @@ async def test_a_brief_says_which_prompt_it_was_asked_for_with(domain: Domain) -
     assert (overlay.prompt_version, overlay.brief_prompt_version) == ("9", "8")
 
 
-def test_a_brief_that_is_written_is_a_model_s_or_a_stub_s() -> None:
+def test_brief_is_marked_as_of_a_model_or_the_stub() -> None:
     with pytest.raises(InvalidOptionError, match="pending"):
         replace(BRIEF, state=AnalysisState.PENDING)
 
 
-async def test_nothing_is_thought_of_a_story_that_is_not_there(domain: Domain) -> None:
+async def test_missing_story_gets_no_analysis_or_brief(domain: Domain) -> None:
     async with domain.rows() as rows:
         assert not await rows.put_analysis(NOBODY, MODELS)
         assert not await rows.put_brief(NOBODY, BRIEF)
@@ -162,7 +162,7 @@ async def test_nothing_is_thought_of_a_story_that_is_not_there(domain: Domain) -
         assert await rows.embeddings(NOBODY) == []
 
 
-async def test_a_brief_is_kept_once_the_story_was_analysed(domain: Domain) -> None:
+async def test_brief_is_stored_only_for_an_analysed_story(domain: Domain) -> None:
     story = await domain.told_story()
     async with domain.rows() as rows:
         assert not await rows.put_brief(story.id, BRIEF)
@@ -182,7 +182,7 @@ async def test_a_brief_is_kept_once_the_story_was_analysed(domain: Domain) -> No
     assert (overlay.time_saved_seconds, overlay.briefed_at) == (170, briefed_at)
 
 
-async def test_another_brief_takes_the_place_of_an_earlier_one(domain: Domain) -> None:
+async def test_later_brief_replaces_an_earlier_one(domain: Domain) -> None:
     story = await domain.told_story()
     async with domain.rows() as rows:
         await rows.put_analysis(story.id, MODELS)
@@ -208,7 +208,7 @@ def test_analysis_out_of_range_is_refused_by_field() -> None:
     check_each(cases, check)
 
 
-def test_citations_that_are_no_json_are_refused() -> None:
+def test_citations_without_json_form_are_refused() -> None:
     with pytest.raises(SerializationError, match="object"):
         replace(MODELS, citations=[{"a": object()}])
 
@@ -216,7 +216,7 @@ def test_citations_that_are_no_json_are_refused() -> None:
 # Embeddings
 
 
-async def test_an_embedding_comes_back_in_single_precision_and_no_less(domain: Domain) -> None:
+async def test_embedding_is_stored_in_single_precision(domain: Domain) -> None:
     story = await domain.told_story()
     given = (0.1, -1 / 3, 1e-45, 3.4028234e38, 0.0, 16777217.0, 123456.79)
     embedding = Embedding("m", given)
@@ -227,7 +227,7 @@ async def test_an_embedding_comes_back_in_single_precision_and_no_less(domain: D
     assert embedding.vector == pytest.approx(given, rel=1e-7)
 
 
-async def test_a_story_has_one_embedding_a_model_and_number_of_dimensions(domain: Domain) -> None:
+async def test_story_has_one_embedding_per_model_and_dimensions(domain: Domain) -> None:
     story = await domain.told_story()
     async with domain.rows() as rows:
         for model, vector in [("b", (1.0,)), ("a", (1.0, 2.0)), ("a", (3.0,)), ("B", (4.0,)), ("a", (5.0,))]:
@@ -240,7 +240,7 @@ async def test_a_story_has_one_embedding_a_model_and_number_of_dimensions(domain
         ]
 
 
-async def test_an_embedding_may_have_as_many_dimensions_as_a_model_of_openai_gives(domain: Domain) -> None:
+async def test_embedding_may_have_the_dimensions_of_openai_models(domain: Domain) -> None:
     story = await domain.told_story()
     embedding = Embedding("text-embedding-3-small", tuple(1 / (n + 1) for n in range(1536)))
     async with domain.rows() as rows:
@@ -265,7 +265,7 @@ async def _embedded(domain: Domain, *vectors: tuple[float, ...]) -> list[UUID]:
     return stories
 
 
-async def test_the_nearest_story_is_the_one_in_the_same_direction(domain: Domain) -> None:
+async def test_nearest_story_has_the_same_direction(domain: Domain) -> None:
     opposite, near, across, same = await _embedded(domain, (-2.0, 0.0), (1.0, 1.0), (0.0, 3.0), (5.0, 0.0))
     async with domain.rows() as rows:
         found = await rows.nearest(Embedding("m", (1.0, 0.0)), 10)
@@ -273,7 +273,7 @@ async def test_the_nearest_story_is_the_one_in_the_same_direction(domain: Domain
         assert await rows.nearest(Embedding("m", (1.0, 0.0)), 2) == found[:2]
 
 
-async def test_stories_that_are_equally_near_go_by_id(domain: Domain) -> None:
+async def test_equally_near_stories_are_sorted_by_id(domain: Domain) -> None:
     # In single precision these are not quite in one direction.
     stories = await _embedded(domain, (0.3, 0.9), (0.1, 0.3), (3.0, 9.0), (1 / 3, 1.0))
     found = await domain.verbs.nearest(Embedding("m", (1.0, 3.0)), 10)
@@ -288,7 +288,7 @@ async def test_only_embeddings_of_the_same_model_and_dimensions_are_near(domain:
         assert await rows.nearest(Embedding("m", (1.0, 0.0)), 10) == []
 
 
-async def test_what_has_no_direction_is_between_all_others(domain: Domain) -> None:
+async def test_vector_without_direction_has_distance_1(domain: Domain) -> None:
     zero, back = await _embedded(domain, (0.0, 0.0), (-1.0, 0.0))
     async with domain.rows() as rows:
         assert await rows.nearest(Embedding("m", (1.0, 0.0)), 10) == [(zero, 1.0), (back, 2.0)]
@@ -311,7 +311,7 @@ def _spending(job: int = 1, attempt: int = 1, purpose: str = "analysis", **about
     return Spending(job_id=UUID(int=job), attempt=attempt, purpose=purpose, **given)
 
 
-async def test_what_was_spent_is_noted_once_a_job_attempt_and_purpose(domain: Domain) -> None:
+async def test_spending_is_stored_once_per_job_attempt_and_purpose(domain: Domain) -> None:
     first = _spending()
     others = [
         _spending(purpose="embedding", cost_usd=None),

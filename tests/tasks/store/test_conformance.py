@@ -33,7 +33,7 @@ NOBODY = UUID(int=7)
 # Sources
 
 
-async def test_a_source_is_kept_as_it_was_given(domain: Domain) -> None:
+async def test_source_is_stored_unchanged(domain: Domain) -> None:
     source = await domain.source(
         "https://a.example/feed",
         name="Löwenzahn",
@@ -47,7 +47,7 @@ async def test_a_source_is_kept_as_it_was_given(domain: Domain) -> None:
     assert source.is_active
 
 
-async def test_one_url_of_one_type_is_one_source(domain: Domain) -> None:
+async def test_url_and_type_identify_a_source(domain: Domain) -> None:
     first = await domain.source(name="first")
     again = await domain.source(name="again")
     manual = await domain.source(type=SourceType.MANUAL)
@@ -61,13 +61,13 @@ async def test_sources_without_a_url_are_never_the_same(domain: Domain) -> None:
     assert one.id != other.id
 
 
-async def test_a_source_added_again_under_its_id_is_one(domain: Domain) -> None:
+async def test_source_added_again_with_its_id_is_one_source(domain: Domain) -> None:
     async with domain.rows() as rows:
         new = NewSource(SourceType.YOUTUBE_SEARCH, "search", None)
         assert await rows.ensure_source(NOBODY, new) == await rows.ensure_source(NOBODY, new)
 
 
-async def test_a_source_that_is_not_there_is_none(domain: Domain) -> None:
+async def test_missing_source_is_none(domain: Domain) -> None:
     async with domain.rows() as rows:
         assert await rows.source(NOBODY) is None
         assert await rows.health(NOBODY) is None
@@ -100,21 +100,21 @@ async def test_active_sources_of_a_type_with_a_url_are_pulled(domain: Domain) ->
         assert await rows.sources([]) == []
 
 
-async def test_a_search_needs_no_url_to_be_pulled(domain: Domain) -> None:
+async def test_search_is_pulled_without_a_url(domain: Domain) -> None:
     search = await domain.source(None, type=SourceType.YOUTUBE_SEARCH, metadata={"query": "bees"})
     await domain.source(None, type=SourceType.YOUTUBE_CHANNEL)
     await domain.source(None, type=SourceType.YOUTUBE_SEARCH, is_active=False)
     assert await domain.verbs.sources([SourceType.YOUTUBE_CHANNEL, SourceType.YOUTUBE_SEARCH]) == [search]
 
 
-async def test_the_source_that_waits_longest_comes_first(domain: Domain) -> None:
+async def test_longest_waiting_source_comes_first(domain: Domain) -> None:
     late, early, never = [await domain.source(f"https://a.example/{n}") for n in range(3)]
     await _checked(domain, late, next_check_in=2 * HOUR)
     await _checked(domain, early, next_check_in=HOUR)
     assert await domain.verbs.sources([SourceType.RSS]) == [never, early, late]
 
 
-async def test_a_source_is_due_once_its_next_check_is_near_enough(domain: Domain) -> None:
+async def test_source_is_due_shortly_before_its_next_check(domain: Domain) -> None:
     source = await domain.source()
     await _checked(domain, source, next_check_in=HOUR)
     async with domain.rows() as rows:
@@ -124,7 +124,7 @@ async def test_a_source_is_due_once_its_next_check_is_near_enough(domain: Domain
     assert await domain.verbs.sources([SourceType.RSS], due_in=0) == [source]
 
 
-async def test_a_moved_source_keeps_its_id_and_frees_its_old_url(domain: Domain) -> None:
+async def test_moved_source_keeps_its_id_and_frees_its_old_url(domain: Domain) -> None:
     source = await domain.source("https://a.example/old")
     assert await domain.verbs.move_source(source.id, "https://a.example/new")
     moved = await domain.verbs.source(source.id)
@@ -134,7 +134,7 @@ async def test_a_moved_source_keeps_its_id_and_frees_its_old_url(domain: Domain)
     assert (await domain.source("https://a.example/old")).id != source.id
 
 
-async def test_a_source_does_not_move_onto_another(domain: Domain) -> None:
+async def test_source_does_not_move_to_the_url_of_another(domain: Domain) -> None:
     source = await domain.source("https://a.example/old")
     await domain.source("https://a.example/taken")
     async with domain.rows() as rows:
@@ -144,14 +144,14 @@ async def test_a_source_does_not_move_onto_another(domain: Domain) -> None:
         assert not await rows.move_source(NOBODY, "https://a.example/nobody")
 
 
-async def test_a_source_does_not_move_to_where_no_row_can_follow(domain: Domain) -> None:
+async def test_source_does_not_move_to_a_url_that_cannot_be_stored(domain: Domain) -> None:
     source = await domain.source("https://a.example/old")
     async with domain.rows() as rows:
         assert not await rows.move_source(source.id, "https://a.example/" + "x" * 2048)
         assert await rows.source(source.id) == source
 
 
-async def test_every_source_is_listed_by_type_name_and_id(domain: Domain) -> None:
+async def test_sources_are_listed_by_type_name_and_id(domain: Domain) -> None:
     b = await domain.source("https://a.example/1", name="b", is_active=False)
     upper = await domain.source("https://a.example/2", name="B")
     a, twin = [await domain.source(f"https://a.example/{n}", name="a") for n in (3, 4)]
@@ -159,7 +159,7 @@ async def test_every_source_is_listed_by_type_name_and_id(domain: Domain) -> Non
     assert await domain.verbs.every_source() == [manual, upper, a, twin, b]
 
 
-async def test_a_source_is_let_rest_and_taken_up_again_once(domain: Domain) -> None:
+async def test_source_is_paused_and_resumed_once(domain: Domain) -> None:
     source = await domain.source()
     async with domain.rows() as rows:
         assert not await rows.set_active(source.id, active=True)
@@ -179,7 +179,7 @@ async def test_authority_is_rounded_half_up(fresh: Callable[[], Domain]) -> None
     await check_each_async([(0.125, 0.13), (0.375, 0.38), (0.005, 0.01), (0.855, 0.86)], check)
 
 
-async def test_metadata_are_kept_as_json_and_not_as_the_callers_object(domain: Domain) -> None:
+async def test_metadata_is_stored_as_json_apart_from_the_object_of_the_caller(domain: Domain) -> None:
     given = {"order": ("date", "views"), "duration": 1.0, 3: "number"}
     source = await domain.source(metadata=given)
     given["order"] = ("changed",)
@@ -200,7 +200,7 @@ async def _failed(domain: Domain, source: Source, message: str = "boom", next_ch
     await domain.verbs.record_failure(source.id, next_check_in=next_check_in, message=message)
 
 
-async def test_a_check_that_went_well_is_written_down(domain: Domain) -> None:
+async def test_successful_check_is_stored(domain: Domain) -> None:
     source = await domain.source()
     now = domain.clock.now()
     await _checked(domain, source, etag='W/"1"', last_modified="Mon", status=HealthStatus.WARN, message="odd")
@@ -212,7 +212,7 @@ async def test_a_check_that_went_well_is_written_down(domain: Domain) -> None:
     assert health.failing_for is None
 
 
-async def test_failing_is_counted_from_the_first_failure_until_a_success(domain: Domain) -> None:
+async def test_failures_are_counted_until_a_success(domain: Domain) -> None:
     source = await domain.source()
     await _checked(domain, source, etag="1")
     checked = domain.clock.now()
@@ -234,14 +234,14 @@ async def test_failing_is_counted_from_the_first_failure_until_a_success(domain:
     assert healed.last_error_at == failing.last_error_at
 
 
-async def test_an_error_is_kept_to_512_characters_that_postgres_can_hold(domain: Domain) -> None:
+async def test_error_is_cut_to_512_storable_characters(domain: Domain) -> None:
     source = await domain.source()
     await _failed(domain, source, "\x00\ud800" + "ä" * 600)
     health = await domain.health(source)
     assert health.message == "ä" * 512
 
 
-async def test_a_source_that_is_gone_has_no_health(domain: Domain) -> None:
+async def test_deleted_source_has_no_health(domain: Domain) -> None:
     async with domain.rows() as rows:
         await rows.record_failure(NOBODY, next_check_in=1, message="boom")
         await rows.record_success(
@@ -267,19 +267,19 @@ async def test_items_are_new_once(domain: Domain) -> None:
     assert [by_id[key] for key in first] == ["b", "a"]
 
 
-async def test_of_two_items_with_one_identity_the_first_counts(domain: Domain) -> None:
+async def test_first_of_two_items_with_one_identity_counts(domain: Domain) -> None:
     source = await domain.source()
     twice = [NewItem(external_id="1", title="first"), NewItem(external_id="1", title="second")]
     (only,) = await domain.verbs.put_items(source.id, twice)
     assert (await domain.look(only)).title == "first"
 
 
-async def test_one_identity_in_two_sources_is_two_items(domain: Domain) -> None:
+async def test_identity_in_two_sources_is_two_items(domain: Domain) -> None:
     one, other = await domain.source("https://a.example/1"), await domain.source("https://a.example/2")
     assert await domain.item(one) != await domain.item(other)
 
 
-async def test_a_known_item_is_brought_up_to_date_and_keeps_its_status(domain: Domain) -> None:
+async def test_known_item_is_updated_and_keeps_its_status(domain: Domain) -> None:
     source = await domain.source()
     item_id = await domain.item(source, "1", title="old", url="https://a.example/1")
     async with domain.rows() as rows:
@@ -299,7 +299,7 @@ async def test_a_known_item_is_brought_up_to_date_and_keeps_its_status(domain: D
     assert (item.status, item.attempts) == (ItemStatus.PROCESSED, 1)
 
 
-async def test_an_identity_longer_than_an_index_entry_is_kept_as_its_hash(domain: Domain) -> None:
+async def test_long_identity_is_stored_as_its_hash(domain: Domain) -> None:
     source = await domain.source()
     item_id = await domain.item(source, "x" * 100_000)
     again = NewItem(external_id="x" * 100_000)
@@ -314,20 +314,20 @@ async def test_text_that_postgres_cannot_hold_is_cleaned(domain: Domain) -> None
     assert (source.name, item.external_id, item.title, item.body) == ("ab", "ab", "t", "")
 
 
-async def test_items_of_a_source_that_is_gone_are_not_written(domain: Domain) -> None:
+async def test_items_of_a_deleted_source_are_not_written(domain: Domain) -> None:
     async with domain.rows() as rows:
         assert await rows.put_items(NOBODY, [NewItem(external_id="1")]) == []
         assert await rows.items_of(NOBODY) == []
 
 
-async def test_items_that_are_not_there_are_left_out(domain: Domain) -> None:
+async def test_missing_items_are_left_out(domain: Domain) -> None:
     item_id = await domain.item(await domain.source())
     async with domain.rows() as rows:
         assert [item.id for item in await rows.items([NOBODY, item_id, item_id])] == [item_id]
         assert await rows.items([]) == []
 
 
-async def test_an_attempt_that_leaves_an_item_pending_is_counted(domain: Domain) -> None:
+async def test_attempt_that_leaves_an_item_pending_is_counted(domain: Domain) -> None:
     item_id = await domain.item(await domain.source())
     assert await domain.verbs.finish_item(item_id, ItemStatus.PENDING, "x" * 600)
     item = await domain.look(item_id)
@@ -348,7 +348,7 @@ async def test_item_is_finished_once(fresh: Callable[[], Domain]) -> None:
     await check_each_async([ItemStatus.PROCESSED, ItemStatus.NO_TEXT, ItemStatus.FAILED], check)
 
 
-async def test_an_item_that_was_given_up_can_be_reopened(domain: Domain) -> None:
+async def test_abandoned_item_can_be_reopened(domain: Domain) -> None:
     source = await domain.source()
     failed, empty, done, waiting = [await domain.item(source, key) for key in "abcd"]
     async with domain.rows() as rows:
@@ -363,7 +363,7 @@ async def test_an_item_that_was_given_up_can_be_reopened(domain: Domain) -> None
     assert (await domain.look(waiting)).attempts == 1
 
 
-async def test_pending_items_that_nobody_touched_are_taken_up_once(domain: Domain) -> None:
+async def test_untouched_pending_items_are_picked_up_once(domain: Domain) -> None:
     source, other = await domain.source("https://a.example/1"), await domain.source("https://a.example/2")
     older = await domain.item(source, "older")
     domain.clock.advance(1)
@@ -380,7 +380,7 @@ async def test_pending_items_that_nobody_touched_are_taken_up_once(domain: Domai
 # Contents and stories
 
 
-async def test_the_text_of_an_item_is_replaced_by_a_later_one(domain: Domain) -> None:
+async def test_later_text_replaces_the_text_of_an_item(domain: Domain) -> None:
     item_id = await domain.item(await domain.source())
     async with domain.rows() as rows:
         assert await rows.content(item_id) is None
@@ -389,7 +389,7 @@ async def test_the_text_of_an_item_is_replaced_by_a_later_one(domain: Domain) ->
         assert await rows.content(item_id) == content_of(item_id, "two")
 
 
-async def test_one_text_is_one_story(domain: Domain) -> None:
+async def test_equal_texts_are_one_story(domain: Domain) -> None:
     source = await domain.source()
     one, two, three = [await domain.look(await domain.item(source, key)) for key in "abc"]
     first, again, other = (
@@ -411,7 +411,7 @@ async def test_one_text_is_one_story(domain: Domain) -> None:
     assert (story.kind, story.status, story.summary) == (Kind.ARTICLE, StoryStatus.NEW, None)
 
 
-async def test_a_content_whose_text_changed_keeps_its_story(domain: Domain) -> None:
+async def test_content_with_a_changed_text_keeps_its_story(domain: Domain) -> None:
     item = await domain.look(await domain.item(await domain.source()))
     story_id, _ = await domain.story(item, "one")
     assert await domain.story(item, "two") == (story_id, False)

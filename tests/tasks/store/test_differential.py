@@ -37,7 +37,7 @@ async def run(domain: Domain, plan: list[Unit]) -> list[Any]:
 
 
 @pytest.mark.parametrize("topic", TOPICS)
-def test_both_stores_answer_alike(domain_dsn: str, topic: str) -> None:
+def test_both_stores_return_equal_results(domain_dsn: str, topic: str) -> None:
     clock = FrozenClock()
 
     async def on_postgres(plan: list[Unit]) -> list[Any]:

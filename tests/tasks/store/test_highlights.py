@@ -43,7 +43,7 @@ async def _put(domain: Domain, *highlights: NewHighlight) -> list[UUID]:
 # Highlights
 
 
-async def test_a_highlight_is_kept_as_it_was_given(domain: Domain) -> None:
+async def test_highlight_is_stored_unchanged(domain: Domain) -> None:
     story = await domain.told_story()
     new = _new(
         story,
@@ -70,7 +70,7 @@ async def test_a_highlight_is_kept_as_it_was_given(domain: Domain) -> None:
     assert (kept.score, kept.scored_at) == (None, None)
 
 
-async def test_new_highlights_are_told_in_the_order_given_and_listed_by_id(domain: Domain) -> None:
+async def test_new_highlights_are_returned_in_order_and_listed_by_id(domain: Domain) -> None:
     story, other = await domain.told_story("one"), await domain.told_story("other")
     news = [_new(story, summary=str(n)) for n in range(6)]
     elsewhere = _new(other)
@@ -82,7 +82,7 @@ async def test_new_highlights_are_told_in_the_order_given_and_listed_by_id(domai
         assert await rows.highlights(NOBODY) == []
 
 
-async def test_a_key_that_the_story_has_for_the_team_is_left_out(domain: Domain) -> None:
+async def test_highlight_with_a_key_of_the_team_is_not_added(domain: Domain) -> None:
     story, other = await domain.told_story("one"), await domain.told_story("other")
     first = _new(story, tags=("first",))
     again = _new(
@@ -96,14 +96,14 @@ async def test_a_key_that_the_story_has_for_the_team_is_left_out(domain: Domain)
     assert (kept[first.id].title, kept[first.id].tags, kept[first.id].references) == (None, ("first",), ())
 
 
-async def test_what_everybody_has_is_new_to_no_team(domain: Domain) -> None:
+async def test_highlight_of_all_teams_is_not_added_for_one(domain: Domain) -> None:
     story = await domain.told_story()
     everybodys = _new(story, None)
     assert await _put(domain, everybodys) == [everybodys.id]
     assert await _put(domain, _new(story, TEAM), everybodys) == []
 
 
-async def test_what_a_team_has_is_still_new_to_everybody(domain: Domain) -> None:
+async def test_highlight_of_one_team_is_added_for_all(domain: Domain) -> None:
     story = await domain.told_story()
     teams, everybodys = _new(story, TEAM), _new(story, None)
     assert await _put(domain, teams) == [teams.id]
@@ -111,7 +111,7 @@ async def test_what_a_team_has_is_still_new_to_everybody(domain: Domain) -> None
     assert await _put(domain, _new(story, OTHERS)) == []
 
 
-async def test_of_two_in_one_call_the_first_counts(domain: Domain) -> None:
+async def test_first_of_two_equal_highlights_in_a_call_counts(domain: Domain) -> None:
     story = await domain.told_story()
     teams, everybodys, late = _new(story), _new(story, None), _new(story, OTHERS)
     twin = _new(story, title="twin", tags=("twin",))
@@ -120,20 +120,20 @@ async def test_of_two_in_one_call_the_first_counts(domain: Domain) -> None:
     assert (kept[teams.id].title, kept[teams.id].tags) == (None, ())
 
 
-async def test_what_a_team_wants_after_everybody_in_one_call_is_left_out(domain: Domain) -> None:
+async def test_highlight_for_all_teams_precludes_one_for_a_team_in_a_call(domain: Domain) -> None:
     story = await domain.told_story()
     everybodys = _new(story, None)
     assert await _put(domain, everybodys, _new(story)) == [everybodys.id]
 
 
-async def test_highlights_of_a_story_that_is_not_there_are_left_out(domain: Domain) -> None:
+async def test_highlights_of_a_missing_story_are_not_added(domain: Domain) -> None:
     story = await domain.told_story()
     new = _new(story)
     assert await _put(domain, replace(new, story_id=NOBODY), new) == [new.id]
     assert await _put(domain) == []
 
 
-async def test_keys_are_known_to_a_team_that_has_them_and_those_of_everybody_to_all(domain: Domain) -> None:
+async def test_keys_of_a_team_are_its_own_and_those_of_all_teams(domain: Domain) -> None:
     story = await domain.told_story()
     everybodys, teams = _new(story, None, "everybody's"), _new(story, TEAM, "the team's")
     await _put(domain, everybodys, teams)
@@ -158,7 +158,7 @@ def test_confidence_out_of_range_is_refused() -> None:
 # Scores
 
 
-async def test_a_score_is_kept_with_its_reasons(domain: Domain) -> None:
+async def test_score_is_stored_with_its_reasons(domain: Domain) -> None:
     story = await domain.told_story()
     (key,) = await _put(domain, _new(story))
     async with domain.rows() as rows:
@@ -169,7 +169,7 @@ async def test_a_score_is_kept_with_its_reasons(domain: Domain) -> None:
     assert scored.scored_at == domain.clock.now()
 
 
-async def test_the_same_score_again_changes_nothing(domain: Domain) -> None:
+async def test_repeated_score_changes_nothing(domain: Domain) -> None:
     story = await domain.told_story()
     (key,) = await _put(domain, _new(story))
     await domain.verbs.put_score(key, SCORE)
@@ -198,7 +198,7 @@ async def test_changed_score_replaces_earlier_one(fresh: Callable[[], Domain]) -
     await check_each_async(cases, check)
 
 
-def test_a_score_that_is_none_is_refused() -> None:
+def test_invalid_score_is_refused() -> None:
     with pytest.raises(InvalidOptionError, match="value"):
         Score(1.01, (), {})
     with pytest.raises(SerializationError, match="a"):
@@ -208,7 +208,7 @@ def test_a_score_that_is_none_is_refused() -> None:
 # Teams
 
 
-async def test_a_team_subscribes_to_a_source_once(domain: Domain) -> None:
+async def test_team_subscribes_to_a_source_once(domain: Domain) -> None:
     source, other = await domain.source(), await domain.source("https://b.example/feed")
     async with domain.rows() as rows:
         assert await rows.connect(OTHERS, source.id)
@@ -221,7 +221,7 @@ async def test_a_team_subscribes_to_a_source_once(domain: Domain) -> None:
         assert await rows.teams_of(NOBODY) == []
 
 
-async def test_teams_read_a_story_and_when_they_did_is_stamped(domain: Domain) -> None:
+async def test_reading_a_story_stores_the_time_per_team(domain: Domain) -> None:
     story = await domain.told_story()
     viewed = domain.clock.now()
     assert await domain.verbs.set_reading_state(story.id, [OTHERS, TEAM, TEAM], ReadingState.READ) == [
@@ -240,7 +240,7 @@ async def test_teams_read_a_story_and_when_they_did_is_stamped(domain: Domain) -
         assert (await rows.reading_states(story.id))[0].last_viewed_at == domain.clock.now()
 
 
-async def test_a_story_that_was_never_read_was_never_viewed(domain: Domain) -> None:
+async def test_unread_story_has_no_time_of_view(domain: Domain) -> None:
     story, other = await domain.told_story("one"), await domain.told_story("other")
     async with domain.rows() as rows:
         assert await rows.set_reading_state(story.id, [TEAM], ReadingState.UNREAD) == [TEAM]
@@ -249,13 +249,13 @@ async def test_a_story_that_was_never_read_was_never_viewed(domain: Domain) -> N
         assert await rows.reading_states(other.id) == []
 
 
-async def test_nobody_reads_a_story_that_is_not_there(domain: Domain) -> None:
+async def test_missing_story_cannot_be_read(domain: Domain) -> None:
     async with domain.rows() as rows:
         assert await rows.set_reading_state(NOBODY, [TEAM], ReadingState.READ) == []
         assert await rows.reading_states(NOBODY) == []
 
 
-async def test_what_a_team_does_with_a_highlight_is_kept_once(domain: Domain) -> None:
+async def test_action_of_a_team_on_a_highlight_is_stored_once(domain: Domain) -> None:
     story = await domain.told_story()
     keys = sorted(await _put(domain, _new(story, summary="a"), _new(story, summary="b")))
     one, two = TeamHighlight(TEAM, keys[0], pinned=True), TeamHighlight(TEAM, keys[1], dismissed=True)

@@ -41,7 +41,7 @@ async def source(in_memory: Domain) -> UUID:
     return (await in_memory.source()).id
 
 
-async def test_rows_whose_transaction_was_rolled_back_are_written_no_more_and_lock_nothing(
+async def test_rolled_back_transaction_cannot_write_and_locks_nothing(
     in_memory: Domain, source: UUID
 ) -> None:
     ending = Ending()
@@ -54,9 +54,7 @@ async def test_rows_whose_transaction_was_rolled_back_are_written_no_more_and_lo
     assert await in_memory.verbs.put_items(source, [NewItem("one")]) == [item_id(source, "one")]
 
 
-async def test_a_transaction_that_nobody_refers_to_any_more_keeps_its_rows_to_itself(
-    in_memory: Domain, source: UUID
-) -> None:
+async def test_rows_of_an_unreferenced_transaction_stay_invisible(in_memory: Domain, source: UUID) -> None:
     for _ in range(50):
         left = Ending()
         await in_memory.repository.within(left).put_items(source, [NewItem(f"by {id(left)}")])

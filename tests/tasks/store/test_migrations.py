@@ -57,7 +57,7 @@ values (
 STORY = UUID(int=3)
 
 
-async def test_rows_of_the_first_version_stay_and_can_be_analysed(dsn: str) -> None:
+async def test_rows_of_the_first_version_can_be_analysed(dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(migrate._SCHEMA + migrate._TABLE)
         connection.execute(migrate.migrations()[0].whole)
@@ -79,7 +79,7 @@ async def test_rows_of_the_first_version_stay_and_can_be_analysed(dsn: str) -> N
     assert len(after) == len(before) == 1
 
 
-async def test_briefs_of_the_second_version_stay_and_nobody_knows_their_prompt(dsn: str) -> None:
+async def test_briefs_of_the_second_version_stay_without_a_prompt_version(dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(migrate._SCHEMA + migrate._TABLE)
         for step in migrate.migrations()[:2]:
@@ -98,7 +98,7 @@ async def test_briefs_of_the_second_version_stay_and_nobody_knows_their_prompt(d
     assert (overlay.brief_prompt_version, overlay.briefed_at) == ("2", START)
 
 
-async def test_the_version_before_works_on_the_tables_of_this_one(dsn: str) -> None:
+async def test_earlier_version_works_on_the_current_tables(dsn: str) -> None:
     migrate.migrate(dsn)
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(OF_THE_FIRST + OF_THE_SECOND)
@@ -117,7 +117,7 @@ def _embeddings_kept_as(connection: psycopg.Connection) -> str:
     return row[0]
 
 
-def test_embeddings_are_kept_by_pgvector_where_the_server_has_it(dsn: str) -> None:
+def test_embeddings_are_stored_by_pgvector_if_available(dsn: str) -> None:
     migrate.migrate(dsn)
     with psycopg.connect(dsn) as connection:
         assert _embeddings_kept_as(connection) == ("vector" if _has_pgvector(connection) else "real[]")
@@ -136,7 +136,7 @@ def dsn_of_the_schemas_owner(dsn: str) -> Iterator[str]:
         connection.execute(sql.SQL("drop role {}").format(role))
 
 
-async def test_a_role_that_may_not_create_pgvector_keeps_embeddings_as_arrays(
+async def test_embeddings_are_arrays_for_a_role_that_cannot_create_pgvector(
     dsn_of_the_schemas_owner: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     migrate.migrate(dsn_of_the_schemas_owner)
@@ -148,7 +148,7 @@ async def test_a_role_that_may_not_create_pgvector_keeps_embeddings_as_arrays(
     await _embed_and_look(dsn_of_the_schemas_owner)
 
 
-async def test_where_pgvector_is_found_does_not_depend_on_the_search_path(dsn: str) -> None:
+async def test_pgvector_is_found_outside_the_search_path(dsn: str) -> None:
     migrate.migrate(dsn)
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(OF_THE_FIRST)

@@ -46,7 +46,7 @@ async def _put(domain: Domain, *playbooks: Playbook) -> None:
             await rows.put_playbook(playbook)
 
 
-async def test_a_playbook_is_its_teams(domain: Domain) -> None:
+async def test_playbook_belongs_to_its_team(domain: Domain) -> None:
     await _put(domain, PLAYBOOK)
     async with domain.rows() as rows:
         assert await rows.playbook(PLAYBOOK.id, TEAM) == PLAYBOOK
@@ -90,7 +90,7 @@ async def test_equal_playbook_changes_nothing_and_1_and_true_are_not_equal(domai
     assert kept.steps[0].input["n"] is True
 
 
-async def test_a_draft_becomes_active_once(domain: Domain) -> None:
+async def test_draft_becomes_active_once(domain: Domain) -> None:
     done = Playbook(UUID(int=32), TEAM, "Done", [], PlaybookStatus.ARCHIVED)
     await _put(domain, PLAYBOOK, done)
     async with domain.rows() as rows:
@@ -143,7 +143,7 @@ async def _run(domain: Domain) -> PlaybookRun:
     return found
 
 
-async def test_a_run_is_made_once_and_pending(domain: Domain, run: PlaybookRun) -> None:
+async def test_run_is_created_once_and_pending(domain: Domain, run: PlaybookRun) -> None:
     assert (run.id, run.playbook_id, run.team_id) == (RUN.id, PLAYBOOK.id, TEAM)
     assert (run.trigger_source, run.triggered_by, run.metadata) == (TriggerSource.API, NOBODY, {"topic": "ö"})
     assert (run.status, run.resumed, run.outputs, run.error) == (RunStatus.PENDING, 0, {}, None)
@@ -165,14 +165,14 @@ async def test_runs_of_a_playbook_are_listed_by_id(domain: Domain, run: Playbook
         assert await rows.runs_of(UUID(int=8)) == []
 
 
-async def test_no_run_is_made_of_a_playbook_that_is_not_there(domain: Domain) -> None:
+async def test_missing_playbook_has_no_runs(domain: Domain) -> None:
     async with domain.rows() as rows:
         with pytest.raises(UsageError, match=str(PLAYBOOK.id)):
             await rows.ensure_run(RUN)
         assert await rows.run(RUN.id) is None
 
 
-async def test_a_run_that_is_not_there_goes_nowhere(domain: Domain) -> None:
+async def test_missing_run_does_not_change(domain: Domain) -> None:
     async with domain.rows() as rows:
         assert await rows.run(NOBODY) is None
         assert await rows.lock_run(NOBODY) is None
@@ -184,7 +184,7 @@ async def test_a_run_that_is_not_there_goes_nowhere(domain: Domain) -> None:
         assert await rows.run_events(NOBODY) == []
 
 
-async def test_a_run_begins_once(domain: Domain, run: PlaybookRun) -> None:
+async def test_run_begins_once(domain: Domain, run: PlaybookRun) -> None:
     begun = domain.clock.now()
     assert await domain.verbs.begin_run(RUN.id)
     domain.clock.advance(60)
@@ -270,9 +270,7 @@ async def test_output_of_step_is_kept_once_as_json(domain: Domain, run: Playbook
 # Events
 
 
-async def test_events_of_a_run_come_in_the_order_in_which_they_were_put(
-    domain: Domain, run: PlaybookRun
-) -> None:
+async def test_events_of_a_run_keep_their_order(domain: Domain, run: PlaybookRun) -> None:
     given = [
         RunEvent(run.id, 0, "run.started"),
         RunEvent(run.id, 0, "run.created", data={"by": "ö"}),
@@ -289,7 +287,7 @@ async def test_events_of_a_run_come_in_the_order_in_which_they_were_put(
     assert await domain.verbs.run_events(run.id) == put
 
 
-async def test_an_event_is_kept_once_a_run_round_kind_and_step(domain: Domain, run: PlaybookRun) -> None:
+async def test_event_is_stored_once_per_run_round_kind_and_step(domain: Domain, run: PlaybookRun) -> None:
     async with domain.rows() as rows:
         other, _ = await rows.ensure_run(replace(RUN, id=NOBODY))
         first = RunEvent(run.id, 0, "run.started", data={"n": 1})
@@ -302,6 +300,6 @@ async def test_an_event_is_kept_once_a_run_round_kind_and_step(domain: Domain, r
         assert [event.data for event in await rows.run_events(run.id)] == [{"n": 1}] * 4
 
 
-def test_an_event_of_a_kind_that_there_is_not_is_refused() -> None:
+def test_event_of_an_unknown_kind_is_refused() -> None:
     with pytest.raises(InvalidOptionError, match=r"run\.paused"):
         RunEvent(NOBODY, 0, "run.paused")

@@ -51,7 +51,7 @@ async def _write(rows: Rows, story: Story) -> None:
     await rows.end_run(OTHER.id, RunStatus.FAILED, "boom")
 
 
-async def test_what_is_written_twice_is_written_once(domain: Domain) -> None:
+async def test_repeated_write_changes_nothing(domain: Domain) -> None:
     story = await domain.told_story()
     async with domain.rows() as rows:
         await _write(rows, story)
@@ -62,7 +62,7 @@ async def test_what_is_written_twice_is_written_once(domain: Domain) -> None:
     assert await domain.everything() == once
 
 
-async def test_no_row_is_written_anew_on_postgres(on_postgres: Domain, domain_dsn: str) -> None:
+async def test_repeated_write_updates_no_row_on_postgres(on_postgres: Domain, domain_dsn: str) -> None:
     story = await on_postgres.told_story()
     async with on_postgres.rows() as rows:
         await _write(rows, story)

@@ -33,7 +33,7 @@ def _numbered(text: str) -> str:
     return re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", text).replace("%%", "%")
 
 
-async def test_times_are_in_utc_whatever_zone_the_connection_is_in(dsn: str) -> None:
+async def test_times_are_in_utc_in_any_timezone_of_the_connection(dsn: str) -> None:
     migrate.migrate(dsn)
     async with await psycopg.AsyncConnection.connect(dsn, options="-c timezone=Asia/Tokyo") as connection:
         rows = PostgresRows(connection, lambda: START)
@@ -52,13 +52,13 @@ async def test_migrating_again_changes_nothing(dsn: str) -> None:
     await migrate.check(dsn)
 
 
-def test_of_many_that_migrate_at_once_one_does(dsn: str) -> None:
+def test_concurrent_migrations_run_once(dsn: str) -> None:
     with ThreadPoolExecutor(8) as threads:
         applied = [names for names in threads.map(migrate.migrate, [dsn] * 8) if names]
     assert applied == [["sources_to_stories", "stories_to_runs", "prompts_of_briefs"]]
 
 
-async def test_the_printed_sql_makes_the_same_tables(dsn: str) -> None:
+async def test_printed_sql_creates_the_same_tables(dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(migrate.sql().encode())
     await migrate.check(dsn)
@@ -70,7 +70,7 @@ async def test_missing_tables_say_what_to_run(dsn: str) -> None:
         await migrate.check(dsn)
 
 
-async def test_a_database_that_is_not_there_is_unavailable() -> None:
+async def test_missing_database_is_unavailable() -> None:
     nowhere = "postgresql://127.0.0.1:1/nothing?connect_timeout=2"
     with pytest.raises(StorageUnavailableError):
         migrate.migrate(nowhere)
@@ -78,7 +78,7 @@ async def test_a_database_that_is_not_there_is_unavailable() -> None:
         await migrate.check(nowhere)
 
 
-async def test_a_newer_schema_is_fine(dsn: str) -> None:
+async def test_newer_schema_is_accepted(dsn: str) -> None:
     migrate.migrate(dsn)
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("insert into zeke.migration values (9999, 'later', now())")

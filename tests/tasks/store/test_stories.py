@@ -21,7 +21,7 @@ async def _story(domain: Domain, story: Story) -> Story:
     return found
 
 
-async def test_a_story_is_found_by_its_id_and_so_is_its_text(domain: Domain) -> None:
+async def test_story_and_its_text_are_found_by_id(domain: Domain) -> None:
     story = await domain.told_story("The text.", title="The title")
     async with domain.rows() as rows:
         assert await rows.story(story.id) == story
@@ -30,7 +30,7 @@ async def test_a_story_is_found_by_its_id_and_so_is_its_text(domain: Domain) -> 
     assert story.title == "The title"
 
 
-async def test_a_story_that_is_not_there_is_none(domain: Domain) -> None:
+async def test_missing_story_is_none(domain: Domain) -> None:
     async with domain.rows() as rows:
         assert await rows.story(NOBODY) is None
         assert await rows.lock_story(NOBODY) is None
@@ -39,7 +39,7 @@ async def test_a_story_that_is_not_there_is_none(domain: Domain) -> None:
         assert not await rows.link_source(NOBODY, NOBODY)
 
 
-async def test_the_story_that_was_published_last_comes_first(domain: Domain) -> None:
+async def test_latest_story_comes_first(domain: Domain) -> None:
     now = domain.clock.now()
     older = await domain.told_story("older", published_at=now - timedelta(days=1))
     newest = await domain.told_story("newest", published_at=now)
@@ -56,7 +56,7 @@ def _id(story: Story) -> UUID:
     return story.id
 
 
-async def test_a_summary_is_kept_unless_it_is_to_be_replaced(domain: Domain) -> None:
+async def test_summary_is_kept_unless_replaced_explicitly(domain: Domain) -> None:
     story = await domain.told_story()
     async with domain.rows() as rows:
         assert await rows.set_summary(story.id, "fir\x00st", replace=False)
@@ -68,14 +68,14 @@ async def test_a_summary_is_kept_unless_it_is_to_be_replaced(domain: Domain) -> 
     assert (await _story(domain, story)).summary == "third"
 
 
-async def test_an_empty_summary_is_one(domain: Domain) -> None:
+async def test_empty_summary_counts_as_a_summary(domain: Domain) -> None:
     story = await domain.told_story()
     async with domain.rows() as rows:
         assert await rows.set_summary(story.id, "", replace=False)
         assert not await rows.set_summary(story.id, "more", replace=False)
 
 
-async def test_a_story_is_linked_to_another_source_that_exists(domain: Domain) -> None:
+async def test_story_is_linked_to_another_existing_source(domain: Domain) -> None:
     other = await domain.source("https://b.example/feed")
     story = await domain.told_story()
     async with domain.rows() as rows:

@@ -47,7 +47,7 @@ async def test_rows_and_jobs_are_written_together(domain: Domain) -> None:
     assert job.id in await domain.storage.get([job.id])
 
 
-async def test_a_rollback_leaves_neither_rows_nor_jobs(domain: Domain) -> None:
+async def test_rollback_removes_rows_and_jobs(domain: Domain) -> None:
     source = await domain.source()
     item_id = await domain.item(source, "known", title="old")
     job = NewJob(domain.new_id(), "fetch-content")
@@ -103,7 +103,7 @@ async def test_video_is_locked_by_one_transaction_at_a_time(domain: Domain) -> N
     await second
 
 
-async def test_items_that_somebody_works_on_are_not_forgotten(domain: Domain) -> None:
+async def test_items_being_processed_are_not_picked_up(domain: Domain) -> None:
     source = await domain.source()
     item_id = await domain.item(source)
     domain.clock.advance(HOUR)
@@ -112,7 +112,7 @@ async def test_items_that_somebody_works_on_are_not_forgotten(domain: Domain) ->
         assert await domain.verbs.take_up_forgotten_items(source.id, 1) == []
 
 
-async def test_two_writers_of_the_same_items_do_not_deadlock(fresh: Callable[[], Domain]) -> None:
+async def test_concurrent_writers_of_items_do_not_deadlock(fresh: Callable[[], Domain]) -> None:
     async def check(items: str) -> None:
         domain = fresh()
         source = await domain.source()
@@ -154,7 +154,7 @@ async def story_id(domain: Domain) -> UUID:
     return await analysed_story(domain)
 
 
-async def test_what_a_transaction_writes_is_unseen_until_it_commits_and_gone_if_it_does_not(
+async def test_rows_of_a_transaction_are_visible_only_after_its_commit(
     domain: Domain, story_id: UUID
 ) -> None:
     source, story = await domain.source(), await domain.told_story("another")
@@ -226,7 +226,7 @@ async def test_uncommitted_story_is_not_found(domain: Domain) -> None:
         assert await domain.verbs.put_highlights([_highlight(new.id)]) == []
 
 
-async def test_highlight_of_everybody_is_not_added_for_team(fresh: Callable[[], Domain]) -> None:
+async def test_concurrent_highlight_of_all_teams_is_not_added_for_one(fresh: Callable[[], Domain]) -> None:
     async def check(end: str) -> None:
         domain = fresh()
         story_id = await analysed_story(domain)
@@ -240,7 +240,7 @@ async def test_highlight_of_everybody_is_not_added_for_team(fresh: Callable[[], 
     await check_each_async(ENDS, check)
 
 
-async def test_two_writers_of_highlights_do_not_deadlock(domain: Domain) -> None:
+async def test_concurrent_writers_of_highlights_do_not_deadlock(domain: Domain) -> None:
     stories = sorted([(await domain.told_story(text)).id for text in "abc"])
     first, middle, last = (_highlight(story_id) for story_id in stories)
     async with domain.rows() as rows:

@@ -42,7 +42,7 @@ async def fetch(jobs: Jobs, *items: UUID, job_id: UUID | None = None) -> None:
     await jobs.run("fetch-content", {"rawItemIds": items}, job_id=job_id)
 
 
-async def test_a_new_story_is_to_be_analysed(jobs: Jobs) -> None:
+async def test_new_story_is_sent_to_analysis(jobs: Jobs) -> None:
     one = await item(jobs, ONE)
     await fetch(jobs, one)
     story = await jobs.domain.story_of(one)
@@ -50,18 +50,18 @@ async def test_a_new_story_is_to_be_analysed(jobs: Jobs) -> None:
     assert sent.data == {"storyId": str(story.id), "trigger": "auto"}
 
 
-async def test_a_text_that_two_items_tell_is_analysed_once(jobs: Jobs) -> None:
+async def test_text_of_two_items_is_analysed_once(jobs: Jobs) -> None:
     await fetch(jobs, await item(jobs, ONE), await item(jobs, TWO))
     assert len(await jobs.sent("analyze-story")) == 1
 
 
-async def test_a_job_that_waits_is_enough_for_another_item(jobs: Jobs) -> None:
+async def test_waiting_analysis_serves_another_item(jobs: Jobs) -> None:
     await fetch(jobs, await item(jobs, ONE))
     await fetch(jobs, await item(jobs, TWO))
     assert len(await jobs.sent("analyze-story")) == 1
 
 
-async def test_a_story_whose_analysis_was_given_up_has_another_chance(jobs: Jobs) -> None:
+async def test_story_with_a_failed_analysis_is_analysed_again(jobs: Jobs) -> None:
     await fetch(jobs, await item(jobs, ONE))
     (first,) = await jobs.sent("analyze-story")
     assert await jobs.queue.cancel(first.id)
@@ -69,7 +69,7 @@ async def test_a_story_whose_analysis_was_given_up_has_another_chance(jobs: Jobs
     assert [job.state for job in await jobs.sent("analyze-story")] == [RowState.CANCELLED, RowState.CREATED]
 
 
-async def test_a_story_that_was_analysed_is_left_alone(jobs: Jobs) -> None:
+async def test_analysed_story_is_not_analysed_again(jobs: Jobs) -> None:
     one = await item(jobs, ONE)
     await fetch(jobs, one)
     (first,) = await jobs.sent("analyze-story")
@@ -79,15 +79,13 @@ async def test_a_story_that_was_analysed_is_left_alone(jobs: Jobs) -> None:
     assert len(await jobs.sent("analyze-story")) == 1
 
 
-async def test_a_page_without_a_story_has_nothing_to_be_analysed(jobs: Jobs, web: ScriptedWeb) -> None:
+async def test_page_without_a_story_is_not_analysed(jobs: Jobs, web: ScriptedWeb) -> None:
     web.put(ONE, "<html></html>")
     await fetch(jobs, await item(jobs, ONE))
     assert await jobs.sent("analyze-story") == []
 
 
-async def test_an_item_that_is_left_keeps_no_other_story_from_its_analysis(
-    jobs: Jobs, web: ScriptedWeb
-) -> None:
+async def test_skipped_item_does_not_prevent_analysis_of_others(jobs: Jobs, web: ScriptedWeb) -> None:
     web.put(TWO, Transient(TWO, "no answer"), page("B", "birds"))
     items = [await item(jobs, url) for url in (ONE, TWO)]
     with pytest.raises(Retry, match="no answer"):

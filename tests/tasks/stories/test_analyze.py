@@ -238,7 +238,7 @@ async def test_cost_of_unusable_answer_is_kept(jobs: Jobs, ai: ScriptedAI) -> No
     assert spent == {"analysis": 0.5, "embedding": EMBEDDED.cost_usd}
 
 
-async def test_unusable_vector_is_paid_for_and_asked_for_again(jobs: Jobs, ai: ScriptedAI) -> None:
+async def test_unusable_vector_is_paid_for_and_requested_again(jobs: Jobs, ai: ScriptedAI) -> None:
     error = AIMalformed("the server gave 0 vectors for 1 texts")
     error.usage = Usage("text-embedding-3-small", 90, 0, 0.25)
     ai.put("embed", error, None)
@@ -353,7 +353,7 @@ async def test_every_kept_analysis_is_followed_by_a_brief(jobs: Jobs, ai: Script
     assert len(await jobs.sent("generate-brief")) == 3
 
 
-async def test_embedding_is_asked_for_once_a_job(jobs: Jobs, ai: ScriptedAI) -> None:
+async def test_embedding_is_requested_once_per_job(jobs: Jobs, ai: ScriptedAI) -> None:
     ai.put("analyze-story", AIRateLimited(30.0), ANALYSIS)
     story = await jobs.domain.told_story(TEXT)
     with pytest.raises(Snooze):

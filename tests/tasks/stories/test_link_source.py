@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 NOBODY = UUID(int=7)
 
 
-async def test_a_story_gets_another_primary_source(jobs: Jobs) -> None:
+async def test_story_gets_another_primary_source(jobs: Jobs) -> None:
     story = await jobs.domain.told_story()
     other = await jobs.domain.source("https://b.example/feed")
     payload = {"sourceId": other.id, "storyId": story.id}
@@ -28,7 +28,7 @@ async def test_a_story_gets_another_primary_source(jobs: Jobs) -> None:
     assert await jobs.domain.everything() == before
 
 
-async def test_what_is_not_there_is_named(jobs: Jobs) -> None:
+async def test_missing_story_or_source_is_named(jobs: Jobs) -> None:
     story = await jobs.domain.told_story()
     with pytest.raises(Fail, match=f"no source {NOBODY}"):
         await jobs.run("link-source-to-story", {"sourceId": NOBODY, "storyId": story.id})

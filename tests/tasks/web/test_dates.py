@@ -23,7 +23,7 @@ def test_any_text_is_a_date_in_range_or_none(text: str, guess: list[int] | None)
         assert moment + timedelta(days=1) > moment > moment - timedelta(days=1)
 
 
-def test_parsers_guess_is_used_where_plausible() -> None:
+def test_date_guessed_by_the_parser_is_used_if_plausible() -> None:
     guess = (2026, 1, 5, 12, 0, 0, 0, 5, 0)
     noon = datetime(2026, 1, 5, 12, tzinfo=UTC)
     assert read_date("whatever it understood", guess) == noon

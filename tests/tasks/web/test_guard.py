@@ -79,7 +79,7 @@ def test_public_addresses_and_neighbours_of_denied_networks_pass() -> None:
     check_each(PUBLIC, check)
 
 
-def test_allowed_network_allows_no_other() -> None:
+def test_allowed_network_does_not_allow_others() -> None:
     guard = Guard(["127.0.0.1/32"])
     assert guard.refusal(ip_address("127.0.0.1")) is None
     assert all(

@@ -142,7 +142,7 @@ async def test_video_without_captions_has_none() -> None:
     )
 
 
-async def test_failures_are_told_apart() -> None:
+async def test_failures_are_distinguished() -> None:
     async def check(scripted: Scripted, kind: type[WebError], reason: str, wait: float | None = None) -> None:
         with pytest.raises(kind, match=rf"(?i){reason}") as raised:
             await source(scripted).captions(ID)
@@ -191,7 +191,7 @@ async def test_memory_error_is_raised_unchanged() -> None:
         await source(youtube(watch=MemoryError())).captions(ID)
 
 
-async def test_invalid_id_is_not_asked_for() -> None:
+async def test_invalid_id_is_not_requested() -> None:
     async def check(video_id: str) -> None:
         scripted = youtube()
         with pytest.raises(Permanent, match="no video's id"):
@@ -202,7 +202,7 @@ async def test_invalid_id_is_not_asked_for() -> None:
     await check_each_async(ids, check)
 
 
-async def test_other_hosts_are_not_asked() -> None:
+async def test_other_hosts_are_not_requested() -> None:
     async def check(url: str) -> None:
         scripted = youtube(played=player(track(url=url)))
         with pytest.raises(Transient, match="HostRefused"):
@@ -236,7 +236,7 @@ def test_session_ignores_the_environment() -> None:
             session.get(f"https://evil.example/?{URL}")
 
 
-async def test_videos_are_asked_for_one_by_one_with_a_gap() -> None:
+async def test_videos_are_requested_one_by_one_with_a_gap() -> None:
     scripted, clock = youtube(), FrozenClock()
     captions = source(scripted, clock=clock)
     asking = [asyncio.create_task(captions.captions(ID)) for _ in range(3)]

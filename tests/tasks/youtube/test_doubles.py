@@ -31,7 +31,7 @@ async def test_some_videos_have_no_captions() -> None:
     assert 5 < said.count(None) < 40
 
 
-async def test_given_captions_are_returned() -> None:
+async def test_configured_captions_are_returned() -> None:
     source, spoken = ScriptedCaptions(), Captions("en", generated=False, cues=(Cue(0, 1, "Bees"),))
     source.put("a", spoken)
     source.put("b", None)
@@ -41,7 +41,7 @@ async def test_given_captions_are_returned() -> None:
         await source.captions("c")
 
 
-async def test_given_number_of_calls_fails() -> None:
+async def test_configured_number_of_calls_fails() -> None:
     source, search = ScriptedCaptions(retry_after=5), ScriptedSearch()
     source.fail("a", 2)
     search.fail("bees")

@@ -107,7 +107,7 @@ async def test_questions_of_a_search() -> None:
     ]
 
 
-async def test_empty_search_asks_for_no_details() -> None:
+async def test_empty_search_requests_no_details() -> None:
     api = Api(found())
     assert await search(api) == []
     assert len(api.asked) == 1

@@ -96,7 +96,7 @@ def test_tls_server_name_is_the_name(network: Network) -> None:
     assert NAME.encode() in heard[0]
 
 
-async def test_unreachable_youtube_is_blocked_and_not_the_videos_fault(network: Network) -> None:
+async def test_unreachable_youtube_is_not_an_error_of_the_video(network: Network) -> None:
     async def check(addresses: list[str], reason: str) -> None:
         network.addresses = addresses
         with pytest.raises(Blocked, match=reason) as raised:
