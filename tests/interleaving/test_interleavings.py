@@ -41,7 +41,7 @@ async def test_memory_allows_every_interleaving_of(arena: Arena, script: Script)
             return
 
 
-async def test_memory_allows_what_comes_of_drawn_scripts(
+async def test_memory_allows_every_outcome_of_drawn_scripts(
     arena: Arena, seeds: range, *, telling: bool
 ) -> None:
     for seed in seeds:

@@ -44,7 +44,7 @@ def allowed(before: Sequence[Do], rows: Snapshot, *ops: Op) -> bool:
     return Search(before, history, rows).run().order is not None
 
 
-def test_what_two_were_given_is_not_allowed() -> None:
+def test_job_claimed_twice_is_not_allowed() -> None:
     (_, first, rest), rows = done(*WAITING, claim(limit=1), claim())
     assert allowed(WAITING, rows, asked(0, claim(limit=1), first, (1, 4)), asked(1, claim(), rest, (2, 3)))
     assert not allowed(
@@ -55,7 +55,7 @@ def test_what_two_were_given_is_not_allowed() -> None:
     )
 
 
-def test_more_than_a_limit_admits_is_not_allowed() -> None:
+def test_claims_over_a_limit_are_not_allowed() -> None:
     before = (limit(1), *WAITING)
     (*_, one), full = done(*before, claim())
     (_, both), too_full = done(*WAITING, claim())
@@ -63,20 +63,20 @@ def test_more_than_a_limit_admits_is_not_allowed() -> None:
     assert not allowed(before, too_full, asked(0, claim(), both, (1, 2)))
 
 
-def test_a_job_that_is_due_must_not_be_left() -> None:
+def test_due_job_that_is_not_claimed_is_not_allowed() -> None:
     (_, first), rows = done(*WAITING, claim(limit=1))
     assert allowed(WAITING, rows, asked(0, claim(limit=1), first, (1, 2)))
     assert not allowed(WAITING, rows, asked(0, claim(), first, (1, 2)))
 
 
-def test_a_limited_queue_with_room_must_not_be_left() -> None:
+def test_unclaimed_job_of_a_queue_below_its_limit_is_not_allowed() -> None:
     for most, right in ((1, True), (2, False)):
         before = (limit(most), *begun(job(1)), insert(job(2)))
         _, rows = done(*before)
         assert allowed(before, rows, asked(0, claim(), [], (1, 2))) is right
 
 
-def test_an_answer_that_says_something_else_is_not_allowed() -> None:
+def test_different_result_is_not_allowed() -> None:
     cancel = by_ids("cancel", 1, 3)
     (_, cancelled), rows = done(*WAITING, cancel)
     assert allowed(WAITING, rows, asked(0, cancel, cancelled, (1, 2)))
@@ -84,13 +84,13 @@ def test_an_answer_that_says_something_else_is_not_allowed() -> None:
         assert not allowed(WAITING, rows, asked(0, cancel, other, (1, 2)))
 
 
-def test_an_answer_without_its_rows_is_not_allowed() -> None:
+def test_result_without_its_rows_is_not_allowed() -> None:
     (_, first, rest), rows = done(*WAITING, claim(limit=1), claim())
     assert not allowed(WAITING, rows, asked(0, claim(limit=1), first, (1, 2)))
     assert not allowed(WAITING, done(*WAITING)[1], asked(0, claim(), [*first, *rest], (1, 2)))
 
 
-async def test_of_two_that_did_not_overlap_the_earlier_is_first() -> None:
+async def test_sequential_calls_keep_their_order() -> None:
     cancel = by_ids("cancel", 1)
     (_, claimed, cancelled), rows = done(*WAITING, claim(), cancel)
     assert cancelled == {job_id(1)}
@@ -118,7 +118,7 @@ def send(client: int, number: int, ticks: tuple[int, int], transaction: int | No
     return op
 
 
-def test_who_is_told_of_nothing_sleeps_beside_work() -> None:
+def test_missing_notification_to_an_idle_worker_is_reported() -> None:
     assert "sleeps on 'a'" in (sleeper([], send(1, 1, (4, 5))) or "")
     assert "sleeps on 'a'" in (sleeper(["b"], send(1, 1, (4, 5))) or "")
     assert sleeper(["a"], send(1, 1, (4, 5))) is None
@@ -126,7 +126,7 @@ def test_who_is_told_of_nothing_sleeps_beside_work() -> None:
     assert sleeper([], send(1, 1, (1, 2))) is None, "his own look came later"
 
 
-def test_each_transaction_that_brings_work_has_to_tell() -> None:
+def test_each_transaction_that_adds_work_must_notify() -> None:
     one, other = send(1, 1, (4, 5)), send(2, 2, (6, 7))
     assert sleeper(["a"], one, other) is not None
     assert sleeper(["a", "a"], one, other) is None
@@ -135,7 +135,7 @@ def test_each_transaction_that_brings_work_has_to_tell() -> None:
     assert sleeper([], *together) is not None
 
 
-def test_a_job_that_only_passed_by_counts_once() -> None:
+def test_requeued_job_counts_once() -> None:
     released = settle("release", 1)
     cancelled, back, again = (
         asked(n, step, {job_id(1)}, (2 * n + 2, 2 * n + 3))
@@ -155,7 +155,7 @@ ELSE_KEYED = (insert(job(1), job(2), job(3, singleton_key="k")),)
 OF_ITSELF = insert(job(9, singleton_key="z"))
 
 
-def test_deadlock_is_excused_by_a_verb_that_takes_a_place() -> None:
+def test_deadlock_is_allowed_for_a_verb_that_takes_a_slot() -> None:
     def check(before: tuple[Do, ...], step: Do, excused: bool) -> None:  # noqa: FBT001
         victim, other = asked(0, by_ids("cancel", 1, 2), set(), (1, 5)), asked(1, step, set(), (2, 4))
         third, alone = asked(2, by_ids("cancel", 2), set(), (2, 4)), asked(3, OF_ITSELF, [], (1, 6))
@@ -186,7 +186,7 @@ def test_deadlock_is_excused_by_a_verb_that_takes_a_place() -> None:
     )
 
 
-def test_deadlock_is_excused_by_the_place_of_a_woken_parent() -> None:
+def test_deadlock_is_allowed_for_the_slot_of_a_resumed_parent() -> None:
     for key, excused in (("k", True), (None, False)):
         before = (insert(job(1, singleton_key=key), job(2, parent=job_id(1)), job(4)),)
         victim = asked(0, settle("complete", 2, 4), set(), (1, 5))
@@ -195,7 +195,7 @@ def test_deadlock_is_excused_by_the_place_of_a_woken_parent() -> None:
         assert unexcused(Script("", before, ()), [victim, other]) == ([] if excused else [victim])
 
 
-def test_a_deadlock_is_excused_by_a_transaction_of_several_verbs() -> None:
+def test_deadlock_is_allowed_for_a_transaction_of_several_verbs() -> None:
     victim, other = (asked(n, by_ids("cancel", 1, 2), set(), (1, 5)) for n in (0, 1))
     first = asked(1, by_ids("cancel", 2), set(), (0, 1))
     victim.deadlocked, victim.kept_by = True, {other}
@@ -208,7 +208,7 @@ def test_a_deadlock_is_excused_by_a_transaction_of_several_verbs() -> None:
 # On a server
 
 
-async def test_locks_that_meet_are_told(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_conflicting_locks_are_reported(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
     crossed = (Transaction(hold(1), hold(2)),), (Transaction(hold(2), hold(1)),)
     script = Script("two who lock in other orders", WAITING, crossed)
     played = [await arena.play(script, Drawn(seed)) for seed in range(8)]
@@ -221,9 +221,7 @@ async def test_locks_that_meet_are_told(arena: Arena, monkeypatch: pytest.Monkey
     assert any(one is not None and "locks have an order, and the server undid" in one for one in told)
 
 
-async def test_who_is_kept_waiting_though_nobody_should_be_is_told(
-    arena: Arena, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_unexpected_wait_is_reported(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
     cancel = by_ids("cancel", 1)
     script = Script("one waits for the other", WAITING, ((Transaction(cancel),), (cancel,)))
     assert [(await arena.play(script, Drawn(seed))).wrong for seed in range(4)] == [None] * 4

@@ -34,12 +34,12 @@ def jobs(storage: MemoryStorage, clock: FrozenClock) -> Driver:
 # When there will be work
 
 
-async def test_nothing_is_due_ever_where_nothing_waits(storage: MemoryStorage, jobs: Driver) -> None:
+async def test_next_due_is_none_without_waiting_jobs(storage: MemoryStorage, jobs: Driver) -> None:
     await jobs.running()
     assert storage.next_due(["mail", "never-heard-of"]) is None
 
 
-async def test_the_next_deferred_job_tells_when_there_will_be_work(
+async def test_next_due_is_the_start_of_the_next_deferred_job(
     storage: MemoryStorage, jobs: Driver, clock: FrozenClock
 ) -> None:
     for name, delay in (("mail", 30), ("mail", 10), ("post", 20), ("other", 5)):
@@ -47,7 +47,7 @@ async def test_the_next_deferred_job_tells_when_there_will_be_work(
     assert storage.next_due(["mail", "post"]) == clock.now() + timedelta(seconds=10)
 
 
-async def test_a_job_that_is_due_lies_not_in_the_future(
+async def test_next_due_of_a_due_job_is_not_in_the_future(
     storage: MemoryStorage, jobs: Driver, clock: FrozenClock
 ) -> None:
     await jobs.send()
@@ -58,7 +58,7 @@ async def test_a_job_that_is_due_lies_not_in_the_future(
     assert len(await jobs.claim()) == 1
 
 
-async def test_a_job_that_was_cancelled_or_moved_does_not_count(
+async def test_next_due_ignores_cancelled_and_moved_jobs(
     storage: MemoryStorage, jobs: Driver, clock: FrozenClock
 ) -> None:
     await storage.cancel([await jobs.send(delay=5)])
@@ -67,7 +67,7 @@ async def test_a_job_that_was_cancelled_or_moved_does_not_count(
     assert storage.next_due(["mail"]) == clock.now() + timedelta(seconds=60)
 
 
-async def test_a_queue_that_is_paused_or_full_has_no_next_job(storage: MemoryStorage, jobs: Driver) -> None:
+async def test_next_due_ignores_paused_and_full_queues(storage: MemoryStorage, jobs: Driver) -> None:
     await storage.declare_queues([QueueSettings("mail", 1)])
     await jobs.send("post")
     await jobs.running("mail")
@@ -76,7 +76,7 @@ async def test_a_queue_that_is_paused_or_full_has_no_next_job(storage: MemorySto
     assert storage.next_due(["mail", "post"]) is None
 
 
-async def test_a_job_that_a_transaction_holds_is_not_due_until_it_ends(
+async def test_next_due_ignores_jobs_locked_by_a_transaction(
     storage: MemoryStorage, jobs: Driver, clock: FrozenClock
 ) -> None:
     job_id = await jobs.send()
@@ -86,7 +86,7 @@ async def test_a_job_that_a_transaction_holds_is_not_due_until_it_ends(
     assert storage.next_due(["mail"]) == clock.now()
 
 
-async def test_asking_takes_nothing_away(storage: MemoryStorage, jobs: Driver) -> None:
+async def test_next_due_changes_nothing(storage: MemoryStorage, jobs: Driver) -> None:
     sent = [await jobs.send() for _ in range(3)]
     for _ in range(3):
         storage.next_due(["mail"])
@@ -96,7 +96,7 @@ async def test_asking_takes_nothing_away(storage: MemoryStorage, jobs: Driver) -
 # The freedom of SKIP LOCKED
 
 
-async def test_a_free_claim_passes_rows_over_but_never_loses_them(clock: FrozenClock) -> None:
+async def test_relaxed_claim_skips_rows_but_never_loses_them(clock: FrozenClock) -> None:
     storage = MemoryStorage(clock, entropy=SeededEntropy(7), freedom=0.5)
     jobs = Driver(storage, clock)
     sent = [jobs.new() for _ in range(100)]
@@ -109,7 +109,7 @@ async def test_a_free_claim_passes_rows_over_but_never_loses_them(clock: FrozenC
     assert found == {job.id for job in sent}
 
 
-async def test_equal_seeds_pass_over_equal_rows() -> None:
+async def test_equal_seeds_skip_equal_rows() -> None:
     claims: list[list[int]] = []
     for _ in range(2):
         clock = FrozenClock()
@@ -121,7 +121,7 @@ async def test_equal_seeds_pass_over_equal_rows() -> None:
     assert claims[0] == claims[1]
 
 
-def test_freedom_needs_something_to_draw_from(clock: FrozenClock) -> None:
+def test_relaxed_claim_needs_a_random_source(clock: FrozenClock) -> None:
     with pytest.raises(UsageError, match="entropy"):
         MemoryStorage(clock, freedom=0.1)
 
@@ -129,9 +129,7 @@ def test_freedom_needs_something_to_draw_from(clock: FrozenClock) -> None:
 # Every row at once
 
 
-async def test_a_dump_has_every_committed_row(
-    storage: MemoryStorage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_dump_has_every_committed_row(storage: MemoryStorage, jobs: Driver, clock: FrozenClock) -> None:
     archived = await jobs.ended(RowState.COMPLETED)
     clock.advance(1)
     await storage.archive(0, 10)
@@ -150,7 +148,7 @@ async def test_a_dump_has_every_committed_row(
     assert [event.job_id for event in dump.events] == [live]
 
 
-async def test_a_planted_row_stands_as_it_was_written_and_replaces_its_forerunner(
+async def test_planted_row_is_stored_unchanged_and_replaces_its_predecessor(
     storage: MemoryStorage, jobs: Driver, clock: FrozenClock
 ) -> None:
     job = await jobs.look(await jobs.send(singleton_key="anna"))
@@ -166,20 +164,22 @@ async def test_a_planted_row_stands_as_it_was_written_and_replaces_its_forerunne
 # A verb happens whole or not at all
 
 
-async def test_an_insert_with_a_bad_payload_inserts_nothing(storage: MemoryStorage, jobs: Driver) -> None:
+async def test_insert_with_an_invalid_payload_stores_nothing(storage: MemoryStorage, jobs: Driver) -> None:
     with pytest.raises(SerializationError):
         await storage.insert([jobs.new(), jobs.new(data="{")])
     assert storage.dump().jobs == []
 
 
-async def test_a_settlement_with_a_bad_output_settles_nothing(storage: MemoryStorage, jobs: Driver) -> None:
+async def test_settlement_with_an_invalid_output_settles_nothing(
+    storage: MemoryStorage, jobs: Driver
+) -> None:
     a, b = await jobs.running(), await jobs.running()
     with pytest.raises(SerializationError):
         await storage.settle(completed=[Completed(a.id, 1, None), Completed(b.id, 1, '"\\u0000"')])
     assert {job.state for job in storage.dump().jobs} == {RowState.ACTIVE}
 
 
-async def test_a_statement_that_is_cancelled_while_it_waits_has_changed_nothing(
+async def test_statement_cancelled_during_a_wait_changes_nothing(
     storage: MemoryStorage, jobs: Driver
 ) -> None:
     async with storage.transaction() as transaction:
@@ -194,7 +194,7 @@ async def test_a_statement_that_is_cancelled_while_it_waits_has_changed_nothing(
 # Transactions of memory
 
 
-async def test_a_commit_and_its_callbacks_are_one_step(storage: MemoryStorage, jobs: Driver) -> None:
+async def test_commit_and_its_callbacks_are_atomic(storage: MemoryStorage, jobs: Driver) -> None:
     seen: list[int] = []
     async with storage.transaction() as transaction:
         transaction.on_commit(lambda: seen.append(len(storage.dump().jobs)))
@@ -202,21 +202,21 @@ async def test_a_commit_and_its_callbacks_are_one_step(storage: MemoryStorage, j
     assert seen == [1]
 
 
-async def test_there_is_no_connection_to_join(storage: MemoryStorage) -> None:
+async def test_memory_transaction_has_no_connection(storage: MemoryStorage) -> None:
     with pytest.raises(UsageError, match="connection"):
         storage.transaction(object())
     async with storage.transaction() as transaction:
         assert transaction.connection is None
 
 
-async def test_an_ended_transaction_does_no_more(storage: MemoryStorage, jobs: Driver) -> None:
+async def test_ended_transaction_refuses_calls(storage: MemoryStorage, jobs: Driver) -> None:
     async with storage.transaction() as transaction:
         pass
     with pytest.raises(UsageError, match="ended"):
         await transaction.insert([jobs.new()])
 
 
-async def test_many_jobs_under_a_clock_that_goes_on_are_each_claimed_once(
+async def test_jobs_under_a_moving_clock_are_each_claimed_once(
     storage: MemoryStorage, clock: FrozenClock
 ) -> None:
     jobs = Driver(storage, clock)

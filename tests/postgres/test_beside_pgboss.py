@@ -30,13 +30,13 @@ EXPIRE = (
 LATE = "update pgboss.job set startedon = now() - interval '2 hours' where state = 'active'"
 
 
-async def test_a_job_that_pgboss_sends_is_claimed(jobs: Sender, sql: Connection) -> None:
+async def test_job_sent_by_pgboss_is_claimed(jobs: Sender, sql: Connection) -> None:
     sent = sql.execute(INSERT).fetchone()
     (job,) = await jobs.claim(10)
     assert ((job.id,), job.data, job.attempt) == (sent, b'{"from": "node"}', 1)
 
 
-async def test_a_claim_of_pgboss_fences_out_the_worker_that_had_the_job_before(
+async def test_claim_by_pgboss_fences_the_previous_worker(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
     await jobs.send()
@@ -50,7 +50,7 @@ async def test_a_claim_of_pgboss_fences_out_the_worker_that_had_the_job_before(
     ]
 
 
-async def test_a_job_that_pgboss_runs_is_its_own_until_its_time_is_out(
+async def test_job_run_by_pgboss_is_not_taken_before_its_deadline(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
     sql.execute(INSERT)
@@ -62,15 +62,13 @@ async def test_a_job_that_pgboss_runs_is_its_own_until_its_time_is_out(
     assert (late.reason, late.worker, late.attempt) == ("deadline", None, 1)
 
 
-async def test_a_claim_of_ours_counts_once(storage: PostgresStorage, jobs: Sender, sql: Connection) -> None:
+async def test_own_claim_counts_one_attempt(storage: PostgresStorage, jobs: Sender, sql: Connection) -> None:
     await jobs.send()
     await jobs.claim(1)
     assert sql.execute("select attempt, worker from pgboss.job").fetchall() == [(1, ANNA)]
 
 
-async def test_a_job_that_pgboss_ran_before_is_claimed_at_the_next_attempt(
-    jobs: Sender, sql: Connection
-) -> None:
+async def test_job_run_by_pgboss_before_is_claimed_as_the_next_attempt(jobs: Sender, sql: Connection) -> None:
     sql.execute(INSERT)
     sql.execute(FETCH)
     sql.execute(LATE)
@@ -89,9 +87,7 @@ async def test_pgboss_does_not_archive_our_waiting_jobs(jobs: Sender, sql: Conne
     assert sql.execute(kept.encode()).fetchone() == (0,)
 
 
-async def test_it_is_known_how_long_ago_pgboss_did_its_cron(
-    storage: PostgresStorage, sql: Connection
-) -> None:
+async def test_age_of_the_last_cron_of_pgboss_is_returned(storage: PostgresStorage, sql: Connection) -> None:
     assert await storage.pgboss_cron_age() is None
     sql.execute("update pgboss.version set cron_on = now() - interval '1 minute'")
     age = await storage.pgboss_cron_age()
@@ -109,7 +105,7 @@ PGBOSS_SCHEDULE = """
 
 
 @pytest.mark.parametrize(("cron", "zone"), [("*/5 * * * *", None), ("0 0 1 1 *", "Asia/Tokyo")])
-async def test_a_schedule_that_pgboss_edits_starts_anew_from_its_new_times(
+async def test_schedule_edited_by_pgboss_restarts_from_its_new_times(
     storage: PostgresStorage, sql: Connection, cron: str, zone: str | None
 ) -> None:
     sql.execute(PGBOSS_SCHEDULE, ["0 0 1 1 *", None, None])
@@ -120,7 +116,7 @@ async def test_a_schedule_that_pgboss_edits_starts_anew_from_its_new_times(
     assert edited == listed == Schedule("mail", cron, "mail", zone or "UTC")
 
 
-async def test_a_schedule_that_pgboss_stores_as_it_was_keeps_its_ticks(
+async def test_schedule_stored_unchanged_by_pgboss_keeps_its_ticks(
     storage: PostgresStorage, sql: Connection
 ) -> None:
     sql.execute(PGBOSS_SCHEDULE, ["0 0 1 1 *", None, None])
@@ -129,9 +125,7 @@ async def test_a_schedule_that_pgboss_stores_as_it_was_keeps_its_ticks(
     assert (await lock_due_schedules(storage, 10))[1] == []
 
 
-async def test_a_pause_that_is_ended_by_hand_does_not_catch_up(
-    storage: PostgresStorage, sql: Connection
-) -> None:
+async def test_pause_ended_by_hand_does_not_catch_up(storage: PostgresStorage, sql: Connection) -> None:
     await storage.put_schedule(Schedule("mail", "* * * * *", "mail"))
     await serve_all(storage)
     sql.execute("update pgboss.schedule set paused = true, next_tick = now() - interval '1 day'")
@@ -166,7 +160,7 @@ async def test_unreadable_edit_of_a_schedule_is_rejected(storage: PostgresStorag
     )
 
 
-async def test_a_policy_of_a_later_version_is_left_to_it(storage: PostgresStorage, sql: Connection) -> None:
+async def test_policy_of_a_later_version_is_left_unchanged(storage: PostgresStorage, sql: Connection) -> None:
     sql.execute("alter table pgboss.schedule drop constraint schedule_readable")
     await storage.put_schedule(Schedule("clean", "* * * * *", "clean"))
     await storage.put_schedule(Schedule("mail", "* * * * *", "mail"))
@@ -192,7 +186,7 @@ async def test_troubleshooting_queries_run_as_printed(
     check_each(questions, check)
 
 
-async def test_failed_jobs_are_found_by_hand_until_they_are_archived(
+async def test_failed_jobs_are_found_by_sql_until_they_are_archived(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
     await jobs.send()

@@ -43,7 +43,7 @@ async def test_concurrent_calls_are_admitted_up_to_the_limit(dsn: str) -> None:
         await check_each_async([1, 50], check)
 
 
-async def test_no_window_admits_more_than_its_limit_where_one_follows_the_other(dsn: str) -> None:
+async def test_consecutive_windows_admit_no_more_than_their_limits(dsn: str) -> None:
     async with storages(dsn, 4) as opened:
 
         async def call(storage: PostgresStorage) -> list[RateLimit]:
@@ -57,7 +57,7 @@ async def test_no_window_admits_more_than_its_limit_where_one_follows_the_other(
     assert all(one.resets_in > 0 for one in answers)
 
 
-async def test_callers_who_come_back_at_once_forget_each_other_without_standing_in_each_others_way(
+async def test_concurrent_calls_delete_old_windows_without_deadlock(
     dsn: str,
 ) -> None:
     number = 120
@@ -76,7 +76,7 @@ async def test_callers_who_come_back_at_once_forget_each_other_without_standing_
     assert found[0][1] == 0
 
 
-async def test_a_key_that_is_stored_by_two_at_once_is_stored_once(dsn: str) -> None:
+async def test_key_created_concurrently_is_stored_once(dsn: str) -> None:
     async with storages(dsn, 4) as opened:
         stored = await asyncio.gather(*(storage.access.create_key(new_key()) for storage in opened))
         assert len(set(stored)) == 1

@@ -24,7 +24,7 @@ STEPS = 60
 """Turns of the event loop after which a verb is cancelled, at most; in fewer it is often done."""
 
 
-async def test_a_connection_whose_return_is_cancelled_is_the_pool_s_again(dsn: str) -> None:
+async def test_connection_returns_to_the_pool_although_its_return_is_cancelled(dsn: str) -> None:
     async with opened(dsn, max_size=2) as parts:
         connections = parts.connections
         kept, other = await connections.take(), await connections.take()

@@ -71,7 +71,7 @@ async def count_states(dsn: str) -> Counter[str]:
         return Counter(dict(await found.fetchall()))
 
 
-async def test_no_job_is_claimed_by_two_workers(dsn: str) -> None:
+async def test_concurrent_workers_claim_each_job_once(dsn: str) -> None:
     async with storages(dsn, 6) as opened:
         sent = await opened[0].insert([job(priority=n % 3) for n in range(1200)])
 
@@ -90,7 +90,7 @@ async def test_no_job_is_claimed_by_two_workers(dsn: str) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 3])
-async def test_a_concurrency_limit_is_never_exceeded_by_any_number_of_claimers(dsn: str, limit: int) -> None:
+async def test_concurrent_claims_never_exceed_a_limit(dsn: str, limit: int) -> None:
     total = 150
     async with storages(dsn, 6) as opened:
         await opened[0].declare_queues([QueueSettings("limited", concurrency_limit=limit)])
@@ -128,7 +128,7 @@ async def test_a_concurrency_limit_is_never_exceeded_by_any_number_of_claimers(d
     assert Counter(done) == Counter(set(done))
 
 
-async def test_a_limit_that_is_lowered_meanwhile_binds_every_claim_after_it(dsn: str) -> None:
+async def test_lowered_limit_applies_to_every_later_claim(dsn: str) -> None:
     async with storages(dsn, 4) as opened:
         await opened[0].declare_queues([QueueSettings("limited", concurrency_limit=8)])
         await opened[0].insert([job("limited") for _ in range(60)])
@@ -153,7 +153,7 @@ async def test_a_limit_that_is_lowered_meanwhile_binds_every_claim_after_it(dsn:
         assert (await count_states(dsn))["active"] <= 2
 
 
-async def test_of_many_sends_under_one_key_one_is_accepted_until_it_ends(dsn: str) -> None:
+async def test_concurrent_sends_under_a_key_accept_one_until_it_ends(dsn: str) -> None:
     async with storages(dsn, 6) as opened:
         worker = await alive(opened[0], "single")
         for _ in range(25):
@@ -168,7 +168,7 @@ async def test_of_many_sends_under_one_key_one_is_accepted_until_it_ends(dsn: st
             assert await opened[0].settle([Completed(claimed.id, claimed.attempt, None)]) == {claimed.id}
 
 
-async def test_batches_that_share_keys_in_opposite_order_never_deadlock(dsn: str) -> None:
+async def test_batches_with_keys_in_opposite_order_do_not_deadlock(dsn: str) -> None:
     keys = [f"k{n}" for n in range(20)]
     async with storages(dsn, 6) as opened:
         for _ in range(10):
@@ -184,7 +184,7 @@ async def test_batches_that_share_keys_in_opposite_order_never_deadlock(dsn: str
             await opened[0].cancel(accepted)
 
 
-async def test_of_rival_settlements_only_the_one_of_the_current_attempt_is_accepted(dsn: str) -> None:
+async def test_concurrent_settlements_accept_only_the_current_attempt(dsn: str) -> None:
     async with storages(dsn, 4) as opened:
         first, second = await alive(opened[0], "load"), await alive(opened[1], "load")
         for _ in range(40):
@@ -202,7 +202,7 @@ async def test_of_rival_settlements_only_the_one_of_the_current_attempt_is_accep
             assert (await opened[0].get([new.id]))[new.id].output == "mine"
 
 
-async def test_of_settle_expire_cancel_and_release_at_once_exactly_one_happens(dsn: str) -> None:
+async def test_concurrent_settle_expire_cancel_and_release_take_effect_once(dsn: str) -> None:
     async with storages(dsn, 4) as opened:
         worker = await alive(opened[0], "load")
         await opened[0].insert([job() for _ in range(200)])
@@ -224,7 +224,7 @@ async def test_of_settle_expire_cancel_and_release_at_once_exactly_one_happens(d
     assert set(states) <= {"completed", "expired", "cancelled", "failed"}
 
 
-async def test_what_a_dead_worker_held_is_given_back_once_by_any_number_of_supervisors(dsn: str) -> None:
+async def test_jobs_of_a_lost_worker_are_rescued_once_by_concurrent_rescuers(dsn: str) -> None:
     async with storages(dsn, 5) as opened:
         await opened[0].insert([job(retry_delay=0) for _ in range(300)])
         dead, living = await alive(opened[0], "load", lease=60.0), await alive(opened[0], "load")
@@ -265,7 +265,7 @@ class _Moving:
         return self.time
 
 
-async def test_each_tick_is_served_once_by_any_number_of_schedulers(dsn: str) -> None:
+async def test_concurrent_schedulers_serve_each_tick_once(dsn: str) -> None:
     catalog = Catalog()
 
     @catalog.task("every-minute")
@@ -302,7 +302,7 @@ async def test_each_tick_is_served_once_by_any_number_of_schedulers(dsn: str) ->
     assert sorted(row.id for row in rows) == sorted(expected)
 
 
-async def test_archiving_beside_settling_retrying_and_cancelling_loses_and_doubles_nothing(dsn: str) -> None:
+async def test_concurrent_archiving_loses_and_duplicates_no_job(dsn: str) -> None:
     async with storages(dsn, 5) as opened:
         sent = await opened[0].insert([job(retry_delay=0) for _ in range(400)])
         busy = True

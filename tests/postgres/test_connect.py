@@ -31,7 +31,7 @@ END_ALL = (
 )
 
 
-async def test_a_server_that_is_not_there_is_said_to_be_unreachable_at_once() -> None:
+async def test_missing_server_is_reported_as_unreachable_at_once() -> None:
     with pytest.raises(StorageUnavailableError, match=r"can't be reached: .*127\.0\.0\.1"):
         async with PostgresStorage.open(NOBODY):
             pass
@@ -41,7 +41,7 @@ async def test_a_server_that_is_not_there_is_said_to_be_unreachable_at_once() ->
         migrate.migrate(NOBODY)
 
 
-async def test_a_database_that_is_not_there_is_named(dsn: str) -> None:
+async def test_missing_database_is_named(dsn: str) -> None:
     with pytest.raises(StorageUnavailableError, match="nowhere"):
         async with PostgresStorage.open(make_conninfo(dsn, dbname="nowhere")):
             pass
@@ -57,9 +57,7 @@ def test_server_older_than_15_is_rejected_with_its_version() -> None:
         check_server(version)
 
 
-async def test_a_statement_whose_connection_breaks_says_that_nothing_is_known(
-    dsn: str, storage: PostgresStorage
-) -> None:
+async def test_broken_connection_reports_an_unknown_outcome(dsn: str, storage: PostgresStorage) -> None:
     async with await psycopg.AsyncConnection.connect(dsn) as other:
         await other.execute("lock table pgboss.queue")
         asking = asyncio.ensure_future(storage.queues())
@@ -70,7 +68,7 @@ async def test_a_statement_whose_connection_breaks_says_that_nothing_is_known(
             await asking
 
 
-async def test_a_storage_is_itself_again_once_the_server_is_back(
+async def test_storage_recovers_when_the_server_returns(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
     await jobs.send()
@@ -84,7 +82,7 @@ async def test_a_storage_is_itself_again_once_the_server_is_back(
     assert len(claimed) == 1
 
 
-async def test_tables_that_went_missing_are_said_to_be_migrated(
+async def test_missing_tables_are_reported_with_the_migration_command(
     storage: PostgresStorage, sql: Connection
 ) -> None:
     sql.execute("drop table pgboss.queue")
@@ -92,7 +90,7 @@ async def test_tables_that_went_missing_are_said_to_be_migrated(
         await storage.queues()
 
 
-async def test_a_right_that_is_missing_is_named(dsn: str, sql: Connection) -> None:
+async def test_missing_permission_is_named(dsn: str, sql: Connection) -> None:
     sql.execute("drop role if exists zeke_sender")
     sql.execute("create role zeke_sender")
     try:
@@ -105,7 +103,7 @@ async def test_a_right_that_is_missing_is_named(dsn: str, sql: Connection) -> No
         sql.execute("drop role zeke_sender")
 
 
-async def test_a_transaction_that_is_read_only_is_told_apart_from_a_server_that_is_away(
+async def test_read_only_transaction_is_distinguished_from_an_outage(
     dsn: str, storage: PostgresStorage, jobs: Sender
 ) -> None:
     async with await psycopg.AsyncConnection.connect(dsn) as connection:
@@ -122,9 +120,7 @@ async def test_options_of_the_dsn_are_kept(dsn: str) -> None:
         assert await cursor.fetchone() == ("12345ms",)
 
 
-async def test_a_database_whose_default_is_stricter_is_worked_on_at_read_committed(
-    dsn: str, sql: Connection
-) -> None:
+async def test_connections_use_read_committed_whatever_the_default(dsn: str, sql: Connection) -> None:
     name = composing.Identifier(str(conninfo_to_dict(dsn)["dbname"]))
     sql.execute(
         composing.SQL("alter database {} set default_transaction_isolation = serializable").format(name)
@@ -134,7 +130,7 @@ async def test_a_database_whose_default_is_stricter_is_worked_on_at_read_committ
         assert await cursor.fetchone() == ("read committed",)
 
 
-async def test_an_application_statement_in_our_transaction_is_planned_as_anywhere(
+async def test_application_statement_in_a_transaction_has_default_planning(
     storage: PostgresStorage,
 ) -> None:
     async with storage.transaction() as transaction:
@@ -146,7 +142,7 @@ async def test_an_application_statement_in_our_transaction_is_planned_as_anywher
     assert settings == [("enable_seqscan", "on"), ("jit", "on"), ("plan_cache_mode", "auto")]
 
 
-async def test_how_a_database_is_told_to_plan_holds_for_application_statements_in_our_transaction(
+async def test_planner_settings_of_the_database_apply_to_application_statements(
     dsn: str, sql: Connection
 ) -> None:
     name = composing.Identifier(str(conninfo_to_dict(dsn)["dbname"]))
@@ -159,7 +155,7 @@ async def test_how_a_database_is_told_to_plan_holds_for_application_statements_i
         assert await cursor.fetchone() == ("off", "force_custom_plan")
 
 
-async def test_what_an_application_raises_in_a_transaction_stays_as_it_is(storage: PostgresStorage) -> None:
+async def test_application_error_in_a_transaction_is_unchanged(storage: PostgresStorage) -> None:
     with pytest.raises(TimeoutError, match="of a page"):
         async with storage.transaction():
             raise TimeoutError("of a page")
@@ -168,7 +164,7 @@ async def test_what_an_application_raises_in_a_transaction_stays_as_it_is(storag
             await transaction.connection.execute("select * from page")
 
 
-async def test_a_deadlock_is_repeated_and_nobody_hears_of_it(
+async def test_deadlocked_statement_is_retried_silently(
     dsn: str, storage: PostgresStorage, jobs: Sender
 ) -> None:
     await jobs.send(2)
@@ -196,7 +192,7 @@ async def _waits_for_a_lock(connection: psycopg.AsyncConnection[Any]) -> bool:
     return bool(row and row[0])
 
 
-async def test_claims_and_settlements_of_a_storage_run_side_by_side(
+async def test_claims_and_settlements_of_a_storage_run_concurrently(
     storage: PostgresStorage, jobs: Sender
 ) -> None:
     await jobs.send(100)
@@ -204,9 +200,7 @@ async def test_claims_and_settlements_of_a_storage_run_side_by_side(
     assert len({job.id for claimed in claims for job in claimed}) == sum(map(len, claims))
 
 
-async def test_outputs_reach_their_own_jobs_whatever_is_in_them(
-    storage: PostgresStorage, jobs: Sender
-) -> None:
+async def test_outputs_reach_their_jobs_with_any_content(storage: PostgresStorage, jobs: Sender) -> None:
     outputs = ['"a"', None, "null", '""', '"\\u001f"', '" , }{ "', '{"a": [1, 2]}', "[]"]
     await jobs.send(len(outputs))
     claimed = await jobs.claim(len(outputs))
@@ -216,9 +210,7 @@ async def test_outputs_reach_their_own_jobs_whatever_is_in_them(
     assert [stored[job.id].output for job in claimed] == expected
 
 
-async def test_an_output_that_would_shift_the_others_is_refused(
-    storage: PostgresStorage, jobs: Sender
-) -> None:
+async def test_output_that_would_shift_the_others_is_refused(storage: PostgresStorage, jobs: Sender) -> None:
     await jobs.send(2)
     first, second = await jobs.claim(2)
     with pytest.raises(SerializationError, match="control character"):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[tuple[Any, ...]]
 
 
-async def test_a_single_connection_does_for_all_that_follow_each_other(dsn: str) -> None:
+async def test_single_connection_serves_sequential_calls(dsn: str) -> None:
     async with PostgresStorage.open(dsn, min_size=1, max_size=1, listen=False) as storage:
         jobs = Sender(storage, SystemClock())
         await jobs.send()
@@ -32,7 +32,7 @@ async def test_a_single_connection_does_for_all_that_follow_each_other(dsn: str)
         assert len(await jobs.claim(10)) == 3
 
 
-async def test_a_single_connection_does_for_many_at_once(dsn: str) -> None:
+async def test_single_connection_serves_concurrent_calls(dsn: str) -> None:
     async with PostgresStorage.open(dsn, min_size=1, max_size=1, listen=False) as storage:
         jobs = Sender(storage, SystemClock())
         async with asyncio.timeout(10):
@@ -40,7 +40,7 @@ async def test_a_single_connection_does_for_many_at_once(dsn: str) -> None:
         assert len(await jobs.claim(100)) == 50
 
 
-async def test_transactions_of_applications_leave_a_connection_to_the_heartbeat(dsn: str) -> None:
+async def test_application_transactions_leave_a_connection_for_the_heartbeat(dsn: str) -> None:
     async with PostgresStorage.open(dsn, min_size=3, max_size=3, listen=False) as storage:
         second, third = storage.transaction(), storage.transaction()
         async with storage.transaction():
@@ -55,7 +55,7 @@ async def test_transactions_of_applications_leave_a_connection_to_the_heartbeat(
         await second.__aexit__(None, None, None)
 
 
-async def test_a_transaction_that_waits_too_long_for_others_says_what_is_too_small(dsn: str) -> None:
+async def test_transaction_that_waits_too_long_names_the_pool_setting(dsn: str) -> None:
     async with opened(dsn, max_size=2) as parts:
         storage, patience = parts.storage, parts.pool.timeout
         async with storage.transaction():
@@ -67,7 +67,7 @@ async def test_a_transaction_that_waits_too_long_for_others_says_what_is_too_sma
             pass
 
 
-async def test_who_waits_for_the_pool_is_served_by_the_connection_that_is_given_back(dsn: str) -> None:
+async def test_waiting_caller_gets_the_returned_connection(dsn: str) -> None:
     async with opened(dsn, min_size=1, max_size=1) as parts:
         connections = parts.connections
         connection = await connections.take()
@@ -79,7 +79,7 @@ async def test_who_waits_for_the_pool_is_served_by_the_connection_that_is_given_
         await connections.give(connection)
 
 
-async def test_who_gave_up_waiting_is_waited_for_no_more(dsn: str) -> None:
+async def test_cancelled_caller_leaves_the_queue_of_the_pool(dsn: str) -> None:
     async with opened(dsn, min_size=1, max_size=1) as parts:
         connections = parts.connections
         connection = await connections.take()
@@ -93,7 +93,7 @@ async def test_who_gave_up_waiting_is_waited_for_no_more(dsn: str) -> None:
         await connections.give(connection)
 
 
-async def test_a_connection_goes_back_to_the_pool_in_time_and_when_it_is_in_a_transaction(dsn: str) -> None:
+async def test_connection_returns_to_the_pool_in_time_even_in_a_transaction(dsn: str) -> None:
     async with opened(dsn, min_size=1, max_size=1) as parts:
         storage, connections = parts.storage, parts.connections
         available = lambda: parts.pool.get_stats()["pool_available"]  # noqa: E731
@@ -112,7 +112,7 @@ async def test_a_connection_goes_back_to_the_pool_in_time_and_when_it_is_in_a_tr
             assert again.pgconn.transaction_status == 0
 
 
-async def test_a_connection_that_broke_is_not_kept(storage: PostgresStorage, sql: Connection) -> None:
+async def test_broken_connection_is_not_kept(storage: PostgresStorage, sql: Connection) -> None:
     await storage.queues()
     sql.execute(
         "select pg_terminate_backend(pid) from pg_stat_activity"
@@ -129,9 +129,7 @@ async def test_a_connection_that_broke_is_not_kept(storage: PostgresStorage, sql
     await jobs.send()
 
 
-async def test_connections_that_the_server_closed_while_nobody_used_them_are_passed_over(
-    dsn: str, sql: Connection
-) -> None:
+async def test_idle_connections_closed_by_the_server_are_skipped(dsn: str, sql: Connection) -> None:
     async with opened(dsn, min_size=1, max_size=4) as parts:
         storage, connections = parts.storage, parts.connections
         taken = [await connections.take() for _ in range(4)]
@@ -150,7 +148,7 @@ async def test_connections_that_the_server_closed_while_nobody_used_them_are_pas
             assert await asyncio.gather(*(storage.queues() for _ in range(4))) == [[]] * 4
 
 
-async def test_no_connection_is_left_open_by_who_closes_while_one_is_used(dsn: str) -> None:
+async def test_closing_the_storage_closes_connections_in_use(dsn: str) -> None:
     async with opened(dsn, min_size=2, max_size=4) as parts:
         storage, connections = parts.storage, parts.connections
         await asyncio.gather(*(storage.queues() for _ in range(4)))

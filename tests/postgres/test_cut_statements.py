@@ -38,7 +38,7 @@ async def test_timeout_of_the_server_is_a_temporary_failure(dsn: str, sql: Conne
     await check_each_async(["lock_timeout", "statement_timeout"], check)
 
 
-async def test_a_statement_that_somebody_cancels_is_a_matter_of_trying_again(
+async def test_cancelled_statement_is_a_temporary_failure(
     storage: PostgresStorage, jobs: Sender, dsn: str
 ) -> None:
     with psycopg.connect(dsn) as other:
@@ -54,7 +54,7 @@ async def test_a_statement_that_somebody_cancels_is_a_matter_of_trying_again(
     assert [job.id for job in await jobs.claim(1)] == [sent]
 
 
-async def test_what_an_application_sets_for_its_own_statements_reaches_it_as_it_is(
+async def test_timeout_set_by_the_application_raises_its_own_error(
     storage: PostgresStorage,
 ) -> None:
     async def too_long() -> None:

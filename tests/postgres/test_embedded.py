@@ -47,13 +47,13 @@ def runs(dsn: str) -> bool:
     return True
 
 
-def test_an_ephemeral_server_is_gone_when_its_block_ends() -> None:
+def test_ephemeral_server_is_removed_when_its_block_ends() -> None:
     with EmbeddedPostgres.start(ephemeral=True, fsync=False) as server:
         assert ask(server.dsn, "select current_user::text") == "zeke"
     assert not server.directory.exists()
 
 
-def test_only_its_owner_can_enter_and_there_is_no_port(directory: Path) -> None:
+def test_server_is_private_to_its_owner_and_has_no_port(directory: Path) -> None:
     with EmbeddedPostgres.start(directory, fsync=False) as server:
         assert directory.stat().st_mode & 0o777 == 0o700
         assert (directory / "data").stat().st_mode & 0o777 == 0o700
@@ -63,7 +63,7 @@ def test_only_its_owner_can_enter_and_there_is_no_port(directory: Path) -> None:
         assert Path(directory, ".s.PGSQL.5432").stat().st_mode & 0o777 == 0o700
 
 
-def test_nobody_else_gets_in_even_past_the_folders_mode(directory: Path) -> None:
+def test_other_users_are_rejected_although_the_folder_is_open(directory: Path) -> None:
     with EmbeddedPostgres.start(directory, fsync=False):
         rules = (directory / "data/pg_hba.conf").read_text().split()
         assert rules == ["local", "all", "all", "peer", "map=zeke"]
@@ -71,7 +71,7 @@ def test_nobody_else_gets_in_even_past_the_folders_mode(directory: Path) -> None
             ask(f"postgresql://postgres@/zeke?host={directory}")
 
 
-def test_a_lasting_server_keeps_its_data_and_its_address(directory: Path) -> None:
+def test_persistent_server_keeps_its_data_and_address(directory: Path) -> None:
     with EmbeddedPostgres.start(directory, fsync=False) as server, psycopg.connect(server.dsn) as connection:
         connection.execute("create table kept as select 7 as number")
     assert not runs(server.dsn)
@@ -80,7 +80,7 @@ def test_a_lasting_server_keeps_its_data_and_its_address(directory: Path) -> Non
         assert ask(again.dsn, "select number from kept") == 7
 
 
-def test_the_last_of_its_users_stops_it(directory: Path) -> None:
+def test_last_user_stops_the_server(directory: Path) -> None:
     first = EmbeddedPostgres.start(directory, fsync=False)
     second = EmbeddedPostgres.start(directory)
     first.stop()
@@ -90,7 +90,7 @@ def test_the_last_of_its_users_stops_it(directory: Path) -> None:
     second.stop()
 
 
-def test_many_may_start_it_at_once(directory: Path) -> None:
+def test_concurrent_starts_share_one_server(directory: Path) -> None:
     with ThreadPoolExecutor(6) as pool:
         servers = list(pool.map(lambda _: EmbeddedPostgres.start(directory, fsync=False), range(6)))
     assert len({ask(server.dsn, "select pg_postmaster_start_time()::text") for server in servers}) == 1
@@ -100,7 +100,7 @@ def test_many_may_start_it_at_once(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-def test_a_restart_keeps_the_address_and_what_was_committed(directory: Path, mode: str) -> None:
+def test_restart_keeps_the_address_and_committed_rows(directory: Path, mode: str) -> None:
     with EmbeddedPostgres.start(directory, ephemeral=True, fsync=False) as server:
         with psycopg.connect(server.dsn) as connection:
             connection.execute("create table kept as select 7 as number")
@@ -110,7 +110,7 @@ def test_a_restart_keeps_the_address_and_what_was_committed(directory: Path, mod
         assert ask(server.dsn, "select pg_postmaster_start_time()::text") != started
 
 
-def test_a_server_that_was_killed_is_started_again(directory: Path) -> None:
+def test_killed_server_is_started_again(directory: Path) -> None:
     with EmbeddedPostgres.start(directory, ephemeral=True, fsync=False) as server:
         os.kill(postmaster(directory), signal.SIGKILL)
         with EmbeddedPostgres.start(directory, fsync=False) as again:
@@ -118,7 +118,7 @@ def test_a_server_that_was_killed_is_started_again(directory: Path) -> None:
         assert runs(server.dsn)
 
 
-def test_a_server_that_dies_while_it_is_being_joined_is_started_again(
+def test_server_that_ends_during_a_join_is_started_again(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with EmbeddedPostgres.start(directory, ephemeral=True, fsync=False):
@@ -149,14 +149,14 @@ def refuse_to_connect(monkeypatch: pytest.MonkeyPatch, why: str, *, times: int |
     monkeypatch.setattr(psycopg, "connect", refuse)
 
 
-def test_a_server_that_recovers_is_waited_for(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recovering_server_is_awaited(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with EmbeddedPostgres.start(directory, ephemeral=True, fsync=False):
         refuse_to_connect(monkeypatch, "FATAL:  the database system is starting up", times=8)
         with EmbeddedPostgres.start(directory, fsync=False) as again:
             assert runs(again.dsn)
 
 
-def test_a_server_that_runs_but_lets_nobody_in_is_told_with_its_log(
+def test_server_that_rejects_connections_is_reported_with_its_log(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with EmbeddedPostgres.start(directory, ephemeral=True, fsync=False):
@@ -165,7 +165,7 @@ def test_a_server_that_runs_but_lets_nobody_in_is_told_with_its_log(
             EmbeddedPostgres.start(directory, fsync=False)
 
 
-def test_a_number_that_belongs_to_another_program_by_now_keeps_nobody_from_starting(directory: Path) -> None:
+def test_reused_process_id_does_not_prevent_a_start(directory: Path) -> None:
     with EmbeddedPostgres.start(directory, fsync=False):
         pass
     stale = f"{os.getpid()}\n{directory}/data\n1700000000\n5432\n{directory}\n\n 1 1\nready   \n"
@@ -174,7 +174,7 @@ def test_a_number_that_belongs_to_another_program_by_now_keeps_nobody_from_start
         assert runs(server.dsn)
 
 
-def test_a_server_whose_process_was_killed_is_taken_over_and_stopped(directory: Path) -> None:
+def test_server_of_a_killed_process_is_adopted_and_stopped(directory: Path) -> None:
     program = (
         "import os, sys; from zeke_queue.storage.embedded.server import EmbeddedPostgres;"
         " EmbeddedPostgres.start(sys.argv[1], fsync=False); os.kill(os.getpid(), 9)"
@@ -187,9 +187,7 @@ def test_a_server_whose_process_was_killed_is_taken_over_and_stopped(directory: 
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_an_ephemeral_server_that_was_left_behind_is_swept_by_the_next_one(
-    directory: Path, *, named: bool
-) -> None:
+def test_abandoned_ephemeral_server_is_removed_by_the_next_one(directory: Path, *, named: bool) -> None:
     one, next_one = (directory / f"zeke-postgres-{place}" if named else None for place in "ab")
     where = None if one is None else str(one)
     program = (
@@ -208,7 +206,7 @@ def test_an_ephemeral_server_that_was_left_behind_is_swept_by_the_next_one(
 
 
 @pytest.mark.parametrize("begun", [[False], [True, False], [False, True]])
-def test_a_lasting_server_that_nobody_uses_now_is_not_swept(directory: Path, begun: list[bool]) -> None:
+def test_unused_persistent_server_is_not_removed(directory: Path, begun: list[bool]) -> None:
     lasting = directory / "zeke-postgres-main"
     users = [(one, EmbeddedPostgres.start(lasting, ephemeral=one, fsync=False)) for one in begun]
     for _, user in sorted(users, key=lambda user: not user[0]):  # who came for a while leaves first
@@ -217,7 +215,7 @@ def test_a_lasting_server_that_nobody_uses_now_is_not_swept(directory: Path, beg
         assert (lasting / "data" / "PG_VERSION").exists()
 
 
-def test_a_long_path_gets_a_short_socket(directory: Path) -> None:
+def test_long_path_gets_a_short_socket(directory: Path) -> None:
     deep = directory / ("d" * 60) / ("e" * 60)
     directory.mkdir()
     directory.chmod(0o755)
@@ -239,7 +237,7 @@ def test_settings_reach_the_server(directory: Path) -> None:
         assert ask(server.dsn, "show fsync") == "off"
 
 
-def test_a_folder_with_something_else_in_it_is_left_alone(directory: Path) -> None:
+def test_folder_with_other_files_is_refused_and_left_unchanged(directory: Path) -> None:
     (directory / "data").mkdir(parents=True)
     (directory / "letter").write_text("dear ann")
     with pytest.raises(UsageError, match="not empty"):
@@ -247,19 +245,19 @@ def test_a_folder_with_something_else_in_it_is_left_alone(directory: Path) -> No
     assert directory.stat().st_mode & 0o777 != 0o700
 
 
-def test_a_folder_that_cannot_be_made_is_named(directory: Path) -> None:
+def test_folder_that_cannot_be_created_is_named(directory: Path) -> None:
     directory.write_text("a file")
     with pytest.raises(UsageError, match=f"{directory}/below can't be made"):
         EmbeddedPostgres.start(directory / "below")
 
 
-def test_a_server_that_does_not_start_says_why(directory: Path) -> None:
+def test_failed_start_is_reported_with_its_reason(directory: Path) -> None:
     with pytest.raises(StorageUnavailableError, match="shared_buffers"):
         EmbeddedPostgres.start(directory, fsync=False, settings={"shared_buffers": "much"})
     with EmbeddedPostgres.start(directory, ephemeral=True, fsync=False) as server:
         assert runs(server.dsn)
 
 
-def test_a_folder_without_a_server_is_no_folder_of_binaries(directory: Path) -> None:
+def test_folder_without_binaries_is_rejected(directory: Path) -> None:
     with pytest.raises(UsageError, match="no initdb"):
         EmbeddedPostgres.start(directory, binaries="/nowhere")

@@ -21,7 +21,7 @@ def bitmap(*parts: dict[str, Any]) -> dict[str, Any]:
     return {**JOB, **of("Bitmap Heap Scan", *parts)}
 
 
-def test_full_scans_are_told_from_aimed_ones() -> None:
+def test_full_scans_are_distinguished_from_index_scans() -> None:
     def check(node: dict[str, Any], full: bool) -> None:  # noqa: FBT001
         assert bool(Plan([node], 1).full_scans()) is full
 
@@ -43,7 +43,7 @@ def test_full_scans_are_told_from_aimed_ones() -> None:
     )
 
 
-def test_rows_that_were_looked_at_in_vain_count() -> None:
+def test_rows_removed_by_a_filter_are_counted() -> None:
     removed = {"Rows Removed by Filter": 3, "Rows Removed by Index Recheck": 5}
     one = {**JOB, "Node Type": "Index Scan", "Actual Rows": 1}
     scans = [one, {**bitmap(AIMED), **removed, "Actual Rows": 2, "Actual Loops": 7}]

@@ -85,14 +85,14 @@ async def test_job_sent_alone_is_stored_as_one_of_a_batch(dsn: str, storage: Pos
     )
 
 
-async def test_a_job_sent_alone_is_refused_and_recognised_as_in_a_batch(storage: PostgresStorage) -> None:
+async def test_single_job_is_refused_or_repeated_as_in_a_batch(storage: PostgresStorage) -> None:
     job = replace(PLAIN, singleton_key="k")
     assert await storage.insert([job]) == [job.id]
     assert await storage.insert([job]) == [job.id]
     assert await storage.insert([replace(job, id=UUID(int=5))]) == [None]
 
 
-async def test_an_id_that_was_called_fresh_and_is_there_all_the_same_is_recognised(
+async def test_existing_id_that_was_declared_fresh_is_recognised(
     storage: PostgresStorage,
 ) -> None:
     assert await storage.insert([FRESH]) == [FRESH.id]

@@ -233,9 +233,7 @@ async def test_callbacks_run_at_the_end_of_a_joined_block(
     await in_each_application(check)
 
 
-async def test_there_is_nothing_to_join_on_a_connection_that_commits_by_itself(
-    dsn: str, storage: PostgresStorage
-) -> None:
+async def test_connection_in_autocommit_is_rejected(dsn: str, storage: PostgresStorage) -> None:
     async with await AsyncConnection.connect(dsn, autocommit=True) as connection:
         with pytest.raises(UsageError, match="autocommit"):
             async with storage.transaction(connection):
@@ -260,7 +258,7 @@ async def test_connection_of_sqlalchemy_in_autocommit_is_rejected(dsn: str, stor
     await check_each_async(list(product(["psycopg", "asyncpg"], options)), check)
 
 
-async def test_what_is_no_connection_is_refused_by_name(dsn: str, storage: PostgresStorage) -> None:
+async def test_object_other_than_a_connection_is_refused_by_name(dsn: str, storage: PostgresStorage) -> None:
     with psycopg.connect(dsn) as connection, pytest.raises(UsageError, match=r"psycopg\.Connection"):
         async with storage.transaction(connection):
             pass
@@ -271,7 +269,7 @@ async def test_what_is_no_connection_is_refused_by_name(dsn: str, storage: Postg
     await engine.dispose()
 
 
-async def test_a_worker_is_found_by_a_joined_sweep_and_stays_locked(
+async def test_joined_sweep_locks_the_worker_that_it_finds(
     dsn: str, storage: PostgresStorage, jobs: Sender
 ) -> None:
     await jobs.send()

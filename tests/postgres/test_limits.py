@@ -22,7 +22,7 @@ async def elsewhere(dsn: str) -> AsyncIterator[PostgresStorage]:
         yield opened
 
 
-async def test_a_limit_that_another_process_sets_binds_the_next_claim_and_is_used_by_it(
+async def test_limit_set_by_another_process_applies_to_the_next_claim(
     storage: PostgresStorage, jobs: Sender, elsewhere: PostgresStorage
 ) -> None:
     await jobs.send(10)
@@ -31,7 +31,7 @@ async def test_a_limit_that_another_process_sets_binds_the_next_claim_and_is_use
     assert len(await jobs.claim(10)) == 3
 
 
-async def test_a_limit_that_another_process_sets_is_not_passed_beside_a_backlog_elsewhere(
+async def test_limit_set_by_another_process_holds_beside_a_backlog_elsewhere(
     storage: PostgresStorage, jobs: Sender, elsewhere: PostgresStorage
 ) -> None:
     await jobs.send(10)
@@ -42,7 +42,7 @@ async def test_a_limit_that_another_process_sets_is_not_passed_beside_a_backlog_
     assert {job.name for job in claimed} == {"post"}
 
 
-async def test_a_limit_that_another_process_lifts_binds_no_more(
+async def test_limit_removed_by_another_process_does_not_apply(
     storage: PostgresStorage, jobs: Sender, elsewhere: PostgresStorage
 ) -> None:
     await storage.declare_queues([QueueSettings("mail", 1)])
@@ -52,7 +52,9 @@ async def test_a_limit_that_another_process_lifts_binds_no_more(
     assert len(await jobs.claim(10)) == 9
 
 
-async def test_what_pgboss_runs_counts_too(storage: PostgresStorage, jobs: Sender, sql: Connection) -> None:
+async def test_jobs_run_by_pgboss_count_towards_the_limit(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
+) -> None:
     await storage.declare_queues([QueueSettings("mail", 3)])
     await jobs.send(10)
     sql.execute(
@@ -62,9 +64,7 @@ async def test_what_pgboss_runs_counts_too(storage: PostgresStorage, jobs: Sende
     assert len(await jobs.claim(10)) == 1
 
 
-async def test_claim_that_gets_nothing_writes_nothing(
-    storage: PostgresStorage, jobs: Sender, sql: Connection
-) -> None:
+async def test_empty_claim_writes_nothing(storage: PostgresStorage, jobs: Sender, sql: Connection) -> None:
     await storage.declare_queues([QueueSettings("mail", 1)])
     touched = "select xmin::text, xmax::text from pgboss.queue"
     await jobs.send(3, delay=60)

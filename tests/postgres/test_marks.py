@@ -47,7 +47,7 @@ async def load(jobs: Sender) -> None:
 pytestmark = pytest.mark.usefixtures("load")
 
 
-async def test_a_send_that_commits_late_is_found_within_a_second_of_steady_load(
+async def test_late_commit_is_found_within_a_second_of_steady_load(
     parts: Opened, storage: PostgresStorage, jobs: Sender, clock: FrozenClock
 ) -> None:
     async with storage.transaction() as transaction:
@@ -68,7 +68,7 @@ async def test_a_send_that_commits_late_is_found_within_a_second_of_steady_load(
     assert late in {job.id for job in await jobs.claim(5, storage=other)}
 
 
-async def test_a_mark_is_trusted_for_a_second_only(parts: Opened, jobs: Sender, clock: FrozenClock) -> None:
+async def test_mark_is_trusted_for_a_second_only(parts: Opened, jobs: Sender, clock: FrozenClock) -> None:
     past = datetime.now(UTC) - timedelta(hours=1)  # noqa: TID251 - the server's clock rules here
     early = jobs.new(start_at=past)
     # Inserted by another process: the storage that claims does not hear of it.
@@ -78,13 +78,13 @@ async def test_a_mark_is_trusted_for_a_second_only(parts: Opened, jobs: Sender, 
     assert (await jobs.claim(5))[0].id == early.id
 
 
-async def test_a_start_in_the_past_of_the_same_process_is_found_at_once(jobs: Sender) -> None:
+async def test_job_with_a_past_start_of_the_same_process_is_found_at_once(jobs: Sender) -> None:
     past = datetime.now(UTC) - timedelta(hours=1)  # noqa: TID251 - the server's clock rules here
     (early,) = await jobs.send(start_at=past)
     assert (await jobs.claim(5))[0].id == early
 
 
-async def test_a_commit_of_the_same_process_is_found_at_once(storage: PostgresStorage, jobs: Sender) -> None:
+async def test_commit_of_the_same_process_is_found_at_once(storage: PostgresStorage, jobs: Sender) -> None:
     async with storage.transaction() as transaction:
         (late,) = await jobs.send(within=transaction)
         await jobs.send(20)
@@ -93,33 +93,31 @@ async def test_a_commit_of_the_same_process_is_found_at_once(storage: PostgresSt
     assert late in {job.id for job in await jobs.claim(5)}
 
 
-async def test_a_higher_priority_comes_first_whatever_marks_there_are(jobs: Sender) -> None:
+async def test_higher_priority_is_claimed_first_with_any_marks(jobs: Sender) -> None:
     (urgent,) = await jobs.send(priority=5)
     assert (await jobs.claim(5))[0].id == urgent
 
 
-async def test_a_priority_between_two_marked_ones_is_found(jobs: Sender) -> None:
+async def test_priority_between_two_marked_ones_is_found(jobs: Sender) -> None:
     await jobs.send(10, priority=9)
     assert {job.priority for job in await jobs.claim(20)} == {9, 0}
     (between,) = await jobs.send(priority=4)
     assert (await jobs.claim(5))[0].id == between
 
 
-async def test_a_lower_priority_is_reached_when_the_marked_ones_run_out(jobs: Sender) -> None:
+async def test_lower_priority_is_claimed_after_the_marked_ones(jobs: Sender) -> None:
     (last,) = await jobs.send(priority=-1)
     assert last in {job.id for job in await jobs.claim(300)}
 
 
-async def test_a_released_job_comes_after_what_was_there(storage: PostgresStorage, jobs: Sender) -> None:
+async def test_released_job_is_claimed_after_earlier_jobs(storage: PostgresStorage, jobs: Sender) -> None:
     (job,) = await jobs.claim(1)
     await storage.settle(released=[Released(job.id, job.attempt)])
     rest = [claimed.id for claimed in await jobs.claim(300)]
     assert rest[-1] == job.id
 
 
-async def test_a_short_claim_looks_below_the_marks_before_it_answers(
-    parts: Opened, jobs: Sender, clock: FrozenClock
-) -> None:
+async def test_short_claim_searches_below_the_marks(parts: Opened, jobs: Sender, clock: FrozenClock) -> None:
     past = datetime.now(UTC) - timedelta(hours=1)  # noqa: TID251 - the server's clock rules here
     early = jobs.new(start_at=past)
     await parts.another(clock).insert([early])

@@ -71,23 +71,25 @@ def catalog(sql: Connection, schema: str) -> set[tuple[Any, ...]]:
     return {tuple(value.replace(schema + ".", "") if value else value for value in row) for row in rows}
 
 
-def test_a_first_run_makes_everything_and_a_second_one_nothing(empty_dsn: str) -> None:
+def test_first_migration_creates_everything_and_a_second_nothing(empty_dsn: str) -> None:
     assert migrate.migrate(empty_dsn)[0] == "tables_of_pgboss_9"
     assert migrate.migrate(empty_dsn) == []
 
 
-def test_a_schema_may_have_another_name(empty_dsn: str, sql: Connection) -> None:
+def test_schema_may_have_another_name(empty_dsn: str, sql: Connection) -> None:
     migrate.migrate(empty_dsn, "Jobs")
     assert sql.execute("select count(*) from jobs.job").fetchone() == (0,)
 
 
-def test_every_migration_is_on_record(empty_dsn: str, sql: Connection) -> None:
+def test_applied_migrations_are_recorded(empty_dsn: str, sql: Connection) -> None:
     migrate.migrate(empty_dsn)
     recorded = sql.execute("select number, name from pgboss.zeke_migration order by number").fetchall()
     assert recorded == [(m.number, m.name) for m in migrations()]
 
 
-def test_adopted_tables_equal_fresh_ones_but_for_pgboss_own_fetch(empty_dsn: str, sql: Connection) -> None:
+def test_adopted_tables_equal_fresh_ones_except_for_the_fetch_of_pgboss(
+    empty_dsn: str, sql: Connection
+) -> None:
     pgboss9(sql)
     migrate.migrate(empty_dsn, "boss9")
     migrate.migrate(empty_dsn, "fresh")
@@ -96,14 +98,14 @@ def test_adopted_tables_equal_fresh_ones_but_for_pgboss_own_fetch(empty_dsn: str
     assert {row[2] for row in adopted - fresh} == {"job_name", "job_fetch"}
 
 
-def test_the_printed_sql_makes_what_a_run_makes(empty_dsn: str, sql: Connection) -> None:
+def test_printed_sql_creates_what_a_migration_creates(empty_dsn: str, sql: Connection) -> None:
     migrate.migrate(empty_dsn, "run")
     sql.execute(migrate.sql("printed").encode())
     assert catalog(sql, "printed") == catalog(sql, "run")
     assert migrate.migrate(empty_dsn, "printed") == []
 
 
-async def test_jobs_of_pgboss_are_worked_after_adoption(empty_dsn: str, sql: Connection) -> None:
+async def test_jobs_of_pgboss_are_run_after_adoption(empty_dsn: str, sql: Connection) -> None:
     pgboss9(sql)
     sql.execute("insert into boss9.job (name, data) values ('mail', '{\"to\": \"ann\"}')")
     migrate.migrate(empty_dsn, "boss9")
@@ -112,7 +114,7 @@ async def test_jobs_of_pgboss_are_worked_after_adoption(empty_dsn: str, sql: Con
     assert (job.data, job.attempt, job.retry_limit) == (b'{"to": "ann"}', 1, 0)
 
 
-def test_pgboss_goes_on_inserting_and_archiving_after_adoption(empty_dsn: str, sql: Connection) -> None:
+def test_pgboss_inserts_and_archives_after_adoption(empty_dsn: str, sql: Connection) -> None:
     pgboss9(sql)
     migrate.migrate(empty_dsn, "boss9")
     columns: LiteralString = (
@@ -128,7 +130,7 @@ def test_pgboss_goes_on_inserting_and_archiving_after_adoption(empty_dsn: str, s
     assert sql.execute("select name, attempt from boss9.archive").fetchall() == [("mail", 0)]
 
 
-def test_a_migration_that_died_while_building_an_index_is_taken_up(empty_dsn: str, sql: Connection) -> None:
+def test_interrupted_index_build_is_continued(empty_dsn: str, sql: Connection) -> None:
     pgboss9(sql)
     migrate.migrate(empty_dsn, "boss9")
     sql.execute("delete from boss9.zeke_migration where number in (3, 4)")
@@ -141,7 +143,7 @@ def test_a_migration_that_died_while_building_an_index_is_taken_up(empty_dsn: st
 
 
 @pytest.mark.parametrize("before", ["nothing", "pgboss"])
-def test_ten_may_migrate_at_once(empty_dsn: str, sql: Connection, before: str) -> None:
+def test_ten_concurrent_migrations_succeed(empty_dsn: str, sql: Connection, before: str) -> None:
     if before == "pgboss":
         pgboss9(sql)
     with ThreadPoolExecutor(10) as pool:
@@ -150,9 +152,7 @@ def test_ten_may_migrate_at_once(empty_dsn: str, sql: Connection, before: str) -
     assert sql.execute("select count(*) from boss9.zeke_migration").fetchone() == (len(migrations()),)
 
 
-def test_migrating_does_not_wait_for_who_holds_pgboss_lock_while_it_builds_indexes(
-    empty_dsn: str, sql: Connection
-) -> None:
+def test_index_build_does_not_wait_for_the_lock_of_pgboss(empty_dsn: str, sql: Connection) -> None:
     pgboss9(sql)
     migrate.migrate(empty_dsn, "boss9")
     sql.execute("delete from boss9.zeke_migration where number = 3")
@@ -161,9 +161,7 @@ def test_migrating_does_not_wait_for_who_holds_pgboss_lock_while_it_builds_index
     assert migrate.migrate(empty_dsn, "boss9") == ["indexes_of_ours"]
 
 
-def test_schedules_that_nobody_could_read_are_mended_as_the_tables_are_brought_up_to_date(
-    empty_dsn: str, sql: Connection
-) -> None:
+def test_migration_repairs_unreadable_schedules(empty_dsn: str, sql: Connection) -> None:
     migrate.migrate(empty_dsn)
     sql.execute("delete from pgboss.zeke_migration where number = 5")
     sql.execute("alter table pgboss.schedule drop constraint schedule_readable")
@@ -178,7 +176,7 @@ def test_schedules_that_nobody_could_read_are_mended_as_the_tables_are_brought_u
     assert found.fetchall() == [("once", False, False), ("skip", True, True)]
 
 
-def test_who_keeps_the_tables_busy_is_not_waited_for_with_everybody_queued_behind(
+def test_migration_does_not_queue_others_behind_a_busy_table(
     empty_dsn: str, sql: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pgboss9(sql)
@@ -196,9 +194,7 @@ def test_who_keeps_the_tables_busy_is_not_waited_for_with_everybody_queued_behin
 
 
 @pytest.mark.parametrize("dropped", ["job_singletonon", "zeke_singletonon"])
-def test_a_swap_of_indexes_that_died_half_way_is_taken_up(
-    empty_dsn: str, sql: Connection, dropped: str
-) -> None:
+def test_interrupted_index_swap_is_continued(empty_dsn: str, sql: Connection, dropped: str) -> None:
     pgboss9(sql)
     migrate.migrate(empty_dsn, "boss9")
     sql.execute("delete from boss9.zeke_migration where number = 4")
@@ -212,7 +208,7 @@ def test_a_swap_of_indexes_that_died_half_way_is_taken_up(
     assert catalog(sql, "fresh") - catalog(sql, "boss9") == set()
 
 
-def test_a_schema_of_pgboss_10_is_refused_and_left_untouched(empty_dsn: str, sql: Connection) -> None:
+def test_schema_of_pgboss_10_is_refused_and_left_unchanged(empty_dsn: str, sql: Connection) -> None:
     sql.execute("create schema pgboss")
     sql.execute("create table pgboss.version (version int primary key, maintained_on timestamptz)")
     sql.execute("insert into pgboss.version values (24)")
@@ -223,20 +219,20 @@ def test_a_schema_of_pgboss_10_is_refused_and_left_untouched(empty_dsn: str, sql
     assert catalog(sql, "pgboss") == before
 
 
-async def test_a_schema_of_pgboss_10_is_named_when_one_connects(empty_dsn: str, sql: Connection) -> None:
+async def test_connecting_to_a_schema_of_pgboss_10_names_it(empty_dsn: str, sql: Connection) -> None:
     pgboss9(sql, version=21)
     with pytest.raises(SchemaVersionError, match="pg-boss 10 or later"):
         await migrate.check(empty_dsn, "boss9")
 
 
-def test_an_older_pgboss_is_to_be_upgraded_first(empty_dsn: str, sql: Connection) -> None:
+def test_older_pgboss_must_be_upgraded_first(empty_dsn: str, sql: Connection) -> None:
     pgboss9(sql, version=17)
     with pytest.raises(SchemaVersionError, match=r"pg-boss 9\.0\.3"):
         migrate.migrate(empty_dsn, "boss9")
     assert sql.execute("select to_regclass('boss9.zeke_migration')").fetchone() == (None,)
 
 
-def test_tables_that_are_nobodys_we_know_are_refused(empty_dsn: str, sql: Connection) -> None:
+def test_unknown_tables_are_refused(empty_dsn: str, sql: Connection) -> None:
     sql.execute("create schema pgboss")
     sql.execute("create table pgboss.job (id int)")
     with pytest.raises(SchemaVersionError, match="not pg-boss's"):
@@ -264,25 +260,27 @@ def test_tables_of_another_application_are_left_unchanged(empty_dsn: str, sql: C
     )
 
 
-async def test_a_missing_schema_is_said_to_be_migrated(empty_dsn: str) -> None:
+async def test_missing_schema_is_reported_with_the_migration_command(empty_dsn: str) -> None:
     with pytest.raises(SchemaVersionError, match="zeke migrate"):
         await migrate.check(empty_dsn)
 
 
-async def test_a_schema_that_is_behind_is_said_to_be_migrated(empty_dsn: str, sql: Connection) -> None:
+async def test_outdated_schema_is_reported_with_the_migration_command(
+    empty_dsn: str, sql: Connection
+) -> None:
     migrate.migrate(empty_dsn)
     sql.execute("delete from pgboss.zeke_migration where number = 3")
     with pytest.raises(SchemaVersionError, match="indexes_of_ours not applied"):
         await migrate.check(empty_dsn)
 
 
-async def test_a_schema_that_is_ahead_is_worked_on(empty_dsn: str, sql: Connection) -> None:
+async def test_newer_schema_is_used(empty_dsn: str, sql: Connection) -> None:
     migrate.migrate(empty_dsn)
     sql.execute("insert into pgboss.zeke_migration (number, name) values (9999, 'of_tomorrow')")
     await migrate.check(empty_dsn)
 
 
-async def test_a_right_that_is_missing_is_named(empty_dsn: str, sql: Connection) -> None:
+async def test_missing_permission_is_named(empty_dsn: str, sql: Connection) -> None:
     migrate.migrate(empty_dsn)
     sql.execute("drop role if exists zeke_reader")
     sql.execute("create role zeke_reader")
@@ -311,14 +309,14 @@ def role(sql: Connection) -> Iterator[str]:
     sql.execute(f"drop role {name}".encode())
 
 
-def test_in_a_schema_that_was_made_for_it_a_role_needs_no_right_on_the_database(
+def test_role_with_its_own_schema_needs_no_database_permission(
     empty_dsn: str, sql: Connection, role: str
 ) -> None:
     sql.execute(f"create schema jobs authorization {role}".encode())
     assert migrate.migrate(make_conninfo(empty_dsn, options=f"-c role={role}"), "jobs")
 
 
-async def test_the_rights_that_are_asked_for_are_enough_for_every_verb(
+async def test_documented_permissions_suffice_for_every_verb(
     empty_dsn: str, sql: Connection, role: str
 ) -> None:
     migrate.migrate(empty_dsn)

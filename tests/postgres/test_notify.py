@@ -42,7 +42,7 @@ async def asleep(storage: PostgresStorage, *queues: str) -> None:
     await storage.set_idle(ANNA, queues)
 
 
-async def test_a_send_notifies_nobody_while_no_worker_sleeps(
+async def test_insert_notifies_only_while_a_worker_is_idle(
     storage: PostgresStorage, jobs: Sender, heard: Heard
 ) -> None:
     await storage.heartbeat(WorkerInfo(ANNA, "host", 1, ("mail",), 15.0))
@@ -50,7 +50,7 @@ async def test_a_send_notifies_nobody_while_no_worker_sleeps(
     assert heard.so_far() == []
 
 
-async def test_a_send_names_its_queue_to_who_sleeps_on_it(
+async def test_insert_notifies_idle_workers_of_its_queue(
     storage: PostgresStorage, jobs: Sender, heard: Heard
 ) -> None:
     await asleep(storage, "mail", "post")
@@ -58,7 +58,7 @@ async def test_a_send_names_its_queue_to_who_sleeps_on_it(
     assert heard.so_far() == [("zeke_work_pgboss", "mail")]
 
 
-async def test_a_send_to_another_queue_leaves_sleepers_alone(
+async def test_insert_into_another_queue_does_not_notify(
     storage: PostgresStorage, jobs: Sender, heard: Heard
 ) -> None:
     await asleep(storage, "post")
@@ -66,7 +66,7 @@ async def test_a_send_to_another_queue_leaves_sleepers_alone(
     assert heard.so_far() == []
 
 
-async def test_a_send_leaves_the_dead_asleep(
+async def test_insert_does_not_notify_dead_workers(
     storage: PostgresStorage, jobs: Sender, sql: Connection, heard: Heard
 ) -> None:
     await asleep(storage, "mail")
@@ -75,13 +75,13 @@ async def test_a_send_leaves_the_dead_asleep(
     assert heard.so_far() == []
 
 
-async def test_a_deferred_send_wakes_nobody(storage: PostgresStorage, jobs: Sender, heard: Heard) -> None:
+async def test_deferred_insert_does_not_notify(storage: PostgresStorage, jobs: Sender, heard: Heard) -> None:
     await asleep(storage, "mail")
     await jobs.send(delay=60)
     assert heard.so_far() == []
 
 
-async def test_a_send_in_a_transaction_always_notifies_since_a_worker_may_fall_asleep_meanwhile(
+async def test_insert_in_a_transaction_always_notifies(
     storage: PostgresStorage, jobs: Sender, heard: Heard
 ) -> None:
     async with storage.transaction() as transaction:
@@ -89,7 +89,7 @@ async def test_a_send_in_a_transaction_always_notifies_since_a_worker_may_fall_a
     assert heard.so_far() == [("zeke_work_pgboss", "mail")]
 
 
-async def test_an_outcome_notifies_nobody_while_nobody_watches(
+async def test_outcome_notifies_only_while_the_job_is_watched(
     storage: PostgresStorage, jobs: Sender, heard: Heard
 ) -> None:
     await jobs.send(2)
@@ -98,7 +98,7 @@ async def test_an_outcome_notifies_nobody_while_nobody_watches(
     assert heard.so_far() == []
 
 
-async def test_only_the_watched_job_is_told_of(storage: PostgresStorage, jobs: Sender, heard: Heard) -> None:
+async def test_only_watched_jobs_are_notified(storage: PostgresStorage, jobs: Sender, heard: Heard) -> None:
     await jobs.send(2)
     first, second = await jobs.claim(2)
     async with storage.subscribe() as watch:
@@ -107,7 +107,7 @@ async def test_only_the_watched_job_is_told_of(storage: PostgresStorage, jobs: S
         assert heard.so_far() == [("zeke_job_pgboss", str(first.id))]
 
 
-async def test_a_watch_that_ended_leaves_no_trace(
+async def test_closed_subscription_leaves_no_row(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
     (job,) = await jobs.send()
@@ -117,7 +117,7 @@ async def test_a_watch_that_ended_leaves_no_trace(
     assert sql.execute("select count(*) from pgboss.watcher").fetchone() == (0,)
 
 
-async def test_a_watch_that_nobody_ended_means_nothing_after_a_minute(
+async def test_abandoned_subscription_expires_after_a_minute(
     storage: PostgresStorage, jobs: Sender, sql: Connection, heard: Heard
 ) -> None:
     await jobs.send()
@@ -129,7 +129,7 @@ async def test_a_watch_that_nobody_ended_means_nothing_after_a_minute(
     assert heard.so_far() == []
 
 
-async def test_a_claim_is_told_to_who_watches_and_to_nobody_else(
+async def test_claim_is_notified_to_subscribers_only(
     storage: PostgresStorage, jobs: Sender, heard: Heard
 ) -> None:
     first, _ = await jobs.send(2)
@@ -139,7 +139,7 @@ async def test_a_claim_is_told_to_who_watches_and_to_nobody_else(
         assert heard.so_far() == [("zeke_job_pgboss", str(first))]
 
 
-async def test_a_watch_is_kept_up_by_one_statement_for_all_of_its_jobs(
+async def test_subscription_is_renewed_by_one_statement_for_all_its_jobs(
     dsn: str, sql: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(dsn, max_size=4, listen=True) as parts, parts.storage.subscribe() as watch:
@@ -161,7 +161,7 @@ async def test_a_watch_is_kept_up_by_one_statement_for_all_of_its_jobs(
         assert sql.execute(kept).fetchone() == (50,)
 
 
-async def test_a_watch_that_ends_takes_along_what_others_left_behind(
+async def test_closing_a_subscription_deletes_abandoned_ones(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
     (job,) = await jobs.send()
@@ -174,7 +174,9 @@ async def test_a_watch_that_ends_takes_along_what_others_left_behind(
     assert sql.execute("select count(*) from pgboss.watcher").fetchone() == (1,)
 
 
-async def test_progress_is_told_to_who_watches(storage: PostgresStorage, jobs: Sender, heard: Heard) -> None:
+async def test_progress_is_notified_to_subscribers(
+    storage: PostgresStorage, jobs: Sender, heard: Heard
+) -> None:
     (job,) = await jobs.send()
     await storage.append_events([JobEvent(job, 1, "progress", '{"value": 0.5, "message": null}')])
     assert heard.so_far() == []
@@ -184,7 +186,7 @@ async def test_progress_is_told_to_who_watches(storage: PostgresStorage, jobs: S
         assert heard.so_far() == [("zeke_job_pgboss", str(job))]
 
 
-async def test_room_in_a_limited_queue_wakes_who_sleeps_on_it(
+async def test_free_slot_of_a_limited_queue_notifies_idle_workers(
     storage: PostgresStorage, jobs: Sender, heard: Heard
 ) -> None:
     await storage.declare_queues([QueueSettings("mail", 1)])
@@ -195,7 +197,7 @@ async def test_room_in_a_limited_queue_wakes_who_sleeps_on_it(
     assert heard.so_far() == [("zeke_work_pgboss", "mail")]
 
 
-async def test_a_storage_that_lost_its_listening_connection_wakes_everybody_and_hears_again(
+async def test_lost_listening_connection_wakes_all_and_is_reopened(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
     await asleep(storage, "mail")
@@ -212,7 +214,7 @@ async def test_a_storage_that_lost_its_listening_connection_wakes_everybody_and_
     assert await asyncio.wait_for(waiting, 10)
 
 
-async def test_a_storage_that_does_not_listen_waits_by_time_alone(dsn: str, sql: Connection) -> None:
+async def test_storage_without_listening_polls(dsn: str, sql: Connection) -> None:
     async with PostgresStorage.open(dsn, listen=False) as storage:
         await asleep(storage, "mail")
         assert await storage.wait_for_jobs(["mail"], 0.01) is False

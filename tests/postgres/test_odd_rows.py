@@ -30,7 +30,7 @@ LATE: list[LiteralString] = ["infinity", "10000-01-01 00:00:00+00", "9999-12-31 
 DEEP = '{"a": ' + "[" * 9_000 + "]" * 9_000 + "}"
 
 
-async def test_start_before_all_time_is_claimed_with_the_others(jobs: Sender, sql: Connection) -> None:
+async def test_start_at_minus_infinity_is_claimed_with_the_others(jobs: Sender, sql: Connection) -> None:
     async def check(early: str) -> None:
         sql.execute(EMPTY)
         odd, plain = await jobs.send(2)
@@ -42,7 +42,7 @@ async def test_start_before_all_time_is_claimed_with_the_others(jobs: Sender, sq
     await check_each_async(EARLY, check)
 
 
-async def test_time_after_all_time_is_shown_as_the_last_one(
+async def test_time_at_infinity_is_shown_as_the_latest(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
     async def check(column: str, late: str) -> None:
@@ -58,7 +58,7 @@ async def test_time_after_all_time_is_shown_as_the_last_one(
     await check_each_async(list(product(["startafter", "keepuntil"], LATE)), check)
 
 
-async def test_pages_go_on_past_jobs_that_were_created_before_or_after_all_time(
+async def test_pages_continue_past_jobs_created_at_infinity(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
     ids = await jobs.send(5)
@@ -71,7 +71,7 @@ async def test_pages_go_on_past_jobs_that_were_created_before_or_after_all_time(
     assert [job.id for job in seen] == [ids[1], ids[3], ids[2], ids[4], ids[0]]
 
 
-async def test_a_payload_that_cannot_be_read_is_shown_as_its_text(
+async def test_unreadable_payload_is_shown_as_its_text(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
     odd, plain = await jobs.send(2, data='{"a": 1}')
@@ -82,7 +82,7 @@ async def test_a_payload_that_cannot_be_read_is_shown_as_its_text(
     assert found[odd] == DEEP or isinstance(found[odd], dict)
 
 
-async def test_instant_beyond_all_time_does_not_break_pace_and_lag(
+async def test_infinite_times_do_not_break_throughput_and_lag(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
     async def check(column: str, odd: str) -> None:
@@ -118,7 +118,7 @@ async def test_history_in_an_unknown_form_is_left_out(
     await check_each_async(['{"attempt": 1}', "[1]", '[{"attempt": 1}]', '"none"'], check)
 
 
-async def test_a_schedule_whose_options_cannot_be_read_does_not_stop_the_others(
+async def test_schedule_with_unreadable_options_does_not_stop_the_others(
     storage: PostgresStorage, sql: Connection
 ) -> None:
     for name in ("odd", "plain"):

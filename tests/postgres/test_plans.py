@@ -125,7 +125,7 @@ def test_every_statement_can_be_prepared(sql: Connection) -> None:
 # Claims
 
 
-def test_claim_reads_only_what_it_takes(busy: Connection) -> None:
+def test_claim_reads_only_the_jobs_it_returns(busy: Connection) -> None:
     for queues in (("mail",), ("mail", "post")):
         plan = claim_plan(busy, *queues)
         assert plan.full_scans() == []
@@ -135,7 +135,7 @@ def test_claim_reads_only_what_it_takes(busy: Connection) -> None:
     assert claim_plan(busy, "nobody", limit=1).pages < 20, "an idle queue"
 
 
-def test_a_claim_among_deferred_jobs_only_costs_a_few_pages(sql: Connection) -> None:
+def test_claim_among_deferred_jobs_reads_few_pages(sql: Connection) -> None:
     fill(sql, DEFERRED, since="1 hour")
     fill(sql, DEFERRED, priority=9, since="1 hour")
     plan = claim_plan(sql)
@@ -143,14 +143,14 @@ def test_a_claim_among_deferred_jobs_only_costs_a_few_pages(sql: Connection) -> 
     assert plan.pages < 60
 
 
-def test_a_claim_keeps_its_plan_with_statistics_of_the_full_table(busy: Connection) -> None:
+def test_claim_keeps_its_plan_with_statistics_of_a_full_table(busy: Connection) -> None:
     busy.execute("analyze pgboss.job")
     plan = claim_plan(busy, "mail", "post")
     assert plan.full_scans() == []
     assert plan.most_read() <= 200 + ROUNDED
 
 
-def test_a_limit_is_counted_by_an_index(busy: Connection) -> None:
+def test_active_jobs_of_a_limited_queue_are_counted_by_an_index(busy: Connection) -> None:
     busy.execute("insert into pgboss.queue (name, concurrency_limit) values ('mail', 5)")
     busy.execute("update pgboss.job set state = 'active', startedon = now() where name = 'post'")
     plan = claim_plan(busy, locked=("mail",))
@@ -158,14 +158,14 @@ def test_a_limit_is_counted_by_an_index(busy: Connection) -> None:
     assert plan.most_read() <= 100
 
 
-def test_whether_a_limited_queue_has_work_costs_a_few_pages(busy: Connection) -> None:
+def test_check_of_a_limited_queue_reads_few_pages(busy: Connection) -> None:
     busy.execute("insert into pgboss.queue (name, concurrency_limit) values ('mail', 5)")
     plan = explain(busy, "ready", {"names": ["mail", "post"], "busy": []})
     assert plan.full_scans() == []
     assert plan.pages < 40
 
 
-async def test_a_mark_spares_a_claim_the_entries_of_jobs_that_are_gone(
+async def test_claim_with_a_mark_skips_entries_of_ended_jobs(
     dsn: str, busy: Connection, storage: PostgresStorage, jobs: Sender
 ) -> None:
     with psycopg.connect(dsn) as holder:
@@ -182,7 +182,7 @@ async def test_a_mark_spares_a_claim_the_entries_of_jobs_that_are_gone(
 # Settlements, with statistics that say there is nothing
 
 
-async def test_settling_looks_up_each_job_by_its_id(
+async def test_settle_finds_each_job_by_its_id(
     busy: Connection, storage: PostgresStorage, jobs: Sender
 ) -> None:
     claimed = await jobs.claim(500)
@@ -210,7 +210,7 @@ async def test_ten_thousand_jobs_are_claimed_and_settled_on_statistics_of_an_emp
 # The rest of what runs all the time
 
 
-async def test_a_beat_reads_the_rows_of_its_worker_only(
+async def test_heartbeat_reads_the_rows_of_its_worker_only(
     busy: Connection, storage: PostgresStorage, jobs: Sender
 ) -> None:
     await jobs.claim(1000, worker=UUID(int=7))
@@ -220,15 +220,13 @@ async def test_a_beat_reads_the_rows_of_its_worker_only(
     assert plan.most_read() == 10
 
 
-async def test_a_sweep_reads_active_rows_only(
-    busy: Connection, storage: PostgresStorage, jobs: Sender
-) -> None:
+async def test_sweep_reads_active_rows_only(busy: Connection, storage: PostgresStorage, jobs: Sender) -> None:
     await storage.heartbeat(WorkerInfo(ANNA, "host", 1, ("mail",), 15.0))
     await jobs.claim(1000)
     assert explain(busy, "lock_expired", {}, limit=1000).most_read() == 1000
 
 
-async def test_archiving_reads_what_it_moves(
+async def test_archive_reads_only_the_rows_it_moves(
     busy: Connection, storage: PostgresStorage, jobs: Sender
 ) -> None:
     for _ in range(3):
@@ -241,7 +239,7 @@ async def test_archiving_reads_what_it_moves(
 
 
 @pytest.mark.parametrize("statistics", ["select 1", "analyze"])
-async def test_moving_certain_jobs_reads_no_others(
+async def test_requeue_by_id_reads_no_other_jobs(
     busy: Connection, storage: PostgresStorage, jobs: Sender, statistics: LiteralString
 ) -> None:
     ended = [job for _ in range(2) for job in await jobs.claim(500)]
@@ -255,7 +253,7 @@ async def test_moving_certain_jobs_reads_no_others(
     assert plan.most_read("archive") == 5
 
 
-def test_a_send_looks_at_no_other_job(busy: Connection, jobs: Sender) -> None:
+def test_insert_reads_no_other_job(busy: Connection, jobs: Sender) -> None:
     for plan in (
         explain(busy, "insert", rows.of_new_jobs([jobs.new(), jobs.new()])),
         explain(busy, "insert_one", rows.of_new_job(jobs.new())),
@@ -268,7 +266,7 @@ def test_a_send_looks_at_no_other_job(busy: Connection, jobs: Sender) -> None:
 # Jobs that wait for others
 
 
-def test_looking_for_who_waits_reads_those_and_nothing_else(busy: Connection) -> None:
+def test_search_for_waiting_parents_reads_no_other_jobs(busy: Connection) -> None:
     busy.execute(
         "update pgboss.job set waitsfor = gen_random_uuid(), startafter = startafter + interval '100 years'"
         " where name = 'post'"
@@ -282,7 +280,7 @@ def test_looking_for_who_waits_reads_those_and_nothing_else(busy: Connection) ->
     assert plan.most_read() <= 1000 + ROUNDED
 
 
-def test_looking_for_children_costs_a_few_pages(busy: Connection) -> None:
+def test_search_for_children_reads_few_pages(busy: Connection) -> None:
     busy.execute("update pgboss.job set parent = %s, awaited = true where name = 'post'", [ANNA])
     for statement in ("children", "cancelled_along"):
         plan = explain(busy, statement, {"ids": [ANNA]})
@@ -290,7 +288,7 @@ def test_looking_for_children_costs_a_few_pages(busy: Connection) -> None:
         assert plan.most_read() <= 1000 + ROUNDED
 
 
-def test_waiting_for_another_job_costs_a_few_pages(busy: Connection) -> None:
+def test_wait_for_another_job_reads_few_pages(busy: Connection) -> None:
     one, other = busy.execute("select id from pgboss.job where name = 'post' limit 2").fetchall()
     busy.execute("update pgboss.job set state = 'active', attempt = 1 where id = %s", [one[0]])
     plan = explain(busy, "suspend", {"id": one[0], "attempt": 1, "child": other[0]})

@@ -118,9 +118,7 @@ def test_page_of_the_archive_is_read_by_an_index(sql: Connection) -> None:
 
 
 @pytest.mark.parametrize("archived", [False, True])
-def test_json_is_written_out_no_further_than_the_bytes_of_a_page_go(
-    sql: Connection, *, archived: bool
-) -> None:
+def test_json_is_serialized_only_up_to_the_bytes_of_a_page(sql: Connection, *, archived: bool) -> None:
     """Of the jobs that fit, and of the first one that does not."""
     table = "archive" if archived else "job"
     sql.execute("""update pgboss.job set data = '"12345678"'""")

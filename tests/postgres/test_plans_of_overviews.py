@@ -91,7 +91,7 @@ KEPT: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("analyzed", [False, True])
-def test_the_pace_of_the_last_minutes_reads_what_ended_in_them(sql: Connection, *, analyzed: bool) -> None:
+def test_throughput_reads_only_the_jobs_of_its_buckets(sql: Connection, *, analyzed: bool) -> None:
     sql.execute(ENDED)
     sql.execute(ARCHIVE)
     if analyzed:
@@ -104,7 +104,7 @@ def test_the_pace_of_the_last_minutes_reads_what_ended_in_them(sql: Connection, 
         assert plan.pages <= 100
 
 
-def test_the_lag_of_queues_reads_a_job_of_each_priority_and_no_deferred_ones(sql: Connection) -> None:
+def test_lag_reads_a_job_of_each_priority_and_no_deferred_ones(sql: Connection) -> None:
     sql.execute(WAITING)
     plan = explain(sql, "lag", {})
     assert plan.full_scans() in ([], ["Index Scan"], ["Index Only Scan"])  # from the index's start, one row
@@ -112,14 +112,14 @@ def test_the_lag_of_queues_reads_a_job_of_each_priority_and_no_deferred_ones(sql
     assert plan.pages <= 150
 
 
-def test_events_of_some_jobs_are_read_by_job_from_where_one_left_off(sql: Connection) -> None:
+def test_events_after_a_position_are_read_by_index(sql: Connection) -> None:
     sql.execute(EVENTS)
     plan = explain(sql, "events_of", KEPT["events_of"])
     assert plan.most_read("job_event") <= 110
     assert plan.pages <= 300
 
 
-def test_a_call_is_counted_in_a_few_pages_whoever_else_called(sql: Connection) -> None:
+def test_rate_limit_reads_few_pages_beside_other_callers(sql: Connection) -> None:
     sql.execute(CALLERS)
     for caller in ("key:1", "ip:5", "ip:15000"):
         plan = explain(sql, "acquire", KEPT["acquire"] | {"caller": caller})
@@ -140,7 +140,7 @@ def test_key_and_session_are_looked_up_by_an_index(sql: Connection) -> None:
     check_each(["valid_keys", "get_session", "create_session", "delete_session", "touch_key"], check)
 
 
-def test_a_key_is_revoked_without_reading_the_sessions_of_others(sql: Connection) -> None:
+def test_revoking_a_key_reads_no_other_sessions(sql: Connection) -> None:
     sql.execute(KEYS)
     (row,) = sql.execute("select id from pgboss.api_key limit 1").fetchall()
     plan = explain(sql, "revoke_key", {"id": row[0]})

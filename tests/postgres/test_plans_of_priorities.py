@@ -45,7 +45,7 @@ def test_claim_reads_no_more_priorities_than_it_takes_jobs(sql: Connection) -> N
         assert plan.pages < 80 * limit
 
 
-def test_whether_a_limited_queue_has_work_is_seen_at_its_first_due_job(sql: Connection) -> None:
+def test_check_of_a_limited_queue_stops_at_its_first_due_job(sql: Connection) -> None:
     sql.execute("insert into pgboss.queue (name, concurrency_limit) values ('mail', 5)")
     assert explain(sql, "ready", {"names": ["mail"], "busy": []}).pages < 60
 
@@ -60,7 +60,7 @@ async def test_jobs_are_claimed_in_order_over_all_their_priorities(
     assert taken == list(range(PRIORITIES, PRIORITIES - 21, -1))
 
 
-async def test_marks_are_kept_of_a_few_priorities_only(storage: PostgresStorage, sql: Connection) -> None:
+async def test_marks_are_kept_for_few_priorities(storage: PostgresStorage, sql: Connection) -> None:
     jobs = Sender(storage, SystemClock())
     for _ in range(5):
         await jobs.claim(100)

@@ -62,12 +62,12 @@ async def one_life(storage: PostgresStorage, name: str) -> None:
     await storage.declare_schedules([Schedule(name, "* * * * *", name)])
 
 
-async def test_all_of_it_works_for_many_at_once(storage: PostgresStorage) -> None:
+async def test_concurrent_users_work_through_a_pooler(storage: PostgresStorage) -> None:
     await asyncio.gather(*(one_life(storage, f"queue-{number}") for number in range(4)))
     assert await storage.archive(0.0, 10) == 4
 
 
-async def test_no_connection_is_left_with_anything_of_ours(storage: PostgresStorage, sql: Connection) -> None:
+async def test_connections_return_to_the_pooler_unchanged(storage: PostgresStorage, sql: Connection) -> None:
     await one_life(storage, "mail")
     async with storage.transaction() as transaction:
         cursor = await transaction.connection.execute("select count(*) from pg_prepared_statements")
@@ -83,7 +83,7 @@ async def test_no_connection_is_left_with_anything_of_ours(storage: PostgresStor
     assert locks.fetchone() == (0,)
 
 
-async def test_settings_at_connection_may_be_refused_by_a_pooler(dsn: str) -> None:
+async def test_pooler_that_refuses_startup_settings_is_supported(dsn: str) -> None:
     # One that tracks prepared statements may still refuse other settings; then there are none.
     with pooled(dsn) as behind:
         async with PostgresStorage.open(behind, listen=False, prepare=True) as storage:

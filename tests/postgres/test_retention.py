@@ -32,7 +32,7 @@ async def ended(jobs: Sender, times: int, **options: Any) -> list[UUID]:
     return ids
 
 
-async def test_a_row_that_another_table_refers_to_stays_and_the_others_are_archived(
+async def test_referenced_row_is_kept_and_the_others_are_archived(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
     ids = [job_id for _ in range(9) for job_id in await ended(jobs, 1)]
@@ -51,7 +51,7 @@ async def test_a_row_that_another_table_refers_to_stays_and_the_others_are_archi
     assert all(job.archived_on for job in (await storage.get([*ids, *more])).values())
 
 
-async def test_an_archived_row_that_a_trigger_keeps_stays_and_the_others_are_purged(
+async def test_row_kept_by_a_trigger_stays_and_the_others_are_purged(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
     kept = await ended(jobs, 1, priority=1)
@@ -62,7 +62,7 @@ async def test_an_archived_row_that_a_trigger_keeps_stays_and_the_others_are_pur
     assert sql.execute("select id from pgboss.archive").fetchall() == [(job_id,) for job_id in kept]
 
 
-async def test_where_nearly_every_row_is_bad_it_is_not_the_rows_that_are(
+async def test_purge_fails_if_nearly_every_row_fails(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
     await ended(jobs, BAD_ROWS + 1, priority=1)

@@ -18,7 +18,7 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 AHEAD = timedelta(days=3)
 
 
-async def test_a_machine_whose_clock_is_days_ahead_leaves_no_time_of_its_own(
+async def test_stored_times_are_of_the_server_and_not_of_a_wrong_local_clock(
     storage: PostgresStorage, jobs: Sender, sql: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = SystemClock.now

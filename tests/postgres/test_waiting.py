@@ -79,21 +79,21 @@ def number_of_looks(connection: WaitingConnection, monkeypatch: pytest.MonkeyPat
     return looks
 
 
-async def test_statements_and_answers_of_all_sizes_come_through(connection: WaitingConnection) -> None:
+async def test_statements_and_results_of_all_sizes_are_sent(connection: WaitingConnection) -> None:
     for size in (0, 1, 10_000, 20_000_000):
         for _ in range(3):
             assert await ask(connection, "select %s::text", "x" * size) == "x" * size
             assert await ask(connection, "select length(repeat('x', %s::int))", size) == size
 
 
-async def test_an_error_of_a_statement_is_its_own(connection: WaitingConnection) -> None:
+async def test_error_belongs_to_its_statement(connection: WaitingConnection) -> None:
     for number in range(3):
         with pytest.raises(psycopg.errors.DivisionByZero):
             await ask(connection, "select 1 / %s::int", 0)
         assert await ask(connection, "select %s::int", number) == number
 
 
-async def test_who_is_cancelled_withdraws_his_statement_and_leaves_the_connection_usable(
+async def test_cancellation_cancels_the_statement_and_keeps_the_connection(
     connection: WaitingConnection, other: AsyncConnection[Any]
 ) -> None:
     await ask(connection, "select 1")
@@ -109,7 +109,7 @@ async def test_who_is_cancelled_withdraws_his_statement_and_leaves_the_connectio
         assert await ask(connection, "select 2") == 2
 
 
-async def test_what_the_server_says_unasked_is_heard_once_and_not_again_and_again(
+async def test_unsolicited_message_is_read_once(
     connection: WaitingConnection, other: AsyncConnection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = number_of_looks(connection, monkeypatch)
@@ -130,7 +130,7 @@ async def test_what_the_server_says_unasked_is_heard_once_and_not_again_and_agai
     assert heard == ["once"]
 
 
-async def test_the_end_of_a_connection_is_heard_by_who_waits(
+async def test_closed_connection_ends_the_wait(
     connection: WaitingConnection, other: AsyncConnection[Any]
 ) -> None:
     process = await ask(connection, "select pg_backend_pid()")
@@ -142,9 +142,7 @@ async def test_the_end_of_a_connection_is_heard_by_who_waits(
             await sleeping
 
 
-async def test_a_socket_that_the_server_closed_may_be_another_connection_s_at_once(
-    dsn: str, other: AsyncConnection[Any]
-) -> None:
+async def test_closed_socket_number_can_be_reused_at_once(dsn: str, other: AsyncConnection[Any]) -> None:
     for _ in range(3):
         async with await WaitingConnection.connect(dsn, autocommit=True) as first:
             number = first.pgconn.socket
@@ -158,7 +156,7 @@ async def test_a_socket_that_the_server_closed_may_be_another_connection_s_at_on
                     assert await ask(second, "select 4") == 4
 
 
-async def test_a_connection_that_breaks_as_a_statement_is_sent_leaves_the_loop_alone(
+async def test_connection_broken_during_a_send_leaves_no_callback(
     connection: WaitingConnection, other: AsyncConnection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = number_of_looks(connection, monkeypatch)
@@ -174,7 +172,7 @@ async def test_a_connection_that_breaks_as_a_statement_is_sent_leaves_the_loop_a
     assert len(looks) == before
 
 
-async def test_a_socket_that_another_process_has_too_keeps_the_loop_from_nothing_when_it_ends(
+async def test_socket_shared_with_another_process_does_not_block_the_loop(
     connection: WaitingConnection, other: AsyncConnection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = number_of_looks(connection, monkeypatch)
@@ -192,7 +190,7 @@ async def test_a_socket_that_another_process_has_too_keeps_the_loop_from_nothing
         assert len(looks) == before
 
 
-async def test_who_is_cancelled_as_the_connection_closes_is_cancelled(connection: WaitingConnection) -> None:
+async def test_cancellation_during_a_close_is_raised(connection: WaitingConnection) -> None:
     await ask(connection, "select 1")
     sleeping = asyncio.ensure_future(ask(connection, "select pg_sleep(100)"))
     assert await asyncio.wait([sleeping], timeout=0) == (set(), {sleeping})
@@ -203,7 +201,7 @@ async def test_who_is_cancelled_as_the_connection_closes_is_cancelled(connection
             await sleeping
 
 
-def test_on_another_event_loop_all_is_as_psycopg_does_it(dsn: str) -> None:
+def test_other_event_loops_use_the_wait_of_psycopg(dsn: str) -> None:
     async def work() -> None:
         async with opened(dsn, max_size=2) as parts:
             storage, jobs = parts.storage, Sender(parts.storage, SystemClock())
@@ -223,7 +221,7 @@ def test_on_another_event_loop_all_is_as_psycopg_does_it(dsn: str) -> None:
         runner.run(work())
 
 
-async def test_a_connection_that_is_closed_under_a_statement_says_so(connection: WaitingConnection) -> None:
+async def test_connection_closed_during_a_statement_raises(connection: WaitingConnection) -> None:
     await ask(connection, "select 1")
     sleeping = asyncio.ensure_future(ask(connection, "select pg_sleep(100)"))
     assert await asyncio.wait([sleeping], timeout=0) == (set(), {sleeping})
@@ -233,7 +231,7 @@ async def test_a_connection_that_is_closed_under_a_statement_says_so(connection:
             await sleeping
 
 
-async def test_pipelines_copies_and_notifications_go_on_as_ever(
+async def test_pipelines_copies_and_notifications_work(
     connection: WaitingConnection, other: AsyncConnection[Any]
 ) -> None:
     await connection.execute("create temp table place (number int)")
@@ -251,7 +249,7 @@ async def test_pipelines_copies_and_notifications_go_on_as_ever(
     assert await ask(connection, "select count(*) from place") == 20_000
 
 
-async def test_a_copy_that_never_waits_lets_others_have_their_turn(
+async def test_copy_that_never_waits_yields_to_other_tasks(
     connection: WaitingConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("psycopg.waiting.MAX_BUSY_TIME", 0.0)
@@ -265,7 +263,7 @@ async def test_a_copy_that_never_waits_lets_others_have_their_turn(
             assert len(turns) > had
 
 
-async def test_a_pipeline_that_was_left_open_is_no_other_s(dsn: str) -> None:
+async def test_open_pipeline_does_not_affect_other_connections(dsn: str) -> None:
     async with opened(dsn) as parts:
         storage, connections = parts.storage, parts.connections
         connection = await connections.take()
@@ -276,7 +274,7 @@ async def test_a_pipeline_that_was_left_open_is_no_other_s(dsn: str) -> None:
             await Sender(storage, SystemClock()).send(2)
 
 
-async def test_a_connection_that_broke_while_nobody_used_it_is_passed_over(dsn: str) -> None:
+async def test_idle_connection_that_broke_is_skipped(dsn: str) -> None:
     async with opened(dsn) as parts:
         connections, jobs = parts.connections, Sender(parts.storage, SystemClock())
         await jobs.send()

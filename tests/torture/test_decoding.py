@@ -29,7 +29,7 @@ def event(*rows: str) -> Any:
     return found
 
 
-def test_an_inserted_row_is_read_with_every_type_of_its_columns() -> None:
+def test_inserted_row_is_read_with_every_column_type() -> None:
     change = event(f"table pgboss.job: INSERT: {JOB_TEXT}")
     assert isinstance(change, Change)
     assert (change.at, change.table, change.before, change.commit) == (2.0, "job", None, 1)
@@ -42,7 +42,7 @@ def test_an_inserted_row_is_read_with_every_type_of_its_columns() -> None:
     assert (after.data, after.retry_backoff, after.failures) == ('{"a": "b c"}', True, 0)
 
 
-def test_an_updated_row_has_both_sides_and_keeps_a_long_value_that_was_not_printed() -> None:
+def test_updated_row_has_both_versions_and_keeps_unprinted_long_values() -> None:
     new = JOB_TEXT.replace('data[jsonb]:\'{"a": "b c"}\'', "data[jsonb]:unchanged-toast-datum")
     new = new.replace("'created'", "'active'").replace("worker[uuid]:null", f"worker[uuid]:'{WORKER}'")
     # Nulls of an old row are left out.
@@ -54,12 +54,12 @@ def test_an_updated_row_has_both_sides_and_keeps_a_long_value_that_was_not_print
     assert change.after.data == change.before.data == '{"a": "b c"}'
 
 
-def test_a_row_that_went_is_read_from_what_it_was() -> None:
+def test_deleted_row_is_read_from_its_old_version() -> None:
     change = event(f"table pgboss.archive: DELETE: {JOB_TEXT}")
     assert (change.table, change.before.id, change.after) == ("archive", JOB, None)
 
 
-def test_a_beat_was_at_its_own_time_and_other_changes_of_a_worker_at_their_commits() -> None:
+def test_heartbeat_has_its_own_time_and_other_changes_that_of_their_commit() -> None:
     row = f"id[uuid]:'{WORKER}' lease[interval]:'PT3S' asleep[boolean]:{{}} beat_on[timestamptz]:'{{}}+00'"
     awake, at_rest, again = (
         row.format(flag, f"2026-01-02 03:04:0{second}")
@@ -74,12 +74,12 @@ def test_a_beat_was_at_its_own_time_and_other_changes_of_a_worker_at_their_commi
     assert (gone.now, gone.beat_on, gone.gone) == (COMMITTED, None, True)
 
 
-def test_an_update_without_its_old_row_is_refused() -> None:
+def test_update_without_its_old_row_is_refused() -> None:
     with pytest.raises(ValueError, match="replica identity"):
         read_change(f"table pgboss.job: UPDATE: {JOB_TEXT}")
 
 
-def test_tables_that_no_property_is_about_make_no_event() -> None:
+def test_tables_without_properties_produce_no_events() -> None:
     assert read_change("table pgboss.job_event: INSERT: seq[bigint]:1") is None
 
 
@@ -108,7 +108,7 @@ def test_commits_of_one_instant_or_out_of_order_keep_the_order_of_the_log() -> N
     assert [(e.at, cast("Change", e).commit) for e in [*first, *second]] == [(2.0, 1), (2.0, 1), (2.0, 2)]
 
 
-def test_what_a_slot_gives_is_gathered_into_commits() -> None:
+def test_changes_of_a_slot_are_grouped_by_commit() -> None:
     row = f"table pgboss.job: INSERT: {JOB_TEXT}"
     texts = [
         ("0/1", "BEGIN 7"),
@@ -119,7 +119,7 @@ def test_what_a_slot_gives_is_gathered_into_commits() -> None:
     assert list(commits(texts)) == [Commit((1 << 32) + 2, NOW, [row])]
 
 
-def test_changes_are_counted_by_what_happened_to_the_job() -> None:
+def test_changes_are_counted_by_their_transition() -> None:
     claimed = JOB_TEXT.replace("'created'", "'active'")
     texts = [
         f"table pgboss.job: INSERT: {JOB_TEXT}",
@@ -131,7 +131,7 @@ def test_changes_are_counted_by_what_happened_to_the_job() -> None:
     assert [happened(text) for text in texts] == ["sent", "active", None, "archived", None]
 
 
-async def test_every_commit_is_decoded_once_though_the_server_crashes(tmp_path: Path) -> None:
+async def test_commits_are_decoded_once_despite_a_server_crash(tmp_path: Path) -> None:
     job = NewJob(JOB, "it's", data='{"a": "' + "long" * 2000 + '"}', expire_in=61.5)
     with Cluster.started() as cluster, ExitStack() as stack:
         decoder = Decoder(cluster, tmp_path / "commits.jsonl")

@@ -11,7 +11,7 @@ class FrozenTime(datetime):
     """A time as libraries that freeze clocks make it."""
 
 
-def test_a_time_of_a_frozen_clock_reads_as_a_time() -> None:
+def test_time_of_a_frozen_clock_is_formatted_as_a_time() -> None:
     time = FrozenTime(2026, 3, 2, 9, tzinfo=UTC)
     assert loads(dumps(time)) == time
     assert "FrozenTime" not in dumps(time)

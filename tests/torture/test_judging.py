@@ -87,7 +87,7 @@ def whose(made: Change, *calls: list[Event]) -> int | None:
     return next(event.call for event in attributed(events) if isinstance(event, Change))
 
 
-def test_an_insert_is_of_the_call_that_named_the_job() -> None:
+def test_insert_belongs_to_the_call_that_named_the_job() -> None:
     jobs = {"jobs": (NewJob(JOB, "a"),)}
     others = {"jobs": (NewJob(OTHER, "a"),)}
     made = change(2, None, ROW)
@@ -99,7 +99,7 @@ def test_an_insert_is_of_the_call_that_named_the_job() -> None:
     assert whose(made, call(1, "insert", jobs, (1, 3), outcome="failed")) is None
 
 
-def test_a_transactions_calls_count_up_to_its_commit_and_only_with_one() -> None:
+def test_calls_of_a_transaction_count_only_up_to_its_commit() -> None:
     sent = call(1, "insert", {"jobs": (NewJob(JOB, "a"),)}, (1, 1.5), transaction=7)
     made = change(3, None, ROW)
     assert whose(made, sent, call(2, "commit", {}, (2, 4), transaction=7)) == 1
@@ -108,7 +108,7 @@ def test_a_transactions_calls_count_up_to_its_commit_and_only_with_one() -> None
     assert whose(made, sent) is None
 
 
-def test_a_claim_is_of_the_call_that_was_given_the_attempt() -> None:
+def test_claim_belongs_to_the_call_that_received_the_attempt() -> None:
     args = {"worker": WORKER, "capacity": (QueueCapacity("a", 1),), "limit": 1}
     made = change(2, ROW, ACTIVE)
     given = cast("Any", ACTIVE)
@@ -123,7 +123,7 @@ def test_a_claim_is_of_the_call_that_was_given_the_attempt() -> None:
     assert whose(made, call(1, "claim", stranger, (1, None))) is None
 
 
-def test_a_settlement_is_of_a_call_that_asked_for_what_became() -> None:
+def test_settlement_belongs_to_a_call_that_requested_it() -> None:
     made = change(2, ACTIVE, DONE)
     failing, completing = settle(1, (1, None), FAILED), settle(2, (1, None), COMPLETED)
     assert whose(made, failing, completing) == 2
@@ -133,7 +133,7 @@ def test_a_settlement_is_of_a_call_that_asked_for_what_became() -> None:
     assert whose(made, completing, answered) == 3
 
 
-def test_a_settlement_whose_commit_has_no_answer_gives_way_to_one_that_has() -> None:
+def test_answered_settlement_precedes_an_unanswered_one() -> None:
     verdict = Failed(JOB, 1, 1.0, '{"by": "k1"}')
     supervisors = settle(1, (1, 1.5), verdict, result={JOB}, transaction=7)
     commit = call(2, "commit", {}, (1.6, 9), transaction=7, outcome="unknown")
@@ -142,7 +142,7 @@ def test_a_settlement_whose_commit_has_no_answer_gives_way_to_one_that_has() -> 
     assert whose(change(2, ACTIVE, after), supervisors, commit, workers) == 3
 
 
-def test_a_settlement_that_was_surely_done_goes_before_one_that_may_have_been() -> None:
+def test_certain_settlement_precedes_a_possible_one() -> None:
     maybe = settle(1, (1, 3), FAILED, outcome="unknown")
     surely = settle(2, (1, 3), FAILED._replace(retry_in=1.2), result={JOB})
     after = RETRY._replace(start_after=BEGAN + timedelta(seconds=3))
@@ -159,13 +159,13 @@ def test_settlement_belongs_to_the_call_with_its_output_and_delay() -> None:
     check_each([("2", 1.0, 2.9), ("1", 5.0, 6.9)], check)
 
 
-def test_a_settlement_that_is_tried_again_is_the_first_tries_if_that_came_first() -> None:
+def test_repeated_settlement_belongs_to_the_first_try_if_that_came_first() -> None:
     first = settle(1, (1, 3), COMPLETED, outcome="unknown")
     again = settle(2, (4, 5), COMPLETED, result={JOB})
     assert whose(change(2, ACTIVE, DONE), first, again) == 1
 
 
-def test_change_asked_for_by_people_belongs_to_the_call_that_made_it() -> None:
+def test_change_requested_by_users_belongs_to_its_call() -> None:
     def check(before: Image, after: Image, verb: str) -> None:
         others = [
             call(number, other, {"ids": (JOB,)}, (1, 3), result={JOB})
@@ -186,7 +186,7 @@ def test_change_asked_for_by_people_belongs_to_the_call_that_made_it() -> None:
     )
 
 
-def test_each_of_several_calls_at_once_has_one_of_their_changes() -> None:
+def test_concurrent_calls_have_one_change_each() -> None:
     times = [(1, 5), (1, 9), (1, 3)]
     retries = [
         call(number, "retry", {"ids": (JOB,)}, when, result={JOB}) for number, when in enumerate(times)
@@ -197,7 +197,7 @@ def test_each_of_several_calls_at_once_has_one_of_their_changes() -> None:
     assert [e.call for e in attributed(events) if isinstance(e, Change)] == [2, 0, 1]
 
 
-def test_a_sweep_moves_jobs_if_it_says_so_and_has_one_commit() -> None:
+def test_sweep_moves_jobs_only_if_it_reports_them_in_one_commit() -> None:
     args = {"after": 1.0, "limit": 9}
     sweeps = [call(n, "archive", args, (1, 3 + n), result=n) for n in range(3)]
     commits = [change(2, DONE, None), change(2, DONE, None), change(3, DONE, None)._replace(commit=2)]
@@ -214,7 +214,7 @@ def looks(events: list[Event], verb: str) -> float:
     )
 
 
-def test_a_look_may_miss_a_commit_until_its_call_is_answered() -> None:
+def test_read_may_miss_a_commit_until_its_call_is_answered() -> None:
     insert = call(1, "insert", {"jobs": (NewJob(JOB, "a"),)}, (1, 3), result=[JOB])
     events = [insert[0], change(2, None, ROW, 1), insert[1]]
     asked = {"ids": (JOB,)}
@@ -223,18 +223,18 @@ def test_a_look_may_miss_a_commit_until_its_call_is_answered() -> None:
     assert looks([*events, *call(2, "get", {"ids": (OTHER,)}, (2.5, 2.7), result={})], "get") == 2.5
 
 
-def test_a_commit_without_an_answer_is_seen_before_long() -> None:
+def test_commit_without_an_answer_must_become_visible() -> None:
     events: list[Event] = [change(2, None, ROW)]
     for at, seen in ((2.5, 2), (3 + SEEN_AT_LAST, 3 + SEEN_AT_LAST)):
         assert looks([*events, *call(2, "get", {"ids": (JOB,)}, (at, 99), result={})], "get") == seen
 
 
-def test_no_call_is_put_before_its_process_went_on() -> None:
+def test_call_is_not_placed_before_its_process_continued() -> None:
     events: list[Event] = [change(2, None, ROW), Lived(2.2, "w1", "resumed")]
     assert looks([*events, *call(2, "cancel", {"ids": (JOB,)}, (2.5, 3), result=set())], "cancel") == 2.2
 
 
-def test_a_beat_that_is_under_way_may_be_missed() -> None:
+def test_pending_heartbeat_may_be_missed() -> None:
     beat = call(1, "heartbeat", {"worker": WorkerInfo(WORKER, "here", 1, (), 3.0)}, (1, 3), result={})
     overdue = ExpiredJob(JOB, "a", 1, 0, 3, 1, False, None, "lease", WORKER)  # noqa: FBT003 - as the row has it
     assert (
@@ -247,31 +247,31 @@ def issued(verb: str, args: dict[str, Any], times: tuple[float, float], result: 
     return next(event.issued for event in events if isinstance(event, Answered))
 
 
-def test_what_was_overdue_was_so_at_the_answer_at_the_latest() -> None:
+def test_job_is_expired_at_the_answer_at_the_latest() -> None:
     assert issued("lock_expired", {"limit": 9}, (1, 4), []) == BEGAN + timedelta(seconds=4)
     assert issued("claim", {"worker": WORKER}, (1, 4), []) == BEGAN + timedelta(seconds=1)
 
 
-def test_a_send_whose_slot_may_have_passed_has_no_time() -> None:
+def test_send_whose_slot_may_have_passed_has_no_time() -> None:
     jobs = {"jobs": (NewJob(JOB, "a", slot_seconds=3), NewJob(OTHER, "a"))}
     assert issued("insert", jobs, (1, 2), [None, OTHER]) == BEGAN + timedelta(seconds=1)
     assert issued("insert", jobs, (1, 4), [None, OTHER]) is None
 
 
-def test_the_steps_that_no_job_took_are_named() -> None:
+def test_transitions_never_taken_are_named() -> None:
     told = judging.never([change(1, None, ROW), change(2, ROW, ACTIVE), change(3, ACTIVE, DONE)])
     assert "active to completed" not in told
     assert {"active to retry", "cancelled to created"} <= set(told)
     assert len(told) == len(STEPS) - 3
 
 
-def test_a_history_that_breaks_a_property_is_judged_so() -> None:
+def test_history_that_breaks_a_property_is_rejected() -> None:
     rules = Rules()
     assert judging.judge([change(1, None, ROW), change(2, ROW, DONE)], rules) is not None
     assert str(judging.judge([], rules)) == "history: has no change of any job, so there is nothing to judge"
 
 
-def test_a_send_that_became_two_jobs_breaks_a_property() -> None:
+def test_send_that_stored_two_jobs_breaks_a_property() -> None:
     rows = [ROW._replace(id=job, data='{"send": 5}') for job in (JOB, OTHER)]
     sends = [
         call(n, "insert", {"jobs": (NewJob(row.id, "a", data=row.data),)}, (n, n + 0.5), result=[row.id])
@@ -284,7 +284,7 @@ def test_a_send_that_became_two_jobs_breaks_a_property() -> None:
         judge_all(checker, events)
 
 
-def test_what_the_tasks_say_of_their_jobs_counts() -> None:
+def test_records_of_handlers_are_checked() -> None:
     every = Schedule("every-2", "* * * * * */2", "ticking")
     meta = '{"schedule": "every-2", "tick": "2026-01-02T00:00:02+00:00"}'
     job = NewJob(JOB, "ticking", meta=meta, retry_limit=9, retry_delay=1)
@@ -299,6 +299,6 @@ def judge_all(checker: Checker, events: list[Event]) -> None:
         checker.see(event)
 
 
-def test_what_is_left_out_is_a_property_and_has_a_reason() -> None:
+def test_excluded_names_are_properties_with_reasons() -> None:
     assert set(LEFT_OUT) <= {one.name for one in ALL}
     assert all(LEFT_OUT.values())

@@ -67,7 +67,7 @@ async def is_broken(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter
         return True
 
 
-async def test_a_healthy_link_passes_on_what_is_said_and_that_it_ends(place: Place) -> None:
+async def test_healthy_link_forwards_data_and_its_end(place: Place) -> None:
     connection = await place.connect()
     assert await ask(connection, b"a") == b"A"
     connection[1].write_eof()
@@ -76,7 +76,7 @@ async def test_a_healthy_link_passes_on_what_is_said_and_that_it_ends(place: Pla
 
 
 @pytest.mark.parametrize(("way", "heard"), [("up", b""), ("down", b"a")])
-async def test_what_a_cut_holds_arrives_when_it_is_healed(place: Place, way: Any, heard: bytes) -> None:
+async def test_data_held_by_a_partition_arrives_after_healing(place: Place, way: Any, heard: bytes) -> None:
     connection = await place.connect()
     place.link.cut(way)
     answer = asyncio.ensure_future(ask(connection, b"a"))
@@ -90,7 +90,7 @@ async def test_what_a_cut_holds_arrives_when_it_is_healed(place: Place, way: Any
     assert (await answer, await other) == (b"A", b"B")
 
 
-async def test_a_lost_answer_is_to_what_was_done(place: Place) -> None:
+async def test_lost_answer_is_of_an_executed_statement(place: Place) -> None:
     connection, other = await place.connect(), await place.connect()
     assert await ask(other, b"o") == b"O"
     place.link.lose_answer()
@@ -99,7 +99,7 @@ async def test_a_lost_answer_is_to_what_was_done(place: Place) -> None:
     assert await ask(other, b"p") == b"P"
 
 
-async def test_an_answer_without_rows_is_passed_on_if_only_one_with_rows_is_to_be_lost(place: Place) -> None:
+async def test_answer_without_rows_is_forwarded_if_one_with_rows_is_to_be_lost(place: Place) -> None:
     connection = await place.connect()
     place.link.lose_answer(with_rows=True)
     assert await ask(connection, b"C\0\0\0\rSELECT 0\0") == b"C\0\0\0\rSELECT 0\0"
@@ -117,14 +117,14 @@ async def test_dropped_connections_break_and_new_ones_work(place: Place) -> None
     assert await ask(await place.connect(), b"b") == b"B"
 
 
-async def test_a_link_that_refuses_breaks_new_connections_until_it_is_healed(place: Place) -> None:
+async def test_refusing_link_breaks_new_connections_until_healed(place: Place) -> None:
     place.link.refuse()
     assert await is_broken(await place.connect())
     place.link.heal()
     assert await ask(await place.connect(), b"b") == b"B"
 
 
-async def test_of_a_half_closed_connection_one_end_hears_only_when_it_is_healed(place: Place) -> None:
+async def test_half_closed_connection_is_noticed_after_healing(place: Place) -> None:
     connection = await place.connect()
     assert await ask(connection, b"a") == b"A"
     place.link.half_close("up")
@@ -136,7 +136,7 @@ async def test_of_a_half_closed_connection_one_end_hears_only_when_it_is_healed(
     assert await ended == b""
 
 
-async def test_the_other_half_leaves_the_server_waiting(place: Place) -> None:
+async def test_half_closed_client_leaves_the_server_waiting(place: Place) -> None:
     connection = await place.connect()
     assert await ask(connection, b"a") == b"A"
     place.link.half_close("down")
@@ -148,7 +148,7 @@ async def test_the_other_half_leaves_the_server_waiting(place: Place) -> None:
     await place.ended.wait()
 
 
-async def test_each_piece_is_held_for_as_long_as_it_was_drawn(place: Place) -> None:
+async def test_each_chunk_is_delayed_as_drawn(place: Place) -> None:
     drawn: list[float] = []
 
     def draw() -> float:

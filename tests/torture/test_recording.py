@@ -63,9 +63,7 @@ def test_written_value_is_read_again() -> None:
     check_each([(value,) for value in VALUES], check)
 
 
-async def test_a_call_is_written_before_it_is_made_and_after_it_was_answered(
-    journal: Journal, tmp_path: Path
-) -> None:
+async def test_call_is_recorded_before_and_after(journal: Journal, tmp_path: Path) -> None:
     storage = recording(MemoryStorage(FrozenClock()), journal)
     assert await storage.insert([NewJob(JOB, "a")]) == [JOB]
     await storage.pause_queue("a", paused=True)
@@ -116,7 +114,7 @@ async def insert_and_break_off(storage: Storage) -> None:
         raise StorageUnavailableError
 
 
-async def test_a_transactions_calls_name_it_and_its_commit_is_a_call(
+async def test_calls_name_their_transaction_and_its_commit_is_a_call(
     journal: Journal, tmp_path: Path
 ) -> None:
     storage = recording(MemoryStorage(FrozenClock()), journal)
@@ -139,7 +137,7 @@ class CommitLost(MemoryStorage):
         raise StorageUnavailableError("gone")
 
 
-async def test_a_commit_without_an_answer_is_unknown(journal: Journal, tmp_path: Path) -> None:
+async def test_commit_without_an_answer_is_unknown(journal: Journal, tmp_path: Path) -> None:
     with pytest.raises(StorageUnavailableError):
         async with recording(CommitLost(FrozenClock()), journal).transaction() as transaction:
             await transaction.cancel([JOB])
@@ -147,12 +145,12 @@ async def test_a_commit_without_an_answer_is_unknown(journal: Journal, tmp_path:
     assert (ended.verb, ended.outcome) == ("commit", "unknown")
 
 
-def test_what_is_passed_on_is_called_so_by_a_protocol() -> None:
+def test_forwarded_names_are_those_of_a_protocol() -> None:
     named = {name for protocol in (Storage, ChangeFeed) for name in dir(protocol)}
     assert PASSED_ON - named == {"begin", "rollback", "unsubscribe"}
 
 
-def test_no_two_calls_of_a_run_have_the_same_number(tmp_path: Path) -> None:
+def test_calls_of_a_run_have_distinct_numbers(tmp_path: Path) -> None:
     journals = [Journal(tmp_path / "w1.jsonl", "w1", 0.0, place, life) for place in (0, 1) for life in (0, 1)]
     numbers = {journal.number() for _ in range(100) for journal in journals}
     assert len(numbers) == 400

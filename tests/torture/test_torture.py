@@ -23,17 +23,17 @@ from zeke_sim.history.events import (
 NODES = ["w1", "k1"]
 
 
-def test_equal_seeds_give_equal_schedules_and_others_do_not() -> None:
+def test_equal_seeds_give_equal_schedules() -> None:
     assert chaos.schedule(1, 60, NODES, 3) == chaos.schedule(1, 60, NODES, 3)
     assert chaos.schedule(1, 60, NODES, 3) != chaos.schedule(2, 60, NODES, 3)
 
 
-def test_a_minute_has_every_fault_once_at_least() -> None:
+def test_schedule_of_a_minute_has_every_fault() -> None:
     for seed in range(20):
         assert {one.kind for one in chaos.schedule(seed, 60, NODES, 3)} == set(chaos.KINDS)
 
 
-def test_a_long_schedule_has_every_fault_and_ends_in_time() -> None:
+def test_long_schedule_has_every_fault_and_ends_in_time() -> None:
     planned = chaos.schedule(1, 600, NODES, 3)
     assert {one.kind for one in planned} == set(chaos.KINDS)
     assert {one.node for one in planned} == {*NODES, "server", chaos.ALL}
@@ -48,7 +48,7 @@ def journal(tmp_path: Path) -> Journal:
     return Journal(tmp_path / "w1.jsonl", "w1", 0.0, place=0, life=2)
 
 
-def test_what_processes_wrote_stands_between_the_commits_by_time(tmp_path: Path, journal: Journal) -> None:
+def test_records_of_processes_are_merged_with_the_commits_by_time(tmp_path: Path, journal: Journal) -> None:
     journal.close()
     about = f'{{"seed": 1, "began": "{NOW.isoformat()}", "rules": {{"lease": 3.0}}}}'
     (tmp_path / "about.json").write_text(about)
