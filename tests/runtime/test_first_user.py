@@ -92,7 +92,7 @@ async def test_wait_passes_except_exception_and_a_swallowed_one_fails_the_job() 
     )
 
 
-async def test_a_traceback_begins_with_the_handler() -> None:
+async def test_traceback_begins_with_the_handler() -> None:
     place = Place()
 
     @place.catalog.task("async", retry_limit=0)
@@ -111,7 +111,7 @@ async def test_a_traceback_begins_with_the_handler() -> None:
     await check_each_async([(fails, "fails"), (fails_in_a_thread, "fails_in_a_thread")], check)
 
 
-async def test_a_worker_takes_its_concurrency_from_the_settings() -> None:
+async def test_worker_takes_its_concurrency_from_the_settings() -> None:
     running: list[int] = []
     most: list[int] = []
     catalog = Catalog()
@@ -137,7 +137,7 @@ async def test_a_worker_takes_its_concurrency_from_the_settings() -> None:
             Worker(queue, concurrency=0)
 
 
-def test_a_worker_takes_its_other_options_from_the_settings_too() -> None:
+def test_worker_takes_its_other_options_from_the_settings() -> None:
     catalog = Catalog()
 
     @catalog.task("work")
@@ -157,7 +157,7 @@ def test_a_worker_takes_its_other_options_from_the_settings_too() -> None:
     assert options(own) == (1, 20, 2, 0)
 
 
-async def test_a_result_that_never_comes_is_an_error_by_the_way_the_job_ended() -> None:
+async def test_result_of_an_unsuccessful_job_is_an_error_by_its_end() -> None:
     place, started = Place(), asyncio.Event()
 
     @place.catalog.task("fail", retry_limit=0)

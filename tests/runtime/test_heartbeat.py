@@ -75,7 +75,7 @@ async def test_waiting_job_is_not_started_after_its_cancellation(place: Place) -
     assert [(await place.job(job_id)).state for job_id in sent] == [COMPLETED, CANCELLED, COMPLETED]
 
 
-async def test_job_claimed_during_a_heartbeat_is_not_taken_for_lost(place: Place) -> None:
+async def test_job_claimed_during_a_heartbeat_is_not_lost(place: Place) -> None:
     """A claim crosses the beat's answer on the way."""
     work = Handler(place)
     async with place.working(**BEATING) as worker:
@@ -95,7 +95,7 @@ async def test_job_claimed_during_a_heartbeat_is_not_taken_for_lost(place: Place
 
 
 @pytest.mark.parametrize("answered", [True, False])
-async def test_job_settled_during_a_heartbeat_is_not_taken_for_lost(
+async def test_job_settled_during_a_heartbeat_is_not_lost(
     place: Place,
     lines: Lines,
     answered: bool,  # noqa: FBT001

@@ -71,7 +71,7 @@ async def test_each_job_is_settled_once_over_a_restart_of_postgres(
     await queue.close()
 
 
-async def test_worker_goes_on_after_all_its_connections_were_closed(
+async def test_worker_continues_after_all_its_connections_were_closed(
     server: EmbeddedPostgres, storage: PostgresStorage
 ) -> None:
     catalog = Catalog()

@@ -90,7 +90,7 @@ async def test_lines_of_a_failed_flush_are_written_later(storage: Faulty, notes:
     assert (tries, await kept(storage)) == (3, ["one"])
 
 
-async def test_line_that_the_storage_fails_on_drops_no_other(
+async def test_line_that_the_storage_refuses_does_not_drop_others(
     storage: Faulty, notes: Notes, lines: Lines
 ) -> None:
     unkeepable(storage, "two", "five")
@@ -171,7 +171,7 @@ async def test_line_with_unwritable_fields_is_stored() -> None:
     await check_each_async(cases, check)
 
 
-async def test_progress_with_a_message_that_is_no_text_is_stored(storage: Faulty, notes: Notes) -> None:
+async def test_progress_with_a_message_that_is_not_text_is_stored(storage: Faulty, notes: Notes) -> None:
     message: Any = {"lines": ["x" * 100] * 100}
     notes.progress(JOB, 1, 0.5, message)
     await turns()

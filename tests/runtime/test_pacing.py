@@ -31,7 +31,7 @@ async def test_ended_task_has_run_its_cleanup() -> None:
     assert left == ["cleaned up"]
 
 
-async def test_ending_a_finished_task_takes_no_turn_of_the_loop() -> None:
+async def test_ending_a_finished_task_does_not_yield() -> None:
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     done.set_result(None)
     steps: list[str] = []

@@ -39,7 +39,7 @@ async def run_by_hand(queue: Queue, output: str) -> None:
     await parts_of(queue).storage.settle(completed=[Completed(claimed.id, claimed.attempt, output)])
 
 
-async def test_a_queue_in_memory_needs_no_database() -> None:
+async def test_queue_in_memory_needs_no_database() -> None:
     ran: list[str] = []
     catalog = Catalog()
 
@@ -95,7 +95,7 @@ async def test_unreadable_dsn_is_refused_before_connecting() -> None:
     await check_each_async(cases, check)
 
 
-async def test_id_that_is_no_uuid_is_refused() -> None:
+async def test_id_other_than_a_uuid_is_refused() -> None:
     async with Queue.in_memory(mail_catalog()) as queue:
 
         async def check(verb: str) -> None:

@@ -66,7 +66,7 @@ async def sent(queue: Queue) -> UUID:
 # Sending
 
 
-async def test_value_without_json_form_is_refused_wherever_it_is_given(queue: Queue) -> None:
+async def test_value_without_json_form_is_refused_everywhere(queue: Queue) -> None:
     async def check(value: Any) -> None:
         for sending in (
             queue.send("elsewhere", value, external=True),
@@ -145,7 +145,7 @@ async def test_timeout_must_be_a_number_of_seconds(queue: Queue) -> None:
     await check_each_async(cases, check)
 
 
-async def test_timeout_of_no_length_looks_once(queue: Queue) -> None:
+async def test_timeout_of_zero_reads_once(queue: Queue) -> None:
     async def check(timeout: float) -> None:
         with pytest.raises(ResultTimeoutError):
             await (await queue.get_run(await sent(queue))).result(timeout)

@@ -74,7 +74,7 @@ async def test_task_without_payload_is_stored_without_one(queue: Queue) -> None:
     assert job.data is None
 
 
-async def test_task_may_be_given_itself_by_name_or_by_alias(queue: Queue) -> None:
+async def test_task_is_accepted_itself_by_name_or_by_alias(queue: Queue) -> None:
     for which in (queue.catalog.get("mail"), "mail", "post"):
         assert (await stored(queue, (await queue.send(which, {"to": "ann"})).id)).name == "mail"
 

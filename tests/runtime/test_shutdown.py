@@ -53,7 +53,7 @@ def start(worker: Worker) -> asyncio.Task[None]:
     return asyncio.ensure_future(worker.run())
 
 
-async def test_running_jobs_end_within_the_grace_and_no_new_ones_begin(place: Place) -> None:
+async def test_running_jobs_end_within_the_shutdown_timeout_and_no_new_ones_begin(place: Place) -> None:
     slow = Slow(place)
     worker = place.worker(concurrency=1)
     running = start(worker)

@@ -338,7 +338,7 @@ async def test_loop_stopped_before_its_start_does_nothing(supervised: Queue) -> 
     policies=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.booleans()), min_size=1, max_size=6),
     seed=st.integers(0, 2**32),
 )
-def test_job_whose_workers_all_die_runs_once_more_than_its_retry_limit(
+def test_job_whose_workers_all_die_runs_its_retry_limit_plus_once(
     policies: list[tuple[int, int, bool]], seed: int
 ) -> None:
     async def live() -> None:

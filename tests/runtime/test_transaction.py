@@ -81,7 +81,7 @@ async def test_invalid_payload_rolls_the_transaction_back(queue: Queue) -> None:
 
 
 @on_both_storages
-async def test_transaction_goes_on_after_a_refused_job(queue: Queue) -> None:
+async def test_transaction_continues_after_a_refused_job(queue: Queue) -> None:
     holder = (await queue.send("clean", singleton_key="k")).id
     async with queue.transaction() as transaction:
         assert not (await transaction.send("clean", singleton_key="k")).created

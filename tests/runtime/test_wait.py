@@ -96,7 +96,7 @@ async def test_result_of_an_unknown_job_is_an_error(queue: Queue) -> None:
 
 
 @on_both_storages
-async def test_late_result_is_a_timeout_and_the_job_goes_on(
+async def test_late_result_is_a_timeout_and_the_job_continues(
     queue: Queue, jobs: Driver, clock: FrozenClock
 ) -> None:
     run = await queue.trigger("clean")

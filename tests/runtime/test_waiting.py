@@ -36,7 +36,7 @@ async def test_call_returns_the_output_of_the_child(place: Place) -> None:
     assert job.history == ()
 
 
-async def test_waiting_job_holds_no_place() -> None:
+async def test_waiting_job_uses_no_slot() -> None:
     async def check(limit: int | None) -> None:
         place = Place()
 
@@ -249,7 +249,7 @@ async def test_resume_also_resumes_the_child_cancelled_with_its_parent(place: Pl
     assert (await place.job(job_id)).output == 3
 
 
-async def test_id_and_parent_of_a_child_can_not_be_given() -> None:
+async def test_id_and_parent_of_a_child_cannot_be_set() -> None:
     async def check(option: str) -> None:
         place = Place()
 

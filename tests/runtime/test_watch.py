@@ -410,7 +410,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 7)), min_siz
 
 @given(STEPS, st.integers(0, 2**32))
 @settings(max_examples=150, deadline=None)
-def test_each_reader_is_told_everything_once_and_in_order(steps: list[tuple[str, int]], seed: int) -> None:
+def test_each_reader_gets_everything_once_and_in_order(steps: list[tuple[str, int]], seed: int) -> None:
     async def live() -> None:
         life = Life(seed)
         await life.begin()

@@ -165,7 +165,7 @@ async def output_of(handler: Callable[[JobContext], Awaitable[None]]) -> dict[st
     return (await place.run_one(place.catalog.task("work", retry_limit=0)(handler))).output
 
 
-async def test_progress_that_is_no_share_is_refused() -> None:
+async def test_progress_out_of_range_is_refused() -> None:
     async def check(value: Any) -> None:
         async def work(job: JobContext) -> None:
             await job.progress(value)
@@ -186,7 +186,7 @@ async def test_progress_that_is_no_share_is_refused() -> None:
     await check_each_async(cases, check)
 
 
-async def test_message_of_progress_that_is_no_text_is_refused() -> None:
+async def test_progress_message_other_than_text_is_refused() -> None:
     async def work(job: JobContext) -> None:
         await job.progress(0.5, 5)  # type: ignore[arg-type] - what untyped handlers do
 

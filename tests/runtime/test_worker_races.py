@@ -11,7 +11,7 @@ from zeke_queue.model import RowState
 COMPLETED = RowState.COMPLETED
 
 
-async def test_place_freed_while_the_idle_flag_is_set_is_used(place: Place) -> None:
+async def test_slot_freed_while_the_idle_flag_is_set_is_used(place: Place) -> None:
     work = Handler(place)
     work.go.set()
     async with place.working(concurrency=1):

@@ -29,7 +29,7 @@ async def story_in(archive: Archive, storage: MemoryStorage) -> UUID:
         return (await rows.ensure_story(NewStory(ITEM, "text", Kind.ARTICLE, SOURCE, "Bees")))[0]
 
 
-async def test_what_is_kept_again_is_noted_again_and_what_is_not_kept_is_not() -> None:
+async def test_stored_changes_are_recorded_each_time_and_refused_ones_are_not() -> None:
     archive, storage = Archive(SystemClock()), MemoryStorage(SystemClock())
     story = await story_in(archive, storage)
     for _ in range(2):
@@ -49,7 +49,7 @@ async def kept_and_undone(archive: Archive, storage: MemoryStorage, story: UUID)
         raise Interrupted
 
 
-async def test_what_is_undone_is_not_noted() -> None:
+async def test_rolled_back_change_is_not_recorded() -> None:
     archive, storage = Archive(SystemClock()), MemoryStorage(SystemClock())
     story = await story_in(archive, storage)
     with pytest.raises(Interrupted):

@@ -315,7 +315,7 @@ SLIPS: list[tuple[Callable[[Room], Awaitable[None]], str]] = [
 ]
 
 
-async def test_slip_breaks_its_rule() -> None:
+async def test_planted_row_breaks_its_rule() -> None:
     async def check(slip: Callable[[Room], Awaitable[None]], rule: str) -> None:
         async with make_room() as room:
             await slip(room)
@@ -324,13 +324,13 @@ async def test_slip_breaks_its_rule() -> None:
     await check_each_async({slip.__name__: (slip, rule) for slip, rule in SLIPS}, check)
 
 
-def test_every_rule_has_a_slip_of_rows_and_a_mutant_of_the_tasks() -> None:
+def test_every_rule_has_planted_rows_and_a_mutant_of_the_tasks() -> None:
     assert {rule for _, rule in SLIPS} == {rule.name for rule in RULES}
     assert list(mutants.RULES) == [rule.name for rule in RULES]
     assert {mutant.name for mutant in mutants.MUTANTS}.issuperset(mutants.RULES.values())
 
 
-async def test_right_rows_break_no_rule() -> None:
+async def test_correct_rows_break_no_rule() -> None:
     async with make_room() as room:
         assert await room.broken() == []
         room.expect(runs={OTHER: {RunStatus.SUCCEEDED, RunStatus.CANCELLED}})

@@ -360,7 +360,7 @@ class Driver:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=st.lists(STEP, min_size=1, max_size=30))
-def test_right_storage_breaks_no_property(steps: list[tuple[Any, ...]]) -> None:
+def test_correct_storage_breaks_no_property(steps: list[tuple[Any, ...]]) -> None:
     async def go() -> None:
         driver = Driver()
         for kind, *given_to_it in steps:

@@ -87,7 +87,7 @@ def test_unused_decisions_are_reported(failure: tuple[Result, Path], tmp_path: P
     assert "1 of 1 decisions never came up: w9/claim/1" in result.stderr
 
 
-def test_binary_file_is_no_plan(tmp_path: Path) -> None:
+def test_binary_file_is_refused_as_a_plan(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_bytes(b"\xff\xfe")
     result = zeke_sim("replay", tmp_path / "plan.json")
     assert result.exit_code == 2

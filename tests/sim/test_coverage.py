@@ -61,7 +61,7 @@ def test_faults_are_counted_by_what_they_hit() -> None:
     }
 
 
-def test_a_fault_of_a_node_hits_what_the_node_is_at() -> None:
+def test_fault_of_a_node_counts_for_its_current_activity() -> None:
     h = History()
     job = h.send()
     h.claim(job)
@@ -94,7 +94,7 @@ def test_calls_are_counted_by_how_they_ended() -> None:
     }
 
 
-def test_ledgers_are_merged_and_kept_as_json() -> None:
+def test_coverage_is_merged_and_stored_as_json() -> None:
     one, two = History(), History()
     one.send()
     two.complete(two.send())
@@ -104,7 +104,7 @@ def test_ledgers_are_merged_and_kept_as_json() -> None:
     assert merged.runs == 2
 
 
-def test_what_never_happened_is_told() -> None:
+def test_coverage_names_what_never_happened() -> None:
     h = History()
     h.complete(h.send())
     fault(h, "w1", "w1/claim/1", "lost")

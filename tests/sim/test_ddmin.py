@@ -68,7 +68,7 @@ def test_orders_that_matter_only_together_are_left_out_together(monkeypatch: pyt
     assert runs < 80
 
 
-def test_what_fails_without_any_decision_has_none_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_without_decisions_shrinks_to_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shrunk(lambda _: True, {**ORDERS, **FAULTS}, monkeypatch)[0] == dict.fromkeys(ACTIONS, True)
 
 
@@ -80,7 +80,7 @@ def test_actions_that_a_failure_needs_are_done(monkeypatch: pytest.MonkeyPatch) 
     assert left.keys() == {"w1/claim/3", "action/c1/0", "action/c1/2", "action/c1/3"}
 
 
-def test_a_fault_that_only_a_action_needed_goes_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_needed_only_by_a_removed_action_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     def breaks(given: Mapping[str, Any]) -> bool:
         return "w1/claim/3" in given and ("w1/claim/7" in given or "action/c1/2" in given)
 

@@ -21,7 +21,7 @@ async def test_answers_are_used_up_in_their_order() -> None:
         await bank.charge(10)
 
 
-async def test_a_call_gets_the_first_answer_that_fits_it() -> None:
+async def test_call_gets_the_first_matching_answer() -> None:
     bank = Scripted("bank")
     bank.on("charge", 5, key="a").answers("five")
     bank.on("charge", key="b").answers("keyed")
@@ -31,7 +31,7 @@ async def test_a_call_gets_the_first_answer_that_fits_it() -> None:
     assert await bank.charge(5, key="a", note="more") == "five"
 
 
-async def test_an_answer_may_be_an_error_a_function_or_for_always() -> None:
+async def test_answer_may_be_an_error_a_function_or_permanent() -> None:
     bank = Scripted("bank")
     bank.on("balance").does(lambda account: account * 2).always()
     bank.on("charge").raises(TimeoutError("late"))
@@ -41,7 +41,7 @@ async def test_an_answer_may_be_an_error_a_function_or_for_always() -> None:
     bank.assert_all_used()
 
 
-async def test_a_function_may_be_async() -> None:
+async def test_answer_function_may_be_async() -> None:
     async def balance(account: int) -> int:
         return account * 2
 
@@ -50,7 +50,7 @@ async def test_a_function_may_be_async() -> None:
     assert await bank.balance(2) == 4
 
 
-async def test_a_call_without_an_answer_is_told_of_though_somebody_caught_the_error() -> None:
+async def test_call_without_an_answer_is_reported_although_its_error_was_caught() -> None:
     bank = Scripted("bank")
     with suppress(Unscripted):
         await bank.charge(1)
@@ -58,7 +58,7 @@ async def test_a_call_without_an_answer_is_told_of_though_somebody_caught_the_er
         bank.assert_all_used()
 
 
-async def test_calls_are_recorded_and_told() -> None:
+async def test_calls_are_recorded_and_shown() -> None:
     told: list[str] = []
     bank = Scripted("bank", effect=lambda call: told.append(str(call)))
     bank.on("charge").answers().always()
@@ -69,20 +69,20 @@ async def test_calls_are_recorded_and_told() -> None:
     assert bank.called("refund") == []
 
 
-def test_a_client_that_is_not_async() -> None:
+def test_sync_client_is_scripted() -> None:
     bank = Scripted("bank", sync=True)
     bank.on("charge").answers("paid")
     assert bank.charge() == "paid"
 
 
-def test_what_was_never_called_is_told() -> None:
+def test_unused_answer_is_reported() -> None:
     bank = Scripted("bank")
     bank.on("charge", 1).answers()
     with pytest.raises(AssertionError, match=r"bank: never called: charge\(1\); nothing was called"):
         bank.assert_all_used()
 
 
-async def test_a_line_without_an_answer() -> None:
+async def test_rule_without_an_answer_is_reported() -> None:
     bank = Scripted("bank")
     bank.on("charge")
     with pytest.raises(Unscripted, match=r"what does it answer\?"):

@@ -60,7 +60,7 @@ async def test_function_answers_by_the_request(web: ScriptedWeb) -> None:
     assert [(await web.fetch(A, kind=kind)).body for kind in ("page", "feed")] == [b"a page", b"a feed"]
 
 
-async def test_error_and_fetched_answer_are_given_unchanged(web: ScriptedWeb) -> None:
+async def test_error_and_fetched_answer_are_returned_unchanged(web: ScriptedWeb) -> None:
     error, answer = Transient(A, "no"), fetched(A, "one", etag='"1"')
     web.put(A, error, answer)
     with pytest.raises(Transient) as caught:

@@ -115,7 +115,7 @@ def test_late_statement_is_done_and_answered() -> None:
     assert sole(Change, outcome, call=late.call).at == pytest.approx(8.0, abs=0.01)
 
 
-def test_statement_that_waits_in_vain_is_not_done() -> None:
+def test_statement_that_times_out_waiting_is_not_executed() -> None:
     def check(kind: str) -> None:
         outcome = outcome_of({"c1/insert/1": {"fault": kind, "for": 4.0}})
         failed = next(of(Answered, outcome, verb="insert"))
@@ -225,13 +225,13 @@ def test_paused_process_resumes_and_its_outcome_is_fenced() -> None:
     assert len(completed(outcome)) == 1
 
 
-def test_stall_is_a_short_pause() -> None:
+def test_freeze_is_a_short_pause() -> None:
     outcome = outcome_of({"node/w1/0": {"fault": "freeze", "at": 1.0, "for": 2.5}})
     assert attempts(outcome) == [1]
     assert sole(Ended, outcome).at >= 3.5
 
 
-def test_drained_process_ends_its_jobs_and_has_a_successor() -> None:
+def test_process_after_sigterm_ends_its_jobs_and_is_replaced() -> None:
     outcome = outcome_of({"node/w1/0": {"fault": "sigterm", "at": 1.0, "for": 20.0}})
     assert attempts(outcome) == [1]
     lived = [(event.what, event.at) for event in of(Lived, outcome, node="w1") if event.what != "stopping"]
@@ -334,7 +334,7 @@ async def spin() -> None:
             continue
 
 
-def test_handler_that_lets_no_time_pass_is_named() -> None:
+def test_handler_that_never_waits_is_named() -> None:
     violation = played(scenario_of(catalog_of(spin, expire_in=5), sending("look")), {}).violation
     assert violation is not None
     assert violation.rule == "time passes"
@@ -353,7 +353,7 @@ def test_process_is_killed_in_the_middle_of_a_handler() -> None:
     assert not list(of(Lived, ended, what="killed"))
 
 
-def test_task_that_a_handler_left_behind_goes_on() -> None:
+def test_task_left_by_a_handler_continues() -> None:
     rang: list[float] = []
 
     async def ring() -> None:

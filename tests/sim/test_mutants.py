@@ -88,7 +88,7 @@ def test_mutants_name_scenarios_and_mutants_that_exist() -> None:
     assert planted <= blinded <= planted | {mutant.name for mutant in TABLE}
 
 
-def test_every_property_has_one_sabotage_and_every_fault_kind_one_or_a_reason_against() -> None:
+def test_every_property_and_fault_kind_has_a_mutant_or_a_reason_against() -> None:
     asked, kinds = {one.name for one in ALL}, {kind for together in FAULTS for kind in together}
     assert set(PROPERTIES) == asked
     assert kinds & set(FAULTS_KEPT) == set()
@@ -218,7 +218,7 @@ def test_verdict_table_passes_if_all_mutants_were_found_in_time() -> None:
     assert "NOT TRIED: it hung" in str(hung)
 
 
-def test_slip_is_dead_weight_if_its_bug_is_found_without_it_or_not_at_all() -> None:
+def test_mutant_is_useless_if_its_bug_is_found_without_it_or_not_at_all() -> None:
     found = Verdict("bug", found=True, cpu=1.0, sabotage="a")
     elsewhere = replace(found, sabotage="b", other="limit in storm, seed 3: 6 > 5")
     missed, hung = replace(found, sabotage="c", found=False), replace(found, sabotage="d", error="it hung")
@@ -230,7 +230,7 @@ def test_slip_is_dead_weight_if_its_bug_is_found_without_it_or_not_at_all() -> N
     assert "FOUND UNDER THE SLIP by limit in storm" in str(elsewhere)
 
 
-def test_bug_is_found_by_what_it_is_planted_for_and_by_nothing_else() -> None:
+def test_planted_bug_is_found_by_its_property_only() -> None:
     alone = "unasked: attempts are numbered by claims"
     (verdict,) = sabotaged([alone])
     assert verdict.shown, verdict

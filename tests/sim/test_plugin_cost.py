@@ -25,7 +25,7 @@ def loaded(code: str) -> set[str]:
     return set(ran.stdout.split())
 
 
-def test_the_plugin_loads_nothing_but_itself() -> None:
+def test_plugin_imports_only_itself() -> None:
     assert loaded("import zeke_sim.testing.pytest_plugin") == {
         "zeke_sim",
         "zeke_sim.testing",
@@ -33,7 +33,7 @@ def test_the_plugin_loads_nothing_but_itself() -> None:
     }
 
 
-def test_public_names_are_loaded_when_they_are_asked_for() -> None:
+def test_public_names_are_loaded_on_first_use() -> None:
     assert loaded("import zeke_sim; dir(zeke_sim)") == {"zeke_sim"}
     assert "zeke_sim.testing.scripted" in loaded("from zeke_sim import Scripted")
 

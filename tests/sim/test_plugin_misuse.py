@@ -153,14 +153,14 @@ def swallow() -> None:
     except Exception:
         pass
 
-def test_what_is_swallowed(zeke_sync):
+def test_swallowed_refusal_fails_the_test(zeke_sync):
     zeke_sync.run_task(swallow)
 
-def test_what_would_be_retried(zeke_sync):
+def test_retried_refusal_fails_the_test(zeke_sync):
     zeke_sync.send(reach, "socket")
     zeke_sync.drain()
 
-def test_what_a_stream_swallows(zeke_sync):
+def test_refusal_swallowed_by_a_stream_fails_the_test(zeke_sync):
     zeke_sync.send(swallow)
     zeke_sync.advance(minutes=1)
 """

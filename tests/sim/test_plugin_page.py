@@ -43,7 +43,7 @@ def test_both_ways_to_write_a_test_have_the_same_methods() -> None:
     assert public(Zeke) - {"forgotten"} == public(BlockingZeke)
 
 
-def test_what_the_page_calls_is_there() -> None:
+def test_every_call_of_the_page_exists() -> None:
     calls = set(re.findall(r"\bzeke\.(\w+)", PAGE))
     assert calls <= public(Zeke) | public(Client) | {"queue", "random", "resources"}
     assert set(re.findall(r"\bzeke_sim\.(\w+)", PAGE)) <= {*zeke_sim.__all__, "doubles"}
@@ -51,7 +51,7 @@ def test_what_the_page_calls_is_there() -> None:
     assert all(f'"{name}"' in PAGE for name in TOGETHER)
 
 
-def test_the_page_s_project_passes_its_tests(pytester: pytest.Pytester, dsn: str) -> None:
+def test_project_of_the_page_passes_its_tests(pytester: pytest.Pytester, dsn: str) -> None:
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     files = {block.partition("\n")[0].removeprefix("# "): block for block in blocks if block.startswith("# ")}
     assert sorted(files) == ["conftest.py", "shop/tasks.py"]

@@ -41,7 +41,7 @@ async def write(job: JobContext) -> int:
             return [row[0] async for row in cursor]
 
 
-async def test_a_handlers_own_rows_and_jobs_are_written_together(zeke):
+async def test_rows_and_jobs_of_a_handler_are_written_together(zeke):
     run = await zeke.trigger(write)
     assert await run.result(timeout=60) == [1, 2]
     assert len(zeke.jobs(receipt, parent=run.id)) == 1
@@ -50,7 +50,7 @@ async def test_a_handlers_own_rows_and_jobs_are_written_together(zeke):
         assert rows == (2,)
 
 
-async def test_a_transaction_of_the_tests_own_is_joined(zeke):
+async def test_transaction_of_the_test_is_joined(zeke):
     async with await psycopg.AsyncConnection.connect(zeke.dsn) as connection:
         async with zeke.queue.transaction(connection) as transaction:
             await transaction.send(receipt, Order(number=1))
@@ -60,7 +60,7 @@ async def test_a_transaction_of_the_tests_own_is_joined(zeke):
     assert [job.state for job in zeke.jobs()] == ["completed"]
 
 
-async def test_each_test_has_a_database_of_its_own(zeke):
+async def test_each_test_has_its_own_database(zeke):
     assert zeke.jobs() == []
     async with zeke.queue.transaction() as transaction:
         await transaction.connection.execute("create table own (number int)")
@@ -70,7 +70,7 @@ async def test_each_test_has_a_database_of_its_own(zeke):
     zeke.assert_enqueued(receipt, count=2)
 
 
-async def test_limits_and_keys_are_the_servers(zeke):
+async def test_uniqueness_rules_of_the_server_apply(zeke):
     assert (await zeke.send(receipt, Order(number=1), singleton_key="one")).created
     assert not (await zeke.send(receipt, Order(number=2), singleton_key="one")).created
     await zeke.drain()
@@ -93,13 +93,13 @@ def test_virtual_time_on_a_real_server(pytester: pytest.Pytester, arguments: Seq
     ).assert_outcomes(passed=8)
 
 
-def test_rows_of_the_applications_own(pytester: pytest.Pytester, postgres: str) -> None:
+def test_rows_of_the_application_can_be_used(pytester: pytest.Pytester, postgres: str) -> None:
     application(pytester, ROWS)
     pytester.makeini(f"[pytest]\nzeke_postgres = {postgres}\n")
     run(pytester, "-o", "asyncio_mode=auto").assert_outcomes(passed=5)
 
 
-def test_a_choice_that_is_none() -> None:
+def test_unknown_choice_is_refused() -> None:
     with (
         pytest.raises(UsageError, match="--zeke-postgres: 'mysql' is none; give auto, embedded"),
         server("mysql", "run"),
@@ -108,7 +108,7 @@ def test_a_choice_that_is_none() -> None:
 
 
 @pytest.mark.parametrize(("engine", "taken"), [(True, "container"), (False, "embedded")])
-def test_a_container_is_taken_if_an_engine_has_the_image(
+def test_container_is_used_if_an_engine_has_the_image(
     monkeypatch: pytest.MonkeyPatch, *, engine: bool, taken: str
 ) -> None:
     monkeypatch.setattr(servers, "_docker", lambda arguments: engine)
@@ -122,7 +122,7 @@ def test_a_container_is_taken_if_an_engine_has_the_image(
         assert dsn == "postgresql://elsewhere/db"
 
 
-def test_auto_uses_the_embedded_server_and_says_so_without_testcontainers(
+def test_auto_uses_and_reports_the_embedded_server_without_testcontainers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(servers, "_docker", lambda arguments: True)

@@ -52,7 +52,7 @@ async def test_jobs_wait_until_the_test_lets_them_run(zeke):
         assert len(zeke.jobs(parent=parent)) == 1
 
 
-async def test_what_is_due_later_runs_at_that_very_instant(zeke):
+async def test_deferred_job_runs_at_its_exact_time(zeke):
     await zeke.send(receipt, Order(number=1), delay=timedelta(hours=5))
     zeke.assert_enqueued(receipt, delay=5 * 3600)
     await zeke.advance(hours=4, minutes=59)
@@ -63,7 +63,7 @@ async def test_what_is_due_later_runs_at_that_very_instant(zeke):
     assert zeke.now == datetime(2026, 3, 2, 14, 1, tzinfo=UTC)
 
 
-async def test_a_handler_goes_on_over_several_calls(zeke):
+async def test_handler_continues_over_several_calls(zeke):
     await zeke.send(charge, Order(number=1))
     await zeke.advance(seconds=20)
     assert [job.state for job in zeke.jobs()] == ["active"]
@@ -71,7 +71,7 @@ async def test_a_handler_goes_on_over_several_calls(zeke):
     assert [job.state for job in zeke.jobs()] == ["completed", "created"]
 
 
-async def test_a_retry_waits_for_its_time(zeke):
+async def test_retry_waits_for_its_time(zeke):
     run = await zeke.trigger(charge, Order(number=13))
     await zeke.drain()
     assert (await run.job()).state == "retry"
@@ -89,7 +89,7 @@ async def test_ticks_of_schedules(zeke):
     assert zeke.jobs("report")[-1].output == str(date(2026, 3, 4) + timedelta(days={days}))
 
 
-async def test_the_queue_is_for_the_code_under_test(zeke):
+async def test_queue_is_available_to_the_code_under_test(zeke):
     async with zeke.queue.transaction() as transaction:
         await transaction.send(receipt, Order(number=1))
     zeke.assert_enqueued(receipt, {{"number": 1}})
@@ -105,7 +105,7 @@ async def test_the_queue_is_for_the_code_under_test(zeke):
     assert await run.result(timeout=1) == {{"charged": 3}}
 
 
-async def test_a_job_is_cancelled_and_time_is_what_the_code_under_test_sees(zeke):
+async def test_job_is_cancelled_and_the_code_under_test_sees_virtual_time(zeke):
     run = await zeke.trigger(charge, Order(number=1))
     await zeke.advance(seconds=10)
     assert datetime.now(UTC) == zeke.now
@@ -122,7 +122,7 @@ from datetime import UTC, datetime
 from shop import Order, charge, receipt
 
 
-def test_a_test_that_is_not_async(zeke_sync):
+def test_sync_test_uses_every_method(zeke_sync):
     assert zeke_sync.run_task("receipt", Order(number=1)) == "2026-03-02T09:00:00+00:00"
     run = zeke_sync.trigger(charge, Order(number=1))
     zeke_sync.assert_enqueued(charge)
@@ -216,7 +216,7 @@ async def ask(job: JobContext) -> str:
 
 pytestmark = pytest.mark.zeke_catalog(catalog)
 
-def test_they_are_the_catalogs(zeke_sync):
+def test_resources_are_those_of_the_catalog(zeke_sync):
     assert zeke_sync.run_task(ask) == "the real thing"
 
 class TestDouble:
@@ -224,7 +224,7 @@ class TestDouble:
     def zeke_resources(self):
         return "a double"
 
-    def test_they_are_the_fixtures(self, zeke_sync):
+    def test_resources_are_those_of_the_fixture(self, zeke_sync):
         assert zeke_sync.run_task(ask) == "a double"
         run = zeke_sync.trigger(ask)
         assert zeke_sync.result(run) == "a double"
@@ -252,7 +252,7 @@ async def extends(seconds: int, job: JobContext) -> list[float]:
 
 pytestmark = pytest.mark.zeke_catalog(catalog)
 
-def test_they_agree(zeke_sync):
+def test_deadlines_agree_with_the_clock_of_the_handler(zeke_sync):
     for _ in range(2):
         zeke_sync.advance(hours=1)
         run = zeke_sync.trigger(plain)
@@ -260,7 +260,7 @@ def test_they_agree(zeke_sync):
         run = zeke_sync.trigger(extends, 200)
         assert zeke_sync.result(run, timeout=400) == pytest.approx([900.0, 300.0], abs=0.1)
 
-def test_it_is_kept(zeke_sync):
+def test_extended_deadline_expires_the_job(zeke_sync):
     zeke_sync.advance(hours=1)
     zeke_sync.send(extends, 400)
     zeke_sync.advance(seconds=301)

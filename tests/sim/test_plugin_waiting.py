@@ -34,7 +34,7 @@ async def bills(job: JobContext) -> list[str]:
     return [str((await job.wait_for(run)).state) for run in runs]
 
 
-async def test_child_of_a_task_that_is_run_has_the_given_result(zeke):
+async def test_child_of_run_task_has_the_configured_result(zeke):
     given = {{"charge": {{"charged": 1}}}}
     said = await zeke.run_task(bill, Order(number=1), results=given)
     (child,) = zeke.last_run.children
@@ -43,7 +43,7 @@ async def test_child_of_a_task_that_is_run_has_the_given_result(zeke):
     assert child.id == zeke.last_run.job.child_id("charge")
 
 
-async def test_a_child_that_fails_is_an_outcome_as_well(zeke):
+async def test_failed_child_is_returned_as_an_outcome(zeke):
     said = await zeke.run_task(bill, Order(number=1), results={{"charge": RuntimeError("declined")}})
     assert said["state"] == "failed"
     assert said["output"]["message"] == "declined"
@@ -55,19 +55,19 @@ async def order(order: Order, job: JobContext) -> object:
     return await job.call(charge, order)
 
 
-async def test_call_returns_the_given_result_or_raises_it_as_a_failed_child(zeke):
+async def test_call_returns_the_configured_result_or_raises_a_failed_child(zeke):
     results = {{"charge": {{"charged": 1}}}}
     assert await zeke.run_task(order, Order(number=1), results=results) == {{"charged": 1}}
     with pytest.raises(JobFailedError, match="declined"):
         await zeke.run_task(order, Order(number=1), results={{"charge": RuntimeError("declined")}})
 
 
-async def test_a_child_whose_result_nobody_gave_is_told(zeke):
+async def test_child_without_a_configured_result_is_reported(zeke):
     with pytest.raises(UsageError, match="waits for the result of its child 'charge'"):
         await zeke.run_task(bill, Order(number=1))
 
 
-async def test_a_parent_waits_and_goes_on(zeke):
+async def test_parent_waits_and_continues(zeke):
     run = await zeke.trigger(bill, Order(number=7))
     await zeke.advance(seconds=5)
     waiting = zeke.job(run)

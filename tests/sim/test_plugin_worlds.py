@@ -83,11 +83,11 @@ async def test_orders_are_charged(zeke, tmp_path):
     assert 0 <= zeke.random.random() < 1
 
 
-def test_each_run_has_resources_of_its_own():
+def test_each_run_has_its_own_resources():
     assert len(made) == 3
 
 
-def test_the_queue_keeps_its_word(simulation):
+def test_queue_keeps_its_guarantees(simulation):
     world = simulation(catalog, workers=3, faults="storm", seeds=2)
     world.send(charge, Order(number=7), times=10)
     world.run(until="drained", within="2 days")
@@ -111,7 +111,7 @@ async def test_no_order_is_charged_twice(zeke):
 
 
 @zeke_sim.test(seeds=60, faults=["kill_handler"], **short)
-async def test_the_first_attempt_is_enough(zeke):
+async def test_first_attempt_succeeds(zeke):
     job = await zeke.wait(await zeke.trigger(charge, Order(number=1)))
     assert job.attempt == 1, "it took more"
 
@@ -138,7 +138,7 @@ async def test_never(zeke):
 
 
 @zeke_sim.test(seeds=1, **short)
-async def test_no_such_node(zeke):
+async def test_unknown_node_is_refused(zeke):
     zeke.kill("w9")
 
 
@@ -159,7 +159,7 @@ def stubborn() -> None:
     raise Snooze(60)
 
 
-def test_what_never_ends(simulation):
+def test_endless_job_is_reported(simulation):
     world = simulation(catalog, faults="none", seeds=1)
     world.send(stubborn)
     world.run(within="1 hour")
@@ -235,7 +235,7 @@ def test_worlds_with_violation_fail_and_are_reported(pytester: pytest.Pytester) 
 def test_invalid_plan_is_rejected(pytester: pytest.Pytester) -> None:
     application(pytester, BREAKS)
     pytester.makefile(".json", plan="no JSON")
-    for name in ("test_never", "test_what_never_ends"):
+    for name in ("test_never", "test_endless_job_is_reported"):
         result = run(pytester, f"test_shop.py::{name}", "--zeke-plan", "plan.json")
         result.assert_outcomes(failed=1)
         said = result.stdout.str()
@@ -245,19 +245,19 @@ def test_invalid_plan_is_rejected(pytester: pytest.Pytester) -> None:
 
 def test_world_replays_a_plan(pytester: pytest.Pytester) -> None:
     application(pytester, BREAKS)
-    run(pytester, "test_shop.py::test_what_never_ends").assert_outcomes(failed=1)
+    run(pytester, "test_shop.py::test_endless_job_is_reported").assert_outcomes(failed=1)
     (plan,) = Path(pytester.path, ".zeke-sim").glob("*.json")
-    again = run(pytester, "test_shop.py::test_what_never_ends", "--zeke-plan", str(plan))
+    again = run(pytester, "test_shop.py::test_endless_job_is_reported", "--zeke-plan", str(plan))
     again.assert_outcomes(failed=1)
     assert "✗ everything ends in time" in again.stdout.str()
     other = run(pytester, "test_shop.py::test_wrong_name", "--zeke-plan", str(plan))
-    assert "is a plan of test_shop.py::test_what_never_ends, and this test is" in other.stdout.str()
+    assert "is a plan of test_shop.py::test_endless_job_is_reported, and this test is" in other.stdout.str()
 
 
 def test_failure_is_shown_in_read_only_project(pytester: pytest.Pytester) -> None:
     application(pytester, BREAKS)
     Path(pytester.path, ".zeke-sim").write_text("a file, and no folder", encoding="utf-8")
-    result = run(pytester, "test_shop.py::test_the_first_attempt_is_enough")
+    result = run(pytester, "test_shop.py::test_first_attempt_succeeds")
     result.assert_outcomes(failed=1)
     said = result.stdout.str()
     assert "✗ what the test asserts" in said
@@ -272,7 +272,7 @@ def test_failure_is_shown_once_in_ci(
 ) -> None:
     monkeypatch.setenv("CI", "true")
     application(pytester, BREAKS)
-    said = run(pytester, "test_shop.py::test_the_first_attempt_is_enough", *more).stdout.str()
+    said = run(pytester, "test_shop.py::test_first_attempt_succeeds", *more).stdout.str()
     assert len(re.findall("page +[^ ]+[.]html", said)) == 1
     assert re.search("FAILED test_shop.py::test_\\w+ - ✗ what the test asserts\n", said)
 

@@ -81,7 +81,7 @@ def test_in_worlds_they_are_made_anew_for_each_run(pytester: pytest.Pytester) ->
         return context(ai, web)
 
     @zeke_sim.test(seeds=4, days=0.01, catalog=build_catalog(scheduled=False), resources=resources)
-    async def test_a_page_is_briefed_once(world):
+    async def test_page_is_briefed_once(world):
         for _ in range(2):
             await world.send("ingest-oneoff", {"url": PAGE})
         ai, web = world.resources.ai, world.resources.web
@@ -95,7 +95,7 @@ def test_in_worlds_they_are_made_anew_for_each_run(pytester: pytest.Pytester) ->
 
 
 @pytest.mark.parametrize("fixture", ["zeke_ai", "zeke_web"])
-def test_without_the_extra_they_say_what_to_install(pytester: pytest.Pytester, fixture: str) -> None:
+def test_missing_extra_is_named(pytester: pytest.Pytester, fixture: str) -> None:
     application(
         pytester,
         f"""

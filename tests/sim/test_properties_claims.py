@@ -132,7 +132,7 @@ def test_claim_answers_the_rows_it_took() -> None:
     check_each(cases, check)
 
 
-def test_claim_answers_in_order_and_no_more_than_it_wants(h: History) -> None:
+def test_claim_returns_jobs_in_order_up_to_its_limit(h: History) -> None:
     h.claim(h.send(), h.send(), free=1)
     assert h.breaks(GIVES) == "a claim of 1 jobs of 'a' took 2"
     h = History()

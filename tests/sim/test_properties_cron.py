@@ -85,7 +85,7 @@ def test_skipped_time_fires_later_and_repeated_time_once() -> None:
     check_each(cases, check)
 
 
-def test_extended_expressions_are_not_judged() -> None:
+def test_extended_expressions_are_not_checked() -> None:
     assert fields_of("0 0 15W * *") is None
     assert fields_of("0 0 L * fri#2") is None
 
@@ -197,7 +197,7 @@ def test_noted_tick_has_its_job() -> None:
     assert h.breaks(POLICY).endswith("and sent nothing")
 
 
-def test_only_a_schedule_that_failed_is_put_off(h: History) -> None:
+def test_only_a_failed_schedule_is_postponed(h: History) -> None:
     new = replace(HOURLY, last_tick=None, next_tick=None)
     text = serve(h, new, [], h.now, h.now + timedelta(seconds=60)).breaks(POLICY)
     assert text.startswith("'s' (0 * * * * in")

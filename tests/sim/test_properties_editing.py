@@ -86,7 +86,7 @@ def test_redeploy_keeps_edit_and_pause(h: History) -> None:
     assert h.breaks(EDITED).startswith("'s' was 0 * * * * in UTC (paused), and is 0 * * * * in UTC, which")
 
 
-def test_every_change_was_asked_for() -> None:
+def test_every_change_was_requested() -> None:
     def check(change: dict[str, Any]) -> None:
         after = replace(HOURLY, **change)
         told = "which nobody asked for; and code declares what it did"
@@ -236,7 +236,7 @@ def test_each_change_has_its_own_time() -> None:
     assert h.breaks(HEEDED).startswith("'s' was written at 100.002 s"), "only its description changed"
 
 
-def test_changes_that_need_no_look() -> None:
+def test_changes_without_a_preceding_read() -> None:
     def check(*written: Schedule | None) -> None:
         h = _scheduler()
         before: Schedule | None = HOURLY

@@ -82,7 +82,7 @@ def test_stop_of_worker_is_a_reason_after_the_shutdown_timeout() -> None:
         assert (h.verdict() is None) is holds
 
 
-def test_stop_of_predecessor_is_no_reason() -> None:
+def test_stop_of_a_predecessor_does_not_explain_an_interruption() -> None:
     h = History(grace=3.0)
     h.lived("w1", "stopping")
     h.lived("w1", "stopped")

@@ -65,7 +65,7 @@ def test_status_stream_holds(h: History) -> None:
     assert h.verdict() is None
 
 
-def test_status_stream_goes_forward_and_is_true(h: History) -> None:
+def test_status_stream_is_monotonic_and_true(h: History) -> None:
     job = h.send_claimed()
     h.told(job, JobStatus.EXECUTING, 1)
     h.told(job, JobStatus.QUEUED, 0)

@@ -39,7 +39,7 @@ def _lacks_an_answer(h: History) -> None:
     h.answer(h.invoke("append_events", "w1", events=()), outcome="failed")
 
 
-def test_job_is_released_only_if_no_place_is_free() -> None:
+def test_job_is_released_only_if_no_slot_is_free() -> None:
     def check(happens: Callable[[History], None], holds: bool) -> None:  # noqa: FBT001 - a column of the table
         h = History(lease=4.0)
         h.heartbeat(lease=4.0)
@@ -87,7 +87,7 @@ def test_worker_that_does_not_know_of_its_loss_need_not_ask() -> None:
     assert h.holds(ASKS)
 
 
-def test_worker_whose_limit_was_just_used_up_need_not_ask() -> None:
+def test_worker_at_its_limit_need_not_claim() -> None:
     h = History(limits={"a": 1, "b": 1}, lease=3.0)
     _ask(h, "a", "b")
     jobs = h.send("a"), h.send("b")

@@ -196,7 +196,7 @@ def test_settlement_of_earlier_attempt_changes_nothing(h: History) -> None:
     assert told in h.breaks(CURRENT)
 
 
-def test_settlement_stores_what_it_says(h: History) -> None:
+def test_settlement_stores_its_values(h: History) -> None:
     job = h.send_claimed()
     h.run(job, "returned", 1)
     h.settle(job, Completed(job, 1, "1"), output="2")

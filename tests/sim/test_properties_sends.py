@@ -45,7 +45,7 @@ def test_sends_of_all_kinds_hold(h: History) -> None:
     assert h.verdict() is None
 
 
-def test_row_is_what_was_sent() -> None:
+def test_row_equals_the_sent_job() -> None:
     hour_ago = EPOCH - timedelta(hours=1)
     cases: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         ({"priority": 2}, {"priority": 0}, "priority is 0, and was sent as 2"),
@@ -286,7 +286,7 @@ def test_job_is_purged_not_too_late() -> None:
     assert "and done at 174.0" in text
 
 
-def test_nothing_is_late_without_a_supervisor() -> None:
+def test_lateness_is_not_checked_without_maintenance() -> None:
     h = _sweeping()
     _ended(h)
     h.lived("v1", "killed")

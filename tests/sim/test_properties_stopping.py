@@ -62,7 +62,7 @@ def test_stopping_supervisor_only_ends_its_round() -> None:
     assert h.breaks(BEGINS) == "v1 was told to stop at 0.002 s, and asks for purge again"
 
 
-def test_process_that_replaces_a_stopped_one_goes_on() -> None:
+def test_process_that_replaces_a_stopped_one_continues() -> None:
     h = _sweeping("purge")
     h.lived("v1", "stopped")
     h.lived("v1", "started")

@@ -101,7 +101,7 @@ def test_waiting_job_holds_nothing() -> None:
     assert h.breaks(HOLDS) == f"cancelled, of worker None, and waits for {child}"
 
 
-def test_job_waits_as_its_handler_asked() -> None:
+def test_job_waits_as_its_handler_requested() -> None:
     def check(family: tuple[History, UUID, UUID], columns: dict[str, Any], told: str) -> None:
         h, parent, child = family
         h.suspend(parent, child, **columns)
@@ -129,7 +129,7 @@ def test_job_waits_as_its_handler_asked() -> None:
     assert h.verdict() is None, "it is due at once"
 
 
-def test_released_job_waits_for_no_other(h: History) -> None:
+def test_released_job_does_not_wait_for_another(h: History) -> None:
     parent, other = h.send("parents"), h.send()
     h.claim(parent)
     h.run(parent, "raised", "Snooze: later")
@@ -137,7 +137,7 @@ def test_released_job_waits_for_no_other(h: History) -> None:
     assert h.breaks(ASKED) == f"it waits for {other}, and should for None"
 
 
-def test_parent_goes_on_when_its_child_has_ended() -> None:
+def test_parent_continues_when_its_child_has_ended() -> None:
     h, parent, child = waiting()
     h.claim(child)
     h.run(child, "raised", "E: boom")
@@ -162,7 +162,7 @@ def test_end_of_child_wakes_its_parent() -> None:
     assert h.breaks(WAKES) == "it waits for a job that ended at 2.011 s"
 
 
-def test_end_that_is_not_certain_wakes_no_parent() -> None:
+def test_uncertain_end_resumes_no_parent() -> None:
     for outcome in ("failed", "unknown"):
         h, _, child = waiting()
         h.claim(child)
@@ -313,7 +313,7 @@ def test_only_children_that_were_cancelled_with_or_after_their_parent_are_resume
     assert h.verdict() is None, "each was resumed by its own id"
 
 
-def test_child_whose_key_is_taken_is_not_resumed_along() -> None:
+def test_child_whose_key_is_taken_is_not_resumed() -> None:
     for taken in (True, False):
         h, parent, _, _ = cancelled_family(singleton_key="k")
         other = h.send(singleton_key="k")
@@ -368,7 +368,7 @@ def test_lost_job_has_no_more_children() -> None:
     check_each(cases, check)
 
 
-def test_only_handler_of_lost_job_is_told_so() -> None:
+def test_lease_lost_is_raised_only_for_lost_jobs() -> None:
     for lost in (True, False):
         h = History()
         parent = h.send_claimed("parents")
@@ -385,7 +385,7 @@ def test_only_handler_of_lost_job_is_told_so() -> None:
 # What other properties say of waits.
 
 
-def test_wait_is_what_the_handler_asked_for(h: History) -> None:
+def test_wait_is_as_the_handler_requested(h: History) -> None:
     parent, child = h.send("parents"), h.send()
     h.claim(parent)
     h.run(parent, "returned", None)

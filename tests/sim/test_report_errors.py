@@ -33,7 +33,7 @@ def told(history: list[Event], violation: Violation = ASSERTED) -> list[str]:
     return [line for line in text.screen(shown).split("\n") if "attempt" in line and ":" in line]
 
 
-def test_failed_assertion_shows_the_job_s_error() -> None:
+def test_failed_assertion_shows_the_error_of_the_job() -> None:
     script = Script()
     failed(JOB, script, RowState.RETRY, message="not yet")
     failed(JOB, script, message="the disk is full\nand nobody cares", type="shop.Full")

@@ -66,7 +66,7 @@ def test_archiving_ends_lease() -> None:
     assert (lease.until, lease.outcome) == (2.0, "gone")
 
 
-def test_lease_without_a_claim_is_in_its_worker_s_lane() -> None:
+def test_lease_without_a_claim_is_in_the_row_of_its_worker() -> None:
     script = Script()
     script.insert(JOB, "mail.send")
     row = script.rows[JOB]

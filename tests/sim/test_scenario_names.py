@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_package_stands_for_its_modules_with_a_scenario() -> None:
+def test_package_names_all_its_scenarios() -> None:
     assert expand(["tests.scenarios"]) == [scenarios.full(name) for name in scenarios.names()]
     assert expand(["tests.scenarios.cron", "tests.scenarios.catalog:WHOLE"]) == [
         "tests.scenarios.cron",
@@ -31,14 +31,14 @@ def test_every_scenario_is_loaded_by_the_name_that_its_plans_have() -> None:
         assert load(name).name == name
 
 
-def test_a_name_that_leads_to_no_scenario_is_refused() -> None:
+def test_name_without_a_scenario_is_refused() -> None:
     with pytest.raises(SimulationError, match="give a module with a SCENARIO"):
         load("tests.scenarios")
     with pytest.raises(SimulationError, match="is a function"):
         load("tests.scenarios:names")
 
 
-def test_the_nearest_project_lists_the_scenarios(tmp_path: Path) -> None:
+def test_scenarios_are_read_from_the_nearest_project(tmp_path: Path) -> None:
     inner = tmp_path / "a" / "b"
     inner.mkdir(parents=True)
     with pytest.raises(SimulationError, match="none is named; give a package"):
@@ -57,7 +57,7 @@ def test_the_nearest_project_lists_the_scenarios(tmp_path: Path) -> None:
         configured(inner)
 
 
-def test_the_command_line_says_how_to_name_a_scenario(
+def test_command_line_explains_how_to_name_a_scenario(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

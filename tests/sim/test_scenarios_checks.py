@@ -302,7 +302,7 @@ HELD_UP: list[tuple[list[Event], bool]] = [
 """What happens, and whether it may have held up a watcher since 10 s."""
 
 
-def test_only_faults_of_its_own_may_hold_up_a_watcher() -> None:
+def test_only_its_own_faults_may_delay_a_watcher() -> None:
     def check(happened: list[Event], excused: bool) -> None:  # noqa: FBT001 - a column of the table
         node = SimpleNamespace(name="c2", world=SimpleNamespace(recorder=SimpleNamespace(events=happened)))
         assert any(troubles(cast("Node", node), 10.0)) is excused

@@ -157,7 +157,7 @@ def test_every_strategy_has_its_share_of_seeds() -> None:
     assert shares == pytest.approx([0.4, 0.3, 0.2, 0.05, 0.05], abs=0.03)
 
 
-def test_calm_run_has_no_faults() -> None:
+def test_run_without_faults_injects_none() -> None:
     scenario = load("retries")
     calm = next(plan for plan in map(scenario.plan, itertools.count(1)) if plan.strategy == "calm")
     happened = run(scenario, calm).events
@@ -228,7 +228,7 @@ def test_written_plan_repeats_the_failure(failed: Outcome, tmp_path: Path) -> No
     assert (files.plan.parent / ".gitignore").read_text() == "*\n"
 
 
-def test_each_failure_has_files_of_its_own(failed: Outcome, tmp_path: Path) -> None:
+def test_each_failure_has_its_own_files(failed: Outcome, tmp_path: Path) -> None:
     names = ("a:b", "../a b", "c")
     plans = [replace(failed.plan, scenario=name) for name in names]
     written = [write(replace(failed, plan=plan), tmp_path)[0] for plan in plans]

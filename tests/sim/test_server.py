@@ -68,19 +68,19 @@ def answer(outcome: Outcome) -> tuple[str, float]:
     return sent[0].outcome, sent[0].at
 
 
-def test_a_statement_waits_as_long_as_the_transaction_in_its_way_goes_on() -> None:
+def test_statement_waits_for_the_end_of_the_blocking_transaction() -> None:
     outcome, at = answer(played({}))
     assert outcome == "ok"
     assert at > 60.0
 
 
-def test_a_restart_ends_statements_that_wait_and_does_not_do_them() -> None:
+def test_restart_fails_waiting_statements_without_executing_them() -> None:
     outcome = played({"db/0": {"fault": "restart", "at": 2.0, "for": 1.0}})
     assert answer(outcome)[0] == "unknown"
     assert all(event.at > 3.0 for event in outcome.events if isinstance(event, Change))
 
 
-def test_no_transaction_begins_while_the_database_is_away() -> None:
+def test_transaction_cannot_begin_during_an_outage() -> None:
     told: list[float] = []
 
     async def begin(node: Node) -> None:
@@ -94,7 +94,7 @@ def test_no_transaction_begins_while_the_database_is_away() -> None:
     assert told == [pytest.approx(2.5, abs=0.01)]
 
 
-def test_the_server_ends_a_transaction_only_some_time_after_its_client_was_cut_off() -> None:
+def test_transaction_of_a_partitioned_client_ends_after_a_delay() -> None:
     def cut(world: World) -> None:
         world.later(2.0, world.nodes["c1"].partition, "partition")
 
@@ -104,7 +104,7 @@ def test_the_server_ends_a_transaction_only_some_time_after_its_client_was_cut_o
     assert 17.0 < at < 20.0
 
 
-def test_a_transaction_ends_at_once_with_its_client_s_process() -> None:
+def test_transaction_ends_at_once_with_the_process_of_its_client() -> None:
     def kill(world: World) -> None:
         world.later(2.0, world.nodes["c1"].kill, 100.0)
 

@@ -49,14 +49,14 @@ def faults(outcome: Outcome) -> list[Any]:
     return [one for one in (outcome.plan.decisions or {}).values() if one is not True]
 
 
-def test_what_breaks_without_any_fault_is_left_with_none() -> None:
+def test_failure_without_faults_shrinks_to_no_faults() -> None:
     scenario = replace(load("retries"), properties=(nothing_runs,))
     shrunk = shrink(scenario, failing(scenario))
     assert faults(shrunk.outcome) == []
     assert shrunk.before > 0
 
 
-def test_a_fault_that_stays_has_no_more_to_it_than_it_needs() -> None:
+def test_remaining_fault_is_reduced_to_what_it_needs() -> None:
     scenario = replace(load("retries"), properties=(nobody_dies,))
     found = [shrink(scenario, run(scenario, plan)) for plan in killing(scenario)]
     assert len(found) > 1
@@ -99,7 +99,7 @@ def ends_with_an_error(_draws: Draws) -> Setup:
     return Setup(Catalog(), clients={"c1": program}, workers=0, supervisors=0, phase=10.0)
 
 
-def test_an_error_of_another_kind_is_another_failure() -> None:
+def test_error_of_another_kind_is_another_failure() -> None:
     scenario = Scenario("errors", "", ends_with_an_error, kinds=("refused",))
     outcomes = (run(scenario, scenario.plan(seed)) for seed in range(300))
     lost = next(o for o in outcomes if o.violation and isinstance(o.violation.__cause__, Lost))
@@ -109,7 +109,7 @@ def test_an_error_of_another_kind_is_another_failure() -> None:
     assert len(faults(small)) == 1
 
 
-def test_a_failure_that_does_not_replay_alike_is_told_with_the_first_event_that_differs() -> None:
+def test_different_replay_is_reported_with_the_first_differing_event() -> None:
     numbers = itertools.count(100)  # which no seed knows
 
     def build(draws: Draws) -> Setup:

@@ -32,7 +32,7 @@ def played(one: Scenario, decisions: dict[str, Any] | None, **knobs: Any) -> Out
     return run(one, Plan("choices", 5, "given", NONE.but(**knobs), decisions))
 
 
-def test_a_node_of_high_priority_goes_first_until_it_falls() -> None:
+def test_node_of_high_priority_runs_first_until_it_is_lowered() -> None:
     """Turns alternate; priorities let one node run on while it can, and now and then change which."""
     heard: list[str] = []
 
@@ -52,7 +52,7 @@ def test_a_node_of_high_priority_goes_first_until_it_falls() -> None:
     assert len(names) < switches[1] < switches[0] / 5
 
 
-def test_an_answer_under_way_does_not_reach_a_node_that_was_cut_off_meanwhile() -> None:
+def test_pending_answer_does_not_reach_a_partitioned_node() -> None:
     async def ask(node: Node) -> None:
         try:
             await node.storage.now()
@@ -69,7 +69,7 @@ def test_an_answer_under_way_does_not_reach_a_node_that_was_cut_off_meanwhile() 
     assert [(event.verb, event.outcome) for event in answers] == [("now", "unknown")]
 
 
-def test_who_has_a_slow_clock_sleeps_for_longer() -> None:
+def test_node_with_a_slow_clock_sleeps_longer() -> None:
     woken: list[float] = []
 
     async def sleep(node: Node) -> None:
@@ -93,7 +93,7 @@ async def _frail(node: Node) -> None:
             raise ValueError("no answer") from None
 
 
-def test_a_shrunk_plan_keeps_of_a_fault_what_makes_it_one() -> None:
+def test_shrunk_plan_keeps_the_effective_part_of_a_fault() -> None:
     one = scenario({"c1": _frail})
     failed = played(one, {"c1/now/2": {"back": 0.1}, "c1/now/3": {"fault": "lost", "wait": 0.5, "back": 0.3}})
     assert failed.violation is not None

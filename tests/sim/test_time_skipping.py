@@ -211,7 +211,7 @@ def test_idle_world_skips_nearly_all_time() -> None:
     assert _jumps("nothing") > 29.0
 
 
-def test_no_time_is_skipped_while_something_happens() -> None:
+def test_time_is_skipped_only_while_nothing_happens() -> None:
     def check(trouble: str) -> None:
         assert _jumps(trouble) == 0.0
 

@@ -41,7 +41,7 @@ def web() -> WebSettings:
     return WebSettings.load(api_body_max=4096, api_trigger_limit=0)
 
 
-async def test_body_that_is_no_json_is_rejected(call: Web) -> None:
+async def test_body_other_than_json_is_rejected(call: Web) -> None:
     async def check(body: bytes) -> None:
         answer = await call("POST", "/trigger", content=body, headers=JSON)
         assert answer.status_code in (400, 422)

@@ -100,7 +100,9 @@ def script(url: str, folder: Path) -> str:
     return "\n".join(said)
 
 
-def test_lines_of_the_page_print_what_it_says(served: str, place: dict[str, str], tmp_path: Path) -> None:
+def test_commands_of_the_page_print_the_documented_output(
+    served: str, place: dict[str, str], tmp_path: Path
+) -> None:
     typed = lines()
     assert sum("curl" in line.command for line in typed) > 20
     subprocess.run(["bash", "-c", script(served, tmp_path)], cwd=tmp_path, env=place, check=True, timeout=120)

@@ -94,7 +94,7 @@ class TestOnPostgres(Orders):
             assert await rows.fetchall() == [("Ada",)]
 
 
-def test_a_test_that_is_not_async(zeke_sync: BlockingZeke, payments: Scripted) -> None:
+def test_sync_test_uses_every_method(zeke_sync: BlockingZeke, payments: Scripted) -> None:
     payments.on("charge").answers("pay_1")
     run = zeke_sync.trigger(charge, ORDER)
     zeke_sync.drain()

@@ -67,7 +67,7 @@ async def test_reports_are_made_whatever_goes_wrong(zeke: zeke_sim.Client) -> No
     await zeke.sleep(days=1)
 
 
-def test_the_queue_keeps_its_word(simulation: Callable[..., Any]) -> None:
+def test_queue_keeps_its_guarantees(simulation: Callable[..., Any]) -> None:
     world = simulation(catalog, workers=3, faults="storm", seeds=5, resources=Provider)
     world.send("charge", Order(number=1, customer="Ada", cents=100), times=20)
     world.run(until="drained", within="2 days")

@@ -324,7 +324,7 @@ def test_invalid_base_url_or_token_is_rejected() -> None:
     check_each(["", " ", "a b", "a\nb", "schlüssel"], check_token)
 
 
-async def test_payload_that_is_no_json_is_not_sent(jobs: JobsClient, way: Way) -> None:
+async def test_payload_without_json_form_is_not_sent(jobs: JobsClient, way: Way) -> None:
     for payload in ({"to": object()}, {"to": float("nan")}):
         with pytest.raises(SerializationError, match="payload"):
             await jobs.trigger("mail", payload)

@@ -405,7 +405,7 @@ async def test_server_that_answered_is_retried_for_longer() -> None:
         await script.said(patience=0)
 
 
-async def test_answer_that_is_no_stream_raises() -> None:
+async def test_response_other_than_a_stream_raises() -> None:
     async def check(met: httpx2.Response) -> None:
         with pytest.raises(ApiRefused, match="check base_url"):
             await Script(met).said()

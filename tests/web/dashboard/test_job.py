@@ -30,7 +30,7 @@ def held(page: str) -> str:
 # What holds it up
 
 
-async def test_waiting_job_of_a_paused_queue_says_so(browser: Browser, jobs: Driver) -> None:
+async def test_waiting_job_of_a_paused_queue_shows_the_reason(browser: Browser, jobs: Driver) -> None:
     await jobs.heartbeat()
     job_id = await jobs.send()
     assert held(await browser.see(f"/jobs/{job_id}")) == ""
@@ -43,7 +43,7 @@ async def test_waiting_job_of_a_paused_queue_says_so(browser: Browser, jobs: Dri
 
 
 @on_both_storages
-async def test_waiting_job_without_a_worker_says_so(browser: Browser, jobs: Driver) -> None:
+async def test_waiting_job_without_a_worker_shows_the_reason(browser: Browser, jobs: Driver) -> None:
     job_id, other = await jobs.send(), await jobs.send("errand")
     assert "No live worker serves this queue" in held(await browser.see(f"/jobs/{job_id}"))
     await jobs.heartbeat()
@@ -53,7 +53,7 @@ async def test_waiting_job_without_a_worker_says_so(browser: Browser, jobs: Driv
     assert 'href="/dashboard/workers"' in held(await browser.see(f"/jobs/{job_id}"))
 
 
-async def test_job_that_will_be_retried_says_so_too(browser: Browser, jobs: Driver) -> None:
+async def test_job_that_will_be_retried_shows_it(browser: Browser, jobs: Driver) -> None:
     job = await jobs.running()
     await jobs.fail(job, 60.0)
     await jobs.storage.pause_queue("mail", paused=True)

@@ -52,7 +52,7 @@ async def test_htmx_request_without_a_session_redirects_the_whole_page(call: Web
     assert answer.headers["hx-redirect"] == "/dashboard/sign-in?next=%2Fdashboard%2Fqueues"
 
 
-async def test_request_from_elsewhere_without_a_key_is_told_how_to_create_one(call: Web) -> None:
+async def test_request_from_elsewhere_without_a_key_shows_how_to_create_one(call: Web) -> None:
     async with call.client(host="shop.example", peer="10.0.0.9") as client:
         answer = await client.get("/dashboard/")
         assert answer.status_code == 403
