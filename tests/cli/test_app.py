@@ -83,7 +83,7 @@ def test_help_loads_nothing_that_it_does_not_need() -> None:
     assert "loaded: []" in told.stdout
 
 
-def test_without_a_command_there_is_help_and_the_code_of_a_wrong_call(nowhere: Zeke) -> None:
+def test_missing_command_prints_the_help_and_exits_with_2(nowhere: Zeke) -> None:
     result = nowhere()
     assert result.exit_code == 2
     assert "Usage: " in result.output
@@ -118,20 +118,20 @@ def test_misspelt_call_is_reported_as_json(nowhere: Zeke) -> None:
     )
 
 
-def test_flags_are_not_said_to_take_a_value(nowhere: Zeke) -> None:
+def test_help_shows_no_value_for_flags(nowhere: Zeke) -> None:
     for command in ((), ("worker",), ("send",), ("jobs",), ("migrate",), ("queue", "pause")):
         said = nowhere.good(*command, "--help", COLUMNS="120")
         assert " --help " in said
         assert "<bool>" not in said
 
 
-def test_each_list_stands_beside_the_commands_for_one_of_it(nowhere: Zeke) -> None:
+def test_help_lists_the_commands_in_order(nowhere: Zeke) -> None:
     lines = [line.strip("│ ").split() for line in nowhere.good("--help").splitlines()]
     listed = [words[0] for words in lines if words and words[0] in COMMANDS]
     assert listed == COMMANDS
 
 
-def test_the_usage_of_send_marks_the_payload_as_optional_once(nowhere: Zeke) -> None:
+def test_usage_of_send_marks_the_payload_as_optional_once(nowhere: Zeke) -> None:
     usage = next(line for line in nowhere.good("send", "--help").splitlines() if "Usage" in line)
     assert "[PAYLOAD]" in usage
     assert "[[" not in usage
@@ -159,27 +159,27 @@ def test_shared_options_are_accepted_at_every_position() -> None:
     )
 
 
-def test_the_database_on_the_command_line_wins_over_the_environment(zeke: Zeke, nowhere: Zeke) -> None:
+def test_database_option_overrides_the_environment(zeke: Zeke, nowhere: Zeke) -> None:
     assert zeke.dsn is not None
     unreachable = "postgresql://127.0.0.1:1/zeke"
     said = nowhere.good("jobs", "--database", zeke.dsn, DATABASE_PRIMARY_URL=unreachable)
     assert said == "No jobs yet.\n"
 
 
-def test_the_schema_on_the_command_line_wins_over_the_environment(zeke_empty: Zeke) -> None:
+def test_schema_option_overrides_the_environment(zeke_empty: Zeke) -> None:
     zeke_empty.good("migrate", "--schema", "mine")
     assert zeke_empty.good("jobs", "--schema", "mine", JOBS_SCHEMA="theirs") == "No jobs yet.\n"
     assert "'theirs'" in zeke_empty.fails("jobs", code=1, JOBS_SCHEMA="theirs")
 
 
-def test_what_the_database_refuses_for_other_reasons_is_no_traceback(zeke: Zeke) -> None:
+def test_database_error_is_reported_without_a_traceback(zeke: Zeke) -> None:
     with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
         # Pausing a queue then meets an error that nothing foresees.
         connection.execute("alter table pgboss.queue add constraint odd check (name <> 'mail')")
     assert "odd" in zeke.fails("queue", "pause", "mail", "--force", code=1)
 
 
-def test_an_output_that_has_no_room_is_no_traceback(zeke: Zeke, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_reported_without_a_traceback(zeke: Zeke, monkeypatch: pytest.MonkeyPatch) -> None:
     full = Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
     monkeypatch.setattr("zeke_queue.cli.queues.print_json", full)
     result = zeke("queues", "--json")
@@ -187,7 +187,7 @@ def test_an_output_that_has_no_room_is_no_traceback(zeke: Zeke, monkeypatch: pyt
     assert "No space left on device" in json.loads(result.stderr)["message"]
 
 
-def test_a_database_that_was_named_by_the_option_is_told_by_it(nowhere: Zeke) -> None:
+def test_error_names_the_database_option_if_it_was_used(nowhere: Zeke) -> None:
     for database, code in (("mysql://db/zeke", 2), ("nothing", 2), ("postgresql://127.0.0.1:1/zeke", 1)):
         said = nowhere.fails("jobs", "--database", database, code=code)
         assert "--database" in said
@@ -197,13 +197,13 @@ def test_a_database_that_was_named_by_the_option_is_told_by_it(nowhere: Zeke) ->
 # The catalog
 
 
-def test_the_catalog_may_come_from_the_environment(zeke: Zeke) -> None:
+def test_catalog_may_come_from_the_environment(zeke: Zeke) -> None:
     assert len(zeke.good("send", "mail", '{"to": "ann"}', ZEKE_APP=SHOP[1])) == len(
         "01938c5e-7a3b-7c4d-9e2f-0123456789ab\n"
     )
 
 
-def test_a_catalog_may_be_an_attribute_of_an_object(module: Write) -> None:
+def test_catalog_may_be_an_attribute_of_an_object(module: Write) -> None:
     name = module("import zeke_queue\nclass Place:\n    catalog = zeke_queue.Catalog()\n")
     assert not load_catalog(f"{name}:Place.catalog").tasks
 
@@ -278,12 +278,12 @@ group = typer.Typer()
 group.command("ring")(ring)
 
 
-def test_a_function_of_another_distribution_is_a_command() -> None:
+def test_function_of_another_distribution_is_a_command() -> None:
     made = _commands(bell="tests.cli.test_app:ring")
     assert CliRunner().invoke(made, ["bell", "a", "b", "--loud"]).stdout == "['a', 'b'] True\n"
 
 
-def test_a_typer_of_another_distribution_is_a_group_of_commands() -> None:
+def test_typer_of_another_distribution_is_a_command_group() -> None:
     made = _commands(bells="tests.cli.test_app:group")
     assert CliRunner().invoke(made, ["bells", "ring", "a"]).stdout == "['a'] False\n"
 
@@ -309,7 +309,7 @@ def _declared(group: str) -> list[EntryPoint]:
     return [EntryPoint(name, value, group) for name, value in project["entry-points"][group].items()]
 
 
-def test_the_commands_that_the_project_declares_are_there() -> None:
+def test_declared_commands_exist() -> None:
     made = _commands(**{point.name: point.value for point in _declared("zeke.commands")})
     for name in ("ingest", "demo"):
         said = CliRunner().invoke(made, [name, "--help"])
@@ -317,23 +317,23 @@ def test_the_commands_that_the_project_declares_are_there() -> None:
         assert "Options" in said.stdout
 
 
-def test_the_migrations_that_the_project_declares_keep_to_the_form() -> None:
+def test_declared_migrations_have_the_documented_form() -> None:
     for point in _declared("zeke.migrations"):
         migrations = point.load()
         assert list(inspect.signature(migrations.migrate).parameters) == ["dsn"]
         assert "create" in migrations.sql()
 
 
-def test_the_script_that_the_project_declares_is_the_command_line() -> None:
+def test_declared_script_is_the_command_line() -> None:
     project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert callable(EntryPoint("zeke", project["scripts"]["zeke"], "console_scripts").load())
 
 
-def test_the_version_is_the_distribution_s(monkeypatch: pytest.MonkeyPatch, nowhere: Zeke) -> None:
+def test_version_is_that_of_the_distribution(monkeypatch: pytest.MonkeyPatch, nowhere: Zeke) -> None:
     monkeypatch.setattr("zeke_queue.cli.app.version", lambda name: {"zeke-queue": "1.2.3"}[name])
     assert nowhere.good("--version") == "zeke 1.2.3\n"
 
 
-def test_a_source_tree_has_no_version(monkeypatch: pytest.MonkeyPatch, nowhere: Zeke) -> None:
+def test_source_tree_has_no_version(monkeypatch: pytest.MonkeyPatch, nowhere: Zeke) -> None:
     monkeypatch.setattr("zeke_queue.cli.app.version", lambda _: importlib.metadata.version("no-such-thing"))
     assert nowhere.good("--version") == "zeke, run from its source without being installed\n"

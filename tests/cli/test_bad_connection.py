@@ -18,7 +18,7 @@ def zeke(zeke_alone: Zeke) -> Zeke:
     return zeke_alone
 
 
-def test_option_that_libpq_rejects_is_a_wrong_call(nowhere: Zeke) -> None:
+def test_option_that_libpq_rejects_is_a_usage_error(nowhere: Zeke) -> None:
     def check(option: str, told: str) -> None:
         for command in ("jobs", "migrate", "doctor"):
             said = nowhere.fails(command, code=2, DATABASE_PRIMARY_URL=f"{REFUSED}?{option}")
@@ -39,13 +39,13 @@ def test_option_that_libpq_rejects_is_a_wrong_call(nowhere: Zeke) -> None:
     )
 
 
-def test_an_option_that_the_driver_refuses_once_it_knows_the_server_is_a_wrong_call(zeke: Zeke) -> None:
+def test_option_that_the_driver_rejects_at_connection_is_a_usage_error(zeke: Zeke) -> None:
     dsn = make_conninfo(zeke.dsn or "", keepalives="x", host="127.0.0.1", port="1")
     said = zeke.fails("jobs", code=2, DATABASE_PRIMARY_URL=dsn)
     assert 'invalid integer value "x" for connection option "keepalives"' in said
 
 
-def test_programs_are_told_that_it_is_the_setting(nowhere: Zeke) -> None:
+def test_invalid_connection_option_is_a_settings_error_in_json(nowhere: Zeke) -> None:
     result = nowhere("jobs", "--json", DATABASE_PRIMARY_URL=f"{REFUSED}?sslmode=x")
     assert json.loads(result.stderr)["error"] == "SettingsError"
 
@@ -61,13 +61,13 @@ def test_missing_table_or_column_is_reported_with_migrate_of_its_schema(zeke_emp
         assert told in zeke_empty.fails("jobs", "--schema", "mine", code=1)
 
 
-def test_what_vanished_from_the_schema_that_is_usual_is_made_without_naming_it(zeke: Zeke) -> None:
+def test_missing_table_of_the_default_schema_is_reported_without_its_name(zeke: Zeke) -> None:
     with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
         connection.execute("drop table pgboss.watcher")
     assert zeke.fails("jobs", code=1).endswith("Run `zeke migrate`\n")
 
 
-def test_a_role_that_may_not_create_is_told_the_grant(zeke_empty: Zeke) -> None:
+def test_role_that_cannot_create_gets_the_grant_statement(zeke_empty: Zeke) -> None:
     with stranger(zeke_empty.dsn) as dsn:
         said = zeke_empty.fails("migrate", code=1, DATABASE_PRIMARY_URL=dsn)
         assert "permission denied for database" in said

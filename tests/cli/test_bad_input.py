@@ -76,7 +76,7 @@ def test_invalid_send_is_rejected_with_the_reason(zeke: Zeke) -> None:
     )
 
 
-def test_programs_are_told_the_fields_as_json(zeke: Zeke) -> None:
+def test_invalid_fields_are_reported_as_json(zeke: Zeke) -> None:
     result = zeke("send", "mail", '{"copies": "many"}', *SHOP, "--json")
     assert result.exit_code == 2
     assert not result.stdout
@@ -124,7 +124,7 @@ def test_payload_on_standard_input_that_is_not_json_is_rejected(zeke: Zeke) -> N
     )
 
 
-def test_an_error_gives_no_orders_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_of_an_error_are_removed(capsys: pytest.CaptureFixture[str]) -> None:
     print_error(ZekeError("It ended failed: \x1b[2Jgone\x07\nand more"), Options())
     assert capsys.readouterr().err == "zeke: It ended failed: ·[2Jgone·\nand more\n"
 
@@ -147,13 +147,13 @@ def test_option_that_is_not_a_job_id_is_rejected(zeke: Zeke) -> None:
     assert zeke.json("jobs") == []
 
 
-def test_a_refused_send_names_the_job_in_the_way(zeke: Zeke) -> None:
+def test_refused_send_names_the_conflicting_job(zeke: Zeke) -> None:
     first = zeke.send("mail", '{"to": "ann"}', "--singleton-key", "ann")
     said = zeke.fails("send", "mail", '{"to": "ann"}', *SHOP, "--singleton-key", "ann", code=1)
     assert f"its key 'ann' is held by job {first}" in said
 
 
-def test_an_output_that_is_no_json_fails_its_job_and_says_so(zeke: Zeke) -> None:
+def test_output_without_json_form_fails_its_job_with_reason(zeke: Zeke) -> None:
     job_id = zeke.send("odd")
     zeke.work()
     said = zeke.fails("send", "odd", *SHOP, "--id", job_id, "--wait", "0", code=1)
@@ -172,7 +172,7 @@ def test_invalid_and_unknown_job_ids_are_rejected(zeke: Zeke) -> None:
     check_each(["show", "cancel", "retry", "resume"], check)
 
 
-def test_a_job_that_did_not_fail_is_not_retried(zeke: Zeke) -> None:
+def test_job_that_did_not_fail_is_not_retried(zeke: Zeke) -> None:
     job_id = zeke.send("mail", '{"to": "ann"}')
     said = zeke.fails("job", "retry", job_id, code=1)
     assert f"job {job_id} is created; only a failed or expired job" in said
@@ -202,7 +202,7 @@ def test_invalid_catalog_is_rejected_with_its_line(zeke: Zeke, module: Write) ->
     )
 
 
-def test_a_schedule_of_an_unknown_task_keeps_the_worker_from_starting(zeke: Zeke, module: Write) -> None:
+def test_schedule_of_an_unknown_task_stops_the_worker_at_start(zeke: Zeke, module: Write) -> None:
     name = module(
         "from zeke_queue import Catalog\nc = Catalog()\n"
         '@c.task("mail")\ndef mail(): ...\n'
@@ -213,7 +213,7 @@ def test_a_schedule_of_an_unknown_task_keeps_the_worker_from_starting(zeke: Zeke
     assert "external" not in said
 
 
-def test_the_name_of_a_task_is_asked_for_where_it_is_missing(zeke: Zeke, module: Write) -> None:
+def test_task_decorator_without_a_name_suggests_one(zeke: Zeke, module: Write) -> None:
     name = module("from zeke_queue import Catalog\nc = Catalog()\n@c.task\ndef send_mail(): ...\n")
     assert "write @catalog.task('send-mail')" in zeke.fails("worker", "--app", f"{name}:c", code=2)
 
@@ -239,7 +239,7 @@ def test_invalid_setting_is_named(zeke: Zeke) -> None:
     )
 
 
-def test_a_setting_without_a_default_is_not_to_be_unset(zeke: Zeke) -> None:
+def test_unsetting_is_suggested_only_for_settings_with_a_default(zeke: Zeke) -> None:
     assert "unset it" not in zeke.fails("jobs", code=2, DATABASE_PRIMARY_URL="mysql://ann@db/zeke")
     assert "or unset it for the default" in zeke.fails("jobs", code=2, JOBS_POLL_INTERVAL="0")
 
@@ -293,7 +293,7 @@ def test_tables_of_a_newer_pgboss_are_left_unchanged(zeke_empty: Zeke) -> None:
     check_each(COMMANDS, check)
 
 
-def test_role_without_rights_gets_the_missing_right(zeke: Zeke) -> None:
+def test_role_without_permissions_gets_the_missing_grant(zeke: Zeke) -> None:
     with stranger(zeke.dsn) as dsn:
 
         def check(*command: str) -> None:

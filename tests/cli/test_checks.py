@@ -56,7 +56,7 @@ def only(**changes: Any) -> Finding:
     return finding
 
 
-def test_where_nothing_is_wrong_nothing_is_found() -> None:
+def test_healthy_system_has_no_findings() -> None:
     assert wrong() == []
     assert [finding.found for finding in examine(HEALTHY)] == [
         "1 worker alive, 1 job running",
@@ -99,27 +99,27 @@ def test_advice_names_the_database_that_was_examined() -> None:
 # Workers
 
 
-def test_jobs_that_wait_for_no_worker_are_a_problem() -> None:
+def test_jobs_waiting_without_a_worker_are_a_problem() -> None:
     finding = only(workers=[], schedules=[])
     assert (finding.grade, finding.found) == (Grade.PROBLEM, "no workers are running; 1 job waits")
     assert "zeke worker --app" in str(finding.advice)
 
 
-def test_a_schedule_without_a_worker_is_a_problem() -> None:
+def test_schedule_without_a_worker_is_a_problem() -> None:
     assert only(workers=[], counts={}).grade is Grade.PROBLEM
 
 
-def test_no_worker_and_nothing_to_do_is_worth_a_look() -> None:
+def test_missing_worker_without_jobs_is_a_warning() -> None:
     assert only(workers=[], counts={}, schedules=[]).grade is Grade.WARNING
 
 
-def test_a_dead_worker_that_holds_nothing_is_no_fault() -> None:
+def test_dead_worker_without_jobs_is_not_a_problem() -> None:
     assert wrong(workers=[WORKER, SILENT]) == []
     told = "1 worker died earlier or can't reach the database, and holds no jobs"
     assert told in [finding.found for finding in examine(replace(HEALTHY, workers=[WORKER, SILENT]))]
 
 
-def test_a_worker_that_is_silent_for_longer_than_its_lease_and_holds_jobs_is_named() -> None:
+def test_worker_silent_beyond_its_lease_with_jobs_is_named() -> None:
     finding = wrong(workers=[WORKER, SILENT], overdue=[overdue_by("lease")])[0]
     assert finding.grade is Grade.WARNING
     assert finding.found == f"worker {SILENT.id} (pid 42 on host) has been silent for 3 min"
@@ -136,42 +136,42 @@ def test_worker_is_alive_for_the_length_of_its_lease() -> None:
 # Queues
 
 
-def test_jobs_of_a_task_that_no_living_worker_has_are_a_problem() -> None:
+def test_jobs_of_a_task_without_a_live_worker_are_a_problem() -> None:
     finding = only(counts={"mial": {RowState.RETRY: 2}})
     assert finding.grade is Grade.PROBLEM
     assert finding.found == "2 jobs of 'mial' wait, and no live worker serves that queue"
     assert "whose catalog has that task" in str(finding.advice)
 
 
-def test_a_task_of_a_silent_worker_is_served_by_nobody() -> None:
+def test_task_of_a_silent_worker_is_not_served() -> None:
     silent = replace(SILENT, queues=("mial",))
     assert Grade.PROBLEM in {
         f.grade for f in wrong(workers=[WORKER, silent], counts={"mial": {RowState.CREATED: 1}})
     }
 
 
-def test_beside_a_pgboss_a_queue_may_be_served_by_its_workers() -> None:
+def test_queue_may_be_served_by_pgboss() -> None:
     finding = only(counts={"theirs": {RowState.CREATED: 1}}, pgboss=PgBoss(60.0, None))
     assert finding.grade is Grade.WARNING
     assert "a pg-boss may serve it" in str(finding.advice)
 
 
-def test_pgboss_s_own_queues_are_its_own_business() -> None:
+def test_internal_queues_of_pgboss_are_ignored() -> None:
     assert wrong(counts={"__pgboss__maintenance": {RowState.CREATED: 1}}) == []
 
 
-def test_ended_jobs_of_a_task_that_nobody_serves_are_no_problem() -> None:
+def test_ended_jobs_of_an_unserved_task_are_not_a_problem() -> None:
     assert wrong(counts={"gone": {RowState.COMPLETED: 3}}) == []
 
 
-def test_a_paused_queue_is_worth_a_look() -> None:
+def test_paused_queue_is_a_warning() -> None:
     finding = only(queues=[QueueSettings("mail", None, NOW - timedelta(hours=2))])
     assert finding.grade is Grade.WARNING
     assert finding.found == "'mail' has been paused for 2 h; waiting jobs: 1"
     assert "zeke queue resume mail" in str(finding.advice)
 
 
-def test_a_queue_at_its_limit_is_told_and_is_no_fault() -> None:
+def test_queue_at_its_limit_is_reported_without_a_problem() -> None:
     survey = replace(HEALTHY, counts={"mail": {RowState.ACTIVE: 2, RowState.CREATED: 9}})
     assert "'mail' is at its limit: 2 of at most 2 jobs run, 9 wait" in [f.found for f in examine(survey)]
     assert wrong(counts=survey.counts) == []
@@ -185,7 +185,7 @@ def test_jobs_that_should_have_ended_are_counted_by_reason() -> None:
     assert finding.found.endswith("1 past the deadline, 2 without a live worker")
 
 
-def test_jobs_that_failed_for_good_are_counted_by_queue() -> None:
+def test_failed_jobs_are_counted_by_queue() -> None:
     finding = only(counts={"mail": {RowState.FAILED: 2, RowState.EXPIRED: 1}, "ok": {RowState.COMPLETED: 1}})
     assert finding.grade is Grade.WARNING
     assert finding.found == "failed or expired permanently: 3 of 'mail'"
@@ -204,23 +204,23 @@ def test_tick_unserved_for_a_minute_is_a_problem() -> None:
     check_each([(61, 1), (59, 0)], check)
 
 
-def test_a_paused_schedule_is_not_late() -> None:
+def test_paused_schedule_is_not_late() -> None:
     assert wrong(schedules=[replace(DAILY, next_tick=NOW - timedelta(hours=1), paused=True)]) == []
 
 
-def test_a_schedule_that_can_not_be_read_is_a_problem() -> None:
+def test_unreadable_schedule_is_a_problem() -> None:
     finding = only(schedules=[replace(DAILY, zone="Europe/Atlantis")])
     assert finding.grade is Grade.PROBLEM
     assert finding.found.startswith("'sweep' never fires: ")
 
 
-def test_a_schedule_whose_task_nobody_serves_is_worth_a_look() -> None:
+def test_schedule_of_an_unserved_task_is_a_warning() -> None:
     finding = only(schedules=[replace(DAILY, task="sweeep")])
     assert finding.found == "'sweep' sends 'sweeep', which no live worker serves"
     assert str(finding.advice).endswith(": zeke schedule rm sweep")
 
 
-def test_where_ticks_wait_that_nobody_serves_it_is_told_how_to_stop_them() -> None:
+def test_unserved_ticks_are_reported_with_the_command_that_stops_them() -> None:
     finding = only(schedules=[replace(DAILY, task="sweeep")], counts={"sweeep": {RowState.CREATED: 3}})
     assert finding.about == "queues"
     assert str(finding.advice).endswith(": zeke schedule rm sweep")

@@ -44,7 +44,7 @@ def sole(findings: Iterable[Any]) -> Any:
 # Databases that nobody can work with
 
 
-def test_a_database_that_can_not_be_reached_is_the_one_finding(nowhere: Zeke) -> None:
+def test_unreachable_database_is_the_only_finding(nowhere: Zeke) -> None:
     finding = sole(problems(nowhere, DATABASE_PRIMARY_URL=REFUSED))
     assert finding["grade"] == "problem"
     assert "can't be reached" in finding["found"]
@@ -52,29 +52,29 @@ def test_a_database_that_can_not_be_reached_is_the_one_finding(nowhere: Zeke) ->
     assert "s3cret" not in str(finding)
 
 
-def test_a_server_that_is_too_old_is_the_one_finding(nowhere: Zeke) -> None:
+def test_outdated_server_is_the_only_finding(nowhere: Zeke) -> None:
     with old_server("13.4") as dsn:
         finding = sole(problems(nowhere, DATABASE_PRIMARY_URL=dsn))
     assert finding["found"] == "The server is PostgreSQL 13; PostgreSQL 15 is the oldest that works"
     assert finding["advice"] == "Upgrade it, or connect to another one"
 
 
-def test_tables_that_are_missing_are_a_matter_of_migrating(zeke_empty: Zeke) -> None:
+def test_missing_tables_suggest_the_migration(zeke_empty: Zeke) -> None:
     finding = sole(problems(zeke_empty))
     assert finding["about"] == "tables"
     assert finding["advice"] == "Run `zeke migrate`"
 
 
-def test_the_advice_for_another_schema_names_it(zeke_empty: Zeke) -> None:
+def test_advice_for_another_schema_names_it(zeke_empty: Zeke) -> None:
     finding = sole(problems(zeke_empty, "--schema", "mine"))
     assert finding["advice"] == "Run `zeke --schema mine migrate`, or set JOBS_SCHEMA=mine for both"
 
 
-def test_tables_that_are_up_to_date_are_said_to_be_without_a_number(zeke: Zeke) -> None:
+def test_current_tables_are_reported_without_a_number(zeke: Zeke) -> None:
     assert "pg-boss 9's (version 20), all migrations applied" in zeke("doctor").stdout
 
 
-def test_tables_that_lack_a_migration_are_a_matter_of_migrating(zeke: Zeke) -> None:
+def test_outdated_tables_suggest_the_migration(zeke: Zeke) -> None:
     with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
         connection.execute("delete from pgboss.zeke_migration where number = 3")
     finding = sole(problems(zeke))
@@ -82,7 +82,7 @@ def test_tables_that_lack_a_migration_are_a_matter_of_migrating(zeke: Zeke) -> N
     assert finding["advice"] == "Run `zeke migrate`"
 
 
-def test_tables_of_a_newer_pgboss_are_left_alone(zeke_empty: Zeke) -> None:
+def test_newer_pgboss_is_reported_without_changes(zeke_empty: Zeke) -> None:
     before = make_pgboss_10(zeke_empty.dsn)
     finding = sole(problems(zeke_empty))
     assert "belongs to pg-boss 10 or later (its version 24)" in finding["found"]
@@ -90,7 +90,7 @@ def test_tables_of_a_newer_pgboss_are_left_alone(zeke_empty: Zeke) -> None:
     assert tables(zeke_empty.dsn) == before
 
 
-def test_rights_that_are_missing_come_with_the_statements_that_grant_them(zeke: Zeke) -> None:
+def test_missing_permissions_come_with_grant_statements(zeke: Zeke) -> None:
     with stranger(zeke.dsn) as dsn:
         finding = sole(problems(zeke, DATABASE_PRIMARY_URL=dsn))
         assert finding["about"] == "rights"
@@ -101,7 +101,7 @@ def test_rights_that_are_missing_come_with_the_statements_that_grant_them(zeke: 
         assert [f["about"] for f in problems(zeke, DATABASE_PRIMARY_URL=dsn, code=0)] == ["workers"]
 
 
-def test_whoever_works_but_may_not_serve_the_api_is_well_and_told_what_that_takes(zeke: Zeke) -> None:
+def test_role_without_api_permissions_is_healthy_with_a_note(zeke: Zeke) -> None:
     with stranger(zeke.dsn) as dsn, psycopg.connect(zeke.dsn or "", autocommit=True) as owner:
         given = sole(problems(zeke, DATABASE_PRIMARY_URL=dsn))["advice"]
         assert "api_key" not in given
@@ -119,7 +119,7 @@ def test_whoever_works_but_may_not_serve_the_api_is_well_and_told_what_that_take
         assert zeke.good("keys", "create", "ci", DATABASE_PRIMARY_URL=dsn).startswith("mid_")
 
 
-def test_a_right_that_is_missing_is_told_apart_from_those_that_are_there(zeke: Zeke) -> None:
+def test_missing_permission_is_distinguished_from_granted_ones(zeke: Zeke) -> None:
     with stranger(zeke.dsn) as dsn:
         role = dsn.partition("role=")[2].strip("'\"")
         with psycopg.connect(zeke.dsn or "", autocommit=True) as owner:
@@ -130,7 +130,7 @@ def test_a_right_that_is_missing_is_told_apart_from_those_that_are_there(zeke: Z
     assert finding["found"] == f"role {role} lacks in schema pgboss: delete on archive"
 
 
-async def test_a_standby_can_not_be_worked_with(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_standby_server_is_a_problem(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     facts = replace(await read_facts(dsn), standby=True)
 
     async def read(_dsn: str, _schema: str) -> Facts:
@@ -146,7 +146,7 @@ async def test_a_standby_can_not_be_worked_with(dsn: str, monkeypatch: pytest.Mo
 # Databases that work, but not well
 
 
-def test_a_healthy_system_is_told_to_be_well(zeke: Zeke) -> None:
+def test_healthy_system_is_reported_as_healthy(zeke: Zeke) -> None:
     async def look(queue: Queue) -> Any:
         async with Worker(queue):
             return await asyncio.to_thread(zeke, "doctor")
@@ -157,7 +157,7 @@ def test_a_healthy_system_is_told_to_be_well(zeke: Zeke) -> None:
     assert result.stdout.endswith("No problems found.\n")
 
 
-def test_a_task_that_the_living_worker_lacks_is_a_problem(zeke: Zeke) -> None:
+def test_task_missing_from_the_live_worker_is_a_problem(zeke: Zeke) -> None:
     zeke.good("send", "maill", "{}", "--external")
 
     async def look(queue: Queue) -> Any:
@@ -168,7 +168,7 @@ def test_a_task_that_the_living_worker_lacks_is_a_problem(zeke: Zeke) -> None:
     assert finding["found"] == "1 job of 'maill' waits, and no live worker serves that queue"
 
 
-def test_an_old_transaction_is_named(zeke: Zeke, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_transaction_is_named(zeke: Zeke, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "LONG_TRANSACTION", 0.0)
     with psycopg.connect(zeke.dsn or "", application_name="a forgotten console") as connection:
         connection.execute("create temporary table mine ()")
@@ -177,7 +177,7 @@ def test_an_old_transaction_is_named(zeke: Zeke, monkeypatch: pytest.MonkeyPatch
     assert "pg_terminate_backend" in sole(found)["advice"]
 
 
-def test_a_young_transaction_is_no_matter(zeke: Zeke) -> None:
+def test_young_transaction_is_ignored(zeke: Zeke) -> None:
     with psycopg.connect(zeke.dsn or "") as connection:
         connection.execute("create temporary table mine ()")
         assert [f["about"] for f in problems(zeke, code=0)] == ["workers"]
@@ -192,7 +192,7 @@ def test_pgboss_s_costly_indexes_are_named_with_what_drops_them(zeke: Zeke) -> N
     assert [f["about"] for f in problems(zeke, code=0)] == ["workers"]
 
 
-def test_a_pgboss_that_does_its_cron_is_told(zeke: Zeke) -> None:
+def test_active_cron_of_pgboss_is_reported(zeke: Zeke) -> None:
     with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
         connection.execute("update pgboss.version set cron_on = now(), maintained_on = now()")
     finding = sole(f for f in problems(zeke, code=0) if f["about"] == "schedules")
@@ -209,7 +209,7 @@ def test_doctor_changes_nothing(zeke: Zeke) -> None:
 # What people see
 
 
-def test_on_a_terminal_findings_are_wrapped_to_its_width(zeke: Zeke) -> None:
+def test_findings_are_wrapped_to_the_width_of_the_terminal(zeke: Zeke) -> None:
     with stranger(zeke.dsn) as dsn:
         terminal = {"FORCE_COLOR": "1", "TERM": "dumb", "NO_COLOR": "1", "DATABASE_PRIMARY_URL": dsn}
         for width in [80, 120]:
@@ -220,7 +220,7 @@ def test_on_a_terminal_findings_are_wrapped_to_its_width(zeke: Zeke) -> None:
             assert lines[-1] == "1 problem."
 
 
-def test_in_a_pipe_a_finding_is_a_line(zeke_empty: Zeke) -> None:
+def test_finding_is_one_line_in_a_pipe(zeke_empty: Zeke) -> None:
     server, tables_, advice, summary = zeke_empty("doctor", COLUMNS="40").stdout.splitlines()
     assert server.startswith("✓ database   PostgreSQL ")
     assert tables_ == "✗ tables     Schema 'pgboss' has no tables of ours yet"

@@ -21,22 +21,22 @@ TERMINAL = {"FORCE_COLOR": "1", "TERM": "xterm"}
 # Sending
 
 
-def test_a_sent_job_is_told_by_its_id_alone(zeke: Zeke) -> None:
+def test_send_prints_the_id_only(zeke: Zeke) -> None:
     job_id = zeke.good("send", "mail", LETTER, *SHOP)
     assert zeke.json("job", "show", str(UUID(job_id.strip())))["data"] == {"to": "ann", "copies": 1}
 
 
-def test_a_payload_may_come_from_standard_input(zeke: Zeke) -> None:
+def test_payload_may_come_from_standard_input(zeke: Zeke) -> None:
     job_id = zeke.good("send", "mail", "-", *SHOP, stdin=LETTER).strip()
     assert zeke.json("job", "show", job_id)["data"]["to"] == "ann"
 
 
-def test_programs_are_told_what_was_sent(zeke: Zeke) -> None:
+def test_send_prints_json(zeke: Zeke) -> None:
     sent = json.loads(zeke.good("send", "post", LETTER, *SHOP, "--json"))
     assert sent == {"id": sent["id"], "status": "QUEUED", "taskId": "mail"}
 
 
-def test_options_of_a_send_reach_the_job(zeke: Zeke) -> None:
+def test_options_of_send_reach_the_job(zeke: Zeke) -> None:
     own = "01938c5e-7a3b-7c4d-9e2f-0123456789ab"
     zeke.send(
         *("mail", LETTER, "--id", own, "--priority", "7", "--retry-limit", "0", "--expire-in", "90"),
@@ -52,12 +52,12 @@ def test_options_of_a_send_reach_the_job(zeke: Zeke) -> None:
     assert job["start_after"] > job["created_on"]
 
 
-def test_a_job_for_another_process_needs_no_catalog(zeke: Zeke) -> None:
+def test_external_job_needs_no_catalog(zeke: Zeke) -> None:
     job_id = zeke.good("send", "theirs", "[1, 2]", "--external").strip()
     assert zeke.json("job", "show", job_id)["data"] == [1, 2]
 
 
-def test_waiting_prints_the_result(zeke: Zeke) -> None:
+def test_wait_prints_the_result(zeke: Zeke) -> None:
     job_id = zeke.send("mail", LETTER)
     zeke.work()
     again = ("send", "mail", LETTER, *SHOP, "--id", job_id, "--wait", "1")
@@ -66,13 +66,13 @@ def test_waiting_prints_the_result(zeke: Zeke) -> None:
     assert told == {"id": job_id, "status": "COMPLETED", "taskId": "mail", "output": {"sent": 1}}
 
 
-def test_waiting_in_vain_is_a_failure_that_names_the_job(zeke: Zeke) -> None:
+def test_wait_that_times_out_fails_and_names_the_job(zeke: Zeke) -> None:
     said = zeke.fails("send", "mail", LETTER, *SHOP, "--wait", "0", code=1)
     (job,) = zeke.json("jobs")
     assert f"Job {job['id']} has not ended after 0 s; it goes on" in said
 
 
-def test_programs_are_told_which_job_was_waited_for_in_vain(zeke: Zeke) -> None:
+def test_wait_that_times_out_names_the_job_in_json(zeke: Zeke) -> None:
     result = zeke("send", "mail", LETTER, *SHOP, "--wait", "0", "--json")
     (job,) = zeke.json("jobs")
     assert (result.exit_code, result.stdout) == (1, "")
@@ -85,7 +85,7 @@ def test_programs_are_told_which_job_was_waited_for_in_vain(zeke: Zeke) -> None:
     }
 
 
-def test_programs_are_told_how_a_job_that_was_waited_for_failed(zeke: Zeke) -> None:
+def test_wait_for_a_failed_job_prints_its_error_as_json(zeke: Zeke) -> None:
     job_id = zeke.send("refuse")
     zeke.work()
     result = zeke("send", "refuse", *SHOP, "--id", job_id, "--wait", "1", "--json")
@@ -100,7 +100,7 @@ def test_programs_are_told_how_a_job_that_was_waited_for_failed(zeke: Zeke) -> N
     assert told["output"]["message"] == "no longer wanted"
 
 
-def test_programs_are_told_which_job_is_in_the_way(zeke: Zeke) -> None:
+def test_conflict_names_the_holder_in_json(zeke: Zeke) -> None:
     first = zeke.send("mail", LETTER, "--singleton-key", "ann")
     result = zeke("send", "mail", LETTER, *SHOP, "--singleton-key", "ann", "--json")
     assert result.exit_code == 1
@@ -108,7 +108,7 @@ def test_programs_are_told_which_job_is_in_the_way(zeke: Zeke) -> None:
     assert (told["error"], told["holder"]) == ("JobConflictError", first)
 
 
-def test_waiting_for_a_job_that_fails_is_a_failure_that_says_why(zeke: Zeke) -> None:
+def test_wait_for_a_failed_job_fails_with_its_reason(zeke: Zeke) -> None:
     job_id = zeke.send("refuse")
     zeke.work()
     said = zeke.fails("send", "refuse", *SHOP, "--id", job_id, "--wait", "1", code=1)
@@ -141,7 +141,7 @@ def test_jobs_are_listed_by_queue_and_state_and_page(zeke: Zeke) -> None:
     assert listed("--archived") == []
 
 
-def test_a_full_page_says_how_to_get_the_next_one(zeke: Zeke) -> None:
+def test_full_page_suggests_the_next_one(zeke: Zeke) -> None:
     zeke.send("mail", LETTER)
     last = zeke.send("mail", LETTER)
     result = zeke("jobs", "-n", "1")
@@ -149,20 +149,20 @@ def test_a_full_page_says_how_to_get_the_next_one(zeke: Zeke) -> None:
     assert len(result.stdout.splitlines()) == 2
 
 
-def test_a_page_before_a_job_that_is_not_there_is_refused_with_its_option(zeke: Zeke) -> None:
+def test_page_before_an_unknown_job_is_refused_with_the_option(zeke: Zeke) -> None:
     zeke.send("mail", LETTER)
     nobody = "019b0000-0000-7000-8000-000000000000"
     said = zeke.fails("jobs", "--before", nobody, code=1)
     assert f"--before: no job has the id {nobody}, live or archived" in said
 
 
-def test_no_jobs_are_told_from_none_that_match(zeke: Zeke) -> None:
+def test_empty_list_distinguishes_no_jobs_from_no_matches(zeke: Zeke) -> None:
     assert zeke.good("jobs") == "No jobs yet.\n"
     assert zeke.good("jobs", "-q", "mail") == "No matching jobs.\n"
     assert zeke.json("jobs") == []
 
 
-def test_on_a_terminal_a_job_is_a_line_that_fits(zeke: Zeke) -> None:
+def test_job_is_one_fitting_line_on_a_terminal(zeke: Zeke) -> None:
     zeke.send("mail", json.dumps({"to": "a" * 150}))
     for width in [80, 120]:
         lines = zeke.good("jobs", **TERMINAL, NO_COLOR="1", COLUMNS=str(width)).splitlines()
@@ -171,14 +171,14 @@ def test_on_a_terminal_a_job_is_a_line_that_fits(zeke: Zeke) -> None:
         assert lines[1].rstrip("\x1b[0m").endswith("a…")
 
 
-def test_in_a_pipe_a_job_is_a_whole_line_without_colours(zeke: Zeke) -> None:
+def test_job_is_a_complete_line_without_colours_in_a_pipe(zeke: Zeke) -> None:
     zeke.send("mail", json.dumps({"to": "a" * 150}))
     line = zeke.good("jobs", COLUMNS="40").splitlines()[1]
     assert "a" * 150 in line
     assert "\x1b" not in line
 
 
-def test_a_payload_can_not_speak_to_the_terminal(zeke: Zeke) -> None:
+def test_control_characters_of_a_payload_are_removed(zeke: Zeke) -> None:
     job_id = zeke.good("send", "theirs", json.dumps("\x1b[2J\n\x9bé"), "--external").strip()
     assert zeke.good("jobs").splitlines()[1].endswith("·[2J··é")
     assert zeke.good("job", "show", job_id).endswith('\npayload\n"\\u001b[2J\\n·é"\n')
@@ -192,7 +192,7 @@ def _bare(line: str) -> str:
 # One job
 
 
-def test_a_job_is_shown_with_what_its_handler_said(zeke: Zeke) -> None:
+def test_job_is_shown_with_its_log_lines(zeke: Zeke) -> None:
     job_id = zeke.send("mail", LETTER)
     zeke.work()
     shown = zeke.good("job", "show", job_id)
@@ -227,7 +227,7 @@ def test_active_job_is_shown_with_its_deadline(zeke: Zeke) -> None:
     )
 
 
-def test_a_job_that_waits_for_another_is_shown_with_that(zeke: Zeke) -> None:
+def test_waiting_job_is_shown_with_its_child(zeke: Zeke) -> None:
     job_id = zeke.send("sleep")
     other = str(UUID(int=7))
     with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
@@ -239,7 +239,7 @@ def test_a_job_that_waits_for_another_is_shown_with_that(zeke: Zeke) -> None:
     assert "start after" not in shown
 
 
-def test_a_job_that_failed_is_shown_with_its_error_once(zeke: Zeke) -> None:
+def test_failed_job_is_shown_with_its_error_once(zeke: Zeke) -> None:
     job_id = zeke.send("refuse")
     zeke.work()
     shown = zeke.good("job", "show", job_id)
@@ -248,28 +248,28 @@ def test_a_job_that_failed_is_shown_with_its_error_once(zeke: Zeke) -> None:
     assert zeke.json("job", "show", job_id)["history"][0]["error"]["message"] == "no longer wanted"
 
 
-def test_a_cancelled_job_can_be_resumed(zeke: Zeke) -> None:
+def test_cancelled_job_can_be_resumed(zeke: Zeke) -> None:
     job_id = zeke.send("mail", LETTER)
     assert zeke.good("job", "cancel", job_id) == f"Job {job_id} is cancelled.\n"
     assert "is cancelled; only a waiting or running job" in zeke.fails("job", "cancel", job_id, code=1)
     assert zeke.json("job", "resume", job_id) == {"id": job_id, "changed": True, "state": "created"}
 
 
-def test_a_failed_job_can_be_retried(zeke: Zeke) -> None:
+def test_failed_job_can_be_retried(zeke: Zeke) -> None:
     job_id = zeke.send("refuse")
     zeke.work()
     assert zeke.good("job", "retry", job_id) == f"Job {job_id} is queued again.\n"
     assert zeke.json("job", "show", job_id)["state"] == "retry"
 
 
-def test_programs_are_told_of_a_change_that_could_not_be_made(zeke: Zeke) -> None:
+def test_refused_change_is_reported_as_json(zeke: Zeke) -> None:
     job_id = zeke.send("mail", LETTER)
     result = zeke("--json", "job", "resume", job_id)
     assert result.exit_code == 1
     assert json.loads(result.stdout) == {"id": job_id, "changed": False, "state": "created"}
 
 
-def test_an_archived_job_can_be_shown_and_not_be_retried(zeke: Zeke) -> None:
+def test_archived_job_can_be_shown_and_not_retried(zeke: Zeke) -> None:
     job_id = zeke.send("refuse")
     zeke.work()
 
@@ -301,13 +301,13 @@ def test_jobs_are_found_by_state_or_by_status(zeke: Zeke) -> None:
         assert [job["id"] for job in zeke.json("jobs", "-s", word)] == [waiting], word
 
 
-def test_the_status_failed_is_two_states() -> None:
+def test_status_failed_selects_failed_and_expired_jobs() -> None:
     assert _states(["FAILED"]) == (RowState.EXPIRED, RowState.FAILED)
     assert _states(["failed"]) == (RowState.FAILED,)
     assert _states(["EXECUTING", "active"]) == (RowState.ACTIVE,)
 
 
-def test_a_word_that_is_no_state_is_answered_with_those_that_are(nowhere: Zeke) -> None:
+def test_unknown_status_is_refused_with_the_known_ones(nowhere: Zeke) -> None:
     said = nowhere.fails("jobs", "-s", "running", code=2)
     assert "--state: must be a state (created, retry, active" in said
     assert "or a status (QUEUED, EXECUTING" in said
@@ -315,7 +315,7 @@ def test_a_word_that_is_no_state_is_answered_with_those_that_are(nowhere: Zeke) 
     assert "Value error" not in said
 
 
-def test_an_id_alone_shows_the_job(zeke: Zeke) -> None:
+def test_id_without_a_command_shows_the_job(zeke: Zeke) -> None:
     job_id = zeke.send("mail", LETTER)
     assert zeke.good("job", job_id) == zeke.good("job", "show", job_id)
     assert zeke.json("job", job_id)["id"] == job_id

@@ -49,7 +49,7 @@ def add_expired(zeke: Zeke, name: str) -> None:
     zeke.on_queue(lambda queue: parts_of(queue).storage.access.create_key(new))
 
 
-def test_a_key_alone_is_printed_to_standard_output_and_is_good_from_then_on(zeke: Zeke) -> None:
+def test_key_create_prints_only_the_key_which_is_valid_at_once(zeke: Zeke) -> None:
     result = zeke("keys", "create", "ci")
     assert result.exit_code == 0
     text = result.stdout.removesuffix("\n")
@@ -61,7 +61,7 @@ def test_a_key_alone_is_printed_to_standard_output_and_is_good_from_then_on(zeke
     assert zeke.good("keys", "create", "ci") != result.stdout
 
 
-def test_a_key_has_the_scopes_the_team_and_the_end_that_are_given(zeke: Zeke) -> None:
+def test_key_has_the_requested_scopes_team_and_expiry(zeke: Zeke) -> None:
     scopes = ("--scope", "jobs.read", "--scope", "jobs.admin")
     text = zeke.good("keys", "create", "ops", *scopes, "--team", TEAM, "--expires", "30d").strip()
     (key,) = valid_keys(zeke, text)
@@ -71,7 +71,7 @@ def test_a_key_has_the_scopes_the_team_and_the_end_that_are_given(zeke: Zeke) ->
     assert key.expires_on - key.created_on == timedelta(days=30)
 
 
-def test_expiry_of_a_key_is_given_in_several_units(zeke: Zeke) -> None:
+def test_expiry_of_a_key_accepts_several_units(zeke: Zeke) -> None:
     def check(given: str, seconds: int) -> None:
         value = zeke.json("keys", "create", "ci", "--expires", given)
         created, expires = (datetime.fromisoformat(value[name]) for name in ("created_on", "expires_on"))
@@ -80,7 +80,7 @@ def test_expiry_of_a_key_is_given_in_several_units(zeke: Zeke) -> None:
     check_each([("1m", 60), ("12h", 43_200), ("8w", 4_838_400)], check)
 
 
-def test_programs_are_told_all_but_the_digest(zeke: Zeke) -> None:
+def test_json_of_a_key_omits_the_digest(zeke: Zeke) -> None:
     created = zeke.json("keys", "create", "ci", "--scope", "jobs.read")
     text = created.pop("key")
     assert zeke.json("keys", "list") == [created]
@@ -91,7 +91,7 @@ def test_programs_are_told_all_but_the_digest(zeke: Zeke) -> None:
     assert apikeys.digest_of(text).hex() not in shown
 
 
-def test_keys_are_listed_with_what_they_permit_and_whether_they_are_good(zeke: Zeke) -> None:
+def test_keys_are_listed_with_scopes_and_validity(zeke: Zeke) -> None:
     used, expiring, revoked = (
         zeke.good("keys", "create", name, *more).strip()
         for name, more in (("used", ()), ("expiring", ("--expires", "2d")), ("revoked", ()))
@@ -111,7 +111,7 @@ def test_keys_are_listed_with_what_they_permit_and_whether_they_are_good(zeke: Z
     assert lines[2].endswith("revoked 0 s")
 
 
-def test_no_keys_are_said_to_be_none_yet(zeke: Zeke) -> None:
+def test_empty_list_of_keys_is_reported(zeke: Zeke) -> None:
     assert "`zeke keys create NAME`" in zeke.good("keys", "list")
     assert zeke.json("keys", "list") == []
 
@@ -139,7 +139,7 @@ def test_key_is_revoked_by_id_prefix_or_text(zeke: Zeke) -> None:
     check_each(["id", "part of the id", "prefix", "part of the prefix", "text"], check)
 
 
-def test_a_second_key_of_a_name_is_made_and_told_apart(zeke: Zeke) -> None:
+def test_second_key_of_a_name_is_created_and_distinguished(zeke: Zeke) -> None:
     """As when a new one is to take the place of an old one, which goes on to work meanwhile."""
     assert "Other valid keys" not in zeke("keys", "create", "ci").stderr
     (first,) = zeke.json("keys", "list")
@@ -155,7 +155,7 @@ def test_a_second_key_of_a_name_is_made_and_told_apart(zeke: Zeke) -> None:
     assert "Other valid keys" not in zeke("keys", "create", "ci").stderr
 
 
-def test_programs_are_told_of_other_keys_of_a_name_beside_what_they_read(zeke: Zeke) -> None:
+def test_warning_about_equal_names_is_apart_from_the_json(zeke: Zeke) -> None:
     assert zeke("--json", "keys", "create", "ci").stderr == ""
     (first,) = zeke.json("keys", "list")
     made = zeke("--json", "keys", "create", "ci")
@@ -164,7 +164,7 @@ def test_programs_are_told_of_other_keys_of_a_name_beside_what_they_read(zeke: Z
     assert json.loads(made.stdout)["key"] not in made.stderr
 
 
-def test_a_key_that_has_expired_is_in_nobody_s_way(zeke: Zeke) -> None:
+def test_expired_key_of_a_name_is_not_reported(zeke: Zeke) -> None:
     add_expired(zeke, "ci")
     made = zeke("keys", "create", "ci")
     assert "Other valid keys" not in made.stderr
@@ -187,7 +187,7 @@ def test_key_is_not_stored_when_its_output_would_fail(zeke: Zeke, monkeypatch: p
         assert zeke.json("keys", "list") == []
 
 
-def test_a_key_is_revoked_by_its_name_unless_another_one_begins_so(zeke: Zeke) -> None:
+def test_key_is_revoked_by_an_unambiguous_name(zeke: Zeke) -> None:
     one = zeke.json("keys", "create", "one")
     namesake = zeke.json("keys", "create", one["prefix"])
     said = zeke.fails("keys", "revoke", one["prefix"], code=1)
@@ -197,7 +197,7 @@ def test_a_key_is_revoked_by_its_name_unless_another_one_begins_so(zeke: Zeke) -
     assert "is already revoked" in zeke.fails("keys", "revoke", "one", code=1)
 
 
-def test_a_key_that_is_not_there_or_not_the_only_one_is_not_revoked(zeke: Zeke) -> None:
+def test_unknown_or_ambiguous_key_is_not_revoked(zeke: Zeke) -> None:
     values = [zeke.json("keys", "create", name) for name in ("one", "two")]
     stranger = apikeys.new_key(bytes(32))
     said = zeke.fails("keys", "revoke", stranger, code=1)
@@ -234,6 +234,6 @@ def test_invalid_key_is_rejected_with_the_reason(zeke: Zeke) -> None:
     assert zeke.json("keys", "list") == []
 
 
-def test_an_unknown_scope_is_refused_with_those_there_are(zeke: Zeke) -> None:
+def test_unknown_scope_is_refused_with_the_known_ones(zeke: Zeke) -> None:
     said = zeke.fails("keys", "create", "ci", "--scope", "jobs.all", code=2)
     assert "--scope: must be one of jobs.trigger, jobs.read, jobs.admin, got 'jobs.all'" in said

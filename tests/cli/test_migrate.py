@@ -22,12 +22,12 @@ def declared(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
     return points
 
 
-def test_the_tables_are_made_once(zeke_empty: Zeke) -> None:
+def test_tables_are_created_once(zeke_empty: Zeke) -> None:
     assert zeke_empty.good("migrate").startswith("schema pgboss: applied tables_of_pgboss_9, ")
     assert zeke_empty.good("migrate") == "schema pgboss: up to date\n"
 
 
-def test_programs_are_told_what_was_applied(zeke_empty: Zeke) -> None:
+def test_applied_migrations_are_reported_as_json(zeke_empty: Zeke) -> None:
     first: dict[str, Any] = zeke_empty.json("migrate")
     assert "tables_of_pgboss_9" in first["pgboss"]
     assert zeke_empty.json("migrate") == {"pgboss": []}
@@ -39,7 +39,7 @@ def test_other_distributions_tables_are_made_too(zeke_empty: Zeke, declared: lis
     assert zeke_empty.good("migrate") == "schema pgboss: up to date\nschema zeke: up to date\n"
 
 
-def test_the_printed_sql_leaves_nothing_to_be_migrated(zeke_empty: Zeke, declared: list[EntryPoint]) -> None:
+def test_printed_sql_completes_the_migration(zeke_empty: Zeke, declared: list[EntryPoint]) -> None:
     declared.append(DOMAIN)
     printed = zeke_empty.good("migrate", "--sql")
     with psycopg.connect(zeke_empty.dsn or "", autocommit=True) as connection:
@@ -48,32 +48,32 @@ def test_the_printed_sql_leaves_nothing_to_be_migrated(zeke_empty: Zeke, declare
     assert zeke_empty.good("jobs") == "No jobs yet.\n"
 
 
-def test_the_printed_sql_is_of_the_schema_that_was_named(zeke_empty: Zeke) -> None:
+def test_printed_sql_uses_the_schema_option(zeke_empty: Zeke) -> None:
     printed = zeke_empty.good("migrate", "--sql", "--schema", "mine")
     with psycopg.connect(zeke_empty.dsn or "", autocommit=True) as connection:
         connection.execute(printed.encode())
     assert zeke_empty.json("migrate", "--schema", "mine") == {"mine": []}
 
 
-def test_what_makes_the_tables_of_another_schema_names_it(zeke_empty: Zeke) -> None:
+def test_suggested_migration_of_another_schema_names_it(zeke_empty: Zeke) -> None:
     said = zeke_empty.fails("jobs", "--schema", "mine", code=1)
     assert "Run `zeke --schema mine migrate`, or set JOBS_SCHEMA=mine" in said
     zeke_empty.good("--schema", "mine", "migrate")
     assert zeke_empty.good("jobs", "--schema", "mine") == "No jobs yet.\n"
 
 
-def test_printing_the_sql_needs_no_database(nowhere: Zeke) -> None:
+def test_sql_is_printed_without_a_database(nowhere: Zeke) -> None:
     assert "create table pgboss.job" in nowhere.good("migrate", "--sql")
 
 
-def test_half_a_migration_is_none(zeke_empty: Zeke, declared: list[EntryPoint]) -> None:
+def test_unloadable_migration_stops_all_migrations(zeke_empty: Zeke, declared: list[EntryPoint]) -> None:
     declared.append(EntryPoint("theirs", "nowhere.to_be.found", "zeke.migrations"))
     said = zeke_empty.fails("migrate", code=2)
     assert "'theirs' (nowhere.to_be.found) can't be loaded" in said
     assert "Run `zeke migrate`" in zeke_empty.fails("jobs", code=1)
 
 
-def test_programs_are_given_the_sql_by_schema(nowhere: Zeke, declared: list[EntryPoint]) -> None:
+def test_sql_is_printed_as_json_by_schema(nowhere: Zeke, declared: list[EntryPoint]) -> None:
     declared.append(DOMAIN)
     printed: dict[str, str] = nowhere.json("migrate", "--sql", "--schema", "mine")
     assert list(printed) == ["mine", "zeke"]

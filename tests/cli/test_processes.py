@@ -19,7 +19,7 @@ LETTER = '{"to": "ann"}'
 # The worker
 
 
-def test_a_worker_tells_its_tasks_works_and_ends_gracefully(zeke: Zeke, start: Start) -> None:
+def test_worker_lists_its_tasks_runs_jobs_and_ends_gracefully(zeke: Zeke, start: Start) -> None:
     with start("worker", *SHOP) as worker:
         started = heard(worker.stderr, "worker_started")
         assert started["tasks"] == ["mail", "odd", "refuse", "sleep"]
@@ -31,7 +31,7 @@ def test_a_worker_tells_its_tasks_works_and_ends_gracefully(zeke: Zeke, start: S
     assert zeke.json("job", "show", job_id)["output"] == {"sent": 1}
 
 
-def test_a_second_signal_ends_a_worker_at_once_and_gives_its_job_back(zeke: Zeke, start: Start) -> None:
+def test_second_signal_ends_a_worker_at_once_and_releases_its_job(zeke: Zeke, start: Start) -> None:
     job_id = zeke.send("sleep")
     with start("worker", *SHOP) as worker:
         heard(worker.stderr, "job_started")
@@ -43,7 +43,7 @@ def test_a_second_signal_ends_a_worker_at_once_and_gives_its_job_back(zeke: Zeke
     assert (job["state"], job["retry_count"]) == ("created", 0)
 
 
-def test_a_worker_restarts_when_its_code_changes(start: Start, tmp_path: Path) -> None:
+def test_worker_restarts_when_its_code_changes(start: Start, tmp_path: Path) -> None:
     code = tmp_path / "reloaded.py"
     text = "from zeke_queue import Catalog\ncatalog = Catalog()\n@catalog.task('{}')\ndef task(): ...\n"
     code.write_text(text.format("first"))
@@ -57,7 +57,7 @@ def test_a_worker_restarts_when_its_code_changes(start: Start, tmp_path: Path) -
         assert worker.wait(PATIENCE) == 0
 
 
-def test_a_reloading_worker_hears_each_signal_once(zeke: Zeke, start: Start) -> None:
+def test_reloading_worker_handles_each_signal_once(zeke: Zeke, start: Start) -> None:
     zeke.send("sleep")
     with start("worker", *SHOP, "--reload") as worker:
         heard(worker.stderr, "job_started")
@@ -108,7 +108,7 @@ def test_closed_pipe_ends_the_command_quietly(zeke: Zeke, start: Start) -> None:
     check_each([("jobs",), ("jobs", "--json"), ("migrate", "--sql")], check)
 
 
-def test_the_module_is_the_command(start: Start) -> None:
+def test_module_can_be_run_as_the_command(start: Start) -> None:
     with start("jobs") as listing:
         assert listing.communicate(timeout=PATIENCE) == ("No jobs yet.\n", "")
         assert listing.returncode == 0

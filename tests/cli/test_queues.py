@@ -20,19 +20,19 @@ def test_queues_are_listed_with_their_jobs_and_limits(zeke: Zeke) -> None:
     assert rows["refuse"] == ["0", "0", "0", "1", "0", "–"]
 
 
-def test_programs_are_told_of_each_state(zeke: Zeke) -> None:
+def test_queue_counts_of_each_state_are_json(zeke: Zeke) -> None:
     zeke.send("mail", LETTER)
     assert zeke.json("queues") == [
         {"name": "mail", "concurrency_limit": None, "paused_on": None, "states": {"created": 1}}
     ]
 
 
-def test_no_queues_are_said_to_be_none_yet(zeke: Zeke) -> None:
+def test_empty_list_of_queues_is_reported(zeke: Zeke) -> None:
     assert zeke.good("queues").startswith("No queues yet")
     assert zeke.json("queues") == []
 
 
-def test_a_paused_queue_starts_no_job_until_it_is_resumed(zeke: Zeke) -> None:
+def test_paused_queue_starts_no_job_until_resumed(zeke: Zeke) -> None:
     job_id = zeke.send("mail", LETTER)
     assert "until `zeke queue resume mail`" in zeke.good("queue", "pause", "mail")
     assert zeke.good("queues").splitlines()[1].endswith("paused 0 s")
@@ -43,7 +43,7 @@ def test_a_paused_queue_starts_no_job_until_it_is_resumed(zeke: Zeke) -> None:
     assert zeke.json("job", "show", job_id)["state"] == "completed"
 
 
-def test_a_queue_that_nobody_knows_is_paused_only_by_force(zeke: Zeke) -> None:
+def test_unknown_queue_is_paused_only_with_force(zeke: Zeke) -> None:
     zeke.send("mail", LETTER)
     said = zeke.fails("queue", "pause", "maill", code=1)
     assert "'maill' was not paused" in said
@@ -56,7 +56,7 @@ def test_a_queue_that_nobody_knows_is_paused_only_by_force(zeke: Zeke) -> None:
     }
 
 
-def test_a_queue_that_nobody_knows_is_not_resumed_and_not_made(zeke: Zeke) -> None:
+def test_unknown_queue_is_not_resumed_or_created(zeke: Zeke) -> None:
     zeke.good("queue", "pause", "mail", "--force")
     said = zeke.fails("queue", "resume", "mial", code=1)
     assert "'mial' was not resumed" in said
@@ -64,7 +64,7 @@ def test_a_queue_that_nobody_knows_is_not_resumed_and_not_made(zeke: Zeke) -> No
     assert [(one["name"], one["paused_on"] is None) for one in zeke.json("queues")] == [("mail", False)]
 
 
-def test_a_queue_without_jobs_that_a_worker_serves_is_paused(zeke: Zeke) -> None:
+def test_queue_served_by_a_worker_is_paused_without_jobs(zeke: Zeke) -> None:
     zeke.work()
     zeke.good("queue", "pause", "mail")
 
@@ -81,7 +81,7 @@ def test_schedules_are_listed_with_their_ticks(zeke: Zeke) -> None:
     assert zeke.json("schedules")[0]["cron"] == "0 3 * * *"
 
 
-def test_only_what_is_unusual_of_a_schedule_takes_room(zeke: Zeke) -> None:
+def test_schedule_shows_only_unusual_settings(zeke: Zeke) -> None:
     async def schedule(queue: Queue) -> None:
         await queue.schedules.put("nightly", "0 3 * * *", task="refuse", catch_up="all", paused=True)
 
@@ -93,7 +93,7 @@ def test_only_what_is_unusual_of_a_schedule_takes_room(zeke: Zeke) -> None:
     assert "paused" in line
 
 
-def test_on_a_terminal_a_schedule_is_a_line_that_fits(zeke: Zeke) -> None:
+def test_schedule_is_one_fitting_line_on_a_terminal(zeke: Zeke) -> None:
     async def schedule(queue: Queue) -> None:
         await queue.schedules.put(
             "refuse", "*/5 * * * *", timezone="America/Indiana/Indianapolis", description="no " * 40
@@ -107,5 +107,5 @@ def test_on_a_terminal_a_schedule_is_a_line_that_fits(zeke: Zeke) -> None:
         assert len(lines[1]) <= width
 
 
-def test_no_schedules_are_said_to_be_none_yet(zeke: Zeke) -> None:
+def test_empty_list_of_schedules_is_reported(zeke: Zeke) -> None:
     assert zeke.good("schedules").startswith("No schedules yet")

@@ -59,7 +59,7 @@ def test_read_only_role_reads_what_the_owner_reads_and_changes_nothing(
         assert "`zeke doctor` prints" in said
 
 
-def test_role_without_rights_gets_the_statements_that_let_it_read(zeke: Zeke) -> None:
+def test_role_without_permissions_gets_the_grants_for_reading(zeke: Zeke) -> None:
     def check(*look: str) -> None:
         with role_of(zeke) as (reader, grant):
             command = ["00000000-0000-4000-8000-000000000000" if word == "ID" else word for word in look]
@@ -76,7 +76,7 @@ def test_role_without_rights_gets_the_statements_that_let_it_read(zeke: Zeke) ->
     check_each(LOOKS, check)
 
 
-def test_role_without_rights_gets_the_statements_that_let_it_serve_the_api(
+def test_role_without_permissions_gets_the_grants_for_the_api(
     zeke: Zeke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[str] = []
@@ -108,7 +108,7 @@ def test_role_without_rights_gets_the_statements_that_let_it_serve_the_api(
     check_each(["api", "up"], check)
 
 
-def test_an_api_on_tables_that_are_out_of_date_says_how_they_are_brought_up(zeke: Zeke) -> None:
+def test_api_on_outdated_tables_names_the_migration_command(zeke: Zeke) -> None:
     with psycopg.connect(zeke.dsn or "", autocommit=True) as owner:
         owner.execute(
             "delete from pgboss.zeke_migration where number = (select max(number) from pgboss.zeke_migration)"

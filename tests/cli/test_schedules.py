@@ -38,7 +38,7 @@ def long_ago(zeke: Zeke) -> None:
         )
 
 
-def test_a_schedule_that_is_removed_fires_no_more(zeke: Zeke) -> None:
+def test_deleted_schedule_does_not_fire(zeke: Zeke) -> None:
     zeke.on_queue(declare)
     long_ago(zeke)
     assert zeke.good("schedule", "rm", "hourly").startswith("hourly is removed.")
@@ -46,7 +46,7 @@ def test_a_schedule_that_is_removed_fires_no_more(zeke: Zeke) -> None:
     assert zeke.json("schedules") == []
 
 
-def test_a_paused_schedule_does_not_fire_even_if_programs_start_anew(zeke: Zeke) -> None:
+def test_paused_schedule_does_not_fire_after_a_restart(zeke: Zeke) -> None:
     zeke.on_queue(declare)
     assert "until `zeke schedule resume hourly`" in zeke.good("schedule", "pause", "hourly")
     long_ago(zeke)
@@ -55,7 +55,7 @@ def test_a_paused_schedule_does_not_fire_even_if_programs_start_anew(zeke: Zeke)
     assert zeke.json("schedules")[0]["paused"]
 
 
-def test_a_schedule_that_is_resumed_does_not_catch_up(zeke: Zeke) -> None:
+def test_resumed_schedule_does_not_catch_up(zeke: Zeke) -> None:
     zeke.on_queue(declare)
     zeke.good("schedule", "pause", "hourly")
     long_ago(zeke)
@@ -65,7 +65,7 @@ def test_a_schedule_that_is_resumed_does_not_catch_up(zeke: Zeke) -> None:
     assert (schedule["paused"], schedule["catch_up"]) == (False, "all")
 
 
-def test_a_schedule_that_was_not_paused_catches_up_although_it_is_resumed(zeke: Zeke) -> None:
+def test_resume_of_an_unpaused_schedule_keeps_its_catch_up(zeke: Zeke) -> None:
     zeke.on_queue(declare)
     long_ago(zeke)
     zeke.good("schedule", "resume", "hourly")
@@ -78,7 +78,7 @@ def test_unknown_schedule_is_a_failure(zeke: Zeke) -> None:
         assert "did you mean 'hourly'?" in zeke.fails("schedule", verb, "hourli", code=1)
 
 
-def test_a_schedule_that_was_only_looked_at_has_had_no_tick(zeke: Zeke) -> None:
+def test_listed_schedule_has_no_last_tick(zeke: Zeke) -> None:
     zeke.on_queue(declare)
     assert zeke.on_queue(tick) == []
     (schedule,) = zeke.json("schedules")
@@ -86,7 +86,7 @@ def test_a_schedule_that_was_only_looked_at_has_had_no_tick(zeke: Zeke) -> None:
     assert re.split(" {2,}", zeke.good("schedules").splitlines()[1])[4] == "–"
 
 
-def test_a_tick_that_was_served_is_told(zeke: Zeke) -> None:
+def test_last_tick_is_shown(zeke: Zeke) -> None:
     zeke.on_queue(declare)
     long_ago(zeke)
     assert zeke.on_queue(tick)
@@ -94,7 +94,7 @@ def test_a_tick_that_was_served_is_told(zeke: Zeke) -> None:
     assert schedule["last_tick"].endswith(":00:00+00:00")
 
 
-def test_a_schedule_that_can_not_be_read_is_listed_among_the_others(zeke: Zeke) -> None:
+def test_unreadable_schedule_is_listed_among_the_others(zeke: Zeke) -> None:
     zeke.on_queue(declare)
     with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
         connection.execute(
@@ -108,7 +108,7 @@ def test_a_schedule_that_can_not_be_read_is_listed_among_the_others(zeke: Zeke) 
     assert "every day" in zeke.good("schedules")
 
 
-def test_programs_are_given_the_payload_of_a_schedule_as_that_of_a_job(zeke: Zeke) -> None:
+def test_payload_of_a_schedule_has_the_json_form_of_a_job(zeke: Zeke) -> None:
     async def declare_letter(queue: Queue) -> None:
         await queue.schedules.put("weekly", "0 8 * * mon", task="mail", payload={"to": "ann"})
 
