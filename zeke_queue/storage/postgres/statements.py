@@ -28,7 +28,7 @@ VARIANTS: Final = {
     "find_archived": (
         "find",
         {
-            "{schema}.job\n": "{schema}.archive\n",
+            ".job where (": ".archive where (",
             ".job as kept": ".archive as kept",
             "null::timestamptz as archivedon": "archivedon",
         },
@@ -72,9 +72,9 @@ def statement(name: str, schema: str, limit: int | None = None) -> LiteralString
     """
     file, shortened = VARIANTS.get(name, (name, {}))
     text = _COMMENT.sub("", (_HERE / "sql" / f"{file}.sql").read_text(encoding="utf-8"))
+    text = " ".join(text.split()).removesuffix(";").replace("{schema}", schema)
     for needless, instead in shortened.items():
         text = text.replace(needless, instead)
-    text = " ".join(text.split()).removesuffix(";").replace("{schema}", schema)
     if limit is not None:
         text = text.replace("{limit}", str(int(limit)))
     return cast("LiteralString", text)
