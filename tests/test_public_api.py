@@ -21,11 +21,21 @@ PUBLIC = [
     "Transaction", "UnknownTaskError", "UsageError", "Wait", "Worker", "WorkerOptions", "ZekeError",
     "configure_logging", "run_worker",
 ]
+MEMBERS_OF_QUEUE = [
+    "cancel", "catalog", "clock", "close", "connect", "count", "find", "get", "get_run", "in_memory",
+    "outside_transaction", "resume", "retry", "schedules", "send", "send_many", "settings", "transaction",
+    "trigger",
+]
 # fmt: on
 
 
 def test_the_public_names_are_these_and_no_others() -> None:
     assert list(zeke_queue.__all__) == PUBLIC
+
+
+async def test_public_members_of_a_queue_are_these() -> None:
+    async with zeke_queue.Queue.in_memory(zeke_queue.Catalog()) as queue:
+        assert [name for name in dir(queue) if not name.startswith("_")] == MEMBERS_OF_QUEUE
 
 
 def test_a_name_that_is_not_public_is_an_attribute_error() -> None:

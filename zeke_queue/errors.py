@@ -107,7 +107,7 @@ class JobConflictError(ZekeError):
 
     Attributes:
         holder: the job that holds the key or the slot; None if it ended meanwhile or could not be looked up.
-        sent: of ``send_many``: the runs of the other jobs, which are stored.
+        sent: of ``send_many``: the runs of the jobs that were not refused; they are stored.
     """
 
     def __init__(self, message: str, holder: UUID | None = None, sent: Sequence[Any] = ()) -> None:

@@ -18,11 +18,17 @@ class Letter(BaseModel):
     copies: int = 1
 
 
+class Receipt(BaseModel):
+    """A result."""
+
+    sent: int
+
+
 @catalog.task("mail", aliases=["post"], concurrency_limit=2)
-async def mail(letter: Letter, job: JobContext) -> dict[str, int]:
+async def mail(letter: Letter, job: JobContext) -> Receipt:
     job.logger.info("sending", to=letter.to)
     await job.progress(0.5, "half of it")
-    return {"sent": letter.copies}
+    return Receipt(sent=letter.copies)
 
 
 @catalog.task("refuse")

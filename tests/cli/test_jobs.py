@@ -69,7 +69,7 @@ def test_wait_prints_the_result(zeke: Zeke) -> None:
 def test_wait_that_times_out_fails_and_names_the_job(zeke: Zeke) -> None:
     said = zeke.fails("send", "mail", LETTER, *SHOP, "--wait", "0", code=1)
     (job,) = zeke.json("jobs")
-    assert f"Job {job['id']} has not ended after 0 s; it goes on" in said
+    assert f"Job {job['id']} has not ended after 0 s; it continues" in said
 
 
 def test_wait_that_times_out_names_the_job_in_json(zeke: Zeke) -> None:

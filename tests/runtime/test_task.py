@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 from pydantic.alias_generators import to_camel
 from typing_extensions import TypedDict  # the one of Python 3.11 lacks what pydantic needs
 
@@ -296,6 +296,25 @@ class Open(BaseModel):
     part: Part = Part()
 
 
+class Ignoring(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    part: Part = Part()
+
+
+class Forbidding(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    size: int = 1
+
+    @computed_field
+    @property
+    def double(self) -> int:
+        return self.size * 2
+
+
+class Containing(BaseModel):
+    forbidding: Forbidding = Forbidding()
+
+
 @dataclasses.dataclass
 class Plain:
     size: int = 1
@@ -308,7 +327,7 @@ def test_unknown_field_is_refused_in_a_send_unless_a_model_sets_extra() -> None:
         take.__annotations__["payload"] = payload_type
         task: Task[Any, Any] = Task(take, "take")
         if path is None:
-            assert task.validate(payload).model_extra == {"other": 2}
+            assert task.validate(payload) == payload_type.model_validate(payload)
             return
         with pytest.raises(PayloadValidationError) as caught:
             task.dump(payload)
@@ -321,7 +340,9 @@ def test_unknown_field_is_refused_in_a_send_unless_a_model_sets_extra() -> None:
         "nested": (Whole, {"part": {"sise": 3}}, "part.sise"),
         "dataclass": (Plain, {"sise": 3}, "sise"),
         "beside an alias": (Whole, {"wholeName": "a", "nam": "b"}, "nam"),
+        "beside a model that forbids": (Containing, {"retires": 5}, "retires"),
         "extra allowed": (Open, {"other": 2}, None),
+        "extra ignored": (Ignoring, {"other": 2}, None),
     }
     check_each(cases, check)
 
@@ -338,6 +359,8 @@ def test_output_is_read_as_the_type_of_the_result() -> None:
     cases: dict[str, tuple[Any, Any]] = {
         "model": (Whole, Whole(wholeName="a")),
         "models": (list[Part], [Part(size=2), Part()]),
+        "computed field": (Containing, Containing()),
+        "extra fields": (Open, Open.model_validate({"other": 2})),
         "moments": (dict[str, datetime], {"a": moment}),
         "tuple": (tuple[int, UUID], (1, ID)),
         "optional": (Part | None, None),
@@ -356,8 +379,37 @@ def test_output_that_does_not_fit_the_result_type_is_an_error() -> None:
         task.read_output({"part": {"size": "much"}})
 
 
-def test_unknown_result_type_is_refused() -> None:
-    async def give() -> "Missing": ...  # type: ignore[name-defined] # noqa: F821, UP037
+def test_unknown_types_are_refused() -> None:
+    def check(what: str, annotation: Any) -> None:
+        async def handle(payload: Any) -> Any: ...
 
-    with pytest.raises(UsageError, match=r"^Task 'give': the type of the result, 'Missing', can't be found"):
-        Task(give, "give")
+        handle.__annotations__["return" if what == "result" else "payload"] = annotation
+        with pytest.raises(UsageError, match=rf"^Task 'handle': the type of the {what}, .* can't be found"):
+            Task(handle, "handle")
+
+    cases = {
+        f"{what}: {annotation}": (what, annotation)
+        for what in ("payload", "result")
+        for annotation in ("Missing", "json.Missing", list["Missing"])  # type: ignore[name-defined] # noqa: F821
+    }
+    check_each(cases, check)
+
+
+def test_handler_may_use_what_is_assigned_later() -> None:
+    async def handle(payload: "Part") -> "Part":  # noqa: UP037 - quoted annotations are what is tried
+        return later(payload)
+
+    task: Task[Part, Part] = Task(handle, "handle")
+
+    def later(part: Part) -> Part:
+        return part
+
+    assert (task.payload_type, task.result_type) == (Part, Part)
+
+
+def test_attributes_of_a_handler_do_not_replace_those_of_its_task() -> None:
+    async def handle() -> None: ...
+
+    handle.layer = handle.key = handle.name = "mine"
+    task: Task[None, None] = Task(handle, "handle", options={"priority": 3})
+    assert (task.name, task.key, task.options) == ("handle", None, {"priority": 3})

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 
 from tests.cases import check_each_async
 from tests.runtime.catalogs import mail_catalog
-from tests.runtime.test_send import stored
+from tests.runtime.test_send import Impatient, stored
 from zeke_queue.client.queue import Queue
-from zeke_queue.errors import InvalidOptionError, JobConflictError
+from zeke_queue.errors import InvalidOptionError, JobConflictError, StorageUnavailableError
+from zeke_queue.model import JobQuery
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.task import Send
+from zeke_queue.web.triggers import send_job
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,3 +120,81 @@ async def test_unknown_holder_is_a_conflict_which_carries_the_runs_of_the_others
     assert caught.value.holder is None
     assert [run.task for run in caught.value.sent] == ["clean", "mail"]
     assert [(await run.job()).id for run in caught.value.sent] == [run.id for run in caught.value.sent]
+
+
+async def test_holder_that_can_not_be_looked_up_is_an_unknown_one(
+    clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = MemoryStorage(clock)
+    queue = Queue(mail_catalog(), storage, clock=Impatient(clock))
+    await queue.send("clean", singleton_key="k")
+    tries: list[UUID] = []
+
+    async def holder(job: NewJob) -> UUID | None:
+        tries.append(job.id)
+        raise StorageUnavailableError("The database is away")
+
+    monkeypatch.setattr(storage, "holder", holder)
+    for send, expected in ((queue.trigger, 1), (queue.send, 3)):
+        with pytest.raises(JobConflictError) as caught:
+            await send("clean", singleton_key="k")
+        assert caught.value.holder is None
+        assert len(tries) == expected
+        tries.clear()
+    assert len(await queue.find(JobQuery())) == 1
+
+
+async def test_lookup_of_a_holder_is_repeated(clock: FrozenClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = MemoryStorage(clock)
+    queue = Queue(mail_catalog(), storage, clock=Impatient(clock))
+    first = await queue.send("clean", singleton_key="k")
+    look_up, failures = storage.holder, [StorageUnavailableError("The database is away")]
+
+    async def holder(job: NewJob) -> UUID | None:
+        if failures:
+            raise failures.pop()
+        return await look_up(job)
+
+    monkeypatch.setattr(storage, "holder", holder)
+    _, kept = await queue.send_many([Send("clean"), Send("clean", singleton_key="k")])
+    assert (kept.id, kept.created) == (first.id, False)
+
+
+async def test_computed_keys_apply_to_every_way_to_send(queue_on: QueueOn) -> None:
+    catalog = Catalog()
+
+    @catalog.task("parcel", singleton_key=lambda parcel: parcel.to)
+    async def parcel(payload: Parcel) -> None: ...
+
+    queue = queue_on(catalog)
+    (run,) = await queue.send_many([parcel.job(Parcel(to="ann"))])
+    async with queue.transaction() as transaction:
+        await transaction.send(parcel, Parcel(to="bea"))
+        with pytest.raises(JobConflictError):
+            await transaction.trigger(parcel, Parcel(to="ann"))
+    await send_job(queue, "parcel", {"to": "cid", "unknown": 1})
+    assert (await run.job()).singleton_key == "ann"
+    assert sorted(str(job.singleton_key) for job in await queue.find(JobQuery())) == ["ann", "bea", "cid"]
+
+
+async def test_error_of_a_key_function_names_task_and_error(queue_on: QueueOn) -> None:
+    catalog = Catalog()
+
+    @catalog.task("parcel", singleton_key=lambda parcel: parcel.nothing)
+    async def parcel(payload: Parcel) -> None: ...
+
+    with pytest.raises(InvalidOptionError, match=r"^singleton_key: .*'parcel' raised AttributeError: "):
+        await queue_on(catalog).send(parcel, Parcel(to="ann"))
+
+
+async def test_payload_of_http_is_validated_once(queue_on: QueueOn) -> None:
+    catalog = Catalog()
+
+    @catalog.task("double")
+    async def double(payload: Annotated[int, AfterValidator(lambda number: number * 2)]) -> None: ...
+
+    queue = queue_on(catalog)
+    sent = await send_job(queue, "double", 2)
+    assert (await stored(queue, sent.id)).data == 4
+    other = await send_job(queue, "another-program", {"a": 1}, external=True)
+    assert (await stored(queue, other.id)).data == {"a": 1}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
@@ -19,7 +18,6 @@ from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import (
     JobConflictError,
-    JobNotFoundError,
     PayloadValidationError,
     UsageError,
 )
@@ -168,6 +166,7 @@ async def test_job_that_conflicts_within_its_transaction_is_refused(queue: Queue
     assert caught.value.holder == first.id
 
 
+@on_both_storages
 async def test_transaction_cancels_jobs_with_its_rows(queue: Queue) -> None:
     first, second = await queue.send("clean"), await queue.send("clean")
 
@@ -178,11 +177,13 @@ async def test_transaction_cancels_jobs_with_its_rows(queue: Queue) -> None:
         await abandon(queue, cancel)
     assert (await first.job()).state is RowState.CREATED
     async with queue.transaction() as transaction:
-        assert await transaction.cancel(second.id)
-        assert not await transaction.cancel(second.id)
-        with pytest.raises(JobNotFoundError):
-            await transaction.cancel(PARENT)
-    assert (await second.job()).state is RowState.CANCELLED
+        own = await transaction.send("clean")
+        for run in (second, own):
+            assert await transaction.cancel(run.id)
+            assert not await transaction.cancel(run.id)
+        assert not await transaction.cancel(PARENT)
+    for run in (second, own):
+        assert (await run.job()).state is RowState.CANCELLED
 
 
 # Sends beside an open transaction
@@ -193,9 +194,12 @@ async def test_send_beside_an_open_transaction_is_refused(queue: Queue) -> None:
     other = Queue(queue.catalog, MemoryStorage(FrozenClock()), clock=queue.clock)
     same = Queue(queue.catalog, parts_of(queue).storage, clock=queue.clock)
 
-    async def check(send: Callable[[], Awaitable[Any]]) -> None:
-        with pytest.raises(UsageError, match=r"^queue\.\w+ inside a transaction of the same storage"):
-            await send()
+    run = await queue.send("clean")
+    await queue.schedules.put("daily", "0 0 * * *", task="clean")
+
+    async def check(call: Callable[[], Awaitable[Any]]) -> None:
+        with pytest.raises(UsageError, match=r"^[\w.]+ inside a transaction of the same storage"):
+            await call()
 
     async with queue.transaction() as transaction, other.transaction():
         await check_each_async(
@@ -204,6 +208,11 @@ async def test_send_beside_an_open_transaction_is_refused(queue: Queue) -> None:
                 "trigger": lambda: queue.trigger("clean"),
                 "send_many": lambda: queue.send_many([Send("clean")]),
                 "transaction": lambda: queue.transaction().__aenter__(),
+                "cancel": lambda: queue.cancel(run.id),
+                "cancel of a run": run.cancel,
+                "retry": lambda: queue.retry(run.id),
+                "resume": lambda: queue.resume(run.id),
+                "trigger of a schedule": lambda: queue.schedules.trigger("daily"),
                 "another queue": lambda: same.send("clean"),
                 "a task of the block": lambda: asyncio.ensure_future(queue.send("clean")),
                 "a thread": lambda: asyncio.to_thread(asyncio.run, queue.send("clean")),
@@ -232,11 +241,41 @@ async def test_task_that_outlives_the_transaction_of_its_creator_can_send(queue:
     assert await soon(task)
 
 
-async def test_block_that_ends_in_another_context_leaves_the_queue_usable(queue: Queue) -> None:
-    opening = queue.transaction()
-    await asyncio.ensure_future(opening.__aenter__())  # as a fixture is set up
-    await asyncio.ensure_future(opening.__aexit__(None, None, None))
+async def test_other_storages_stay_usable_beside_an_open_transaction(queue: Queue) -> None:
+    other = Queue(queue.catalog, MemoryStorage(FrozenClock()), clock=queue.clock)
+    async with queue.transaction():
+        assert (await other.send("clean")).created
+
+
+@on_postgres
+async def test_outside_transaction_ends_with_its_block_and_survives_a_rollback(queue: Queue) -> None:
+    sent: list[UUID] = []
+
+    async def work(transaction: Transaction) -> None:
+        async with queue.outside_transaction():
+            sent.append((await queue.send("clean")).id)
+        with pytest.raises(UsageError, match=r"^queue\.send inside"):
+            await queue.send("clean")
+
+    with pytest.raises(Abandoned):
+        await abandon(queue, work)
+    assert [job.id for job in await queue.find(JobQuery())] == sent
+
+
+async def test_blocks_may_end_in_any_order_and_context(queue: Queue) -> None:
+    other = Queue(queue.catalog, MemoryStorage(FrozenClock()), clock=queue.clock)
+    first, second = queue.transaction(), other.transaction()
+    await first.__aenter__()
+    await second.__aenter__()
+    await first.__aexit__(None, None, None)
     assert (await queue.send("clean")).created
+    with pytest.raises(UsageError):
+        await other.send("clean")
+    await asyncio.ensure_future(second.__aexit__(None, None, None))  # as a fixture is closed
+    assert (await other.send("clean")).created
+    async with queue.transaction():
+        pass
+    assert not any(block.open for block in open_transactions.OPEN.get())
 
 
 async def test_worker_that_starts_inside_a_transaction_is_not_part_of_it(clock: FrozenClock) -> None:
@@ -249,15 +288,44 @@ async def test_worker_that_starts_inside_a_transaction_is_not_part_of_it(clock: 
     @catalog.task("child")
     async def child() -> None: ...
 
-    storage, other = MemoryStorage(clock), Queue(catalog, MemoryStorage(clock), clock=clock)
+    storage = MemoryStorage(clock)
     queue = Queue(catalog, storage, clock=clock)
     run = await queue.send(parent)
-    async with AsyncExitStack() as stack:
-        with open_transactions.inside(storage):
-            worker = await stack.enter_async_context(Worker(queue))
-        await worker.drain()
+    with open_transactions.inside(storage):
+        async with Worker(queue) as worker:
+            await worker.drain()
     assert await run.result(0)
-    del other
+
+
+async def test_handler_with_an_open_transaction_changes_jobs_through_it(clock: FrozenClock) -> None:
+    catalog = Catalog()
+    refused: dict[str, str] = {}
+
+    @catalog.task("parent")
+    async def parent(job: JobContext) -> None:
+        calls: dict[str, Callable[[], Awaitable[Any]]] = {
+            "job.send": lambda: job.send("child"),
+            "job.trigger": lambda: job.trigger("child"),
+            "job.start_child": lambda: job.start_child("child", key="c"),
+            "job.extend": lambda: job.extend(60),
+        }
+        async with job.transaction() as transaction:
+            for name, call in calls.items():
+                with pytest.raises(UsageError) as caught:
+                    await call()
+                refused[name] = str(caught.value).partition(" ")[0]
+            await transaction.send("child")
+
+    @catalog.task("child")
+    async def child() -> None: ...
+
+    queue = Queue(catalog, MemoryStorage(clock), clock=clock)
+    run = await queue.send(parent)
+    async with Worker(queue) as worker:
+        await worker.drain()
+    await run.result(0)
+    assert refused == {name: name for name in refused}
+    assert len(refused) == 4
 
 
 # In a transaction of the caller's, which only a database has

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.zeke_backend("postgres")
 
 
 @catalog.task("write")
-async def write(job: JobContext) -> int:
+async def write(job: JobContext) -> list[int]:
     async with job.transaction() as transaction:
         await transaction.connection.execute("create table if not exists written (number int)")
         await transaction.connection.execute("insert into written values (%s), (%s)", [1, 2])
@@ -65,7 +65,7 @@ async def test_each_test_has_its_own_database(zeke):
     async with zeke.queue.transaction() as transaction:
         await transaction.connection.execute("create table own (number int)")
         await transaction.send(receipt, Order(number=1))
-        async with zeke.queue.outside_transaction(), zeke.queue.transaction(transaction.connection) as joined:
+        async with zeke.queue.transaction(transaction.connection) as joined:
             await joined.send(receipt, Order(number=2))
     zeke.assert_enqueued(receipt, count=2)
 

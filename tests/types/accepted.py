@@ -13,6 +13,8 @@ from zeke_queue import Catalog, Job, JobContext, Queue, Run, Task
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from sqlalchemy.ext.asyncio import AsyncSession
+
 
 class Order(BaseModel):
     """A payload."""
@@ -87,7 +89,26 @@ def count() -> int:
     return 1
 
 
-async def program(queue: Queue, job_id: UUID) -> None:
+@catalog.task("sort")
+def sort(order: Order, job: JobContext[Bank]) -> list[int]:
+    """Use both in a thread."""
+    assert_type(job.resources, Bank)
+    return [order.number]
+
+
+@catalog.task("log")
+def log(job: JobContext[Bank]) -> bool:
+    """Use the context in a thread."""
+    return job.cancelled
+
+
+@catalog.task("any")
+async def anything(payload: dict[str, Any]) -> int:
+    """Take any object; a payload of type Any would be taken for the context."""
+    return len(payload)
+
+
+async def program(queue: Queue, job_id: UUID, session: AsyncSession) -> None:
     """Send, wait and look."""
     order = Order(number=1)
     run = await queue.send(charge, order, priority=3)
@@ -99,6 +120,9 @@ async def program(queue: Queue, job_id: UUID) -> None:
     assert_type(await queue.send(tick, delay=5), Run[str])
     assert_type(await queue.send(crunch, order), Run[float])
     assert_type(await queue.send(count), Run[int])
+    assert_type(await queue.send(sort, order), Run[list[int]])
+    assert_type(await queue.send(log), Run[bool])
+    assert_type(await queue.send(anything, {"a": 1}), Run[int])
     assert_type(await queue.send("charge", {"number": 1}), Run[Any])
     assert_type(await queue.send_many([charge.job(order), refund.job(order, delay=1)]), list[Run[Any]])
     assert_type(await queue.get_run(job_id, charge), Run[Receipt])
@@ -106,6 +130,8 @@ async def program(queue: Queue, job_id: UUID) -> None:
     assert_type(charge.validate({"number": 1}), Order)
     async with queue.transaction() as transaction:
         assert_type(await transaction.trigger(charge, order), Run[Receipt])
+    async with queue.transaction(session) as transaction:
+        assert_type(await transaction.send(tick), Run[str])
 
 
 async def direct(order: Order) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic import BaseModel
 
-from zeke_queue import Catalog, Queue
+from zeke_queue import Catalog, JobContext, Queue
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 
 class Order(BaseModel):
@@ -28,8 +33,10 @@ async def tick() -> str:
     return "tick"
 
 
-async def program(queue: Queue) -> None:
+async def program(queue: Queue, session: Session) -> None:
     """Misuse the queue."""
+    await queue.trigger(charge, "an order")  # REFUSED: wrong payload of trigger
+    queue.transaction(session)  # REFUSED: a session that is not async
     await queue.send(charge, "an order")  # REFUSED: wrong payload
     await queue.send(charge)  # REFUSED: no payload
     await queue.send(tick, Order(number=1))  # REFUSED: payload for a task without
@@ -37,6 +44,14 @@ async def program(queue: Queue) -> None:
     charge.job("an order")  # REFUSED: wrong payload in Task.job
     total: str = await (await queue.send(charge, Order(number=1))).result()  # REFUSED: wrong result type
     await queue.send(charge, Order(number=len(total)))
+
+
+@catalog.task("parent")
+async def parent(job: JobContext) -> None:
+    """Misuse the context."""
+    await job.call(charge, "an order")  # REFUSED: wrong payload of call
+    await job.start_child(tick, Order(number=1), key="t")  # REFUSED: payload for a child without
+    await job.call(charge, Order(number=1), parent=job.id)  # REFUSED: option that children do not have
 
 
 @catalog.task("late", retry_limit="three")  # REFUSED: wrong type of an option

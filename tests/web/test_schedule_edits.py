@@ -50,6 +50,13 @@ async def test_visible_part_is_edited_beside_a_redacted_one(call: Web, queue: Qu
     assert await stored(queue, "login") == {"user": "bob", "password": "s3same"}
 
 
+async def test_unknown_field_of_a_payload_is_dropped(call: Web, queue: Queue) -> None:
+    payload = {"user": "ada", "password": "hunter2", "remember": True}
+    answer = await put(call, "login", cron="0 0 * * *", payload=payload)
+    assert answer.status_code == 200, answer.text
+    assert await stored(queue, "login") == {"user": "ada", "password": "hunter2"}
+
+
 async def test_missing_redacted_value_is_rejected(call: Web, queue: Queue) -> None:
     await queue.schedules.put("break", "0 0 * * *")
     refused = {

@@ -29,14 +29,15 @@ from zeke_queue.cli.showing import print_job
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import InvalidOptionError, JobNotFoundError, UnknownTaskError, UsageError, ZekeError
 from zeke_queue.model import STATUS_OF, JobQuery, JobStatus, RowState
+from zeke_queue.task.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from datetime import datetime
 
+    from zeke_queue.client.queue import Queue
     from zeke_queue.model import Job
     from zeke_queue.task.catalog import Catalog
-    from zeke_queue.task.run import Run
 
 
 class JobCommands(TyperGroup):
@@ -123,7 +124,7 @@ def send(
                     singleton_key=singleton_key,
                 )
             if wait is not None:
-                return await _wait(run, wait, options)
+                return await _wait(queue, run, wait, options)
         _print_sent(run, as_json=options.json)
         return 0
 
@@ -184,10 +185,12 @@ def _require_wait(seconds: float | None) -> None:
         raise InvalidOptionError(f"--wait: must be 0 or more seconds, got {seconds:g}.")
 
 
-async def _wait(run: Run[Any], wait: float, options: Options) -> int:
+async def _wait(queue: Queue, run: Run[Any], wait: float, options: Options) -> int:
     """Wait for the result and print it, or print the failed job; return the exit code."""
+    # Without the task, the run returns its output as it is stored.
+    untyped: Run[Any] = Run(parts_of(queue).runs, run.id, run.task)
     try:
-        output = await run.result(timeout=wait)
+        output = await untyped.result(timeout=wait)
     except asyncio.CancelledError:
         # After an interrupt, print how to find the job.
         message = f"no longer waiting; the job continues: zeke job show {run.id}"

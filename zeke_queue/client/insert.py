@@ -40,7 +40,7 @@ async def insert_one(
         attempt: for a child that its parent waits for: the parent's attempt.
 
     Raises:
-        JobConflictError: the job was refused, and either ``insist``, or the conflicting job was not found.
+        JobConflictError: the job was refused, and either ``insist``, or the conflicting job is not known.
         LeaseLostError: the parent is not active at this attempt.
         StorageUnavailableError: the last try had no answer.
     """
@@ -70,10 +70,11 @@ async def insert_all(
             ids[position] = job_id
     holders: dict[int, UUID | None] = {}
     refused = {position: again.get(position, prepared[position].job) for position in _missing(ids)}
-    if refused:
-        holders = dict(zip(refused, await place.holders(list(refused.values()), insist=insist), strict=True))
-        # The holders that are missing ended between the two statements.
-        free = {position: job for position, job in refused.items() if holders[position] is None}
+    if refused and (found := await place.holders(list(refused.values()), insist=insist)) is not None:
+        holders = dict(zip(refused, found, strict=True))
+        # The holders that are missing ended between the two statements. An earlier try may have inserted
+        # the job without an answer, so it is not fresh any more.
+        free = {p: replace(job, fresh=False) for p, job in refused.items() if holders[p] is None}
         if free:
             for position, job_id in zip(free, await place.insert(list(free.values())), strict=True):
                 ids[position] = job_id
@@ -82,12 +83,12 @@ async def insert_all(
     for position, (one, job_id) in enumerate(zip(prepared, ids, strict=True)):
         if job_id is not None:
             runs.append(Run(parts.runs, job_id, one.job.name, one.task))
-        elif (holder := holders[position]) is not None and not insist:
+        elif (holder := holders.get(position)) is not None and not insist:
             runs.append(Run(parts.runs, holder, one.job.name, one.task, created=False))
         else:
             conflicts.append(position)
     if conflicts:
-        raise _conflict(prepared[conflicts[0]].job, holders[conflicts[0]], runs)
+        raise _conflict(prepared[conflicts[0]].job, holders.get(conflicts[0]), runs)
     return runs
 
 
@@ -124,14 +125,23 @@ class _Place:
             return await storage.insert(jobs)
         return [await storage.insert_child(job, self._attempt) for job in jobs]
 
-    async def holders(self, jobs: Sequence[NewJob], *, insist: bool) -> list[UUID | None]:
-        """Return for each refused job the one that holds its key or slot; None if it ended meanwhile."""
-        try:
-            return [await (self._transaction or self._parts.storage).holder(job) for job in jobs]
-        except StorageUnavailableError:
-            if not insist:
-                raise
-            return [None] * len(jobs)  # the refusal is certain, and matters more than its holder
+    async def holders(self, jobs: Sequence[NewJob], *, insist: bool) -> list[UUID | None] | None:
+        """Look up the jobs that hold the keys or slots of refused jobs.
+
+        Returns:
+            A holder for each, None for one that ended meanwhile; or None if the storage did not answer: the
+            refusal is certain, so a conflict is reported without a holder. ``insist`` needs the holder only
+            for its error, so that it takes one try.
+        """
+        if self._transaction is not None:
+            return [await self._transaction.holder(job) for job in jobs]
+        for wait in (None,) if insist else (*INSERT_WAITS, None):
+            try:
+                return [await self._parts.storage.holder(job) for job in jobs]
+            except StorageUnavailableError:
+                if wait is not None:
+                    await self._parts.clock.sleep(wait)
+        return None
 
 
 def _conflict(job: NewJob, holder: UUID | None, sent: list[Run[Any]]) -> JobConflictError:

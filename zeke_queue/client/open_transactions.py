@@ -1,6 +1,6 @@
-"""The transactions that the running code has open, so that a send outside of them can be refused.
+"""The transactions that the running code has open, so that changes of jobs outside of them can be refused.
 
-A send beside an open transaction of the same storage takes another connection, and may wait forever for a
+A change beside an open transaction of the same storage takes another connection, and may wait forever for a
 singleton key or a slot that the transaction has taken. A task inherits the open transactions of the code
 that created it; once they have ended, they do not matter any more.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zeke_queue.errors import UsageError
 
@@ -33,12 +33,16 @@ OPEN: ContextVar[tuple[_Block, ...]] = ContextVar("zeke_open_transactions", defa
 def inside(storage: object) -> Generator[None]:
     """Mark a block as one in which a transaction of the storage is open."""
     block = _Block(storage)
-    token = OPEN.set((*OPEN.get(), block))
+    OPEN.set((*OPEN.get(), block))
     try:
         yield
     finally:
         block.open = False
-        _reset(token)
+        # Blocks need not end in the order of their begin, nor in the context in which they began, such as
+        # an exit stack's, where the variable may lack this one.
+        opened = OPEN.get()
+        if block in opened:
+            OPEN.set(tuple(one for one in opened if one is not block))
 
 
 @contextmanager
@@ -48,7 +52,8 @@ def outside() -> Generator[None]:
     try:
         yield
     finally:
-        _reset(token)
+        with suppress(ValueError):  # the block ended in another context than it began
+            OPEN.reset(token)
 
 
 def check_outside(storage: object, call: str) -> None:
@@ -65,12 +70,6 @@ def check_outside(storage: object, call: str) -> None:
         if block.open and block.storage is storage:
             raise UsageError(
                 f"{call} inside a transaction of the same storage may wait forever for the transaction's "
-                "locks: send through the transaction, or, for a send that must not be part of it, in "
+                "locks: call the transaction's own method, or, for what must not be part of it, use "
                 "`async with queue.outside_transaction():`"
             )
-
-
-def _reset(token: Any) -> None:
-    # The block may end in another context, such as an exit stack's, where the variable is not set.
-    with suppress(ValueError):
-        OPEN.reset(token)

@@ -194,17 +194,17 @@ class Queue(Sender):
             UsageError: as for ``send``, for the first invalid job; no job is sent.
             JobConflictError: as for ``send``; ``sent`` has the runs of the other jobs, which are stored.
         """
-        parts = self._sending("queue.send_many")
+        parts = self._outside("queue.send_many")
         prepared = parts.factory.prepare_all(jobs)
         return await insert_all(parts, prepared) if prepared else []
 
     async def _send(
         self, task: str | Task[Any, Any], payload: object, options: SendOptions, *, insist: bool
     ) -> Run[Any]:
-        parts = self._sending("queue.trigger" if insist else "queue.send")
+        parts = self._outside("queue.trigger" if insist else "queue.send")
         return await insert_one(parts, parts.factory.prepare(task, payload, options), insist=insist)
 
-    def _sending(self, call: str) -> Parts:
+    def _outside(self, call: str) -> Parts:
         parts = self._open()
         open_transactions.check_outside(parts.storage, call)
         return parts
@@ -230,9 +230,10 @@ class Queue(Sender):
             meta: the meta of jobs sent without one.
 
         Raises:
-            UsageError: a transaction of the same storage is open already.
+            UsageError: without ``connection``, a transaction of the same storage is open already.
         """
-        parts = self._sending("queue.transaction")
+        # A second connection may wait for the first one's locks; the caller's own connection can't.
+        parts = self._outside("queue.transaction") if connection is None else self._open()
         check_uuid("parent", parent)
         text = None if meta is None else parts.factory.meta(meta)
         async with parts.storage.transaction(connection) as transaction:
@@ -245,7 +246,7 @@ class Queue(Sender):
 
     @asynccontextmanager
     async def outside_transaction(self) -> AsyncGenerator[None]:
-        """Allow sends of the queue inside a transaction's block that are not part of the transaction.
+        """Allow calls of the queue inside a transaction's block that are not part of the transaction.
 
         They use another connection, and take effect even if the transaction is rolled back.
         """
@@ -315,7 +316,7 @@ class Queue(Sender):
             JobNotFoundError: there is no such job.
             JobConflictError: another job has its singleton key or its slot; ``holder`` is that job.
         """
-        storage = self._open().storage
+        storage = self._outside("queue.resume").storage
         return await bring_back(storage, job_id, storage.resume, _CANCELLED)
 
     async def retry(self, job_id: UUID) -> bool:
@@ -328,7 +329,7 @@ class Queue(Sender):
             JobNotFoundError: there is no such job.
             JobConflictError: another job has its singleton key or its slot; ``holder`` is that job.
         """
-        storage = self._open().storage
+        storage = self._outside("queue.retry").storage
         return await bring_back(storage, job_id, storage.retry, _FAILED)
 
 
@@ -353,6 +354,7 @@ class _Runs:
     async def cancel(self, job_id: UUID) -> bool:
         """Cancel a job; see ``RunSource``."""
         storage = self._parts().storage
+        open_transactions.check_outside(storage, "cancel")
         if await storage.cancel([job_id]):
             return True
         await require(storage, job_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from zeke_queue.client.insert import insert_one
+from zeke_queue.client.open_transactions import check_outside
 from zeke_queue.model import CatchUp, Schedule
 from zeke_queue.storage.inspect import require_schedule
 from zeke_queue.task.prepare import catch_up_policy, check_schedule_name
@@ -93,6 +94,7 @@ class Schedules:
             UsageError: the schedule was edited outside this library, and is invalid.
         """
         parts = self._parts()
+        check_outside(parts.storage, "queue.schedules.trigger")
         schedule = await require_schedule(parts.storage, check_schedule_name(name))
         prepared = parts.factory.tick(schedule, parts.factory.new_id())
         return await insert_one(parts, prepared, insist=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from zeke_queue.client.insert import insert_all, insert_one
 from zeke_queue.errors import LeaseLostError, UsageError
-from zeke_queue.storage.inspect import check_id, require
+from zeke_queue.storage.inspect import check_id
 from zeke_queue.task.senders import Transaction
 
 if TYPE_CHECKING:
@@ -51,11 +51,8 @@ class QueueTransaction(Transaction):
         return await insert_all(self._parts, prepared, transaction=self._open()) if prepared else []
 
     async def cancel(self, job_id: UUID) -> bool:
-        """Cancel a job once the transaction commits; see ``Queue.cancel``."""
-        if await self._open().cancel([check_id(job_id)]):
-            return True
-        await require(self._parts.storage, job_id)
-        return False
+        """Cancel a job once the transaction commits; see ``Transaction``."""
+        return bool(await self._open().cancel([check_id(job_id)]))
 
     async def lock_attempt(self, job_id: UUID, attempt: int) -> None:
         """Lock a job at its attempt until the transaction ends; see ``Transaction``."""

@@ -220,7 +220,7 @@ class Catalog(Generic[Res]):
         """Declare a schedule, which workers and schedulers store when they start.
 
         Removing it from code does not unschedule it, since another program may own it by then: it fires until
-        ``Queue.unschedule`` or ``zeke schedule rm NAME``. To pause it: ``zeke schedule pause NAME``.
+        ``Queue.schedules.delete`` or ``zeke schedule rm NAME``. To pause it: ``zeke schedule pause NAME``.
 
         Args:
             name: name of the schedule, and of its task unless ``task`` is given.

@@ -39,7 +39,7 @@ from zeke_queue.system.entropy import Ids
 from zeke_queue.task.task import Send, check_description
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from zeke_queue.core.options import JobOptions, OptionLayer, SendOptions
     from zeke_queue.model import NewJob, Schedule
@@ -82,6 +82,7 @@ class JobFactory:
         *,
         parent: UUID | None = None,
         meta: str | None = None,
+        strict: bool = True,
     ) -> PreparedJob:
         """Validate a send and make its job.
 
@@ -91,6 +92,7 @@ class JobFactory:
             options: the options of the send.
             parent: the job's parent if the options name none.
             meta: JSON text of the job's meta if the options have none.
+            strict: whether fields that the type of the payload does not have are refused, not dropped.
 
         Raises:
             UnknownTaskError: the task is not in the catalog, and the send is not ``external``.
@@ -102,11 +104,11 @@ class JobFactory:
             InvalidNameError: the name of an external task is invalid.
         """
         if not options:
-            return self._plain(self._task(task), payload, parent, meta)
+            return self._plain(self._task(task), payload, parent, meta, strict=strict)
         asked = options.get("external")
         external = asked is not None and check_flag("external", asked)
         own = layer(cast("Mapping[str, Any]", options), OPTIONS_OF_A_SEND, _ADDRESS)
-        found, name, data, base = self._resolve(task, payload, external=external)
+        found, name, data, base = self._resolve(task, payload, external=external, strict=strict)
         merged = merge(own, base)
         own_meta = options.get("meta")
         own_id = check_uuid("id", options.get("id"))
@@ -143,7 +145,7 @@ class JobFactory:
         return prepared
 
     def _plain(
-        self, task: Task[Any, Any], payload: Any, parent: UUID | None, meta: str | None
+        self, task: Task[Any, Any], payload: Any, parent: UUID | None, meta: str | None, *, strict: bool
     ) -> PreparedJob:
         """Make a job with only its task's options."""
         like = self._likes.get(task)
@@ -151,15 +153,14 @@ class JobFactory:
             base = self._base(task)
             like = PreparedJob(new_job(_NIL, task.name, None, base), base.debounce is not None)
             self._likes[task] = like
-        if task.key is None:
-            job = another(like.job, self.new_id(), task.dump(payload), parent, meta)
-            return PreparedJob(job, like.debounced, task)
-        value = task.validate(payload)
+        value = task.validate(payload, strict=strict)
         job = another(like.job, self.new_id(), task.encode(value), parent, meta)
-        return PreparedJob(replace(job, singleton_key=singleton_key(task.key(value))), like.debounced, task)
+        if task.key is not None:
+            job = replace(job, singleton_key=_computed_key(task, task.key, value))
+        return PreparedJob(job, like.debounced, task)
 
     def _resolve(
-        self, which: str | Task[Any, Any], payload: Any, *, external: bool
+        self, which: str | Task[Any, Any], payload: Any, *, external: bool, strict: bool
     ) -> tuple[Task[Any, Any] | None, str, str | None, OptionLayer]:
         """Return the task, if it is known, and the queue, the payload's JSON text and the options of a job.
 
@@ -171,7 +172,7 @@ class JobFactory:
             if not external or not isinstance(which, str):
                 raise
             return None, queue_name(which), self._any_json(which, payload), self._external
-        value = task.validate(payload)
+        value = task.validate(payload, strict=strict)
         return task, task.name, task.encode(value), self._keyed(task, value)
 
     def _task(self, which: str | Task[Any, Any]) -> Task[Any, Any]:
@@ -190,6 +191,7 @@ class JobFactory:
         options: JobOptions,
         *,
         external: bool,
+        strict: bool = True,
     ) -> Schedule:
         """Validate a schedule, and fill in its task's queue, its payload and its options.
 
@@ -202,7 +204,9 @@ class JobFactory:
         check_flag("paused", schedule.paused)
         check_description(schedule.description)
         Cron.parse(schedule.cron, schedule.zone)
-        _, queue, data, _ = self._resolve(schedule.name if task is None else task, payload, external=external)
+        _, queue, data, _ = self._resolve(
+            schedule.name if task is None else task, payload, external=external, strict=strict
+        )
         complete = replace(schedule, task=queue, data=data, options=stored_options.write(options))
         # An option out of range would otherwise fail only at the first tick, so make the job of a tick now.
         self.tick(complete, _NIL)
@@ -233,7 +237,9 @@ class JobFactory:
     def _keyed(self, task: Task[Any, Any], payload: Any) -> OptionLayer:
         """Return a task's options for a validated payload, with the key that the task computes for it."""
         base = self._base(task)
-        return base if task.key is None else replace(base, singleton_key=singleton_key(task.key(payload)))
+        return (
+            base if task.key is None else replace(base, singleton_key=_computed_key(task, task.key, payload))
+        )
 
     def _any_json(self, name: str, payload: Any) -> str | None:
         return None if payload is None else self._capped(jsonb.dumps(payload), f"The payload of {name!r}")
@@ -260,6 +266,22 @@ class JobFactory:
                 " elsewhere, and send a reference to it"
             )
         return text
+
+
+def _computed_key(task: Task[Any, Any], key_of: Callable[[Any], str | None], payload: Any) -> str | None:
+    """Return the singleton key that a task computes for a validated payload.
+
+    Raises:
+        InvalidOptionError: the task's function raised an error, or returned something else than a key.
+    """
+    try:
+        key = key_of(payload)
+    except Exception as error:  # the application's own code may raise anything
+        raise InvalidOptionError(
+            f"singleton_key: must be a key or None, but the function of task {task.name!r} raised "
+            f"{type(error).__name__}: {error}; correct the function"
+        ) from error
+    return singleton_key(key)
 
 
 _PARTS: Final = {

@@ -118,7 +118,12 @@ class Transaction(Sender):
 
     @abstractmethod
     async def cancel(self, job_id: UUID) -> bool:
-        """Cancel a job once the transaction commits; see ``Queue.cancel``."""
+        """Cancel a job once the transaction commits, with the children it waits for.
+
+        Returns:
+            False if it had ended already, or does not exist: unlike ``Queue.cancel``, this does not look it
+            up, which would take a second connection.
+        """
 
     @abstractmethod
     async def lock_attempt(self, job_id: UUID, attempt: int) -> None:

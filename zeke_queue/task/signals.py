@@ -64,7 +64,7 @@ class Wait(BaseException):
     """Continue when another job has ended, in any state, and hold no slot meanwhile.
 
     It is not an ``Exception``, so ``except Exception`` around ``job.call`` does not catch it. When the other
-    job has ended, the handler runs again from its beginning, which uses no retry. ``JobContext.outcome``
+    job has ended, the handler runs again from its beginning, which uses no retry. ``JobContext.wait_for``
     raises it when needed, after checking the job: a handler that raises it for a job that has ended, or does
     not exist, runs again at once, each time.
 
@@ -79,7 +79,7 @@ class Wait(BaseException):
         found = getattr(child, "id", child)
         if not isinstance(found, UUID):
             raise InvalidOptionError(
-                f"child: {shown(child)} is no job; give what job.child returned, or its id"
+                f"child: {shown(child)} is neither a job nor an id; pass the Run of job.start_child or its id"
             )
         self.child = found
         super().__init__(f"Waits for job {found}")

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_origin
 
 from zeke_queue.core.failure import shown
 from zeke_queue.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 NO_DEFAULT: Final = inspect.Parameter.empty
 
@@ -101,19 +102,25 @@ def _evaluated(
         return Any
     while isinstance(annotation, str):  # more than once if it is also quoted
         plain = _function(handler)
-        names = {
-            **getattr(plain, "__globals__", {}),
-            **local_names,
-            **inspect.getclosurevars(plain).nonlocals,
-        }
+        names = {**getattr(plain, "__globals__", {}), **local_names, **_closure(plain)}
         try:
             annotation = eval(annotation, names)  # noqa: S307 - the annotation is the application's own code
-        except NameError as error:
+        except Exception as error:  # noqa: BLE001 - the application's own code may raise anything
             raise UsageError(
-                f"Task {name!r}: the type of the {what}, {annotation!r}, can't be found: {error}; "
-                "import it at run time, not for the type checker only"
+                f"Task {name!r}: the type of the {what}, {annotation!r}, can't be found: "
+                f"{type(error).__name__}: {error}; import it at run time, not for the type checker only"
             ) from None
     return annotation
+
+
+def _closure(function: Any) -> dict[str, Any]:
+    """Return the variables that a function closes over; those that are assigned later are left out."""
+    names: Sequence[str] = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    found: dict[str, Any] = {}
+    for name, cell in zip(names, getattr(function, "__closure__", None) or (), strict=False):
+        with suppress(ValueError):  # the cell is empty
+            found[name] = cell.cell_contents
+    return found
 
 
 def _function(handler: Any) -> Any:

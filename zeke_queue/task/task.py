@@ -66,7 +66,9 @@ class Task(Generic[P, R]):
 
     ``Catalog.task`` makes it of a handler. Where R is not JSON, such as a model, outputs are validated as R
     when they are read. Fields that the type of the payload does not have are refused in sends; if one of its
-    models sets ``extra`` itself, the models' settings apply. Stored payloads with such fields are accepted.
+    models sets ``extra`` to "allow" or "ignore", the models' settings apply. Stored payloads may have such
+    fields. A result's model must accept what it serializes: a serialization alias that is not also one for
+    validation makes ``read_output`` fail.
 
     Attributes:
         name: the queue of its jobs.
@@ -113,14 +115,20 @@ class Task(Generic[P, R]):
         self.kind: Kind = (
             "process" if process else "async" if inspect.iscoroutinefunction(handler) else "thread"
         )
-        functools.update_wrapper(cast("Any", self), handler)
+        # Without the handler's attributes, which would replace this task's own.
+        functools.update_wrapper(cast("Any", self), handler, updated=())
         self.takes_payload, self.takes_job, self.payload_type, self._default, self.result_type = signature(
             self.name, handler, local_names or {}
         )
         self._check()
         self._empty = b"{}" if _is_object(self.payload_type) else b"null"
         self._adapter = self._build_adapter(self.payload_type) if self.takes_payload else None
-        self._closed = self._adapter is not None and not _sets_extra(self._adapter.core_schema)
+        # A setting for the whole validation overrides the models' own, of which only "forbid" is the same.
+        self._closed = self._adapter is not None and _extras(self._adapter.core_schema) <= {"forbid"}
+        self._result_adapter = self._build_result_adapter()
+        self._lenient = self._result_adapter is not None and "allow" not in _extras(
+            self._result_adapter.core_schema
+        )
         if self._adapter is not None and self._default is not NO_DEFAULT:
             self._check_default(self._adapter)
 
@@ -181,7 +189,7 @@ class Task(Generic[P, R]):
         except ValidationError as error:
             raise self._invalid(error) from None
 
-    def dump(self, payload: Any = None) -> str | None:
+    def dump(self, payload: Any = None, *, strict: bool = True) -> str | None:
         """Validate a payload and return it as JSON text, by the aliases of its fields, defaults filled in.
 
         Returns:
@@ -192,7 +200,7 @@ class Task(Generic[P, R]):
             SerializationError: it is valid, but Postgres can't store it as JSON.
             PayloadTooLargeError: as Postgres writes it, it exceeds the cap.
         """
-        return self.encode(self.validate(payload))
+        return self.encode(self.validate(payload, strict=strict))
 
     def encode(self, value: P) -> str | None:
         """Return a validated payload as JSON text; see ``dump``."""
@@ -238,7 +246,8 @@ class Task(Generic[P, R]):
         if adapter is None:
             return cast("R", output)
         try:
-            return adapter.validate_json(jsonb.dumps(output))
+            # Computed fields are in the output, and must not be refused.
+            return adapter.validate_json(jsonb.dumps(output), extra="ignore" if self._lenient else None)
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             where = ".".join(map(str, first["loc"])) or "output"
@@ -247,14 +256,27 @@ class Task(Generic[P, R]):
                 f"{self.result_type!r}: {first['msg']}; read it as stored from the job's output"
             ) from None
 
-    @functools.cached_property
-    def _result_adapter(self) -> TypeAdapter[Any] | None:
+    def _build_result_adapter(self) -> TypeAdapter[Any] | None:
         if self.result_type in (Any, None, type(None)):
             return None
         try:
-            return TypeAdapter(self.result_type)
+            adapter = TypeAdapter(self.result_type)
         except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError):
             return None
+        self._check_complete("result", self.result_type, adapter)
+        return adapter
+
+    def _check_complete(self, what: str, annotation: Any, adapter: TypeAdapter[Any]) -> None:
+        """Check that pydantic found all names in a type.
+
+        Raises:
+            UsageError: it did not, such as those of the quoted parts of an unquoted annotation.
+        """
+        if not adapter.pydantic_complete:
+            raise UsageError(
+                f"Task {self.name!r}: the type of the {what}, {annotation!r}, names a type that can't be "
+                "found; import or define it before the task, and quote the whole annotation or nothing of it"
+            )
 
     def json_schema(self) -> dict[str, Any] | None:
         """Return the JSON Schema of the payload, by aliases; None for a task without payload."""
@@ -279,15 +301,17 @@ class Task(Generic[P, R]):
         try:
             try:
                 # By default pydantic turns NaN into null where the type does not mention numbers.
-                return TypeAdapter(payload_type, config=ConfigDict(ser_json_inf_nan="constants"))
+                adapter = TypeAdapter[Any](payload_type, config=ConfigDict(ser_json_inf_nan="constants"))
             except PydanticUserError as error:
                 if error.code != "type-adapter-config-unused":
                     raise
-                return TypeAdapter(payload_type)  # a model's own settings apply
+                adapter = TypeAdapter[Any](payload_type)  # a model's own settings apply
         except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError) as error:
             raise UsageError(
                 f"Task {self.name!r}: pydantic can't validate a payload of type {payload_type!r}: {error}"
             ) from error
+        self._check_complete("payload", payload_type, adapter)
+        return adapter
 
     def _check_default(self, adapter: TypeAdapter[Any]) -> None:
         try:
@@ -342,16 +366,19 @@ class Send:
 _NOBODY: Final = UUID(int=0)
 
 
-def _sets_extra(schema: Any) -> bool:
-    """Return whether a model in a core schema says itself what happens to unknown fields."""
+def _extras(schema: Any) -> set[str]:
+    """Return what the models in a core schema say themselves about unknown fields."""
+    found: set[str] = set()
     if isinstance(schema, list | tuple):
-        return any(_sets_extra(part) for part in cast("Sequence[Any]", schema))
+        return found.union(*map(_extras, cast("Sequence[Any]", schema)))
     if not isinstance(schema, dict):
-        return False
-    parts = cast("Mapping[str, Any]", schema)
-    if "extra_behavior" in parts or "extra_fields_behavior" in parts:
-        return True
-    return any(_sets_extra(part) for name, part in parts.items() if name != "metadata")
+        return found
+    for name, part in cast("Mapping[str, Any]", schema).items():
+        if name in ("extra_behavior", "extra_fields_behavior"):
+            found.add(part)
+        elif name != "metadata":
+            found |= _extras(part)
+    return found
 
 
 def check_description(given: object) -> str | None:

@@ -71,7 +71,7 @@ async def save_schedule(parts: Api, name: str, edit: ScheduleEdit) -> None:
             jsonb.loads(stored.data) if stored is not None and stored.data is not None and is_same else None
         )
         payload = parts.showing.restored(task.name, edit.payload, kept)
-        task.dump(payload)
+        task.dump(payload, strict=False)
     if not wrong:
         with _about("name", wrong):
             given = Schedule(
@@ -83,7 +83,9 @@ async def save_schedule(parts: Api, name: str, edit: ScheduleEdit) -> None:
                 description=edit.description,
                 paused=edit.paused,
             )
-            checked = parts_of(queue).factory.schedule(given, edit.task, payload, {}, external=False)
+            checked = parts_of(queue).factory.schedule(
+                given, edit.task, payload, {}, external=False, strict=False
+            )
             # The options are not shown, so a caller that writes back what it read must not remove them.
             await parts_of(queue).storage.put_schedule(
                 checked if stored is None else replace(checked, options=stored.options)

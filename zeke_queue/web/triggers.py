@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 from uuid import UUID, uuid5
 
 from zeke_queue.api_client import model as answers
+from zeke_queue.client import open_transactions
+from zeke_queue.client.insert import insert_one
 from zeke_queue.client.parts import parts_of
 from zeke_queue.core import jsonb
 from zeke_queue.storage.inspect import require
@@ -51,9 +53,11 @@ async def send_job(
         JobConflictError: a uniqueness rule refused the job.
         UsageError: as ``Queue.send``.
     """
+    parts = parts_of(queue)
+    open_transactions.check_outside(parts.storage, "send_job")
     # Clients of the earlier system may send fields that it dropped.
-    value = queue.catalog.get(task).validate(payload, strict=False)
-    run = await queue.trigger(task, value, **options)
+    prepared = parts.factory.prepare(task, payload, options, strict=False)
+    run = await insert_one(parts, prepared, insist=True)
     return answers.Triggered(id=run.id, task_id=task)
 
 

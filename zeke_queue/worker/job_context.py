@@ -102,6 +102,7 @@ class WorkerJobContext(JobContext[Any]):
 
     async def _extend(self, seconds: float) -> None:
         services = self._services
+        open_transactions.check_outside(services.parts.storage, "job.extend")
         requested_at = services.clock.monotonic()
         if not await services.parts.storage.extend([Extended(self.id, self.attempt, seconds)]):
             services.lost(self.leased)
@@ -114,24 +115,24 @@ class WorkerJobContext(JobContext[Any]):
         self, task: str | Task[Any, Any], payload: object, options: SendOptions, *, insist: bool
     ) -> Run[Any]:
         parts = self._sending("job.trigger" if insist else "job.send")
-        family: SendOptions = {"parent": self.id, "meta": self.meta or None, **options}
-        return await insert_one(parts, parts.factory.prepare(task, payload, family), insist=insist)
+        prepared = parts.factory.prepare(
+            task, payload, options, parent=self.id, meta=self._meta_of_children(parts)
+        )
+        return await insert_one(parts, prepared, insist=insist)
 
     async def _start_child(
         self, task: str | Task[Any, Any], payload: object, key: str, options: ChildOptions
     ) -> Run[Any]:
         parts = self._sending("job.start_child")
-        family: SendOptions = {
-            "meta": self.meta or None,
-            **options,
-            "id": self.child_id(key),
-            "parent": self.id,
-        }
-        prepared = parts.factory.prepare(task, payload, family)
+        family: SendOptions = {**options, "id": self.child_id(key), "parent": self.id}
+        prepared = parts.factory.prepare(task, payload, family, meta=self._meta_of_children(parts))
         return await insert_one(parts, prepared, insist=True, attempt=self.attempt)
 
     async def _get(self, job_id: UUID) -> Job:
         return await require(self._services.parts.storage, job_id)
+
+    def _meta_of_children(self, parts: Parts) -> str | None:
+        return parts.factory.meta(self.meta) if self.meta else None
 
     def _sending(self, call: str) -> Parts:
         parts = self._services.parts

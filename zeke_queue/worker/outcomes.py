@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 EXPIRED_TYPE: Final = "Expired"
 
 _SWALLOWED: Final = (
-    "job.call or job.outcome ended this attempt with a Wait, which the handler caught before it returned; "
+    "job.call or job.wait_for ended this attempt with a Wait, which the handler caught before it returned; "
     "let the Wait propagate: except BaseException and gather(return_exceptions=True) catch it"
 )
 

@@ -46,9 +46,9 @@ class ProcessJobContext(JobContext[Any]):
         self._parent = parent
 
     @property
-    def resources(self) -> Any:
-        """None: the catalog's resources are open in the worker's process."""
-        return None
+    def resources(self) -> NoReturn:
+        """Raise ``UsageError``: the catalog's resources are open in the worker's process."""
+        self._refuse("resources")
 
     @override
     def transaction(self, connection: object = None) -> NoReturn:
