@@ -75,8 +75,8 @@ async def test_invalid_limit_or_window_is_refused(storage: Storage) -> None:
             await storage.access.acquire("key", limit, window)
 
     cases = [
-        (0, 60.0, "limit: 0 is not at least 1"),
-        (-1, 60.0, "limit: -1 is not at least 1"),
+        (0, 60.0, "limit: must be at least 1, got 0"),
+        (-1, 60.0, "limit: must be at least 1, got -1"),
         *((1, window, r"window: .* seconds is not more than 0") for window in (0.0, -1.0, 0.0000001)),
     ]
     await check_each_async(cases, check)

@@ -18,7 +18,7 @@ from zeke_queue.errors import ZekeError
 from zeke_queue.model import Attempt, CatchUp, Job, JobEvent, QueueSettings, RowState, Schedule, WorkerInfo
 from zeke_queue.storage.access import ApiKey, Scope
 from zeke_queue.storage.memory import MemoryStorage, Snapshot
-from zeke_queue.storage.memory.access import Session, Window
+from zeke_queue.storage.memory.tables import Session, Window
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence

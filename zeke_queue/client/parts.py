@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from zeke_queue.client.queue import Queue
     from zeke_queue.storage import Storage
     from zeke_queue.system.clock import Clock
     from zeke_queue.system.entropy import Entropy
@@ -58,7 +57,13 @@ class Parts:
             await self.storage.declare_schedules(schedules)
 
 
-def parts_of(queue: Queue) -> Parts:
+class HasParts(Protocol):
+    """A queue, as ``queue.py`` defines it over this module."""
+
+    def _open(self) -> Parts: ...
+
+
+def parts_of(queue: HasParts) -> Parts:
     """Return the parts of a queue, for packages that need more of it than an application.
 
     Raises:

@@ -56,6 +56,18 @@ def check_flag(field: str, value: object) -> bool:
     return value
 
 
+def check_limit(limit: int, most: int | None = None) -> int:
+    """Return the limit of an answer.
+
+    Raises:
+        InvalidOptionError: it is below 1, or above the maximum of one answer.
+    """
+    if limit < 1 or (most is not None and limit > most):
+        wanted = "at least 1" if most is None else f"from 1 to {most}"
+        raise InvalidOptionError(f"limit: must be {wanted}, got {limit}")
+    return limit
+
+
 def check_query(query: object) -> JobQuery:
     """Return a filter in the storages' form: tuples, and states instead of their names.
 

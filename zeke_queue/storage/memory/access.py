@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from heapq import nsmallest
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import InvalidOptionError
 from zeke_queue.storage.access import ApiKey, RateLimit
-from zeke_queue.storage.memory.verbs import check_limit
+from zeke_queue.storage.memory.tables import Session, Window
 
 if TYPE_CHECKING:
-    from datetime import datetime
     from uuid import UUID
 
     from zeke_queue.storage.access import NewKey
@@ -22,23 +22,6 @@ if TYPE_CHECKING:
 _NOTED_EVERY: Final = timedelta(minutes=1)
 _WINDOW_KEPT: Final = timedelta(minutes=1)
 _FORGOTTEN_AT_ONCE: Final = 10
-
-
-class Session(NamedTuple):
-    """A session opened with a key, by the digest of its token."""
-
-    digest: bytes
-    key_id: UUID
-    opened_on: datetime
-    ends_on: datetime
-
-
-class Window(NamedTuple):
-    """The number of a caller's admitted calls since a window began."""
-
-    caller: str
-    ends_on: datetime
-    calls: int
 
 
 class MemoryAccess:

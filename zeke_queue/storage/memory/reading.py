@@ -8,10 +8,10 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from zeke_queue.core.text_search import contains
+from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import no_page
 from zeke_queue.model import JobPage, QueueCount
 from zeke_queue.storage.memory.rows import as_job, fresh
-from zeke_queue.storage.memory.verbs import check_limit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core import jsonb
 from zeke_queue.core.states import TRANSITIONS, Event
+from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import LeaseLostError, UsageError
 from zeke_queue.model import QueueCapacity, RowState
 from zeke_queue.storage.memory import settling
@@ -27,7 +28,7 @@ from zeke_queue.storage.memory.schedules import MemoryAdmin
 from zeke_queue.storage.memory.tables import Tables
 from zeke_queue.storage.memory.transaction import transaction
 from zeke_queue.storage.memory.unit_of_work import AutoCommit
-from zeke_queue.storage.memory.verbs import MemoryVerbs, check_limit
+from zeke_queue.storage.memory.verbs import MemoryVerbs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -46,9 +47,9 @@ if TYPE_CHECKING:
         WorkerInfo,
     )
     from zeke_queue.storage.access import ApiKey
-    from zeke_queue.storage.memory.access import Session, Window
     from zeke_queue.storage.memory.claiming import Line
     from zeke_queue.storage.memory.locks import Lock
+    from zeke_queue.storage.memory.tables import Session, Window
     from zeke_queue.storage.memory.transaction import MemoryTransaction
     from zeke_queue.system.clock import Clock
     from zeke_queue.system.entropy import Entropy

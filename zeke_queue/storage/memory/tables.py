@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from zeke_queue.model import FINAL, QueueSettings, RowState
 from zeke_queue.storage.memory.claiming import Line
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from zeke_queue.model import JobEvent, Schedule, WorkerInfo
     from zeke_queue.storage.access import ApiKey
-    from zeke_queue.storage.memory.access import Session, Window
     from zeke_queue.storage.memory.rows import Row
     from zeke_queue.storage.memory.uniqueness import Hold
 
@@ -33,6 +32,23 @@ class Plan:
 
     schedule: Schedule
     declared: Schedule | None = None
+
+
+class Session(NamedTuple):
+    """A session opened with a key, by the digest of its token."""
+
+    digest: bytes
+    key_id: UUID
+    opened_on: datetime
+    ends_on: datetime
+
+
+class Window(NamedTuple):
+    """The number of a caller's admitted calls since a window began."""
+
+    caller: str
+    ends_on: datetime
+    calls: int
 
 
 class Tables:

@@ -10,13 +10,14 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import UsageError
 from zeke_queue.model import RowState
 from zeke_queue.storage.memory import schedules, settling
 from zeke_queue.storage.memory.locks import Owner
 from zeke_queue.storage.memory.rows import fresh
 from zeke_queue.storage.memory.unit_of_work import UnitOfWork
-from zeke_queue.storage.memory.verbs import MemoryVerbs, check_limit
+from zeke_queue.storage.memory.verbs import MemoryVerbs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zeke_queue.errors import InvalidOptionError
 from zeke_queue.model import FINAL, Failed, Released, RowState
 from zeke_queue.storage.memory import settling
 from zeke_queue.storage.memory.rows import fresh, normal
@@ -129,11 +128,3 @@ def _waits_again(outcome: Completed | Failed | Released) -> bool:
 
 def _insert_order(row: Row) -> tuple[str, str]:
     return row.name, row.singleton_key or ""
-
-
-def check_limit(limit: int, most: int | None = None) -> None:
-    """Refuse a limit below 1, or above the maximum of one answer."""
-    if limit < 1 or (most is not None and limit > most):
-        raise InvalidOptionError(
-            f"limit: {limit} is not at least 1" + (f" and at most {most}" if most else "")
-        )

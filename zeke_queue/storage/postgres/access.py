@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import InvalidOptionError
 from zeke_queue.storage.access import ApiKey, RateLimit, Scope
 from zeke_queue.storage.postgres.rows import microseconds
-from zeke_queue.storage.postgres.verbs import check_limit
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import no_page
 from zeke_queue.model import JobPage, QueueCount, RowState
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.session import Step
-from zeke_queue.storage.postgres.verbs import check_limit
 from zeke_queue.storage.postgres.watching import PostgresChangeFeed
 
 if TYPE_CHECKING:

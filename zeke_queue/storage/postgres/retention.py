@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import psycopg
 
+from zeke_queue.core.validation import check_limit
 from zeke_queue.storage.postgres import rows
-from zeke_queue.storage.postgres.verbs import check_limit
 from zeke_queue.system.logging import get_logger
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core.names import schema_name
+from zeke_queue.core.validation import check_limit
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.access import PostgresAccess
 from zeke_queue.storage.postgres.admin import PostgresAdmin
@@ -17,7 +18,7 @@ from zeke_queue.storage.postgres.reading import PostgresReader
 from zeke_queue.storage.postgres.retention import PostgresRetention
 from zeke_queue.storage.postgres.session import Session
 from zeke_queue.storage.postgres.transaction import transaction
-from zeke_queue.storage.postgres.verbs import PostgresVerbs, check_limit, job_channel
+from zeke_queue.storage.postgres.verbs import PostgresVerbs, job_channel
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.entropy import Ids, SystemEntropy
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 
+from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import UsageError
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.session import Link
 from zeke_queue.storage.postgres.sqlalchemy_connection import alchemy_link, is_alchemy
-from zeke_queue.storage.postgres.verbs import PostgresVerbs, check_limit
+from zeke_queue.storage.postgres.verbs import PostgresVerbs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg.errors import UniqueViolation
 
 from zeke_queue.core import failure, jsonb
-from zeke_queue.errors import InvalidOptionError, LeaseLostError
+from zeke_queue.errors import LeaseLostError
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.rows import Outcomes
 
@@ -253,12 +253,3 @@ class PostgresVerbs:
             wake = "resume_parents" if self._runner.in_transaction else "resume_parents_for_sure"
             await self._runner.run(wake, {"ids": awaited} | self._channels)
         return {row[0] for row in changed}
-
-
-def check_limit(limit: int, most: int | None = None) -> int:
-    """Refuse a limit below 1, or above the maximum of one answer."""
-    if limit < 1 or (most is not None and limit > most):
-        raise InvalidOptionError(
-            f"limit: {limit} is not at least 1" + (f" and at most {most}" if most else "")
-        )
-    return limit

@@ -1,7 +1,7 @@
 """Live status: streams of server-sent events, which share their reads of the storage.
 
-``endpoint`` opens streams and keeps their limits, ``job_events`` and ``page_events`` are their sources,
-``stream`` is the ASGI response, ``frames`` has the bytes.
+``endpoint`` answers requests with streams and keeps their limits, ``job_events`` and ``page_events`` are
+their sources, ``stream`` sends to one client, ``frames`` has the bytes.
 """
 
 from zeke_queue.web.sse.endpoint import EventStreams

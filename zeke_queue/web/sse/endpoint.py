@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from starlette.responses import JSONResponse, Response
 
 from zeke_queue.client.parts import parts_of
-from zeke_queue.errors import JobNotFoundError
+from zeke_queue.errors import JobNotFoundError, StorageUnavailableError
 from zeke_queue.system.logging import get_logger
 from zeke_queue.system.waiting import end, first
 from zeke_queue.web.sse import frames
@@ -25,9 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
     from uuid import UUID
 
+    from starlette.types import Receive, Scope, Send
+
     from zeke_queue.client.queue import Queue
     from zeke_queue.web.presenter import Showing
     from zeke_queue.web.sse.page_events import ServerEvent
+    from zeke_queue.web.sse.stream import Source
 
 RETRY_AFTER: Final = 5
 """Seconds after which a client that was refused for a limit may retry."""
@@ -38,7 +43,7 @@ CONCURRENT_CHECKS: Final = 8
 CLOSE_TIMEOUT: Final = 1.0
 """Seconds that streams have to end on request; those whose clients receive nothing are then aborted."""
 
-_TIMED_OUT: Final = frames.event("timeout", frames.json_text({"message": "Stream timeout"}))
+_TIMED_OUT: Final = frames.event("timeout", '{"message":"Stream timeout"}')
 _STOPPING: Final = frames.comment("the server is stopping; reconnect")
 _UNAUTHORIZED: Final = frames.comment("the caller is not authorized any more, as far as is known")
 
@@ -65,11 +70,11 @@ class EventStreams:
         max_streams: int = 5000,
         max_per_caller: int = 0,
     ) -> None:
-        self.clock = queue.clock
-        self.keep_alive = keep_alive
+        self._clock = queue.clock
+        self._keep_alive = keep_alive
         self._queue = queue
         self._presenter = presenter
-        self._timeout = timeout
+        self._stream = partial(EventStream, clock=queue.clock, timeout=timeout, keep_alive=keep_alive)
         self._tick = min(1.0, timeout / 10, keep_alive / 10)
         self._max_streams = max_streams
         self._max_per_caller = max_per_caller
@@ -119,16 +124,9 @@ class EventStreams:
         if (job := await watcher.get(job_id)) is None:
             raise JobNotFoundError.of(job_id)
         source = JobEvents(watcher, self._presenter, job, frames.decode_event_id(job_id, last_event_id))
-        return EventStream(
-            self,
-            source,
-            timeout=self._timeout,
-            on_timeout=_TIMED_OUT,
-            # Ids end in random bits, so clients of many jobs reconnect at different times.
-            spread=job_id.int % 1000 / 1000,
-            is_authorized=is_authorized,
-            caller=caller,
-        )
+        # Ids end in random bits, so clients of many jobs reconnect at different times.
+        stream = self._stream(source, on_timeout=_TIMED_OUT, spread=job_id.int % 1000 / 1000)
+        return _StreamResponse(self, source, stream, is_authorized, caller)
 
     def stream(
         self,
@@ -146,7 +144,7 @@ class EventStreams:
         if (refusal := self.refusal(caller)) is not None:
             return refusal
         source = PageEvents(events)
-        return EventStream(self, source, timeout=self._timeout, is_authorized=is_authorized, caller=caller)
+        return _StreamResponse(self, source, self._stream(source), is_authorized, caller)
 
     async def close(self) -> None:
         """End all streams and refuse new ones; clients reconnect to another server."""
@@ -161,7 +159,7 @@ class EventStreams:
     def refusal(self, caller: str | None) -> Response | None:
         """Return the response for a caller that may not open a stream now; None if it may."""
         if self._closed:
-            return self.stopping()
+            return _stopping()
         if caller is not None and 0 < self._max_per_caller <= self._per_caller[caller]:
             which = f"{self._max_per_caller} streams of this caller are open, which is the limit"
             return _refusal(429, f"{which}; end one, or try again in a while")
@@ -170,50 +168,48 @@ class EventStreams:
             return _refusal(503, f"{which}; try again in a while")
         return None
 
-    def stopping(self) -> Response:
-        """Return the response for a new stream during shutdown."""
-        return _refusal(503, "The server is stopping; try again in a while")
-
-    def register(self, stream: EventStream) -> None:
-        """Count a stream, and serve it by time."""
+    @asynccontextmanager
+    async def registered(
+        self, stream: EventStream, is_authorized: Authorized | None, caller: str | None
+    ) -> AsyncGenerator[None]:
+        """Count a stream and serve it by time, until the end of the block."""
         self._open[stream] = None
-        self._per_caller[stream.caller] += 1
-        if stream.is_authorized is not None:
-            check = self._checks.setdefault(stream.is_authorized, _Check(self.clock.monotonic()))
+        self._per_caller[caller] += 1
+        if is_authorized is not None:
+            check = self._checks.setdefault(is_authorized, _Check(self._clock.monotonic()))
             check.streams[stream] = None
         if self._ticking is None:
             self._none_open.clear()
             self._ticking = asyncio.ensure_future(self._run())
-
-    async def release(self, stream: EventStream) -> None:
-        """Undo ``register``; drop what only this stream needed."""
-        del self._open[stream]
-        self._per_caller[stream.caller] -= 1
-        if not self._per_caller[stream.caller]:
-            del self._per_caller[stream.caller]
-        if stream.is_authorized is not None and (check := self._checks.get(stream.is_authorized)) is not None:
-            check.streams.pop(stream, None)
-            if not check.streams:
-                del self._checks[stream.is_authorized]
-        if self._open:
-            return
-        self._none_open.set()
-        tasks = [task for task in (self._ticking, self._checking) if task is not None]
-        self._ticking = self._checking = None
-        await end(*tasks)
+        try:
+            yield
+        finally:
+            del self._open[stream]
+            self._per_caller[caller] -= 1
+            if not self._per_caller[caller]:
+                del self._per_caller[caller]
+            if is_authorized is not None and (check := self._checks.get(is_authorized)) is not None:
+                check.streams.pop(stream, None)
+                if not check.streams:
+                    del self._checks[is_authorized]
+            if not self._open:
+                self._none_open.set()
+                tasks = [task for task in (self._ticking, self._checking) if task is not None]
+                self._ticking = self._checking = None
+                await end(*tasks)
 
     async def _wait_until_none_is_open(self) -> None:
         if self._open:
-            await first(self._none_open.wait(), self.clock.sleep(CLOSE_TIMEOUT))
+            await first(self._none_open.wait(), self._clock.sleep(CLOSE_TIMEOUT))
 
     async def _run(self) -> None:
         while True:
-            await self.clock.sleep(self._tick)
-            now = self.clock.monotonic()
+            await self._clock.sleep(self._tick)
+            now = self._clock.monotonic()
             for stream in list(self._open):
                 stream.tick(now)
             if self._checking is None or self._checking.done():
-                due = [one for one, check in self._checks.items() if now >= check.at + self.keep_alive]
+                due = [one for one, check in self._checks.items() if now >= check.at + self._keep_alive]
                 if due:
                     self._checking = asyncio.ensure_future(self._check_all(due))
 
@@ -230,7 +226,7 @@ class EventStreams:
             check = self._checks.get(is_authorized)
             if check is None:
                 continue  # the check's last stream ended meanwhile
-            check.at = self.clock.monotonic()
+            check.at = self._clock.monotonic()
             try:
                 passed = await is_authorized()
             except Exception:  # noqa: BLE001 - an authenticator may raise anything; its streams end
@@ -240,12 +236,59 @@ class EventStreams:
                 stream.finish(_UNAUTHORIZED)
 
 
+class _StreamResponse(Response):
+    """The response of a stream, which subscribes and is counted when it is sent."""
+
+    def __init__(
+        self,
+        streams: EventStreams,
+        source: Source,
+        stream: EventStream,
+        is_authorized: Authorized | None,
+        caller: str | None,
+    ) -> None:
+        super().__init__(headers=frames.HEADERS)
+        del self.headers["content-length"]
+        self._streams = streams
+        self._source = source
+        self._stream = stream
+        self._is_authorized = is_authorized
+        self._caller = caller
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream; for HEAD, which frameworks route to GET handlers too, only the headers."""
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        if scope["method"] == "HEAD":
+            await self._source.close()
+            await send(start)
+            await send({"type": "http.response.body", "body": b""})
+            return
+        if (refusal := self._streams.refusal(self._caller)) is not None:
+            await refusal(scope, receive, send)
+            return
+        try:
+            self._source.begin(self._stream.wake)
+        except StorageUnavailableError:
+            await _stopping()(scope, receive, send)
+            return
+        # The task may be cancelled again at each await of the end, and must release the stream anyway.
+        async with self._streams.registered(self._stream, self._is_authorized, self._caller):
+            try:
+                await self._stream.run(start, receive, send)
+            finally:
+                await self._source.close()
+
+
 class _Check:
     """Streams that share one authorization check, and when it last ran; at first, when it was added."""
 
     def __init__(self, at: float) -> None:
         self.at = at
         self.streams: dict[EventStream, None] = {}
+
+
+def _stopping() -> Response:
+    return _refusal(503, "The server is stopping; try again in a while")
 
 
 def _refusal(status: int, why: str) -> Response:

@@ -11,10 +11,9 @@ import base64
 import binascii
 import hashlib
 import hmac
-import json
 import re
 import struct
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from zeke_queue.model import JobStatus
 
@@ -66,11 +65,6 @@ def comment(text: str) -> bytes:
 def retry(seconds: float) -> bytes:
     """Format the delay after which a browser reconnects if the stream ends without ``close``."""
     return f"retry: {round(seconds * 1000)}\n\n".encode()
-
-
-def json_text(value: Any) -> str:
-    """Format JSON as JavaScript's ``JSON.stringify`` does."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def encode_event_id(job_id: UUID, seen: Seen) -> str:

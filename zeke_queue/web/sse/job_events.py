@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.api_client.model import iso
+from zeke_queue.api_client.model import LogLine, Progress, StatusChange
 from zeke_queue.errors import JobNotFoundError, StorageUnavailableError
 from zeke_queue.model import FINAL, JobEvent
 from zeke_queue.web.sse import frames
@@ -12,6 +12,7 @@ from zeke_queue.web.sse import frames
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from zeke_queue.api_client.model import Update
     from zeke_queue.model import Job
     from zeke_queue.watch.job_watcher import JobWatcher
     from zeke_queue.watch.subscription import Subscription
@@ -56,7 +57,9 @@ class JobEvents:
             return None
         try:
             while news := await subscription.take(EVENTS_AT_ONCE):
-                events = b"".join(map(self._event, news))
+                events = b"".join(
+                    self._line(one) if isinstance(one, JobEvent) else self._status(one) for one in news
+                )
                 if subscription.ended:
                     await self.close()
                     return events + frames.event("close", "complete")
@@ -64,7 +67,7 @@ class JobEvents:
                     return events
         except JobNotFoundError:
             await self.close()
-            return frames.event("error", frames.json_text({"error": "Job not found"}))
+            return frames.event("error", '{"error":"Job not found"}')
         except StorageUnavailableError:
             await self.close()
             return frames.comment("the storage is unavailable; reconnect")
@@ -76,9 +79,6 @@ class JobEvents:
         if subscription is not None:
             subscription.close()
 
-    def _event(self, news: Job | JobEvent) -> bytes:
-        return self._line(news) if isinstance(news, JobEvent) else self._status(news)
-
     def _status(self, job: Job) -> bytes:
         """Return the event of a status; ``b""`` if the client knows it."""
         before, self._job = self._seen, job
@@ -88,13 +88,9 @@ class JobEvents:
         known = before is not None and (before.status, ended and before.attempt)
         if known == (job.status, ended and job.attempt):
             return b""
-        data = {"id": str(job.id), "status": job.status.value, "taskId": job.name}
-        if ended:
-            data |= {
-                "output": self._presenter.output(job),
-                "completedOn": job.completed_on and iso(job.completed_on),
-            }
-        return frames.event("status", frames.json_text(data), frames.encode_event_id(job.id, self._seen))
+        end = {"output": self._presenter.output(job), "completed_on": job.completed_on} if ended else {}
+        change = StatusChange(id=job.id, status=job.status, task_id=job.name, **end)
+        return frames.event("status", _json(change), frames.encode_event_id(job.id, self._seen))
 
     def _line(self, event: JobEvent) -> bytes:
         """Return progress or a log line; ``b""`` if the caller may not see it."""
@@ -103,13 +99,20 @@ class JobEvents:
             return b""
         seen = self._seen or frames.Seen(event.attempt, self._job.status, 0)
         event_id = frames.encode_event_id(self._job.id, seen._replace(seq=event.seq))
-        data = {"attempt": event.attempt, "at": event.at and iso(event.at), **_content(event, content)}
-        return frames.event(event.kind, frames.json_text(data), event_id)
+        return frames.event(event.kind, _json(_update(event, content)), event_id)
 
 
-def _content(event: JobEvent, content: dict[str, Any]) -> dict[str, Any]:
-    """Return an event's content in the shape for clients, with a log line's other fields separate."""
+def _update(event: JobEvent, content: dict[str, Any]) -> Update:
+    """Return an event as clients know it, with a log line's other fields separate.
+
+    Another program may have stored the content, so it is passed on without validation.
+    """
+    known: dict[str, Any] = {"attempt": event.attempt, "at": event.at, "message": content.get("message")}
     if event.kind == "progress":
-        return {"value": content.get("value"), "message": content.get("message")}
+        return Progress.model_construct(value=content.get("value"), **known)
     fields = {name: value for name, value in content.items() if name not in ("level", "message")}
-    return {"level": content.get("level"), "message": content.get("message"), "fields": fields}
+    return LogLine.model_construct(level=content.get("level"), fields=fields, **known)
+
+
+def _json(update: Update) -> str:
+    return update.model_dump_json(by_alias=True, exclude_unset=True, warnings=False)

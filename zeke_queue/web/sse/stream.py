@@ -1,4 +1,4 @@
-"""A stream of server-sent events as an ASGI response, with exactly two tasks.
+"""A stream of server-sent events over ASGI, with exactly two tasks.
 
 The request's task reads from the source, sends, and waits; the second task waits for the client to
 disconnect. The source is read only after the client has received the previous events, so a slow client uses
@@ -11,16 +11,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
-from starlette.responses import Response
-
-from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.system.waiting import Waiter, end
 from zeke_queue.web.sse import frames
 
 if TYPE_CHECKING:
-    from starlette.types import Message, Receive, Scope, Send
+    from starlette.types import Message, Receive, Send
 
-    from zeke_queue.web.sse.endpoint import EventStreams
+    from zeke_queue.system.clock import Clock
 
 Authorized = Callable[[], Awaitable[bool]]
 
@@ -53,37 +50,32 @@ class Source(Protocol):
         ...
 
 
-class EventStream(Response):
-    """A response that streams the events of a source.
+class EventStream:
+    """Sends the events of a source to one client.
 
     Args:
-        streams: all streams of the application.
-        source: the source of events; started and closed by the stream.
+        source: the source of events, which has begun; the caller closes it.
+        clock: the clock of all waits.
         timeout: seconds after which the stream ends.
+        keep_alive: seconds after which an idle stream sends a comment.
         on_timeout: the last bytes after the timeout.
         spread: 0 to 1, the position in the range ``RECONNECT_DELAYS`` at which the client reconnects.
-        is_authorized: returns whether the caller is still authorized; equal ones are called once for all.
-        caller: the caller's id, for the limit per caller; None for no caller.
     """
 
     def __init__(
         self,
-        streams: EventStreams,
         source: Source,
         *,
+        clock: Clock,
         timeout: float,
+        keep_alive: float,
         on_timeout: bytes = b"",
         spread: float = 0.5,
-        is_authorized: Authorized | None = None,
-        caller: str | None = None,
     ) -> None:
-        super().__init__(headers=frames.HEADERS)
-        del self.headers["content-length"]
-        self._streams = streams
         self._source = source
-        self.is_authorized = is_authorized
-        self.caller = caller
+        self._clock = clock
         self._timeout = timeout
+        self._keep_alive = keep_alive
         self._on_timeout = on_timeout
         soonest, latest = RECONNECT_DELAYS
         self._reconnect_delay = soonest + spread * (latest - soonest)
@@ -93,44 +85,26 @@ class EventStream(Response):
         self._blocked_since: float | None = None
         self._sent_at = self._ends_at = 0.0
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the source's events until it ends, the timeout passes, or the client disconnects.
+    async def run(self, start: Message, receive: Receive, send: Send) -> None:
+        """Send the response until the source ends, the timeout passes, or the client disconnects.
 
-        For HEAD, which frameworks route to GET handlers too, send only the headers.
+        Args:
+            start: the message with status and headers.
+            receive: receives the client's disconnection.
+            send: sends to the client.
         """
-        if scope["method"] == "HEAD":
-            await self._source.close()
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await send({"type": "http.response.body", "body": b""})
-            return
-        if (refusal := self._streams.refusal(self.caller)) is not None:
-            await refusal(scope, receive, send)
-            return
-        try:
-            self._source.begin(self.wake)
-        except StorageUnavailableError:
-            await self._streams.stopping()(scope, receive, send)
-            return
-        self._streams.register(self)
         disconnect = asyncio.ensure_future(_wait_for_disconnect(receive))
         disconnect.add_done_callback(lambda _: self.abort())
         sending = self._sending = asyncio.timeout(None)
         try:
             async with sending:
-                await self._send_all(send)
+                await self._send_all(start, send)
         except TimeoutError:
             if not sending.expired():
                 raise
         finally:
             self._sending = None
-            # The task may be cancelled again at each await below, and must release the stream anyway.
-            try:
-                await end(disconnect)
-            finally:
-                try:
-                    await self._source.close()
-                finally:
-                    await self._streams.release(self)
+            await end(disconnect)
 
     def wake(self) -> None:
         """Wake the stream, since there may be something to send."""
@@ -152,14 +126,14 @@ class EventStream(Response):
         if self._blocked_since is not None:
             if now - self._blocked_since >= SEND_TIMEOUT:
                 self.abort()
-        elif self._source.stalled or now >= min(self._ends_at, self._sent_at + self._streams.keep_alive):
+        elif self._source.stalled or now >= min(self._ends_at, self._sent_at + self._keep_alive):
             self.wake()
 
-    async def _send_all(self, send: Send) -> None:
-        clock = self._streams.clock
+    async def _send_all(self, start: Message, send: Send) -> None:
+        clock = self._clock
         self._sent_at = clock.monotonic()
         self._ends_at = self._sent_at + self._timeout
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await send(start)
         await self._send(send, frames.retry(self._reconnect_delay))
         while self._last is None and clock.monotonic() < self._ends_at:
             self._waiter.clear()
@@ -169,7 +143,7 @@ class EventStream(Response):
                 return
             if events:
                 await self._send(send, events)
-            elif clock.monotonic() >= self._sent_at + self._streams.keep_alive:
+            elif clock.monotonic() >= self._sent_at + self._keep_alive:
                 await self._send(send, frames.KEEP_ALIVE)
             else:
                 await self._waiter.wait()
@@ -178,9 +152,9 @@ class EventStream(Response):
     async def _send(self, send: Send, body: bytes, *, more: bool = True) -> None:
         """Send bytes; this blocks while the client receives nothing and buffers are full."""
         message: Message = {"type": "http.response.body", "body": body, "more_body": more}
-        self._blocked_since = self._streams.clock.monotonic()
+        self._blocked_since = self._clock.monotonic()
         await send(message)
-        self._blocked_since, self._sent_at = None, self._streams.clock.monotonic()
+        self._blocked_since, self._sent_at = None, self._clock.monotonic()
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:
