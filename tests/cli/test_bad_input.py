@@ -193,7 +193,7 @@ def test_invalid_catalog_is_rejected_with_its_line(zeke: Zeke, module: Write) ->
         [
             ('c.schedule("a", "0 0 30 2 *")', "never"),
             ('c.schedule("a", "every day")', "every day"),
-            ('c.schedule("a", "* * * * *", zone="Europe/Berlim")', "Europe/Berlin"),
+            ('c.schedule("a", "* * * * *", timezone="Europe/Berlim")', "Europe/Berlin"),
             ('@c.task("a")\ndef one(): ...\n@c.task("a")\ndef two(): ...', "'a' is already the name"),
             ('@c.task("no name")\ndef one(): ...', "Queue name 'no name'"),
             ('@c.task("a", retry_limit=-1)\ndef one(): ...', "retry_limit: -1"),

@@ -341,7 +341,7 @@ class StorageMachine(CallersMachine):
 
     # Looking
 
-    @rule(asked=st.lists(ids, min_size=1, max_size=3), which=draw.filters(ids), after=st.integers(0, 3))
+    @rule(asked=st.lists(ids, min_size=1, max_size=3), query=draw.filters(ids), after=st.integers(0, 3))
     def look(self, asked: list[UUID], query: JobQuery, after: int) -> None:
         self.pair.both("get", asked)
         self.pair.both("events_of", dict.fromkeys(asked, after))

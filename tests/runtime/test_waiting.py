@@ -241,7 +241,7 @@ async def test_resume_also_resumes_the_child_cancelled_with_its_parent(place: Pl
         return await job.call(child)
 
     job_id = await place.send(parent)
-    await place.drain(queues=["parent"])
+    await place.drain(tasks=["parent"])
     assert await place.queue.cancel(job_id)
     await place.drain()
     assert await place.queue.resume(job_id)

@@ -229,7 +229,7 @@ async def test_retried_run_uses_the_changed_playbook(stage: Stage) -> None:
 async def test_running_run_ignores_change_and_archiving_of_its_playbook(stage: Stage) -> None:
     await stage.put(FIRST, SECOND)
     run_id = await stage.start()
-    await stage.drain(queues=["playbook-run"])
+    await stage.drain(tasks=["playbook-run"])
     await stage.put(FIRST, status=PlaybookStatus.ARCHIVED)
     await stage.drain()
     assert list((await stage.job(run_id)).output["outputs"]) == ["first", "second"]
@@ -261,7 +261,7 @@ async def test_invalid_step_fails_run_with_reason() -> None:
 async def test_cancelled_run_cancels_its_step_and_can_be_resumed(stage: Stage) -> None:
     await stage.put(FIRST, SECOND)
     run_id = await stage.start()
-    await stage.drain(queues=["playbook-run"])
+    await stage.drain(tasks=["playbook-run"])
     (child,) = await stage.domain.storage.find(JobQuery(parent=run_id))
     assert await cancel_run(stage.queue, stage.domain.repository, run_id)
     assert not await cancel_run(stage.queue, stage.domain.repository, run_id)
@@ -280,7 +280,7 @@ async def test_cancelled_run_cancels_its_step_and_can_be_resumed(stage: Stage) -
 async def test_cancelled_step_fails_the_run(stage: Stage) -> None:
     await stage.put(FIRST)
     run_id = await stage.start()
-    await stage.drain(queues=["playbook-run"])
+    await stage.drain(tasks=["playbook-run"])
     (child,) = await stage.domain.storage.find(JobQuery(parent=run_id))
     assert await stage.queue.cancel(child.id)
     await stage.drain()
@@ -337,7 +337,7 @@ async def test_meta_of_run_is_passed_to_steps() -> None:
 async def test_run_holds_no_slot_while_its_step_runs(stage: Stage) -> None:
     await stage.put(FIRST)
     runs = [await stage.start() for _ in range(5)]
-    await stage.drain(queues=["playbook-run"])
+    await stage.drain(tasks=["playbook-run"])
     waiting = [await stage.job(run_id) for run_id in runs]
     assert all(job.waits_for is not None for job in waiting)
 
@@ -345,7 +345,7 @@ async def test_run_holds_no_slot_while_its_step_runs(stage: Stage) -> None:
 async def test_run_with_cancelled_and_resumed_job_goes_on(stage: Stage) -> None:
     await stage.put(FIRST, SECOND)
     run_id = await stage.start()
-    await stage.drain(queues=["playbook-run"])
+    await stage.drain(tasks=["playbook-run"])
     assert await stage.queue.cancel(run_id)
     await stage.drain()
     run, job = await stage.run(run_id), await stage.job(run_id)
@@ -387,7 +387,7 @@ async def test_ended_run_with_active_job_is_not_cancelled(stage: Stage) -> None:
 async def test_attempt_that_lost_its_lease_writes_nothing(stage: Stage) -> None:
     await stage.put(FIRST)
     run_id = await stage.start()
-    await stage.drain(queues=["playbook-run"])
+    await stage.drain(tasks=["playbook-run"])
     assert await cancel_run(stage.queue, stage.domain.repository, run_id)
     before = await stage.domain.everything()
     with pytest.raises(LeaseLostError):
@@ -398,8 +398,8 @@ async def test_attempt_that_lost_its_lease_writes_nothing(stage: Stage) -> None:
 async def test_failed_run_stays_failed_when_its_worker_is_lost(stage: Stage) -> None:
     await stage.put(Step("break", "brittle", {"numbers": [1]}))
     run_id = await stage.start()
-    await stage.drain(queues=["playbook-run"])
-    await stage.drain(queues=["brittle"])
+    await stage.drain(tasks=["playbook-run"])
+    await stage.drain(tasks=["brittle"])
     (claimed,) = await stage.domain.storage.claim(UUID(int=1), [QueueCapacity("playbook-run", 1)], 1)
     jobs = Jobs(stage.domain, ScriptedWeb())
     with pytest.raises(Fail):
