@@ -162,12 +162,12 @@ class JobFailedError(ZekeError):
         output: object = job.output
         error = cast("dict[str, Any]", output) if isinstance(output, dict) else {}
         why = f": {error['type']}: {error['message']}" if "type" in error and "message" in error else ""
-        super().__init__(f"Job {job.id} of {job.name!r} ended {job.state.value}{why}")
+        super().__init__(f"Job {job.id} of {job.name!r} ended {job.row_state.value}{why}")
 
     @staticmethod
     def of(job: Job) -> JobFailedError:
         """Return the error for a job that ended without completing, of a subclass where one applies."""
-        return _BY_STATE.get(job.state.value, JobFailedError)(job)
+        return _BY_STATE.get(job.row_state.value, JobFailedError)(job)
 
 
 class JobCancelledError(JobFailedError):

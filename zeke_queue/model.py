@@ -210,12 +210,13 @@ class ExpiredJob(NamedTuple):
 class Attempt:
     """One failed attempt in the job's history (the last 25 are kept).
 
-    ``state`` is the state that followed: retry, failed or expired. ``error`` has type, message and traceback.
+    ``row_state`` is the state that followed: retry, failed or expired. ``error`` has type, message and
+    traceback.
     """
 
     attempt: int
     at: datetime
-    state: RowState
+    row_state: RowState
     error: Mapping[str, Any]
     worker: UUID | None = None
 
@@ -231,7 +232,7 @@ class Job:
 
     id: UUID
     name: str
-    state: RowState
+    row_state: RowState
     data: Any
     priority: int
     attempt: int
@@ -262,7 +263,7 @@ class Job:
     @property
     def status(self) -> JobStatus:
         """The status for clients."""
-        return STATUS_OF[self.state]
+        return STATUS_OF[self.row_state]
 
 
 @dataclass(frozen=True, slots=True)

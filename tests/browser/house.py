@@ -182,7 +182,7 @@ class House:
             *_, last = [
                 news async for news in parts_of(self.queue).runs.watch(job_id) if isinstance(news, Job)
             ]
-            return last.state
+            return last.row_state
 
         return self.do(wait())
 

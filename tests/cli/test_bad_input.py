@@ -176,7 +176,7 @@ def test_job_that_did_not_fail_is_not_retried(zeke: Zeke) -> None:
     job_id = zeke.send("mail", '{"to": "ann"}')
     said = zeke.fails("job", "retry", job_id, code=1)
     assert f"job {job_id} is created; only a failed or expired job" in said
-    assert zeke.json("job", "show", job_id)["state"] == "created"
+    assert zeke.json("job", "show", job_id)["status"] == "QUEUED"
 
 
 # What code declares

@@ -259,7 +259,7 @@ def test_failed_job_can_be_retried(zeke: Zeke) -> None:
     job_id = zeke.send("refuse")
     zeke.work()
     assert zeke.good("job", "retry", job_id) == f"Job {job_id} is queued again.\n"
-    assert zeke.json("job", "show", job_id)["state"] == "retry"
+    assert zeke.json("job", "show", job_id)["status"] == "QUEUED"
 
 
 def test_refused_change_is_reported_as_json(zeke: Zeke) -> None:

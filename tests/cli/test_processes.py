@@ -40,7 +40,7 @@ def test_second_signal_ends_a_worker_at_once_and_releases_its_job(zeke: Zeke, st
         worker.send_signal(signal.SIGINT)
         assert worker.wait(PATIENCE) == 0
     job = zeke.json("job", "show", job_id)
-    assert (job["state"], job["retry_count"]) == ("created", 0)
+    assert (job["status"], job["retry_count"]) == ("QUEUED", 0)
 
 
 def test_worker_restarts_when_its_code_changes(start: Start, tmp_path: Path) -> None:

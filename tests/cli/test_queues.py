@@ -37,10 +37,10 @@ def test_paused_queue_starts_no_job_until_resumed(zeke: Zeke) -> None:
     assert "until `zeke queue resume mail`" in zeke.good("queue", "pause", "mail")
     assert zeke.good("queues").splitlines()[1].endswith("paused 0 s")
     zeke.work()
-    assert zeke.json("job", "show", job_id)["state"] == "created"
+    assert zeke.json("job", "show", job_id)["status"] == "QUEUED"
     assert zeke.json("queue", "resume", "mail") == {"name": "mail", "paused": False}
     zeke.work()
-    assert zeke.json("job", "show", job_id)["state"] == "completed"
+    assert zeke.json("job", "show", job_id)["status"] == "COMPLETED"
 
 
 def test_unknown_queue_is_paused_only_with_force(zeke: Zeke) -> None:

@@ -69,10 +69,10 @@ def test_maintenance_and_scheduler_can_be_turned_off(zeke: Zeke, started: Starte
 def test_worker_serves_the_named_queues(zeke: Zeke, started: Started) -> None:
     mail, other = zeke.send("mail", '{"to": "ann"}'), zeke.send("refuse")
     zeke.good("worker", *SHOP, "--queue", "mail")
-    assert zeke.json("job", "show", mail)["state"] == "completed"
-    assert zeke.json("job", "show", other)["state"] == "created"
+    assert zeke.json("job", "show", mail)["status"] == "COMPLETED"
+    assert zeke.json("job", "show", other)["status"] == "QUEUED"
     zeke.good("worker", *SHOP, "-q", "mail", "-q", "refuse")
-    assert zeke.json("job", "show", other)["state"] == "failed"
+    assert zeke.json("job", "show", other)["status"] == "FAILED"
 
 
 def test_worker_that_cannot_start_reports_why_and_changes_nothing(zeke: Zeke) -> None:
@@ -132,7 +132,7 @@ def test_every_command_can_use_an_embedded_server(embedded: Zeke, nowhere: Zeke)
             return nowhere.good(*command[:place], "--embedded", *command[place:])
 
         job_id = on_embedded("send", "mail", '{"to": "anna"}', *SHOP).strip()
-        assert json.loads(on_embedded("job", job_id, "--json"))["state"] == "created"
+        assert json.loads(on_embedded("job", job_id, "--json"))["status"] == "QUEUED"
         assert json.loads(on_embedded("jobs", "--json"))[0]["id"] == job_id
         on_embedded("queue", "pause", "mail")
         assert "mail" in on_embedded("queues", "--json")

@@ -120,7 +120,7 @@ class Driver:
 
     async def states(self, ids: Iterable[UUID]) -> list[RowState]:
         """Return the states of jobs, in this order."""
-        return [(await self.look(job_id)).state for job_id in ids]
+        return [(await self.look(job_id)).row_state for job_id in ids]
 
     async def heartbeat(self, worker: UUID = ANNA, lease: float = 15.0) -> dict[UUID, int]:
         """Let a worker say that it lives."""

@@ -29,7 +29,8 @@ COLUMNS = {
     "groupkey": "group_key",
     "waitsfor": "waits_for",
     "awaited": "awaited",
-    **{n: n for n in ("id", "name", "priority", "state", "attempt", "worker", "policy", "parent")},
+    "state": "row_state",
+    **{n: n for n in ("id", "name", "priority", "attempt", "worker", "policy", "parent")},
 }
 
 EMPTY: LiteralString = """
@@ -74,7 +75,7 @@ class PlantInPostgres:
     async def __call__(self, job: Job) -> None:
         """Delete the row if there is one, and insert it as given."""
         values = {column: getattr(job, field) for column, field in COLUMNS.items()}
-        values["state"] = job.state.value
+        values["state"] = job.row_state.value
         values["expirein"] = timedelta(seconds=job.expire_in)
         for column in ("data", "meta", "output"):
             value = getattr(job, column)

@@ -19,7 +19,7 @@ async def test_waiting_job_is_cancelled(storage: Storage, jobs: Driver, clock: F
     clock.advance(5)
     assert await storage.cancel([job_id]) == {job_id}
     job = await jobs.look(job_id)
-    assert (job.state, job.completed_on, job.output) == (RowState.CANCELLED, clock.now(), None)
+    assert (job.row_state, job.completed_on, job.output) == (RowState.CANCELLED, clock.now(), None)
 
 
 async def test_running_job_is_cancelled_and_its_late_outcome_is_fenced(
@@ -29,7 +29,7 @@ async def test_running_job_is_cancelled_and_its_late_outcome_is_fenced(
     assert await storage.cancel([job.id]) == {job.id}
     assert not await jobs.complete(job, "1")
     stored = await jobs.look(job.id)
-    assert (stored.state, stored.worker, stored.output) == (RowState.CANCELLED, ANNA, None)
+    assert (stored.row_state, stored.worker, stored.output) == (RowState.CANCELLED, ANNA, None)
 
 
 async def test_cancelled_retry_keeps_its_error(storage: Storage, jobs: Driver) -> None:
@@ -37,7 +37,7 @@ async def test_cancelled_retry_keeps_its_error(storage: Storage, jobs: Driver) -
     await jobs.fail(job, retry_in=60)
     assert await storage.cancel([job.id]) == {job.id}
     stored = await jobs.look(job.id)
-    assert (stored.state, stored.output["message"]) == (RowState.CANCELLED, "boom")
+    assert (stored.row_state, stored.output["message"]) == (RowState.CANCELLED, "boom")
 
 
 async def test_ended_job_is_not_cancelled(storage: Storage, jobs: Driver) -> None:
@@ -62,7 +62,7 @@ async def test_resumed_job_is_due_at_once(storage: Storage, jobs: Driver, clock:
     clock.advance(10)
     assert await storage.resume([job_id]) == {job_id}
     job = await jobs.look(job_id)
-    assert (job.state, job.start_after, job.completed_on) == (RowState.CREATED, clock.now(), None)
+    assert (job.row_state, job.start_after, job.completed_on) == (RowState.CREATED, clock.now(), None)
     assert job.keep_until == clock.now() + CENTURY
     assert (await jobs.claim_one()).id == job_id
 
@@ -98,7 +98,7 @@ async def test_failed_or_expired_job_is_retried_at_once(
         clock.advance(10)
         assert await storage.retry([job_id]) == {job_id}
         job = await jobs.look(job_id)
-        assert (job.state, job.start_after, job.completed_on) == (RowState.RETRY, clock.now(), None)
+        assert (job.row_state, job.start_after, job.completed_on) == (RowState.RETRY, clock.now(), None)
         assert (job.worker, job.keep_until) == (None, clock.now() + CENTURY)
         again = await jobs.claim_one(end.value)
         assert (again.id, again.attempt, again.retry_count) == (job_id, 2, 1)
@@ -168,4 +168,4 @@ async def test_lower_id_wins_when_two_jobs_are_requeued_to_one_slot(storage: Sto
     first = await jobs.ended(RowState.CANCELLED, singleton_key="anna")
     second = await jobs.ended(RowState.CANCELLED, singleton_key="anna")
     assert await storage.resume([second, first]) == {first}
-    assert (await jobs.look(second)).state is RowState.CANCELLED
+    assert (await jobs.look(second)).row_state is RowState.CANCELLED

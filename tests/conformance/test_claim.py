@@ -15,7 +15,7 @@ async def test_claimed_job_belongs_to_its_worker(jobs: Driver, clock: FrozenCloc
     clock.advance(3)
     assert [job.id for job in await jobs.claim(worker=ANNA)] == [job_id]
     job = await jobs.look(job_id)
-    assert (job.state, job.worker, job.attempt, job.retry_count) == (RowState.ACTIVE, ANNA, 1, 0)
+    assert (job.row_state, job.worker, job.attempt, job.retry_count) == (RowState.ACTIVE, ANNA, 1, 0)
     assert (job.started_on, job.completed_on) == (clock.now(), None)
 
 
@@ -146,7 +146,7 @@ async def test_job_that_becomes_due_is_claimed_by_priority(jobs: Driver, clock: 
     later = await jobs.send(priority=1)
     clock.advance(60)
     assert [job.id for job in await jobs.claim()] == [high, later]
-    assert (await jobs.look(low)).state is RowState.ACTIVE
+    assert (await jobs.look(low)).row_state is RowState.ACTIVE
 
 
 async def test_later_sent_job_with_an_earlier_start_is_claimed_first(

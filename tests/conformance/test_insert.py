@@ -37,7 +37,7 @@ async def test_new_job_is_stored_with_every_sent_column(
     assert await jobs.look(sent.id) == Job(
         id=sent.id,
         name="mail",
-        state=RowState.CREATED,
+        row_state=RowState.CREATED,
         data={"to": "anna"},
         priority=7,
         attempt=0,

@@ -122,7 +122,7 @@ async def test_running_jobs_of_a_paused_queue_continue(storage: Storage, jobs: D
     job = await jobs.running()
     await storage.pause_queue("mail", paused=True)
     assert await jobs.complete(job)
-    assert (await jobs.look(job.id)).state is RowState.COMPLETED
+    assert (await jobs.look(job.id)).row_state is RowState.COMPLETED
 
 
 async def test_limit_survives_a_pause(storage: Storage, jobs: Driver) -> None:

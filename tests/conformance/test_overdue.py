@@ -161,7 +161,7 @@ async def test_expired_job_is_locked_and_settled_in_one_transaction(
         failed = Failed(late.id, late.attempt, 2.0, BOOM, RowState.EXPIRED)
         assert await transaction.settle(failed=[failed]) == {job.id}
         assert await transaction.lock_expired(10) == []
-    assert (await jobs.look(job.id)).state is RowState.RETRY
+    assert (await jobs.look(job.id)).row_state is RowState.RETRY
 
 
 async def test_concurrent_sweeps_lock_different_jobs(
@@ -179,7 +179,7 @@ async def test_job_fetched_by_pgboss_has_a_deadline_and_no_lease(
     storage: Storage, jobs: Driver, clock: FrozenClock, plant: Plant
 ) -> None:
     job = await jobs.look(await jobs.send(expire_in=900))
-    await plant(replace(job, state=RowState.ACTIVE, started_on=clock.now(), attempt=1))
+    await plant(replace(job, row_state=RowState.ACTIVE, started_on=clock.now(), attempt=1))
     clock.advance(900)
     assert await lock_expired(storage, 100) == []
     clock.advance(1)
@@ -194,7 +194,7 @@ async def test_duration_beyond_the_calendar_does_not_hide_other_expired_jobs(
 ) -> None:
     late = await jobs.running(expire_in=60)
     odd = await jobs.look(await jobs.send("other"))
-    odd = replace(odd, state=RowState.ACTIVE, started_on=clock.now(), expire_in=years * 31_536_000.0)
+    odd = replace(odd, row_state=RowState.ACTIVE, started_on=clock.now(), expire_in=years * 31_536_000.0)
     await plant(odd)
     clock.advance(61)
     found = [job.id for job in await lock_expired(storage, 100)]

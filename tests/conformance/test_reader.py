@@ -45,7 +45,7 @@ async def test_jobs_are_returned_by_id_live_or_archived(
     await storage.archive(0, 100)
     live, unknown = await jobs.send(), jobs.new_id()
     found = await storage.get([live, archived, unknown])
-    assert {job_id: job.state for job_id, job in found.items()} == {
+    assert {job_id: job.row_state for job_id, job in found.items()} == {
         live: RowState.CREATED,
         archived: RowState.COMPLETED,
     }
@@ -56,7 +56,7 @@ async def test_returned_job_does_not_change_with_the_stored_one(storage: Storage
     job_id = await jobs.send()
     seen = await jobs.look(job_id)
     await storage.cancel([job_id])
-    assert seen.state is RowState.CREATED
+    assert seen.row_state is RowState.CREATED
 
 
 async def test_jobs_are_listed_newest_first_in_pages(storage: Storage, jobs: Driver) -> None:

@@ -219,7 +219,7 @@ async def test_tick_and_its_job_are_stored_together(
         job_id = await jobs.send(schedule.task, within=transaction)
         await transaction.record_tick(schedule.name, now, now + timedelta(hours=1))
         assert (await transaction.lock_due_schedules(10))[1] == []
-    assert (await jobs.look(job_id)).state is RowState.CREATED
+    assert (await jobs.look(job_id)).row_state is RowState.CREATED
     assert await due_names(storage) == []
 
 

@@ -17,7 +17,7 @@ async def test_completed_job_keeps_its_output(jobs: Driver, clock: FrozenClock) 
     clock.advance(2)
     assert await jobs.complete(job, '{"sent": 3}')
     stored = await jobs.look(job.id)
-    assert (stored.state, stored.output, stored.completed_on) == (
+    assert (stored.row_state, stored.output, stored.completed_on) == (
         RowState.COMPLETED,
         {"sent": 3},
         clock.now(),
@@ -36,7 +36,7 @@ async def test_failed_job_with_retries_waits_for_the_next(jobs: Driver, clock: F
     clock.advance(2)
     assert await jobs.fail(job, retry_in=1.5)
     stored = await jobs.look(job.id)
-    assert (stored.state, stored.worker, stored.completed_on) == (RowState.RETRY, None, None)
+    assert (stored.row_state, stored.worker, stored.completed_on) == (RowState.RETRY, None, None)
     assert stored.start_after == clock.now() + timedelta(seconds=1.5)
     assert stored.output == {"type": "ValueError", "message": "boom", "traceback": None}
 
@@ -52,20 +52,20 @@ async def test_final_failure_ends_the_job(jobs: Driver, clock: FrozenClock) -> N
     clock.advance(2)
     assert await jobs.fail(job)
     stored = await jobs.look(job.id)
-    assert (stored.state, stored.worker, stored.completed_on) == (RowState.FAILED, ANNA, clock.now())
+    assert (stored.row_state, stored.worker, stored.completed_on) == (RowState.FAILED, ANNA, clock.now())
     assert await jobs.claim() == []
 
 
 async def test_expiry_without_retries_ends_as_expired(jobs: Driver) -> None:
     job = await jobs.running()
     assert await jobs.fail(job, final=RowState.EXPIRED)
-    assert (await jobs.look(job.id)).state is RowState.EXPIRED
+    assert (await jobs.look(job.id)).row_state is RowState.EXPIRED
 
 
 async def test_expired_job_with_retries_waits_for_the_next(jobs: Driver) -> None:
     job = await jobs.running()
     assert await jobs.fail(job, retry_in=1, final=RowState.EXPIRED)
-    assert (await jobs.look(job.id)).state is RowState.RETRY
+    assert (await jobs.look(job.id)).row_state is RowState.RETRY
 
 
 async def test_history_lists_each_failed_attempt(jobs: Driver, clock: FrozenClock) -> None:
@@ -102,7 +102,7 @@ async def test_released_job_uses_no_retry(jobs: Driver, clock: FrozenClock) -> N
     clock.advance(2)
     assert await jobs.release(job, delay=30)
     stored = await jobs.look(job.id)
-    assert (stored.state, stored.worker, stored.retry_count) == (RowState.CREATED, None, 0)
+    assert (stored.row_state, stored.worker, stored.retry_count) == (RowState.CREATED, None, 0)
     assert stored.start_after == clock.now() + timedelta(seconds=30)
     assert (stored.history, stored.output, stored.completed_on) == ((), None, None)
 
@@ -154,7 +154,7 @@ async def test_defect_2_completion_of_an_earlier_attempt_is_fenced(jobs: Driver)
     await jobs.fail(stale, retry_in=0, final=RowState.EXPIRED)
     rightful = await jobs.claim_one(worker=BERT)
     assert not await jobs.complete(stale, '"late"')
-    assert (await jobs.look(stale.id)).state is RowState.ACTIVE
+    assert (await jobs.look(stale.id)).row_state is RowState.ACTIVE
     assert await jobs.complete(rightful, '"mine"')
     assert (await jobs.look(stale.id)).output == "mine"
 
@@ -191,7 +191,7 @@ async def test_cancelled_job_is_not_settled(storage: Storage, jobs: Driver) -> N
     job = await jobs.running()
     await storage.cancel([job.id])
     assert not await jobs.complete(job)
-    assert (await jobs.look(job.id)).state is RowState.CANCELLED
+    assert (await jobs.look(job.id)).row_state is RowState.CANCELLED
 
 
 async def test_repeated_completion_after_a_lost_answer_counts(jobs: Driver) -> None:
@@ -224,7 +224,7 @@ async def test_repeated_release_after_a_lost_answer_counts(jobs: Driver) -> None
 async def test_repeated_settlement_settles_the_rest_of_its_batch(jobs: Driver) -> None:
     job = await jobs.running()
     assert await jobs.complete(job, "1", repeated=True)
-    assert (await jobs.look(job.id)).state is RowState.COMPLETED
+    assert (await jobs.look(job.id)).row_state is RowState.COMPLETED
 
 
 async def test_repeated_settlement_does_not_count_another_end(storage: Storage, jobs: Driver) -> None:

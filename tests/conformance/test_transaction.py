@@ -41,7 +41,7 @@ async def test_transaction_sees_its_own_changes(storage: Storage, jobs: Driver, 
         assert await transaction.cancel([job_id]) == {job_id}
         assert await transaction.cancel([job_id]) == set()
         await jobs.send(within=transaction, singleton_key="anna")
-    assert (await jobs.look(job_id)).state is RowState.CANCELLED
+    assert (await jobs.look(job_id)).row_state is RowState.CANCELLED
 
 
 async def test_rollback_restores_settled_and_cancelled_jobs(storage: Storage, jobs: Driver) -> None:
@@ -65,9 +65,9 @@ async def test_changes_are_invisible_to_others_until_the_commit(storage: Storage
     job = await jobs.running()
     async with storage.transaction() as transaction:
         await transaction.settle(completed=[Completed(job.id, 1, "1")])
-        assert (await jobs.look(job.id)).state is RowState.ACTIVE
+        assert (await jobs.look(job.id)).row_state is RowState.ACTIVE
         assert (await storage.count())[0].states == {RowState.ACTIVE: 1}
-    assert (await jobs.look(job.id)).state is RowState.COMPLETED
+    assert (await jobs.look(job.id)).row_state is RowState.COMPLETED
 
 
 async def test_claim_skips_jobs_changed_by_an_open_transaction(storage: Storage, jobs: Driver) -> None:
@@ -190,7 +190,7 @@ async def test_cancel_waits_for_a_transaction_that_settles_the_job(storage: Stor
         cancelling = asyncio.create_task(storage.cancel([job.id]))
         assert await is_kept_waiting(cancelling)
     assert await soon(cancelling) == set()
-    assert (await jobs.look(job.id)).state is RowState.COMPLETED
+    assert (await jobs.look(job.id)).row_state is RowState.COMPLETED
 
 
 async def test_settlement_waits_for_a_transaction_that_cancels_the_job(
@@ -229,7 +229,7 @@ async def test_conflicting_retry_in_a_transaction_is_superseded(storage: Storage
         failed = [Failed(running.id, 1, 1.0, BOOM)]
         assert await transaction.settle(failed=failed) == {running.id}
     job = await jobs.look(running.id)
-    assert (job.state, job.output["superseded_by"]) == (RowState.FAILED, str(waiting))
+    assert (job.row_state, job.output["superseded_by"]) == (RowState.FAILED, str(waiting))
 
 
 async def test_final_failure_does_not_wait_for_the_slot(storage: Storage, jobs: Driver) -> None:
@@ -238,7 +238,7 @@ async def test_final_failure_does_not_wait_for_the_slot(storage: Storage, jobs: 
     async with rolled_back(storage) as transaction:
         await jobs.send(within=transaction, singleton_key=key)
         assert await soon(asyncio.ensure_future(jobs.fail(running)))
-        assert (await jobs.look(running.id)).state is RowState.FAILED
+        assert (await jobs.look(running.id)).row_state is RowState.FAILED
 
 
 async def test_outcome_of_an_earlier_attempt_does_not_lock_the_job(storage: Storage, jobs: Driver) -> None:

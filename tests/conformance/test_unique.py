@@ -184,10 +184,10 @@ async def test_defect_1_job_whose_slot_is_taken_fails_and_names_the_holder(
     clock.advance(1)
     assert await storage.settle(failed=[failure]) == {failure.id}
     a = await jobs.look(failure.id)
-    assert (a.state, a.completed_on, a.worker) == (RowState.FAILED, clock.now(), ANNA)
+    assert (a.row_state, a.completed_on, a.worker) == (RowState.FAILED, clock.now(), ANNA)
     assert (a.output["message"], a.output["superseded_by"]) == ("boom", str(b.id))
-    assert [(attempt.attempt, attempt.state) for attempt in a.history] == [(1, RowState.FAILED)]
-    assert (await jobs.look(b.id)).state is RowState.CREATED
+    assert [(attempt.attempt, attempt.row_state) for attempt in a.history] == [(1, RowState.FAILED)]
+    assert (await jobs.look(b.id)).row_state is RowState.CREATED
 
 
 async def test_defect_1_rest_of_the_batch_is_settled(
@@ -231,7 +231,7 @@ async def test_released_job_whose_slot_is_taken_fails(
     failure, b = poisoned
     assert await storage.settle(released=[Released(failure.id, failure.attempt)]) == {failure.id}
     a = await jobs.look(failure.id)
-    assert (a.state, a.output["superseded_by"]) == (RowState.FAILED, str(b.id))
+    assert (a.row_state, a.output["superseded_by"]) == (RowState.FAILED, str(b.id))
 
 
 async def test_final_failure_needs_no_slot(

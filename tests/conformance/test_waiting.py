@@ -27,7 +27,7 @@ async def test_waiting_parent_is_created_and_not_claimable(jobs: Driver, clock: 
     clock.advance(3)
     assert await jobs.wait_for(child, parent)
     stored = await jobs.look(parent.id)
-    assert (stored.state, stored.waits_for, stored.worker) == (RowState.CREATED, child, None)
+    assert (stored.row_state, stored.waits_for, stored.worker) == (RowState.CREATED, child, None)
     assert (stored.start_after, stored.keep_until) == (clock.now() + CENTURY, clock.now() + CENTURY)
     assert (stored.retry_count, stored.attempt, stored.completed_on) == (0, 1, None)
     clock.advance(3600)
@@ -53,7 +53,7 @@ async def test_every_end_of_a_child_resumes_its_parent(jobs: Driver, clock: Froz
         clock.advance(60)
         await end_child(jobs, end)
         stored = await jobs.look(parent.id)
-        assert (stored.state, stored.waits_for) == (RowState.CREATED, None)
+        assert (stored.row_state, stored.waits_for) == (RowState.CREATED, None)
         assert stored.start_after == clock.now()
         again = await jobs.claim_one(end.value)
         assert (again.id, again.attempt, again.retry_count) == (parent.id, 2, 0)
@@ -78,7 +78,7 @@ async def test_wait_for_an_ended_job_ends_at_once(jobs: Driver, clock: FrozenClo
         await end_child(jobs, end)
         assert await jobs.wait_for(child, parent)
         stored = await jobs.look(parent.id)
-        assert (stored.state, stored.waits_for) == (RowState.CREATED, None)
+        assert (stored.row_state, stored.waits_for) == (RowState.CREATED, None)
         assert stored.start_after == clock.now()
 
     await check_each_async(ENDS, check)
@@ -210,7 +210,7 @@ async def test_parent_whose_slot_is_taken_fails_and_names_the_holder(storage: St
     rival = await jobs.send(singleton_key=SINGLE)
     assert await jobs.wait_for(child, parent)
     stored = await jobs.look(parent.id)
-    assert (stored.state, stored.output["superseded_by"]) == (RowState.FAILED, str(rival))
+    assert (stored.row_state, stored.output["superseded_by"]) == (RowState.FAILED, str(rival))
     assert stored.waits_for is None
 
 
@@ -222,7 +222,7 @@ async def test_cancelled_parent_cancels_its_awaited_children(storage: Storage, j
     assert await jobs.wait_for(running, parent)
     assert await storage.cancel([parent.id]) == {parent.id, waiting, running}
     assert (await jobs.look(parent.id)).waits_for is None
-    assert (await jobs.look(other)).state is RowState.CREATED
+    assert (await jobs.look(other)).row_state is RowState.CREATED
     assert not await jobs.complete(held)
 
 
@@ -244,7 +244,7 @@ async def test_cancelling_an_ended_job_cancels_no_children(storage: Storage, job
     child = await jobs.insert_child(parent)
     assert await jobs.complete(parent)
     assert await storage.cancel([parent.id]) == set()
-    assert (await jobs.look(child)).state is RowState.CREATED
+    assert (await jobs.look(child)).row_state is RowState.CREATED
 
 
 async def test_cancelled_waiting_parent_is_due_at_once_when_resumed(
@@ -271,7 +271,7 @@ async def test_resume_waiting_finds_parents_whose_child_ended_unnoticed(
         ids.append((parent.id, child))
     for _, child in ids[:2]:
         # As pg-boss 9 completes a job, which knows nothing of those that wait.
-        ended = replace(await jobs.look(child), state=RowState.COMPLETED, completed_on=clock.now())
+        ended = replace(await jobs.look(child), row_state=RowState.COMPLETED, completed_on=clock.now())
         await plant(ended)
     assert await jobs.claim() == []
     clock.advance(1)
@@ -359,7 +359,7 @@ async def test_parent_whose_slot_is_taken_resumes_its_own_parent(storage: Storag
     child = await jobs.insert_child(parent, "small errand")
     await jobs.send("errand", singleton_key=SINGLE)
     assert await jobs.wait_for(child, parent)
-    assert (await jobs.look(parent.id)).state is RowState.FAILED
+    assert (await jobs.look(parent.id)).row_state is RowState.FAILED
     assert (await jobs.claim_one("grand")).id == grand.id
 
 
@@ -382,7 +382,7 @@ async def test_cancelled_waiting_parent_is_due_at_once_however_it_is_requeued(
     stored = await jobs.look(parent.id)
     assert (stored.start_after, stored.completed_on) == (clock.now(), clock.now())
     # As pg-boss 9 resumes a job.
-    await plant(replace(stored, state=RowState.CREATED, completed_on=None))
+    await plant(replace(stored, row_state=RowState.CREATED, completed_on=None))
     assert (await jobs.claim_one()).id == parent.id
 
 
@@ -427,7 +427,7 @@ async def test_child_whose_slot_is_taken_stays_cancelled(storage: Storage, jobs:
     await storage.cancel([parent.id])
     await jobs.send("errand", singleton_key="k")
     assert await storage.resume([parent.id]) == {parent.id}
-    assert (await jobs.look(child)).state is RowState.CANCELLED
+    assert (await jobs.look(child)).row_state is RowState.CANCELLED
 
 
 async def test_only_the_running_attempt_can_be_locked(storage: Storage, jobs: Driver) -> None:

@@ -157,7 +157,7 @@ async def test_planted_row_is_stored_unchanged_and_replaces_its_predecessor(
     assert storage.dump().jobs == [planted]
     assert await jobs.refused(singleton_key="bert")
     await jobs.send(singleton_key="anna")
-    storage.plant([replace(planted, state=RowState.CANCELLED, archived_on=clock.now())])
+    storage.plant([replace(planted, row_state=RowState.CANCELLED, archived_on=clock.now())])
     assert [archived.id for archived in storage.dump().archive] == [job.id]
 
 
@@ -176,7 +176,7 @@ async def test_settlement_with_an_invalid_output_settles_nothing(
     a, b = await jobs.running(), await jobs.running()
     with pytest.raises(SerializationError):
         await storage.settle(completed=[Completed(a.id, 1, None), Completed(b.id, 1, '"\\u0000"')])
-    assert {job.state for job in storage.dump().jobs} == {RowState.ACTIVE}
+    assert {job.row_state for job in storage.dump().jobs} == {RowState.ACTIVE}
 
 
 async def test_statement_cancelled_during_a_wait_changes_nothing(

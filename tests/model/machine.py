@@ -232,7 +232,7 @@ class StorageMachine(CallersMachine):
     def cancel_and_bring_back(self, ids: list[UUID], backwards: bool) -> None:  # noqa: FBT001 - drawn by name
         """Cancel some jobs, and bring back all that ended otherwise than well, in this order or the other."""
         self.pair.both("cancel", ids)
-        ended = [job.id for job in self.pair.memory.dump().jobs if job.state in FINAL]
+        ended = [job.id for job in self.pair.memory.dump().jobs if job.row_state in FINAL]
         ended.sort(reverse=backwards)
         self.pair.both("resume", ended)
         self.pair.both("retry", ended)
@@ -383,7 +383,7 @@ class StorageMachine(CallersMachine):
         job = Job(
             id=self.new_id(),
             name=name,
-            state=state,
+            row_state=state,
             data={"by": "pg-boss"},
             priority=0,
             attempt=0,
@@ -424,7 +424,7 @@ class StorageMachine(CallersMachine):
     def edges(self) -> list[datetime]:
         """Return the instants to come at which a deadline, a lease, the wait for a tick or a slot ends."""
         rows = self.pair.memory.dump()
-        spans = [(job.started_on, job.expire_in) for job in rows.jobs if job.state is RowState.ACTIVE]
+        spans = [(job.started_on, job.expire_in) for job in rows.jobs if job.row_state is RowState.ACTIVE]
         spans += [(worker.beat_on, worker.lease) for worker in rows.workers]
         spans += [(schedule.next_tick, 0.0) for schedule in rows.schedules]
         edges = {since + timedelta(seconds=seconds) for since, seconds in spans if since is not None}

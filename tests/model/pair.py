@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -100,7 +99,8 @@ class Pair:
         at, error = self.clock.now(), {"type": "E", "message": "boom"}
         tries = [Attempt(number, at, RowState.RETRY, error) for number in range(times)]
         self.memory._tables.jobs[job_id].history = tuple(tries)
-        text = json.dumps([{**asdict(one), "at": at.isoformat()} for one in tries])
+        stored = {"at": at.isoformat(), "state": "retry", "error": error, "worker": None}
+        text = json.dumps([{"attempt": one.attempt, **stored} for one in tries])
         self.execute("UPDATE pgboss.job SET history = %s::jsonb WHERE id = %s", [text, job_id])
 
     def check(self) -> None:
@@ -179,7 +179,7 @@ async def _outcome(answer: Awaitable[Any]) -> Any:
 
 def _job(row: dict[str, Any]) -> Job:
     columns = {field: row[column] for column, field in COLUMNS.items()}
-    columns["state"] = RowState(row["state"])
+    columns["row_state"] = RowState(row["state"])
     columns["expire_in"] = row["expirein"].total_seconds()
     return Job(
         **columns,

@@ -235,8 +235,8 @@ MUTANTS = (
     Mutant(
         "goes-on-without-an-outcome",
         CONTEXT,
-        "        if found.state not in FINAL:\n            self.interrupted",
-        "        if found.state not in FINAL and not found.attempt:\n            self.interrupted",
+        "        if found.row_state not in FINAL:\n            self.interrupted",
+        "        if found.row_state not in FINAL and not found.attempt:\n            self.interrupted",
         "A handler is told the outcome of a child that has begun, and has not ended.",
         where=HERE,
     ),

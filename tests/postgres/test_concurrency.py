@@ -346,4 +346,4 @@ async def test_concurrent_archiving_loses_and_duplicates_no_job(dsn: str) -> Non
         one for one in sent if one is not None
     )
     assert moved == len(archived)
-    assert all(one.state not in {RowState.CREATED, RowState.RETRY, RowState.ACTIVE} for one in archived)
+    assert all(one.row_state not in {RowState.CREATED, RowState.RETRY, RowState.ACTIVE} for one in archived)

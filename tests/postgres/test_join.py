@@ -184,7 +184,7 @@ async def test_job_that_is_superseded_does_not_abort_the_transaction(
         async with application() as connection, storage.transaction(connection) as transaction:
             assert await transaction.settle(failed=[Failed(job.id, 1, 0.0, "{}")]) == {job.id}
         ended = (await storage.get([job.id]))[job.id]
-        assert (ended.state, ended.output) == (RowState.FAILED, {"superseded_by": str(other)})
+        assert (ended.row_state, ended.output) == (RowState.FAILED, {"superseded_by": str(other)})
 
     await in_each_application(check)
 

@@ -71,7 +71,7 @@ async def test_sync_handler_reaches_the_loop_through_its_job(place: Place) -> No
         return str(job.run_coroutine(job.send(child)).id)
 
     job = await place.run_one(parent)
-    assert job.state is COMPLETED
+    assert job.row_state is COMPLETED
     children = [found for found in place.storage.dump().jobs if found.name == "child"]
     assert [(str(found.id), found.parent) for found in children] == [(job.output, job.id)]
     assert {event.kind for event in await place.storage.events(job.id)} == {"progress", "log"}
@@ -112,9 +112,9 @@ async def test_thread_past_its_deadline_holds_its_place_and_its_result_is_droppe
         go.set()
         await worker.drain()
     job = await place.job(job_id)
-    assert (job.state, job.output["type"]) == (RowState.EXPIRED, "Expired")
+    assert (job.row_state, job.output["type"]) == (RowState.EXPIRED, "Expired")
     assert saw_cancellation == [True]
-    assert (await place.job(second)).state is COMPLETED
+    assert (await place.job(second)).row_state is COMPLETED
 
 
 async def test_threads_are_reused_with_a_copy_of_the_context() -> None:
@@ -181,7 +181,7 @@ async def test_exception_that_ends_programs_fails_only_the_job_of_a_thread() -> 
             raise error
 
         job = await place.run_one(end)
-        assert job.state is FAILED
+        assert job.row_state is FAILED
         assert type(error).__name__ in job.output["type"] + job.output["message"]
 
     await check_each_async([KeyboardInterrupt(), GeneratorExit(), SystemExit(3)], check)
@@ -195,7 +195,7 @@ async def test_process_runs_the_handler_and_its_events_are_stored(
 ) -> None:
     place = Place(crunching.catalog)
     job = await place.run_one("crunch", {"what": "tell"}, meta={"trace": "abc"})
-    assert job.state is COMPLETED, job.output
+    assert job.row_state is COMPLETED, job.output
     assert job.output.pop("pid") != os.getpid()
     assert job.output == {"id": str(job.id), "attempt": 1, "meta": {"trace": "abc"}}
     events = [json.loads(event.data) for event in await place.storage.events(job.id)]
@@ -235,17 +235,17 @@ async def test_outcomes_of_one_process_are_those_of_its_handlers() -> None:
 
     def check(what: str, state: RowState, kind: str, message: str) -> None:
         (attempt,) = jobs[what].history
-        assert (jobs[what].state, attempt.error["type"]) == (state, kind)
+        assert (jobs[what].row_state, attempt.error["type"]) == (state, kind)
         assert attempt.error["message"].startswith(message)
 
     check_each([(what, *expected) for what, expected in OUTCOMES.items()], check)
     assert "crunching.py" in jobs["fail"].output["traceback"]
-    assert (jobs["snooze"].state, jobs["snooze"].retry_count) == (CREATED, 0)
+    assert (jobs["snooze"].row_state, jobs["snooze"].retry_count) == (CREATED, 0)
     assert (
         "a handler in a process has no connection to the storage" in jobs["send"].history[0].error["message"]
     )
     for what in ("tell-half", "tell-long"):  # a line that can't be written ends no job
-        assert jobs[what].state is COMPLETED
+        assert jobs[what].row_state is COMPLETED
         assert await place.storage.events(jobs[what].id)
     assert jobs["sum"].output == 499500
 
@@ -269,7 +269,7 @@ async def test_crash_of_a_process_fails_only_its_job() -> None:
         others = [await place.send("crunch", {"what": "sum"}) for _ in range(3)]
         await place.drain(concurrency=2, executor=LocalExecutor(processes=2))
         job = await place.job(crash)
-        assert (job.state, job.output["type"]) == (
+        assert (job.row_state, job.output["type"]) == (
             FAILED,
             "zeke_queue.worker.executors.executor.ProcessCrashed",
         )
@@ -325,7 +325,7 @@ async def test_process_is_killed_at_its_deadline(tmp_path: Path) -> None:
         job_id, process = await hanging(place, tmp_path / "pid", expire_in=60)
         place.clock.advance(61)
         await worker.drain()
-        assert (await place.job(job_id)).state is RowState.EXPIRED
+        assert (await place.job(job_id)).row_state is RowState.EXPIRED
         following = await place.send("crunch", {"what": "sum"})
         await worker.drain()
         assert (await place.job(following)).output == 499500
@@ -340,7 +340,7 @@ async def test_process_is_killed_when_its_job_is_cancelled(tmp_path: Path) -> No
         place.clock.advance(5)
         await until(lambda: not process.is_running())
         await worker.drain()
-    assert (await place.job(job_id)).state is RowState.CANCELLED
+    assert (await place.job(job_id)).row_state is RowState.CANCELLED
 
 
 async def test_process_ends_with_the_worker(tmp_path: Path) -> None:
@@ -349,7 +349,7 @@ async def test_process_ends_with_the_worker(tmp_path: Path) -> None:
         job_id, process = await hanging(place, tmp_path / "pid")
     assert not process.is_running()
     job = await place.job(job_id)
-    assert (job.state, job.retry_count) == (CREATED, 0)
+    assert (job.row_state, job.retry_count) == (CREATED, 0)
 
 
 async def test_process_ignores_interrupts_of_the_terminal(tmp_path: Path) -> None:

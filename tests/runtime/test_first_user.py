@@ -75,7 +75,7 @@ async def test_wait_passes_except_exception_and_a_swallowed_one_fails_the_job() 
             return "done"
 
         job = await place.run_one(define(place))
-        assert job.state is state
+        assert job.row_state is state
         if state is RowState.COMPLETED:
             assert job.output == output
         else:

@@ -31,7 +31,7 @@ async def test_cancelled_job_is_interrupted_at_the_next_heartbeat(place: Place, 
         await until(lambda: work.cancelled)
         await worker.drain()
     job = await place.job(job_id)
-    assert (job.state, job.output, work.cancelled) == (CANCELLED, None, [job_id])
+    assert (job.row_state, job.output, work.cancelled) == (CANCELLED, None, [job_id])
     assert "job_cancelled" in lines.messages
 
 
@@ -46,7 +46,7 @@ async def test_only_the_cancelled_job_is_interrupted(place: Place) -> None:
         work.go.set()
         await worker.drain()
     assert work.cancelled == [sent[1]]
-    assert [(await place.job(job_id)).state for job_id in sent] == [COMPLETED, CANCELLED, COMPLETED]
+    assert [(await place.job(job_id)).row_state for job_id in sent] == [COMPLETED, CANCELLED, COMPLETED]
 
 
 async def test_waiting_job_is_not_started_after_its_cancellation(place: Place) -> None:
@@ -72,7 +72,7 @@ async def test_waiting_job_is_not_started_after_its_cancellation(place: Place) -
         go.set()
         await worker.drain()
     assert ran == [0, 1, 3]
-    assert [(await place.job(job_id)).state for job_id in sent] == [COMPLETED, CANCELLED, COMPLETED]
+    assert [(await place.job(job_id)).row_state for job_id in sent] == [COMPLETED, CANCELLED, COMPLETED]
 
 
 async def test_job_claimed_during_a_heartbeat_is_not_lost(place: Place) -> None:
@@ -91,7 +91,7 @@ async def test_job_claimed_during_a_heartbeat_is_not_lost(place: Place) -> None:
         assert work.cancelled == []
         work.go.set()
         await worker.drain()
-    assert {(await place.job(job_id)).state for job_id in (first, second)} == {COMPLETED}
+    assert {(await place.job(job_id)).row_state for job_id in (first, second)} == {COMPLETED}
 
 
 @pytest.mark.parametrize("answered", [True, False])
@@ -129,7 +129,7 @@ async def test_result_of_a_cancelled_job_is_not_stored(place: Place, lines: Line
         work.go.set()
         await until(lambda: work.finished)
         await worker.drain()
-    assert (await place.job(job_id)).state is CANCELLED
+    assert (await place.job(job_id)).row_state is CANCELLED
     assert "lease_lost" in lines.messages
     assert "job_completed" not in lines.messages
 
@@ -153,7 +153,7 @@ async def test_hanging_heartbeat_does_not_end_the_lease(place: Place) -> None:
         hangs.set()
         work.go.set()
         await worker.drain()
-    assert (await place.job(job_id)).state is COMPLETED
+    assert (await place.job(job_id)).row_state is COMPLETED
 
 
 async def test_hanging_heartbeats_are_limited_in_number(place: Place, lines: Lines) -> None:

@@ -80,7 +80,7 @@ async def test_jobs_of_a_claim_with_a_lost_answer_are_released_and_run_once(
     assert "claims_released" in lines.messages
     assert sorted(work.started) == sorted(sent)
     jobs = [await place.job(job_id) for job_id in sent]
-    assert {(job.state, job.attempt, job.retry_count) for job in jobs} == {(COMPLETED, 2, 0)}
+    assert {(job.row_state, job.attempt, job.retry_count) for job in jobs} == {(COMPLETED, 2, 0)}
 
 
 async def test_worker_without_a_lease_stops_its_handlers_and_starts_again(place: Place, lines: Lines) -> None:
@@ -216,7 +216,7 @@ async def test_worker_waits_for_an_unavailable_storage_at_its_start(place: Place
     await until(lambda: place.storage.calls.count("declare_queues") > 3)
     place.storage.mend()
     await running
-    assert (await place.job(job_id)).state is COMPLETED
+    assert (await place.job(job_id)).row_state is COMPLETED
 
 
 async def test_outcomes_are_kept_while_the_storage_refuses_them_all(place: Place, lines: Lines) -> None:
@@ -262,7 +262,7 @@ async def test_refused_outcome_does_not_delay_the_others(place: Place) -> None:
     refused.append(sent[2])
     await place.drain()
     jobs = [await place.job(job_id) for job_id in sent]
-    assert [job.state for job in jobs] == [COMPLETED, COMPLETED, FAILED, COMPLETED, COMPLETED]
+    assert [job.row_state for job in jobs] == [COMPLETED, COMPLETED, FAILED, COMPLETED, COMPLETED]
     assert "the driver can't encode" in jobs[2].output["message"]
 
 

@@ -63,7 +63,7 @@ async def test_each_job_is_settled_once_over_a_restart_of_postgres(
         async with asyncio.timeout(PATIENCE):
             await worker.drain()
     jobs = (await storage.get([job_id for job_id in sent if job_id is not None])).values()
-    assert {(job.state, job.retry_count) for job in jobs} == {(RowState.COMPLETED, 0)}
+    assert {(job.row_state, job.retry_count) for job in jobs} == {(RowState.COMPLETED, 0)}
     assert sorted(job.output for job in jobs) == list(range(JOBS))
     assert set(ran) == set(range(JOBS))
     # A claim whose answer was lost is given back before anything of it began.

@@ -126,7 +126,7 @@ async def test_job_whose_lines_can_not_be_stored_still_completes(place: Place) -
         sent = [await place.send(tell) for _ in range(2)]
         await worker.drain()
     jobs = [await place.job(job_id) for job_id in sent]
-    assert [(job.state, job.output) for job in jobs] == [(RowState.COMPLETED, "told")] * 2
+    assert [(job.row_state, job.output) for job in jobs] == [(RowState.COMPLETED, "told")] * 2
 
 
 async def test_lines_after_the_close_are_dropped(storage: Faulty, notes: Notes) -> None:

@@ -25,7 +25,7 @@ DAY = 86_400
 async def state(queue: Queue, job_id: UUID) -> RowState:
     job = await queue.get(job_id)
     assert job is not None
-    return job.state
+    return job.row_state
 
 
 # Looking

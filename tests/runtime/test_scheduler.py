@@ -59,7 +59,7 @@ async def test_job_of_a_tick_has_payload_options_and_the_tick_in_its_meta(
     await scheduler.tick()
     (job,) = await sent(queue)
     assert job.id == tick_id("weekly", datetime(2026, 1, 5, 13, tzinfo=UTC))
-    assert (job.name, job.data, job.state) == ("mail", {"to": "ann", "copies": 1}, RowState.CREATED)
+    assert (job.name, job.data, job.row_state) == ("mail", {"to": "ann", "copies": 1}, RowState.CREATED)
     assert (job.priority, job.retry_limit, job.expire_in) == (0, 5, 60)
     assert job.meta == {"schedule": "weekly", "tick": "2026-01-05T13:00:00+00:00"}
 

@@ -70,7 +70,7 @@ async def test_defaults_of_the_payload_are_stored(queue: Queue) -> None:
 
 async def test_task_without_payload_is_stored_without_one(queue: Queue) -> None:
     job = await stored(queue, (await queue.send("clean")).id)
-    assert job.state is RowState.CREATED
+    assert job.row_state is RowState.CREATED
     assert job.data is None
 
 

@@ -65,7 +65,7 @@ async def test_running_jobs_end_within_the_shutdown_timeout_and_no_new_ones_begi
     slow.go.set()
     await running
     assert (await place.job(first)).output == "done"
-    assert (await place.job(second)).state is CREATED
+    assert (await place.job(second)).row_state is CREATED
     assert slow.running == 1
 
 
@@ -83,7 +83,7 @@ async def test_jobs_past_the_grace_are_released_without_using_a_retry(place: Pla
     place.clock.advance(0.1)
     await running
     job = await place.job(job_id)
-    assert (slow.cancelled, job.state, job.retry_count, job.history) == (1, CREATED, 0, ())
+    assert (slow.cancelled, job.row_state, job.retry_count, job.history) == (1, CREATED, 0, ())
     assert job.start_after <= place.clock.now()
 
 
@@ -118,7 +118,7 @@ async def test_abort_skips_the_grace(place: Place) -> None:
     assert not running.done()
     worker.stop(immediately=True)
     await running
-    assert (await place.job(job_id)).state is CREATED
+    assert (await place.job(job_id)).row_state is CREATED
 
 
 async def test_abort_ends_the_wait_for_cancelled_handlers(place: Place) -> None:
@@ -198,11 +198,11 @@ async def test_handler_that_ignores_its_cancellation_does_not_delay_the_end(plac
     worker.stop()
     place.hurry()
     await running
-    assert (await place.job(job_id)).state is CREATED
+    assert (await place.job(job_id)).row_state is CREATED
     assert worker.stuck == 1
     slow.go.set()
     await turns()
-    assert (await place.job(job_id)).state is CREATED
+    assert (await place.job(job_id)).row_state is CREATED
 
 
 async def test_job_of_a_thread_is_released_and_marked_cancelled(place: Place) -> None:
@@ -223,7 +223,7 @@ async def test_job_of_a_thread_is_released_and_marked_cancelled(place: Place) ->
     worker.stop()
     place.hurry()
     await running
-    assert (await place.job(job_id)).state is CREATED
+    assert (await place.job(job_id)).row_state is CREATED
     go.set()
     await until(seen.is_set)
 
@@ -259,7 +259,7 @@ async def test_jobs_of_a_claim_answered_late_are_released(place: Place) -> None:
     answer.set()
     await running
     job = await place.job(job_id)
-    assert (slow.running, job.state, job.retry_count) == (0, CREATED, 0)
+    assert (slow.running, job.row_state, job.retry_count) == (0, CREATED, 0)
 
 
 async def test_jobs_of_a_claim_with_a_lost_answer_are_released_at_the_end(place: Place) -> None:
@@ -277,7 +277,7 @@ async def test_jobs_of_a_claim_with_a_lost_answer_are_released_at_the_end(place:
     place.hurry()
     await running
     job = await place.job(job_id)
-    assert (job.state, job.retry_count, job.history) == (CREATED, 0, ())
+    assert (job.row_state, job.retry_count, job.history) == (CREATED, 0, ())
 
 
 async def test_ended_worker_is_deregistered(place: Place) -> None:
@@ -374,7 +374,7 @@ async def test_cancelled_worker_releases_its_jobs(place: Place) -> None:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert (await place.job(job_id)).state is CREATED
+    assert (await place.job(job_id)).row_state is CREATED
 
 
 async def test_bug_in_a_part_of_the_worker_is_raised(place: Place) -> None:
@@ -457,5 +457,5 @@ async def test_job_past_its_deadline_expires_though_its_handler_never_ends(place
     slow.go.set()
     await turns()
     job = await place.job(job_id)
-    assert (job.state, worker.stuck) == (RowState.EXPIRED, 1)
+    assert (job.row_state, worker.stuck) == (RowState.EXPIRED, 1)
     assert job.output["type"] == "Expired"

@@ -89,7 +89,7 @@ async def test_one_signal_waits_for_running_jobs(queue: Queue, dsn: str, number:
         worker.signal(number)
         assert await worker.ended() == 0
     job = await stored(queue, job_id)
-    assert (job.state, job.output) == (COMPLETED, "done")
+    assert (job.row_state, job.output) == (COMPLETED, "done")
 
 
 async def test_second_signal_releases_jobs_at_once(queue: Queue, dsn: str) -> None:
@@ -100,7 +100,7 @@ async def test_second_signal_releases_jobs_at_once(queue: Queue, dsn: str) -> No
         worker.signal(signal.SIGINT)
         assert await worker.ended() == 0
     job = await stored(queue, job_id)
-    assert (job.state, job.retry_count, job.history) == (CREATED, 0, ())
+    assert (job.row_state, job.retry_count, job.history) == (CREATED, 0, ())
 
 
 async def test_handler_that_never_ends_does_not_keep_the_process_alive(queue: Queue, dsn: str) -> None:
@@ -110,7 +110,7 @@ async def test_handler_that_never_ends_does_not_keep_the_process_alive(queue: Qu
         worker.signal(signal.SIGTERM)
         worker.signal(signal.SIGINT)
         assert await worker.ended() == 70
-    assert (await stored(queue, job_id)).state is CREATED
+    assert (await stored(queue, job_id)).row_state is CREATED
 
 
 async def test_jobs_of_a_killed_worker_are_run_by_another(queue: Queue, dsn: str) -> None:
@@ -126,7 +126,7 @@ async def test_jobs_of_a_killed_worker_are_run_by_another(queue: Queue, dsn: str
         survivor.signal(signal.SIGTERM)
         assert await survivor.ended() == 0
     job = await stored(queue, job_id)
-    assert (job.state, job.attempt, job.retry_count) == (COMPLETED, 2, 1)
+    assert (job.row_state, job.attempt, job.retry_count) == (COMPLETED, 2, 1)
 
 
 async def test_children_of_a_killed_worker_end_with_it(queue: Queue, dsn: str, tmp_path: Path) -> None:

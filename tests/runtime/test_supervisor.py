@@ -49,7 +49,7 @@ async def test_job_past_its_deadline_is_retried_after_the_backoff(
     assert await Supervisor(parts_of(queue)).sweep() == Swept(expired=1)
 
     back = await jobs.look(job.id)
-    assert back.state is RowState.RETRY
+    assert back.row_state is RowState.RETRY
     low, high = retry.bounds(RetryPolicy(2, 10), 0)
     assert low <= (back.start_after - clock.now()).total_seconds() <= high
 
@@ -64,7 +64,7 @@ async def test_job_past_its_deadline_without_retries_expires_with_a_reason(
     await Supervisor(parts_of(queue)).sweep()
 
     ended = await jobs.look(job.id)
-    assert ended.state is RowState.EXPIRED
+    assert ended.row_state is RowState.EXPIRED
     assert ended.output["type"] == "Expired"
     assert "expire_in" in ended.output["message"]
     assert str(ANNA) in ended.output["message"]
@@ -82,8 +82,8 @@ async def test_jobs_of_a_worker_without_heartbeat_are_retried(
 
     assert await Supervisor(parts_of(queue)).sweep() == Swept(reaped=1)
 
-    assert (await jobs.look(lost.id)).state is RowState.RETRY
-    assert (await jobs.look(kept.id)).state is RowState.ACTIVE
+    assert (await jobs.look(lost.id)).row_state is RowState.RETRY
+    assert (await jobs.look(kept.id)).row_state is RowState.ACTIVE
 
 
 @on_both_storages
@@ -96,7 +96,7 @@ async def test_job_lost_with_its_worker_without_retries_fails_with_a_reason(
     await Supervisor(parts_of(queue)).sweep()
 
     ended = await jobs.look(job.id)
-    assert ended.state is RowState.FAILED
+    assert ended.row_state is RowState.FAILED
     assert ended.output["type"] == "WorkerLost"
     assert str(ANNA) in ended.output["message"]
 
@@ -276,10 +276,10 @@ async def test_loop_sweeps_at_its_interval_until_it_is_stopped(
     job = await jobs.running()
     clock.advance(4)
     await turns()
-    assert (await jobs.look(job.id)).state is RowState.ACTIVE
+    assert (await jobs.look(job.id)).row_state is RowState.ACTIVE
     clock.advance(1)
     await turns()
-    assert (await jobs.look(job.id)).state is RowState.RETRY
+    assert (await jobs.look(job.id)).row_state is RowState.RETRY
     supervisor.stop()
     await soon(running)
 
@@ -300,7 +300,7 @@ async def test_loop_survives_an_outage_and_polls_more_rarely_meanwhile(
     for _ in range(40):
         await turns()
         clock.advance(1)
-    assert (await jobs.look(job.id)).state is not RowState.ACTIVE
+    assert (await jobs.look(job.id)).row_state is not RowState.ACTIVE
     supervisor.stop()
     await soon(running)
 
@@ -320,7 +320,7 @@ async def test_duty_that_keeps_failing_backs_off_and_does_not_slow_the_others(
     job = await jobs.running()
     clock.advance(5)
     await turns()
-    assert (await jobs.look(job.id)).state is RowState.RETRY
+    assert (await jobs.look(job.id)).row_state is RowState.RETRY
     supervisor.stop()
     await soon(running)
 
@@ -358,6 +358,6 @@ def test_job_whose_workers_all_die_runs_its_retry_limit_plus_once(
             clock.advance(1_000)
         for job_id, (limit, _, _) in zip(ids, policies, strict=True):
             job = await jobs.look(job_id)
-            assert (job.state, job.attempt, job.retry_count) == (RowState.FAILED, limit + 1, limit)
+            assert (job.row_state, job.attempt, job.retry_count) == (RowState.FAILED, limit + 1, limit)
 
     asyncio.run(live())

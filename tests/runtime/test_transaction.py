@@ -175,7 +175,7 @@ async def test_transaction_cancels_jobs_with_its_rows(queue: Queue) -> None:
 
     with pytest.raises(Abandoned):
         await abandon(queue, cancel)
-    assert (await first.job()).state is RowState.CREATED
+    assert (await first.job()).row_state is RowState.CREATED
     async with queue.transaction() as transaction:
         own = await transaction.send("clean")
         for run in (second, own):
@@ -183,7 +183,7 @@ async def test_transaction_cancels_jobs_with_its_rows(queue: Queue) -> None:
             assert not await transaction.cancel(run.id)
         assert not await transaction.cancel(PARENT)
     for run in (second, own):
-        assert (await run.job()).state is RowState.CANCELLED
+        assert (await run.job()).row_state is RowState.CANCELLED
 
 
 # Sends beside an open transaction

@@ -81,7 +81,7 @@ async def test_result_of_a_job_that_did_not_complete_is_an_error_with_the_job(
         with pytest.raises(JobFailedError) as caught:
             await soon(run_of(queue, job_id).result())
         assert caught.value.job.id == job_id
-        assert caught.value.job.state is end
+        assert caught.value.job.row_state is end
         assert ("boom" in str(caught.value)) is (end is not RowState.CANCELLED)
 
     await check_each_async([RowState.FAILED, RowState.EXPIRED, RowState.CANCELLED], check)

@@ -32,7 +32,7 @@ async def test_call_returns_the_output_of_the_child(place: Place) -> None:
         return await job.call(double, 21)
 
     job = await place.run_one(parent)
-    assert (job.state, job.output, job.retry_count, runs) == (RowState.COMPLETED, 42, 0, [1, 2])
+    assert (job.row_state, job.output, job.retry_count, runs) == (RowState.COMPLETED, 42, 0, [1, 2])
     assert job.history == ()
 
 
@@ -71,7 +71,7 @@ async def test_children_run_concurrently_and_each_outcome_is_returned(place: Pla
     async def whole(job: JobContext) -> list[Any]:
         children = [await job.start_child(part, number, key=f"part/{number}") for number in range(4)]
         outcomes = [await job.wait_for(child) for child in children]
-        return [outcome.output if outcome.state is RowState.COMPLETED else None for outcome in outcomes]
+        return [outcome.output if outcome.row_state is RowState.COMPLETED else None for outcome in outcomes]
 
     job = await place.run_one(whole)
     assert job.output == [0, 1, None, 3]
@@ -95,7 +95,7 @@ async def test_child_is_sent_once_over_all_attempts_of_its_parent(place: Place) 
         await job.wait_for(run.id)
 
     job = await place.run_one(parent)
-    assert job.state is RowState.COMPLETED
+    assert job.row_state is RowState.COMPLETED
     assert len(set(sent)) == 1
     assert (await place.job(sent[0])).attempt == 1
 
@@ -137,7 +137,7 @@ async def test_invalid_wait_is_refused(place: Place) -> None:
         raise Wait(job.id)
 
     job = await place.run_one(narcissus)
-    assert (job.state, job.output["message"]) == (
+    assert (job.row_state, job.output["message"]) == (
         RowState.FAILED,
         "The job waits for itself, which it would for ever",
     )
@@ -224,7 +224,7 @@ async def test_supervisor_resumes_a_parent_that_was_not_woken(
     with monkeypatch.context() as patched:
         patched.setattr(place.storage.real, "_wake", nothing)
         await place.drain()
-    assert (await place.job(job_id)).state is RowState.CREATED
+    assert (await place.job(job_id)).row_state is RowState.CREATED
     swept = await Supervisor(parts_of(place.queue)).sweep()
     assert (swept.woken, swept.failed) == (1, ())
     await place.drain()
@@ -280,7 +280,7 @@ async def test_wait_may_leave_a_task_group(place: Place) -> None:
         return sum(done.result() for done in parts)
 
     job = await place.run_one(whole)
-    assert (job.state, job.output, job.history) == (RowState.COMPLETED, 3, ())
+    assert (job.row_state, job.output, job.history) == (RowState.COMPLETED, 3, ())
 
 
 async def test_wait_beside_an_error_is_an_error(place: Place) -> None:
@@ -293,7 +293,7 @@ async def test_wait_beside_an_error_is_an_error(place: Place) -> None:
         raise BaseExceptionGroup("both", [Wait(child), ValueError("no")])
 
     job = await place.run_one(whole)
-    assert (job.state, job.output["type"]) == (RowState.FAILED, "BaseExceptionGroup")
+    assert (job.row_state, job.output["type"]) == (RowState.FAILED, "BaseExceptionGroup")
 
 
 async def test_handler_reads_its_own_history(place: Place) -> None:

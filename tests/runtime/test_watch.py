@@ -354,7 +354,7 @@ class Life:
 def check_order(news: list[Job | JobEvent]) -> None:
     """Check that statuses and events of one reader come in the order of the job's life."""
     statuses = [one for one in news if isinstance(one, Job)]
-    assert [one.state in FINAL for one in statuses] == [False] * (len(statuses) - 1) + [True]
+    assert [one.row_state in FINAL for one in statuses] == [False] * (len(statuses) - 1) + [True]
     assert news[-1] is statuses[-1]
     assert news[0] is statuses[0] or len(statuses) == 1
     assert all(one.status is not other.status for one, other in pairwise(statuses))
@@ -362,12 +362,12 @@ def check_order(news: list[Job | JobEvent]) -> None:
     for n, job in enumerate(news):
         if not isinstance(job, Job):
             continue
-        over = job.attempt if job.state is not RowState.ACTIVE else job.attempt - 1
+        over = job.attempt if job.row_state is not RowState.ACTIVE else job.attempt - 1
         later = [one.attempt for one in news[n:] if isinstance(one, JobEvent)]
         earlier = [one.attempt for one in news[:n] if isinstance(one, JobEvent)]
         assert all(attempt <= over for attempt in earlier), news
         # Attempts whose statuses a reader skipped come after the next status that it was told.
-        assert n == 0 or job.state is RowState.ACTIVE or all(attempt > over for attempt in later), news
+        assert n == 0 or job.row_state is RowState.ACTIVE or all(attempt > over for attempt in later), news
 
 
 class Reading:

@@ -39,7 +39,7 @@ async def test_result_of_a_handler_is_the_output() -> None:
             return result
 
         job = await place.run_one(give)
-        assert (job.state, job.output, job.attempt, job.retry_count) == (COMPLETED, output, 1, 0)
+        assert (job.row_state, job.output, job.attempt, job.retry_count) == (COMPLETED, output, 1, 0)
 
     cases = [
         (None, None),
@@ -68,7 +68,7 @@ async def test_result_without_json_form_fails_without_a_retry() -> None:
             return result
 
         job = await place.run_one(give)
-        assert (job.state, job.output["type"]) == (FAILED, "SerializationError")
+        assert (job.row_state, job.output["type"]) == (FAILED, "SerializationError")
         assert "The handler's result can't be stored" in job.output["message"]
 
     await check_each_async([float("nan"), {"a": "\0"}, object()], check)
@@ -86,7 +86,7 @@ async def test_result_over_the_cap_fails_without_a_retry() -> None:
     assert (await place.run_one(give, "é" * 499)).output == "é" * 499
     for payload, size in ((4, 1212), ("é" * 500, 1002)):
         job = await place.run_one(give, payload)
-        assert (job.state, job.output["type"]) == (FAILED, "PayloadTooLargeError")
+        assert (job.row_state, job.output["type"]) == (FAILED, "PayloadTooLargeError")
         assert f"{size} bytes of JSON as Postgres writes it, 1000 at most" in job.output["message"]
 
 
@@ -103,7 +103,7 @@ async def test_failed_job_is_retried_up_to_its_limit_and_keeps_its_errors(place:
     for _ in range(3):
         await place.drain()
         job = await place.job(job_id)
-        states.append((job.state, job.attempt, job.retry_count))
+        states.append((job.row_state, job.attempt, job.retry_count))
         place.clock.advance(10)
     assert states == [(RETRY, 1, 0), (RETRY, 2, 1), (FAILED, 3, 2)]
     assert job.output["type"] == "LookupError"
@@ -137,7 +137,7 @@ async def test_exception_that_ends_programs_fails_only_its_job() -> None:
         job_id, other = await place.send(end), await place.send(following)
         await place.drain(concurrency=1)
         job = await place.job(job_id)
-        assert job.state is RETRY
+        assert job.row_state is RETRY
         assert job.history[-1].error["type"].endswith(type(error).__name__)
         assert (await place.job(other)).output == "ran"
 
@@ -151,7 +151,7 @@ async def test_lost_lease_of_another_job_is_a_failure_like_any_other(place: Plac
         raise LeaseLostError("some other job's, which the handler looked after")
 
     job = await place.run_one(relay)
-    assert (job.state, job.history[-1].error["type"]) == (RETRY, "zeke_queue.errors.LeaseLostError")
+    assert (job.row_state, job.history[-1].error["type"]) == (RETRY, "zeke_queue.errors.LeaseLostError")
 
 
 async def test_handler_may_give_the_time_of_its_retry() -> None:
@@ -163,7 +163,7 @@ async def test_handler_may_give_the_time_of_its_retry() -> None:
             raise Retry(after=after, reason="rate limit")
 
         job = await place.run_one(later)
-        assert (job.state, job.start_after) == (RETRY, place.clock.now() + timedelta(seconds=7))
+        assert (job.row_state, job.start_after) == (RETRY, place.clock.now() + timedelta(seconds=7))
         assert job.history[-1].error["message"] == "rate limit"
 
     await check_each_async([7, timedelta(seconds=7)], check)
@@ -174,7 +174,7 @@ async def test_retry_raised_by_a_handler_counts(place: Place) -> None:
     async def later() -> None:
         raise Retry(after=7)
 
-    assert (await place.run_one(later)).state is FAILED
+    assert (await place.run_one(later)).row_state is FAILED
 
 
 async def test_retry_without_a_time_follows_the_policy(place: Place) -> None:
@@ -191,7 +191,11 @@ async def test_fail_ends_the_job_without_a_retry(place: Place) -> None:
         raise Fail("the account is closed")
 
     job = await place.run_one(never)
-    assert (job.state, job.output["type"], job.output["message"]) == (FAILED, "Fail", "the account is closed")
+    assert (job.row_state, job.output["type"], job.output["message"]) == (
+        FAILED,
+        "Fail",
+        "the account is closed",
+    )
 
 
 async def test_snoozed_job_returns_without_using_a_retry(place: Place) -> None:
@@ -253,7 +257,7 @@ async def test_invalid_payload_fails_without_a_retry_and_names_the_field(place: 
     job_id = await older.send("take", {"itemId": "x", "other": 1}, external=True)
     await place.drain()
     job = await place.job(job_id)
-    assert (job.state, job.output["type"]) == (FAILED, "PayloadValidationError")
+    assert (job.row_state, job.output["type"]) == (FAILED, "PayloadValidationError")
     assert "itemId" in job.output["message"]
     assert job.output["fields"][0]["path"] == "itemId"
     assert ran == []
@@ -284,7 +288,7 @@ async def test_exception_of_a_payload_validator_fails_only_its_job() -> None:
         sent = [await older.send("take", {"kind": kind}, **options) for kind in ("wrong", "right")]
         await place.drain(concurrency=1)
         jobs = [await place.job(job_id) for job_id in sent]
-        assert [job.state for job in jobs] == [FAILED, COMPLETED]
+        assert [job.row_state for job in jobs] == [FAILED, COMPLETED]
         assert (jobs[0].output["type"], jobs[0].output["message"]) == (type(error).__name__, str(error))
 
     await check_each_async([KeyError("wrong"), KeyboardInterrupt("stop"), SystemExit("stop")], check)
@@ -301,4 +305,4 @@ async def test_exception_while_a_result_is_written_fails_only_its_job(place: Pla
 
     sent = [await place.send(give, kind) for kind in ("wrong", "right")]
     await place.drain(concurrency=1)
-    assert [(await place.job(job_id)).state for job_id in sent] == [FAILED, COMPLETED]
+    assert [(await place.job(job_id)).row_state for job_id in sent] == [FAILED, COMPLETED]

@@ -94,7 +94,7 @@ async def test_limited_job_is_not_claimed_before_it_can_start(place: Place) -> N
         assert place.active("limited") == 2
         go.set()
         await worker.drain()
-    assert [(await place.job(job_id)).state for job_id in sent] == [COMPLETED] * 5
+    assert [(await place.job(job_id)).row_state for job_id in sent] == [COMPLETED] * 5
 
 
 async def test_job_claimed_early_that_waits_past_its_deadline_is_released(
@@ -118,7 +118,7 @@ async def test_job_claimed_early_that_waits_past_its_deadline_is_released(
         await worker.drain()
     assert ran == [0, 1, 2]
     job = await place.job(sent[1])
-    assert (job.state, job.attempt, job.retry_count) == (COMPLETED, 2, 0)
+    assert (job.row_state, job.attempt, job.retry_count) == (COMPLETED, 2, 0)
 
 
 async def test_invalid_payload_does_not_count_as_a_short_run(place: Place) -> None:
@@ -183,7 +183,7 @@ async def test_worker_serves_only_its_queues(place: Place) -> None:
 
     sent = [await place.send(mine), await place.send(others)]
     await place.drain(tasks=["my-alias"])
-    assert [(await place.job(job_id)).state for job_id in sent] == [COMPLETED, CREATED]
+    assert [(await place.job(job_id)).row_state for job_id in sent] == [COMPLETED, CREATED]
 
 
 def test_invalid_options_of_a_worker_are_refused(place: Place) -> None:
@@ -374,4 +374,4 @@ async def test_jobs_of_a_claim_that_failed_halfway_are_released_and_run(place: P
     place.hurry()
     await place.drain()
     job = await place.job(job_id)
-    assert (job.state, job.attempt, work.finished) == (COMPLETED, 2, [job_id])
+    assert (job.row_state, job.attempt, work.finished) == (COMPLETED, 2, [job_id])

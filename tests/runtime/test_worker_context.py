@@ -257,7 +257,7 @@ async def test_foreign_cancellation_fails_only_its_job(
     sent = [await place.send(work, n) for n in range(4)]
     await place.drain(concurrency=1)
     jobs = [await place.job(job_id) for job_id in sent]
-    assert [job.state for job in jobs] == [FAILED, COMPLETED, COMPLETED, COMPLETED]
+    assert [job.row_state for job in jobs] == [FAILED, COMPLETED, COMPLETED, COMPLETED]
     assert jobs[0].output["type"] == "asyncio.exceptions.CancelledError"
 
 

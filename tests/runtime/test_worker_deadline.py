@@ -56,7 +56,7 @@ async def test_job_past_its_deadline_before_its_claim_is_answered_expires(place:
         answer.set()
         await until(lambda: place.state(job_id) is EXPIRED or work.started)
     job = await place.job(job_id)
-    assert (work.started, job.state, job.attempt) == ([], EXPIRED, 1)
+    assert (work.started, job.row_state, job.attempt) == ([], EXPIRED, 1)
     assert job.output["type"] == "Expired"
 
 
@@ -130,7 +130,7 @@ async def test_extending_a_lost_job_raises_lease_lost(place: Place) -> None:
         await until(lambda: told)
         await worker.drain()
     assert told == [True]
-    assert (await place.job(job_id)).state is CANCELLED
+    assert (await place.job(job_id)).row_state is CANCELLED
 
 
 async def test_job_expires_whatever_its_handler_does_when_cancelled(place: Place) -> None:

@@ -76,7 +76,7 @@ async def call(part: Part, job: JobContext) -> Any:
     if part.aside:
         await job.send("leaf", Part(then=Script(steps=[Step(seconds=4.0)])), id=job.child_id("aside"))
     ended = await (_one_by_one(part, job) if part.how == "calls" else _side_by_side(part, job))
-    seen = [(str(child.id), str(child.state)) for child in ended]
+    seen = [(str(child.id), str(child.row_state)) for child in ended]
     return {"seen": seen, "result": await act(part.then, job)}
 
 

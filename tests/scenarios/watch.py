@@ -138,7 +138,7 @@ def _see_promptness(node: Node, job: Job, began: float) -> None:
     changed: float | None = None
     for event in reversed(node.world.recorder.events):
         if isinstance(event, Change) and event.after is not None and event.after.id == job.id:
-            if (event.after.state, event.after.attempt) != (job.state, job.attempt):
+            if (event.after.state, event.after.attempt) != (job.row_state, job.attempt):
                 break
             changed = event.at
     if changed is None or now <= max(changed, began) + AT_ONCE:
@@ -240,7 +240,9 @@ def _see(node: Node, wait: Wait, job: Job) -> None:
     """See that a job that failed for who waits for it has failed."""
     if job.completed_on is None or job.id != wait.job:
         raise Violation(
-            "who is told of a failure is told of its job", f"{job.id} is {job.state}", at=node.world.time()
+            "who is told of a failure is told of its job",
+            f"{job.id} is {job.row_state}",
+            at=node.world.time(),
         )
 
 

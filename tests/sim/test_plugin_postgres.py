@@ -57,7 +57,7 @@ async def test_transaction_of_the_test_is_joined(zeke):
         assert zeke.jobs() == []
     zeke.assert_enqueued(receipt, count=1)
     await zeke.drain()
-    assert [job.state for job in zeke.jobs()] == ["completed"]
+    assert [job.row_state for job in zeke.jobs()] == ["completed"]
 
 
 async def test_each_test_has_its_own_database(zeke):

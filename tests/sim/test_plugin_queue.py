@@ -42,7 +42,7 @@ async def test_task_runs_without_a_queue(zeke):
 async def test_jobs_wait_until_the_test_lets_them_run(zeke):
     run = await zeke.trigger(charge, Order(number=1))
     (job,) = zeke.assert_enqueued(charge, {{"number": 1}}, count=1)
-    assert job.state == "created"
+    assert job.row_state == "created"
     assert zeke.job(run) == zeke.job(job) == zeke.job(run.id)
     await zeke.drain()
     assert zeke.job(job.id).output == {{"charged": 1}}
@@ -66,15 +66,15 @@ async def test_deferred_job_runs_at_its_exact_time(zeke):
 async def test_handler_continues_over_several_calls(zeke):
     await zeke.send(charge, Order(number=1))
     await zeke.advance(seconds=20)
-    assert [job.state for job in zeke.jobs()] == ["active"]
+    assert [job.row_state for job in zeke.jobs()] == ["active"]
     await zeke.advance(seconds=10)
-    assert [job.state for job in zeke.jobs()] == ["completed", "created"]
+    assert [job.row_state for job in zeke.jobs()] == ["completed", "created"]
 
 
 async def test_retry_waits_for_its_time(zeke):
     run = await zeke.trigger(charge, Order(number=13))
     await zeke.drain()
-    assert (await run.job()).state == "retry"
+    assert (await run.job()).row_state == "retry"
     zeke.assert_enqueued(charge, delay=10, attempt=1)
     with pytest.raises(JobFailedError, match="declined"):
         await run.result(timeout=60)
@@ -129,7 +129,7 @@ def test_sync_test_uses_every_method(zeke_sync):
     zeke_sync.drain()
     assert zeke_sync.result(run) == {"charged": 1}
     zeke_sync.advance(to=datetime(2026, 3, 2, 12, tzinfo=UTC))
-    assert [job.state for job in zeke_sync.jobs(receipt)] == ["completed"]
+    assert [job.row_state for job in zeke_sync.jobs(receipt)] == ["completed"]
     assert zeke_sync.next_tick().hour == 2
     assert zeke_sync.send(receipt, {"number": 2}).id in [job.id for job in zeke_sync.jobs(state="created")]
 """
@@ -265,7 +265,7 @@ def test_extended_deadline_expires_the_job(zeke_sync):
     zeke_sync.send(extends, 400)
     zeke_sync.advance(seconds=301)
     (job,) = zeke_sync.jobs(extends)
-    assert job.state == "expired"
+    assert job.row_state == "expired"
 """
 
 

@@ -23,7 +23,7 @@ from zeke_queue.model import RowState
 @catalog.task("bill")
 async def bill(order: Order, job: JobContext) -> dict[str, object]:
     charged = await job.wait_for(await job.start_child(charge, order, retry_limit=0))
-    return {{"state": str(charged.state), "output": charged.output, "child": str(charged.id)}}
+    return {{"state": str(charged.row_state), "output": charged.output, "child": str(charged.id)}}
 
 
 @catalog.task("bills")
@@ -31,7 +31,7 @@ async def bills(job: JobContext) -> list[str]:
     runs = [
         await job.start_child(charge, Order(number=n), key=f"order/{{n}}", retry_limit=0) for n in (1, 13)
     ]
-    return [str((await job.wait_for(run)).state) for run in runs]
+    return [str((await job.wait_for(run)).row_state) for run in runs]
 
 
 async def test_child_of_run_task_has_the_configured_result(zeke):
@@ -72,10 +72,11 @@ async def test_parent_waits_and_continues(zeke):
     await zeke.advance(seconds=5)
     waiting = zeke.job(run)
     (child,) = zeke.jobs(charge, parent=run)
-    assert (waiting.state, waiting.waits_for, child.state) == (RowState.CREATED, child.id, RowState.ACTIVE)
+    assert (waiting.row_state, waiting.waits_for) == (RowState.CREATED, child.id)
+    assert child.row_state is RowState.ACTIVE
     await zeke.drain()
     job = zeke.job(run)
-    assert (job.state, job.attempt, job.retry_count) == (RowState.COMPLETED, 2, 0)
+    assert (job.row_state, job.attempt, job.retry_count) == (RowState.COMPLETED, 2, 0)
     assert job.output == {{"state": "completed", "output": {{"charged": 7}}, "child": str(child.id)}}
 
 
@@ -92,7 +93,7 @@ async def test_children_are_cancelled_with_their_parent(zeke):
     assert await zeke.cancel(run)
     await zeke.drain()
     (child,) = zeke.jobs(charge, parent=run, state="cancelled")
-    assert zeke.job(run).state is RowState.CANCELLED
+    assert zeke.job(run).row_state is RowState.CANCELLED
     assert zeke.jobs(state="created") == []
 """
 

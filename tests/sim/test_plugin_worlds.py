@@ -124,7 +124,7 @@ def refuse() -> None:
 @zeke_sim.test(seeds=1, faults="none", **short)
 async def test_refused(zeke):
     job = await zeke.wait(await zeke.trigger(refuse))
-    assert job.state == "completed"
+    assert job.row_state == "completed"
 
 
 @zeke_sim.test(seeds=1, faults="none", **short)

@@ -17,7 +17,13 @@ ONE, EARLY = "one job per key and slot", "archived and purged not too early"
 def _as_job(row: Image, **columns: Any) -> Job:
     """What a reader answers for a row."""
     same = {field: getattr(row, field) for field in Job.__slots__ if field in Image._fields}
-    rest = {"keep_until": row.created_on, "policy": None, "group_key": None, "meta": None}
+    rest = {
+        "row_state": row.state,
+        "keep_until": row.created_on,
+        "policy": None,
+        "group_key": None,
+        "meta": None,
+    }
     return Job(**{**same, **rest, **columns})
 
 

@@ -57,7 +57,7 @@ def domain(request: pytest.FixtureRequest) -> Domain:
 
 async def test_named_page_gets_brief_and_scored_highlights(domain: Domain) -> None:
     jobs = await all_jobs(domain, "ingest-oneoff", {"url": URL})
-    assert {job.state for job in jobs} == {RowState.COMPLETED}
+    assert {job.row_state for job in jobs} == {RowState.COMPLETED}
     assert {job.name for job in jobs} == {
         "ingest-oneoff",
         "fetch-content",

@@ -52,7 +52,7 @@ async def test_all_generations_are_found_and_waited_for() -> None:
         run = await queue.trigger(tree, 3)
         jobs = await _followed(queue, [run.id])
     assert len(jobs) == 1 + 2 + 4 + 8
-    assert {job.state for job in jobs} == {RowState.COMPLETED}
+    assert {job.row_state for job in jobs} == {RowState.COMPLETED}
     assert other.id not in {job.id for job in jobs}
     known: set[UUID] = set()
     for job in jobs:
@@ -72,7 +72,7 @@ async def test_job_that_waits_for_its_child_is_followed() -> None:
         run = await queue.trigger(parent)
         jobs = await _followed(queue, [run.id])
         assert await run.result(timeout=0) is None
-    assert {job.state for job in jobs} == {RowState.COMPLETED}
+    assert {job.row_state for job in jobs} == {RowState.COMPLETED}
     assert len(jobs) == 4
 
 
@@ -80,7 +80,7 @@ async def test_job_deferred_beyond_the_timeout_is_not_followed() -> None:
     async with Queue.in_memory(catalog) as queue:
         runs = [await queue.trigger(later), await queue.trigger(tree, 1)]
         jobs = await _followed(queue, [run.id for run in runs], timeout=60)
-    states = {job.name: job.state for job in jobs}
+    states = {job.name: job.row_state for job in jobs}
     assert states["tree"] is RowState.COMPLETED
     assert states["later"] not in FINAL
 
@@ -91,7 +91,7 @@ async def test_after_its_time_it_ends_whatever_is_left() -> None:
         async with asyncio.timeout(10):
             looks = [jobs async for jobs in follow(Family(queue, [run.id]), queue, 0.5)]
     assert len(looks) > 1
-    assert [job.state for job in looks[-1]] == [RowState.CREATED]
+    assert [job.row_state for job in looks[-1]] == [RowState.CREATED]
 
 
 async def test_without_jobs_there_is_nothing_to_wait_for() -> None:

@@ -104,7 +104,7 @@ async def test_stories_are_analysed_and_briefed_before_the_command_ends(settings
         assert seen.overlay.analysis_state is AnalysisState.STUB
         assert seen.overlay.brief_one_liner
         assert all(highlight.score for highlight in seen.highlights)
-    assert {job.state for job in came.jobs} == {RowState.COMPLETED}
+    assert {job.row_state for job in came.jobs} == {RowState.COMPLETED}
     assert {job.name for job in came.jobs} == set(READING)
     assert came.spent == []
 

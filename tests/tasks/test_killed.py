@@ -166,7 +166,7 @@ async def test_playbook_killed_between_sending_a_step_and_waiting_for_it_is_resu
         with pytest.raises((Killed, BaseExceptionGroup)):
             await finish(BurningJobs(domain, web(), Fuse(point)), task, payload, JOB)
         children = await domain.storage.find(JobQuery(parent=JOB))
-        if all(child.state is not RowState.CREATED for child in children):
+        if all(child.row_state is not RowState.CREATED for child in children):
             continue
         alone += 1
         await finish(BurningJobs(domain, web(), Fuse()), task, payload, JOB)

@@ -184,7 +184,7 @@ async def test_invalid_feed_fails_its_job_and_is_recorded_in_health() -> None:
             await world.work()
         (job,) = await world.jobs("ingest-source")
         health = await world.health(source)
-        assert (job.state, health.status) == (RowState.FAILED, HealthStatus.ERROR)
+        assert (job.row_state, health.status) == (RowState.FAILED, HealthStatus.ERROR)
         assert says in (health.message or "").lower()
         assert job.output["message"] == health.message
 
@@ -227,7 +227,7 @@ async def test_bad_pages_affect_only_their_items(world: World) -> None:
     assert "500" in (found["/busy"].item.error or "")
     assert "404" in (found["/missing"].item.error or "")
     (job,) = await world.jobs("fetch-content")
-    assert job.state is RowState.RETRY
+    assert job.row_state is RowState.RETRY
 
 
 def _serving(**answers: Answer) -> LoopbackServer:

@@ -129,9 +129,9 @@ def _odd_tasks(catalog: Catalog, journal: Journal, soon: dict[str, Any]) -> None
         runs = [await job.start_child(task, child, key=task) for task in ("quick", "failing")]
         if job.attempt <= script.fails % 3:
             raise Stumbled("after its children were sent, which stay")
-        seen = [str((await job.wait_for(run)).state) for run in runs]
+        seen = [str((await job.wait_for(run)).row_state) for run in runs]
         limited = await job.start_child("limited", {"n": script.n})
-        return [*seen, str((await job.wait_for(limited)).state)]
+        return [*seen, str((await job.wait_for(limited)).row_state)]
 
     async def snoozing(script: Script, job: JobContext) -> Any:
         if job.attempt <= script.fails:

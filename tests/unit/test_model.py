@@ -13,7 +13,7 @@ from zeke_queue.model import FINAL, STATUS_OF, WAITING, Claimed, Job, JobStatus,
 
 def job(state: RowState) -> Job:
     values: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(Job))
-    values["state"] = state
+    values["row_state"] = state
     return Job(**values)
 
 

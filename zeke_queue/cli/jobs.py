@@ -305,7 +305,7 @@ def _print_jobs(jobs: Sequence[Job], now: datetime) -> None:
         (
             job.id,
             job.name,
-            state_text(job.state),
+            state_text(job.row_state),
             job.attempt,
             ago(job.created_on, now),
             cut(job.data, _LONGEST_VALUE),
@@ -349,12 +349,12 @@ def _change(context: typer.Context, job_id: str, verb: str, done: str, needed: s
             changed = await getattr(queue, verb)(wanted)
             job = await queue.get(wanted)
         if options.json:
-            print_json({"id": wanted, "changed": changed, "state": job and job.state})
+            print_json({"id": wanted, "changed": changed, "state": job and job.row_state})
         elif changed:
             typer.echo(f"Job {wanted} {done}.")
         else:
             archived = job is not None and job.archived_on is not None
-            state = "gone" if job is None else f"{job.state}, and archived" if archived else job.state
+            state = "gone" if job is None else f"{job.row_state}, and archived" if archived else job.row_state
             typer.secho(
                 f"zeke: job {wanted} is {state}; only {needed} can be {_PARTICIPLES[verb]}.",
                 err=True,

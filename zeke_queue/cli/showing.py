@@ -27,7 +27,7 @@ def print_job(job: Job, events: Sequence[JobEvent]) -> None:
     out = console()
     out.print(
         Text.assemble(
-            (harmless(job.name), "bold"), f" {job.id}  ", state_text(job.state), f" ({job.status.value})"
+            (harmless(job.name), "bold"), f" {job.id}  ", state_text(job.row_state), f" ({job.status.value})"
         ),
         soft_wrap=True,
     )
@@ -65,7 +65,7 @@ def print_job(job: Job, events: Sequence[JobEvent]) -> None:
 
 def _deadline(job: Job) -> str | None:
     """Return the deadline of a running job's attempt; None for a job that does not run."""
-    if job.state is not RowState.ACTIVE or job.started_on is None:
+    if job.row_state is not RowState.ACTIVE or job.started_on is None:
         return None
     try:
         return moment(job.started_on + timedelta(seconds=job.expire_in))
@@ -95,7 +95,7 @@ def _print_attempt(out: Console, attempt: Attempt) -> None:
         Text.assemble(
             (f"attempt {attempt.attempt}", "bold"),
             f"  {moment(attempt.at)}  → ",
-            state_text(attempt.state),
+            state_text(attempt.row_state),
             f"  on worker {attempt.worker}" if attempt.worker else "",
         ),
         soft_wrap=True,

@@ -47,12 +47,12 @@ async def bring_back(
         if await verb([job_id]):
             return True
         job = await require(reader, job_id)
-        if job.state not in ended or job.archived_on is not None:
+        if job.row_state not in ended or job.archived_on is not None:
             return False
         holder = await _holder_of_place(reader, job)
         if holder is not None:
             raise JobConflictError(
-                f"Job {job_id} stays {job.state}: job {holder} has its key or its slot", holder
+                f"Job {job_id} stays {job.row_state}: job {holder} has its key or its slot", holder
             )
         # The conflicting job ended between the two queries, so try once more.
     raise JobConflictError(f"Job {job_id} stays as it is: another job had its key or its slot; try again")

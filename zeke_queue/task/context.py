@@ -232,7 +232,7 @@ class JobContext(Sender, Generic[Res]):
         """
         signal = Wait(child)
         found = await self._get(signal.child)
-        if found.state not in FINAL:
+        if found.row_state not in FINAL:
             self.interrupted = True
             raise signal
         return found

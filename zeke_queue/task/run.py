@@ -114,7 +114,7 @@ class Run(Generic[R_co]):
             JobFailedError: it did not complete; a JobCancelledError or JobExpiredError if so.
             SerializationError: its output does not fit the task's result type.
         """
-        if job.state is not RowState.COMPLETED:
+        if job.row_state is not RowState.COMPLETED:
             raise JobFailedError.of(job)
         return job.output if self._task is None else self._task.read_output(job.output)
 

@@ -118,7 +118,7 @@ class JobWatcher:
         if self._closed:
             raise was_closed(job_id)
         watched = self._watched.get(job_id)
-        if known is not None and known.state in FINAL:
+        if known is not None and known.row_state in FINAL:
             watched = WatchedJob()  # by itself, since nothing more will come
         elif watched is None:
             watched = self._watched[job_id] = WatchedJob()
@@ -158,7 +158,7 @@ class JobWatcher:
             return await self._end(job_id)
         if timeout <= 0:
             job = await require(self._reader, job_id)
-            return job if job.state in FINAL else None
+            return job if job.row_state in FINAL else None
         # The timeout runs beside the wait, so that it also takes effect while the storage hangs.
         return await first(self._end(job_id), self._alarm(timeout))
 
@@ -306,7 +306,7 @@ class JobWatcher:
                 continue
             is_news = watched.is_news(job)
             watched.plan(now, 0 if is_news else watched.unchanged + 1, POLL_INTERVALS, EARLY_SHARE)
-            if is_news and job.state in FINAL:
+            if is_news and job.row_state in FINAL:
                 # The job may be requeued before its subscribers have left.
                 self._forget(job_id, watched)
             watched.notify(is_news=is_news)

@@ -95,7 +95,7 @@ class Subscription:
         job, self._job = self._job, None
         if job is not None:
             before, self._status, self._attempt = self._status, job.status, job.attempt
-            self.ended = job.state in FINAL
+            self.ended = job.row_state in FINAL
             if job.status is not before:
                 return job
         if self._error is not None and not self.ended:
@@ -156,7 +156,7 @@ class Subscription:
         job = self._job
         # The events before an attempt were taken before the job waited for it.
         return job is not None and (
-            job.state is RowState.ACTIVE or (self._status is None and job.state not in FINAL)
+            job.row_state is RowState.ACTIVE or (self._status is None and job.row_state not in FINAL)
         )
 
     async def _read(self) -> tuple[Sequence[JobEvent], bool]:
@@ -181,7 +181,7 @@ class Subscription:
         """
         job, attempt = self._job, self._attempt
         if job is not None:
-            attempt = job.attempt - 1 if job.state is RowState.ACTIVE else job.attempt
+            attempt = job.attempt - 1 if job.row_state is RowState.ACTIVE else job.attempt
         return next((n for n, event in enumerate(events) if event.attempt > attempt), len(events))
 
 
@@ -251,6 +251,6 @@ def was_closed(job_id: UUID) -> StorageUnavailableError:
 
 def _stage(job: Job) -> tuple[int, int]:
     """Return how far a job is in its life; the value only grows until the job has ended."""
-    if job.state in FINAL:
+    if job.row_state in FINAL:
         return job.attempt, 2
-    return job.attempt, 0 if job.state is RowState.ACTIVE else 1
+    return job.attempt, 0 if job.row_state is RowState.ACTIVE else 1

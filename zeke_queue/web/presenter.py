@@ -74,7 +74,7 @@ class Showing:
 
     def output(self, job: Job) -> Any:
         """Return a job's result or error without hidden values."""
-        root = "output" if job.state is RowState.COMPLETED else "error"
+        root = "output" if job.row_state is RowState.COMPLETED else "error"
         return redact(job.output, self.rules(job.name), root)
 
     def error(self, job: Job, attempt: Attempt) -> Any:
@@ -110,7 +110,7 @@ class Showing:
         """Return a job in the shape of its detail page."""
         return answers.RunDetail(
             **self._run(job),
-            state=job.state.value,
+            state=job.row_state.value,
             attempt=job.attempt,
             retry_limit=job.retry_limit,
             priority=job.priority,
@@ -125,7 +125,7 @@ class Showing:
                 answers.FailedAttempt(
                     attempt=attempt.attempt,
                     at=attempt.at,
-                    state=attempt.state.value,
+                    state=attempt.row_state.value,
                     error=self.error(job, attempt),
                     worker=attempt.worker,
                 )

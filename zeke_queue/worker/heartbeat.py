@@ -171,7 +171,9 @@ class Heart:
                 "jobId": str(job.claimed.id),
                 "attempt": job.claimed.attempt,
             }
-            if stored is not None and stored.state is RowState.CANCELLED:
+            if stored is not None and stored.row_state is RowState.CANCELLED:
                 logger.info("job_cancelled", **fields)
             else:
-                logger.warning("lease_lost", **fields, state=None if stored is None else stored.state.value)
+                logger.warning(
+                    "lease_lost", **fields, state=None if stored is None else stored.row_state.value
+                )

@@ -252,7 +252,7 @@ def reads_tell_the_truth(event: Answered, past: RunState) -> None:
             if None not in rows:
                 raise Broken("it is there, and was not found", job=job_id, since=since)
             continue
-        seen = (told.state, told.attempt, told.retry_count, told.started_on, told.completed_on)
+        seen = (told.row_state, told.attempt, told.retry_count, told.started_on, told.completed_on)
         if not any(
             row is not None
             and seen == (row.state, row.attempt, row.retry_count, row.started_on, row.completed_on)
@@ -260,5 +260,5 @@ def reads_tell_the_truth(event: Answered, past: RunState) -> None:
         ):
             stood = "no row" if rows[0] is None else f"{rows[0].state}, attempt {rows[0].attempt}"
             raise Broken(
-                f"told is {told.state}, attempt {told.attempt}; it is {stood}", job=job_id, since=since
+                f"told is {told.row_state}, attempt {told.attempt}; it is {stood}", job=job_id, since=since
             )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from zeke_queue.task.catalog import Catalog
     from zeke_queue.task.task import Task
 
-ATTRIBUTES: Final = frozenset(one.name for one in fields(Job)) - {"name", "data", "state"}
+ATTRIBUTES: Final = frozenset(one.name for one in fields(Job)) - {"name", "data", "row_state"}
 SHOWN: Final = 12
 """Maximum number of jobs that a message lists."""
 
@@ -113,8 +113,8 @@ def complaint(wanted: Wanted, count: int | None, found: int, jobs: Sequence[Job]
     number = "a waiting job" if count is None else f"{count} waiting job{'' if count == 1 else 's'}"
     instead = "there is none" if found == 0 else f"there {'is' if found == 1 else 'are'} {found}"
     lines = [f"expected {number} {wanted}; {instead}."]
-    waiting = [job for job in jobs if job.state in WAITING]
-    ended = [job for job in jobs if job.state not in WAITING and wanted.name in (None, job.name)]
+    waiting = [job for job in jobs if job.row_state in WAITING]
+    ended = [job for job in jobs if job.row_state not in WAITING and wanted.name in (None, job.name)]
     lines += _listed("Waiting", waiting, now) or ["No job waits at all."]
     lines += _listed("Of that task in other states" if wanted.name else "In other states", ended, now)
     if not ended and wanted.name and not any(job.name == wanted.name for job in waiting):
@@ -128,7 +128,7 @@ def _listed(title: str, jobs: Sequence[Job], now: datetime) -> list[str]:
     lines = [f"{title} ({len(jobs)}):"]
     for job in jobs[:SHOWN]:
         data = "no payload" if job.data is None else jsonb.dumps(job.data)
-        state = _due(job, now) if job.state in WAITING else str(job.state)
+        state = _due(job, now) if job.row_state in WAITING else str(job.row_state)
         lines.append(f"  {job.name}  {data}  {state}  (job {short(job.id)})")
     if len(jobs) > SHOWN:
         lines.append(f"  and {len(jobs) - SHOWN} more")
@@ -138,7 +138,7 @@ def _listed(title: str, jobs: Sequence[Job], now: datetime) -> list[str]:
 def _due(job: Job, now: datetime) -> str:
     wait = job.start_after - now
     due = "due" if wait <= timedelta() else f"due in {_span(wait)}"
-    return f"{due}, after attempt {job.attempt} failed" if job.state is RowState.RETRY else due
+    return f"{due}, after attempt {job.attempt} failed" if job.row_state is RowState.RETRY else due
 
 
 def _span(span: timedelta) -> str:

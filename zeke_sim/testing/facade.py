@@ -126,7 +126,7 @@ class Looking:
             InvalidOptionError: ``Job`` has no such attribute.
         """
         wanted = Wanted(self.catalog, task, payload, delay, criteria)
-        return [job for job in self.jobs() if job.state in WAITING and wanted.matches(job, self.now)]
+        return [job for job in self.jobs() if job.row_state in WAITING and wanted.matches(job, self.now)]
 
     def assert_enqueued(
         self,
@@ -149,7 +149,7 @@ class Looking:
         __tracebackhide__ = True
         wanted = Wanted(self.catalog, task, payload, delay, criteria)
         jobs, now = self.jobs(), self.now
-        found = [job for job in jobs if job.state in WAITING and wanted.matches(job, now)]
+        found = [job for job in jobs if job.row_state in WAITING and wanted.matches(job, now)]
         if len(found) != count if count is not None else not found:
             raise AssertionError(complaint(wanted, count, len(found), jobs, now))
         return found

@@ -46,7 +46,7 @@ class Family:
                 self.jobs[job.id] = job
                 # The job was read before its children, so if it had ended, all of them exist.
                 children += await self._new_children(job) if job.attempt else []
-                if job.state in FINAL:
+                if job.row_state in FINAL:
                     self._open.pop(job.id, None)
                 else:
                     self._open[job.id] = None
@@ -68,7 +68,7 @@ class Family:
         """
         clock = self._queue.clock
         soon = clock.now() + timedelta(seconds=until - clock.monotonic())
-        return all(job.state in FINAL or job.start_after > soon for job in self.jobs.values())
+        return all(job.row_state in FINAL or job.start_after > soon for job in self.jobs.values())
 
 
 async def follow(family: Family, queue: Queue, timeout: float) -> AsyncGenerator[list[Job]]:
@@ -86,7 +86,7 @@ async def follow(family: Family, queue: Queue, timeout: float) -> AsyncGenerator
     while True:
         jobs = await family.look()
         yield jobs
-        ended = all(job.state in FINAL for job in jobs)
+        ended = all(job.row_state in FINAL for job in jobs)
         settled = family.settled(until)
         if ended or (settled and settled_before) or queue.clock.monotonic() >= until:
             return
@@ -98,5 +98,5 @@ def counts_of(jobs: Iterable[Job]) -> list[QueueCount]:
     """Count jobs by queue and state."""
     states: dict[str, Counter[RowState]] = {}
     for job in jobs:
-        states.setdefault(job.name, Counter())[job.state] += 1
+        states.setdefault(job.name, Counter())[job.row_state] += 1
     return [QueueCount(name, counter) for name, counter in states.items()]

@@ -207,7 +207,7 @@ def run(
         if done is not None:
             done = _as_it_stands(done, came)
             _show(done, events, options)
-        if done is None or came.state not in FINAL:
+        if done is None or came.row_state not in FINAL:
             raise _goes_on(job.id, timeout, begun=done is not None, embedded=options.embedded)
         return 0 if done.status is RunStatus.SUCCEEDED else 1
 

@@ -270,20 +270,20 @@ def _outcomes(taken: Sequence[Taken], jobs: Sequence[Job], found: Sequence[Findi
 
 def _job_error(job: Job | None) -> str | None:
     """Return why a feed was not read; an article's error is in its item."""
-    if job is None or job.name != "ingest-source" or job.state is RowState.COMPLETED:
+    if job is None or job.name != "ingest-source" or job.row_state is RowState.COMPLETED:
         return None
-    if job.state not in FINAL:
+    if job.row_state not in FINAL:
         last = job.history[-1].error.get("message") if job.history else None
         return f"not read yet: {last or 'its job still waits'}"
     output: dict[str, Any] = job.output or {}
-    return str(output.get("message") or f"its job ended {job.state.value}")
+    return str(output.get("message") or f"its job ended {job.row_state.value}")
 
 
 def _reading_error(jobs: Sequence[Job], mine: Sequence[Finding]) -> str | None:
     """Return why a job ended with unread items; an error of a page is in its item."""
     left = {str(finding.item.id) for finding in mine if finding.item.status is ItemStatus.PENDING}
     for job in jobs:
-        ended_badly = job.state in FINAL and job.state is not RowState.COMPLETED
+        ended_badly = job.row_state in FINAL and job.row_state is not RowState.COMPLETED
         if ended_badly and left.intersection(_item_ids(job.data)):
             return f"not all of it was read: {why_it_failed(job)}"
     return None
@@ -313,4 +313,4 @@ def _page_error(one: Taken, job: Job | None, mine: Sequence[Finding]) -> str | N
 
 def _is_put_off(job: Job | None) -> TypeGuard[Job]:
     """Return whether a job has run and is snoozed without having failed."""
-    return job is not None and job.state is RowState.CREATED and job.attempt > 0
+    return job is not None and job.row_state is RowState.CREATED and job.attempt > 0

@@ -209,10 +209,10 @@ def require_done(jobs: Sequence[Job], timeout: float, *, embedded: bool) -> None
         ResultTimeoutError: a job has not ended; the message says how to continue.
     """
     for job in jobs:
-        if job.state in FINAL and job.state is not RowState.COMPLETED:
+        if job.row_state in FINAL and job.row_state is not RowState.COMPLETED:
             raise ZekeError(f"{job.name} failed: {why_it_failed(job)} ({see_job(job.id, embedded=embedded)})")
     for job in jobs:
-        if job.state not in FINAL:
+        if job.row_state not in FINAL:
             last = job.history[-1].error.get("message") if job.history else None
             told = f"; its last attempt failed: {last}" if last else ""
             raise ResultTimeoutError(

@@ -39,7 +39,7 @@ def status_of(run: PlaybookRun, job: Job | None) -> RunStatus:
         return run.status
     if job is None:
         return RunStatus.FAILED
-    return _BECAME[job.state] if job.state in FINAL else run.status
+    return _BECAME[job.row_state] if job.row_state in FINAL else run.status
 
 
 async def cancel_run(

@@ -139,7 +139,7 @@ async def _was_brought_back(job: JobContext) -> bool:
     if job.attempt == 1:
         return False
     history = (await job.stored()).history
-    return bool(history) and history[-1].state is not RowState.RETRY
+    return bool(history) and history[-1].row_state is not RowState.RETRY
 
 
 async def _playbook(rows: Rows, payload: Asked) -> Playbook:
@@ -196,7 +196,7 @@ async def _play(playing: _Playing, step: Step, job: JobContext) -> _Playing:
     except (BadReference, JobConflictError, UsageError) as error:
         raise await _failed(playing, step, job, str(error)) from error
     outcome = await job.wait_for(child)
-    if outcome.state is not RowState.COMPLETED:
+    if outcome.row_state is not RowState.COMPLETED:
         raise await _failed(playing, step, job, _why(outcome))
     async with _rows(job) as rows:
         await rows.put_output(playing.run.id, step.name, outcome.output)
@@ -222,13 +222,13 @@ def _again(reason: str | None) -> str:
 
 
 def _why(outcome: Job) -> str:
-    if outcome.state is RowState.CANCELLED:
+    if outcome.row_state is RowState.CANCELLED:
         return "its job was cancelled"
     match outcome.output:
         case {"message": str(message)}:
             return message
         case _:
-            return f"its job {outcome.state}"
+            return f"its job {outcome.row_state}"
 
 
 async def _complete(playing: _Playing, job: JobContext) -> dict[str, Any]:

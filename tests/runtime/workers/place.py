@@ -134,11 +134,11 @@ class Place:
 
     def state(self, job_id: UUID) -> RowState:
         """Return a job's state."""
-        return next(job.state for job in self._rows() if job.id == job_id)
+        return next(job.row_state for job in self._rows() if job.id == job_id)
 
     def active(self, name: str) -> int:
         """Count the running jobs of a queue."""
-        return sum(job.name == name and job.state is RowState.ACTIVE for job in self._rows())
+        return sum(job.name == name and job.row_state is RowState.ACTIVE for job in self._rows())
 
     def asleep(self) -> bool:
         """Tell whether all workers are asleep, and there are some."""

@@ -69,7 +69,7 @@ async def test_rate_limit_waits_as_requested_and_uses_no_retry(capsys: pytest.Ca
         await asked.start(AIRateLimited(90.0, "slow down"), retry_limit=0)
         for _ in range(5):
             job = await asked.work(90.0)
-            assert (job.state, job.retry_count) == (RowState.CREATED, 0)
+            assert (job.row_state, job.retry_count) == (RowState.CREATED, 0)
             assert asked.due_in(job) == timedelta(seconds=90)
         assert asked.calls == 5
         lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
@@ -77,7 +77,7 @@ async def test_rate_limit_waits_as_requested_and_uses_no_retry(capsys: pytest.Ca
         assert [(line["reason"], line["seconds"]) for line in told] == [("slow down", 90.0)] * 5
         asked.problem = None
         job = await asked.work(90.0)
-        assert (job.state, job.output) == (RowState.COMPLETED, "answered")
+        assert (job.row_state, job.output) == (RowState.COMPLETED, "answered")
 
 
 async def test_wait_is_as_requested_or_a_minute_and_at_least_a_second() -> None:
@@ -96,9 +96,9 @@ async def test_retries_of_an_unavailable_ai_count_for_unusable_answers() -> None
     async with asking() as asked:
         await asked.start(AIUnavailable("out of order"), retry_limit=20, retry_delay=1)
         for _ in range(2):
-            assert (await asked.work(60.0)).state is RowState.RETRY
+            assert (await asked.work(60.0)).row_state is RowState.RETRY
         asked.problem = AIMalformed("no JSON")
-        assert (await asked.work(60.0)).state is RowState.FAILED
+        assert (await asked.work(60.0)).row_state is RowState.FAILED
         assert asked.calls == 3
 
 
@@ -106,9 +106,9 @@ async def test_unavailable_ai_is_retried_by_the_policy() -> None:
     async with asking() as asked:
         await asked.start(AIUnavailable("out of order"), retry_limit=1, retry_delay=10)
         job = await asked.work()
-        assert job.state is RowState.RETRY
+        assert job.row_state is RowState.RETRY
         job = await asked.work(20.0)
-        assert job.state is RowState.FAILED
+        assert job.row_state is RowState.FAILED
         assert job.output["message"] == "out of order"
 
 
@@ -116,7 +116,7 @@ async def test_unusable_answer_is_requested_three_times() -> None:
     async def check(problem: AIError) -> None:
         async with asking() as asked:
             await asked.start(problem, retry_limit=20, retry_delay=1)
-            states = [(await asked.work(60.0)).state for _ in range(4)]
+            states = [(await asked.work(60.0)).row_state for _ in range(4)]
             assert states == [RowState.RETRY, RowState.RETRY, RowState.FAILED, RowState.FAILED]
             assert asked.calls == 3
             job = await asked.work()
@@ -129,7 +129,7 @@ async def test_rejected_request_fails_the_job() -> None:
     async with asking() as asked:
         await asked.start(AIRejected("set OPENAI_API_KEY"), retry_limit=20)
         job = await asked.work()
-        assert (job.state, job.output["message"]) == (RowState.FAILED, "set OPENAI_API_KEY")
+        assert (job.row_state, job.output["message"]) == (RowState.FAILED, "set OPENAI_API_KEY")
         await asked.work(3600.0)
         assert asked.calls == 1
 

@@ -115,7 +115,7 @@ async def test_missing_captions_are_awaited_for_twelve_hours(
     await office.work(timedelta(minutes=1))
     assert [story.title for story in await office.told()] == [late.title]
     (reading,) = await office.reading()
-    assert (reading.state, reading.retry_count) == (RowState.COMPLETED, 0)
+    assert (reading.row_state, reading.retry_count) == (RowState.COMPLETED, 0)
     assert len(captions.asked) <= CAPTIONS_WITHIN / timedelta(hours=1) + 1
 
 
@@ -147,7 +147,7 @@ async def test_repeated_requests_change_nothing(
     assert (item.status, item.attempts) == (ItemStatus.PENDING, 0)
     await office.work(CAPTIONS_WITHIN)
     assert len(await office.told()) == 1
-    assert {job.state for job in await office.reading()} == {RowState.COMPLETED}
+    assert {job.row_state for job in await office.reading()} == {RowState.COMPLETED}
 
 
 async def test_premiere_is_read_when_it_is_out(
@@ -174,7 +174,7 @@ async def test_premiere_that_never_comes_out_fails() -> None:
         await office.name(announced.url)
         await office.work(RECENT)
         (reading,) = await office.reading()
-        assert reading.state is RowState.FAILED
+        assert reading.row_state is RowState.FAILED
         (item,) = await office.items()
         assert item.error == f"{announced.url}: is still to come"
 

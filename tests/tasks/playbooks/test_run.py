@@ -132,7 +132,7 @@ async def test_outputs_are_passed_to_later_steps_and_events_are_kept(stage: Stag
     run_id = await stage.start(metadata={"why": "a test"}, triggeredBy=str(UUID(int=9)))
     await stage.drain(concurrency=1)
     job, run = await stage.job(run_id), await stage.run(run_id)
-    assert (job.state, job.retry_count, job.history) == (COMPLETED, 0, ())
+    assert (job.row_state, job.retry_count, job.history) == (COMPLETED, 0, ())
     assert job.output == {
         "runId": str(run_id),
         "playbookId": str(PLAYBOOK),
@@ -182,7 +182,7 @@ async def test_playbook_that_cannot_run_fails_job() -> None:
         job_id = await stage.start(playbookId=playbook, teamId=team)
         await stage.drain()
         job = await stage.job(job_id)
-        assert (job.state, len(job.history)) == (FAILED, 1)
+        assert (job.row_state, len(job.history)) == (FAILED, 1)
         if case == "archived":
             assert "archived" in job.output["message"]
         else:
@@ -198,7 +198,10 @@ async def test_failed_run_is_resumed_at_the_failed_step(stage: Stage) -> None:
     await stage.drain()
     job, run = await stage.job(run_id), await stage.run(run_id)
     said = "Step 'break' (brittle) failed: it broke"
-    assert (job.state, job.output["message"]) == (FAILED, f"{said}. Retry the job to go on with this step")
+    assert (job.row_state, job.output["message"]) == (
+        FAILED,
+        f"{said}. Retry the job to go on with this step",
+    )
     assert (run.status, run.error, run.outputs) == (RunStatus.FAILED, said, {"first": {"sum": 3}})
     stage.broken = False
     assert await stage.queue.retry(run_id)
@@ -243,7 +246,7 @@ async def test_invalid_step_fails_run_with_reason() -> None:
         run_id = await stage.start()
         await stage.drain()
         job, run = await stage.job(run_id), await stage.run(run_id)
-        assert (job.state, run.status) == (FAILED, RunStatus.FAILED)
+        assert (job.row_state, run.status) == (FAILED, RunStatus.FAILED)
         assert said in job.output["message"]
         assert (await stage.events(run_id))[-3:] == ["step.started x", "step.failed x", "run.failed x"]
 
@@ -265,7 +268,7 @@ async def test_cancelled_run_cancels_its_step_and_can_be_resumed(stage: Stage) -
     (child,) = await stage.domain.storage.find(JobQuery(parent=run_id))
     assert await cancel_run(stage.queue, stage.domain.repository, run_id)
     assert not await cancel_run(stage.queue, stage.domain.repository, run_id)
-    assert (await stage.job(child.id)).state is CANCELLED
+    assert (await stage.job(child.id)).row_state is CANCELLED
     assert (await stage.run(run_id)).status is RunStatus.CANCELLED
     await stage.drain()
     assert stage.ran == []
@@ -305,10 +308,10 @@ async def test_recursive_playbook_fails_at_the_depth_limit(stage: Stage) -> None
     await stage.drain()
     assert stage.ran == ["sum"] * playbook_run.DEEPEST
     job = await stage.job(run_id)
-    assert job.state is FAILED
+    assert job.row_state is FAILED
     assert f"more than {playbook_run.DEEPEST} playbooks deep" in job.output["message"]
     jobs = await stage.queue.find(JobQuery(names=("playbook-run",), limit=100))
-    assert {(one.state, len(one.history)) for one in jobs} == {(FAILED, 1)}
+    assert {(one.row_state, len(one.history)) for one in jobs} == {(FAILED, 1)}
     assert len(jobs) == playbook_run.DEEPEST + 1
 
 
@@ -316,7 +319,7 @@ async def test_independent_runs_do_not_count_towards_depth(stage: Stage) -> None
     await stage.put(FIRST)
     runs = [await stage.start() for _ in range(playbook_run.DEEPEST + 2)]
     await stage.drain()
-    assert {(await stage.job(run_id)).state for run_id in runs} == {COMPLETED}
+    assert {(await stage.job(run_id)).row_state for run_id in runs} == {COMPLETED}
 
 
 async def test_meta_of_run_is_passed_to_steps() -> None:
@@ -365,12 +368,12 @@ async def test_only_existing_runs_of_the_team_are_cancelled(stage: Stage) -> Non
     other = (await stage.queue.send("nothing")).id
     assert other is not None
     assert not await cancel_run(stage.queue, stage.domain.repository, other)
-    assert (await stage.job(other)).state is RowState.CREATED
+    assert (await stage.job(other)).row_state is RowState.CREATED
     run_id = await stage.start()
     assert not await cancel_run(stage.queue, stage.domain.repository, run_id, team_id=UUID(int=6))
-    assert (await stage.job(run_id)).state is RowState.CREATED
+    assert (await stage.job(run_id)).row_state is RowState.CREATED
     assert await cancel_run(stage.queue, stage.domain.repository, run_id, team_id=TEAM)
-    assert (await stage.job(run_id)).state is CANCELLED
+    assert (await stage.job(run_id)).row_state is CANCELLED
 
 
 async def test_ended_run_with_active_job_is_not_cancelled(stage: Stage) -> None:
@@ -380,7 +383,7 @@ async def test_ended_run_with_active_job_is_not_cancelled(stage: Stage) -> None:
     context = Jobs(stage.domain, ScriptedWeb())
     await context.run("playbook-run", _payload(), job_id=run_id, attempt=claimed.attempt)
     assert not await cancel_run(stage.queue, stage.domain.repository, run_id)
-    assert (await stage.job(run_id)).state is RowState.ACTIVE
+    assert (await stage.job(run_id)).row_state is RowState.ACTIVE
     assert (await stage.run(run_id)).status is RunStatus.SUCCEEDED
 
 
@@ -422,7 +425,7 @@ async def test_outputs_too_large_for_job_are_kept_in_run(
     run_id = await stage.start()
     await stage.drain()
     job, run = await stage.job(run_id), await stage.run(run_id)
-    assert (job.state, job.output["outputs"]) == (COMPLETED, None)
+    assert (job.row_state, job.output["outputs"]) == (COMPLETED, None)
     assert run.outputs == {"first": {"sum": 3}, "second": {"sum": 13}}
 
 

@@ -66,7 +66,10 @@ async def test_story_with_a_failed_analysis_is_analysed_again(jobs: Jobs) -> Non
     (first,) = await jobs.sent("analyze-story")
     assert await jobs.queue.cancel(first.id)
     await fetch(jobs, await item(jobs, TWO))
-    assert [job.state for job in await jobs.sent("analyze-story")] == [RowState.CANCELLED, RowState.CREATED]
+    assert [job.row_state for job in await jobs.sent("analyze-story")] == [
+        RowState.CANCELLED,
+        RowState.CREATED,
+    ]
 
 
 async def test_analysed_story_is_not_analysed_again(jobs: Jobs) -> None:

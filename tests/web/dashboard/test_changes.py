@@ -48,14 +48,14 @@ async def test_job_is_cancelled_resumed_and_retried(admin: Browser, jobs: Driver
     job_id = await jobs.send()
     assert 'data-confirm="Cancel this job?"' in await admin.see(f"/jobs/{job_id}")
     assert await admin.note(f"/jobs/{job_id}/cancel") == "The job is cancelled"
-    assert (await jobs.look(job_id)).state is RowState.CANCELLED
+    assert (await jobs.look(job_id)).row_state is RowState.CANCELLED
     assert "has already ended" in await admin.note(f"/jobs/{job_id}/cancel")
     assert 'id="resume"' in await admin.see(f"/jobs/{job_id}")
     assert await admin.note(f"/jobs/{job_id}/resume") == "The job is queued again"
-    assert (await jobs.look(job_id)).state is RowState.CREATED
+    assert (await jobs.look(job_id)).row_state is RowState.CREATED
     failed = await jobs.ended(RowState.FAILED, "errand")
     assert await admin.note(f"/jobs/{failed}/retry") == "The job is queued again"
-    assert (await jobs.look(failed)).state is RowState.RETRY
+    assert (await jobs.look(failed)).row_state is RowState.RETRY
     assert "has not failed" in await admin.note(f"/jobs/{failed}/retry")
 
 
@@ -64,7 +64,7 @@ async def test_retry_names_the_job_that_has_the_key(admin: Browser, jobs: Driver
     job_id = await jobs.ended(RowState.FAILED, singleton_key="a")
     other = await jobs.send(singleton_key="a")
     assert f"job {other} has its key" in await admin.note(f"/jobs/{job_id}/retry")
-    assert (await jobs.look(job_id)).state is RowState.FAILED
+    assert (await jobs.look(job_id)).row_state is RowState.FAILED
 
 
 # Many
@@ -77,7 +77,7 @@ async def test_ticked_jobs_are_changed_and_the_others_counted(admin: Browser, jo
     page = (await admin.send("/jobs/confirm", 200, deed="cancel", id=ids)).text
     assert "Cancel 2 jobs?" in page
     assert "1 of them can be cancelled" in page
-    assert (await jobs.look(waiting)).state is RowState.CREATED
+    assert (await jobs.look(waiting)).row_state is RowState.CREATED
     note = await admin.note("/jobs/change", deed="cancel", ids=hidden(page, "ids"))
     assert note == "1 job cancelled; 1 not: 1 already ended."
     states = await jobs.states([waiting, ended, left])
@@ -199,7 +199,7 @@ async def test_malformed_bulk_change_changes_nothing(admin: Browser, jobs: Drive
 
     async def check(form: dict[str, str]) -> None:
         await admin.send("/jobs/change", 422, **form)
-        assert (await jobs.look(job_id)).state is RowState.CREATED
+        assert (await jobs.look(job_id)).row_state is RowState.CREATED
 
     await check_each_async([{"deed": "drop"}, {"deed": ""}, {"deed": "cancel", "ids": "1' or 1=1"}], check)
 

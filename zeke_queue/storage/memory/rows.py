@@ -29,6 +29,8 @@ HISTORY_KEPT: Final = 25
 
 _SHORT: Final = 200
 
+_SHARED: Final = tuple(name for name in Job.__slots__ if name != "row_state")
+
 
 @dataclass(slots=True)
 class Row:
@@ -154,23 +156,23 @@ def fresh(job: NewJob, now: datetime) -> Row:
 
 def planted(job: Job) -> Row:
     """Make the row of a job written by another program, column by column."""
-    columns = {name: getattr(job, name) for name in Job.__slots__}
+    columns = {name: getattr(job, name) for name in _SHARED}
     columns["data"], columns["meta"], columns["output"] = (
         None if value is None else normal(jsonb.dumps(value)) for value in (job.data, job.meta, job.output)
     )
     columns["expire_in"] = timedelta(seconds=job.expire_in)
-    return Row(**columns, hold=hold_of(job.name, job.singleton_key, job.singleton_on))
+    return Row(**columns, state=job.row_state, hold=hold_of(job.name, job.singleton_key, job.singleton_on))
 
 
 def as_job(row: Row, without: Collection[str] = ()) -> Job:
     """Return the row as the value for readers, without some of its JSON (``model.CARRIED``)."""
-    columns = {name: getattr(row, name) for name in Job.__slots__}
+    columns = {name: getattr(row, name) for name in _SHARED}
     for part in ("data", "meta", "output"):
         columns[part] = None if part in without else decoded(columns[part])
     if "history" in without:
         columns["history"] = ()
     columns["expire_in"] = row.expire_in.total_seconds()
-    return Job(**columns)
+    return Job(**columns, row_state=row.state)
 
 
 def as_claimed(row: Row) -> Claimed:

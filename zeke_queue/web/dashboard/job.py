@@ -130,8 +130,8 @@ def fits(job: Job, deed: str) -> bool:
     if job.archived_on is not None:
         return False
     if deed == "cancel":
-        return job.state not in FINAL
-    return job.state in (_ENDED_BADLY if deed == "retry" else (RowState.CANCELLED,))
+        return job.row_state not in FINAL
+    return job.row_state in (_ENDED_BADLY if deed == "retry" else (RowState.CANCELLED,))
 
 
 async def _require(desk: Desk) -> Job:
@@ -169,16 +169,18 @@ async def _shown(desk: Desk, job: Job) -> dict[str, Any]:
     """Return the parts of the page that change with a job's state."""
     now = await parts_of(desk.parts.queue).storage.now()
     output = desk.parts.showing.output(job)
-    is_error = job.state in _ENDED_BADLY or (job.state is RowState.RETRY and bool(job.history))
+    is_error = job.row_state in _ENDED_BADLY or (job.row_state is RowState.RETRY and bool(job.history))
     return {
         "job": job,
         "now": now,
-        "ended": job.state in FINAL,
+        "ended": job.row_state in FINAL,
         "error": output if is_error and job.output is not None else None,
         "output": None if is_error else output,
         "moments": timeline(desk, job, now),
         "waited": _between(job.start_after, job.started_on),
-        "ran": _between(job.started_on, job.completed_on or (now if job.state is RowState.ACTIVE else None)),
+        "ran": _between(
+            job.started_on, job.completed_on or (now if job.row_state is RowState.ACTIVE else None)
+        ),
         "fitting": [deed for deed in DEEDS if fits(job, deed)],
         "why_not_again": why_not_again(desk, job),
         "holds": await _holds(desk, job),
@@ -187,7 +189,7 @@ async def _shown(desk: Desk, job: Job) -> dict[str, Any]:
 
 async def _holds(desk: Desk, job: Job) -> list[str]:
     """Return the reasons why a waiting job, due or not, does not start: ``paused``, ``unserved``."""
-    if job.state not in (RowState.CREATED, RowState.RETRY):
+    if job.row_state not in (RowState.CREATED, RowState.RETRY):
         return []
     settings = {one.name: one for one in await parts_of(desk.parts.queue).storage.queues()}
     paused = job.name in settings and settings[job.name].paused_on is not None
@@ -241,15 +243,17 @@ def timeline(desk: Desk, job: Job, now: datetime) -> list[Moment]:
     for attempt in job.history:
         is_last = attempt.attempt == job.attempt and job.started_on is not None
         begin = job.started_on if is_last and job.started_on else attempt.at
-        title = f"Attempt {attempt.attempt} {'expired' if attempt.state is RowState.EXPIRED else 'failed'}"
+        title = (
+            f"Attempt {attempt.attempt} {'expired' if attempt.row_state is RowState.EXPIRED else 'failed'}"
+        )
         error = desk.parts.showing.error(job, attempt)
         told.append(("failed", title, begin, attempt.at, error, attempt.worker))
     if job.started_on is not None and job.attempt not in {attempt.attempt for attempt in job.history}:
-        kind = "active" if job.state is RowState.ACTIVE else job.state.value
-        end = now if job.state is RowState.ACTIVE else job.completed_on
-        title = f"Attempt {job.attempt} {_BECAME.get(job.state, 'was released')}"
+        kind = "active" if job.row_state is RowState.ACTIVE else job.row_state.value
+        end = now if job.row_state is RowState.ACTIVE else job.completed_on
+        title = f"Attempt {job.attempt} {_BECAME.get(job.row_state, 'was released')}"
         told.append((kind, title, job.started_on, end, None, job.worker))
-    elif job.state is RowState.CANCELLED and job.completed_on is not None:
+    elif job.row_state is RowState.CANCELLED and job.completed_on is not None:
         told.append(("cancelled", "Cancelled", job.completed_on, None, None, None))
     told.sort(key=lambda moment: moment[2])
     first = min(moment[2] for moment in told)

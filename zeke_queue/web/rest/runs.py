@@ -209,5 +209,5 @@ async def _change(
     changed = await change(job_id)
     job = await require(parts_of(parts.queue).storage, job_id)
     if not changed:
-        raise ApiError(409, f"Job {job_id} stays {job.state.value}: {otherwise}", id=str(job_id))
+        raise ApiError(409, f"Job {job_id} stays {job.row_state.value}: {otherwise}", id=str(job_id))
     return parts.showing.detail(job)

@@ -84,7 +84,7 @@ class JobEvents:
         before, self._job = self._seen, job
         seq = 0 if self._subscription is None else self._subscription.seq
         self._seen = frames.Seen(job.attempt, job.status, seq)
-        ended = job.state in FINAL
+        ended = job.row_state in FINAL
         known = before is not None and (before.status, ended and before.attempt)
         if known == (job.status, ended and job.attempt):
             return b""
