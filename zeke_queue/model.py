@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -289,7 +290,9 @@ class WorkerInfo:
 
     Attributes:
         lease: seconds without a heartbeat after which other workers get its active jobs.
-        queues: the names it serves.
+        queues: the names it serves; none if it runs no jobs.
+        duties: what it does beside: ``maintenance`` (rescue, archive, purge), ``schedules``; empty too for a
+            worker of a version that did not record it.
     """
 
     id: UUID
@@ -300,6 +303,11 @@ class WorkerInfo:
     started_on: datetime | None = None
     beat_on: datetime | None = None
     asleep: bool = False
+    duties: tuple[str, ...] = ()
+
+    def is_alive(self, now: datetime) -> bool:
+        """Return whether its lease, which counts from the last heartbeat, has not ended."""
+        return self.beat_on is not None and now <= self.beat_on + timedelta(seconds=self.lease)
 
 
 @dataclass(frozen=True, slots=True)

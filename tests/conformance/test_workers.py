@@ -9,7 +9,7 @@ from tests.conformance.driver import ANNA, BERT, Driver, lock_expired
 from zeke_queue.model import WorkerInfo
 from zeke_queue.storage import Storage
 
-INFO = WorkerInfo(ANNA, "host-1", 4711, ("mail", "post"), 15.0)
+INFO = WorkerInfo(ANNA, "host-1", 4711, ("mail", "post"), 15.0, duties=("maintenance",))
 
 
 async def test_first_heartbeat_registers_the_worker(storage: Storage, clock: FrozenClock) -> None:
@@ -23,7 +23,7 @@ async def test_later_heartbeats_keep_the_start_and_update_the_rest(
     await storage.heartbeat(INFO)
     started = clock.now()
     clock.advance(5)
-    changed = replace(INFO, queues=("mail",), lease=30.5)
+    changed = replace(INFO, queues=("mail",), lease=30.5, duties=("maintenance", "schedules"))
     await storage.heartbeat(changed)
     assert await storage.workers() == [replace(changed, started_on=started, beat_on=clock.now())]
 

@@ -8,6 +8,7 @@ that would have to wait (``Blocked``), so that another order is tried.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from datetime import timedelta
 from heapq import heappush
 from typing import TYPE_CHECKING, Any, ClassVar
 from unittest.mock import patch
@@ -308,7 +309,7 @@ class Reference(MemoryStorage):
 
     def ended(self, after: float) -> list[Any]:
         """Return the rows that ended so long ago, oldest first; they are no longer known as ended."""
-        return list(self._tables.ended_before(self._clock.now() - settling.timedelta(seconds=after)))
+        return list(self._tables.ended_before(self._clock.now() - timedelta(seconds=after)))
 
     async def _resume_in(self, transaction: ReferenceTransaction, arguments: Sequence[Any]) -> set[UUID]:
         return await self._bring_back_in(transaction, arguments[0], Event.RESUME)

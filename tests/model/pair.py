@@ -221,4 +221,11 @@ def _key(row: dict[str, Any]) -> ApiKey:
 
 
 def _worker(row: dict[str, Any]) -> WorkerInfo:
-    return WorkerInfo(**{**row, "queues": tuple(row["queues"]), "lease": row["lease"].total_seconds()})
+    return WorkerInfo(
+        **{
+            **row,
+            "queues": tuple(row["queues"]),
+            "duties": tuple(row["duties"]),
+            "lease": row["lease"].total_seconds(),
+        }
+    )

@@ -193,6 +193,7 @@ beats = st.builds(
     pid=st.integers(1, 2),
     queues=st.sampled_from([("a",), ("a", "b")]),
     lease=st.sampled_from([3.0, 20.0]),
+    duties=st.sampled_from([(), ("maintenance",), ("maintenance", "schedules")]),
 )
 
 

@@ -401,15 +401,15 @@ MUTANTS = (
     Mutant(
         "dead-workers-unnoticed",
         SETTLING,
-        "worker.beat_on + timedelta(seconds=worker.lease) < now\n",
-        "worker.beat_on + timedelta(seconds=worker.lease * 20) < now\n",
+        "not worker.is_alive(now)\n",
+        'not worker.is_alive(now - __import__("datetime").timedelta(seconds=worker.lease * 19))\n',
         "The jobs of a worker that died are given to others when twenty of its leases are over.",
     ),
     Mutant(
         "living-workers-reaped",
         SETTLING,
-        "worker.beat_on + timedelta(seconds=worker.lease) < now\n",
-        "worker.beat_on + timedelta(seconds=worker.lease / 2) < now\n",
+        "not worker.is_alive(now)\n",
+        'not worker.is_alive(now + __import__("datetime").timedelta(seconds=worker.lease / 2))\n',
         "A worker counts as dead when half of its lease is over.",
     ),
 )

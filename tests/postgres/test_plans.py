@@ -28,7 +28,7 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 WAITING = 20_000
 DEFERRED = 50_000
 ROUNDED = 10  # up to PostgreSQL 17 the rows of a repeated scan are a rounded mean
-BEAT = {"worker": ANNA, "host": "h", "pid": 1, "queues": ["mail"], "lease": 15.0}
+BEAT = {"worker": ANNA, "host": "h", "pid": 1, "queues": ["mail"], "duties": ["maintenance"], "lease": 15.0}
 THEIRS = {"job_name", "job_fetch"}
 WITH_LIMIT = {"claim", "lock_expired", "archive", "purge", "resume_waiting"}
 

@@ -190,7 +190,9 @@ async def test_next_tick_is_shown_before_a_scheduler_ran(call: Web, queue: Queue
 @on_both_storages
 async def test_workers_show_what_they_hold(call: Web, queue: Queue, clock: FrozenClock) -> None:
     await call.trigger("mail", MAIL)
-    await parts_of(queue).storage.heartbeat(WorkerInfo(WORKER, "box", 42, ("mail",), 15.0))
+    await parts_of(queue).storage.heartbeat(
+        WorkerInfo(WORKER, "box", 42, ("mail",), 15.0, duties=("maintenance",))
+    )
     await parts_of(queue).storage.claim(WORKER, [QueueCapacity("mail", 1)], 1)
     (worker,) = (await call("GET", "/workers")).json()["workers"]
     assert worker == {
@@ -200,6 +202,7 @@ async def test_workers_show_what_they_hold(call: Web, queue: Queue, clock: Froze
         "queues": ["mail"],
         "alive": True,
         "asleep": False,
+        "duties": ["maintenance"],
         "startedOn": "2026-01-05T12:00:00.000Z",
         "beatOn": "2026-01-05T12:00:00.000Z",
         "holds": 1,

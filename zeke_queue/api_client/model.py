@@ -183,7 +183,7 @@ class Schedules(Answer):
 
 
 class WorkerInfo(Answer):
-    """A worker and the number of jobs that it holds."""
+    """A worker and the number of jobs that it holds; ``duties`` are ``maintenance`` and ``schedules``."""
 
     id: UUID
     host: str
@@ -191,6 +191,7 @@ class WorkerInfo(Answer):
     queues: tuple[str, ...]
     alive: bool
     asleep: bool
+    duties: tuple[str, ...]
     started_on: Instant | None
     beat_on: Instant | None
     holds: int

@@ -75,11 +75,7 @@ class Survey:
 
     def living(self) -> list[WorkerInfo]:
         """Return the workers whose heartbeat is not older than their lease."""
-        return [
-            worker
-            for worker in self.workers
-            if worker.beat_on is not None and self.now - worker.beat_on <= timedelta(seconds=worker.lease)
-        ]
+        return [worker for worker in self.workers if worker.is_alive(self.now)]
 
     def served(self) -> set[str]:
         """Return the queues that a living worker serves."""

@@ -6,7 +6,6 @@ function here waits or can fail half-way: callers check JSON and clear locks fir
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
 from zeke_queue.core import failure, jsonb
@@ -319,4 +318,4 @@ def overdue(
 
 def is_dead(worker: WorkerInfo | None, now: datetime) -> bool:
     """Return whether a worker is gone, or was silent for longer than its lease at this instant."""
-    return worker is None or worker.beat_on is None or worker.beat_on + timedelta(seconds=worker.lease) < now
+    return worker is None or not worker.is_alive(now)

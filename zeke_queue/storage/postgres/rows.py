@@ -319,8 +319,8 @@ def event(row: Row) -> JobEvent:
 
 def worker(row: Row) -> WorkerInfo:
     """Return a row of ``workers.sql``."""
-    identity, host, pid, queues, *rest = row
-    return WorkerInfo(identity, host, pid, tuple(queues), *rest)
+    identity, host, pid, queues, *rest, duties = row
+    return WorkerInfo(identity, host, pid, tuple(queues), *rest, duties=tuple(duties))
 
 
 def queue(row: Row) -> QueueSettings:

@@ -137,6 +137,7 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
             "host": worker.host,
             "pid": worker.pid,
             "queues": list(worker.queues),
+            "duties": list(worker.duties),
             "lease": rows.microseconds(worker.lease),
         }
         return dict(await self._session.run("heartbeat", parameters))

@@ -1,11 +1,12 @@
 -- Notes that a worker lives, forgets those that have been dead for a day, and returns what it holds.
 with noted as (
-    insert into {schema}.worker (id, host, pid, queues, lease, started_on, beat_on)
+    insert into {schema}.worker (id, host, pid, queues, duties, lease, started_on, beat_on)
     values (
         %(worker)s::uuid,
         %(host)s::text,
         %(pid)s::int,
         %(queues)s::text[],
+        %(duties)s::text[],
         %(lease)s::bigint * interval '1 microsecond',
         coalesce(%(now)s::timestamptz, statement_timestamp()),
         coalesce(%(now)s::timestamptz, statement_timestamp())
@@ -14,6 +15,7 @@ with noted as (
     host = excluded.host,
     pid = excluded.pid,
     queues = excluded.queues,
+    duties = excluded.duties,
     lease = excluded.lease,
     beat_on = excluded.beat_on
 ),

@@ -6,6 +6,7 @@ select
     extract(epoch from lease)::float8,
     started_on,
     beat_on,
-    asleep
+    asleep,
+    duties
 from {schema}.worker
 order by started_on, id
