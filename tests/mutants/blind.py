@@ -101,9 +101,9 @@ def _blinded(scenario: Scenario, slip: Sabotage, noted: list[str]) -> Scenario:
 def _noting(one: Property, noted: list[str]) -> Property:
     from zeke_sim.history.state import Broken  # noqa: PLC0415
 
-    def check(event: Any, past: RunState) -> None:
+    def check(event: Any, state: RunState) -> None:
         try:
-            one.check(event, past)
+            one.check(event, state)
         except Broken as broken:
             noted.append(broken.text)
 

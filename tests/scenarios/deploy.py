@@ -138,9 +138,9 @@ class Rollout:
 
 
 @holds("no job fails for its version", Change)
-def no_job_fails_for_its_version(event: Change, past: RunState) -> None:
+def no_job_fails_for_its_version(event: Change, state: RunState) -> None:
     """Each version understands what the other sends, and is never given what it does not know."""
-    del past
+    del state
     row = event.after
     if row is None or row.output is None or row.state not in {RowState.RETRY, RowState.FAILED}:
         return
@@ -150,9 +150,9 @@ def no_job_fails_for_its_version(event: Change, past: RunState) -> None:
 
 
 @holds("what was not sent has its default", Ended)
-def what_was_not_sent_has_its_default(event: Ended, past: RunState) -> None:
+def what_was_not_sent_has_its_default(event: Ended, state: RunState) -> None:
     """The new version takes a picture without a colour for a plain one, and leaves a colour as it is."""
-    row = past.lives[event.job].row
+    row = state.lives[event.job].row
     if event.task != "resize" or event.how != "returned" or row is None or row.data is None:
         return
     sent = jsonb.loads(row.data)

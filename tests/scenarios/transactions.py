@@ -142,12 +142,12 @@ class Orders:
 
 
 @holds("an order and its job are one", Effect, Change, End)
-def an_order_and_its_job_are_one(event: Effect | Change | End, past: RunState) -> None:
+def an_order_and_its_job_are_one(event: Effect | Change | End, state: RunState) -> None:
     """An order is in the table exactly if its shipment is, or was, a job: both come in one instant."""
-    seen = past.of("orders", _Seen)
+    seen = state.of("orders", _Seen)
     if isinstance(event, Effect):
-        order, _, state = event.key.partition(" is ")
-        (seen.placed if state == "placed" else seen.shipped).setdefault(order, event.at)
+        order, _, mark = event.key.partition(" is ")
+        (seen.placed if mark == "placed" else seen.shipped).setdefault(order, event.at)
     elif isinstance(event, Change):
         row = event.after
         if row is not None and event.before is None and event.table == "job":
@@ -179,12 +179,12 @@ def _compare(row: str, rows: dict[str, float], job: str, jobs: dict[str, list[fl
 
 
 @holds("what was kept was told", Effect, Change)
-def what_was_kept_was_told(event: Effect | Change, past: RunState) -> None:
+def what_was_kept_was_told(event: Effect | Change, state: RunState) -> None:
     """A shipment that completes has its mark by then, so that its customer is told."""
-    marked = past.of("marked orders", set[str])
+    marked = state.of("marked orders", set[str])
     if isinstance(event, Effect):
-        order, _, state = event.key.partition(" is ")
-        if state == "shipped":
+        order, _, mark = event.key.partition(" is ")
+        if mark == "shipped":
             marked.add(order)
         return
     row = event.after

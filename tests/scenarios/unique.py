@@ -170,9 +170,9 @@ def _together(known: Known, number: int, several: list[Send]) -> Action:
 
 
 @holds("a debounced send goes into the next slot", Answered, Invoked, End, number=11, verbs=("insert",))
-def a_debounced_send_goes_into_the_next_slot(event: Answered | Invoked | End, past: RunState) -> None:
+def a_debounced_send_goes_into_the_next_slot(event: Answered | Invoked | End, state: RunState) -> None:
     """A debounced send that its slot refuses is tried in the slot that follows."""
-    refused = past.of("debounced sends that were refused", dict[str, NewJob])
+    refused = state.of("debounced sends that were refused", dict[str, NewJob])
     if isinstance(event, End):
         for node, job in refused.items():
             raise Broken(f"{node} did not try {job.slot_seconds} s later", job=job.id)
@@ -181,7 +181,7 @@ def a_debounced_send_goes_into_the_next_slot(event: Answered | Invoked | End, pa
         if job is not None and not any(_follows(other, job) for other in event.args["jobs"]):
             raise Broken(f"{event.node} went on, and did not try {job.slot_seconds} s later", job=job.id)
     elif event.outcome == "ok" and event.result == [None]:
-        (job,) = past.calls[event.call].invoked.args["jobs"]
+        (job,) = state.calls[event.call].invoked.args["jobs"]
         if job.slot_seconds is not None and job.slot_seconds % 2 and job.slot_offset == 0:
             refused[event.node] = job
 

@@ -102,7 +102,7 @@ def _task(part: Part) -> str:
 
 
 @holds("a child is sent once", Change)
-def a_child_is_sent_once(event: Change, past: RunState) -> None:
+def a_child_is_sent_once(event: Change, state: RunState) -> None:
     """Of each of its children a parent has one, however often it runs."""
     row = event.after
     if (
@@ -114,25 +114,27 @@ def a_child_is_sent_once(event: Change, past: RunState) -> None:
     ):
         return
     child = row.parent, json.loads(row.data)["key"]
-    first = past.of("children by their keys", dict[tuple[UUID, int], UUID]).setdefault(child, row.id)
+    first = state.of("children by their keys", dict[tuple[UUID, int], UUID]).setdefault(child, row.id)
     if first != row.id:
         raise Broken(f"child {child[1]} of {child[0]} is there already, as {first}", job=row.id)
 
 
 @holds("who goes on sees that its children have ended", Ended)
-def who_goes_on_sees_that_its_children_have_ended(event: Ended, past: RunState) -> None:
+def who_goes_on_sees_that_its_children_have_ended(event: Ended, state: RunState) -> None:
     """What a handler is told of its children is how they ended, and it is told of each."""
-    row = past.lives[event.job].row
+    row = state.lives[event.job].row
     if event.how != "returned" or row is None or row.data is None:
         return
     seen: list[tuple[str, str]] = event.value["seen"]
     parts = len(json.loads(row.data)["parts"])
     if len(seen) != parts:
         raise Broken(f"it has {parts} children, and saw {len(seen)}", job=event.job)
-    for child, state in seen:
-        stood = [change.after.state for change in past.lives[UUID(child)].changes if change.after is not None]
-        if RowState(state) not in FINAL or RowState(state) not in stood:
-            raise Broken(f"it was told that child {child} is {state}", job=event.job)
+    for child, status in seen:
+        stood = [
+            change.after.state for change in state.lives[UUID(child)].changes if change.after is not None
+        ]
+        if RowState(status) not in FINAL or RowState(status) not in stood:
+            raise Broken(f"it was told that child {child} is {status}", job=event.job)
 
 
 class Abandoned(Exception):

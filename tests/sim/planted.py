@@ -11,9 +11,9 @@ from zeke_sim.properties import ALL, holds
 
 
 @holds("no claim is left unanswered", Answered)
-def no_claim_is_left_unanswered(event: Answered, past: RunState) -> None:
+def no_claim_is_left_unanswered(event: Answered, state: RunState) -> None:
     """Every claim is answered, which no network promises."""
-    del past
+    del state
     if event.verb == "claim" and event.outcome == "unknown":
         raise Broken(f"claim {event.call} of {event.node} was left without an answer")
 

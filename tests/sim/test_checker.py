@@ -49,9 +49,9 @@ def test_first_broken_property_counts_and_sees_the_event() -> None:
     seen: list[str] = []
 
     @holds("looks", Change)
-    def looks(event: Change, past: RunState) -> None:
+    def looks(event: Change, state: RunState) -> None:
         assert event.after is not None
-        assert past.live[event.after.id] is event.after
+        assert state.live[event.after.id] is event.after
         seen.append("looks")
 
     @holds("fails", Change)
@@ -109,7 +109,7 @@ def test_purged_id_that_is_sent_again_is_another_job(h: History) -> None:
     checker = Checker(h.rules, properties=[by_name("each attempt runs once")])
     for event in h.events:
         checker.see(event)
-    assert len(checker.past.lives[job.id].began[1]) == 1
+    assert len(checker.state.lives[job.id].began[1]) == 1
 
 
 class Recorded:
@@ -334,7 +334,7 @@ class Driver:
         await self.call("heartbeat", worker)
 
     async def deregister(self, worker: UUID) -> None:
-        if not self.recorded.checker.past.crews[worker].holds:  # a right worker settles first
+        if not self.recorded.checker.state.crews[worker].holds:  # a right worker settles first
             await self.call("deregister", worker)
 
     async def sweep(self) -> None:

@@ -59,7 +59,7 @@ def double():
 @zeke_sim.test(
     seeds=3,
     resources=double,
-    properties=[zeke_sim.sometimes("something happens", lambda past: True)],
+    properties=[zeke_sim.sometimes("something happens", lambda state: True)],
     **short,
 )
 async def test_orders_are_charged(zeke, tmp_path):
@@ -132,7 +132,7 @@ async def test_forgetful(zeke):
     zeke.send(charge, Order(number=1))
 
 
-@zeke_sim.test(seeds=2, properties=[zeke_sim.sometimes("pigs fly", lambda past: False)], **short)
+@zeke_sim.test(seeds=2, properties=[zeke_sim.sometimes("pigs fly", lambda state: False)], **short)
 async def test_never(zeke):
     await zeke.sleep(1)
 
@@ -390,4 +390,4 @@ def test_invalid_span_is_rejected() -> None:
 
 def test_property_factories_are_public() -> None:
     assert unique_effects("no order twice").name == "no order twice"
-    assert sometimes("it rains", lambda past: True).name == "it rains"
+    assert sometimes("it rains", lambda state: True).name == "it rains"

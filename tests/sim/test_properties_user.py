@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from zeke_sim.history.state import RunState
 
 
-def few_run(past: RunState) -> bool:
-    return len(past.active["a"]) <= 1
+def few_run(state: RunState) -> bool:
+    return len(state.active["a"]) <= 1
 
 
-def all_done(past: RunState) -> bool:
-    return all(row.state is COMPLETED for row in past.live.values())
+def all_done(state: RunState) -> bool:
+    return all(row.state is COMPLETED for row in state.live.values())
 
 
 def test_always(h: History) -> None:
@@ -30,8 +30,8 @@ def test_always(h: History) -> None:
 
 
 def test_failed_assertion_of_property_is_its_text(h: History) -> None:
-    def check(past: RunState) -> bool:
-        assert not past.active["a"], "a job runs"
+    def check(state: RunState) -> bool:
+        assert not state.active["a"], "a job runs"
         return True
 
     h.claim(h.send())
@@ -47,8 +47,8 @@ def test_eventually(h: History) -> None:
 
 def test_sometimes_is_counted_once_a_run() -> None:
     hits: Counter[str] = Counter()
-    busy = sometimes("a job runs", lambda past: bool(past.active["a"]), hits)
-    never = sometimes("a job failed", lambda past: any(r.failures for r in past.live.values()), hits)
+    busy = sometimes("a job runs", lambda state: bool(state.active["a"]), hits)
+    never = sometimes("a job failed", lambda state: any(r.failures for r in state.live.values()), hits)
     for _ in range(2):
         h = History()
         h.complete(h.send())

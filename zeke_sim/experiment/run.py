@@ -126,7 +126,7 @@ def _run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None) 
     with log.silenced(), times, sandbox.closed(world.seed_of, scenario.allow, world.reached_outside):
         world.run()
     violation = world.recorder.violation
-    if violation is None and checker.past.phase != "end":
+    if violation is None and checker.state.phase != "end":
         text = "something stopped the loop, which only the simulation may; let a handler return instead"
         violation = Violation("a run goes on to its end", text, at=world.time())
     if violation is None:

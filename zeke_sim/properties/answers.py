@@ -21,15 +21,15 @@ _CREATED, _RETRY, _ACTIVE = RowState.CREATED, RowState.RETRY, RowState.ACTIVE
 
 
 @holds("nothing changes unasked", Change, number=3)
-def nothing_changes_unasked(event: Change, past: RunState) -> None:
+def nothing_changes_unasked(event: Change, state: RunState) -> None:
     """A job is changed only by a call whose purpose is such a change, and which names the job."""
     row = event.after or event.before
-    causes = past.causes(event)
+    causes = state.causes(event)
     if row is None or not causes:
         return
     verbs = _verbs(event)
     for call in causes:
-        if call.invoked.verb in verbs and _names(call, event, row.id, past):
+        if call.invoked.verb in verbs and _names(call, event, row.id, state):
             break
     else:
         before = "no row" if event.before is None else event.before.state
@@ -64,7 +64,7 @@ _WAKES: Final = ("settle", "suspend", "cancel", "resume_waiting")
 """Storage methods that resume a waiting job: those that end the awaited job, and the maintenance sweep."""
 
 
-def _names(call: Call, event: Change, job: UUID, past: RunState) -> bool:
+def _names(call: Call, event: Change, job: UUID, state: RunState) -> bool:
     """Return whether a call names a job; a call that selects jobs itself names all.
 
     A call that names a job also names the jobs that wait for it; a cancellation or a resumption also names
@@ -75,9 +75,9 @@ def _names(call: Call, event: Change, job: UUID, past: RunState) -> bool:
         job = before.waits_for
     ids = args.get("ids")
     if ids is not None:
-        row = past.lives[job].row
+        row = state.lives[job].row
         taken_along = call.invoked.verb in {"cancel", "resume"} and row is not None and row.awaited
-        return job in ids or (taken_along and not past.ancestors(job).isdisjoint(ids))
+        return job in ids or (taken_along and not state.ancestors(job).isdisjoint(ids))
     named = _named(args)
     if named is None:
         return True
@@ -97,15 +97,15 @@ _NAMING: Final = ("settle", "suspend", "extend", "cancel", "resume", "retry")
 
 
 @holds("answers tell what was done", Answered, number=14, verbs=_NAMING)
-def answers_tell_what_was_done(event: Answered, past: RunState) -> None:
+def answers_tell_what_was_done(event: Answered, state: RunState) -> None:
     """A call's answer names exactly the jobs that it changed, and it had to skip all others.
 
     A repeated settlement may also name jobs that an earlier attempt changed. The answer does not name jobs
     that were waiting for an ended job and were resumed.
     """
-    if event.outcome != "ok" or not past.attributed:
+    if event.outcome != "ok" or not state.attributed:
         return
-    call = past.calls[event.call]
+    call = state.calls[event.call]
     if call.invoked.transaction is not None:
         return
     args = call.invoked.args
@@ -114,11 +114,11 @@ def answers_tell_what_was_done(event: Answered, past: RunState) -> None:
     for job in did - said:
         raise Broken(f"{event.verb} changed it, and its answer does not say so", job=job)
     for job in said - did:
-        if not _was_done(job, event, past):
+        if not _was_done(job, event, state):
             raise Broken(f"{event.verb} says that it changed it, and nothing changed", job=job)
     if event.verb in {"settle", "suspend", "extend", "cancel"}:
         for job, attempt in _asked(args):
-            if job not in said and _could(event.verb, job, attempt, event, past):
+            if job not in said and _could(event.verb, job, attempt, event, state):
                 raise Broken(f"{event.verb} left attempt {attempt} alone, which was current", job=job)
 
 
@@ -129,32 +129,32 @@ def _asked(args: Any) -> Iterator[tuple[UUID, int | None]]:
         yield from ((one.id, one.attempt) for one in _named(args) or ())
 
 
-def _was_done(job: UUID, event: Answered, past: RunState) -> bool:
+def _was_done(job: UUID, event: Answered, state: RunState) -> bool:
     """Return whether a job was already as requested: ended by an earlier call, or with that deadline."""
-    call = past.calls[event.call].invoked
-    rows = past.lives[job].between(call.at, event.at)
+    call = state.calls[event.call].invoked
+    rows = state.lives[job].between(call.at, event.at)
     if event.verb == "extend":
-        return any(row is not None and _has_time(row, call, past) for row in rows)
+        return any(row is not None and _has_time(row, call, state) for row in rows)
     attempt = dict(_asked(call.args)).get(job)
     return bool(call.args.get("repeated")) and any(
         row is not None and row.attempt == attempt and row.state is not _ACTIVE for row in rows
     )
 
 
-def _has_time(row: Image, call: Invoked, past: RunState) -> bool:
+def _has_time(row: Image, call: Invoked, state: RunState) -> bool:
     """Return whether a running job has the requested seconds left, counted from a moment since the call."""
     return any(
         (row.id, row.attempt, row.state) == (one.id, one.attempt, _ACTIVE)
         and row.started_on is not None
-        and past.stamped(row.started_on + timedelta(seconds=row.expire_in - one.seconds), call.at)
+        and state.stamped(row.started_on + timedelta(seconds=row.expire_in - one.seconds), call.at)
         for one in call.args["extended"]
     )
 
 
-def _could(verb: str, job: UUID, attempt: int | None, event: Answered, past: RunState) -> bool:
+def _could(verb: str, job: UUID, attempt: int | None, event: Answered, state: RunState) -> bool:
     """Return whether a call could have changed a job at every moment from its start to its answer."""
-    since = past.calls[event.call].invoked.at
-    for row in past.lives[job].between(since, event.at):
+    since = state.calls[event.call].invoked.at
+    for row in state.lives[job].between(since, event.at):
         if row is None or row.state not in {_CREATED, _RETRY, _ACTIVE}:
             return False
         if verb != "cancel" and (row.state is not _ACTIVE or row.attempt != attempt):

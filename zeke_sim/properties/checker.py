@@ -27,11 +27,11 @@ class Checker:
         properties: the properties to check; all by default.
 
     Attributes:
-        past: the state of the run so far.
+        state: the state of the run so far.
     """
 
     def __init__(self, rules: Rules, *, properties: Sequence[Property] = ALL) -> None:
-        self.past = RunState(rules)
+        self.state = RunState(rules)
         self._properties = tuple(properties)
         self._asked = _asked_by(self._properties)
         self._plans: dict[object, _Plan] = {}
@@ -58,21 +58,21 @@ class Checker:
         self._see(End(at), End)
 
     def _see(self, event: Event | End, kind: object) -> None:
-        past = self.past
+        state = self.state
         plan = self._plans.get(kind)
         if plan is None:
             asked = self._asked.get(kind)
             if asked is None:
                 asked = tuple(one for one in self._properties if _asks(one, event))
                 self._asked[kind] = asked
-            plan = self._plans[kind] = _Plan(past.taking(type(event)), asked)
-        past.at = event.at
+            plan = self._plans[kind] = _Plan(state.taking(type(event)), asked)
+        state.at = event.at
         if plan.take is not None:
             plan.take(event)
         one = None
         try:
             for one in plan.asked:
-                one.check(event, past)
+                one.check(event, state)
         except Broken as broken:
             rule = "" if one is None else one.name
             raise Violation(rule, broken.text, job=broken.job, since=broken.since, at=event.at) from None

@@ -20,7 +20,7 @@ _ACTIVE = RowState.ACTIVE
 
 
 @holds("active jobs within the limit", Change, number=8, steps=is_claim)
-def active_within_the_limit(event: Change, past: RunState) -> None:
+def active_within_the_limit(event: Change, state: RunState) -> None:
     """At every commit, a queue has at most as many active jobs as its concurrency limit.
 
     A lowered limit applies to new claims; claims that were in progress when it changed may use the old one.
@@ -28,19 +28,19 @@ def active_within_the_limit(event: Change, past: RunState) -> None:
     row = event.after
     if row is None:
         return
-    count, limit = len(past.active[row.name]), _limit(row.name, event, past)
+    count, limit = len(state.active[row.name]), _limit(row.name, event, state)
     if limit is not None and count > limit:
         raise Broken(f"{count} jobs of {row.name!r} are active, and the limit is {limit}", job=row.id)
 
 
-def _limit(name: str, event: Change, past: RunState) -> int | None:
+def _limit(name: str, event: Change, state: RunState) -> int | None:
     """Return the highest limit that a claim may have used; None for no limit."""
-    queue = past.queues.get(name)
+    queue = state.queues.get(name)
     if queue is None:
-        return past.rules.limits.get(name)
-    changed, earlier = past.limited.get(name, (0.0, queue.concurrency_limit))
-    call = past.calls.get(event.call) if event.call is not None else None
-    began = event.at - past.rules.slack if call is None else call.invoked.at
+        return state.rules.limits.get(name)
+    changed, earlier = state.limited.get(name, (0.0, queue.concurrency_limit))
+    call = state.calls.get(event.call) if event.call is not None else None
+    began = event.at - state.rules.slack if call is None else call.invoked.at
     if queue.concurrency_limit is None or changed <= began:
         return queue.concurrency_limit
     return None if earlier is None else max(earlier, queue.concurrency_limit)
@@ -59,15 +59,15 @@ def nothing_starts_before_its_time(event: Change, _past: RunState) -> None:
 
 
 @holds("a claim begins the attempt's time", Change, number=7, steps=is_claim)
-def a_claim_begins_the_time(event: Change, past: RunState) -> None:
+def a_claim_begins_the_time(event: Change, state: RunState) -> None:
     """A claim writes its own worker and its own time."""
     row = event.after
     if row is None or row.started_on is None:
         return
-    call = past.calls.get(event.call) if event.call is not None else None
-    since = event.at - past.rules.slack if call is None else call.invoked.at
-    if not past.stamped(row.started_on, since):
-        raise Broken(f"claimed at {past.now}, and started_on is {row.started_on}", job=row.id, since=since)
+    call = state.calls.get(event.call) if event.call is not None else None
+    since = event.at - state.rules.slack if call is None else call.invoked.at
+    if not state.stamped(row.started_on, since):
+        raise Broken(f"claimed at {state.now}, and started_on is {row.started_on}", job=row.id, since=since)
     if event.before is not None and row.expire_in != event.before.expire_in:
         raise Broken(f"expire_in was {event.before.expire_in}, and is {row.expire_in}", job=row.id)
     if call is not None:
@@ -78,15 +78,15 @@ def a_claim_begins_the_time(event: Change, past: RunState) -> None:
 
 
 @holds("claims go in order", Change, number=9, steps=is_claim)
-def claims_go_in_order(event: Change, past: RunState) -> None:
+def claims_go_in_order(event: Change, state: RunState) -> None:
     """A claim takes due jobs in order of priority (highest first), start_after, and id.
 
     The order holds over all queues of the claim. Only locked rows may be skipped.
     """
     row = event.after
-    if row is None or not past.rules.strict_order or event.call is None:
+    if row is None or not state.rules.strict_order or event.call is None:
         return
-    call = past.calls.get(event.call)
+    call = state.calls.get(event.call)
     if call is None or event.before is None or row.started_on is None:
         return
     mine = _order(event.before)
@@ -96,10 +96,10 @@ def claims_go_in_order(event: Change, past: RunState) -> None:
             taken[change.after.name] = taken.get(change.after.name, 0) + 1
     for want in call.invoked.args["capacity"]:
         mine_of_it = int(want.name == row.name)
-        if taken.get(want.name, 0) >= want.limit or not _has_room(want.name, mine_of_it, past):
+        if taken.get(want.name, 0) >= want.limit or not _has_room(want.name, mine_of_it, state):
             continue
-        for other in past.waiting[want.name].values():
-            if other.start_after <= row.started_on and _order(other) < mine and not _locked(other, past):
+        for other in state.waiting[want.name].values():
+            if other.start_after <= row.started_on and _order(other) < mine and not _locked(other, state):
                 theirs = f"job {other.id} of priority {other.priority}, start_after {other.start_after}"
                 own = f"priority {row.priority}, start_after {row.start_after}"
                 raise Broken(f"claimed, with {own}, before {theirs}", job=row.id)
@@ -109,35 +109,35 @@ def _order(row: Image) -> tuple[int, object, int]:
     return -row.priority, row.start_after, row.id.int
 
 
-def _has_room(name: str, but: int, past: RunState) -> bool:
+def _has_room(name: str, but: int, state: RunState) -> bool:
     """Return whether a queue would admit a claim if ``but`` of its active jobs had not been claimed."""
-    queue = past.queues.get(name)
+    queue = state.queues.get(name)
     if queue is None:
         return True
     limit = queue.concurrency_limit
-    return queue.paused_on is None and (limit is None or len(past.active[name]) - but < limit)
+    return queue.paused_on is None and (limit is None or len(state.active[name]) - but < limit)
 
 
-def _locked(row: Image, past: RunState) -> bool:
+def _locked(row: Image, state: RunState) -> bool:
     """Return whether an open transaction that cancels the row may hold its lock."""
     return any(
-        row.id in call.invoked.args["ids"] or not past.ancestors(row.id).isdisjoint(call.invoked.args["ids"])
-        for call in _open_cancellations(past)
+        row.id in call.invoked.args["ids"] or not state.ancestors(row.id).isdisjoint(call.invoked.args["ids"])
+        for call in _open_cancellations(state)
     )
 
 
-def _open_cancellations(past: RunState) -> Iterator[Call]:
-    for calls in past.transactions.values():
+def _open_cancellations(state: RunState) -> Iterator[Call]:
+    for calls in state.transactions.values():
         if calls[-1].outcome is None or calls[-1].invoked.verb != "commit":
             yield from (call for call in calls if call.invoked.verb == "cancel")
 
 
 @holds("a claim gives what it took", Answered, number=4, verbs=("claim",))
-def a_claim_gives_what_it_took(event: Answered, past: RunState) -> None:
+def a_claim_gives_what_it_took(event: Answered, state: RunState) -> None:
     """A claim's answer contains the rows that it made active, in claim order, and no more than requested."""
-    if event.outcome != "ok" or not past.attributed:
+    if event.outcome != "ok" or not state.attributed:
         return
-    call = past.calls[event.call]
+    call = state.calls[event.call]
     rows = {change.after.id: change.after for change in call.did if change.after is not None}
     last: tuple[int, object, int] | None = None
     for job in event.result:
@@ -156,7 +156,7 @@ def a_claim_gives_what_it_took(event: Answered, past: RunState) -> None:
         last = place
     for job_id in rows:
         raise Broken("a claim took it, and its answer does not have it", job=job_id)
-    _within_wants(event, call, past)
+    _within_wants(event, call, state)
 
 
 _GIVEN: Final = (
@@ -197,32 +197,32 @@ def _within_wants(event: Answered, call: Call, _past: RunState) -> None:
     verbs=("pause_queue",),
     steps=is_claim,
 )
-def nothing_is_claimed_from_a_paused_queue(event: Change | Invoked | Answered, past: RunState) -> None:
+def nothing_is_claimed_from_a_paused_queue(event: Change | Invoked | Answered, state: RunState) -> None:
     """After a pause is acknowledged, no new claim takes a job of the queue until it is resumed."""
-    paused = past.of("paused", dict[str, float])
+    paused = state.of("paused", dict[str, float])
     if isinstance(event, Change):
         row = event.after
         since = None if row is None else paused.get(row.name)
-        call = past.calls.get(event.call) if event.call is not None else None
+        call = state.calls.get(event.call) if event.call is not None else None
         if row is None or since is None or call is None or call.invoked.at <= since:
             return
-        if not _may_have_been_resumed(row.name, past):
+        if not _may_have_been_resumed(row.name, state):
             when = f"claimed by a call of {call.invoked.at:.3f} s"
             raise Broken(f"{when}, and {row.name!r} is paused since {since:.3f} s", job=row.id, since=since)
     else:
-        call = past.calls[event.call]
+        call = state.calls[event.call]
         name = call.invoked.args["name"]
         if not call.invoked.args["paused"]:
-            past.of("resumed", dict[str, list[Call]]).setdefault(name, []).append(call)
+            state.of("resumed", dict[str, list[Call]]).setdefault(name, []).append(call)
             paused.pop(name, None)
         elif isinstance(event, Answered) and event.outcome == "ok":
             paused[name] = event.at
 
 
-def _may_have_been_resumed(name: str, past: RunState) -> bool:
+def _may_have_been_resumed(name: str, state: RunState) -> bool:
     """Return whether a queue may have been resumed since, by a call or by a late unanswered one."""
-    resumed = past.of("resumed", dict[str, list[Call]]).get(name, [])
-    since = past.of("paused", dict[str, float])[name]
+    resumed = state.of("resumed", dict[str, list[Call]]).get(name, [])
+    since = state.of("paused", dict[str, float])[name]
     return any(call.outcome in {None, "unknown"} or call.answered is None for call in resumed) or any(
         call.answered is not None and call.answered.at >= since for call in resumed
     )

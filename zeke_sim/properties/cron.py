@@ -46,7 +46,7 @@ def tick_of(sent: NewJob) -> tuple[str, datetime] | None:
 
 
 @holds("ticks are served by the policy", Invoked, number=12, verbs=("commit",))
-def ticks_are_served_by_the_policy(event: Invoked, past: RunState) -> None:
+def ticks_are_served_by_the_policy(event: Invoked, state: RunState) -> None:
     """A scheduler that decides on a schedule's occurrences sends their jobs in the same transaction.
 
     Of all occurrences since the last decision, the policy ``all`` serves each, ``once`` the latest, and
@@ -55,7 +55,7 @@ def ticks_are_served_by_the_policy(event: Invoked, past: RunState) -> None:
     """
     if event.transaction is None:
         return
-    calls = past.transactions[event.transaction]
+    calls = state.transactions[event.transaction]
     served = [call for call in calls if call.invoked.verb == "record_tick"]
     if not served:
         return
@@ -150,22 +150,22 @@ def no_tick_is_decided_on_twice(event: ScheduleRow, _past: RunState) -> None:
 
 
 @holds("ticks are served in time", End, number=12)
-def ticks_are_served_in_time(event: End, past: RunState) -> None:
+def ticks_are_served_in_time(event: End, state: RunState) -> None:
     """After all faults have ended, a running scheduler decides on each occurrence in time.
 
     Exempt are occurrences that could not be served and were postponed to a stored time.
     """
-    since = duty_since("lock_due_schedules", past)
-    if since is None or past.now is None:
+    since = duty_since("lock_due_schedules", state)
+    if since is None or state.now is None:
         return
-    for schedule in past.schedules.values():
+    for schedule in state.schedules.values():
         if schedule.paused or fields_of(schedule.cron) is None or schedule.last_tick is None:
             continue
         tick = following(schedule.cron, schedule.zone, schedule.last_tick)
         if tick is None:
             continue
-        due = max(past.instant(_put_off(schedule) or tick), since)
-        allowed = EVERY * (1 + past.rules.drift) + past.rules.slack + MOMENT.total_seconds()
+        due = max(state.instant(_put_off(schedule) or tick), since)
+        allowed = EVERY * (1 + state.rules.drift) + state.rules.slack + MOMENT.total_seconds()
         if event.at > due + allowed:
             raise Broken(f"{schedule.name!r} is not served up to {schedule.last_tick}, and was due at {tick}")
 

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 @holds("a task's limit is shared out", Invoked, number=8, verbs=("declare_queues",))
-def a_tasks_limit_is_shared_out(event: Invoked, past: RunState) -> None:
+def a_tasks_limit_is_shared_out(event: Invoked, state: RunState) -> None:
     """The limits declared for a task's name and its aliases add up to the task's limit."""
     declared = {queue.name: queue.concurrency_limit for queue in event.args["queues"]}
-    for names, limits in past.rules.shared.items():
+    for names, limits in state.rules.shared.items():
         if not declared.keys() >= set(names):
             continue
         parts = [declared[name] for name in names]
@@ -30,12 +30,12 @@ def a_tasks_limit_is_shared_out(event: Invoked, past: RunState) -> None:
 
 
 @holds("a tick has its task's options", Invoked, number=12, verbs=("insert",))
-def a_tick_has_its_tasks_options(event: Invoked, past: RunState) -> None:
+def a_tick_has_its_tasks_options(event: Invoked, state: RunState) -> None:
     """A schedule's job has the options of its task unless the schedule overrides them."""
     for job in event.args["jobs"]:
         tick = tick_of(job)
-        schedule = None if tick is None else past.schedules.get(tick[0])
-        known = past.rules.options.get(job.name)
+        schedule = None if tick is None else state.schedules.get(tick[0])
+        known = state.rules.options.get(job.name)
         if schedule is None or schedule.options or not known:
             continue
         differences = [_difference(job, options) for options in known]

@@ -32,9 +32,9 @@ def a_paused_schedule_serves_nothing(event: ScheduleRow, _past: RunState) -> Non
 
 
 @holds("an edit outlives a redeploy", ScheduleRow, Invoked, number=12, verbs=("put_schedule",))
-def an_edit_outlives_a_redeploy(event: ScheduleRow | Invoked, past: RunState) -> None:
+def an_edit_outlives_a_redeploy(event: ScheduleRow | Invoked, state: RunState) -> None:
     """As long as its declaration in code stays the same, a schedule changes only by run-time edits."""
-    asked = past.of("asked schedules", dict[str, list[Any]])
+    asked = state.of("asked schedules", dict[str, list[Any]])
     if isinstance(event, Invoked):
         schedule = event.args["schedule"]
         asked.setdefault(schedule.name, []).append(_said(schedule))
@@ -59,12 +59,12 @@ def _paused(schedule: Schedule) -> str:
 
 
 @holds("one occurrence has one id", Invoked, number=12, verbs=("insert",))
-def one_occurrence_has_one_id(event: Invoked, past: RunState) -> None:
+def one_occurrence_has_one_id(event: Invoked, state: RunState) -> None:
     """All sends of a schedule's occurrence, by any scheduler, use the same id.
 
     So an occurrence has only one job, even if it is sent again after a lost answer.
     """
-    known = past.of("ids of occurrences", dict[tuple[str, datetime], UUID])
+    known = state.of("ids of occurrences", dict[tuple[str, datetime], UUID])
     for job in event.args["jobs"]:
         tick = tick_of(job)
         if tick is not None and known.setdefault(tick, job.id) != job.id:
@@ -72,12 +72,12 @@ def one_occurrence_has_one_id(event: Invoked, past: RunState) -> None:
 
 
 @holds("an edit is heeded soon", ScheduleRow, End, number=12)
-def an_edit_is_heeded_soon(event: ScheduleRow | End, past: RunState) -> None:
+def an_edit_is_heeded_soon(event: ScheduleRow | End, state: RunState) -> None:
     """After all faults have ended, a scheduler decides on a restarted schedule within one poll."""
-    anew = past.of("schedules that start anew", dict[str, float])
+    anew = state.of("schedules that start anew", dict[str, float])
     if isinstance(event, End):
         for name, written in anew.items():
-            _in_time(name, written, past)
+            _in_time(name, written, state)
         return
     written = anew.pop(event.name, None)
     if event.after is None or event.after.paused:
@@ -87,16 +87,16 @@ def an_edit_is_heeded_soon(event: ScheduleRow | End, past: RunState) -> None:
         if event.before is not None and _said(event.before) != _said(event.after):
             anew[event.name] = event.at
     elif written is not None:
-        _in_time(event.name, written, past)
+        _in_time(event.name, written, state)
 
 
-def _in_time(name: str, written: float, past: RunState) -> None:
-    since = duty_since("lock_due_schedules", past)
+def _in_time(name: str, written: float, state: RunState) -> None:
+    since = duty_since("lock_due_schedules", state)
     if since is None:
         return
-    most = max(written, since) + EVERY * (1 + past.rules.drift) + past.rules.slack
-    if past.at > most:
+    most = max(written, since) + EVERY * (1 + state.rules.drift) + state.rules.slack
+    if state.at > most:
         raise Broken(
-            f"{name!r} was written at {written:.3f} s, and nobody has looked at it by {past.at:.3f} s",
+            f"{name!r} was written at {written:.3f} s, and nobody has looked at it by {state.at:.3f} s",
             since=written,
         )

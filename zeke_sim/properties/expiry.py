@@ -26,17 +26,17 @@ _MOVES: Final = frozenset({"expire_in", "attempt", "worker", "started_on", "awai
 
 
 @holds("nothing is overdue before its time", Answered, number=7, verbs=("lock_expired",))
-def nothing_is_overdue_before_its_time(event: Answered, past: RunState) -> None:
+def nothing_is_overdue_before_its_time(event: Answered, state: RunState) -> None:
     """The storage reports an attempt as overdue only after its deadline, or if its worker is gone or silent.
 
     All times are by the storage's clock. The deadline is expire_in after the claim, unless it was extended.
     """
     if event.outcome != "ok" or event.issued is None:
         return
-    since = past.calls[event.call].invoked.at
+    since = state.calls[event.call].invoked.at
     for job in event.result:
         if job.reason == "deadline":
-            deadlines = list(_deadlines(job, since, past))
+            deadlines = list(_deadlines(job, since, state))
             if not deadlines:
                 raise Broken(f"attempt {job.attempt} is called overdue, and does not run", job=job.id)
             if min(deadlines) >= event.issued:
@@ -45,7 +45,7 @@ def nothing_is_overdue_before_its_time(event: Answered, past: RunState) -> None:
                     job=job.id,
                     since=since,
                 )
-        elif (until := _alive_until(job, since, past)) is not None and until >= event.issued:
+        elif (until := _alive_until(job, since, state)) is not None and until >= event.issued:
             raise Broken(
                 f"worker {job.worker} counts as dead at {event.issued}, and its lease ends at {until}",
                 job=job.id,
@@ -53,20 +53,20 @@ def nothing_is_overdue_before_its_time(event: Answered, past: RunState) -> None:
             )
 
 
-def _deadlines(job: ExpiredJob, since: float, past: RunState) -> Iterator[datetime]:
+def _deadlines(job: ExpiredJob, since: float, state: RunState) -> Iterator[datetime]:
     """Yield all deadlines of an attempt from ``since`` on."""
-    for row in past.lives[job.id].between(since, past.at):
+    for row in state.lives[job.id].between(since, state.at):
         if row is not None and row.attempt == job.attempt and row.started_on is not None:
             yield row.started_on + timedelta(seconds=min(row.expire_in, _CENTURY))
 
 
-def _alive_until(job: ExpiredJob, since: float, past: RunState) -> datetime | None:
+def _alive_until(job: ExpiredJob, since: float, state: RunState) -> datetime | None:
     """Return when a worker's lease ended at the time of the query; None if the worker was unknown.
 
     If several heartbeats are possible, the one whose lease ends first counts.
     """
     ends: list[datetime] = []
-    for beat in reversed(past.beats.get(job.worker, ()) if job.worker is not None else ()):
+    for beat in reversed(state.beats.get(job.worker, ()) if job.worker is not None else ()):
         if beat.gone or beat.beat_on is None:
             return None
         ends.append(beat.beat_on + timedelta(seconds=beat.lease))
@@ -76,7 +76,7 @@ def _alive_until(job: ExpiredJob, since: float, past: RunState) -> datetime | No
 
 
 @holds("nobody's time is cut short", Change, number=26, steps=is_end)
-def nobodys_time_is_cut_short(event: Change, past: RunState) -> None:
+def nobodys_time_is_cut_short(event: Change, state: RunState) -> None:
     """An attempt ends as lost or expired only if the storage reported it as overdue for that reason.
 
     It may also end as expired if its worker's monotonic clock has passed the deadline.
@@ -85,29 +85,29 @@ def nobodys_time_is_cut_short(event: Change, past: RunState) -> None:
     if rows is None:
         return
     before, _ = rows
-    for ask in outcomes(event, past):
+    for ask in outcomes(event, state):
         if not isinstance(ask.what, Failed):
             continue
         kind = error_of(ask.what.output).get("type")
         if kind not in {"Expired", "WorkerLost"} and ask.what.final is not RowState.EXPIRED:
             continue
-        ruled = past.ruled_overdue.get((before.id, before.attempt), set())
+        ruled = state.ruled_overdue.get((before.id, before.attempt), set())
         if kind == "WorkerLost":
             if "lease" not in ruled:
                 raise Broken(f"attempt {before.attempt} is called lost, and was not overdue", job=before.id)
         elif "deadline" not in ruled:
-            _up(ask, event, past)
+            _up(ask, event, state)
 
 
-def _up(ask: Ask, event: Change, past: RunState) -> None:
+def _up(ask: Ask, event: Change, state: RunState) -> None:
     """Check that an attempt's deadline had passed on its worker's clock when the worker reported it."""
     row = event.before
-    claim = None if row is None else past.lives[row.id].claims.get(row.attempt)
+    claim = None if row is None else state.lives[row.id].claims.get(row.attempt)
     if row is None or claim is None:
         return
     said = ask.call.invoked.at
     now = Ended(said, ask.call.invoked.node, "", row.id, row.attempt, "cancelled", None)
-    due = deadline(now, past, 1 / (1 + past.rules.drift))
+    due = deadline(now, state, 1 / (1 + state.rules.drift))
     if said < due - MOMENT.total_seconds():
         raise Broken(
             f"attempt {row.attempt} is called expired at {said:.3f} s, and has time until {due:.3f} s",
@@ -122,7 +122,7 @@ def _seconds(extension: Ask) -> float:
 
 
 @holds("an extension counts from now", Change, number=7, steps=is_extension)
-def an_extension_counts_from_now(event: Change, past: RunState) -> None:
+def an_extension_counts_from_now(event: Change, state: RunState) -> None:
     """An extension sets the deadline to its seconds after the request, and changes nothing else."""
     before, after = event.before, event.after
     if before is None or after is None or after.started_on is None:
@@ -134,14 +134,14 @@ def an_extension_counts_from_now(event: Change, past: RunState) -> None:
     if others:
         values = f"{getattr(before, others[0])!r} became {getattr(after, others[0])!r}"
         raise Broken(f"while it ran {others[0]} {values}", job=after.id)
-    causes = past.causes(event)
-    asks = [ask for ask in past.lives[after.id].extensions.get(after.attempt, ()) if ask.call in causes]
+    causes = state.causes(event)
+    asks = [ask for ask in state.lives[after.id].extensions.get(after.attempt, ()) if ask.call in causes]
     for ask in asks:
         asked_on = after.started_on + timedelta(seconds=after.expire_in - _seconds(ask))
-        if past.stamped(asked_on, ask.call.invoked.at):
+        if state.stamped(asked_on, ask.call.invoked.at):
             return
     if asks:
         ends = after.started_on + timedelta(seconds=after.expire_in)
         raise Broken(
-            f"extended by {_seconds(asks[0])} s at {past.now}, and its deadline is {ends}", job=after.id
+            f"extended by {_seconds(asks[0])} s at {state.now}, and its deadline is {ends}", job=after.id
         )

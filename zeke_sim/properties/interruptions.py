@@ -53,9 +53,9 @@ class _Known:
         self.asked[worker] = max(self.asked.get(worker, beat.asked), beat.asked)
 
 
-def known_of(past: RunState) -> _Known:
+def known_of(state: RunState) -> _Known:
     """Return the state that these properties share; ``remember`` updates it."""
-    return past.of("interruptions", _Known)
+    return state.of("interruptions", _Known)
 
 
 @holds(
@@ -68,37 +68,37 @@ def known_of(past: RunState) -> _Known:
     verbs=("heartbeat",),
 )
 def nobody_is_interrupted_without_a_reason(
-    event: Answered | Lived | WorkerRow | Ended, past: RunState
+    event: Answered | Lived | WorkerRow | Ended, state: RunState
 ) -> None:
     """A handler is interrupted only after its deadline, or after its worker lost the job or the right to run.
 
     A worker loses that right when its grace is over, or after a lease without an answered heartbeat.
     """
     if not isinstance(event, Ended):
-        remember(event, past)
-    elif event.how == "cancelled" and not any(_reasons(event, past)):
+        remember(event, state)
+    elif event.how == "cancelled" and not any(_reasons(event, state)):
         raise Broken(
             f"its handler was interrupted at {event.at:.3f} s, and has time until"
-            f" {deadline(event, past, 1.0):.3f} s; the job is still its worker's, which goes on",
+            f" {deadline(event, state, 1.0):.3f} s; the job is still its worker's, which goes on",
             job=event.job,
-            since=past.lives[event.job].began[event.attempt][-1].at,
+            since=state.lives[event.job].began[event.attempt][-1].at,
         )
 
 
-def remember(event: Answered | Lived | WorkerRow, past: RunState) -> None:
+def remember(event: Answered | Lived | WorkerRow, state: RunState) -> None:
     """Record an event, on behalf of the first of these properties that is checked."""
-    known = known_of(past)
+    known = known_of(state)
     if known.latest is event:
         return
     known.latest = event
     if isinstance(event, WorkerRow):
-        rows, beats = past.beats[event.worker], known.beats.get(event.worker)
+        rows, beats = state.beats[event.worker], known.beats.get(event.worker)
         if beats and event.beat_on != event.now and (by := _shift(rows)) > 0:
             known.note(event.worker, _Beat(known.asked[event.worker] + by, event.at, None))
             known.skipped.setdefault(event.worker, []).append((event.at, by))
     elif isinstance(event, Answered):
         if event.outcome == "ok":
-            call = past.calls[event.call].invoked
+            call = state.calls[event.call].invoked
             worker = call.args["worker"].id
             since = takewhile(lambda skip: skip[0] >= call.at, reversed(known.skipped.get(worker, ())))
             known.note(worker, _Beat(call.at + sum(by for _, by in since), event.at, event.result))
@@ -114,39 +114,39 @@ def _shift(rows: Sequence[WorkerRow]) -> float:
     return (beats[1] - beats[0]).total_seconds() if len(beats) == len(("before", "after")) else 0.0
 
 
-def _reasons(event: Ended, past: RunState) -> Iterator[bool]:
+def _reasons(event: Ended, state: RunState) -> Iterator[bool]:
     """Yield for each possible reason whether it applies."""
-    life, early = past.lives[event.job], 1 / (1 + past.rules.drift)
+    life, early = state.lives[event.job], 1 / (1 + state.rules.drift)
     began, at = life.began[event.attempt][-1].at, event.at + _SHORT
-    yield at >= deadline(event, past, early)
+    yield at >= deadline(event, state, early)
     yield any(
         row is None or row.state is not RowState.ACTIVE or row.attempt != event.attempt
         for row in life.between(began, event.at)
     )
-    stopped = known_of(past).stops.get(event.node)
-    yield stopped is not None and at >= stopped + past.rules.grace * early
-    over = lease_over(event, past, began, early)
+    stopped = known_of(state).stops.get(event.node)
+    yield stopped is not None and at >= stopped + state.rules.grace * early
+    over = lease_over(event, state, began, early)
     yield over is not None and at >= over
 
 
 @holds("who has to end is told so", Answered, WorkerRow, Ended, number=26, verbs=("heartbeat",))
-def who_has_to_end_is_told_so(event: Answered | WorkerRow | Ended, past: RunState) -> None:
+def who_has_to_end_is_told_so(event: Answered | WorkerRow | Ended, state: RunState) -> None:
     """A handler is interrupted at its deadline, when its worker's lease ends, and when the job is lost.
 
     The worker learns of a lost job with the next heartbeat. The handler's script determines how long it takes
     to end. A process that was paused meanwhile is exempt.
     """
     if not isinstance(event, Ended):
-        remember(event, past)
+        remember(event, state)
         return
-    life = past.lives[event.job]
+    life = state.lives[event.job]
     row, claim = life.row, life.claims.get(event.attempt)
     if row is None or claim is None or event.attempt not in life.began:
         return
     heeds = heeds_within(row.data, event.attempt)
-    if heeds is None or stood_still(event.node, claim.at, past):
+    if heeds is None or stood_still(event.node, claim.at, state):
         return
-    why, at = min(_told(event, past), key=lambda told: told[1])
+    why, at = min(_told(event, state), key=lambda told: told[1])
     if event.at > at + heeds + PROMPT:
         raise Broken(
             f"its handler went on until {event.at:.3f} s, and had to end at {at:.3f} s for {why}, which it"
@@ -156,23 +156,23 @@ def who_has_to_end_is_told_so(event: Answered | WorkerRow | Ended, past: RunStat
         )
 
 
-def _told(event: Ended, past: RunState) -> Iterator[tuple[str, float]]:
+def _told(event: Ended, state: RunState) -> Iterator[tuple[str, float]]:
     """Yield when a handler had to be interrupted, and why."""
-    late, began = 1 + past.rules.drift, past.lives[event.job].began[event.attempt][-1].at
-    yield "its deadline", deadline(event, past, late)
-    if (over := lease_over(event, past, began, late)) is not None:
+    late, began = 1 + state.rules.drift, state.lives[event.job].began[event.attempt][-1].at
+    yield "its deadline", deadline(event, state, late)
+    if (over := lease_over(event, state, began, late)) is not None:
         yield "the end of the lease", over
-    for beat in _beats(event, past):
+    for beat in _beats(event, state):
         if beat.holds is not None and beat.asked > began and beat.holds.get(event.job) != event.attempt:
             yield "the heartbeat that did not name it", beat.answered
             return
 
 
-def stood_still(node: str, since: float, past: RunState) -> bool:
+def stood_still(node: str, since: float, state: RunState) -> bool:
     """Return whether a process was paused at some moment from ``since`` on."""
     return any(
         fault.node == node and fault.kind in _STILL and (fault.until is None or fault.until >= since)
-        for fault in past.faults
+        for fault in state.faults
     )
 
 
@@ -189,11 +189,11 @@ def heeds_within(data: str | None, attempt: int) -> float | None:
     return float(step.get("swallow") or step.get("cleanup") or 0.0)
 
 
-def deadline(event: Ended, past: RunState, pace: float) -> float:
+def deadline(event: Ended, state: RunState, pace: float) -> float:
     """Return an attempt's deadline on its worker's clock, whose second lasts ``pace`` seconds."""
-    life = past.lives[event.job]
+    life = state.lives[event.job]
     claim = life.claims.get(event.attempt)
-    call = past.calls.get(claim.call) if claim is not None and claim.call is not None else None
+    call = state.calls.get(claim.call) if claim is not None and claim.call is not None else None
     if claim is None or call is None or claim.after is None:
         return event.at
     due = call.invoked.at + claim.after.expire_in * pace
@@ -214,20 +214,20 @@ def _moved(due: float, extension: Ask, pace: float) -> float:
     return max(due, moved) if pace > 1 else min(due, moved)
 
 
-def _beats(event: Ended, past: RunState) -> list[_Beat]:
-    claim = past.lives[event.job].claims.get(event.attempt)
+def _beats(event: Ended, state: RunState) -> list[_Beat]:
+    claim = state.lives[event.job].claims.get(event.attempt)
     worker = None if claim is None or claim.after is None else claim.after.worker
-    return [] if worker is None else known_of(past).beats.get(worker, [])
+    return [] if worker is None else known_of(state).beats.get(worker, [])
 
 
-def lease_over(event: Ended, past: RunState, began: float, pace: float) -> float | None:
+def lease_over(event: Ended, state: RunState, began: float, pace: float) -> float | None:
     """Return when the worker's lease first ended since the handler began; None if it did not.
 
     A second of the worker's clock lasts ``pace`` seconds, or its inverse when the start is compared.
     """
-    lease = past.rules.lease
+    lease = state.rules.lease
     asked: float | None = None
-    for beat in [*_beats(event, past), _Beat(event.at, event.at, None)]:
+    for beat in [*_beats(event, state), _Beat(event.at, event.at, None)]:
         if asked is not None and asked + lease * pace < beat.answered and asked + lease / pace >= began:
             return asked + lease * pace
         asked = beat.asked if asked is None else max(asked, beat.asked)

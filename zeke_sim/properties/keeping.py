@@ -23,15 +23,15 @@ RECOVERS: Final = 8.0
 
 
 @holds("a worker is known until it leaves", WorkerRow, Invoked, Answered, number=17, verbs=("deregister",))
-def a_worker_is_known_until_it_leaves(event: WorkerRow | Invoked | Answered, past: RunState) -> None:
+def a_worker_is_known_until_it_leaves(event: WorkerRow | Invoked | Answered, state: RunState) -> None:
     """A worker is deleted when it leaves, or a day after its lease has ended."""
-    left = past.of("left", set["UUID"])
+    left = state.of("left", set["UUID"])
     if isinstance(event, Invoked):
         left.add(event.args["worker"])
         return
     if isinstance(event, Answered):
-        goodbye = past.calls[event.call].invoked
-        worker, rows = goodbye.args["worker"], past.beats.get(goodbye.args["worker"], [])
+        goodbye = state.calls[event.call].invoked
+        worker, rows = goodbye.args["worker"], state.beats.get(goodbye.args["worker"], [])
         # A heartbeat in transit may arrive afterwards.
         known = rows and rows[-1].at <= goodbye.at and not any(row.gone for row in rows)
         if event.outcome == "ok" and known:
@@ -39,7 +39,7 @@ def a_worker_is_known_until_it_leaves(event: WorkerRow | Invoked | Answered, pas
         return
     if not event.gone or event.worker in left:
         return
-    beats = [beat.beat_on for beat in past.beats[event.worker] if beat.beat_on is not None and not beat.gone]
+    beats = [beat.beat_on for beat in state.beats[event.worker] if beat.beat_on is not None and not beat.gone]
     if beats and event.now < max(beats) + timedelta(seconds=event.lease) + KEPT - timedelta(minutes=1):
         raise Broken(
             f"worker {event.worker} is forgotten, and beat at {max(beats)}; it has not left", since=event.at
@@ -67,29 +67,31 @@ def _key(line: JobEvent) -> tuple[UUID, int, str, str]:
     number=19,
     verbs=("append_events", "heartbeat"),
 )
-def what_was_told_is_told_again(event: Invoked | Answered | Lived | End, past: RunState) -> None:
+def what_was_told_is_told_again(event: Invoked | Answered | Lived | End, state: RunState) -> None:
     """Progress and log lines that could not be stored are sent again when the storage is reachable."""
-    dropped = past.of("lines", _Lines).dropped
+    dropped = state.of("lines", _Lines).dropped
     if isinstance(event, End):
         for node, lines in dropped.items():
-            _sent_again(node, lines, event.at, past)
+            _sent_again(node, lines, event.at, state)
     elif isinstance(event, Lived):
         if event.what not in {"partitioned", "reconnected", "paused", "resumed"}:
             dropped.pop(event.node, None)  # a process that ends may lose lines
     elif event.verb == "heartbeat":
-        _sent_again(event.node, dropped.get(event.node, {}), event.at, past)
+        _sent_again(event.node, dropped.get(event.node, {}), event.at, state)
     elif isinstance(event, Invoked):
         lines = dropped.get(event.node)
         if lines:
             for line in event.args["events"]:
                 lines.pop(_key(line), None)
-    elif event.outcome != "ok" and past.nodes[event.node].state == "up":
+    elif event.outcome != "ok" and state.nodes[event.node].state == "up":
         lines = dropped.setdefault(event.node, {})
-        lines.update(dict.fromkeys(map(_key, past.calls[event.call].invoked.args["events"]), event.at))
+        lines.update(dict.fromkeys(map(_key, state.calls[event.call].invoked.args["events"]), event.at))
 
 
-def _sent_again(name: str, lines: dict[tuple[UUID, int, str, str], float], at: float, past: RunState) -> None:
-    well = past.nodes[name].well_since(at, past.rules.slack) if lines else None
+def _sent_again(
+    name: str, lines: dict[tuple[UUID, int, str, str], float], at: float, state: RunState
+) -> None:
+    well = state.nodes[name].well_since(at, state.rules.slack) if lines else None
     if well is None:
         return
     for (job, attempt, kind, data), failed in lines.items():
@@ -104,17 +106,17 @@ def _sent_again(name: str, lines: dict[tuple[UUID, int, str, str], float], at: f
 
 
 @holds("lines are kept as long as their job", Answered, number=19, verbs=("events",))
-def lines_are_kept_as_long_as_their_job(event: Answered, past: RunState) -> None:
+def lines_are_kept_as_long_as_their_job(event: Answered, state: RunState) -> None:
     """A job's progress and log lines, once read, stay readable until the job is purged."""
     if event.outcome != "ok":
         return
-    call = past.calls[event.call].invoked
+    call = state.calls[event.call].invoked
     job, after = call.args["job_id"], call.args["after"]
     found = {line.seq for line in event.result}
-    read = past.of("lines", _Lines).read.setdefault(job, {})
+    read = state.of("lines", _Lines).read.setdefault(job, {})
     # A slow answer may contain fewer lines than a later, faster one.
     lost = [seq for seq in sorted(read) if seq > after and seq not in found and read[seq] <= call.at]
-    if lost and len(found) < _AT_ONCE and not _was_purged(job, past):
+    if lost and len(found) < _AT_ONCE and not _was_purged(job, state):
         raise Broken(f"line {lost[0]} was read before, and is not there any more", job=job, since=call.at)
     for seq in found:
         read.setdefault(seq, event.at)
@@ -124,6 +126,6 @@ _AT_ONCE: Final = 1000
 """Maximum number of lines per answer."""
 
 
-def _was_purged(job: UUID, past: RunState) -> bool:
+def _was_purged(job: UUID, state: RunState) -> bool:
     """Return whether a job, and with it its lines, was ever purged."""
-    return any(change.table == "archive" and change.after is None for change in past.lives[job].changes)
+    return any(change.table == "archive" and change.after is None for change in state.lives[job].changes)

@@ -26,90 +26,92 @@ LOOKS: Final = 4
 """Number of polls that a worker may need if claims may skip rows at random."""
 
 
-def duty_since(verb: str, past: RunState) -> float | None:
+def duty_since(verb: str, state: RunState) -> float | None:
     """Return since when a process with this duty has run undisturbed; None if there is none."""
-    quiet = past.since.get("quiet")
+    quiet = state.since.get("quiet")
     if quiet is None:
         return None
-    well = [node.well_since(past.at, past.rules.slack) for node in past.nodes.values() if verb in node.duties]
+    well = [
+        node.well_since(state.at, state.rules.slack) for node in state.nodes.values() if verb in node.duties
+    ]
     since = [one for one in well if one is not None]
     return max(quiet, min(since)) + DUTY_RECOVERS if since else None
 
 
 @holds("who is there for something does it", End, number=17)
-def who_is_there_for_something_does_it(_event: End, past: RunState) -> None:
+def who_is_there_for_something_does_it(_event: End, state: RunState) -> None:
     """After all faults have ended, each worker claims, a scheduler polls for ticks, and a supervisor sweeps.
 
     A process that never did so would violate no other liveness property.
     """
-    for name, verbs in past.rules.duties.items():
-        _begun(name, verbs, past)
+    for name, verbs in state.rules.duties.items():
+        _begun(name, verbs, state)
 
 
-def _begun(name: str, verbs: tuple[str, ...], past: RunState) -> None:
-    node = past.nodes[name]
-    well, quiet = node.well_since(past.at, past.rules.slack), past.since.get("quiet")
+def _begun(name: str, verbs: tuple[str, ...], state: RunState) -> None:
+    node = state.nodes[name]
+    well, quiet = node.well_since(state.at, state.rules.slack), state.since.get("quiet")
     if well is None or quiet is None or node.hampered:
         return  # processes whose first calls failed may still be backing off, since time was skipped
     since = max(well, quiet)
-    allowed = DUTY_RECOVERS + past.rules.sweep * (1 + past.rules.drift) + past.rules.slack
+    allowed = DUTY_RECOVERS + state.rules.sweep * (1 + state.rules.drift) + state.rules.slack
     for verb in verbs:
         does = bool(node.workers) if verb == "claim" else verb in node.duties
-        if not does and past.at > since + allowed:
+        if not does and state.at > since + allowed:
             raise Broken(f"{name} is well since {since:.3f} s, and never called {verb}", since=since)
 
 
 @holds("due jobs are picked up", Change, End, number=16, steps=is_claim)
-def due_jobs_are_picked_up(event: Change | End, past: RunState) -> None:
+def due_jobs_are_picked_up(event: Change | End, state: RunState) -> None:
     """After all faults have ended, an idle worker claims due jobs within its poll interval.
 
     This holds without a wake-up too. Jobs that cannot be claimed (paused, at the limit, locked) are not due.
     """
-    quiet = past.since.get("quiet")
+    quiet = state.since.get("quiet")
     if quiet is None:
         return
     if isinstance(event, End):
-        for queue in past.waiting.values():
+        for queue in state.waiting.values():
             for row in queue.values():
-                _in_time(row, past.lives[row.id].since, quiet, past)
+                _in_time(row, state.lives[row.id].since, quiet, state)
     elif event.before is not None:
-        _in_time(event.before, past.lives[event.before.id].earlier, quiet, past)
+        _in_time(event.before, state.lives[event.before.id].earlier, quiet, state)
 
 
-def _in_time(row: Image, since: float, quiet: float, past: RunState) -> None:
-    rules = past.rules
-    free = _open_since(row.name, past)
+def _in_time(row: Image, since: float, quiet: float, state: RunState) -> None:
+    rules = state.rules
+    free = _open_since(row.name, state)
     if free is None:
         return
-    due = max(since, past.instant(row.start_after), quiet + WORKER_RECOVERS, free)
+    due = max(since, state.instant(row.start_after), quiet + WORKER_RECOVERS, free)
     looks = 1 if rules.strict_order else LOOKS
     most = looks * rules.poll * (1 + rules.drift) + rules.slack
-    if past.at <= due + most or past.at <= (due := max(due, _locked_until(row.id, past))) + most:
+    if state.at <= due + most or state.at <= (due := max(due, _locked_until(row.id, state))) + most:
         return
-    for crew in past.crews.values():
-        idle = _idle_since(crew, row, past)
-        if idle is not None and past.at > max(due, idle) + most:
+    for crew in state.crews.values():
+        idle = _idle_since(crew, row, state)
+        if idle is not None and state.at > max(due, idle) + most:
             raise Broken(
                 f"due since {due:.3f} s, and a worker on {crew.node} was idle since {idle:.3f} s; at"
-                f" {past.at:.3f} s more than {most:.3f} s have gone by",
+                f" {state.at:.3f} s more than {most:.3f} s have gone by",
                 job=row.id,
                 since=due,
             )
 
 
-def _locked_until(job: UUID, past: RunState) -> float:
+def _locked_until(job: UUID, state: RunState) -> float:
     """Return until when transactions that change a job may have locked it; 0 if none did."""
-    until, family = 0.0, {job, *past.ancestors(job)}
-    for calls in past.transactions.values():
+    until, family = 0.0, {job, *state.ancestors(job)}
+    for calls in state.transactions.values():
         if any(not family.isdisjoint(call.invoked.args.get("ids", ())) for call in calls):
-            ended = [past.at if call.answered is None else call.answered.at for call in calls]
+            ended = [state.at if call.answered is None else call.answered.at for call in calls]
             until = max(until, *ended)
     return until
 
 
-def _open_since(name: str, past: RunState) -> float | None:
+def _open_since(name: str, state: RunState) -> float | None:
     """Return since when a queue has admitted claims; None if it does not."""
-    queue = past.queues.get(name)
+    queue = state.queues.get(name)
     if queue is None:
         return 0.0
     limit = queue.concurrency_limit
@@ -118,92 +120,92 @@ def _open_since(name: str, past: RunState) -> float | None:
     if limit is None:
         return queue.at
     # Without the jobs that were claimed at this instant.
-    running = [row for row in past.active[name].values() if past.lives[row.id].since < past.at]
-    return past.at if len(running) >= limit else max(queue.at, past.made_room.get(name, 0.0))
+    running = [row for row in state.active[name].values() if state.lives[row.id].since < state.at]
+    return state.at if len(running) >= limit else max(queue.at, state.made_room.get(name, 0.0))
 
 
-def _idle_since(crew: Crew, row: Image, past: RunState) -> float | None:
+def _idle_since(crew: Crew, row: Image, state: RunState) -> float | None:
     """Return since when a worker was idle and could have claimed a job; None if it could not."""
-    node = past.nodes.get(crew.node)
+    node = state.nodes.get(crew.node)
     if node is None or row.name not in crew.queues or node.running:
         return None
-    well = node.well_since(past.at, past.rules.slack)
-    if well is None or (crew.holds and crew.busy < past.at) or not _is_of(crew, node, past):
+    well = node.well_since(state.at, state.rules.slack)
+    if well is None or (crew.holds and crew.busy < state.at) or not _is_of(crew, node, state):
         return None
     return max(crew.rested, node.rested, well + WORKER_RECOVERS)
 
 
-def _is_of(crew: Crew, node: Node, past: RunState) -> bool:
+def _is_of(crew: Crew, node: Node, state: RunState) -> bool:
     """Return whether a worker runs in a process now."""
-    return any(past.crews[worker] is crew for worker in node.workers)
+    return any(state.crews[worker] is crew for worker in node.workers)
 
 
 @holds("what nobody runs is given back", Change, End, number=17)
-def what_nobody_runs_is_given_back(event: Change | End, past: RunState) -> None:
+def what_nobody_runs_is_given_back(event: Change | End, state: RunState) -> None:
     """After all faults have ended, no job stays active without a valid deadline, lease and handler.
 
     A job is released if its deadline has passed, if its worker is gone, or if its worker runs no handler for
     it.
     """
-    quiet = past.since.get("quiet")
+    quiet = state.since.get("quiet")
     if quiet is None:
         return
     if isinstance(event, End):
-        for queue in past.active.values():
+        for queue in state.active.values():
             for row in queue.values():
-                _given_back(row, quiet, past)
+                _given_back(row, quiet, state)
     elif _is_active(event.before) and not _is_active(event.after) and event.before is not None:
-        _given_back(event.before, quiet, past)
+        _given_back(event.before, quiet, state)
 
 
 def _is_active(row: Image | None) -> bool:
     return row is not None and row.state is RowState.ACTIVE
 
 
-def _given_back(row: Image, quiet: float, past: RunState) -> None:
+def _given_back(row: Image, quiet: float, state: RunState) -> None:
     if row.started_on is None:
         return
-    rules = past.rules
-    swept = duty_since("lock_expired", past)
+    rules = state.rules
+    swept = duty_since("lock_expired", state)
     if swept is not None:
-        ends = min(past.instant(row.started_on) + row.expire_in, _lease_ends(row.worker, past))
+        ends = min(state.instant(row.started_on) + row.expire_in, _lease_ends(row.worker, state))
         allowed = max(ends, swept) + rules.sweep * (1 + rules.drift) + rules.slack
-        if past.at > allowed:
+        if state.at > allowed:
             raise Broken(
-                f"overdue at {ends:.3f} s, and attempt {row.attempt} was active until {past.at:.3f} s,"
+                f"overdue at {ends:.3f} s, and attempt {row.attempt} was active until {state.at:.3f} s,"
                 f" sweeps being {rules.sweep} s apart",
                 job=row.id,
                 since=ends,
             )
-    _still_run(row, quiet, past)
+    _still_run(row, quiet, state)
 
 
-def _lease_ends(worker: UUID | None, past: RunState) -> float:
+def _lease_ends(worker: UUID | None, state: RunState) -> float:
     """Return when a worker counts as dead without another heartbeat."""
-    beats = past.beats.get(worker) if worker is not None else None
+    beats = state.beats.get(worker) if worker is not None else None
     if not beats:
         return math.inf
     last = beats[-1]
     if last.gone or last.beat_on is None:
         return last.at
-    return past.instant(last.beat_on) + last.lease
+    return state.instant(last.beat_on) + last.lease
 
 
-def _still_run(row: Image, quiet: float, past: RunState) -> None:
-    crew = past.crews.get(row.worker) if row.worker is not None else None
-    if crew is None or crew.node not in past.nodes:
+def _still_run(row: Image, quiet: float, state: RunState) -> None:
+    crew = state.crews.get(row.worker) if row.worker is not None else None
+    if crew is None or crew.node not in state.nodes:
         return
-    node = past.nodes[crew.node]
-    well = node.well_since(past.at, past.rules.slack)
+    node = state.nodes[crew.node]
+    well = node.well_since(state.at, state.rules.slack)
     if well is None or row.worker not in node.workers or node.running:
         return
-    claim = past.lives[row.id].claims.get(row.attempt)
+    claim = state.lives[row.id].claims.get(row.attempt)
     since = max(0.0 if claim is None else claim.at, quiet, well, node.rested)
-    allowed = since + past.rules.lease + DUTY_RECOVERS
-    if past.at > allowed:
+    allowed = since + state.rules.lease + DUTY_RECOVERS
+    if state.at > allowed:
         raise Broken(
             f"{crew.node} has run no handler of attempt {row.attempt} since {since:.3f} s, and it was active"
-            f" until {past.at:.3f} s",
+            f" until {state.at:.3f} s",
             job=row.id,
             since=since,
         )

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 @holds("the dead do nothing", Effect, Invoked, Began, Ended, Told, number=18)
-def the_dead_do_nothing(event: Effect | Invoked | Began | Ended | Told, past: RunState) -> None:
+def the_dead_do_nothing(event: Effect | Invoked | Began | Ended | Told, state: RunState) -> None:
     """A dead or paused process does nothing: no effect, no call, no handler."""
-    node = past.nodes.get(event.node)
+    node = state.nodes.get(event.node)
     if isinstance(event, Effect) and not event.alive:
         raise Broken(f"{event.node} is dead, and had the effect {event.key!r}", job=event.job)
     if node is None or (node.state not in {"killed", "stopped"} and not node.paused):
@@ -33,9 +33,9 @@ def the_dead_do_nothing(event: Effect | Invoked | Began | Ended | Told, past: Ru
 
 
 @holds("each attempt runs once", Began, number=4)
-def each_attempt_runs_once(event: Began, past: RunState) -> None:
+def each_attempt_runs_once(event: Began, state: RunState) -> None:
     """A handler runs once for a claimed attempt, in the process that claimed it."""
-    life = past.lives[event.job]
+    life = state.lives[event.job]
     claim = life.claims.get(event.attempt)
     if claim is None:
         raise Broken(f"its handler began attempt {event.attempt}, which nobody claimed", job=event.job)
@@ -46,7 +46,7 @@ def each_attempt_runs_once(event: Began, past: RunState) -> None:
             job=event.job,
             since=first.at,
         )
-    call = past.calls.get(claim.call) if claim.call is not None else None
+    call = state.calls.get(claim.call) if claim.call is not None else None
     if call is not None and call.invoked.node != event.node:
         raise Broken(
             f"attempt {event.attempt} began on {event.node}, and {call.invoked.node} claimed it",
@@ -55,12 +55,12 @@ def each_attempt_runs_once(event: Began, past: RunState) -> None:
 
 
 @holds("statuses never go back", Told, number=19)
-def statuses_never_go_back(event: Told, past: RunState) -> None:
+def statuses_never_go_back(event: Told, state: RunState) -> None:
     """A watcher of a job receives its statuses in order, once each, and none that the job never had.
 
     It receives nothing after a final status.
     """
-    last = past.of("told", dict[int, tuple[int, int, "JobStatus"]])
+    last = state.of("told", dict[int, tuple[int, int, "JobStatus"]])
     stage = event.attempt, _rank(event.status)
     before = last.get(event.watch)
     if before is not None:
@@ -71,7 +71,7 @@ def statuses_never_go_back(event: Told, past: RunState) -> None:
                 job=event.job,
             )
     last[event.watch] = (*stage, event.status)
-    if not _had(event.job, event.status, event.attempt, past):
+    if not _had(event.job, event.status, event.attempt, state):
         raise Broken(f"told {event.status} of attempt {event.attempt}, which it never was", job=event.job)
 
 
@@ -85,10 +85,10 @@ def _rank(status: JobStatus) -> int:
     return 1 if status is STATUS_OF[RowState.CREATED] else _FINAL
 
 
-def _had(job: UUID, status: JobStatus, attempt: int, past: RunState) -> bool:
+def _had(job: UUID, status: JobStatus, attempt: int, state: RunState) -> bool:
     return any(
         change.after is not None
         and change.after.attempt == attempt
         and STATUS_OF[change.after.state] is status
-        for change in past.lives[job].changes
+        for change in state.lives[job].changes
     )

@@ -31,16 +31,16 @@ PROMPT = 0.1
     verbs=("claim", "settle", "suspend", "heartbeat"),
 )
 def who_has_a_free_place_begins_what_it_claimed(
-    event: Invoked | Answered | WorkerRow, past: RunState
+    event: Invoked | Answered | WorkerRow, state: RunState
 ) -> None:
     """A worker releases an unstarted job only if it has no free place, is stopping, or lost its lease.
 
     The number of its places is known from its first claim, when all are free.
     """
-    places = past.of("places", dict["UUID", int])
-    settled = past.of("settled", dict[str, float])
+    places = state.of("places", dict["UUID", int])
+    settled = state.of("settled", dict[str, float])
     if isinstance(event, WorkerRow) or (isinstance(event, Answered) and event.verb == "heartbeat"):
-        remember(event, past)
+        remember(event, state)
     elif isinstance(event, Answered):
         if event.verb in {"settle", "suspend"}:
             settled[event.node] = event.at
@@ -48,30 +48,30 @@ def who_has_a_free_place_begins_what_it_claimed(
         places.setdefault(event.args["worker"], event.args["limit"])
     elif event.verb == "settle" and not event.args.get("repeated"):
         for released in event.args.get("released", ()):
-            _was_begun(released.id, released.attempt, event, past)
+            _was_begun(released.id, released.attempt, event, state)
 
 
-def _was_begun(job: UUID, attempt: int, event: Invoked, past: RunState) -> None:
-    life, node = past.lives[job], past.nodes[event.node]
+def _was_begun(job: UUID, attempt: int, event: Invoked, state: RunState) -> None:
+    life, node = state.lives[job], state.nodes[event.node]
     claim = life.claims.get(attempt)
-    call = past.calls.get(claim.call) if claim is not None and claim.call is not None else None
+    call = state.calls.get(claim.call) if claim is not None and claim.call is not None else None
     if call is None or call.answered is None or call.outcome != "ok" or call.invoked.node != event.node:
         return
-    size = past.of("places", dict["UUID", int]).get(call.invoked.args["worker"], 0)
+    size = state.of("places", dict["UUID", int]).get(call.invoked.args["worker"], 0)
     if attempt in life.began or len(node.running) >= size or node.state != "up":
         return
-    now, early = Ended(event.at, event.node, "", job, attempt, "cancelled", None), 1 / (1 + past.rules.drift)
-    if lease_over(now, past, call.answered.at, early) is not None:
+    now, early = Ended(event.at, event.node, "", job, attempt, "cancelled", None), 1 / (1 + state.rules.drift)
+    if lease_over(now, state, call.answered.at, early) is not None:
         return
-    beats = known_of(past).beats.get(call.invoked.args["worker"], [])
+    beats = known_of(state).beats.get(call.invoked.args["worker"], [])
     asked = max((beat.asked for beat in beats if beat.answered <= call.answered.at), default=event.at)
-    if asked + past.rules.lease * early <= call.answered.at:
+    if asked + state.rules.lease * early <= call.answered.at:
         return  # the lease had ended before the claim was answered
     since = max(node.rested, call.answered.at, node.changed, node.hampered)
     # While one settlement is in progress, later outcomes wait, so a release may have been decided earlier.
     if (
-        event.at > since + past.rules.slack + PROMPT
-        and past.of("settled", dict[str, float]).get(event.node, 0.0) < since
+        event.at > since + state.rules.slack + PROMPT
+        and state.of("settled", dict[str, float]).get(event.node, 0.0) < since
     ):
         raise Broken(
             f"{event.node} gives attempt {attempt} back and has not begun it since {since:.3f} s, though it"
@@ -82,21 +82,21 @@ def _was_begun(job: UUID, attempt: int, event: Invoked, past: RunState) -> None:
 
 
 @holds("who begins a job is alive", Began, Answered, WorkerRow, number=26, verbs=("heartbeat",))
-def who_begins_a_job_is_alive(event: Began | Answered | WorkerRow, past: RunState) -> None:
+def who_begins_a_job_is_alive(event: Began | Answered | WorkerRow, state: RunState) -> None:
     """A worker starts no job after its lease has ended, until another heartbeat is answered.
 
     Another worker may hold the job by then. A process that was paused is exempt, since it may not notice.
     """
     if not isinstance(event, Began):
-        remember(event, past)
+        remember(event, state)
         return
-    claim = past.lives[event.job].claims.get(event.attempt)
+    claim = state.lives[event.job].claims.get(event.attempt)
     worker = None if claim is None or claim.after is None else claim.after.worker
-    asked = None if worker is None else known_of(past).asked.get(worker)
+    asked = None if worker is None else known_of(state).asked.get(worker)
     if asked is None or claim is None:
         return
-    over = asked + past.rules.lease * (1 + past.rules.drift)
-    if event.at > over + PROMPT and not stood_still(event.node, claim.at, past):
+    over = asked + state.rules.lease * (1 + state.rules.drift)
+    if event.at > over + PROMPT and not stood_still(event.node, claim.at, state):
         raise Broken(
             f"{event.node} began attempt {event.attempt} at {event.at:.3f} s, and its lease was over at"
             f" {over:.3f} s",
@@ -110,34 +110,34 @@ def _leaves(step: Step) -> bool:
 
 
 @holds("who has room asks for work", Invoked, Change, number=8, verbs=("claim",), steps=_leaves)
-def who_has_room_asks_for_work(event: Invoked | Change, past: RunState) -> None:
+def who_has_room_asks_for_work(event: Invoked | Change, state: RunState) -> None:
     """A worker that holds no job claims jobs of all its tasks.
 
     A lost job counts as held for a while, since the worker may learn of the loss late; until then, it may
     claim only what it can run besides that job.
     """
-    held = past.of("held of a queue", dict[tuple["UUID", str], float])
-    lost = past.of("lost by a worker", dict["UUID", float])
+    held = state.of("held of a queue", dict[tuple["UUID", str], float])
+    lost = state.of("lost by a worker", dict["UUID", float])
     if isinstance(event, Change):
         before = event.before
         if before is not None and before.worker is not None:
             held[before.worker, before.name] = event.at
-            crew = past.crews.get(before.worker)
-            if crew is None or all(call.invoked.node != crew.node for call in past.causes(event)):
+            crew = state.crews.get(before.worker)
+            if crew is None or all(call.invoked.node != crew.node for call in state.causes(event)):
                 lost[before.worker] = event.at
         return
-    worker, node = event.args["worker"], past.nodes[event.node]
+    worker, node = event.args["worker"], state.nodes[event.node]
     wanted = {want.name for want in event.args["capacity"]}
-    crew = past.crews[worker]
-    missing = [name for name in sorted(crew.queues - wanted) if name in past.rules.limits]
+    crew = state.crews[worker]
+    missing = [name for name in sorted(crew.queues - wanted) if name in state.rules.limits]
     if not missing or node.running or crew.holds:
         return
-    well = node.well_since(event.at, past.rules.slack)
+    well = node.well_since(event.at, state.rules.slack)
     if well is None:
         return
     for name in missing:
         since = max(well, held.get((worker, name), 0.0), lost.get(worker, 0.0))
-        if event.at > since + past.rules.lease + WORKER_RECOVERS:
+        if event.at > since + state.rules.lease + WORKER_RECOVERS:
             raise Broken(
                 f"{event.node} asks for no job of {name!r}, and has held none since {since:.3f} s",
                 since=since,
@@ -145,36 +145,36 @@ def who_has_room_asks_for_work(event: Invoked | Change, past: RunState) -> None:
 
 
 @holds("what is claimed is begun or given back", Change, End, number=17, steps=_leaves)
-def what_is_claimed_is_begun_or_given_back(event: Change | End, past: RunState) -> None:
+def what_is_claimed_is_begun_or_given_back(event: Change | End, state: RunState) -> None:
     """A live worker that reaches the storage soon starts or releases each job that it claimed.
 
     This holds even if the answer of the claim was lost, and for any expire_in.
     """
     if isinstance(event, Change):
         if event.before is not None:
-            _not_kept(event.before, past)
+            _not_kept(event.before, state)
         return
-    for rows in past.active.values():
+    for rows in state.active.values():
         for row in rows.values():
-            _not_kept(row, past)
+            _not_kept(row, state)
 
 
-def _not_kept(row: Image, past: RunState) -> None:
-    life = past.lives[row.id]
-    crew = past.crews.get(row.worker) if row.worker is not None else None
+def _not_kept(row: Image, state: RunState) -> None:
+    life = state.lives[row.id]
+    crew = state.crews.get(row.worker) if row.worker is not None else None
     claim = life.claims.get(row.attempt)
-    if crew is None or claim is None or row.attempt in life.began or crew.node not in past.nodes:
+    if crew is None or claim is None or row.attempt in life.began or crew.node not in state.nodes:
         return
-    node = past.nodes[crew.node]
-    well = node.well_since(past.at, past.rules.slack)
+    node = state.nodes[crew.node]
+    well = node.well_since(state.at, state.rules.slack)
     if well is None or row.worker not in node.workers:
         return
     since = max(claim.at, well)
-    allowed = past.rules.lease + WORKER_RECOVERS
-    if past.at > since + allowed:
+    allowed = state.rules.lease + WORKER_RECOVERS
+    if state.at > since + allowed:
         raise Broken(
             f"{crew.node} has neither begun attempt {row.attempt} nor given it back from {since:.3f} s to"
-            f" {past.at:.3f} s",
+            f" {state.at:.3f} s",
             job=row.id,
             since=since,
         )

@@ -54,13 +54,13 @@ _identity = attrgetter(
 _lease = attrgetter("attempt", "worker", "started_on")
 
 
-def _one_commit(change: Change, past: RunState) -> bool:
+def _one_commit(change: Change, state: RunState) -> bool:
     """Return whether several statements of one commit may have changed the row."""
-    return any(call.invoked.transaction is not None for call in past.causes(change))
+    return any(call.invoked.transaction is not None for call in state.causes(change))
 
 
 @holds("only legal transitions", Change, number=2)
-def only_legal_transitions(event: Change, past: RunState) -> None:
+def only_legal_transitions(event: Change, state: RunState) -> None:
     """A job's state changes only by transitions of the state machine, and a completed job stays completed.
 
     A transaction may insert a job and cancel it. Marking a job as awaited or ending its wait is not a
@@ -72,14 +72,14 @@ def only_legal_transitions(event: Change, past: RunState) -> None:
     was = None if before is None else before.state
     if (was, after.state) in STEPS or is_of_waiting(event):
         return
-    if was is None and after.state is _CANCELLED and _one_commit(event, past):
+    if was is None and after.state is _CANCELLED and _one_commit(event, state):
         return
-    since = past.lives[after.id].earlier
+    since = state.lives[after.id].earlier
     raise Broken(f"{was or 'no row'} became {after.state}", job=after.id, since=since)
 
 
 @holds("no two leases overlap", Change, number=4, steps=is_extension)
-def no_two_leases_overlap(event: Change, past: RunState) -> None:
+def no_two_leases_overlap(event: Change, state: RunState) -> None:
     """A job that a worker holds is not claimed by another: one attempt ends before the next begins."""
     before, after = event.before, event.after
     if before is None or after is None or before.state is not _ACTIVE or after.state is not _ACTIVE:
@@ -93,8 +93,8 @@ def no_two_leases_overlap(event: Change, past: RunState) -> None:
             f"attempt {before.attempt} of worker {before.worker} was not over when attempt {after.attempt} of"
             f" worker {after.worker} began",
             job=after.id,
-            since=past.lives[after.id].claims[before.attempt].at
-            if before.attempt in past.lives[after.id].claims
+            since=state.lives[after.id].claims[before.attempt].at
+            if before.attempt in state.lives[after.id].claims
             else None,
         )
 
@@ -154,7 +154,7 @@ def only_failures_use_retries(event: Change, _past: RunState) -> None:
 
 
 @holds("each failed attempt is kept", Change, number=5)
-def each_failed_attempt_is_kept(event: Change, past: RunState) -> None:
+def each_failed_attempt_is_kept(event: Change, state: RunState) -> None:
     """A job's history contains its failed attempts and no others, at most 25."""
     before, after = event.before, event.after
     if after is None or event.table != "job":
@@ -164,7 +164,7 @@ def each_failed_attempt_is_kept(event: Change, past: RunState) -> None:
     due = min(had + failed, 25) if failed else had
     if after.failures == due:
         return
-    if after.failures == min(had + 1, 25) and after.state is _CANCELLED and _one_commit(event, past):
+    if after.failures == min(had + 1, 25) and after.state is _CANCELLED and _one_commit(event, state):
         return  # failed and cancelled in one transaction
     raise Broken(f"its history has {after.failures} attempts, and should have {due}", job=after.id)
 

@@ -32,7 +32,7 @@ _REMEMBERED: Final = 8
 
 
 @holds("a rolled-back send is never seen", Change, number=20, steps=is_send)
-def a_rolled_back_send_is_never_seen(event: Change, past: RunState) -> None:
+def a_rolled_back_send_is_never_seen(event: Change, state: RunState) -> None:
     """A job appears only after a send, and not before the send's transaction commits.
 
     A send that is known to have failed, or whose transaction never committed, leaves no job.
@@ -40,22 +40,22 @@ def a_rolled_back_send_is_never_seen(event: Change, past: RunState) -> None:
     row = event.after
     if row is None:
         return
-    sends = past.lives[row.id].sends
+    sends = state.lives[row.id].sends
     if not sends:
         raise Broken("there is a row, and nobody sent it", job=row.id)
-    if not any(_may_be_seen(ask, past) for ask in sends):
+    if not any(_may_be_seen(ask, state) for ask in sends):
         told = ", ".join(_told(ask) for ask in sends)
         raise Broken(
             f"there is a row, and what sent it is {told}", job=row.id, since=sends[0].call.invoked.at
         )
 
 
-def _may_be_seen(ask: Ask, past: RunState) -> bool:
+def _may_be_seen(ask: Ask, state: RunState) -> bool:
     if ask.call.outcome == "failed":
         return False
     if ask.call.invoked.transaction is None:
         return True
-    last = past.transactions[ask.call.invoked.transaction][-1]
+    last = state.transactions[ask.call.invoked.transaction][-1]
     return last.invoked.verb == "commit" and last.outcome != "failed"
 
 
@@ -66,7 +66,7 @@ def _told(ask: Ask) -> str:
 
 
 @holds("a row is what was sent", Change, number=1, steps=is_send)
-def a_row_is_what_was_sent(event: Change, past: RunState) -> None:
+def a_row_is_what_was_sent(event: Change, state: RunState) -> None:
     """A new job's row has the values of its send, and is created, unclaimed, and due as requested.
 
     Its creation time is the storage's, and its delay and its slot are based on it.
@@ -74,15 +74,15 @@ def a_row_is_what_was_sent(event: Change, past: RunState) -> None:
     row = event.after
     if row is None:
         return
-    sends = past.lives[row.id].sends
-    causes = past.causes(event)
+    sends = state.lives[row.id].sends
+    causes = state.causes(event)
     sends = [ask for ask in sends if ask.call in causes] if causes else sends
-    differences = [_difference(row, ask.what, ask.call, past) for ask in sends]
+    differences = [_difference(row, ask.what, ask.call, state) for ask in sends]
     if differences and all(differences):
         raise Broken(differences[0] or "", job=row.id)
 
 
-def _difference(row: Image, sent: NewJob, call: Call, past: RunState) -> str | None:
+def _difference(row: Image, sent: NewJob, call: Call, state: RunState) -> str | None:
     """Describe how a row differs from what was sent; return None if it does not."""
     pairs = (
         ("name", row.name, sent.name),
@@ -106,8 +106,8 @@ def _difference(row: Image, sent: NewJob, call: Call, past: RunState) -> str | N
     starts = _start_of(sent, row.created_on)
     if abs(row.start_after - starts) > _ROUNDING:
         return f"start_after is {row.start_after}, and should be {starts}"
-    if not past.stamped(row.created_on, call.invoked.at):
-        return f"created_on is {row.created_on}, and it was sent at {past.now}"
+    if not state.stamped(row.created_on, call.invoked.at):
+        return f"created_on is {row.created_on}, and it was sent at {state.now}"
     return None
 
 
@@ -128,29 +128,29 @@ def _start_of(sent: NewJob, created_on: datetime) -> datetime:
 
 
 @holds("a job is sent once", Change, number=14, steps=is_send)
-def a_job_is_sent_once(event: Change, past: RunState) -> None:
+def a_job_is_sent_once(event: Change, state: RunState) -> None:
     """A send with the id of an existing job, live or archived, creates no second job."""
     row = event.after
     if row is None:
         return
-    changes = past.lives[row.id].changes
+    changes = state.lives[row.id].changes
     if len(changes) > 1 and (before := changes[-2]).after is not None:
         raise Broken(f"it was sent again, and was {before.after.state} in {before.table}", job=row.id)
 
 
 @holds("a repeated send is the same job", Invoked, number=14, verbs=("insert",))
-def a_repeated_send_is_the_same_job(event: Invoked, past: RunState) -> None:
+def a_repeated_send_is_the_same_job(event: Invoked, state: RunState) -> None:
     """A send that is repeated after a lost answer has the same id, so it creates only one job."""
-    tried = past.of("sends that were tried", dict[str, list[Invoked]]).setdefault(event.node, [])
+    tried = state.of("sends that were tried", dict[str, list[Invoked]]).setdefault(event.node, [])
     for job in event.args["jobs"]:
         if (
             job.fresh
             or job.id.version != _OURS
-            or (job.id in past.lives and len(past.lives[job.id].sends) > 1)
+            or (job.id in state.lives and len(state.lives[job.id].sends) > 1)
         ):
             continue
         for earlier in tried:
-            call = past.calls[earlier.call]
+            call = state.calls[earlier.call]
             if call.outcome not in {"failed", "unknown"} or call.answered is None:
                 continue
             if event.at > call.answered.at + _SOON:
@@ -163,12 +163,12 @@ def a_repeated_send_is_the_same_job(event: Invoked, past: RunState) -> None:
 
 
 @holds("one job per key and slot", Change, number=11)
-def one_job_per_key_and_slot(event: Change, past: RunState) -> None:
+def one_job_per_key_and_slot(event: Change, state: RunState) -> None:
     """At most one job per singleton key waits or runs, and at most one job per slot has not failed."""
     row = event.after
     if row is None or event.table != "job" or (place := place_of(row)) is None:
         return
-    for other in past.places[place]:
+    for other in state.places[place]:
         if other != row.id:
             raise Broken(f"it has {_named(place)}, and so has job {other}", job=row.id)
 
@@ -180,25 +180,25 @@ def _named(place: Place) -> str:
 
 
 @holds("an acknowledged send is there", Answered, number=14, verbs=("insert", "insert_child", "commit"))
-def an_acknowledged_send_is_there(event: Answered, past: RunState) -> None:
+def an_acknowledged_send_is_there(event: Answered, state: RunState) -> None:
     """When a send is acknowledged, its job is visible, live or archived.
 
     It may have been purged between the send's start and its answer.
     """
     if event.outcome != "ok":
         return
-    call = past.calls[event.call]
+    call = state.calls[event.call]
     transaction = call.invoked.transaction
     inserts = [call]
     if event.verb == "commit" and transaction is not None:
-        inserts = [one for one in past.transactions[transaction] if one.invoked.verb == "insert"]
+        inserts = [one for one in state.transactions[transaction] if one.invoked.verb == "insert"]
     elif transaction is not None:
         return
     for insert in inserts:
         if insert.outcome != "ok" or insert.answered is None:
             continue
         for sent, answered in zip(_sent(insert), _answers(insert), strict=True):
-            _is_there(sent.id, answered, insert.invoked.at, past)
+            _is_there(sent.id, answered, insert.invoked.at, state)
 
 
 def _sent(call: Call) -> Sequence[NewJob]:
@@ -211,43 +211,43 @@ def _answers(call: Call) -> Sequence[UUID | None]:
     return (result,) if call.invoked.verb == "insert_child" else result or ()
 
 
-def _is_there(sent: UUID, answered: UUID | None, since: float, past: RunState) -> None:
+def _is_there(sent: UUID, answered: UUID | None, since: float, state: RunState) -> None:
     if answered is None:
         return
     if answered != sent:
         raise Broken(f"sent as {sent}, and acknowledged as {answered}", job=sent)
-    if past.lives[sent].row is None and not any(past.lives[sent].between(since, past.at)):
+    if state.lives[sent].row is None and not any(state.lives[sent].between(since, state.at)):
         raise Broken("its send was acknowledged, and there is no row", job=sent, since=since)
 
 
 @holds("a refusal has a reason", Answered, number=11, verbs=("insert", "insert_child"))
-def a_refusal_has_a_reason(event: Answered, past: RunState) -> None:
+def a_refusal_has_a_reason(event: Answered, state: RunState) -> None:
     """A send is refused only if another job had its key or its slot at some time during the call."""
     if event.outcome != "ok":
         return
-    call = past.calls[event.call]
+    call = state.calls[event.call]
     if call.invoked.transaction is not None or event.issued is None:
         return
     for sent, answered in zip(_sent(call), _answers(call), strict=True):
         if answered is not None:
             continue
         # Near a slot's boundary, the send may belong to either of two slots.
-        slots = {_slot_of(sent, event.issued + timedelta(seconds=s)) for s in (0.0, past.rules.slack)}
+        slots = {_slot_of(sent, event.issued + timedelta(seconds=s)) for s in (0.0, state.rules.slack)}
         places = [Place(sent.name, slot, sent.singleton_key) for slot in slots]
-        if not any(past.places.get(p) or past.vacated.get(p, -1.0) >= call.invoked.at for p in places):
+        if not any(state.places.get(p) or state.vacated.get(p, -1.0) >= call.invoked.at for p in places):
             raise Broken(f"refused, and nobody has {_named(places[0])}", job=sent.id, since=call.invoked.at)
 
 
 @holds("reads tell the truth", Answered, number=14, verbs=("get",))
-def reads_tell_the_truth(event: Answered, past: RunState) -> None:
+def reads_tell_the_truth(event: Answered, state: RunState) -> None:
     """A read returns a job's row as it was at some time between the call and its answer."""
     if event.outcome != "ok":
         return
-    call = past.calls[event.call]
+    call = state.calls[event.call]
     since = call.invoked.at
     for job_id in call.invoked.args["ids"]:
         told = event.result.get(job_id)
-        rows = list(past.lives[job_id].between(since, event.at))
+        rows = list(state.lives[job_id].between(since, event.at))
         if told is None:
             if None not in rows:
                 raise Broken("it is there, and was not found", job=job_id, since=since)

@@ -28,13 +28,13 @@ DOUBLINGS: Final = 16
 WAIT_MAX: Final = 2**31 - 1
 
 
-def outcomes(event: Change, past: RunState) -> list[Ask]:
+def outcomes(event: Change, state: RunState) -> list[Ask]:
     """Return the settlements that may have made a change that ended an attempt."""
     before = event.before
     if before is None:
         return []
-    asks = past.lives[before.id].outcomes.get(before.attempt, [])
-    causes = past.causes(event)
+    asks = state.lives[before.id].outcomes.get(before.attempt, [])
+    causes = state.causes(event)
     if causes:
         return [ask for ask in asks if ask.call in causes]
     return [ask for ask in asks if ask.call.outcome != "failed"]
@@ -47,23 +47,23 @@ def settled(event: Change) -> tuple[Image, Image] | None:
 
 
 @holds("a settlement is of the current attempt", Change, number=3, steps=is_end)
-def a_settlement_is_of_the_current_attempt(event: Change, past: RunState) -> None:
+def a_settlement_is_of_the_current_attempt(event: Change, state: RunState) -> None:
     """An attempt ends as requested by a settlement that names it, with the output of that settlement."""
     rows = settled(event)
     if rows is None:
         return
     before, after = rows
-    asks = outcomes(event, past)
+    asks = outcomes(event, state)
     if any(_fits(ask.what, after) for ask in asks):
         return
     asked = ", ".join(_told(ask.what) for ask in asks) or f"nothing for attempt {before.attempt}"
-    others = [number for number in past.lives[after.id].outcomes if number != before.attempt]
+    others = [number for number in state.lives[after.id].outcomes if number != before.attempt]
     if not asks and others:
         asked += f" (but for {', '.join(map(str, others))})"
     raise Broken(
         f"attempt {before.attempt} became {after.state} with output {after.output}; asked was {asked}",
         job=after.id,
-        since=past.lives[after.id].earlier,
+        since=state.lives[after.id].earlier,
     )
 
 
@@ -94,13 +94,13 @@ def _told(outcome: Any) -> str:
 
 
 @holds("a handler returned what is stored", Change, number=13, steps=is_end)
-def a_handler_returned_what_is_stored(event: Change, past: RunState) -> None:
+def a_handler_returned_what_is_stored(event: Change, state: RunState) -> None:
     """A job is completed only if the handler of the same attempt returned its output."""
     rows = settled(event)
     if rows is None or rows[1].state is not RowState.COMPLETED:
         return
     before, after = rows
-    ends = past.lives[after.id].ended.get(before.attempt, [])
+    ends = state.lives[after.id].ended.get(before.attempt, [])
     returned = [end for end in ends if end.how == "returned"]
     if not returned:
         did = ", ".join(f"{end.how} {end.value}" for end in ends) or "did not end"
@@ -143,7 +143,7 @@ def no_retry_is_skipped(event: Change, _past: RunState) -> None:
 
 
 @holds("retries wait as the policy says", Change, number=6, steps=is_end)
-def retries_wait_as_the_policy_says(event: Change, past: RunState) -> None:
+def retries_wait_as_the_policy_says(event: Change, state: RunState) -> None:
     """A failed attempt is retried after a wait within the bounds of the job's policy, or as requested.
 
     With backoff, the wait is drawn from the upper half of a window that doubles with each retry, up to
@@ -154,7 +154,7 @@ def retries_wait_as_the_policy_says(event: Change, past: RunState) -> None:
         return
     before, after = rows
     low, high = _bounds(before)
-    for ask in outcomes(event, past):
+    for ask in outcomes(event, state):
         wait = ask.what.retry_in if isinstance(ask.what, Failed) else None
         if wait is None:
             continue
@@ -163,28 +163,28 @@ def retries_wait_as_the_policy_says(event: Change, past: RunState) -> None:
                 f"retried in {wait} s, and after {before.retry_count} retries it is {low} to {high} s",
                 job=after.id,
             )
-        _starts_in(wait, after, ask.call.invoked.at, past)
+        _starts_in(wait, after, ask.call.invoked.at, state)
 
 
 @holds("a snoozed job waits as asked", Change, number=25)
-def a_snoozed_job_waits_as_asked(event: Change, past: RunState) -> None:
+def a_snoozed_job_waits_as_asked(event: Change, state: RunState) -> None:
     """A released job is due after the requested delay, and a requeued job at once."""
     before, after = event.before, event.after
     if before is None or after is None or event.table != "job" or before.state is after.state:
         return
     if before.state is _ACTIVE and after.state is _CREATED:
-        for ask in outcomes(event, past):
+        for ask in outcomes(event, state):
             if isinstance(ask.what, Released):
-                _starts_in(ask.what.delay, after, ask.call.invoked.at, past)
+                _starts_in(ask.what.delay, after, ask.call.invoked.at, state)
     elif after.state is _CREATED or (after.state is _RETRY and before.state is not _ACTIVE):
-        for call in past.causes(event):
-            _starts_in(0.0, after, call.invoked.at, past)
+        for call in state.causes(event):
+            _starts_in(0.0, after, call.invoked.at, state)
 
 
-def _starts_in(wait: float, after: Image, since: float, past: RunState) -> None:
-    if not past.stamped(after.start_after - timedelta(seconds=wait), since):
+def _starts_in(wait: float, after: Image, since: float, state: RunState) -> None:
+    if not state.stamped(after.start_after - timedelta(seconds=wait), since):
         raise Broken(
-            f"start_after is {after.start_after}, and should be {wait} s from {past.now}", job=after.id
+            f"start_after is {after.start_after}, and should be {wait} s from {state.now}", job=after.id
         )
 
 

@@ -31,22 +31,22 @@ settlements, and for calls that hang; and one to spare.
 """
 
 
-def _stops(past: RunState) -> dict[str, float]:
-    return past.of("told to stop", dict[str, float])
+def _stops(state: RunState) -> dict[str, float]:
+    return state.of("told to stop", dict[str, float])
 
 
 @holds("who ends begins nothing", Lived, Began, Invoked, number=17, verbs=DUTIES)
-def who_ends_begins_nothing(event: Lived | Began | Invoked, past: RunState) -> None:
+def who_ends_begins_nothing(event: Lived | Began | Invoked, state: RunState) -> None:
     """A process that was asked to stop starts no handler, and performs its duty at most once more.
 
     After a failed call, it may repeat the call in parts.
     """
-    stops, known = _stops(past), past.of("done at the end", set[tuple[str, str]])
+    stops, known = _stops(state), state.of("done at the end", set[tuple[str, str]])
     if isinstance(event, Began):
         _begins(event, stops)
     elif isinstance(event, Invoked):
         since, done = stops.get(event.node), (event.node, event.verb)
-        if since is None or past.nodes[event.node].hampered >= since:
+        if since is None or state.nodes[event.node].hampered >= since:
             return
         if done in known:
             raise Broken(
@@ -75,27 +75,27 @@ def _begins(event: Began, stops: dict[str, float]) -> None:
 
 
 @holds("who is told to stop ends in time", Lived, End, number=17)
-def who_is_told_to_stop_ends_in_time(event: Lived | End, past: RunState) -> None:
+def who_is_told_to_stop_ends_in_time(event: Lived | End, state: RunState) -> None:
     """A worker that was asked to stop ends soon after the grace, whatever its handlers and the database do.
 
     The time during which the process is paused is added.
     """
-    known = past.of("ending", dict[str, float])
+    known = state.of("ending", dict[str, float])
     if isinstance(event, Lived):
-        _ends(event, known, past)
+        _ends(event, known, state)
     else:
         for node, due in known.items():
-            if due < event.at and not past.nodes[node].paused:
+            if due < event.at and not state.nodes[node].paused:
                 raise Broken(f"{node} was to end at {due:.3f} s, and has not at {event.at:.3f} s", since=due)
 
 
-def _ends(event: Lived, known: dict[str, float], past: RunState) -> None:
-    node = past.nodes[event.node]
+def _ends(event: Lived, known: dict[str, float], state: RunState) -> None:
+    node = state.nodes[event.node]
     if event.what == "stopping" and node.workers:
-        allowed = (past.rules.grace + LAST_WORDS) * (1 + past.rules.drift)
+        allowed = (state.rules.grace + LAST_WORDS) * (1 + state.rules.drift)
         known.setdefault(event.node, event.at + allowed)
     elif event.what == "resumed" and event.node in known:
-        allowed = (past.rules.grace + LAST_WORDS) * (1 + past.rules.drift)
+        allowed = (state.rules.grace + LAST_WORDS) * (1 + state.rules.drift)
         known[event.node] = event.at + allowed
     elif event.what in {"started", "killed"}:
         known.pop(event.node, None)
@@ -106,45 +106,45 @@ def _ends(event: Lived, known: dict[str, float], past: RunState) -> None:
 
 
 @holds("nobody ends unasked", Lived, number=17)
-def nobody_ends_unasked(event: Lived, past: RunState) -> None:
+def nobody_ends_unasked(event: Lived, state: RunState) -> None:
     """A worker, a scheduler or a supervisor ends only on request, and survives all external faults."""
-    asked = past.of("asked to end", set[str])
+    asked = state.of("asked to end", set[str])
     if event.what == "stopping":
         asked.add(event.node)
     elif event.what == "started":
         asked.discard(event.node)
     elif event.what == "stopped" and event.node not in asked:
-        node = past.nodes[event.node]
-        if node.workers or node.duties or event.node in past.rules.duties:
+        node = state.nodes[event.node]
+        if node.workers or node.duties or event.node in state.rules.duties:
             raise Broken(f"{event.node} ended by itself, and nobody had told it to stop")
 
 
 @holds("who leaves holds nothing", Answered, Invoked, number=17, verbs=_HOLDING)
-def who_leaves_holds_nothing(event: Answered | Invoked, past: RunState) -> None:
+def who_leaves_holds_nothing(event: Answered | Invoked, state: RunState) -> None:
     """A worker that leaves has settled or released all jobs that it held.
 
     Exempt is a worker whose calls were not answered for ``PATIENCE`` seconds during its shutdown, or whose
     lease ended meanwhile, so that it could no longer settle its jobs.
     """
-    failing = past.of("failing", dict[str, float])
+    failing = state.of("failing", dict[str, float])
     if isinstance(event, Answered):
-        _beaten(event, past)
+        _beaten(event, state)
         if event.outcome != "ok":
-            failing.setdefault(event.node, past.calls[event.call].invoked.at)
+            failing.setdefault(event.node, state.calls[event.call].invoked.at)
         elif event.verb != "claim":
             failing.pop(event.node, None)
         return
-    node = past.nodes[event.node]
+    node = state.nodes[event.node]
     if event.verb != "deregister":
         return
-    held = past.crews[event.args["worker"]].holds
+    held = state.crews[event.args["worker"]].holds
     since = min([failing.get(event.node, event.at), *node.open.values()])
     stood_still = any(
         fault.node == event.node and fault.kind in {"pause", "freeze"} and fault.at > event.at - LAST_WORDS
-        for fault in past.faults
+        for fault in state.faults
     )
-    late = 1 + past.rules.drift
-    if _lapsed(event, past) > event.at - (LAST_WORDS + past.rules.grace) * late:
+    late = 1 + state.rules.drift
+    if _lapsed(event, state) > event.at - (LAST_WORDS + state.rules.grace) * late:
         return
     if held and event.at - since < PATIENCE / late and not stood_still:
         raise Broken(
@@ -154,23 +154,23 @@ def who_leaves_holds_nothing(event: Answered | Invoked, past: RunState) -> None:
         )
 
 
-def _beaten(event: Answered, past: RunState) -> None:
+def _beaten(event: Answered, state: RunState) -> None:
     """Record each worker's last answered heartbeat, and heartbeats that came after the end of a lease."""
     if event.verb != "heartbeat" or event.outcome != "ok":
         return
-    call = past.calls[event.call].invoked
-    asked, lapsed = past.of("asked and lapsed", _leases)
+    call = state.calls[event.call].invoked
+    asked, lapsed = state.of("asked and lapsed", _leases)
     worker = call.args["worker"].id
-    if event.at - asked.get(worker, call.at) > past.rules.lease / (1 + past.rules.drift):
+    if event.at - asked.get(worker, call.at) > state.rules.lease / (1 + state.rules.drift):
         lapsed[worker] = event.at
     asked[worker] = max(asked.get(worker, 0.0), call.at)
 
 
-def _lapsed(event: Invoked, past: RunState) -> float:
+def _lapsed(event: Invoked, state: RunState) -> float:
     """Return when a worker's lease was last found to have ended, which may be now; -inf if never."""
-    asked, lapsed = past.of("asked and lapsed", _leases)
+    asked, lapsed = state.of("asked and lapsed", _leases)
     worker = event.args["worker"]
-    over = asked.get(worker, event.at) + past.rules.lease / (1 + past.rules.drift)
+    over = asked.get(worker, event.at) + state.rules.lease / (1 + state.rules.drift)
     return event.at if event.at > over else lapsed.get(worker, -inf)
 
 

@@ -27,13 +27,13 @@ def always(name: str, predicate: Predicate, *, on: tuple[type, ...] = (Change,))
 
     Args:
         name: the property's name in reports.
-        predicate: called with the past; an exception that it raises is a violation too.
+        predicate: called with the run's state; an exception that it raises is a violation too.
         on: the types of events after which it is called; by default row changes.
     """
 
     @holds(name, *on)
-    def check(_event: Event, past: RunState) -> None:
-        if not _asked(predicate, past):
+    def check(_event: Event, state: RunState) -> None:
+        if not _asked(predicate, state):
             raise Broken("it is not so any more")
 
     return check
@@ -43,8 +43,8 @@ def eventually(name: str, predicate: Predicate) -> Property:
     """Make a property that requires a predicate to be true at the end of the run."""
 
     @holds(name, End)
-    def check(_event: End, past: RunState) -> None:
-        if not _asked(predicate, past):
+    def check(_event: End, state: RunState) -> None:
+        if not _asked(predicate, state):
             raise Broken("it never came to be so")
 
     return check
@@ -57,16 +57,16 @@ def sometimes(
 
     Args:
         name: the name of the count.
-        predicate: called with the past until it is true.
+        predicate: called with the run's state until it is true.
         hits: the counts by name; 0 if the predicate was never true.
         on: the types of events after which it is called; all by default.
     """
     hits.setdefault(name, 0)
 
     @holds(name, *on)
-    def check(_event: Event, past: RunState) -> None:
-        seen = past.of(f"sometimes {name}", list[bool])
-        if not seen and predicate(past):
+    def check(_event: Event, state: RunState) -> None:
+        seen = state.of(f"sometimes {name}", list[bool])
+        if not seen and predicate(state):
             seen.append(True)
             hits[name] += 1
 
@@ -84,9 +84,9 @@ def unique_effects(
     """
 
     @holds(name, Effect)
-    def check(event: Effect, past: RunState) -> None:
+    def check(event: Effect, state: RunState) -> None:
         which = event.key if key is None else key(event)
-        first = past.of(f"effects {name}", dict[object, Effect]).setdefault(which, event)
+        first = state.of(f"effects {name}", dict[object, Effect]).setdefault(which, event)
         if which is not None and first is not event:
             raise Broken(
                 f"{which!r} by attempt {event.attempt} on {event.node}, and by attempt {first.attempt} of job"
@@ -98,8 +98,8 @@ def unique_effects(
     return check
 
 
-def _asked(predicate: Predicate, past: RunState) -> bool:
+def _asked(predicate: Predicate, state: RunState) -> bool:
     try:
-        return predicate(past)
+        return predicate(state)
     except AssertionError as error:
         raise Broken(str(error) or "an assertion failed") from error

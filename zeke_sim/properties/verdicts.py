@@ -37,7 +37,7 @@ _SHORT = MOMENT.total_seconds()
     verbs=("settle", "suspend", "heartbeat"),
 )
 def a_settlement_says_what_the_handler_did(
-    event: Invoked | Answered | Lived | WorkerRow, past: RunState
+    event: Invoked | Answered | Lived | WorkerRow, state: RunState
 ) -> None:
     """A worker reports what an attempt's handler did: returned, failed (permanently or not), snoozed, waits.
 
@@ -46,33 +46,33 @@ def a_settlement_says_what_the_handler_did(
     """
     if not isinstance(event, Invoked):
         if not isinstance(event, Answered) or event.verb == "heartbeat":
-            remember(event, past)
+            remember(event, state)
         return
     args = event.args
     for key in ("completed", "failed", "released", "waiting"):
         for outcome in args.get(key, ()):
-            _judge(outcome, event, past)
+            _judge(outcome, event, state)
 
 
-def _judge(outcome: Any, event: Invoked, past: RunState) -> None:
+def _judge(outcome: Any, event: Invoked, state: RunState) -> None:
     error = error_of(outcome.output) if isinstance(outcome, Failed) else {}
     if isinstance(outcome, Failed):
         _ends_as_it_should(outcome, error)
-    if "while_storing" in error or _was_overdue(outcome, error, past):
+    if "while_storing" in error or _was_overdue(outcome, error, state):
         return
-    life = past.lives[outcome.id]
+    life = state.lives[outcome.id]
     ends = [end for end in life.ended.get(outcome.attempt, ()) if end.node == event.node]
     if ends:
-        _as_it_did(outcome, error, ends[-1], past)
+        _as_it_did(outcome, error, ends[-1], state)
     elif any(began.node == event.node for began in life.began.get(outcome.attempt, ())):
         now = Ended(event.at, event.node, "", outcome.id, outcome.attempt, "cancelled", None)
-        if (outcome.id, outcome.attempt) in past.nodes[event.node].running and not _gave_up(now, past):
+        if (outcome.id, outcome.attempt) in state.nodes[event.node].running and not _gave_up(now, state):
             raise Broken(
                 f"{type(outcome).__name__} is said of attempt {outcome.attempt}, whose handler goes on",
                 job=outcome.id,
                 since=life.began[outcome.attempt][-1].at,
             )
-    elif _claimed(outcome, event, past) and (
+    elif _claimed(outcome, event, state) and (
         isinstance(outcome, Completed | Waiting)
         or (isinstance(outcome, Failed) and error.get("type") not in UNBEGUN)
     ):
@@ -82,21 +82,21 @@ def _judge(outcome: Any, event: Invoked, past: RunState) -> None:
         )
 
 
-def _claimed(outcome: Any, event: Invoked, past: RunState) -> bool:
+def _claimed(outcome: Any, event: Invoked, state: RunState) -> bool:
     """Return whether the reporting worker claimed the attempt; if not, the report is of an earlier job.
 
     A repeated report returns False too, since it was checked the first time.
     """
     if event.args.get("repeated"):
         return False
-    claim = past.lives[outcome.id].claims.get(outcome.attempt)
-    call = past.calls.get(claim.call) if claim is not None and claim.call is not None else None
+    claim = state.lives[outcome.id].claims.get(outcome.attempt)
+    call = state.calls.get(claim.call) if claim is not None and claim.call is not None else None
     return call is not None and call.invoked.node == event.node
 
 
-def _was_overdue(outcome: Any, error: dict[str, Any], past: RunState) -> bool:
+def _was_overdue(outcome: Any, error: dict[str, Any], state: RunState) -> bool:
     """Return whether a supervisor, possibly in the same process, reports an attempt found to be overdue."""
-    ruled = past.ruled_overdue.get((outcome.id, outcome.attempt))
+    ruled = state.ruled_overdue.get((outcome.id, outcome.attempt))
     return bool(ruled) and error.get("type") in {"Expired", "WorkerLost"}
 
 
@@ -110,21 +110,21 @@ def _ends_as_it_should(outcome: Failed, error: dict[str, Any]) -> None:
         )
 
 
-def _as_it_did(outcome: Any, error: dict[str, Any], end: Ended, past: RunState) -> None:
+def _as_it_did(outcome: Any, error: dict[str, Any], end: Ended, state: RunState) -> None:
     """Check that an outcome matches what a handler did, even if its worker did not wait for it."""
     if isinstance(outcome, Failed) and error.get("type") == "Expired":
-        if end.at + _SHORT >= deadline(end, past, 1 / (1 + past.rules.drift)):
+        if end.at + _SHORT >= deadline(end, state, 1 / (1 + state.rules.drift)):
             return
-    elif isinstance(outcome, Released) and _gave_up(end, past):
+    elif isinstance(outcome, Released) and _gave_up(end, state):
         return
-    elif _too_late(end, past) and not _gave_up(end, past):
+    elif _too_late(end, state) and not _gave_up(end, state):
         raise Broken(
             f"{_shown(outcome, error)} is said of attempt {outcome.attempt}, which ended at {end.at:.3f} s"
-            f" and had time until {deadline(end, past, 1.0):.3f} s",
+            f" and had time until {deadline(end, state, 1.0):.3f} s",
             job=outcome.id,
             since=end.at,
         )
-    elif any(_is(outcome, error, end, past)):
+    elif any(_is(outcome, error, end, state)):
         return
     asked = "" if end.asked is None else f" ({end.asked} s)"
     raise Broken(
@@ -135,7 +135,7 @@ def _as_it_did(outcome: Any, error: dict[str, Any], end: Ended, past: RunState) 
     )
 
 
-def _is(outcome: Any, error: dict[str, Any], end: Ended, past: RunState) -> Iterator[bool]:
+def _is(outcome: Any, error: dict[str, Any], end: Ended, state: RunState) -> Iterator[bool]:
     """Yield for each kind of end whether the outcome matches what the handler did."""
     kind = str(end.value).partition(":")[0] if end.how == "raised" else end.how
     if kind == "returned":
@@ -149,14 +149,14 @@ def _is(outcome: Any, error: dict[str, Any], end: Ended, past: RunState) -> Iter
     elif kind == "Fail":
         yield isinstance(outcome, Failed) and outcome.retry_in is None and error.get("type") == kind
     elif kind == "Retry":
-        yield isinstance(outcome, Failed) and error.get("type") == kind and _asked_for(outcome, end, past)
+        yield isinstance(outcome, Failed) and error.get("type") == kind and _asked_for(outcome, end, state)
     elif kind != "cancelled":
         yield isinstance(outcome, Failed)
 
 
-def _asked_for(outcome: Failed, end: Ended, past: RunState) -> bool:
+def _asked_for(outcome: Failed, end: Ended, state: RunState) -> bool:
     """Return whether a failure is retried after the delay that its handler requested, if a retry is left."""
-    claim = past.lives[end.job].claims.get(end.attempt)
+    claim = state.lives[end.job].claims.get(end.attempt)
     if claim is None or claim.after is None:
         return True
     if claim.after.retry_count >= claim.after.retry_limit:
@@ -164,22 +164,22 @@ def _asked_for(outcome: Failed, end: Ended, past: RunState) -> bool:
     return outcome.retry_in is not None and end.asked in {None, outcome.retry_in}
 
 
-def _gave_up(end: Ended, past: RunState) -> bool:
+def _gave_up(end: Ended, state: RunState) -> bool:
     """Return whether a worker may have abandoned an attempt because it stopped or its lease ended."""
-    early = 1 / (1 + past.rules.drift)
-    stopped = known_of(past).stops.get(end.node)
-    if stopped is not None and end.at + _SHORT >= stopped + past.rules.grace * early:
+    early = 1 / (1 + state.rules.drift)
+    stopped = known_of(state).stops.get(end.node)
+    if stopped is not None and end.at + _SHORT >= stopped + state.rules.grace * early:
         return True
-    began = past.lives[end.job].began[end.attempt][-1].at
-    return lease_over(end, past, began, early) is not None
+    began = state.lives[end.job].began[end.attempt][-1].at
+    return lease_over(end, state, began, early) is not None
 
 
-def _too_late(end: Ended, past: RunState) -> bool:
+def _too_late(end: Ended, state: RunState) -> bool:
     """Return whether a handler certainly ran past its deadline, so that it was interrupted."""
-    claim = past.lives[end.job].claims.get(end.attempt)
+    claim = state.lives[end.job].claims.get(end.attempt)
     since = end.at if claim is None else claim.at
-    return end.at > deadline(end, past, 1 + past.rules.drift) + PROMPT and not stood_still(
-        end.node, since, past
+    return end.at > deadline(end, state, 1 + state.rules.drift) + PROMPT and not stood_still(
+        end.node, since, state
     )
 
 

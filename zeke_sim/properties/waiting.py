@@ -43,36 +43,36 @@ def who_waits_for_another_job_holds_nothing(event: Change, _past: RunState) -> N
 
 
 @holds("a wait is what was asked for", Change, number=25, steps=is_end)
-def a_wait_is_what_was_asked_for(event: Change, past: RunState) -> None:
+def a_wait_is_what_was_asked_for(event: Change, state: RunState) -> None:
     """A suspended job waits for exactly the requested job, or is due at once if that has ended."""
     after = event.after
     if after is None or after.state is not _CREATED:
         return
-    asks = outcomes(event, past)
+    asks = outcomes(event, state)
     if not asks:
         return
-    differences = [_difference(ask, after, past) for ask in asks]
+    differences = [_difference(ask, after, state) for ask in asks]
     if all(differences):
         raise Broken(differences[0] or "", job=after.id)
 
 
-def _difference(ask: Ask, after: Image, past: RunState) -> str | None:
+def _difference(ask: Ask, after: Image, state: RunState) -> str | None:
     """Describe how a row differs from the request; return None if it does not."""
     what: Any = ask.what
-    awaited = past.live.get(what.child) if isinstance(what, Waiting) and what.child != after.id else None
+    awaited = state.live.get(what.child) if isinstance(what, Waiting) and what.child != after.id else None
     waited = None if awaited is None or awaited.state in FINAL else awaited.id
     if after.waits_for != waited:
         return f"it waits for {after.waits_for}, and should for {waited}"
     if waited is None:
-        at_once = not isinstance(what, Waiting) or past.stamped(after.start_after, ask.call.invoked.at)
+        at_once = not isinstance(what, Waiting) or state.stamped(after.start_after, ask.call.invoked.at)
         return None if at_once else f"nothing is left to wait for, and it starts at {after.start_after}"
-    if past.now is not None and after.start_after < past.now + FAR:
+    if state.now is not None and after.start_after < state.now + FAR:
         return f"it waits for {waited}, and starts at {after.start_after}"
     return None
 
 
 @holds("nobody goes on too early", Change, number=10)
-def nobody_goes_on_too_early(event: Change, past: RunState) -> None:
+def nobody_goes_on_too_early(event: Change, state: RunState) -> None:
     """A waiting job resumes only after the other job has ended or is gone, and is due at that moment."""
     before, after = event.before, event.after
     if before is None or after is None or before.waits_for is None or before.state is not after.state:
@@ -81,13 +81,13 @@ def nobody_goes_on_too_early(event: Change, past: RunState) -> None:
         if after.start_after != before.start_after:
             raise Broken(f"it waits for {after.waits_for}, and starts at {after.start_after}", job=after.id)
         return
-    child = past.live.get(before.waits_for)
+    child = state.live.get(before.waits_for)
     if after.waits_for is not None or (child is not None and child.state not in FINAL):
-        state = "gone" if child is None else child.state
-        raise Broken(f"it waited for {before.waits_for}, which is {state}, and goes on", job=after.id)
-    calls = [call.invoked.at for call in past.causes(event)]
-    if calls and not past.stamped(after.start_after, min(calls)):
-        raise Broken(f"it goes on at {past.now}, and starts at {after.start_after}", job=after.id)
+        how = "gone" if child is None else child.state
+        raise Broken(f"it waited for {before.waits_for}, which is {how}, and goes on", job=after.id)
+    calls = [call.invoked.at for call in state.causes(event)]
+    if calls and not state.stamped(after.start_after, min(calls)):
+        raise Broken(f"it goes on at {state.now}, and starts at {after.start_after}", job=after.id)
 
 
 def _awaited_by(row: Image | None) -> UUID | None:
@@ -146,67 +146,67 @@ _ENDING: Final = ("settle", "suspend", "cancel", "commit")
 
 
 @holds("the end of a job wakes who waits for it", Change, Answered, number=16, verbs=_ENDING)
-def the_end_of_a_job_wakes_who_waits_for_it(event: Change | Answered, past: RunState) -> None:
+def the_end_of_a_job_wakes_who_waits_for_it(event: Change | Answered, state: RunState) -> None:
     """After the end of a job is acknowledged, no job waits for it.
 
     Exempt are waiting jobs that were skipped because a transaction that cancels them may have locked them.
     """
-    waits = past.of("waits", _Waits)
+    waits = state.of("waits", _Waits)
     if isinstance(event, Change):
         waits.see(event)
         return
-    ended = [row.id for row in _did(event, past) if row.state in FINAL]
+    ended = [row.id for row in _did(event, state) if row.state in FINAL]
     for parent, since in (found for job in ended for found in waits.in_vain(job)):
-        if _locked_until(parent, past) < since:
+        if _locked_until(parent, state) < since:
             raise Broken(f"it waits for a job that ended at {since:.3f} s", job=parent, since=since)
 
 
-def _did(event: Answered, past: RunState) -> Iterator[Image]:
+def _did(event: Answered, state: RunState) -> Iterator[Image]:
     """Yield the rows that a call, or the transaction that it commits, has certainly changed."""
-    call = past.calls[event.call]
+    call = state.calls[event.call]
     if event.outcome != "ok" or (call.invoked.transaction is not None and event.verb != "commit"):
         return
     number = call.invoked.transaction
-    for one in [call] if number is None else past.transactions[number]:
+    for one in [call] if number is None else state.transactions[number]:
         for change in one.did:
             if change.after is not None:
                 yield change.after
 
 
-def _locked_until(job: UUID, past: RunState) -> float:
+def _locked_until(job: UUID, state: RunState) -> float:
     """Return until when transactions that cancel a job or one of its ancestors may have locked it."""
-    until, family = -1.0, {job, *past.ancestors(job)}
-    for calls in past.transactions.values():
+    until, family = -1.0, {job, *state.ancestors(job)}
+    for calls in state.transactions.values():
         if any(not family.isdisjoint(call.invoked.args.get("ids", ())) for call in calls):
             last = calls[-1]
-            ended = past.at if last.answered is None else last.answered.at
+            ended = state.at if last.answered is None else last.answered.at
             until = max(until, ended if last.invoked.verb == "commit" else ended + ROLLED_BACK)
     return until
 
 
 @holds("nobody waits for a job that has ended", Change, End, number=17)
-def nobody_waits_for_a_job_that_has_ended(event: Change | End, past: RunState) -> None:
+def nobody_waits_for_a_job_that_has_ended(event: Change | End, state: RunState) -> None:
     """After all faults have ended, a job that waits for an ended or deleted job resumes within a sweep."""
-    waits = past.of("waits", _Waits)
+    waits = state.of("waits", _Waits)
     if isinstance(event, End):
         for child in list(waits.parents):
             for parent, since in waits.in_vain(child):
-                _goes_on(parent, since, past)
+                _goes_on(parent, since, state)
         return
     waits.see(event)
     if waits.went_on is not None and event.before is not None:
-        _goes_on(event.before.id, waits.went_on, past)
+        _goes_on(event.before.id, waits.went_on, state)
 
 
-def _goes_on(job: UUID, since: float, past: RunState) -> None:
-    swept = duty_since("resume_waiting", past)
+def _goes_on(job: UUID, since: float, state: RunState) -> None:
+    swept = duty_since("resume_waiting", state)
     if swept is None:
         return
-    rules = past.rules
-    due = max(since, swept, _locked_until(job, past)) + rules.sweep * (1 + rules.drift) + rules.slack
-    if past.at > due:
+    rules = state.rules
+    due = max(since, swept, _locked_until(job, state)) + rules.sweep * (1 + rules.drift) + rules.slack
+    if state.at > due:
         raise Broken(
-            f"it waits for a job that ended at {since:.3f} s, until {past.at:.3f} s, sweeps being"
+            f"it waits for a job that ended at {since:.3f} s, until {state.at:.3f} s, sweeps being"
             f" {rules.sweep} s apart",
             job=job,
             since=since,
@@ -216,45 +216,47 @@ def _goes_on(job: UUID, since: float, past: RunState) -> None:
 @holds(
     "children end with their parent", Invoked, Answered, number=14, verbs=("insert_child", "cancel", "commit")
 )
-def children_end_with_their_parent(event: Invoked | Answered, past: RunState) -> None:
+def children_end_with_their_parent(event: Invoked | Answered, state: RunState) -> None:
     """When a cancellation is acknowledged, the children that the job had sent to wait for are cancelled too.
 
     This holds even if the job was not waiting for them yet. Children that had ended stay as they are.
     """
-    waits = past.of("waits", _Waits)
+    waits = state.of("waits", _Waits)
     if isinstance(event, Invoked):
         if event.verb == "insert_child":
             waits.see(event)
         return
-    for row in _did(event, past):
+    for row in _did(event, state):
         if row.state is not _CANCELLED:
             continue
-        at = past.lives[row.id].since if past.live.get(row.id) == row else past.calls[event.call].invoked.at
+        at = (
+            state.lives[row.id].since if state.live.get(row.id) == row else state.calls[event.call].invoked.at
+        )
         for child in waits.children.get(row.id, ()):
-            rows = list(past.lives[child].between(at, event.at))
+            rows = list(state.lives[child].between(at, event.at))
             if all(one is not None and one.state not in FINAL for one in rows):
                 raise Broken(f"its parent {row.id} was cancelled, and it was not", job=child, since=at)
 
 
 @holds("children come back with their parent", Invoked, Answered, number=14, verbs=("insert_child", "resume"))
-def children_come_back_with_their_parent(event: Invoked | Answered, past: RunState) -> None:
+def children_come_back_with_their_parent(event: Invoked | Answered, state: RunState) -> None:
     """When a resumption is acknowledged, children that were cancelled with the job or later are resumed too.
 
     Exempt are children whose place another job occupies. A child that was cancelled before its parent stays
     cancelled, and so does one whose parent stays cancelled.
     """
-    waits = past.of("waits", _Waits)
+    waits = state.of("waits", _Waits)
     if isinstance(event, Invoked):
         if event.verb == "insert_child":
             waits.see(event)
         return
     if event.verb != "resume" or event.outcome != "ok":
         return
-    call = past.calls[event.call]
+    call = state.calls[event.call]
     back = {was.id: (was, change.at) for change in call.did if (was := change.before)}
     for job, (was, at) in back.items():
         for child in waits.children.get(job, ()):
-            if child not in back and _stays_cancelled(child, was, (at, event.at), past):
+            if child not in back and _stays_cancelled(child, was, (at, event.at), state):
                 raise Broken(f"its parent {job} was resumed, and it was not", job=child, since=at)
         if job in call.invoked.args["ids"] or was.parent is None:
             continue
@@ -271,23 +273,23 @@ def _was_cancelled_along(child: Image, parent: Image) -> bool:
     return child.completed_on >= parent.completed_on
 
 
-def _stays_cancelled(job: UUID, parent: Image, time: tuple[float, float], past: RunState) -> bool:
+def _stays_cancelled(job: UUID, parent: Image, time: tuple[float, float], state: RunState) -> bool:
     """Return whether a child that was cancelled with its parent is still cancelled, with its place free."""
-    for row in past.lives[job].between(*time):
+    for row in state.lives[job].between(*time):
         if row is None or row.archived_on is not None or not _was_cancelled_along(row, parent):
             return False
         place = place_of(row._replace(state=_CREATED))
-        if place is not None and (past.places[place] or past.vacated.get(place, -1.0) >= time[0]):
+        if place is not None and (state.places[place] or state.vacated.get(place, -1.0) >= time[0]):
             return False
     return True
 
 
 @holds("who has lost nothing is not told so", Ended, number=4)
-def who_has_lost_nothing_is_not_told_so(event: Ended, past: RunState) -> None:
+def who_has_lost_nothing_is_not_told_so(event: Ended, state: RunState) -> None:
     """A handler is refused operations of the job's holder only after the job was lost."""
     if event.how != "raised" or not str(event.value).startswith("LeaseLostError:"):
         return
-    life = past.lives[event.job]
+    life = state.lives[event.job]
     began = life.began[event.attempt][-1].at
     rows = list(life.between(began, event.at))
     if all(row is not None and row.state is _ACTIVE and row.attempt == event.attempt for row in rows):
@@ -299,12 +301,12 @@ def who_has_lost_nothing_is_not_told_so(event: Ended, past: RunState) -> None:
 
 
 @holds("a lost job has no more children", Change, number=4, steps=is_send)
-def a_lost_job_has_no_more_children(event: Change, past: RunState) -> None:
+def a_lost_job_has_no_more_children(event: Change, state: RunState) -> None:
     """A child to wait for is sent only while its parent is active in the requesting attempt."""
-    row, causes = event.after, past.causes(event)
+    row, causes = event.after, state.causes(event)
     if row is None or row.parent is None or not causes or causes[0].invoked.verb != "insert_child":
         return
-    attempt, parent = causes[0].invoked.args["attempt"], past.live.get(row.parent)
+    attempt, parent = causes[0].invoked.args["attempt"], state.live.get(row.parent)
     if parent is None or parent.state is not _ACTIVE or parent.attempt != attempt:
         stands = "gone" if parent is None else f"{parent.state}, attempt {parent.attempt}"
         raise Broken(f"sent by attempt {attempt} of {row.parent}, which is {stands}", job=row.id)

@@ -42,12 +42,12 @@ class _Sleepers:
 
 
 @holds("who sleeps is woken", Change, Invoked, Fault, End, number=16)
-def who_sleeps_is_woken(event: Change | Invoked | Fault | End, past: RunState) -> None:
+def who_sleeps_is_woken(event: Change | Invoked | Fault | End, state: RunState) -> None:
     """An idle worker polls at once when a job becomes due, unless the wake-up is lost.
 
     Every worker that sleeps on the job's queue polls, since it cannot know whether another one is alive.
     """
-    sleepers = past.of("sleepers", _Sleepers)
+    sleepers = state.of("sleepers", _Sleepers)
     if isinstance(event, Fault):
         if event.kind in WAKE or event.node == "db":
             sleepers.faulty[event.node] = event.at if event.until is None else event.until
@@ -56,8 +56,8 @@ def who_sleeps_is_woken(event: Change | Invoked | Fault | End, past: RunState) -
     for node, (since, job) in list(sleepers.called.items()):
         if event.at > since + PROMPT:
             del sleepers.called[node]
-            known = past.nodes[node]
-            well = known.well_since(past.at, past.rules.slack)
+            known = state.nodes[node]
+            well = known.well_since(state.at, state.rules.slack)
             if well is not None and well <= since:
                 raise Broken(
                     f"{node} slept at {since:.3f} s, and has not looked by {event.at:.3f} s", job=job
@@ -70,24 +70,24 @@ def who_sleeps_is_woken(event: Change | Invoked | Fault | End, past: RunState) -
         row, before = event.after, event.before
         marked = before is not None and row is not None and before._replace(awaited=row.awaited) == row
         if row is not None and row.state in WAITING and row.start_after <= event.now and not marked:
-            _call(row, event, sleepers, past)
+            _call(row, event, sleepers, state)
 
 
-def _call(row: Image, event: Change, sleepers: _Sleepers, past: RunState) -> None:
+def _call(row: Image, event: Change, sleepers: _Sleepers, state: RunState) -> None:
     """Expect all workers that sleep on the row's queue to poll."""
-    queue = past.queues.get(row.name)
+    queue = state.queues.get(row.name)
     if queue is not None and (queue.paused_on is not None or queue.concurrency_limit is not None):
         return
     if sleepers.faulty.get("db", -1.0) >= event.at - ASLEEP:
         return
-    for crew in past.crews.values():
-        node = past.nodes.get(crew.node)
+    for crew in state.crews.values():
+        node = state.nodes.get(crew.node)
         if node is None or row.name not in crew.queues or crew.holds or node.running or node.open:
             continue
-        if not any(past.crews[worker] is crew for worker in node.workers):
+        if not any(state.crews[worker] is crew for worker in node.workers):
             continue
         before, last = sleepers.looks.get(crew.node, (event.at, event.at))
-        well = node.well_since(past.at, past.rules.slack)
+        well = node.well_since(state.at, state.rules.slack)
         # A worker backs off after a failure; a poll since then shows that it has recovered.
         calm = well is not None and well < last and max(crew.rested, node.rested) + ASLEEP < event.at
         if calm and last + ASLEEP < event.at and sleepers.faulty.get(crew.node, -1.0) < before:
@@ -95,9 +95,9 @@ def _call(row: Image, event: Change, sleepers: _Sleepers, past: RunState) -> Non
 
 
 @holds("who finds nothing rests", Answered, number=16, verbs=("claim",))
-def who_finds_nothing_rests(event: Answered, past: RunState) -> None:
+def who_finds_nothing_rests(event: Answered, state: RunState) -> None:
     """A worker that repeatedly finds no work pauses between its polls."""
-    empty = past.of("empty claims", dict[str, list[float]])
+    empty = state.of("empty claims", dict[str, list[float]])
     if event.outcome != "ok" or event.result:
         empty.pop(event.node, None)
         return

@@ -223,9 +223,9 @@ def everything_ends_in_time(quiet: float) -> Property:
     """Make a property that requires all jobs to have ended ``quiet`` seconds after all faults are healed."""
 
     @holds("everything ends in time", End)
-    def check(_event: End, past: RunState) -> None:
+    def check(_event: End, state: RunState) -> None:
         """So long after all was healed, every job has ended."""
-        left = [row for row in past.live.values() if row.state not in FINAL]
+        left = [row for row in state.live.values() if row.state not in FINAL]
         if left:
             first = left[0]
             raise Broken(

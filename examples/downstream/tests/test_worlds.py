@@ -39,8 +39,8 @@ class Provider:
         return key
 
 
-def tried_again(past: Any) -> bool:
-    return any(life.failures for life in past.lives.values())
+def tried_again(state: Any) -> bool:
+    return any(life.failures for life in state.lives.values())
 
 
 @zeke_sim.test(
