@@ -27,7 +27,7 @@ from zeke_sim.world.setup import Setup
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
 
 DAY: Final = 86_400.0
 WARM_UP: Final = 1_000_000
@@ -66,7 +66,7 @@ def searched(days: float, schedules: list[str]) -> Callable[[], None]:
     """Return a run without faults: a worker, a scheduler and a supervisor, as they are by default."""
     settings = Settings()
 
-    def build(_draws: Draws) -> Setup:
+    def build(_draws: RandomStream) -> Setup:
         return Setup(
             application(schedules),
             workers=1,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from zeke_queue.task.context import JobContext
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
     from zeke_sim.world.node import Main, Node
 
 Action: TypeAlias = "Callable[[Node], Awaitable[object]]"
@@ -122,7 +122,7 @@ async def _spend(step: Step) -> None:
 
 
 def script(
-    draws: Draws, *, longest: float = 5.0, steps: int = 3, stubborn: float = 0.0, hasty: int = 2
+    draws: RandomStream, *, longest: float = 5.0, steps: int = 3, stubborn: float = 0.0, hasty: int = 2
 ) -> Script:
     """Draw a script, which is more likely to succeed than to fail.
 
@@ -149,7 +149,7 @@ def script(
     return Script(steps=drawn)
 
 
-def _stubbornness(draws: Draws) -> dict[str, Any]:
+def _stubbornness(draws: RandomStream) -> dict[str, Any]:
     """Draw the reaction to a cancellation: ignored for a while, ignored to the end, or obeyed late."""
     return {
         "swallow": draws.pick((0.0, round(draws.uniform(0.0, 4.0), 2), 60.0)),
@@ -209,6 +209,6 @@ def tending(known: Known, number: int, what: Tending) -> Action:
     return tend
 
 
-def own_id(draws: Draws) -> UUID:
+def own_id(draws: RandomStream) -> UUID:
     """Draw an id for a job, which makes repeated sends idempotent."""
     return UUID(int=draws.seed() << 80 | draws.seed() << 20, version=4)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from tests.newsroom.feeds import Illness
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
     from zeke_tasks.testing.web import Asked, ScriptedWeb
     from zeke_tasks.youtube import Video
 
@@ -97,7 +97,7 @@ class Tube:
 
 
 def draw_tube(
-    draws: Draws, channels: int, searches: int, *, phase: float, per_day: float, epoch: datetime
+    draws: RandomStream, channels: int, searches: int, *, phase: float, per_day: float, epoch: datetime
 ) -> Tube:
     """Draw channels whose videos appear over a fault phase, and a search."""
     captions, search = ScriptedCaptions(silent=SILENT, retry_after=5.0), ScriptedSearch(retry_after=5.0)
@@ -121,7 +121,7 @@ def draw_tube(
     return Tube(made, source, found if searches else (), YouTube(captions, search), captions)
 
 
-def put_tube(web: ScriptedWeb, tube: Tube, draws: Draws, time: Callable[[], float]) -> None:
+def put_tube(web: ScriptedWeb, tube: Tube, draws: RandomStream, time: Callable[[], float]) -> None:
     """Put the channels' feeds and the videos' pages on a web."""
     for one in tube.every():
         troubles = [silent()] if draws.chance(0.2) else []

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
     from zeke_tasks.testing.web import Asked, ScriptedWeb
 
 HOUR: Final = 3600.0
@@ -125,7 +125,7 @@ def unwell(illness: Illness) -> Reply:
     return Reply(body="<html>We are mending our feed", late=LATENCY)
 
 
-def draw_feeds(draws: Draws, many: int, phase: float, per_day: float) -> list[Feed]:
+def draw_feeds(draws: RandomStream, many: int, phase: float, per_day: float) -> list[Feed]:
     """Draw feeds whose articles appear over a fault phase, some of them told by several.
 
     Args:
@@ -153,7 +153,7 @@ def draw_feeds(draws: Draws, many: int, phase: float, per_day: float) -> list[Fe
     return feeds
 
 
-def draw_times(draws: Draws, phase: float, per_day: float) -> list[float]:
+def draw_times(draws: RandomStream, phase: float, per_day: float) -> list[float]:
     """Draw when something appears: the first at once, all before a phase is over."""
     times = [0.0]
     while (at := times[-1] + draws.uniform(0.0, 2.0) * DAY / per_day) < 0.95 * phase:
@@ -161,14 +161,14 @@ def draw_times(draws: Draws, phase: float, per_day: float) -> list[float]:
     return times
 
 
-def _article(draws: Draws, site: str, number: int, place: int, at: float) -> Article:
+def _article(draws: RandomStream, site: str, number: int, place: int, at: float) -> Article:
     own = f"mod{number:02d}x{place:03d}"
     topic = draws.pick((own, own, own, f"all{draws.below(8):02d}"))
     url = f"{site}/{place}" if draws.chance(0.75) else None
     return Article(f"{site}#{place}", topic, url, at, missing=url is not None and draws.chance(0.06))
 
 
-def draw_illnesses(draws: Draws, phase: float) -> tuple[Illness, ...]:
+def draw_illnesses(draws: RandomStream, phase: float) -> tuple[Illness, ...]:
     """Draw when something is unwell; it is not at the end of a phase."""
     drawn: list[Illness] = []
     for _ in range(draws.pick((0, 0, 1, 1, 2))):
@@ -180,7 +180,7 @@ def draw_illnesses(draws: Draws, phase: float) -> tuple[Illness, ...]:
 
 
 def put_feeds(
-    web: ScriptedWeb, feeds: Sequence[Feed], draws: Draws, time: Callable[[], float], epoch: datetime
+    web: ScriptedWeb, feeds: Sequence[Feed], draws: RandomStream, time: Callable[[], float], epoch: datetime
 ) -> None:
     """Put feeds and their pages on a web; some pages are unwell for some requests before they answer."""
     for feed in feeds:
@@ -195,11 +195,11 @@ def put_feeds(
                 put_page(web, article.url, prose.page(article.topic), draws)
 
 
-def put_page(web: ScriptedWeb, url: str, body: str, draws: Draws) -> None:
+def put_page(web: ScriptedWeb, url: str, body: str, draws: RandomStream) -> None:
     """Put a page on a web, which is unwell for some requests before it answers."""
     web.put(url, *_troubles(draws), Reply(body=body, late=LATENCY))
 
 
-def _troubles(draws: Draws) -> list[Reply]:
+def _troubles(draws: RandomStream) -> list[Reply]:
     many = draws.pick((0, 0, 0, 0, 1, 1, 2, STUBBORN))
     return [draws.pick((busy(retry_after=draws.pick((1.0, 4.0, 60.0))), silent())) for _ in range(many)]

@@ -15,7 +15,7 @@ from zeke_tasks.testing.ai import EMBED, ScriptedAI
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
     from zeke_sim.world.node import Node
     from zeke_tasks.ai.client import AIClient, Answer, Embedded, M, Prompt
 
@@ -123,7 +123,7 @@ def too_often(calls: Iterable[Call], per_minute: int) -> str | None:
     return None
 
 
-def draw_mind(draws: Draws, topics: Sequence[str], phase: float) -> Mind:
+def draw_mind(draws: RandomStream, topics: Sequence[str], phase: float) -> Mind:
     """Draw a service that meets some topics badly, before it answers, and is away now and then."""
     outages: list[Outage] = []
     for _ in range(draws.pick((0, 1, 2))):
@@ -142,7 +142,7 @@ def draw_mind(draws: Draws, topics: Sequence[str], phase: float) -> Mind:
     return mind
 
 
-def _trouble(draws: Draws) -> Exception:
+def _trouble(draws: RandomStream) -> Exception:
     match draws.below(5):
         case 0:
             return AIRateLimited(draws.pick((5.0, 60.0, 600.0)))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tests.newsroom.people import People
     from zeke_queue.task.catalog import Catalog
     from zeke_queue.task.senders import Transaction
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
     from zeke_sim.world.node import Node
     from zeke_sim.world.world import World
     from zeke_tasks.store.memory import MemoryRows
@@ -85,7 +85,7 @@ class Office:
         *,
         phase: float,
         hours: int,
-        draws: Draws,
+        draws: RandomStream,
     ) -> None:
         self.feeds = feeds
         self.tube = tube

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tests.newsroom.feeds import Article
     from tests.workloads import Action
     from zeke_queue.client.queue import Queue
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
     from zeke_sim.world.node import Node
     from zeke_tasks.store.memory import MemoryRepository, MemoryRows
     from zeke_tasks.store.model import Story
@@ -119,13 +119,13 @@ class People:
             await rows.put_playbook(Playbook(playbook, self.teams[0], "a playbook", steps))
 
 
-def draw_people(draws: Draws) -> People:
+def draw_people(draws: RandomStream) -> People:
     """Draw who they are."""
     return People((own_id(draws), own_id(draws)), own_id(draws), (own_id(draws), own_id(draws)))
 
 
 def draw_actions(
-    draws: Draws,
+    draws: RandomStream,
     people: People,
     repository: Callable[[], MemoryRepository],
     articles: Sequence[Article],
@@ -152,7 +152,7 @@ class _Desk:
 
     def __init__(
         self,
-        draws: Draws,
+        draws: RandomStream,
         people: People,
         repository: Callable[[], MemoryRepository],
         articles: Sequence[Article],

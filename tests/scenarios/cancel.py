@@ -20,13 +20,13 @@ from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.world.setup import Setup
 
 if TYPE_CHECKING:
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
     from zeke_sim.world.node import Node
 
 PHASE: Final = 40.0
 
 
-def build(draws: Draws) -> Setup:
+def build(draws: RandomStream) -> Setup:
     """A handful of jobs, and for each of them some changes of mind, by either of two programs."""
     catalog = Catalog()
     catalog.task(
@@ -70,7 +70,7 @@ def build(draws: Draws) -> Setup:
     )
 
 
-def _look_back(draws: Draws, known: Known) -> tuple[float, Action]:
+def _look_back(draws: RandomStream, known: Known) -> tuple[float, Action]:
     """Draw when all that is known of the jobs is read from the first line."""
 
     async def read(node: Node) -> None:
@@ -92,7 +92,7 @@ def _slowly(known: Known, number: int, seconds: float) -> Action:
     return cancel
 
 
-def _changes_of_mind(draws: Draws, sent: float, kept: float) -> list[tuple[float, Tending]]:
+def _changes_of_mind(draws: RandomStream, sent: float, kept: float) -> list[tuple[float, Tending]]:
     """Draw what is done to a job, and when: also just as the archive takes it."""
     changes: list[tuple[float, Tending]] = []
     at = sent
@@ -106,7 +106,7 @@ def _changes_of_mind(draws: Draws, sent: float, kept: float) -> list[tuple[float
     return changes
 
 
-def _send(draws: Draws, known: Known, number: int) -> Action:
+def _send(draws: RandomStream, known: Known, number: int) -> Action:
     options = SendOptions(delay=round(draws.uniform(0.0, 8.0), 2)) if draws.chance(0.3) else None
     return sending(known, number, "work", script(draws, longest=8.0, stubborn=0.7, hasty=0), options)
 

@@ -19,7 +19,7 @@ from zeke_sim.world.setup import Setup
 if TYPE_CHECKING:
     from tests.workloads import Action
     from zeke_sim.experiment.plan import Plan
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
 
 EPOCH: Final = datetime(2026, 3, 2, 8, 59, 50, tzinfo=UTC)
 """Ten seconds before a schedule has a tick."""
@@ -78,22 +78,22 @@ class Newsroom(Scenario):
         """Return the plan of a seed, with as many faults as its size bears."""
         plan = Scenario.plan(self, seed)
         # The size is the first that is drawn when the world's parts are made, too.
-        share, knobs = Decisions(seed).draws("scenario").pick(self.sizes).share, plan.knobs
+        share, knobs = Decisions(seed).stream("scenario").pick(self.sizes).share, plan.knobs
         fewer = {name: getattr(knobs, name) * share for name in ("statement", "wake", "handler", "slow")}
         return replace(plan, knobs=knobs.but(**fewer))
 
 
-def build(draws: Draws) -> Setup:
+def build(draws: RandomStream) -> Setup:
     """Build a small newsroom."""
     return _build(draws, draws.pick(SMALL))
 
 
-def build_whole(draws: Draws) -> Setup:
+def build_whole(draws: RandomStream) -> Setup:
     """Build a newsroom of fifty sources, for two weeks."""
     return _build(draws, draws.pick((WHOLE_SIZE,)))
 
 
-def _build(draws: Draws, size: Size) -> Setup:
+def _build(draws: RandomStream, size: Size) -> Setup:
     phase = size.days * DAY
     feeds = draw_feeds(draws, size.feeds, phase, size.per_day)
     articles = [article for feed in feeds if not feed.gone for article in feed.articles]

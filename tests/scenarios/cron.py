@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tests.workloads import Action
     from zeke_queue.model import Schedule
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
     from zeke_sim.world.node import Node
     from zeke_sim.world.world import World
 
@@ -111,7 +111,7 @@ class Shape:
     often: tuple[str, ...]
 
 
-def _shape(draws: Draws, night: Night) -> Shape:
+def _shape(draws: RandomStream, night: Night) -> Shape:
     """Choose whether the world is there for the change alone, comes after it, or lasts through all of it."""
     moment = night.change + draws.pick((-night.around, timedelta(0), night.around))
     seconds = (f"* * * * * */{draws.pick((5, 7, 10, 20))}", "* * * * *", "* * * * * 13,14,40")
@@ -129,7 +129,7 @@ def _shape(draws: Draws, night: Night) -> Shape:
 class Plans:
     """The schedules of a world, as they are declared and as people change them."""
 
-    def __init__(self, draws: Draws, night: Night, shape: Shape) -> None:
+    def __init__(self, draws: RandomStream, night: Night, shape: Shape) -> None:
         self._draws = draws
         self._expressions = (*shape.often, *shape.often, *night.touched)
         self._zone = night.zone
@@ -146,7 +146,7 @@ class Plans:
         }
 
 
-def _change(draws: Draws, plans: Plans, names: Sequence[str]) -> Action:
+def _change(draws: RandomStream, plans: Plans, names: Sequence[str]) -> Action:
     """Draw what somebody does about a schedule."""
     name, given = draws.pick(names), plans.definition()
     what = draws.pick(("edit", "edit", "pause", "pause", "resume", "resume", "drop", "create"))
@@ -175,7 +175,7 @@ async def _pause(node: Node, name: str, *, paused: bool) -> None:
             await storage.put_schedule(replace(schedule, paused=paused))
 
 
-def _for_a_while(draws: Draws, name: str, until: float) -> list[tuple[float, Action]]:
+def _for_a_while(draws: RandomStream, name: str, until: float) -> list[tuple[float, Action]]:
     """Draw that somebody pauses a schedule for a while, or moves it to another zone, and back."""
     began = draws.uniform(0.0, 0.5 * until)
     ended = began + draws.uniform(1.0, 0.5 * until)
@@ -226,7 +226,7 @@ def _parsed(expression: str, zone: str) -> Cron:
     return Cron.parse(expression, zone)
 
 
-def build(draws: Draws) -> Setup:
+def build(draws: RandomStream) -> Setup:
     """A few schedules near a change of the clocks, one or two schedulers, and somebody who edits."""
     night = draws.pick(NIGHTS)
     shape = _shape(draws, night)

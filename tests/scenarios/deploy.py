@@ -31,7 +31,7 @@ from zeke_sim.world.setup import Setup
 
 if TYPE_CHECKING:
     from tests.workloads import Action
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
     from zeke_sim.world.world import World
 
 PHASE: Final = 30.0
@@ -162,7 +162,7 @@ def what_was_not_sent_has_its_default(event: Ended, state: RunState) -> None:
         raise Broken(f"sent was {sent}, and done {event.value}", job=event.job)
 
 
-def _sends(draws: Draws, known: Known, start: int, *, new: bool) -> list[tuple[float, Action]]:
+def _sends(draws: RandomStream, known: Known, start: int, *, new: bool) -> list[tuple[float, Action]]:
     """Draw what a program of a version sends."""
     actions: list[tuple[float, Action]] = []
     for number in range(start, start + 2 + draws.below(4)):
@@ -186,7 +186,7 @@ def _sends(draws: Draws, known: Known, start: int, *, new: bool) -> list[tuple[f
     return actions
 
 
-def _rolls(draws: Draws, names: list[str]) -> list[Roll]:
+def _rolls(draws: RandomStream, names: list[str]) -> list[Roll]:
     """Draw when each process is renewed: one after the other, some back and forth, some never."""
     rolls: list[Roll] = []
     at = draws.uniform(2.0, 15.0)
@@ -204,7 +204,7 @@ def _rolls(draws: Draws, names: list[str]) -> list[Roll]:
     return rolls
 
 
-def build(draws: Draws) -> Setup:
+def build(draws: RandomStream) -> Setup:
     """One worker and one sender of each version at least, and two schedulers, the first of which is old."""
     limits = Limits(draws.pick((None, 1, 3)), draws.pick((None, 1, 2)), draws.pick((None, 2, 3)))
     old, new = old_version(limits), new_version(limits)

@@ -21,14 +21,14 @@ from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.world.setup import Setup
 
 if TYPE_CHECKING:
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
 
 PHASE: Final = 30.0
 
 ENDS: Final = ("return", "return", "return", "raise", "snooze")
 
 
-def build(draws: Draws) -> Setup:
+def build(draws: RandomStream) -> Setup:
     """Jobs with seconds to live, two workers, two supervisors."""
     catalog = Catalog()
     time = draws.pick((1.0, 2.0, 4.0))
@@ -60,14 +60,14 @@ def build(draws: Draws) -> Setup:
     )
 
 
-def _send(draws: Draws, known: Known, number: int, time: float) -> Any:
+def _send(draws: RandomStream, known: Known, number: int, time: float) -> Any:
     steps = [_step(draws, time) for _ in range(1 + draws.below(3))]
     options = SendOptions(expire_in=time / 2) if draws.chance(0.2) else None
     task = draws.pick(("brief", "brief", "brief", "patient", "hasty"))
     return sending(known, number, task, Script(steps=steps), options)
 
 
-def _step(draws: Draws, time: float) -> Step:
+def _step(draws: RandomStream, time: float) -> Step:
     """Draw an attempt that may end well before its time, near it, or long after."""
     return Step(
         seconds=round(time * draws.pick((0.0, draws.uniform(0.0, 0.9), 1.0, draws.uniform(0.9, 4.0))), 3),

@@ -21,7 +21,7 @@ from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.world.setup import Setup
 
 if TYPE_CHECKING:
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
     from zeke_sim.world.node import Node
 
 PHASE: Final = 30.0
@@ -33,7 +33,7 @@ SENDS: Final = 6
 """How many jobs a sender sends at most."""
 
 
-def build(draws: Draws) -> Setup:
+def build(draws: RandomStream) -> Setup:
     """Three tasks in four queues, two workers, two senders, an operator."""
     catalog = Catalog()
     options: dict[str, Any] = {"retry_limit": 2, "retry_delay": 1, "expire_in": draws.pick((5.0, 30.0))}
@@ -64,7 +64,7 @@ def build(draws: Draws) -> Setup:
     )
 
 
-def _sender(draws: Draws, known: Known, first: int, busy: str) -> Any:
+def _sender(draws: RandomStream, known: Known, first: int, busy: str) -> Any:
     """Draw what a program sends, and which of it somebody cancels a while later."""
     actions: list[tuple[float, Action]] = []
     for number in range(first, first + 3 + draws.below(SENDS - 2)):
@@ -75,7 +75,7 @@ def _sender(draws: Draws, known: Known, first: int, busy: str) -> Any:
     return doing(actions)
 
 
-def _send(draws: Draws, known: Known, number: int, busy: str) -> Action:
+def _send(draws: RandomStream, known: Known, number: int, busy: str) -> Action:
     queue, payload = draws.pick((*QUEUES, busy, busy)), script(draws, longest=6.0, steps=2, hasty=1)
     priority = draws.pick((0, 0, 1, -1))
     delay = draws.pick((0.0, 0.0, round(draws.uniform(0.0, 6.0), 2)))
@@ -102,7 +102,7 @@ def _as_another_program(job: NewJob) -> Action:
     return insert
 
 
-def _operator(draws: Draws, busy: str) -> Any:
+def _operator(draws: RandomStream, busy: str) -> Any:
     actions = [(draws.uniform(0.0, 0.8 * PHASE), _measure(draws)) for _ in range(2 + draws.below(5))]
     for _ in range(draws.below(3)):
         # There is room for several, and soon that is too much.
@@ -112,7 +112,7 @@ def _operator(draws: Draws, busy: str) -> Any:
     return doing(actions)
 
 
-def _measure(draws: Draws) -> Action:
+def _measure(draws: RandomStream) -> Action:
     if draws.chance(0.6):
         return _limit(draws.pick(LIMITED), draws.pick((1, 2, 3, None)))
     return _pause(draws.pick(QUEUES), paused=draws.chance(0.6))

@@ -34,7 +34,7 @@ from zeke_sim.world.setup import Setup
 
 if TYPE_CHECKING:
     from zeke_sim.history.state import RunState
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
     from zeke_sim.world.node import Node
 
 
@@ -55,7 +55,7 @@ def a_sends_word_counts(event: Change, _past: RunState) -> None:
         raise Broken(f"{asked} retries were asked for, and the job has {row.retry_limit}", job=row.id)
 
 
-def build(draws: Draws) -> Setup:
+def build(draws: RandomStream) -> Setup:
     """A handful of flaky jobs, two workers, a supervisor."""
     catalog = Catalog()
     backoff = draws.chance(0.7)
@@ -107,7 +107,7 @@ def build(draws: Draws) -> Setup:
     )
 
 
-def _hopeless(draws: Draws, known: Known, number: int) -> list[tuple[float, Action]]:
+def _hopeless(draws: RandomStream, known: Known, number: int) -> list[tuple[float, Action]]:
     """Draw a job that fails at once, each time but the last, and when somebody retries it by hand."""
     failing = Script(steps=[Step(end="raise") for _ in range(3 + draws.below(3))])
     at = draws.uniform(0.0, 10.0)
@@ -116,7 +116,7 @@ def _hopeless(draws: Draws, known: Known, number: int) -> list[tuple[float, Acti
     return [(at, sending(known, number, "chronic", failing)), *actions]
 
 
-def _parcel(draws: Draws) -> tuple[float, Plea]:
+def _parcel(draws: RandomStream) -> tuple[float, Plea]:
     """Draw what is sent, and the seconds until the next."""
     retries = draws.pick((None, None, None, 0, 1, 2))
     return round(draws.uniform(0.0, 6.0), 2), Plea(steps=script(draws, steps=4).steps, retries=retries)

@@ -28,7 +28,7 @@ from zeke_sim.world.setup import Setup
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
     from zeke_sim.world.node import Main, Node
     from zeke_sim.world.world import World
 
@@ -38,7 +38,7 @@ AIMS: Final = ("now", "now", "answered", "unanswered")
 """When a worker is told to stop: at a time, or with its next claim, whose answer comes or does not."""
 
 
-def build(draws: Draws) -> Setup:
+def build(draws: RandomStream) -> Setup:
     """Slow jobs and bursts of quick ones, and two workers that are told to stop in the midst of them."""
     catalog = Catalog()
     catalog.task("slow", retry_limit=draws.below(3), retry_delay=1, expire_in=draws.pick((8.0, 60.0)))(act)
@@ -101,11 +101,11 @@ def _running(node: Node, worker: Worker) -> Violation | None:
     return None
 
 
-def _slow(draws: Draws, known: Known, number: int) -> Action:
+def _slow(draws: RandomStream, known: Known, number: int) -> Action:
     return sending(known, number, "slow", script(draws, longest=8.0, stubborn=0.5, hasty=0))
 
 
-def _burst(draws: Draws) -> Action:
+def _burst(draws: RandomStream) -> Action:
     """Send quick jobs, of which some turn out to be slow, so that what was claimed ahead has to wait."""
     several = [_quick(draws) for _ in range(4 + draws.below(10))]
 
@@ -115,12 +115,12 @@ def _burst(draws: Draws) -> Action:
     return send
 
 
-def _quick(draws: Draws) -> Send:
+def _quick(draws: RandomStream) -> Send:
     seconds = draws.pick((0.0, 0.0, 0.01, 0.05, round(draws.uniform(0.0, 5.0), 2)))
     return Send("quick", Script(steps=[Step(seconds=seconds, end=draws.pick(("return", "return", "raise")))]))
 
 
-def _stop(draws: Draws, bursts: list[float]) -> float:
+def _stop(draws: RandomStream, bursts: list[float]) -> float:
     """Draw when a worker is told to stop: at any time, or right after a burst."""
     if draws.chance(0.5):
         return draws.pick(bursts) + draws.uniform(0.0, 1.0)

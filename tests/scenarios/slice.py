@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from tests.workloads import Action
     from zeke_queue.task.senders import Transaction
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
     from zeke_sim.world.node import Node
     from zeke_sim.world.world import World
     from zeke_tasks.fetch import Kind
@@ -298,7 +298,7 @@ class _Amiss(Exception):
     """What is not as it should be in the end."""
 
 
-def _feeds(draws: Draws) -> tuple[list[Feed], dict[str, str]]:
+def _feeds(draws: RandomStream) -> tuple[list[Feed], dict[str, str]]:
     """Draw feeds, and pages by URL; some topics are told by several feeds, and some pages are not there."""
     feeds: list[Feed] = []
     pages: dict[str, str] = {}
@@ -317,13 +317,13 @@ def _feeds(draws: Draws) -> tuple[list[Feed], dict[str, str]]:
     return feeds, pages
 
 
-def _troubles(draws: Draws, *, of_feed: bool) -> list[tuple[Trouble, float]]:
+def _troubles(draws: RandomStream, *, of_feed: bool) -> list[tuple[Trouble, float]]:
     kinds: tuple[Trouble, ...] = ("busy", "silent", "broken", "moved") if of_feed else ("busy", "silent")
     many = draws.pick((0, 0, 1, 2) if of_feed else (0, 0, 0, 1, 1, 2, 2, STUBBORN))
     return [(draws.pick(kinds), round(draws.uniform(0.0, 4.0), 1)) for _ in range(many)]
 
 
-def build(draws: Draws) -> Setup:
+def build(draws: RandomStream) -> Setup:
     """Two or three feeds, one or two workers, and pulls at random."""
     feeds, pages = _feeds(draws)
     by_url = {url: feed for feed in feeds for url in (feed.url, feed.moved_to)}

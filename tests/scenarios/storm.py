@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from uuid import UUID
 
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
     from zeke_sim.world.node import Node
 
 
-def _catalog(draws: Draws) -> Catalog:
+def _catalog(draws: RandomStream) -> Catalog:
     catalog = Catalog()
     catalog.task("quick", retry_limit=draws.below(3), retry_delay=1, expire_in=20.0)(act)
     catalog.task(
@@ -54,7 +54,7 @@ def _catalog(draws: Draws) -> Catalog:
     return catalog
 
 
-def build(draws: Draws) -> Setup:
+def build(draws: RandomStream) -> Setup:
     """Draw the traffic: what is sent when, and what the operator does."""
     sent: list[UUID] = []
     programs: dict[str, Any] = {
@@ -81,7 +81,7 @@ def build(draws: Draws) -> Setup:
     )
 
 
-def _parcel(draws: Draws) -> tuple[float, str, Script, dict[str, Any]]:
+def _parcel(draws: RandomStream) -> tuple[float, str, Script, dict[str, Any]]:
     """Draw one send: how long before it, the task, what the job does, and options."""
     options: dict[str, Any] = {}
     if draws.chance(0.3):
@@ -96,7 +96,7 @@ def _parcel(draws: Draws) -> tuple[float, str, Script, dict[str, Any]]:
     return round(draws.uniform(0.0, 4.0), 2), task, script(draws, longest=4.0), options
 
 
-def _order(draws: Draws) -> tuple[float, str, int]:
+def _order(draws: RandomStream) -> tuple[float, str, int]:
     """Draw what the operator does: how long before it, what, and to which of the jobs."""
     what = draws.pick(("cancel", "cancel", "retry", "resume", "pause", "unpause"))
     return round(draws.uniform(0.5, 4.0), 2), what, draws.below(1000)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.workloads import Action
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
     from zeke_sim.world.node import Node
     from zeke_sim.world.world import World
 
@@ -199,7 +199,7 @@ def _order_of(data: str | None) -> str:
     return str(payload["order"])
 
 
-def _placing(draws: Draws, name: str, number: int, earlier: list[UUID]) -> Placing:
+def _placing(draws: RandomStream, name: str, number: int, earlier: list[UUID]) -> Placing:
     shipments: list[tuple[Shipping, UUID]] = []
     for place in range(1 + draws.below(2)):
         shipping = Shipping(
@@ -220,7 +220,7 @@ def _placing(draws: Draws, name: str, number: int, earlier: list[UUID]) -> Placi
     )
 
 
-def build(draws: Draws) -> Setup:
+def build(draws: RandomStream) -> Setup:
     """Two or three shops over one table, two workers, a supervisor."""
     orders = Orders()
     clients: dict[str, Any] = {}

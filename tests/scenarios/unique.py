@@ -38,7 +38,7 @@ from zeke_sim.properties import ALL, holds
 from zeke_sim.world.setup import Setup
 
 if TYPE_CHECKING:
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
     from zeke_sim.world.node import Node
 
 PHASE: Final = 40.0
@@ -47,7 +47,7 @@ KEYS: Final = ("a", "b")
 WHILE_WAITING: Final = "__pgboss__singleton_queue"
 
 
-def build(draws: Draws) -> Setup:
+def build(draws: RandomStream) -> Setup:
     """Two keys, two senders, somebody who takes jobs off and brings them back, two workers."""
     catalog = Catalog()
     catalog.task("one", retry_limit=2, retry_delay=1, expire_in=draws.pick((4.0, 30.0)))(act)
@@ -77,13 +77,13 @@ def build(draws: Draws) -> Setup:
     )
 
 
-def _moment(draws: Draws) -> float:
+def _moment(draws: RandomStream) -> float:
     """Draw a time; every five seconds now and then, so that actions of several programs meet."""
     at = draws.uniform(0.0, 0.7 * PHASE)
     return 5.0 * int(at / 5.0) if draws.chance(0.5) else at
 
 
-def _tend(draws: Draws) -> list[tuple[float, Tending]]:
+def _tend(draws: RandomStream) -> list[tuple[float, Tending]]:
     """Draw what is done to a job after it was sent: taken off, brought back, run again."""
     tends: list[tuple[float, Tending]] = []
     if draws.chance(0.4):
@@ -95,7 +95,7 @@ def _tend(draws: Draws) -> list[tuple[float, Tending]]:
     return tends
 
 
-def _send(draws: Draws, known: Known, number: int) -> list[tuple[float, Action]]:
+def _send(draws: RandomStream, known: Known, number: int) -> list[tuple[float, Action]]:
     """Draw how a job is sent, and when, in seconds from its moment."""
     payload = script(draws, longest=4.0, steps=2)
     how = draws.pick(("as pg-boss", "together", "alone", "alone"))
@@ -118,7 +118,7 @@ def _send(draws: Draws, known: Known, number: int) -> list[tuple[float, Action]]
     return sends
 
 
-def _place(draws: Draws) -> SendOptions:
+def _place(draws: RandomStream) -> SendOptions:
     """Draw the place that a job is to have: a key, a slot, or a slot of a key; some start later."""
     options = SendOptions()
     half = 1 + draws.below(5)
@@ -134,7 +134,7 @@ def _place(draws: Draws) -> SendOptions:
     return options
 
 
-def _in_turn(draws: Draws, known: Known, number: int) -> list[tuple[float, Action]]:
+def _in_turn(draws: RandomStream, known: Known, number: int) -> list[tuple[float, Action]]:
     """Send two jobs of a key that is held while they wait: the second, perhaps, while the first runs."""
     first = Step(seconds=round(draws.uniform(0.5, 4.0), 2), end=draws.pick(("raise", "snooze", "return")))
     scripts = Script(steps=[first]), script(draws, longest=4.0, steps=2)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from zeke_queue.model import Job
     from zeke_queue.task.run import Run
     from zeke_sim.history.state import RunState
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
     from zeke_sim.world.node import Node
 
 PHASE: Final = 40.0
@@ -141,7 +141,7 @@ class Abandoned(Exception):
     """Rolls a transaction back."""
 
 
-def build(draws: Draws) -> Setup:
+def build(draws: RandomStream) -> Setup:
     """A few trees of jobs, two workers with few places, and people who change their minds."""
     catalog = Catalog()
     for name in ("branch", "leaf"):
@@ -193,7 +193,9 @@ def build(draws: Draws) -> Setup:
     )
 
 
-def _part(draws: Draws, deep: int, friend: UUID, key: int | None = None, *, near: bool = False) -> Part:
+def _part(
+    draws: RandomStream, deep: int, friend: UUID, key: int | None = None, *, near: bool = False
+) -> Part:
     """Draw a job with the generations below it; one that is ``near`` its friend waits for that one first."""
     parts = 0 if deep == 1 else draws.pick((1, 2, 2, 3) if key is None else (0, 1, 1, 2))
     early = draws.chance(0.4) and not near
@@ -210,7 +212,7 @@ def _part(draws: Draws, deep: int, friend: UUID, key: int | None = None, *, near
 
 
 def _changes_of_mind(
-    draws: Draws, known: Known, number: int, at: float, key: str | None
+    draws: RandomStream, known: Known, number: int, at: float, key: str | None
 ) -> list[tuple[float, Action]]:
     """Draw what is done to a tree, or to a child of its: cancelled, and brought back later, or retried.
 

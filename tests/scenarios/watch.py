@@ -25,7 +25,7 @@ from zeke_queue.model import Job, JobEvent
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.watch.job_watcher import OUTAGE_TIMEOUT, READS_PER_SECOND
 from zeke_sim.experiment.scenario import Scenario
-from zeke_sim.history.events import Answered, Change, Ended, Fault, Invoked, Lived, Told, Violation
+from zeke_sim.history.events import Answered, Change, Ended, Fault, Invoked, Lived, StatusReceived, Violation
 from zeke_sim.testing.client import through_faults
 from zeke_sim.world.setup import Setup
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from tests.workloads import Action
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
     from zeke_sim.world.node import Main, Node
 
 PHASE: Final = 45.0
@@ -116,7 +116,9 @@ async def _stream(node: Node, wait: Wait, stream: int) -> None:
                     events.append(news)
                     continue
                 _see_promptness(node, news, began)
-                world.recorder.add(Told(world.time(), node.name, stream, news.id, news.status, news.attempt))
+                world.recorder.add(
+                    StatusReceived(world.time(), node.name, stream, news.id, news.status, news.attempt)
+                )
                 if news.completed_on is not None:
                     await _see_events(node, news, news.completed_on, events)
     except StorageError:
@@ -268,7 +270,7 @@ _HOW: Final[dict[str, Callable[[Node, Wait, int], Awaitable[None]]]] = {
 }
 
 
-def _drawn(draws: Draws, number: int, jobs: list[UUID]) -> Wait:
+def _drawn(draws: RandomStream, number: int, jobs: list[UUID]) -> Wait:
     return Wait(
         number,
         at=round(draws.uniform(0.0, 0.4 * PHASE), 2),
@@ -290,7 +292,7 @@ def _cut_off(name: str, seconds: float) -> Action:
     return do
 
 
-def build(draws: Draws) -> Setup:
+def build(draws: RandomStream) -> Setup:
     """A few jobs, one program that sends and changes its mind, two that watch."""
     catalog = Catalog()
     catalog.task("work", retry_limit=draws.below(3), retry_delay=1, expire_in=15.0)(act)

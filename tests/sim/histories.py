@@ -36,7 +36,7 @@ from zeke_sim.history.events import (
     QueueRow,
     Rules,
     ScheduleRow,
-    Told,
+    StatusReceived,
     Violation,
     WorkerRow,
 )
@@ -340,7 +340,7 @@ class History:
         self.events.append(Effect(self.at, "w1", job, self.rows[job].attempt, key, alive))
 
     def told(self, job: UUID, status: JobStatus, attempt: int, watch: int = 1) -> None:
-        self.events.append(Told(self.at, "c1", watch, job, status, attempt))
+        self.events.append(StatusReceived(self.at, "c1", watch, job, status, attempt))
 
     def lived(self, node: str, what: Any) -> None:
         self.events.append(Lived(self.at, node, what))

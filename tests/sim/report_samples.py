@@ -22,7 +22,7 @@ from zeke_sim.history.events import (
     Invoked,
     Lived,
     Phase,
-    Told,
+    StatusReceived,
     Violation,
     WorkerRow,
 )
@@ -118,7 +118,7 @@ def overlap(data: str | None = '{"to": "ann@example.org"}') -> list[Event]:
     script.insert(JOB, "mail.send", data, sent)
     script.at = 0.4
     claim(script, "w1", JOB)
-    script.events.append(Told(0.41, "api", 1, JOB, JobStatus.EXECUTING, 1))
+    script.events.append(StatusReceived(0.41, "api", 1, JOB, JobStatus.EXECUTING, 1))
     script.events.append(Began(0.42, "w1", "mail.send", JOB, 1))
     script.events.append(Lived(0.9, "w1", "paused"))
     script.events.append(Fault(0.9, "w1", "node/w1/1", "pause", 4.6))

@@ -23,7 +23,14 @@ def test_every_kind_of_event_has_its_name() -> None:
 def test_whole_history_is_json() -> None:
     events = json.loads(json.dumps(as_json.events(overlap()), allow_nan=False))
     assert [event["at"] for event in events] == [event.at for event in overlap()]
-    assert {event["kind"] for event in events} >= {"change", "invoked", "answered", "fault", "effect", "told"}
+    assert {event["kind"] for event in events} >= {
+        "change",
+        "invoked",
+        "answered",
+        "fault",
+        "effect",
+        "status",
+    }
 
 
 def test_fault_has_its_kind_and_that_of_the_event() -> None:

@@ -31,7 +31,7 @@ from zeke_sim.history.events import (
     Lived,
     QueueRow,
     ScheduleRow,
-    Told,
+    StatusReceived,
 )
 
 if TYPE_CHECKING:
@@ -304,7 +304,7 @@ def jobs_are_cancelled_in_transactions() -> None:
 
 def streams(events: Sequence[Event]) -> dict[int, list[tuple[JobStatus, int]]]:
     told: dict[int, list[tuple[JobStatus, int]]] = {}
-    for event in of(events, Told):
+    for event in of(events, StatusReceived):
         told.setdefault(event.watch, []).append((event.status, event.attempt))
     return told
 

@@ -159,7 +159,7 @@ def test_every_strategy_has_its_share_of_seeds() -> None:
 
 def test_run_without_faults_injects_none() -> None:
     scenario = load("retries")
-    calm = next(plan for plan in map(scenario.plan, itertools.count(1)) if plan.strategy == "calm")
+    calm = next(plan for plan in map(scenario.plan, itertools.count(1)) if plan.strategy == "faultless")
     happened = run(scenario, calm).events
     assert not any(isinstance(event, Fault) for event in happened)
     answers = [event for event in happened if isinstance(event, Answered)]

@@ -21,7 +21,7 @@ from zeke_sim.world.setup import Setup
 
 if TYPE_CHECKING:
     from zeke_sim.experiment.run import Outcome
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
     from zeke_sim.world.node import Node
 
 
@@ -84,7 +84,7 @@ class Done(Exception):
     """A program was answered, and ends with an error all the same."""
 
 
-def ends_with_an_error(_draws: Draws) -> Setup:
+def ends_with_an_error(_draws: RandomStream) -> Setup:
     """A program that ends with one error if the storage fails it, else with another."""
 
     async def program(node: Node) -> None:
@@ -112,7 +112,7 @@ def test_error_of_another_kind_is_another_failure() -> None:
 def test_different_replay_is_reported_with_the_first_differing_event() -> None:
     numbers = itertools.count(100)  # which no seed knows
 
-    def build(draws: Draws) -> Setup:
+    def build(draws: RandomStream) -> Setup:
         async def look(node: Node) -> None:
             await node.queue.count()
 

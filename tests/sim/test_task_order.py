@@ -13,7 +13,7 @@ from zeke_sim.experiment.run import Outcome, run
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.experiment.shrink import shrink
 from zeke_sim.history.events import Answered
-from zeke_sim.loop.decisions import Draws
+from zeke_sim.loop.decisions import RandomStream
 from zeke_sim.world.faults import NONE
 from zeke_sim.world.node import Node
 from zeke_sim.world.setup import Setup
@@ -22,7 +22,7 @@ Program = Callable[[Node], Awaitable[None]]
 
 
 def scenario(programs: dict[str, Program]) -> Scenario:
-    def build(_draws: Draws) -> Setup:
+    def build(_draws: RandomStream) -> Setup:
         return Setup(Catalog(), clients=programs, workers=0, supervisors=0, phase=20.0, quiet=30.0)
 
     return Scenario("choices", "", build)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from zeke_sim.experiment.run import Outcome
     from zeke_sim.history.events import Event
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
     from zeke_sim.world.node import Node
     from zeke_sim.world.world import World
 
@@ -38,7 +38,7 @@ SWEEP = 5.0
 LATENCY = 0.1
 
 
-def build(draws: Draws) -> Setup:
+def build(draws: RandomStream) -> Setup:
     """Jobs that are due at once or much later, that fail and snooze; schedules; short retention."""
     catalog = Catalog()
     # A fixed delay, for what is drawn follows from the order in which workers come by.
@@ -272,7 +272,7 @@ def test_failed_settlement_is_repeated_soon() -> None:
 
 
 def test_week_of_two_schedules_takes_few_steps() -> None:
-    def week(draws: Draws) -> Setup:
+    def week(draws: RandomStream) -> Setup:
         del draws
         catalog = Catalog()
 

@@ -22,7 +22,7 @@ from zeke_sim.experiment.run import Outcome, run
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.experiment.shrink import shrink
 from zeke_sim.history.events import Change, Lived
-from zeke_sim.loop.decisions import Draws
+from zeke_sim.loop.decisions import RandomStream
 from zeke_sim.properties import ALL, always
 from zeke_sim.world.faults import NONE
 from zeke_sim.world.node import Node
@@ -42,7 +42,7 @@ async def send(node: Node) -> None:
 def scenario(
     handler: Callable[[], Awaitable[None]] = work, client: Callable[[Node], Awaitable[None]] = send
 ) -> Scenario:
-    def build(_draws: Draws) -> Setup:
+    def build(_draws: RandomStream) -> Setup:
         catalog = Catalog()
         catalog.task("work")(handler)
         return Setup(catalog, clients={"c1": client}, workers=1, phase=15.0, quiet=30.0)
@@ -168,7 +168,7 @@ class _Changing:
 
     built = 0
 
-    def build(self, _draws: Draws) -> Setup:
+    def build(self, _draws: RandomStream) -> Setup:
         self.built += 1
         first = self.built == 1
 
@@ -191,7 +191,7 @@ def test_failure_that_is_not_repeated_is_a_failure() -> None:
 
 
 def test_scenario_that_can_not_be_built_is_named() -> None:
-    def build(_draws: Draws) -> Setup:
+    def build(_draws: RandomStream) -> Setup:
         raise KeyError("nothing there")
 
     with pytest.raises(

@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
     from tests.workloads import Action
     from zeke_sim.history.events import Event
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
 
 
 def happened(*actions: tuple[float, Action], expire_in: float = 1.0) -> Sequence[Event]:
     """Return the history of a calm world in which a program does some actions."""
 
-    def build(_draws: Draws) -> Setup:
+    def build(_draws: RandomStream) -> Setup:
         catalog = Catalog()
         catalog.task("work", retry_limit=2, retry_delay=1, expire_in=expire_in)(act)
         return Setup(catalog, clients={"c1": doing(actions)}, workers=1, phase=20.0)
@@ -106,7 +106,7 @@ def test_actions_are_done_in_order_of_time() -> None:
 
 
 def test_scripts_are_drawn_by_their_options() -> None:
-    draws = Decisions(1).draws("scripts")
+    draws = Decisions(1).stream("scripts")
 
     def steps(**how: Any) -> list[Step]:
         return [step for _ in range(200) for step in script(draws, longest=3.0, **how).steps]
@@ -121,7 +121,7 @@ def test_scripts_are_drawn_by_their_options() -> None:
 
 
 def test_program_omits_actions_of_the_plan() -> None:
-    def build(_draws: Draws) -> Setup:
+    def build(_draws: RandomStream) -> Setup:
         catalog = Catalog()
         catalog.task("work")(act)
         known = Known()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
 
 VERSION: Final = 2
 
@@ -122,7 +122,7 @@ def _check(given: Any) -> None:
             raise ValueError(f"decisions: {address}: there is no fault {fault!r}")
 
 
-STRATEGIES: Final = ("permuted", "storm", "swarm", "fifo", "calm")
+STRATEGIES: Final = ("permuted", "storm", "swarm", "fifo", "faultless")
 """How runs vary, in this order: permuted task order with a few faults; all faults at once; some kinds only;
 first-in-first-out order; and no faults, for properties that hold only then."""
 
@@ -130,7 +130,7 @@ SHARES: Final = (0.4, 0.7, 0.9, 0.95, 1.0)
 """The cumulative share of seeds of each strategy."""
 
 
-def drawn(scenario: str, seed: int, draws: Draws, kinds: tuple[str, ...] | None = None) -> Plan:
+def drawn(scenario: str, seed: int, draws: RandomStream, kinds: tuple[str, ...] | None = None) -> Plan:
     """Choose a strategy and its knobs for a seed."""
     share = draws.random()
     strategy = next(name for name, part in zip(STRATEGIES, SHARES, strict=True) if share < part)
@@ -156,6 +156,6 @@ def drawn(scenario: str, seed: int, draws: Draws, kinds: tuple[str, ...] | None 
         )
     elif strategy == "fifo":
         knobs = knobs.but(order="turns")
-    elif strategy == "calm":
+    elif strategy == "faultless":
         knobs = NONE.but(order=knobs.order, skip_time=knobs.skip_time, skip=knobs.skip)
     return Plan(scenario, seed, strategy, knobs)

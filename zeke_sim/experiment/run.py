@@ -146,7 +146,7 @@ def _run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None) 
 
 def _built(scenario: Scenario, plan: Plan, decisions: Decisions) -> Setup:
     try:
-        return scenario.build(decisions.draws("scenario"))
+        return scenario.build(decisions.stream("scenario"))
     except Exception as error:
         *_, last = traceback.extract_tb(error.__traceback__)
         raise SimulationError(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from zeke_sim.experiment.plan import Plan
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
     from zeke_sim.properties import Property
     from zeke_sim.world.faults import Knobs
     from zeke_sim.world.setup import Setup
@@ -43,7 +43,7 @@ class Scenario:
 
     name: str
     about: str
-    build: Callable[[Draws], Setup]
+    build: Callable[[RandomStream], Setup]
     kinds: tuple[str, ...] | None = None
     properties: Sequence[Property] = ALL
     allow: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class Scenario:
         """Return the plan of a seed, with decisions that are drawn when it runs."""
         from zeke_sim.loop.decisions import Decisions  # noqa: PLC0415
 
-        plan = drawn(self.name, seed, Decisions(seed).draws("strategy"), self.kinds)
+        plan = drawn(self.name, seed, Decisions(seed).stream("strategy"), self.kinds)
         return plan if self.adjust is None else replace(plan, knobs=self.adjust(plan.knobs))
 
 

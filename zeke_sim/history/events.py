@@ -188,7 +188,7 @@ class Effect(NamedTuple):
     alive: bool
 
 
-class Told(NamedTuple):
+class StatusReceived(NamedTuple):
     """A watcher received a job's status."""
 
     at: float
@@ -242,7 +242,7 @@ Event: TypeAlias = (
     | Began
     | Ended
     | Effect
-    | Told
+    | StatusReceived
     | Lived
     | Fault
     | Phase
@@ -258,7 +258,7 @@ EVENTS: Final = (
     Began,
     Ended,
     Effect,
-    Told,
+    StatusReceived,
     Lived,
     Fault,
     Phase,

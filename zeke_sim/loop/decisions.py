@@ -18,7 +18,7 @@ _WORD: Final = 6
 _SCALE: Final = float(1 << (8 * _WORD))
 
 
-class Draws:
+class RandomStream:
     """Random numbers determined by a seed and an address."""
 
     __slots__ = ("_address", "_bytes", "_round", "_seed", "_used")
@@ -81,18 +81,18 @@ class Decisions:
         self.given = given
         self.made: dict[str, Any] = {}
 
-    def at(self, address: str, draw: Callable[[Draws], Any]) -> Any:
+    def at(self, address: str, draw: Callable[[RandomStream], Any]) -> Any:
         """Return the decision at an address: a JSON value, or None for the default.
 
         Args:
             address: the decision's address; each may be used only once.
             draw: draws the decision if no plan is given.
         """
-        decision = draw(Draws(self._seed, address)) if self.given is None else self.given.get(address)
+        decision = draw(RandomStream(self._seed, address)) if self.given is None else self.given.get(address)
         if decision is not None:
             self.made[address] = decision
         return decision
 
-    def draws(self, address: str) -> Draws:
-        """Return draws that are not decisions, such as those of the workload."""
-        return Draws(self._seed, address)
+    def stream(self, address: str) -> RandomStream:
+        """Return random numbers that are not decisions, such as those of the workload."""
+        return RandomStream(self._seed, address)

@@ -89,8 +89,8 @@ def _call(row: Image, event: Change, sleepers: _Sleepers, state: RunState) -> No
         before, last = sleepers.looks.get(crew.node, (event.at, event.at))
         well = node.well_since(state.at, state.rules.slack)
         # A worker backs off after a failure; a poll since then shows that it has recovered.
-        calm = well is not None and well < last and max(crew.rested, node.rested) + ASLEEP < event.at
-        if calm and last + ASLEEP < event.at and sleepers.faulty.get(crew.node, -1.0) < before:
+        idle = well is not None and well < last and max(crew.rested, node.rested) + ASLEEP < event.at
+        if idle and last + ASLEEP < event.at and sleepers.faulty.get(crew.node, -1.0) < before:
             sleepers.called.setdefault(crew.node, (event.at, row.id))
 
 

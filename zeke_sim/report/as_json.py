@@ -30,7 +30,7 @@ KINDS: Final[Mapping[type, str]] = {
     history.Began: "began",
     history.Ended: "ended",
     history.Effect: "effect",
-    history.Told: "told",
+    history.StatusReceived: "status",
     history.Lived: "lived",
     history.Fault: "fault",
     history.Phase: "phase",
@@ -170,7 +170,7 @@ def line(of: history.Event) -> str:
             told = f"{verb}({', '.join(f'{name}={_brief(item)}' for name, item in args.items())})"
         case history.Answered(verb=verb, outcome=outcome, result=result):
             told = f"{verb} → {_brief(result)}" if outcome == "ok" else f"{verb} {outcome}: {_brief(result)}"
-        case history.Began() | history.Ended() | history.Effect() | history.Told():
+        case history.Began() | history.Ended() | history.Effect() | history.StatusReceived():
             told = _handler_line(of)
         case history.Lived(what=what):
             told = what
@@ -183,7 +183,7 @@ def line(of: history.Event) -> str:
     return _clipped(told)
 
 
-def _handler_line(of: history.Began | history.Ended | history.Effect | history.Told) -> str:
+def _handler_line(of: history.Began | history.Ended | history.Effect | history.StatusReceived) -> str:
     match of:
         case history.Began(task=task, job=job, attempt=attempt):
             return f"{task} {short(job)} begins attempt {attempt}"
@@ -193,8 +193,8 @@ def _handler_line(of: history.Began | history.Ended | history.Effect | history.T
         case history.Effect(job=job, key=key, alive=alive):
             whose = "" if job is None else f" of {short(job)}"
             return f"effect {key}{whose}{'' if alive else ' OF A DEAD NODE'}"
-        case history.Told(job=job, status=status, attempt=attempt):
-            return f"is told {short(job)} {status.value}, attempt {attempt}"
+        case history.StatusReceived(job=job, status=status, attempt=attempt):
+            return f"receives {status.value} of {short(job)}, attempt {attempt}"
 
 
 def _row_line(of: history.Change | history.WorkerRow | history.QueueRow | history.ScheduleRow) -> str:

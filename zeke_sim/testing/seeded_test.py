@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from zeke_sim.experiment.run import Outcome
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
     from zeke_sim.world.faults import Knobs
     from zeke_sim.world.node import Node
 
@@ -196,7 +196,7 @@ class WorldOptions:
         if schedulers is None:
             schedulers = 2 if catalog.schedules else 0
 
-        def build(draws: Draws) -> Setup:
+        def build(draws: RandomStream) -> Setup:
             resources = None if self.resources is None else self.resources()
 
             async def client(node: Node) -> None:

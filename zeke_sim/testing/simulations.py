@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from zeke_queue.task.task import Task
     from zeke_sim.experiment.scenario import Scenario
     from zeke_sim.history.state import RunState
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
     from zeke_sim.properties import Property
     from zeke_sim.testing.client import Client
     from zeke_sim.testing.seeded_test import WorldOptions
@@ -206,7 +206,7 @@ class Simulation:
         scenario = self._worlds.scenario(f"{self._test}", self._catalog, self._work, self._hits)
         build = scenario.build
 
-        def built(draws: Draws) -> Setup:
+        def built(draws: RandomStream) -> Setup:
             setup = build(draws)
             setup.quiet = self._quiet
             return setup

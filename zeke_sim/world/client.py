@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.errors import StorageError, StorageUnavailableError
 from zeke_queue.storage.forwarding import Call, forward
-from zeke_sim.world.faults import told_fault, wake_fault
+from zeke_sim.world.faults import feed_fault, wake_fault
 from zeke_sim.world.network import SHORTEST, Calls
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ class _NodeFeed:
             return True
         count = self._counts["told"] = self._counts.get("told", 0) + 1
         address = f"{node.name}/told/{count}"
-        if world.decisions.at(address, lambda draws: told_fault(draws, world.knobs)) is None:
+        if world.decisions.at(address, lambda draws: feed_fault(draws, world.knobs)) is None:
             return True
         world.record_fault(node, address, "lost_wakeup")
         return False

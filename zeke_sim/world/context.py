@@ -97,7 +97,7 @@ class WorldContext:
 
     def seed_of(self, address: str) -> int:
         """Derive a seed from the run's seed."""
-        return self.decisions.draws(f"seed/{address}").seed()
+        return self.decisions.stream(f"seed/{address}").seed()
 
     def next_call(self) -> int:
         """Return the next call number."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
 
 STATEMENT: Final[Mapping[str, str]] = {
     "refused": "the statement fails before it applies",
@@ -126,7 +126,7 @@ NONE: Final = Knobs(kinds=())
 """No faults and no delays."""
 
 
-def statement_fault(draws: Draws, knobs: Knobs) -> dict[str, Any] | None:
+def statement_fault(draws: RandomStream, knobs: Knobs) -> dict[str, Any] | None:
     """Draw a fault or a delay of a statement, or None."""
     decision: dict[str, Any] = {}
     if knobs.statement and draws.chance(knobs.statement):
@@ -149,7 +149,7 @@ def statement_fault(draws: Draws, knobs: Knobs) -> dict[str, Any] | None:
     return decision or None
 
 
-def wake_fault(draws: Draws, knobs: Knobs) -> dict[str, Any] | None:
+def wake_fault(draws: RandomStream, knobs: Knobs) -> dict[str, Any] | None:
     """Draw a fault of a wait for work, or None."""
     if not knobs.wake or not draws.chance(knobs.wake):
         return None
@@ -164,14 +164,14 @@ def wake_fault(draws: Draws, knobs: Knobs) -> dict[str, Any] | None:
     return {"fault": kind}
 
 
-def told_fault(draws: Draws, knobs: Knobs) -> dict[str, Any] | None:
+def feed_fault(draws: RandomStream, knobs: Knobs) -> dict[str, Any] | None:
     """Draw the loss of a change notification, or None if it arrives."""
     if not knobs.wake or "lost_wakeup" not in knobs.kinds or not draws.chance(knobs.wake):
         return None
     return {"fault": "lost_wakeup"}
 
 
-def handler_fault(draws: Draws, knobs: Knobs) -> dict[str, Any] | None:
+def handler_fault(draws: RandomStream, knobs: Knobs) -> dict[str, Any] | None:
     """Draw a fault of an attempt, or None."""
     if not draws.chance(knobs.handler):
         return None
@@ -179,7 +179,7 @@ def handler_fault(draws: Draws, knobs: Knobs) -> dict[str, Any] | None:
 
 
 def faults_over_time(
-    draws: Draws, kinds: Sequence[str], rate: float, phase: float, lease: float, *, role: str = ""
+    draws: RandomStream, kinds: Sequence[str], rate: float, phase: float, lease: float, *, role: str = ""
 ) -> list[dict[str, Any]]:
     """Draw the faults of a node or of the database over the fault phase.
 
@@ -209,7 +209,7 @@ def faults_over_time(
     return drawn
 
 
-def _extent(draws: Draws, kind: str, lease: float) -> dict[str, float]:
+def _extent(draws: RandomStream, kind: str, lease: float) -> dict[str, float]:
     """Draw the duration or the amount of a fault."""
     if kind in {"kill", "sigterm"}:
         return {"for": round(draws.tail(1.0, 30.0), 3)}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.decisions import RandomStream
     from zeke_sim.loop.event_loop import Lane
     from zeke_sim.world.context import WorldContext
 
@@ -29,7 +29,7 @@ class Order:
         world = self._world
         self._choices += 1
 
-        def draw(draws: Draws) -> str | None:
+        def draw(draws: RandomStream) -> str | None:
             if world.knobs.order == "permuted":
                 place = draws.below(len(runnable))
             else:
@@ -41,12 +41,12 @@ class Order:
             return 0
         return next((place for place, lane in enumerate(runnable) if lane.name == name), 0)
 
-    def _first_by_priority(self, runnable: Sequence[Lane], draws: Draws) -> int:
+    def _first_by_priority(self, runnable: Sequence[Lane], draws: RandomStream) -> int:
         """Choose as PCT does: the node with the highest priority, which sometimes drops to the lowest."""
         priorities = self._priorities
         for lane in runnable:
             if lane.name not in priorities:
-                priorities[lane.name] = self._world.decisions.draws(f"priority/{lane.name}").random()
+                priorities[lane.name] = self._world.decisions.stream(f"priority/{lane.name}").random()
         best = max(range(len(runnable)), key=lambda place: priorities[runnable[place].name])
         if draws.chance(0.02):
             priorities[runnable[best].name] = min(priorities.values()) - 1.0

@@ -220,7 +220,7 @@ class World(WorldContext):
             phase = self.setup.phase
             rate *= min(1.0, LONG / phase)
             role = "" if node is None else node.role
-            drawn = faults_over_time(self.decisions.draws(address), kinds, rate, phase, lease, role=role)
+            drawn = faults_over_time(self.decisions.stream(address), kinds, rate, phase, lease, role=role)
             planned = {f"{address}/{number}": fault for number, fault in enumerate(drawn)}
         else:
             planned = {
