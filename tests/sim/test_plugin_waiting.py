@@ -12,12 +12,17 @@ TESTS = """
 from datetime import timedelta
 
 import pytest
+from pydantic import BaseModel
 
 from shop import Order, catalog, charge
 from zeke_queue import JobContext, JobFailedError, UsageError
 from zeke_queue.model import RowState
 
 {mark}
+
+
+class Rate(BaseModel):
+    cents: int
 
 
 @catalog.task("bill")
@@ -62,6 +67,38 @@ async def test_call_returns_the_configured_result_or_raises_a_failed_child(zeke)
         await zeke.run_task(order, Order(number=1), results={{"charge": RuntimeError("declined")}})
 
 
+@catalog.task("rate")
+async def rate(order: Order) -> Rate:
+    return Rate(cents=order.number)
+
+
+@catalog.task("rates")
+async def rates(job: JobContext) -> list[int]:
+    started = await job.start_child(rate, Order(number=1), key="started")
+    sent = await job.send(rate, Order(number=2))
+    called = await job.call(rate, Order(number=3))
+    return [called.cents, (await started.result()).cents, (await sent.result()).cents]
+
+
+async def test_results_of_children_have_their_type(zeke):
+    assert await zeke.run_task(rates, results={{"rate": {{"cents": 5}}}}) == [5, 5, 5]
+
+
+@catalog.task("resent")
+async def resent(order: Order, job: JobContext) -> str:
+    run = await job.send(charge, order)
+    try:
+        await run.result()
+    except JobFailedError as failed:
+        return failed.job.output["message"]
+    return "charged"
+
+
+async def test_failure_of_a_sent_job_is_a_failed_job_as_on_a_queue(zeke):
+    results = {{"charge": RuntimeError("declined")}}
+    assert await zeke.run_task(resent, Order(number=1), results=results) == "declined"
+
+
 async def test_child_without_a_configured_result_is_reported(zeke):
     with pytest.raises(UsageError, match="waits for the result of its child 'charge'"):
         await zeke.run_task(bill, Order(number=1))
@@ -102,4 +139,4 @@ async def test_children_are_cancelled_with_their_parent(zeke):
 def test_handlers_that_wait_for_others(pytester: pytest.Pytester, postgres: str, backend: str) -> None:
     application(pytester, TESTS.format(mark=f'pytestmark = pytest.mark.zeke_backend("{backend}")'))
     pytester.makeini(f"[pytest]\nzeke_postgres = {postgres}\n")
-    run(pytester, "-o", "asyncio_mode=auto").assert_outcomes(passed=7)
+    run(pytester, "-o", "asyncio_mode=auto").assert_outcomes(passed=9)

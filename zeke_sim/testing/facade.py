@@ -318,8 +318,8 @@ class Zeke(Looking, PendingCalls):
             payload: a payload for the task's model; it is converted to JSON and back, as on a queue.
             attempt: the attempt number that the handler sees.
             meta: the job's metadata.
-            results: results of children that the handler waits for, by task name; an exception is raised
-                instead of returned.
+            results: results of children that the handler waits for, by task name; with an exception, the
+                child has failed, and waiting for it raises JobFailedError.
 
         Raises:
             PayloadValidationError: the payload does not match the task's model.

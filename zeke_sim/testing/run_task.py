@@ -122,10 +122,6 @@ class RecordedRuns:
     async def ended(self, job_id: UUID, timeout: float | None) -> Job | None:
         """Return a child as ended; see ``get``."""
         del timeout
-        sent = self.sent.get(job_id)
-        result = None if sent is None else self._results.get(sent.task)
-        if isinstance(result, BaseException):
-            raise result
         return await self.get(job_id)
 
     async def watch(self, job_id: UUID) -> AsyncGenerator[Job]:
@@ -206,9 +202,6 @@ class RecordingContext(JobContext[Any]):
     async def _start_child(
         self, task: str | Task[Any, Any], payload: object, key: str, options: ChildOptions
     ) -> Run[Any]:
-        sent = self._runs.sent.get(self.child_id(key))
-        if sent is not None:
-            return Run(self._runs, sent.id, sent.task)
         return await self._send(task, payload, {**options, "id": self.child_id(key)}, insist=True)
 
     async def _get(self, job_id: UUID) -> Job:
@@ -243,7 +236,7 @@ async def run_task(
         clock: the test's clock.
         attempt: the attempt number that the handler sees.
         meta: the job's metadata.
-        results: results of children that the handler waits for, by task name; an exception is raised.
+        results: results of children that the handler waits for, by task name; an exception is a failure.
 
     Raises:
         UsageError: as for a send: the task is unknown, or the payload does not match its model.
