@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 import sys
-from contextlib import contextmanager, suppress
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from zeke_sim.experiment.plan import Plan
     from zeke_sim.experiment.run import Outcome
     from zeke_sim.experiment.scenario import Scenario
+    from zeke_sim.experiment.shrink import Shrunk
+    from zeke_sim.report.failure import Failure
 
 BROKEN: Final = 1
 MISUSED: Final = 2
@@ -130,11 +132,11 @@ def replay_(
         from zeke_sim.experiment.replay import replay
         from zeke_sim.experiment.shrink import Shrunk, divergence
         from zeke_sim.report import as_json, html
-        from zeke_sim.report.show import Written, shown
+        from zeke_sim.report.failure import Failure
 
         given, scenario = _read(plan)
-        files = Written(plan, page or plan.with_suffix(".html"))
-        _writable(None, ("--html", files.page))
+        page = page or plan.with_suffix(".html")
+        _writable(None, ("--html", page))
         outcome = replay(given, scenario)
         if trace:
             for event in outcome.events:
@@ -147,8 +149,8 @@ def replay_(
             typer.echo(f"Nothing breaks: {_counted(outcome)}, twice alike")
             _report_unused_decisions(given, outcome)
             return
-        failure = shown(outcome, files, Shrunk.given(outcome, replays=2))
-        files.page.write_text(html.page(failure), encoding="utf-8")
+        failure = Failure(Shrunk.given(outcome, replays=2), f"zeke sim replay {plan}", str(page))
+        page.write_text(html.page(failure), encoding="utf-8")
         typer.echo(_screen(failure))
         raise typer.Exit(BROKEN)
 
@@ -243,27 +245,24 @@ def _show(
     scenario: Scenario, outcome: Outcome, seconds: float | None, folder: Path, emit_test: Path | None
 ) -> None:
     """Write and print a failure, after shrinking it for at most ``seconds``; None does not shrink it."""
-    from zeke_sim.experiment.shrink import shrink as shrunk
+    from zeke_sim.experiment import shrink as shrinking
 
-    if seconds is None:
-        _write_and_show(outcome, folder, emit_test)
-        return
-    typer.echo(f"found in {scenario.name}, seed {outcome.plan.seed}; shrinking …", err=True)
+    shrunk = shrinking.Shrunk.given(outcome)
     try:
-        smaller = shrunk(scenario, outcome, seconds)
-    except KeyboardInterrupt:
-        _write_and_show(outcome, folder, emit_test)
-        raise
-    _write_and_show(smaller.outcome, folder, emit_test, smaller)
-    if smaller.unsteady is not None:
-        typer.secho(f"It does not replay alike: {smaller.unsteady}", err=True)
+        if seconds is not None:
+            typer.echo(f"found in {scenario.name}, seed {outcome.plan.seed}; shrinking …", err=True)
+            shrunk = shrinking.shrink(scenario, outcome, seconds)
+    finally:  # of an interruption too
+        _write_and_show(shrunk, folder, emit_test)
+    if shrunk.unsteady is not None:
+        typer.secho(f"It does not replay alike: {shrunk.unsteady}", err=True)
 
 
-def _write_and_show(outcome: Outcome, folder: Path, emit_test: Path | None, smaller: Any = None) -> None:
+def _write_and_show(shrunk: Shrunk, folder: Path, emit_test: Path | None) -> None:
     from zeke_sim.report import emit
-    from zeke_sim.report.show import write
+    from zeke_sim.report.failure import write
 
-    _, failure = write(outcome, folder, smaller)
+    failure = write(shrunk, folder)
     typer.echo(_screen(failure))
     if emit_test is not None:
         emit_test.write_text(emit.test(failure), encoding="utf-8")
@@ -290,15 +289,8 @@ def _writable(folder: Path | None = None, *files: tuple[str, Path | None]) -> No
 
 
 def _try_folder(folder: Path) -> None:
-    """Create a folder and a file in it, and remove what did not exist before."""
-    missing = [one for one in (folder, *folder.parents) if not one.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _try_file(folder / f".writable-{os.getpid()}")
-    finally:
-        for one in missing:
-            with suppress(OSError):
-                one.rmdir()
+    """Create a file in a folder, or in the nearest folder that exists, and remove it."""
+    tempfile.TemporaryFile(dir=next(one for one in (folder, *folder.parents) if one.exists())).close()
 
 
 def _try_file(file: Path) -> None:
@@ -309,7 +301,7 @@ def _try_file(file: Path) -> None:
         file.unlink()
 
 
-def _screen(failure: Any) -> str:
+def _screen(failure: Failure) -> str:
     from zeke_sim.report import text
 
     return text.screen(failure, colour=sys.stdout.isatty())

@@ -45,7 +45,7 @@ class Plea(Script):
 
 
 @holds("a send's word counts", Change)
-def a_sends_word_counts(event: Change, _past: RunState) -> None:
+def a_sends_word_counts(event: Change, _state: RunState) -> None:
     """A job may use as many retries as its sender asked for, none included."""
     row = event.after
     if row is None or event.before is not None or event.table != "job" or row.data is None:

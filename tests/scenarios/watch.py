@@ -25,7 +25,7 @@ from zeke_queue.model import Job, JobEvent
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.watch.job_watcher import OUTAGE_TIMEOUT, READS_PER_SECOND
 from zeke_sim.experiment.scenario import Scenario
-from zeke_sim.history.events import Answered, Change, Ended, Fault, Invoked, Lived, StatusReceived, Violation
+from zeke_sim.history.events import Answered, Change, Ended, Fault, Invoked, Lived, Notified, Violation
 from zeke_sim.testing.client import through_faults
 from zeke_sim.world.setup import Setup
 
@@ -117,7 +117,7 @@ async def _stream(node: Node, wait: Wait, stream: int) -> None:
                     continue
                 _see_promptness(node, news, began)
                 world.recorder.add(
-                    StatusReceived(world.time(), node.name, stream, news.id, news.status, news.attempt)
+                    Notified(world.time(), node.name, stream, news.id, news.status, news.attempt)
                 )
                 if news.completed_on is not None:
                     await _see_events(node, news, news.completed_on, events)

@@ -32,15 +32,15 @@ from zeke_sim.history.events import (
     Image,
     Invoked,
     Lived,
+    Notified,
     Phase,
     QueueRow,
     Rules,
     ScheduleRow,
-    StatusReceived,
     Violation,
     WorkerRow,
 )
-from zeke_sim.properties import ALL, Property, by_name
+from zeke_sim.properties import ALL, Property
 from zeke_sim.properties.checker import Checker
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ BLANK = Image(
     superseded=False,
     failures=0,
 )
+
+PROPERTIES = {one.name: one for one in ALL}
 
 
 class History:
@@ -340,7 +342,7 @@ class History:
         self.events.append(Effect(self.at, "w1", job, self.rows[job].attempt, key, alive))
 
     def told(self, job: UUID, status: JobStatus, attempt: int, watch: int = 1) -> None:
-        self.events.append(StatusReceived(self.at, "c1", watch, job, status, attempt))
+        self.events.append(Notified(self.at, "c1", watch, job, status, attempt))
 
     def lived(self, node: str, what: Any) -> None:
         self.events.append(Lived(self.at, node, what))
@@ -364,11 +366,11 @@ class History:
 
     def holds(self, rule: str | Property) -> bool:
         """Return whether a property holds in this history."""
-        return self.verdict(by_name(rule) if isinstance(rule, str) else rule) is None
+        return self.verdict(PROPERTIES[rule] if isinstance(rule, str) else rule) is None
 
     def breaks(self, rule: str | Property) -> str:
         """Return how a property is broken by this history, which it must be."""
-        one = by_name(rule) if isinstance(rule, str) else rule
+        one = PROPERTIES[rule] if isinstance(rule, str) else rule
         violation = self.verdict(one)
         assert violation is not None, f"{one.name!r} holds"
         assert violation.rule == one.name

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from tests.sim.histories import BLANK, claimed
 from zeke_queue.model import Completed, JobStatus, NewJob, QueueCapacity, RowState
 from zeke_queue.system.entropy import SeededEntropy
+from zeke_sim.experiment.plan import Plan
+from zeke_sim.experiment.run import Outcome
+from zeke_sim.experiment.shrink import Shrunk
 from zeke_sim.history.events import (
     Answered,
     Began,
@@ -21,12 +24,16 @@ from zeke_sim.history.events import (
     Image,
     Invoked,
     Lived,
+    Notified,
     Phase,
-    StatusReceived,
     Violation,
     WorkerRow,
 )
-from zeke_sim.report.shown import Shown
+from zeke_sim.report.failure import Failure
+from zeke_sim.world.faults import NONE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 EPOCH = datetime(2026, 3, 29, 0, 58, tzinfo=UTC)
 NODES = ("api", "w1", "w2", "s1")
@@ -118,7 +125,7 @@ def overlap(data: str | None = '{"to": "ann@example.org"}') -> list[Event]:
     script.insert(JOB, "mail.send", data, sent)
     script.at = 0.4
     claim(script, "w1", JOB)
-    script.events.append(StatusReceived(0.41, "api", 1, JOB, JobStatus.EXECUTING, 1))
+    script.events.append(Notified(0.41, "api", 1, JOB, JobStatus.EXECUTING, 1))
     script.events.append(Began(0.42, "w1", "mail.send", JOB, 1))
     script.events.append(Lived(0.9, "w1", "paused"))
     script.events.append(Fault(0.9, "w1", "node/w1/1", "pause", 4.6))
@@ -144,37 +151,51 @@ def overlap(data: str | None = '{"to": "ann@example.org"}') -> list[Event]:
     return script.history()
 
 
-def failure(**changes: Any) -> Shown:
+BROKEN = Violation(
+    "unique_effects",
+    "attempt 1 on w1 had the effect 'mail ann@example.org' at 4.7 s; attempt 2 on w2 had had it at 3.8 s",
+    job=JOB,
+    since=3.8,
+    at=4.7,
+)
+SENTENCE = "An effect with a key of its own happens at most once, whatever dies, waits or is repeated."
+DECISIONS: dict[str, Any] = {
+    "node/w1/1": {"fault": "pause", "at": 0.9, "back": 4.6},
+    "s1/overdue/2": {"latency": 0.4},
+    "w2/settle/1": {"fault": "lost"},
+}
+
+
+def failure(
+    *,
+    scenario: str = "storm",
+    strategy: str = "permuted",
+    seed: int = 7,
+    decisions: Mapping[str, Any] = DECISIONS,
+    actions: int = 0,
+    left_out: int = 0,
+    before: int = 214,
+    seconds: float | None = 4.1,
+    replays: int = 3,
+    command: str = "zeke sim replay .zeke/plans/storm-7.json",
+    page: str = ".zeke/plans/storm-7.html",
+    **changes: Any,
+) -> Failure:
     """The small failure, with whatever a test wants otherwise."""
-    shown = Shown(
-        scenario="storm",
-        seed=7,
-        strategy="permuted",
-        violation=Violation(
-            "unique_effects",
-            "attempt 1 on w1 had the effect 'mail ann@example.org' at 4.7 s; "
-            "attempt 2 on w2 had had it at 3.8 s",
-            job=JOB,
-            since=3.8,
-            at=4.7,
-        ),
-        sentence="An effect with a key of its own happens at most once, whatever dies, waits or is repeated.",
-        history=overlap(),
-        decisions={
-            "node/w1/1": {"fault": "pause", "at": 0.9, "back": 4.6},
-            "s1/overdue/2": {"latency": 0.4},
-            "w2/settle/1": {"fault": "lost"},
-        },
-        decisions_before=214,
-        shrink_seconds=4.1,
-        replays=3,
-        plan_path=".zeke/plans/storm-7.json",
-        html_path=".zeke/plans/storm-7.html",
+    addresses = tuple(f"action/c1/{number}" for number in range(actions))
+    decided = {**decisions, **dict.fromkeys(addresses[:left_out], True)}
+    outcome = Outcome(
+        plan=Plan(scenario, seed, strategy, NONE, decided),
+        events=overlap(),
+        violation=BROKEN,
+        seconds=5.0,
+        ticks=0,
         nodes=NODES,
         epoch=EPOCH,
-        command="zeke sim replay .zeke/plans/storm-7.json",
+        actions=addresses,
+        sentence=SENTENCE,
     )
-    return replace(shown, **changes)
+    return Failure(Shrunk(replace(outcome, **changes), before, seconds, replays), command, page)
 
 
 TASKS = ("mail.send", "feed.fetch", "story.rank", "image.resize")

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from tests.clocks import FrozenClock
 from tests.model import strategies as draw
-from tests.sim.histories import CANCELLED, History
+from tests.sim.histories import CANCELLED, PROPERTIES, History
 from zeke_queue.model import Completed, Extended, Failed, NewJob, QueueCapacity, RowState
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_sim.history.events import Answered, Began, Change, Ended, Invoked, Rules, Violation
 from zeke_sim.history.recorder import Recorder
 from zeke_sim.history.state import Broken, End, RunState
-from zeke_sim.properties import ALL, by_name, holds
+from zeke_sim.properties import ALL, holds
 from zeke_sim.properties.checker import Checker
 
 if TYPE_CHECKING:
@@ -55,11 +55,11 @@ def test_first_broken_property_counts_and_sees_the_event() -> None:
         seen.append("looks")
 
     @holds("fails", Change)
-    def fails(_event: Change, _past: RunState) -> None:
+    def fails(_event: Change, _state: RunState) -> None:
         raise Broken("no", since=1.0)
 
     @holds("fails too", Change)
-    def fails_too(_event: Change, _past: RunState) -> None:
+    def fails_too(_event: Change, _state: RunState) -> None:
         seen.append("fails too")
 
     h = History()
@@ -74,7 +74,7 @@ def test_property_of_verbs_sees_only_their_calls() -> None:
     seen: list[str] = []
 
     @holds("listens", Invoked, Answered, End, verbs=("get",))
-    def listens(event: Invoked | Answered | End, _past: RunState) -> None:
+    def listens(event: Invoked | Answered | End, _state: RunState) -> None:
         seen.append("end" if isinstance(event, End) else f"{type(event).__name__} {event.verb}")
 
     h = History()
@@ -91,12 +91,6 @@ def test_every_property_has_name_sentence_and_number() -> None:
     assert theirs == set(range(1, 27)) - {21, 23, 24}
 
 
-def test_property_is_found_by_its_name() -> None:
-    assert by_name("ticks are served by the policy").number == 12
-    with pytest.raises(LookupError, match="No property is called 'x'; there are 'only legal transitions'"):
-        by_name("x")
-
-
 def test_purged_id_that_is_sent_again_is_another_job(h: History) -> None:
     job = h.new()
     for _ in range(2):
@@ -106,7 +100,7 @@ def test_purged_id_that_is_sent_again_is_another_job(h: History) -> None:
         h.archive(job.id)
         h.wait(60.0)
         h.purge(job.id)
-    checker = Checker(h.rules, properties=[by_name("each attempt runs once")])
+    checker = Checker(h.rules, properties=[PROPERTIES["each attempt runs once"]])
     for event in h.events:
         checker.see(event)
     assert len(checker.state.lives[job.id].began[1]) == 1
@@ -334,7 +328,7 @@ class Driver:
         await self.call("heartbeat", worker)
 
     async def deregister(self, worker: UUID) -> None:
-        if not self.recorded.checker.state.crews[worker].holds:  # a right worker settles first
+        if not self.recorded.checker.state.activity[worker].holds:  # a right worker settles first
             await self.call("deregister", worker)
 
     async def sweep(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import sys
 from types import ModuleType
 from typing import Any
@@ -12,22 +13,17 @@ import pytest
 import zeke_sim
 from tests.cases import check_each
 from tests.sim.report_samples import failure
+from zeke_sim.experiment.plan import Plan
 from zeke_sim.history.events import Violation
 from zeke_sim.report import emit
 
-PLAN: dict[str, Any] = {
-    "version": 2,
-    "scenario": "storm",
-    "seed": 7,
-    "knobs": {},
-    "decisions": {
-        "it's": 'a "q" \n',
-        "both": 'it\'s "x"',
-        "none": None,
-        "yes": True,
-        "list": [1, 0.4, []],
-        "order/17": "w2",
-    },
+DECISIONS: dict[str, Any] = {
+    "it's": 'a "q" \n',
+    "both": 'it\'s "x"',
+    "none": None,
+    "yes": True,
+    "list": [1, 0.4, []],
+    "order/17": "w2",
 }
 
 
@@ -53,11 +49,9 @@ def run(source: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_emitted_test_replays_its_plan(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run(emit.test(failure(plan=PLAN)), monkeypatch) == [PLAN]
-
-
-def test_emitted_test_replays_the_plan_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run(emit.test(failure()), monkeypatch) == [".zeke/plans/storm-7.json"]
+    shown = failure(decisions=DECISIONS)
+    (plan,) = run(emit.test(shown), monkeypatch)
+    assert Plan.loads(json.dumps(plan)) == shown.outcome.plan
 
 
 def test_emitted_test_is_named_after_the_failure() -> None:
@@ -77,13 +71,14 @@ def test_emitted_test_is_named_after_the_failure() -> None:
 def test_no_text_of_the_failure_becomes_code(monkeypatch: pytest.MonkeyPatch) -> None:
     bad = '"""\nraise SystemExit("""\r\x0craise SystemExit\u2028\0\x1b\\'
     shown = failure(
-        scenario=bad, sentence=bad, violation=Violation("rule", bad), plan={bad: bad}, strategy=bad
+        scenario=bad, sentence=bad, violation=Violation("rule", bad), decisions={bad: bad}, strategy=bad
     )
-    assert run(emit.test(shown), monkeypatch) == [{bad: bad}]
+    (plan,) = run(emit.test(shown), monkeypatch)
+    assert (plan["scenario"], plan["strategy"], plan["decisions"]) == (bad, bad, {bad: bad})
 
 
 def test_lines_are_short_if_the_plan_permits() -> None:
-    source = emit.test(failure(sentence="word " * 200, plan=PLAN))
+    source = emit.test(failure(sentence="word " * 200, decisions=DECISIONS))
     assert max(len(line) for line in source.splitlines()) <= emit.WIDTH
     assert not [line for line in source.splitlines() if line != line.rstrip()]
     assert source.endswith(".check()\n")

@@ -29,7 +29,7 @@ def ids(number: int) -> list[UUID]:
 
 
 def told(history: list[Event], violation: Violation = ASSERTED) -> list[str]:
-    shown = failure(history=history, violation=violation)
+    shown = failure(events=history, violation=violation)
     return [line for line in text.screen(shown).split("\n") if "attempt" in line and ":" in line]
 
 
@@ -39,7 +39,7 @@ def test_failed_assertion_shows_the_error_of_the_job() -> None:
     failed(JOB, script, message="the disk is full\nand nobody cares", type="shop.Full")
     (line,) = told(script.history())
     assert line == "  errors  mail.send 91c2e4, attempt 2: shop.Full: the disk is full"
-    page = html.page(failure(history=script.history(), violation=ASSERTED))
+    page = html.page(failure(events=script.history(), violation=ASSERTED))
     assert "<li>mail.send 91c2e4, attempt 2: shop.Full: the disk is full</li>" in page
 
 
@@ -49,7 +49,7 @@ def test_failed_jobs_come_first_then_the_latest() -> None:
     states = (RowState.RETRY, RowState.FAILED, RowState.RETRY, RowState.EXPIRED)
     for job, state in zip(jobs, states, strict=True):
         failed(job, script, state)
-    found = errors(failure(history=script.history(), violation=ASSERTED))
+    found = errors(failure(events=script.history(), violation=ASSERTED))
     assert [error.job for error in found] == [jobs[3], jobs[1], jobs[2], jobs[0]]
 
 
@@ -64,7 +64,7 @@ def test_completed_job_has_no_error() -> None:
         script.at += 1.0
         claim(script, "w1", job)
         script.change(job, RowState.COMPLETED, output=None)
-    found = errors(failure(history=script.history(), violation=ASSERTED))
+    found = errors(failure(events=script.history(), violation=ASSERTED))
     assert [error.job for error in found] == [other]
 
 
@@ -76,15 +76,15 @@ def test_requeued_job_is_listed_as_any_other() -> None:
         failed(later, script, RowState.RETRY)
         script.at += 1.0
         script.change(brought_back, back)
-        found = errors(failure(history=script.history(), violation=ASSERTED))
+        found = errors(failure(events=script.history(), violation=ASSERTED))
         assert [error.job for error in found] == [later, brought_back]
         assert found[1].said == "OSError: the disk is full"
         claim(script, "w1", brought_back)
         failed(given_up, script)
-        found = errors(failure(history=script.history(), violation=ASSERTED))
+        found = errors(failure(events=script.history(), violation=ASSERTED))
         assert [error.job for error in found] == [given_up, later, brought_back]
         script.change(brought_back, RowState.FAILED, output='{"type": "OSError", "message": "again"}')
-        found = errors(failure(history=script.history(), violation=ASSERTED))
+        found = errors(failure(events=script.history(), violation=ASSERTED))
         assert (found[0].job, found[0].said, found[0].for_good) == (brought_back, "OSError: again", True)
 
     check_each([RowState.CREATED, RowState.RETRY], check)
@@ -94,7 +94,7 @@ def test_screen_shows_few_errors_and_page_more() -> None:
     script = Script()
     for job in ids(30):
         failed(job, script)
-    shown = failure(history=script.history(), violation=ASSERTED)
+    shown = failure(events=script.history(), violation=ASSERTED)
     screen = text.screen(shown)
     assert screen.count("OSError: no route") == 2
     assert "\n          and 28 more jobs, on the page\n" in screen
@@ -114,7 +114,7 @@ def test_no_errors_without_failures() -> None:
     script.insert(JOB, "mail.send")
     claim(script, "w1", JOB)
     script.change(JOB, RowState.COMPLETED, output='{"type": "letter", "message": "hello"}')
-    shown = failure(history=script.history(), violation=ASSERTED)
+    shown = failure(events=script.history(), violation=ASSERTED)
     assert "errors" not in text.screen(shown)
     assert '<ul class="errors"' not in html.page(shown)
 
@@ -125,9 +125,9 @@ def test_odd_errors_are_shown_and_never_as_markup() -> None:
         failed(job, script)
         script.rows[job] = script.rows[job]._replace(state=RowState.ACTIVE)
         script.change(job, RowState.FAILED, output=output)
-    found = errors(failure(history=script.history(), violation=ASSERTED))
+    found = errors(failure(events=script.history(), violation=ASSERTED))
     assert [error.said for error in found] == ['{"code": 7}', "", '"<b>only text</b>"']
-    page = html.page(failure(history=script.history(), violation=ASSERTED))
+    page = html.page(failure(events=script.history(), violation=ASSERTED))
     assert "&lt;b&gt;only text" in page
     assert "<li>" in page
     assert "<b>only text" not in page.partition('<script type="application/json"')[0]

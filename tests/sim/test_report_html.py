@@ -13,7 +13,7 @@ from tests.cases import check_each
 from tests.sim.report_samples import JOB, failure, long, overlap
 from zeke_sim.history.events import Ended, Fault, Violation
 from zeke_sim.report import html
-from zeke_sim.report.shown import Shown
+from zeke_sim.report.failure import Failure
 
 NASTY = "</script><script>alert(1)</script><!-- <style>{{data}}{{script}}\u2028&amp;'\""
 
@@ -21,7 +21,7 @@ NASTY = "</script><script>alert(1)</script><!-- <style>{{data}}{{script}}\u2028&
 class Page(HTMLParser):
     """What a browser would see: elements with their attributes, and the text of each script and style."""
 
-    def __init__(self, shown: Shown) -> None:
+    def __init__(self, shown: Failure) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.texts: list[tuple[str, str]] = []
@@ -46,21 +46,21 @@ class Page(HTMLParser):
         return json.loads(self.all("script")[0])
 
 
-def nasty() -> Shown:
+def nasty() -> Failure:
     return failure(
         scenario=NASTY,
         strategy=NASTY,
         sentence=NASTY,
         command=NASTY,
         violation=Violation(NASTY, NASTY, job=JOB),
-        history=overlap(json.dumps({"text": NASTY})),
+        events=overlap(json.dumps({"text": NASTY})),
         decisions={NASTY: {"fault": NASTY}},
         nodes=(NASTY,),
     )
 
 
 def test_no_text_becomes_markup() -> None:
-    def check(shown: Shown) -> None:
+    def check(shown: Failure) -> None:
         page, plain = Page(shown), Page(failure())
         assert [tag for tag, _ in page.elements] == [tag for tag, _ in plain.elements]
         assert page.all("script")[1] == plain.all("script")[1]
@@ -88,7 +88,7 @@ def test_embedded_json_has_no_markup() -> None:
 
 def test_lone_surrogate_can_be_written() -> None:
     half = Ended(5.0, "w1", "mail.send", JOB, 1, "returned", "\ud800")
-    shown = failure(history=[*overlap(), half], sentence="\ud800")
+    shown = failure(events=[*overlap(), half], sentence="\ud800")
     assert Page(shown).data()["events"][-2]["value"] == "\ud800"
     assert html.page(shown).encode()
 
@@ -202,18 +202,18 @@ def test_decision_without_event_comes_last() -> None:
 
 def test_endless_fault() -> None:
     for_ever = Fault(1.0, "db", "db/clock/1", "jump", float("inf"))
-    (fault,) = Page(failure(history=[for_ever], decisions={})).data()["faults"]
+    (fault,) = Page(failure(events=[for_ever], decisions={})).data()["faults"]
     assert (fault["since"], fault["until"]) == (1.0, None)
 
 
 def test_violation_of_unknown_job() -> None:
-    data = Page(failure(history=[])).data()
+    data = Page(failure(events=[])).data()
     assert data["jobs"] == [[str(JOB), "91c2e4", "unknown"]]
     assert data["job"] == 0
 
 
 def test_page_of_long_history_is_small() -> None:
-    shown = failure(history=long(5000), violation=Violation("rule", "text", at=36_020.0))
+    shown = failure(events=long(5000), violation=Violation("rule", "text", at=36_020.0))
     page = html.page(shown)
     assert len(page.encode()) < 4_000_000
     knots = html.payload(shown)["knots"]

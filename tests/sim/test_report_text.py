@@ -12,7 +12,7 @@ from tests.sim.report_samples import JOB, NODES, Script, claim, failure, long, o
 from zeke_queue.model import RowState
 from zeke_sim.history.events import Fault, Lived, Violation
 from zeke_sim.report import text
-from zeke_sim.report.shown import Shown
+from zeke_sim.report.failure import Failure
 
 SENTENCE = "An effect with a key of its own happens at most once. " * 20
 
@@ -25,7 +25,7 @@ CASES = {
     "small": failure(),
     "no job": failure(violation=violation()),
     "no faults": failure(decisions={}),
-    "nothing shrunk": failure(shrink_seconds=None, decisions_before=3, replays=1, html_path=None),
+    "nothing shrunk": failure(seconds=None, before=3, replays=1),
     "long words": failure(sentence=SENTENCE, violation=violation(text="x" * 5000)),
     "wide letters": failure(
         sentence="任务" * 200, nodes=tuple("节点名称很长" * 3 + str(n) for n in range(9))
@@ -33,16 +33,16 @@ CASES = {
     "many faults": failure(decisions={f"w1/claim/{n}": {"latency": n} for n in range(60)}),
     "many lanes": failure(
         nodes=tuple(f"worker-with-a-long-name-{n}" for n in range(30)),
-        history=[Fault(float(n), f"worker-with-a-long-name-{n}", f"n{n}", "kill", None) for n in range(30)],
+        events=[Fault(float(n), f"worker-with-a-long-name-{n}", f"n{n}", "kill", None) for n in range(30)],
         decisions={f"n{n}": {"fault": "kill"} for n in range(30)},
     ),
-    "empty": failure(history=[], decisions={}),
-    "long": failure(history=long(1500), violation=violation()),
+    "empty": failure(events=[], decisions={}),
+    "long": failure(events=long(1500), violation=violation()),
 }
 
 
 def test_report_fits_one_screen() -> None:
-    def check(shown: Shown) -> None:
+    def check(shown: Failure) -> None:
         lines = text.screen(shown).split("\n")
         assert len(lines) <= text.LINES
         assert max(cell_len(line) for line in lines) <= text.COLUMNS
@@ -51,7 +51,7 @@ def test_report_fits_one_screen() -> None:
 
 
 def test_colour_changes_no_letter() -> None:
-    def check(shown: Shown) -> None:
+    def check(shown: Failure) -> None:
         coloured = text.screen(shown, colour=True)
         assert "\x1b[" in coloured
         assert Text.from_ansi(coloured).plain == text.screen(shown)
@@ -100,7 +100,7 @@ def test_time_line_shows_the_end_of_a_long_life() -> None:
         script.at += 1.0
         script.change(JOB, RowState.RETRY)
     broken = Violation("unique_effects", "twice", job=JOB, since=119.0, at=120.0)
-    lines = text.screen(failure(history=script.history(), violation=broken, decisions={})).split("\n")
+    lines = text.screen(failure(events=script.history(), violation=broken, decisions={})).split("\n")
     (lane,) = [line for line in lines if line.startswith("  w1 ")]
     assert "├60" in lane
     assert "├1─" not in lane
@@ -108,7 +108,7 @@ def test_time_line_shows_the_end_of_a_long_life() -> None:
 
 def test_killed_handler_is_marked() -> None:
     killed = [event for event in overlap() if event.at < 2.0 and not isinstance(event, Fault)]
-    shown = failure(history=[*killed, Lived(2.0, "w1", "killed")], decisions={})
+    shown = failure(events=[*killed, Lived(2.0, "w1", "killed")], decisions={})
     (lane,) = [line for line in text.screen(shown).split("\n") if line.startswith("  w1 ")]
     assert "├1" in lane
     assert "†" in lane
@@ -118,7 +118,7 @@ def test_killed_handler_is_marked() -> None:
 def test_faults_of_one_instant_are_side_by_side() -> None:
     both = [Fault(3.0, "w1", "a/1", "lost", None), Fault(3.0, "w1", "a/2", "lost", None)]
     shown = failure(
-        history=[*overlap(), *both], decisions={"a/1": {"fault": "lost"}, "a/2": {"fault": "lost"}}
+        events=[*overlap(), *both], decisions={"a/1": {"fault": "lost"}, "a/2": {"fault": "lost"}}
     )
     (lane,) = [line for line in text.screen(shown).split("\n") if line.startswith("  w1 ")]
     assert "ab" in lane
@@ -141,10 +141,10 @@ def test_report_moves_no_cursor() -> None:
             sentence=bad,
             violation=violation(text=bad),
             command=f"zeke {bad}",
-            html_path=bad,
+            page=bad,
             decisions={bad: {"latency": bad}},
             nodes=(*NODES, bad),
-            history=[*overlap(), Fault(4.0, bad, bad, "kill", None)],
+            events=[*overlap(), Fault(4.0, bad, bad, "kill", None)],
         )
         told = text.screen(shown, colour=colour)
         if colour:
@@ -174,7 +174,7 @@ def test_decisions_are_described() -> None:
 
 def test_shrinking_is_described() -> None:
     def check(before: int, seconds: float | None, replays: int, told: str) -> None:
-        assert failure(decisions_before=before, shrink_seconds=seconds, replays=replays).shrinking() == told
+        assert failure(before=before, seconds=seconds, replays=replays).shrinking() == told
 
     check_each(
         [
@@ -186,7 +186,5 @@ def test_shrinking_is_described() -> None:
 
 
 def test_left_out_actions_are_described() -> None:
-    told = failure(
-        decisions_before=20, shrink_seconds=1.0, replays=3, actions=12, actions_left_out=9
-    ).shrinking()
+    told = failure(before=20, seconds=1.0, replays=3, actions=12, left_out=9).shrinking()
     assert ", 12 actions → 3, in 1.0 s" in told

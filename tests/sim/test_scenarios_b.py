@@ -29,9 +29,9 @@ from zeke_sim.history.events import (
     Ended,
     Invoked,
     Lived,
+    Notified,
     QueueRow,
     ScheduleRow,
-    StatusReceived,
 )
 
 if TYPE_CHECKING:
@@ -304,7 +304,7 @@ def jobs_are_cancelled_in_transactions() -> None:
 
 def streams(events: Sequence[Event]) -> dict[int, list[tuple[JobStatus, int]]]:
     told: dict[int, list[tuple[JobStatus, int]]] = {}
-    for event in of(events, StatusReceived):
+    for event in of(events, Notified):
         told.setdefault(event.watch, []).append((event.status, event.attempt))
     return told
 

@@ -21,7 +21,7 @@ from zeke_sim.experiment.replay import replay
 from zeke_sim.experiment.run import Outcome, run, sentence
 from zeke_sim.experiment.shrink import REPLAYS, Shrunk, shrink
 from zeke_sim.history.events import Answered, Fault, Invoked
-from zeke_sim.report.show import shown, write
+from zeke_sim.report.failure import Failure, write
 
 NAME = SCENARIO.name
 RULE = "no claim is left unanswered"
@@ -219,31 +219,30 @@ def test_experiment_without_scenarios_is_rejected() -> None:
 
 
 def test_written_plan_repeats_the_failure(failed: Outcome, tmp_path: Path) -> None:
-    files, told = write(failed, tmp_path / "new" / "folder")
-    again = run(SCENARIO, Plan.loads(files.plan.read_text()))
-    assert again.digest == failed.digest
-    assert told.sentence == "Every claim is answered, which no network promises."
-    assert told.sentence in files.page.read_text()
-    assert str(files.plan) in told.command
-    assert (files.plan.parent / ".gitignore").read_text() == "*\n"
+    failure = write(Shrunk.given(failed), tmp_path / "new" / "folder")
+    page = Path(failure.page)
+    plan = page.with_suffix(".json")
+    assert run(SCENARIO, Plan.loads(plan.read_text())).digest == failed.digest
+    assert failed.sentence == "Every claim is answered, which no network promises."
+    assert failed.sentence in page.read_text()
+    assert failure.command == f"zeke sim replay {plan}"
+    assert (page.parent / ".gitignore").read_text() == "*\n"
 
 
 def test_each_failure_has_its_own_files(failed: Outcome, tmp_path: Path) -> None:
     names = ("a:b", "../a b", "c")
     plans = [replace(failed.plan, scenario=name) for name in names]
-    written = [write(replace(failed, plan=plan), tmp_path)[0] for plan in plans]
-    paths = [path for files in written for path in (files.plan, files.page)]
-    assert len(set(paths)) == 2 * len(names)
-    assert all(path.parent == tmp_path for path in paths)
+    pages = [write(Shrunk.given(replace(failed, plan=plan)), tmp_path).page for plan in plans]
+    assert len(set(pages)) == len(names)
+    assert len(list(tmp_path.glob("*.*"))) == 2 * len(names) + len([".gitignore"])
 
 
 def test_rule_without_a_property_is_its_own_sentence() -> None:
     assert sentence("a client's program ends", SCENARIO.properties) == "a client's program ends"
 
 
-def test_run_without_a_failure_is_not_shown(failed: Outcome, tmp_path: Path) -> None:
-    files, _ = write(failed, tmp_path)
+def test_run_without_a_failure_is_not_shown() -> None:
     retries = load("retries")
     calm = run(retries, retries.plan(1).with_decisions({}))
     with pytest.raises(ValueError, match="nothing broke"):
-        shown(calm, files)
+        _ = Failure(Shrunk.given(calm), "zeke sim replay x", "x").violation

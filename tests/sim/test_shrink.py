@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 
 @holds("nothing runs", Began)
-def nothing_runs(event: Began, _past: RunState) -> None:
+def nothing_runs(event: Began, _state: RunState) -> None:
     """No handler begins, which takes no fault to break."""
     raise Broken("a handler began", job=event.job)
 
 
 @holds("nobody dies", Lived)
-def nobody_dies(event: Lived, _past: RunState) -> None:
+def nobody_dies(event: Lived, _state: RunState) -> None:
     """No process is killed."""
     if event.what == "killed":
         raise Broken(f"{event.node} was killed")

@@ -81,7 +81,7 @@ def test_random_state_of_the_program_is_kept() -> None:
 
 
 def test_property_that_raises_is_named() -> None:
-    def look(_past: object) -> bool:
+    def look(_state: object) -> bool:
         raise KeyError("nobody")
 
     broken = replace(scenario(), properties=(*ALL, always("somebody is there", look)))

@@ -120,7 +120,7 @@ def _asks(call: Invoked, result: Any) -> Iterator[tuple[tuple[Any, ...], Any, bo
     elif verb == "insert_child":
         yield ("insert", args["child"].id), ("insert", args["child"].id), False
     elif verb in ("cancel", "resume", "retry"):
-        # StatusReceived is also which children were taken along.
+        # Notified is also which children were taken along.
         yield from (((verb, job), None, told) for job in (result if told else args["ids"]))
     elif verb == "claim":
         yield from (((verb, one.id, one.attempt), None, True) for one in result or ())

@@ -24,7 +24,7 @@ from zeke_queue.errors import StorageError, StorageUnavailableError, UsageError
 from zeke_queue.storage.forwarding import forward
 from zeke_queue.system.clock import SystemClock
 from zeke_sim.history import events
-from zeke_sim.history.events import Answered, Began, Ended, Invoked, StatusReceived
+from zeke_sim.history.events import Answered, Began, Ended, Invoked, Notified
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -155,7 +155,7 @@ class Journal:
 
     def told(self, watch: int, job: Job) -> None:
         """Write down that a watcher was told of a job."""
-        self.write(StatusReceived(self.at(), self.node, watch, job.id, job.status, job.attempt))
+        self.write(Notified(self.at(), self.node, watch, job.id, job.status, job.attempt))
 
     @contextmanager
     def attempt(self, job: JobContext) -> Iterator[list[Any]]:

@@ -1,6 +1,6 @@
 """Scenarios, runs over many seeds, replay, shrinking and coverage.
 
-``scenario`` names and loads worlds, ``plan`` is a run as data, ``run`` makes one, ``driver`` and ``search``
-make many, in one process or several, within a ``budget``. ``replay`` and ``shrink`` take a failure's plan,
+``scenario`` names and loads worlds, ``plan`` is a run as data, ``run`` makes one, ``driver`` makes many, in
+one process or several, within a ``budget``. ``replay`` and ``shrink`` take a failure's plan,
 ``coverage`` counts what was reached.
 """

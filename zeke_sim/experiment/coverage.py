@@ -14,7 +14,7 @@ from zeke_sim.history.events import Answered, Began, Change, Ended, Fault, Invok
 from zeke_sim.properties.rows import STEPS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from zeke_sim.history.events import Event
 
@@ -116,21 +116,27 @@ class _Run:
         self._waiting = 0
         self._running: Counter[str] = Counter()
         self._open: dict[int, tuple[str, str]] = {}
-        self._sees: dict[type, Callable[[Any], None]] = {
-            Change: self._change,
-            Invoked: self._invoked,
-            Answered: self._answered,
-            Began: self._began,
-            Ended: self._ended,
-            Lived: self._lived,
-            Fault: self._fault,
-        }
 
     def see(self, event: Event) -> None:
         """Count an event."""
-        see = self._sees.get(type(event))
-        if see is not None:
-            see(event)
+        match event:
+            case Change():
+                self._change(event)
+            case Invoked():
+                self._open[event.call] = (event.node, event.verb)
+            case Answered():
+                self._open.pop(event.call, None)
+                self._coverage.calls[f"{event.verb}: {event.outcome}"] += 1
+            case Began():
+                self._running[event.node] += 1
+            case Ended():
+                self._running[event.node] -= 1
+            case Lived():
+                self._lived(event)
+            case Fault():
+                self._coverage.faults[f"{event.kind} in {self._phase(event)}"] += 1
+            case _:
+                pass
 
     def finish(self) -> None:
         """Count the calls whose outcome no caller received."""
@@ -145,19 +151,6 @@ class _Run:
         self._coverage.edges[f"{was or 'none'} > {now or 'none'}"] += 1
         self._waiting += (now in WAITING) - (was in WAITING)
 
-    def _invoked(self, event: Invoked) -> None:
-        self._open[event.call] = (event.node, event.verb)
-
-    def _answered(self, event: Answered) -> None:
-        self._open.pop(event.call, None)
-        self._coverage.calls[f"{event.verb}: {event.outcome}"] += 1
-
-    def _began(self, event: Began) -> None:
-        self._running[event.node] += 1
-
-    def _ended(self, event: Ended) -> None:
-        self._running[event.node] -= 1
-
     def _lived(self, event: Lived) -> None:
         if event.what in {"killed", "stopped", "started"}:
             self._running[event.node] = 0
@@ -165,9 +158,6 @@ class _Run:
                 if node == event.node:
                     del self._open[call]
                     self._coverage.calls[f"{verb}: none"] += 1
-
-    def _fault(self, event: Fault) -> None:
-        self._coverage.faults[f"{event.kind} in {self._phase(event)}"] += 1
 
     def _phase(self, event: Fault) -> str:
         """Return the phase that a fault affected: from the statement, else from the node's activity."""

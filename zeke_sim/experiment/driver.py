@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from zeke_sim.errors import SimulationError
 from zeke_sim.experiment.budget import Budget, Stopwatch
-from zeke_sim.experiment.coverage import Coverage, expected
+from zeke_sim.experiment.coverage import PHASES, Coverage, expected
 from zeke_sim.experiment.plan import Plan
 from zeke_sim.experiment.replay import replay
 from zeke_sim.experiment.run import run
@@ -257,13 +257,8 @@ _NO_CLAIM = "a worker that waits for work has no claim under way"
 _RUNNING = "it is drawn as a handler begins, and hits one that runs"
 
 UNREACHED: Final[Mapping[str, str]] = {
-    "faults: lost_wakeup in being claimed": _NO_CLAIM,
-    "faults: late_wakeup in being claimed": _NO_CLAIM,
-    "faults: spurious in being claimed": _NO_CLAIM,
-    "faults: kill_handler in waiting": _RUNNING,
-    "faults: kill_handler in being claimed": _RUNNING,
-    "faults: kill_handler in settling": _RUNNING,
-    "faults: kill_handler in idle": _RUNNING,
+    **{f"faults: {kind} in being claimed": _NO_CLAIM for kind in ("lost_wakeup", "late_wakeup", "spurious")},
+    **{f"faults: kill_handler in {phase}": _RUNNING for phase in PHASES if phase != "running"},
 }
 """Coverage entries that a search need not reach, with the reason."""
 

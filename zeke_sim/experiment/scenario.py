@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from zeke_sim.errors import SimulationError
 from zeke_sim.experiment.plan import drawn
+from zeke_sim.loop.decisions import Decisions
 from zeke_sim.properties import ALL
 
 if TYPE_CHECKING:
@@ -52,8 +53,6 @@ class Scenario:
 
     def plan(self, seed: int) -> Plan:
         """Return the plan of a seed, with decisions that are drawn when it runs."""
-        from zeke_sim.loop.decisions import Decisions  # noqa: PLC0415
-
         plan = drawn(self.name, seed, Decisions(seed).stream("strategy"), self.kinds)
         return plan if self.adjust is None else replace(plan, knobs=self.adjust(plan.knobs))
 

@@ -36,21 +36,21 @@ class Shrunk:
     Attributes:
         outcome: the shrunk run's outcome.
         before: number of decisions before shrinking.
-        seconds: CPU seconds that shrinking took.
+        seconds: CPU seconds that shrinking took; None if it was not shrunk.
         replays: number of replays that failed identically.
         unsteady: the difference between replays; None if they were identical.
     """
 
     outcome: Outcome
     before: int
-    seconds: float
+    seconds: float | None
     replays: int
     unsteady: str | None = None
 
     @classmethod
-    def given(cls, outcome: Outcome, replays: int) -> Shrunk:
-        """Return a run of a given plan, which is not shrunk any further."""
-        return cls(outcome, len(outcome.plan.decisions or {}), 0.0, replays)
+    def given(cls, outcome: Outcome, replays: int = 0) -> Shrunk:
+        """Return a run that is not shrunk."""
+        return cls(outcome, len(outcome.plan.decisions or {}), None, replays)
 
 
 def shrink(scenario: Scenario, failed: Outcome, seconds: float = SECONDS) -> Shrunk:

@@ -10,7 +10,7 @@ change, aware; rows are checked against it, since the database's clock may jump.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -188,8 +188,8 @@ class Effect(NamedTuple):
     alive: bool
 
 
-class StatusReceived(NamedTuple):
-    """A watcher received a job's status."""
+class Notified(NamedTuple):
+    """A watcher was notified of a job's status."""
 
     at: float
     node: str
@@ -242,27 +242,13 @@ Event: TypeAlias = (
     | Began
     | Ended
     | Effect
-    | StatusReceived
+    | Notified
     | Lived
     | Fault
     | Phase
 )
 
-EVENTS: Final = (
-    Change,
-    WorkerRow,
-    QueueRow,
-    ScheduleRow,
-    Invoked,
-    Answered,
-    Began,
-    Ended,
-    Effect,
-    StatusReceived,
-    Lived,
-    Fault,
-    Phase,
-)
+EVENTS: Final[tuple[type, ...]] = get_args(Event)
 """All kinds of events."""
 
 

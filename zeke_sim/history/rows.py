@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zeke_queue.model import RowState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -77,7 +77,6 @@ class Call:
     Attributes:
         did: the row changes that it made.
         outcome: the outcome of ``Answered``; None before the answer.
-        settled: the requested outcomes by job, for a settlement.
     """
 
     __slots__ = ("answered", "did", "invoked", "outcome")
@@ -89,11 +88,10 @@ class Call:
         self.did: list[Change] = []
 
 
-def ids_answered(call: Call) -> list[UUID]:
-    """Return the job ids in the answer of a send; none before the answer."""
+def ids_answered(call: Call) -> Sequence[UUID | None]:
+    """Return the job ids in the answer of a send, None for a refused job; none before the answer."""
     result = None if call.answered is None else call.answered.result
-    told = [result] if call.invoked.verb == "insert_child" else result or []
-    return [job for job in told if job is not None]
+    return (result,) if call.invoked.verb == "insert_child" else result or ()
 
 
 def is_of_waiting(change: Change) -> bool:
@@ -161,6 +159,7 @@ class Life:
         yield None
 
 
+@dataclass(slots=True, eq=False)
 class Node:
     """The state and the activity of a process.
 
@@ -174,34 +173,16 @@ class Node:
         hampered: when a call last failed or took too long.
     """
 
-    __slots__ = (
-        "changed",
-        "duties",
-        "hampered",
-        "open",
-        "partitioned",
-        "paused",
-        "rested",
-        "running",
-        "state",
-        "workers",
-    )
-
-    def __init__(self) -> None:
-        self.start()
-
-    def start(self) -> None:
-        """Reset to the state of a new process."""
-        self.state = "up"
-        self.paused = False
-        self.partitioned = False
-        self.changed = 0.0
-        self.rested = 0.0
-        self.running: set[tuple[UUID, int]] = set()
-        self.workers: set[UUID] = set()
-        self.duties: set[str] = set()
-        self.open: dict[int, float] = {}
-        self.hampered = 0.0
+    state: str = "up"
+    paused: bool = False
+    partitioned: bool = False
+    changed: float = 0.0
+    rested: float = 0.0
+    running: set[tuple[UUID, int]] = field(default_factory=set[tuple["UUID", int]])
+    workers: set[UUID] = field(default_factory=set["UUID"])
+    duties: set[str] = field(default_factory=set[str])
+    open: dict[int, float] = field(default_factory=dict[int, float])
+    hampered: float = 0.0
 
     @property
     def healthy(self) -> bool:
@@ -216,7 +197,7 @@ class Node:
 
 
 @dataclass(slots=True, eq=False)
-class Crew:
+class WorkerActivity:
     """A worker, derived from its calls and jobs.
 
     Attributes:

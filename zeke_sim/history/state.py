@@ -29,11 +29,11 @@ from zeke_sim.history.rows import (
     Ask,
     Broken,
     Call,
-    Crew,
     End,
     Life,
     Node,
     Place,
+    WorkerActivity,
     ids_answered,
     is_of_waiting,
     place_of,
@@ -45,19 +45,19 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import Schedule
-    from zeke_sim.history.events import Event, Image, Rules
+    from zeke_sim.history.events import Image, Rules
 
 __all__ = [
     "MOMENT",
     "Ask",
     "Broken",
     "Call",
-    "Crew",
     "End",
     "Life",
     "Node",
     "Place",
     "RunState",
+    "WorkerActivity",
     "ids_answered",
     "is_of_waiting",
     "place_of",
@@ -84,7 +84,7 @@ class RunState:
         workers, beats: the current rows of workers, and all rows that each one had.
         queues: the current settings.
         limited: when a queue's limit last changed, and the previous limit.
-        crews: workers by id.
+        activity: what each worker does, by its id.
         made_room: when a job of a queue last ended or was released.
         places, vacated: the job that occupies each exclusive place, and when a place was last occupied.
         ruled_overdue: the reason for each attempt that the storage reported as overdue.
@@ -111,7 +111,7 @@ class RunState:
         self.limited: dict[str, tuple[float, int | None]] = {}
         self.schedules: dict[str, Schedule] = {}
         self.nodes: defaultdict[str, Node] = defaultdict(Node)
-        self.crews: defaultdict[UUID, Crew] = defaultdict(Crew)
+        self.activity: defaultdict[UUID, WorkerActivity] = defaultdict(WorkerActivity)
         self.places: defaultdict[Place, dict[UUID, Image]] = defaultdict(dict)
         self.vacated: dict[Place, float] = {}
         self.ruled_overdue: defaultdict[tuple[UUID, int], set[str]] = defaultdict(set)
@@ -133,13 +133,6 @@ class RunState:
             Fault: self._fault,
             Phase: self._phase,
         }
-
-    def take(self, event: Event | End) -> None:
-        """Update the state with an event before it is checked."""
-        self.at = event.at
-        take = self.taking(type(event))
-        if take is not None:
-            take(event)
 
     def taking(self, kind: type) -> Callable[[Any], None] | None:
         """Return the update function for events of a kind, to be called after ``at`` is set; None if none."""
@@ -248,9 +241,9 @@ class RunState:
             self.active[row.name].pop(row.id, None)
             self.made_room[row.name] = event.at
             if row.worker is not None:
-                crew = self.crews[row.worker]
-                crew.holds.discard(row.id)
-                crew.rested = event.at
+                activity = self.activity[row.worker]
+                activity.holds.discard(row.id)
+                activity.rested = event.at
         elif row.state is _CREATED or row.state is _RETRY:
             self.waiting[row.name].pop(row.id, None)
         if (place := place_of(row)) is not None:
@@ -261,10 +254,10 @@ class RunState:
         if row.state is _ACTIVE:
             self.active[row.name][row.id] = row
             if row.worker is not None:
-                crew = self.crews[row.worker]
-                if not crew.holds:
-                    crew.busy = self.at
-                crew.holds.add(row.id)
+                activity = self.activity[row.worker]
+                if not activity.holds:
+                    activity.busy = self.at
+                activity.holds.add(row.id)
         elif row.state is _CREATED or row.state is _RETRY:
             self.waiting[row.name][row.id] = row
         if (place := place_of(row)) is not None:
@@ -293,12 +286,12 @@ class RunState:
     def _busy(self, name: str, verb: str, args: Mapping[str, Any]) -> None:
         """Record a node's duties by the calls that it makes."""
         if verb == "claim":
-            crew = self.crews[args["worker"]]
-            crew.node = name
+            activity = self.activity[args["worker"]]
+            activity.node = name
             capacity = args["capacity"]
-            if len(capacity) > crew.widest:
-                crew.widest = len(capacity)
-                crew.queues.update([want.name for want in capacity])
+            if len(capacity) > activity.widest:
+                activity.widest = len(capacity)
+                activity.queues.update([want.name for want in capacity])
             self.nodes[name].workers.add(args["worker"])
         elif verb in _DUTIES:
             self.nodes[name].duties.add(verb)
@@ -333,8 +326,7 @@ class RunState:
 
     def _acknowledge(self, call: Call, at: float) -> None:
         for job_id in ids_answered(call):
-            life = self.lives[job_id]
-            if life.acknowledged is None:
+            if job_id is not None and (life := self.lives[job_id]).acknowledged is None:
                 life.acknowledged = at
 
     def _began(self, event: Began) -> None:
@@ -373,7 +365,7 @@ class RunState:
     def _lived(self, event: Lived) -> None:
         node, what = self.nodes[event.node], event.what
         if what == "started":
-            node.start()
+            node = self.nodes[event.node] = Node()
         elif what in {"paused", "resumed"}:
             node.paused = what == "paused"
         elif what in {"partitioned", "reconnected"}:

@@ -56,9 +56,6 @@ class VirtualClock:
 
     async def sleep(self, seconds: float) -> None:
         """Sleep in virtual time; zero or less only yields."""
-        if seconds <= 0:
-            await _yield()
-            return
         await self.wait(self._loop.create_future(), seconds)
 
     async def wait(self, waiter: asyncio.Future[None], seconds: float) -> None:

@@ -360,30 +360,15 @@ def _outside(name: str) -> Callable[..., NoReturn]:
     return refuse
 
 
-for _name in (
-    "add_reader",
-    "add_signal_handler",
-    "add_writer",
-    "connect_accepted_socket",
-    "connect_read_pipe",
-    "connect_write_pipe",
-    "create_connection",
-    "create_datagram_endpoint",
-    "create_server",
-    "create_unix_connection",
-    "create_unix_server",
-    "getaddrinfo",
-    "getnameinfo",
-    "sock_accept",
-    "sock_connect",
-    "sock_recv",
-    "sock_recvfrom",
-    "sock_sendall",
-    "sock_sendto",
-    "subprocess_exec",
-    "subprocess_shell",
-):
-    setattr(VirtualLoop, _name, _outside(_name))
+_OUTSIDE: Final = (
+    *("add_", "connect_", "create_connection", "create_datagram_endpoint", "create_server", "create_unix_"),
+    *("getaddrinfo", "getnameinfo", "sock_", "subprocess_"),
+)
+"""How the names of a loop's methods begin that reach outside."""
+
+for _name in vars(asyncio.AbstractEventLoop):
+    if _name.startswith(_OUTSIDE):
+        setattr(VirtualLoop, _name, _outside(_name))
 
 # Every future calls this on creation; a built-in is faster than a Python function, and bool() is False.
 setattr(VirtualLoop, "get_debug", bool)  # noqa: B010

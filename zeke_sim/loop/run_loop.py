@@ -66,7 +66,7 @@ def drive(loop: VirtualLoop, work: Coroutine[Any, Any, T]) -> T:
         UsageError: the coroutine waits for something that will never happen.
     """
     outer = asyncio._get_running_loop()
-    task = _step_aside(outer)
+    task = _swap(outer, None)
     asyncio._set_running_loop(None)
     main = loop.create_task(work)
     try:
@@ -80,21 +80,14 @@ def drive(loop: VirtualLoop, work: Coroutine[Any, Any, T]) -> T:
         if not main.done():
             main.cancel()
         asyncio._set_running_loop(outer)
-        _step_back(outer, task)
-
-
-def _step_aside(outer: asyncio.AbstractEventLoop | None) -> asyncio.Task[Any] | None:
-    """Unset the running task of the outer loop, since from 3.14 on there is one per thread, not per loop."""
-    if outer is None or sys.version_info < (3, 12):
-        return None
-    return _swap(outer, None)
-
-
-def _step_back(outer: asyncio.AbstractEventLoop | None, task: asyncio.Task[Any] | None) -> None:
-    if outer is not None and sys.version_info >= (3, 12):
         _swap(outer, task)
 
 
-def _swap(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None) -> asyncio.Task[Any] | None:
+def _swap(
+    outer: asyncio.AbstractEventLoop | None, task: asyncio.Task[Any] | None
+) -> asyncio.Task[Any] | None:
+    """Set the running task of the outer loop, since from 3.14 on there is one per thread, not per loop."""
+    if outer is None or sys.version_info < (3, 12):
+        return None
     swap = cast("Callable[..., Any]", getattr(asyncio.tasks, "_swap_current_task"))  # noqa: B009
-    return swap(loop, task)
+    return swap(outer, task)

@@ -32,7 +32,7 @@ from zeke_sim.properties import (
 from zeke_sim.properties.holding import Property, holds
 from zeke_sim.properties.user import always, eventually, sometimes, unique_effects
 
-__all__ = ["ALL", "Property", "always", "by_name", "eventually", "holds", "sometimes", "unique_effects"]
+__all__ = ["ALL", "Property", "always", "eventually", "holds", "sometimes", "unique_effects"]
 
 ALL: Final[tuple[Property, ...]] = tuple(
     value
@@ -61,15 +61,3 @@ ALL: Final[tuple[Property, ...]] = tuple(
     if isinstance(value, Property) and not name.startswith("_")
 )
 """All properties, in the order in which they are checked."""
-
-
-def by_name(name: str) -> Property:
-    """Return the property with a name.
-
-    Raises:
-        LookupError: the name is unknown; the message lists all names.
-    """
-    for one in ALL:
-        if one.name == name:
-            return one
-    raise LookupError(f"No property is called {name!r}; there are {', '.join(repr(one.name) for one in ALL)}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.model import RowState
 from zeke_sim.history.events import Answered, Change, Invoked
 from zeke_sim.history.state import Broken, Call
 from zeke_sim.properties.holding import holds, is_claim
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
 
     from zeke_sim.history.events import Image
     from zeke_sim.history.state import RunState
-
-_ACTIVE = RowState.ACTIVE
 
 
 @holds("active jobs within the limit", Change, number=8, steps=is_claim)
@@ -47,7 +44,7 @@ def _limit(name: str, event: Change, state: RunState) -> int | None:
 
 
 @holds("nothing starts before its time", Change, number=10, steps=is_claim)
-def nothing_starts_before_its_time(event: Change, _past: RunState) -> None:
+def nothing_starts_before_its_time(event: Change, _state: RunState) -> None:
     """A job is not claimed before its start_after, by the storage's clock."""
     row = event.after
     if row is None or event.before is None or row.started_on is None:
@@ -156,7 +153,7 @@ def a_claim_gives_what_it_took(event: Answered, state: RunState) -> None:
         last = place
     for job_id in rows:
         raise Broken("a claim took it, and its answer does not have it", job=job_id)
-    _within_wants(event, call, state)
+    _within_wants(event, call)
 
 
 _GIVEN: Final = (
@@ -175,7 +172,7 @@ _GIVEN: Final = (
 _given: Final = attrgetter(*_GIVEN)
 
 
-def _within_wants(event: Answered, call: Call, _past: RunState) -> None:
+def _within_wants(event: Answered, call: Call) -> None:
     limit, got = call.invoked.args["limit"], len(event.result)
     if got > limit:
         raise Broken(f"a claim of {limit} jobs took {got}", job=event.result[0].id)

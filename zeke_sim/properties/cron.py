@@ -68,7 +68,7 @@ def ticks_are_served_by_the_policy(event: Invoked, state: RunState) -> None:
     for call in served:
         args = call.invoked.args
         now, schedule = found[args["name"]]
-        _judge(schedule, now, args, sent.pop(schedule.name, set()))
+        _check_ticks(schedule, now, args, sent.pop(schedule.name, set()))
     for name, ticks in sent.items():
         raise Broken(f"{name!r} sends {_listed(ticks)}, and notes nothing of it")
 
@@ -84,7 +84,7 @@ def _sent(calls: list[Call]) -> dict[str, set[datetime]]:
     return sent
 
 
-def _judge(schedule: Schedule, now: datetime, args: Any, sent: set[datetime]) -> None:
+def _check_ticks(schedule: Schedule, now: datetime, args: Any, sent: set[datetime]) -> None:
     if fields_of(schedule.cron) is None:
         return
     last, noted, upcoming = schedule.last_tick, args["last_tick"], args["next_tick"]
@@ -133,7 +133,7 @@ def _listed(ticks: set[datetime]) -> str:
 
 
 @holds("no tick is decided on twice", ScheduleRow, number=12)
-def no_tick_is_decided_on_twice(event: ScheduleRow, _past: RunState) -> None:
+def no_tick_is_decided_on_twice(event: ScheduleRow, _state: RunState) -> None:
     """A schedule's last tick never goes back, unless the schedule restarts.
 
     A schedule restarts when its times or its time zone change, or when a pause ends.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @holds("a paused schedule serves nothing", ScheduleRow, number=12)
-def a_paused_schedule_serves_nothing(event: ScheduleRow, _past: RunState) -> None:
+def a_paused_schedule_serves_nothing(event: ScheduleRow, _state: RunState) -> None:
     """A scheduler decides on no occurrence of a paused schedule."""
     before, after = event.before, event.after
     if before is None or after is None or not before.paused or not after.paused:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_sim.history.events import Image
-    from zeke_sim.history.state import Crew, Node, RunState
+    from zeke_sim.history.state import Node, RunState, WorkerActivity
 
 WORKER_RECOVERS: Final = 6.0
 """Maximum seconds until a worker repeats a failed call after the storage has recovered."""
@@ -88,11 +88,11 @@ def _in_time(row: Image, since: float, quiet: float, state: RunState) -> None:
     most = looks * rules.poll * (1 + rules.drift) + rules.slack
     if state.at <= due + most or state.at <= (due := max(due, _locked_until(row.id, state))) + most:
         return
-    for crew in state.crews.values():
-        idle = _idle_since(crew, row, state)
+    for activity in state.activity.values():
+        idle = _idle_since(activity, row, state)
         if idle is not None and state.at > max(due, idle) + most:
             raise Broken(
-                f"due since {due:.3f} s, and a worker on {crew.node} was idle since {idle:.3f} s; at"
+                f"due since {due:.3f} s, and a worker on {activity.node} was idle since {idle:.3f} s; at"
                 f" {state.at:.3f} s more than {most:.3f} s have gone by",
                 job=row.id,
                 since=due,
@@ -124,20 +124,20 @@ def _open_since(name: str, state: RunState) -> float | None:
     return state.at if len(running) >= limit else max(queue.at, state.made_room.get(name, 0.0))
 
 
-def _idle_since(crew: Crew, row: Image, state: RunState) -> float | None:
+def _idle_since(activity: WorkerActivity, row: Image, state: RunState) -> float | None:
     """Return since when a worker was idle and could have claimed a job; None if it could not."""
-    node = state.nodes.get(crew.node)
-    if node is None or row.name not in crew.queues or node.running:
+    node = state.nodes.get(activity.node)
+    if node is None or row.name not in activity.queues or node.running:
         return None
     well = node.well_since(state.at, state.rules.slack)
-    if well is None or (crew.holds and crew.busy < state.at) or not _is_of(crew, node, state):
+    if well is None or (activity.holds and activity.busy < state.at) or not _is_of(activity, node, state):
         return None
-    return max(crew.rested, node.rested, well + WORKER_RECOVERS)
+    return max(activity.rested, node.rested, well + WORKER_RECOVERS)
 
 
-def _is_of(crew: Crew, node: Node, state: RunState) -> bool:
+def _is_of(activity: WorkerActivity, node: Node, state: RunState) -> bool:
     """Return whether a worker runs in a process now."""
-    return any(state.crews[worker] is crew for worker in node.workers)
+    return any(state.activity[worker] is activity for worker in node.workers)
 
 
 @holds("what nobody runs is given back", Change, End, number=17)
@@ -192,10 +192,10 @@ def _lease_ends(worker: UUID | None, state: RunState) -> float:
 
 
 def _still_run(row: Image, quiet: float, state: RunState) -> None:
-    crew = state.crews.get(row.worker) if row.worker is not None else None
-    if crew is None or crew.node not in state.nodes:
+    activity = state.activity.get(row.worker) if row.worker is not None else None
+    if activity is None or activity.node not in state.nodes:
         return
-    node = state.nodes[crew.node]
+    node = state.nodes[activity.node]
     well = node.well_since(state.at, state.rules.slack)
     if well is None or row.worker not in node.workers or node.running:
         return
@@ -204,8 +204,8 @@ def _still_run(row: Image, quiet: float, state: RunState) -> None:
     allowed = since + state.rules.lease + DUTY_RECOVERS
     if state.at > allowed:
         raise Broken(
-            f"{crew.node} has run no handler of attempt {row.attempt} since {since:.3f} s, and it was active"
-            f" until {state.at:.3f} s",
+            f"{activity.node} has run no handler of attempt {row.attempt} since {since:.3f} s, and it was"
+            f" active until {state.at:.3f} s",
             job=row.id,
             since=since,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zeke_queue.model import STATUS_OF, RowState
-from zeke_sim.history.events import Began, Effect, Ended, Invoked, StatusReceived
+from zeke_sim.history.events import Began, Effect, Ended, Invoked, Notified
 from zeke_sim.history.state import Broken
 from zeke_sim.properties.holding import holds
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from zeke_sim.history.state import RunState
 
 
-@holds("the dead do nothing", Effect, Invoked, Began, Ended, StatusReceived, number=18)
-def the_dead_do_nothing(event: Effect | Invoked | Began | Ended | StatusReceived, state: RunState) -> None:
+@holds("the dead do nothing", Effect, Invoked, Began, Ended, Notified, number=18)
+def the_dead_do_nothing(event: Effect | Invoked | Began | Ended | Notified, state: RunState) -> None:
     """A dead or paused process does nothing: no effect, no call, no handler."""
     node = state.nodes.get(event.node)
     if isinstance(event, Effect) and not event.alive:
@@ -54,8 +54,8 @@ def each_attempt_runs_once(event: Began, state: RunState) -> None:
         )
 
 
-@holds("statuses never go back", StatusReceived, number=19)
-def statuses_never_go_back(event: StatusReceived, state: RunState) -> None:
+@holds("statuses never go back", Notified, number=19)
+def statuses_never_go_back(event: Notified, state: RunState) -> None:
     """A watcher of a job receives its statuses in order, once each, and none that the job never had.
 
     It receives nothing after a final status.

@@ -122,15 +122,15 @@ def who_has_room_asks_for_work(event: Invoked | Change, state: RunState) -> None
         before = event.before
         if before is not None and before.worker is not None:
             held[before.worker, before.name] = event.at
-            crew = state.crews.get(before.worker)
-            if crew is None or all(call.invoked.node != crew.node for call in state.causes(event)):
+            activity = state.activity.get(before.worker)
+            if activity is None or all(call.invoked.node != activity.node for call in state.causes(event)):
                 lost[before.worker] = event.at
         return
     worker, node = event.args["worker"], state.nodes[event.node]
     wanted = {want.name for want in event.args["capacity"]}
-    crew = state.crews[worker]
-    missing = [name for name in sorted(crew.queues - wanted) if name in state.rules.limits]
-    if not missing or node.running or crew.holds:
+    activity = state.activity[worker]
+    missing = [name for name in sorted(activity.queues - wanted) if name in state.rules.limits]
+    if not missing or node.running or activity.holds:
         return
     well = node.well_since(event.at, state.rules.slack)
     if well is None:
@@ -161,11 +161,11 @@ def what_is_claimed_is_begun_or_given_back(event: Change | End, state: RunState)
 
 def _not_kept(row: Image, state: RunState) -> None:
     life = state.lives[row.id]
-    crew = state.crews.get(row.worker) if row.worker is not None else None
+    activity = state.activity.get(row.worker) if row.worker is not None else None
     claim = life.claims.get(row.attempt)
-    if crew is None or claim is None or row.attempt in life.began or crew.node not in state.nodes:
+    if activity is None or claim is None or row.attempt in life.began or activity.node not in state.nodes:
         return
-    node = state.nodes[crew.node]
+    node = state.nodes[activity.node]
     well = node.well_since(state.at, state.rules.slack)
     if well is None or row.worker not in node.workers:
         return
@@ -173,7 +173,7 @@ def _not_kept(row: Image, state: RunState) -> None:
     allowed = state.rules.lease + WORKER_RECOVERS
     if state.at > since + allowed:
         raise Broken(
-            f"{crew.node} has neither begun attempt {row.attempt} nor given it back from {since:.3f} s to"
+            f"{activity.node} has neither begun attempt {row.attempt} nor given it back from {since:.3f} s to"
             f" {state.at:.3f} s",
             job=row.id,
             since=since,

@@ -51,7 +51,6 @@ _identity = attrgetter(
     "parent",
     "data",
 )
-_lease = attrgetter("attempt", "worker", "started_on")
 
 
 def _one_commit(change: Change, state: RunState) -> bool:
@@ -100,7 +99,7 @@ def no_two_leases_overlap(event: Change, state: RunState) -> None:
 
 
 @holds("a job stays what it is", Change, number=1)
-def a_job_stays_what_it_is(event: Change, _past: RunState) -> None:
+def a_job_stays_what_it_is(event: Change, _state: RunState) -> None:
     """A job's queue, payload, keys, priority and policy never change after it is sent."""
     before, after = event.before, event.after
     if before is None or after is None:
@@ -120,7 +119,7 @@ def a_job_stays_what_it_is(event: Change, _past: RunState) -> None:
 
 
 @holds("attempts are numbered by claims", Change, number=3)
-def attempts_are_numbered_by_claims(event: Change, _past: RunState) -> None:
+def attempts_are_numbered_by_claims(event: Change, _state: RunState) -> None:
     """Each claim increments the job's attempt number by one, and nothing else changes it.
 
     So a settlement that names an attempt cannot affect another one.
@@ -135,7 +134,7 @@ def attempts_are_numbered_by_claims(event: Change, _past: RunState) -> None:
 
 
 @holds("only failures use retries", Change, number=25)
-def only_failures_use_retries(event: Change, _past: RunState) -> None:
+def only_failures_use_retries(event: Change, _state: RunState) -> None:
     """A retry is used up when a failed job is claimed again.
 
     A snooze, a release, a cancellation or a resumption uses none.
@@ -170,7 +169,7 @@ def each_failed_attempt_is_kept(event: Change, state: RunState) -> None:
 
 
 @holds("an ended job rests", Change, number=2)
-def an_ended_job_rests(event: Change, _past: RunState) -> None:
+def an_ended_job_rests(event: Change, _state: RunState) -> None:
     """Each state has its columns: an ended job has an end time, an active one a start time and a worker."""
     after = event.after
     if after is None:

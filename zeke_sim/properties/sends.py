@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from zeke_sim.history.events import Answered, Change, Invoked
-from zeke_sim.history.state import Broken, Place, place_of
+from zeke_sim.history.state import Broken, Place, ids_answered, place_of
 from zeke_sim.properties.holding import holds, is_send
 from zeke_sim.properties.settling import normal
 
@@ -197,18 +197,13 @@ def an_acknowledged_send_is_there(event: Answered, state: RunState) -> None:
     for insert in inserts:
         if insert.outcome != "ok" or insert.answered is None:
             continue
-        for sent, answered in zip(_sent(insert), _answers(insert), strict=True):
+        for sent, answered in zip(_sent(insert), ids_answered(insert), strict=True):
             _is_there(sent.id, answered, insert.invoked.at, state)
 
 
 def _sent(call: Call) -> Sequence[NewJob]:
     args = call.invoked.args
     return (args["child"],) if call.invoked.verb == "insert_child" else args["jobs"]
-
-
-def _answers(call: Call) -> Sequence[UUID | None]:
-    result = None if call.answered is None else call.answered.result
-    return (result,) if call.invoked.verb == "insert_child" else result or ()
 
 
 def _is_there(sent: UUID, answered: UUID | None, since: float, state: RunState) -> None:
@@ -228,7 +223,7 @@ def a_refusal_has_a_reason(event: Answered, state: RunState) -> None:
     call = state.calls[event.call]
     if call.invoked.transaction is not None or event.issued is None:
         return
-    for sent, answered in zip(_sent(call), _answers(call), strict=True):
+    for sent, answered in zip(_sent(call), ids_answered(call), strict=True):
         if answered is not None:
             continue
         # Near a slot's boundary, the send may belong to either of two slots.

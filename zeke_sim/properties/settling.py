@@ -56,7 +56,7 @@ def a_settlement_is_of_the_current_attempt(event: Change, state: RunState) -> No
     asks = outcomes(event, state)
     if any(_fits(ask.what, after) for ask in asks):
         return
-    asked = ", ".join(_told(ask.what) for ask in asks) or f"nothing for attempt {before.attempt}"
+    asked = ", ".join(told(ask.what) for ask in asks) or f"nothing for attempt {before.attempt}"
     others = [number for number in state.lives[after.id].outcomes if number != before.attempt]
     if not asks and others:
         asked += f" (but for {', '.join(map(str, others))})"
@@ -82,7 +82,8 @@ def _fits(outcome: Any, after: Image) -> bool:
     return state is (_RETRY if waits else outcome.final)
 
 
-def _told(outcome: Any) -> str:
+def told(outcome: Any) -> str:
+    """Format a requested outcome."""
     if isinstance(outcome, Failed):
         how = f"retry in {outcome.retry_in} s" if outcome.retry_in is not None else str(outcome.final)
         return f"Failed({how}, {outcome.output})"
@@ -105,13 +106,13 @@ def a_handler_returned_what_is_stored(event: Change, state: RunState) -> None:
     if not returned:
         did = ", ".join(f"{end.how} {end.value}" for end in ends) or "did not end"
         raise Broken(f"completed, and the handler of attempt {before.attempt} {did}", job=after.id)
-    values = [_written(end.value) for end in returned]
+    values = [written(end.value) for end in returned]
     if after.output not in values:
         raise Broken(f"output is {after.output}, and the handler returned {values[0]}", job=after.id)
 
 
 @holds("retries within the limit", Change, number=5, steps=is_claim)
-def retries_within_the_limit(event: Change, _past: RunState) -> None:
+def retries_within_the_limit(event: Change, _state: RunState) -> None:
     """A job has no more retries than its limit, which a revival raises if necessary."""
     row = event.after
     if row is not None and row.retry_count > row.retry_limit:
@@ -119,7 +120,7 @@ def retries_within_the_limit(event: Change, _past: RunState) -> None:
 
 
 @holds("no retry is skipped", Change, number=5, steps=is_end)
-def no_retry_is_skipped(event: Change, _past: RunState) -> None:
+def no_retry_is_skipped(event: Change, _state: RunState) -> None:
     """A failed attempt is retried if and only if retries are left.
 
     Exempt are failures that a retry would not fix, and those whose handler requests no retry.
@@ -197,13 +198,9 @@ def _bounds(row: Image) -> tuple[float, float]:
 
 
 @lru_cache(maxsize=4096)
-def _normal(text: str) -> str:
-    return jsonb.normalise(text)
-
-
 def normal(text: str | None) -> str | None:
     """Normalize JSON text to the format of jsonb."""
-    return None if text is None else _normal(text)
+    return None if text is None else jsonb.normalise(text)
 
 
 @lru_cache(maxsize=4096)
@@ -213,8 +210,8 @@ def error_of(output: str | None) -> dict[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
-def _written(value: Any) -> str | None:
-    """Return a handler's result in its stored form."""
+def written(value: Any) -> str | None:
+    """Return a handler's result in its stored form; None for no result."""
     if value is None:
         return None
     try:

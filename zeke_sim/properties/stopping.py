@@ -137,7 +137,7 @@ def who_leaves_holds_nothing(event: Answered | Invoked, state: RunState) -> None
     node = state.nodes[event.node]
     if event.verb != "deregister":
         return
-    held = state.crews[event.args["worker"]].holds
+    held = state.activity[event.args["worker"]].holds
     since = min([failing.get(event.node, event.at), *node.open.values()])
     stood_still = any(
         fault.node == event.node and fault.kind in {"pause", "freeze"} and fault.at > event.at - LAST_WORDS

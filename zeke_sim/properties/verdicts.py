@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zeke_queue.core import jsonb
-from zeke_queue.errors import SerializationError
 from zeke_queue.model import Completed, Failed, Released, RowState, Waiting
 from zeke_sim.history.events import Answered, Ended, Invoked, Lived, WorkerRow
 from zeke_sim.history.state import MOMENT, Broken
 from zeke_sim.properties.holding import holds
 from zeke_sim.properties.interruptions import PROMPT, deadline, known_of, lease_over, remember, stood_still
-from zeke_sim.properties.settling import error_of, normal
+from zeke_sim.properties.settling import error_of, normal, told, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,10 +49,10 @@ def a_settlement_says_what_the_handler_did(
     args = event.args
     for key in ("completed", "failed", "released", "waiting"):
         for outcome in args.get(key, ()):
-            _judge(outcome, event, state)
+            _check_outcome(outcome, event, state)
 
 
-def _judge(outcome: Any, event: Invoked, state: RunState) -> None:
+def _check_outcome(outcome: Any, event: Invoked, state: RunState) -> None:
     error = error_of(outcome.output) if isinstance(outcome, Failed) else {}
     if isinstance(outcome, Failed):
         _ends_as_it_should(outcome, error)
@@ -139,7 +137,7 @@ def _is(outcome: Any, error: dict[str, Any], end: Ended, state: RunState) -> Ite
     """Yield for each kind of end whether the outcome matches what the handler did."""
     kind = str(end.value).partition(":")[0] if end.how == "raised" else end.how
     if kind == "returned":
-        yield isinstance(outcome, Completed) and normal(outcome.output) == _written(end.value)
+        yield isinstance(outcome, Completed) and normal(outcome.output) == written(end.value)
         yield isinstance(outcome, Failed) and outcome.retry_in is None and error.get("type") in UNSTORABLE
     elif kind == "Snooze":
         yield isinstance(outcome, Released) and end.asked in {None, outcome.delay}
@@ -186,18 +184,4 @@ def _too_late(end: Ended, state: RunState) -> bool:
 def _shown(outcome: Any, error: dict[str, Any]) -> str:
     if isinstance(outcome, Failed):
         return f"Failed({error.get('type')}, retry in {outcome.retry_in} s)"
-    if isinstance(outcome, Completed):
-        return f"Completed({outcome.output})"
-    if isinstance(outcome, Waiting):
-        return f"Waiting({outcome.child})"
-    return f"Released({outcome.delay})"
-
-
-def _written(value: Any) -> str | None:
-    """Return a handler's result in its stored form; None for no result."""
-    if value is None:
-        return None
-    try:
-        return normal(jsonb.dumps(value))
-    except SerializationError:
-        return "<no JSON>"
+    return told(outcome)

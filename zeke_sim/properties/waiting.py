@@ -29,7 +29,7 @@ ROLLED_BACK: Final = 15.0
 
 
 @holds("who waits for another job holds nothing", Change, number=25)
-def who_waits_for_another_job_holds_nothing(event: Change, _past: RunState) -> None:
+def who_waits_for_another_job_holds_nothing(event: Change, _state: RunState) -> None:
     """A job that waits for another is in state created, has no worker, and is not claimed."""
     before, after = event.before, event.after
     if after is None:

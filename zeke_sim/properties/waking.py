@@ -80,18 +80,18 @@ def _call(row: Image, event: Change, sleepers: _Sleepers, state: RunState) -> No
         return
     if sleepers.faulty.get("db", -1.0) >= event.at - ASLEEP:
         return
-    for crew in state.crews.values():
-        node = state.nodes.get(crew.node)
-        if node is None or row.name not in crew.queues or crew.holds or node.running or node.open:
+    for activity in state.activity.values():
+        node = state.nodes.get(activity.node)
+        if node is None or row.name not in activity.queues or activity.holds or node.running or node.open:
             continue
-        if not any(state.crews[worker] is crew for worker in node.workers):
+        if not any(state.activity[worker] is activity for worker in node.workers):
             continue
-        before, last = sleepers.looks.get(crew.node, (event.at, event.at))
+        before, last = sleepers.looks.get(activity.node, (event.at, event.at))
         well = node.well_since(state.at, state.rules.slack)
         # A worker backs off after a failure; a poll since then shows that it has recovered.
-        idle = well is not None and well < last and max(crew.rested, node.rested) + ASLEEP < event.at
-        if idle and last + ASLEEP < event.at and sleepers.faulty.get(crew.node, -1.0) < before:
-            sleepers.called.setdefault(crew.node, (event.at, row.id))
+        idle = well is not None and well < last and max(activity.rested, node.rested) + ASLEEP < event.at
+        if idle and last + ASLEEP < event.at and sleepers.faulty.get(activity.node, -1.0) < before:
+            sleepers.called.setdefault(activity.node, (event.at, row.id))
 
 
 @holds("who finds nothing rests", Answered, number=16, verbs=("claim",))

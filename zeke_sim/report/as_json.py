@@ -20,23 +20,6 @@ from zeke_sim.history import events as history
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-KINDS: Final[Mapping[type, str]] = {
-    history.Change: "change",
-    history.WorkerRow: "worker",
-    history.QueueRow: "queue",
-    history.ScheduleRow: "schedule",
-    history.Invoked: "invoked",
-    history.Answered: "answered",
-    history.Began: "began",
-    history.Ended: "ended",
-    history.Effect: "effect",
-    history.StatusReceived: "status",
-    history.Lived: "lived",
-    history.Fault: "fault",
-    history.Phase: "phase",
-}
-"""The name of each kind of event."""
-
 SHORT: Final = 6
 """Number of hex digits in an abbreviated UUID: its last ones, since a UUIDv7 begins with the time."""
 
@@ -106,6 +89,11 @@ def _record(of: object) -> list[tuple[str, object]] | None:
     return [(name, item) for name, item in items if name not in defaults or defaults[name] != item]
 
 
+def kind_of(of: type[history.Event]) -> str:
+    """Return the name of a kind of events: its class's, as in ``worker`` for ``WorkerRow``."""
+    return of.__name__.removesuffix("Row").lower()
+
+
 def event(of: history.Event) -> dict[str, Any]:
     """Convert an event to JSON: its ``kind``, ``at``, and its fields by name; a fault's kind is ``fault``.
 
@@ -113,7 +101,7 @@ def event(of: history.Event) -> dict[str, Any]:
     for an update, ``was`` and ``set`` contain the changed columns. ``job``, ``task``, ``state`` and
     ``attempt`` identify the row and its state.
     """
-    kind = KINDS[type(of)]
+    kind = kind_of(type(of))
     if isinstance(of, history.Change):
         return {"kind": kind, **_change(of)}
     told = {name: value(getattr(of, name)) for name in of._fields}
@@ -170,7 +158,7 @@ def line(of: history.Event) -> str:
             told = f"{verb}({', '.join(f'{name}={_brief(item)}' for name, item in args.items())})"
         case history.Answered(verb=verb, outcome=outcome, result=result):
             told = f"{verb} → {_brief(result)}" if outcome == "ok" else f"{verb} {outcome}: {_brief(result)}"
-        case history.Began() | history.Ended() | history.Effect() | history.StatusReceived():
+        case history.Began() | history.Ended() | history.Effect() | history.Notified():
             told = _handler_line(of)
         case history.Lived(what=what):
             told = what
@@ -183,7 +171,7 @@ def line(of: history.Event) -> str:
     return _clipped(told)
 
 
-def _handler_line(of: history.Began | history.Ended | history.Effect | history.StatusReceived) -> str:
+def _handler_line(of: history.Began | history.Ended | history.Effect | history.Notified) -> str:
     match of:
         case history.Began(task=task, job=job, attempt=attempt):
             return f"{task} {short(job)} begins attempt {attempt}"
@@ -193,7 +181,7 @@ def _handler_line(of: history.Began | history.Ended | history.Effect | history.S
         case history.Effect(job=job, key=key, alive=alive):
             whose = "" if job is None else f" of {short(job)}"
             return f"effect {key}{whose}{'' if alive else ' OF A DEAD NODE'}"
-        case history.StatusReceived(job=job, status=status, attempt=attempt):
+        case history.Notified(job=job, status=status, attempt=attempt):
             return f"receives {status.value} of {short(job)}, attempt {attempt}"
 
 

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, cast
 
 if TYPE_CHECKING:
-    from zeke_sim.report.shown import Shown
+    from zeke_sim.report.failure import Failure
 
 INDENT: Final = "    "
 WIDTH: Final = 88
 """Line length of the most common formatter."""
 
 
-def test(failure: Shown) -> str:
-    """Write the test module, with the plan inline if the failure has it, else read from its path."""
+def test(failure: Failure) -> str:
+    """Write the test module, with the plan inline."""
     slug = _slug(failure)
-    plan = _literal(failure.plan_path if failure.plan is None else failure.plan)
+    plan = _literal(json.loads(failure.outcome.plan.dumps()))
     broken = failure.violation
-    about = _comment(f"{broken.rule}: {failure.sentence} It was broken: {broken.text}")
+    about = _comment(f"{broken.rule}: {failure.outcome.sentence} It was broken: {broken.text}")
     return (
-        f'"""A failure of scenario {_plain(failure.scenario)} that must not come back."""\n\n'
+        f'"""A failure of scenario {_plain(failure.outcome.plan.scenario)} that must not come back."""\n\n'
         "from zeke_sim import replay\n\n"
         f"{about}\nPLAN = {plan}\n\n\n"
         f"def test_{slug}() -> None:\n"
@@ -30,9 +31,10 @@ def test(failure: Shown) -> str:
     )
 
 
-def _slug(failure: Shown) -> str:
-    words = re.sub(r"[^a-z0-9]+", "_", f"{failure.scenario} {failure.violation.rule}".lower()).strip("_")
-    return f"{words}_seed_{failure.seed}".replace("-", "minus_")
+def _slug(failure: Failure) -> str:
+    plan = failure.outcome.plan
+    words = re.sub(r"[^a-z0-9]+", "_", f"{plan.scenario} {failure.violation.rule}".lower()).strip("_")
+    return f"{words}_seed_{plan.seed}".replace("-", "minus_")
 
 
 def _plain(text: str) -> str:

@@ -12,7 +12,7 @@ from zeke_sim.report.as_json import short
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from zeke_sim.report.shown import Shown
+    from zeke_sim.report.failure import Failure
 
 _RETRY, _BAD_ENDS = RowState.RETRY, frozenset({RowState.FAILED, RowState.EXPIRED})
 _FAILING: Final = _BAD_ENDS | {_RETRY}
@@ -37,7 +37,7 @@ class Error(NamedTuple):
         return f"{self.task} {short(self.job)}, attempt {self.attempt}: {self.said}"
 
 
-def errors(failure: Shown) -> list[Error]:
+def errors(failure: Failure) -> list[Error]:
     """List the jobs that failed before the violation: permanent failures first, then the latest.
 
     Jobs that have completed since are left out. If the violation concerns a single job, the list is empty,
@@ -46,7 +46,7 @@ def errors(failure: Shown) -> list[Error]:
     if failure.violation.job is not None:
         return []
     found: dict[UUID, Error] = {}
-    for event in failure.history:
+    for event in failure.outcome.events:
         if not isinstance(event, events.Change) or (row := event.after) is None or event.before is None:
             continue
         if row.state is RowState.COMPLETED:

@@ -25,7 +25,7 @@ from zeke_sim.world.faults import KINDS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from zeke_sim.report.shown import Shown
+    from zeke_sim.report.failure import Failure
     from zeke_sim.report.story import Story
 
 SCRIPTS: Final = ("scale.js", "timeline.js", "inspector.js")
@@ -37,7 +37,7 @@ DIGITS: Final = 9
 """Decimals of a second in the drawing; the events keep full precision."""
 
 
-def page(failure: Shown) -> str:
+def page(failure: Failure) -> str:
     """Return the page's HTML."""
     style, script = _part("timeline.css"), "\n".join(_part(name) for name in SCRIPTS)
     broken = failure.violation
@@ -47,15 +47,15 @@ def page(failure: Shown) -> str:
     )
     parts = {
         "policy": escape(policy),
-        "title": escape(f"{broken.rule} · {failure.scenario} {failure.seed}"),
+        "title": escape(f"{broken.rule} · {failure.outcome.plan.scenario} {failure.outcome.plan.seed}"),
         "style": style,
         "rule": escape(broken.rule),
-        "sentence": escape(" ".join(failure.sentence.split())),
+        "sentence": escape(" ".join(failure.outcome.sentence.split())),
         "broken": escape(broken.text),
         "errors": _errors(failure),
-        "scenario": escape(failure.scenario),
-        "seed": str(failure.seed),
-        "strategy": escape(failure.strategy),
+        "scenario": escape(failure.outcome.plan.scenario),
+        "seed": str(failure.outcome.plan.seed),
+        "strategy": escape(failure.outcome.plan.strategy),
         "shrunk": escape(failure.shrinking()),
         "command": escape(failure.command),
         "data": embedded(payload(failure)),
@@ -67,7 +67,7 @@ def page(failure: Shown) -> str:
     return whole.encode("utf-8", "backslashreplace").decode()
 
 
-def _errors(failure: Shown) -> str:
+def _errors(failure: Failure) -> str:
     """Format the errors of failed jobs, if the violation concerns no single job."""
     found = errors(failure)
     told = [str(error) for error in found[:ERRORS]]
@@ -93,13 +93,13 @@ def embedded(data: object) -> str:
     return text
 
 
-def payload(failure: Shown) -> dict[str, Any]:
+def payload(failure: Failure) -> dict[str, Any]:
     """Collect the data of the page, with lanes and jobs as numbers, and times in seconds.
 
     The last entry of ``events`` has the additional kind ``violation`` and marks the end of the history.
     """
-    story = stories.read(failure.history, failure.nodes)
-    broken = failure.violation
+    history, broken = failure.outcome.events, failure.violation
+    story = stories.read(history, failure.outcome.nodes)
     lane = {name: number for number, name in enumerate(story.lanes)}
     if broken.job is not None:
         story.jobs.setdefault(broken.job, "unknown")
@@ -108,7 +108,7 @@ def payload(failure: Shown) -> dict[str, Any]:
     violation: dict[str, Any] = {"kind": "violation", "at": broken.at, "since": broken.since}
     violation |= {"rule": broken.rule, "text": broken.text}
     return {
-        "epoch": failure.epoch.timestamp(),
+        "epoch": failure.outcome.epoch.timestamp(),
         "since": broken.since,
         "at": broken.at,
         "job": None if broken.job is None else job[broken.job],
@@ -118,8 +118,8 @@ def payload(failure: Shown) -> dict[str, Any]:
         "jobs": [[str(id_), as_json.short(id_), task] for id_, task in story.jobs.items()],
         "decisions": _decisions(failure, story),
         "faultKinds": {mark.kind: KINDS[mark.kind] for mark in story.faults if mark.kind in KINDS},
-        "events": [*as_json.events(failure.history), violation],
-        "lines": [*(as_json.line(event) for event in failure.history), f"{broken.rule}: {broken.text}"],
+        "events": [*as_json.events(history), violation],
+        "lines": [*map(as_json.line, history), f"{broken.rule}: {broken.text}"],
         "laneOf": [*(lane[name] for name in story.lane_of), lane[stories.DATABASE]],
         "jobsOf": [*([job[id_] for id_ in touched] for touched in story.touched), of_job],
         "leases": _rows(story.leases, lane, job),
@@ -146,13 +146,13 @@ def _rows(drawn: list[Any], lane: Mapping[str, int], job: Mapping[Any, int]) -> 
     return rows
 
 
-def _knots(failure: Shown, story: Story) -> list[list[float]]:
+def _knots(failure: Failure, story: Story) -> list[list[float]]:
     times = {0.0, story.end, failure.violation.since, failure.violation.at}
-    times |= {event.at for event in failure.history}
+    times |= {event.at for event in failure.outcome.events}
     return [[_time(time), _time(place)] for time, place in stories.squeeze(times)]
 
 
-def _decisions(failure: Shown, story: Story) -> list[dict[str, Any]]:
+def _decisions(failure: Failure, story: Story) -> list[dict[str, Any]]:
     """List the plan's decisions in order; those that are faults in the history refer to their events."""
     first = {mark.address: mark.first for mark in reversed(story.faults)}
     told = [

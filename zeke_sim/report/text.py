@@ -26,7 +26,7 @@ from zeke_sim.report.errors import errors
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from zeke_sim.report.shown import Shown
+    from zeke_sim.report.failure import Failure
     from zeke_sim.report.story import Lease, Story, Work
 
 LINES: Final = 24
@@ -68,9 +68,9 @@ class _Moment(NamedTuple):
     at: float
 
 
-def screen(failure: Shown, *, colour: bool = False) -> str:
+def screen(failure: Failure, *, colour: bool = False) -> str:
     """Format a failure. With ``colour``, the text contains terminal escapes."""
-    story = stories.read(failure.history, failure.nodes)
+    story = stories.read(failure.outcome.events, failure.outcome.nodes)
     tail = _files(failure)
     faults, moments = _faults(failure, story)
     head = _head(failure, story)
@@ -86,11 +86,11 @@ def screen(failure: Shown, *, colour: bool = False) -> str:
     return out.getvalue()
 
 
-def _head(failure: Shown, story: Story) -> list[Text]:
-    broken = failure.violation
+def _head(failure: Failure, story: Story) -> list[Text]:
+    broken, plan = failure.violation, failure.outcome.plan
     lines = [_line("✗ ", (broken.rule, "rule"))]
-    lines += [_line("  ", (part, "")) for part in _wrapped(failure.sentence, COLUMNS - 2, 2)]
-    run = f"scenario {failure.scenario}, seed {failure.seed}, strategy {failure.strategy}"
+    lines += [_line("  ", (part, "")) for part in _wrapped(failure.outcome.sentence, COLUMNS - 2, 2)]
+    run = f"scenario {plan.scenario}, seed {plan.seed}, strategy {plan.strategy}"
     if broken.job is None:
         lines.append(_labelled("run", run))
     else:
@@ -104,7 +104,7 @@ def _head(failure: Shown, story: Story) -> list[Text]:
     return lines
 
 
-def _errors(failure: Shown) -> list[Text]:
+def _errors(failure: Failure) -> list[Text]:
     """Format the errors of failed jobs, if the violation concerns no single job."""
     found = errors(failure)
     told = [str(error) for error in (found if len(found) <= ERRORS else found[: ERRORS - 1])]
@@ -113,14 +113,14 @@ def _errors(failure: Shown) -> list[Text]:
     return [_labelled("errors" if n == 0 else "", line) for n, line in enumerate(told)]
 
 
-def _files(failure: Shown) -> list[Text]:
-    lines = [_line("  ", ("replay  ", "label"), (_clean(failure.command), "bold"))]
-    if failure.html_path is not None:
-        lines.append(_line("  ", ("page    ", "label"), (_clean(failure.html_path), "")))
-    return lines
+def _files(failure: Failure) -> list[Text]:
+    return [
+        _line("  ", ("replay  ", "label"), (_clean(failure.command), "bold")),
+        _line("  ", ("page    ", "label"), (_clean(failure.page), "")),
+    ]
 
 
-def _faults(failure: Shown, story: Story) -> tuple[list[Text], list[_Moment]]:
+def _faults(failure: Failure, story: Story) -> tuple[list[Text], list[_Moment]]:
     """List the remaining decisions, each with a letter if it is on the time line."""
     if not failure.decisions:
         return [_labelled("faults", "none is left: it breaks without any")], []
@@ -162,7 +162,7 @@ def decided(decision: object) -> str:
     return ", ".join(parts)
 
 
-def _timeline(failure: Shown, story: Story, moments: Sequence[_Moment], room: int) -> list[Text]:
+def _timeline(failure: Failure, story: Story, moments: Sequence[_Moment], room: int) -> list[Text]:
     """Draw at most ``room`` of the lanes that took part, between the axis and the violation."""
     scale = _scale(failure, story, moments)
     lanes = _lanes(failure, story, moments, scale)
@@ -223,7 +223,7 @@ class _Scale:
         return written.rstrip()
 
 
-def _scale(failure: Shown, story: Story, moments: Sequence[_Moment]) -> _Scale:
+def _scale(failure: Failure, story: Story, moments: Sequence[_Moment]) -> _Scale:
     broken = failure.violation
     times = [broken.since, broken.at, *(moment.at for moment in moments)]
     for drawn in (*story.leases, *story.works):
@@ -237,7 +237,7 @@ def _scale(failure: Shown, story: Story, moments: Sequence[_Moment]) -> _Scale:
     return _Scale([*before, *sorted({time for time in times if time > broken.at})[:3]])
 
 
-def _lanes(failure: Shown, story: Story, moments: Sequence[_Moment], scale: _Scale) -> list[str]:
+def _lanes(failure: Failure, story: Story, moments: Sequence[_Moment], scale: _Scale) -> list[str]:
     """Choose the lanes to draw: those of the job and of faults first, then in order."""
     job = failure.violation.job
     first = {moment.node for moment in moments}
@@ -247,7 +247,7 @@ def _lanes(failure: Shown, story: Story, moments: Sequence[_Moment], scale: _Sca
     return chosen + [lane for lane in story.lanes if lane in then - first]
 
 
-def _lane(failure: Shown, story: Story, lane: str, moments: Sequence[_Moment], scale: _Scale) -> str:
+def _lane(failure: Failure, story: Story, lane: str, moments: Sequence[_Moment], scale: _Scale) -> str:
     """Draw a lane from bottom to top: leases, handlers, the node's conditions, ends, faults."""
     row = _Row(scale)
     job = failure.violation.job

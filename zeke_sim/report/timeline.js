@@ -43,7 +43,7 @@ function arrange() {
   for (const fault of story.faults) marksOf[fault.lane].push({ ...fault, mark: "fault" });
   story.events.forEach((event, n) => {
     if (!shown(n)) return;
-    const mark = { effect: "effect", status: "status", change: "change", queue: "row", schedule: "row", worker: "row" }[event.kind];
+    const mark = { effect: "effect", notified: "notified", change: "change", queue: "row", schedule: "row", worker: "row" }[event.kind];
     if (mark) marksOf[story.laneOf[n]].push({ since: event.at, until: null, first: n, mark });
   });
   layout.lanes = story.lanes.map((name, lane) => {
@@ -311,16 +311,16 @@ function drawMark(mark, y, apart) { // `apart`: pixels to the next fault, before
     ink.stroke();
   }
   const event = story.events[mark.first];
-  const colours = { fault: theme.fault, effect: event.alive === false ? theme.violation : theme.ink, status: theme.accent,
+  const colours = { fault: theme.fault, effect: event.alive === false ? theme.violation : theme.ink, notified: theme.accent,
     change: theme[event.state === "active" ? "open" : event.state] ?? theme.gone, row: theme.faint };
   ink.fillStyle = ink.strokeStyle = colours[mark.mark];
   ink.lineWidth = 1.5;
   ink.beginPath();
   if (mark.mark === "fault") diamond(x, y, 5.5);
   else if (mark.mark === "effect") { ink.moveTo(x - 4.5, y - 4); ink.lineTo(x + 4.5, y - 4); ink.lineTo(x, y + 4.5); ink.closePath(); }
-  else if (mark.mark === "status") ink.arc(x, y, 3, 0, 7);
+  else if (mark.mark === "notified") ink.arc(x, y, 3, 0, 7);
   else ink.rect(x - 1, y - 5, 2.5, event.table === "archive" ? 5 : 11);
-  if (mark.mark === "status") ink.stroke(); else ink.fill();
+  if (mark.mark === "notified") ink.stroke(); else ink.fill();
   if (chosen) {
     ink.strokeStyle = theme.ink;
     ink.beginPath();

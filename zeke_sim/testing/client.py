@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import random  # noqa: TID251 - each client has its own, seeded by the run
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 from uuid import UUID
 
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import JobFailedError, StorageError, UsageError
 from zeke_queue.storage.inspect import require
-from zeke_sim.testing.pending import PendingCalls
+from zeke_sim.testing.pending import PendingSender
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
     from datetime import datetime
-    from typing import Unpack
 
     from zeke_queue.client.queue import Queue
     from zeke_queue.core.options import SendOptions
@@ -43,7 +42,7 @@ async def through_faults(call: Callable[[], Awaitable[Any]], pause: float = 1.0,
     return await call()
 
 
-class Client(PendingCalls):
+class Client(PendingSender):
     """A client program of the application in a simulated world.
 
     Its calls are subject to every fault and retry until they are answered. ``queue`` makes the same calls
@@ -72,38 +71,6 @@ class Client(PendingCalls):
     def nodes(self) -> tuple[str, ...]:
         """The names of all processes: workers w1, w2 …, schedulers s1 …, maintenance v1 …."""
         return tuple(self._node.nodes)
-
-    @overload
-    def send(
-        self, task: Task[Any, R], payload: object = None, **options: Unpack[SendOptions]
-    ) -> Pending[Run[R]]: ...
-    @overload
-    def send(
-        self, task: str, payload: object = None, **options: Unpack[SendOptions]
-    ) -> Pending[Run[Any]]: ...
-
-    def send(
-        self, task: str | Task[Any, Any], payload: object = None, **options: Unpack[SendOptions]
-    ) -> Pending[Run[Any]]:
-        """Send a job, retrying until it is answered; see ``zeke_queue.Queue.send``."""
-        options.setdefault("id", parts_of(self.queue).factory.new_id())
-        return self._patiently("send", lambda: self.queue.send(cast("str", task), payload, **options))
-
-    @overload
-    def trigger(
-        self, task: Task[Any, R], payload: object = None, **options: Unpack[SendOptions]
-    ) -> Pending[Run[R]]: ...
-    @overload
-    def trigger(
-        self, task: str, payload: object = None, **options: Unpack[SendOptions]
-    ) -> Pending[Run[Any]]: ...
-
-    def trigger(
-        self, task: str | Task[Any, Any], payload: object = None, **options: Unpack[SendOptions]
-    ) -> Pending[Run[Any]]:
-        """Send a job, which must be a new one, retrying until it is answered; see ``Queue.trigger``."""
-        options.setdefault("id", parts_of(self.queue).factory.new_id())
-        return self._patiently("trigger", lambda: self.queue.trigger(cast("str", task), payload, **options))
 
     @overload
     def result(self, which: Run[R], timeout: float | None = None) -> Pending[R]: ...
@@ -174,6 +141,13 @@ class Client(PendingCalls):
             known = ", ".join(one.name for one in self._node.nodes.values() if one.role != "client")
             raise UsageError(f"{name!r}: there is no such process; there are {known}")
         return node
+
+    def _sent(
+        self, call: str, task: str | Task[Any, Any], payload: object, options: SendOptions
+    ) -> Pending[Run[Any]]:
+        options.setdefault("id", parts_of(self.queue).factory.new_id())
+        send = getattr(self.queue, call)
+        return self._patiently(call, lambda: send(task, payload, **options))
 
     def _patiently(self, name: str, call: Callable[[], Coroutine[Any, Any, T]]) -> Pending[T]:
         return self._pending(name, lambda: through_faults(call, tries=TRIES).__await__())

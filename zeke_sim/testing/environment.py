@@ -20,6 +20,7 @@ from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.system.settings import Settings
+from zeke_queue.system.waiting import Waiter
 from zeke_queue.task.catalog import Catalog
 from zeke_sim.loop.clock import TICK, VirtualClock
 from zeke_sim.loop.event_loop import Lane, VirtualLoop
@@ -109,9 +110,9 @@ class TestEnvironment:
         self._worker: Worker | None = None
         self._working: asyncio.Task[None] | None = None
         self._up: asyncio.Future[Worker] = self.loop.create_future()
-        self._quiet: list[asyncio.Future[None]] = []
-        self._alarm: asyncio.Future[None] | None = None
-        self._alarm_at = math.inf
+        self._quiet: list[Waiter] = []
+        self._due = Waiter()
+        self._due_at: float | None = None
         self._swept = options.start
         self._random: tuple[Any, ...] | None = None
         self._queue: DrivenQueue | None = None
@@ -171,6 +172,17 @@ class TestEnvironment:
 
     # Running.
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the virtual loop is running, as in a handler."""
+        return asyncio._get_running_loop() is self.loop
+
+    async def answer(self, work: Coroutine[Any, Any, T], *, working: bool = False) -> T:
+        """Return the result of a coroutine: awaited on the virtual loop, driven on any other."""
+        if self.is_current:
+            return await work
+        return self.drive_working(work) if working else self.drive(work)
+
     def drive(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine while the worker is paused."""
         return self._drive(work)
@@ -216,7 +228,7 @@ class TestEnvironment:
         wrong = None
         if self._ended:
             wrong = "zeke: the test has ended; nothing can be done on its queue any more"
-        elif asyncio._get_running_loop() is self.loop:
+        elif self.is_current:
             wrong = "zeke: it is the test's, and was called within a handler; there, send by the job"
         if wrong is not None:
             work.close()
@@ -287,12 +299,12 @@ class TestEnvironment:
         """Run due work each time some comes due, until cancelled."""
         while True:
             await self._settle()
-            self._alarm = self.loop.create_future()
-            self._alarm_at = math.inf
+            self._due.clear()
+            self._due_at = math.inf
             try:
-                await self._alarm
+                await self._due.wait()
             finally:
-                self._alarm = None
+                self._due_at = None
 
     async def _wait_until(self, when: float) -> None:
         await self.clock.sleep(when - self.loop.time())
@@ -320,9 +332,9 @@ class TestEnvironment:
 
     async def _instant(self) -> None:
         """Wait until no callback is ready at this instant."""
-        quiet: asyncio.Future[None] = self.loop.create_future()
+        quiet = Waiter()
         self._quiet.append(quiet)
-        await quiet
+        await quiet.wait()
 
     # Called by the loop when no callback is ready.
 
@@ -332,12 +344,11 @@ class TestEnvironment:
         if self._quiet:
             quiet, self._quiet = self._quiet, []
             for one in quiet:
-                loop.call_at(now, _set, one)
+                loop.call_at(now, one.notify)
             return
-        if self._alarm is not None:
-            due = self._next()
-            if due < self._alarm_at:
-                self._ring_at(max(due, now + TICK))
+        if self._due_at is not None and (due := self._next()) < self._due_at:
+            self._due_at = max(due, now + TICK)
+            loop.call_at(self._due_at, self._due.notify)
         if self._idle():
             soonest = loop.soonest()
             upcoming = min((when for lane, when in soonest.items() if lane is not self._lane), default=now)
@@ -349,12 +360,6 @@ class TestEnvironment:
         """Return the loop time at which a job or a tick next comes due; infinity if none does."""
         due = self._backend.next_due()
         return math.inf if due is None else (due - self.options.start).total_seconds()
-
-    def _ring_at(self, when: float) -> None:
-        self._alarm_at = when
-        alarm = self._alarm
-        if alarm is not None:
-            self.loop.call_at(when, _set, alarm)
 
     def _idle(self) -> bool:
         """Return whether the worker holds no job, so that it only sends heartbeats."""
@@ -375,11 +380,6 @@ def with_resources(catalog: Catalog, resources: Any) -> Catalog:
     copied.include(catalog)
     copied.resources = give
     return copied
-
-
-def _set(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 async def _nothing() -> None:

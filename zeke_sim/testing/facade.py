@@ -12,7 +12,7 @@ from zeke_queue.model import WAITING, JobQuery
 from zeke_queue.task.run import Run
 from zeke_sim.testing import run_task
 from zeke_sim.testing.expectations import Wanted, complaint, states
-from zeke_sim.testing.pending import PendingCalls
+from zeke_sim.testing.pending import PendingSender
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
@@ -176,12 +176,10 @@ class Looking:
 
     def _next_tick(self, name: str | None) -> datetime:
         environment = self._environment
-        schedules = [
-            one for one in environment.drive(self.queue.schedules.list()) if name in (None, one.name)
-        ]
-        if name is not None and not schedules:
-            known = ", ".join(one.name for one in environment.drive(self.queue.schedules.list())) or "none"
-            raise UsageError(f"next_tick: there is no schedule {name!r}; there is {known}")
+        known = [one.name for one in environment.drive(self.queue.schedules.list())]
+        if name is not None and name not in known:
+            listed = ", ".join(known) or "none"
+            raise UsageError(f"next_tick: there is no schedule {name!r}; there is {listed}")
         environment.advance(environment.clock.now())  # sets the first tick of new schedules
         ticks = [
             one.next_tick
@@ -294,12 +292,12 @@ class BlockingZeke(Looking):
         return self._next_tick(schedule)
 
 
-class Zeke(Looking, PendingCalls):
+class Zeke(Looking, PendingSender):
     """The fixture ``zeke``: an application's tasks, queue and time, controlled by an async test."""
 
     def __init__(self, environment: TestEnvironment) -> None:
         Looking.__init__(self, environment)
-        PendingCalls.__init__(self)
+        PendingSender.__init__(self)
         self._blocking = BlockingZeke(environment, self._task_runs)
 
     def run_task(
@@ -329,39 +327,9 @@ class Zeke(Looking, PendingCalls):
         options = {"attempt": attempt, "meta": meta, "results": results}
         return self._call("run_task", lambda: self._run_task(task, payload, options))
 
-    @overload
-    def send(
-        self, task: Task[Any, R], payload: object = None, **options: Unpack[SendOptions]
-    ) -> Pending[Run[R]]: ...
-    @overload
-    def send(
-        self, task: str, payload: object = None, **options: Unpack[SendOptions]
-    ) -> Pending[Run[Any]]: ...
-
-    def send(
-        self, task: str | Task[Any, Any], payload: object = None, **options: Unpack[SendOptions]
-    ) -> Pending[Run[Any]]:
-        """Send a job; see ``zeke_queue.Queue.send``. It runs when the test advances time or drains."""
-        return self._call("send", lambda: self._blocking.send(cast("str", task), payload, **options))
-
     def send_many(self, jobs: Iterable[Send]) -> Pending[list[Run[Any]]]:
         """Send jobs; see ``zeke_queue.Queue.send_many``."""
         return self._call("send_many", lambda: self._blocking.send_many(jobs))
-
-    @overload
-    def trigger(
-        self, task: Task[Any, R], payload: object = None, **options: Unpack[SendOptions]
-    ) -> Pending[Run[R]]: ...
-    @overload
-    def trigger(
-        self, task: str, payload: object = None, **options: Unpack[SendOptions]
-    ) -> Pending[Run[Any]]: ...
-
-    def trigger(
-        self, task: str | Task[Any, Any], payload: object = None, **options: Unpack[SendOptions]
-    ) -> Pending[Run[Any]]:
-        """Send a job, which must be a new one, and return its run; see ``zeke_queue.Queue.trigger``."""
-        return self._call("trigger", lambda: self._blocking.trigger(cast("str", task), payload, **options))
 
     @overload
     def result(self, which: Run[R], timeout: float | None = None) -> Pending[R]: ...
@@ -403,6 +371,12 @@ class Zeke(Looking, PendingCalls):
             UsageError: the schedule does not exist, or no schedule has a tick to come.
         """
         return self._call("next_tick", lambda: self._next_tick(schedule))
+
+    def _sent(
+        self, call: str, task: str | Task[Any, Any], payload: object, options: SendOptions
+    ) -> Pending[Run[Any]]:
+        send = getattr(self._blocking, call)
+        return self._call(call, lambda: send(task, payload, **options))
 
     def _call(self, name: str, call: Callable[[], T]) -> Pending[T]:
         return self._pending(name, lambda: _at_once(call))

@@ -15,6 +15,7 @@ from zlib import crc32
 import pytest
 
 from zeke_queue.core.failure import shown
+from zeke_queue.core.validation import check_flag
 from zeke_queue.errors import UsageError
 from zeke_queue.task.catalog import Catalog
 from zeke_sim.errors import ADVICE
@@ -112,7 +113,10 @@ def options_of(request: pytest.FixtureRequest) -> Options:
     for name in marker.kwargs:
         if name not in known:
             wrong(f"zeke_options: {name}: there is no such option; there are {', '.join(known)}")
-    return _checked(**marker.kwargs)
+    try:
+        return _checked(**marker.kwargs)
+    except UsageError as error:
+        wrong(f"zeke_options: {error}")
 
 
 def _checked(
@@ -122,23 +126,15 @@ def _checked(
     freeze: Any = True,  # noqa: FBT002
 ) -> Options:
     plain = Options()
-    try:
-        begins = plain.start if start is None else checked_start(start)
-    except UsageError as error:
-        wrong(f"zeke_options: {error}")
+    begins = plain.start if start is None else checked_start(start)
     if concurrency is not None and (type(concurrency) is not int or concurrency < 1):
-        wrong(f"zeke_options: concurrency: {shown(concurrency)} is out of range; give 1 or more")
-    if not isinstance(freeze, bool):
-        wrong(f"zeke_options: freeze: {shown(freeze)} is neither True nor False; give one of them")
-    return Options(begins, concurrency or plain.concurrency, (*plain.allow, *allowed(allow)), freeze)
-
-
-def allowed(given: Any) -> tuple[str, ...]:
-    """Return the outside resources that handlers may use, or fail the test if one is unknown."""
-    try:
-        return checked_allowed(given)
-    except UsageError as error:
-        wrong(f"zeke_options: {error}")
+        raise UsageError(f"concurrency: {shown(concurrency)} is out of range; give 1 or more")
+    return Options(
+        begins,
+        concurrency or plain.concurrency,
+        (*plain.allow, *checked_allowed(allow)),
+        check_flag("freeze", freeze),
+    )
 
 
 def checked_start(given: Any) -> datetime:

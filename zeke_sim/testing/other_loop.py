@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import threading
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 __tracebackhide__ = True  # pytest then shows the test's own lines
 
 T = TypeVar("T")
+
+_END: Final = object()
 
 
 class Thread:
@@ -67,7 +69,12 @@ class Across:
         return self
 
     async def __anext__(self) -> Any:
-        return await _answered(self._thread, self.across)
+        async def following() -> Any:
+            return await anext(self.across, _END)
+
+        if (row := self._thread.run(following())) is _END:
+            raise StopAsyncIteration
+        return row
 
     def _calling(self, plain: Callable[..., Any]) -> Callable[..., Any]:
         def calling(*args: Any, **options: Any) -> Any:
@@ -79,20 +86,3 @@ class Across:
         """Wrap objects that must be used on the other loop: connections, cursors, and context managers."""
         foreign = type(value).__module__.startswith("psycopg") or hasattr(value, "__aenter__")
         return Across(value, self._thread) if foreign else value
-
-
-class _Over(Exception):
-    """The iterator is exhausted."""
-
-
-async def _answered(thread: Thread, rows: Any) -> Any:
-    async def following() -> Any:
-        try:
-            return await anext(rows)
-        except StopAsyncIteration:
-            raise _Over from None
-
-    try:
-        return thread.run(following())
-    except _Over:
-        raise StopAsyncIteration from None

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from typing import Unpack
 
+    from zeke_queue.core.options import SendOptions
+    from zeke_queue.task.run import Run
+    from zeke_queue.task.task import Task
+
+R = TypeVar("R")
 T = TypeVar("T")
 
 
@@ -48,3 +54,42 @@ class PendingCalls:
         pending = Pending(start, f"zeke.{name}() at {frame.f_code.co_filename}:{frame.f_lineno}")
         self._calls.append(pending)
         return pending
+
+
+class PendingSender(PendingCalls):
+    """A test interface that sends jobs by calls that must be awaited."""
+
+    @overload
+    def send(
+        self, task: Task[Any, R], payload: object = None, **options: Unpack[SendOptions]
+    ) -> Pending[Run[R]]: ...
+    @overload
+    def send(
+        self, task: str, payload: object = None, **options: Unpack[SendOptions]
+    ) -> Pending[Run[Any]]: ...
+
+    def send(
+        self, task: str | Task[Any, Any], payload: object = None, **options: Unpack[SendOptions]
+    ) -> Pending[Run[Any]]:
+        """Send a job; see ``zeke_queue.Queue.send``."""
+        return self._sent("send", task, payload, options)
+
+    @overload
+    def trigger(
+        self, task: Task[Any, R], payload: object = None, **options: Unpack[SendOptions]
+    ) -> Pending[Run[R]]: ...
+    @overload
+    def trigger(
+        self, task: str, payload: object = None, **options: Unpack[SendOptions]
+    ) -> Pending[Run[Any]]: ...
+
+    def trigger(
+        self, task: str | Task[Any, Any], payload: object = None, **options: Unpack[SendOptions]
+    ) -> Pending[Run[Any]]:
+        """Send a job, which must be a new one, and return its run; see ``zeke_queue.Queue.trigger``."""
+        return self._sent("trigger", task, payload, options)
+
+    def _sent(
+        self, call: str, task: str | Task[Any, Any], payload: object, options: SendOptions
+    ) -> Pending[Run[Any]]:
+        raise NotImplementedError

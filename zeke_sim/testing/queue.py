@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from contextlib import asynccontextmanager
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from zeke_queue.client import open_transactions
 from zeke_queue.client.parts import parts_of
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 
 
 __tracebackhide__ = True  # pytest then shows the test's own lines
-
-T = TypeVar("T")
 
 NO_CONNECTION: Final = (
     "zeke: in memory a transaction has no connection; mark the test with "
@@ -70,9 +67,7 @@ class DrivenQueue(Queue):
 
     @asynccontextmanager
     async def _transaction(self, block: Any, *args: Any, **options: Any) -> AsyncGenerator[Any]:
-        if in_environment(self._environment) or any(
-            one is not None for one in (*args, options.get("connection"))
-        ):
+        if self._environment.is_current or any(one is not None for one in (*args, options.get("connection"))):
             async with block as transaction:
                 yield transaction
             return
@@ -99,61 +94,39 @@ class DrivenRuns:
 
     async def get(self, job_id: UUID) -> Job | None:
         """Return a job; see ``RunSource``."""
-        return await self._driven(self._plain.get(job_id))
+        return await self._environment.answer(self._plain.get(job_id))
 
     async def ended(self, job_id: UUID, timeout: float | None) -> Job | None:
         """Return a job once it has ended; see ``RunSource``."""
-        return await self._driven(self._plain.ended(job_id, timeout), working=True)
+        return await self._environment.answer(self._plain.ended(job_id, timeout), working=True)
 
     async def cancel(self, job_id: UUID) -> bool:
         """Cancel a job; see ``RunSource``."""
-        return await self._driven(self._plain.cancel(job_id))
+        return await self._environment.answer(self._plain.cancel(job_id))
 
     async def watch(self, job_id: UUID) -> AsyncGenerator[Job | JobEvent]:
         """Yield the job at each change of its status; see ``RunSource``."""
         changes = self._plain.watch(job_id)
-        if in_environment(self._environment):
-            async for news in changes:
-                yield news
-            return
         try:
-            while True:
-                try:
-                    news = self._environment.drive_working(_next(changes))
-                except _Over:
-                    return
+            while (news := await self._environment.answer(_next(changes), working=True)) is not None:
                 yield news
         finally:
-            self._environment.drive(changes.aclose())
-
-    async def _driven(self, work: Coroutine[Any, Any, T], *, working: bool = False) -> T:
-        if in_environment(self._environment):
-            return await work
-        return self._environment.drive_working(work) if working else self._environment.drive(work)
+            await self._environment.answer(_close(changes))
 
 
-def in_environment(environment: TestEnvironment) -> bool:
-    """Return whether the running loop is the virtual one."""
-    return asyncio._get_running_loop() is environment.loop
+async def _next(changes: AsyncGenerator[Job | JobEvent]) -> Job | JobEvent | None:
+    return await anext(changes, None)
 
 
-class _Over(Exception):
-    """The iterator is exhausted."""
-
-
-async def _next(changes: AsyncGenerator[Job | JobEvent]) -> Job | JobEvent:
-    try:
-        return await anext(changes)
-    except StopAsyncIteration:
-        raise _Over from None
+async def _close(changes: AsyncGenerator[Job | JobEvent]) -> None:
+    await changes.aclose()
 
 
 def _driven(plain: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
     @wraps(plain)
     async def driven(self: DrivenQueue, *args: Any, **options: Any) -> Any:
-        work = plain(self, *args, **options)
         environment = self._environment  # pyright: ignore[reportPrivateUsage]
-        return await work if in_environment(environment) else environment.drive(work)
+        return await environment.answer(plain(self, *args, **options))
 
     return driven
 
@@ -174,11 +147,9 @@ class Driven:
         attribute = getattr(self._target, name)
         if not inspect.iscoroutinefunction(attribute):
             return attribute
-        environment = self._environment
 
         @wraps(attribute)
         async def driven(*args: Any, **options: Any) -> Any:
-            work = attribute(*args, **options)
-            return await work if in_environment(environment) else environment.drive(work)
+            return await self._environment.answer(attribute(*args, **options))
 
         return driven

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import tempfile
 import traceback
 from collections import Counter
@@ -27,8 +26,8 @@ from zeke_sim.experiment.shrink import Shrunk, shrink
 from zeke_sim.history.events import Violation
 from zeke_sim.properties import ALL, Property
 from zeke_sim.properties import user as user_properties
-from zeke_sim.report import html, text
-from zeke_sim.report.show import FOLDER, write
+from zeke_sim.report import text
+from zeke_sim.report.failure import FOLDER, write
 from zeke_sim.testing.client import Client
 from zeke_sim.testing.environment import with_resources
 from zeke_sim.testing.fixtures import Shown, catalog_of, checked_allowed, checked_start, wrong
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
     from datetime import datetime
 
-    from zeke_sim.experiment.run import Outcome
     from zeke_sim.loop.decisions import RandomStream
     from zeke_sim.world.faults import Knobs
     from zeke_sim.world.node import Node
@@ -368,13 +366,10 @@ def _made_test(
             work,
             hits,
         )
-        runs = SeededRuns(worlds, scenario, node.nodeid, Path(request.config.rootpath))
-        if (plan := request.config.getoption("--zeke-plan")) is not None:
-            runs.replay(plan)
-            return
         number = request.config.getoption("--zeke-seeds") or seeds
-        runs.run(range(number))
-        if never := [name for name, runs_with_it in hits.items() if not runs_with_it]:
+        replayed = SeededRuns(worlds, scenario, request).run(range(number))
+        never = [name for name, runs_with_it in hits.items() if not runs_with_it]
+        if never and not replayed:
             pytest.fail(
                 f"never happened in {number} runs, though it should sometimes: {', '.join(never)}; try more "
                 "seeds, or let the workload do more",
@@ -399,29 +394,36 @@ class SeededRuns:
     Args:
         worlds: the configuration of the worlds.
         scenario: the scenario to run.
-        test: the test's node id in pytest.
-        root: the project's root folder.
+        request: the test's fixture request.
     """
 
-    def __init__(self, worlds: WorldOptions, scenario: Scenario, test: str, root: Path) -> None:
+    def __init__(self, worlds: WorldOptions, scenario: Scenario, request: pytest.FixtureRequest) -> None:
         self._worlds = worlds
         self._scenario = scenario
-        self._test = test
-        self._root = root
+        self._test: str = request.node.nodeid
+        self._root = Path(request.config.rootpath)
+        self._plan: str | None = request.config.getoption("--zeke-plan")
 
-    def run(self, seeds: Iterable[int], *, shrinks: bool = True) -> None:
-        """Run seeds until one fails, and shrink that failure.
+    def run(self, seeds: Iterable[int], *, shrinks: bool = True) -> bool:
+        """Run seeds until one fails, and shrink that failure; with ``--zeke-plan``, replay the plan instead.
+
+        Returns:
+            Whether a plan was replayed.
 
         Raises:
             Failed: a property was violated; the failure is written to files.
         """
+        if self._plan is not None:
+            self._replay(self._plan)
+            return True
         experiment = run_seeds([self._scenario], seeds)
         if experiment.interrupted:
             raise KeyboardInterrupt
         if (failure := experiment.failure) is not None:
-            self._fail(failure, shrink(self._scenario, failure) if shrinks else None)
+            self._fail(shrink(self._scenario, failure) if shrinks else Shrunk.given(failure))
+        return False
 
-    def replay(self, file: str) -> None:
+    def _replay(self, file: str) -> None:
         """Replay the plan of ``--zeke-plan``.
 
         Raises:
@@ -438,31 +440,23 @@ class SeededRuns:
             )
         outcome = replay(plan, self._scenario)
         if outcome.violation is not None:
-            self._fail(outcome, Shrunk.given(outcome, replays=1))
+            self._fail(Shrunk.given(outcome, replays=1))
 
-    def _fail(self, outcome: Outcome, smaller: Shrunk | None) -> None:
-        outcome = outcome if smaller is None else smaller.outcome
+    def _fail(self, shrunk: Shrunk) -> None:
+        violation = shrunk.outcome.violation
+        if violation is not None:
+            own = {one.name for one in self._worlds.properties}
+            known = SENTENCES.get(violation.rule, shrunk.outcome.sentence)
+            sentence = OWN if violation.rule in own else known
+            shrunk = replace(shrunk, outcome=replace(shrunk.outcome, sentence=sentence))
         try:
-            files, told = write(outcome, self._root / FOLDER, smaller)
+            failure = write(shrunk, self._root / FOLDER, test=self._test, root=self._root)
         except OSError:  # the project folder is read-only, as in some CI systems
-            files, told = write(outcome, Path(tempfile.mkdtemp(prefix="zeke-sim-")), smaller)
-        plan = _relative(files.plan, self._root)
-        rule, own = told.violation.rule, {one.name for one in self._worlds.properties}
-        told = replace(
-            told,
-            sentence=OWN if rule in own else SENTENCES.get(rule, told.sentence),
-            command=f"pytest {_quoted(self._test)} --zeke-plan {plan}",
-            plan_path=plan,
-            html_path=_relative(files.page, self._root),
-        )
-        marked = {**json.loads(outcome.plan.dumps()), "test": _quoted(self._test)}
-        files.plan.write_text(json.dumps(marked, indent=1) + "\n", encoding="utf-8")
-        files.page.write_text(html.page(told), encoding="utf-8")
-        lines = [text.screen(told)]
-        if smaller is not None and smaller.unsteady is not None:
-            lines.append(f"It does not replay alike: {smaller.unsteady}")
-        lines += _trace(outcome.violation)
-        raise Shown("\n".join(lines))
+            failure = write(shrunk, Path(tempfile.mkdtemp(prefix="zeke-sim-")), test=self._test)
+        lines = [text.screen(failure)]
+        if shrunk.unsteady is not None:
+            lines.append(f"It does not replay alike: {shrunk.unsteady}")
+        raise Shown("\n".join([*lines, *_trace(violation)]))
 
 
 def _trace(violation: Violation | None) -> list[str]:
@@ -477,11 +471,3 @@ def _trace(violation: Violation | None) -> list[str]:
     ]
     lines = [f"  {frame.filename}:{frame.lineno}: {frame.line}" for frame in frames[-TRACED:]]
     return [*lines, f"  {type(error).__name__}: {error}"] if lines else []
-
-
-def _relative(path: Path, root: Path) -> str:
-    return str(path.relative_to(root) if path.is_relative_to(root) else path)
-
-
-def _quoted(test: str) -> str:
-    return f"'{test}'" if any(c in test for c in ' []$&;|<>()*?!`"\\') else test

@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core.failure import shown
@@ -91,9 +90,7 @@ class Simulations:
             world_options({"days": PHASE / DAY, **worlds}, "seeds", "start"),
             given,
             range(start, start + number),
-            request.node.nodeid,
-            Path(request.config.rootpath),
-            given=request.config.getoption("--zeke-plan"),
+            request,
         )
         self._made.append(made)
         return made
@@ -112,17 +109,12 @@ class Simulation:
         worlds: WorldOptions,
         catalog: Catalog,
         seeds: Sequence[int],
-        test: str,
-        root: Path,
-        *,
-        given: str | None = None,
+        request: pytest.FixtureRequest,
     ) -> None:
         self._worlds = worlds
         self._catalog = catalog
         self._seeds = seeds
-        self._test = test
-        self._root = root
-        self._given = given
+        self._request = request
         self._sends: list[tuple[str | Task[Any, Any], Any, int, dict[str, Any]]] = []
         self._called = self._ran = self._checked = False
         self._hits: Counter[str] = Counter()
@@ -196,14 +188,10 @@ class Simulation:
             self.check()
 
     def _run_all(self, properties: Sequence[Property], *, shrinks: bool = True) -> None:
-        runs = SeededRuns(self._worlds, self._scenario(properties), self._test, self._root)
-        if self._given is None:
-            runs.run(self._seeds, shrinks=shrinks)
-        else:
-            runs.replay(self._given)
+        SeededRuns(self._worlds, self._scenario(properties), self._request).run(self._seeds, shrinks=shrinks)
 
     def _scenario(self, properties: Sequence[Property]) -> Scenario:
-        scenario = self._worlds.scenario(f"{self._test}", self._catalog, self._work, self._hits)
+        scenario = self._worlds.scenario(self._request.node.nodeid, self._catalog, self._work, self._hits)
         build = scenario.build
 
         def built(draws: RandomStream) -> Setup:

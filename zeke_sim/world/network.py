@@ -6,6 +6,7 @@ A statement in transit is not stopped by a kill of its node or by a cancellation
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.errors import StorageUnavailableError
@@ -73,67 +74,46 @@ class Calls:
         if fails and world.faulty:
             knobs = world.knobs
             decision = world.decisions.at(address, lambda draws: statement_fault(draws, knobs))
-        call = _Call(self, verb, number, do, decision=decision, address=address, transaction=transaction)
+        call = _Call(node, verb, number, address, transaction, decision or {}, do)
         call.start()
         return await call.answer()
 
 
+@dataclass(slots=True, eq=False)
 class _Call:
     """One statement in transit."""
 
-    __slots__ = (
-        "_address",
-        "_calls",
-        "_counted",
-        "_decision",
-        "_do",
-        "_done",
-        "_fault",
-        "_gone",
-        "_incarnation",
-        "_number",
-        "_transaction",
-        "_verb",
-        "_waiter",
-    )
+    node: Node
+    verb: str
+    number: int
+    address: str
+    transaction: int | None
+    decision: Mapping[str, Any]
+    do: Callable[[], Coroutine[Any, Any, Any]]
+    fault: str | None = field(init=False)
+    incarnation: int = field(init=False)
+    counted: bool = field(init=False)
+    waiter: asyncio.Future[Any] = field(init=False)
+    gone: bool = False
+    done: bool = False
 
-    def __init__(
-        self,
-        calls: Calls,
-        verb: str,
-        number: int,
-        do: Callable[[], Coroutine[Any, Any, Any]],
-        *,
-        decision: dict[str, Any] | None,
-        address: str,
-        transaction: int | None,
-    ) -> None:
-        self._address = address
-        self._transaction = transaction
-        self._calls = calls
-        self._verb = verb
-        self._number = number
-        self._do = do
-        self._decision = decision or {}
-        self._fault: str | None = self._decision.get("fault")
-        self._waiter: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._incarnation = calls.node.incarnation
-        self._gone = False
-        self._done = False
+    def __post_init__(self) -> None:
+        """Derive what the answer depends on."""
+        self.fault = self.decision.get("fault")
+        self.incarnation = self.node.incarnation
+        self.waiter = asyncio.get_running_loop().create_future()
         # A call that stays unanswered for long does not count as activity, except for a heartbeat, whose
         # absence ends a lease.
-        self._counted = verb == "heartbeat" or self._fault not in {"hung", "pool", "conflict"}
+        self.counted = self.verb == "heartbeat" or self.fault not in {"hung", "pool", "conflict"}
 
     def start(self) -> None:
         """Send the statement."""
-        node, world = self._calls.node, self._calls.world
-        fault = self._fault
-        world.open_calls += self._counted
+        node, world = self.node, self.node.world
+        fault = self.fault
+        world.open_calls += self.counted
         if fault is not None:
-            world.record_fault(
-                node, self._address, fault, self._decision.get("for", self._decision.get("wait"))
-            )
-        for address, one in node.awaits.pop(self._verb, ()):
+            world.record_fault(node, self.address, fault, self.decision.get("for", self.decision.get("wait")))
+        for address, one in node.awaits.pop(self.verb, ()):
             self._later(ON_THE_WAY, node.inject, address, one)
         if world.down or node.link in {"partition", "partition_out"}:
             self._later(
@@ -141,48 +121,48 @@ class _Call:
             )
             return
         if fault in {"pool", "conflict"}:
-            self._later(self._decision["for"], self._fail, "failed")
+            self._later(self.decision["for"], self._fail, "failed")
         elif fault == "refused":
-            self._later(self._decision.get("wait", SHORTEST), self._fail, "failed")
+            self._later(self.decision.get("wait", SHORTEST), self._fail, "failed")
         elif fault == "kill_before":
-            world.open_calls -= self._counted
+            world.open_calls -= self.counted
             self._later(0.0, node.kill)
-        elif fault == "hung" and not self._decision.get("applied"):
-            self._later(self._decision["for"], self._fail, "unknown")
+        elif fault == "hung" and not self.decision.get("applied"):
+            self._later(self.decision["for"], self._fail, "unknown")
         else:
-            self._later(self._decision.get("wait", SHORTEST), self._arrive)
+            self._later(self.decision.get("wait", SHORTEST), self._arrive)
 
     async def answer(self) -> Any:
         """Wait for the answer."""
         try:
-            return await self._waiter
+            return await self.waiter
         except asyncio.CancelledError:
-            self._gone = True
+            self.gone = True
             self._told("unknown", "cancelled", None)
             raise
 
     def _later(self, seconds: float, callback: Callable[..., object], *args: Any) -> None:
         """Schedule a callback in the world, which runs even if the node ends before."""
-        self._calls.world.later(seconds, callback, *args)
+        self.node.world.later(seconds, callback, *args)
 
     def _arrive(self) -> None:
-        world = self._calls.world
+        world = self.node.world
         if world.down:
             self._fail("failed")
             return
-        if self._gone and not world.cancelled_arrives(self._address):
-            world.open_calls -= self._counted
+        if self.gone and not world.cancelled_arrives(self.address):
+            world.open_calls -= self.counted
             return
         self._apply()
 
     def _apply(self) -> None:
-        world = self._calls.world
+        world = self.node.world
         issued = world.database_clock.now()
-        if self._transaction is not None and self._transaction not in world.server.transactions:
-            self._finish((StorageUnavailableError(f"{self._verb}: the transaction is gone"), None), issued)
+        if self.transaction is not None and self.transaction not in world.server.transactions:
+            self._finish((StorageUnavailableError(f"{self.verb}: the transaction is gone"), None), issued)
             return
-        world.statement = self._address
-        statement = Stepper(world.recorder, self._number, self._do())
+        world.statement = self.address
+        statement = Stepper(world.recorder, self.number, self.do())
         statement.begin()
         if not statement.ended and not world.server.transactions:
             statement.close()
@@ -190,26 +170,26 @@ class _Call:
         if statement.ended:
             self._finish((statement.error, statement.result), issued)
         else:
-            task = world.server.go_on(statement, self._transaction)
+            task = world.server.go_on(statement, self.transaction)
             task.add_done_callback(lambda _: self._applied(task, statement, issued), context=world.context)
 
     def _applied(self, task: asyncio.Task[None], statement: Stepper, issued: datetime) -> None:
         if task.cancelled():
             statement.close()
-            gone = StorageUnavailableError(f"{self._verb}: the server ended the transaction")
+            gone = StorageUnavailableError(f"{self.verb}: the server ended the transaction")
             self._finish((gone, None), issued)
         else:
             self._finish((statement.error, statement.result), issued)
 
     def _finish(self, step: tuple[BaseException | None, Any], issued: datetime) -> None:
-        node, world = self._calls.node, self._calls.world
+        node, world = self.node, self.node.world
         error, result = step
-        fault = self._fault
-        if fault == "kill_after" and node.incarnation == self._incarnation:
+        fault = self.fault
+        if fault == "kill_after" and node.incarnation == self.incarnation:
             node.kill()
-        back = self._decision.get("back", SHORTEST)
+        back = self.decision.get("back", SHORTEST)
         if fault == "hung":
-            self._later(self._decision["for"], self._fail, "unknown")
+            self._later(self.decision["for"], self._fail, "unknown")
         elif fault == "lost":
             self._later(back, self._fail, "unknown")
         elif node.link in {"partition", "partition_in"} or world.down:
@@ -218,7 +198,7 @@ class _Call:
             self._later(back, self._deliver, error, result, issued)
 
     def _deliver(self, error: BaseException | None, result: Any, issued: datetime) -> None:
-        node = self._calls.node
+        node = self.node
         if node.link in {"partition", "partition_in"}:
             self._later(RECONNECT, self._fail, "unknown")
         elif error is not None:
@@ -228,13 +208,13 @@ class _Call:
 
     def _fail(self, outcome: str) -> None:
         said = {"failed": "the database can't be reached", "unknown": "the connection broke"}[outcome]
-        self._answer(outcome, StorageUnavailableError(f"{self._verb}: {said}"), None)
+        self._answer(outcome, StorageUnavailableError(f"{self.verb}: {said}"), None)
 
     def _answer(self, outcome: str, result: Any, issued: datetime | None) -> None:
         """Deliver the answer when the node runs next, unless the node has died."""
-        node, loop = self._calls.node, self._calls.world.loop
-        self._calls.world.open_calls -= self._counted
-        if node.incarnation != self._incarnation or node.dead or self._waiter.done():
+        node, loop = self.node, self.node.world.loop
+        self.node.world.open_calls -= self.counted
+        if node.incarnation != self.incarnation or node.dead or self.waiter.done():
             return
         if node.lane.ready or node.lane.paused:
             loop.call_soon(self._hear, outcome, result, issued, context=node.context)
@@ -242,18 +222,18 @@ class _Call:
             self._hear(outcome, result, issued)  # it would run next anyway
 
     def _hear(self, outcome: Any, result: Any, issued: datetime | None) -> None:
-        if self._waiter.done():
+        if self.waiter.done():
             return
         self._told(outcome, result, issued)
         if isinstance(result, BaseException):
-            self._waiter.set_exception(result)
+            self.waiter.set_exception(result)
         else:
-            self._waiter.set_result(result)
+            self.waiter.set_result(result)
 
     def _told(self, outcome: Any, result: Any, issued: datetime | None) -> None:
-        if self._done:
+        if self.done:
             return
-        self._done = True
-        node, world = self._calls.node, self._calls.world
+        self.done = True
+        node, world = self.node, self.node.world
         told = str(result) if isinstance(result, BaseException) else result
-        world.recorder.add(Answered(world.time(), node.name, self._number, self._verb, outcome, told, issued))
+        world.recorder.add(Answered(world.time(), node.name, self.number, self.verb, outcome, told, issued))

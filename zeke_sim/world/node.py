@@ -354,36 +354,25 @@ class SimWorker(Worker):
 
 
 def worker(**options: Any) -> Main:
-    """Return the main function of a worker process.
-
-    Args:
-        **options: options of ``zeke_queue.Worker``.
-    """
-
-    async def main(node: Node) -> None:
-        running = SimWorker(node.queue, clock=node.clock, resting_clock=node.resting_clock, **options)
-        node.stop = running.stop
-        await running.run()
-
-    return main
+    """Return the main function of a worker process, with options of ``zeke_queue.Worker``."""
+    return _program(
+        lambda node: SimWorker(node.queue, clock=node.clock, resting_clock=node.resting_clock, **options)
+    )
 
 
-def scheduler(**options: Any) -> Main:
+def scheduler() -> Main:
     """Return the main function of a scheduler process."""
-
-    async def main(node: Node) -> None:
-        running = Scheduler(parts_of(node.queue), **options)
-        node.stop = running.stop
-        await running.run()
-
-    return main
+    return _program(lambda node: Scheduler(parts_of(node.queue)))
 
 
 def supervisor(**options: Any) -> Main:
-    """Return the main function of a maintenance process."""
+    """Return the main function of a maintenance process, with options of ``Supervisor``."""
+    return _program(lambda node: Supervisor(parts_of(node.queue), **options))
 
+
+def _program(make: Callable[[Node], Worker | Scheduler | Supervisor]) -> Main:
     async def main(node: Node) -> None:
-        running = Supervisor(parts_of(node.queue), **options)
+        running = make(node)
         node.stop = running.stop
         await running.run()
 

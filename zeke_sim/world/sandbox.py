@@ -17,6 +17,7 @@ import time
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
+from types import BuiltinMethodType, MethodType
 from typing import TYPE_CHECKING, Any, Final
 
 from anyio._backends._asyncio import AsyncIOBackend
@@ -49,28 +50,13 @@ _AUDITED: Final = {
     "time.sleep": "clock",
 }
 
-_CHANCE: Final = (
-    "betavariate",
-    "choice",
-    "choices",
-    "expovariate",
-    "gammavariate",
-    "gauss",
-    "getrandbits",
-    "lognormvariate",
-    "normalvariate",
-    "paretovariate",
-    "randbytes",
-    "randint",
-    "random",
-    "randrange",
-    "sample",
-    "shuffle",
-    "triangular",
-    "uniform",
-    "vonmisesvariate",
-    "weibullvariate",
+_CHANCE: Final = tuple(
+    name
+    for name in random.__all__
+    if isinstance(getattr(random, name), MethodType | BuiltinMethodType)
+    and name not in {"getstate", "seed", "setstate"}
 )
+"""The functions of Python's own generator."""
 
 LONGEST: Final = 200
 """Maximum number of characters shown of a refused call."""
