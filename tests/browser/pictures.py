@@ -89,9 +89,9 @@ def shop() -> Catalog:
 
     told = {
         "charge-card": "Charge the card of an order",
-        "pack-parcel": "Have an order packed and fetched",
-        "resize-photo": "Make the small pictures of a product",
-        "nightly-report": "Add up what was sold",
+        "pack-parcel": "Pack an order for pickup",
+        "resize-photo": "Resize the photos of a product",
+        "nightly-report": "Sum up the sales of a day",
     }
     for name, description in told.items():
         catalog.task(name, description=description)(never)
@@ -126,7 +126,7 @@ class Scene:
         await self._beat()
         told: dict[str, Any] = {"payload": {"order": 0}}
         await self.queue.schedules.put(
-            "nightly-report", "0 2 * * *", timezone="Europe/Berlin", description="What was sold", **told
+            "nightly-report", "0 2 * * *", timezone="Europe/Berlin", description="Daily sales", **told
         )
         await self.queue.schedules.put(
             "stock", "*/15 8-18 * * mon-fri", task="pack-parcel", description="Parcels", **told

@@ -99,7 +99,7 @@ def test_a_note_over_a_list_moves_no_row_and_is_not_there_after_going_back(
     assert now is not None
     assert now["y"] == place["y"]
     page.get_by_role("link", name="Workers").click()
-    expect(page.get_by_role("heading", name="Workers")).to_be_visible()
+    expect(page.get_by_role("heading", name="Workers", exact=True)).to_be_visible()
     page.go_back()
     expect(row.get_by_role("button", name="Pause")).to_be_visible()
     expect(note).to_have_count(0)
