@@ -165,9 +165,9 @@ def _turn(of: int) -> str:
 def _mutants(session: nox.Session) -> None:
     with _stage("share 0: every planted bug is found"):
         session.run("python", "-m", "tests.mutants", "--jobs", "2")
-    slips = _turn(5)
-    with _stage(f"share 0: slips of the simulator are noticed, part {slips}"):
-        session.run("python", "-m", "tests.mutants", "--sabotages", "--part", slips)
+    part = _turn(5)
+    with _stage(f"share 0: mutants of the simulator are found, part {part}"):
+        session.run("python", "-m", "tests.mutants", "--simulator", "--part", part)
 
 
 def _postgres_mutants(session: nox.Session) -> None:

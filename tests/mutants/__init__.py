@@ -1,4 +1,4 @@
-"""The kill table: slips that a programmer could have made, each of which the simulator has to find.
+"""The kill table: mutants that a programmer could have made, each of which the simulator has to find.
 
 A mutant is a patch of one module, applied as the module is imported. Nothing of ``zeke_queue`` is imported
 here, so that a process can be patched first.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.mutants.patching import Mutant
-    from tests.mutants.sabotage import Sabotage
+    from tests.mutants.simulator import SimulatorMutant
     from zeke_sim.experiment.scenario import Scenario
     from zeke_sim.history.state import RunState
     from zeke_sim.properties import Property
@@ -53,12 +53,12 @@ class Blind(NamedTuple):
     other: Finding | None
 
 
-def hunt_blind(planted: Mutant, slip: Sabotage, everywhere: Sequence[str], own: Sequence[str]) -> Blind:
+def hunt_blind(planted: Mutant, of: SimulatorMutant, everywhere: Sequence[str], own: Sequence[str]) -> Blind:
     """Search for a bug in this process, which must not have imported the runtime yet.
 
     Args:
         planted: the bug.
-        slip: what the simulator is blinded to.
+        of: the mutant of the simulator.
         everywhere: the scenarios in which only that may show it.
         own: those that try what the bug breaks.
     """
@@ -69,12 +69,12 @@ def hunt_blind(planted: Mutant, slip: Sabotage, everywhere: Sequence[str], own: 
     noted: list[str] = []
     seen: Finding | None = None
     runs = 0
-    blind = {name: _blinded(load(name), slip, noted) for name in {*everywhere, *own}}
+    blind = {name: _blinded(load(name), of, noted) for name in {*everywhere, *own}}
     for seed, name in (*product(range(1, SEEDS + 1), everywhere), *product(range(SEEDS + 1, MORE + 1), own)):
         if seed > SEEDS and seen is not None:
             break
         scenario, blinded = load(name), blind[name]
-        if slip.kinds and seen is None:
+        if of.kinds and seen is None:
             runs += 1
             broken = run(scenario, scenario.plan(seed)).violation
             seen = None if broken is None else Finding(name, seed, broken.rule, broken.text)
@@ -83,18 +83,18 @@ def hunt_blind(planted: Mutant, slip: Sabotage, everywhere: Sequence[str], own: 
         if broken is not None:
             return Blind(runs, seen, Finding(name, seed, broken.rule, broken.text))
         if noted and seen is None:
-            seen = Finding(name, seed, str(slip.asked), noted[0])
+            seen = Finding(name, seed, str(of.asked), noted[0])
     return Blind(runs, seen, None)
 
 
-def _blinded(scenario: Scenario, slip: Sabotage, noted: list[str]) -> Scenario:
+def _blinded(scenario: Scenario, of: SimulatorMutant, noted: list[str]) -> Scenario:
     """Return a scenario in which kinds of faults never happen, or which only notes that a property breaks."""
     from zeke_sim.world.faults import KINDS  # noqa: PLC0415
 
-    if slip.kinds:
+    if of.kinds:
         kinds = KINDS if scenario.kinds is None else scenario.kinds
-        return replace(scenario, kinds=tuple(kind for kind in kinds if kind not in slip.kinds))
-    properties = tuple(_noting(one, noted) if one.name == slip.asked else one for one in scenario.properties)
+        return replace(scenario, kinds=tuple(kind for kind in kinds if kind not in of.kinds))
+    properties = tuple(_noting(one, noted) if one.name == of.asked else one for one in scenario.properties)
     return replace(scenario, properties=properties)
 
 

@@ -1,4 +1,4 @@
-"""Slips in Zeke's own tasks and in their store: what is sent when, kept once, asked how often."""
+"""Mutants of Zeke's own tasks and in their store: what is sent when, kept once, asked how often."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RULES: Final[Mapping[str, str]] = {
     "a step is one job a round": "steps-sent-with-each-attempt",
     "the AI is asked within its limit": "ai-limit-off-by-one",
 }
-"""For each rule of the newsroom a slip that it finds: without one, nothing shows that it is needed."""
+"""For each rule of the newsroom a mutant that it finds: without one, nothing shows that it is needed."""
 
 MUTANTS = (
     Mutant(

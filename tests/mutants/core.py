@@ -1,4 +1,4 @@
-"""Slips in the decisions: ``zeke_queue.core``, and what a catalog and a send make of options."""
+"""Mutants of the decisions: ``zeke_queue.core``, and what a catalog and a send make of options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slips in what runs beside workers: the supervisor, the scheduler, and those who wait for a job."""
+"""Mutants of what runs beside workers: the supervisor, the scheduler, and those who wait for a job."""
 
 from __future__ import annotations
 

@@ -189,8 +189,8 @@ def listed() -> Iterator[dict[str, Any]]:
             file, judges = str(sql.STORE / one.file), list(one.judges)
             values = {"file": file, "old": one.old, "new": one.new, "judges": judges}
             yield {"table": "sql", "name": one.name, **values, "statements": _statements(one.file)}
-    if Path(home.replace(".", "/"), "sabotage.py").exists():
-        for one in importlib.import_module(f"{home}.sabotage").SABOTAGES:
+    if Path(home.replace(".", "/"), "simulator.py").exists():
+        for one in importlib.import_module(f"{home}.simulator").SIMULATOR_MUTANTS:
             yield _of_a_module("simulator", one.breaks)
 
 

@@ -1,4 +1,4 @@
-"""Slips in the memory storage that are about one row: inserting, claiming, settling, giving back."""
+"""Mutants of the memory storage that are about one row: inserting, claiming, settling, giving back."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A slip in one module.
+    """A mutant of one module.
 
     Attributes:
         name: what it is called, as in ``retry-limit-off-by-one``.
@@ -40,7 +40,7 @@ class Mutant:
     rare: bool = False
 
     def apply(self, source: str) -> str:
-        """Return a module's source with the slip.
+        """Return a module's source with the patch.
 
         Raises:
             DoesNotApply: the old text is not there, or more than once: the module has changed.

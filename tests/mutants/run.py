@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tests.mutants.blind import hunt_blind
 from tests.mutants.patching import install
 from tests.mutants.planted import PLANTED
-from tests.mutants.sabotage import SABOTAGES
+from tests.mutants.simulator import SIMULATOR_MUTANTS
 from tests.mutants.table import TABLE
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ CPU_MAX: Final = 300.0
 """Seconds of processor time that the whole table should take at most."""
 
 OF_TASKS: Final = ("catalog", "slice")
-"""Scenarios that run Zeke's own tasks, whose slips no other one can show."""
+"""Scenarios that run Zeke's own tasks, whose mutants no other one can show."""
 
 TOO_LONG: Final = ("catalog",)
-"""Scenarios whose runs take as long as dozens of the others, and show no slip of the runtime sooner."""
+"""Scenarios whose runs take as long as dozens of the others, and show no mutant of the runtime sooner."""
 
 HANG: Final = 1800.0
 """Real seconds after which a process is ended. What it was to try counts as not tried, and not as unfound."""
@@ -67,8 +67,8 @@ class Verdict:
         runs: how many runs it took, or were made in vain.
         cpu: seconds of processor time of the process, its imports included.
         error: what the process ended of, if it did not end by itself: the mutant was not tried then.
-        sabotage: the name of the slip in the simulator under which it has to go unfound.
-        other: what finds it under the slip, in which run; None if nothing does.
+        under: the name of the mutant of the simulator under which it has to go unfound.
+        other: what finds it under the mutant, in which run; None if nothing does.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Verdict:
     rule: str | None = None
     text: str | None = None
     error: str | None = None
-    sabotage: str | None = None
+    under: str | None = None
     other: str | None = None
 
     @property
@@ -90,7 +90,7 @@ class Verdict:
 
     @property
     def shown(self) -> bool:
-        """Whether the mutant is found, and is not under the slip in the simulator."""
+        """Whether the mutant is found, and is not under the mutant in the simulator."""
         return self.tried and self.found and self.other is None
 
     def as_json(self) -> dict[str, Any]:
@@ -98,11 +98,11 @@ class Verdict:
         return asdict(self)
 
     def __str__(self) -> str:
-        what = self.name if self.sabotage is None else f"{self.sabotage}: {self.name}"
+        what = self.name if self.under is None else f"{self.under}: {self.name}"
         if not self.tried:
             how = f"NOT TRIED: {self.error}"
         elif self.other is not None:
-            how = f"FOUND UNDER THE SLIP by {self.other}"
+            how = f"FOUND UNDER THE MUTANT by {self.other}"
         else:
             how = f"{self.rule} in {self.scenario}, seed {self.seed}" if self.found else "NOT FOUND"
         return f"{what:<40} {self.runs:>6} runs {self.cpu:>6.1f} s  {how}"
@@ -133,21 +133,21 @@ def table(
     return _all([[one.name, "--runs", str(runs)] for one in wanted], jobs, told)
 
 
-def sabotaged(
+def simulator_table(
     names: Sequence[str] | None = None,
     jobs: int = 2,
     *,
     told: Callable[[Verdict], None] | None = None,
 ) -> list[Verdict]:
-    """Break the simulator, a slip at a time, and see that a bug goes unfound that is found without it.
+    """Break the simulator, a mutant at a time, and see that a bug goes unfound that is found without it.
 
-    Arguments are those of ``table``, ``names`` being those of the slips.
+    Arguments are those of ``table``, ``names`` being those of the simulator's mutants.
 
     Returns:
-        A verdict a slip. What was broken by one that is not shown is dead weight.
+        A verdict a mutant. What was broken by one that is not shown is dead weight.
     """
-    wanted = [one for one in SABOTAGES if names is None or one.name in names]
-    return _all([[one.blinds, "--sabotage", one.name] for one in wanted], jobs, told)
+    wanted = [one for one in SIMULATOR_MUTANTS if names is None or one.name in names]
+    return _all([[one.blinds, "--under", one.name] for one in wanted], jobs, told)
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
@@ -162,11 +162,11 @@ def summary(verdicts: Sequence[Verdict]) -> str:
     return said + (f"; not tried: {', '.join(untried)}" if untried else "")
 
 
-def summary_of_slips(verdicts: Sequence[Verdict]) -> str:
-    """Return what came of the slips: how many were tried, and what no planted bug shows to be needed."""
-    unshown = [str(one.sabotage) for one in verdicts if one.tried and not one.shown]
-    untried = [str(one.sabotage) for one in verdicts if not one.tried]
-    said = f"{len(verdicts) - len(untried)} of {len(SABOTAGES)} slips tried"
+def simulator_summary(verdicts: Sequence[Verdict]) -> str:
+    """Return how many of the simulator's mutants were tried, and what no bug shows to be needed."""
+    unshown = [str(one.under) for one in verdicts if one.tried and not one.shown]
+    untried = [str(one.under) for one in verdicts if not one.tried]
+    said = f"{len(verdicts) - len(untried)} of {len(SIMULATOR_MUTANTS)} mutants of the simulator tried"
     said += f", not tried: {'; '.join(untried)}" if untried else ""
     return f"{said}\ndead weight: {'; '.join(unshown) or 'nothing'}"
 
@@ -177,7 +177,7 @@ def passed(verdicts: Sequence[Verdict]) -> bool:
 
 
 def mutant(name: str) -> Mutant:
-    """Return a mutant of the runtime by name, or a bug that is planted for a slip.
+    """Return a mutant of the runtime by name, or a bug that is planted for a mutant of the simulator.
 
     Raises:
         UnknownMutant: there is none.
@@ -214,20 +214,23 @@ def hunt(name: str, most: int = RUNS) -> Verdict:
     )
 
 
-def hunt_under(slip: str) -> Verdict:
-    """Search for what a slip in the simulator has to hide, in this process, as ``hunt`` does.
+def hunt_under(name: str) -> Verdict:
+    """Search for what a mutant of the simulator has to hide, in this process, as ``hunt`` does.
 
     Raises:
-        UnknownMutant: there is no such slip.
+        UnknownMutant: there is no such mutant.
     """
-    for one in SABOTAGES:
-        if one.name == slip:
+    for one in SIMULATOR_MUTANTS:
+        if one.name == name:
             break
     else:
-        raise UnknownMutant(f"No slip is called {slip!r}; there are {', '.join(s.name for s in SABOTAGES)}")
+        raise UnknownMutant(
+            f"No mutant of the simulator is called {name!r}; there are "
+            f"{', '.join(one.name for one in SIMULATOR_MUTANTS)}"
+        )
     wanted = mutant(one.blinds)
     runs, seen, other = hunt_blind(wanted, one, searched(wanted, everywhere=True), searched(wanted))
-    verdict = Verdict(wanted.name, found=False, cpu=0.0, runs=runs, sabotage=slip)
+    verdict = Verdict(wanted.name, found=False, cpu=0.0, runs=runs, under=name)
     if seen is not None:
         verdict = replace(verdict, found=True, **seen._asdict())
     return replace(verdict, cpu=_cpu(), other=None if other is None else str(other))
@@ -238,7 +241,8 @@ def searched(wanted: Mutant, *, everywhere: bool = False) -> list[str]:
 
     Args:
         wanted: the mutant.
-        everywhere: whether what it says of that is ignored: under a slip other scenarios may show it too.
+        everywhere: whether what it says of that is ignored: under a mutant of the simulator, other scenarios
+            may show it too.
     """
     from tests.scenarios import full, names  # noqa: PLC0415 - it imports the runtime, which is patched by then
 
@@ -267,10 +271,10 @@ def _all(commands: Sequence[list[str]], jobs: int, told: Callable[[Verdict], Non
 
 def _elsewhere(command: list[str]) -> Verdict:
     """Try a mutant in a process of its own; with one that ends badly, or hangs, it was not tried."""
-    sabotage = command[-1] if "--sabotage" in command else None
+    under = command[-1] if "--under" in command else None
 
     def not_tried(error: str) -> Verdict:
-        return Verdict(command[0], found=False, cpu=0.0, error=error, sabotage=sabotage)
+        return Verdict(command[0], found=False, cpu=0.0, error=error, under=under)
 
     program = [sys.executable, "-m", "tests.mutants.run", *command]
     try:
@@ -303,8 +307,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("name", nargs="?", help="the mutant to try; the whole table by default")
     parser.add_argument("--runs", type=int, default=RUNS, help="how many to make for one mutant at most")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time, for the whole table")
-    parser.add_argument("--sabotage", help="the slip in the simulator under which NAME has to go unfound")
-    parser.add_argument("--sabotages", action="store_true", help="make all of them, one at a time")
+    parser.add_argument("--under", help="the mutant of the simulator under which NAME has to go unfound")
+    parser.add_argument("--simulator", action="store_true", help="make all of them, one at a time")
     parser.add_argument("--part", type=_part, metavar="K/N", help="of them only every Nth, from the Kth on")
     given = parser.parse_args(arguments)
 
@@ -313,13 +317,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
 
     if given.name is not None:
-        verdict = hunt_under(given.sabotage) if given.sabotage else hunt(given.name, given.runs)
+        verdict = hunt_under(given.under) if given.under else hunt(given.name, given.runs)
         say(json.dumps(verdict.as_json()))
         return 0 if verdict.shown else 1
-    if given.sabotages:
+    if given.simulator:
         first, step = given.part or (1, 1)
-        verdicts = sabotaged([one.name for one in SABOTAGES[first - 1 :: step]], given.jobs, told=say)
-        say(summary_of_slips(verdicts))
+        verdicts = simulator_table(
+            [one.name for one in SIMULATOR_MUTANTS[first - 1 :: step]], given.jobs, told=say
+        )
+        say(simulator_summary(verdicts))
         return 0 if all(one.shown for one in verdicts) else 1
     verdicts = table(None, given.runs, given.jobs, told=say)
     say(summary(verdicts))

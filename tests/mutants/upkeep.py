@@ -1,4 +1,4 @@
-"""Slips in the memory storage's upkeep: transactions, locks, retention, wake-ups, schedules, workers."""
+"""Mutants of the memory storage's upkeep: transactions, locks, retention, wake-ups, schedules, workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slips in what lets jobs wait for others: sending children, suspending, waking, cancelling together."""
+"""Mutants of what lets jobs wait for others: sending children, suspending, waking, cancelling together."""
 
 from __future__ import annotations
 

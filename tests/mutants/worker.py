@@ -1,4 +1,4 @@
-"""Slips in the worker: claims, the heartbeat, interruptions, settlements, the end."""
+"""Mutants of the worker: claims, the heartbeat, interruptions, settlements, the end."""
 
 from __future__ import annotations
 

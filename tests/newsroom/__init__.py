@@ -1,1 +1,1 @@
-"""A newsroom, for simulations of Zeke's own tasks: feeds, channels, an AI that fails, and people at work."""
+"""A newsroom, for simulations of Zeke's own tasks: feeds, channels, an AI that fails, and users."""

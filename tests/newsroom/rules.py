@@ -10,8 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from tests.newsroom.minds import too_often
-from tests.newsroom.people import alike
+from tests.newsroom.clients import alike
+from tests.newsroom.fake_ai import too_often
 from zeke_tasks.keywords import DEFAULT_KEYWORDS
 from zeke_tasks.store.analysis import AnalysisState
 from zeke_tasks.store.highlights import HighlightKind, ReadingState
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from tests.newsroom.archive import Kept
-    from tests.newsroom.minds import Call
-    from tests.newsroom.people import Said
+    from tests.newsroom.clients import Said
+    from tests.newsroom.fake_ai import Call
     from zeke_tasks.store.highlights import Highlight
     from zeke_tasks.store.model import Story
     from zeke_tasks.store.repository import Rows

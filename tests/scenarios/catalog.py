@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from tests.newsroom.app import NewsroomApp
 from tests.newsroom.channels import draw_tube
+from tests.newsroom.clients import draw_actions, draw_users
+from tests.newsroom.fake_ai import draw_ai
 from tests.newsroom.feeds import DAY, draw_feeds
-from tests.newsroom.minds import draw_mind
-from tests.newsroom.office import Office
-from tests.newsroom.people import draw_actions, draw_people
 from tests.workloads import doing
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.loop.decisions import Decisions
@@ -34,7 +34,7 @@ class Size(NamedTuple):
         per_day: articles that a feed has in a day.
         videos: those of a channel in a day.
         hours: between two checks of a source.
-        actions: what people do there.
+        actions: the users' actions.
         share: of what goes wrong elsewhere with a statement, a wake-up or a handler, how much does here: over
             days as much goes wrong in all as elsewhere in minutes.
     """
@@ -98,17 +98,17 @@ def _build(draws: RandomStream, size: Size) -> Setup:
     feeds = draw_feeds(draws, size.feeds, phase, size.per_day)
     articles = [article for feed in feeds if not feed.gone for article in feed.articles]
     tube = draw_tube(draws, size.channels, size.searches, phase=phase, per_day=size.videos, epoch=EPOCH)
-    people = draw_people(draws)
-    mind = draw_mind(draws, sorted({article.topic for article in articles}), phase)
-    office = Office(feeds, tube, mind, people, phase=phase, hours=size.hours, draws=draws)
-    actions = draw_actions(draws, people, lambda: office.repository, articles, tube, many=size.actions)
+    users = draw_users(draws)
+    ai = draw_ai(draws, sorted({article.topic for article in articles}), phase)
+    app = NewsroomApp(feeds, tube, ai, users, phase=phase, hours=size.hours, draws=draws)
+    actions = draw_actions(draws, users, lambda: app.repository, articles, tube, many=size.actions)
     times: list[tuple[float, Action]] = [(draws.uniform(1.0, 0.95 * phase), action) for action in actions]
     keyless = draws.chance(0.3)
     return Setup(
-        office.catalog(),
-        clients={"c1": doing([(0.0, office.subscribe), *times]), "c2": office.look_after},
+        app.catalog(),
+        clients={"c1": doing([(0.0, app.subscribe), *times]), "c2": app.look_after},
         workers=2 if keyless else 3,
-        others={"keyless": office.catalog(key=False)} if keyless else {},
+        others={"keyless": app.catalog(key=False)} if keyless else {},
         schedulers=2,
         worker={
             "concurrency": draws.pick((2, 4, 8)),
@@ -122,7 +122,7 @@ def _build(draws: RandomStream, size: Size) -> Setup:
         archive_after=DAY,
         delete_after=DAY,
         epoch=EPOCH,
-        before=office.settle_in,
+        before=app.settle_in,
     )
 
 

@@ -10,8 +10,8 @@ from uuid import UUID
 from tests.cases import check_each_async
 from tests.mutants import catalog as mutants
 from tests.newsroom.archive import Archive, Kept
-from tests.newsroom.minds import Call, too_often
-from tests.newsroom.people import Said, alike
+from tests.newsroom.clients import Said, alike
+from tests.newsroom.fake_ai import Call, too_often
 from tests.newsroom.rules import RULES, Expected
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.clock import SystemClock

@@ -22,19 +22,19 @@ from tests.mutants.run import (
     UnknownMutant,
     Verdict,
     passed,
-    sabotaged,
     searched,
+    simulator_summary,
+    simulator_table,
     summary,
-    summary_of_slips,
     table,
 )
-from tests.mutants.sabotage import FAULTS, FAULTS_KEPT, PROPERTIES, SABOTAGES
+from tests.mutants.simulator import FAULTS, FAULTS_KEPT, PROPERTIES, SIMULATOR_MUTANTS
 from tests.scenarios import full, names
 from zeke_sim.properties import ALL
 from zeke_sim.world.faults import KINDS
 
 ROOT = Path(__file__).parents[2]
-EVERYTHING = [*TABLE, *PLANTED, *(sabotage.breaks for sabotage in SABOTAGES)]
+EVERYTHING = [*TABLE, *PLANTED, *(one.breaks for one in SIMULATOR_MUTANTS)]
 
 
 @cache
@@ -82,9 +82,9 @@ def test_mutant_is_searched_in_its_scenarios_or_where_its_module_runs() -> None:
 
 def test_mutants_name_scenarios_and_mutants_that_exist() -> None:
     assert {name for mutant in TABLE for name in mutant.where} <= set(names())
-    planted, blinded = {mutant.name for mutant in PLANTED}, {sabotage.blinds for sabotage in SABOTAGES}
-    for sabotage in SABOTAGES:
-        assert sabotage.breaks.module.startswith("zeke_sim."), sabotage.name
+    planted, blinded = {mutant.name for mutant in PLANTED}, {one.blinds for one in SIMULATOR_MUTANTS}
+    for one in SIMULATOR_MUTANTS:
+        assert one.breaks.module.startswith("zeke_sim."), one.name
     assert planted <= blinded <= planted | {mutant.name for mutant in TABLE}
 
 
@@ -169,9 +169,9 @@ def test_crashed_process_reports_its_error_and_no_finding(
     monkeypatch.setattr(sys, "executable", str(broken))
     (verdict,) = table(["attempt-not-counted"])
     assert (verdict.tried, verdict.found, verdict.error) == (False, False, "out of memory")
-    slip = SABOTAGES[0].name
-    (verdict,) = sabotaged([slip])
-    assert (verdict.tried, verdict.shown, verdict.sabotage) == (False, False, slip)
+    name = SIMULATOR_MUTANTS[0].name
+    (verdict,) = simulator_table([name])
+    assert (verdict.tried, verdict.shown, verdict.under) == (False, False, name)
 
 
 def test_interrupt_cancels_mutants_that_have_not_begun(
@@ -219,19 +219,20 @@ def test_verdict_table_passes_if_all_mutants_were_found_in_time() -> None:
 
 
 def test_mutant_is_useless_if_its_bug_is_found_without_it_or_not_at_all() -> None:
-    found = Verdict("bug", found=True, cpu=1.0, sabotage="a")
-    elsewhere = replace(found, sabotage="b", other="limit in storm, seed 3: 6 > 5")
-    missed, hung = replace(found, sabotage="c", found=False), replace(found, sabotage="d", error="it hung")
+    found = Verdict("bug", found=True, cpu=1.0, under="a")
+    elsewhere = replace(found, under="b", other="limit in storm, seed 3: 6 > 5")
+    missed, hung = replace(found, under="c", found=False), replace(found, under="d", error="it hung")
     assert [one.shown for one in (found, elsewhere, missed, hung)] == [True, False, False, False]
-    assert summary_of_slips([found]) == f"1 of {len(SABOTAGES)} slips tried\ndead weight: nothing"
-    assert summary_of_slips([found, elsewhere, missed, hung]) == (
-        f"3 of {len(SABOTAGES)} slips tried, not tried: d\ndead weight: b; c"
+    tried = f"of {len(SIMULATOR_MUTANTS)} mutants of the simulator tried"
+    assert simulator_summary([found]) == f"1 {tried}\ndead weight: nothing"
+    assert simulator_summary([found, elsewhere, missed, hung]) == (
+        f"3 {tried}, not tried: d\ndead weight: b; c"
     )
-    assert "FOUND UNDER THE SLIP by limit in storm" in str(elsewhere)
+    assert "FOUND UNDER THE MUTANT by limit in storm" in str(elsewhere)
 
 
 def test_planted_bug_is_found_by_its_property_only() -> None:
     alone = "unasked: attempts are numbered by claims"
-    (verdict,) = sabotaged([alone])
+    (verdict,) = simulator_table([alone])
     assert verdict.shown, verdict
     assert verdict.rule == "attempts are numbered by claims"

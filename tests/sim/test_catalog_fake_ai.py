@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cases import check_each
-from tests.newsroom.minds import Call, Mind, too_often
+from tests.newsroom.fake_ai import Call, FakeAI, too_often
 from tests.sim.worlds import SKIPPING, simulated
 from zeke_queue import Catalog
 from zeke_sim.world.handlers import current_node
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 RATES = [0.98, 1.0, 1.02]
 
 
-def asked(gaps: list[float], *, rate: float = 1.0, patience: float = 300.0) -> tuple[Mind, list[str]]:
-    """Ask a mind that one call a minute may reach, so many seconds after the one before.
+def asked(gaps: list[float], *, rate: float = 1.0, patience: float = 300.0) -> tuple[FakeAI, list[str]]:
+    """Ask an AI that one call a minute may reach, so many seconds after the one before.
 
     Returns:
-        The mind, and what became of each call.
+        The AI, and what became of each call.
     """
-    mind, became, worlds = Mind(per_minute=1, patience=patience, late=0.0), [], []
+    ai, became, worlds = FakeAI(per_minute=1, patience=patience, late=0.0), [], []
     catalog = Catalog()
     clients = {}
 
     @catalog.task("ask", retry_limit=0)
     async def ask() -> None:
         node = current_node(worlds[0].nodes)
-        client = clients.setdefault(node.incarnation, mind.client(node))
+        client = clients.setdefault(node.incarnation, ai.client(node))
         try:
             await client.embed(["Bees dance."])
         except AIRateLimited:
@@ -47,35 +47,35 @@ def asked(gaps: list[float], *, rate: float = 1.0, patience: float = 300.0) -> t
 
     drift = {"node/w1/0": {"fault": "drift", "at": 0.5, "rate": rate}}
     simulated(catalog, send, decisions=drift, knobs=SKIPPING, quiet=20_000.0, before=worlds.append)
-    return mind, became
+    return ai, became
 
 
 def test_process_keeps_its_rate_by_its_own_clock() -> None:
     def check(rate: float) -> None:
-        mind, became = asked([5.0] * 4, rate=rate)
+        ai, became = asked([5.0] * 4, rate=rate)
         assert became == ["answered"] * 4
-        first, *times = [call.at for call in mind.calls]
+        first, *times = [call.at for call in ai.calls]
         assert [at - before for before, at in zip([first, *times], times, strict=False)] == pytest.approx(
             [60.0] * 3
         )
-        assert too_often(mind.calls, 1) is None
+        assert too_often(ai.calls, 1) is None
 
     check_each(RATES, check)
 
 
 def test_skipped_hour_counts_for_the_rate() -> None:
     def check(rate: float) -> None:
-        mind, became = asked([5.0, 3600.0, 3600.0], rate=rate, patience=5.0)
+        ai, became = asked([5.0, 3600.0, 3600.0], rate=rate, patience=5.0)
         assert became == ["answered"] * 3
-        assert too_often(mind.calls, 1) is None
+        assert too_often(ai.calls, 1) is None
 
     check_each(RATES, check)
 
 
 def test_call_that_would_wait_long_is_rate_limited() -> None:
-    mind, became = asked([5.0, 5.0, 3600.0], patience=5.0)
+    ai, became = asked([5.0, 5.0, 3600.0], patience=5.0)
     assert became == ["answered", "put off", "answered"]
-    assert len(mind.calls) == 2
+    assert len(ai.calls) == 2
 
 
 def test_limit_holds_for_any_sixty_seconds() -> None:

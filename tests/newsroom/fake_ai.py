@@ -43,7 +43,7 @@ class Outage(NamedTuple):
     until: float
 
 
-class Mind:
+class FakeAI:
     """The service.
 
     Args:
@@ -91,17 +91,17 @@ class Mind:
 class _Line:
     """The way of one process to the service."""
 
-    def __init__(self, mind: Mind, node: Node) -> None:
-        self._mind = mind
+    def __init__(self, ai: FakeAI, node: Node) -> None:
+        self._ai = ai
         self._node = node
 
     async def ask(self, prompt: Prompt, text: str, answer: type[M]) -> Answer[M]:
-        self._mind.note(self._node)
-        return await self._mind.script.ask(prompt, text, answer)
+        self._ai.note(self._node)
+        return await self._ai.script.ask(prompt, text, answer)
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
-        self._mind.note(self._node)
-        return await self._mind.script.embed(texts)
+        self._ai.note(self._node)
+        return await self._ai.script.embed(texts)
 
 
 def too_often(calls: Iterable[Call], per_minute: int) -> str | None:
@@ -123,13 +123,13 @@ def too_often(calls: Iterable[Call], per_minute: int) -> str | None:
     return None
 
 
-def draw_mind(draws: RandomStream, topics: Sequence[str], phase: float) -> Mind:
+def draw_ai(draws: RandomStream, topics: Sequence[str], phase: float) -> FakeAI:
     """Draw a service that meets some topics badly, before it answers, and is away now and then."""
     outages: list[Outage] = []
     for _ in range(draws.pick((0, 1, 2))):
         since = draws.uniform(0.0, 0.9 * phase)
         outages.append(Outage(since, min(since + draws.tail(300.0, 6 * 3600.0), 0.95 * phase)))
-    mind = Mind(
+    ai = FakeAI(
         per_minute=draws.pick((1, 2, 3, 5, 8, 20)),
         patience=draws.pick((5.0, 30.0)),
         outages=outages,
@@ -138,8 +138,8 @@ def draw_mind(draws: RandomStream, topics: Sequence[str], phase: float) -> Mind:
     for topic in topics:
         if draws.chance(0.2):
             troubles = [_trouble(draws) for _ in range(1 + draws.below(4))]
-            mind.script.put(draws.pick(KINDS), *troubles, None, about=topic)
-    return mind
+            ai.script.put(draws.pick(KINDS), *troubles, None, about=topic)
+    return ai
 
 
 def _trouble(draws: RandomStream) -> Exception:

@@ -1,7 +1,7 @@
-"""The people of a simulated newsroom: they upload, name pages and videos, find insights, run playbooks.
+"""The clients of a simulated newsroom: they upload, name pages and videos, find insights, run playbooks.
 
-All that they do is drawn before, but for which story it is about: that is one of those that are there by
-then. What somebody sends again is what was sent before, so that who hears no answer does nothing twice.
+All their actions are drawn before the run, except the story of an action, which is one of those stored by
+then. A repeated send equals the first one, so a client without an answer does nothing twice.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def alike(said: str) -> str:
 
 
 @dataclass(slots=True)
-class People:
-    """Who they are, and what they sent.
+class Users:
+    """The users, and what they sent.
 
     Attributes:
         teams: two.
@@ -119,47 +119,47 @@ class People:
             await rows.put_playbook(Playbook(playbook, self.teams[0], "a playbook", steps))
 
 
-def draw_people(draws: RandomStream) -> People:
-    """Draw who they are."""
-    return People((own_id(draws), own_id(draws)), own_id(draws), (own_id(draws), own_id(draws)))
+def draw_users(draws: RandomStream) -> Users:
+    """Draw the users."""
+    return Users((own_id(draws), own_id(draws)), own_id(draws), (own_id(draws), own_id(draws)))
 
 
 def draw_actions(
     draws: RandomStream,
-    people: People,
+    users: Users,
     repository: Callable[[], MemoryRepository],
     articles: Sequence[Article],
     tube: Tube,
     *,
     many: int,
 ) -> list[Action]:
-    """Draw what they do, one after the other.
+    """Draw the users' actions, one after the other.
 
     Args:
         draws: what from.
-        people: who they are.
+        users: the users.
         repository: where stories are.
         articles: some of what they read.
         tube: what they watch.
         many: how many actions.
     """
-    office = _Desk(draws, people, repository, articles, tube)
-    return [draws.pick(office.kinds)() for _ in range(many)]
+    drawn = _Actions(draws, users, repository, articles, tube)
+    return [draws.pick(drawn.kinds)() for _ in range(many)]
 
 
-class _Desk:
+class _Actions:
     """Draws actions."""
 
     def __init__(
         self,
         draws: RandomStream,
-        people: People,
+        users: Users,
         repository: Callable[[], MemoryRepository],
         articles: Sequence[Article],
         tube: Tube,
     ) -> None:
         self._draws = draws
-        self._people = people
+        self._users = users
         self._repository = repository
         self._tube = tube
         self._articles = [article for article in articles if not article.missing]
@@ -186,8 +186,8 @@ class _Desk:
         elif number == 1:
             url = self._page(topic)
             told, item = f"page {topic}", UploadedItem(external_id=topic, url=url)
-        payload = IngestFromUpload(source_id=self._people.uploads, items=[item])
-        brought = (self._people.uploads, item.external_id, told)
+        payload = IngestFromUpload(source_id=self._users.uploads, items=[item])
+        brought = (self._users.uploads, item.external_id, told)
         return self._sends("ingest-from-upload", payload, brought)
 
     def oneoff(self) -> Action:
@@ -205,7 +205,7 @@ class _Desk:
 
     def video(self) -> Action:
         """Somebody names a video that there is by then, by one of its pages; none if there is none."""
-        draws, people = self._draws, self._people
+        draws, users = self._draws, self._users
         job, share, page = own_id(draws), draws.random(), draws.pick(PAGES)
         made: list[IngestOneoff] = []
 
@@ -216,8 +216,8 @@ class _Desk:
                     return
                 video = videos[int(share * len(videos))]
                 source = page_source_id(video.url)
-                people.told[source] = {video.id: f"video {video.id}"}
-                people.shared.add(source)
+                users.told[source] = {video.id: f"video {video.id}"}
+                users.shared.add(source)
                 made.append(IngestOneoff(url=page.format(video.id)))
             await node.queue.send("ingest-oneoff", made[0], id=job)
 
@@ -225,28 +225,28 @@ class _Desk:
 
     def dedupe(self) -> Action:
         """Somebody sends insights, some of them the same."""
-        draws, people = self._draws, self._people
-        team, job, author = draws.pick((None, *people.teams)), own_id(draws), own_id(draws)
+        draws, users = self._draws, self._users
+        team, job, author = draws.pick((None, *users.teams)), own_id(draws), own_id(draws)
         insights = [self._insight() for _ in range(1 + draws.below(3))]
 
         def payload(story: UUID) -> DedupeInsights:
-            people.insights.extend(Said(story, team, alike(one.summary)) for one in insights)
+            users.insights.extend(Said(story, team, alike(one.summary)) for one in insights)
             return DedupeInsights(story_id=story, team_id=team, created_by=author, insights=insights)
 
         return self._about(job, "dedupe-insights", payload)
 
     def attach(self) -> Action:
         """Somebody attaches an insight without looking."""
-        draws, people = self._draws, self._people
+        draws, users = self._draws, self._users
         team, job, author, insight = (
-            draws.pick((None, *people.teams)),
+            draws.pick((None, *users.teams)),
             own_id(draws),
             own_id(draws),
             self._insight(),
         )
 
         def payload(story: UUID) -> AttachInsightToStory:
-            people.insights.append(Said(story, team, alike(insight.summary)))
+            users.insights.append(Said(story, team, alike(insight.summary)))
             return AttachInsightToStory(story_id=story, team_id=team, created_by=author, insight=insight)
 
         return self._about(job, "attach-insight-to-story", payload)
@@ -254,7 +254,7 @@ class _Desk:
     def read(self) -> Action:
         """A team, or every team, has read a story, or puts it away."""
         draws = self._draws
-        team, state = draws.pick((None, *self._people.teams)), draws.pick(tuple(ReadingState))
+        team, state = draws.pick((None, *self._users.teams)), draws.pick(tuple(ReadingState))
         return self._about(
             own_id(draws),
             "update-story-status",
@@ -270,7 +270,7 @@ class _Desk:
 
     def link(self) -> Action:
         """Somebody says where a story is from."""
-        source = self._people.uploads
+        source = self._users.uploads
         return self._about(
             own_id(self._draws),
             "link-source-to-story",
@@ -294,15 +294,15 @@ class _Desk:
 
     def playbook(self) -> Action:
         """A team runs a playbook, and thinks better of it at times."""
-        draws, people = self._draws, self._people
+        draws, users = self._draws, self._users
         job, bad, regrets = own_id(draws), draws.chance(0.3), draws.chance(0.3)
         ends = {RunStatus.FAILED} if bad else {RunStatus.SUCCEEDED}
 
         def payload(story: UUID) -> PlaybookRun:
-            people.runs[job] = frozenset(ends | ({RunStatus.CANCELLED} if regrets else set()))
+            users.runs[job] = frozenset(ends | ({RunStatus.CANCELLED} if regrets else set()))
             return PlaybookRun(
-                playbook_id=people.playbooks[bad],
-                team_id=people.teams[0],
+                playbook_id=users.playbooks[bad],
+                team_id=users.teams[0],
                 trigger_source=TriggerSource.DASHBOARD,
                 metadata={"storyId": str(story)},
             )
@@ -311,7 +311,7 @@ class _Desk:
 
         async def action(node: Node) -> None:
             await begin(node)
-            if regrets and job in people.runs:
+            if regrets and job in users.runs:
                 await node.world.database_clock.sleep(REGRET)
                 await cancel_run(node.queue, self._repository(), job)
 
@@ -324,7 +324,7 @@ class _Desk:
 
     def _page(self, topic: str) -> str:
         url = f"https://alone.example/{topic}"
-        self._people.pages[url] = topic
+        self._users.pages[url] = topic
         return url
 
     def _sends(self, task: str, payload: Any, brought: tuple[UUID, str, str] | None = None) -> Action:
@@ -334,7 +334,7 @@ class _Desk:
         async def action(node: Node) -> None:
             if brought is not None:
                 source, identity, told = brought
-                self._people.told.setdefault(source, {})[identity] = told
+                self._users.told.setdefault(source, {})[identity] = told
             await node.queue.send(task, payload, id=job)
 
         return action

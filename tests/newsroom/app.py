@@ -1,4 +1,4 @@
-"""The office of a simulated newsroom: what tasks are given in a world, and who looks after what fails."""
+"""A simulated newsroom's application: the resources of its tasks, and the client that retries what failed."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from tests.newsroom.channels import Tube
+    from tests.newsroom.clients import Users
+    from tests.newsroom.fake_ai import FakeAI
     from tests.newsroom.feeds import Feed
-    from tests.newsroom.minds import Mind
-    from tests.newsroom.people import People
     from zeke_queue.task.catalog import Catalog
     from zeke_queue.task.senders import Transaction
     from zeke_sim.loop.decisions import RandomStream
@@ -61,13 +61,13 @@ ANEW: Final = frozenset({"ingest-pull", "ingest-pull-youtube", "ingest-source", 
 """Tasks that are done anew by the next pull, whatever became of the last one."""
 
 
-class Office:
+class NewsroomApp:
     """A newsroom's catalogs, rows and outside world.
 
     Args:
         feeds, tube: what it subscribes to.
-        mind: the AI.
-        people: who works there.
+        ai: the AI.
+        users: the users.
         phase: seconds of the fault phase.
         hours: between two checks of a source.
         draws: of the web's troubles.
@@ -80,8 +80,8 @@ class Office:
         self,
         feeds: Sequence[Feed],
         tube: Tube,
-        mind: Mind,
-        people: People,
+        ai: FakeAI,
+        users: Users,
         *,
         phase: float,
         hours: int,
@@ -89,8 +89,8 @@ class Office:
     ) -> None:
         self.feeds = feeds
         self.tube = tube
-        self.mind = mind
-        self.people = people
+        self.ai = ai
+        self.users = users
         self.phase = phase
         self.web = ScriptedWeb()
         self._hours = hours
@@ -102,7 +102,7 @@ class Office:
         @asynccontextmanager
         async def resources() -> AsyncGenerator[Context]:
             node = current_node(self.world.nodes)
-            ai = self.mind.client(node) if key else StubClient()
+            ai = self.ai.client(node) if key else StubClient()
             yield Context(self.repository, self.web, node.clock, inline, ai, youtube=self.tube.youtube)
 
         return build_catalog(resources)
@@ -113,7 +113,7 @@ class Office:
         self.repository = Archive(world.database_clock)
         put_feeds(self.web, self.feeds, self._draws, world.time, world.epoch)
         put_tube(self.web, self.tube, self._draws, world.time)
-        for url, topic in self.people.pages.items():
+        for url, topic in self.users.pages.items():
             put_page(self.web, url, prose.page(topic), self._draws)
 
     def rows(self, transaction: Transaction) -> MemoryRows:
@@ -126,7 +126,7 @@ class Office:
             rows = self.rows(transaction)
             for key, source in self._sources():
                 await rows.ensure_source(key, source)
-            await self.people.move_in(rows, [key for key, _ in self._sources()])
+            await self.users.move_in(rows, [key for key, _ in self._sources()])
 
     def _sources(self) -> list[tuple[UUID, NewSource]]:
         hours, search = self._hours, self.tube.search
@@ -177,7 +177,7 @@ class Office:
     async def _is_hopeless(self, rows: MemoryRows, job: UUID) -> bool:
         """Tell whether a job is a run that has failed as it had to."""
         run = await rows.run(job)
-        return run is not None and run.status in self.people.runs.get(job, ()) and run.status in ENDED
+        return run is not None and run.status in self.users.runs.get(job, ()) and run.status in ENDED
 
     async def _rests(self, node: Node) -> bool:
         counts = await through_faults(node.queue.count)
@@ -208,16 +208,16 @@ class Office:
             told[tube.search] = {one.id: f"video {one.id}" for one in tube.found}
             places[tube.search] = None
         expected = Expected(
-            told=told | self.people.told,
+            told=told | self.users.told,
             places=places,
             gone={feed.id for feed in self.feeds if feed.gone},
             waiting=await tube.silent(),
-            insights=self.people.insights,
-            shared=self.people.shared,
-            runs=self.people.runs,
+            insights=self.users.insights,
+            shared=self.users.shared,
+            runs=self.users.runs,
             kept=self.repository.kept,
-            calls=self.mind.calls,
-            per_minute=self.mind.per_minute,
+            calls=self.ai.calls,
+            per_minute=self.ai.per_minute,
         )
         return self._seen(expected)
 

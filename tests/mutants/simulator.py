@@ -1,8 +1,8 @@
-"""Slips in the simulator itself: a property that is not checked, or faults that never happen.
+"""Mutants of the simulator itself: a property that is not checked, or faults that never happen.
 
-Each names a bug, of the kill table or planted, that is found without the slip and by nothing else under it. A
-property for which there is no such bug is dead weight, and goes; so does a kind of fault, unless the reason
-to keep it stands here.
+Each names a bug, of the kill table or planted, that is found without the mutant and by nothing else under it.
+A property for which there is no such bug is removed; so is a kind of fault, unless the reason to keep it
+stands here.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Sabotage:
-    """A slip in the simulator.
+class SimulatorMutant:
+    """A mutant of the simulator.
 
     Attributes:
-        breaks: the slip, as a patch of a module of ``zeke_sim``.
-        blinds: the name of a bug that is found without the slip, and goes unfound with it.
+        breaks: the mutant, as a patch of a module of ``zeke_sim``.
+        blinds: the name of a bug that is found without the mutant, and goes unfound with it.
         asked: the property that is not checked; None if faults are left out.
         kinds: the kinds of faults that never happen.
     """
@@ -34,7 +34,7 @@ class Sabotage:
 
     @property
     def name(self) -> str:
-        """What the slip is called."""
+        """The mutant's name."""
         return self.breaks.name
 
 
@@ -146,7 +146,7 @@ FAULTS_KEPT: Final[Mapping[str, str]] = {
     "late_wakeup": "what a wake-up that comes late shows, one that is lost shows as well",
     "spurious": "a wake-up for nothing is what all but one of those hear that are woken for one job",
     "freeze": "a moment's standstill does not end a lease; what comes late of it, slow statements show, too",
-    "drift": "a clock that is a fiftieth wrong shows no slip but in properties that forget to allow for it",
+    "drift": "a clock that is a fiftieth wrong shows no bug but in properties that forget to allow for it",
     "db_clock": "it goes back by two seconds at most, in which what was due is hardly ever still there",
 }
 """Kinds of faults that no mutant of the table needs; each is asked for, and none may raise a false alarm."""
@@ -174,8 +174,8 @@ def _never_happens(kinds: tuple[str, ...]) -> Mutant:
     )
 
 
-SABOTAGES: Final[tuple[Sabotage, ...]] = (
-    *(Sabotage(_never_asked(name), bug, asked=name) for name, bug in PROPERTIES.items()),
-    *(Sabotage(_never_happens(kinds), bug, kinds=kinds) for kinds, bug in FAULTS.items()),
+SIMULATOR_MUTANTS: Final[tuple[SimulatorMutant, ...]] = (
+    *(SimulatorMutant(_never_asked(name), bug, asked=name) for name, bug in PROPERTIES.items()),
+    *(SimulatorMutant(_never_happens(kinds), bug, kinds=kinds) for kinds, bug in FAULTS.items()),
 )
 """One for each property, and for each set of kinds of faults."""
