@@ -116,9 +116,9 @@ MUTANTS = (
     Mutant(
         "interrupted-lane-lost",
         LANES,
-        "                self._renew(lane)\n                return\n            if now",
+        "                self._renew(slot)\n                return\n            if now",
         "                if not task.cancelling():\n"
-        "                    self._renew(lane)\n"
+        "                    self._renew(slot)\n"
         "                return\n"
         "            if now",
         "A worker has a place less each time a handler is interrupted, until it has none.",

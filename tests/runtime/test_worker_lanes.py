@@ -125,7 +125,7 @@ class Stage:
                 job = self.jobs[how]
                 before = job.reason
                 for _ in self.state.interrupt(job, "expired", 1.0):
-                    self.pool.cancel(job)
+                    self.state.running[job].cancel()
                 self.seen[how].asked += before is None and job.reason is not None
             elif what == "turn":
                 for _ in range(how):
@@ -177,3 +177,22 @@ async def test_jobs_that_never_wait_share_the_loop() -> None:
     # One lane runs jobs for 4 ms, and each of the others begins one before it finds that the time is up.
     assert most <= 5 + 9
     await pool.close()
+
+
+async def test_pool_task_whose_loop_is_gone_reports_no_failure() -> None:
+    stage = Stage(1)
+    stage.pool.open(stage.attempt)
+    failure = asyncio.ensure_future(stage.pool.failure())
+    await SystemClock().sleep(0)
+    await SystemClock().sleep(0)
+    (slot,) = stage.pool._slots
+    assert slot.task is not None
+    coroutine = slot.task.get_coro()
+    assert coroutine is not None
+    coroutine.close()  # as the garbage collector does
+    await SystemClock().sleep(0)
+    await SystemClock().sleep(0)
+    assert not failure.done()
+    for task in (slot.task, failure):
+        task.cancel()
+    await asyncio.gather(slot.task, failure, return_exceptions=True)

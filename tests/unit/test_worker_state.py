@@ -7,7 +7,7 @@ whose handlers begin, end and ignore cancellations in any order. Actions are car
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
@@ -39,6 +39,18 @@ if TYPE_CHECKING:
 
 LEASE = 60.0
 PICK = st.integers(0, 1000)
+
+
+class Place:
+    """A slot of the pool, which the machine plays itself."""
+
+    task: Any = None
+
+    def cancel(self) -> None:
+        """Do nothing: the machine records what is cancelled."""
+
+
+SLOT = Place()
 
 
 class Machine(RuleBasedStateMachine):
@@ -110,11 +122,11 @@ class Machine(RuleBasedStateMachine):
         assert any(isinstance(action, Settle if self.closed else Start) for action in actions)
         self.carry_out(actions)
 
-    @precondition(lambda self: self.state.ready and self.state.running < self.size)
+    @precondition(lambda self: self.state.ready and len(self.state.running) < self.size)
     @rule()
     def start(self) -> None:
         assert not self.closed, "nothing begins once the worker ends"
-        job = self.state.take()
+        job = self.state.take(SLOT)
         assert job in self.state.jobs, "what is lost does not begin"
         assert job.stage == RUNNING
         self.running.append(job)
@@ -210,7 +222,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def tend(self) -> None:
-        self.carry_out(self.state.tend(list(self.running), self.now))
+        self.carry_out(self.state.tend(self.now))
         for job in self.state.ready:
             assert self.now - (job.deadline - 30.0) < STALE, "others get what does not begin here"
 
@@ -225,10 +237,10 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.closed)
     @rule()
     def abandon(self) -> None:
-        self.carry_out(self.state.interrupt_all(list(self.running), self.now))
+        self.carry_out(self.state.interrupt_all(self.now))
         wanted = [job for job in self.running if job in self.state.jobs and job.reason != "lost"]
         released = {job: Released(job.claimed.id, 1) for job in self.running}
-        self.carry_out(self.state.abandon(list(self.running), released.__getitem__))
+        self.carry_out(self.state.abandon(released.__getitem__))
         assert all(job in self.cancelled for job in self.running)
         assert all(job.outcome is released[job] for job in wanted), "each job gets an outcome"
 
@@ -237,7 +249,8 @@ class Machine(RuleBasedStateMachine):
         if not hasattr(self, "state"):
             return
         state = self.state
-        assert state.running == len(self.running) <= self.size
+        assert list(state.running) == self.running
+        assert len(self.running) <= self.size
         assert [job for job in state.jobs if job.stage == WAITING] == sorted(state.ready, key=self.all.index)
         busy = sum(job.queue.name == "limited" for job in state.jobs)
         queue = self.queues["limited"]
@@ -258,7 +271,7 @@ class Machine(RuleBasedStateMachine):
         self.closed = True
         self.carry_out(self.state.close(self.now))
         released = {job: Released(job.claimed.id, 1) for job in self.running}
-        self.carry_out(self.state.abandon(list(self.running), released.__getitem__))
+        self.carry_out(self.state.abandon(released.__getitem__))
         for job in list(self.running):
             self.running.remove(job)
             if not self.state.ended(job, None):
@@ -284,7 +297,7 @@ def test_jobs_of_a_limited_task_begin_before_those_claimed_ahead() -> None:
     state = state_of(ServedQueue("free", "free"), ServedQueue("limited", "limited", limit=5))
     names = ["free", "limited", "free", "limited"]
     state.claimed([claimed_job(number, name) for number, name in enumerate(names)], 0.0, 0.0)
-    assert [state.take().claimed.id.int for _ in names] == [1, 3, 0, 2]
+    assert [state.take(SLOT).claimed.id.int for _ in names] == [1, 3, 0, 2]
 
 
 def test_earliest_deadline_of_a_claim_is_watched() -> None:
@@ -296,13 +309,13 @@ def test_earliest_deadline_of_a_claim_is_watched() -> None:
 def test_job_whose_time_is_up_before_it_begins_is_marked_as_expired() -> None:
     state = state_of(ServedQueue("work", "work"))
     state.claimed([claimed_job(1, "work", expire_in=1.0)], 0.0, 1.0)
-    assert state.take().reason == "expired"
+    assert state.take(SLOT).reason == "expired"
 
 
 def test_first_reason_of_an_interruption_is_kept_unless_the_job_is_lost() -> None:
     state = state_of(ServedQueue("work", "work"))
     state.claimed([claimed_job(1, "work")], 0.0, 0.0)
-    job = state.take()
+    job = state.take(SLOT)
     assert state.interrupt(job, "expired", 1.0) == [Interrupt(job)]
     assert state.interrupt(job, "shutdown", 2.0) == []
     assert job.reason == "expired"
@@ -313,12 +326,12 @@ def test_first_reason_of_an_interruption_is_kept_unless_the_job_is_lost() -> Non
 def test_handler_that_ignores_its_cancellation_is_reported_and_cancelled_again() -> None:
     state = state_of(ServedQueue("work", "work"))
     state.claimed([claimed_job(1, "work")], 0.0, 0.0)
-    job = state.take()
+    job = state.take(SLOT)
     state.interrupt(job, "expired", 1.0)
-    assert state.tend([job], 1.0 + RECANCEL_INTERVAL - 0.1) == []
+    assert state.tend(1.0 + RECANCEL_INTERVAL - 0.1) == []
     later = 1.0 + RECANCEL_INTERVAL
-    assert state.tend([job], later) == [Report(job, RECANCEL_INTERVAL), Interrupt(job)]
-    assert state.tend([job], later + 0.1) == []
+    assert state.tend(later) == [Report(job, RECANCEL_INTERVAL), Interrupt(job)]
+    assert state.tend(later + 0.1) == []
 
 
 def test_handler_in_a_thread_is_told_and_not_cancelled() -> None:
@@ -327,7 +340,7 @@ def test_handler_in_a_thread_is_told_and_not_cancelled() -> None:
 
     state = state_of(ServedQueue("work", "work", kind="thread"))
     state.claimed([claimed_job(1, "work")], 0.0, 0.0)
-    job = state.take()
+    job = state.take(SLOT)
     job.context = context = Context()
     assert state.interrupt(job, "shutdown", 1.0) == []
     assert context.cancelled
@@ -338,8 +351,8 @@ def test_job_that_waits_too_long_is_released_and_not_claimed_ahead_again() -> No
     queue.measure(0.001)
     state = state_of(queue)
     state.claimed([claimed_job(1, "work")], 0.0, 0.0)
-    assert state.tend([], STALE - 0.1) == []
-    assert state.tend([], STALE) == [Settle()]
+    assert state.tend(STALE - 0.1) == []
+    assert state.tend(STALE) == [Settle()]
     assert state.outcomes[0].outcome == Released(UUID(int=1), 1)
     assert queue.ahead(10) == 0
 
@@ -358,7 +371,7 @@ def test_worker_sleeps_no_longer_than_until_a_job_is_due_again(
 ) -> None:
     state = state_of(ServedQueue("work", "work"))
     state.claimed([claimed_job(1, "work")], 0.0, 0.0)
-    assert state.ended(state.take(), outcome)
+    assert state.ended(state.take(SLOT), outcome)
     assert state.settled(state.batch(10), 0.0) == (due < math.inf)
     while isinstance(action := state.claims.next(state.load(), 0.0), Claim):
         state.claims.claimed(0, action.limit)
@@ -377,9 +390,9 @@ def test_lost_job_of_a_limited_task_makes_room_for_another() -> None:
 def test_lost_job_gets_no_outcome_when_its_handler_is_abandoned() -> None:
     state = state_of(ServedQueue("work", "work"))
     state.claimed([claimed_job(1, "work"), claimed_job(2, "work")], 0.0, 0.0)
-    lost, kept = state.take(), state.take()
+    lost, kept = state.take(SLOT), state.take(SLOT)
     state.lose([lost], 1.0)
-    actions = state.abandon([lost, kept], lambda job: Released(job.claimed.id, 1))
+    actions = state.abandon(lambda job: Released(job.claimed.id, 1))
     assert actions == [Interrupt(lost), Interrupt(kept), Settle()]
     assert state.outcomes == [kept]
 
@@ -387,7 +400,7 @@ def test_lost_job_gets_no_outcome_when_its_handler_is_abandoned() -> None:
 def test_outcome_of_a_job_that_is_not_held_any_more_is_dropped() -> None:
     state = state_of(ServedQueue("work", "work"))
     state.claimed([claimed_job(1, "work")], 0.0, 0.0)
-    job = state.take()
+    job = state.take(SLOT)
     state.lose([job], 1.0)
     assert not state.ended(job, Completed(job.claimed.id, 1, None))
     assert state.backlog == 0

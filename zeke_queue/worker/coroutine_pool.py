@@ -17,7 +17,7 @@ from zeke_queue.client.open_transactions import OPEN
 from zeke_queue.system.waiting import Waiter
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
     from contextvars import Context
 
     from zeke_queue.system.clock import Clock
@@ -30,12 +30,16 @@ TIME_SLICE: Final = 0.004
 class PoolTask:
     """A slot for one job at a time, with the task that runs it."""
 
-    __slots__ = ("job", "task", "waiter")
+    __slots__ = ("task", "waiter")
 
     def __init__(self) -> None:
-        self.job: LeasedJob | None = None
         self.task: asyncio.Task[None] | None = None
         self.waiter = Waiter()
+
+    def cancel(self) -> None:
+        """Cancel what runs in the slot."""
+        if self.task is not None:
+            self.task.cancel()
 
 
 class CoroutinePool:
@@ -67,7 +71,7 @@ class CoroutinePool:
         self._settle_soon = settle_soon
         self._wake_claims = wake_claims
         self._attempt: Callable[[LeasedJob], Awaitable[Outcome | None]] | None = None
-        self._tasks = [PoolTask() for _ in range(size)]
+        self._slots = [PoolTask() for _ in range(size)]
         self._idle: deque[PoolTask] = deque()
         self._yielding = 0
         self._in_turn = False
@@ -89,8 +93,8 @@ class CoroutinePool:
         self._context = copy_context()
         # A worker that starts inside a transaction's block outlives it, and its handlers are not part of it.
         self._context.run(OPEN.set, ())
-        for lane in self._tasks:
-            self._renew(lane)
+        for slot in self._slots:
+            self._renew(slot)
 
     def start_soon(self) -> None:
         """Give jobs that became ready to free pool tasks, at the next turn of the loop."""
@@ -98,19 +102,13 @@ class CoroutinePool:
             self._looking = True
             asyncio.get_running_loop().call_soon(self._look)
 
-    def running(self) -> Iterator[LeasedJob]:
-        """Yield the running jobs; may be called from any thread."""
-        return (job for lane in self._tasks if (job := lane.job) is not None)
+    def running(self) -> list[LeasedJob]:
+        """Return the running jobs; may be called from any thread."""
+        return list(self._state.running)
 
     def job_of(self, task: asyncio.Task[object] | None) -> LeasedJob | None:
         """Return the job that a task runs, if it is a pool task; may be called from any thread."""
-        return next((lane.job for lane in self._tasks if task is not None and lane.task is task), None)
-
-    def cancel(self, job: LeasedJob) -> None:
-        """Cancel the handler of a job, if it runs."""
-        for lane in self._tasks:
-            if lane.job is job and lane.task is not None:
-                lane.task.cancel()
+        return next((job for job, slot in list(self._state.running.items()) if slot.task is task), None)
 
     async def failure(self) -> None:
         """Wait until a pool task fails for another reason than an exception of a handler, and raise that."""
@@ -121,7 +119,8 @@ class CoroutinePool:
     async def close(self) -> None:
         """End all idle pool tasks; those whose handlers do not end are left alone."""
         self._closing = True
-        ending = [lane.task for lane in self._tasks if lane.job is None and lane.task is not None]
+        busy = set(self._state.running.values())
+        ending = [slot.task for slot in self._slots if slot.task is not None and slot not in busy]
         while self._idle:
             self._wake()
         if ending:
@@ -130,28 +129,29 @@ class CoroutinePool:
     def disband(self) -> None:
         """Cancel the remaining pool tasks without waiting."""
         self._closing = True
-        for lane in self._tasks:
-            if lane.task is not None:
-                lane.task.cancel()
+        for slot in self._slots:
+            slot.cancel()
 
-    def _renew(self, lane: PoolTask) -> None:
-        lane.task = asyncio.get_running_loop().create_task(self._serve(lane), context=self._context.copy())
+    def _renew(self, slot: PoolTask) -> None:
+        slot.task = asyncio.get_running_loop().create_task(self._serve(slot), context=self._context.copy())
 
-    async def _serve(self, lane: PoolTask) -> None:
+    async def _serve(self, slot: PoolTask) -> None:
         try:
-            await self._take_turns(lane)
+            await self._take_turns(slot)
         except asyncio.CancelledError:
             # This package never cancels a pool task between jobs, so something left behind by a handler did.
             if self._closing:
                 raise
-            self._renew(lane)
+            self._renew(slot)
+        except GeneratorExit:  # the loop is gone, so nothing can be notified
+            raise
         except BaseException as error:
             # `attempt` turns exceptions of handlers into outcomes, so this is a bug in the worker.
             self._error = error
             self._failed.notify()
             raise
 
-    async def _take_turns(self, lane: PoolTask) -> None:
+    async def _take_turns(self, slot: PoolTask) -> None:
         now_on, attempt, take, ready = (
             self._clock.monotonic,
             self._attempt,
@@ -167,22 +167,21 @@ class CoroutinePool:
             if not ready:
                 if self._closing:
                     return
-                await self._sleep(lane)
+                await self._sleep(slot)
                 self._begin_turn()
                 continue
-            lane.job = job = take()
+            job = take(slot)
             if ready and not self._looking:
                 self.start_soon()
             started = job.started = now_on()
             outcome = await attempt(job)
-            lane.job = None
             now = now_on()
             job.took = took = now - started
             if job.began:
                 job.queue.measure(took)
             self._ended(job, outcome)
             if task.cancelling() or _differ(untouched, copy_context()):
-                self._renew(lane)
+                self._renew(slot)
                 return
             if now >= self._turn_ends:
                 await self._let_others()
@@ -209,15 +208,15 @@ class CoroutinePool:
     def _end_turn(self) -> None:
         self._in_turn = False
 
-    async def _sleep(self, lane: PoolTask) -> None:
+    async def _sleep(self, slot: PoolTask) -> None:
         # A task that was cancelled as it was woken leaves the notification to its successor.
-        lane.waiter.clear()
-        self._idle.append(lane)
+        slot.waiter.clear()
+        self._idle.append(slot)
         try:
-            await lane.waiter.wait()
+            await slot.waiter.wait()
         except asyncio.CancelledError:
-            if lane in self._idle:
-                self._idle.remove(lane)
+            if slot in self._idle:
+                self._idle.remove(slot)
             raise
 
     async def _let_others(self) -> None:

@@ -202,7 +202,7 @@ class Crew:
         self.claims.stop()
         self._dispatcher.close()
         if self._state.running:
-            log.get_logger().info("worker_stopping", jobs=self._state.running, grace=grace)
+            log.get_logger().info("worker_stopping", jobs=len(self._state.running), grace=grace)
             if not hurry.is_set():
                 await first(self._quiet(), self._clock.sleep(grace), hurry.wait())
         self._dispatcher.interrupt_all()

@@ -81,7 +81,8 @@ class Dispatcher:
             elif type(action) is Settle:
                 self._settle_soon()
             elif type(action) is Interrupt:
-                self._pool.cancel(action.job)
+                if action.job in self._state.running:
+                    self._state.running[action.job].cancel()
             elif type(action) is Report:
                 _log_ignored(action)
             else:
@@ -93,7 +94,7 @@ class Dispatcher:
 
     def tend(self) -> None:
         """Handle what lasts too long."""
-        self.carry_out(self._state.tend(list(self._pool.running()), self._clock.monotonic()))
+        self.carry_out(self._state.tend(self._clock.monotonic()))
 
     def interrupt(self, job: LeasedJob, reason: Reason) -> None:
         """Interrupt the handler of one job."""
@@ -101,7 +102,7 @@ class Dispatcher:
 
     def interrupt_all(self) -> None:
         """Interrupt every handler, because the worker shuts down."""
-        self.carry_out(self._state.interrupt_all(list(self._pool.running()), self._clock.monotonic()))
+        self.carry_out(self._state.interrupt_all(self._clock.monotonic()))
 
     def extend(self, job: LeasedJob, deadline: float) -> None:
         """Move a job's deadline."""
@@ -114,9 +115,8 @@ class Dispatcher:
 
     def abandon(self, classify: Callable[[LeasedJob], Outcome]) -> int:
         """Settle the jobs whose handlers do not end, and return how many; they are cancelled once more."""
-        running = list(self._pool.running())
-        self.carry_out(self._state.abandon(running, classify))
-        return len(running)
+        self.carry_out(self._state.abandon(classify))
+        return len(self._state.running)
 
     def stop_timer(self) -> None:
         """Stop watching deadlines."""

@@ -45,6 +45,19 @@ class Context(Protocol):
     cancelled: bool
 
 
+class Slot(Protocol):
+    """What runs one job at a time."""
+
+    @property
+    def task(self) -> object:
+        """The task that runs the job."""
+        ...
+
+    def cancel(self) -> None:
+        """Cancel the handler of the job that runs."""
+        ...
+
+
 class LeasedJob:
     """A job that this worker claimed, until its outcome is stored.
 
@@ -136,7 +149,7 @@ class WorkerState:
         claims: when to claim what.
         jobs: all jobs that are held, in the order of their claims.
         ready: those that wait for a pool task, in order.
-        running: how many run; handlers of lost jobs count until they end.
+        running: those that run, and in which slot; handlers of lost jobs count until they end.
         outcomes: jobs whose outcome waits to be stored.
         storing: how many outcomes are being stored.
         alive_until: the end of the lease, unless another heartbeat is answered before.
@@ -148,7 +161,7 @@ class WorkerState:
         self.claims = ClaimState([*queues.values()], size, poll)
         self.jobs: dict[LeasedJob, None] = {}
         self.ready: deque[LeasedJob] = deque()
-        self.running = 0
+        self.running: dict[LeasedJob, Slot] = {}
         self.outcomes: list[LeasedJob] = []
         self.storing = 0
         self.alive_until = alive_until
@@ -162,7 +175,7 @@ class WorkerState:
 
     def load(self) -> Load:
         """Return how much is held."""
-        return Load(self.running, len(self.ready), self.backlog)
+        return Load(len(self.running), len(self.ready), self.backlog)
 
     def claimed(self, claimed: Sequence[Claimed], asked: float, now: float) -> list[Action]:
         """Take in the answer of a claim that was sent at ``asked``.
@@ -193,16 +206,16 @@ class WorkerState:
             self.ready.extend([job for job in jobs if job.queue.limit is None] if limited else jobs)
         return [Start(earliest)]
 
-    def take(self) -> LeasedJob:
-        """Take the next job that is ready, for a pool task that runs it now."""
+    def take(self, slot: Slot) -> LeasedJob:
+        """Take the next job that is ready, for a slot that runs it now."""
         job = self.ready.popleft()
         job.stage = RUNNING
-        self.running += 1
+        self.running[job] = slot
         return job
 
     def ended(self, job: LeasedJob, outcome: Outcome | None) -> bool:
         """Record that a job's handler ended; return whether its outcome is to be stored, else ``drop`` it."""
-        self.running -= 1
+        del self.running[job]
         job.stage = SETTLING
         if outcome is None or job not in self.jobs:
             return False
@@ -294,9 +307,9 @@ class WorkerState:
         # A thread can't be cancelled: it keeps its pool task until the handler checks `job.cancelled`.
         return [] if job.queue.kind == "thread" else [Interrupt(job)]
 
-    def interrupt_all(self, running: Iterable[LeasedJob], now: float) -> list[Action]:
+    def interrupt_all(self, now: float) -> list[Action]:
         """Interrupt every handler, because the worker shuts down."""
-        return [action for job in running for action in self.interrupt(job, "shutdown", now)]
+        return [action for job in self.running for action in self.interrupt(job, "shutdown", now)]
 
     def expire(self, now: float) -> tuple[list[Action], float | None]:
         """Interrupt handlers whose time is up; return with that the next deadline, or None."""
@@ -311,10 +324,10 @@ class WorkerState:
                 actions += self.interrupt(job, "expired", now)
         return actions, min(upcoming, default=None)
 
-    def tend(self, running: Iterable[LeasedJob], now: float) -> list[Action]:
+    def tend(self, now: float) -> list[Action]:
         """Handle what lasts too long: jobs that wait for a pool task, handlers that ignore a cancellation."""
         actions = self._release_waiting(STALE, now)
-        for job in running:
+        for job in self.running:
             ignored = now - job.interrupted
             if job.reason is not None and job.interrupted and ignored >= RECANCEL_INTERVAL:
                 actions.append(Report(job, ignored))
@@ -324,17 +337,12 @@ class WorkerState:
     def close(self, now: float) -> list[Action]:
         """Begin no further jobs: release those that wait, and those that a claim under way brings."""
         self._closed = True
-        return self._release_waiting(0.0, now)
+        return self._release_waiting(-math.inf, now)
 
-    def abandon(self, running: Iterable[LeasedJob], classify: Callable[[LeasedJob], Outcome]) -> list[Action]:
-        """Settle the jobs whose handlers do not end, and cancel these once more.
-
-        Args:
-            running: the jobs that still run.
-            classify: returns the outcome of such a job.
-        """
+    def abandon(self, classify: Callable[[LeasedJob], Outcome]) -> list[Action]:
+        """Settle the jobs whose handlers do not end, as ``classify`` says, and cancel these once more."""
         actions: list[Action] = []
-        for job in running:
+        for job in self.running:
             wanted = job.reason != "lost" and job in self.jobs
             outcome = classify(job)
             job.reason = "lost"
