@@ -278,6 +278,7 @@ class JobsClient:
         ended = Waiter()
         ending.add_done_callback(lambda _: ended.notify())
         try:
+            await self._clock.sleep(0)  # so that an invalid id is refused whatever the timeout
             await ended.wait_for(timeout, self._clock)
             if not ending.done():
                 raise ResultTimeoutError(f"Job {run_id} did not end within {timeout:g} s; it goes on")

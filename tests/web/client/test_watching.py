@@ -232,6 +232,13 @@ async def test_result_timeout_raises_and_the_job_continues(place: Place) -> None
         assert await jobs.result(sent.id, timeout=60) == {"answer": 42}
 
 
+async def test_invalid_id_is_refused_by_result_without_a_timeout_too() -> None:
+    async with JobsClient("http://127.0.0.1:1") as jobs:
+        for timeout in (0, None):
+            with pytest.raises(JobNotFoundError):
+                await jobs.result("no-id", timeout=timeout)
+
+
 @on_both
 async def test_result_of_a_failed_or_cancelled_job_raises(place: Place) -> None:
     async with place.serving(), JobsClient(place.url) as jobs:
