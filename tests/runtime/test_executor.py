@@ -22,7 +22,7 @@ from zeke_queue.model import RowState
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.task.context import JobContext
 from zeke_queue.task.signals import Retry
-from zeke_queue.worker.executors.local import LocalExecutor
+from zeke_queue.worker.executors.processes import Processes
 from zeke_queue.worker.executors.threads import Threads
 
 COMPLETED, FAILED, RETRY, CREATED = RowState.COMPLETED, RowState.FAILED, RowState.RETRY, RowState.CREATED
@@ -230,7 +230,7 @@ async def test_outcomes_of_one_process_are_those_of_its_handlers() -> None:
     sent = {
         what: await place.send("crunch", {"what": what}, retry_limit=limits.get(what, 5)) for what in ways
     }
-    await place.drain(executor=LocalExecutor(processes=1))
+    await place.drain(processes=Processes(1))
     jobs = {what: await place.job(job_id) for what, job_id in sent.items()}
 
     def check(what: str, state: RowState, kind: str, message: str) -> None:
@@ -267,7 +267,7 @@ async def test_crash_of_a_process_fails_only_its_job() -> None:
         place = Place(crunching.catalog)
         crash = await place.send("crunch", {"what": what})
         others = [await place.send("crunch", {"what": "sum"}) for _ in range(3)]
-        await place.drain(concurrency=2, executor=LocalExecutor(processes=2))
+        await place.drain(concurrency=2, processes=Processes(2))
         job = await place.job(crash)
         assert (job.row_state, job.output["type"]) == (
             FAILED,
@@ -293,7 +293,7 @@ async def test_invalid_payload_never_reaches_a_process() -> None:
 async def test_processes_are_reused_within_their_limit() -> None:
     place = Place(crunching.catalog)
     sent = [await place.send("crunch", {"what": "tell"}) for _ in range(6)]
-    await place.drain(concurrency=4, executor=LocalExecutor(processes=1))
+    await place.drain(concurrency=4, processes=Processes(1))
     pids = {(await place.job(job_id)).output["pid"] for job_id in sent}
     assert len(pids) == 1
     assert not psutil.pid_exists(pids.pop())
@@ -301,7 +301,7 @@ async def test_processes_are_reused_within_their_limit() -> None:
 
 async def test_process_that_died_idle_fails_no_job() -> None:
     place = Place(crunching.catalog)
-    async with place.working(executor=LocalExecutor(processes=1)) as worker:
+    async with place.working(processes=Processes(1)) as worker:
         first = await place.send("crunch", {"what": "tell"})
         await worker.drain()
         child = psutil.Process((await place.job(first)).output["pid"])

@@ -22,7 +22,7 @@ from zeke_queue.task.task import Send
 from zeke_queue.worker import Worker
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.history.events import Lived, Violation
-from zeke_sim.world.node import InlineExecutor
+from zeke_sim.world.node import InlineProcesses, InlineThreads
 from zeke_sim.world.setup import Setup
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def _draining(at: float, options: Mapping[str, Any]) -> Main:
     async def main(node: Node) -> None:
         world = node.world
         await asyncio.sleep(max(0.0, at - world.time()))
-        async with Worker(node.queue, executor=InlineExecutor(), watchdog=None, **options) as worker:
+        inline: Any = {"threads": InlineThreads(), "processes": InlineProcesses()}
+        async with Worker(node.queue, watchdog=None, **inline, **options) as worker:
             await worker.drain()
             violation = _running(node, worker)
             world.recorder.add(Lived(world.time(), node.name, "stopping"))

@@ -10,8 +10,22 @@ changes of files, ``watchdog`` reports handlers that block the loop.
 
 from __future__ import annotations
 
-from zeke_queue.worker.executors.executor import Encoded, Executor, ProcessCrashed, RemoteFailure
+from zeke_queue.worker.executors.executor import (
+    Encoded,
+    ProcessCrashed,
+    ProcessExecutor,
+    RemoteFailure,
+    SyncExecutor,
+)
 from zeke_queue.worker.shutdown import run_until_signalled
 from zeke_queue.worker.worker import Worker
 
-__all__ = ["Encoded", "Executor", "ProcessCrashed", "RemoteFailure", "Worker", "run_until_signalled"]
+__all__ = [
+    "Encoded",
+    "ProcessCrashed",
+    "ProcessExecutor",
+    "RemoteFailure",
+    "SyncExecutor",
+    "Worker",
+    "run_until_signalled",
+]

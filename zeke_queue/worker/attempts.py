@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from zeke_queue.task.task import Task
-    from zeke_queue.worker.executors.executor import Executor
+    from zeke_queue.worker.executors.executor import ProcessExecutor, SyncExecutor
     from zeke_queue.worker.job_context import ContextServices
     from zeke_queue.worker.outcomes import Outcomes
     from zeke_queue.worker.state import LeasedJob, Outcome
@@ -25,7 +25,8 @@ class Attempts:
     Args:
         tasks: the tasks, by queue.
         outcomes: turns what handlers return and raise into outcomes.
-        executor: runs sync handlers.
+        threads: runs sync handlers.
+        processes: runs handlers that have a process of their own.
         services: what the contexts of the jobs share.
     """
 
@@ -33,13 +34,15 @@ class Attempts:
         self,
         tasks: Mapping[str, Task[Any, Any]],
         outcomes: Outcomes,
-        executor: Executor,
+        threads: SyncExecutor,
+        processes: ProcessExecutor,
         services: ContextServices,
     ) -> None:
         self._tasks = tasks
         self._services = services
         self._outcomes = outcomes
-        self._executor = executor
+        self._threads = threads
+        self._processes = processes
         self._logger = log.get_logger()
         self._tells = log.enabled("info")
 
@@ -82,6 +85,6 @@ class Attempts:
 
     async def _elsewhere(self, task: Task[Any, Any], context: WorkerJobContext, payload: Any) -> Any:
         if task.kind == "process":
-            return await self._executor.run_process(task, context.leased.claimed, context)
+            return await self._processes.run(task, context.leased.claimed, context)
         arguments = ([payload] if task.takes_payload else []) + ([context] if task.takes_job else [])
-        return await self._executor.run_sync(lambda: task.handler(*arguments))
+        return await self._threads.run(lambda: task.handler(*arguments))

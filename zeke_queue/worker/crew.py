@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from zeke_queue.system.clock import Clock
     from zeke_queue.system.entropy import Entropy
     from zeke_queue.task.task import Task
-    from zeke_queue.worker.executors.executor import Executor
+    from zeke_queue.worker.executors.executor import ProcessExecutor, SyncExecutor
     from zeke_queue.worker.state import LeasedJob
 
 CANCEL_PATIENCE: Final = 2.0
@@ -67,7 +67,8 @@ class Crew:
         plan: the worker's configuration.
         clock: the clock of all parts.
         entropy: jitter, and the worker's identity.
-        executor: runs sync handlers.
+        threads: runs sync handlers.
+        processes: runs handlers that have a process of their own.
         resources: the value that the catalog's ``resources`` yielded.
         handler_clock: the clock of the deadlines that handlers see; by default ``clock``.
     """
@@ -79,7 +80,8 @@ class Crew:
         *,
         clock: Clock,
         entropy: Entropy,
-        executor: Executor,
+        threads: SyncExecutor,
+        processes: ProcessExecutor,
         resources: Any,
         handler_clock: Clock | None = None,
     ) -> None:
@@ -138,7 +140,7 @@ class Crew:
             loop=asyncio.get_running_loop(),
         )
         self._outcomes = Outcomes(entropy, queue.catalog.output_cap)
-        self._attempts = Attempts(plan.served, self._outcomes, executor, services)
+        self._attempts = Attempts(plan.served, self._outcomes, threads, processes, services)
         self._watchdog = None if plan.watchdog is None else Watchdog(plan.watchdog, pool)
         self._loops: dict[str, asyncio.Task[None]] = {}
 

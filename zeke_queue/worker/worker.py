@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import InvalidOptionError, UsageError
 from zeke_queue.worker.crew import Crew, Plan
-from zeke_queue.worker.executors.local import LocalExecutor
+from zeke_queue.worker.executors.processes import Processes
+from zeke_queue.worker.executors.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from zeke_queue.system.clock import Clock
     from zeke_queue.system.entropy import Entropy
     from zeke_queue.task.task import Task
-    from zeke_queue.worker.executors.executor import Executor
+    from zeke_queue.worker.executors.executor import ProcessExecutor, SyncExecutor
 
 
 class WorkerOptions(TypedDict, total=False):
@@ -69,7 +70,8 @@ class Worker:
         clock: the queue's by default.
         handler_clock: the clock of the deadlines that handlers see; by default ``clock``.
         entropy: the queue's by default.
-        executor: runs sync handlers; threads and processes of this machine by default.
+        threads: runs sync handlers; by default ``Threads``.
+        processes: runs handlers with ``process=True``; by default ``Processes``.
         watchdog: seconds after which a handler that blocks the loop is reported; None turns this off.
 
     Raises:
@@ -91,7 +93,8 @@ class Worker:
         clock: Clock | None = None,
         handler_clock: Clock | None = None,
         entropy: Entropy | None = None,
-        executor: Executor | None = None,
+        threads: SyncExecutor | None = None,
+        processes: ProcessExecutor | None = None,
         watchdog: float | None = 1.0,
     ) -> None:
         settings = queue.settings
@@ -117,7 +120,8 @@ class Worker:
         self._clock = clock or queue.clock
         self._handler_clock = handler_clock
         self._entropy = entropy or parts_of(queue).entropy
-        self._executor: Executor = executor or LocalExecutor()
+        self._threads: SyncExecutor = threads or Threads()
+        self._processes: ProcessExecutor = processes or Processes()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._ended = False
@@ -185,13 +189,15 @@ class Worker:
         async with AsyncExitStack() as stack:
             resources = self._queue.catalog.resources
             given = None if resources is None else await stack.enter_async_context(resources())
-            stack.push_async_callback(self._executor.close)
+            stack.push_async_callback(self._processes.close)
+            stack.callback(self._threads.close)
             crew = self._crew = Crew(
                 self._queue,
                 self._plan,
                 clock=self._clock,
                 entropy=self._entropy,
-                executor=self._executor,
+                threads=self._threads,
+                processes=self._processes,
                 resources=given,
                 handler_clock=self._handler_clock,
             )

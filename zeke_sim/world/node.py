@@ -309,14 +309,21 @@ class Node:
             self.kill()
 
 
-class InlineExecutor:
-    """Runs sync and process handlers inline, which takes no virtual time."""
+class InlineThreads:
+    """Runs sync handlers inline, which takes no virtual time."""
 
-    async def run_sync(self, call: Callable[[], Any]) -> Any:
+    async def run(self, function: Callable[[], Any]) -> Any:
         """Run a function."""
-        return call()
+        return function()
 
-    async def run_process(self, task: Task[Any, Any], claimed: Claimed, job: Reporter) -> Any:
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class InlineProcesses:
+    """Runs handlers that want a process inline, which takes no virtual time."""
+
+    async def run(self, task: Task[Any, Any], claimed: Claimed, job: Reporter) -> Any:
         """Run a task's handler."""
         payload = task.validate_json(claimed.data)
         arguments: list[Any] = [payload] if task.takes_payload else []
@@ -347,7 +354,8 @@ class SimWorker(Worker):
             queue,
             clock=resting_clock,
             handler_clock=clock,
-            executor=InlineExecutor(),
+            threads=InlineThreads(),
+            processes=InlineProcesses(),
             watchdog=None,
             **options,
         )

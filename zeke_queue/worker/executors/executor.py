@@ -1,4 +1,4 @@
-"""The interface that runs handlers which are not coroutines; the simulator implements it inline."""
+"""The interfaces that run handlers which are not coroutines; the simulator implements them inline."""
 
 from __future__ import annotations
 
@@ -69,17 +69,25 @@ class Reporter(Protocol):
         ...
 
 
-class Executor(Protocol):
-    """Runs handlers outside the event loop."""
+class SyncExecutor(Protocol):
+    """Runs blocking handlers outside the event loop."""
 
-    async def run_sync(self, call: Callable[[], Any]) -> Any:
+    async def run(self, function: Callable[[], Any]) -> Any:
         """Run a blocking function and return its result.
 
         Cancelling the caller does not end the function.
         """
         ...
 
-    async def run_process(self, task: Task[Any, Any], claimed: Claimed, job: Reporter) -> Any:
+    def close(self) -> None:
+        """End what is idle now, and the rest once its function returns."""
+        ...
+
+
+class ProcessExecutor(Protocol):
+    """Runs CPU-bound handlers in processes of their own."""
+
+    async def run(self, task: Task[Any, Any], claimed: Claimed, job: Reporter) -> Any:
         """Run a task's handler in a process of its own; cancelling the caller kills the process.
 
         Args:
@@ -97,5 +105,5 @@ class Executor(Protocol):
         ...
 
     async def close(self) -> None:
-        """End idle threads and all processes."""
+        """End all processes."""
         ...
