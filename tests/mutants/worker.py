@@ -10,7 +10,8 @@ HEART = "zeke_queue.worker.heartbeat"
 CLAIMS = "zeke_queue.worker.claims"
 LANES = "zeke_queue.worker.coroutine_pool"
 OUTCOMES = "zeke_queue.worker.outcomes"
-CREW = "zeke_queue.worker.crew"
+LIFECYCLE = "zeke_queue.worker.lifecycle"
+HEALTH = "zeke_queue.worker.storage_health"
 
 MUTANTS = (
     Mutant(
@@ -100,8 +101,8 @@ MUTANTS = (
     ),
     Mutant(
         "lease-unwatched",
-        CREW,
-        '        self._start("lease", self._heart.watch_lease())\n',
+        LIFECYCLE,
+        '        self._start("lease", self.heartbeat.watch_lease())\n',
         "",
         "A worker goes on with its jobs when its lease has ended.",
         where=("cancel",),
@@ -182,24 +183,24 @@ MUTANTS = (
     ),
     Mutant(
         "no-grace",
-        CREW,
-        "first(self._quiet(), self._clock.sleep(grace), hurry.wait())",
-        "first(self._quiet(), self._clock.sleep(0), hurry.wait())",
+        STATE,
+        '                ("run", timeout),\n',
+        '                ("run", 0.0),\n',
         "A worker that is told to stop interrupts its handlers at once.",
     ),
     Mutant(
         "patient-for-ever-at-its-end",
-        CREW,
-        "        await first(self._last_words(), self._patience(LAST_WORDS, hurry))\n",
-        "        await self._last_words()\n",
+        STATE,
+        '                ("finish", FINAL_SETTLE_TIMEOUT),\n',
+        '                ("finish", math.inf),\n',
         "A worker that ends waits for a storage that is away, however long that lasts.",
         where=("shutdown",),
     ),
     Mutant(
         "goodbye-before-settling",
-        CREW,
-        '        await self._ended("settle", "claim")\n',
-        "",
+        LIFECYCLE,
+        "            await asyncio.wait(storing)\n",
+        "            pass\n",
         "A worker leaves before it has settled, and its finished jobs run again.",
     ),
     Mutant(
@@ -214,8 +215,12 @@ MUTANTS = (
     Mutant(
         "outcomes-dropped-in-an-outage",
         LOOPS,
-        '                self._link.lost("settle", error)\n',
-        '                self._link.lost("settle", error)\n                return\n',
+        "            await self._health.retry(\n"
+        '                "settle", lambda failed: self._settle(batch, repeated=failed > 0), self._closing\n'
+        "            )\n",
+        "            await self._settle(batch, repeated=False)\n"
+        "        except StorageError:\n"
+        "            return\n",
         "An outcome is dropped if the storage is away as it comes.",
     ),
     Mutant(

@@ -149,8 +149,8 @@ def test_worker_takes_its_other_options_from_the_settings() -> None:
     queue = Queue(catalog, MemoryStorage(SystemClock()), settings=settings)
 
     def options(worker: Worker) -> tuple[float, ...]:
-        plan = worker._plan
-        return plan.poll, plan.lease, plan.beat, plan.grace
+        config = worker._config
+        return config.poll_interval, config.lease, config.heartbeat_interval, config.shutdown_timeout
 
     assert options(Worker(queue)) == (3, 40, 7, 9)
     own = Worker(queue, poll_interval=1, lease=20, heartbeat_interval=2, shutdown_timeout=0)

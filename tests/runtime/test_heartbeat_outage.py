@@ -149,8 +149,8 @@ async def test_answer_to_an_older_heartbeat_does_not_shorten_the_lease(place: Pl
         await place.send(work.task)
         await until(lambda: work.started)
         answer = place.storage.held["heartbeat"] = asyncio.Event()
-        assert worker._crew is not None
-        older = asyncio.ensure_future(worker._crew._heart.beat())
+        assert worker._lifecycle is not None
+        older = asyncio.ensure_future(worker._lifecycle.heartbeat.send())
         await until(lambda: place.storage.calls[-1] == "heartbeat")
         await turns()
         del place.storage.held["heartbeat"]
@@ -238,7 +238,7 @@ async def test_outcomes_are_kept_while_the_storage_refuses_them_all(place: Place
     await place.drain()
     assert [(await place.job(job_id)).output for job_id in sent] == ["done"] * 3
     assert sorted(work.finished) == sorted(sent)
-    assert lines.messages.count("storage_refused") == 3
+    assert lines.messages.count("storage_error") == 3
 
 
 async def test_refused_outcome_does_not_delay_the_others(place: Place) -> None:

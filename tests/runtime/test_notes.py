@@ -20,8 +20,8 @@ from zeke_queue.errors import PermissionDeniedError, StorageUnavailableError
 from zeke_queue.model import RowState
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.task.context import JobContext
-from zeke_queue.worker.link import Link
 from zeke_queue.worker.progress import Notes
+from zeke_queue.worker.storage_health import StorageHealth
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -37,7 +37,7 @@ def storage() -> Faulty:
 
 
 def notes_of(storage: Faulty) -> Notes:
-    return Notes(storage, Link(FrozenClock(), SeededEntropy(1)))  # type: ignore[arg-type]
+    return Notes(storage, StorageHealth(FrozenClock(), SeededEntropy(1)))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ async def test_line_that_the_storage_refuses_does_not_drop_others(
     await turns()
     await notes.flush()
     assert await kept(storage) == ["one", "three", "four", "six"]
-    assert lines.messages == ["storage_refused"] * 2
+    assert lines.messages == ["storage_error"] * 2
 
 
 async def test_storage_that_refuses_all_lines_is_called_once(
@@ -111,7 +111,7 @@ async def test_storage_that_refuses_all_lines_is_called_once(
     say(notes, "one", "two", "three")
     await turns()
     await notes.flush()
-    assert (storage.calls, lines.messages) == (["append_events"], ["storage_refused"])
+    assert (storage.calls, lines.messages) == (["append_events"], ["storage_error"])
 
 
 async def test_job_whose_lines_can_not_be_stored_still_completes(place: Place) -> None:

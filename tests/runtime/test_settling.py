@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 
 from tests.clocks import FrozenClock
 from tests.runtime.workers.place import turns, until
-from tests.runtime.workers.samples import QUEUE, leased
-from zeke_queue.model import Completed
+from tests.runtime.workers.samples import QUEUE, SLOT, leased
+from zeke_queue.model import Completed, WorkerInfo
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.system.waiting import Waiter
-from zeke_queue.worker.link import Link
-from zeke_queue.worker.loops import BATCH_MAX, ENOUGH, SettleLoop
+from zeke_queue.worker.loops import BATCH_MAX, ENOUGH, SettleLoop, Shared
 from zeke_queue.worker.progress import Notes
 from zeke_queue.worker.state import WorkerState
+from zeke_queue.worker.storage_health import StorageHealth
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
-    from uuid import UUID
 
 
 class Gate(MemoryStorage):
@@ -49,10 +49,11 @@ class Desk:
     def __init__(self) -> None:
         self.storage = Gate()
         clock = FrozenClock()
-        link = Link(clock, SeededEntropy(1))
-        notes = Notes(self.storage, link)
+        health = StorageHealth(clock, SeededEntropy(1))
+        info = WorkerInfo(UUID(int=1), "host", 1, ("work",), 15.0)
         self.state = WorkerState({"work": QUEUE}, 1, 1.0)
-        self.loop = SettleLoop(self.state, self.storage, clock, link=link, notes=notes, wake_claims=Waiter())
+        shared = Shared(info, self.storage, health, self.state, clock, wake_claims=Waiter())
+        self.loop = SettleLoop(shared, Notes(self.storage, health))
         self._next = 0
 
     def add(self, number: int) -> None:
@@ -60,6 +61,8 @@ class Desk:
             self._next += 1
             job = leased(self._next)
             self.state.jobs[job] = None
+            self.state.ready.append(job)
+            self.state.take(SLOT)
             assert self.state.ended(job, Completed(job.claimed.id, 1, None))
             self.loop.soon()
 

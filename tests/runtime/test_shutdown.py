@@ -17,8 +17,8 @@ from zeke_queue.model import RowState
 from zeke_queue.task.context import JobContext
 from zeke_queue.worker import Worker
 from zeke_queue.worker.claims import ServedQueue
-from zeke_queue.worker.crew import HURRY, LAST_WORDS
-from zeke_queue.worker.link import LONGEST_PAUSE
+from zeke_queue.worker.state import ABORT_TIMEOUT, FINAL_SETTLE_TIMEOUT
+from zeke_queue.worker.storage_health import LONGEST_PAUSE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,7 +131,7 @@ async def test_abort_ends_the_wait_for_cancelled_handlers(place: Place) -> None:
     await until(lambda: slow.cancelled)
     worker.stop(immediately=True)
     await turns()
-    place.clock.advance(HURRY)
+    place.clock.advance(ABORT_TIMEOUT)
     await turns()
     slow.go.set()
     await asyncio.wait([running])
@@ -152,7 +152,7 @@ async def test_abort_ends_the_wait_for_the_last_settlements(place: Place) -> Non
     assert not running.done()
     worker.stop(immediately=True)
     await turns()
-    place.clock.advance(HURRY)
+    place.clock.advance(ABORT_TIMEOUT)
     await until(running.done)
 
 
@@ -254,7 +254,7 @@ async def test_jobs_of_a_claim_answered_late_are_released(place: Place) -> None:
     await until(lambda: place.state(job_id) is ACTIVE)
     worker.stop()
     await turns()
-    place.clock.advance(LAST_WORDS)
+    place.clock.advance(FINAL_SETTLE_TIMEOUT)
     await turns()
     answer.set()
     await running

@@ -7,14 +7,14 @@ whose handlers begin, end and ignore cancellations in any order. Actions are car
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.runtime.workers.samples import claimed_job
+from tests.runtime.workers.samples import SLOT, claimed_job
 from zeke_queue.model import Completed, Failed, Released
 from zeke_queue.worker.claims import Claim, ServedQueue
 from zeke_queue.worker.state import (
@@ -39,18 +39,6 @@ if TYPE_CHECKING:
 
 LEASE = 60.0
 PICK = st.integers(0, 1000)
-
-
-class Place:
-    """A slot of the pool, which the machine plays itself."""
-
-    task: Any = None
-
-    def cancel(self) -> None:
-        """Do nothing: the machine records what is cancelled."""
-
-
-SLOT = Place()
 
 
 class Machine(RuleBasedStateMachine):

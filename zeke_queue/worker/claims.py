@@ -6,6 +6,7 @@ Like ``state``, this knows no event loop, clock or storage.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from zeke_queue.core.poll_backoff import idle_wait
@@ -85,29 +86,25 @@ class Load(NamedTuple):
     backlog: int
 
 
+@dataclass(slots=True, eq=False)
 class ServedQueue:
     """A queue that a worker serves, with its measurements.
 
-    Args:
+    Attributes:
         name: the queue's name.
         task: the name of the task whose jobs it has.
         kind: where the task's handler runs.
         limit: the task's concurrency limit; None for none.
-
-    Attributes:
         busy: how many of its jobs the worker holds, tracked only for tasks with a limit.
         seconds: how long its jobs take, weighted towards slow ones; None until one has ended.
     """
 
-    __slots__ = ("busy", "kind", "limit", "name", "seconds", "task")
-
-    def __init__(self, name: str, task: str, kind: str = "async", limit: int | None = None) -> None:
-        self.name = name
-        self.task = task
-        self.kind = kind
-        self.limit = limit
-        self.busy = 0
-        self.seconds: float | None = None
+    name: str
+    task: str
+    kind: str = "async"
+    limit: int | None = None
+    busy: int = 0
+    seconds: float | None = None
 
     def measure(self, seconds: float) -> None:
         """Take in how long a job took."""

@@ -102,14 +102,6 @@ class CoroutinePool:
             self._looking = True
             asyncio.get_running_loop().call_soon(self._look)
 
-    def running(self) -> list[LeasedJob]:
-        """Return the running jobs; may be called from any thread."""
-        return list(self._state.running)
-
-    def job_of(self, task: asyncio.Task[object] | None) -> LeasedJob | None:
-        """Return the job that a task runs, if it is a pool task; may be called from any thread."""
-        return next((job for job, slot in list(self._state.running.items()) if slot.task is task), None)
-
     async def failure(self) -> None:
         """Wait until a pool task fails for another reason than an exception of a handler, and raise that."""
         await self._failed.wait()

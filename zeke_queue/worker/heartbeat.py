@@ -10,59 +10,44 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.errors import StorageError, StorageUnavailableError
+from zeke_queue.errors import StorageError
 from zeke_queue.model import Released, RowState
 from zeke_queue.system import logging as log
 from zeke_queue.system.waiting import Waiter, end
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from uuid import UUID
 
-    from zeke_queue.model import WorkerInfo
-    from zeke_queue.storage import Storage
-    from zeke_queue.system.clock import Clock
-    from zeke_queue.worker.link import Link
-    from zeke_queue.worker.loops import Dispatcher
-    from zeke_queue.worker.state import LeasedJob, WorkerState
+    from zeke_queue.worker.loops import Shared
+    from zeke_queue.worker.state import Action, LeasedJob
 
 HANGING_MAX: Final = 3
 """Unanswered beats at most."""
 
 
-class Heart:
+class Heartbeat:
     """Keeps a worker registered as alive in the storage.
 
     Args:
-        storage: receives each beat.
-        info: the worker's identity.
-        every: seconds between beats.
-        clock: times the beats.
-        link: records failures.
-        state: the jobs that the worker believes it holds, without claims under way.
-        dispatcher: interrupts the handlers of jobs that are lost.
+        shared: what all loops share.
+        interval: seconds between beats.
+        carry_out: carries out what the state decides.
     """
 
-    def __init__(  # noqa: PLR0917 - all are parts, built in one place
-        self,
-        storage: Storage,
-        info: WorkerInfo,
-        every: float,
-        clock: Clock,
-        link: Link,
-        state: WorkerState,
-        dispatcher: Dispatcher,
+    def __init__(
+        self, shared: Shared, interval: float, carry_out: Callable[[Iterable[Action]], None]
     ) -> None:
-        self._storage = storage
-        self._info = info
-        self._every = every
-        self._clock = clock
-        self._link = link
-        self._state = state
-        self._dispatcher = dispatcher
+        self._info = shared.info
+        self._storage = shared.storage
+        self._health = shared.health
+        self._state = shared.state
+        self._clock = shared.clock
+        self._interval = interval
+        self._carry_out = carry_out
         self._beaten = Waiter()
 
-    async def beat(self) -> dict[UUID, int]:
+    async def send(self) -> dict[UUID, int]:
         """Send one heartbeat, and give up jobs that the storage no longer holds for this worker.
 
         Returns:
@@ -82,8 +67,8 @@ class Heart:
             self._beaten.notify()
         gone = self._state.missing(before, answer)
         if gone:
-            self._dispatcher.lose(gone)
-            await self._tell(gone)
+            self._carry_out(self._state.lose(gone, self._clock.monotonic()))
+            await self._log_lost(gone)
         return answer
 
     async def release_unknown(self) -> None:
@@ -95,7 +80,7 @@ class Heart:
             StorageUnavailableError: there was no answer.
         """
         known = {job.claimed.id: job.claimed.attempt for job in self._state.jobs}
-        answer = await self.beat()
+        answer = await self.send()
         unknown = [Released(i, attempt) for i, attempt in answer.items() if known.get(i) != attempt]
         if unknown:
             log.get_logger().warning("claims_released", jobIds=[str(released.id) for released in unknown])
@@ -109,41 +94,24 @@ class Heart:
         """
         failures = 0
         hanging: list[asyncio.Task[bool]] = []
-        await self._clock.sleep(self._every)
+        await self._clock.sleep(self._interval)
         try:
             while True:
-                self._dispatcher.tend()
-                beat = asyncio.ensure_future(self._try())
+                self._carry_out(self._state.tend(self._clock.monotonic()))
+                beat = asyncio.ensure_future(self._is_answered())
                 hanging = [*(one for one in hanging if not one.done()), beat]
-                await self._wait_for(beat)
+                ended = Waiter()
+                beat.add_done_callback(lambda _, ended=ended: ended.notify())
+                await ended.wait_for(self._interval, self._clock)
                 if not beat.done():
                     if len(hanging) == HANGING_MAX:
                         await asyncio.wait(hanging, return_when=asyncio.FIRST_COMPLETED)
                     continue
                 failures = 0 if beat.result() else failures + 1
                 # While the storage is unavailable, retry more often, since the lease is running out.
-                await (self._link.pause(failures) if failures else self._clock.sleep(self._every))
+                await (self._health.pause(failures) if failures else self._clock.sleep(self._interval))
         finally:
             await end(*hanging)
-
-    async def _try(self) -> bool:
-        """Send one heartbeat and log the result; return False if it failed."""
-        try:
-            await self.beat()
-        except StorageUnavailableError as error:
-            self._link.lost("beat", error)
-            return False
-        except StorageError as error:
-            self._link.refused("beat", error)
-            return False
-        self._link.found()
-        return True
-
-    async def _wait_for(self, beat: asyncio.Task[bool]) -> None:
-        """Wait until a beat has ended, or the next one is due."""
-        ended = Waiter()
-        beat.add_done_callback(lambda _: ended.notify())
-        await ended.wait_for(self._every, self._clock)
 
     async def watch_lease(self) -> None:
         """Give up all jobs each time the lease has ended."""
@@ -154,26 +122,28 @@ class Heart:
                 continue
             jobs = len(self._state.unsettled())
             log.get_logger().error("lease_ended", lease=self._info.lease, jobs=jobs)
-            self._dispatcher.carry_out(self._state.lease_ended(self._clock.monotonic()))
+            self._carry_out(self._state.lease_ended(self._clock.monotonic()))
             self._beaten.clear()
             await self._beaten.wait()
 
-    async def _tell(self, gone: Sequence[LeasedJob]) -> None:
+    async def _is_answered(self) -> bool:
+        """Send a heartbeat; return whether it was answered."""
+        try:
+            await self.send()
+        except StorageError as error:
+            self._health.refused("heartbeat", error)
+            return False
+        return True
+
+    async def _log_lost(self, gone: Sequence[LeasedJob]) -> None:
         try:
             found = await self._storage.get([job.claimed.id for job in gone])
         except StorageError:
             found = {}
-        logger = log.get_logger()
         for job in gone:
             stored = found.get(job.claimed.id)
-            fields = {
-                "taskId": job.queue.task,
-                "jobId": str(job.claimed.id),
-                "attempt": job.claimed.attempt,
-            }
             if stored is not None and stored.row_state is RowState.CANCELLED:
-                logger.info("job_cancelled", **fields)
+                log.get_logger().info("job_cancelled", **job.log_fields())
             else:
-                logger.warning(
-                    "lease_lost", **fields, state=None if stored is None else stored.row_state.value
-                )
+                state = None if stored is None else stored.row_state.value
+                log.get_logger().warning("lease_lost", **job.log_fields(), state=state)

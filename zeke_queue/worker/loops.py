@@ -10,11 +10,11 @@ has the job, and saves the work otherwise.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import error_output
-from zeke_queue.errors import StorageError, StorageUnavailableError
+from zeke_queue.errors import StorageError
 from zeke_queue.model import Completed, Failed, Released, Waiting
 from zeke_queue.system import logging as log
 from zeke_queue.system.waiting import DeadlineTimer, Waiter, end
@@ -23,17 +23,17 @@ from zeke_queue.worker.state import Interrupt, Report, Settle, Start
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
-    from uuid import UUID
 
     from structlog.typing import FilteringBoundLogger
 
+    from zeke_queue.model import WorkerInfo
     from zeke_queue.storage import Storage
     from zeke_queue.system.clock import Clock
     from zeke_queue.worker.claims import ClaimAction
     from zeke_queue.worker.coroutine_pool import CoroutinePool
-    from zeke_queue.worker.link import Link
     from zeke_queue.worker.progress import Notes
-    from zeke_queue.worker.state import Action, LeasedJob, Outcome, Reason, WorkerState
+    from zeke_queue.worker.state import Action, LeasedJob, WorkerState
+    from zeke_queue.worker.storage_health import StorageHealth
 
 GATHER: Final = 0.005
 """Seconds that an outcome waits for others at most."""
@@ -45,32 +45,42 @@ BATCH_MAX: Final = 1000
 """Outcomes per settlement at most."""
 
 
+class Shared(NamedTuple):
+    """What the loops of one run of a worker share.
+
+    Attributes:
+        info: the worker, as the storage lists it.
+        storage: the storage, of whose calls ``health`` knows.
+        health: logs outages, and pauses between retries.
+        state: decides what to do.
+        clock: the clock of deadlines, polls and retries.
+        wake_claims: notified when the next decision of the claim loop may differ.
+    """
+
+    info: WorkerInfo
+    storage: Storage
+    health: StorageHealth
+    state: WorkerState
+    clock: Clock
+    wake_claims: Waiter
+
+
 class Dispatcher:
     """Carries out actions of the state, and watches deadlines.
 
     Args:
-        state: decides.
+        shared: what all loops share.
         pool: runs handlers.
         settle_soon: called when outcomes are to be stored.
-        wake_claims: notified when the next decision of the claim loop may differ.
-        clock: the clock of deadlines.
     """
 
-    def __init__(
-        self,
-        state: WorkerState,
-        pool: CoroutinePool,
-        clock: Clock,
-        *,
-        settle_soon: Callable[[], None],
-        wake_claims: Waiter,
-    ) -> None:
-        self._state = state
+    def __init__(self, shared: Shared, pool: CoroutinePool, settle_soon: Callable[[], None]) -> None:
+        self._state = shared.state
+        self._clock = shared.clock
+        self._wake_claims = shared.wake_claims
         self._pool = pool
-        self._clock = clock
         self._settle_soon = settle_soon
-        self._wake_claims = wake_claims
-        self._deadlines = DeadlineTimer(clock, self._expire)
+        self._deadlines = DeadlineTimer(shared.clock, self._expire)
 
     def carry_out(self, actions: Iterable[Action]) -> None:
         """Carry out actions, in order."""
@@ -84,25 +94,21 @@ class Dispatcher:
                 if action.job in self._state.running:
                     self._state.running[action.job].cancel()
             elif type(action) is Report:
-                _log_ignored(action)
+                seconds = round(action.seconds, 1)
+                job = action.job
+                log.get_logger().error(
+                    "cancellation_ignored",
+                    **job.log_fields(),
+                    kind=job.queue.kind,
+                    reason=job.reason,
+                    seconds=seconds,
+                )
             else:
                 self._wake_claims.notify()
 
-    def lose(self, jobs: Sequence[LeasedJob]) -> None:
-        """Give up jobs that this worker no longer holds."""
-        self.carry_out(self._state.lose(jobs, self._clock.monotonic()))
-
-    def tend(self) -> None:
-        """Handle what lasts too long."""
-        self.carry_out(self._state.tend(self._clock.monotonic()))
-
-    def interrupt(self, job: LeasedJob, reason: Reason) -> None:
-        """Interrupt the handler of one job."""
-        self.carry_out(self._state.interrupt(job, reason, self._clock.monotonic()))
-
-    def interrupt_all(self) -> None:
-        """Interrupt every handler, because the worker shuts down."""
-        self.carry_out(self._state.interrupt_all(self._clock.monotonic()))
+    def lost(self, job: LeasedJob) -> None:
+        """Interrupt the handler of a job that turned out to be lost."""
+        self.carry_out(self._state.interrupt(job, "lost", self._clock.monotonic()))
 
     def extend(self, job: LeasedJob, deadline: float) -> None:
         """Move a job's deadline."""
@@ -110,15 +116,6 @@ class Dispatcher:
         self._deadlines.set(deadline)
 
     def close(self) -> None:
-        """Begin no further jobs."""
-        self.carry_out(self._state.close(self._clock.monotonic()))
-
-    def abandon(self, classify: Callable[[LeasedJob], Outcome]) -> int:
-        """Settle the jobs whose handlers do not end, and return how many; they are cancelled once more."""
-        self.carry_out(self._state.abandon(classify))
-        return len(self._state.running)
-
-    def stop_timer(self) -> None:
         """Stop watching deadlines."""
         self._deadlines.cancel()
 
@@ -132,47 +129,28 @@ class ClaimLoop:
     """Claims jobs for the pool tasks of one worker.
 
     Args:
-        worker: the worker's id.
-        storage: the storage to claim from.
-        names: the queues.
-        state: decides when to claim what, and holds what was claimed.
-        waiter: notified when ``state`` was told something that may change its decision.
-        dispatcher: starts what was claimed.
-        recover: releases claims whose answer was lost.
-        link: records failures.
-        clock: times the polls.
+        shared: what all loops share.
+        carry_out: carries out what the state decides.
+        release_unknown: releases claims whose answer was lost.
     """
 
     def __init__(
         self,
-        worker: UUID,
-        storage: Storage,
-        names: Sequence[str],
-        state: WorkerState,
-        waiter: Waiter,
-        *,
-        dispatcher: Dispatcher,
-        recover: Callable[[], Awaitable[None]],
-        link: Link,
-        clock: Clock,
+        shared: Shared,
+        carry_out: Callable[[Iterable[Action]], None],
+        release_unknown: Callable[[], Awaitable[None]],
     ) -> None:
-        self._worker = worker
-        self._storage = storage
-        self._names = tuple(names)
-        self._state = state
-        self._claims = state.claims
-        self._waiter = waiter
-        self._dispatcher = dispatcher
-        self._release_unknown = recover
-        self._link = link
-        self._clock = clock
+        self._info = shared.info
+        self._storage = shared.storage
+        self._health = shared.health
+        self._state = shared.state
+        self._claims = shared.state.claims
+        self._clock = shared.clock
+        self._waiter = shared.wake_claims
+        self._carry_out = carry_out
+        self._release_unknown = release_unknown
         self._stopping = asyncio.Event()
         self._drains: list[Waiter] = []
-
-    def wake(self) -> None:
-        """Claim at once, since there may be something to claim."""
-        self._claims.wake()
-        self._waiter.notify()
 
     def stop(self) -> None:
         """Stop claiming.
@@ -188,7 +166,8 @@ class ClaimLoop:
         drained = Waiter()
         self._drains.append(drained)
         self._claims.drains = len(self._drains)
-        self.wake()
+        self._claims.wake()
+        self._waiter.notify()
         await drained.wait()
 
     async def run(self) -> None:
@@ -196,21 +175,17 @@ class ClaimLoop:
         failures = 0
         while (action := self._claims.next(self._state.load(), self._clock.monotonic())) is not None:
             try:
-                await self._carry_out(action)
-            except StorageUnavailableError as error:
-                self._link.lost("claim", error)
-                await self._link.pause(failures, self._stopping)
-                failures += 1
+                await self._do(action)
             except StorageError as error:
-                self._link.refused("claim", error)
-                await self._link.pause(failures, self._stopping)
+                self._health.refused("claim", error)
+                await self._health.pause(failures, self._stopping)
                 failures += 1
             else:
                 # That a heartbeat is answered says nothing about claims, which may be refused for long.
                 failures = failures if type(action) is Recover else 0
         self._tell_drained(len(self._drains))
 
-    async def _carry_out(self, action: ClaimAction) -> None:
+    async def _do(self, action: ClaimAction) -> None:
         if type(action) is Claim:
             claimed = await self._claim(action)
             if self._claims.claimed(claimed, action.limit):
@@ -235,11 +210,10 @@ class ClaimLoop:
         except BaseException:
             self._claims.unsure = True
             raise
-        self._link.found()
 
     async def _sleep(self, timeout: float) -> None:
         """Begin to wait, claim once more, and continue to wait."""
-        waiting = asyncio.ensure_future(self._storage.wait_for_jobs(self._names, timeout))
+        waiting = asyncio.ensure_future(self._storage.wait_for_jobs(self._info.queues, timeout))
         try:
             await self._clock.sleep(0)
             await self._set_idle(idle=True)
@@ -275,20 +249,19 @@ class ClaimLoop:
         claims = self._claims
         if idle != claims.idle:
             claims.idle = None
-            await self._storage.set_idle(self._worker, self._names if idle else None)
+            await self._storage.set_idle(self._info.id, self._info.queues if idle else None)
             claims.idle = idle
 
     async def _claim(self, claim: Claim) -> int:
         asked = self._clock.monotonic()
         try:
-            claimed = await self._storage.claim(self._worker, claim.capacity, claim.limit)
+            claimed = await self._storage.claim(self._info.id, claim.capacity, claim.limit)
         except Exception:
             # Even a refused claim may have leased jobs: of its several statements some may have succeeded.
             self._claims.unsure = True
             raise
-        self._link.found()
         actions = self._state.claimed(claimed, asked, self._clock.monotonic()) if claimed else []
-        self._dispatcher.carry_out(actions)
+        self._carry_out(actions)
         return len(claimed) if actions else 0
 
     def _tell_drained(self, count: int) -> None:
@@ -303,30 +276,17 @@ class SettleLoop:
     """Stores outcomes.
 
     Args:
-        state: holds the jobs whose outcomes wait.
-        storage: stores the outcomes.
-        clock: times retries.
-        link: records failures.
+        shared: what all loops share.
         notes: progress and log lines, which must be stored before their job ends, since watchers leave then.
-        wake_claims: notified when the next decision of the claim loop may differ.
     """
 
-    def __init__(
-        self,
-        state: WorkerState,
-        storage: Storage,
-        clock: Clock,
-        *,
-        link: Link,
-        notes: Notes,
-        wake_claims: Waiter,
-    ) -> None:
-        self._state = state
-        self._storage = storage
-        self._clock = clock
-        self._link = link
+    def __init__(self, shared: Shared, notes: Notes) -> None:
+        self._state = shared.state
+        self._storage = shared.storage
+        self._health = shared.health
+        self._clock = shared.clock
+        self._wake_claims = shared.wake_claims
         self._notes = notes
-        self._wake_claims = wake_claims
         self._waiter = Waiter()
         self._timer: asyncio.TimerHandle | None = None
         self._ripe = False
@@ -378,25 +338,13 @@ class SettleLoop:
         """Store a batch, however long it takes."""
         if self._notes.any:
             await self._notes.flush()
-        failures = 0
-        while True:
-            try:
-                await self._settle(batch, repeated=failures > 0)
-            except StorageUnavailableError as error:
-                self._link.lost("settle", error)
-                await self._link.pause(failures, self._closing)
-                failures += 1
-            except StorageError as error:
-                # A missing right or table is not caused by an outcome, and may be fixed meanwhile.
-                self._link.refused("settle", error)
-                await self._link.pause(failures, self._closing)
-                failures += 1
-            except Exception as error:  # noqa: BLE001 - one bad outcome must not hold up the rest
-                await self._store_singly(batch, error)
-                return
-            else:
-                self._link.found()
-                return
+        try:
+            # A missing right or table is not caused by an outcome, and may be fixed meanwhile.
+            await self._health.retry(
+                "settle", lambda failed: self._settle(batch, repeated=failed > 0), self._closing
+            )
+        except Exception as error:  # noqa: BLE001 - one bad outcome must not hold up the rest
+            await self._store_singly(batch, error)
 
     async def _store_singly(self, batch: Sequence[LeasedJob], error: Exception) -> None:
         """Find the outcomes that the storage refuses, and store a failure in place of each."""
@@ -405,7 +353,7 @@ class SettleLoop:
                 await self._store([job])
             return
         job = batch[0]
-        self._link.refused("settle", error)
+        self._health.refused("settle", error)
         if isinstance(job.outcome, Failed) and job.reason == "lost":
             return  # its failure is refused too; the deadline will end the job
         job.reason = "lost"
@@ -431,12 +379,7 @@ class SettleLoop:
 
 def _log_outcome(logger: FilteringBoundLogger, job: LeasedJob, *, stored: bool) -> None:
     outcome = job.outcome
-    fields: dict[str, Any] = {
-        "taskId": job.queue.task,
-        "jobId": str(job.claimed.id),
-        "attempt": job.claimed.attempt,
-        "durationMs": round(job.took * 1000, 1),
-    }
+    fields: dict[str, Any] = {**job.log_fields(), "durationMs": round(job.took * 1000, 1)}
     if not stored:
         logger.warning("lease_lost", **fields, outcome=type(outcome).__name__)
     elif isinstance(outcome, Completed):
@@ -457,15 +400,3 @@ def _log_outcome(logger: FilteringBoundLogger, job: LeasedJob, *, stored: bool) 
         logger.info(event, **fields, delay=outcome.delay)
     elif isinstance(outcome, Waiting):
         logger.info("job_waits", **fields, childId=str(outcome.child))
-
-
-def _log_ignored(report: Report) -> None:
-    job = report.job
-    log.get_logger().error(
-        "cancellation_ignored",
-        taskId=job.queue.task,
-        jobId=str(job.claimed.id),
-        kind=job.queue.kind,
-        reason=job.reason,
-        seconds=round(report.seconds, 1),
-    )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.storage import Storage
-    from zeke_queue.worker.link import Link
+    from zeke_queue.worker.storage_health import StorageHealth
 
 INTERVAL: Final = 0.1
 """Seconds between two writes."""
@@ -46,12 +46,12 @@ class Notes:
 
     Args:
         storage: stores them.
-        link: records failures.
+        health: logs refusals.
     """
 
-    def __init__(self, storage: Storage, link: Link) -> None:
+    def __init__(self, storage: Storage, health: StorageHealth) -> None:
         self._storage = storage
-        self._link = link
+        self._health = health
         self._lines: list[JobEvent] = []
         self._progress: dict[UUID, JobEvent] = {}
         self._counts: dict[UUID, int] = {}
@@ -78,7 +78,7 @@ class Notes:
         self._loop.call_soon_threadsafe(self._add_line, JobEvent(job_id, attempt, "log", data))
 
     async def flush(self) -> None:
-        """Write the waiting events; if the storage is unavailable, report that to ``link``, retry later."""
+        """Write the waiting events; if the storage is unavailable, retry later."""
         if self._writing is not None:
             await asyncio.shield(self._writing)
         if self._lines or self._progress:
@@ -131,8 +131,7 @@ class Notes:
         self._lines, self._progress, self._counts = [], {}, {}
         try:
             await self._note(events)
-        except StorageUnavailableError as error:
-            self._link.lost("append_events", error)
+        except StorageUnavailableError:
             self._lines = [*events, *self._lines][-WAITING_MAX:]
             self._rest()
 
@@ -144,7 +143,7 @@ class Notes:
             raise
         except Exception as error:  # noqa: BLE001 - a service for watchers must not disturb jobs
             if len(events) == 1 or isinstance(error, StorageError):
-                self._link.refused("append_events", error)
+                self._health.refused("append_events", error)
                 return
             half = len(events) // 2
             await self._note(events[:half])

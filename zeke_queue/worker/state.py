@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 from zeke_queue.model import Completed, Failed, Released, Waiting
 from zeke_queue.worker.claims import ClaimState, Load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from uuid import UUID
 
     from zeke_queue.model import Claimed
@@ -39,6 +40,16 @@ CLOSE_ENOUGH: Final = 1e-6
 """Seconds by which a sleep may end early because of rounding."""
 
 
+CANCEL_TIMEOUT: Final = 2.0
+"""Seconds for cancelled handlers to end when the worker shuts down."""
+
+FINAL_SETTLE_TIMEOUT: Final = 5.0
+"""Seconds for a claim under way, and then for the last settlements, when the worker shuts down."""
+
+ABORT_TIMEOUT: Final = 1.0
+"""Seconds for each step of the shutdown when the worker aborts, counted from that request."""
+
+
 class Context(Protocol):
     """What a handler knows of its interruption."""
 
@@ -58,6 +69,7 @@ class Slot(Protocol):
         ...
 
 
+@dataclass(slots=True, eq=False)
 class LeasedJob:
     """A job that this worker claimed, until its outcome is stored.
 
@@ -71,32 +83,22 @@ class LeasedJob:
         context: what the handler was given, if it was.
     """
 
-    __slots__ = (
-        "began",
-        "claimed",
-        "context",
-        "deadline",
-        "interrupted",
-        "outcome",
-        "queue",
-        "reason",
-        "stage",
-        "started",
-        "took",
-    )
+    claimed: Claimed
+    queue: ServedQueue
+    deadline: float
+    stage: int = WAITING
+    began: bool = False
+    reason: Reason | None = None
+    context: Context | None = None
+    outcome: Outcome | None = None
+    started: float = 0.0
+    took: float = 0.0
+    interrupted: float = 0.0
 
-    def __init__(self, claimed: Claimed, queue: ServedQueue, deadline: float) -> None:
-        self.claimed = claimed
-        self.queue = queue
-        self.deadline = deadline
-        self.stage = WAITING
-        self.began = False
-        self.reason: Reason | None = None
-        self.context: Context | None = None
-        self.outcome: Outcome | None = None
-        self.started = 0.0
-        self.took = 0.0
-        self.interrupted = 0.0
+    def log_fields(self) -> dict[str, Any]:
+        """Return the fields by which log lines name the job."""
+        claimed = self.claimed
+        return {"taskId": self.queue.task, "jobId": str(claimed.id), "attempt": claimed.attempt}
 
 
 class Start(NamedTuple):
@@ -128,6 +130,14 @@ class Settle(NamedTuple):
 
 class WakeClaims(NamedTuple):
     """Wake the claim loop, since its next decision may differ."""
+
+
+class Finish(NamedTuple):
+    """Store what is left, and deregister the worker."""
+
+
+class StopParts(NamedTuple):
+    """Cancel all parts of the worker."""
 
 
 Action = Start | Interrupt | Report | Settle | WakeClaims
@@ -374,3 +384,93 @@ class WorkerState:
             job.stage, job.outcome = SETTLING, outcome
             self.outcomes.append(job)
         return [Settle()]
+
+
+class Shutdown:
+    """How a worker ends, step by step; each step ends when it is done, or when its time is up.
+
+    No further jobs begin, and those that run get ``timeout`` seconds. Handlers that run on are cancelled. A
+    claim under way is waited for, since its jobs are released. Then jobs whose handlers do not end are
+    settled all the same, outcomes are stored, and the worker is deregistered. At last its parts are stopped.
+
+    Args:
+        state: the jobs.
+        timeout: seconds for running jobs.
+        classify: returns the outcome of a job whose handler does not end.
+
+    Attributes:
+        stuck: how many handlers did not end even when cancelled.
+    """
+
+    def __init__(self, state: WorkerState, timeout: float, classify: Callable[[LeasedJob], Outcome]) -> None:
+        self.timeout = timeout
+        self.stuck = 0
+        self._state = state
+        self._classify = classify
+        self._steps = deque(
+            (
+                ("run", timeout),
+                ("cancel", CANCEL_TIMEOUT),
+                ("claim", FINAL_SETTLE_TIMEOUT),
+                ("finish", FINAL_SETTLE_TIMEOUT),
+                ("stop", FINAL_SETTLE_TIMEOUT),
+            )
+        )
+        self._step = ""
+        self._began = self._until = -math.inf
+        self._aborted: float | None = None
+
+    def abort(self, now: float) -> None:
+        """Leave running jobs no more time, and each further step at most a second from now on."""
+        if self._aborted is None:
+            self._aborted = now
+            self._until = self._shorten(self._until)
+
+    def next(
+        self, alive: Collection[str], now: float
+    ) -> tuple[Sequence[Action | Finish | StopParts], float] | None:
+        """Return what to do now, and until when to wait for a change; None at the end of the shutdown.
+
+        Args:
+            alive: the names of the worker's parts that have not ended.
+            now: the time.
+        """
+        while now + CLOSE_ENOUGH >= self._until or not self._is_awaited(alive):
+            if not self._steps:
+                return None
+            self._step, seconds = self._steps.popleft()
+            self._began = now
+            self._until = self._shorten(now + seconds)
+            if actions := self._begin(now):
+                return actions, now  # what is awaited may be known once these are carried out
+        return (), self._until
+
+    def _shorten(self, until: float) -> float:
+        if self._aborted is None:
+            return until
+        if self._step == "run":
+            return -math.inf
+        return min(until, max(self._began, self._aborted) + ABORT_TIMEOUT)
+
+    def _begin(self, now: float) -> Sequence[Action | Finish | StopParts]:
+        match self._step:
+            case "run":
+                return self._state.close(now)
+            case "cancel":
+                return self._state.interrupt_all(now)
+            case "finish":
+                self.stuck = len(self._state.running)
+                return [*self._state.abandon(self._classify), Finish()]
+            case "stop":
+                return [StopParts()]
+            case _:
+                return ()
+
+    def _is_awaited(self, alive: Collection[str]) -> bool:
+        match self._step:
+            case "run" | "cancel":
+                return bool(self._state.running)
+            case "stop":
+                return bool(alive)
+            case part:
+                return part in alive

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from zeke_queue.system import logging as log
 
 if TYPE_CHECKING:
-    from zeke_queue.worker.coroutine_pool import CoroutinePool
+    from zeke_queue.worker.state import WorkerState
 
 FRAMES_MAX: Final = 30
 
@@ -25,12 +25,12 @@ class Watchdog:
 
     Args:
         limit: seconds without a sign of life after which it reports.
-        pool: the pool, which knows the job of each task.
+        state: the running jobs, each with its pool task.
     """
 
-    def __init__(self, limit: float, pool: CoroutinePool) -> None:
+    def __init__(self, limit: float, state: WorkerState) -> None:
         self._limit = limit
-        self._pool = pool
+        self._state = state
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._over = threading.Event()
@@ -61,11 +61,12 @@ class Watchdog:
         frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
         frame = frames.get(self._loop_thread)
         stack = "".join(traceback.format_stack(frame, FRAMES_MAX)) if frame is not None else None
-        job = self._pool.job_of(asyncio.current_task(self._loop))
+        task = asyncio.current_task(self._loop)
+        running = list(self._state.running.items())  # one step, since the loop's thread changes it
+        job = next((job for job, slot in running if slot.task is task), None)
         if job is None:
             # The task was made by a handler or by other code; if by a handler, it is one of those running.
-            running = {other.queue.task for other in self._pool.running()}
-            fields: dict[str, object] = {"running": sorted(running)}
+            fields: dict[str, object] = {"running": sorted({other.queue.task for other, _ in running})}
         else:
             fields = {"taskId": job.queue.task, "jobId": str(job.claimed.id)}
         log.get_logger().error(

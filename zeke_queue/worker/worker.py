@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TypedDict
+from uuid import UUID
 
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import InvalidOptionError, UsageError
-from zeke_queue.worker.crew import Crew, Plan
+from zeke_queue.model import WorkerInfo
+from zeke_queue.storage.forwarding import forward
+from zeke_queue.system import logging as log
+from zeke_queue.system.waiting import Waiter, first
+from zeke_queue.worker.attempts import Attempts
+from zeke_queue.worker.claims import ServedQueue
+from zeke_queue.worker.coroutine_pool import CoroutinePool
 from zeke_queue.worker.executors.processes import Processes
 from zeke_queue.worker.executors.threads import Threads
+from zeke_queue.worker.heartbeat import Heartbeat
+from zeke_queue.worker.job_context import ContextServices
+from zeke_queue.worker.lifecycle import Lifecycle
+from zeke_queue.worker.loops import ClaimLoop, Dispatcher, SettleLoop, Shared
+from zeke_queue.worker.outcomes import Outcomes
+from zeke_queue.worker.progress import Notes
+from zeke_queue.worker.state import Shutdown, WorkerState
+from zeke_queue.worker.storage_health import StorageHealth
+from zeke_queue.worker.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
-    from uuid import UUID
 
     from zeke_queue.client.queue import Queue
     from zeke_queue.system.clock import Clock
@@ -43,6 +61,19 @@ class WorkerOptions(TypedDict, total=False):
     lease: float
     heartbeat_interval: float
     shutdown_timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """The configuration of a worker; durations in seconds, and tasks by every name that is served."""
+
+    served: Mapping[str, Task[Any, Any]]
+    concurrency: int
+    poll_interval: float
+    lease: float
+    heartbeat_interval: float
+    shutdown_timeout: float
+    watchdog: float | None
 
 
 class Worker:
@@ -115,17 +146,17 @@ class Worker:
                 f"heartbeat_interval: {beat:g} s is more than half of the lease ({lease:g} s), so that one"
                 " late heartbeat would lose every job; lower it, or raise the lease"
             )
-        self._plan = Plan(_served(queue, tasks), concurrency, poll, lease, beat, grace, watchdog)
+        self._config = WorkerConfig(_served(queue, tasks), concurrency, poll, lease, beat, grace, watchdog)
         self._queue = queue
         self._clock = clock or queue.clock
-        self._handler_clock = handler_clock
+        self._handler_clock = handler_clock or self._clock
         self._entropy = entropy or parts_of(queue).entropy
         self._threads: SyncExecutor = threads or Threads()
         self._processes: ProcessExecutor = processes or Processes()
         self._stop = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._aborting = False
         self._ended = False
-        self._crew: Crew | None = None
+        self._lifecycle: Lifecycle | None = None
         self._stack = AsyncExitStack()
         self.stuck = 0
         """After a stop: the number of handlers that did not end even when cancelled."""
@@ -133,7 +164,7 @@ class Worker:
     @property
     def id(self) -> UUID | None:
         """The worker's id in the storage, a new one at each start; None while it is not running."""
-        return None if self._crew is None else self._crew.id
+        return None if self._lifecycle is None else self._lifecycle.shared.info.id
 
     @property
     def stopping(self) -> bool:
@@ -164,49 +195,43 @@ class Worker:
         """
         self._stop.set()
         if immediately:
-            self._hurry.set()
+            self._shorten_shutdown()
 
     async def drain(self) -> None:
         """Work until nothing is due and everything is settled; for tests and benchmarks.
 
         Jobs that are due later are not waited for. A worker that is not running is run for this time only.
         """
-        if self._crew is not None:
-            await self._crew.until(self._crew.claims.drained())
+        if self._lifecycle is not None:
+            await self._lifecycle.until(self._lifecycle.claims.drained())
             return
         async with self:
             await self._running().until(self._running().claims.drained())
 
     async def __aenter__(self) -> Self:
         """Start the worker in the background."""
-        if self._crew is not None:
+        if self._lifecycle is not None:
             raise UsageError("This worker is running already; make another one")
         if self._ended:
             # A stop applies to the previous run, but one requested before the first start is kept.
             self._stop.clear()
-            self._hurry.clear()
+            self._aborting = False
             self._ended = False
         async with AsyncExitStack() as stack:
             resources = self._queue.catalog.resources
             given = None if resources is None else await stack.enter_async_context(resources())
             stack.push_async_callback(self._processes.close)
             stack.callback(self._threads.close)
-            crew = self._crew = Crew(
-                self._queue,
-                self._plan,
-                clock=self._clock,
-                entropy=self._entropy,
-                threads=self._threads,
-                processes=self._processes,
-                resources=given,
-                handler_clock=self._handler_clock,
-            )
-            stack.push_async_callback(self._dismiss, crew)
+            lifecycle = self._lifecycle = self._compose(given)
+            stack.push_async_callback(self._shut_down, lifecycle)
             try:
                 # Wait for a storage that is unavailable, unless the worker was asked to stop.
-                await crew.open(self._stop)
+                if not self._stop.is_set():
+                    await first(lifecycle.register(parts_of(self._queue).declare), self._stop.wait())
+                if not self._stop.is_set():
+                    self._start(lifecycle)
             except BaseException:
-                self._hurry.set()
+                self._shorten_shutdown()
                 raise
             self._stack = stack.pop_all()
         return self
@@ -216,20 +241,93 @@ class Worker:
     ) -> None:
         """Stop: gracefully, or at once if the block raised."""
         if kind is not None:
-            self._hurry.set()
+            self._shorten_shutdown()
         await self._stack.aclose()
 
-    async def _dismiss(self, crew: Crew) -> None:
+    def _compose(self, resources: Any) -> Lifecycle:
+        """Make the parts of one run."""
+        config, parts, clock = self._config, parts_of(self._queue), self._clock
+        worker_id = UUID(int=self._entropy.stream("worker").getrandbits(128), version=4)
+        health = StorageHealth(clock, self._entropy)
+        queues = {
+            name: ServedQueue(name, task.name, task.kind, task.concurrency_limit)
+            for name, task in config.served.items()
+        }
+        state = WorkerState(
+            queues, config.concurrency, config.poll_interval, alive_until=clock.monotonic() + config.lease
+        )
+        shared = Shared(
+            WorkerInfo(
+                worker_id, socket.gethostname(), os.getpid(), tuple(queues), config.lease, clock.now()
+            ),
+            forward(parts.storage, health.observe),
+            health,
+            state,
+            clock,
+            wake_claims=Waiter(),
+        )
+        notes = Notes(shared.storage, health)
+        settle = SettleLoop(shared, notes)
+        pool = CoroutinePool(
+            config.concurrency, state, clock, settle_soon=settle.soon, wake_claims=shared.wake_claims
+        )
+        dispatcher = Dispatcher(shared, pool, settle.soon)
+        heartbeat = Heartbeat(shared, config.heartbeat_interval, dispatcher.carry_out)
+        outcomes = Outcomes(self._entropy, self._queue.catalog.output_cap)
+        services = ContextServices(
+            queue=self._queue,
+            parts=parts,
+            notes=notes,
+            lost=dispatcher.lost,
+            extended=dispatcher.extend,
+            clock=clock,
+            handler_clock=self._handler_clock,
+            resources=resources,
+            loop=asyncio.get_running_loop(),
+        )
+        return Lifecycle(
+            shared,
+            Shutdown(state, config.shutdown_timeout, outcomes.abandoned),
+            pool,
+            Attempts(config.served, outcomes, self._threads, self._processes, services),
+            dispatcher,
+            ClaimLoop(shared, dispatcher.carry_out, heartbeat.release_unknown),
+            settle,
+            heartbeat,
+            notes,
+            None if config.watchdog is None else Watchdog(config.watchdog, state),
+        )
+
+    def _start(self, lifecycle: Lifecycle) -> None:
+        config = self._config
+        log.get_logger().info(
+            "worker_started",
+            workerId=str(self.id),
+            tasks=sorted({task.name for task in config.served.values()}),
+            queues=list(config.served),
+            concurrency=config.concurrency,
+        )
+        lifecycle.start()
+
+    def _shorten_shutdown(self) -> None:
+        self._aborting = True
+        if self._lifecycle is not None:
+            self._lifecycle.abort()
+
+    async def _shut_down(self, lifecycle: Lifecycle) -> None:
+        if self._aborting:
+            lifecycle.abort()
         try:
-            self.stuck = await crew.close(self._plan.grace, self._hurry)
+            await lifecycle.close()
         finally:
-            self._crew = None
+            self.stuck = lifecycle.shutdown.stuck
+            self._lifecycle = None
             self._ended = True
 
-    def _running(self) -> Crew:
-        if self._crew is None:
+    def _running(self) -> Lifecycle:
+        if self._lifecycle is None:
             raise UsageError("This worker is not running")
-        return self._crew
+        return self._lifecycle
 
 
 def _served(queue: Queue, chosen: Sequence[str | Task[Any, Any]] | None) -> dict[str, Task[Any, Any]]:

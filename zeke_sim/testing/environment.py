@@ -363,8 +363,8 @@ class TestEnvironment:
 
     def _idle(self) -> bool:
         """Return whether the worker holds no job, so that it only sends heartbeats."""
-        crew = None if self._worker is None else self._worker._crew  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-        return crew is not None and not crew._state.jobs  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        running = None if self._worker is None else self._worker._lifecycle  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        return running is not None and not running.shared.state.jobs
 
 
 def with_resources(catalog: Catalog, resources: Any) -> Catalog:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from zeke_queue.model import Claimed
@@ -10,6 +11,18 @@ from zeke_queue.worker.claims import ServedQueue
 from zeke_queue.worker.state import LeasedJob
 
 QUEUE = ServedQueue("work", "work")
+
+
+class Slot:
+    """A slot of a pool that a test plays itself."""
+
+    task: Any = None
+
+    def cancel(self) -> None:
+        """Do nothing."""
+
+
+SLOT = Slot()
 
 
 def claimed_job(number: int, name: str = "work", expire_in: float = 60.0) -> Claimed:

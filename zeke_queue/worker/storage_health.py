@@ -1,0 +1,83 @@
+"""Whether the storage answers a worker, logged once per change, and the pauses between retries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_queue.errors import StorageError, StorageUnavailableError
+from zeke_queue.system import logging as log
+from zeke_queue.system.waiting import first
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable
+
+    from zeke_queue.storage.forwarding import Call
+    from zeke_queue.system.clock import Clock
+    from zeke_queue.system.entropy import Entropy
+
+FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 5.0
+
+
+class StorageHealth:
+    """Watches the calls of one worker, for which its storage is ``forward(storage, health.observe)``."""
+
+    def __init__(self, clock: Clock, entropy: Entropy) -> None:
+        self._clock = clock
+        self._random = entropy.stream("link")
+        self._lost_at: float | None = None
+
+    async def observe(self, call: Call, proceed: Callable[[], Awaitable[Any]]) -> Any:
+        """Make a call, and log whether the storage is unavailable since then, or back."""
+        try:
+            answer = await proceed()
+        except StorageUnavailableError as error:
+            if self._lost_at is None:
+                self._lost_at = self._clock.monotonic()
+                log.get_logger().warning("storage_unavailable", during=call.verb, error=str(error))
+            raise
+        # The end of a wait is no answer: it may have been its timeout.
+        if self._lost_at is not None and call.verb != "wait_for_jobs":
+            away = self._clock.monotonic() - self._lost_at
+            self._lost_at = None
+            log.get_logger().info("storage_back", awayMs=round(away * 1000))
+        return answer
+
+    def refused(self, during: str, error: Exception) -> None:
+        """Log an error that a repetition would not change; not an outage, which ``observe`` logs."""
+        if not isinstance(error, StorageUnavailableError):
+            log.get_logger().error("storage_error", during=during, error=str(error))
+
+    async def retry(
+        self,
+        during: str,
+        call: Callable[[int], Awaitable[object]],
+        ending: asyncio.Event | None = None,
+        on: type[StorageError] = StorageError,
+    ) -> None:
+        """Repeat a call, which gets the number of failures before, until it does not raise ``on``."""
+        failures = 0
+        while True:
+            try:
+                await call(failures)
+            except on as error:
+                self.refused(during, error)
+                await self.pause(failures, ending)
+                failures += 1
+            else:
+                return
+
+    async def pause(self, failures: int, ending: asyncio.Event | None = None) -> None:
+        """Wait before the next try, longer with each failure in a row, with jitter to spread workers out.
+
+        Once ``ending`` is set pauses are short, and one under way ends.
+        """
+        if ending is not None and not ending.is_set():
+            await first(self._rest(failures), ending.wait())
+        else:
+            await self._rest(0 if ending is not None else failures)
+
+    async def _rest(self, failures: int) -> None:
+        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures, 10))
+        await self._clock.sleep(longest * (0.5 + self._random.random() / 2))
