@@ -15,7 +15,8 @@ from psycopg import sql
 from zeke_queue.storage.forwarding import forward
 from zeke_queue.storage.memory.notifier import Notifier
 from zeke_queue.storage.postgres import PostgresStorage
-from zeke_sim.testing.other_loop import Across, Thread
+from zeke_queue.system.loop_thread import LoopThread
+from zeke_sim.testing.other_loop import Across
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -68,15 +69,11 @@ class Postgres:
         self._next: datetime | None = None
         with self._databases.database() as dsn:
             self.dsn = dsn
-            thread = Thread()
+            opened = PostgresStorage.open(dsn, schema=SCHEMA, listen=False, now=clock.now)
+            thread = LoopThread("zeke-sim-postgres", opened)
             try:
-                opened = PostgresStorage.open(dsn, schema=SCHEMA, listen=False, now=clock.now)
-                storage = thread.run(opened.__aenter__())
-                self._bridge = Bridge(storage, thread, clock)
-                try:
-                    yield self._bridge.storage
-                finally:
-                    thread.run(opened.__aexit__(None, None, None))
+                self._bridge = Bridge(thread.value, thread, clock)
+                yield self._bridge.storage
             finally:
                 thread.close()
 
@@ -101,7 +98,7 @@ class Bridge:
         changed: whether a call was made since this was last set to False.
     """
 
-    def __init__(self, real: PostgresStorage, thread: Thread, clock: Clock) -> None:
+    def __init__(self, real: PostgresStorage, thread: LoopThread[PostgresStorage], clock: Clock) -> None:
         self._real = real
         self._thread = thread
         self._notifier = Notifier(clock)

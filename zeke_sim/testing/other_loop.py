@@ -1,40 +1,19 @@
-"""A real event loop in another thread, and proxies for its objects."""
+"""Proxies for objects of an event loop in another thread."""
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import threading
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
+
+    from zeke_queue.system.loop_thread import LoopThread
 
 __tracebackhide__ = True  # pytest then shows the test's own lines
 
-T = TypeVar("T")
-
 _END: Final = object()
-
-
-class Thread:
-    """A real event loop in its own thread."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever, name="zeke-sim-postgres", daemon=True)
-        self._thread.start()
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop, and block until it returns."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
-
-    def close(self) -> None:
-        """Stop the loop and join the thread."""
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.loop.close()
 
 
 class Across:
@@ -44,7 +23,7 @@ class Across:
         across: the object itself.
     """
 
-    def __init__(self, across: Any, thread: Thread) -> None:
+    def __init__(self, across: Any, thread: LoopThread[Any]) -> None:
         self.across = across
         self._thread = thread
 
