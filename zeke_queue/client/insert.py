@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from zeke_queue.errors import JobConflictError, StorageUnavailableError
 from zeke_queue.task.prepare import second_tries
@@ -17,44 +17,31 @@ if TYPE_CHECKING:
     from zeke_queue.model import NewJob
     from zeke_queue.storage.jobs import Transaction
     from zeke_queue.task.prepare import PreparedJob
+    from zeke_queue.task.run import RunSource
 
 INSERT_WAITS: Final = (0.2, 0.8)
 """Seconds before an insert without an answer is repeated, then given up; a restart takes about one."""
 
 
-async def insert_one(
-    parts: Parts,
-    prepared: PreparedJob,
-    *,
-    insist: bool,
-    transaction: Transaction | None = None,
-    attempt: int | None = None,
-) -> Run[Any]:
+async def insert_one(target: InsertTarget, prepared: PreparedJob, *, insist: bool) -> Run[Any]:
     """Insert a job and return its run, or that of the job which a uniqueness rule keeps.
 
     Args:
-        parts: the queue.
+        target: where the job is inserted.
         prepared: the job.
         insist: whether a refused job is an error.
-        transaction: the open transaction of which the insert is part.
-        attempt: for a child that its parent waits for: the parent's attempt.
 
     Raises:
         JobConflictError: the job was refused, and either ``insist``, or the conflicting job is not known.
         LeaseLostError: the parent is not active at this attempt.
         StorageUnavailableError: the last try had no answer.
     """
-    (run,) = await insert_all(parts, [prepared], insist=insist, transaction=transaction, attempt=attempt)
+    (run,) = await insert_all(target, [prepared], insist=insist)
     return run
 
 
 async def insert_all(
-    parts: Parts,
-    prepared: Sequence[PreparedJob],
-    *,
-    insist: bool = False,
-    transaction: Transaction | None = None,
-    attempt: int | None = None,
+    target: InsertTarget, prepared: Sequence[PreparedJob], *, insist: bool = False
 ) -> list[Run[Any]]:
     """Insert jobs in one statement and return their runs; see ``insert_one``.
 
@@ -62,29 +49,28 @@ async def insert_all(
         JobConflictError: as in ``insert_one``, for the first such job; ``sent`` has the other runs, whose
             jobs are stored.
     """
-    place = _Place(parts, transaction, attempt)
-    ids = await place.insert([one.job for one in prepared])
+    ids = await target.insert([one.job for one in prepared])
     again = second_tries(prepared, ids)
     if again:
-        for position, job_id in zip(again, await place.insert(list(again.values())), strict=True):
+        for position, job_id in zip(again, await target.insert(list(again.values())), strict=True):
             ids[position] = job_id
     holders: dict[int, UUID | None] = {}
     refused = {position: again.get(position, prepared[position].job) for position in _missing(ids)}
-    if refused and (found := await place.holders(list(refused.values()), insist=insist)) is not None:
+    if refused and (found := await target.holders(list(refused.values()), insist=insist)) is not None:
         holders = dict(zip(refused, found, strict=True))
         # The holders that are missing ended between the two statements. An earlier try may have inserted
         # the job without an answer, so it is not fresh any more.
         free = {p: replace(job, fresh=False) for p, job in refused.items() if holders[p] is None}
         if free:
-            for position, job_id in zip(free, await place.insert(list(free.values())), strict=True):
+            for position, job_id in zip(free, await target.insert(list(free.values())), strict=True):
                 ids[position] = job_id
     runs: list[Run[Any]] = []
     conflicts: list[int] = []
     for position, (one, job_id) in enumerate(zip(prepared, ids, strict=True)):
         if job_id is not None:
-            runs.append(Run(parts.runs, job_id, one.job.name, one.task))
+            runs.append(Run(target.runs, job_id, one.job.name, one.task))
         elif (holder := holders.get(position)) is not None and not insist:
-            runs.append(Run(parts.runs, holder, one.job.name, one.task, created=False))
+            runs.append(Run(target.runs, holder, one.job.name, one.task, created=False))
         else:
             conflicts.append(position)
     if conflicts:
@@ -96,21 +82,44 @@ def _missing(ids: Sequence[UUID | None]) -> list[int]:
     return [position for position, job_id in enumerate(ids) if job_id is None]
 
 
-class _Place:
-    """Where jobs are inserted: a storage, one of its transactions, or under a parent."""
+class InsertTarget(Protocol):
+    """Where jobs are inserted."""
 
-    def __init__(self, parts: Parts, transaction: Transaction | None, attempt: int | None) -> None:
+    @property
+    def runs(self) -> RunSource:
+        """Where the jobs' runs read them."""
+        ...
+
+    async def insert(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
+        """Insert jobs; see ``JobWriter.insert``."""
+        ...
+
+    async def holders(self, jobs: Sequence[NewJob], *, insist: bool) -> list[UUID | None] | None:
+        """Look up the jobs that hold the keys or slots of refused jobs.
+
+        Returns:
+            A holder for each, None for one that ended meanwhile; or None if the storage did not answer: the
+            refusal is certain, so a conflict is reported without a holder. ``insist`` needs the holder only
+            for its error, so that it takes one try.
+        """
+        ...
+
+
+class IntoStorage:
+    """Inserts into a queue's storage; an insert without an answer is repeated, which the jobs' ids make safe.
+
+    Args:
+        parts: the queue.
+        attempt: for a child that its parent waits for: the parent's attempt.
+    """
+
+    def __init__(self, parts: Parts, attempt: int | None = None) -> None:
+        self.runs = parts.runs
         self._parts = parts
-        self._transaction = transaction
         self._attempt = attempt
 
     async def insert(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
-        """Insert jobs; without a transaction an insert without an answer is repeated.
-
-        The jobs' ids make a repetition safe. In a transaction a lost connection means a rollback.
-        """
-        if self._transaction is not None:
-            return await self._transaction.insert(jobs)
+        """Insert jobs, in up to three tries."""
         for wait in INSERT_WAITS:
             try:
                 return await self._try(jobs)
@@ -126,15 +135,7 @@ class _Place:
         return [await storage.insert_child(job, self._attempt) for job in jobs]
 
     async def holders(self, jobs: Sequence[NewJob], *, insist: bool) -> list[UUID | None] | None:
-        """Look up the jobs that hold the keys or slots of refused jobs.
-
-        Returns:
-            A holder for each, None for one that ended meanwhile; or None if the storage did not answer: the
-            refusal is certain, so a conflict is reported without a holder. ``insist`` needs the holder only
-            for its error, so that it takes one try.
-        """
-        if self._transaction is not None:
-            return [await self._transaction.holder(job) for job in jobs]
+        """Look up the holders, in up to three tries."""
         for wait in (None,) if insist else (*INSERT_WAITS, None):
             try:
                 return [await self._parts.storage.holder(job) for job in jobs]
@@ -142,6 +143,24 @@ class _Place:
                 if wait is not None:
                     await self._parts.clock.sleep(wait)
         return None
+
+
+class IntoTransaction:
+    """Inserts in an open transaction, in one try: a lost connection means a rollback.
+
+    Args:
+        transaction: the storage's transaction.
+        runs: where the jobs' runs read them.
+    """
+
+    def __init__(self, transaction: Transaction, runs: RunSource) -> None:
+        self.runs = runs
+        self.insert = transaction.insert
+        self._transaction = transaction
+
+    async def holders(self, jobs: Sequence[NewJob], *, insist: bool) -> list[UUID | None]:  # noqa: ARG002
+        """Look up the holders, as the transaction sees them."""
+        return [await self._transaction.holder(job) for job in jobs]
 
 
 def _conflict(job: NewJob, holder: UUID | None, sent: list[Run[Any]]) -> JobConflictError:

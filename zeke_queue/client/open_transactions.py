@@ -71,5 +71,5 @@ def check_outside(storage: object, call: str) -> None:
             raise UsageError(
                 f"{call} inside a transaction of the same storage may wait forever for the transaction's "
                 "locks: call the transaction's own method, or, for what must not be part of it, use "
-                "`async with queue.outside_transaction():`"
+                "`queue.outside_transaction()`"
             )

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from zeke_queue.client import open_transactions
-from zeke_queue.client.insert import insert_all, insert_one
+from zeke_queue.client.insert import IntoStorage, insert_all, insert_one
 from zeke_queue.client.job_admin import bring_back
 from zeke_queue.client.parts import Parts
 from zeke_queue.client.schedules import Schedules
@@ -177,7 +177,7 @@ class Queue(Sender):
         return self._parts
 
     def _run_source(self) -> RunSource:
-        return _Runs(self._open)
+        return QueueRuns(self._open)
 
     # Sending
 
@@ -196,13 +196,14 @@ class Queue(Sender):
         """
         parts = self._outside("queue.send_many")
         prepared = parts.factory.prepare_all(jobs)
-        return await insert_all(parts, prepared) if prepared else []
+        return await insert_all(IntoStorage(parts), prepared) if prepared else []
 
     async def _send(
         self, task: str | Task[Any, Any], payload: object, options: SendOptions, *, insist: bool
     ) -> Run[Any]:
         parts = self._outside("queue.trigger" if insist else "queue.send")
-        return await insert_one(parts, parts.factory.prepare(task, payload, options), insist=insist)
+        prepared = parts.factory.prepare(task, payload, options)
+        return await insert_one(IntoStorage(parts), prepared, insist=insist)
 
     def _outside(self, call: str) -> Parts:
         parts = self._open()
@@ -333,7 +334,7 @@ class Queue(Sender):
         return await bring_back(storage, job_id, storage.retry, _FAILED)
 
 
-class _Runs:
+class QueueRuns:
     """The source of a queue's runs."""
 
     def __init__(self, parts: Callable[[], Parts]) -> None:

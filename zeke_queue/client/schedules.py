@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zeke_queue.client.insert import insert_one
+from zeke_queue.client.insert import IntoStorage, insert_one
 from zeke_queue.client.open_transactions import check_outside
 from zeke_queue.model import CatchUp, Schedule
 from zeke_queue.storage.inspect import require_schedule
@@ -97,4 +97,4 @@ class Schedules:
         check_outside(parts.storage, "queue.schedules.trigger")
         schedule = await require_schedule(parts.storage, check_schedule_name(name))
         prepared = parts.factory.tick(schedule, parts.factory.new_id())
-        return await insert_one(parts, prepared, insist=True)
+        return await insert_one(IntoStorage(parts), prepared, insist=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zeke_queue.client.insert import insert_all, insert_one
+from zeke_queue.client.insert import IntoTransaction, insert_all, insert_one
 from zeke_queue.errors import LeaseLostError, UsageError
 from zeke_queue.storage.inspect import check_id
 from zeke_queue.task.senders import Transaction
@@ -48,7 +48,7 @@ class QueueTransaction(Transaction):
     async def send_many(self, jobs: Iterable[Send]) -> list[Run[Any]]:
         """Send jobs that exist once the transaction commits; see ``Queue.send_many``."""
         prepared = self._parts.factory.prepare_all(jobs, parent=self._parent, meta=self._meta)
-        return await insert_all(self._parts, prepared, transaction=self._open()) if prepared else []
+        return await insert_all(self._target(), prepared) if prepared else []
 
     async def cancel(self, job_id: UUID) -> bool:
         """Cancel a job once the transaction commits; see ``Transaction``."""
@@ -75,7 +75,10 @@ class QueueTransaction(Transaction):
         self, task: str | Task[Any, Any], payload: object, options: SendOptions, *, insist: bool
     ) -> Run[Any]:
         prepared = self._parts.factory.prepare(task, payload, options, parent=self._parent, meta=self._meta)
-        return await insert_one(self._parts, prepared, insist=insist, transaction=self._open())
+        return await insert_one(self._target(), prepared, insist=insist)
+
+    def _target(self) -> IntoTransaction:
+        return IntoTransaction(self._open(), self._parts.runs)
 
     def _open(self) -> StorageTransaction:
         if self._transaction is None:

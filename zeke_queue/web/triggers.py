@@ -13,7 +13,7 @@ from uuid import UUID, uuid5
 
 from zeke_queue.api_client import model as answers
 from zeke_queue.client import open_transactions
-from zeke_queue.client.insert import insert_one
+from zeke_queue.client.insert import IntoStorage, insert_one
 from zeke_queue.client.parts import parts_of
 from zeke_queue.core import jsonb
 from zeke_queue.storage.inspect import require
@@ -57,7 +57,7 @@ async def send_job(
     open_transactions.check_outside(parts.storage, "send_job")
     # Clients of the earlier system may send fields that it dropped.
     prepared = parts.factory.prepare(task, payload, options, strict=False)
-    run = await insert_one(parts, prepared, insist=True)
+    run = await insert_one(IntoStorage(parts), prepared, insist=True)
     return answers.Triggered(id=run.id, task_id=task)
 
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from zeke_queue.client import open_transactions
-from zeke_queue.client.insert import insert_one
+from zeke_queue.client.insert import IntoStorage, insert_one
 from zeke_queue.errors import LeaseLostError
 from zeke_queue.model import Extended
 from zeke_queue.storage.inspect import require
@@ -118,7 +118,7 @@ class WorkerJobContext(JobContext[Any]):
         prepared = parts.factory.prepare(
             task, payload, options, parent=self.id, meta=self._meta_of_children(parts)
         )
-        return await insert_one(parts, prepared, insist=insist)
+        return await insert_one(IntoStorage(parts), prepared, insist=insist)
 
     async def _start_child(
         self, task: str | Task[Any, Any], payload: object, key: str, options: ChildOptions
@@ -126,7 +126,7 @@ class WorkerJobContext(JobContext[Any]):
         parts = self._sending("job.start_child")
         family: SendOptions = {**options, "id": self.child_id(key), "parent": self.id}
         prepared = parts.factory.prepare(task, payload, family, meta=self._meta_of_children(parts))
-        return await insert_one(parts, prepared, insist=True, attempt=self.attempt)
+        return await insert_one(IntoStorage(parts, self.attempt), prepared, insist=True)
 
     async def _get(self, job_id: UUID) -> Job:
         return await require(self._services.parts.storage, job_id)
