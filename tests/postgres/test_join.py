@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from itertools import product
@@ -10,15 +11,15 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import AsyncConnection
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import set_json_loads
-from sqlalchemy import URL, text
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker, create_async_engine
 
 from tests.cases import check_each_async
 from tests.conformance.planting import EMPTY
 from tests.postgres.sending import ANNA, Sender
+from tests.postgres.sqlalchemy_url import url
 from zeke_queue.errors import UsageError
 from zeke_queue.model import Failed, RowState
 from zeke_queue.storage.postgres import PostgresStorage
@@ -29,23 +30,12 @@ InEach = Callable[[Callable[[Opened], Awaitable[None]]], Awaitable[None]]
 KEY = "__pgboss__singleton_queue"
 
 
+class OwnSession(AsyncSession):
+    """As packages on SQLAlchemy have them."""
+
+
 class Undone(Exception):
     """What a transaction is rolled back with."""
-
-
-def url(dsn: str, driver: str) -> URL:
-    parts = {**conninfo_to_dict(dsn)}
-    host, port = str(parts["host"]), parts.get("port")
-    on_socket = host.startswith("/")
-    return URL.create(
-        f"postgresql+{driver}",
-        username=str(parts["user"]),
-        password=str(parts["password"]) if "password" in parts else None,
-        database=str(parts["dbname"]),
-        host=None if on_socket else host,
-        port=int(port) if port else None,
-        query={"host": host} if on_socket else {},
-    )
 
 
 APPLICATIONS = [
@@ -55,6 +45,7 @@ APPLICATIONS = [
     "alchemy+asyncpg",
     "session+psycopg",
     "session+asyncpg",
+    "scoped+psycopg",
 ]
 
 
@@ -76,15 +67,20 @@ def application(dsn: str, name: str) -> Opened:
         engine = create_async_engine(url(dsn, driver))
         try:
             if kind == "session":
-                async with AsyncSession(engine) as session, session.begin():
+                async with OwnSession(engine) as session, session.begin():
                     yield session
+            elif kind == "scoped":
+                scoped = async_scoped_session(async_sessionmaker(engine), asyncio.current_task)
+                async with scoped.begin():
+                    yield scoped
+                await scoped.remove()
             else:
                 async with engine.begin() as connection:
                     yield connection
         finally:
             await engine.dispose()
 
-    return on_alchemy if kind in {"alchemy", "session"} else on_psycopg
+    return on_alchemy if kind in {"alchemy", "session", "scoped"} else on_psycopg
 
 
 @pytest.fixture

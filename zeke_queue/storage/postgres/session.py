@@ -110,13 +110,13 @@ class Link:
 
     def __init__(
         self,
-        connection: AsyncConnection[Any],
+        connection: AsyncConnection[Any] | psycopg.Connection[Any],
         schema: str,
         now: Callable[[], datetime] | None,
         *,
         repeatable: bool = True,
     ) -> None:
-        self.connection = connection
+        self.connection: Any = connection
         self.schema = schema
         self._now = now
         self._repeatable = repeatable
@@ -130,17 +130,8 @@ class Link:
     ) -> list[Row]:
         """Run a statement of this package and return its rows."""
         text, values = statement(name, self.schema, limit), with_now(parameters, self._now)
-        cursor = Cursor(self.connection)
         try:
-            # Planned each time: a kept plan needs the settings of this package's own connections.
-            if self.connection.info.pipeline_status == PipelineStatus.OFF:
-                await cursor.execute(text, values, prepare=False)
-            else:
-                # The application's pipeline would return results at a time of its choice.
-                async with self.connection.pipeline() as pipeline:
-                    await cursor.execute(text, values, prepare=False)
-                    await pipeline.sync()
-            return await cursor.fetchall() if cursor.description else []
+            return await self._execute(text, values)
         except (psycopg.Error, OSError) as error:
             mine = as_storage_error(error) if self._repeatable else _as_final(error)
             if mine is None:
@@ -157,16 +148,27 @@ class Link:
         """Open a savepoint."""
         with translated():
             # Nested savepoints may share a name: the innermost one is used.
-            cursor = Cursor(self.connection)
-            await cursor.execute("savepoint zeke", prepare=False)
+            await self._execute("savepoint zeke")
             try:
                 yield self
             except Exception:
                 if not self.connection.closed:
-                    await cursor.execute("rollback to savepoint zeke", prepare=False)
-                    await cursor.execute("release savepoint zeke", prepare=False)
+                    await self._execute("rollback to savepoint zeke")
+                    await self._execute("release savepoint zeke")
                 raise
-            await cursor.execute("release savepoint zeke", prepare=False)
+            await self._execute("release savepoint zeke")
+
+    async def _execute(self, text: LiteralString, values: dict[str, Any] | None = None) -> list[Row]:
+        cursor = Cursor(self.connection)
+        # Planned each time: a kept plan needs the settings of this package's own connections.
+        if self.connection.info.pipeline_status == PipelineStatus.OFF:
+            await cursor.execute(text, values, prepare=False)
+        else:
+            # The application's pipeline would return results at a time of its choice.
+            async with self.connection.pipeline() as pipeline:
+                await cursor.execute(text, values, prepare=False)
+                await pipeline.sync()
+        return await cursor.fetchall() if cursor.description else []
 
 
 class Step(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from contextlib import asynccontextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from psycopg.errors import UniqueViolation
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from datetime import datetime
 
-    from sqlalchemy import TextClause
+    from sqlalchemy import Connection, CursorResult, TextClause
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from zeke_queue.storage.postgres.rows import Row
@@ -32,8 +32,8 @@ _UNIQUE: Final = "23505"
 
 
 def is_alchemy(connection: object) -> bool:
-    """Return whether this is an object of SQLAlchemy, which need not be installed."""
-    return type(connection).__module__.partition(".")[0] == "sqlalchemy"
+    """Return whether this is an object of SQLAlchemy, or of a subclass; it need not be installed."""
+    return any(one.__module__.partition(".")[0] == "sqlalchemy" for one in type(connection).__mro__)
 
 
 class AlchemyLink:
@@ -41,8 +41,10 @@ class AlchemyLink:
 
     in_transaction: ClassVar[bool] = True
 
-    def __init__(self, connection: AsyncConnection, schema: str, now: Callable[[], datetime] | None) -> None:
-        self.connection = connection
+    def __init__(
+        self, connection: AsyncConnection | Connection, schema: str, now: Callable[[], datetime] | None
+    ) -> None:
+        self.connection: Any = connection
         self.schema = schema
         self._now = now
 
@@ -59,10 +61,13 @@ class AlchemyLink:
         text, used = _text(name, self.schema, limit)
         values = with_now(parameters, self._now)
         try:
-            result = await self.connection.execute(text, {key: values[key] for key in used})
+            result = await self._execute(text, {key: values[key] for key in used})
         except DBAPIError as error:
             raise _meant_by(error) from error
         return [tuple(row) for row in result.all()] if result.returns_rows else []
+
+    async def _execute(self, text: TextClause, values: dict[str, Any]) -> CursorResult[Any]:
+        return await self.connection.execute(text, values)
 
     async def run_small(self, name: str, parameters: dict[str, Any]) -> Row | None:
         """Run a statement of this package that returns at most one row."""
@@ -83,7 +88,10 @@ async def alchemy_link(connection: Any, schema: str, now: Callable[[], datetime]
         UsageError: it is another object of SQLAlchemy, or commits each statement by itself.
     """
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession  # noqa: PLC0415 - as above
+    from sqlalchemy.ext.asyncio import async_scoped_session as scoped_session  # noqa: PLC0415
 
+    if isinstance(connection, scoped_session):
+        connection = cast("Any", connection())
     if isinstance(connection, AsyncSession):
         connection = await connection.connection()
     if not isinstance(connection, AsyncConnection):
@@ -91,13 +99,21 @@ async def alchemy_link(connection: Any, schema: str, now: Callable[[], datetime]
             f"connection: {type(connection).__qualname__} can't be joined; give SQLAlchemy's AsyncConnection "
             "or AsyncSession"
         )
-    raw = await connection.get_raw_connection()
+    check_not_autocommit((await connection.get_raw_connection()).dbapi_connection)
+    return AlchemyLink(connection, schema, now)
+
+
+def check_not_autocommit(driver_connection: object) -> None:
+    """Check that a connection of SQLAlchemy has transactions.
+
+    Raises:
+        UsageError: it commits each statement by itself.
+    """
     # Autocommit may also be set on the engine, which only the driver's connection shows.
-    if getattr(raw.dbapi_connection, "autocommit", False):
+    if getattr(driver_connection, "autocommit", False):
         raise UsageError(
             "connection: it commits each statement by itself (AUTOCOMMIT); join one that does not"
         )
-    return AlchemyLink(connection, schema, now)
 
 
 @cache
