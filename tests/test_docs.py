@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import doctest
 import inspect
 import re
@@ -23,6 +24,7 @@ from sqlalchemy.pool import NullPool
 from typer.main import get_command
 
 from tests.cases import check_each
+from tests.postgres.sqlalchemy_url import url
 from tests.tidy import ROOT
 from zeke_queue import Catalog, Queue, SendOptions, Worker
 from zeke_queue.cli.app import add_commands
@@ -48,6 +50,8 @@ EXEMPLARY = sorted(
     if re.search(r"^\s*>>> ", path.read_text(encoding="utf-8"), re.MULTILINE)
 )
 """Modules with examples in their docstrings."""
+
+_URL_OF_THE_PAGE = "postgresql+psycopg://zeke:secret@db.example.com/zeke"
 
 SETTINGS = (Settings, AISettings, KeywordSettings, YouTubeSettings, WebSettings)
 
@@ -207,6 +211,45 @@ async def test_the_guide_s_transactions_do_what_it_says(
             await connection.execute("SELECT data->>'name' FROM pgboss.job WHERE name = 'greet' ORDER BY 1")
         ).fetchall()
     assert found == sent == [("Ada",), ("Edsger",), ("Grace",)]
+
+
+async def test_the_page_for_applications_without_asyncio_does_what_it_says(
+    dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.postgres.applications import django_on  # noqa: PLC0415 - Django, which no other page needs
+
+    monkeypatch.setenv("DATABASE_PRIMARY_URL", dsn)
+    tasks, script, in_django, in_flask, joined = _blocks("docs/sync.md")
+    page: dict[str, Any] = {"__name__": "tasks", "dsn": dsn}
+
+    def run_all() -> None:
+        with psycopg.connect(dsn) as connection:
+            connection.execute("CREATE TABLE person (name text)")
+        for block in (script, joined):
+            exec(block, {**page})  # noqa: S102 - our own page
+        address = url(dsn, "psycopg").render_as_string(hide_password=False)
+        for block in (in_django, in_flask.replace(_URL_OF_THE_PAGE, address)):
+            exec(block, page)  # noqa: S102 - as above
+        with django_on(dsn):
+            assert page["sign_up"](None, "Ada").status_code == 201
+            with pytest.raises(ValueError, match="letters only"):
+                page["sign_up"](None, "R2D2")
+        client = page["app"].test_client()
+        assert client.post("/people/Edsger").status_code == 201
+        assert client.post("/people/C3PO").status_code == 400
+        with page["app"].app_context():
+            page["db"].engine.dispose()
+        page["queue"].close()
+
+    exec(tasks, page)  # noqa: S102 - as above
+    async with Queue.connect(page["catalog"]) as queue, Worker(queue):
+        await asyncio.to_thread(run_all)
+    assert capsys.readouterr().out == "Hello Ada\n"
+    with psycopg.connect(dsn) as connection:
+        people = connection.execute("SELECT name FROM person ORDER BY name").fetchall()
+        sent = connection.execute("SELECT data->>'name' FROM pgboss.job ORDER BY 1").fetchall()
+    assert people == [("Ada",), ("Edsger",), ("Grace",)]
+    assert sent == [("Ada",), *people]
 
 
 def test_the_guide_lists_the_options_of_a_send_with_their_defaults() -> None:

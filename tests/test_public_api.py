@@ -13,18 +13,22 @@ from tests.cases import check_each
 
 # fmt: off
 PUBLIC = [
-    "Catalog", "Fail", "InvalidOptionError", "Job", "JobCancelledError", "JobConflictError",
-    "JobContext", "JobEvent", "JobExpiredError", "JobFailedError", "JobNotFoundError", "JobOptions",
-    "JobQuery", "JobStatus", "LeaseLostError", "PayloadTooLargeError", "PayloadValidationError",
-    "Queue", "ResultTimeoutError", "Retry", "Run", "Schedule", "Send", "SendOptions",
-    "SerializationError", "Settings", "Snooze", "StorageError", "StorageUnavailableError", "Task",
-    "Transaction", "UnknownTaskError", "UsageError", "Wait", "Worker", "WorkerOptions", "ZekeError",
+    "Catalog", "Fail", "Job", "JobCancelledError", "JobConflictError", "JobContext", "JobEvent",
+    "JobExpiredError", "JobFailedError", "JobNotFoundError", "JobOptions", "JobQuery", "JobStatus",
+    "LeaseLostError", "PayloadTooLargeError", "PayloadValidationError", "Queue", "ResultTimeoutError",
+    "Retry", "Run", "Schedule", "Send", "SendOptions", "Settings", "Snooze", "StorageError",
+    "StorageUnavailableError", "SyncQueue", "SyncRun", "SyncTransaction", "Task", "Transaction",
+    "UnknownTaskError", "UsageError", "Wait", "Worker", "WorkerOptions", "ZekeError",
     "configure_logging", "run_worker",
 ]
 MEMBERS_OF_QUEUE = [
     "cancel", "catalog", "clock", "close", "connect", "count", "find", "get", "get_run", "in_memory",
     "outside_transaction", "resume", "retry", "schedules", "send", "send_many", "settings", "transaction",
     "trigger",
+]
+MEMBERS_OF_SYNC_QUEUE = [
+    "cancel", "close", "connect", "find", "get", "get_run", "in_memory", "outside_transaction", "resume",
+    "retry", "send", "send_many", "transaction", "trigger",
 ]
 # fmt: on
 
@@ -36,6 +40,10 @@ def test_the_public_names_are_these_and_no_others() -> None:
 async def test_public_members_of_a_queue_are_these() -> None:
     async with zeke_queue.Queue.in_memory(zeke_queue.Catalog()) as queue:
         assert [name for name in dir(queue) if not name.startswith("_")] == MEMBERS_OF_QUEUE
+
+
+def test_public_members_of_a_sync_queue_are_these() -> None:
+    assert [name for name in dir(zeke_queue.SyncQueue) if not name.startswith("_")] == MEMBERS_OF_SYNC_QUEUE
 
 
 def test_a_name_that_is_not_public_is_an_attribute_error() -> None:

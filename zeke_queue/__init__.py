@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from zeke_queue.client.queue import Queue
+    from zeke_queue.client.sync_queue import SyncQueue
+    from zeke_queue.client.sync_transaction import SyncTransaction
     from zeke_queue.core.options import JobOptions, SendOptions
     from zeke_queue.errors import (
-        InvalidOptionError,
         JobCancelledError,
         JobConflictError,
         JobExpiredError,
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
         PayloadTooLargeError,
         PayloadValidationError,
         ResultTimeoutError,
-        SerializationError,
         StorageError,
         StorageUnavailableError,
         UnknownTaskError,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from zeke_queue.system.settings import Settings
     from zeke_queue.task.catalog import Catalog
     from zeke_queue.task.context import JobContext
-    from zeke_queue.task.run import Run
+    from zeke_queue.task.run import Run, SyncRun
     from zeke_queue.task.senders import Transaction
     from zeke_queue.task.signals import Fail, Retry, Snooze, Wait
     from zeke_queue.task.task import Send, Task
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Catalog",
     "Fail",
-    "InvalidOptionError",
     "Job",
     "JobCancelledError",
     "JobConflictError",
@@ -67,11 +66,13 @@ __all__ = [
     "Schedule",
     "Send",
     "SendOptions",
-    "SerializationError",
     "Settings",
     "Snooze",
     "StorageError",
     "StorageUnavailableError",
+    "SyncQueue",
+    "SyncRun",
+    "SyncTransaction",
     "Task",
     "Transaction",
     "UnknownTaskError",
@@ -86,13 +87,15 @@ __all__ = [
 
 _HOMES: Final = {
     "client.queue": ["Queue"],
+    "client.sync_queue": ["SyncQueue"],
+    "client.sync_transaction": ["SyncTransaction"],
     "core.options": ["JobOptions", "SendOptions"],
     "model": ["Job", "JobEvent", "JobQuery", "JobStatus", "Schedule"],
     "system.logging": ["configure_logging"],
     "system.settings": ["Settings"],
     "task.catalog": ["Catalog"],
     "task.context": ["JobContext"],
-    "task.run": ["Run"],
+    "task.run": ["Run", "SyncRun"],
     "task.signals": ["Fail", "Retry", "Snooze", "Wait"],
     "task.senders": ["Transaction"],
     "task.task": ["Send", "Task"],

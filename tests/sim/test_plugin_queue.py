@@ -19,7 +19,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from shop import Order, charge, gather, receipt, report
-from zeke_queue import Job, JobFailedError, SerializationError, PayloadValidationError
+from zeke_queue import Job, JobFailedError, PayloadValidationError
 
 {mark}
 

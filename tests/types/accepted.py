@@ -8,12 +8,14 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from zeke_queue import Catalog, Job, JobContext, Queue, Run, Task
+from zeke_queue import Catalog, Job, JobContext, Queue, Run, SyncQueue, SyncRun, Task
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    import psycopg
     from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.orm import Session, scoped_session
 
 
 class Order(BaseModel):
@@ -148,3 +150,24 @@ async def either(queue: Queue, task: Task[Order, int]) -> int:
 async def passed_on(queue: Queue) -> None:
     """Give a decorated handler where a task is expected."""
     assert_type(await either(queue, refund), int)
+
+
+def script(
+    connection: psycopg.Connection, session: Session, scoped: scoped_session[Session], job_id: UUID
+) -> None:
+    """Send, wait and look without asyncio."""
+    order = Order(number=1)
+    with SyncQueue.connect(catalog) as queue:
+        assert_type(queue, SyncQueue)
+        assert_type(queue.send(charge, order, priority=3), SyncRun[Receipt])
+        assert_type(queue.send(charge, order).result().total, int)
+        assert_type(queue.trigger(sweep), SyncRun[None])
+        assert_type(queue.send("charge", {"number": 1}), SyncRun[Any])
+        assert_type(queue.send_many([charge.job(order)]), list[SyncRun[Any]])
+        assert_type(queue.get_run(job_id, charge), SyncRun[Receipt])
+        assert_type(queue.get(job_id), Job | None)
+        for joinable in (connection, session, session.connection(), scoped):
+            with queue.transaction(joinable) as transaction:
+                assert_type(transaction.send(refund, order), SyncRun[int])
+        with queue.transaction() as own:
+            assert_type(own.trigger(refund, order), SyncRun[int])

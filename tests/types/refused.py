@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from zeke_queue import Catalog, JobContext, Queue
+from zeke_queue import Catalog, JobContext, Queue, SyncQueue
 
 if TYPE_CHECKING:
+    import psycopg
+    from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import Session
 
 
@@ -44,6 +46,17 @@ async def program(queue: Queue, session: Session) -> None:
     charge.job("an order")  # REFUSED: wrong payload in Task.job
     total: str = await (await queue.send(charge, Order(number=1))).result()  # REFUSED: wrong result type
     await queue.send(charge, Order(number=len(total)))
+
+
+def script(queue: SyncQueue, session: AsyncSession, connection: psycopg.AsyncConnection) -> None:
+    """Misuse the queue without asyncio."""
+    queue.transaction(session)  # REFUSED: an async session
+    queue.transaction(connection)  # REFUSED: an async connection
+    queue.transaction(None)  # REFUSED: no connection, as of Django before it is used
+    queue.send(charge, "an order")  # REFUSED: wrong payload
+    queue.send(charge)  # REFUSED: no payload
+    total: str = queue.send(charge, Order(number=1)).result()  # REFUSED: wrong result type
+    queue.send(charge, Order(number=len(total)))
 
 
 @catalog.task("parent")

@@ -1,4 +1,4 @@
-"""The handle of a sent job."""
+"""The handles of a sent job."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from zeke_queue.errors import JobFailedError, JobNotFoundError, ResultTimeoutErr
 from zeke_queue.model import RowState
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable, Coroutine
     from uuid import UUID
 
     from zeke_queue.model import Job, JobEvent, JobStatus
     from zeke_queue.task.task import Task
 
 R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
 
 
 class RunSource(Protocol):
@@ -101,11 +102,7 @@ class Run(Generic[R_co]):
             SerializationError: its output does not fit the task's result type.
             InvalidOptionError: the timeout is not a number.
         """
-        seconds = check_timeout(timeout)
-        job = await self._source.ended(self._id, seconds)
-        if job is None:
-            raise ResultTimeoutError(f"Job {self._id} has not ended after {seconds:g} s; it continues")
-        return self.output_of(job)
+        return self.output_of(await self._ended(timeout))
 
     def output_of(self, job: Job) -> R_co:
         """Return the output of this run's job, once it has ended, as the type of the task's result.
@@ -159,3 +156,72 @@ class Run(Generic[R_co]):
             JobNotFoundError: it was purged.
         """
         return await self._source.cancel(self._id)
+
+    async def _ended(self, timeout: float | None) -> Job:
+        seconds = check_timeout(timeout)
+        job = await self._source.ended(self._id, seconds)
+        if job is None:
+            raise ResultTimeoutError(f"Job {self._id} has not ended after {seconds:g} s; it continues")
+        return job
+
+
+class Blocking(Protocol):
+    """Runs a coroutine elsewhere, and blocks until it returns."""
+
+    def __call__(self, work: Callable[[], Coroutine[Any, Any, T]], *, timeout: float | None = ...) -> T:
+        """Run the coroutine that ``work`` makes; by default with a limit on the time."""
+        ...
+
+
+class SyncRun(Generic[R_co]):
+    """A sent job of a ``SyncQueue``, whose result is of type R; its methods block until they have an answer.
+
+    Args:
+        run: the run of the same job.
+        wait: runs a coroutine of that run.
+        cancel: cancels a job.
+    """
+
+    __slots__ = ("_cancel", "_run", "_wait")
+
+    def __init__(self, run: Run[R_co], wait: Blocking, cancel: Callable[[UUID], bool]) -> None:
+        self._run = run
+        self._wait = wait
+        self._cancel = cancel
+
+    def __repr__(self) -> str:
+        return f"<SyncRun {self.task} {self.id}>"
+
+    @property
+    def id(self) -> UUID:
+        """The job's id."""
+        return self._run.id
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return self._run.task
+
+    @property
+    def created(self) -> bool:
+        """Whether the job was created; see ``Run.created``."""
+        return self._run.created
+
+    def result(self, timeout: float | None = None) -> R_co:
+        """Wait for the job to end and return its output; see ``Run.result``."""
+        ended = self._run._ended  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module
+        job = self._wait(lambda: ended(timeout), timeout=None)  # limited by the coroutine itself
+        # Validators of the result's type run here, in the application's thread.
+        return self._run.output_of(job)
+
+    def job(self) -> Job:
+        """Return the job as it is stored now; see ``Run.job``."""
+        return self._wait(self._run.job)
+
+    def status(self) -> JobStatus:
+        """Return the job's status now; see ``Run.status``."""
+        return self._wait(self._run.status)
+
+    def cancel(self) -> bool:
+        """Cancel the job for good; see ``Run.cancel``."""
+        return self._cancel(self.id)

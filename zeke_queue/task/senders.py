@@ -13,23 +13,36 @@ if TYPE_CHECKING:
     import psycopg
 
     from zeke_queue.core.options import SendOptions
-    from zeke_queue.task.run import Run
+    from zeke_queue.task.run import Run, SyncRun
     from zeke_queue.task.task import Send, Task
 
     AsyncJoinable: TypeAlias = "psycopg.AsyncConnection[Any] | AsyncSQLAlchemy"
+    SyncJoinable: TypeAlias = "psycopg.Connection[Any] | SyncSQLAlchemy"
 
 P = TypeVar("P")
 R = TypeVar("R")
 
 
 class AsyncSQLAlchemy(Protocol):
-    """An ``AsyncConnection`` or ``AsyncSession`` of SQLAlchemy."""
+    """An ``AsyncConnection``, ``AsyncSession`` or ``async_scoped_session`` of SQLAlchemy."""
 
-    def in_transaction(self) -> bool:
-        """Return whether a transaction has begun."""
+    def begin_nested(self) -> Any:
+        """Open a savepoint."""
         ...
 
     async def commit(self) -> None:
+        """Commit the transaction."""
+        ...
+
+
+class SyncSQLAlchemy(Protocol):
+    """A ``Connection``, ``Session`` or ``scoped_session`` of SQLAlchemy."""
+
+    def begin_nested(self) -> Any:
+        """Open a savepoint."""
+        ...
+
+    def commit(self) -> None:
         """Commit the transaction."""
         ...
 
@@ -147,3 +160,48 @@ class Transaction(Sender):
     @abstractmethod
     def on_rollback(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` if the transaction rolls back; the last one registered is called first."""
+
+
+class SyncSender(ABC):
+    """Sends jobs from code without asyncio: a ``SyncQueue`` or a ``SyncTransaction``."""
+
+    __slots__ = ()
+
+    @overload
+    def send(self, task: Task[None, R], **options: Unpack[SendOptions]) -> SyncRun[R]: ...
+    @overload
+    def send(self, task: Task[P, R], payload: P, **options: Unpack[SendOptions]) -> SyncRun[R]: ...
+    @overload
+    def send(self, task: str, payload: object = None, **options: Unpack[SendOptions]) -> SyncRun[Any]: ...
+
+    def send(
+        self, task: str | Task[Any, Any], payload: object = None, **options: Unpack[SendOptions]
+    ) -> SyncRun[Any]:
+        """Send a job, unless a uniqueness rule keeps an earlier one; see ``Sender.send``.
+
+        Raises:
+            UsageError: an event loop runs in this thread, whose other tasks the call would hold up.
+        """
+        return self._send(task, payload, options, insist=False)
+
+    @overload
+    def trigger(self, task: Task[None, R], **options: Unpack[SendOptions]) -> SyncRun[R]: ...
+    @overload
+    def trigger(self, task: Task[P, R], payload: P, **options: Unpack[SendOptions]) -> SyncRun[R]: ...
+    @overload
+    def trigger(self, task: str, payload: object = None, **options: Unpack[SendOptions]) -> SyncRun[Any]: ...
+
+    def trigger(
+        self, task: str | Task[Any, Any], payload: object = None, **options: Unpack[SendOptions]
+    ) -> SyncRun[Any]:
+        """Send a job that must be a new one; arguments and errors are those of ``send``.
+
+        Raises:
+            JobConflictError: a uniqueness rule refused it; ``holder`` is the conflicting job, if known.
+        """
+        return self._send(task, payload, options, insist=True)
+
+    @abstractmethod
+    def _send(
+        self, task: str | Task[Any, Any], payload: object, options: SendOptions, *, insist: bool
+    ) -> SyncRun[Any]: ...

@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+import psycopg
 from psycopg import AsyncCursor, DataError
 from psycopg import adapters as _standard
 from psycopg.adapt import AdaptersMap, Loader
@@ -33,7 +34,7 @@ from zeke_queue.storage.postgres.statements import PLAIN
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from psycopg import AsyncConnection
+    from psycopg import AsyncConnection, Connection
     from psycopg.abc import AdaptContext, Buffer
 
     from zeke_queue.model import Completed, Extended, Failed, NewJob, Released, Waiting
@@ -92,16 +93,25 @@ def _own_adapters() -> AdaptersMap:
 _ADAPTERS: Final = _own_adapters()
 
 
-class Cursor(AsyncCursor[Row]):
+class _OwnConversions:
+    @property
+    def adapters(self) -> AdaptersMap:
+        """The conversions of this module."""
+        return _ADAPTERS
+
+
+class Cursor(_OwnConversions, AsyncCursor[Row]):
     """A cursor with this module's conversions, whatever an application configured on the connection."""
 
     def __init__(self, connection: AsyncConnection[Any]) -> None:
         super().__init__(connection, row_factory=tuple_row)
 
-    @property
-    def adapters(self) -> AdaptersMap:
-        """The conversions of this module."""
-        return _ADAPTERS
+
+class SyncCursor(_OwnConversions, psycopg.Cursor[Row]):
+    """The same on a synchronous connection."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        super().__init__(connection, row_factory=tuple_row)
 
 
 def of_holder(job: NewJob) -> dict[str, Any]:
