@@ -18,10 +18,8 @@ from tests.runtime.workers.handler import Lines
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.errors import PermissionDeniedError, StorageUnavailableError
 from zeke_queue.model import RowState
-from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.task.context import JobContext
 from zeke_queue.worker.progress import Notes
-from zeke_queue.worker.storage_health import StorageHealth
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -37,7 +35,7 @@ def storage() -> Faulty:
 
 
 def notes_of(storage: Faulty) -> Notes:
-    return Notes(storage, StorageHealth(FrozenClock(), SeededEntropy(1)))  # type: ignore[arg-type]
+    return Notes(storage)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ class Desk:
         info = WorkerInfo(UUID(int=1), "host", 1, ("work",), 15.0)
         self.state = WorkerState({"work": QUEUE}, 1, 1.0)
         shared = Shared(info, self.storage, health, self.state, clock, wake_claims=Waiter())
-        self.loop = SettleLoop(shared, Notes(self.storage, health))
+        self.loop = SettleLoop(shared, Notes(self.storage))
         self._next = 0
 
     def add(self, number: int) -> None:

@@ -14,6 +14,7 @@ from zeke_queue.errors import StorageError
 from zeke_queue.model import Released, RowState
 from zeke_queue.system import logging as log
 from zeke_queue.system.waiting import Waiter, end
+from zeke_queue.worker.storage_health import log_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -131,7 +132,7 @@ class Heartbeat:
         try:
             await self.send()
         except StorageError as error:
-            self._health.refused("heartbeat", error)
+            log_refusal("heartbeat", error)
             return False
         return True
 

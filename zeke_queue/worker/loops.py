@@ -20,6 +20,7 @@ from zeke_queue.system import logging as log
 from zeke_queue.system.waiting import DeadlineTimer, Waiter, end
 from zeke_queue.worker.claims import Claim, Recover, Sleep
 from zeke_queue.worker.state import Interrupt, Report, Settle, Start
+from zeke_queue.worker.storage_health import log_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -177,7 +178,7 @@ class ClaimLoop:
             try:
                 await self._do(action)
             except StorageError as error:
-                self._health.refused("claim", error)
+                log_refusal("claim", error)
                 await self._health.pause(failures, self._stopping)
                 failures += 1
             else:
@@ -353,7 +354,7 @@ class SettleLoop:
                 await self._store([job])
             return
         job = batch[0]
-        self._health.refused("settle", error)
+        log_refusal("settle", error)
         if isinstance(job.outcome, Failed) and job.reason == "lost":
             return  # its failure is refused too; the deadline will end the job
         job.reason = "lost"

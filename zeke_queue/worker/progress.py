@@ -14,13 +14,13 @@ from zeke_queue.core import jsonb
 from zeke_queue.core.failure import clean, plain
 from zeke_queue.errors import StorageError, StorageUnavailableError
 from zeke_queue.model import JobEvent
+from zeke_queue.worker.storage_health import log_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
     from zeke_queue.storage import Storage
-    from zeke_queue.worker.storage_health import StorageHealth
 
 INTERVAL: Final = 0.1
 """Seconds between two writes."""
@@ -46,12 +46,10 @@ class Notes:
 
     Args:
         storage: stores them.
-        health: logs refusals.
     """
 
-    def __init__(self, storage: Storage, health: StorageHealth) -> None:
+    def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._health = health
         self._lines: list[JobEvent] = []
         self._progress: dict[UUID, JobEvent] = {}
         self._counts: dict[UUID, int] = {}
@@ -143,7 +141,7 @@ class Notes:
             raise
         except Exception as error:  # noqa: BLE001 - a service for watchers must not disturb jobs
             if len(events) == 1 or isinstance(error, StorageError):
-                self._health.refused("append_events", error)
+                log_refusal("append_events", error)
                 return
             half = len(events) // 2
             await self._note(events[:half])

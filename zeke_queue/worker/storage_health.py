@@ -44,11 +44,6 @@ class StorageHealth:
             log.get_logger().info("storage_back", awayMs=round(away * 1000))
         return answer
 
-    def refused(self, during: str, error: Exception) -> None:
-        """Log an error that a repetition would not change; not an outage, which ``observe`` logs."""
-        if not isinstance(error, StorageUnavailableError):
-            log.get_logger().error("storage_error", during=during, error=str(error))
-
     async def retry(
         self,
         during: str,
@@ -62,7 +57,7 @@ class StorageHealth:
             try:
                 await call(failures)
             except on as error:
-                self.refused(during, error)
+                log_refusal(during, error)
                 await self.pause(failures, ending)
                 failures += 1
             else:
@@ -81,3 +76,9 @@ class StorageHealth:
     async def _rest(self, failures: int) -> None:
         longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures, 10))
         await self._clock.sleep(longest * (0.5 + self._random.random() / 2))
+
+
+def log_refusal(during: str, error: Exception) -> None:
+    """Log an error that a repetition would not change; not an outage, which ``StorageHealth`` logs."""
+    if not isinstance(error, StorageUnavailableError):
+        log.get_logger().error("storage_error", during=during, error=str(error))

@@ -266,7 +266,7 @@ class Worker:
             clock,
             wake_claims=Waiter(),
         )
-        notes = Notes(shared.storage, health)
+        notes = Notes(shared.storage)
         settle = SettleLoop(shared, notes)
         pool = CoroutinePool(
             config.concurrency, state, clock, settle_soon=settle.soon, wake_claims=shared.wake_claims
