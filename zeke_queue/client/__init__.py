@@ -1,1 +1,1 @@
-"""The API of an application: the queue, its transactions and the administration of jobs."""
+"""The API of an application: queues with asyncio and without, transactions, administration of jobs."""
