@@ -52,8 +52,8 @@ class QueueThread:
             StorageUnavailableError: there was no answer in time, or the queue was closed meanwhile.
         """
         check_no_loop()
+        thread = self._thread()
         try:
-            thread = self._thread()
             return thread.run(work(thread.value), timeout)
         except LoopClosedError:
             raise StorageUnavailableError("The queue was closed during the call") from None
@@ -92,13 +92,21 @@ class QueueThread:
 
     def _thread(self) -> LoopThread[Queue]:
         process = self._processes.setdefault(os.getpid(), _Process())
-        with process.opening:
+        # While the database is down, threads try one after the other, and the last would wait for all.
+        if not process.opening.acquire(timeout=CALL_TIMEOUT):
+            raise _not_opened()
+        try:
             if self._closed:
                 raise UsageError("The queue was closed; open another one")
             if process.thread is None:
                 process.thread = LoopThread("zeke-sync-queue", self._open_queue(), CALL_TIMEOUT)
                 weakref.finalize(self, _close, process.thread, os.getpid())  # also when the program ends
+        except TimeoutError:
+            raise _not_opened() from None
+        else:
             return process.thread
+        finally:
+            process.opening.release()
 
 
 class _Process:
@@ -120,6 +128,12 @@ def check_no_loop() -> None:
             "A SyncQueue blocks its thread, in which an event loop runs: use a Queue, and await it; or call "
             "this in a thread, with asyncio.to_thread"
         )
+
+
+def _not_opened() -> StorageUnavailableError:
+    return StorageUnavailableError(
+        f"The queue could not be opened within {CALL_TIMEOUT:g} s. See that the database answers"
+    )
 
 
 def _close(thread: LoopThread[Any], pid: int) -> None:
