@@ -15,7 +15,7 @@ from tests.conformance.driver import Driver
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.core import apikeys
-from zeke_queue.maintenance.runner import Supervisor
+from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.model import Job, RowState
 from zeke_queue.storage.access import NewKey, Scope
@@ -133,7 +133,7 @@ class House:
         begun = asyncio.Event()
         worker = Worker(self.queue, tasks=served, shutdown_timeout=0)
         self._working.append((worker, asyncio.create_task(worker.run(begun))))
-        for duty in (Supervisor(parts_of(self.queue)), Scheduler(parts_of(self.queue))):
+        for duty in (Maintenance(parts_of(self.queue)), Scheduler(parts_of(self.queue))):
             self._working.append((duty, asyncio.create_task(duty.run())))
         await begun.wait()
 

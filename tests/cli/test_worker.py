@@ -13,7 +13,7 @@ import pytest
 from tests.cases import check_each
 from tests.cli.conftest import SHOP, Zeke
 from zeke_queue.errors import StorageUnavailableError
-from zeke_queue.maintenance.runner import Supervisor
+from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.storage.embedded.server import EmbeddedPostgres
 from zeke_queue.worker import shutdown
@@ -48,7 +48,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
 
 def test_maintenance_and_scheduler_run_beside_a_worker(zeke: Zeke, started: Started) -> None:
     zeke.good("worker", *SHOP)
-    assert started.beside == {Supervisor, Scheduler}
+    assert started.beside == {Maintenance, Scheduler}
 
 
 def test_maintenance_and_scheduler_can_be_turned_off(zeke: Zeke, started: Started) -> None:
@@ -58,7 +58,7 @@ def test_maintenance_and_scheduler_can_be_turned_off(zeke: Zeke, started: Starte
 
     check_each(
         [
-            (["--no-scheduler"], {Supervisor}),
+            (["--no-scheduler"], {Maintenance}),
             (["--no-supervisor"], {Scheduler}),
             (["--no-supervisor", "--no-scheduler"], set[type]()),
         ],

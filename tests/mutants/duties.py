@@ -44,7 +44,7 @@ MUTANTS = (
         SUPERVISOR,
         "        due = dict.fromkeys(DUTIES, self._clock.monotonic())\n",
         "        began = self._clock.monotonic()\n"
-        '        due = {name: began if name == "give_back" else began + 3600 for name in DUTIES}\n',
+        '        due = {name: began if name == "rescue" else began + 3600 for name in DUTIES}\n',
         "A supervisor archives and purges for the first time an hour after it has begun.",
     ),
     Mutant(
@@ -75,9 +75,10 @@ MUTANTS = (
     Mutant(
         "sweeps-end-in-an-outage",
         SUPERVISOR,
-        '            self._log.warning("supervisor_waits", duty=name, error=str(error))\n'
+        '            self._log.warning("maintenance_retrying", duty=name, error=str(error))\n'
         "            return False\n",
-        '            self._log.warning("supervisor_waits", duty=name, error=str(error))\n            raise\n',
+        '            self._log.warning("maintenance_retrying", duty=name, error=str(error))\n'
+        "            raise\n",
         "A supervisor ends when the storage is away for a moment.",
     ),
     Mutant(

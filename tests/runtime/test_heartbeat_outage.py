@@ -9,7 +9,7 @@ from tests.runtime.workers.handler import Handler, Lines
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import PermissionDeniedError
-from zeke_queue.maintenance.runner import Supervisor
+from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.model import Completed, RowState
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ async def test_jobs_of_a_lost_worker_run_elsewhere_and_its_late_outcome_is_dropp
         await until(lambda: work.started)
         place.storage.cut["heartbeat"] = "before"  # from here on it is silent
         await place.advance(16)
-        assert (await Supervisor(parts_of(place.queue)).sweep()).reaped == 1
+        assert (await Maintenance(parts_of(place.queue)).sweep()).reaped == 1
         place.storage.mend()
         work.go.set()
         async with place.working(**BEATING) as other:

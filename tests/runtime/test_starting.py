@@ -12,7 +12,7 @@ import pytest
 from tests.runtime.workers.place import PATIENCE, Place, turns, until
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import SettingsError
-from zeke_queue.maintenance.runner import Supervisor
+from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.storage.memory import Snapshot
 from zeke_queue.task.catalog import Catalog
@@ -83,7 +83,7 @@ def nothing_is_stored(place: Place) -> bool:
 
 async def test_worker_that_fails_to_start_beside_loops_stores_nothing(place: Place, door: Door) -> None:
     door.refuses = True
-    beside = [Scheduler(parts_of(place.queue)), Supervisor(parts_of(place.queue))]
+    beside = [Scheduler(parts_of(place.queue)), Maintenance(parts_of(place.queue))]
     running = asyncio.ensure_future(run_until_signalled(place.worker(), beside))
     await door.asked.wait()
     await turns()

@@ -22,7 +22,7 @@ from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.core import retry
 from zeke_queue.errors import StorageError, StorageUnavailableError
-from zeke_queue.maintenance.runner import Supervisor, Swept
+from zeke_queue.maintenance.runner import Maintenance, MaintenanceResult
 from zeke_queue.model import FINAL, RetryPolicy, RowState
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.entropy import SeededEntropy
@@ -46,7 +46,7 @@ async def test_job_past_its_deadline_is_retried_after_the_backoff(
     job = await jobs.running(expire_in=60, retry_limit=2, retry_delay=10)
     clock.advance(61)
 
-    assert await Supervisor(parts_of(queue)).sweep() == Swept(expired=1)
+    assert await Maintenance(parts_of(queue)).sweep() == MaintenanceResult(expired=1)
 
     back = await jobs.look(job.id)
     assert back.row_state is RowState.RETRY
@@ -61,7 +61,7 @@ async def test_job_past_its_deadline_without_retries_expires_with_a_reason(
     await jobs.heartbeat(lease=9_000)
     job = await jobs.running(expire_in=60, retry_limit=0)
     clock.advance(61)
-    await Supervisor(parts_of(queue)).sweep()
+    await Maintenance(parts_of(queue)).sweep()
 
     ended = await jobs.look(job.id)
     assert ended.row_state is RowState.EXPIRED
@@ -80,7 +80,7 @@ async def test_jobs_of_a_worker_without_heartbeat_are_retried(
     await jobs.heartbeat(BERT)
     kept = await jobs.running("clean", worker=BERT)
 
-    assert await Supervisor(parts_of(queue)).sweep() == Swept(reaped=1)
+    assert await Maintenance(parts_of(queue)).sweep() == MaintenanceResult(reaped=1)
 
     assert (await jobs.look(lost.id)).row_state is RowState.RETRY
     assert (await jobs.look(kept.id)).row_state is RowState.ACTIVE
@@ -93,7 +93,7 @@ async def test_job_lost_with_its_worker_without_retries_fails_with_a_reason(
     await jobs.heartbeat(lease=15)
     job = await jobs.running(retry_limit=0)
     clock.advance(16)
-    await Supervisor(parts_of(queue)).sweep()
+    await Maintenance(parts_of(queue)).sweep()
 
     ended = await jobs.look(job.id)
     assert ended.row_state is RowState.FAILED
@@ -107,7 +107,7 @@ async def test_late_outcome_of_a_lost_worker_changes_nothing(
     await jobs.heartbeat(lease=15)
     job = await jobs.running()
     clock.advance(16)
-    await Supervisor(parts_of(queue)).sweep()
+    await Maintenance(parts_of(queue)).sweep()
     assert await jobs.complete(job) is False
 
 
@@ -118,7 +118,7 @@ async def test_backlog_of_many_batches_is_requeued_in_one_sweep(
     for _ in range(7):
         await jobs.send("mail")
     await jobs.claim()
-    assert await Supervisor(parts_of(queue), batch=2).sweep() == Swept(reaped=7)
+    assert await Maintenance(parts_of(queue), batch=2).sweep() == MaintenanceResult(reaped=7)
 
 
 # What goes
@@ -130,24 +130,24 @@ async def test_ended_jobs_are_archived_and_archived_ones_purged_in_time(
 ) -> None:
     ended = [await jobs.ended(state) for state in sorted(FINAL)]
     waiting = await jobs.send(delay=0)
-    supervisor = Supervisor(parts_of(queue), batch=3)
+    supervisor = Maintenance(parts_of(queue), batch=3)
 
     clock.advance(DAY - 1)
-    assert await supervisor.sweep() == Swept()
+    assert await supervisor.sweep() == MaintenanceResult()
     clock.advance(2)
-    assert await supervisor.sweep() == Swept(archived=4)
+    assert await supervisor.sweep() == MaintenanceResult(archived=4)
     assert all(job.archived_on for job in (await parts_of(queue).storage.get(ended)).values())
     clock.advance(7 * DAY - 5)
-    assert await supervisor.sweep() == Swept()
+    assert await supervisor.sweep() == MaintenanceResult()
     clock.advance(10)
-    assert await supervisor.sweep() == Swept(purged=4)
+    assert await supervisor.sweep() == MaintenanceResult(purged=4)
     assert list(await parts_of(queue).storage.get([*ended, waiting])) == [waiting]
 
 
 async def test_retention_is_a_setting(queue: Queue, jobs: Driver, clock: FrozenClock) -> None:
     await jobs.ended(RowState.COMPLETED)
     clock.advance(11)
-    short = Supervisor(parts_of(queue), archive_after=10, delete_after=0)
+    short = Maintenance(parts_of(queue), archive_after=10, delete_after=0)
     assert (await short.sweep()).archived == 1
     clock.advance(1)
     assert (await short.sweep()).purged == 1
@@ -163,7 +163,7 @@ async def test_concurrent_supervisors_requeue_each_job_once(
     ids = [await jobs.send() for _ in range(20)]
     await jobs.claim()
     clock.advance(1)
-    swept = await asyncio.gather(*(Supervisor(parts_of(queue), batch=3).sweep() for _ in range(4)))
+    swept = await asyncio.gather(*(Maintenance(parts_of(queue), batch=3).sweep() for _ in range(4)))
     assert sum(one.reaped for one in swept) == 20
     assert {len((await jobs.look(job_id)).history) for job_id in ids} == {1}
 
@@ -210,7 +210,7 @@ async def test_row_that_can_not_be_settled_does_not_stop_the_others(
     await jobs.claim()
     broken.bad_rows = {ids[5]}
 
-    assert (await Supervisor(parts_of(supervised)).sweep()).reaped == 15
+    assert (await Maintenance(parts_of(supervised)).sweep()).reaped == 15
 
     states = await jobs.states(ids)
     assert states.pop(5) is RowState.ACTIVE
@@ -229,7 +229,7 @@ async def test_bad_rows_that_fill_a_batch_do_not_stop_the_others_and_are_tried_o
     await jobs.claim(limit=5)
     clock.advance(1)  # the bad rows are the oldest, so each look finds them first
     await jobs.claim()
-    supervisor = Supervisor(parts_of(supervised), batch=2)
+    supervisor = Maintenance(parts_of(supervised), batch=2)
 
     swept = await supervisor.sweep()
 
@@ -251,7 +251,7 @@ async def test_failed_duty_does_not_stop_the_others(clock: FrozenClock) -> None:
         clock.advance(2 * DAY)
         await jobs.running()
         broken.broken = {what: error}
-        swept = await Supervisor(parts_of(queue)).sweep()
+        swept = await Maintenance(parts_of(queue)).sweep()
         assert (swept.reaped, swept.archived) == (0, 1)
 
     errors = [StorageError("no"), StorageUnavailableError("away"), ZeroDivisionError()]
@@ -260,7 +260,7 @@ async def test_failed_duty_does_not_stop_the_others(clock: FrozenClock) -> None:
 
 async def test_failed_duties_are_reported(supervised: Queue, broken: Broken) -> None:
     broken.broken = dict.fromkeys(["lock_expired", "archive"], StorageError("no"))
-    assert (await Supervisor(parts_of(supervised)).sweep()).failed == ("give_back", "archive")
+    assert (await Maintenance(parts_of(supervised)).sweep()).failed == ("rescue", "archive")
 
 
 # The loop
@@ -270,7 +270,7 @@ async def test_loop_sweeps_at_its_interval_until_it_is_stopped(
     supervised: Queue, broken: Broken, clock: FrozenClock
 ) -> None:
     jobs = Driver(broken, clock)
-    supervisor = Supervisor(parts_of(supervised), every=5)
+    supervisor = Maintenance(parts_of(supervised), every=5)
     running = asyncio.ensure_future(supervisor.run())
     await turns()
     job = await jobs.running()
@@ -288,7 +288,7 @@ async def test_loop_survives_an_outage_and_polls_more_rarely_meanwhile(
     supervised: Queue, broken: Broken, clock: FrozenClock
 ) -> None:
     jobs = Driver(broken, clock)
-    supervisor = Supervisor(parts_of(supervised), every=1)
+    supervisor = Maintenance(parts_of(supervised), every=1)
     broken.broken = dict.fromkeys(["lock_expired", "archive"], StorageUnavailableError("away"))
     running = asyncio.ensure_future(supervisor.run())
     for _ in range(120):
@@ -309,7 +309,7 @@ async def test_duty_that_keeps_failing_backs_off_and_does_not_slow_the_others(
     supervised: Queue, broken: Broken, clock: FrozenClock
 ) -> None:
     jobs = Driver(broken, clock)
-    supervisor = Supervisor(parts_of(supervised), every=5)
+    supervisor = Maintenance(parts_of(supervised), every=5)
     broken.broken = {"archive": StorageError("a right is missing")}
     running = asyncio.ensure_future(supervisor.run())
     for _ in range(120):
@@ -326,7 +326,7 @@ async def test_duty_that_keeps_failing_backs_off_and_does_not_slow_the_others(
 
 
 async def test_loop_stopped_before_its_start_does_nothing(supervised: Queue) -> None:
-    supervisor = Supervisor(parts_of(supervised))
+    supervisor = Maintenance(parts_of(supervised))
     supervisor.stop()
     await soon(supervisor.run())
 
@@ -345,7 +345,7 @@ def test_job_whose_workers_all_die_runs_its_retry_limit_plus_once(
         clock = FrozenClock()
         storage = MemoryStorage(clock)
         jobs = Driver(storage, clock)
-        supervisor = Supervisor(
+        supervisor = Maintenance(
             parts_of(Queue(mail_catalog(), storage, clock=clock, entropy=SeededEntropy(seed)))
         )
         ids = [

@@ -13,7 +13,7 @@ from tests.cases import check_each_async
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import InvalidOptionError, JobFailedError, LeaseLostError, UsageError
-from zeke_queue.maintenance.runner import Supervisor
+from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.model import RowState
 from zeke_queue.task.context import JobContext
 from zeke_queue.task.signals import Fail, Snooze, Wait
@@ -225,7 +225,7 @@ async def test_supervisor_resumes_a_parent_that_was_not_woken(
         patched.setattr(place.storage.real, "_wake", nothing)
         await place.drain()
     assert (await place.job(job_id)).row_state is RowState.CREATED
-    swept = await Supervisor(parts_of(place.queue)).sweep()
+    swept = await Maintenance(parts_of(place.queue)).sweep()
     assert (swept.woken, swept.failed) == (1, ())
     await place.drain()
     assert (await place.job(job_id)).output == 7

@@ -15,7 +15,7 @@ from tests.clocks import FrozenClock
 from tests.runtime.workers.faulty import Faulty
 from tests.runtime.workers.place import Place, turns
 from zeke_queue.client.parts import parts_of
-from zeke_queue.maintenance.runner import Supervisor
+from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.model import RowState
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.task.context import JobContext
@@ -47,7 +47,7 @@ class Storm:
         self.rough = rough
         self.clock = FrozenClock()
         self.place = Place(clock=self.clock, storage=Faulty(self.clock))
-        self.supervisor = Supervisor(parts_of(self.place.queue))
+        self.supervisor = Maintenance(parts_of(self.place.queue))
         self.workers: list[tuple[Worker, asyncio.Task[None]]] = []
         self.sent: list[UUID] = []
         self.cancelled: set[UUID] = set()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cases import check_each
 from zeke_queue.errors import StorageUnavailableError
-from zeke_queue.maintenance.runner import Supervisor
+from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.worker import Worker
@@ -145,10 +145,10 @@ def test_shrinking_keeps_to_the_error_that_a_program_ended_with() -> None:
 
 @pytest.mark.parametrize(
     ("part", "node", "verb"),
-    [(Worker, "w1", "claim"), (Supervisor, "v1", "lock_expired"), (Scheduler, "s1", "lock_due_schedules")],
+    [(Worker, "w1", "claim"), (Maintenance, "v1", "lock_expired"), (Scheduler, "s1", "lock_due_schedules")],
 )
 def test_idle_part_of_the_runtime_is_found(
-    part: type[Worker | Supervisor | Scheduler], node: str, verb: str, monkeypatch: pytest.MonkeyPatch
+    part: type[Worker | Maintenance | Scheduler], node: str, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def sleep(_self: object) -> None:
         await asyncio.Event().wait()

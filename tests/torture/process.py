@@ -23,7 +23,7 @@ from tests.torture.tasks import about_worker, make_catalog
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import StorageUnavailableError
-from zeke_queue.maintenance.runner import Supervisor
+from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.system import logging as log
@@ -116,7 +116,7 @@ async def _act(part: Part, queue: Queue, journal: Journal, stopping: asyncio.Eve
         await run_until_signalled(worker)
         return
     if part.role == "keeper":
-        duties = [Scheduler(parts_of(queue), every=0.5), Supervisor(parts_of(queue), every=part.sweep)]
+        duties = [Scheduler(parts_of(queue), every=0.5), Maintenance(parts_of(queue), every=part.sweep)]
     else:
         draw = SeededEntropy(part.seed).stream(f"{part.node}.{part.life}")
         duties = [Client(queue, journal, draw, part.pace, str(Path(part.journal).parent))]

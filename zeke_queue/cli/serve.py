@@ -120,7 +120,7 @@ async def _serve(begun: Beginning, web: WebSettings) -> None:
 
 async def _run_all(begun: Beginning, web: WebSettings) -> None:
     from zeke_queue.client.queue import Queue
-    from zeke_queue.maintenance.runner import Supervisor
+    from zeke_queue.maintenance.runner import Maintenance
     from zeke_queue.maintenance.scheduler import Scheduler
     from zeke_queue.worker import Worker
     from zeke_queue.worker.shutdown import run_until_signalled
@@ -129,5 +129,5 @@ async def _run_all(begun: Beginning, web: WebSettings) -> None:
     async with Queue.connect(begun.catalog, settings=begun.settings) as queue:
         server = _server(queue, begun, web)
         await run_until_signalled(
-            Worker(queue), [Supervisor(parts_of(queue)), Scheduler(parts_of(queue)), server]
+            Worker(queue), [Maintenance(parts_of(queue)), Scheduler(parts_of(queue)), server]
         )

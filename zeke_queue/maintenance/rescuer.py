@@ -60,7 +60,7 @@ class Rescuer:
         except Exception as error:
             if not failures:
                 raise
-            self._log.warning("supervisor_settles_in_parts", jobs=len(failures), error=str(error))
+            self._log.warning("rescue_retried_singly", jobs=len(failures), error=str(error))
             changed = await self._settle_in_parts(failures, stuck)
         for job, verdict in zip(found, failures, strict=True):
             if job.id in changed:
@@ -100,7 +100,7 @@ class Rescuer:
         except Exception as error:  # noqa: BLE001 - one bad row must not hold up the others
             if len(failures) == 1:
                 job_id = str(failures[0].id)
-                self._log.error("supervisor_row_failed", jobId=job_id, error=str(error), exc_info=error)
+                self._log.error("rescue_failed", jobId=job_id, error=str(error), exc_info=error)
                 stuck.add(failures[0].id)
                 return set()
         half = len(failures) // 2

@@ -1,6 +1,6 @@
 """Periodic maintenance: rescues expired and lost jobs, resumes waiting ones, archives and purges old rows.
 
-Any number of supervisors may run; each skips rows that another has locked. Duties are independent, and rows
+Any number of them may run; each skips rows that another has locked. Duties are independent, and rows
 where possible: a row that can't be settled is reported and skipped, and the rest is processed.
 """
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from zeke_queue.system.entropy import Entropy
     from zeke_queue.system.settings import Settings
 
-Duty: TypeAlias = Literal["give_back", "wake", "archive", "purge"]
+Duty: TypeAlias = Literal["rescue", "resume", "archive", "purge"]
 
-DUTIES: Final[tuple[Duty, ...]] = ("give_back", "wake", "archive", "purge")
+DUTIES: Final[tuple[Duty, ...]] = ("rescue", "resume", "archive", "purge")
 """The duties of a sweep, in order."""
 
 BATCHES: Final = 20
@@ -37,7 +37,7 @@ STUCK_MAX: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class MaintenanceResult:
     """The result of a sweep.
 
     Attributes:
@@ -81,7 +81,7 @@ class Parts(Protocol):
         ...
 
 
-class Supervisor:
+class Maintenance:
     """Runs a sweep at regular intervals.
 
     Args:
@@ -130,23 +130,23 @@ class Supervisor:
         """Make ``run`` return soon: each remaining duty of the round does one batch at most."""
         self._timer.stop()
 
-    async def sweep(self, duties: Iterable[Duty] = DUTIES) -> Swept:
+    async def sweep(self, duties: Iterable[Duty] = DUTIES) -> MaintenanceResult:
         """Run duties once; one that fails is reported, and the others still run.
 
         Args:
             duties: some of ``DUTIES``.
         """
         given_back: list[ExpiredJob] = []
-        moved = {"wake": 0, "archive": 0, "purge": 0}
+        moved = {"resume": 0, "archive": 0, "purge": 0}
         stuck: set[UUID] = set()
 
-        async def give_back() -> bool:
+        async def rescue() -> bool:
             found, changed = await self._rescuer.rescue(self._batch, stuck)
             given_back.extend(changed)
             return found >= self._batch and len(stuck) < STUCK_MAX
 
-        async def wake() -> bool:
-            moved["wake"] += (rows := await self._storage.resume_waiting(self._batch))
+        async def resume() -> bool:
+            moved["resume"] += (rows := await self._storage.resume_waiting(self._batch))
             return rows >= self._batch
 
         async def archive() -> bool:
@@ -157,13 +157,13 @@ class Supervisor:
             moved["purge"] += (rows := await self._storage.purge(self._delete_after, self._batch))
             return rows >= self._batch
 
-        doing = dict(zip(DUTIES, (give_back, wake, archive, purge), strict=True))
+        doing = dict(zip(DUTIES, (rescue, resume, archive, purge), strict=True))
         failed = [name for name in duties if not await self._do(name, doing[name])]
         expired = sum(job.reason == "deadline" for job in given_back)
-        return Swept(
+        return MaintenanceResult(
             expired=expired,
             reaped=len(given_back) - expired,
-            woken=moved["wake"],
+            woken=moved["resume"],
             archived=moved["archive"],
             purged=moved["purge"],
             failed=tuple(failed),
@@ -176,9 +176,9 @@ class Supervisor:
                 if not await duty() or self._timer.stopped:
                     break
         except StorageUnavailableError as error:
-            self._log.warning("supervisor_waits", duty=name, error=str(error))
+            self._log.warning("maintenance_retrying", duty=name, error=str(error))
             return False
         except Exception as error:  # noqa: BLE001 - a failing duty must not stop the others
-            self._log.error("supervisor_duty_failed", duty=name, error=str(error), exc_info=error)
+            self._log.error("maintenance_failed", duty=name, error=str(error), exc_info=error)
             return False
         return True

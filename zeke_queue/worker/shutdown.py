@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from zeke_queue.client.parts import parts_of
-from zeke_queue.maintenance.runner import Supervisor
+from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.system import logging as log
 from zeke_queue.system.waiting import end
@@ -112,7 +112,7 @@ async def run_worker(
     parts = parts_of(queue)
     beside: list[Duty] = []
     if maintenance:
-        beside.append(Supervisor(parts))
+        beside.append(Maintenance(parts))
     if schedules:
         beside.append(Scheduler(parts))
     await run_until_signalled(Worker(queue, **options), beside)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import UsageError
-from zeke_queue.maintenance.runner import Supervisor
+from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.system.settings import Settings
@@ -134,7 +134,7 @@ class TestEnvironment:
             entropy = SeededEntropy(self._seed)
             self._queue = DrivenQueue(self, self.catalog, storage, entropy, Settings())
             self._scheduler = Scheduler(parts_of(self._queue))
-            self._supervisor = Supervisor(parts_of(self._queue))
+            self._supervisor = Maintenance(parts_of(self._queue))
             self.drive(parts_of(self._queue).declare())
         return self._queue
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
-from zeke_queue.maintenance.runner import Supervisor
+from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.worker import Worker
@@ -374,11 +374,11 @@ def scheduler() -> Main:
 
 
 def supervisor(**options: Any) -> Main:
-    """Return the main function of a maintenance process, with options of ``Supervisor``."""
-    return _program(lambda node: Supervisor(parts_of(node.queue), **options))
+    """Return the main function of a maintenance process, with options of ``Maintenance``."""
+    return _program(lambda node: Maintenance(parts_of(node.queue), **options))
 
 
-def _program(make: Callable[[Node], Worker | Scheduler | Supervisor]) -> Main:
+def _program(make: Callable[[Node], Worker | Scheduler | Maintenance]) -> Main:
     async def main(node: Node) -> None:
         running = make(node)
         node.stop = running.stop

@@ -16,7 +16,7 @@ from rich.console import Console
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import JobConflictError, ResultTimeoutError, ZekeError
-from zeke_queue.maintenance.runner import Supervisor
+from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.model import FINAL, RowState
 from zeke_queue.system.entropy import Ids, SystemEntropy
 from zeke_queue.worker import Worker
@@ -135,9 +135,9 @@ class Errand:
 
         Archiving is left to the workers, whose settings say how long rows are kept.
         """
-        supervisor = Supervisor(parts_of(self.queue))
+        supervisor = Maintenance(parts_of(self.queue))
         while True:
-            await supervisor.sweep(("give_back", "wake"))
+            await supervisor.sweep(("rescue", "resume"))
             await self.queue.clock.sleep(TEND_EVERY)
 
     async def have_told(self, story_id: UUID, *, anew: bool = False) -> UUID | None:

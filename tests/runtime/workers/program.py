@@ -11,7 +11,7 @@ import sys
 from tests.runtime.workers import crunching
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
-from zeke_queue.maintenance.runner import Supervisor
+from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_queue.worker import Worker, run_until_signalled
@@ -57,7 +57,7 @@ async def main(dsn: str) -> None:
     """Work on a database until signalled."""
     async with Queue.connect(catalog, dsn) as queue:
         worker = Worker(queue, lease=2, heartbeat_interval=0.5, poll_interval=0.5, shutdown_timeout=30)
-        await run_until_signalled(worker, [Supervisor(parts_of(queue), every=0.3)])
+        await run_until_signalled(worker, [Maintenance(parts_of(queue), every=0.3)])
 
 
 if __name__ == "__main__":
