@@ -15,8 +15,6 @@ from tests.conformance.driver import Driver
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.core import apikeys
-from zeke_queue.maintenance.runner import Maintenance
-from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.model import Job, RowState
 from zeke_queue.storage.access import NewKey, Scope
 from zeke_queue.system.settings import Settings
@@ -133,18 +131,16 @@ class House:
         begun = asyncio.Event()
         worker = Worker(self.queue, tasks=served, shutdown_timeout=0)
         self._working.append((worker, asyncio.create_task(worker.run(begun))))
-        for duty in (Maintenance(parts_of(self.queue)), Scheduler(parts_of(self.queue))):
-            self._working.append((duty, asyncio.create_task(duty.run())))
         await begun.wait()
 
     async def _rest(self) -> None:
-        for duty, _ in self._working:
-            duty.stop()
+        for worker, _ in self._working:
+            worker.stop()
         await asyncio.gather(*(task for _, task in self._working))
         self._working.clear()
 
     def work(self) -> None:
-        """Start a worker, a supervisor and a scheduler."""
+        """Start a worker, with maintenance and schedules."""
         self.do(self._work())
 
     def rest(self) -> None:

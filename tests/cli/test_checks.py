@@ -199,7 +199,7 @@ def test_tick_unserved_for_a_minute_is_a_problem() -> None:
         late = replace(DAILY, next_tick=NOW - timedelta(seconds=seconds))
         found = wrong(schedules=[late])
         assert len(found) == problems
-        assert all("--no-scheduler" in str(finding.advice) for finding in found)
+        assert all("--no-schedules" in str(finding.advice) for finding in found)
 
     check_each([(61, 1), (59, 0)], check)
 

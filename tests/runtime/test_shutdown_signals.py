@@ -15,9 +15,11 @@ import pytest
 from tests.runtime.workers.faulty import faulty_place
 from tests.runtime.workers.handler import Handler
 from tests.runtime.workers.place import PATIENCE, Place, turns, until
+from zeke_queue.errors import UsageError
 from zeke_queue.model import RowState
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.worker import run_until_signalled, shutdown
+from zeke_queue.worker.shutdown import run_worker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -140,3 +142,47 @@ async def test_stuck_process_ends_though_its_output_is_closed(
     go.set()
     await running
     assert codes == [shutdown.STUCK_EXIT]
+
+
+async def test_run_worker_works_until_a_signal_and_leaves_the_next_one_to_the_system(place: Place) -> None:
+    work = Handler(place)
+    running = asyncio.ensure_future(run_worker(place.queue, shutdown_timeout=1000))
+    job_id = await place.send(work.task)
+    await until(lambda: work.started)
+    signal.raise_signal(signal.SIGTERM)
+    await turns()
+    assert not running.done(), "its job has time"
+    work.go.set()
+    async with asyncio.timeout(PATIENCE):
+        await running
+    assert place.state(job_id) is RowState.COMPLETED
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+async def test_run_worker_elsewhere_than_in_the_main_thread_starts_nothing(place: Place) -> None:
+    Handler(place)
+
+    async def run() -> list[str]:
+        with pytest.raises(UsageError, match=r"main thread.*Worker\(queue\)\.run\(\)"):
+            await run_worker(place.queue)
+        return [task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+    assert await asyncio.to_thread(asyncio.run, run()) == []
+    assert place.storage.dump().workers == []
+
+
+async def test_run_worker_on_a_loop_without_signals_starts_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Handler(place)
+
+    def refuse(*_: object) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "add_signal_handler", refuse)
+    before = asyncio.all_tasks()
+    with pytest.raises(UsageError, match="main thread"):
+        await run_worker(place.queue)
+    assert asyncio.all_tasks() == before
+    assert place.storage.dump().workers == []

@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.runtime.workers.place import PATIENCE, Place, turns, until
-from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import SettingsError
-from zeke_queue.maintenance.runner import Maintenance
-from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.storage.memory import Snapshot
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.worker import run_until_signalled
@@ -81,10 +78,9 @@ def nothing_is_stored(place: Place) -> bool:
     return not any(getattr(stored, table) for table in Snapshot.__slots__)
 
 
-async def test_worker_that_fails_to_start_beside_loops_stores_nothing(place: Place, door: Door) -> None:
+async def test_worker_with_duties_that_fails_to_start_stores_nothing(place: Place, door: Door) -> None:
     door.refuses = True
-    beside = [Scheduler(parts_of(place.queue)), Maintenance(parts_of(place.queue))]
-    running = asyncio.ensure_future(run_until_signalled(place.worker(), beside))
+    running = asyncio.ensure_future(run_until_signalled(place.worker(maintenance=True, schedules=True)))
     await door.asked.wait()
     await turns()
     assert nothing_is_stored(place)
@@ -122,7 +118,7 @@ async def test_loops_beside_a_worker_start_once_its_resources_are_open(place: Pl
 async def test_worker_stopped_before_its_resources_open_stores_nothing(place: Place, door: Door) -> None:
     beside = Beside(place)
     running = asyncio.ensure_future(
-        run_until_signalled(place.worker(), [beside, Scheduler(parts_of(place.queue))])
+        run_until_signalled(place.worker(maintenance=True, schedules=True), [beside])
     )
     await door.asked.wait()
     signal.raise_signal(signal.SIGTERM)

@@ -193,7 +193,7 @@ def test_invalid_options_of_a_worker_are_refused(place: Place) -> None:
     with pytest.raises(UnknownTaskError):
         Worker(place.queue, tasks=["nowhere"])
     for wrong in (
-        {"concurrency": 0},
+        {"concurrency": -1},
         {"poll_interval": 0},
         {"lease": -1},
         {"shutdown_timeout": -1},

@@ -309,6 +309,31 @@ def _named(*situations: Callable[[Story], bool]) -> dict[str, Callable[[Story], 
     return {one.__name__: one for one in situations}
 
 
+# plain
+
+
+def worker_ends_attempt_of_another(story: Story) -> bool:
+    return any(
+        error in {"WorkerLost", "Expired"} and story.began.get((row.id, row.attempt), "w") != story.by(event)
+        for event, row, error in ends(story)
+    )
+
+
+def worker_serves_tick(story: Story) -> bool:
+    return any(
+        isinstance(event, Change)
+        and event.before is None
+        and event.after is not None
+        and event.after.name == "tick"
+        and story.by(event).startswith("w")
+        for event in story
+    )
+
+
+def worker_archives(story: Story) -> bool:
+    return any(event.node.startswith("w") and event.result for event in of(story, Answered, verb="archive"))
+
+
 SITUATIONS: dict[str, dict[str, Callable[[Story], bool]]] = {
     "expiry": _named(
         worker_expires_attempt,
@@ -341,6 +366,9 @@ SITUATIONS: dict[str, dict[str, Callable[[Story], bool]]] = {
             handler_goes_on_after_its_job_was_cancelled, archived_job_is_retried, settlement_comes_too_late
         ),
     },
+    "plain": _named(
+        job_of_lost_worker_returns, worker_ends_attempt_of_another, worker_serves_tick, worker_archives
+    ),
     "shutdown": _named(
         stopping_worker_releases_running_job,
         stopping_worker_releases_prefetched_job,

@@ -1,4 +1,4 @@
-"""One process of a run: a worker, a keeper (scheduler and supervisor), or a client.
+"""One process of a run: a worker, a keeper (a worker of duties alone), or a client.
 
 It is told what to be by one argument of JSON, and ends when its parent does: it reads its standard input,
 which the parent holds open.
@@ -20,11 +20,8 @@ from typing import TYPE_CHECKING
 from tests.torture.clients import Client
 from tests.torture.recording import Journal, recording
 from tests.torture.tasks import about_worker, make_catalog
-from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import StorageUnavailableError
-from zeke_queue.maintenance.runner import Maintenance
-from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.system import logging as log
 from zeke_queue.system.entropy import SeededEntropy
@@ -51,7 +48,8 @@ class Part:
         journal: the file in which it writes down what it does.
         epoch: the monotonic clock's time at which the run began.
         seed: of what it draws.
-        lease, poll, grace, sweep, archive_after, delete_after: seconds, as worker and supervisor take them.
+        lease, poll, grace, sweep, archive_after, delete_after: seconds, as workers take them; heartbeats and
+            maintenance come each ``sweep``.
         pace: seconds between two things that a client does.
     """
 
@@ -100,33 +98,29 @@ async def play(part: Part) -> None:
 
 
 async def _act(part: Part, queue: Queue, journal: Journal, stopping: asyncio.Event) -> None:
-    if part.role == "worker":
+    if part.role != "client":
         about = about_worker(Path(part.journal).parent, os.getpid())
         about.write_text(json.dumps(asdict(part)), encoding="utf-8")
         worker = Worker(
             queue,
-            concurrency=6,
+            concurrency=6 if part.role == "worker" else 0,
             poll_interval=part.poll,
             lease=part.lease,
-            heartbeat_interval=part.lease / 3,
+            heartbeat_interval=part.sweep,
             shutdown_timeout=part.grace,
         )
         if stopping.is_set():
             return
         await run_until_signalled(worker)
         return
-    if part.role == "keeper":
-        duties = [Scheduler(parts_of(queue), every=0.5), Maintenance(parts_of(queue), every=part.sweep)]
-    else:
-        draw = SeededEntropy(part.seed).stream(f"{part.node}.{part.life}")
-        duties = [Client(queue, journal, draw, part.pace, str(Path(part.journal).parent))]
-    running = [asyncio.ensure_future(duty.run()) for duty in duties]
+    draw = SeededEntropy(part.seed).stream(f"{part.node}.{part.life}")
+    client = Client(queue, journal, draw, part.pace, str(Path(part.journal).parent))
+    running = asyncio.ensure_future(client.run())
     stop = asyncio.ensure_future(stopping.wait())
-    # A duty that ends by itself has failed.
-    await asyncio.wait((stop, *running), return_when=asyncio.FIRST_COMPLETED)
-    for duty in duties:
-        duty.stop()
-    await asyncio.gather(*running)
+    # A client that ends by itself has failed.
+    await asyncio.wait((stop, running), return_when=asyncio.FIRST_COMPLETED)
+    client.stop()
+    await running
 
 
 def _end_with_parent() -> None:

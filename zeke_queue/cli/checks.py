@@ -211,7 +211,7 @@ def _overdue(survey: Survey) -> Iterator[Finding]:
             "jobs",
             f"{_some(len(survey.overdue), 'job')} should no longer be active: {expired} past the deadline,"
             f" {len(survey.overdue) - expired} without a live worker",
-            "maintenance rescues them within seconds; if it does not, start a worker without --no-supervisor",
+            "maintenance rescues them within seconds; if not, start a worker without --no-maintenance",
         )
 
 
@@ -224,7 +224,7 @@ def _ticks(survey: Survey) -> Iterator[Finding]:
             Grade.PROBLEM,
             "schedules",
             f"ticks of {names} are overdue",
-            "no scheduler is running: start a worker without --no-scheduler",
+            "no worker serves schedules: start one without --no-schedules",
         )
     elif due:
         yield Finding(Grade.OK, "schedules", f"{_some(len(due), 'schedule')}, none late")

@@ -1,4 +1,4 @@
-"""``zeke api``: the HTTP API and its dashboard; ``zeke up``: these, a worker and the rest in one process."""
+"""``zeke api``: the HTTP API and its dashboard; ``zeke up``: these and a worker in one process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import typer
 
 from zeke_queue.cli.session import AppOption, options_of
 from zeke_queue.cli.work import beginning
-from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import UsageError
 from zeke_queue.system.install_hints import install, on_same
 
@@ -56,11 +55,11 @@ def up(
     concurrency: Annotated[
         int | None,
         typer.Option(
-            metavar="NUMBER", min=1, help="Jobs at once; overrides JOBS_CONCURRENCY (10).", show_default=False
+            metavar="NUMBER", min=0, help="Jobs at once; overrides JOBS_CONCURRENCY (10).", show_default=False
         ),
     ] = None,
 ) -> None:
-    """Run everything in one process: API, dashboard, a worker, the supervisor and the scheduler.
+    """Run everything in one process: API, dashboard, a worker with maintenance and schedules.
 
     Without a database (DATABASE_PRIMARY_URL, --database) it starts a private Postgres, which keeps its data;
     without --app it runs the catalog installed with it.
@@ -111,23 +110,18 @@ def _server(queue: Queue, begun: Beginning, web: WebSettings) -> ApiServer:
 
 async def _serve(begun: Beginning, web: WebSettings) -> None:
     from zeke_queue.client.queue import Queue
-    from zeke_queue.worker.shutdown import run_duty_until_signalled
+    from zeke_queue.worker.shutdown import run_loop_until_signalled
 
     await _check(begun)
     async with Queue.connect(begun.catalog, settings=begun.settings) as queue:
-        await run_duty_until_signalled(_server(queue, begun, web))
+        await run_loop_until_signalled(_server(queue, begun, web))
 
 
 async def _run_all(begun: Beginning, web: WebSettings) -> None:
     from zeke_queue.client.queue import Queue
-    from zeke_queue.maintenance.runner import Maintenance
-    from zeke_queue.maintenance.scheduler import Scheduler
     from zeke_queue.worker import Worker
     from zeke_queue.worker.shutdown import run_until_signalled
 
     await _check(begun)
     async with Queue.connect(begun.catalog, settings=begun.settings) as queue:
-        server = _server(queue, begun, web)
-        await run_until_signalled(
-            Worker(queue), [Maintenance(parts_of(queue)), Scheduler(parts_of(queue)), server]
-        )
+        await run_until_signalled(Worker(queue), [_server(queue, begun, web)])

@@ -1,4 +1,4 @@
-"""``zeke worker``: run the tasks of a catalog, with the supervisor and the scheduler beside it."""
+"""``zeke worker``: run the tasks of a catalog, and beside them maintenance and schedules."""
 
 from __future__ import annotations
 
@@ -28,13 +28,16 @@ def worker(
     concurrency: Annotated[
         int | None,
         typer.Option(
-            metavar="NUMBER", min=1, help="Jobs at once; overrides JOBS_CONCURRENCY (10).", show_default=False
+            metavar="NUMBER",
+            min=0,
+            help="Jobs at once; overrides JOBS_CONCURRENCY (10); 0 for maintenance and schedules alone.",
+            show_default=False,
         ),
     ] = None,
-    supervisor: Annotated[
+    maintenance: Annotated[
         bool, typer.Option(help="Run maintenance: rescue lost jobs, archive, purge.")
     ] = True,
-    scheduler: Annotated[bool, typer.Option(help="Serve cron schedules.")] = True,
+    schedules: Annotated[bool, typer.Option(help="Serve cron schedules.")] = True,
     reload: Annotated[
         bool, typer.Option("--reload", help="For development: restart when Python files here change.")
     ] = False,
@@ -51,7 +54,7 @@ def worker(
         log.configure_logging(settings.log_format, settings.log_level)
         raise typer.Exit(_reloading())
     catalog, settings, _ = beginning(options, app, **given)
-    asyncio.run(_work(catalog, settings, queue, supervisor=supervisor, scheduler=scheduler))
+    asyncio.run(_work(catalog, settings, queue, maintenance=maintenance, schedules=schedules))
 
 
 class Beginning(NamedTuple):
@@ -110,10 +113,10 @@ def _on_embedded(options: Options, settings: Settings) -> Settings:
 
 
 async def _work(
-    catalog: Catalog, settings: Settings, names: list[str] | None, *, supervisor: bool, scheduler: bool
+    catalog: Catalog, settings: Settings, names: list[str] | None, *, maintenance: bool, schedules: bool
 ) -> None:
     from zeke_queue.client.queue import Queue
     from zeke_queue.worker.shutdown import run_worker
 
     async with Queue.connect(catalog, settings=settings) as queue:
-        await run_worker(queue, maintenance=supervisor, schedules=scheduler, tasks=names or None)
+        await run_worker(queue, maintenance=maintenance, schedules=schedules, tasks=names or None)

@@ -26,7 +26,8 @@ _DRIVER: Final = re.compile(r"(postgres(?:ql)?)\+\w+://")
 _PORTS: Final = re.compile(r"\d*(,\d*)*", re.ASCII)
 _LAST_PORT: Final = 65_535
 _DAY: Final = 86_400.0
-_CENTURY: Final = 36_525 * _DAY
+CENTURY: Final = 36_525 * _DAY
+"""Seconds for which jobs are kept at most."""
 
 _UNREADABLE: Final = (
     "libpq can't read it; in a URL, write the characters @ : / ? # % and spaces of user and password as"
@@ -72,7 +73,7 @@ class Settings(Variables):
         database_primary_url: the Postgres that keeps the jobs, as a URL or as libpq's ``key=value`` pairs.
         jobs_cron_tz: the IANA zone of schedules without one.
         jobs_schema: the schema of the tables.
-        jobs_concurrency: jobs that one worker runs at once.
+        jobs_concurrency: jobs that one worker runs at once; 0 for maintenance and schedules alone.
         jobs_poll_interval: how long an idle worker waits at most before it polls.
         jobs_lease: how long a worker may be silent before its jobs go to others.
         jobs_heartbeat_interval: the interval of heartbeats; at most half of the lease.
@@ -92,7 +93,7 @@ class Settings(Variables):
     database_primary_url: SecretStr | None = None
     jobs_cron_tz: str = "UTC"
     jobs_schema: str = "pgboss"
-    jobs_concurrency: int = Field(default=10, ge=1, le=10_000)
+    jobs_concurrency: int = Field(default=10, ge=0, le=10_000)
     jobs_poll_interval: float = Field(default=2.0, gt=0, le=3600)
     jobs_lease: float = Field(default=15.0, ge=1, le=_DAY)
     jobs_heartbeat_interval: float = Field(default=5.0, gt=0, le=_DAY)
@@ -102,8 +103,8 @@ class Settings(Variables):
     jobs_pool_min: int = Field(default=1, ge=0, le=1000)
     jobs_pool_max: int = Field(default=10, ge=2, le=1000)
     jobs_embedded_directory: Path | None = None
-    jobs_archive_after: float = Field(default=_DAY, ge=0, le=_CENTURY)
-    jobs_delete_after: float = Field(default=7 * _DAY, ge=0, le=_CENTURY)
+    jobs_archive_after: float = Field(default=_DAY, ge=0, le=CENTURY)
+    jobs_delete_after: float = Field(default=7 * _DAY, ge=0, le=CENTURY)
     log_format: Literal["auto", "json", "text"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from zeke_queue.worker.attempts import Attempts
     from zeke_queue.worker.coroutine_pool import CoroutinePool
+    from zeke_queue.worker.duties import Duties
     from zeke_queue.worker.heartbeat import Heartbeat
     from zeke_queue.worker.loops import ClaimLoop, Dispatcher, SettleLoop, Shared
     from zeke_queue.worker.progress import Notes
@@ -39,6 +40,7 @@ class Lifecycle:
     heartbeat: Heartbeat
     notes: Notes
     watchdog: Watchdog | None
+    duties: Duties | None
     _running: dict[str, asyncio.Task[None]] = field(default_factory=dict[str, "asyncio.Task[None]"])
 
     async def register(self, declare: Callable[[], Awaitable[None]]) -> None:
@@ -56,7 +58,10 @@ class Lifecycle:
         self._start("settle", self.settle.run())
         self._start("heartbeat", self.heartbeat.run())
         self._start("lease", self.heartbeat.watch_lease())
-        self._start("claim", self.claims.run())
+        if self.shared.info.queues:
+            self._start("claim", self.claims.run())
+        for name, loop in self.duties or ():
+            self._start(name, loop.run())
 
     async def until(self, event: Awaitable[Any]) -> None:
         """Wait for an event while the worker runs.
@@ -87,6 +92,8 @@ class Lifecycle:
         clock = self.shared.clock
         try:
             self.claims.stop()
+            if self.duties is not None:
+                self.duties.stop()
             if jobs := len(self.shared.state.running):
                 log.get_logger().info("worker_stopping", jobs=jobs, grace=self.shutdown.timeout)
             while (step := self.shutdown.next(self._alive(), clock.monotonic())) is not None:
@@ -147,3 +154,6 @@ class Lifecycle:
         await end(*(parts[name] for name in ("heartbeat", "lease") if name in parts))
         with suppress(StorageError):
             await self.shared.storage.deregister(self.shared.info.id)
+        # A duty that does not end in time is cancelled; its transaction is rolled back, as after a crash.
+        if ending := [parts[name] for name, _ in self.duties or () if name in parts]:
+            await asyncio.wait(ending)

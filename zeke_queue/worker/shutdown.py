@@ -6,21 +6,20 @@ import asyncio
 import os
 import signal
 import sys
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.client.parts import parts_of
-from zeke_queue.maintenance.runner import Maintenance
-from zeke_queue.maintenance.scheduler import Scheduler
+from zeke_queue.errors import UsageError
 from zeke_queue.system import logging as log
 from zeke_queue.system.waiting import end
 from zeke_queue.worker.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Generator, Sequence
     from typing import Unpack
 
     from zeke_queue.client.queue import Queue
+    from zeke_queue.worker.duties import Loop
     from zeke_queue.worker.worker import WorkerOptions
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -28,19 +27,24 @@ STUCK_EXIT: Final = 70
 """Exit code if handlers did not end. Source: ``EX_SOFTWARE`` of sysexits.h."""
 
 
-class Duty(Protocol):
-    """A loop that runs beside a worker, such as a supervisor or a scheduler."""
+async def run_worker(queue: Queue, **options: Unpack[WorkerOptions]) -> None:
+    """Run a worker until SIGTERM or SIGINT.
 
-    async def run(self) -> None:
-        """Work until stopped."""
-        ...
+    The first signal stops it gracefully, the second one at once; a third one has the system's default effect.
 
-    def stop(self) -> None:
-        """Make ``run`` return soon."""
-        ...
+    Args:
+        queue: the queue whose jobs are run.
+        **options: see ``WorkerOptions``.
+
+    Raises:
+        StorageError: the storage can't be used, for a reason other than a temporary outage.
+        UsageError: an option is out of range, the catalog declares an invalid schedule, or signals can't be
+            handled here.
+    """
+    await run_until_signalled(Worker(queue, **options))
 
 
-async def run_until_signalled(worker: Worker, beside: Sequence[Duty] = ()) -> None:
+async def run_until_signalled(worker: Worker, beside: Sequence[Loop] = ()) -> None:
     """Run a worker, and loops beside it, until SIGTERM or SIGINT.
 
     The loops start once the worker has started: if it refuses to, for example because a setting is missing,
@@ -52,98 +56,97 @@ async def run_until_signalled(worker: Worker, beside: Sequence[Duty] = ()) -> No
     code 70.
 
     Raises:
+        UsageError: signals can't be handled here.
         Exception: the error of the worker or of a loop; the others are stopped first.
     """
-    loop = asyncio.get_running_loop()
     begun = asyncio.Event()
-    duties: list[asyncio.Future[None]] = []
+    tasks: list[asyncio.Future[None]] = []
 
-    def hear(number: signal.Signals) -> None:
-        log.get_logger().info(
-            "signal_received",
-            signal=number.name,
-            again=worker.stopping,
-            hint=None if worker.stopping else "running jobs get their grace; signal again to stop at once",
-        )
-        if worker.stopping:
-            worker.stop(immediately=True)
+    def stop(*, again: bool) -> None:
+        worker.stop(immediately=again)
+        if again:
             # Resources that never open would keep the process alive, and there are no jobs to release yet.
-            for part in duties if begun.is_set() else (working,):
-                part.cancel()
-            _stop_hearing(loop)
-        else:
+            for task in tasks[1:] if begun.is_set() else tasks:
+                task.cancel()
+
+    with _handling_signals(stop):
+        tasks.append(working := asyncio.ensure_future(worker.run(begun)))
+        try:
+            await _begins(working, begun)
+            if not worker.stopping and not working.done():
+                tasks += [asyncio.ensure_future(loop.run()) for loop in beside]
+            # A worker ends only when stopped; a loop that ends by itself has failed.
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
             worker.stop()
-
-    working = asyncio.ensure_future(worker.run(begun))
-    for number in SIGNALS:
-        loop.add_signal_handler(number, hear, number)
-    try:
-        await _begins(working, begun)
-        if not worker.stopping and not working.done():
-            duties += [asyncio.ensure_future(duty.run()) for duty in beside]
-        # A worker ends only when stopped; a loop that ends by itself has failed.
-        await asyncio.wait((working, *duties), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        worker.stop()
-        for duty in beside:
-            duty.stop()
-        ended = await asyncio.gather(working, *duties, return_exceptions=True)
-        _stop_hearing(loop)
-        if worker.stuck:
-            _exit_now()
-    _raise_first([result for result in ended if not _cut_short(result)])
+            for loop in beside:
+                loop.stop()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+            if worker.stuck:
+                _exit_now()
+    _raise_first([result for result in ended if not isinstance(result, asyncio.CancelledError)])
 
 
-async def run_worker(
-    queue: Queue, *, maintenance: bool = True, schedules: bool = True, **options: Unpack[WorkerOptions]
-) -> None:
-    """Run a worker until SIGTERM or SIGINT, with everything that its jobs need.
-
-    Args:
-        queue: the queue whose jobs are run.
-        maintenance: whether to rescue jobs of dead workers, archive and purge.
-        schedules: whether to serve schedules.
-        **options: see ``WorkerOptions``.
-
-    Raises:
-        StorageError: the storage can't be used, for a reason other than a temporary outage.
-        UsageError: an option is out of range, or the catalog declares an invalid schedule.
-    """
-    parts = parts_of(queue)
-    beside: list[Duty] = []
-    if maintenance:
-        beside.append(Maintenance(parts))
-    if schedules:
-        beside.append(Scheduler(parts))
-    await run_until_signalled(Worker(queue, **options), beside)
-
-
-async def run_duty_until_signalled(duty: Duty) -> None:
+async def run_loop_until_signalled(running: Loop) -> None:
     """Run one loop without a worker until SIGTERM or SIGINT; a second signal cancels it.
 
     Raises:
+        UsageError: signals can't be handled here.
         Exception: the error of the loop.
     """
+    tasks: list[asyncio.Future[None]] = []
+
+    def stop(*, again: bool) -> None:
+        running.stop()
+        if again:
+            for task in tasks:
+                task.cancel()
+
+    with _handling_signals(stop):
+        tasks.append(asyncio.ensure_future(running.run()))
+        await asyncio.wait(tasks)
+    if not tasks[0].cancelled():
+        tasks[0].result()
+
+
+@contextmanager
+def _handling_signals(stop: Callable[..., None]) -> Generator[None]:
+    """Call ``stop(again=False)`` at the first signal of the block, and ``stop(again=True)`` at the second.
+
+    Raises:
+        UsageError: this is not the main thread, or its event loop can't handle signals.
+    """
     loop = asyncio.get_running_loop()
-    heard: list[signal.Signals] = []
+    received: list[signal.Signals] = []
 
-    def hear(number: signal.Signals) -> None:
-        log.get_logger().info("signal_received", signal=number.name, again=bool(heard))
-        if heard:
-            working.cancel()
-            _stop_hearing(loop)
-        heard.append(number)
-        duty.stop()
+    def handle(number: signal.Signals) -> None:
+        again = bool(received)
+        received.append(number)
+        hint = (
+            None if again else "running jobs get JOBS_SHUTDOWN_TIMEOUT to end; signal again to stop at once"
+        )
+        log.get_logger().info("signal_received", signal=number.name, again=again, hint=hint)
+        if again:
+            _restore_signals(loop)
+        stop(again=again)
 
-    working = asyncio.ensure_future(duty.run())
-    for number in SIGNALS:
-        loop.add_signal_handler(number, hear, number)
     try:
-        await asyncio.wait((working,))
+        for number in SIGNALS:
+            loop.add_signal_handler(number, handle, number)
+    except (NotImplementedError, RuntimeError, ValueError) as error:
+        raise UsageError(
+            f"signals: must be handled in the main thread, by an event loop that supports it ({error});"
+            " elsewhere run `Worker(queue).run()`, and end it by `worker.stop()`"
+        ) from error
+    try:
+        yield
     finally:
-        _stop_hearing(loop)
-    if not working.cancelled():
-        working.result()
+        _restore_signals(loop)
+
+
+def _restore_signals(loop: asyncio.AbstractEventLoop) -> None:
+    for number in SIGNALS:
+        loop.remove_signal_handler(number)
 
 
 async def _begins(working: asyncio.Future[None], begun: asyncio.Event) -> None:
@@ -155,19 +158,10 @@ async def _begins(working: asyncio.Future[None], begun: asyncio.Event) -> None:
         await end(beginning)
 
 
-def _cut_short(result: Any) -> bool:
-    return isinstance(result, asyncio.CancelledError)
-
-
 def _raise_first(ended: Sequence[Any]) -> None:
     for result in ended:
         if isinstance(result, BaseException):
             raise result
-
-
-def _stop_hearing(loop: asyncio.AbstractEventLoop) -> None:
-    for number in SIGNALS:
-        loop.remove_signal_handler(number)
 
 
 def _exit_now() -> None:

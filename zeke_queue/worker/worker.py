@@ -1,4 +1,4 @@
-"""The worker: claims the jobs of a catalog, runs their handlers, and settles their outcomes."""
+"""The worker: runs the jobs of a catalog, and beside them maintenance and cron."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from zeke_queue.system.waiting import Waiter, first
 from zeke_queue.worker.attempts import Attempts
 from zeke_queue.worker.claims import ServedQueue
 from zeke_queue.worker.coroutine_pool import CoroutinePool
+from zeke_queue.worker.duties import MAINTENANCE, SCHEDULES, Duties, sweep_interval
 from zeke_queue.worker.executors.processes import Processes
 from zeke_queue.worker.executors.threads import Threads
 from zeke_queue.worker.heartbeat import Heartbeat
@@ -46,9 +47,11 @@ class WorkerOptions(TypedDict, total=False):
     """Options of a worker; those left out are the settings of its queue (JOBS_CONCURRENCY and so on).
 
     Attributes:
-        concurrency: how many jobs run at once; 10 by default.
+        concurrency: how many jobs run at once; 10 by default. With 0 it runs maintenance and schedules alone.
         tasks: names, aliases or tasks to serve; all of the catalog by default. A task is always served under
             all its names.
+        maintenance: whether it rescues expired and lost jobs, archives and purges; True by default.
+        schedules: whether it serves schedules; True by default.
         poll_interval: seconds between claims without a wake-up; 2 by default.
         lease: seconds of silence after which other workers get its jobs; 15 by default.
         heartbeat_interval: seconds between heartbeats; at most half of the lease; 5 by default.
@@ -57,6 +60,8 @@ class WorkerOptions(TypedDict, total=False):
 
     concurrency: int
     tasks: Sequence[str | Task[Any, Any]] | None
+    maintenance: bool
+    schedules: bool
     poll_interval: float
     lease: float
     heartbeat_interval: float
@@ -68,6 +73,7 @@ class WorkerConfig:
     """The configuration of a worker; durations in seconds, and tasks by every name that is served."""
 
     served: Mapping[str, Task[Any, Any]]
+    duties: tuple[str, ...]
     concurrency: int
     poll_interval: float
     lease: float
@@ -77,12 +83,15 @@ class WorkerConfig:
 
 
 class Worker:
-    """Runs jobs until it is stopped.
+    """Runs jobs, maintenance and schedules until it is stopped.
 
     ::
 
         async with Queue.connect(catalog) as queue:
             await Worker(queue).run()
+
+    Any number of workers may run maintenance and schedules. A worker that leaves one out logs a warning while
+    no live worker has it.
 
     Its heartbeat keeps its lease in the storage. If no beat is answered for the length of the lease, other
     workers may hold its jobs: it cancels their handlers, settles nothing of them, and starts anew when the
@@ -90,10 +99,12 @@ class Worker:
 
     Args:
         queue: the queue with the catalog and the storage.
-        concurrency: how many jobs run at once. This and the durations below are by default those of the
-            queue's settings (JOBS_CONCURRENCY and so on).
+        concurrency: how many jobs run at once; 0 for maintenance and schedules alone. This and the durations
+            below are by default those of the queue's settings (JOBS_CONCURRENCY and so on).
         tasks: names, aliases or tasks to serve; all of the catalog by default. A task is always served under
             all its names.
+        maintenance: whether it rescues expired and lost jobs, archives and purges, for all tasks.
+        schedules: whether it serves schedules, those of other catalogs included.
         poll_interval: seconds between claims without a wake-up.
         lease: seconds of silence after which other workers get its jobs.
         heartbeat_interval: seconds between heartbeats; at most half of the lease.
@@ -108,7 +119,7 @@ class Worker:
     Raises:
         InvalidOptionError: a number is out of range.
         UnknownTaskError: a task is not in the catalog.
-        UsageError: the catalog has no tasks.
+        UsageError: the catalog has no tasks, or the options leave nothing to do.
     """
 
     def __init__(
@@ -117,6 +128,8 @@ class Worker:
         *,
         concurrency: int | None = None,
         tasks: Sequence[str | Task[Any, Any]] | None = None,
+        maintenance: bool = True,
+        schedules: bool = True,
         poll_interval: float | None = None,
         lease: float | None = None,
         heartbeat_interval: float | None = None,
@@ -134,8 +147,10 @@ class Worker:
         lease = settings.jobs_lease if lease is None else lease
         beat = settings.jobs_heartbeat_interval if heartbeat_interval is None else heartbeat_interval
         grace = settings.jobs_shutdown_timeout if shutdown_timeout is None else shutdown_timeout
-        if type(concurrency) is not int or concurrency < 1:
-            raise InvalidOptionError(f"concurrency: {concurrency!r} is out of range; give 1 or more")
+        if type(concurrency) is not int or concurrency < 0:
+            raise InvalidOptionError(f"concurrency: must be an integer of 0 or more, got {concurrency!r}")
+        if not (concurrency or maintenance or schedules):
+            raise UsageError("concurrency: must be above 0 where maintenance and schedules are off, got 0")
         for name, value in (("poll_interval", poll), ("lease", lease), ("heartbeat_interval", beat)):
             if not value > 0:
                 raise InvalidOptionError(f"{name}: {value!r} is out of range; give seconds above 0")
@@ -146,7 +161,9 @@ class Worker:
                 f"heartbeat_interval: {beat:g} s is more than half of the lease ({lease:g} s), so that one"
                 " late heartbeat would lose every job; lower it, or raise the lease"
             )
-        self._config = WorkerConfig(_served(queue, tasks), concurrency, poll, lease, beat, grace, watchdog)
+        served = _served(queue, tasks) if concurrency else {}
+        duties = tuple(name for name, on in ((MAINTENANCE, maintenance), (SCHEDULES, schedules)) if on)
+        self._config = WorkerConfig(served, duties, concurrency, poll, lease, beat, grace, watchdog)
         self._queue = queue
         self._clock = clock or queue.clock
         self._handler_clock = handler_clock or self._clock
@@ -200,16 +217,30 @@ class Worker:
     async def drain(self) -> None:
         """Work until nothing is due and everything is settled; for tests and benchmarks.
 
-        Jobs that are due later are not waited for. A worker that is not running is run for this time only.
+        Jobs that are due later are not waited for. A worker that is not running is run for this time only,
+        without maintenance and schedules.
+
+        Raises:
+            UsageError: the worker's concurrency is 0.
         """
+        if not self._config.concurrency:
+            raise UsageError("concurrency: must be above 0 to drain, got 0")
         if self._lifecycle is not None:
             await self._lifecycle.until(self._lifecycle.claims.drained())
             return
-        async with self:
+        await self._open(None)
+        async with AsyncExitStack() as stack:
+            stack.push_async_exit(self.__aexit__)
             await self._running().until(self._running().claims.drained())
 
     async def __aenter__(self) -> Self:
         """Start the worker in the background."""
+        config = self._config
+        interval = sweep_interval(config.heartbeat_interval)
+        await self._open(Duties(parts_of(self._queue), config.duties, config.lease, interval))
+        return self
+
+    async def _open(self, duties: Duties | None) -> None:
         if self._lifecycle is not None:
             raise UsageError("This worker is running already; make another one")
         if self._ended:
@@ -218,11 +249,11 @@ class Worker:
             self._aborting = False
             self._ended = False
         async with AsyncExitStack() as stack:
-            resources = self._queue.catalog.resources
+            resources = self._queue.catalog.resources if self._config.concurrency else None
             given = None if resources is None else await stack.enter_async_context(resources())
             stack.push_async_callback(self._processes.close)
             stack.callback(self._threads.close)
-            lifecycle = self._lifecycle = self._compose(given)
+            lifecycle = self._lifecycle = self._compose(given, duties)
             stack.push_async_callback(self._shut_down, lifecycle)
             try:
                 # Wait for a storage that is unavailable, unless the worker was asked to stop.
@@ -234,7 +265,6 @@ class Worker:
                 self._shorten_shutdown()
                 raise
             self._stack = stack.pop_all()
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -244,7 +274,7 @@ class Worker:
             self._shorten_shutdown()
         await self._stack.aclose()
 
-    def _compose(self, resources: Any) -> Lifecycle:
+    def _compose(self, resources: Any, duties: Duties | None) -> Lifecycle:
         """Make the parts of one run."""
         config, parts, clock = self._config, parts_of(self._queue), self._clock
         worker_id = UUID(int=self._entropy.stream("worker").getrandbits(128), version=4)
@@ -258,7 +288,13 @@ class Worker:
         )
         shared = Shared(
             WorkerInfo(
-                worker_id, socket.gethostname(), os.getpid(), tuple(queues), config.lease, clock.now()
+                worker_id,
+                socket.gethostname(),
+                os.getpid(),
+                tuple(queues),
+                config.lease,
+                clock.now(),
+                duties=() if duties is None else duties.names,
             ),
             forward(parts.storage, health.observe),
             health,
@@ -296,6 +332,7 @@ class Worker:
             heartbeat,
             notes,
             None if config.watchdog is None else Watchdog(config.watchdog, state),
+            duties,
         )
 
     def _start(self, lifecycle: Lifecycle) -> None:
@@ -306,6 +343,7 @@ class Worker:
             tasks=sorted({task.name for task in config.served.values()}),
             queues=list(config.served),
             concurrency=config.concurrency,
+            duties=list(lifecycle.shared.info.duties),
         )
         lifecycle.start()
 

@@ -346,10 +346,11 @@ class SimWorker(Worker):
         queue: see ``Worker``.
         clock: the clock of handlers.
         resting_clock: the clock of the worker.
-        **options: options of ``Worker``.
+        **options: options of ``Worker``, without maintenance and schedules by default.
     """
 
     def __init__(self, queue: Queue, *, clock: Clock, resting_clock: Clock, **options: Any) -> None:
+        known: dict[str, Any] = {"maintenance": False, "schedules": False, **options}
         super().__init__(
             queue,
             clock=resting_clock,
@@ -357,7 +358,7 @@ class SimWorker(Worker):
             threads=InlineThreads(),
             processes=InlineProcesses(),
             watchdog=None,
-            **options,
+            **known,
         )
 
 

@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.system.settings import Settings
+from zeke_queue.worker.duties import sweep_interval
 from zeke_sim.errors import SimulationError
 
 if TYPE_CHECKING:
@@ -39,9 +40,11 @@ class Setup:
             never kill a client, but all statement faults affect it; a client that is killed with its
             statement is restarted.
         workers, schedulers, supervisors: the number of each.
-        worker: options of ``zeke_queue.Worker``.
+        worker: options of ``zeke_queue.Worker``. Here ``maintenance`` and ``schedules`` are False by default,
+            and processes of their own have these duties; where they are True, workers have them too.
         others: additional workers by name, with their own catalog, such as another version.
-        sweep, archive_after, delete_after: options of the supervisors, in seconds.
+        sweep: seconds between sweeps of the supervisors.
+        archive_after, delete_after: how long ended and archived jobs are kept, in seconds.
         batch: maximum number of rows per statement of a supervisor.
         phase: length of the fault phase in seconds.
         quiet: seconds after the fault phase by which all jobs must have ended.
@@ -68,6 +71,18 @@ class Setup:
     epoch: datetime = EPOCH
     settings: Settings | None = None
     before: Callable[[Any], None] | None = None
+
+    @property
+    def maintained(self) -> bool:
+        """Whether any process runs maintenance."""
+        return bool(self.supervisors or self.worker.get("maintenance"))
+
+    @property
+    def slowest_sweep(self) -> float:
+        """The longest interval between two sweeps of a process."""
+        if not self.worker.get("maintenance"):
+            return self.sweep
+        return max(self.sweep * bool(self.supervisors), sweep_interval(self.worker["heartbeat_interval"]))
 
     def check_names(self) -> None:
         """Check that names of clients and additional workers are unique and can be part of an address.

@@ -1,12 +1,13 @@
 """Skips idle time, in which only heartbeats, and polls and sweeps that find nothing, would happen.
 
-A world is idle when no job runs or is due, no statement is in transit, no archiving, deletion or tick is due,
-and every process rests. A process rests if it is dead or sleeps because it found nothing to do; it must not
-be paused, cut off, backing off after a failure, or have a failed background call to repeat. Until the next
-instant at which something is due, the processes of an idle world would change only the workers' heartbeats.
-So time jumps to that instant, and the processes' timers are shifted. The monotonic clock of a worker's
-runtime is suspended, since leases and polls follow it: the worker then behaves as without the jump. The
-clocks of handlers and programs advance.
+A world is idle when no job runs or is due, no statement is in transit, no archiving, deletion or tick is
+due, and every process rests. A process rests if it is dead or sleeps because it found nothing to do; it
+must not be paused, cut off, backing off after a failure, or have a failed background call to repeat. A
+worker with maintenance or schedules never rests, since it may back off in one duty while it sleeps in
+another. Until the next instant at which something is due, the processes of an idle world would change only
+the workers' heartbeats. So time jumps to that instant, and the processes' timers are shifted. The monotonic
+clock of a worker's runtime is suspended, since leases and polls follow it: the worker then behaves as
+without the jump. The clocks of handlers and programs advance.
 """
 
 from __future__ import annotations
@@ -133,6 +134,8 @@ class TimeSkipper:
         if node.paused or node.link is not None:
             return False
         if node.role == "worker":
+            if self._setup.worker.get("maintenance") or self._setup.worker.get("schedules"):
+                return False
             return node.calls.asleep > 0 and not node.calls.owing
         if node.role == "scheduler":
             return not node.calls.failing and pause <= LATER * LOOK

@@ -52,7 +52,9 @@ class World(WorldContext):
         self, setup: Setup, decisions: Decisions, knobs: Knobs, see: Callable[[Event], None]
     ) -> None:
         setup.check_names()
-        settings = setup.settings or default_settings()
+        settings = (setup.settings or default_settings()).model_copy(
+            update={"jobs_archive_after": setup.archive_after, "jobs_delete_after": setup.delete_after}
+        )
         super().__init__(decisions, knobs, see, epoch=setup.epoch, settings=settings, entropy=Skips)
         self.setup = setup
         self.nodes: dict[str, Node] = {}
@@ -114,7 +116,8 @@ class World(WorldContext):
         self._see_that_clients_ended()
         tail = setup.tail
         if tail is None:
-            tail = setup.archive_after + setup.delete_after + 4 * setup.sweep if setup.supervisors else 1.0
+            kept = setup.archive_after + setup.delete_after
+            tail = kept + 4 * setup.slowest_sweep if setup.maintained else 1.0
         await clock.sleep(tail)
         self.recorder.compare()
         self.recorder.add(Phase(self.time(), "end"))
@@ -164,9 +167,9 @@ class World(WorldContext):
                 if task.aliases:
                     shared.setdefault((task.name, *task.aliases), []).append(task.concurrency_limit)
         return Rules(
-            archive_after=setup.archive_after if setup.supervisors else None,
-            delete_after=setup.delete_after if setup.supervisors else None,
-            sweep=setup.sweep,
+            archive_after=setup.archive_after if setup.maintained else None,
+            delete_after=setup.delete_after if setup.maintained else None,
+            sweep=setup.slowest_sweep,
             poll=options.get("poll_interval", 2.0),
             lease=options.get("lease", 15.0),
             slack=1.0,
@@ -175,18 +178,21 @@ class World(WorldContext):
             grace=options.get("shutdown_timeout", 30.0),
             shared=shared,
             options=options_of,
-            duties={node.name: DUTIES[node.role] for node in self.nodes.values() if node.role in DUTIES},
+            duties={node.name: self._duties_of(node) for node in self.nodes.values() if node.role in DUTIES},
         )
+
+    def _duties_of(self, node: Node) -> tuple[str, ...]:
+        roles = [node.role]
+        if node.role == "worker":
+            options = self.setup.worker
+            roles += ["supervisor"] * bool(options.get("maintenance"))
+            roles += ["scheduler"] * bool(options.get("schedules"))
+        return tuple(verb for role in roles for verb in DUTIES[role])
 
     def _populate(self) -> None:
         setup = self.setup
         catalog = observed(setup.catalog, self.nodes)
-        sweeping = {
-            "every": setup.sweep,
-            "archive_after": setup.archive_after,
-            "delete_after": setup.delete_after,
-            "batch": setup.batch,
-        }
+        sweeping = {"every": setup.sweep, "batch": setup.batch}
         for number in range(1, setup.workers + 1):
             self._add(f"w{number}", "worker", nodes_of.worker(**setup.worker), catalog)
         for name, other in setup.others.items():

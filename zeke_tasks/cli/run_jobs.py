@@ -6,19 +6,17 @@ ended when the time is up.
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import JobConflictError, ResultTimeoutError, ZekeError
-from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.model import FINAL, RowState
 from zeke_queue.system.entropy import Ids, SystemEntropy
+from zeke_queue.system.settings import CENTURY
 from zeke_queue.worker import Worker
 from zeke_tasks.ai.settings import AISettings
 from zeke_tasks.catalog import build_catalog
@@ -54,8 +52,6 @@ TELLING: Final = (*ASKING, "extract-highlights", "score-relevance")
 
 READING: Final = ("ingest-source", "fetch-content", *TELLING)
 """The queues whose jobs read feeds and pages and make stories of them."""
-
-TEND_EVERY: Final = 5.0
 
 ITEMS_EVERY: Final = 1.0
 """Seconds between two reads of the items while jobs run; each reads the items with all their content."""
@@ -113,32 +109,17 @@ class Errand:
         found: list[Finding] = []
         # Without a visible display the items are not read.
         find = items if console is not None and not console.quiet else None
-        tending = asyncio.create_task(self._tend())
-        try:
-            async with Worker(self.queue, tasks=sorted(tasks), shutdown_timeout=GRACE):
-                with display(console or Console(quiet=True)) as shown:
-                    look_at = self.queue.clock.monotonic()
-                    async for jobs in follow(Family(self.queue, roots), self.queue, timeout):
-                        if find is not None and self.queue.clock.monotonic() >= look_at:
-                            found = await find(jobs)
-                            look_at = self.queue.clock.monotonic() + ITEMS_EVERY
-                        shown.show(standing(counts_of(jobs), found))
-                    if find is not None:
-                        shown.show(standing(counts_of(jobs), await find(jobs)))
-        finally:
-            tending.cancel()
-            await asyncio.wait([tending])
+        async with Worker(self.queue, tasks=sorted(tasks), schedules=False, shutdown_timeout=GRACE):
+            with display(console or Console(quiet=True)) as shown:
+                look_at = self.queue.clock.monotonic()
+                async for jobs in follow(Family(self.queue, roots), self.queue, timeout):
+                    if find is not None and self.queue.clock.monotonic() >= look_at:
+                        found = await find(jobs)
+                        look_at = self.queue.clock.monotonic() + ITEMS_EVERY
+                    shown.show(standing(counts_of(jobs), found))
+                if find is not None:
+                    shown.show(standing(counts_of(jobs), await find(jobs)))
         return jobs
-
-    async def _tend(self) -> None:
-        """Rescue jobs of killed workers, such as an earlier command's; this command may wait for them.
-
-        Archiving is left to the workers, whose settings say how long rows are kept.
-        """
-        supervisor = Maintenance(parts_of(self.queue))
-        while True:
-            await supervisor.sweep(("rescue", "resume"))
-            await self.queue.clock.sleep(TEND_EVERY)
 
     async def have_told(self, story_id: UUID, *, anew: bool = False) -> UUID | None:
         """Send the job for a story's missing analysis or brief, unless there is one already.
@@ -192,7 +173,10 @@ async def open_errand(settings: Settings, *, reach: Collection[str] = ()) -> Asy
         async def resources() -> AsyncGenerator[Context]:
             yield context
 
-        async with Queue.connect(build_catalog(resources, scheduled=False), settings=settings) as queue:
+        # Maintenance rescues jobs of killed workers, for which this command may wait. How long jobs are kept
+        # is left to the workers, whose settings this process may not have.
+        kept = settings.model_copy(update={"jobs_archive_after": CENTURY, "jobs_delete_after": CENTURY})
+        async with Queue.connect(build_catalog(resources, scheduled=False), settings=kept) as queue:
             yield Errand(queue, context, web)
 
 

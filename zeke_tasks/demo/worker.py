@@ -12,9 +12,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
-from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.system import logging as log
 from zeke_queue.system.settings import Settings
 from zeke_queue.worker import Worker
@@ -41,17 +39,11 @@ async def work(dsn: str, gap: float) -> None:
     settings = Settings.load(database_primary_url=dsn)
     async with Queue.connect(demo_catalog(gap), settings=settings) as queue:
         worker = Worker(queue, poll_interval=0.5, lease=LEASE, heartbeat_interval=BEAT, shutdown_timeout=2.0)
-        supervisor = Maintenance(parts_of(queue), every=0.5)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
         loop.add_reader(sys.stdin, worker.stop)
-        sweeping = asyncio.create_task(supervisor.run())
-        try:
-            await worker.run()
-        finally:
-            supervisor.stop()
-            await sweeping
+        await worker.run()
 
 
 if __name__ == "__main__":

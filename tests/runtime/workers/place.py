@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 
     from zeke_queue.model import Job
 
-_CALM = {"watchdog": None, "lease": 1e9, "heartbeat_interval": 1e8}
+_CALM = {
+    "watchdog": None,
+    "lease": 1e9,
+    "heartbeat_interval": 1e8,
+    "maintenance": False,
+    "schedules": False,
+}
 
 PATIENCE = 20.0
 """Seconds of real time after which what a test waits for will not come."""
@@ -71,7 +77,7 @@ class Place:
         self._workers = 0
 
     def worker(self, **options: Any) -> Worker:
-        """Make a worker whose lease outlasts the test, and without a watchdog, which belongs to real time."""
+        """Make a worker of jobs alone, whose lease outlasts the test, and without a watchdog."""
         self._workers += 1
         entropy = SeededEntropy(100 + self._workers)
         return Worker(self.queue, **{**_CALM, "entropy": entropy, **options})

@@ -9,12 +9,10 @@ import asyncio
 import sys
 
 from tests.runtime.workers import crunching
-from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
-from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
-from zeke_queue.worker import Worker, run_until_signalled
+from zeke_queue.worker.shutdown import run_worker
 
 catalog = Catalog()
 catalog.include(crunching.catalog)
@@ -56,8 +54,7 @@ async def deaf(job: JobContext) -> None:
 async def main(dsn: str) -> None:
     """Work on a database until signalled."""
     async with Queue.connect(catalog, dsn) as queue:
-        worker = Worker(queue, lease=2, heartbeat_interval=0.5, poll_interval=0.5, shutdown_timeout=30)
-        await run_until_signalled(worker, [Maintenance(parts_of(queue), every=0.3)])
+        await run_worker(queue, lease=2, heartbeat_interval=0.5, poll_interval=0.5, shutdown_timeout=30)
 
 
 if __name__ == "__main__":
