@@ -14,7 +14,16 @@ from zeke_queue.model import ExpiredJob, QueueSettings, RowState, Schedule, Work
 from zeke_queue.storage.postgres.server_info import PgBoss
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
-WORKER = WorkerInfo(UUID(int=1), "host", 42, ("mail", "sweep"), 15.0, NOW, NOW - timedelta(seconds=4))
+WORKER = WorkerInfo(
+    UUID(int=1),
+    "host",
+    42,
+    ("mail", "sweep"),
+    15.0,
+    NOW,
+    NOW - timedelta(seconds=4),
+    duties=("maintenance", "schedules"),
+)
 DAILY = Schedule(
     "sweep", "0 3 * * *", "sweep", last_tick=NOW - timedelta(hours=9), next_tick=NOW + timedelta(hours=15)
 )
@@ -131,6 +140,14 @@ def test_worker_is_alive_for_the_length_of_its_lease() -> None:
         assert (replace(HEALTHY, workers=[late]).living() == [late]) == alive
 
     check_each([(15, True), (16, False)], check)
+
+
+def test_maintenance_that_only_a_lost_worker_has_is_missing() -> None:
+    alone = replace(WORKER, id=UUID(int=3), duties=())
+    assert wrong(workers=[alone, WORKER]) == []
+    finding = only(workers=[alone, SILENT])
+    assert (finding.grade, finding.about) == (Grade.WARNING, "workers")
+    assert "no live worker runs maintenance" in finding.found
 
 
 # Queues

@@ -99,6 +99,7 @@ def examine(survey: Survey) -> list[Finding]:
     checks = (
         _workers,
         _silent,
+        _unmaintained,
         _unserved,
         _paused,
         _full,
@@ -150,6 +151,17 @@ def _silent(survey: Survey) -> Iterator[Finding]:
                 f"worker {worker.id} (pid {worker.pid} on {worker.host}) has been silent{since}",
                 "it died, or can't reach the database; maintenance rescues its jobs within seconds",
             )
+
+
+def _unmaintained(survey: Survey) -> Iterator[Finding]:
+    living = survey.living()
+    if living and not any("maintenance" in worker.duties for worker in living):
+        yield Finding(
+            Grade.WARNING,
+            "workers",
+            "no live worker runs maintenance, so jobs of lost workers are not retried, and none is archived",
+            f"start one without --no-maintenance, for instance {survey.same('zeke worker --concurrency 0')}",
+        )
 
 
 def _unserved(survey: Survey) -> Iterator[Finding]:
