@@ -260,7 +260,7 @@ def _show(
 
 def _write_and_show(shrunk: Shrunk, folder: Path, emit_test: Path | None) -> None:
     from zeke_sim.report import emit
-    from zeke_sim.report.failure import write
+    from zeke_sim.report.files import write
 
     failure = write(shrunk, folder)
     typer.echo(_screen(failure))

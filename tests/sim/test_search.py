@@ -21,7 +21,8 @@ from zeke_sim.experiment.replay import replay
 from zeke_sim.experiment.run import Outcome, run, sentence
 from zeke_sim.experiment.shrink import REPLAYS, Shrunk, shrink
 from zeke_sim.history.events import Answered, Fault, Invoked
-from zeke_sim.report.failure import Failure, write
+from zeke_sim.report.failure import Failure
+from zeke_sim.report.files import write
 
 NAME = SCENARIO.name
 RULE = "no claim is left unanswered"

@@ -227,29 +227,10 @@ def _interruption_blocked() -> Generator[None]:
 
 
 VERBS: Final = (
-    "archive",
-    "heartbeat",
-    "cancel",
-    "claim",
-    "commit",
-    "declare_queues",
-    "declare_schedules",
-    "lock_due_schedules",
-    "extend",
-    "get",
-    "set_idle",
-    "insert",
-    "deregister",
-    "append_events",
-    "lock_expired",
-    "purge",
-    "resume",
-    "retry",
-    "record_tick",
-    "settle",
-    "insert_child",
-    "suspend",
-    "resume_waiting",
+    *("insert", "insert_child", "extend", "claim", "settle", "suspend", "append_events"),  # a job's life
+    *("cancel", "retry", "resume", "get", "declare_queues", "declare_schedules"),  # clients
+    *("heartbeat", "set_idle", "deregister", "archive", "purge", "resume_waiting"),  # workers and maintenance
+    *("lock_expired", "lock_due_schedules", "record_tick", "commit"),  # transactions
 )
 """Storage methods that every search should see succeed, fail and stay unanswered."""
 

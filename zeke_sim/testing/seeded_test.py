@@ -27,7 +27,7 @@ from zeke_sim.history.events import Violation
 from zeke_sim.properties import ALL, Property
 from zeke_sim.properties import user as user_properties
 from zeke_sim.report import text
-from zeke_sim.report.failure import FOLDER, write
+from zeke_sim.report.files import FOLDER, write
 from zeke_sim.testing.client import Client
 from zeke_sim.testing.environment import with_resources
 from zeke_sim.testing.fixtures import Shown, catalog_of, checked_allowed, checked_start, wrong
