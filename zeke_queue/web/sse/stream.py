@@ -130,12 +130,11 @@ class EventStream:
             self.wake()
 
     async def _send_all(self, start: Message, send: Send) -> None:
-        clock = self._clock
-        self._sent_at = clock.monotonic()
+        self._sent_at = self._clock.monotonic()
         self._ends_at = self._sent_at + self._timeout
         await send(start)
         await self._send(send, frames.retry(self._reconnect_delay))
-        while self._last is None and clock.monotonic() < self._ends_at:
+        while self._last is None and self._clock.monotonic() < self._ends_at:
             self._waiter.clear()
             events = await self._source.take()
             if events is None:
@@ -143,7 +142,7 @@ class EventStream:
                 return
             if events:
                 await self._send(send, events)
-            elif clock.monotonic() >= self._sent_at + self._keep_alive:
+            elif self._clock.monotonic() >= self._sent_at + self._keep_alive:
                 await self._send(send, frames.KEEP_ALIVE)
             else:
                 await self._waiter.wait()
