@@ -81,7 +81,7 @@ class RunState:
         waiting, active: the waiting and the active rows of each queue.
         calls: all calls by number.
         transactions: the calls of each transaction in order.
-        workers, beats: the current rows of workers, and all rows that each one had.
+        workers, heartbeats: the current rows of workers, and all rows that each one had.
         queues: the current settings.
         limited: when a queue's limit last changed, and the previous limit.
         activity: what each worker does, by its id.
@@ -106,7 +106,7 @@ class RunState:
         self.calls: dict[int, Call] = {}
         self.transactions: defaultdict[int, list[Call]] = defaultdict(list)
         self.workers: dict[UUID, WorkerRow] = {}
-        self.beats: defaultdict[UUID, list[WorkerRow]] = defaultdict(list)
+        self.heartbeats: defaultdict[UUID, list[WorkerRow]] = defaultdict(list)
         self.queues: dict[str, QueueRow] = {}
         self.limited: dict[str, tuple[float, int | None]] = {}
         self.schedules: dict[str, Schedule] = {}
@@ -341,7 +341,7 @@ class RunState:
 
     def _worker_row(self, event: WorkerRow) -> None:
         self._saw(event.at, event.now)
-        self.beats[event.worker].append(event)
+        self.heartbeats[event.worker].append(event)
         if event.gone:
             self.workers.pop(event.worker, None)
         else:

@@ -66,11 +66,11 @@ def _alive_until(job: ExpiredJob, since: float, state: RunState) -> datetime | N
     If several heartbeats are possible, the one whose lease ends first counts.
     """
     ends: list[datetime] = []
-    for beat in reversed(state.beats.get(job.worker, ()) if job.worker is not None else ()):
-        if beat.gone or beat.beat_on is None:
+    for heartbeat in reversed(state.heartbeats.get(job.worker, ()) if job.worker is not None else ()):
+        if heartbeat.gone or heartbeat.beat_on is None:
             return None
-        ends.append(beat.beat_on + timedelta(seconds=beat.lease))
-        if beat.at < since:
+        ends.append(heartbeat.beat_on + timedelta(seconds=heartbeat.lease))
+        if heartbeat.at < since:
             return min(ends)
     return None
 

@@ -26,7 +26,7 @@ _STILL: Final = frozenset({"pause", "freeze"})
 _SHORT: Final = MOMENT.total_seconds()
 
 
-class _Beat(NamedTuple):
+class _Heartbeat(NamedTuple):
     """An answered heartbeat: when it was sent, when it was answered, and the jobs in its answer.
 
     If idle time was skipped, the heartbeat before it counts as sent later by that time, and names no jobs.
@@ -42,15 +42,15 @@ class _Known:
 
     def __init__(self) -> None:
         self.latest: Event | None = None
-        self.beats: dict[UUID, list[_Beat]] = {}
+        self.heartbeats: dict[UUID, list[_Heartbeat]] = {}
         self.asked: dict[UUID, float] = {}
         self.skipped: dict[UUID, list[tuple[float, float]]] = {}
         self.stops: dict[str, float] = {}
 
-    def note(self, worker: UUID, beat: _Beat) -> None:
+    def note(self, worker: UUID, heartbeat: _Heartbeat) -> None:
         """Record a worker's heartbeat, and when its latest one was sent."""
-        self.beats.setdefault(worker, []).append(beat)
-        self.asked[worker] = max(self.asked.get(worker, beat.asked), beat.asked)
+        self.heartbeats.setdefault(worker, []).append(heartbeat)
+        self.asked[worker] = max(self.asked.get(worker, heartbeat.asked), heartbeat.asked)
 
 
 def known_of(state: RunState) -> _Known:
@@ -92,16 +92,16 @@ def remember(event: Answered | Lived | WorkerRow, state: RunState) -> None:
         return
     known.latest = event
     if isinstance(event, WorkerRow):
-        rows, beats = state.beats[event.worker], known.beats.get(event.worker)
-        if beats and event.beat_on != event.now and (by := _shift(rows)) > 0:
-            known.note(event.worker, _Beat(known.asked[event.worker] + by, event.at, None))
+        rows, heartbeats = state.heartbeats[event.worker], known.heartbeats.get(event.worker)
+        if heartbeats and event.beat_on != event.now and (by := _shift(rows)) > 0:
+            known.note(event.worker, _Heartbeat(known.asked[event.worker] + by, event.at, None))
             known.skipped.setdefault(event.worker, []).append((event.at, by))
     elif isinstance(event, Answered):
         if event.outcome == "ok":
             call = state.calls[event.call].invoked
             worker = call.args["worker"].id
             since = takewhile(lambda skip: skip[0] >= call.at, reversed(known.skipped.get(worker, ())))
-            known.note(worker, _Beat(call.at + sum(by for _, by in since), event.at, event.result))
+            known.note(worker, _Heartbeat(call.at + sum(by for _, by in since), event.at, event.result))
     elif event.what == "stopping":
         known.stops.setdefault(event.node, event.at)
     elif event.what == "started":
@@ -110,8 +110,8 @@ def remember(event: Answered | Lived | WorkerRow, state: RunState) -> None:
 
 def _shift(rows: Sequence[WorkerRow]) -> float:
     """Return the seconds between a worker's last two heartbeats."""
-    beats = [row.beat_on for row in rows[-2:] if row.beat_on is not None]
-    return (beats[1] - beats[0]).total_seconds() if len(beats) == len(("before", "after")) else 0.0
+    times = [row.beat_on for row in rows[-2:] if row.beat_on is not None]
+    return (times[1] - times[0]).total_seconds() if len(times) == len(("before", "after")) else 0.0
 
 
 def _reasons(event: Ended, state: RunState) -> Iterator[bool]:
@@ -162,9 +162,9 @@ def _told(event: Ended, state: RunState) -> Iterator[tuple[str, float]]:
     yield "its deadline", deadline(event, state, late)
     if (over := lease_over(event, state, began, late)) is not None:
         yield "the end of the lease", over
-    for beat in _beats(event, state):
-        if beat.holds is not None and beat.asked > began and beat.holds.get(event.job) != event.attempt:
-            yield "the heartbeat that did not name it", beat.answered
+    for one in _heartbeats(event, state):
+        if one.holds is not None and one.asked > began and one.holds.get(event.job) != event.attempt:
+            yield "the heartbeat that did not name it", one.answered
             return
 
 
@@ -214,10 +214,10 @@ def _moved(due: float, extension: Ask, pace: float) -> float:
     return max(due, moved) if pace > 1 else min(due, moved)
 
 
-def _beats(event: Ended, state: RunState) -> list[_Beat]:
+def _heartbeats(event: Ended, state: RunState) -> list[_Heartbeat]:
     claim = state.lives[event.job].claims.get(event.attempt)
     worker = None if claim is None or claim.after is None else claim.after.worker
-    return [] if worker is None else known_of(state).beats.get(worker, [])
+    return [] if worker is None else known_of(state).heartbeats.get(worker, [])
 
 
 def lease_over(event: Ended, state: RunState, began: float, pace: float) -> float | None:
@@ -227,8 +227,8 @@ def lease_over(event: Ended, state: RunState, began: float, pace: float) -> floa
     """
     lease = state.rules.lease
     asked: float | None = None
-    for beat in [*_beats(event, state), _Beat(event.at, event.at, None)]:
-        if asked is not None and asked + lease * pace < beat.answered and asked + lease / pace >= began:
+    for heartbeat in [*_heartbeats(event, state), _Heartbeat(event.at, event.at, None)]:
+        if asked is not None and asked + lease * pace < heartbeat.answered and asked + lease / pace >= began:
             return asked + lease * pace
-        asked = beat.asked if asked is None else max(asked, beat.asked)
+        asked = heartbeat.asked if asked is None else max(asked, heartbeat.asked)
     return None

@@ -31,7 +31,7 @@ def a_worker_is_known_until_it_leaves(event: WorkerRow | Invoked | Answered, sta
         return
     if isinstance(event, Answered):
         goodbye = state.calls[event.call].invoked
-        worker, rows = goodbye.args["worker"], state.beats.get(goodbye.args["worker"], [])
+        worker, rows = goodbye.args["worker"], state.heartbeats.get(goodbye.args["worker"], [])
         # A heartbeat in transit may arrive afterwards.
         known = rows and rows[-1].at <= goodbye.at and not any(row.gone for row in rows)
         if event.outcome == "ok" and known:
@@ -39,10 +39,12 @@ def a_worker_is_known_until_it_leaves(event: WorkerRow | Invoked | Answered, sta
         return
     if not event.gone or event.worker in left:
         return
-    beats = [beat.beat_on for beat in state.beats[event.worker] if beat.beat_on is not None and not beat.gone]
-    if beats and event.now < max(beats) + timedelta(seconds=event.lease) + KEPT - timedelta(minutes=1):
+    rows = state.heartbeats[event.worker]
+    last = max((row.beat_on for row in rows if row.beat_on is not None and not row.gone), default=None)
+    if last is not None and event.now < last + timedelta(seconds=event.lease) + KEPT - timedelta(minutes=1):
         raise Broken(
-            f"worker {event.worker} is forgotten, and beat at {max(beats)}; it has not left", since=event.at
+            f"worker {event.worker} is deleted, and sent a heartbeat at {last}; it has not left",
+            since=event.at,
         )
 
 

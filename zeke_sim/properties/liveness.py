@@ -22,7 +22,7 @@ WORKER_RECOVERS: Final = 6.0
 DUTY_RECOVERS: Final = 31.0
 """Maximum seconds until a supervisor or scheduler repeats a failed call after the storage has recovered."""
 
-LOOKS: Final = 4
+POLLS: Final = 4
 """Number of polls that a worker may need if claims may skip rows at random."""
 
 
@@ -84,8 +84,8 @@ def _in_time(row: Image, since: float, quiet: float, state: RunState) -> None:
     if free is None:
         return
     due = max(since, state.instant(row.start_after), quiet + WORKER_RECOVERS, free)
-    looks = 1 if rules.strict_order else LOOKS
-    most = looks * rules.poll * (1 + rules.drift) + rules.slack
+    polls = 1 if rules.strict_order else POLLS
+    most = polls * rules.poll * (1 + rules.drift) + rules.slack
     if state.at <= due + most or state.at <= (due := max(due, _locked_until(row.id, state))) + most:
         return
     for activity in state.activity.values():
@@ -182,10 +182,10 @@ def _given_back(row: Image, quiet: float, state: RunState) -> None:
 
 def _lease_ends(worker: UUID | None, state: RunState) -> float:
     """Return when a worker counts as dead without another heartbeat."""
-    beats = state.beats.get(worker) if worker is not None else None
-    if not beats:
+    heartbeats = state.heartbeats.get(worker) if worker is not None else None
+    if not heartbeats:
         return math.inf
-    last = beats[-1]
+    last = heartbeats[-1]
     if last.gone or last.beat_on is None:
         return last.at
     return state.instant(last.beat_on) + last.lease

@@ -63,8 +63,8 @@ def _was_begun(job: UUID, attempt: int, event: Invoked, state: RunState) -> None
     now, early = Ended(event.at, event.node, "", job, attempt, "cancelled", None), 1 / (1 + state.rules.drift)
     if lease_over(now, state, call.answered.at, early) is not None:
         return
-    beats = known_of(state).beats.get(call.invoked.args["worker"], [])
-    asked = max((beat.asked for beat in beats if beat.answered <= call.answered.at), default=event.at)
+    heartbeats = known_of(state).heartbeats.get(call.invoked.args["worker"], [])
+    asked = max((one.asked for one in heartbeats if one.answered <= call.answered.at), default=event.at)
     if asked + state.rules.lease * early <= call.answered.at:
         return  # the lease had ended before the claim was answered
     since = max(node.rested, call.answered.at, node.changed, node.hampered)

@@ -128,7 +128,7 @@ def who_leaves_holds_nothing(event: Answered | Invoked, state: RunState) -> None
     """
     failing = state.of("failing", dict[str, float])
     if isinstance(event, Answered):
-        _beaten(event, state)
+        _heartbeat_answered(event, state)
         if event.outcome != "ok":
             failing.setdefault(event.node, state.calls[event.call].invoked.at)
         elif event.verb != "claim":
@@ -154,7 +154,7 @@ def who_leaves_holds_nothing(event: Answered | Invoked, state: RunState) -> None
         )
 
 
-def _beaten(event: Answered, state: RunState) -> None:
+def _heartbeat_answered(event: Answered, state: RunState) -> None:
     """Record each worker's last answered heartbeat, and heartbeats that came after the end of a lease."""
     if event.verb != "heartbeat" or event.outcome != "ok":
         return

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PROMPT: Final = 0.3
 """Seconds within which a woken worker polls."""
 
-LOOKS_MAX: Final = 200
+POLLS_MAX: Final = 200
 """Number of empty claims per second that is far more than wake-ups can cause."""
 
 ASLEEP: Final = 0.5
@@ -37,7 +37,7 @@ class _Sleepers:
 
     def __init__(self) -> None:
         self.called: dict[str, tuple[float, UUID]] = {}
-        self.looks: dict[str, tuple[float, float]] = {}
+        self.polls: dict[str, tuple[float, float]] = {}
         self.faulty: dict[str, float] = {}
 
 
@@ -65,7 +65,7 @@ def who_sleeps_is_woken(event: Change | Invoked | Fault | End, state: RunState) 
     if isinstance(event, Invoked):
         if event.verb == "claim":
             sleepers.called.pop(event.node, None)
-            sleepers.looks[event.node] = (sleepers.looks.get(event.node, (0.0, 0.0))[1], event.at)
+            sleepers.polls[event.node] = (sleepers.polls.get(event.node, (0.0, 0.0))[1], event.at)
     elif isinstance(event, Change) and event.table == "job":
         row, before = event.after, event.before
         marked = before is not None and row is not None and before._replace(awaited=row.awaited) == row
@@ -86,7 +86,7 @@ def _call(row: Image, event: Change, sleepers: _Sleepers, state: RunState) -> No
             continue
         if not any(state.activity[worker] is activity for worker in node.workers):
             continue
-        before, last = sleepers.looks.get(activity.node, (event.at, event.at))
+        before, last = sleepers.polls.get(activity.node, (event.at, event.at))
         well = node.well_since(state.at, state.rules.slack)
         # A worker backs off after a failure; a poll since then shows that it has recovered.
         idle = well is not None and well < last and max(activity.rested, node.rested) + ASLEEP < event.at
@@ -103,10 +103,10 @@ def who_finds_nothing_rests(event: Answered, state: RunState) -> None:
         return
     found = empty.setdefault(event.node, [])
     found.append(event.at)
-    if len(found) < LOOKS_MAX:
+    if len(found) < POLLS_MAX:
         return
     if event.at - found[0] < 1.0:
         raise Broken(
-            f"{event.node} asked {LOOKS_MAX} times since {found[0]:.3f} s, and found nothing each time"
+            f"{event.node} asked {POLLS_MAX} times since {found[0]:.3f} s, and found nothing each time"
         )
-    del found[: LOOKS_MAX // 2]
+    del found[: POLLS_MAX // 2]

@@ -190,7 +190,7 @@ def _row_line(of: history.Change | history.WorkerRow | history.QueueRow | histor
         case history.Change():
             return _change_line(of)
         case history.WorkerRow(worker=worker, gone=gone):
-            return f"worker {short(worker)} {'is gone' if gone else 'beats'}"
+            return f"worker {short(worker)} {'is gone' if gone else 'sends a heartbeat'}"
         case history.QueueRow(name=name, concurrency_limit=limit, paused_on=paused):
             return f"queue {name}: limit {'none' if limit is None else limit}{', paused' if paused else ''}"
         case history.ScheduleRow(name=name, before=before, after=after):

@@ -10,17 +10,17 @@ let width = 0, height = 0, gutter = 96;
 // The violation was written last; in the order of time it has its own place.
 const order = story.events.map((_, n) => n).sort((a, b) => story.events[a].at - story.events[b].at || a - b);
 
-// Which events are only noise: looks that found nothing, and beats
+// Which events are only noise: polls that found nothing, and heartbeats
 
 const NOISE = new Set(["heartbeat", "set_idle", "wait_for_jobs", "now"]);
-const LOOKS = new Set(["claim", "lock_expired", "lock_due_schedules", "archive", "purge", "events"]);
+const POLLS = new Set(["claim", "lock_expired", "lock_due_schedules", "archive", "purge", "events"]);
 const isEmpty = (result) => result == null || result === 0 || result === false
   || (Array.isArray(result) && (result.length === 0 || (result.length === 2 && Array.isArray(result[1]) && !result[1].length)));
 const quiet = new Uint8Array(story.events.length);
 for (const call of story.calls) {
   const answer = call.last == null ? null : story.events[call.last];
   const noise = NOISE.has(call.verb) && call.outcome !== "failed" && call.outcome !== "unknown";
-  if (noise || (call.outcome === "ok" && LOOKS.has(call.verb) && isEmpty(answer.result))) {
+  if (noise || (call.outcome === "ok" && POLLS.has(call.verb) && isEmpty(answer.result))) {
     quiet[call.first] = 1;
     if (answer?.kind === "answered") quiet[call.last] = 1;
   }

@@ -34,7 +34,7 @@ class Backend(Protocol):
         """Return the next future time at which a job or a schedule's tick comes due, or None."""
         ...
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Wake workers that wait for work, since a job may have come due by the passing of time."""
         ...
 
@@ -59,7 +59,7 @@ class Memory:
         times = [store.next_due(self._names), *ticks]
         return min((time for time in times if time is not None and time > now), default=None)
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Wake the worker if a job is due."""
         due = self._store.next_due(self._names)
         if due is not None and due <= self._clock.now():

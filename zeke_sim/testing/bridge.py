@@ -85,9 +85,9 @@ class Postgres:
             self._next = self._bridge.next_due(self._names, now)
         return self._next
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Wake the worker."""
-        self._bridge.ring()
+        self._bridge.notify()
 
 
 class Bridge:
@@ -107,7 +107,7 @@ class Bridge:
         self.changed = True
         self.storage = forward(real, self._invoke, rewrite={"begin": self._unwrapped})
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Wake all waiting workers and watchers."""
         for name in self._waiting:
             self._notifier.queue(name)
@@ -150,7 +150,7 @@ class Bridge:
             return result if call.transaction in self._joined else Across(result, self._thread)
         self.changed = True
         if verb in WORK:
-            self.ring()
+            self.notify()
         elif verb in NEWS and result:
             self._notifier.all_jobs()
         return result

@@ -322,7 +322,7 @@ class TestEnvironment:
     async def _settle(self) -> None:
         """Run the scheduler, maintenance and ready callbacks that are due at this instant."""
         now = self.clock.now()
-        self._backend.ring()
+        self._backend.notify()
         while await self._scheduler.tick() and self._scheduler.behind:
             pass
         if now - self._swept >= SWEEP:

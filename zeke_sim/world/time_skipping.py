@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 SHORTEST: Final = 0.5
 """Minimum idle time, in seconds, that is skipped."""
 
-LOOK: Final = 1.0
+POLL: Final = 1.0
 """Seconds between polls of a scheduler."""
 
 LATER: Final = 1.1
@@ -138,7 +138,7 @@ class TimeSkipper:
                 return False
             return node.calls.asleep > 0 and not node.calls.owing
         if node.role == "scheduler":
-            return not node.calls.failing and pause <= LATER * LOOK
+            return not node.calls.failing and pause <= LATER * POLL
         return pause <= LATER * self._setup.sweep
 
     def _next(self, whose: str) -> datetime | None:
