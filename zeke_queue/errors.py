@@ -32,6 +32,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from zeke_queue.model import EXPIRED_TYPE, RowState
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Self
@@ -162,12 +164,14 @@ class JobFailedError(ZekeError):
         output: object = job.output
         error = cast("dict[str, Any]", output) if isinstance(output, dict) else {}
         why = f": {error['type']}: {error['message']}" if "type" in error and "message" in error else ""
-        super().__init__(f"Job {job.id} of {job.name!r} ended {job.row_state.value}{why}")
+        if not why and job.row_state is RowState.EXPIRED:  # pg-boss ended it
+            why = f": {EXPIRED_TYPE}"
+        super().__init__(f"Job {job.id} of {job.name!r} ended {job.status.value}{why}")
 
     @staticmethod
     def of(job: Job) -> JobFailedError:
         """Return the error for a job that ended without completing, of a subclass where one applies."""
-        return _BY_STATE.get(job.row_state.value, JobFailedError)(job)
+        return _BY_STATE.get(job.row_state, JobFailedError)(job)
 
 
 class JobCancelledError(JobFailedError):
@@ -178,7 +182,7 @@ class JobExpiredError(JobFailedError):
     """The last attempt of the awaited job exceeded its deadline."""
 
 
-_BY_STATE = {"cancelled": JobCancelledError, "expired": JobExpiredError}
+_BY_STATE = {RowState.CANCELLED: JobCancelledError, RowState.EXPIRED: JobExpiredError}
 
 
 class StorageError(ZekeError):

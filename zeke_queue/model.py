@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class RowState(enum.StrEnum):
-    """The state of a job, in the order of the database's enum, on which comparisons rely.
+    """The state of a job's row, in the order of the database's enum, on which comparisons rely.
 
     Source: pg-boss 9, type ``job_state``.
     """
@@ -37,7 +37,7 @@ FINAL: Final = frozenset({RowState.COMPLETED, RowState.EXPIRED, RowState.CANCELL
 
 
 class JobStatus(enum.StrEnum):
-    """The status of a job for clients: five words for the seven states, mapped by ``STATUS_OF``."""
+    """The status of a job, as users read it: five words for the seven states, mapped by ``STATUS_OF``."""
 
     QUEUED = "QUEUED"
     EXECUTING = "EXECUTING"
@@ -55,6 +55,12 @@ STATUS_OF: Final[Mapping[RowState, JobStatus]] = {
     RowState.CANCELLED: JobStatus.CANCELLED,
     RowState.FAILED: JobStatus.FAILED,
 }
+
+
+EXPIRED_TYPE: Final = "Expired"
+"""The error type of an attempt that exceeded its deadline; pg-boss stores no error for one."""
+
+ENDED: Final = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +269,7 @@ class Job:
 
     @property
     def status(self) -> JobStatus:
-        """The status for clients."""
+        """The status, which users read; ``row_state`` is what the database says."""
         return STATUS_OF[self.row_state]
 
 
@@ -387,7 +393,7 @@ class JobQuery:
     """
 
     names: tuple[str, ...] = ()
-    states: tuple[RowState, ...] = ()
+    status: tuple[JobStatus, ...] = ()
     parent: UUID | None = None
     archived: bool = False
     before: UUID | None = None

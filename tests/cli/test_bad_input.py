@@ -125,8 +125,8 @@ def test_payload_on_standard_input_that_is_not_json_is_rejected(zeke: Zeke) -> N
 
 
 def test_control_characters_of_an_error_are_removed(capsys: pytest.CaptureFixture[str]) -> None:
-    print_error(ZekeError("It ended failed: \x1b[2Jgone\x07\nand more"), Options())
-    assert capsys.readouterr().err == "zeke: It ended failed: ·[2Jgone·\nand more\n"
+    print_error(ZekeError("It ended FAILED: \x1b[2Jgone\x07\nand more"), Options())
+    assert capsys.readouterr().err == "zeke: It ended FAILED: ·[2Jgone·\nand more\n"
 
 
 def test_invalid_wait_is_rejected_before_anything_is_sent(zeke: Zeke) -> None:
@@ -175,7 +175,7 @@ def test_invalid_and_unknown_job_ids_are_rejected(zeke: Zeke) -> None:
 def test_job_that_did_not_fail_is_not_retried(zeke: Zeke) -> None:
     job_id = zeke.send("mail", '{"to": "ann"}')
     said = zeke.fails("job", "retry", job_id, code=1)
-    assert f"job {job_id} is created; only a failed or expired job" in said
+    assert f"job {job_id} is QUEUED; only a failed job" in said
     assert zeke.json("job", "show", job_id)["status"] == "QUEUED"
 
 

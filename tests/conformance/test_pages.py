@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.cases import check_each_async
 from zeke_queue.errors import InvalidOptionError, JobNotFoundError
-from zeke_queue.model import CARRIED, Job, JobPage, JobQuery, RowState
+from zeke_queue.model import CARRIED, Job, JobPage, JobQuery, JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -269,7 +269,7 @@ async def test_jobs_are_listed_by_their_ids(storage: Storage, jobs: Driver) -> N
         assert [job.id for job in await storage.find(query)] == [sent[3], sent[2], sent[0]]
         assert ids(await storage.page(replace(query, before=sent[3], limit=1))) == [sent[2]]
         assert await storage.find(replace(query, archived=not archived)) == []
-        assert await storage.find(replace(query, states=(RowState.FAILED,))) == []
+        assert await storage.find(replace(query, status=(JobStatus.FAILED,))) == []
 
 
 async def test_list_by_no_ids_is_empty_and_one_without_ids_has_all(storage: Storage, jobs: Driver) -> None:

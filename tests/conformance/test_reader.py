@@ -14,7 +14,7 @@ from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver
 from zeke_queue.core import jsonb
 from zeke_queue.errors import JobNotFoundError
-from zeke_queue.model import JobQuery, QueueCount, RowState
+from zeke_queue.model import JobQuery, JobStatus, QueueCount, RowState
 from zeke_queue.storage import Storage
 
 if TYPE_CHECKING:
@@ -171,9 +171,9 @@ async def test_jobs_are_found_by_queue_state_and_parent(storage: Storage, jobs: 
         return {job.id for job in await storage.find(JobQuery(**filters))}  # type: ignore[arg-type]
 
     assert await found(names=("mail", "post")) == {child, failed}
-    assert await found(states=(RowState.FAILED, RowState.ACTIVE)) == {failed}
+    assert await found(status=(JobStatus.FAILED, JobStatus.EXECUTING)) == {failed}
     assert await found(parent=parent) == {child}
-    assert await found(names=("mail",), states=(RowState.FAILED,)) == set()
+    assert await found(names=("mail",), status=(JobStatus.FAILED,)) == set()
     assert await found() == {parent, child, failed}
 
 

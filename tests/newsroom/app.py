@@ -13,7 +13,7 @@ from tests.newsroom.channels import QUERY, put_tube
 from tests.newsroom.feeds import put_feeds, put_page
 from tests.newsroom.rules import RULES, Expected
 from zeke_queue.errors import JobConflictError, JobNotFoundError
-from zeke_queue.model import FINAL, JobQuery, RowState
+from zeke_queue.model import FINAL, JobQuery, JobStatus
 from zeke_sim.history.events import Change, Ended, Violation
 from zeke_sim.testing.client import through_faults
 from zeke_sim.world.handlers import current_node
@@ -167,7 +167,7 @@ class NewsroomApp:
 
     async def _retry(self, node: Node) -> int:
         """Retry what has failed, but for what is done anew or is hopeless; returns how many."""
-        failed = JobQuery(states=(RowState.FAILED, RowState.EXPIRED), limit=1000)
+        failed = JobQuery(status=(JobStatus.FAILED,), limit=1000)
         again = [job.id for job in await node.queue.find(failed) if job.name not in ANEW]
         async with node.queue.transaction() as transaction:
             rows = self.rows(transaction)

@@ -24,6 +24,7 @@ from zeke_queue.model import (
     Completed,
     Failed,
     JobQuery,
+    JobStatus,
     NewJob,
     QueueCapacity,
     QueueSettings,
@@ -329,7 +330,7 @@ async def test_concurrent_archiving_loses_and_duplicates_no_job(dsn: str) -> Non
 
         async def revive(storage: PostgresStorage) -> None:
             while busy:
-                failed = await storage.find(JobQuery(states=(RowState.FAILED,), limit=5))
+                failed = await storage.find(JobQuery(status=(JobStatus.FAILED,), limit=5))
                 await storage.retry([one.id for one in failed[:1]])
 
         async def everything(workers: Sequence[PostgresStorage]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cases import check_each
 from tests.postgres.explaining import connect, explain_look
-from zeke_queue.model import JobQuery, RowState
+from zeke_queue.model import JobQuery, JobStatus
 from zeke_queue.storage.postgres.reading import filter_parameters
 
 if TYPE_CHECKING:
@@ -66,9 +66,9 @@ def test_few_jobs_among_many_are_found_by_an_index(sql: Connection) -> None:
 
     check_each(
         [
-            JobQuery(states=(RowState.ACTIVE,)),
-            JobQuery(names=("mail",), states=(RowState.ACTIVE,)),
-            JobQuery(names=("mail",), states=(RowState.CREATED, RowState.RETRY)),
+            JobQuery(status=(JobStatus.EXECUTING,)),
+            JobQuery(names=("mail",), status=(JobStatus.EXECUTING,)),
+            JobQuery(names=("mail",), status=(JobStatus.QUEUED,)),
             JobQuery(parent=PARENT),
         ],
         check,
@@ -99,7 +99,7 @@ def test_page_of_most_jobs_compares_each_once_and_reads_only_the_page(sql: Conne
                 [
                     JobQuery(limit=10),
                     JobQuery(names=("mail",), limit=10),
-                    JobQuery(states=(RowState.COMPLETED,), limit=10),
+                    JobQuery(status=(JobStatus.COMPLETED,), limit=10),
                 ],
                 [False, True],
             )

@@ -21,7 +21,7 @@ from zeke_queue.errors import (
     StorageUnavailableError,
     UsageError,
 )
-from zeke_queue.model import JobQuery, RowState
+from zeke_queue.model import JobQuery, JobStatus
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.task import Send
 
@@ -188,11 +188,11 @@ WRONG_FILTERS: list[tuple[str, Any]] = [
     ("names", ({},)),
     ("names", ("a\0",)),
     ("names", ("\ud800",)),
-    ("states", "created"),
-    ("states", 5),
-    ("states", ("QUEUED",)),
-    ("states", (None,)),
-    ("states", ([],)),
+    ("status", "QUEUED"),
+    ("status", 5),
+    ("status", ("created",)),
+    ("status", (None,)),
+    ("status", ([],)),
     ("parent", "5"),
     ("parent", 0),
     ("before", object()),
@@ -271,11 +271,11 @@ async def test_limit_of_a_filter_is_at_least_1_and_at_most_1000(queue: Queue) ->
 
 
 @on_both_storages
-async def test_filter_takes_states_by_their_words_and_any_sequences(queue: Queue) -> None:
+async def test_query_takes_statuses_by_their_words_and_any_sequences(queue: Queue) -> None:
     job_id = await sent(queue)
-    words: Any = ["created", RowState.RETRY]
+    words: Any = ["QUEUED", JobStatus.FAILED]
     names: Any = ["clean"]
-    assert [job.id for job in await queue.find(JobQuery(names=names, states=words))] == [job_id]
+    assert [job.id for job in await queue.find(JobQuery(names=names, status=words))] == [job_id]
 
 
 # Schedules

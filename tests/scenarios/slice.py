@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from uuid import UUID
 
 from tests.workloads import doing, own_id
-from zeke_queue.model import FINAL, JobQuery, RowState
+from zeke_queue.model import FINAL, JobQuery, JobStatus
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.history.events import Violation
 from zeke_sim.testing.client import through_faults
@@ -252,7 +252,7 @@ class Site:
         A feed whose reading failed is read anew at the next pull.
         """
         queue = node.queue
-        failed = JobQuery(names=("fetch-content",), states=(RowState.FAILED, RowState.EXPIRED), limit=1000)
+        failed = JobQuery(names=("fetch-content",), status=(JobStatus.FAILED,), limit=1000)
         again = [job for job in await queue.find(failed) if await queue.retry(job.id)]
         counts = await queue.count()
         busy = any(number for one in counts for state, number in one.states.items() if state not in FINAL)

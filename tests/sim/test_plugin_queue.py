@@ -78,7 +78,7 @@ async def test_retry_waits_for_its_time(zeke):
     zeke.assert_enqueued(charge, delay=10, attempt=1)
     with pytest.raises(JobFailedError, match="declined"):
         await run.result(timeout=60)
-    assert zeke.jobs(charge, state="failed")
+    assert zeke.jobs(charge, status="FAILED")
 
 
 async def test_ticks_of_schedules(zeke):
@@ -131,7 +131,7 @@ def test_sync_test_uses_every_method(zeke_sync):
     zeke_sync.advance(to=datetime(2026, 3, 2, 12, tzinfo=UTC))
     assert [job.row_state for job in zeke_sync.jobs(receipt)] == ["completed"]
     assert zeke_sync.next_tick().hour == 2
-    assert zeke_sync.send(receipt, {"number": 2}).id in [job.id for job in zeke_sync.jobs(state="created")]
+    assert zeke_sync.send(receipt, {"number": 2}).id in [job.id for job in zeke_sync.jobs(status="QUEUED")]
 """
 
 

@@ -129,9 +129,9 @@ async def test_children_are_cancelled_with_their_parent(zeke):
     await zeke.advance(seconds=5)
     assert await zeke.cancel(run)
     await zeke.drain()
-    (child,) = zeke.jobs(charge, parent=run, state="cancelled")
+    (child,) = zeke.jobs(charge, parent=run, status="CANCELLED")
     assert zeke.job(run).row_state is RowState.CANCELLED
-    assert zeke.jobs(state="created") == []
+    assert zeke.jobs(status="QUEUED") == []
 """
 
 

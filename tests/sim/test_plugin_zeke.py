@@ -62,7 +62,7 @@ def test_in_virtual_time_a_server_that_asks_to_wait_is_waited_for(pytester: pyte
         assert zeke_ai.asked == []
         zeke_sync.advance(minutes=20)
         assert len(zeke_web.requests(PAGE)) == 2
-        assert zeke_sync.jobs("generate-brief", state="completed")
+        assert zeke_sync.jobs("generate-brief", status="COMPLETED")
     """,
         conftest="",
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import JobConflictError, JobNotFoundError, StorageUnavailableError
-from zeke_queue.model import Job, JobQuery, RowState
+from zeke_queue.model import Job, JobQuery, JobStatus
 from zeke_queue.task.task import Send
 
 if TYPE_CHECKING:
@@ -188,12 +188,12 @@ class Client:
             await self._queue.cancel(job_id)
 
     async def _resume(self) -> None:
-        cancelled = await self._queue.find(JobQuery(states=(RowState.CANCELLED,), limit=10))
+        cancelled = await self._queue.find(JobQuery(status=(JobStatus.CANCELLED,), limit=10))
         if cancelled:
             await self._queue.resume(self._draw.choice(cancelled).id)
 
     async def _retry(self) -> None:
-        failed = await self._queue.find(JobQuery(states=(RowState.FAILED, RowState.EXPIRED), limit=10))
+        failed = await self._queue.find(JobQuery(status=(JobStatus.FAILED,), limit=10))
         if failed:
             await self._queue.retry(self._draw.choice(failed).id)
 

@@ -11,10 +11,9 @@ from zeke_queue import model
 from zeke_queue.model import FINAL, STATUS_OF, WAITING, Claimed, Job, JobStatus, NewJob, RowState
 
 
-def job(state: RowState) -> Job:
+def job(state: RowState, **columns: Any) -> Job:
     values: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(Job))
-    values["row_state"] = state
-    return Job(**values)
+    return Job(**{**values, **columns, "row_state": state})
 
 
 def test_each_state_has_a_status() -> None:

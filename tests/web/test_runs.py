@@ -9,6 +9,7 @@ import pytest
 
 from tests.cases import check_each_async
 from tests.clocks import FrozenClock
+from tests.runtime.workers.handler import logged
 from tests.web.conftest import on_both_storages
 from zeke_queue.client.parts import parts_of
 from zeke_queue.storage.access import Scope
@@ -129,6 +130,19 @@ async def test_page_is_shorter_where_its_jobs_are_large(
     assert await pages("true") == (sent[::-1], [2, 1, 3])
 
 
+async def test_status_takes_a_row_state_with_a_warning(call: Web, three: list[str]) -> None:
+    async def check(word: str, status: str) -> None:
+        with logged() as lines:
+            found = await listed(call, status=word)
+        assert found == await listed(call, status=status) != []
+        assert lines.messages.count("status_deprecated") == 1
+
+    await check_each_async([("retry", "QUEUED"), ("expired", "FAILED"), ("completed", "COMPLETED")], check)
+    with logged() as lines:
+        assert await listed(call, status="QUEUED") == three[2:]
+    assert "status_deprecated" not in lines.messages
+
+
 async def test_invalid_filter_is_rejected_by_its_name(call: Web) -> None:
     async def check(params: dict[str, Any], path: str) -> None:
         answer = await call("GET", "/trigger/runs", params=params)
@@ -177,7 +191,7 @@ async def test_job_is_cancelled_once_and_resumed(call: Web, three: list[str]) ->
     assert (cancelled.status_code, cancelled.json()["status"]) == (200, "CANCELLED")
     again = await call("POST", f"/trigger/runs/{waits}/cancel")
     assert again.status_code == 409
-    assert again.json()["error"] == f"Job {waits} stays cancelled: it has ended"
+    assert again.json()["error"] == f"Job {waits} stays CANCELLED: it has ended"
     back = await call("POST", f"/trigger/runs/{waits}/resume")
     assert (back.status_code, back.json()["status"]) == (200, "QUEUED")
     assert (await call("POST", f"/trigger/runs/{waits}/resume")).status_code == 409

@@ -7,15 +7,14 @@ ignores unknown members, so it continues to work with a newer server.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
-from zeke_queue.model import JobStatus
+from zeke_queue.model import ENDED, JobStatus
 
-ENDED: Final = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
 """The final statuses."""
 
 

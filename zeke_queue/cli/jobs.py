@@ -12,7 +12,16 @@ import typer
 from rich.table import Column
 from typer.core import TyperGroup
 
-from zeke_queue.cli.render import ago, cut, job_value, plain, print_json, print_table, state_text
+from zeke_queue.cli.render import (
+    NOTHING,
+    ago,
+    cut,
+    job_value,
+    plain,
+    print_json,
+    print_table,
+    status_text,
+)
 from zeke_queue.cli.session import (
     AppOption,
     Options,
@@ -27,8 +36,9 @@ from zeke_queue.cli.session import (
 )
 from zeke_queue.cli.showing import print_job
 from zeke_queue.client.parts import parts_of
+from zeke_queue.core.status import attempt_of, read_status
 from zeke_queue.errors import InvalidOptionError, JobNotFoundError, UnknownTaskError, UsageError, ZekeError
-from zeke_queue.model import STATUS_OF, JobQuery, JobStatus, RowState
+from zeke_queue.model import JobQuery, JobStatus
 from zeke_queue.task.run import Run
 
 if TYPE_CHECKING:
@@ -222,16 +232,16 @@ def list_jobs(
         list[str] | None,
         typer.Option("--queue", "-q", metavar="NAME", help="Only jobs of this queue; may be repeated."),
     ] = None,
-    state: Annotated[
+    status: Annotated[
         list[str] | None,
         typer.Option(
-            "--state",
+            "--status",
             "-s",
-            metavar="STATE",
-            help=f"Only jobs in this state ({', '.join(RowState)}), or with this status"
-            f" ({', '.join(JobStatus)}); may be repeated.",
+            metavar="STATUS",
+            help=f"Only jobs of this status ({', '.join(JobStatus)}); may be repeated.",
         ),
     ] = None,
+    state: Annotated[list[str] | None, typer.Option("--state", hidden=True)] = None,
     archived: Annotated[bool, typer.Option("--archived", help="List archived jobs.")] = False,
     before: Annotated[
         str | None, typer.Option(metavar="ID", help="Only jobs older than this one, for the next page.")
@@ -244,7 +254,7 @@ def list_jobs(
     options = options_of(context)
     query = JobQuery(
         names=tuple(queue or ()),
-        states=_states(state or ()),
+        status=(*_statuses("--status", status or ()), *_statuses("--state", state or ())),
         archived=archived,
         before=parse_id(before, "--before") if before is not None else None,
         limit=limit,
@@ -270,34 +280,31 @@ def list_jobs(
     execute(command())
 
 
-def _states(given: Sequence[str]) -> tuple[RowState, ...]:
-    """Return states, given as stored or as the statuses of clients: QUEUED is created and retry.
-
-    A word that is both is read as the state in lower case, and as the status in upper case.
+def _statuses(option: str, words: Sequence[str]) -> tuple[JobStatus, ...]:
+    """Return the statuses that an option names, and warn of deprecated words and of ``--state``.
 
     Raises:
-        InvalidOptionError: a word is neither.
+        InvalidOptionError: a word names no status.
     """
-    states: list[RowState] = []
-    for word in given:
-        meant = [state for state, status in STATUS_OF.items() if status == word]
-        meant = meant or [state for state in RowState if state == word.lower()]
-        meant = meant or [state for state, status in STATUS_OF.items() if status == word.upper()]
-        if not meant:
-            raise InvalidOptionError(
-                f"--state: must be a state ({', '.join(RowState)})"
-                f" or a status ({', '.join(JobStatus)}), got {word!r}"
-            )
-        states += [state for state in meant if state not in states]
-    return tuple(states)
+    statuses: list[JobStatus] = []
+    for word in words:
+        try:
+            status, is_deprecated = read_status(word)
+        except ValueError:
+            known = ", ".join(JobStatus)
+            raise InvalidOptionError(f"--status: must be one of {known}, got {word!r}") from None
+        if is_deprecated or option != "--status":
+            typer.echo(f"zeke: {option} {word} is deprecated; use --status {status}", err=True)
+        statuses.append(status)
+    return tuple(statuses)
 
 
 def _print_jobs(jobs: Sequence[Job], now: datetime) -> None:
     columns = (
         Column("id"),
         Column("queue", min_width=12),
-        Column("state"),
-        Column("tries", justify="right", min_width=1),
+        Column("status"),
+        Column("attempt", justify="right", min_width=1),
         Column("age", justify="right"),
         Column("payload", min_width=1),
     )
@@ -305,8 +312,8 @@ def _print_jobs(jobs: Sequence[Job], now: datetime) -> None:
         (
             job.id,
             job.name,
-            state_text(job.row_state),
-            job.attempt,
+            status_text(job.status),
+            attempt_of(job) if job.attempt else NOTHING,
             ago(job.created_on, now),
             cut(job.data, _LONGEST_VALUE),
         )
@@ -317,7 +324,7 @@ def _print_jobs(jobs: Sequence[Job], now: datetime) -> None:
 
 @job_app.command("show")
 def show(context: typer.Context, job_id: IdArgument) -> None:
-    """Show a job: its state, times, payload, output, failed attempts, progress and log."""
+    """Show a job: its status, times, payload, output, failed attempts, progress and log."""
     options = options_of(context)
     wanted = parse_id(job_id)
     from zeke_queue.core import jsonb
@@ -349,14 +356,14 @@ def _change(context: typer.Context, job_id: str, verb: str, done: str, needed: s
             changed = await getattr(queue, verb)(wanted)
             job = await queue.get(wanted)
         if options.json:
-            print_json({"id": wanted, "changed": changed, "state": job and job.row_state})
+            print_json({"id": wanted, "changed": changed, "status": job and job.status})
         elif changed:
             typer.echo(f"Job {wanted} {done}.")
         else:
             archived = job is not None and job.archived_on is not None
-            state = "gone" if job is None else f"{job.row_state}, and archived" if archived else job.row_state
+            status = "gone" if job is None else f"{job.status}, and archived" if archived else job.status
             typer.secho(
-                f"zeke: job {wanted} is {state}; only {needed} can be {_PARTICIPLES[verb]}.",
+                f"zeke: job {wanted} is {status}; only {needed} can be {_PARTICIPLES[verb]}.",
                 err=True,
                 fg="red",
             )
@@ -376,8 +383,8 @@ def cancel(context: typer.Context, job_id: IdArgument) -> None:
 
 @job_app.command("retry")
 def retry(context: typer.Context, job_id: IdArgument) -> None:
-    """Requeue a failed or expired job, due immediately."""
-    _change(context, job_id, "retry", "is queued again", "a failed or expired job that is not archived")
+    """Requeue a failed job, due immediately."""
+    _change(context, job_id, "retry", "is queued again", "a failed job that is not archived")
 
 
 @job_app.command("resume")

@@ -22,7 +22,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from zeke_queue.model import RowState
+from zeke_queue.model import JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -31,14 +31,12 @@ if TYPE_CHECKING:
 
     from zeke_queue.model import Job
 
-COLOURS: Final[Mapping[RowState, str]] = {
-    RowState.CREATED: "cyan",
-    RowState.RETRY: "yellow",
-    RowState.ACTIVE: "blue",
-    RowState.COMPLETED: "green",
-    RowState.EXPIRED: "magenta",
-    RowState.CANCELLED: "bright_black",
-    RowState.FAILED: "red",
+COLOURS: Final[Mapping[JobStatus, str]] = {
+    JobStatus.QUEUED: "cyan",
+    JobStatus.EXECUTING: "blue",
+    JobStatus.COMPLETED: "green",
+    JobStatus.FAILED: "red",
+    JobStatus.CANCELLED: "bright_black",
 }
 
 NOTHING: Final = "–"
@@ -101,13 +99,14 @@ def _any_size() -> Generator[None]:
 
 
 def job_value(job: Job) -> dict[str, Any]:
-    """Return a job as ``--json`` prints it: its fields, and the status for clients."""
-    return {**plain(job), "status": job.status.value}
+    """Return a job as ``--json`` prints it: its status, and its fields."""
+    fields = plain(job)
+    return {"id": fields.pop("id"), "name": fields.pop("name"), "status": job.status.value, **fields}
 
 
-def state_text(state: RowState) -> Text:
-    """Return a state in its colour."""
-    return Text(state.value, style=COLOURS[state])
+def status_text(status: JobStatus) -> Text:
+    """Return a status in its colour."""
+    return Text(status.value, style=COLOURS[status])
 
 
 def moment(instant: datetime | None) -> str:

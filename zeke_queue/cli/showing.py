@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
-from zeke_queue.cli.render import console, cut, facts_lines, harmless, json_text, moment, state_text
+from zeke_queue.cli.render import console, cut, facts_lines, harmless, json_text, moment, status_text
 from zeke_queue.core import jsonb
-from zeke_queue.model import RowState
+from zeke_queue.core.status import attempt_of
+from zeke_queue.model import STATUS_OF, RowState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +28,10 @@ def print_job(job: Job, events: Sequence[JobEvent]) -> None:
     out = console()
     out.print(
         Text.assemble(
-            (harmless(job.name), "bold"), f" {job.id}  ", state_text(job.row_state), f" ({job.status.value})"
+            (harmless(job.name), "bold"),
+            f" {job.id}  ",
+            status_text(job.status),
+            f", attempt {attempt_of(job)}" if job.row_state is RowState.RETRY else "",
         ),
         soft_wrap=True,
     )
@@ -95,7 +99,7 @@ def _print_attempt(out: Console, attempt: Attempt) -> None:
         Text.assemble(
             (f"attempt {attempt.attempt}", "bold"),
             f"  {moment(attempt.at)}  → ",
-            state_text(attempt.row_state),
+            status_text(STATUS_OF[attempt.row_state]),
             f"  on worker {attempt.worker}" if attempt.worker else "",
         ),
         soft_wrap=True,

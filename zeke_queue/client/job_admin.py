@@ -52,7 +52,7 @@ async def bring_back(
         holder = await _holder_of_place(reader, job)
         if holder is not None:
             raise JobConflictError(
-                f"Job {job_id} stays {job.row_state}: job {holder} has its key or its slot", holder
+                f"Job {job_id} stays {job.status}: job {holder} has its key or its slot", holder
             )
         # The conflicting job ended between the two queries, so try once more.
     raise JobConflictError(f"Job {job_id} stays as it is: another job had its key or its slot; try again")

@@ -1,7 +1,8 @@
 """The pure decisions of the runtime: no clock, no I/O, and no randomness but what is given.
 
-``states`` is the life of a job, ``retry`` whether and when it runs again, ``options`` and
-``stored_options`` how options merge, ``slots`` throttling, ``cron`` over ``crontab`` which ticks are due.
+``states`` is the life of a job, ``status`` what users read of it, ``retry`` whether and when it runs again,
+``options`` and ``stored_options`` how options merge, ``slots`` throttling, ``cron`` over ``crontab`` which
+ticks are due.
 ``jsonb`` writes JSON as Postgres does, ``failure`` describes exceptions, ``redaction`` hides values,
 ``validation`` and ``names`` check arguments, ``apikeys`` makes and checks keys. ``time_buckets``,
 ``text_search``, ``event_limits`` and ``poll_backoff`` are rules that both storages or several loops share.

@@ -12,7 +12,7 @@ from zeke_queue.core import jsonb
 from zeke_queue.core.failure import shown
 from zeke_queue.core.options import INT4_MAX
 from zeke_queue.errors import InvalidOptionError, UsageError
-from zeke_queue.model import CARRIED, JobQuery, RowState
+from zeke_queue.model import CARRIED, JobQuery, JobStatus
 
 TEXT_MAX: Final = 200
 """Characters of a search text at most."""
@@ -69,7 +69,7 @@ def check_limit(limit: int, most: int | None = None) -> int:
 
 
 def check_query(query: object) -> JobQuery:
-    """Return a filter in the storages' form: tuples, and states instead of their names.
+    """Return a filter in the storages' form: tuples, and statuses instead of their names.
 
     Raises:
         UsageError: it is not a filter.
@@ -88,8 +88,8 @@ def check_query(query: object) -> JobQuery:
     check_flag("archived", query.archived)
     _check_created(query)
     _check_text(query.text)
-    states = tuple(_state(state) for state in _several("states", query.states))
-    return replace(query, names=names, states=states, opaque=opaque, ids=ids, without=without)
+    status = tuple(map(_status, _several("status", query.status)))
+    return replace(query, names=names, status=status, opaque=opaque, ids=ids, without=without)
 
 
 def _names(field: str, given: object) -> tuple[str, ...]:
@@ -166,9 +166,10 @@ def _several(field: str, given: object) -> tuple[Any, ...]:
     return tuple(cast("Iterable[Any]", given))
 
 
-def _state(given: Any) -> RowState:
+def _status(value: Any) -> JobStatus:
     try:
-        return RowState(given)
+        return JobStatus(value)
     except ValueError:
-        known = ", ".join(RowState)
-        raise InvalidOptionError(f"states: {shown(given)} is none; give some of {known}") from None
+        raise InvalidOptionError(
+            f"status: must be of {', '.join(JobStatus)}, got {shown(value)}; give status=(JobStatus.FAILED,)"
+        ) from None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from zeke_queue.core import failure, retry
 from zeke_queue.errors import StorageUnavailableError
-from zeke_queue.model import Failed, RetryPolicy, RowState
+from zeke_queue.model import EXPIRED_TYPE, Failed, RetryPolicy, RowState
 from zeke_queue.system.logging import get_logger
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Rescuer:
         if job.reason == "deadline":
             final = RowState.EXPIRED
             error = failure.error_record(
-                "Expired",
+                EXPIRED_TYPE,
                 f"Attempt {job.attempt} on {worker} was still running at its deadline, startedon + expirein:"
                 " give the task a longer expire_in, or let its handler extend the job",
             )

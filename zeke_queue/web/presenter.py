@@ -10,21 +10,17 @@ from zeke_queue.core import jsonb
 from zeke_queue.core.cron import Cron, last_occurrence
 from zeke_queue.core.redaction import REDACTED, hides, redact, restored
 from zeke_queue.errors import InvalidScheduleError
-from zeke_queue.model import STATUS_OF, JobStatus, RowState
+from zeke_queue.model import RowState
 from zeke_queue.web.errors import field_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from datetime import datetime
 
     from zeke_queue.model import Attempt, Job, JobEvent, Schedule
     from zeke_queue.task.catalog import Catalog
 
 NEXT_TICKS: Final = 5
-
-STATES_OF: Final[Mapping[JobStatus, tuple[RowState, ...]]] = {
-    status: tuple(state for state, its in STATUS_OF.items() if its is status) for status in JobStatus
-}
 
 
 class Showing:

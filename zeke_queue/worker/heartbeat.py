@@ -146,5 +146,5 @@ class Heartbeat:
             if stored is not None and stored.row_state is RowState.CANCELLED:
                 log.get_logger().info("job_cancelled", **job.log_fields())
             else:
-                state = None if stored is None else stored.row_state.value
-                log.get_logger().warning("lease_lost", **job.log_fields(), state=state)
+                status = None if stored is None else stored.status.value
+                log.get_logger().warning("lease_lost", **job.log_fields(), status=status)

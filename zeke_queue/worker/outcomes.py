@@ -13,7 +13,7 @@ from zeke_queue.core import jsonb
 from zeke_queue.core.failure import error_output, error_record
 from zeke_queue.core.retry import verdict
 from zeke_queue.errors import PayloadTooLargeError, PayloadValidationError, SerializationError
-from zeke_queue.model import Completed, Failed, Released, RetryPolicy, RowState, Waiting
+from zeke_queue.model import EXPIRED_TYPE, Completed, Failed, Released, RetryPolicy, RowState, Waiting
 from zeke_queue.task.signals import Fail, Retry, Snooze, Wait
 from zeke_queue.worker.executors.executor import Encoded, RemoteFailure
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from zeke_queue.worker.job_context import WorkerJobContext
     from zeke_queue.worker.state import LeasedJob, Outcome
 
-EXPIRED_TYPE: Final = "Expired"
 
 _SWALLOWED: Final = (
     "job.call or job.wait_for ended this attempt with a Wait, which the handler caught before it returned; "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from zeke_queue.core import jsonb
 from zeke_queue.errors import InvalidOptionError
-from zeke_queue.model import WAITING, Job, RowState
+from zeke_queue.model import WAITING, Job, JobStatus, RowState
 from zeke_sim.report.as_json import short
 
 if TYPE_CHECKING:
@@ -93,19 +93,21 @@ class Wanted:
         return ", ".join(said)
 
 
-def states(given: Any) -> tuple[RowState, ...]:
-    """Return the states given as one state, its name, or several of them.
+def statuses(given: Any) -> tuple[JobStatus, ...]:
+    """Return the statuses given as one status, its name, or several of them.
 
     Raises:
-        InvalidOptionError: a name is not a job state.
+        InvalidOptionError: a name is not a job's status.
     """
     if given is None:
         return ()
     several: Sequence[Any] = (given,) if isinstance(given, str) else tuple(given)
     try:
-        return tuple(RowState(str(one).lower()) for one in several)
-    except ValueError as error:
-        raise InvalidOptionError(f"state: {error}; give some of {', '.join(RowState)}") from None
+        return tuple(JobStatus(str(one).upper()) for one in several)
+    except ValueError:
+        raise InvalidOptionError(
+            f"status: must be of {', '.join(JobStatus)}, got {given!r}; give status='FAILED'"
+        ) from None
 
 
 def complaint(wanted: Wanted, count: int | None, found: int, jobs: Sequence[Job], now: datetime) -> str:
@@ -116,7 +118,7 @@ def complaint(wanted: Wanted, count: int | None, found: int, jobs: Sequence[Job]
     waiting = [job for job in jobs if job.row_state in WAITING]
     ended = [job for job in jobs if job.row_state not in WAITING and wanted.name in (None, job.name)]
     lines += _listed("Waiting", waiting, now) or ["No job waits at all."]
-    lines += _listed("Of that task in other states" if wanted.name else "In other states", ended, now)
+    lines += _listed("Of that task, not waiting" if wanted.name else "Not waiting", ended, now)
     if not ended and wanted.name and not any(job.name == wanted.name for job in waiting):
         lines.append(f"No job of task {wanted.name!r} was sent in this test.")
     return "\n".join(lines)
@@ -128,7 +130,7 @@ def _listed(title: str, jobs: Sequence[Job], now: datetime) -> list[str]:
     lines = [f"{title} ({len(jobs)}):"]
     for job in jobs[:SHOWN]:
         data = "no payload" if job.data is None else jsonb.dumps(job.data)
-        state = _due(job, now) if job.row_state in WAITING else str(job.row_state)
+        state = _due(job, now) if job.row_state in WAITING else str(job.status)
         lines.append(f"  {job.name}  {data}  {state}  (job {short(job.id)})")
     if len(jobs) > SHOWN:
         lines.append(f"  and {len(jobs) - SHOWN} more")

@@ -11,7 +11,7 @@ from zeke_queue.errors import InvalidOptionError, UsageError
 from zeke_queue.model import WAITING, JobQuery
 from zeke_queue.task.run import Run
 from zeke_sim.testing import run_task
-from zeke_sim.testing.expectations import Wanted, complaint, states
+from zeke_sim.testing.expectations import Wanted, complaint, statuses
 from zeke_sim.testing.pending import PendingSender
 
 if TYPE_CHECKING:
@@ -83,18 +83,18 @@ class Looking:
         self,
         task: str | Task[Any, Any] | None = None,
         *,
-        state: Any = None,
+        status: Any = None,
         parent: UUID | Run[Any] | Job | None = None,
     ) -> list[Job]:
-        """Return jobs in their current state, including archived ones, in the order they were sent.
+        """Return jobs with their current status, including archived ones, in the order they were sent.
 
         Args:
             task: a task or its name; any by default.
-            state: one state or several: created, retry, active, completed, expired, cancelled, failed.
+            status: one status or several: QUEUED, EXECUTING, COMPLETED, FAILED, CANCELLED.
             parent: the job that sent them.
         """
         name = None if task is None else self.catalog.get(task).name
-        query = JobQuery(() if name is None else (name,), states(state), _id(parent), limit=PAGE)
+        query = JobQuery(() if name is None else (name,), statuses(status), _id(parent), limit=PAGE)
         return self._environment.drive(_all(self.queue, query))
 
     def job(self, which: Run[Any] | Job | UUID) -> Job:

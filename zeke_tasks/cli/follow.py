@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.client.parts import parts_of
-from zeke_queue.model import FINAL, JobQuery, QueueCount, RowState
+from zeke_queue.model import ENDED, JobQuery, QueueCount, RowState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Iterable
@@ -46,7 +46,7 @@ class Family:
                 self.jobs[job.id] = job
                 # The job was read before its children, so if it had ended, all of them exist.
                 children += await self._new_children(job) if job.attempt else []
-                if job.row_state in FINAL:
+                if job.status in ENDED:
                     self._open.pop(job.id, None)
                 else:
                     self._open[job.id] = None
@@ -68,7 +68,7 @@ class Family:
         """
         clock = self._queue.clock
         soon = clock.now() + timedelta(seconds=until - clock.monotonic())
-        return all(job.row_state in FINAL or job.start_after > soon for job in self.jobs.values())
+        return all(job.status in ENDED or job.start_after > soon for job in self.jobs.values())
 
 
 async def follow(family: Family, queue: Queue, timeout: float) -> AsyncGenerator[list[Job]]:
@@ -86,7 +86,7 @@ async def follow(family: Family, queue: Queue, timeout: float) -> AsyncGenerator
     while True:
         jobs = await family.look()
         yield jobs
-        ended = all(job.row_state in FINAL for job in jobs)
+        ended = all(job.status in ENDED for job in jobs)
         settled = family.settled(until)
         if ended or (settled and settled_before) or queue.clock.monotonic() >= until:
             return

@@ -10,7 +10,7 @@ import typer
 
 from zeke_queue.cli.render import print_json
 from zeke_queue.errors import InvalidOptionError
-from zeke_queue.model import FINAL, RowState
+from zeke_queue.model import ENDED, JobStatus
 from zeke_tasks.cli.hints import worker_goes_on
 from zeke_tasks.cli.session import extras, on_database, progress_console
 
@@ -97,9 +97,7 @@ def upload(
             files, settings, source_name=source.strip(), timeout=timeout, console=progress_console()
         )
         untold = [finding for finding in came.found if finding.story is None]
-        lost = [
-            job for job in came.jobs if job.row_state in FINAL and job.row_state is not RowState.COMPLETED
-        ]
+        lost = [job for job in came.jobs if job.status in ENDED - {JobStatus.COMPLETED}]
         if options.json:
             about = {"id": came.source.id, "name": came.source.name}
             print_json({"source": about, "items": _items_value(came.found, came.stories)})
@@ -144,7 +142,7 @@ def _show_tables(
 
 def _show_left(jobs: Sequence[Job], timeout: float, *, embedded: bool) -> None:
     """Print how many jobs did not end in time, if any, and how to continue them."""
-    left = sum(job.row_state not in FINAL for job in jobs)
+    left = sum(job.status not in ENDED for job in jobs)
     if left:
         which = "1 job" if left == 1 else f"{left} jobs"
         goes_on = worker_goes_on(embedded=embedded)

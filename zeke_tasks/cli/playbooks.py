@@ -14,7 +14,7 @@ from rich.table import Column
 from zeke_queue.cli.render import console, moment, print_json, print_table
 from zeke_queue.cli.session import options_of
 from zeke_queue.errors import InvalidOptionError, ResultTimeoutError, ZekeError
-from zeke_queue.model import FINAL
+from zeke_queue.model import ENDED
 from zeke_queue.system.install_hints import on_same
 from zeke_tasks.cli.hints import WORKER
 from zeke_tasks.cli.ids import Abbreviation
@@ -207,7 +207,7 @@ def run(
         if done is not None:
             done = _as_it_stands(done, came)
             _show(done, events, options)
-        if done is None or came.row_state not in FINAL:
+        if done is None or came.status not in ENDED:
             raise _goes_on(job.id, timeout, begun=done is not None, embedded=options.embedded)
         return 0 if done.status is RunStatus.SUCCEEDED else 1
 

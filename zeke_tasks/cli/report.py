@@ -134,7 +134,7 @@ def failed_jobs_table(jobs: Iterable[Job], *, embedded: bool = False, kept: bool
     see = f"See {on_same('zeke job show', embedded=embedded)}" if kept else "Job"
     reasons: dict[tuple[str, str], list[Job]] = {}
     for job in jobs:
-        if job.row_state in _LOST:
+        if job.status is JobStatus.FAILED:
             reasons.setdefault((job.name, why_it_failed(job)), []).append(job)
     table = _table("Failed jobs", "Queue", "Jobs", "Reason", see)
     for (name, reason), failed in reasons.items():
@@ -149,7 +149,7 @@ def why_it_failed(job: Job) -> str:
     # The message of a signal is sufficient without its type.
     parts = ("message",) if output.get("type") in _VERDICTS else ("type", "message")
     told = ": ".join(str(output[part]) for part in parts if output.get(part))
-    return told or f"its job ended {job.row_state.value}"
+    return told or f"its job ended {job.status.value}"
 
 
 def jobs_table(counts: Iterable[QueueCount]) -> Table:

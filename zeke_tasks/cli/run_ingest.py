@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 from uuid import UUID
 
 from zeke_queue.errors import JobConflictError, UsageError
-from zeke_queue.model import FINAL, JobQuery, RowState
+from zeke_queue.model import ENDED, JobQuery, JobStatus, RowState
 from zeke_queue.system.subprocess_pool import ChildEnded
 from zeke_queue.task.task import Send
 from zeke_tasks.cli.report import Outcome, findings, why_it_failed
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from zeke_tasks.store.model import Source
     from zeke_tasks.stories.view import StoryView
 
-LIVING: Final = tuple(state for state in RowState if state not in FINAL)
+LIVING: Final = (JobStatus.QUEUED, JobStatus.EXECUTING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ class Intake:
 
         A user who ingests a feed again has fixed the cause, or wants to know whether it persists.
         """
-        living = await self._queue.find(JobQuery(names=("fetch-content",), states=LIVING, limit=1000))
+        living = await self._queue.find(JobQuery(names=("fetch-content",), status=LIVING, limit=1000))
         jobs: list[UUID | None] = []
         async with self._queue.transaction() as transaction:
             rows = self._repository.within(transaction)
@@ -270,20 +270,20 @@ def _outcomes(taken: Sequence[Taken], jobs: Sequence[Job], found: Sequence[Findi
 
 def _job_error(job: Job | None) -> str | None:
     """Return why a feed was not read; an article's error is in its item."""
-    if job is None or job.name != "ingest-source" or job.row_state is RowState.COMPLETED:
+    if job is None or job.name != "ingest-source" or job.status is JobStatus.COMPLETED:
         return None
-    if job.row_state not in FINAL:
+    if job.status not in ENDED:
         last = job.history[-1].error.get("message") if job.history else None
         return f"not read yet: {last or 'its job still waits'}"
     output: dict[str, Any] = job.output or {}
-    return str(output.get("message") or f"its job ended {job.row_state.value}")
+    return str(output.get("message") or f"its job ended {job.status.value}")
 
 
 def _reading_error(jobs: Sequence[Job], mine: Sequence[Finding]) -> str | None:
     """Return why a job ended with unread items; an error of a page is in its item."""
     left = {str(finding.item.id) for finding in mine if finding.item.status is ItemStatus.PENDING}
     for job in jobs:
-        ended_badly = job.row_state in FINAL and job.row_state is not RowState.COMPLETED
+        ended_badly = job.status in ENDED - {JobStatus.COMPLETED}
         if ended_badly and left.intersection(_item_ids(job.data)):
             return f"not all of it was read: {why_it_failed(job)}"
     return None

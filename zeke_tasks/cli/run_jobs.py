@@ -14,7 +14,7 @@ from rich.console import Console
 
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import JobConflictError, ResultTimeoutError, ZekeError
-from zeke_queue.model import FINAL, RowState
+from zeke_queue.model import ENDED, JobStatus
 from zeke_queue.system.entropy import Ids, SystemEntropy
 from zeke_queue.system.settings import CENTURY
 from zeke_queue.worker import Worker
@@ -193,10 +193,10 @@ def require_done(jobs: Sequence[Job], timeout: float, *, embedded: bool) -> None
         ResultTimeoutError: a job has not ended; the message says how to continue.
     """
     for job in jobs:
-        if job.row_state in FINAL and job.row_state is not RowState.COMPLETED:
+        if job.status in ENDED - {JobStatus.COMPLETED}:
             raise ZekeError(f"{job.name} failed: {why_it_failed(job)} ({see_job(job.id, embedded=embedded)})")
     for job in jobs:
-        if job.row_state not in FINAL:
+        if job.status not in ENDED:
             last = job.history[-1].error.get("message") if job.history else None
             told = f"; its last attempt failed: {last}" if last else ""
             raise ResultTimeoutError(

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import ZekeError
-from zeke_queue.model import JobQuery, RowState
+from zeke_queue.model import JobQuery, JobStatus
 from zeke_queue.storage import postgres
 from zeke_queue.storage.embedded.server import EmbeddedPostgres
 from zeke_queue.system import logging as log
@@ -132,7 +132,7 @@ class Demo:
             rows = self._repository.within(transaction)
             seen = await views(rows, (finding.story for finding in found if finding.story))
             spent = await rows.spending()
-        lost = await queue.find(JobQuery(states=(RowState.FAILED, RowState.EXPIRED), limit=1000))
+        lost = await queue.find(JobQuery(status=(JobStatus.FAILED,), limit=1000))
         self._console.print()
         tell_stories(self._console, seen, carriers(found))
         self._console.print()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import StorageUnavailableError
-from zeke_queue.model import FINAL, RowState
+from zeke_queue.model import JobStatus
 from zeke_tasks.store.playbooks import RunEvent, RunStatus
 
 if TYPE_CHECKING:
@@ -21,10 +21,9 @@ TASK: Final = "playbook-run"
 TRIES: Final = 3
 
 _BECAME: Final = {
-    RowState.COMPLETED: RunStatus.SUCCEEDED,
-    RowState.CANCELLED: RunStatus.CANCELLED,
-    RowState.FAILED: RunStatus.FAILED,
-    RowState.EXPIRED: RunStatus.FAILED,
+    JobStatus.COMPLETED: RunStatus.SUCCEEDED,
+    JobStatus.CANCELLED: RunStatus.CANCELLED,
+    JobStatus.FAILED: RunStatus.FAILED,
 }
 
 
@@ -39,7 +38,7 @@ def status_of(run: PlaybookRun, job: Job | None) -> RunStatus:
         return run.status
     if job is None:
         return RunStatus.FAILED
-    return _BECAME[job.row_state] if job.row_state in FINAL else run.status
+    return _BECAME.get(job.status, run.status)
 
 
 async def cancel_run(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core import jsonb
 from zeke_queue.errors import JobConflictError, UsageError
-from zeke_queue.model import RowState
+from zeke_queue.model import JobStatus, RowState
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_queue.task.signals import Fail
@@ -196,7 +196,7 @@ async def _play(playing: _Playing, step: Step, job: JobContext) -> _Playing:
     except (BadReference, JobConflictError, UsageError) as error:
         raise await _failed(playing, step, job, str(error)) from error
     outcome = await job.wait_for(child)
-    if outcome.row_state is not RowState.COMPLETED:
+    if outcome.status is not JobStatus.COMPLETED:
         raise await _failed(playing, step, job, _why(outcome))
     async with _rows(job) as rows:
         await rows.put_output(playing.run.id, step.name, outcome.output)
@@ -222,13 +222,13 @@ def _again(reason: str | None) -> str:
 
 
 def _why(outcome: Job) -> str:
-    if outcome.row_state is RowState.CANCELLED:
+    if outcome.status is JobStatus.CANCELLED:
         return "its job was cancelled"
     match outcome.output:
         case {"message": str(message)}:
             return message
         case _:
-            return f"its job {outcome.row_state}"
+            return f"its job ended {outcome.status}"
 
 
 async def _complete(playing: _Playing, job: JobContext) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class Orders:
         zeke.assert_enqueued(charge, delay=30)
         await zeke.advance(seconds=70)
         assert len(payments.called("charge")) == 3
-        assert zeke.jobs(charge, state="completed")
+        assert zeke.jobs(charge, status="COMPLETED")
 
     async def test_who_can_not_pay_is_reminded_a_day_later(self, zeke: Zeke, payments: Scripted) -> None:
         payments.on("charge").raises(Declined("no funds"))
@@ -58,7 +58,7 @@ class Orders:
         await zeke.advance(hours=23)
         zeke.assert_enqueued(remind, {"number": 7})
         await zeke.advance(hours=2)
-        assert zeke.jobs(remind, state="completed")
+        assert zeke.jobs(remind, status="COMPLETED")
 
     async def test_each_night_has_a_report(self, zeke: Zeke) -> None:
         assert await zeke.next_tick() == datetime(2026, 3, 3, 2, tzinfo=UTC)  # 3 o'clock in Berlin

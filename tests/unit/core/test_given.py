@@ -10,11 +10,11 @@ from tests.cases import check_each
 from tests.unit.tables import check_refused
 from zeke_queue.core.validation import check_query
 from zeke_queue.errors import InvalidOptionError
-from zeke_queue.model import CARRIED, JobQuery, RowState
+from zeke_queue.model import CARRIED, JobQuery, JobStatus
 
 SEVERAL: dict[str, tuple[Any, ...]] = {
     "names": ("mail", "clean"),
-    "states": (RowState.CREATED, RowState.RETRY),
+    "status": (JobStatus.QUEUED, JobStatus.FAILED),
     "opaque": ("mail",),
     "ids": (UUID(int=1), UUID(int=2)),
     "without": CARRIED,
@@ -46,7 +46,7 @@ def test_opaque_must_be_queue_names() -> None:
 
 
 def test_a_filter_s_fields_keep_the_places_they_are_given_by() -> None:
-    """As in ``JobQuery(("mail",), (RowState.CREATED,))``: what is new comes behind what there was."""
-    first = JobQuery(("mail",), (RowState.CREATED,), UUID(int=1), True)  # noqa: FBT003 - by its place
-    assert first == JobQuery(names=("mail",), states=(RowState.CREATED,), parent=UUID(int=1), archived=True)
+    """As in ``JobQuery(("mail",), (JobStatus.QUEUED,))``: what is new comes behind what there was."""
+    first = JobQuery(("mail",), (JobStatus.QUEUED,), UUID(int=1), True)  # noqa: FBT003 - by its place
+    assert first == JobQuery(names=("mail",), status=(JobStatus.QUEUED,), parent=UUID(int=1), archived=True)
     assert JobQuery.__match_args__[-4:] == ("limit", "ids", "without", "bytes_max")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from zeke_queue.core.text_search import contains
 from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import no_page
-from zeke_queue.model import JobPage, QueueCount
+from zeke_queue.model import STATUS_OF, JobPage, QueueCount
 from zeke_queue.storage.memory.rows import as_job, fresh
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _fits(row: Row, query: JobQuery) -> bool:
     return (
         (query.ids is None or row.id in query.ids)
         and (not query.names or row.name in query.names)
-        and (not query.states or row.state in query.states)
+        and (not query.status or STATUS_OF[row.state] in query.status)
         and (query.parent is None or row.parent == query.parent)
         and (query.created_from is None or row.created_on >= query.created_from)
         and (query.created_to is None or row.created_on < query.created_to)

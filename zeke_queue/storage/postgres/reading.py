@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from zeke_queue.core.status import states_of
 from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import no_page
 from zeke_queue.model import JobPage, QueueCount, RowState
@@ -114,7 +115,7 @@ def filter_parameters(query: JobQuery, limit: int | None = None) -> dict[str, An
         "ids": None if query.ids is None else list(query.ids),
         "names": list(query.names) or None,
         # As text, which the server reads as states: the planner does not treat a list of texts as a constant.
-        "states": f"{{{','.join(query.states)}}}" if query.states else None,
+        "states": f"{{{','.join(states_of(query.status))}}}" if query.status else None,
         "parent": query.parent,
         "before": query.before,
         "created_from": query.created_from,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import jinja2
 from starlette.responses import Response
 
+from zeke_queue.core.status import attempt_of
 from zeke_queue.web.dashboard import formatting
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def environment(folders: Sequence[Path] = (), **shown: Any) -> jinja2.Environmen
     filters = cast("dict[str, Any]", made.filters)  # pyright: ignore[reportUnknownMemberType] - they are untyped
     for name in ("instant", "zoned", "length", "number", "whole", "pretty", "excerpt", "short", "state"):
         filters[name] = getattr(formatting, name)
+    filters["attempt"] = attempt_of
     names = cast("dict[str, Any]", made.globals)  # pyright: ignore[reportUnknownMemberType]
     names.update(NOTHING=formatting.NOTHING, **shown)
     return made

@@ -1,4 +1,4 @@
-"""Formatting of values for users: instants, durations, numbers, JSON, and names of states."""
+"""Formatting of values for users: instants, durations, numbers, JSON, and names of statuses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 
-from zeke_queue.model import RowState
+from zeke_queue.model import STATUS_OF
 from zeke_queue.web.dashboard.writing import begin
 
 if TYPE_CHECKING:
@@ -35,15 +35,7 @@ _SECONDS: Final = 60.0
 _TENTHS: Final = 10.0
 _MANY: Final = 10_000
 
-STATES: Final[Mapping[str, str]] = {
-    RowState.CREATED: "Queued",
-    RowState.RETRY: "Queued",
-    RowState.ACTIVE: "Executing",
-    RowState.COMPLETED: "Completed",
-    RowState.EXPIRED: "Expired",
-    RowState.CANCELLED: "Cancelled",
-    RowState.FAILED: "Failed",
-}
+STATES: Final[Mapping[str, str]] = {state: status.value.capitalize() for state, status in STATUS_OF.items()}
 
 
 def instant(value: datetime | None) -> str | Markup:
@@ -130,5 +122,5 @@ def short(identity: UUID | str) -> str:
 
 
 def state(value: str) -> str:
-    """Return the displayed name of a job's state."""
+    """Return the displayed name of the status of a row in this state."""
     return STATES.get(value, value)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import JobConflictError, JobNotFoundError, StorageError
-from zeke_queue.model import CARRIED, FINAL, Job, JobEvent, JobQuery, RowState
+from zeke_queue.model import CARRIED, ENDED, EXPIRED_TYPE, Job, JobEvent, JobQuery, JobStatus, RowState
 from zeke_queue.storage.access import Scope
 from zeke_queue.storage.inspect import require
 from zeke_queue.web.dashboard import formatting
@@ -38,7 +38,6 @@ LINES: Final = 1000
 DEEDS: Final = {"cancel": "cancelled", "retry": "retried", "resume": "resumed"}
 """The actions on a job, and the participle for each result."""
 
-_ENDED_BADLY: Final = (RowState.FAILED, RowState.EXPIRED)
 _WIDTH: Final = 600.0
 
 
@@ -130,8 +129,8 @@ def fits(job: Job, deed: str) -> bool:
     if job.archived_on is not None:
         return False
     if deed == "cancel":
-        return job.row_state not in FINAL
-    return job.row_state in (_ENDED_BADLY if deed == "retry" else (RowState.CANCELLED,))
+        return job.status not in ENDED
+    return job.status is (JobStatus.FAILED if deed == "retry" else JobStatus.CANCELLED)
 
 
 async def _require(desk: Desk) -> Job:
@@ -169,12 +168,14 @@ async def _shown(desk: Desk, job: Job) -> dict[str, Any]:
     """Return the parts of the page that change with a job's state."""
     now = await parts_of(desk.parts.queue).storage.now()
     output = desk.parts.showing.output(job)
-    is_error = job.row_state in _ENDED_BADLY or (job.row_state is RowState.RETRY and bool(job.history))
+    is_error = job.status is JobStatus.FAILED or (job.row_state is RowState.RETRY and bool(job.history))
+    if job.row_state is RowState.EXPIRED and output is None:  # pg-boss ended it
+        output = {"type": EXPIRED_TYPE, "message": "The attempt exceeded its deadline."}
     return {
         "job": job,
         "now": now,
-        "ended": job.row_state in FINAL,
-        "error": output if is_error and job.output is not None else None,
+        "ended": job.status in ENDED,
+        "error": output if is_error else None,
         "output": None if is_error else output,
         "moments": timeline(desk, job, now),
         "waited": _between(job.start_after, job.started_on),
@@ -189,7 +190,7 @@ async def _shown(desk: Desk, job: Job) -> dict[str, Any]:
 
 async def _holds(desk: Desk, job: Job) -> list[str]:
     """Return the reasons why a waiting job, due or not, does not start: ``paused``, ``unserved``."""
-    if job.row_state not in (RowState.CREATED, RowState.RETRY):
+    if job.status is not JobStatus.QUEUED:
         return []
     settings = {one.name: one for one in await parts_of(desk.parts.queue).storage.queues()}
     paused = job.name in settings and settings[job.name].paused_on is not None

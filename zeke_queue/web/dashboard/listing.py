@@ -10,7 +10,6 @@ from zeke_queue.api_client import model as answers
 from zeke_queue.model import JobQuery, JobStatus
 from zeke_queue.web.errors import ApiError
 from zeke_queue.web.ids import cursor_after, parse_cursor
-from zeke_queue.web.presenter import STATES_OF
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -92,7 +91,7 @@ class Asked:
         """
         return JobQuery(
             names=(self.task,) if self.task else (),
-            states=tuple(state for status in self.statuses for state in STATES_OF[status]),
+            status=self.statuses,
             archived=self.archived,
             before=parse_cursor(self.cursor, self._filters()) if self.cursor else None,
             created_from=_read(self.since),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import StorageError
-from zeke_queue.model import JobQuery, RowState
+from zeke_queue.model import JobQuery, JobStatus, RowState
 from zeke_queue.system.logging import get_logger
 from zeke_queue.system.waiting import StoppableTimer, backoff, end
 from zeke_queue.web.inspect import all_queues, all_workers
@@ -192,8 +192,7 @@ class Sampler:
         now = await storage.now()
         queues = await all_queues(self._parts)
         workers = await all_workers(self._parts)
-        ended_badly = (RowState.FAILED, RowState.EXPIRED)
-        failed = JobQuery(states=ended_badly, without=("data", "meta", "history"), limit=FAILURES)
+        failed = JobQuery(status=(JobStatus.FAILED,), without=("data", "meta", "history"), limit=FAILURES)
         failures = await storage.find(failed)
         schedules = await storage.schedules()
         paces = {name: await storage.throughput((), span.seconds, span.step) for name, span in spans.items()}

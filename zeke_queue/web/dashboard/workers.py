@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.client.parts import parts_of
-from zeke_queue.model import CARRIED, JobQuery, RowState
+from zeke_queue.model import CARRIED, JobQuery, JobStatus
 from zeke_queue.web.dashboard.page import View
 from zeke_queue.web.inspect import all_workers
 
@@ -29,7 +29,8 @@ async def workers(desk: Desk) -> Response:
     """Show all workers."""
     storage = parts_of(desk.parts.queue).storage
     held: defaultdict[UUID | None, list[Job]] = defaultdict(list)
-    for job in await storage.find(JobQuery(states=(RowState.ACTIVE,), without=CARRIED, limit=HELD_AT_MOST)):
+    executing = JobQuery(status=(JobStatus.EXECUTING,), without=CARRIED, limit=HELD_AT_MOST)
+    for job in await storage.find(executing):
         held[job.worker].append(job)
     known = await all_workers(desk.parts)
     ids = {worker.id for worker in known}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final
 from uuid import UUID
@@ -13,14 +14,15 @@ from starlette.requests import Request
 
 from zeke_queue.api_client import model as answers
 from zeke_queue.client.parts import parts_of
+from zeke_queue.core.status import read_status
 from zeke_queue.errors import JobNotFoundError
 from zeke_queue.model import JobQuery, JobStatus
 from zeke_queue.storage.inspect import require
+from zeke_queue.system.logging import get_logger
 from zeke_queue.web.api import Administers, Api, Parts, Reads
 from zeke_queue.web.errors import INSTANT, ApiError, field_errors, problems
 from zeke_queue.web.ids import cursor_after, no_cursor, parse_cursor, parse_id
 from zeke_queue.web.inspect import BYTES_MOST, page_of
-from zeke_queue.web.presenter import STATES_OF
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -52,6 +54,18 @@ def _in_utc(instant: datetime) -> datetime:
         raise ValueError("Input should be in the years 1 to 9999, in UTC too") from None
 
 
+def _read_status(value: object) -> object:
+    """Return the status that pg-boss's word for a row state stands for, and warn of it; others unchanged."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            status, _ = read_status(value)
+            if value != status:
+                get_logger().warning("status_deprecated", word=value, status=status.value)
+            return status
+    return value
+
+
+Status = Annotated[JobStatus, BeforeValidator(_read_status)]
 Instant = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(_in_utc)]
 Name = Annotated[str, Query(max_length=512)]
 
@@ -62,7 +76,7 @@ async def runs(  # noqa: PLR0917 - one argument for each parameter of the query
     parts: Parts,
     caller: Reads,
     task: Annotated[list[Name] | None, Query(description="Only jobs of these tasks.")] = None,
-    status: Annotated[list[JobStatus] | None, Query(description="Only jobs of these statuses.")] = None,
+    status: Annotated[list[Status] | None, Query(description="Only jobs of these statuses.")] = None,
     parent: Annotated[UUID | None, Query(description="Only jobs that this one triggered.")] = None,
     text: Annotated[
         str | None,
@@ -102,7 +116,7 @@ async def runs(  # noqa: PLR0917 - one argument for each parameter of the query
     }
     query = JobQuery(
         names=tuple(task or ()),
-        states=tuple(state for one in status or () for state in STATES_OF[one]),
+        status=tuple(status or ()),
         parent=parent,
         archived=archived,
         before=None if cursor is None else parse_cursor(cursor, filters),
@@ -209,5 +223,5 @@ async def _change(
     changed = await change(job_id)
     job = await require(parts_of(parts.queue).storage, job_id)
     if not changed:
-        raise ApiError(409, f"Job {job_id} stays {job.row_state.value}: {otherwise}", id=str(job_id))
+        raise ApiError(409, f"Job {job_id} stays {job.status.value}: {otherwise}", id=str(job_id))
     return parts.showing.detail(job)

@@ -1,0 +1,54 @@
+"""What users read of a job: the rows that a status stands for, the words that name it, and its attempt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from zeke_queue.model import STATUS_OF, WAITING, JobStatus, RowState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from zeke_queue.model import Job
+
+STATES_OF: Final[Mapping[JobStatus, tuple[RowState, ...]]] = {
+    status: tuple(state for state, its in STATUS_OF.items() if its is status) for status in JobStatus
+}
+
+
+def states_of(statuses: Iterable[JobStatus]) -> tuple[RowState, ...]:
+    """Return the states of the rows that these statuses stand for.
+
+    >>> [state.value for state in states_of([JobStatus.QUEUED])]
+    ['created', 'retry']
+    """
+    return tuple(state for status in statuses for state in STATES_OF[status])
+
+
+def read_status(word: str) -> tuple[JobStatus, bool]:
+    """Return the status that a word names, and whether the word is deprecated.
+
+    The five statuses are read in upper and lower case. The row states of pg-boss (created, retry, active,
+    expired) are deprecated, and read as the status that shows them.
+
+    Raises:
+        ValueError: the word names no status.
+
+    >>> read_status("failed"), read_status("expired")
+    ((<JobStatus.FAILED: 'FAILED'>, False), (<JobStatus.FAILED: 'FAILED'>, True))
+    """
+    try:
+        return JobStatus(word.upper()), False
+    except ValueError:
+        return STATUS_OF[RowState(word.lower())], True
+
+
+def attempt_of(job: Job) -> str:
+    """Return a job's attempt, of a waiting job the next one, and how many there are if all fail: ``2 of 4``.
+
+    A retry is counted when it is claimed, so a job that waits for one has not counted it. An attempt that
+    ended without a failure (shutdown, snooze) adds one to both numbers.
+    """
+    number = job.attempt + (job.row_state in WAITING)
+    left = job.retry_limit - job.retry_count - (job.row_state is RowState.RETRY)
+    return f"{number} of {number + max(0, left)}"
