@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.cli.conftest import Zeke
 from zeke_queue.client.queue import Queue
+from zeke_queue.model import JobStatus
 
 LETTER = '{"to": "ann"}'
 
@@ -14,16 +15,17 @@ def test_queues_are_listed_with_their_jobs_and_limits(zeke: Zeke) -> None:
     zeke.work()
     zeke.send("mail", LETTER)
     heading, *lines = zeke.good("queues").splitlines()
-    assert heading.split() == ["queue", "waiting", "active", "completed", "failed", "cancelled", "limit"]
+    assert heading.split() == ["queue", "queued", "executing", "completed", "failed", "cancelled", "limit"]
     rows = {line.split()[0]: line.split()[1:] for line in lines}
     assert rows["mail"] == ["1", "0", "1", "0", "0", "1"]
     assert rows["refuse"] == ["0", "0", "0", "1", "0", "–"]
 
 
-def test_queue_counts_of_each_state_are_json(zeke: Zeke) -> None:
+def test_queue_counts_of_each_status_are_json(zeke: Zeke) -> None:
     zeke.send("mail", LETTER)
+    counts = {**dict.fromkeys(JobStatus, 0), "QUEUED": 1}
     assert zeke.json("queues") == [
-        {"name": "mail", "concurrency_limit": None, "paused_on": None, "states": {"created": 1}}
+        {"name": "mail", "concurrency_limit": None, "paused_on": None, "counts": counts}
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Column
@@ -12,8 +12,9 @@ from rich.text import Text
 from zeke_queue.cli.render import NOTHING, ago, plain, print_json, print_table
 from zeke_queue.cli.session import execute, open_queue, open_to_look, options_of
 from zeke_queue.client.parts import parts_of
+from zeke_queue.core.status import by_status
 from zeke_queue.errors import ZekeError
-from zeke_queue.model import QueueSettings, RowState
+from zeke_queue.model import JobStatus, QueueSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,31 +25,19 @@ if TYPE_CHECKING:
 queue_app = typer.Typer(help="Pause or resume a queue.", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The queue's name.")]
 
-_GROUPS: Final[Mapping[str, tuple[RowState, ...]]] = {
-    "waiting": (RowState.CREATED, RowState.RETRY),
-    "active": (RowState.ACTIVE,),
-    "completed": (RowState.COMPLETED,),
-    "failed": (RowState.FAILED, RowState.EXPIRED),
-    "cancelled": (RowState.CANCELLED,),
-}
-"""The columns of the table; all states would fit a terminal only with short names of queues."""
-
 
 def list_queues(context: typer.Context) -> None:
-    """List queues: counts of waiting, running and ended jobs (until archived), limits and pauses.
-
-    Waiting are the states created and retry; failed includes expired.
-    """
+    """List queues: counts of jobs by status (until archived), limits and pauses."""
     options = options_of(context)
 
     async def command() -> int:
         async with open_to_look(options) as queue:
-            counts = {count.name: count.states for count in await queue.count()}
+            counts = {count.name: by_status(count.states) for count in await queue.count()}
             settings = {one.name: one for one in await parts_of(queue).storage.queues()}
             now = await parts_of(queue).storage.now()
         shown = [settings.get(name, QueueSettings(name)) for name in sorted(counts.keys() | settings.keys())]
         if options.json:
-            print_json([{**plain(one), "states": counts.get(one.name, {})} for one in shown])
+            print_json([{**plain(one), "counts": counts.get(one.name, by_status({}))} for one in shown])
         elif not shown:
             typer.echo("No queues yet: a queue appears with its first job, or when a worker declares it.")
         else:
@@ -59,18 +48,18 @@ def list_queues(context: typer.Context) -> None:
 
 
 def _print_queues(
-    queues: Sequence[QueueSettings], counts: Mapping[str, Mapping[RowState, int]], now: datetime
+    queues: Sequence[QueueSettings], counts: Mapping[str, Mapping[JobStatus, int]], now: datetime
 ) -> None:
     columns = (
         Column("queue", min_width=12),
-        *(Column(group, justify="right") for group in _GROUPS),
+        *(Column(status.lower(), justify="right") for status in JobStatus),
         Column("limit", justify="right"),
         Column(""),
     )
     rows = [
         (
             one.name,
-            *(sum(counts.get(one.name, {}).get(state, 0) for state in states) for states in _GROUPS.values()),
+            *counts.get(one.name, by_status({})).values(),
             NOTHING if one.concurrency_limit is None else one.concurrency_limit,
             Text(f"paused {ago(one.paused_on, now)}", style="yellow") if one.paused_on else "",
         )

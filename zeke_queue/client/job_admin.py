@@ -13,7 +13,7 @@ from zeke_queue.storage.inspect import check_id, require
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from zeke_queue.model import Job, RowState
+    from zeke_queue.model import Job, JobStatus
     from zeke_queue.storage.inspect import Inspector
 
 _NOBODY: Final = UUID(int=0)
@@ -25,7 +25,7 @@ async def bring_back(
     reader: Inspector,
     job_id: UUID,
     verb: Callable[[Sequence[UUID]], Awaitable[set[UUID]]],
-    ended: frozenset[RowState],
+    ended: JobStatus,
 ) -> bool:
     """Requeue an ended job.
 
@@ -33,10 +33,10 @@ async def bring_back(
         reader: where jobs are read.
         job_id: the job.
         verb: ``resume`` or ``retry`` of a storage.
-        ended: the states that the verb takes jobs from.
+        ended: the status that the verb takes jobs from.
 
     Returns:
-        False if the job is not in one of the states, or is archived.
+        False if the job has another status, or is archived.
 
     Raises:
         JobNotFoundError: there is no such job.
@@ -47,7 +47,7 @@ async def bring_back(
         if await verb([job_id]):
             return True
         job = await require(reader, job_id)
-        if job.row_state not in ended or job.archived_on is not None:
+        if job.status is not ended or job.archived_on is not None:
             return False
         holder = await _holder_of_place(reader, job)
         if holder is not None:

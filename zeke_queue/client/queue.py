@@ -7,7 +7,7 @@ lost is repeated under the same id and results in one job.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from zeke_queue.client import open_transactions
 from zeke_queue.client.insert import IntoStorage, insert_all, insert_one
@@ -17,7 +17,7 @@ from zeke_queue.client.schedules import Schedules
 from zeke_queue.client.transaction import QueueTransaction
 from zeke_queue.core.validation import check_query, check_uuid
 from zeke_queue.errors import UsageError
-from zeke_queue.model import RowState
+from zeke_queue.model import JobStatus
 from zeke_queue.storage.inspect import check_id, require
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.entropy import SystemEntropy
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     from zeke_queue.task.task import Send, Task
 
 R = TypeVar("R")
-
-_CANCELLED: Final = frozenset({RowState.CANCELLED})
-_FAILED: Final = frozenset({RowState.FAILED, RowState.EXPIRED})
 
 
 class Queue(Sender):
@@ -318,7 +315,7 @@ class Queue(Sender):
             JobConflictError: another job has its singleton key or its slot; ``holder`` is that job.
         """
         storage = self._outside("queue.resume").storage
-        return await bring_back(storage, job_id, storage.resume, _CANCELLED)
+        return await bring_back(storage, job_id, storage.resume, JobStatus.CANCELLED)
 
     async def retry(self, job_id: UUID) -> bool:
         """Requeue a failed or expired job, due at once, with an extra retry if none was left.
@@ -331,7 +328,7 @@ class Queue(Sender):
             JobConflictError: another job has its singleton key or its slot; ``holder`` is that job.
         """
         storage = self._outside("queue.retry").storage
-        return await bring_back(storage, job_id, storage.retry, _FAILED)
+        return await bring_back(storage, job_id, storage.retry, JobStatus.FAILED)
 
 
 class QueueRuns:

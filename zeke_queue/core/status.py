@@ -25,6 +25,15 @@ def states_of(statuses: Iterable[JobStatus]) -> tuple[RowState, ...]:
     return tuple(state for status in statuses for state in STATES_OF[status])
 
 
+def by_status(counts: Mapping[RowState, int]) -> dict[JobStatus, int]:
+    """Return numbers of rows in each state as those of jobs of each status.
+
+    >>> by_status({RowState.CREATED: 2, RowState.RETRY: 1})[JobStatus.QUEUED]
+    3
+    """
+    return {status: sum(counts.get(state, 0) for state in states) for status, states in STATES_OF.items()}
+
+
 def read_status(word: str) -> tuple[JobStatus, bool]:
     """Return the status that a word names, and whether the word is deprecated.
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from zeke_queue.core.validation import check_timeout
 from zeke_queue.errors import JobFailedError, JobNotFoundError, ResultTimeoutError
-from zeke_queue.model import RowState
+from zeke_queue.model import JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
     from uuid import UUID
 
-    from zeke_queue.model import Job, JobEvent, JobStatus
+    from zeke_queue.model import Job, JobEvent
     from zeke_queue.task.task import Task
 
 R_co = TypeVar("R_co", covariant=True)
@@ -111,7 +111,7 @@ class Run(Generic[R_co]):
             JobFailedError: it did not complete; a JobCancelledError or JobExpiredError if so.
             SerializationError: its output does not fit the task's result type.
         """
-        if job.row_state is not RowState.COMPLETED:
+        if job.status is not JobStatus.COMPLETED:
             raise JobFailedError.of(job)
         return job.output if self._task is None else self._task.read_output(job.output)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -11,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from zeke_queue.model import STATUS_OF, JobStatus, RowState
+from zeke_queue.core.status import by_status
+from zeke_queue.model import JobStatus
 from zeke_queue.system.install_hints import on_same
 from zeke_queue.task.signals import Fail, Retry
 from zeke_tasks.cli.formatting import printable_words
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from zeke_tasks.store.model import RawItem, Source, Story
     from zeke_tasks.store.repository import Repository
 
-_LOST: Final = (RowState.FAILED, RowState.EXPIRED)
 _VERDICTS: Final = (Fail.__name__, Retry.__name__)
 
 
@@ -158,10 +157,7 @@ def jobs_table(counts: Iterable[QueueCount]) -> Table:
     for status in JobStatus:
         table.add_column(status.value, justify="right")
     for count in counts:
-        by_status = Counter[JobStatus]()
-        for state, number in count.states.items():
-            by_status[STATUS_OF[state]] += number
-        table.add_row(count.name, *(str(by_status[status] or "–") for status in JobStatus))
+        table.add_row(count.name, *(str(number or "–") for number in by_status(count.states).values()))
     return table
 
 
