@@ -8,6 +8,7 @@ from uuid import UUID
 
 from tests.cases import check_each
 from zeke_queue import model
+from zeke_queue.errors import JobExpiredError, JobFailedError
 from zeke_queue.model import FINAL, STATUS_OF, WAITING, Claimed, Job, JobStatus, NewJob, RowState
 
 
@@ -72,3 +73,9 @@ def test_what_crosses_the_hot_path_is_a_tuple() -> None:
         model.QueueCapacity,
     )
     assert all(issubclass(value, tuple) for value in hot)
+
+
+def test_error_of_a_job_that_pgboss_expired_names_the_type() -> None:
+    error = JobFailedError.of(job(RowState.EXPIRED, id=UUID(int=1), name="mail"))
+    assert isinstance(error, JobExpiredError)
+    assert str(error) == f"Job {UUID(int=1)} of 'mail' ended FAILED: Expired"

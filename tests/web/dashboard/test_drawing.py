@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from tests.cases import check_each
+from zeke_queue.model import JobStatus, RowState
 from zeke_queue.task.task import Task
 from zeke_queue.web.dashboard import charts, formatting, schema
 from zeke_queue.web.dashboard.drawing import parameters
@@ -32,6 +33,12 @@ def test_line_breaks_where_values_are_missing() -> None:
 
 def test_short_line_ends_at_the_right() -> None:
     assert charts.line("a", [1, 1], 10, places=60).pieces == ("M585,108 L595,108",)
+
+
+def test_badge_has_the_name_of_the_status() -> None:
+    badges = {state.value: formatting.state(state) for state in RowState}
+    assert (badges["retry"], badges["active"], badges["expired"]) == ("Queued", "Executing", "Failed")
+    assert set(badges.values()) == {status.capitalize() for status in JobStatus}
 
 
 def test_instant_is_written_in_utc_and_in_a_zone() -> None:
