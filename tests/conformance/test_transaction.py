@@ -259,7 +259,7 @@ async def test_slot_freed_and_taken_in_one_transaction_changes_its_holder(
     async with storage.transaction() as transaction:
         await transaction.cancel([old])
         new = await jobs.send(within=transaction, singleton_key="anna")
-    assert await storage.holder(jobs.new(singleton_key="anna")) == new
+    assert await storage.find_conflicts([jobs.new(singleton_key="anna")]) == [new]
     assert await jobs.refused(singleton_key="anna")
 
 

@@ -6,6 +6,7 @@ The four rules are pg-boss 9's partial unique indexes.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -281,31 +282,41 @@ async def test_one_of_two_jobs_of_a_call_returns_to_their_slot(storage: Storage,
 # Who is in the way
 
 
-async def test_find_conflicts_returns_the_holder_of_a_key(storage: Storage, jobs: Driver) -> None:
-    job = jobs.new(singleton_key="anna")
-    assert await storage.holder(job) is None
-    holder = await jobs.send(singleton_key="anna")
-    assert await storage.holder(job) == holder
-
-
-async def test_find_conflicts_returns_the_holder_of_a_slot(
+async def test_conflicts_of_new_jobs_are_found_together(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
+    await jobs.running(singleton_key=SINGLETON_QUEUE)
     plain = await jobs.ended(RowState.COMPLETED, slot_seconds=60)
     keyed = await jobs.send(slot_seconds=60, singleton_key="anna")
-    assert await storage.holder(jobs.new(slot_seconds=60)) == plain
-    assert await storage.holder(jobs.new(slot_seconds=60, singleton_key="anna")) == keyed
-    clock.advance(60)
-    assert await storage.holder(jobs.new(slot_seconds=60)) is None
-
-
-async def test_job_without_a_uniqueness_rule_has_no_conflict(storage: Storage, jobs: Driver) -> None:
-    await jobs.send()
-    assert await storage.holder(jobs.new()) is None
-
-
-async def test_holder_of_a_singleton_queue_is_its_waiting_job(storage: Storage, jobs: Driver) -> None:
-    await jobs.running(singleton_key=SINGLETON_QUEUE)
-    assert await storage.holder(jobs.new(singleton_key=SINGLETON_QUEUE)) is None
+    held = await jobs.send(singleton_key="anna")
+    free = [jobs.new(), jobs.new(singleton_key="bert"), jobs.new(singleton_key=SINGLETON_QUEUE)]
+    slot = jobs.new(slot_seconds=60)
+    refused = [jobs.new(singleton_key="anna"), slot, jobs.new(slot_seconds=60, singleton_key="anna")]
+    assert await storage.find_conflicts([*free, *refused]) == [None, None, None, held, plain, keyed]
     waiting = await jobs.send(singleton_key=SINGLETON_QUEUE)
-    assert await storage.holder(jobs.new(singleton_key=SINGLETON_QUEUE)) == waiting
+    clock.advance(60)
+    assert await storage.find_conflicts([slot, free[2], *free[:2]]) == [None, waiting, None, None]
+    assert await storage.find_conflicts([]) == []
+
+
+async def test_conflict_of_an_ended_job_is_found_by_its_id(storage: Storage, jobs: Driver) -> None:
+    async def check(rule: dict[str, Any]) -> None:
+        name = str(rule)
+        ended = await jobs.ended(RowState.CANCELLED, name, **rule)
+        assert await storage.find_conflicts([ended]) == [None]
+        other = await jobs.send(name, **rule)
+        assert await storage.find_conflicts([jobs.new().id, other, ended]) == [None, None, other]
+
+    rules = [{"singleton_key": "anna"}, {"slot_seconds": 60}, {"slot_seconds": 60, "singleton_key": "anna"}]
+    await check_each_async([*rules, {"singleton_key": SINGLETON_QUEUE}], check)
+
+
+async def test_transaction_finds_the_conflicts_of_its_own_changes(storage: Storage, jobs: Driver) -> None:
+    old = await jobs.send(singleton_key="anna")
+    rival = jobs.new(singleton_key="anna")
+    async with storage.transaction() as transaction:
+        assert await transaction.find_conflicts([rival, old]) == [old, None]
+        await transaction.cancel([old])
+        assert await transaction.find_conflicts([rival, old]) == [None, None]
+        new = await jobs.send(within=transaction, singleton_key="anna")
+        assert await transaction.find_conflicts([rival, old]) == [new, new]

@@ -78,12 +78,12 @@ class StorageMachine(CallersMachine):
 
     @rule(target=ids, jobs=draw.rivals(ANY_ID))
     def insert_rivals(self, jobs: list[NewJob]) -> Any:
-        self.pair.both("holder", jobs[0])
+        self.pair.both("find_conflicts", jobs)
         return multiple(*self.sent(self.with_ids(jobs)))
 
     @rule(target=ids, job=draw.new_jobs(ids), slot=draw.slots)
     def insert_again_and_a_rival(self, job: NewJob, slot: int) -> Any:
-        self.pair.both("holder", job)
+        self.pair.both("find_conflicts", [job, job.id])
         self.pair.both("insert", [job])
         return multiple(*self.rival(job, slot))
 
@@ -453,7 +453,7 @@ class StorageMachine(CallersMachine):
             singleton_key=sent.singleton_key,
             slot_seconds=None if sent.singleton_on is None else slot,
         )
-        self.pair.both("holder", rival)
+        self.pair.both("find_conflicts", [rival, job.id])
         return self.sent([rival])
 
     def sent(self, jobs: list[NewJob]) -> list[UUID]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[tuple[Any, ...]]
 
 QUEUE_KEY = "__pgboss__singleton_queue"
-MINE, OTHER = UUID(int=1), UUID(int=2)
+MINE, OTHER, NEW = UUID(int=1), UUID(int=2), UUID(int=3)
 
 # Jobs of which each holds a place of its own, of all four kinds.
 FILL = """
@@ -59,32 +59,28 @@ def cheap(plan: Plan) -> bool:
     return plan.full_scans() == [] and plan.pages <= 20
 
 
-def test_holder_of_a_place_is_looked_up_by_an_index(sql: Connection) -> None:
-    def check(key: str | None, slot: str | None, plain: bool) -> None:  # noqa: FBT001
-        sql.execute("deallocate all")
-        with sql.transaction(force_rollback=True):
-            sql.execute(
-                "insert into pgboss.job (id, name, singletonkey, singletonon) values (%s, 'mail', %s, %s)",
-                [OTHER, key, slot],
-            )
-            if plain:
-                sql.execute("set plan_cache_mode = auto")
-                sql.execute("set enable_seqscan = on")
-            seconds = None if slot is None else 2**31 - 1
-            values = {"name": "mail", "singleton_key": key, "slot_seconds": seconds, "slot_offset": 0}
-            assert cheap(explain(sql, "holder", {"id": MINE, **values}))
-
-    check_each([(key, slot, plain) for key, slot, _ in PLACES for plain in (True, False)], check)
-
-
 def test_conflicting_job_is_looked_up_by_an_index(sql: Connection) -> None:
-    def check(key: str | None, slot: str | None, ended: str) -> None:
+    def check(key: str | None, slot: str | None, ended: str, plain: bool) -> None:  # noqa: FBT001
+        sql.execute("deallocate all")
         with sql.transaction(force_rollback=True):
             sql.execute(
                 "insert into pgboss.job (id, name, singletonkey, singletonon, state)"
                 " values (%s, 'mail', %s, %s, %s), (%s, 'mail', %s, %s, 'created')",
                 [MINE, key, slot, ended, OTHER, key, slot],
             )
-            assert cheap(explain(sql, "in_the_way", {"id": MINE}))
+            if plain:
+                sql.execute("set plan_cache_mode = auto")
+                sql.execute("set enable_seqscan = on")
+            seconds = None if slot is None else 2**31 - 1
+            values = {
+                "ids": [NEW, MINE],
+                "names": ["mail", None],
+                "singleton_keys": [key, None],
+                "slot_seconds": [seconds, None],
+                "slot_offsets": [0, None],
+            }
+            plan = explain(sql, "find_conflicts", values)
+            assert plan.nodes[0]["Actual Rows"] == 2
+            assert cheap(plan)
 
-    check_each(PLACES, check)
+    check_each([(*place, plain) for place in PLACES for plain in (True, False)], check)

@@ -103,9 +103,10 @@ async def test_holder_that_has_ended_meanwhile_is_replaced_by_the_job(
 def hide_holders(storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Answer as if each conflicting job ended just before it is looked up."""
 
-    async def holder(job: NewJob) -> UUID | None: ...
+    async def find_conflicts(wanted: Sequence[NewJob | UUID]) -> list[UUID | None]:
+        return [None] * len(wanted)
 
-    monkeypatch.setattr(storage, "holder", holder)
+    monkeypatch.setattr(storage, "find_conflicts", find_conflicts)
 
 
 async def test_unknown_holder_is_a_conflict_which_carries_the_runs_of_the_others(

@@ -192,7 +192,8 @@ def key_of_waiting_job_is_taken(story: Story) -> bool:
 
 
 def key_of_resumed_job_is_taken(story: Story) -> bool:
-    return any(event.result for event in of(story, Answered, node="c3", verb="holder", outcome="ok"))
+    answers = of(story, Answered, node="c3", verb="find_conflicts", outcome="ok")
+    return any(holder is not None for event in answers for holder in event.result)
 
 
 def job_goes_to_next_slot(story: Story) -> bool:

@@ -138,7 +138,7 @@ class IntoStorage:
         """Look up the holders, in up to three tries."""
         for wait in (None,) if insist else (*INSERT_WAITS, None):
             try:
-                return [await self._parts.storage.holder(job) for job in jobs]
+                return await self._parts.storage.find_conflicts(jobs)
             except StorageUnavailableError:
                 if wait is not None:
                     await self._parts.clock.sleep(wait)

@@ -78,8 +78,16 @@ class Inspector(Protocol):
         """Return the number of live jobs of each queue by state, ordered by name."""
         ...
 
-    async def holder(self, job: NewJob) -> UUID | None:
-        """Return the job because of which a uniqueness rule would refuse this one now, if any."""
+    async def find_conflicts(self, wanted: Sequence[NewJob | UUID]) -> list[UUID | None]:
+        """Return the jobs that hold the singleton key or the slot of others, all in one query.
+
+        Args:
+            wanted: new jobs, or the ids of live jobs that are to wait again.
+
+        Returns:
+            For each one, in the given order, the other job because of which a uniqueness rule would refuse it
+            now; None if there is none.
+        """
         ...
 
     async def events(self, job_id: UUID, after: int = 0) -> list[JobEvent]:

@@ -106,8 +106,8 @@ class Transaction(JobWriter, Protocol):
         """Call ``undo`` if the transaction rolls back; the last one registered is called first."""
         ...
 
-    async def holder(self, job: NewJob) -> UUID | None:
-        """Return the job because of which a uniqueness rule refuses this one in the transaction, if any."""
+    async def find_conflicts(self, wanted: Sequence[NewJob | UUID]) -> list[UUID | None]:
+        """Return the conflicting jobs as ``Inspector`` does, with the changes of this transaction."""
         ...
 
     async def lock_attempt(self, job_id: UUID, attempt: int) -> bool:

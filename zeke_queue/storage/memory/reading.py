@@ -11,14 +11,14 @@ from zeke_queue.core.text_search import contains
 from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import no_page
 from zeke_queue.model import STATUS_OF, JobPage, QueueCount
-from zeke_queue.storage.memory.rows import as_job, fresh
+from zeke_queue.storage.memory.rows import as_job
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.model import Job, JobEvent, JobQuery, NewJob, WorkerInfo
+    from zeke_queue.model import Job, JobEvent, JobQuery, WorkerInfo
     from zeke_queue.storage.memory.notifier import MemoryChangeFeed, Notifier
     from zeke_queue.storage.memory.rows import Row
     from zeke_queue.storage.memory.tables import Tables
@@ -75,11 +75,6 @@ class MemoryReader:
         return [
             QueueCount(name, dict(states)) for name, states in sorted(self._tables.counts.items()) if states
         ]
-
-    async def holder(self, job: NewJob) -> UUID | None:
-        """Return the job because of which a uniqueness rule would refuse this one now, if any."""
-        hold = fresh(job, self._clock.now()).hold
-        return None if hold is None or self._tables.known(job.id) else self._tables.held.get(hold)
 
     async def events(self, job_id: UUID, after: int = 0) -> list[JobEvent]:
         """Return progress and log lines of a job with ``seq`` above ``after``, oldest first, at most 1000."""

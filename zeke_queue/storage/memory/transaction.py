@@ -15,7 +15,6 @@ from zeke_queue.errors import UsageError
 from zeke_queue.model import RowState
 from zeke_queue.storage.memory import schedules, settling
 from zeke_queue.storage.memory.locks import Owner
-from zeke_queue.storage.memory.rows import fresh
 from zeke_queue.storage.memory.unit_of_work import UnitOfWork
 from zeke_queue.storage.memory.verbs import MemoryVerbs
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.model import ExpiredJob, NewJob, Schedule
+    from zeke_queue.model import ExpiredJob, Schedule
     from zeke_queue.storage.memory.locks import Locks
     from zeke_queue.storage.memory.tables import Tables
     from zeke_queue.storage.memory.unit_of_work import AutoCommit
@@ -50,11 +49,6 @@ class MemoryTransaction(MemoryVerbs):
     def on_rollback(self, undo: Callable[[], None]) -> None:
         """Call ``undo`` if the transaction rolls back; the last one registered is called first."""
         self._undone.append(undo)
-
-    async def holder(self, job: NewJob) -> UUID | None:
-        """Return the job because of which a uniqueness rule refuses this one in the transaction, if any."""
-        hold = fresh(job, self._begin()).hold
-        return None if hold is None or self._scope.known(job.id) else self._scope.holder(hold)
 
     async def lock_expired(self, limit: int) -> list[ExpiredJob]:
         """Find active jobs past their deadline or held by a dead worker, and lock them."""

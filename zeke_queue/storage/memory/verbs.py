@@ -7,6 +7,7 @@ in one step. So a statement that raises, or is cancelled while it waits, has cha
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from zeke_queue.model import FINAL, Failed, Released, RowState
 from zeke_queue.storage.memory import settling
@@ -15,7 +16,6 @@ from zeke_queue.storage.memory.rows import fresh, normal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
-    from uuid import UUID
 
     from zeke_queue.model import Completed, NewJob
     from zeke_queue.storage.memory.locks import Lock, Locks
@@ -74,6 +74,21 @@ class MemoryVerbs:
         cancelled = settling.cancel(self._scope, now, ids)
         await self._wake(cancelled)
         return cancelled
+
+    async def find_conflicts(self, wanted: Sequence[NewJob | UUID]) -> list[UUID | None]:
+        """Return the jobs that hold the singleton key or the slot of others."""
+        now = self._begin()
+        return [self._conflict(one, now) for one in wanted]
+
+    def _conflict(self, wanted: NewJob | UUID, now: datetime) -> UUID | None:
+        if isinstance(wanted, UUID):
+            row = self._scope.row(wanted)
+            hold = None if row is None else row.hold
+        else:
+            hold = None if self._scope.known(wanted.id) else fresh(wanted, now).hold
+            wanted = wanted.id
+        other = None if hold is None else self._scope.holder(hold)
+        return None if other == wanted else other
 
     async def _wake(self, changed: Iterable[UUID]) -> None:
         """Resume the jobs that wait for those of these which have ended.

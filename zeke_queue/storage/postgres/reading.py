@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.model import Job, JobEvent, JobQuery, NewJob, WorkerInfo
+    from zeke_queue.model import Job, JobEvent, JobQuery, WorkerInfo
     from zeke_queue.storage.postgres.listening import Listener
     from zeke_queue.storage.postgres.rows import Row
     from zeke_queue.storage.postgres.session import Session
@@ -71,13 +71,6 @@ class PostgresReader:
         for name, state, number in (await self._session.run_all(Step("count", {}), plain=True))[0]:
             counts.setdefault(name, {})[RowState(state)] = number
         return [QueueCount(name, states) for name, states in counts.items()]
-
-    async def holder(self, job: NewJob) -> UUID | None:
-        """Return the job because of which a uniqueness rule would refuse this one now, if any."""
-        if job.singleton_key is None and job.slot_seconds is None:
-            return None
-        found = (await self._session.run_all(Step("holder", rows.of_holder(job)), plain=True))[0]
-        return found[0][0] if found else None
 
     async def events(self, job_id: UUID, after: int = 0) -> list[JobEvent]:
         """Return progress and log lines of a job with ``seq`` above ``after``, oldest first, at most 1000."""

@@ -114,15 +114,19 @@ class SyncCursor(_OwnConversions, psycopg.Cursor[Row]):
         super().__init__(connection, row_factory=tuple_row)
 
 
-def of_holder(job: NewJob) -> dict[str, Any]:
-    """Return the parameters that name the place which a job would take."""
-    return {
-        "id": job.id,
-        "name": job.name,
-        "singleton_key": job.singleton_key,
-        "slot_seconds": job.slot_seconds,
-        "slot_offset": job.slot_offset,
-    }
+def of_wanted(wanted: Sequence[NewJob | UUID]) -> dict[str, Any]:
+    """Return the parameters of ``find_conflicts.sql``; none if no uniqueness rule concerns any of them."""
+    columns = [_place(one) for one in wanted]
+    if not any(name is None or key is not None or slot for _, name, key, slot, _ in columns):
+        return {}
+    names = ("ids", "names", "singleton_keys", "slot_seconds", "slot_offsets")
+    return {name: list(column) for name, column in zip(names, zip(*columns, strict=True), strict=True)}
+
+
+def _place(wanted: NewJob | UUID) -> Row:
+    if isinstance(wanted, UUID):
+        return wanted, None, None, None, None
+    return wanted.id, wanted.name, wanted.singleton_key, wanted.slot_seconds, wanted.slot_offset
 
 
 def of_new_jobs(jobs: Sequence[NewJob]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.model import ExpiredJob, NewJob, Schedule
+    from zeke_queue.model import ExpiredJob, Schedule
     from zeke_queue.storage.postgres.session import Connection, Session
     from zeke_queue.storage.postgres.sqlalchemy_connection import AlchemyLink
 
@@ -49,13 +49,6 @@ class PostgresTransaction(PostgresVerbs):
     def on_rollback(self, undo: Callable[[], None]) -> None:
         """Call ``undo`` if the transaction rolls back; the last one registered is called first."""
         self._undone.append(undo)
-
-    async def holder(self, job: NewJob) -> UUID | None:
-        """Return the job because of which a uniqueness rule refuses this one in the transaction, if any."""
-        if job.singleton_key is None and job.slot_seconds is None:
-            return None
-        found = await self._runner.run("holder", rows.of_holder(job))
-        return found[0][0] if found else None
 
     async def lock_expired(self, limit: int) -> list[ExpiredJob]:
         """Find active jobs past their deadline or held by a dead worker, and lock them."""

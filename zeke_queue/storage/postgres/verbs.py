@@ -127,8 +127,7 @@ class PostgresVerbs:
                 async with self._runner.atomic():
                     return await self._ids("settle", single.parameters())
             except UniqueViolation:
-                found = await self._runner.run("in_the_way", {"id": single.rows[0][0]})
-                other = found[0][0] if found else None
+                (other,) = await self.find_conflicts([single.rows[0][0]])
             if other is not None:
                 break
         output = single.rows[0][4] or failure.error_record("Superseded", "Another job waits in its place")
@@ -154,6 +153,12 @@ class PostgresVerbs:
             found = await self._runner.run("children", {"ids": list(these)}) if these else []
             asked = [row[0] for row in found]
         return cancelled
+
+    async def find_conflicts(self, wanted: Sequence[NewJob | UUID]) -> list[UUID | None]:
+        """Return the jobs that hold the singleton key or the slot of others."""
+        parameters = rows.of_wanted(wanted)
+        found = dict(await self._runner.run("find_conflicts", parameters)) if parameters else {}
+        return [found.get(position) for position in range(1, len(wanted) + 1)]
 
     async def _lock_attempt(self, job_id: UUID, attempt: int) -> bool:
         """Lock an active job until the transaction ends."""
