@@ -407,7 +407,8 @@ class JobQuery:
     bytes_max: int | None = None
 
 
-class JobPage(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class JobPage:
     """Jobs of a list, and whether there are more after them, even if only the limit on bytes cut them off."""
 
     jobs: list[Job]

@@ -24,7 +24,7 @@ async def test_events_keep_their_order_and_the_time_of_the_storage(
     first_at = clock.now()
     clock.advance(1)
     await storage.append_events([progress(job.id, 1.0)])
-    events = await storage.events(job.id)
+    events = await storage.events({job.id: 0})
     assert [(event.kind, event.attempt, event.data, event.at) for event in events] == [
         ("progress", 1, '{"value": 0.5, "message": null}', first_at),
         ("log", 1, '{"level": "info", "message": "hi"}', first_at),
@@ -37,24 +37,24 @@ async def test_events_keep_their_order_and_the_time_of_the_storage(
 async def test_events_are_read_after_a_position(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running()
     await storage.append_events([progress(job.id, n / 10) for n in range(5)])
-    events = await storage.events(job.id)
-    assert await storage.events(job.id, events[2].seq) == events[3:]
-    assert await storage.events(job.id, events[-1].seq) == []
+    events = await storage.events({job.id: 0})
+    assert await storage.events({job.id: events[2].seq}) == events[3:]
+    assert await storage.events({job.id: events[-1].seq}) == []
 
 
 async def test_events_are_read_a_thousand_at_a_time(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running()
     await storage.append_events([progress(job.id, 0.5) for _ in range(1001)])
-    events = await storage.events(job.id)
+    events = await storage.events({job.id: 0})
     assert len(events) == 1000
-    assert len(await storage.events(job.id, events[-1].seq)) == 1
+    assert len(await storage.events({job.id: events[-1].seq})) == 1
 
 
 async def test_events_of_jobs_are_separate(storage: Storage, jobs: Driver) -> None:
     a, b = await jobs.running(), await jobs.running()
     await storage.append_events([progress(a.id, 0.1), progress(b.id, 0.2), progress(a.id, 0.3)])
-    assert [event.data for event in await storage.events(b.id)] == ['{"value": 0.2, "message": null}']
-    assert await storage.events(jobs.new_id()) == []
+    assert [event.data for event in await storage.events({b.id: 0})] == ['{"value": 0.2, "message": null}']
+    assert await storage.events({jobs.new_id(): 0}) == []
 
 
 async def test_events_of_several_jobs_are_read_each_after_its_position(
@@ -63,32 +63,33 @@ async def test_events_of_several_jobs_are_read_each_after_its_position(
     a, b, c = [await jobs.running() for _ in range(3)]
     for value in (0.1, 0.2, 0.3):
         await storage.append_events([progress(job.id, value) for job in (b, a, c)])
-    seen = (await storage.events(a.id))[1].seq
-    found = await storage.events_of({a.id: seen, b.id: 0, jobs.new_id(): 0})
+    seen = (await storage.events({a.id: 0}))[1].seq
+    found = await storage.events({a.id: seen, b.id: 0, jobs.new_id(): 0})
     assert found == sorted(
-        [*(await storage.events(a.id))[2:], *await storage.events(b.id)], key=lambda event: event.seq
+        [*(await storage.events({a.id: 0}))[2:], *await storage.events({b.id: 0})],
+        key=lambda event: event.seq,
     )
     assert [event.job_id for event in found] == [b.id, b.id, b.id, a.id]
-    assert await storage.events_of({}) == []
+    assert await storage.events({}) == []
 
 
 async def test_thousand_events_are_shared_among_the_jobs_oldest_first(storage: Storage, jobs: Driver) -> None:
     a, b = await jobs.running(), await jobs.running()
     await storage.append_events([progress(a.id, 0.5) for _ in range(1001)])
     await storage.append_events([progress(b.id, 0.5) for _ in range(3)])
-    assert len(await storage.events_of({a.id: 0})) == 1000
-    found = await storage.events_of({a.id: 0, b.id: 0})
-    assert found == [*(await storage.events(a.id))[:500], *await storage.events(b.id)]
+    assert len(await storage.events({a.id: 0})) == 1000
+    found = await storage.events({a.id: 0, b.id: 0})
+    assert found == [*(await storage.events({a.id: 0}))[:500], *await storage.events({b.id: 0})]
     third = jobs.new_id()  # that there is no such job changes nothing
-    rest = await storage.events_of({a.id: found[499].seq, b.id: found[-1].seq, third: 0})
-    assert rest == (await storage.events(a.id))[500:833]
+    rest = await storage.events({a.id: found[499].seq, b.id: found[-1].seq, third: 0})
+    assert rest == (await storage.events({a.id: 0}))[500:833]
 
 
 async def test_each_of_many_jobs_has_at_least_one_event(storage: Storage, jobs: Driver) -> None:
     running = [await jobs.running() for _ in range(3)]
     await storage.append_events([progress(job.id, 0.5) for job in running for _ in range(2)])
     nobodys = [jobs.new_id() for _ in range(1500)]
-    found = await storage.events_of(dict.fromkeys([*(job.id for job in running), *nobodys], 0))
+    found = await storage.events(dict.fromkeys([*(job.id for job in running), *nobodys], 0))
     assert [event.job_id for event in found] == [job.id for job in running]
 
 

@@ -49,32 +49,31 @@ def ids(page: JobPage) -> list[UUID]:
 
 async def test_page_reports_whether_more_jobs_follow(storage: Storage, jobs: Driver) -> None:
     for archived in (False, True):
-        assert await storage.page(JobQuery(archived=archived)) == JobPage([], has_more=False)
+        assert await storage.find(JobQuery(archived=archived)) == JobPage([], has_more=False)
     sent = [await ended(jobs) for _ in range(3)]
     async for archived in live_and_archived(jobs):
         for limit in (1, 2):
-            page = await storage.page(JobQuery(archived=archived, limit=limit))
+            page = await storage.find(JobQuery(archived=archived, limit=limit))
             assert (ids(page), page.has_more) == (sent[: -limit - 1 : -1], True)
         for limit in (3, 4, 1000):
-            page = await storage.page(JobQuery(archived=archived, limit=limit))
+            page = await storage.find(JobQuery(archived=archived, limit=limit))
             assert (ids(page), page.has_more) == (sent[::-1], False)
-        behind = await storage.page(JobQuery(archived=archived, before=sent[1], limit=1))
+        behind = await storage.find(JobQuery(archived=archived, before=sent[1], limit=1))
         assert (ids(behind), behind.has_more) == (sent[:1], False)
-        assert await storage.page(JobQuery(archived=archived, before=sent[0])) == JobPage([], has_more=False)
+        assert await storage.find(JobQuery(archived=archived, before=sent[0])) == JobPage([], has_more=False)
 
 
 async def test_page_length_out_of_range_is_refused(storage: Storage) -> None:
     async def check(limit: int) -> None:
-        for verb in (storage.page, storage.find):
-            with pytest.raises(InvalidOptionError, match="limit"):
-                await verb(JobQuery(limit=limit))
+        with pytest.raises(InvalidOptionError, match="limit"):
+            await storage.find(JobQuery(limit=limit))
 
     await check_each_async([0, -1, 1001], check)
 
 
 async def test_page_before_an_unknown_job_is_an_error(storage: Storage, jobs: Driver) -> None:
     with pytest.raises(JobNotFoundError):
-        await storage.page(JobQuery(before=jobs.new_id()))
+        await storage.find(JobQuery(before=jobs.new_id()))
 
 
 async def test_page_ends_before_its_jobs_exceed_the_bytes(storage: Storage, jobs: Driver) -> None:
@@ -83,11 +82,10 @@ async def test_page_ends_before_its_jobs_exceed_the_bytes(storage: Storage, jobs
 
         async def check(bytes_max: int | None, listed: int, *, archived: bool = archived) -> None:
             query = JobQuery(archived=archived, bytes_max=bytes_max)
-            page = await storage.page(query)
+            page = await storage.find(query)
             assert (ids(page), page.has_more) == (sent[::-1][:listed], listed < 3)
-            assert await storage.find(query) == page.jobs
             # Whether a page ends by its number or by its bytes, the next one begins behind its last job.
-            behind = await storage.page(replace(query, before=page.jobs[-1].id))
+            behind = await storage.find(replace(query, before=page.jobs[-1].id))
             assert ids(behind) == sent[::-1][listed : 2 * listed]
 
         await check_each_async(
@@ -99,7 +97,7 @@ async def test_page_has_no_more_jobs_than_its_limit_within_its_bytes(storage: St
     sent = [await ended(jobs, data='"abc"') for _ in range(3)]
     async for archived in live_and_archived(jobs):
         for limit in (1, 2):
-            page = await storage.page(JobQuery(archived=archived, bytes_max=10_000, limit=limit))
+            page = await storage.find(JobQuery(archived=archived, bytes_max=10_000, limit=limit))
             assert (ids(page), page.has_more) == (sent[::-1][:limit], True)
 
 
@@ -107,12 +105,12 @@ async def test_every_job_is_on_one_page_whatever_its_size(storage: Storage, jobs
     data = ['"' + "a" * length + '"' for length in (5, 100, 0, 40, 3, 3, 100, 100)]
     sent = [await ended(jobs, data=one) for one in data]
     async for archived in live_and_archived(jobs):
-        which, seen = JobQuery(archived=archived, bytes_max=60, limit=3), []
+        query, seen = JobQuery(archived=archived, bytes_max=60, limit=3), []
         more = True
         while more:
-            page = await storage.page(which)
+            page = await storage.find(query)
             seen.append(len(page.jobs))
-            which, more = replace(which, before=page.jobs[-1].id), page.has_more
+            query, more = replace(query, before=page.jobs[-1].id), page.has_more
             assert ids(page) == sent[::-1][sum(seen[:-1]) : sum(seen)]
         assert seen == [1, 1, 3, 1, 1, 1]
 
@@ -195,7 +193,11 @@ async def test_bytes_are_those_of_the_text_that_postgres_writes(
         for column, written in columns.items():
             for bytes_max, listed in ((2 * written.size - 1, 1), (2 * written.size, 2)):
                 query = JobQuery(names=(queues[column],), archived=archived, bytes_max=bytes_max)
-                assert len(await storage.find(query)) == listed, (column, archived, bytes_max)
+                assert len((await storage.find(query)).jobs) == listed, (
+                    column,
+                    archived,
+                    bytes_max,
+                )
 
 
 async def test_bytes_of_jobs_of_one_moment_count_in_the_order_of_the_list(
@@ -210,7 +212,7 @@ async def test_bytes_of_jobs_of_one_moment_count_in_the_order_of_the_list(
     async for archived in live_and_archived(jobs):
 
         async def check(bytes_max: int, listed: int, *, archived: bool = archived) -> None:
-            found = await storage.page(JobQuery(archived=archived, bytes_max=bytes_max))
+            found = await storage.find(JobQuery(archived=archived, bytes_max=bytes_max))
             assert len({job.created_on for job in found.jobs}) == 1
             assert (ids(found), found.has_more) == (newest[:listed], listed < 3)
 
@@ -226,7 +228,7 @@ async def test_payload_output_and_meta_count_together_and_the_history_does_not(
         jobs.clock.advance(1)
     together = 2 * (6 + 8 + 13)
     for bytes_max, listed in ((together - 1, 1), (together, 2)):
-        assert len(await storage.find(JobQuery(bytes_max=bytes_max))) == listed
+        assert len((await storage.find(JobQuery(bytes_max=bytes_max))).jobs) == listed
 
 
 async def test_excluded_parts_are_not_read_and_have_no_bytes(storage: Storage, jobs: Driver) -> None:
@@ -238,18 +240,18 @@ async def test_excluded_parts_are_not_read_and_have_no_bytes(storage: Storage, j
     sizes = {"data": 9, "output": 60, "meta": 16, "history": 0}
     parts = [*((part,) for part in CARRIED), ("data", "meta"), CARRIED, ()]
     async for archived in live_and_archived(jobs):
-        whole = await storage.find(JobQuery(archived=archived))
+        whole = (await storage.find(JobQuery(archived=archived))).jobs
         assert all(getattr(whole[0], part) != nothing[part] for part in CARRIED)
 
         async def check(
             without: tuple[str, ...], *, archived: bool = archived, whole: list[Job] = whole
         ) -> None:
-            bare = await storage.find(JobQuery(archived=archived, without=without))
+            bare = (await storage.find(JobQuery(archived=archived, without=without))).jobs
             assert bare == [replace(job, **{part: nothing[part] for part in without}) for job in whole]
             size = 2 * sum(sizes[part] for part in CARRIED if part not in without)
             for bytes_max, listed in ((size, 2), *(((size - 1, 1),) if size else ())):
                 query = JobQuery(archived=archived, without=without, bytes_max=max(1, bytes_max))
-                assert await storage.find(query) == bare[:listed]
+                assert (await storage.find(query)).jobs == bare[:listed]
 
         await check_each_async({f"{without}": (without,) for without in parts}, check)
 
@@ -258,7 +260,7 @@ async def test_text_is_found_in_excluded_parts(storage: Storage, jobs: Driver) -
     job_id = await ended(jobs, data='"needle"')
     async for archived in live_and_archived(jobs):
         query = JobQuery(archived=archived, text="NEEDLE", without=CARRIED, bytes_max=1)
-        (job,) = await storage.find(query)
+        (job,) = (await storage.find(query)).jobs
         assert (job.id, job.data) == (job_id, None)
 
 
@@ -266,17 +268,17 @@ async def test_jobs_are_listed_by_their_ids(storage: Storage, jobs: Driver) -> N
     sent = [await ended(jobs) for _ in range(4)]
     async for archived in live_and_archived(jobs):
         query = JobQuery(archived=archived, ids=(sent[0], sent[2], sent[3], jobs.new_id()))
-        assert [job.id for job in await storage.find(query)] == [sent[3], sent[2], sent[0]]
-        assert ids(await storage.page(replace(query, before=sent[3], limit=1))) == [sent[2]]
-        assert await storage.find(replace(query, archived=not archived)) == []
-        assert await storage.find(replace(query, status=(JobStatus.FAILED,))) == []
+        assert [job.id for job in (await storage.find(query)).jobs] == [sent[3], sent[2], sent[0]]
+        assert ids(await storage.find(replace(query, before=sent[3], limit=1))) == [sent[2]]
+        assert (await storage.find(replace(query, archived=not archived))).jobs == []
+        assert (await storage.find(replace(query, status=(JobStatus.FAILED,)))).jobs == []
 
 
 async def test_list_by_no_ids_is_empty_and_one_without_ids_has_all(storage: Storage, jobs: Driver) -> None:
     sent = [await ended(jobs) for _ in range(2)]
     async for archived in live_and_archived(jobs):
         empty = JobQuery(archived=archived, ids=())
-        assert await storage.find(empty) == []
-        assert await storage.page(replace(empty, bytes_max=1)) == JobPage([], has_more=False)
-        assert await storage.find(replace(empty, before=sent[1])) == []
-        assert ids(await storage.page(replace(empty, ids=None))) == sent[::-1]
+        assert (await storage.find(empty)).jobs == []
+        assert await storage.find(replace(empty, bytes_max=1)) == JobPage([], has_more=False)
+        assert (await storage.find(replace(empty, before=sent[1]))).jobs == []
+        assert ids(await storage.find(replace(empty, ids=None))) == sent[::-1]

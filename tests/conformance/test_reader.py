@@ -21,15 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from datetime import datetime
 
-    from zeke_queue.model import Job
-
 
 async def pages(storage: Storage, **filters: Any) -> AsyncIterator[list[UUID]]:
     """Yield page after page, each of which begins where the one ahead of it ended."""
-    page: list[Job] = await storage.find(JobQuery(**filters))
-    while page:
-        yield [job.id for job in page]
-        page = await storage.find(JobQuery(**filters, before=page[-1].id))
+    page = await storage.find(JobQuery(**filters))
+    while page.jobs:
+        yield [job.id for job in page.jobs]
+        page = await storage.find(JobQuery(**filters, before=page.jobs[-1].id))
 
 
 def out_of_order(number: int) -> UUID:
@@ -61,9 +59,9 @@ async def test_returned_job_does_not_change_with_the_stored_one(storage: Storage
 
 async def test_jobs_are_listed_newest_first_in_pages(storage: Storage, jobs: Driver) -> None:
     ids = [await jobs.send() for _ in range(5)]
-    first = await storage.find(JobQuery(limit=3))
+    first = (await storage.find(JobQuery(limit=3))).jobs
     assert [job.id for job in first] == ids[:1:-1]
-    rest = await storage.find(JobQuery(limit=3, before=first[-1].id))
+    rest = (await storage.find(JobQuery(limit=3, before=first[-1].id))).jobs
     assert [job.id for job in rest] == [ids[1], ids[0]]
 
 
@@ -76,8 +74,8 @@ async def test_jobs_are_listed_newest_first_with_ids_in_any_order(
         sent += [await jobs.send(id=job_id), await jobs.send()]
         clock.advance(0.000001)
     newest_first = [one for pair in zip(sent[::2], sent[1::2], strict=True) for one in sorted(pair)][::-1]
-    assert [job.id for job in await storage.find(JobQuery())] == newest_first
-    assert [job.id for job in await storage.find(JobQuery(limit=3))] == newest_first[:3]
+    assert [job.id for job in (await storage.find(JobQuery())).jobs] == newest_first
+    assert [job.id for job in (await storage.find(JobQuery(limit=3))).jobs] == newest_first[:3]
 
 
 async def test_jobs_of_one_moment_are_listed_by_their_ids(storage: Storage, jobs: Driver) -> None:
@@ -95,7 +93,7 @@ async def test_small_pages_have_each_job_once_while_new_ones_arrive(
             there.append(await jobs.send(name, id=out_of_order(100 * limit + number)))
             if number % 3:  # else the next one is of the same moment
                 clock.advance(1)
-        newest_first = [job.id for job in await storage.find(JobQuery(names=(name,)))]
+        newest_first = [job.id for job in (await storage.find(JobQuery(names=(name,)))).jobs]
         seen = []
         async for page in pages(storage, names=(name,), limit=limit):
             assert len(page) <= limit
@@ -118,9 +116,9 @@ async def test_pages_go_on_when_jobs_are_archived_in_between(
     last = await jobs.send(id=out_of_order(3))
     assert [page async for page in pages(storage, limit=1)] == [[last], [ended], [first]]
     await storage.archive(0, 100)
-    assert [job.id for job in await storage.find(JobQuery(before=ended))] == [first]
-    assert [job.id for job in await storage.find(JobQuery(before=last, archived=True))] == [ended]
-    assert await storage.find(JobQuery(before=first, archived=True)) == []
+    assert [job.id for job in (await storage.find(JobQuery(before=ended))).jobs] == [first]
+    assert [job.id for job in (await storage.find(JobQuery(before=last, archived=True))).jobs] == [ended]
+    assert (await storage.find(JobQuery(before=first, archived=True))).jobs == []
 
 
 async def test_archived_jobs_are_listed_newest_first_with_ids_in_any_order(
@@ -159,7 +157,7 @@ async def test_page_before_an_unknown_job_is_an_error(storage: Storage, jobs: Dr
 
 async def test_page_before_the_oldest_job_is_empty(storage: Storage, jobs: Driver) -> None:
     only = await jobs.send()
-    assert await storage.find(JobQuery(before=only)) == []
+    assert (await storage.find(JobQuery(before=only))).jobs == []
 
 
 async def test_jobs_are_found_by_queue_state_and_parent(storage: Storage, jobs: Driver) -> None:
@@ -168,7 +166,7 @@ async def test_jobs_are_found_by_queue_state_and_parent(storage: Storage, jobs: 
     failed = await jobs.ended(RowState.FAILED, "post")
 
     async def found(**filters: object) -> set[object]:
-        return {job.id for job in await storage.find(JobQuery(**filters))}  # type: ignore[arg-type]
+        return {job.id for job in (await storage.find(JobQuery(**filters))).jobs}  # type: ignore[arg-type]
 
     assert await found(names=("mail", "post")) == {child, failed}
     assert await found(status=(JobStatus.FAILED, JobStatus.EXECUTING)) == {failed}
@@ -184,15 +182,15 @@ async def test_archived_jobs_are_listed_only_with_archived(
     clock.advance(1)
     await storage.archive(0, 100)
     live = await jobs.send()
-    assert [job.id for job in await storage.find(JobQuery(archived=True))] == [archived]
-    assert [job.id for job in await storage.find(JobQuery())] == [live]
+    assert [job.id for job in (await storage.find(JobQuery(archived=True))).jobs] == [archived]
+    assert [job.id for job in (await storage.find(JobQuery())).jobs] == [live]
 
 
 async def found_both(storage: Storage, clock: FrozenClock, **filters: Any) -> list[UUID]:
     """Return the ended jobs that a filter finds, after archiving them and finding the same ones again."""
-    live = [job.id for job in await storage.find(JobQuery(**filters))]
+    live = [job.id for job in (await storage.find(JobQuery(**filters))).jobs]
     await archive(storage, clock)
-    assert [job.id for job in await storage.find(JobQuery(**filters, archived=True))] == live
+    assert [job.id for job in (await storage.find(JobQuery(**filters, archived=True))).jobs] == live
     return live
 
 
@@ -228,7 +226,7 @@ async def test_jobs_are_found_by_when_they_were_created(
             since: float | None, until: float | None, found: list[int], *, archived: bool = archived
         ) -> None:
             query = JobQuery(created_from=instant(since), created_to=instant(until), archived=archived)
-            listed = [job.id for job in await storage.find(query)]
+            listed = [job.id for job in (await storage.find(query)).jobs]
             assert listed == [sent[number] for number in reversed(found)]
 
         await check_each_async(cases, check)
@@ -275,7 +273,7 @@ async def test_jobs_are_found_by_a_text_in_their_json_as_postgres_writes_it(
     for archived in (False, True):
 
         async def check(text: str, *, archived: bool = archived) -> None:
-            found = {job.id for job in await storage.find(JobQuery(text=text, archived=archived))}
+            found = {job.id for job in (await storage.find(JobQuery(text=text, archived=archived))).jobs}
             assert found == {by_data.id, by_output.id}
 
         await check_each_async(texts, check)
@@ -303,7 +301,7 @@ async def test_text_is_searched_literally_but_for_the_case_of_ascii(
     for archived in (False, True):
 
         async def check(text: str, *, archived: bool = archived) -> None:
-            assert await storage.find(JobQuery(text=text, archived=archived)) == []
+            assert (await storage.find(JobQuery(text=text, archived=archived))).jobs == []
 
         await check_each_async(texts, check)
         await archive(storage, clock)
@@ -315,7 +313,7 @@ async def test_jobs_are_found_by_a_part_of_their_id_or_their_singleton_key(
     by_id = await jobs.ended(RowState.COMPLETED, id=UUID("abcdef01-2345-7000-8000-00000000ffff"))
     by_key = await jobs.ended(RowState.COMPLETED, singleton_key="Order-ABCDEF01-23")
     await jobs.ended(RowState.COMPLETED, data='{"order": "abcdef"}')
-    assert {job.id for job in await storage.find(JobQuery(text="aBcDEF01-23"))} == {by_id, by_key}
+    assert {job.id for job in (await storage.find(JobQuery(text="aBcDEF01-23"))).jobs} == {by_id, by_key}
     assert await found_both(storage, clock, text="-8000-00000000FFFF") == [by_id]
 
 
@@ -326,14 +324,14 @@ async def test_text_search_in_opaque_queues_covers_id_and_key_only(
     hidden = await jobs.ended(RowState.COMPLETED, "post", data='"hunter2"')
     by_key = await jobs.ended(RowState.COMPLETED, "post", singleton_key="hunter2")
     assert set(await found_both(storage, clock, text="hunter2", opaque=("post", "other"))) == {inside, by_key}
-    by_id = await storage.find(JobQuery(text=str(hidden), opaque=("post",), archived=True))
+    by_id = (await storage.find(JobQuery(text=str(hidden), opaque=("post",), archived=True))).jobs
     assert [job.id for job in by_id] == [hidden]
 
 
 async def test_text_search_skips_queue_names_and_column_borders(storage: Storage, jobs: Driver) -> None:
     await jobs.send("order", singleton_key="left", data='"right"')
     for text in ("order", 'left"right', "left right"):
-        assert await storage.find(JobQuery(text=text)) == []
+        assert (await storage.find(JobQuery(text=text))).jobs == []
 
 
 async def test_filters_by_time_and_text_combine_with_the_others(
@@ -345,9 +343,11 @@ async def test_filters_by_time_and_text_combine_with_the_others(
         clock.advance(1)
     since = clock.now() - timedelta(seconds=5)
     query = JobQuery(names=("post",), created_from=since, text="N1", limit=1)
-    assert [job.id for job in await storage.find(query)] == [sent[4]]
-    assert await storage.find(replace(query, before=sent[4])) == []
-    assert [job.id for job in await storage.find(replace(query, text=None, before=sent[4]))] == [sent[2]]
+    assert [job.id for job in (await storage.find(query)).jobs] == [sent[4]]
+    assert (await storage.find(replace(query, before=sent[4]))).jobs == []
+    assert [job.id for job in (await storage.find(replace(query, text=None, before=sent[4]))).jobs] == [
+        sent[2]
+    ]
 
 
 async def test_live_jobs_are_counted_by_queue_and_state(storage: Storage, jobs: Driver) -> None:

@@ -51,8 +51,8 @@ async def test_archived_job_is_not_live(storage: Storage, jobs: Driver, clock: F
     clock.advance(10)
     await storage.archive(1, 100)
     assert await storage.count() == []
-    assert await storage.find(JobQuery()) == []
-    assert [job.id for job in await storage.find(JobQuery(archived=True))] == [job_id]
+    assert (await storage.find(JobQuery())).jobs == []
+    assert [job.id for job in (await storage.find(JobQuery(archived=True))).jobs] == [job_id]
     assert await storage.archive(1, 100) == 0
 
 
@@ -152,11 +152,11 @@ async def test_events_are_purged_with_their_job(storage: Storage, jobs: Driver, 
     await storage.append_events([JobEvent(job_id, 1, "log", "{}") for job_id in (purged, kept)])
     clock.advance(1)
     assert await storage.archive(0, 1) == 1
-    assert len(await storage.events(purged)) == 1
+    assert len(await storage.events({purged: 0})) == 1
     clock.advance(1)
     assert await storage.purge(0, 100) == 1
-    assert await storage.events(purged) == []
-    assert len(await storage.events(kept)) == 1
+    assert await storage.events({purged: 0}) == []
+    assert len(await storage.events({kept: 0})) == 1
 
 
 async def test_purged_id_can_be_used_again(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:

@@ -19,7 +19,7 @@ async def test_job_is_invisible_before_the_commit(storage: Storage, jobs: Driver
     async with storage.transaction() as transaction:
         job_id = await jobs.send(within=transaction)
         assert await storage.get([job_id]) == {}
-        assert await storage.find(JobQuery()) == []
+        assert (await storage.find(JobQuery())).jobs == []
         assert await storage.count() == []
         assert await jobs.claim() == []
     assert [job.id for job in await jobs.claim()] == [job_id]
@@ -218,7 +218,7 @@ async def test_deadlock_fails_one_of_the_two_transactions(storage: Storage, jobs
     )
     assert sorted((outcome is None) for outcome in outcomes) == [False, True]
     assert any(isinstance(outcome, StorageError) for outcome in outcomes)
-    assert {job.singleton_key for job in await storage.find(JobQuery())} == {"anna", "bert"}
+    assert {job.singleton_key for job in (await storage.find(JobQuery())).jobs} == {"anna", "bert"}
 
 
 async def test_conflicting_retry_in_a_transaction_is_superseded(storage: Storage, jobs: Driver) -> None:

@@ -344,10 +344,8 @@ class StorageMachine(CallersMachine):
     @rule(asked=st.lists(ids, min_size=1, max_size=3), query=draw.filters(ids), after=st.integers(0, 3))
     def look(self, asked: list[UUID], query: JobQuery, after: int) -> None:
         self.pair.both("get", asked)
-        self.pair.both("events_of", dict.fromkeys(asked, after))
+        self.pair.both("events", dict.fromkeys(asked, after))
         self.pair.both("find", query)
-        self.pair.both("page", query)
-        self.pair.both("events", asked[0], after)
         for verb in ("count", "workers", "queues", "schedules", "now"):
             self.pair.both(verb)
 

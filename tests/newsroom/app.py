@@ -168,7 +168,7 @@ class NewsroomApp:
     async def _retry(self, node: Node) -> int:
         """Retry what has failed, but for what is done anew or is hopeless; returns how many."""
         failed = JobQuery(status=(JobStatus.FAILED,), limit=1000)
-        again = [job.id for job in await node.queue.find(failed) if job.name not in ANEW]
+        again = [job.id for job in (await node.queue.find(failed)).jobs if job.name not in ANEW]
         async with node.queue.transaction() as transaction:
             rows = self.rows(transaction)
             again = [key for key in again if not await self._is_hopeless(rows, key)]

@@ -293,7 +293,7 @@ async def test_concurrent_schedulers_serve_each_tick_once(dsn: str) -> None:
             moving.time += timedelta(seconds=seconds)
             for ids in await asyncio.gather(*(scheduler.tick() for scheduler in schedulers)):
                 served.extend(ids)
-        rows = await opened[0].find(JobQuery(limit=1000))
+        rows = (await opened[0].find(JobQuery(limit=1000))).jobs
     seconds_passed = int((moving.time - begun).total_seconds())
     expected = [tick_id("every-second", begun + timedelta(seconds=n)) for n in range(2, seconds_passed + 1)]
     expected += [
@@ -330,7 +330,7 @@ async def test_concurrent_archiving_loses_and_duplicates_no_job(dsn: str) -> Non
 
         async def revive(storage: PostgresStorage) -> None:
             while busy:
-                failed = await storage.find(JobQuery(status=(JobStatus.FAILED,), limit=5))
+                failed = (await storage.find(JobQuery(status=(JobStatus.FAILED,), limit=5))).jobs
                 await storage.retry([one.id for one in failed[:1]])
 
         async def everything(workers: Sequence[PostgresStorage]) -> None:
@@ -341,8 +341,8 @@ async def test_concurrent_archiving_loses_and_duplicates_no_job(dsn: str) -> Non
         _, moved, _ = await asyncio.gather(everything(opened[:3]), archive(opened[3]), revive(opened[4]))
         while (more := await opened[3].archive(0.0, 100)) > 0:
             moved += more
-        live = await opened[0].find(JobQuery(limit=1000))
-        archived = await opened[0].find(JobQuery(archived=True, limit=1000))
+        live = (await opened[0].find(JobQuery(limit=1000))).jobs
+        archived = (await opened[0].find(JobQuery(archived=True, limit=1000))).jobs
     assert sorted([*(one.id for one in live), *(one.id for one in archived)]) == sorted(
         one for one in sent if one is not None
     )

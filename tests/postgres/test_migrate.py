@@ -362,5 +362,5 @@ async def test_documented_permissions_suffice_for_every_verb(
             assert (await storage.access.acquire(caller, 1, 60.0)).allowed
         await storage.find(JobQuery(text="a"))
         await storage.throughput((), 60, 60)
-        await storage.events_of({ANNA: 0})
+        await storage.events({ANNA: 0})
         assert list(await storage.lag()) == ["mail"]

@@ -50,7 +50,7 @@ async def test_time_at_infinity_is_shown_as_the_latest(
         odd, plain = await jobs.send(2)
         change = composing.SQL("update pgboss.job set {} = %s::timestamptz where id = %s")
         sql.execute(change.format(composing.Identifier(column)), [late, odd])
-        found = {job.id: job for job in await storage.find(JobQuery())}
+        found = {job.id: job for job in (await storage.find(JobQuery())).jobs}
         assert found.keys() == {odd, plain}
         assert LAST in (found[odd].start_after, found[odd].keep_until)
         assert LAST not in (found[plain].start_after, found[plain].keep_until)
@@ -64,9 +64,9 @@ async def test_pages_continue_past_jobs_created_at_infinity(
     ids = await jobs.send(5)
     for job_id, created in zip(ids, ["-infinity", *LATE], strict=False):
         sql.execute("update pgboss.job set createdon = %s::timestamptz where id = %s", [created, job_id])
-    seen = page = await storage.find(JobQuery(limit=1))
+    seen = page = (await storage.find(JobQuery(limit=1))).jobs
     while page:
-        page = await storage.find(JobQuery(limit=1, before=page[-1].id))
+        page = (await storage.find(JobQuery(limit=1, before=page[-1].id))).jobs
         seen = seen + page
     assert [job.id for job in seen] == [ids[1], ids[3], ids[2], ids[4], ids[0]]
 
@@ -76,7 +76,7 @@ async def test_unreadable_payload_is_shown_as_its_text(
 ) -> None:
     odd, plain = await jobs.send(2, data='{"a": 1}')
     sql.execute("update pgboss.job set data = %s::jsonb where id = %s", [DEEP, odd])
-    found = {job.id: job.data for job in await storage.find(JobQuery())}
+    found = {job.id: job.data for job in (await storage.find(JobQuery())).jobs}
     assert found.keys() == {odd, plain}
     assert found[plain] == {"a": 1}
     assert found[odd] == DEEP or isinstance(found[odd], dict)
@@ -112,7 +112,7 @@ async def test_history_in_an_unknown_form_is_left_out(
 
     async def check(history: str) -> None:
         sql.execute("update pgboss.job set history = %s::jsonb where id = %s", [history, odd])
-        found = {job.id: job.history for job in await storage.find(JobQuery())}
+        found = {job.id: job.history for job in (await storage.find(JobQuery())).jobs}
         assert found == {odd: (), plain: ()}
 
     await check_each_async(['{"attempt": 1}', "[1]", '[{"attempt": 1}]', '"none"'], check)

@@ -79,7 +79,7 @@ SOMEBODY = UUID(int=7)
 KEPT: dict[str, dict[str, Any]] = {
     "lag": {},
     "holding": {},
-    "events_of": {"ids": [SOMEBODY, UUID(int=8)], "afters": [0, 19_000], "share": 500},
+    "events": {"ids": [SOMEBODY, UUID(int=8)], "afters": [0, 19_000], "share": 500},
     "acquire": {"caller": "key:1", "limit": 10, "length": 60_000_000},
     "valid_keys": {"prefix": "mid_00000007"},
     "get_session": {"digest": bytes(32)},
@@ -114,7 +114,7 @@ def test_lag_reads_a_job_of_each_priority_and_no_deferred_ones(sql: Connection) 
 
 def test_events_after_a_position_are_read_by_index(sql: Connection) -> None:
     sql.execute(EVENTS)
-    plan = explain(sql, "events_of", KEPT["events_of"])
+    plan = explain(sql, "events", KEPT["events"])
     assert plan.most_read("job_event") <= 110
     assert plan.pages <= 300
 

@@ -56,7 +56,7 @@ async def one_life(storage: PostgresStorage, name: str) -> None:
     async with storage.subscribe() as watch:
         await watch.add([one.id])
         assert (await storage.get([one.id]))[one.id].output == {}
-    assert len(await storage.find(JobQuery(names=(name,)))) == 12
+    assert len((await storage.find(JobQuery(names=(name,)))).jobs) == 12
     assert sum(sum(queue.states.values()) for queue in await storage.count()) >= 12
     await storage.set_idle(ANNA, [name])
     await storage.declare_schedules([Schedule(name, "* * * * *", name)])

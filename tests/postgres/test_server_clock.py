@@ -30,7 +30,7 @@ async def test_stored_times_are_of_the_server_and_not_of_a_wrong_local_clock(
     await storage.settle(failed=[Failed(claimed[0].id, claimed[0].attempt, 60.0, '{"type": "E"}')])
     await storage.cancel([sent[2]])
     ((ended,),) = sql.execute("select now()").fetchall()
-    for job in await storage.find(JobQuery()):
+    for job in (await storage.find(JobQuery())).jobs:
         for time in (job.created_on, job.started_on, job.completed_on, job.start_after):
             assert time is None or begun <= time <= ended + timedelta(seconds=60)
     (worker,) = await storage.workers()

@@ -25,7 +25,7 @@ class Kept:
         self.lengths = {UUID(name.removeprefix("job").zfill(32)): length for name, length in lengths.items()}
         self.looks: list[dict[UUID, int]] = []
 
-    async def events_of(self, after: Mapping[UUID, int]) -> list[JobEvent]:
+    async def events(self, after: Mapping[UUID, int]) -> list[JobEvent]:
         self.looks.append(dict(after))
         share = event_limits.of_each(len(after))
         await SystemClock().sleep(0)

@@ -74,7 +74,7 @@ async def test_sync_handler_reaches_the_loop_through_its_job(place: Place) -> No
     assert job.row_state is COMPLETED
     children = [found for found in place.storage.dump().jobs if found.name == "child"]
     assert [(str(found.id), found.parent) for found in children] == [(job.output, job.id)]
-    assert {event.kind for event in await place.storage.events(job.id)} == {"progress", "log"}
+    assert {event.kind for event in await place.storage.events({job.id: 0})} == {"progress", "log"}
 
 
 async def test_blocking_wait_in_an_async_handler_is_refused(place: Place) -> None:
@@ -198,7 +198,7 @@ async def test_process_runs_the_handler_and_its_events_are_stored(
     assert job.row_state is COMPLETED, job.output
     assert job.output.pop("pid") != os.getpid()
     assert job.output == {"id": str(job.id), "attempt": 1, "meta": {"trace": "abc"}}
-    events = [json.loads(event.data) for event in await place.storage.events(job.id)]
+    events = [json.loads(event.data) for event in await place.storage.events({job.id: 0})]
     assert events == [
         {"level": "info", "message": "counting", "upto": 3},
         {"value": 0.5, "message": "half"},
@@ -246,7 +246,7 @@ async def test_outcomes_of_one_process_are_those_of_its_handlers() -> None:
     )
     for what in ("tell-half", "tell-long"):  # a line that can't be written ends no job
         assert jobs[what].row_state is COMPLETED
-        assert await place.storage.events(jobs[what].id)
+        assert await place.storage.events({jobs[what].id: 0})
     assert jobs["sum"].output == 499500
 
 

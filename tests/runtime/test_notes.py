@@ -45,7 +45,7 @@ async def notes(storage: Faulty) -> AsyncIterator[Notes]:
 
 
 async def kept(storage: Faulty) -> list[str]:
-    return [json.loads(event.data)["message"] for event in await storage.events(JOB)]
+    return [json.loads(event.data)["message"] for event in await storage.events({JOB: 0})]
 
 
 def say(notes: Notes, *messages: str) -> None:
@@ -173,7 +173,7 @@ async def test_progress_with_a_message_that_is_not_text_is_stored(storage: Fault
     message: Any = {"lines": ["x" * 100] * 100}
     notes.progress(JOB, 1, 0.5, message)
     await turns()
-    (event,) = await storage.events(JOB)
+    (event,) = await storage.events({JOB: 0})
     assert json.loads(event.data)["value"] == 0.5
 
 
@@ -182,6 +182,6 @@ async def test_line_too_long_as_postgres_writes_it_is_shortened(storage: Faulty,
         notes.line(JOB, 1, "info", f"{count} numbers", {"numbers": [1e300] * count})
         await turns()
         await notes.flush()
-    first, second = [json.loads(event.data) for event in await storage.events(JOB)]
+    first, second = [json.loads(event.data) for event in await storage.events({JOB: 0})]
     assert len(first["numbers"]) == 90
     assert second == {"level": "info", "message": "120 numbers", "shortened": True}

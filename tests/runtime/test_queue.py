@@ -51,7 +51,7 @@ async def test_run_of_an_unknown_job_is_an_error(queue: Queue) -> None:
 async def test_jobs_are_listed_newest_first_and_counted_by_state(queue: Queue, jobs: Driver) -> None:
     first, second = (await queue.send("clean")).id, (await queue.send("clean")).id
     await jobs.claim("clean", limit=1)
-    assert [job.id for job in await queue.find(JobQuery(names=("clean",)))] == [second, first]
+    assert [job.id for job in (await queue.find(JobQuery(names=("clean",)))).jobs] == [second, first]
     (count,) = await queue.count()
     assert count.states == {RowState.CREATED: 1, RowState.ACTIVE: 1}
 

@@ -80,7 +80,7 @@ async def test_value_without_json_form_is_refused_everywhere(queue: Queue) -> No
         with pytest.raises(SerializationError):
             async with queue.transaction(meta=value):
                 pass
-        assert await queue.find(JobQuery()) == []
+        assert (await queue.find(JobQuery())).jobs == []
 
     await check_each_async(NOT_JSON, check)
 
@@ -96,7 +96,7 @@ async def test_send_many_takes_only_an_iterable_of_sends(queue: Queue) -> None:
     for jobs in (None, 5, task, Send("clean")):
         with pytest.raises(UsageError, match=r"^jobs: must be an iterable of Send, got "):
             await queue.send_many(jobs)  # type: ignore[arg-type] - what untyped callers do
-    assert await queue.find(JobQuery()) == []
+    assert (await queue.find(JobQuery())).jobs == []
 
 
 async def test_external_must_be_a_flag(queue: Queue) -> None:
@@ -257,7 +257,7 @@ async def test_filter_takes_the_longest_text_and_all_of_time(queue: Queue) -> No
     key = "k" * 200
     job_id = (await queue.send("clean", singleton_key=key)).id
     first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=EASTWARD)
-    (found,) = await queue.find(JobQuery(created_from=first, created_to=last, text=key.upper()))
+    (found,) = (await queue.find(JobQuery(created_from=first, created_to=last, text=key.upper()))).jobs
     assert found.id == job_id
 
 
@@ -275,7 +275,7 @@ async def test_query_takes_statuses_by_their_words_and_any_sequences(queue: Queu
     job_id = await sent(queue)
     words: Any = ["QUEUED", JobStatus.FAILED]
     names: Any = ["clean"]
-    assert [job.id for job in await queue.find(JobQuery(names=names, status=words))] == [job_id]
+    assert [job.id for job in (await queue.find(JobQuery(names=names, status=words))).jobs] == [job_id]
 
 
 # Schedules

@@ -48,7 +48,7 @@ async def stored(queue: Queue, job_id: UUID | None) -> Job:
 
 
 async def number_of_jobs(queue: Queue) -> int:
-    return len(await queue.find(JobQuery(limit=1000)))
+    return len((await queue.find(JobQuery(limit=1000))).jobs)
 
 
 # What is sent

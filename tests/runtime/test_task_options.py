@@ -129,34 +129,34 @@ async def test_holder_that_can_not_be_looked_up_is_an_unknown_one(
     storage = MemoryStorage(clock)
     queue = Queue(mail_catalog(), storage, clock=Impatient(clock))
     await queue.send("clean", singleton_key="k")
-    tries: list[UUID] = []
+    tries: list[int] = []
 
-    async def holder(job: NewJob) -> UUID | None:
-        tries.append(job.id)
+    async def find_conflicts(wanted: Sequence[NewJob | UUID]) -> list[UUID | None]:
+        tries.append(len(wanted))
         raise StorageUnavailableError("The database is away")
 
-    monkeypatch.setattr(storage, "holder", holder)
+    monkeypatch.setattr(storage, "find_conflicts", find_conflicts)
     for send, expected in ((queue.trigger, 1), (queue.send, 3)):
         with pytest.raises(JobConflictError) as caught:
             await send("clean", singleton_key="k")
         assert caught.value.holder is None
         assert len(tries) == expected
         tries.clear()
-    assert len(await queue.find(JobQuery())) == 1
+    assert len((await queue.find(JobQuery())).jobs) == 1
 
 
 async def test_lookup_of_a_holder_is_repeated(clock: FrozenClock, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = MemoryStorage(clock)
     queue = Queue(mail_catalog(), storage, clock=Impatient(clock))
     first = await queue.send("clean", singleton_key="k")
-    look_up, failures = storage.holder, [StorageUnavailableError("The database is away")]
+    look_up, failures = storage.find_conflicts, [StorageUnavailableError("The database is away")]
 
-    async def holder(job: NewJob) -> UUID | None:
+    async def find_conflicts(wanted: Sequence[NewJob | UUID]) -> list[UUID | None]:
         if failures:
             raise failures.pop()
-        return await look_up(job)
+        return await look_up(wanted)
 
-    monkeypatch.setattr(storage, "holder", holder)
+    monkeypatch.setattr(storage, "find_conflicts", find_conflicts)
     _, kept = await queue.send_many([Send("clean"), Send("clean", singleton_key="k")])
     assert (kept.id, kept.created) == (first.id, False)
 
@@ -175,7 +175,11 @@ async def test_computed_keys_apply_to_every_way_to_send(queue_on: QueueOn) -> No
             await transaction.trigger(parcel, Parcel(to="ann"))
     await send_job(queue, "parcel", {"to": "cid", "unknown": 1})
     assert (await run.job()).singleton_key == "ann"
-    assert sorted(str(job.singleton_key) for job in await queue.find(JobQuery())) == ["ann", "bea", "cid"]
+    assert sorted(str(job.singleton_key) for job in (await queue.find(JobQuery())).jobs) == [
+        "ann",
+        "bea",
+        "cid",
+    ]
 
 
 async def test_error_of_a_key_function_names_task_and_error(queue_on: QueueOn) -> None:

@@ -49,7 +49,7 @@ async def abandon(queue: Queue, work: Callable[[Transaction], Awaitable[object]]
 
 
 async def number_of_jobs(queue: Queue) -> int:
-    return len(await queue.find(JobQuery(limit=1000)))
+    return len((await queue.find(JobQuery(limit=1000))).jobs)
 
 
 @on_both_storages
@@ -259,7 +259,7 @@ async def test_outside_transaction_ends_with_its_block_and_survives_a_rollback(q
 
     with pytest.raises(Abandoned):
         await abandon(queue, work)
-    assert [job.id for job in await queue.find(JobQuery())] == sent
+    assert [job.id for job in (await queue.find(JobQuery())).jobs] == sent
 
 
 async def test_blocks_may_end_in_any_order_and_context(queue: Queue) -> None:

@@ -168,12 +168,12 @@ class Away(MemoryStorage):
         await self._delay()
         return found
 
-    async def events_of(self, after: Mapping[UUID, int]) -> list[JobEvent]:
+    async def events(self, after: Mapping[UUID, int]) -> list[JobEvent]:
         await self._delay()
         if self.reading is not None:
             self.reading.set()
             await asyncio.Event().wait()
-        found = await super().events_of(after)
+        found = await super().events(after)
         await self._delay()
         return found
 
@@ -344,7 +344,7 @@ class Life:
     async def check(self) -> None:
         """Check what every reader was told against what is stored."""
         stored: list[JobEvent] = []
-        while page := await self.away.events(self.job_id, stored[-1].seq if stored else 0):
+        while page := await self.away.events({self.job_id: stored[-1].seq if stored else 0}):
             stored += page
         for reader in self.readers:
             assert reader.events == stored

@@ -121,7 +121,7 @@ async def test_progress_and_log_lines_are_stored_in_order(
         job.logger.warning("odd %s", "thing")
 
     job = await place.run_one(work)
-    events = await place.storage.events(job.id)
+    events = await place.storage.events({job.id: 0})
     told = [(event.kind, json.loads(event.data)) for event in events]
     assert told == [
         ("log", {"level": "info", "message": "started", "items": 2}),
@@ -154,7 +154,7 @@ async def test_log_lines_of_one_job_are_limited_and_counted(place: Place) -> Non
             job.logger.info("again", n=n)
 
     job = await place.run_one(chatter)
-    events = await place.storage.events(job.id)
+    events = await place.storage.events({job.id: 0})
     assert len(events) == 201
     assert json.loads(events[-1].data)["leftOut"] == 800
 

@@ -16,7 +16,7 @@ HOUR = 3600
 
 
 async def sent(queue: Queue) -> list[Job]:
-    return sorted(await queue.find(JobQuery(limit=1000)), key=lambda job: str(job.meta))
+    return sorted((await queue.find(JobQuery(limit=1000))).jobs, key=lambda job: str(job.meta))
 
 
 async def ticks(queue: Queue) -> list[str]:

@@ -75,7 +75,7 @@ def _look_back(draws: RandomStream, known: Known) -> tuple[float, Action]:
 
     async def read(node: Node) -> None:
         for job in list(known.values()):
-            await parts_of(node.queue).storage.events(job)
+            await parts_of(node.queue).storage.events({job: 0})
 
     return draws.uniform(0.2, 1.5) * PHASE, read
 

@@ -128,7 +128,7 @@ async def _stream(node: Node, wait: Wait, stream: int) -> None:
 
 async def _see_events(node: Node, job: Job, ended: datetime, told: list[JobEvent]) -> None:
     """Check that a stream told all events that were stored before its job ended."""
-    stored = await node.world.store.events(job.id)
+    stored = await node.world.store.events({job.id: 0})
     missing = [one for one in stored if one not in told and one.at is not None and one.at < ended]
     if missing:
         raise Violation("a watch tells all events", f"not {missing}", job=job.id, at=node.world.time())
@@ -252,7 +252,7 @@ async def _events(node: Node, wait: Wait, _: int) -> None:
     """Look at progress and log lines again and again, each line once and in order."""
     seen = 0
     while True:
-        events = await parts_of(node.queue).storage.events(wait.job, seen)
+        events = await parts_of(node.queue).storage.events({wait.job: seen})
         if any(one.seq <= seen for one in events):
             raise Violation("each event comes once", f"after {seen}: {events}", at=node.world.time())
         if events:

@@ -81,12 +81,12 @@ def test_line_that_was_not_stored_is_sent_again() -> None:
 
 def _read(h: History, job: UUID, *seqs: int, after: int = 0) -> None:
     found = [JobEvent(job, 1, "log", "{}", seq) for seq in seqs]
-    h.answer(h.invoke("events", job_id=job, after=after), found)
+    h.answer(h.invoke("events", after={job: after}), found)
 
 
 def test_line_that_was_read_is_kept(h: History) -> None:
     job = h.send()
-    call = h.invoke("events", job_id=job, after=0)
+    call = h.invoke("events", after={job: 0})
     _read(h, job, 1, 2)
     _read(h, job, 2, after=1)
     h.answer(call, [])

@@ -104,7 +104,7 @@ class Jobs:
 
     async def sent(self, task: str) -> list[Job]:
         """Return the jobs of a task that were sent, oldest first."""
-        return (await self.queue.find(JobQuery(names=(task,), limit=1000)))[::-1]
+        return ((await self.queue.find(JobQuery(names=(task,), limit=1000))).jobs)[::-1]
 
     # What its jobs do, for tests to intercept
 

@@ -45,7 +45,7 @@ async def all_jobs(domain: Domain, task: str, payload: dict[str, Any]) -> list[J
     )
     await queue.send(task, payload)
     await Worker(queue, **CALM).drain()
-    found = await queue.find(JobQuery(limit=1000))
+    found = (await queue.find(JobQuery(limit=1000))).jobs
     return sorted(found, key=lambda job: (job.created_on, job.id))
 
 

@@ -70,7 +70,7 @@ async def everything(domain: Domain) -> dict[str, list[Any]]:
     found = await domain.everything(times=False)
     del found["ai_spending"]
     stories = [{name: row[name] for name in row if name not in MADE_OF} for row in found["stories"]]
-    jobs = await domain.storage.find(JobQuery(limit=1000))
+    jobs = (await domain.storage.find(JobQuery(limit=1000))).jobs
     return {**found, "stories": stories, "jobs": sorted((job.name, str(job.data)) for job in jobs)}
 
 
@@ -165,7 +165,7 @@ async def test_playbook_killed_between_sending_a_step_and_waiting_for_it_is_resu
         task, payload = await begin(domain)
         with pytest.raises((Killed, BaseExceptionGroup)):
             await finish(BurningJobs(domain, web(), Fuse(point)), task, payload, JOB)
-        children = await domain.storage.find(JobQuery(parent=JOB))
+        children = (await domain.storage.find(JobQuery(parent=JOB))).jobs
         if all(child.row_state is not RowState.CREATED for child in children):
             continue
         alone += 1
@@ -206,7 +206,7 @@ async def _sent_twice(begin: Begin, domain: Domain, rows: Callable[[], Awaitable
     for job_id in (JOB, AFTERWARDS):
         await finish(Jobs(domain, web(), ScriptedAI()), task, payload, job_id)
         kept.append(_without_checks(await rows()))
-        jobs = await domain.storage.find(JobQuery(limit=1000))
+        jobs = (await domain.storage.find(JobQuery(limit=1000))).jobs
         sent.append({(job.name, str(job.data)) for job in jobs if job.id not in (JOB, AFTERWARDS)})
         domain.clock.advance(3600)
     once, twice = kept
@@ -277,5 +277,5 @@ async def test_stored_answer_of_ai_is_not_requested_again() -> None:
 
 async def _thought_and_sent(domain: Domain) -> tuple[list[Any], set[UUID]]:
     """Return the overlays, and the jobs but the one that is run."""
-    sent = {job.id for job in await domain.storage.find(JobQuery(limit=1000))} - {JOB}
+    sent = {job.id for job in (await domain.storage.find(JobQuery(limit=1000))).jobs} - {JOB}
     return (await domain.everything())["story_overlays"], sent

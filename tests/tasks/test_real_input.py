@@ -107,7 +107,7 @@ class World:
 
     async def jobs(self, *names: str) -> list[Job]:
         """Return the jobs of some queues."""
-        return await self.queue.find(JobQuery(names=names, limit=1000))
+        return (await self.queue.find(JobQuery(names=names, limit=1000))).jobs
 
 
 def _in_memory() -> World:

@@ -84,7 +84,7 @@ async def _failed(*reasons: str) -> list[Job]:
         for reason in reasons:
             await queue.send(fails, reason)
         await Worker(queue).drain()
-        return await queue.find(JobQuery())
+        return (await queue.find(JobQuery())).jobs
 
 
 async def test_equal_failures_are_one_line_with_their_count() -> None:

@@ -188,12 +188,12 @@ class Client:
             await self._queue.cancel(job_id)
 
     async def _resume(self) -> None:
-        cancelled = await self._queue.find(JobQuery(status=(JobStatus.CANCELLED,), limit=10))
+        cancelled = (await self._queue.find(JobQuery(status=(JobStatus.CANCELLED,), limit=10))).jobs
         if cancelled:
             await self._queue.resume(self._draw.choice(cancelled).id)
 
     async def _retry(self) -> None:
-        failed = await self._queue.find(JobQuery(status=(JobStatus.FAILED,), limit=10))
+        failed = (await self._queue.find(JobQuery(status=(JobStatus.FAILED,), limit=10))).jobs
         if failed:
             await self._queue.retry(self._draw.choice(failed).id)
 

@@ -263,18 +263,18 @@ def list_jobs(
     async def command() -> int:
         async with open_to_look(options) as opened:
             try:
-                found = await opened.find(query)
+                page = await opened.find(query)
             except JobNotFoundError as error:  # only the start of the page is named by id
                 raise JobNotFoundError(f"--{error}") from error
             now = await parts_of(opened).storage.now()
         if options.json:
-            print_json([job_value(job) for job in found])
-        elif not found:
+            print_json([job_value(job) for job in page.jobs])
+        elif not page.jobs:
             typer.echo("No matching jobs." if query != JobQuery(limit=limit) else "No jobs yet.")
         else:
-            _print_jobs(found, now)
-            if len(found) == limit:
-                typer.echo(f"Older jobs: --before {found[-1].id}", err=True)
+            _print_jobs(page.jobs, now)
+            if page.has_more:
+                typer.echo(f"Older jobs: --before {page.jobs[-1].id}", err=True)
         return 0
 
     execute(command())
@@ -336,7 +336,7 @@ def show(context: typer.Context, job_id: IdArgument) -> None:
                 raise JobNotFoundError(
                     f"No job has the id {wanted}, live or archived; `zeke jobs` lists the jobs."
                 )
-            events = await parts_of(queue).storage.events(wanted)
+            events = await parts_of(queue).storage.events({wanted: 0})
         if options.json:
             shown = [{**plain(event), "data": jsonb.loads(event.data)} for event in events]
             print_json({**job_value(job), "events": shown})

@@ -160,7 +160,7 @@ class IntoTransaction:
 
     async def holders(self, jobs: Sequence[NewJob], *, insist: bool) -> list[UUID | None]:  # noqa: ARG002
         """Look up the holders, as the transaction sees them."""
-        return [await self._transaction.holder(job) for job in jobs]
+        return await self._transaction.find_conflicts(jobs)
 
 
 def _conflict(job: NewJob, holder: UUID | None, sent: list[Run[Any]]) -> JobConflictError:

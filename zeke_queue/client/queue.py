@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.core.options import SendOptions
-    from zeke_queue.model import Job, JobEvent, JobQuery, QueueCount
+    from zeke_queue.model import Job, JobEvent, JobPage, JobQuery, QueueCount
     from zeke_queue.storage import Storage
     from zeke_queue.system.clock import Clock
     from zeke_queue.system.entropy import Entropy
@@ -257,8 +257,10 @@ class Queue(Sender):
         """Return a job, live or archived; None if there is none with this id."""
         return await self._open().runs.get(check_id(job_id))
 
-    async def find(self, query: JobQuery) -> list[Job]:
-        """Return the jobs that match a filter, newest first: by creation, then by id.
+    async def find(self, query: JobQuery) -> JobPage:
+        """Return jobs that match a filter, newest first: by creation, then by id.
+
+        The last job of a page is ``before`` for the next page.
 
         Raises:
             JobNotFoundError: ``before`` names no live or archived job.

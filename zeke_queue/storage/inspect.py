@@ -59,18 +59,13 @@ class Inspector(Protocol):
         """Return those of the jobs that exist, live or archived."""
         ...
 
-    async def find(self, query: JobQuery) -> list[Job]:
-        """Return the jobs that match a filter, newest first: by creation, then by id.
+    async def find(self, query: JobQuery) -> JobPage:
+        """Return jobs that match a filter, newest first: by creation, then by id.
+
+        The last job of a page is ``before`` for the next page.
 
         Raises:
             JobNotFoundError: ``before`` names no live or archived job.
-        """
-        ...
-
-    async def page(self, query: JobQuery) -> JobPage:
-        """Return jobs as ``find`` does, and whether there are more after them.
-
-        The last job is ``before`` for the next page.
         """
         ...
 
@@ -90,19 +85,16 @@ class Inspector(Protocol):
         """
         ...
 
-    async def events(self, job_id: UUID, after: int = 0) -> list[JobEvent]:
-        """Return progress and log lines of a job with ``seq`` above ``after``, oldest first, at most 1000."""
-        ...
-
-    async def events_of(self, after: Mapping[UUID, int]) -> list[JobEvent]:
-        """Return progress and log lines of several jobs in one query, for each job as ``events`` does.
+    async def events(self, after: Mapping[UUID, int]) -> list[JobEvent]:
+        """Return progress and log lines of jobs, all in one query.
 
         Args:
-            after: for each job the ``seq`` after which its events are returned.
+            after: for each job the ``seq`` after which its events are returned; 0 for all of them.
 
         Returns:
             The events by ``seq``. Each job has at most the share that ``core.event_limits.of_each`` gives for
-            the number of requested jobs, its oldest events; no event is left out because of another job's.
+            the number of requested jobs (1000 for one), its oldest events; no event is left out because of
+            another job's.
         """
         ...
 

@@ -73,7 +73,7 @@ class BatchedReader:
         for job_id, after in requested:
             begin.setdefault(job_id, after)
         by_job: dict[UUID, list[JobEvent]] = {job_id: [] for job_id in begin}
-        for event in await self._reader.events_of(begin):
+        for event in await self._reader.events(begin):
             by_job[event.job_id].append(event)
         share = event_limits.of_each(len(begin))
         served: dict[tuple[UUID, int], tuple[list[JobEvent], bool]] = {}

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from zeke_queue.core.event_limits import of_each
 from zeke_sim.history.events import Answered, Invoked, Lived, WorkerRow
 from zeke_sim.history.state import Broken, End
 from zeke_sim.properties.holding import holds
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from uuid import UUID
 
     from zeke_queue.model import JobEvent
@@ -113,19 +115,19 @@ def lines_are_kept_as_long_as_their_job(event: Answered, state: RunState) -> Non
     if event.outcome != "ok":
         return
     call = state.calls[event.call].invoked
-    job, after = call.args["job_id"], call.args["after"]
-    found = {line.seq for line in event.result}
-    read = state.of("lines", _Lines).read.setdefault(job, {})
-    # A slow answer may contain fewer lines than a later, faster one.
-    lost = [seq for seq in sorted(read) if seq > after and seq not in found and read[seq] <= call.at]
-    if lost and len(found) < _AT_ONCE and not _was_purged(job, state):
-        raise Broken(f"line {lost[0]} was read before, and is not there any more", job=job, since=call.at)
-    for seq in found:
-        read.setdefault(seq, event.at)
-
-
-_AT_ONCE: Final = 1000
-"""Maximum number of lines per answer."""
+    after: Mapping[UUID, int] = call.args["after"]
+    found: dict[UUID, set[int]] = {job: set() for job in after}
+    for line in event.result:
+        found[line.job_id].add(line.seq)
+    for job, seqs in found.items():
+        read = state.of("lines", _Lines).read.setdefault(job, {})
+        # A slow answer may contain fewer lines than a later, faster one.
+        earlier = [seq for seq in sorted(read) if seq > after[job] and read[seq] <= call.at]
+        lost = [seq for seq in earlier if seq not in seqs]
+        if lost and len(seqs) < of_each(len(after)) and not _was_purged(job, state):
+            raise Broken(f"line {lost[0]} was read before, and is not there any more", job=job, since=call.at)
+        for seq in seqs:
+            read.setdefault(seq, event.at)
 
 
 def _was_purged(job: UUID, state: RunState) -> bool:

@@ -199,10 +199,10 @@ async def _all(queue: DrivenQueue, query: JobQuery) -> list[Job]:
     found: list[Job] = []
     for archived in (False, True):
         page = await queue.find(replace(query, archived=archived))
-        found += page
-        while len(page) == PAGE:
-            page = await queue.find(replace(query, archived=archived, before=page[-1].id))
-            found += page
+        found += page.jobs
+        while page.has_more:
+            page = await queue.find(replace(query, archived=archived, before=found[-1].id))
+            found += page.jobs
     return sorted(found, key=lambda job: (job.created_on, job.id))
 
 

@@ -54,10 +54,11 @@ class Family:
         return list(self.jobs.values())
 
     async def _new_children(self, job: Job) -> list[Job]:
-        found = page = await self._queue.find(JobQuery(parent=job.id, limit=_PAGE))
-        while len(page) == _PAGE:
-            page = await self._queue.find(JobQuery(parent=job.id, limit=_PAGE, before=page[-1].id))
-            found = found + page
+        page = await self._queue.find(JobQuery(parent=job.id, limit=_PAGE))
+        found = page.jobs
+        while page.has_more:
+            page = await self._queue.find(JobQuery(parent=job.id, limit=_PAGE, before=found[-1].id))
+            found += page.jobs
         return [child for child in reversed(found) if child.id not in self.jobs]
 
     def settled(self, until: float) -> bool:

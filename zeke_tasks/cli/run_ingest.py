@@ -195,7 +195,7 @@ class Intake:
 
         A user who ingests a feed again has fixed the cause, or wants to know whether it persists.
         """
-        living = await self._queue.find(JobQuery(names=("fetch-content",), status=LIVING, limit=1000))
+        living = (await self._queue.find(JobQuery(names=("fetch-content",), status=LIVING, limit=1000))).jobs
         jobs: list[UUID | None] = []
         async with self._queue.transaction() as transaction:
             rows = self._repository.within(transaction)

@@ -132,7 +132,7 @@ class Demo:
             rows = self._repository.within(transaction)
             seen = await views(rows, (finding.story for finding in found if finding.story))
             spent = await rows.spending()
-        lost = await queue.find(JobQuery(status=(JobStatus.FAILED,), limit=1000))
+        lost = (await queue.find(JobQuery(status=(JobStatus.FAILED,), limit=1000))).jobs
         self._console.print()
         tell_stories(self._console, seen, carriers(found))
         self._console.print()

@@ -65,7 +65,7 @@ class Office:
 
     async def reading(self) -> list[Job]:
         """Return the jobs that read pages."""
-        return await self.queue.find(JobQuery(names=("fetch-content",)))
+        return (await self.queue.find(JobQuery(names=("fetch-content",)))).jobs
 
     async def items(self) -> list[RawItem]:
         """Return all items."""

@@ -265,7 +265,7 @@ async def test_cancelled_run_cancels_its_step_and_can_be_resumed(stage: Stage) -
     await stage.put(FIRST, SECOND)
     run_id = await stage.start()
     await stage.drain(tasks=["playbook-run"])
-    (child,) = await stage.domain.storage.find(JobQuery(parent=run_id))
+    (child,) = (await stage.domain.storage.find(JobQuery(parent=run_id))).jobs
     assert await cancel_run(stage.queue, stage.domain.repository, run_id)
     assert not await cancel_run(stage.queue, stage.domain.repository, run_id)
     assert (await stage.job(child.id)).row_state is CANCELLED
@@ -277,14 +277,14 @@ async def test_cancelled_run_cancels_its_step_and_can_be_resumed(stage: Stage) -
     run = await stage.run(run_id)
     assert (run.status, run.resumed, stage.ran) == (RunStatus.SUCCEEDED, 1, ["sum", "sum"])
     assert "run.cancelled" in await stage.events(run_id)
-    assert len(await stage.domain.storage.find(JobQuery(parent=run_id))) == 2
+    assert len((await stage.domain.storage.find(JobQuery(parent=run_id))).jobs) == 2
 
 
 async def test_cancelled_step_fails_the_run(stage: Stage) -> None:
     await stage.put(FIRST)
     run_id = await stage.start()
     await stage.drain(tasks=["playbook-run"])
-    (child,) = await stage.domain.storage.find(JobQuery(parent=run_id))
+    (child,) = (await stage.domain.storage.find(JobQuery(parent=run_id))).jobs
     assert await stage.queue.cancel(child.id)
     await stage.drain()
     assert (await stage.run(run_id)).error == "Step 'first' (sum) failed: its job was cancelled"
@@ -310,7 +310,7 @@ async def test_recursive_playbook_fails_at_the_depth_limit(stage: Stage) -> None
     job = await stage.job(run_id)
     assert job.row_state is FAILED
     assert f"more than {playbook_run.DEEPEST} playbooks deep" in job.output["message"]
-    jobs = await stage.queue.find(JobQuery(names=("playbook-run",), limit=100))
+    jobs = (await stage.queue.find(JobQuery(names=("playbook-run",), limit=100))).jobs
     assert {(one.row_state, len(one.history)) for one in jobs} == {(FAILED, 1)}
     assert len(jobs) == playbook_run.DEEPEST + 1
 
@@ -330,7 +330,7 @@ async def test_meta_of_run_is_passed_to_steps() -> None:
         run_id = (await stage.queue.send("playbook-run", payload, meta={"trace": "t", **meta})).id
         assert run_id is not None
         await stage.drain()
-        (step,) = await stage.queue.find(JobQuery(names=("sum",)))
+        (step,) = (await stage.queue.find(JobQuery(names=("sum",)))).jobs
         assert step.meta == {"trace": "t", "playbookDepth": 1}
 
     cases = [{"playbookDepth": "deep"}, {"playbookDepth": -5}, {"playbookDepth": True}, {}]

@@ -214,7 +214,7 @@ async def test_exceeded_limit_says_when_to_retry(
             await jobs.trigger("mail", MAIL)
         assert refused.value.retry_after is not None
         assert 0 < refused.value.retry_after <= 60
-        assert len(await queue.find(JobQuery())) == 1
+        assert len((await queue.find(JobQuery())).jobs) == 1
     assert hasty.pauses == []
 
 
@@ -223,7 +223,7 @@ async def test_lost_answer_sends_no_second_job(jobs: JobsClient, way: Way, queue
     way.lose_answer()
     sent = await jobs.trigger("mail", MAIL)
     assert sent.replayed
-    assert [job.id for job in await queue.find(JobQuery())] == [sent.id]
+    assert [job.id for job in (await queue.find(JobQuery())).jobs] == [sent.id]
 
 
 async def test_each_trigger_draws_a_key_unless_one_is_given(jobs: JobsClient, queue: Queue) -> None:

@@ -29,8 +29,8 @@ class MemoryOverview:
     _tables: Tables
     _clock: Clock
 
-    async def events_of(self, after: Mapping[UUID, int]) -> list[JobEvent]:
-        """Return progress and log lines of several jobs, by ``seq``; each job has at most its share."""
+    async def events(self, after: Mapping[UUID, int]) -> list[JobEvent]:
+        """Return progress and log lines of jobs, by ``seq``; each job has at most its share."""
         share = event_limits.of_each(len(after))
         found: list[JobEvent] = []
         for job_id, seq in after.items():

@@ -18,13 +18,12 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.model import Job, JobEvent, JobQuery, WorkerInfo
+    from zeke_queue.model import Job, JobQuery, WorkerInfo
     from zeke_queue.storage.memory.notifier import MemoryChangeFeed, Notifier
     from zeke_queue.storage.memory.rows import Row
     from zeke_queue.storage.memory.tables import Tables
     from zeke_queue.system.clock import Clock
 
-_EVENTS_AT_ONCE = 1000
 _FOUND_AT_ONCE = 1000
 
 
@@ -40,13 +39,8 @@ class MemoryReader:
         rows = (self._tables.jobs.get(job_id) or self._tables.archive.get(job_id) for job_id in ids)
         return {row.id: as_job(row) for row in rows if row is not None}
 
-    async def find(self, query: JobQuery) -> list[Job]:
+    async def find(self, query: JobQuery) -> JobPage:
         """Return live jobs that match a filter, or archived ones if it says so, newest first."""
-        check_limit(query.limit, _FOUND_AT_ONCE)
-        return [as_job(row, query.without) for row in _within(self._newest(query, query.limit), query)]
-
-    async def page(self, query: JobQuery) -> JobPage:
-        """Return jobs as ``find`` does, and whether there are more after them."""
         check_limit(query.limit, _FOUND_AT_ONCE)
         newest = self._newest(query, query.limit + 1)
         rows = _within(newest, query)[: query.limit]
@@ -75,11 +69,6 @@ class MemoryReader:
         return [
             QueueCount(name, dict(states)) for name, states in sorted(self._tables.counts.items()) if states
         ]
-
-    async def events(self, job_id: UUID, after: int = 0) -> list[JobEvent]:
-        """Return progress and log lines of a job with ``seq`` above ``after``, oldest first, at most 1000."""
-        events = self._tables.events.get(job_id, [])
-        return [event for event in events if event.seq > after][:_EVENTS_AT_ONCE]
 
     async def workers(self) -> list[WorkerInfo]:
         """Return the known workers, by start."""

@@ -23,8 +23,8 @@ class PostgresOverview:
 
     _session: Session
 
-    async def events_of(self, after: Mapping[UUID, int]) -> list[JobEvent]:
-        """Return progress and log lines of several jobs, by ``seq``; each job has at most its share."""
+    async def events(self, after: Mapping[UUID, int]) -> list[JobEvent]:
+        """Return progress and log lines of jobs, by ``seq``; each job has at most its share."""
         if not after:
             return []
         parameters = {
@@ -32,7 +32,7 @@ class PostgresOverview:
             "afters": list(after.values()),
             "share": event_limits.of_each(len(after)),
         }
-        return [rows.event(row) for row in await self._session.run("events_of", parameters)]
+        return [rows.event(row) for row in await self._session.run("events", parameters)]
 
     async def throughput(self, names: Sequence[str], span: float, step: float) -> list[Throughput]:
         """Return counts and times of recently ended jobs by interval, oldest first."""

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.model import Job, JobEvent, JobQuery, WorkerInfo
+    from zeke_queue.model import Job, JobQuery, WorkerInfo
     from zeke_queue.storage.postgres.listening import Listener
-    from zeke_queue.storage.postgres.rows import Row
     from zeke_queue.storage.postgres.session import Session
     from zeke_queue.system.clock import Clock
     from zeke_queue.system.entropy import Ids
@@ -44,26 +43,16 @@ class PostgresReader:
         found = await self._session.run("get", {"ids": list(ids)})
         return {row[0]: rows.job(row) for row in reversed(found)}
 
-    async def find(self, query: JobQuery) -> list[Job]:
+    async def find(self, query: JobQuery) -> JobPage:
         """Return live jobs that match a filter, or archived ones if it says so, newest first."""
         check_limit(query.limit, _FOUND_AT_ONCE)
-        return [rows.job(row[:-1]) for row in await self._newest(query, query.limit)]
-
-    async def page(self, query: JobQuery) -> JobPage:
-        """Return jobs as ``find`` does, and whether there are more after them."""
-        check_limit(query.limit, _FOUND_AT_ONCE)
-        found = await self._newest(query, query.limit + 1)
-        jobs = [rows.job(row[:-1]) for row in found[: query.limit]]
-        return JobPage(jobs, has_more=bool(found) and found[0][-1] > len(jobs))
-
-    async def _newest(self, query: JobQuery, limit: int) -> list[Row]:
-        """Return rows of ``find.sql``, whose last column is for the storage only."""
-        step = Step("find_archived" if query.archived else "find", filter_parameters(query, limit))
-        found = (await self._session.run_all(step, plain=True))[0]
+        step = Step("find_archived" if query.archived else "find", filter_parameters(query))
+        (found,) = await self._session.run_all(step, plain=True)
         if not found and query.before is not None and not await self.get([query.before]):
             # No job is older than one that does not exist.
             raise no_page(query.before)
-        return found
+        jobs = [rows.job(row[:-1]) for row in found[: query.limit]]
+        return JobPage(jobs, has_more=bool(found) and found[0][-1] > len(jobs))
 
     async def count(self) -> list[QueueCount]:
         """Return the number of live jobs of each queue by state, by name."""
@@ -71,11 +60,6 @@ class PostgresReader:
         for name, state, number in (await self._session.run_all(Step("count", {}), plain=True))[0]:
             counts.setdefault(name, {})[RowState(state)] = number
         return [QueueCount(name, states) for name, states in counts.items()]
-
-    async def events(self, job_id: UUID, after: int = 0) -> list[JobEvent]:
-        """Return progress and log lines of a job with ``seq`` above ``after``, oldest first, at most 1000."""
-        found = await self._session.run("events", {"id": job_id, "after": after})
-        return [rows.event(row) for row in found]
 
     async def workers(self) -> list[WorkerInfo]:
         """Return the known workers, by start."""
@@ -102,8 +86,8 @@ class PostgresReader:
         return found[0][0]
 
 
-def filter_parameters(query: JobQuery, limit: int | None = None) -> dict[str, Any]:
-    """Return the parameters of ``find.sql``, for as many rows as the filter or ``limit`` says."""
+def filter_parameters(query: JobQuery) -> dict[str, Any]:
+    """Return the parameters of ``find.sql``, for one job more than a page has."""
     return {
         "ids": None if query.ids is None else list(query.ids),
         "names": list(query.names) or None,
@@ -117,5 +101,5 @@ def filter_parameters(query: JobQuery, limit: int | None = None) -> dict[str, An
         "opaque": list(query.opaque) or None,
         "without": list(query.without),
         "bytes_max": query.bytes_max,
-        "limit": query.limit if limit is None else limit,
+        "limit": query.limit + 1,
     }

@@ -66,8 +66,8 @@ async def job(desk: Desk) -> Response:
     """Show a job."""
     found = await _require(desk)
     storage = parts_of(desk.parts.queue).storage
-    events = await storage.events(found.id)
-    children = await storage.find(JobQuery(parent=found.id, without=CARRIED, limit=CHILDREN))
+    events = await storage.events({found.id: 0})
+    children = (await storage.find(JobQuery(parent=found.id, without=CARRIED, limit=CHILDREN))).jobs
     return desk.page(
         "job.html",
         children=children,

@@ -143,7 +143,7 @@ async def _stored(desk: Desk, ids: Sequence[UUID]) -> dict[UUID, Job]:
         left = tuple(job_id for job_id in dict.fromkeys(ids) if job_id not in found)
         if left:
             query = JobQuery(ids=left, archived=archived, without=CARRIED, limit=len(left))
-            found |= {job.id: job for job in await parts_of(desk.parts.queue).storage.find(query)}
+            found |= {job.id: job for job in (await parts_of(desk.parts.queue).storage.find(query)).jobs}
     return found
 
 

@@ -193,7 +193,7 @@ class Sampler:
         queues = await all_queues(self._parts)
         workers = await all_workers(self._parts)
         failed = JobQuery(status=(JobStatus.FAILED,), without=("data", "meta", "history"), limit=FAILURES)
-        failures = await storage.find(failed)
+        failures = (await storage.find(failed)).jobs
         schedules = await storage.schedules()
         paces = {name: await storage.throughput((), span.seconds, span.step) for name, span in spans.items()}
         waiting = sum(queue.counts[state] for queue in queues for state in (RowState.CREATED, RowState.RETRY))

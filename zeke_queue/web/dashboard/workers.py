@@ -30,7 +30,7 @@ async def workers(desk: Desk) -> Response:
     storage = parts_of(desk.parts.queue).storage
     held: defaultdict[UUID | None, list[Job]] = defaultdict(list)
     executing = JobQuery(status=(JobStatus.EXECUTING,), without=CARRIED, limit=HELD_AT_MOST)
-    for job in await storage.find(executing):
+    for job in (await storage.find(executing)).jobs:
         held[job.worker].append(job)
     known = await all_workers(desk.parts)
     ids = {worker.id for worker in known}

@@ -168,7 +168,7 @@ async def events(
     """Return progress and log lines, oldest first, at most 1000."""
     del caller
     job = await require(parts_of(parts.queue).storage, parse_id(run_id))
-    found = await parts_of(parts.queue).storage.events(job.id, after)
+    found = await parts_of(parts.queue).storage.events({job.id: after})
     return answers.Events(
         events=tuple(
             answers.Event(
