@@ -299,6 +299,7 @@ class WorkerInfo:
         queues: the names it serves; none if it runs no jobs.
         duties: what it does beside: ``maintenance`` (rescue, archive, purge), ``schedules``; empty too for a
             worker of a version that did not record it.
+        active_jobs: how many jobs it holds, as the storage counts them when it is asked for its workers.
     """
 
     id: UUID
@@ -310,6 +311,7 @@ class WorkerInfo:
     beat_on: datetime | None = None
     asleep: bool = False
     duties: tuple[str, ...] = ()
+    active_jobs: int = 0
 
     def is_alive(self, now: datetime) -> bool:
         """Return whether its lease, which counts from the last heartbeat, has not ended."""
@@ -329,11 +331,17 @@ class QueueSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class QueueCount:
-    """The number of live jobs of a queue in each state; states without jobs are absent."""
+class QueueStats:
+    """The live jobs of a queue.
+
+    Attributes:
+        counts: the number of jobs in each state; states without jobs are absent.
+        oldest_due_age: seconds since the job that has waited longest became due; None if no job is due.
+    """
 
     name: str
-    states: Mapping[RowState, int]
+    counts: Mapping[RowState, int]
+    oldest_due_age: float | None = None
 
 
 class CatchUp(enum.StrEnum):

@@ -91,7 +91,7 @@ async def test_insert_returns_jobs_in_the_order_of_its_arguments(storage: Storag
 
 async def test_insert_of_no_jobs_changes_nothing(storage: Storage) -> None:
     assert await storage.insert([]) == []
-    assert await storage.count() == []
+    assert await storage.queue_stats() == []
 
 
 async def test_repeated_insert_returns_its_id_and_changes_nothing(
@@ -162,7 +162,7 @@ async def test_unusual_names_and_keys_are_stored_unchanged(jobs: Driver) -> None
 async def test_insert_needs_no_worker(storage: Storage, jobs: Driver) -> None:
     await jobs.send("nobody-serves-this")
     assert await storage.workers() == []
-    assert (await storage.count())[0].states == {RowState.CREATED: 1}
+    assert (await storage.queue_stats())[0].counts == {RowState.CREATED: 1}
 
 
 async def test_job_that_waited_for_a_year_is_claimed(jobs: Driver) -> None:

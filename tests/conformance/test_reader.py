@@ -14,7 +14,7 @@ from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver
 from zeke_queue.core import jsonb
 from zeke_queue.errors import JobNotFoundError
-from zeke_queue.model import JobQuery, JobStatus, QueueCount, RowState
+from zeke_queue.model import JobQuery, JobStatus, QueueStats, RowState
 from zeke_queue.storage import Storage
 
 if TYPE_CHECKING:
@@ -351,22 +351,22 @@ async def test_filters_by_time_and_text_combine_with_the_others(
 
 
 async def test_live_jobs_are_counted_by_queue_and_state(storage: Storage, jobs: Driver) -> None:
-    assert await storage.count() == []
+    assert await storage.queue_stats() == []
     await jobs.ended(RowState.FAILED, "post")
     await jobs.running("post")
     await jobs.send("post")
     await jobs.send("post")
     await jobs.send("mail")
-    assert await storage.count() == [
-        QueueCount("mail", {RowState.CREATED: 1}),
-        QueueCount("post", {RowState.FAILED: 1, RowState.ACTIVE: 1, RowState.CREATED: 2}),
+    assert await storage.queue_stats() == [
+        QueueStats("mail", {RowState.CREATED: 1}),
+        QueueStats("post", {RowState.FAILED: 1, RowState.ACTIVE: 1, RowState.CREATED: 2}),
     ]
 
 
 async def test_queues_are_counted_in_the_order_of_their_bytes(storage: Storage, jobs: Driver) -> None:
     for name in ("b", "a-b", "A", "ab", "ä"):
         await jobs.send(name)
-    assert [count.name for count in await storage.count()] == ["A", "a-b", "ab", "b", "ä"]
+    assert [count.name for count in await storage.queue_stats()] == ["A", "a-b", "ab", "b", "ä"]
 
 
 async def test_storage_returns_its_time(storage: Storage, clock: FrozenClock) -> None:

@@ -20,7 +20,7 @@ async def test_job_is_invisible_before_the_commit(storage: Storage, jobs: Driver
         job_id = await jobs.send(within=transaction)
         assert await storage.get([job_id]) == {}
         assert (await storage.find(JobQuery())).jobs == []
-        assert await storage.count() == []
+        assert await storage.queue_stats() == []
         assert await jobs.claim() == []
     assert [job.id for job in await jobs.claim()] == [job_id]
 
@@ -66,7 +66,7 @@ async def test_changes_are_invisible_to_others_until_the_commit(storage: Storage
     async with storage.transaction() as transaction:
         await transaction.settle(completed=[Completed(job.id, 1, "1")])
         assert (await jobs.look(job.id)).row_state is RowState.ACTIVE
-        assert (await storage.count())[0].states == {RowState.ACTIVE: 1}
+        assert (await storage.queue_stats())[0].counts == {RowState.ACTIVE: 1}
     assert (await jobs.look(job.id)).row_state is RowState.COMPLETED
 
 
@@ -266,4 +266,4 @@ async def test_slot_freed_and_taken_in_one_transaction_changes_its_holder(
 async def test_empty_transaction_commits(storage: Storage) -> None:
     async with storage.transaction():
         pass
-    assert await storage.count() == []
+    assert await storage.queue_stats() == []

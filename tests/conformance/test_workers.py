@@ -109,3 +109,24 @@ async def test_worker_silent_for_days_is_not_deleted_by_its_own_heartbeat(
     clock.advance(3 * 86_400)
     await jobs.heartbeat(ANNA)
     assert [worker.started_on for worker in await storage.workers()] == [began]
+
+
+async def test_workers_are_listed_with_the_number_of_jobs_that_they_hold(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    for worker in (ANNA, BERT):
+        await storage.heartbeat(replace(INFO, id=worker))
+        clock.advance(1)
+
+    async def held() -> list[int]:
+        return [worker.active_jobs for worker in await storage.workers()]
+
+    assert await held() == [0, 0]
+    first = await jobs.running(worker=ANNA)
+    await jobs.running("post", worker=ANNA)
+    await jobs.running(worker=BERT)
+    await jobs.running(worker=jobs.new_id())  # a worker that left
+    await jobs.send()
+    assert await held() == [2, 1]
+    await jobs.complete(first)
+    assert await held() == [1, 1]

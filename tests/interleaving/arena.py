@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CLIENTS_MAX = 4
 
 _SKIP = ("claim", "lock_expired", "archive", "lock_due_schedules", "resume_waiting")
-_LOOK = ("ready", "limited_queues", "known", "settled_before", "find_conflicts", "now", "count", "get")
+_LOOK = ("ready", "limited_queues", "known", "settled_before", "find_conflicts", "now", "count", "lag", "get")
 _FAMILY = ("children", "cancelled_along")
 NEVER_WAIT = frozenset((*_SKIP, *_LOOK, *_FAMILY))
 """Statements that no other client keeps waiting, whatever it has locked."""

@@ -167,7 +167,7 @@ class _Drawing:
             heartbeat(DEAD),
             Do("deregister", A),
             Do("extend", [Extended(job_id(number), 1, 500.0) for number in self._any()]),
-            Do("count"),
+            Do("queue_stats"),
             Do("get", [job_id(number) for number in self._any()]),
         ]
         return [chance.choice(steps)]

@@ -339,7 +339,7 @@ CLASSICS: Final = (
                 ),
             ),
             (insert(job(4, singleton_key="k")), claim(limit=1)),
-            (Do("count"), Do("get", [job_id(1), job_id(3)])),
+            (Do("queue_stats"), Do("get", [job_id(1), job_id(3)])),
         ),
     ),
     *_falling_asleep(

@@ -38,5 +38,3 @@ class CallersMachine(RuleBasedStateMachine):
     )
     def look_at_all(self, names: tuple[str, ...], spans: tuple[int, int]) -> None:
         self.pair.both("throughput", names, *spans)
-        self.pair.both("lag")
-        self.pair.both("holding")

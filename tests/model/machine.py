@@ -330,7 +330,7 @@ class StorageMachine(CallersMachine):
         steps = [
             Step("insert", first),
             Step("settle", *draw.settlement(settled)),
-            Step("count", outside=True),
+            Step("queue_stats", outside=True),
             Step("cancel", [*cancelled, *(job.id for job in first[:1])]),
             Step("claim", draw.WORKERS[0], self.unlimited(), 100, outside=True),
             Step("insert", last),
@@ -346,7 +346,7 @@ class StorageMachine(CallersMachine):
         self.pair.both("get", asked)
         self.pair.both("events", dict.fromkeys(asked, after))
         self.pair.both("find", query)
-        for verb in ("count", "workers", "queues", "schedules", "now"):
+        for verb in ("queue_stats", "workers", "queues", "schedules", "now"):
             self.pair.both(verb)
 
     # Time, and another program

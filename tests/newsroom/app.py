@@ -180,8 +180,8 @@ class NewsroomApp:
         return run is not None and run.status in self.users.runs.get(job, ()) and run.status in ENDED
 
     async def _rests(self, node: Node) -> bool:
-        counts = await through_faults(node.queue.count)
-        return not any(number for one in counts for state, number in one.states.items() if state not in FINAL)
+        counts = await through_faults(node.queue.stats)
+        return not any(number for one in counts for state, number in one.counts.items() if state not in FINAL)
 
     async def _check(self, node: Node) -> None:
         time = node.world.time()

@@ -107,9 +107,9 @@ async def test_concurrent_claims_never_exceed_a_limit(dsn: str, limit: int) -> N
                 claimed = await storage.claim(
                     worker, [QueueCapacity("limited", 9), QueueCapacity("free", 2)], 10
                 )
-                counts = await storage.count()
+                counts = await storage.queue_stats()
                 most = max(
-                    [most, *(one.states.get(RowState.ACTIVE, 0) for one in counts if one.name == "limited")]
+                    [most, *(one.counts.get(RowState.ACTIVE, 0) for one in counts if one.name == "limited")]
                 )
                 outcomes = [Completed(one.id, one.attempt, None) for one in claimed[::2]]
                 given_back = [Released(one.id, one.attempt) for one in claimed[1::2]]

@@ -77,8 +77,7 @@ def sql(dsn: str) -> Iterator[Connection]:
 
 SOMEBODY = UUID(int=7)
 KEPT: dict[str, dict[str, Any]] = {
-    "lag": {},
-    "holding": {},
+    "workers": {},
     "events": {"ids": [SOMEBODY, UUID(int=8)], "afters": [0, 19_000], "share": 500},
     "acquire": {"caller": "key:1", "limit": 10, "length": 60_000_000},
     "valid_keys": {"prefix": "mid_00000007"},
@@ -106,10 +105,17 @@ def test_throughput_reads_only_the_jobs_of_its_buckets(sql: Connection, *, analy
 
 def test_lag_reads_a_job_of_each_priority_and_no_deferred_ones(sql: Connection) -> None:
     sql.execute(WAITING)
-    plan = explain(sql, "lag", {})
-    assert plan.full_scans() in ([], ["Index Scan"], ["Index Only Scan"])  # from the index's start, one row
-    assert plan.most_read() <= 2 * 3 + 2
-    assert plan.pages <= 150
+    for analyzed in (False, True):
+        if analyzed:
+            sql.execute("vacuum analyze pgboss.job")
+        plan = explain_look(sql, "lag", {})
+        assert plan.full_scans() in (
+            [],
+            ["Index Scan"],
+            ["Index Only Scan"],
+        )  # from the index's start, one row
+        assert plan.most_read() <= 2 * 3 + 2
+        assert plan.pages <= 150
 
 
 def test_events_after_a_position_are_read_by_index(sql: Connection) -> None:

@@ -57,7 +57,7 @@ async def one_life(storage: PostgresStorage, name: str) -> None:
         await watch.add([one.id])
         assert (await storage.get([one.id]))[one.id].output == {}
     assert len((await storage.find(JobQuery(names=(name,)))).jobs) == 12
-    assert sum(sum(queue.states.values()) for queue in await storage.count()) >= 12
+    assert sum(sum(one.counts.values()) for one in await storage.queue_stats()) >= 12
     await storage.set_idle(ANNA, [name])
     await storage.declare_schedules([Schedule(name, "* * * * *", name)])
 

@@ -52,8 +52,8 @@ async def test_jobs_are_listed_newest_first_and_counted_by_state(queue: Queue, j
     first, second = (await queue.send("clean")).id, (await queue.send("clean")).id
     await jobs.claim("clean", limit=1)
     assert [job.id for job in (await queue.find(JobQuery(names=("clean",)))).jobs] == [second, first]
-    (count,) = await queue.count()
-    assert count.states == {RowState.CREATED: 1, RowState.ACTIVE: 1}
+    (stats,) = await queue.stats()
+    assert stats.counts == {RowState.CREATED: 1, RowState.ACTIVE: 1}
 
 
 # Cancelling

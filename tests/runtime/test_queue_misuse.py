@@ -377,7 +377,7 @@ async def test_every_call_after_the_block_of_a_queue_is_refused(
         "transaction": in_transaction,
         "get": lambda: queue.get(job_id),
         "find": lambda: queue.find(JobQuery()),
-        "count": queue.count,
+        "stats": queue.stats,
         "get_run": lambda: queue.get_run(job_id),
         "cancel": lambda: queue.cancel(job_id),
         "resume": lambda: queue.resume(job_id),

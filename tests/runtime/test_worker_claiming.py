@@ -42,7 +42,7 @@ async def test_jobs_run_concurrently_up_to_the_concurrency(place: Place) -> None
         go.set()
         await worker.drain()
     assert most == 3
-    assert {count.name: dict(count.states) for count in await place.queue.count()} == {"work": {COMPLETED: 7}}
+    assert {one.name: dict(one.counts) for one in await place.queue.stats()} == {"work": {COMPLETED: 7}}
 
 
 async def test_limit_holds_over_all_workers_and_every_job_runs(place: Place) -> None:
@@ -66,7 +66,7 @@ async def test_limit_holds_over_all_workers_and_every_job_runs(place: Place) -> 
     async with place.working() as one, place.working() as other:
         await asyncio.gather(one.drain(), other.drain())
     assert most == 2
-    assert {c.name: dict(c.states) for c in await place.queue.count()} == {
+    assert {one.name: dict(one.counts) for one in await place.queue.stats()} == {
         "limited": {COMPLETED: 20},
         "free": {COMPLETED: 20},
     }

@@ -85,7 +85,7 @@ async def test_jobs_of_a_rolled_back_transaction_are_not_stored(place: Place) ->
             raise Fail("changed my mind")
 
     await place.run_one(parent)
-    assert [count.name for count in await place.queue.count()] == ["parent"]
+    assert [count.name for count in await place.queue.stats()] == ["parent"]
 
 
 async def test_resources_are_opened_once_a_worker_and_closed_after_its_last_job() -> None:

@@ -90,7 +90,7 @@ def ends_with_an_error(_draws: RandomStream) -> Setup:
     async def program(node: Node) -> None:
         for _ in range(30):
             try:
-                await node.queue.count()
+                await node.queue.stats()
             except StorageError as error:
                 raise Lost from error
             await node.queue.clock.sleep(0.2)
@@ -114,7 +114,7 @@ def test_different_replay_is_reported_with_the_first_differing_event() -> None:
 
     def build(draws: RandomStream) -> Setup:
         async def look(node: Node) -> None:
-            await node.queue.count()
+            await node.queue.stats()
 
         setup = load("retries").build(draws)
         return replace(setup, clients={**setup.clients, f"c{next(numbers)}": look})

@@ -104,6 +104,4 @@ async def test_jobs_are_counted_by_queue_and_state() -> None:
         run = await queue.trigger(tree, 1)
         await Worker(queue).drain()
         jobs = await Family(queue, [run.id]).look()
-    assert [(count.name, dict(count.states)) for count in counts_of(jobs)] == [
-        ("tree", {RowState.COMPLETED: 3})
-    ]
+    assert [(one.name, dict(one.counts)) for one in counts_of(jobs)] == [("tree", {RowState.COMPLETED: 3})]

@@ -9,17 +9,17 @@ from uuid import UUID
 from rich.console import Console
 
 from tests.tasks.test_report import finding
-from zeke_queue.model import QueueCount, RowState
+from zeke_queue.model import QueueStats, RowState
 from zeke_tasks.cli.progress import Part, display, standing
 from zeke_tasks.cli.report import Finding
 from zeke_tasks.store.model import ItemStatus
 
 COUNTS = [
-    QueueCount("ingest-source", {RowState.COMPLETED: 1, RowState.RETRY: 1}),
-    QueueCount("ingest-from-youtube", {RowState.FAILED: 1}),
-    QueueCount("fetch-content", {RowState.ACTIVE: 1}),
-    QueueCount("analyze-story", {RowState.COMPLETED: 2, RowState.CREATED: 3, RowState.FAILED: 1}),
-    QueueCount("generate-brief", {RowState.COMPLETED: 1, RowState.ACTIVE: 1}),
+    QueueStats("ingest-source", {RowState.COMPLETED: 1, RowState.RETRY: 1}),
+    QueueStats("ingest-from-youtube", {RowState.FAILED: 1}),
+    QueueStats("fetch-content", {RowState.ACTIVE: 1}),
+    QueueStats("analyze-story", {RowState.COMPLETED: 2, RowState.CREATED: 3, RowState.FAILED: 1}),
+    QueueStats("generate-brief", {RowState.COMPLETED: 1, RowState.ACTIVE: 1}),
 ]
 
 
@@ -39,10 +39,10 @@ def test_jobs_and_items_are_summed_up() -> None:
 
 
 def test_progress_ends_when_no_job_waits_or_runs() -> None:
-    ended = [QueueCount("fetch-content", {RowState.COMPLETED: 1, RowState.FAILED: 1, RowState.CANCELLED: 1})]
+    ended = [QueueStats("fetch-content", {RowState.COMPLETED: 1, RowState.FAILED: 1, RowState.CANCELLED: 1})]
     assert standing(ended, []).quiet
     for state in (RowState.CREATED, RowState.RETRY, RowState.ACTIVE):
-        assert not standing([*ended, QueueCount("any", {state: 1})], []).quiet
+        assert not standing([*ended, QueueStats("any", {state: 1})], []).quiet
 
 
 def _shown(*, terminal: bool) -> str:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from zeke_sim.history.events import Event
 
 PASSED_ON: Final = frozenset(
-    {"close", "count", "find", "pgboss_cron_age", "now", "wait_for_jobs"}
+    {"close", "find", "pgboss_cron_age", "now", "queue_stats", "wait_for_jobs"}
     | {"begin", "rollback", "subscribe", "unsubscribe", "add", "discard", "wait"}
 )
 """Calls that are not written down: looks that no property reads, waits, and the blocks around the others."""

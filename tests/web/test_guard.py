@@ -190,7 +190,7 @@ async def test_each_change_requires_its_scope() -> None:
             for scope in lesser:
                 refused = await call(method, path, await call.key(scope), json=body)
                 assert refused.status_code == 403, scope
-            assert (await queue.schedules.list(), await queue.count()) == (before, [])
+            assert (await queue.schedules.list(), await queue.stats()) == (before, [])
             assert await parts_of(queue).storage.queues() == []
             allowed = await call(method, path, await call.key(needed), json=body)
             assert allowed.status_code != 403

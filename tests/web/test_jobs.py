@@ -25,7 +25,7 @@ def web() -> WebSettings:
 
 
 async def count(queue: Queue) -> int:
-    return sum(sum(one.states.values()) for one in await queue.count())
+    return sum(sum(one.counts.values()) for one in await queue.stats())
 
 
 @on_both_storages

@@ -9,12 +9,12 @@ import typer
 from rich.table import Column
 from rich.text import Text
 
-from zeke_queue.cli.render import NOTHING, ago, plain, print_json, print_table
+from zeke_queue.cli.render import NOTHING, ago, length, plain, print_json, print_table
 from zeke_queue.cli.session import execute, open_queue, open_to_look, options_of
 from zeke_queue.client.parts import parts_of
 from zeke_queue.core.status import by_status
 from zeke_queue.errors import ZekeError
-from zeke_queue.model import JobStatus, QueueSettings
+from zeke_queue.model import JobStatus, QueueSettings, QueueStats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,43 +27,51 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The queue's n
 
 
 def list_queues(context: typer.Context) -> None:
-    """List queues: counts of jobs by status (until archived), limits and pauses."""
+    """List queues: counts of jobs by status (until archived), lags, limits and pauses.
+
+    The lag is the time since the oldest waiting job became due.
+    """
     options = options_of(context)
 
     async def command() -> int:
         async with open_to_look(options) as queue:
-            counts = {count.name: by_status(count.states) for count in await queue.count()}
+            stats = {one.name: one for one in await queue.stats()}
             settings = {one.name: one for one in await parts_of(queue).storage.queues()}
             now = await parts_of(queue).storage.now()
-        shown = [settings.get(name, QueueSettings(name)) for name in sorted(counts.keys() | settings.keys())]
+        shown = [
+            (settings.get(name, QueueSettings(name)), stats.get(name, QueueStats(name, {})))
+            for name in sorted(stats.keys() | settings.keys())
+        ]
         if options.json:
-            print_json([{**plain(one), "counts": counts.get(one.name, by_status({}))} for one in shown])
+            print_json(
+                [{**plain(one), "counts": by_status(has.counts), "lag": has.oldest_due_age} for one, has in shown]
+            )
         elif not shown:
             typer.echo("No queues yet: a queue appears with its first job, or when a worker declares it.")
         else:
-            _print_queues(shown, counts, now)
+            _print_queues(shown, now)
         return 0
 
     execute(command())
 
 
-def _print_queues(
-    queues: Sequence[QueueSettings], counts: Mapping[str, Mapping[JobStatus, int]], now: datetime
-) -> None:
+def _print_queues(queues: Sequence[tuple[QueueSettings, QueueStats]], now: datetime) -> None:
     columns = (
         Column("queue", min_width=12),
         *(Column(status.lower(), justify="right") for status in JobStatus),
+        Column("lag", justify="right"),
         Column("limit", justify="right"),
         Column(""),
     )
     rows = [
         (
             one.name,
-            *counts.get(one.name, by_status({})).values(),
+            *by_status(has.counts).values(),
+            NOTHING if has.oldest_due_age is None else length(has.oldest_due_age),
             NOTHING if one.concurrency_limit is None else one.concurrency_limit,
             Text(f"paused {ago(one.paused_on, now)}", style="yellow") if one.paused_on else "",
         )
-        for one in queues
+        for one, has in queues
     ]
     print_table(columns, rows)
 
@@ -97,7 +105,7 @@ async def _require_known(queue: Queue, name: str, *, paused: bool) -> None:
         ZekeError: it has none of these.
     """
     storage = parts_of(queue).storage
-    known = {count.name for count in await storage.count()}
+    known = {one.name for one in await storage.queue_stats()}
     known |= {one.name for one in await storage.queues()}
     known |= {served for worker in await storage.workers() for served in worker.queues}
     if name in known:

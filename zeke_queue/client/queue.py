@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.core.options import SendOptions
-    from zeke_queue.model import Job, JobEvent, JobPage, JobQuery, QueueCount
+    from zeke_queue.model import Job, JobEvent, JobPage, JobQuery, QueueStats
     from zeke_queue.storage import Storage
     from zeke_queue.system.clock import Clock
     from zeke_queue.system.entropy import Entropy
@@ -267,9 +267,9 @@ class Queue(Sender):
         """
         return await self._open().storage.find(check_query(query))
 
-    async def count(self) -> list[QueueCount]:
-        """Return the number of live jobs of each queue by state, ordered by name."""
-        return await self._open().storage.count()
+    async def stats(self) -> list[QueueStats]:
+        """Return the number of live jobs of each queue by state and its oldest due age, ordered by name."""
+        return await self._open().storage.queue_stats()
 
     @overload
     async def get_run(self, job_id: UUID, task: Task[Any, R]) -> Run[R]: ...

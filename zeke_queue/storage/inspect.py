@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         JobPage,
         JobQuery,
         NewJob,
-        QueueCount,
+        QueueStats,
         Schedule,
         Throughput,
         WorkerInfo,
@@ -69,8 +69,8 @@ class Inspector(Protocol):
         """
         ...
 
-    async def count(self) -> list[QueueCount]:
-        """Return the number of live jobs of each queue by state, ordered by name."""
+    async def queue_stats(self) -> list[QueueStats]:
+        """Return for each queue with live jobs their number by state and the oldest due age, by name."""
         ...
 
     async def find_conflicts(self, wanted: Sequence[NewJob | UUID]) -> list[UUID | None]:
@@ -113,16 +113,8 @@ class Inspector(Protocol):
         """
         ...
 
-    async def lag(self) -> dict[str, float]:
-        """Return for each queue with due jobs how many seconds ago its longest-waiting job became due."""
-        ...
-
-    async def holding(self) -> dict[UUID, int]:
-        """Return the number of active jobs of each worker that holds any."""
-        ...
-
     async def workers(self) -> list[WorkerInfo]:
-        """Return the known workers, alive or dead for at most a day, by start."""
+        """Return the known workers, alive or dead for at most a day, by start, with their ``active_jobs``."""
         ...
 
     async def now(self) -> datetime:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from zeke_queue.api_client import model as answers
 from zeke_queue.client.parts import parts_of
 from zeke_queue.core.validation import check_query
-from zeke_queue.model import RowState
+from zeke_queue.model import QueueStats, RowState
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -23,19 +23,19 @@ BYTES_MOST: Final = 8 * 2**20
 async def all_queues(parts: Api) -> list[answers.QueueInfo]:
     """Return every queue that has live jobs, settings or a task, by name."""
     storage = parts_of(parts.queue).storage
-    counts = {count.name: count.states for count in await storage.count()}
+    stats = {one.name: one for one in await storage.queue_stats()}
     settings = {one.name: one for one in await storage.queues()}
-    lag = await storage.lag()
-    names = sorted({*counts, *settings, *parts.queue.catalog.tasks})
+    names = sorted({*stats, *settings, *parts.queue.catalog.tasks})
+    shown = [(name, stats.get(name, QueueStats(name, {}))) for name in names]
     return [
         answers.QueueInfo(
             name=name,
-            counts={state.value: counts.get(name, {}).get(state, 0) for state in RowState},
-            lag=lag.get(name),
+            counts={state.value: has.counts.get(state, 0) for state in RowState},
+            lag=has.oldest_due_age,
             concurrency_limit=settings[name].concurrency_limit if name in settings else None,
             paused=name in settings and settings[name].paused_on is not None,
         )
-        for name in names
+        for name, has in shown
     ]
 
 
@@ -43,7 +43,6 @@ async def all_workers(parts: Api) -> list[answers.WorkerInfo]:
     """Return the registered workers by start time, with the number of jobs that each holds."""
     storage = parts_of(parts.queue).storage
     now = await storage.now()
-    held = await storage.holding()
     return [
         answers.WorkerInfo(
             id=one.id,
@@ -55,7 +54,7 @@ async def all_workers(parts: Api) -> list[answers.WorkerInfo]:
             duties=one.duties,
             started_on=one.started_on,
             beat_on=one.beat_on,
-            holds=held.get(one.id, 0),
+            holds=one.active_jobs,
         )
         for one in await storage.workers()
     ]

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.client.parts import parts_of
-from zeke_queue.model import ENDED, JobQuery, QueueCount, RowState
+from zeke_queue.model import ENDED, JobQuery, QueueStats, RowState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Iterable
@@ -95,9 +95,9 @@ async def follow(family: Family, queue: Queue, timeout: float) -> AsyncGenerator
         await queue.clock.sleep(LOOK_EVERY)
 
 
-def counts_of(jobs: Iterable[Job]) -> list[QueueCount]:
+def counts_of(jobs: Iterable[Job]) -> list[QueueStats]:
     """Count jobs by queue and state."""
     states: dict[str, Counter[RowState]] = {}
     for job in jobs:
         states.setdefault(job.name, Counter())[job.row_state] += 1
-    return [QueueCount(name, counter) for name, counter in states.items()]
+    return [QueueStats(name, counter) for name, counter in states.items()]

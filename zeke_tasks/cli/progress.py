@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from zeke_queue.model import QueueCount
+    from zeke_queue.model import QueueStats
     from zeke_tasks.cli.report import Finding
 
 READING: Final = ("ingest-source", "ingest-from-youtube")
@@ -78,9 +78,9 @@ class Standing:
         return ", ".join(said for said, is_there in parts if is_there)
 
 
-def standing(counts: Iterable[QueueCount], found: Iterable[Finding]) -> Standing:
+def standing(counts: Iterable[QueueStats], found: Iterable[Finding]) -> Standing:
     """Compute the progress from jobs and items."""
-    states = {count.name: count.states for count in counts}
+    states = {one.name: one.counts for one in counts}
     found = list(found)
     analyses = _completed(states.get("analyze-story", {}))
     briefs = _completed(states.get("generate-brief", {}))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.client.queue import Queue
-    from zeke_queue.model import Job, QueueCount
+    from zeke_queue.model import Job, QueueStats
     from zeke_tasks.store.model import RawItem, Source, Story
     from zeke_tasks.store.repository import Repository
 
@@ -151,13 +151,13 @@ def why_it_failed(job: Job) -> str:
     return told or f"its job ended {job.status.value}"
 
 
-def jobs_table(counts: Iterable[QueueCount]) -> Table:
+def jobs_table(counts: Iterable[QueueStats]) -> Table:
     """Return a table of the number of jobs by queue and public status."""
     table = _table("Jobs", "Queue")
     for status in JobStatus:
         table.add_column(status.value, justify="right")
     for count in counts:
-        table.add_row(count.name, *(str(number or "–") for number in by_status(count.states).values()))
+        table.add_row(count.name, *(str(number or "–") for number in by_status(count.counts).values()))
     return table
 
 

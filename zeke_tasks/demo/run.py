@@ -117,7 +117,7 @@ class Demo:
             async with asyncio.timeout(LONGEST[self._ai.asks]):
                 while True:
                     # Jobs are read first, so the rows of every job that is seen as ended are seen too.
-                    counts = await queue.count()
+                    counts = await queue.stats()
                     found = await findings(queue, self._repository, sources)
                     now = standing(counts, found)
                     shown.show(now)
@@ -146,7 +146,7 @@ class Demo:
         for table in (
             failures_table(found),
             failed_jobs_table(lost, kept=False),
-            jobs_table(await queue.count()),
+            jobs_table(await queue.stats()),
         ):
             if table is not None:
                 self._console.print(table)

@@ -86,14 +86,14 @@ async def test_one_query_serves_all_viewers_and_ends_with_the_last(
 ) -> None:
     storage = jobs.storage
     looks = 0
-    count = storage.count
+    stats = storage.queue_stats
 
     async def counted() -> Any:
         nonlocal looks
         looks += 1
-        return await count()
+        return await stats()
 
-    monkeypatch.setattr(storage, "count", counted)
+    monkeypatch.setattr(storage, "queue_stats", counted)
     sampler = app.state.dashboard.sampler
     async with Tab(app, LIVE) as first:
         async with Tab(app, LIVE) as second:
@@ -126,7 +126,7 @@ async def test_outage_is_reported_and_its_end(
         await read(tab, clock, "tiles")
         for n, fails in enumerate((away, broken), 1):
             with monkeypatch.context() as patch:
-                patch.setattr(storage, "count", fails)
+                patch.setattr(storage, "queue_stats", fails)
                 await read(tab, clock, "away", count=n)
             await read(tab, clock, "back", count=n)
 
@@ -135,14 +135,14 @@ async def test_viewer_is_served_while_a_query_runs_for_those_who_left(
     app: FastAPI, clock: FrozenClock, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, answered = asyncio.Event(), asyncio.Event()
-    count = storage.count
+    stats = storage.queue_stats
 
     async def slow() -> Any:
         asked.set()
         await answered.wait()
-        return await count()
+        return await stats()
 
-    monkeypatch.setattr(storage, "count", slow)
+    monkeypatch.setattr(storage, "queue_stats", slow)
     sampler = app.state.dashboard.sampler
     async with Tab(app, LIVE):
         await asked.wait()
@@ -160,7 +160,7 @@ async def test_page_during_an_outage_reveals_nothing(
     async def away(*_: Any) -> Any:
         raise StorageUnavailableError("host 10.1.2.3 is away")
 
-    monkeypatch.setattr(storage, "count", away)
+    monkeypatch.setattr(storage, "queue_stats", away)
     answer = await call("GET", "/dashboard/queues")
     assert answer.status_code == 503
     assert "The database is unavailable" in answer.text

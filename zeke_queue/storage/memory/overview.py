@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.core import event_limits, time_buckets
-from zeke_queue.model import FINAL, RowState, Throughput
+from zeke_queue.model import FINAL, QueueStats, RowState, Throughput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,20 +50,15 @@ class MemoryOverview:
                     ended[begin].append(row)
         return [_pace(begin, rows) for begin, rows in ended.items()]
 
-    async def lag(self) -> dict[str, float]:
-        """Return for each queue with due jobs how many seconds ago its longest-waiting job became due."""
+    async def queue_stats(self) -> list[QueueStats]:
+        """Return for each queue with live jobs their number by state and the oldest due age, by name."""
         now = self._clock.now()
-        due: dict[str, datetime] = {}
+        ages: dict[str, float] = {}
         for row in self._tables.jobs.values():
             if row.waits and row.start_after <= now:
-                due[row.name] = min(due.get(row.name, now), row.start_after)
-        return {name: (now - since).total_seconds() for name, since in sorted(due.items())}
-
-    async def holding(self) -> dict[UUID, int]:
-        """Return the number of active jobs of each worker that holds any."""
-        active = (row for row in self._tables.jobs.values() if row.state is RowState.ACTIVE)
-        held = Counter(row.worker for row in active if row.worker is not None)
-        return dict(sorted(held.items()))
+                ages[row.name] = max(ages.get(row.name, 0.0), (now - row.start_after).total_seconds())
+        counts = sorted(self._tables.counts.items())
+        return [QueueStats(name, dict(states), ages.get(name)) for name, states in counts if states]
 
 
 def _pace(begin: datetime, rows: list[Row]) -> Throughput:

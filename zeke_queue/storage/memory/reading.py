@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from heapq import nlargest
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from zeke_queue.core.text_search import contains
 from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import no_page
-from zeke_queue.model import STATUS_OF, JobPage, QueueCount
+from zeke_queue.model import STATUS_OF, JobPage
 from zeke_queue.storage.memory.rows import as_job
 
 if TYPE_CHECKING:
@@ -64,15 +65,10 @@ class MemoryReader:
             raise no_page(job_id)
         return _age(row)
 
-    async def count(self) -> list[QueueCount]:
-        """Return the number of live jobs of each queue by state, by name."""
-        return [
-            QueueCount(name, dict(states)) for name, states in sorted(self._tables.counts.items()) if states
-        ]
-
     async def workers(self) -> list[WorkerInfo]:
-        """Return the known workers, by start."""
-        return sorted(self._tables.workers.values(), key=lambda worker: (worker.started_on, worker.id))
+        """Return the known workers, by start, with the number of jobs that each holds."""
+        known = sorted(self._tables.workers.values(), key=lambda worker: (worker.started_on, worker.id))
+        return [replace(worker, active_jobs=len(self._tables.held_by(worker.id))) for worker in known]
 
     async def now(self) -> datetime:
         """Return the clock's time."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zeke_queue.core import event_limits, time_buckets
-from zeke_queue.model import Throughput
+from zeke_queue.model import QueueStats, RowState, Throughput
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.session import Step
 
@@ -39,13 +39,14 @@ class PostgresOverview:
         asked = Step("throughput", throughput_parameters(names, span, step))
         return [Throughput._make(row) for row in (await self._session.run_all(asked, plain=True))[0]]
 
-    async def lag(self) -> dict[str, float]:
-        """Return for each queue with due jobs how many seconds ago its longest-waiting job became due."""
-        return dict(await self._session.run("lag"))
-
-    async def holding(self) -> dict[UUID, int]:
-        """Return the number of active jobs of each worker that holds any."""
-        return dict(await self._session.run("holding"))
+    async def queue_stats(self) -> list[QueueStats]:
+        """Return for each queue with live jobs their number by state and the oldest due age, by name."""
+        counted, lagging = await self._session.run_all(Step("count", {}), Step("lag", {}), plain=True)
+        counts: dict[str, dict[RowState, int]] = {}
+        for name, state, number in counted:
+            counts.setdefault(name, {})[RowState(state)] = number
+        ages = dict(lagging)
+        return [QueueStats(name, states, ages.get(name)) for name, states in counts.items()]
 
 
 def throughput_parameters(names: Sequence[str], span: float, step: float) -> dict[str, Any]:

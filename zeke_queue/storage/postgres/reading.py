@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.core.status import states_of
 from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import no_page
-from zeke_queue.model import JobPage, QueueCount, RowState
+from zeke_queue.model import JobPage
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.session import Step
 from zeke_queue.storage.postgres.watching import PostgresChangeFeed
@@ -54,15 +54,8 @@ class PostgresReader:
         jobs = [rows.job(row[:-1]) for row in found[: query.limit]]
         return JobPage(jobs, has_more=bool(found) and found[0][-1] > len(jobs))
 
-    async def count(self) -> list[QueueCount]:
-        """Return the number of live jobs of each queue by state, by name."""
-        counts: dict[str, dict[RowState, int]] = {}
-        for name, state, number in (await self._session.run_all(Step("count", {}), plain=True))[0]:
-            counts.setdefault(name, {})[RowState(state)] = number
-        return [QueueCount(name, states) for name, states in counts.items()]
-
     async def workers(self) -> list[WorkerInfo]:
-        """Return the known workers, by start."""
+        """Return the known workers, by start, with the number of jobs that each holds."""
         return [rows.worker(row) for row in await self._session.run("workers")]
 
     async def now(self) -> datetime:

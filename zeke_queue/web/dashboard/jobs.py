@@ -42,7 +42,7 @@ async def _page(desk: Desk, asked: Asked, *, status: int = 200, wrong: str | Non
         found, last = await page_of(desk.parts, asked.job_query())
     except JobNotFoundError:
         raise listing.no_such_page() from None
-    names = {*desk.parts.queue.catalog.tasks, *(one.name for one in await desk.parts.queue.count())}
+    names = {*desk.parts.queue.catalog.tasks, *(one.name for one in await desk.parts.queue.stats())}
     if asked.task:
         names.add(asked.task)
     return desk.page(

@@ -1,12 +1,12 @@
+-- Lists workers, with the jobs that each holds, which are counted by the index of active jobs alone.
 select
-    id,
-    host,
-    pid,
-    queues,
-    extract(epoch from lease)::float8,
-    started_on,
-    beat_on,
-    asleep,
-    duties
+    worker.id, worker.host, worker.pid, worker.queues, extract(epoch from worker.lease)::float8,
+    worker.started_on, worker.beat_on, worker.asleep, worker.duties, coalesce(held.jobs, 0)
 from {schema}.worker
-order by started_on, id
+left join (
+    select job.worker, count(*) as jobs
+    from {schema}.job
+    where job.state = 'active' and job.worker is not null
+    group by job.worker
+) as held on worker.id = held.worker
+order by worker.started_on, worker.id
