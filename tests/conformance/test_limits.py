@@ -9,7 +9,7 @@ from zeke_queue.storage import Storage
 
 
 async def test_concurrency_limit_applies_across_workers(storage: Storage, jobs: Driver) -> None:
-    await storage.declare_queues([QueueSettings("mail", 3)])
+    await storage.declare([QueueSettings("mail", 3)], [])
     await storage.insert([jobs.new() for _ in range(10)])
     assert len(await jobs.claim(worker=ANNA, limit=2)) == 2
     assert len(await jobs.claim(worker=BERT)) == 1
@@ -17,14 +17,14 @@ async def test_concurrency_limit_applies_across_workers(storage: Storage, jobs: 
 
 
 async def test_claim_takes_the_first_jobs_up_to_the_limit(storage: Storage, jobs: Driver) -> None:
-    await storage.declare_queues([QueueSettings("mail", 2)])
+    await storage.declare([QueueSettings("mail", 2)], [])
     for priority in (1, 3, 2):
         await jobs.send(priority=priority)
     assert [job.priority for job in await jobs.claim()] == [3, 2]
 
 
 async def test_every_end_of_an_attempt_frees_its_slot(storage: Storage, jobs: Driver) -> None:
-    await storage.declare_queues([QueueSettings("mail", 1)])
+    await storage.declare([QueueSettings("mail", 1)], [])
     await storage.insert([jobs.new() for _ in range(6)])
     await jobs.complete(await jobs.claim_one())
     await jobs.fail(await jobs.claim_one())
@@ -37,14 +37,14 @@ async def test_every_end_of_an_attempt_frees_its_slot(storage: Storage, jobs: Dr
 
 
 async def test_retried_job_counts_towards_the_limit_again(storage: Storage, jobs: Driver) -> None:
-    await storage.declare_queues([QueueSettings("mail", 1)])
+    await storage.declare([QueueSettings("mail", 1)], [])
     await jobs.fail(await jobs.running(), retry_in=0)
     await jobs.send(priority=-1)
     assert len(await jobs.claim()) == 1
 
 
 async def test_unlimited_queues_are_not_affected_by_a_full_queue(storage: Storage, jobs: Driver) -> None:
-    await storage.declare_queues([QueueSettings("a", 1), QueueSettings("c", None)])
+    await storage.declare([QueueSettings("a", 1), QueueSettings("c", None)], [])
     for name in "aabbcc":
         await jobs.send(name)
     assert sorted(job.name for job in await jobs.claim("a", "b", "c")) == ["a", "b", "b", "c", "c"]
@@ -53,7 +53,7 @@ async def test_unlimited_queues_are_not_affected_by_a_full_queue(storage: Storag
 async def test_full_queue_does_not_block_lower_priorities_of_other_queues(
     storage: Storage, jobs: Driver
 ) -> None:
-    await storage.declare_queues([QueueSettings("a", 1)])
+    await storage.declare([QueueSettings("a", 1)], [])
     for _ in range(3):
         await jobs.send("a", priority=9)
         await jobs.send("b")
@@ -61,10 +61,10 @@ async def test_full_queue_does_not_block_lower_priorities_of_other_queues(
 
 
 async def test_lowered_limit_applies_to_new_claims_only(storage: Storage, jobs: Driver) -> None:
-    await storage.declare_queues([QueueSettings("mail", 3)])
+    await storage.declare([QueueSettings("mail", 3)], [])
     await storage.insert([jobs.new() for _ in range(6)])
     running = await jobs.claim()
-    await storage.declare_queues([QueueSettings("mail", 1)])
+    await storage.declare([QueueSettings("mail", 1)], [])
     assert await jobs.claim() == []
     await jobs.complete(running[0])
     await jobs.complete(running[1])
@@ -75,32 +75,32 @@ async def test_lowered_limit_applies_to_new_claims_only(storage: Storage, jobs: 
 
 async def test_raised_or_removed_limit_admits_more_jobs(storage: Storage, jobs: Driver) -> None:
     await storage.insert([jobs.new() for _ in range(6)])
-    await storage.declare_queues([QueueSettings("mail", 1)])
+    await storage.declare([QueueSettings("mail", 1)], [])
     assert len(await jobs.claim()) == 1
-    await storage.declare_queues([QueueSettings("mail", 2)])
+    await storage.declare([QueueSettings("mail", 2)], [])
     assert len(await jobs.claim()) == 1
-    await storage.declare_queues([QueueSettings("mail", None)])
+    await storage.declare([QueueSettings("mail", None)], [])
     assert len(await jobs.claim()) == 4
 
 
 async def test_deferred_job_uses_no_slot(storage: Storage, jobs: Driver) -> None:
-    await storage.declare_queues([QueueSettings("mail", 1)])
+    await storage.declare([QueueSettings("mail", 1)], [])
     await jobs.send(priority=9, delay=60)
     due = await jobs.send()
     assert [job.id for job in await jobs.claim()] == [due]
 
 
 async def test_settings_are_listed_by_name(storage: Storage) -> None:
-    await storage.declare_queues([QueueSettings("b", 2), QueueSettings("a", None)])
+    await storage.declare([QueueSettings("b", 2), QueueSettings("a", None)], [])
     assert await storage.queues() == [QueueSettings("a", None), QueueSettings("b", 2)]
 
 
 async def test_pause_and_its_time_survive_a_declaration(storage: Storage, clock: FrozenClock) -> None:
-    await storage.declare_queues([QueueSettings("mail", 2)])
+    await storage.declare([QueueSettings("mail", 2)], [])
     await storage.pause_queue("mail", paused=True)
     paused_on = clock.now()
     clock.advance(60)
-    await storage.declare_queues([QueueSettings("mail", 5)])
+    await storage.declare([QueueSettings("mail", 5)], [])
     assert await storage.queues() == [QueueSettings("mail", 5, paused_on)]
 
 
@@ -126,7 +126,7 @@ async def test_running_jobs_of_a_paused_queue_continue(storage: Storage, jobs: D
 
 
 async def test_limit_survives_a_pause(storage: Storage, jobs: Driver) -> None:
-    await storage.declare_queues([QueueSettings("mail", 1)])
+    await storage.declare([QueueSettings("mail", 1)], [])
     await storage.pause_queue("mail", paused=True)
     await storage.pause_queue("mail", paused=False)
     await storage.insert([jobs.new() for _ in range(2)])

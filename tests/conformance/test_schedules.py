@@ -17,7 +17,8 @@ from tests.conformance.driver import (
     rolled_back,
     soon,
 )
-from zeke_queue.model import CatchUp, RowState, Schedule
+from zeke_queue.errors import SerializationError
+from zeke_queue.model import CatchUp, QueueSettings, RowState, Schedule
 from zeke_queue.storage import Storage
 
 HOURLY = Schedule("report", "0 * * * *", "reports")
@@ -44,21 +45,21 @@ async def serve(storage: Storage, clock: FrozenClock, *, next_in: float | None, 
 
 
 async def test_declared_schedule_is_stored_as_declared(storage: Storage) -> None:
-    await storage.declare_schedules([FULL, HOURLY])
+    await storage.declare([], [FULL, HOURLY])
     assert await storage.schedules() == [replace(FULL, data='{"to": "all"}'), HOURLY]
 
 
 async def test_new_schedule_is_due_once_to_compute_its_next_tick(
     storage: Storage, clock: FrozenClock
 ) -> None:
-    await storage.declare_schedules([HOURLY])
+    await storage.declare([], [HOURLY])
     assert await lock_due_schedules(storage, 100) == (clock.now(), [HOURLY])
     await serve(storage, clock, next_in=3600)
     assert await due_names(storage) == []
 
 
 async def test_schedule_is_due_at_its_tick_and_not_before(storage: Storage, clock: FrozenClock) -> None:
-    await storage.declare_schedules([HOURLY])
+    await storage.declare([], [HOURLY])
     await serve(storage, clock, next_in=3600)
     clock.advance(3599.999999)
     assert await due_names(storage) == []
@@ -67,7 +68,7 @@ async def test_schedule_is_due_at_its_tick_and_not_before(storage: Storage, cloc
 
 
 async def test_last_and_next_tick_are_stored_on_the_schedule(storage: Storage, clock: FrozenClock) -> None:
-    await storage.declare_schedules([HOURLY])
+    await storage.declare([], [HOURLY])
     await serve(storage, clock, next_in=3600)
     expected = replace(HOURLY, last_tick=clock.now(), next_tick=clock.now() + timedelta(hours=1))
     assert await storage.schedules() == [expected]
@@ -76,7 +77,7 @@ async def test_last_and_next_tick_are_stored_on_the_schedule(storage: Storage, c
 
 
 async def test_schedule_without_a_next_tick_is_not_due(storage: Storage, clock: FrozenClock) -> None:
-    await storage.declare_schedules([HOURLY])
+    await storage.declare([], [HOURLY])
     await serve(storage, clock, next_in=None)
     clock.advance(86_400 * 365)
     assert await due_names(storage) == []
@@ -101,11 +102,11 @@ async def test_longest_due_schedules_come_first_up_to_the_limit(storage: Storage
 
 
 async def test_repeated_declaration_keeps_the_ticks(storage: Storage, clock: FrozenClock) -> None:
-    await storage.declare_schedules([HOURLY])
+    await storage.declare([], [HOURLY])
     await serve(storage, clock, next_in=3600)
     before = await storage.schedules()
     clock.advance(10)
-    await storage.declare_schedules([HOURLY])
+    await storage.declare([], [HOURLY])
     assert await storage.schedules() == before
 
 
@@ -113,49 +114,58 @@ async def test_declared_change_of_cron_or_timezone_resets_the_ticks(
     storage: Storage, clock: FrozenClock
 ) -> None:
     for changed in (replace(HOURLY, cron="30 * * * *"), replace(HOURLY, zone="Asia/Tokyo")):
-        await storage.declare_schedules([HOURLY])
+        await storage.declare([], [HOURLY])
         await serve(storage, clock, next_in=3600)
-        await storage.declare_schedules([changed])
+        await storage.declare([], [changed])
         assert await storage.schedules() == [changed]
         assert await due_names(storage) == ["report"]
 
 
 async def test_other_declared_changes_keep_the_ticks(storage: Storage, clock: FrozenClock) -> None:
-    await storage.declare_schedules([HOURLY])
+    await storage.declare([], [HOURLY])
     await serve(storage, clock, next_in=3600)
     changed = replace(HOURLY, data="[1]", options={"priority": 1}, catch_up=CatchUp.SKIP, description="new")
-    await storage.declare_schedules([changed])
+    await storage.declare([], [changed])
     (stored,) = await storage.schedules()
     assert stored == replace(changed, last_tick=clock.now(), next_tick=clock.now() + timedelta(hours=1))
 
 
 async def test_undeclared_schedules_are_kept(storage: Storage) -> None:
-    await storage.declare_schedules([HOURLY])
-    await storage.declare_schedules([])
+    await storage.declare([], [HOURLY])
+    await storage.declare([], [])
     assert [schedule.name for schedule in await storage.schedules()] == ["report"]
 
 
+async def test_declaration_of_queues_and_schedules_takes_effect_whole_or_not_at_all(storage: Storage) -> None:
+    queues = [QueueSettings("mail", 1)]
+    with pytest.raises(SerializationError):
+        await storage.declare(queues, [HOURLY, replace(HOURLY, name="other", data="{")])
+    assert (await storage.queues(), await storage.schedules()) == ([], [])
+    await storage.declare(queues, [HOURLY])
+    assert (await storage.queues(), await storage.schedules()) == (queues, [HOURLY])
+
+
 async def test_edit_survives_a_deploy_of_the_same_definition(storage: Storage) -> None:
-    await storage.declare_schedules([HOURLY])
+    await storage.declare([], [HOURLY])
     edited = replace(HOURLY, cron="15 * * * *", description="moved by hand")
     await storage.put_schedule(edited)
-    await storage.declare_schedules([HOURLY])
+    await storage.declare([], [HOURLY])
     assert await storage.schedules() == [edited]
 
 
 async def test_changed_definition_overrides_an_edit(storage: Storage) -> None:
-    await storage.declare_schedules([HOURLY])
+    await storage.declare([], [HOURLY])
     await storage.put_schedule(replace(HOURLY, cron="15 * * * *"))
     changed = replace(HOURLY, cron="45 * * * *")
-    await storage.declare_schedules([changed])
+    await storage.declare([], [changed])
     assert await storage.schedules() == [changed]
 
 
 async def test_definition_does_not_depend_on_the_order_of_keys(storage: Storage) -> None:
-    await storage.declare_schedules([replace(HOURLY, data='{"a":1,"b":2}', options={"x": 1, "y": 2})])
+    await storage.declare([], [replace(HOURLY, data='{"a":1,"b":2}', options={"x": 1, "y": 2})])
     edited = replace(HOURLY, cron="15 * * * *")
     await storage.put_schedule(edited)
-    await storage.declare_schedules([replace(HOURLY, data='{"b":2, "a":1}', options={"y": 2, "x": 1})])
+    await storage.declare([], [replace(HOURLY, data='{"b":2, "a":1}', options={"y": 2, "x": 1})])
     assert await storage.schedules() == [edited]
 
 
@@ -163,7 +173,7 @@ async def test_declared_schedule_replaces_one_created_by_hand(
     storage: Storage,
 ) -> None:
     await storage.put_schedule(replace(HOURLY, cron="15 * * * *"))
-    await storage.declare_schedules([HOURLY])
+    await storage.declare([], [HOURLY])
     assert await storage.schedules() == [HOURLY]
 
 
@@ -202,18 +212,18 @@ async def test_paused_schedule_is_not_due_and_does_not_catch_up(storage: Storage
 
 
 async def test_deleted_schedule_returns_with_its_next_declaration(storage: Storage) -> None:
-    await storage.declare_schedules([HOURLY])
+    await storage.declare([], [HOURLY])
     assert await storage.delete_schedule("report") is True
     assert await storage.delete_schedule("report") is False
     assert await storage.schedules() == []
-    await storage.declare_schedules([HOURLY])
+    await storage.declare([], [HOURLY])
     assert await storage.schedules() == [HOURLY]
 
 
 async def test_tick_and_its_job_are_stored_together(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
-    await storage.declare_schedules([HOURLY])
+    await storage.declare([], [HOURLY])
     async with storage.transaction() as transaction:
         now, (schedule,) = await transaction.lock_due_schedules(10)
         job_id = await jobs.send(schedule.task, within=transaction)
@@ -224,7 +234,7 @@ async def test_tick_and_its_job_are_stored_together(
 
 
 async def test_rolled_back_tick_is_due_again(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
-    await storage.declare_schedules([HOURLY])
+    await storage.declare([], [HOURLY])
     async with rolled_back(storage) as transaction:
         await transaction.lock_due_schedules(10)
         await jobs.send("reports", within=transaction)
@@ -234,7 +244,7 @@ async def test_rolled_back_tick_is_due_again(storage: Storage, jobs: Driver, clo
 
 
 async def test_concurrent_schedulers_lock_different_schedules(storage: Storage) -> None:
-    await storage.declare_schedules([replace(HOURLY, name=name) for name in "abc"])
+    await storage.declare([], [replace(HOURLY, name=name) for name in "abc"])
     async with storage.transaction() as first, storage.transaction() as second:
         _, mine = await first.lock_due_schedules(2)
         _, theirs = await second.lock_due_schedules(10)
@@ -243,7 +253,7 @@ async def test_concurrent_schedulers_lock_different_schedules(storage: Storage) 
 
 
 async def test_edit_waits_for_the_lock_of_a_scheduler(storage: Storage, clock: FrozenClock) -> None:
-    await storage.declare_schedules([HOURLY])
+    await storage.declare([], [HOURLY])
     edited = replace(HOURLY, cron="15 * * * *")
     async with storage.transaction() as transaction:
         await transaction.lock_due_schedules(10)
@@ -255,7 +265,7 @@ async def test_edit_waits_for_the_lock_of_a_scheduler(storage: Storage, clock: F
 
 
 async def test_ticks_are_instants_in_any_timezone(storage: Storage, clock: FrozenClock) -> None:
-    await storage.declare_schedules([HOURLY])
+    await storage.declare([], [HOURLY])
     tick = datetime.fromisoformat("2026-01-05T14:00:00+01:00")
     await record_tick(storage, "report", tick, tick + timedelta(hours=1))
     (stored,) = await storage.schedules()

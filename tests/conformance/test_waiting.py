@@ -196,7 +196,7 @@ async def test_child_end_with_a_lost_answer_resumes_the_parent(jobs: Driver) -> 
 
 
 async def test_waiting_parent_uses_no_slot_of_a_limit(storage: Storage, jobs: Driver) -> None:
-    await storage.declare_queues([QueueSettings("mail", 1)])
+    await storage.declare([QueueSettings("mail", 1)], [])
     parent = await jobs.running()
     other = await jobs.send()
     assert await jobs.claim() == []

@@ -78,7 +78,7 @@ async def test_released_job_wakes_an_idle_worker(storage: Storage, jobs: Driver)
 
 
 async def test_resumed_queue_wakes_an_idle_worker(storage: Storage, jobs: Driver) -> None:
-    await storage.declare_queues([QueueSettings("mail", None)])
+    await storage.declare([QueueSettings("mail", None)], [])
     await storage.pause_queue("mail", paused=True)
     async with sleeper(storage, "mail") as asleep:
         await storage.pause_queue("mail", paused=False)

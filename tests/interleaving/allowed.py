@@ -161,7 +161,7 @@ class Search:
         self._new_limits = {
             queue.name
             for step in limits
-            if not isinstance(step, (int, float)) and step.verb == "declare_queues"
+            if not isinstance(step, (int, float)) and step.verb == "declare"
             for queue in step.arguments[0]
         }
         archived = {job.id for job in rows.archive}

@@ -93,7 +93,7 @@ class Arena:
         await self._connection.execute(EMPTY)
         storages = self._scheduler.storages
         for storage in storages:
-            await storage.declare_queues([])  # it forgets which queues had limits
+            await storage.declare([], [])  # it forgets which queues had limits
         answers: list[Any] = []
         for step in script.before:
             if isinstance(step, (int, float)):

@@ -258,10 +258,10 @@ class Reference(MemoryStorage):
         room = self._tables.room(name)
         return (room is not None and room <= 0) or not self.due([name])
 
-    async def declare_queues(self, queues: Sequence[QueueSettings]) -> None:
-        """Store limits, unless a claim has one of these queues locked."""
+    async def declare(self, queues: Sequence[QueueSettings], schedules: Sequence[Schedule]) -> None:
+        """Store limits and schedules, unless a claim has one of these queues locked."""
         self._refuse_locked(*(queue.name for queue in queues))
-        await super().declare_queues(queues)
+        await super().declare(queues, schedules)
 
     async def pause_queue(self, name: str, *, paused: bool) -> None:
         """Pause a queue or let it go on, unless a claim has it locked."""

@@ -65,7 +65,7 @@ def hold(*numbers: int) -> Do:
 
 
 def limit(number: int | None, name: str = "a") -> Do:
-    return Do("declare_queues", [QueueSettings(name, concurrency_limit=number)])
+    return Do("declare", [QueueSettings(name, concurrency_limit=number)], [])
 
 
 def pause(name: str = "a", *, paused: bool = True) -> Do:

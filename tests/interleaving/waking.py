@@ -102,7 +102,7 @@ def _makes_work(op: Op, name: str, due: set[Any], end: World) -> bool:
     """Tell whether a verb brought work that is still there, or room for it."""
     if op.verb == "pause_queue":
         return op.arguments[0] == name and not op.options["paused"]
-    if op.verb == "declare_queues":
+    if op.verb == "declare":
         return any(queue.name == name for queue in op.arguments[0])
     if op.verb in ("insert", "resume", "retry"):
         return bool(due & set(op.answer))

@@ -68,7 +68,7 @@ async def test_next_due_ignores_cancelled_and_moved_jobs(
 
 
 async def test_next_due_ignores_paused_and_full_queues(storage: MemoryStorage, jobs: Driver) -> None:
-    await storage.declare_queues([QueueSettings("mail", 1)])
+    await storage.declare([QueueSettings("mail", 1)], [])
     await jobs.send("post")
     await jobs.running("mail")
     await jobs.send("mail")
@@ -136,7 +136,7 @@ async def test_dump_has_every_committed_row(storage: MemoryStorage, jobs: Driver
     live = await jobs.send()
     await jobs.heartbeat()
     await storage.put_schedule(Schedule("report", "0 * * * *", "reports"))
-    await storage.declare_queues([QueueSettings("mail", 3)])
+    await storage.declare([QueueSettings("mail", 3)], [])
     await storage.append_events([JobEvent(live, 1, "log", "{}")])
     async with storage.transaction() as transaction:
         await jobs.send(within=transaction)

@@ -96,7 +96,7 @@ class StorageMachine(CallersMachine):
 
     @rule(target=claims, worker=draw.workers, limits=st.lists(draw.queue_settings, max_size=1))
     def claim_all(self, worker: UUID, limits: list[QueueSettings]) -> Any:
-        self.pair.both("declare_queues", limits)
+        self.pair.both("declare", limits, [])
         return self.claim(worker, ALL, 100)
 
     @rule(target=claims, worker=draw.workers, endings=draw.endings, repeated=st.booleans())
@@ -242,7 +242,7 @@ class StorageMachine(CallersMachine):
         pauses=st.lists(st.tuples(draw.names, st.booleans()), max_size=1),
     )
     def set_queues(self, queues: list[QueueSettings], pauses: list[tuple[str, bool]]) -> None:
-        self.pair.both("declare_queues", queues)
+        self.pair.both("declare", queues, [])
         for name, paused in pauses:
             self.pair.both("pause_queue", name, paused=paused)
 
@@ -278,11 +278,11 @@ class StorageMachine(CallersMachine):
     def set_schedules(self, declared: list[Schedule], put: list[Schedule], dropped: list[str]) -> None:
         for name in dropped:
             self.pair.both("delete_schedule", name)
-        self.pair.both("declare_schedules", declared)
+        self.pair.both("declare", [], declared)
         for schedule in put:
             self.pair.both("put_schedule", schedule)
             self.pair.check()
-        self.pair.both("declare_schedules", declared)
+        self.pair.both("declare", [], declared)
 
     @rule(
         limit=draw.limits,
@@ -300,7 +300,7 @@ class StorageMachine(CallersMachine):
         commit: bool,  # noqa: FBT001 - drawn by name
     ) -> None:
         """Serve what is due, for the last time or until an instant, and then what is due at that instant."""
-        self.pair.both("declare_schedules", [schedule])
+        self.pair.both("declare", [], [schedule])
         for wait in waits:
             now, due = self.pair.both("lock_due_schedules", limit)
             next_tick = None if wait is None else now + timedelta(seconds=wait)

@@ -71,7 +71,7 @@ class Pair:
         self.memory = MemoryStorage(self.clock)
         self._run(self._connection.execute(EMPTY))
         # A storage may remember for a moment which queues have limits, unless it declares some itself.
-        self._run(self.postgres.declare_queues([]))
+        self._run(self.postgres.declare([], []))
 
     def both(self, verb: str, *arguments: Any, **options: Any) -> Any:
         """Do something with both; the answers must be equal.

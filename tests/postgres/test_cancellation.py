@@ -72,7 +72,7 @@ async def test_all_connections_are_usable_after_many_cancellations(dsn: str, see
     random = SeededEntropy(seed).stream("storm")
     async with opened(dsn, max_size=CONNECTIONS) as parts:
         storage, connections = parts.storage, parts.connections
-        await storage.declare_queues([QueueSettings("limited", 50)])
+        await storage.declare([QueueSettings("limited", 50)], [])
         choices = verbs(storage)
 
         async def lane() -> None:

@@ -94,7 +94,7 @@ async def test_concurrent_workers_claim_each_job_once(dsn: str) -> None:
 async def test_concurrent_claims_never_exceed_a_limit(dsn: str, limit: int) -> None:
     total = 150
     async with storages(dsn, 6) as opened:
-        await opened[0].declare_queues([QueueSettings("limited", concurrency_limit=limit)])
+        await opened[0].declare([QueueSettings("limited", concurrency_limit=limit)], [])
         await opened[0].insert([job("limited", priority=n % 2) for n in range(total)])
         await opened[0].insert([job("free") for _ in range(total)])
         done: list[UUID] = []
@@ -131,13 +131,13 @@ async def test_concurrent_claims_never_exceed_a_limit(dsn: str, limit: int) -> N
 
 async def test_lowered_limit_applies_to_every_later_claim(dsn: str) -> None:
     async with storages(dsn, 4) as opened:
-        await opened[0].declare_queues([QueueSettings("limited", concurrency_limit=8)])
+        await opened[0].declare([QueueSettings("limited", concurrency_limit=8)], [])
         await opened[0].insert([job("limited") for _ in range(60)])
         workers = [await alive(storage, "limited") for storage in opened]
         capacity = [QueueCapacity("limited", 4)]
         held = [one for s, w in zip(opened, workers, strict=True) for one in await s.claim(w, capacity, 4)]
         assert len(held) == 8
-        await opened[1].declare_queues([QueueSettings("limited", concurrency_limit=2)])
+        await opened[1].declare([QueueSettings("limited", concurrency_limit=2)], [])
         await opened[2].settle([Completed(one.id, one.attempt, None) for one in held[:5]])
         assert not [
             one

@@ -27,7 +27,7 @@ async def test_limit_set_by_another_process_applies_to_the_next_claim(
 ) -> None:
     await jobs.send(10)
     assert len(await jobs.claim(2)) == 2
-    await elsewhere.declare_queues([QueueSettings("mail", 5)])
+    await elsewhere.declare([QueueSettings("mail", 5)], [])
     assert len(await jobs.claim(10)) == 3
 
 
@@ -37,7 +37,7 @@ async def test_limit_set_by_another_process_holds_beside_a_backlog_elsewhere(
     await jobs.send(10)
     await jobs.send(500, "post")
     assert len(await jobs.claim(2)) == 2
-    await elsewhere.declare_queues([QueueSettings("mail", 2)])
+    await elsewhere.declare([QueueSettings("mail", 2)], [])
     claimed = await storage.claim(ANNA, [QueueCapacity("mail", 100), QueueCapacity("post", 100)], 100)
     assert {job.name for job in claimed} == {"post"}
 
@@ -45,17 +45,17 @@ async def test_limit_set_by_another_process_holds_beside_a_backlog_elsewhere(
 async def test_limit_removed_by_another_process_does_not_apply(
     storage: PostgresStorage, jobs: Sender, elsewhere: PostgresStorage
 ) -> None:
-    await storage.declare_queues([QueueSettings("mail", 1)])
+    await storage.declare([QueueSettings("mail", 1)], [])
     await jobs.send(10)
     assert len(await jobs.claim(10)) == 1
-    await elsewhere.declare_queues([QueueSettings("mail", None)])
+    await elsewhere.declare([QueueSettings("mail", None)], [])
     assert len(await jobs.claim(10)) == 9
 
 
 async def test_jobs_run_by_pgboss_count_towards_the_limit(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
-    await storage.declare_queues([QueueSettings("mail", 3)])
+    await storage.declare([QueueSettings("mail", 3)], [])
     await jobs.send(10)
     sql.execute(
         "update pgboss.job set state = 'active', startedon = now()"
@@ -65,7 +65,7 @@ async def test_jobs_run_by_pgboss_count_towards_the_limit(
 
 
 async def test_empty_claim_writes_nothing(storage: PostgresStorage, jobs: Sender, sql: Connection) -> None:
-    await storage.declare_queues([QueueSettings("mail", 1)])
+    await storage.declare([QueueSettings("mail", 1)], [])
     touched = "select xmin::text, xmax::text from pgboss.queue"
     await jobs.send(3, delay=60)
     before = sql.execute(touched).fetchall()

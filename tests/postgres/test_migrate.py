@@ -326,7 +326,7 @@ async def test_documented_permissions_suffice_for_every_verb(
     limited = make_conninfo(empty_dsn, options=f"-c role={role}")
     await migrate.check(limited)
     async with PostgresStorage.open(limited) as storage:
-        await storage.declare_queues([QueueSettings("mail", 1)])
+        await storage.declare([QueueSettings("mail", 1)], [])
         await storage.pause_queue("mail", paused=False)
         await storage.put_schedule(Schedule("mail", "* * * * *", "mail"))
         await storage.heartbeat(WorkerInfo(ANNA, "host", 1, ("mail",), 15.0))

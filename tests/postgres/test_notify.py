@@ -189,7 +189,7 @@ async def test_progress_is_notified_to_subscribers(
 async def test_free_slot_of_a_limited_queue_notifies_idle_workers(
     storage: PostgresStorage, jobs: Sender, heard: Heard
 ) -> None:
-    await storage.declare_queues([QueueSettings("mail", 1)])
+    await storage.declare([QueueSettings("mail", 1)], [])
     await jobs.send(2)
     (job,) = await jobs.claim(2)
     await asleep(storage, "mail")

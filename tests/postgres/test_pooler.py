@@ -40,7 +40,7 @@ async def one_life(storage: PostgresStorage, name: str) -> None:
     """Everything that happens to a queue's jobs, limits and pauses included."""
     sender = Sender(storage, SystemClock())
     await storage.heartbeat(WorkerInfo(ANNA, "host", 1, (name,), 15.0))
-    await storage.declare_queues([QueueSettings(name, 5)])
+    await storage.declare([QueueSettings(name, 5)], [])
     await sender.send(10, name)
     one, other, third, *_ = await sender.claim(5, name)
     await storage.settle(
@@ -59,7 +59,7 @@ async def one_life(storage: PostgresStorage, name: str) -> None:
     assert len((await storage.find(JobQuery(names=(name,)))).jobs) == 12
     assert sum(sum(one.counts.values()) for one in await storage.queue_stats()) >= 12
     await storage.set_idle(ANNA, [name])
-    await storage.declare_schedules([Schedule(name, "* * * * *", name)])
+    await storage.declare([], [Schedule(name, "* * * * *", name)])
 
 
 async def test_concurrent_users_work_through_a_pooler(storage: PostgresStorage) -> None:

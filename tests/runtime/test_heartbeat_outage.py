@@ -213,7 +213,7 @@ async def test_worker_waits_for_an_unavailable_storage_at_its_start(place: Place
     place.storage.cut_all()
     place.hurry()
     running = asyncio.ensure_future(place.drain())
-    await until(lambda: place.storage.calls.count("declare_queues") > 3)
+    await until(lambda: place.storage.calls.count("declare") > 3)
     place.storage.mend()
     await running
     assert (await place.job(job_id)).row_state is COMPLETED

@@ -117,9 +117,9 @@ class Away(MemoryStorage):
     away = False
     error: Exception = StorageUnavailableError("the server is starting up")
 
-    async def declare_queues(self, queues: Any) -> None:
+    async def declare(self, queues: Any, schedules: Any) -> None:
         self._check()
-        await super().declare_queues(queues)
+        await super().declare(queues, schedules)
 
     def transaction(self, connection: Any = None) -> Any:
         self._check()

@@ -120,7 +120,7 @@ def _measure(draws: RandomStream) -> Action:
 
 def _limit(name: str, limit: int | None) -> Action:
     async def declare(node: Node) -> None:
-        await parts_of(node.queue).storage.declare_queues([QueueSettings(name, limit)])
+        await parts_of(node.queue).storage.declare([QueueSettings(name, limit)], [])
 
     return declare
 

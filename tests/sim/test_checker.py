@@ -214,7 +214,7 @@ NAMES = {
     "get": ("ids",),
     "lock_expired": ("limit",),
     "pause_queue": ("name", "paused"),
-    "declare_queues": ("queues",),
+    "declare": ("queues", "schedules"),
 }
 
 ERROR = '{"type":"E","message":"boom","traceback":null}'
@@ -343,7 +343,7 @@ class Driver:
         await self.call("extend", [Extended(job, attempt, seconds)])
 
     async def queues(self, queues: list[QueueSettings]) -> None:
-        await self.call("declare_queues", queues)
+        await self.call("declare", queues, [])
 
     async def pause(self, name: str, pause: str) -> None:
         await self.call("pause_queue", name, pause == "pause")

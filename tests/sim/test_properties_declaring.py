@@ -26,7 +26,7 @@ def _declared(shared: Sequence[int | None], **limits: int | None) -> History:
     """Declare limits of queues (``a_old`` is a.old), where a task and its alias share one of these."""
     h = History(shared={NAMES: shared})
     queues = [QueueSettings(name.replace("_", "."), limit) for name, limit in limits.items()]
-    h.answer(h.invoke("declare_queues", "w1", queues=queues))
+    h.answer(h.invoke("declare", "w1", queues=queues, schedules=()))
     return h
 
 

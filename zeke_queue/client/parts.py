@@ -52,9 +52,7 @@ class Parts:
             UsageError: a schedule's task is unknown, or its payload is invalid.
         """
         schedules = self.catalog.stored_schedules(self.settings.jobs_cron_tz)
-        await self.storage.declare_queues(self.catalog.stored_queues())
-        if schedules:
-            await self.storage.declare_schedules(schedules)
+        await self.storage.declare(self.catalog.stored_queues(), schedules)
 
 
 class HasParts(Protocol):

@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 class QueueAdmin(Protocol):
     """Queues and schedules, as declared in code and edited by users."""
 
-    async def declare_queues(self, queues: Sequence[QueueSettings]) -> None:
-        """Store the concurrency limits declared in code; pauses stay unchanged."""
+    async def declare(self, queues: Sequence[QueueSettings], schedules: Sequence[Schedule]) -> None:
+        """Store what code declares, all in one transaction: limits of queues, and schedules.
+
+        Pauses of queues stay unchanged. An edit of a schedule made at run time is kept as long as the
+        definition in code is the one it edited. A new schedule has no last tick, so its first occurrence is
+        the first after now.
+        """
         ...
 
     async def queues(self) -> list[QueueSettings]:
@@ -26,14 +31,6 @@ class QueueAdmin(Protocol):
 
     async def pause_queue(self, name: str, *, paused: bool) -> None:
         """Pause a queue (its waiting jobs are not claimed; running ones continue), or resume it."""
-        ...
-
-    async def declare_schedules(self, schedules: Sequence[Schedule]) -> None:
-        """Store the schedules declared in code.
-
-        An edit made at run time is kept as long as the definition in code is the one it edited. A new
-        schedule has no last tick, so its first occurrence is the first after now.
-        """
         ...
 
     async def put_schedule(self, schedule: Schedule) -> None:

@@ -228,7 +228,7 @@ def _interruption_blocked() -> Generator[None]:
 
 VERBS: Final = (
     *("insert", "insert_child", "extend", "claim", "settle", "suspend", "append_events"),  # a job's life
-    *("cancel", "retry", "resume", "get", "declare_queues", "declare_schedules"),  # clients
+    *("cancel", "retry", "resume", "get", "declare"),  # clients
     *("heartbeat", "set_idle", "deregister", "archive", "purge", "resume_waiting"),  # workers and maintenance
     *("lock_expired", "lock_due_schedules", "record_tick", "commit"),  # transactions
 )

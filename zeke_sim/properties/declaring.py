@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from zeke_sim.history.state import RunState
 
 
-@holds("a task's limit is shared out", Invoked, number=8, verbs=("declare_queues",))
+@holds("a task's limit is shared out", Invoked, number=8, verbs=("declare",))
 def a_tasks_limit_is_shared_out(event: Invoked, state: RunState) -> None:
     """The limits declared for a task's name and its aliases add up to the task's limit."""
     declared = {queue.name: queue.concurrency_limit for queue in event.args["queues"]}

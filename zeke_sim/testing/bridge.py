@@ -32,9 +32,9 @@ __tracebackhide__ = True  # pytest then shows the test's own lines
 
 SCHEMA: Final = "pgboss"
 
-WORK: Final = frozenset(
-    {"cancel", "declare_queues", "deregister", "insert", "insert_child", "pause_queue"}
-) | {*("resume", "resume_waiting", "retry", "settle", "suspend", "commit", "rollback")}
+WORK: Final = frozenset({"cancel", "declare", "deregister", "insert", "insert_child", "pause_queue"}) | {
+    *("resume", "resume_waiting", "retry", "settle", "suspend", "commit", "rollback")
+}
 """Storage methods after which more jobs may be claimable."""
 
 BLOCK: Final = frozenset({"begin", "commit", "rollback"})

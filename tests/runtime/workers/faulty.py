@@ -30,8 +30,7 @@ CALLS = frozenset(
         "append_events",
         "extend",
         "get",
-        "declare_queues",
-        "declare_schedules",
+        "declare",
     }
 )
 

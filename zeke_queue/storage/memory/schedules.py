@@ -81,8 +81,16 @@ class MemoryAdmin:
     _notifier: Notifier
     _clock: Clock
 
-    async def declare_queues(self, queues: Sequence[QueueSettings]) -> None:
-        """Store the limits declared in code; pauses stay unchanged."""
+    async def declare(self, queues: Sequence[QueueSettings], schedules: Sequence[Schedule]) -> None:
+        """Store limits, and schedules whose definition in code differs from the last declared one."""
+        definitions = [(schedule, _definition(schedule)) for schedule in schedules]
+        if self._locks.any:
+            await self._locks.clear(lambda: [schedule.name for schedule in schedules])
+        for schedule, definition in definitions:
+            plan = self._tables.plans.get(schedule.name)
+            if plan is None or plan.declared != definition:
+                stored = edited(schedule, plan and plan.schedule)
+                self._scope.store_plan(Plan(stored, declared=definition))
         for declared in queues:
             self._tables.queues[declared.name] = replace(
                 self._tables.queue(declared.name), concurrency_limit=declared.concurrency_limit
@@ -99,16 +107,6 @@ class MemoryAdmin:
         since = (queue.paused_on or self._clock.now()) if paused else None
         self._tables.queues[name] = replace(queue, paused_on=since)
         self._notifier.queue(name)
-
-    async def declare_schedules(self, schedules: Sequence[Schedule]) -> None:
-        """Store schedules whose definition in code differs from the last declared one."""
-        if self._locks.any:
-            await self._locks.clear(lambda: [schedule.name for schedule in schedules])
-        for schedule in schedules:
-            plan, definition = self._tables.plans.get(schedule.name), _definition(schedule)
-            if plan is None or plan.declared != definition:
-                stored = edited(schedule, plan and plan.schedule)
-                self._scope.store_plan(Plan(stored, declared=definition))
 
     async def put_schedule(self, schedule: Schedule) -> None:
         """Create or edit a schedule; the record of what code declared is kept."""

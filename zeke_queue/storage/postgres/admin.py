@@ -22,13 +22,18 @@ class PostgresAdmin:
     _session: Session
     _claims: Claims
 
-    async def declare_queues(self, queues: Sequence[QueueSettings]) -> None:
-        """Store the limits declared in code; pauses stay unchanged."""
+    async def declare(self, queues: Sequence[QueueSettings], schedules: Sequence[Schedule]) -> None:
+        """Store limits, and schedules whose definition in code differs from the last declared one."""
+        ordered = sorted(schedules, key=lambda schedule: schedule.name)
+        steps = [Step("put_schedule", rows.of_schedule(schedule, declared=True)) for schedule in ordered]
         # One statement can't change a row twice, so the last declaration of a queue counts.
         limits = {queue.name: queue.concurrency_limit for queue in queues}
         if limits:
             parameters = {"names": list(limits), "limits": list(limits.values())}
-            await self._session.run("declare_queues", {**parameters, **self._channel()})
+            # The last one, since claims wait for the rows that it locks.
+            steps.append(Step("declare_queues", {**parameters, **self._channel()}))
+        if steps:
+            await self._session.run_all(*steps)
         self._claims.forget_limits()
 
     async def queues(self) -> list[QueueSettings]:
@@ -38,13 +43,6 @@ class PostgresAdmin:
     async def pause_queue(self, name: str, *, paused: bool) -> None:
         """Pause a queue, keeping the time of an earlier pause, or resume it."""
         await self._session.run("pause_queue", {"name": name, "paused": paused, **self._channel()})
-
-    async def declare_schedules(self, schedules: Sequence[Schedule]) -> None:
-        """Store schedules whose definition in code differs from the last declared one."""
-        ordered = sorted(schedules, key=lambda schedule: schedule.name)
-        steps = [Step("put_schedule", rows.of_schedule(schedule, declared=True)) for schedule in ordered]
-        if steps:
-            await self._session.run_all(*steps)
 
     async def put_schedule(self, schedule: Schedule) -> None:
         """Create or edit a schedule; the record of what code declared is kept."""
