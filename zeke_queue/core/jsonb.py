@@ -15,6 +15,7 @@ import json
 import math
 import re
 import sys
+from decimal import Decimal
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, cast
 
@@ -42,7 +43,6 @@ REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 
 _Tree: TypeAlias = "dict[str, _Tree] | list[_Tree] | str | float | None"
 
-_NUMBER: Final = re.compile(r"(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?", re.ASCII)
 _EXPONENT_END: Final = 2**30  # from here on Postgres refuses any number
 # The lookbehind prevents a new search at each digit of a long number.
 _LONG_NUMBER: Final = re.compile(rf"(?<!\d)\d{{{INTEGER_DIGITS_READ + 1},}}", re.ASCII)
@@ -329,30 +329,16 @@ def _quoted(text: str) -> str:
 
 def _numeric(number: str) -> str:
     """Return a number as Postgres's numeric prints it: no exponent, trailing zeros kept, no negative zero."""
-    if number.isdigit():
-        if len(number) > INTEGER_DIGITS_MAX:
-            _refuse_number(number)
-        return number
-    match = _NUMBER.fullmatch(number)
-    assert match is not None, "the JSON parser lets no other numbers through"  # noqa: S101
-    sign, whole, fraction, exponent = (
-        match.group(1),
-        match.group(2),
-        match.group(3) or "",
-        match.group(4) or "0",
-    )
+    exponent = number.lower().partition("e")[2] or "0"
     if len(exponent) > 11 or abs(int(exponent)) >= _EXPONENT_END:  # noqa: PLR2004 - no need to read a longer one
         _refuse_number(number)
-    shift = int(exponent)
-    scale = max(0, len(fraction) - shift)
-    digits = (whole + fraction).lstrip("0")
-    if scale > FRACTION_DIGITS_MAX or (digits and len(digits) - len(fraction) + shift > INTEGER_DIGITS_MAX):
+    value = Decimal(number)
+    # Checked before it is written out, which may take as many digits as the exponent says.
+    scale = -cast("int", value.as_tuple().exponent)
+    if scale > FRACTION_DIGITS_MAX or (value and value.adjusted() >= INTEGER_DIGITS_MAX):
         _refuse_number(number)
-    if digits:
-        digits += "0" * max(0, shift - len(fraction))
-    digits = digits.rjust(scale + 1, "0")
-    text = f"{digits[: len(digits) - scale]}.{digits[len(digits) - scale :]}" if scale else digits
-    return sign + text if digits.strip("0") else text
+    text = format(value, "f")
+    return text if value else text.lstrip("-")
 
 
 def _refuse_too_deep(text: str) -> None:

@@ -95,6 +95,8 @@ documents = st.recursive(atoms, lambda inner: arrays(inner) | objects(inner), ma
 @example('{"a":["\\ud800"],"a":1}')
 @example('{"a":1e-16384,"a":1}')
 @example("-0.000e-5")
+@example("-0.0")
+@example("1e308")
 @example("[" * 500 + "]" * 500)
 @example("9" * 131_072)
 @example("9" * 131_073)
