@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+    from zeke_queue.storage.forwarding import Call
+
 
 # One tick
 
@@ -240,14 +242,14 @@ async def test_scheduler_is_behind_while_ticks_are_left(
 
 
 async def test_catching_up_uses_transactions_of_bounded_size(clock: FrozenClock) -> None:
-    storage, inserted = Intercepted(clock), list[int]()
+    place, inserted = Intercepted(clock), list[int]()
 
-    def note(verb: str, *arguments: Any) -> None:
-        if verb == "insert":
-            inserted.append(len(arguments[0]))
+    def note(call: Call) -> None:
+        if call.verb == "insert":
+            inserted.append(len(call.arguments["jobs"]))
 
-    storage.before = note
-    queue = Queue(mail_catalog(), storage, clock=clock)
+    place.before = note
+    queue = Queue(mail_catalog(), place.storage, clock=clock)
     for number in range(4):
         await queue.schedules.put(f"clean-{number}", "* * * * * *", task="clean", catch_up="all")
     await Scheduler(parts_of(queue)).tick()
@@ -370,18 +372,18 @@ async def test_schedule_that_catches_up_does_not_delay_the_others(
 
 
 async def test_failed_insert_of_one_schedule_does_not_stop_the_others(clock: FrozenClock) -> None:
-    storage, refused = Intercepted(clock), ['"clean"']
+    place, refused = Intercepted(clock), ['"clean"']
 
-    def refuse(verb: str, *arguments: Any) -> None:
-        if verb == "insert" and any(job.data in refused for job in arguments[0]):
+    def refuse(call: Call) -> None:
+        if call.verb == "insert" and any(job.data in refused for job in call.arguments["jobs"]):
             raise StorageError("a trigger of the application raised an error")
 
-    queue = Queue(mail_catalog(), storage, clock=clock, entropy=SeededEntropy(1))
+    queue = Queue(mail_catalog(), place.storage, clock=clock, entropy=SeededEntropy(1))
     scheduler = Scheduler(parts_of(queue))
     for name in ("a", "clean", "z"):
-        await storage.put_schedule(Schedule(name, "* * * * *", "clean", data=f'"{name}"'))
+        await place.storage.put_schedule(Schedule(name, "* * * * *", "clean", data=f'"{name}"'))
     await scheduler.tick()
-    storage.before = refuse
+    place.before = refuse
     for _ in range(3):
         clock.advance(MINUTE)
         await scheduler.tick()

@@ -28,6 +28,8 @@ from zeke_queue.task.catalog import Catalog
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from zeke_queue.storage.forwarding import Call
+
 # Beside pg-boss's own cron, which only a database knows of: here memory is taught to
 
 
@@ -210,17 +212,17 @@ async def test_invalid_declared_schedule_ends_the_loop_at_its_start(clock: Froze
 
 
 async def test_schedule_whose_row_can_not_be_changed_does_not_stop_the_others(clock: FrozenClock) -> None:
-    def guard(verb: str, *arguments: Any) -> None:
-        if verb == "record_tick" and arguments[0] == "a":
+    def guard(call: Call) -> None:
+        if call.verb == "record_tick" and call.arguments["name"] == "a":
             raise StorageError("a trigger of the application raised an error")
 
-    storage = Intercepted(clock)
-    queue = Queue(mail_catalog(), storage, clock=clock, entropy=SeededEntropy(1))
+    place = Intercepted(clock)
+    queue = Queue(mail_catalog(), place.storage, clock=clock, entropy=SeededEntropy(1))
     scheduler = Scheduler(parts_of(queue))
     for name in ("a", "clean", "z"):
-        await storage.put_schedule(Schedule(name, "* * * * *", "clean", data=f'"{name}"'))
+        await place.storage.put_schedule(Schedule(name, "* * * * *", "clean", data=f'"{name}"'))
     await scheduler.tick()
-    storage.before = guard
+    place.before = guard
     for _ in range(3):
         clock.advance(MINUTE)
         await scheduler.tick()

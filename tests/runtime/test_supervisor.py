@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from zeke_queue.model import Failed
+    from zeke_queue.storage.forwarding import Call
 
 DAY = 86_400
 
@@ -182,11 +183,12 @@ class Broken(Intercepted):
         self.asked: Counter[str] = Counter()
         self.before = self.check
 
-    def check(self, verb: str, *_arguments: Any, failed: Sequence[Failed] = (), **_options: Any) -> None:
-        self.asked[verb] += 1
-        if verb in self.broken:
-            raise self.broken[verb]
-        if verb == "settle":
+    def check(self, call: Call) -> None:
+        self.asked[call.verb] += 1
+        if call.verb in self.broken:
+            raise self.broken[call.verb]
+        failed: Sequence[Failed] = call.arguments.get("failed", ())
+        if call.verb == "settle":
             self.sizes.append(len(failed))
         if any(job.id in self.bad_rows for job in failed):
             raise StorageError("a trigger of the application raised an error")
@@ -199,13 +201,13 @@ def broken(clock: FrozenClock) -> Broken:
 
 @pytest.fixture
 def supervised(broken: Broken, clock: FrozenClock) -> Queue:
-    return Queue(mail_catalog(), broken, clock=clock, entropy=SeededEntropy(1))
+    return Queue(mail_catalog(), broken.storage, clock=clock, entropy=SeededEntropy(1))
 
 
 async def test_row_that_can_not_be_settled_does_not_stop_the_others(
     supervised: Queue, broken: Broken, clock: FrozenClock
 ) -> None:
-    jobs = Driver(broken, clock)
+    jobs = Driver(broken.storage, clock)
     ids = [await jobs.send() for _ in range(16)]
     await jobs.claim()
     broken.bad_rows = {ids[5]}
@@ -221,7 +223,7 @@ async def test_row_that_can_not_be_settled_does_not_stop_the_others(
 async def test_bad_rows_that_fill_a_batch_do_not_stop_the_others_and_are_tried_once_a_sweep(
     supervised: Queue, broken: Broken, clock: FrozenClock
 ) -> None:
-    jobs = Driver(broken, clock)
+    jobs = Driver(broken.storage, clock)
     await jobs.ended(RowState.COMPLETED)
     clock.advance(2 * DAY)
     bad, good = [await jobs.send() for _ in range(5)], [await jobs.send() for _ in range(5)]
@@ -245,8 +247,8 @@ async def test_bad_rows_that_fill_a_batch_do_not_stop_the_others_and_are_tried_o
 async def test_failed_duty_does_not_stop_the_others(clock: FrozenClock) -> None:
     async def check(what: str, error: Exception) -> None:
         broken = Broken(clock)
-        queue = Queue(mail_catalog(), broken, clock=clock, entropy=SeededEntropy(1))
-        jobs = Driver(broken, clock)
+        queue = Queue(mail_catalog(), broken.storage, clock=clock, entropy=SeededEntropy(1))
+        jobs = Driver(broken.storage, clock)
         await jobs.ended(RowState.COMPLETED)
         clock.advance(2 * DAY)
         await jobs.running()
@@ -269,7 +271,7 @@ async def test_failed_duties_are_reported(supervised: Queue, broken: Broken) -> 
 async def test_loop_sweeps_at_its_interval_until_it_is_stopped(
     supervised: Queue, broken: Broken, clock: FrozenClock
 ) -> None:
-    jobs = Driver(broken, clock)
+    jobs = Driver(broken.storage, clock)
     supervisor = Maintenance(parts_of(supervised), every=5)
     running = asyncio.ensure_future(supervisor.run())
     await turns()
@@ -287,7 +289,7 @@ async def test_loop_sweeps_at_its_interval_until_it_is_stopped(
 async def test_loop_survives_an_outage_and_polls_more_rarely_meanwhile(
     supervised: Queue, broken: Broken, clock: FrozenClock
 ) -> None:
-    jobs = Driver(broken, clock)
+    jobs = Driver(broken.storage, clock)
     supervisor = Maintenance(parts_of(supervised), every=1)
     broken.broken = dict.fromkeys(["lock_expired", "archive"], StorageUnavailableError("away"))
     running = asyncio.ensure_future(supervisor.run())
@@ -308,7 +310,7 @@ async def test_loop_survives_an_outage_and_polls_more_rarely_meanwhile(
 async def test_duty_that_keeps_failing_backs_off_and_does_not_slow_the_others(
     supervised: Queue, broken: Broken, clock: FrozenClock
 ) -> None:
-    jobs = Driver(broken, clock)
+    jobs = Driver(broken.storage, clock)
     supervisor = Maintenance(parts_of(supervised), every=5)
     broken.broken = {"archive": StorageError("a right is missing")}
     running = asyncio.ensure_future(supervisor.run())

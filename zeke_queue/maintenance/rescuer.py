@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import ExpiredJob
-    from zeke_queue.storage import Storage
+    from zeke_queue.storage.jobs import JobStore
     from zeke_queue.system.entropy import Entropy
 
 
@@ -29,7 +29,7 @@ class Rescuer:
         entropy: the source of the jitter of retries.
     """
 
-    def __init__(self, storage: Storage, entropy: Entropy) -> None:
+    def __init__(self, storage: JobStore, entropy: Entropy) -> None:
         self._storage = storage
         self._draws = entropy.stream("retry")
         self._log = get_logger()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import ExpiredJob
-    from zeke_queue.storage import Storage
+    from zeke_queue.storage.maintenance import MaintainedStore
     from zeke_queue.system.clock import Clock
     from zeke_queue.system.entropy import Entropy
     from zeke_queue.system.settings import Settings
@@ -61,7 +61,7 @@ class Parts(Protocol):
     """The part of a queue that maintenance needs."""
 
     @property
-    def storage(self) -> Storage:
+    def storage(self) -> MaintainedStore:
         """The storage whose jobs are maintained."""
         ...
 

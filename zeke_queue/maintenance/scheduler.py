@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from zeke_queue.model import Schedule
-    from zeke_queue.storage import Storage
     from zeke_queue.storage.jobs import Transaction
+    from zeke_queue.storage.maintenance import MaintainedStore
     from zeke_queue.system.clock import Clock
     from zeke_queue.task.prepare import JobFactory, PreparedJob
 
@@ -96,7 +96,7 @@ class Parts(Protocol):
     """The part of a queue that cron needs."""
 
     @property
-    def storage(self) -> Storage:
+    def storage(self) -> MaintainedStore:
         """The storage whose schedules are served."""
         ...
 

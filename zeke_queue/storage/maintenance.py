@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from zeke_queue.storage.jobs import JobStore
+
 
 class MaintenanceStore(Protocol):
     """Maintenance in batches; any number of processes may run it."""
@@ -32,3 +34,7 @@ class MaintenanceStore(Protocol):
     async def pgboss_cron_age(self) -> float | None:
         """Return the seconds since pg-boss's cron recorded a round in these tables; None if it never did."""
         ...
+
+
+class MaintainedStore(JobStore, MaintenanceStore, Protocol):
+    """What maintenance and cron need: batches, and transactions in which they settle and insert jobs."""
