@@ -22,9 +22,9 @@ PUBLIC = [
     "configure_logging", "run_worker",
 ]
 MEMBERS_OF_QUEUE = [
-    "cancel", "catalog", "clock", "close", "connect", "count", "find", "get", "get_run", "in_memory",
-    "outside_transaction", "resume", "retry", "schedules", "send", "send_many", "settings", "transaction",
-    "trigger",
+    "cancel", "catalog", "clock", "close", "connect", "find", "get", "get_run", "in_memory",
+    "outside_transaction", "resume", "retry", "schedules", "send", "send_many", "settings", "stats",
+    "transaction", "trigger",
 ]
 MEMBERS_OF_SYNC_QUEUE = [
     "cancel", "close", "connect", "find", "get", "get_run", "in_memory", "outside_transaction", "resume",

@@ -358,8 +358,8 @@ async def test_live_jobs_are_counted_by_queue_and_state(storage: Storage, jobs: 
     await jobs.send("post")
     await jobs.send("mail")
     assert await storage.queue_stats() == [
-        QueueStats("mail", {RowState.CREATED: 1}),
-        QueueStats("post", {RowState.FAILED: 1, RowState.ACTIVE: 1, RowState.CREATED: 2}),
+        QueueStats("mail", {RowState.CREATED: 1}, 0.0),
+        QueueStats("post", {RowState.FAILED: 1, RowState.ACTIVE: 1, RowState.CREATED: 2}, 0.0),
     ]
 
 

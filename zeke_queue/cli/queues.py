@@ -17,7 +17,7 @@ from zeke_queue.errors import ZekeError
 from zeke_queue.model import JobStatus, QueueSettings, QueueStats
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from zeke_queue.client.queue import Queue
@@ -44,7 +44,10 @@ def list_queues(context: typer.Context) -> None:
         ]
         if options.json:
             print_json(
-                [{**plain(one), "counts": by_status(has.counts), "lag": has.oldest_due_age} for one, has in shown]
+                [
+                    {**plain(one), "counts": by_status(has.counts), "lag": has.oldest_due_age}
+                    for one, has in shown
+                ]
             )
         elif not shown:
             typer.echo("No queues yet: a queue appears with its first job, or when a worker declares it.")

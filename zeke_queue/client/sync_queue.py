@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.core.options import SendOptions
-    from zeke_queue.model import Job, JobQuery
+    from zeke_queue.model import Job, JobPage, JobQuery
     from zeke_queue.storage.jobs import Transaction
     from zeke_queue.system.clock import Clock
     from zeke_queue.system.settings import Settings
@@ -216,9 +216,9 @@ class SyncQueue(SyncSender):
         """Return a job, live or archived; None if there is none with this id."""
         return self._thread.run(lambda queue: queue.get(job_id))
 
-    def find(self, which: JobQuery) -> list[Job]:
-        """Return the jobs that match a filter, newest first; see ``Queue.find``."""
-        return self._thread.run(lambda queue: queue.find(which))
+    def find(self, query: JobQuery) -> JobPage:
+        """Return jobs that match a filter, newest first; see ``Queue.find``."""
+        return self._thread.run(lambda queue: queue.find(query))
 
     @overload
     def get_run(self, job_id: UUID, task: Task[Any, R]) -> SyncRun[R]: ...

@@ -50,6 +50,6 @@ class PostgresOverview:
 
 
 def throughput_parameters(names: Sequence[str], span: float, step: float) -> dict[str, Any]:
-    """Return the parameters of ``pace.sql``."""
+    """Return the parameters of ``throughput.sql``."""
     number, length = time_buckets.how_many(span, step), int(step)
     return {"names": list(names) or None, "step": length, "back": (number - 1) * length}

@@ -245,7 +245,7 @@ def of_extended(extended: Sequence[Extended]) -> dict[str, Any]:
 
 
 def of_events(events: Sequence[JobEvent]) -> dict[str, Any]:
-    """Return the parameters of ``note.sql``."""
+    """Return the parameters of ``append_events.sql``."""
     return {
         "ids": [event.job_id for event in events],
         "attempts": [event.attempt for event in events],
@@ -278,7 +278,7 @@ def claimed(row: Row) -> Claimed:
 
 
 def overdue(row: Row) -> ExpiredJob:
-    """Return a row of ``overdue.sql``."""
+    """Return a row of ``lock_expired.sql``."""
     return ExpiredJob._make(row)
 
 

@@ -12,10 +12,7 @@ with asked as materialized (
 
 wanted as materialized (
     select
-        position,
-        id,
-        name,
-        key,
+        position, id, name, key,
         to_timestamp(floor(
             (extract(epoch from coalesce(%(now)s::timestamptz, statement_timestamp())) + slot_offset)
             / slot_seconds
@@ -24,75 +21,49 @@ wanted as materialized (
     where
         name is not null
         -- One look into an index each, also in a transaction that is planned otherwise.
-        and (select true from {schema}.job as same where same.id = asked.id limit 1) is null -- noqa: AM09
-        and (select true from {schema}.archive as same where same.id = asked.id limit 1) is null -- noqa: AM09
+        and (select true from {schema}.job as same where same.id = asked.id limit 1) is null
+        and (select true from {schema}.archive as same where same.id = asked.id limit 1) is null
     union all
-    select
-        asked.position,
-        job.id,
-        job.name,
-        job.singletonkey,
-        job.singletonon
+    select asked.position, job.id, job.name, job.singletonkey, job.singletonon
     from asked
     inner join {schema}.job on job.id = any(array[asked.id])
     where asked.name is null
 )
 
-select
-    wanted.position,
-    held.id
+select wanted.position, held.id
 from wanted
 cross join lateral (
     (
-        select job.id
-        from {schema}.job
+        select job.id from {schema}.job
         where
-            wanted.key is null
-            and job.name = wanted.name
-            and job.singletonon = wanted.slot
-            and job.state < 'expired'
-            and job.singletonkey is null
-            and job.id <> wanted.id
+            wanted.key is null and job.name = wanted.name and job.singletonon = wanted.slot
+            and job.state < 'expired' and job.singletonkey is null and job.id <> wanted.id
         limit 1
     )
     union all
     (
-        select job.id
-        from {schema}.job
+        select job.id from {schema}.job
         where
-            job.name = wanted.name
-            and job.singletonon = wanted.slot
-            and job.singletonkey = wanted.key
-            and job.state < 'expired'
-            and job.id <> wanted.id
+            job.name = wanted.name and job.singletonon = wanted.slot and job.singletonkey = wanted.key
+            and job.state < 'expired' and job.id <> wanted.id
         limit 1
     )
     union all
     (
-        select job.id
-        from {schema}.job
+        select job.id from {schema}.job
         where
-            wanted.slot is null
-            and job.name = wanted.name
-            and job.singletonkey = wanted.key
-            and job.state < 'completed'
-            and job.singletonon is null
-            and not job.singletonkey like '\_\_pgboss\_\_singleton\_queue%%'
-            and job.id <> wanted.id
+            wanted.slot is null and job.name = wanted.name and job.singletonkey = wanted.key
+            and job.state < 'completed' and job.singletonon is null
+            and not job.singletonkey like '\_\_pgboss\_\_singleton\_queue%%' and job.id <> wanted.id
         limit 1
     )
     union all
     (
-        select job.id
-        from {schema}.job
+        select job.id from {schema}.job
         where
-            wanted.slot is null
-            and job.name = wanted.name
-            and job.singletonkey = wanted.key
-            and job.state < 'active'
-            and job.singletonon is null
-            and job.singletonkey like '\_\_pgboss\_\_singleton\_queue%%'
-            and job.id <> wanted.id
+            wanted.slot is null and job.name = wanted.name and job.singletonkey = wanted.key
+            and job.state < 'active' and job.singletonon is null
+            and job.singletonkey like '\_\_pgboss\_\_singleton\_queue%%' and job.id <> wanted.id
         limit 1
     )
     limit 1
