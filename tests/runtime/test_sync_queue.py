@@ -64,7 +64,7 @@ def test_job_is_sent_found_cancelled_and_resumed(queue: SyncQueue) -> None:
     run = queue.send(greet, "Ada", delay=60)
     again = queue.get_run(run.id, greet)
     assert (again.id, again.task, run.created) == (run.id, "greet", True)
-    assert [job.id for job in queue.find(JobQuery(names=("greet",)))] == [run.id]
+    assert [job.id for job in queue.find(JobQuery(names=("greet",))).jobs] == [run.id]
     assert queue.get(run.id) == run.job()
     with pytest.raises(ResultTimeoutError):
         run.result(timeout=0)
@@ -227,7 +227,7 @@ child = os.fork()
 queue.send(greet, "after")
 if child:
     assert os.waitpid(child, 0)[1] == 0
-    print(len(queue.find(JobQuery())))
+    print(len(queue.find(JobQuery()).jobs))
 """
 
 

@@ -334,7 +334,7 @@ def event(row: Row) -> JobEvent:
 def worker(row: Row) -> WorkerInfo:
     """Return a row of ``workers.sql``."""
     identity, host, pid, queues, *rest, duties, jobs = row
-    return WorkerInfo(identity, host, pid, tuple(queues), *rest, tuple(duties), jobs)
+    return WorkerInfo(identity, host, pid, tuple(queues), *rest, duties=tuple(duties), active_jobs=jobs)
 
 
 def queue(row: Row) -> QueueSettings:
