@@ -11,11 +11,11 @@ from zeke_queue.model import Completed, Extended, Failed, QueueCapacity
 from zeke_sim.history.events import Answered, WorkerRow
 
 LIMIT = "active jobs within the limit"
-STARTS, GIVES = "a claim begins the attempt's time", "a claim gives what it took"
+STARTS, GIVES = "a claim begins the attempt's time", "a claim returns what it took"
 EARLY, OVERDUE, CUT = (
     "nothing starts before its time",
-    "nothing is overdue before its time",
-    "nobody's time is cut short",
+    "nothing expires before its time",
+    "no attempt is cut short",
 )
 EXTENDS = "an extension counts from now"
 
@@ -253,7 +253,7 @@ def test_extension_to_the_same_deadline_changes_nothing(h: History) -> None:
 def test_acknowledged_extension_is_done(h: History) -> None:
     job = h.send_claimed()
     h.answer(h.invoke("extend", "w1", extended=(Extended(job, 1, 90.0),)), {job})
-    assert h.breaks("answers tell what was done") == "extend says that it changed it, and nothing changed"
+    assert h.breaks("answers match what was done") == "extend says that it changed it, and nothing changed"
 
 
 def test_retry_by_hand_can_be_claimed_at_once(h: History) -> None:

@@ -11,7 +11,7 @@ from tests.sim.histories import EPOCH, History
 from zeke_queue.core.options import OptionLayer
 from zeke_queue.model import NewJob, QueueSettings, Schedule
 
-SHARED = "a task's limit is shared out"
+SHARED = "a task's limit is divided among its queues"
 OPTIONS = "a tick has its task's options"
 
 NAMES = ("a", "a.old")

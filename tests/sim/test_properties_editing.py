@@ -14,9 +14,9 @@ from zeke_queue.model import CatchUp, NewJob, Schedule
 from zeke_sim.history.events import Phase, ScheduleRow
 
 PAUSED = "a paused schedule serves nothing"
-EDITED = "an edit outlives a redeploy"
+EDITED = "an edit survives a deploy"
 ONE_ID = "one occurrence has one id"
-HEEDED = "an edit is heeded soon"
+HEEDED = "an edit takes effect soon"
 
 NEXT = EPOCH + timedelta(hours=1)
 HOURLY = Schedule("s", "0 * * * *", "a", last_tick=EPOCH, next_tick=NEXT)

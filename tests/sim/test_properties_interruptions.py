@@ -13,8 +13,8 @@ from zeke_sim.history.events import Ended, Fault, WorkerRow
 if TYPE_CHECKING:
     from uuid import UUID
 
-REASON = "nobody is interrupted without a reason"
-TOLD = "who has to end is told so"
+REASON = "no handler is interrupted without a reason"
+TOLD = "expired and lost handlers are interrupted"
 
 
 def _began(h: History, *, data: str | None = None, expire_in: float = 60.0) -> UUID:
@@ -196,4 +196,4 @@ def test_extension_that_is_answered_late_excuses_interruption() -> None:
         _ended(h, job)
         assert h.holds(REASON) is holds
         h.settle(job, Failed(job, 1, 1.0, error_record("Expired", "too long"), RowState.EXPIRED))
-        assert h.holds("nobody's time is cut short") is holds
+        assert h.holds("no attempt is cut short") is holds

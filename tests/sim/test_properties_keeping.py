@@ -11,9 +11,9 @@ from zeke_sim.history.events import WorkerRow
 if TYPE_CHECKING:
     from uuid import UUID
 
-KNOWN = "a worker is known until it leaves"
-AGAIN = "what was told is told again"
-KEPT = "lines are kept as long as their job"
+KNOWN = "a worker is registered until it leaves"
+AGAIN = "unstored events are sent again"
+KEPT = "events are kept as long as their job"
 
 DAY = 86_400.0
 

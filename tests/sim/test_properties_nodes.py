@@ -10,8 +10,8 @@ from tests.sim.histories import CANCELLED, History
 from zeke_queue.model import Completed, JobStatus
 from zeke_sim.history.events import Began
 
-DEAD, ONCE, STATUSES = "the dead do nothing", "each attempt runs once", "statuses never go back"
-PICKED_UP, GIVEN_BACK = "due jobs are picked up", "what nobody runs is given back"
+DEAD, ONCE, STATUSES = "a dead process does nothing", "each attempt runs once", "statuses never go back"
+PICKED_UP, GIVEN_BACK = "due jobs are picked up", "abandoned jobs are released"
 
 
 def test_dead_process_has_no_effect(h: History) -> None:

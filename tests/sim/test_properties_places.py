@@ -12,10 +12,10 @@ from zeke_sim.history.events import Fault
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-BEGINS = "who has a free place begins what it claimed"
-ALIVE = "who begins a job is alive"
-KEEPS = "what is claimed is begun or given back"
-ASKS = "who has room asks for work"
+BEGINS = "a worker with a free slot starts what it claimed"
+ALIVE = "a worker whose lease ended starts no job"
+KEEPS = "claimed jobs are started or released"
+ASKS = "a worker with a free slot claims jobs"
 
 
 def _ask(h: History, *names: str, limit: int = 1) -> None:

@@ -22,9 +22,13 @@ from tests.sim.histories import (
 )
 from zeke_queue.model import Completed, Failed, Released
 
-CURRENT, STORED = "a settlement is of the current attempt", "a handler returned what is stored"
-POLICY, SNOOZE = "retries wait as the policy says", "a snoozed job waits as asked"
-SKIPPED, UNASKED, TELLS = "no retry is skipped", "nothing changes unasked", "answers tell what was done"
+CURRENT, STORED = "a settlement is of the current attempt", "an output is what the handler returned"
+POLICY, SNOOZE = "retries wait as the policy says", "a snoozed job waits as requested"
+SKIPPED, UNASKED, TELLS = (
+    "no retry is skipped",
+    "nothing changes without a request",
+    "answers match what was done",
+)
 
 
 def test_whole_lives_hold(h: History) -> None:
@@ -120,10 +124,10 @@ def _settle(h: History, job: UUID, *, repeated: bool = False) -> int:
 # A job is sent, then this is done to it, which breaks the property with this text (a pattern).
 BREAKS: list[tuple[Callable[[History, UUID], object], str, str]] = [
     (_illegal_step, "only legal transitions", "completed became cancelled"),
-    (lambda h, job: h.claim(job, priority=4), "a job stays what it is", "0 became 4"),
+    (lambda h, job: h.claim(job, priority=4), "what was sent never changes", "0 became 4"),
     (
         lambda h, job: h.claim(job, retry_limit=4),
-        "a job stays what it is",
+        "what was sent never changes",
         "retry_limit was 3 and became 4 after 0 retries",
     ),
     (
@@ -146,7 +150,7 @@ BREAKS: list[tuple[Callable[[History, UUID], object], str, str]] = [
         "each failed attempt is kept",
         "its history has 0 attempts, and should have 1",
     ),
-    (_ends_without_time, "an ended job rests", "completed, and completed_on is None"),
+    (_ends_without_time, "each state has its columns", "completed, and completed_on is None"),
     (_completes_raised, STORED, "completed, and the handler of attempt 1 raised E: boom"),
     (_completes_by_other_attempt, STORED, "completed, and the handler of attempt 2 did not end"),
     (lambda h, job: h.fail(job, None), SKIPPED, "given up after 0 retries of 3, for E: boom"),

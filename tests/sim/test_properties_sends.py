@@ -10,7 +10,7 @@ from tests.sim.histories import EPOCH, History
 from zeke_queue.model import Completed, Job
 from zeke_sim.history.events import Change, Image
 
-ROLLED_BACK, ACKNOWLEDGED = "a rolled-back send is never seen", "an acknowledged send is there"
+ROLLED_BACK, ACKNOWLEDGED = "a rolled-back send is never seen", "an acknowledged send is stored"
 ONE, EARLY = "one job per key and slot", "archived and purged not too early"
 
 

@@ -6,8 +6,8 @@ from tests.cases import check_each
 from tests.sim.histories import WORKERS, History
 from zeke_queue.model import Completed, Released, WorkerInfo
 
-BEGINS, ENDS = "who ends begins nothing", "who is told to stop ends in time"
-LEAVES, UNASKED = "who leaves holds nothing", "nobody ends unasked"
+BEGINS, ENDS = "a stopping process starts nothing", "a stopping process ends in time"
+LEAVES, UNASKED = "a worker that leaves holds nothing", "no process ends without a request"
 
 
 def _stopping(**rules: float) -> History:

@@ -20,11 +20,11 @@ from tests.sim.histories import (
 from zeke_queue.model import Completed, Failed, Released, Waiting
 from zeke_sim.history.events import Ended
 
-HOLDS, ASKED = "who waits for another job holds nothing", "a wait is what was asked for"
-EARLY, WAKES = "nobody goes on too early", "the end of a job wakes who waits for it"
-IN_VAIN, TOGETHER = "nobody waits for a job that has ended", "children end with their parent"
-BACK, UNASKED = "children come back with their parent", "nothing changes unasked"
-LOST, TOLD = "a lost job has no more children", "who has lost nothing is not told so"
+HOLDS, ASKED = "a waiting job holds nothing", "a wait is as requested"
+EARLY, WAKES = "no parent continues too early", "the end of a job resumes those that wait for it"
+IN_VAIN, TOGETHER = "no job waits for an ended job", "children end with their parent"
+BACK, UNASKED = "children are resumed with their parent", "nothing changes without a request"
+LOST, TOLD = "a lost job has no more children", "no held job is reported as lost"
 
 
 def active(**rules: Any) -> tuple[History, UUID, UUID]:

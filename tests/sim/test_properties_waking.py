@@ -11,8 +11,8 @@ from zeke_queue.model import Completed, QueueCapacity
 from zeke_sim.history.events import Fault
 from zeke_sim.world.faults import WAKE
 
-WOKEN = "who sleeps is woken"
-RESTS = "who finds nothing rests"
+WOKEN = "idle workers are woken"
+RESTS = "a worker that finds nothing rests"
 
 
 def _look(h: History, node: str = "w1", *names: str, outcome: Any = "ok") -> None:

@@ -158,7 +158,7 @@ def test_idle_part_of_the_runtime_is_found(
     lazy = replace(one, build=lambda draws: replace(one.build(draws), schedulers=1, quiet=60.0, phase=5.0))
     violation = played(lazy).violation
     assert violation is not None
-    assert violation.rule == "who is there for something does it"
+    assert violation.rule == "every process performs its duty"
     assert violation.text.startswith(f"{node} ")
     assert violation.text.endswith(f"never called {verb}")
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _CREATED, _RETRY, _ACTIVE = RowState.CREATED, RowState.RETRY, RowState.ACTIVE
 
 
-@holds("nothing changes unasked", Change, number=3)
-def nothing_changes_unasked(event: Change, state: RunState) -> None:
+@holds("nothing changes without a request", Change, number=3)
+def nothing_changes_without_a_request(event: Change, state: RunState) -> None:
     """A job is changed only by a call whose purpose is such a change, and which names the job."""
     row = event.after or event.before
     causes = state.causes(event)
@@ -96,8 +96,8 @@ def _named(args: Any) -> list[Any] | None:
 _NAMING: Final = ("settle", "suspend", "extend", "cancel", "resume", "retry")
 
 
-@holds("answers tell what was done", Answered, number=14, verbs=_NAMING)
-def answers_tell_what_was_done(event: Answered, state: RunState) -> None:
+@holds("answers match what was done", Answered, number=14, verbs=_NAMING)
+def answers_match_what_was_done(event: Answered, state: RunState) -> None:
     """A call's answer names exactly the jobs that it changed, and it had to skip all others.
 
     A repeated settlement may also name jobs that an earlier attempt changed. The answer does not name jobs

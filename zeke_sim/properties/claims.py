@@ -129,8 +129,8 @@ def _open_cancellations(state: RunState) -> Iterator[Call]:
             yield from (call for call in calls if call.invoked.verb == "cancel")
 
 
-@holds("a claim gives what it took", Answered, number=4, verbs=("claim",))
-def a_claim_gives_what_it_took(event: Answered, state: RunState) -> None:
+@holds("a claim returns what it took", Answered, number=4, verbs=("claim",))
+def a_claim_returns_what_it_took(event: Answered, state: RunState) -> None:
     """A claim's answer contains the rows that it made active, in claim order, and no more than requested."""
     if event.outcome != "ok" or not state.attributed:
         return

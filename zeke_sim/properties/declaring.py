@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from zeke_sim.history.state import RunState
 
 
-@holds("a task's limit is shared out", Invoked, number=8, verbs=("declare",))
-def a_tasks_limit_is_shared_out(event: Invoked, state: RunState) -> None:
+@holds("a task's limit is divided among its queues", Invoked, number=8, verbs=("declare",))
+def a_tasks_limit_is_divided_among_its_queues(event: Invoked, state: RunState) -> None:
     """The limits declared for a task's name and its aliases add up to the task's limit."""
     declared = {queue.name: queue.concurrency_limit for queue in event.args["queues"]}
     for names, limits in state.rules.shared.items():

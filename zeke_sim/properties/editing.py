@@ -31,8 +31,8 @@ def a_paused_schedule_serves_nothing(event: ScheduleRow, _state: RunState) -> No
         )
 
 
-@holds("an edit outlives a redeploy", ScheduleRow, Invoked, number=12, verbs=("put_schedule",))
-def an_edit_outlives_a_redeploy(event: ScheduleRow | Invoked, state: RunState) -> None:
+@holds("an edit survives a deploy", ScheduleRow, Invoked, number=12, verbs=("put_schedule",))
+def an_edit_survives_a_deploy(event: ScheduleRow | Invoked, state: RunState) -> None:
     """As long as its declaration in code stays the same, a schedule changes only by run-time edits."""
     asked = state.of("asked schedules", dict[str, list[Any]])
     if isinstance(event, Invoked):
@@ -71,8 +71,8 @@ def one_occurrence_has_one_id(event: Invoked, state: RunState) -> None:
             raise Broken(f"{tick[0]!r} of {tick[1]} is sent as {job.id}, and was sent as {known[tick]}")
 
 
-@holds("an edit is heeded soon", ScheduleRow, End, number=12)
-def an_edit_is_heeded_soon(event: ScheduleRow | End, state: RunState) -> None:
+@holds("an edit takes effect soon", ScheduleRow, End, number=12)
+def an_edit_takes_effect_soon(event: ScheduleRow | End, state: RunState) -> None:
     """After all faults have ended, a scheduler decides on a restarted schedule within one poll."""
     anew = state.of("schedules that start anew", dict[str, float])
     if isinstance(event, End):

@@ -25,8 +25,8 @@ _MOVES: Final = frozenset({"expire_in", "attempt", "worker", "started_on", "awai
 """Columns that may change while a job is active; a new worker, attempt or start means another lease."""
 
 
-@holds("nothing is overdue before its time", Answered, number=7, verbs=("lock_expired",))
-def nothing_is_overdue_before_its_time(event: Answered, state: RunState) -> None:
+@holds("nothing expires before its time", Answered, number=7, verbs=("lock_expired",))
+def nothing_expires_before_its_time(event: Answered, state: RunState) -> None:
     """The storage reports an attempt as overdue only after its deadline, or if its worker is gone or silent.
 
     All times are by the storage's clock. The deadline is expire_in after the claim, unless it was extended.
@@ -75,8 +75,8 @@ def _alive_until(job: ExpiredJob, since: float, state: RunState) -> datetime | N
     return None
 
 
-@holds("nobody's time is cut short", Change, number=26, steps=is_end)
-def nobodys_time_is_cut_short(event: Change, state: RunState) -> None:
+@holds("no attempt is cut short", Change, number=26, steps=is_end)
+def no_attempt_is_cut_short(event: Change, state: RunState) -> None:
     """An attempt ends as lost or expired only if the storage reported it as overdue for that reason.
 
     It may also end as expired if its worker's monotonic clock has passed the deadline.

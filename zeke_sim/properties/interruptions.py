@@ -59,7 +59,7 @@ def known_of(state: RunState) -> _Known:
 
 
 @holds(
-    "nobody is interrupted without a reason",
+    "no handler is interrupted without a reason",
     Answered,
     Lived,
     WorkerRow,
@@ -67,7 +67,7 @@ def known_of(state: RunState) -> _Known:
     number=26,
     verbs=("heartbeat",),
 )
-def nobody_is_interrupted_without_a_reason(
+def no_handler_is_interrupted_without_a_reason(
     event: Answered | Lived | WorkerRow | Ended, state: RunState
 ) -> None:
     """A handler is interrupted only after its deadline, or after its worker lost the job or the right to run.
@@ -129,8 +129,10 @@ def _reasons(event: Ended, state: RunState) -> Iterator[bool]:
     yield over is not None and at >= over
 
 
-@holds("who has to end is told so", Answered, WorkerRow, Ended, number=26, verbs=("heartbeat",))
-def who_has_to_end_is_told_so(event: Answered | WorkerRow | Ended, state: RunState) -> None:
+@holds(
+    "expired and lost handlers are interrupted", Answered, WorkerRow, Ended, number=26, verbs=("heartbeat",)
+)
+def expired_and_lost_handlers_are_interrupted(event: Answered | WorkerRow | Ended, state: RunState) -> None:
     """A handler is interrupted at its deadline, when its worker's lease ends, and when the job is lost.
 
     The worker learns of a lost job with the next heartbeat. The handler's script determines how long it takes

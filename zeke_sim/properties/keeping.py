@@ -24,8 +24,10 @@ RECOVERS: Final = 8.0
 """Seconds within which a worker repeats a failed call after the storage has recovered."""
 
 
-@holds("a worker is known until it leaves", WorkerRow, Invoked, Answered, number=17, verbs=("deregister",))
-def a_worker_is_known_until_it_leaves(event: WorkerRow | Invoked | Answered, state: RunState) -> None:
+@holds(
+    "a worker is registered until it leaves", WorkerRow, Invoked, Answered, number=17, verbs=("deregister",)
+)
+def a_worker_is_registered_until_it_leaves(event: WorkerRow | Invoked | Answered, state: RunState) -> None:
     """A worker is deleted when it leaves, or a day after its lease has ended."""
     left = state.of("left", set["UUID"])
     if isinstance(event, Invoked):
@@ -63,7 +65,7 @@ def _key(line: JobEvent) -> tuple[UUID, int, str, str]:
 
 
 @holds(
-    "what was told is told again",
+    "unstored events are sent again",
     Invoked,
     Answered,
     Lived,
@@ -71,7 +73,7 @@ def _key(line: JobEvent) -> tuple[UUID, int, str, str]:
     number=19,
     verbs=("append_events", "heartbeat"),
 )
-def what_was_told_is_told_again(event: Invoked | Answered | Lived | End, state: RunState) -> None:
+def unstored_events_are_sent_again(event: Invoked | Answered | Lived | End, state: RunState) -> None:
     """Progress and log lines that could not be stored are sent again when the storage is reachable."""
     dropped = state.of("lines", _Lines).dropped
     if isinstance(event, End):
@@ -109,8 +111,8 @@ def _sent_again(
             )
 
 
-@holds("lines are kept as long as their job", Answered, number=19, verbs=("events",))
-def lines_are_kept_as_long_as_their_job(event: Answered, state: RunState) -> None:
+@holds("events are kept as long as their job", Answered, number=19, verbs=("events",))
+def events_are_kept_as_long_as_their_job(event: Answered, state: RunState) -> None:
     """A job's progress and log lines, once read, stay readable until the job is purged."""
     if event.outcome != "ok":
         return

@@ -38,8 +38,8 @@ def duty_since(verb: str, state: RunState) -> float | None:
     return max(quiet, min(since)) + DUTY_RECOVERS if since else None
 
 
-@holds("who is there for something does it", End, number=17)
-def who_is_there_for_something_does_it(_event: End, state: RunState) -> None:
+@holds("every process performs its duty", End, number=17)
+def every_process_performs_its_duty(_event: End, state: RunState) -> None:
     """After all faults have ended, each worker claims, a scheduler polls for ticks, and a supervisor sweeps.
 
     A process that never did so would violate no other liveness property.
@@ -140,8 +140,8 @@ def _is_of(activity: WorkerActivity, node: Node, state: RunState) -> bool:
     return any(state.activity[worker] is activity for worker in node.workers)
 
 
-@holds("what nobody runs is given back", Change, End, number=17)
-def what_nobody_runs_is_given_back(event: Change | End, state: RunState) -> None:
+@holds("abandoned jobs are released", Change, End, number=17)
+def abandoned_jobs_are_released(event: Change | End, state: RunState) -> None:
     """After all faults have ended, no job stays active without a valid deadline, lease and handler.
 
     A job is released if its deadline has passed, if its worker is gone, or if its worker runs no handler for

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from zeke_sim.history.state import RunState
 
 
-@holds("the dead do nothing", Effect, Invoked, Began, Ended, Notified, number=18)
-def the_dead_do_nothing(event: Effect | Invoked | Began | Ended | Notified, state: RunState) -> None:
+@holds("a dead process does nothing", Effect, Invoked, Began, Ended, Notified, number=18)
+def a_dead_process_does_nothing(event: Effect | Invoked | Began | Ended | Notified, state: RunState) -> None:
     """A dead or paused process does nothing: no effect, no call, no handler."""
     node = state.nodes.get(event.node)
     if isinstance(event, Effect) and not event.alive:

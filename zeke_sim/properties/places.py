@@ -23,14 +23,14 @@ PROMPT = 0.1
 
 
 @holds(
-    "who has a free place begins what it claimed",
+    "a worker with a free slot starts what it claimed",
     Invoked,
     Answered,
     WorkerRow,
     number=16,
     verbs=("claim", "settle", "suspend", "heartbeat"),
 )
-def who_has_a_free_place_begins_what_it_claimed(
+def a_worker_with_a_free_slot_starts_what_it_claimed(
     event: Invoked | Answered | WorkerRow, state: RunState
 ) -> None:
     """A worker releases an unstarted job only if it has no free place, is stopping, or lost its lease.
@@ -81,8 +81,10 @@ def _was_begun(job: UUID, attempt: int, event: Invoked, state: RunState) -> None
         )
 
 
-@holds("who begins a job is alive", Began, Answered, WorkerRow, number=26, verbs=("heartbeat",))
-def who_begins_a_job_is_alive(event: Began | Answered | WorkerRow, state: RunState) -> None:
+@holds(
+    "a worker whose lease ended starts no job", Began, Answered, WorkerRow, number=26, verbs=("heartbeat",)
+)
+def a_worker_whose_lease_ended_starts_no_job(event: Began | Answered | WorkerRow, state: RunState) -> None:
     """A worker starts no job after its lease has ended, until another heartbeat is answered.
 
     Another worker may hold the job by then. A process that was paused is exempt, since it may not notice.
@@ -109,8 +111,8 @@ def _leaves(step: Step) -> bool:
     return step.table == "job" and step.was is RowState.ACTIVE
 
 
-@holds("who has room asks for work", Invoked, Change, number=8, verbs=("claim",), steps=_leaves)
-def who_has_room_asks_for_work(event: Invoked | Change, state: RunState) -> None:
+@holds("a worker with a free slot claims jobs", Invoked, Change, number=8, verbs=("claim",), steps=_leaves)
+def a_worker_with_a_free_slot_claims_jobs(event: Invoked | Change, state: RunState) -> None:
     """A worker that holds no job claims jobs of all its tasks.
 
     A lost job counts as held for a while, since the worker may learn of the loss late; until then, it may
@@ -144,8 +146,8 @@ def who_has_room_asks_for_work(event: Invoked | Change, state: RunState) -> None
             )
 
 
-@holds("what is claimed is begun or given back", Change, End, number=17, steps=_leaves)
-def what_is_claimed_is_begun_or_given_back(event: Change | End, state: RunState) -> None:
+@holds("claimed jobs are started or released", Change, End, number=17, steps=_leaves)
+def claimed_jobs_are_started_or_released(event: Change | End, state: RunState) -> None:
     """A live worker that reaches the storage soon starts or releases each job that it claimed.
 
     This holds even if the answer of the claim was lost, and for any expire_in.

@@ -98,8 +98,8 @@ def no_two_leases_overlap(event: Change, state: RunState) -> None:
         )
 
 
-@holds("a job stays what it is", Change, number=1)
-def a_job_stays_what_it_is(event: Change, _state: RunState) -> None:
+@holds("what was sent never changes", Change, number=1)
+def what_was_sent_never_changes(event: Change, _state: RunState) -> None:
     """A job's queue, payload, keys, priority and policy never change after it is sent."""
     before, after = event.before, event.after
     if before is None or after is None:
@@ -168,8 +168,8 @@ def each_failed_attempt_is_kept(event: Change, state: RunState) -> None:
     raise Broken(f"its history has {after.failures} attempts, and should have {due}", job=after.id)
 
 
-@holds("an ended job rests", Change, number=2)
-def an_ended_job_rests(event: Change, _state: RunState) -> None:
+@holds("each state has its columns", Change, number=2)
+def each_state_has_its_columns(event: Change, _state: RunState) -> None:
     """Each state has its columns: an ended job has an end time, an active one a start time and a worker."""
     after = event.after
     if after is None:

@@ -179,8 +179,8 @@ def _named(place: Place) -> str:
     return f"{' in '.join(parts)} of {place.queue!r}"
 
 
-@holds("an acknowledged send is there", Answered, number=14, verbs=("insert", "insert_child", "commit"))
-def an_acknowledged_send_is_there(event: Answered, state: RunState) -> None:
+@holds("an acknowledged send is stored", Answered, number=14, verbs=("insert", "insert_child", "commit"))
+def an_acknowledged_send_is_stored(event: Answered, state: RunState) -> None:
     """When a send is acknowledged, its job is visible, live or archived.
 
     It may have been purged between the send's start and its answer.

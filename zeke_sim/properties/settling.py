@@ -94,8 +94,8 @@ def told(outcome: Any) -> str:
     return f"Released({outcome.delay})"
 
 
-@holds("a handler returned what is stored", Change, number=13, steps=is_end)
-def a_handler_returned_what_is_stored(event: Change, state: RunState) -> None:
+@holds("an output is what the handler returned", Change, number=13, steps=is_end)
+def an_output_is_what_the_handler_returned(event: Change, state: RunState) -> None:
     """A job is completed only if the handler of the same attempt returned its output."""
     rows = settled(event)
     if rows is None or rows[1].state is not RowState.COMPLETED:
@@ -167,8 +167,8 @@ def retries_wait_as_the_policy_says(event: Change, state: RunState) -> None:
         _starts_in(wait, after, ask.call.invoked.at, state)
 
 
-@holds("a snoozed job waits as asked", Change, number=25)
-def a_snoozed_job_waits_as_asked(event: Change, state: RunState) -> None:
+@holds("a snoozed job waits as requested", Change, number=25)
+def a_snoozed_job_waits_as_requested(event: Change, state: RunState) -> None:
     """A released job is due after the requested delay, and a requeued job at once."""
     before, after = event.before, event.after
     if before is None or after is None or event.table != "job" or before.state is after.state:

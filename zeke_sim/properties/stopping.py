@@ -35,8 +35,8 @@ def _stops(state: RunState) -> dict[str, float]:
     return state.of("told to stop", dict[str, float])
 
 
-@holds("who ends begins nothing", Lived, Began, Invoked, number=17, verbs=DUTIES)
-def who_ends_begins_nothing(event: Lived | Began | Invoked, state: RunState) -> None:
+@holds("a stopping process starts nothing", Lived, Began, Invoked, number=17, verbs=DUTIES)
+def a_stopping_process_starts_nothing(event: Lived | Began | Invoked, state: RunState) -> None:
     """A process that was asked to stop starts no handler, and performs its duty at most once more.
 
     After a failed call, it may repeat the call in parts.
@@ -74,8 +74,8 @@ def _begins(event: Began, stops: dict[str, float]) -> None:
         )
 
 
-@holds("who is told to stop ends in time", Lived, End, number=17)
-def who_is_told_to_stop_ends_in_time(event: Lived | End, state: RunState) -> None:
+@holds("a stopping process ends in time", Lived, End, number=17)
+def a_stopping_process_ends_in_time(event: Lived | End, state: RunState) -> None:
     """A worker that was asked to stop ends soon after the grace, whatever its handlers and the database do.
 
     The time during which the process is paused is added.
@@ -105,8 +105,8 @@ def _ends(event: Lived, known: dict[str, float], state: RunState) -> None:
             raise Broken(f"{event.node} was to end at {due:.3f} s, and ended at {event.at:.3f} s", since=due)
 
 
-@holds("nobody ends unasked", Lived, number=17)
-def nobody_ends_unasked(event: Lived, state: RunState) -> None:
+@holds("no process ends without a request", Lived, number=17)
+def no_process_ends_without_a_request(event: Lived, state: RunState) -> None:
     """A worker, a scheduler or a supervisor ends only on request, and survives all external faults."""
     asked = state.of("asked to end", set[str])
     if event.what == "stopping":
@@ -119,8 +119,8 @@ def nobody_ends_unasked(event: Lived, state: RunState) -> None:
             raise Broken(f"{event.node} ended by itself, and nobody had told it to stop")
 
 
-@holds("who leaves holds nothing", Answered, Invoked, number=17, verbs=_HOLDING)
-def who_leaves_holds_nothing(event: Answered | Invoked, state: RunState) -> None:
+@holds("a worker that leaves holds nothing", Answered, Invoked, number=17, verbs=_HOLDING)
+def a_worker_that_leaves_holds_nothing(event: Answered | Invoked, state: RunState) -> None:
     """A worker that leaves has settled or released all jobs that it held.
 
     Exempt is a worker whose calls were not answered for ``PATIENCE`` seconds during its shutdown, or whose

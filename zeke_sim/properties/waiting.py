@@ -28,8 +28,8 @@ ROLLED_BACK: Final = 15.0
 """Seconds after its last answer by which an uncommitted transaction has ended and released its locks."""
 
 
-@holds("who waits for another job holds nothing", Change, number=25)
-def who_waits_for_another_job_holds_nothing(event: Change, _state: RunState) -> None:
+@holds("a waiting job holds nothing", Change, number=25)
+def a_waiting_job_holds_nothing(event: Change, _state: RunState) -> None:
     """A job that waits for another is in state created, has no worker, and is not claimed."""
     before, after = event.before, event.after
     if after is None:
@@ -42,8 +42,8 @@ def who_waits_for_another_job_holds_nothing(event: Change, _state: RunState) -> 
         raise Broken(f"claimed, and waits for {before.waits_for}", job=after.id)
 
 
-@holds("a wait is what was asked for", Change, number=25, steps=is_end)
-def a_wait_is_what_was_asked_for(event: Change, state: RunState) -> None:
+@holds("a wait is as requested", Change, number=25, steps=is_end)
+def a_wait_is_as_requested(event: Change, state: RunState) -> None:
     """A suspended job waits for exactly the requested job, or is due at once if that has ended."""
     after = event.after
     if after is None or after.state is not _CREATED:
@@ -71,8 +71,8 @@ def _difference(ask: Ask, after: Image, state: RunState) -> str | None:
     return None
 
 
-@holds("nobody goes on too early", Change, number=10)
-def nobody_goes_on_too_early(event: Change, state: RunState) -> None:
+@holds("no parent continues too early", Change, number=10)
+def no_parent_continues_too_early(event: Change, state: RunState) -> None:
     """A waiting job resumes only after the other job has ended or is gone, and is due at that moment."""
     before, after = event.before, event.after
     if before is None or after is None or before.waits_for is None or before.state is not after.state:
@@ -145,8 +145,8 @@ class _Waits:
 _ENDING: Final = ("settle", "suspend", "cancel", "commit")
 
 
-@holds("the end of a job wakes who waits for it", Change, Answered, number=16, verbs=_ENDING)
-def the_end_of_a_job_wakes_who_waits_for_it(event: Change | Answered, state: RunState) -> None:
+@holds("the end of a job resumes those that wait for it", Change, Answered, number=16, verbs=_ENDING)
+def the_end_of_a_job_resumes_those_that_wait_for_it(event: Change | Answered, state: RunState) -> None:
     """After the end of a job is acknowledged, no job waits for it.
 
     Exempt are waiting jobs that were skipped because a transaction that cancels them may have locked them.
@@ -184,8 +184,8 @@ def _locked_until(job: UUID, state: RunState) -> float:
     return until
 
 
-@holds("nobody waits for a job that has ended", Change, End, number=17)
-def nobody_waits_for_a_job_that_has_ended(event: Change | End, state: RunState) -> None:
+@holds("no job waits for an ended job", Change, End, number=17)
+def no_job_waits_for_an_ended_job(event: Change | End, state: RunState) -> None:
     """After all faults have ended, a job that waits for an ended or deleted job resumes within a sweep."""
     waits = state.of("waits", _Waits)
     if isinstance(event, End):
@@ -238,8 +238,10 @@ def children_end_with_their_parent(event: Invoked | Answered, state: RunState) -
                 raise Broken(f"its parent {row.id} was cancelled, and it was not", job=child, since=at)
 
 
-@holds("children come back with their parent", Invoked, Answered, number=14, verbs=("insert_child", "resume"))
-def children_come_back_with_their_parent(event: Invoked | Answered, state: RunState) -> None:
+@holds(
+    "children are resumed with their parent", Invoked, Answered, number=14, verbs=("insert_child", "resume")
+)
+def children_are_resumed_with_their_parent(event: Invoked | Answered, state: RunState) -> None:
     """When a resumption is acknowledged, children that were cancelled with the job or later are resumed too.
 
     Exempt are children whose place another job occupies. A child that was cancelled before its parent stays
@@ -284,8 +286,8 @@ def _stays_cancelled(job: UUID, parent: Image, time: tuple[float, float], state:
     return True
 
 
-@holds("who has lost nothing is not told so", Ended, number=4)
-def who_has_lost_nothing_is_not_told_so(event: Ended, state: RunState) -> None:
+@holds("no held job is reported as lost", Ended, number=4)
+def no_held_job_is_reported_as_lost(event: Ended, state: RunState) -> None:
     """A handler is refused operations of the job's holder only after the job was lost."""
     if event.how != "raised" or not str(event.value).startswith("LeaseLostError:"):
         return

@@ -41,8 +41,8 @@ class _Sleepers:
         self.faulty: dict[str, float] = {}
 
 
-@holds("who sleeps is woken", Change, Invoked, Fault, End, number=16)
-def who_sleeps_is_woken(event: Change | Invoked | Fault | End, state: RunState) -> None:
+@holds("idle workers are woken", Change, Invoked, Fault, End, number=16)
+def idle_workers_are_woken(event: Change | Invoked | Fault | End, state: RunState) -> None:
     """An idle worker polls at once when a job becomes due, unless the wake-up is lost.
 
     Every worker that sleeps on the job's queue polls, since it cannot know whether another one is alive.
@@ -94,8 +94,8 @@ def _call(row: Image, event: Change, sleepers: _Sleepers, state: RunState) -> No
             sleepers.called.setdefault(activity.node, (event.at, row.id))
 
 
-@holds("who finds nothing rests", Answered, number=16, verbs=("claim",))
-def who_finds_nothing_rests(event: Answered, state: RunState) -> None:
+@holds("a worker that finds nothing rests", Answered, number=16, verbs=("claim",))
+def a_worker_that_finds_nothing_rests(event: Answered, state: RunState) -> None:
     """A worker that repeatedly finds no work pauses between its polls."""
     empty = state.of("empty claims", dict[str, list[float]])
     if event.outcome != "ok" or event.result:

@@ -59,7 +59,7 @@ SENTENCES: Final = {
     ASSERTED: "A workload's assertions hold, whatever goes wrong around it.",
     "a client's program ends": "A workload ends, and without an error, once all is healed.",
     "time passes": "A handler that goes on lets time pass.",
-    "somebody can go on": "Not everybody waits for somebody else.",
+    "some task can continue": "Not all tasks wait for each other.",
     "nothing reaches outside": "What runs in a world stays inside, so that its plan makes it again.",
 }
 """Descriptions of properties that have no docstring."""

@@ -41,9 +41,9 @@ PHASE: Final = 120.0
 
 TOGETHER: Final[Mapping[str, tuple[str, ...]]] = {
     "no job is lost": (
-        "an acknowledged send is there",
+        "an acknowledged send is stored",
         "nothing is lost on the way to the archive",
-        "what nobody runs is given back",
+        "abandoned jobs are released",
         "due jobs are picked up",
     ),
     "retries stay within their limit": (

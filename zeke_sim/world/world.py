@@ -78,7 +78,7 @@ class World(WorldContext):
             there = sorted({task for where, task in self.running.values() if where == error.lane})
             self.fail("time passes", error.said(there))
         except Stalled as error:
-            self.fail("somebody can go on", str(error))
+            self.fail("some task can continue", str(error))
         finally:
             self.over = self.recorder.closed = True
             self.loop.jump = None
