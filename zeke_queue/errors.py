@@ -134,8 +134,8 @@ class ScheduleNotFoundError(ZekeError, LookupError):
 def no_page(before: UUID) -> JobNotFoundError:
     """Return the error for a page that should follow a job which does not exist (any more)."""
     return JobNotFoundError(
-        f"before: no job has the id {before}, live or archived, so there is no telling where the page begins;"
-        " give another job's, or none to begin anew"
+        f"before: must be the id of a live or archived job, got {before}; pass that of another, or omit it to"
+        " start from the beginning"
     )
 
 

@@ -66,7 +66,7 @@ def _seconds(text: str | None) -> float | None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)?", text.strip())
     if match is None or not float(match[1]):
-        raise typer.BadParameter(f"{text!r} is no length of time; write 90s, 2m or 1h")
+        raise typer.BadParameter(f"must be a duration such as 90s, 2m or 1h, got {text!r}")
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600, None: 1}[match[2]]
 
 

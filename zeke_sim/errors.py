@@ -35,7 +35,7 @@ class Stalled(SimulationError):
     """A deadlock: no callback is ready and no timer is pending, but coroutines are still waiting."""
 
     def __init__(self, at: float) -> None:
-        super().__init__(f"at {at:.3f} s everybody waits, and nothing will happen any more")
+        super().__init__(f"at {at:.3f} s all tasks wait, and no timer is left")
 
 
 class Livelock(SimulationError):

@@ -102,7 +102,7 @@ class UpdateStoryStatus(Payload):
 
 
 class ExtractHighlights(Payload):
-    """``extract-highlights``: without a user for the system, without a team for everybody."""
+    """``extract-highlights``: without a user for the system, without a team for all teams."""
 
     story_id: UUID
     user_id: UUID | None = None

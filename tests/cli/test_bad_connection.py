@@ -31,7 +31,7 @@ def test_option_that_libpq_rejects_is_a_usage_error(nowhere: Zeke) -> None:
             ("sslmode=x", 'invalid sslmode value: "x"'),
             ("target_session_attrs=x", 'invalid target_session_attrs value: "x"'),
             ("ssl_min_protocol_version=x", 'invalid "ssl_min_protocol_version" value: "x"'),
-            ("connect_timeout=soon", "connect_timeout: 'soon' is no number of seconds"),
+            ("connect_timeout=soon", "connect_timeout must be a number of seconds, got 'soon'"),
             ("service=nowhere", 'definition of service "nowhere" not found'),
             ("hostaddr=nowhere", 'could not parse network address "nowhere"'),
         ],

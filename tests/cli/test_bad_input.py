@@ -98,15 +98,16 @@ def test_invalid_queue_name_is_rejected(zeke: Zeke) -> None:
 def test_option_out_of_range_is_rejected_with_its_name(zeke: Zeke) -> None:
     def check(option: str, value: str, told: str) -> None:
         said = zeke.fails("send", "mail", '{"to": "ann"}', *SHOP, option, value, code=2)
-        assert said.startswith(f"zeke: {option}: {told}")
+        assert said.startswith(f"zeke: {option}: must ")
+        assert told in said
 
     check_each(
         [
-            ("--delay", "-5", "-5.0 is out of range; give 0 to"),
-            ("--expire-in", "0", "0.0 is out of range"),
-            ("--retry-limit", "-1", "-1 is out of range"),
-            ("--priority", "99999999999", "99999999999 is out of range"),
-            ("--singleton-key", "", "it is empty"),
+            ("--delay", "-5", "0 to "),
+            ("--expire-in", "0", "seconds, got 0.0"),
+            ("--retry-limit", "-1", "(int4), got -1"),
+            ("--priority", "99999999999", "(int4), got 99999999999"),
+            ("--singleton-key", "", "must not be empty"),
         ],
         check,
     )
@@ -196,7 +197,7 @@ def test_invalid_catalog_is_rejected_with_its_line(zeke: Zeke, module: Write) ->
             ('c.schedule("a", "* * * * *", timezone="Europe/Berlim")', "Europe/Berlin"),
             ('@c.task("a")\ndef one(): ...\n@c.task("a")\ndef two(): ...', "'a' is already the name"),
             ('@c.task("no name")\ndef one(): ...', "Queue name 'no name'"),
-            ('@c.task("a", retry_limit=-1)\ndef one(): ...', "retry_limit: -1"),
+            ('@c.task("a", retry_limit=-1)\ndef one(): ...', "retry_limit: must be an integer"),
         ],
         check,
     )

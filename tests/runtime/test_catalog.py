@@ -63,7 +63,7 @@ def test_unknown_task_of_a_send_is_refused_with_a_hint_at_external() -> None:
 def test_function_is_refused_where_a_task_is_expected() -> None:
     def pull() -> None: ...
 
-    with pytest.raises(UsageError, match=r"pull.* is no task: give its name"):
+    with pytest.raises(UsageError, match=r"task: must be a task or its name, got .*pull"):
         catalog_of("known").get(pull)  # type: ignore[arg-type] - what untyped callers do
 
 

@@ -84,7 +84,9 @@ def test_all_invalid_values_are_reported_together(monkeypatch: pytest.MonkeyPatc
 
 
 def test_unknown_setting_is_refused_in_code() -> None:
-    with pytest.raises(SettingsError, match=r"JOBS_CONCURENCY is no setting; .*JOBS_CONCURRENCY"):
+    with pytest.raises(
+        SettingsError, match=r"JOBS_CONCURENCY: must be one of the settings .*JOBS_CONCURRENCY"
+    ):
         Settings.load(jobs_concurency=3)
 
 

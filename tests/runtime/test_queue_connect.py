@@ -99,7 +99,7 @@ async def test_id_other_than_a_uuid_is_refused() -> None:
     async with Queue.in_memory(mail_catalog()) as queue:
 
         async def check(verb: str) -> None:
-            with pytest.raises(InvalidOptionError, match="'abc' is no UUID"):
+            with pytest.raises(InvalidOptionError, match="must be a UUID, got 'abc'"):
                 await getattr(queue, verb)("abc")
 
         await check_each_async(["get", "get_run", "cancel", "resume", "retry"], check)

@@ -101,9 +101,9 @@ async def test_send_many_takes_only_an_iterable_of_sends(queue: Queue) -> None:
 
 async def test_external_must_be_a_flag(queue: Queue) -> None:
     async def check(value: Any) -> None:
-        with pytest.raises(InvalidOptionError, match=r"^external: .* is neither True nor False"):
+        with pytest.raises(InvalidOptionError, match=r"^external: must be True or False, got "):
             await queue.send("mail", {"to": "ann"}, external=value)
-        with pytest.raises(InvalidOptionError, match=r"^external: .* is neither True nor False"):
+        with pytest.raises(InvalidOptionError, match=r"^external: must be True or False, got "):
             await queue.schedules.put("clean", "0 3 * * *", external=value)
 
     await check_each_async({"text": "yes", "one": 1, "zero": 0, "unprintable": HUGE}, check)
@@ -112,9 +112,9 @@ async def test_external_must_be_a_flag(queue: Queue) -> None:
 async def test_id_must_be_a_uuid(queue: Queue) -> None:
     async def check(value: Any) -> None:
         for sending in (queue.send("clean", id=value), queue.send("clean", parent=value)):
-            with pytest.raises(InvalidOptionError, match=r"^(id|parent): .* is no UUID"):
+            with pytest.raises(InvalidOptionError, match=r"^(id|parent): must be a UUID, got "):
                 await sending
-        with pytest.raises(InvalidOptionError, match=r"^parent: .* is no UUID"):
+        with pytest.raises(InvalidOptionError, match=r"^parent: must be a UUID, got "):
             async with queue.transaction(parent=value):
                 pass
 
@@ -167,7 +167,7 @@ async def test_timeout_beyond_all_time_waits_until_the_queue_is_closed(queue_on:
 
 async def test_find_takes_only_a_filter(queue: Queue) -> None:
     async def check(which: Any) -> None:
-        with pytest.raises(UsageError, match=r"is no JobQuery; give JobQuery\(names=\('…',\)\)"):
+        with pytest.raises(UsageError, match=r"^query: must be a JobQuery, got .*; pass JobQuery\(\)"):
             await queue.find(which)
 
     cases = {
@@ -229,7 +229,7 @@ WRONG_FILTERS: list[tuple[str, Any]] = [
 
 async def test_invalid_filter_is_refused_by_its_field(queue: Queue) -> None:
     async def check(field: str, value: Any) -> None:
-        with pytest.raises(InvalidOptionError, match=rf"^{field}: .*; give"):
+        with pytest.raises(InvalidOptionError, match=rf"^{field}: must "):
             await queue.find(JobQuery(**{field: value}))
 
     await check_each_async(WRONG_FILTERS, check)
@@ -238,15 +238,13 @@ async def test_invalid_filter_is_refused_by_its_field(queue: Queue) -> None:
 
 @on_both_storages
 async def test_invalid_filter_is_refused_by_each_storage(queue: Queue) -> None:
-    with pytest.raises(InvalidOptionError, match=r"^text: .*; give"):
+    with pytest.raises(InvalidOptionError, match=r"^text: must "):
         await queue.find(JobQuery(text="a\0"))
 
 
 async def test_filter_must_end_later_than_it_begins(queue: Queue) -> None:
     async def check(until: datetime) -> None:
-        with pytest.raises(
-            InvalidOptionError, match=r"^created_to: .* is not later than created_from.*; give"
-        ):
+        with pytest.raises(InvalidOptionError, match=r"^created_to: must be later than created_from, got "):
             await queue.find(JobQuery(created_from=NOON, created_to=until))
 
     await check_each_async([NOON, NOON - timedelta(seconds=1), NOON.astimezone(EASTWARD)], check)
@@ -283,7 +281,7 @@ async def test_query_takes_statuses_by_their_words_and_any_sequences(queue: Queu
 
 async def test_invalid_option_of_a_schedule_is_refused(queue: Queue) -> None:
     async def check(field: str, value: Any) -> None:
-        with pytest.raises(InvalidOptionError, match=rf"^{field}: .*; give"):
+        with pytest.raises(InvalidOptionError, match=rf"^{field}: must "):
             await queue.schedules.put("clean", "0 3 * * *", **{field: value})
         assert await queue.schedules.list() == []
 
@@ -301,7 +299,7 @@ async def test_invalid_option_of_a_schedule_is_refused(queue: Queue) -> None:
 
 async def test_unschedule_takes_only_a_name(queue: Queue) -> None:
     async def check(name: Any) -> None:
-        with pytest.raises(InvalidNameError, match="is no name of a schedule; give"):
+        with pytest.raises(InvalidNameError, match=r"^name: must be the stored name of a schedule, got "):
             await queue.schedules.delete(name)
 
     await check_each_async([None, 5, [], {}, object(), b"clean", "a\0", "\ud800"], check)

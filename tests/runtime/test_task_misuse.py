@@ -119,15 +119,19 @@ def test_payload_without_json_form_is_refused_with_task_and_place() -> None:
         "100 000 levels": (by_anything, nested(100_000), too_deep),
         "300 levels in a dict": (by_name, {"a": nested(300)}, too_deep),
         "circle": (by_anything, CIRCLE, r"\$\.0: the value contains itself"),
-        "half a pair": (by_anything, {"a": ["x", "half \ud83d"]}, rf"\$\.a\.1: the text has {pair}"),
+        "half a pair": (
+            by_anything,
+            {"a": ["x", "half \ud83d"]},
+            rf"\$\.a\.1: must be valid Unicode, got {pair}",
+        ),
         "half a pair as a key": (by_anything, {"\ud83d": 1}, pair),
         "half a pair as a key of a dict": (by_name, {"\ud83d": 1}, pair),
         "bytes": (by_anything, {"a": b"\xff"}, r"\$\.a: .*invalid utf-8"),
         "digits": (by_anything, {"a": ["NaN", 10**5_000]}, digits),
         "object": (by_anything, {"a": object()}, r"\$\.a: "),
         "NUL": (by_anything, {"a": "NUL \0"}, r"\$\.a: the text has a NUL character"),
-        "NaN": (by_anything, {"a": [math.nan]}, r"\$\.a\.0: nan is no JSON number"),
-        "infinity": (by_name, {"a": math.inf}, r"\$\.a: inf is no JSON number"),
+        "NaN": (by_anything, {"a": [math.nan]}, r"\$\.a\.0: must be a finite number, got nan"),
+        "infinity": (by_name, {"a": math.inf}, r"\$\.a: must be a finite number, got inf"),
         "serialiser that raises": (by_sulking, {}, "no more of 0"),
     }
     check_each(cases, check)
@@ -171,7 +175,7 @@ def test_handler_without_a_signature_is_refused() -> None:
 
 def test_invalid_option_of_a_task_is_refused() -> None:
     def check(field: str, value: Any) -> None:
-        with pytest.raises(InvalidOptionError, match=rf"^{field}: .*; give"):
+        with pytest.raises(InvalidOptionError, match=rf"^{field}: must "):
             Catalog().task("odd", **{field: value})(idle)
 
     cases: dict[str, tuple[str, Any]] = {
@@ -199,7 +203,7 @@ def test_invalid_option_of_a_task_is_refused() -> None:
 
 def test_invalid_option_of_a_catalog_is_refused() -> None:
     def check(options: dict[str, Any], field: str) -> None:
-        with pytest.raises(InvalidOptionError, match=rf"^{field}: .*; (give|did you mean)"):
+        with pytest.raises(InvalidOptionError, match=rf"^{field}: must "):
             Catalog(**options)
 
     cases: list[tuple[dict[str, Any], str]] = [
@@ -219,7 +223,7 @@ def test_invalid_option_of_a_catalog_is_refused() -> None:
 
 def test_only_a_catalog_can_be_included() -> None:
     def check(other: Any) -> None:
-        with pytest.raises(UsageError, match="is no catalog; give"):
+        with pytest.raises(UsageError, match=r"^include: must be a Catalog, got "):
             Catalog().include(other)
 
     check_each([5, None, "tasks", idle], check)
@@ -227,7 +231,7 @@ def test_only_a_catalog_can_be_included() -> None:
 
 def test_description_of_a_declared_schedule_must_be_text() -> None:
     def check(description: Any) -> None:
-        with pytest.raises(InvalidOptionError, match=r"^description: .*; give"):
+        with pytest.raises(InvalidOptionError, match=r"^description: must "):
             Catalog().schedule("nightly", "0 3 * * *", description=description)
 
     check_each([5, "a\0", "\ud800"], check)
@@ -235,7 +239,7 @@ def test_description_of_a_declared_schedule_must_be_text() -> None:
 
 def test_task_of_a_declared_schedule_must_be_a_name_or_a_task() -> None:
     def check(task: Any) -> None:
-        with pytest.raises(UsageError, match="is no task: give its name"):
+        with pytest.raises(UsageError, match=r"^task: must be a task or its name, got "):
             Catalog().schedule("nightly", "0 3 * * *", task=task)
 
     check_each([5, b"mail", idle], check)

@@ -91,7 +91,7 @@ def test_binary_file_is_refused_as_a_plan(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_bytes(b"\xff\xfe")
     result = zeke_sim("replay", tmp_path / "plan.json")
     assert result.exit_code == 2
-    assert "it is no plan" in result.stderr
+    assert "must be a plan written by `zeke sim run`" in result.stderr
 
 
 def test_trace_shows_every_event(failure: tuple[Result, Path], tmp_path: Path) -> None:
@@ -152,8 +152,8 @@ def test_invalid_arguments_are_reported_in_one_line() -> None:
     check_each(
         [
             (("run", "nowhere"), "No module named 'nowhere'"),
-            (("run", "tests.scenarios.retries", "--budget", "soon"), "is no length of time"),
-            (("run", "tests.scenarios.retries", "--budget", "0s"), "is no length of time"),
+            (("run", "tests.scenarios.retries", "--budget", "soon"), "must be a duration such as 90s"),
+            (("run", "tests.scenarios.retries", "--budget", "0s"), "must be a duration such as 90s"),
             (("replay", "nowhere.json"), "nowhere.json: No such file"),
         ],
         check,

@@ -76,8 +76,7 @@ def test_redeploy_keeps_edit_and_pause(h: History) -> None:
     _written(h, HOURLY, DAILY, HOURLY, HOURLY)
     _written(h, DAILY, NEW, HOURLY, HOURLY)
     assert h.breaks(EDITED) == (
-        "'s' was 0 9 * * * in UTC, and is 0 * * * * in UTC, which nobody asked for; and code declares what it"
-        " did"
+        "'s' was 0 9 * * * in UTC, and is 0 * * * * in UTC, without a request or a changed declaration"
     )
     h = History()
     _ask(h, STOPPED)
@@ -89,7 +88,7 @@ def test_redeploy_keeps_edit_and_pause(h: History) -> None:
 def test_every_change_was_requested() -> None:
     def check(change: dict[str, Any]) -> None:
         after = replace(HOURLY, **change)
-        told = "which nobody asked for; and code declares what it did"
+        told = "without a request or a changed declaration"
         unasked, elsewhere, asked = History(), History(), History()
         _ask(elsewhere, replace(after, name="another"))
         _ask(asked, after)
@@ -202,7 +201,7 @@ def _decided(h: History, before: Schedule) -> None:
 
 
 def test_changed_schedule_is_looked_at_soon() -> None:
-    told = "'s' was written at 100.002 s, and nobody has looked at it by 110.002 s"
+    told = "'s' was written at 100.002 s, and was not checked by 110.002 s"
 
     def check(before: Schedule | None, after: Schedule) -> None:
         assert _unheeded(_scheduler(), before, after).breaks(HEEDED) == told

@@ -47,7 +47,7 @@ def test_each_attempt_runs_once_where_it_was_claimed(h: History) -> None:
     assert h.breaks(ONCE) == "attempt 1 began on w2, and on w1 at 0.004 s"
     h = History()
     h.run(h.send())
-    assert h.breaks(ONCE) == "its handler began attempt 0, which nobody claimed"
+    assert h.breaks(ONCE) == "its handler began attempt 0, which was not claimed"
     h = History()
     h.run(h.send_claimed(), node="w2")
     assert h.breaks(ONCE) == "attempt 1 began on w2, and w1 claimed it"

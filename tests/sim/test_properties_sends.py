@@ -78,18 +78,18 @@ def test_row_equals_the_sent_job() -> None:
 
 def test_row_is_seen_only_after_its_send(h: History) -> None:
     h.insert(h.new())
-    assert h.breaks(ROLLED_BACK) == "there is a row, and nobody sent it"
+    assert h.breaks(ROLLED_BACK) == "the row exists without a send"
     h = History()
     job = h.new()
     h.insert(job, h.invoke("insert", transaction=1, jobs=(job,)))
-    told = "there is a row, and what sent it is transaction 1, which was not committed"
+    told = "the row exists, and its send is transaction 1, which was not committed"
     assert h.breaks(ROLLED_BACK) == told
     h = History()
     job = h.new()
     call = h.invoke("insert", jobs=(job,))
     h.answer(call, "refused", outcome="failed")
     h.insert(job, call)
-    assert h.breaks(ROLLED_BACK) == "there is a row, and what sent it is call 1, which failed"
+    assert h.breaks(ROLLED_BACK) == "the row exists, and its send is call 1, which failed"
 
 
 def test_send_in_transaction_is_seen_after_the_commit(h: History) -> None:
@@ -122,12 +122,12 @@ def test_second_send_inserts_no_second_job(h: History) -> None:
 def test_acknowledged_send_has_a_row(h: History) -> None:
     job = h.new()
     h.answer(h.invoke("insert", jobs=(job,)), [job.id])
-    assert h.breaks(ACKNOWLEDGED) == "its send was acknowledged, and there is no row"
+    assert h.breaks(ACKNOWLEDGED) == "its send was acknowledged, and the row does not exist"
     h = History()
     job = h.new()
     h.answer(h.invoke("insert", transaction=1, jobs=(job,)), [job.id])
     h.answer(h.invoke("commit", transaction=1))
-    assert h.breaks(ACKNOWLEDGED) == "its send was acknowledged, and there is no row"
+    assert h.breaks(ACKNOWLEDGED) == "its send was acknowledged, and the row does not exist"
     h = History()
     job, other = h.new(), h.send()
     h.answer(h.invoke("insert", jobs=(job,)), [other])
@@ -166,7 +166,7 @@ def test_refusal_has_a_reason_at_some_time_of_the_call(h: History) -> None:
     h.answer(call, [None])
     assert h.verdict() is None
     h.answer(h.invoke("insert", jobs=(h.new(singleton_key="k"),)), [None])
-    assert h.breaks("a refusal has a reason") == "refused, and nobody has key 'k' of 'a'"
+    assert h.breaks("a refusal has a reason") == "refused, and no job has key 'k' of 'a'"
 
 
 def test_read_shows_a_state_since_the_call(h: History) -> None:

@@ -30,7 +30,7 @@ def test_stopping_worker_begins_no_job() -> None:
         if lived:
             assert h.verdict() is None
         else:
-            assert h.breaks(BEGINS) == "w1 was told to stop at 0.002 s, and began attempt 1 at 1.006 s"
+            assert h.breaks(BEGINS) == "w1 was asked to stop at 0.002 s, and began attempt 1 at 1.006 s"
 
     check_each({"stopping": (), "replaced": ("killed", "started"), "resumed": ("resumed",)}, check)
 
@@ -59,7 +59,7 @@ def test_stopping_supervisor_only_ends_its_round() -> None:
     assert _sweeping("archive", "purge").verdict() is None
     assert _sweeping("purge", "purge", fails=True).verdict() is None, "it may repeat a call that failed"
     h = _sweeping("purge", "archive", "purge")
-    assert h.breaks(BEGINS) == "v1 was told to stop at 0.002 s, and asks for purge again"
+    assert h.breaks(BEGINS) == "v1 was asked to stop at 0.002 s, and asks for purge again"
 
 
 def test_process_that_replaces_a_stopped_one_continues() -> None:
@@ -155,7 +155,7 @@ def test_process_does_not_end_by_itself() -> None:
             h.lived("w1", "stopping")
         h.lived("w1", "stopped")
         assert h.holds(UNASKED) is asked
-    assert h.breaks(UNASKED) == "w1 ended by itself, and nobody had told it to stop"
+    assert h.breaks(UNASKED) == "w1 ended without a request to stop"
 
 
 def test_program_may_end_by_itself() -> None:

@@ -118,17 +118,17 @@ def test_invalid_plan_is_rejected() -> None:
 
     check_each(
         [
-            ("{", "it is no plan"),
-            ("[]", "it is no plan"),
-            ("{}", "it is no plan"),
+            ("{", "must be a plan written by"),
+            ("[]", "must be a plan written by"),
+            ("{}", "must be a plan written by"),
             (given(version=1), "version: must be 2, got 1, which names other faults"),
             (json.dumps({"version": 99}), "version: must be 2, got 99"),
-            (given(seed="7"), "seed: '7' is no whole number"),
-            (given(scenario=5), "scenario: 5 is no name"),
-            (given(decisions=[]), "decisions: they are a list"),
+            (given(seed="7"), "seed: must be an integer, got '7'"),
+            (given(scenario=5), "scenario: must be a name, got 5"),
+            (given(decisions=[]), "decisions: must be an object, got list"),
             (
                 given(decisions={"w1/claim/1": {"fault": "nope"}}),
-                "decisions: w1/claim/1: there is no fault 'nope'",
+                "decisions: w1/claim/1: fault: must be a known kind, got 'nope'",
             ),
         ],
         check,

@@ -84,12 +84,12 @@ def test_unreadable_file_is_refused_with_place() -> None:
         assert "Nothing was uploaded" in str(refused.value)
 
     cases = [
-        ("a.json", b"{", "a.json is no JSON"),
-        ("a.json", b"[" * 100_000, "a.json is no JSON"),
+        ("a.json", b"{", "a.json: must be JSON"),
+        ("a.json", b"[" * 100_000, "a.json: must be JSON"),
         ("a.json", b"[]", "holds no items"),
         ("a.json", b'[{"externalId": "1"}, 7]', "item 2: the item: "),
         ("a.jsonl", b'{"externalId": "1"}\n\n{"text": "b"}', "line 3: externalId: "),
-        ("a.jsonl", b'{"externalId": "1"}\n{', "line 2 is no JSON"),
+        ("a.jsonl", b'{"externalId": "1"}\n{', "line 2: must be JSON"),
         ("a.txt", b" \n", "a.txt is empty. N"),
         ("a.md", b"", "a.md is empty. N"),
         ("a.pdf", b"", "a.pdf is empty. N"),
@@ -101,7 +101,7 @@ def test_unreadable_file_is_refused_with_place() -> None:
         ("a.mkd", b"***\n", "has no text: it is all marks"),
         ("a.pdf", pdf([""]), "has no text; if it was scanned, it is all pictures"),
         ("a", pdf([""]), "has no text; if it was scanned, it is all pictures"),
-        ("a.txt", bytes(range(256)) * 8, "is no text: give text, Markdown"),
+        ("a.txt", bytes(range(256)) * 8, "must be text, Markdown"),
         ("a.html", b"<html><body></body></html>", "a.html has no text. N"),
         ("a.pdf", b"%PDF-1.7 broken", "a.pdf: "),
     ]

@@ -409,7 +409,7 @@ def _uuid(run_id: UUID | str) -> UUID:
     try:
         return run_id if isinstance(run_id, UUID) else UUID(run_id)
     except ValueError:
-        raise JobNotFoundError(f"No job has the id {run_id!r}, which is no UUID") from None
+        raise JobNotFoundError(f"No job has the id {run_id!r}: ids are UUIDs") from None
 
 
 def _run(run_id: UUID | str) -> str:

@@ -41,7 +41,7 @@ keys_app = typer.Typer(help="Create API keys, list them, and revoke one.", no_ar
 @keys_app.command("create")
 def create(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Who or what the key is for.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the key's user or purpose.")],
     scope: Annotated[
         list[str] | None,
         typer.Option(

@@ -95,7 +95,7 @@ class Cron:
             An aware datetime in UTC; None if there is no tick within fifty years, or before the year 9999.
         """
         if instant.utcoffset() is None:
-            raise InvalidOptionError(f"instant: {instant!r} has no time zone; give an aware datetime")
+            raise InvalidOptionError(f"instant: must be an aware datetime, got {instant!r}")
         instant = instant.astimezone(UTC)
         fixed = self._zone.utcoffset(None)
         try:

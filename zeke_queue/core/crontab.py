@@ -151,9 +151,7 @@ def read(expr: str) -> Crontab:
             year), or there is no day on which it could fire.
     """
     if not isinstance(cast("object", expr), str):
-        raise InvalidScheduleError(
-            f"Cron expression {expr!r} is no text; give a string such as '*/5 * * * *'"
-        )
+        raise InvalidScheduleError(f"cron: must be a string, got {expr!r}; pass one such as '*/5 * * * *'")
     return _read(expr)
 
 

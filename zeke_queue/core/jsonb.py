@@ -1,7 +1,7 @@
 """JSON as Postgres stores it: writing, reading, and normalising to the form of jsonb.
 
 ``dumps`` refuses what Postgres would refuse, before a row is sent, and gives the path of the offending part.
-``normalise`` lets a storage without Postgres return what Postgres does: jsonb sorts keys by length, keeps
+With ``normalise``, a storage without Postgres returns what Postgres does: jsonb sorts keys by length, keeps
 the last of two equal keys, and writes numbers like ``numeric`` (``1E2`` is ``100``, ``1.50`` stays
 ``1.50``).
 
@@ -125,7 +125,7 @@ def complaint(value: Any, error: Exception) -> str:
     if "Circular reference" in reason:
         return f"{path}: the value contains itself; cut the circle"
     if "surrogates not allowed" in reason:
-        return f"{path}: the text has half of a surrogate pair, which is no character; remove it"
+        return f"{path}: must be valid Unicode, got half of a surrogate pair; remove it"
     return f"{path}: {reason}; use what JSON has, or a pydantic model"
 
 
@@ -142,7 +142,7 @@ def loads(text: str | bytes) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse_constant, parse_int=_integer)
     except (ValueError, RecursionError) as error:
-        raise SerializationError(f"The text is no JSON that can be read: {error}") from None
+        raise SerializationError(f"The JSON cannot be read: {error}") from None
 
 
 def normalise(text: str) -> str:
@@ -190,7 +190,7 @@ def _normalise_slowly(text: str) -> str:
     except RecursionError:
         raise SerializationError("The JSON nests too deeply to be read; flatten it") from None
     except json.JSONDecodeError as error:
-        raise SerializationError(f"The text is no JSON: {error}") from None
+        raise SerializationError(f"The JSON is invalid: {error}") from None
 
 
 class _Number(str):
@@ -232,7 +232,7 @@ def _sorted(members: dict[str, _Tree]) -> dict[str, _Tree]:
 
 def _encodable(printed: str) -> str:
     if not _is_text(printed):
-        raise SerializationError("The JSON has half of a surrogate pair, which is no character; remove it")
+        raise SerializationError("The JSON must be valid Unicode, got half of a surrogate pair; remove it")
     return printed
 
 
@@ -259,7 +259,7 @@ def _exact_number(number: str) -> _Number:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise SerializationError(f"{name} is no JSON number; use null, or text")
+    raise SerializationError(f"Numbers must be finite in JSON, got {name}; use null, or text")
 
 
 def _plain_only(number: str) -> NoReturn:
@@ -369,7 +369,7 @@ def _look_closer(tree: _Tree, digits: int) -> None:
                 f"{path}: the text has a NUL character, which Postgres can't keep; remove it"
             )
         if isinstance(leaf, float) and not math.isfinite(leaf):
-            raise SerializationError(f"{path}: {leaf} is no JSON number; use null, or text")
+            raise SerializationError(f"{path}: must be a finite number, got {leaf}; use null, or text")
 
 
 def _leaves(tree: _Tree, path: str) -> Iterator[tuple[str, _Tree]]:

@@ -181,8 +181,8 @@ def layer(options: Mapping[str, Any], allowed: Sequence[str], handled: Sequence[
     for name in own:
         if name not in allowed:
             near = difflib.get_close_matches(name, [*allowed, *handled], n=2)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"give one of {', '.join(allowed)}"
-            raise InvalidOptionError(f"{name}: there is no such option; {hint}")
+            hint = f"did you mean {' or '.join(near)}?" if near else f"pass one of {', '.join(allowed)}"
+            raise InvalidOptionError(f"{name}: must be a known option; {hint}")
     return OptionLayer(**own)
 
 
@@ -290,7 +290,7 @@ def next_slot(job: NewJob) -> NewJob:
     """
     if job.slot_seconds is None:
         raise InvalidOptionError(
-            "debounce: the job has no slot, so there is no next one; send it with debounce=SECONDS"
+            "debounce: must be set to use the next slot, got a job without one; pass debounce=SECONDS"
         )
     return replace(job, slot_offset=job.slot_seconds, fresh=False)
 
@@ -303,11 +303,11 @@ def exclusive(options: OptionLayer) -> None:
     """
     if options.delay is not None and options.start_at is not None:
         raise InvalidOptionError(
-            "delay, start_at: both are given; a job starts after a duration or at an instant, so give one"
+            "delay, start_at: must not be set together, got both; pass a duration or an instant"
         )
     if options.throttle is not None and options.debounce is not None:
         raise InvalidOptionError(
-            "throttle, debounce: both are given; debounce is a throttle with a second try, so give one"
+            "throttle, debounce: must not be set together, got both; debounce is a throttle with a second try"
         )
 
 
@@ -317,10 +317,10 @@ def _or(value: Any, default: Any) -> Any:
 
 def _integer(field: str, value: object, low: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidOptionError(f"{field}: {_shown(value)} is no integer; give one from {low} to {INT4_MAX}")
+        raise InvalidOptionError(f"{field}: must be an integer from {low} to {INT4_MAX}, got {_shown(value)}")
     if not low <= value <= INT4_MAX:
         raise InvalidOptionError(
-            f"{field}: {_shown(value)} is out of range; give an integer from {low} to {INT4_MAX} (int4)"
+            f"{field}: must be an integer from {low} to {INT4_MAX} (int4), got {_shown(value)}"
         )
     return int(value)
 
@@ -330,12 +330,10 @@ def _seconds(field: str, value: object, low: float) -> float:
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidOptionError(
-            f"{field}: {_shown(value)} is no duration; give seconds as a number, or a timedelta"
+            f"{field}: must be a duration, got {_shown(value)}; pass seconds as a number, or a timedelta"
         )
     if not low <= value <= INT4_MAX:  # also false for NaN
-        raise InvalidOptionError(
-            f"{field}: {_shown(value)} is out of range; give {low} to {INT4_MAX} seconds"
-        )
+        raise InvalidOptionError(f"{field}: must be {low} to {INT4_MAX} seconds, got {_shown(value)}")
     return float(value)
 
 
@@ -343,29 +341,29 @@ def _whole_seconds(field: str, value: object, low: int) -> int:
     seconds = _seconds(field, value, low)
     if not seconds.is_integer():
         raise InvalidOptionError(
-            f"{field}: {_shown(value)} is no whole number of seconds, which is what its column holds (int4)"
+            f"{field}: must be a whole number of seconds, got {_shown(value)}; its column is an int4"
         )
     return int(seconds)
 
 
 def _flag(field: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise InvalidOptionError(f"{field}: {_shown(value)} is neither True nor False; give one of them")
+        raise InvalidOptionError(f"{field}: must be True or False, got {_shown(value)}")
     return value
 
 
 def _instant(field: str, value: object) -> datetime:
     if not isinstance(value, datetime):
         raise InvalidOptionError(
-            f"{field}: {_shown(value)} is no datetime; give an aware one, or use delay for a duration"
+            f"{field}: must be an aware datetime, got {_shown(value)}; use delay for a duration"
         )
     if value.utcoffset() is None:
         raise InvalidOptionError(
-            f"{field}: {_shown(value)} has no time zone; give an aware datetime, such as one with tzinfo=UTC"
+            f"{field}: must be an aware datetime, got {_shown(value)}; pass one with tzinfo=UTC"
         )
     if not YEAR_MIN <= _utc_year(value) <= YEAR_MAX:
         raise InvalidOptionError(
-            f"{field}: {_shown(value)} is out of range; give an instant of the years {YEAR_MIN} to {YEAR_MAX}"
+            f"{field}: must be in the years {YEAR_MIN} to {YEAR_MAX}, got {_shown(value)}"
         )
     return value
 
@@ -379,18 +377,18 @@ def _utc_year(value: datetime) -> int:
 
 def _key(field: str, value: object) -> str:
     if not isinstance(value, str):
-        raise InvalidOptionError(f"{field}: {_shown(value)} is no text; give a string")
+        raise InvalidOptionError(f"{field}: must be a string, got {_shown(value)}")
     if not value:
-        raise InvalidOptionError(f"{field}: it is empty; give a key, or None for no key")
+        raise InvalidOptionError(f"{field}: must not be empty; pass a key, or None for no key")
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
         raise InvalidOptionError(
-            f"{field}: {_shown(value)} has half of a surrogate pair, which is no character"
+            f"{field}: must be valid Unicode, got {_shown(value)}, which has half of a surrogate pair"
         ) from None
     if "\0" in value:
         raise InvalidOptionError(
-            f"{field}: {_shown(value)} has a NUL character, which Postgres can't keep; remove it"
+            f"{field}: must not contain a NUL character, got {_shown(value)}; Postgres cannot store it"
         )
     if size > KEY_BYTES_MAX:
         raise InvalidOptionError(

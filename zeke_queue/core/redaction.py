@@ -28,15 +28,15 @@ def check_rules(given: object) -> tuple[str, ...]:
     """
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise InvalidOptionError(
-            f"redact: {shown(given)} is no list of paths; give one, such as ['payload.password']"
+            f"redact: must be a list of paths, got {shown(given)}; pass one such as ['payload.password']"
         )
     rules: list[str] = []
     for rule in cast("Iterable[object]", given):
         root, *rest = rule.split(".") if isinstance(rule, str) else [""]
         if root not in ROOTS or not all(rest) or (rest and root in _WHOLE):
             raise InvalidOptionError(
-                f"redact: {shown(rule)} is no path; it begins with payload, output, error or log, and goes on"
-                " with the names of members after dots, but for the last two: payload.card.number"
+                f"redact: must be paths of payload or output such as payload.card.number, or error, or log,"
+                f" got {shown(rule)}"
             )
         rules.append(".".join([root, *rest]))
     return tuple(sorted(set(rules)))

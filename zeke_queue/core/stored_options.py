@@ -55,7 +55,9 @@ def read(stored: object) -> OptionLayer:
         InvalidOptionError: it is not a JSON object.
     """
     if not isinstance(stored, Mapping):
-        raise InvalidOptionError(f"options: a {type(stored).__name__} is no object; store one, such as {{}}")
+        raise InvalidOptionError(
+            f"options: must be a JSON object, got {type(stored).__name__}; store one such as {{}}"
+        )
     said = {name: value for name, value in cast("Mapping[str, Any]", stored).items() if value is not None}
     ours = OptionLayer(**{name: value for name, value in said.items() if name in _OURS})
     return merge(ours, _read_theirs(said))

@@ -25,7 +25,9 @@ def check_uuid(field: str, value: object) -> UUID | None:
         InvalidOptionError: it is neither.
     """
     if value is not None and not isinstance(value, UUID):
-        raise InvalidOptionError(f"{field}: {shown(value)} is no UUID; give uuid.UUID(...), or leave it out")
+        raise InvalidOptionError(
+            f"{field}: must be a UUID, got {shown(value)}; pass uuid.UUID(...), or leave it out"
+        )
     return value
 
 
@@ -52,7 +54,7 @@ def check_flag(field: str, value: object) -> bool:
         InvalidOptionError: it is not a bool.
     """
     if not isinstance(value, bool):
-        raise InvalidOptionError(f"{field}: {shown(value)} is neither True nor False; give one of them")
+        raise InvalidOptionError(f"{field}: must be True or False, got {shown(value)}")
     return value
 
 
@@ -76,13 +78,13 @@ def check_query(query: object) -> JobQuery:
         InvalidOptionError: one of its fields is invalid; the message names it.
     """
     if not isinstance(query, JobQuery):
-        raise UsageError(f"{shown(query)} is no JobQuery; give JobQuery(names=('…',)), or JobQuery() for all")
+        raise UsageError(f"query: must be a JobQuery, got {shown(query)}; pass JobQuery() for all jobs")
     names, opaque = _names("names", query.names), _names("opaque", query.opaque)
     ids, without = _ids(query.ids), _carried(query.without)
     _check_bytes(query.bytes_max)
     limit: object = query.limit
     if type(limit) is not int or abs(limit) > INT4_MAX:
-        raise InvalidOptionError(f"limit: {shown(limit)} is no number of jobs; give an integer")
+        raise InvalidOptionError(f"limit: must be an integer, got {shown(limit)}")
     check_uuid("parent", query.parent)
     check_uuid("before", query.before)
     check_flag("archived", query.archived)
@@ -96,7 +98,7 @@ def _names(field: str, given: object) -> tuple[str, ...]:
     names = _several(field, given)
     for name in names:
         if not isinstance(name, str) or not jsonb.is_kept(name):
-            raise InvalidOptionError(f"{field}: {shown(name)} is no name; give those of queues, as text")
+            raise InvalidOptionError(f"{field}: must be names of queues, got {shown(name)}")
     return names
 
 
@@ -106,7 +108,7 @@ def _ids(given: object) -> tuple[UUID, ...] | None:
     ids = _several("ids", given)
     for job_id in ids:
         if not isinstance(job_id, UUID):
-            raise InvalidOptionError(f"ids: {shown(job_id)} is no UUID; give those of jobs")
+            raise InvalidOptionError(f"ids: must be UUIDs of jobs, got {shown(job_id)}")
     return ids
 
 
@@ -114,17 +116,13 @@ def _carried(given: object) -> tuple[str, ...]:
     parts = _several("without", given)
     for part in parts:
         if part not in CARRIED:
-            raise InvalidOptionError(
-                f"without: {shown(part)} is nothing to leave out; give some of {', '.join(CARRIED)}"
-            )
+            raise InvalidOptionError(f"without: must be some of {', '.join(CARRIED)}, got {shown(part)}")
     return parts
 
 
 def _check_bytes(most: object) -> None:
     if most is not None and (type(most) is not int or not 1 <= most < 2**63):
-        raise InvalidOptionError(
-            f"bytes_max: {shown(most)} is no number of bytes; give one from 1 on, or leave it out"
-        )
+        raise InvalidOptionError(f"bytes_max: must be a positive number of bytes, got {shown(most)}")
 
 
 def _check_created(query: JobQuery) -> None:
@@ -133,36 +131,28 @@ def _check_created(query: JobQuery) -> None:
         if given is None:
             continue
         if not isinstance(given, datetime):
-            raise InvalidOptionError(
-                f"{field}: {shown(given)} is no datetime; give an aware one, or leave it out"
-            )
+            raise InvalidOptionError(f"{field}: must be an aware datetime, got {shown(given)}")
         if given.utcoffset() is None:
             raise InvalidOptionError(
-                f"{field}: {shown(given)} has no time zone; give an aware one, such as with tzinfo=UTC"
+                f"{field}: must be an aware datetime, got {shown(given)}; pass one with tzinfo=UTC"
             )
     since, until = query.created_from, query.created_to
     if since is not None and until is not None and since >= until:
-        raise InvalidOptionError(
-            f"created_to: {shown(until)} is not later than created_from; give an instant that is"
-        )
+        raise InvalidOptionError(f"created_to: must be later than created_from, got {shown(until)}")
 
 
 def _check_text(text: object) -> None:
     if text is None:
         return
     if not isinstance(text, str) or not jsonb.is_kept(text):
-        raise InvalidOptionError(
-            f"text: {shown(text)} is in no job, having no text or a NUL character; give what is to be found"
-        )
+        raise InvalidOptionError(f"text: must be text without NUL characters, got {shown(text)}")
     if not 1 <= len(text) <= TEXT_MAX:
-        raise InvalidOptionError(
-            f"text: it has {len(text)} characters; give 1 to {TEXT_MAX}, or leave it out"
-        )
+        raise InvalidOptionError(f"text: must have 1 to {TEXT_MAX} characters, got {len(text)}")
 
 
 def _several(field: str, given: object) -> tuple[Any, ...]:
     if isinstance(given, str) or not isinstance(given, Iterable):
-        raise InvalidOptionError(f"{field}: {shown(given)} is no sequence; give a tuple")
+        raise InvalidOptionError(f"{field}: must be a sequence, got {shown(given)}; pass a tuple")
     return tuple(cast("Iterable[Any]", given))
 
 

@@ -133,9 +133,7 @@ def check_id(job_id: UUID) -> UUID:
         InvalidOptionError: it is not a UUID, for example its text, which no row can match.
     """
     if not isinstance(job_id, UUID):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
-        raise InvalidOptionError(
-            f"job_id: {job_id!r} is no UUID; give what send returned, or uuid.UUID(text)"
-        )
+        raise InvalidOptionError(f"job_id: must be a UUID, got {job_id!r}; pass run.id, or uuid.UUID(text)")
     return job_id
 
 

@@ -156,9 +156,9 @@ class Settings(Variables):
                 f"{driver.group()} names a driver, as SQLAlchemy does; write {driver.group(1)}://"
             )
         if "://" in text and not text.startswith(("postgresql://", "postgres://")):
-            raise ValueError("it is no Postgres URL; it begins with postgresql://")
+            raise ValueError("must be a Postgres URL, which begins with postgresql://")
         if "://" not in text and "=" not in text:
-            raise ValueError("it is neither a URL (postgresql://…) nor key=value pairs (host=… dbname=…)")
+            raise ValueError("must be a URL (postgresql://…) or key=value pairs (host=… dbname=…)")
         _check_conninfo(text)
         return SecretStr(text)
 
@@ -168,7 +168,9 @@ class Settings(Variables):
         try:
             ZoneInfo(zone)
         except (ValueError, OSError, LookupError):
-            raise ValueError(f"{zone!r} is no IANA time zone; write one like Europe/Berlin or UTC") from None
+            raise ValueError(
+                f"must be an IANA time zone such as Europe/Berlin or UTC, got {zone!r}"
+            ) from None
         return zone
 
     @field_validator("log_format", "log_level", mode="before")
@@ -197,9 +199,11 @@ def _check_conninfo(text: str) -> None:
     try:
         float(parts.get("connect_timeout") or 0)
     except ValueError:
-        raise ValueError(f"connect_timeout: {parts['connect_timeout']!r} is no number of seconds") from None
+        raise ValueError(
+            f"connect_timeout must be a number of seconds, got {parts['connect_timeout']!r}"
+        ) from None
     if any(port and not 1 <= int(port) <= _LAST_PORT for port in ports.split(",")):
-        raise ValueError(f"a port is out of range; give 1 to {_LAST_PORT}")
+        raise ValueError(f"a port must be 1 to {_LAST_PORT}")
 
 
 def _complaint(settings: type[Variables], detail: ErrorDetails) -> str:
@@ -208,7 +212,7 @@ def _complaint(settings: type[Variables], detail: ErrorDetails) -> str:
     reason = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
         known = ", ".join(name.upper() for name in settings.model_fields)
-        return f"{variable} is no setting; there are {known}"
+        return f"{variable}: must be one of the settings {known}"
     field = settings.model_fields.get(variable.lower())
     advice = (
         "change it" if field is None or field.default is None else "change it, or unset it for the default"

@@ -119,8 +119,7 @@ class Catalog(Generic[Res]):
     ) -> None:
         if resources is not None and not callable(resources):
             raise InvalidOptionError(
-                f"resources: {shown(resources)} can't be called; give a function that returns an async "
-                "context manager"
+                f"resources: must be a function that returns an async context manager, got {shown(resources)}"
             )
         self.resources = resources
         self.layer = _defaults(defaults)
@@ -303,10 +302,10 @@ class Catalog(Generic[Res]):
             InvalidOptionError: both have resources, and they differ.
         """
         if not isinstance(other, Catalog):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
-            raise UsageError(f"include: {shown(other)} is no catalog; give what Catalog() made")
+            raise UsageError(f"include: must be a Catalog, got {shown(other)}")
         if other.resources is not None and self.resources not in (None, other.resources):
             raise InvalidOptionError(
-                "resources: both catalogs have some; give them to the including catalog alone"
+                "resources: must be set on one of the two catalogs, got both; set them on the including one"
             )
         for task in other.tasks.values():
             self._add(task)
@@ -387,7 +386,7 @@ def _limits(task: Task[Any, Any]) -> list[QueueSettings]:
 
 def _no_task(given: object) -> UsageError:
     return UsageError(
-        f"{shown(given)} is no task: give its name, or what @catalog.task('name') made of its handler"
+        f"task: must be a task or its name, got {shown(given)}; pass the function below @catalog.task('name')"
     )
 
 
@@ -406,7 +405,7 @@ def _defaults(options: object) -> OptionLayer:
 
 def _cap(field: str, given: object) -> int:
     if type(given) is not int or given < 1:
-        raise InvalidOptionError(f"{field}: {shown(given)} is no number of bytes; give an integer above 0")
+        raise InvalidOptionError(f"{field}: must be a positive number of bytes, got {shown(given)}")
     return given
 
 
@@ -422,7 +421,7 @@ def _require_name(name: object) -> None:
             f"@catalog.task needs the task's name: write @catalog.task({suggested!r}) above the handler"
         )
     if not isinstance(name, str):
-        raise UsageError(f"The name of a task is text, and {name!r} is none: write @catalog.task('name')")
+        raise UsageError(f"name: must be a string, got {name!r}; write @catalog.task('name')")
 
 
 def _place(task: Task[Any, Any]) -> str:

@@ -253,9 +253,7 @@ class JobFactory:
             PayloadTooLargeError: it exceeds the catalog's cap.
         """
         if not isinstance(meta, Mapping):
-            raise InvalidOptionError(
-                f"meta: a {type(meta).__name__} is no object; give a mapping such as a dict"
-            )
+            raise InvalidOptionError(f"meta: must be a mapping, got {type(meta).__name__}; pass a dict")
         return self._capped(jsonb.dumps(dict(meta)), "meta")  # pyright: ignore[reportUnknownArgumentType]
 
     def _capped(self, text: str, what: str) -> str:
@@ -315,9 +313,7 @@ def check_schedule_name(name: object) -> str:
         InvalidNameError: schedules can't have this name.
     """
     if not isinstance(name, str) or not jsonb.is_kept(name):
-        raise InvalidNameError(
-            f"{shown(name)} is no name of a schedule; give the text that it is stored under"
-        )
+        raise InvalidNameError(f"name: must be the stored name of a schedule, got {shown(name)}")
     return name
 
 
@@ -331,7 +327,7 @@ def catch_up_policy(given: CatchUp | str) -> CatchUp:
         return CatchUp(given)
     except ValueError:
         known = ", ".join(one.value for one in CatchUp)
-        raise InvalidOptionError(f"catch_up: {shown(given)} is no policy; give one of {known}") from None
+        raise InvalidOptionError(f"catch_up: must be one of {known}, got {shown(given)}") from None
 
 
 def second_tries(prepared: Sequence[PreparedJob], ids: Sequence[UUID | None]) -> dict[int, NewJob]:

@@ -79,7 +79,7 @@ class Wait(BaseException):
         found = getattr(child, "id", child)
         if not isinstance(found, UUID):
             raise InvalidOptionError(
-                f"child: {shown(child)} is neither a job nor an id; pass the Run of job.start_child or its id"
+                f"child: must be a run or the id of a job, got {shown(child)}; see job.start_child"
             )
         self.child = found
         super().__init__(f"Waits for job {found}")
@@ -89,8 +89,8 @@ def _seconds(value: object, field: str) -> float:
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise InvalidOptionError(
-            f"{field}: {shown(value)} is no duration; give seconds as a number, or a timedelta"
+            f"{field}: must be a duration, got {shown(value)}; pass seconds as a number, or a timedelta"
         )
     if not 0 <= seconds <= WAIT_MAX:  # also false for NaN
-        raise InvalidOptionError(f"{field}: {shown(value)} is out of range; give 0 to {WAIT_MAX} seconds")
+        raise InvalidOptionError(f"{field}: must be 0 to {WAIT_MAX} seconds, got {shown(value)}")
     return float(seconds)

@@ -111,7 +111,7 @@ class Task(Generic[P, R]):
         self.payload_cap = payload_cap
         self.redact = check_rules(redact)
         if not isinstance(process, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
-            raise InvalidOptionError(f"process: {shown(process)} is neither True nor False; give one of them")
+            raise InvalidOptionError(f"process: must be True or False, got {shown(process)}")
         self.kind: Kind = (
             "process" if process else "async" if inspect.iscoroutinefunction(handler) else "thread"
         )
@@ -286,8 +286,7 @@ class Task(Generic[P, R]):
         limit = self.concurrency_limit
         if limit is not None and (type(limit) is not int or not 1 <= limit <= INT4_MAX):
             raise InvalidOptionError(
-                f"concurrency_limit: {shown(limit)} is out of range; give 1 to {INT4_MAX}, or None for no "
-                "limit"
+                f"concurrency_limit: must be 1 to {INT4_MAX}, or None for no limit, got {shown(limit)}"
             )
         # Options out of range would otherwise fail only at the first send, so make a job now.
         new_job(_NOBODY, self.name, None, merge(self.layer, DEFAULTS))
@@ -391,12 +390,11 @@ def check_description(given: object) -> str | None:
         return None
     if not isinstance(given, str):
         raise InvalidOptionError(
-            f"description: {shown(given)} is no text; give a line for people, or leave it out"
+            f"description: must be a string, got {shown(given)}; pass a line for readers, or leave it out"
         )
     if not jsonb.is_kept(given):
         raise InvalidOptionError(
-            f"description: {shown(given)} has a NUL character or half of a surrogate pair, which Postgres "
-            "can't keep; give text without"
+            f"description: must not contain a NUL character or half of a surrogate pair, got {shown(given)}"
         )
     return given
 
@@ -405,7 +403,7 @@ def _sequence(aliases: object) -> Sequence[str]:
     """Return aliases as a tuple; refuse a single string, whose characters would each become an alias."""
     if isinstance(aliases, str) or not isinstance(aliases, Iterable):
         raise InvalidOptionError(
-            f"aliases: {shown(aliases)} is no sequence of names; give one, such as ['old-name']"
+            f"aliases: must be a sequence of names, got {shown(aliases)}; pass one such as ['old-name']"
         )
     return cast("Sequence[str]", tuple(cast("Iterable[Any]", aliases)))
 

@@ -80,11 +80,11 @@ class Plan:
             )
         except KeyError as error:
             raise SimulationError(
-                f"{name}: it is no plan, since it has no {error}; give one that `zeke sim run` wrote"
+                f"{name}: must be a plan written by `zeke sim run`, got a file without {error}"
             ) from None
         except (ValueError, TypeError, AttributeError) as error:
             raise SimulationError(
-                f"{name}: it is no plan: {type(error).__name__}: {error}; give one that `zeke sim run` wrote"
+                f"{name}: must be a plan written by `zeke sim run`: {type(error).__name__}: {error}"
             ) from None
 
     @classmethod
@@ -98,7 +98,7 @@ class Plan:
             text = path.read_text(encoding="utf-8", errors="replace")
         except OSError as error:
             raise SimulationError(
-                f"{path}: {error.strerror}; give a file that `zeke sim run` wrote"
+                f"{path}: {error.strerror}; pass a file written by `zeke sim run`"
             ) from None
         return cls.loads(text, str(path))
 
@@ -111,15 +111,15 @@ def _check(given: Any) -> None:
     """
     scenario, seed, decisions = given["scenario"], given["seed"], given["decisions"]
     if not isinstance(scenario, str):
-        raise ValueError(f"scenario: {scenario!r} is no name")  # noqa: TRY004 - reported like the others
+        raise ValueError(f"scenario: must be a name, got {scenario!r}")  # noqa: TRY004 - reported like the others
     if not isinstance(seed, int):
-        raise ValueError(f"seed: {seed!r} is no whole number")  # noqa: TRY004
+        raise ValueError(f"seed: must be an integer, got {seed!r}")  # noqa: TRY004
     if not isinstance(decisions, dict | None):
-        raise ValueError(f"decisions: they are a {type(decisions).__name__}")  # noqa: TRY004
+        raise ValueError(f"decisions: must be an object, got {type(decisions).__name__}")  # noqa: TRY004
     for address, one in cast("dict[str, Any]", decisions or {}).items():
         fault = cast("dict[str, Any]", one).get("fault") if isinstance(one, dict) else None
         if fault is not None and fault not in KINDS:
-            raise ValueError(f"decisions: {address}: there is no fault {fault!r}")
+            raise ValueError(f"decisions: {address}: fault: must be a known kind, got {fault!r}")
 
 
 STRATEGIES: Final = ("permuted", "storm", "swarm", "fifo", "faultless")

@@ -45,7 +45,7 @@ def an_edit_survives_a_deploy(event: ScheduleRow | Invoked, state: RunState) -> 
     if event.declared == event.declared_before and _said(after) not in asked.get(event.name, []):
         raise Broken(
             f"{event.name!r} was {before.cron} in {before.zone}{_paused(before)}, and is {after.cron} in"
-            f" {after.zone}{_paused(after)}, which nobody asked for; and code declares what it did"
+            f" {after.zone}{_paused(after)}, without a request or a changed declaration"
         )
 
 
@@ -97,6 +97,6 @@ def _in_time(name: str, written: float, state: RunState) -> None:
     most = max(written, since) + EVERY * (1 + state.rules.drift) + state.rules.slack
     if state.at > most:
         raise Broken(
-            f"{name!r} was written at {written:.3f} s, and nobody has looked at it by {state.at:.3f} s",
+            f"{name!r} was written at {written:.3f} s, and was not checked by {state.at:.3f} s",
             since=written,
         )

@@ -38,7 +38,7 @@ def each_attempt_runs_once(event: Began, state: RunState) -> None:
     life = state.lives[event.job]
     claim = life.claims.get(event.attempt)
     if claim is None:
-        raise Broken(f"its handler began attempt {event.attempt}, which nobody claimed", job=event.job)
+        raise Broken(f"its handler began attempt {event.attempt}, which was not claimed", job=event.job)
     if len(life.began[event.attempt]) > 1:
         first = life.began[event.attempt][0]
         raise Broken(

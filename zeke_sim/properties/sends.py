@@ -42,12 +42,10 @@ def a_rolled_back_send_is_never_seen(event: Change, state: RunState) -> None:
         return
     sends = state.lives[row.id].sends
     if not sends:
-        raise Broken("there is a row, and nobody sent it", job=row.id)
+        raise Broken("the row exists without a send", job=row.id)
     if not any(_may_be_seen(ask, state) for ask in sends):
         told = ", ".join(_told(ask) for ask in sends)
-        raise Broken(
-            f"there is a row, and what sent it is {told}", job=row.id, since=sends[0].call.invoked.at
-        )
+        raise Broken(f"the row exists, and its send is {told}", job=row.id, since=sends[0].call.invoked.at)
 
 
 def _may_be_seen(ask: Ask, state: RunState) -> bool:
@@ -212,7 +210,7 @@ def _is_there(sent: UUID, answered: UUID | None, since: float, state: RunState) 
     if answered != sent:
         raise Broken(f"sent as {sent}, and acknowledged as {answered}", job=sent)
     if state.lives[sent].row is None and not any(state.lives[sent].between(since, state.at)):
-        raise Broken("its send was acknowledged, and there is no row", job=sent, since=since)
+        raise Broken("its send was acknowledged, and the row does not exist", job=sent, since=since)
 
 
 @holds("a refusal has a reason", Answered, number=11, verbs=("insert", "insert_child"))
@@ -230,7 +228,7 @@ def a_refusal_has_a_reason(event: Answered, state: RunState) -> None:
         slots = {_slot_of(sent, event.issued + timedelta(seconds=s)) for s in (0.0, state.rules.slack)}
         places = [Place(sent.name, slot, sent.singleton_key) for slot in slots]
         if not any(state.places.get(p) or state.vacated.get(p, -1.0) >= call.invoked.at for p in places):
-            raise Broken(f"refused, and nobody has {_named(places[0])}", job=sent.id, since=call.invoked.at)
+            raise Broken(f"refused, and no job has {_named(places[0])}", job=sent.id, since=call.invoked.at)
 
 
 @holds("reads tell the truth", Answered, number=14, verbs=("get",))

@@ -50,7 +50,7 @@ def a_stopping_process_starts_nothing(event: Lived | Began | Invoked, state: Run
             return
         if done in known:
             raise Broken(
-                f"{event.node} was told to stop at {since:.3f} s, and asks for {event.verb} again",
+                f"{event.node} was asked to stop at {since:.3f} s, and asks for {event.verb} again",
                 since=since,
             )
         known.add(done)
@@ -67,7 +67,7 @@ def _begins(event: Began, stops: dict[str, float]) -> None:
     since = stops.get(event.node)
     if since is not None and event.at > since + PROMPT:
         raise Broken(
-            f"{event.node} was told to stop at {since:.3f} s, and began attempt {event.attempt} at"
+            f"{event.node} was asked to stop at {since:.3f} s, and began attempt {event.attempt} at"
             f" {event.at:.3f} s",
             job=event.job,
             since=since,
@@ -116,7 +116,7 @@ def no_process_ends_without_a_request(event: Lived, state: RunState) -> None:
     elif event.what == "stopped" and event.node not in asked:
         node = state.nodes[event.node]
         if node.workers or node.duties or event.node in state.rules.duties:
-            raise Broken(f"{event.node} ended by itself, and nobody had told it to stop")
+            raise Broken(f"{event.node} ended without a request to stop")
 
 
 @holds("a worker that leaves holds nothing", Answered, Invoked, number=17, verbs=_HOLDING)

@@ -139,7 +139,7 @@ class Client(PendingSender):
         node = self._node.nodes.get(name)
         if node is None or node.role == "client":
             known = ", ".join(one.name for one in self._node.nodes.values() if one.role != "client")
-            raise UsageError(f"{name!r}: there is no such process; there are {known}")
+            raise UsageError(f"process: must be one of {known}, got {name!r}")
         return node
 
     def _sent(

@@ -113,7 +113,7 @@ def statuses(given: Any) -> tuple[JobStatus, ...]:
 def complaint(wanted: Wanted, count: int | None, found: int, jobs: Sequence[Job], now: datetime) -> str:
     """Return the message for a wrong number of waiting jobs, with a list of the jobs that exist."""
     number = "a waiting job" if count is None else f"{count} waiting job{'' if count == 1 else 's'}"
-    instead = "there is none" if found == 0 else f"there {'is' if found == 1 else 'are'} {found}"
+    instead = f"found {found or 'none'}"
     lines = [f"expected {number} {wanted}; {instead}."]
     waiting = [job for job in jobs if job.row_state in WAITING]
     ended = [job for job in jobs if job.row_state not in WAITING and wanted.name in (None, job.name)]

@@ -179,7 +179,7 @@ class Looking:
         known = [one.name for one in environment.drive(self.queue.schedules.list())]
         if name is not None and name not in known:
             listed = ", ".join(known) or "none"
-            raise UsageError(f"next_tick: there is no schedule {name!r}; there is {listed}")
+            raise UsageError(f"next_tick: must be the name of a schedule ({listed}), got {name!r}")
         environment.advance(environment.clock.now())  # sets the first tick of new schedules
         ticks = [
             one.next_tick

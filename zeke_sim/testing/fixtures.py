@@ -73,7 +73,7 @@ def checked_catalog(given: object) -> Catalog[Any]:
             given.close()
         wrong("zeke_catalog: the fixture is async; define it with def, and return the catalog")
     if not isinstance(given, Catalog):
-        wrong(f"zeke_catalog: {shown(given)} is no catalog; return what Catalog() made")
+        wrong(f"zeke_catalog: must be a Catalog, got {shown(given)}")
     return cast("Catalog[Any]", given)
 
 
@@ -88,7 +88,10 @@ def _from_marker(request: pytest.FixtureRequest) -> Catalog[Any] | None:
         return cast("Catalog[Any]", which)
     module_name, _, name = which.partition(":") if isinstance(which, str) else ("", "", "")
     if not module_name or not name:
-        wrong(f"zeke_catalog: {shown(which)} names none; give 'module:name', as in 'shop.tasks:catalog'")
+        wrong(
+            "zeke_catalog: must be 'module:name' of a catalog, as in 'shop.tasks:catalog', "
+            f"got {shown(which)}"
+        )
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
@@ -108,11 +111,11 @@ def options_of(request: pytest.FixtureRequest) -> Options:
     known = [one.name for one in fields(Options)]
     if marker.args:
         wrong(
-            f"zeke_options: name the options, as in zeke_options({known[0]}=…); there are {', '.join(known)}"
+            f"zeke_options: must be keyword arguments ({', '.join(known)}), as in zeke_options({known[0]}=…)"
         )
     for name in marker.kwargs:
         if name not in known:
-            wrong(f"zeke_options: {name}: there is no such option; there are {', '.join(known)}")
+            wrong(f"zeke_options: must be some of {', '.join(known)}, got {name}")
     try:
         return _checked(**marker.kwargs)
     except UsageError as error:
@@ -128,7 +131,7 @@ def _checked(
     plain = Options()
     begins = plain.start if start is None else checked_start(start)
     if concurrency is not None and (type(concurrency) is not int or concurrency < 1):
-        raise UsageError(f"concurrency: {shown(concurrency)} is out of range; give 1 or more")
+        raise UsageError(f"concurrency: must be 1 or more, got {shown(concurrency)}")
     return Options(
         begins,
         concurrency or plain.concurrency,
@@ -149,10 +152,10 @@ def checked_start(given: Any) -> datetime:
             when = datetime.fromisoformat(given)
         except ValueError as error:
             raise UsageError(
-                f"start: {error}; give a datetime, or text such as 2026-03-28T22:00:00+00:00"
+                f"start: must be a datetime, or text such as 2026-03-28T22:00:00+00:00: {error}"
             ) from None
     if not isinstance(when, datetime) or when.tzinfo is None:
-        raise UsageError(f"start: {shown(given)} is no instant; give an aware datetime, or text with a zone")
+        raise UsageError(f"start: must be an aware datetime, or text with a time zone, got {shown(given)}")
     return when
 
 
@@ -165,9 +168,7 @@ def checked_allowed(given: Any) -> tuple[str, ...]:
     several = (given,) if isinstance(given, str) else tuple(given)
     for one in several:
         if one not in ADVICE:
-            raise UsageError(
-                f"allow: {shown(one)} is nothing that can be reached for; there are {', '.join(ADVICE)}"
-            )
+            raise UsageError(f"allow: must be some of {', '.join(ADVICE)}, got {shown(one)}")
     return several
 
 
@@ -178,7 +179,7 @@ def backend_of(request: pytest.FixtureRequest) -> Backend:
         return Memory()
     if len(marker.args) != 1 or marker.kwargs or marker.args[0] not in {"memory", "postgres"}:
         given = ", ".join(map(shown, marker.args)) or "nothing"
-        wrong(f"zeke_backend: {given} is none; give 'memory' or 'postgres'")
+        wrong(f"zeke_backend: must be 'memory' or 'postgres', got {given}")
     if marker.args[0] == "memory":
         return Memory()
     from zeke_sim.testing.bridge import Postgres  # noqa: PLC0415 - tests in memory do not load the driver

@@ -56,7 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def _seeds(text: str) -> int:
     """Parse the value of ``--zeke-seeds``."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seeds; give 1 or more")
+        raise argparse.ArgumentTypeError(f"must be a positive number of seeds, got {text!r}")
     return int(text)
 
 
@@ -95,7 +95,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
             near = difflib.get_close_matches(marker.name, known, n=1, cutoff=0.75)
             if near:
-                pytest.fail(f"{marker.name}: there is no such marker; did you mean {near[0]}?", pytrace=False)
+                pytest.fail(f"{marker.name}: unknown marker; did you mean {near[0]}?", pytrace=False)
 
 
 @pytest.hookimpl(hookwrapper=True)  # older pytest versions do not support `wrapper=True`

@@ -105,8 +105,8 @@ class RecordedRuns:
             return None
         if sent.task not in self._results:
             raise UsageError(
-                f"run_task: the handler waits for the result of its child {sent.task!r}, and there is no "
-                f"queue that would run it; give run_task(..., results={{{sent.task!r}: …}})"
+                f"results: must have the result of the child {sent.task!r}, since no queue runs it; pass "
+                f"run_task(..., results={{{sent.task!r}: …}})"
             )
         result = self._results[sent.task]
         data = None if sent.payload is None else jsonb.dumps(sent.payload)

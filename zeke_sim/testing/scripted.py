@@ -117,7 +117,7 @@ class Scripted:
 
     def _expected(self) -> str:
         left = ", ".join(map(str, self._lines))
-        return f"there are answers for {left}" if left else "there are none left"
+        return f"answers are left for {left}" if left else "no answers are left"
 
     def _said(self) -> str:
         made = ", ".join(map(str, self.calls))

@@ -132,27 +132,24 @@ class WorldOptions:
         for name, value in (("workers", self.workers), ("schedulers", self.schedulers or 0)):
             least = int(name == "workers")
             if type(value) is not int or value < least:
-                raise UsageError(f"{name}: {value_shown(value)} is out of range; give {least} or more")
+                raise UsageError(f"{name}: must be {least} or more, got {value_shown(value)}")
         if type(self.days) not in {int, float} or not self.days > 0:
-            raise UsageError(f"days: {value_shown(self.days)} is out of range; give a number above 0")
+            raise UsageError(f"days: must be a positive number, got {value_shown(self.days)}")
         if isinstance(self.faults, str):
             if self.faults not in FAULTS:
                 raise UsageError(
-                    f"faults: {self.faults!r} is none of {', '.join(FAULTS)}; or give kinds, as in ['kill']"
+                    f"faults: must be one of {', '.join(FAULTS)}, or as in ['kill'], got {self.faults!r}"
                 )
         elif unknown := [kind for kind in self.faults if kind not in KINDS]:
-            raise UsageError(
-                f"faults: there is no kind {value_shown(unknown[0])}; there are {', '.join(KINDS)}"
-            )
+            raise UsageError(f"faults: must be some of {', '.join(KINDS)}, got {value_shown(unknown[0])}")
         if self.resources is not None and not callable(self.resources):
             raise UsageError(
-                f"resources: {value_shown(self.resources)} can't be called; give what makes them anew for "
-                "each run"
+                f"resources: must be a function that opens them for a run, got {value_shown(self.resources)}"
             )
         _check_properties(self.properties)
         for name in self.worker:
             if name not in WORKER:
-                raise UsageError(f"worker: {name}: there is no such option; there are {', '.join(WORKER)}")
+                raise UsageError(f"worker: must be some of {', '.join(WORKER)}, got {name}")
         checked_allowed(self.allow)
         checked_start(self.start)
 
@@ -232,9 +229,7 @@ def world_options(given: Mapping[str, Any], *others: str) -> WorldOptions:
     """
     known = WorldOptions.__dataclass_fields__
     if unknown := set(given) - set(known):
-        raise UsageError(
-            f"{min(unknown)}: there is no such argument; there are {', '.join((*others, *known))}"
-        )
+        raise UsageError(f"{min(unknown)}: unknown argument; must be one of {', '.join((*others, *known))}")
     return WorldOptions(**given)
 
 
@@ -245,7 +240,7 @@ def checked_count(name: str, number: object) -> None:
         UsageError: it is not.
     """
     if type(number) is not int or number < 1:
-        raise UsageError(f"{name}: {value_shown(number)} is out of range; give 1 or more")
+        raise UsageError(f"{name}: must be 1 or more, got {value_shown(number)}")
 
 
 def _check_properties(given: Any) -> None:
@@ -255,12 +250,12 @@ def _check_properties(given: Any) -> None:
         UsageError: it is not.
     """
     if isinstance(given, Property | Sometimes) or not isinstance(given, Sequence):
-        raise UsageError(f"properties: {value_shown(given)} is no list; give [{value_shown(given)}]")
+        raise UsageError(f"properties: must be a list, got {value_shown(given)}; pass [{value_shown(given)}]")
     for one in cast("Sequence[Any]", given):
         if not isinstance(one, Property | Sometimes):
             raise UsageError(
-                f"properties: {value_shown(one)} is none; make one by zeke_sim.always, eventually, sometimes "
-                "or unique_effects. What the queue promises is asked of every test"
+                f"properties: must be made by zeke_sim.always, eventually, sometimes or unique_effects, got "
+                f"{value_shown(one)}; the guarantees of the queue are checked in every test"
             )
 
 
@@ -318,7 +313,7 @@ def test(
         UsageError: an argument is invalid.
     """
     if catalog is not None and not isinstance(catalog, Catalog):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise UsageError(f"catalog: {value_shown(catalog)} is no catalog; give what Catalog() made")
+        raise UsageError(f"catalog: must be a Catalog, got {value_shown(catalog)}")
     checked_count("seeds", seeds)
     made = world_options(worlds, "seeds", "catalog")
 

@@ -60,7 +60,7 @@ def server(choice: str, run: str, told: Callable[[str], None] = print) -> Genera
         return
     if choice not in CHOICES:
         raise UsageError(
-            f"--zeke-postgres: {shown(choice)} is none; give {', '.join(CHOICES)}, or a connection string"
+            f"--zeke-postgres: must be {', '.join(CHOICES)}, or a connection string, got {shown(choice)}"
         )
     container = choice == "testcontainers" or (choice == "auto" and _has_container(told))
     with _container() if container else _embedded(run) as dsn:

@@ -152,7 +152,7 @@ class Simulation:
         """
         self._called = True
         if until != "drained":
-            raise UsageError(f"until: {shown(until)} is nothing to wait for; give 'drained'")
+            raise UsageError(f"until: must be 'drained', got {shown(until)}")
         if self._ran:
             raise UsageError("run: this world ran already; set up another one by simulation(…)")
         self._quiet = span(within)
@@ -256,4 +256,6 @@ def span(given: str | timedelta | float) -> float:
             return float(parts[1]) * _UNITS[parts[2]]
     elif given > 0:
         return float(given)
-    raise UsageError(f"within: {shown(given)} is no length of time; give '2 days', seconds, or a timedelta")
+    raise UsageError(
+        f"within: must be a duration such as '2 days', seconds, or a timedelta, got {shown(given)}"
+    )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 STATEMENT: Final[Mapping[str, str]] = {
     "refused": "the statement fails before it applies",
     "lost": "the statement commits, but its answer is lost",
-    "hung": "there is no answer for a long time, then an error; the statement may have been applied",
+    "hung": "the answer is an error after a long time; the statement may have been applied",
     "late": "the statement is applied late, and answered",
     "pool": "no connection is free for a long time, so that nothing is sent",
     "conflict": "the database aborts the statement again and again, as for a deadlock",
@@ -38,7 +38,7 @@ NODE: Final[Mapping[str, str]] = {
     "kill": "the process is killed, and another one started in its place",
     "pause": "the process stands still, for about its lease or longer, and goes on",
     "freeze": "the process stands still for a moment",
-    "sigterm": "the process is told to stop (SIGTERM), and another one started in its place",
+    "sigterm": "the process receives SIGTERM, and another one is started in its place",
     "partition": "the node can't reach the database, nor the database the node",
     "partition_out": "what the node sends does not arrive",
     "partition_in": "what the node sends arrives and is done, but no answer comes",

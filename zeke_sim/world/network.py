@@ -166,7 +166,7 @@ class _Call:
         statement.begin()
         if not statement.ended and not world.server.transactions:
             statement.close()
-            raise SimulationError("a statement waited though nobody holds a lock")
+            raise SimulationError("a statement waited although no transaction holds a lock")
         if statement.ended:
             self._finish((statement.error, statement.result), issued)
         else:

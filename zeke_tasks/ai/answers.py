@@ -35,20 +35,20 @@ def line(text: str) -> str:
 def _bullets(items: list[str]) -> list[str]:
     lines = [text for item in items if (text := line(_BULLET.sub("", line(item), count=1)))]
     if not lines:
-        raise ValueError("there is no bullet with any text")
+        raise ValueError("must have a bullet with text")
     return lines
 
 
 def _not_empty(text: str) -> str:
     if not text:
-        raise ValueError("there is no text")
+        raise ValueError("must not be empty")
     return text
 
 
 def _number(value: Any) -> Any:
     """Reject bool and NaN, which Python accepts as numbers."""
     if isinstance(value, bool) or value != value:  # noqa: PLR0124 - not a number is the one that differs from itself
-        raise ValueError("it is no number")
+        raise ValueError("must be a number")
     return value
 
 

@@ -247,7 +247,7 @@ def _read(form: type[B], body: str) -> B:
     try:
         return form.model_validate_json(body)
     except ValidationError as error:
-        raise AIMalformed(f"the server's answer is none of the API: {_first(error)}") from error
+        raise AIMalformed(f"the response does not have the form of the API: {_first(error)}") from error
 
 
 def _answered(response: _Response) -> str:
@@ -279,11 +279,13 @@ def _messages(response: _Response) -> list[_Message]:
     try:
         items = _ITEMS.validate_python(response.output)
     except ValidationError as error:
-        raise AIMalformed(f"the server's answer is none of the API: output: {_first(error)}") from error
+        raise AIMalformed(
+            f"the response does not have the form of the API: output: {_first(error)}"
+        ) from error
     try:
         messages = [_Message.model_validate(item) for item in items if item.get("type") == "message"]
     except ValidationError as error:
-        raise AIMalformed(f"the server's answer is none of the API: {_first(error)}") from error
+        raise AIMalformed(f"the response does not have the form of the API: {_first(error)}") from error
     return [message for message in messages if message.phase in {None, "final_answer"}]
 
 
@@ -293,7 +295,9 @@ def _value(text: str, answer: type[M]) -> M:
     try:
         return answer.model_validate_json(text)
     except ValidationError as error:
-        raise AIMalformed(f"the answer is no {answer.__name__}: {_first(error)}") from error
+        raise AIMalformed(
+            f"the answer does not have the form of {answer.__name__}: {_first(error)}"
+        ) from error
 
 
 def _vectors(response: _Embeddings, wanted: int) -> tuple[tuple[float, ...], ...]:
@@ -301,7 +305,7 @@ def _vectors(response: _Embeddings, wanted: int) -> tuple[tuple[float, ...], ...
     try:
         given = _VECTORS.validate_python(response.data)
     except ValidationError as error:
-        raise AIMalformed(f"the server's answer is none of the API: data: {_first(error)}") from error
+        raise AIMalformed(f"the response does not have the form of the API: data: {_first(error)}") from error
     ordered = sorted(given, key=lambda vector: vector.index)
     if [vector.index for vector in ordered] != list(range(wanted)):
         raise AIMalformed(f"the server gave {len(ordered)} vectors for {wanted} texts")

@@ -54,7 +54,7 @@ def load_prices(path: Path | None = None) -> dict[str, Price]:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
         raise SettingsError(
-            f"ZEKE_AI_PRICES: {path} is no list of prices: {place}: {first['msg']}; write"
+            f"ZEKE_AI_PRICES: must be a list of prices, got {path}: {place}: {first['msg']}; write"
             ' {"models": {"NAME": {"input": 0.05, "cached_input": 0.005, "output": 0.4}}},'
             " in US dollars for a million tokens"
         ) from error

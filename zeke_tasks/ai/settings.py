@@ -16,7 +16,7 @@ _KEY_MISSING: Final = (
     " if OPENAI_BASE_URL names a server of your own that takes every key. {otherwise}"
 )
 
-_NO_URL: Final = "it is no URL; write one like https://api.openai.com/v1"
+_NO_URL: Final = "must be a URL such as https://api.openai.com/v1"
 
 
 class AISettings(Variables):

@@ -25,9 +25,9 @@ _NO_CREDIT: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached
 _REDIRECTS: Final = range(300, 400)
 _ADVICE: Final = {
     401: "the AI does not accept the API key: set OPENAI_API_KEY to a valid one",
-    403: "the API key has no right to this: give it the right to use the model {model}, or set another",
-    404: "there is no model {model}, or no API at this address: set OPENAI_MODEL, OPENAI_EMBEDDING_MODEL or"
-    " OPENAI_BASE_URL",
+    403: "the API key is not permitted: allow it to use the model {model}, or set another",
+    404: "the model {model} or the API does not exist at this address: set OPENAI_MODEL,"
+    " OPENAI_EMBEDDING_MODEL or OPENAI_BASE_URL",
 }
 
 

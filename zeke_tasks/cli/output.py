@@ -131,7 +131,7 @@ def tell_brief(out: Console, seen: StoryView) -> None:
         wrapped(out, words or "", "  ")
     if overlay.brief_state is AnalysisState.STUB and overlay.analysis_state is AnalysisState.COMPLETED:
         out.print()
-        wrapped(out, "The brief is the stub's, which is no AI.", "  ")
+        wrapped(out, "The brief is by the stub (not an AI).", "  ")
 
 
 def _saved(overlay: Overlay) -> str:
@@ -161,7 +161,7 @@ def who(overlay: Overlay | None) -> str | None:
     """Return the name of what analysed a story; None if it is not analysed."""
     if overlay is None or overlay.analysis_state is AnalysisState.PENDING:
         return None
-    model = "the stub, which is no AI" if overlay.analysis_state is AnalysisState.STUB else overlay.model
+    model = "the stub (not an AI)" if overlay.analysis_state is AnalysisState.STUB else overlay.model
     return f"by {model}" + (f", {moment(overlay.analysed_at)}" if overlay.analysed_at else "")
 
 
@@ -187,7 +187,7 @@ def tell_who_said_it(out: Console, stories: Iterable[StoryView], spent: Sequence
     if models:
         wrapped(out, f"Analysed by {', '.join(models)}.")
     if any(overlay.analysis_state is AnalysisState.STUB for overlay in known):
-        wrapped(out, "Analysed by the stub, which is no AI: it quotes the text and counts words.")
+        wrapped(out, "Analysed by the stub (not an AI), which quotes the text and counts words.")
     by_model: dict[str, list[Spending]] = defaultdict(list)
     for one in spent:
         by_model[one.model].append(one)

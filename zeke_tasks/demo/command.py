@@ -17,7 +17,7 @@ def demo(
     *,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the database up at the end.")] = False,
 ) -> None:
-    """Start a private Postgres and a sample site, and go from its feeds to stories told in few words."""
+    """Start a private Postgres and a sample site, and turn its feeds into stories with briefs."""
     with extras():
         from zeke_tasks.demo.run import main  # noqa: PLC0415 - see the package
 

@@ -221,7 +221,7 @@ class WebClient:
             async with self._http.stream("GET", url, headers=list(headers.items())) as response:
                 return await self._answer(url, headers, response)
         except httpx2.InvalidURL as error:
-            raise UrlRefused(url, f"is no URL that can be asked for: {error}") from error
+            raise UrlRefused(url, f"cannot be requested: {error}") from error
         except UnknownCoding as error:
             raise Permanent(url, f"the body {error}") from error
         except BrokenCoding as error:

@@ -64,7 +64,7 @@ def parse_feed(body: bytes, content_type: str, url: str) -> Feed:
     parsed, items = _parse(text, url)
     version = version or str(parsed.get("version") or "")
     if not version and not items:
-        raise FeedError(url, f"the body is no feed: {_looks_like(text)}")
+        raise FeedError(url, f"the body is not a feed: {_looks_like(text)}")
     home = as_mapping(parsed.get("feed"))
     damage = parsed.get("bozo_exception") if parsed.get("bozo") else None
     return Feed(
@@ -117,7 +117,7 @@ def _refuse(text: str, url: str) -> None:
     if "<!entity" in head.lower():
         raise FeedError(url, "the feed declares entities (<!ENTITY), which could expand without bounds")
     if root.lower() == "html":
-        raise FeedError(url, f"the body is no feed: {_looks_like(text)}")
+        raise FeedError(url, f"the body is not a feed: {_looks_like(text)}")
 
 
 def _prolog(text: str) -> tuple[bool, str]:

@@ -171,7 +171,7 @@ class Guard:
         try:
             address = ip_address(text)
         except ValueError:
-            raise AddressRefused(url, text, "it is no IP address") from None
+            raise AddressRefused(url, text, "it is not an IP address") from None
         if reason := self.refusal(address):
             raise AddressRefused(url, text, reason)
         return str(address)

@@ -31,11 +31,15 @@ def as_atom(text: str, url: str) -> tuple[str, str]:
         # Hand-written and templated feeds have line breaks in strings, which strict parsing rejects.
         feed: Any = json.loads(text, strict=False)
     except (ValueError, RecursionError) as error:
-        raise FeedError(url, f"the body is no feed: it looks like JSON, but is none: {error}") from error
+        raise FeedError(
+            url, f"the body is not a feed: it looks like JSON, but cannot be read: {error}"
+        ) from error
     version = _VERSION.match(_text(feed, "version"))
     items = cast("Mapping[str, Any]", feed).get("items") if isinstance(feed, Mapping) else None
     if not version or not isinstance(items, list):
-        raise FeedError(url, "the body is no feed: it is JSON without a JSON Feed's version and items")
+        raise FeedError(
+            url, "the body is not a feed: it is JSON without the version and items of a JSON Feed"
+        )
     lines = ['<feed xmlns="http://www.w3.org/2005/Atom">']
     lines += _element("title", _text(feed, "title"))
     lines += _link(_text(feed, "home_page_url"))

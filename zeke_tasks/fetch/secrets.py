@@ -1,6 +1,6 @@
 """Removal of secrets from URLs in log lines and messages.
 
-Private feeds have a token in their URL, with which anybody could read the feed. So it must not be in the log.
+Private feeds have a token in their URL, which gives access to the feed. So it must not be in the log.
 """
 
 from __future__ import annotations

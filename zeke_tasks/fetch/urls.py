@@ -42,7 +42,7 @@ def parse_http_url(url: str, base: str | None = None) -> ada_url.URL:
     try:
         parsed = ada_url.URL(url, base)
     except ValueError:
-        raise UrlRefused(shown, "is no absolute URL; it should look like https://example.org/page") from None
+        raise UrlRefused(shown, "must be an absolute URL such as https://example.org/page") from None
     if parsed.protocol not in SCHEMES:
         raise UrlRefused(shown, f"has the scheme {parsed.protocol!r}; only http and https are fetched")
     if parsed.username or parsed.password:
@@ -54,7 +54,7 @@ def parse_http_url(url: str, base: str | None = None) -> ada_url.URL:
         try:
             parsed.hostname = name
         except ValueError:
-            raise UrlRefused(shown, "has a host name that is none without its dot at the end") from None
+            raise UrlRefused(shown, "has a host name that is invalid without its final dot") from None
     return parsed
 
 

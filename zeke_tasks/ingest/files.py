@@ -76,8 +76,7 @@ def _document(name: str, body: bytes, ending: str, now: datetime) -> tuple[str, 
         return (article.title or stem, article.text, article.text) if article else (stem, "", "")
     if _is_binary(body):
         raise UsageError(
-            f"{name} is no text: give text, Markdown, HTML or PDF, or items as JSON or JSONL."
-            " Nothing was uploaded."
+            f"{name}: must be text, Markdown, HTML or PDF, or items as JSON or JSONL. Nothing was uploaded."
         )
     written = decode(body, None)
     title, text = read_markdown(written) if ending in ENDINGS else (title_of(written), written)
@@ -139,7 +138,7 @@ def _json(where: str, text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{where} is no JSON: {error}. Nothing was uploaded.") from error
+        raise UsageError(f"{where}: must be JSON: {error}. Nothing was uploaded.") from error
 
 
 def chunks(items: Sequence[UploadedItem], names: Sequence[str]) -> list[list[UploadedItem]]:

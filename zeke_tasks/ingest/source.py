@@ -39,7 +39,7 @@ async def ingest_source(payload: IngestSource, job: JobContext) -> dict[str, Any
 
 def _not_a_feed(source: Source | None) -> str | None:
     if source is None:
-        return "there is no such source"
+        return "the source does not exist"
     if source.type is not SourceType.RSS:
         return f"its type is {source.type}, not {SourceType.RSS}"
     return None if source.url else "it has no url"

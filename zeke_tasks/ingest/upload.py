@@ -60,7 +60,7 @@ async def ingest_from_upload(payload: IngestFromUpload, job: JobContext) -> dict
     async with job.transaction() as transaction:
         rows = context.repository.within(transaction)
         if await rows.source(payload.source_id) is None:
-            raise Fail(f"There is no source {payload.source_id}; add it first, or name another one")
+            raise Fail(f"Source {payload.source_id} does not exist; add it first, or name another one")
         new = await rows.put_items(payload.source_id, [upload.item for upload in uploads.values()])
         await rows.reopen_items(texts)
         forgotten = await rows.take_up_forgotten_items(payload.source_id, FORGOTTEN_AFTER)

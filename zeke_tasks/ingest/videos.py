@@ -67,7 +67,7 @@ def video_of(item: RawItem) -> Video:
     """
     key = video_id(item)
     if key is None:
-        raise ValueError(f"item {item.id} is no video")
+        raise ValueError(f"item: must be a video, got {item.id}")
     if item.kind is not Kind.VIDEO:
         return Video(id=key, title="", url=watch_url(key), published_at=item.published_at)
     facts = Facts.model_validate_json(item.body) if item.body else Facts()

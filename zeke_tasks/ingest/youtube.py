@@ -120,7 +120,7 @@ async def ingest_from_youtube(payload: IngestSource, job: JobContext) -> dict[st
 
 def _not_youtube(source: Source | None) -> str | None:
     if source is None:
-        return "there is no such source"
+        return "the source does not exist"
     if source.type not in TYPES:
         return f"its type is {source.type}, neither {' nor '.join(TYPES)}"
     return None if source.has_place else "it has no url"
@@ -180,7 +180,7 @@ async def _feed_url_of(context: Context, url: str) -> str:
         Permanent: it is not a YouTube page, or belongs to no channel.
     """
     if not is_youtube(url):
-        raise Permanent(url, "is no page of YouTube's; give the URL of a channel or a playlist")
+        raise Permanent(url, "must be a page of YouTube; pass the URL of a channel or a playlist")
     page = await context.web.fetch(url, kind="page")
     found = channel_feed_url(page.final_url) or await read(
         context.compute, page.final_url, feed_url_on_page, page.body, page.charset

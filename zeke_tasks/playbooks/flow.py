@@ -109,7 +109,7 @@ def look_up(path: object, known: Mapping[str, Any]) -> Any:
     """
     # An empty name means a superfluous dot; members with an empty name can't be referenced.
     if not isinstance(path, str) or not all(path.split(".")):
-        raise BadReference(f"{REFERENCE}: {path!r} is no path; give names with dots, as steps.NAME.output.id")
+        raise BadReference(f"{REFERENCE}: must be names with dots, as in steps.NAME.output.id, got {path!r}")
     value: Any = known
     come: list[str] = []
     for name in path.split("."):

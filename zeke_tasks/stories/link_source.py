@@ -22,6 +22,6 @@ async def link_source_to_story(payload: LinkSourceToStory, job: JobContext) -> d
         await require_story(rows, payload.story_id)
         linked = await rows.link_source(payload.story_id, payload.source_id)
     if not linked:
-        raise Fail(f"There is no source {payload.source_id}; add it first, or name another one")
+        raise Fail(f"Source {payload.source_id} does not exist; add it first, or name another one")
     job.logger.info("source linked", storyId=str(payload.story_id), sourceId=str(payload.source_id))
     return {"storyId": payload.story_id, "sourceId": payload.source_id}

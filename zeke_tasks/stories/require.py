@@ -20,7 +20,7 @@ async def require_story(rows: Rows, story_id: UUID) -> Story:
         Fail: the story does not exist, so retries are useless.
     """
     if (story := await rows.story(story_id)) is None:
-        raise Fail(f"There is no story {story_id}; see where the job got this storyId from")
+        raise Fail(f"Story {story_id} does not exist; check where the job got this storyId")
     return story
 
 

@@ -32,7 +32,7 @@ EMBED: Final = "embed"
 _TOKEN: Final = 4
 """Characters per token, for approximate usage."""
 
-_SENTENCES: Final = ("There is more to it.", "Whoever wants to know, reads on.", "That is all.")
+_SENTENCES: Final = ("There is more to it.", "The rest follows below.", "That is all.")
 
 
 class Asked(NamedTuple):

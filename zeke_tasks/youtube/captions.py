@@ -88,7 +88,7 @@ class YouTubeCaptions:
         """
         url = watch_url(video_id)
         if not is_video_id(video_id):
-            raise Permanent(url, f"{video_id!r} is no video's id, which has eleven letters, digits, - and _")
+            raise Permanent(url, f"video id: must be eleven letters, digits, - and _, got {video_id!r}")
         async with self._turns.turn(HOST):
             with anyio.move_on_after(PATIENCE):
                 # A cancelled job does not wait for the thread, which ends by its time-outs.
@@ -144,7 +144,7 @@ def _our_error(video_id: str, error: Exception) -> WebError | None:
         case AddressRefused() | requests.RequestException():
             return _unanswered(url, error)
         case ParseError() | DefusedXmlException():
-            return Transient(url, f"YouTube's answer is no captions: {type(error).__name__}: {error}")
+            return Transient(url, f"the answer of YouTube has no captions: {type(error).__name__}: {error}")
         case _ if is_of_this_machine(error):
             return None
         case _:
@@ -170,7 +170,7 @@ def _refusal(url: str, error: CouldNotRetrieveTranscript) -> WebError:
         case InvalidVideoId() | VideoUnavailable():
             return Permanent(url, "the video is not available")
         case AgeRestricted():
-            return Permanent(url, "the video is shown to those only who prove their age")
+            return Permanent(url, "the video is shown only with a proof of age")
         case VideoUnplayable():
             return _unplayable(url, error)
         case RequestBlocked():

@@ -139,14 +139,14 @@ def parse_channel_feed(body: bytes, content_type: str, url: str) -> Channel:
     """
     text = _DECLARATION.sub("", decode(body, charset_of(content_type)), count=1).strip()
     if "<!doctype" in text.lower() or "<!entity" in text.lower():
-        raise FeedError(url, "the body is no channel's feed: it has a document type, as no such feed does")
+        raise FeedError(url, "the body is not the feed of a channel: it has a document type")
     try:
         # This parser's risks with untrusted documents need a document type, which is rejected.
         root = ET.fromstring(text)  # noqa: S314
     except ET.ParseError as error:
-        raise FeedError(url, f"the body is no channel's feed: {error}") from error
+        raise FeedError(url, f"the body is not the feed of a channel: {error}") from error
     if root.tag != f"{{{_SPACES['atom']}}}feed":
-        raise FeedError(url, f"the body is no channel's feed: its first element is {root.tag}")
+        raise FeedError(url, f"the body is not the feed of a channel: its first element is {root.tag}")
     title = one_line(_text(root, "atom:title"))
     videos = (_video(entry, title) for entry in root.findall("atom:entry", _SPACES))
     return Channel(title, tuple(dict.fromkeys(video for video in videos if video)))

@@ -93,7 +93,7 @@ class YouTubeSearch:
         try:
             answer: Any = json.loads(fetched.body)
         except (ValueError, RecursionError) as error:
-            raise Transient(url, f"the answer is no JSON: {error}") from None
+            raise Transient(url, f"the answer is not JSON: {error}") from None
         return as_mappings(as_mapping(answer).get("items"))
 
 

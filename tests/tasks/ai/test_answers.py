@@ -55,7 +55,7 @@ def test_bullets_are_lines_without_marks() -> None:
 
 def test_analysis_without_a_bullet_is_refused() -> None:
     def check(said: list[str]) -> None:
-        with pytest.raises(ValidationError, match="no bullet"):
+        with pytest.raises(ValidationError, match="must have a bullet"):
             analysis(why_it_matters=said)
 
     check_each([[], [""], ["-  "], ["\x00", " "]], check)
@@ -100,7 +100,7 @@ def test_briefs_are_lines_within_their_lengths() -> None:
 
 def test_empty_brief_is_refused() -> None:
     def check(field: str) -> None:
-        with pytest.raises(ValidationError, match="no text"):
+        with pytest.raises(ValidationError, match="must not be empty"):
             Briefs.model_validate({**BRIEFS, field: " \n"})
 
     check_each(["one_liner", "two_liner", "elevator"], check)

@@ -147,8 +147,8 @@ def test_invalid_value_is_refused_by_its_variable_without_repeating_a_key(
         ("OPENAI_API_KEY", "hunter2 \u00e4", "no key has"),
         ("OPENAI_API_KEY", "sk-1\nhunter2: x", "no key has"),
         *(("OPENAI_BASE_URL", url, "OPENAI_API_KEY") for url in WITH_PASSWORD),
-        *(("OPENAI_BASE_URL", url, "it is no URL") for url in ("http://[::1/v1", "http:///v1")),
-        ("OPENAI_BASE_URL", "http://a.example:http/v1", "it is no URL"),
+        *(("OPENAI_BASE_URL", url, "must be a URL such as") for url in ("http://[::1/v1", "http:///v1")),
+        ("OPENAI_BASE_URL", "http://a.example:http/v1", "must be a URL such as"),
     ]
     check_each(cases, check)
     # An at sign is no password elsewhere.
@@ -162,7 +162,7 @@ def test_key_is_not_shown() -> None:
 
 
 def test_unknown_setting_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"ZEKE_IA is no setting; there are ZEKE_AI"):
+    with pytest.raises(SettingsError, match=r"ZEKE_IA: must be one of the settings ZEKE_AI"):
         AISettings.load(zeke_ia="stub")
 
 
@@ -185,7 +185,7 @@ async def test_invalid_prices_are_refused_before_anything_starts(tmp_path: Path)
         if content is not None:
             file.write_text(content, encoding="utf-8")
         settings = AISettings.load(openai_api_key=KEY, zeke_ai_prices=file)
-        with pytest.raises(SettingsError, match=rf"ZEKE_AI_PRICES: .*prices\.json .*{complaint}"):
+        with pytest.raises(SettingsError, match=rf"ZEKE_AI_PRICES: .*prices\.json.*{complaint}"):
             async with open_ai(settings, FrozenClock()):
                 pytest.fail("it was opened")
 

@@ -190,11 +190,19 @@ def failed(code: str, message: str) -> Said:
 
 FAILURES = {
     # Answers of another form.
-    "no JSON": (response("I think so."), AIMalformed, "the answer is no Analysis: Invalid JSON"),
-    "cut JSON": (response('{"chili": 3'), AIMalformed, "the answer is no Analysis: Invalid JSON"),
+    "no JSON": (
+        response("I think so."),
+        AIMalformed,
+        "the answer does not have the form of Analysis: Invalid JSON",
+    ),
+    "cut JSON": (
+        response('{"chili": 3'),
+        AIMalformed,
+        "the answer does not have the form of Analysis: Invalid JSON",
+    ),
     "another form": (response('{"chili": 3}'), AIMalformed, "why_it_matters: Field required"),
-    "no bullets": (response(analysis(why_it_matters=[" "])), AIMalformed, "no bullet with any text"),
-    "no number": (response(analysis(confidence=float("nan"))), AIMalformed, "confidence: it is no number"),
+    "no bullets": (response(analysis(why_it_matters=[" "])), AIMalformed, "must have a bullet with text"),
+    "no number": (response(analysis(confidence=float("nan"))), AIMalformed, "confidence: must be a number"),
     "empty": (response(""), AIMalformed, "the answer is empty"),
     "no text": (response(), AIMalformed, "the answer is empty"),
     "too long": (
@@ -202,15 +210,15 @@ FAILURES = {
         AIMalformed,
         "not whole: it ended for max_output_tokens",
     ),
-    "a page": (Said(body=b"<html>Welcome</html>", headers=HTML), AIMalformed, "none of the API"),
-    "something else": (Said(body={"hello": 1}), AIMalformed, "none of the API: output: "),
-    "a list": (Said(body=[1]), AIMalformed, "none of the API"),
-    "no output": (response(output=None), AIMalformed, "none of the API"),
-    "odd output": (response(output=[7]), AIMalformed, "none of the API"),
+    "a page": (Said(body=b"<html>Welcome</html>", headers=HTML), AIMalformed, "not have the form of the API"),
+    "something else": (Said(body={"hello": 1}), AIMalformed, "not have the form of the API: output: "),
+    "a list": (Said(body=[1]), AIMalformed, "not have the form of the API"),
+    "no output": (response(output=None), AIMalformed, "not have the form of the API"),
+    "odd output": (response(output=[7]), AIMalformed, "not have the form of the API"),
     "odd content": (
         response(output=[{"type": "message", "content": 7}]),
         AIMalformed,
-        "none of the API: content",
+        "not have the form of the API: content",
     ),
     # Refusals.
     "refusal": (response(refusal="I can't help with that."), AIRefused, "I can't help with that."),
@@ -233,8 +241,8 @@ FAILURES = {
     # What never works, with what to change.
     "400": (error(400, "Unsupported parameter."), AIRejected, "Unsupported parameter."),
     "401": (error(401, f"Incorrect API key: {KEY}"), AIRejected, "set OPENAI_API_KEY"),
-    "403": (error(403), AIRejected, "right to use the model gpt-5-nano"),
-    "404": (error(404, code="model_not_found"), AIRejected, "no model gpt-5-nano"),
+    "403": (error(403), AIRejected, "allow it to use the model gpt-5-nano"),
+    "404": (error(404, code="model_not_found"), AIRejected, "the model gpt-5-nano or the API does not exist"),
     "404 of an address": (error(404), AIRejected, "OPENAI_MODEL"),
     "413": (error(413, f"{KEY} is too long"), AIRejected, "413"),
     "422": (Said(422, {"error": "unknown field"}), AIRejected, "unknown field"),
@@ -256,7 +264,7 @@ async def test_failed_answers(server: OpenAIServer) -> None:
         assert caught.value.usage == (PAID if paid else None)
 
     await check_each_async(FAILURES, check)
-    with pytest.raises(AIRejected, match="no model nomic"):
+    with pytest.raises(AIRejected, match="the model nomic or the API does not exist"):
         await embed(server, error(404, code="model_not_found"), TEXT, embedding_model="nomic")
 
 

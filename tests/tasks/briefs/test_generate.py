@@ -72,7 +72,7 @@ async def test_missing_and_unanalysed_stories_fail_job(jobs: Jobs, ai: ScriptedA
     story = await jobs.domain.told_story(TEXT)
     with pytest.raises(Fail, match=r"no why_it_matters.*analyze-story"):
         await brief(jobs, story)
-    with pytest.raises(Fail, match=f"no story {JOB}"):
+    with pytest.raises(Fail, match=f"Story {JOB} does not exist"):
         await jobs.run("generate-brief", {"storyId": JOB, "reason": "manual"})
     assert ai.asked == []
 

@@ -36,6 +36,6 @@ async def test_brief_of_stub_is_marked_beside_analysis_of_model() -> None:
         assert (value["state"], value["promptVersion"]) == (state, PROMPT.version)
         shown = io.StringIO()
         tell_brief(Console(file=shown, width=100), seen)
-        assert ("The brief is the stub's, which is no AI." in shown.getvalue()) is (state == "stub")
+        assert ("The brief is by the stub (not an AI)." in shown.getvalue()) is (state == "stub")
 
     await check_each_async([(ScriptedAI(), "completed"), (StubClient(), "stub")], check)

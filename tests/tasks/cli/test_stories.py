@@ -47,7 +47,7 @@ async def test_story_is_shown_with_all_details(zeke: Zeke, on_postgres: Domain) 
         "A queue in a table",
         "https://a.example/queue",
         "A feed (rss",
-        "by the stub, which is no AI",
+        "by the stub (not an AI)",
         "Why it matters",
         "In one line",
         "In two sentences",

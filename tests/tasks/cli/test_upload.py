@@ -22,7 +22,7 @@ async def test_document_becomes_a_story_once(zeke: Zeke, tmp_path: Path) -> None
         (tmp_path / name).write_text(NOTES, encoding="utf-8")
     result = await zeke("upload", str(tmp_path / "notes.md"), "--source", "Notes")
     assert result.exit_code == 0, result.output
-    for words in ("Queues in tables", "one line", "the stub, which is no AI"):
+    for words in ("Queues in tables", "one line", "the stub (not an AI)"):
         assert words in result.stdout
     assert "briefs 1/1" in result.stderr
     again = await zeke.json("upload", str(tmp_path / "copy.txt"), "--source", "Notes")
@@ -59,7 +59,7 @@ async def test_unreadable_file_refuses_the_whole_upload(zeke: Zeke, tmp_path: Pa
     (tmp_path / "good.txt").write_text(NOTES, encoding="utf-8")
     (tmp_path / "bad.json").write_text("{", encoding="utf-8")
     said = await zeke.fails("upload", str(tmp_path / "good.txt"), str(tmp_path / "bad.json"), code=2)
-    assert "bad.json is no JSON" in said
+    assert "bad.json: must be JSON" in said
     assert "Nothing was uploaded" in said
     assert await zeke.json("stories") == []
     assert await zeke.json("sources", "list") == []

@@ -129,7 +129,7 @@ async def test_items_with_video_url_are_videos() -> None:
         item = await in_memory.look(key)
         assert video_id(item) == found
         if found is None:
-            with pytest.raises(ValueError, match="is no video"):
+            with pytest.raises(ValueError, match="must be a video"):
                 video_of(item)
         else:
             assert (video_of(item).id, video_of(item).url) == (found, watch_url(ID))

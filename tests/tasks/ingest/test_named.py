@@ -62,6 +62,6 @@ async def test_redirect_to_unnamed_local_server_is_refused() -> None:
 
 async def test_invalid_url_is_refused() -> None:
     web = ScriptedWeb()
-    web.put("no URL", UrlRefused("no URL", "is no absolute URL"))
+    web.put("no URL", UrlRefused("no URL", "must be an absolute URL"))
     with pytest.raises(UrlRefused):
         await NamedServers(web, ScriptedWeb(), NAMED).fetch("no URL", kind="page")

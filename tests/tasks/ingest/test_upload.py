@@ -168,7 +168,7 @@ async def test_metadata_of_item_is_kept(jobs: Jobs) -> None:
 
 
 async def test_missing_source_and_empty_list_are_refused(jobs: Jobs) -> None:
-    with pytest.raises(Fail, match="There is no source"):
+    with pytest.raises(Fail, match=r"Source .* does not exist"):
         await _upload(jobs, UUID(int=1), _item("1", text="Bees."))
     with pytest.raises(PayloadValidationError, match="items"):
         await _upload(jobs, await _source(jobs))

@@ -89,6 +89,6 @@ async def test_highlights_of_two_teams_are_separate(jobs: Jobs) -> None:
 
 
 async def test_missing_story_fails_job(jobs: Jobs) -> None:
-    with pytest.raises(Fail, match=f"no story {JOB}"):
+    with pytest.raises(Fail, match=f"Story {JOB} does not exist"):
         await jobs.run("extract-highlights", {"storyId": JOB})
     assert await jobs.sent("score-relevance") == []

@@ -155,7 +155,7 @@ async def test_aliases_are_served(jobs: Jobs) -> None:
 async def test_missing_story_fails_job() -> None:
     async def check(task: str, more: dict[str, Any]) -> None:
         jobs = memory_jobs()
-        with pytest.raises(Fail, match=f"no story {JOB}"):
+        with pytest.raises(Fail, match=f"Story {JOB} does not exist"):
             await jobs.run(task, {"storyId": JOB, "createdBy": USER, **more})
         assert await sent(jobs) == []
 

@@ -88,5 +88,5 @@ async def test_story_without_highlights_is_done_and_missing_story_fails(jobs: Jo
     story = await jobs.domain.told_story()
     told = await jobs.run("score-relevance", {"storyId": story.id})
     assert told == {"storyId": story.id, "scored": 0, "changed": 0}
-    with pytest.raises(Fail, match=f"no story {TEAM}"):
+    with pytest.raises(Fail, match=f"Story {TEAM} does not exist"):
         await jobs.run("score-relevance", {"storyId": TEAM})

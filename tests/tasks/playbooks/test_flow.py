@@ -58,11 +58,11 @@ def test_unknown_reference_is_refused_with_known_names() -> None:
         ("steps.text.output.0", "names '0', but steps.text.output is str, which has no members"),
         ("stepz", "names 'stepz', but it has run, steps"),
         ("steps.find.output.ids." + "9" * 5000, "is a list of 2"),
-        ("", "is no path"),
-        (".", "is no path"),
-        ("steps.find.output.", "is no path"),
-        ("steps.find.output..a", "is no path"),
-        (5, "is no path"),
+        ("", "must be names with dots"),
+        (".", "must be names with dots"),
+        ("steps.find.output.", "must be names with dots"),
+        ("steps.find.output..a", "must be names with dots"),
+        (5, "must be names with dots"),
     ]
     check_each(cases, check)
 
@@ -106,10 +106,10 @@ def test_impossible_reference_is_refused_with_step() -> None:
         ("run.metdata.id", "names 'metdata', but run has id, metadata, teamId, triggeredBy"),
         ("run.id.x", "run.id is str"),
         ("first.output", "names 'first', but it has run, steps"),
-        (["steps"], "is no path"),
-        ("run.metadata..a", "'run.metadata..a' is no path"),
-        ("steps.first.output.", "'steps.first.output.' is no path"),
-        ("..", "'..' is no path"),
+        (["steps"], "must be names with dots"),
+        ("run.metadata..a", "as in steps.NAME.output.id, got 'run.metadata..a'"),
+        ("steps.first.output.", "as in steps.NAME.output.id, got 'steps.first.output.'"),
+        ("..", "as in steps.NAME.output.id, got '..'"),
     ]
     check_each(cases, check)
 

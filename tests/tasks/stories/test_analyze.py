@@ -404,6 +404,6 @@ def test_every_job_ends_under_rate_limit() -> None:
 
 
 async def test_missing_story_fails_job(jobs: Jobs, ai: ScriptedAI) -> None:
-    with pytest.raises(Fail, match=f"no story {JOB}"):
+    with pytest.raises(Fail, match=f"Story {JOB} does not exist"):
         await jobs.run("analyze-story", {"storyId": JOB, "trigger": "auto"})
     assert ai.asked == []

@@ -30,7 +30,7 @@ async def test_story_gets_another_primary_source(jobs: Jobs) -> None:
 
 async def test_missing_story_or_source_is_named(jobs: Jobs) -> None:
     story = await jobs.domain.told_story()
-    with pytest.raises(Fail, match=f"no source {NOBODY}"):
+    with pytest.raises(Fail, match=f"Source {NOBODY} does not exist"):
         await jobs.run("link-source-to-story", {"sourceId": NOBODY, "storyId": story.id})
-    with pytest.raises(Fail, match=f"no story {NOBODY}"):
+    with pytest.raises(Fail, match=f"Story {NOBODY} does not exist"):
         await jobs.run("link-source-to-story", {"sourceId": story.primary_source_id, "storyId": NOBODY})

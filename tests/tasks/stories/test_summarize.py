@@ -90,5 +90,5 @@ async def test_second_run_changes_nothing() -> None:
 async def test_alias_is_served_and_missing_story_fails_job(jobs: Jobs) -> None:
     story = await jobs.domain.told_story()
     assert (await jobs.run("story-summarize", {"storyId": story.id, "mode": "auto"}))["written"] is True
-    with pytest.raises(Fail, match=f"no story {UUID(int=7)}"):
+    with pytest.raises(Fail, match=f"Story {UUID(int=7)} does not exist"):
         await jobs.run("summarize-story", {"storyId": UUID(int=7), "mode": "auto"})

@@ -81,7 +81,7 @@ async def test_story_without_subscribers_has_no_states(jobs: Jobs) -> None:
 
 
 async def test_missing_story_and_unknown_state_are_refused(jobs: Jobs) -> None:
-    with pytest.raises(Fail, match=f"no story {THREE}"):
+    with pytest.raises(Fail, match=f"Story {THREE} does not exist"):
         await jobs.run("update-story-status", {"storyId": THREE, "state": "read"})
     with pytest.raises(PayloadValidationError, match="state"):
         await jobs.run("update-story-status", {"storyId": THREE, "state": "burnt"})

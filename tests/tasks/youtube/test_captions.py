@@ -194,7 +194,7 @@ async def test_memory_error_is_raised_unchanged() -> None:
 async def test_invalid_id_is_not_requested() -> None:
     async def check(video_id: str) -> None:
         scripted = youtube()
-        with pytest.raises(Permanent, match="no video's id"):
+        with pytest.raises(Permanent, match="must be eleven letters"):
             await source(scripted).captions(video_id)
         assert scripted.asked == []
 

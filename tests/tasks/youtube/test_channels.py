@@ -154,10 +154,10 @@ def test_other_documents_are_refused_with_reason() -> None:
             parse_channel_feed(body.encode(), "", FEED)
 
     cases = [
-        ("", "no channel's feed"),
-        ("<html><body>Before you continue</html>", "no channel's feed"),
+        ("", "not the feed of a channel"),
+        ("<html><body>Before you continue</html>", "not the feed of a channel"),
         ("<rss version='2.0'/>", "its first element is rss"),
-        (SAMPLE[:900], "no channel's feed"),
+        (SAMPLE[:900], "not the feed of a channel"),
         ('<!DOCTYPE feed [<!ENTITY a "b">]>' + SAMPLE.partition("?>")[2], "document type"),
         ('<!DOCTYPE feed SYSTEM "file:///etc/passwd">' + SAMPLE.partition("?>")[2], "document type"),
     ]
@@ -206,6 +206,6 @@ def test_other_errors_are_unchanged() -> None:
         Transient(FEED, "the server answered 500", status=500, retry_after=5),
         Permanent(FEED, "the server answered 410 Gone", status=410),
         AddressRefused(FEED, "10.0.0.1", "it is private"),
-        FeedError(FEED, "the body is no feed"),
+        FeedError(FEED, "the body is not a feed"),
     ]
     check_each(errors, check)

@@ -162,7 +162,7 @@ async def test_refusal_says_what_to_do_and_not_the_key() -> None:
 
 
 async def test_other_answers_than_json_are_transient() -> None:
-    with pytest.raises(Transient, match="no JSON") as raised:
+    with pytest.raises(Transient, match="not JSON") as raised:
         await search(Api("<html>"))
     assert KEY not in str(raised.value)
 

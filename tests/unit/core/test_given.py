@@ -41,7 +41,7 @@ def test_opaque_must_be_queue_names() -> None:
         lambda wrong: check_query(JobQuery(opaque=wrong)),
         InvalidOptionError,
         ["mail", None, (5,), ("a\0",)],
-        r"^opaque: .*; give",
+        r"^opaque: must be .*, got ",
     )
 
 

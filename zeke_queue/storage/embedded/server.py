@@ -392,7 +392,7 @@ def _usable_binaries(binaries: Path, owner: Owner) -> Path:
     """Return binaries that the owner can run: these, or a copy if they are in a folder closed to it."""
     if not (binaries / "initdb").exists():
         raise UsageError(
-            f"binaries {binaries}: there is no initdb in this folder; name the server's bin folder"
+            f"binaries: must be the bin folder of a Postgres server, got {binaries}, which has no initdb"
         )
     if not owner.foreign or owner.can_enter(binaries / "initdb"):
         return binaries

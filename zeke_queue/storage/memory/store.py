@@ -246,7 +246,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
         """Return when a claim on these queues can next succeed if nothing else happens, or None for never.
 
         A paused or full queue waits for something else to happen. If jobs are due now, the result is not in
-        the future. A simulation lets time jump to it for idle workers, instead of polling.
+        the future. A simulation advances the time to it for idle workers, instead of polling.
         """
         jobs, starts = self._tables.jobs, list[datetime]()
         for line, _ in self._open([QueueCapacity(name, 1) for name in queues], self._clock.now()):

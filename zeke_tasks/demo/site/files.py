@@ -29,7 +29,7 @@ def serve_directory(path: Path) -> LoopbackServer:
     """
     root = path.resolve()
     if not root.is_dir():
-        raise NotADirectoryError(f"There is no directory {path} to serve")
+        raise NotADirectoryError(f"Directory {path} does not exist")
 
     async def answer(request: Request) -> Answer:
         file = (root / request.path.lstrip("/")).resolve()

@@ -54,7 +54,7 @@ class MemoryPlaybooks(Scope):
         if known is not None:
             return known, False
         if self._playbooks.get(run.playbook_id) is None:
-            raise UsageError(f"There is no playbook {run.playbook_id} that could be run.")
+            raise UsageError(f"Playbook {run.playbook_id} does not exist.")
         made = PlaybookRun(
             id=run.id,
             playbook_id=run.playbook_id,

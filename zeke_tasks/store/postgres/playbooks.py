@@ -77,7 +77,7 @@ class PostgresPlaybooks(Session):
         )
         found = await self.run(run.id)
         if found is None:
-            raise UsageError(f"There is no playbook {run.playbook_id} that could be run.")
+            raise UsageError(f"Playbook {run.playbook_id} does not exist.")
         return found, bool(added)
 
     async def run(self, run_id: UUID) -> PlaybookRun | None:
