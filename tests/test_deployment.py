@@ -31,7 +31,7 @@ def image() -> list[str]:
     return instructions[last:]
 
 
-def test_the_worker_gets_the_documented_variables_and_defaults(services: dict[str, Any]) -> None:
+def test_worker_gets_the_documented_variables_and_defaults(services: dict[str, Any]) -> None:
     assert services["jobs-worker"]["environment"] == {
         "DATABASE_PRIMARY_URL": "postgresql://zeke:${POSTGRES_PASSWORD}@postgres:5432/zeke",
         "OPENAI_API_KEY": "${OPENAI_API_KEY:-}",
@@ -39,7 +39,7 @@ def test_the_worker_gets_the_documented_variables_and_defaults(services: dict[st
     }
 
 
-def test_the_worker_waits_for_a_healthy_database_and_its_tables(services: dict[str, Any]) -> None:
+def test_worker_waits_for_a_healthy_database_and_its_tables(services: dict[str, Any]) -> None:
     healthy = {"postgres": {"condition": "service_healthy"}}
     assert services["migrate"]["depends_on"] == healthy
     assert services["migrate"]["command"] == "zeke migrate"
@@ -50,12 +50,12 @@ def test_the_worker_waits_for_a_healthy_database_and_its_tables(services: dict[s
     assert "pg_isready" in services["postgres"]["healthcheck"]["test"][-1]
 
 
-def test_the_worker_may_finish_its_jobs_before_it_is_killed(services: dict[str, Any]) -> None:
+def test_worker_may_finish_its_jobs_before_it_is_killed(services: dict[str, Any]) -> None:
     grace = services["jobs-worker"]["stop_grace_period"]
     assert int(grace.removesuffix("s")) > 30
 
 
-def test_the_api_gets_the_documented_variables_and_port(services: dict[str, Any], image: list[str]) -> None:
+def test_api_gets_the_documented_variables_and_port(services: dict[str, Any], image: list[str]) -> None:
     api = services["jobs-api"]
     assert api["environment"] == {
         "DATABASE_PRIMARY_URL": "postgresql://zeke:${POSTGRES_PASSWORD}@postgres:5432/zeke",
@@ -67,23 +67,23 @@ def test_the_api_gets_the_documented_variables_and_port(services: dict[str, Any]
     assert f":{port}/readyz" in api["healthcheck"]["test"][-1]
 
 
-def test_the_api_waits_for_what_the_worker_waits_for(services: dict[str, Any]) -> None:
+def test_api_waits_for_the_dependencies_of_the_worker(services: dict[str, Any]) -> None:
     assert services["jobs-api"]["depends_on"] == services["jobs-worker"]["depends_on"]
     assert services["jobs-api"]["build"] == services["jobs-worker"]["build"]
 
 
-def test_the_api_may_finish_its_requests_before_it_is_killed(services: dict[str, Any]) -> None:
+def test_api_may_finish_its_requests_before_it_is_killed(services: dict[str, Any]) -> None:
     assert int(services["jobs-api"]["stop_grace_period"].removesuffix("s")) > GRACE
 
 
-def test_the_api_s_command_is_one_that_there_is(services: dict[str, Any]) -> None:
+def test_command_of_the_api_exists(services: dict[str, Any]) -> None:
     zeke, command, *arguments = services["jobs-api"]["command"].split()
     assert (zeke, command) == ("zeke", "api")
     params = get_command(app).commands[command].make_context("api", arguments).params  # pyright: ignore[reportAttributeAccessIssue]
     assert (params["app"], params["host"]) == ("zeke_tasks.catalog:catalog", "0.0.0.0")  # noqa: S104 - in a container
 
 
-def test_the_image_has_the_extras_that_its_commands_need() -> None:
+def test_image_has_the_extras_that_its_commands_need() -> None:
     (installed,) = re.findall(r'"\.\[(.*?)\]"', (ROOT / "Dockerfile").read_text(encoding="utf-8"))
     assert set(installed.split(",")) == {"tasks", "web"}
 
@@ -102,7 +102,7 @@ def test_api_can_be_served_with_the_extra_web_alone() -> None:
     assert subprocess.check_output([sys.executable, "-c", program], cwd=ROOT, text=True) == "httpx2\n"
 
 
-def test_the_worker_runs_the_catalog_in_compose_as_in_the_image(
+def test_worker_runs_the_catalog_in_compose_as_in_the_image(
     services: dict[str, Any], image: list[str]
 ) -> None:
     (command,) = (yaml.safe_load(line.removeprefix("CMD ")) for line in image if line.startswith("CMD "))
@@ -110,5 +110,5 @@ def test_the_worker_runs_the_catalog_in_compose_as_in_the_image(
     assert command == ["zeke", "worker", "--app", "zeke_tasks.catalog:catalog"]
 
 
-def test_the_image_does_not_run_as_root(image: list[str]) -> None:
+def test_image_does_not_run_as_root(image: list[str]) -> None:
     assert [line for line in image if line.startswith("USER ")] == ["USER zeke"]

@@ -96,26 +96,26 @@ def test_every_setting_is_documented_with_its_default() -> None:
     assert _variables("docs/settings.md") == _defaults()
 
 
-def test_the_readme_names_settings_that_exist_with_their_defaults() -> None:
+def test_readme_names_existing_settings_with_their_defaults() -> None:
     named = _variables("README.md")
     assert named
     assert named == {name: default for name, default in _defaults().items() if name in named}
 
 
-def test_the_pages_name_no_other_variable_of_ours() -> None:
+def test_pages_name_existing_variables_only() -> None:
     for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
         text = page.read_text(encoding="utf-8")
         named = set(re.findall(r"\b((?:API|JOBS|LOG|DATABASE|OPENAI|YOUTUBE)_[A-Z_]+)\b", text))
         assert named <= _defaults().keys(), page.name
 
 
-def test_the_lease_in_words_is_the_lease_in_code() -> None:
+def test_documented_lease_equals_the_code() -> None:
     lease = f"{Settings.model_fields['jobs_lease'].default:g} seconds"
     for page in ("docs/glossary.md", "docs/troubleshooting.md"):
         assert lease in (ROOT / page).read_text(encoding="utf-8"), page
 
 
-def test_the_readme_s_program_prints_what_it_says(dsn: str, tmp_path: Path) -> None:
+def test_readme_program_prints_the_documented_output(dsn: str, tmp_path: Path) -> None:
     program, _ = _blocks("README.md")
     (tmp_path / "app.py").write_text(program, encoding="utf-8")
     (said,) = re.findall(r"`python app\.py` prints `(.*?)`", (ROOT / "README.md").read_text(encoding="utf-8"))
@@ -130,7 +130,7 @@ def test_the_readme_s_program_prints_what_it_says(dsn: str, tmp_path: Path) -> N
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{said}\n", "")
 
 
-async def test_the_readme_s_test_passes(app: ModuleType) -> None:
+async def test_readme_test_passes(app: ModuleType) -> None:
     program, test = _blocks("README.md")
     exec(program, vars(app))  # noqa: S102 - our own page
     exec(test, vars(app))  # noqa: S102 - as above
@@ -174,7 +174,7 @@ def _needs_database(block: str) -> bool:
     return "connection" in block or "engine" in block
 
 
-async def test_the_guide_does_what_it_says(app: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_guide_examples_work(app: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """All blocks but those of the next test, in the order of the page; ``main`` and tests are called too."""
     storage = MemoryStorage(SystemClock())
 
@@ -186,14 +186,12 @@ async def test_the_guide_does_what_it_says(app: ModuleType, monkeypatch: pytest.
     for block in _blocks("docs/guide.md"):
         if not _needs_database(block):
             await _run(_code(block), app)
-    await app.test_a_loud_greeting_is_in_capitals()
+    await app.test_loud_greeting_is_in_capitals()
     async with Worker(Queue(app.catalog, storage)):
         await app.main()
 
 
-async def test_the_guide_s_transactions_do_what_it_says(
-    app: ModuleType, dsn: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_guide_transactions_work(app: ModuleType, dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_PRIMARY_URL", dsn)
     app.__dict__["dsn"] = dsn
     app.__dict__["engine"] = create_async_engine(
@@ -252,7 +250,7 @@ async def test_the_page_for_applications_without_asyncio_does_what_it_says(
     assert sent == [("Ada",), *people]
 
 
-def test_the_guide_lists_the_options_of_a_send_with_their_defaults() -> None:
+def test_guide_lists_the_send_options_with_their_defaults() -> None:
     text = (ROOT / "docs/guide.md").read_text(encoding="utf-8")
     listed: dict[str, str] = {}
     for names, default in re.findall(r"^\| (`[a-z_]+`(?:, `[a-z_]+`)*) \| ([^|]*?) \|", text, re.MULTILINE):
@@ -276,7 +274,7 @@ def _commands() -> dict[str, Any]:
     return found
 
 
-def test_the_page_of_the_command_line_lists_every_command() -> None:
+def test_cli_page_lists_every_command() -> None:
     text = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
     listed: set[str] = set()
     for cell in re.findall(r"^\| (`zeke .*?) \|", text, re.MULTILINE):
@@ -290,7 +288,7 @@ def test_the_page_of_the_command_line_lists_every_command() -> None:
     assert listed == _commands().keys()
 
 
-def test_the_pages_name_no_option_that_there_is_not() -> None:
+def test_pages_name_existing_options_only() -> None:
     commands = [get_command(command_line), *_commands().values()]
     options = {
         name for one in commands for option in one.params for name in (*option.opts, *option.secondary_opts)
@@ -302,7 +300,7 @@ def test_the_pages_name_no_option_that_there_is_not() -> None:
         assert named <= options | {"--help"}, page
 
 
-def test_the_queries_for_operators_are_those_that_they_know() -> None:
+def test_operator_queries_are_those_of_the_earlier_system() -> None:
     text = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
     (queries,) = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
     assert [

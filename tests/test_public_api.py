@@ -33,7 +33,7 @@ MEMBERS_OF_SYNC_QUEUE = [
 # fmt: on
 
 
-def test_the_public_names_are_these_and_no_others() -> None:
+def test_public_names_are_exactly_these() -> None:
     assert list(zeke_queue.__all__) == PUBLIC
 
 
@@ -46,7 +46,7 @@ def test_public_members_of_a_sync_queue_are_these() -> None:
     assert [name for name in dir(zeke_queue.SyncQueue) if not name.startswith("_")] == MEMBERS_OF_SYNC_QUEUE
 
 
-def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
+def test_unknown_name_is_an_attribute_error() -> None:
     unknown = "Manager"
     with pytest.raises(AttributeError, match=unknown):
         getattr(zeke_queue, unknown)
@@ -67,7 +67,7 @@ def test_every_public_name_and_method_has_a_docstring() -> None:
     check_each(PUBLIC, check)
 
 
-def test_a_program_that_defines_tasks_loads_neither_driver_nor_worker_nor_command_line() -> None:
+def test_defining_tasks_imports_no_driver_worker_or_cli() -> None:
     program = (
         "import sys, zeke_queue; zeke_queue.Catalog, zeke_queue.JobContext; "
         "print(*{'psycopg', 'typer', 'zeke_queue.worker', 'zeke_queue.client.queue'} & set(sys.modules))"

@@ -108,7 +108,7 @@ def test_every_rule_rejects_a_bad_sample_and_accepts_a_good_one() -> None:
     check_each({f"{n}-{sample[0].__name__}": sample for n, sample in enumerate(SAMPLES)}, check)
 
 
-def test_the_glossary_rule_refuses_gaps_doubles_and_disorder() -> None:
+def test_glossary_rule_refuses_gaps_duplicates_and_disorder() -> None:
     whole = "".join(f"## {word}\n\nA word that is defined here.\n\n" for word in GLOSSARY_WORDS)
     assert glossary_defines_its_words(Source("g", whole)) == []
     assert "missing" in glossary_defines_its_words(Source("g", whole.replace("## lease\n", "")))[0]
@@ -123,14 +123,14 @@ def test_the_glossary_rule_refuses_gaps_doubles_and_disorder() -> None:
     )
 
 
-def test_the_fragment_rule_refuses_a_wrong_name_and_half_a_sentence() -> None:
+def test_fragment_rule_refuses_an_invalid_name_and_half_a_sentence() -> None:
     assert fragment_is_news(Source("changelog.d/2.added.md", "Jobs run.\n")) == []
     assert fragment_is_news(Source("changelog.d/2.2.fixed.md", "Jobs run.\n")) == []
     assert fragment_is_news(Source("changelog.d/queue.md", "Jobs run.\n"))
     assert fragment_is_news(Source("changelog.d/2.added.md", "Jobs\n"))
 
 
-def test_the_migration_rule_refuses_gaps_and_odd_names() -> None:
+def test_migration_rule_refuses_gaps_and_unusual_names() -> None:
     assert migrations_are_numbered(["0002_more.sql", "0001_first.sql"]) == []
     assert migrations_are_numbered(["0001_first.sql", "0003_more.sql"])
     assert migrations_are_numbered(["first.sql"])
@@ -201,7 +201,7 @@ def test_only_config_reads_the_environment() -> None:
     assert _complaints(environment_is_left_alone, others) == []
 
 
-def test_nothing_names_one_machine() -> None:
+def test_files_name_no_single_machine() -> None:
     sources = [source for source in _text_files() if "tidy" not in source.path]
     assert _complaints(nothing_of_one_machine, sources) == []
 
@@ -233,12 +233,12 @@ def test_every_decision_is_listed() -> None:
     assert [name[:4] for name in decisions] == [f"{number:04}" for number in range(1, len(decisions) + 1)]
 
 
-def test_every_changelog_fragment_is_news() -> None:
+def test_changelog_fragments_are_valid() -> None:
     fragments = [source for source in _sources("changelog.d/*") if Path(source.path).name != "README.md"]
     assert [complaint for source in fragments for complaint in fragment_is_news(source)] == []
 
 
-def test_every_rule_that_stands_twice_is_held_by_tests_that_exist() -> None:
+def test_every_duplicated_rule_names_existing_tests() -> None:
     ledger = (
         (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("## Ledger")[2].partition("\n## ")[0]
     )

@@ -25,7 +25,7 @@ def top(place: Locator) -> float:
     return box["y"]
 
 
-def test_the_row_that_one_walked_to_stays_and_keeps_the_focus(house: House, page: Page) -> None:
+def test_focused_row_stays_and_keeps_the_focus(house: House, page: Page) -> None:
     first, second = house.send("parcel"), house.send("parcel")
     page.goto("jobs")
     page.keyboard.press("j")
@@ -39,7 +39,7 @@ def test_the_row_that_one_walked_to_stays_and_keeps_the_focus(house: House, page
     expect(at).to_have_attribute("data-job", str(first))
 
 
-def test_a_button_in_a_list_keeps_the_focus(house: House, page: Page) -> None:
+def test_button_in_a_list_keeps_the_focus(house: House, page: Page) -> None:
     page.goto("queues")
     button = page.get_by_role("button", name="Pause letter", exact=True)
     page.evaluate("document.getElementById('do-letter').focus()")
@@ -49,7 +49,7 @@ def test_a_button_in_a_list_keeps_the_focus(house: House, page: Page) -> None:
 
 
 @pytest.mark.parametrize("width", [1280, 900, 390])
-def test_no_row_moves_when_the_list_that_is_ticked_has_changed(
+def test_rows_of_a_changed_list_stay_while_jobs_are_selected(
     house: House, visits: Visits, width: int
 ) -> None:
     page = visits.somebody(viewport={"width": width, "height": 800})
@@ -64,9 +64,7 @@ def test_no_row_moves_when_the_list_that_is_ticked_has_changed(
     assert top(page.locator("#live")) == place
 
 
-def test_a_table_that_was_moved_aside_stays_so_and_can_be_moved_by_keyboard(
-    house: House, visits: Visits
-) -> None:
+def test_scrolled_table_stays_scrolled_and_scrolls_by_keyboard(house: House, visits: Visits) -> None:
     page = visits.somebody(viewport={"width": 900, "height": 800})
     house.send("letter", {"to": "Bert" * 40})
     page.goto("jobs?" + "&".join(f"column={name}" for name in COLUMNS))
@@ -83,7 +81,7 @@ def test_a_table_that_was_moved_aside_stays_so_and_can_be_moved_by_keyboard(
     expect(table).to_be_focused()
 
 
-def test_the_details_of_an_attempt_stay_open(house: House, page: Page) -> None:
+def test_details_of_an_attempt_stay_open(house: House, page: Page) -> None:
     house.work()
     job_id = house.send("page")
     house.ended(job_id)
@@ -98,7 +96,7 @@ def test_the_details_of_an_attempt_stay_open(house: House, page: Page) -> None:
     expect(details).to_have_attribute("open", "")
 
 
-def test_the_log_of_a_job_that_runs_shows_its_end_unless_one_reads_above(house: House, page: Page) -> None:
+def test_log_of_a_running_job_follows_its_end_unless_scrolled_up(house: House, page: Page) -> None:
     house.work()
     job_id = house.send("book", {"steps": [f"line {number}" for number in range(60)]})
     page.goto(f"jobs/{job_id}")
@@ -118,7 +116,7 @@ def test_the_log_of_a_job_that_runs_shows_its_end_unless_one_reads_above(house: 
     expect(log).to_have_js_property("scrollTop", 0)
 
 
-def test_bars_of_the_backlog_are_of_one_length(house: House, page: Page) -> None:
+def test_bars_of_the_backlog_have_equal_length(house: House, page: Page) -> None:
     house.send("parcel")
     for _ in range(12):
         house.send("letter", {"to": "Bert"})
@@ -137,9 +135,7 @@ def without_details_content(route: Route) -> None:
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-def test_filters_are_in_reach_of_a_browser_that_shows_nothing_of_a_closed_fold(
-    visits: Visits, *, scripts: bool
-) -> None:
+def test_filters_can_be_used_without_details_content(visits: Visits, *, scripts: bool) -> None:
     page = visits.somebody(java_script_enabled=scripts, viewport={"width": 700, "height": 800})
     page.add_init_script("CSS.supports = () => false")
     page.route("**/app.*css*", without_details_content)

@@ -16,7 +16,7 @@ MARK = "window.sameDocument = true"
 SAME = "window.sameDocument === true"
 
 
-def test_a_job_is_sent_by_the_form_and_seen_to_complete_without_reloading(house: House, page: Page) -> None:
+def test_job_sent_by_the_form_completes_without_reloading(house: House, page: Page) -> None:
     house.work()
     page.goto("trigger?task=book")
     page.get_by_label("Payload, as JSON").fill(json.dumps({"steps": "all"}))
@@ -49,21 +49,21 @@ def test_a_job_is_sent_by_the_form_and_seen_to_complete_without_reloading(house:
     assert page.evaluate(SAME)
 
 
-def test_a_payload_that_is_no_json_is_told_with_its_place(page: Page) -> None:
+def test_invalid_json_of_a_payload_is_reported_with_its_position(page: Page) -> None:
     page.goto("trigger?task=letter")
     page.get_by_label("Payload, as JSON").fill('{\n  "to": Bert\n}')
     page.get_by_role("button", name="Send", exact=True).click()
     expect(page.get_by_role("alert")).to_contain_text("Line 2, column 9")
 
 
-def test_a_task_is_chosen_from_the_list(page: Page) -> None:
+def test_task_is_chosen_from_the_list(page: Page) -> None:
     page.goto("trigger")
     page.get_by_label("Task").select_option("letter")
     expect(page).to_have_url(re.compile(r"task=letter"))
     expect(page.get_by_role("row", name=re.compile(r"^to\b.*required"))).to_contain_text("Whom it is for")
 
 
-def test_a_failed_job_shows_why_and_runs_again(house: House, page: Page) -> None:
+def test_failed_job_shows_why_and_is_retried(house: House, page: Page) -> None:
     house.work()
     job_id = house.send("page")
     page.goto(f"jobs/{job_id}")
@@ -83,7 +83,7 @@ def test_a_failed_job_shows_why_and_runs_again(house: House, page: Page) -> None
     expect(page.locator("#error")).to_have_count(0)
 
 
-def test_the_time_of_a_job_that_runs_goes_on_before_ones_eyes(house: House, page: Page) -> None:
+def test_time_of_a_running_job_is_updated(house: House, page: Page) -> None:
     house.work()
     job_id = house.send("book")
     page.goto(f"jobs/{job_id}")
@@ -93,7 +93,7 @@ def test_the_time_of_a_job_that_runs_goes_on_before_ones_eyes(house: House, page
         expect(page.locator(f"#state {place} [data-since]")).to_have_text(re.compile(r"^[2-9]\.\d s$"))
 
 
-def test_a_job_that_runs_is_cancelled_once_that_is_confirmed(house: House, page: Page) -> None:
+def test_running_job_is_cancelled_after_confirmation(house: House, page: Page) -> None:
     house.work()
     job_id = house.send("book")
     page.goto(f"jobs/{job_id}")
@@ -116,7 +116,7 @@ def test_a_job_that_runs_is_cancelled_once_that_is_confirmed(house: House, page:
     expect(badge).to_have_attribute("data-state", "active")
 
 
-def test_a_job_is_sent_again_with_its_payload(house: House, page: Page) -> None:
+def test_job_is_sent_again_with_its_payload(house: House, page: Page) -> None:
     job_id = house.send("letter", {"to": "Bert", "copies": 3})
     page.goto(f"jobs/{job_id}")
     page.get_by_role("link", name="Send again…").click()
@@ -126,7 +126,7 @@ def test_a_job_is_sent_again_with_its_payload(house: House, page: Page) -> None:
     assert str(job_id) not in page.url
 
 
-def test_an_id_is_copied(house: House, visits: Visits) -> None:
+def test_id_is_copied(house: House, visits: Visits) -> None:
     page = visits.somebody(permissions=["clipboard-read", "clipboard-write"])
     job_id = house.send("letter", {"to": "Bert"})
     page.goto(f"jobs/{job_id}")

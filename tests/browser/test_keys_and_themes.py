@@ -42,7 +42,7 @@ def brightness(page: Page) -> float:
     return sum(parts) / 3
 
 
-def test_the_first_tab_leads_past_the_navigation(page: Page) -> None:
+def test_first_tab_skips_the_navigation(page: Page) -> None:
     page.goto("queues")
     page.keyboard.press("Tab")
     skip = page.get_by_role("link", name="Skip to the content")
@@ -55,7 +55,7 @@ def test_the_first_tab_leads_past_the_navigation(page: Page) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "jobs", "queues", "trigger?task=letter", "schedules/edit"])
-def test_whatever_has_the_focus_shows_it(house: House, page: Page, path: str) -> None:
+def test_focused_elements_are_marked(house: House, page: Page, path: str) -> None:
     house.send("parcel")
     page.goto(path)
     passed: list[str] = []
@@ -86,7 +86,7 @@ def test_pages_are_opened_by_two_letters(house: House, page: Page) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("Send a job")
 
 
-def test_a_list_is_searched_walked_ticked_and_a_job_opened_by_keyboard(house: House, page: Page) -> None:
+def test_list_is_searched_selected_and_opened_by_keyboard(house: House, page: Page) -> None:
     sent = [house.send("parcel") for _ in range(3)][::-1]
     page.goto("jobs")
     page.keyboard.press("/")
@@ -106,7 +106,7 @@ def test_a_list_is_searched_walked_ticked_and_a_job_opened_by_keyboard(house: Ho
     expect(page.locator("#job-id")).to_have_text(str(sent[1]))
 
 
-def test_the_help_keeps_the_focus_and_gives_it_back(page: Page) -> None:
+def test_help_keeps_the_focus_and_returns_it(page: Page) -> None:
     page.goto("queues")
     opener = page.get_by_role("button", name="Keys")
     opener.focus()
@@ -131,7 +131,7 @@ def test_the_help_keeps_the_focus_and_gives_it_back(page: Page) -> None:
     expect(dialog).to_be_hidden()
 
 
-def test_a_job_is_sent_by_keyboard_alone(house: House, page: Page) -> None:
+def test_job_is_sent_by_keyboard_only(house: House, page: Page) -> None:
     page.goto("trigger?task=letter")
     for _ in range(40):
         if page.evaluate("document.activeElement.id") == "payload":
@@ -148,7 +148,7 @@ def test_a_job_is_sent_by_keyboard_alone(house: House, page: Page) -> None:
 
 
 @pytest.mark.parametrize(("wanted", "dark"), [("light", False), ("dark", True)])
-def test_the_colours_are_those_of_the_readers_system(visits: Visits, wanted: str, dark: bool) -> None:  # noqa: FBT001
+def test_colours_follow_the_system_of_the_reader(visits: Visits, wanted: str, dark: bool) -> None:  # noqa: FBT001
     page = visits.somebody(color_scheme=wanted)
     page.goto("")
     assert (brightness(page) < 80) is dark
@@ -156,7 +156,7 @@ def test_the_colours_are_those_of_the_readers_system(visits: Visits, wanted: str
     assert (brightness(page) < 80) is not dark
 
 
-def test_a_theme_that_was_chosen_stays_over_pages_and_is_there_before_anything_is_painted(
+def test_chosen_theme_persists_and_is_set_before_the_first_paint(
     visits: Visits,
 ) -> None:
     page = visits.somebody(color_scheme="light")

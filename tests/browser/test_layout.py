@@ -60,7 +60,7 @@ def test_bars_of_queues_are_of_one_length(house: House, page: Page) -> None:
     assert len({(bar["x"], bar["width"]) for bar in bars}) == 1
 
 
-def test_a_queue_with_a_long_name_leaves_the_search_on_its_line(house: House, page: Page) -> None:
+def test_long_queue_name_does_not_wrap_the_search(house: House, page: Page) -> None:
     house.do(
         parts_of(house.queue).storage.insert(
             [NewJob(parts_of(house.queue).factory.new_id(), "long-name-" * 20)]
@@ -88,7 +88,7 @@ def test_titles_of_neighbouring_cards_stand_on_one_line(house: House, page: Page
         assert tops[0] == pytest.approx(tops[1], abs=0.5), pair
 
 
-def test_a_choice_shows_one_ring_and_all_of_it(page: Page) -> None:
+def test_focused_choice_shows_one_whole_outline(page: Page) -> None:
     page.goto("jobs")
     tick = page.get_by_role("checkbox", name="Queued")
     page.get_by_label("Contains").focus()
@@ -104,7 +104,7 @@ def test_a_choice_shows_one_ring_and_all_of_it(page: Page) -> None:
     expect(span).to_have_css("outline-offset", "-2px")
 
 
-def test_only_pages_that_may_scroll_keep_room_for_it(visits: Visits, page: Page) -> None:
+def test_only_scrolling_pages_reserve_space_for_the_scrollbar(visits: Visits, page: Page) -> None:
     stranger = visits.stranger()
     stranger.goto("sign-in")
     expect(stranger.locator("html")).to_have_css("scrollbar-gutter", "auto")
@@ -113,7 +113,7 @@ def test_only_pages_that_may_scroll_keep_room_for_it(visits: Visits, page: Page)
 
 
 @pytest.mark.parametrize("look", ["light", "dark"])
-def test_a_browser_that_knows_no_pairs_of_colours_shows_the_light_ones(visits: Visits, look: str) -> None:
+def test_browser_without_light_dark_shows_light_colours(visits: Visits, look: str) -> None:
     page = visits.somebody(**LOOKS[look])
 
     def older(route: Route) -> None:
@@ -130,7 +130,7 @@ def test_a_browser_that_knows_no_pairs_of_colours_shows_the_light_ones(visits: V
 # Phones
 
 
-def test_the_buttons_of_a_schedule_are_on_one_line_on_a_phone(house: House, visits: Visits) -> None:
+def test_buttons_of_a_schedule_are_on_one_line_on_a_phone(house: House, visits: Visits) -> None:
     for name, paused in (("morning-letter", False), ("evening-letter", True)):
         house.do(house.queue.schedules.put(name, "0 7 * * *", task="parcel", paused=paused))
     page = visits.somebody(**PHONE)
@@ -141,7 +141,7 @@ def test_the_buttons_of_a_schedule_are_on_one_line_on_a_phone(house: House, visi
         assert len({button["y"] for button in buttons}) == 1
 
 
-def test_a_zone_is_broken_where_its_parts_meet(house: House, visits: Visits) -> None:
+def test_timezone_wraps_between_its_parts(house: House, visits: Visits) -> None:
     zone = "America/Argentina/Buenos_Aires"
     house.do(house.queue.schedules.put("morning-letter", "0 7 * * *", timezone=zone, task="parcel"))
     page = visits.somebody(**PHONE)
@@ -151,7 +151,7 @@ def test_a_zone_is_broken_where_its_parts_meet(house: House, visits: Visits) -> 
             assert len(place.evaluate(TEXT, part)) == 1, part
 
 
-def test_moments_of_a_job_are_indented_and_their_lengths_whole(house: House, visits: Visits) -> None:
+def test_times_of_a_job_are_indented_and_durations_unbroken(house: House, visits: Visits) -> None:
     house.work()
     page = visits.somebody(**PHONE)
     page.set_viewport_size({"width": 300, "height": 700})

@@ -61,7 +61,7 @@ def test_jobs_are_filtered_by_queue_status_and_text(mixed: dict[str, UUID], page
     expect(page.get_by_role("checkbox", name="Queued")).not_to_be_checked()
 
 
-def test_jobs_are_filtered_by_time_and_a_filter_that_nothing_passes_says_so(
+def test_jobs_are_filtered_by_time_and_an_empty_result_is_reported(
     mixed: dict[str, UUID], page: Page
 ) -> None:
     page.goto("jobs")
@@ -78,9 +78,7 @@ def test_jobs_are_filtered_by_time_and_a_filter_that_nothing_passes_says_so(
     expect(page.get_by_label("Created from (UTC)")).to_have_attribute("aria-invalid", "true")
 
 
-def test_a_long_list_is_paged_with_its_filter_and_jobs_that_come_meanwhile_move_no_page(
-    house: House, page: Page
-) -> None:
+def test_long_list_is_paged_with_its_filter_despite_new_jobs(house: House, page: Page) -> None:
     sent = [house.send("parcel") for _ in range(60)][::-1]
     page.goto("jobs?task=parcel")
     shows(page, *sent[:25])
@@ -96,7 +94,7 @@ def test_a_long_list_is_paged_with_its_filter_and_jobs_that_come_meanwhile_move_
     shows(page, *sent[:24], beside=1)
 
 
-def test_columns_and_the_number_of_rows_are_chosen_and_stay_chosen(house: House, page: Page) -> None:
+def test_chosen_columns_and_number_of_rows_persist(house: House, page: Page) -> None:
     for _ in range(30):
         house.send("parcel")
     page.goto("jobs")
@@ -111,7 +109,7 @@ def test_columns_and_the_number_of_rows_are_chosen_and_stay_chosen(house: House,
     expect(page.locator("#jobs tbody tr")).to_have_count(30)
 
 
-def test_the_list_moves_by_itself_but_not_under_who_ticks_it(house: House, page: Page) -> None:
+def test_list_is_updated_but_not_during_a_selection(house: House, page: Page) -> None:
     first = house.send("parcel")
     page.goto("jobs")
     rows = page.locator("#jobs tbody tr")
@@ -158,9 +156,7 @@ def test_jobs_that_are_ticked_are_cancelled_and_resumed_once_that_is_confirmed(
     expect(page.locator("[data-state=created]")).to_have_count(3)
 
 
-def test_failed_jobs_are_retried_together_and_those_that_did_not_fail_are_told(
-    house: House, page: Page
-) -> None:
+def test_selected_failed_jobs_are_retried_and_the_others_reported(house: House, page: Page) -> None:
     house.work()
     for one in [house.send("page"), house.send("page"), house.send("letter", {"to": "Bert"})]:
         house.ended(one)
@@ -174,14 +170,14 @@ def test_failed_jobs_are_retried_together_and_those_that_did_not_fail_are_told(
     expect(page.locator("#jobs [data-state=completed]")).to_have_count(3)
 
 
-def test_without_a_choice_a_button_for_many_says_what_to_do(house: House, page: Page) -> None:
+def test_bulk_button_without_a_selection_explains_itself(house: House, page: Page) -> None:
     house.send("parcel")
     page.goto("jobs")
     page.get_by_role("button", name="Cancel…").click()
     expect(page.get_by_role("alert")).to_contain_text("Select jobs first")
 
 
-def test_the_jobs_of_a_queue_that_is_paused_wait_until_it_is_resumed(house: House, page: Page) -> None:
+def test_jobs_of_a_paused_queue_wait_until_it_is_resumed(house: House, page: Page) -> None:
     house.work()
     page.goto("queues")
     row = page.locator("[data-queue=letter]")
@@ -205,7 +201,7 @@ def test_the_jobs_of_a_queue_that_is_paused_wait_until_it_is_resumed(house: Hous
     expect(badge).to_have_attribute("data-state", "completed")
 
 
-def test_the_workers_page_shows_what_is_held_and_moves_by_itself(house: House, page: Page) -> None:
+def test_workers_page_shows_active_jobs_and_is_updated(house: House, page: Page) -> None:
     page.goto("workers")
     expect(page.get_by_role("heading", name="No workers are running")).to_be_visible()
     house.work()
@@ -218,7 +214,7 @@ def test_the_workers_page_shows_what_is_held_and_moves_by_itself(house: House, p
     expect(card.get_by_role("link", name=f"…{str(held)[-8:]}")).to_have_count(0)
 
 
-def test_the_overview_moves_by_itself(house: House, page: Page) -> None:
+def test_overview_is_updated(house: House, page: Page) -> None:
     page.goto("")
     expect(page.locator("#no-workers")).to_be_visible()
     house.work()

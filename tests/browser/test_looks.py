@@ -45,7 +45,7 @@ def test_axe_finds_no_fault_in_any_page(sight: Sight) -> None:
 
 
 @pytest.mark.parametrize("look", ["light", "dark-phone"])
-def test_axe_finds_no_fault_in_what_comes_of_a_press_of_a_button(sight: Sight, look: str) -> None:
+def test_axe_finds_no_violation_after_a_button_is_pressed(sight: Sight, look: str) -> None:
     windows, _, _ = sight
     page = windows[look]
     page.goto("jobs")
@@ -70,7 +70,7 @@ def test_axe_finds_no_fault_in_what_comes_of_a_press_of_a_button(sight: Sight, l
     assert faults(page) == []
 
 
-def test_axe_finds_no_fault_in_the_page_for_signing_in(sight: Sight) -> None:
+def test_axe_finds_no_violation_in_the_sign_in_page(sight: Sight) -> None:
     _, _, visits = sight
 
     def check(look: str) -> None:
@@ -85,7 +85,7 @@ def test_axe_finds_no_fault_in_the_page_for_signing_in(sight: Sight) -> None:
     check_each(["light", "dark-phone"], check)
 
 
-def test_no_page_is_wider_than_a_small_phone(sight: Sight) -> None:
+def test_pages_fit_on_a_small_phone(sight: Sight) -> None:
     windows, places, _ = sight
     page = windows["light-phone"]
 
@@ -107,7 +107,7 @@ def test_navigation_on_a_phone_shows_the_current_page(sight: Sight) -> None:
     check_each(["overview", "schedules", "workers", "trigger"], check)
 
 
-def test_no_page_writes_to_the_console(sight: Sight) -> None:
+def test_pages_do_not_write_to_the_console(sight: Sight) -> None:
     windows, places, visits = sight
     page = windows["dark"]
 

@@ -59,7 +59,7 @@ async def _fill(house: House) -> Any:
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_the_newsroom_is_fit_for_everybody(newsroom: Newsroom, look: str) -> None:
+def test_newsroom_page_is_accessible(newsroom: Newsroom, look: str) -> None:
     visits, places = newsroom
     page = visits.somebody(**LOOKS[look])
     for place in places:
@@ -70,7 +70,7 @@ def test_the_newsroom_is_fit_for_everybody(newsroom: Newsroom, look: str) -> Non
         assert page.evaluate("window.run") is None, place
 
 
-def test_a_source_is_paused_and_goes_on(newsroom: Newsroom) -> None:
+def test_source_is_paused_and_resumed_by_its_button(newsroom: Newsroom) -> None:
     visits, places = newsroom
     page = visits.somebody()
     page.goto(places[0])

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-def test_filters_are_folded_on_a_phone_and_say_what_is_set(
+def test_filters_are_collapsed_on_a_phone_and_show_their_values(
     house: House, visits: Visits, *, scripts: bool
 ) -> None:
     house.send("parcel")
@@ -32,13 +32,13 @@ def test_filters_are_folded_on_a_phone_and_say_what_is_set(
     expect(field).to_be_hidden()
 
 
-def test_a_filter_that_is_wrong_is_shown_on_a_phone(house: House, visits: Visits) -> None:
+def test_invalid_filter_is_shown_on_a_phone(house: House, visits: Visits) -> None:
     page = visits.somebody(**PHONE)
     page.goto("jobs?from=yesterday")
     expect(page.locator("#wrong-from")).to_be_visible()
 
 
-def test_a_list_that_has_changed_says_so_over_it_and_moves_nothing(house: House, visits: Visits) -> None:
+def test_changed_list_shows_a_note_without_moving_rows(house: House, visits: Visits) -> None:
     house.send("parcel")
     page = visits.somebody(**PHONE)
     page.goto("jobs")
@@ -57,7 +57,7 @@ def test_a_list_that_has_changed_says_so_over_it_and_moves_nothing(house: House,
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-def test_filters_are_there_at_once_on_a_desk(house: House, visits: Visits, *, scripts: bool) -> None:
+def test_filters_are_visible_on_a_desktop(house: House, visits: Visits, *, scripts: bool) -> None:
     page = visits.somebody(java_script_enabled=scripts)
     page.goto("jobs")
     expect(page.get_by_label("Contains")).to_be_visible()
@@ -67,7 +67,7 @@ def test_filters_are_there_at_once_on_a_desk(house: House, visits: Visits, *, sc
     expect(page.get_by_label("Contains")).to_have_value("x")
 
 
-def test_the_button_that_copies_an_id_is_beside_it(house: House, visits: Visits) -> None:
+def test_copy_button_is_beside_its_id(house: House, visits: Visits) -> None:
     page = visits.somebody(**PHONE)
     page.goto(f"jobs/{house.send('parcel')}")
     button = page.get_by_role("button", name="Copy the id")
@@ -80,7 +80,7 @@ def test_the_button_that_copies_an_id_is_beside_it(house: House, visits: Visits)
     assert text["height"] < copy["height"]
 
 
-def test_ticks_of_a_schedule_are_whole(house: House, visits: Visits) -> None:
+def test_ticks_of_a_schedule_are_unbroken(house: House, visits: Visits) -> None:
     zone = "America/Argentina/Buenos_Aires"
     house.do(house.queue.schedules.put("morning-letter", "0 7 * * *", timezone=zone, task="parcel"))
     page = visits.somebody(**PHONE)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_every_picture_that_the_documentation_shows_can_be_taken_again(tmp_path: Path) -> None:
+def test_every_screenshot_of_the_documentation_can_be_taken_again(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "tests.browser.pictures", str(tmp_path)], cwd=ROOT, check=True)
     shown = re.findall(r"\(images/(dashboard-[a-z-]+\.png)\)", (ROOT / "docs/dashboard.md").read_text())
     assert shown

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tests.browser.house import House
 
 
-def test_a_schedule_is_created_run_paused_edited_and_deleted(house: House, page: Page) -> None:
+def test_schedule_is_created_triggered_paused_edited_and_deleted(house: House, page: Page) -> None:
     house.work()
     page.goto("schedules")
     expect(page.get_by_role("heading", name="No schedules yet")).to_be_visible()
@@ -66,7 +66,7 @@ def test_a_schedule_is_created_run_paused_edited_and_deleted(house: House, page:
     expect(page.get_by_role("heading", name="No schedules yet")).to_be_visible()
 
 
-def test_a_schedule_that_fires_is_seen_to_have_fired(house: House, page: Page) -> None:
+def test_tick_of_a_schedule_is_shown(house: House, page: Page) -> None:
     house.do(house.queue.schedules.put("each-second", "* * * * * *", task="letter", payload={"to": "Bert"}))
     page.goto("schedules")
     card = page.locator("[data-schedule=each-second]")

@@ -20,7 +20,7 @@ def sign_in(page: Page, key: str) -> None:
     page.get_by_role("button", name="Sign in").click()
 
 
-def test_a_wrong_key_is_told_at_the_field_and_a_right_one_lets_in(house: House, visits: Visits) -> None:
+def test_invalid_key_is_reported_at_the_field_and_a_valid_one_signs_in(house: House, visits: Visits) -> None:
     _, text = house.key(name="Ada")
     page = visits.stranger()
     page.goto("jobs?status=FAILED")
@@ -37,7 +37,7 @@ def test_a_wrong_key_is_told_at_the_field_and_a_right_one_lets_in(house: House, 
     expect(page.get_by_text("Signed in as Ada")).to_be_visible()
 
 
-def test_no_script_reads_the_session_and_the_key_is_kept_nowhere(house: House, visits: Visits) -> None:
+def test_session_is_hidden_from_scripts_and_the_key_is_not_stored(house: House, visits: Visits) -> None:
     _, text = house.key()
     page = visits.stranger()
     page.goto("")
@@ -50,7 +50,7 @@ def test_no_script_reads_the_session_and_the_key_is_kept_nowhere(house: House, v
     assert text not in page.content()
 
 
-def test_who_signs_out_is_out_on_every_page_that_is_opened_again(visits: Visits, page: Page) -> None:
+def test_sign_out_applies_to_every_reloaded_page(visits: Visits, page: Page) -> None:
     page.goto("queues")
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_text("Signed out")).to_be_visible()
@@ -61,9 +61,7 @@ def test_who_signs_out_is_out_on_every_page_that_is_opened_again(visits: Visits,
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
-def test_a_session_whose_key_is_revoked_leads_to_sign_in_and_back_to_the_page(
-    house: House, visits: Visits
-) -> None:
+def test_session_of_a_revoked_key_redirects_to_sign_in_and_back(house: House, visits: Visits) -> None:
     page = visits.stranger()
     key, text = house.key(name="old")
     _, new = house.key(name="new")
@@ -77,9 +75,7 @@ def test_a_session_whose_key_is_revoked_leads_to_sign_in_and_back_to_the_page(
     expect(page).to_have_url(f"{house.url}/dashboard/workers")
 
 
-def test_a_form_that_is_sent_after_the_session_ended_leads_back_to_its_page(
-    house: House, visits: Visits
-) -> None:
+def test_form_sent_after_the_session_ended_returns_to_its_page(house: House, visits: Visits) -> None:
     page = visits.stranger()
     key, text = house.key(name="old")
     _, new = house.key(name="new")
@@ -93,7 +89,7 @@ def test_a_form_that_is_sent_after_the_session_ended_leads_back_to_its_page(
     expect(page).to_have_url(f"{house.url}/dashboard/trigger?task=letter")
 
 
-def test_a_session_that_expired_while_a_page_was_open_leads_to_sign_in(house: House, visits: Visits) -> None:
+def test_session_that_expires_on_an_open_page_redirects_to_sign_in(house: House, visits: Visits) -> None:
     page = visits.somebody()
     page.goto("queues")
     expect(page.get_by_role("heading", name="Queues")).to_be_visible()

@@ -26,7 +26,7 @@ HOSTILE: Final = (
 # Those who may look, and nothing else
 
 
-def test_a_reader_sees_what_there_is_and_that_it_can_change_nothing(house: House, visits: Visits) -> None:
+def test_read_scope_shows_everything_and_disables_changes(house: House, visits: Visits) -> None:
     house.work()
     failed, running = house.send("page"), house.send("book")
     house.ended(failed)
@@ -50,7 +50,7 @@ def test_a_reader_sees_what_there_is_and_that_it_can_change_nothing(house: House
             assert "Your key may" in (button.get_attribute("title") or ""), (path, name)
 
 
-def test_a_sender_sends_but_changes_nothing_else(house: House, visits: Visits) -> None:
+def test_trigger_scope_sends_but_changes_nothing_else(house: House, visits: Visits) -> None:
     page = visits.somebody(Scope.TRIGGER, name="Sam")
     page.goto("trigger?task=letter")
     page.get_by_label("Payload, as JSON").fill('{"to": "Bert"}')
@@ -133,7 +133,7 @@ def hostile(house: House) -> list[str]:
 
 
 @pytest.mark.parametrize("device", ["desk", "phone"])
-def test_what_others_wrote_runs_nothing_and_breaks_no_page(
+def test_foreign_text_runs_no_script_and_breaks_no_page(
     house: House, visits: Visits, hostile: list[str], device: str
 ) -> None:
     how = PHONE if device == "phone" else {"viewport": {"width": 1280, "height": 800}}
@@ -161,7 +161,7 @@ PLACES = """(element) => {
 }"""
 
 
-def test_what_stands_behind_words_that_turn_the_direction_is_read_as_it_is(house: House, page: Page) -> None:
+def test_text_after_direction_overrides_is_shown_in_order(house: House, page: Page) -> None:
     odd = NewJob(parts_of(house.queue).factory.new_id(), "abc\u202edef", data='"x\u202ey"')
     house.do(parts_of(house.queue).storage.insert([odd]))
     page.goto("jobs")
@@ -173,7 +173,7 @@ def test_what_stands_behind_words_that_turn_the_direction_is_read_as_it_is(house
     assert places == sorted(places)
 
 
-def test_hostile_words_that_come_by_the_stream_run_nothing(house: House, visits: Visits) -> None:
+def test_hostile_text_of_a_stream_runs_no_script(house: House, visits: Visits) -> None:
     page = visits.somebody()
     job_id = house.send("words", {"text": HOSTILE, "fail": True})
     page.goto(f"jobs/{job_id}")
@@ -185,7 +185,7 @@ def test_hostile_words_that_come_by_the_stream_run_nothing(house: House, visits:
     assert page.evaluate("window.run") is None
 
 
-def test_hostile_words_in_a_form_come_back_as_they_were_written(page: Page) -> None:
+def test_hostile_text_in_a_form_is_returned_unchanged(page: Page) -> None:
     page.goto("trigger?task=letter")
     field = page.get_by_label("Payload, as JSON")
     field.fill("</textarea>" + HOSTILE)

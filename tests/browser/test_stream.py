@@ -35,9 +35,7 @@ def lines(page: Page) -> list[str]:
     return page.locator("#log li .text").all_inner_texts()
 
 
-def test_a_change_of_status_is_seen_in_the_page_soon(
-    house: House, page: Page, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_change_of_status_is_shown_soon(house: House, page: Page, capsys: pytest.CaptureFixture[str]) -> None:
     job_id = house.send("parcel")
     page.goto(f"jobs/{job_id}")
     expect(page.locator("#state .badge").first).to_have_attribute("data-state", "created")
@@ -67,9 +65,7 @@ def test_a_change_of_status_is_seen_in_the_page_soon(
     assert median < 2_000
 
 
-def test_a_stream_that_a_stopped_server_cut_is_told_and_resumed_without_a_gap_or_a_double(
-    house: House, page: Page
-) -> None:
+def test_stream_of_a_stopped_server_is_reported_and_resumed_exactly_once(house: House, page: Page) -> None:
     house.work()
     job_id = house.send("book", {"steps": LONG})
     page.goto(f"jobs/{job_id}")
@@ -92,9 +88,7 @@ def test_a_stream_that_a_stopped_server_cut_is_told_and_resumed_without_a_gap_or
     assert lines(page) == LONG
 
 
-def test_a_stream_that_was_refused_for_a_while_is_opened_again_without_a_gap_or_a_double(
-    house: House, page: Page
-) -> None:
+def test_refused_stream_is_reopened_without_gap_or_duplicate(house: House, page: Page) -> None:
     house.work()
     job_id = house.send("book", {"steps": LONG})
     page.goto(f"jobs/{job_id}")
@@ -123,7 +117,7 @@ def test_a_stream_that_was_refused_for_a_while_is_opened_again_without_a_gap_or_
     assert refused
 
 
-def test_the_overview_catches_up_after_the_server_was_away(house: House, page: Page) -> None:
+def test_overview_catches_up_after_an_outage(house: House, page: Page) -> None:
     page.goto("")
     expect(page.locator("#tile-waiting b")).to_have_text("0")
     house.leave()
@@ -132,7 +126,7 @@ def test_the_overview_catches_up_after_the_server_was_away(house: House, page: P
     expect(page.locator("#tile-waiting b")).to_have_text("1")
 
 
-def test_a_job_that_is_purged_while_it_is_looked_at_is_told(house: House, page: Page) -> None:
+def test_job_purged_while_shown_is_reported(house: House, page: Page) -> None:
     job_id = house.send("parcel")
     page.goto(f"jobs/{job_id}")
     expect(page.locator("#state .badge").first).to_have_attribute("data-state", "created")
@@ -142,7 +136,7 @@ def test_a_job_that_is_purged_while_it_is_looked_at_is_told(house: House, page: 
     expect(page.locator("#lost")).to_contain_text("The job was purged")
 
 
-def test_who_leaves_a_job_and_comes_back_finds_each_line_once(house: House, page: Page) -> None:
+def test_log_lines_are_shown_once_after_returning_to_a_job(house: House, page: Page) -> None:
     house.work()
     job_id = house.send("book", {"steps": LONG})
     page.goto(f"jobs/{job_id}")

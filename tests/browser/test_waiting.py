@@ -29,7 +29,7 @@ def stopped(page: Page) -> Page:
 
 
 @pytest.mark.parametrize("path", ["", "jobs", "job"])
-def test_a_lost_connection_is_told_within_four_seconds(house: House, stopped: Page, path: str) -> None:
+def test_lost_connection_is_reported_within_four_seconds(house: House, stopped: Page, path: str) -> None:
     page = stopped
     job_id = house.send("parcel")
     page.goto(f"jobs/{job_id}" if path == "job" else path)
@@ -50,7 +50,7 @@ def test_a_lost_connection_is_told_within_four_seconds(house: House, stopped: Pa
     expect(banner).to_be_hidden()
 
 
-def test_a_job_that_is_purged_before_its_stream_is_open_is_told(house: House, stopped: Page) -> None:
+def test_job_purged_before_its_stream_opens_is_reported(house: House, stopped: Page) -> None:
     page = stopped
     page.route("**/live*", lambda route: route.abort())
     job_id = house.send("parcel")
@@ -61,9 +61,7 @@ def test_a_job_that_is_purged_before_its_stream_is_open_is_told(house: House, st
     expect(page.locator("#lost")).to_contain_text("The job was purged")
 
 
-def test_a_note_of_what_was_done_stays_whatever_becomes_of_the_job_until_it_is_closed(
-    house: House, stopped: Page
-) -> None:
+def test_note_about_an_action_stays_until_closed(house: House, stopped: Page) -> None:
     page = stopped
     job_id = house.send("parcel")
     assert house.do(house.queue.cancel(job_id))
@@ -80,9 +78,7 @@ def test_a_note_of_what_was_done_stays_whatever_becomes_of_the_job_until_it_is_c
     expect(page.get_by_role("main")).to_be_focused()
 
 
-def test_a_note_over_a_list_moves_no_row_and_is_not_there_after_going_back(
-    house: House, stopped: Page
-) -> None:
+def test_note_over_a_list_moves_no_row_and_is_gone_after_back(house: House, stopped: Page) -> None:
     page = stopped
     page.goto("queues")
     row = page.locator('[data-queue="parcel"]')
@@ -105,7 +101,7 @@ def test_a_note_over_a_list_moves_no_row_and_is_not_there_after_going_back(
     expect(note).to_have_count(0)
 
 
-def test_what_is_loaded_is_told_until_it_is_there(house: House, page: Page) -> None:
+def test_loading_is_indicated_until_it_ends(house: House, page: Page) -> None:
     held: list[Route] = []
     lets = False
 
@@ -128,7 +124,7 @@ def test_what_is_loaded_is_told_until_it_is_there(house: House, page: Page) -> N
     expect(live).to_have_attribute("aria-busy", "false")
 
 
-def test_the_bar_goes_though_what_asked_is_off_the_page_by_then(house: House, stopped: Page) -> None:
+def test_loading_bar_ends_although_its_element_was_removed(house: House, stopped: Page) -> None:
     page = stopped
     job_id = house.send("parcel")
     held: list[Route] = []
@@ -151,7 +147,7 @@ def test_the_bar_goes_though_what_asked_is_off_the_page_by_then(house: House, st
     expect(loading).to_be_hidden()
 
 
-def test_a_job_that_was_purged_stays_told_of_whatever_is_asked_for_after(house: House, stopped: Page) -> None:
+def test_note_about_a_purged_job_survives_later_requests(house: House, stopped: Page) -> None:
     page = stopped
     job_id = house.send("parcel")
     page.goto(f"jobs/{job_id}")
@@ -169,7 +165,7 @@ def test_a_job_that_was_purged_stays_told_of_whatever_is_asked_for_after(house: 
     expect(page.locator("#lost")).to_be_visible()
 
 
-def test_an_answer_that_is_a_fault_is_told_as_one(house: House, page: Page) -> None:
+def test_error_response_is_reported(house: House, page: Page) -> None:
     def fail(route: Route) -> None:
         if "hx-request" in route.request.headers:
             route.fulfill(status=500)
@@ -183,9 +179,7 @@ def test_an_answer_that_is_a_fault_is_told_as_one(house: House, page: Page) -> N
     )
 
 
-def test_a_button_that_copies_has_its_name_again_however_often_it_was_pressed(
-    house: House, stopped: Page
-) -> None:
+def test_copy_button_gets_its_name_back(house: House, stopped: Page) -> None:
     page = stopped
     page.goto(f"jobs/{house.send('parcel')}")
     page.evaluate("navigator.clipboard.writeText = async () => {}")
@@ -201,7 +195,7 @@ def test_a_button_that_copies_has_its_name_again_however_often_it_was_pressed(
 
 
 @pytest.mark.parametrize(("wanted", "moves"), [("reduce", False), ("no-preference", True)])
-def test_the_bar_does_not_move_for_who_wants_no_motion(visits: Visits, *, wanted: str, moves: bool) -> None:
+def test_loading_bar_respects_reduced_motion(visits: Visits, *, wanted: str, moves: bool) -> None:
     page = visits.somebody(reduced_motion=wanted)
     page.goto("queues")
     names = page.evaluate("getComputedStyle(document.getElementById('loading')).animationName")

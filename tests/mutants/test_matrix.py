@@ -55,7 +55,7 @@ def test_twice(): assert sums.twice(2) == 4
 """,
     "tests/web/test_page.py": """
 import subprocess, sys, sums
-def test_in_another_process():
+def test_sum_is_the_same_in_a_subprocess():
     sums.add(1, 1)
     assert subprocess.check_output([sys.executable, "-c", "import sums; print(sums.add(1, 1))"]) == b"2\\n"
 def test_down(): sums.down(3)
@@ -88,7 +88,7 @@ def recorded(folder: Path) -> dict[str, Any]:
 def test_first_killer_of_each_layer_is_recorded(made: Path) -> None:
     killers = {
         "unit": "tests/unit/test_sums.py::test_add",
-        "web": "tests/web/test_page.py::test_in_another_process",
+        "web": "tests/web/test_page.py::test_sum_is_the_same_in_a_subprocess",
     }
     assert recorded(made)["mutants"]["minus"] == {"killers": killers, "survives": [], "not_tried": []}
 
@@ -108,7 +108,7 @@ def test_layer_that_does_not_finish_is_not_tried(made: Path) -> None:
     assert entry == {"killers": {}, "survives": [], "not_tried": ["unit", "web"]}
 
 
-def test_second_part_goes_on_where_the_first_ended(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_second_part_continues_where_the_first_ended(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = recorded(made)
     (made / "kills.json").write_text(
         json.dumps(whole | {"mutants": {name: e for name, e in whole["mutants"].items() if name != "minus"}})

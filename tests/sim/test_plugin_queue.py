@@ -39,7 +39,7 @@ async def test_task_runs_without_a_queue(zeke):
     assert await zeke.run_task(gather, results={{"receipt": "four"}}) == 4
 
 
-async def test_jobs_wait_until_the_test_lets_them_run(zeke):
+async def test_jobs_wait_until_the_test_runs_them(zeke):
     run = await zeke.trigger(charge, Order(number=1))
     (job,) = zeke.assert_enqueued(charge, {{"number": 1}}, count=1)
     assert job.row_state == "created"

@@ -68,7 +68,7 @@ def test_kinds_of_highlights_have_the_documented_weights() -> None:
     assert {kind: (float(sure), float(weight)) for kind, sure, weight in KINDS} == {
         kind.value: (sure, float(KIND[kind])) for kind, sure in CONFIDENCE.items()
     }
-    said = r"somebody wrote has ([\d.]+), .* an action ([\d.]+), a quote ([\d.]+), a question ([\d.]+)"
+    said = r"user wrote has ([\d.]+), an action ([\d.]+), a quote ([\d.]+), a question ([\d.]+)"
     (others,) = re.findall(said, PAGE)
     kinds = (HighlightKind.INSIGHT, HighlightKind.ACTION, HighlightKind.QUOTE, HighlightKind.QUESTION)
     assert tuple(map(float, others)) == tuple(float(KIND[kind]) for kind in kinds)
@@ -89,4 +89,4 @@ def test_example_of_a_score_has_the_documented_result() -> None:
 
 
 def test_depth_of_playbooks_is_documented() -> None:
-    assert {8: "eight"}[DEEPEST] + " runs can be inside" in PAGE
+    assert {8: "eight"}[DEEPEST] + " runs can be nested" in PAGE

@@ -30,13 +30,13 @@ def test_browser_tests_are_collected_only_where_their_folder_is_named(
             (["tests"], True),
             (["tests/web", "tests/unit/test_browser_tests.py"], True),
             (["tests/browser"], None),
-            (["tests/browser/test_jobs.py::test_an_id_is_copied"], None),
+            (["tests/browser/test_jobs.py::test_id_is_copied"], None),
         ],
         check,
     )
 
 
-def test_who_has_no_browser_is_told_how_to_get_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_missing_browser_is_reported_with_advice(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(chromium.NoBrowser, match="apt-get install chromium"):
         chromium.find()

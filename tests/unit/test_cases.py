@@ -34,7 +34,7 @@ def test_tuples_are_arguments_and_keys_are_labels() -> None:
         check_each({"alike": (1, 1), "unlike": (1, 2)}, check)
 
 
-def test_a_pytest_failure_of_one_case_does_not_hide_the_others() -> None:
+def test_pytest_failure_of_one_case_does_not_hide_the_others() -> None:
     def check(number: int) -> None:
         with pytest.raises(ZeroDivisionError):
             _ = 1 // number
@@ -44,7 +44,7 @@ def test_a_pytest_failure_of_one_case_does_not_hide_the_others() -> None:
     assert len(caught.value.exceptions) == 2
 
 
-def test_no_cases_are_refused() -> None:
+def test_empty_table_of_cases_is_refused() -> None:
     with pytest.raises(ValueError, match="must not be empty"):
         check_each([], is_even)
 

@@ -34,12 +34,12 @@ def room(monkeypatch: pytest.MonkeyPatch, *, folder: int = 8 * GIB, machine: int
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=machine))
 
 
-def test_it_is_in_memory_where_there_is_room(memory: Path) -> None:
+def test_folder_is_in_memory_if_there_is_room(memory: Path) -> None:
     assert folder_of("zeke-x", memory) == memory / "zeke-x"
 
 
 @pytest.mark.parametrize("little", [{"folder": 64 << 20}, {"machine": GIB}])
-def test_it_is_on_disk_where_there_is_little(
+def test_folder_is_on_disk_if_there_is_little_memory(
     memory: Path, monkeypatch: pytest.MonkeyPatch, little: dict[str, int]
 ) -> None:
     room(monkeypatch, **little)
@@ -48,7 +48,7 @@ def test_it_is_on_disk_where_there_is_little(
     assert folder_of("zeke-x", memory) == memory / "zeke-x"
 
 
-def test_it_stays_on_disk_where_the_run_has_begun_there(
+def test_folder_stays_on_disk_during_a_run(
     memory: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -56,7 +56,7 @@ def test_it_stays_on_disk_where_the_run_has_begun_there(
     assert folder_of("zeke-x", memory) == tmp_path / "zeke-x"
 
 
-def test_it_is_on_disk_where_no_memory_is_a_folder_or_somebody_says_so(
+def test_folder_is_on_disk_without_shared_memory_or_by_setting(
     memory: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert folder_of("zeke-x", tmp_path / "none").parent != tmp_path / "none"

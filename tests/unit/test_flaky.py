@@ -92,14 +92,14 @@ def test_flaky_tests_of_earlier_stages_count(run: Run, pytester: pytest.Pytester
     assert flaky(pytester.path) == ["one", "two"]
 
 
-def test_it_is_active_in_ci_and_not_elsewhere(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plugin_is_active_in_ci_only(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(a=1).ret == 1
     monkeypatch.setenv("CI", "true")
     assert run(a=1).ret == 0
     assert run("--flaky", "0", a=1).ret == 1
 
 
-def test_error_of_collection_is_no_flaky_test(run: Run, pytester: pytest.Pytester) -> None:
+def test_error_of_collection_is_not_a_flaky_test(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_broken="import nowhere_to_be_found")
     assert run("--flaky", "2", "--continue-on-collection-errors", a=1).ret == 1
 

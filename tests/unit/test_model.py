@@ -45,7 +45,7 @@ def test_states_are_in_the_order_of_the_shared_enum() -> None:
     assert " ".join(state.value for state in RowState) == words
 
 
-def test_a_new_job_without_options_has_the_documented_defaults() -> None:
+def test_new_job_without_options_has_the_documented_defaults() -> None:
     made = NewJob(id=UUID(int=1), name="a")
     assert (made.priority, made.delay, made.start_at) == (0, 0.0, None)
     assert (made.retry_limit, made.retry_delay) == (3, 1)
@@ -62,7 +62,7 @@ def test_values_are_frozen_and_slotted() -> None:
         assert "__slots__" in vars(value), value
 
 
-def test_what_crosses_the_hot_path_is_a_tuple() -> None:
+def test_types_of_the_hot_path_are_tuples() -> None:
     hot = (
         Claimed,
         model.Completed,

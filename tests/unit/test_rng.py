@@ -43,7 +43,7 @@ def test_ids_of_one_maker_grow_whatever_its_clock_does(seed: int, times: list[in
     assert made == sorted(set(made))
 
 
-def test_more_ids_than_a_millisecond_has_numbers_still_grow() -> None:
+def test_ids_grow_beyond_the_counter_of_a_millisecond() -> None:
     ids = Ids(StepClock(), SeededEntropy(1))
     made = [ids() for _ in range(20_000)]
     assert made == sorted(set(made))
@@ -51,7 +51,7 @@ def test_more_ids_than_a_millisecond_has_numbers_still_grow() -> None:
 
 @example(seed=0, ms=428_893_264_430)  # its seconds, as a float, are a hair less
 @given(seed=seeds(), ms=st.integers(0, 10**12))
-def test_an_id_is_a_version_7_uuid_of_its_time(seed: int, ms: int) -> None:
+def test_id_is_a_version_7_uuid_of_its_time(seed: int, ms: int) -> None:
     made = Ids(StepClock(ms), SeededEntropy(seed))()
     assert (made.version, made.variant) == (7, RFC_4122)
     assert made.int >> 80 == round(START.timestamp() * 1000) + ms
@@ -67,14 +67,14 @@ def test_makers_of_different_seeds_give_different_ids() -> None:
     assert len({Ids(StepClock(), SeededEntropy(seed))() for seed in range(1_000)}) == 1_000
 
 
-def test_a_stream_is_the_same_object_at_each_call() -> None:
+def test_stream_is_the_same_object_at_each_call() -> None:
     for entropy in (SeededEntropy(1), SystemEntropy()):
         assert entropy.stream("retry") is entropy.stream("retry")
         assert entropy.stream("retry") is not entropy.stream("id")
 
 
 @given(seed=seeds(), extra=st.integers(0, 20))
-def test_draws_from_one_stream_leave_the_others_alone(seed: int, extra: int) -> None:
+def test_draws_from_one_stream_do_not_affect_others(seed: int, extra: int) -> None:
     quiet, busy = SeededEntropy(seed), SeededEntropy(seed)
     for _ in range(extra):
         busy.stream("id").random()
@@ -109,5 +109,5 @@ def test_streams_of_the_system_differ_after_a_fork() -> None:
     assert first != second
 
 
-def test_a_seeded_draw_is_the_same_on_every_machine_and_version() -> None:
+def test_seeded_draw_is_the_same_on_every_machine_and_version() -> None:
     assert SeededEntropy(42).stream("retry").random() == 0.47893804165934895

@@ -62,7 +62,7 @@ def test_sample_is_of_one_folder_and_stays_the_same(pytester: pytest.Pytester) -
 
 
 @pytest.mark.usefixtures("folder")
-def test_kept_file_is_no_part_of_the_sample(pytester: pytest.Pytester) -> None:
+def test_kept_file_is_not_part_of_the_sample(pytester: pytest.Pytester) -> None:
     one = chosen(pytester, "--sample", "many=1", "--keep", "many/test_b.py")
     assert len([name for name in one if name.startswith("many/test_b.py")]) == 2
     assert len(one) == 4
@@ -81,7 +81,7 @@ def test_tests_that_are_named_exist(file: str) -> None:
     assert [one for one in named if not (ROOT / one).exists()] == []
 
 
-def test_everything_that_a_landing_leaves_out_is_in_a_share() -> None:
+def test_every_omitted_test_is_in_a_share() -> None:
     text = (ROOT / "noxfile.py").read_text(encoding="utf-8")
     landing, shares = text.split("def _landing(", 1)[1].split("\n# The shares", 1)
     left_out = re.findall(r'Part\(\s*"(tests/[\w/.]+)"', landing)

@@ -79,7 +79,7 @@ async def test_notification_survives_the_cancellation_of_the_wait_that_it_ended(
         await waiter.wait()
 
 
-async def test_wait_without_time_left_tells_whether_a_notification_was_pending() -> None:
+async def test_wait_of_zero_returns_whether_a_notification_is_pending() -> None:
     clock, waiter = FrozenClock(), Waiter()
     assert not await waiter.wait_for(0, clock)
     waiter.notify()

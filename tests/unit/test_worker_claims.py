@@ -273,7 +273,7 @@ def test_sleep_ends_when_a_job_comes_due() -> None:
     assert asleep(state, 0.03).timeout == 0.05, "and it is forgotten then"
 
 
-def test_wake_up_during_a_sleep_is_told_once() -> None:
+def test_wake_up_during_a_sleep_is_reported_once() -> None:
     state = ClaimState([ServedQueue("work", "work")], size=1, poll=POLL)
     state.wake()
     asleep(state)
@@ -283,7 +283,7 @@ def test_wake_up_during_a_sleep_is_told_once() -> None:
     assert not state.was_woken()
 
 
-def test_second_full_claim_in_a_row_says_that_the_worker_needs_no_notifications() -> None:
+def test_second_full_claim_in_a_row_turns_notifications_off() -> None:
     state = ClaimState([ServedQueue("work", "work")], size=4, poll=POLL)
     assert [state.claimed(count, 4) for count in (4, 4, 4, 3, 4)] == [False, True, True, False, False]
 

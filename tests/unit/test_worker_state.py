@@ -294,7 +294,7 @@ def test_earliest_deadline_of_a_claim_is_watched() -> None:
     assert state.claimed(jobs, 5.0, 6.0) == [Start(15.0)]
 
 
-def test_job_whose_time_is_up_before_it_begins_is_marked_as_expired() -> None:
+def test_job_past_its_deadline_before_it_begins_is_marked_as_expired() -> None:
     state = state_of(ServedQueue("work", "work"))
     state.claimed([claimed_job(1, "work", expire_in=1.0)], 0.0, 1.0)
     assert state.take(SLOT).reason == "expired"
@@ -322,7 +322,7 @@ def test_handler_that_ignores_its_cancellation_is_reported_and_cancelled_again()
     assert state.tend(later + 0.1) == []
 
 
-def test_handler_in_a_thread_is_told_and_not_cancelled() -> None:
+def test_handler_in_a_thread_is_notified_and_not_cancelled() -> None:
     class Context:
         cancelled = False
 
@@ -367,7 +367,7 @@ def test_worker_sleeps_no_longer_than_until_a_job_is_due_again(
     assert action.timeout == pytest.approx(min(0.05, due))  # type: ignore[union-attr]
 
 
-def test_lost_job_of_a_limited_task_makes_room_for_another() -> None:
+def test_lost_job_of_a_limited_task_frees_its_slot() -> None:
     state = state_of(ServedQueue("work", "work", limit=1))
     state.claimed([claimed_job(1, "work")], 0.0, 0.0)
     assert state.claims.claim(state.load(), 0.0) is None
@@ -385,7 +385,7 @@ def test_lost_job_gets_no_outcome_when_its_handler_is_abandoned() -> None:
     assert state.outcomes == [kept]
 
 
-def test_outcome_of_a_job_that_is_not_held_any_more_is_dropped() -> None:
+def test_outcome_of_a_lost_job_is_dropped() -> None:
     state = state_of(ServedQueue("work", "work"))
     state.claimed([claimed_job(1, "work")], 0.0, 0.0)
     job = state.take(SLOT)

@@ -84,7 +84,7 @@ class TestInMemory(Orders):
 class TestOnPostgres(Orders):
     """Level 4: the same, on a real server."""
 
-    async def test_an_order_and_its_charge_are_there_together(self, zeke: Zeke) -> None:
+    async def test_order_and_charge_are_stored_together(self, zeke: Zeke) -> None:
         async with await psycopg.AsyncConnection.connect(zeke.dsn or "") as connection:
             await connection.execute("create table shop_order (number int, customer text, cents int)")
         await take_and_keep(zeke.queue, ORDER)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ORDER = Order(number=7, customer="Ada", cents=1999)
 
 
-async def test_a_charge_has_a_receipt_written(zeke: Zeke, payments: Scripted) -> None:
+async def test_charge_sends_a_receipt(zeke: Zeke, payments: Scripted) -> None:
     payments.on("charge", "Ada", 1999, key="order-7").answers("pay_1")
     assert await zeke.run_task(charge, ORDER) == "pay_1"
     (receipt,) = zeke.last_run.children

@@ -40,7 +40,7 @@ async def chosen(**settings: Any) -> tuple[str, str, list[str]]:
 OPENAI, SMALL, WORDS = "gpt-5-nano-2025-08-07", "text-embedding-3-small", "wordllama-l2-supercat-256"
 
 
-async def test_settings_choose_who_answers_and_who_embeds() -> None:
+async def test_settings_choose_the_clients_for_answers_and_embeddings() -> None:
     async def check(given: dict[str, Any], answers: str, embeds: str) -> None:
         paths = {OPENAI: ["/v1/responses"]}.get(answers, []) + {SMALL: ["/v1/embeddings"]}.get(embeds, [])
         assert await chosen(**given) == (answers, embeds, paths)

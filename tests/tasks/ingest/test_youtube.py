@@ -182,7 +182,7 @@ async def test_feed_error_is_retried_and_health_recovers() -> None:
 # Captions
 
 
-async def test_description_is_used_where_there_are_no_captions(
+async def test_description_replaces_missing_captions(
     jobs: Jobs, web: ScriptedWeb, captions: ScriptedCaptions
 ) -> None:
     source = await _channel(jobs)

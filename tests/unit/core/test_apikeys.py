@@ -15,7 +15,7 @@ DRAW = bytes(range(32))
 TEXT = "mid_000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
 
 
-def test_a_key_is_mid_and_the_64_digits_of_its_bytes() -> None:
+def test_key_is_mid_and_64_hex_digits() -> None:
     assert apikeys.new_key(DRAW) == TEXT
 
 
@@ -54,19 +54,19 @@ def test_malformed_key_is_recognized() -> None:
     )
 
 
-def test_the_prefix_is_too_short_to_guess_the_rest_from() -> None:
+def test_prefix_reveals_few_digits_of_a_key() -> None:
     assert apikeys.prefix_of(TEXT) == "mid_00010203"
 
 
-def test_the_digest_is_that_of_the_text_as_everybody_computes_it() -> None:
+def test_digest_is_the_sha256_of_the_text() -> None:
     assert apikeys.digest_of(TEXT) == hashlib.sha256(TEXT.encode()).digest()
 
 
-def test_any_text_has_a_digest_half_a_character_too() -> None:
+def test_any_text_has_a_digest_even_lone_surrogates() -> None:
     assert apikeys.digest_of("\ud800") != apikeys.digest_of("\ud801")
 
 
-def test_digests_are_the_same_only_if_equal() -> None:
+def test_digests_are_equal_only_for_equal_texts() -> None:
     assert apikeys.same(apikeys.digest_of(TEXT), apikeys.digest_of(TEXT))
     assert not apikeys.same(apikeys.digest_of(TEXT), apikeys.digest_of(TEXT[:-1]))
     assert not apikeys.same(b"", apikeys.digest_of(TEXT))

@@ -109,7 +109,7 @@ def test_ticks_around_each_change_follow_the_rules(
     check_each([(change,) for change in CHANGES], check)
 
 
-def test_an_appointment_in_the_gap_is_kept_at_its_end() -> None:
+def test_tick_in_the_dst_gap_runs_at_its_end() -> None:
     cron = Cron.parse("30 2 * * *", "Europe/Berlin")
     assert ticks_of(cron, datetime(2026, 3, 28, tzinfo=UTC), 3) == [
         datetime(2026, 3, 28, 1, 30, tzinfo=UTC),
@@ -118,7 +118,7 @@ def test_an_appointment_in_the_gap_is_kept_at_its_end() -> None:
     ]
 
 
-def test_an_appointment_that_clocks_show_twice_is_kept_the_first_time() -> None:
+def test_tick_in_a_repeated_hour_runs_the_first_time() -> None:
     cron = Cron.parse("30 2 * * *", "Europe/Berlin")
     assert ticks_of(cron, datetime(2026, 10, 24, 12, tzinfo=UTC), 2) == [
         datetime(2026, 10, 25, 0, 30, tzinfo=UTC),
@@ -132,13 +132,13 @@ def test_interval_continues_in_elapsed_time_over_a_change() -> None:
         assert ticks_of(cron, day, 288) == [day + n * 5 * MINUTE for n in range(1, 289)]
 
 
-def test_an_interval_does_not_make_up_for_what_the_gap_skips() -> None:
+def test_interval_does_not_add_ticks_for_the_dst_gap() -> None:
     cron = Cron.parse("15 * * * *", "Australia/Lord_Howe")  # 02:00 to 02:30 is missing
     shown = [tick.astimezone(ZoneInfo("Australia/Lord_Howe")) for tick in ticks_of(cron, LORD_HOWE_GAP, 3)]
     assert [f"{tick:%H:%M}" for tick in shown] == ["00:15", "01:15", "03:15"]
 
 
-def test_a_day_that_was_left_out_is_one_tick_at_the_midnight_after_it() -> None:
+def test_skipped_day_is_one_tick_at_the_next_midnight() -> None:
     cron = Cron.parse("0 6,12,18 * * *", "Pacific/Apia")
     shown = [tick.astimezone(ZoneInfo("Pacific/Apia")) for tick in ticks_of(cron, SAMOA_GAP, 5)]
     assert [f"{tick:%d. %H:%M}" for tick in shown] == [
@@ -170,7 +170,7 @@ def test_fraction_of_a_second_does_not_change_the_next_ticks() -> None:
 
 @given(st.integers(2000, 2100), st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe"]))
 @settings(max_examples=20)
-def test_a_daily_appointment_has_a_tick_a_day_in_every_year(year: int, zone: str) -> None:
+def test_daily_schedule_has_a_tick_every_day(year: int, zone: str) -> None:
     ticks = ticks_between(Cron.parse("30 2 * * *", zone), *year_in(zone, year))
     days = [tick.astimezone(ZoneInfo(zone)).date() for tick in ticks]
     assert len(days) == len(set(days)) == (366 if isleap(year) else 365)

@@ -70,7 +70,7 @@ def test_matches_are_those_that_croniter_finds(expr: str, start: datetime) -> No
 
 
 @given(expr=expressions(), start=instants())
-def test_a_search_that_includes_its_start_begins_one_second_earlier(expr: str, start: datetime) -> None:
+def test_inclusive_search_begins_one_second_earlier(expr: str, start: datetime) -> None:
     read = read_or_reject(expr)
     match = read.after(start)
     assert match is not None
@@ -90,7 +90,7 @@ def read_or_reject(expr: str) -> crontab.Crontab:
 
 @given(st.text(alphabet="0123456789*/-,?#LlWwHhRr@ abcdemnoprstuy\t\n.٣５", max_size=30))
 @settings(max_examples=300)
-def test_whatever_is_written_can_be_read_or_is_a_bad_schedule(text: str) -> None:
+def test_any_text_is_a_schedule_or_an_invalid_schedule_error(text: str) -> None:
     with contextlib.suppress(InvalidScheduleError):
         assert crontab.read(text).hours
 
@@ -159,5 +159,5 @@ def test_invalid_expression_is_rejected_with_the_reason() -> None:
     check_each([(expr, said) for said, exprs in INVALID.items() for expr in exprs], check)
 
 
-def test_a_search_beyond_the_calendar_finds_nothing() -> None:
+def test_search_beyond_the_calendar_finds_nothing() -> None:
     assert crontab.read("0 0 1 1 *").after(wall("9999-06-01")) is None

@@ -62,7 +62,7 @@ class Unreadable(Exception):
         raise RuntimeError("no cause")
 
 
-def test_a_failure_has_a_type_a_message_and_a_traceback() -> None:
+def test_failure_has_a_type_a_message_and_a_traceback() -> None:
     said = record(ValueError("wrong size"))
     assert list(said) == ["type", "message", "traceback"]
     assert (said["type"], said["message"]) == ("ValueError", "wrong size")
@@ -71,11 +71,11 @@ def test_a_failure_has_a_type_a_message_and_a_traceback() -> None:
     assert "in raised" in said["traceback"]
 
 
-def test_the_type_of_an_exception_that_is_not_built_in_has_its_module() -> None:
+def test_type_of_a_custom_exception_has_its_module() -> None:
     assert record(json.JSONDecodeError("x", "y", 0))["type"] == "json.decoder.JSONDecodeError"
 
 
-def test_causes_contexts_and_notes_are_told() -> None:
+def test_causes_contexts_and_notes_are_included() -> None:
     cause = raised(KeyError("the cause"))
     error = ValueError("the effect")
     error.__cause__ = cause
@@ -85,7 +85,7 @@ def test_causes_contexts_and_notes_are_told() -> None:
         assert part in told
 
 
-def test_the_members_of_a_group_are_told() -> None:
+def test_members_of_an_exception_group_are_included() -> None:
     told = record(ExceptionGroup("two of them", [ValueError("one"), raised(TypeError("other"))]))
     assert told["type"] == "ExceptionGroup"
     assert told["message"] == "two of them (2 sub-exceptions)"
@@ -103,11 +103,11 @@ def test_exception_without_text_is_described_by_its_type() -> None:
     check_each([Odd, Endless, NotText], check)
 
 
-def test_an_exception_that_cannot_be_formatted_still_has_its_frames() -> None:
+def test_unformattable_exception_has_its_frames() -> None:
     assert "in raised" in record(Unreadable("x"))["traceback"]
 
 
-def test_a_long_message_keeps_its_head_and_its_tail() -> None:
+def test_long_message_keeps_its_head_and_tail() -> None:
     told = record(ValueError("begin" + "x" * 10**6 + "end"))
     assert len(told["message"]) <= MESSAGE_MAX
     assert told["message"].startswith("begin")
@@ -116,13 +116,13 @@ def test_a_long_message_keeps_its_head_and_its_tail() -> None:
     assert len(told["traceback"]) <= TRACEBACK_MAX
 
 
-def test_what_was_left_out_is_counted() -> None:
+def test_omitted_parts_are_counted() -> None:
     told = json.loads(error_record("E", "x" * 5_000))["message"]
     kept = told.count("x")
     assert f"{5_000 - kept} characters left out" in told
 
 
-def test_a_deep_recursion_fits() -> None:
+def test_deep_recursion_fits() -> None:
     def deeper(n: int) -> int:
         return deeper(n + 1) + 1
 
@@ -133,7 +133,7 @@ def test_a_deep_recursion_fits() -> None:
     assert len(told["traceback"]) <= TRACEBACK_MAX
 
 
-def test_an_exception_that_is_its_own_cause_is_told_once() -> None:
+def test_exception_that_is_its_own_cause_is_included_once() -> None:
     error = ValueError("circle")
     error.__context__ = KeyError("back")
     error.__context__.__context__ = error
@@ -141,7 +141,7 @@ def test_an_exception_that_is_its_own_cause_is_told_once() -> None:
 
 
 @given(message=st.text(st.characters(), max_size=50), extra=st.text(st.characters(), max_size=20))
-def test_any_text_becomes_text_that_postgres_takes(message: str, extra: str) -> None:
+def test_any_text_becomes_text_that_postgres_accepts(message: str, extra: str) -> None:
     told = record(ValueError(message), extra=extra)
     if message.isascii() and "\0" not in message:
         assert told["message"] == message
@@ -163,7 +163,7 @@ def test_extra_value_that_is_not_json_becomes_short_text() -> None:
     check_each({f"{index}: {type(value)}": value for index, value in enumerate(values)}, check)
 
 
-def test_a_failure_without_an_exception_has_no_traceback() -> None:
+def test_failure_without_an_exception_has_no_traceback() -> None:
     assert json.loads(error_record("LeaseExpired", "the worker is gone", worker="w")) == {
         "type": "LeaseExpired",
         "message": "the worker is gone",
@@ -172,7 +172,7 @@ def test_a_failure_without_an_exception_has_no_traceback() -> None:
     }
 
 
-def test_what_ends_a_process_can_be_told_too() -> None:
+def test_end_of_a_process_is_described() -> None:
     assert record(SystemExit(3))["message"] == "3"
     assert record(KeyboardInterrupt())["type"] == "KeyboardInterrupt"
 

@@ -30,7 +30,7 @@ def test_filter_accepts_any_iterable() -> None:
     check_each(product(SEVERAL, [iter, list, tuple]), check)
 
 
-def test_no_ids_are_none_and_ids_that_are_not_given_are_all() -> None:
+def test_empty_ids_select_no_jobs_and_missing_ids_all() -> None:
     nobody: Any = iter(())
     assert check_query(JobQuery(ids=nobody)).ids == ()
     assert check_query(JobQuery()).ids is None
@@ -45,7 +45,7 @@ def test_opaque_must_be_queue_names() -> None:
     )
 
 
-def test_a_filter_s_fields_keep_the_places_they_are_given_by() -> None:
+def test_fields_of_a_job_query_keep_their_positions() -> None:
     """As in ``JobQuery(("mail",), (JobStatus.QUEUED,))``: what is new comes behind what there was."""
     first = JobQuery(("mail",), (JobStatus.QUEUED,), UUID(int=1), True)  # noqa: FBT003 - by its place
     assert first == JobQuery(names=("mail",), status=(JobStatus.QUEUED,), parent=UUID(int=1), archived=True)

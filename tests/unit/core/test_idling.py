@@ -16,9 +16,9 @@ def test_waits_grow_up_to_the_poll_interval(poll: float, n: int) -> None:
 
 
 @given(poll=polls)
-def test_in_the_long_run_a_wait_is_the_poll_interval(poll: float) -> None:
+def test_wait_reaches_the_poll_interval(poll: float) -> None:
     assert idle_wait(len(IDLE_LADDER), poll) == idle_wait(10_000, poll) == poll
 
 
-def test_the_first_looks_after_falling_asleep_come_soon() -> None:
+def test_first_polls_of_an_idle_worker_come_soon() -> None:
     assert [idle_wait(n, 2.0) for n in range(4)] == [0.05, 0.2, 1.0, 2.0]

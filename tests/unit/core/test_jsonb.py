@@ -55,7 +55,7 @@ def nested(depth: int) -> list[Any]:
 
 
 @given(values)
-def test_what_is_written_is_read_back(value: Any) -> None:
+def test_json_is_read_back_as_written(value: Any) -> None:
     assert loads(dumps(value)) == value
     assert loads(dumps(value).encode()) == value
 
@@ -132,7 +132,7 @@ def test_integer_over_the_digit_limit_is_rejected() -> None:
     check_each([INTEGER_DIGITS_READ, INTEGER_DIGITS_MAX], check)
 
 
-def test_an_integer_may_have_as_many_digits_as_postgres_takes() -> None:
+def test_integer_may_have_as_many_digits_as_postgres_accepts() -> None:
     assert len(dumps(10**131_071)) == 131_072
     with pytest.raises(SerializationError, match="131072 at most"):
         dumps([10**131_072])
@@ -152,7 +152,7 @@ def test_value_that_is_not_json_is_rejected_beside_a_long_integer() -> None:
     )
 
 
-def test_digits_in_a_text_are_no_long_number() -> None:
+def test_digits_in_a_text_do_not_count_as_a_long_number() -> None:
     digits = "7" * 140_000
     assert loads(dumps({"a": digits, digits: "NaN"})) == {"a": digits, digits: "NaN"}
 
@@ -164,7 +164,7 @@ def test_value_nested_too_deeply_is_rejected_in_one_line() -> None:
     )
 
 
-def test_the_path_to_a_circle_ends_where_it_closes() -> None:
+def test_path_to_a_cycle_ends_where_it_closes() -> None:
     inner: dict[str, Any] = {}
     inner["again"] = [inner]
     with pytest.raises(
@@ -173,7 +173,7 @@ def test_the_path_to_a_circle_ends_where_it_closes() -> None:
         dumps({"a": inner})
 
 
-def test_a_message_stays_short_whatever_the_keys_are() -> None:
+def test_message_stays_short_with_any_keys() -> None:
     for value in ({"k" * 10_000: object()}, {"k" * 10_000: math.nan}, {"\ud800" * 10_000: object()}):
         with pytest.raises(SerializationError) as refused:
             dumps(value)
@@ -184,24 +184,24 @@ class Named(BaseModel):
     by_name: dict[str, list[int]]
 
 
-def test_half_a_character_in_a_key_is_refused_though_pydantic_replaces_it() -> None:
+def test_lone_surrogate_in_a_key_is_refused() -> None:
     assert "\ufffd" in dumps(Named(by_name={"\ufffd": [1]}))
     with pytest.raises(SerializationError, match="half of a surrogate pair"):
         dumps([Named(by_name={"a": [1], "b\ud800": [2]})])
 
 
-def test_a_value_may_nest_as_deeply_as_pydantic_reads() -> None:
+def test_value_may_nest_as_deeply_as_pydantic_reads() -> None:
     assert loads(dumps(nested(DEPTH_MAX))) == nested(DEPTH_MAX)
     with pytest.raises(SerializationError, match="200 levels"):
         dumps(nested(DEPTH_MAX + 50))
 
 
-def test_a_wide_value_is_not_taken_for_a_deep_one() -> None:
+def test_wide_value_is_not_refused_as_deep() -> None:
     wide = [{"n": n} for n in range(1_000)]
     assert loads(dumps(wide)) == wide
 
 
-def test_a_long_integer_among_many_others_is_not_taken_for_a_deep_value() -> None:
+def test_long_integer_among_others_is_not_refused_as_deep() -> None:
     wide = [[10**5_000], *([n] for n in range(1_000))]
     assert loads(dumps(wide)) == wide
     with pytest.raises(SerializationError, match="200 levels"):
@@ -215,12 +215,12 @@ class Hostile(BaseModel):
         return super().__getattribute__(name)
 
 
-def test_a_value_whose_own_code_raises_is_refused() -> None:
+def test_value_whose_own_code_raises_is_refused() -> None:
     with pytest.raises(SerializationError):
         dumps({"a": Hostile.model_construct()})
 
 
-def test_what_another_system_nested_deeper_can_still_be_read() -> None:
+def test_deeper_stored_values_can_be_read() -> None:
     assert loads("[" * 300 + "]" * 300) == nested(300)
 
 

@@ -103,7 +103,7 @@ documents = st.recursive(atoms, lambda inner: arrays(inner) | objects(inner), ma
 @example("0." + "1" * 16_384)
 @example("0e1073741822")
 @example("1e99999999999999999999")
-def test_a_document_is_printed_as_the_server_prints_it(connection: psycopg.Connection, text: str) -> None:
+def test_document_is_printed_as_the_server_prints_it(connection: psycopg.Connection, text: str) -> None:
     assert by_us(text) == by_postgres(connection, text)
 
 
@@ -114,7 +114,7 @@ def test_a_document_is_printed_as_the_server_prints_it(connection: psycopg.Conne
         max_size=20,
     )
 )
-def test_what_is_hardly_json_is_refused_when_the_server_refuses_it(
+def test_borderline_json_is_refused_exactly_if_the_server_refuses_it(
     connection: psycopg.Connection, text: str
 ) -> None:
     assert by_us(text) == by_postgres(connection, text)
@@ -131,7 +131,7 @@ values = st.recursive(
 
 @SHARED
 @given(value=values)
-def test_whatever_we_write_the_server_takes(connection: psycopg.Connection, value: Any) -> None:
+def test_every_written_value_is_accepted_by_the_server(connection: psycopg.Connection, value: Any) -> None:
     try:
         text = dumps(value)
     except SerializationError:

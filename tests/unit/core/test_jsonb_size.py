@@ -30,21 +30,21 @@ VALUES = st.recursive(
 @example([sys.float_info.max] * 3, 0)
 @example([1e308], -1)
 @example([-5e-324], -1)
-def test_it_is_told_to_the_byte(value: Any, off: int) -> None:
+def test_size_is_exact_to_the_byte(value: Any, off: int) -> None:
     text = jsonb.dumps(value)
     size = len(jsonb.normalise(text).encode())
     assert jsonb.size_over(text, size + off) == (size if off < 0 else None)
 
 
 @given(VALUES)
-def test_what_is_far_from_the_cap_is_within_it(value: Any) -> None:
+def test_size_over_agrees_with_the_exact_size(value: Any) -> None:
     text = jsonb.dumps(value)
     size = len(jsonb.normalise(text).encode())
     for cap in (len(text) * 64, len(text) * 64 - 1, 10**6):
         assert (jsonb.size_over(text, cap) is None) == (size <= cap)
 
 
-def test_value_far_below_the_cap_is_not_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_value_far_below_the_cap_is_not_serialized(monkeypatch: pytest.MonkeyPatch) -> None:
     def normalise(text: str) -> str:
         raise AssertionError(f"{text[:20]} was written out")
 

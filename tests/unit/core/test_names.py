@@ -51,7 +51,7 @@ def test_invalid_schema_name_is_rejected() -> None:
 
 
 @given(st.text(max_size=300))
-def test_a_name_is_either_returned_as_it_is_or_refused_with_it(name: str) -> None:
+def test_name_is_returned_unchanged_or_refused_by_name(name: str) -> None:
     try:
         returned = queue_name(name)
     except InvalidNameError as error:

@@ -56,7 +56,7 @@ def rival(name: str) -> str | None:
 
 
 @given(stack=st.lists(layers(), max_size=4))
-def test_the_first_layer_that_says_something_wins(stack: list[OptionLayer]) -> None:
+def test_first_layer_that_sets_an_option_wins(stack: list[OptionLayer]) -> None:
     merged = merge(*stack)
     for name in NAMES:
         speaks = next((n for n, layer in enumerate(stack) if getattr(layer, name) is not None), None)
@@ -85,7 +85,7 @@ def test_merging_one_layer_or_empty_ones_changes_nothing(options: OptionLayer) -
     assert merge(options) == merge(OptionLayer(), options, OptionLayer()) == options
 
 
-def test_a_send_that_excludes_an_option_of_its_task_overrides_it() -> None:
+def test_send_overrides_a_conflicting_option_of_its_task() -> None:
     assert merge(OptionLayer(start_at=LATER), OptionLayer(delay=5)) == OptionLayer(start_at=LATER)
     assert merge(OptionLayer(debounce=60), OptionLayer(throttle=5)) == OptionLayer(debounce=60)
 
@@ -98,7 +98,7 @@ def test_job_without_options_has_the_defaults() -> None:
 
 
 @given(options=layers())
-def test_what_is_in_range_is_taken_over(options: OptionLayer) -> None:
+def test_values_in_range_are_kept(options: OptionLayer) -> None:
     made = new_job(ID, "a-queue", "{}", options, parent=UUID(int=1), meta='{"a":1}')
     seconds = {
         name: value.total_seconds() if isinstance(value, timedelta) else value
@@ -155,21 +155,21 @@ def test_number_out_of_range_is_rejected_with_the_maximum() -> None:
                 job(**{name: value})
 
 
-def test_a_name_that_is_none_is_refused() -> None:
+def test_invalid_name_is_refused() -> None:
     with pytest.raises(InvalidNameError):
         new_job(ID, "not a queue", None, OptionLayer())
 
 
-def test_a_keyed_job_may_be_throttled_too() -> None:
+def test_job_with_a_key_may_be_throttled() -> None:
     made = job(singleton_key="k", throttle=60)
     assert (made.singleton_key, made.slot_seconds) == ("k", 60)
 
 
-def test_the_second_try_of_a_debounced_job_is_the_same_one_slot_later() -> None:
+def test_second_try_of_a_debounced_job_is_one_slot_later() -> None:
     made = job(debounce=timedelta(minutes=5), priority=3)
     assert next_slot(replace(made, fresh=True)) == replace(made, slot_offset=300, fresh=False)
 
 
-def test_a_job_without_a_slot_has_no_second_try() -> None:
+def test_job_without_a_slot_has_no_second_try() -> None:
     with pytest.raises(InvalidOptionError, match=r"^debounce: must be set"):
         next_slot(job())

@@ -47,19 +47,19 @@ def test_rule_hides_the_value_at_its_path() -> None:
     )
 
 
-def test_an_error_is_hidden_where_the_output_is() -> None:
+def test_error_is_redacted_where_the_output_is() -> None:
     error = {"type": "ValueError", "message": "4111"}
     assert redact(error, ("output",), "error") == REDACTED
     assert redact(error, ("error",), "error") == REDACTED
     assert redact(error, ("output.message",), "error") == error
 
 
-def test_nothing_is_nothing_and_not_hidden() -> None:
+def test_none_is_not_redacted() -> None:
     assert redact(None, ("payload",), "payload") is None
 
 
 @given(json_values, st.lists(st.sampled_from(["a", "b", "c", "*", "0"]), min_size=1, max_size=3))
-def test_what_a_path_leads_to_is_never_left(value: Any, path: list[str]) -> None:
+def test_value_at_a_redacted_path_is_never_shown(value: Any, path: list[str]) -> None:
     rules = check_rules([".".join(["payload", *path])])
     assert all(found in (None, REDACTED) for found in led_to(redact(value, rules, "payload"), path))
 
@@ -91,7 +91,7 @@ paths = st.lists(st.sampled_from(["a", "b", "c", "*", "0"]), max_size=3)
 
 
 @given(json_values, st.lists(paths, max_size=3))
-def test_what_was_shown_is_put_back_as_it_was(value: Any, hidden: list[list[str]]) -> None:
+def test_restored_value_equals_the_original(value: Any, hidden: list[list[str]]) -> None:
     rules = check_rules([".".join(["payload", *path]) for path in hidden])
     assert restored(redact(value, rules, "payload"), value, rules, "payload") == (value, [])
 

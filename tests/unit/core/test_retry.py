@@ -24,12 +24,12 @@ policies = st.builds(
 
 
 @given(policy=policies, count=counts, draw=draws)
-def test_a_job_runs_again_while_it_has_retries_left(policy: RetryPolicy, count: int, draw: float) -> None:
+def test_job_is_retried_while_it_has_retries_left(policy: RetryPolicy, count: int, draw: float) -> None:
     assert (verdict(policy, count, draw) is not None) == (count < policy.limit)
 
 
 @given(policy=policies, count=counts, draw=draws)
-def test_a_wait_lies_within_its_bounds(policy: RetryPolicy, count: int, draw: float) -> None:
+def test_delay_lies_within_its_bounds(policy: RetryPolicy, count: int, draw: float) -> None:
     wait = verdict(policy, count, draw)
     low, high = bounds(policy, count)
     assert 0 <= low <= high
@@ -37,23 +37,21 @@ def test_a_wait_lies_within_its_bounds(policy: RetryPolicy, count: int, draw: fl
 
 
 @given(policy=policies, count=counts, draw=draws)
-def test_no_backed_off_wait_is_longer_than_the_cap(policy: RetryPolicy, count: int, draw: float) -> None:
+def test_delay_with_backoff_is_at_most_the_cap(policy: RetryPolicy, count: int, draw: float) -> None:
     wait = verdict(policy, count, draw)
     if wait is not None and policy.backoff and policy.delay_max is not None:
         assert wait <= policy.delay_max
 
 
 @given(delay=st.integers(0, INT4_MAX), cap=st.none() | st.integers(0, 10), count=counts, draw=draws)
-def test_without_backoff_the_delay_stands_as_it_is(
-    delay: int, cap: int | None, count: int, draw: float
-) -> None:
+def test_delay_without_backoff_is_constant(delay: int, cap: int | None, count: int, draw: float) -> None:
     policy = RetryPolicy(limit=count + 1, delay=delay, backoff=False, delay_max=cap)
     assert verdict(policy, count, draw) == delay
     assert bounds(policy, count) == (delay, delay)
 
 
 @given(first=draws, second=draws, count=st.integers(0, 30))
-def test_a_greater_draw_never_waits_less(first: float, second: float, count: int) -> None:
+def test_greater_draw_never_shortens_the_delay(first: float, second: float, count: int) -> None:
     policy = RetryPolicy(limit=100, delay=3, delay_max=5_000)
     less, more = sorted([first, second])
     shorter, longer = verdict(policy, count, less), verdict(policy, count, more)
@@ -84,22 +82,22 @@ def test_cap_limits_the_drawn_wait_and_not_the_window() -> None:
     )
 
 
-def test_no_wait_is_longer_than_a_timestamp_can_bear() -> None:
+def test_delay_fits_into_a_timestamp() -> None:
     policy = RetryPolicy(limit=100, delay=INT4_MAX)
     assert verdict(policy, 50, 0.5) == INT4_MAX
     assert bounds(policy, 50) == (INT4_MAX, INT4_MAX)
 
 
-def test_a_limit_of_zero_gives_up_at_once() -> None:
+def test_limit_of_zero_fails_at_once() -> None:
     assert verdict(RetryPolicy(limit=0), 0, 0.0) is None
 
 
-def test_a_delay_of_zero_does_not_wait() -> None:
+def test_delay_of_zero_does_not_wait() -> None:
     assert verdict(RetryPolicy(delay=0), 0, 0.9) == 0.0
 
 
 @given(policy=policies, count=counts)
-def test_the_extreme_draws_reach_the_bounds(policy: RetryPolicy, count: int) -> None:
+def test_extreme_draws_reach_the_bounds(policy: RetryPolicy, count: int) -> None:
     if count < policy.limit:
         low, high = bounds(policy, count)
         assert verdict(policy, count, 0.0) == low

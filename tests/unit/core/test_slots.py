@@ -14,23 +14,23 @@ lengths = st.integers(1, 2**31 - 1)
 
 
 @given(now=instants, seconds=lengths)
-def test_an_instant_lies_in_its_slot(now: datetime, seconds: int) -> None:
+def test_instant_lies_in_its_slot(now: datetime, seconds: int) -> None:
     start = slot_start(now, seconds)
     assert start.tzinfo is None
     assert timedelta(0) <= now.replace(tzinfo=None) - start < timedelta(seconds=seconds)
 
 
 @given(now=instants, seconds=st.integers(1, 10_000_000))
-def test_an_offset_of_a_whole_slot_gives_the_next_one(now: datetime, seconds: int) -> None:
+def test_offset_of_a_whole_slot_gives_the_next_one(now: datetime, seconds: int) -> None:
     assert slot_start(now, seconds, seconds) == slot_start(now, seconds) + timedelta(seconds=seconds)
 
 
 @given(now=instants, seconds=lengths)
-def test_a_slot_begins_at_a_multiple_of_its_length(now: datetime, seconds: int) -> None:
+def test_slot_begins_at_a_multiple_of_its_length(now: datetime, seconds: int) -> None:
     since_epoch = slot_start(now, seconds).replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
     assert since_epoch % timedelta(seconds=seconds) == timedelta(0)
 
 
 @given(now=instants, seconds=lengths, hours=st.integers(-12, 14))
-def test_the_zone_of_the_instant_makes_no_difference(now: datetime, seconds: int, hours: int) -> None:
+def test_timezone_of_the_instant_has_no_effect(now: datetime, seconds: int, hours: int) -> None:
     assert slot_start(now.astimezone(timezone(timedelta(hours=hours))), seconds) == slot_start(now, seconds)

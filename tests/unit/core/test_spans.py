@@ -46,18 +46,18 @@ def test_span_includes_its_first_instant_and_excludes_its_end() -> None:
     assert time_buckets.begin_of(NOON + timedelta(seconds=300), 300) > NOON
 
 
-def test_spans_lie_on_multiples_of_their_length_before_1970_too() -> None:
+def test_buckets_are_aligned_before_1970() -> None:
     assert time_buckets.begin_of(datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC), 60) == datetime(
         1969, 12, 31, 23, 59, tzinfo=UTC
     )
 
 
-def test_spans_are_of_utc_whatever_the_zone_of_the_instant() -> None:
+def test_buckets_are_in_utc_for_any_timezone() -> None:
     there = NOON.astimezone(timezone(timedelta(hours=5, minutes=30)))
     begin = time_buckets.begin_of(there, 86_400)
     assert (begin, begin.tzinfo) == (datetime(2026, 1, 5, tzinfo=UTC), UTC)
 
 
-def test_the_last_span_holds_now_and_the_others_lie_before_it() -> None:
+def test_last_bucket_contains_now() -> None:
     now = NOON + timedelta(seconds=61)
     assert time_buckets.begins(now, 3, 60) == [NOON + timedelta(seconds=60 * n) for n in (-1, 0, 1)]

@@ -31,7 +31,7 @@ def documented() -> dict[tuple[RowState, Event], RowState]:
     return edges
 
 
-def test_the_table_is_the_one_in_the_docstring() -> None:
+def test_transition_table_equals_the_docstring() -> None:
     assert documented() == TRANSITIONS
 
 
@@ -51,25 +51,25 @@ def test_only_an_active_job_can_be_settled() -> None:
     assert {state for state, event in TRANSITIONS if event in settling} == {RowState.ACTIVE}
 
 
-def test_a_job_is_claimed_from_waiting_alone() -> None:
+def test_only_a_waiting_job_can_be_claimed() -> None:
     assert {state for state, event in TRANSITIONS if event is Event.CLAIM} == WAITING
 
 
-def test_a_completed_job_stays_completed() -> None:
+def test_completed_job_stays_completed() -> None:
     assert not [event for state, event in TRANSITIONS if state is RowState.COMPLETED]
 
 
-def test_what_ended_otherwise_can_only_return_to_waiting() -> None:
+def test_other_ended_jobs_can_only_return_to_waiting() -> None:
     ended = FINAL - {RowState.COMPLETED}
     assert {state for state, _ in TRANSITIONS if state in ended} == ended
     assert {after for (state, _), after in TRANSITIONS.items() if state in ended} == WAITING
 
 
-def test_giving_a_job_back_does_not_lead_to_retry() -> None:
+def test_release_does_not_lead_to_retry() -> None:
     assert follow(RowState.ACTIVE, Event.RELEASE) is RowState.CREATED
 
 
-def test_an_illegal_event_is_told_with_what_would_be_legal() -> None:
+def test_illegal_event_is_reported_with_the_legal_ones() -> None:
     with pytest.raises(IllegalTransition, match="cancelled can't take 'claim'; it can take: resume"):
         follow(RowState.CANCELLED, Event.CLAIM)
     with pytest.raises(IllegalTransition, match="nothing"):

@@ -35,7 +35,7 @@ whatever = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5
         },
     )
 )
-def test_what_is_written_is_read_again(options: dict[str, Any]) -> None:
+def test_stored_options_are_read_back_as_written(options: dict[str, Any]) -> None:
     stored = jsonb.loads(jsonb.dumps(write(options)))
     seconds: dict[str, Any] = {
         k: v.total_seconds() if isinstance(v, timedelta) else v for k, v in options.items()

@@ -131,7 +131,7 @@ async def test_outage_is_reported_and_its_end(
             await read(tab, clock, "back", count=n)
 
 
-async def test_viewer_is_served_while_a_query_runs_for_those_who_left(
+async def test_viewer_is_served_during_a_query_of_closed_pages(
     app: FastAPI, clock: FrozenClock, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, answered = asyncio.Event(), asyncio.Event()
