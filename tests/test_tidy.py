@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests import language
 from tests.cases import check_each
 from tests.tidy import (
     ADR_SECTIONS,
@@ -189,6 +190,44 @@ def test_project_keeps_every_rule() -> None:
         assert _complaints(rule, _sources(*patterns)) == []
 
     check_each({rule.__name__: (rule, patterns) for rule, patterns in PROJECT}, check)
+
+
+LANGUAGE = {
+    "summaries_are_imperative": (
+        'def f():\n    """Let it end."""',
+        '@property\ndef f():\n    """The end."""',
+    ),
+    "nothing_is_let": ("# lets others go on", "# others continue"),
+    "components_have_names": ("# whoever waits", "# a worker that waits"),
+    "texts_have_no_metaphors": ('x = "the desk is told"', 'x = "the request is logged"'),
+    "errors_name_what_is_needed": ('f"{x!r} is no UUID"', 'f"must be a UUID; it is no longer {x}"'),
+    "names_are_of_the_field": ("deed = 1", '"deed"'),
+    "names_of_tests_are_plain": (
+        "def test_a_caller_is_told_why(): ...",
+        "def test_reason_is_returned(): ...",
+    ),
+    "pages_name_components": ("Nobody waits.", "No job waits."),
+}
+
+
+def test_every_rule_of_language_rejects_a_bad_sample_and_accepts_a_good_one() -> None:
+    def check(rule: Callable[[Source], list[language.Finding]], bad: str, good: str) -> None:
+        assert rule(Source("sample", bad))
+        assert rule(Source("sample", good)) == []
+
+    check_each(
+        {rule.__name__: (rule, *LANGUAGE[rule.__name__]) for rule, _ in language.RULES},
+        check,
+    )
+
+
+def test_rooms_keep_the_rules_of_language() -> None:
+    def check(rule: Callable[[Source], list[language.Finding]], patterns: list[str]) -> None:
+        exempt = language.EXEMPT.get(rule.__name__, frozenset())
+        found = [one for one in language.findings(rule, patterns) if one.room not in exempt]
+        assert not found, "\n".join(map(str, found))
+
+    check_each({rule.__name__: (rule, patterns) for rule, patterns in language.RULES}, check)
 
 
 def test_tests_read_few_private_attributes() -> None:

@@ -321,10 +321,12 @@ async def test_queue_needs_a_catalog(storage: Storage) -> None:
             lambda: open_and_close(Queue.in_memory(catalog)),
         ]
         for opening in opened:
-            with pytest.raises(UsageError, match=r"^catalog: .* is no Catalog; .*\(catalog, ") as refused:
+            with pytest.raises(
+                UsageError, match=r"^catalog: must be a Catalog, got .*; .*\(catalog, "
+            ) as refused:
                 await opening()
             assert "secret" not in str(refused.value)
-        with pytest.raises(UsageError, match=r"^catalog: .* is no Catalog"):
+        with pytest.raises(UsageError, match=r"^catalog: must be a Catalog, got "):
             Queue(catalog, storage)
 
     await check_each_async([SECRET, None, 5, Settings, mail_catalog], check)
@@ -335,14 +337,18 @@ async def test_parts_of_a_queue_must_be_of_their_types(storage: Storage) -> None
 
     async def check(wrong: Any) -> None:
         for field in ("settings", "clock", "entropy"):
-            with pytest.raises(UsageError, match=rf"^{field}: .* is no {field.title()}; give") as refused:
+            with pytest.raises(
+                UsageError, match=rf"^{field}: must be a {field.title()}, got .*; give"
+            ) as refused:
                 Queue(catalog, storage, **{field: wrong})
             assert "secret" not in str(refused.value)
-        with pytest.raises(UsageError, match=r"^storage: .* is no Storage; .*Queue\.connect\(catalog, dsn\)"):
+        with pytest.raises(
+            UsageError, match=r"^storage: must be a Storage, got .*; .*Queue\.connect\(catalog, dsn\)"
+        ):
             Queue(catalog, wrong)
-        with pytest.raises(UsageError, match=r"^settings: .* is no Settings; give"):
+        with pytest.raises(UsageError, match=r"^settings: must be a Settings, got .*; give"):
             await open_and_close(Queue.connect(catalog, settings=wrong))
-        with pytest.raises(UsageError, match=r"^clock: .* is no Clock; give"):
+        with pytest.raises(UsageError, match=r"^clock: must be a Clock, got .*; give"):
             await open_and_close(Queue.in_memory(catalog, clock=wrong))
 
     await check_each_async([SECRET, 5, 0, {}, Settings], check)

@@ -379,7 +379,7 @@ def test_lease_lost_is_raised_only_for_lost_jobs() -> None:
         said = f"LeaseLostError: Job {parent} is no longer this worker's"
         h.events.append(Ended(h.at, "w1", "parents", parent, 1, "raised", said))
         assert (h.verdict() is None) is lost
-    assert h.breaks(TOLD) == "attempt 1 is told that its job is lost, and holds it since 0.004 s"
+    assert h.breaks(TOLD) == "attempt 1 raised LeaseLostError, and holds its job since 0.004 s"
 
 
 # What other properties say of waits.

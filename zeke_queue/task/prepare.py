@@ -303,7 +303,7 @@ def check_parts(**parts: object) -> None:
         if part is None and field not in {"catalog", "storage"}:
             continue
         if isinstance(part, type) or not callable(getattr(part, method, None)):
-            raise UsageError(f"{field}: a {type(part).__name__} is no {field.title()}; {hint}")
+            raise UsageError(f"{field}: must be a {field.title()}, got {type(part).__name__}; {hint}")
 
 
 def check_schedule_name(name: object) -> str:

@@ -101,7 +101,7 @@ class _Waits:
         parents: the jobs that wait for a job, and since when.
         ended: when a job ended or was deleted.
         children: the children that a job sent in order to wait for them.
-        went_on: since when the job of the latest change had waited in vain, if it has resumed.
+        went_on: since when the job of the latest change had waited for an ended job, if it has resumed.
     """
 
     def __init__(self) -> None:
@@ -135,7 +135,7 @@ class _Waits:
             self.ended.pop(job, None)
 
     def in_vain(self, child: UUID) -> Iterator[tuple[UUID, float]]:
-        """Yield the jobs that wait for a job that has ended or is gone, and since when in vain."""
+        """Yield the jobs that wait for a job that has ended or was deleted, and since when."""
         ended = self.ended.get(child)
         if ended is not None:
             for parent, since in self.parents.get(child, {}).items():
@@ -296,7 +296,7 @@ def no_held_job_is_reported_as_lost(event: Ended, state: RunState) -> None:
     rows = list(life.between(began, event.at))
     if all(row is not None and row.state is _ACTIVE and row.attempt == event.attempt for row in rows):
         raise Broken(
-            f"attempt {event.attempt} is told that its job is lost, and holds it since {began:.3f} s",
+            f"attempt {event.attempt} raised LeaseLostError, and holds its job since {began:.3f} s",
             job=event.job,
             since=began,
         )

@@ -155,7 +155,7 @@ def _in_form(prompt: Prompt, said: Said, form: type[M]) -> M:
     try:
         return form.model_validate(said)
     except ValueError as error:
-        raise AIMalformed(f"the answer is no {form.__name__}: {error}") from error
+        raise AIMalformed(f"the answer does not have the form of {form.__name__}: {error}") from error
 
 
 async def _by_itself(prompt: Prompt, text: str, form: type[M]) -> M:

@@ -237,7 +237,7 @@ def page(title: str, topic: str) -> str:
     """Return a page with an article about a topic; the text follows from the topic."""
     paragraphs = "".join(
         f"<p>What is to be said about {topic} takes a paragraph, and this is number {number} of those."
-        f" It goes on for a while, for nobody reads an article about {topic} that has a single sentence.</p>"
+        f" It goes on for a while, since an article about {topic} has more than a single sentence.</p>"
         for number in range(4)
     )
     return (
