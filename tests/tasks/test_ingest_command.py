@@ -19,9 +19,9 @@ from zeke_queue.errors import UsageError
 from zeke_queue.model import RowState
 from zeke_queue.system.logging import LEVELS
 from zeke_queue.system.settings import Settings
-from zeke_tasks.cli.intake import ingest as ingest_command
+from zeke_tasks.cli.ingestion import ingest as ingest_command
 from zeke_tasks.cli.run_ingest import ingest
-from zeke_tasks.cli.run_jobs import READING, open_errand
+from zeke_tasks.cli.run_jobs import INGEST_QUEUES, open_job_runner
 from zeke_tasks.demo.site import Answer, LoopbackServer, Request
 from zeke_tasks.fetch import FeedError, WebClient
 from zeke_tasks.fetch.parser_pool import ReaderKilled, Readers
@@ -105,7 +105,7 @@ async def test_stories_are_analysed_and_briefed_before_the_command_ends(settings
         assert seen.overlay.brief_one_liner
         assert all(highlight.score for highlight in seen.highlights)
     assert {job.row_state for job in came.jobs} == {RowState.COMPLETED}
-    assert {job.name for job in came.jobs} == set(READING)
+    assert {job.name for job in came.jobs} == set(INGEST_QUEUES)
     assert came.spent == []
 
 
@@ -313,16 +313,16 @@ async def test_other_job_reaches_no_local_server(
 ) -> None:
     async with Site() as site, Site() as secret:
         url = secret.url("/birds")
-        async with open_errand(settings) as errand, errand.queue.transaction() as transaction:
-            rows = errand.context.repository.within(transaction)
-            source = await rows.ensure_source(errand.new_id(), NewSource(SourceType.MANUAL, "Theirs", url))
+        async with open_job_runner(settings) as runner, runner.queue.transaction() as transaction:
+            rows = runner.context.repository.within(transaction)
+            source = await rows.ensure_source(runner.new_id(), NewSource(SourceType.MANUAL, "Theirs", url))
             await rows.put_items(source.id, [NewItem(external_id=url, url=url)])
             key = item_id(source.id, NewItem(external_id=url).external_id)
             await transaction.send("fetch-content", FetchContent(raw_item_ids=[key]))
         outcomes, _ = await _ingest(settings, site.url("/trees"))
         assert secret.server.hits == {}
     assert outcomes[0].error is None
-    async with open_errand(settings) as errand, errand.rows() as rows:
+    async with open_job_runner(settings) as runner, runner.rows() as rows:
         (item,) = await rows.items([key])
     assert item.status is ItemStatus.FAILED
     assert "loopback" in (item.error or "")

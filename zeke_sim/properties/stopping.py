@@ -25,7 +25,7 @@ DUTIES: Final = ("lock_due_schedules", "lock_expired", "resume_waiting", "archiv
 
 _HOLDING: Final = ("claim", "settle", "suspend", "heartbeat", "deregister")
 
-LAST_WORDS: Final = 18.0
+FINAL_SETTLE_TIMEOUT: Final = 18.0
 """Seconds beyond the grace: two for interrupted handlers, five each for a claim in progress, for the last
 settlements, and for calls that hang; and one to spare.
 """
@@ -92,10 +92,10 @@ def a_stopping_process_ends_in_time(event: Lived | End, state: RunState) -> None
 def _ends(event: Lived, known: dict[str, float], state: RunState) -> None:
     node = state.nodes[event.node]
     if event.what == "stopping" and node.workers:
-        allowed = (state.rules.grace + LAST_WORDS) * (1 + state.rules.drift)
+        allowed = (state.rules.grace + FINAL_SETTLE_TIMEOUT) * (1 + state.rules.drift)
         known.setdefault(event.node, event.at + allowed)
     elif event.what == "resumed" and event.node in known:
-        allowed = (state.rules.grace + LAST_WORDS) * (1 + state.rules.drift)
+        allowed = (state.rules.grace + FINAL_SETTLE_TIMEOUT) * (1 + state.rules.drift)
         known[event.node] = event.at + allowed
     elif event.what in {"started", "killed"}:
         known.pop(event.node, None)
@@ -140,11 +140,13 @@ def a_worker_that_leaves_holds_nothing(event: Answered | Invoked, state: RunStat
     held = state.activity[event.args["worker"]].holds
     since = min([failing.get(event.node, event.at), *node.open.values()])
     stood_still = any(
-        fault.node == event.node and fault.kind in {"pause", "freeze"} and fault.at > event.at - LAST_WORDS
+        fault.node == event.node
+        and fault.kind in {"pause", "freeze"}
+        and fault.at > event.at - FINAL_SETTLE_TIMEOUT
         for fault in state.faults
     )
     late = 1 + state.rules.drift
-    if _lapsed(event, state) > event.at - (LAST_WORDS + state.rules.grace) * late:
+    if _lapsed(event, state) > event.at - (FINAL_SETTLE_TIMEOUT + state.rules.grace) * late:
         return
     if held and event.at - since < PATIENCE / late and not stood_still:
         raise Broken(

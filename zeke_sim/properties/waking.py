@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PROMPT: Final = 0.3
 """Seconds within which a woken worker polls."""
 
-POLLS_MAX: Final = 200
+CLAIMS_MAX: Final = 200
 """Number of empty claims per second that is far more than wake-ups can cause."""
 
 ASLEEP: Final = 0.5
@@ -103,10 +103,10 @@ def a_worker_that_finds_nothing_rests(event: Answered, state: RunState) -> None:
         return
     found = empty.setdefault(event.node, [])
     found.append(event.at)
-    if len(found) < POLLS_MAX:
+    if len(found) < CLAIMS_MAX:
         return
     if event.at - found[0] < 1.0:
         raise Broken(
-            f"{event.node} asked {POLLS_MAX} times since {found[0]:.3f} s, and found nothing each time"
+            f"{event.node} asked {CLAIMS_MAX} times since {found[0]:.3f} s, and found nothing each time"
         )
-    del found[: POLLS_MAX // 2]
+    del found[: CLAIMS_MAX // 2]

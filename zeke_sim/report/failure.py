@@ -50,7 +50,7 @@ class Failure:
         return {address: one for address, one in decisions.items() if address not in self.outcome.actions}
 
     def shrinking(self) -> str:
-        """The result of shrinking, such as ``214 decisions → 3, in 4.1 s, replayed 3 times``."""
+        """Return the result of shrinking, such as ``214 decisions → 3, in 4.1 s, replayed 3 times``."""
         shrunk, left, actions = self.shrunk, len(self.decisions), len(self.outcome.actions)
         if shrunk.seconds is None:
             told = f"{left} decision{'' if left == 1 else 's'}, not shrunk"

@@ -43,11 +43,11 @@ def ingest(
 ) -> None:
     """Ingest feeds, articles and videos, and show a summary of each story found."""
     with extras():
-        from zeke_tasks.cli import run_ingest as intake  # noqa: PLC0415 - see the package
-    intake.check_urls(urls)
+        from zeke_tasks.cli import run_ingest as ingestion  # noqa: PLC0415 - see the package
+    ingestion.check_urls(urls)
 
     async def command(options: Options, settings: Settings) -> int:
-        came = await intake.ingest(
+        came = await ingestion.ingest(
             urls, settings, allow_private=allow_private, timeout=timeout, console=progress_console()
         )
         if options.json:

@@ -184,12 +184,12 @@ def run(
         raise InvalidOptionError('--metadata: must be a JSON object, such as {"storyId": "…"}.')
 
     async def command(options: Options, settings: Settings) -> int:
-        from zeke_tasks.cli.run_jobs import open_errand  # noqa: PLC0415 - see the package
+        from zeke_tasks.cli.run_jobs import open_job_runner  # noqa: PLC0415 - see the package
         from zeke_tasks.payloads import PlaybookRun as Asked  # noqa: PLC0415
         from zeke_tasks.store.playbooks import RunStatus, TriggerSource  # noqa: PLC0415
 
-        async with open_errand(settings) as errand:
-            async with errand.rows() as rows:
+        async with open_job_runner(settings) as runner:
+            async with runner.rows() as rows:
                 playbook = await _find(rows, wanted)
             asked = Asked(
                 playbook_id=playbook.id,
@@ -197,12 +197,12 @@ def run(
                 trigger_source=TriggerSource.API,
                 metadata=cast("dict[str, Any] | None", about),
             )
-            job = await errand.queue.trigger("playbook-run", asked)
+            job = await runner.queue.trigger("playbook-run", asked)
             typer.echo(f"run {job.id}", err=True)
-            came, *_ = await errand.run(
-                [job.id], tasks=errand.queue.catalog.tasks, timeout=timeout, console=progress_console()
+            came, *_ = await runner.run(
+                [job.id], tasks=runner.queue.catalog.tasks, timeout=timeout, console=progress_console()
             )
-            async with errand.rows() as rows:
+            async with runner.rows() as rows:
                 done, events = await rows.run(job.id), await rows.run_events(job.id)
         if done is not None:
             done = _as_it_stands(done, came)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from zeke_queue.model import QueueStats
     from zeke_tasks.cli.report import Finding
 
-READING: Final = ("ingest-source", "ingest-from-youtube")
+INGEST_QUEUES: Final = ("ingest-source", "ingest-from-youtube")
 """The queues whose jobs each read one feed."""
 
 _LOST: Final = (RowState.FAILED, RowState.EXPIRED)
@@ -88,8 +88,8 @@ def standing(counts: Iterable[QueueStats], found: Iterable[Finding]) -> Standing
     to_come = _in(states.get("analyze-story", {}), set(RowState) - FINAL)
     return Standing(
         feeds=Part(
-            sum(_in(states.get(name, {}), FINAL) for name in READING),
-            sum(sum(states.get(name, {}).values()) for name in READING),
+            sum(_in(states.get(name, {}), FINAL) for name in INGEST_QUEUES),
+            sum(sum(states.get(name, {}).values()) for name in INGEST_QUEUES),
         ),
         items=Part(sum(finding.item.status is not ItemStatus.PENDING for finding in found), len(found)),
         stories=len({finding.story.id for finding in found if finding.story}),

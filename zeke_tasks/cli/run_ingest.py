@@ -12,7 +12,7 @@ from zeke_queue.model import ENDED, JobQuery, JobStatus, RowState
 from zeke_queue.system.subprocess_pool import ChildEnded
 from zeke_queue.task.task import Send
 from zeke_tasks.cli.report import Outcome, findings, why_it_failed
-from zeke_tasks.cli.run_jobs import READING, Errand, open_errand
+from zeke_tasks.cli.run_jobs import INGEST_QUEUES, JobRunner, open_job_runner
 from zeke_tasks.context import read
 from zeke_tasks.fetch import AddressRefused, UrlRefused, WebError
 from zeke_tasks.ingest.checks import new_place
@@ -103,21 +103,21 @@ async def ingest(
     Raises:
         ImportError: a parser is not completely installed; nothing was fetched.
     """
-    async with open_errand(settings, reach=urls if allow_private else ()) as errand:
-        intake = Intake(errand)
-        taken = await asyncio.gather(*(intake.take(url) for url in dict.fromkeys(urls)))
+    async with open_job_runner(settings, reach=urls if allow_private else ()) as runner:
+        ingestion = Ingestion(runner)
+        taken = await asyncio.gather(*(ingestion.take(url) for url in dict.fromkeys(urls)))
         roots = [job_id for one in taken for job_id in (one.job_id, *one.again) if job_id is not None]
-        jobs = await errand.run(
+        jobs = await runner.run(
             roots,
-            tasks=READING,
+            tasks=INGEST_QUEUES,
             timeout=timeout,
             console=console,
-            items=lambda jobs: _found(errand, taken, jobs),
+            items=lambda jobs: _found(runner, taken, jobs),
         )
-        found = await _found(errand, taken, jobs)
-        async with errand.rows() as rows:
+        found = await _found(runner, taken, jobs)
+        async with runner.rows() as rows:
             stories = await views(rows, (finding.story for finding in found if finding.story))
-        return Ingested(_outcomes(taken, jobs, found), found, stories, jobs, await errand.spending(jobs))
+        return Ingested(_outcomes(taken, jobs, found), found, stories, jobs, await runner.spending(jobs))
 
 
 def check_urls(urls: Sequence[str]) -> None:
@@ -136,16 +136,16 @@ def check_urls(urls: Sequence[str]) -> None:
         raise UsageError(f"URL: {'; '.join(wrong)}. Nothing was ingested: correct or omit it.")
 
 
-class Intake:
+class Ingestion:
     """Recognises and stores URLs, and sends the jobs that read them."""
 
-    def __init__(self, errand: Errand) -> None:
-        self._errand = errand
-        self._queue = errand.queue
-        self._repository = errand.context.repository
-        self._web = errand.web
-        self._compute = errand.context.compute
-        self._new_id = errand.new_id
+    def __init__(self, runner: JobRunner) -> None:
+        self._errand = runner
+        self._queue = runner.queue
+        self._repository = runner.context.repository
+        self._web = runner.web
+        self._compute = runner.context.compute
+        self._new_id = runner.new_id
 
     async def take(self, url: str) -> Taken:
         """Recognise and store one URL, and send its job."""
@@ -234,12 +234,12 @@ class Intake:
         return Taken(url, what, named.source_id, key, job_id)
 
 
-async def _found(errand: Errand, taken: Sequence[Taken], jobs: Sequence[Job]) -> list[Finding]:
+async def _found(runner: JobRunner, taken: Sequence[Taken], jobs: Sequence[Job]) -> list[Finding]:
     """Return the items of these jobs, and the requested articles."""
     ids = {UUID(key) for job in jobs for key in _item_ids(job.data)}
     ids |= {one.item_id for one in taken if one.item_id is not None}
     sources = list(dict.fromkeys(one.source_id for one in taken if one.source_id is not None))
-    known = await findings(errand.queue, errand.context.repository, sources)
+    known = await findings(runner.queue, runner.context.repository, sources)
     return [finding for finding in known if finding.item.id in ids]
 
 

@@ -44,13 +44,13 @@ if TYPE_CHECKING:
     FindsItems = Callable[[Sequence[Job]], Awaitable[list[Finding]]]
     """Returns the items of some jobs, with their stories."""
 
-ASKING: Final = ("analyze-story", "generate-brief")
+AI_QUEUES: Final = ("analyze-story", "generate-brief")
 """The queues whose jobs call the AI."""
 
-TELLING: Final = (*ASKING, "extract-highlights", "score-relevance")
+ANALYSIS_QUEUES: Final = (*AI_QUEUES, "extract-highlights", "score-relevance")
 """The queues whose jobs analyse and summarize stories."""
 
-READING: Final = ("ingest-source", "fetch-content", *TELLING)
+INGEST_QUEUES: Final = ("ingest-source", "fetch-content", *ANALYSIS_QUEUES)
 """The queues whose jobs read feeds and pages and make stories of them."""
 
 ITEMS_EVERY: Final = 1.0
@@ -60,7 +60,7 @@ GRACE: Final = 2.0
 """Seconds that jobs may continue after the command's timeout."""
 
 
-class Errand:
+class JobRunner:
     """A queue and the resources of its jobs in this process.
 
     Attributes:
@@ -149,11 +149,11 @@ class Errand:
     async def spending(self, jobs: Sequence[Job]) -> list[Spending]:
         """Return the AI usage of some jobs."""
         async with self.rows() as rows:
-            return [one for job in jobs if job.name in ASKING for one in await rows.spending(job.id)]
+            return [one for job in jobs if job.name in AI_QUEUES for one in await rows.spending(job.id)]
 
 
 @asynccontextmanager
-async def open_errand(settings: Settings, *, reach: Collection[str] = ()) -> AsyncGenerator[Errand]:
+async def open_job_runner(settings: Settings, *, reach: Collection[str] = ()) -> AsyncGenerator[JobRunner]:
     """Open a queue and the resources of its jobs.
 
     Args:
@@ -177,14 +177,14 @@ async def open_errand(settings: Settings, *, reach: Collection[str] = ()) -> Asy
         # is left to the workers, whose settings this process may not have.
         kept = settings.model_copy(update={"jobs_archive_after": CENTURY, "jobs_delete_after": CENTURY})
         async with Queue.connect(build_catalog(resources, scheduled=False), settings=kept) as queue:
-            yield Errand(queue, context, web)
+            yield JobRunner(queue, context, web)
 
 
 def require_done(jobs: Sequence[Job], timeout: float, *, embedded: bool) -> None:
     """Raise unless all jobs have completed.
 
     Args:
-        jobs: as ``Errand.run`` returned them.
+        jobs: as ``JobRunner.run`` returned them.
         timeout: the seconds that were waited for them.
         embedded: whether the database is the user's private Postgres, which ends with the command.
 

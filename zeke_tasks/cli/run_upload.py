@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 from zeke_queue.errors import UsageError
 from zeke_queue.task.task import Send
 from zeke_tasks.cli.report import findings
-from zeke_tasks.cli.run_jobs import TELLING, Errand, open_errand
+from zeke_tasks.cli.run_jobs import ANALYSIS_QUEUES, JobRunner, open_job_runner
 from zeke_tasks.fetch.parser_pool import ReaderKilled, Unreadable
 from zeke_tasks.ingest.files import chunks, read_file
 from zeke_tasks.payloads import IngestFromUpload
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from zeke_tasks.stories.view import StoryView
 
 FILE_BYTES: Final = 15 * 1024 * 1024
-TAKING_IN: Final = ("ingest-from-upload", "fetch-content", *TELLING)
+TAKING_IN: Final = ("ingest-from-upload", "fetch-content", *ANALYSIS_QUEUES)
 """The queues whose jobs make stories of uploads."""
 
 
@@ -75,29 +75,29 @@ async def upload(
     Raises:
         UsageError: a file can't be read; nothing was uploaded.
     """
-    async with open_errand(settings) as errand:
-        read = await asyncio.gather(*(_read(errand, path) for path in files))
+    async with open_job_runner(settings) as runner:
+        read = await asyncio.gather(*(_read(runner, path) for path in files))
         items = [item for each in read for item in each]
         parts = chunks(items, [path.name for path, each in zip(files, read, strict=True) for _ in each])
-        source = await _source(errand, source_name)
+        source = await _source(runner, source_name)
         ids = {item_id(source.id, NewItem(external_id=item.external_id).external_id) for item in items}
 
         async def found(_: Sequence[Job] = ()) -> list[Finding]:
-            known = await findings(errand.queue, errand.context.repository, [source.id])
+            known = await findings(runner.queue, runner.context.repository, [source.id])
             return [finding for finding in known if finding.item.id in ids]
 
-        roots = [*await _send(errand, source, parts), *await _left_over(errand, ids)]
-        jobs = await errand.run(roots, tasks=TAKING_IN, timeout=timeout, console=console, items=found)
+        roots = [*await _send(runner, source, parts), *await _left_over(runner, ids)]
+        jobs = await runner.run(roots, tasks=TAKING_IN, timeout=timeout, console=console, items=found)
         came = await found()
-        async with errand.rows() as rows:
+        async with runner.rows() as rows:
             stories = await views(rows, (finding.story for finding in came if finding.story))
-        return Uploaded(source, came, stories, jobs, await errand.spending(jobs))
+        return Uploaded(source, came, stories, jobs, await runner.spending(jobs))
 
 
-async def _read(errand: Errand, path: Path) -> list[UploadedItem]:
+async def _read(runner: JobRunner, path: Path) -> list[UploadedItem]:
     body = await asyncio.to_thread(_body, path)
     try:
-        return await errand.context.compute(read_file, path.name, body, errand.queue.clock.now())
+        return await runner.context.compute(read_file, path.name, body, runner.queue.clock.now())
     except (Unreadable, ReaderKilled) as error:
         raise UsageError(f"{path.name}: {error}. Nothing was uploaded.") from error
 
@@ -113,10 +113,10 @@ def _body(path: Path) -> bytes:
     return body
 
 
-async def _source(errand: Errand, name: str) -> Source:
+async def _source(runner: JobRunner, name: str) -> Source:
     """Return the source of manual items with this name; create it if needed."""
     new = NewSource(SourceType.MANUAL, name, None)
-    async with errand.rows() as rows:
+    async with runner.rows() as rows:
         for source in await rows.every_source():
             if (source.type, source.name, source.url) == (new.type, new.name, None):
                 return source
@@ -124,8 +124,8 @@ async def _source(errand: Errand, name: str) -> Source:
         return await rows.ensure_source(uuid5(IDS, f"source/upload/{new.name}"), new)
 
 
-async def _send(errand: Errand, source: Source, parts: Sequence[Sequence[UploadedItem]]) -> list[UUID]:
-    async with errand.queue.transaction() as transaction:
+async def _send(runner: JobRunner, source: Source, parts: Sequence[Sequence[UploadedItem]]) -> list[UUID]:
+    async with runner.queue.transaction() as transaction:
         runs = await transaction.send_many(
             Send("ingest-from-upload", IngestFromUpload(source_id=source.id, items=list(part)))
             for part in parts
@@ -133,9 +133,9 @@ async def _send(errand: Errand, source: Source, parts: Sequence[Sequence[Uploade
     return [run.id for run in runs]
 
 
-async def _left_over(errand: Errand, item_ids: set[UUID]) -> list[UUID]:
+async def _left_over(runner: JobRunner, item_ids: set[UUID]) -> list[UUID]:
     """Send jobs for stories of earlier uploads that are not analysed yet."""
-    async with errand.rows() as rows:
+    async with runner.rows() as rows:
         known = {story.id for story in (await rows.stories_of(item_ids)).values()}
-    sent = [await errand.have_told(story_id) for story_id in sorted(known)]
+    sent = [await runner.have_told(story_id) for story_id in sorted(known)]
     return [job_id for job_id in sent if job_id is not None]

@@ -64,11 +64,13 @@ def check_references(steps: Sequence[Step]) -> None:
     Raises:
         BadReference: a reference is invalid; the message names the step and the existing values.
     """
-    nobody = UUID(int=0)
+    placeholder = UUID(int=0)
     before: dict[str, Any] = {}
     names = [step.name for step in steps]
     for step in steps:
-        known = known_of(before, run_id=nobody, team_id=nobody, triggered_by=nobody, metadata=_TOLD_BY_RUN)
+        known = known_of(
+            before, run_id=placeholder, team_id=placeholder, triggered_by=placeholder, metadata=_TOLD_BY_RUN
+        )
         try:
             fill(step.input, known)
         except BadReference as error:

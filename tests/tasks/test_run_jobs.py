@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tests.cases import check_each_async
 from zeke_queue.system.settings import Settings
-from zeke_tasks.cli.run_jobs import open_errand
+from zeke_tasks.cli.run_jobs import open_job_runner
 from zeke_tasks.payloads import ScoreRelevance
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ async def test_items_are_read_only_for_a_visible_console_and_less_often_than_job
             asked.append(len(jobs))
             return []
 
-        async with open_errand(Settings.load(database_primary_url=domain_dsn)) as errand:
-            waits = await errand.queue.trigger("score-relevance", ScoreRelevance(story_id=UUID(int=1)))
+        async with open_job_runner(Settings.load(database_primary_url=domain_dsn)) as runner:
+            waits = await runner.queue.trigger("score-relevance", ScoreRelevance(story_id=UUID(int=1)))
             # Its queue is not worked, so it waits until the time is up, and is read at least four times.
-            await errand.run([waits.id], tasks=["ingest-source"], timeout=0.7, console=console, items=items)
+            await runner.run([waits.id], tasks=["ingest-source"], timeout=0.7, console=console, items=items)
         assert len(asked) in reads
         assert set(asked) <= {1}
 
