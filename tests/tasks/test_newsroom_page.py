@@ -103,8 +103,8 @@ async def test_sources_show_their_health(client: httpx2.AsyncClient, domain: Dom
 
 async def test_source_can_be_paused_and_resumed(client: httpx2.AsyncClient, domain: Domain) -> None:
     source = await domain.source()
-    for deed, active in (("pause", False), ("resume", True)):
-        answer = await client.post("/dashboard/zeke/sources", data={"id": str(source.id), "do": deed})
+    for action, active in (("pause", False), ("resume", True)):
+        answer = await client.post("/dashboard/zeke/sources", data={"id": str(source.id), "do": action})
         assert answer.status_code == 303
         found = await domain.verbs.source(source.id)
         assert found is not None

@@ -70,7 +70,7 @@ async def save_schedule(parts: Api, name: str, edit: ScheduleEdit) -> None:
         kept = (
             jsonb.loads(stored.data) if stored is not None and stored.data is not None and is_same else None
         )
-        payload = parts.showing.restored(task.name, edit.payload, kept)
+        payload = parts.presenter.restored(task.name, edit.payload, kept)
         task.dump(payload, strict=False)
     if not wrong:
         with _about("name", wrong):
@@ -150,4 +150,4 @@ async def shown_schedule(parts: Api, name: str) -> answers.ScheduleInfo:
         ScheduleNotFoundError: there is no schedule with this name.
     """
     stored = await require_schedule(parts_of(parts.queue).storage, name)
-    return parts.showing.schedule(stored, await parts_of(parts.queue).storage.now())
+    return parts.presenter.schedule(stored, await parts_of(parts.queue).storage.now())

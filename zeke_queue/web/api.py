@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from zeke_queue.client.queue import Queue
     from zeke_queue.web.access.guard import Guard
-    from zeke_queue.web.presenter import Showing
+    from zeke_queue.web.presenter import Presenter
     from zeke_queue.web.settings import WebSettings
     from zeke_queue.web.sse import EventStreams
     from zeke_queue.web.triggers import Jobs
@@ -31,7 +31,7 @@ class Api:
         settings: the deployment's settings.
         guard: authenticates callers.
         jobs: sends jobs on behalf of callers.
-        showing: converts stored values to what callers may see.
+        presenter: converts stored values to what callers may see.
         live: streams of changes.
     """
 
@@ -39,7 +39,7 @@ class Api:
     settings: WebSettings
     guard: Guard
     jobs: Jobs
-    showing: Showing
+    presenter: Presenter
     live: EventStreams
 
 

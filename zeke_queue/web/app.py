@@ -19,7 +19,7 @@ from zeke_queue.web.dashboard import Dashboard
 from zeke_queue.web.document import describe
 from zeke_queue.web.errors import ApiError, answer, answer_http, answer_invalid
 from zeke_queue.web.middleware import BodyCap, Failures, Gate, SecurityHeaders
-from zeke_queue.web.presenter import Showing
+from zeke_queue.web.presenter import Presenter
 from zeke_queue.web.rest import ROUTERS
 from zeke_queue.web.settings import WebSettings
 from zeke_queue.web.sse import EventStreams
@@ -71,7 +71,7 @@ def create_app(
         make_key: the command to create a key, shown to users.
     """
     settings = settings or WebSettings.load()
-    showing = Showing(queue.catalog)
+    presenter = Presenter(queue.catalog)
     app = FastAPI(
         title="Zeke's jobs",
         version="1",
@@ -85,11 +85,11 @@ def create_app(
         queue=queue,
         settings=settings,
         guard=Guard(parts_of(queue).storage.access, queue.clock, settings, authenticator, make_key=make_key),
-        jobs=Jobs(queue, settings, showing),
-        showing=showing,
+        jobs=Jobs(queue, settings, presenter),
+        presenter=presenter,
         live=EventStreams(
             queue,
-            showing,
+            presenter,
             timeout=settings.api_stream_timeout,
             keep_alive=settings.api_stream_keep_alive,
             max_streams=settings.api_streams_max,

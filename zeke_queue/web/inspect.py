@@ -66,6 +66,6 @@ async def page_of(parts: Api, query: JobQuery) -> tuple[list[Job], UUID | None]:
     In jobs with hidden values, a text is searched only in id and singleton key; otherwise hidden values could
     be guessed by searching. The page ends where its jobs exceed ``BYTES_MOST`` in total.
     """
-    asked = check_query(replace(query, opaque=parts.showing.opaque, bytes_max=BYTES_MOST))
+    asked = check_query(replace(query, opaque=parts.presenter.opaque, bytes_max=BYTES_MOST))
     page = await parts_of(parts.queue).storage.find(asked)
     return page.jobs, page.jobs[-1].id if page.has_more else None

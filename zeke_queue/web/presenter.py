@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NEXT_TICKS: Final = 5
 
 
-class Showing:
+class Presenter:
     """Converts stored values to what callers may see, by the rules of each task.
 
     Args:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zeke_queue.client.queue import Queue
     from zeke_queue.core.options import SendOptions
     from zeke_queue.web.access.guard import Caller
-    from zeke_queue.web.presenter import Showing
+    from zeke_queue.web.presenter import Presenter
     from zeke_queue.web.settings import WebSettings
 
 ASKED: Final = "idempotencyDigest"
@@ -73,10 +73,10 @@ class Sent:
 class Jobs:
     """Sends jobs on behalf of callers, within their limits."""
 
-    def __init__(self, queue: Queue, settings: WebSettings, showing: Showing) -> None:
+    def __init__(self, queue: Queue, settings: WebSettings, presenter: Presenter) -> None:
         self._queue = queue
         self._settings = settings
-        self._showing = showing
+        self._presenter = presenter
 
     async def trigger(
         self,
@@ -103,7 +103,7 @@ class Jobs:
         if task not in self._queue.catalog.served:
             raise ApiError(404, f"Unknown task {task}")
         headers = await self.admit(caller)
-        payload = self._showing.restored(task, payload)
+        payload = self._presenter.restored(task, payload)
         if idempotency_key is None:
             return Sent(await send_job(self._queue, task, payload), replayed=False, headers=headers)
         job_id = idempotent_id(caller, idempotency_key)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from zeke_queue.web.dashboard import Desk
+    from zeke_queue.web.dashboard import PageRequest
     from zeke_tasks.store.model import Health, Source
     from zeke_tasks.store.repository import Repository, Rows
 
@@ -66,16 +66,16 @@ class _Newsroom:
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
 
-    async def overview(self, desk: Desk) -> Response:
+    async def overview(self, request: PageRequest) -> Response:
         """Show sources, stories and runs."""
         try:
-            async with self._rows(desk) as rows:
+            async with self._rows(request) as rows:
                 sources = [(one, await rows.health(one.id)) for one in await rows.every_source()]
                 found = await views(rows, await rows.newest_stories(STORIES))
-                runs = await _runs(desk, rows)
+                runs = await _runs(request, rows)
         except SchemaVersionError:
-            return desk.page("zeke/missing.html")
-        return desk.page(
+            return request.page("zeke/missing.html")
+        return request.page(
             "zeke/newsroom.html",
             sources=[(one, known, condition(one, known)) for one, known in sources],
             stories=[(seen, brief_value(seen)) for seen in found],
@@ -84,16 +84,16 @@ class _Newsroom:
             link=link,
         )
 
-    async def story(self, desk: Desk) -> Response:
+    async def story(self, request: PageRequest) -> Response:
         """Show a story: why it matters, its briefs, its highlights, and the nearest stories."""
-        wanted = parse_id(desk.words["story_id"], "No story has this id")
-        async with self._rows(desk) as rows:
+        wanted = parse_id(request.words["story_id"], "No story has this id")
+        async with self._rows(request) as rows:
             found = await rows.story(wanted)
             if found is None:
                 raise ApiError(404, "No story has this id")
             seen, near = await view(rows, found), await neighbours(rows, wanted)
         reasons = seen.overlay.why_it_matters if seen.overlay else None
-        return desk.page(
+        return request.page(
             "zeke/story.html",
             seen=seen,
             brief=brief_value(seen),
@@ -102,25 +102,25 @@ class _Newsroom:
             link=link,
         )
 
-    async def set_active(self, desk: Desk) -> Response:
+    async def set_active(self, request: PageRequest) -> Response:
         """Pause or resume the checks of a source."""
-        active = desk.field("do") == "resume"
-        source_id = parse_id(desk.field("id"), "No source has this id")
-        async with self._rows(desk) as rows:
+        active = request.field("do") == "resume"
+        source_id = parse_id(request.field("id"), "No source has this id")
+        async with self._rows(request) as rows:
             source = await rows.source(source_id)
             if source is None:
                 raise ApiError(404, "No source has this id")
             await rows.set_active(source.id, active=active)
         note = f"{source.name} {'is checked again' if active else 'is paused; its stories stay'}"
-        return desk.go(desk.url(SLUG, ""), note)
+        return request.go(request.url(SLUG, ""), note)
 
     @asynccontextmanager
-    async def _rows(self, desk: Desk) -> AsyncGenerator[Rows]:
-        async with desk.parts.queue.transaction() as transaction:
+    async def _rows(self, request: PageRequest) -> AsyncGenerator[Rows]:
+        async with request.parts.queue.transaction() as transaction:
             yield self._repository.within(transaction)
 
 
-async def _runs(desk: Desk, rows: Rows) -> list[dict[str, Any]]:
+async def _runs(request: PageRequest, rows: Rows) -> list[dict[str, Any]]:
     """Return the latest runs of all playbooks, each with its status."""
     found = [
         (run, playbook.name)
@@ -130,7 +130,7 @@ async def _runs(desk: Desk, rows: Rows) -> list[dict[str, Any]]:
     # Runs that have not begun come first.
     found.sort(key=lambda pair: -(pair[0].started_at.timestamp() if pair[0].started_at else math.inf))
     last = found[:RUNS]
-    jobs = await parts_of(desk.parts.queue).storage.get([run.id for run, _ in last]) if last else {}
+    jobs = await parts_of(request.parts.queue).storage.get([run.id for run, _ in last]) if last else {}
     return [
         {"run": run, "playbook": name, "status": status_of(run, jobs.get(run.id)).value} for run, name in last
     ]

@@ -74,20 +74,20 @@ async def test_ticked_jobs_are_changed_and_the_others_counted(admin: Browser, jo
     waiting, ended = await jobs.send(), await jobs.ended(RowState.COMPLETED, "errand")
     left = await jobs.send()
     ids = [str(waiting), str(ended)]
-    page = (await admin.send("/jobs/confirm", 200, deed="cancel", id=ids)).text
+    page = (await admin.send("/jobs/confirm", 200, operation="cancel", id=ids)).text
     assert "Cancel 2 jobs?" in page
     assert "1 of them can be cancelled" in page
     assert (await jobs.look(waiting)).row_state is RowState.CREATED
-    note = await admin.note("/jobs/change", deed="cancel", ids=hidden(page, "ids"))
+    note = await admin.note("/jobs/change", operation="cancel", ids=hidden(page, "ids"))
     assert note == "1 job cancelled; 1 not: 1 already ended."
     states = await jobs.states([waiting, ended, left])
     assert states == [RowState.CANCELLED, RowState.COMPLETED, RowState.CREATED]
 
 
 async def test_jobs_are_retried_or_resumed_together(admin: Browser, jobs: Driver) -> None:
-    async def check(deed: str, state: RowState, note: str, becomes: RowState) -> None:
+    async def check(action: str, state: RowState, note: str, becomes: RowState) -> None:
         ids = [await jobs.ended(state) for _ in range(2)]
-        assert await admin.note("/jobs/change", deed=deed, ids=" ".join(map(str, ids))) == note
+        assert await admin.note("/jobs/change", operation=action, ids=" ".join(map(str, ids))) == note
         assert await jobs.states(ids) == [becomes, becomes]
         await jobs.storage.cancel(ids)
 
@@ -108,7 +108,7 @@ async def test_reasons_why_jobs_are_not_changed_are_counted(admin: Browser, jobs
     await jobs.send(singleton_key="a", delay=60)
     completed = await jobs.ended(RowState.COMPLETED, "errand")
     ids = " ".join(map(str, [archived, kept_out, completed]))
-    note = await admin.note("/jobs/change", deed="retry", ids=ids)
+    note = await admin.note("/jobs/change", operation="retry", ids=ids)
     assert note.startswith("0 jobs retried; 3 not: ")
     for reason in ("1 already archived", "1 blocked by another job", "1 not failed"):
         assert reason in note
@@ -117,17 +117,17 @@ async def test_reasons_why_jobs_are_not_changed_are_counted(admin: Browser, jobs
 async def test_cancelled_children_are_counted_apart(admin: Browser, jobs: Driver) -> None:
     parent = await jobs.running()
     assert await jobs.wait_for(await jobs.insert_child(parent), parent)
-    note = await admin.note("/jobs/change", deed="cancel", ids=str(parent.id))
+    note = await admin.note("/jobs/change", operation="cancel", ids=str(parent.id))
     assert note == "1 job cancelled, and 1 that they wait for."
 
 
 async def test_all_matching_jobs_are_changed_across_pages(admin: Browser, jobs: Driver) -> None:
     matching = [await jobs.send(data='{"to": "ann"}') for _ in range(30)]
     other = await jobs.send(data='{"to": "bob"}')
-    page = (await admin.send("/jobs/confirm", 200, deed="cancel", every="1", text="ANN")).text
+    page = (await admin.send("/jobs/confirm", 200, operation="cancel", every="1", text="ANN")).text
     assert "Cancel 30 jobs?" in page
     late = await jobs.send(data='{"to": "ann"}')
-    await admin.send("/jobs/change", deed="cancel", ids=hidden(page, "ids"), text="ANN", every="1")
+    await admin.send("/jobs/change", operation="cancel", ids=hidden(page, "ids"), text="ANN", every="1")
     assert set(await jobs.states(matching)) == {RowState.CANCELLED}
     assert await jobs.states([other, late]) == [RowState.CREATED] * 2
 
@@ -141,9 +141,9 @@ async def test_all_matching_jobs_are_those_of_the_filters(
     match = await jobs.send("mail")
 
     async def check(**filters: Any) -> None:
-        page = (await admin.send("/jobs/confirm", 200, deed="cancel", every="1", **filters)).text
+        page = (await admin.send("/jobs/confirm", 200, operation="cancel", every="1", **filters)).text
         assert "Cancel 1 job?" in page
-        await admin.send("/jobs/change", deed="cancel", ids=hidden(page, "ids"), every="1", **filters)
+        await admin.send("/jobs/change", operation="cancel", ids=hidden(page, "ids"), every="1", **filters)
         assert await jobs.states([match, early.id]) == [RowState.CANCELLED, RowState.ACTIVE]
         await jobs.storage.resume([match])
 
@@ -154,7 +154,7 @@ async def test_all_matching_jobs_are_those_of_the_filters(
         {"task": "mail", "status": ["QUEUED", "EXECUTING"], "from": begin},
     ]
     await check_each_async(cases, lambda filters: check(**filters))
-    page = (await admin.send("/jobs/confirm", 200, deed="cancel", every="1", to=begin)).text
+    page = (await admin.send("/jobs/confirm", 200, operation="cancel", every="1", to=begin)).text
     assert (str(early.id) in page, str(match) in page) == (True, False)
 
 
@@ -178,9 +178,9 @@ async def test_changing_many_jobs_reads_no_payloads(
     with monkeypatch.context() as patched:
         patched.setattr(jobs.storage, "find", found)
         patched.setattr(jobs.storage, "get", got)
-        confirm = (await admin.send("/jobs/confirm", 200, deed="cancel", every="1")).text
+        confirm = (await admin.send("/jobs/confirm", 200, operation="cancel", every="1")).text
         assert [job for job in sent if job in confirm] == sent[2:], "those are not the newest five"
-        await admin.send("/jobs/change", deed="cancel", ids=" ".join(sent[2:]))
+        await admin.send("/jobs/change", operation="cancel", ids=" ".join(sent[2:]))
     assert read
     assert all(job.data is None for job in read)
     states = await jobs.states([UUID(job) for job in sent])
@@ -189,13 +189,15 @@ async def test_changing_many_jobs_reads_no_payloads(
 
 async def test_malformed_bulk_change_changes_nothing(admin: Browser, jobs: Driver) -> None:
     job_id = await jobs.send()
-    assert "Select jobs first" in (await admin.send("/jobs/confirm", 422, deed="cancel")).text
+    assert "Select jobs first" in (await admin.send("/jobs/confirm", 422, operation="cancel")).text
 
     async def check(form: dict[str, str]) -> None:
         await admin.send("/jobs/change", 422, **form)
         assert (await jobs.look(job_id)).row_state is RowState.CREATED
 
-    await check_each_async([{"deed": "drop"}, {"deed": ""}, {"deed": "cancel", "ids": "1' or 1=1"}], check)
+    await check_each_async(
+        [{"operation": "drop"}, {"operation": ""}, {"operation": "cancel", "ids": "1' or 1=1"}], check
+    )
 
 
 # Finding them

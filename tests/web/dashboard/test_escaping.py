@@ -104,7 +104,7 @@ async def test_values_of_a_form_are_escaped(browser: Browser) -> None:
     for path, form in {
         "/trigger": {"task": "mail", "payload": json.dumps({EVIL: EVIL})},
         "/schedules/edit": dict.fromkeys(("name", "task", "cron", "zone", "payload", "description"), EVIL),
-        "/jobs/confirm": {"deed": "cancel", "text": EVIL, "task": EVIL},
+        "/jobs/confirm": {"operation": "cancel", "text": EVIL, "task": EVIL},
     }.items():
         assert is_clean((await browser.send(path, 422, **form)).text), path
     assert "alert" not in await browser.see(f"/sign-in?next={quote(EVIL)}")
@@ -138,5 +138,5 @@ async def test_redacted_values_are_not_searched(browser: Browser, call: Web) -> 
     assert job_id not in (await browser.see("/jobs?text=s3cret")).partition('id="jobs"')[2]
     assert job_id not in (await browser.see("/jobs?text=ann")).partition('id="jobs"')[2]
     assert job_id in await browser.see(f"/jobs?text={job_id}")
-    chosen = await browser.send("/jobs/confirm", 422, deed="cancel", every="1", text="s3cret")
+    chosen = await browser.send("/jobs/confirm", 422, operation="cancel", every="1", text="s3cret")
     assert job_id not in chosen.text

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.conformance.driver import Driver
     from tests.web.conftest import Web
     from zeke_queue.client.queue import Queue
-    from zeke_queue.web.dashboard import Desk
+    from zeke_queue.web.dashboard import PageRequest
 
 HERE = Path(zeke_queue.web.dashboard.__file__).parent
 PAGES = ["/", "/jobs", "/queues", "/schedules", "/workers", "/trigger", "/schedules/edit"]
@@ -232,11 +232,11 @@ async def test_application_adds_its_own_pages(call: Web, tmp_path: Path) -> None
         "{% endblock %}"
     )
 
-    async def till(desk: Desk) -> Response:
-        return desk.page("shop/till.html", sum="<7>")
+    async def till(request: PageRequest) -> Response:
+        return request.page("shop/till.html", sum="<7>")
 
-    async def empty(desk: Desk) -> Response:
-        return desk.go(desk.url("shop", ""), "It is empty")
+    async def empty(request: PageRequest) -> Response:
+        return request.go(request.url("shop", ""), "It is empty")
 
     page = Page("shop", "Till", [View("/", till), View("/empty", empty, changes=True)], tmp_path, key="m")
     async with call.with_app(pages=[page]).client() as client:

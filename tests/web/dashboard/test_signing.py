@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.conformance.driver import Driver
     from tests.web.conftest import Web
     from zeke_queue.client.queue import Queue
-    from zeke_queue.web.dashboard import Desk
+    from zeke_queue.web.dashboard import PageRequest
 
 PAUSE: dict[str, Any] = {"name": "mail", "do": "pause"}
 EVIL = {"origin": "https://evil.example"}
@@ -228,8 +228,8 @@ CHANGES = {
 def app(queue: Queue, web: WebSettings) -> FastAPI:
     """The application with a page that a package adds."""
 
-    async def order(desk: Desk) -> Response:
-        return desk.go(desk.url("queues"), "It is ordered")
+    async def order(request: PageRequest) -> Response:
+        return request.go(request.url("queues"), "It is ordered")
 
     views = (View("/", order), View("/orders", order, changes=True, scope=Scope.TRIGGER))
     return create_app(queue, web, pages=[Page("shop", "Shop", views)])

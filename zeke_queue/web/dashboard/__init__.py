@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from zeke_queue.web.dashboard.dashboard import Dashboard
 from zeke_queue.web.dashboard.page import Page, View, installed_pages
-from zeke_queue.web.dashboard.page_request import Desk
+from zeke_queue.web.dashboard.page_request import PageRequest
 
-__all__ = ["Dashboard", "Desk", "Page", "View", "installed_pages"]
+__all__ = ["Dashboard", "Page", "PageRequest", "View", "installed_pages"]

@@ -18,7 +18,7 @@ from zeke_queue.errors import StorageError, ZekeError
 from zeke_queue.web.access.guard import check_origin
 from zeke_queue.web.dashboard import jobs, overview, queues, schedules, signing, trigger, workers
 from zeke_queue.web.dashboard.drawing import Assets, environment
-from zeke_queue.web.dashboard.page_request import Desk, Shared, local_path
+from zeke_queue.web.dashboard.page_request import PageRequest, Shared, local_path
 from zeke_queue.web.dashboard.sampler import Sampler
 from zeke_queue.web.errors import ApiError, told
 
@@ -99,12 +99,12 @@ class Dashboard:
                 request, view.scope, csrf=csrf if isinstance(csrf, str) else None
             )
             request.state.caller = caller
-            return await view.handle(Desk(self._shared, request, caller, form))
+            return await view.handle(PageRequest(self._shared, request, caller, form))
 
         return Route(prefix + view.path, answer, methods=["POST"] if view.changes else ["GET"])
 
     def _open(
-        self, handle: Callable[[Desk], Awaitable[Response]]
+        self, handle: Callable[[PageRequest], Awaitable[Response]]
     ) -> Callable[[Request], Awaitable[Response]]:
         """Return an endpoint that does not require a session."""
 
@@ -112,7 +112,9 @@ class Dashboard:
             changes = request.method == "POST"
             if changes:
                 check_origin(request)  # there is no caller yet for the guard to check
-            return await handle(Desk(self._shared, request, None, await request.form() if changes else None))
+            return await handle(
+                PageRequest(self._shared, request, None, await request.form() if changes else None)
+            )
 
         return answer
 
@@ -134,13 +136,13 @@ class Dashboard:
         caller = getattr(request.state, "caller", None)
         if caller is None and request.method == "GET" and not isinstance(error, StorageError):
             caller = await self._known(request)
-        desk = Desk(self._shared, request, caller)
+        page_request = PageRequest(self._shared, request, caller)
         shown: dict[str, Any] = {
             "title": _TITLES.get(problem.status, "Something went wrong"),
             "code": problem.status,
             "message": _said(problem),
         }
-        response = desk.page("error.html", status=problem.status, **shown)
+        response = page_request.page("error.html", status=problem.status, **shown)
         response.headers.update(problem.headers)
         return response
 
@@ -153,16 +155,16 @@ class Dashboard:
 
     def _to_sign_in(self, request: Request) -> Response:
         """Redirect to the sign-in page, and from there back to the requested page."""
-        desk = Desk(self._shared, request, None)
+        page_request = PageRequest(self._shared, request, None)
         asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        if request.method != "GET" or desk.is_partial:
+        if request.method != "GET" or page_request.is_partial:
             asked = request.headers.get("hx-current-url") or request.headers.get("referer") or ""
             base = f"{request.url.scheme}://{request.url.netloc}"
             asked = asked.removeprefix(base)
-        there = desk.url("sign-in", next=local_path(asked, desk.root))
+        there = page_request.url("sign-in", next=local_path(asked, page_request.root))
         if "text/event-stream" in request.headers.get("accept", ""):
             return Response(status_code=401)
-        if desk.is_partial:
+        if page_request.is_partial:
             return Response(status_code=401, headers={"hx-redirect": there})
         return RedirectResponse(there, 303)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from zeke_queue.web.dashboard.page_request import Desk
+    from zeke_queue.web.dashboard.page_request import PageRequest
 
 CHILDREN: Final = 50
 """Maximum number of listed children."""
@@ -35,7 +35,7 @@ CHILDREN: Final = 50
 LINES: Final = 1000
 """Maximum number of log lines on a new page, which is the storage's limit per read."""
 
-DEEDS: Final = {"cancel": "cancelled", "retry": "retried", "resume": "resumed"}
+ACTIONS: Final = {"cancel": "cancelled", "retry": "retried", "resume": "resumed"}
 """The actions on a job, and the participle for each result."""
 
 _WIDTH: Final = 600.0
@@ -62,56 +62,58 @@ class Moment:
     error: Any = None
 
 
-async def job(desk: Desk) -> Response:
+async def job(request: PageRequest) -> Response:
     """Show a job."""
-    found = await _require(desk)
-    storage = parts_of(desk.parts.queue).storage
+    found = await _require(request)
+    storage = parts_of(request.parts.queue).storage
     events = await storage.events({found.id: 0})
     children = (await storage.find(JobQuery(parent=found.id, without=CARRIED, limit=CHILDREN))).jobs
-    return desk.page(
+    return request.page(
         "job.html",
         children=children,
         children_most=CHILDREN,
-        query=_query(desk, found),
-        hides=desk.parts.showing.rules(found.name),
-        data=desk.parts.showing.data(found),
-        **await _shown(desk, found),
-        **_said(desk, found, events),
+        query=_query(request, found),
+        hides=request.parts.presenter.rules(found.name),
+        data=request.parts.presenter.data(found),
+        **await _shown(request, found),
+        **_said(request, found, events),
     )
 
 
-async def held(desk: Desk) -> Response:
+async def held(request: PageRequest) -> Response:
     """Return the reasons why a waiting job does not start; empty for a job that does not wait."""
-    found = await _require(desk)
-    return desk.page("_job_held.html", job=found, holds=await _holds(desk, found))
+    found = await _require(request)
+    return request.page("_job_held.html", job=found, holds=await _holds(request, found))
 
 
-async def live(desk: Desk) -> Response:
+async def live(request: PageRequest) -> Response:
     """Stream the changes of a job: its state, progress and log lines."""
-    found = await _require(desk)
-    resumed = desk.request.headers.get("last-event-id") or desk.asked("after")
+    found = await _require(request)
+    resumed = request.request.headers.get("last-event-id") or request.asked("after")
     after = int(resumed) if resumed.isdecimal() and len(resumed) < len(str(2**63)) else 0
-    return desk.parts.live.stream(
-        _frames(desk, found, after), is_authorized=desk.authorization_check(), caller=desk.somebody.id
+    return request.parts.live.stream(
+        _frames(request, found, after),
+        is_authorized=request.authorization_check(),
+        caller=request.known_caller.id,
     )
 
 
-async def cancel(desk: Desk) -> Response:
+async def cancel(request: PageRequest) -> Response:
     """Cancel a job."""
-    found = await _require(desk)
+    found = await _require(request)
     return await _done(
-        desk, found, await desk.parts.queue.cancel(found.id), "is cancelled", "has already ended"
+        request, found, await request.parts.queue.cancel(found.id), "is cancelled", "has already ended"
     )
 
 
-async def retry(desk: Desk) -> Response:
+async def retry(request: PageRequest) -> Response:
     """Run a failed job again."""
-    return await _bring_back(desk, "retry", "is queued again", "has not failed, or is archived")
+    return await _bring_back(request, "retry", "is queued again", "has not failed, or is archived")
 
 
-async def resume(desk: Desk) -> Response:
+async def resume(request: PageRequest) -> Response:
     """Requeue a cancelled job."""
-    return await _bring_back(desk, "resume", "is queued again", "is not cancelled, or is archived")
+    return await _bring_back(request, "resume", "is queued again", "is not cancelled, or is archived")
 
 
 VIEWS: Final = (
@@ -124,16 +126,16 @@ VIEWS: Final = (
 )
 
 
-def fits(job: Job, deed: str) -> bool:
+def fits(job: Job, action: str) -> bool:
     """Return whether an action is possible in a job's current state."""
     if job.archived_on is not None:
         return False
-    if deed == "cancel":
+    if action == "cancel":
         return job.status not in ENDED
-    return job.status is (JobStatus.FAILED if deed == "retry" else JobStatus.CANCELLED)
+    return job.status is (JobStatus.FAILED if action == "retry" else JobStatus.CANCELLED)
 
 
-async def _require(desk: Desk) -> Job:
+async def _require(request: PageRequest) -> Job:
     """Return the job of the URL.
 
     Raises:
@@ -141,33 +143,33 @@ async def _require(desk: Desk) -> Job:
     """
     gone = "No job has this id; it never existed or was purged"
     try:
-        return await require(parts_of(desk.parts.queue).storage, parse_id(desk.words["job_id"], gone))
+        return await require(parts_of(request.parts.queue).storage, parse_id(request.words["job_id"], gone))
     except JobNotFoundError:
         raise ApiError(404, gone) from None
 
 
-async def _bring_back(desk: Desk, verb: str, done: str, otherwise: str) -> Response:
-    found = await _require(desk)
-    queue = desk.parts.queue
+async def _bring_back(request: PageRequest, verb: str, done: str, otherwise: str) -> Response:
+    found = await _require(request)
+    queue = request.parts.queue
     try:
         changed = await (queue.retry if verb == "retry" else queue.resume)(found.id)
     except JobConflictError as refused:
-        return desk.go(desk.url("jobs", found.id), str(refused), kind="wrong")
-    return await _done(desk, found, changed, done, otherwise)
+        return request.go(request.url("jobs", found.id), str(refused), kind="wrong")
+    return await _done(request, found, changed, done, otherwise)
 
 
-async def _done(desk: Desk, found: Job, changed: bool, done: str, otherwise: str) -> Response:  # noqa: FBT001 - the result of the action
+async def _done(request: PageRequest, found: Job, changed: bool, done: str, otherwise: str) -> Response:  # noqa: FBT001 - the result of the action
     note = f"The job {done}" if changed else f"Nothing changed: the job {otherwise}"
-    return desk.go(desk.url("jobs", found.id), note, kind="done" if changed else "wrong")
+    return request.go(request.url("jobs", found.id), note, kind="done" if changed else "wrong")
 
 
 # Displayed data
 
 
-async def _shown(desk: Desk, job: Job) -> dict[str, Any]:
+async def _shown(request: PageRequest, job: Job) -> dict[str, Any]:
     """Return the parts of the page that change with a job's state."""
-    now = await parts_of(desk.parts.queue).storage.now()
-    output = desk.parts.showing.output(job)
+    now = await parts_of(request.parts.queue).storage.now()
+    output = request.parts.presenter.output(job)
     is_error = job.status is JobStatus.FAILED or (job.row_state is RowState.RETRY and bool(job.history))
     if job.row_state is RowState.EXPIRED and output is None:  # pg-boss ended it
         output = {"type": EXPIRED_TYPE, "message": "The attempt exceeded its deadline."}
@@ -177,30 +179,30 @@ async def _shown(desk: Desk, job: Job) -> dict[str, Any]:
         "ended": job.status in ENDED,
         "error": output if is_error else None,
         "output": None if is_error else output,
-        "moments": timeline(desk, job, now),
+        "moments": timeline(request, job, now),
         "waited": _between(job.start_after, job.started_on),
         "ran": _between(
             job.started_on, job.completed_on or (now if job.row_state is RowState.ACTIVE else None)
         ),
-        "fitting": [deed for deed in DEEDS if fits(job, deed)],
-        "why_not_again": why_not_again(desk, job),
-        "holds": await _holds(desk, job),
+        "fitting": [action for action in ACTIONS if fits(job, action)],
+        "why_not_again": why_not_again(request, job),
+        "holds": await _holds(request, job),
     }
 
 
-async def _holds(desk: Desk, job: Job) -> list[str]:
+async def _holds(request: PageRequest, job: Job) -> list[str]:
     """Return the reasons why a waiting job, due or not, does not start: ``paused``, ``unserved``."""
     if job.status is not JobStatus.QUEUED:
         return []
-    settings = {one.name: one for one in await parts_of(desk.parts.queue).storage.queues()}
+    settings = {one.name: one for one in await parts_of(request.parts.queue).storage.queues()}
     paused = job.name in settings and settings[job.name].paused_on is not None
-    served = job.name in served_by(await all_workers(desk.parts))
+    served = job.name in served_by(await all_workers(request.parts))
     return ["paused"] * paused + ["unserved"] * (not served)
 
 
-def _said(desk: Desk, job: Job, events: Sequence[JobEvent]) -> dict[str, Any]:
+def _said(request: PageRequest, job: Job, events: Sequence[JobEvent]) -> dict[str, Any]:
     """Return the log and the latest progress of a job."""
-    lines = [(event, _whole(desk.parts.showing.event(job.name, event))) for event in events]
+    lines = [(event, _whole(request.parts.presenter.event(job.name, event))) for event in events]
     progress = [said for event, said in lines if event.kind == "progress"]
     return {
         "lines": [(event, said, _more(said)) for event, said in lines if event.kind == "log"],
@@ -231,7 +233,7 @@ def _between(begin: datetime | None, end: datetime | None) -> float | None:
     return None if begin is None or end is None else max(0.0, (end - begin).total_seconds())
 
 
-def timeline(desk: Desk, job: Job, now: datetime) -> list[Moment]:
+def timeline(request: PageRequest, job: Job, now: datetime) -> list[Moment]:
     """Return the events of a job in order.
 
     For failed attempts, only the end is known; for the last attempt, the start too.
@@ -247,7 +249,7 @@ def timeline(desk: Desk, job: Job, now: datetime) -> list[Moment]:
         title = (
             f"Attempt {attempt.attempt} {'expired' if attempt.row_state is RowState.EXPIRED else 'failed'}"
         )
-        error = desk.parts.showing.error(job, attempt)
+        error = request.parts.presenter.error(job, attempt)
         told.append(("failed", title, begin, attempt.at, error, attempt.worker))
     if job.started_on is not None and job.attempt not in {attempt.attempt for attempt in job.history}:
         kind = "active" if job.row_state is RowState.ACTIVE else job.row_state.value
@@ -284,27 +286,27 @@ _BECAME: Final = {
 }
 
 
-def _query(desk: Desk, job: Job) -> str:
+def _query(request: PageRequest, job: Job) -> str:
     """Return the SQL statement that selects a job."""
     table = "archive" if job.archived_on is not None else "job"
-    return f"select * from {desk.parts.queue.settings.jobs_schema}.{table} where id = '{job.id}';"  # noqa: S608 - displayed, never executed
+    return f"select * from {request.parts.queue.settings.jobs_schema}.{table} where id = '{job.id}';"  # noqa: S608 - displayed, never executed
 
 
 # Live updates
 
 
-async def _frames(desk: Desk, job: Job, after: int) -> AsyncGenerator[ServerEvent]:
+async def _frames(request: PageRequest, job: Job, after: int) -> AsyncGenerator[ServerEvent]:
     """Yield the parts of a job's page as they change, until the job has ended and all lines are sent."""
     try:
-        async with aclosing(parts_of(desk.parts.queue).watcher.batches(job.id, after=after)) as batches:
+        async with aclosing(parts_of(request.parts.queue).watcher.batches(job.id, after=after)) as batches:
             async for batch in batches:
-                for event in _lines(desk, job, [news for news in batch if isinstance(news, JobEvent)]):
+                for event in _lines(request, job, [news for news in batch if isinstance(news, JobEvent)]):
                     yield event
                 if isinstance(change := batch[-1], Job):
                     job = change
-                    shown = await _shown(desk, job)
-                    yield ServerEvent("state", desk.draw("_job_state.html", **shown))
-                    yield ServerEvent("actions", desk.draw("_job_actions.html", **shown))
+                    shown = await _shown(request, job)
+                    yield ServerEvent("state", request.draw("_job_state.html", **shown))
+                    yield ServerEvent("actions", request.draw("_job_actions.html", **shown))
         yield ServerEvent("end", "")
     except JobNotFoundError:
         yield ServerEvent("gone", "")
@@ -312,16 +314,16 @@ async def _frames(desk: Desk, job: Job, after: int) -> AsyncGenerator[ServerEven
         return  # the page reports a lost connection and reconnects
 
 
-def _lines(desk: Desk, job: Job, events: Sequence[JobEvent]) -> list[ServerEvent]:
+def _lines(request: PageRequest, job: Job, events: Sequence[JobEvent]) -> list[ServerEvent]:
     """Return the events of log lines, and of the latest progress among them, in order of ``seq``.
 
     A browser that reconnects sends the id of its last event.
     """
-    said = _said(desk, job, events)
+    said = _said(request, job, events)
     drawn = {
-        event.seq: ("log", desk.draw("_log_line.html", event=event, said=line, more=more))
+        event.seq: ("log", request.draw("_log_line.html", event=event, said=line, more=more))
         for event, line, more in said["lines"]
     }
     if (last := max((event.seq for event in events if event.kind == "progress"), default=None)) is not None:
-        drawn[last] = ("progress", desk.draw("_progress.html", **said))
+        drawn[last] = ("progress", request.draw("_progress.html", **said))
     return [ServerEvent(*drawn[seq], str(seq)) for seq in sorted(drawn)]

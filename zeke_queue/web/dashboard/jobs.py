@@ -13,7 +13,7 @@ from zeke_queue.model import CARRIED, JobQuery, JobStatus
 from zeke_queue.storage.access import Scope
 from zeke_queue.web.dashboard import job as single
 from zeke_queue.web.dashboard import listing
-from zeke_queue.web.dashboard.job import DEEDS
+from zeke_queue.web.dashboard.job import ACTIONS
 from zeke_queue.web.dashboard.page import View
 from zeke_queue.web.errors import ApiError
 from zeke_queue.web.inspect import page_of
@@ -25,79 +25,83 @@ if TYPE_CHECKING:
 
     from zeke_queue.model import Job
     from zeke_queue.web.dashboard.listing import Asked
-    from zeke_queue.web.dashboard.page_request import Desk
+    from zeke_queue.web.dashboard.page_request import PageRequest
 
 MOST_AT_ONCE: Final = 1000
 """Maximum number of jobs that one action changes."""
 
 
-async def jobs(desk: Desk) -> Response:
+async def jobs(request: PageRequest) -> Response:
     """Show a page of jobs."""
-    asked = listing.read(desk.asked, desk.request.query_params.getlist)
-    return await _page(desk, asked)
+    asked = listing.read(request.asked, request.request.query_params.getlist)
+    return await _page(request, asked)
 
 
-async def _page(desk: Desk, asked: Asked, *, status: int = 200, wrong: str | None = None) -> Response:
+async def _page(
+    request: PageRequest, asked: Asked, *, status: int = 200, wrong: str | None = None
+) -> Response:
     try:
-        found, last = await page_of(desk.parts, asked.job_query())
+        found, last = await page_of(request.parts, asked.job_query())
     except JobNotFoundError:
         raise listing.no_such_page() from None
-    names = {*desk.parts.queue.catalog.tasks, *(one.name for one in await desk.parts.queue.stats())}
+    names = {*request.parts.queue.catalog.tasks, *(one.name for one in await request.parts.queue.stats())}
     if asked.task:
         names.add(asked.task)
-    return desk.page(
+    return request.page(
         "jobs.html",
         status=status,
         wrong=wrong,
         asked=asked,
-        jobs=[(job, desk.parts.showing.data(job), desk.parts.showing.output(job)) for job in found],
+        jobs=[(job, request.parts.presenter.data(job), request.parts.presenter.output(job)) for job in found],
         next_cursor=None if last is None else asked.cursor_after(last),
         tasks=sorted(names),
         statuses=list(JobStatus),
         columns=listing.COLUMNS,
         sizes=listing.SIZES,
         most=MOST_AT_ONCE,
-        now=await parts_of(desk.parts.queue).storage.now(),
+        now=await parts_of(request.parts.queue).storage.now(),
     )
 
 
-async def confirm(desk: Desk) -> Response:
+async def confirm(request: PageRequest) -> Response:
     """Ask for confirmation of an action on these jobs."""
-    asked = listing.read(desk.field, desk.fields)
-    deed = _deed(desk)
-    every = desk.field("every") == "1"
-    found = await _chosen(desk, asked, every=every)
+    asked = listing.read(request.field, request.fields)
+    action = _action(request)
+    every = request.field("every") == "1"
+    found = await _chosen(request, asked, every=every)
     if not found:
         return await _page(
-            desk, asked, status=422, wrong="Select jobs first: tick them, or select all that match"
+            request, asked, status=422, wrong="Select jobs first: tick them, or select all that match"
         )
-    return desk.page(
+    return request.page(
         "confirm.html",
         asked=asked,
-        deed=deed,
-        done=DEEDS[deed],
+        action=action,
+        done=ACTIONS[action],
         every=every,
         jobs=found,
-        fitting=sum(single.fits(job, deed) for job in found),
+        fitting=sum(single.fits(job, action) for job in found),
         most=MOST_AT_ONCE,
     )
 
 
-async def change(desk: Desk) -> Response:
+async def change(request: PageRequest) -> Response:
     """Cancel, retry or resume the selected jobs, and report the result."""
-    asked = listing.read(desk.field, desk.fields)
-    deed = _deed(desk)
-    found = await _chosen(desk, asked, every=False)
+    asked = listing.read(request.field, request.fields)
+    action = _action(request)
+    found = await _chosen(request, asked, every=False)
     ids = [job.id for job in found]
-    storage = parts_of(desk.parts.queue).storage
-    verb = {"cancel": storage.cancel, "retry": storage.retry, "resume": storage.resume}[deed]
+    storage = parts_of(request.parts.queue).storage
+    verb = {"cancel": storage.cancel, "retry": storage.retry, "resume": storage.resume}[action]
     changed = await verb(ids) if ids else set[UUID]()
     left = [job_id for job_id in ids if job_id not in changed]
-    after = await _stored(desk, left)
+    after = await _stored(request, left)
     note = _told(
-        deed, len(ids) - len(left), len(changed - set(ids)), [_why(deed, after.get(i)) for i in left]
+        action, len(ids) - len(left), len(changed - set(ids)), [_why(action, after.get(i)) for i in left]
     )
-    return desk.go(desk.url("jobs", **asked.query()), note, kind="done" if changed or not ids else "wrong")
+    return request.go(
+        request.url("jobs", **asked.query()), note, kind="done" if changed or not ids else "wrong"
+    )
 
 
 VIEWS: Final = (
@@ -108,63 +112,63 @@ VIEWS: Final = (
 )
 
 
-def _deed(desk: Desk) -> str:
-    deed = desk.field("deed")
-    if deed not in DEEDS:
-        raise ApiError(422, "deed: must be cancel, retry or resume")
-    return deed
+def _action(request: PageRequest) -> str:
+    action = request.field("operation")
+    if action not in ACTIONS:
+        raise ApiError(422, "operation: must be cancel, retry or resume")
+    return action
 
 
-async def _chosen(desk: Desk, asked: Asked, *, every: bool) -> list[Job]:
+async def _chosen(request: PageRequest, asked: Asked, *, every: bool) -> list[Job]:
     """Return the selected jobs, or all that match, newest first, without payloads and outputs."""
     if every:
-        return await _matching(desk, asked)
+        return await _matching(request, asked)
     ids: list[UUID] = []
-    for text in [*desk.fields("id"), *desk.field("ids").split()][:MOST_AT_ONCE]:
+    for text in [*request.fields("id"), *request.field("ids").split()][:MOST_AT_ONCE]:
         try:
             ids.append(UUID(text))
         except ValueError:
             raise ApiError(422, "id: must be ids of jobs; select the jobs again") from None
-    stored = await _stored(desk, ids)
+    stored = await _stored(request, ids)
     return [stored[job_id] for job_id in dict.fromkeys(ids) if job_id in stored]
 
 
-async def _matching(desk: Desk, asked: Asked) -> list[Job]:
+async def _matching(request: PageRequest, asked: Asked) -> list[Job]:
     """Return the newest ``MOST_AT_ONCE`` jobs of a list, without payloads and outputs."""
     query = replace(asked.whole().job_query(MOST_AT_ONCE), without=CARRIED)
-    found, _ = await page_of(desk.parts, query)
+    found, _ = await page_of(request.parts, query)
     return found
 
 
-async def _stored(desk: Desk, ids: Sequence[UUID]) -> dict[UUID, Job]:
+async def _stored(request: PageRequest, ids: Sequence[UUID]) -> dict[UUID, Job]:
     """Return the jobs that exist, live or archived, without payloads and outputs."""
     found: dict[UUID, Job] = {}
     for archived in (False, True):
         left = tuple(job_id for job_id in dict.fromkeys(ids) if job_id not in found)
         if left:
             query = JobQuery(ids=left, archived=archived, without=CARRIED, limit=len(left))
-            found |= {job.id: job for job in (await parts_of(desk.parts.queue).storage.find(query)).jobs}
+            found |= {job.id: job for job in (await parts_of(request.parts.queue).storage.find(query)).jobs}
     return found
 
 
-def _why(deed: str, job: Job | None) -> str:
+def _why(action: str, job: Job | None) -> str:
     """Return why a job was not changed."""
     if job is None:
         return "gone"
     if job.archived_on is not None:
         return "already archived"
-    if not single.fits(job, deed):
+    if not single.fits(job, action):
         return {
             "cancel": "already ended",
             "retry": "not failed",
             "resume": "not cancelled",
-        }[deed]
+        }[action]
     return "blocked by another job with the same key or slot"
 
 
-def _told(deed: str, changed: int, along: int, reasons: Sequence[str]) -> str:
+def _told(action: str, changed: int, along: int, reasons: Sequence[str]) -> str:
     """Return the result of an action in one or two sentences."""
-    said = f"{_jobs(changed)} {DEEDS[deed]}"
+    said = f"{_jobs(changed)} {ACTIONS[action]}"
     if along:
         said += f", and {along} that they wait for"
     if not reasons:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from zeke_queue.model import Job, Throughput
-    from zeke_queue.web.dashboard.page_request import Desk
+    from zeke_queue.web.dashboard.page_request import PageRequest
     from zeke_queue.web.dashboard.sampler import Sample, Span
 
 TOP_QUEUES: Final = 6
@@ -55,18 +55,20 @@ class Chart:
     is_empty: bool = False
 
 
-async def overview(desk: Desk) -> Response:
+async def overview(request: PageRequest) -> Response:
     """Show the overview."""
-    span = SPANS.get(desk.asked("span"), USUAL)
-    sample = await desk.sampler.look(span)
-    return desk.page("overview.html", spans=SPANS.values(), **shown(desk, sample, span))
+    span = SPANS.get(request.asked("span"), USUAL)
+    sample = await request.sampler.look(span)
+    return request.page("overview.html", spans=SPANS.values(), **shown(request, sample, span))
 
 
-async def live(desk: Desk) -> Response:
+async def live(request: PageRequest) -> Response:
     """Stream updates: the parts of the overview, or for other pages a notice that their lists changed."""
-    span = SPANS.get(desk.asked("span"), USUAL)
-    frames = _frames(desk, span, whole=desk.asked("of") == "overview")
-    return desk.parts.live.stream(frames, is_authorized=desk.authorization_check(), caller=desk.somebody.id)
+    span = SPANS.get(request.asked("span"), USUAL)
+    frames = _frames(request, span, whole=request.asked("of") == "overview")
+    return request.parts.live.stream(
+        frames, is_authorized=request.authorization_check(), caller=request.known_caller.id
+    )
 
 
 VIEWS: Final = (View("/", overview), View("/live", live))
@@ -74,19 +76,19 @@ VIEWS: Final = (View("/", overview), View("/live", live))
 PARTS: Final = ("tiles", "charts", "backlog", "failures")
 
 
-async def _frames(desk: Desk, span: Span, *, whole: bool) -> AsyncGenerator[ServerEvent]:
+async def _frames(request: PageRequest, span: Span, *, whole: bool) -> AsyncGenerator[ServerEvent]:
     """Yield the changed parts of the overview, and notices of other changes."""
     sent: dict[str, str] = {}
     mark: int | None = None
     was_old = False
-    async for sample in desk.sampler.watch(span):
+    async for sample in request.sampler.watch(span):
         if sample.is_old != was_old:
             was_old = sample.is_old
             yield ServerEvent("away" if was_old else "back", f"{sample.at:%H:%M:%S}")
         if whole:
-            drawn = shown(desk, sample, span)
+            drawn = shown(request, sample, span)
             for part in PARTS:
-                fragment = desk.draw(f"_{part}.html", **drawn)
+                fragment = request.draw(f"_{part}.html", **drawn)
                 if sent.get(part) != fragment:
                     sent[part] = fragment
                     yield ServerEvent(part, fragment)
@@ -96,7 +98,7 @@ async def _frames(desk: Desk, span: Span, *, whole: bool) -> AsyncGenerator[Serv
             yield ServerEvent("changed", f"{sample.at:%H:%M:%S}")
 
 
-def shown(desk: Desk, sample: Sample, span: Span) -> dict[str, Any]:
+def shown(request: PageRequest, sample: Sample, span: Span) -> dict[str, Any]:
     """Return the data of the page's parts."""
     paces = sample.paces[span.name]
     fullest = sorted(sample.queues, key=lambda queue: -waiting(queue))
@@ -116,13 +118,13 @@ def shown(desk: Desk, sample: Sample, span: Span) -> dict[str, Any]:
         "backlog": backlog(sample),
         "fullest": [(queue, waiting(queue)) for queue in fullest[:TOP_QUEUES]],
         "most": max((waiting(queue) for queue in fullest), default=0),
-        "recent": [(job, reason(desk, job)) for job in sample.failures],
+        "recent": [(job, reason(request, job)) for job in sample.failures],
     }
 
 
-def reason(desk: Desk, job: Job) -> str:
+def reason(request: PageRequest, job: Job) -> str:
     """Return a job's error in one line, without hidden values."""
-    output = desk.parts.showing.output(job)
+    output = request.parts.presenter.output(job)
     if isinstance(output, dict) and "message" in output:
         error = cast("dict[str, Any]", output)
         said = begin(error["message"], LINE).text.strip().partition("\n")[0]

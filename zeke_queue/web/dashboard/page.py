@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from zeke_queue.web.dashboard.page_request import Desk
+    from zeke_queue.web.dashboard.page_request import PageRequest
 
 GROUP: Final = "zeke.pages"
 """The group of entry points that provide additional pages to ``zeke api`` and ``zeke up``."""
@@ -39,7 +39,7 @@ class View:
     """
 
     path: str
-    handle: Callable[[Desk], Awaitable[Response]]
+    handle: Callable[[PageRequest], Awaitable[Response]]
     changes: bool = False
     scope: Scope = Scope.READ
 

@@ -61,7 +61,7 @@ class Shared:
     sampler: Sampler
 
 
-class Desk:
+class PageRequest:
     """One authorized request.
 
     Attributes:
@@ -89,7 +89,7 @@ class Desk:
         return quote(self.request.scope.get("root_path", ""), safe="/~")
 
     @property
-    def somebody(self) -> Caller:
+    def known_caller(self) -> Caller:
         """The caller, on pages that require a session."""
         if self.caller is None:
             raise LookupError("This page requires no session, so there may be no caller")
@@ -125,7 +125,7 @@ class Desk:
 
     def authorization_check(self) -> AuthorizationCheck:
         """Return a check of whether the caller may still read."""
-        return self.parts.guard.authorization_check(self.request, self.somebody, Scope.READ)
+        return self.parts.guard.authorization_check(self.request, self.known_caller, Scope.READ)
 
     def url(self, *path: object, **query: Any) -> str:
         """Return the URL of a page of the dashboard."""
@@ -176,7 +176,7 @@ class Desk:
         session = self.request.cookies.get(COOKIE)
         theme = self.request.cookies.get(THEME)
         return {
-            "desk": self,
+            "page_request": self,
             "url": self.url,
             "asset": self.asset,
             "caller": self.caller,

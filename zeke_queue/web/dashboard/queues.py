@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from zeke_queue.api_client.model import QueueInfo, WorkerInfo
-    from zeke_queue.web.dashboard.page_request import Desk
+    from zeke_queue.web.dashboard.page_request import PageRequest
 
 
-async def queues(desk: Desk) -> Response:
+async def queues(request: PageRequest) -> Response:
     """Show all queues."""
-    catalog = desk.parts.queue.catalog
-    known = await all_queues(desk.parts)
-    return desk.page(
+    catalog = request.parts.queue.catalog
+    known = await all_queues(request.parts)
+    return request.page(
         "queues.html",
         queues=known,
-        unserved=unserved(known, await all_workers(desk.parts)),
+        unserved=unserved(known, await all_workers(request.parts)),
         described={name: task.description for name, task in catalog.served.items()},
     )
 
@@ -47,12 +47,12 @@ def unserved(queues: Iterable[QueueInfo], workers: Iterable[WorkerInfo]) -> list
     return [queue.name for queue in queues if waiting(queue) and queue.name not in served]
 
 
-async def pause(desk: Desk) -> Response:
+async def pause(request: PageRequest) -> Response:
     """Pause or resume a queue."""
-    name, paused = desk.field("name"), desk.field("do") == "pause"
-    await set_queue_paused(desk.parts, name, paused=paused)
+    name, paused = request.field("name"), request.field("do") == "pause"
+    await set_queue_paused(request.parts, name, paused=paused)
     told = "is paused: waiting jobs are not started, running jobs continue" if paused else "is resumed"
-    return desk.go(desk.url("queues"), f"{name} {told}")
+    return request.go(request.url("queues"), f"{name} {told}")
 
 
 VIEWS: Final = (View("/queues", queues), View("/queues", pause, changes=True, scope=Scope.ADMIN))

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from zeke_queue.web.dashboard.page_request import Desk
+    from zeke_queue.web.dashboard.page_request import PageRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +50,13 @@ class Written:
     paused: bool = False
 
 
-async def schedules(desk: Desk) -> Response:
+async def schedules(request: PageRequest) -> Response:
     """Show all schedules."""
-    now = await parts_of(desk.parts.queue).storage.now()
-    stored = await desk.parts.queue.schedules.list()
-    return desk.page(
+    now = await parts_of(request.parts.queue).storage.now()
+    stored = await request.parts.queue.schedules.list()
+    return request.page(
         "schedules.html",
-        schedules=[desk.parts.showing.schedule(one, now) for one in stored],
+        schedules=[request.parts.presenter.schedule(one, now) for one in stored],
         unreadable={one.name: why for one in stored if (why := _unreadable(one))},
     )
 
@@ -70,58 +70,60 @@ def _unreadable(schedule: Schedule) -> str | None:
     return None
 
 
-async def ask(desk: Desk) -> Response:
+async def ask(request: PageRequest) -> Response:
     """Show the form for a new or an existing schedule."""
-    name = desk.asked("name")
+    name = request.asked("name")
     if not name:
-        return _form(desk, Written(zone=desk.parts.queue.settings.jobs_cron_tz), None)
-    stored = await _require(desk, name)
-    return _form(desk, _written(desk, stored), stored)
+        return _form(request, Written(zone=request.parts.queue.settings.jobs_cron_tz), None)
+    stored = await _require(request, name)
+    return _form(request, _written(request, stored), stored)
 
 
-async def save(desk: Desk) -> Response:
+async def save(request: PageRequest) -> Response:
     """Store a schedule, or show the errors of its form."""
     written = Written(
-        name=desk.field("name").strip(),
-        task=desk.field("task"),
-        cron=desk.field("cron").strip(),
-        zone=desk.field("zone").strip(),
-        payload=desk.field("payload"),
-        catch_up=desk.field("catch_up"),
-        description=desk.field("description").strip(),
-        paused=desk.field("paused") == "1",
+        name=request.field("name").strip(),
+        task=request.field("task"),
+        cron=request.field("cron").strip(),
+        zone=request.field("zone").strip(),
+        payload=request.field("payload"),
+        catch_up=request.field("catch_up"),
+        description=request.field("description").strip(),
+        paused=request.field("paused") == "1",
     )
-    stored = await _require(desk, desk.field("edits")) if desk.field("edits") else None
-    wrong = await _store(desk, written, stored)
+    stored = await _require(request, request.field("edits")) if request.field("edits") else None
+    wrong = await _store(request, written, stored)
     if wrong:
-        return _form(desk, written, stored, wrong=wrong, status=422)
-    return desk.go(desk.url("schedules"), f"Schedule {written.name} saved")
+        return _form(request, written, stored, wrong=wrong, status=422)
+    return request.go(request.url("schedules"), f"Schedule {written.name} saved")
 
 
-async def change(desk: Desk) -> Response:
+async def change(request: PageRequest) -> Response:
     """Run, pause, resume or delete a schedule."""
-    name, deed = desk.field("name"), desk.field("do")
-    await _require(desk, name)
-    if deed == "run":
+    name, action = request.field("name"), request.field("do")
+    await _require(request, name)
+    if action == "run":
         try:
-            sent, _ = await run_schedule(desk.parts, desk.somebody, name)
+            sent, _ = await run_schedule(request.parts, request.known_caller, name)
         except (JobConflictError, UsageError) as error:
-            return desk.go(desk.url("schedules"), str(error), kind="wrong")
-        return desk.go(desk.url("jobs", sent.id), f"Job of {name} sent")
-    if deed == "delete":
-        await desk.parts.queue.schedules.delete(name)
-        return desk.go(desk.url("schedules"), f"Schedule {name} deleted")
-    if deed not in ("pause", "resume"):
+            return request.go(request.url("schedules"), str(error), kind="wrong")
+        return request.go(request.url("jobs", sent.id), f"Job of {name} sent")
+    if action == "delete":
+        await request.parts.queue.schedules.delete(name)
+        return request.go(request.url("schedules"), f"Schedule {name} deleted")
+    if action not in ("pause", "resume"):
         raise ApiError(422, "do: must be run, pause, resume or delete")
-    await set_schedule_paused(desk.parts, name, paused=deed == "pause")
-    return desk.go(desk.url("schedules"), f"{name} {'is paused' if deed == 'pause' else 'is resumed'}")
+    await set_schedule_paused(request.parts, name, paused=action == "pause")
+    return request.go(
+        request.url("schedules"), f"{name} {'is paused' if action == 'pause' else 'is resumed'}"
+    )
 
 
-async def ask_to_delete(desk: Desk) -> Response:
+async def ask_to_delete(request: PageRequest) -> Response:
     """Ask for confirmation of the deletion of a schedule."""
-    stored = await _require(desk, desk.asked("name"))
-    declared = stored.name in {one.name for one in desk.parts.queue.catalog.schedules}
-    return desk.page("delete_schedule.html", schedule=stored, declared=declared)
+    stored = await _require(request, request.asked("name"))
+    declared = stored.name in {one.name for one in request.parts.queue.catalog.schedules}
+    return request.page("delete_schedule.html", schedule=stored, declared=declared)
 
 
 VIEWS: Final = (
@@ -133,17 +135,17 @@ VIEWS: Final = (
 )
 
 
-async def _require(desk: Desk, name: str) -> Schedule:
+async def _require(request: PageRequest, name: str) -> Schedule:
     try:
-        return await require_schedule(parts_of(desk.parts.queue).storage, name)
+        return await require_schedule(parts_of(request.parts.queue).storage, name)
     except ScheduleNotFoundError as error:
         raise ApiError(404, str(error)) from None
 
 
-def _written(desk: Desk, stored: Schedule) -> Written:
+def _written(request: PageRequest, stored: Schedule) -> Written:
     """Return a schedule in the form's fields; a payload with hidden values is omitted."""
     data = None if stored.data is None else jsonb.loads(stored.data)
-    hidden = _hides(desk, stored)
+    hidden = _hides(request, stored)
     return Written(
         name=stored.name,
         task=stored.task,
@@ -156,19 +158,19 @@ def _written(desk: Desk, stored: Schedule) -> Written:
     )
 
 
-def _hides(desk: Desk, stored: Schedule) -> bool:
+def _hides(request: PageRequest, stored: Schedule) -> bool:
     """Return whether a schedule's payload has hidden values, so that a form cannot contain it."""
-    rules = desk.parts.showing.rules(stored.task)
+    rules = request.parts.presenter.rules(stored.task)
     return stored.data is not None and any(rule.partition(".")[0] == "payload" for rule in rules)
 
 
-async def _store(desk: Desk, written: Written, stored: Schedule | None) -> dict[str, str]:
+async def _store(request: PageRequest, written: Written, stored: Schedule | None) -> dict[str, str]:
     """Store a schedule; if it is invalid, store nothing and return the errors by field."""
-    queue = desk.parts.queue
+    queue = request.parts.queue
     wrong = _wrong_times(written)
     payload: Any = None
     task = written.task or written.name
-    if stored is not None and _hides(desk, stored) and not written.payload.strip():
+    if stored is not None and _hides(request, stored) and not written.payload.strip():
         # Another task may hide fewer values.
         if task != stored.task:
             wrong["payload"] = (
@@ -239,22 +241,22 @@ def _message(error: UsageError) -> str:
 
 
 def _form(
-    desk: Desk,
+    request: PageRequest,
     written: Written,
     stored: Schedule | None,
     *,
     wrong: Mapping[str, str] | None = None,
     status: int = 200,
 ) -> Response:
-    tasks = {*desk.parts.queue.catalog.tasks}
+    tasks = {*request.parts.queue.catalog.tasks}
     if written.task:
         tasks.add(written.task)
-    return desk.page(
+    return request.page(
         "schedule_form.html",
         status=status,
         written=written,
         edits=stored is not None,
-        hides=stored is not None and _hides(desk, stored),
+        hides=stored is not None and _hides(request, stored),
         tasks=sorted(tasks),
         policies=[one.value for one in CatchUp],
         wrong=dict(wrong or {}),

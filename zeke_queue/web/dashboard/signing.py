@@ -16,72 +16,74 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from zeke_queue.storage.access import ApiKey
-    from zeke_queue.web.dashboard.page_request import Desk
+    from zeke_queue.web.dashboard.page_request import PageRequest
 
 TOKEN_BYTES: Final = 32
 
 
-async def ask(desk: Desk) -> Response:
+async def ask(request: PageRequest) -> Response:
     """Show the form for a key."""
-    return await _form(desk, desk.asked("next"))
+    return await _form(request, request.asked("next"))
 
 
-async def sign_in(desk: Desk) -> Response:
+async def sign_in(request: PageRequest) -> Response:
     """Open a session with a key, and redirect to the page that was requested first."""
-    onward = desk.field("next")
+    onward = request.field("next")
     try:
-        key = await _key(desk)
+        key = await _key(request)
     except ApiError as error:
-        return await _form(desk, onward, wrong=error.message, status=error.status)
-    settings, queue = desk.parts.settings, desk.parts.queue
+        return await _form(request, onward, wrong=error.message, status=error.status)
+    settings, queue = request.parts.settings, request.parts.queue
     token = parts_of(queue).entropy.stream("session").randbytes(TOKEN_BYTES).hex()
-    await _close(desk)
+    await _close(request)
     access = parts_of(queue).storage.access
     if not await access.create_session(apikeys.digest_of(token), key.id, settings.api_session):
-        return await _form(desk, onward, wrong="The key has just been revoked", status=401)
-    response = desk.go(local_path(onward, desk.root) or desk.url(""))
-    desk.keep(response, COOKIE, token, seconds=int(settings.api_session))
+        return await _form(request, onward, wrong="The key has just been revoked", status=401)
+    response = request.go(local_path(onward, request.root) or request.url(""))
+    request.keep(response, COOKIE, token, seconds=int(settings.api_session))
     return response
 
 
-async def sign_out(desk: Desk) -> Response:
+async def sign_out(request: PageRequest) -> Response:
     """End the session."""
-    await _close(desk)
-    response = desk.go(desk.url("sign-in"), "Signed out")
-    response.delete_cookie(COOKIE, path=desk.root or "/")
+    await _close(request)
+    response = request.go(request.url("sign-in"), "Signed out")
+    response.delete_cookie(COOKIE, path=request.root or "/")
     return response
 
 
 SIGN_OUT: Final = View("/sign-out", sign_out, changes=True)
 
 
-async def _close(desk: Desk) -> None:
+async def _close(request: PageRequest) -> None:
     """End the browser's session, if there is one."""
-    token = desk.request.cookies.get(COOKIE)
+    token = request.request.cookies.get(COOKIE)
     if token is not None:
-        await parts_of(desk.parts.queue).storage.access.delete_session(apikeys.digest_of(token))
+        await parts_of(request.parts.queue).storage.access.delete_session(apikeys.digest_of(token))
 
 
-async def _key(desk: Desk) -> ApiKey:
+async def _key(request: PageRequest) -> ApiKey:
     """Return the submitted key.
 
     Raises:
         ApiError: 401 if the key is invalid; 403 if it lacks the scope to read.
     """
-    text = desk.field("key").strip()
+    text = request.field("key").strip()
     if not apikeys.is_well_formed(text):
         raise ApiError(401, "This is not an API key")
-    key = await desk.parts.guard.key(text)
+    key = await request.parts.guard.key(text)
     if not permits(key.scopes, Scope.READ):
         raise ApiError(403, f"The key {key.name} can't read jobs: it needs the scope jobs.read")
     return key
 
 
-async def _form(desk: Desk, onward: str, *, wrong: str | None = None, status: int = 200) -> Response:
-    return desk.page(
+async def _form(
+    request: PageRequest, onward: str, *, wrong: str | None = None, status: int = 200
+) -> Response:
+    return request.page(
         "sign_in.html",
         status=status,
-        onward=local_path(onward, desk.root) or "",
+        onward=local_path(onward, request.root) or "",
         wrong=wrong,
-        keys_exist=await desk.parts.guard.keys_exist(),
+        keys_exist=await request.parts.guard.keys_exist(),
     )

@@ -21,52 +21,52 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from zeke_queue.model import Job
-    from zeke_queue.web.dashboard.page_request import Desk
+    from zeke_queue.web.dashboard.page_request import PageRequest
 
 UNKNOWN: Final = "This task is not in the catalog, so it can't be sent from here"
 _HIDDEN: Final = "Parts of the job's payload are hidden, so it can't be sent again from here; enter a payload"
 _TOKEN_BYTES: Final = 16
 
 
-async def ask(desk: Desk) -> Response:
+async def ask(request: PageRequest) -> Response:
     """Show the form, optionally for a selected task or as a copy of an earlier job."""
-    task, payload, told = desk.asked("task"), None, None
-    if desk.asked("like"):
+    task, payload, told = request.asked("task"), None, None
+    if request.asked("like"):
         try:
             like = await require(
-                parts_of(desk.parts.queue).storage, parse_id(desk.asked("like"), "No job has this id")
+                parts_of(request.parts.queue).storage, parse_id(request.asked("like"), "No job has this id")
             )
         except JobNotFoundError:
             raise ApiError(404, "No job has this id") from None
-        task, payload, told = like.name, *_again(desk, like)
-    return _form(desk, task, payload, told=told)
+        task, payload, told = like.name, *_again(request, like)
+    return _form(request, task, payload, told=told)
 
 
-def why_not_again(desk: Desk, like: Job) -> str | None:
+def why_not_again(request: PageRequest, like: Job) -> str | None:
     """Return why a copy of a job cannot be sent from here; None if it can."""
-    if like.name not in desk.parts.queue.catalog.served:
+    if like.name not in request.parts.queue.catalog.served:
         return UNKNOWN
-    return _HIDDEN if desk.parts.showing.data(like) != like.data else None
+    return _HIDDEN if request.parts.presenter.data(like) != like.data else None
 
 
-def _again(desk: Desk, like: Job) -> tuple[str | None, str | None]:
+def _again(request: PageRequest, like: Job) -> tuple[str | None, str | None]:
     """Return a job's payload for the form; None and the reason if it has hidden values."""
-    if why_not_again(desk, like) == _HIDDEN:
+    if why_not_again(request, like) == _HIDDEN:
         return None, _HIDDEN
     return "" if like.data is None else formatting.written(like.data), None
 
 
-async def send(desk: Desk) -> Response:
+async def send(request: PageRequest) -> Response:
     """Send the job, or show the errors of its form."""
-    task, text = desk.field("task"), desk.field("payload")
+    task, text = request.field("task"), request.field("payload")
     wrong: dict[str, str] = {}
     try:
         payload = parse_payload(text)
     except ApiError as error:
-        return _form(desk, task, text, wrong={"payload": error.message}, status=422)
+        return _form(request, task, text, wrong={"payload": error.message}, status=422)
     try:
-        sent = await desk.parts.jobs.trigger(
-            desk.somebody, task, payload, idempotency_key=desk.field("once") or None
+        sent = await request.parts.jobs.trigger(
+            request.known_caller, task, payload, idempotency_key=request.field("once") or None
         )
     except PayloadValidationError as error:
         wrong = {field.path: field.message for field in error.fields}
@@ -77,8 +77,8 @@ async def send(desk: Desk) -> Response:
     except ApiError as error:
         wrong = {"task" if error.status == HTTPStatus.NOT_FOUND else "payload": error.message}
     else:
-        return desk.go(desk.url("jobs", sent.triggered.id), "Job sent")
-    return _form(desk, task, text, wrong=wrong, status=422)
+        return request.go(request.url("jobs", sent.triggered.id), "Job sent")
+    return _form(request, task, text, wrong=wrong, status=422)
 
 
 VIEWS: Final = (
@@ -108,7 +108,7 @@ def _refuse(name: str) -> Any:
 
 
 def _form(
-    desk: Desk,
+    request: PageRequest,
     name: str,
     payload: str | None,
     *,
@@ -116,7 +116,7 @@ def _form(
     told: str | None = None,
     status: int = 200,
 ) -> Response:
-    catalog = desk.parts.queue.catalog
+    catalog = request.parts.queue.catalog
     task = catalog.served.get(name)
     described = None if task is None else task.json_schema()
     errors = dict(wrong or {})
@@ -124,8 +124,8 @@ def _form(
         errors["task"] = UNKNOWN
     listed = schema.fields(described)
     top = {path.partition(".")[0] for path in errors}
-    draw = parts_of(desk.parts.queue).entropy.stream("form").randbytes(_TOKEN_BYTES)
-    return desk.page(
+    draw = parts_of(request.parts.queue).entropy.stream("form").randbytes(_TOKEN_BYTES)
+    return request.page(
         "trigger.html",
         status=status,
         tasks=sorted(catalog.tasks.values(), key=lambda one: one.name),

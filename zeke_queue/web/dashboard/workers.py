@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from zeke_queue.model import Job
-    from zeke_queue.web.dashboard.page_request import Desk
+    from zeke_queue.web.dashboard.page_request import PageRequest
 
 HELD_AT_MOST: Final = 1000
 """Maximum number of running jobs that are read."""
@@ -25,16 +25,16 @@ SHOWN: Final = 8
 """Maximum number of listed jobs per worker; the rest is shown as a count."""
 
 
-async def workers(desk: Desk) -> Response:
+async def workers(request: PageRequest) -> Response:
     """Show all workers."""
-    storage = parts_of(desk.parts.queue).storage
+    storage = parts_of(request.parts.queue).storage
     held: defaultdict[UUID | None, list[Job]] = defaultdict(list)
     executing = JobQuery(status=(JobStatus.EXECUTING,), without=CARRIED, limit=HELD_AT_MOST)
     for job in (await storage.find(executing)).jobs:
         held[job.worker].append(job)
-    known = await all_workers(desk.parts)
+    known = await all_workers(request.parts)
     ids = {worker.id for worker in known}
-    return desk.page(
+    return request.page(
         "workers.html",
         now=await storage.now(),
         workers=sorted(known, key=lambda worker: not worker.alive),

@@ -133,7 +133,7 @@ async def runs(  # noqa: PLR0917 - one argument for each parameter of the query
             "must be of a job that exists, but the job was purged; omit it to start at the first page"
         ) from None
     return answers.Page(
-        runs=tuple(parts.showing.run(job) for job in page),
+        runs=tuple(parts.presenter.run(job) for job in page),
         next_cursor=None if last is None else cursor_after(last, filters),
     )
 
@@ -176,7 +176,7 @@ async def events(
                 attempt=event.attempt,
                 kind=event.kind,
                 at=event.at or job.created_on,
-                data=parts.showing.event(job.name, event),
+                data=parts.presenter.event(job.name, event),
             )
             for event in found
         )
@@ -224,4 +224,4 @@ async def _change(
     job = await require(parts_of(parts.queue).storage, job_id)
     if not changed:
         raise ApiError(409, f"Job {job_id} stays {job.status.value}: {otherwise}", id=str(job_id))
-    return parts.showing.detail(job)
+    return parts.presenter.detail(job)

@@ -48,7 +48,7 @@ async def schedules(parts: Parts, caller: Reads) -> answers.Schedules:
     del caller
     now = await parts_of(parts.queue).storage.now()
     return answers.Schedules(
-        schedules=tuple(parts.showing.schedule(one, now) for one in await parts.queue.schedules.list())
+        schedules=tuple(parts.presenter.schedule(one, now) for one in await parts.queue.schedules.list())
     )
 
 

@@ -66,7 +66,7 @@ async def trigger(
 async def run(run_id: str, parts: Parts, caller: Reads) -> answers.Run:
     """Return a live or archived job."""
     del caller
-    return parts.showing.run(await require(parts_of(parts.queue).storage, parse_id(run_id)))
+    return parts.presenter.run(await require(parts_of(parts.queue).storage, parse_id(run_id)))
 
 
 @router.get(
@@ -77,7 +77,7 @@ async def run(run_id: str, parts: Parts, caller: Reads) -> answers.Run:
 async def detail(run_id: str, parts: Parts, caller: Reads) -> answers.RunDetail:
     """Return a live or archived job with its options, its family and its failed attempts."""
     del caller
-    return parts.showing.detail(await require(parts_of(parts.queue).storage, parse_id(run_id)))
+    return parts.presenter.detail(await require(parts_of(parts.queue).storage, parse_id(run_id)))
 
 
 @router.get(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from zeke_queue.client.queue import Queue
-    from zeke_queue.web.presenter import Showing
+    from zeke_queue.web.presenter import Presenter
     from zeke_queue.web.sse.page_events import ServerEvent
     from zeke_queue.web.sse.stream import Source
 
@@ -63,7 +63,7 @@ class EventStreams:
     def __init__(
         self,
         queue: Queue,
-        presenter: Showing,
+        presenter: Presenter,
         *,
         timeout: float = 300.0,
         keep_alive: float = 15.0,

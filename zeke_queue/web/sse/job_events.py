@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from zeke_queue.model import Job
     from zeke_queue.watch.job_watcher import JobWatcher
     from zeke_queue.watch.subscription import Subscription
-    from zeke_queue.web.presenter import Showing
+    from zeke_queue.web.presenter import Presenter
     from zeke_queue.web.sse.frames import Seen
 
 EVENTS_AT_ONCE: Final = 100
@@ -33,7 +33,7 @@ class JobEvents:
         seen: the client's knowledge; None for a new client.
     """
 
-    def __init__(self, watcher: JobWatcher, presenter: Showing, job: Job, seen: Seen | None) -> None:
+    def __init__(self, watcher: JobWatcher, presenter: Presenter, job: Job, seen: Seen | None) -> None:
         self._watcher = watcher
         self._presenter = presenter
         self._job = job

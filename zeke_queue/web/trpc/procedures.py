@@ -123,7 +123,7 @@ async def run(asking: Asking, given: Any) -> dict[str, Any]:
     job = await asking.api.queue.get(parse_id(run_id, missing))
     if job is None:
         raise TrpcError(Code.NOT_FOUND, missing)
-    return asking.api.showing.run(job).model_dump(by_alias=True)
+    return asking.api.presenter.run(job).model_dump(by_alias=True)
 
 
 async def ingest_url(asking: Asking, given: Any) -> dict[str, Any]:
