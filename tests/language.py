@@ -192,12 +192,12 @@ EXEMPT: dict[str, frozenset[str]] = {
             "zeke_queue/client",
             "zeke_queue/maintenance",
             "zeke_queue/storage",
-                "zeke_queue/worker",
+            "zeke_queue/worker",
             "zeke_sim/testing",
             "zeke_sim/world",
             "zeke_tasks/cli",
             "zeke_tasks/demo",
-            }
+        }
     ),
 }
 """The rooms for which a rule does not hold yet."""

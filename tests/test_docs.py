@@ -211,7 +211,7 @@ async def test_guide_transactions_work(app: ModuleType, dsn: str, monkeypatch: p
     assert found == sent == [("Ada",), ("Edsger",), ("Grace",)]
 
 
-async def test_the_page_for_applications_without_asyncio_does_what_it_says(
+async def test_sync_page_examples_work(
     dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from tests.postgres.applications import django_on  # noqa: PLC0415 - Django, which no other page needs

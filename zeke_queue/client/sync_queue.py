@@ -55,7 +55,7 @@ class SyncQueue(SyncSender):
     global of a program that forks: it is opened in each process by the first call that needs it.
 
     A call that has no answer for a minute, such as one that waits for a lock, raises
-    ``StorageUnavailableError``; only ``SyncRun.result`` waits as long as it is told to. In a thread in which
+    ``StorageUnavailableError``; only ``SyncRun.result`` waits up to its own timeout. In a thread in which
     an event loop runs, every call raises ``UsageError``.
 
     Args:
