@@ -19,7 +19,7 @@ from zeke_queue.errors import UsageError
 from zeke_queue.model import RowState
 from zeke_queue.system.logging import LEVELS
 from zeke_queue.system.settings import Settings
-from zeke_tasks.cli.ingestion import ingest as ingest_command
+from zeke_tasks.cli.intake import ingest as ingest_command
 from zeke_tasks.cli.run_ingest import ingest
 from zeke_tasks.cli.run_jobs import INGEST_QUEUES, open_job_runner
 from zeke_tasks.demo.site import Answer, LoopbackServer, Request
