@@ -24,7 +24,7 @@ TOLD = ("EXECUTING", "progress", "COMPLETED")
 QUICK = {"tabs": 100, "settle": 1, "quiet": 2, "seconds": 4}
 FULL = {"tabs": 2000, "settle": 12, "quiet": 15, "seconds": 60}
 WITHIN = 200
-"""Milliseconds within which a browser is told."""
+"""Milliseconds within which a browser gets the change."""
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """How many article pages are read in a second: where they stand, and through the processes of `Readers`.
 
 Beside it, in the same run and in turns: the extraction library alone, on top of which our reading has its
-cost, and lxml's parsing of the same pages, which is the least that whoever reads HTML has to do.
+cost, and lxml's parsing of the same pages, which is the least that reading HTML takes.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def _has_image(name: str) -> bool:
 
 
 def describe(kind: str, dsn: str) -> str:
-    """Say what server it is, and whether its commits are durable, without which all of it says little."""
+    """Return what server it is, and whether its commits are durable, without which all of it says little."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         settings = [
             connection.execute("select current_setting(%s)", [name]).fetchall()[0][0]

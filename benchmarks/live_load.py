@@ -50,7 +50,7 @@ class Measured:
         self.changed[str(job_id), what] = time.monotonic()
 
     def receive(self, job_id: str, what: str) -> None:
-        """Note that a tab was told."""
+        """Record that a tab got the change."""
         began = self.changed.pop((job_id, what), None)
         if began is not None:
             self.latencies[what].append(time.monotonic() - began)
@@ -163,7 +163,7 @@ async def change(storage: PostgresStorage, rate: float, measured: Measured) -> N
 
 
 async def follow_on(storage: PostgresStorage, tabs: Tabs) -> None:
-    """Have each tab whose job has ended follow another one."""
+    """Make each tab whose job has ended follow another one."""
     while True:
         await tabs.ended.get()
         for job_id in await send(storage, 1):
@@ -236,7 +236,7 @@ def commits(dsn: str) -> int:
 
 
 async def phase(dsn: str, pid: int, seconds: float) -> tuple[float, float]:
-    """Let time pass; returns transactions a second, and the share of a core that the server used."""
+    """Measure for a while; returns transactions per second and the share of a core that the server used."""
     begun, used, at = commits(dsn), processor(pid), time.monotonic()
     await asyncio.sleep(seconds)
     took = time.monotonic() - at

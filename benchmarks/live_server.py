@@ -23,7 +23,7 @@ class Hello(BaseModel):
 
 @catalog.task("hello")
 async def hello(payload: Hello) -> None:
-    """Stand for what clients trigger; nobody works here."""
+    """Stand for what clients trigger; no worker runs here."""
 
 
 @catalog.task("followed")

@@ -68,7 +68,7 @@ def in_turn(names: list[str], run: int) -> list[str]:
 
 
 def machine() -> dict[str, str | int | None]:
-    """Say what was measured on."""
+    """Return what was measured on."""
     return {"python": platform.python_version(), "system": platform.platform(), "cores": os.cpu_count()}
 
 

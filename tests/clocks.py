@@ -40,7 +40,7 @@ class FrozenClock:
         await woken
 
     def advance(self, seconds: float) -> datetime:
-        """Move time on (or back) and wake whoever's time has come; returns the new time."""
+        """Move the time (forwards or back) and wake those whose time has come; returns the new time."""
         self._now += timedelta(seconds=seconds)
         while self._sleepers and self._sleepers[0][0] <= self._now:
             _, _, woken = heapq.heappop(self._sleepers)

@@ -81,7 +81,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def postgres(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The DSN of the run's server, as somebody who may create databases."""
+    """The DSN of the run's server, for a role that may create databases."""
     handed = getattr(request.config, "workerinput", {}).get("zeke_postgres")
     choice = handed or choose(request.config.getoption("--postgres"))
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or new_run()

@@ -54,7 +54,7 @@ EITHER: Final = "a container or, if it does not start, embedded"
 
 
 def new_run() -> str:
-    """Return a name for a run, which nobody guesses who might make its folder first."""
+    """Return a name for a run that another user cannot guess, to create its folder first."""
     return SystemEntropy().stream("run").randbytes(6).hex()
 
 
@@ -149,7 +149,7 @@ class Databases:
 
     @contextmanager
     def database(self, *, empty: bool = False) -> Iterator[str]:
-        """Yield the DSN of a database of its own, which is dropped afterwards, whoever is still connected."""
+        """Yield the DSN of a separate database, which is dropped afterwards despite open connections."""
         name, template = next(self._numbers), "template0" if empty else self._migrated()
         drop = sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
         # Copying files is several times as fast as logging them where nothing is fsynced.
@@ -166,7 +166,7 @@ class Databases:
                 connection.execute(drop)
 
     def _migrated(self) -> str:
-        """Return the template's name, which says what it was migrated to, and make it if nobody has."""
+        """Return the template's name, which says what it was migrated to; create it if necessary."""
         if self._template is None:
             version = hashlib.sha256("".join(m.text for m in migrations()).encode()).hexdigest()[:12]
             name = f"zeke_template_{version}"
@@ -195,7 +195,7 @@ def database_name(dsn: str) -> str:
 
 
 def _engine_has_image() -> bool:
-    """Tell whether a Docker engine answers soon, and has the image or pulls it in reasonable time."""
+    """Return whether a Docker engine answers soon, and has the image or pulls it in reasonable time."""
     return _docker("info", _ENGINE_SECONDS) and (
         _docker(f"image inspect {IMAGE}", _ENGINE_SECONDS) or _docker(f"pull --quiet {IMAGE}", _PULL_SECONDS)
     )

@@ -1,4 +1,4 @@
-"""The compose file and the image say what operators are told: variables, defaults, who the worker runs as."""
+"""The compose file and the image match the documentation: variables, defaults, the user of the worker."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ async def test_readme_test_passes(app: ModuleType) -> None:
 
 
 def _blocks(page: str) -> list[str]:
-    """The page's blocks of Python, each after as many empty lines as it has above it there."""
+    """Return the page's blocks of Python, each after as many empty lines as it has above it there."""
     text = (ROOT / page).read_text(encoding="utf-8")
     return [
         "\n" * text.count("\n", 0, found.start(1)) + found[1]
@@ -155,7 +155,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def _code(block: str) -> CodeType:
-    """A block that may await at its top level."""
+    """Return a block that may await at its top level."""
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     return compile(block, "docs/guide.md", "exec", dont_inherit=True, flags=flags)
 

@@ -141,7 +141,7 @@ def test_migration_rule_refuses_gaps_and_unusual_names() -> None:
 
 
 def _sources(*patterns: str) -> list[Source]:
-    """The project's own files; caches and environments stand elsewhere."""
+    """Return the project's own files; caches and environments stand elsewhere."""
     paths = {path for pattern in patterns for path in ROOT.glob(pattern) if path.is_file()}
     return [
         Source(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))

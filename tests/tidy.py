@@ -217,7 +217,7 @@ def migrations_are_numbered(names: list[str]) -> list[str]:
 
 
 def nothing_of_one_machine(source: Source) -> list[str]:
-    """Homes and registries belong to somebody's machine; the project names neither."""
+    """Homes and registries belong to one machine; the project names neither."""
     hosts = ["pypi.org", "pythonhosted", "npmjs.", "deb.debian"]
     local = re.compile(r"(?<![\w.])/(?:home|Users)/\w|(?<![\w.])/root\b|" + "|".join(map(re.escape, hosts)))
     return [

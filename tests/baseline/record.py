@@ -168,7 +168,7 @@ def _upward(circle: frozenset[str], pairs: AbstractSet[tuple[str, str]]) -> int 
         return min(
             (
                 fewest(below & ~(1 << place))
-                # Whoever lies below and imports this room does so upward.
+                # A lower room that imports this one does so upward.
                 + sum(below >> one & 1 for one in above[room])
                 for place, room in enumerate(rooms)
                 if below >> place & 1

@@ -1,4 +1,4 @@
-"""The browser of the tests: the system's own Chromium, started so that it asks nobody for anything."""
+"""The browser of the tests: the system's own Chromium, started so that it asks no questions."""
 
 from __future__ import annotations
 

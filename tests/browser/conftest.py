@@ -36,7 +36,7 @@ expect.set_options(timeout=PATIENCE)
 
 @pytest.fixture(scope="session", autouse=True)
 def no_settings() -> Iterator[None]:
-    """Let no variable of the machine decide how a test ends."""
+    """Remove variables of the machine that would affect the result of a test."""
     with pytest.MonkeyPatch.context() as patch:
         for name in (*Settings.model_fields, *WebSettings.model_fields):
             patch.delenv(name.upper(), raising=False)
@@ -107,7 +107,7 @@ class Visits:
         self.watch = Watch(house.url)
 
     def stranger(self, **how: Any) -> Page:
-        """Open a window for somebody who is not signed in."""
+        """Open a window for a user who is not signed in."""
         context = self._chromium.new_context(base_url=f"{self._house.url}/dashboard/", **how)
         context.set_default_timeout(PATIENCE)
         self._contexts.append(context)
@@ -115,7 +115,7 @@ class Visits:
         return context.new_page()
 
     def somebody(self, *scopes: Scope, name: str = "Ada", **how: Any) -> Page:
-        """Open a window for somebody who has signed in with a key, which may do everything by default."""
+        """Open a window for a user who has signed in with a key, by default with all scopes."""
         page = self.stranger(**how)
         key, _ = self._house.key(*scopes, name=name)
         token = self._house.session(key)
@@ -148,5 +148,5 @@ def furnished(databases: Databases, no_settings: None) -> Iterator[tuple[House, 
 
 @pytest.fixture
 def page(visits: Visits) -> Page:
-    """A window of somebody who may do everything."""
+    """A window of a user with all scopes."""
     return visits.somebody()

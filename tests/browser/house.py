@@ -150,7 +150,7 @@ class House:
     # What tests do behind the browser's back
 
     def let(self, steps: int = 1) -> None:
-        """Let books go on by so many steps."""
+        """Advance the books by so many steps."""
 
         async def release() -> None:
             for _ in range(steps):

@@ -38,7 +38,7 @@ WIDER: Final = """() => {
 
 
 def faults(page: Page) -> list[str]:
-    """What axe finds: how grave, which rule, and where."""
+    """Return what axe finds: how grave, which rule, and where."""
     found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
     return [
         f"{one['impact']} {one['id']}: {node['target']} {node['failureSummary']}"

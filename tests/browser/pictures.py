@@ -121,7 +121,7 @@ class Scene:
         self.order = 4_100
 
     async def play(self) -> None:
-        """Let the hour pass."""
+        """Advance the time by an hour."""
         await parts_of(self.queue).declare()
         await self._beat()
         told: dict[str, Any] = {"payload": {"order": 0}}
@@ -142,7 +142,7 @@ class Scene:
         await self._at_noon()
 
     async def _one(self, minute: int) -> None:
-        """Let one job be sent, wait, and run."""
+        """Send one job, which waits and then runs."""
         name = self.random.choice(["charge-card", "send-mail", "send-mail", "pack-parcel", "resize-photo"])
         job_id = await self._send(name)
         self.clock.advance(self.random.uniform(0.02, 0.4 if minute < 30 else 1.2))
@@ -165,7 +165,7 @@ class Scene:
         return await self.jobs.claim_one(name, _HOLDER)
 
     async def _declined(self) -> None:
-        """Let a job fail at each of its attempts."""
+        """Fail each attempt of a job."""
         self.failed = await self._send("charge-card", retry_limit=2)
         for attempt, (wait, ran) in enumerate([(0.3, 1.2), (20.0, 2.1), (60.0, 1.7)]):
             self.clock.advance(wait)
@@ -177,7 +177,7 @@ class Scene:
             await self.jobs.fail(claimed, retry_in, json.dumps(_DECLINED))
 
     async def _at_noon(self) -> None:
-        """Let some wait, some run, and one be on its way."""
+        """Keep some jobs waiting, some running, and one in progress."""
         for name in ["send-mail"] * 9 + ["resize-photo"] * 5 + ["pack-parcel"] * 2:
             await self._send(name)
         self.clock.advance(14)
@@ -196,7 +196,7 @@ class Scene:
         await self._beat()
 
     async def _beat(self) -> None:
-        """Let two workers live: one does all that is done, one has nothing to do."""
+        """Run two workers: one runs all jobs, one is idle."""
         for identity, host, served in (
             (_HOLDER, "shop-1", tuple(self.queue.catalog.tasks)),
             (BERT, "shop-2", ("nightly-report",)),
@@ -266,7 +266,7 @@ async def _on_a_desk(browser: Browser, base: str, made: Path, path: str, look: _
 async def _one(context: BrowserContext, path: str) -> bytes:
     page = await context.new_page()
     await page.goto(path)
-    # That nobody has a key yet is said on each page; here it would only be in the way.
+    # Each page says that no key exists yet; here that would only be in the way.
     await page.locator("#no-keys").evaluate("note => note.remove()")
     shot = await page.screenshot(animations="disabled")
     await page.close()

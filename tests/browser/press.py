@@ -1,4 +1,4 @@
-"""A printer's tasks, whose course the tests decide: steps that wait to be let through, a press that jams."""
+"""The tasks of a printer, controlled by the tests: steps that wait for a permission, a press that jams."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def press_catalog(press: Press) -> Catalog:
 
     @catalog.task("letterhead", retry_limit=0, redact=["payload.text"])
     async def letterhead(payload: Words) -> None:
-        """Print what nobody is shown."""
+        """Print what must stay hidden."""
 
     @catalog.task(UNSERVED)
     async def parcel() -> None:

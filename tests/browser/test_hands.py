@@ -1,4 +1,4 @@
-"""What stays under somebody's hands while a page is drawn anew: focus, row, place, what is open."""
+"""What stays while a page is updated: focus, row, position, open details."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ EARLIEST = """
 
 
 def brightness(page: Page) -> float:
-    """How bright the paper is, 0 to 255."""
+    """Return how bright the paper is, 0 to 255."""
     colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
     parts = [float(part) for part in re.findall(r"[\d.]+", colour)[:3]]
     return sum(parts) / 3

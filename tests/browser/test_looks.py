@@ -1,4 +1,4 @@
-"""Every page, light and dark, on a desk and on a phone: what axe finds, how wide it is, what it logs."""
+"""Every page, light and dark, on a desktop and on a phone: findings of axe, width, console output."""
 
 from __future__ import annotations
 

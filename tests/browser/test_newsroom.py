@@ -1,4 +1,4 @@
-"""The page that Zeke's tasks bring: it is as fit as the others, and lets a source rest."""
+"""The page of Zeke's tasks: it is accessible, and pauses a source."""
 
 from __future__ import annotations
 

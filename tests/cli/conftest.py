@@ -61,7 +61,7 @@ class Zeke:
         return self.good("send", *args, *SHOP).strip()
 
     def work(self) -> None:
-        """Let a worker do all that is due."""
+        """Run all due jobs with a worker."""
         self.on_queue(lambda queue: Worker(queue).drain())
 
     def on_queue(self, do: Callable[[Queue], Awaitable[Any]]) -> Any:
@@ -76,7 +76,7 @@ class Zeke:
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no variable of the machine decide how a test ends."""
+    """Remove variables of the machine that would affect the result of a test."""
     for name in (*(field.upper() for field in Settings.model_fields), "ZEKE_APP", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "dumb")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def old_server(version: str) -> Iterator[str]:
-    """Yield the DSN of a server that lets everybody in and tells its version."""
+    """Yield the DSN of a server that accepts every user and reports its version."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         threading.Thread(target=_serve, args=(listening, version), daemon=True).start()

@@ -1,4 +1,4 @@
-"""What is wrong with a connection string, a login or a schema is told with what to do about it."""
+"""Errors of a connection string, a login or a schema are reported with advice."""
 
 from __future__ import annotations
 

@@ -328,7 +328,7 @@ def tables(dsn: str | None) -> list[Any]:
 
 @contextmanager
 def stranger(dsn: str | None) -> Iterator[str]:
-    """Yield a DSN of somebody who may connect, and no more."""
+    """Yield a DSN of a role that may connect, and no more."""
     with psycopg.connect(dsn or "", autocommit=True) as connection:
         row = connection.execute(
             "select 'zeke_stranger_' || oid from pg_database where datname = current_database()"

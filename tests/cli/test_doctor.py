@@ -41,7 +41,7 @@ def sole(findings: Iterable[Any]) -> Any:
     return finding
 
 
-# Databases that nobody can work with
+# Databases that cannot be used
 
 
 def test_unreachable_database_is_the_only_finding(nowhere: Zeke) -> None:

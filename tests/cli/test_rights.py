@@ -1,4 +1,4 @@
-"""What a role may do with the rights that it has, and what it is told where they don't suffice."""
+"""What a role may do with its permissions, and which grants are suggested where they do not suffice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schedules that nobody wants any more, or not now: ``zeke schedule rm | pause | resume``."""
+"""Removing, pausing and resuming schedules: ``zeke schedule rm | pause | resume``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def tick(queue: Queue) -> list[Any]:
 
 
 def long_ago(zeke: Zeke) -> None:
-    """Let the schedule have been served last five hours ago, so that five ticks are due."""
+    """Set the last tick of the schedule to five hours ago, so that five ticks are due."""
     with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
         connection.execute(
             "update pgboss.schedule set last_tick = now() - interval '5 hours',"

@@ -59,7 +59,7 @@ def all_heard(process: Popen[str], *messages: str) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(autouse=True)
 def streams_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no stream of a job that never ends keep a test for longer than all else does."""
+    """Limit how long a test waits for a stream of a job that never ends."""
     monkeypatch.setenv("API_STREAM_TIMEOUT", str(PATIENCE))
 
 
@@ -175,7 +175,7 @@ def test_up_alone_runs_all_there_is_and_keeps_its_jobs_in_a_database_of_its_own(
         servers = [server, *server.children(recursive=True)]
         everything.send_signal(signal.SIGTERM)
         assert everything.wait(PATIENCE) == 0
-        # One that nobody waits for, as in a container without an init, stays a zombie.
+        # A process that is not waited for, as in a container without an init, stays a zombie.
         assert [one for one in servers if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
         assert not pid.exists()
     with start("up", *SHOP, "--port", "0") as again:

@@ -32,7 +32,7 @@ class Started:
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> Started:
-    """Lets a worker do what is due, in place of running until a signal."""
+    """Run due jobs with a worker, instead of running until a signal."""
     made = Started()
 
     async def run(worker: Worker, _beside: Sequence[object] = ()) -> None:

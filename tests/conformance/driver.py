@@ -100,7 +100,7 @@ class Driver:
         return child.id
 
     async def wait_for(self, child: UUID, parent: Claimed, **how: Any) -> bool:
-        """Let a running job wait for another one; tell whether it was still ours."""
+        """Make a running job wait for another one; return whether the attempt was still current."""
         return await self.storage.suspend([Waiting(parent.id, parent.attempt, child)], **how) == {parent.id}
 
     async def ended(self, state: RowState, name: str = "mail", **options: Any) -> UUID:
@@ -123,7 +123,7 @@ class Driver:
         return [(await self.look(job_id)).row_state for job_id in ids]
 
     async def heartbeat(self, worker: UUID = ANNA, lease: float = 15.0) -> dict[UUID, int]:
-        """Let a worker say that it lives."""
+        """Send a heartbeat of a worker."""
         return await self.storage.heartbeat(WorkerInfo(worker, "host", 1, ("mail",), lease))
 
 
@@ -159,7 +159,7 @@ async def record_tick(storage: Storage, name: str, last_tick: datetime, next_tic
 
 
 async def is_kept_waiting(attempt: Awaitable[Any]) -> bool:
-    """Tell whether something is still waiting after a moment, in which it has had every chance to finish."""
+    """Return whether something still waits after a moment in which it could have finished."""
     _, waiting = await asyncio.wait([asyncio.ensure_future(attempt)], timeout=0.05)
     return bool(waiting)
 

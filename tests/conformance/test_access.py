@@ -267,7 +267,7 @@ async def test_repr_of_a_key_hides_its_digest(storage: Storage) -> None:
 
 
 class Rows(Protocol):
-    """Looks at the rows of sessions past the storage, and changes keys as nobody of ours does."""
+    """Reads the rows of sessions past the storage, and changes keys as no method of ours does."""
 
     async def sessions(self) -> list[bytes]: ...
 

@@ -30,7 +30,7 @@ def nothing(begin: datetime, **fields: Any) -> Throughput:
 async def ran(
     jobs: Driver, clock: FrozenClock, *, wait: float = 0.0, run: float = 0.0, name: str = "mail"
 ) -> None:
-    """Let a job be due for some time, and then run and complete."""
+    """Keep a job due for some time, and then run and complete it."""
     await jobs.send(name)
     clock.advance(wait)
     job = await jobs.claim_one(name)

@@ -469,7 +469,7 @@ async def test_child_end_waits_for_the_lock_of_its_parent(storage: Storage, jobs
 
 
 async def test_parent_locked_while_its_child_ends_is_resumed_later(storage: Storage, jobs: Driver) -> None:
-    """It is nobody's child, so that cancelling who waits locks that one alone."""
+    """It has no parent, so cancelling the waiting job locks only that one."""
     await jobs.send("errand")
     errand, waiting = await jobs.claim_one("errand"), await jobs.running()
     assert await jobs.wait_for(errand.id, waiting)

@@ -15,7 +15,7 @@ Statements on a server have this freedom beyond such an order, each for a reason
    None of these must be passed over, unless they are locked in the order that is tried.
 2. *A claim may keep the place of a row that it passes over*: it ranks the rows of several queues and
    priorities before it locks them, to know how many it takes of each. So a locked row is either as if it were
-   not there, or its place goes to the next of the same queue and priority, or, if there is none, to nobody.
+   not there, or its place goes to the next of the same queue and priority, or, if there is none, to no job.
 3. *A claim looks before it takes*: a limited queue that at some moment while the claim ran had no room, no
    due job or a pause may be left out, since locking it would be a write for nothing. One that comes back
    short may look again, and takes as often as its statement ran; one that does not may have left out a queue
@@ -376,7 +376,7 @@ class Search:
 
 
 def _agree(answer: Any, expected: Any, move: Move) -> bool:
-    """Tell whether memory answers as the server did; a row that is cancelled may take children along."""
+    """Return whether memory answers as the server did; a row that is cancelled may take children along."""
     if move.op.verb != "cancel" or move.kind != "row":
         return answer == expected
     return answer <= move.op.answer and (answer >= expected or len(move.op.arguments[0]) > 1)
@@ -401,7 +401,7 @@ def _moves_of(op: Op) -> list[list[Move]]:
 
 
 def _wakes_later(op: Op) -> bool:
-    """Tell whether a verb ended jobs by one statement, and let those go on who wait for them by the next."""
+    """Return whether a verb ended jobs in one statement and resumed their parents in the next."""
     return op.verb == "settle" and op.transaction is None and "resume_parents_for_sure" in op.statements
 
 

@@ -34,7 +34,7 @@ class Brake:
     """Holds the locks of those that are to stop.
 
     Args:
-        connection: the scheduler's; whoever it keeps waiting stands inside.
+        connection: the scheduler's; a statement that it blocks stops inside.
     """
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
@@ -51,13 +51,13 @@ class Brake:
         await self._connection.execute(INSTALL)
 
     async def put_on(self, gate: Gate) -> None:
-        """Have the next statement of a client stop where it first writes."""
+        """Stop the next statement of a client where it first writes."""
         if gate.pid not in self._held:
             await self._connection.execute("select pg_advisory_lock(%s::bigint)", [gate.pid])
             self._held.add(gate.pid)
 
     async def take_off(self, gate: Gate) -> None:
-        """Let it go on, and the next ones pass."""
+        """Release it, and do not stop the next ones."""
         if gate.pid in self._held:
             await self._connection.execute("select pg_advisory_unlock(%s::bigint)", [gate.pid])
             self._held.discard(gate.pid)

@@ -79,5 +79,5 @@ def seeds(request: pytest.FixtureRequest, part: int) -> range:
 
 @pytest.fixture
 def telling(request: pytest.FixtureRequest) -> bool:
-    """Tell whether somebody asked for one seed, and wants to see it."""
+    """Return whether one seed was asked for, whose steps are to be shown."""
     return asked(request.config).only is not None

@@ -1,13 +1,13 @@
-"""Where each statement of a client stops until the scheduler lets it go.
+"""Where each statement of a client stops until the scheduler releases it.
 
 Everything that a connection of psycopg's sends passes ``AsyncConnection.wait``, so that is where a client is
 stopped: the storage is the real one, on a real pool, and only the class of the connection is another. What
 goes to the server in one round trip (a transaction of several statements) is taken apart here, since the
 server runs other clients' statements between them as it likes: no order is left out, and none is invented.
 
-One that was let go may stop once more, inside: ``brake`` says where.
+One that was released may stop once more, inside: ``brake`` says where.
 
-What stops nobody: the beginning of a transaction and the settings in it, savepoints but for the return to
+What does not stop: the beginning of a transaction and the settings in it, savepoints but for the return to
 one. They take no snapshot and no lock, so their order makes no difference.
 """
 
@@ -69,17 +69,17 @@ class Gate:
         self.op: Op | None = None
         self.undoes_next = False
         self.inside = False
-        """Whether a statement that was let go stands inside, at the first row that it writes."""
+        """Whether a released statement has stopped inside, at the first row that it writes."""
 
     async def stop(self, name: str, pid: int) -> None:
-        """Stand until the scheduler lets this statement go."""
+        """Wait until the scheduler releases this statement."""
         self.pid, self.stopped_at = pid, name
         self._go = asyncio.get_running_loop().create_future()
         self._changed()
         await self._go
 
     def let_go(self, *, undo: bool = False) -> str:
-        """Let the statement go that stands here, or have the server undo its transaction in its place.
+        """Release the statement that waits here, or make the server undo its transaction instead.
 
         Returns:
             The statement's name.
@@ -149,7 +149,7 @@ class GatedConnection(Connection):
 
 
 def name_of(gen: Any) -> str | None:
-    """Return the name of the statement that a generator of psycopg's would send; None stops nobody."""
+    """Return the name of the statement that a generator of psycopg's would send; None does not stop."""
     kind, values = gen.gi_code.co_name, gen.gi_frame.f_locals
     if kind == "_execute_gen":
         text = values["query"]

@@ -1,7 +1,7 @@
 """What clients asked and were answered, and when: the history by which an interleaving is judged.
 
 Time is counted in ticks: one for each statement that begins or ends. A verb lasts from the first statement of
-its that was let go to the end of its last one, so of two verbs that did not overlap it is known which was
+its that was released to the end of its last one, so of two verbs that did not overlap it is known which was
 first.
 """
 
@@ -30,7 +30,7 @@ class Op:
     Attributes:
         transaction: the number of the client's transaction that it belongs to; None is one of its own.
         answer: what came back; for an error of ours its type.
-        begin: the tick at which its first statement was let go.
+        begin: the tick at which its first statement was released.
         end: the tick at which its last statement had ended.
         statements: the names of those that it ran, repeated ones too.
         ended: of each the tick at which it had ended.

@@ -1,9 +1,9 @@
-"""Whether a deadlock is a fault of ours: locks have an order (ARCHITECTURE.md), by which nobody is undone.
+"""Whether a deadlock is a fault of ours: locks have an order (ARCHITECTURE.md), which prevents deadlocks.
 
 Three things may meet in any order all the same. An application's transaction of several verbs takes locks as
 it likes. Places are taken in the order of ids by jobs that return to them, in that of their keys by new ones.
 And a job is locked before the one that it waits for, or that is cancelled with it, whichever id is lower. So
-a deadlock is excused if one that had a part in it was of these; else it is told. One that takes places meets
+a deadlock is excused if one that had a part in it was of these; else it counts. One that takes places meets
 in them only who has to do with a place as well.
 """
 
@@ -32,7 +32,7 @@ def unexcused(script: Script, ops: Sequence[Op]) -> list[Op]:
     """Return the verbs that the server undid without an excuse.
 
     That is to end a deadlock in which none had a part that may; or since another had changed a row, which at
-    the isolation that all verbs are made for, read committed, undoes nobody.
+    the isolation that all verbs are made for, read committed, undoes none.
     """
     several = Counter(_transaction(op) for op in ops if op.verb not in (COMMIT, ROLLBACK))
     before = [step for step in script.before if not isinstance(step, (int, float))]

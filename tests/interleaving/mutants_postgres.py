@@ -343,7 +343,7 @@ def applied(mutant: Mutant, text: str) -> str:
 
 
 def judge(mutant: Mutant, judged_by: str, dsn: str) -> Found:
-    """Run a test over a mutant, on a server of which somebody may make databases."""
+    """Run a test over a mutant, on a server with a role that may create databases."""
     clock = SystemClock()
     begun = clock.monotonic()
     with tempfile.TemporaryDirectory(prefix="zeke-mutant-") as folder:

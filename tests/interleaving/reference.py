@@ -1,8 +1,8 @@
 """The memory storage, asked one verb at a time, and with the freedom that statements on a server have.
 
-It is the reference itself; added is what its own interface has no word for: to pass over the rows that
-somebody holds locked for a moment, to take a verb apart into rows of one transaction, and to refuse a verb
-that would have to wait (``Blocked``), so that another order is tried.
+It is the reference itself; added is what its own interface has no word for: to skip the rows that another
+transaction locks for a moment, to take a verb apart into rows of one transaction, and to refuse a verb that
+would have to wait (``Blocked``), so that another order is tried.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Reference(MemoryStorage):
     def _overlooking(
         self, verbs: ReferenceTransaction | Reference, passed: Collection[Any]
     ) -> Iterator[None]:
-        """Have who ends a job pass over some that wait for it, as if others had them locked."""
+        """Skip some jobs that wait for an ended one, as if others had them locked."""
         if not passed:
             yield
             return
@@ -158,7 +158,7 @@ class Reference(MemoryStorage):
             yield
 
     def wake(self, ended: Collection[UUID]) -> None:
-        """Let those go on who wait for jobs that have ended.
+        """Resume the jobs that wait for jobs that have ended.
 
         Raises:
             Blocked: one of them is locked.
@@ -246,15 +246,15 @@ class Reference(MemoryStorage):
         return [row.id for row in rows if row.waits and row.name in names and row.start_after <= now]
 
     def is_limited(self, name: str) -> bool:
-        """Tell whether a queue has a concurrency limit."""
+        """Return whether a queue has a concurrency limit."""
         return self._tables.queue(name).concurrency_limit is not None
 
     def is_paused(self, name: str) -> bool:
-        """Tell whether a queue is paused."""
+        """Return whether a queue is paused."""
         return self._tables.queue(name).paused_on is not None
 
     def gives_nothing(self, name: str) -> bool:
-        """Tell whether a queue is paused, full, or without a job that is due."""
+        """Return whether a queue is paused, full, or without a job that is due."""
         room = self._tables.room(name)
         return (room is not None and room <= 0) or not self.due([name])
 
@@ -264,7 +264,7 @@ class Reference(MemoryStorage):
         await super().declare(queues, schedules)
 
     async def pause_queue(self, name: str, *, paused: bool) -> None:
-        """Pause a queue or let it go on, unless a claim has it locked."""
+        """Pause or resume a queue, unless a claim has it locked."""
         self._refuse_locked(name)
         await super().pause_queue(name, paused=paused)
 

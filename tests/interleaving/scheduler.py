@@ -1,6 +1,6 @@
 """One statement at a time: who goes next, and how it is known that a statement has ended or is kept waiting.
 
-A statement that was let go is either answered, or kept waiting by another client. The second is what the
+A released statement is either answered, or kept waiting by another client. The second is what the
 server says (``pg_blocking_pids``, asked on a connection of its own), never what a time limit suggests, so a
 slow machine takes the same way as a quick one. Only when every client stands at its gate, has ended, or is
 kept waiting by one that stands, does the next statement go.
@@ -47,18 +47,18 @@ class Chooser(Protocol):
         ...
 
     def undoes(self) -> bool:
-        """Tell whether the server undoes the transaction instead, if it may be."""
+        """Return whether the server undoes the transaction instead, if it may be."""
         ...
 
     def brakes(self) -> bool:
-        """Tell whether the statement stops once more, inside."""
+        """Return whether the statement stops once more, inside."""
         ...
 
 
 class Drawn:
     """Choices that follow from a seed: each client alike, or by ranks of which a few change on the way.
 
-    Ranks let one client run far ahead of another, which draws of equal chance seldom do.
+    With ranks one client runs far ahead of another, which draws of equal chance seldom do.
 
     Args:
         undone: the chance of a statement that the server undoes its transaction instead, 0 to 1.
@@ -85,11 +85,11 @@ class Drawn:
         return first
 
     def undoes(self) -> bool:
-        """Tell whether the server undoes the transaction instead, if it may be."""
+        """Return whether the server undoes the transaction instead, if it may be."""
         return self._chance.random() < self._undone
 
     def brakes(self) -> bool:
-        """Tell whether the statement stops once more, inside."""
+        """Return whether the statement stops once more, inside."""
         return self._braking.random() < self._braked
 
 
@@ -130,7 +130,7 @@ class Ran(NamedTuple):
     """What happened in a run.
 
     Attributes:
-        schedule: the statements in the order in which they were let go, each with its client's number.
+        schedule: the statements in the order in which they were released, each with its client's number.
         waits: how often one was kept waiting by another client.
         errors: what clients raised that no storage should.
     """
@@ -204,7 +204,7 @@ class Scheduler:
     async def _let_go_one_by_one(
         self, gates: Sequence[Gate], choose: Chooser, schedule: list[tuple[int, str]]
     ) -> int:
-        """Let statements go until there are no more; returns how often one was kept waiting."""
+        """Release statements until there are no more; returns how often one was blocked."""
         waits = 0
         while True:
             waits += await self._settle(gates)
@@ -241,7 +241,7 @@ class Scheduler:
                 return waits
 
     async def _changes(self) -> bool:
-        """Tell whether something happens at once."""
+        """Return whether something happens at once."""
         try:
             async with asyncio.timeout(_GLANCE_SECONDS):
                 await self._changed.wait()

@@ -77,12 +77,12 @@ def heartbeat(worker: UUID, *queues: str) -> Do:
 
 
 def begun(*jobs: NewJob, worker: UUID = A) -> tuple[Do, ...]:
-    """Have jobs of queue "a" running on a worker."""
+    """Store running jobs of queue "a"."""
     return heartbeat(worker), insert(*jobs), claim(worker=worker, limit=len(jobs))
 
 
 def ended(ending: Ending, *jobs: NewJob) -> tuple[Do, ...]:
-    """Have jobs of queue "a" that ended in some way."""
+    """Store jobs of queue "a" that ended in some way."""
     numbers = [one.id.int - 0x1000 for one in jobs]
     return *begun(*jobs), settle(ending, *numbers)
 

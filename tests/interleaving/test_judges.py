@@ -33,7 +33,7 @@ def done(*steps: Do) -> tuple[list[Any], Snapshot]:
 
 
 def asked(client: int, step: Do, answer: Any, ticks: tuple[int, int]) -> Op:
-    """A verb of one statement that lasted from one tick to another."""
+    """Return a verb of one statement that lasted from one tick to another."""
     begin, end = ticks
     return Op(client, step.verb, step.arguments, step.options, None, answer, begin, end, [step.verb], [end])
 
@@ -103,7 +103,7 @@ async def test_sequential_calls_keep_their_order() -> None:
 
 
 def sleeper(heard: Sequence[str], *ops: Op) -> str | None:
-    """Judge somebody who sleeps on queue "a" from tick 3 on, beside a world with what others sent."""
+    """Check a worker that sleeps on queue "a" from tick 3 on, beside a world with what others sent."""
     falls_asleep = [
         Op(0, "set_idle", (B, ["a"]), begin=0, end=1, answer=None),
         Op(0, "claim", claim().arguments, begin=2, end=3, answer=[]),

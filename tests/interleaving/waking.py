@@ -1,7 +1,7 @@
-"""Whether everyone who fell asleep was woken by what came after: the judge of notifications.
+"""Whether each worker that fell asleep was woken by what came after: the judge of notifications.
 
-Who says that he is asleep, and then claims in vain, may sleep until he hears of work (TRAPS: "set asleep,
-commit, claim once more"). So what others then see of new work has to be told to him. Of two things he need
+A worker that sets its idle flag and then claims nothing may sleep until it is notified of work ("set asleep,
+commit, claim once more"). So it must be notified of new work that others then see. Of two things he need
 not hear, since no statement can know of them, and his next look finds them: a row that his claim passed over
 because a transaction had it locked, which then left it as it was; and what a single statement did that had
 begun before he fell asleep, and waited.
@@ -53,7 +53,7 @@ class Ear:
 
 
 def never_woken(ops: Sequence[Op], heard: Sequence[str], end: World) -> str | None:
-    """Return who sleeps beside work that nobody told him of, or None."""
+    """Return the worker that sleeps beside work without a notification, or None."""
     ends = {(op.client, op.transaction): op.end for op in ops if op.verb == COMMIT}
     for client in {op.client for op in ops}:
         own = [op for op in ops if op.client == client]
@@ -99,7 +99,7 @@ def _made_due(op: Op, ops: Sequence[Op]) -> Collection[UUID]:
 
 
 def _makes_work(op: Op, name: str, due: set[Any], end: World) -> bool:
-    """Tell whether a verb brought work that is still there, or room for it."""
+    """Return whether a verb brought work that is still there, or room for it."""
     if op.verb == "pause_queue":
         return op.arguments[0] == name and not op.options["paused"]
     if op.verb == "declare":

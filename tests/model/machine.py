@@ -65,7 +65,7 @@ class StorageMachine(CallersMachine):
 
     @initialize(target=claims)
     def claim_of_a_stranger(self) -> tuple[UUID, int]:
-        """A claim of a job that is unknown, so that every rule has something to work on from the start."""
+        """Add the claim of an unknown job, so that every rule has something to use from the start."""
         return UUID(int=1), 1
 
     @initialize(target=ids, jobs=st.lists(draw.new_jobs(ANY_ID), min_size=1, max_size=4))
@@ -101,7 +101,7 @@ class StorageMachine(CallersMachine):
 
     @rule(target=claims, worker=draw.workers, endings=draw.endings, repeated=st.booleans())
     def work(self, worker: UUID, endings: list[str], repeated: bool) -> Any:  # noqa: FBT001 - drawn by name
-        """Claim all there is, and let the first few jobs end one way or another, which may be told twice."""
+        """Claim all jobs, and end the first few in one way or another, perhaps by a repeated call."""
         claimed = self.pair.both("claim", worker, ALL, 100)
         settled = [draw.ended(job, ending) for job, ending in zip(claimed, endings, strict=False)]
         self.pair.both("settle", *draw.settlement(settled))
@@ -117,7 +117,7 @@ class StorageMachine(CallersMachine):
         late: str,
         repeated: bool,  # noqa: FBT001 - drawn by name
     ) -> Any:
-        """Let the first few jobs end, claim all again, and then hear of the first attempts once more."""
+        """End the first few jobs, claim all again, and then settle the first attempts once more."""
         first = self.pair.both("claim", worker, ALL, 100)
         settled = [draw.ended(job, ending) for job, ending in zip(first, endings, strict=False)]
         self.pair.both("settle", *draw.settlement(settled))
@@ -129,7 +129,7 @@ class StorageMachine(CallersMachine):
 
     @rule(worker=draw.workers, times=st.sampled_from([24, 25]), ending=st.sampled_from(["retried", "failed"]))
     def fail_often(self, worker: UUID, times: int, ending: str) -> None:
-        """Let a job fail that is written to have failed so often already: near the history's cap."""
+        """Fail a job whose history is almost full."""
         for job in self.pair.both("claim", worker, ALL, 1):
             self.pair.have_failed(job.id, times)
             self.pair.both("settle", *draw.settlement([draw.ended(job, ending)]))
@@ -178,7 +178,7 @@ class StorageMachine(CallersMachine):
         ending=draw.late,
     )
     def families(self, worker: UUID, job: NewJob, stranger: UUID, order: list[str], ending: str) -> Any:
-        """Claim all, give some a child, and let them wait for it, or for anything, while it ends."""
+        """Claim all jobs, give some a child, and make them wait for it, or for another job, while it ends."""
         parents = self.pair.both("claim", worker, ALL, 100)[:3]
         children = self.with_ids([replace(job, parent=parent.id) for parent in parents])
         for parent, child in zip(parents, children, strict=True):
@@ -375,7 +375,7 @@ class StorageMachine(CallersMachine):
     def pgboss_sends(self, name: str, state: RowState, age: int) -> Any:
         """Write a job as pg-boss does, which may have waited past its keep_until already.
 
-        A retry has ended once: somebody set it back by hand.
+        A retry has ended once: it was requeued by hand.
         """
         now = self.pair.clock.now() - timedelta(seconds=age)
         job = Job(

@@ -97,7 +97,7 @@ def _new_job(job_id: UUID, name: str, priority: int, *parts: dict[str, Any]) -> 
 
 
 def new_jobs(ids: SearchStrategy[UUID]) -> SearchStrategy[NewJob]:
-    """A job, half of them under a uniqueness rule."""
+    """Return a job, half of them under a uniqueness rule."""
     rules = st.sampled_from([{}] * len(RULES) + RULES)
     return st.builds(_new_job, ids, names, st.integers(-1, 1), starts, policies, belongings, rules)
 
@@ -254,7 +254,7 @@ steps_of_access: SearchStrategy[list[tuple[Any, ...]]] = st.lists(
 
 
 def filters(ids: SearchStrategy[UUID]) -> SearchStrategy[JobQuery]:
-    """What to look for."""
+    """Return what to look for."""
     return st.builds(
         lambda narrowing, **fields: JobQuery(**fields, **narrowing),
         narrowings,

@@ -383,7 +383,7 @@ def _unsound(copy: Copy, matrix: Matrix, touches: Touches) -> list[str]:
 def check(given: argparse.Namespace) -> int:
     """Run the recorded killers again, and search a layer anew that has lost its own; returns 1 for a loss.
 
-    A killer that is found instead is recorded. What is lost is told each time, until it is recorded anew.
+    A killer that is found instead is recorded. A lost one is reported each time, until it is recorded anew.
     """
     matrix, state = Matrix(Path(given.kills)), Path(f"{given.kills}.checked")
     lost: dict[str, list[str]] = json.loads(state.read_text()) if state.exists() else {}

@@ -64,7 +64,7 @@ class Verdict:
         found: whether a property was broken.
         scenario, seed: of the run that broke it; None if none did.
         rule, text: the property, and what broke it.
-        runs: how many runs it took, or were made in vain.
+        runs: how many runs it took, or were made without a finding.
         cpu: seconds of processor time of the process, its imports included.
         error: what the process ended of, if it did not end by itself: the mutant was not tried then.
         under: the name of the mutant of the simulator under which it has to go unfound.
@@ -121,7 +121,7 @@ def table(
         names: which ones; all by default.
         runs: how many are made for each at most.
         jobs: processes at a time.
-        told: is told of each verdict as it comes.
+        told: called with each verdict.
 
     Returns:
         A verdict a mutant, in the table's order.
@@ -172,7 +172,7 @@ def simulator_summary(verdicts: Sequence[Verdict]) -> str:
 
 
 def passed(verdicts: Sequence[Verdict]) -> bool:
-    """Tell whether every mutant was found; how soon, depends on the machine."""
+    """Return whether every mutant was found; how soon, depends on the machine."""
     return all(one.found for one in verdicts)
 
 

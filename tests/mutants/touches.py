@@ -103,7 +103,7 @@ class Touches:
             for test in touching
         }
         if not tests:
-            # It runs at import only, as a table does, so that whoever uses the module may use it.
+            # It runs at import only, as a table does, so any user of the module may use it.
             files = [mutant.file, *self._users(mutant.file, tree)]
             tests = {test for file in files for touching in self.lines(file).values() for test in touching}
         tests |= {test for one in mutant.judges for test in self._judged(one)}

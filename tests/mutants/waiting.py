@@ -1,4 +1,4 @@
-"""Mutants of what lets jobs wait for others: sending children, suspending, waking, cancelling together."""
+"""Mutants of waiting for children: sending children, suspending, resuming, cancelling together."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class NewsroomApp:
         return build_catalog(resources)
 
     def settle_in(self, world: World) -> None:
-        """Keep the rows in a world's database, and let its time be that of the web."""
+        """Store the rows in a world's database, and use its time for the web."""
         self.world = world
         self.repository = Archive(world.database_clock)
         put_feeds(self.web, self.feeds, self._draws, world.time, world.epoch)
@@ -175,7 +175,7 @@ class NewsroomApp:
         return sum([await _retried(node, key) for key in again])
 
     async def _is_hopeless(self, rows: MemoryRows, job: UUID) -> bool:
-        """Tell whether a job is a run that has failed as it had to."""
+        """Return whether a job is a run that has failed as it had to."""
         run = await rows.run(job)
         return run is not None and run.status in self.users.runs.get(job, ()) and run.status in ENDED
 

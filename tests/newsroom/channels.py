@@ -67,8 +67,8 @@ class Tube:
     """All of YouTube.
 
     Attributes:
-        channels: those that somebody subscribes to.
-        search: the id of the source that searches; None if nobody does.
+        channels: those with a subscriber.
+        search: the id of the source that searches; None if there is none.
         found: what the search finds.
         youtube: what the tasks are given.
         captions: what is said in the videos.
@@ -90,7 +90,7 @@ class Tube:
         return {one.id for one in self.every() if await heard.captions(one.id) is None}
 
     async def readable(self, time: float) -> list[Video]:
-        """Return the videos whose captions nobody has to wait for by some time."""
+        """Return the videos whose captions are not awaited any more by some time."""
         new = [one for channel in self.channels for one in channel.shown(time)]
         silent = await self.silent()
         return [*(one for one in new if one.id not in silent), *self.found]

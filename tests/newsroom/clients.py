@@ -58,7 +58,7 @@ PAGES: Final = (
 
 RUN: Final = "playbook-run"
 REGRET: Final = 0.5
-"""Seconds after which somebody thinks better of a run that they have started."""
+"""Seconds after which a user cancels a run that they have started."""
 
 STEPS: Final = (
     Step("tell", "summarize-story", {"storyId": {"$from": "run.metadata.storyId"}, "mode": "force"}),
@@ -74,7 +74,7 @@ BAD_STEPS: Final = (
 
 
 class Said(NamedTuple):
-    """An insight that somebody sent, by what it says (see ``alike``)."""
+    """An insight that a user sent, by what it says (see ``alike``)."""
 
     story: UUID
     team: UUID | None
@@ -170,12 +170,12 @@ class _Actions:
         )  # fmt: skip
 
     def pull(self) -> Action:
-        """Somebody wants all to be read now."""
+        """A user wants everything to be read now."""
         task = self._draws.pick(("ingest-pull", "ingest-pull-youtube", "ingest-pull-youtube"))
         return self._sends(task, IngestPull(reason="manual"))
 
     def upload(self) -> Action:
-        """Somebody brings a text, or a page's URL, perhaps not for the first time."""
+        """A user uploads a text, or a page's URL, perhaps again."""
         number = self._draws.below(6)
         topic = f"doc{number:02d}"
         told, item = f"text {topic}", UploadedItem(external_id=topic, title=topic, text=prose.text(topic))
@@ -191,7 +191,7 @@ class _Actions:
         return self._sends("ingest-from-upload", payload, brought)
 
     def oneoff(self) -> Action:
-        """Somebody names a page: one of a feed's, or another one, in this spelling or that."""
+        """A user names a page: one of a feed's, or another one, in this spelling or that."""
         paged = [article for article in self._articles if article.url is not None]
         if paged and self._draws.chance(0.4):
             article = self._draws.pick(paged)
@@ -204,7 +204,7 @@ class _Actions:
         return self._sends("ingest-oneoff", payload, (page_source_id(url), url, f"page {topic}"))
 
     def video(self) -> Action:
-        """Somebody names a video that there is by then, by one of its pages; none if there is none."""
+        """A user names a video that exists by then, by one of its pages; none if there is none."""
         draws, users = self._draws, self._users
         job, share, page = own_id(draws), draws.random(), draws.pick(PAGES)
         made: list[IngestOneoff] = []
@@ -224,7 +224,7 @@ class _Actions:
         return action
 
     def dedupe(self) -> Action:
-        """Somebody sends insights, some of them the same."""
+        """A user sends insights, some of them the same."""
         draws, users = self._draws, self._users
         team, job, author = draws.pick((None, *users.teams)), own_id(draws), own_id(draws)
         insights = [self._insight() for _ in range(1 + draws.below(3))]
@@ -236,7 +236,7 @@ class _Actions:
         return self._about(job, "dedupe-insights", payload)
 
     def attach(self) -> Action:
-        """Somebody attaches an insight without looking."""
+        """A user attaches an insight without checking."""
         draws, users = self._draws, self._users
         team, job, author, insight = (
             draws.pick((None, *users.teams)),
@@ -252,7 +252,7 @@ class _Actions:
         return self._about(job, "attach-insight-to-story", payload)
 
     def read(self) -> Action:
-        """A team, or every team, has read a story, or puts it away."""
+        """A team, or every team, has read or archived a story."""
         draws = self._draws
         team, state = draws.pick((None, *self._users.teams)), draws.pick(tuple(ReadingState))
         return self._about(
@@ -262,14 +262,14 @@ class _Actions:
         )
 
     def summarize(self) -> Action:
-        """Somebody wants a summary."""
+        """A user wants a summary."""
         mode = self._draws.pick(("auto", "force"))
         return self._about(
             own_id(self._draws), "summarize-story", lambda story: SummarizeStory(story_id=story, mode=mode)
         )
 
     def link(self) -> Action:
-        """Somebody says where a story is from."""
+        """A user sets the source of a story."""
         source = self._users.uploads
         return self._about(
             own_id(self._draws),
@@ -278,13 +278,13 @@ class _Actions:
         )
 
     def analyze(self) -> Action:
-        """Somebody wants a story to be thought about again."""
+        """A user wants a story to be analysed again."""
         return self._about(
             own_id(self._draws), "analyze-story", lambda story: AnalyzeStory(story_id=story, trigger="manual")
         )
 
     def brief(self) -> Action:
-        """Somebody wants other briefs."""
+        """A user wants other briefs."""
         return self._about(
             own_id(self._draws),
             "generate-brief",
@@ -293,7 +293,7 @@ class _Actions:
         )
 
     def playbook(self) -> Action:
-        """A team runs a playbook, and thinks better of it at times."""
+        """A team runs a playbook, and sometimes cancels the run."""
         draws, users = self._draws, self._users
         job, bad, regrets = own_id(draws), draws.chance(0.3), draws.chance(0.3)
         ends = {RunStatus.FAILED} if bad else {RunStatus.SUCCEEDED}
@@ -328,7 +328,7 @@ class _Actions:
         return url
 
     def _sends(self, task: str, payload: Any, brought: tuple[UUID, str, str] | None = None) -> Action:
-        """Return the action of sending a job; with what it brings: source, identity, and what is told."""
+        """Return the action of sending a job; with what it brings: source, identity, and text."""
         job = own_id(self._draws)
 
         async def action(node: Node) -> None:

@@ -37,7 +37,7 @@ class Call(NamedTuple):
 
 
 class Outage(NamedTuple):
-    """A time in which nobody is answered, in seconds."""
+    """A time without answers, in seconds."""
 
     since: float
     until: float
@@ -49,7 +49,7 @@ class FakeAI:
     Args:
         per_minute: requests that each process may begin within a minute.
         patience: seconds that a request waits in its process before it is put off.
-        outages: when nobody is answered.
+        outages: when no call is answered.
         late: seconds that an answer takes.
 
     Attributes:
@@ -80,7 +80,7 @@ class FakeAI:
         """Note a call that arrives.
 
         Raises:
-            AIUnavailable: nobody is answered now.
+            AIUnavailable: no call is answered now.
         """
         self.calls.append(Call(node.name, node.incarnation, node.clock.monotonic()))
         now = node.world.time()
@@ -105,7 +105,7 @@ class _Line:
 
 
 def too_often(calls: Iterable[Call], per_minute: int) -> str | None:
-    """Say which process called more often than it may within a minute; None if none did.
+    """Return the process that called more often than it may within a minute; None if none did.
 
     The limit is a process's own, by its clock: two workers may call twice as often, and one that is started
     anew begins to count anew.

@@ -29,7 +29,7 @@ STUBBORN: Final = 6
 those after which its item is given up."""
 
 LATENCY: Final = 0.2
-"""Seconds that whoever is well takes to answer."""
+"""Seconds that a healthy server takes to answer."""
 
 Trouble = Literal["busy", "silent", "broken", "lost"]
 TROUBLES: Final[tuple[Trouble, ...]] = ("busy", "silent", "broken", "lost")
@@ -54,7 +54,7 @@ class Article(NamedTuple):
 
     @property
     def told(self) -> str | None:
-        """What two articles have in common that are one story; None if nobody can read it."""
+        """What two articles have in common that are one story; None if it cannot be read."""
         if self.missing:
             return None
         return f"text {self.topic}" if self.url is None else f"page {self.topic}"

@@ -1,4 +1,4 @@
-"""What is written in a simulated newsroom: one topic is one text, wherever it is told.
+"""What is written in a simulated newsroom: one topic is one text, in every item.
 
 A text is long enough to be highlighted, and has something to highlight in it.
 """

@@ -60,12 +60,12 @@ class Expected:
 
     Attributes:
         told: the items of each source by identity, with what two have in common that are one story; None for
-            one that nobody can read.
+            one that cannot be read.
         places: where each source is that is checked.
         gone: those of them that are gone for good.
         waiting: identities of items that may still wait for more to be said of them.
-        shared: sources of what somebody named, which have no item if another source had brought it by then.
-        insights: those that somebody sent.
+        shared: sources of what a user named, which have no item if another source had brought it by then.
+        insights: those that a user sent.
         runs: of playbooks, with how each may have ended.
         children: how many jobs of a name each run has made.
         attached: how many attempts said of an insight, by its id, that they attached it.
@@ -97,7 +97,7 @@ class Rule(NamedTuple):
 
 
 async def each_item_is_one_raw_item(rows: Rows, expected: Expected) -> str | None:
-    """What a source has listed, or somebody has brought, is one raw item each, and nothing else is."""
+    """What a source has listed, or a user has brought, is one raw item each, and nothing else is."""
     for source in dict.fromkeys([*expected.told, *(each.id for each in await rows.every_source())]):
         wanted = Counter(list(expected.told.get(source, ())))
         there = Counter(item.external_id for item in await rows.items_of(source))
@@ -225,7 +225,7 @@ def _score_of(one: Highlight, authorities: Sequence[float]) -> tuple[float, floa
 
 
 def _has(said: str, keyword: str) -> bool:
-    """Tell whether a keyword stands in a text with no letter or digit beside it."""
+    """Return whether a keyword stands in a text with no letter or digit beside it."""
     text, word = " ".join(said.lower().split()), " ".join(keyword.lower().split())
     place = text.find(word)
     while place >= 0:
@@ -237,7 +237,7 @@ def _has(said: str, keyword: str) -> bool:
 
 
 async def each_insight_is_there_once(rows: Rows, expected: Expected) -> str | None:
-    """An insight that was sent is seen once by whom it was sent for; by whom everybody saw it, not again."""
+    """A sent insight is stored once for its team; not again if all teams have it."""
     for story, team, said in expected.insights:
         there = [
             one

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def sql(dsn: str) -> Iterator[Connection]:
-    """A connection of somebody else's to the test's database."""
+    """A connection of another user to the test's database."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         yield connection
 

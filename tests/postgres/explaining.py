@@ -52,7 +52,7 @@ class Plan(NamedTuple):
 
 
 def _is_aimed(node: Node) -> bool:
-    """Tell whether a scan looks some rows up; how many these are, ``most_read`` says."""
+    """Return whether a scan looks some rows up; how many these are, ``most_read`` says."""
     if node["Node Type"] in ("Bitmap Heap Scan", "BitmapAnd", "BitmapOr"):
         return all(_is_aimed(part) for part in node["Plans"] if part["Parent Relationship"] in _SOURCES)
     return bool({"Index Cond", "TID Cond"} & node.keys())

@@ -63,7 +63,7 @@ async def test_concurrent_calls_delete_old_windows_without_deadlock(
     number = 120
     with psycopg.connect(dsn, autocommit=True) as sql:
         sql.execute(ENDED, [number])
-        # Whoever waits for somebody who waits for him is found out, and undone, after this time.
+        # A deadlock is detected, and undone, after this time.
         sql.execute("select pg_stat_reset()")
         async with storages(dsn, 4) as opened:
             calls = [opened[n % 4].access.acquire(f"c{1 + n % number}", 2, 3600) for n in range(3 * number)]

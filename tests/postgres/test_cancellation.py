@@ -1,4 +1,4 @@
-"""Whoever is cancelled, at whatever point, leaves the connection that he used as others need it."""
+"""A cancelled caller, at whatever point, leaves its connection usable for others."""
 
 from __future__ import annotations
 

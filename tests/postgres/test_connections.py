@@ -1,4 +1,4 @@
-"""One connection is kept out of the pool for who comes next; nobody else may notice."""
+"""One connection is kept out of the pool for the next caller; others are not affected."""
 
 from __future__ import annotations
 

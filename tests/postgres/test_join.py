@@ -1,4 +1,4 @@
-"""Jobs in a transaction of the application's own: its commit and its rollback are theirs."""
+"""Jobs in a transaction of the application, which commits or rolls it back."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ APPLICATIONS = [
 
 
 def application(dsn: str, name: str) -> Opened:
-    """An application's transaction, begun by what it executes first, which ends with its block."""
+    """Return an application's transaction, begun by what it executes first, which ends with its block."""
     kind, _, driver = name.partition("+")
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Making the tables, adopting those of pg-boss 9, and leaving alone what is somebody else's."""
+"""Creating the tables, adopting those of pg-boss 9, and leaving other tables alone."""
 
 from __future__ import annotations
 

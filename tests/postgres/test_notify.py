@@ -1,4 +1,4 @@
-"""Who is told of what: notifications cost every commit something, so nobody sends one that nobody hears."""
+"""Notifications: each costs every commit something, so none is sent without a listener."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def heard(sql: Connection) -> Heard:
 
 
 class Heard:
-    """Somebody who listens on the storage's channels."""
+    """A listener on the storage's channels."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -56,10 +56,10 @@ def fill(
 
 @pytest.fixture
 def sql(dsn: str) -> Iterator[Connection]:
-    """A connection that has planned everything on empty tables, and is told of no statistics, ever.
+    """A connection that has planned everything on empty tables, and never gets other statistics.
 
     The indexes of a pg-boss exist beside ours, as on tables that it made, and ``explain`` fails if a plan
-    uses one. A plan that wins against theirs wins without them too, so one kind of tables is enough.
+    uses one. A plan that wins against those wins without them too, so one kind of tables is enough.
     """
     with connect(dsn) as connection:
         connection.execute("create index job_name on pgboss.job (name text_pattern_ops)")
@@ -169,7 +169,7 @@ async def test_claim_with_a_mark_skips_entries_of_ended_jobs(
     dsn: str, busy: Connection, storage: PostgresStorage, jobs: Sender
 ) -> None:
     with psycopg.connect(dsn) as holder:
-        # Somebody's open transaction keeps every dead entry where it is.
+        # An open transaction of another user keeps every dead entry where it is.
         holder.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         holder.execute("select count(*) from pgboss.job")
         for _ in range(15):

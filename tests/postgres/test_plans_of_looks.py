@@ -124,7 +124,7 @@ def test_json_is_serialized_only_up_to_the_bytes_of_a_page(sql: Connection, *, a
     sql.execute("""update pgboss.job set data = '"12345678"'""")
     sql.execute("""update pgboss.archive set data = '"12345678"'""")
     query = JobQuery(archived=archived, limit=100)
-    # Whoever is listed is read once more at the end, in one go.
+    # Each listed job is read once more at the end, in one go.
     for bytes_max, looked_at in ((1, 1), (10, 2), (35, 4), (10_000, 101), (None, 1)):
         values = filter_parameters(replace(query, bytes_max=bytes_max))
         plan = explain_look(sql, "find_archived" if archived else "find", values)

@@ -65,7 +65,7 @@ KEYS = """
 
 @pytest.fixture
 def sql(dsn: str) -> Iterator[Connection]:
-    """A connection that has planned what is kept on empty tables, and is told of no statistics, ever."""
+    """A connection that has planned the overviews on empty tables, and never gets other statistics."""
     with connect(dsn) as connection:
         for table in ("job", "archive", "job_event", "rate_limit", "api_key", "api_session"):
             connection.execute(f"alter table pgboss.{table} set (autovacuum_enabled = off)".encode())

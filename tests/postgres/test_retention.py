@@ -1,4 +1,4 @@
-"""Rows that can't be moved, since somebody else's table or trigger is against it, and all the others."""
+"""Rows that cannot be moved because of another table or trigger, and all the others."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class QueueOn(Protocol):
 
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no variable of the machine decide how a test ends."""
+    """Remove variables of the machine that would affect the result of a test."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
 

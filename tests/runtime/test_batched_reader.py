@@ -19,7 +19,7 @@ LONG, SHORT = UUID(int=1), UUID(int=2)
 
 
 class Kept:
-    """A storage that has lines alone, numbered from 1, and lets a look last until it is told."""
+    """A storage of lines, numbered from 1, whose reads end when the test says so."""
 
     def __init__(self, **lengths: int) -> None:
         self.lengths = {UUID(name.removeprefix("job").zfill(32)): length for name, length in lengths.items()}

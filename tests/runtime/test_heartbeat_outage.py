@@ -94,7 +94,7 @@ async def test_worker_without_a_lease_stops_its_handlers_and_starts_again(place:
         place.clock.advance(1)
         await until(lambda: work.cancelled)
         assert "lease_ended" in lines.messages
-        # Nobody took the job in the meantime, so the worker finds it as its own, and gives it back to itself.
+        # No worker took the job in the meantime, so the worker still finds it as its own, and releases it.
         place.storage.mend()
         work.go.set()
         place.hurry()
@@ -105,7 +105,7 @@ async def test_worker_without_a_lease_stops_its_handlers_and_starts_again(place:
 
 
 async def test_worker_that_lost_only_heartbeats_finds_its_jobs_again(place: Place) -> None:
-    """Only its beats are lost; what it gave up is given back when one is answered, though nobody took it."""
+    """Only its heartbeats are lost; what it lost is requeued when one is answered, if no worker took it."""
     work = Handler(place)
     async with place.working(poll_interval=1e6, **BEATING) as worker:
         job_id = await place.send(work.task)

@@ -54,7 +54,7 @@ def say(notes: Notes, *messages: str) -> None:
 
 
 def unkeepable(storage: Faulty, *messages: str) -> None:
-    """Let the storage fail of any of these lines, and of all that come with it."""
+    """Make the storage fail on any of these lines, and on all that are stored with them."""
     real = storage.real.append_events
 
     async def append_events(events: Sequence[JobEvent]) -> None:

@@ -27,7 +27,7 @@ COMPLETED, CREATED, ACTIVE = RowState.COMPLETED, RowState.CREATED, RowState.ACTI
 
 
 class Slow:
-    """A task whose jobs take until they are let go."""
+    """A task whose jobs run until they are released."""
 
     def __init__(self, place: Place, *, deaf: bool = False, **options: Any) -> None:
         self.running = 0
@@ -408,7 +408,7 @@ async def test_bug_in_a_pool_task_is_raised_and_logged(place: Place, monkeypatch
 
 
 async def test_bug_in_a_part_of_the_worker_is_logged_in_its_block(place: Place) -> None:
-    """In the block of ``async with`` nobody does, and a worker that claims no more would look idle."""
+    """In the block of ``async with`` nothing stops it, and a worker that claims no more would look idle."""
 
     async def broken(**_: object) -> None:
         raise ZeroDivisionError

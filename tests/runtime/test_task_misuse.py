@@ -35,7 +35,7 @@ class Doer:
     def static() -> None: ...
 
 
-# As a linter would not let it be written; but people do.
+# A linter would refuse it, but it occurs.
 nameless: Any = eval("lambda: 1")  # noqa: S307 - a constant
 
 

@@ -42,7 +42,7 @@ class Abandoned(Exception):
 
 
 async def abandon(queue: Queue, work: Callable[[Transaction], Awaitable[object]]) -> None:
-    """Do some work in a transaction, and then let it fail."""
+    """Do some work in a transaction, and then make it fail."""
     async with queue.transaction() as transaction:
         await work(transaction)
         raise Abandoned

@@ -283,7 +283,7 @@ def watched(odd: Odd, clock: FrozenClock) -> Queue:
 
 
 async def until(condition: Any, clock: FrozenClock, step: float = 1.0) -> float:
-    """Let time pass until something holds; returns how much did."""
+    """Advance the time until a condition holds; returns by how much."""
     passed = 0.0
     while not condition():
         await turns(10)

@@ -328,7 +328,7 @@ class Life:
             subscription.close()
 
     async def finish(self) -> None:
-        """Let the job end, and all readers read to the end."""
+        """End the job, and wait until all readers have read to the end."""
         self.away.away = False
         if self.claimed is None and not self.ended:
             await self.step("claim", 0)
@@ -342,7 +342,7 @@ class Life:
         await self.queue.close()
 
     async def check(self) -> None:
-        """Check what every reader was told against what is stored."""
+        """Check what every reader got against what is stored."""
         stored: list[JobEvent] = []
         while page := await self.away.events({self.job_id: stored[-1].seq if stored else 0}):
             stored += page
@@ -366,7 +366,7 @@ def check_order(news: list[Job | JobEvent]) -> None:
         later = [one.attempt for one in news[n:] if isinstance(one, JobEvent)]
         earlier = [one.attempt for one in news[:n] if isinstance(one, JobEvent)]
         assert all(attempt <= over for attempt in earlier), news
-        # Attempts whose statuses a reader skipped come after the next status that it was told.
+        # Attempts whose statuses a reader skipped come after the next status that it got.
         assert n == 0 or job.row_state is RowState.ACTIVE or all(attempt > over for attempt in later), news
 
 

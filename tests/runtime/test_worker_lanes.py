@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Script:
-    """What a job does: how often it lets others go on, and what it makes of being cancelled."""
+    """What a job does: how often it yields, and how it handles cancellation."""
 
     waits: int = 0
     deaf: bool = False

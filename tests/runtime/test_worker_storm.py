@@ -118,7 +118,7 @@ class Storm:
             await turns(20)  # else a worker would beat as rarely as one whose process stands still
 
     async def go_on(self, condition: Callable[[], bool], times: int = 2000) -> None:
-        """Let time pass until a condition holds."""
+        """Advance the time until a condition holds."""
         for number in range(times):
             if condition():
                 return
@@ -137,7 +137,7 @@ class Storm:
             await turns(self.draw.choice([0, 1, 3, 20]))
 
     async def calm(self) -> None:
-        """Let everything through again, and wait until all jobs have ended; then end the workers."""
+        """End all faults, wait until all jobs have ended, and end the workers."""
         await self.mend()
         self.start()
         await self.go_on(lambda: all(job.state in ENDED for job in self.place.storage.dump().jobs))

@@ -1,4 +1,4 @@
-"""Handlers in threads that outlast their time: nobody can end them, but somebody must be told."""
+"""Handlers in threads that exceed their time: they cannot be ended, but it must be logged."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ class Plans:
 
 
 def _change(draws: RandomStream, plans: Plans, names: Sequence[str]) -> Action:
-    """Draw what somebody does about a schedule."""
+    """Draw what a user does to a schedule."""
     name, given = draws.pick(names), plans.definition()
     what = draws.pick(("edit", "edit", "pause", "pause", "resume", "resume", "drop", "create"))
 
@@ -168,7 +168,7 @@ def _change(draws: RandomStream, plans: Plans, names: Sequence[str]) -> Action:
 
 
 async def _pause(node: Node, name: str, *, paused: bool) -> None:
-    """Pause a schedule or let it go on, as ``zeke schedule pause`` and ``resume`` do."""
+    """Pause or resume a schedule, as ``zeke schedule pause`` and ``resume`` do."""
     storage = parts_of(node.queue).storage
     for schedule in await storage.schedules():
         if schedule.name == name:
@@ -176,7 +176,7 @@ async def _pause(node: Node, name: str, *, paused: bool) -> None:
 
 
 def _for_a_while(draws: RandomStream, name: str, until: float) -> list[tuple[float, Action]]:
-    """Draw that somebody pauses a schedule for a while, or moves it to another zone, and back."""
+    """Draw that a user pauses a schedule for a while, or moves it to another time zone, and back."""
     began = draws.uniform(0.0, 0.5 * until)
     ended = began + draws.uniform(1.0, 0.5 * until)
     if draws.chance(0.6):
@@ -192,7 +192,7 @@ def _for_a_while(draws: RandomStream, name: str, until: float) -> list[tuple[flo
 
 
 async def _move(node: Node, name: str, zone: str) -> None:
-    """Have a schedule's times read in another zone."""
+    """Change the time zone of a schedule."""
     storage = parts_of(node.queue).storage
     for schedule in await storage.schedules():
         if schedule.name == name:
@@ -227,7 +227,7 @@ def _parsed(expression: str, zone: str) -> Cron:
 
 
 def build(draws: RandomStream) -> Setup:
-    """A few schedules near a change of the clocks, one or two schedulers, and somebody who edits."""
+    """A few schedules near a change of the clocks, one or two schedulers, and a user who edits."""
     night = draws.pick(NIGHTS)
     shape = _shape(draws, night)
     plans = Plans(draws, night, shape)

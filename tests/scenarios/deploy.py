@@ -2,7 +2,7 @@
 
 The new version has a task that the old one lacks, a field with a default in a payload, another name for a
 task, which keeps its old one as an alias, another limit, another cron expression for a schedule, and a
-schedule less. Workers, schedulers and programs that send are of either version; one after the other is told
+schedule less. Workers, schedulers and programs that send are of either version; one after the other is asked
 to stop and comes back as the new one, some are rolled back and forth, some are never renewed. Each version
 must do what the other sent, leave to the other what it does not know, and fail no job for being of another
 version.
@@ -107,7 +107,7 @@ def new_version(limits: Limits) -> Catalog:
 
 
 class Roll(NamedTuple):
-    """A process is told to stop at a time, and comes back as another version."""
+    """A process is asked to stop at a time, and comes back as another version."""
 
     at: float
     node: str

@@ -65,7 +65,7 @@ def build(draws: RandomStream) -> Setup:
 
 
 def _sender(draws: RandomStream, known: Known, first: int, busy: str) -> Any:
-    """Draw what a program sends, and which of it somebody cancels a while later."""
+    """Draw what a program sends, and which of it a user cancels a while later."""
     actions: list[tuple[float, Action]] = []
     for number in range(first, first + 3 + draws.below(SENDS - 2)):
         at = draws.uniform(0.0, 0.6 * PHASE)

@@ -1,7 +1,7 @@
 """Jobs that fail and are tried again: by backoff, by what the handler asks for, until their limit, by hand.
 
 The limit is the send's where it says one, be it none at all; else the task's. Some jobs fail again and again,
-and somebody retries them by hand, also when no retry is left. Their handlers run on the loop, in threads or
+and a user retries them by hand, also when no retry is left. Their handlers run on the loop, in threads or
 in processes.
 """
 
@@ -108,7 +108,7 @@ def build(draws: RandomStream) -> Setup:
 
 
 def _hopeless(draws: RandomStream, known: Known, number: int) -> list[tuple[float, Action]]:
-    """Draw a job that fails at once, each time but the last, and when somebody retries it by hand."""
+    """Draw a job that fails at once, each time but the last, and when a user retries it by hand."""
     failing = Script(steps=[Step(end="raise") for _ in range(3 + draws.below(3))])
     at = draws.uniform(0.0, 10.0)
     again = [at + draws.uniform(0.5, 4.0) * (1 + place) for place in range(draws.below(4))]

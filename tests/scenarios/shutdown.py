@@ -1,6 +1,6 @@
-"""Workers that are told to stop, and started again, while they are busy.
+"""Workers that are stopped and started again while they are busy.
 
-Each worker is told to stop once or twice, as a deploy does, and has a grace of a few seconds. Its handlers
+Each worker is stopped once or twice, as in a deploy, with a shutdown timeout of a few seconds. Its handlers
 end within the grace, after it, or ignore the cancellation that follows. Quick jobs come in bursts, so that
 some were claimed ahead and must be given back at once, and many outcomes wait to be stored. In some runs the
 database goes away at that very moment; in others a claim is under way. What the worker held waits again and
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 PHASE: Final = 30.0
 
 AIMS: Final = ("now", "now", "answered", "unanswered")
-"""When a worker is told to stop: at a time, or with its next claim, whose answer comes or does not."""
+"""When a worker is stopped: at a time, or with its next claim, whose answer comes or does not."""
 
 
 def build(draws: RandomStream) -> Setup:
-    """Slow jobs and bursts of quick ones, and two workers that are told to stop in the midst of them."""
+    """Slow jobs and bursts of quick ones, and two workers that are stopped in the midst of them."""
     catalog = Catalog()
     catalog.task("slow", retry_limit=draws.below(3), retry_delay=1, expire_in=draws.pick((8.0, 60.0)))(act)
     catalog.task("quick", retry_limit=1, retry_delay=1, expire_in=draws.pick((3.0, 60.0)))(act)
@@ -91,7 +91,7 @@ def _draining(at: float, options: Mapping[str, Any]) -> Main:
 def _running(node: Node, worker: Worker) -> Violation | None:
     """Return what is to be said of who runs something of its own; None if it does not.
 
-    What was cancelled or lost is nobody's, though its handler may not heed that yet.
+    What was cancelled or lost has no owner, though its handler may not know that yet.
     """
     world = node.world
     for (job, attempt), (where, _task) in world.running.items():
@@ -122,7 +122,7 @@ def _quick(draws: RandomStream) -> Send:
 
 
 def _stop(draws: RandomStream, bursts: list[float]) -> float:
-    """Draw when a worker is told to stop: at any time, or right after a burst."""
+    """Draw when a worker is stopped: at any time, or right after a burst."""
     if draws.chance(0.5):
         return draws.pick(bursts) + draws.uniform(0.0, 1.0)
     return draws.uniform(2.0, 0.9 * PHASE)
@@ -148,7 +148,7 @@ def _planned(
 
 
 def _with_a_claim(node: Node, faults: tuple[str, ...]) -> None:
-    """Let faults strike while the worker's next claim is on its way."""
+    """Inject faults while the worker's next claim is in progress."""
     waiting = node.awaits.setdefault("claim", [])
     waiting.extend((f"workload/{node.name}/{kind}", {"fault": kind, "for": 0.4}) for kind in faults)
 

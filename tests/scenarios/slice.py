@@ -113,7 +113,7 @@ def _text(topic: str) -> str:
 
 
 def _page(topic: str) -> bytes:
-    """Return a page with an article; one topic is one text, wherever it is told."""
+    """Return a page with an article; one topic is one text, in every feed."""
     paragraphs = "".join(f"<p>This is paragraph {number} of it. {_text(topic)}</p>" for number in range(3))
     article = f"<article><h1>{topic}</h1>{paragraphs}</article>"
     return f"<html><head><title>{topic}</title></head><body>{article}</body></html>".encode()
@@ -266,7 +266,7 @@ class Site:
             raise Violation("each article becomes one story", str(amiss), at=node.world.time()) from None
 
     async def _see(self, rows: MemoryRows) -> None:
-        """See that each feed is known where it is, with its health, and each text as a story of its items."""
+        """Check that each feed is stored at its URL with its health, and each text as a story of items."""
         told: dict[UUID, str] = {}
         for feed in self.feeds:
             source, health = await rows.source(feed.id), await rows.health(feed.id)
@@ -299,7 +299,7 @@ class _Amiss(Exception):
 
 
 def _feeds(draws: RandomStream) -> tuple[list[Feed], dict[str, str]]:
-    """Draw feeds, and pages by URL; some topics are told by several feeds, and some pages are not there."""
+    """Draw feeds, and pages by URL; some topics are in several feeds, and some pages do not exist."""
     feeds: list[Feed] = []
     pages: dict[str, str] = {}
     for number in range(2 + draws.below(2)):

@@ -132,7 +132,7 @@ def _operator(orders: list[tuple[float, str, int]], sent: list[UUID]) -> Callabl
                 try:
                     await verb(sent[which % len(sent)])
                 except (JobNotFoundError, JobConflictError, StorageError):
-                    continue  # another has its place, it is gone, or nobody knows: an operator goes on
+                    continue  # another has its slot, it is gone, or the outcome is unknown
         await _pause(node, paused=False)
 
     return operate

@@ -44,7 +44,7 @@ PHASE: Final = 45.0
 
 
 class Shipping(BaseModel):
-    """What ``ship`` is told: the order, and in which of its attempts it fails, and where."""
+    """The payload of ``ship``: the order, and in which of its attempts it fails, and where."""
 
     order: str
     fails_inside: list[int] = []
@@ -53,7 +53,7 @@ class Shipping(BaseModel):
 
 
 class Notice(BaseModel):
-    """What ``notify`` is told."""
+    """The payload of ``notify``."""
 
     order: str
 
@@ -180,7 +180,7 @@ def _compare(row: str, rows: dict[str, float], job: str, jobs: dict[str, list[fl
 
 @holds("what was kept was told", Effect, Change)
 def what_was_kept_was_told(event: Effect | Change, state: RunState) -> None:
-    """A shipment that completes has its mark by then, so that its customer is told."""
+    """A shipment that completes has its mark by then, so that its customer is notified."""
     marked = state.of("marked orders", set[str])
     if isinstance(event, Effect):
         order, _, mark = event.key.partition(" is ")

@@ -48,7 +48,7 @@ WHILE_WAITING: Final = "__pgboss__singleton_queue"
 
 
 def build(draws: RandomStream) -> Setup:
-    """Two keys, two senders, somebody who takes jobs off and brings them back, two workers."""
+    """Two keys, two senders, a user who cancels and resumes jobs, two workers."""
     catalog = Catalog()
     catalog.task("one", retry_limit=2, retry_delay=1, expire_in=draws.pick((4.0, 30.0)))(act)
 

@@ -46,7 +46,7 @@ class Part(BaseModel):
     """What a job does, and whom it calls before that.
 
     Attributes:
-        first: what it does before it calls anybody, attempt by attempt; nothing if it is None.
+        first: what it does before its first call, attempt by attempt; nothing if it is None.
         then: what it does when its children have ended.
         key: its place among its parent's children, from 0; None of one that people send.
         how: whether it calls its children one after the other, or sends all of them first.
@@ -121,7 +121,7 @@ def a_child_is_sent_once(event: Change, state: RunState) -> None:
 
 @holds("who goes on sees that its children have ended", Ended)
 def who_goes_on_sees_that_its_children_have_ended(event: Ended, state: RunState) -> None:
-    """What a handler is told of its children is how they ended, and it is told of each."""
+    """A handler learns how each of its children ended."""
     row = state.lives[event.job].row
     if event.how != "returned" or row is None or row.data is None:
         return

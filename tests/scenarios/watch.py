@@ -2,8 +2,8 @@
 
 Jobs fail and are retried, snooze, tell how far they are, and are cancelled, resumed and retried by others
 while they are watched, from two programs at once, several times in each. The storage goes away for moments,
-and for longer than a watcher is patient; notifications get lost where a program is cut off. Whoever gives
-up waiting because of that begins anew. A result is what the handler returned, a time-out does not come
+and for longer than a watcher is patient; notifications get lost where a program is cut off. One that gives up
+waiting because of that begins anew. A result is what the handler returned, a time-out does not come
 early, each line of progress comes once and before its job's end, no status that a stream tells is one before
 the last, and what the storage tells of is known at once where nothing was in the way.
 """
@@ -44,7 +44,7 @@ PROMPT: Final = 0.1
 """Seconds after which an answer is late."""
 
 AT_ONCE: Final = 4 * PROMPT + 1 / READS_PER_SECOND
-"""Seconds within which a change is told. Who begins to watch while a look is under way waits for that one, a
+"""Seconds within which a change is notified. A watcher that begins during a read waits for that one, a
 watch and a query, then for its own, and there is a pause between looks."""
 
 LOOKED_BACK: Final = 15.0
@@ -104,7 +104,7 @@ async def _wait(node: Node, wait: Wait) -> None:
 
 
 async def _stream(node: Node, wait: Wait, stream: int) -> None:
-    """Record each status that is told, and check the events; a stream that is begun anew is another one."""
+    """Record each status that a watcher gets, and check the events; a reopened stream is another one."""
     world, began = node.world, node.world.time()
     events: list[JobEvent] = []
     try:
@@ -135,7 +135,7 @@ async def _see_events(node: Node, job: Job, ended: datetime, told: list[JobEvent
 
 
 def _see_promptness(node: Node, job: Job, began: float) -> None:
-    """See that a change of which the storage tells is known at once, where nothing was in the way."""
+    """Check that a notified change is seen at once, if no fault delays it."""
     now = node.world.time()
     changed: float | None = None
     for event in reversed(node.world.recorder.events):
@@ -164,7 +164,7 @@ def _troubles(node: Node, since: float) -> Iterator[bool]:
                 yield event.what != "started" and event.at > since
         elif isinstance(event, Answered):
             answered[event.call] = event.at
-            # What a watcher called off itself, as it left, holds up nobody else.
+            # What a watcher called off itself, as it left, delays no other.
             failed = event.outcome != "ok" and event.result != "cancelled"
             yield event.node == node.name and failed and event.at > since
         elif isinstance(event, Invoked) and event.node == node.name:
@@ -173,7 +173,7 @@ def _troubles(node: Node, since: float) -> Iterator[bool]:
 
 
 def _see_patience(node: Node, wait: Wait) -> None:
-    """See that a stream was not given up before nothing was heard for as long as watchers are patient."""
+    """Check that a stream was given up only after the timeout of watchers."""
     events, now = node.world.recorder.events, node.world.time()
     asked = {event.call: event for event in events if isinstance(event, Invoked) and event.node == node.name}
     over = {event.call: event.at for event in events if isinstance(event, Answered)}
@@ -226,7 +226,7 @@ async def _result(node: Node, wait: Wait, _: int) -> None:
 
 
 def _see_result(node: Node, wait: Wait, result: object) -> None:
-    """See that a result is one that the handler returned."""
+    """Check that a result is one that the handler returned."""
     ends = [event for event in node.world.recorder.events if isinstance(event, Ended)]
     returned = [end.value for end in ends if end.job == wait.job and end.how == "returned"]
     if result not in returned:
@@ -239,7 +239,7 @@ def _see_result(node: Node, wait: Wait, result: object) -> None:
 
 
 def _see(node: Node, wait: Wait, job: Job) -> None:
-    """See that a job that failed for who waits for it has failed."""
+    """Check that a job whose result raised has failed."""
     if job.completed_on is None or job.id != wait.job:
         raise Violation(
             "who is told of a failure is told of its job",

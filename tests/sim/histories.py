@@ -142,7 +142,7 @@ class History:
         return NewJob(**{"id": UUID(int=0x1000 + self._ids), "name": name, **options})
 
     def row_of(self, sent: NewJob, **columns: Any) -> Image:
-        """The row that a right storage makes of a send."""
+        """Return the row that a right storage makes of a send."""
         same = {field: getattr(sent, field) for field in _SENT}
         start = sent.start_at or self.now + timedelta(seconds=sent.delay)
         same["data"] = None if sent.data is None else jsonb.normalise(sent.data)
@@ -204,7 +204,7 @@ class History:
         self.events.append(Began(self.at, "w1", row.name, job, row.attempt))
 
     def run(self, job: UUID, how: Any = "returned", value: Any = None, node: str = "w1") -> None:
-        """Let the handler of the current attempt run for a second."""
+        """Run the handler of the current attempt for a second."""
         row = self.rows[job]
         self.events.append(Began(self.at, node, row.name, job, row.attempt))
         self.at += 1.0
@@ -244,7 +244,7 @@ class History:
         self.settle(job, Completed(job, self.rows[job].attempt, output))
 
     def fail(self, job: UUID, retry_in: float | None = 1.0, **columns: Any) -> None:
-        """Claim a job, let its handler raise, and store that."""
+        """Claim a job, raise in its handler, and store that."""
         self.claim(job)
         self.run(job, "raised", "E: boom")
         self.settle(job, Failed(job, self.rows[job].attempt, retry_in, ERROR), **columns)
@@ -271,7 +271,7 @@ class History:
         return sent.id
 
     def suspend(self, job: UUID, child: UUID, **columns: Any) -> None:
-        """Let the handler of a job that runs ask for another one's end, and the job wait for that."""
+        """Make the handler of a running job wait for another job."""
         self.run(job, "raised", f"Wait: Waits for job {child}")
         waiting = Waiting(job, self.rows[job].attempt, child)
         call = self.invoke("suspend", "w1", waiting=(waiting,), repeated=False)
@@ -281,11 +281,11 @@ class History:
         self.answer(call, {job})
 
     def wake(self, job: UUID, call: int | None = None, **columns: Any) -> None:
-        """Let a job go on that waits, by the call that ends the other one."""
+        """Resume a waiting job by the call that ends the other one."""
         self.change(job, call, **{"waits_for": None, "start_after": self.now, **columns})
 
     def overdue(self, job: UUID, reason: Any) -> None:
-        """Let a supervisor find a job overdue."""
+        """Find an expired job in a supervisor."""
         row = self.rows[job]
         call = self.invoke("lock_expired", "v1", limit=10)
         found = ExpiredJob(
@@ -393,7 +393,7 @@ _SENT = (
 
 
 def claimed(row: Image, **columns: Any) -> Claimed:
-    """What a claim answers for a row."""
+    """Return what a claim answers for a row."""
     fields = {field: getattr(row, field) for field in Claimed._fields if field not in {"data", "meta"}}
     data = None if row.data is None else row.data.encode()
     return Claimed(**{**fields, "data": data, "meta": None, **columns})

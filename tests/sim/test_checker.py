@@ -1,4 +1,4 @@
-"""The checker: who is asked what, what is told of a violation, and that a right storage is never blamed."""
+"""The checker: which properties see which events, what a violation says, and that a right storage passes."""
 
 from __future__ import annotations
 
@@ -156,12 +156,12 @@ class Recorded:
         return result
 
     def advance(self, seconds: float) -> None:
-        """Let time pass; to go back is the storage's clock's affair alone."""
+        """Advance the time; only the storage's clock can go back."""
         self.at += max(0.0, seconds)
         self.clock.advance(seconds)
 
     async def work(self, worker: UUID, endings: list[str]) -> list[tuple[UUID, int]]:
-        """Claim all there is, run it, and let the first few jobs end."""
+        """Claim all jobs, run them, and end the first few."""
         capacity = [QueueCapacity(name, 100) for name in draw.NAMES]
         claimed: list[Claimed] = await self.call("claim", worker, capacity, 100)
         for place, job in enumerate(claimed):
@@ -231,7 +231,7 @@ DID: dict[str, tuple[Any, Any]] = {
 
 
 def shortest(job: Any) -> float | None:
-    """The shortest wait that the job's policy allows; None when no retry is left."""
+    """Return the shortest wait that the job's policy allows; None when no retry is left."""
     if job.retry_count >= job.retry_limit:
         return None
     wait = float(job.retry_delay) * (2**job.retry_count if job.retry_backoff else 1)
@@ -245,7 +245,7 @@ def verdict(job: Any) -> tuple[float | None, str, Any]:
 
 
 def lawful(job: Any, ending: str) -> Any:
-    """How a job ends that was just claimed, by its policy."""
+    """Return how a job ends that was just claimed, by its policy."""
     if ending == "retried":
         return Failed(job.id, job.attempt, shortest(job), ERROR)
     if ending == "failed":

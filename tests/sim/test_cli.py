@@ -202,7 +202,7 @@ def test_interrupted_search_reports_its_progress(jobs: int) -> None:
         assert search.stderr is not None
         assert "of 1000000 runs" in search.stderr.readline()
         os.killpg(search.pid, signal.SIGINT)
-        out, err = search.communicate()  # returns once all of its processes have let go of what they print to
+        out, err = search.communicate()  # returns once all of its processes have closed their output
     assert search.returncode == 130
     assert "interrupted; nothing broke so far" in out
     assert "Traceback" not in err

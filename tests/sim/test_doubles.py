@@ -1,4 +1,4 @@
-"""Doubles: they answer by their script, record every call, and refuse what nobody wrote an answer for."""
+"""Doubles: they answer by their script, record every call, and refuse calls without an answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A scripted AI answers as it was told, and by the text where it was told nothing."""
+"""A scripted AI returns configured answers, and by default answers that follow from the text."""
 
 from __future__ import annotations
 

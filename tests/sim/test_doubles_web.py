@@ -1,4 +1,4 @@
-"""A scripted web answers as it was told, and what a server's reply means is what it means in production."""
+"""A scripted web returns configured answers, and a reply means the same as in production."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def attempts(outcome: Outcome) -> list[int]:
 
 
 def completed(outcome: Outcome) -> list[float]:
-    """When the job was completed in the database."""
+    """Return when the job was completed in the database."""
     return [
         event.at
         for event in of(Change, outcome, table="job")
@@ -283,7 +283,7 @@ def test_fault_can_wait_for_a_call() -> None:
     settlement = next(of(Invoked, outcome, verb="settle"))
     killed = sole(Lived, outcome, what="killed")
     assert settlement.at < killed.at < settlement.at + 0.0005
-    # It was on its way, so it is done; nobody hears of it.
+    # It was on its way, so it is executed, without an answer.
     assert completed(outcome)[0] > killed.at
     assert attempts(outcome) == [1]
 

@@ -244,7 +244,7 @@ OWN = dt.datetime(2029, 2, 3, 4, 5, 6, tzinfo=UTC)
 
 
 def _own() -> list[Any]:
-    """What an application sees that has frozen its time by itself."""
+    """Return what an application sees that has frozen its time by itself."""
     return [dt.datetime.now(UTC), dt.datetime.utcnow(), datetime_by_name.now(), date.today(), time.time()]
 
 

@@ -68,7 +68,7 @@ def _side(marks: str) -> str:
 
 
 def _like(shown: str) -> list[str]:
-    """Return patterns of lines, in which ids and numbers are anybody's."""
+    """Return patterns of lines, in which ids and numbers may be any."""
     plain = (re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d+(?:\.\d+)?", "*", line) for line in shown.splitlines())
     return [line.replace("[", "[[]") for line in plain]
 

@@ -1,4 +1,4 @@
-"""What a test is told that asks the plugin for what there is not, or forgets something."""
+"""Errors of tests that use the plugin in a wrong way, or forget something."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def serve(
     last: datetime,
     upcoming: datetime | None,
 ) -> History:
-    """Let a scheduler serve ticks: what it should, or not."""
+    """Serve ticks in a scheduler: the right ones, or not."""
     number, now = 1, h.now + timedelta(milliseconds=1)
     h.answer(h.invoke("lock_due_schedules", "s1", number, limit=50), (now, [schedule]))
     h.answer(h.invoke("record_tick", "s1", number, name=schedule.name, last_tick=last, next_tick=upcoming))

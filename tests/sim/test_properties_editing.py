@@ -181,7 +181,7 @@ def test_jobs_that_may_follow_an_occurrence() -> None:
 
 
 def _scheduler() -> History:
-    """A scheduler looks, and all faults ended long ago."""
+    """Return a history in which a scheduler polls, and all faults ended long ago."""
     h = History()
     h.lived("s1", "started")
     h.answer(h.invoke("lock_due_schedules", "s1", 1, limit=50), (h.now, []))

@@ -59,7 +59,7 @@ def _note(h: History, job: UUID, outcome: str = "ok") -> None:
 
 
 def _noted(*, repeated: bool, ended: bool = False) -> History:
-    """A line was not taken, and the process goes on (or ends), and sends it again, or not."""
+    """Return a history in which a line was not stored, and its process sends it again, ends, or neither."""
     h = History()
     h.lived("w1", "started")
     job = h.send()

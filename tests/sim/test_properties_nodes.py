@@ -82,7 +82,7 @@ def test_status_stream_is_monotonic_and_true(h: History) -> None:
 
 
 def _idle(**rules: Any) -> History:
-    """A history in its quiet phase, with a worker that looks for jobs of the queue, and finds none."""
+    """Return a history in its quiet phase, with a worker that claims from the queue, and finds nothing."""
     h = History(**{"poll": 2.0, "strict_order": True, **rules})
     h.lived("w1", "started")
     h.heartbeat("w1")

@@ -1,4 +1,4 @@
-"""What is sent, what is told of it, and where it goes: histories that hold, and ones that break them."""
+"""Sends, their answers, and the rows: histories that hold, and ones that break each property."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ONE, EARLY = "one job per key and slot", "archived and purged not too early"
 
 
 def _as_job(row: Image, **columns: Any) -> Job:
-    """What a reader answers for a row."""
+    """Return what a read answers for a row."""
     same = {field: getattr(row, field) for field in Job.__slots__ if field in Image._fields}
     rest = {
         "row_state": row.state,
@@ -252,7 +252,7 @@ def test_job_moves_whole_to_the_archive() -> None:
 
 
 def _sweeping(**rules: Any) -> History:
-    """A history in its quiet phase, with a supervisor that has been at it for long enough."""
+    """Return a history in its quiet phase, with a supervisor that has run for long enough."""
     h = History(archive_after=100.0, delete_after=50.0, sweep=5.0, **rules)
     h.lived("v1", "started")
     h.answer(h.invoke("archive", "v1", after=100.0, limit=10), 0)

@@ -1,4 +1,4 @@
-"""What processes do that were told to stop: histories that hold, and ones that break each property."""
+"""Processes that were asked to stop: histories that hold, and ones that break each property."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LEAVES, UNASKED = "a worker that leaves holds nothing", "no process ends without
 
 
 def _stopping(**rules: float) -> History:
-    """A worker that has looked for work, and is told to stop."""
+    """Return a history of a worker that has claimed, and is asked to stop."""
     h = History(**rules)
     h.lived("w1", "started")
     h.claim()
@@ -44,7 +44,7 @@ def test_job_may_begin_at_the_instant_of_the_stop(h: History) -> None:
 
 
 def _sweeping(*verbs: str, fails: bool = False) -> History:
-    """A supervisor that is told to stop, and goes on to call what it is there for."""
+    """Return a history of a supervisor that is asked to stop, and continues its calls."""
     h = History()
     h.lived("v1", "started")
     h.answer(h.invoke("archive", "v1", after=10.0, limit=10), 0)
@@ -105,7 +105,7 @@ def test_time_to_stop_does_not_bind_every_process() -> None:
 
 
 def _leaves(h: History, answer: str | None) -> History:
-    """A worker unregisters a second after its last settlement was called, which was answered so."""
+    """Return a history of a worker that deregisters a second after its last settlement was answered."""
     call = h.invoke("settle", "w1", completed=(), failed=(), released=(), repeated=False)
     if answer is not None:
         h.answer(call, set() if answer == "ok" else "away", answer)

@@ -36,7 +36,7 @@ def _asleep(*nodes: str) -> History:
 
 
 def _missed(h: History) -> History:
-    """Send a job for which nobody looks, until something else happens."""
+    """Send a job that is not read, until something else happens."""
     h.send()
     h.wait(0.5)
     h.queue("unrelated")
@@ -204,7 +204,7 @@ def _waits_for_an_answer(h: History) -> None:
 
 
 def _was_replaced(h: History) -> None:
-    """The process is killed, and the one after it has a worker of its own, which serves another queue."""
+    """Return a history in which a process is killed, and its successor has a worker of another queue."""
     h.lived("w1", "killed")
     h.lived("w1", "started")
     for _ in range(2):

@@ -16,7 +16,7 @@ ASSERTED = Violation("what the test asserts", "it is FAILED", at=9.0)
 
 
 def failed(job: UUID, script: Script, state: RowState = RowState.FAILED, **error: object) -> None:
-    """Let a job that is sent, or waits to be retried, fail."""
+    """Fail a job that is sent, or waits to be retried."""
     if job not in script.rows:
         script.insert(job, "mail.send")
     claim(script, "w1", job)

@@ -1,6 +1,6 @@
-"""What reaches outside of a simulated world fails at the call, and is told what to do instead."""
+"""Access to the outside of a simulated world fails at the call, with advice."""
 
-# ruff: noqa: PLW0108, S311, TID251 - what nobody may use is what is tried, as it is when it is called
+# ruff: noqa: PLW0108, S311, TID251 - what is refused is what is tried, in the form in which it is called
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Story:
         active: how many jobs of each queue run.
         queues: the settings as they stand.
         began, ended: handlers by job and attempt, with the nodes and with how they ended.
-        stopping: nodes that were told to stop, and have not.
+        stopping: nodes that were asked to stop, and have not.
     """
 
     def __init__(self, events: Sequence[Event]) -> None:
@@ -125,7 +125,7 @@ def deadline_is_extended(story: Story) -> bool:
 
 
 def settlement_comes_too_late(story: Story) -> bool:
-    """A settlement is answered, and does not change an attempt that is no longer current."""
+    """Return whether a settlement is answered without changing an attempt that is no longer current."""
     for event in of(story, Answered, verb="settle", outcome="ok"):
         args = story.calls[event.call].args
         asked = {one.id for part in ("completed", "failed", "released") for one in args[part]}

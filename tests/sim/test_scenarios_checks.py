@@ -45,7 +45,7 @@ SEEDS = range(60)
 
 
 def finds(scenario: str, *rules: str, seeds: Iterable[int] = SEEDS) -> bool:
-    """Tell whether one of a scenario's first seeds breaks one of its rules."""
+    """Return whether one of a scenario's first seeds breaks one of its rules."""
     loaded = load(scenario)
     violations = (run(loaded, loaded.plan(seed)).violation for seed in seeds)
     return any(violation is not None and violation.rule in rules for violation in violations)

@@ -63,7 +63,7 @@ def played(decisions: dict[str, Any], *, before: Any = None, first: Main = hold)
 
 
 def answer(outcome: Outcome) -> tuple[str, float]:
-    """How the send that had to wait was answered first, and when."""
+    """Return how the send that had to wait was answered first, and when."""
     sent = [e for e in outcome.events if isinstance(e, Answered) and e.node == "c2" and e.verb == "insert"]
     return sent[0].outcome, sent[0].at
 

@@ -85,7 +85,7 @@ class Done(Exception):
 
 
 def ends_with_an_error(_draws: RandomStream) -> Setup:
-    """A program that ends with one error if the storage fails it, else with another."""
+    """Return a program that ends with one error if the storage fails it, else with another."""
 
     async def program(node: Node) -> None:
         for _ in range(30):

@@ -33,7 +33,7 @@ def played(one: Scenario, decisions: dict[str, Any] | None, **knobs: Any) -> Out
 
 
 def test_node_of_high_priority_runs_first_until_it_is_lowered() -> None:
-    """Turns alternate; priorities let one node run on while it can, and now and then change which."""
+    """Turns alternate; with priorities one node runs while it can, and the priorities change now and then."""
     heard: list[str] = []
 
     async def talk(node: Node) -> None:

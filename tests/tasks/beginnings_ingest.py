@@ -53,7 +53,7 @@ async def begin_oneoff_video(domain: Domain) -> Start:
 
 
 async def begin_named_video(domain: Domain) -> Start:
-    """A video that somebody named, and that a search has brought besides."""
+    """A video that a user named, and that a search has brought besides."""
     _, payload = await begin_oneoff_video(domain)
     jobs = Jobs(domain, ScriptedWeb())
     named = await jobs.run("ingest-oneoff", payload)
@@ -62,7 +62,7 @@ async def begin_named_video(domain: Domain) -> Start:
 
 
 async def begin_video_alone(domain: Domain) -> Start:
-    """A video that somebody named, of which nobody has told yet what it is called."""
+    """A video that a user named, whose title is not known yet."""
     task, payload = await begin_oneoff_video(domain)
     named = await Jobs(domain, ScriptedWeb()).run(task, payload)
     return "fetch-content", {"rawItemIds": [str(named["rawItemId"])]}

@@ -35,7 +35,7 @@ async def overlap(domain: Domain, first: Started, second: Started) -> tuple[Any,
 
     The second waits with its answer until the first, with an answer too, has read what is thought of the
     story. Then the first stands still until the second has read that as well, or wants the story's lock; so
-    whoever reads it without the lock reads what is not so any more when it writes.
+    a reader without the lock has outdated rows when it writes.
     """
     asked, read, met = asyncio.Event(), asyncio.Event(), asyncio.Event()
 

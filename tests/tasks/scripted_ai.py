@@ -36,7 +36,7 @@ class ScriptedAI:
 
     Attributes:
         asked: the calls, in order.
-        before: is awaited before each answer, such as to let something happen meanwhile.
+        before: is awaited before each answer, for example to make something happen meanwhile.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class ScriptedAI:
         }
 
     def put(self, what: str, *answers: Analysis | Briefs | Exception | None) -> None:
-        """Say what a prompt, or ``embed``, is answered with; None stands for a vector."""
+        """Set the answers of a prompt, or of ``embed``; None stands for a vector."""
         self._answers[what] = list(answers)
 
     async def ask(self, prompt: Prompt, text: str, answer: type[M]) -> Answer[M]:

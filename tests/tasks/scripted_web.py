@@ -1,4 +1,4 @@
-"""The web of these tests: the one that the simulator has for everybody's."""
+"""The web of these tests: the double of the simulator."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from zeke_tasks.testing.youtube import ScriptedCaptions, ScriptedSearch, videos
 from zeke_tasks.youtube import YouTube
 
 FOUND: Final = tuple(videos(3, newest=datetime(2020, 1, 1, tzinfo=UTC), every=timedelta(days=1)))
-"""What the query ``bees`` finds; of the last one nobody wrote captions down."""
+"""What the query ``bees`` finds; the last one has no captions."""
 
 
 def scripted_youtube() -> YouTube:

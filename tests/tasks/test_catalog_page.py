@@ -45,7 +45,7 @@ def test_limits_are_divided_as_documented() -> None:
 
 
 def _payload_of(name: str) -> type[Payload]:
-    """The model of a task's payload, by its name; those of YouTube are the ones of feeds."""
+    """Return the model of a task's payload, by its name; those of YouTube are the ones of feeds."""
     words = "".join(word.title() for word in name.split("-"))
     same = {"IngestPullYoutube": "IngestPull", "IngestFromYoutube": "IngestSource"}
     return getattr(payloads, same.get(words, words))

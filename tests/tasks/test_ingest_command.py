@@ -224,7 +224,7 @@ async def test_local_failure_is_reported_and_everything_is_read_after_its_repair
         with monkeypatch.context() as broken:
             # For the processes that read: this one has it already.
             broken.syspath_prepend(tmp_path)
-            # Its retries take longer than anybody waits for here.
+            # Its retries take longer than the command waits here.
             broken.setattr(fetch_content, "layer", replace(fetch_content.layer, retry_limit=0))
             first, found = await _ingest(settings, site.url("/feed"))
         assert {finding.item.status for finding in found} == {ItemStatus.PENDING}
@@ -254,7 +254,7 @@ async def test_unreadable_page_is_reported_for_its_url_only(
 async def test_unread_pages_are_reported_with_their_web_errors(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Its retries take longer than anybody waits for here.
+    # Its retries take longer than the command waits here.
     monkeypatch.setattr(fetch_content, "layer", replace(fetch_content.layer, retry_limit=0))
     async with Site() as site:
         site.answers["/bees"] = Answer(status=500)

@@ -89,7 +89,7 @@ async def finish(jobs: Jobs, task: str, payload: dict[str, Any], job_id: UUID) -
             await storage.suspend([Waiting(job_id, claimed.attempt, wait.child)])
             await _run_child(Jobs(jobs.domain, web(), ScriptedAI()), wait.child)
         except BaseException:
-            # The process has ended; somebody finds that out, and gives the job back.
+            # The process has ended; maintenance notices that, and releases the job.
             await storage.settle(released=[Released(job_id, claimed.attempt)])
             raise
         else:
@@ -231,7 +231,7 @@ def _less(columns: Collection[str], row: dict[str, Any]) -> dict[str, Any]:
 
 
 class Fickle(ScriptedAI):
-    """An AI that answers in other words each time, by which its answers are told apart."""
+    """An AI that answers in other words each time, which tell its answers apart."""
 
     async def ask(self, prompt: Prompt, text: str, answer: type[M]) -> Answer[M]:
         """Answer, with the number of the call."""

@@ -166,7 +166,7 @@ async def test_runs_of_playbooks_show_their_state(client: httpx2.AsyncClient, do
         assert await rows.begin_run(UUID(int=3))
     page = await see(client)
     assert page.count("Weekly") == 3
-    assert page.count("<span>Failed</span>") == 3  # no job of theirs is there
+    assert page.count("<span>Failed</span>") == 3  # no job of another team is there
 
 
 async def test_page_is_installed_only_with_its_tasks(domain: Domain) -> None:

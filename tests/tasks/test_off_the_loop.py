@@ -1,4 +1,4 @@
-"""What keeps a processor busy runs outside the event loop, where other jobs and the heart would wait."""
+"""CPU-bound work runs outside the event loop, where other jobs and the heartbeat would wait."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ async def test_errors_arrive_as_they_were_raised(readers: Readers) -> None:
     assert refused.value.address == "10.0.0.1"
     with pytest.raises(KeyError, match="bees") as unknown:
         await readers(strange_reading.fail, "unknown")
-    # Whoever reads the job's history sees where in the other process it was.
+    # The job's history shows where in the other process it was.
     assert "strange_reading.py" in json.loads(error_output(unknown.value))["traceback"]
 
 

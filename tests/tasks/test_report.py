@@ -30,7 +30,7 @@ HOSTILE = [
 
 
 def drawn(table: Table | None) -> str:
-    """What a terminal is sent."""
+    """Return what a terminal is sent."""
     assert table
     console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system="truecolor")
     console.print(table)
@@ -39,7 +39,7 @@ def drawn(table: Table | None) -> str:
 
 
 def finding(words: str, *, told: bool) -> Finding:
-    """An item of which everything is called by these words, with its story or without."""
+    """Return an item of which everything is called by these words, with its story or without."""
     source = Source(
         ID, SourceType.RSS, words, None, None, is_active=True, check_frequency_hours=1, metadata={}
     )

@@ -1,4 +1,4 @@
-"""Running jobs while somebody waits: how often what is shown is read."""
+"""Running jobs while a user waits: how often the displayed items are read."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ CALL = Spending(ID, 1, "analysis", "analyze-story", "gpt-5-nano", 1000, 200, 0.0
 
 
 def highlight(number: int, score: float | None) -> Highlight:
-    """A highlight called by its number."""
+    """Return a highlight called by its number."""
     return Highlight(
         id=UUID(int=number),
         story_id=ID,
@@ -68,7 +68,7 @@ def highlight(number: int, score: float | None) -> Highlight:
 
 
 def told(tell: Callable[..., None], *arguments: object) -> str:
-    """What is printed where no terminal is."""
+    """Return what is printed where no terminal is."""
     out = Console(file=io.StringIO(), width=100)
     tell(out, *arguments)
     assert isinstance(out.file, io.StringIO)

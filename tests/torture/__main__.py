@@ -37,7 +37,7 @@ def main() -> int:
     given = parser.parse_args()
     if given.judge is not None:
         return 0 if tell_verdict(given.judge) else 1
-    # Whoever started us may have us ignore them, and everything that was started must end with us.
+    # The parent process may make us ignore them, and everything that was started must end with us.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     clock = SystemClock()
@@ -72,7 +72,7 @@ def run_once(seed: int, seconds: float, keep: Path | None) -> bool:
 
 
 def tell(outcome: Outcome) -> None:
-    """Say what happened."""
+    """Report what happened."""
     jobs = ", ".join(
         f"{number} {word.replace('active', 'claims')}" for word, number in outcome.tally.most_common()
     )

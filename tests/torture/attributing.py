@@ -1,7 +1,7 @@
 """Which call made a change: the log does not say, but what was asked, when, and what was answered does.
 
 A change is a call's if the call asked for just that, began before the commit, and has no answer from before
-it. Where several remain that asked for different things, the change is nobody's that we know.
+it. Where several remain that asked for different things, the change belongs to no known call.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def _keys(change: Change) -> Iterator[tuple[Any, ...]]:
     """Yield the keys of what a change may have been asked for by."""
     before, after = change.before, change.after
     if is_of_waiting(change):
-        return  # whoever ended a child, or is to wait for it, does that besides
+        return  # the call that ended a child, or is to wait for it, does that besides
     if change.table == "archive" or after is None:
         yield ("purge",) if change.table == "archive" and after is None else ("archive",)
     elif before is None:
@@ -162,7 +162,7 @@ def _keys(change: Change) -> Iterator[tuple[Any, ...]]:
 
 
 def _is_what_became(asked: _Asked, change: Change) -> bool:
-    """Tell whether what was asked for leads to a row as it is: an outcome's state, output and delay."""
+    """Return whether what was asked for leads to a row as it is: an outcome's state, output and delay."""
     what, after = asked.what, change.after
     if isinstance(what, Waiting) and after is not None:
         return after.superseded or (after.state is _CREATED and after.waits_for in {what.child, None})
@@ -180,7 +180,7 @@ def _is_what_became(asked: _Asked, change: Change) -> bool:
 
 
 def _was_decided(start_after: datetime, waits: float, asked: _Asked, change: Change) -> bool:
-    """Tell whether the statement that set a start may have run between its call and the commit."""
+    """Return whether the statement that set a start may have run between its call and the commit."""
     early = (change.now - start_after).total_seconds() + waits
     return -MOMENT <= early <= change.at - asked.since + MOMENT
 

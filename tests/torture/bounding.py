@@ -1,6 +1,6 @@
 """What is known of when things happened: bounds, where a simulation has instants.
 
-The server reads its clock as a commit begins, and everybody sees the commit a moment later, at the latest
+The server reads its clock as a commit begins, and others see the commit a moment later, at the latest
 when its call is answered. When a statement began is known only to lie between its call and its answer. So
 that no property takes one end of such an interval for the other, the history is made to say the end that each
 needs.

@@ -41,7 +41,7 @@ TASKS: Final = {
 """What is sent, by how often."""
 
 PAUSED: Final = {"c1": ("slow", "quick"), "c2": ("limited", "failing")}
-"""Which queues a client pauses, so that nobody resumes what another one pauses."""
+"""Which queues a client pauses, so that no client resumes what another one pauses."""
 
 _REMEMBERED: Final = 100
 _EXPECTED: Final = (StorageUnavailableError, JobConflictError, JobNotFoundError)
@@ -53,11 +53,11 @@ class RolledBack(Exception):
 
 
 class Client:
-    """Does one thing after the other until it is told to stop.
+    """Does one thing after the other until it is stopped.
 
     Args:
         queue: on a storage that is recorded.
-        journal: where it writes down what it was told.
+        journal: where it writes down what it got.
         draw: decides what it does.
         pace: seconds between two things, on average.
         folder: of the history.

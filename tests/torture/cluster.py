@@ -115,7 +115,7 @@ class Cluster:
             return True
 
     async def disturb(self, draw: random.Random, *, end: bool) -> bool:
-        """Have the server cut a statement of one connection short, or end the connection."""
+        """Make the server cancel a statement of one connection, or end the connection."""
         pid = await self._some_backend(draw)
         if pid is None:
             return False
@@ -186,7 +186,7 @@ class Decoder:
             await self._clock.sleep(0.5)
 
     async def read_to_the_end(self) -> None:
-        """Read all that is left, once whoever reads now has let go of the slot."""
+        """Read the rest, once the current reader has released the slot."""
         for tried in itertools.count(1):
             try:
                 await self.read()

@@ -116,7 +116,7 @@ class Node:
             return by_itself
 
     async def pause(self) -> bool:
-        """Have it stand still; False if it does so already, or is not there."""
+        """Pause it; False if it is paused already, or does not run."""
         process = self._process
         if process is None or self._stopped:
             return False
@@ -130,7 +130,7 @@ class Node:
         return True
 
     def resume(self) -> None:
-        """Have it go on."""
+        """Resume it."""
         if self._process is not None and self._stopped:
             if self._noted:
                 # Before it can do anything.
@@ -179,7 +179,7 @@ class Node:
 
 
 def _stands_still(pid: int) -> bool:
-    """Tell whether a process has stopped: the signal takes a moment to reach one that runs."""
+    """Return whether a process has stopped: the signal takes a moment to reach one that runs."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_STOPPED
     except psutil.NoSuchProcess:

@@ -1,6 +1,6 @@
 """One process of a run: a worker, a keeper (a worker of duties alone), or a client.
 
-It is told what to be by one argument of JSON, and ends when its parent does: it reads its standard input,
+It gets its role in one argument of JSON, and ends when its parent does: it reads its standard input,
 which the parent holds open.
 """
 

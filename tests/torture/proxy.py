@@ -130,7 +130,7 @@ class Link:
             pair.half_close(way)
 
     def heal(self) -> None:
-        """Let everything through from now on, and what was held too."""
+        """Forward everything from now on, and what was held too."""
         self._refusing = False
         self._lost_answers = 0
         self._latency = None
@@ -173,7 +173,7 @@ class Link:
                     self._lost_answers -= 1
                     pair.abort()
                     return
-                if way not in pair.ended:  # else it was told that no more will come
+                if way not in pair.ended:  # else it knows that no more will come
                     writer.write(data)
                     await writer.drain()
             await self._open[way].wait()

@@ -154,7 +154,7 @@ class Journal:
         os.write(self._file, (dumps(event) + "\n").encode())
 
     def told(self, watch: int, job: Job) -> None:
-        """Write down that a watcher was told of a job."""
+        """Record that a watcher got the status of a job."""
         self.write(Notified(self.at(), self.node, watch, job.id, job.status, job.attempt))
 
     @contextmanager
@@ -199,9 +199,9 @@ class Journal:
 
 
 def nothing_was_done(error: BaseException) -> bool:
-    """Tell whether an error of a call leaves no doubt that the storage is as it was before.
+    """Return whether an error of a call leaves no doubt that the storage is as it was before.
 
-    A refusal by the server is such an error; that no answer came, or that nobody waited for it, is not.
+    A refusal by the server is such an error; that no answer came, or was awaited, is not.
     """
     if isinstance(error, StorageUnavailableError):
         return False

@@ -260,7 +260,7 @@ class Run:
     # The quiet phase
 
     async def _heal(self) -> None:
-        """Mend everything: links, processes, the server; and nobody sends any more."""
+        """End all faults: links, processes, the server; and no program sends any more."""
         await self._cluster.answers()
         for node in self._nodes.values():
             node.link.heal()
@@ -289,7 +289,7 @@ class Run:
                 await self._clock.sleep(0.5)
 
     async def _calm(self, storage: Storage) -> None:
-        """Have nothing new come up, and nothing be paused.
+        """Start and pause nothing from now on.
 
         Again and again: what was under way when all was healed, a scheduler that has just been started, may
         declare and pause once more.
@@ -333,6 +333,6 @@ class Run:
 
 
 def say(line: str) -> None:
-    """Tell whoever runs it."""
+    """Report the progress."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()

@@ -162,6 +162,6 @@ async def test_each_chunk_is_delayed_as_drawn(place: Place) -> None:
 
 
 async def turn() -> None:
-    """Let whatever can run do so."""
+    """Run everything that can run."""
     for _ in range(10):
         await SystemClock().sleep(0)

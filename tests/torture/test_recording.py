@@ -79,7 +79,7 @@ async def test_call_is_recorded_before_and_after(journal: Journal, tmp_path: Pat
 
 
 class Broken(MemoryStorage):
-    """Fails as it is told to."""
+    """Fails as configured."""
 
     error: BaseException
 

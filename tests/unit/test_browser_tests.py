@@ -1,4 +1,4 @@
-"""The browser tests stand apart: the others need no browser, and who has none is told how to get one."""
+"""The browser tests stand apart: others need no browser, and a missing one is reported with advice."""
 
 from __future__ import annotations
 

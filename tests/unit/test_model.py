@@ -1,4 +1,4 @@
-"""The values: what clients are told of a state, and that values are values."""
+"""The values: what clients see of a state, and that values are values."""
 
 from __future__ import annotations
 

@@ -271,7 +271,7 @@ async def test_every_answer_has_security_headers(call: Web) -> None:
         assert headers["cache-control"] == "no-store"
         assert "access-control-allow-origin" not in headers
         assert "server" not in headers
-    # Only over https browsers are told to require it.
+    # Browsers are asked to require it only over https.
     async with call.client() as client:
         for scheme in ("http", "https"):
             answer = await client.get(f"{scheme}://localhost/queues")

@@ -1,4 +1,4 @@
-"""What all tests of the shop share: its catalog, and a payment provider that says what it is told to."""
+"""What all tests of the shop share: its catalog, and a payment provider with configured answers."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def payments() -> Scripted:
 
 @pytest.fixture
 def zeke_resources(payments: Scripted) -> Scripted:
-    """Let handlers have the double as ``job.resources``."""
+    """Provide the double as ``job.resources``."""
     return payments

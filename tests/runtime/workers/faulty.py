@@ -54,11 +54,11 @@ class Faulty:
         self.calls: list[str] = []
 
     def cut_all(self) -> None:
-        """Let nothing through."""
+        """Fail every call."""
         self.cut = dict.fromkeys(CALLS, "before")
 
     def mend(self) -> None:
-        """Let everything through."""
+        """Pass every call."""
         self.cut = {}
 
     def __getattr__(self, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""A task whose jobs wait until they are let go, and the log lines of the runtime as a list."""
+"""A task whose jobs wait until they are released, and the log lines of the runtime as a list."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Handler:
-    """A task whose jobs wait until they are let go, and what became of them."""
+    """A task whose jobs wait until they are released, and what happened to them."""
 
     def __init__(self, place: Place, **options: Any) -> None:
         self.started: list[UUID] = []

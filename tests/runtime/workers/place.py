@@ -37,7 +37,7 @@ PATIENCE = 20.0
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    """Let everything else go on until a condition holds."""
+    """Run everything else until a condition holds."""
     async with asyncio.timeout(PATIENCE):
         for turn in count():
             if condition():
@@ -47,7 +47,7 @@ async def until(condition: Callable[[], Any]) -> None:
 
 
 async def turns(number: int = 50) -> None:
-    """Let everything else have some turns of the loop, for what must not happen in them."""
+    """Yield to everything else for some turns of the loop, to see what must not happen in them."""
     for _ in range(number):
         await SystemClock().sleep(0)
 
@@ -84,7 +84,7 @@ class Place:
 
     @asynccontextmanager
     async def working(self, **options: Any) -> AsyncIterator[Worker]:
-        """Let a worker work while the block runs; what still runs at its end is not worth a grace."""
+        """Run a worker during the block; jobs that still run at its end get no shutdown timeout."""
         async with contextlib.AsyncExitStack() as stack:
             worker = await stack.enter_async_context(self.worker(**options))
             stack.push_async_callback(self._end, worker)
@@ -105,7 +105,7 @@ class Place:
         self._hurrying = asyncio.ensure_future(self._hurry())
 
     def stop_hurrying(self) -> None:
-        """Let time stand still again."""
+        """Stop the clock again."""
         self._hurrying.cancel()
 
     async def _hurry(self) -> None:
@@ -114,7 +114,7 @@ class Place:
             self.clock.advance(0.25)
 
     async def drain(self, **options: Any) -> None:
-        """Let a worker do all that is due."""
+        """Run all due jobs with a worker."""
         async with asyncio.timeout(PATIENCE):
             await self.worker(**options).drain()
 
@@ -147,7 +147,7 @@ class Place:
         return sum(job.name == name and job.row_state is RowState.ACTIVE for job in self._rows())
 
     def asleep(self) -> bool:
-        """Tell whether all workers are asleep, and there are some."""
+        """Return whether all workers are asleep, and there are some."""
         workers = self.storage.dump().workers
         return bool(workers) and all(worker.asleep for worker in workers)
 

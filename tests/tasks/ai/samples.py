@@ -30,7 +30,7 @@ class Colour(BaseModel):
 
 
 class Scripted:
-    """A client that answers as it is told, and keeps what it was asked."""
+    """A client that returns configured answers, and records its calls."""
 
     def __init__(self, *outcomes: BaseModel | Exception) -> None:
         self.texts: list[str] = []

@@ -116,7 +116,7 @@ def _wire(said: Said) -> bytes:
 def response(
     text: str | None = None, *, refusal: str | None = None, usage: dict[str, Any] | None = None, **more: Any
 ) -> Said:
-    """A response of a model that thought first, as the API gives it.
+    """Return a response of a model that thought first, as the API gives it.
 
     Args:
         text: what the model wrote.
@@ -153,7 +153,7 @@ def response(
 
 
 def embeddings(*vectors: list[float], **more: Any) -> Said:
-    """An answer with vectors, last one first, as the API may give it."""
+    """Return an answer with vectors, last one first, as the API may give it."""
     data = [{"object": "embedding", "index": at, "embedding": vector} for at, vector in enumerate(vectors)]
     body = {
         "object": "list",
@@ -165,6 +165,6 @@ def embeddings(*vectors: list[float], **more: Any) -> Said:
 
 
 def error(status: int, message: str = "no", *, code: str | None = None, **headers: str) -> Said:
-    """An answer without success; headers are written with underscores."""
+    """Return an answer without success; headers are written with underscores."""
     body = {"error": {"message": message, "type": "some_error", "param": None, "code": code}}
     return Said(status, body, {name.replace("_", "-"): value for name, value in headers.items()})

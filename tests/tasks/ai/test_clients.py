@@ -37,7 +37,7 @@ async def openai() -> AsyncIterator[AIClient]:
 
 @asynccontextmanager
 async def opened(kind: str) -> AsyncIterator[AIClient]:
-    """A client of one of the kinds in `KINDS`."""
+    """Yield a client of one of the kinds in `KINDS`."""
     limit, _, name = kind.rpartition(" ")
     async with AsyncExitStack() as stack:
         client: AIClient

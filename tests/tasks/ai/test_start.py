@@ -1,4 +1,4 @@
-"""A worker that was told to ask OpenAI and has no key takes no job: it says what to set, and ends."""
+"""A worker that should use OpenAI and has no key claims no job: it names the setting, and ends."""
 
 from __future__ import annotations
 

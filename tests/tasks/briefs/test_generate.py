@@ -1,4 +1,4 @@
-"""``generate-brief``: what is kept of a brief, and when nobody is asked for one."""
+"""``generate-brief``: what is stored of a brief, and when the AI is not called."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ async def test_overtaken_job_keeps_first_brief_and_is_paid_for(jobs: Jobs, ai: S
 
 
 def saying(one_liner: str) -> ScriptedAI:
-    """An AI whose briefs begin so."""
+    """Return an AI whose briefs begin so."""
     ai = ScriptedAI()
     ai.put("generate-brief", BRIEFS.model_copy(update={"one_liner": one_liner}))
     return ai

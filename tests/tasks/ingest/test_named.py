@@ -1,4 +1,4 @@
-"""Servers on this machine that somebody named: read, and no others on it."""
+"""Servers on this machine that a user named: they are read, and no others on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A video that somebody named and that can't be read yet, by a worker: how long it waits, and what then."""
+"""A video that a user named and that cannot be read yet, in a worker: how long it waits, and what then."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ingest-oneoff``: a page that somebody named is read once, and at the priority that was asked for."""
+"""``ingest-oneoff``: a page that a user named is read once, and at the requested priority."""
 
 from __future__ import annotations
 

@@ -257,7 +257,7 @@ async def test_video_with_failing_captions_stays_pending(
     assert (items[other.id].attempts, "blocks us" in (items[other.id].error or "")) == (1, True)
     assert (await jobs.domain.health(source)).status is HealthStatus.OK
 
-    # The feed does not tell of the video again, and it is read with all that was told of it.
+    # The feed does not list the video again, and it is read with all that was known of it.
     jobs.domain.clock.advance(HOUR)
     spoken = await ScriptedCaptions().captions(other.id)
     captions.put(other.id, spoken)
@@ -387,7 +387,7 @@ async def test_video_can_be_restored_from_its_item(jobs: Jobs) -> None:
 
 
 class Validating(ScriptedWeb):
-    """A web that goes by validators: what was told once is not told again to who has it."""
+    """A web with validators: what was sent once is not sent again to a client that has it."""
 
     async def fetch(self, url: str, **how: Any) -> Fetched:
         answer = await super().fetch(url, **how)

@@ -75,7 +75,7 @@ async def test_second_extraction_finds_the_same_and_writes_nothing(jobs: Jobs) -
     assert await extract(jobs, story, job_id=JOB) == told
     assert len(await jobs.sent("score-relevance")) == 1
     assert await extract(jobs, story) == told
-    # Highlights of everybody are not added for a team.
+    # Highlights of all teams are not added for one.
     assert (await extract(jobs, story, teamId=TEAM))["highlightIds"] == told["highlightIds"]
     assert await jobs.domain.everything() == before
 

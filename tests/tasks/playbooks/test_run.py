@@ -96,7 +96,7 @@ class Stage:
         return job_id
 
     async def drain(self, **options: Any) -> None:
-        """Let a worker do all that is due."""
+        """Run all due jobs with a worker."""
         calm: dict[str, Any] = {"watchdog": None, "lease": 1e9, "heartbeat_interval": 1e8}
         await Worker(self.queue, **calm, **options).drain()
 

@@ -1,4 +1,4 @@
-"""``fetch-content`` has each story analysed that nobody has analysed yet, once."""
+"""``fetch-content`` sends each story without an analysis to it, once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``analyze-story``: what is kept of an analysis, what follows from it, and when nobody is asked."""
+"""``analyze-story``: what is stored of an analysis, what follows from it, and when the AI is not called."""
 
 from __future__ import annotations
 
@@ -282,7 +282,7 @@ async def test_overtaken_job_is_skipped_and_paid_for(jobs: Jobs, ai: ScriptedAI)
 
 
 def chili(number: int) -> ScriptedAI:
-    """An AI that finds everything so hot."""
+    """Return an AI that finds everything so hot."""
     ai = ScriptedAI()
     ai.put("analyze-story", ANALYSIS.model_copy(update={"chili": number}))
     return ai

@@ -1,4 +1,4 @@
-"""Sentences are told apart, texts are cut between them or between words, and reading takes its time."""
+"""Texts are split into sentences, cut between them or between words, and have a reading time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stand-ins for the network: nothing here lets a packet leave this machine."""
+"""Stand-ins for the network: no packet leaves this machine."""
 # ruff: noqa: ARG002 - the arguments are those of the interfaces
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LOOPBACK = ("127.0.0.1/32",)
 class RecordingNetwork(httpcore2.AsyncNetworkBackend):
     """Writes down where it is asked to connect to.
 
-    It connects to 127.0.0.1 only, and only if ``loopback`` is set. Elsewhere it says that nobody is there, or
+    It connects to 127.0.0.1 only, and only if ``loopback`` is set. Elsewhere the connection fails, or
     hands out ``stream`` if there is one; either way nothing is sent.
     """
 
@@ -95,7 +95,7 @@ def client(
     timeout: float = 15.0,
     max_bytes: int = 15 * 2**20,
 ) -> WebClient:
-    """A client that reaches loopback; without a network of its own, loopback alone."""
+    """Return a client that reaches loopback; without a network of its own, loopback alone."""
     return WebClient(
         WebOptions(allow=allow, gap=gap, per_host=per_host, timeout=timeout, max_bytes=max_bytes),
         clock=clock,

@@ -18,7 +18,7 @@ from zeke_tasks.fetch import BodyRefused, Fetched, Permanent, Transient, WebClie
 
 
 def site(pages: Mapping[str, Answer | Callable[[Request], Answer]]) -> LoopbackServer:
-    """A server with these pages, each an answer or what makes one."""
+    """Return a server with these pages, each an answer or what makes one."""
 
     async def answer(request: Request) -> Answer:
         page = pages.get(request.path, Answer(status=404))
@@ -28,7 +28,7 @@ def site(pages: Mapping[str, Answer | Callable[[Request], Answer]]) -> LoopbackS
 
 
 async def fetched(page: Answer | Callable[[Request], Answer], max_bytes: int = 2**23) -> Fetched:
-    """What a client gets from a server whose only page this is."""
+    """Return what a client gets from a server whose only page this is."""
     async with site({"/": page}) as server, client(max_bytes=max_bytes) as web:
         return await web.fetch(f"{server.base_url}/", kind="page")
 
@@ -37,7 +37,7 @@ HEAD_OF_100 = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
 
 
 def echo(name: str) -> Callable[[Request], Answer]:
-    """A page that shows a header of the request."""
+    """Return a page that shows a header of the request."""
     return lambda request: Answer(body=request.headers.get(name, "none").encode("latin-1"))
 
 
@@ -169,7 +169,7 @@ async def test_status_decides_between_transient_and_permanent() -> None:
         assert caught.value.status == status
         assert getattr(caught.value, "retry_after", None) is None
 
-    # Nobody asked for the part that 206 is; 302 leads nowhere here.
+    # 206 answers a request for a part, which was not made; 302 leads nowhere here.
     transient = (206, 408, 425, 429, 500, 502, 503, 504, 520, 524)
     permanent = (302, 400, 401, 403, 404, 405, 410, 451, 501)
     cases = [*((status, Transient) for status in transient), *((status, Permanent) for status in permanent)]

@@ -242,7 +242,7 @@ async def test_environment_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 def redirecting(location: str) -> LoopbackServer:
-    """A server that redirects every request."""
+    """Return a server that redirects every request."""
 
     async def redirect(_: Request) -> Answer:
         return Answer(status=302, headers=(("Location", location),))

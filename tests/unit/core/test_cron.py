@@ -1,4 +1,4 @@
-"""Ticks, and which of them are due: nothing lost, nothing twice, whenever somebody looks."""
+"""Ticks, and which of them are due: nothing lost, nothing twice, at any times of reading."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ E = TypeVar("E", bound=BaseException)
 
 
 def raised(error: E) -> E:
-    """Return the exception as somebody who caught it has it, with a traceback."""
+    """Return the exception as its handler has it, with a traceback."""
     with pytest.raises(type(error)) as caught:
         raise error
     return caught.value

@@ -1,4 +1,4 @@
-"""What nobody is shown: rules, and values with their secrets taken out."""
+"""Hidden values: rules, and values with their secrets taken out."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ async def test_lists_are_filtered(jobs: JobsClient, call: Web, clock: FrozenCloc
     assert await found(created_from=zone_later) == [second.id]
     assert await found(parent=NOBODY) == await found(archived=True) == []
     with pytest.raises(ApiRefused) as refused:
-        await found(created_from=datetime(2026, 1, 1))  # noqa: DTZ001 - the mistake that is told
+        await found(created_from=datetime(2026, 1, 1))  # noqa: DTZ001 - the mistake that is reported
     assert [field.path for field in refused.value.fields] == ["createdFrom"]
 
 

@@ -285,7 +285,7 @@ async def test_watch_of_a_missing_job_or_without_a_key_raises(place: Place) -> N
 
 
 def stream(*pieces: str | Exception) -> httpx2.Response:
-    """A stream of pieces, which may be cut off by an error."""
+    """Return a stream of pieces, which may be cut off by an error."""
 
     async def body() -> AsyncIterator[bytes]:
         for piece in pieces:
