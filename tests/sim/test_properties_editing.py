@@ -82,7 +82,7 @@ def test_redeploy_keeps_edit_and_pause(h: History) -> None:
     _ask(h, STOPPED)
     _written(h, HOURLY, STOPPED, HOURLY, HOURLY)
     _written(h, STOPPED, NEW, HOURLY, HOURLY)
-    assert h.breaks(EDITED).startswith("'s' was 0 * * * * in UTC (paused), and is 0 * * * * in UTC, which")
+    assert h.breaks(EDITED).startswith("'s' was 0 * * * * in UTC (paused), and is 0 * * * * in UTC, without")
 
 
 def test_every_change_was_requested() -> None:
