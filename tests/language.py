@@ -199,7 +199,6 @@ EXEMPT: dict[str, frozenset[str]] = {
     "names_are_of_the_field": frozenset(
         {
             "zeke_queue/cli",
-            "zeke_queue/client",
             "zeke_queue/maintenance",
             "zeke_queue/storage",
             "zeke_queue/worker",

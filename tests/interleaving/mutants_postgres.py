@@ -212,7 +212,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "return of what ended otherwise",
-        "sql/bring_back.sql",
+        "sql/requeue.sql",
         " and job.state::text = any(%(from_states)s::text[])",
         "",
         (*races("what-was-cancelled"), MODEL),

@@ -321,7 +321,7 @@ class Reference(MemoryStorage):
         self, transaction: ReferenceTransaction, ids: Sequence[UUID], event: Event
     ) -> set[UUID]:
         await self._locks.clear(lambda: self._locks_of_returning(ids, event), transaction.owner)
-        return settling.bring_back(transaction.scope, self._clock.now(), ids, event)
+        return settling.requeue(transaction.scope, self._clock.now(), ids, event)
 
     async def _extend_in(self, transaction: ReferenceTransaction, arguments: Sequence[Any]) -> set[UUID]:
         extended: Sequence[Extended] = arguments[0]

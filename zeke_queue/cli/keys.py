@@ -85,7 +85,7 @@ def create(
     async def command() -> int:
         async with open_queue(options) as queue:
             keys, now = await parts_of(queue).storage.access.keys(), await parts_of(queue).storage.now()
-            alike = [one.prefix for one in keys if one.name == new.name and one.is_good(now)]
+            alike = [one.prefix for one in keys if one.name == new.name and one.is_valid(now)]
             key = await parts_of(queue).storage.access.create_key(new)
             # The key is valid from here on, so nothing that may fail comes before its text is printed.
             _print_new(key, text, alike, as_json=options.json)
@@ -233,7 +233,7 @@ def _sole(keys: Sequence[ApiKey], which: str, now: datetime) -> ApiKey:
         which = apikeys.prefix_of(which)  # messages must not contain the rest
     else:
         named = [key for key in keys if key.name == which]
-        found = [key for key in named if key.is_good(now)] or named
+        found = [key for key in named if key.is_valid(now)] or named
         if len(which) >= _LEAST_GIVEN:
             begun = [
                 key for key in keys if key.prefix.startswith(which) or str(key.id).startswith(which.lower())

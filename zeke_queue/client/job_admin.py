@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _TRIES: Final = 2
 
 
-async def bring_back(
+async def requeue(
     reader: Inspector,
     job_id: UUID,
     verb: Callable[[Sequence[UUID]], Awaitable[set[UUID]]],

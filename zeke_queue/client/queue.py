@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from zeke_queue.client import open_transactions
 from zeke_queue.client.insert import IntoStorage, insert_all, insert_one
-from zeke_queue.client.job_admin import bring_back
+from zeke_queue.client.job_admin import requeue
 from zeke_queue.client.parts import Parts
 from zeke_queue.client.schedules import Schedules
 from zeke_queue.client.transaction import QueueTransaction
@@ -317,7 +317,7 @@ class Queue(Sender):
             JobConflictError: another job has its singleton key or its slot; ``holder`` is that job.
         """
         storage = self._outside("queue.resume").storage
-        return await bring_back(storage, job_id, storage.resume, JobStatus.CANCELLED)
+        return await requeue(storage, job_id, storage.resume, JobStatus.CANCELLED)
 
     async def retry(self, job_id: UUID) -> bool:
         """Requeue a failed or expired job, due at once, with an extra retry if none was left.
@@ -330,7 +330,7 @@ class Queue(Sender):
             JobConflictError: another job has its singleton key or its slot; ``holder`` is that job.
         """
         storage = self._outside("queue.retry").storage
-        return await bring_back(storage, job_id, storage.retry, JobStatus.FAILED)
+        return await requeue(storage, job_id, storage.retry, JobStatus.FAILED)
 
 
 class QueueRuns:

@@ -78,7 +78,7 @@ class ApiKey:
     last_used_on: datetime | None = None
     revoked_on: datetime | None = None
 
-    def is_good(self, now: datetime) -> bool:
+    def is_valid(self, now: datetime) -> bool:
         """Return whether the key is valid at an instant: neither revoked nor expired."""
         return self.revoked_on is None and (self.expires_on is None or self.expires_on > now)
 

@@ -49,7 +49,7 @@ class MemoryAccess:
     async def valid_keys(self, prefix: str) -> list[ApiKey]:
         """Return the valid keys with a prefix, by creation."""
         now = self._clock.now()
-        return [key for key in await self.keys() if key.prefix == prefix and key.is_good(now)]
+        return [key for key in await self.keys() if key.prefix == prefix and key.is_valid(now)]
 
     async def touch_key(self, key_id: UUID) -> None:
         """Record that a key was used, at most once a minute."""
@@ -72,7 +72,7 @@ class MemoryAccess:
         now, sessions, key = self._clock.now(), self._tables.sessions, self._tables.keys.get(key_id)
         for session in [one for one in sessions.values() if one.ends_on <= now and one.digest != digest]:
             del sessions[session.digest]
-        if key is None or not key.is_good(now) or digest in sessions:
+        if key is None or not key.is_valid(now) or digest in sessions:
             return False
         sessions[digest] = Session(digest, key_id, now, now + timedelta(seconds=seconds))
         return True
@@ -83,7 +83,7 @@ class MemoryAccess:
         if session is None or session.ends_on <= now:
             return None
         key = self._tables.keys[session.key_id]
-        if not key.is_good(now):
+        if not key.is_valid(now):
             return None
         await self.touch_key(key.id)
         return key

@@ -238,13 +238,13 @@ def resume(scope: AutoCommit, now: datetime, ids: Iterable[UUID]) -> set[UUID]:
     changed: set[UUID] = set()
     due = {job_id for job_id, parent in family if parent is None}
     while due:
-        back = bring_back(scope, now, due, Event.RESUME)
+        back = requeue(scope, now, due, Event.RESUME)
         changed |= back
         due = {job_id for job_id, parent in family if parent in back}
     return changed
 
 
-def bring_back(scope: AutoCommit, now: datetime, ids: Iterable[UUID], event: Event) -> set[UUID]:
+def requeue(scope: AutoCommit, now: datetime, ids: Iterable[UUID], event: Event) -> set[UUID]:
     """Requeue ended jobs, due at once, unless another job holds their key."""
     changed: set[UUID] = set()
     for job_id in sorted(set(ids)):

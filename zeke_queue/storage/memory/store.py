@@ -188,7 +188,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
         now = self._clock.now()
         if self._locks.any:
             await self._locks.clear(lambda: self._locks_of_returning(ids, Event.REVIVE))
-        return settling.bring_back(self._direct, now, ids, Event.REVIVE)
+        return settling.requeue(self._direct, now, ids, Event.REVIVE)
 
     async def archive(self, after: float, limit: int) -> int:
         """Move jobs that ended more than ``after`` seconds ago to the archive."""

@@ -203,9 +203,9 @@ class PostgresVerbs:
         parameters = {"state": state, "from_states": list(from_states)}
         try:
             if not self._runner.in_transaction:
-                return await self._ids("bring_back", {**parameters, "ids": list(ids)})
+                return await self._ids("requeue", {**parameters, "ids": list(ids)})
             async with self._runner.atomic():
-                return await self._ids("bring_back", {**parameters, "ids": list(ids)})
+                return await self._ids("requeue", {**parameters, "ids": list(ids)})
         except UniqueViolation:
             return await self._in_transaction(lambda verbs: verbs.bring_back_singly(ids, parameters))
 
@@ -216,7 +216,7 @@ class PostgresVerbs:
         for job_id in sorted(set(ids)):
             try:
                 async with self._runner.atomic():
-                    changed |= await self._ids("bring_back", {**parameters, "ids": [job_id]})
+                    changed |= await self._ids("requeue", {**parameters, "ids": [job_id]})
             except UniqueViolation:
                 continue
         return changed
