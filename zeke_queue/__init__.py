@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from zeke_queue.task.senders import Transaction
     from zeke_queue.task.signals import Fail, Retry, Snooze, Wait
     from zeke_queue.task.task import Send, Task
-    from zeke_queue.worker.shutdown import run_worker
+    from zeke_queue.worker.process_signals import run_worker
     from zeke_queue.worker.worker import Worker, WorkerOptions
 
 __all__ = [
@@ -99,7 +99,7 @@ _HOMES: Final = {
     "task.signals": ["Fail", "Retry", "Snooze", "Wait"],
     "task.senders": ["Transaction"],
     "task.task": ["Send", "Task"],
-    "worker.shutdown": ["run_worker"],
+    "worker.process_signals": ["run_worker"],
     "worker.worker": ["Worker", "WorkerOptions"],
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}

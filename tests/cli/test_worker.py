@@ -14,7 +14,7 @@ from tests.cases import check_each
 from tests.cli.conftest import SHOP, Zeke
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.storage.embedded.server import EmbeddedPostgres
-from zeke_queue.worker import shutdown
+from zeke_queue.worker import process_signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,7 +39,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
         made.worker = worker
         await worker.drain()
 
-    monkeypatch.setattr(shutdown, "run_until_signalled", run)
+    monkeypatch.setattr(process_signals, "run_until_signalled", run)
     return made
 
 

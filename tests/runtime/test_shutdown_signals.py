@@ -18,8 +18,8 @@ from tests.runtime.workers.place import PATIENCE, Place, turns, until
 from zeke_queue.errors import UsageError
 from zeke_queue.model import RowState
 from zeke_queue.task.catalog import Catalog
-from zeke_queue.worker import run_until_signalled, shutdown
-from zeke_queue.worker.shutdown import run_worker
+from zeke_queue.worker import process_signals, run_until_signalled
+from zeke_queue.worker.process_signals import run_worker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -141,7 +141,7 @@ async def test_stuck_process_ends_though_its_output_is_closed(
     await asyncio.wait([running])
     go.set()
     await running
-    assert codes == [shutdown.STUCK_EXIT]
+    assert codes == [process_signals.STUCK_EXIT]
 
 
 async def test_run_worker_works_until_a_signal_and_leaves_the_next_one_to_the_system(place: Place) -> None:

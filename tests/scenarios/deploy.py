@@ -25,7 +25,7 @@ from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.history.events import Change, Ended
 from zeke_sim.history.state import Broken, RunState
 from zeke_sim.properties import ALL, holds
-from zeke_sim.properties.settling import error_of
+from zeke_sim.properties.settlements import error_of
 from zeke_sim.world.handlers import observed
 from zeke_sim.world.setup import Setup
 

@@ -16,7 +16,7 @@ from zeke_sim.history.events import Change, Fault, Lived, Rules, Violation
 from zeke_sim.history.state import Broken
 from zeke_sim.properties import ALL, holds
 from zeke_sim.properties.checker import Checker
-from zeke_sim.properties.rows import STEPS
+from zeke_sim.properties.transitions import STEPS
 from zeke_sim.report.as_json import ids, line
 
 if TYPE_CHECKING:

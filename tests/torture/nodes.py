@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import psutil
 
-from zeke_queue.worker.shutdown import STUCK_EXIT
+from zeke_queue.worker.process_signals import STUCK_EXIT
 from zeke_sim.history.events import Lived
 
 if TYPE_CHECKING:

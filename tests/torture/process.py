@@ -27,7 +27,7 @@ from zeke_queue.system import logging as log
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.system.settings import Settings
 from zeke_queue.worker import Worker
-from zeke_queue.worker.shutdown import run_until_signalled
+from zeke_queue.worker.process_signals import run_until_signalled
 
 if TYPE_CHECKING:
     pass

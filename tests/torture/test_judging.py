@@ -37,7 +37,7 @@ from zeke_sim.history.events import (
 )
 from zeke_sim.properties import ALL
 from zeke_sim.properties.checker import Checker
-from zeke_sim.properties.rows import STEPS
+from zeke_sim.properties.transitions import STEPS
 
 BEGAN = datetime(2026, 1, 2, tzinfo=UTC)
 JOB, OTHER, WORKER = UUID(int=1), UUID(int=2), UUID(int=3)

@@ -110,7 +110,7 @@ def _server(queue: Queue, begun: Beginning, web: WebSettings) -> ApiServer:
 
 async def _serve(begun: Beginning, web: WebSettings) -> None:
     from zeke_queue.client.queue import Queue
-    from zeke_queue.worker.shutdown import run_loop_until_signalled
+    from zeke_queue.worker.process_signals import run_loop_until_signalled
 
     await _check(begun)
     async with Queue.connect(begun.catalog, settings=begun.settings) as queue:
@@ -120,7 +120,7 @@ async def _serve(begun: Beginning, web: WebSettings) -> None:
 async def _run_all(begun: Beginning, web: WebSettings) -> None:
     from zeke_queue.client.queue import Queue
     from zeke_queue.worker import Worker
-    from zeke_queue.worker.shutdown import run_until_signalled
+    from zeke_queue.worker.process_signals import run_until_signalled
 
     await _check(begun)
     async with Queue.connect(begun.catalog, settings=begun.settings) as queue:

@@ -116,7 +116,7 @@ async def _work(
     catalog: Catalog, settings: Settings, names: list[str] | None, *, maintenance: bool, schedules: bool
 ) -> None:
     from zeke_queue.client.queue import Queue
-    from zeke_queue.worker.shutdown import run_worker
+    from zeke_queue.worker.process_signals import run_worker
 
     async with Queue.connect(catalog, settings=settings) as queue:
         await run_worker(queue, maintenance=maintenance, schedules=schedules, tasks=names or None)

@@ -18,7 +18,7 @@ from zeke_queue.worker.executors.executor import (
     RemoteFailure,
     SyncExecutor,
 )
-from zeke_queue.worker.shutdown import run_until_signalled
+from zeke_queue.worker.process_signals import run_until_signalled
 from zeke_queue.worker.worker import Worker
 
 __all__ = [

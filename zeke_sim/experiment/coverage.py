@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.model import WAITING
 from zeke_sim.history.events import Answered, Began, Change, Ended, Fault, Invoked, Lived
-from zeke_sim.properties.rows import STEPS
+from zeke_sim.properties.transitions import STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

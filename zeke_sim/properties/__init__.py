@@ -10,26 +10,26 @@ from typing import Final
 
 from zeke_sim.properties import (
     answers,
+    capacity,
     claims,
+    cleanup,
     cron,
-    declaring,
-    editing,
+    declarations,
     expiry,
     interruptions,
-    keeping,
     liveness,
     nodes,
-    places,
+    outcomes,
+    parents,
     retention,
-    rows,
+    schedule_edits,
     sends,
-    settling,
-    stopping,
-    verdicts,
-    waiting,
-    waking,
+    settlements,
+    shutdown,
+    transitions,
+    wakeups,
 )
-from zeke_sim.properties.holding import Property, holds
+from zeke_sim.properties.definition import Property, holds
 from zeke_sim.properties.user import always, eventually, sometimes, unique_effects
 
 __all__ = ["ALL", "Property", "always", "eventually", "holds", "sometimes", "unique_effects"]
@@ -37,25 +37,25 @@ __all__ = ["ALL", "Property", "always", "eventually", "holds", "sometimes", "uni
 ALL: Final[tuple[Property, ...]] = tuple(
     value
     for module in (
-        rows,
+        transitions,
         claims,
-        settling,
-        verdicts,
+        settlements,
+        outcomes,
         answers,
         sends,
         expiry,
         interruptions,
         nodes,
-        stopping,
-        places,
-        keeping,
+        shutdown,
+        capacity,
+        cleanup,
         retention,
         cron,
-        declaring,
-        editing,
+        declarations,
+        schedule_edits,
         liveness,
-        waking,
-        waiting,
+        wakeups,
+        parents,
     )
     for name, value in vars(module).items()
     if isinstance(value, Property) and not name.startswith("_")

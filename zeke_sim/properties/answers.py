@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.model import RowState
 from zeke_sim.history.events import Answered, Change
 from zeke_sim.history.state import Broken, is_of_waiting
-from zeke_sim.properties.holding import holds
+from zeke_sim.properties.definition import holds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zeke_sim.history.events import Answered, Change, Invoked, Violation
 from zeke_sim.history.state import Broken, End, RunState
 from zeke_sim.properties import ALL
-from zeke_sim.properties.holding import Step
+from zeke_sim.properties.definition import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

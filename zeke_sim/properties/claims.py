@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from zeke_sim.history.events import Answered, Change, Invoked
 from zeke_sim.history.state import Broken, Call
-from zeke_sim.properties.holding import holds, is_claim
+from zeke_sim.properties.definition import holds, is_claim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

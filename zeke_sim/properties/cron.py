@@ -10,7 +10,7 @@ from zeke_queue.core import jsonb
 from zeke_queue.model import CatchUp
 from zeke_sim.history.events import Invoked, ScheduleRow
 from zeke_sim.history.state import MOMENT, Broken, End
-from zeke_sim.properties.holding import holds
+from zeke_sim.properties.definition import holds
 from zeke_sim.properties.liveness import duty_since
 from zeke_sim.properties.occurrences import between, fields_of, following
 

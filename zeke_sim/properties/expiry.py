@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.model import Failed, RowState
 from zeke_sim.history.events import Answered, Change, Ended
 from zeke_sim.history.state import MOMENT, Broken
-from zeke_sim.properties.holding import holds, is_end, is_extension
+from zeke_sim.properties.definition import holds, is_end, is_extension
 from zeke_sim.properties.interruptions import deadline
-from zeke_sim.properties.settling import error_of, outcomes, settled
+from zeke_sim.properties.settlements import error_of, outcomes, settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from zeke_queue.model import RowState
 from zeke_sim.history.events import Answered, Ended, Lived, WorkerRow
 from zeke_sim.history.state import MOMENT, Broken
-from zeke_sim.properties.holding import holds
+from zeke_sim.properties.definition import holds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

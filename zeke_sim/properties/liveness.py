@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from zeke_queue.model import RowState
 from zeke_sim.history.events import Change
 from zeke_sim.history.state import Broken, End
-from zeke_sim.properties.holding import holds, is_claim
+from zeke_sim.properties.definition import holds, is_claim
 
 if TYPE_CHECKING:
     from uuid import UUID

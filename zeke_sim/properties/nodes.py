@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from zeke_queue.model import STATUS_OF, RowState
 from zeke_sim.history.events import Began, Effect, Ended, Invoked, Notified
 from zeke_sim.history.state import Broken
-from zeke_sim.properties.holding import holds
+from zeke_sim.properties.definition import holds
 
 if TYPE_CHECKING:
     from uuid import UUID

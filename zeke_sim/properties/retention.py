@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from zeke_queue.model import FINAL
 from zeke_sim.history.events import Change
 from zeke_sim.history.state import Broken, End
-from zeke_sim.properties.holding import holds, is_move
+from zeke_sim.properties.definition import holds, is_move
 from zeke_sim.properties.liveness import duty_since
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from zeke_sim.history.events import Answered, Change, Invoked
 from zeke_sim.history.state import Broken, Place, ids_answered, place_of
-from zeke_sim.properties.holding import holds, is_send
-from zeke_sim.properties.settling import normal
+from zeke_sim.properties.definition import holds, is_send
+from zeke_sim.properties.settlements import normal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

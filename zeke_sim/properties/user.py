@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from zeke_sim.history.events import EVENTS, Change, Effect
 from zeke_sim.history.state import Broken, End
-from zeke_sim.properties.holding import holds
+from zeke_sim.properties.definition import holds
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from zeke_sim.history.events import Event
     from zeke_sim.history.state import RunState
-    from zeke_sim.properties.holding import Property
+    from zeke_sim.properties.definition import Property
 
     Predicate = Callable[[RunState], bool]
 

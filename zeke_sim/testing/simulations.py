@@ -14,7 +14,7 @@ from zeke_queue.errors import UsageError
 from zeke_queue.model import FINAL
 from zeke_sim.history.state import Broken, End
 from zeke_sim.properties import ALL
-from zeke_sim.properties.holding import holds
+from zeke_sim.properties.definition import holds
 from zeke_sim.testing.fixtures import catalog_of, checked_catalog, wrong
 from zeke_sim.testing.seeded_test import DAY, SeededRuns, checked_count, world_options
 

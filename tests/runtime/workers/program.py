@@ -12,7 +12,7 @@ from tests.runtime.workers import crunching
 from zeke_queue.client.queue import Queue
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
-from zeke_queue.worker.shutdown import run_worker
+from zeke_queue.worker.process_signals import run_worker
 
 catalog = Catalog()
 catalog.include(crunching.catalog)

@@ -10,7 +10,7 @@ from zeke_queue.core import jsonb
 from zeke_sim.history.events import Invoked, ScheduleRow
 from zeke_sim.history.state import Broken, End
 from zeke_sim.properties.cron import EVERY, tick_of
-from zeke_sim.properties.holding import holds
+from zeke_sim.properties.definition import holds
 from zeke_sim.properties.liveness import duty_since
 
 if TYPE_CHECKING:

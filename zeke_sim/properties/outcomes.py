@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from zeke_queue.model import Completed, Failed, Released, RowState, Waiting
 from zeke_sim.history.events import Answered, Ended, Invoked, Lived, WorkerRow
 from zeke_sim.history.state import MOMENT, Broken
-from zeke_sim.properties.holding import holds
+from zeke_sim.properties.definition import holds
 from zeke_sim.properties.interruptions import PROMPT, deadline, known_of, lease_over, remember, stood_still
-from zeke_sim.properties.settling import error_of, normal, told, written
+from zeke_sim.properties.settlements import error_of, normal, told, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

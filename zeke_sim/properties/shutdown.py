@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from zeke_sim.history.events import Answered, Began, Invoked, Lived
 from zeke_sim.history.state import Broken, End
-from zeke_sim.properties.holding import holds
+from zeke_sim.properties.definition import holds
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from zeke_queue.core.event_limits import of_each
 from zeke_sim.history.events import Answered, Invoked, Lived, WorkerRow
 from zeke_sim.history.state import Broken, End
-from zeke_sim.properties.holding import holds
+from zeke_sim.properties.definition import holds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

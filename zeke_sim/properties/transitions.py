@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from zeke_queue.model import FINAL, RowState
 from zeke_sim.history.events import Change
 from zeke_sim.history.state import Broken, is_of_waiting
-from zeke_sim.properties.holding import holds, is_extension
+from zeke_sim.properties.definition import holds, is_extension
 
 if TYPE_CHECKING:
     from zeke_sim.history.state import RunState

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from zeke_queue.model import RowState
 from zeke_sim.history.events import Answered, Began, Change, Ended, Invoked, WorkerRow
 from zeke_sim.history.state import Broken, End
-from zeke_sim.properties.holding import holds
+from zeke_sim.properties.definition import holds
 from zeke_sim.properties.interruptions import known_of, lease_over, remember, stood_still
 from zeke_sim.properties.liveness import WORKER_RECOVERS
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from zeke_sim.history.events import Image
     from zeke_sim.history.state import RunState
-    from zeke_sim.properties.holding import Step
+    from zeke_sim.properties.definition import Step
 
 PROMPT = 0.1
 """Seconds within which a worker starts a job for which it has a free place."""

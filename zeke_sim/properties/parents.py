@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.model import FINAL, RowState, Waiting
 from zeke_sim.history.events import Answered, Change, Ended, Invoked
 from zeke_sim.history.state import Broken, End, place_of
-from zeke_sim.properties.holding import holds, is_end, is_send
+from zeke_sim.properties.definition import holds, is_end, is_send
 from zeke_sim.properties.liveness import duty_since
-from zeke_sim.properties.settling import outcomes
+from zeke_sim.properties.settlements import outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

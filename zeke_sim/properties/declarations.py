@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from zeke_sim.history.events import Invoked
 from zeke_sim.history.state import Broken
 from zeke_sim.properties.cron import tick_of
-from zeke_sim.properties.holding import holds
+from zeke_sim.properties.definition import holds
 
 if TYPE_CHECKING:
     from zeke_queue.core.options import OptionLayer

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from zeke_queue.model import WAITING
 from zeke_sim.history.events import Answered, Change, Fault, Invoked
 from zeke_sim.history.state import Broken, End
-from zeke_sim.properties.holding import holds
+from zeke_sim.properties.definition import holds
 from zeke_sim.world.faults import WAKE
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from zeke_queue.errors import SerializationError
 from zeke_queue.model import Completed, Failed, Released, RowState, Waiting
 from zeke_sim.history.events import Change
 from zeke_sim.history.state import Broken
-from zeke_sim.properties.holding import holds, is_claim, is_end
+from zeke_sim.properties.definition import holds, is_claim, is_end
 
 if TYPE_CHECKING:
     from zeke_sim.history.events import Image
