@@ -57,6 +57,10 @@ def test_every_path_exists() -> None:
             *(("zeke_queue/storage/postgres", path) for path in re.findall(r"`(sql/[\w./]+)`", PAGE)),
         )
     ]
+    for rooms, what in re.findall(r"^\| (`zeke_.*?) \| (.*) \|$", PAGE, re.MULTILINE):
+        folders = re.findall(r"`([^`]+)`", rooms)
+        for module in re.findall(r"`(\w+\.py)`", what):
+            assert any((ROOT / folder / module).exists() for folder in folders), module
     assert len(paths) > 50
     assert len(short) > 40
     assert [path for path in [*paths, *short] if not (ROOT / path).exists()] == []

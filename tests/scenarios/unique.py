@@ -169,7 +169,7 @@ def _together(known: Known, number: int, several: list[Send]) -> Action:
     return send
 
 
-@holds("a debounced send goes into the next slot", Answered, Invoked, End, number=11, verbs=("insert",))
+@holds("a debounced send goes into the next slot", Answered, Invoked, End, verbs=("insert",))
 def a_debounced_send_goes_into_the_next_slot(event: Answered | Invoked | End, state: RunState) -> None:
     """A debounced send that its slot refuses is tried in the slot that follows."""
     refused = state.of("debounced sends that were refused", dict[str, NewJob])

@@ -52,7 +52,7 @@ LEFT_OUT: Final[Mapping[str, str]] = {
 them, or much that is no fault of ours."""
 
 
-@holds("a send is one job", Change, number=14)
+@holds("a send is one job", Change)
 def a_send_is_one_job(event: Change, past: RunState) -> None:
     """What a client sends once is one job, however often the send had no answer and was repeated."""
     row = event.after

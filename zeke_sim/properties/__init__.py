@@ -1,8 +1,4 @@
-"""The properties that every run must satisfy, from the list in SIMULATION.md.
-
-Properties of features that the runtime does not have are missing: limits per key (8), rates (21), dead
-letters (23), and strict order per key (24).
-"""
+"""The properties that every run must satisfy, a module for each subject, and factories for an application's."""
 
 from __future__ import annotations
 

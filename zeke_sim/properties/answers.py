@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _CREATED, _RETRY, _ACTIVE = RowState.CREATED, RowState.RETRY, RowState.ACTIVE
 
 
-@holds("nothing changes without a request", Change, number=3)
+@holds("nothing changes without a request", Change)
 def nothing_changes_without_a_request(event: Change, state: RunState) -> None:
     """A job is changed only by a call whose purpose is such a change, and which names the job."""
     row = event.after or event.before
@@ -96,7 +96,7 @@ def _named(args: Any) -> list[Any] | None:
 _NAMING: Final = ("settle", "suspend", "extend", "cancel", "resume", "retry")
 
 
-@holds("answers match what was done", Answered, number=14, verbs=_NAMING)
+@holds("answers match what was done", Answered, verbs=_NAMING)
 def answers_match_what_was_done(event: Answered, state: RunState) -> None:
     """A call's answer names exactly the jobs that it changed, and it had to skip all others.
 

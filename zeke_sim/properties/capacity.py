@@ -27,7 +27,6 @@ PROMPT = 0.1
     Invoked,
     Answered,
     WorkerRow,
-    number=16,
     verbs=("claim", "settle", "suspend", "heartbeat"),
 )
 def a_worker_with_a_free_slot_starts_what_it_claimed(
@@ -81,9 +80,7 @@ def _was_begun(job: UUID, attempt: int, event: Invoked, state: RunState) -> None
         )
 
 
-@holds(
-    "a worker whose lease ended starts no job", Began, Answered, WorkerRow, number=26, verbs=("heartbeat",)
-)
+@holds("a worker whose lease ended starts no job", Began, Answered, WorkerRow, verbs=("heartbeat",))
 def a_worker_whose_lease_ended_starts_no_job(event: Began | Answered | WorkerRow, state: RunState) -> None:
     """A worker starts no job after its lease has ended, until another heartbeat is answered.
 
@@ -111,7 +108,7 @@ def _leaves(step: Step) -> bool:
     return step.table == "job" and step.was is RowState.ACTIVE
 
 
-@holds("a worker with a free slot claims jobs", Invoked, Change, number=8, verbs=("claim",), steps=_leaves)
+@holds("a worker with a free slot claims jobs", Invoked, Change, verbs=("claim",), steps=_leaves)
 def a_worker_with_a_free_slot_claims_jobs(event: Invoked | Change, state: RunState) -> None:
     """A worker that holds no job claims jobs of all its tasks.
 
@@ -146,7 +143,7 @@ def a_worker_with_a_free_slot_claims_jobs(event: Invoked | Change, state: RunSta
             )
 
 
-@holds("claimed jobs are started or released", Change, End, number=17, steps=_leaves)
+@holds("claimed jobs are started or released", Change, End, steps=_leaves)
 def claimed_jobs_are_started_or_released(event: Change | End, state: RunState) -> None:
     """A live worker that reaches the storage soon starts or releases each job that it claimed.
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from zeke_sim.history.state import RunState
 
 
-@holds("active jobs within the limit", Change, number=8, steps=is_claim)
+@holds("active jobs within the limit", Change, steps=is_claim)
 def active_within_the_limit(event: Change, state: RunState) -> None:
     """At every commit, a queue has at most as many active jobs as its concurrency limit.
 
@@ -43,7 +43,7 @@ def _limit(name: str, event: Change, state: RunState) -> int | None:
     return None if earlier is None else max(earlier, queue.concurrency_limit)
 
 
-@holds("nothing starts before its time", Change, number=10, steps=is_claim)
+@holds("nothing starts before its time", Change, steps=is_claim)
 def nothing_starts_before_its_time(event: Change, _state: RunState) -> None:
     """A job is not claimed before its start_after, by the storage's clock."""
     row = event.after
@@ -55,7 +55,7 @@ def nothing_starts_before_its_time(event: Change, _state: RunState) -> None:
         )
 
 
-@holds("a claim begins the attempt's time", Change, number=7, steps=is_claim)
+@holds("a claim begins the attempt's time", Change, steps=is_claim)
 def a_claim_begins_the_time(event: Change, state: RunState) -> None:
     """A claim writes its own worker and its own time."""
     row = event.after
@@ -74,7 +74,7 @@ def a_claim_begins_the_time(event: Change, state: RunState) -> None:
             raise Broken(f"worker {call.invoked.args['worker']} claimed it for {row.worker}", job=row.id)
 
 
-@holds("claims go in order", Change, number=9, steps=is_claim)
+@holds("claims go in order", Change, steps=is_claim)
 def claims_go_in_order(event: Change, state: RunState) -> None:
     """A claim takes due jobs in order of priority (highest first), start_after, and id.
 
@@ -129,7 +129,7 @@ def _open_cancellations(state: RunState) -> Iterator[Call]:
             yield from (call for call in calls if call.invoked.verb == "cancel")
 
 
-@holds("a claim returns what it took", Answered, number=4, verbs=("claim",))
+@holds("a claim returns what it took", Answered, verbs=("claim",))
 def a_claim_returns_what_it_took(event: Answered, state: RunState) -> None:
     """A claim's answer contains the rows that it made active, in claim order, and no more than requested."""
     if event.outcome != "ok" or not state.attributed:
@@ -190,7 +190,6 @@ def _within_wants(event: Answered, call: Call) -> None:
     Change,
     Invoked,
     Answered,
-    number=22,
     verbs=("pause_queue",),
     steps=is_claim,
 )

@@ -24,9 +24,7 @@ RECOVERS: Final = 8.0
 """Seconds within which a worker repeats a failed call after the storage has recovered."""
 
 
-@holds(
-    "a worker is registered until it leaves", WorkerRow, Invoked, Answered, number=17, verbs=("deregister",)
-)
+@holds("a worker is registered until it leaves", WorkerRow, Invoked, Answered, verbs=("deregister",))
 def a_worker_is_registered_until_it_leaves(event: WorkerRow | Invoked | Answered, state: RunState) -> None:
     """A worker is deleted when it leaves, or a day after its lease has ended."""
     left = state.of("left", set["UUID"])
@@ -70,7 +68,6 @@ def _key(line: JobEvent) -> tuple[UUID, int, str, str]:
     Answered,
     Lived,
     End,
-    number=19,
     verbs=("append_events", "heartbeat"),
 )
 def unstored_events_are_sent_again(event: Invoked | Answered | Lived | End, state: RunState) -> None:
@@ -111,7 +108,7 @@ def _sent_again(
             )
 
 
-@holds("events are kept as long as their job", Answered, number=19, verbs=("events",))
+@holds("events are kept as long as their job", Answered, verbs=("events",))
 def events_are_kept_as_long_as_their_job(event: Answered, state: RunState) -> None:
     """A job's progress and log lines, once read, stay readable until the job is purged."""
     if event.outcome != "ok":

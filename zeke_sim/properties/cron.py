@@ -45,7 +45,7 @@ def tick_of(sent: NewJob) -> tuple[str, datetime] | None:
     return (meta["schedule"], datetime.fromisoformat(meta["tick"])) if "schedule" in meta else None
 
 
-@holds("ticks are served by the policy", Invoked, number=12, verbs=("commit",))
+@holds("ticks are served by the policy", Invoked, verbs=("commit",))
 def ticks_are_served_by_the_policy(event: Invoked, state: RunState) -> None:
     """A scheduler that decides on a schedule's occurrences sends their jobs in the same transaction.
 
@@ -132,7 +132,7 @@ def _listed(ticks: set[datetime]) -> str:
     return shown if len(ticks) <= 3 else f"{shown} and {len(ticks) - 3} more"  # noqa: PLR2004
 
 
-@holds("no tick is decided on twice", ScheduleRow, number=12)
+@holds("no tick is decided on twice", ScheduleRow)
 def no_tick_is_decided_on_twice(event: ScheduleRow, _state: RunState) -> None:
     """A schedule's last tick never goes back, unless the schedule restarts.
 
@@ -149,7 +149,7 @@ def no_tick_is_decided_on_twice(event: ScheduleRow, _state: RunState) -> None:
         raise Broken(f"{event.name!r} had decided up to {before.last_tick}, and has up to {after.last_tick}")
 
 
-@holds("ticks are served in time", End, number=12)
+@holds("ticks are served in time", End)
 def ticks_are_served_in_time(event: End, state: RunState) -> None:
     """After all faults have ended, a running scheduler decides on each occurrence in time.
 

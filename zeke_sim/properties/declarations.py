@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from zeke_sim.history.state import RunState
 
 
-@holds("a task's limit is divided among its queues", Invoked, number=8, verbs=("declare",))
+@holds("a task's limit is divided among its queues", Invoked, verbs=("declare",))
 def a_tasks_limit_is_divided_among_its_queues(event: Invoked, state: RunState) -> None:
     """The limits declared for a task's name and its aliases add up to the task's limit."""
     declared = {queue.name: queue.concurrency_limit for queue in event.args["queues"]}
@@ -29,7 +29,7 @@ def a_tasks_limit_is_divided_among_its_queues(event: Invoked, state: RunState) -
             raise Broken(f"{', '.join(names)} get {parts} of a limit of {' or '.join(map(str, limits))}")
 
 
-@holds("a tick has its task's options", Invoked, number=12, verbs=("insert",))
+@holds("a tick has its task's options", Invoked, verbs=("insert",))
 def a_tick_has_its_tasks_options(event: Invoked, state: RunState) -> None:
     """A schedule's job has the options of its task unless the schedule overrides them."""
     for job in event.args["jobs"]:

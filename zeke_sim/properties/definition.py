@@ -54,7 +54,6 @@ class Property(NamedTuple):
 
     Attributes:
         name: the name that users see.
-        number: its number in SIMULATION.md's list; None for a property of an application.
         events: the event types that can violate it; ``End`` stands for the end of the run.
         check: raises ``Broken`` if the event violates it.
         verbs: limits calls and answers to these storage methods; empty for all.
@@ -62,7 +61,6 @@ class Property(NamedTuple):
     """
 
     name: str
-    number: int | None
     events: tuple[type, ...]
     check: Check
     verbs: tuple[str, ...] = ()
@@ -77,13 +75,12 @@ class Property(NamedTuple):
 def holds(
     name: str,
     *events: type,
-    number: int | None = None,
     verbs: tuple[str, ...] = (),
     steps: Callable[[Step], bool] | None = None,
 ) -> Callable[[Check], Property]:
     """Make a property of a function that takes an event of these types and the state after it."""
 
     def make(check: Check) -> Property:
-        return Property(name, number, events, check, verbs, steps)
+        return Property(name, events, check, verbs, steps)
 
     return make

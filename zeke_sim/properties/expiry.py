@@ -25,7 +25,7 @@ _MOVES: Final = frozenset({"expire_in", "attempt", "worker", "started_on", "awai
 """Columns that may change while a job is active; a new worker, attempt or start means another lease."""
 
 
-@holds("nothing expires before its time", Answered, number=7, verbs=("lock_expired",))
+@holds("nothing expires before its time", Answered, verbs=("lock_expired",))
 def nothing_expires_before_its_time(event: Answered, state: RunState) -> None:
     """The storage reports an attempt as overdue only after its deadline, or if its worker is gone or silent.
 
@@ -75,7 +75,7 @@ def _alive_until(job: ExpiredJob, since: float, state: RunState) -> datetime | N
     return None
 
 
-@holds("no attempt is cut short", Change, number=26, steps=is_end)
+@holds("no attempt is cut short", Change, steps=is_end)
 def no_attempt_is_cut_short(event: Change, state: RunState) -> None:
     """An attempt ends as lost or expired only if the storage reported it as overdue for that reason.
 
@@ -121,7 +121,7 @@ def _seconds(extension: Ask) -> float:
     return what.seconds
 
 
-@holds("an extension counts from now", Change, number=7, steps=is_extension)
+@holds("an extension counts from now", Change, steps=is_extension)
 def an_extension_counts_from_now(event: Change, state: RunState) -> None:
     """An extension sets the deadline to its seconds after the request, and changes nothing else."""
     before, after = event.before, event.after

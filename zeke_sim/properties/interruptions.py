@@ -64,7 +64,6 @@ def known_of(state: RunState) -> _Known:
     Lived,
     WorkerRow,
     Ended,
-    number=26,
     verbs=("heartbeat",),
 )
 def no_handler_is_interrupted_without_a_reason(
@@ -129,9 +128,7 @@ def _reasons(event: Ended, state: RunState) -> Iterator[bool]:
     yield over is not None and at >= over
 
 
-@holds(
-    "expired and lost handlers are interrupted", Answered, WorkerRow, Ended, number=26, verbs=("heartbeat",)
-)
+@holds("expired and lost handlers are interrupted", Answered, WorkerRow, Ended, verbs=("heartbeat",))
 def expired_and_lost_handlers_are_interrupted(event: Answered | WorkerRow | Ended, state: RunState) -> None:
     """A handler is interrupted at its deadline, when its worker's lease ends, and when the job is lost.
 

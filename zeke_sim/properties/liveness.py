@@ -38,7 +38,7 @@ def duty_since(verb: str, state: RunState) -> float | None:
     return max(quiet, min(since)) + DUTY_RECOVERS if since else None
 
 
-@holds("every process performs its duty", End, number=17)
+@holds("every process performs its duty", End)
 def every_process_performs_its_duty(_event: End, state: RunState) -> None:
     """After all faults have ended, each worker claims, a scheduler polls for ticks, and a supervisor sweeps.
 
@@ -61,7 +61,7 @@ def _begun(name: str, verbs: tuple[str, ...], state: RunState) -> None:
             raise Broken(f"{name} is well since {since:.3f} s, and never called {verb}", since=since)
 
 
-@holds("due jobs are picked up", Change, End, number=16, steps=is_claim)
+@holds("due jobs are picked up", Change, End, steps=is_claim)
 def due_jobs_are_picked_up(event: Change | End, state: RunState) -> None:
     """After all faults have ended, an idle worker claims due jobs within its poll interval.
 
@@ -140,7 +140,7 @@ def _is_of(activity: WorkerActivity, node: Node, state: RunState) -> bool:
     return any(state.activity[worker] is activity for worker in node.workers)
 
 
-@holds("abandoned jobs are released", Change, End, number=17)
+@holds("abandoned jobs are released", Change, End)
 def abandoned_jobs_are_released(event: Change | End, state: RunState) -> None:
     """After all faults have ended, no job stays active without a valid deadline, lease and handler.
 

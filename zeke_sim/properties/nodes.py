@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from zeke_sim.history.state import RunState
 
 
-@holds("a dead process does nothing", Effect, Invoked, Began, Ended, Notified, number=18)
+@holds("a dead process does nothing", Effect, Invoked, Began, Ended, Notified)
 def a_dead_process_does_nothing(event: Effect | Invoked | Began | Ended | Notified, state: RunState) -> None:
     """A dead or paused process does nothing: no effect, no call, no handler."""
     node = state.nodes.get(event.node)
@@ -32,7 +32,7 @@ def a_dead_process_does_nothing(event: Effect | Invoked | Began | Ended | Notifi
     )
 
 
-@holds("each attempt runs once", Began, number=4)
+@holds("each attempt runs once", Began)
 def each_attempt_runs_once(event: Began, state: RunState) -> None:
     """A handler runs once for a claimed attempt, in the process that claimed it."""
     life = state.lives[event.job]
@@ -54,7 +54,7 @@ def each_attempt_runs_once(event: Began, state: RunState) -> None:
         )
 
 
-@holds("statuses never go back", Notified, number=19)
+@holds("statuses never go back", Notified)
 def statuses_never_go_back(event: Notified, state: RunState) -> None:
     """A watcher of a job receives its statuses in order, once each, and none that the job never had.
 

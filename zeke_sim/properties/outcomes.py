@@ -31,7 +31,6 @@ _SHORT = MOMENT.total_seconds()
     Answered,
     Lived,
     WorkerRow,
-    number=13,
     verbs=("settle", "suspend", "heartbeat"),
 )
 def a_settlement_says_what_the_handler_did(

@@ -28,7 +28,7 @@ ROLLED_BACK: Final = 15.0
 """Seconds after its last answer by which an uncommitted transaction has ended and released its locks."""
 
 
-@holds("a waiting job holds nothing", Change, number=25)
+@holds("a waiting job holds nothing", Change)
 def a_waiting_job_holds_nothing(event: Change, _state: RunState) -> None:
     """A job that waits for another is in state created, has no worker, and is not claimed."""
     before, after = event.before, event.after
@@ -42,7 +42,7 @@ def a_waiting_job_holds_nothing(event: Change, _state: RunState) -> None:
         raise Broken(f"claimed, and waits for {before.waits_for}", job=after.id)
 
 
-@holds("a wait is as requested", Change, number=25, steps=is_end)
+@holds("a wait is as requested", Change, steps=is_end)
 def a_wait_is_as_requested(event: Change, state: RunState) -> None:
     """A suspended job waits for exactly the requested job, or is due at once if that has ended."""
     after = event.after
@@ -71,7 +71,7 @@ def _difference(ask: Ask, after: Image, state: RunState) -> str | None:
     return None
 
 
-@holds("no parent continues too early", Change, number=10)
+@holds("no parent continues too early", Change)
 def no_parent_continues_too_early(event: Change, state: RunState) -> None:
     """A waiting job resumes only after the other job has ended or is gone, and is due at that moment."""
     before, after = event.before, event.after
@@ -145,7 +145,7 @@ class _Waits:
 _ENDING: Final = ("settle", "suspend", "cancel", "commit")
 
 
-@holds("the end of a job resumes those that wait for it", Change, Answered, number=16, verbs=_ENDING)
+@holds("the end of a job resumes those that wait for it", Change, Answered, verbs=_ENDING)
 def the_end_of_a_job_resumes_those_that_wait_for_it(event: Change | Answered, state: RunState) -> None:
     """After the end of a job is acknowledged, no job waits for it.
 
@@ -184,7 +184,7 @@ def _locked_until(job: UUID, state: RunState) -> float:
     return until
 
 
-@holds("no job waits for an ended job", Change, End, number=17)
+@holds("no job waits for an ended job", Change, End)
 def no_job_waits_for_an_ended_job(event: Change | End, state: RunState) -> None:
     """After all faults have ended, a job that waits for an ended or deleted job resumes within a sweep."""
     waits = state.of("waits", _Waits)
@@ -213,9 +213,7 @@ def _goes_on(job: UUID, since: float, state: RunState) -> None:
         )
 
 
-@holds(
-    "children end with their parent", Invoked, Answered, number=14, verbs=("insert_child", "cancel", "commit")
-)
+@holds("children end with their parent", Invoked, Answered, verbs=("insert_child", "cancel", "commit"))
 def children_end_with_their_parent(event: Invoked | Answered, state: RunState) -> None:
     """When a cancellation is acknowledged, the children that the job had sent to wait for are cancelled too.
 
@@ -238,9 +236,7 @@ def children_end_with_their_parent(event: Invoked | Answered, state: RunState) -
                 raise Broken(f"its parent {row.id} was cancelled, and it was not", job=child, since=at)
 
 
-@holds(
-    "children are resumed with their parent", Invoked, Answered, number=14, verbs=("insert_child", "resume")
-)
+@holds("children are resumed with their parent", Invoked, Answered, verbs=("insert_child", "resume"))
 def children_are_resumed_with_their_parent(event: Invoked | Answered, state: RunState) -> None:
     """When a resumption is acknowledged, children that were cancelled with the job or later are resumed too.
 
@@ -286,7 +282,7 @@ def _stays_cancelled(job: UUID, parent: Image, time: tuple[float, float], state:
     return True
 
 
-@holds("no held job is reported as lost", Ended, number=4)
+@holds("no held job is reported as lost", Ended)
 def no_held_job_is_reported_as_lost(event: Ended, state: RunState) -> None:
     """A handler is refused operations of the job's holder only after the job was lost."""
     if event.how != "raised" or not str(event.value).startswith("LeaseLostError:"):
@@ -302,7 +298,7 @@ def no_held_job_is_reported_as_lost(event: Ended, state: RunState) -> None:
         )
 
 
-@holds("a lost job has no more children", Change, number=4, steps=is_send)
+@holds("a lost job has no more children", Change, steps=is_send)
 def a_lost_job_has_no_more_children(event: Change, state: RunState) -> None:
     """A child to wait for is sent only while its parent is active in the requesting attempt."""
     row, causes = event.after, state.causes(event)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _MOVING: Final = "nothing is lost"
 
 
-@holds("nothing is lost on the way to the archive", Change, End, number=1)
+@holds("nothing is lost on the way to the archive", Change, End)
 def nothing_is_lost(event: Change | End, state: RunState) -> None:
     """A job is in one table: one that leaves the job table enters the archive unchanged in the same commit.
 
@@ -58,7 +58,7 @@ def _landed(moving: dict[int, list[Change]], state: RunState) -> None:
             raise Broken(f"it was {row.state}, and is neither live nor archived", job=job)
 
 
-@holds("archived and purged not too early", Change, number=15, steps=is_move)
+@holds("archived and purged not too early", Change, steps=is_move)
 def not_too_early(event: Change, state: RunState) -> None:
     """Only ended jobs are archived, and only after their retention time.
 
@@ -90,7 +90,7 @@ def _kept(event: Change, state: RunState, default: float | None) -> float | None
     return after[0] if after else default
 
 
-@holds("archived and purged in time", Change, End, number=15, steps=is_move)
+@holds("archived and purged in time", Change, End, steps=is_move)
 def in_time(event: Change | End, state: RunState) -> None:
     """After all faults have ended, jobs are archived and purged within a sweep of their retention time."""
     rules = state.rules

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from zeke_sim.history.state import RunState
 
 
-@holds("a paused schedule serves nothing", ScheduleRow, number=12)
+@holds("a paused schedule serves nothing", ScheduleRow)
 def a_paused_schedule_serves_nothing(event: ScheduleRow, _state: RunState) -> None:
     """A scheduler decides on no occurrence of a paused schedule."""
     before, after = event.before, event.after
@@ -31,7 +31,7 @@ def a_paused_schedule_serves_nothing(event: ScheduleRow, _state: RunState) -> No
         )
 
 
-@holds("an edit survives a deploy", ScheduleRow, Invoked, number=12, verbs=("put_schedule",))
+@holds("an edit survives a deploy", ScheduleRow, Invoked, verbs=("put_schedule",))
 def an_edit_survives_a_deploy(event: ScheduleRow | Invoked, state: RunState) -> None:
     """As long as its declaration in code stays the same, a schedule changes only by run-time edits."""
     asked = state.of("asked schedules", dict[str, list[Any]])
@@ -58,7 +58,7 @@ def _paused(schedule: Schedule) -> str:
     return " (paused)" if schedule.paused else ""
 
 
-@holds("one occurrence has one id", Invoked, number=12, verbs=("insert",))
+@holds("one occurrence has one id", Invoked, verbs=("insert",))
 def one_occurrence_has_one_id(event: Invoked, state: RunState) -> None:
     """All sends of a schedule's occurrence, by any scheduler, use the same id.
 
@@ -71,7 +71,7 @@ def one_occurrence_has_one_id(event: Invoked, state: RunState) -> None:
             raise Broken(f"{tick[0]!r} of {tick[1]} is sent as {job.id}, and was sent as {known[tick]}")
 
 
-@holds("an edit takes effect soon", ScheduleRow, End, number=12)
+@holds("an edit takes effect soon", ScheduleRow, End)
 def an_edit_takes_effect_soon(event: ScheduleRow | End, state: RunState) -> None:
     """After all faults have ended, a scheduler decides on a restarted schedule within one poll."""
     anew = state.of("schedules that start anew", dict[str, float])

@@ -31,7 +31,7 @@ _REMEMBERED: Final = 8
 """Number of a node's latest sends that are compared; a repetition follows soon."""
 
 
-@holds("a rolled-back send is never seen", Change, number=20, steps=is_send)
+@holds("a rolled-back send is never seen", Change, steps=is_send)
 def a_rolled_back_send_is_never_seen(event: Change, state: RunState) -> None:
     """A job appears only after a send, and not before the send's transaction commits.
 
@@ -63,7 +63,7 @@ def _told(ask: Ask) -> str:
     return f"transaction {ask.call.invoked.transaction}, which was not committed"
 
 
-@holds("a row is what was sent", Change, number=1, steps=is_send)
+@holds("a row is what was sent", Change, steps=is_send)
 def a_row_is_what_was_sent(event: Change, state: RunState) -> None:
     """A new job's row has the values of its send, and is created, unclaimed, and due as requested.
 
@@ -125,7 +125,7 @@ def _start_of(sent: NewJob, created_on: datetime) -> datetime:
     return max(starts, slot.replace(tzinfo=UTC))
 
 
-@holds("a job is sent once", Change, number=14, steps=is_send)
+@holds("a job is sent once", Change, steps=is_send)
 def a_job_is_sent_once(event: Change, state: RunState) -> None:
     """A send with the id of an existing job, live or archived, creates no second job."""
     row = event.after
@@ -136,7 +136,7 @@ def a_job_is_sent_once(event: Change, state: RunState) -> None:
         raise Broken(f"it was sent again, and was {before.after.state} in {before.table}", job=row.id)
 
 
-@holds("a repeated send is the same job", Invoked, number=14, verbs=("insert",))
+@holds("a repeated send is the same job", Invoked, verbs=("insert",))
 def a_repeated_send_is_the_same_job(event: Invoked, state: RunState) -> None:
     """A send that is repeated after a lost answer has the same id, so it creates only one job."""
     tried = state.of("sends that were tried", dict[str, list[Invoked]]).setdefault(event.node, [])
@@ -160,7 +160,7 @@ def a_repeated_send_is_the_same_job(event: Invoked, state: RunState) -> None:
     del tried[:-_REMEMBERED]
 
 
-@holds("one job per key and slot", Change, number=11)
+@holds("one job per key and slot", Change)
 def one_job_per_key_and_slot(event: Change, state: RunState) -> None:
     """At most one job per singleton key waits or runs, and at most one job per slot has not failed."""
     row = event.after
@@ -177,7 +177,7 @@ def _named(place: Place) -> str:
     return f"{' in '.join(parts)} of {place.queue!r}"
 
 
-@holds("an acknowledged send is stored", Answered, number=14, verbs=("insert", "insert_child", "commit"))
+@holds("an acknowledged send is stored", Answered, verbs=("insert", "insert_child", "commit"))
 def an_acknowledged_send_is_stored(event: Answered, state: RunState) -> None:
     """When a send is acknowledged, its job is visible, live or archived.
 
@@ -213,7 +213,7 @@ def _is_there(sent: UUID, answered: UUID | None, since: float, state: RunState) 
         raise Broken("its send was acknowledged, and the row does not exist", job=sent, since=since)
 
 
-@holds("a refusal has a reason", Answered, number=11, verbs=("insert", "insert_child"))
+@holds("a refusal has a reason", Answered, verbs=("insert", "insert_child"))
 def a_refusal_has_a_reason(event: Answered, state: RunState) -> None:
     """A send is refused only if another job had its key or its slot at some time during the call."""
     if event.outcome != "ok":
@@ -231,7 +231,7 @@ def a_refusal_has_a_reason(event: Answered, state: RunState) -> None:
             raise Broken(f"refused, and no job has {_named(places[0])}", job=sent.id, since=call.invoked.at)
 
 
-@holds("reads tell the truth", Answered, number=14, verbs=("get",))
+@holds("reads tell the truth", Answered, verbs=("get",))
 def reads_tell_the_truth(event: Answered, state: RunState) -> None:
     """A read returns a job's row as it was at some time between the call and its answer."""
     if event.outcome != "ok":

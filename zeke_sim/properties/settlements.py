@@ -46,7 +46,7 @@ def settled(event: Change) -> tuple[Image, Image] | None:
     return None if before is None or after is None else (before, after)
 
 
-@holds("a settlement is of the current attempt", Change, number=3, steps=is_end)
+@holds("a settlement is of the current attempt", Change, steps=is_end)
 def a_settlement_is_of_the_current_attempt(event: Change, state: RunState) -> None:
     """An attempt ends as requested by a settlement that names it, with the output of that settlement."""
     rows = settled(event)
@@ -94,7 +94,7 @@ def told(outcome: Any) -> str:
     return f"Released({outcome.delay})"
 
 
-@holds("an output is what the handler returned", Change, number=13, steps=is_end)
+@holds("an output is what the handler returned", Change, steps=is_end)
 def an_output_is_what_the_handler_returned(event: Change, state: RunState) -> None:
     """A job is completed only if the handler of the same attempt returned its output."""
     rows = settled(event)
@@ -111,7 +111,7 @@ def an_output_is_what_the_handler_returned(event: Change, state: RunState) -> No
         raise Broken(f"output is {after.output}, and the handler returned {values[0]}", job=after.id)
 
 
-@holds("retries within the limit", Change, number=5, steps=is_claim)
+@holds("retries within the limit", Change, steps=is_claim)
 def retries_within_the_limit(event: Change, _state: RunState) -> None:
     """A job has no more retries than its limit, which a revival raises if necessary."""
     row = event.after
@@ -119,7 +119,7 @@ def retries_within_the_limit(event: Change, _state: RunState) -> None:
         raise Broken(f"attempt {row.attempt} is retry {row.retry_count} of {row.retry_limit}", job=row.id)
 
 
-@holds("no retry is skipped", Change, number=5, steps=is_end)
+@holds("no retry is skipped", Change, steps=is_end)
 def no_retry_is_skipped(event: Change, _state: RunState) -> None:
     """A failed attempt is retried if and only if retries are left.
 
@@ -143,7 +143,7 @@ def no_retry_is_skipped(event: Change, _state: RunState) -> None:
         )
 
 
-@holds("retries wait as the policy says", Change, number=6, steps=is_end)
+@holds("retries wait as the policy says", Change, steps=is_end)
 def retries_wait_as_the_policy_says(event: Change, state: RunState) -> None:
     """A failed attempt is retried after a wait within the bounds of the job's policy, or as requested.
 
@@ -167,7 +167,7 @@ def retries_wait_as_the_policy_says(event: Change, state: RunState) -> None:
         _starts_in(wait, after, ask.call.invoked.at, state)
 
 
-@holds("a snoozed job waits as requested", Change, number=25)
+@holds("a snoozed job waits as requested", Change)
 def a_snoozed_job_waits_as_requested(event: Change, state: RunState) -> None:
     """A released job is due after the requested delay, and a requeued job at once."""
     before, after = event.before, event.after

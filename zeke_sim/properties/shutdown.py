@@ -35,7 +35,7 @@ def _stops(state: RunState) -> dict[str, float]:
     return state.of("told to stop", dict[str, float])
 
 
-@holds("a stopping process starts nothing", Lived, Began, Invoked, number=17, verbs=DUTIES)
+@holds("a stopping process starts nothing", Lived, Began, Invoked, verbs=DUTIES)
 def a_stopping_process_starts_nothing(event: Lived | Began | Invoked, state: RunState) -> None:
     """A process that was asked to stop starts no handler, and performs its duty at most once more.
 
@@ -74,7 +74,7 @@ def _begins(event: Began, stops: dict[str, float]) -> None:
         )
 
 
-@holds("a stopping process ends in time", Lived, End, number=17)
+@holds("a stopping process ends in time", Lived, End)
 def a_stopping_process_ends_in_time(event: Lived | End, state: RunState) -> None:
     """A worker that was asked to stop ends soon after the grace, whatever its handlers and the database do.
 
@@ -105,7 +105,7 @@ def _ends(event: Lived, known: dict[str, float], state: RunState) -> None:
             raise Broken(f"{event.node} was to end at {due:.3f} s, and ended at {event.at:.3f} s", since=due)
 
 
-@holds("no process ends without a request", Lived, number=17)
+@holds("no process ends without a request", Lived)
 def no_process_ends_without_a_request(event: Lived, state: RunState) -> None:
     """A worker, a scheduler or a supervisor ends only on request, and survives all external faults."""
     asked = state.of("asked to end", set[str])
@@ -119,7 +119,7 @@ def no_process_ends_without_a_request(event: Lived, state: RunState) -> None:
             raise Broken(f"{event.node} ended without a request to stop")
 
 
-@holds("a worker that leaves holds nothing", Answered, Invoked, number=17, verbs=_HOLDING)
+@holds("a worker that leaves holds nothing", Answered, Invoked, verbs=_HOLDING)
 def a_worker_that_leaves_holds_nothing(event: Answered | Invoked, state: RunState) -> None:
     """A worker that leaves has settled or released all jobs that it held.
 

@@ -58,7 +58,7 @@ def _one_commit(change: Change, state: RunState) -> bool:
     return any(call.invoked.transaction is not None for call in state.causes(change))
 
 
-@holds("only legal transitions", Change, number=2)
+@holds("only legal transitions", Change)
 def only_legal_transitions(event: Change, state: RunState) -> None:
     """A job's state changes only by transitions of the state machine, and a completed job stays completed.
 
@@ -77,7 +77,7 @@ def only_legal_transitions(event: Change, state: RunState) -> None:
     raise Broken(f"{was or 'no row'} became {after.state}", job=after.id, since=since)
 
 
-@holds("no two leases overlap", Change, number=4, steps=is_extension)
+@holds("no two leases overlap", Change, steps=is_extension)
 def no_two_leases_overlap(event: Change, state: RunState) -> None:
     """A job that a worker holds is not claimed by another: one attempt ends before the next begins."""
     before, after = event.before, event.after
@@ -98,7 +98,7 @@ def no_two_leases_overlap(event: Change, state: RunState) -> None:
         )
 
 
-@holds("what was sent never changes", Change, number=1)
+@holds("what was sent never changes", Change)
 def what_was_sent_never_changes(event: Change, _state: RunState) -> None:
     """A job's queue, payload, keys, priority and policy never change after it is sent."""
     before, after = event.before, event.after
@@ -118,7 +118,7 @@ def what_was_sent_never_changes(event: Change, _state: RunState) -> None:
             )
 
 
-@holds("attempts are numbered by claims", Change, number=3)
+@holds("attempts are numbered by claims", Change)
 def attempts_are_numbered_by_claims(event: Change, _state: RunState) -> None:
     """Each claim increments the job's attempt number by one, and nothing else changes it.
 
@@ -133,7 +133,7 @@ def attempts_are_numbered_by_claims(event: Change, _state: RunState) -> None:
         raise Broken(f"attempt is {after.attempt}, and should be {due}", job=after.id)
 
 
-@holds("only failures use retries", Change, number=25)
+@holds("only failures use retries", Change)
 def only_failures_use_retries(event: Change, _state: RunState) -> None:
     """A retry is used up when a failed job is claimed again.
 
@@ -152,7 +152,7 @@ def only_failures_use_retries(event: Change, _state: RunState) -> None:
         )
 
 
-@holds("each failed attempt is kept", Change, number=5)
+@holds("each failed attempt is kept", Change)
 def each_failed_attempt_is_kept(event: Change, state: RunState) -> None:
     """A job's history contains its failed attempts and no others, at most 25."""
     before, after = event.before, event.after
@@ -168,7 +168,7 @@ def each_failed_attempt_is_kept(event: Change, state: RunState) -> None:
     raise Broken(f"its history has {after.failures} attempts, and should have {due}", job=after.id)
 
 
-@holds("each state has its columns", Change, number=2)
+@holds("each state has its columns", Change)
 def each_state_has_its_columns(event: Change, _state: RunState) -> None:
     """Each state has its columns: an ended job has an end time, an active one a start time and a worker."""
     after = event.after

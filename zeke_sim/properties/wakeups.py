@@ -41,7 +41,7 @@ class _Sleepers:
         self.faulty: dict[str, float] = {}
 
 
-@holds("idle workers are woken", Change, Invoked, Fault, End, number=16)
+@holds("idle workers are woken", Change, Invoked, Fault, End)
 def idle_workers_are_woken(event: Change | Invoked | Fault | End, state: RunState) -> None:
     """An idle worker polls at once when a job becomes due, unless the wake-up is lost.
 
@@ -94,7 +94,7 @@ def _call(row: Image, event: Change, sleepers: _Sleepers, state: RunState) -> No
             sleepers.called.setdefault(activity.node, (event.at, row.id))
 
 
-@holds("a worker that finds nothing rests", Answered, number=16, verbs=("claim",))
+@holds("a worker that finds nothing rests", Answered, verbs=("claim",))
 def a_worker_that_finds_nothing_rests(event: Answered, state: RunState) -> None:
     """A worker that repeatedly finds no work pauses between its polls."""
     empty = state.of("empty claims", dict[str, list[float]])
