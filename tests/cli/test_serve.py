@@ -63,7 +63,7 @@ def streams_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_STREAM_TIMEOUT", str(PATIENCE))
 
 
-def test_an_api_serves_until_it_is_told_to_stop(zeke: Zeke, start: Start) -> None:
+def test_api_serves_until_sigterm(zeke: Zeke, start: Start) -> None:
     with start("api", *SHOP, "--port", "0") as api:
         url = heard(api.stderr, "api_listening")["url"]
         status, sent = called(f"{url}/trigger", {"taskId": "mail", "payload": {"to": "ann"}})
@@ -76,7 +76,7 @@ def test_an_api_serves_until_it_is_told_to_stop(zeke: Zeke, start: Start) -> Non
         assert api.wait(PATIENCE) == 0
 
 
-def test_a_stream_that_is_open_ends_with_its_server_at_once(start: Start) -> None:
+def test_open_stream_ends_with_its_server(start: Start) -> None:
     with start("api", *SHOP, "--port", "0") as api:
         url = heard(api.stderr, "api_listening")["url"]
         _, sent = called(f"{url}/trigger", {"taskId": "mail", "payload": {"to": "ann"}})
@@ -88,7 +88,7 @@ def test_a_stream_that_is_open_ends_with_its_server_at_once(start: Start) -> Non
         assert api.wait(PATIENCE) == 0
 
 
-def test_a_key_that_is_made_while_it_serves_is_asked_for_from_then_on(zeke: Zeke, start: Start) -> None:
+def test_key_created_while_the_api_runs_is_required_at_once(zeke: Zeke, start: Start) -> None:
     with start("api", *SHOP, "--port", "0") as api:
         listening = heard(api.stderr, "api_listening")
         assert listening["callers"].startswith("this machine only")
@@ -199,7 +199,7 @@ def test_port_in_use_is_reported_and_nothing_starts(zeke: Zeke) -> None:
     check_each(["api", "up"], check)
 
 
-def test_an_address_of_another_machine_is_refused(zeke: Zeke) -> None:
+def test_address_of_another_machine_is_refused(zeke: Zeke) -> None:
     said = zeke.fails("api", *SHOP, "--host", "192.0.2.1", "--port", "0", code=2)
     assert "API_HOST: must be an address of this machine, got 192.0.2.1" in said
 
@@ -211,7 +211,7 @@ def test_without_the_extra_it_says_what_to_install(zeke: Zeke, monkeypatch: pyte
     assert 'pip install ".[web]"' in zeke.fails("api", *SHOP, code=2)
 
 
-def test_an_api_without_a_database_does_not_start(start: Start, tmp_path: Path) -> None:
+def test_api_without_database_does_not_start(start: Start, tmp_path: Path) -> None:
     del tmp_path
     with start("api", *SHOP, "--port", "0", "--database", "postgresql://127.0.0.1:1/none") as api:
         assert api.wait(PATIENCE) == 1

