@@ -27,14 +27,14 @@ MUTANTS = (
     Mutant(
         "unbounded-jitter",
         RETRY,
-        "    return min(_cap(policy), half + draw * half)\n",
-        "    return min(_cap(policy), half / (1 - draw))\n",
+        "    return min(float(cap), half + draw * half)\n",
+        "    return min(float(cap), half / (1 - draw))\n",
         "The wait before a retry is drawn from a tail that has no end, and not from a window.",
     ),
     Mutant(
         "backoff-cap-ignored",
         RETRY,
-        "    return min(_cap(policy), half + draw * half)\n",
+        "    return min(float(cap), half + draw * half)\n",
         "    return half + draw * half\n",
         "The wait before a retry exceeds retry_delay_max.",
     ),

@@ -20,28 +20,6 @@ WAIT_MAX: Final = 2**31 - 1
 """Maximum wait in seconds (68 years), so that now plus a wait is a time that can be stored."""
 
 
-def bounds(policy: RetryPolicy, retry_count: int) -> tuple[float, float]:
-    """Return the shortest and the longest wait of a verdict after this many retries.
-
-    Args:
-        policy: the job's policy.
-        retry_count: how many retries the job has used, from 0.
-
-    Returns:
-        Seconds (low, high). They are equal without backoff and when the cap lies below the window.
-        Otherwise every wait w has low <= w < high, or w <= high where the cap is the upper bound.
-
-    >>> from zeke_queue.model import RetryPolicy
-    >>> bounds(RetryPolicy(delay=1), 0), bounds(RetryPolicy(delay=1), 3)
-    ((1.0, 2.0), (8.0, 16.0))
-    """
-    if not policy.backoff:
-        return float(policy.delay), float(policy.delay)
-    window = float(policy.delay * 2 ** min(MAX_DOUBLINGS, retry_count + 1))
-    cap = _cap(policy)
-    return min(cap, window / 2), min(cap, window)
-
-
 def verdict(policy: RetryPolicy, retry_count: int, draw: float) -> float | None:
     """Return the seconds after which a job that has just failed runs again.
 
@@ -67,8 +45,5 @@ def verdict(policy: RetryPolicy, retry_count: int, draw: float) -> float | None:
     if not policy.backoff:
         return float(policy.delay)
     half = policy.delay * 2 ** min(MAX_DOUBLINGS, retry_count + 1) / 2
-    return min(_cap(policy), half + draw * half)
-
-
-def _cap(policy: RetryPolicy) -> float:
-    return float(WAIT_MAX if policy.delay_max is None else min(policy.delay_max, WAIT_MAX))
+    cap = WAIT_MAX if policy.delay_max is None else min(policy.delay_max, WAIT_MAX)
+    return min(float(cap), half + draw * half)

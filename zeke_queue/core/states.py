@@ -40,10 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class IllegalTransition(RuntimeError):
-    """A job in this state can't take this event; a bug in this package, so repeating does not help."""
-
-
 class Event(enum.StrEnum):
     """Events of a job.
 
@@ -84,21 +80,3 @@ TRANSITIONS: Final[Mapping[tuple[RowState, Event], RowState]] = MappingProxyType
         (RowState.EXPIRED, Event.REVIVE): RowState.RETRY,
     }
 )
-
-
-def follow(state: RowState, event: Event) -> RowState:
-    """Return the state that follows, by the table above.
-
-    Raises:
-        IllegalTransition: the table has no such edge.
-
-    >>> follow(RowState.ACTIVE, Event.RELEASE)
-    <RowState.CREATED: 'created'>
-    """
-    try:
-        return TRANSITIONS[state, event]
-    except KeyError:
-        allowed = ", ".join(e.value for s, e in TRANSITIONS if s is state) or "nothing"
-        raise IllegalTransition(
-            f"A job that is {state.value} can't take {event.value!r}; it can take: {allowed}"
-        ) from None
