@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from zeke_queue.core.failure import shown
 from zeke_queue.errors import InvalidNameError
 
 QUEUE_NAME_MAX: Final = 200
@@ -51,7 +52,7 @@ def queue_name(name: str) -> str:
     """
     if _QUEUE.fullmatch(_text(name, "Queue")) is None:
         raise InvalidNameError(
-            f"Queue name {_shown(name)} is not one: "
+            f"Queue name {shown(name)} is not one: "
             + (
                 "it is empty"
                 if not name
@@ -60,12 +61,12 @@ def queue_name(name: str) -> str:
         )
     if len(name) > QUEUE_NAME_MAX:
         raise InvalidNameError(
-            f"Queue name {_shown(name)} has {len(name)} characters; at most {QUEUE_NAME_MAX} are allowed"
+            f"Queue name {shown(name)} has {len(name)} characters; at most {QUEUE_NAME_MAX} are allowed"
         )
     for prefix in RESERVED_PREFIXES:
         if name.startswith(prefix):
             raise InvalidNameError(
-                f"Queue name {_shown(name)} begins with {prefix!r}, which pg-boss reserves; choose another"
+                f"Queue name {shown(name)} begins with {prefix!r}, which pg-boss reserves; choose another"
             )
     return name
 
@@ -86,27 +87,21 @@ def schema_name(name: str) -> str:
     folded = _text(name, "Schema").lower()
     if len(name) > SCHEMA_NAME_MAX or not name.isascii() or _SCHEMA.fullmatch(folded) is None:
         raise InvalidNameError(
-            f"Schema name {_shown(name)} is not one: use 1 to {SCHEMA_NAME_MAX} ASCII letters, digits and _, "
+            f"Schema name {shown(name)} is not one: use 1 to {SCHEMA_NAME_MAX} ASCII letters, digits and _, "
             "beginning with a letter or _"
         )
     if folded.startswith("pg_"):
         raise InvalidNameError(
-            f"Schema name {_shown(name)} begins with 'pg_', which Postgres reserves; choose another"
+            f"Schema name {shown(name)} begins with 'pg_', which Postgres reserves; choose another"
         )
     if folded in RESERVED_WORDS:
-        raise InvalidNameError(f"Schema name {_shown(name)} is a reserved word of SQL; choose another")
+        raise InvalidNameError(f"Schema name {shown(name)} is a reserved word of SQL; choose another")
     return folded
 
 
 def _text(name: object, what: str) -> str:
     if not isinstance(name, str):
         raise InvalidNameError(
-            f"{what} name {_shown(name)} is not text but {type(name).__name__}; give a string"
+            f"{what} name {shown(name)} is not text but {type(name).__name__}; give a string"
         )
     return name
-
-
-def _shown(name: object) -> str:
-    """Return a readable ``repr`` for any value."""
-    shown = repr(name)
-    return shown if len(shown) <= 80 else shown[:77] + "…'"  # noqa: PLR2004 - about a line

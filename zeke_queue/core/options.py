@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict
 
+from zeke_queue.core.failure import shown
 from zeke_queue.core.names import queue_name
 from zeke_queue.errors import InvalidOptionError
 from zeke_queue.model import NewJob
@@ -251,15 +252,15 @@ def new_job(
         name=queue_name(name),
         data=data,
         priority=_integer("priority", priority, INT4_MIN),
-        delay=0.0 if options.delay is None else _seconds("delay", options.delay, 0),
+        delay=0.0 if options.delay is None else check_seconds("delay", options.delay, 0),
         start_at=None if start_at is None else _instant("start_at", start_at),
         retry_limit=_integer("retry_limit", retry_limit, 0),
         retry_delay=_whole_seconds("retry_delay", retry_delay, 0),
-        retry_backoff=_flag("retry_backoff", _or(options.retry_backoff, DEFAULTS.retry_backoff)),
+        retry_backoff=check_flag("retry_backoff", _or(options.retry_backoff, DEFAULTS.retry_backoff)),
         retry_delay_max=None
         if options.retry_delay_max is None
         else _whole_seconds("retry_delay_max", options.retry_delay_max, 0),
-        expire_in=_seconds("expire_in", expire_in, EXPIRE_IN_MIN),
+        expire_in=check_seconds("expire_in", expire_in, EXPIRE_IN_MIN),
         singleton_key=None if options.singleton_key is None else _singleton_key(options.singleton_key),
         slot_seconds=None
         if slot is None
@@ -317,53 +318,62 @@ def _or(value: Any, default: Any) -> Any:
 
 def _integer(field: str, value: object, low: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidOptionError(f"{field}: must be an integer from {low} to {INT4_MAX}, got {_shown(value)}")
+        raise InvalidOptionError(f"{field}: must be an integer from {low} to {INT4_MAX}, got {shown(value)}")
     if not low <= value <= INT4_MAX:
         raise InvalidOptionError(
-            f"{field}: must be an integer from {low} to {INT4_MAX} (int4), got {_shown(value)}"
+            f"{field}: must be an integer from {low} to {INT4_MAX} (int4), got {shown(value)}"
         )
     return int(value)
 
 
-def _seconds(field: str, value: object, low: float) -> float:
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def check_flag(field: str, value: object) -> bool:
+    """Return a flag.
+
+    Raises:
+        InvalidOptionError: it is neither True nor False.
+    """
+    if not isinstance(value, bool):
+        raise InvalidOptionError(f"{field}: must be True or False, got {shown(value)}")
+    return value
+
+
+def check_seconds(field: str, value: object, low: float = 0) -> float:
+    """Return a duration in seconds.
+
+    Raises:
+        InvalidOptionError: it is not a duration, or out of range.
+    """
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise InvalidOptionError(
-            f"{field}: must be a duration, got {_shown(value)}; pass seconds as a number, or a timedelta"
+            f"{field}: must be a duration, got {shown(value)}; pass seconds as a number, or a timedelta"
         )
-    if not low <= value <= INT4_MAX:  # also false for NaN
-        raise InvalidOptionError(f"{field}: must be {low} to {INT4_MAX} seconds, got {_shown(value)}")
-    return float(value)
+    if not low <= seconds <= INT4_MAX:  # also false for NaN
+        raise InvalidOptionError(f"{field}: must be {low} to {INT4_MAX} seconds, got {shown(value)}")
+    return float(seconds)
 
 
 def _whole_seconds(field: str, value: object, low: int) -> int:
-    seconds = _seconds(field, value, low)
+    seconds = check_seconds(field, value, low)
     if not seconds.is_integer():
         raise InvalidOptionError(
-            f"{field}: must be a whole number of seconds, got {_shown(value)}; its column is an int4"
+            f"{field}: must be a whole number of seconds, got {shown(value)}; its column is an int4"
         )
     return int(seconds)
-
-
-def _flag(field: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidOptionError(f"{field}: must be True or False, got {_shown(value)}")
-    return value
 
 
 def _instant(field: str, value: object) -> datetime:
     if not isinstance(value, datetime):
         raise InvalidOptionError(
-            f"{field}: must be an aware datetime, got {_shown(value)}; use delay for a duration"
+            f"{field}: must be an aware datetime, got {shown(value)}; use delay for a duration"
         )
     if value.utcoffset() is None:
         raise InvalidOptionError(
-            f"{field}: must be an aware datetime, got {_shown(value)}; pass one with tzinfo=UTC"
+            f"{field}: must be an aware datetime, got {shown(value)}; pass one with tzinfo=UTC"
         )
     if not YEAR_MIN <= _utc_year(value) <= YEAR_MAX:
         raise InvalidOptionError(
-            f"{field}: must be in the years {YEAR_MIN} to {YEAR_MAX}, got {_shown(value)}"
+            f"{field}: must be in the years {YEAR_MIN} to {YEAR_MAX}, got {shown(value)}"
         )
     return value
 
@@ -377,18 +387,18 @@ def _utc_year(value: datetime) -> int:
 
 def _key(field: str, value: object) -> str:
     if not isinstance(value, str):
-        raise InvalidOptionError(f"{field}: must be a string, got {_shown(value)}")
+        raise InvalidOptionError(f"{field}: must be a string, got {shown(value)}")
     if not value:
         raise InvalidOptionError(f"{field}: must not be empty; pass a key, or None for no key")
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
         raise InvalidOptionError(
-            f"{field}: must be valid Unicode, got {_shown(value)}, which has half of a surrogate pair"
+            f"{field}: must be valid Unicode, got {shown(value)}, which has half of a surrogate pair"
         ) from None
     if "\0" in value:
         raise InvalidOptionError(
-            f"{field}: must not contain a NUL character, got {_shown(value)}; Postgres cannot store it"
+            f"{field}: must not contain a NUL character, got {shown(value)}; Postgres cannot store it"
         )
     if size > KEY_BYTES_MAX:
         raise InvalidOptionError(
@@ -401,15 +411,6 @@ def _singleton_key(value: object) -> str:
     key = _key("singleton_key", value)
     if key.startswith(SINGLETON_QUEUE_PREFIX):
         raise InvalidOptionError(
-            f"singleton_key: {_shown(key)} begins with a prefix that pg-boss reserves; choose another"
+            f"singleton_key: {shown(key)} begins with a prefix that pg-boss reserves; choose another"
         )
     return key
-
-
-def _shown(value: object) -> str:
-    """Return a readable ``repr`` for any value."""
-    try:
-        shown = repr(value)
-    except ValueError:  # an int of more digits than Python prints
-        return f"a {type(value).__name__}"
-    return shown if len(shown) <= 80 else shown[:80] + "…"  # noqa: PLR2004 - about a line

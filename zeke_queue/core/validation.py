@@ -10,7 +10,7 @@ from uuid import UUID
 
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import shown
-from zeke_queue.core.options import INT4_MAX
+from zeke_queue.core.options import INT4_MAX, check_flag
 from zeke_queue.errors import InvalidOptionError, UsageError
 from zeke_queue.model import CARRIED, JobQuery, JobStatus
 
@@ -45,17 +45,6 @@ def check_timeout(timeout: object) -> float | None:
             "pass 0 to check once, or None to wait forever"
         )
     return None if timeout > INT4_MAX else float(max(timeout, 0))
-
-
-def check_flag(field: str, value: object) -> bool:
-    """Return a flag.
-
-    Raises:
-        InvalidOptionError: it is not a bool.
-    """
-    if not isinstance(value, bool):
-        raise InvalidOptionError(f"{field}: must be True or False, got {shown(value)}")
-    return value
 
 
 def check_limit(limit: int, most: int | None = None) -> int:

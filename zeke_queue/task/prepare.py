@@ -20,13 +20,14 @@ from zeke_queue.core.options import (
     DEFAULTS,
     OPTIONS_OF_A_SEND,
     another,
+    check_flag,
     layer,
     merge,
     new_job,
     next_slot,
     singleton_key,
 )
-from zeke_queue.core.validation import check_flag, check_uuid
+from zeke_queue.core.validation import check_uuid
 from zeke_queue.errors import (
     InvalidNameError,
     InvalidOptionError,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from zeke_queue.core.failure import shown
-from zeke_queue.core.retry import WAIT_MAX
+from zeke_queue.core.options import check_seconds
 from zeke_queue.errors import InvalidOptionError
+
+if TYPE_CHECKING:
+    from zeke_queue.core.options import Seconds
 
 
 class Signal(Exception):
@@ -27,8 +30,8 @@ class Retry(Signal):
         InvalidOptionError: ``after`` is not a duration, negative, or more than 68 years.
     """
 
-    def __init__(self, after: float | timedelta | None = None, reason: str | None = None) -> None:
-        self.after = None if after is None else _seconds(after, "after")
+    def __init__(self, after: Seconds | None = None, reason: str | None = None) -> None:
+        self.after = None if after is None else check_seconds("after", after)
         self.reason = reason
         super().__init__(reason or "The handler asked for a retry")
 
@@ -55,8 +58,8 @@ class Snooze(Signal):
         InvalidOptionError: ``seconds`` is not a duration, negative, or more than 68 years.
     """
 
-    def __init__(self, seconds: float | timedelta) -> None:
-        self.seconds = _seconds(seconds, "seconds")
+    def __init__(self, seconds: Seconds) -> None:
+        self.seconds = check_seconds("seconds", seconds)
         super().__init__(f"Snoozed for {self.seconds:g} s")
 
 
@@ -83,14 +86,3 @@ class Wait(BaseException):
             )
         self.child = found
         super().__init__(f"Waits for job {found}")
-
-
-def _seconds(value: object, field: str) -> float:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise InvalidOptionError(
-            f"{field}: must be a duration, got {shown(value)}; pass seconds as a number, or a timedelta"
-        )
-    if not 0 <= seconds <= WAIT_MAX:  # also false for NaN
-        raise InvalidOptionError(f"{field}: must be 0 to {WAIT_MAX} seconds, got {shown(value)}")
-    return float(seconds)

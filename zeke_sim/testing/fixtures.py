@@ -15,7 +15,7 @@ from zlib import crc32
 import pytest
 
 from zeke_queue.core.failure import shown
-from zeke_queue.core.validation import check_flag
+from zeke_queue.core.options import check_flag
 from zeke_queue.errors import UsageError
 from zeke_queue.task.catalog import Catalog
 from zeke_sim.errors import ADVICE
