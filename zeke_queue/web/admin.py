@@ -45,7 +45,7 @@ async def set_queue_paused(parts: Api, name: str, *, paused: bool) -> answers.Qu
         raise ApiError(404, "Queue not found") from None
     if name not in {one.name for one in await all_queues(parts)}:
         raise ApiError(404, "Queue not found")
-    await parts_of(parts.queue).storage.pause_queue(name, paused=paused)
+    await parts.storage.pause_queue(name, paused=paused)
     return next(one for one in await all_queues(parts) if one.name == name)
 
 
@@ -87,7 +87,7 @@ async def save_schedule(parts: Api, name: str, edit: ScheduleEdit) -> None:
                 given, edit.task, payload, {}, external=False, strict=False
             )
             # The options are not shown, so a caller that writes back what it read must not remove them.
-            await parts_of(queue).storage.put_schedule(
+            await parts.storage.put_schedule(
                 checked if stored is None else replace(checked, options=stored.options)
             )
     if wrong:
@@ -137,9 +137,9 @@ async def set_schedule_paused(parts: Api, name: str, *, paused: bool) -> answers
     Raises:
         ScheduleNotFoundError: there is no schedule with this name.
     """
-    schedule = await require_schedule(parts_of(parts.queue).storage, name)
+    schedule = await require_schedule(parts.storage, name)
     if schedule.paused != paused:
-        await parts_of(parts.queue).storage.put_schedule(replace(schedule, paused=paused))
+        await parts.storage.put_schedule(replace(schedule, paused=paused))
     return await shown_schedule(parts, name)
 
 
@@ -149,5 +149,5 @@ async def shown_schedule(parts: Api, name: str) -> answers.ScheduleInfo:
     Raises:
         ScheduleNotFoundError: there is no schedule with this name.
     """
-    stored = await require_schedule(parts_of(parts.queue).storage, name)
-    return parts.presenter.schedule(stored, await parts_of(parts.queue).storage.now())
+    stored = await require_schedule(parts.storage, name)
+    return parts.presenter.schedule(stored, await parts.storage.now())

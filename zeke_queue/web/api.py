@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import Depends
 from starlette.requests import HTTPConnection, Request
 
+from zeke_queue.client.parts import parts_of
 from zeke_queue.storage.access import Scope
 from zeke_queue.web.access.guard import Caller
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from zeke_queue.client.queue import Queue
+    from zeke_queue.storage import Storage
     from zeke_queue.web.access.guard import Guard
     from zeke_queue.web.presenter import Presenter
     from zeke_queue.web.settings import WebSettings
@@ -41,6 +43,11 @@ class Api:
     jobs: Jobs
     presenter: Presenter
     live: EventStreams
+
+    @property
+    def storage(self) -> Storage:
+        """The storage of the queue."""
+        return parts_of(self.queue).storage
 
 
 def api_of(connection: HTTPConnection) -> Api:

@@ -30,8 +30,7 @@ def describe(app: FastAPI, catalog: Catalog) -> None:
     """Serve the OpenAPI document of an application to callers with the scope to read."""
 
     @app.get("/openapi.json", include_in_schema=False)
-    async def openapi(request: Request, caller: Reads) -> dict[str, Any]:
-        del caller
+    async def openapi(request: Request, _caller: Reads) -> dict[str, Any]:
         return {**document(), "servers": [{"url": request.scope.get("root_path") or "/"}]}
 
     def document() -> dict[str, Any]:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.api_client import model as answers
-from zeke_queue.client.parts import parts_of
 from zeke_queue.core.validation import check_query
 from zeke_queue.model import QueueStats, RowState
 
@@ -22,7 +21,7 @@ BYTES_MOST: Final = 8 * 2**20
 
 async def all_queues(parts: Api) -> list[answers.QueueInfo]:
     """Return every queue that has live jobs, settings or a task, by name."""
-    storage = parts_of(parts.queue).storage
+    storage = parts.storage
     stats = {one.name: one for one in await storage.queue_stats()}
     settings = {one.name: one for one in await storage.queues()}
     names = sorted({*stats, *settings, *parts.queue.catalog.tasks})
@@ -41,7 +40,7 @@ async def all_queues(parts: Api) -> list[answers.QueueInfo]:
 
 async def all_workers(parts: Api) -> list[answers.WorkerInfo]:
     """Return the registered workers by start time, with the number of jobs that each holds."""
-    storage = parts_of(parts.queue).storage
+    storage = parts.storage
     now = await storage.now()
     return [
         answers.WorkerInfo(
@@ -67,5 +66,5 @@ async def page_of(parts: Api, query: JobQuery) -> tuple[list[Job], UUID | None]:
     be guessed by searching. The page ends where its jobs exceed ``BYTES_MOST`` in total.
     """
     asked = check_query(replace(query, opaque=parts.presenter.opaque, bytes_max=BYTES_MOST))
-    page = await parts_of(parts.queue).storage.find(asked)
+    page = await parts.storage.find(asked)
     return page.jobs, page.jobs[-1].id if page.has_more else None

@@ -11,7 +11,6 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from zeke_queue.client.parts import parts_of
 from zeke_queue.web.inspect import all_queues, all_workers
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ async def _of_schedules(parts: Api) -> list[Metric]:
         "Seconds by which the next tick is overdue; 0 if it is not",
         labels=["schedule"],
     )
-    now = await parts_of(parts.queue).storage.now()
+    now = await parts.storage.now()
     for schedule in await parts.queue.schedules.list():
         due = None if schedule.paused else schedule.next_tick
         late.add_metric([schedule.name], max(0.0, (now - due).total_seconds()) if due else 0.0)

@@ -65,7 +65,7 @@ class Moment:
 async def job(request: PageRequest) -> Response:
     """Show a job."""
     found = await _require(request)
-    storage = parts_of(request.parts.queue).storage
+    storage = request.parts.storage
     events = await storage.events({found.id: 0})
     children = (await storage.find(JobQuery(parent=found.id, without=CARRIED, limit=CHILDREN))).jobs
     return request.page(
@@ -143,7 +143,7 @@ async def _require(request: PageRequest) -> Job:
     """
     gone = "No job has this id; it never existed or was purged"
     try:
-        return await require(parts_of(request.parts.queue).storage, parse_id(request.words["job_id"], gone))
+        return await require(request.parts.storage, parse_id(request.words["job_id"], gone))
     except JobNotFoundError:
         raise ApiError(404, gone) from None
 
@@ -168,7 +168,7 @@ async def _done(request: PageRequest, found: Job, changed: bool, done: str, othe
 
 async def _shown(request: PageRequest, job: Job) -> dict[str, Any]:
     """Return the parts of the page that change with a job's state."""
-    now = await parts_of(request.parts.queue).storage.now()
+    now = await request.parts.storage.now()
     output = request.parts.presenter.output(job)
     is_error = job.status is JobStatus.FAILED or (job.row_state is RowState.RETRY and bool(job.history))
     if job.row_state is RowState.EXPIRED and output is None:  # pg-boss ended it
@@ -194,7 +194,7 @@ async def _holds(request: PageRequest, job: Job) -> list[str]:
     """Return the reasons why a waiting job, due or not, does not start: ``paused``, ``unserved``."""
     if job.status is not JobStatus.QUEUED:
         return []
-    settings = {one.name: one for one in await parts_of(request.parts.queue).storage.queues()}
+    settings = {one.name: one for one in await request.parts.storage.queues()}
     paused = job.name in settings and settings[job.name].paused_on is not None
     served = job.name in served_by(await all_workers(request.parts))
     return ["paused"] * paused + ["unserved"] * (not served)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import JobNotFoundError
 from zeke_queue.model import CARRIED, JobQuery, JobStatus
 from zeke_queue.storage.access import Scope
@@ -59,7 +58,7 @@ async def _page(
         columns=listing.COLUMNS,
         sizes=listing.SIZES,
         most=MOST_AT_ONCE,
-        now=await parts_of(request.parts.queue).storage.now(),
+        now=await request.parts.storage.now(),
     )
 
 
@@ -91,7 +90,7 @@ async def change(request: PageRequest) -> Response:
     action = _action(request)
     found = await _chosen(request, asked, every=False)
     ids = [job.id for job in found]
-    storage = parts_of(request.parts.queue).storage
+    storage = request.parts.storage
     verb = {"cancel": storage.cancel, "retry": storage.retry, "resume": storage.resume}[action]
     changed = await verb(ids) if ids else set[UUID]()
     left = [job_id for job_id in ids if job_id not in changed]
@@ -147,7 +146,7 @@ async def _stored(request: PageRequest, ids: Sequence[UUID]) -> dict[UUID, Job]:
         left = tuple(job_id for job_id in dict.fromkeys(ids) if job_id not in found)
         if left:
             query = JobQuery(ids=left, archived=archived, without=CARRIED, limit=len(left))
-            found |= {job.id: job for job in (await parts_of(request.parts.queue).storage.find(query)).jobs}
+            found |= {job.id: job for job in (await request.parts.storage.find(query)).jobs}
     return found
 
 

@@ -11,7 +11,6 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import StorageError
 from zeke_queue.model import JobQuery, JobStatus, RowState
 from zeke_queue.system.logging import get_logger
@@ -188,7 +187,7 @@ class Sampler:
             viewer.rung.set()
 
     async def _look(self, spans: Mapping[str, Span], backlog: Sequence[int] | None) -> Sample:
-        storage = parts_of(self._parts.queue).storage
+        storage = self._parts.storage
         now = await storage.now()
         queues = await all_queues(self._parts)
         workers = await all_workers(self._parts)

@@ -52,7 +52,7 @@ class Written:
 
 async def schedules(request: PageRequest) -> Response:
     """Show all schedules."""
-    now = await parts_of(request.parts.queue).storage.now()
+    now = await request.parts.storage.now()
     stored = await request.parts.queue.schedules.list()
     return request.page(
         "schedules.html",
@@ -137,7 +137,7 @@ VIEWS: Final = (
 
 async def _require(request: PageRequest, name: str) -> Schedule:
     try:
-        return await require_schedule(parts_of(request.parts.queue).storage, name)
+        return await require_schedule(request.parts.storage, name)
     except ScheduleNotFoundError as error:
         raise ApiError(404, str(error)) from None
 
@@ -203,7 +203,7 @@ async def _store(request: PageRequest, written: Written, stored: Schedule | None
     except UsageError as error:
         return {_field_of(error): _message(error)}
     # The form does not show the options of the schedule's jobs, so they are preserved.
-    await parts_of(queue).storage.put_schedule(
+    await request.parts.storage.put_schedule(
         replace(checked, options=stored.options if stored is not None else {})
     )
     return {}

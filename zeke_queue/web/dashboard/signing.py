@@ -36,7 +36,7 @@ async def sign_in(request: PageRequest) -> Response:
     settings, queue = request.parts.settings, request.parts.queue
     token = parts_of(queue).entropy.stream("session").randbytes(TOKEN_BYTES).hex()
     await _close(request)
-    access = parts_of(queue).storage.access
+    access = request.parts.storage.access
     if not await access.create_session(apikeys.digest_of(token), key.id, settings.api_session):
         return await _form(request, onward, wrong="The key has just been revoked", status=401)
     response = request.go(local_path(onward, request.root) or request.url(""))
@@ -59,7 +59,7 @@ async def _close(request: PageRequest) -> None:
     """End the browser's session, if there is one."""
     token = request.request.cookies.get(COOKIE)
     if token is not None:
-        await parts_of(request.parts.queue).storage.access.delete_session(apikeys.digest_of(token))
+        await request.parts.storage.access.delete_session(apikeys.digest_of(token))
 
 
 async def _key(request: PageRequest) -> ApiKey:

@@ -33,9 +33,7 @@ async def ask(request: PageRequest) -> Response:
     task, payload, told = request.asked("task"), None, None
     if request.asked("like"):
         try:
-            like = await require(
-                parts_of(request.parts.queue).storage, parse_id(request.asked("like"), "No job has this id")
-            )
+            like = await require(request.parts.storage, parse_id(request.asked("like"), "No job has this id"))
         except JobNotFoundError:
             raise ApiError(404, "No job has this id") from None
         task, payload, told = like.name, *_again(request, like)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.client.parts import parts_of
 from zeke_queue.model import CARRIED, JobQuery, JobStatus
 from zeke_queue.web.dashboard.page import View
 from zeke_queue.web.inspect import all_workers
@@ -27,7 +26,7 @@ SHOWN: Final = 8
 
 async def workers(request: PageRequest) -> Response:
     """Show all workers."""
-    storage = parts_of(request.parts.queue).storage
+    storage = request.parts.storage
     held: defaultdict[UUID | None, list[Job]] = defaultdict(list)
     executing = JobQuery(status=(JobStatus.EXECUTING,), without=CARRIED, limit=HELD_AT_MOST)
     for job in (await storage.find(executing)).jobs:

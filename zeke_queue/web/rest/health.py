@@ -10,7 +10,6 @@ from typing import Literal
 from fastapi import APIRouter, Response
 
 from zeke_queue.api_client import model as answers
-from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import StorageError
 from zeke_queue.web.api import Parts, Reads
 from zeke_queue.web.errors import ApiError, problems
@@ -37,7 +36,7 @@ async def healthz() -> Health:
 async def readyz(parts: Parts) -> Health:
     """Return 200 if the database is available, else 503."""
     try:
-        await parts_of(parts.queue).storage.now()
+        await parts.storage.now()
     except StorageError:
         raise ApiError(503, "The database is unavailable") from None
     return Health()
@@ -56,7 +55,6 @@ async def readyz(parts: Parts) -> Health:
         **problems(401, 403, 503),
     },
 )
-async def metrics(parts: Parts, caller: Reads) -> Response:
+async def metrics(parts: Parts, _caller: Reads) -> Response:
     """Return metrics of all queues, schedules and workers, and of this process."""
-    del caller
     return Response(await exposition(parts), media_type=CONTENT_TYPE)

@@ -14,9 +14,8 @@ router = APIRouter()
 
 
 @router.get("/tasks", tags=["tasks"], summary="List tasks", responses=problems(401, 403, 503))
-async def tasks(parts: Parts, caller: Reads) -> answers.Tasks:
+async def tasks(parts: Parts, _caller: Reads) -> answers.Tasks:
     """Return the tasks that may be triggered, by name, with the JSON Schema of their payloads."""
-    del caller
     return answers.Tasks(
         tasks=tuple(
             answers.TaskInfo(
@@ -32,9 +31,8 @@ async def tasks(parts: Parts, caller: Reads) -> answers.Tasks:
 
 
 @router.get("/queues", tags=["queues"], summary="List queues", responses=problems(401, 403, 503))
-async def queues(parts: Parts, caller: Reads) -> answers.Queues:
+async def queues(parts: Parts, _caller: Reads) -> answers.Queues:
     """Return every queue that has live jobs, settings or a task, by name."""
-    del caller
     return answers.Queues(queues=tuple(await all_queues(parts)))
 
 
@@ -44,9 +42,8 @@ async def queues(parts: Parts, caller: Reads) -> answers.Queues:
     summary="Pause a queue",
     responses=problems(401, 403, 404, 503),
 )
-async def pause(name: str, parts: Parts, caller: Administers) -> answers.QueueInfo:
+async def pause(name: str, parts: Parts, _caller: Administers) -> answers.QueueInfo:
     """Pause a queue: its waiting jobs are not claimed; running jobs continue."""
-    del caller
     return await set_queue_paused(parts, name, paused=True)
 
 
@@ -56,14 +53,12 @@ async def pause(name: str, parts: Parts, caller: Administers) -> answers.QueueIn
     summary="Resume a queue",
     responses=problems(401, 403, 404, 503),
 )
-async def resume(name: str, parts: Parts, caller: Administers) -> answers.QueueInfo:
+async def resume(name: str, parts: Parts, _caller: Administers) -> answers.QueueInfo:
     """Resume a paused queue."""
-    del caller
     return await set_queue_paused(parts, name, paused=False)
 
 
 @router.get("/workers", tags=["workers"], summary="List workers", responses=problems(401, 403, 503))
-async def workers(parts: Parts, caller: Reads) -> answers.Workers:
+async def workers(parts: Parts, _caller: Reads) -> answers.Workers:
     """Return registered workers by start time: live ones, and those dead for less than a day."""
-    del caller
     return answers.Workers(workers=tuple(await all_workers(parts)))

@@ -13,7 +13,6 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 from starlette.requests import Request
 
 from zeke_queue.api_client import model as answers
-from zeke_queue.client.parts import parts_of
 from zeke_queue.core.status import read_status
 from zeke_queue.errors import JobNotFoundError
 from zeke_queue.model import JobQuery, JobStatus
@@ -74,7 +73,7 @@ Name = Annotated[str, Query(max_length=512)]
 async def runs(  # noqa: PLR0917 - one argument for each parameter of the query
     request: Request,
     parts: Parts,
-    caller: Reads,
+    _caller: Reads,
     task: Annotated[list[Name] | None, Query(description="Only jobs of these tasks.")] = None,
     status: Annotated[list[Status] | None, Query(description="Only jobs of these statuses.")] = None,
     parent: Annotated[UUID | None, Query(description="Only jobs that this one triggered.")] = None,
@@ -103,7 +102,6 @@ async def runs(  # noqa: PLR0917 - one argument for each parameter of the query
     ] = 50,
 ) -> answers.Page:
     """Return jobs, newest first, a page at a time."""
-    del caller
     check_known(request, _FILTERS)
     filters: dict[str, object] = {
         "task": sorted(task or ()),
@@ -162,13 +160,12 @@ def _text(instant: datetime | None) -> str:
 async def events(
     run_id: str,
     parts: Parts,
-    caller: Reads,
+    _caller: Reads,
     after: Annotated[int, Query(ge=0, le=2**63 - 1, description="Only those with a greater `seq`.")] = 0,
 ) -> answers.Events:
     """Return progress and log lines, oldest first, at most 1000."""
-    del caller
-    job = await require(parts_of(parts.queue).storage, parse_id(run_id))
-    found = await parts_of(parts.queue).storage.events({job.id: after})
+    job = await require(parts.storage, parse_id(run_id))
+    found = await parts.storage.events({job.id: after})
     return answers.Events(
         events=tuple(
             answers.Event(
@@ -188,9 +185,8 @@ async def events(
     summary="Cancel a job",
     responses=problems(401, 403, 404, 409, 503),
 )
-async def cancel(run_id: str, parts: Parts, caller: Administers) -> answers.RunDetail:
+async def cancel(run_id: str, parts: Parts, _caller: Administers) -> answers.RunDetail:
     """Cancel a job permanently, with the children that it waits for; a running job is asked to stop."""
-    del caller
     return await _change(parts, run_id, parts.queue.cancel, "it has ended")
 
 
@@ -199,9 +195,8 @@ async def cancel(run_id: str, parts: Parts, caller: Administers) -> answers.RunD
     summary="Retry a failed job",
     responses=problems(401, 403, 404, 409, 503),
 )
-async def retry(run_id: str, parts: Parts, caller: Administers) -> answers.RunDetail:
+async def retry(run_id: str, parts: Parts, _caller: Administers) -> answers.RunDetail:
     """Requeue a failed or expired job, due immediately."""
-    del caller
     return await _change(parts, run_id, parts.queue.retry, "it has not failed, or is archived")
 
 
@@ -210,9 +205,8 @@ async def retry(run_id: str, parts: Parts, caller: Administers) -> answers.RunDe
     summary="Resume a cancelled job",
     responses=problems(401, 403, 404, 409, 503),
 )
-async def resume(run_id: str, parts: Parts, caller: Administers) -> answers.RunDetail:
+async def resume(run_id: str, parts: Parts, _caller: Administers) -> answers.RunDetail:
     """Requeue a cancelled job, due immediately."""
-    del caller
     return await _change(parts, run_id, parts.queue.resume, "it is not cancelled, or is archived")
 
 
@@ -221,7 +215,7 @@ async def _change(
 ) -> answers.RunDetail:
     job_id = parse_id(run_id)
     changed = await change(job_id)
-    job = await require(parts_of(parts.queue).storage, job_id)
+    job = await require(parts.storage, job_id)
     if not changed:
         raise ApiError(409, f"Job {job_id} stays {job.status.value}: {otherwise}", id=str(job_id))
     return parts.presenter.detail(job)

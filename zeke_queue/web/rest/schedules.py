@@ -9,7 +9,6 @@ from fastapi import APIRouter, Response
 from starlette.convertors import Convertor, register_url_convertor
 
 from zeke_queue.api_client import model as answers
-from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import (
     InvalidNameError,
     ScheduleNotFoundError,
@@ -43,19 +42,17 @@ router = APIRouter(prefix="/schedules", tags=["schedules"])
 
 
 @router.get("", summary="List schedules", responses=problems(401, 403, 503))
-async def schedules(parts: Parts, caller: Reads) -> answers.Schedules:
+async def schedules(parts: Parts, _caller: Reads) -> answers.Schedules:
     """Return all schedules, by name, each with its next ticks."""
-    del caller
-    now = await parts_of(parts.queue).storage.now()
+    now = await parts.storage.now()
     return answers.Schedules(
         schedules=tuple(parts.presenter.schedule(one, now) for one in await parts.queue.schedules.list())
     )
 
 
 @router.get("/{name:schedule}", summary="Get a schedule", responses=problems(401, 403, 404, 503))
-async def schedule(name: str, parts: Parts, caller: Reads) -> answers.ScheduleInfo:
+async def schedule(name: str, parts: Parts, _caller: Reads) -> answers.ScheduleInfo:
     """Return a schedule with its next ticks."""
-    del caller
     return await shown_schedule(parts, name)
 
 
@@ -64,13 +61,12 @@ async def schedule(name: str, parts: Parts, caller: Reads) -> answers.ScheduleIn
     summary="Create or edit a schedule",
     responses=problems(400, 401, 403, 413, 422, 503),
 )
-async def put(name: str, body: ScheduleEdit, parts: Parts, caller: Administers) -> answers.ScheduleInfo:
+async def put(name: str, body: ScheduleEdit, parts: Parts, _caller: Administers) -> answers.ScheduleInfo:
     """Create or replace a schedule; a new cron expression or time zone takes effect from now on.
 
     Where the payload has ``[redacted]``, the stored value is kept, as are the options of its jobs, which are
     not shown.
     """
-    del caller
     await save_schedule(parts, name, body)
     return await shown_schedule(parts, name)
 
@@ -81,9 +77,8 @@ async def put(name: str, body: ScheduleEdit, parts: Parts, caller: Administers) 
     summary="Delete a schedule",
     responses=problems(401, 403, 404, 503),
 )
-async def delete(name: str, parts: Parts, caller: Administers) -> Response:
+async def delete(name: str, parts: Parts, _caller: Administers) -> Response:
     """Delete a schedule; one declared in code is created again when the next worker starts."""
-    del caller
     with suppress(InvalidNameError):  # no schedule has an invalid name
         if await parts.queue.schedules.delete(name):
             return Response(status_code=204)
@@ -91,16 +86,14 @@ async def delete(name: str, parts: Parts, caller: Administers) -> Response:
 
 
 @router.post("/{name:path}/pause", summary="Pause a schedule", responses=problems(401, 403, 404, 503))
-async def pause(name: str, parts: Parts, caller: Administers) -> answers.ScheduleInfo:
+async def pause(name: str, parts: Parts, _caller: Administers) -> answers.ScheduleInfo:
     """Pause a schedule until it is resumed."""
-    del caller
     return await set_schedule_paused(parts, name, paused=True)
 
 
 @router.post("/{name:path}/resume", summary="Resume a schedule", responses=problems(401, 403, 404, 503))
-async def resume(name: str, parts: Parts, caller: Administers) -> answers.ScheduleInfo:
+async def resume(name: str, parts: Parts, _caller: Administers) -> answers.ScheduleInfo:
     """Resume a paused schedule from its next tick on."""
-    del caller
     return await set_schedule_paused(parts, name, paused=False)
 
 

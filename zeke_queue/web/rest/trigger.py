@@ -8,7 +8,6 @@ from fastapi import APIRouter, Header, Response
 from starlette.requests import Request
 
 from zeke_queue.api_client import model as answers
-from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import JobNotFoundError
 from zeke_queue.storage.access import Scope
 from zeke_queue.storage.inspect import require
@@ -63,10 +62,9 @@ async def trigger(
     summary="Get a job",
     responses=problems(401, 403, 404, 503),
 )
-async def run(run_id: str, parts: Parts, caller: Reads) -> answers.Run:
+async def run(run_id: str, parts: Parts, _caller: Reads) -> answers.Run:
     """Return a live or archived job."""
-    del caller
-    return parts.presenter.run(await require(parts_of(parts.queue).storage, parse_id(run_id)))
+    return parts.presenter.run(await require(parts.storage, parse_id(run_id)))
 
 
 @router.get(
@@ -74,10 +72,9 @@ async def run(run_id: str, parts: Parts, caller: Reads) -> answers.Run:
     summary="Get a job in detail",
     responses=problems(401, 403, 404, 503),
 )
-async def detail(run_id: str, parts: Parts, caller: Reads) -> answers.RunDetail:
+async def detail(run_id: str, parts: Parts, _caller: Reads) -> answers.RunDetail:
     """Return a live or archived job with its options, its family and its failed attempts."""
-    del caller
-    return parts.presenter.detail(await require(parts_of(parts.queue).storage, parse_id(run_id)))
+    return parts.presenter.detail(await require(parts.storage, parse_id(run_id)))
 
 
 @router.get(
