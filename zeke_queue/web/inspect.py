@@ -59,6 +59,11 @@ async def all_workers(parts: Api) -> list[answers.WorkerInfo]:
     ]
 
 
+def waiting(queue: answers.QueueInfo) -> int:
+    """Return the number of waiting jobs of a queue, due or not."""
+    return queue.counts[RowState.CREATED] + queue.counts[RowState.RETRY]
+
+
 async def page_of(parts: Api, query: JobQuery) -> tuple[list[Job], UUID | None]:
     """Return a page of jobs, and the id of its last job if there is a next page, else None.
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from zeke_queue.web.api import Api
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
-PACE_SPAN: Final = 60.0
 
 
 class _Collected:

@@ -13,6 +13,7 @@ import uvicorn
 
 from zeke_queue.errors import SettingsError
 from zeke_queue.system.logging import get_logger
+from zeke_queue.system.waiting import first
 from zeke_queue.web.access.guard import MAKE_KEY
 from zeke_queue.web.app import close_app, create_app
 from zeke_queue.web.settings import WebSettings
@@ -76,11 +77,9 @@ class ApiServer:
             callers="with a key" if keys else "this machine only, until a key exists",
         )
         serving = asyncio.ensure_future(self._server.serve(sockets=[self._socket]))
-        stopping = asyncio.ensure_future(self._stopping.wait())
         try:
-            await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+            await first(self._stopping.wait(), asyncio.wait([serving]))
         finally:
-            stopping.cancel()
             # Otherwise streams would keep their connections until the grace is over.
             await close_app(self.app)
             self._server.should_exit = True

@@ -277,11 +277,9 @@ class Guard:
             _FORWARDED.fullmatch(name) for name in connection.headers
         )
         if not _is_loopback(connection) or host is None or proxied:
-            raise ApiError(
-                403,
-                "Forbidden",
-                description="No API key exists yet, so only requests of this machine to a name such as"
-                f" localhost, without a proxy, are served; create a key: {self.make_key}",
+            raise _forbidden(
+                "No API key exists yet, so only requests of this machine to a name such as localhost, without"
+                f" a proxy, are served; create a key: {self.make_key}"
             )
         return Caller("loopback", "this machine", frozenset(Scope), None, "loopback")
 
@@ -317,11 +315,7 @@ def permitted(caller: Caller, scope: Scope) -> Caller:
         ApiError: 403 if it does not.
     """
     if not caller.may(scope):
-        raise ApiError(
-            403,
-            "Forbidden",
-            description=f"This needs the scope {scope.value}, which {caller.name} does not have",
-        )
+        raise _forbidden(f"This needs the scope {scope.value}, which {caller.name} does not have")
     return caller
 
 
@@ -339,11 +333,7 @@ def check_origin(connection: HTTPConnection, allowed: tuple[str, ...] = ()) -> N
         same = urlsplit(origin).netloc.lower() == connection.headers.get("host", "").lower()
         forged = not same and origin.lower() not in allowed
     if forged:
-        raise ApiError(
-            403,
-            "Forbidden",
-            description="Requests of pages of another site are not allowed",
-        )
+        raise _forbidden("Requests of pages of another site are not allowed")
 
 
 def csrf_token(session: str) -> str:
@@ -359,11 +349,7 @@ def check_csrf(connection: HTTPConnection, given: str | None) -> None:
     """
     session = connection.cookies.get(COOKIE)
     if not session or given is None or not hmac.compare_digest(csrf_token(session).encode(), given.encode()):
-        raise ApiError(
-            403,
-            "Forbidden",
-            description="The page has expired; reload it and try again",
-        )
+        raise _forbidden("The page has expired; reload it and try again")
 
 
 def _said(detail: object, status: int) -> str:
@@ -373,6 +359,10 @@ def _said(detail: object, status: int) -> str:
 
 def _unauthorized(message: str) -> ApiError:
     return ApiError(401, message, headers={"www-authenticate": "Bearer"})
+
+
+def _forbidden(why: str) -> ApiError:
+    return ApiError(403, "Forbidden", description=why)
 
 
 def _is_loopback(connection: HTTPConnection) -> bool:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.api_client import model as answers
+from zeke_queue.core import jsonb
 from zeke_queue.model import JobQuery, JobStatus
 from zeke_queue.web.errors import ApiError
 from zeke_queue.web.ids import cursor_after, parse_cursor
@@ -132,10 +133,10 @@ def read(one: Callable[[str], str], several: Callable[[str], Sequence[str]]) -> 
     if len(text) > TEXT_MAX:
         wrong["text"] = f"Must be at most {TEXT_MAX} characters; the rest is ignored"
         text = text[:TEXT_MAX]
-    if "\0" in text or not _is_kept(text):
+    if not jsonb.is_kept(text):
         wrong["text"] = "Must not contain characters that no job can contain"
         text = ""
-    if len(task) > TASK_MAX or not _is_kept(task):
+    if len(task) > TASK_MAX or not jsonb.is_kept(task):
         wrong["task"] = "Must be the name of a queue"
         task = ""
     instants = {name: one(name).strip() for name in ("from", "to")}
@@ -169,10 +170,6 @@ def _read(text: str) -> datetime | None:
     except (ValueError, OverflowError):
         return None
     return read
-
-
-def _is_kept(text: str) -> bool:
-    return "\0" not in text and all(not 0xD800 <= ord(letter) < 0xE000 for letter in text)  # noqa: PLR2004 - surrogates
 
 
 def no_such_page() -> ApiError:

@@ -9,9 +9,10 @@ from zeke_queue.model import RowState
 from zeke_queue.web.dashboard import charts
 from zeke_queue.web.dashboard.formatting import LINE, length, number
 from zeke_queue.web.dashboard.page import View
-from zeke_queue.web.dashboard.queues import unserved, waiting
+from zeke_queue.web.dashboard.queues import unserved
 from zeke_queue.web.dashboard.sampler import BACKLOG_KEPT, SPANS, USUAL
 from zeke_queue.web.dashboard.writing import begin
+from zeke_queue.web.inspect import waiting
 from zeke_queue.web.sse import ServerEvent
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def shown(request: PageRequest, sample: Sample, span: Span) -> dict[str, Any]:
         "completed": sum(pace.completed for pace in paces),
         "failed": sum(pace.failed for pace in paces),
         "rate": sum(pace.completed + pace.failed for pace in paces) / span.seconds * 60,
-        "executing": sample.count(RowState.ACTIVE),
+        "executing": sum(queue.counts[RowState.ACTIVE] for queue in sample.queues),
         "alive": alive,
         "idle": sum(not worker.holds for worker in alive),
         "unserved": unserved(sample.queues, alive),

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.model import RowState
 from zeke_queue.storage.access import Scope
 from zeke_queue.web.admin import set_queue_paused
 from zeke_queue.web.dashboard.page import View
-from zeke_queue.web.inspect import all_queues, all_workers
+from zeke_queue.web.inspect import all_queues, all_workers, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,11 +28,6 @@ async def queues(request: PageRequest) -> Response:
         unserved=unserved(known, await all_workers(request.parts)),
         described={name: task.description for name, task in catalog.served.items()},
     )
-
-
-def waiting(queue: QueueInfo) -> int:
-    """Return the number of waiting jobs of a queue, due or not."""
-    return queue.counts[RowState.CREATED] + queue.counts[RowState.RETRY]
 
 
 def served_by(workers: Iterable[WorkerInfo]) -> set[str]:

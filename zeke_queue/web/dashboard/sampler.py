@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.errors import StorageError
-from zeke_queue.model import JobQuery, JobStatus, RowState
+from zeke_queue.model import JobQuery, JobStatus
 from zeke_queue.system.logging import get_logger
 from zeke_queue.system.waiting import StoppableTimer, backoff, end
-from zeke_queue.web.inspect import all_queues, all_workers
+from zeke_queue.web.inspect import all_queues, all_workers, waiting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -77,14 +77,10 @@ class Sample:
     mark: int
     is_old: bool = False
 
-    def count(self, *states: RowState) -> int:
-        """Return the number of live jobs in these states."""
-        return sum(queue.counts[state] for queue in self.queues for state in states)
-
     @property
     def waiting(self) -> int:
         """Number of waiting jobs."""
-        return self.count(RowState.CREATED, RowState.RETRY)
+        return sum(map(waiting, self.queues))
 
     @property
     def lag(self) -> float | None:
@@ -171,7 +167,7 @@ class Sampler:
                         exc_info=None if isinstance(error, StorageError) else error,
                     )
                     if self._latest is not None:
-                        self._tell(_old(self._latest))
+                        self._tell(replace(self._latest, is_old=True))
                 else:
                     failures = 0
                     self._tell(sample)
@@ -195,12 +191,12 @@ class Sampler:
         failures = (await storage.find(failed)).jobs
         schedules = await storage.schedules()
         paces = {name: await storage.throughput((), span.seconds, span.step) for name, span in spans.items()}
-        waiting = sum(queue.counts[state] for queue in queues for state in (RowState.CREATED, RowState.RETRY))
+        number = sum(map(waiting, queues))
         if backlog is None:
-            self._backlog.append(waiting)
+            self._backlog.append(number)
             backlog = (*self._backlog,)
         else:
-            backlog = (*backlog, waiting)
+            backlog = (*backlog, number)
         return Sample(
             at=now,
             queues=queues,
@@ -227,7 +223,3 @@ def _mark(
             tuple((one.id, one.attempt) for one in failures),
         )
     )
-
-
-def _old(sample: Sample) -> Sample:
-    return replace(sample, is_old=True)
