@@ -93,9 +93,9 @@ MUTANTS = (
     Mutant(
         "sweeps-end-in-an-outage",
         SUPERVISOR,
-        '            self._log.warning("maintenance_retrying", duty=name, error=str(error))\n'
+        '            self._log.warning("maintenance_retrying", duty=duty, error=str(error))\n'
         "            return False\n",
-        '            self._log.warning("maintenance_retrying", duty=name, error=str(error))\n'
+        '            self._log.warning("maintenance_retrying", duty=duty, error=str(error))\n'
         "            raise\n",
         "A supervisor ends when the storage is away for a moment.",
     ),

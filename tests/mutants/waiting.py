@@ -219,8 +219,8 @@ MUTANTS = (
     Mutant(
         "no-sweep-for-who-waits",
         "zeke_queue.maintenance.runner",
-        '            moved["resume"] += (rows := await self._storage.resume_waiting(self._batch))\n',
-        '            moved["resume"] += (rows := 0)\n',
+        "                    rows = await self._storage.resume_waiting(self._batch)\n",
+        "                    rows = 0\n",
         "No supervisor looks for those who were overlooked.",
         where=HERE,
     ),

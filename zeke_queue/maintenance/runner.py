@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from zeke_queue.system.clock import Clock
     from zeke_queue.system.entropy import Entropy
     from zeke_queue.system.settings import Settings
+    from zeke_queue.task.prepare import JobFactory
 
 Duty: TypeAlias = Literal["rescue", "resume", "archive", "purge"]
 
@@ -58,16 +59,16 @@ class MaintenanceResult:
 
 
 class Parts(Protocol):
-    """The part of a queue that maintenance needs."""
+    """The part of a queue that maintenance and cron need."""
 
     @property
     def storage(self) -> MaintainedStore:
-        """The storage whose jobs are maintained."""
+        """The storage whose jobs are maintained and whose schedules are served."""
         ...
 
     @property
     def clock(self) -> Clock:
-        """The clock of the pauses between sweeps."""
+        """The clock of the pauses between sweeps and between rounds."""
         ...
 
     @property
@@ -78,6 +79,15 @@ class Parts(Protocol):
     @property
     def settings(self) -> Settings:
         """The deployment's settings."""
+        ...
+
+    @property
+    def factory(self) -> JobFactory:
+        """The maker of the ticks' jobs, with the options of their tasks."""
+        ...
+
+    async def declare(self) -> None:
+        """Store the queues and schedules declared in the catalog."""
         ...
 
 
@@ -137,28 +147,26 @@ class Maintenance:
             duties: some of ``DUTIES``.
         """
         given_back: list[ExpiredJob] = []
-        moved = {"resume": 0, "archive": 0, "purge": 0}
+        moved = dict.fromkeys(DUTIES, 0)
         stuck: set[UUID] = set()
 
-        async def rescue() -> bool:
-            found, changed = await self._rescuer.rescue(self._batch, stuck)
-            given_back.extend(changed)
-            return found >= self._batch and len(stuck) < STUCK_MAX
-
-        async def resume() -> bool:
-            moved["resume"] += (rows := await self._storage.resume_waiting(self._batch))
+        async def batch(duty: Duty) -> bool:
+            match duty:
+                case "rescue":
+                    rows, changed = await self._rescuer.rescue(self._batch, stuck)
+                    given_back.extend(changed)
+                    if len(stuck) >= STUCK_MAX:
+                        return False
+                case "resume":
+                    rows = await self._storage.resume_waiting(self._batch)
+                case "archive":
+                    rows = await self._storage.archive(self._archive_after, self._batch)
+                case "purge":
+                    rows = await self._storage.purge(self._delete_after, self._batch)
+            moved[duty] += rows
             return rows >= self._batch
 
-        async def archive() -> bool:
-            moved["archive"] += (rows := await self._storage.archive(self._archive_after, self._batch))
-            return rows >= self._batch
-
-        async def purge() -> bool:
-            moved["purge"] += (rows := await self._storage.purge(self._delete_after, self._batch))
-            return rows >= self._batch
-
-        doing = dict(zip(DUTIES, (rescue, resume, archive, purge), strict=True))
-        failed = [name for name in duties if not await self._do(name, doing[name])]
+        failed = [duty for duty in duties if not await self._do(duty, batch)]
         expired = sum(job.reason == "deadline" for job in given_back)
         return MaintenanceResult(
             expired=expired,
@@ -169,16 +177,16 @@ class Maintenance:
             failed=tuple(failed),
         )
 
-    async def _do(self, name: str, duty: Callable[[], Awaitable[bool]]) -> bool:
-        """Run a duty batch by batch while it reports more; return False if it failed."""
+    async def _do(self, duty: Duty, batch: Callable[[Duty], Awaitable[bool]]) -> bool:
+        """Run a duty batch by batch while there is more; return False if it failed."""
         try:
             for _ in range(BATCHES):
-                if not await duty() or self._timer.stopped:
+                if not await batch(duty) or self._timer.stopped:
                     break
         except StorageUnavailableError as error:
-            self._log.warning("maintenance_retrying", duty=name, error=str(error))
+            self._log.warning("maintenance_retrying", duty=duty, error=str(error))
             return False
         except Exception as error:  # noqa: BLE001 - a failing duty must not stop the others
-            self._log.error("maintenance_failed", duty=name, error=str(error), exc_info=error)
+            self._log.error("maintenance_failed", duty=duty, error=str(error), exc_info=error)
             return False
         return True

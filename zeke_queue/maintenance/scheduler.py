@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID, uuid5
 
 from zeke_queue.core import cron, jsonb
@@ -23,11 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from zeke_queue.maintenance.runner import Parts
     from zeke_queue.model import Schedule
     from zeke_queue.storage.jobs import Transaction
-    from zeke_queue.storage.maintenance import MaintainedStore
-    from zeke_queue.system.clock import Clock
-    from zeke_queue.task.prepare import JobFactory, PreparedJob
+    from zeke_queue.task.prepare import PreparedJob
 
 TICK_NAMESPACE: Final = UUID("a4caaa4d-b047-5c3e-a9a1-37b4c309d874")
 """Namespace of the ids of ticks. It never changes: versions that run side by side must agree on it."""
@@ -90,29 +89,6 @@ class _Served(NamedTuple):
     sent: list[UUID]
     more: bool
     upcoming: float
-
-
-class Parts(Protocol):
-    """The part of a queue that cron needs."""
-
-    @property
-    def storage(self) -> MaintainedStore:
-        """The storage whose schedules are served."""
-        ...
-
-    @property
-    def clock(self) -> Clock:
-        """The clock of the pauses between rounds."""
-        ...
-
-    @property
-    def factory(self) -> JobFactory:
-        """The maker of the ticks' jobs, with the options of their tasks."""
-        ...
-
-    async def declare(self) -> None:
-        """Store the queues and schedules declared in the catalog."""
-        ...
 
 
 class Scheduler:
