@@ -160,7 +160,7 @@ class JobWatcher:
             job = await require(self._reader, job_id)
             return job if job.row_state in FINAL else None
         # The timeout runs beside the wait, so that it also takes effect while the storage hangs.
-        return await first(self._end(job_id), self._alarm(timeout))
+        return await first(self._end(job_id), self._clock.sleep(timeout))
 
     async def _end(self, job_id: UUID) -> Job | None:
         woken = asyncio.Event()
@@ -174,9 +174,6 @@ class JobWatcher:
                 await woken.wait()
         finally:
             subscription.close()
-
-    async def _alarm(self, seconds: float) -> None:
-        await self._clock.sleep(seconds)
 
     async def close(self) -> None:
         """Stop watching; present and later subscribers get an error."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.errors import UsageError
 from zeke_queue.system import logging as log
 from zeke_queue.system.install_hints import install
+from zeke_queue.system.waiting import first
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -58,11 +59,11 @@ async def serve_reloading(command: Sequence[str], paths: Sequence[Path]) -> int:
             # it twice, from the terminal and from here, and cut the grace period short.
             process = await asyncio.create_subprocess_exec(*command, process_group=0)
             # A command that ends by itself, most likely because of a bug, restarts after a change.
-            changed = await _until_change(changes, stopping)
+            changed = await first(stopping.wait(), _next(changes))
             if process.returncode is None:
                 process.send_signal(signal.SIGTERM)
             code = await process.wait()
-            if not changed or stopping.is_set():
+            if stopping.is_set():
                 return code
             log.get_logger().info("worker_reloading", changed=changed)
     finally:
@@ -71,19 +72,6 @@ async def serve_reloading(command: Sequence[str], paths: Sequence[Path]) -> int:
             await process.wait()
         for number in ENDING:
             loop.remove_signal_handler(number)
-
-
-async def _until_change(changes: AsyncIterator[Any], stopping: asyncio.Event) -> list[str]:
-    """Wait for a change and return its files; none if a signal asked for the end."""
-    change = asyncio.ensure_future(_next(changes))
-    stop = asyncio.ensure_future(stopping.wait())
-    try:
-        await asyncio.wait((change, stop), return_when=asyncio.FIRST_COMPLETED)
-        return [] if stop.done() else change.result()
-    finally:
-        for task in (change, stop):
-            task.cancel()
-        await asyncio.gather(change, stop, return_exceptions=True)
 
 
 async def _next(changes: AsyncIterator[Any]) -> list[str]:
