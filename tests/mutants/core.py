@@ -99,22 +99,22 @@ MUTANTS = (
     Mutant(
         "once-catches-up-on-nothing",
         CRON,
-        "if catch_up is CatchUp.ONCE or now - latest <= grace else ()",
-        "if now - latest <= grace else ()",
+        "if catch_up is CatchUp.ONCE or now - latest <= GRACE else ()",
+        "if now - latest <= GRACE else ()",
         "The last tick of a downtime is not made up for.",
     ),
     Mutant(
         "skip-serves-stale-ticks",
         CRON,
-        "if catch_up is CatchUp.ONCE or now - latest <= grace else ()",
-        "if catch_up is CatchUp.ONCE or now - latest <= grace * 60 else ()",
+        "if catch_up is CatchUp.ONCE or now - latest <= GRACE else ()",
+        "if catch_up is CatchUp.ONCE or now - latest <= GRACE * 60 else ()",
         "A schedule that skips what is over a minute late serves what is up to an hour late.",
     ),
     Mutant(
         "all-catches-up-once",
         CRON,
         "    if catch_up is CatchUp.ALL:\n",
-        "    if catch_up is CatchUp.ALL and now - last <= grace:\n",
+        "    if catch_up is CatchUp.ALL and now - last <= GRACE:\n",
         "A schedule that makes up for each tick makes up for the last one only after a long downtime.",
     ),
     Mutant(

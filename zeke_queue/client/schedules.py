@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from zeke_queue.client.insert import IntoStorage, insert_one
 from zeke_queue.client.open_transactions import check_outside
+from zeke_queue.core.validation import catch_up_policy
 from zeke_queue.model import CatchUp, Schedule
 from zeke_queue.storage.inspect import require_schedule
-from zeke_queue.task.prepare import catch_up_policy, check_schedule_name
+from zeke_queue.task.prepare import check_schedule_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -163,7 +163,6 @@ def due(
     now: datetime,
     catch_up: CatchUp,
     *,
-    grace: timedelta = GRACE,
     limit: int = TICKS_MAX,
 ) -> Due:
     """Return the ticks to serve now.
@@ -173,7 +172,7 @@ def due(
     - ``ALL`` serves each, at most ``limit`` per round, the oldest first; the next round follows at once if
       ``next_tick`` is in the past;
     - ``ONCE`` serves the latest;
-    - ``SKIP`` serves the latest if its age is at most ``grace``, that is, if a scheduler was running in time.
+    - ``SKIP`` serves the latest if its age is at most ``GRACE``, that is, if a scheduler was running in time.
 
     Under ONCE and SKIP, skipped ticks count as decided. A schedule never checked before (``last`` is None)
     serves nothing yet and starts from now: its first tick is the first one after now. A clock that went back
@@ -184,7 +183,6 @@ def due(
         last: ``last_tick`` of the previous result.
         now: the storage's time, timezone-aware.
         catch_up: the schedule's policy.
-        grace: see SKIP.
         limit: see ALL.
 
     Returns:
@@ -202,7 +200,7 @@ def due(
     latest, upcoming = _latest(cron, last, now)
     if latest is None:
         return Due((), last, upcoming)
-    served = (latest,) if catch_up is CatchUp.ONCE or now - latest <= grace else ()
+    served = (latest,) if catch_up is CatchUp.ONCE or now - latest <= GRACE else ()
     return Due(served, latest, upcoming)
 
 

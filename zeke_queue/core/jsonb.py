@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, cast
 
 from pydantic_core import SchemaSerializer, core_schema, from_json, to_json
 
-from zeke_queue.errors import SerializationError
+from zeke_queue.errors import PayloadTooLargeError, SerializationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -182,6 +182,20 @@ def size_over(text: str, cap: int) -> int | None:
         return None
     exact = len(normalise(text).encode())
     return exact if exact > cap else None
+
+
+def check_size(text: str, cap: int, what: str, use: str = "send") -> str:
+    """Return a JSON text that has at most ``cap`` bytes once Postgres has stored it.
+
+    Raises:
+        PayloadTooLargeError: it has more.
+    """
+    if (size := size_over(text, cap)) is not None:
+        raise PayloadTooLargeError(
+            f"{what} has {size} bytes of JSON as Postgres writes it, {cap} at most; store what is large"
+            f" elsewhere, and {use} a reference to it"
+        )
+    return text
 
 
 def _normalise_slowly(text: str) -> str:

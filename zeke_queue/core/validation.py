@@ -12,7 +12,7 @@ from zeke_queue.core import jsonb
 from zeke_queue.core.failure import shown
 from zeke_queue.core.options import INT4_MAX, check_flag
 from zeke_queue.errors import InvalidOptionError, UsageError
-from zeke_queue.model import CARRIED, JobQuery, JobStatus
+from zeke_queue.model import CARRIED, CatchUp, JobQuery, JobStatus
 
 TEXT_MAX: Final = 200
 """Characters of a search text at most."""
@@ -45,6 +45,19 @@ def check_timeout(timeout: object) -> float | None:
             "pass 0 to check once, or None to wait forever"
         )
     return None if timeout > INT4_MAX else float(max(timeout, 0))
+
+
+def catch_up_policy(given: CatchUp | str) -> CatchUp:
+    """Return the policy with this name.
+
+    Raises:
+        InvalidOptionError: there is none.
+    """
+    try:
+        return CatchUp(given)
+    except ValueError:
+        known = ", ".join(one.value for one in CatchUp)
+        raise InvalidOptionError(f"catch_up: must be one of {known}, got {shown(given)}") from None
 
 
 def check_limit(limit: int, most: int | None = None) -> int:

@@ -16,6 +16,7 @@ from zeke_queue.core.cron import Cron
 from zeke_queue.core.failure import shown
 from zeke_queue.core.names import queue_name
 from zeke_queue.core.options import DEFAULTS, OPTIONS_OF_A_TASK, OptionLayer, layer, merge, new_job
+from zeke_queue.core.validation import catch_up_policy
 from zeke_queue.errors import (
     DuplicateTaskError,
     InvalidOptionError,
@@ -240,11 +241,7 @@ class Catalog(Generic[Res]):
             raise InvalidScheduleError(
                 f"Schedule {name!r} is declared twice; give one of them another name and task={name!r}"
             )
-        try:
-            how = CatchUp(catch_up)
-        except ValueError:
-            known = ", ".join(member.value for member in CatchUp)
-            raise InvalidOptionError(f"catch_up: {catch_up!r} is not one of {known}") from None
+        how = catch_up_policy(catch_up)
         if task is not None and not isinstance(task, str | Task):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise _no_task(task)
         target = task.name if isinstance(task, Task) else task or name

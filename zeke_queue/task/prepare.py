@@ -31,11 +31,9 @@ from zeke_queue.core.validation import check_uuid
 from zeke_queue.errors import (
     InvalidNameError,
     InvalidOptionError,
-    PayloadTooLargeError,
     UnknownTaskError,
     UsageError,
 )
-from zeke_queue.model import CatchUp
 from zeke_queue.system.entropy import Ids
 from zeke_queue.task.task import Send, check_description
 
@@ -243,7 +241,9 @@ class JobFactory:
         )
 
     def _any_json(self, name: str, payload: Any) -> str | None:
-        return None if payload is None else self._capped(jsonb.dumps(payload), f"The payload of {name!r}")
+        if payload is None:
+            return None
+        return jsonb.check_size(jsonb.dumps(payload), self._catalog.payload_cap, f"The payload of {name!r}")
 
     def meta(self, meta: object) -> str:
         """Return the JSON text of a job's meta.
@@ -255,16 +255,8 @@ class JobFactory:
         """
         if not isinstance(meta, Mapping):
             raise InvalidOptionError(f"meta: must be a mapping, got {type(meta).__name__}; pass a dict")
-        return self._capped(jsonb.dumps(dict(meta)), "meta")  # pyright: ignore[reportUnknownArgumentType]
-
-    def _capped(self, text: str, what: str) -> str:
-        cap = self._catalog.payload_cap
-        if (size := jsonb.size_over(text, cap)) is not None:
-            raise PayloadTooLargeError(
-                f"{what} has {size} bytes of JSON as Postgres writes it, {cap} at most; store what is large"
-                " elsewhere, and send a reference to it"
-            )
-        return text
+        text = jsonb.dumps(dict(meta))  # pyright: ignore[reportUnknownArgumentType]
+        return jsonb.check_size(text, self._catalog.payload_cap, "meta")
 
 
 def _computed_key(task: Task[Any, Any], key_of: Callable[[Any], str | None], payload: Any) -> str | None:
@@ -316,19 +308,6 @@ def check_schedule_name(name: object) -> str:
     if not isinstance(name, str) or not jsonb.is_kept(name):
         raise InvalidNameError(f"name: must be the stored name of a schedule, got {shown(name)}")
     return name
-
-
-def catch_up_policy(given: CatchUp | str) -> CatchUp:
-    """Return the policy with this name.
-
-    Raises:
-        InvalidOptionError: there is none.
-    """
-    try:
-        return CatchUp(given)
-    except ValueError:
-        known = ", ".join(one.value for one in CatchUp)
-        raise InvalidOptionError(f"catch_up: must be one of {known}, got {shown(given)}") from None
 
 
 def second_tries(prepared: Sequence[PreparedJob], ids: Sequence[UUID | None]) -> dict[int, NewJob]:

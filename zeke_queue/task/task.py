@@ -32,7 +32,6 @@ from zeke_queue.core.redaction import check_rules
 from zeke_queue.errors import (
     FieldError,
     InvalidOptionError,
-    PayloadTooLargeError,
     PayloadValidationError,
     SerializationError,
     UsageError,
@@ -207,12 +206,7 @@ class Task(Generic[P, R]):
         if self._adapter is None:
             return None
         text = self._written(value, self._adapter)
-        if (size := jsonb.size_over(text, self.payload_cap)) is not None:
-            raise PayloadTooLargeError(
-                f"The payload of task {self.name!r} has {size} bytes of JSON as Postgres writes it, "
-                f"{self.payload_cap} at most; store what is large elsewhere, and send a reference to it"
-            )
-        return text
+        return jsonb.check_size(text, self.payload_cap, f"The payload of task {self.name!r}")
 
     def _written(self, value: Any, adapter: TypeAdapter[Any]) -> str:
         try:

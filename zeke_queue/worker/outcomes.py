@@ -53,16 +53,14 @@ class Outcomes:
             return Completed(claimed.id, claimed.attempt, None)
         try:
             text = result.text if type(result) is Encoded else jsonb.dumps(result)
+            if text is not None:
+                jsonb.check_size(text, self._cap, "The handler's result", "return")
         except SerializationError as error:
             return self._unstorable(
                 job, "SerializationError", f"The handler's result can't be stored. {error}"
             )
-        if text is not None and (size := jsonb.size_over(text, self._cap)) is not None:
-            message = (
-                f"The handler's result has {size} bytes of JSON as Postgres writes it, {self._cap} at most; "
-                "store what is large elsewhere, and return a reference to it"
-            )
-            return self._unstorable(job, PayloadTooLargeError.__name__, message)
+        except PayloadTooLargeError as error:
+            return self._unstorable(job, PayloadTooLargeError.__name__, str(error))
         return Completed(claimed.id, claimed.attempt, text)
 
     def raised(self, job: LeasedJob, error: BaseException) -> Outcome | None:
