@@ -16,18 +16,16 @@ from tests.cases import check_each, check_each_async
 from tests.clocks import START
 from tests.web.conftest import Mail, on_both_storages
 from zeke_queue import (
-    InvalidOptionError,
     JobConflictError,
     JobNotFoundError,
     JobQuery,
     JobStatus,
     PayloadTooLargeError,
     PayloadValidationError,
-    SerializationError,
     UnknownTaskError,
 )
 from zeke_queue.api_client import ApiRefused, JobsClient, NotAllowed, RateLimited, ServerAway, Unauthorized
-from zeke_queue.errors import ScheduleNotFoundError
+from zeke_queue.errors import InvalidOptionError, ScheduleNotFoundError, SerializationError
 from zeke_queue.storage.access import Scope
 from zeke_queue.web import WebSettings
 
