@@ -1,7 +1,7 @@
 """The project's commands, each in an environment of its own: demo, tests, lint, nightly, sim and others.
 
 `nox` alone runs tests and lint. Sessions use the interpreter that nox runs on; `-P` names others, as in
-`nox -s tests -P 3.12 3.13`. What follows `--` goes on to the program: `nox -s tests -- --postgres 15`.
+`nox -s tests -P 3.12 3.13`. Arguments after `--` are passed to the program: `nox -s tests -- --postgres 15`.
 Every session installs within constraints.txt.
 """
 
@@ -47,7 +47,7 @@ def _install(
 @nox.session
 def demo(session: nox.Session) -> None:
     """Start a private Postgres and a sample site, ingest it, and show what came of it."""
-    # As a user has it: from the built wheel, with the working tree out of sight.
+    # As a user installs it: from the built wheel, with the working tree out of reach.
     _install(session, extras="embedded,tasks", editable=False)
     session.run("python", "-m", "zeke_tasks.demo", *session.posargs, env={"PYTHONSAFEPATH": "1"})
 
@@ -280,8 +280,8 @@ def sim(session: nox.Session) -> None:
     """Search simulated worlds for a broken property; `-- --seeds 2000 --budget 120s` for a longer search.
 
     By default 1500 runs over all scenarios, in which everything that can happen must have happened, and two
-    weeks of the whole catalog with fifty sources. What follows `--` goes to `zeke sim run`, or to another of
-    its commands: `nox -s sim -- replay PLAN`.
+    weeks of the whole catalog with fifty sources. Arguments after `--` are passed to `zeke sim run`, or to
+    another of its commands: `nox -s sim -- replay PLAN`.
     """
     _install(session, extras="embedded,tasks,sim")
     arguments = list(session.posargs)
@@ -311,7 +311,7 @@ def downstream(session: nox.Session) -> None:
 def interop(session: nox.Session) -> None:
     """Run the JavaScript client's tests, and clients in Node against the whole system; needs Node 20 and npm.
 
-    What follows `--` goes to `node --test`, as in `nox -s interop -- --test-name-pattern=curl`.
+    Arguments after `--` are passed to `node --test`, as in `nox -s interop -- --test-name-pattern=curl`.
     """
     _install(session, "test", extras="embedded,tasks,web")
     client, clients = ROOT / "clients" / "js", ROOT / "tests" / "interop"

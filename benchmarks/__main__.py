@@ -1,7 +1,7 @@
 """Run the benchmarks: ``python -m benchmarks [BENCH …] [--quick]``.
 
 Exit code 1 if a bench fails to run or, with ``--strict``, if a target is missed. How fast a machine is
-decides nothing else: the figures are for people, who compare medians and ratios.
+decides nothing else: users read the figures, and compare medians and ratios.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def main() -> int:
 
 
 def _measure(given: argparse.Namespace, names: Sequence[str]) -> tuple[list[report.Figure], str]:
-    """Return the figures of some benches, and what they were measured on."""
+    """Return the figures of some benches, and a description of the machine."""
     figures: list[report.Figure] = []
     runs = 1 if given.quick else given.runs
     server, dsn = "no database", ""

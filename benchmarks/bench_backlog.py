@@ -16,7 +16,7 @@ ROUNDS = 5
 
 
 async def run(dsn: str, runs: int, *, quick: bool) -> list[Figure]:
-    """Measure a running worker on each backlog in turn; what is eaten from the large one is put back."""
+    """Measure a running worker on each backlog in turn; completed jobs of the large one are replaced."""
     jobs = 2_000 if quick else 10_000
     many = 20_000 if quick else 1_000_000
     rates: tuple[list[float], ...] = ([], [], [])

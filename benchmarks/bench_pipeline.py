@@ -58,7 +58,7 @@ class _Web:
         return self.answer(url)
 
     def answer(self, url: str) -> Fetched:
-        """Return what is at a URL."""
+        """Return the body at a URL."""
         body = _feed(list(self.pages)) if url == FEED else self.pages[url]
         return Fetched(
             url=url,
@@ -86,7 +86,7 @@ def _feed(urls: list[str]) -> bytes:
 
 
 async def run(dsn: str, runs: int, *, quick: bool) -> list[Figure]:
-    """Measure everything so many times."""
+    """Measure everything the given number of times."""
     web = _Web(20 if quick else 400)
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     values: dict[str, list[float]] = {"pipeline": [], "reading alone": []}

@@ -35,7 +35,7 @@ BESIDE: Final = Path(__file__).parents[2] / "shared" / "data"
 
 
 def run(runs: int, *, quick: bool) -> list[Figure]:
-    """Measure everything so many times."""
+    """Measure everything the given number of times."""
     return asyncio.run(_measure(runs, 1 if quick else 10))
 
 
@@ -107,7 +107,7 @@ async def _read(
 
 
 def _extracted(page: Fetched) -> object:
-    """Extract a page's text and what it says of itself, as the library is meant to be used."""
+    """Extract a page's text and metadata, using the library as documented."""
     return trafilatura.bare_extraction(
         page.body,
         url=page.final_url,

@@ -31,7 +31,7 @@ SIMLOOM: Final = 12
 
 
 def run(runs: int, *, quick: bool) -> list[Figure]:
-    """Measure everything so many times."""
+    """Measure everything the given number of times."""
     with tempfile.TemporaryDirectory() as folder:
         python, loops = _loops(Path(folder))
         measures: dict[str, Callable[[], float]] = {

@@ -1,4 +1,4 @@
-"""The Postgres that is measured on: the embedded one, a container, or one that is given by its DSN."""
+"""The measured Postgres: the embedded one, a container, or one given by its DSN."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _has_image(name: str) -> bool:
 
 
 def describe(kind: str, dsn: str) -> str:
-    """Return what server it is, and whether its commits are durable, without which all of it says little."""
+    """Return the server's version, and whether its commits are durable, which the figures depend on."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         settings = [
             connection.execute("select current_setting(%s)", [name]).fetchall()[0][0]

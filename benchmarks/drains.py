@@ -27,7 +27,7 @@ class Item(BaseModel):
 
 
 class Counter:
-    """A catalog with one small task that returns a result; it notes when so many have run.
+    """A catalog with one small task that returns a result; it records when the given number has run.
 
     Args:
         jobs: how many until ``done`` is set.
@@ -64,7 +64,7 @@ async def steady(storage: PostgresStorage, jobs: int) -> float:
     """Return jobs a second between a tenth and nine tenths of ``jobs``, at which it stops.
 
     At the ends it makes a difference how many jobs there are beyond: the worker claims ahead of its handlers,
-    and gives back at its end what it holds.
+    and releases its jobs at the end.
     """
     counter = Counter(jobs * 9 // 10, before=jobs // 10)
     await _work(storage, counter)
@@ -81,7 +81,7 @@ async def _work(storage: PostgresStorage, counter: Counter) -> None:
 
 
 async def raw(storage: PostgresStorage, jobs: int, *, ways: int) -> float:
-    """Claim and settle in batches of 500, so many ways at once; returns jobs a second."""
+    """Claim and settle in batches of 500, with ``ways`` concurrent claimers; return jobs per second."""
     worker = UUID(int=1)
     await storage.heartbeat(WorkerInfo(id=worker, host="raw", pid=1, queues=("bench",), lease=3600.0))
     begun = time.perf_counter()

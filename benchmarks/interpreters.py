@@ -24,7 +24,7 @@ class Interpreter:
     Attributes:
         program: what to run.
         version: such as ``3.12``.
-        packages: where it finds them, beside its own; None if it has them.
+        packages: an additional folder of packages; None if it has them.
     """
 
     program: str
@@ -62,7 +62,7 @@ def _programs(oldest: int) -> Iterator[str]:
 
 
 def _install(version: str, packages: Sequence[str], into: Path, constraints: Path) -> str | None:
-    """Install packages for another Python than that which runs; returns what went wrong, if anything did."""
+    """Install packages for another Python than the running one; return the error, if any."""
     uv = shutil.which("uv")
     command = (
         [uv, "pip", "install"] if uv else [sys.executable, "-m", "pip", "install", "--only-binary=:all:"]

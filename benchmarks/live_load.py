@@ -1,7 +1,7 @@
-"""The load of ``bench_live``, a process of its own: tabs that follow jobs, callers, who changes the jobs.
+"""The load of ``bench_live``, a process of its own: tabs that follow jobs, callers, and a writer.
 
-It prints one JSON object. All of it runs on one core beside the server and the database, and what it lags by
-itself is in the latencies.
+It prints one JSON object. All of it runs on one core beside the server and the database, and its own delay
+is part of the latencies.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ new_id = Ids(SystemClock(), SystemEntropy())
 
 
 class Measured:
-    """What was seen."""
+    """The recorded observations."""
 
     def __init__(self) -> None:
         self.changed: dict[tuple[str, str], float] = {}
@@ -74,7 +74,7 @@ class Tab(asyncio.Protocol):
         )
 
     def data_received(self, data: bytes) -> None:
-        """Note what it says."""
+        """Record the received event."""
         told = self._rest + data
         said, end, self._rest = told.rpartition(b"\n\n")
         if not end:
@@ -126,7 +126,7 @@ class Tabs:
             self.measured.counts["lost"] += 1
 
     async def all_told(self, number: int) -> None:
-        """Wait until so many know their first status."""
+        """Wait until the given number of tabs has its first status."""
         while self.measured.counts["QUEUED"] < number:  # noqa: ASYNC110 - a beat is good enough here
             await asyncio.sleep(0.05)
 
@@ -145,7 +145,7 @@ async def send(storage: PostgresStorage, number: int) -> list[UUID]:
 
 
 async def change(storage: PostgresStorage, rate: float, measured: Measured) -> None:
-    """Begin jobs at a rate, tell of progress, and complete each after a while."""
+    """Start jobs at a rate, report progress, and complete each after a while."""
     began = time.monotonic()
     running: list[tuple[float, UUID, int]] = []
     for number in itertools.count():
@@ -245,7 +245,7 @@ async def phase(dsn: str, pid: int, seconds: float) -> tuple[float, float]:
 
 async def main(given: dict[str, Any]) -> dict[str, Any]:
     """Open the tabs, be quiet for a while, then load the server."""
-    logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # what is cut off in the end is of no interest
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # an event cut off at the end does not matter
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     dsn, url, pid, seconds = given["dsn"], given["url"], given["pid"], given["seconds"]
@@ -258,7 +258,7 @@ async def main(given: dict[str, Any]) -> dict[str, Any]:
             await asyncio.gather(*(tabs.open(job_id) for job_id in ids[first : first + 50]))
         await tabs.all_told(len(ids))
         found["opening"] = time.monotonic() - at
-        await asyncio.sleep(given["settle"])  # a connection that is idle tells its statistics after 10 s
+        await asyncio.sleep(given["settle"])  # an idle connection reports its statistics after 10 s
         found["quiet transactions"], found["quiet core"] = await phase(dsn, pid, given["quiet"])
         found["memory, start"] = memory(pid)
         busy = [

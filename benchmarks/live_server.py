@@ -32,7 +32,7 @@ async def followed() -> None:
 
 
 async def main(dsn: str) -> None:
-    """Serve until the input ends; the first line that is printed says where."""
+    """Serve until the input ends; the first printed line is the address."""
     async with Queue.connect(catalog, dsn, settings=Settings.load()) as queue:
         server = ApiServer(queue, WebSettings.load(api_port=0, api_trigger_limit=0, api_dashboard=False))
         print(server.url, flush=True)

@@ -1,6 +1,6 @@
 """What has a target as a picture: every run a dot, the median a bar, the target a line.
 
-Ratios are drawn as they are, other figures as multiples of their targets.
+Ratios are drawn unchanged, other figures as multiples of their targets.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PLAIN: Final = "#5b6b7d"
 
 
 def draw(figures: list[Figure], server: str, path: Path) -> None:
-    """Write the picture; the ending of ``path`` says in which format."""
+    """Write the picture in the format of the suffix of ``path``."""
     shown = [figure for figure in figures if figure.unit == "x" or figure.target is not None]
     picture = Picture(figsize=(8, 1.2 + 0.7 * max(1, len(shown))), layout="constrained")
     axes = picture.subplots()

@@ -1,4 +1,4 @@
-"""Figures, what they should reach, and how they are shown and kept."""
+"""Figures, their targets, and how they are shown and stored."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def in_turn(names: list[str], run: int) -> list[str]:
 
 
 def machine() -> dict[str, str | int | None]:
-    """Return what was measured on."""
+    """Return a description of the machine."""
     return {"python": platform.python_version(), "system": platform.platform(), "cores": os.cpu_count()}
 
 

@@ -63,7 +63,7 @@ def application(schedules: list[str]) -> Catalog:
 
 
 def searched(days: float, schedules: list[str]) -> Callable[[], None]:
-    """Return a run without faults: a worker, a scheduler and a supervisor, as they are by default."""
+    """Return a run without faults: a worker, a scheduler and a supervisor with default settings."""
     settings = Settings()
 
     def build(_draws: RandomStream) -> Setup:
@@ -88,7 +88,7 @@ def searched(days: float, schedules: list[str]) -> Callable[[], None]:
 
 
 def tested(days: float, schedules: list[str]) -> Callable[[], None]:
-    """Return what ``zeke.advance`` does in a test: time passes, and what comes due is done."""
+    """Do the work of ``zeke.advance`` in a test: advance the time and run due jobs."""
     environment = TestEnvironment(application(schedules), Memory(), Options())
     environment.advance(environment.clock.now() + timedelta(hours=1))
     until = environment.clock.now() + timedelta(days=days)

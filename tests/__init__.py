@@ -1,1 +1,1 @@
-"""The tests; a package so that they can share what they need: `from tests.database import …`."""
+"""The tests; a package so that they can share helpers: `from tests.database import …`."""

@@ -1,4 +1,4 @@
-"""A clock that stands still until a test moves it."""
+"""A clock that is stopped until a test moves it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ START = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 
 
 class FrozenClock:
-    """Time as a test says it is: ``now`` stands still, and ``advance`` wakes those whose time has come."""
+    """Time set by a test: ``now`` is constant, and ``advance`` wakes the sleepers that are due."""
 
     def __init__(self, start: datetime = START) -> None:
         self._start = start
@@ -40,7 +40,7 @@ class FrozenClock:
         await woken
 
     def advance(self, seconds: float) -> datetime:
-        """Move the time (forwards or back) and wake those whose time has come; returns the new time."""
+        """Move the time (forwards or back) and wake the sleepers that are due; return the new time."""
         self._now += timedelta(seconds=seconds)
         while self._sleepers and self._sleepers[0][0] <= self._now:
             _, _, woken = heapq.heappop(self._sleepers)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.flaky", "tests.sampling"]
 
 # No test depends on how fast a machine is.
-# Examples are drawn anew each time, in CI too; one that failed is kept, so that a second run tries it again.
+# Examples are drawn again each time, in CI too; a failed one is kept, so that a second run repeats it.
 settings.register_profile(
     "any machine",
     deadline=None,
@@ -110,7 +110,7 @@ def shared_dsn(databases: Databases) -> Iterator[str]:
 
 @pytest.fixture
 def emptied_dsn(shared_dsn: str) -> str:
-    """The DSN of a migrated database with nothing in it, for tests that leave its tables as they are.
+    """The DSN of an empty migrated database, for tests that do not change its tables.
 
     Emptying one takes a tenth of the time that a new one does.
     """

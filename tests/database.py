@@ -111,7 +111,7 @@ def _embedded(binaries: str | None, run: str) -> Iterator[str]:
 def folder_of(name: str, memory: Path = _MEMORY) -> Path:
     """Return where a run's server lives: in memory if there is room, where databases are copied faster.
 
-    What ``TMPDIR`` says goes first. All processes of a run find the same one, although room may come and go.
+    ``TMPDIR`` has precedence. All processes of a run find the same one, although room may come and go.
     """
     on_disk, in_memory = Path(tempfile.gettempdir(), name), memory / name
     if on_disk.exists() or "TMPDIR" in os.environ or not os.access(memory, os.W_OK | os.X_OK):
@@ -124,7 +124,7 @@ def folder_of(name: str, memory: Path = _MEMORY) -> Path:
 def _container() -> Iterator[str]:
     """Yield the DSN of a Postgres in a container of its own."""
     with warnings.catch_warnings():
-        # It warns of a move within itself, as it is imported; and it looks for an engine, hence only here.
+        # Importing it emits a deprecation warning and searches for an engine, so import it only here.
         warnings.simplefilter("ignore", DeprecationWarning)
         from testcontainers.core.config import testcontainers_config  # noqa: PLC0415
         from testcontainers.postgres import PostgresContainer  # noqa: PLC0415
@@ -166,7 +166,7 @@ class Databases:
                 connection.execute(drop)
 
     def _migrated(self) -> str:
-        """Return the template's name, which says what it was migrated to; create it if necessary."""
+        """Return the template's name, which contains its migration; create it if necessary."""
         if self._template is None:
             version = hashlib.sha256("".join(m.text for m in migrations()).encode()).hexdigest()[:12]
             name = f"zeke_template_{version}"

@@ -132,7 +132,7 @@ class ScheduleNotFoundError(ZekeError, LookupError):
 
 
 def no_page(before: UUID) -> JobNotFoundError:
-    """Return the error for a page that should follow a job which does not exist (any more)."""
+    """Return the error for a page that should follow a job that does not exist or no longer exists."""
     return JobNotFoundError(
         f"before: must be the id of a live or archived job, got {before}; pass that of another, or omit it to"
         " start from the beginning"
@@ -140,7 +140,7 @@ def no_page(before: UUID) -> JobNotFoundError:
 
 
 class LeaseLostError(ZekeError):
-    """The worker no longer holds the job: it expired, was cancelled, or another worker has it."""
+    """The worker no longer holds the job: it expired, was cancelled, or another worker holds it."""
 
     @classmethod
     def of(cls, job_id: UUID | None) -> Self:

@@ -297,8 +297,8 @@ class WorkerInfo:
     Attributes:
         lease: seconds without a heartbeat after which other workers get its active jobs.
         queues: the names it serves; none if it runs no jobs.
-        duties: what it does beside: ``maintenance`` (rescue, archive, purge), ``schedules``; empty too for a
-            worker of a version that did not record it.
+        duties: its background duties: ``maintenance`` (rescue, archive, purge), ``schedules``; empty too for
+            a worker of a version that did not record it.
         active_jobs: how many jobs it holds, as the storage counts them when it is asked for its workers.
     """
 
@@ -432,7 +432,7 @@ class Throughput(NamedTuple):
 
     Attributes:
         begin: the start of the interval; its length is the requested one.
-        failed: jobs that failed or expired for good.
+        failed: jobs that failed or expired permanently.
     """
 
     begin: datetime

@@ -37,9 +37,9 @@ EVERY: Final = 10.0
 sim = typer.Typer(
     name="sim",
     help=(
-        "Run jobs in a simulated world, where everything fails, and see what breaks.\n\n"
+        "Run jobs in a simulated world with faults, and check that all properties hold.\n\n"
         "`run` searches, `replay` and `shrink` take the plan of a failure, `diff` compares two runs, "
-        "`coverage` says what happened at all."
+        "`coverage` lists what the runs reached."
     ),
     no_args_is_help=True,
 )
@@ -55,9 +55,9 @@ Scenarios = Annotated[
     ),
 ]
 Folder = Annotated[
-    Path, typer.Option("--folder", metavar="DIR", help="Where plans and pages of failures are written.")
+    Path, typer.Option("--folder", metavar="DIR", help="Directory for plans and pages of failures.")
 ]
-PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan, as `zeke sim run` wrote it.")]
+PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan written by `zeke sim run`.")]
 
 
 def _seconds(text: str | None) -> float | None:
@@ -74,22 +74,22 @@ def _seconds(text: str | None) -> float | None:
 def run_(
     scenarios: Scenarios = None,
     *,
-    seeds: Annotated[int, typer.Option(min=1, help="How many runs, over all scenarios together.")] = 500,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of runs over all scenarios together.")] = 500,
     start: Annotated[int, typer.Option("--from", min=0, help="The first seed.")] = 0,
     budget: Annotated[
         str | None, typer.Option(metavar="TIME", help="Stop after this much real time: 90s, 2m.")
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Processes at once.")] = 1,
-    shrink: Annotated[bool, typer.Option(help="Shrink what is found.")] = True,
+    shrink: Annotated[bool, typer.Option(help="Shrink the failure.")] = True,
     emit_test: Annotated[
         Path | None, typer.Option("--emit-test", metavar="FILE", help="Write a regression test of a failure.")
     ] = None,
     complete: Annotated[
-        bool, typer.Option("--complete", help="Fail as well if something never happened that should have.")
+        bool, typer.Option("--complete", help="Also fail if an expected situation never occurred.")
     ] = False,
     folder: Folder = Path(".zeke-sim"),
 ) -> None:
-    """Search for a run that violates a property; exit with 1 if there is one."""
+    """Search for a run that violates a property; exit with 1 if one is found."""
     with _usage_errors():
         from zeke_sim.experiment import driver
         from zeke_sim.experiment.shrink import SECONDS
@@ -123,11 +123,12 @@ def replay_(
     plan: PlanFile,
     *,
     page: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write the page with the time line there.")
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write the page with the timeline to this file."),
     ] = None,
     trace: Annotated[bool, typer.Option("--trace", help="Print every event.")] = False,
 ) -> None:
-    """Replay a plan twice; exit with 1 if it violates a property, or if the two runs differ."""
+    """Replay a plan twice; exit with 1 if it violates a property or the two runs differ."""
     with _usage_errors():
         from zeke_sim.experiment.replay import replay
         from zeke_sim.experiment.shrink import Shrunk, divergence
@@ -146,7 +147,7 @@ def replay_(
             typer.secho(f"The two runs of this plan differ: {differs}", err=True)
             raise typer.Exit(BROKEN)
         if outcome.violation is None:
-            typer.echo(f"Nothing breaks: {_counted(outcome)}, twice alike")
+            typer.echo(f"No violation: {_counted(outcome)}, identical in both runs")
             _report_unused_decisions(given, outcome)
             return
         failure = Failure(Shrunk.given(outcome, replays=2), f"zeke sim replay {plan}", str(page))
@@ -159,7 +160,7 @@ def replay_(
 def shrink(
     plan: PlanFile,
     *,
-    budget: Annotated[str, typer.Option(metavar="TIME", help="Take so long at most.")] = "60s",
+    budget: Annotated[str, typer.Option(metavar="TIME", help="Time limit.")] = "60s",
     emit_test: Annotated[
         Path | None, typer.Option("--emit-test", metavar="FILE", help="Write a regression test.")
     ] = None,
@@ -173,7 +174,7 @@ def shrink(
         _writable(folder, ("--emit-test", emit_test))
         outcome = replay(given, scenario)
         if outcome.violation is None:
-            typer.secho(f"{plan}: nothing breaks, so there is nothing to shrink", err=True)
+            typer.secho(f"{plan}: no property is violated, so there is nothing to shrink", err=True)
             raise typer.Exit(MISUSED)
         _show(scenario, outcome, _seconds(budget), folder, emit_test)
 
@@ -182,7 +183,7 @@ def shrink(
 def diff(
     one: PlanFile,
     other: Annotated[
-        Path | None, typer.Argument(metavar="[PLAN]", help="Another plan; the same again by default.")
+        Path | None, typer.Argument(metavar="[PLAN]", help="A second plan; by default the first one again.")
     ] = None,
     *,
     around: Annotated[int, typer.Option(min=0, help="Events shown before the first difference.")] = 5,
@@ -210,7 +211,7 @@ def diff(
 def coverage(
     scenarios: Scenarios = None,
     *,
-    seeds: Annotated[int, typer.Option(min=1, help="How many runs, over all scenarios together.")] = 500,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of runs over all scenarios together.")] = 500,
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Processes at once.")] = 1,
 ) -> None:
     """Print the coverage of many runs: faults by phase, state transitions, and what was never reached."""
@@ -236,7 +237,7 @@ def _progress(runs: int) -> Callable[[Experiment], None]:
         if experiment.real - printed >= EVERY and experiment.failure is None:
             printed = experiment.real
             done = experiment.runs.total()
-            typer.echo(f"{done} of {runs} runs, {printed:.0f} s, nothing broke so far", err=True)
+            typer.echo(f"{done} of {runs} runs, {printed:.0f} s, no failure so far", err=True)
 
     return on_run
 
@@ -255,7 +256,7 @@ def _show(
     finally:  # of an interruption too
         _write_and_show(shrunk, folder, emit_test)
     if shrunk.unsteady is not None:
-        typer.secho(f"It does not replay alike: {shrunk.unsteady}", err=True)
+        typer.secho(f"It does not replay identically: {shrunk.unsteady}", err=True)
 
 
 def _write_and_show(shrunk: Shrunk, folder: Path, emit_test: Path | None) -> None:
@@ -333,7 +334,9 @@ def _read(path: Path) -> tuple[Plan, Scenario]:
     plan = Plan.read(path)
     test = json.loads(path.read_text(encoding="utf-8")).get("test")
     if isinstance(test, str):
-        raise SimulationError(f"{path}: it is a test's plan; replay it by pytest {test} --zeke-plan {path}")
+        raise SimulationError(
+            f"{path}: it is the plan of a test; replay it with pytest {test} --zeke-plan {path}"
+        )
     return plan, _load(plan.scenario)
 
 
@@ -369,7 +372,7 @@ def _chosen(names: list[str] | None) -> list[str]:
 
 @contextmanager
 def _importing(name: str) -> Generator[None]:
-    """Import an application's modules from the current directory too, and report what they raise.
+    """Import an application's modules from the current directory too, and report their errors.
 
     Raises:
         SimulationError: there is no such scenario, or its module cannot be imported.

@@ -73,7 +73,7 @@ class Asking:
 
     @property
     def has_spent(self) -> bool:
-        """Whether any usage is to be recorded; that of a stub is not."""
+        """Whether there is usage to record; the stub's is not recorded."""
         return bool(self._spent)
 
     def _count(self, purpose: str, usage: Usage, *, stub: bool) -> None:

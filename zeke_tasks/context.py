@@ -69,7 +69,7 @@ class Context:
     Attributes:
         compute: parses documents.
         keywords: words that make a highlight relevant, see ``zeke_tasks.insights.relevance``.
-        youtube: captions and searches; None if no channel or search is to be checked.
+        youtube: captions and searches; None if there are no channels and searches to check.
     """
 
     repository: Repository

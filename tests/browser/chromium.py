@@ -27,7 +27,7 @@ def find() -> str:
     """Return where the browser is.
 
     Raises:
-        NoBrowser: there is none; the message says how to get one.
+        NoBrowser: no browser is installed; the message says how to install one.
     """
     for name in NAMES:
         if (found := shutil.which(name)) is not None:

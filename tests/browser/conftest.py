@@ -1,4 +1,4 @@
-"""A house with everything in it, a browser, and people who look at pages, which are watched.
+"""A server with data for every page, a browser, and windows of users, which are monitored.
 
 These tests are collected only where their folder is named, as ``nox -s browser`` does; see the conftest
 above.
@@ -64,7 +64,7 @@ class Watch:
     """What pages said and asked for.
 
     Attributes:
-        console: what stands in the browser's console, with its kind.
+        console: the lines of the browser's console, with their kind.
         faults: errors of scripts, which nothing caught.
         elsewhere: addresses on other hosts that were asked for.
     """
@@ -107,7 +107,7 @@ class Visits:
         self.watch = Watch(house.url)
 
     def stranger(self, **how: Any) -> Page:
-        """Open a window for a user who is not signed in."""
+        """Open a window for a user that is not signed in."""
         context = self._chromium.new_context(base_url=f"{self._house.url}/dashboard/", **how)
         context.set_default_timeout(PATIENCE)
         self._contexts.append(context)
@@ -115,7 +115,7 @@ class Visits:
         return context.new_page()
 
     def somebody(self, *scopes: Scope, name: str = "Ada", **how: Any) -> Page:
-        """Open a window for a user who has signed in with a key, by default with all scopes."""
+        """Open a window for a user signed in with a key, by default with all scopes."""
         page = self.stranger(**how)
         key, _ = self._house.key(*scopes, name=name)
         token = self._house.session(key)
@@ -123,7 +123,7 @@ class Visits:
         return page
 
     def close(self) -> None:
-        """Close all windows; no page may have run what it must not, or asked another host."""
+        """Close all windows; no page may have run forbidden code, or sent a request to another host."""
         for context in self._contexts:
             context.close()
         assert self.watch.elsewhere == []
@@ -141,7 +141,7 @@ def visits(chromium: Browser, house: House) -> Iterator[Visits]:
 
 @pytest.fixture(scope="module")
 def furnished(databases: Databases, no_settings: None) -> Iterator[tuple[House, dict[str, str]]]:
-    """A house in which every page has something to show, and where each is; tests leave it as it is."""
+    """A server with data for every page, and the addresses of the pages; tests do not change it."""
     with databases.database() as dsn, House(dsn) as opened:
         yield opened, furnish(opened)
 

@@ -1,6 +1,6 @@
 """The whole system in a thread beside the browser: a server on a port, a worker, a real database and clock.
 
-The tests are synchronous, as Playwright's simple interface is; what they ask of the system runs on its loop.
+The tests are synchronous, as Playwright's simple interface is; their calls of the system run on its loop.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SOON: Final = 60.0
-"""Seconds after which something is taken to hang; nothing takes so long on the slowest machine."""
+"""Seconds after which an operation counts as hanging, even on the slowest machine."""
 
 SESSION: Final = 3_600.0
 
-# Writes down how the page's stream is. Opening it is waited for, since what is not open can't be cut.
+# Records the state of the page's stream. Wait until it is open, since only an open stream can be cut.
 STREAM: Final = """() => {
   const root = document.documentElement;
   const source = htmx.find("[sse-connect]")["htmx-internal-data"].sseEventSource;
@@ -121,7 +121,7 @@ class House:
         self.do(self._serve())
 
     def leave(self) -> None:
-        """Stop the server; jobs go on."""
+        """Stop the server; jobs continue."""
         self.do(self._leave())
 
     # The worker
@@ -144,13 +144,13 @@ class House:
         self.do(self._work())
 
     def rest(self) -> None:
-        """Stop them; jobs that run are given back."""
+        """Stop them; running jobs are released."""
         self.do(self._rest())
 
     # What tests do behind the browser's back
 
     def let(self, steps: int = 1) -> None:
-        """Advance the books by so many steps."""
+        """Run the given number of steps of the jobs."""
 
         async def release() -> None:
             for _ in range(steps):

@@ -1,4 +1,4 @@
-"""How pages are looked at: on which devices, in which colours, and what is found wrong with them."""
+"""Checks of pages: on which devices, in which colour schemes, and which faults are found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A newsroom for a picture: feeds that are well or not, and stories with what was made of them."""
+"""A newsroom for a picture: healthy and failing feeds, and stories with their analyses."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Takes the pictures of docs/dashboard.md: ``python -m tests.browser.pictures [FOLDER]``.
 
 They show a shop at noon, whose hour before was played on a clock that a program turns: the same at each run,
-but for how the machine draws letters.
+except for the rendering of fonts.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Scene:
 
     Attributes:
         failed: the job that has failed three times.
-        running: the one that runs, with a log and a progress.
+        running: a running job with log lines and progress.
     """
 
     failed: UUID
@@ -254,7 +254,7 @@ async def _all(browser: Browser, base: str, scene: Scene, folder: Path) -> list[
 
 
 async def _on_a_desk(browser: Browser, base: str, made: Path, path: str, look: _Look) -> Path:
-    """Take one picture; returns where it is."""
+    """Take one picture; return its path."""
     scheme, height = look
     size: Any = {"width": 1280, "height": height}
     context = await browser.new_context(base_url=base, color_scheme=scheme, viewport=size)
@@ -266,7 +266,7 @@ async def _on_a_desk(browser: Browser, base: str, made: Path, path: str, look: _
 async def _one(context: BrowserContext, path: str) -> bytes:
     page = await context.new_page()
     await page.goto(path)
-    # Each page says that no key exists yet; here that would only be in the way.
+    # Each page says that no key exists yet; hide that here.
     await page.locator("#no-keys").evaluate("note => note.remove()")
     shot = await page.screenshot(animations="disabled")
     await page.close()

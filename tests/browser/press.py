@@ -16,7 +16,7 @@ UNSERVED: Final = "parcel"
 
 
 class Letter(BaseModel):
-    """What is to be printed."""
+    """The content to print."""
 
     to: str = Field(description="Whom it is for")
     copies: int = Field(default=1, ge=1, description="How many, 1 or more")
@@ -29,7 +29,7 @@ class Book(BaseModel):
 
 
 class Words(BaseModel):
-    """Text that comes back in every place where text can be."""
+    """The text for every place that shows text."""
 
     text: str
     fail: bool = False

@@ -1,4 +1,4 @@
-"""A house in which something of everything is to be seen, and the addresses of all pages."""
+"""A server with samples of all data, and the addresses of all pages."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def test_scrolled_table_stays_scrolled_and_scrolls_by_keyboard(house: House, vis
     house.send("letter", {"to": "Bert" * 40})
     page.goto("jobs?" + "&".join(f"column={name}" for name in COLUMNS))
     table = page.get_by_role("region", name="Jobs")
-    # At once: the first word of the stream draws the list anew.
+    # Do this at once, since the first event of the stream redraws the list.
     page.evaluate(
         "() => { const at = document.getElementById('jobs-aside'); at.focus(); at.scrollLeft = 40; }"
     )

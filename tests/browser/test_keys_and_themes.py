@@ -25,7 +25,7 @@ FOCUSED = """() => {
   };
 }"""
 
-# Notes what the page looks like as soon as there is anything of it.
+# Records the page's appearance as soon as it has content.
 EARLIEST = """
   new MutationObserver((_, observer) => {
     if (!document.body) return;
@@ -120,7 +120,7 @@ def test_help_keeps_the_focus_and_returns_it(page: Page) -> None:
         assert at["inside"] or at["page"], at["what"]
     page.keyboard.press("g")
     page.keyboard.press("j")
-    expect(dialog).to_be_visible()  # what is behind it does not listen
+    expect(dialog).to_be_visible()  # the elements behind it receive no events
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     expect(opener).to_be_focused()

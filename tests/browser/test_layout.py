@@ -1,4 +1,4 @@
-"""How parts of pages stand to one another: on lines with their neighbours, within their frames, unbroken."""
+"""The layout of pages: parts are aligned with their neighbours, within their frames, and unbroken."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ TEXT = """(element, words) => {
   }
   return [];
 }"""
-"""Where words stand within an element: a box for each line."""
+"""The position of text within an element: a box for each line."""
 
 
 def box(place: Locator) -> FloatRect:
-    """Return where something stands."""
+    """Return the box of an element."""
     found = place.bounding_box()
     assert found is not None
     return found
 
 
 def boxes(places: Locator) -> list[dict[str, float]]:
-    """Return where things stand, all at one time."""
+    """Return the boxes of elements, measured at one time."""
     expect(places).not_to_have_count(0)
     return places.evaluate_all("all => all.map((one) => one.getBoundingClientRect().toJSON())")
 
 
 def unmoved(page: Page, path: str) -> Page:
-    """Open a page which nothing changes while one looks."""
+    """Open a page that does not change while it is inspected."""
     page.route("**/live*", lambda route: route.abort())
     page.goto(path)
     return page
@@ -100,7 +100,7 @@ def test_focused_choice_shows_one_whole_outline(page: Page) -> None:
     span = page.get_by_role("link", name="15 minutes")
     page.keyboard.press("Tab")
     span.focus()
-    # Its frame cuts what is outside of it.
+    # Its frame clips the content outside.
     expect(span).to_have_css("outline-offset", "-2px")
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def shows(page: Page, *wanted: UUID, beside: int = 0) -> None:
-    """Wait until the list has these jobs, in this order, behind so many others."""
+    """Wait until the list has these jobs in this order, after the given number of others."""
     rows = page.locator("#jobs tbody tr")
     expect(rows).to_have_count(beside + len(wanted))
     for place, one in enumerate(wanted, beside):
@@ -72,7 +72,7 @@ def test_jobs_are_filtered_by_time_and_an_empty_result_is_reported(
     page.get_by_label("Created before (UTC)").fill("2099-01-01T00:00:00")
     page.get_by_role("button", name="Show", exact=True).click()
     shows(page, *reversed(mixed.values()))
-    # A form can't say a wrong time, an address can.
+    # A form can't send an invalid time, but a URL can.
     page.goto("jobs?from=yesterday")
     expect(page.get_by_role("alert")).to_have_text("Must be a point in time, such as 2026-01-31T12:00")
     expect(page.get_by_label("Created from (UTC)")).to_have_attribute("aria-invalid", "true")

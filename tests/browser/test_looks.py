@@ -25,7 +25,7 @@ Sight = tuple[dict[str, "Page"], dict[str, str], Visits]
 
 @pytest.fixture(scope="module")
 def sight(chromium: Browser, furnished: tuple[House, dict[str, str]]) -> Iterator[Sight]:
-    """A window for each look, and where pages are."""
+    """A window for each device and colour scheme, and the addresses of pages."""
     house, places = furnished
     visits = Visits(chromium, house)
     yield {name: visits.somebody(**how) for name, how in LOOKS.items()}, places, visits

@@ -1,4 +1,4 @@
-"""What is to be seen on a phone: lists before their filters, and nothing cut or alone on a line."""
+"""Pages on a phone: lists precede their filters, and no element is clipped or alone on a line."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_changed_list_shows_a_note_without_moving_rows(house: House, visits: Vis
     above, there = page.locator(".bulk").bounding_box(), row.bounding_box()
     assert above
     assert there
-    assert there["y"] - above["y"] - above["height"] < 40  # no room is kept for what is not said
+    assert there["y"] - above["y"] - above["height"] < 40  # absent parts take no space
     house.send("parcel")
     expect(page.locator("#stale")).to_be_in_viewport(ratio=1)
     assert row.bounding_box() == there

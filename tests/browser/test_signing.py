@@ -65,7 +65,7 @@ def test_session_of_a_revoked_key_redirects_to_sign_in_and_back(house: House, vi
     page = visits.stranger()
     key, text = house.key(name="old")
     _, new = house.key(name="new")
-    page.goto("trigger")  # which does not move by itself, and so learns of nothing
+    page.goto("trigger")  # which has no stream, and so is not updated
     sign_in(page, text)
     expect(page.get_by_text("Signed in as old")).to_be_visible()
     house.do(parts_of(house.queue).storage.access.revoke_key(key.id))

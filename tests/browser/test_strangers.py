@@ -1,4 +1,4 @@
-"""Those who may not, those without scripts, and those who write what would be a script elsewhere."""
+"""Users without permission, without scripts, and with input that would be a script elsewhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOSTILE: Final = (
     "\"><svg onload=window.run=1>' {{7*7}} javascript:run=1 \u202eright to left\u2066 " + "W" * 400
 )
 
-# Those who may look, and nothing else
+# Users that may only read
 
 
 def test_read_scope_shows_everything_and_disables_changes(house: House, visits: Visits) -> None:
@@ -100,7 +100,7 @@ def test_everything_but_what_moves_by_itself_works_without_scripts(house: House,
     expect(page.get_by_text("Signed out")).to_be_visible()
 
 
-# Those who write what would be a script elsewhere
+# Input that would be a script elsewhere
 
 
 @pytest.fixture

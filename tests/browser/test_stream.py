@@ -1,4 +1,4 @@
-"""What moves by itself: how soon, and what happens when the connection is lost and comes back."""
+"""Live updates: their delay, and the loss and return of the connection."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_stream_of_a_stopped_server_is_reported_and_resumed_exactly_once(house: 
     expect(log).to_have_count(3)
     house.leave()
     house.let(4)
-    # For a moment nothing is said; then the page tells that it may be old.
+    # After a moment the page shows that it may be out of date.
     banner = page.locator("#lost")
     expect(banner).to_be_visible()
     expect(banner).to_contain_text("The connection was lost")
@@ -96,7 +96,7 @@ def test_refused_stream_is_reopened_without_gap_or_duplicate(house: House, page:
     house.let(3)
     expect(log).to_have_count(3)
 
-    # A proxy whose server is away says so: to a browser that is the end of a stream, not a pause.
+    # A proxy without its server answers an error, which ends a stream instead of pausing it.
     refused: list[str] = []
 
     def refuse(route: Route) -> None:

@@ -1,4 +1,4 @@
-"""What pages say while something lasts: loading, a lost connection, and notes of what was done.
+"""Pages during operations: loading, a lost connection, and notes on completed actions.
 
 The page's own timers are turned by the test, so nothing here depends on how fast a machine is.
 """
@@ -134,7 +134,7 @@ def test_loading_bar_ends_although_its_element_was_removed(house: House, stopped
     )
     page.goto(f"jobs/{job_id}")
     loading = page.get_by_role("progressbar", name="Loading")
-    for _ in range(60):  # what the stream draws anew begins its seconds anew as well
+    for _ in range(60):  # redrawn parts restart their counters of seconds
         page.clock.run_for(1_000)
         if held:
             break

@@ -39,17 +39,17 @@ class Zeke:
         return CliRunner().invoke(app, args, input=stdin, env=given, catch_exceptions=False)
 
     def good(self, *args: str, **more: str | None) -> str:
-        """Run a command that must do what it is asked; returns its standard output."""
+        """Run a command that must succeed; return its standard output."""
         result = self(*args, **more)
         assert result.exit_code == 0, result.output
         return result.stdout
 
     def json(self, *args: str) -> Any:
-        """Run a command that must do what it is asked; returns the JSON it prints."""
+        """Run a command that must succeed; return the JSON it prints."""
         return json.loads(self.good("--json", *args))
 
     def fails(self, *args: str, code: int, **more: str | None) -> str:
-        """Run a command that must fail; returns what it says, which ends with one line of ours."""
+        """Run a command that must fail; return its error output, whose last line is ours."""
         result = self(*args, **more)
         assert result.exit_code == code, result.output
         assert result.stderr.splitlines()[-1].startswith("zeke: ")
@@ -95,13 +95,13 @@ def _same_logging_afterwards() -> Iterator[None]:
 
 @pytest.fixture
 def zeke(emptied_dsn: str) -> Zeke:
-    """The command line on a database whose tables the test leaves as they are."""
+    """The command line on a database whose tables the test does not change."""
     return Zeke(emptied_dsn)
 
 
 @pytest.fixture
 def zeke_alone(dsn: str) -> Zeke:
-    """The command line on a database with which the test may do what it likes."""
+    """The command line on a database that the test may change."""
     return Zeke(dsn)
 
 

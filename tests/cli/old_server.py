@@ -1,4 +1,4 @@
-"""A server that says it is an older Postgres than any that can be had here, and can do no more than that."""
+"""A server that reports the version of an older Postgres, and does nothing else."""
 
 from __future__ import annotations
 

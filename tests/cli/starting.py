@@ -25,7 +25,7 @@ def starting(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Start:
     """Return what starts ``zeke`` on a database, and sees that nothing is left of it."""
     monkeypatch.setenv("DATABASE_PRIMARY_URL", dsn)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    # As it is in a shell, where what is printed waits in a buffer.
+    # As in a shell, where output is buffered.
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
 
     @contextmanager
@@ -49,7 +49,7 @@ def starting(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Start:
 
 
 def heard(stream: IO[str] | None, message: str) -> dict[str, Any]:
-    """Read log lines until one says this, and return it."""
+    """Read log lines until one has this event, and return it."""
     assert stream is not None
     said: list[str] = []
     for line in stream:

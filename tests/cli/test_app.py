@@ -1,4 +1,4 @@
-"""How commands are put together, where the catalog comes from, and what a call costs that does no work."""
+"""The assembly of commands, the choice of the catalog, and the cost of starting a command."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_every_command_has_help_that_names_the_shared_options(nowhere: Zeke) -> 
 
 
 def test_help_loads_nothing_that_it_does_not_need() -> None:
-    # What costs time is what is imported; how much of it is the machine's matter.
+    # Imports take the time; how much depends on the machine.
     program = (
         "import sys\n"
         "from zeke_queue.cli import main\n"

@@ -1,4 +1,4 @@
-"""One line tells the field, the fault and what to do; the code is 2 for a wrong call, 1 for a failure."""
+"""Errors in one line with field, fault and remedy; exit code 2 for invalid usage, 1 for a failure."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_output_without_json_form_fails_its_job_with_reason(zeke: Zeke) -> None:
     zeke.work()
     said = zeke.fails("send", "odd", *SHOP, "--id", job_id, "--wait", "0", code=1)
     assert "The handler's result can't be stored" in said
-    assert "use what JSON has" in said
+    assert "use JSON types" in said
 
 
 # Jobs
@@ -259,7 +259,7 @@ def test_unreachable_database_is_a_failure_with_advice(nowhere: Zeke) -> None:
     def check(*command: str) -> None:
         said = nowhere.fails(*command, code=1, DATABASE_PRIMARY_URL=REFUSED)
         assert "can't be reached" in said
-        assert "See that the server runs" in said
+        assert "Check that the server runs" in said
         assert "DATABASE_PRIMARY_URL" in said
         assert "s3cret" not in said
 
@@ -270,7 +270,7 @@ def test_server_older_than_15_is_rejected(nowhere: Zeke) -> None:
     def check(*command: str) -> None:
         with old_server("14.12") as dsn:
             said = nowhere.fails(*command, code=1, DATABASE_PRIMARY_URL=dsn)
-        assert "PostgreSQL 14; PostgreSQL 15 is the oldest that works" in said
+        assert "PostgreSQL 14; PostgreSQL 15 is the oldest supported version" in said
 
     check_each(COMMANDS, check)
 
@@ -306,7 +306,7 @@ def test_role_without_permissions_gets_the_missing_grant(zeke: Zeke) -> None:
 
 
 def make_pgboss_10(dsn: str | None) -> list[Any]:
-    """Make tables as pg-boss 10 has them, as far as they tell; returns all there is."""
+    """Create tables that are recognised as those of pg-boss 10; return all of them."""
     with psycopg.connect(dsn or "", autocommit=True) as connection:
         connection.execute("create schema pgboss")
         connection.execute("create table pgboss.version (version int primary key, cron_on timestamptz)")
@@ -328,7 +328,7 @@ def tables(dsn: str | None) -> list[Any]:
 
 @contextmanager
 def stranger(dsn: str | None) -> Iterator[str]:
-    """Yield a DSN of a role that may connect, and no more."""
+    """Yield a DSN of a role that may only connect."""
     with psycopg.connect(dsn or "", autocommit=True) as connection:
         row = connection.execute(
             "select 'zeke_stranger_' || oid from pg_database where datname = current_database()"

@@ -1,4 +1,4 @@
-"""What doctor finds in a survey: one fault each, and what it advises."""
+"""The findings of doctor in a survey: one fault each, with its advice."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SILENT = replace(WORKER, id=UUID(int=2), beat_on=NOW - timedelta(minutes=3))
 
 
 def wrong(**changes: Any) -> list[Finding]:
-    """Return what is not well in a survey that is healthy but for some changes."""
+    """Return the faults in a survey that is healthy except for some changes."""
     return [one for one in examine(replace(HEALTHY, **changes)) if one.grade is not Grade.OK]
 
 

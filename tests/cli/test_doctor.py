@@ -1,4 +1,4 @@
-"""``zeke doctor`` on databases of every kind: what is not fit is one finding with advice, and exit code 1."""
+"""``zeke doctor`` on databases of every kind: each fault is one finding with advice, and exit code 1."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def zeke(zeke_alone: Zeke) -> Zeke:
 
 
 def problems(zeke: Zeke, *arguments: str, code: int = 1, **env: str) -> list[dict[str, str]]:
-    """Run doctor, and return what it finds but for what is well."""
+    """Run doctor, and return its findings except the healthy ones."""
     result = zeke("doctor", "--json", *arguments, **env)
     assert result.exit_code == code, result.output
     findings: list[dict[str, str]] = json.loads(result.stdout)["findings"]
@@ -36,7 +36,7 @@ def problems(zeke: Zeke, *arguments: str, code: int = 1, **env: str) -> list[dic
 
 
 def sole(findings: Iterable[Any]) -> Any:
-    """Return the one that there is."""
+    """Return the only finding."""
     (finding,) = findings
     return finding
 
@@ -48,14 +48,14 @@ def test_unreachable_database_is_the_only_finding(nowhere: Zeke) -> None:
     finding = sole(problems(nowhere, DATABASE_PRIMARY_URL=REFUSED))
     assert finding["grade"] == "problem"
     assert "can't be reached" in finding["found"]
-    assert "See that the server runs" in finding["advice"]
+    assert "Check that the server runs" in finding["advice"]
     assert "s3cret" not in str(finding)
 
 
 def test_outdated_server_is_the_only_finding(nowhere: Zeke) -> None:
     with old_server("13.4") as dsn:
         finding = sole(problems(nowhere, DATABASE_PRIMARY_URL=dsn))
-    assert finding["found"] == "The server is PostgreSQL 13; PostgreSQL 15 is the oldest that works"
+    assert finding["found"] == "The server is PostgreSQL 13; PostgreSQL 15 is the oldest supported version"
     assert finding["advice"] == "Upgrade it, or connect to another one"
 
 
@@ -86,7 +86,7 @@ def test_newer_pgboss_is_reported_without_changes(zeke_empty: Zeke) -> None:
     before = make_pgboss_10(zeke_empty.dsn)
     finding = sole(problems(zeke_empty))
     assert "belongs to pg-boss 10 or later (its version 24)" in finding["found"]
-    assert finding["advice"].startswith("Name another schema (JOBS_SCHEMA)")
+    assert finding["advice"].startswith("Set JOBS_SCHEMA to another name")
     assert tables(zeke_empty.dsn) == before
 
 
@@ -140,7 +140,7 @@ async def test_standby_server_is_a_problem(dsn: str, monkeypatch: pytest.MonkeyP
     found, fit = await database.inspect(dsn, "pgboss")
     assert not fit
     assert found[0].found.endswith("it is a read-only standby")
-    assert found[0].advice == "let DATABASE_PRIMARY_URL name the primary"
+    assert found[0].advice == "set DATABASE_PRIMARY_URL to the primary"
 
 
 # Databases that work, but not well
@@ -206,7 +206,7 @@ def test_doctor_changes_nothing(zeke: Zeke) -> None:
     assert (zeke.json("job", "show", job_id), tables(zeke.dsn)) == before
 
 
-# What people see
+# Output for terminals
 
 
 def test_findings_are_wrapped_to_the_width_of_the_terminal(zeke: Zeke) -> None:
@@ -223,6 +223,6 @@ def test_findings_are_wrapped_to_the_width_of_the_terminal(zeke: Zeke) -> None:
 def test_finding_is_one_line_in_a_pipe(zeke_empty: Zeke) -> None:
     server, tables_, advice, summary = zeke_empty("doctor", COLUMNS="40").stdout.splitlines()
     assert server.startswith("✓ database   PostgreSQL ")
-    assert tables_ == "✗ tables     Schema 'pgboss' has no tables of ours yet"
+    assert tables_ == "✗ tables     Schema 'pgboss' does not have Zeke's tables yet"
     assert advice == "             → Run `zeke migrate`"
     assert summary == "1 problem."

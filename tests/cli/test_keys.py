@@ -36,7 +36,7 @@ def valid_keys(zeke: Zeke, text: str) -> list[ApiKey]:
 
 
 def add_expired(zeke: Zeke, name: str) -> None:
-    """Store a key that is good no more by the time it is looked at."""
+    """Store a key that has expired before it is read."""
     text = apikeys.new_key(bytes(32))
     new = NewKey(
         id=UUID(int=1),
@@ -140,7 +140,7 @@ def test_key_is_revoked_by_id_prefix_or_text(zeke: Zeke) -> None:
 
 
 def test_second_key_of_a_name_is_created_and_distinguished(zeke: Zeke) -> None:
-    """As when a new one is to take the place of an old one, which goes on to work meanwhile."""
+    """As when a new key replaces an old one, which remains valid meanwhile."""
     assert "Other valid keys" not in zeke("keys", "create", "ci").stderr
     (first,) = zeke.json("keys", "list")
     made = zeke("keys", "create", "ci")
@@ -170,7 +170,7 @@ def test_expired_key_of_a_name_is_not_reported(zeke: Zeke) -> None:
     assert "Other valid keys" not in made.stderr
     zeke.good("keys", "revoke", "ci")
     assert valid_keys(zeke, made.stdout.strip()) == []
-    # With no good one left, the name again matches both.
+    # With no valid one left, the name again matches both.
     assert "Several keys match 'ci'" in zeke.fails("keys", "revoke", "ci", code=1)
 
 

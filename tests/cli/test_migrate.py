@@ -16,7 +16,7 @@ DOMAIN = EntryPoint("zeke", "zeke_tasks.store.postgres.migrate", "zeke.migration
 
 @pytest.fixture(autouse=True)
 def declared(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
-    """The migrations that are installed: none but the queue's own, unless the test adds some."""
+    """The installed migrations: only the queue's own, unless the test adds some."""
     points: list[EntryPoint] = []
     monkeypatch.setattr(migrations, "entry_points", lambda group: points)
     return points

@@ -25,7 +25,7 @@ async def declare(queue: Queue) -> None:
 
 
 async def tick(queue: Queue) -> list[Any]:
-    """Serve what is due."""
+    """Serve due ticks."""
     return await Scheduler(parts_of(queue)).tick()
 
 

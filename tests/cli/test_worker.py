@@ -1,4 +1,4 @@
-"""What ``zeke worker`` makes of its options, up to where signals come in."""
+"""The options of ``zeke worker``; signals are tested elsewhere."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_every_command_can_use_an_embedded_server(embedded: Zeke, nowhere: Zeke)
 
 def test_missing_database_names_the_embedded_option(nowhere: Zeke) -> None:
     said = nowhere.fails("jobs", code=2)
-    assert "run `zeke demo`, or give any command of zeke's the option --embedded" in said
+    assert "run `zeke demo`, or pass --embedded to any command of zeke" in said
 
 
 def test_embedded_server_excludes_a_named_database(nowhere: Zeke) -> None:

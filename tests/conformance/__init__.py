@@ -1,1 +1,1 @@
-"""What every storage does, told once and tried over each: no test here knows which one it talks to."""
+"""The behaviour of every storage, tested on each: no test here depends on which one it uses."""

@@ -1,4 +1,4 @@
-"""The storages that the suite is tried over, each on a clock that stands still."""
+"""The storages that the suite runs on, each with a stopped clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words for the tests of a storage: send, claim, complete, look; what does not matter is filled in."""
+"""Operations for the tests of a storage: send, claim, complete, read; other arguments have defaults."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Driver:
         return job.id
 
     async def refused(self, name: str = "mail", **options: Any) -> bool:
-        """Send a job; tell whether a uniqueness rule refused it."""
+        """Send a job; return whether a uniqueness rule refused it."""
         return await self.storage.insert([self.new(name, **options)]) == [None]
 
     async def claim(
@@ -72,7 +72,7 @@ class Driver:
         return claimed
 
     async def complete(self, job: Claimed, output: str | None = None, **how: Any) -> bool:
-        """Complete a job; tell whether it was still ours."""
+        """Complete a job; return whether the attempt was still current."""
         return await self.storage.settle(completed=[Completed(job.id, job.attempt, output)], **how) == {
             job.id
         }
@@ -85,12 +85,15 @@ class Driver:
         final: Any = RowState.FAILED,
         **how: Any,
     ) -> bool:
-        """Fail a job, for good unless ``retry_in`` is given; tell whether it was still ours."""
+        """Fail a job, permanently unless ``retry_in`` is given.
+
+        Return whether the attempt was still current.
+        """
         failed = Failed(job.id, job.attempt, retry_in, output, final)
         return await self.storage.settle(failed=[failed], **how) == {job.id}
 
     async def release(self, job: Claimed, delay: float = 0.0, **how: Any) -> bool:
-        """Give a job back; tell whether it was still ours."""
+        """Release a job; return whether the attempt was still current."""
         return await self.storage.settle(released=[Released(job.id, job.attempt, delay)], **how) == {job.id}
 
     async def insert_child(self, parent: Claimed, name: str = "errand", **options: Any) -> UUID:
@@ -115,7 +118,7 @@ class Driver:
         return job.id
 
     async def look(self, job_id: UUID) -> Job:
-        """Return a job as it is stored, live or archived."""
+        """Return a stored job, live or archived."""
         return (await self.storage.get([job_id]))[job_id]
 
     async def states(self, ids: Iterable[UUID]) -> list[RowState]:
@@ -165,5 +168,5 @@ async def is_kept_waiting(attempt: Awaitable[Any]) -> bool:
 
 
 async def soon(attempt: Awaitable[T]) -> T:
-    """Return what comes, or fail after a minute, which is never: for what must not be kept waiting."""
+    """Return the result, or fail after a minute: for calls that must not wait."""
     return await asyncio.wait_for(attempt, 60)

@@ -46,11 +46,11 @@ DELETE FROM pgboss.api_key;
 DELETE FROM pgboss.rate_limit;
 SELECT setval('pgboss.job_event_seq_seq', 1, false)
 """
-"""Deletes every row that a test may have left; of so few, in a tenth of the time that TRUNCATE takes."""
+"""Deletes every row that a test may have left; for few rows this takes a tenth of the time of TRUNCATE."""
 
 
 class Plant(Protocol):
-    """Writes a live row, in place of the one with the same id if there is one."""
+    """Writes a live row, which replaces one with the same id."""
 
     async def __call__(self, job: Job) -> None: ...
 
@@ -73,7 +73,7 @@ class PlantInPostgres:
         self._dsn = dsn
 
     async def __call__(self, job: Job) -> None:
-        """Delete the row if there is one, and insert it as given."""
+        """Delete an existing row, and insert the given one."""
         values = {column: getattr(job, field) for column, field in COLUMNS.items()}
         values["state"] = job.row_state.value
         values["expirein"] = timedelta(seconds=job.expire_in)

@@ -1,4 +1,4 @@
-"""Keys and sessions: how they are stored, when they are good, and what ends them."""
+"""Keys and sessions: how they are stored, when they are valid, and what ends them."""
 
 from __future__ import annotations
 

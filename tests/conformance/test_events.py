@@ -1,4 +1,4 @@
-"""Progress and log lines, and being told that a job may have changed."""
+"""Progress and log lines, and notifications that a job may have changed."""
 
 from __future__ import annotations
 

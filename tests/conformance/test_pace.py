@@ -203,7 +203,7 @@ async def test_lag_is_the_longest_wait_of_any_priority(
     clock.advance(5)
     assert await lags(storage) == {"mail": 4.0, "post": 3.0}
     await jobs.claim(limit=1)
-    assert await lags(storage) == {"mail": 4.0, "post": 3.0}  # the first claim took what is urgent
+    assert await lags(storage) == {"mail": 4.0, "post": 3.0}  # the first claim took the urgent jobs
     await jobs.claim(limit=1)
     assert await lags(storage) == {"mail": 2.5, "post": 3.0}
 

@@ -116,7 +116,7 @@ async def test_every_job_is_on_one_page_whatever_its_size(storage: Storage, jobs
 
 
 class Written(NamedTuple):
-    """A JSON value as a sender writes it, and as Postgres writes what it stored."""
+    """A JSON value as the sender writes it, and as Postgres prints the stored one."""
 
     sent: str
     stored: str

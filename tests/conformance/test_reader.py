@@ -242,7 +242,7 @@ ODD = {
     "deep": {"b": {"aa": [], "a": {}}},
     "İ": "K\u0131\u017f",
 }
-"""A payload of what JSON writes in ways of its own, and what LIKE, folding and sorting may take wrongly."""
+"""A payload of values that JSON escapes, and that LIKE, case folding and sorting may get wrong."""
 
 
 async def test_jobs_are_found_by_a_text_in_their_json_as_postgres_writes_it(

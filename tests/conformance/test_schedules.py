@@ -39,7 +39,7 @@ async def due_names(storage: Storage) -> list[str]:
 
 
 async def serve(storage: Storage, clock: FrozenClock, *, next_in: float | None, name: str = "report") -> None:
-    """Serve a tick that is now, with the next so many seconds ahead."""
+    """Serve a tick that is due now, with the next one the given number of seconds ahead."""
     next_tick = None if next_in is None else clock.now() + timedelta(seconds=next_in)
     await record_tick(storage, name, clock.now(), next_tick)
 

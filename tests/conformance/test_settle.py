@@ -1,4 +1,4 @@
-"""Settling: completing, failing and giving back, each only by who holds the attempt."""
+"""Settling: completing, failing and releasing, each only by the worker that holds the attempt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sleeping until there is work: who wakes, by what, and that a sleep ends by itself."""
+"""Sleeping until there is work: which worker wakes, by which event, and that a sleep times out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def sleeper(storage: Storage, *queues: str) -> AsyncIterator[asyncio.Task[
 
 @pytest.fixture
 async def registered(jobs: Driver) -> None:
-    """Anna is a worker that is known, so that senders can see that she sleeps."""
+    """Register the worker Anna, so that senders can see that it sleeps."""
     await jobs.heartbeat(ANNA)
 
 

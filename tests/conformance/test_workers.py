@@ -1,4 +1,4 @@
-"""Workers: how they are known, and what their beat tells them."""
+"""Workers: registration, and the answer to a heartbeat."""
 
 from __future__ import annotations
 

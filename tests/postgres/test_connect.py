@@ -108,7 +108,7 @@ async def test_read_only_transaction_is_distinguished_from_an_outage(
 ) -> None:
     async with await psycopg.AsyncConnection.connect(dsn) as connection:
         await connection.set_read_only(True)
-        with pytest.raises(StorageUnavailableError, match=r"takes no changes here: .*read-only"):
+        with pytest.raises(StorageUnavailableError, match=r"is read-only here: .*read-only"):
             async with storage.transaction(connection) as transaction:
                 await transaction.insert([jobs.new()])
 

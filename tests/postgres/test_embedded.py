@@ -247,7 +247,7 @@ def test_folder_with_other_files_is_refused_and_left_unchanged(directory: Path) 
 
 def test_folder_that_cannot_be_created_is_named(directory: Path) -> None:
     directory.write_text("a file")
-    with pytest.raises(UsageError, match=f"{directory}/below can't be made"):
+    with pytest.raises(UsageError, match=f"{directory}/below can't be created"):
         EmbeddedPostgres.start(directory / "below")
 
 

@@ -143,7 +143,7 @@ def test_payload_without_json_form_is_refused_with_task_and_place() -> None:
 def test_handler_that_can_not_be_imported_does_not_run_in_a_process() -> None:
     def check(handler: Any) -> None:
         Task(handler, "odd")
-        with pytest.raises(UsageError, match=r"Task 'odd': .* write a function with def at the top level"):
+        with pytest.raises(UsageError, match=r"Task 'odd': .* define it with def at the top level"):
             Task(handler, "odd", process=True)
 
     def local() -> None: ...

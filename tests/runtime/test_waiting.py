@@ -139,7 +139,7 @@ async def test_invalid_wait_is_refused(place: Place) -> None:
     job = await place.run_one(narcissus)
     assert (job.row_state, job.output["message"]) == (
         RowState.FAILED,
-        "The job waits for itself, which it would for ever",
+        "The job waits for itself, which would never end",
     )
 
 
@@ -262,7 +262,7 @@ async def test_id_and_parent_of_a_child_cannot_be_set() -> None:
             await job.start_child(child, **options)
 
         message = (await place.run_one(parent)).output["message"]
-        remedy = "leave it out, or use job.send"
+        remedy = "omit it, or use job.send"
         assert message == f"{option}: a child that is waited for has its own; {remedy}"
 
     await check_each_async(["id", "parent"], check)

@@ -39,7 +39,7 @@ MARKERS = [
     ),
     ("zeke_catalog('stop:catalog')", "zeke_catalog: 'stop:catalog': No module named 'stop'"),
     ("zeke_catalog('shop:katalog')", "zeke_catalog: 'shop:katalog': shop has no 'katalog'; name what"),
-    ("zeke_catalog('shop:Order')", "and no catalog; name what Catalog() made"),
+    ("zeke_catalog('shop:Order')", "must be a Catalog, got "),
     ("zeke_backend()", "zeke_backend: must be 'memory' or 'postgres', got nothing"),
     ("zeke_backend('mysql')", "zeke_backend: must be 'memory' or 'postgres', got 'mysql'"),
     ("zeke_options(7)", "zeke_options: must be keyword arguments (start"),
@@ -106,7 +106,7 @@ FAILING = [
     ),
     (
         "zeke.send('receipt', {'number': 1}); zeke.drain()\n    zeke.assert_enqueued('receipt')",
-        ["No job waits at all.", "Of that task, not waiting (1):", 'receipt {"number":1} COMPLETED'],
+        ["No job is waiting.", "Of that task, not waiting (1):", 'receipt {"number":1} COMPLETED'],
     ),
     (
         "zeke.send('receipt', {'number': 1})\n    zeke.assert_enqueued('receipt', count=0)",
@@ -119,9 +119,9 @@ FAILING = [
         ["status: must be of QUEUED, ", "got 'done'; give"],
     ),
     ("zeke.next_tick('reports')", ["next_tick: must be the name of a schedule (report"]),
-    ("zeke.advance(hours=-1)", ["advance: -3600 s goes back; time only passes"]),
+    ("zeke.advance(hours=-1)", ["advance: must be positive, got -3600 s; time only moves forward"]),
     ("zeke.advance(to=zeke.now, hours=1)", ["advance: give either `to` or a span of time"]),
-    ("zeke.last_run", ["last_run: no task was run yet"]),
+    ("zeke.last_run", ["last_run: no task has run yet"]),
     ("zeke.run_task('gather')", ["results: must have the result of the child 'receipt'", "results={"]),
 ]
 
@@ -231,7 +231,7 @@ def test_it(zeke_sync):
 
 EXPLAINED = [
     # FORGETFUL
-    "zeke: called and not awaited, so that nothing was done:",
+    "zeke: called but not awaited, so nothing was done:",
     "zeke.drain() at",
     "test_shop.py:3",
     "zeke.send() at",

@@ -200,16 +200,16 @@ def test_worlds_with_violation_fail_and_are_reported(pytester: pytest.Pytester) 
         "✗ what the test asserts",
         "it took more",
         'assert job.attempt == 1, "it took more"',
-        "it called and did not await zeke.send() at",
+        "it called but did not await zeke.send() at",
         "never happened in 2 runs, though it should sometimes: pigs fly",
         "process: must be one of w1, w2, w3, v1",
         "check: no property is called 'no job is lots'; did you mean 'no job is lost'",
-        "check: nothing was run yet; call run() before",
+        "check: nothing has run yet; call run() first",
         "✗ everything ends in time",
         "1 jobs have not ended 1:00:00 after all was healed: job",
         "✗ no order is charged twice\n  A property of the test's own.\n",
         "✗ everything ends in time\n  So long after all was healed, every job has ended.\n",
-        "A workload's assertions hold, whatever goes wrong around it.",
+        "A workload's assertions hold under all faults.",
         "replay  pytest 'test_shop.py::test_each[7]' --zeke-plan .zeke-sim/test_shop-test_each-7--0.json",
         "replay  pytest 'test_shop.py::test_each[8]' --zeke-plan .zeke-sim/test_shop-test_each-8--0.json",
     ):
@@ -310,7 +310,7 @@ def test_world_that_is_not_run_is_an_error(pytester: pytest.Pytester) -> None:
     application(pytester, SENT)
     result = run(pytester, "-k", "forgotten")
     result.assert_outcomes(passed=1, errors=1)
-    assert "jobs were sent and the world was never run; call run(), and then check()" in result.stdout.str()
+    assert "jobs were sent, but the world was not run; call run(), then check()" in result.stdout.str()
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "many"])

@@ -26,7 +26,7 @@ def test_always(h: History) -> None:
     h.claim(two)
     assert h.holds(always("few run", few_run))
     h.claim(h.send())
-    assert h.breaks(always("few run", few_run)) == "it is not so any more"
+    assert h.breaks(always("few run", few_run)) == "it no longer holds"
 
 
 def test_failed_assertion_of_property_is_its_text(h: History) -> None:
@@ -40,7 +40,7 @@ def test_failed_assertion_of_property_is_its_text(h: History) -> None:
 
 def test_eventually(h: History) -> None:
     job = h.send()
-    assert h.breaks(eventually("all is done", all_done)) == "it never came to be so"
+    assert h.breaks(eventually("all is done", all_done)) == "it never came to hold"
     h.complete(job)
     assert h.holds(eventually("all is done", all_done))
 

@@ -1,4 +1,4 @@
-"""What jobs failed of, where a program finds something amiss: on the screen and on the page."""
+"""Errors of jobs, where a program finds something amiss: on the screen and on the page."""
 
 from __future__ import annotations
 

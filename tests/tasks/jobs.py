@@ -120,7 +120,7 @@ class Jobs:
         return await job.trigger(task, payload, **merged)
 
     async def look(self, job: JobContext, job_id: UUID) -> Job:
-        """Return a job as it is stored."""
+        """Return a stored job."""
         del job
         return await require(self.domain.storage, job_id)
 

@@ -91,7 +91,7 @@ async def test_second_waiting_coroutine_is_refused() -> None:
     waiter = Waiter()
     waiting = asyncio.ensure_future(waiter.wait())
     await turns()
-    with pytest.raises(RuntimeError, match="give each its own"):
+    with pytest.raises(RuntimeError, match="create one for each"):
         await waiter.wait()
     await end(waiting)
 

@@ -150,7 +150,7 @@ class JobsClient:
         """Return a job, live or archived.
 
         Raises:
-            JobNotFoundError: there is none with this id.
+            JobNotFoundError: no job has this id.
             ZekeError: see ``zeke_queue.api_client.errors``.
         """
         return await self._http.ask(model.Run, "GET", _run(run_id))
@@ -208,16 +208,16 @@ class JobsClient:
             after: only those with a greater ``seq``.
 
         Raises:
-            JobNotFoundError: there is none with this id.
+            JobNotFoundError: no job has this id.
         """
         path = f"{_run(run_id)}/events"
         return (await self._http.ask(model.Events, "GET", path, params={"after": after})).events
 
     async def cancel(self, run_id: UUID | str) -> model.RunDetail:
-        """Cancel a job for good, with the children that it waits for. Needs ``jobs.admin``.
+        """Cancel a job permanently, with the children that it waits for. Needs ``jobs.admin``.
 
         Raises:
-            JobNotFoundError: there is none with this id.
+            JobNotFoundError: no job has this id.
             ApiRefused: it has ended (409).
         """
         return await self._change(run_id, "cancel")
@@ -226,7 +226,7 @@ class JobsClient:
         """Run a failed job again, at once. Needs ``jobs.admin``.
 
         Raises:
-            JobNotFoundError: there is none with this id.
+            JobNotFoundError: no job has this id.
             ApiRefused: it has not failed, or is archived (409).
             JobConflictError: another job has taken its place.
         """
@@ -331,7 +331,7 @@ class JobsClient:
         """Return a schedule.
 
         Raises:
-            ScheduleNotFoundError: there is none with this name.
+            ScheduleNotFoundError: no schedule has this name.
         """
         return await self._http.ask(model.ScheduleInfo, "GET", _schedule(name))
 
@@ -377,7 +377,7 @@ class JobsClient:
         """Delete a schedule; one declared in code returns when the next worker starts.
 
         Raises:
-            ScheduleNotFoundError: there is none with this name.
+            ScheduleNotFoundError: no schedule has this name.
         """
         await self._http.send("DELETE", _schedule(name))
 
@@ -393,7 +393,7 @@ class JobsClient:
         """Send the job of a schedule at once; its ticks do not change. Needs ``jobs.admin``.
 
         Raises:
-            ScheduleNotFoundError: there is none with this name.
+            ScheduleNotFoundError: no schedule has this name.
             JobConflictError: a uniqueness rule of the schedule's options refused it.
             RateLimited: the caller's limit is exhausted.
         """
@@ -404,7 +404,7 @@ def _uuid(run_id: UUID | str) -> UUID:
     """Return an id.
 
     Raises:
-        JobNotFoundError: it is not a UUID, so no job has it.
+        JobNotFoundError: it is not a UUID, so it is not a job's id.
     """
     try:
         return run_id if isinstance(run_id, UUID) else UUID(run_id)

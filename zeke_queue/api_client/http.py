@@ -45,7 +45,7 @@ class Http:
         base_url: the API's URL, with the path under which it is mounted.
         token: an API key; None for a server without keys.
         timeout: seconds that a server may be silent within a request.
-        transport: for tests, or for connections that httpx2 does not support by itself.
+        transport: for tests, or for connections that httpx2 does not support.
         clock: the clock of pauses.
         entropy: the source of jitter.
         retries: how often a request is repeated.

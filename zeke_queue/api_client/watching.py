@@ -111,7 +111,7 @@ class Watch:
                     yield update
 
     def _read(self, event: httpx2.ServerSentEvent, response: httpx2.Response) -> Update | None:
-        """Return the update in an event; None for an unknown kind, or for one without news."""
+        """Return the update in an event; None for an unknown kind, or for one without an update."""
         kind = _KINDS.get(event.event)
         if kind is None:
             return None
@@ -122,7 +122,7 @@ class Watch:
         if not isinstance(update, StatusChange):
             return update
         if update == self._last:
-            return None  # each connection begins with the status, which is news only the first time
+            return None  # each connection begins with the status, which is new only the first time
         self._last = update
         return update
 
@@ -138,7 +138,10 @@ class Watch:
         return _AwayError(ServerAway(f"The server ended the stream of job {self._run_id}: {said}"), None)
 
     async def _as_stored(self) -> StatusChange | None:
-        """Return the job's end as it is stored; None if it has not ended, or that is not news."""
+        """Return the stored final state of the job.
+
+        None if it has not ended, or the caller has seen it already.
+        """
         run = await self._http.ask(Run, "GET", f"/trigger/runs/{self._run_id}")
         if not run.ended:
             return None

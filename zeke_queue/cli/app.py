@@ -95,7 +95,7 @@ def _told(ctx: Any) -> Generator[None]:
 
 
 def parted(args: list[str]) -> tuple[list[str], list[str]]:
-    """Separate the shared options from the rest, so that they may stand before or after the command's name.
+    """Separate the shared options from the rest, so that they may precede or follow the command's name.
 
     If an option lacks its value the rest is empty, since its first word would be taken for the value.
     """
@@ -175,9 +175,9 @@ app = typer.Typer(
     cls=Commands,
     help=(
         "Background jobs in Postgres: run workers, send jobs, and inspect them.\n\n"
-        "--database, --embedded, --schema and --json may also stand after the command's name."
+        "--database, --embedded, --schema and --json may also follow the command."
     ),
-    epilog="Exit codes: 0 done, 1 it failed, 2 the call was wrong.",
+    epilog="Exit codes: 0 success, 1 failure, 2 invalid usage.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

@@ -183,7 +183,7 @@ def _left_over(survey: Survey, queue: str) -> str:
     """Return how to stop the schedules that send to a queue without a worker."""
     names = [one.name for one in survey.schedules if one.task == queue and not one.paused]
     commands = "; ".join(_removal(survey, name) for name in names)
-    return f"; or, if the code has no such task any more, stop its schedules: {commands}" if names else ""
+    return f"; or, if the code no longer has that task, stop its schedules: {commands}" if names else ""
 
 
 def _removal(survey: Survey, schedule: str) -> str:
@@ -264,7 +264,7 @@ def _unserved_schedules(survey: Survey) -> Iterator[Finding]:
                 Grade.WARNING,
                 "schedules",
                 f"{one.name!r} sends {one.task!r}, which no live worker serves",
-                "start a worker whose catalog has that task, or, if the code has none any more, remove the"
+                "start a worker whose catalog has that task, or, if the code no longer has it, remove the"
                 f" schedule: {_removal(survey, one.name)}",
             )
 

@@ -55,7 +55,7 @@ def _server(facts: Facts) -> Finding:
             Grade.PROBLEM,
             "database",
             f"{about}: it is a read-only standby",
-            "let DATABASE_PRIMARY_URL name the primary",
+            "set DATABASE_PRIMARY_URL to the primary",
         )
     return Finding(Grade.OK, "database", about)
 
@@ -145,6 +145,6 @@ def _indexes(facts: Facts, schema: str) -> Iterator[Finding]:
             Grade.WARNING,
             "tables",
             f"pg-boss's {' and '.join(names)} {effect} only pg-boss's own fetch",
-            "once no pg-boss fetches jobs here any more: "
+            "when pg-boss no longer fetches jobs here: "
             + " ".join(f"drop index concurrently {name};" for name in names),
         )

@@ -197,7 +197,7 @@ def _require_wait(seconds: float | None) -> None:
 
 async def _wait(queue: Queue, run: Run[Any], wait: float, options: Options) -> int:
     """Wait for the result and print it, or print the failed job; return the exit code."""
-    # Without the task, the run returns its output as it is stored.
+    # Without the task, the run returns the stored output.
     untyped: Run[Any] = Run(parts_of(queue).runs, run.id, run.task)
     try:
         output = await untyped.result(timeout=wait)
@@ -238,7 +238,7 @@ def list_jobs(
             "--status",
             "-s",
             metavar="STATUS",
-            help=f"Only jobs of this status ({', '.join(JobStatus)}); may be repeated.",
+            help=f"Only jobs with this status ({', '.join(JobStatus)}); may be repeated.",
         ),
     ] = None,
     state: Annotated[list[str] | None, typer.Option("--state", hidden=True)] = None,

@@ -144,7 +144,7 @@ def _print_new(key: ApiKey, text: str, alike: Sequence[str], *, as_json: bool) -
     """Print the text of a new key, and information about it to standard error.
 
     Args:
-        key: the key as it is stored.
+        key: the stored key.
         text: the key's text, for its holder.
         alike: prefixes of other valid keys with its name.
         as_json: whether to print JSON, whose values replace the explanations.
@@ -223,7 +223,7 @@ def _sole(keys: Sequence[ApiKey], which: str, now: datetime) -> ApiKey:
 
     Raises:
         InvalidOptionError: it is too short, and not a name.
-        ZekeError: there is none, or several.
+        ZekeError: no key matches, or several do.
     """
     from zeke_queue.core import apikeys
 

@@ -34,7 +34,7 @@ async def _stored(queue: Queue, name: str) -> Schedule:
     """Return a schedule.
 
     Raises:
-        ZekeError: there is none with this name.
+        ZekeError: no schedule has this name.
     """
     schedules = {one.name: one for one in await parts_of(queue).storage.schedules()}
     if name in schedules:

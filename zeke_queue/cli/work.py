@@ -1,4 +1,4 @@
-"""``zeke worker``: run the tasks of a catalog, and beside them maintenance and schedules."""
+"""``zeke worker``: run the tasks of a catalog, maintenance and schedules."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ async def insert_all(
     if refused and (found := await target.holders(list(refused.values()), insist=insist)) is not None:
         holders = dict(zip(refused, found, strict=True))
         # The holders that are missing ended between the two statements. An earlier try may have inserted
-        # the job without an answer, so it is not fresh any more.
+        # the job without an answer, so it is no longer fresh.
         free = {p: replace(job, fresh=False) for p, job in refused.items() if holders[p] is None}
         if free:
             for position, job_id in zip(free, await target.insert(list(free.values())), strict=True):
@@ -125,7 +125,7 @@ class IntoStorage:
                 return await self._try(jobs)
             except StorageUnavailableError:
                 await self._parts.clock.sleep(wait)
-                jobs = [replace(job, fresh=False) for job in jobs]  # it may exist by now
+                jobs = [replace(job, fresh=False) for job in jobs]  # it may exist already
         return await self._try(jobs)
 
     async def _try(self, jobs: Sequence[NewJob]) -> list[UUID | None]:

@@ -1,8 +1,8 @@
 """The transactions that the running code has open, so that changes of jobs outside of them can be refused.
 
-A change beside an open transaction of the same storage takes another connection, and may wait forever for a
+A change outside an open transaction of the same storage takes another connection, and may wait forever for a
 singleton key or a slot that the transaction has taken. A task inherits the open transactions of the code
-that created it; once they have ended, they do not matter any more.
+that created it; once they have ended, they no longer matter.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def inside(storage: object) -> Generator[None]:
         yield
     finally:
         block.open = False
-        # Blocks need not end in the order of their begin, nor in the context in which they began, such as
+        # Blocks may end in another order than they began, and in another context, such as
         # an exit stack's, where the variable may lack this one.
         opened = OPEN.get()
         if block in opened:

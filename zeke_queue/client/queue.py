@@ -159,7 +159,7 @@ class Queue(Sender):
             await queue._end()
 
     async def close(self) -> None:
-        """Stop watching for good; the storage stays open, and jobs can still be sent."""
+        """Stop watching permanently; the storage stays open, and jobs can still be sent."""
         await self._parts.watcher.close()
 
     async def _end(self) -> None:
@@ -254,7 +254,7 @@ class Queue(Sender):
     # Reading
 
     async def get(self, job_id: UUID) -> Job | None:
-        """Return a job, live or archived; None if there is none with this id."""
+        """Return a job, live or archived; None if no job has this id."""
         return await self._open().runs.get(check_id(job_id))
 
     async def find(self, query: JobQuery) -> JobPage:
@@ -285,7 +285,7 @@ class Queue(Sender):
 
         Raises:
             JobNotFoundError: there is no such job.
-            UsageError: the job is one of another task.
+            UsageError: the job belongs to another task.
         """
         parts = self._open()
         job = await require(parts.storage, job_id)
@@ -296,7 +296,7 @@ class Queue(Sender):
     # Managing jobs
 
     async def cancel(self, job_id: UUID) -> bool:
-        """Cancel a job for good, with the children it waits for; a running handler is asked to stop.
+        """Cancel a job permanently, with the children it waits for; a running handler is asked to stop.
 
         Returns:
             False if it had ended already.

@@ -62,7 +62,7 @@ class QueueThread:
                 raise
             raise StorageUnavailableError(
                 f"The call was given up after {timeout:g} s without an answer, and may have taken effect. If "
-                "it happens again, see who holds locks for long in the database"
+                "it happens again, find the session that holds locks in the database"
             ) from None
 
     def open(self) -> None:
@@ -82,7 +82,7 @@ class QueueThread:
         return parts_of(thread.value)
 
     def close(self) -> None:
-        """Close the queue for good; calls that wait for it end with an error."""
+        """Close the queue permanently; calls that wait for it end with an error."""
         self._closed = True
         process = self._processes.get(os.getpid())
         if process is not None:
@@ -132,7 +132,7 @@ def check_no_loop() -> None:
 
 def _not_opened() -> StorageUnavailableError:
     return StorageUnavailableError(
-        f"The queue could not be opened within {CALL_TIMEOUT:g} s. See that the database answers"
+        f"The queue could not be opened within {CALL_TIMEOUT:g} s. Check that the database answers"
     )
 
 

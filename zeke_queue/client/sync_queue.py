@@ -120,7 +120,7 @@ class SyncQueue(SyncSender):
         self.close()
 
     def close(self) -> None:
-        """Close the queue and its connections for good; also done when the program ends.
+        """Close the queue and its connections permanently; also done when the program ends.
 
         Calls that wait in other threads raise ``StorageUnavailableError``.
         """
@@ -183,7 +183,7 @@ class SyncQueue(SyncSender):
     @contextmanager
     def _joined(self, connection: object) -> Generator[SyncTransaction]:
         if self._schema is None:
-            raise UsageError("connection: the memory storage has none to join; leave it out")
+            raise UsageError("connection: the memory storage has none to join; omit it")
         from zeke_queue.storage.postgres.sync_connection import join  # noqa: PLC0415 - not needed in memory
 
         joined = join(connection, self._schema)
@@ -213,7 +213,7 @@ class SyncQueue(SyncSender):
     # Reading and managing jobs
 
     def get(self, job_id: UUID) -> Job | None:
-        """Return a job, live or archived; None if there is none with this id."""
+        """Return a job, live or archived; None if no job has this id."""
         return self._thread.run(lambda queue: queue.get(job_id))
 
     def find(self, query: JobQuery) -> JobPage:
@@ -230,7 +230,7 @@ class SyncQueue(SyncSender):
         return self._sync(self._thread.run(lambda queue: queue.get_run(job_id, task)))
 
     def cancel(self, job_id: UUID) -> bool:
-        """Cancel a job for good, with the children it waits for; see ``Queue.cancel``."""
+        """Cancel a job permanently, with the children it waits for; see ``Queue.cancel``."""
         return self._change("cancel", job_id)
 
     def resume(self, job_id: UUID) -> bool:

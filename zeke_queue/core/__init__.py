@@ -1,4 +1,4 @@
-"""The pure decisions of the runtime: no clock, no I/O, and no randomness but what is given.
+"""The pure decisions of the runtime: no clock, no I/O, and no randomness except arguments.
 
 ``states`` is the life of a job, ``status`` what users read of it, ``retry`` whether and when it runs again,
 ``options`` and ``stored_options`` how options merge, ``slots`` throttling, ``cron`` over ``crontab`` which

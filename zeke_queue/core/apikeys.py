@@ -30,7 +30,7 @@ def new_key(draw: bytes) -> str:
         InvalidOptionError: they are not ``KEY_BYTES`` bytes.
     """
     if len(draw) != KEY_BYTES:
-        raise InvalidOptionError(f"draw: {len(draw)} bytes are not {KEY_BYTES}")
+        raise InvalidOptionError(f"draw: must be {KEY_BYTES} bytes, got {len(draw)}")
     return f"mid_{draw.hex()}"
 
 

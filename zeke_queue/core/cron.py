@@ -55,7 +55,7 @@ GRACE: Final = timedelta(seconds=60)
 TICKS_MAX: Final = 1_000
 """Ticks served per round under ``CatchUp.ALL`` at most; the rest are due in the next round."""
 
-# Files beside the zones: the machine's own zone, and clocks with leap seconds.
+# Other files in that folder: the machine's own zone, and clocks with leap seconds.
 _NOT_ZONES: Final = ("localtime", "posixrules", "posix/", "right/")
 
 _SECOND: Final = timedelta(seconds=1)

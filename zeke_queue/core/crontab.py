@@ -166,11 +166,11 @@ def _read(expr: str) -> Crontab:
         )
     if not expr.startswith("@") and _CHANCE.search(" ".join((*written[:2], *written[5:]))):
         raise InvalidScheduleError(
-            f"Cron expression {shown} leaves its times to chance (H, R); name the times"
+            f"Cron expression {shown} has random times (H, R), which are not supported; write fixed times"
         )
     if len(written) in FIELDS and "w" in written[2].lower():
         raise InvalidScheduleError(
-            f"Cron expression {shown} asks for the nearest weekday (W), which is not offered; name days"
+            f"Cron expression {shown} has a nearest weekday (W), which is not supported; write days"
         )
     try:
         expanded, nth = croniter.expand(expr)
@@ -207,7 +207,7 @@ def _culprit(written: list[str]) -> str | None:
         try:
             croniter.expand(" ".join(alone))
         except _UNREADABLE:
-            return f"{name} {written[position]!r} can't be; give {low} to {high}, a range, a list or a step"
+            return f"{name} {written[position]!r} must be {low} to {high}, a range, a list or a step"
     return None
 
 
@@ -220,8 +220,8 @@ def _days(expanded: list[Any], nth: Any, shown: str) -> Days:
     occurrences = {(int(weekday), -1 if n == "l" else int(n)) for weekday, ns in nth.items() for n in ns}
     if occurrences and "*" not in dom:
         raise InvalidScheduleError(
-            f"Cron expression {shown} gives a day of the month and an n-th weekday, on which crons differ; "
-            "make it two schedules"
+            f"Cron expression {shown} has a day of the month and an n-th weekday, which is ambiguous; "
+            "split it into two schedules"
         )
     return Days(
         months=_ALL_MONTHS if "*" in months else frozenset(months),

@@ -92,7 +92,7 @@ def _type_name(exc: BaseException) -> str:
 
 def _message(exc: BaseException) -> str:
     said = _guarded(lambda: str(exc))
-    return said if said is not None else f"<{type(exc).__name__}, whose text can't be had>"
+    return said if said is not None else f"<{type(exc).__name__}, text not available>"
 
 
 def _traceback(exc: BaseException) -> str:
@@ -111,7 +111,7 @@ def _traceback(exc: BaseException) -> str:
     )
     if formatted is None:
         formatted = _guarded(lambda: "".join(tracebacks.format_tb(exc.__traceback__)))
-    return formatted if formatted is not None else f"<no traceback of {type(exc).__name__} can be had>"
+    return formatted if formatted is not None else f"<{type(exc).__name__}, traceback not available>"
 
 
 def _application_part(traceback: TracebackType | None) -> TracebackType | None:
@@ -127,7 +127,7 @@ def _application_part(traceback: TracebackType | None) -> TracebackType | None:
 
 def _stands_before_handlers(part: TracebackType) -> bool:
     names = part.tb_frame.f_globals
-    # The mark by which pytest leaves frames out; modules that wrap handlers have it.
+    # Pytest hides frames with this marker; modules that wrap handlers set it.
     return str(names.get("__name__", "")).partition(".")[0] in _BEFORE_HANDLERS or (
         names.get("__tracebackhide__") is True
     )

@@ -96,7 +96,7 @@ def check_keys(value: Any) -> None:
     """Refuse a value with half of a surrogate pair in a key, which pydantic replaces in keys of known type.
 
     Raises:
-        SerializationError: there is one.
+        SerializationError: it contains one.
     """
     todo: list[Any] = [_PLAIN.to_python(value)]
     while todo:
@@ -123,10 +123,10 @@ def complaint(value: Any, error: Exception) -> str:
         return f"The value nests more than {DEPTH_MAX} levels deep; flatten it"
     path = _path_to_misfit(value)
     if "Circular reference" in reason:
-        return f"{path}: the value contains itself; cut the circle"
+        return f"{path}: the value contains itself; remove the cycle"
     if "surrogates not allowed" in reason:
         return f"{path}: must be valid Unicode, got half of a surrogate pair; remove it"
-    return f"{path}: {reason}; use what JSON has, or a pydantic model"
+    return f"{path}: {reason}; use JSON types, or a pydantic model"
 
 
 def loads(text: str | bytes) -> Any:
@@ -169,8 +169,8 @@ def normalise(text: str) -> str:
 def size_over(text: str, cap: int) -> int | None:
     """Return the size in bytes of ``dumps``' output as Postgres writes it, if it exceeds the cap.
 
-    Most texts are short, and few have numbers that expand (``1e300`` has 301 digits), so hardly any has to be
-    written as Postgres does to find its size.
+    Most texts are short, and few have numbers that expand (``1e300`` has 301 digits), so they seldom have to
+    be written as Postgres does to find its size.
 
     Returns:
         None if it has at most ``cap`` bytes.
@@ -208,13 +208,13 @@ def _normalise_slowly(text: str) -> str:
 
 
 class _Number(str):
-    """A number as it is printed, distinct from a string."""
+    """The text of a number, distinct from a string."""
 
     __slots__ = ()
 
 
 class _Token(str):
-    """Text printed as it is: a bracket, a comma, a quoted key."""
+    """Text printed unchanged: a bracket, a comma, a quoted key."""
 
     __slots__ = ()
 
@@ -281,7 +281,7 @@ def _plain_only(number: str) -> NoReturn:
 
 
 def _plain_float(number: str) -> float:
-    """Return a number that Python and Postgres print as it is spelt: no exponent, no zero."""
+    """Return a number that Python and Postgres print unchanged: no exponent, no zero."""
     value = float(number)
     if not value or "e" in number or repr(value) != number:
         raise ValueError(number)

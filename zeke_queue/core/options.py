@@ -402,7 +402,7 @@ def _key(field: str, value: object) -> str:
         )
     if size > KEY_BYTES_MAX:
         raise InvalidOptionError(
-            f"{field}: it has {size} bytes, at most {KEY_BYTES_MAX} fit into the index; send a hash of it"
+            f"{field}: must have at most {KEY_BYTES_MAX} bytes for the index, got {size}; send a hash of it"
         )
     return value
 

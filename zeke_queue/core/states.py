@@ -44,8 +44,9 @@ class Event(enum.StrEnum):
     """Events of a job.
 
     CLAIM: a worker takes it. COMPLETE: its handler returned. RETRY: an attempt failed and another is allowed.
-    FAIL: it failed for good. EXPIRE: its deadline or its worker's lease ran out, for good. RELEASE: its
-    worker returns it without a failure. CANCEL: a user cancels it. RESUME: a cancelled job waits again.
+    FAIL: it failed permanently. EXPIRE: its deadline or its worker's lease ran out, and no retries are left.
+    RELEASE: its worker returns it without a failure. CANCEL: a user cancels it. RESUME: a cancelled job waits
+    again.
     REVIVE: a failed or expired job gets another try. SUPERSEDE: it can't return to waiting, since another job
     holds its place.
     """

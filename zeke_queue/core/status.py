@@ -1,4 +1,4 @@
-"""What users read of a job: the rows that a status stands for, the words that name it, and its attempt."""
+"""A job as users see it: the row states behind a status, its names, and the attempt."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STATES_OF: Final[Mapping[JobStatus, tuple[RowState, ...]]] = {
 
 
 def states_of(statuses: Iterable[JobStatus]) -> tuple[RowState, ...]:
-    """Return the states of the rows that these statuses stand for.
+    """Return the row states that these statuses cover.
 
     >>> [state.value for state in states_of([JobStatus.QUEUED])]
     ['created', 'retry']
@@ -26,7 +26,7 @@ def states_of(statuses: Iterable[JobStatus]) -> tuple[RowState, ...]:
 
 
 def by_status(counts: Mapping[RowState, int]) -> dict[JobStatus, int]:
-    """Return numbers of rows in each state as those of jobs of each status.
+    """Convert the number of rows in each state to the number of jobs with each status.
 
     >>> by_status({RowState.CREATED: 2, RowState.RETRY: 1})[JobStatus.QUEUED]
     3

@@ -74,7 +74,10 @@ def _read_theirs(said: Mapping[str, Any]) -> OptionLayer:
 
 
 def _seconds(said: Mapping[str, Any], units: Mapping[str, int]) -> Any:
-    """Return the first of these durations in seconds; a non-number is returned as it is, to be refused."""
+    """Return the first of these durations in seconds.
+
+    A non-number is returned unchanged, and refused later.
+    """
     for name, unit in units.items():
         if name in said:
             value = said[name]

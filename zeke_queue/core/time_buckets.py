@@ -24,9 +24,9 @@ def how_many(span: float, step: float) -> int:
         InvalidOptionError: one of the two is out of range, or there would be too many.
     """
     if not 1 <= span <= LONGEST:
-        raise InvalidOptionError(f"span: {span} is not 1 to {LONGEST} seconds")
+        raise InvalidOptionError(f"span: must be 1 to {LONGEST} seconds, got {span}")
     if not 1 <= step <= LONGEST or step != int(step):
-        raise InvalidOptionError(f"step: {step} is not a whole number of seconds, 1 to {LONGEST}")
+        raise InvalidOptionError(f"step: must be a whole number of seconds, 1 to {LONGEST}, got {step}")
     number = math.ceil(span / step)
     if number > MOST:
         raise InvalidOptionError(
@@ -42,6 +42,6 @@ def begin_of(instant: datetime, step: float) -> datetime:
 
 
 def begins(now: datetime, number: int, step: float) -> list[datetime]:
-    """Return the starts of so many intervals, oldest first, the last of which contains ``now``."""
+    """Return the starts of ``number`` intervals, oldest first; the last interval contains ``now``."""
     last = begin_of(now, step)
     return [last - timedelta(seconds=step) * back for back in reversed(range(number))]

@@ -35,7 +35,7 @@ class Rescuer:
         self._log = get_logger()
 
     async def rescue(self, batch: int, stuck: set[UUID]) -> tuple[int, Sequence[ExpiredJob]]:
-        """Settle one batch of overdue jobs: each is retried, or fails for good.
+        """Settle one batch of overdue jobs: each is retried, or fails permanently.
 
         Args:
             batch: jobs per statement at most.
@@ -82,8 +82,8 @@ class Rescuer:
             final = RowState.FAILED
             error = failure.error_record(
                 "WorkerLost",
-                f"Attempt {job.attempt} was lost with {worker}, which stopped beating: it was killed, or cut"
-                " off from the database for longer than its lease",
+                f"Attempt {job.attempt} was lost with {worker}, whose heartbeats stopped: it was killed, or"
+                " cut off from the database for longer than its lease",
             )
         return Failed(job.id, job.attempt, None if wait is None else max(0.0, wait), error, final)
 

@@ -34,7 +34,7 @@ BATCHES: Final = 20
 """Batches of one duty per sweep at most, so that a backlog of one hardly delays the others."""
 
 STUCK_MAX: Final = 1_000
-"""Rows that can't be settled until a sweep stops: with so many, the cause is not in the rows."""
+"""Rows that can't be settled after which a sweep stops: that many failures are not caused by the rows."""
 
 
 @dataclass(frozen=True, slots=True)

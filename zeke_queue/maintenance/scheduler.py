@@ -44,7 +44,7 @@ SHORTEST_PAUSE: Final = 0.01
 """Seconds between rounds at least, in case the clock wakes the loop a little before a tick."""
 
 UNREADABLE_FOR: Final = timedelta(seconds=60)
-"""Time until a schedule that could not be read or served is tried again, as it may be fixed by then."""
+"""Time until a schedule that could not be read or served is tried again, since it may have been fixed."""
 
 FOREIGN_CRON_AGE: Final = 120.0
 """Seconds after which pg-boss 9's cron, which records each of its rounds in ``cron_on``, counts as gone."""
@@ -227,7 +227,7 @@ class Scheduler:
             batch += [schedule.name for schedule in found]
             served_until = None if foreign_age is None else now - timedelta(seconds=foreign_age)
             for place, schedule in enumerate(found):
-                # A fair share of what is left, so that catching up on a year does not hold up the others.
+                # A fair share of the rest, so that catching up on a year does not hold up the others.
                 share = (TICKS - len(jobs)) // (len(found) - place)
                 plan = self._plan(schedule, now, served_until, share)
                 jobs += plan.jobs

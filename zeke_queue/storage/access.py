@@ -124,7 +124,7 @@ class KeyStore(Protocol):
         ...
 
     async def revoke_key(self, key_id: UUID) -> bool:
-        """Revoke a key and delete its sessions; False if there is none, or it was revoked already."""
+        """Revoke a key and delete its sessions; False if it does not exist, or was revoked already."""
         ...
 
     async def create_session(self, digest: bytes, key_id: UUID, seconds: float) -> bool:

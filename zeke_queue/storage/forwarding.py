@@ -33,7 +33,8 @@ class Call(NamedTuple):
 
     Attributes:
         verb: the method's name in its protocol, or the name of a block's beginning or end.
-        arguments: by name, with defaults, collections as tuples; at the end of a block what it ``opened``.
+        arguments: by name, with defaults, collections as tuples; at the end of a block the value that it
+            ``opened``.
         transaction: the number of the transaction it belongs to, from 1 for each ``forward``; None outside.
     """
 

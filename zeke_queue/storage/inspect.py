@@ -77,7 +77,7 @@ class Inspector(Protocol):
         """Return the jobs that hold the singleton key or the slot of others, all in one query.
 
         Args:
-            wanted: new jobs, or the ids of live jobs that are to wait again.
+            wanted: new jobs, or the ids of live jobs to requeue.
 
         Returns:
             For each one, in the given order, the other job because of which a uniqueness rule would refuse it
@@ -141,7 +141,7 @@ async def require(inspector: Inspector, job_id: UUID) -> Job:
     """Return a job, live or archived.
 
     Raises:
-        JobNotFoundError: there is none with this id.
+        JobNotFoundError: no job has this id.
     """
     job = (await inspector.get([check_id(job_id)])).get(job_id)
     if job is None:
@@ -153,7 +153,7 @@ async def require_schedule(admin: QueueAdmin, name: str) -> Schedule:
     """Return a schedule.
 
     Raises:
-        ScheduleNotFoundError: there is none with this name.
+        ScheduleNotFoundError: no schedule has this name.
     """
     schedules = {one.name: one for one in await admin.schedules()}
     if name not in schedules:

@@ -74,7 +74,7 @@ class JobWriter(Protocol):
         ...
 
     async def cancel(self, ids: Sequence[UUID]) -> set[UUID]:
-        """Cancel waiting or running jobs for good, and the children that they wait for.
+        """Cancel waiting or running jobs permanently, and the children that they wait for.
 
         Returns:
             The ids of all cancelled jobs, including children.

@@ -56,7 +56,7 @@ class _Setup(NamedTuple):
 
 
 class _Lines:
-    """The stream for lines: the given one, or standard error as it is at the time."""
+    """The stream for lines: the given one, or the current standard error."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream

@@ -37,8 +37,8 @@ _UNREADABLE: Final = (
 _DATABASE_MISSING: Final = (
     "DATABASE_PRIMARY_URL is not set. Set it to the Postgres that keeps the jobs, for instance"
     " DATABASE_PRIMARY_URL=postgresql://user:password@host:5432/dbname."
-    " To try things out without a database of your own, run `zeke demo`, or give any command of zeke's"
-    " the option --embedded: it then uses a private one, which keeps its data."
+    " To try things out without a database of your own, run `zeke demo`, or pass --embedded"
+    " to any command of zeke: it then uses a private one, which keeps its data."
 )
 
 

@@ -99,7 +99,7 @@ class Children:
                 self._idle.append(child)
 
     async def close(self) -> None:
-        """Kill all children for good; waiting callers get an error."""
+        """Kill all children permanently; waiting callers get an error."""
         self._closed = True
         children, self._all, self._idle = self._all, [], []
         for child in children:
@@ -132,7 +132,7 @@ class Children:
 
     def _check(self) -> None:
         if self._closed:
-            raise UsageError("These child processes are closed: nothing can be asked of them any more")
+            raise UsageError("These child processes are closed and take no more calls")
 
 
 class Child:
@@ -242,5 +242,5 @@ def _how(code: int) -> str:
 
 def _advice(code: int) -> str:
     if code == -signal.SIGKILL:
-        return "; a system that runs out of memory ends processes so: see its log"
-    return "; what it wrote to standard error says more" if code > 0 else ""
+        return "; the system may have killed it for lack of memory: see the system's log"
+    return "; see what it wrote to standard error" if code > 0 else ""

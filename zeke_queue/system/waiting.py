@@ -80,7 +80,9 @@ class Waiter:
 
     def _begin(self) -> asyncio.Future[None]:
         if self._waiting is not None:
-            raise RuntimeError("a Waiter wakes one coroutine, and one waits already; give each its own")
+            raise RuntimeError(
+                "a Waiter wakes one coroutine, and another one already waits; create one for each"
+            )
         self._waiting = asyncio.get_running_loop().create_future()
         return self._waiting
 
@@ -220,7 +222,7 @@ async def first(*coroutines: Coroutine[Any, Any, T]) -> T:
 async def end(*futures: asyncio.Future[Any]) -> None:
     """Cancel futures that are not done, wait until all are, and ignore their exceptions.
 
-    ``asyncio.gather`` would do, but for futures that are done it takes a step of the loop on some Python
+    ``asyncio.gather`` would suffice, but for completed futures it takes a step of the loop on some Python
     versions and none on others, and a simulation must run alike on all of them.
     """
     ending = [future for future in futures if not future.done()]

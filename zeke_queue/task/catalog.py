@@ -219,7 +219,7 @@ class Catalog(Generic[Res]):
     ) -> None:
         """Declare a schedule, which workers and schedulers store when they start.
 
-        Removing it from code does not unschedule it, since another program may own it by then: it fires until
+        Removing it from code does not unschedule it, since another program may own it: it fires until
         ``Queue.schedules.delete`` or ``zeke schedule rm NAME``. To pause it: ``zeke schedule pause NAME``.
 
         Args:
@@ -250,7 +250,7 @@ class Catalog(Generic[Res]):
         )
 
     def stored_schedules(self, timezone: str = "UTC") -> list[Schedule]:
-        """Return the declared schedules as they are stored, with validated payloads.
+        """Return the declared schedules in stored form, with validated payloads.
 
         Args:
             timezone: the IANA zone of those that name none.
@@ -282,7 +282,7 @@ class Catalog(Generic[Res]):
         return stored
 
     def stored_queues(self) -> list[QueueSettings]:
-        """Return the queues of all tasks as they are stored, by name; each alias has its share of a limit.
+        """Return the settings of all tasks' queues, by name; each alias has its share of a limit.
 
         Raises:
             InvalidOptionError: a task's limit does not exceed its number of aliases.
@@ -319,10 +319,10 @@ class Catalog(Generic[Res]):
         return self.get(name)
 
     def get(self, which: str | Task[Any, Any]) -> Task[Any, Any]:
-        """Return the task with this name or alias; a task of this catalog is returned as it is.
+        """Return the task with this name or alias; a task of this catalog is returned unchanged.
 
         Raises:
-            UnknownTaskError: there is none; the message suggests similar names.
+            UnknownTaskError: the catalog has no such task; the message suggests similar names.
             UsageError: it is neither a task nor a name.
         """
         if isinstance(which, Task):
@@ -341,7 +341,7 @@ class Catalog(Generic[Res]):
         return task
 
     def find(self, name: str) -> Task[Any, Any] | None:
-        """Return the task with this name or alias, if there is one."""
+        """Return the task with this name or alias, if any."""
         return self._tasks.get(name) or self._aliases.get(name)
 
     def _known(self) -> str:
@@ -374,9 +374,9 @@ def _limits(task: Task[Any, Any]) -> list[QueueSettings]:
     own = limit - len(names)
     if own < 1:
         raise InvalidOptionError(
-            f"concurrency_limit: {limit} can't be shared out among the queues of task {task.name!r} and its"
-            f" aliases {', '.join(names)}, each of which needs one; give at least {len(names) + 1}, or take"
-            " away aliases under which no other program sends any more"
+            f"concurrency_limit: {limit} can't be divided among the queues of task {task.name!r} and its"
+            f" aliases {', '.join(names)}, each of which needs one; give at least {len(names) + 1}, or"
+            " remove aliases under which no other program sends jobs"
         )
     return [QueueSettings(task.name, own), *(QueueSettings(name, 1) for name in names)]
 

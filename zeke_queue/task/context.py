@@ -163,7 +163,7 @@ class JobContext(Sender, Generic[Res]):
         """
         if not isinstance(key, str) or not key:  # pyright: ignore[reportUnnecessaryIsInstance] - handlers may be untyped
             raise InvalidOptionError(
-                f"key: must be a text that is not empty, got {shown(key)}; name the child by it"
+                f"key: must be a non-empty string, got {shown(key)}; name the child by it"
             )
         return uuid5(self.id, key)
 
@@ -208,7 +208,7 @@ class JobContext(Sender, Generic[Res]):
         name = key if key is not None else str(getattr(task, "name", task))
         for option in options.keys() & {"id", "parent"}:
             raise InvalidOptionError(
-                f"{option}: a child that is waited for has its own; leave it out, or use job.send"
+                f"{option}: a child that is waited for has its own; omit it, or use job.send"
             )
         if self._children is None:
             self._children = set()
@@ -270,7 +270,7 @@ class JobContext(Sender, Generic[Res]):
         return child.output_of(await self.wait_for(child))
 
     async def stored(self) -> Job:
-        """Return this job as it is stored, with the history of its attempts.
+        """Return the stored row of this job, with the history of its attempts.
 
         Raises:
             JobNotFoundError: it was deleted.
@@ -312,7 +312,7 @@ class JobContext(Sender, Generic[Res]):
 
     @abstractmethod
     async def _get(self, job_id: UUID) -> Job:
-        """Return a job as it is stored."""
+        """Return a stored job."""
 
 
 class _Done:

@@ -23,7 +23,7 @@ class RunSource(Protocol):
     """The part of a queue that its runs need."""
 
     async def get(self, job_id: UUID) -> Job | None:
-        """Return a job, or None if there is none with this id."""
+        """Return a job, or None if no job has this id."""
         ...
 
     async def ended(self, job_id: UUID, timeout: float | None) -> Job | None:
@@ -128,7 +128,7 @@ class Run(Generic[R_co]):
         return self._source.watch(self._id)
 
     async def job(self) -> Job:
-        """Return the job as it is stored now.
+        """Return the stored job.
 
         Raises:
             JobNotFoundError: it was purged.
@@ -147,7 +147,7 @@ class Run(Generic[R_co]):
         return (await self.job()).status
 
     async def cancel(self) -> bool:
-        """Cancel the job for good, with the children it waits for; a running handler is asked to stop.
+        """Cancel the job permanently, with the children it waits for; a running handler is asked to stop.
 
         Returns:
             False if it had ended already.
@@ -215,7 +215,7 @@ class SyncRun(Generic[R_co]):
         return self._run.output_of(job)
 
     def job(self) -> Job:
-        """Return the job as it is stored now; see ``Run.job``."""
+        """Return the stored job; see ``Run.job``."""
         return self._wait(self._run.job)
 
     def status(self) -> JobStatus:
@@ -223,5 +223,5 @@ class SyncRun(Generic[R_co]):
         return self._wait(self._run.status)
 
     def cancel(self) -> bool:
-        """Cancel the job for good; see ``Run.cancel``."""
+        """Cancel the job permanently; see ``Run.cancel``."""
         return self._cancel(self.id)

@@ -82,7 +82,7 @@ class Sender(ABC):
             JobConflictError: a uniqueness rule refused it twice, each time for a job that could not be found.
             UsageError: a transaction of the same storage is open, in which it must be sent.
             StorageUnavailableError: no answer to three tries within about a second. The job may have been
-                inserted: send again under the same ``id`` to be sure. In a transaction there is one try.
+                inserted: send again under the same ``id`` to be sure. In a transaction it is tried once.
         """
         return await self._send(task, payload, options, insist=False)
 
@@ -115,7 +115,7 @@ class Transaction(Sender):
     """A transaction for jobs and the application's own rows: both are stored, or neither.
 
     ``Queue.transaction`` and ``JobContext.transaction`` open one. One task at a time may use it, until its
-    block ends. Later use raises ``UsageError``, since its connection may be in use elsewhere by then.
+    block ends. Later use raises ``UsageError``, since its connection may be in use elsewhere.
     """
 
     __slots__ = ()

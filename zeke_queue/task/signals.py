@@ -37,7 +37,7 @@ class Retry(Signal):
 
 
 class Fail(Signal):
-    """Fail the job for good, even if retries are left.
+    """Fail the job permanently, even if retries are left.
 
     Args:
         reason: stored as the job's error message.

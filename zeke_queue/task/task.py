@@ -227,7 +227,7 @@ class Task(Generic[P, R]):
     def read_output(self, output: Any) -> R:
         """Return a stored output as the type of the handler's result.
 
-        An output is returned as JSON has it where the handler's annotation is missing, None, or a type that
+        An output is returned as plain JSON where the handler's annotation is missing, None, or a type that
         pydantic does not know.
 
         Args:
@@ -269,7 +269,7 @@ class Task(Generic[P, R]):
         if not adapter.pydantic_complete:
             raise UsageError(
                 f"Task {self.name!r}: the type of the {what}, {annotation!r}, names a type that can't be "
-                "found; import or define it before the task, and quote the whole annotation or nothing of it"
+                "found; import or define it before the task, and quote the whole annotation or none of it"
             )
 
     def json_schema(self) -> dict[str, Any] | None:
@@ -287,7 +287,7 @@ class Task(Generic[P, R]):
         if self.kind == "process" and not _has_path(self.handler):
             raise UsageError(
                 f"Task {self.name!r}: a handler that runs in a process is looked up by its module and name, "
-                f"which {shown(self.handler)} has not; write a function with def at the top level of a module"
+                f"which {shown(self.handler)} lacks; define it with def at the top level of a module"
             )
 
     def _build_adapter(self, payload_type: Any) -> TypeAdapter[Any]:
@@ -415,7 +415,7 @@ def _first_line(handler: Callable[..., Any]) -> str | None:
 
 
 def _is_object(payload_type: object) -> bool:
-    """Return whether an absent payload may stand for an empty object."""
+    """Return whether an absent payload may be read as an empty object."""
     if inspect.isclass(payload_type) and issubclass(payload_type, BaseModel):
         return not issubclass(payload_type, RootModel)
     # The mark of a TypedDict, from `typing` or `typing_extensions`.

@@ -38,7 +38,7 @@ class BatchedReader:
         self.closed = False
 
     async def job(self, job_id: UUID) -> Job | None:
-        """Return a job; None if there is none.
+        """Return a job, or None if it does not exist.
 
         Raises:
             StorageUnavailableError: the storage is unavailable, or the reader was closed.
@@ -48,7 +48,7 @@ class BatchedReader:
     async def events(self, job_id: UUID, after: int) -> tuple[Sequence[JobEvent], bool]:
         """Return events of a job with ``seq`` above ``after``, oldest first, and whether there may be more.
 
-        If there are none, there are no more either.
+        An empty answer means that there are no further ones.
 
         Raises:
             StorageUnavailableError: the storage is unavailable, or the reader was closed.

@@ -2,8 +2,8 @@
 
 All jobs watched through one storage share one path to it: one watch, which the storage notifies of changes
 where it can, and one query at a time for all jobs that may have changed. Jobs are also polled, so a lost
-notification delays news but loses none; polls due at about the same time share one query. So a thousand open
-pages cost the database little.
+notification delays updates but loses none; polls due at about the same time share one query. So a thousand
+open pages cost the database little.
 """
 
 from __future__ import annotations
@@ -70,14 +70,14 @@ class JobWatcher:
     # For callers
 
     async def watch(self, job_id: UUID) -> AsyncGenerator[Job | JobEvent]:
-        """Yield the news of a job one by one; see ``Queue.watch``."""
+        """Yield the updates of a job one by one; see ``Queue.watch``."""
         async with aclosing(self.batches(job_id)) as batches:
             async for batch in batches:
                 for news in batch:
                     yield news
 
     async def batches(self, job_id: UUID, *, after: int = 0) -> AsyncGenerator[Sequence[Job | JobEvent]]:
-        """Yield the news of a job as ``Subscription.take`` returns them; end after the final status.
+        """Yield the updates of a job as ``Subscription.take`` returns them; end after the final status.
 
         Args:
             job_id: the job.
@@ -104,7 +104,7 @@ class JobWatcher:
     def subscribe(
         self, job_id: UUID, wake: Callable[[], None], *, after: int = 0, known: Job | None = None
     ) -> Subscription:
-        """Subscribe to a job; the caller takes news when it has time for them, and must close it.
+        """Subscribe to a job; the caller takes updates when it is ready for them, and must close it.
 
         Args:
             job_id: the job.
@@ -119,7 +119,7 @@ class JobWatcher:
             raise was_closed(job_id)
         watched = self._watched.get(job_id)
         if known is not None and known.row_state in FINAL:
-            watched = WatchedJob()  # by itself, since nothing more will come
+            watched = WatchedJob()  # on its own, since no further updates will come
         elif watched is None:
             watched = self._watched[job_id] = WatchedJob()
             self._fresh[job_id] = None
@@ -134,7 +134,7 @@ class JobWatcher:
         return subscription
 
     async def get(self, job_id: UUID) -> Job | None:
-        """Return a job, or None if there is none with this id; concurrent calls share one query.
+        """Return a job, or None if no job has this id; concurrent calls share one query.
 
         Raises:
             StorageUnavailableError: the storage is unavailable.

@@ -1,6 +1,6 @@
-"""A watched job and its subscriptions, each with the news that its reader has not taken yet.
+"""A watched job and its subscriptions, each with the updates that its reader has not taken yet.
 
-A reader takes news when it has time for them. A subscription keeps the last status and the ``seq`` of the
+A reader takes updates when it is ready for them. A subscription keeps the last status and the ``seq`` of the
 last event, and no queue: a slow reader skips statuses, and its events wait in the storage.
 """
 
@@ -26,7 +26,7 @@ OUTAGE_TIMEOUT: Final = 60.0
 
 
 class Subscription:
-    """The news of one job for one reader: its status, its progress and its log lines, in order.
+    """The updates of one job for one reader: its status, its progress and its log lines, in order.
 
     Args:
         job_id: the job.
@@ -103,11 +103,11 @@ class Subscription:
         return None
 
     async def take(self, limit: int = EVENTS_AT_ONCE) -> Sequence[Job | JobEvent]:
-        """Return the next news, none if there are none; never wait for a change.
+        """Return the next updates, if there are any; never wait for a change.
 
-        A status comes by itself. The first one comes at once unless it is final; any other comes after the
-        events of the attempts before it. Events come by ``seq``, at most ``limit`` of them, after the status
-        of their attempt. The storage is read only if there may be new events.
+        A status is returned alone. The first one is returned at once unless it is final; any other follows
+        the events of the attempts before it. Events are returned by ``seq``, at most ``limit``, after the
+        status of their attempt. The storage is read only if there may be new events.
 
         Raises:
             JobNotFoundError, StorageUnavailableError: as for ``take_status``.
@@ -137,7 +137,7 @@ class Subscription:
         self._leave(self)
 
     def notify(self, job: Job, *, is_news: bool) -> None:
-        """Deliver the last state of the job; a change of its status is news, and so are events."""
+        """Deliver the last state of the job; a change of its status is an update, and so are events."""
         may_have_events = job.attempt > 0
         if is_news or may_have_events:
             self._job = job
@@ -233,7 +233,10 @@ class WatchedJob:
         return self.away_since is not None and now - self.away_since >= timeout
 
     def notify(self, *, is_news: bool) -> None:
-        """Deliver the last state to all subscriptions; a change of its status is news, and so are events."""
+        """Deliver the last state to all subscriptions.
+
+        A change of its status is an update, and so are events.
+        """
         if self.latest is not None:
             for subscription in list(self.subscriptions):
                 subscription.notify(self.latest, is_news=is_news)
@@ -246,7 +249,7 @@ class WatchedJob:
 
 def was_closed(job_id: UUID) -> StorageUnavailableError:
     """Return the error for subscribers of a queue that was closed."""
-    return StorageUnavailableError(f"Job {job_id} is not watched any more: the queue was closed")
+    return StorageUnavailableError(f"Job {job_id} is no longer watched: the queue was closed")
 
 
 def _stage(job: Job) -> tuple[int, int]:

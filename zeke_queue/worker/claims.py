@@ -143,7 +143,7 @@ class ClaimState:
         poll: seconds between claims without a notification.
 
     Attributes:
-        idle: the idle flag as the storage has it; None if that is unknown.
+        idle: the stored idle flag; None if it is unknown.
         unsure: whether the storage may hold jobs for this worker that the worker does not know.
         stopping: whether claiming ends.
         drains: how many callers wait until nothing is due and nothing is held.
@@ -206,7 +206,7 @@ class ClaimState:
         return Claim(capacity, max(want.limit for want in capacity)) if capacity else None
 
     def claimed(self, count: int, limit: int) -> bool:
-        """Record the answer of a claim; return whether senders need not wake the worker any more."""
+        """Record the answer of a claim; return whether senders no longer need to wake the worker."""
         self._empty_claims = 0 if count else self._empty_claims + 1
         self._full_claims = self._full_claims + 1 if count == limit else 0
         return self._full_claims >= FULL_CLAIMS

@@ -47,9 +47,9 @@ class CoroutinePool:
 
     Args:
         size: how many jobs run at once.
-        state: holds the jobs, and is told when one is taken and when it ended.
+        state: holds the jobs, and is notified when one is taken and when one ends.
         clock: measures how long jobs take.
-        settle_soon: called when an outcome is to be stored.
+        settle_soon: called when there is an outcome to store.
         wake_claims: notified when there may be room for jobs.
 
     Attributes:
@@ -224,7 +224,7 @@ class CoroutinePool:
     def _look(self) -> None:
         """Wake one pool task, and the others once its job turns out to wait.
 
-        Jobs that never wait run best in one task, one after another; it yields to the loop by itself. If all
+        Jobs that never wait run best in one task, one after another; it yields to the loop itself. If all
         free tasks were woken at once, a worker with 50 would do 6 % fewer of them in a second.
         """
         self._looking = False

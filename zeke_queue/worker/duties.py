@@ -1,4 +1,4 @@
-"""What a worker does beside running jobs: maintenance and cron, or a check that another worker does.
+"""The background duties of a worker: maintenance and cron, or a check that another worker does.
 
 Any number of workers may have the same duty: each passes over rows that another one has locked.
 """
@@ -44,14 +44,14 @@ def sweep_interval(heartbeat_interval: float) -> float:
 
 
 class Loop(Protocol):
-    """A loop beside the worker's own."""
+    """A loop that runs concurrently with the worker's own."""
 
     async def run(self) -> None:
         """Run until stopped."""
         ...
 
     def stop(self) -> None:
-        """Make ``run`` return after what it is doing."""
+        """Make ``run`` return after its current work."""
         ...
 
 
@@ -65,7 +65,7 @@ class Duties:
         interval: seconds between two rounds of maintenance.
 
     Attributes:
-        names: the duties, as they are stored with the worker.
+        names: the names of the duties, stored with the worker.
     """
 
     def __init__(self, parts: Parts, names: Sequence[str], lease: float, interval: float) -> None:
@@ -84,7 +84,7 @@ class Duties:
         return iter(self._loops.items())
 
     def stop(self) -> None:
-        """Stop the loops; each finishes what it is doing."""
+        """Stop the loops; each finishes its current work."""
         for loop in self._loops.values():
             loop.stop()
 

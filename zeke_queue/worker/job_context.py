@@ -41,7 +41,7 @@ class ContextServices(NamedTuple):
         lost: called with a job that turned out to be lost, to interrupt it.
         extended: called with a job and its new deadline.
         clock: the worker's clock.
-        handler_clock: the clock of the deadlines that handlers see; the same one, but in a simulation.
+        handler_clock: the clock of the deadlines that handlers see; another one only in a simulation.
         resources: the value that the catalog's ``resources`` yielded.
         loop: the worker's event loop.
     """

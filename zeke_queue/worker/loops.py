@@ -72,7 +72,7 @@ class Dispatcher:
     Args:
         shared: what all loops share.
         pool: runs handlers.
-        settle_soon: called when outcomes are to be stored.
+        settle_soon: called when there are outcomes to store.
     """
 
     def __init__(self, shared: Shared, pool: CoroutinePool, settle_soon: Callable[[], None]) -> None:
@@ -298,7 +298,7 @@ class SettleLoop:
         self._logs_all = log.enabled("info")
 
     def soon(self) -> None:
-        """Store the outcomes that wait, as soon as they are enough or have waited long enough."""
+        """Store the waiting outcomes when there are enough of them, or when they have waited long enough."""
         if self._ripe:
             return
         if len(self._state.outcomes) >= ENOUGH:

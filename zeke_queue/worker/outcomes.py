@@ -84,7 +84,7 @@ class Outcomes:
         return Released(job.claimed.id, job.claimed.attempt)
 
     def misfit(self, job: LeasedJob, error: PayloadValidationError) -> Outcome:
-        """Return the outcome of an invalid payload: failed for good, without a run."""
+        """Return the outcome of an invalid payload: failed permanently, without a run."""
         fields = [{"path": path, "message": message} for path, message in error.fields]
         return Failed(
             job.claimed.id,
@@ -107,7 +107,7 @@ class Outcomes:
             case Snooze(seconds=seconds):
                 return Released(claimed.id, claimed.attempt, seconds)
             case Wait(child=child) if child == claimed.id:
-                output = error_record("Wait", "The job waits for itself, which it would for ever")
+                output = error_record("Wait", "The job waits for itself, which would never end")
                 return Failed(claimed.id, claimed.attempt, None, output)
             case Wait(child=child):
                 return Waiting(claimed.id, claimed.attempt, child)
@@ -134,7 +134,7 @@ class Outcomes:
 
 
 def _alone(error: BaseException) -> BaseException:
-    """Return the ``Wait`` inside an exception group that holds nothing else; other errors as they are."""
+    """Return the ``Wait`` inside an exception group that holds nothing else; other errors unchanged."""
     inner = error
     while isinstance(inner, BaseExceptionGroup):
         others = cast("BaseExceptionGroup[BaseException]", inner)

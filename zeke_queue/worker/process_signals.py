@@ -1,4 +1,4 @@
-"""Shutdown by signals, for code that owns the process; a worker by itself handles no signals."""
+"""Shutdown by signals, for code that owns the process; a worker alone handles no signals."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def run_worker(queue: Queue, **options: Unpack[WorkerOptions]) -> None:
 
 
 async def run_until_signalled(worker: Worker, beside: Sequence[Loop] = ()) -> None:
-    """Run a worker, and loops beside it, until SIGTERM or SIGINT.
+    """Run a worker and additional loops until SIGTERM or SIGINT.
 
     The loops start once the worker has started: if it refuses to, for example because a setting is missing,
     the database is unchanged.
@@ -75,7 +75,7 @@ async def run_until_signalled(worker: Worker, beside: Sequence[Loop] = ()) -> No
             await _begins(working, begun)
             if not worker.stopping and not working.done():
                 tasks += [asyncio.ensure_future(loop.run()) for loop in beside]
-            # A worker ends only when stopped; a loop that ends by itself has failed.
+            # A worker ends only when stopped; a loop that ends on its own has failed.
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             worker.stop()

@@ -38,7 +38,7 @@ BYTES_MAX: Final = 4 * TEXT_MAX
 """Bytes of one event's JSON at most as Postgres writes it, which expands numbers."""
 
 KEY_MAX: Final = 200
-"""Characters of the name of a field that can't be stored as it is."""
+"""Characters of the name of a field that can't be stored unchanged."""
 
 
 class Notes:
@@ -152,7 +152,7 @@ _OWN: Final = frozenset({"level", "message"})
 
 
 def _text(value: Mapping[str, Any]) -> str:
-    """Return an event's JSON for any value: a handler must not fail because of what it reports."""
+    """Return an event's JSON for any value: a handler must not fail because of the values it reports."""
     try:
         text = jsonb.dumps(value)
     except Exception:  # noqa: BLE001 - foreign values are converted by foreign code, which may raise anything

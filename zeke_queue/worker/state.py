@@ -118,7 +118,7 @@ class Interrupt(NamedTuple):
 
 
 class Report(NamedTuple):
-    """Log that a handler has ignored its cancellation for so many seconds."""
+    """Log that a handler has ignored its cancellation for this many seconds."""
 
     job: LeasedJob
     seconds: float
@@ -194,7 +194,7 @@ class WorkerState:
             What to do; nothing if the lease has ended since, so that the jobs may be others' already.
         """
         if now >= self.alive_until:
-            # Begin none of these jobs before a heartbeat has told which are still leased.
+            # Start none of these jobs before a heartbeat has confirmed which are still leased.
             self.claims.unsure = True
             return []
         queues = self._queues
@@ -224,7 +224,7 @@ class WorkerState:
         return job
 
     def ended(self, job: LeasedJob, outcome: Outcome | None) -> bool:
-        """Record that a job's handler ended; return whether its outcome is to be stored, else ``drop`` it."""
+        """Record that a job's handler ended; return whether to store its outcome, else ``drop`` it."""
         del self.running[job]
         job.stage = SETTLING
         if outcome is None or job not in self.jobs:
@@ -389,9 +389,10 @@ class WorkerState:
 class Shutdown:
     """How a worker ends, step by step; each step ends when it is done, or when its time is up.
 
-    No further jobs begin, and those that run get ``timeout`` seconds. Handlers that run on are cancelled. A
-    claim under way is waited for, since its jobs are released. Then jobs whose handlers do not end are
-    settled all the same, outcomes are stored, and the worker is deregistered. At last its parts are stopped.
+    No further jobs begin, and those that run get ``timeout`` seconds. Handlers that are still running are
+    cancelled. A claim under way is waited for, since its jobs are released. Then jobs whose handlers do not
+    end are settled all the same, outcomes are stored, and the worker is deregistered. At last its parts are
+    stopped.
 
     Args:
         state: the jobs.
@@ -421,7 +422,7 @@ class Shutdown:
         self._aborted: float | None = None
 
     def abort(self, now: float) -> None:
-        """Leave running jobs no more time, and each further step at most a second from now on."""
+        """Give running jobs no further time, and each further step at most a second from now on."""
         if self._aborted is None:
             self._aborted = now
             self._until = self._shorten(self._until)

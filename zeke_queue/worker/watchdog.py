@@ -42,7 +42,7 @@ class Watchdog:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop watching; the thread ends by itself."""
+        """Stop watching; the thread ends on its own."""
         self._over.set()
         self._alive.set()
 

@@ -1,4 +1,4 @@
-"""The worker: runs the jobs of a catalog, and beside them maintenance and cron."""
+"""The worker: runs the jobs of a catalog, maintenance and cron."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Worker:
     no live worker has it.
 
     Its heartbeat keeps its lease in the storage. If no beat is answered for the length of the lease, other
-    workers may hold its jobs: it cancels their handlers, settles nothing of them, and starts anew when the
+    workers may hold its jobs: it cancels their handlers, settles nothing of them, and starts over when the
     storage is back.
 
     Args:
@@ -153,9 +153,9 @@ class Worker:
             raise UsageError("concurrency: must be above 0 where maintenance and schedules are off, got 0")
         for name, value in (("poll_interval", poll), ("lease", lease), ("heartbeat_interval", beat)):
             if not value > 0:
-                raise InvalidOptionError(f"{name}: {value!r} is out of range; give seconds above 0")
+                raise InvalidOptionError(f"{name}: must be above 0 seconds, got {value!r}")
         if not grace >= 0:
-            raise InvalidOptionError(f"shutdown_timeout: {grace!r} is out of range; give seconds, 0 or more")
+            raise InvalidOptionError(f"shutdown_timeout: must be 0 or more seconds, got {grace!r}")
         if beat * 2 > lease:
             raise InvalidOptionError(
                 f"heartbeat_interval: {beat:g} s is more than half of the lease ({lease:g} s), so that one"
@@ -242,7 +242,7 @@ class Worker:
 
     async def _open(self, duties: Duties | None) -> None:
         if self._lifecycle is not None:
-            raise UsageError("This worker is running already; make another one")
+            raise UsageError("This worker is already running; create another one")
         if self._ended:
             # A stop applies to the previous run, but one requested before the first start is kept.
             self._stop.clear()
@@ -372,7 +372,7 @@ def _served(queue: Queue, chosen: Sequence[str | Task[Any, Any]] | None) -> dict
     catalog = queue.catalog
     if not catalog.tasks:
         raise UsageError(
-            "The catalog has no tasks, so there is nothing to work on; define some with @catalog.task"
+            "The catalog has no tasks, so there is nothing to run; define some with @catalog.task"
         )
     if chosen is None:
         return dict(catalog.served)

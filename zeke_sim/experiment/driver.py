@@ -81,7 +81,7 @@ class Experiment:
         each = ", ".join(f"{name} {number}" for name, number in sorted(self.runs.items()))
         by_scenario = f" ({each})" if each else ""
         speed = f"{self._speed()}, " if self.cpu and runs else ""
-        end = "nothing broke" if self.failure is None else "a property broke"
+        end = "no failure" if self.failure is None else "a property was violated"
         if self.interrupted:
             end = f"interrupted; {end} so far"
         return (
@@ -207,8 +207,8 @@ def _only_once(broke: str, at: float) -> Violation:
     """Return the violation for a run that violated a property but did not when repeated."""
     return Violation(
         "a plan makes the same run again",
-        f"in the search this broke: {broke}; its plan, run again, broke nothing, so that something in it is"
-        " left to chance, or stays from one run to the next",
+        f"the search found a violation: {broke}; its plan does not reproduce it, so something in it is"
+        " random, or kept from one run to the next",
         at=at,
     )
 

@@ -291,7 +291,7 @@ class Violation(Exception):
     Attributes:
         rule: the property's name.
         text: the reason, with the contradictory values.
-        job: the job concerned, if there is one.
+        job: the job concerned, if any.
         since, at: the relevant interval, in seconds since the run began.
     """
 

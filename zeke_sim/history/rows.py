@@ -34,7 +34,7 @@ class Broken(Exception):
 
     Attributes:
         text: the reason, with the contradictory values.
-        job: the job concerned, if there is one.
+        job: the job concerned, if any.
         since: the start of the relevant interval, in seconds since the run began.
     """
 

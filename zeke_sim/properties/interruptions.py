@@ -1,4 +1,4 @@
-"""Interruptions of handlers: only for a reason, and as soon as there is one."""
+"""Interruptions of handlers: only for a reason, and promptly."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _CREATED, _ACTIVE, _CANCELLED = RowState.CREATED, RowState.ACTIVE, RowState.CANCELLED
 
 FAR: Final = timedelta(days=36_000)
-"""The delay of a job that waits for another: about a century, so that it never comes due by itself."""
+"""The delay of a job that waits for another: about a century, so that it never becomes due on its own."""
 
 ROLLED_BACK: Final = 15.0
 """Seconds after its last answer by which an uncommitted transaction has ended and released its locks."""
@@ -217,7 +217,7 @@ def _goes_on(job: UUID, since: float, state: RunState) -> None:
 def children_end_with_their_parent(event: Invoked | Answered, state: RunState) -> None:
     """When a cancellation is acknowledged, the children that the job had sent to wait for are cancelled too.
 
-    This holds even if the job was not waiting for them yet. Children that had ended stay as they are.
+    This holds even if the job was not waiting for them yet. Children that had ended stay unchanged.
     """
     waits = state.of("waits", _Waits)
     if isinstance(event, Invoked):

@@ -34,7 +34,7 @@ def always(name: str, predicate: Predicate, *, on: tuple[type, ...] = (Change,))
     @holds(name, *on)
     def check(_event: Event, state: RunState) -> None:
         if not _asked(predicate, state):
-            raise Broken("it is not so any more")
+            raise Broken("it no longer holds")
 
     return check
 
@@ -45,7 +45,7 @@ def eventually(name: str, predicate: Predicate) -> Property:
     @holds(name, End)
     def check(_event: End, state: RunState) -> None:
         if not _asked(predicate, state):
-            raise Broken("it never came to be so")
+            raise Broken("it never came to hold")
 
     return check
 

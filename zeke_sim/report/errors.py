@@ -62,7 +62,7 @@ def errors(failure: Failure) -> list[Error]:
 
 
 def _said(output: str) -> str:
-    """Format a stored JSON error in one line; return other output as it is."""
+    """Format a stored JSON error in one line; return other output unchanged."""
     kept: object = json.loads(output)
     error = cast("dict[str, object]", kept) if isinstance(kept, dict) else {}
     if "message" not in error:

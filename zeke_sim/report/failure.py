@@ -40,7 +40,7 @@ class Failure:
             ValueError: the run violated none.
         """
         if self.outcome.violation is None:
-            raise ValueError("nothing broke in this run")
+            raise ValueError("no property was violated in this run")
         return self.outcome.violation
 
     @property

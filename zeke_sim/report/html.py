@@ -74,7 +74,7 @@ def _errors(failure: Failure) -> str:
     if len(found) > len(told):
         told.append(f"and {len(found) - len(told)} more jobs")
     items = "".join(f"<li>{escape(line)}</li>" for line in told)
-    return f'<ul class="errors" aria-label="What jobs failed of">{items}</ul>' if items else ""
+    return f'<ul class="errors" aria-label="Errors of jobs">{items}</ul>' if items else ""
 
 
 def _part(name: str) -> str:

@@ -123,7 +123,7 @@ def _files(failure: Failure) -> list[Text]:
 def _faults(failure: Failure, story: Story) -> tuple[list[Text], list[_Moment]]:
     """List the remaining decisions, each with a letter if it is on the time line."""
     if not failure.decisions:
-        return [_labelled("faults", "none is left: it breaks without any")], []
+        return [_labelled("faults", "none is left: it fails without any")], []
     at = {mark.address: mark for mark in reversed(story.faults)}
     lines: list[Text] = []
     moments: list[_Moment] = []

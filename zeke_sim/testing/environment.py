@@ -227,7 +227,7 @@ class TestEnvironment:
         """
         wrong = None
         if self._ended:
-            wrong = "zeke: the test has ended; nothing can be done on its queue any more"
+            wrong = "zeke: the test has ended, so its queue is closed"
         elif self.is_current:
             wrong = "zeke: it is the test's, and was called within a handler; there, send by the job"
         if wrong is not None:

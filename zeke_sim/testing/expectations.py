@@ -117,7 +117,7 @@ def complaint(wanted: Wanted, count: int | None, found: int, jobs: Sequence[Job]
     lines = [f"expected {number} {wanted}; {instead}."]
     waiting = [job for job in jobs if job.row_state in WAITING]
     ended = [job for job in jobs if job.row_state not in WAITING and wanted.name in (None, job.name)]
-    lines += _listed("Waiting", waiting, now) or ["No job waits at all."]
+    lines += _listed("Waiting", waiting, now) or ["No job is waiting."]
     lines += _listed("Of that task, not waiting" if wanted.name else "Not waiting", ended, now)
     if not ended and wanted.name and not any(job.name == wanted.name for job in waiting):
         lines.append(f"No job of task {wanted.name!r} was sent in this test.")

@@ -76,7 +76,7 @@ class Looking:
             UsageError: no task has been run.
         """
         if not self._task_runs:
-            raise UsageError("last_run: no task was run yet; call zeke.run_task(task, payload) before")
+            raise UsageError("last_run: no task has run yet; call zeke.run_task(task, payload) first")
         return self._task_runs[-1]
 
     def jobs(
@@ -171,7 +171,9 @@ class Looking:
             return
         length = timedelta(**span)
         if length < timedelta():
-            raise InvalidOptionError(f"advance: {length.total_seconds():g} s goes back; time only passes")
+            raise InvalidOptionError(
+                f"advance: must be positive, got {length.total_seconds():g} s; time only moves forward"
+            )
         environment.advance(environment.clock.now() + length)
 
     def _next_tick(self, name: str | None) -> datetime:

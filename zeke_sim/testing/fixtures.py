@@ -67,7 +67,7 @@ def catalog_of(request: pytest.FixtureRequest) -> Catalog[Any]:
 
 
 def checked_catalog(given: object) -> Catalog[Any]:
-    """Return the value if it is a catalog; otherwise fail the test with what it is."""
+    """Return the value if it is a catalog; otherwise fail the test with its description."""
     if inspect.iscoroutine(given) or inspect.isasyncgen(given):
         if inspect.iscoroutine(given):
             given.close()
@@ -99,7 +99,7 @@ def _from_marker(request: pytest.FixtureRequest) -> Catalog[Any] | None:
     if not hasattr(module, name):
         wrong(f"zeke_catalog: {which!r}: {module_name} has no {name!r}; name what Catalog() made")
     if not isinstance(found := getattr(module, name), Catalog):
-        wrong(f"zeke_catalog: {which!r} is {shown(found)}, and no catalog; name what Catalog() made")
+        wrong(f"zeke_catalog: {which!r} must be a Catalog, got {shown(found)}; name what Catalog() made")
     return cast("Catalog[Any]", found)
 
 
@@ -237,6 +237,6 @@ def zeke(made: TestEnvironment) -> Generator[Zeke]:
     if forgotten:
         listed = "\n".join(f"  {call}" for call in forgotten)
         wrong(
-            f"zeke: called and not awaited, so that nothing was done:\n{listed}\n"
+            f"zeke: called but not awaited, so nothing was done:\n{listed}\n"
             "Write `await zeke.…`; in a test that is not async, take the fixture zeke_sync, which needs none"
         )

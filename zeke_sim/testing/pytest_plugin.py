@@ -35,12 +35,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--zeke-seeds",
         metavar="N",
         type=_seeds,
-        help="how many seeds each test of zeke_sim.test runs, whatever it says itself",
+        help="number of seeds that each test of zeke_sim.test runs, instead of its own",
     )
     group.addoption(
         "--zeke-plan",
         metavar="FILE",
-        help="let tests of zeke_sim.test replay this plan, as a failure has written it to .zeke-sim",
+        help="replay this plan, written by a failure to .zeke-sim, in tests of zeke_sim.test",
     )
     group.addoption(
         "--zeke-postgres",
@@ -50,7 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "the image and testcontainers is installed, and else the embedded server",
     )
 
-    parser.addini("zeke_postgres", "what --zeke-postgres is by default")
+    parser.addini("zeke_postgres", "default of --zeke-postgres")
 
 
 def _seeds(text: str) -> int:

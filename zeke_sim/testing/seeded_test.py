@@ -56,11 +56,11 @@ ASSERTED: Final = "what the test asserts"
 STORM: Final = {"statement": 0.06, "wake": 0.3, "handler": 0.2, "node": 3.0, "database": 1.0, "skip": 0.1}
 
 SENTENCES: Final = {
-    ASSERTED: "A workload's assertions hold, whatever goes wrong around it.",
-    "a client's program ends": "A workload ends, and without an error, once all is healed.",
-    "time passes": "A handler that goes on lets time pass.",
+    ASSERTED: "A workload's assertions hold under all faults.",
+    "a client's program ends": "A workload ends without an error after all faults end.",
+    "time passes": "A handler that continues takes time.",
     "some task can continue": "Not all tasks wait for each other.",
-    "nothing reaches outside": "What runs in a world stays inside, so that its plan makes it again.",
+    "nothing reaches outside": "Code in a world has no access to the outside, so its plan replays alike.",
 }
 """Descriptions of properties that have no docstring."""
 
@@ -269,7 +269,7 @@ async def _worked(client: Client, workload: Callable[[Client], Awaitable[object]
     if forgotten:
         raise Violation(
             ASSERTED,
-            f"it called and did not await {', '.join(forgotten)}, so that nothing was done: write `await`",
+            f"it called but did not await {', '.join(forgotten)}, so nothing was done: write `await`",
             at=_time(client),
         )
 
@@ -450,7 +450,7 @@ class SeededRuns:
             failure = write(shrunk, Path(tempfile.mkdtemp(prefix="zeke-sim-")), test=self._test)
         lines = [text.screen(failure)]
         if shrunk.unsteady is not None:
-            lines.append(f"It does not replay alike: {shrunk.unsteady}")
+            lines.append(f"It does not replay identically: {shrunk.unsteady}")
         raise Shown("\n".join([*lines, *_trace(violation)]))
 
 

@@ -154,7 +154,7 @@ class Simulation:
         if until != "drained":
             raise UsageError(f"until: must be 'drained', got {shown(until)}")
         if self._ran:
-            raise UsageError("run: this world ran already; set up another one by simulation(…)")
+            raise UsageError("run: this world has already run; create another one with simulation(…)")
         self._quiet = span(within)
         self._ran = self._checked = True  # a failure is reported once
         self._run_all((everything_ends_in_time(self._quiet),), shrinks=False)
@@ -172,7 +172,7 @@ class Simulation:
         """
         chosen = [one for name in names for one in named(name)] if names else list(ALL)
         if not self._ran:
-            raise UsageError("check: nothing was run yet; call run() before")
+            raise UsageError("check: nothing has run yet; call run() first")
         self._checked = True
         self._run_all((*chosen, *self._worlds.checked(self._hits)[len(ALL) :]))
 
@@ -183,7 +183,7 @@ class Simulation:
             Failed: a property was violated, or the test sent jobs into a world that it never ran.
         """
         if self._sends and not self._called:
-            wrong("simulation: jobs were sent and the world was never run; call run(), and then check()")
+            wrong("simulation: jobs were sent, but the world was not run; call run(), then check()")
         if self._ran and not self._checked:
             self.check()
 

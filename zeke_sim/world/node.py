@@ -52,7 +52,7 @@ class NodeCalls(Protocol):
     """The storage calls of a process.
 
     Attributes:
-        storage: the storage as the process has it.
+        storage: the process's own view of the storage.
         asleep: number of coroutines that wait for work.
         failing: whether the last call failed.
         owing: the background calls whose last attempt failed.

@@ -113,7 +113,7 @@ class Analysis(BaseModel):
 
 
 class Briefs(BaseModel):
-    """Three variants of what a story says."""
+    """Three variants of a story's summary."""
 
     model_config = ConfigDict(frozen=True)
 

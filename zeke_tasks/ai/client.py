@@ -59,7 +59,7 @@ class Answer(Generic[M_co]):
 
     Attributes:
         value: the answer, validated.
-        usage: what it used.
+        usage: the usage of the call.
         stub: whether no AI had a part in it.
     """
 
@@ -76,7 +76,7 @@ class Embedded:
         vectors: one per text, in order, all of the same length.
         model: the model that made them; vectors of different models can't be compared.
         dimensions: the length of each vector.
-        usage: what it used.
+        usage: the usage of the call.
         stub: whether no AI had a part in it.
     """
 

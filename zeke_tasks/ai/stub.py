@@ -88,7 +88,7 @@ class StubClient:
 def _quotes(text: str) -> list[str]:
     """Return distinct quotes: whole sentences, or all fragments if there are no whole sentences.
 
-    Titles and headings say little by themselves and are shown beside the quotes, so they are left out.
+    Titles and headings say little by themselves and are shown next to the quotes, so they are left out.
     """
     found = list(dict.fromkeys(sentences(text)))
     return [quote for quote in found if _WHOLE.search(quote)] or found

@@ -75,12 +75,12 @@ async def generate_brief(payload: GenerateBrief, job: JobContext) -> dict[str, A
 
 
 def _kept(overlay: Overlay | None, job: JobContext, *, anew: bool, stub: bool = False) -> Brief | None:
-    """Return the existing brief if it is kept; None if a new one is to be written.
+    """Return the existing brief if it is kept; None if a new one is needed.
 
     Args:
         overlay: has the existing brief.
         job: a brief that this job wrote is kept.
-        anew: whether an existing brief is to be replaced.
+        anew: whether to replace an existing brief.
         stub: whether a stub would write the new one, which never replaces a model's.
     """
     brief = None if overlay is None else _brief_of(overlay)

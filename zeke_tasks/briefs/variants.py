@@ -29,7 +29,7 @@ def fit(one_liner: str, two_liner: str, elevator: str, *, story: str, few: bool 
         two_liner: shortened to two sentences of less than 280 characters together, or one if two do not fit.
         elevator: shortened to three or four sentences.
         story: the text that the brief summarizes.
-        few: whether any number of sentences is enough, since a stub may have no more to quote.
+        few: whether any number of sentences is enough, since a stub may have nothing else to quote.
 
     Raises:
         Unfit: a variant has too few sentences.

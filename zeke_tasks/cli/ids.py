@@ -53,7 +53,7 @@ class Abbreviation:
             where: which ids were searched, if not all, such as ``of the newest 1,000``.
 
         Raises:
-            ZekeError: no id has this prefix, or several have it.
+            ZekeError: no id has this prefix, or several do.
         """
         if self.whole is not None:
             return self.whole

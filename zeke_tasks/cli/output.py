@@ -158,7 +158,7 @@ def _heading(out: Console, words: str) -> None:
 
 
 def who(overlay: Overlay | None) -> str | None:
-    """Return the name of what analysed a story; None if it is not analysed."""
+    """Return the name of the model that analysed a story; None if it is not analysed."""
     if overlay is None or overlay.analysis_state is AnalysisState.PENDING:
         return None
     model = "the stub (not an AI)" if overlay.analysis_state is AnalysisState.STUB else overlay.model

@@ -290,9 +290,9 @@ def _reading_error(jobs: Sequence[Job], mine: Sequence[Finding]) -> str | None:
 
 
 def _with_advice(error: WebError, url: str) -> str:
-    """Return an error's text with the option that avoids it, if there is one.
+    """Return an error's text with the option that avoids it, if any.
 
-    The text is shown beside the given URL, so it names a URL only if that differs, as after a redirect.
+    The text is shown next to the given URL, so it names a URL only if that differs, as after a redirect.
     """
     said = error.reason if error.url == url else str(error)
     if isinstance(error, AddressRefused) and error.why == "loopback":

@@ -122,7 +122,7 @@ class JobRunner:
         return jobs
 
     async def have_told(self, story_id: UUID, *, anew: bool = False) -> UUID | None:
-        """Send the job for a story's missing analysis or brief, unless there is one already.
+        """Send the job for a story's missing analysis or brief, unless it exists already.
 
         Args:
             story_id: the story, which exists.

@@ -47,7 +47,7 @@ def add(
     context: typer.Context,
     url: Annotated[
         str,
-        typer.Argument(metavar="URL", help="A feed, a YouTube channel, or words to search on YouTube."),
+        typer.Argument(metavar="URL", help="A feed, a YouTube channel, or search terms for YouTube."),
     ],
     *,
     kind: Annotated[

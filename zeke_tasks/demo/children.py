@@ -53,7 +53,7 @@ class Children:
 
     Args:
         children: the processes.
-        tell: is called with a message at each start and each unexpected end.
+        tell: called with a message at each start and each unexpected exit.
         clock: sleeps before a restart.
     """
 

@@ -15,7 +15,7 @@ def demo(
         float, typer.Option(metavar="SECONDS", min=0.0, help="Time between two requests to the site.")
     ] = 0.1,
     *,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the database up at the end.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the database running at the end.")] = False,
 ) -> None:
     """Start a private Postgres and a sample site, and turn its feeds into stories with briefs."""
     with extras():

@@ -32,7 +32,7 @@ def read_date(written: str, guess: Sequence[int] | None) -> datetime | None:
     """Return the time that a date in a feed denotes.
 
     Args:
-        written: the date as it stands in the feed.
+        written: the date in the feed.
         guess: year, month, day, hour, minute, second in UTC, as parsed by the feed parser, or None.
 
     Returns:

@@ -21,7 +21,7 @@ class Entry:
 
     Attributes:
         external_id: identifies it within the feed, the same at each reading; unique within the feed.
-        url: the page it stands for, absolute, or None.
+        url: the absolute URL of its page, or None.
         title: plain text on one line, may be empty.
         summary: plain text on one line, may be empty.
         content: sanitised HTML with absolute links, may be empty.

@@ -132,7 +132,7 @@ class Readers:
         Raises:
             Unreadable: it crashed or exceeded its limits, in two processes.
             ReaderKilled: the processes were killed from outside, possibly for lack of memory.
-            ChildEnded: a process ended by itself or can't be started, so this machine has a problem.
+            ChildEnded: a process exited on its own or can't be started, so this machine has a problem.
             UsageError: the function, an argument or the result can't be pickled.
             Exception: raised by the function, with the traceback of the other process as its cause.
         """

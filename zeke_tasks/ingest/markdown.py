@@ -79,13 +79,13 @@ class _Blocks(ParserBlock):
 
 
 def _reference(state: StateBlock, start: int, end: int, silent: bool) -> bool:  # noqa: FBT001 - as the parser calls it
-    """Drop a link reference definition; a footnote, which looks alike, is not one."""
+    """Drop a link reference definition; a footnote, which looks similar, is kept."""
     is_footnote = state.src.startswith("[^", state.bMarks[start] + state.tShift[start])
     return not is_footnote and reference(state, start, end, silent)
 
 
 def _title(front: Sequence[str]) -> str | None:
-    """Return the title in YAML front matter, if there is one."""
+    """Return the title in YAML front matter, if any."""
     for number, line in enumerate(front):
         if line.startswith(_TITLE):
             more = takewhile(lambda line: not line or line[0].isspace(), front[number + 1 :])

@@ -33,7 +33,7 @@ async def ingest_oneoff(payload: IngestOneoff, job: JobContext) -> dict[str, Any
     """Read one page that a user named.
 
     Each page is the only item of a source of its own. For a known page its state is returned, unless the job
-    that was to read it was lost. A YouTube video is the same item as in its channel's feed, and is read by
+    that should read it was lost. A YouTube video is the same item as in its channel's feed, and is read by
     its captions; if it waits for the channel's next check, it is read at once.
     """
     try:
@@ -112,7 +112,7 @@ async def take_in(rows: Rows, place: str) -> Named:
 
 
 async def _known(rows: Rows, key: UUID) -> dict[str, Any]:
-    """Return a page's status, and its story if there is one."""
+    """Return a page's status, and its story if any."""
     (item,) = await rows.items([key])
     story = (await rows.stories_of([key])).get(key)
     return {

@@ -90,7 +90,7 @@ async def ingest_from_upload(payload: IngestFromUpload, job: JobContext) -> dict
 
 
 async def _pages(rows: Rows, uploads: Mapping[UUID, Upload], pending: Sequence[UUID]) -> list[UUID]:
-    """Return the pending items whose page is to be fetched; finish those without text and page."""
+    """Return the pending items whose page must be fetched; finish those without text and page."""
     items = {item.id: item for item in await rows.items(pending)}
     pages: list[UUID] = []
     for key in dict.fromkeys(pending):

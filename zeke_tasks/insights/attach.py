@@ -1,4 +1,4 @@
-"""``attach-insight-to-story``: store an insight about a story, unless the story has it already."""
+"""``attach-insight-to-story``: store an insight about a story, unless the story already has it."""
 
 from __future__ import annotations
 

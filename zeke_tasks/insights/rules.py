@@ -275,7 +275,7 @@ def find_highlights(text: str) -> list[Found]:
 
 
 def _look(lines: Sequence[str]) -> Iterator[Found]:
-    """Yield the highlights; consecutive lines of code are one, described by the sentence before them."""
+    """Yield the highlights; consecutive lines of code form one, described by the sentence before them."""
     position, told = 0, ""
     while position < len(lines):
         code, after = _code_at(lines, position)
@@ -331,7 +331,7 @@ def _code_at(lines: Sequence[str], position: int) -> tuple[list[str], int]:
         return [], position
     while end < len(lines) and (_is_code(lines[end]) or _INDENTED.match(lines[end])):
         end += 1
-    # A single line may be a sentence that looks like code, unless it has a prompt; two lines seldom are.
+    # A single line may be a sentence that looks like code, unless it has a prompt; two lines rarely are.
     if end == position + 1 and not _PROMPT.match(lines[position]):
         return [], position
     return list(lines[position:end]), end

@@ -33,7 +33,7 @@ class AnalysisState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """An analysis to be written.
+    """An analysis to write.
 
     Attributes:
         why_it_matters: one bullet per line.
@@ -140,7 +140,7 @@ class Embedding:
     """The vector of a text by a model; unique by story, model and number of dimensions.
 
     Attributes:
-        vector: 1 to 16,000 finite numbers, rounded to single precision as they are stored.
+        vector: 1 to 16,000 finite numbers, rounded to single precision in storage.
 
     Raises:
         InvalidOptionError: the vector is empty, too long, or has a number that is not finite.

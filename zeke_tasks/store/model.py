@@ -302,7 +302,7 @@ class NewStory:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """A distinct text, however many items have it; unique by content and by hash."""
+    """A distinct text, for any number of items; unique by content and by hash."""
 
     id: UUID
     content_id: UUID

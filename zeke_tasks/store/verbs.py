@@ -246,11 +246,11 @@ class PlaybookRows(Protocol):
         ...
 
     async def put_output(self, run_id: UUID, step: str, output: Any) -> None:
-        """Store the output of a step, any value serializable as JSON, unless there is one."""
+        """Store the output of a step, any value serializable as JSON, unless it has one."""
         ...
 
     async def put_run_event(self, event: RunEvent) -> bool:
-        """Store an event, unless there is one of its run, round, kind and step; returns whether it is new."""
+        """Store an event, unless its run, round, kind and step have one; returns whether it is new."""
         ...
 
     async def run_events(self, run_id: UUID) -> list[RunEvent]:

@@ -84,7 +84,7 @@ def _is_done(
     Args:
         overlay: has the existing analysis.
         job: an analysis made by this job is sufficient.
-        again: whether an existing analysis is to be replaced; if not, one with the current prompt is
+        again: whether to replace an existing analysis; if not, one with the current prompt is
             sufficient.
         state: the state of the new analysis; a model's is sufficient, and any that is as good as the new one.
     """

@@ -1,4 +1,4 @@
-"""Storing of texts as stories: one content per item, one story per text, however many items have it."""
+"""Storing of texts as stories: one content per item, one story per text for any number of items."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _YET_A_PAGE: Final = ("html", "xml", "octet-stream")
 
 
 def read_page(fetched: Fetched, now: datetime) -> Reading | None:
-    """Return the article of a page, or the text of a PDF; None for pages without text, pictures and the like.
+    """Return the article of a page, or the text of a PDF; None for pages without text, such as pictures.
 
     Args:
         now: later dates of publication are ignored.
@@ -68,7 +68,7 @@ def read_body(html: str) -> Reading | None:
 
 
 def read_text(text: str, url: str | None = None) -> Reading:
-    """Return an uploaded text unchanged, with the URL of its page if there is one."""
+    """Return an uploaded text unchanged, with the URL of its page, if any."""
     return Reading(text=text, url=url, title=title_of(text))
 
 

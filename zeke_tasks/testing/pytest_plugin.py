@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def zeke_ai() -> ScriptedAI:
-    """An AI that answers as the test says, and records what it was asked."""
+    """An AI with answers set by the test, which records its calls."""
     try:
         from zeke_tasks.testing.ai import ScriptedAI  # noqa: PLC0415 - it needs the extra
     except ImportError as error:
@@ -27,7 +27,7 @@ def zeke_ai() -> ScriptedAI:
 
 @pytest.fixture
 def zeke_web() -> ScriptedWeb:
-    """A web that answers as the test says, and records what was fetched."""
+    """A web with answers set by the test, which records the requests."""
     try:
         from zeke_tasks.testing.web import ScriptedWeb  # noqa: PLC0415 - as above
     except ImportError as error:

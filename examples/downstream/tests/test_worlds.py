@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Provider:
-    """A payment provider as it is: it takes its time, is busy at first, and knows a charge by its key."""
+    """A realistic payment provider: slow, busy at first, and able to recognise a charge by its key."""
 
     def __init__(self) -> None:
         self.charged: dict[str, str] = {}

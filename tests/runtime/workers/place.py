@@ -131,7 +131,7 @@ class Place:
         return await self.job(job_id)
 
     async def job(self, job_id: UUID) -> Job:
-        """Return a job as it is stored."""
+        """Return a stored job."""
         job = await self.queue.get(job_id)
         assert job is not None
         return job

@@ -43,17 +43,17 @@ class Zeke:
         )
 
     async def good(self, *args: str) -> str:
-        """Run a command that must do what it is asked; returns its standard output."""
+        """Run a command that must succeed; return its standard output."""
         result = await self(*args)
         assert result.exit_code == 0, result.output
         return result.stdout
 
     async def json(self, *args: str) -> Any:
-        """Run a command that must do what it is asked; returns the JSON it prints."""
+        """Run a command that must succeed; return the JSON it prints."""
         return json.loads(await self.good(*args, "--json"))
 
     async def fails(self, *args: str, code: int) -> str:
-        """Run a command that must fail; returns what it says on standard error."""
+        """Run a command that must fail; return its standard error."""
         result = await self(*args)
         assert result.exit_code == code, result.output
         return result.stderr

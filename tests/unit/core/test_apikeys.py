@@ -21,7 +21,7 @@ def test_key_is_mid_and_64_hex_digits() -> None:
 
 def test_draw_of_another_length_is_rejected() -> None:
     def check(length: int) -> None:
-        with pytest.raises(InvalidOptionError, match=rf"draw: {length} bytes are not 32"):
+        with pytest.raises(InvalidOptionError, match=rf"draw: must be 32 bytes, got {length}"):
             apikeys.new_key(bytes(length))
 
     check_each([0, 31, 33], check)

@@ -145,7 +145,7 @@ def test_unreadable_field_is_named() -> None:
 INVALID: Final[dict[str | None, list[Any]]] = {
     "never fires": ["0 0 30 2 *", "0 0 31 4,6,9,11 *", "0 0 31 2,4 *", "0 0 30,31 feb ?", "* * 30 2 * */10"],
     "give five": ["", "* * * *", "* * * * * * *", "5 minutes", "* " * 200],
-    "chance": ["H * * * *", "* R(1-5) * * *", "0 0 * * * r"],
+    "random times": ["H * * * *", "* R(1-5) * * *", "0 0 * * * r"],
     "must be a string": [None],
     None: ["0 0 15W * *", "0 0 1 * 5#2", "0 0 L * L5", "@reboot", "@every 5m"],
 }

@@ -38,7 +38,7 @@ def record(error: BaseException, **extra: Any) -> dict[str, Any]:
 
 
 class Odd(Exception):
-    """Its text can't be had."""
+    """Its text is not available."""
 
     def __str__(self) -> NoReturn:
         raise RuntimeError("no text")

@@ -168,7 +168,7 @@ def test_path_to_a_cycle_ends_where_it_closes() -> None:
     inner: dict[str, Any] = {}
     inner["again"] = [inner]
     with pytest.raises(
-        SerializationError, match=r"^\$\.a\.again\.0: the value contains itself; cut the circle$"
+        SerializationError, match=r"^\$\.a\.again\.0: the value contains itself; remove the cycle$"
     ):
         dumps({"a": inner})
 

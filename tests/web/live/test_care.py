@@ -243,7 +243,7 @@ async def test_number_of_streams_is_limited(queue: Queue, jobs: Driver) -> None:
         async with Tab(app, path) as third:
             await third.rest()
             assert (third.status, third.headers["retry-after"]) == (503, "5")
-            assert third.text == '{"error":"2 streams are open, which is the limit; try again in a while"}'
+            assert third.text == '{"error":"2 streams are open, which is the limit; retry later"}'
         await second.leave()
         async with Tab(app, path) as fourth:
             assert fourth.status == 200

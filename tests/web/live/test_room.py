@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.web.conftest import Web
     from zeke_queue.client.queue import Queue
 
-OPEN = "streams of this caller are open, which is the limit; end one, or try again in a while"
+OPEN = "streams of this caller are open, which is the limit; end one, or retry later"
 
 
 async def test_streams_of_one_caller_are_limited(queue: Queue, call: Web, jobs: Driver) -> None:

@@ -124,7 +124,7 @@ async def test_streams_of_a_revoked_key_end_within_a_keep_alive(
             await jobs.storage.access.revoke_key(await key_id(jobs.storage, path))
             await passing.ends(tab)
             assert (another.ended, stays.ended) == (True, False)
-            assert all("is not authorized any more" in one.text for one in (tab, another))
+            assert all("is no longer authorized" in one.text for one in (tab, another))
 
     await check_each_async(PLACES, check)
 

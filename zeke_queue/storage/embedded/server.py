@@ -1,9 +1,9 @@
 """A private Postgres for the demo, tests and ``--embedded``, which needs no installation and no password.
 
 It lives in one directory of mode 0700, with the data, the log and the Unix socket; there is no TCP port. The
-kernel identifies who connects (peer authentication), so only the user who started the server is admitted,
+kernel identifies the peer (peer authentication), so only the user that started the server is admitted,
 even if another user can reach the socket. Postgres refuses to run as root, so for root it runs as a separate
-system user, who owns the directory.
+system user, which owns the directory.
 
 Several processes may share one server: the first one starts it, the last one stops it. A lock that the kernel
 releases when a process dies counts the users, so after ``kill -9`` a later start can repair everything.
@@ -330,12 +330,12 @@ class _Home:
         names = {path.name for path in self.directory.iterdir()}
         if names and not names & {"lock", "users"}:
             raise UsageError(
-                f"directory {self.directory} is not empty and holds no embedded server; name another one"
+                f"directory {self.directory} is not empty and has no embedded server; choose another one"
             )
         if not self._owner.can_enter(self.directory):
             raise UsageError(
                 f"directory {self.directory} can't be entered by the system user {self._owner.name!r}, which "
-                "runs the server when root starts it; name one whose parents are open to all, as in /var/lib"
+                "runs the server when root starts it; choose one whose parents all can enter, as in /var/lib"
             )
         self.directory.chmod(0o700)
         if self._owner.foreign:
@@ -349,7 +349,7 @@ class _Home:
             os.chown(path, self._owner.uid, self._owner.gid)
 
     def _forget_dead_server(self) -> None:
-        """Repair a stale ``postmaster.pid`` whose number belongs to a zombie or to another program by now.
+        """Repair a stale ``postmaster.pid`` whose number belongs to a zombie or another program.
 
         Postgres takes any process of its user with that number for a running server. Only the number is
         replaced: from the rest of the file Postgres sees whether children of the dead server still hold its
@@ -438,7 +438,7 @@ def _make_private(folder: Path, *, now: bool = True) -> None:
     except FileNotFoundError:
         raise  # its parent has just been deleted
     except OSError as error:
-        raise UsageError(f"directory {folder} can't be made: {error.strerror}; name another one") from None
+        raise UsageError(f"directory {folder} can't be created: {error.strerror}; choose another") from None
 
 
 def _new_ephemeral_directory(owner: Owner) -> Path:

@@ -97,7 +97,7 @@ class MemoryAccess:
         """Count one call, unless it would exceed the limit of its window."""
         now, length, windows = self._clock.now(), timedelta(seconds=window), self._tables.windows
         if length <= timedelta():
-            raise InvalidOptionError(f"window: {window} seconds is not more than 0")
+            raise InvalidOptionError(f"window: must be above 0 seconds, got {window}")
         check_limit(limit)
         old = [one for one in windows.values() if one.ends_on <= now - _WINDOW_KEPT and one.caller != caller]
         for one in nsmallest(_FORGOTTEN_AT_ONCE, old, key=lambda one: (one.ends_on, one.caller)):

@@ -107,7 +107,7 @@ class MemoryChangeFeed:
         self._changes.wake()
 
     async def wait(self, timeout: float) -> list[UUID]:
-        """Return the jobs that may have changed since the last call; none after so many seconds."""
+        """Return the jobs that may have changed since the last call; none after ``timeout`` seconds."""
         return await self._changes.wait(timeout)
 
     def end(self) -> None:

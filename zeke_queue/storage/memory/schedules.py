@@ -53,9 +53,9 @@ def serve(scope: AutoCommit, name: str, last_tick: datetime, next_tick: datetime
 
 
 def edited(schedule: Schedule, before: Schedule | None) -> Schedule:
-    """Return the schedule as it is stored: with the ticks of the one it replaces, unless it starts anew.
+    """Return the schedule to store: with the ticks of the one it replaces, unless it starts over.
 
-    It starts anew from now if cron or zone change, and at the end of a pause, since a paused schedule does
+    It starts over from now if cron or zone change, and at the end of a pause, since a paused schedule does
     not catch up on missed ticks.
     """
     definition = _definition(schedule)
@@ -109,7 +109,7 @@ class MemoryAdmin:
         self._notifier.queue(name)
 
     async def put_schedule(self, schedule: Schedule) -> None:
-        """Create or edit a schedule; the record of what code declared is kept."""
+        """Create or edit a schedule; the schedule last declared in code is kept for comparison."""
         if self._locks.any:
             await self._locks.clear(lambda: [schedule.name])
         plan = self._tables.plans.get(schedule.name)

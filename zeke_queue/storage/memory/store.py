@@ -86,7 +86,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
 
     def __init__(self, clock: Clock, *, entropy: Entropy | None = None, freedom: float = 0.0) -> None:
         if freedom > 0 and entropy is None:
-            raise UsageError("freedom: needs entropy to draw from; give MemoryStorage(..., entropy=...)")
+            raise UsageError("freedom: must have entropy to draw from; pass MemoryStorage(..., entropy=...)")
         tables, notifier = Tables(), Notifier(clock)
         direct = AutoCommit(tables, notifier, clock)
         super().__init__(tables, direct, Locks(), clock)
@@ -98,7 +98,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
     def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[MemoryTransaction]:
         """Open a transaction; in memory there are no connections to join."""
         if connection is not None:
-            raise UsageError("connection: the memory storage has none to join; leave it out")
+            raise UsageError("connection: the memory storage has none to join; omit it")
         return transaction(self._tables, self._direct, self._locks, self._clock)
 
     async def claim(self, worker: UUID, capacity: Sequence[QueueCapacity], limit: int) -> list[Claimed]:
@@ -259,7 +259,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
         return min(starts, default=None)
 
     def plant(self, jobs: Sequence[Job]) -> None:
-        """Write rows as they are, like another program, replacing those with the same ids."""
+        """Write rows unchanged, like another program, replacing those with the same ids."""
         for row in map(planted, jobs):
             if (old := self._tables.jobs.pop(row.id, None)) is not None:
                 self._tables.take_out(old)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A schedule as it is, and as code last declared it (None: never)."""
+    """The current schedule, and the one that code last declared (None: never)."""
 
     schedule: Schedule
     declared: Schedule | None = None

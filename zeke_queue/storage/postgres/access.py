@@ -78,7 +78,7 @@ class PostgresAccess:
         """Count one call, unless it would exceed the limit of its window."""
         length = microseconds(window)
         if length <= 0:
-            raise InvalidOptionError(f"window: {window} seconds is not more than 0")
+            raise InvalidOptionError(f"window: must be above 0 seconds, got {window}")
         parameters = {"caller": caller, "limit": check_limit(limit), "length": length}
         return RateLimit(*(await self._session.run("acquire", parameters))[0])
 

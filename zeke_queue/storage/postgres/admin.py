@@ -45,7 +45,7 @@ class PostgresAdmin:
         await self._session.run("pause_queue", {"name": name, "paused": paused, **self._channel()})
 
     async def put_schedule(self, schedule: Schedule) -> None:
-        """Create or edit a schedule; the record of what code declared is kept."""
+        """Create or edit a schedule; the schedule last declared in code is kept for comparison."""
         await self._session.run("put_schedule", rows.of_schedule(schedule, declared=False))
 
     async def delete_schedule(self, name: str) -> bool:

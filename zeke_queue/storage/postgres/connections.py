@@ -55,7 +55,7 @@ class Connections:
         self._returns: set[asyncio.Future[None]] = set()
 
     def at_hand(self) -> Connection | None:
-        """Return the spare connection, if there is one; it belongs to the caller until returned."""
+        """Return the spare connection, if any; it belongs to the caller until returned."""
         if self._kept is None or not _is_open(self._kept):
             return None
         connection, self._kept = self._kept, None

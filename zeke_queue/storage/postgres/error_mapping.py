@@ -88,7 +88,9 @@ def as_storage_error(error: Exception, state: str | None = None) -> StorageError
     if state in _MISSING:
         named = _NAMED_SCHEMA.search(said)
         schema = named and (named[1] or named[2])
-        return SchemaVersionError(f"The tables are not as they should be: {said}. {how_to_migrate(schema)}")
+        return SchemaVersionError(
+            f"The tables differ from the expected ones: {said}. {how_to_migrate(schema)}"
+        )
     unavailable = _why_unavailable(error, state, said)
     return None if unavailable is None else StorageUnavailableError(unavailable)
 
@@ -98,23 +100,23 @@ def _why_unavailable(error: Exception, state: str, said: str) -> str | None:
         return f"The database refuses this login: {said}. Check user and password"
     if state in _CUT:
         return (
-            f"The database cut a statement short: {said}. If it happens again, see statement_timeout,"
-            " lock_timeout and the like of this role and database, and who holds a lock for long"
+            f"The database cut a statement short: {said}. If it happens again, check statement_timeout,"
+            " lock_timeout and similar settings of this role and database, and which session holds a lock"
         )
     if state == _READ_ONLY:
         return (
-            f"The database takes no changes here: {said}. It is a standby, or the transaction was begun read"
-            " only; see that DATABASE_PRIMARY_URL names the primary"
+            f"The database is read-only here: {said}. It is a standby, or the transaction was begun read"
+            " only; check that DATABASE_PRIMARY_URL names the primary"
         )
     if isinstance(error, PoolTimeout | TooManyRequests):
         return (
-            f"No connection to the database could be had in time: {said}. See that the server answers, and"
-            " that JOBS_POOL_MAX is enough for what runs at once"
+            f"No connection to the database was free in time: {said}. Check that the server answers, and"
+            " that JOBS_POOL_MAX suffices for all concurrent calls"
         )
     if state.startswith(_GONE) or (not state and _broke(error)):
         return (
-            f"The database can't be reached: {said or type(error).__name__}. See that the server runs and"
-            " lets this host and user in, and that DATABASE_PRIMARY_URL names it"
+            f"The database can't be reached: {said or type(error).__name__}. Check that the server runs and"
+            " admits this host and user, and that DATABASE_PRIMARY_URL names it"
         )
     return None
 
@@ -149,7 +151,7 @@ def check_server(version: int) -> None:
     major = version // 10_000
     if major < OLDEST_SERVER:
         raise UnsupportedServerError(
-            f"The server is PostgreSQL {major}; PostgreSQL {OLDEST_SERVER} is the oldest that works. "
+            f"The server is PostgreSQL {major}; PostgreSQL {OLDEST_SERVER} is the oldest supported version. "
             "Upgrade it, or connect to another one"
         )
 

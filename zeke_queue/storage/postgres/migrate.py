@@ -136,7 +136,9 @@ def _check(dsn: str, schema: str, *, reading: bool) -> None:
         found = _look(connection, schema)
         _refuse_others(found, schema)
         if not found.tables:
-            raise SchemaVersionError(f"Schema {schema!r} has no tables of ours yet. {how_to_migrate(schema)}")
+            raise SchemaVersionError(
+                f"Schema {schema!r} does not have Zeke's tables yet. {how_to_migrate(schema)}"
+            )
         if missing := [m.name for m in migrations() if m.number not in found.applied]:
             raise SchemaVersionError(
                 f"Schema {schema!r} is not up to date: {', '.join(missing)} not applied. "
@@ -217,15 +219,15 @@ def _refuse_others(found: Found, schema: str) -> None:
     if not found.tables:
         return
     if found.version is None:
-        raise _not_ours(schema, "no version of pg-boss's is noted there")
+        raise _not_ours(schema, "no pg-boss version is recorded there")
     if found.version > PGBOSS_VERSION:
         raise SchemaVersionError(
             f"Schema {schema!r} belongs to pg-boss 10 or later (its version {found.version}), whose tables "
-            "differ; nothing was changed. Name another schema (JOBS_SCHEMA), and let pg-boss finish its jobs"
+            "differ; nothing was changed. Set JOBS_SCHEMA to another name, and let pg-boss finish its jobs"
         )
     if found.version < PGBOSS_VERSION:
         raise SchemaVersionError(
-            f"Schema {schema!r} is of an older pg-boss (its version {found.version}, not {PGBOSS_VERSION}). "
+            f"Schema {schema!r} is of an older pg-boss (version {found.version}, not {PGBOSS_VERSION}). "
             "Start pg-boss 9.0.3 on it once, which brings the tables up to date, and migrate then"
         )
 
@@ -233,7 +235,7 @@ def _refuse_others(found: Found, schema: str) -> None:
 def _not_ours(schema: str, seen: str) -> SchemaVersionError:
     return SchemaVersionError(
         f"Schema {schema!r} has tables that are not pg-boss's ({seen}); nothing was changed. "
-        "Name another schema (JOBS_SCHEMA)"
+        "Set JOBS_SCHEMA to another name"
     )
 
 

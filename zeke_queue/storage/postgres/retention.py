@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Move: TypeAlias = Literal["archive", "purge"]
 
 BAD_ROWS: Final = 10
-"""Bad rows per batch from which on the error is raised: with so many, the cause is not in the rows."""
+"""Bad rows per batch that raise the error: that many failures are not caused by the rows."""
 
 
 class PostgresRetention:

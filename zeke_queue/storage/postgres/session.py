@@ -361,7 +361,7 @@ class Session:
             except psycopg.OperationalError as error:
                 if is_worth_repeating(error):
                     raise StorageUnavailableError(
-                        f"Others were in the way {_TRIES} times: {_first_line(error)}"
+                        f"The transaction met conflicts {_TRIES} times: {_first_line(error)}"
                     ) from error
                 raise
 
@@ -375,7 +375,7 @@ def _as_final(error: Exception) -> StorageError | None:
     """Return the storage error where no caller repeats the transaction."""
     if is_worth_repeating(error):
         return StorageUnavailableError(
-            f"The transaction was undone for the sake of another; repeat it: {_first_line(error)}"
+            f"The transaction was rolled back because of a conflict; repeat it: {_first_line(error)}"
         )
     return as_storage_error(error)
 

@@ -85,7 +85,7 @@ async def alchemy_link(connection: Any, schema: str, now: Callable[[], datetime]
     """Join the transaction of an ``AsyncConnection`` or an ``AsyncSession``.
 
     Raises:
-        UsageError: it is another object of SQLAlchemy, or commits each statement by itself.
+        UsageError: it is another object of SQLAlchemy, or in AUTOCOMMIT mode.
     """
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession  # noqa: PLC0415 - as above
     from sqlalchemy.ext.asyncio import async_scoped_session as scoped_session  # noqa: PLC0415
@@ -107,12 +107,12 @@ def check_not_autocommit(driver_connection: object) -> None:
     """Check that a connection of SQLAlchemy has transactions.
 
     Raises:
-        UsageError: it commits each statement by itself.
+        UsageError: it is in AUTOCOMMIT mode.
     """
     # Autocommit may also be set on the engine, which only the driver's connection shows.
     if getattr(driver_connection, "autocommit", False):
         raise UsageError(
-            "connection: it commits each statement by itself (AUTOCOMMIT); join one that does not"
+            "connection: it is in AUTOCOMMIT mode, so there is no transaction to join; join another one"
         )
 
 

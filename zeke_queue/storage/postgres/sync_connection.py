@@ -35,7 +35,7 @@ def join(connection: object, schema: str) -> PostgresTransaction:
         schema: the schema of the tables.
 
     Raises:
-        UsageError: it is something else, or each statement would be committed by itself.
+        UsageError: it is of another type, or in autocommit mode.
     """
     if is_alchemy(connection):
         return PostgresTransaction(_alchemy_link(connection, schema))

@@ -1,7 +1,7 @@
 """Waiting for the server: a connection's socket stays registered with the event loop between statements.
 
 psycopg registers the socket for each wait, with a timer, and removes it again; that, and one more turn of the
-loop, takes a tenth of the time of a small statement. All but the plain case is left to psycopg: a server
+loop, takes a tenth of the time of a small statement. All other cases are left to psycopg: a server
 that accepts no more data for now, a time limit, a cancellation, a pipeline, an event loop other than
 asyncio's own.
 """

@@ -173,5 +173,5 @@ def _read(text: str) -> datetime | None:
 
 
 def no_such_page() -> ApiError:
-    """Return the error for a page that does not exist any more."""
+    """Return the error for a page that no longer exists."""
     return ApiError(404, "The job before this page was purged; start at the first page")

@@ -67,7 +67,7 @@ class Page:
     def __post_init__(self) -> None:
         if _SLUG.fullmatch(self.slug) is None or self.slug in OWN:
             raise InvalidOptionError(
-                f"slug: {self.slug!r} can't be a page's; give lower-case letters, digits and '-', and none of"
+                f"slug: must be lower-case letters, digits and '-', got {self.slug!r}; and none of"
                 f" {', '.join(sorted(OWN))}"
             )
 

@@ -56,7 +56,7 @@ SIGN_OUT: Final = View("/sign-out", sign_out, changes=True)
 
 
 async def _close(request: PageRequest) -> None:
-    """End the browser's session, if there is one."""
+    """End the browser's session, if any."""
     token = request.request.cookies.get(COOKIE)
     if token is not None:
         await request.parts.storage.access.delete_session(apikeys.digest_of(token))

@@ -54,7 +54,7 @@ def _in_utc(instant: datetime) -> datetime:
 
 
 def _read_status(value: object) -> object:
-    """Return the status that pg-boss's word for a row state stands for, and warn of it; others unchanged."""
+    """Convert a row state of pg-boss to a status and warn of its use; return other values unchanged."""
     if isinstance(value, str):
         with suppress(ValueError):
             status, _ = read_status(value)

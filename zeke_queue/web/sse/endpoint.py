@@ -45,7 +45,7 @@ CLOSE_TIMEOUT: Final = 1.0
 
 _TIMED_OUT: Final = frames.event("timeout", '{"message":"Stream timeout"}')
 _STOPPING: Final = frames.comment("the server is stopping; reconnect")
-_UNAUTHORIZED: Final = frames.comment("the caller is not authorized any more, as far as is known")
+_UNAUTHORIZED: Final = frames.comment("the caller is no longer authorized")
 
 
 class EventStreams:
@@ -162,10 +162,10 @@ class EventStreams:
             return _stopping()
         if caller is not None and 0 < self._max_per_caller <= self._per_caller[caller]:
             which = f"{self._max_per_caller} streams of this caller are open, which is the limit"
-            return _refusal(429, f"{which}; end one, or try again in a while")
+            return _refusal(429, f"{which}; end one, or retry later")
         if len(self._open) >= self._max_streams:
             which = f"{self._max_streams} streams are open, which is the limit"
-            return _refusal(503, f"{which}; try again in a while")
+            return _refusal(503, f"{which}; retry later")
         return None
 
     @asynccontextmanager
@@ -288,7 +288,7 @@ class _Check:
 
 
 def _stopping() -> Response:
-    return _refusal(503, "The server is stopping; try again in a while")
+    return _refusal(503, "The server is stopping; retry later")
 
 
 def _refusal(status: int, why: str) -> Response:

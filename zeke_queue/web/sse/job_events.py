@@ -27,7 +27,7 @@ class JobEvents:
     """A source of a job's status changes, progress and log lines, until the job has ended.
 
     Args:
-        watcher: provides the news.
+        watcher: provides the updates.
         presenter: converts values to what the caller may see.
         job: the job as just read.
         seen: the client's knowledge; None for a new client.

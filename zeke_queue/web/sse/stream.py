@@ -26,7 +26,7 @@ RECONNECT_DELAYS: Final = (1.0, 3.0)
 that the clients of a restarted server do not reconnect all at once."""
 
 SEND_TIMEOUT: Final = 60.0
-"""Seconds for which a client may receive nothing of what is sent before it is disconnected."""
+"""Seconds without progress in sending after which a client is disconnected."""
 
 
 class Source(Protocol):

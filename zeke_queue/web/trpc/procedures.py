@@ -175,7 +175,7 @@ async def _send(asking: Asking, caller: Caller, task: str, payload: Any) -> dict
 
 
 def _stringified(value: Any) -> Any:
-    """Return a payload with its Dates as text in the format of ``JSON.stringify``, as they were stored."""
+    """Return a payload with its Dates as text in the stored format, that of ``JSON.stringify``."""
     if isinstance(value, datetime):
         return iso(value)
     if isinstance(value, list):

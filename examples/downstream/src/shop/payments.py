@@ -20,9 +20,9 @@ class Payments(Protocol):
         """Charge a customer, and return the payment's id.
 
         Args:
-            customer: who pays.
+            customer: the payer.
             cents: how much.
-            key: two charges with one key are one, which is what makes it safe to ask again.
+            key: two charges with one key count as one, so that a call can be repeated safely.
 
         Raises:
             Declined, Unavailable: it was not charged, as far as is known.
