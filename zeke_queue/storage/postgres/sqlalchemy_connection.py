@@ -112,7 +112,7 @@ def check_not_autocommit(driver_connection: object) -> None:
     # Autocommit may also be set on the engine, which only the driver's connection shows.
     if getattr(driver_connection, "autocommit", False):
         raise UsageError(
-            "connection: it is in AUTOCOMMIT mode, so there is no transaction to join; join another one"
+            "connection: must not be in AUTOCOMMIT mode; join one whose transaction you commit"
         )
 
 
