@@ -1,1 +1,1 @@
-"""Clients of one Postgres; a seed says whose statement goes next, and what comes of it, memory allows."""
+"""Clients of one Postgres; a seed orders their statements, and the results must be possible in memory."""

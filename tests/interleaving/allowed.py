@@ -1,9 +1,9 @@
 """Whether the memory storage allows what came of an interleaving: the judge.
 
 Allowed is what the memory storage would answer and hold if it were asked the same verbs one at a time, in
-some order that keeps each client's own, and in which of two verbs that did not overlap the earlier one comes
+some order that keeps each client's own, and in which of two verbs that did not overlap the earlier one is
 first. A transaction is begun, asked and ended in this order too, beside the verbs of others: the memory
-storage has transactions, with locks, so what is not yet committed and who waits for whom are its to say.
+storage has transactions, with locks, so it defines what is uncommitted and which client waits for which.
 Where it would have to wait, the order is not one.
 
 Statements on a server have this freedom beyond such an order, each for a reason, and no other:
@@ -16,7 +16,7 @@ Statements on a server have this freedom beyond such an order, each for a reason
 2. *A claim may keep the place of a row that it passes over*: it ranks the rows of several queues and
    priorities before it locks them, to know how many it takes of each. So a locked row is either as if it were
    not there, or its place goes to the next of the same queue and priority, or, if there is none, to no job.
-3. *A claim looks before it takes*: a limited queue that at some moment while the claim ran had no room, no
+3. *A claim checks before it takes*: a limited queue that at some moment while the claim ran had no room, no
    due job or a pause may be left out, since locking it would be a write for nothing. One that comes back
    short may look again, and takes as often as its statement ran; one that does not may have left out a queue
    whose limit is new, of which a worker hears within a second.
@@ -58,7 +58,7 @@ MOVES_MAX = 20_000
 """An order is found after some dozens; a search that is longer has to be heard of."""
 
 LOOKS = ("limited_queues", "ready", "known", "settled_before", "children", "cancelled_along")
-"""Statements of a verb that only look."""
+"""Statements of a verb that only read."""
 
 BY_ROW = ("settle", "cancel", "resume", "retry", "extend", "insert", HOLD)
 
@@ -112,7 +112,7 @@ class World:
         self.left_out: dict[Op, frozenset[str]] = {}
 
     def fingerprint(self) -> object:
-        """Return what tells two worlds apart that came from the same beginning."""
+        """Return a key that distinguishes two worlds with the same beginning."""
         return (
             self.storage.fingerprint(),
             frozenset((key, t.fingerprint()) for key, t in self.transactions.items()),
@@ -138,14 +138,14 @@ class Verdict(NamedTuple):
 
 
 class TooLong(Exception):
-    """The search has tried more than it may."""
+    """The search exceeded its limit of attempts."""
 
 
 class Search:
     """Looks for an order of the verbs of a history that the memory storage allows.
 
     Args:
-        before: what was done before, one verb after another.
+        before: the verbs before, in order.
         history: the verbs of the clients.
         rows: what the server holds in the end.
     """
@@ -204,7 +204,7 @@ class Search:
         )
 
     def _go(self, places: tuple[int, ...], seen: Seen) -> bool:
-        """Go on from where so many moves of each client have been made; tells whether an end was found."""
+        """Continue after the given number of moves of each client; return whether an end was found."""
         candidates = self._candidates(places)
         if not candidates:
             return self._ends_alike()
@@ -225,7 +225,7 @@ class Search:
         return False
 
     def _candidates(self, places: tuple[int, ...]) -> list[tuple[int, Move]]:
-        """Return the moves that may come next, those first whose statement ended first."""
+        """Return the moves that may be next, ordered by the ends of their statements."""
         found = [
             (lane, moves[place])
             for lane, (moves, place) in enumerate(zip(self._moves, places, strict=True))
@@ -292,7 +292,7 @@ class Search:
         return self._world
 
     def _make(self, move: Move, way: Way) -> bool:
-        """Make a move, and tell whether the answer is the one that was given."""
+        """Make a move, and return whether its answer is the recorded one."""
         world = self._fresh()
         self._tried += 1
         if self._tried > MOVES_MAX:
@@ -406,7 +406,7 @@ def _wakes_later(op: Op) -> bool:
 
 
 def _likely_tick(move: Move) -> int:
-    """Return when a move was made, if no freedom was used: it only says which order is tried first."""
+    """Return when a move was made, if no freedom was used: it only sets the order of attempts."""
     op = move.op
     telling = [tick for name, tick in zip(op.statements, op.ended, strict=False) if name not in LOOKS]
     if move.kind == "take":

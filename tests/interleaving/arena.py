@@ -30,7 +30,7 @@ NEVER_WAIT = frozenset((*_SKIP, *_LOOK, *_FAMILY))
 
 
 class Played(NamedTuple):
-    """One interleaving: what happened, and what is wrong with it (None: nothing)."""
+    """One interleaving: its history, and its fault (None: no fault)."""
 
     ran: Ran
     wrong: str | None
@@ -38,7 +38,7 @@ class Played(NamedTuple):
 
 
 class Arena:
-    """Clients of one database, who play one script after another."""
+    """Clients of one database, which run one script after another."""
 
     def __init__(
         self, scheduler: Scheduler, connection: psycopg.AsyncConnection[Any], ear: Ear, clock: FrozenClock
@@ -88,7 +88,7 @@ class Arena:
         return Played(ran, wrong, verdict.moves)
 
     async def _prepare(self, script: Script) -> list[Any]:
-        """Do what comes before; returns the answers."""
+        """Run the preparation; return the answers."""
         self._clock.advance((START - self._clock.now()).total_seconds())
         await self._connection.execute(EMPTY)
         storages = self._scheduler.storages
@@ -104,7 +104,7 @@ class Arena:
 
 
 def failure(script: Script, played: Played, how: str) -> str:
-    """Return what is to be said of an interleaving that is not allowed."""
+    """Return the report on an interleaving that is not allowed."""
     return (
         f"{played.wrong}\n\nthe script: {script}\n\nits verbs, by ticks:\n{played.ran.history}\n\n"
         f"the schedule, each statement after its client: {told(played.ran.schedule)}\n{how}"

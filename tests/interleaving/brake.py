@@ -31,7 +31,7 @@ for each row execute function pgboss.brake();
 
 
 class Brake:
-    """Holds the locks of those that are to stop.
+    """Holds the locks of the clients that must stop.
 
     Args:
         connection: the scheduler's; a statement that it blocks stops inside.
@@ -51,7 +51,7 @@ class Brake:
         await self._connection.execute(INSTALL)
 
     async def put_on(self, gate: Gate) -> None:
-        """Stop the next statement of a client where it first writes."""
+        """Stop the next statement of a client at its first write."""
         if gate.pid not in self._held:
             await self._connection.execute("select pg_advisory_lock(%s::bigint)", [gate.pid])
             self._held.add(gate.pid)

@@ -45,7 +45,7 @@ class Client:
         self._transactions = 0
 
     async def do(self, verb: str, *arguments: Any, **options: Any) -> Any:
-        """Do a verb by itself."""
+        """Run a verb outside a transaction."""
         answer = await self._ask(
             Op(self.number, verb, arguments, options),
             lambda: getattr(self._storage, verb)(*arguments, **options),
@@ -56,7 +56,7 @@ class Client:
 
     @asynccontextmanager
     async def transaction(self, *, commit: bool = True) -> AsyncIterator[ClientTransaction]:
-        """Open a transaction; one that the server undoes for the sake of another is left at that."""
+        """Open a transaction; one that the server aborts because of a conflict is not repeated."""
         number = self._transactions
         self._transactions += 1
         ended = Op(self.number, COMMIT if commit else ROLLBACK, transaction=number)
@@ -113,7 +113,7 @@ class ClientTransaction:
 
 
 async def _end(opening: AbstractAsyncContextManager[Any], error: BaseException) -> None:
-    """End a transaction's block by what was raised in it, which goes on past this."""
+    """End a transaction's block with the error raised in it, which propagates."""
     with suppress(type(error)):
         await opening.__aexit__(type(error), error, error.__traceback__)
 

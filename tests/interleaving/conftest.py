@@ -79,5 +79,5 @@ def seeds(request: pytest.FixtureRequest, part: int) -> range:
 
 @pytest.fixture
 def telling(request: pytest.FixtureRequest) -> bool:
-    """Return whether one seed was asked for, whose steps are to be shown."""
+    """Return whether one seed was requested, whose steps are then shown."""
     return asked(request.config).only is not None

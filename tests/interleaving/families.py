@@ -30,7 +30,7 @@ SWEEP: Final = Do("resume_waiting", 10)
 
 
 def child(number: int, of: int) -> NewJob:
-    """Return a job of queue "b" that another one is to wait for."""
+    """Return a job of queue "b" for another one to wait for."""
     return job(number, "b", parent=job_id(of))
 
 
@@ -62,7 +62,7 @@ def waits(parent: int, number: int) -> tuple[Do, ...]:
 def _both_ways(
     name: str, before: Callable[[int, int], tuple[Do, ...]], *clients: Callable[[int, int], tuple[Step, ...]]
 ) -> Iterator[Script]:
-    """Yield a script for a parent whose id is lower than its child's, and for one whose id is higher."""
+    """Yield a script for a parent with a lower id than its child's, and one for a higher id."""
     for parent, number, said in ((1, 2, "lower"), (2, 1, "higher")):
         made = tuple(client(parent, number) for client in clients)
         yield Script(f"{name}, the parent's id being {said}", before(parent, number), made)

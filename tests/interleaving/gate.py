@@ -41,20 +41,20 @@ T = TypeVar("T")
 
 SCHEMA = "pgboss"
 DEADLOCK_TIMEOUT = "20ms"
-"""After how long the server looks for a deadlock: the clients wait for nothing else to pass."""
+"""The server's time until it checks for deadlocks: the clients wait for no other timeout."""
 
 UNDO = b"do $$ begin raise exception 'for the sake of another' using errcode = '40001'; end $$"
-"""Has the server undo a transaction as it does one that is in the way of others."""
+"""Makes the server abort a transaction as in a conflict."""
 
 _UNSTOPPED = ("begin", "select set_config", "savepoint", "release")
 _LIMIT = re.compile(r"\blimit (\d+|\{limit\})")
 
 
 class Gate:
-    """One client's: at most one statement of its stands here, or is with the server.
+    """The gate of one client: at most one of its statements waits here or runs on the server.
 
     Args:
-        changed: told when the client stops, or a statement of its has ended.
+        changed: notified when the client stops, or one of its statements has ended.
         tick: counts, and returns the number of, a thing that happened.
     """
 
@@ -97,12 +97,15 @@ class Gate:
 
     @property
     def stands(self) -> bool:
-        """Tell whether the client goes on only when the scheduler says so."""
+        """Return whether the client continues only on the scheduler's order."""
         return self.stopped_at is not None or self.inside
 
     @property
     def may_be_undone(self) -> bool:
-        """Tell whether the storage repeats what stands here if it is undone; callers repeat their own."""
+        """Return whether the storage repeats the waiting statement after an abort.
+
+        Callers repeat their own.
+        """
         ends = self.stopped_at is None or self.stopped_at.startswith(("commit", "rollback"))
         return self.op is not None and self.op.transaction is None and not ends
 
@@ -144,7 +147,7 @@ class GatedConnection(Connection):
 
     @asynccontextmanager
     async def pipeline(self) -> AsyncIterator[Any]:
-        """Send each statement by itself."""
+        """Send each statement separately."""
         yield None
 
 

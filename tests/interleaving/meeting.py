@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 _NAMES_ALL: Final = ("insert", "settle", "cancel", "resume", "retry", "extend", HOLD)
-"""Verbs that change, but for parents that they wake, no other jobs than their arguments name."""
+"""Verbs that change only the jobs in their arguments, and the parents that they wake."""
 
 
 def unexcused(script: Script, ops: Sequence[Op]) -> list[Op]:
@@ -61,7 +61,7 @@ def unexcused(script: Script, ops: Sequence[Op]) -> list[Op]:
 
 
 def _circle(op: Op) -> set[Op]:
-    """Return whom a verb waited for, and whom those waited for, with itself."""
+    """Return the verbs that a verb waited for, directly or indirectly, including itself."""
     found, left = {op}, [op]
     while left:
         for other in left.pop().kept_by - found:
@@ -93,7 +93,7 @@ def _named(op: Op) -> set[UUID]:
 
 
 def _found(kind: type | tuple[type, ...], value: Any) -> Iterator[Any]:
-    """Yield what is of a kind in lists and tuples, at any depth."""
+    """Yield the objects of a type in lists and tuples, at any depth."""
     if isinstance(value, kind):
         yield value
     elif isinstance(value, (list, tuple)):

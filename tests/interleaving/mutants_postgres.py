@@ -31,8 +31,8 @@ COPIED: Final = ("zeke_queue", "zeke_tasks", "zeke_sim", "tests", "pyproject.tom
 INTERLEAVING: Final = "tests/interleaving/test_interleavings.py"
 MODEL: Final = "tests/model/test_model.py"
 SECONDS: Final = 900
-"""How long one test may take until the mutant counts as not found by it; the model test makes what it finds
-small before it tells."""
+"""Seconds of one test after which it counts as not finding the mutant; the model test shrinks its finding
+before it reports."""
 
 
 class Mutant(NamedTuple):
@@ -40,8 +40,8 @@ class Mutant(NamedTuple):
 
     Attributes:
         file: below ``zeke_queue/storage/postgres``.
-        old: a text that stands in it once, and ``new`` what stands there instead.
-        judges: what pytest is given, in the order in which it is tried.
+        old: a text that occurs in it once, and ``new`` its replacement.
+        judges: pytest's arguments, in the order of attempts.
     """
 
     name: str
@@ -402,7 +402,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _report(mutant: Mutant, dsn: str, *, every: bool, whole: bool) -> bool:
-    """Try one and print a line for each test that was asked; tells whether one found it."""
+    """Try one and print a line for each test; return whether a test found it."""
     found = False
     for judged_by in mutant.judges:
         result = judge(mutant, judged_by.partition(" -k ")[0] if whole else judged_by, dsn)

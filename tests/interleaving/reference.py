@@ -37,7 +37,7 @@ class Blocked(Exception):
 
 
 def at_once(answer: Coroutine[Any, Any, Any]) -> Any:
-    """Return an answer that comes without waiting, or the type of the error that comes instead.
+    """Return an answer that needs no waiting, or the type of the error raised instead.
 
     Raises:
         Blocked: it does not.
@@ -55,7 +55,7 @@ def at_once(answer: Coroutine[Any, Any, Any]) -> Any:
 
 
 class ReferenceTransaction(MemoryTransaction):
-    """A transaction that shows what it has locked and changed."""
+    """A transaction that shows its locks and changes."""
 
     @property
     def owner(self) -> Owner:
@@ -76,7 +76,7 @@ class ReferenceTransaction(MemoryTransaction):
         self._pending.store(row)
 
     def fingerprint(self) -> object:
-        """Return what it has changed and locked."""
+        """Return its changes and locks."""
         pending = self._pending
         return (
             frozenset(map(_fingerprint, pending._rows.values())),
@@ -113,7 +113,7 @@ class Reference(MemoryStorage):
         options: dict[str, Any],
         passed: Collection[Any],
     ) -> Any:
-        """Do a verb, by itself or in a transaction.
+        """Run a verb, alone or in a transaction.
 
         Args:
             passed: rows and schedules to pass over, besides those that are locked here.
@@ -196,7 +196,7 @@ class Reference(MemoryStorage):
 
         chosen = choose(self._open(capacity, now), jobs, limit, passes)
         for row in chosen:
-            self._tables.lines[row.name].add(row)  # its place is given up by the commit
+            self._tables.lines[row.name].add(row)  # the commit releases its slot
         claimed: list[Claimed] = []
         for row in self._instead(chosen, counted, passes):
             mine = transaction.change(row)
@@ -208,7 +208,7 @@ class Reference(MemoryStorage):
     def _instead(
         self, chosen: list[Row], counted: Collection[UUID], passes: Callable[[UUID], bool]
     ) -> list[Row]:
-        """Return what is taken where some that were chosen are locked."""
+        """Return the jobs taken when some of the chosen ones are locked."""
         taken = [row for row in chosen if row.id not in counted]
         for lost in (row for row in chosen if row.id in counted):
             rest = [
@@ -223,7 +223,7 @@ class Reference(MemoryStorage):
         return sorted(taken, key=lambda row: (-row.priority, row.start_after, row.id))
 
     def fingerprint(self) -> object:
-        """Return what tells it apart from others that had the same beginning."""
+        """Return a key that distinguishes it from others with the same beginning."""
         tables = self._tables
         return (
             frozenset(map(_fingerprint, tables.jobs.values())),
@@ -240,7 +240,7 @@ class Reference(MemoryStorage):
         return {row.id for row in self._tables.jobs.values() if row.waits_for is not None and row.waits}
 
     def due(self, names: Collection[str]) -> list[UUID]:
-        """Return the jobs of these queues whose time has come, whether or not there is room."""
+        """Return the due jobs of these queues, whether or not there is capacity."""
         now = self._clock.now()
         rows = self._tables.jobs.values()
         return [row.id for row in rows if row.waits and row.name in names and row.start_after <= now]
@@ -308,7 +308,7 @@ class Reference(MemoryStorage):
         return len(moved)
 
     def ended(self, after: float) -> list[Any]:
-        """Return the rows that ended so long ago, oldest first; they are no longer known as ended."""
+        """Return the rows that ended at least this long ago, oldest first, and forget their ends."""
         return list(self._tables.ended_before(self._clock.now() - timedelta(seconds=after)))
 
     async def _resume_in(self, transaction: ReferenceTransaction, arguments: Sequence[Any]) -> set[UUID]:
@@ -361,5 +361,5 @@ def _fingerprint(row: Row) -> object:
 
 
 def _queue_lock(name: str) -> str:
-    """Return the lock of a queue's row, told apart from that of a schedule of the same name."""
+    """Return the lock of a queue's row, distinct from that of a schedule with the same name."""
     return f"queue {name}"

@@ -1,4 +1,4 @@
-"""One statement at a time: who goes next, and how it is known that a statement has ended or is kept waiting.
+"""One statement at a time: the choice of the next client, and the detection of ends and waits.
 
 A released statement is either answered, or kept waiting by another client. The second is what the
 server says (``pg_blocking_pids``, asked on a connection of its own), never what a time limit suggests, so a
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 BLOCKERS = "select pid, pg_blocking_pids(pid) from unnest(%s::int[]) as pid"
 
 _GLANCE_SECONDS = 0.001
-"""How long an answer is waited for before the server is asked who waits: it only spares a question."""
+"""Seconds to wait for an answer before asking the server for blocked clients: it only saves queries."""
 
 _RUN_SECONDS = 60
-"""A run takes some hundredths of a second; one that takes so long will never end."""
+"""Seconds after which a run hangs; it normally takes some hundredths of a second."""
 
 
 class Chooser(Protocol):
     """Says whose statement goes next."""
 
     def __call__(self, standing: Sequence[int]) -> int:
-        """Return one of the clients that stand at their gates."""
+        """Return one of the clients that wait at their gates."""
         ...
 
     def undoes(self) -> bool:
@@ -74,7 +74,7 @@ class Drawn:
         self._ranks: dict[int, float] = {}
 
     def __call__(self, standing: Sequence[int]) -> int:
-        """Return one of the clients that stand at their gates."""
+        """Return one of the clients that wait at their gates."""
         if not self._by_rank:
             return self._random.choice(standing)
         for client in standing:
@@ -94,7 +94,7 @@ class Drawn:
 
 
 class Planned:
-    """Choices that are given, and after these always the first; notes what there was to choose from."""
+    """Given choices, and after these always the first; records the alternatives."""
 
     def __init__(self, plan: Sequence[int]) -> None:
         self._plan = list(plan)
@@ -102,7 +102,7 @@ class Planned:
         """Of each choice, its place and the number of those that could be chosen."""
 
     def __call__(self, standing: Sequence[int]) -> int:
-        """Return one of the clients that stand at their gates."""
+        """Return one of the clients that wait at their gates."""
         place = self._plan[len(self.made)] if len(self.made) < len(self._plan) else 0
         place = min(place, len(standing) - 1)
         self.made.append((place, len(standing)))
@@ -145,8 +145,8 @@ class Scheduler:
     """Runs scripts of several clients, statement by statement.
 
     Args:
-        watch: a connection that asks the server who waits for whom.
-        ear: hears what is notified.
+        watch: a connection that asks the server which client waits for which.
+        ear: receives notifications.
     """
 
     def __init__(self, watch: psycopg.AsyncConnection[Any], ear: Ear) -> None:
@@ -160,7 +160,7 @@ class Scheduler:
         self._changed = asyncio.Event()
 
     async def open(self, stack: AsyncExitStack, dsn: str, clients: int, clock: FrozenClock) -> None:
-        """Open the storages of so many clients, which ``stack`` closes."""
+        """Open the storages of ``number`` clients, which ``stack`` closes."""
         await self._brake.install()
         for _ in range(clients):
             gate = Gate(self._changed.set, self._next_tick)
@@ -204,7 +204,7 @@ class Scheduler:
     async def _let_go_one_by_one(
         self, gates: Sequence[Gate], choose: Chooser, schedule: list[tuple[int, str]]
     ) -> int:
-        """Release statements until there are no more; returns how often one was blocked."""
+        """Release statements until none is left; return how often one was blocked."""
         waits = 0
         while True:
             waits += await self._settle(gates)
@@ -225,7 +225,10 @@ class Scheduler:
             schedule.append((chosen, gate.let_go(undo=undo) + " (undone)" * undo))
 
     async def _settle(self, gates: Sequence[Gate]) -> int:
-        """Wait until each client stands, has ended, or is kept waiting; returns how many are so anew."""
+        """Wait until each client is at its gate, has ended, or is blocked.
+
+        Return how many are newly blocked.
+        """
         while True:
             self._changed.clear()
             running = [gate for gate in gates if gate.running is not None]
@@ -250,7 +253,7 @@ class Scheduler:
         return True
 
     async def _waits(self, running: Sequence[Gate], gates: Sequence[Gate]) -> int | None:
-        """Return how many are kept waiting anew, if each of these is, in the end by one that stands."""
+        """Return how many are newly blocked, if all of these are, at last by one at its gate."""
         found = await (await self._watch.execute(BLOCKERS, [[gate.pid for gate in running]])).fetchall()
         blockers: dict[int, list[int]] = dict(found)
         ops = {gate.pid: gate.op for gate in gates}
@@ -272,7 +275,10 @@ class Scheduler:
         return sum(self._note_wait(gate, blockers[gate.pid]) for gate in running)
 
     def _note_wait(self, gate: Gate, blockers: Sequence[int]) -> bool:
-        """Note who keeps a statement waiting; tells whether the verb waits for another client anew."""
+        """Record the clients that block a statement.
+
+        Return whether the verb is newly blocked by another client.
+        """
         gate.inside = self._brake.pid in blockers
         if gate.op is None or gate.running is None:
             return False

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 A: Final = UUID(int=0xA)
 B: Final = UUID(int=0xB)
 DEAD: Final = UUID(int=0xD)
-"""Workers: two whose beats are fresh, and one whose lease has run out when the clients begin."""
+"""Workers: two with fresh heartbeats, and one whose lease has run out when the clients begin."""
 
 QUEUE_KEY: Final = "__pgboss__singleton_queue"
 """A key that a job gives up when it is claimed."""

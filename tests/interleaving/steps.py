@@ -23,7 +23,7 @@ Ending: TypeAlias = Literal["complete", "retry", "fail", "expire", "release"]
 
 
 class Do:
-    """A verb by itself, or in a transaction."""
+    """A verb, alone or in a transaction."""
 
     def __init__(self, verb: str, *arguments: Any, **options: Any) -> None:
         self.verb = verb
@@ -78,7 +78,7 @@ class SettleClaimed:
 
 @dataclass(frozen=True)
 class GiveBack:
-    """What a supervisor does: find what is overdue, and give it back, in one transaction."""
+    """The steps of a supervisor: lock expired jobs and release them, in one transaction."""
 
     limit: int = 10
     ending: Ending = "retry"
@@ -94,7 +94,10 @@ class GiveBack:
 
 @dataclass(frozen=True)
 class ServeTicks:
-    """What a scheduler does: lock what is due, send a job for each tick, and note it, in one transaction."""
+    """The steps of a scheduler.
+
+    Lock due schedules, send a job for each tick, and record it, in one transaction.
+    """
 
     limit: int = 10
 
@@ -110,13 +113,13 @@ class ServeTicks:
 
 @dataclass(frozen=True)
 class FallAsleep:
-    """What a worker with nothing to do does: say that it sleeps, and claim once more."""
+    """The steps of an idle worker: set its idle flag, and claim once more."""
 
     worker: UUID
     queues: tuple[str, ...]
 
     async def run(self, client: Client) -> None:
-        """Do it; what is notified from here on wakes the worker."""
+        """Run it; notifications from here on wake the worker."""
         await client.do("set_idle", self.worker, list(self.queues))
         await client.ear.mark(f"asleep {client.number}")
         await client.do("claim", self.worker, [QueueCapacity(name, 10) for name in self.queues], 10)
@@ -139,7 +142,7 @@ class Script(NamedTuple):
     """What happens before, one verb after another, and then what each client does.
 
     Attributes:
-        before: verbs, or seconds by which time moves on; it stands still while the clients are at it.
+        before: verbs, or seconds by which time advances; it is constant while the clients run.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Whatever the order in which the statements of several clients fall, memory allows what comes of it."""
+"""For any order of the statements of several clients, the results are possible in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What judges interleavings finds what is wrong: in hand-made histories, and where locks meet on a server."""
+"""The judge of interleavings finds faults: in hand-made histories, and in conflicts of locks on a server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WAITING = (insert(job(1), job(2)),)
 
 
 def done(*steps: Do) -> tuple[list[Any], Snapshot]:
-    """Do verbs one after the other; returns their answers, and what is there in the end."""
+    """Run verbs in order; return their answers, and the final rows."""
     world = World(steps)
     return world.answers_before, world.storage.dump()
 

@@ -1,4 +1,4 @@
-"""The mutants of the Postgres storage fit it as it is, and those that are found soonest are found."""
+"""The mutants of the Postgres storage apply to it, and the quickest to find are found."""
 
 from __future__ import annotations
 

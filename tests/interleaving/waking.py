@@ -28,7 +28,7 @@ CHANNEL = work_channel("pgboss")
 
 
 class Ear:
-    """Hears what is notified, in the order in which it was committed; marks come in this order too."""
+    """Receives notifications in the order of their commits; marks are in this order too."""
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self._connection = connection
@@ -44,7 +44,7 @@ class Ear:
         await self._connection.execute("select pg_notify(%s, %s)", [CHANNEL, name])
 
     async def all(self) -> list[str]:
-        """Return what was heard since the last call."""
+        """Return the notifications since the last call."""
         await self.mark("end")
         while "end" not in self.heard:
             await self._connection.execute("select 1")
@@ -75,7 +75,7 @@ def never_woken(ops: Sequence[Op], heard: Sequence[str], end: World) -> str | No
                     brought[transaction] = op
                     if not due.isdisjoint(_made_due(op, ops)):
                         surely.add(transaction)
-            # Each transaction tells once, however much it brought; none knows what comes of the others.
+            # Each transaction notifies once for all its rows, without knowledge of the others.
             if since.count(name) < len(surely) or (brought and name not in since):
                 told = "\n  ".join(map(str, brought.values()))
                 return f"client {client} sleeps on {name!r}, and heard only {since} of\n  {told}"

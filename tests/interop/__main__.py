@@ -1,7 +1,7 @@
 """Serves the API on a private Postgres, a worker beside it, and runs the clients' tests in Node against it.
 
-Arguments go on to ``node --test``: ``python -m tests.interop --test-name-pattern=curl``. With ``--serve`` it
-only serves, and prints the environment in which the tests run.
+Arguments are passed to ``node --test``: ``python -m tests.interop --test-name-pattern=curl``. With
+``--serve`` it only serves, and prints the environment in which the tests run.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ async def add_key(queue: Queue, name: str, *scopes: Scope, team: UUID | None = N
 
 
 async def run_tests(environment: dict[str, str], arguments: Sequence[str]) -> int:
-    """Run the tests in Node, or serve for ever; returns the exit code."""
+    """Run the tests in Node, or serve forever; return the exit code."""
     if "--serve" in arguments:
         sys.stdout.write(json.dumps(environment, indent=1) + "\n")
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""The part of the machine that asks as the HTTP API does: keys, sessions, limits, looks at many jobs."""
+"""The part of the machine that acts as the HTTP API does: keys, sessions, limits, lists of jobs."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ class StorageMachine(CallersMachine):
         slot: int,
         early: bool,  # noqa: FBT001 - drawn by name
     ) -> Any:
-        """Claim all and settle; a rival comes to each: early, so that some can't wait again, or late."""
+        """Claim and settle all; a rival is sent for each: early, so that some can't wait again, or late."""
         claimed = self.pair.both("claim", worker, ALL, 100)
         settled = [draw.ended(held, ending) for held, ending in zip(claimed, endings, strict=False)]
         if not early:
@@ -257,7 +257,7 @@ class StorageMachine(CallersMachine):
 
     @rule(noted=draw.events(claims), waits=st.tuples(draw.seconds, draw.seconds), limit=draw.limits)
     def retention(self, noted: list[JobEvent], waits: tuple[float, float], limit: int) -> None:
-        """Archive and purge what is older than the waits before; what is exactly as old is kept."""
+        """Archive and purge rows older than the waits before; rows of exactly that age are kept."""
         self.pair.both("append_events", noted)
         self.pair.clock.advance(waits[0])
         self.pair.both("archive", waits[0] / 2, limit)
@@ -299,7 +299,7 @@ class StorageMachine(CallersMachine):
         jobs: list[NewJob],
         commit: bool,  # noqa: FBT001 - drawn by name
     ) -> None:
-        """Serve what is due, for the last time or until an instant, and then what is due at that instant."""
+        """Serve due ticks, for the last time or until an instant, and then those due at that instant."""
         self.pair.both("declare", [], [schedule])
         for wait in waits:
             now, due = self.pair.both("lock_due_schedules", limit)
@@ -420,7 +420,7 @@ class StorageMachine(CallersMachine):
         self.pair.execute(FETCH_OF_PGBOSS, [now, job_id])
 
     def edges(self) -> list[datetime]:
-        """Return the instants to come at which a deadline, a lease, the wait for a tick or a slot ends."""
+        """Return the future instants at which a deadline, a lease, the wait for a tick or a slot ends."""
         rows = self.pair.memory.dump()
         spans = [(job.started_on, job.expire_in) for job in rows.jobs if job.row_state is RowState.ACTIVE]
         spans += [(worker.beat_on, worker.lease) for worker in rows.workers]

@@ -1,4 +1,4 @@
-"""Two storages side by side: what is done to one is done to the other, and both must say the same."""
+"""Two storages that receive the same calls, and must give the same answers."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Pair:
         self._run(self._connection.execute(statement, parameters))  # type: ignore[arg-type]
 
     def have_failed(self, job_id: UUID, times: int) -> None:
-        """Write past both that a live job failed so many times."""
+        """Write directly to both that a live job failed the given number of times."""
         at, error = self.clock.now(), {"type": "E", "message": "boom"}
         tries = [Attempt(number, at, RowState.RETRY, error) for number in range(times)]
         self.memory._tables.jobs[job_id].history = tuple(tries)

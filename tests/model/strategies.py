@@ -54,7 +54,7 @@ errors = st.sampled_from(
 steps_of_time = st.sampled_from([0.000001, 0.5, 1.0, 4.0, 10.0, 60.0, 3600.0, -2.0, -2.0])
 
 
-# An example may make only so many draws, so what does not bear on anything else is drawn together.
+# An example has a limited number of draws, so independent values are drawn together.
 starts: SearchStrategy[dict[str, Any]] = st.sampled_from(
     [{}] * 6
     + [{"delay": delay} for delay in (0.5, 1.0000005, 5.0, 60.0)]
@@ -254,7 +254,7 @@ steps_of_access: SearchStrategy[list[tuple[Any, ...]]] = st.lists(
 
 
 def filters(ids: SearchStrategy[UUID]) -> SearchStrategy[JobQuery]:
-    """Return what to look for."""
+    """Return a text to search for."""
     return st.builds(
         lambda narrowing, **fields: JobQuery(**fields, **narrowing),
         narrowings,

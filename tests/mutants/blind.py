@@ -1,4 +1,4 @@
-"""Searches for a planted bug with the simulator blinded to it: only what is blinded may show the bug.
+"""Searches for a planted bug with some properties disabled: only the disabled ones may show the bug.
 
 Every search makes the same runs, so its verdict depends on no clock.
 """
@@ -44,8 +44,8 @@ class Blind(NamedTuple):
 
     Attributes:
         runs: how many were made.
-        seen: the first run that shows the bug to what is blinded; None if none does.
-        other: the first one that shows it to something else, which ends the search.
+        seen: the first run in which a disabled property shows the bug; None if none does.
+        other: the first run in which another property shows it, which ends the search.
     """
 
     runs: int

@@ -1,4 +1,7 @@
-"""Mutants of Zeke's own tasks and in their store: what is sent when, kept once, asked how often."""
+"""Mutants of Zeke's own tasks and their store.
+
+When jobs are sent, what is stored once, how often the AI is called.
+"""
 
 from __future__ import annotations
 

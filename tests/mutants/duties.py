@@ -1,4 +1,4 @@
-"""Mutants of what runs beside workers: the supervisor, the scheduler, and those who wait for a job."""
+"""Mutants of the supervisor, the scheduler, and the watchers of jobs."""
 
 from __future__ import annotations
 

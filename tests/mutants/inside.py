@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 REWRITE = "ignore::pytest.PytestAssertRewriteWarning"
-"""Plugins that are imported before pytest begins keep their asserts as they are."""
+"""Plugins imported before pytest begins keep their asserts unchanged."""
 
 PRELOADED = (
     *(
@@ -76,7 +76,7 @@ class Layers:
             hypothesis.settings.load_profile("mutants")
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """A module that cannot be imported fails all its tests, the first of which stands for it."""
+        """A module that cannot be imported fails all its tests, and is reported by the first one."""
         if report.failed:
             for test, layer in self._tests.items():
                 if test.partition("::")[0] == report.nodeid.partition("::")[0]:
@@ -89,7 +89,7 @@ class Layers:
         items[:] = sorted((i for i in items if i.nodeid in places), key=lambda item: places[item.nodeid])
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        """Run what is asked for, as long as there is time for it."""
+        """Run the requested tests within the time limit."""
         left = list(session.items)
         while left:
             item = left.pop(0)
@@ -120,7 +120,7 @@ class Layers:
 
     @staticmethod
     def _finish(session: pytest.Session, left: list[pytest.Item]) -> None:
-        """Tear down what the next test does not share, after one that was announced and is passed over."""
+        """Tear down fixtures that the next test does not share, after a skipped one that was announced."""
         with contextlib.suppress(Exception):
             session._setupstate.teardown_exact(left[0] if left else None)
 
@@ -160,11 +160,11 @@ class Contexts:
             self._journal.write("ran", test=item.nodeid, spent=spent, failed=self._failed)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Remember a failure of whatever part of a test; one that fails here kills nothing."""
+        """Record a failure of any part of a test; a test that fails without the mutant kills nothing."""
         self._failed = self._failed or report.failed
 
     def pytest_sessionfinish(self) -> None:
-        """Save what was seen."""
+        """Save the records."""
         self._coverage.stop()
         self._coverage.save()
         self._journal.write("end", seconds=_processor_time())
@@ -201,7 +201,7 @@ def _of_a_module(table: str, one: Any) -> dict[str, Any]:
 
 
 def _statements(file: str) -> list[str]:
-    """Return the names under which Python executes what stands in a file of SQL."""
+    """Return the names under which Python executes the statements of a SQL file."""
     if not file.endswith(".sql"):
         return []
     variants = importlib.import_module("zeke_queue.storage.postgres.statements").VARIANTS
@@ -221,7 +221,10 @@ def main(order: dict[str, Any]) -> int:
 
 
 def in_a_child(order: dict[str, Any]) -> dict[str, Any]:
-    """Carry out an order in a child and end what it leaves; returns its exit code and whether it was late."""
+    """Carry out an order in a child and end its remaining processes.
+
+    Return its exit code and whether it timed out.
+    """
     child, late = os.fork(), False
     if child == 0:
         _be_the_child(order)

@@ -171,7 +171,7 @@ class Copy:
         return json.loads(self._server.stdout.readline())
 
     def close(self) -> None:
-        """End the server, and what it runs."""
+        """End the server and its children."""
         if self._server is not None:
             self._server.terminate()
             self._server.communicate()
@@ -234,7 +234,7 @@ def run_tests(
     passed = {event["test"] for event in events if event["event"] == "pass"}
     last: dict[str, Any] = events[-1] if events else {"event": "no conftest"}
     if last["event"] == "begin":
-        # The process died of this test, and with it what was to come.
+        # This test killed the process, and with it the tests after it.
         died = {last["layer"]: last["test"]}
         return Ran(killed | died, passed, passed | {last["test"]}, seconds / DEATHS)
     if last["event"] == "no conftest":
@@ -370,7 +370,7 @@ def _mapped(tree: Path, folder: Path) -> set[str]:
 
 
 def _unsound(copy: Copy, matrix: Matrix, touches: Touches) -> list[str]:
-    """Run new killers on the tree as it is; returns the mutants with one that fails there too."""
+    """Run new killers on the unchanged tree; return the mutants with one that fails there too."""
     new = sorted(
         {test for entry in matrix.entries.values() for test in entry.killers.values()} - touches.passed
     )
@@ -381,9 +381,9 @@ def _unsound(copy: Copy, matrix: Matrix, touches: Touches) -> list[str]:
 
 
 def check(given: argparse.Namespace) -> int:
-    """Run the recorded killers again, and search a layer anew that has lost its own; returns 1 for a loss.
+    """Run the recorded killers again, and search again a layer that lost its own; return 1 for a loss.
 
-    A killer that is found instead is recorded. A lost one is reported each time, until it is recorded anew.
+    A new killer is recorded. A lost one is reported each time, until it is recorded again.
     """
     matrix, state = Matrix(Path(given.kills)), Path(f"{given.kills}.checked")
     lost: dict[str, list[str]] = json.loads(state.read_text()) if state.exists() else {}
@@ -494,6 +494,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    # So that what it has started ends with it.
+    # So that its children end with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Patches of modules that are applied as they are imported; no file is written, compiled ones included.
+"""Patches of modules, applied at import; no file is written, not even a compiled one.
 
 A module that is imported already can't be patched any more, so a mutant has a process of its own.
 """
@@ -22,13 +22,13 @@ class Mutant:
     """A mutant of one module.
 
     Attributes:
-        name: what it is called, as in ``retry-limit-off-by-one``.
+        name: its name, such as ``retry-limit-off-by-one``.
         module: the dotted name of the module.
         old: text of the module, which is there exactly once.
-        new: what stands there instead.
+        new: its replacement.
         about: what it breaks, as a sentence.
-        where: the scenarios that try what it breaks, where it is looked for; in all of them by default.
-        rare: whether few runs show it, for much has to come together; it is looked for three times as long.
+        where: the scenarios to search; all by default.
+        rare: whether few runs show it, so that the search takes three times as long.
     """
 
     name: str
@@ -76,7 +76,7 @@ def install(mutants: Iterable[Mutant]) -> None:
 
 
 class _Finder:
-    """Finds the modules that have patches, as they are found without, and gives them another loader."""
+    """Finds the modules that have patches as usual, and gives them another loader."""
 
     def __init__(self, patches: dict[str, list[Mutant]]) -> None:
         self._patches = patches
@@ -110,5 +110,5 @@ class _Loader(SourceFileLoader):
         return source
 
     def get_code(self, fullname: str) -> CodeType:
-        """Compile the patched text; what was compiled before, of the text as it is, is left alone."""
+        """Compile the patched text; the compiled files of the original text are not touched."""
         return compile(self.get_source(fullname), self.get_filename(fullname), "exec", dont_inherit=True)

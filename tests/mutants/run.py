@@ -45,7 +45,7 @@ TOO_LONG: Final = ("catalog",)
 """Scenarios whose runs take as long as dozens of the others, and show no mutant of the runtime sooner."""
 
 HANG: Final = 1800.0
-"""Real seconds after which a process is ended. What it was to try counts as not tried, and not as unfound."""
+"""Real seconds after which a process is ended. Its mutant counts as not tried, instead of not found."""
 
 _LAST_WORDS: Final = 300
 _ROOT: Final = Path(__file__).parents[2]
@@ -66,7 +66,7 @@ class Verdict:
         rule, text: the property, and what broke it.
         runs: how many runs it took, or were made without a finding.
         cpu: seconds of processor time of the process, its imports included.
-        error: what the process ended of, if it did not end by itself: the mutant was not tried then.
+        error: why the process ended, if it did not exit on its own: the mutant was not tried then.
         under: the name of the mutant of the simulator under which it has to go unfound.
         other: what finds it under the mutant, in which run; None if nothing does.
     """
@@ -85,7 +85,7 @@ class Verdict:
 
     @property
     def tried(self) -> bool:
-        """Whether all runs were made that it takes to tell."""
+        """Whether enough runs were made for a verdict."""
         return self.error is None
 
     @property
@@ -139,12 +139,12 @@ def simulator_table(
     *,
     told: Callable[[Verdict], None] | None = None,
 ) -> list[Verdict]:
-    """Break the simulator, a mutant at a time, and see that a bug goes unfound that is found without it.
+    """Break the simulator, one mutant at a time, and check that a bug is missed that is found without it.
 
     Arguments are those of ``table``, ``names`` being those of the simulator's mutants.
 
     Returns:
-        A verdict a mutant. What was broken by one that is not shown is dead weight.
+        One verdict for each mutant. Code whose mutant has no effect is dead weight.
     """
     wanted = [one for one in SIMULATOR_MUTANTS if names is None or one.name in names]
     return _all([[one.blinds, "--under", one.name] for one in wanted], jobs, told)
@@ -241,7 +241,7 @@ def searched(wanted: Mutant, *, everywhere: bool = False) -> list[str]:
 
     Args:
         wanted: the mutant.
-        everywhere: whether what it says of that is ignored: under a mutant of the simulator, other scenarios
+        everywhere: whether to ignore its scenarios: under a mutant of the simulator, other scenarios
             may show it too.
     """
     from tests.scenarios import full, names  # noqa: PLC0415 - it imports the runtime, which is patched by then
@@ -270,7 +270,7 @@ def _all(commands: Sequence[list[str]], jobs: int, told: Callable[[Verdict], Non
 
 
 def _elsewhere(command: list[str]) -> Verdict:
-    """Try a mutant in a process of its own; with one that ends badly, or hangs, it was not tried."""
+    """Try a mutant in its own process; if that crashes or hangs, the mutant counts as not tried."""
     under = command[-1] if "--under" in command else None
 
     def not_tried(error: str) -> Verdict:

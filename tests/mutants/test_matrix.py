@@ -1,4 +1,4 @@
-"""The matrix of a toy tree: what kills, what survives, what is cut; going on; and a killer that is lost."""
+"""The matrix of a toy tree: killed, surviving and interrupted mutants, resuming, and a lost killer."""
 
 from __future__ import annotations
 

@@ -24,11 +24,11 @@ _SQL_HOME: Final = "zeke_queue/storage/postgres"
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A text that stands instead of another in one file.
+    """A text that replaces another in one file.
 
     Attributes:
         table: ``runtime``, ``sql`` or ``simulator``.
-        judges: tests that were chosen by hand, as pytest is given them.
+        judges: tests chosen by hand, as arguments of pytest.
         statements: the names under which Python executes the file, if it is one of SQL.
     """
 
@@ -66,7 +66,7 @@ class Touches:
         self.lines = cache(self._lines)
 
     def keep(self, passed: Iterable[str], failed: Iterable[str]) -> None:
-        """Keep which tests were seen to pass, or to fail, on the tree as it is, by themselves."""
+        """Remember which tests pass or fail alone on the unchanged tree."""
         self.passed.update(passed)
         self.failed.update(failed)
         if self._confirmed:
@@ -87,7 +87,7 @@ class Touches:
     def of(self, mutant: Mutant, tree: Path) -> set[str]:
         """Return the tests that touch what a mutant changes, or else use its module, and its judges.
 
-        Those of the mutants themselves are left out: they see that a text is not as it was.
+        Those of the mutants themselves are left out: they notice any changed text.
         """
         places = [(mutant.file, _statements_of(tree / mutant.file, mutant.old))]
         if mutant.statements:
@@ -146,7 +146,7 @@ def _statements_of(file: Path, text: str) -> set[int]:
 
 
 def _statements_with(file: Path, names: Iterable[str]) -> set[int]:
-    """Return the lines of the statements in which one of these names stands as a text."""
+    """Return the lines of the statements that contain one of these names as a string."""
     source = file.read_text(encoding="utf-8")
     found = re.finditer("|".join(rf'"{re.escape(name)}"' for name in names), source)
     lines = set[int]()

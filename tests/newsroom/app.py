@@ -42,13 +42,16 @@ if TYPE_CHECKING:
     from zeke_tasks.store.memory import MemoryRows
 
 OFTEN: Final = 6 * 3600.0
-"""Seconds between two looks at what has failed."""
+"""Seconds between two checks for failures."""
 
 LOOK: Final = 30.0
-"""Seconds between two looks at the end, when all is well and only what was begun is to be done."""
+"""Seconds between two checks at the end, when no faults remain and only started work is left."""
 
 ROUNDS: Final = 2
-"""How often all is read at the end: who fails as often as a job tries is well at the second."""
+"""How often everything is read at the end.
+
+A page that fails as often as a job retries succeeds at the second.
+"""
 
 LOOKS: Final = 400
 """After how many of those all must be done."""
@@ -58,7 +61,7 @@ PULLS: Final = ("ingest-pull", "ingest-pull-youtube")
 ENDED: Final = frozenset({RunStatus.FAILED, RunStatus.CANCELLED})
 
 ANEW: Final = frozenset({"ingest-pull", "ingest-pull-youtube", "ingest-source", "ingest-from-youtube"})
-"""Tasks that are done anew by the next pull, whatever became of the last one."""
+"""Tasks that the next pull repeats, regardless of the last outcome."""
 
 
 class NewsroomApp:
@@ -147,7 +150,7 @@ class NewsroomApp:
         return found
 
     async def look_after(self, node: Node) -> None:
-        """Retry what fails; when all is well, have all read once more, and see what came of it."""
+        """Retry failures; when no faults remain, read everything once more, and check the result."""
         clock, time = node.world.database_clock, node.world.time
         while (left := self.phase - time()) > 0:
             await clock.sleep(min(OFTEN, left))
@@ -166,7 +169,7 @@ class NewsroomApp:
         raise Violation("work comes to rest", f"not after {LOOKS} looks", at=node.world.time())
 
     async def _retry(self, node: Node) -> int:
-        """Retry what has failed, but for what is done anew or is hopeless; returns how many."""
+        """Retry failed jobs, except repeated or hopeless ones; return their number."""
         failed = JobQuery(status=(JobStatus.FAILED,), limit=1000)
         again = [job.id for job in (await node.queue.find(failed)).jobs if job.name not in ANEW]
         async with node.queue.transaction() as transaction:
@@ -222,7 +225,7 @@ class NewsroomApp:
         return self._seen(expected)
 
     def _seen(self, expected: Expected) -> Expected:
-        """Return what is expected with what the history tells: of children, and of what handlers returned."""
+        """Return the expectations, completed from the history by children and results of handlers."""
         children: Counter[tuple[UUID, str]] = Counter()
         attached: Counter[UUID] = Counter()
         model: set[UUID] = set()

@@ -1,4 +1,4 @@
-"""The rows of a simulated newsroom, with what jobs have kept of stories: a row tells only who was last."""
+"""The rows of a simulated newsroom, with every value that jobs stored: a row has only the last one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Kept(NamedTuple):
 
 
 class Archive(MemoryRepository):
-    """The store, with what was kept in it.
+    """The store, with a record of the values stored in it.
 
     Attributes:
         kept: in the order of the commits; of one story that is the order in which it was locked, too.
@@ -43,7 +43,7 @@ class Archive(MemoryRepository):
         return rows
 
     def _note(self, rows: MemoryRows, transaction: OpenTransaction) -> None:
-        """Note what a transaction keeps, if it is committed, whether or not it is what was there."""
+        """Record the values that a transaction stores, if it commits, even if they are unchanged."""
         noted: list[Kept] = []
         put_analysis, put_brief = rows.put_analysis, rows.put_brief
 

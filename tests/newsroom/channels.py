@@ -29,7 +29,7 @@ LISTED: Final = 15
 QUERY: Final = "bees"
 FOUND: Final = 4
 SILENT: Final = 5
-"""Of so many videos one has no captions."""
+"""One of this many videos has no captions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Channel:
     Attributes:
         id: of its source.
         url: of its page.
-        videos: all that it will ever have, and after how many seconds each appears, the first one first.
+        videos: all its videos, and after how many seconds each appears, in order.
         illnesses: when its feed is unwell.
     """
 
@@ -58,7 +58,7 @@ class Channel:
         return Reply(body=body, content_type="text/xml; charset=UTF-8", late=LATENCY)
 
     def shown(self, time: float) -> list[Video]:
-        """Return what was published by some time."""
+        """Return the videos published by a time."""
         return [one for at, one in self.videos if at <= time]
 
 
@@ -70,8 +70,8 @@ class Tube:
         channels: those with a subscriber.
         search: the id of the source that searches; None if there is none.
         found: what the search finds.
-        youtube: what the tasks are given.
-        captions: what is said in the videos.
+        youtube: the client of the tasks.
+        captions: the captions of the videos.
     """
 
     channels: Sequence[Channel]

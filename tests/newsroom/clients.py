@@ -74,7 +74,7 @@ BAD_STEPS: Final = (
 
 
 class Said(NamedTuple):
-    """An insight that a user sent, by what it says (see ``alike``)."""
+    """An insight that a user sent, by its content (see ``alike``)."""
 
     story: UUID
     team: UUID | None
@@ -82,17 +82,17 @@ class Said(NamedTuple):
 
 
 def alike(said: str) -> str:
-    """Return what two insights have in common that say the same, without the tasks' own notion of it."""
+    """Return a key that equal insights share, independent of the tasks' own definition."""
     return said.strip().lower()
 
 
 @dataclass(slots=True)
 class Users:
-    """The users, and what they sent.
+    """The users, and the jobs that they sent.
 
     Attributes:
         teams: two.
-        uploads: the id of the source of what is uploaded.
+        uploads: the id of the source of uploads.
         playbooks: one that works, and one whose second step never does.
         told: what two items have in common that are one story, by source and identity, of what they brought.
         insights: those that were sent.
@@ -139,8 +139,8 @@ def draw_actions(
         draws: what from.
         users: the users.
         repository: where stories are.
-        articles: some of what they read.
-        tube: what they watch.
+        articles: some of the articles that they read.
+        tube: the videos that they watch.
         many: how many actions.
     """
     drawn = _Actions(draws, users, repository, articles, tube)
@@ -328,7 +328,7 @@ class _Actions:
         return url
 
     def _sends(self, task: str, payload: Any, brought: tuple[UUID, str, str] | None = None) -> Action:
-        """Return the action of sending a job; with what it brings: source, identity, and text."""
+        """Return the action of sending a job, with the expected items: source, identity, and text."""
         job = own_id(self._draws)
 
         async def action(node: Node) -> None:

@@ -1,7 +1,7 @@
 """The AI of a simulated newsroom: one service for all workers, that is late, refuses, babbles and goes away.
 
-Each worker's process asks it through a rate limit of its own, as in production; the service notes who called
-when, so that the limit can be judged by what arrived.
+Each worker's process asks it through a rate limit of its own, as in production; the service records which
+process called when, so that the limit can be judged by what arrived.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 KINDS: Final = ("analyze-story", "generate-brief", EMBED)
 
 MINUTE: Final = 60.0
-"""Seconds in any of which a process begins no more calls than it may: not what the limit itself goes by."""
+"""Seconds of the window in which calls of a process are counted: independent of the limit's own code."""
 
 _ROUNDING: Final = 1e-6
 """Seconds that the difference of two times may be wrong by."""
 
 
 class Call(NamedTuple):
-    """A call that arrived: of which process, and when, by the monotonic clock that its limit is to go by."""
+    """A call that arrived: of which process, and when, by the monotonic clock that its limit uses."""
 
     node: str
     incarnation: int
@@ -48,12 +48,12 @@ class FakeAI:
 
     Args:
         per_minute: requests that each process may begin within a minute.
-        patience: seconds that a request waits in its process before it is put off.
+        patience: seconds that a request waits in its process before it is deferred.
         outages: when no call is answered.
         late: seconds that an answer takes.
 
     Attributes:
-        script: what it answers.
+        script: its answers.
         calls: those that arrived, in order.
     """
 
@@ -105,7 +105,7 @@ class _Line:
 
 
 def too_often(calls: Iterable[Call], per_minute: int) -> str | None:
-    """Return the process that called more often than it may within a minute; None if none did.
+    """Return the process that exceeded its limit within a minute; None if none did.
 
     The limit is a process's own, by its clock: two workers may call twice as often, and one that is started
     anew begins to count anew.

@@ -1,4 +1,4 @@
-"""The feeds and pages of a simulated web: what they list as time goes by, and when they are unwell."""
+"""The feeds and pages of a simulated web: their items over time, and their failures."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ DAY: Final = 24 * HOUR
 LONGEST_ILLNESS: Final = 2 * DAY
 
 STUBBORN: Final = 6
-"""Requests that a page is unwell for at most: more than the job that reads it tries by itself, and fewer than
-those after which its item is given up."""
+"""Maximum requests that a page fails: more than the attempts of the job that reads it, and fewer than
+those after which its item fails permanently."""
 
 LATENCY: Final = 0.2
 """Seconds that a healthy server takes to answer."""
@@ -40,7 +40,7 @@ class Article(NamedTuple):
 
     Attributes:
         guid: its identity there.
-        topic: what it tells.
+        topic: its topic.
         url: of its page; None if its text is in the feed.
         at: seconds after the world began at which it appears.
         missing: whether its page is not there, and never was.
@@ -75,10 +75,10 @@ class Feed:
 
     Attributes:
         id: of its source.
-        url: where it is; ``moved_to`` where it goes for good after ``moves`` seconds, if it does.
-        articles: all that it will ever list, in the order in which they appear.
+        url: its URL; ``moved_to`` its permanent new URL after ``moves`` seconds, if it moves.
+        articles: all its articles, in the order of appearance.
         illnesses: when it is unwell; it is not at the end.
-        gone: whether it answers 404 for ever.
+        gone: whether it always answers 404.
     """
 
     id: UUID
@@ -106,16 +106,16 @@ class Feed:
         return Reply(body=prose.feed(self.url, items), content_type=RSS, etag=f'"{len(shown)}"', late=LATENCY)
 
     def shown(self, time: float) -> tuple[Article, ...]:
-        """Return what it lists at some time."""
+        """Return its articles at a time."""
         return tuple(article for article in self.articles if article.at <= time)
 
     def place(self, time: float) -> str:
-        """Return where it is at some time."""
+        """Return its URL at a time."""
         return self.url if self.moves is None or time < self.moves or self.gone else self.moved_to
 
 
 def unwell(illness: Illness) -> Reply:
-    """Return what who is unwell answers."""
+    """Return the answer of a failing server."""
     if illness.how == "busy":
         return busy(retry_after=illness.wait)
     if illness.how == "silent":
@@ -126,7 +126,7 @@ def unwell(illness: Illness) -> Reply:
 
 
 def draw_feeds(draws: RandomStream, many: int, phase: float, per_day: float) -> list[Feed]:
-    """Draw feeds whose articles appear over a fault phase, some of them told by several.
+    """Draw feeds whose articles appear over a fault phase, some of them in several feeds.
 
     Args:
         draws: what from.

@@ -42,7 +42,7 @@ def item(guid: str, topic: str, url: str | None, published: str) -> str:
 
 
 def watch_page(video: Video) -> str:
-    """Return the page on which a video is watched; it tells more than the channel does."""
+    """Return the watch page of a video, which has more data than the channel."""
     details = {
         "videoId": video.id,
         "title": video.title,

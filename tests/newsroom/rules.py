@@ -1,6 +1,6 @@
 """What must hold of a newsroom's rows when all is well and quiet again: a sentence each.
 
-A rule looks at rows alone, through the repository's verbs, and at what was to be expected; how it came to be
+A rule checks only rows, through the repository's verbs, and the expectations; how the rows came to be
 so is none of its business.
 """
 
@@ -51,18 +51,18 @@ HALF_A_STEP: Final = 0.0051
 """By how much rounding to two decimals may change a score."""
 
 FOUND: Final = {HighlightKind.METRIC, HighlightKind.API_CHANGE}
-"""What there is to be highlighted in a text of the newsroom's."""
+"""A highlight expected for a text of the newsroom."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What was to come of a run.
+    """The expected results of a run.
 
     Attributes:
         told: the items of each source by identity, with what two have in common that are one story; None for
             one that cannot be read.
         places: where each source is that is checked.
-        gone: those of them that are gone for good.
+        gone: those of them that are gone permanently.
         waiting: identities of items that may still wait for more to be said of them.
         shared: sources of what a user named, which have no item if another source had brought it by then.
         insights: those that a user sent.
@@ -90,7 +90,7 @@ class Expected:
 
 
 class Rule(NamedTuple):
-    """A sentence, and what says how it is broken; None if it holds."""
+    """A rule's sentence, and a function that describes a violation; None if it holds."""
 
     name: str
     check: Callable[[Rows, Expected], Awaitable[str | None]]
@@ -143,7 +143,7 @@ async def each_text_is_one_story(rows: Rows, expected: Expected) -> str | None:
 
 
 async def a_source_that_heals_is_healthy(rows: Rows, expected: Expected) -> str | None:
-    """A source that is well again has a health that says so, and no memory of its failures."""
+    """A recovered source has a healthy status, and no recorded failures."""
     for key, place in expected.places.items():
         source, health, gone = await rows.source(key), await rows.health(key), key in expected.gone
         if source is None or health is None:
@@ -159,7 +159,7 @@ async def a_source_that_heals_is_healthy(rows: Rows, expected: Expected) -> str 
 
 
 async def each_story_is_told(rows: Rows, expected: Expected) -> str | None:
-    """Each story has its overlay: what makes it matter, its briefs, and where it stands among others."""
+    """Each story has its overlay: its relevance, its briefs, and its neighbours."""
     for story in await rows.newest_stories(MANY):
         overlay = await rows.overlay(story.id)
         if overlay is None or overlay.analysis_state is AnalysisState.PENDING or not overlay.why_it_matters:
@@ -187,7 +187,7 @@ async def no_job_keeps_twice(rows: Rows, expected: Expected) -> str | None:
 
 
 async def each_story_is_highlighted(rows: Rows, expected: Expected) -> str | None:
-    """What there is to be highlighted in a story is highlighted once."""
+    """Each expected highlight of a story exists once."""
     for source, texts in expected.told.items():
         items = {item.id: texts.get(item.external_id) for item in await rows.items_of(source)}
         written = [key for key, text in items.items() if text is not None and not text.startswith("video")]
@@ -225,7 +225,7 @@ def _score_of(one: Highlight, authorities: Sequence[float]) -> tuple[float, floa
 
 
 def _has(said: str, keyword: str) -> bool:
-    """Return whether a keyword stands in a text with no letter or digit beside it."""
+    """Return whether a keyword occurs in a text as a whole word."""
     text, word = " ".join(said.lower().split()), " ".join(keyword.lower().split())
     place = text.find(word)
     while place >= 0:
@@ -253,7 +253,7 @@ async def each_insight_is_there_once(rows: Rows, expected: Expected) -> str | No
 
 
 async def an_insight_is_attached_once(rows: Rows, expected: Expected) -> str | None:
-    """Of all who attach an insight, one says that it did."""
+    """Of all jobs that attach an insight, one reports that it did."""
     del rows
     often = next((key for key, count in expected.attached.items() if count > 1), None)
     return None if often is None else f"{expected.attached[often]} attempts attached the insight {often}"
@@ -270,7 +270,7 @@ async def what_is_read_was_viewed(rows: Rows, expected: Expected) -> str | None:
 
 
 async def a_run_ends_as_it_says(rows: Rows, expected: Expected) -> str | None:
-    """A run of a playbook has ended as its row says, with what each of its steps returned."""
+    """A run of a playbook ended as its row says, with the results of its steps."""
     for key, ends in expected.runs.items():
         run = await rows.run(key)
         if run is None:
@@ -300,7 +300,7 @@ async def a_step_is_one_job_a_round(rows: Rows, expected: Expected) -> str | Non
 
 
 async def the_ai_is_asked_within_its_limit(rows: Rows, expected: Expected) -> str | None:
-    """No process asks the AI more often within a minute than it may; the limit is each process's own."""
+    """No process exceeds its own limit of AI calls per minute."""
     del rows
     return too_often(expected.calls, expected.per_minute)
 

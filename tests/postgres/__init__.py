@@ -1,1 +1,1 @@
-"""Tests of what only Postgres has: migrations, plans, connections, real concurrency."""
+"""Tests of features that only Postgres has: migrations, plans, connections, real concurrency."""

@@ -24,7 +24,7 @@ class Application(NamedTuple):
     """An open transaction of an application.
 
     Attributes:
-        joinable: what ``SyncQueue.transaction`` is given.
+        joinable: the argument of ``SyncQueue.transaction``.
         execute: runs a statement of the application in it.
     """
 

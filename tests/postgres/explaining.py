@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Node = dict[str, Any]
 
-# What a node reads, and not what it computes besides.
+# The rows that a node reads, without computed ones.
 _SOURCES = ("Outer", "Member")
 
 
@@ -42,7 +42,7 @@ class Plan(NamedTuple):
         ]
 
     def most_sorted(self) -> int:
-        """Return how many rows the largest sort had to look at."""
+        """Return the number of rows of the largest sort."""
         sorts = [node for node in self.nodes if node["Node Type"] in ("Sort", "Incremental Sort")]
         return max((int(node["Plans"][0]["Actual Rows"]) for node in sorts), default=0)
 
@@ -52,7 +52,7 @@ class Plan(NamedTuple):
 
 
 def _is_aimed(node: Node) -> bool:
-    """Return whether a scan looks some rows up; how many these are, ``most_read`` says."""
+    """Return whether a scan looks up rows by index; ``most_read`` gives their number."""
     if node["Node Type"] in ("Bitmap Heap Scan", "BitmapAnd", "BitmapOr"):
         return all(_is_aimed(part) for part in node["Plans"] if part["Parent Relationship"] in _SOURCES)
     return bool({"Index Cond", "TID Cond"} & node.keys())
@@ -82,7 +82,7 @@ def prepare(sql: Connection, name: str, limit: int | None = None) -> tuple[str, 
 
 
 def explain(sql: Connection, name: str, values: Mapping[str, Any], *, limit: int | None = None) -> Plan:
-    """Run a statement of ours under its generic plan, return that, and undo what was changed.
+    """Run a statement under its generic plan, return the plan, and roll back.
 
     The plan is made at the first call for a statement, and kept.
     """

@@ -1,4 +1,4 @@
-"""A storage opened from its public parts, for tests of what its connections do."""
+"""A storage opened from its public parts, for tests of its connections."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Opened(NamedTuple):
-    """A storage and what it is made of."""
+    """A storage and its parts."""
 
     storage: PostgresStorage
     session: Session

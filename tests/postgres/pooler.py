@@ -40,7 +40,7 @@ def pooled(dsn: str) -> Iterator[str]:
     """Yield the DSN of a pooler before this database; or this DSN, if the machine has no pooler.
 
     The pooler has two connections to the server and gives each transaction any of them, so a setting, a lock
-    or a prepared statement that was to outlive its transaction is missed by the next one.
+    or a prepared statement that should outlive its transaction is missing in the next one.
     """
     binary = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
     if binary is None:
@@ -71,7 +71,7 @@ def pooled(dsn: str) -> Iterator[str]:
 
 
 def _server_user() -> pwd.struct_passwd | None:
-    """Return whom the embedded server knows besides root: PgBouncer doesn't run as root either."""
+    """Return the embedded server's system user: PgBouncer does not run as root either."""
     return pwd.getpwnam(SYSTEM_USER) if os.geteuid() == 0 else None
 
 

@@ -32,7 +32,7 @@ class Sender:
     async def send(
         self, times: int = 1, name: str = "mail", *, within: JobWriter | None = None, **options: Any
     ) -> list[UUID]:
-        """Send so many equal jobs, of which none may be refused; returns their ids."""
+        """Send ``number`` equal jobs, none of which may be refused; return their ids."""
         jobs = [self.new(name, **options) for _ in range(times)]
         sent = await (within or self.storage).insert(jobs)
         assert sent == [job.id for job in jobs]
@@ -41,7 +41,7 @@ class Sender:
     async def claim(
         self, limit: int = 100, *names: str, worker: UUID = ANNA, storage: JobStore | None = None
     ) -> list[Claimed]:
-        """Claim so many jobs from these queues, or from "mail"."""
+        """Claim ``number`` jobs from these queues, or from "mail"."""
         capacity = [QueueCapacity(name, limit) for name in names or ("mail",)]
         return await (storage or self.storage).claim(worker, capacity, limit)
 

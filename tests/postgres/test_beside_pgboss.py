@@ -1,4 +1,4 @@
-"""Side by side with a pg-boss 9 on the same tables, and with people who ask them by hand."""
+"""A pg-boss 9 on the same tables, and queries of users by hand."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ async def test_pause_ended_by_hand_does_not_catch_up(storage: PostgresStorage, s
 
 
 async def serve_all(storage: PostgresStorage) -> None:
-    """Serve what is due, and say that it will be due again in a year."""
+    """Serve due schedules, with the next tick in a year."""
     async with storage.transaction() as transaction:
         now, due = await transaction.lock_due_schedules(10)
         for schedule in due:

@@ -1,4 +1,4 @@
-"""Many processes that count calls at once: no window admits more than its limit, and none waits for ever."""
+"""Many processes that count calls at once: no window admits more than its limit, and none waits forever."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Many connections at once on a real Postgres: what must hold in whatever order their statements fall.
 
 Each test hammers with several storages, each with a pool and marks of its own, as processes have them. The
-order of events is the server's and the machine's; what is asserted holds for every order, and nothing waits
+order of events depends on server and machine; the assertions hold for every order, and nothing waits
 for a time to pass.
 """
 
@@ -83,7 +83,7 @@ async def test_concurrent_workers_claim_each_job_once(dsn: str) -> None:
             return mine
 
         taken = await asyncio.gather(*(work(storage, 7 + 5 * n) for n, storage in enumerate(opened)))
-        # A claim passes over rows that another holds locked, so a last look finds what all had passed over.
+        # A claim skips rows locked by another one, so a last claim takes the rows that all skipped.
         rest = await opened[0].claim(await alive(opened[0], "load"), [QueueCapacity("load", 500)], 500)
     ids = [claimed.id for mine in [*taken, rest] for claimed in mine]
     assert Counter(ids) == Counter(sent)

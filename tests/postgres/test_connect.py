@@ -1,4 +1,4 @@
-"""What a server that can't be reached, is too old, refuses or goes away looks like to a caller."""
+"""The errors of a server that can't be reached, is too old, refuses, or disappears."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ async def test_deadlocked_statement_is_retried_silently(
     await jobs.send(2)
     first, second = await jobs.claim(2)
     async with await psycopg.AsyncConnection.connect(dsn) as other:
-        await other.execute("set deadlock_timeout = '1min'")  # so that the storage is the one that is undone
+        await other.execute("set deadlock_timeout = '1min'")  # so that the storage's is aborted
         await other.execute("select from pgboss.job where id = %s for update", [second.id])
         settling = asyncio.ensure_future(
             storage.settle([Completed(first.id, 1, None), Completed(second.id, 1, None)])

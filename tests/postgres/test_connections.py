@@ -47,7 +47,7 @@ async def test_application_transactions_leave_a_connection_for_the_heartbeat(dsn
             await second.__aenter__()
             waiting = asyncio.ensure_future(third.__aenter__())
             async with asyncio.timeout(10):
-                for _ in range(20):  # time enough for the third to take what is left
+                for _ in range(20):  # time enough for the third to take the last one
                     await storage.heartbeat(WorkerInfo(ANNA, "host", 1, ("mail",), 15.0))
             assert not waiting.done()
         await waiting

@@ -1,4 +1,4 @@
-"""A server that cuts a statement short says nothing against the statement: a worker tries again."""
+"""A statement that the server interrupts is not at fault: a worker repeats it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The private server: who may enter, who starts and stops it, and what it survives."""
+"""The private server: access, start and stop, and recovery."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_server_that_ends_during_a_join_is_started_again(
 
 
 def refuse_to_connect(monkeypatch: pytest.MonkeyPatch, why: str, *, times: int | None = None) -> None:
-    """Make the server refuse connections so many times, or always."""
+    """Make the server refuse connections a number of times, or always."""
     connect, left = psycopg.connect, itertools.count() if times is None else iter(range(times))
 
     def refuse(*args: Any, **more: Any) -> psycopg.Connection:
@@ -209,7 +209,7 @@ def test_abandoned_ephemeral_server_is_removed_by_the_next_one(directory: Path, 
 def test_unused_persistent_server_is_not_removed(directory: Path, begun: list[bool]) -> None:
     lasting = directory / "zeke-postgres-main"
     users = [(one, EmbeddedPostgres.start(lasting, ephemeral=one, fsync=False)) for one in begun]
-    for _, user in sorted(users, key=lambda user: not user[0]):  # who came for a while leaves first
+    for _, user in sorted(users, key=lambda user: not user[0]):  # the temporary user leaves first
         user.stop()
     with EmbeddedPostgres.start(directory / "zeke-postgres-test", ephemeral=True, fsync=False):
         assert (lasting / "data" / "PG_VERSION").exists()

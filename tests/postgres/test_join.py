@@ -50,7 +50,7 @@ APPLICATIONS = [
 
 
 def application(dsn: str, name: str) -> Opened:
-    """Return an application's transaction, begun by what it executes first, which ends with its block."""
+    """Return an application's transaction, begun by its first statement, which ends with its block."""
     kind, _, driver = name.partition("+")
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Concurrency limits between processes: who sets one, who is bound by it, and what looking costs."""
+"""Concurrency limits between processes: who sets them, whom they bind, and their cost."""
 
 from __future__ import annotations
 

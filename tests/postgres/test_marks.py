@@ -1,4 +1,4 @@
-"""Claims that begin where the last one did: what they may pass over, and for how long at most.
+"""Claims that begin where the last one did: which jobs they may skip, and for how long.
 
 Time is the test's, so that "within a second" is a statement about the code and not about the machine.
 """

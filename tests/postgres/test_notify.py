@@ -31,7 +31,7 @@ class Heard:
         connection.execute("listen zeke_job_pgboss")
 
     def so_far(self) -> list[tuple[str, str]]:
-        """Return what was said since the last call; a round trip brings all that was committed before."""
+        """Return the notifications since the last call; a round trip receives all committed before."""
         self._connection.execute("select 1")
         said = self._connection.notifies(timeout=0)
         return [(notification.channel, notification.payload) for notification in said]

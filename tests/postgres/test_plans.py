@@ -169,7 +169,7 @@ async def test_claim_with_a_mark_skips_entries_of_ended_jobs(
     dsn: str, busy: Connection, storage: PostgresStorage, jobs: Sender
 ) -> None:
     with psycopg.connect(dsn) as holder:
-        # An open transaction of another user keeps every dead entry where it is.
+        # An open transaction of another user keeps every dead entry.
         holder.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         holder.execute("select count(*) from pgboss.job")
         for _ in range(15):
@@ -179,7 +179,7 @@ async def test_claim_with_a_mark_skips_entries_of_ended_jobs(
     assert marked.pages < without.pages / 3
 
 
-# Settlements, with statistics that say there is nothing
+# Settlements, with statistics of empty tables
 
 
 async def test_settle_finds_each_job_by_its_id(
@@ -207,7 +207,7 @@ async def test_ten_thousand_jobs_are_claimed_and_settled_on_statistics_of_an_emp
     assert settled == 10_000
 
 
-# The rest of what runs all the time
+# Other frequent statements
 
 
 async def test_heartbeat_reads_the_rows_of_its_worker_only(

@@ -1,4 +1,4 @@
-"""What people ask for is planned for what they ask: a short answer costs little among many jobs."""
+"""Plans of lists for users: a short answer costs little among many jobs."""
 
 from __future__ import annotations
 

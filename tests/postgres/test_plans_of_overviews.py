@@ -1,4 +1,4 @@
-"""What the API and the dashboard ask all the time: each costs what it returns, however much else there is."""
+"""Frequent queries of the API and the dashboard: their cost depends only on the size of the answer."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def sql(dsn: str, request: pytest.FixtureRequest) -> Iterator[Connection]:
 
 
 def cheap(plan: Plan) -> bool:
-    """Return whether a look went by indexes to a few pages, of the hundreds that there are."""
+    """Return whether a read used indexes and few of the hundreds of pages."""
     return plan.full_scans() == [] and plan.pages <= 20
 
 

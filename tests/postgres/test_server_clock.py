@@ -1,4 +1,4 @@
-"""Rows go by the database's clock, whatever the machine's that sends and works shows."""
+"""Rows use the database's clock, not that of the machine that sends and works."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A connection that keeps its socket with the event loop works like one that doesn't, come what may."""
+"""A connection that keeps its socket registered with the event loop works like any other."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def ask(connection: AsyncConnection[Any], question: str, *values: object) 
 
 
 async def sleeps(process: int, other: AsyncConnection[Any]) -> None:
-    """Wait until a server process is in the middle of its statement, which is to sleep."""
+    """Wait until a server process executes its statement, which sleeps."""
     while await ask(other, "select wait_event from pg_stat_activity where pid = %s", process) != "PgSleep":
         pass
 

@@ -9,7 +9,7 @@ from zeke_queue.task.catalog import Catalog
 
 
 class Letter(BaseModel):
-    """A payload with a field that is needed and one that is not."""
+    """A payload with a required and an optional field."""
 
     to: str
     copies: int = 1

@@ -1,4 +1,4 @@
-"""A queue on a storage, on a clock that stands still and in an environment without settings."""
+"""A queue on a storage, with a stopped clock and an environment without settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A storage in memory that calls a test before it does what it was asked."""
+"""A storage in memory that calls a test before each operation."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ LONG, SHORT = UUID(int=1), UUID(int=2)
 
 
 class Kept:
-    """A storage of lines, numbered from 1, whose reads end when the test says so."""
+    """A storage of lines, numbered from 1, whose reads end when the test permits."""
 
     def __init__(self, **lengths: int) -> None:
         self.lengths = {UUID(name.removeprefix("job").zfill(32)): length for name, length in lengths.items()}
@@ -51,7 +51,7 @@ async def test_reader_with_all_lines_does_not_wait_for_readers_of_another_job() 
     assert told[0] == (list(range(1, 501)), True)
     assert told[1] == ([], False)
     assert told[2] == ([2, 3], False)
-    assert len(kept.looks) == 2  # who has all of it asked before the other, who then had the next look
+    assert len(kept.looks) == 2  # its requests are all read first, and those of the other by the next query
 
 
 async def test_reader_with_all_lines_is_answered_while_others_begin() -> None:

@@ -188,7 +188,7 @@ async def test_missing_module_ends_the_child_with_its_error_output() -> None:
 
 
 def test_child_ends_when_its_pipe_closes() -> None:
-    """As where no system tells it that its parent is gone."""
+    """As on systems that do not report the end of the parent."""
     ours, theirs = socket.socketpair()
     begin = f"import sys; from {ECHO} import main; main()"
     with theirs:

@@ -113,7 +113,7 @@ async def test_each_duty_is_stored_with_the_worker(place: Place) -> None:
 
 
 async def warnings(place: Place, worker: dict[str, Any], others: list[WorkerInfo], seconds: int) -> int:
-    """Return how many warnings a worker logs in so many seconds beside others, which go on living."""
+    """Return how many warnings a worker logs in a number of seconds, while other workers are alive."""
     with logged() as lines:
         async with place.working(**SHORT, **worker):
             for _ in range(seconds // 5):

@@ -1,4 +1,4 @@
-"""Outages of the storage: what a worker keeps, and what it releases when its lease has ended."""
+"""Outages of the storage: which jobs a worker keeps, and which it releases when its lease ends."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ async def test_worker_without_a_lease_stops_its_handlers_and_starts_again(place:
 
 
 async def test_worker_that_lost_only_heartbeats_finds_its_jobs_again(place: Place) -> None:
-    """Only its heartbeats are lost; what it lost is requeued when one is answered, if no worker took it."""
+    """Only its heartbeats are lost; lost jobs are requeued when one is answered, if no worker took them."""
     work = Handler(place)
     async with place.working(poll_interval=1e6, **BEATING) as worker:
         job_id = await place.send(work.task)
@@ -134,7 +134,7 @@ async def test_jobs_lost_during_a_search_for_claims_are_released_too(place: Plac
         place.storage.mend()
         answer = place.storage.late["heartbeat"] = asyncio.Event()
         place.clock.advance(1)
-        await until(lambda: place.storage.calls[-1] == "heartbeat")  # looks for what the claim took
+        await until(lambda: place.storage.calls[-1] == "heartbeat")  # finds the jobs that the claim took
         await place.advance(14)
         await until(lambda: work.cancelled)  # the lease has ended meanwhile
         work.go.set()
@@ -220,7 +220,7 @@ async def test_worker_waits_for_an_unavailable_storage_at_its_start(place: Place
 
 
 async def test_outcomes_are_kept_while_the_storage_refuses_them_all(place: Place, lines: Lines) -> None:
-    """A right that was taken away is no outcome's fault; what was done must not be done again."""
+    """A revoked right is not caused by an outcome; completed work must not be repeated."""
     real, refusals = place.storage.real.settle, 3
 
     async def settle(**outcomes: Any) -> Any:

@@ -66,7 +66,7 @@ async def test_each_job_is_settled_once_over_a_restart_of_postgres(
     assert {(job.row_state, job.retry_count) for job in jobs} == {(RowState.COMPLETED, 0)}
     assert sorted(job.output for job in jobs) == list(range(JOBS))
     assert set(ran) == set(range(JOBS))
-    # A claim whose answer was lost is given back before anything of it began.
+    # Jobs of a claim whose answer was lost are released before they start.
     assert set(ran.values()) == {1}
     await queue.close()
 

@@ -1,4 +1,4 @@
-"""Progress and log lines on their way to watchers: what is kept through trouble, and what ends."""
+"""Progress and log lines on their way to watchers: during failures, and at the end."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ async def test_job_whose_lines_can_not_be_stored_still_completes(place: Place) -
 
 
 async def test_lines_after_the_close_are_dropped(storage: Faulty, notes: Notes) -> None:
-    """A thread that outlives its worker may still tell things, to a storage that may be closed by then."""
+    """A thread that outlives its worker may still report events, to a storage that may be closed."""
     notes.close()
     say(notes, "late")
     notes.progress(JOB, 1, 0.5, "late")

@@ -1,4 +1,4 @@
-"""Opening a queue on a database: what is needed, and the error where it is missing."""
+"""Opening a queue on a database: the requirements, and the error if one is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schedules as an application writes them: what is stored, and what is refused."""
+"""Schedules declared by an application: which are stored, and which are refused."""
 
 from __future__ import annotations
 

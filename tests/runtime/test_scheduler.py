@@ -222,7 +222,7 @@ async def test_more_ticks_than_one_batch_are_all_served(queue: Queue, clock: Fro
 
 
 async def six_ticks_a_look(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Scheduler:
-    """A scheduler that has begun with a schedule of every minute, and catches up on six ticks a look."""
+    """A running scheduler with a schedule of every minute, which catches up on six ticks a round."""
     monkeypatch.setattr("zeke_queue.maintenance.scheduler.TICKS", 6)
     monkeypatch.setattr("zeke_queue.maintenance.scheduler.BATCHES", 1)
     scheduler = Scheduler(parts_of(queue))
@@ -267,7 +267,7 @@ async def test_more_schedules_than_one_batch_are_all_served(queue: Queue, clock:
     assert len(await Scheduler(parts_of(queue)).tick()) == 120
 
 
-# Beside others, and beside what is wrong
+# With concurrent schedulers, and with invalid schedules
 
 
 @on_both_storages
@@ -408,7 +408,7 @@ ZONES = ["UTC", "Europe/Berlin", "Australia/Lord_Howe"]
     steps=st.lists(
         st.tuples(
             st.floats(0, 200) | st.floats(0, 20_000),  # seconds that pass
-            st.lists(st.integers(0, 2), min_size=1, max_size=4),  # who looks then, all at once
+            st.lists(st.integers(0, 2), min_size=1, max_size=4),  # all schedulers check at that time
         ),
         min_size=1,
         max_size=12,

@@ -1,4 +1,4 @@
-"""The scheduler's loop, and how it stands beside pg-boss's cron."""
+"""The scheduler's loop, and its coexistence with pg-boss's cron."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Shared(MemoryStorage):
-    """A storage on whose tables pg-boss's cron last ran so many seconds ago."""
+    """A storage on whose tables pg-boss's cron last ran a number of seconds ago."""
 
     def __init__(self, clock: FrozenClock) -> None:
         super().__init__(clock)

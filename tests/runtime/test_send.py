@@ -1,4 +1,4 @@
-"""Sending: what gets in, what is refused before the storage is asked, and which option wins."""
+"""Sending: which jobs are accepted, which are refused before the storage is called, and which option wins."""
 
 from __future__ import annotations
 

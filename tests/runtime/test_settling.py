@@ -1,4 +1,4 @@
-"""The settlement buffer: in how many statements outcomes go out, and that none of them stays behind."""
+"""The settlement buffer: the number of statements, and that no outcome is left over."""
 
 from __future__ import annotations
 

@@ -408,7 +408,7 @@ async def test_bug_in_a_pool_task_is_raised_and_logged(place: Place, monkeypatch
 
 
 async def test_bug_in_a_part_of_the_worker_is_logged_in_its_block(place: Place) -> None:
-    """In the block of ``async with`` nothing stops it, and a worker that claims no more would look idle."""
+    """In an ``async with`` block nothing stops it, and a worker that no longer claims would seem idle."""
 
     async def broken(**_: object) -> None:
         raise ZeroDivisionError
@@ -443,7 +443,7 @@ async def test_worker_may_be_cancelled_at_any_moment() -> None:
 
 
 async def test_job_past_its_deadline_expires_though_its_handler_never_ends(place: Place) -> None:
-    """Else each worker that ends would give it to the next one, and no retry would ever be used up."""
+    """Otherwise each worker that ends would pass it to the next one without using a retry."""
     slow = Slow(place, deaf=True, expire_in=60, retry_limit=0)
     worker = place.worker(shutdown_timeout=0)
     running = start(worker)

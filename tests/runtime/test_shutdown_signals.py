@@ -44,7 +44,7 @@ class Deaf:
 
 
 class Broken(Deaf):
-    """A loop beside a worker that fails as it is cut short."""
+    """A loop next to a worker, which fails when it is cancelled."""
 
     async def run(self) -> None:
         try:

@@ -40,7 +40,7 @@ class Beside:
 
 
 class Door:
-    """Resources that open when the test says so, or refuse to."""
+    """Resources that open when the test permits, or fail to."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 DAY = 86_400
 
 
-# What is given back
+# Released jobs
 
 
 @on_both_storages
@@ -227,7 +227,7 @@ async def test_bad_rows_that_fill_a_batch_do_not_stop_the_others_and_are_tried_o
     bad, good = [await jobs.send() for _ in range(5)], [await jobs.send() for _ in range(5)]
     broken.bad_rows = set(bad)
     await jobs.claim(limit=5)
-    clock.advance(1)  # the bad rows are the oldest, so each look finds them first
+    clock.advance(1)  # the bad rows are the oldest, so each batch has them first
     await jobs.claim()
     supervisor = Maintenance(parts_of(supervised), batch=2)
 

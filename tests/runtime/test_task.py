@@ -1,4 +1,4 @@
-"""Tasks: what a handler may look like, and how a payload is validated on every way in."""
+"""Tasks: the signatures of handlers, and the validation of payloads on each path."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def item_task(**options: Any) -> HandlerTask[Item, UUID, ..., Awaitable[UUID]]:
     return HandlerTask(take_item, "item", **options)
 
 
-# What a payload may be given as, and how it is written
+# Forms of a payload, and its stored JSON
 
 
 def test_payload_is_written_by_its_aliases_with_defaults() -> None:
@@ -188,7 +188,7 @@ def test_payload_is_measured_as_postgres_writes_it() -> None:
         task.dump([1e300] * 4)
 
 
-# What a handler may look like
+# Signatures of handlers
 
 
 def test_task_without_payload_refuses_any() -> None:

@@ -242,14 +242,14 @@ async def test_cancelled_watchers_leave_no_tasks_behind(watched: Queue, odd: Odd
     await asyncio.gather(*waiting, return_exceptions=True)
     await turns(20)
     assert asyncio.all_tasks() == before
-    assert not odd._notifier.has_waiters  # what the storage keeps for those who watch
+    assert not odd._notifier.has_waiters  # the storage's record for watchers
 
 
 # When the storage misbehaves: these watch through a storage that does so on purpose
 
 
 class Odd(MemoryStorage):
-    """A storage that notes its look-ups, and answers as a test says."""
+    """A storage that records its reads, and answers as set by a test."""
 
     def __init__(self, clock: FrozenClock) -> None:
         super().__init__(clock)
@@ -302,7 +302,7 @@ async def test_lost_notification_only_delays_a_change(
     job_id = await jobs.send()
     async with aclosing(parts_of(watched).runs.watch(job_id)) as changes:
         assert await next_of(changes) is JobStatus.QUEUED
-        monkeypatch.setattr(odd._notifier, "job", lambda job_id: None)  # the storage's own way to tell
+        monkeypatch.setattr(odd._notifier, "job", lambda job_id: None)  # the storage's own notification
         await watched.cancel(job_id)
         coming = asyncio.ensure_future(next_of(changes))
         delay = await until(coming.done, clock, 0.1)
@@ -441,7 +441,7 @@ async def test_without_notifications_all_jobs_share_one_query_an_interval(
     jobs = Driver(odd, clock)
     ids: list[UUID] = []
     watchers: list[News] = []
-    for _ in range(40):  # they come one after the other, each with a beat of its own
+    for _ in range(40):  # they are requested in order, each with its own heartbeat
         ids.append(await jobs.send())
         watchers.append(parts_of(watched).runs.watch(ids[-1]))
         assert await next_of(watchers[-1]) is JobStatus.QUEUED
@@ -453,7 +453,7 @@ async def test_without_notifications_all_jobs_share_one_query_an_interval(
     for _ in range(100):
         clock.advance(0.1)
         await turns(10)
-    assert len(odd.looked_up) <= 25  # in ten seconds; each by itself would be 200
+    assert len(odd.looked_up) <= 25  # in ten seconds; separate reads would be 200
     assert sum(odd.looked_up) <= 300
     await odd.cancel(ids)
     coming = [asyncio.ensure_future(anext(one)) for one in watchers]

@@ -1,4 +1,4 @@
-"""Handlers that run other tasks and go on with what came of them."""
+"""Handlers that run other tasks and continue with their results."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ async def test_newer_state_reaches_the_subscriptions_before(queue: Queue, jobs: 
 
 
 class Away(MemoryStorage):
-    """A storage whose reads fail, hang, or take some turns of the loop, when a test says so."""
+    """A storage whose reads fail, hang, or take some turns of the loop, as set by a test."""
 
     def __init__(self, clock: FrozenClock) -> None:
         super().__init__(clock)
@@ -262,7 +262,7 @@ async def test_closing_the_queue_fails_a_watch_that_reads_events(
 
 
 class Life:
-    """A job's life, step by step, while readers come, read, pause, and the storage goes away."""
+    """A job's life, step by step, while readers subscribe, read and pause, and the storage is unavailable."""
 
     def __init__(self, seed: int) -> None:
         self.clock = FrozenClock()
@@ -342,7 +342,7 @@ class Life:
         await self.queue.close()
 
     async def check(self) -> None:
-        """Check what every reader got against what is stored."""
+        """Compare the updates of every reader with the stored rows."""
         stored: list[JobEvent] = []
         while page := await self.away.events({self.job_id: stored[-1].seq if stored else 0}):
             stored += page
@@ -352,7 +352,7 @@ class Life:
 
 
 def check_order(news: list[Job | JobEvent]) -> None:
-    """Check that statuses and events of one reader come in the order of the job's life."""
+    """Check that one reader gets statuses and events in the order of the job's life."""
     statuses = [one for one in news if isinstance(one, Job)]
     assert [one.row_state in FINAL for one in statuses] == [False] * (len(statuses) - 1) + [True]
     assert news[-1] is statuses[-1]
@@ -366,7 +366,7 @@ def check_order(news: list[Job | JobEvent]) -> None:
         later = [one.attempt for one in news[n:] if isinstance(one, JobEvent)]
         earlier = [one.attempt for one in news[:n] if isinstance(one, JobEvent)]
         assert all(attempt <= over for attempt in earlier), news
-        # Attempts whose statuses a reader skipped come after the next status that it got.
+        # Attempts whose statuses a reader skipped follow the next status that it received.
         assert n == 0 or job.row_state is RowState.ACTIVE or all(attempt > over for attempt in later), news
 
 

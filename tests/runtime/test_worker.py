@@ -264,7 +264,7 @@ async def test_invalid_payload_fails_without_a_retry_and_names_the_field(place: 
 
 
 async def test_exception_of_a_payload_validator_fails_only_its_job() -> None:
-    """A model passes on what is neither a ValueError nor an AssertionError."""
+    """A model propagates errors other than ValueError and AssertionError."""
 
     async def check(error: BaseException) -> None:
         class Odd(BaseModel):

@@ -235,7 +235,7 @@ async def test_idle_worker_runs_a_job_as_soon_as_it_is_sent(place: Place) -> Non
     async with place.working(poll_interval=1000):
         await until(place.asleep)
         job_id = await place.send(work)
-        # Time stands still here, so it is not the poll that finds the job.
+        # The clock is stopped, so the poll does not find the job.
         await until(lambda: place.state(job_id) is COMPLETED)
 
 
@@ -263,7 +263,7 @@ async def test_worker_runs_its_own_retry_before_the_next_poll(
     async with place.working(poll_interval=10_000):
         job_id = await place.send(work)
         await until(lambda: place.state(job_id) is RETRY)
-        await place.advance(30, 0.1)  # past the ladder of looks, and short of the poll
+        await place.advance(30, 0.1)  # after the first quick polls, and before the regular one
         await until(lambda: place.state(job_id) is COMPLETED)
 
 
@@ -290,7 +290,7 @@ async def test_idle_flag_with_a_lost_answer_is_set_again(
     work = Handler(place)
     async with place.working(concurrency=1, poll_interval=1e6):
         await until(place.asleep)
-        # It has no room, so it says that it is awake, but does not hear that this was heard.
+        # It has no capacity, so it clears its idle flag, but gets no answer.
         place.storage.cut["set_idle"] = "after"
         job_id = await place.send(work.task)
         await until(lambda: work.started)
@@ -337,7 +337,7 @@ async def test_drain_does_not_end_by_a_claim_that_began_before_it(place: Place) 
 
 
 async def test_jobs_that_arrive_after_the_lease_ended_are_not_started(place: Place) -> None:
-    """Others may have it by then; the worker finds out as soon as it is heard again."""
+    """Another worker may hold the job; the worker learns that when it reaches the storage again."""
     work = Handler(place)
     work.go.set()
     async with place.working(lease=15, heartbeat_interval=5):

@@ -1,4 +1,4 @@
-"""What a handler knows of its job and may do in its name, and what it leaves behind."""
+"""The context of a handler: the job's data, its operations, and the cleanup."""
 
 from __future__ import annotations
 

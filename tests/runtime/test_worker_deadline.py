@@ -1,4 +1,4 @@
-"""The deadline: when it comes, when it moves, and what a handler makes of its cancellation."""
+"""The deadline: when it passes, when it is extended, and how a handler reacts to its cancellation."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_job_past_its_deadline_without_retries_expires(place: Place) -> No
 
 
 async def test_job_past_its_deadline_before_its_claim_is_answered_expires(place: Place) -> None:
-    """Else it would go back and forth for ever where answers take longer than it may."""
+    """Otherwise it would alternate forever if answers take longer than its limit."""
     work = Handler(place, expire_in=3, retry_limit=0)
     answer = place.storage.held["claim"] = asyncio.Event()
     async with place.working():

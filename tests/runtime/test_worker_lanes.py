@@ -64,7 +64,7 @@ STEPS = st.lists(
 
 
 class Stage:
-    """A pool, and a record of what happens in it."""
+    """A pool, and a record of its events."""
 
     def __init__(self, size: int) -> None:
         self.size = size

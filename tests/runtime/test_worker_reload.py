@@ -1,4 +1,4 @@
-"""``--reload``: a worker's process starts anew when its code changes."""
+"""``--reload``: a worker's process restarts when its code changes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def test_change_of_the_code_restarts_the_process_gracefully(tmp_path: Path
     await until(lambda: lines(log) == ["started"])
 
     def changed() -> bool:
-        # Again and again: the first change may come before the watching begins.
+        # Repeat this, since the first change may precede the watching.
         (code / "tasks.py").write_text(f"# {len(lines(log))}", encoding="utf-8")
         return lines(log)[:3] == ["started", "ended", "started"]
 
@@ -78,7 +78,7 @@ async def test_missing_watchfiles_is_an_error_with_a_remedy(monkeypatch: pytest.
 
 
 class Changes:
-    """Changes as a test reports them, in place of a look at folders."""
+    """Changes reported by a test, in place of watching folders."""
 
     def __init__(self) -> None:
         self.seen: asyncio.Queue[str] = asyncio.Queue()
@@ -125,10 +125,10 @@ async def test_cancelled_reload_ends_its_process(tmp_path: Path, changes: Change
 
 
 async def test_closed_terminal_ends_the_process(tmp_path: Path, changes: Changes) -> None:
-    """It is in a group of its own, which the terminal does not tell, and would serve old code for ever."""
+    """It is in its own group, which the terminal does not signal, and would serve old code forever."""
     script, log = tmp_path / "script.py", tmp_path / "log"
     script.write_text(SCRIPT, encoding="utf-8")
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it does by default would end the tests
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the default action would end the tests
     try:
         serving = asyncio.ensure_future(serve_reloading([sys.executable, str(script), str(log)], [tmp_path]))
         await until(lambda: lines(log) == ["started"])

@@ -35,7 +35,7 @@ OPTIONS: dict[str, Any] = {"retry_limit": 50, "retry_delay": 0, "expire_in": 360
 
 
 class Storm:
-    """Workers on a storage that fails, and what is done to them.
+    """Workers on a storage that fails, and the actions on them.
 
     Args:
         seed: of all that is drawn.
@@ -115,7 +115,7 @@ class Storm:
     async def pass_time(self) -> None:
         self.clock.advance(self.draw.choice([0.01, 0.1, 0.5, 1, 4] + ([16] if self.rough else [])))
         if not self.rough:
-            await turns(20)  # else a worker would beat as rarely as one whose process stands still
+            await turns(20)  # otherwise a worker would send heartbeats as rarely as a suspended process
 
     async def go_on(self, condition: Callable[[], bool], times: int = 2000) -> None:
         """Advance the time until a condition holds."""

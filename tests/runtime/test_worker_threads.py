@@ -11,7 +11,7 @@ from zeke_queue.worker.state import RECANCEL_INTERVAL
 
 
 async def test_thread_past_its_deadline_is_logged(place: Place) -> None:
-    """It keeps its lane, and a worker whose lanes are all taken so looks idle otherwise."""
+    """It occupies its slot, and a worker whose slots are all occupied would otherwise seem idle."""
     go = threading.Event()
 
     @place.catalog.task("endless", expire_in=60, retry_limit=0)

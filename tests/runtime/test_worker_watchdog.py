@@ -1,4 +1,4 @@
-"""A handler that blocks the loop is logged by name, with the line where it is."""
+"""A handler that blocks the loop is logged by name, with its current line."""
 
 from __future__ import annotations
 

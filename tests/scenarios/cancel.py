@@ -1,10 +1,10 @@
 """Jobs that people take off and bring back, whatever they are doing.
 
 Two programs cancel, resume and retry jobs at random: such that wait, that run, that are just being settled,
-that have ended. Handlers heed the cancellation, clean up for some seconds, go on for a while, or never look,
-and their outcome comes when the job is cancelled, resumed, or running elsewhere. Ended jobs go to the archive
-after a few seconds, so that archiving meets those who want them back. A third program cancels within
-transactions, which it keeps open for a while, and reads what the handlers have told of the jobs.
+that have ended. Handlers obey the cancellation, clean up for some seconds, continue for a while, or never
+check, and their outcome comes when the job is cancelled, resumed, or running elsewhere. Ended jobs go to the
+archive after a few seconds, so that archiving competes with requeueing. A third program cancels within
+transactions, which it keeps open for a while, and reads the events of the jobs.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _look_back(draws: RandomStream, known: Known) -> tuple[float, Action]:
 
 
 def _slowly(known: Known, number: int, seconds: float) -> Action:
-    """Return the action of cancelling a job in a transaction that is open for so many seconds."""
+    """Return the action of cancelling a job in a transaction that is open for a number of seconds."""
 
     async def cancel(node: Node) -> None:
         if number in known:
@@ -93,7 +93,7 @@ def _slowly(known: Known, number: int, seconds: float) -> Action:
 
 
 def _changes_of_mind(draws: RandomStream, sent: float, kept: float) -> list[tuple[float, Tending]]:
-    """Draw what is done to a job, and when: also just as the archive takes it."""
+    """Draw the actions on a job, and their times: also at the moment of its archiving."""
     changes: list[tuple[float, Tending]] = []
     at = sent
     for _ in range(draws.below(3)):

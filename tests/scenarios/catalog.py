@@ -35,7 +35,7 @@ class Size(NamedTuple):
         videos: those of a channel in a day.
         hours: between two checks of a source.
         actions: the users' actions.
-        share: of what goes wrong elsewhere with a statement, a wake-up or a handler, how much does here: over
+        share: the part of the usual faults of statements, wake-ups and handlers that is injected here: over
             days as much goes wrong in all as elsewhere in minutes.
     """
 

@@ -5,7 +5,7 @@ day. Its schedules fire every few seconds or minutes, or at fixed hours, of whic
 clocks that night and some are shown twice; they leave missed ticks out, serve the last one, or serve all.
 Two schedulers serve them, which may both be away for many ticks, also for the whole of the night before the
 world begins. Meanwhile people edit schedules, pause them, resume them, drop them and make them again, and
-processes that are started anew declare what the code says of them.
+processes that restart declare them as in the code.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Night(NamedTuple):
     Attributes:
         zone: IANA name.
         change: the moment, in UTC.
-        around: how long before and after it the clocks show the middle of what they show twice.
+        around: how long before and after it the clocks show the middle of the repeated hour.
         touched: expressions of fixed hours that the clocks skip, or show twice, that night.
     """
 
@@ -89,7 +89,7 @@ SELDOM: Final = (
     "0 12 13 * fri",
     "15 6 1-7/2 * *",
 )
-"""Expressions that fire so seldom that only what is noted of them can be wrong."""
+"""Expressions that fire so rarely that only their recorded ticks can be wrong."""
 
 POLICIES: Final = ("skip", "once", "all", "all")
 
@@ -112,7 +112,7 @@ class Shape:
 
 
 def _shape(draws: RandomStream, night: Night) -> Shape:
-    """Choose whether the world is there for the change alone, comes after it, or lasts through all of it."""
+    """Choose whether the world covers only the change, starts after it, or lasts through all of it."""
     moment = night.change + draws.pick((-night.around, timedelta(0), night.around))
     seconds = (f"* * * * * */{draws.pick((5, 7, 10, 20))}", "* * * * *", "* * * * * 13,14,40")
     minutes = (f"*/{draws.pick((10, 15, 20))} * * * *", f"{draws.pick((0, 30))} * * * * */20")
@@ -127,7 +127,7 @@ def _shape(draws: RandomStream, night: Night) -> Shape:
 
 
 class Plans:
-    """The schedules of a world, as they are declared and as people change them."""
+    """The schedules of a world, as declared in code and as edited by users."""
 
     def __init__(self, draws: RandomStream, night: Night, shape: Shape) -> None:
         self._draws = draws
@@ -135,7 +135,7 @@ class Plans:
         self._zone = night.zone
 
     def definition(self) -> dict[str, Any]:
-        """Draw what a schedule says; most are in the zone of the night."""
+        """Draw a schedule's definition; most are in the zone of the night."""
         draws = self._draws
         return {
             "cron": draws.pick(SELDOM) if draws.chance(0.1) else draws.pick(self._expressions),
@@ -237,7 +237,7 @@ def build(draws: RandomStream) -> Setup:
     for name in names:
         catalog.schedule(name, **plans.definition())
     phase = shape.phase
-    # Some people go on when nothing fails any more: then what they say must be heeded soon.
+    # Some users continue after the last fault: then their edits must take effect soon.
     until = phase + draws.pick((0.0, 60.0))
     actions = [(draws.uniform(0.0, until), _change(draws, plans, names)) for _ in range(draws.below(7))]
     if draws.chance(0.6):

@@ -4,7 +4,7 @@ The new version has a task that the old one lacks, a field with a default in a p
 task, which keeps its old one as an alias, another limit, another cron expression for a schedule, and a
 schedule less. Workers, schedulers and programs that send are of either version; one after the other is asked
 to stop and comes back as the new one, some are rolled back and forth, some are never renewed. Each version
-must do what the other sent, leave to the other what it does not know, and fail no job for being of another
+must run the jobs of the other, leave unknown tasks to the other, and fail no job for being of another
 version.
 """
 
@@ -107,7 +107,7 @@ def new_version(limits: Limits) -> Catalog:
 
 
 class Roll(NamedTuple):
-    """A process is asked to stop at a time, and comes back as another version."""
+    """A process is stopped at a time, and restarts as another version."""
 
     at: float
     node: str
@@ -139,7 +139,7 @@ class Rollout:
 
 @holds("no job fails for its version", Change)
 def no_job_fails_for_its_version(event: Change, state: RunState) -> None:
-    """Each version understands what the other sends, and is never given what it does not know."""
+    """Each version understands the jobs of the other, and never gets unknown ones."""
     del state
     row = event.after
     if row is None or row.output is None or row.state not in {RowState.RETRY, RowState.FAILED}:
@@ -151,7 +151,7 @@ def no_job_fails_for_its_version(event: Change, state: RunState) -> None:
 
 @holds("what was not sent has its default", Ended)
 def what_was_not_sent_has_its_default(event: Ended, state: RunState) -> None:
-    """The new version takes a picture without a colour for a plain one, and leaves a colour as it is."""
+    """The new version treats a picture without a colour as plain, and keeps a given colour."""
     row = state.lives[event.job].row
     if event.task != "resize" or event.how != "returned" or row is None or row.data is None:
         return

@@ -1,13 +1,13 @@
 """Attempts that take longer than they may.
 
 Each attempt has ``expire_in`` seconds. The worker interrupts its handler then; a supervisor gives back what
-is over its time all the same, since its worker died or stands still, and there are two, which sweep often, so
+expires nevertheless, since its worker died or is paused, and there are two, which sweep often, so
 that worker and supervisors meet over one attempt.
 
 Handlers end in time or too late, move their deadline first or do not, and meet the interruption in every way:
-they heed it at once, clean up for some seconds, go on for a while and then return, or never look. Some
+they obey it at once, clean up for some seconds, continue for a while and then return, or never check. Some
 jobs have so little time that it is over before their handler begins. Leases are short, so that jobs of
-dead workers come back while the deadlines of others pass.
+dead workers restart while the deadlines of others pass.
 """
 
 from __future__ import annotations

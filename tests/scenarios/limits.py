@@ -4,8 +4,8 @@ One task has a limit that it shares with its alias, under which another program 
 one has none, or one that is never reached. Most jobs are of one limited queue; they have priorities, some
 are due later, some fail and are retried. Meanwhile an operator raises limits and lowers them, also below what
 runs, and pauses queues and resumes them, and workers that start declare the limits of the code again; jobs
-are cancelled while they run. In some runs one worker does all of it. In the end every queue goes on, so that
-all can drain.
+are cancelled while they run. In some runs one worker runs all jobs. In the end every queue is resumed, so
+that all can drain.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Jobs that fail and are tried again: by backoff, by what the handler asks for, until their limit, by hand.
 
-The limit is the send's where it says one, be it none at all; else the task's. Some jobs fail again and again,
+The limit is that of the send if it sets one, even zero; else the task's. Some jobs fail again and again,
 and a user retries them by hand, also when no retry is left. Their handlers run on the loop, in threads or
 in processes.
 """
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class Plea(Script):
-    """A script that also says how many retries its sender asked for; None if it left that to the task."""
+    """A script with the number of retries set by its sender; None for the task's."""
 
     retries: int | None = None
 
@@ -117,7 +117,7 @@ def _hopeless(draws: RandomStream, known: Known, number: int) -> list[tuple[floa
 
 
 def _parcel(draws: RandomStream) -> tuple[float, Plea]:
-    """Draw what is sent, and the seconds until the next."""
+    """Draw a job, and the seconds until the next one."""
     retries = draws.pick((None, None, None, 0, 1, 2))
     return round(draws.uniform(0.0, 6.0), 2), Plea(steps=script(draws, steps=4).steps, retries=retries)
 

@@ -1,12 +1,12 @@
 """Workers that are stopped and started again while they are busy.
 
 Each worker is stopped once or twice, as in a deploy, with a shutdown timeout of a few seconds. Its handlers
-end within the grace, after it, or ignore the cancellation that follows. Quick jobs come in bursts, so that
-some were claimed ahead and must be given back at once, and many outcomes wait to be stored. In some runs the
-database goes away at that very moment; in others a claim is under way. What the worker held waits again and
-has lost no retry, and no job is lost.
+end within the grace period, after it, or ignore the cancellation that follows. Quick jobs are sent in bursts,
+so that some were claimed ahead and must be released at once, and many outcomes wait to be stored. In some
+runs the database goes away at that very moment; in others a claim is under way. What the worker held waits
+again and has lost no retry, and no job is lost.
 
-In some runs another worker works off what is there, and ends when nothing is left to do for it: when it says
+In some runs another worker drains the queue, and ends when no work is left: when it reports
 so it runs nothing of its own any more.
 """
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 PHASE: Final = 30.0
 
 AIMS: Final = ("now", "now", "answered", "unanswered")
-"""When a worker is stopped: at a time, or with its next claim, whose answer comes or does not."""
+"""When a worker is stopped: at a time, or with its next claim, whose answer may be lost."""
 
 
 def build(draws: RandomStream) -> Setup:
@@ -71,7 +71,7 @@ def build(draws: RandomStream) -> Setup:
 
 
 def _draining(at: float, options: Mapping[str, Any]) -> Main:
-    """Return a program that works off what is due from a time on, and ends."""
+    """Return a program that runs due jobs from a time on, and ends."""
 
     async def main(node: Node) -> None:
         world = node.world
@@ -81,7 +81,8 @@ def _draining(at: float, options: Mapping[str, Any]) -> Main:
             await worker.drain()
             violation = _running(node, worker)
             world.recorder.add(Lived(world.time(), node.name, "stopping"))
-        # Raised here: an error within would have the worker interrupt what it runs, and break another rule.
+        # Raised here, since an error inside would make the worker interrupt its handlers, and break another
+        # rule.
         if violation is not None:
             raise violation
 
@@ -89,7 +90,7 @@ def _draining(at: float, options: Mapping[str, Any]) -> Main:
 
 
 def _running(node: Node, worker: Worker) -> Violation | None:
-    """Return what is to be said of who runs something of its own; None if it does not.
+    """Return the error of a process that still runs a handler; None if it does not.
 
     What was cancelled or lost has no owner, though its handler may not know that yet.
     """
@@ -107,7 +108,7 @@ def _slow(draws: RandomStream, known: Known, number: int) -> Action:
 
 
 def _burst(draws: RandomStream) -> Action:
-    """Send quick jobs, of which some turn out to be slow, so that what was claimed ahead has to wait."""
+    """Send quick jobs, some of which are slow, so that jobs claimed ahead must wait."""
     several = [_quick(draws) for _ in range(4 + draws.below(10))]
 
     async def send(node: Node) -> None:

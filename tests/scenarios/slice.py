@@ -1,11 +1,11 @@
 """Zeke's own tasks, from feeds to stories, over a web that fails as the web does.
 
-A few feeds list articles, more of them at each look, some told by two feeds, some with their text in the
-feed. Feeds and pages answer 503 with a time to wait, don't answer at all, come broken, are gone, move for
-good, or have not changed; then they are well. Pulls come by the schedule and from people, several at a
+A few feeds list articles, more of them with each check, some in two feeds, some with their text in the
+feed. Feeds and pages answer 503 with a time to wait, do not answer, are broken, are gone, move permanently,
+or have not changed; then they recover. Pulls are sent by the schedule and by users, several at a
 time. Whatever goes wrong with the web, the workers or the database: in the end each article is one item,
-each text is one story, no item is forgotten, and each feed's health is written down. People retry what has
-failed for good.
+each text is one story, no item is forgotten, and each feed's health is recorded. Users retry jobs that have
+failed permanently.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ PATIENCE: Final = 5.0
 RSS: Final = "application/rss+xml"
 
 STUBBORN: Final = 6
-"""Requests that a page is unwell for at most: more than the job that reads it tries by itself."""
+"""Maximum requests that a page fails: more than the attempts of the job that reads it."""
 
 LOOK: Final = 5.0
-"""Seconds between two looks of the people who retry what has failed."""
+"""Seconds between two checks of the users that retry failed jobs."""
 
 LOOKS: Final = 200
 """After how many of them all must be done."""
@@ -67,7 +67,7 @@ Trouble = Literal["busy", "silent", "broken", "moved"]
 
 
 class Article(NamedTuple):
-    """An article of a feed; ``topic`` is what it says, ``url`` None for one whose text is in the feed."""
+    """An article of a feed; ``topic`` is its content, ``url`` None for one whose text is in the feed."""
 
     guid: str
     topic: str
@@ -80,10 +80,10 @@ class Feed:
 
     Attributes:
         id: of its source.
-        url: where it is; ``moved_to`` where it goes.
-        articles: all that it will ever list; ``shown`` how many it does at the moment.
-        gone: whether it answers 404 for ever.
-        moved: whether it has moved, so that it sends on who asks where it was.
+        url: its URL; ``moved_to`` its new URL.
+        articles: all its articles; ``shown`` how many it lists now.
+        gone: whether it always answers 404.
+        moved: whether it has moved, so that its old URL redirects.
     """
 
     id: UUID
@@ -95,7 +95,7 @@ class Feed:
     moved: bool = False
 
     def body(self) -> bytes:
-        """Return the feed as it stands."""
+        """Return the current feed."""
         items = "".join(_item(article) for article in self.articles[: self.shown])
         channel = f"<channel><title>{self.url}</title>{items}</channel>"
         return f'<?xml version="1.0"?><rss version="2.0">{channel}</rss>'.encode()
@@ -193,7 +193,7 @@ def _fetched(
 
 
 class Site:
-    """What the tasks are given in a world, and how it has to look in the end."""
+    """The resources of the tasks in a world, and the expected final state."""
 
     repository: MemoryRepository
     world: World
@@ -227,7 +227,7 @@ class Site:
                 )
 
     async def look_after(self, node: Node) -> None:
-        """Retry what fails, have all read once more when the world is well, and see what came of it."""
+        """Retry failures, read everything once more after the last fault, and check the result."""
         await self._until_it_rests(node)
         for feed in self.feeds:
             feed.shown = len(feed.articles)
@@ -247,9 +247,9 @@ class Site:
         raise Violation("work comes to rest", f"not after {LOOKS} looks", at=node.world.time())
 
     async def _rests(self, node: Node) -> bool:
-        """Retry what has failed of the reading of pages; True if there was none, and nothing is to be done.
+        """Retry failed jobs that read pages; return True if there were none.
 
-        A feed whose reading failed is read anew at the next pull.
+        A feed whose reading failed is read again at the next pull.
         """
         queue = node.queue
         failed = JobQuery(names=("fetch-content",), status=(JobStatus.FAILED,), limit=1000)

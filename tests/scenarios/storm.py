@@ -1,7 +1,7 @@
-"""Everything at once: retries, limits, unique keys, cron, children, transactions, people who interfere.
+"""Everything at once: retries, limits, unique keys, cron, children, transactions, and users that interfere.
 
 A few workers, schedulers and supervisors share a database that is stormy; two clients send, and an operator
-looks after what they sent. What must hold is the same as in quiet weather.
+watches its jobs. The properties are the same as without faults.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _catalog(draws: RandomStream) -> Catalog:
 
 
 def build(draws: RandomStream) -> Setup:
-    """Draw the traffic: what is sent when, and what the operator does."""
+    """Draw the traffic: the jobs with their times, and the operator's actions."""
     sent: list[UUID] = []
     programs: dict[str, Any] = {
         name: _sender([_parcel(draws) for _ in range(3 + draws.below(4))], sent) for name in ("c1", "c2")

@@ -71,7 +71,7 @@ class Placing:
         thinks: seconds before it ends.
         changes_its_mind: whether it rolls back.
         key: the singleton key of its first shipment, over which shops meet; None for none.
-        takes_back: a shipment that it cancels, if that is still to come.
+        takes_back: a shipment that it cancels, if that has not run yet.
     """
 
     shipments: tuple[tuple[Shipping, UUID], ...]
@@ -97,7 +97,7 @@ class Orders:
         self.catalog.task("notify", retry_limit=1)(self.notify)
 
     def settle_in(self, world: World) -> None:
-        """Write into a world's history what is committed."""
+        """Record committed rows in a world's history."""
         self._tell = lambda key: world.recorder.add(Effect(world.time(), "db", None, 0, key, alive=True))
 
     def _written(self, order: str, state: str) -> None:
@@ -105,7 +105,7 @@ class Orders:
             self._tell(f"{order} is {state}")
 
     async def place(self, node: Node, placing: Placing) -> None:
-        """Place orders, as often as it takes to know that it is done; what is placed already stays."""
+        """Place orders, and repeat until that is confirmed; orders placed already stay."""
         with suppress(ChangedItsMind):
             async with node.queue.transaction() as transaction:
                 rows = self.table.within(transaction)
@@ -123,7 +123,7 @@ class Orders:
                 await asyncio.sleep(placing.thinks / 2)
 
     async def ship(self, shipping: Shipping, job: JobContext) -> str:
-        """Mark an order as shipped and have its customer told, at once; an order that is marked is done."""
+        """Mark an order as shipped and notify its customer in one transaction; a marked order is done."""
         async with job.transaction() as transaction:
             rows = self.table.within(transaction)
             if await rows.lock(shipping.order) == "placed":
@@ -143,7 +143,7 @@ class Orders:
 
 @holds("an order and its job are one", Effect, Change, End)
 def an_order_and_its_job_are_one(event: Effect | Change | End, state: RunState) -> None:
-    """An order is in the table exactly if its shipment is, or was, a job: both come in one instant."""
+    """An order is in the table exactly if its shipment is, or was, a job: both are committed together."""
     seen = state.of("orders", _Seen)
     if isinstance(event, Effect):
         order, _, mark = event.key.partition(" is ")

@@ -1,7 +1,7 @@
 """Places that only one job may have: singleton keys, and the slots of throttle and debounce.
 
 Two programs send at the same time, with two keys and slots of a few seconds between them, so that most of
-what they send meets something. Some sends give an id of their own, and are repeated, on purpose or for want
+most sends conflict. Some sends set an id, and are repeated, on purpose or for lack
 of an answer; some send several jobs at once, which are in each other's way. Handlers fail, snooze, and are
 given back, and a third program cancels, resumes and retries what was sent, so that jobs come back to places
 that others have taken. Another program sends with a key that is held only while its job waits, as pg-boss's
@@ -48,7 +48,7 @@ WHILE_WAITING: Final = "__pgboss__singleton_queue"
 
 
 def build(draws: RandomStream) -> Setup:
-    """Two keys, two senders, a user who cancels and resumes jobs, two workers."""
+    """Two keys, two senders, a user that cancels and resumes jobs, two workers."""
     catalog = Catalog()
     catalog.task("one", retry_limit=2, retry_delay=1, expire_in=draws.pick((4.0, 30.0)))(act)
 
@@ -84,7 +84,7 @@ def _moment(draws: RandomStream) -> float:
 
 
 def _tend(draws: RandomStream) -> list[tuple[float, Tending]]:
-    """Draw what is done to a job after it was sent: taken off, brought back, run again."""
+    """Draw the actions on a job after its send: cancelled, resumed, retried."""
     tends: list[tuple[float, Tending]] = []
     if draws.chance(0.4):
         at = draws.uniform(0.0, 4.0)
@@ -119,14 +119,14 @@ def _send(draws: RandomStream, known: Known, number: int) -> list[tuple[float, A
 
 
 def _place(draws: RandomStream) -> SendOptions:
-    """Draw the place that a job is to have: a key, a slot, or a slot of a key; some start later."""
+    """Draw the uniqueness of a job: a key, a slot, or a slot of a key; some start later."""
     options = SendOptions()
     half = 1 + draws.below(5)
     kind = draws.pick(("key", "key", "throttle", "debounce"))
     if kind == "throttle":
         options["throttle"] = 2 * half + 2
     elif kind == "debounce":
-        options["debounce"] = 2 * half + 1  # odd ones are debounced, so that rows tell
+        options["debounce"] = 2 * half + 1  # odd ones are debounced, so that rows show it
     if kind == "key" or draws.chance(0.5):
         options["singleton_key"] = draws.pick(KEYS)
     if draws.chance(0.3):

@@ -1,11 +1,11 @@
-"""Jobs that run others and go on with what came of them, while everything fails.
+"""Jobs that run others and continue with their results, while everything fails.
 
 A plan is a tree: each job calls its children one after the other, or sends them all and then asks for each
 outcome, two or three generations deep. Leaves fail, are retried, expire, or take their time; so do parents,
-before they wait and when they go on. There may be but one place for each task, or in all, so that a job that
-kept its place while it waits would keep its children from running. Some jobs wait for others that are not
-their children. People cancel, resume and retry parents and children alike, some within transactions that they
-keep open for a while and then may not commit.
+before they wait and when they continue. There may be but one place for each task, or in all, so that a job
+that kept its place while it waits would keep its children from running. Some jobs wait for others that are
+not their children. People cancel, resume and retry parents and children alike, some within transactions that
+they keep open for a while and then may not commit.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ DEEP: Final = 3
 
 
 class Part(BaseModel):
-    """What a job does, and whom it calls before that.
+    """The script of a job, and the children that it calls before.
 
     Attributes:
-        first: what it does before its first call, attempt by attempt; nothing if it is None.
-        then: what it does when its children have ended.
-        key: its place among its parent's children, from 0; None of one that people send.
+        first: its actions before the first call, by attempt; None for none.
+        then: its actions after its children have ended.
+        key: its position among its parent's children, from 0; None for one sent by users.
         how: whether it calls its children one after the other, or sends all of them first.
         pause: seconds before each child, in which it may lose its job.
         parts: its children.
@@ -67,7 +67,7 @@ class Part(BaseModel):
 
 
 async def call(part: Part, job: JobContext) -> Any:
-    """Call the children, see how they ended, and do what the script says of this attempt."""
+    """Call the children, check how they ended, and run the script of this attempt."""
     if part.first is not None:
         await act(part.first, job)
     if part.friend is not None:
@@ -142,7 +142,7 @@ class Abandoned(Exception):
 
 
 def build(draws: RandomStream) -> Setup:
-    """A few trees of jobs, two workers with few places, and people who change their minds."""
+    """A few trees of jobs, two workers with few slots, and users that cancel and resume."""
     catalog = Catalog()
     for name in ("branch", "leaf"):
         catalog.task(
@@ -164,7 +164,7 @@ def build(draws: RandomStream) -> Setup:
         key = f"tree {number}" if draws.chance(0.5) else None
         plans["c1"].append((at, sending(known, number, _task(tree), tree, SendOptions(singleton_key=key))))
         if near and draws.chance(0.7):
-            # So that the friend ends while the tree is locked, which then goes on as if nothing had been.
+            # So that the friend ends while the tree is locked, and the tree then continues.
             held = at + draws.uniform(0.0, 2.0)
             plans["c2"].append((held, _slowly(known, number, 8.0, commit=False)))
             plans["c3"].append((held + draws.uniform(0.5, 4.0), _slowly(known, -1, 0.1, commit=True)))
@@ -196,7 +196,7 @@ def build(draws: RandomStream) -> Setup:
 def _part(
     draws: RandomStream, deep: int, friend: UUID, key: int | None = None, *, near: bool = False
 ) -> Part:
-    """Draw a job with the generations below it; one that is ``near`` its friend waits for that one first."""
+    """Draw a job with the generations below it; with ``near``, it waits for its friend first."""
     parts = 0 if deep == 1 else draws.pick((1, 2, 2, 3) if key is None else (0, 1, 1, 2))
     early = draws.chance(0.4) and not near
     return Part(
@@ -214,9 +214,9 @@ def _part(
 def _changes_of_mind(
     draws: RandomStream, known: Known, number: int, at: float, key: str | None
 ) -> list[tuple[float, Action]]:
-    """Draw what is done to a tree, or to a child of its: cancelled, and brought back later, or retried.
+    """Draw the actions on a tree, or on one of its children: cancelled and resumed later, or retried.
 
-    Another job may have its place by then, where it had a key.
+    If it had a key, another job may hold it.
     """
     what = draws.pick(("root", "root", "child", "slowly", "slowly", "retry"))
     if what == "slowly":
@@ -242,7 +242,7 @@ def _changes_of_mind(
 
 
 def _slowly(known: Known, number: int, seconds: float, *, commit: bool) -> Action:
-    """Return the action of cancelling a tree in a transaction that is open for so many seconds."""
+    """Return the action of cancelling a tree in a transaction that is open for a number of seconds."""
 
     async def cancel(node: Node) -> None:
         if number not in known:

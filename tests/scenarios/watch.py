@@ -1,11 +1,11 @@
-"""Programs that wait for jobs: for their results, for so long at most, or for each change of their status.
+"""Programs that wait for jobs: for their results, up to a timeout, or for each change of their status.
 
-Jobs fail and are retried, snooze, tell how far they are, and are cancelled, resumed and retried by others
+Jobs fail and are retried, snooze, report progress, and are cancelled, resumed and retried by others
 while they are watched, from two programs at once, several times in each. The storage goes away for moments,
 and for longer than a watcher is patient; notifications get lost where a program is cut off. One that gives up
-waiting because of that begins anew. A result is what the handler returned, a time-out does not come
-early, each line of progress comes once and before its job's end, no status that a stream tells is one before
-the last, and what the storage tells of is known at once where nothing was in the way.
+waiting because of that starts over. A result is the handler's value, a timeout is not
+early, each line of progress is yielded once and before its job's end, no status of a stream precedes
+the last one, and without faults a notification takes effect at once.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ LOOKED_BACK: Final = 15.0
 """Seconds for which a trouble may hold up a watcher."""
 
 TRIES: Final = 200
-"""How often a watcher begins anew at most."""
+"""Maximum number of restarts of a watcher."""
 
 GIVES_UP: Final = 3
 """How many time-outs a program takes before it waits no longer."""
@@ -65,7 +65,7 @@ class Wait:
         number: that no other of the world has.
         at: when it begins, in seconds.
         job: of which job.
-        how: for each change, for the result, or the looks of a progress bar.
+        how: for each change, for the result, or the reads of a progress bar.
         timeout: seconds, of waits for the result; None for as long as it takes.
         leaves: seconds after which it loses interest; None for one that stays to the end.
     """
@@ -95,7 +95,7 @@ def _watching(waits: list[Wait]) -> Main:
 async def _wait(node: Node, wait: Wait) -> None:
     await asyncio.sleep(wait.at)
     do = _HOW[wait.how]
-    # A program that was killed begins anew as well, and each of its streams is another one.
+    # A killed program starts over as well, and each of its streams is a new one.
     tries = itertools.count((1000 * wait.number + node.incarnation) * TRIES)
     try:
         await asyncio.wait_for(through_faults(lambda: do(node, wait, next(tries)), tries=TRIES), wait.leaves)
@@ -127,7 +127,7 @@ async def _stream(node: Node, wait: Wait, stream: int) -> None:
 
 
 async def _see_events(node: Node, job: Job, ended: datetime, told: list[JobEvent]) -> None:
-    """Check that a stream told all events that were stored before its job ended."""
+    """Check that a stream yielded all events that were stored before its job ended."""
     stored = await node.world.store.events({job.id: 0})
     missing = [one for one in stored if one not in told and one.at is not None and one.at < ended]
     if missing:
@@ -173,7 +173,7 @@ def _troubles(node: Node, since: float) -> Iterator[bool]:
 
 
 def _see_patience(node: Node, wait: Wait) -> None:
-    """Check that a stream was given up only after the timeout of watchers."""
+    """Check that a stream failed only after the timeout of watchers."""
     events, now = node.world.recorder.events, node.world.time()
     asked = {event.call: event for event in events if isinstance(event, Invoked) and event.node == node.name}
     over = {event.call: event.at for event in events if isinstance(event, Answered)}
@@ -188,12 +188,12 @@ def _see_patience(node: Node, wait: Wait) -> None:
         elif call.verb != "get" or wait.job not in call.args["ids"]:
             continue
         elif event.outcome == "ok":
-            # Others ask too, for whom a stream does not look: before it watches, or besides its own look.
+            # Other callers read the storage too: before the stream watches, or between its own reads.
             another = any(one.call < event.call and over.get(one.call, now) > event.at for one in looks)
             away = now if watched <= call.at and not another else away
             continue
         if event.outcome != "ok":
-            # After a look that failed the stream watches anew.
+            # After a failed read the stream watches again.
             away, watched = min(away, event.at), math.inf
     if now - away < OUTAGE_TIMEOUT:
         raise Violation(
@@ -202,7 +202,7 @@ def _see_patience(node: Node, wait: Wait) -> None:
 
 
 async def _result(node: Node, wait: Wait, _: int) -> None:
-    """Wait for the result a few times, and see that it and the time that it takes are right."""
+    """Wait for the result a few times, and check the result and the duration."""
     run = await node.queue.get_run(wait.job)
     for _round in range(GIVES_UP):
         began = asyncio.get_running_loop().time()

@@ -149,7 +149,7 @@ class History:
         return BLANK._replace(**{**same, "start_after": start, "created_on": self.now, **columns})
 
     def insert(self, sent: NewJob, call: int | None = None, **columns: Any) -> UUID:
-        """Write the row of a send, rightly but for the columns that are given."""
+        """Write the row of a send, correct except for the given columns."""
         row = self.rows[sent.id] = self.row_of(sent, **columns)
         self._write("job", None, row, call)
         return sent.id
@@ -171,7 +171,7 @@ class History:
         self.answer(call, {})
 
     def claim(self, *jobs: UUID, node: str = "w1", free: int = 10, **columns: Any) -> int:
-        """Claim jobs; the columns say what of the rows is not as it should be."""
+        """Claim jobs; the columns are the incorrect values of the rows."""
         rows = [self.rows[job] for job in jobs]
         names = sorted({row.name for row in rows} or {"a"})
         capacity = tuple(QueueCapacity(name, free) for name in names)
@@ -213,7 +213,7 @@ class History:
     def settle(
         self, job: UUID, outcome: Completed | Failed | Released, *, wakes: Iterable[UUID] = (), **columns: Any
     ) -> int:
-        """Settle an attempt, rightly but for the columns that are given, and wake who waits for its end."""
+        """Settle an attempt, correct except for the given columns, and resume the jobs that wait for it."""
         kinds: dict[type, str] = {Completed: "completed", Failed: "failed", Released: "released"}
         args: dict[str, Any] = {"completed": (), "failed": (), "released": (), "repeated": False}
         call = self.invoke("settle", "w1", **{**args, kinds[type(outcome)]: (outcome,)})
@@ -336,7 +336,7 @@ class History:
         self._write("archive", self.rows.pop(job), None, call)
         self.answer(call, 1)
 
-    # What else is seen.
+    # Other events.
 
     def effect(self, job: UUID, key: str, *, alive: bool = True) -> None:
         self.events.append(Effect(self.at, "w1", job, self.rows[job].attempt, key, alive))

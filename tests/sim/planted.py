@@ -1,4 +1,4 @@
-"""A scenario with a property that is easily broken: that no answer to a claim is ever lost."""
+"""A scenario with a property that is easily violated: that no answer to a claim is ever lost."""
 
 from __future__ import annotations
 

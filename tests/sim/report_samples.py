@@ -62,7 +62,7 @@ class Script:
     def call(
         self, node: str, verb: str, took: float, outcome: Any = "ok", result: Any = None, **args: Any
     ) -> int:
-        """Call and answer; what the call changed is to be written between them by ``change``."""
+        """Record a call and its answer; ``change`` writes the changed rows between them."""
         self.calls += 1
         number = self.calls
         self.events.append(Invoked(self.at, node, number, verb, args, None))
@@ -115,7 +115,7 @@ def settle(script: Script, node: str, job: UUID, took: float = 0.02, outcome: st
 
 
 def overlap(data: str | None = '{"to": "ann@example.org"}') -> list[Event]:
-    """A worker is paused beyond its lease, another one takes the job, the first goes on."""
+    """A worker is paused beyond its lease, another one takes the job, the first continues."""
     script = Script()
     script.events += [Phase(0.0, "faults"), *(Lived(0.0, node, "started") for node in NODES)]
     script.events.append(WorkerRow(0.0, EPOCH, WORKERS["w1"], EPOCH, 2.0, gone=False))
@@ -203,7 +203,7 @@ KINDS = ("latency", "lost", "refused", "serialization", "pool")
 
 
 def long(length: int = 5000, seed: int = 1) -> list[Event]:
-    """A history of at least that many events: three workers under many faults, an idle night in between."""
+    """A history of at least ``size`` events: three workers under many faults, with an idle night."""
     script = Script()
     entropy = SeededEntropy(seed).stream("history")
     script.events.append(Phase(0.0, "faults"))

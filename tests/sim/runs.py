@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 SEEDS = {"catalog": 16, "waiting": 60}
-"""How many seeds of a scenario are run, where it is not 40."""
+"""Number of seeds of scenarios whose number is not 40."""
 
 
 @functools.lru_cache(maxsize=2)
@@ -53,6 +53,6 @@ def changes(events: Iterable[Event]) -> Iterator[tuple[Change, Image, Image]]:
 
 
 def inserted(events: Iterable[Event]) -> dict[UUID, Image]:
-    """Return the rows that were inserted, as they were then."""
+    """Return the rows as they were inserted."""
     rows = of(events, Change, table="job", before=None)
     return {row.after.id: row.after for row in rows if row.after}

@@ -1,4 +1,4 @@
-"""What jobs keep of stories is noted as it is committed, though the row says no more than it did."""
+"""Values that jobs store in stories are recorded at the commit, even if the row does not change."""
 
 from __future__ import annotations
 

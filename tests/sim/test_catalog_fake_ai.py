@@ -20,7 +20,7 @@ RATES = [0.98, 1.0, 1.02]
 
 
 def asked(gaps: list[float], *, rate: float = 1.0, patience: float = 300.0) -> tuple[FakeAI, list[str]]:
-    """Ask an AI that one call a minute may reach, so many seconds after the one before.
+    """Call an AI with a limit of one call a minute, a number of seconds after the previous call.
 
     Returns:
         The AI, and what became of each call.

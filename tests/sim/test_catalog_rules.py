@@ -42,7 +42,7 @@ SCORE = Score(0.47, (), {})
 
 @dataclass
 class Room:
-    """A newsroom's rows as one transaction sees them, and what is to be expected of them."""
+    """A newsroom's rows as one transaction sees them, and the expectations."""
 
     rows: MemoryRows
     expected: Expected
@@ -107,7 +107,7 @@ async def make_room() -> AsyncIterator[Room]:
 
 
 async def told(rows: MemoryRows, item: UUID, text: str) -> UUID:
-    """Finish an item with a text; returns the story that tells it."""
+    """Finish an item with a text; return its story."""
     await rows.finish_item(item, ItemStatus.PROCESSED)
     await rows.put_content(Content(item, text, text))
     return (

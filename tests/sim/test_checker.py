@@ -1,4 +1,7 @@
-"""The checker: which properties see which events, what a violation says, and that a right storage passes."""
+"""The checker.
+
+Which properties get which events, the text of a violation, and that a correct storage passes.
+"""
 
 from __future__ import annotations
 
@@ -186,7 +189,7 @@ class Recorded:
             assert not await block.__aexit__(RuntimeError, error, None)
 
     async def sweep(self) -> None:
-        """Give back what is overdue, as a supervisor does."""
+        """Release expired jobs, as a supervisor does."""
         self.calls += 1
         number = self.calls
         block = self.store.transaction()
@@ -279,7 +282,7 @@ STEP = st.one_of(
 
 
 class Driver:
-    """Takes the steps; numbers stand for jobs that were sent, or claimed, so far."""
+    """Runs the steps; numbers are indexes of jobs sent, or claimed, so far."""
 
     def __init__(self) -> None:
         self.recorded = Recorded()
@@ -311,7 +314,7 @@ class Driver:
         place = number % len(self.claims)
         job, attempt = self.claims[place]
         if place and (job, attempt) not in self.recorded.said:
-            return  # a right worker says nothing of a handler that never began
+            return  # a correct worker never settles a handler that did not begin
         outcome, again = self.recorded.said.get((job, attempt), Completed(job, attempt, '{"n":1.0}')), True
         await self.call("settle", *draw.settlement([outcome]), again)
 

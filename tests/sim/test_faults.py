@@ -1,4 +1,4 @@
-"""Every kind of fault does what it says, at the address that a plan names, and nothing else."""
+"""Every kind of fault has its documented effect, at the address in a plan, and no other."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ send = sending("work")
 def outcome_of(decisions: dict[str, Any], program: Program = send, **setup: Any) -> Outcome:
     """Run one client and one worker under these decisions; properties must hold all the same."""
     made = {"phase": 60.0, "worker": {"lease": 6.0, "heartbeat_interval": 2.0}, **setup}
-    # A plan whose decisions are given draws nothing; the chances only say that faults are asked for at all.
+    # A plan with given decisions draws nothing; the chances only enable faults.
     knobs = NONE.but(kinds=tuple(KINDS), wake=1.0, handler=1.0, skip=0.5)
     return simulated(catalog, program, decisions=decisions, knobs=knobs, **made)
 

@@ -1,4 +1,4 @@
-"""Handlers that read clocks by themselves see virtual time, and who comes after them the machine's."""
+"""Handlers that read clocks directly see virtual time, and later code the machine's."""
 
 # ruff: noqa: DTZ002, DTZ003, DTZ005, DTZ011, TID251 - the clocks themselves are what is tested
 
@@ -35,7 +35,7 @@ REAL_NOW = dt.datetime.now
 
 
 class Times:
-    """A clock that stands where it was put."""
+    """A clock with a fixed time."""
 
     def __init__(self, now: dt.datetime, monotonic: float = 5.0) -> None:
         self._now = now
@@ -188,7 +188,7 @@ def test_inner_block_gives_way_to_the_outer_one() -> None:
 def test_models_defined_later_have_dates() -> None:
     with showing(Times(NOON)):
         pass
-    # The stand-ins, as a module that is imported now has them.
+    # The replacements, in a module imported now.
     late_model = create_model("Late", at=(dt.datetime, ...), on=(dt.date, ...))
     late: Any = late_model.model_validate_json('{"at": "2031-05-06T12:00:00Z", "on": "2031-05-06"}')
     assert late.at == NOON
@@ -244,7 +244,7 @@ OWN = dt.datetime(2029, 2, 3, 4, 5, 6, tzinfo=UTC)
 
 
 def _own() -> list[Any]:
-    """Return what an application sees that has frozen its time by itself."""
+    """Return the time seen by an application that has frozen its own time."""
     return [dt.datetime.now(UTC), dt.datetime.utcnow(), datetime_by_name.now(), date.today(), time.time()]
 
 

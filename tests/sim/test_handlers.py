@@ -1,4 +1,4 @@
-"""Handlers of an application in a simulated world: they send by their tasks, and tell of their effects."""
+"""Handlers of an application in a simulated world: they send jobs, and record their effects."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ BARE = "import pytest\n"
 
 
 def told(pytester: pytest.Pytester, tests: str, *arguments: str, conftest: str | None = None) -> str:
-    """Run tests of which none passes, and return what is printed."""
+    """Run tests that all fail, and return the output."""
     application(pytester, tests, conftest=conftest)
     result = run(pytester, "-o", "asyncio_mode=auto", *arguments)
     assert result.ret == 1

@@ -1,4 +1,4 @@
-"""docs/simulate.md says what the plugin has."""
+"""docs/simulate.md describes the plugin."""
 
 from __future__ import annotations
 

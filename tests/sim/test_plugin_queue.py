@@ -1,4 +1,4 @@
-"""The fixtures ``zeke`` and ``zeke_sync``: a task by itself, and a queue in virtual time."""
+"""The fixtures ``zeke`` and ``zeke_sync``: a single task, and a queue in virtual time."""
 
 from __future__ import annotations
 

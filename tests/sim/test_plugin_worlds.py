@@ -240,7 +240,7 @@ def test_invalid_plan_is_rejected(pytester: pytest.Pytester) -> None:
         result.assert_outcomes(failed=1)
         said = result.stdout.str()
         assert "--zeke-plan: plan.json: must be a plan written by `zeke sim run`: JSONDecodeError" in said
-        assert "plan.py" not in said  # whose lines do not matter to the user who passed the file
+        assert "plan.py" not in said  # whose lines do not matter to the user that passed the file
 
 
 def test_world_replays_a_plan(pytester: pytest.Pytester) -> None:

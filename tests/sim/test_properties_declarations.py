@@ -1,4 +1,4 @@
-"""What a catalog says counts: histories in which it does, and ones in which it does not."""
+"""A catalog's declarations apply: histories in which they do, and ones in which they do not."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_limits_that_are_shared_out_or_incomplete_hold() -> None:
 def _ticked(
     job: NewJob, *said: OptionLayer, queue: str = "a", options: Mapping[str, Any] | None = None
 ) -> History:
-    """Send a job, where there is a schedule that has options, and a task of a queue that says some."""
+    """Send a job of a schedule with options, for a task with options."""
     h = History(options={queue: said})
     h.schedule(None, Schedule("s", "0 * * * *", "a", options=options or {}))
     h.invoke("insert", "s1", jobs=(job,))

@@ -1,4 +1,4 @@
-"""What workers say of attempts: histories that hold, and ones that break it."""
+"""Settlements of attempts: valid and invalid histories."""
 
 from __future__ import annotations
 

@@ -382,7 +382,7 @@ def test_lease_lost_is_raised_only_for_lost_jobs() -> None:
     assert h.breaks(TOLD) == "attempt 1 raised LeaseLostError, and holds its job since 0.004 s"
 
 
-# What other properties say of waits.
+# Other properties of waits.
 
 
 def test_wait_is_as_the_handler_requested(h: History) -> None:

@@ -147,7 +147,7 @@ def _job(tick: datetime, number: int, name: str = "s", **columns: Any) -> NewJob
 
 
 def _sent(*jobs: NewJob) -> History:
-    """Each is sent by a scheduler of its own, and no answer comes."""
+    """Each is sent by its own scheduler, without an answer."""
     h = History()
     for number, job in enumerate(jobs):
         h.answer(h.invoke("insert", f"s{number}", jobs=(job,)), outcome="unknown")

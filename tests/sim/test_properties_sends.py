@@ -28,7 +28,7 @@ def _as_job(row: Image, **columns: Any) -> Job:
 
 
 def _inserted(h: History, columns: dict[str, Any], **options: Any) -> Any:
-    """Send a job, and write its row, rightly but for the columns that are given."""
+    """Send a job, and write its row, correct except for the given columns."""
     job = h.new(**options)
     return h.insert(job, h.invoke("insert", jobs=(job,)), **columns)
 

@@ -1,4 +1,4 @@
-"""Sleeping workers are woken: histories in which they look at once, may wait, or must not wait."""
+"""Sleeping workers are woken: histories in which they claim at once, may wait, or must not wait."""
 
 from __future__ import annotations
 
@@ -168,7 +168,10 @@ def _holds_a_job(h: History) -> None:
 
 
 def _runs_one_of_two_handlers(h: History) -> None:
-    """Both jobs were taken from the worker; one of its handlers goes on, and the other has ended long ago."""
+    """Both jobs were taken from the worker.
+
+    One of its handlers is still running, and the other has ended long ago.
+    """
     jobs = h.send(), h.send()
     h.claim(*jobs)
     for job in jobs:

@@ -28,7 +28,7 @@ DECISIONS: dict[str, Any] = {
 
 
 def run(source: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Run the module's tests; what was given to ``replay``, once for each ``check``."""
+    """Run the module's tests; return the arguments of ``replay``, once for each ``check``."""
     checked: list[Any] = []
 
     class Replayed:

@@ -1,4 +1,4 @@
-"""The page: it stands alone, takes no text for markup, and holds the whole failure."""
+"""The page: it is self-contained, escapes all text, and has the whole failure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ NASTY = "</script><script>alert(1)</script><!-- <style>{{data}}{{script}}\u2028&
 
 
 class Page(HTMLParser):
-    """What a browser would see: elements with their attributes, and the text of each script and style."""
+    """The page as a browser parses it.
+
+    Elements with their attributes, and the text of each script and style.
+    """
 
     def __init__(self, shown: Failure) -> None:
         super().__init__()
@@ -160,7 +163,7 @@ def test_colours_have_enough_contrast() -> None:
             for ink in ("ink", "soft", "violation", "fault")
             for ground in on
         }
-        # Names of jobs stand in white on bars.
+        # Names of jobs are white on bars.
         written |= {(bar, "white"): contrast(colour[bar], "#ffffff") for bar in ways_to_end()}
         assert [pair for pair, found in written.items() if found < 4.5] == []
         assert min(contrast(colour["edge"], on[ground]) for ground in ("paper", "raised")) >= 3

@@ -1,4 +1,4 @@
-"""What a history tells: leases, handler runs, calls, troubles, and a scale for times far apart."""
+"""The story of a history: leases, handler runs, calls, faults, and a scale for distant times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A failure on one screen: it fits, it says what matters, and nothing in it moves the cursor."""
+"""A failure on one screen: it fits, it has the essential facts, and no control characters."""
 
 from __future__ import annotations
 

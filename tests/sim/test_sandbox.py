@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def within(handler: Callable[[], Any], *, allow: tuple[str, ...] = ()) -> Any:
-    """Run a handler in a world; return what it returns, or raise what it raises."""
+    """Run a handler in a world; return its result, or raise its error."""
     came: list[Any] = []
 
     async def look() -> None:

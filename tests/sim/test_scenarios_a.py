@@ -26,10 +26,10 @@ class Story:
     """A run's history, with what a test asks of it as it stood at each event.
 
     Attributes:
-        row: how a job stands.
+        row: the row of a job.
         calls: by their numbers.
         active: how many jobs of each queue run.
-        queues: the settings as they stand.
+        queues: the current settings.
         began, ended: handlers by job and attempt, with the nodes and with how they ended.
         stopping: nodes that were asked to stop, and have not.
     """

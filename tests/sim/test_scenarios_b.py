@@ -397,7 +397,7 @@ def children_are_cancelled_with_waiting_and_active_parents() -> None:
 
 
 def resumed(events: Sequence[Event]) -> Iterator[tuple[Image, bool, list[Image]]]:
-    """Yield who was resumed, whether by name, and which of its children were cancelled before it by then."""
+    """Yield each resumed job, whether it was requested, and its children cancelled before it."""
     named = {
         call.call: call.args["ids"] for call in events if isinstance(call, Invoked) and "ids" in call.args
     }

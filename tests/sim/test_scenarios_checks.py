@@ -212,7 +212,7 @@ def test_parent_that_misses_the_end_of_a_child_is_found() -> None:
     assert told("completed") == "it was told that child x is completed"
 
 
-# What programs of a world see
+# Observations of the programs of a world
 
 
 NOTHING: dict[str, Any] = {"put_items": [], "finish_item": False, "record_success": None, "move_source": True}
@@ -261,7 +261,7 @@ PATCHES: dict[str, tuple[str, tuple[Any, str, Any], int]] = {
     "who watches is told at once": ("watch", (MemoryChangeFeed, "add", _adds_first_ids_only), 400),
     "who has drained runs nothing": ("shutdown", (Worker, "drain", _drains_soon), 60),
 }
-"""Of each rule: the scenario that breaks it, what is patched for that, and how many seeds are tried."""
+"""For each rule: the scenario that violates it, the patch, and the number of seeds."""
 
 
 def test_patched_runtime_breaks_rule_of_scenario() -> None:

@@ -1,4 +1,4 @@
-"""The server by itself: with statements that wait, and transactions whose client has gone silent."""
+"""The server alone: statements that wait, and transactions whose client is silent."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_transaction_of_a_partitioned_client_ends_after_a_delay() -> None:
 
     outcome, at = answer(played({}, before=cut))
     assert outcome == "ok"
-    # Its next statement goes out at 3 s, and gets no answer for 5 s; after that nothing is heard of it.
+    # Its next statement is sent at 3 s, and gets no answer for 5 s; after that it is silent.
     assert 17.0 < at < 20.0
 
 

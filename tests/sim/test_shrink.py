@@ -1,4 +1,4 @@
-"""What shrinking leaves: the decisions without which the same thing does not break, and no more of them."""
+"""The result of shrinking: exactly the decisions without which the violation does not occur."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_remaining_fault_is_reduced_to_what_it_needs() -> None:
 
 
 def killing(scenario: Scenario) -> list[Plan]:
-    """Return plans that kill a process, and say when it is back."""
+    """Return plans that kill a process, with the time of its restart."""
     outcomes = (run(scenario, scenario.plan(seed)) for seed in range(100))
     return [
         outcome.plan

@@ -1,4 +1,4 @@
-"""What is chosen and what is left out: which node goes first, and which decisions a shrunk plan keeps."""
+"""The choice of the next node, and the decisions that a shrunk plan keeps."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ LATENCY = 0.1
 def build(draws: RandomStream) -> Setup:
     """Jobs that are due at once or much later, that fail and snooze; schedules; short retention."""
     catalog = Catalog()
-    # A fixed delay, for what is drawn follows from the order in which workers come by.
+    # A fixed delay, since draws depend on the order of workers.
     catalog.task("work", retry_limit=2, retry_delay=draws.pick((1, 7, 40)), retry_backoff=False)(act)
     for number, cron in enumerate(("* * * * * */40", "*/2 * * * *", "30 2 * * *")):
         catalog.schedule(f"plan-{number}", cron, task="work", timezone="Europe/Berlin", catch_up="all")
@@ -85,7 +85,7 @@ Step = tuple[str, "RowState | None", "RowState | None", int]
 
 
 def lives(events: Sequence[Event]) -> dict[UUID, list[tuple[float, Step]]]:
-    """Return what happened to each job, with the times; an extension is not told, nor whatever was last."""
+    """Return the events of each job with their times, without extensions and the last event."""
     found: dict[UUID, list[tuple[float, Step]]] = defaultdict(list)
     for event in events:
         if isinstance(event, Change) and (row := event.after or event.before) is not None:
@@ -104,7 +104,7 @@ def check_lives(calm: Outcome, full: Outcome) -> None:
         before = then_before = 0.0
         for (at, step), (then, other) in zip(ours[job], theirs[job], strict=False):
             assert step == other
-            # A job is taken within a poll interval, and what has ended is cleared up within a sweep.
+            # A job is claimed within a poll interval, and ended jobs are archived within a sweep.
             swept = step[0] == "archive" or step[2] is None
             assert abs((at - before) - (then - then_before)) <= (SWEEP if swept else POLL) + LATENCY
             before, then_before = at, then
@@ -303,5 +303,5 @@ def test_week_of_two_schedules_takes_few_steps() -> None:
     ]
     assert done.violation is None
     assert len(completed) == 7 * 288 + 7 * 4
-    # What would be looks every second is some dozens of steps a tick.
+    # Instead of polls every second there are some dozens of steps a tick.
     assert done.ticks < 120 * len(completed)

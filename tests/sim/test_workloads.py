@@ -1,4 +1,4 @@
-"""Work for simulated worlds: attempts do what their script says, programs what they planned, at its time."""
+"""Workloads of simulated worlds: attempts follow their script, and programs their plan."""
 
 from __future__ import annotations
 

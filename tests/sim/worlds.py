@@ -1,4 +1,4 @@
-"""Small worlds that a test makes of a catalog and a few programs, and runs under given decisions."""
+"""Small worlds of a catalog and a few programs, run with given decisions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks that run in processes, which look them up in this module."""
+"""Tasks for processes, which import them from this module."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _deep(levels: int = 1_000) -> Any:
 
 
 def _hang(order: Order, job: JobContext) -> None:
-    # Says who it is, so that a test knows that it runs and can look whether it still does.
+    # Reports its process id, so that a test knows that it runs and can check later.
     Path(order.path).write_text(str(os.getpid()), encoding="utf-8")
     threading.Event().wait()
 

@@ -1,4 +1,4 @@
-"""A child process that gives back what it gets."""
+"""A child process that returns its input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A queue, a worker on it, and waiting for what it does: the stage of the worker's tests."""
+"""The environment of the worker's tests: a queue, a worker on it, and waiting for its actions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _CALM = {
 }
 
 PATIENCE = 20.0
-"""Seconds of real time after which what a test waits for will not come."""
+"""Seconds of real time after which a test stops waiting."""
 
 
 async def until(condition: Callable[[], Any]) -> None:
@@ -47,7 +47,7 @@ async def until(condition: Callable[[], Any]) -> None:
 
 
 async def turns(number: int = 50) -> None:
-    """Yield to everything else for some turns of the loop, to see what must not happen in them."""
+    """Yield for some turns of the loop, in which certain events must not happen."""
     for _ in range(number):
         await SystemClock().sleep(0)
 
@@ -57,7 +57,7 @@ class Place:
 
     Args:
         catalog: the tasks.
-        clock: what queue, worker and storage go by.
+        clock: the clock of queue, worker and storage.
         storage: memory by default.
     """
 
@@ -101,7 +101,7 @@ class Place:
             await turns()
 
     def hurry(self) -> None:
-        """Move time on from now on, as fast as the loop turns, so that all who wait for it get done."""
+        """Advance time with each turn of the loop, so that all waits for it end."""
         self._hurrying = asyncio.ensure_future(self._hurry())
 
     def stop_hurrying(self) -> None:

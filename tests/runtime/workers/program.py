@@ -26,7 +26,7 @@ def say(job: JobContext) -> None:
 
 @catalog.task("brief", retry_delay=0)
 async def brief(seconds: float, job: JobContext) -> str:
-    """Take so long."""
+    """Run for a number of seconds."""
     say(job)
     await asyncio.wait([asyncio.ensure_future(asyncio.Event().wait())], timeout=seconds)
     return "done"
@@ -34,7 +34,7 @@ async def brief(seconds: float, job: JobContext) -> str:
 
 @catalog.task("endless", retry_delay=0)
 async def endless(job: JobContext) -> None:
-    """Never end by itself on the first attempt."""
+    """Never end on the first attempt."""
     say(job)
     if job.attempt == 1:
         await asyncio.Event().wait()

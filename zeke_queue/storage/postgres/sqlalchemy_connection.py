@@ -111,9 +111,7 @@ def check_not_autocommit(driver_connection: object) -> None:
     """
     # Autocommit may also be set on the engine, which only the driver's connection shows.
     if getattr(driver_connection, "autocommit", False):
-        raise UsageError(
-            "connection: must not be in AUTOCOMMIT mode; join one whose transaction you commit"
-        )
+        raise UsageError("connection: must not be in AUTOCOMMIT mode; join one whose transaction you commit")
 
 
 @cache
