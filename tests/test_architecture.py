@@ -1,4 +1,4 @@
-"""What ARCHITECTURE.md says of the tree is so: its rooms, their order, and every path that it names."""
+"""ARCHITECTURE.md matches the tree: its packages, their order, and every path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages say what the code does, where both name the same things."""
+"""The pages agree with the code on names, options and examples."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _blocks(page: str) -> list[str]:
 
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The module that the guide's blocks stand in, which they may import."""
+    """The module that contains the guide's blocks, which may import it."""
     module = ModuleType("app")
     monkeypatch.setitem(sys.modules, "app", module)
     return module
@@ -161,7 +161,7 @@ def _code(block: str) -> CodeType:
 
 
 async def _run(code: CodeType, app: ModuleType) -> None:
-    """Run a block; what it sends is served by a worker that knows what the blocks before it define."""
+    """Run a block; a worker with the definitions of the previous blocks runs the jobs that it sends."""
     if not code.co_flags & inspect.CO_COROUTINE:
         exec(code, vars(app))  # noqa: S102 - our own page
         return

@@ -1,6 +1,6 @@
 """The rules of the house that no linter knows, each a function from one file to its complaints.
 
-They stand apart from `test_tidy.py`, which first shows every rule refusing a bad sample and passing a good
+They are separate from `test_tidy.py`, which first tests each rule with a bad sample and a good
 one, and then runs all of them over the project.
 """
 
@@ -99,7 +99,7 @@ def no_error_is_swallowed(source: Source) -> list[str]:
 def nothing_sleeps(source: Source) -> list[str]:
     """A test that sleeps is slow on a good day and red on a bad one: wait for an event, or turn the clock.
 
-    In a simulation, asyncio's sleep takes virtual time, so what is simulated may.
+    In a simulation, asyncio's sleep takes virtual time, so simulated code may.
     """
     simulated = source.path.startswith(("tests/sim/", "tests/workloads.py"))
     sleepers = {"time"} if simulated else {"time", "asyncio", "anyio"}
@@ -149,7 +149,7 @@ def _gives_reason(call: ast.Call | None) -> bool:
 
 
 def core_is_pure(source: Source) -> list[str]:
-    """`zeke_queue.core` decides from the values it is given; not even a deferred import may reach out."""
+    """`zeke_queue.core` decides from its arguments; not even a deferred import may access the outside."""
     return [
         f"{source.path}: imports {name}" for name in _imports(source.tree()) if name.split(".")[0] in IMPURE
     ]
@@ -164,7 +164,7 @@ def _imports(tree: ast.Module) -> Iterator[str]:
 
 
 def environment_is_left_alone(source: Source) -> list[str]:
-    """Settings come from `zeke_queue.system.settings`, where a newcomer can see all of them."""
+    """Settings are read from `zeke_queue.system.settings`, which lists all of them."""
     reads = re.compile(r"os\.(?:environ|environb|getenv)")
     return [
         f"{source.path}:{node.lineno}: reads the environment"
@@ -275,7 +275,7 @@ def glossary_defines_its_words(source: Source) -> list[str]:
 
 
 def decision_is_whole(source: Source) -> list[str]:
-    """A decision says what was known, what was decided, what was rejected and what it costs."""
+    """A decision has context, decision, alternatives and consequences."""
     headings = re.findall(r"^## (.+)$", source.text, re.MULTILINE)
     return [f"{source.path}: no section {name!r}" for name in ADR_SECTIONS if name not in headings]
 

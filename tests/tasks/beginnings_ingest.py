@@ -32,7 +32,7 @@ async def begin_youtube(domain: Domain) -> Start:
 
 
 async def begin_channel(domain: Domain) -> Start:
-    """A channel whose feed tells of two videos of the last days."""
+    """A channel whose feed lists two videos of the last days."""
     source = await domain.source(CHANNEL, type=SourceType.YOUTUBE_CHANNEL)
     return "ingest-from-youtube", {"sourceId": source.id, "reason": "schedule"}
 
@@ -69,7 +69,7 @@ async def begin_video_alone(domain: Domain) -> Start:
 
 
 async def begin_upload(domain: Domain) -> Start:
-    """Two texts and one of them again, pages for two chunks, and what is neither."""
+    """Two texts, one of them twice, pages for two chunks, and items with neither."""
     source = await domain.source(None, type=SourceType.MANUAL)
     texts = [("1", "Bees make honey."), ("2", "Birds sing."), ("3", "Bees  make honey.")]
     items: list[dict[str, Any]] = [{"externalId": name, "text": text} for name, text in texts]

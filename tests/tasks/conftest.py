@@ -69,7 +69,7 @@ async def on_postgres(domain_dsn: str, clock: FrozenClock) -> AsyncIterator[Doma
 
 @pytest.fixture
 def domain(in_memory: Domain) -> Domain:
-    """A store with nothing in it: in memory, but for the tests of the store itself."""
+    """An empty store: in memory, except in the tests of the store itself."""
     return in_memory
 
 
@@ -103,9 +103,9 @@ def jobs(
 
 @pytest.fixture(scope="session")
 def input_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with ``feeds/`` and ``pages/`` as they are found on the web.
+    """A directory with ``feeds/`` and ``pages/`` from the web.
 
-    It is the one that ZEKE_TEST_DATA names, or ``shared/data`` beside the project; where there is neither,
+    It is ``ZEKE_TEST_DATA``, or ``shared/data`` next to the project; if neither exists,
     samples of our own take their place.
     """
     named = os.environ.get("ZEKE_TEST_DATA")

@@ -87,7 +87,7 @@ class Domain:
             yield rows
 
     async def source(self, url: str | None = "https://a.example/feed", **about: Any) -> Source:
-        """Add a source, an RSS feed unless told otherwise."""
+        """Add a source, by default an RSS feed."""
         given: dict[str, Any] = {"type": SourceType.RSS, "name": "A feed", **about}
         async with self.rows() as rows:
             return await rows.ensure_source(self.new_id(), NewSource(url=url, **given))
@@ -99,7 +99,7 @@ class Domain:
             return added
 
     async def look(self, item_id: UUID) -> RawItem:
-        """Return an item as it is stored."""
+        """Return a stored item."""
         async with self.rows() as rows:
             (item,) = await rows.items([item_id])
             return item
@@ -135,8 +135,8 @@ class Domain:
         """Make an item of a source, its content of this text and the story of it, and return the story.
 
         Args:
-            text: what the story tells.
-            source: whose item it is; a feed if none is given, the same each time.
+            text: the story's text.
+            source: the item's source; by default always the same feed.
             about: fields of ``NewStory`` (title, url, kind, published_at).
         """
         source = source or await self.source()
@@ -153,12 +153,12 @@ class Domain:
     async def everything(self, *, times: bool = True) -> dict[str, list[Any]]:
         """Return every row of every table, the same for the same rows, whichever store it is.
 
-        Of a source's health there is what was found, and not when. A team whose only rows are what it does
+        A source's health is included without times. A team whose only rows are what it does
         with highlights of others, and that subscribes to nothing, is not found.
 
         Args:
-            times: whether the times at which rows changed are there; without them what was done once in a
-                history is equal to what was done once in another one.
+            times: whether to include the times of changes; without them a change made once in a
+                history is equal to one made once in another.
         """
         without = CHECKED if times else (*CHECKED, *STAMPED)
         async with self.rows() as rows:
@@ -166,7 +166,7 @@ class Domain:
         return {table: [_without(without, row) for row in kept] for table, kept in found.items()}
 
     async def stories(self, *items: UUID) -> dict[UUID, Story]:
-        """Return the stories that tell these items."""
+        """Return the stories of these items."""
         return await self.verbs.stories_of(items)
 
 

@@ -9,7 +9,7 @@ from psycopg import sql
 
 
 def dump(dsn: str) -> dict[str, list[dict[str, Any]]]:
-    """Return the rows of each of the domain's tables, in the order of what is in them."""
+    """Return the rows of each of the domain's tables, sorted by their content."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         tables = connection.execute(
             "select tablename from pg_tables where schemaname = 'zeke' and tablename not like '%migration%'"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Killed(BaseException):
-    """The process ended here; no handler of errors may see it, as with a real one."""
+    """The process ended here; as with a real end, no error handler may see it."""
 
 
 class Fuse:
@@ -108,7 +108,7 @@ class BurningJobs(Jobs):
         return await self._fuse.around(super().child)(job, task, payload, key, options)
 
     async def look(self, job: JobContext, job_id: UUID) -> Any:
-        """Look at a job, with a point before and after: behind it, a job says that it waits."""
+        """Read a job, with a stopping point before and after: after it, a job reports that it waits."""
         return await self._fuse.around(super().look)(job, job_id)
 
     @asynccontextmanager

@@ -1,7 +1,7 @@
-"""One job at a time, without a worker: a handler is run as a worker would, and a test sees where it stops.
+"""One job at a time, without a worker: a handler runs as in a worker, and a test sees where it stops.
 
 What a worker adds (claims, retries, concurrency) is tested with one; here a test wants to stop a handler
-between any two statements, or to look at what it raises.
+between any two statements, or to inspect its error.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 @cache
 def _catalog_and_settings() -> tuple[Catalog, Settings]:
-    """Return what is the same for all jobs and takes most of the time to make them."""
+    """Return the parts that all jobs share and that are slow to create."""
     return build_catalog(scheduled=False), Settings.load()
 
 
@@ -73,12 +73,12 @@ class Jobs:
         retries: int = 0,
         attempt: int | None = None,
     ) -> Any:
-        """Run a task's handler once; returns or raises what it does.
+        """Run a task's handler once; return its result or raise its error.
 
         Args:
             task: its name.
             payload: what fits it.
-            job_id: of the job; a new one by default. To run a job again, say it each time.
+            job_id: of the job; a new one by default. To run a job again, pass it each time.
             retries: how many it has used up.
             attempt: which attempt it is; by default as many as it has used up, and one.
         """
@@ -165,6 +165,6 @@ def memory_jobs(
     captions: CaptionSource | None = None,
     search: VideoSearch | None = None,
 ) -> Jobs:
-    """Return jobs on an empty store in memory; what is not given is a double that answers by default."""
+    """Return jobs on an empty store in memory; other parts are doubles with default answers."""
     youtube = YouTube(captions or ScriptedCaptions(), search or ScriptedSearch())
     return Jobs(memory_domain(), web or ScriptedWeb(), ai or ScriptedAI(), youtube)

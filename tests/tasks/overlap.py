@@ -33,8 +33,8 @@ class Started:
 async def overlap(domain: Domain, first: Started, second: Started) -> tuple[Any, Any]:
     """Run two jobs, and return what each returned, or the signal that it raised.
 
-    The second waits with its answer until the first, with an answer too, has read what is thought of the
-    story. Then the first stands still until the second has read that as well, or wants the story's lock; so
+    The second waits with its answer until the first, also with an answer, has read the analysis of the
+    story. Then the first pauses until the second has read it as well, or waits for the story's lock; so
     a reader without the lock has outdated rows when it writes.
     """
     asked, read, met = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -67,7 +67,7 @@ async def overlap(domain: Domain, first: Started, second: Started) -> tuple[Any,
 
 
 class _Watched(Jobs):
-    """Runs handlers, and says which verb of the store begins and which has ended."""
+    """Runs handlers, and reports when a verb of the store begins and ends."""
 
     def __init__(
         self,

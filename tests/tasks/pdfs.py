@@ -1,4 +1,4 @@
-"""A small writer of PDF files: pages of lines in Helvetica, and what a document says of itself."""
+"""A small writer of PDF files: pages of lines in Helvetica, and metadata."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def pdf(
 
     Args:
         pages: the lines of each, in characters of Windows-1252.
-        info: what it says of itself, such as its ``Title``.
+        info: its metadata, such as ``Title``.
         locked: whether it needs a password.
         version: of the format.
     """
@@ -62,7 +62,7 @@ def _escaped(text: str) -> str:
 
 
 def _string(text: str) -> str:
-    """Return a text string, as UTF-16 where it is not ASCII."""
+    """Return a text string, as UTF-16 if it is not ASCII."""
     if text.isascii():
         return f"({_escaped(text)})"
     return f"<FEFF{text.encode('utf-16-be').hex()}>"

@@ -1,4 +1,4 @@
-"""An AI that answers as a test says, calls itself a model, and remembers what it was asked."""
+"""An AI with scripted answers, which counts as a model and records its calls."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Asked(NamedTuple):
 
 
 class ScriptedAI:
-    """Answers each call of a kind with what was put there: each answer once, and the last one for ever.
+    """Answers each call of a kind with its scripted answers: each once, and the last one repeatedly.
 
     Attributes:
         asked: the calls, in order.

@@ -1,4 +1,4 @@
-"""What documents do to those who read them: functions for a process that reads."""
+"""Functions for a reader process that imitate harmful documents."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def leave(code: int) -> None:
 
 
 def hang(mark: str) -> None:
-    """Tell who hangs, and read for ever; signals that ask to end are not heard."""
+    """Report the process id, and hang while ignoring SIGTERM and SIGINT."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     half = Path(mark).with_suffix(".half")
     half.write_text(str(os.getpid()))
@@ -63,7 +63,7 @@ def wait_for(mark: str) -> None:
 
 
 def spin() -> NoReturn:
-    """Keep a processor busy for ever."""
+    """Keep a processor busy forever."""
     while True:
         sum(range(1000))
 

@@ -1,4 +1,4 @@
-"""docs/catalog.md says of each task what the catalog says."""
+"""docs/catalog.md describes each task as the catalog does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo as a user runs it: it tells every story, also when a worker is killed in the middle."""
+"""The demo as a user runs it: it shows every story, even if a worker is killed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _WHO_FETCHES = """
 async def demo(*options: str, command: str = DEMO, **env: str) -> AsyncGenerator[asyncio.subprocess.Process]:
     """Run the demo; it is ended with the block if it has not ended by then.
 
-    Whatever AI the machine is set up for is not asked, but the one that ``env`` says.
+    The AI is that of ``env``, regardless of the machine's settings.
     """
     ours = ("OPENAI_", "ZEKE_")
     own = os.environ.items()  # noqa: TID251 - the demo is a user's program, and inherits the user's environment
@@ -227,14 +227,14 @@ async def test_ended_process_is_not_restarted_during_shutdown(tmp_path: Path) ->
     async with Children([ends], told.append, clock) as children:
         await clock.asleep.wait()
         (first,) = children._running.values()
-        # The supervision goes on only after the end has begun.
+        # The supervision continues only after the end has begun.
         asyncio.get_running_loop().call_later(0, clock.over.set)
     assert list(children._running.values()) == [first]
     assert [line for line in told if "started again" in line] == []
 
 
 class _Held(SystemClock):
-    """A clock whose sleeps are over when the test says so."""
+    """A clock whose sleeps end when the test permits."""
 
     def __init__(self) -> None:
         self.asleep = asyncio.Event()

@@ -1,7 +1,7 @@
 """What the extra ``tasks`` brings along, for installers of any age.
 
 A requirement names an extra as its author spelled it: ``lxml[html_clean]``. Installers of today compare names
-of extras by their normal form; pip up to 23.2 compares what is written, and leaves out what it doesn't find.
+of extras by their normal form; pip up to 23.2 compares them as written, and ignores unknown ones.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def _installed(requirements: list[str], *, by_normal_form: bool) -> set[str]:
-    """Return the names of what is installed for some requirements, and for what those require."""
+    """Return the names of the packages that requirements install, including their dependencies."""
     waiting = [Requirement(one) for one in requirements]
     seen: set[tuple[str, str]] = set()
     while waiting:

@@ -1,4 +1,4 @@
-"""``fetch-content``: what becomes of each item, and what is left to be tried again."""
+"""``fetch-content``: the result of each item, and which are retried."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ async def test_feeds_and_articles_are_distinguished_and_read(settings: Settings)
         ("article", 1, 1, None),
     ]
     assert _titles(found) == {"Bees", "Birds", "Trees"}
-    # What the look at a URL brought is what its job reads.
+    # The job reads the answer of the first fetch of the URL.
     assert hits == {"/feed": 1, "/bees": 1, "/birds": 1, "/trees": 1}
 
 
@@ -222,7 +222,7 @@ async def test_local_failure_is_reported_and_everything_is_read_after_its_repair
     (tmp_path / "trafilatura.py").write_text(late, encoding="utf-8")
     async with Site() as site:
         with monkeypatch.context() as broken:
-            # For the processes that read: this one has it already.
+            # For the reader processes: this one has it already.
             broken.syspath_prepend(tmp_path)
             # Its retries take longer than the command waits here.
             broken.setattr(fetch_content, "layer", replace(fetch_content.layer, retry_limit=0))
@@ -395,7 +395,7 @@ def test_reason_does_not_repeat_the_url_and_empty_tables_are_omitted(settings: S
 
 def test_log_lines_do_not_break_into_the_display(settings: Settings, logging: Mock) -> None:
     _zeke(settings.require_database(), "http://127.0.0.1/feed")
-    # A job that fails for good is an error; what the user should know of it stands in the tables.
+    # A job that fails permanently is an error; the tables show the reason.
     assert LEVELS[logging.call_args.kwargs["level"]] > LEVELS["error"]
 
 

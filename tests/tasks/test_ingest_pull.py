@@ -1,4 +1,4 @@
-"""``ingest-pull``: which sources get a job, and that pulls don't pile up."""
+"""``ingest-pull``: which sources get a job, and that pulls do not accumulate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ingest-source``: what a feed becomes, and what is known of its health afterwards."""
+"""``ingest-source``: the items of a feed, and its recorded health."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ async def test_feed_that_moved_onto_another_source_warns_until_it_can_move(
     health = await jobs.domain.health(source)
     assert health.status is HealthStatus.WARN
     assert "https://b.example/feed" in (health.message or "")
-    # Had it validators, the next answer would be that nothing changed, and the warning would stand for ever.
+    # With validators the next answer would be 304, and the warning would stay forever.
     assert ((await jobs.domain.health(source)).etag, web.asked[0].etag) == (None, None)
     await jobs.domain.verbs.move_source(other.id, "https://c.example/feed")
     await _ingest(jobs, source)
@@ -211,7 +211,7 @@ async def test_error_keeps_validators_and_success_clears_it(jobs: Jobs, web: Scr
 
 
 async def _waits_for(jobs: Jobs, source: Source, hours: float) -> float:
-    """Check a source after some hours, whatever comes of it; returns the hours until its next check."""
+    """Check a source after some hours; return the hours until its next check."""
     jobs.domain.clock.advance(hours * HOUR)
     with suppress(Retry):
         await _ingest(jobs, source)

@@ -50,7 +50,7 @@ DONE_ANEW: Final[dict[Begin, dict[str, tuple[str, ...]]]] = {
     # Each job is a run of its own, whose steps change nothing.
     beginnings_playbook.begin_playbook: {"playbook_runs": (), "playbook_run_events": ()},
 }
-"""Where a second job does its work anew: which columns of which rows change; else, which rows are added."""
+"""For tasks whose second job repeats its work: the changed columns by table, or the added rows."""
 
 MADE_OF: Final = ("content_id", "title", "url")
 
@@ -75,7 +75,7 @@ async def everything(domain: Domain) -> dict[str, list[Any]]:
 
 
 async def finish(jobs: Jobs, task: str, payload: dict[str, Any], job_id: UUID) -> None:
-    """Run a job until it has ended, as its worker does; what it waits for is run, and it goes on."""
+    """Run a job until it has ended, as its worker does; run the jobs that it waits for, and resume it."""
     storage = jobs.domain.storage
     data = jsonb.dumps(jobs.queue.catalog.get(task).validate(payload).model_dump(mode="json", by_alias=True))
     await storage.insert([NewJob(job_id, task, data)])
@@ -109,7 +109,7 @@ async def _run_child(jobs: Jobs, child_id: UUID) -> None:
 async def run(domain: Domain, begin: Begin, *fuses: Fuse) -> dict[str, list[Any]]:
     """Run the job once for each fuse, of which only the last one holds, and return the rows."""
     task, payload = await begin(domain)
-    # One web and one AI for all runs: what they said to the one that was killed, they have said.
+    # One web and one AI for all runs: answers to the killed run are used up.
     pages, ai = web(), ScriptedAI()
     for fuse in fuses[:-1]:
         with pytest.raises((Killed, BaseExceptionGroup)):
@@ -171,7 +171,7 @@ async def test_playbook_killed_between_sending_a_step_and_waiting_for_it_is_resu
         alone += 1
         await finish(BurningJobs(domain, web(), Fuse()), task, payload, JOB)
         assert await everything(domain) == once, point
-    # Two steps, each killed as soon as it was sent, and before and after the look at it.
+    # Two steps, each killed right after its send, and before and after it is read.
     assert alone == 6
 
 
@@ -199,7 +199,7 @@ async def test_task_sent_twice_on_postgres_leaves_what_one_leaves(
 
 
 async def _sent_twice(begin: Begin, domain: Domain, rows: Callable[[], Awaitable[Rows]]) -> None:
-    """Send a job, and an hour later another one like it; it changes nothing but what is to be done anew."""
+    """Send a job, and an equal one an hour later, which changes only the expected rows."""
     task, payload = await begin(domain)
     kept: list[Rows] = []
     sent: list[set[tuple[str, str]]] = []
@@ -231,7 +231,7 @@ def _less(columns: Collection[str], row: dict[str, Any]) -> dict[str, Any]:
 
 
 class Fickle(ScriptedAI):
-    """An AI that answers in other words each time, which tell its answers apart."""
+    """An AI that answers with different words each time, so that answers can be distinguished."""
 
     async def ask(self, prompt: Prompt, text: str, answer: type[M]) -> Answer[M]:
         """Answer, with the number of the call."""
@@ -246,7 +246,7 @@ class Fickle(ScriptedAI):
 
 
 async def test_stored_answer_of_ai_is_not_requested_again() -> None:
-    """Also where a user asked for it: otherwise overlay and briefs could contradict each other for good."""
+    """Also if a user requested it: otherwise overlay and briefs could contradict each other permanently."""
 
     async def check(begin: Begin, reason: dict[str, str]) -> None:
         whole, kept_at = Fuse(), 0
@@ -276,6 +276,6 @@ async def test_stored_answer_of_ai_is_not_requested_again() -> None:
 
 
 async def _thought_and_sent(domain: Domain) -> tuple[list[Any], set[UUID]]:
-    """Return the overlays, and the jobs but the one that is run."""
+    """Return the overlays, and the jobs except the running one."""
     sent = {job.id for job in (await domain.storage.find(JobQuery(limit=1000))).jobs} - {JOB}
     return (await domain.everything())["story_overlays"], sent

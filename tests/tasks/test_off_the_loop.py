@@ -38,7 +38,7 @@ class Watched:
         self.called_here: dict[str, bool] = {}
 
     async def compute(self, function: Callable[P, T], /, *args: P.args, **options: P.kwargs) -> T:
-        """Call a function with what would reach another process, and return what would come back."""
+        """Call a function with arguments and result pickled, as for another process."""
         function, args, options = _crossed((function, args, options))
         self._here = True
         try:

@@ -1,4 +1,4 @@
-"""How far a run has come, as people see it."""
+"""The progress of a run, as users see it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _found() -> list[Finding]:
 def test_jobs_and_items_are_summed_up() -> None:
     now = standing(COUNTS, _found())
     assert (now.feeds, now.items, now.stories) == (Part(2, 3), Part(1, 2), 1)
-    # A failed analysis is none, and each that is still to come will have a brief written.
+    # A failed analysis does not count, and each pending one will lead to a brief.
     assert (now.analyses, now.briefs) == (Part(2, 6), Part(1, 5))
     assert (now.waiting, now.active, now.failed) == (4, 2, 2)
     assert not now.quiet

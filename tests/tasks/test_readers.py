@@ -226,7 +226,7 @@ async def test_readers_end_with_their_context() -> None:
 
 
 class Failing:
-    """A reader that fails on what stands at one URL, and reads all else."""
+    """A reader that fails on the document at one URL, and reads all others."""
 
     def __init__(self, error: Exception, url: str) -> None:
         self._error = error
@@ -286,7 +286,7 @@ async def test_unreadable_feed_is_recorded() -> None:
 
     cases = [
         (Unreadable("the parsers crash on it, with signal SIGSEGV"), Fail),
-        # It counts against the feed, so that one that always ends so is asked for less often.
+        # It counts against the feed, so that a feed that always fails this way is fetched less often.
         (ReaderKilled("it was killed, with signal SIGKILL"), Retry),
     ]
     await check_each_async(cases, check)

@@ -1,6 +1,6 @@
-"""Feeds and pages as they are found on the web, through a real worker, the real client and a loopback server.
+"""Feeds and pages from the web, through a real worker, the real client and a loopback server.
 
-Items of real feeds lead to real sites, so their pages are not fetched here: pages come from a feed that the
+Items of real feeds link to real sites, so their pages are not fetched here: pages are in a feed that the
 test makes.
 """
 
@@ -62,7 +62,7 @@ DAMAGED: Final = {"malformed_rss_namespaced.xml", "osm-pl.xml", "cut-off.xml"}
 
 
 class World:
-    """A queue, the domain's store, and a worker to run what is due."""
+    """A queue, the domain's store, and a worker for due jobs."""
 
     def __init__(self, storage: Storage, repository: Repository) -> None:
         self.repository = repository
@@ -91,11 +91,11 @@ class World:
             assert (await self.queue.send("ingest-source", payload, retry_limit=0)).id
 
     async def work(self, *queues: str) -> None:
-        """Run what is due in these queues."""
+        """Run due jobs in these queues."""
         await Worker(self.queue, tasks=queues or None).drain()
 
     async def health(self, source_id: UUID) -> Health:
-        """Return what is known of a feed."""
+        """Return a feed's source."""
         async with self.queue.transaction() as transaction:
             health = await self.repository.within(transaction).health(source_id)
         assert health is not None
@@ -231,7 +231,7 @@ async def test_bad_pages_affect_only_their_items(world: World) -> None:
 
 
 def _serving(**answers: Answer) -> LoopbackServer:
-    """Return a server that answers paths as given."""
+    """Return a server with the given answers by path."""
 
     async def answer(request: Request) -> Answer:
         return answers.get(request.path, Answer(status=404))

@@ -1,4 +1,4 @@
-"""The tables for people: what strangers wrote is shown as it is, and does nothing to the terminal."""
+"""The tables for users: foreign text is shown unchanged, without control of the terminal."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_table_without_rows_is_omitted() -> None:
 
 
 async def _failed(*reasons: str) -> list[Job]:
-    """Jobs that failed for good, each with a reason."""
+    """Jobs that failed permanently, each with a reason."""
     catalog = Catalog()
 
     @catalog.task("fails")

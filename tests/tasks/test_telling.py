@@ -1,4 +1,4 @@
-"""Stories told to people, and who told them at which cost."""
+"""Stories shown to users, with the model and its cost."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def highlight(number: int, score: float | None) -> Highlight:
 
 
 def told(tell: Callable[..., None], *arguments: object) -> str:
-    """Return what is printed where no terminal is."""
+    """Return the output without a terminal."""
     out = Console(file=io.StringIO(), width=100)
     tell(out, *arguments)
     assert isinstance(out.file, io.StringIO)

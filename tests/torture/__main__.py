@@ -1,4 +1,4 @@
-"""``python -m tests.torture``: run it, judge it, say what happened; exits 1 if a property did not hold."""
+"""``python -m tests.torture``: run it, check it, report; exit with 1 if a property did not hold."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.torture.running import Outcome, Run, say
 from zeke_queue.system.clock import SystemClock
 
 TAIL = 35.0
-"""Seconds that the quiet phase takes about, of which a run of ``--seconds`` leaves so many."""
+"""Approximate seconds of the quiet phase, which ``--seconds`` includes."""
 
 SHORTEST = 10.0
 
@@ -83,7 +83,7 @@ def tell(outcome: Outcome) -> None:
 
 
 def tell_verdict(folder: Path) -> bool:
-    """Judge a history and say what came of it; returns whether all properties hold."""
+    """Check a history and report the result; return whether all properties hold."""
     events = judging.put_together(folder)
     if never := judging.never(events):
         say(f"Steps that no job took: {', '.join(never)}")

@@ -1,4 +1,4 @@
-"""Which call made a change: the log does not say, but what was asked, when, and what was answered does.
+"""The call behind each change: the log lacks it, but requests, times and answers determine it.
 
 A change is a call's if the call asked for just that, began before the commit, and has no answer from before
 it. Where several remain that asked for different things, the change belongs to no known call.
@@ -35,7 +35,7 @@ class _Asked(NamedTuple):
 
 
 class Attribution:
-    """The calls of a run, by what they asked for.
+    """The calls of a run, by their requests.
 
     Args:
         events: all of the run, in order.
@@ -88,25 +88,25 @@ class Attribution:
             return None
         key, made = min(found, key=lambda pair: pair[1].until)
         if len(found) > 1 and not made.certain and made.what is None:
-            return None  # without a word of what it asked for, any of them
+            return None  # without details of its request, any of them
         if made.certain:
             self._made[key, made.call] = change.commit
         return made.call
 
 
 def attributed(events: list[Event]) -> Iterator[Event]:
-    """Yield the events, with each change's call where it is known."""
+    """Yield the events, with each change's call if it is known."""
     attribution = Attribution(events)
     for event in events:
         yield event._replace(call=attribution.of(event)) if isinstance(event, Change) else event
 
 
 def _asks(call: Invoked, result: Any) -> Iterator[tuple[tuple[Any, ...], Any, bool]]:
-    """Yield what a call asked for: a key by which changes look for it, details, and whether it was done.
+    """Yield the requests of a call: a key for matching changes, details, and whether it was done.
 
     Args:
         call: the call.
-        result: its answer; None where there is none, or where it says nothing.
+        result: its answer; None if there is none, or it has no information.
     """
     verb, args = call.verb, call.args
     told = result is not None
@@ -127,7 +127,7 @@ def _asks(call: Invoked, result: Any) -> Iterator[tuple[tuple[Any, ...], Any, bo
         if not told:
             yield (verb, args["worker"]), None, False
     elif verb in ("archive", "purge") and result != 0:
-        # It says how many it moved, and so that it moved some.
+        # Its answer is the number of moved rows, so it moved some.
         yield (verb,), None, told
 
 
@@ -140,10 +140,10 @@ _LISTS: Final = {
 
 
 def _keys(change: Change) -> Iterator[tuple[Any, ...]]:
-    """Yield the keys of what a change may have been asked for by."""
+    """Yield the keys of the requests that may have caused a change."""
     before, after = change.before, change.after
     if is_of_waiting(change):
-        return  # the call that ended a child, or is to wait for it, does that besides
+        return  # the call that ended a child, or starts a wait for it, does that as well
     if change.table == "archive" or after is None:
         yield ("purge",) if change.table == "archive" and after is None else ("archive",)
     elif before is None:
@@ -162,7 +162,7 @@ def _keys(change: Change) -> Iterator[tuple[Any, ...]]:
 
 
 def _is_what_became(asked: _Asked, change: Change) -> bool:
-    """Return whether what was asked for leads to a row as it is: an outcome's state, output and delay."""
+    """Return whether a request leads to a row: an outcome's state, output and delay."""
     what, after = asked.what, change.after
     if isinstance(what, Waiting) and after is not None:
         return after.superseded or (after.state is _CREATED and after.waits_for in {what.child, None})
@@ -190,4 +190,4 @@ def _same(asked: str | None, stored: str | None) -> bool:
 
 
 MOMENT: Final = 0.005
-"""Seconds for what is rounded, and for commits that are put after their neighbours."""
+"""Seconds of tolerance for rounding, and for commits placed after their neighbours."""

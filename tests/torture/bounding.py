@@ -1,6 +1,6 @@
 """What is known of when things happened: bounds, where a simulation has instants.
 
-The server reads its clock as a commit begins, and others see the commit a moment later, at the latest
+The server reads its clock at the start of a commit, and others see the commit a moment later, at the latest
 when its call is answered. When a statement began is known only to lie between its call and its answer. So
 that no property takes one end of such an interval for the other, the history is made to say the end that each
 needs.
@@ -27,13 +27,13 @@ SEEN_AT_LAST: Final = 5.0
 fault is on, takes milliseconds."""
 
 _LOOKS: Final = frozenset({"get", "insert", "cancel", "resume", "retry", "extend", "lock_expired"})
-"""Verbs whose answer depends on what they see."""
+"""Verbs whose answer depends on the visible rows."""
 
 
 def bounded(events: list[Event], began: datetime) -> list[Event]:
-    """Return the events in order, with a call that may not have seen a commit put before the commit.
+    """Return the events in order, with a call that may not have seen a commit placed before it.
 
-    And with ``issued`` what its property may go by: of ``lock_expired`` the latest time at which it can have
+    ``issued`` is the time for properties: of ``lock_expired`` the latest time at which it can have
     been decided, of a send whose slot may have passed meanwhile nothing.
 
     Args:
@@ -55,7 +55,7 @@ def bounded(events: list[Event], began: datetime) -> list[Event]:
 
 
 def _issued(event: Answered, decided: datetime, invoked: Invoked) -> datetime | None:
-    """Return what is to stand for the time at which a statement began.
+    """Return the time to use for the beginning of a statement.
 
     Args:
         event: the answer.
@@ -73,7 +73,7 @@ def _issued(event: Answered, decided: datetime, invoked: Invoked) -> datetime | 
 
 
 class _Known:
-    """Who may have seen what, and since when."""
+    """Which process may have seen which commit, and since when."""
 
     def __init__(self, events: Iterable[Event]) -> None:
         self.invoked: dict[int, Invoked] = {}
@@ -131,7 +131,7 @@ class _Known:
 
 
 def _looked_at(call: Invoked, answer: Answered | None) -> tuple[set[UUID], set[UUID]]:
-    """Return the jobs and the workers that a call looks at."""
+    """Return the jobs and the workers that a call reads."""
     args: Any = call.args
     if call.verb == "lock_expired":
         found: Any = answer.result if answer is not None and answer.outcome == "ok" else ()

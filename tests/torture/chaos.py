@@ -1,4 +1,4 @@
-"""The schedule of faults: what goes wrong, when, with whom; drawn from a seed before the run begins."""
+"""The schedule of faults: kinds, times and targets, drawn from a seed before the run begins."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KINDS: Final[Mapping[str, str]] = {
     "delay": "everything between a process and the server is late",
     "delay-all": "everything between all processes and the server is late",
 }
-"""What can go wrong, and what it means."""
+"""The kinds of faults, and their effects."""
 
 _WEIGHTS: Final[Mapping[str, int]] = {
     "kill": 8,
@@ -67,8 +67,8 @@ class Planned:
         number: its place in the schedule.
         at: seconds since the fault phase began.
         kind: of ``KINDS``.
-        node: whom it hits; ``server``, or ``all``.
-        length: seconds that it lasts, or until what was killed is started again; 0 for what has no length.
+        node: its target; ``server``, or ``all``.
+        length: seconds that it lasts, or until a killed process is restarted; 0 for instant faults.
         size: how bad it is: answers that are lost, the median of a delay in seconds.
     """
 
@@ -100,7 +100,7 @@ def schedule(
     draw = SeededEntropy(seed).stream("chaos")
     kinds = list(KINDS)
     weights = [_WEIGHTS.get(kind, _WEIGHT) for kind in kinds]
-    # Each once, so that a short run sees what it can, and then as it comes.
+    # Each once, so that a short run has many kinds, and then at random.
     first = draw.sample(kinds, len(kinds))
     planned: list[Planned] = []
     at = draw.expovariate(1 / every)

@@ -1,4 +1,4 @@
-"""What a client process does: it sends, looks after what it sent, and watches, as a seed will have it."""
+"""A client process: it sends jobs, reads and watches them, by a seed."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class Client:
 
     Args:
         queue: on a storage that is recorded.
-        journal: where it writes down what it got.
-        draw: decides what it does.
+        journal: the file of its observations.
+        draw: draws its actions.
         pace: seconds between two things, on average.
         folder: of the history.
     """
@@ -80,7 +80,7 @@ class Client:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Work until told to stop; what is being done then is broken off, as at any program's end.
+        """Work until stopped; unfinished calls are cancelled, as at any program's end.
 
         Raises:
             Exception: something went wrong that no fault explains.
@@ -158,7 +158,7 @@ class Client:
         self._remember((await self._queue.send(job.task, job.payload, **job.options)).id)
 
     async def _send_many(self) -> None:
-        # Of one task, or mixed; a burst of one that is limited keeps its workers waiting for each other.
+        # Of one task, or mixed; a burst of a limited task makes its workers wait for each other.
         task = self._draw.choice([None, "limited", "limited", "slow"])
         jobs = [self._job(task) for _ in range(self._draw.choice([2, 5, 20]))]
         for job_id in [run.id for run in await self._queue.send_many(jobs)]:

@@ -1,4 +1,4 @@
-"""The server of a run: a private one, whose log is decoded, and what is done to it."""
+"""The server of a run: a private one, whose log is decoded, and its faults."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SETTINGS: Final = {
     "wal_level": "logical",
     "max_connections": "200",
     "shared_buffers": "64MB",
-    # A backend whose process stands still keeps its locks, as it may anywhere; here nothing ends it either.
+    # A suspended backend keeps its locks, as on any machine; here nothing ends it either.
     "deadlock_timeout": "200ms",
     # After a crash the server is back sooner.
     "checkpoint_timeout": "30s",
@@ -159,7 +159,7 @@ class Decoder:
     """Reads the slot, and keeps each commit once, as a line of a file.
 
     A line is ``[lsn, time, [change, …]]``. What was read is looked at first and taken out of the slot later,
-    so that a crash in between loses nothing; what comes again is known by its place in the log.
+    so that a crash in between loses nothing; repeated changes are recognised by their position in the log.
 
     Args:
         cluster: whose slot.
@@ -233,7 +233,7 @@ def commits(rows: list[tuple[str, str]]) -> Iterator[Commit]:
 
 
 def happened(text: str) -> str | None:
-    """Return in a word what a change, as the server printed it, was to a job."""
+    """Return in a word the effect of a printed change on a job."""
     change = read_change(text)
     if change is None or change.table not in _TABLE_OF_JOBS:
         return None

@@ -27,7 +27,7 @@ TABLES: Final = ("job", "archive", "worker", "queue", "schedule")
 """Whose changes make events; the harness has the server log their old rows as a whole."""
 
 UNCHANGED: Final = "unchanged-toast-datum"
-"""What is printed for a long value that a change left alone; the old row has it."""
+"""The printed text for a long unchanged value; the old row has the value."""
 
 _CHANGE: Final = re.compile(r"table (?P<schema>\w+)\.(?P<table>\w+): (?P<what>INSERT|UPDATE|DELETE): ?")
 _COLUMN: Final = re.compile(r'(?P<name>"(?:[^"]|"")+"|\w+)\[(?P<type>(?:[^\[\]]|\[\])+)\]:')
@@ -47,7 +47,7 @@ class Commit(NamedTuple):
     """A transaction that committed.
 
     Attributes:
-        lsn: where its commit stands in the log; grows from commit to commit.
+        lsn: the position of its commit in the log, which increases.
         at: when it committed, by the server's clock.
         rows: its changes as printed, in their order.
     """
@@ -58,7 +58,7 @@ class Commit(NamedTuple):
 
 
 class RowChange(NamedTuple):
-    """A change of one row, as it was printed: ``old`` is None for a new one, ``new`` for one that went."""
+    """A printed change of one row: ``old`` is None for a new row, ``new`` for a deleted one."""
 
     table: str
     old: Row | None
@@ -106,7 +106,7 @@ def _columns(text: str) -> Row:
 
 
 def _scan(text: str, place: int) -> Iterator[tuple[str, str | None, int]]:
-    """Yield name, value and where it ends, of each column from a place on."""
+    """Yield name, value and end position of each column from a position on."""
     while place < len(text):
         if text[place] == " ":
             place += 1
@@ -237,7 +237,7 @@ def _image(row: Row | None) -> Image | None:
         created_on=instant(row["createdon"] or ""),
         completed_on=_maybe(instant, get("completedon")),
         singleton_key=get("singletonkey"),
-        # Without a zone, as the column is, and as the model has it.
+        # Without a zone, like the column and the model.
         singleton_on=None if singleton_on is None else datetime.fromisoformat(singleton_on),
         worker=_maybe(UUID, get("worker")),
         parent=_maybe(UUID, get("parent")),

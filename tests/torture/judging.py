@@ -1,4 +1,4 @@
-"""The history of a run, put together from what the server and the processes wrote, and judged."""
+"""The history of a run, merged from the logs of the server and the processes, and checked."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ DRIFT: Final = 0.5
 the clock and the line that tells of its call."""
 
 SLACK: Final = 60.0
-"""Seconds within which what a statement did is committed; used where it is not known whose it was."""
+"""Seconds until a statement's changes are committed; used if their call is unknown."""
 
 
 def read(folder: Path) -> list[Event]:
@@ -97,13 +97,13 @@ def put_together(folder: Path) -> list[Event]:
     """Return the events as properties take them: each change with its call, where that is known."""
     began = datetime.fromisoformat(about(folder)["began"])
     events = bounded(list(attributed(read(folder))), began)
-    # Others use the machine too, so any process may stand still for a moment at any time.
+    # Other programs use the machine too, so any process may pause for a moment at any time.
     nodes = sorted({event.node for event in events if isinstance(event, Lived)})
     return [*(Fault(0.0, node, f"{node}/freeze", "freeze", None) for node in nodes), *events]
 
 
 def about(folder: Path) -> dict[str, Any]:
-    """Return what is noted of a run: its seed, when it began, what its parts were set to."""
+    """Return the record of a run: its seed, its start, and its settings."""
     return json.loads((folder / "about.json").read_text(encoding="utf-8"))
 
 

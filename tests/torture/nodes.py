@@ -1,4 +1,4 @@
-"""The processes of a run, and what is done to them."""
+"""The processes of a run, and their faults."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Node:
     """One process, which lives several times.
 
     Args:
-        part: what it is, in its first life.
+        part: its role, at its first start.
         link: its way to the server.
         journal: where its life is written down.
         log: where its standard error goes.
@@ -94,10 +94,10 @@ class Node:
         """Tell it to stop, and wait until it has.
 
         Args:
-            patience: seconds after which it is killed; None waits for ever.
+            patience: seconds after which it is killed; None waits forever.
 
         Returns:
-            Whether it stopped by itself.
+            Whether it stopped on its own.
         """
         async with self._changing:
             if self._process is None:
@@ -139,7 +139,7 @@ class Node:
         self._stopped = self._noted = False
 
     def look(self) -> None:
-        """Take note if it has ended by itself, which it should not."""
+        """Record an unexpected exit."""
         process = self._process
         if process is not None and process.returncode is not None and not self._changing.locked():
             self._gone(process.returncode, "stopped")

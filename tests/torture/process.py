@@ -37,7 +37,7 @@ _BETWEEN_TRIES = 0.3
 
 @dataclass(frozen=True)
 class Part:
-    """What a process is to be.
+    """The role of a process.
 
     Attributes:
         role: ``worker``, ``keeper`` or ``client``.
@@ -45,9 +45,9 @@ class Part:
         place: its number among all processes.
         life: how often it was started before.
         dsn: its way to the server.
-        journal: the file in which it writes down what it does.
+        journal: the file in which it records its calls.
         epoch: the monotonic clock's time at which the run began.
-        seed: of what it draws.
+        seed: the seed of its draws.
         lease, poll, grace, sweep, archive_after, delete_after: seconds, as workers take them; heartbeats and
             maintenance come each ``sweep``.
         pace: seconds between two things that a client does.
@@ -75,7 +75,7 @@ class Part:
 
 
 async def play(part: Part) -> None:
-    """Be what is asked for until SIGTERM."""
+    """Run the requested role until SIGTERM."""
     journal = Journal(Path(part.journal), part.node, part.epoch, part.place, part.life)
     settings = Settings(
         database_primary_url=None, jobs_archive_after=part.archive_after, jobs_delete_after=part.delete_after
@@ -88,7 +88,7 @@ async def play(part: Part) -> None:
             try:
                 storage = await stack.enter_async_context(PostgresStorage.open(part.dsn, max_size=5))
             except StorageUnavailableError:
-                # As whatever starts programs does: one whose database is away is started again.
+                # As process managers do: restart a program whose database is unavailable.
                 await journal.clock.sleep(_BETWEEN_TRIES)
                 continue
             queue = Queue(make_catalog(journal), recording(storage, journal), settings=settings)
@@ -117,7 +117,7 @@ async def _act(part: Part, queue: Queue, journal: Journal, stopping: asyncio.Eve
     client = Client(queue, journal, draw, part.pace, str(Path(part.journal).parent))
     running = asyncio.ensure_future(client.run())
     stop = asyncio.ensure_future(stopping.wait())
-    # A client that ends by itself has failed.
+    # A client that ends on its own has failed.
     await asyncio.wait((stop, running), return_when=asyncio.FIRST_COMPLETED)
     client.stop()
     await running

@@ -1,6 +1,6 @@
 """A link between one process and the server, on which things go wrong on demand.
 
-It listens on a Unix socket in a folder of its own, and passes on what it reads. ``up`` is towards the server,
+It listens on a Unix socket in its own folder, and forwards data. ``up`` is towards the server,
 ``down`` towards the process. Every connection of the process goes through its link, those that cancel
 statements too, so a link cuts off a single process.
 """
@@ -27,19 +27,19 @@ _ROWS: Final = re.compile(rb"C....(?:SELECT|INSERT 0|UPDATE|DELETE) [1-9]", re.D
 
 
 class _Pair:
-    """One connection of the process, and the one to the server that stands for it."""
+    """One connection of the process, and the matching one to the server."""
 
     def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self.writers: dict[Way, asyncio.StreamWriter] = {"up": server, "down": client}
         self.ended: set[Way] = set()
 
     def abort(self) -> None:
-        """Break both at once; what is on its way is lost."""
+        """Break both at once; data in flight is lost."""
         for writer in self.writers.values():
             writer.transport.abort()
 
     def half_close(self, way: Way) -> None:
-        """Tell one end that no more will come; the other end is not told."""
+        """Close one end; the other end is not notified."""
         self.ended.add(way)
         writer = self.writers[way]
         if not writer.transport.is_closing():
@@ -86,7 +86,7 @@ class Link:
         self._listening = await asyncio.start_unix_server(self._accept, str(self._folder / SOCKET))
 
     async def stop(self) -> None:
-        """Break all connections, and listen no more."""
+        """Break all connections, and stop listening."""
         if self._listening is not None:
             self._listening.close()
         self.heal()
@@ -105,7 +105,7 @@ class Link:
         self._refusing = True
 
     def delay(self, latency: Callable[[], float]) -> None:
-        """Hold each piece, either way, for so many seconds."""
+        """Delay each piece, in both directions, by a number of seconds."""
         self._latency = latency
 
     def drop(self) -> None:
@@ -114,11 +114,11 @@ class Link:
             pair.abort()
 
     def lose_answer(self, answers: int = 1, *, with_rows: bool = False) -> None:
-        """Break a connection where the server's next answer would come: it has done what it was asked.
+        """Break a connection before the server's next answer, which has executed the request.
 
         Args:
             answers: how many, one after the other.
-            with_rows: pass on those that tell of no row.
+            with_rows: forward answers without rows.
         """
         self._lost_answers += answers
         self._with_rows = with_rows
@@ -130,7 +130,7 @@ class Link:
             pair.half_close(way)
 
     def heal(self) -> None:
-        """Forward everything from now on, and what was held too."""
+        """Forward everything from now on, including held data."""
         self._refusing = False
         self._lost_answers = 0
         self._latency = None
@@ -173,7 +173,7 @@ class Link:
                     self._lost_answers -= 1
                     pair.abort()
                     return
-                if way not in pair.ended:  # else it knows that no more will come
+                if way not in pair.ended:  # otherwise it knows that the stream has ended
                     writer.write(data)
                     await writer.drain()
             await self._open[way].wait()

@@ -1,4 +1,4 @@
-"""What each process writes down of itself: one line an event, on disk before what it tells of goes on.
+"""The records of each process: one line per event, on disk before the recorded action continues.
 
 A line is one write to a file that is opened for appending, so a process that is killed leaves whole lines.
 Times are seconds on the machine's monotonic clock, which all processes share, since the run began.
@@ -40,7 +40,7 @@ PASSED_ON: Final = frozenset(
     {"close", "find", "pgboss_cron_age", "now", "queue_stats", "wait_for_jobs"}
     | {"begin", "rollback", "subscribe", "unsubscribe", "add", "discard", "wait"}
 )
-"""Calls that are not written down: looks that no property reads, waits, and the blocks around the others."""
+"""Calls that are not recorded: reads that no property uses, waits, and blocks."""
 
 CALLS_OF_ONE: Final = 1_000_000
 """Calls that one process may make before its numbers run into its next life's."""
@@ -124,7 +124,7 @@ class Journal:
 
     Args:
         path: the file, made if it is not there.
-        node: who writes.
+        node: the writing process.
         epoch: the monotonic clock's time at which the run began.
         place: of the node among all that write; with ``life`` it makes its numbers its own.
         life: which life of the node this is, from 0.
@@ -159,7 +159,7 @@ class Journal:
 
     @contextmanager
     def attempt(self, job: JobContext) -> Iterator[list[Any]]:
-        """Write down an attempt of a handler; what it returns it appends to the list."""
+        """Record an attempt of a handler, which appends its result to the list."""
         returned: list[Any] = []
         self.write(Began(self.at(), self.node, job.task, job.id, job.attempt))
         try:
@@ -199,7 +199,7 @@ class Journal:
 
 
 def nothing_was_done(error: BaseException) -> bool:
-    """Return whether an error of a call leaves no doubt that the storage is as it was before.
+    """Return whether an error of a call proves that the storage is unchanged.
 
     A refusal by the server is such an error; that no answer came, or was awaited, is not.
     """

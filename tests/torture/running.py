@@ -84,7 +84,7 @@ class Run:
         self._seconds = seconds
         self._seed = seed
         self._clock = SystemClock()
-        # Read at once: by these two, what the server and what processes wrote are put together.
+        # Read at once: these two times merge the logs of the server and the processes.
         self._epoch, self._began = self._clock.monotonic(), self._clock.now()
         self._draw = SeededEntropy(seed).stream("harness")
         self._journal = Journal(folder / f"{HARNESS}.jsonl", HARNESS, self._epoch, len(CAST))
@@ -108,7 +108,7 @@ class Run:
         (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
 
     async def run(self) -> Outcome:
-        """Do all of it; whatever happens, what was started has ended afterwards."""
+        """Run everything; all started processes have ended afterwards, even after an error."""
         decoding = asyncio.ensure_future(self._decoder.run())
         telling = asyncio.ensure_future(self._tell())
         try:
@@ -220,7 +220,7 @@ class Run:
                     await self._clock.sleep(planned.length)
                     node.resume()
             case _:
-                # One that is cut off can't say goodbye, and its owner would not wait for ever either.
+                # A partitioned one can't deregister, and its operator would not wait forever either.
                 if not await node.drain(patience=15.0):
                     self.outcome.faults["drain, then kill"] += 1
                 await node.start()

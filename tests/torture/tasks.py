@@ -28,7 +28,7 @@ EXPIRE_IN = 1.0
 
 
 class Script(BaseModel):
-    """What an attempt does: ``work`` for so many seconds, and fail as one of the first ``fails`` attempts.
+    """The script of an attempt: ``work`` for a number of seconds, and fail in the first ``fails`` attempts.
 
     ``send`` is of the one send that a client made it for.
     A handler in a process of its own finds in ``folder`` what its worker is, and so where to write.
@@ -64,7 +64,7 @@ def make_catalog(journal: Journal) -> Catalog:
 
 
 def options() -> dict[str, list[OptionLayer]]:
-    """Return what the tasks say of their jobs, by queue."""
+    """Return the rules of the tasks for their jobs, by queue."""
     with closing(Journal(Path(os.devnull), "", 0.0, 0)) as journal:
         return {task.name: [task.layer] for task in make_catalog(journal).tasks.values()}
 
@@ -82,7 +82,7 @@ def _plain_tasks(catalog: Catalog, journal: Journal, soon: dict[str, Any]) -> No
         return [script.n, job.attempt]
 
     catalog.task("quick", **soon)(_noted(journal, _at_once))
-    # Retried at once: so what a worker that was cut off still says may meet the next attempt.
+    # Retried at once, so that a late call of a partitioned worker may meet the next attempt.
     catalog.task("slow", retry_limit=3, retry_delay=0)(_noted(journal, slow))
     catalog.task("failing", **soon)(_noted(journal, failing))
     catalog.task("expiring", expire_in=EXPIRE_IN, retry_limit=1, retry_delay=1)(_noted(journal, slow))
@@ -110,7 +110,7 @@ def crunch(script: Script, job: JobContext) -> Any:
 
 
 def about_worker(folder: Path, pid: int) -> Path:
-    """Return the file that says what the process of a number is."""
+    """Return the file with the role of a process by number."""
     return folder / f"process-{pid}"
 
 

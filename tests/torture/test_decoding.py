@@ -1,4 +1,4 @@
-"""The history from the server's log: what is printed of each change, read back; and each commit once."""
+"""The history from the server's log: printed changes are read back, and each commit once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a history is put together: whose each change is, and what is known of when."""
+"""Merging of a history: the call of each change, and the bounds of its time."""
 
 from __future__ import annotations
 

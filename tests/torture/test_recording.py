@@ -1,4 +1,4 @@
-"""What processes write down: before a call and after it, and read again as it was."""
+"""Records of processes: before and after a call, and read back unchanged."""
 
 from __future__ import annotations
 

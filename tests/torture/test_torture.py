@@ -1,4 +1,4 @@
-"""The schedule of faults, and the history that is put together; a run is ``python -m tests.torture``."""
+"""The schedule of faults, and the merged history; a run is ``python -m tests.torture``."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ async def anything(payload: dict[str, Any]) -> int:
 
 
 async def program(queue: Queue, job_id: UUID, session: AsyncSession) -> None:
-    """Send, wait and look."""
+    """Send, wait and read."""
     order = Order(number=1)
     run = await queue.send(charge, order, priority=3)
     assert_type(run, Run[Receipt])
@@ -155,7 +155,7 @@ async def passed_on(queue: Queue) -> None:
 def script(
     connection: psycopg.Connection, session: Session, scoped: scoped_session[Session], job_id: UUID
 ) -> None:
-    """Send, wait and look without asyncio."""
+    """Send, wait and read without asyncio."""
     order = Order(number=1)
     with SyncQueue.connect(catalog) as queue:
         assert_type(queue, SyncQueue)

@@ -1,4 +1,4 @@
-"""The browser tests stand apart: others need no browser, and a missing one is reported with advice."""
+"""The browser tests are separate: others need no browser, and a missing one is reported with advice."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def room(monkeypatch: pytest.MonkeyPatch, *, folder: int = 8 * GIB, machine: int = 8 * GIB) -> None:
-    """Provide so many bytes."""
+    """Provide a number of bytes."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=folder))
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=machine))
 

@@ -11,7 +11,7 @@ from tests.tidy import ROOT
 
 pytest_plugins = ["pytester"]
 
-# A test of the list fails as often as the file named after it says, then passes.
+# A test of the list fails as often as set in the file of its name, then passes.
 SOURCE = """
 from pathlib import Path
 import pytest
@@ -33,11 +33,11 @@ Run = Callable[..., pytest.RunResult]
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run pytest with the plugin over tests that fail as often as the keywords say."""
+    """Run pytest with the plugin on tests that fail as often as the keywords set."""
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("ZEKE_FLAKY", str(pytester.path / "flaky.txt"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    # Plugins that the inner run does not need, of which some warn of what pytester does.
+    # Plugins that the inner run does not need; some of them warn about pytester.
     others = ("randomly", "schemathesis", "hypothesispytest", "asyncio", "anyio", "zeke_sim")
     without = [word for name in others for word in ("-p", f"no:{name}")]
 

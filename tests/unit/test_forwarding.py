@@ -1,4 +1,4 @@
-"""``storage.forwarding``: each call goes through one function, as what the protocol says of it."""
+"""``storage.forwarding``: each call goes through one function, with the arguments of the protocol."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def installed(extras: list[str]) -> set[str]:
 
 @pytest.fixture(scope="module")
 def script() -> str:
-    """Return a program that is ``zeke`` as the image has it."""
+    """Return a program that runs ``zeke`` as in the image."""
     there = installed(EXTRAS)
     missing = {
         module

@@ -1,4 +1,4 @@
-"""The values: what clients see of a state, and that values are values."""
+"""The values: statuses of states, equality and immutability."""
 
 from __future__ import annotations
 

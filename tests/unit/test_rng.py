@@ -17,7 +17,7 @@ START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class StepClock:
-    """A clock that shows given times one after the other, and then stands still."""
+    """A clock that shows given times in order, and then stops."""
 
     def __init__(self, *milliseconds: int) -> None:
         self.times = [START + timedelta(milliseconds=ms) for ms in milliseconds] or [START]

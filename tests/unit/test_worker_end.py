@@ -36,7 +36,7 @@ class Ending:
         self.now = 100.0
 
     def advance(self) -> float | None:
-        """Carry out what is to be done; return until when the shutdown waits, or None at its end."""
+        """Carry out the actions; return until when the shutdown waits, or None at its end."""
         while (step := self.shutdown.next(self.alive, self.now)) is not None:
             actions, until = step
             if not actions and until > self.now:

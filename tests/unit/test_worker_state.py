@@ -1,7 +1,7 @@
 """What a worker does about the jobs that it holds: ``worker/state.py``, without an event loop.
 
-The machine plays the storage, which knows who holds which attempt and may give jobs to others, and the pool,
-whose handlers begin, end and ignore cancellations in any order. Actions are carried out at once.
+The machine plays the storage, which knows which worker holds which attempt and may give jobs to others, and
+the pool, whose handlers begin, end and ignore cancellations in any order. Actions are carried out at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The application over a storage, on a clock that stands still, and clients that call it as callers do.
+"""The application on a storage with a stopped clock, and clients that call it.
 
 The storage is one in memory. A test of what HTTP and the database do together is marked ``on_both_storages``.
 """
@@ -59,7 +59,7 @@ class Login(BaseModel):
 
 
 def shop_catalog() -> Catalog:
-    """Return the tasks of a shop: ``mail`` returns, ``break`` fails for good, ``login`` hides secrets."""
+    """Return the tasks of a shop: ``mail`` returns, ``break`` fails permanently, ``login`` hides secrets."""
     catalog = Catalog()
 
     @catalog.task("mail", aliases=["old-mail"], concurrency_limit=5)
@@ -210,7 +210,7 @@ class Web:
 
 @asynccontextmanager
 async def new_web(clock: FrozenClock | None = None, **settings: Any) -> AsyncIterator[Web]:
-    """Open an application of its own in memory, for a case that must not see the state of another."""
+    """Open a separate application in memory, for a case that must not see the state of another."""
     clock = clock or FrozenClock()
     async with shop_queue(MemoryStorage(clock), clock) as queue:
         yield Web(create_app(queue, WebSettings.load(**settings)), queue)

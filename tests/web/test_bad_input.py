@@ -37,7 +37,7 @@ HOSTILE = [
 
 @pytest.fixture
 def web() -> WebSettings:
-    """Settings with a small cap on bodies, and no limit that would answer in place of what is tested."""
+    """Settings with a small cap on bodies, and no rate limit that would answer first."""
     return WebSettings.load(api_body_max=4096, api_trigger_limit=0)
 
 
@@ -289,7 +289,7 @@ async def test_cors_allows_configured_origins_only(call: Web) -> None:
     assert "access-control-allow-credentials" not in named.headers
     other = await open_to("OPTIONS", "/trigger", headers={"origin": "https://evil.example", **asked})
     assert "access-control-allow-origin" not in other.headers
-    # Of an answer a page of a named origin may read what is exposed to it, and nothing else.
+    # A page of a named origin may read only the exposed headers of an answer.
     job = {"taskId": "mail", "payload": {"to": "ada@example.org"}}
     async with open_to.client(await call.key()) as client:
         for origin in ("https://app.example.org", "https://b.example"):

@@ -1,6 +1,6 @@
 """The lines of curl on the page of the HTTP API, as its readers run them on what ``zeke up`` serves.
 
-All of them run in one shell, one after the other. What stands below a line on the page is what it prints,
+All of them run in one shell, in order. The text below a line on the page is its output,
 where ``…`` stands for anything. It needs curl itself, and fails without it: another client would show
 something else.
 """
@@ -28,14 +28,14 @@ ZEKE = f"{sys.executable} -m zeke_queue.cli"
 
 
 class Line(NamedTuple):
-    """A command, and what it prints; None where the page does not say."""
+    """A command, and its output; None if the page does not show it."""
 
     command: str
     prints: str | None
 
 
 def lines() -> list[Line]:
-    """Return the commands of the page's shell blocks, but for those that install and serve."""
+    """Return the commands of the page's shell blocks, except those that install and serve."""
     found: list[Line] = []
     for language, block in re.findall(r"```(bash|console)\n(.*?)```", PAGE, re.DOTALL):
         if language == "bash":
@@ -93,7 +93,7 @@ def script(url: str, folder: Path) -> str:
     said = [f'zeke() {{ {ZEKE} "$@"; }}', f'python3() {{ {sys.executable} "$@"; }}', "set -o pipefail"]
     for number, line in enumerate(lines()):
         own = line.command.replace(BASE, url).replace(" --embedded", "").replace("{jobId}", "$RUN")
-        # In braces, not in a subshell, so that later lines know what it sets.
+        # In braces, not in a subshell, so that later lines have its variables.
         said.append(
             f"{{ {own}\n}} >{folder}/{number}.out 2>{folder}/{number}.err; echo $? >{folder}/{number}.rc"
         )

@@ -315,7 +315,7 @@ async def test_page_of_another_site_changes_nothing_without_a_key(call: Web) -> 
     plain = {"content-type": "text/plain"}  # which a browser sends elsewhere without asking first
     refused = await call("POST", "/trigger", content=b'{"taskId": "break"}', headers=plain)
     assert refused.status_code == 422
-    # A key is no cookie: only who knows it can send it.
+    # A key is not a cookie: only a caller that knows it can send it.
     with_key = await call("POST", "/trigger", await call.key(), json=BREAK, headers=EVIL)
     assert with_key.status_code == 200
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document: schemathesis sends what it allows, and more, to a real server and finds no fault."""
+"""The OpenAPI document: schemathesis sends valid and invalid requests to a real server and finds no fault."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def served() -> Iterator[tuple[str, str]]:
         loop.close()
 
 
-# JSON Schema can't say that a cursor has to be one that was given, nor what stands in a cron expression.
+# JSON Schema can't express that a cursor must be one that was returned, nor the syntax of cron expressions.
 CONFIG = """
 [[operations]]
 include-name = ["GET /trigger/runs", "PUT /schedules/{name}"]

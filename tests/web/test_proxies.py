@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FORWARDED = {"x-forwarded-for": "198.51.100.7, 203.0.113.9", "x-forwarded-proto": "https"}
-"""A proxy puts the peer that it saw last; what stands before it may come from any caller."""
+"""A proxy appends its peer; entries before it may come from any caller."""
 
 
 class Seen:

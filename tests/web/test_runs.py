@@ -200,7 +200,7 @@ async def test_job_is_cancelled_once_and_resumed(call: Web, three: list[str]) ->
 async def test_failed_job_is_retried(call: Web, three: list[str]) -> None:
     sent, broken, _ = three
     back = (await call("POST", f"/trigger/runs/{broken}/retry")).json()
-    # The task has no retries; what was wrong is shown until it ends again.
+    # The task has no retries; the error is shown until it ends again.
     assert (back["status"], back["retryLimit"]) == ("QUEUED", 1)
     assert back["output"]["message"] == "the glass is broken"
     refused = await call("POST", f"/trigger/runs/{sent}/retry")

@@ -1,4 +1,4 @@
-"""A schedule is edited by what was read of it: redacted values are kept, and all errors reported."""
+"""A schedule is edited from its read form: redacted values are kept, and all errors reported."""
 
 from __future__ import annotations
 

@@ -192,8 +192,8 @@ def check_size(text: str, cap: int, what: str, use: str = "send") -> str:
     """
     if (size := size_over(text, cap)) is not None:
         raise PayloadTooLargeError(
-            f"{what} has {size} bytes of JSON as Postgres writes it, {cap} at most; store what is large"
-            f" elsewhere, and {use} a reference to it"
+            f"{what} has {size} bytes of JSON as Postgres writes it, {cap} at most; store large data"
+            f" elsewhere, and {use} a reference"
         )
     return text
 

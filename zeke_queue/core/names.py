@@ -52,7 +52,7 @@ def queue_name(name: str) -> str:
     """
     if _QUEUE.fullmatch(_text(name, "Queue")) is None:
         raise InvalidNameError(
-            f"Queue name {shown(name)} is not one: "
+            f"Queue name {shown(name)} is invalid: "
             + (
                 "it is empty"
                 if not name
@@ -87,7 +87,7 @@ def schema_name(name: str) -> str:
     folded = _text(name, "Schema").lower()
     if len(name) > SCHEMA_NAME_MAX or not name.isascii() or _SCHEMA.fullmatch(folded) is None:
         raise InvalidNameError(
-            f"Schema name {shown(name)} is not one: use 1 to {SCHEMA_NAME_MAX} ASCII letters, digits and _, "
+            f"Schema name {shown(name)} is invalid: use 1 to {SCHEMA_NAME_MAX} ASCII letters, digits and _, "
             "beginning with a letter or _"
         )
     if folded.startswith("pg_"):
@@ -101,7 +101,5 @@ def schema_name(name: str) -> str:
 
 def _text(name: object, what: str) -> str:
     if not isinstance(name, str):
-        raise InvalidNameError(
-            f"{what} name {shown(name)} is not text but {type(name).__name__}; give a string"
-        )
+        raise InvalidNameError(f"{what} name {shown(name)} must be a string, got {type(name).__name__}")
     return name

@@ -51,7 +51,7 @@ def catch_up_policy(given: CatchUp | str) -> CatchUp:
     """Return the policy with this name.
 
     Raises:
-        InvalidOptionError: there is none.
+        InvalidOptionError: it is not valid.
     """
     try:
         return CatchUp(given)

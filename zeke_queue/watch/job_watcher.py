@@ -159,7 +159,7 @@ class JobWatcher:
         if timeout <= 0:
             job = await require(self._reader, job_id)
             return job if job.row_state in FINAL else None
-        # The timeout runs beside the wait, so that it also takes effect while the storage hangs.
+        # The timeout runs concurrently with the wait, so that it also takes effect while the storage hangs.
         return await first(self._end(job_id), self._clock.sleep(timeout))
 
     async def _end(self, job_id: UUID) -> Job | None:

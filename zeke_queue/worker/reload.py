@@ -58,7 +58,7 @@ async def serve_reloading(command: Sequence[str], paths: Sequence[Path]) -> int:
             # A process group of its own: a terminal sends Ctrl-C to the whole group, so the command would get
             # it twice, from the terminal and from here, and cut the grace period short.
             process = await asyncio.create_subprocess_exec(*command, process_group=0)
-            # A command that ends by itself, most likely because of a bug, restarts after a change.
+            # A command that exits on its own, most likely because of a bug, restarts after a change.
             changed = await first(stopping.wait(), _next(changes))
             if process.returncode is None:
                 process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What the tests ask, and what is answered."""
+"""Requests of the tests, and their answers."""
 
 from __future__ import annotations
 

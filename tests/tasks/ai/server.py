@@ -28,10 +28,10 @@ class Said:
 
     Attributes:
         status: the HTTP status.
-        body: sent as JSON; bytes are sent as they are.
+        body: sent as JSON; bytes are sent unchanged.
         headers: further ones.
-        hang: whether to keep the connection open and say nothing.
-        drop: whether to close the connection and say nothing.
+        hang: whether to keep the connection open without an answer.
+        drop: whether to close the connection without an answer.
     """
 
     status: int = 200
@@ -120,7 +120,7 @@ def response(
 
     Args:
         text: what the model wrote.
-        refusal: what it said in place of an answer.
+        refusal: the refusal in place of an answer.
         usage: tokens in place of 1,200 read, 1,000 of them again, and 300 written.
         more: in place of fields of the response.
     """

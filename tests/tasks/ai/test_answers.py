@@ -1,4 +1,4 @@
-"""The forms of answers: what is put right, and what is refused."""
+"""The forms of answers: which values are corrected, and which are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which AI the settings choose, and what is said of a wrong one."""
+"""The choice of the AI by settings, and the errors of invalid ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEY = "sk-hunter2"
 
 
 async def chosen(**settings: Any) -> tuple[str, str, list[str]]:
-    """Who answered, who embedded, and what the server was asked."""
+    """The clients that answered and embedded, and the requests to the server."""
     async with OpenAIServer(response(ANALYSIS_TEXT), embeddings([1.0])) as server:
         if settings.get("zeke_embeddings") == "openai" and settings.get("zeke_ai") == "stub":
             server.will_say(embeddings([1.0]))

@@ -1,4 +1,4 @@
-"""The rate limit: in no minute too many begin, none too many at once, and who would wait long is put off."""
+"""The rate limit: calls per minute, concurrent calls, and deferral of calls that would wait long."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ async def settle() -> None:
 
 
 async def at_once(work: Coroutine[Any, Any, T]) -> T:
-    """Return what comes of something that waits for no clock."""
+    """Return the result of a coroutine that waits for no clock."""
     task = asyncio.ensure_future(work)
     await settle()
     if not task.done():
@@ -195,7 +195,7 @@ async def test_calls_are_refused_until_the_rate_limit_ends() -> None:
 
 
 class Overrun(Timed):
-    """A client that says after a while that its limit is reached."""
+    """A client that reports after a while that its limit is reached."""
 
     async def embed(self, texts: Sequence[str]) -> Embedded:  # noqa: ARG002 - a client
         await self._call()

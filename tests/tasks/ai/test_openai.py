@@ -1,4 +1,4 @@
-"""The official SDK against a server on loopback: what is sent, and what each answer means."""
+"""The official SDK against a server on loopback: the requests, and the meaning of each answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stub: it says what it is, invents nothing, and answers the same everywhere."""
+"""The stub: it is marked as a stub, invents nothing, and answers the same everywhere."""
 
 from __future__ import annotations
 

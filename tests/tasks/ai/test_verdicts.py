@@ -1,4 +1,4 @@
-"""What an error of the AI means for the job that met it: told by jobs of a real queue."""
+"""The effect of an error of the AI on its job, tested with jobs of a real queue."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Asking:
         self._run = await self.queue.trigger("ask", **options)
 
     async def work(self, seconds: float = 0.0) -> Job:
-        """Advance the clock, run what is due, and return the job."""
+        """Advance the clock, run due jobs, and return the job."""
         self.clock.advance(seconds)
         await Worker(self.queue).drain()
         job = await self.queue.get(self._run.id)

@@ -1,4 +1,4 @@
-"""Offline embeddings: near for what is alike, the same each time, without a network and off the loop."""
+"""Offline embeddings: close for similar texts, deterministic, without a network, and off the loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``generate-brief``: what is stored of a brief, and when the AI is not called."""
+"""``generate-brief``: the stored brief, and when the AI is not called."""
 
 from __future__ import annotations
 

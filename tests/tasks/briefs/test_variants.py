@@ -1,4 +1,4 @@
-"""The limits of a brief's variants, and what is cut to keep them."""
+"""The limits of a brief's variants, and how texts are cut to them."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ It took a week to move, and nobody has missed the broker since."""
 
 
 class Zeke:
-    """Calls ``zeke`` with arguments; the event loop of the test goes on meanwhile."""
+    """Calls ``zeke`` with arguments, while the event loop of the test keeps running."""
 
     def __init__(self, dsn: str | None) -> None:
         self._dsn = dsn

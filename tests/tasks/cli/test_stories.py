@@ -20,7 +20,7 @@ async def test_stories_are_listed(zeke: Zeke, on_postgres: Domain) -> None:
     (listed,) = await zeke.json("stories")
     assert listed["id"] == str(story.id)
     assert listed["brief"]["oneLiner"]
-    # A list looks for no neighbours, and does not say that there are none.
+    # A list does not search for neighbours, and does not say that there are none.
     assert "nearest" not in listed
 
 

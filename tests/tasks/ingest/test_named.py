@@ -13,7 +13,7 @@ NAMED = ("http://127.0.0.1:8080/feed", "http://localhost/a", "https://blog.examp
 
 
 async def _who_is_asked(url: str, refused: str | None = None) -> str:
-    """Return which web gives a URL; the one for strangers refuses it for the URL that is given."""
+    """Return which web client fetches a URL; the public one refuses the given URL."""
     web, local = ScriptedWeb(), ScriptedWeb()
     web.put(
         url, AddressRefused(refused, "127.0.0.1", "loopback") if refused else fetched(url, page("W", "w"))

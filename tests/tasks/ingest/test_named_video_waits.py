@@ -50,7 +50,7 @@ class Office:
     queue: Queue
 
     async def work(self, during: timedelta = timedelta()) -> None:
-        """Do what is due, and what comes due in a time."""
+        """Run due jobs, and those that become due within a time."""
         clock = self.jobs.domain.clock
         end, step = clock.now() + during, max(900.0, during.total_seconds() / 24)
         await Worker(self.queue, **CALM).drain()

@@ -105,7 +105,7 @@ async def test_named_video_that_its_channel_waits_for_is_read_at_once(
     await read_pages(jobs)
     story = await jobs.domain.story_of(told["rawItemId"])
     assert story.title == bees.title
-    # What its channel has told is not asked of its page.
+    # Data from its channel is not requested from its page.
     assert bees.url not in {asked.url for asked in web.asked}
 
 
@@ -191,7 +191,7 @@ async def test_video_listed_after_it_was_read_is_one_story(
 
 
 class AtOnce:
-    """Captions that are given once so many have asked for them."""
+    """Captions that are returned after a number of requests."""
 
     def __init__(self, captions: ScriptedCaptions, askers: int) -> None:
         self._captions = captions

@@ -1,4 +1,7 @@
-"""``ingest-from-upload``: texts become stories at once, urls are to be read, and what is neither says so."""
+"""``ingest-from-upload``.
+
+Texts become stories at once, urls are fetched later, and other items are reported.
+"""
 
 from __future__ import annotations
 

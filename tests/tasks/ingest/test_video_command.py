@@ -1,4 +1,4 @@
-"""``zeke ingest`` of a video, on a real database, with YouTube as a test says."""
+"""``zeke ingest`` of a video, on a real database, with a scripted YouTube."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OLD = datetime(2020, 1, 1, tzinfo=UTC)
 
 @dataclass
 class Place:
-    """A database, and the web and YouTube as a test says."""
+    """A database, and a scripted web and YouTube."""
 
     dsn: str
     settings: Settings

@@ -1,4 +1,4 @@
-"""``ingest-from-youtube``: what channels and searches become, and what is known of them afterwards."""
+"""``ingest-from-youtube``: the items of channels and searches, and their recorded health."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def _ingest(jobs: Jobs, source: Source | UUID) -> dict[str, Any]:
 
 
 def _listed(jobs: Jobs, count: int, every: timedelta = DAY / 2) -> list[Video]:
-    """Return a channel's videos as its feed tells of them, the newest first."""
+    """Return a channel's videos in the order of its feed, newest first."""
     found = videos(count, newest=jobs.domain.clock.now() - timedelta(minutes=5), every=every)
     return [replace(one, duration_seconds=None) for one in found]
 
@@ -387,7 +387,7 @@ async def test_video_can_be_restored_from_its_item(jobs: Jobs) -> None:
 
 
 class Validating(ScriptedWeb):
-    """A web with validators: what was sent once is not sent again to a client that has it."""
+    """A web with validators: an unchanged body is not sent again."""
 
     async def fetch(self, url: str, **how: Any) -> Fetched:
         answer = await super().fetch(url, **how)

@@ -1,4 +1,4 @@
-"""``ingest-from-youtube`` while YouTube blocks this machine: no video is to blame, and none is lost."""
+"""``ingest-from-youtube`` while YouTube blocks this machine: no video counts as failed, and none is lost."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_block_of_this_machine_counts_against_no_video(
     items = await jobs.domain.items(source)
     assert {(item.status, item.attempts) for item in items.values()} == {(ItemStatus.PENDING, 0)}
 
-    # The feed does not tell of them again, and each is read.
+    # The feed does not list them again, and each is read.
     spoken = await ScriptedCaptions().captions(listed[0].id)
     for one in listed:
         captions.put(one.id, spoken)

@@ -18,7 +18,7 @@ FEED = "https://www.youtube.com/feeds/videos.xml?channel_id=UCabcdefghijklmnopqr
 
 
 def video_of_yesterday(jobs: Jobs, web: ScriptedWeb) -> Video:
-    """Return a video of yesterday and put its page on the web."""
+    """Return a video of yesterday and serve its page."""
     made = video(1, published_at=jobs.domain.clock.now() - timedelta(days=1))
     web.put(made.url, watch_page(made))
     return made

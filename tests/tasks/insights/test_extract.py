@@ -1,4 +1,4 @@
-"""``extract-highlights``: what is kept, and that scoring follows."""
+"""``extract-highlights``: the stored highlights, and the scoring job."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ async def attach(jobs: Jobs, story: Story, what: dict[str, Any], **more: Any) ->
 
 
 async def sent(jobs: Jobs) -> list[str]:
-    """Return the summaries of the insights that are to be attached."""
+    """Return the summaries of the insights to attach."""
     return [job.data["insight"]["summary"] for job in await jobs.sent("attach-insight-to-story")]
 
 

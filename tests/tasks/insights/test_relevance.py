@@ -63,7 +63,7 @@ def test_parts_of_score() -> None:
 
 
 def test_score_is_rounded_half_up_between_a_fifth_and_one() -> None:
-    # 0.24 + 0.285 + 0.1 + 0.1 = 0.725, for which a sum of floats may come out a little too low.
+    # 0.24 + 0.285 + 0.1 + 0.1 = 0.725, but a sum of floats may be slightly lower.
     assert scored(HighlightKind.API_CHANGE, found=3).value == 0.73
     # 0.08 + 0.255 + 0.06 + 0.1 = 0.495
     assert scored(HighlightKind.CODE_EXAMPLE, found=1, authority=0.3).value == 0.5
@@ -79,7 +79,7 @@ def test_score_is_the_sum_of_its_parts(
     assert abs(result.value - sum(result.breakdown.values())) <= 0.005 + 4 * 0.00005
     assert 0 <= result.value <= 1
     if age is None or age >= 30 or age <= 0 or age % 3 == 0:
-        # Then the parts are not rounded, and their sum says it to the last digit.
+        # Then the parts are not rounded, and their sum is exact.
         exact = sum((Decimal(repr(part)) for part in result.breakdown.values()), Decimal(0))
         assert result.value == float(exact.quantize(Decimal("0.01"), ROUND_HALF_UP))
 

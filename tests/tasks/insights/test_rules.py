@@ -1,4 +1,4 @@
-"""What the rules find in a text, and what they leave alone."""
+"""Highlights that the rules find in a text, and texts without any."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``score-relevance``: what a score is made of where it comes from rows, and when it is written."""
+"""``score-relevance``: the parts of a score, and when it is written."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ briefs = st.builds(
     briefed_by=st.none() | st.sampled_from(JOBS),
     prompt_version=st.none() | st.sampled_from(["1", "2\0"]),
 )
-# Of a size in which the sums of single precision, which pgvector makes, are as good as those of double.
+# Of a size in which pgvector's sums in single precision are as exact as in double precision.
 numbers = st.sampled_from([-2.0, -1.0, 0.0, 0.1, 1.0, 3.0])
 embeddings = st.builds(
     Embedding,
@@ -303,7 +303,7 @@ def plans(draw: st.DrawFn, topic: str) -> list[Unit]:
 async def take(rows: Rows, step: Step) -> Any:
     """Take one step and return the answer, or the refusal.
 
-    ``tell`` stands for the two verbs that only make sense for an item that is there.
+    ``tell`` stands for the two verbs that apply only to an existing item.
     """
     if step.verb != "tell":
         try:

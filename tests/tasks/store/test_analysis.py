@@ -1,4 +1,4 @@
-"""What the domain's store answers about what is thought of stories, whichever it is."""
+"""The analyses in the domain's store, in memory and on Postgres."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the domain's store answers, whichever it is: every verb, what is unique, what a rollback leaves."""
+"""The domain's store, in memory and on Postgres: every verb, uniqueness, and rollbacks."""
 
 from __future__ import annotations
 

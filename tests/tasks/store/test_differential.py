@@ -1,4 +1,4 @@
-"""The memory store and the Postgres one are given the same transactions, and must answer and end up alike."""
+"""The memory store and the Postgres store run the same transactions, with equal answers and rows."""
 
 from __future__ import annotations
 

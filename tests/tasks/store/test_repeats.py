@@ -1,4 +1,4 @@
-"""A verb that is repeated later, with what it was given before, writes no row anew."""
+"""A verb that is repeated later with the same arguments writes no row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a transaction of the domain's store leaves, and who waits for whom, whichever store it is."""
+"""Transactions of the domain's store: effects and waits, in memory and on Postgres."""
 
 from __future__ import annotations
 
@@ -361,7 +361,7 @@ async def _ending(domain: Domain, end: str) -> AsyncGenerator[Rows]:
 
 
 async def _started(verb: Awaitable[T]) -> asyncio.Future[T]:
-    """Start a verb and wait until it cannot go on; how long that takes does not matter, since it waits."""
+    """Start a verb and wait until it is blocked; the time that this takes does not matter."""
     task = asyncio.ensure_future(verb)
     await asyncio.wait([task], timeout=0.05)
     return task

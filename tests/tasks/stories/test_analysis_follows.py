@@ -1,4 +1,4 @@
-"""``fetch-content`` sends each story without an analysis to it, once."""
+"""``fetch-content`` sends an analysis job for each story without one, once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``analyze-story``: what is stored of an analysis, what follows from it, and when the AI is not called."""
+"""``analyze-story``: the stored analysis, the jobs that follow, and when the AI is not called."""
 
 from __future__ import annotations
 
@@ -343,7 +343,7 @@ async def test_rerun_of_manual_job_asks_and_sends_nothing_again(jobs: Jobs, ai: 
 
 
 async def test_every_kept_analysis_is_followed_by_a_brief(jobs: Jobs, ai: ScriptedAI) -> None:
-    """Two manual jobs in turn, of which the first was not settled: the brief tells what was kept last."""
+    """Two manual jobs in turn, the first not settled: the brief has the last stored analysis."""
     story = await jobs.domain.told_story(TEXT)
     await analyze(jobs, story, "manual", job_id=JOB, attempt=1)
     await analyze(jobs, story, "manual")
@@ -367,7 +367,7 @@ async def test_embedding_is_requested_once_per_job(jobs: Jobs, ai: ScriptedAI) -
 
 
 def test_every_job_ends_under_rate_limit() -> None:
-    """Those that are put off come back at the same time, and each minute brings some of them further."""
+    """Deferred jobs return at the same time, and some of them proceed in each minute."""
 
     def check(per_minute: int, count: int) -> None:
         loop, ai = VirtualLoop(), ScriptedAI()

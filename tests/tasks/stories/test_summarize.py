@@ -1,4 +1,4 @@
-"""``summarize-story``: from what a summary is made, and when it is made anew."""
+"""``summarize-story``: the source of a summary, and when it is written again."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ denied_v6 = st.sampled_from(DENIED_V6).flatmap(inside)
 
 @st.composite
 def hosts_of_v4(draw: st.DrawFn) -> str:
-    """Return a host as it may stand in a URL and, to a browser, means a denied IPv4 address."""
+    """Return a host that may be written in a URL and that browsers read as a denied IPv4 address."""
     address = draw(denied_v4)
     last_parts = draw(st.integers(1, 4))
     numbers = list(address.packed[: last_parts - 1])

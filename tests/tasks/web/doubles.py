@@ -18,7 +18,7 @@ LOOPBACK = ("127.0.0.1/32",)
 
 
 class RecordingNetwork(httpcore2.AsyncNetworkBackend):
-    """Writes down where it is asked to connect to.
+    """Records the requested connections.
 
     It connects to 127.0.0.1 only, and only if ``loopback`` is set. Elsewhere the connection fails, or
     hands out ``stream`` if there is one; either way nothing is sent.
@@ -26,7 +26,7 @@ class RecordingNetwork(httpcore2.AsyncNetworkBackend):
 
     def __init__(self, *, loopback: bool = False, stream: RecordingStream | None = None) -> None:
         self.calls: list[tuple[str, int]] = []
-        # The type checker sees the library's stand-in for a missing anyio.
+        # The type checker sees the library's replacement for a missing anyio.
         self._loopback = cast("httpcore2.AsyncNetworkBackend", httpcore2.AnyIOBackend()) if loopback else None
         self._stream = stream
 
@@ -47,7 +47,7 @@ class RecordingNetwork(httpcore2.AsyncNetworkBackend):
 
 
 class RecordingStream(httpcore2.AsyncMockStream):
-    """A connection that answers with given bytes, and writes down what it was sent and for whom."""
+    """A connection that answers with given bytes, and records the sent bytes and the host."""
 
     def __init__(self, *answer: bytes) -> None:
         super().__init__(list(answer))
@@ -106,10 +106,10 @@ def client(
 
 @asynccontextmanager
 async def raw_server(*parts: bytes, endless: bytes = b"", hang: bool = False) -> AsyncIterator[str]:
-    """Serve bytes as they are, whatever is asked: for answers that no decent server gives.
+    """Serve given bytes for any request: for answers that no real server gives.
 
     Args:
-        parts: what is sent, one after the other.
+        parts: the parts to send, in order.
         endless: then sent again and again.
         hang: then the connection stays open, and silent.
     """

@@ -5,9 +5,9 @@
     pip download --no-binary :all: --no-deps feedparser==6.0.14 && tar xzf feedparser-6.0.14.tar.gz
     python -m tests.tasks.web.feedparser_corpus feedparser-6.0.14 [--all]
 
-Each file says in a comment what feedparser should make of it: ``not bozo and entries[0]['title'] == 'x'``.
-Each part of that which concerns what our reader gives is compared with what it gives. A file that expects
-nothing but what it does not give, such as tags or textinput elements, says nothing of it.
+Each file has a comment with feedparser's expected result: ``not bozo and entries[0]['title'] == 'x'``.
+Each part of it that our reader supports is compared with the reader's result. A file that expects
+only unsupported parts, such as tags or textinput elements, is not compared.
 
 Many files have an entry of a single field, such as a date. One without link, title and text says nothing to a
 reader, and ours leaves it out; such a file is read again with a title in each entry. The exit code is 1 if a
@@ -78,7 +78,7 @@ REASONS = (
         "of the forms of an entry's text the longest is given",
     ),
 )
-"""By the file's name and what it disagrees about: why it does; the first that fits."""
+"""Reasons for differences, by the file's name and the differing part; the first match applies."""
 
 
 class Verdict(StrEnum):
@@ -93,7 +93,7 @@ class Verdict(StrEnum):
 
 
 class Claim(NamedTuple):
-    """One part of what a file expects: of what, and which value."""
+    """One part of a file's expectation: its path, and its value."""
 
     path: tuple[str | int, ...]
     value: Any
@@ -113,7 +113,7 @@ class Compared(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a file, and of the first part of what it expects that disagrees."""
+    """The result of a file, with the first part that differs."""
 
     name: str
     verdict: Verdict
@@ -193,14 +193,17 @@ def _is_known(encoding: str) -> bool:
 
 
 def _plain(body: bytes) -> str:
-    """Return a file as far as is needed to find what it expects: in UTF-16 and -32 every other byte is 0."""
+    """Return the text of a file as needed to find its expectation.
+
+    In UTF-16 and -32 every other byte is 0.
+    """
     if body.startswith(EBCDIC):
         return body.decode("cp500")
     return body.replace(b"\0", b"").decode("utf-8", "replace")
 
 
 def _claims(node: ast.expr) -> Iterator[Claim]:
-    """Yield the parts of an expectation; one that is no comparison with a value has the path ``?``."""
+    """Yield the parts of an expectation; one that does not compare a value has the path ``?``."""
     match node:
         case ast.BoolOp(op=ast.And(), values=values):
             for value in values:
@@ -281,9 +284,9 @@ class Field(NamedTuple):
     """What our reader gives of a feed or an entry.
 
     Attributes:
-        name: what it is called in the report.
+        name: its name in the report.
         get: reads it.
-        agrees: compares the expected value with it; told the URL of the file too.
+        agrees: compares the expected value with it; also gets the URL of the file.
     """
 
     name: str
@@ -296,12 +299,12 @@ class Field(NamedTuple):
 
 
 def _same_text(expected: Any, got: str, _: str = "") -> bool:
-    """Return whether two texts are equal but for blanks, either of them plain or as HTML."""
+    """Return whether two texts are equal except for spaces, each of them plain or HTML."""
     return isinstance(expected, str) and _squeezed(got) in {_squeezed(expected), _squeezed(_text(expected))}
 
 
 def _same_html(expected: Any, got: str, _: str = "") -> bool:
-    """Return whether two fragments are equal, one as it is or with its text escaped as HTML."""
+    """Return whether two fragments are equal, one unchanged or with its text escaped as HTML."""
     if not isinstance(expected, str):
         return False
     escaped = expected.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -336,7 +339,7 @@ def _text(fragment: str) -> str:
 
 
 def _same_text_or_summary(expected: Any, got: tuple[str, str], _: str) -> bool:
-    """Return whether a text is an entry's; where it has several forms, our summary is plain."""
+    """Return whether a text is an entry's; if it has several forms, our summary is the plain one."""
     content, summary = got
     plain = isinstance(expected, str) and "<" not in expected and _same_text(expected, summary)
     return plain or _same_html(expected, content)
@@ -390,7 +393,7 @@ def files(tests: Path) -> Iterator[tuple[Path, str]]:
 
 
 def main() -> int:
-    """Read all files of a source distribution, and tell."""
+    """Read all files of a source distribution, and print a report."""
     parser = argparse.ArgumentParser(prog="python -m tests.tasks.web.feedparser_corpus")
     parser.add_argument("root", type=Path, help="the unpacked source distribution")
     parser.add_argument("--all", action="store_true", help="show each file that disagrees")

@@ -1,4 +1,4 @@
-"""Articles: the text without what stands around it, and what the page says of itself."""
+"""Articles: the text without surrounding elements, and the page's metadata."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_hostile_page_is_an_article_or_none() -> None:
 
 def test_hostile_page_takes_linear_time() -> None:
     def check(tag: str) -> None:
-        # The title looks like a file's name, so that a heading is looked for.
+        # The title looks like a file's name, so a heading is used.
         start = page(attributes="").replace("A title", "a-file-name").replace("h1>", "h2>")
         article = found(start.replace("</body>", tag * 200_000 + "</body>"))
         assert (article.title, article.language) == ("a-file-name", None)

@@ -1,4 +1,4 @@
-"""Fetching over loopback: what comes back, what is remembered, and where it stops."""
+"""Fetching over loopback: answers, validators, and limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sample site shows what it is there to show, and its server does as servers do."""
+"""The sample site has its intended pages, and its server follows HTTP."""
 
 from __future__ import annotations
 

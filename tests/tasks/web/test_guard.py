@@ -99,7 +99,7 @@ def test_invalid_allowed_network_is_an_error() -> None:
 
 
 async def refused(url: str, names: Names | None = None, *, allow: tuple[str, ...] = ()) -> AddressRefused:
-    """Fetch a URL, see it refused, and see that no connection was tried."""
+    """Fetch a URL, and check that it is refused without a connection."""
     network = RecordingNetwork()
     async with client(network=network, names=names, allow=allow) as web:
         with pytest.raises(AddressRefused) as caught:
@@ -274,7 +274,7 @@ async def test_redirect_to_other_than_a_web_url_is_refused() -> None:
 
 
 class Attempts(GuardedBackend):
-    """Writes down what it is asked to connect to, before it checks that itself."""
+    """Records the requested connections before it checks them."""
 
     asked: ClassVar[list[tuple[str, int]]] = []
 
@@ -305,7 +305,7 @@ async def test_url_is_checked_before_its_name_is_resolved(monkeypatch: pytest.Mo
             with pytest.raises(UrlRefused):
                 await web.fetch(url, kind="page")
         assert (Attempts.asked, names.asked) == ([], [])
-        # The clock stands still, so that waiting for another turn at this host would never end.
+        # The clock is stopped, so waiting for another turn at this host would never end.
         async with redirecting(url) as server, client(names=names, clock=FrozenClock(), gap=1.0) as web:
             with pytest.raises(UrlRefused):
                 await web.fetch(f"{server.base_url}/", kind="page")

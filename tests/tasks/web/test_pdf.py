@@ -1,4 +1,4 @@
-"""PDFs: their text, a paragraph a line, and what they say of themselves; and those that can't be read."""
+"""PDFs: their text, one line per paragraph, their metadata, and unreadable ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns at a host: so many at a time, a gap between them, and no host waits for another."""
+"""Turns at a host: a limit of concurrent requests, a gap between them, and independence of hosts."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Gate:
         return Answer(body=b"ok")
 
     async def until(self, count: int) -> None:
-        """Wait until so many have come."""
+        """Wait until the given number has arrived."""
         async with self._changed:
             await self._changed.wait_for(lambda: len(self.came) >= count)
 
@@ -95,7 +95,7 @@ class Gate:
 
 
 async def passed(server: LoopbackServer) -> None:
-    """Send requests past the client and wait for the answers: all that was sent before has come by then."""
+    """Send requests directly and wait for the answers: all requests sent before have arrived by then."""
     for _ in range(3):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(b"GET /passer-by HTTP/1.1\r\n\r\n")

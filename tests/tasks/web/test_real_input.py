@@ -1,4 +1,4 @@
-"""Feeds and pages as they were found on the web, served over loopback, fetched and read."""
+"""Feeds and pages from the web, served over loopback, fetched and read."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def test_url_has_one_canonical_form() -> None:
         ("http://bücher.example/ü", "http://xn--bcher-kva.example/%C3%BC"),
         ("http://0x5DB8D822/", "http://93.184.216.34/"),
         ("http://example.org\\a", "http://example.org/a"),
-        # What may be another page stays as it is.
+        # URLs that may be different pages stay unchanged.
         *((url, url) for url in ("https://a.org/", "http://www.a.org/", "http://a.org/b/", "http://a.org/B")),
     ]
     check_each(cases, check)

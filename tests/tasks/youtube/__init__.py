@@ -1,1 +1,1 @@
-"""Videos and their captions, without the network: scripted answers stand for YouTube's."""
+"""Videos and their captions, without the network: scripted answers replace YouTube's."""

@@ -1,4 +1,4 @@
-"""The page of a video as YouTube writes it, less what is not read."""
+"""The page of a video as from YouTube, without unused parts."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def youtube(
     played: Answer | Exception | None = None,
     text: Answer | Exception | None = None,
 ) -> Scripted:
-    """Return a YouTube that has one video with captions, but for what is given."""
+    """Return a YouTube with one video with captions, changed by the arguments."""
     return Scripted(
         {
             "/watch": watch or Answer(WATCH),

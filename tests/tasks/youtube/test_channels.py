@@ -1,4 +1,4 @@
-"""Channels: where their feeds are, what is in them, and which of it is new."""
+"""Channels: the URLs of their feeds, their videos, and which are new."""
 
 from __future__ import annotations
 

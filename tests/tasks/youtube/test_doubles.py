@@ -1,4 +1,4 @@
-"""The YouTube of tests and simulations says the same again, fails as often as it should, and can be read."""
+"""The scripted YouTube is deterministic, fails as often as set, and can be read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Searches by YouTube's Data API: what is asked, what is understood, and what each refusal means."""
+"""Searches by YouTube's Data API: requests, answers, and the meaning of each refusal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ONE, TWO, THREE = "A" * 11, "B" * 11, "C" * 11
 
 
 class Api:
-    """An API that answers each of its two questions as given, and remembers what it was asked."""
+    """An API with given answers to its two requests, which it records."""
 
     def __init__(self, search: str | Exception, videos: str | Exception = "{}") -> None:
         self._answers = {"search": search, "videos": videos}
@@ -168,7 +168,7 @@ async def test_other_answers_than_json_are_transient() -> None:
 
 
 async def test_key_is_not_logged(logged: StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The library that asks tells of each request, with its whole URL."""
+    """The HTTP library logs each request with its whole URL."""
     asked: list[str] = []
 
     async def answer(request: Request) -> Answer:

@@ -1,4 +1,4 @@
-"""The session that captions are asked for with: where it connects to, and where it does not."""
+"""The session that requests captions: allowed and refused connections."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PUBLIC, PUBLIC_TOO = "142.250.1.1", "2a00:1450:4001::1"
 
 
 class Network:
-    """What stands for the network: a resolver, and sockets that connect nowhere but to a listener of ours."""
+    """The simulated network: a resolver, and sockets that connect only to a local listener."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.addresses: list[str] = []
@@ -77,7 +77,7 @@ def test_every_address_of_a_name_is_tried(network: Network) -> None:
 
 
 def test_tls_server_name_is_the_name(network: Network) -> None:
-    """What a TLS client says first names the server, which chooses its certificate by that."""
+    """A TLS client first sends the server's name, which selects the certificate."""
     network.addresses = [PUBLIC]
     heard: list[bytes] = []
 

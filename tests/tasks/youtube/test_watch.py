@@ -1,4 +1,4 @@
-"""What the page of a video tells of it."""
+"""The data on the page of a video."""
 
 from __future__ import annotations
 

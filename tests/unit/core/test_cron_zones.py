@@ -1,4 +1,4 @@
-"""Ticks where a zone's clocks change, against a reference that only counts minutes and looks at the wall."""
+"""Ticks at changes of a zone's clocks, against a reference that counts minutes and compares wall times."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def test_unreadable_field_is_named() -> None:
     )
 
 
-# What the error says, and of which expressions.
+# Errors, and the expressions that raise them.
 INVALID: Final[dict[str | None, list[Any]]] = {
     "never fires": ["0 0 30 2 *", "0 0 31 4,6,9,11 *", "0 0 31 2,4 *", "0 0 30,31 feb ?", "* * 30 2 * */10"],
     "give five": ["", "* * * *", "* * * * * * *", "5 minutes", "* " * 200],

@@ -1,4 +1,4 @@
-"""Failures as JSON: what is kept of an exception, however odd it is."""
+"""Failures as JSON: the stored parts of an exception, however unusual it is."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ E = TypeVar("E", bound=BaseException)
 
 
 def raised(error: E) -> E:
-    """Return the exception as its handler has it, with a traceback."""
+    """Return the exception as caught, with a traceback."""
     with pytest.raises(type(error)) as caught:
         raise error
     return caught.value

@@ -1,4 +1,4 @@
-"""JSON: what is refused, and where in the value; what is read back; what jsonb makes of it."""
+"""JSON: refused values and their paths, values read back, and their form in jsonb."""
 
 from __future__ import annotations
 
@@ -265,7 +265,7 @@ def test_text_that_jsonb_rejects_is_rejected() -> None:
             r'"\ude00\ud83d"',
             "1e131072",
             "1e-16384",
-            r'{"a":"\u0000","a":1}',  # jsonb reads what it drops
+            r'{"a":"\u0000","a":1}',  # jsonb reads values that it drops
             r'{"a":["\ud800"],"a":1}',
             '{"a":1e-16384,"a":1}',
             "NaN",

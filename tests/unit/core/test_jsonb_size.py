@@ -1,4 +1,4 @@
-"""How many bytes JSON has as Postgres writes it, told without writing it where that is plain."""
+"""The size of JSON as Postgres writes it, computed without writing it if possible."""
 
 from __future__ import annotations
 

@@ -29,9 +29,9 @@ class Hasty(SystemClock):
 
 
 class Way(httpx2.AsyncBaseTransport):
-    """A way to a server; what a test put before it happens to the next requests, one each.
+    """A transport to a server; the test's faults apply to the next requests, one each.
 
-    An error that is put before a request is raised instead of it, or (``lose_answer``) after it was served; a
+    An error is raised instead of the request, or (``lose_answer``) after it was served; a
     response is given instead of the server's.
     """
 

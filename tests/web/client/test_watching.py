@@ -47,7 +47,7 @@ RUN = UUID("01a216ee-4f1a-7197-80f3-387a0e206cbc")
 
 
 class Place:
-    """A server, a worker, and a job that goes on when the test says so."""
+    """A server, a worker, and a job that continues when the test permits."""
 
     def __init__(self, storage: Any) -> None:
         self.catalog = Catalog()
@@ -130,7 +130,7 @@ async def test_job_is_followed_to_its_end(place: Place) -> None:
 
 
 class Cut(httpx2.AsyncByteStream):
-    """The body of a stream, cut off within the event after the first so many."""
+    """The body of a stream, cut off within the event after a number of events."""
 
     def __init__(self, body: Any, events: int) -> None:
         self._body = body
@@ -152,7 +152,7 @@ class Cut(httpx2.AsyncByteStream):
 
 
 class CutWay(httpx2.AsyncHTTPTransport):
-    """A way on which each stream is cut off after so many events."""
+    """A transport that cuts off each stream after a number of events."""
 
     def __init__(self, events: int) -> None:
         super().__init__()

@@ -80,6 +80,6 @@ async def admin(call: Web) -> AsyncIterator[Browser]:
 
 @pytest.fixture
 async def reader(call: Web) -> AsyncIterator[Browser]:
-    """A browser whose user has signed in with a key that may look, and nothing else."""
+    """A browser whose user has signed in with a key that may only read."""
     async with signed_in(call, Scope.READ, "Rita") as browser:
         yield browser

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def held(page: str) -> str:
-    """Return why a job does not begin, as its page says; empty if nothing holds it up."""
+    """Return why a job does not start, from its page; empty if nothing blocks it."""
     (said,) = re.findall(r'<div id="held"[^>]*>(.*?)</div>', page, re.DOTALL) or [""]
     return said.strip()
 
@@ -148,7 +148,7 @@ async def test_attempts_and_retries_are_counted_apart(browser: Browser, jobs: Dr
 
 
 def attempts(page: str) -> str:
-    """Return what a job's page says of its attempts."""
+    """Return the attempts on a job's page."""
     (said,) = re.findall(r"<dt>Attempt</dt><dd>(.*?)</dd>", page)
     return re.sub(r"<.*?>", "", said)
 
@@ -183,7 +183,7 @@ async def test_stream_resumed_after_a_log_line_sends_later_progress(
 
 
 def event(job_id: UUID, said: str) -> JobEvent:
-    """Make an event of a kind and what it says."""
+    """Make an event of a kind with its data."""
     kind, _, value = said.partition(" ")
     if kind == "progress":
         return JobEvent(job_id, 1, "progress", f'{{"value": {value}}}')

@@ -1,4 +1,4 @@
-"""Streams of the dashboard: what they send, and that one query serves all viewers."""
+"""Streams of the dashboard: their events, and one query for all viewers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The charts of the overview: each series shows what its label says, drawn as well as written."""
+"""The charts of the overview: each series is drawn and written as labelled."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Seen:
 
 
 def chart(page: str, slug: str, top: float) -> Seen:
-    """Read a chart whose top stands for this value."""
+    """Read a chart whose top is this value."""
     (figure,) = re.findall(rf'<figure class="chart" id="chart-{slug}">.*?</figure>', page, re.DOTALL)
     drawn: dict[str, list[float]] = {}
     for kind, height in re.findall(r'<rect class="k-(\w+)"[^>]* height="([\d.]+)"', figure):

@@ -118,7 +118,7 @@ async def test_session_ends_with_sign_out_another_sign_in_or_its_key(call: Web, 
 
     async def sign_in_again(browser: Browser) -> None:
         await browser.send("/sign-in", 401, key="mid_12")
-        await browser.see("/")  # An invalid key leaves the session as it is.
+        await browser.see("/")  # An invalid key leaves the session unchanged.
         await browser.sign_in(await call.key(Scope.READ, name="Rita"))
 
     async def revoke(browser: Browser) -> None:

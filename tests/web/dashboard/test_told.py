@@ -1,4 +1,4 @@
-"""What pages say in words: why a button is off, which queues have no worker, what a pause does."""
+"""The texts of pages: why a button is disabled, which queues have no worker, the effect of a pause."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_job_with_redacted_parts_says_why_it_is_not_sent_again(admin: Brow
 
 
 async def unserved(browser: Browser) -> set[str]:
-    """Return the queues that the page of queues says no worker serves."""
+    """Return the queues without a worker, from the page of queues."""
     rows = re.findall(r'data-queue="(\w+)"(.*?)</tr>', await browser.see("/queues"), re.DOTALL)
     return {name for name, row in rows if "No worker" in row}
 
@@ -72,7 +72,7 @@ async def test_queues_without_a_worker_are_named(browser: Browser, jobs: Driver)
     await jobs.send("break")
     await jobs.ended(RowState.COMPLETED, "login")
     assert await unserved(browser) == {"mail", "break"}
-    # Without any worker the overview says that instead.
+    # Without any worker the overview shows that instead.
     page = await browser.see("/")
     assert 'id="no-workers"' in page
     assert 'id="unserved"' not in page

@@ -1,4 +1,4 @@
-"""The beginning of a value: a prefix of all of it, which costs no more than it shows."""
+"""The beginning of a value: a prefix, whose cost depends only on its length."""
 
 from __future__ import annotations
 

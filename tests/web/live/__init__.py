@@ -1,1 +1,1 @@
-"""Live streams: what is sent, and what they cost."""
+"""Live streams: their events, and their cost."""

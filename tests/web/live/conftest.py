@@ -35,7 +35,7 @@ def written(clock: FrozenClock) -> str:
 
 
 async def passes(clock: FrozenClock, seconds: float, step: float = 1.0) -> None:
-    """Advance the clock, and run what is due."""
+    """Advance the clock, and run due jobs."""
     while seconds > 0:
         clock.advance(min(step, seconds))
         seconds -= step

@@ -21,7 +21,7 @@ NET = 1.0
 
 @dataclass(frozen=True)
 class Event:
-    """An event as it was read."""
+    """A received event."""
 
     name: str
     data: str
@@ -40,7 +40,7 @@ class Tab:
         path: of the stream.
         query: the query string.
         slow: whether to take nothing before ``read_on``.
-        clock: advanced where nothing comes for a while; None in tests that advance it themselves.
+        clock: advanced if nothing arrives for a while; None in tests that advance it themselves.
         method: of the request.
         headers: of the request, with underscores.
 
@@ -139,7 +139,7 @@ class Tab:
 
     @property
     def statuses(self) -> list[str]:
-        """What the status events say."""
+        """The data of the status events."""
         return [event.json["status"] for event in self.events if event.name == "status"]
 
     def named(self, *names: str) -> list[Event]:
@@ -157,7 +157,7 @@ class Tab:
         return self.events
 
     def read_on(self) -> None:
-        """Take what is sent from now on."""
+        """Read the events sent from now on."""
         self._reads.set()
 
     async def _until(self, condition: Callable[[], bool]) -> None:

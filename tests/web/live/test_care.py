@@ -150,7 +150,8 @@ async def test_slow_reader_costs_no_memory_and_delays_no_other(
         asked.clear()
         slow.read_on()
         await slow.until(lambda read: len(read.named("log")) == 100 * ROUNDS)
-        # Nothing was kept for it: statuses in between are left out, the lines are read from the storage now.
+        # Nothing was buffered for it: intermediate statuses are left out, the lines are read from the storage
+        # now.
         assert slow.statuses == ["QUEUED"]
         assert asked["events"] >= ROUNDS
         numbers = [event.json["fields"]["n"] for event in slow.named("log")]

@@ -1,4 +1,4 @@
-"""superjson's wire format, read and written: what superjson 2.2.6 writes, and what it never does."""
+"""superjson's wire format, read and written: the output of superjson 2.2.6, and other input."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHARED_META = (
 )
 _ERROR_META = '{"values":["Error",{"cause":["Date"]}],"v":1}'
 
-# What superjson wrote for the value that the name says, and what a payload makes of it.
+# superjson's output for the named value, and the payload read from it.
 SAMPLES: dict[str, tuple[str, Any]] = {
     "plain values": ('{"json":{"a":[1,"x",null,true]}}', {"a": [1, "x", None, True]}),
     "undefined": ('{"json":null,"meta":{"values":["undefined"],"v":1}}', None),
