@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from zeke_queue.model import QueueSettings
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.session import Step
 from zeke_queue.storage.postgres.verbs import work_channel
@@ -11,7 +12,7 @@ from zeke_queue.storage.postgres.verbs import work_channel
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from zeke_queue.model import QueueSettings, Schedule
+    from zeke_queue.model import Schedule
     from zeke_queue.storage.postgres.claiming import Claims
     from zeke_queue.storage.postgres.session import Session
 
@@ -38,7 +39,7 @@ class PostgresAdmin:
 
     async def queues(self) -> list[QueueSettings]:
         """Return the settings of all queues that have any, by name."""
-        return [rows.queue(row) for row in await self._session.run("queues")]
+        return [QueueSettings(*row) for row in await self._session.run("queues")]
 
     async def pause_queue(self, name: str, *, paused: bool) -> None:
         """Pause a queue, keeping the time of an earlier pause, or resume it."""

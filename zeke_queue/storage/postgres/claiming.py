@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from zeke_queue.storage.postgres import rows
+from zeke_queue.model import Claimed
 from zeke_queue.storage.postgres.session import Step
 from zeke_queue.storage.postgres.verbs import job_channel
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.model import Claimed, QueueCapacity
+    from zeke_queue.model import QueueCapacity
     from zeke_queue.storage.postgres.session import Session
     from zeke_queue.system.clock import Clock
 
@@ -141,7 +141,7 @@ class Claims:
         else:
             lock = Step("lock_queues", {"names": locked})
             found = (await self._session.run_all(lock, Step("claim", parameters, literal)))[1]
-        return [rows.claimed(row) for row in found]
+        return [Claimed._make(row) for row in found]
 
     async def _worth_locking(self, names: list[str], marks: dict[str, dict[int, Mark]]) -> list[str]:
         """Return those of these limited queues from which a claim may get jobs."""

@@ -20,11 +20,8 @@ from zeke_queue.errors import SerializationError
 from zeke_queue.model import (
     Attempt,
     CatchUp,
-    Claimed,
-    ExpiredJob,
     Job,
     JobEvent,
-    QueueSettings,
     RowState,
     Schedule,
     WorkerInfo,
@@ -272,16 +269,6 @@ def of_schedule(schedule: Schedule, *, declared: bool) -> dict[str, Any]:
     }
 
 
-def claimed(row: Row) -> Claimed:
-    """Return the row as the value for its worker."""
-    return Claimed._make(row)
-
-
-def overdue(row: Row) -> ExpiredJob:
-    """Return a row of ``lock_expired.sql``."""
-    return ExpiredJob._make(row)
-
-
 def job(row: Row) -> Job:
     """Return a row of ``get.sql``, whose columns are in the order of the value's fields."""
     values = list(row)
@@ -335,11 +322,6 @@ def worker(row: Row) -> WorkerInfo:
     """Return a row of ``workers.sql``."""
     identity, host, pid, queues, *rest, duties, jobs = row
     return WorkerInfo(identity, host, pid, tuple(queues), *rest, duties=tuple(duties), active_jobs=jobs)
-
-
-def queue(row: Row) -> QueueSettings:
-    """Return a row of ``queues.sql``."""
-    return QueueSettings(*row)
 
 
 def schedule(row: Row) -> Schedule:

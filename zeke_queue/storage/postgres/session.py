@@ -110,7 +110,7 @@ class Link:
 
     def __init__(
         self,
-        connection: AsyncConnection[Any] | psycopg.Connection[Any],
+        connection: object,
         schema: str,
         now: Callable[[], datetime] | None,
         *,

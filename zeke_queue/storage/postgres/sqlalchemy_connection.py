@@ -9,21 +9,20 @@ from __future__ import annotations
 import re
 from contextlib import asynccontextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from psycopg.errors import UniqueViolation
 
 from zeke_queue.errors import UsageError
 from zeke_queue.storage.postgres.error_mapping import as_storage_error
-from zeke_queue.storage.postgres.session import with_now
+from zeke_queue.storage.postgres.session import Link, with_now
 from zeke_queue.storage.postgres.statements import statement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from datetime import datetime
 
-    from sqlalchemy import Connection, CursorResult, TextClause
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy import CursorResult, TextClause
 
     from zeke_queue.storage.postgres.rows import Row
 
@@ -36,17 +35,8 @@ def is_alchemy(connection: object) -> bool:
     return any(one.__module__.partition(".")[0] == "sqlalchemy" for one in type(connection).__mro__)
 
 
-class AlchemyLink:
+class AlchemyLink(Link):
     """An open transaction of SQLAlchemy."""
-
-    in_transaction: ClassVar[bool] = True
-
-    def __init__(
-        self, connection: AsyncConnection | Connection, schema: str, now: Callable[[], datetime] | None
-    ) -> None:
-        self.connection: Any = connection
-        self.schema = schema
-        self._now = now
 
     async def run(
         self,
@@ -61,18 +51,13 @@ class AlchemyLink:
         text, used = _text(name, self.schema, limit)
         values = with_now(parameters, self._now)
         try:
-            result = await self._execute(text, {key: values[key] for key in used})
+            result = await self._send(text, {key: values[key] for key in used})
         except DBAPIError as error:
             raise _meant_by(error) from error
         return [tuple(row) for row in result.all()] if result.returns_rows else []
 
-    async def _execute(self, text: TextClause, values: dict[str, Any]) -> CursorResult[Any]:
+    async def _send(self, text: TextClause, values: dict[str, Any]) -> CursorResult[Any]:
         return await self.connection.execute(text, values)
-
-    async def run_small(self, name: str, parameters: dict[str, Any]) -> Row | None:
-        """Run a statement of this package that returns at most one row."""
-        found = await self.run(name, parameters)
-        return found[0] if found else None
 
     @asynccontextmanager
     async def atomic(self) -> AsyncGenerator[AlchemyLink]:

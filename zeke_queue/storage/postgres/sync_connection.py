@@ -73,7 +73,7 @@ class SyncAlchemyLink(AlchemyLink):
         with self.connection.begin_nested():
             yield self
 
-    async def _execute(self, text: TextClause, values: dict[str, Any]) -> CursorResult[Any]:
+    async def _send(self, text: TextClause, values: dict[str, Any]) -> CursorResult[Any]:
         return self.connection.execute(text, values)
 
 

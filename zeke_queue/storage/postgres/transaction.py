@@ -10,6 +10,7 @@ from psycopg.pq import TransactionStatus
 
 from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import UsageError
+from zeke_queue.model import ExpiredJob
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.session import Link
 from zeke_queue.storage.postgres.sqlalchemy_connection import alchemy_link, is_alchemy
@@ -20,9 +21,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.model import ExpiredJob, Schedule
+    from zeke_queue.model import Schedule
     from zeke_queue.storage.postgres.session import Connection, Session
-    from zeke_queue.storage.postgres.sqlalchemy_connection import AlchemyLink
 
 
 class PostgresTransaction(PostgresVerbs):
@@ -36,7 +36,7 @@ class PostgresTransaction(PostgresVerbs):
             transaction of SQLAlchemy.
     """
 
-    def __init__(self, link: Link | AlchemyLink) -> None:
+    def __init__(self, link: Link) -> None:
         super().__init__(link)
         self.connection: Any = link.connection
         self._applied: list[Callable[[], None]] = []
@@ -52,7 +52,8 @@ class PostgresTransaction(PostgresVerbs):
 
     async def lock_expired(self, limit: int) -> list[ExpiredJob]:
         """Find active jobs past their deadline or held by a dead worker, and lock them."""
-        return [rows.overdue(row) for row in await self._runner.run("lock_expired", limit=check_limit(limit))]
+        found = await self._runner.run("lock_expired", limit=check_limit(limit))
+        return [ExpiredJob._make(row) for row in found]
 
     async def lock_due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
         """Lock schedules whose next tick is due or unknown."""
@@ -107,7 +108,7 @@ async def transaction(
     opened.committed()
 
 
-async def _joined(session: Session, connection: Any) -> Link | AlchemyLink:
+async def _joined(session: Session, connection: Any) -> Link:
     """Return the caller's transaction, if it can be joined."""
     if is_alchemy(connection):
         return await alchemy_link(connection, session.schema, session.now)

@@ -105,10 +105,7 @@ class PostgresVerbs:
         if not outcomes.may_collide:
             return await self._ids("settle", outcomes.parameters())
         try:
-            if not self._runner.in_transaction:
-                return await self._ids("settle", outcomes.parameters())
-            async with self._runner.atomic():
-                return await self._ids("settle", outcomes.parameters())
+            return await self._ids_or_refusal("settle", outcomes.parameters())
         except UniqueViolation:
             return await self._in_transaction(lambda verbs: verbs.settle_singly(outcomes))
 
@@ -124,8 +121,7 @@ class PostgresVerbs:
         other: UUID | None = None
         for _ in range(_HOLDER_LOOKS):
             try:
-                async with self._runner.atomic():
-                    return await self._ids("settle", single.parameters())
+                return await self._ids_or_refusal("settle", single.parameters())
             except UniqueViolation:
                 (other,) = await self.find_conflicts([single.rows[0][0]])
             if other is not None:
@@ -191,8 +187,7 @@ class PostgresVerbs:
         await self._runner.run("lock_jobs", {"ids": [waiting.child]})
         outcomes = Outcomes(waiting=[waiting])
         try:
-            async with self._runner.atomic():
-                return await self._ids("suspend", waiting._asdict())
+            return await self._ids_or_refusal("suspend", waiting._asdict())
         except UniqueViolation:
             return await self._settle_one(outcomes)
 
@@ -202,10 +197,7 @@ class PostgresVerbs:
             return set()
         parameters = {"state": state, "from_states": list(from_states)}
         try:
-            if not self._runner.in_transaction:
-                return await self._ids("requeue", {**parameters, "ids": list(ids)})
-            async with self._runner.atomic():
-                return await self._ids("requeue", {**parameters, "ids": list(ids)})
+            return await self._ids_or_refusal("requeue", {**parameters, "ids": list(ids)})
         except UniqueViolation:
             return await self._in_transaction(lambda verbs: verbs.bring_back_singly(ids, parameters))
 
@@ -215,8 +207,7 @@ class PostgresVerbs:
         changed: set[UUID] = set()
         for job_id in sorted(set(ids)):
             try:
-                async with self._runner.atomic():
-                    changed |= await self._ids("requeue", {**parameters, "ids": [job_id]})
+                changed |= await self._ids_or_refusal("requeue", {**parameters, "ids": [job_id]})
             except UniqueViolation:
                 continue
         return changed
@@ -245,6 +236,13 @@ class PostgresVerbs:
     async def _ids(self, name: str, parameters: dict[str, Any]) -> set[UUID]:
         """Run a statement that changes jobs and notifies; return the ids that it changed."""
         return await self._woken_for(await self._runner.run(name, parameters | self._channels))
+
+    async def _ids_or_refusal(self, name: str, parameters: dict[str, Any]) -> set[UUID]:
+        """Run a statement that a uniqueness rule may refuse, so that a transaction can go on after it."""
+        if not self._runner.in_transaction:
+            return await self._ids(name, parameters)
+        async with self._runner.atomic():
+            return await self._ids(name, parameters)
 
     async def _woken_for(self, changed: Sequence[Row]) -> set[UUID]:
         """Resume jobs that wait for those that have ended; return the ids of all changed jobs.
