@@ -151,7 +151,7 @@ async def test_page_before_an_unknown_job_is_an_error(storage: Storage, jobs: Dr
     await jobs.send()
     unknown = jobs.new_id()
     for archived in (False, True):
-        with pytest.raises(JobNotFoundError, match=f"^before: no job has the id {unknown}.* give"):
+        with pytest.raises(JobNotFoundError, match=f"^before: must be the id of .*, got {unknown}; pass"):
             await storage.find(JobQuery(before=unknown, archived=archived))
 
 
