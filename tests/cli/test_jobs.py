@@ -153,7 +153,7 @@ def test_page_before_an_unknown_job_is_refused_with_the_option(zeke: Zeke) -> No
     zeke.send("mail", LETTER)
     nobody = "019b0000-0000-7000-8000-000000000000"
     said = zeke.fails("jobs", "--before", nobody, code=1)
-    assert f"--before: no job has the id {nobody}, live or archived" in said
+    assert f"--before: must be the id of a live or archived job, got {nobody}" in said
 
 
 def test_empty_list_distinguishes_no_jobs_from_no_matches(zeke: Zeke) -> None:
