@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 from zeke_queue.cli.render import console, paragraph, print_json
-from zeke_queue.cli.session import execute, options_of
+from zeke_queue.cli.session import options_of, runs_async
 from zeke_queue.client.parts import parts_of
 
 if TYPE_CHECKING:
@@ -18,25 +18,22 @@ if TYPE_CHECKING:
 _ABOUT_WIDTH: Final = 9
 
 
-def doctor(context: typer.Context) -> None:
+@runs_async
+async def doctor(context: typer.Context) -> int:
     """Check the database, workers, queues and schedules, and print remedies for problems."""
     options = options_of(context)
     settings = options.on_database()
+    from zeke_queue.cli.checks import Grade, examine
+    from zeke_queue.cli.database import inspect
 
-    async def command() -> int:
-        from zeke_queue.cli.checks import Grade, examine
-        from zeke_queue.cli.database import inspect
-
-        found, fit = await inspect(settings.require_database(), settings.jobs_schema)
-        if fit:
-            found += examine(await take_survey(settings, embedded=options.embedded))
-        if options.json:
-            print_json({"fit": fit, "findings": found})
-        else:
-            _print(found)
-        return 1 if any(finding.grade is Grade.PROBLEM for finding in found) else 0
-
-    execute(command())
+    found, fit = await inspect(settings.require_database(), settings.jobs_schema)
+    if fit:
+        found += examine(await take_survey(settings, embedded=options.embedded))
+    if options.json:
+        print_json({"fit": fit, "findings": found})
+    else:
+        _print(found)
+    return 1 if any(finding.grade is Grade.PROBLEM for finding in found) else 0
 
 
 async def take_survey(settings: Settings, *, embedded: bool = False) -> Survey:

@@ -33,6 +33,7 @@ from zeke_queue.cli.session import (
     parse_json,
     print_error,
     print_problem,
+    runs_async,
 )
 from zeke_queue.cli.showing import print_job
 from zeke_queue.client.parts import parts_of
@@ -226,7 +227,8 @@ def _print_output(run: Run[Any], output: Any, *, as_json: bool) -> None:
     )
 
 
-def list_jobs(
+@runs_async
+async def list_jobs(
     context: typer.Context,
     queue: Annotated[
         list[str] | None,
@@ -259,25 +261,20 @@ def list_jobs(
         before=parse_id(before, "--before") if before is not None else None,
         limit=limit,
     )
-
-    async def command() -> int:
-        async with open_to_look(options) as opened:
-            try:
-                page = await opened.find(query)
-            except JobNotFoundError as error:  # only the start of the page is named by id
-                raise JobNotFoundError(f"--{error}") from error
-            now = await parts_of(opened).storage.now()
-        if options.json:
-            print_json([job_value(job) for job in page.jobs])
-        elif not page.jobs:
-            typer.echo("No matching jobs." if query != JobQuery(limit=limit) else "No jobs yet.")
-        else:
-            _print_jobs(page.jobs, now)
-            if page.has_more:
-                typer.echo(f"Older jobs: --before {page.jobs[-1].id}", err=True)
-        return 0
-
-    execute(command())
+    async with open_to_look(options) as opened:
+        try:
+            page = await opened.find(query)
+        except JobNotFoundError as error:  # only the start of the page is named by id
+            raise JobNotFoundError(f"--{error}") from error
+        now = await parts_of(opened).storage.now()
+    if options.json:
+        print_json([job_value(job) for job in page.jobs])
+    elif not page.jobs:
+        typer.echo("No matching jobs." if query != JobQuery(limit=limit) else "No jobs yet.")
+    else:
+        _print_jobs(page.jobs, now)
+        if page.has_more:
+            typer.echo(f"Older jobs: --before {page.jobs[-1].id}", err=True)
 
 
 def _statuses(option: str, words: Sequence[str]) -> tuple[JobStatus, ...]:
@@ -323,53 +320,47 @@ def _print_jobs(jobs: Sequence[Job], now: datetime) -> None:
 
 
 @job_app.command("show")
-def show(context: typer.Context, job_id: IdArgument) -> None:
+@runs_async
+async def show(context: typer.Context, job_id: IdArgument) -> None:
     """Show a job: its status, times, payload, output, failed attempts, progress and log."""
     options = options_of(context)
     wanted = parse_id(job_id)
     from zeke_queue.core import jsonb
 
-    async def command() -> int:
-        async with open_to_look(options) as queue:
-            job = await queue.get(wanted)
-            if job is None:
-                raise JobNotFoundError(
-                    f"No job has the id {wanted}, live or archived; `zeke jobs` lists the jobs."
-                )
-            events = await parts_of(queue).storage.events({wanted: 0})
-        if options.json:
-            shown = [{**plain(event), "data": jsonb.loads(event.data)} for event in events]
-            print_json({**job_value(job), "events": shown})
-        else:
-            print_job(job, events)
-        return 0
-
-    execute(command())
+    async with open_to_look(options) as queue:
+        job = await queue.get(wanted)
+        if job is None:
+            raise JobNotFoundError(
+                f"No job has the id {wanted}, live or archived; `zeke jobs` lists the jobs."
+            )
+        events = await parts_of(queue).storage.events({wanted: 0})
+    if options.json:
+        shown = [{**plain(event), "data": jsonb.loads(event.data)} for event in events]
+        print_json({**job_value(job), "events": shown})
+    else:
+        print_job(job, events)
 
 
-def _change(context: typer.Context, job_id: str, verb: str, done: str, needed: str) -> None:
+@runs_async
+async def _change(context: typer.Context, job_id: str, verb: str, done: str, needed: str) -> int:
     options = options_of(context)
     wanted = parse_id(job_id)
-
-    async def command() -> int:
-        async with open_queue(options) as queue:
-            changed = await getattr(queue, verb)(wanted)
-            job = await queue.get(wanted)
-        if options.json:
-            print_json({"id": wanted, "changed": changed, "status": job and job.status})
-        elif changed:
-            typer.echo(f"Job {wanted} {done}.")
-        else:
-            archived = job is not None and job.archived_on is not None
-            status = "gone" if job is None else f"{job.status}, and archived" if archived else job.status
-            typer.secho(
-                f"zeke: job {wanted} is {status}; only {needed} can be {_PARTICIPLES[verb]}.",
-                err=True,
-                fg="red",
-            )
-        return 0 if changed else 1
-
-    execute(command())
+    async with open_queue(options) as queue:
+        changed = await getattr(queue, verb)(wanted)
+        job = await queue.get(wanted)
+    if options.json:
+        print_json({"id": wanted, "changed": changed, "status": job and job.status})
+    elif changed:
+        typer.echo(f"Job {wanted} {done}.")
+    else:
+        archived = job is not None and job.archived_on is not None
+        status = "gone" if job is None else f"{job.status}, and archived" if archived else job.status
+        typer.secho(
+            f"zeke: job {wanted} is {status}; only {needed} can be {_PARTICIPLES[verb]}.",
+            err=True,
+            fg="red",
+        )
+    return 0 if changed else 1
 
 
 _PARTICIPLES: Final = {"cancel": "cancelled", "retry": "retried", "resume": "resumed"}

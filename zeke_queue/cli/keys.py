@@ -13,7 +13,7 @@ from rich.table import Column
 from rich.text import Text
 
 from zeke_queue.cli.render import NOTHING, ago, harmless, moment, plain, print_json, print_table
-from zeke_queue.cli.session import execute, open_queue, open_to_look, options_of
+from zeke_queue.cli.session import open_queue, open_to_look, options_of, runs_async
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import InvalidOptionError, ZekeError
 from zeke_queue.storage.access import NewKey, Scope
@@ -39,7 +39,8 @@ keys_app = typer.Typer(help="Create API keys, list them, and revoke one.", no_ar
 
 
 @keys_app.command("create")
-def create(
+@runs_async
+async def create(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the key's user or purpose.")],
     scope: Annotated[
@@ -81,40 +82,32 @@ def create(
         team_id=None if team is None else _team(team),
         expires_in=None if expires is None else _length(expires),
     )
-
-    async def command() -> int:
-        async with open_queue(options) as queue:
-            keys, now = await parts_of(queue).storage.access.keys(), await parts_of(queue).storage.now()
-            alike = [one.prefix for one in keys if one.name == new.name and one.is_valid(now)]
-            key = await parts_of(queue).storage.access.create_key(new)
-            # The key is valid from here on, so nothing that may fail comes before its text is printed.
-            _print_new(key, text, alike, as_json=options.json)
-        return 0
-
-    execute(command())
+    async with open_queue(options) as queue:
+        keys, now = await parts_of(queue).storage.access.keys(), await parts_of(queue).storage.now()
+        alike = [one.prefix for one in keys if one.name == new.name and one.is_valid(now)]
+        key = await parts_of(queue).storage.access.create_key(new)
+        # The key is valid from here on, so nothing that may fail comes before its text is printed.
+        _print_new(key, text, alike, as_json=options.json)
 
 
 @keys_app.command("list")
-def list_keys(context: typer.Context) -> None:
+@runs_async
+async def list_keys(context: typer.Context) -> None:
     """List all keys, including revoked and expired ones; times are UTC."""
     options = options_of(context)
-
-    async def command() -> int:
-        async with open_to_look(options) as queue:
-            keys, now = await parts_of(queue).storage.access.keys(), await parts_of(queue).storage.now()
-        if options.json:
-            print_json([_value(key) for key in keys])
-        elif not keys:
-            typer.echo("No keys yet, so the HTTP API serves only this machine: `zeke keys create NAME`.")
-        else:
-            _print_keys(keys, now)
-        return 0
-
-    execute(command())
+    async with open_to_look(options) as queue:
+        keys, now = await parts_of(queue).storage.access.keys(), await parts_of(queue).storage.now()
+    if options.json:
+        print_json([_value(key) for key in keys])
+    elif not keys:
+        typer.echo("No keys yet, so the HTTP API serves only this machine: `zeke keys create NAME`.")
+    else:
+        _print_keys(keys, now)
 
 
 @keys_app.command("revoke")
-def revoke(
+@runs_async
+async def revoke(
     context: typer.Context,
     which: Annotated[
         str,
@@ -123,21 +116,14 @@ def revoke(
 ) -> None:
     """Revoke a key permanently, and delete its sessions."""
     options = options_of(context)
-
-    async def command() -> int:
-        async with open_queue(options) as queue:
-            key = _sole(
-                await parts_of(queue).storage.access.keys(), which, await parts_of(queue).storage.now()
-            )
-            if not await parts_of(queue).storage.access.revoke_key(key.id):
-                raise ZekeError(f"Key {key.prefix} ({harmless(key.name)}) is already revoked.")
-        if options.json:
-            print_json({"id": key.id, "prefix": key.prefix, "name": key.name, "revoked": True})
-        else:
-            typer.echo(f"{key.prefix} ({harmless(key.name)}) is revoked.")
-        return 0
-
-    execute(command())
+    async with open_queue(options) as queue:
+        key = _sole(await parts_of(queue).storage.access.keys(), which, await parts_of(queue).storage.now())
+        if not await parts_of(queue).storage.access.revoke_key(key.id):
+            raise ZekeError(f"Key {key.prefix} ({harmless(key.name)}) is already revoked.")
+    if options.json:
+        print_json({"id": key.id, "prefix": key.prefix, "name": key.name, "revoked": True})
+    else:
+        typer.echo(f"{key.prefix} ({harmless(key.name)}) is revoked.")
 
 
 def _print_new(key: ApiKey, text: str, alike: Sequence[str], *, as_json: bool) -> None:

@@ -10,7 +10,7 @@ from rich.table import Column
 from rich.text import Text
 
 from zeke_queue.cli.render import NOTHING, ago, length, plain, print_json, print_table
-from zeke_queue.cli.session import execute, open_queue, open_to_look, options_of
+from zeke_queue.cli.session import open_queue, open_to_look, options_of, runs_async
 from zeke_queue.client.parts import parts_of
 from zeke_queue.core.status import by_status
 from zeke_queue.errors import ZekeError
@@ -26,36 +26,29 @@ queue_app = typer.Typer(help="Pause or resume a queue.", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The queue's name.")]
 
 
-def list_queues(context: typer.Context) -> None:
+@runs_async
+async def list_queues(context: typer.Context) -> None:
     """List queues: counts of jobs by status (until archived), lags, limits and pauses.
 
     The lag is the time since the oldest waiting job became due.
     """
     options = options_of(context)
-
-    async def command() -> int:
-        async with open_to_look(options) as queue:
-            stats = {one.name: one for one in await queue.stats()}
-            settings = {one.name: one for one in await parts_of(queue).storage.queues()}
-            now = await parts_of(queue).storage.now()
-        shown = [
-            (settings.get(name, QueueSettings(name)), stats.get(name, QueueStats(name, {})))
-            for name in sorted(stats.keys() | settings.keys())
-        ]
-        if options.json:
-            print_json(
-                [
-                    {**plain(one), "counts": by_status(has.counts), "lag": has.oldest_due_age}
-                    for one, has in shown
-                ]
-            )
-        elif not shown:
-            typer.echo("No queues yet: a queue appears with its first job, or when a worker declares it.")
-        else:
-            _print_queues(shown, now)
-        return 0
-
-    execute(command())
+    async with open_to_look(options) as queue:
+        stats = {one.name: one for one in await queue.stats()}
+        settings = {one.name: one for one in await parts_of(queue).storage.queues()}
+        now = await parts_of(queue).storage.now()
+    shown = [
+        (settings.get(name, QueueSettings(name)), stats.get(name, QueueStats(name, {})))
+        for name in sorted(stats.keys() | settings.keys())
+    ]
+    if options.json:
+        print_json(
+            [{**plain(one), "counts": by_status(has.counts), "lag": has.oldest_due_age} for one, has in shown]
+        )
+    elif not shown:
+        typer.echo("No queues yet: a queue appears with its first job, or when a worker declares it.")
+    else:
+        _print_queues(shown, now)
 
 
 def _print_queues(queues: Sequence[tuple[QueueSettings, QueueStats]], now: datetime) -> None:
@@ -79,26 +72,22 @@ def _print_queues(queues: Sequence[tuple[QueueSettings, QueueStats]], now: datet
     print_table(columns, rows)
 
 
-def _pause(context: typer.Context, name: str, *, paused: bool, force: bool = False) -> None:
+@runs_async
+async def _pause(context: typer.Context, name: str, *, paused: bool, force: bool = False) -> None:
     from zeke_queue.core.names import queue_name
 
     options = options_of(context)
     checked = queue_name(name)
-
-    async def command() -> int:
-        async with open_queue(options) as queue:
-            if not force:
-                await _require_known(queue, checked, paused=paused)
-            await parts_of(queue).storage.pause_queue(checked, paused=paused)
-        if options.json:
-            print_json({"name": checked, "paused": paused})
-        elif paused:
-            typer.echo(f"{checked} is paused: none of its jobs starts until `zeke queue resume {checked}`.")
-        else:
-            typer.echo(f"{checked} is resumed.")
-        return 0
-
-    execute(command())
+    async with open_queue(options) as queue:
+        if not force:
+            await _require_known(queue, checked, paused=paused)
+        await parts_of(queue).storage.pause_queue(checked, paused=paused)
+    if options.json:
+        print_json({"name": checked, "paused": paused})
+    elif paused:
+        typer.echo(f"{checked} is paused: none of its jobs starts until `zeke queue resume {checked}`.")
+    else:
+        typer.echo(f"{checked} is resumed.")
 
 
 async def _require_known(queue: Queue, name: str, *, paused: bool) -> None:

@@ -14,7 +14,7 @@ from rich.table import Column
 from rich.text import Text
 
 from zeke_queue.cli.render import ago, cut, moment, plain, print_json, print_table
-from zeke_queue.cli.session import execute, open_queue, open_to_look, options_of
+from zeke_queue.cli.session import open_queue, open_to_look, options_of, runs_async
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import SerializationError, ZekeError
 from zeke_queue.model import CatchUp
@@ -47,46 +47,36 @@ async def _stored(queue: Queue, name: str) -> Schedule:
 
 
 @schedule_app.command("rm")
-def remove(context: typer.Context, name: NameArgument) -> None:
+@runs_async
+async def remove(context: typer.Context, name: NameArgument) -> None:
     """Remove a schedule permanently; remove it from the code first.
 
     A schedule still declared in code is stored again when a worker or a scheduler starts.
     """
     options = options_of(context)
-
-    async def command() -> int:
-        async with open_queue(options) as queue:
-            await _stored(queue, name)
-            removed = await queue.schedules.delete(name)
-        if options.json:
-            print_json({"name": name, "removed": removed})
-        else:
-            typer.echo(
-                f"{name} is removed. A worker whose code still declares it stores it again at its start."
-            )
-        return 0
-
-    execute(command())
+    async with open_queue(options) as queue:
+        await _stored(queue, name)
+        removed = await queue.schedules.delete(name)
+    if options.json:
+        print_json({"name": name, "removed": removed})
+    else:
+        typer.echo(f"{name} is removed. A worker whose code still declares it stores it again at its start.")
 
 
-def _pause(context: typer.Context, name: str, *, paused: bool) -> None:
+@runs_async
+async def _pause(context: typer.Context, name: str, *, paused: bool) -> None:
     options = options_of(context)
-
-    async def command() -> int:
-        async with open_queue(options) as queue:
-            schedule = await _stored(queue, name)
-            if schedule.paused != paused:
-                # This is an edit, not a declaration, so it is kept when workers restart.
-                await parts_of(queue).storage.put_schedule(replace(schedule, paused=paused))
-        if options.json:
-            print_json({"name": name, "paused": paused})
-        elif paused:
-            typer.echo(f"{name} is paused: it sends no jobs until `zeke schedule resume {name}`.")
-        else:
-            typer.echo(f"{name} is resumed from its next tick; ticks during the pause are skipped.")
-        return 0
-
-    execute(command())
+    async with open_queue(options) as queue:
+        schedule = await _stored(queue, name)
+        if schedule.paused != paused:
+            # This is an edit, not a declaration, so it is kept when workers restart.
+            await parts_of(queue).storage.put_schedule(replace(schedule, paused=paused))
+    if options.json:
+        print_json({"name": name, "paused": paused})
+    elif paused:
+        typer.echo(f"{name} is paused: it sends no jobs until `zeke schedule resume {name}`.")
+    else:
+        typer.echo(f"{name} is resumed from its next tick; ticks during the pause are skipped.")
 
 
 @schedule_app.command("pause")
@@ -104,28 +94,23 @@ def resume(context: typer.Context, name: NameArgument) -> None:
     _pause(context, name, paused=False)
 
 
-def list_schedules(context: typer.Context) -> None:
+@runs_async
+async def list_schedules(context: typer.Context) -> None:
     """List cron schedules with their next and last ticks; times are UTC."""
     from zeke_queue.core.cron import last_occurrence
 
     options = options_of(context)
-
-    async def command() -> int:
-        async with open_to_look(options) as queue:
-            schedules = [
-                replace(one, last_tick=last_occurrence(one))
-                for one in await parts_of(queue).storage.schedules()
-            ]
-            now = await parts_of(queue).storage.now()
-        if options.json:
-            print_json([{**plain(one), "data": _payload(one.data)} for one in schedules])
-        elif not schedules:
-            typer.echo("No schedules yet: a worker declares those of its catalog when it starts.")
-        else:
-            _print_schedules(schedules, now)
-        return 0
-
-    execute(command())
+    async with open_to_look(options) as queue:
+        schedules = [
+            replace(one, last_tick=last_occurrence(one)) for one in await parts_of(queue).storage.schedules()
+        ]
+        now = await parts_of(queue).storage.now()
+    if options.json:
+        print_json([{**plain(one), "data": _payload(one.data)} for one in schedules])
+    elif not schedules:
+        typer.echo("No schedules yet: a worker declares those of its catalog when it starts.")
+    else:
+        _print_schedules(schedules, now)
 
 
 def _payload(text: str | None) -> Any:

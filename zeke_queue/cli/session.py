@@ -11,7 +11,8 @@ import logging
 import sys
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 from uuid import UUID
 
 import typer
@@ -28,7 +29,7 @@ from zeke_queue.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine
+    from collections.abc import AsyncGenerator, Callable, Coroutine
 
     from zeke_queue.client.queue import Queue
     from zeke_queue.errors import ZekeError
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from zeke_queue.system.settings import Settings
     from zeke_queue.task.catalog import Catalog
 
+P = ParamSpec("P")
 
 AppOption = Annotated[
     str | None,
@@ -230,8 +232,18 @@ def print_problem(kind: str, message: str, options: Options, **more: Any) -> Non
         typer.secho(f"zeke: {text}", err=True, fg="red")
 
 
-def execute(command: Coroutine[Any, Any, int]) -> None:
-    """Run a command's coroutine; a result other than 0 becomes the exit code."""
+def execute(command: Coroutine[Any, Any, int | None]) -> None:
+    """Run a command's coroutine; a result other than 0 or None becomes the exit code."""
     code = asyncio.run(command)
     if code:
         raise typer.Exit(code)
+
+
+def runs_async(command: Callable[P, Coroutine[Any, Any, int | None]]) -> Callable[P, None]:
+    """Make a command of a coroutine function, as ``execute`` runs it."""
+
+    @wraps(command)
+    def run(*args: P.args, **options: P.kwargs) -> None:
+        execute(command(*args, **options))
+
+    return run
