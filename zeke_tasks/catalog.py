@@ -54,14 +54,12 @@ def build_catalog(
     for module in MODULES:
         built.include(module.tasks)
     if scheduled:
-        built.schedule(
-            "ingest-pull", "*/5 * * * *", payload=IngestPull(), description="Check the feeds that are due"
-        )
+        built.schedule("ingest-pull", "*/5 * * * *", payload=IngestPull(), description="Check due feeds")
         built.schedule(
             "ingest-pull-youtube",
             "0 */6 * * *",
             payload=IngestPull(),
-            description="Check the channels and searches of YouTube that are due",
+            description="Check due channels and searches of YouTube",
         )
     return built
 

@@ -210,7 +210,7 @@ def test_schedule_of_an_unknown_task_stops_the_worker_at_start(zeke: Zeke, modul
         'c.schedule("nightly", "0 3 * * *")\n'
     )
     said = zeke.fails("worker", "--app", f"{name}:c", code=2)
-    assert "Schedule 'nightly' can't be stored: No task is called 'nightly'; the catalog has mail" in said
+    assert "Schedule 'nightly' can't be stored: No task has the name 'nightly'; the catalog has mail" in said
     assert "external" not in said
 
 

@@ -144,7 +144,7 @@ class Web:
         trouble, seconds = ahead.pop(0) if ahead else (None, 0.0)
         await asyncio.sleep(PATIENCE if trouble == "silent" else 0.1)
         if trouble == "silent":
-            raise Transient(url, f"no whole answer within {PATIENCE:g} seconds")
+            raise Transient(url, f"no complete answer within {PATIENCE:g} seconds")
         if trouble == "busy":
             raise Transient(url, "answered 503 Service Unavailable", status=503, retry_after=seconds)
         if feed is not None and not feed.gone:

@@ -122,7 +122,7 @@ def test_late_reply_takes_virtual_time() -> None:
     async def ask() -> None:
         assert (await web.fetch(A, kind="page")).body == b"one"
         times.append(loop.time())
-        with pytest.raises(Transient, match="no whole answer"):
+        with pytest.raises(Transient, match="no complete answer"):
             await web.fetch(A, kind="page")
         times.append(loop.time())
 

@@ -113,7 +113,7 @@ FAILING = [
         ["expected 0 waiting jobs of task 'receipt'; found 1."],
     ),
     ("zeke.enqueued(prioritaet=1)", ["prioritaet: no job has it; there are payload, delay, archived_on"]),
-    ("zeke.enqueued('recipe')", ["No task is called 'recipe'; did you mean 'receipt'?"]),
+    ("zeke.enqueued('recipe')", ["No task has the name 'recipe'; did you mean 'receipt'?"]),
     (
         "zeke.jobs(status='done')",
         ["status: must be of QUEUED, ", "got 'done'; give"],

@@ -203,7 +203,7 @@ def test_worlds_with_violation_fail_and_are_reported(pytester: pytest.Pytester) 
         "it called but did not await zeke.send() at",
         "never happened in 2 runs, though it should sometimes: pigs fly",
         "process: must be one of w1, w2, w3, v1",
-        "check: no property is called 'no job is lots'; did you mean 'no job is lost'",
+        "check: no property has the name 'no job is lots'; did you mean 'no job is lost'",
         "check: nothing has run yet; call run() first",
         "✗ everything ends in time",
         "1 jobs have not ended 1:00:00 after all was healed: job",
@@ -369,7 +369,7 @@ def test_sync_workload_is_rejected() -> None:
 def test_properties_are_found_by_name() -> None:
     for name in (*TOGETHER, *(one.name for one in ALL)):
         assert named(name)
-    with pytest.raises(UsageError, match="no property is called 'gravity'; There are: no job is lost"):
+    with pytest.raises(UsageError, match="no property has the name 'gravity'; There are: no job is lost"):
         named("gravity")
 
 

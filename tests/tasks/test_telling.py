@@ -116,7 +116,7 @@ def test_usage_of_model_is_summarised() -> None:
     cases = [
         ([CALL], "gpt-5-nano: 1 call, 1,000 tokens in and 200 out, $0.0002."),
         ([CALL, replace(CALL, attempt=2)], "gpt-5-nano: 2 calls, 2,000 tokens in and 400 out, $0.0004."),
-        ([CALL, replace(CALL, attempt=2, cost_usd=None)], "at a price that is not known."),
+        ([CALL, replace(CALL, attempt=2, cost_usd=None)], "at an unknown price."),
         ([replace(CALL, model="b"), CALL], "gpt-5-nano: 1 call"),
     ]
     check_each(cases, check)
@@ -136,7 +136,7 @@ def test_settings_decide_announced_ai() -> None:
         assert "sk-any" not in who_answers(settings)
 
     cases = [
-        (AISettings(), "To have OpenAI's gpt-5-nano read them, set OPENAI_API_KEY."),
+        (AISettings(), "To use OpenAI's gpt-5-nano instead, set OPENAI_API_KEY."),
         (AISettings(zeke_ai="stub"), "ZEKE_AI is stub"),
         (AISettings(openai_api_key=KEY), "gpt-5-nano at api.openai.com reads the stories"),
         (

@@ -159,5 +159,5 @@ async def require_schedule(admin: QueueAdmin, name: str) -> Schedule:
     if name not in schedules:
         near = get_close_matches(name, sorted(schedules), n=3)
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-        raise ScheduleNotFoundError(f"No schedule is called {shown(name)}{hint}")
+        raise ScheduleNotFoundError(f"No schedule has the name {shown(name)}{hint}")
     return schedules[name]

@@ -35,7 +35,7 @@ _UNREADABLE: Final = (
 )
 
 _DATABASE_MISSING: Final = (
-    "DATABASE_PRIMARY_URL is not set. Set it to the Postgres that keeps the jobs, for instance"
+    "DATABASE_PRIMARY_URL is not set. Set it to the Postgres that stores the jobs, for instance"
     " DATABASE_PRIMARY_URL=postgresql://user:password@host:5432/dbname."
     " To try things out without a database of your own, run `zeke demo`, or pass --embedded"
     " to any command of zeke: it then uses a private one, which keeps its data."
@@ -70,7 +70,7 @@ class Settings(Variables):
     """The settings of a deployment. Durations are seconds.
 
     Attributes:
-        database_primary_url: the Postgres that keeps the jobs, as a URL or as libpq's ``key=value`` pairs.
+        database_primary_url: the Postgres that stores the jobs, as a URL or as libpq's ``key=value`` pairs.
         jobs_cron_tz: the IANA zone of schedules without one.
         jobs_schema: the schema of the tables.
         jobs_concurrency: jobs that one worker runs at once; 0 for maintenance and schedules alone.

@@ -337,7 +337,7 @@ class Catalog(Generic[Res]):
         if task is None:
             near = difflib.get_close_matches(which, [*self._tasks, *self._aliases], n=3)
             hint = f"did you mean {' or '.join(map(repr, near))}?" if near else self._known()
-            raise UnknownTaskError(f"No task is called {which!r}; {hint}")
+            raise UnknownTaskError(f"No task has the name {which!r}; {hint}")
         return task
 
     def find(self, name: str) -> Task[Any, Any] | None:

@@ -41,7 +41,7 @@ def errors(failure: Failure) -> list[Error]:
     """List the jobs that failed before the violation: permanent failures first, then the latest.
 
     Jobs that have completed since are left out. If the violation concerns a single job, the list is empty,
-    since the time line shows that job.
+    since the timeline shows that job.
     """
     if failure.violation.job is not None:
         return []

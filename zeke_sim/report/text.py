@@ -2,7 +2,7 @@
 
 Only the command and the paths, which users copy, may be longer than a line.
 
-The time line has one lane per node that took part. Every important moment has a column of its own, so equal
+The timeline has one lane per node that took part. Every important moment has a column of its own, so equal
 lengths are not equal times; the axis shows the times.
 """
 
@@ -61,7 +61,7 @@ STYLES: Final = {"rule": "bold red", "label": "dim", "bad": "red", "good": "gree
 
 
 class _Moment(NamedTuple):
-    """A fault on the time line, with its letter."""
+    """A fault on the timeline, with its letter."""
 
     letter: str
     node: str
@@ -121,13 +121,13 @@ def _files(failure: Failure) -> list[Text]:
 
 
 def _faults(failure: Failure, story: Story) -> tuple[list[Text], list[_Moment]]:
-    """List the remaining decisions, each with a letter if it is on the time line."""
+    """List the remaining decisions, each with a letter if it is on the timeline."""
     if not failure.decisions:
         return [_labelled("faults", "none is left: it fails without any")], []
     at = {mark.address: mark for mark in reversed(story.faults)}
     lines: list[Text] = []
     moments: list[_Moment] = []
-    # Faults in order first, then choices, which are numerous and not on the time line.
+    # Faults in order first, then choices, which are numerous and not on the timeline.
     ranked = sorted(
         failure.decisions.items(), key=lambda item: at[item[0]].first if item[0] in at else math.inf
     )

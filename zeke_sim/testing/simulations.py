@@ -217,7 +217,7 @@ def everything_ends_in_time(quiet: float) -> Property:
         if left:
             first = left[0]
             raise Broken(
-                f"{len(left)} jobs have not ended {timedelta(seconds=quiet)} after all was healed: job"
+                f"{len(left)} jobs have not ended {timedelta(seconds=quiet)} after all faults ended: job"
                 f" {first.id} of task {first.name!r} is {first.state}, after {first.attempt} attempts",
                 job=first.id,
             )
@@ -239,7 +239,7 @@ def named(name: str) -> tuple[Property, ...]:
     every = [*TOGETHER, *known]
     near = difflib.get_close_matches(str(name), every, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    raise UsageError(f"check: no property is called {name!r}; {hint}There are: {', '.join(every)}")
+    raise UsageError(f"check: no property has the name {name!r}; {hint}There are: {', '.join(every)}")
 
 
 def span(given: str | timedelta | float) -> float:

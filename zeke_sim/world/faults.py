@@ -20,10 +20,10 @@ STATEMENT: Final[Mapping[str, str]] = {
     "lost": "the statement commits, but its answer is lost",
     "hung": "the answer is an error after a long time; the statement may have been applied",
     "late": "the statement is applied late, and answered",
-    "pool": "no connection is free for a long time, so that nothing is sent",
+    "pool": "no connection is free for a long time, so nothing is sent",
     "conflict": "the database aborts the statement again and again, as for a deadlock",
     "kill_before": "the node is killed as it sends the statement, which does not arrive",
-    "kill_after": "the node is killed when the statement has been applied, before it hears so",
+    "kill_after": "the node is killed when the statement has been applied, before it gets the answer",
 }
 """Faults of one statement, by kind."""
 
@@ -36,19 +36,19 @@ WAKE: Final[Mapping[str, str]] = {
 
 NODE: Final[Mapping[str, str]] = {
     "kill": "the process is killed, and another one started in its place",
-    "pause": "the process stands still, for about its lease or longer, and goes on",
-    "freeze": "the process stands still for a moment",
+    "pause": "the process is suspended, for about its lease or longer, and continues",
+    "freeze": "the process is suspended for a moment",
     "sigterm": "the process receives SIGTERM, and another one is started in its place",
     "partition": "the node can't reach the database, nor the database the node",
-    "partition_out": "what the node sends does not arrive",
-    "partition_in": "what the node sends arrives and is done, but no answer comes",
+    "partition_out": "messages of the node do not arrive",
+    "partition_in": "messages of the node arrive and are executed, but no answers come back",
     "clock": "the node's wall clock jumps",
     "drift": "the node's clocks run too fast or too slow",
 }
 """Faults of a node."""
 
 DATABASE: Final[Mapping[str, str]] = {
-    "restart": "the database goes away for a time: every connection breaks, open transactions roll back",
+    "restart": "the database is unavailable for a time: every connection breaks, open transactions roll back",
     "db_clock": "the database's clock jumps",
 }
 """Faults of the database."""

@@ -125,7 +125,7 @@ class World(WorldContext):
     def _see_that_clients_ended(self) -> None:
         for node in self.nodes.values():
             if node.role == "client" and not node.done:
-                told = f"{node.name} goes on {self.setup.quiet:g} s after everything was healed"
+                told = f"{node.name} still runs {self.setup.quiet:g} s after all faults ended"
                 raise Violation("a client's program ends", told, at=self.time())
 
     async def _progressed(self, seconds: float) -> None:

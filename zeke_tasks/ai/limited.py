@@ -72,7 +72,7 @@ class Limited:
     async def _turn(self) -> AsyncGenerator[None]:
         self._refuse_while_closed()
         if (seconds := self._seconds_to_wait(self._in_line)) > self._patience:
-            raise AIRateLimited(seconds, "as many requests wait as can begin before long")
+            raise AIRateLimited(seconds, "too many requests wait already")
         self._in_line += 1
         try:
             await self._places.acquire()

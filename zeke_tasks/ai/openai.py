@@ -197,7 +197,7 @@ class OpenAIClient:
             async with asyncio.timeout(seconds):
                 raw = await send()
         except TimeoutError as error:
-            raise AIUnavailable(f"the AI gave no whole answer within {seconds:g} seconds") from error
+            raise AIUnavailable(f"the AI did not complete an answer within {seconds:g} seconds") from error
         except openai.APIStatusError as error:
             raise failure(
                 error.status_code,
@@ -258,16 +258,16 @@ def _answered(response: _Response) -> str:
     """
     if response.error is not None or response.status == "failed":
         trouble = response.error or _Trouble()
-        said = f"the model failed: {trouble.message or trouble.code or 'it does not say why'}"
+        said = f"the model failed: {trouble.message or trouble.code or 'no reason given'}"
         kind = _FAILED_BY.get(trouble.code or "", AIUnavailable)
         raise kind(reason=said)
     if response.status == "incomplete":
         why = (response.incomplete_details.reason if response.incomplete_details else None) or "unknown"
         if why == "content_filter":
             raise AIRefused("a content filter ended the answer")
-        raise AIMalformed(f"the answer is not whole: it ended for {why}")
+        raise AIMalformed(f"the answer is incomplete: it ended because of {why}")
     if response.status not in {None, "completed"}:
-        raise AIUnavailable(f"the answer is not there yet: its status is {response.status}")
+        raise AIUnavailable(f"the answer is not complete yet: its status is {response.status}")
     parts = [part for message in _messages(response) for part in message.content or []]
     if refusal := " ".join(part.refusal for part in parts if part.refusal):
         raise AIRefused(f"the model refuses to answer: {refusal}")

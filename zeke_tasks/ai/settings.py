@@ -13,7 +13,7 @@ from zeke_queue.system.settings import Variables
 
 _KEY_MISSING: Final = (
     "OPENAI_API_KEY is not set, and {variable}=openai needs it. Set it to a key of OpenAI's, or to any word"
-    " if OPENAI_BASE_URL names a server of your own that takes every key. {otherwise}"
+    " if OPENAI_BASE_URL names a server of your own that accepts any key. {otherwise}"
 )
 
 _NO_URL: Final = "must be a URL such as https://api.openai.com/v1"
@@ -73,13 +73,13 @@ class AISettings(Variables):
             raise SettingsError(
                 _KEY_MISSING.format(
                     variable="ZEKE_AI",
-                    otherwise="To do without an AI, set ZEKE_AI=stub; what comes of it is marked as such.",
+                    otherwise="To work without an AI, set ZEKE_AI=stub; its results are marked as such.",
                 )
             )
         raise SettingsError(
             _KEY_MISSING.format(
                 variable="ZEKE_EMBEDDINGS",
-                otherwise="To do without, set ZEKE_EMBEDDINGS=stub, or wordllama.",
+                otherwise="To work without it, set ZEKE_EMBEDDINGS=stub, or wordllama.",
             )
         )
 
@@ -92,7 +92,7 @@ class AISettings(Variables):
         if not text:
             return None
         if not (text.isascii() and text.isprintable() and " " not in text):
-            raise ValueError("it holds blanks, control characters or letters that no key has")
+            raise ValueError("must not contain spaces, control characters or letters outside ASCII")
         return SecretStr(text)
 
     @field_validator("openai_base_url")
@@ -109,7 +109,7 @@ class AISettings(Variables):
             raise ValueError(_NO_URL)
         if "@" in parsed.netloc:
             raise ValueError(
-                "it holds a user or a password, which would be shown with it; leave out all up to the @,"
+                "must not contain a user or password, which would be shown; remove all up to the @,"
                 " and give the server's key as OPENAI_API_KEY"
             )
         return url

@@ -62,8 +62,8 @@ def failure(
     if code in _FILTERED:
         return AIRefused(f"a filter refuses the text{words}")
     if status in _REDIRECTS:
-        return AIRejected(f"the server redirects ({status}), which is not followed: set OPENAI_BASE_URL anew")
-    advice = _ADVICE.get(status, "the AI answered {status}, and would again")
+        return AIRejected(f"the server redirects ({status}), which is not followed: correct OPENAI_BASE_URL")
+    advice = _ADVICE.get(status, "the AI answered {status}, and a retry would not help")
     return AIRejected(advice.format(model=model, status=status) + words)
 
 

@@ -67,13 +67,13 @@ class StubClient:
             fields = _briefs(quotes)
         else:
             raise AIRejected(
-                f"without an AI there are analyses and briefs alone, and {prompt.name} asks for"
+                f"without an AI there are only analyses and briefs, and {prompt.name} needs"
                 f" {answer.__name__}: set OPENAI_API_KEY"
             )
         try:
             return Answer(answer.model_validate(fields), _USAGE, stub=True)
         except ValidationError as error:
-            raise AIRejected("there is nothing in the text that can be quoted") from error
+            raise AIRejected("the text has nothing to quote") from error
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
         """Return vectors of length 1 that are near each other if the texts share many groups of letters.

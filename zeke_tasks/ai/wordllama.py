@@ -70,7 +70,7 @@ class WordLlama:
         except Unreadable as error:
             raise AIRejected(f"the text can't be embedded: {error}") from error
         except ReaderKilled as error:
-            raise AIUnavailable(f"the process that embeds was killed: {error}") from error
+            raise AIUnavailable(f"the embedding process was killed: {error}") from error
         return Embedded(tuple(vectors), MODEL, DIMENSIONS, Usage(MODEL, 0, 0, 0.0), stub=False)
 
 

@@ -43,8 +43,8 @@ async def generate_brief(payload: GenerateBrief, job: JobContext) -> dict[str, A
         text = await text_of(rows, story.id)
     if overlay is None or not overlay.why_it_matters:
         raise Fail(
-            f"Story {story.id} has no why_it_matters, which a brief is made of; send analyze-story, which"
-            " has a brief written at its end"
+            f"Story {story.id} has no why_it_matters, which a brief needs; send analyze-story, which"
+            " sends generate-brief"
         )
     anew = payload.reason != "new_story"
     if (known := _kept(overlay, job, anew=anew)) is not None:
@@ -70,7 +70,7 @@ async def generate_brief(payload: GenerateBrief, job: JobContext) -> dict[str, A
         if not outdated and kept is None:
             await rows.put_brief(story.id, brief)
     if outdated:
-        raise Retry(reason="The story was analysed anew meanwhile, and its brief is to tell what it says now")
+        raise Retry(reason="The story was analysed again; write the brief from the new analysis")
     return _told(job, story.id, kept or brief, written=kept is None)
 
 

@@ -38,7 +38,7 @@ def fit(one_liner: str, two_liner: str, elevator: str, *, story: str, few: bool 
     both = shorten(_first("two_liner", two_liner, TWO_LINER_SENTENCES), TWO_LINER_CHARACTERS)
     told = _first("elevator", elevator, most)
     if not few and len(sentences(both)) < TWO_LINER_SENTENCES and 2 * len(both) < TWO_LINER_CHARACTERS:
-        raise Unfit(f"two_liner has one sentence, and room for another: {both}")
+        raise Unfit(f"two_liner has one sentence, but must have two: {both}")
     if not few and (count := len(sentences(told))) < least:
         raise Unfit(f"elevator has {count} of {least} sentences: {shorten(told, 80)}")
     return Brief(

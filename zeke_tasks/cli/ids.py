@@ -32,7 +32,7 @@ class Abbreviation:
         self._what = what
         self._plural = plural
         self._lists_them = f" (`{listing}` lists them)" if listing else ""
-        self._lists_those = f"; `{listing}` lists those that there are" if listing else ""
+        self._lists_those = f"; `{listing}` lists the existing ones" if listing else ""
         self._text = text.strip()
         self._digits = self._text.replace("-", "").lower()
         self.whole: UUID | None = None
@@ -69,7 +69,7 @@ class Abbreviation:
         more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise ZekeError(
             f"{len(found)} {self._plural} have ids that begin with {self._text!r}: {named}{more}."
-            " Give more of it."
+            " Give more characters."
         )
 
     def missing(self) -> ZekeError:

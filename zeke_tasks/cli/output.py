@@ -171,10 +171,10 @@ def who_answers(settings: AISettings) -> str:
         host = urlsplit(settings.openai_base_url).hostname or "its server"
         return f"{settings.openai_model} at {host} reads the stories, with the key of OPENAI_API_KEY."
     if settings.zeke_ai == "stub":
-        return "No AI reads the stories, for ZEKE_AI is stub: a stub quotes the text and counts words."
+        return "No AI reads the stories, since ZEKE_AI is stub: a stub quotes the text and counts words."
     return (
-        "No AI reads the stories: a stub quotes the text and counts words. To have OpenAI's"
-        f" {settings.openai_model} read them, set OPENAI_API_KEY."
+        "No AI reads the stories: a stub quotes the text and counts words. To use OpenAI's"
+        f" {settings.openai_model} instead, set OPENAI_API_KEY."
     )
 
 
@@ -198,6 +198,6 @@ def tell_who_said_it(out: Console, stories: Iterable[StoryView], spent: Sequence
 def _cost(calls: Sequence[Spending]) -> str:
     tokens = sum(one.input_tokens for one in calls), sum(one.output_tokens for one in calls)
     priced = [one.cost_usd for one in calls if one.cost_usd is not None]
-    dollars = f"${sum(priced):.4f}" if len(priced) == len(calls) else "at a price that is not known"
+    dollars = f"${sum(priced):.4f}" if len(priced) == len(calls) else "at an unknown price"
     calls_said = f"{len(calls)} call{'s' if len(calls) > 1 else ''}"
     return f"{calls_said}, {tokens[0]:,} tokens in and {tokens[1]:,} out, {dollars}."

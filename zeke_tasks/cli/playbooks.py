@@ -63,7 +63,7 @@ def add(
             # ``get`` raises for an unknown task and names similar ones.
             if catalog.get(step.task).name == "playbook-run" and _names(step, playbook.id):
                 raise InvalidOptionError(
-                    f"FILE: {file.name}: step {step.name!r} runs the playbook itself, without an end;"
+                    f"FILE: {file.name}: step {step.name!r} runs the playbook itself, which would never end;"
                     " name another playbook."
                 )
         try:
@@ -219,8 +219,8 @@ def _goes_on(run_id: UUID, timeout: float, *, begun: bool, embedded: bool) -> Re
     worker = on_same(WORKER, embedded=embedded)
     follow = on_same(f"zeke playbook show {run_id}", embedded=embedded)
     return ResultTimeoutError(
-        f"Run {run_id} has not {'ended' if begun else 'begun'} after {timeout:g} s; it goes on where a worker"
-        f" runs (`{worker}` starts one). `{follow}` says how far it is{'' if begun else ' then'}."
+        f"Run {run_id} has not {'ended' if begun else 'begun'} after {timeout:g} s; it continues on a worker"
+        f" (`{worker}` starts one). `{follow}` shows its progress{'' if begun else ' then'}."
     )
 
 
@@ -273,7 +273,7 @@ def _as_it_stands(found: PlaybookRun, job: Job | None) -> PlaybookRun:
     status = status_of(found, job)
     if status is not RunStatus.FAILED or found.status is status:
         return replace(found, status=status)
-    return replace(found, status=status, error=why_it_failed(job) if job else "its job is gone")
+    return replace(found, status=status, error=why_it_failed(job) if job else "its job no longer exists")
 
 
 def _show(found: PlaybookRun, events: list[RunEvent], options: Options) -> None:

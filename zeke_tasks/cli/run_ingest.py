@@ -307,7 +307,7 @@ def _page_error(one: Taken, job: Job | None, mine: Sequence[Finding]) -> str | N
         return "it was not read"
     if one.what == "video" and _is_put_off(job) and mine[0].item.status is ItemStatus.PENDING:
         again = f"{job.start_after:%Y-%m-%d %H:%M} UTC"
-        return f"not yet: the video or its captions are still to come; looked for again from {again} on"
+        return f"not yet: the video or its captions are not available; retried from {again} on"
     return mine[0].outcome
 
 

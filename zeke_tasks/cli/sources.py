@@ -325,7 +325,7 @@ def _pause(context: typer.Context, text: str, *, active: bool) -> None:
         already = "" if changed else " already"
         after = "is checked again" if active else "is paused"
         resume = on_same(f"zeke sources resume {source.id}", embedded=options.embedded)
-        how = "" if active else f"; `{resume}` lets it be checked again"
+        how = "" if active else f"; `{resume}` resumes its checks"
         typer.echo(f"{_words(source.name)} {after}{already}{how}.")
         return 0
 

@@ -88,7 +88,7 @@ class Demo:
             found = await self._watch(queue, crew, sources)
             seen = await self._report(queue, found)
             if missing := _missing(site, found):
-                self._say(f"These pages became no story: {', '.join(missing)}")
+                self._say(f"These pages did not become stories: {', '.join(missing)}")
             if untold := [one.story.title for one in seen if not _is_told(one)]:
                 self._say(f"These stories have no brief: {', '.join(map(printable_words, untold))}")
                 if self._ai.asks == "openai":
@@ -96,7 +96,7 @@ class Demo:
             if keep:
                 await self._wait(server.dsn)
             else:
-                self._say("The database goes with the demo. With --keep it stays up, to be looked at.")
+                self._say("The database ends with the demo. With --keep it stays up for inspection.")
             return 1 if missing or untold else 0
 
     async def _add_sources(self, queue: Queue, site: DemoSite) -> list[UUID]:
@@ -154,7 +154,7 @@ class Demo:
 
     async def _wait(self, dsn: str) -> None:
         self._say(
-            "The database stays up until you press Ctrl-C. Look at it from a second terminal:",
+            "The database stays up until you press Ctrl-C. Inspect it from a second terminal:",
             f"  zeke --database '{dsn}' stories",
             f"  zeke --database '{dsn}' doctor",
         )
@@ -198,5 +198,5 @@ def main(workers: int, gap: float, *, keep: bool) -> int:
         return 0 if keep else 130
     except TimeoutError:
         raise ZekeError(
-            "The demo did not end in its time: see the workers' logs in the data directory, with --keep."
+            "The demo did not end in time: see the workers' logs in the data directory, with --keep."
         ) from None

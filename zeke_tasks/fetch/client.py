@@ -187,13 +187,13 @@ class WebClient:
                 answer = await self._ask_within(seconds_left, target.href, host | headers)
                 seconds_left -= self._clock.monotonic() - began
             if answer is None:
-                raise Transient(target.href, f"no whole answer within {self._options.timeout:g} seconds")
+                raise Transient(target.href, f"no complete answer within {self._options.timeout:g} seconds")
             if isinstance(answer, Fetched):
                 moved = target.href if hop and moved_for_good else None
                 return replace(answer, url=url, permanent_url=moved)
             moved_for_good = moved_for_good and answer.for_good
             target = self._guard.check_url(answer.location, target.href)
-        raise Permanent(target.href, f"more than {self._options.max_redirects} redirects lead here")
+        raise Permanent(target.href, f"it took more than {self._options.max_redirects} redirects")
 
     def _headers(self, kind: Kind, etag: str | None, last_modified: str | None) -> dict[bytes, bytes]:
         headers = {
@@ -284,9 +284,9 @@ class WebClient:
     def _check_size(self, url: str, size: int, sent: int) -> None:
         limit, ratio = self._options.max_bytes, self._options.max_ratio
         if size > limit:
-            raise BodyRefused(url, f"the body goes on after {limit} bytes, the most that are read")
+            raise BodyRefused(url, f"the body has more than {limit} bytes, the limit")
         if size > _RATIO_FLOOR and size > ratio * sent:
-            raise BodyRefused(url, f"the body inflates to more than {ratio:g} times what was sent")
+            raise BodyRefused(url, f"the body decompresses to more than {ratio:g} times its size")
 
 
 def _text(header: bytes | None) -> str | None:

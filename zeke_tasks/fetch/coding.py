@@ -47,7 +47,7 @@ class Decoder:
         names = [_ALIASES.get(name, name) for name in (one_line(word).lower() for word in header.split(","))]
         names = [name for name in names if name not in {"", "identity"}]
         if unknown := sorted({*names} - {*ACCEPTED}):
-            raise UnknownCoding(f"is encoded as {', '.join(unknown)}, which was not asked for")
+            raise UnknownCoding(f"is encoded as {', '.join(unknown)}, which was not requested")
         if len(names) > _MOST:
             raise UnknownCoding(f"is compressed {len(names)} times; at most {_MOST} are undone")
         # The header names the codings in the order of application, so they are undone in reverse.
@@ -74,7 +74,7 @@ class Decoder:
             BrokenCoding: the body is truncated.
         """
         if not all(stage.whole for stage in self._stages):
-            raise BrokenCoding("breaks off in the middle of what was compressed")
+            raise BrokenCoding("breaks off in the middle of compressed data")
 
 
 class _Stream(Protocol):

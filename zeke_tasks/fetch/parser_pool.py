@@ -174,7 +174,7 @@ class Readers:
             return Unreadable(f"the parsers crash on it, with {ended.how}")
         if number == signal.SIGKILL:
             return ReaderKilled(
-                "the process that read it was killed, as a system does that runs out of memory; give the "
+                "the process that read it was killed, probably for lack of memory; give the "
                 "worker more memory"
             )
         return None

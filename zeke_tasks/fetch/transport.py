@@ -113,4 +113,4 @@ def _our_errors(url: str) -> Generator[None]:
             raise Permanent(url, f"its certificate is not valid: {error}") from error
         raise Transient(url, f"the connection failed: {error}") from error
     except (httpcore2.LocalProtocolError, httpcore2.UnsupportedProtocol) as error:
-        raise Permanent(url, f"it can't be asked for: {error}") from error
+        raise Permanent(url, f"it can't be requested: {error}") from error

@@ -46,7 +46,7 @@ def parse_http_url(url: str, base: str | None = None) -> ada_url.URL:
     if parsed.protocol not in SCHEMES:
         raise UrlRefused(shown, f"has the scheme {parsed.protocol!r}; only http and https are fetched")
     if parsed.username or parsed.password:
-        raise UrlRefused(shown, "carries a user name or password; remove what stands before the @")
+        raise UrlRefused(shown, "must not have a user name or password; remove the part before the @")
     name = parsed.hostname.removesuffix(".")
     if not name or name.startswith(".") or ".." in name:
         raise UrlRefused(shown, "has no host name that can be resolved")

@@ -105,7 +105,7 @@ async def move(rows: Rows, source: Source, fetched: Fetched) -> str | None:
     if fetched.permanent_url is None:
         return None
     if (place := new_place(fetched)) is None:
-        return f"It moved to a url of more than {URL_CHARACTERS} characters, the most that are kept."
+        return f"It moved to a url of more than {URL_CHARACTERS} characters, the limit."
     if await rows.move_source(source.id, place):
         return None
-    return f"It moved to {place}, which another source has already: remove one of the two."
+    return f"It moved to {place}, which another source already has: remove one of the two."

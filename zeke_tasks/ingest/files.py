@@ -89,9 +89,9 @@ def _is_pdf(body: bytes, ending: str) -> bool:
 
 def _why_without_text(body: bytes, ending: str) -> str:
     if _is_pdf(body, ending):
-        return "has no text; if it was scanned, it is all pictures"
+        return "has no text; it may be a scan"
     if ending in ENDINGS:
-        return "has no text: it is all marks, or lines for machines such as its title's"
+        return "has no text: it consists of markup, or of lines for machines such as its title"
     return "has no text"
 
 
@@ -116,7 +116,7 @@ def _items(name: str, body: bytes, *, by_line: bool) -> list[UploadedItem]:
                 " url, and may have title and metadata. Nothing was uploaded."
             ) from error
     if not items:
-        raise UsageError(f"{name} holds no items. Nothing was uploaded.")
+        raise UsageError(f"{name} has no items. Nothing was uploaded.")
     return items
 
 

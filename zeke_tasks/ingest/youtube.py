@@ -128,7 +128,7 @@ def _not_youtube(source: Source | None) -> str | None:
 
 def _youtube_of(context: Context) -> YouTube:
     if context.youtube is None:
-        raise Lacking("This worker was given no YouTube to ask.")
+        raise Lacking("This worker has no YouTube client.")
     return context.youtube
 
 
@@ -186,7 +186,7 @@ async def _feed_url_of(context: Context, url: str) -> str:
         context.compute, page.final_url, feed_url_on_page, page.body, page.charset
     )
     if found is None:
-        raise Permanent(page.final_url, "names no channel; give the URL of a channel or a playlist")
+        raise Permanent(page.final_url, "must name a channel; pass the URL of a channel or a playlist")
     return found
 
 
@@ -201,7 +201,7 @@ async def _record(job: JobContext, source: Source, found: Found) -> tuple[list[U
         rows = context_of(job).repository.within(transaction)
         warning = None
         if found.place and not await rows.move_source(source.id, found.place):
-            warning = f"Its feed is {found.place}, which another source has already: remove one of the two."
+            warning = f"Its feed is {found.place}, which another source already has: remove one of the two."
         new = await rows.put_items(source.id, items)
         left = await rows.take_up_forgotten_items(source.id, 0.0)
         await record_success(

@@ -71,8 +71,8 @@ def _require_depth(payload: Asked, job: JobContext) -> None:
     """
     if _depth(job) >= DEEPEST:
         raise Fail(
-            f"Playbook {payload.playbook_id} is run more than {DEEPEST} playbooks deep; see whether a step"
-            " runs a playbook that it is part of"
+            f"Playbook {payload.playbook_id} is run more than {DEEPEST} playbooks deep; check whether a step"
+            " runs a playbook that contains it"
         )
 
 
@@ -218,7 +218,7 @@ async def _failed(playing: _Playing, step: Step, job: JobContext, said: str) -> 
 
 
 def _again(reason: str | None) -> str:
-    return f"{reason}. Retry the job to go on with this step"
+    return f"{reason}. Retry the job to continue with this step"
 
 
 def _why(outcome: Job) -> str:

@@ -62,11 +62,11 @@ class Analysis:
         for name in ("why_it_matters", "model", "prompt_version"):
             object.__setattr__(self, name, storable(getattr(self, name)))
         if not 0 <= self.chili <= CHILI_MAX:
-            raise InvalidOptionError(f"chili is {self.chili}; it goes from 0 to {CHILI_MAX}.")
+            raise InvalidOptionError(f"chili: must be from 0 to {CHILI_MAX}, got {self.chili}.")
         if not 0 <= self.confidence <= 1:
-            raise InvalidOptionError(f"confidence is {self.confidence}; it goes from 0 to 1.")
+            raise InvalidOptionError(f"confidence: must be from 0 to 1, got {self.confidence}.")
         if self.state is AnalysisState.PENDING:
-            raise InvalidOptionError("state is pending; an analysis that is written is completed or stub.")
+            raise InvalidOptionError("state: must be completed or stub for a written analysis, got pending.")
         object.__setattr__(self, "confidence", two_decimals(self.confidence))
         citations = jsonb.loads(jsonb.normalise(jsonb.dumps([dict(one) for one in self.citations])))
         object.__setattr__(self, "citations", tuple(citations))
@@ -99,7 +99,7 @@ class Brief:
         if self.prompt_version is not None:
             object.__setattr__(self, "prompt_version", storable(self.prompt_version))
         if self.state is AnalysisState.PENDING:
-            raise InvalidOptionError("state is pending; a brief that is written is completed or stub.")
+            raise InvalidOptionError("state: must be completed or stub for a written brief, got pending.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ class Embedding:
     def __post_init__(self) -> None:
         if not 1 <= len(self.vector) <= DIMENSIONS_MAX:
             raise InvalidOptionError(
-                f"vector has {len(self.vector)} dimensions; 1 to {DIMENSIONS_MAX} can be kept."
+                f"vector: must have 1 to {DIMENSIONS_MAX} dimensions, got {len(self.vector)}."
             )
         try:
             form = f"{len(self.vector)}f"
@@ -160,7 +160,7 @@ class Embedding:
         except OverflowError:
             vector = (math.inf,)
         if not all(map(math.isfinite, vector)):
-            raise InvalidOptionError("vector has a number that single precision can't hold.")
+            raise InvalidOptionError("vector: must fit single precision, got a number that does not.")
         object.__setattr__(self, "vector", vector)
         object.__setattr__(self, "model", storable(self.model))
 
@@ -197,4 +197,4 @@ class Spending:
         for name in ("attempt", "input_tokens", "output_tokens", "cost_usd"):
             number = getattr(self, name)
             if number is not None and not 0 <= number < math.inf:
-                raise InvalidOptionError(f"{name} is {number}; it is a number from 0 on.")
+                raise InvalidOptionError(f"{name}: must be 0 or more, got {number}.")

@@ -95,7 +95,7 @@ class NewHighlight:
             kept = dict.fromkeys(storable(value) for value in getattr(self, name))
             object.__setattr__(self, name, tuple(kept))
         if not 0 <= self.confidence <= 1:
-            raise InvalidOptionError(f"confidence is {self.confidence}; it goes from 0 to 1.")
+            raise InvalidOptionError(f"confidence: must be from 0 to 1, got {self.confidence}.")
         object.__setattr__(self, "confidence", two_decimals(self.confidence))
         metadata = jsonb.loads(jsonb.normalise(jsonb.dumps(dict(self.metadata))))
         object.__setattr__(self, "metadata", metadata)
@@ -131,7 +131,7 @@ class Score:
 
     def __post_init__(self) -> None:
         if not 0 <= self.value <= 1:
-            raise InvalidOptionError(f"value is {self.value}; it goes from 0 to 1.")
+            raise InvalidOptionError(f"value: must be from 0 to 1, got {self.value}.")
         object.__setattr__(self, "value", two_decimals(self.value))
         object.__setattr__(self, "matches", tuple(storable(word) for word in self.matches))
         breakdown = jsonb.loads(jsonb.normalise(jsonb.dumps(dict(self.breakdown))))

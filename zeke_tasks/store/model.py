@@ -145,7 +145,7 @@ class NewSource:
                 f"url has {len(self.url)} characters, {URL_CHARACTERS} at most: {self.url[:80]}…"
             )
         if self.authority_score is not None and not 0 <= self.authority_score <= 1:
-            raise InvalidOptionError(f"authority_score is {self.authority_score}; it goes from 0 to 1.")
+            raise InvalidOptionError(f"authority_score: must be from 0 to 1, got {self.authority_score}.")
         if self.authority_score is not None:
             object.__setattr__(self, "authority_score", two_decimals(self.authority_score))
         if not 1 <= self.check_frequency_hours <= HOURS_MAX:

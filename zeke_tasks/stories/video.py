@@ -53,7 +53,7 @@ async def read_named_video(job: JobContext, item: RawItem) -> Reading | None:
         return told
     video = video_of(item)
     if context.youtube is None:
-        raise Hindered(video.url, "this worker was given no YouTube to ask")
+        raise Hindered(video.url, "this worker was given no YouTube client")
     if not video.title:
         video = await _on_its_page(job, video)
     try:

@@ -133,7 +133,7 @@ class ScriptedWeb:
             assert reply.location is not None  # noqa: S101 - all others are returned as answers
             for_good = for_good and reply.status in MOVED_FOR_GOOD
             place = reply.location
-        raise Permanent(place, f"more than {MOST_REDIRECTS} redirects lead here")
+        raise Permanent(place, f"it took more than {MOST_REDIRECTS} redirects")
 
     async def _reply(
         self, url: str, kind: Kind, etag: str | None, last_modified: str | None
@@ -153,7 +153,7 @@ class ScriptedWeb:
         if reply.late:
             await SystemClock().sleep(min(reply.late, TIMEOUT))
         if reply.late >= TIMEOUT:
-            raise Transient(url, f"no whole answer within {TIMEOUT:g} seconds")
+            raise Transient(url, f"no complete answer within {TIMEOUT:g} seconds")
         if reply.status in REDIRECTS and reply.location is not None:
             return reply
         return self._fetched(asked, reply)

@@ -37,7 +37,7 @@ class YouTubeSettings(Variables):
         if not text:
             return None
         if not (text.isascii() and text.isprintable() and " " not in text):
-            raise ValueError("it holds blanks, control characters or letters that no key has")
+            raise ValueError("must not contain spaces, control characters or letters outside ASCII")
         return SecretStr(text)
 
     @field_validator("zeke_caption_languages")

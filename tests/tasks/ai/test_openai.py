@@ -208,7 +208,7 @@ FAILURES = {
     "too long": (
         ended('{"chi', "max_output_tokens"),
         AIMalformed,
-        "not whole: it ended for max_output_tokens",
+        "incomplete: it ended because of max_output_tokens",
     ),
     "a page": (Said(body=b"<html>Welcome</html>", headers=HTML), AIMalformed, "not have the form of the API"),
     "something else": (Said(body={"hello": 1}), AIMalformed, "not have the form of the API: output: "),

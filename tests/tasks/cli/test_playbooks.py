@@ -78,7 +78,7 @@ async def test_run_that_outlasts_the_timeout_continues(
     on_postgres.clock.advance(3600)
     assert await on_postgres.storage.purge(0, 100)
     gone = await zeke.json("playbook", "show", run["id"])
-    assert (gone["status"], gone["error"]) == ("failed", "its job is gone")
+    assert (gone["status"], gone["error"]) == ("failed", "its job no longer exists")
 
 
 async def test_run_that_did_not_begin_before_the_timeout(

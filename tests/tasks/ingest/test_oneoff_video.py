@@ -266,7 +266,7 @@ async def test_unavailable_youtube_counts_against_no_video(
 ) -> None:
     captions.put(bees.id, Blocked(bees.url, "YouTube blocks this machine", retry_after=60))
     told = await _take(jobs, bees.url)
-    for reason in ("blocks this machine", "given no YouTube"):
+    for reason in ("blocks this machine", "no YouTube client"):
         with pytest.raises(Transient, match=reason):
             await read_pages(jobs)
         item = await jobs.domain.look(told["rawItemId"])

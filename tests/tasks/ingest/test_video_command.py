@@ -106,8 +106,6 @@ async def test_video_without_captions_yet_shows_when_they_are_checked(
         (outcome,) = came.outcomes
         assert (outcome.items, outcome.stories) == (1, 0)
         assert outcome.error is not None
-        assert outcome.error.startswith(
-            "not yet: the video or its captions are still to come; looked for again"
-        )
+        assert outcome.error.startswith("not yet: the video or its captions are not available; retried")
         (finding,) = came.found
         assert (finding.item.status, finding.item.attempts) == (ItemStatus.PENDING, 0)

@@ -151,7 +151,7 @@ async def test_url_without_channel_fails_job() -> None:
 
     cases = [
         ("https://a.example/bees", "no page of YouTube's"),
-        (HANDLE, "names no channel"),
+        (HANDLE, "must name a channel"),
         (CHANNEL, "no channel's feed"),
     ]
     await check_each_async(cases, check)

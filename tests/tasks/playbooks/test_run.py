@@ -200,7 +200,7 @@ async def test_failed_run_is_resumed_at_the_failed_step(stage: Stage) -> None:
     said = "Step 'break' (brittle) failed: it broke"
     assert (job.row_state, job.output["message"]) == (
         FAILED,
-        f"{said}. Retry the job to go on with this step",
+        f"{said}. Retry the job to continue with this step",
     )
     assert (run.status, run.error, run.outputs) == (RunStatus.FAILED, said, {"first": {"sum": 3}})
     stage.broken = False

@@ -47,8 +47,8 @@ class Moment:
 
     Attributes:
         kind: the style: ``created``, ``due``, ``failed``, ``running``, ``completed`` and so on.
-        x: the position on the time line, 0 to 600.
-        width: the width on the time line; 0 for an instant.
+        x: the position on the timeline, 0 to 600.
+        width: the width on the timeline; 0 for an instant.
         error: the error without hidden values.
     """
 

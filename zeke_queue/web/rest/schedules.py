@@ -82,7 +82,7 @@ async def delete(name: str, parts: Parts, _caller: Administers) -> Response:
     with suppress(InvalidNameError):  # no schedule has an invalid name
         if await parts.queue.schedules.delete(name):
             return Response(status_code=204)
-    raise ScheduleNotFoundError(f"No schedule is called {name!r}")
+    raise ScheduleNotFoundError(f"No schedule has the name {name!r}")
 
 
 @router.post("/{name:path}/pause", summary="Pause a schedule", responses=problems(401, 403, 404, 503))
