@@ -233,7 +233,7 @@ class Job:
     """A stored job, live or archived; a value, which does not change with the job.
 
     Attributes:
-        waits_for: the job whose end this one waits for; None if there is none.
+        waits_for: the job whose end this one waits for, or None.
         awaited: whether another job waits or waited for this one to end.
     """
 
@@ -269,7 +269,7 @@ class Job:
 
     @property
     def status(self) -> JobStatus:
-        """The status, which users read; ``row_state`` is what the database says."""
+        """The status, which users read; ``row_state`` is the stored state."""
         return STATUS_OF[self.row_state]
 
 
@@ -299,7 +299,7 @@ class WorkerInfo:
         queues: the names it serves; none if it runs no jobs.
         duties: its background duties: ``maintenance`` (rescue, archive, purge), ``schedules``; empty too for
             a worker of a version that did not record it.
-        active_jobs: how many jobs it holds, as the storage counts them when it is asked for its workers.
+        active_jobs: how many jobs it holds, counted by the storage when it lists workers.
     """
 
     id: UUID

@@ -79,7 +79,7 @@ def run_(
     budget: Annotated[
         str | None, typer.Option(metavar="TIME", help="Stop after this much real time: 90s, 2m.")
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, max=64, help="Processes at once.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Number of processes.")] = 1,
     shrink: Annotated[bool, typer.Option(help="Shrink the failure.")] = True,
     emit_test: Annotated[
         Path | None, typer.Option("--emit-test", metavar="FILE", help="Write a regression test of a failure.")
@@ -212,7 +212,7 @@ def coverage(
     scenarios: Scenarios = None,
     *,
     seeds: Annotated[int, typer.Option(min=1, help="Number of runs over all scenarios together.")] = 500,
-    jobs: Annotated[int, typer.Option(min=1, max=64, help="Processes at once.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Number of processes.")] = 1,
 ) -> None:
     """Print the coverage of many runs: faults by phase, state transitions, and what was never reached."""
     with _usage_errors():

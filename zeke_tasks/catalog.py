@@ -47,7 +47,7 @@ def build_catalog(
     """Build the catalog, with resources other than production's for a demo, a test or a simulation.
 
     Args:
-        resources: opens what the tasks need, once per worker.
+        resources: opens the resources of the tasks, once per worker.
         scheduled: whether to declare the schedules too.
     """
     built = Catalog(resources=resources)

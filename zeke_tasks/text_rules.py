@@ -102,7 +102,7 @@ def shorten(text: str, limit: int) -> str:
 
 
 def title_of(text: str) -> str | None:
-    r"""Return the title at the top of a plain text; None if there is none.
+    r"""Return the title at the top of a plain text, if any.
 
     The title is the first line if it is short and followed by an empty line or a line of dashes, or preceded
     by number signs. It may end with an exclamation or question mark, but not with a full stop or within a

@@ -125,7 +125,7 @@ def test_usage_of_model_is_summarised() -> None:
 def test_stub_is_named_and_costs_nothing() -> None:
     overlay = replace(OVERLAY, analysis_state=AnalysisState.STUB, model="stub")
     shown = told(tell_who_said_it, [StoryView(STORY, None, overlay, ())], [])
-    assert "no AI" in shown
+    assert "not an AI" in shown
     assert "token" not in shown
 
 

@@ -203,7 +203,7 @@ class Workers(Answer):
 
 
 class StatusChange(Answer):
-    """A job's status in its stream; ``output`` and ``completed_on`` come with its end."""
+    """A job's status in its stream; ``output`` and ``completed_on`` are set at its end."""
 
     id: UUID
     status: JobStatus

@@ -97,7 +97,7 @@ def _told(ctx: Any) -> Generator[None]:
 def parted(args: list[str]) -> tuple[list[str], list[str]]:
     """Separate the shared options from the rest, so that they may precede or follow the command's name.
 
-    If an option lacks its value the rest is empty, since its first word would be taken for the value.
+    If an option lacks its value the rest is empty, since its first word would be read as the value.
     """
     front: list[str] = []
     rest = list(args)

@@ -17,7 +17,7 @@ def migrate(
         bool, typer.Option("--sql", help="Print the SQL that creates the tables, and change nothing.")
     ] = False,
 ) -> None:
-    """Create or update the tables; safe to run repeatedly and from many processes at once."""
+    """Create or update the tables; safe to run repeatedly and concurrently."""
     from zeke_queue.storage.postgres import migrate as own
 
     options = options_of(context)

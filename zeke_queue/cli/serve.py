@@ -55,7 +55,10 @@ def up(
     concurrency: Annotated[
         int | None,
         typer.Option(
-            metavar="NUMBER", min=0, help="Jobs at once; overrides JOBS_CONCURRENCY (10).", show_default=False
+            metavar="NUMBER",
+            min=0,
+            help="Concurrent jobs; overrides JOBS_CONCURRENCY (10).",
+            show_default=False,
         ),
     ] = None,
 ) -> None:

@@ -30,7 +30,7 @@ def worker(
         typer.Option(
             metavar="NUMBER",
             min=0,
-            help="Jobs at once; overrides JOBS_CONCURRENCY (10); 0 for maintenance and schedules alone.",
+            help="Concurrent jobs; overrides JOBS_CONCURRENCY (10); 0 for maintenance and schedules alone.",
             show_default=False,
         ),
     ] = None,

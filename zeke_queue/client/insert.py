@@ -1,4 +1,4 @@
-"""Insertion of prepared jobs: repeats a lost answer, tries the next slot, and finds what is in the way."""
+"""Insertion of prepared jobs: repeats a lost answer, tries the next slot, and finds conflicting jobs."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Parts:
 
     Attributes:
         catalog: the tasks that may be sent.
-        storage: where the jobs are kept.
+        storage: the storage of the jobs.
         clock: the clock of all waits.
         entropy: the source of ids and jitter.
         settings: the deployment's settings.

@@ -50,7 +50,7 @@ class Queue(Sender):
 
     Args:
         catalog: the tasks that may be sent.
-        storage: where jobs are kept; the code that opened it also closes it.
+        storage: the storage of the jobs; the code that opened it also closes it.
         clock: the clock of all waits; the machine's by default.
         entropy: the source of ids; the operating system by default.
         settings: the deployment's; read from the environment by default.
@@ -218,7 +218,7 @@ class Queue(Sender):
         """Open a transaction that writes jobs and the application's own rows together, or not at all.
 
         Inside the block, send through the transaction: the queue uses another connection, which may wait
-        forever for what this one has locked, so its ``send`` raises ``UsageError`` there.
+        forever for locks of this one, so its ``send`` raises ``UsageError`` there.
 
         Args:
             connection: a psycopg connection, or a connection or session of SQLAlchemy, whose transaction is

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CALL_TIMEOUT: Final = 60.0
-"""Seconds after which a call is given up; three tries of an unreachable server take less."""
+"""Seconds after which a call times out; three tries of an unreachable server take less."""
 
 
 class QueueThread:

@@ -109,7 +109,7 @@ class Cron:
             return None
 
     def _next_appointment(self, instant: datetime) -> datetime | None:
-        # First occurrences come in the order of wall times, so the first one past the instant is it.
+        # First occurrences are in the order of wall times, so return the first one past the instant.
         wall = self._crontab.after(_wall(instant, self._zone))
         while wall is not None:
             before, after = _offsets(wall, self._zone)
@@ -149,7 +149,7 @@ class Due:
     Attributes:
         ticks: the ticks to serve now, ascending.
         last_tick: the instant up to which every tick is decided, served or not; store it.
-        next_tick: the first tick after that, which may be in the past; None if there is none.
+        next_tick: the first tick after that, possibly in the past; None if it never fires again.
     """
 
     ticks: tuple[datetime, ...]

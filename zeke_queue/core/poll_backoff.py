@@ -1,8 +1,8 @@
 """The pauses of an idle worker between polls.
 
 A worker records that it sleeps, and senders wake only sleeping workers. Between a sender's read of that flag
-and a worker's write, a job can slip through unannounced. So the first polls of a sleeping worker come soon:
-such a job is found after 50 ms, not after a whole poll interval.
+and a worker's write, a job can slip through unannounced. So the first polls of a sleeping worker follow
+quickly: such a job is found after 50 ms, not after a whole poll interval.
 """
 
 from __future__ import annotations

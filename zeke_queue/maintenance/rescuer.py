@@ -91,7 +91,7 @@ class Rescuer:
         """Settle the rows that can be, by halves; report rows that can't and add them to ``stuck``.
 
         Their locks ended with the failed transaction. A settlement names the attempt, so jobs that were
-        claimed or settled in between are left alone.
+        claimed or settled meanwhile are not changed.
         """
         try:
             return await self._storage.settle(failed=failures)

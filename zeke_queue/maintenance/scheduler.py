@@ -144,7 +144,7 @@ class Scheduler:
         self._timer.stop()
 
     async def tick(self) -> list[UUID]:
-        """Serve what is due now.
+        """Serve due ticks.
 
         Returns:
             The ids of the sent jobs. A tick that a uniqueness rule refused counts as served.
@@ -165,7 +165,7 @@ class Scheduler:
         """Return the pause until the next round.
 
         Rounds at a fixed interval would sooner or later find two ticks at once and take the earlier one for
-        missed, where a schedule fires as often as rounds come.
+        missed, if a schedule fires as often as rounds run.
         """
         return min(self._every, max(self._upcoming, SHORTEST_PAUSE))
 
@@ -212,7 +212,7 @@ class Scheduler:
     async def _serve_batch(
         self, foreign_age: float | None, batch: list[str], only: str | None = None
     ) -> _Served:
-        """Serve what is due in one transaction.
+        """Serve due ticks in one transaction.
 
         Args:
             foreign_age: see ``_foreign_cron_age``.
@@ -227,7 +227,7 @@ class Scheduler:
             batch += [schedule.name for schedule in found]
             served_until = None if foreign_age is None else now - timedelta(seconds=foreign_age)
             for place, schedule in enumerate(found):
-                # A fair share of the rest, so that catching up on a year does not hold up the others.
+                # A fair share of the rest, so that catching up on a year does not delay the others.
                 share = (TICKS - len(jobs)) // (len(found) - place)
                 plan = self._plan(schedule, now, served_until, share)
                 jobs += plan.jobs

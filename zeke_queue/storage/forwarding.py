@@ -52,7 +52,7 @@ def forward(target: Storage, invoke: Invoke, *, rewrite: Rewrites = NO_REWRITES)
 
     Args:
         target: the storage that does the work.
-        invoke: returns the answer of a call; what it returns for ``begin`` and ``subscribe`` is the
+        invoke: returns the answer of a call; its result for ``begin`` and ``subscribe`` is the
             transaction or the change feed that further calls of the block are made on.
         rewrite: changes the calls of some verbs before ``invoke`` and ``target`` see them.
     """
@@ -98,7 +98,7 @@ def _method(name: str, signature: inspect.Signature) -> Callable[..., Any]:
     async def method(self: Any, *args: Any, **options: Any) -> Any:
         given = {**defaults, **dict(zip(names, args, strict=False)), **options}
         if len(args) > plain or len(given) != len(names) or not options.keys().isdisjoint(names[: len(args)]):
-            signature.bind(self, *args, **options)  # raises what a call of the method would
+            signature.bind(self, *args, **options)  # raises the same error as a call of the method
         call = self._rewritten(Call(name, {one: _frozen(given[one]) for one in names}, self._number))
         made = getattr(self._target, name)
         return await self._invoke(call, lambda: made(**call.arguments))

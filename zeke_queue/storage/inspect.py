@@ -81,7 +81,7 @@ class Inspector(Protocol):
 
         Returns:
             For each one, in the given order, the other job because of which a uniqueness rule would refuse it
-            now; None if there is none.
+            now; None without a conflict.
         """
         ...
 

@@ -1,9 +1,10 @@
 """The protocols of a job's life: ``JobStore``, whose verbs take many jobs at once, and its ``Transaction``.
 
 A storage applies decisions and makes none: whether a job is retried and how long it waits arrives with the
-call, as a duration that the storage adds to its own clock. The decisions that it must make (what is due and
-in which order, what a uniqueness rule refuses, whose lease ran out, what a limit admits, what retention
-takes) are listed in ARCHITECTURE.md's ledger, and ``tests/model`` compares the implementations on them.
+call, as a duration that the storage adds to its own clock. The decisions that it must make (which jobs are
+due and in which order, which ones a uniqueness rule refuses, which leases ran out, and the rest of limits and
+retention takes) are listed in ARCHITECTURE.md's ledger, and ``tests/model`` compares the implementations on
+them.
 
 Every verb is atomic: it takes effect as a whole or, if it raises, not at all. After
 ``StorageUnavailableError`` its effect is unknown. Every verb that names jobs by (id, attempt) changes only

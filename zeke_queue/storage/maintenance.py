@@ -1,4 +1,4 @@
-"""The protocol of maintenance: what is done for jobs that no worker holds."""
+"""The protocol of maintenance: operations on jobs that no worker holds."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class WorkerStore(Protocol):
     """The registered workers."""
 
     async def heartbeat(self, worker: WorkerInfo) -> dict[UUID, int]:
-        """Record that a worker is alive (the first beat registers it); delete those dead for over a day.
+        """Record that a worker is alive (the first heartbeat registers it); delete those dead for over a day.
 
         Returns:
             The attempt of each active job that the storage holds for this worker, so that the worker finds

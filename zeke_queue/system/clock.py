@@ -41,7 +41,7 @@ class SystemClock:
 
 
 async def wait(clock: Clock, waiter: asyncio.Future[None], seconds: float) -> None:
-    """Wait for a future, which is resolved after so many seconds at the latest; zero or less only yields.
+    """Wait for a future, which is resolved after ``seconds`` at the latest; zero or less only yields.
 
     A clock with a ``wait`` method of its own, such as the simulator's, needs no sleeping task.
     """

@@ -34,7 +34,7 @@ class LoopThread(Generic[V]):
         timeout: seconds that entering it may take; None for as long as it needs.
 
     Attributes:
-        value: what the block yielded, for use on the loop.
+        value: the value that the block yielded, for use on the loop.
 
     Raises:
         TimeoutError: the resource was not open in time, or raised it.
@@ -65,7 +65,7 @@ class LoopThread(Generic[V]):
     def run(self, work: Coroutine[Any, Any, R], timeout: float | None = None) -> R:
         """Run a coroutine on the loop, and block until it returns.
 
-        A caller that is interrupted, or whose time is up, cancels the coroutine.
+        A caller that is interrupted or times out cancels the coroutine.
 
         Args:
             work: the coroutine.

@@ -73,7 +73,7 @@ class Settings(Variables):
         database_primary_url: the Postgres that stores the jobs, as a URL or as libpq's ``key=value`` pairs.
         jobs_cron_tz: the IANA zone of schedules without one.
         jobs_schema: the schema of the tables.
-        jobs_concurrency: jobs that one worker runs at once; 0 for maintenance and schedules alone.
+        jobs_concurrency: jobs that one worker runs concurrently; 0 for maintenance and schedules alone.
         jobs_poll_interval: how long an idle worker waits at most before it polls.
         jobs_lease: how long a worker may be silent before its jobs go to others.
         jobs_heartbeat_interval: the interval of heartbeats; at most half of the lease.

@@ -54,7 +54,7 @@ class Children:
     Args:
         module: the module whose ``main()`` a child runs, which should call `subprocess_main.serve`.
         arguments: the child's ``sys.argv`` after the position that `subprocess_main.serve` reads.
-        most: how many run at once; by default as many as the processors that this process may use.
+        most: how many run concurrently; by default as many as the processors that this process may use.
         exchanges: how many exchanges a child serves before it is replaced; unlimited by default.
         prepare: awaited with each new child, before its first use.
     """
@@ -162,7 +162,7 @@ class Child:
                 raise
             module, *arguments = command
             try:
-                # This comes last, since a caller that is cancelled here leaves no process behind.
+                # Do this last, since a caller that is cancelled here leaves no process behind.
                 process = await asyncio.create_subprocess_exec(
                     sys.executable,
                     "-P",

@@ -68,7 +68,7 @@ class Waiter:
         self._notified = False
 
     async def wait_for(self, seconds: float, clock: Clock) -> bool:
-        """Wait as ``wait`` does, but at most so many seconds; return whether a notification came."""
+        """Wait like ``wait``, but at most ``seconds``; return whether there was a notification."""
         if not self._notified and seconds > 0:
             waiting = self._begin()
             try:
@@ -172,7 +172,10 @@ class StoppableTimer:
         self._waiter.notify()
 
     async def pause(self, seconds: float) -> None:
-        """Pause for so long on the loop's clock, or until the loop is stopped; zero or less only yields."""
+        """Pause for ``seconds`` on the loop's clock, or until the loop is stopped.
+
+        Zero or less only yields.
+        """
         if self._stopped:
             return
         if seconds > 0:
@@ -209,7 +212,7 @@ async def first(*coroutines: Coroutine[Any, Any, T]) -> T:
     """Run coroutines until one has ended, and cancel the others.
 
     Returns:
-        The result of the first one; of several that ended at once, the leftmost.
+        The result of the first one; of several that ended together, the leftmost.
     """
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:

@@ -170,7 +170,7 @@ class Catalog(Generic[Res]):
         Args:
             name: the queue of its jobs.
             aliases: other names it can be sent under, whose queues it also serves.
-            concurrency_limit: how many of its jobs run at once over all workers.
+            concurrency_limit: how many of its jobs run concurrently over all workers.
             process: run the handler in a child process, for work that keeps a processor busy.
             description: a line for users; the first line of the handler's docstring by default.
             redact: parts that HTTP never shows: ``payload.password``, ``output``, ``error``, ``log``.

@@ -1,4 +1,4 @@
-"""The context of a job: what its handler can read, and do on its behalf.
+"""The context of a job: the data and operations for its handler.
 
 A context is made for every job whose handler asks for one, so it holds little: the claim, and what its
 subclass needs. A worker has one subclass, and the process that runs a handler for a worker another. The

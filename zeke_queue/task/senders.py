@@ -180,7 +180,7 @@ class SyncSender(ABC):
         """Send a job, unless a uniqueness rule keeps an earlier one; see ``Sender.send``.
 
         Raises:
-            UsageError: an event loop runs in this thread, whose other tasks the call would hold up.
+            UsageError: an event loop runs in this thread, whose other tasks the call would block.
         """
         return self._send(task, payload, options, insist=False)
 

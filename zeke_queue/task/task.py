@@ -75,7 +75,7 @@ class Task(Generic[P, R]):
         payload_type: the type that the payload is validated against; None for a task without payload.
         layer: the task's own job options and those of its catalog.
         key: returns the singleton key of a payload; None if the key is constant, or there is none.
-        concurrency_limit: how many of its jobs run at once over all workers; None for no limit.
+        concurrency_limit: how many of its jobs run concurrently over all workers; None for no limit.
         redact: parts of its jobs that the HTTP API and the dashboard never show (``core.redaction``).
         kind: where the handler runs.
         takes_payload, takes_job: which arguments the handler takes.
@@ -360,7 +360,7 @@ _NOBODY: Final = UUID(int=0)
 
 
 def _extras(schema: Any) -> set[str]:
-    """Return what the models in a core schema say themselves about unknown fields."""
+    """Return the settings for unknown fields of the models in a core schema."""
     found: set[str] = set()
     if isinstance(schema, list | tuple):
         return found.union(*map(_extras, cast("Sequence[Any]", schema)))

@@ -39,7 +39,7 @@ RETRY_INTERVAL: Final = 1.0
 """Seconds after which a reader asks again for events that the storage did not return."""
 
 MAX_POLLED: Final = 500
-"""Jobs without a notification per query at most; reading many rows holds up everything else."""
+"""Jobs without a notification per query at most; reading many rows delays everything else."""
 
 READS_PER_SECOND: Final = 25.0
 """Queries per second in the long run, however many jobs change; other reads wait and share one."""
@@ -192,7 +192,7 @@ class JobWatcher:
             self._forget(job_id, watched)
 
     def _forget(self, job_id: UUID, watched: WatchedJob) -> None:
-        """Drop what is known of a job, so that a new subscriber reads it again."""
+        """Drop the cached state of a job, so that a new subscriber reads it again."""
         if self._watched.get(job_id) is watched:
             del self._watched[job_id]
             self._gone[job_id] = None

@@ -229,7 +229,7 @@ class WatchedJob:
         self.away_since = None
 
     def is_away(self, now: float, timeout: float) -> bool:
-        """Return whether the storage has had no answer for so long."""
+        """Return whether the storage has not answered for ``timeout`` seconds."""
         return self.away_since is not None and now - self.away_since >= timeout
 
     def notify(self, *, is_news: bool) -> None:

@@ -52,7 +52,7 @@ async def _of_queues(parts: Api) -> list[Metric]:
         "zeke_queue_lag_seconds", "Seconds since the oldest waiting job became due", labels=["queue"]
     )
     paused = GaugeMetricFamily("zeke_queue_paused", "1 for a paused queue", labels=["queue"])
-    limit = GaugeMetricFamily("zeke_queue_limit", "Maximum number of jobs that run at once", labels=["queue"])
+    limit = GaugeMetricFamily("zeke_queue_limit", "Maximum number of concurrent jobs", labels=["queue"])
     for queue in await all_queues(parts):
         for state, number in queue.counts.items():
             jobs.add_metric([queue.name, state], number)

@@ -55,7 +55,7 @@ class Presenter:
         Args:
             task: the payload's task.
             given: the edited payload, with ``[redacted]`` in place of hidden values.
-            kept: the stored payload; None if there is none.
+            kept: the stored payload, if any.
 
         Raises:
             ApiError: 422: ``[redacted]`` is in a place without a stored value.

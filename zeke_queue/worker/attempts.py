@@ -27,7 +27,7 @@ class Attempts:
         outcomes: turns what handlers return and raise into outcomes.
         threads: runs sync handlers.
         processes: runs handlers that have a process of their own.
-        services: what the contexts of the jobs share.
+        services: shared by the contexts of all jobs.
     """
 
     def __init__(

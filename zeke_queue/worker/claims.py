@@ -64,7 +64,7 @@ class WaitForRoom(NamedTuple):
 
 
 class Sleep(NamedTuple):
-    """Wait for a notification of the storage, at most so many seconds, and claim once more as it begins."""
+    """Wait for a notification of the storage, at most ``timeout`` seconds, and claim once more first."""
 
     timeout: float
 
@@ -139,7 +139,7 @@ class ClaimState:
 
     Args:
         queues: the queues to serve.
-        size: how many jobs run at once.
+        size: how many jobs run concurrently.
         poll: seconds between claims without a notification.
 
     Attributes:
@@ -245,13 +245,13 @@ class ClaimState:
         self.wake()
 
     def due(self, at: float, now: float) -> None:
-        """Record that a job will be due at this time, for which no notification will come."""
+        """Record that a job will be due at this time, without a notification."""
         self._due_at = min(self._due_at, at)
         if at <= now:
             self.wake()
 
     def has_room(self, ready: int) -> bool:
-        """Return whether the loop waits for room, and so many jobs that wait for a pool task leave some."""
+        """Return whether the loop waits for capacity and ``ready`` waiting jobs leave some."""
         return self._full and ready <= self._low
 
     def freed(self) -> bool:

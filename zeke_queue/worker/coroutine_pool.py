@@ -46,7 +46,7 @@ class CoroutinePool:
     """The pool tasks of a worker, which run the jobs that are ready.
 
     Args:
-        size: how many jobs run at once.
+        size: how many jobs run concurrently.
         state: holds the jobs, and is notified when one is taken and when one ends.
         clock: measures how long jobs take.
         settle_soon: called when there is an outcome to store.
@@ -109,7 +109,7 @@ class CoroutinePool:
             raise self._error
 
     async def close(self) -> None:
-        """End all idle pool tasks; those whose handlers do not end are left alone."""
+        """End all idle pool tasks; those whose handlers do not end are not touched."""
         self._closing = True
         busy = set(self._state.running.values())
         ending = [slot.task for slot in self._slots if slot.task is not None and slot not in busy]

@@ -38,7 +38,7 @@ _HINTS: Final = {
 def sweep_interval(heartbeat_interval: float) -> float:
     """Return the seconds between two rounds of maintenance.
 
-    With shorter leases, whose heartbeats come more often, lost jobs are found sooner.
+    With shorter leases, whose heartbeats are more frequent, lost jobs are found sooner.
     """
     return min(SWEEP_INTERVAL_MAX, heartbeat_interval)
 

@@ -1,8 +1,8 @@
-"""The heartbeat: one statement per beat for the whole worker, and the consequences of its answer or absence.
+"""The heartbeat: one statement per interval for the whole worker, and the effects of its answer or absence.
 
-The lease counts from before the last answered beat was sent, so it ends here no later than in the storage.
-Once it has ended, other workers may run the jobs: their handlers are cancelled and their outcomes are not
-settled. Outcomes handed over before are still sent, since settlements are fenced.
+The lease counts from before the last answered heartbeat was sent, so it ends here no later than in the
+storage. Once it has ended, other workers may run the jobs: their handlers are cancelled and their outcomes
+are not settled. Outcomes handed over before are still sent, since settlements are fenced.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from zeke_queue.worker.state import Action, LeasedJob
 
 HANGING_MAX: Final = 3
-"""Unanswered beats at most."""
+"""Maximum number of unanswered heartbeats."""
 
 
 class Heartbeat:
@@ -32,8 +32,8 @@ class Heartbeat:
 
     Args:
         shared: what all loops share.
-        interval: seconds between beats.
-        carry_out: carries out what the state decides.
+        interval: seconds between heartbeats.
+        carry_out: carries out the actions of the state.
     """
 
     def __init__(
@@ -58,10 +58,10 @@ class Heartbeat:
             StorageUnavailableError: there was no answer.
         """
         asked = self._clock.monotonic()
-        # A job whose outcome is under way may be settled on one side only, before or after the beat.
+        # A job whose outcome is in flight may be settled on one side only, before or after the heartbeat.
         before = self._state.unsettled()
         answer = await self._storage.heartbeat(self._info)
-        # Two beats may be under way at once, and the older one may be answered last.
+        # Two heartbeats may be in flight, and the older one may be answered last.
         self._state.alive_until = max(self._state.alive_until, asked + self._info.lease)
         if self._state.alive_until > self._clock.monotonic():
             # Otherwise the answer took too long: the lease that it grants has ended as well.
@@ -90,8 +90,8 @@ class Heartbeat:
     async def run(self) -> None:
         """Send heartbeats forever; the caller has sent the first one.
 
-        A beat without an answer by the time of the next one is left alone, since its connection may be dead;
-        the next one takes another connection.
+        A heartbeat without an answer by the time of the next one is abandoned, since its connection may be
+        dead; the next one takes another connection.
         """
         failures = 0
         hanging: list[asyncio.Task[bool]] = []

@@ -142,7 +142,10 @@ class Lifecycle:
             part.cancel()
 
     async def _finish(self) -> None:
-        """Store what is left and deregister the worker; jobs that are not settled are then overdue."""
+        """Store the remaining outcomes and deregister the worker.
+
+        Jobs that are not settled are then overdue.
+        """
         self.settle.close()
         parts = self._running
         if storing := [parts[name] for name in ("settle", "claim") if name in parts]:

@@ -131,7 +131,7 @@ class ClaimLoop:
 
     Args:
         shared: what all loops share.
-        carry_out: carries out what the state decides.
+        carry_out: carries out the actions of the state.
         release_unknown: releases claims whose answer was lost.
     """
 
@@ -266,7 +266,7 @@ class ClaimLoop:
         return len(claimed) if actions else 0
 
     def _tell_drained(self, count: int) -> None:
-        """Wake the first so many callers that wait until nothing is due or held."""
+        """Wake the first ``count`` callers that wait until nothing is due or held."""
         drained, self._drains = self._drains[:count], self._drains[count:]
         self._claims.drains = len(self._drains)
         for waiter in drained:

@@ -1,4 +1,4 @@
-"""Classification of attempts: from what the handler returned or raised to the outcome that is stored.
+"""Classification of attempts: from a handler's result or error to the stored outcome.
 
 A handler's failure is retried by its job's policy. Failures that a retry would not fix are final: an invalid
 payload, and a result that can't be stored, since the work is done and the result would be as wrong the next
@@ -43,7 +43,7 @@ class Outcomes:
         self._cap = output_cap
 
     def returned(self, job: LeasedJob, result: Any, context: WorkerJobContext | None) -> Outcome | None:
-        """Return the outcome of a handler that returned; None if there is none to store."""
+        """Return the outcome of a handler that returned; None if none must be stored."""
         claimed = job.claimed
         if job.reason is not None and job.reason != "shutdown":
             return None if job.reason == "lost" else self.expired(job)
@@ -64,7 +64,7 @@ class Outcomes:
         return Completed(claimed.id, claimed.attempt, text)
 
     def raised(self, job: LeasedJob, error: BaseException) -> Outcome | None:
-        """Return the outcome of a handler that raised; None if there is none to store."""
+        """Return the outcome of a handler that raised; None if none must be stored."""
         claimed = job.claimed
         if job.reason == "lost":
             return None
@@ -94,7 +94,7 @@ class Outcomes:
         )
 
     def expired(self, job: LeasedJob) -> Outcome:
-        """Return the outcome of an attempt whose time was up, whatever its handler did on cancellation."""
+        """Return the outcome of an attempt whose deadline passed, regardless of its handler's result."""
         claimed = job.claimed
         output = error_record(
             EXPIRED_TYPE, f"The attempt took longer than {claimed.expire_in:g} s (expire_in)"

@@ -1,6 +1,6 @@
 """The jobs that a worker holds, and what to do about them, without an event loop, a clock or a storage.
 
-Events come in as method calls, with the time where it matters; what to do comes out as actions, which
+Events are method calls, with the time if it matters; the results are actions, which
 ``loops`` carries out. So each decision can be tested by a plain call. ``claims`` decides what to claim.
 """
 
@@ -80,7 +80,7 @@ class LeasedJob:
         began: whether its handler began, so that its duration is meaningful.
         reason: why its handler was interrupted; None if it was not.
         interrupted: when, on the monotonic clock.
-        context: what the handler was given, if it was.
+        context: the context passed to the handler, if any.
     """
 
     claimed: Claimed
@@ -133,7 +133,7 @@ class WakeClaims(NamedTuple):
 
 
 class Finish(NamedTuple):
-    """Store what is left, and deregister the worker."""
+    """Store the remaining outcomes, and deregister the worker."""
 
 
 class StopParts(NamedTuple):
@@ -151,7 +151,7 @@ class WorkerState:
 
     Args:
         queues: the queues to serve, by name.
-        size: how many jobs run at once.
+        size: how many jobs run concurrently.
         poll: seconds between claims without a notification.
         alive_until: the end of the lease, on the monotonic clock.
 
@@ -244,7 +244,7 @@ class WorkerState:
         return self.claims.freed()
 
     def batch(self, most: int) -> list[LeasedJob]:
-        """Return the next jobs whose outcomes to store, at most so many."""
+        """Return the next jobs whose outcomes to store, at most ``most``."""
         batch, self.outcomes = self.outcomes[:most], self.outcomes[most:]
         self.storing = len(batch)
         return batch
@@ -322,7 +322,7 @@ class WorkerState:
         return [action for job in self.running for action in self.interrupt(job, "shutdown", now)]
 
     def expire(self, now: float) -> tuple[list[Action], float | None]:
-        """Interrupt handlers whose time is up; return with that the next deadline, or None."""
+        """Interrupt handlers whose deadline has passed; also return the next deadline, or None."""
         actions: list[Action] = []
         upcoming: list[float] = []
         for job in self.jobs:
@@ -362,7 +362,7 @@ class WorkerState:
         return actions
 
     def _release_waiting(self, older_than: float, now: float) -> list[Action]:
-        """Release jobs that have not begun, and were claimed at least so many seconds ago."""
+        """Release jobs that have not begun and were claimed ``older_than`` seconds ago or earlier."""
         before = now - older_than
         stale = [job for job in self.ready if job.deadline - job.claimed.expire_in <= before]
         if not stale:
@@ -391,7 +391,7 @@ class Shutdown:
 
     No further jobs begin, and those that run get ``timeout`` seconds. Handlers that are still running are
     cancelled. A claim under way is waited for, since its jobs are released. Then jobs whose handlers do not
-    end are settled all the same, outcomes are stored, and the worker is deregistered. At last its parts are
+    end are settled anyway, outcomes are stored, and the worker is deregistered. Finally its parts are
     stopped.
 
     Args:
@@ -443,7 +443,7 @@ class Shutdown:
             self._began = now
             self._until = self._shorten(now + seconds)
             if actions := self._begin(now):
-                return actions, now  # what is awaited may be known once these are carried out
+                return actions, now  # these actions may provide the awaited event
         return (), self._until
 
     def _shorten(self, until: float) -> float:

@@ -1,6 +1,6 @@
 """Reports a handler that blocks the event loop, by name and with its current line.
 
-A thread asks the loop for a sign of life twice within the limit. If none comes, it inspects the stack of the
+A thread asks the loop for a sign of life twice within the limit. Without one it inspects the stack of the
 loop's thread. It uses waits of the thread itself, in real time, so the simulator turns it off.
 """
 

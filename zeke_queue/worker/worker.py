@@ -47,7 +47,8 @@ class WorkerOptions(TypedDict, total=False):
     """Options of a worker; those left out are the settings of its queue (JOBS_CONCURRENCY and so on).
 
     Attributes:
-        concurrency: how many jobs run at once; 10 by default. With 0 it runs maintenance and schedules alone.
+        concurrency: how many jobs run concurrently; 10 by default. With 0 it runs maintenance and schedules
+            alone.
         tasks: names, aliases or tasks to serve; all of the catalog by default. A task is always served under
             all its names.
         maintenance: whether it rescues expired and lost jobs, archives and purges; True by default.
@@ -93,14 +94,14 @@ class Worker:
     Any number of workers may run maintenance and schedules. A worker that leaves one out logs a warning while
     no live worker has it.
 
-    Its heartbeat keeps its lease in the storage. If no beat is answered for the length of the lease, other
-    workers may hold its jobs: it cancels their handlers, settles nothing of them, and starts over when the
-    storage is back.
+    Its heartbeat keeps its lease in the storage. If no heartbeat is answered for the length of the lease,
+    other workers may hold its jobs: it cancels their handlers, settles nothing of them, and starts over when
+    the storage is back.
 
     Args:
         queue: the queue with the catalog and the storage.
-        concurrency: how many jobs run at once; 0 for maintenance and schedules alone. This and the durations
-            below are by default those of the queue's settings (JOBS_CONCURRENCY and so on).
+        concurrency: how many jobs run concurrently; 0 for maintenance and schedules alone. This and the
+            durations below are by default those of the queue's settings (JOBS_CONCURRENCY and so on).
         tasks: names, aliases or tasks to serve; all of the catalog by default. A task is always served under
             all its names.
         maintenance: whether it rescues expired and lost jobs, archives and purges, for all tasks.
@@ -197,7 +198,7 @@ class Worker:
 
         Raises:
             StorageError: the storage can't be used, for a reason other than a temporary outage.
-            Exception: what the catalog's resources raise when they open.
+            Exception: an error of the catalog's resources when they open.
         """
         async with self:
             if begun is not None:

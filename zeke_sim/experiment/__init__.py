@@ -2,5 +2,5 @@
 
 ``scenario`` names and loads worlds, ``plan`` is a run as data, ``run`` makes one, ``driver`` makes many, in
 one process or several, within a ``budget``. ``replay`` and ``shrink`` take a failure's plan,
-``coverage`` counts what was reached.
+``coverage`` counts reached situations.
 """

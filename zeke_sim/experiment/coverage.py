@@ -1,4 +1,4 @@
-"""Coverage counts over many runs, which show what a search never reached.
+"""Coverage counts over many runs, which show situations that a search never reached.
 
 The counters cover each transition of the state machine, each fault kind in each phase of a job's life, and
 each storage method with each outcome.

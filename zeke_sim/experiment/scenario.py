@@ -1,4 +1,4 @@
-"""Scenarios: named worlds, each defined in a module that reads as a specification of what it tests."""
+"""Scenarios: named worlds, each defined in a module that specifies the tested behaviour."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Scenario:
 
     Attributes:
         name: the name for ``load``, which a plan's replay needs: ``__name__`` of its module.
-        about: what it tests, in one sentence.
+        about: the tested behaviour, in one sentence.
         build: builds the world's setup from random draws; called once per run.
         kinds: the fault kinds that apply to it; None for all.
         properties: the properties that its runs are checked against.
@@ -95,7 +95,7 @@ def _expanded(name: str) -> list[str]:
     try:
         found = importlib.import_module(name)
     except ModuleNotFoundError:
-        return [name]  # load reports what is wrong with it
+        return [name]  # ``load`` reports the error
     if not hasattr(found, "__path__") or hasattr(found, ATTRIBUTE):
         return [name]
     modules = sorted(f"{name}.{module.name}" for module in pkgutil.iter_modules(found.__path__))

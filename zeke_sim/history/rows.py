@@ -114,7 +114,7 @@ class Life:
     """The history of one job.
 
     Attributes:
-        row: its current row; None if there is none (before the insertion or after the deletion).
+        row: its current row; None before the insertion and after the deletion.
         table: the table of the row.
         changes: all changes of its rows.
         sends: every insert that named it.

@@ -96,7 +96,7 @@ class _Timer(asyncio.TimerHandle):
         self.own = context.get(HANDLER) is None
 
     def cancel(self) -> None:
-        """Cancel the timer; it stays in the heap and is dropped when its time comes."""
+        """Cancel the timer; it stays in the heap and is dropped at its time."""
         self._cancelled = True
         self._callback: Any = None
         self._args: Any = ()

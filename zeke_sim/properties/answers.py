@@ -1,4 +1,4 @@
-"""Calls do what they were asked for, and their answers match what they did."""
+"""Calls have their requested effects, and their answers match these."""
 
 from __future__ import annotations
 

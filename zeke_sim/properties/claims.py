@@ -1,4 +1,4 @@
-"""Rules of claims: when a job may be claimed, by which worker, in which order, and how many at once."""
+"""Rules of claims: when a job may be claimed, by which worker, in which order, and how many concurrently."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ POLLS: Final = 4
 
 
 def duty_since(verb: str, state: RunState) -> float | None:
-    """Return since when a process with this duty has run undisturbed; None if there is none."""
+    """Return since when a process with this duty has run undisturbed; None if no process does."""
     quiet = state.since.get("quiet")
     if quiet is None:
         return None

@@ -145,7 +145,7 @@ def between(expr: str, zone: str, after: datetime, until: datetime) -> Iterator[
 
 
 def following(expr: str, zone: str, after: datetime) -> datetime | None:
-    """Return the first occurrence after an instant; None if there is none within ``HORIZON`` days."""
+    """Return the first occurrence after an instant; None if it has none within ``HORIZON`` days."""
     first = after.astimezone(UTC).date()
     for number in range(HORIZON):
         for tick in on_day(expr, zone, first + number * _DAY):

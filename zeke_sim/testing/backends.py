@@ -31,11 +31,11 @@ class Backend(Protocol):
         ...
 
     def next_due(self) -> datetime | None:
-        """Return the next future time at which a job or a schedule's tick comes due, or None."""
+        """Return the next future time at which a job or a schedule's tick becomes due, or None."""
         ...
 
     def notify(self) -> None:
-        """Wake workers that wait for work, since a job may have come due by the passing of time."""
+        """Wake workers that wait for work, since a job may have become due by the passing of time."""
         ...
 
 
@@ -53,7 +53,7 @@ class Memory:
         yield store
 
     def next_due(self) -> datetime | None:
-        """Return the next future time at which a job or a tick comes due, or None."""
+        """Return the next future time at which a job or a tick becomes due, or None."""
         now, store = self._clock.now(), self._store
         ticks = [plan.schedule.next_tick for plan in store.tables.plans.values() if not plan.schedule.paused]
         times = [store.next_due(self._names), *ticks]

@@ -78,7 +78,7 @@ class Postgres:
                 thread.close()
 
     def next_due(self) -> datetime | None:
-        """Return the next future time at which a job or a tick comes due, or None."""
+        """Return the next future time at which a job or a tick becomes due, or None."""
         now = self._clock.now()
         if self._bridge.changed or self._next is None or self._next <= now:
             self._bridge.changed = False
@@ -94,7 +94,7 @@ class Bridge:
     """Runs the calls of a storage on another loop, for any loop of this thread.
 
     Attributes:
-        storage: what the calls are made on.
+        storage: the storage that is called.
         changed: whether a call was made since this was last set to False.
     """
 
@@ -114,7 +114,7 @@ class Bridge:
         self._notifier.all_jobs()
 
     def next_due(self, names: Sequence[str], now: datetime) -> datetime | None:
-        """Return the first time after ``now`` at which a job of these queues or a tick comes due, or None."""
+        """Return the first time after ``now`` when a job of these queues or a tick becomes due, or None."""
         return self._thread.run(self._next_due(names, now))
 
     async def _next_due(self, names: Sequence[str], now: datetime) -> datetime | None:

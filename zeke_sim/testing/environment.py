@@ -47,7 +47,7 @@ LEASE: Final = 315_360_000.0
 """Seconds (ten years): the worker's lease never expires, however far a test advances time."""
 
 POLL: Final = 3600.0
-"""Seconds between polls of the worker, which is also woken when a job comes due."""
+"""Seconds between polls of the worker, which is also woken when a job becomes due."""
 
 SWEEP: Final = timedelta(hours=1)
 """Virtual time between maintenance sweeps."""
@@ -62,7 +62,7 @@ class Options:
 
     Attributes:
         start: the virtual start time, aware.
-        concurrency: the number of jobs that the worker runs at once.
+        concurrency: the number of jobs that the worker runs concurrently.
         allow: outside resources that handlers may use: see ``zeke_sim.world.sandbox.closed``. Random numbers
             are allowed, and are the same in each run of the test.
         freeze: whether code that reads the machine's clocks sees virtual time.
@@ -188,7 +188,7 @@ class TestEnvironment:
         return self._drive(work)
 
     def drive_working(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine while the worker runs jobs that come due."""
+        """Run a coroutine while the worker runs jobs that become due."""
         self._check(work)
         _ = self.queue
         try:
@@ -197,7 +197,7 @@ class TestEnvironment:
             self.loop.pause(self._lane)
 
     def advance(self, until: datetime) -> None:
-        """Advance time to an instant and run jobs that come due."""
+        """Advance time to an instant and run jobs that become due."""
         if until < self.clock.now():
             raise UsageError(
                 f"advance: {until.isoformat()} is past; it is {self.clock.now().isoformat()} in this test"
@@ -257,7 +257,7 @@ class TestEnvironment:
             working.result()
 
     async def _accompanied(self, work: Coroutine[Any, Any, T]) -> T:
-        """Start a coroutine, then resume the worker and run jobs that come due until the coroutine ends."""
+        """Start a coroutine, then resume the worker and run jobs that become due until the coroutine ends."""
         main = self.loop.create_task(work)
         await self._instant()
         self.loop.resume(self._lane)
@@ -296,7 +296,7 @@ class TestEnvironment:
         self._up.set_result(self._worker)
 
     async def _keep_up(self) -> None:
-        """Run due work each time some comes due, until cancelled."""
+        """Run due work each time some becomes due, until cancelled."""
         while True:
             await self._settle()
             self._due.clear()
@@ -357,7 +357,7 @@ class TestEnvironment:
                 self._resting_clock.suspended += upcoming - now
 
     def _next(self) -> float:
-        """Return the loop time at which a job or a tick next comes due; infinity if none does."""
+        """Return the loop time at which a job or a tick next becomes due; infinity if none does."""
         due = self._backend.next_due()
         return math.inf if due is None else (due - self.options.start).total_seconds()
 

@@ -190,7 +190,7 @@ class Looking:
         ]
         if not ticks:
             raise UsageError(
-                "next_tick: no schedule has a tick to come; declare one with catalog.schedule(name, cron)"
+                "next_tick: no schedule has a future tick; declare one with catalog.schedule(name, cron)"
             )
         environment.advance(min(ticks))
         environment.drain()
@@ -282,7 +282,7 @@ class BlockingZeke(Looking):
         seconds: float = 0,
         to: datetime | None = None,
     ) -> None:
-        """Advance time and run jobs that come due; see ``Zeke.advance``."""
+        """Advance time and run jobs that become due; see ``Zeke.advance``."""
         self._advance({"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}, to)
 
     def drain(self) -> None:
@@ -355,7 +355,7 @@ class Zeke(Looking, PendingSender):
         seconds: float = 0,
         to: datetime | None = None,
     ) -> Pending[None]:
-        """Advance time by a duration or to an instant, and run jobs that come due meanwhile.
+        """Advance time by a duration or to an instant, and run jobs that become due meanwhile.
 
         A handler that needs more time than that is still running afterwards.
         """
@@ -370,7 +370,7 @@ class Zeke(Looking, PendingSender):
         """Advance to the next tick of a schedule (by default of any), run its job, and return its time.
 
         Raises:
-            UsageError: the schedule does not exist, or no schedule has a tick to come.
+            UsageError: the schedule does not exist, or no schedule has a future tick.
         """
         return self._call("next_tick", lambda: self._next_tick(schedule))
 

@@ -24,7 +24,7 @@ MARKERS: Final = (
     "zeke_catalog(which): the catalog of the fixtures zeke, zeke_sync and simulation, as 'module:name'.",
     'zeke_backend("memory" or "postgres"): where the jobs of the fixtures zeke and zeke_sync are kept.',
     "zeke_options(start=, concurrency=, allow=, freeze=): when a test of zeke or zeke_sync begins, how many "  # noqa: ISC004 - one marker
-    "jobs run at once, what handlers may reach for, and whether they see virtual time.",
+    "jobs run concurrently, what handlers may access, and whether they see virtual time.",
 )
 
 

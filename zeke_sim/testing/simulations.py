@@ -212,7 +212,7 @@ def everything_ends_in_time(quiet: float) -> Property:
 
     @holds("everything ends in time", End)
     def check(_event: End, state: RunState) -> None:
-        """So long after all was healed, every job has ended."""
+        """Within this time after the last fault, every job has ended."""
         left = [row for row in state.live.values() if row.state not in FINAL]
         if left:
             first = left[0]

@@ -203,7 +203,7 @@ class NodeCalls:
 
 
 def _recorded(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what the history says of a call: keys by id and tokens by the start of their digest."""
+    """Return the recorded arguments of a call: keys by id and tokens by the start of their digest."""
     if "digest" in arguments:
         return {**arguments, "digest": arguments["digest"].hex()[:_SHOWN]}
     return {"key": arguments["key"].id} if "key" in arguments else arguments

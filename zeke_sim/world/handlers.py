@@ -1,4 +1,4 @@
-"""Wraps the handlers of a catalog to record in the history what they do; their behavior is unchanged."""
+"""Wraps the handlers of a catalog to record their actions in the history; their behaviour is unchanged."""
 
 from __future__ import annotations
 

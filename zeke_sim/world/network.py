@@ -98,7 +98,7 @@ class _Call:
     done: bool = False
 
     def __post_init__(self) -> None:
-        """Derive what the answer depends on."""
+        """Return the facts on which the answer depends."""
         self.fault = self.decision.get("fault")
         self.incarnation = self.node.incarnation
         self.waiter = asyncio.get_running_loop().create_future()

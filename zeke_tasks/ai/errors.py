@@ -29,8 +29,8 @@ class AIError(ZekeError):
     """A call to an AI failed.
 
     Attributes:
-        reason: what was wrong, in one line; at most 500 characters are kept.
-        usage: what the call used nevertheless; None if it used nothing or that is unknown.
+        reason: the cause, in one line; at most 500 characters are kept.
+        usage: the usage of the failed call; None if it used nothing or that is unknown.
     """
 
     usage: Usage | None = None

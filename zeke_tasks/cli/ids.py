@@ -22,7 +22,7 @@ class Abbreviation:
         text: the argument.
         what: the kind of object, such as ``story``.
         plural: the plural of ``what``.
-        listing: the command that lists the objects; None if there is none for the current database.
+        listing: the command that lists the objects of the current database, if any.
 
     Raises:
         InvalidOptionError: the text is neither.

@@ -22,11 +22,11 @@ PATIENCE: Final = 8.0
 """Seconds between SIGTERM and SIGKILL."""
 
 RESTARTS: Final = 10
-"""Restarts of one child after which it is given up."""
+"""Restarts of one child after which it is abandoned."""
 
 
 LAST_LINES: Final = 5
-"""Final lines of a child's log that are shown when it is given up."""
+"""Final lines of a child's log that are shown when it is abandoned."""
 
 
 class ChildKeepsDying(ZekeError):

@@ -47,7 +47,7 @@ class Feed:
         url: the home page it belongs to, absolute, or None.
         entries: in the feed's order.
         version: ``rss20``, ``atom10``, ``rss10``, ``json11``, …; empty if unknown.
-        damage: the defect of a malformed feed that was read anyway, for its owner; None if there is none.
+        damage: the defect of a malformed feed that was read anyway, for its owner, if any.
     """
 
     title: str

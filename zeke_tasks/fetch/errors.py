@@ -26,7 +26,7 @@ class WebError(ZekeError):
 
     Attributes:
         url: the URL requested last, with all parameters; after a redirect, the one that failed.
-        reason: what was wrong, without the URL.
+        reason: the cause, without the URL.
         status: the HTTP status, or None if there was no answer.
     """
 

@@ -42,7 +42,7 @@ _DENIED_V4 = (
     ("224.0.0.0/4", "multicast"),
     ("240.0.0.0/4", "reserved"),
 )
-# The first match gives the reason, so the narrow networks come first. Only 2000::/3 of IPv6 is in public use;
+# The first match gives the reason, so the narrow networks are first. Only 2000::/3 of IPv6 is in public use;
 # the three networks at the end cover all the rest.
 _DENIED_V6 = (
     ("::/128", "unspecified"),

@@ -61,7 +61,7 @@ class Compute(Protocol):
     """Runs a CPU-bound function that parses a document; implemented by `Readers`."""
 
     async def __call__(self, function: Callable[P, T], /, *args: P.args, **options: P.kwargs) -> T:
-        """Return what the function returns, or raise what it raises.
+        """Return the function's result, or raise its error.
 
         Raises:
             Unreadable: the parsers crash on the document or exceed their limits.

@@ -65,7 +65,7 @@ class Pdf:
     """A parsed PDF.
 
     Attributes:
-        title: plain text on one line; None if there is none, or only a file name.
+        title: plain text on one line; None if it is missing, or only a file name.
         text: plain text, one paragraph per line, page by page; rows and headings are lines of their own.
         published_at: the time of creation, aware, UTC; None if missing or impossible.
     """

@@ -1,4 +1,4 @@
-"""Limits of requests per host, so that a site with many articles does not get all requests at once."""
+"""Limits of requests per host, so that a site with many articles does not get all requests concurrently."""
 
 from __future__ import annotations
 

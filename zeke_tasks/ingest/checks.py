@@ -93,7 +93,7 @@ async def record_success(
 
 
 def new_place(fetched: Fetched) -> str | None:
-    """Return the canonical url to which a feed moved permanently; None if there is none to save."""
+    """Return the canonical url to which a feed moved permanently; None if the stored one is current."""
     if fetched.permanent_url is None:
         return None
     place = canonicalise_url(fetched.permanent_url)

@@ -1,7 +1,7 @@
 """Videos as items, and the sources under which a video may be stored already.
 
-Metadata from a channel or a search is stored until the video is read; for a video that a user named it comes
-from the video's page.
+Metadata from a channel or a search is stored until the video is read; for a video that a user named it is
+read from the video's page.
 """
 
 from __future__ import annotations

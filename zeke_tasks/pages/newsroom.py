@@ -127,7 +127,7 @@ async def _runs(request: PageRequest, rows: Rows) -> list[dict[str, Any]]:
         for playbook in await rows.every_playbook()
         for run in await rows.runs_of(playbook.id)
     ]
-    # Runs that have not begun come first.
+    # Runs that have not begun are first.
     found.sort(key=lambda pair: -(pair[0].started_at.timestamp() if pair[0].started_at else math.inf))
     last = found[:RUNS]
     jobs = await parts_of(request.parts.queue).storage.get([run.id for run, _ in last]) if last else {}

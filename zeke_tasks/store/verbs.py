@@ -82,7 +82,7 @@ class StoryRows(Protocol):
         ...
 
     async def overlay(self, story_id: UUID) -> Overlay | None:
-        """Return a story's overlay; None if there is none yet."""
+        """Return a story's overlay; None if it does not exist yet."""
         ...
 
     async def put_embedding(self, story_id: UUID, embedding: Embedding) -> None:

@@ -100,7 +100,7 @@ def is_youtube(url: str) -> bool:
 
 
 def feed_url_on_page(body: bytes, charset: str | None = None) -> str | None:
-    """Return the feed's URL of the channel of a page, from its link and meta tags; None if there is none.
+    """Return the feed's URL of the channel of a page, from its link and meta tags, if any.
 
     Such a page shows other channels too, so other ids on it are ignored.
 

@@ -162,7 +162,7 @@ async def test_brief_of_replaced_analysis_is_not_kept(jobs: Jobs, ai: ScriptedAI
 
     ai.put("analyze-story", ANALYSIS.model_copy(update={"why_it_matters": ["They buzz."]}))
     ai.before = think_again
-    with pytest.raises(Retry, match="analysed anew"):
+    with pytest.raises(Retry, match="analysed again"):
         await brief(jobs, story, job_id=JOB)
     assert (await jobs.domain.overlay(story)).brief_one_liner is None
     assert len(await jobs.domain.verbs.spending(JOB)) == 1
@@ -281,5 +281,5 @@ async def test_brief_overlapping_a_new_analysis_is_retried(jobs: Jobs) -> None:
         jobs.domain, analysis, started(story, "new_story", saying("They dance."), OTHER_JOB)
     )
     assert isinstance(told, Retry)
-    assert "analysed anew" in str(told)
+    assert "analysed again" in str(told)
     assert (await jobs.domain.overlay(story)).brief_one_liner is None

@@ -119,8 +119,8 @@ async def test_unsupported_url_fails_job() -> None:
     cases = [
         ("file:///etc/passwd", "only http and https"),
         ("ftp://a.example/x", "only http and https"),
-        ("https://", "no absolute URL"),
-        ("bees", "no absolute URL"),
+        ("https://", "must be an absolute URL"),
+        ("bees", "must be an absolute URL"),
         ("https://user:secret@a.example/", "user name or password"),
         ("https://a.example:25/", "port 25"),
         (f"{PAGE}?q={'ü' * 1000}", "2048 at most"),

@@ -150,9 +150,9 @@ async def test_url_without_channel_fails_job() -> None:
         assert why in ((await jobs.domain.health(source)).message or "")
 
     cases = [
-        ("https://a.example/bees", "no page of YouTube's"),
+        ("https://a.example/bees", "must be a page of YouTube"),
         (HANDLE, "must name a channel"),
-        (CHANNEL, "no channel's feed"),
+        (CHANNEL, "not the feed of a channel"),
     ]
     await check_each_async(cases, check)
 

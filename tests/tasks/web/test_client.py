@@ -310,8 +310,8 @@ async def test_undecodable_body_is_refused() -> None:
 
     twice = gzip.compress(gzip.compress(bytes(100 * 2**20)))
     cases = {
-        "bomb": ("gzip", gzip.compress(bytes(10 * 2**20)), BodyRefused, "inflates"),
-        "bomb in a bomb": ("gzip, gzip", twice, BodyRefused, "inflates"),
+        "bomb": ("gzip", gzip.compress(bytes(10 * 2**20)), BodyRefused, "decompresses to more than"),
+        "bomb in a bomb": ("gzip, gzip", twice, BodyRefused, "decompresses to more than"),
         "too large when inflated": ("gzip", gzip.compress(bytes(60_000)), BodyRefused, "50000", 50_000),
         "no gzip": ("gzip", b"no gzip", Transient, "decompressed"),
         "too many codings": (", ".join(["gzip"] * 6), b"x", Permanent, "6 times"),

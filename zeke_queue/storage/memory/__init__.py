@@ -1,4 +1,4 @@
-"""The storage in memory: the reference for every rule, and what simulations run on.
+"""The storage in memory: the reference for every rule, used by simulations.
 
 ``store`` and ``verbs`` implement the port over ``tables`` and ``rows``; ``unit_of_work``, ``locks`` and
 ``transaction`` make transactions. ``claiming``, ``settling``, ``uniqueness`` and ``schedules`` apply the

@@ -1,4 +1,4 @@
-"""Claims: which jobs are due, in which order, and what a limit admits.
+"""Claims: due jobs in claim order, within the limits.
 
 A job is due if it waits, its start_after is not in the future, and its queue is not paused and has room. The
 order over all queues is priority (highest first), then start_after, then id. ``claim.sql`` implements the
@@ -48,7 +48,7 @@ class Line:
         heappush(self._due, entry)
 
     def advance(self, now: datetime) -> None:
-        """Make jobs due whose time has come; a clock that was set back makes jobs wait again."""
+        """Mark jobs whose start time has passed as due; a clock that was set back makes jobs wait again."""
         if self._now is not None and now < self._now:
             self._later.extend((entry[1], entry) for entry in self._due)
             heapify(self._later)

@@ -48,7 +48,7 @@ class MemoryReader:
         return JobPage([as_job(row, query.without) for row in rows], has_more=len(newest) > len(rows))
 
     def _newest(self, query: JobQuery, limit: int) -> list[Row]:
-        """Return so many rows of a list, without the limit on bytes."""
+        """Return the first ``limit`` rows of a list, without the limit on bytes."""
         before = self._place(query.before)
         table = self._tables.archive if query.archived else self._tables.jobs
         found = [row for row in table.values() if _fits(row, query)]

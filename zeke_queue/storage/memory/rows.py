@@ -81,7 +81,7 @@ class Row:
         self.started_on, self.completed_on, self.worker = now, None, worker
 
     def wait(self, state: RowState, now: datetime, seconds: float = 0.0) -> None:
-        """Return the job to waiting, to start after so many seconds."""
+        """Return the job to waiting, to start after ``seconds``."""
         self.state = state
         self.start_after = now + timedelta(seconds=seconds)
         self.completed_on, self.worker, self.waits_for = None, None, None
@@ -102,7 +102,7 @@ class Row:
         self.completed_on = now
 
     def extend(self, now: datetime, seconds: float) -> None:
-        """Move the deadline to so many seconds from now."""
+        """Move the deadline to ``seconds`` from now."""
         self.expire_in = now - (self.started_on or now) + timedelta(seconds=seconds)
 
     def remember(self, state: RowState, error: str, now: datetime) -> None:

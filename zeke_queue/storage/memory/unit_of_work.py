@@ -144,7 +144,7 @@ class UnitOfWork(AutoCommit):
         return sorted(rows, key=_id)
 
     def change(self, row: Row) -> Row:
-        """Lock the row and what it holds, and return a copy, or the copy made before."""
+        """Lock the row and its unique keys, and return a copy, or the copy made before."""
         self._locks.take(row.id, self._owner)
         if row.hold is not None and held_in(row.hold, row.state):
             self._locks.take(row.hold, self._owner)
@@ -152,7 +152,7 @@ class UnitOfWork(AutoCommit):
         return row if row.id in self._rows else row.copy()
 
     def store(self, row: Row) -> None:
-        """Store the row for the commit, and lock it and what it holds."""
+        """Store the row for the commit, and lock it and its unique keys."""
         self._locks.take(row.id, self._owner)
         self._rows[row.id] = row
         if row.hold is not None and held_in(row.hold, row.state):

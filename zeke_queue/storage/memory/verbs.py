@@ -1,6 +1,6 @@
 """The verbs that work alone and inside a transaction.
 
-Each verb reads the clock, checks the JSON, waits until no open transaction holds what it needs, and then runs
+Each verb reads the clock, checks the JSON, waits until no open transaction holds its locks, and then runs
 in one step. So a statement that raises, or is cancelled while it waits, has changed nothing.
 """
 

@@ -199,7 +199,7 @@ def claim_parameters(
 
 
 def _rest(capacity: Sequence[QueueCapacity], taken: Sequence[Claimed]) -> list[QueueCapacity]:
-    """Return the capacity that is left."""
+    """Return the remaining capacity."""
     counts: dict[str, int] = {}
     for job in taken:
         counts[job.name] = counts.get(job.name, 0) + 1

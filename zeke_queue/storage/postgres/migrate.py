@@ -1,7 +1,7 @@
 """Migrations: create the tables or update them, while workers and a pg-boss 9 keep running.
 
-Any number of processes may migrate at once: one does it, and the others poll for the lock without an open
-transaction, since a concurrent index build waits for every open one. On tables in use, indexes are built
+Any number of processes may migrate concurrently: one does it, and the others poll for the lock without an
+open transaction, since a concurrent index build waits for every open one. On tables in use, indexes are built
 concurrently and outside pg-boss's own lock, for which its processes wait when they start.
 
 Source: pg-boss 9 records its version in ``version`` and takes an advisory lock, on the first 64 bits of an
@@ -78,7 +78,7 @@ class Found(NamedTuple):
 
 
 def migrate(dsn: str, schema: str = "pgboss") -> list[str]:
-    """Create the tables in a schema or update them; safe when several processes do so at once.
+    """Create the tables in a schema or update them; safe when several processes do so concurrently.
 
     Returns:
         The names of the applied migrations; empty if all were applied before.
@@ -131,7 +131,7 @@ def _check(dsn: str, schema: str, *, reading: bool) -> None:
         if not _one(connection, "select has_schema_privilege(%s, 'usage')", schema, missing=True):
             raise _lacking(connection, "usage", f"schema {schema}", schema, reading=reading)
         to_read = dict.fromkeys(RIGHTS, "select")
-        # This comes first, since the schema's contents can't be read without these rights.
+        # Check this first, since the schema's contents can't be read without these rights.
         _check_rights(connection, schema, to_read, reading=reading, of="to_regclass(%s)")
         found = _look(connection, schema)
         _refuse_others(found, schema)

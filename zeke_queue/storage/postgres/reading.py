@@ -39,7 +39,7 @@ class PostgresReader:
         """Return those of the jobs that exist, live or archived."""
         if not ids:
             return {}
-        # Live jobs come first and win: an id is in both tables only if another program put it there.
+        # Live jobs have precedence: an id is in both tables only if another program inserted it.
         found = await self._session.run("get", {"ids": list(ids)})
         return {row[0]: rows.job(row) for row in reversed(found)}
 
@@ -74,7 +74,7 @@ class PostgresReader:
             await watch.end()
 
     async def pgboss_cron_age(self) -> float | None:
-        """Return the seconds since a pg-boss on the same tables ran its cron; None if none ever did."""
+        """Return the seconds since a pg-boss on the same tables ran its cron; None if it never did."""
         found = await self._session.run("pgboss_cron")
         return found[0][0]
 

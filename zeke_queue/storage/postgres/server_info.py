@@ -56,7 +56,7 @@ class Facts:
 
 
 class PgBoss(NamedTuple):
-    """Seconds since a pg-boss on the same tables did maintenance, and cron; None if none ever did."""
+    """Seconds since a pg-boss on the same tables did maintenance, and cron; None if it never did."""
 
     maintained: float | None
     cron: float | None

@@ -110,7 +110,7 @@ class PostgresVerbs:
             return await self._in_transaction(lambda verbs: verbs.settle_singly(outcomes))
 
     async def settle_singly(self, outcomes: Outcomes) -> set[UUID]:
-        """Settle one by one, in a transaction, so that a job whose slot was taken holds up no other."""
+        """Settle one by one, in a transaction, so that a job whose slot was taken delays no other."""
         await self._lock_active([row[:2] for row in outcomes.rows])
         changed: set[UUID] = set()
         for single in outcomes.one_by_one():

@@ -213,7 +213,7 @@ def write_note(text: str, kind: str) -> str:
 
 
 def read_note(request: Request) -> dict[str, str] | None:
-    """Return the note of an earlier response; None if there is none or it is invalid."""
+    """Return the note of an earlier response; None if it is absent or invalid."""
     kept = request.cookies.get(NOTE)
     if kept is None:
         return None

@@ -1,6 +1,6 @@
 """The event streams of an application: they are opened, limited, kept alive and ended here.
 
-One task for all streams triggers what is due by time: keep-alive comments, the end of a stream, and the
+One task for all streams triggers timed events: keep-alive comments, the end of a stream, and the
 check of whether a caller is still authorized.
 """
 

@@ -28,7 +28,7 @@ class JobEvents:
 
     Args:
         watcher: provides the updates.
-        presenter: converts values to what the caller may see.
+        presenter: hides the parts of values that the caller may not see.
         job: the job as just read.
         seen: the client's knowledge; None for a new client.
     """

@@ -122,7 +122,7 @@ class EventStream:
             sending.reschedule(0.0)
 
     def tick(self, now: float) -> None:
-        """Send what is due by time: a keep-alive comment, or the end of the stream."""
+        """Send a timed event: a keep-alive comment, or the end of the stream."""
         if self._blocked_since is not None:
             if now - self._blocked_since >= SEND_TIMEOUT:
                 self.abort()

@@ -118,7 +118,7 @@ class Asked:
     Attributes:
         path: the percent-decoded path after the endpoint's path.
         query: the query parameters; the first value of each name.
-        media_type: the Content-Type header; None if there is none.
+        media_type: the Content-Type header, if any.
         body: the body; ignored for a GET.
     """
 

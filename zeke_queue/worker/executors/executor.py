@@ -80,7 +80,7 @@ class SyncExecutor(Protocol):
         ...
 
     def close(self) -> None:
-        """End what is idle now, and the rest once its function returns."""
+        """End idle threads and processes now, the others when their function returns."""
         ...
 
 

@@ -27,7 +27,7 @@ class Processes:
     """A pool of child processes.
 
     Args:
-        most: how many run at once; by default as many as there are processors.
+        most: how many run concurrently; by default as many as there are processors.
     """
 
     def __init__(self, most: int | None = None) -> None:

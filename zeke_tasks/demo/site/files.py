@@ -21,7 +21,7 @@ _CONTENT_TYPES = {
 def serve_directory(path: Path) -> LoopbackServer:
     """Return a server of a directory's files, an async context manager.
 
-    Each file's URL is ``server.base_url`` and its path in the directory; what is not there is 404. ETags are
+    Each file's URL is ``server.base_url`` and its path in the directory; other URLs are 404. ETags are
     honoured.
 
     Raises:

@@ -1,8 +1,8 @@
 """Migrations of the schema ``zeke``, run by ``zeke migrate``.
 
 Migrations are ``migrations/NNNN_what_they_do.sql``. All missing ones are applied in order in one transaction,
-under an advisory lock: of several processes that start at once, one migrates and the others find nothing to
-do.
+under an advisory lock: of several processes that start concurrently, one migrates and the others find nothing
+to do.
 """
 
 from __future__ import annotations
