@@ -86,7 +86,7 @@ async def create(
         keys, now = await parts_of(queue).storage.access.keys(), await parts_of(queue).storage.now()
         alike = [one.prefix for one in keys if one.name == new.name and one.is_valid(now)]
         key = await parts_of(queue).storage.access.create_key(new)
-        # The key is valid from here on, so nothing that may fail comes before its text is printed.
+        # The key is valid from here on, so print its text before anything that may fail.
         _print_new(key, text, alike, as_json=options.json)
 
 
