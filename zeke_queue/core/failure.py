@@ -10,7 +10,6 @@ import traceback as tracebacks
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core import jsonb
-from zeke_queue.errors import SerializationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,7 +145,7 @@ def plain(value: Any) -> Any:
     """Return a value with a JSON form: itself, or its text."""
     try:
         text = jsonb.dumps(value)
-    except SerializationError:
+    except Exception:  # noqa: BLE001 - code of the value may raise anything
         return clean(_guarded(lambda: repr(value)) or f"<{type(value).__name__}>", EXTRA_MAX)
     return jsonb.loads(text) if len(text) <= EXTRA_MAX else clean(text, EXTRA_MAX)
 

@@ -225,13 +225,13 @@ def new_job(
     meta: str | None = None,
     fresh: bool = False,
 ) -> NewJob:
-    """Check the options and make the job to insert; options not set are taken from ``DEFAULTS``.
+    """Check the options and make the job to insert.
 
     Args:
         id: the job's id, chosen by the sender.
         name: the queue.
         data: canonical JSON text, or None.
-        options: the merged options.
+        options: the options, merged with ``DEFAULTS``.
         parent: the job that sent it.
         meta: canonical JSON text of an object, or None.
         fresh: whether the id is new and no insert of it was tried before.
@@ -243,24 +243,20 @@ def new_job(
     exclusive(options)
     start_at, throttle, debounce = options.start_at, options.throttle, options.debounce
     slot = throttle if throttle is not None else debounce
-    priority = _or(options.priority, DEFAULTS.priority)
-    retry_limit = _or(options.retry_limit, DEFAULTS.retry_limit)
-    retry_delay = _or(options.retry_delay, DEFAULTS.retry_delay)
-    expire_in = _or(options.expire_in, DEFAULTS.expire_in)
     return NewJob(
         id=id,
         name=queue_name(name),
         data=data,
-        priority=_integer("priority", priority, INT4_MIN),
+        priority=_integer("priority", options.priority, INT4_MIN),
         delay=0.0 if options.delay is None else check_seconds("delay", options.delay, 0),
         start_at=None if start_at is None else _instant("start_at", start_at),
-        retry_limit=_integer("retry_limit", retry_limit, 0),
-        retry_delay=_whole_seconds("retry_delay", retry_delay, 0),
-        retry_backoff=check_flag("retry_backoff", _or(options.retry_backoff, DEFAULTS.retry_backoff)),
+        retry_limit=_integer("retry_limit", options.retry_limit, 0),
+        retry_delay=_whole_seconds("retry_delay", options.retry_delay, 0),
+        retry_backoff=check_flag("retry_backoff", options.retry_backoff),
         retry_delay_max=None
         if options.retry_delay_max is None
         else _whole_seconds("retry_delay_max", options.retry_delay_max, 0),
-        expire_in=check_seconds("expire_in", expire_in, EXPIRE_IN_MIN),
+        expire_in=check_seconds("expire_in", options.expire_in, EXPIRE_IN_MIN),
         singleton_key=None if options.singleton_key is None else _singleton_key(options.singleton_key),
         slot_seconds=None
         if slot is None
@@ -310,10 +306,6 @@ def exclusive(options: OptionLayer) -> None:
         raise InvalidOptionError(
             "throttle, debounce: must not be set together, got both; debounce is a throttle with a second try"
         )
-
-
-def _or(value: Any, default: Any) -> Any:
-    return default if value is None else value
 
 
 def _integer(field: str, value: object, low: int) -> int:

@@ -156,19 +156,12 @@ def _text(value: Mapping[str, Any]) -> str:
     try:
         text = jsonb.dumps(value)
     except Exception:  # noqa: BLE001 - foreign values are converted by foreign code, which may raise anything
-        value = {clean(key, KEY_MAX): _plain(part) for key, part in value.items()}
+        value = {clean(key, KEY_MAX): plain(part) for key, part in value.items()}
         text = jsonb.dumps(value)
     if len(text) <= TEXT_MAX and jsonb.size_over(text, BYTES_MAX) is None:
         return text
     kept = {key: value[key] for key in ("level", "value") if key in value}
     return jsonb.dumps({**kept, "message": str(value.get("message"))[:TEXT_MAX], "shortened": True})
-
-
-def _plain(value: Any) -> Any:
-    try:
-        return plain(value)
-    except Exception:  # noqa: BLE001 - as above
-        return f"<{type(value).__name__}>"
 
 
 def _left_out(last: JobEvent, count: int) -> JobEvent:

@@ -48,7 +48,7 @@ def layers() -> st.SearchStrategy[OptionLayer]:
 
 
 def job(**options: Any) -> NewJob:
-    return new_job(ID, "a-queue", None, OptionLayer(**options))
+    return new_job(ID, "a-queue", None, merge(OptionLayer(**options), DEFAULTS))
 
 
 def rival(name: str) -> str | None:
@@ -71,7 +71,7 @@ def test_explicit_zero_or_false_overrides_every_other_layer() -> None:
         strong = OptionLayer(**{name: value})
         weak = OptionLayer(priority=9, delay=9, retry_limit=9, retry_delay=9, retry_backoff=True)
         assert getattr(merge(strong, weak, DEFAULTS), name) == value
-        made = new_job(ID, "a-queue", None, merge(strong, weak))
+        made = new_job(ID, "a-queue", None, merge(strong, weak, DEFAULTS))
         assert getattr(made, name) == value
 
     check_each(
@@ -99,7 +99,7 @@ def test_job_without_options_has_the_defaults() -> None:
 
 @given(options=layers())
 def test_values_in_range_are_kept(options: OptionLayer) -> None:
-    made = new_job(ID, "a-queue", "{}", options, parent=UUID(int=1), meta='{"a":1}')
+    made = new_job(ID, "a-queue", "{}", merge(options, DEFAULTS), parent=UUID(int=1), meta='{"a":1}')
     seconds = {
         name: value.total_seconds() if isinstance(value, timedelta) else value
         for name in NAMES
@@ -157,7 +157,7 @@ def test_number_out_of_range_is_rejected_with_the_maximum() -> None:
 
 def test_invalid_name_is_refused() -> None:
     with pytest.raises(InvalidNameError):
-        new_job(ID, "not a queue", None, OptionLayer())
+        new_job(ID, "not a queue", None, DEFAULTS)
 
 
 def test_job_with_a_key_may_be_throttled() -> None:

@@ -6,7 +6,8 @@ function here waits or can fail half-way: callers check JSON and clear locks fir
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, Literal
 
 from zeke_queue.core import failure, jsonb
 from zeke_queue.core.states import TRANSITIONS, Event
@@ -299,21 +300,10 @@ def overdue(
         if (deadline < now or dead[worker]) and not passed(row.id):
             found.append((deadline, row.id, "deadline" if deadline < now else "lease", row))
     found.sort(key=lambda entry: entry[:2])
-    return [
-        ExpiredJob(
-            row.id,
-            row.name,
-            row.attempt,
-            row.retry_count,
-            row.retry_limit,
-            row.retry_delay,
-            row.retry_backoff,
-            row.retry_delay_max,
-            reason,
-            row.worker,
-        )
-        for _, _, reason, row in found[:limit]
-    ]
+    return [ExpiredJob._make((*_of_row(row), reason, row.worker)) for _, _, reason, row in found[:limit]]
+
+
+_of_row: Final = attrgetter(*ExpiredJob._fields[:-2])
 
 
 def is_dead(worker: WorkerInfo | None, now: datetime) -> bool:
