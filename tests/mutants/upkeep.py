@@ -11,7 +11,7 @@ LOCKS = "zeke_queue.storage.memory.locks"
 TRANSACTION = "zeke_queue.storage.memory.transaction"
 SCHEDULES = "zeke_queue.storage.memory.schedules"
 SCOPE = "zeke_queue.storage.memory.unit_of_work"
-WAKING = "zeke_queue.storage.memory.notifier"
+WAKING = "zeke_queue.storage.notifier"
 READING = "zeke_queue.storage.memory.reading"
 
 MUTANTS = (

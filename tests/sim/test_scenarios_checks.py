@@ -23,7 +23,7 @@ from tests.scenarios.watch import _troubles as troubles
 from tests.sim.histories import COMPLETED, FAILED, History
 from zeke_queue.errors import ResultTimeoutError
 from zeke_queue.model import Completed, Failed, RowState
-from zeke_queue.storage.memory.notifier import MemoryChangeFeed
+from zeke_queue.storage.notifier import NotifiedFeed
 from zeke_queue.task.run import Run
 from zeke_queue.watch import job_watcher
 from zeke_queue.worker import Worker
@@ -243,14 +243,14 @@ async def _times_out_at_once(*_: Any, **__: Any) -> Any:
     raise ResultTimeoutError
 
 
-result, add = Run.result, MemoryChangeFeed.add
+result, add = Run.result, NotifiedFeed.add
 
 
 async def _other_result(run: Run[Any], timeout: float | None = None) -> Any:
     return [await result(run, timeout)]
 
 
-async def _adds_first_ids_only(watch: MemoryChangeFeed, ids: Collection[UUID]) -> None:
+async def _adds_first_ids_only(watch: NotifiedFeed, ids: Collection[UUID]) -> None:
     await add(watch, [] if watch._ids else ids)
 
 
@@ -258,7 +258,7 @@ PATCHES: dict[str, tuple[str, tuple[Any, str, Any], int]] = {
     "a result is what the handler returned": ("watch", (Run, "result", _other_result), 60),
     "a time-out is not early": ("watch", (Run, "result", _times_out_at_once), 60),
     "who waits is patient": ("watch", (job_watcher, "OUTAGE_TIMEOUT", 1.0), 60),
-    "who watches is told at once": ("watch", (MemoryChangeFeed, "add", _adds_first_ids_only), 400),
+    "who watches is told at once": ("watch", (NotifiedFeed, "add", _adds_first_ids_only), 400),
     "who has drained runs nothing": ("shutdown", (Worker, "drain", _drains_soon), 60),
 }
 """For each rule: the scenario that violates it, the patch, and the number of seeds."""

@@ -3,7 +3,7 @@
 ``jobs`` has the life of jobs, ``workers`` the heartbeats, ``maintenance`` the batches of maintenance,
 ``inspect`` the reads, ``admin`` queues and schedules, ``access`` keys and rate limits. A component names the
 protocol that it needs; ``Storage`` is all of them. ``forwarding`` passes every call through one function, and
-``told`` collects changes for a feed.
+``notifier`` wakes idle workers and watchers.
 """
 
 from __future__ import annotations

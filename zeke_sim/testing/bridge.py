@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg import sql
 
 from zeke_queue.storage.forwarding import forward
-from zeke_queue.storage.memory.notifier import Notifier
+from zeke_queue.storage.notifier import Notifier
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.system.loop_thread import LoopThread
 from zeke_sim.testing.other_loop import Across

@@ -2,8 +2,8 @@
 
 ``store`` and ``verbs`` implement the port over ``tables`` and ``rows``; ``unit_of_work``, ``locks`` and
 ``transaction`` make transactions. ``claiming``, ``settling``, ``uniqueness`` and ``schedules`` apply the
-rules, ``reading`` and ``overview`` answer lists and figures, ``notifier`` wakes workers and watches, and
-``access`` keeps keys, sessions and rate limits.
+rules, ``reading`` and ``overview`` answer lists and figures, and ``access`` keeps keys, sessions and rate
+limits.
 """
 
 from zeke_queue.storage.memory.store import MemoryStorage, Snapshot

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import Job, JobQuery, WorkerInfo
-    from zeke_queue.storage.memory.notifier import MemoryChangeFeed, Notifier
     from zeke_queue.storage.memory.rows import Row
     from zeke_queue.storage.memory.tables import Tables
+    from zeke_queue.storage.notifier import NotifiedFeed, Notifier
     from zeke_queue.system.clock import Clock
 
 _FOUND_AT_ONCE = 1000
@@ -79,7 +79,7 @@ class MemoryReader:
         return None
 
     @asynccontextmanager
-    async def subscribe(self) -> AsyncGenerator[MemoryChangeFeed]:
+    async def subscribe(self) -> AsyncGenerator[NotifiedFeed]:
         """Open a watch; every change after a job is added is reported."""
         watch = self._notifier.watch()
         try:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from zeke_queue.model import QueueSettings, Schedule
     from zeke_queue.storage.memory.locks import Locks
-    from zeke_queue.storage.memory.notifier import Notifier
     from zeke_queue.storage.memory.tables import Tables
     from zeke_queue.storage.memory.unit_of_work import AutoCommit
+    from zeke_queue.storage.notifier import Notifier
     from zeke_queue.system.clock import Clock
 
 _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)

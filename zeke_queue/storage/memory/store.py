@@ -20,7 +20,6 @@ from zeke_queue.storage.memory import settling
 from zeke_queue.storage.memory.access import MemoryAccess
 from zeke_queue.storage.memory.claiming import choose
 from zeke_queue.storage.memory.locks import Locks
-from zeke_queue.storage.memory.notifier import Notifier
 from zeke_queue.storage.memory.overview import MemoryOverview
 from zeke_queue.storage.memory.reading import MemoryReader
 from zeke_queue.storage.memory.rows import as_claimed, as_job, fresh, planted
@@ -29,6 +28,7 @@ from zeke_queue.storage.memory.tables import Tables
 from zeke_queue.storage.memory.transaction import transaction
 from zeke_queue.storage.memory.unit_of_work import AutoCommit
 from zeke_queue.storage.memory.verbs import MemoryVerbs
+from zeke_queue.storage.notifier import Notifier
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.storage.memory.locks import Locks, Owner
-    from zeke_queue.storage.memory.notifier import Notifier
     from zeke_queue.storage.memory.rows import Row
     from zeke_queue.storage.memory.tables import Plan, Tables
     from zeke_queue.storage.memory.uniqueness import Hold
+    from zeke_queue.storage.notifier import Notifier
     from zeke_queue.system.clock import Clock
 
 

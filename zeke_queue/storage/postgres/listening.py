@@ -8,22 +8,21 @@ notifications sent meanwhile are unknown.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 import psycopg
 from psycopg import AsyncConnection, sql
 
+from zeke_queue.storage.notifier import Notifier
 from zeke_queue.storage.postgres.verbs import job_channel, work_channel
 from zeke_queue.system.logging import get_logger
-from zeke_queue.system.waiting import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from uuid import UUID
 
     from zeke_queue.system.clock import Clock
-    from zeke_queue.system.waiting import ChangeBuffer
 
 _RECONNECT_SECONDS: Final = (0.1, 0.5, 2.0, 5.0)
 _READY_SECONDS: Final = 2.0
@@ -40,44 +39,22 @@ class Listener:
 
     Attributes:
         enabled: whether it listens.
+        notifier: the waiters.
     """
 
     def __init__(self, conninfo: str, schema: str, clock: Clock, *, enabled: bool) -> None:
         self._conninfo = conninfo
-        self._channels = {work_channel(schema): self._notify_queue, job_channel(schema): self._notify_job}
+        self.notifier = Notifier(clock)
+        self._channels = {work_channel(schema): self.notifier.queue, job_channel(schema): self._notify_job}
         self._clock = clock
         self.enabled = enabled
-        self._waiters: defaultdict[str, set[Waiter]] = defaultdict(set)
-        self._watched: dict[str, dict[ChangeBuffer, UUID]] = {}
         self._task: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
 
     async def wait(self, queues: Iterable[str], timeout: float) -> bool:
         """Return True once one of these queues is named, False after ``timeout`` seconds."""
         self.start()
-        waiter, names = Waiter(), list(queues)
-        for name in names:
-            self._waiters[name].add(waiter)
-        try:
-            return await waiter.wait_for(timeout, self._clock)
-        finally:
-            for name in names:
-                self._waiters[name].discard(waiter)
-                if not self._waiters[name]:
-                    del self._waiters[name]
-
-    def register(self, changes: ChangeBuffer, ids: Iterable[UUID]) -> None:
-        """Register a watch for jobs."""
-        for job_id in ids:
-            self._watched.setdefault(str(job_id), {})[changes] = job_id
-
-    def unregister(self, changes: ChangeBuffer, ids: Iterable[UUID]) -> None:
-        """Unregister a watch from jobs."""
-        for name in map(str, ids):
-            watches = self._watched.get(name, {})
-            watches.pop(changes, None)
-            if not watches:
-                self._watched.pop(name, None)
+        return await self.notifier.sleep(queues, timeout)
 
     def start(self) -> None:
         """Start listening, unless that has happened."""
@@ -112,7 +89,8 @@ class Listener:
                     failures = 0
                     self._ready.set()
                     if lost:
-                        self._notify_all()
+                        self.notifier.all_queues()
+                        self.notifier.all_jobs()
                     async for notification in connection.notifies():
                         self._channels[notification.channel](notification.payload)
             except (psycopg.Error, OSError) as error:
@@ -123,16 +101,6 @@ class Listener:
                 await self._clock.sleep(_RECONNECT_SECONDS[min(failures, len(_RECONNECT_SECONDS) - 1)])
                 failures += 1
 
-    def _notify_queue(self, name: str) -> None:
-        for waiter in self._waiters.get(name, ()):
-            waiter.notify()
-
     def _notify_job(self, name: str) -> None:
-        for changes, job_id in self._watched.get(name, {}).items():
-            changes.add(job_id)
-
-    def _notify_all(self) -> None:
-        for name in self._waiters:
-            self._notify_queue(name)
-        for name in self._watched:
-            self._notify_job(name)
+        with suppress(ValueError):  # sent by another program
+            self.notifier.job(UUID(name))

@@ -71,7 +71,7 @@ class PostgresReader:
         try:
             yield watch
         finally:
-            await watch.end()
+            await watch.close()
 
     async def pgboss_cron_age(self) -> float | None:
         """Return the seconds since a pg-boss on the same tables ran its cron; None if it never did."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.errors import StorageUnavailableError
-from zeke_queue.system.waiting import ChangeBuffer
+from zeke_queue.storage.notifier import NotifiedFeed
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -22,7 +22,7 @@ RENEW_SECONDS: Final = 20.0
 """Seconds between renewals of the rows; a row expires a minute after its renewal."""
 
 
-class PostgresChangeFeed:
+class PostgresChangeFeed(NotifiedFeed):
     """``storage.inspect.ChangeFeed`` on Postgres, for one waiting task.
 
     Args:
@@ -33,18 +33,16 @@ class PostgresChangeFeed:
     """
 
     def __init__(self, session: Session, listener: Listener, clock: Clock, identity: UUID) -> None:
+        super().__init__(listener.notifier, clock)
         self._session = session
         self._listener = listener
         self._clock = clock
         self._identity = identity
-        self._changes = ChangeBuffer(clock)
-        self._ids: dict[UUID, None] = {}
         self._renew_at: float | None = None
 
     async def add(self, ids: Collection[UUID]) -> None:
         """Watch these jobs too."""
-        self._ids.update(dict.fromkeys(ids))
-        self._listener.register(self._changes, ids)
+        await super().add(ids)
         if self._listener.enabled and ids:
             await self._register(ids)
             if self._renew_at is None:
@@ -52,24 +50,18 @@ class PostgresChangeFeed:
 
     async def discard(self, ids: Collection[UUID]) -> None:
         """Stop watching these jobs."""
-        for job_id in ids:
-            self._ids.pop(job_id, None)
-        self._listener.unregister(self._changes, ids)
+        await super().discard(ids)
         if self._listener.enabled and ids:
             await self._session.run("unwatch", self._parameters(ids))
-
-    def wake(self) -> None:
-        """End the current wait, or else the next one."""
-        self._changes.wake()
 
     async def wait(self, timeout: float) -> list[UUID]:
         """Return the jobs that may have changed since the last call; none after ``timeout`` or sooner."""
         if self._renew_at is not None and self._clock.monotonic() >= self._renew_at:
             await self._register(self._ids)
             self._renew_at = self._clock.monotonic() + RENEW_SECONDS
-        return await self._changes.wait(min(timeout, RENEW_SECONDS))
+        return await super().wait(min(timeout, RENEW_SECONDS))
 
-    async def end(self) -> None:
+    async def close(self) -> None:
         """Delete the rows; if the database is unavailable, they expire after a minute."""
         try:
             await self.discard(list(self._ids))

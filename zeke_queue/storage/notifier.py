@@ -1,6 +1,6 @@
 """Notifications for idle workers, by queue, and for watchers, by job.
 
-Like Postgres notifications, wake-ups are lost if there is no waiter, and polling makes up for them.
+A wake-up is lost if there is no waiter, as a notification of Postgres is, and polling makes up for it.
 """
 
 from __future__ import annotations
@@ -49,6 +49,11 @@ class Notifier:
         for changes in self._watchers.get(job_id, ()):
             changes.add(job_id)
 
+    def all_queues(self) -> None:
+        """Wake every sleeping worker."""
+        for name in list(self._sleepers):
+            self.queue(name)
+
     def all_jobs(self) -> None:
         """Notify every watcher about each of its jobs."""
         for job_id in self._watchers:
@@ -66,9 +71,9 @@ class Notifier:
             for name in names:
                 _unregister(self._sleepers, name, waiter)
 
-    def watch(self) -> MemoryChangeFeed:
-        """Return a watch without jobs."""
-        return MemoryChangeFeed(self, ChangeBuffer(self._clock))
+    def watch(self) -> NotifiedFeed:
+        """Return a feed without jobs."""
+        return NotifiedFeed(self, self._clock)
 
     def register(self, changes: ChangeBuffer, ids: Iterable[UUID]) -> None:
         """Register a watch for changes of some jobs."""
@@ -81,17 +86,22 @@ class Notifier:
             _unregister(self._watchers, job_id, changes)
 
 
-class MemoryChangeFeed:
-    """``storage.inspect.ChangeFeed`` in memory."""
+class NotifiedFeed:
+    """``storage.inspect.ChangeFeed`` that a notifier serves.
 
-    def __init__(self, notifier: Notifier, changes: ChangeBuffer) -> None:
+    Args:
+        notifier: reports changes of the jobs.
+        clock: times waits.
+    """
+
+    def __init__(self, notifier: Notifier, clock: Clock) -> None:
         self._notifier = notifier
-        self._changes = changes
+        self._changes = ChangeBuffer(clock)
         self._ids: dict[UUID, None] = {}
         self._ended = False
 
     async def add(self, ids: Collection[UUID]) -> None:
-        """Watch these jobs too; do nothing once the watch has ended, as its process may be gone."""
+        """Watch these jobs too; do nothing once the feed has ended, as its process may be gone."""
         if not self._ended:
             self._ids.update(dict.fromkeys(ids))
             self._notifier.register(self._changes, ids)
