@@ -46,7 +46,7 @@ DEADLOCK_TIMEOUT = "20ms"
 UNDO = b"do $$ begin raise exception 'for the sake of another' using errcode = '40001'; end $$"
 """Makes the server abort a transaction as in a conflict."""
 
-_UNSTOPPED = ("begin", "select set_config", "savepoint", "release")
+_UNSTOPPED = ("begin", "select set_config", "set local", "savepoint", "release")
 _LIMIT = re.compile(r"\blimit (\d+|\{limit\})")
 
 

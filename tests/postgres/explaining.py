@@ -106,7 +106,8 @@ def explain(sql: Connection, name: str, values: Mapping[str, Any], *, limit: int
 def explain_look(sql: Connection, name: str, values: Mapping[str, Any]) -> Plan:
     """Run a statement of ours that is planned for the values at hand, and return its plan."""
     with sql.transaction():
-        sql.execute(LOOK)
+        for setting in LOOK:
+            sql.execute(setting)
         cursor = sql.execute(
             f"explain (analyze, buffers, timing off, format json) {statement(name, 'pgboss')}",
             {"now": None, **values},

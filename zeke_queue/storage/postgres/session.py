@@ -51,11 +51,9 @@ OPTIONS: Final = (
     " -c default_transaction_isolation=read\\ committed -c timezone=UTC"
 )
 _BEGIN: Final = "begin isolation level read committed"
-LOOK: Final = (
-    "select set_config('plan_cache_mode', 'force_custom_plan', true),"
-    " set_config('enable_seqscan', 'on', true)"
-)
-"""Makes the rest of a transaction plan for the actual values."""
+_BEGIN_READ: Final = "begin isolation level repeatable read, read only"
+LOOK: Final = ("set local plan_cache_mode = force_custom_plan", "set local enable_seqscan = on")
+"""Makes the rest of a transaction plan for the actual values, without taking its snapshot."""
 
 _AS_ELSEWHERE: Final = (
     "select set_config('plan_cache_mode', %(plan_cache_mode)s, true),"
@@ -283,14 +281,14 @@ class Session:
 
         Args:
             steps: the statements, none of which needs another's result.
-            plain: plan them for the actual values, for reads with varying filters.
+            plain: read from one snapshot, and plan for the actual values, for reads with varying filters.
 
         Returns:
             The rows of each statement.
         """
-        texts: list[tuple[LiteralString, dict[str, Any] | None]] = [(_BEGIN, None)]
+        texts: list[tuple[LiteralString, dict[str, Any] | None]] = [(_BEGIN_READ if plain else _BEGIN, None)]
         if plain:
-            texts.append((LOOK, None))
+            texts += [(text, None) for text in LOOK]
         for step in steps:
             text = statement(step.name, self.schema, step.limit)
             texts.append((text, with_now(step.parameters, self.now)))

@@ -1,4 +1,5 @@
--- Stores limits in the order of names; a pause stays. Wakes who sleeps, since a limit may have been raised.
+-- Stores limits in the order of names; a pause stays. Wakes idle workers, since a limit may have been raised:
+-- all that listen, since one may become idle between this statement and the commit.
 with stored as (
     insert into {schema}.queue (name, concurrency_limit)
     select
@@ -13,10 +14,3 @@ with stored as (
 
 select count(pg_notify(%(work_channel)s, stored.name))
 from stored
-where exists (
-    select from {schema}.worker
-    where
-        worker.asleep
-        and stored.name = any(worker.queues)
-        and worker.beat_on + worker.lease >= coalesce(%(now)s::timestamptz, statement_timestamp())
-)

@@ -1,4 +1,5 @@
--- Pauses a queue, keeping the time of an earlier pause, or lets it go on and wakes who sleeps on it.
+-- Pauses a queue, keeping the time of an earlier pause, or resumes it and wakes idle workers: all
+-- that listen, since one may become idle meanwhile.
 with stored as (
     insert into {schema}.queue (name, paused_on)
     values (
@@ -12,12 +13,4 @@ with stored as (
 
 select count(pg_notify(%(work_channel)s, stored.name))
 from stored
-where
-    not %(paused)s::bool
-    and exists (
-        select from {schema}.worker
-        where
-            worker.asleep
-            and stored.name = any(worker.queues)
-            and worker.beat_on + worker.lease >= coalesce(%(now)s::timestamptz, statement_timestamp())
-    )
+where not %(paused)s::bool
