@@ -90,7 +90,7 @@ def test_concurrency_of_the_command_line_wins_over_the_environment(zeke: Zeke, s
     assert started.worker._config.concurrency == 3
     zeke.good("worker", *SHOP, "--concurrency", "7", JOBS_CONCURRENCY="3")
     assert started.worker._config.concurrency == 7
-    refused = zeke("worker", *SHOP, "--concurrency", "0")
+    refused = zeke("worker", *SHOP, "--concurrency", "-1")
     assert refused.exit_code == 2
     assert "--concurrency" in refused.stderr
 

@@ -61,7 +61,7 @@ def test_invalid_value_is_refused_with_variable_and_hint(monkeypatch: pytest.Mon
     cases = [
         ("JOBS_CRON_TZ", "Mars/Base", "Europe/Berlin"),
         ("JOBS_CONCURRENCY", "many", "integer"),
-        ("JOBS_CONCURRENCY", "0", "greater than or equal to 1"),
+        ("JOBS_CONCURRENCY", "-1", "greater than or equal to 0"),
         ("JOBS_LISTEN", "perhaps", "boolean"),
         ("JOBS_POLL_INTERVAL", "-1", "greater than 0"),
         ("LOG_FORMAT", "xml", "'auto', 'json' or 'text'"),

@@ -16,7 +16,7 @@ from tests.runtime.workers.faulty import Faulty
 from tests.runtime.workers.place import Place, turns
 from zeke_queue.client.parts import parts_of
 from zeke_queue.maintenance.runner import Maintenance
-from zeke_queue.model import RowState
+from zeke_queue.model import JobStatus
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.task.context import JobContext
 
@@ -30,7 +30,7 @@ SEEDS = range(12)
 STEPS = 40
 CALLS = ("claim", "settle", "set_idle", "append_events", "get")
 ALL_CALLS = (*CALLS, "heartbeat", "deregister")
-ENDED = {RowState.COMPLETED, RowState.CANCELLED, RowState.FAILED, RowState.EXPIRED}
+ENDED = {JobStatus.COMPLETED, JobStatus.CANCELLED, JobStatus.FAILED}
 OPTIONS: dict[str, Any] = {"retry_limit": 50, "retry_delay": 0, "expire_in": 3600}
 
 
@@ -140,7 +140,7 @@ class Storm:
         """End all faults, wait until all jobs have ended, and end the workers."""
         await self.mend()
         self.start()
-        await self.go_on(lambda: all(job.state in ENDED for job in self.place.storage.dump().jobs))
+        await self.go_on(lambda: all(job.status in ENDED for job in self.place.storage.dump().jobs))
         for worker, _ in self.workers:
             worker.stop()
         await self.go_on(lambda: all(running.done() for _, running in self.workers))
@@ -154,7 +154,7 @@ async def test_every_job_has_its_outcome_after_any_faults() -> None:
         await storm.calm()
         jobs = storm.place.storage.dump().jobs
         assert len(jobs) == len(storm.sent)
-        assert {job.id for job in jobs if job.state is not RowState.COMPLETED} == storm.cancelled
+        assert {job.id for job in jobs if job.status is not JobStatus.COMPLETED} == storm.cancelled
         await turns()
         assert asyncio.all_tasks() == before
 
@@ -167,7 +167,7 @@ async def test_short_outages_and_orderly_stops_cost_no_retry() -> None:
         await storm.rage()
         await storm.calm()
         jobs = storm.place.storage.dump().jobs
-        assert {job.id for job in jobs if job.state is not RowState.COMPLETED} == storm.cancelled
+        assert {job.id for job in jobs if job.status is not JobStatus.COMPLETED} == storm.cancelled
         assert {job.retry_count for job in jobs} == {0}
         assert await storm.place.storage.workers() == []
 

@@ -16,7 +16,7 @@ async def test_answers_are_used_up_in_their_order() -> None:
     assert [await bank.charge(10), await bank.charge(10)] == [1, 2]
     bank.assert_all_used()
     with pytest.raises(
-        Unscripted, match=r"bank\.charge\(10\): no answer was written for this call; there are none"
+        Unscripted, match=r"bank\.charge\(10\): no answer was written for this call; no answers are left"
     ):
         await bank.charge(10)
 
@@ -26,7 +26,7 @@ async def test_call_gets_the_first_matching_answer() -> None:
     bank.on("charge", 5, key="a").answers("five")
     bank.on("charge", key="b").answers("keyed")
     assert await bank.charge(7, key="b") == "keyed"
-    with pytest.raises(Unscripted, match=r"there are answers for charge\(5, key='a'\)"):
+    with pytest.raises(Unscripted, match=r"answers are left for charge\(5, key='a'\)"):
         await bank.charge(5, key="b")
     assert await bank.charge(5, key="a", note="more") == "five"
 

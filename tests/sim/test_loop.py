@@ -168,7 +168,7 @@ def test_ready_callbacks_of_stopped_lane_do_not_run(loop: VirtualLoop) -> None:
 
 
 def test_wait_without_end_is_reported(loop: VirtualLoop) -> None:
-    with pytest.raises(Stalled, match="everybody waits"):
+    with pytest.raises(Stalled, match="all tasks wait"):
         loop.run_until_complete(asyncio.Event().wait())
 
 

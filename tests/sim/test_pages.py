@@ -54,7 +54,7 @@ def test_task_of_ask_and_fetch_passes_its_tests(pytester: pytest.Pytester) -> No
 
 
 def test_ask_and_fetch_without_a_stable_id_warns_twice(pytester: pytest.Pytester) -> None:
-    (key,) = re.findall(r"Take `(.*?)` away", ASK.text)
+    (key,) = re.findall(r"Without `(id=.*?)`", ASK.text)
     assert ASK.files["releases.py"].count(f", {key}") == 1
     ASK.write(pytester, releases_py=ASK.files["releases.py"].replace(f", {key}", ""))
     result = run(pytester, "test_storm_of_releases.py")

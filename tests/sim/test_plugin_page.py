@@ -60,7 +60,7 @@ def test_project_of_the_page_passes_its_tests(pytester: pytest.Pytester, dsn: st
         file = pytester.path / name
         file.parent.mkdir(exist_ok=True)
         file.write_text(text, encoding="utf-8")
-    result = run(pytester, "-o", "asyncio_mode=auto", f"--zeke-postgres={dsn}", "--zeke-seeds=12")
+    result = run(pytester, "-o", "asyncio_mode=auto", f"--zeke-postgres={dsn}", "--zeke-seeds=24")
     result.assert_outcomes(passed=files["test_page.py"].count("def test_"))
 
 

@@ -100,7 +100,7 @@ async def test_failure_of_a_sent_job_is_a_failed_job_as_on_a_queue(zeke):
 
 
 async def test_child_without_a_configured_result_is_reported(zeke):
-    with pytest.raises(UsageError, match="waits for the result of its child 'charge'"):
+    with pytest.raises(UsageError, match="must have the result of the child 'charge'"):
         await zeke.run_task(bill, Order(number=1))
 
 

@@ -153,7 +153,8 @@ async def test_commits_are_decoded_once_despite_a_server_crash(tmp_path: Path) -
     assert [type(one) for one in events] == [Change, QueueRow, ScheduleRow, WorkerRow, Change]
     after = cast("Change", events[-1]).after
     assert after is not None
-    same = ("id", "name", "state", "attempt", "start_after", "created_on", "completed_on", "expire_in")
+    assert after.state is stored.row_state
+    same = ("id", "name", "attempt", "start_after", "created_on", "completed_on", "expire_in")
     assert [getattr(after, name) for name in same] == [getattr(stored, name) for name in same]
     assert after.data == job.data
     assert cast("ScheduleRow", events[2]).after == Schedule(

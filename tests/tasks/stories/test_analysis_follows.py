@@ -66,10 +66,8 @@ async def test_story_with_a_failed_analysis_is_analysed_again(jobs: Jobs) -> Non
     (first,) = await jobs.sent("analyze-story")
     assert await jobs.queue.cancel(first.id)
     await fetch(jobs, await item(jobs, TWO))
-    assert [job.row_state for job in await jobs.sent("analyze-story")] == [
-        RowState.CANCELLED,
-        RowState.CREATED,
-    ]
+    (second,) = [job for job in await jobs.sent("analyze-story") if job.id != first.id]
+    assert second.row_state is RowState.CREATED
 
 
 async def test_analysed_story_is_not_analysed_again(jobs: Jobs) -> None:
