@@ -52,7 +52,10 @@ OPTIONS: Final = (
 )
 _BEGIN: Final = "begin isolation level read committed"
 _BEGIN_READ: Final = "begin isolation level repeatable read, read only"
-LOOK: Final = ("set local plan_cache_mode = force_custom_plan", "set local enable_seqscan = on")
+LOOK: Final[tuple[LiteralString, ...]] = (
+    "set local plan_cache_mode = force_custom_plan",
+    "set local enable_seqscan = on",
+)
 """Makes the rest of a transaction plan for the actual values, without taking its snapshot."""
 
 _AS_ELSEWHERE: Final = (
@@ -288,7 +291,7 @@ class Session:
         """
         texts: list[tuple[LiteralString, dict[str, Any] | None]] = [(_BEGIN_READ if plain else _BEGIN, None)]
         if plain:
-            texts += [(text, None) for text in LOOK]
+            texts.extend((text, None) for text in LOOK)
         for step in steps:
             text = statement(step.name, self.schema, step.limit)
             texts.append((text, with_now(step.parameters, self.now)))
