@@ -133,12 +133,12 @@ def _ends(text: str) -> Iterator[int]:
     """Yield the position after each sentence except the last."""
     start = 0
     for end in _END.finditer(text):
-        if end.end() < len(text) and not _goes_on(text, start, end.end()):
+        if end.end() < len(text) and not _continues(text, start, end.end()):
             start = end.end()
             yield start
 
 
-def _goes_on(text: str, start: int, end: int) -> bool:
+def _continues(text: str, start: int, end: int) -> bool:
     """Return whether a sentence continues after a possible end."""
     follows = _NEXT.match(text, end)
     if follows is None:

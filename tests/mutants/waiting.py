@@ -205,7 +205,7 @@ MUTANTS = (
         "            parent.wake(now)\n"
         "            self._direct.store(parent)\n",
         "",
-        "Who was overlooked when a job ended waits for ever.",
+        "Who was waiting_for_ended when a job ended waits for ever.",
         where=HERE,
     ),
     Mutant(
@@ -221,7 +221,7 @@ MUTANTS = (
         "zeke_queue.maintenance.runner",
         "                    rows = await self._storage.resume_waiting(self._batch)\n",
         "                    rows = 0\n",
-        "No supervisor looks for those who were overlooked.",
+        "No supervisor looks for those who were waiting_for_ended.",
         where=HERE,
     ),
     Mutant(

@@ -131,9 +131,9 @@ async def test_invalid_payload_does_not_count_as_a_short_run(place: Place) -> No
 
     older = Place(Catalog(), place.clock, place.storage)
     async with place.working(concurrency=1) as worker:
-        misfit = await older.send("work", "no number", external=True)
+        invalid_payload = await older.send("work", "no number", external=True)
         await worker.drain()
-        assert place.state(misfit) is FAILED
+        assert place.state(invalid_payload) is FAILED
         for n in range(3):
             await older.send("work", n, external=True)
         await until(lambda: began)

@@ -185,14 +185,14 @@ def test_parent_that_a_transaction_locks_need_not_be_woken() -> None:
 
 
 def sweeping(h: History, at: float) -> None:
-    """Look for parents that were overlooked, undisturbed, until a time."""
+    """Look for parents that were waiting_for_ended, undisturbed, until a time."""
     h.phase("quiet")
     while h.at < at:
         h.answer(h.invoke("resume_waiting", "v1", limit=10), 0)
         h.wait(5.0)
 
 
-def overlooked() -> tuple[History, UUID]:
+def waiting_for_ended() -> tuple[History, UUID]:
     """Return a history in which no call wakes a parent at its child's end, whose answer is lost."""
     h, parent, child = waiting(sweep=5.0, drift=0.0)
     h.claim(child)
@@ -204,12 +204,12 @@ def overlooked() -> tuple[History, UUID]:
 
 
 def test_sweep_wakes_parents_that_were_overlooked() -> None:
-    h, parent = overlooked()
+    h, parent = waiting_for_ended()
     sweeping(h, 30.0)
     h.wake(parent, h.invoke("resume_waiting", "v1", limit=10))
     h.complete(parent)
     assert h.verdict() is None
-    h, parent = overlooked()
+    h, parent = waiting_for_ended()
     sweeping(h, 60.0)
     told = "it waits for a job that ended at 2.011 s, until "
     assert h.breaks(IN_VAIN).startswith(told)

@@ -13,7 +13,7 @@ from rich.console import Console
 from tests.cases import check_each
 from tests.clocks import START
 from zeke_tasks.ai.settings import AISettings
-from zeke_tasks.cli.output import tell_stories, tell_story, tell_who_said_it, who_answers
+from zeke_tasks.cli.output import describe_ai, print_models_and_cost, print_stories, print_story
 from zeke_tasks.store.analysis import AnalysisState, Overlay, Spending
 from zeke_tasks.store.highlights import Highlight, HighlightKind, Origin, Score
 from zeke_tasks.store.model import Kind, Story, StoryStatus
@@ -77,7 +77,7 @@ def told(tell: Callable[..., None], *arguments: object) -> str:
 
 def test_short_story_has_its_briefs_and_two_best_highlights() -> None:
     seen = StoryView(STORY, None, OVERLAY, (highlight(1, 0.9), highlight(2, 0.8), highlight(3, 0.1)))
-    shown = told(tell_stories, [seen], {ID: ["A blog", "Another"]})
+    shown = told(print_stories, [seen], {ID: ["A blog", "Another"]})
     lines = [line.rstrip() for line in shown.splitlines()]
     assert lines[:2] == ["Stories (1)", ""]
     assert "  chili 3/5 · 2026-01-05 · A blog, Another · id 00000000" in lines
@@ -88,12 +88,12 @@ def test_short_story_has_its_briefs_and_two_best_highlights() -> None:
 
 
 def test_unanalysed_story_is_marked() -> None:
-    assert "not analysed" in told(tell_stories, [StoryView(STORY, None, None, ())])
-    assert "not yet" in told(tell_story, StoryView(STORY, None, None, ()))
+    assert "not analysed" in told(print_stories, [StoryView(STORY, None, None, ())])
+    assert "not yet" in told(print_story, StoryView(STORY, None, None, ()))
 
 
 def test_full_story_has_reasons_briefs_and_quotes_unchanged() -> None:
-    shown = told(tell_story, StoryView(STORY, None, OVERLAY, (highlight(1, 0.9), highlight(2, None))))
+    shown = told(print_story, StoryView(STORY, None, OVERLAY, (highlight(1, 0.9), highlight(2, None))))
     for line in (
         "  • One reason.",
         "In short (saves 1 min 30 s of reading)",
@@ -109,7 +109,7 @@ def test_full_story_has_reasons_briefs_and_quotes_unchanged() -> None:
 
 def test_usage_of_model_is_summarised() -> None:
     def check(spent: list[Spending], said: str) -> None:
-        shown = told(tell_who_said_it, [StoryView(STORY, None, OVERLAY, ())], spent)
+        shown = told(print_models_and_cost, [StoryView(STORY, None, OVERLAY, ())], spent)
         assert "Analysed by gpt-5-nano." in shown
         assert said in shown
 
@@ -124,16 +124,16 @@ def test_usage_of_model_is_summarised() -> None:
 
 def test_stub_is_named_and_costs_nothing() -> None:
     overlay = replace(OVERLAY, analysis_state=AnalysisState.STUB, model="stub")
-    shown = told(tell_who_said_it, [StoryView(STORY, None, overlay, ())], [])
+    shown = told(print_models_and_cost, [StoryView(STORY, None, overlay, ())], [])
     assert "not an AI" in shown
     assert "token" not in shown
 
 
 def test_settings_decide_announced_ai() -> None:
     def check(settings: AISettings, said: str) -> None:
-        assert said in who_answers(settings)
-        assert "secret" not in who_answers(settings)
-        assert "sk-any" not in who_answers(settings)
+        assert said in describe_ai(settings)
+        assert "secret" not in describe_ai(settings)
+        assert "sk-any" not in describe_ai(settings)
 
     cases = [
         (AISettings(), "To use OpenAI's gpt-5-nano instead, set OPENAI_API_KEY."),

@@ -120,7 +120,7 @@ def refusal(response: httpx2.Response, *, task: str | None = None, about: UUID |
         about: the job to change.
     """
     body = _body(response)
-    message = str(body.get("error") or _said_by_status(response))
+    message = str(body.get("error") or _status_message(response))
     fields = tuple(_fields(body.get("fields")))
     known = _known(response.status_code, message, body, task=task, about=about)
     if known is not None:
@@ -176,7 +176,7 @@ def unreadable(response: httpx2.Response, why: str) -> ApiRefused:
     )
 
 
-def _said_by_status(response: httpx2.Response) -> str:
+def _status_message(response: httpx2.Response) -> str:
     said = f"The server answered {response.status_code} {response.reason_phrase}".rstrip()
     location = response.headers.get("location")
     return said if location is None else f"{said}: give what it redirects to as base_url, {location}"

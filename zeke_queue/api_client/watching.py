@@ -105,7 +105,7 @@ class Watch:
                 if event.event == "timeout":
                     return
                 if event.event == "error":
-                    raise self._told(event)
+                    raise self._stream_error(event)
                 update = self._read(event, response)
                 if update is not None:
                     yield update
@@ -126,7 +126,7 @@ class Watch:
         self._last = update
         return update
 
-    def _told(self, event: httpx2.ServerSentEvent) -> Exception:
+    def _stream_error(self, event: httpx2.ServerSentEvent) -> Exception:
         """Return the error in an event: the job is gone, or the server can't continue."""
         try:
             body: object = event.json()

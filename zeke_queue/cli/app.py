@@ -49,7 +49,7 @@ class Commands(TyperGroup):
         shared, rest = parted(args)
         # Also print errors of an invalid call as requested; the parsed options replace this object.
         ctx.obj = Options(json="--json" in shared)
-        with _misspelt(ctx):
+        with _usage_errors_as_json(ctx):
             return super().parse_args(ctx, shared + rest)
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -62,14 +62,14 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; an expected failure prints one line without a traceback."""
-        with _misspelt(ctx):
+        with _usage_errors_as_json(ctx):
             return self._invoke(ctx)
 
     def _invoke(self, ctx: Any) -> Any:
-        with _told(ctx):
+        with _failures_in_one_line(ctx):
             try:
                 # Print the command's own error before errors of its cleanup.
-                with _told(ctx):
+                with _failures_in_one_line(ctx):
                     done = super().invoke(ctx)
                     # Flush here, where the error of a closed pipe can still be handled.
                     sys.stdout.flush()
@@ -79,7 +79,7 @@ class Commands(TyperGroup):
 
 
 @contextmanager
-def _told(ctx: Any) -> Generator[None]:
+def _failures_in_one_line(ctx: Any) -> Generator[None]:
     """Print an expected failure in one line, and exit with its code."""
     try:
         yield
@@ -87,7 +87,7 @@ def _told(ctx: Any) -> Generator[None]:
         print_error(error, options_of(ctx))
         raise typer.Exit(WRONG if isinstance(error, UsageError) else FAILED) from error
     except Exception as error:
-        said = _said_by_driver(error) or _said_by_system(error)
+        said = _driver_error(error) or _output_error(error)
         if said is None:
             raise
         print_error(said, options_of(ctx))
@@ -116,7 +116,7 @@ def parted(args: list[str]) -> tuple[list[str], list[str]]:
 
 
 @contextmanager
-def _misspelt(ctx: Any) -> Generator[None]:
+def _usage_errors_as_json(ctx: Any) -> Generator[None]:
     """Print a usage error as a line of JSON with ``--json``, else as typer does."""
     try:
         yield
@@ -138,7 +138,7 @@ def _bare_flags(command: Any, ctx: Any) -> None:
         _bare_flags(below, ctx)
 
 
-def _said_by_driver(error: Exception) -> ZekeError | None:
+def _driver_error(error: Exception) -> ZekeError | None:
     """Return the error of the database's driver; None if another part raised, which is a bug."""
     psycopg: Any = sys.modules.get("psycopg")
     if psycopg is None or not isinstance(error, psycopg.Error):
@@ -151,7 +151,7 @@ def _said_by_driver(error: Exception) -> ZekeError | None:
     return ZekeError(f"The database refused the statement: {said}")
 
 
-def _said_by_system(error: Exception) -> ZekeError | None:
+def _output_error(error: Exception) -> ZekeError | None:
     """Return the error of writing the output; None if it is of another kind."""
     if not isinstance(error, OSError) or error.errno not in _NO_ROOM:
         return None
@@ -236,7 +236,7 @@ def add_commands(to: typer.Typer, points: Iterable[EntryPoint]) -> None:
             to.add_typer(command, name=point.name)
         else:
             to.command(point.name)(command)
-    _tell_of_shared_options(to)
+    _add_shared_options(to)
 
 
 def _add_unavailable(to: typer.Typer, point: EntryPoint, error: Exception) -> None:
@@ -254,7 +254,7 @@ def _add_unavailable(to: typer.Typer, point: EntryPoint, error: Exception) -> No
     )
 
 
-def _tell_of_shared_options(to: typer.Typer) -> None:
+def _add_shared_options(to: typer.Typer) -> None:
     """Add the shared options to the help of each command that reads them from the context."""
     for command in to.registered_commands:
         taken = inspect.get_annotations(command.callback).values() if command.callback else ()
@@ -262,10 +262,10 @@ def _tell_of_shared_options(to: typer.Typer) -> None:
             command.epilog = SHARED
     for group in to.registered_groups:
         if group.typer_instance is not None:
-            _tell_of_shared_options(group.typer_instance)
+            _add_shared_options(group.typer_instance)
 
 
-_tell_of_shared_options(app)
+_add_shared_options(app)
 
 
 def run() -> None:

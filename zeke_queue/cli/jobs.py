@@ -27,7 +27,7 @@ from zeke_queue.cli.session import (
     Options,
     execute,
     open_queue,
-    open_to_look,
+    open_read_only,
     options_of,
     parse_id,
     parse_json,
@@ -122,7 +122,7 @@ def send(
 
     async def command() -> int:
         async with open_queue(options, catalog) as queue:
-            with _named_as_given():
+            with _with_option_names():
                 run = await queue.trigger(
                     task,
                     value,
@@ -143,7 +143,7 @@ def send(
 
 
 @contextmanager
-def _named_as_given() -> Generator[None]:
+def _with_option_names() -> Generator[None]:
     """Name an option in errors as on the command line: --retry-limit, not retry_limit.
 
     Raises:
@@ -261,7 +261,7 @@ async def list_jobs(
         before=parse_id(before, "--before") if before is not None else None,
         limit=limit,
     )
-    async with open_to_look(options) as opened:
+    async with open_read_only(options) as opened:
         try:
             page = await opened.find(query)
         except JobNotFoundError as error:  # only the start of the page is named by id
@@ -327,7 +327,7 @@ async def show(context: typer.Context, job_id: IdArgument) -> None:
     wanted = parse_id(job_id)
     from zeke_queue.core import jsonb
 
-    async with open_to_look(options) as queue:
+    async with open_read_only(options) as queue:
         job = await queue.get(wanted)
         if job is None:
             raise JobNotFoundError(

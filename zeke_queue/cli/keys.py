@@ -13,7 +13,7 @@ from rich.table import Column
 from rich.text import Text
 
 from zeke_queue.cli.render import NOTHING, ago, harmless, moment, plain, print_json, print_table
-from zeke_queue.cli.session import open_queue, open_to_look, options_of, runs_async
+from zeke_queue.cli.session import open_queue, open_read_only, options_of, runs_async
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import InvalidOptionError, ZekeError
 from zeke_queue.storage.access import NewKey, Scope
@@ -95,7 +95,7 @@ async def create(
 async def list_keys(context: typer.Context) -> None:
     """List all keys, including revoked and expired ones; times are UTC."""
     options = options_of(context)
-    async with open_to_look(options) as queue:
+    async with open_read_only(options) as queue:
         keys, now = await parts_of(queue).storage.access.keys(), await parts_of(queue).storage.now()
     if options.json:
         print_json([_value(key) for key in keys])

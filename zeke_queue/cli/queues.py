@@ -10,7 +10,7 @@ from rich.table import Column
 from rich.text import Text
 
 from zeke_queue.cli.render import NOTHING, ago, length, plain, print_json, print_table
-from zeke_queue.cli.session import open_queue, open_to_look, options_of, runs_async
+from zeke_queue.cli.session import open_queue, open_read_only, options_of, runs_async
 from zeke_queue.client.parts import parts_of
 from zeke_queue.core.status import by_status
 from zeke_queue.errors import ZekeError
@@ -33,7 +33,7 @@ async def list_queues(context: typer.Context) -> None:
     The lag is the time since the oldest waiting job became due.
     """
     options = options_of(context)
-    async with open_to_look(options) as queue:
+    async with open_read_only(options) as queue:
         stats = {one.name: one for one in await queue.stats()}
         settings = {one.name: one for one in await parts_of(queue).storage.queues()}
         now = await parts_of(queue).storage.now()

@@ -14,7 +14,7 @@ from rich.table import Column
 from rich.text import Text
 
 from zeke_queue.cli.render import ago, cut, moment, plain, print_json, print_table
-from zeke_queue.cli.session import open_queue, open_to_look, options_of, runs_async
+from zeke_queue.cli.session import open_queue, open_read_only, options_of, runs_async
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import SerializationError, ZekeError
 from zeke_queue.model import CatchUp
@@ -100,7 +100,7 @@ async def list_schedules(context: typer.Context) -> None:
     from zeke_queue.core.cron import last_occurrence
 
     options = options_of(context)
-    async with open_to_look(options) as queue:
+    async with open_read_only(options) as queue:
         schedules = [
             replace(one, last_tick=last_occurrence(one)) for one in await parts_of(queue).storage.schedules()
         ]

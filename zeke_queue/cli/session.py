@@ -141,7 +141,7 @@ async def open_queue(options: Options, catalog: Catalog | None = None) -> AsyncG
 
 
 @asynccontextmanager
-async def open_to_look(options: Options) -> AsyncGenerator[Queue]:
+async def open_read_only(options: Options) -> AsyncGenerator[Queue]:
     """Open a queue for reading only; its role needs only the right to read the tables."""
     from zeke_queue.client.queue import Queue
     from zeke_queue.storage.postgres import PostgresStorage, migrate

@@ -64,7 +64,7 @@ def print_job(job: Job, events: Sequence[JobEvent]) -> None:
     if events:
         out.print(Text("progress and log", style="bold"))
     for event in events:
-        out.print(Text(f"  {moment(event.at)}  {_said(event)}"), soft_wrap=True)
+        out.print(Text(f"  {moment(event.at)}  {_event_text(event)}"), soft_wrap=True)
 
 
 def _deadline(job: Job) -> str | None:
@@ -123,7 +123,7 @@ def _as_error(value: Any) -> Mapping[str, Any] | None:
     return None
 
 
-def _said(event: JobEvent) -> str:
+def _event_text(event: JobEvent) -> str:
     data: dict[str, Any] = jsonb.loads(event.data)
     if event.kind == "progress":
         value = data.get("value")

@@ -84,7 +84,7 @@ def dumps(value: Any, *, digits: int = INTEGER_DIGITS_MAX) -> str:
         or "Infinity" in text
         or (len(text) > INTEGER_DIGITS_READ and _LONG_NUMBER.search(text))
     ):
-        _look_closer(json.loads(text, parse_int=_Number), digits)
+        _check_tree(json.loads(text, parse_int=_Number), digits)
     if text.count("[") + text.count("{") > DEPTH_MAX:
         _refuse_too_deep(text)
     if REPLACEMENT in text:
@@ -121,7 +121,7 @@ def complaint(value: Any, error: Exception) -> str:
     reason = str(error).removeprefix("Error serializing to JSON: ")
     if isinstance(error, RecursionError) or "depth exceeded" in reason:
         return f"The value nests more than {DEPTH_MAX} levels deep; flatten it"
-    path = _path_to_misfit(value)
+    path = _path_to_invalid(value)
     if "Circular reference" in reason:
         return f"{path}: the value contains itself; remove the cycle"
     if "surrogates not allowed" in reason:
@@ -370,7 +370,7 @@ def _refuse_number(number: str) -> NoReturn:
     )
 
 
-def _look_closer(tree: _Tree, digits: int) -> None:
+def _check_tree(tree: _Tree, digits: int) -> None:
     """Refuse a tree that has a NUL, or a number that is not finite or too long."""
     for whole_path, leaf in _leaves(tree, "$"):
         path = _shown(whole_path)
@@ -399,7 +399,7 @@ def _leaves(tree: _Tree, path: str) -> Iterator[tuple[str, _Tree]]:
         yield path, tree
 
 
-def _path_to_misfit(value: Any) -> str:
+def _path_to_invalid(value: Any) -> str:
     """Return the path to the innermost part that can't be written; in a cycle, to where it closes."""
     path, part, above = "$", value, {id(value)}
     for _ in range(_PATH_PARTS):

@@ -59,7 +59,7 @@ class Attempts:
         try:
             payload = task.validate_json(claimed.data)
         except PayloadValidationError as error:
-            return self._outcomes.misfit(job, error)
+            return self._outcomes.invalid_payload(job, error)
         except BaseException as error:  # noqa: BLE001 - validators of a model are application code and may raise anything
             return self._outcomes.raised(job, error)
         if self._tells:

@@ -184,7 +184,7 @@ class ClaimLoop:
             else:
                 # That a heartbeat is answered says nothing about claims, which may be refused for long.
                 failures = failures if type(action) is Recover else 0
-        self._tell_drained(len(self._drains))
+        self._notify_drained(len(self._drains))
 
     async def _do(self, action: ClaimAction) -> None:
         if type(action) is Claim:
@@ -225,7 +225,7 @@ class ClaimLoop:
                 self._claims.found()
                 return
             if holds_nothing:
-                self._tell_drained(drains)
+                self._notify_drained(drains)
             woken = await self._woken(waiting)
             self._claims.slept(self._clock.monotonic(), woken=woken)
         finally:
@@ -265,7 +265,7 @@ class ClaimLoop:
         self._carry_out(actions)
         return len(claimed) if actions else 0
 
-    def _tell_drained(self, count: int) -> None:
+    def _notify_drained(self, count: int) -> None:
         """Wake the first ``count`` callers that wait until nothing is due or held."""
         drained, self._drains = self._drains[:count], self._drains[count:]
         self._claims.drains = len(self._drains)

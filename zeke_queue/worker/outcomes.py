@@ -75,7 +75,7 @@ class Outcomes:
         if job.reason == "shutdown":
             # The exception may result from the cancellation, so leave the job to the next worker.
             return Released(claimed.id, claimed.attempt)
-        return self._given_back(claimed, error) or self._failed(claimed, error)
+        return self._postponed(claimed, error) or self._failed(claimed, error)
 
     def abandoned(self, job: LeasedJob) -> Outcome:
         """Return the outcome of a handler that ignores the shutdown: a failure only if its time was up."""
@@ -83,7 +83,7 @@ class Outcomes:
             return self.expired(job)
         return Released(job.claimed.id, job.claimed.attempt)
 
-    def misfit(self, job: LeasedJob, error: PayloadValidationError) -> Outcome:
+    def invalid_payload(self, job: LeasedJob, error: PayloadValidationError) -> Outcome:
         """Return the outcome of an invalid payload: failed permanently, without a run."""
         fields = [{"path": path, "message": message} for path, message in error.fields]
         return Failed(
@@ -101,7 +101,7 @@ class Outcomes:
         )
         return Failed(claimed.id, claimed.attempt, self._verdict(claimed), output, RowState.EXPIRED)
 
-    def _given_back(self, claimed: Claimed, error: BaseException) -> Outcome | None:
+    def _postponed(self, claimed: Claimed, error: BaseException) -> Outcome | None:
         """Return the outcome of a handler that asked to continue later; None if it did not."""
         match _alone(error):
             case Snooze(seconds=seconds):

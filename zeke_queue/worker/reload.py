@@ -44,7 +44,7 @@ async def serve_reloading(command: Sequence[str], paths: Sequence[Path]) -> int:
     stopping = asyncio.Event()
     process: asyncio.subprocess.Process | None = None
 
-    def hear() -> None:
+    def stop() -> None:
         # The first signal is passed on below; the command itself handles a second one.
         if stopping.is_set() and process is not None and process.returncode is None:
             process.send_signal(signal.SIGTERM)
@@ -52,7 +52,7 @@ async def serve_reloading(command: Sequence[str], paths: Sequence[Path]) -> int:
 
     loop = asyncio.get_running_loop()
     for number in ENDING:
-        loop.add_signal_handler(number, hear)
+        loop.add_signal_handler(number, stop)
     try:
         while True:
             # A process group of its own: a terminal sends Ctrl-C to the whole group, so the command would get

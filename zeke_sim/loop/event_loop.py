@@ -215,9 +215,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
             except (KeyboardInterrupt, SystemExit):
                 raise
             except BaseException as error:  # noqa: BLE001 - an error in a callback must not end the loop
-                self._hear_of(error, handle)
+                self._report_error(error, handle)
 
-    def _hear_of(self, error: BaseException, handle: Any) -> None:
+    def _report_error(self, error: BaseException, handle: Any) -> None:
         """Report an error to the exception handler, as asyncio's handles do."""
         what = {"message": f"Exception in callback {handle!r}", "exception": error, "handle": handle}
         self.call_exception_handler(what)

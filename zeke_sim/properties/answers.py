@@ -117,12 +117,12 @@ def answers_match_what_was_done(event: Answered, state: RunState) -> None:
         if not _was_done(job, event, state):
             raise Broken(f"{event.verb} says that it changed it, and nothing changed", job=job)
     if event.verb in {"settle", "suspend", "extend", "cancel"}:
-        for job, attempt in _asked(args):
+        for job, attempt in _requested(args):
             if job not in said and _could(event.verb, job, attempt, event, state):
                 raise Broken(f"{event.verb} left attempt {attempt} alone, which was current", job=job)
 
 
-def _asked(args: Any) -> Iterator[tuple[UUID, int | None]]:
+def _requested(args: Any) -> Iterator[tuple[UUID, int | None]]:
     if "ids" in args:
         yield from ((job, None) for job in args["ids"])
     else:
@@ -135,7 +135,7 @@ def _was_done(job: UUID, event: Answered, state: RunState) -> bool:
     rows = state.lives[job].between(call.at, event.at)
     if event.verb == "extend":
         return any(row is not None and _has_time(row, call, state) for row in rows)
-    attempt = dict(_asked(call.args)).get(job)
+    attempt = dict(_requested(call.args)).get(job)
     return bool(call.args.get("repeated")) and any(
         row is not None and row.attempt == attempt and row.state is not _ACTIVE for row in rows
     )

@@ -8,7 +8,7 @@ from zeke_queue.model import RowState
 from zeke_sim.history.events import Answered, Began, Change, Ended, Invoked, WorkerRow
 from zeke_sim.history.state import Broken, End
 from zeke_sim.properties.definition import holds
-from zeke_sim.properties.interruptions import known_of, lease_over, remember, stood_still
+from zeke_sim.properties.interruptions import known_of, lease_over, remember, was_paused
 from zeke_sim.properties.liveness import WORKER_RECOVERS
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def a_worker_whose_lease_ended_starts_no_job(event: Began | Answered | WorkerRow
     if asked is None or claim is None:
         return
     over = asked + state.rules.lease * (1 + state.rules.drift)
-    if event.at > over + PROMPT and not stood_still(event.node, claim.at, state):
+    if event.at > over + PROMPT and not was_paused(event.node, claim.at, state):
         raise Broken(
             f"{event.node} began attempt {event.attempt} at {event.at:.3f} s, and its lease was over at"
             f" {over:.3f} s",

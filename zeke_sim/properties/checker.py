@@ -43,11 +43,11 @@ class Checker:
             Violation: a property was violated; the first one found.
         """
         if isinstance(event, _CALLS):
-            self._see(event, (type(event), event.verb))
+            self._check(event, (type(event), event.verb))
         elif isinstance(event, Change):
-            self._see(event, _step(event))
+            self._check(event, _step(event))
         else:
-            self._see(event, type(event))
+            self._check(event, type(event))
 
     def finish(self, at: float) -> None:
         """Check the properties of the end of the run, after the last event.
@@ -55,9 +55,9 @@ class Checker:
         Raises:
             Violation: a property was violated.
         """
-        self._see(End(at), End)
+        self._check(End(at), End)
 
-    def _see(self, event: Event | End, kind: object) -> None:
+    def _check(self, event: Event | End, kind: object) -> None:
         state = self.state
         plan = self._plans.get(kind)
         if plan is None:

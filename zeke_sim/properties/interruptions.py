@@ -142,10 +142,10 @@ def expired_and_lost_handlers_are_interrupted(event: Answered | WorkerRow | Ende
     row, claim = life.row, life.claims.get(event.attempt)
     if row is None or claim is None or event.attempt not in life.began:
         return
-    heeds = heeds_within(row.data, event.attempt)
-    if heeds is None or stood_still(event.node, claim.at, state):
+    heeds = interruption_delay(row.data, event.attempt)
+    if heeds is None or was_paused(event.node, claim.at, state):
         return
-    why, at = min(_told(event, state), key=lambda told: told[1])
+    why, at = min(_due_interruptions(event, state), key=lambda told: told[1])
     if event.at > at + heeds + PROMPT:
         raise Broken(
             f"its handler went on until {event.at:.3f} s, and had to end at {at:.3f} s for {why}, which it"
@@ -155,7 +155,7 @@ def expired_and_lost_handlers_are_interrupted(event: Answered | WorkerRow | Ende
         )
 
 
-def _told(event: Ended, state: RunState) -> Iterator[tuple[str, float]]:
+def _due_interruptions(event: Ended, state: RunState) -> Iterator[tuple[str, float]]:
     """Yield when a handler had to be interrupted, and why."""
     late, began = 1 + state.rules.drift, state.lives[event.job].began[event.attempt][-1].at
     yield "its deadline", deadline(event, state, late)
@@ -167,7 +167,7 @@ def _told(event: Ended, state: RunState) -> Iterator[tuple[str, float]]:
             return
 
 
-def stood_still(node: str, since: float, state: RunState) -> bool:
+def was_paused(node: str, since: float, state: RunState) -> bool:
     """Return whether a process was paused at some moment from ``since`` on."""
     return any(
         fault.node == node and fault.kind in _STILL and (fault.until is None or fault.until >= since)
@@ -176,7 +176,7 @@ def stood_still(node: str, since: float, state: RunState) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def heeds_within(data: str | None, attempt: int) -> float | None:
+def interruption_delay(data: str | None, attempt: int) -> float | None:
     """Return the maximum seconds until a scripted attempt ends after an interruption; None for others."""
     payload: Any = None if data is None else json.loads(data)
     if not isinstance(payload, dict) or "steps" not in payload:

@@ -153,16 +153,16 @@ def abandoned_jobs_are_released(event: Change | End, state: RunState) -> None:
     if isinstance(event, End):
         for queue in state.active.values():
             for row in queue.values():
-                _given_back(row, quiet, state)
+                _check_released(row, quiet, state)
     elif _is_active(event.before) and not _is_active(event.after) and event.before is not None:
-        _given_back(event.before, quiet, state)
+        _check_released(event.before, quiet, state)
 
 
 def _is_active(row: Image | None) -> bool:
     return row is not None and row.state is RowState.ACTIVE
 
 
-def _given_back(row: Image, quiet: float, state: RunState) -> None:
+def _check_released(row: Image, quiet: float, state: RunState) -> None:
     if row.started_on is None:
         return
     rules = state.rules

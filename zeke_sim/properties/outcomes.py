@@ -8,8 +8,8 @@ from zeke_queue.model import Completed, Failed, Released, RowState, Waiting
 from zeke_sim.history.events import Answered, Ended, Invoked, Lived, WorkerRow
 from zeke_sim.history.state import MOMENT, Broken
 from zeke_sim.properties.definition import holds
-from zeke_sim.properties.interruptions import PROMPT, deadline, known_of, lease_over, remember, stood_still
-from zeke_sim.properties.settlements import error_of, normal, told, written
+from zeke_sim.properties.interruptions import PROMPT, deadline, known_of, lease_over, remember, was_paused
+from zeke_sim.properties.settlements import described, error_of, normal, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +54,7 @@ def a_settlement_says_what_the_handler_did(
 def _check_outcome(outcome: Any, event: Invoked, state: RunState) -> None:
     error = error_of(outcome.output) if isinstance(outcome, Failed) else {}
     if isinstance(outcome, Failed):
-        _ends_as_it_should(outcome, error)
+        _check_expired(outcome, error)
     if "while_storing" in error or _was_overdue(outcome, error, state):
         return
     life = state.lives[outcome.id]
@@ -97,7 +97,7 @@ def _was_overdue(outcome: Any, error: dict[str, Any], state: RunState) -> bool:
     return bool(ruled) and error.get("type") in {"Expired", "WorkerLost"}
 
 
-def _ends_as_it_should(outcome: Failed, error: dict[str, Any]) -> None:
+def _check_expired(outcome: Failed, error: dict[str, Any]) -> None:
     """Check that an attempt ends as expired if and only if it took too long."""
     expired = error.get("type") == "Expired"
     if expired is not (outcome.final is RowState.EXPIRED):
@@ -175,7 +175,7 @@ def _too_late(end: Ended, state: RunState) -> bool:
     """Return whether a handler certainly ran past its deadline, so that it was interrupted."""
     claim = state.lives[end.job].claims.get(end.attempt)
     since = end.at if claim is None else claim.at
-    return end.at > deadline(end, state, 1 + state.rules.drift) + PROMPT and not stood_still(
+    return end.at > deadline(end, state, 1 + state.rules.drift) + PROMPT and not was_paused(
         end.node, since, state
     )
 
@@ -183,4 +183,4 @@ def _too_late(end: Ended, state: RunState) -> bool:
 def _shown(outcome: Any, error: dict[str, Any]) -> str:
     if isinstance(outcome, Failed):
         return f"Failed({error.get('type')}, retry in {outcome.retry_in} s)"
-    return told(outcome)
+    return described(outcome)

@@ -191,14 +191,14 @@ def no_job_waits_for_an_ended_job(event: Change | End, state: RunState) -> None:
     if isinstance(event, End):
         for child in list(waits.parents):
             for parent, since in waits.in_vain(child):
-                _goes_on(parent, since, state)
+                _check_continued(parent, since, state)
         return
     waits.see(event)
     if waits.went_on is not None and event.before is not None:
-        _goes_on(event.before.id, waits.went_on, state)
+        _check_continued(event.before.id, waits.went_on, state)
 
 
-def _goes_on(job: UUID, since: float, state: RunState) -> None:
+def _check_continued(job: UUID, since: float, state: RunState) -> None:
     swept = duty_since("resume_waiting", state)
     if swept is None:
         return

@@ -37,19 +37,19 @@ def an_edit_survives_a_deploy(event: ScheduleRow | Invoked, state: RunState) -> 
     asked = state.of("asked schedules", dict[str, list[Any]])
     if isinstance(event, Invoked):
         schedule = event.args["schedule"]
-        asked.setdefault(schedule.name, []).append(_said(schedule))
+        asked.setdefault(schedule.name, []).append(_definition(schedule))
         return
     before, after = event.before, event.after
-    if before is None or after is None or event.declared is None or _said(before) == _said(after):
+    if before is None or after is None or event.declared is None or _definition(before) == _definition(after):
         return
-    if event.declared == event.declared_before and _said(after) not in asked.get(event.name, []):
+    if event.declared == event.declared_before and _definition(after) not in asked.get(event.name, []):
         raise Broken(
             f"{event.name!r} was {before.cron} in {before.zone}{_paused(before)}, and is {after.cron} in"
             f" {after.zone}{_paused(after)}, without a request or a changed declaration"
         )
 
 
-def _said(schedule: Schedule) -> tuple[object, ...]:
+def _definition(schedule: Schedule) -> tuple[object, ...]:
     data = None if schedule.data is None else jsonb.normalise(schedule.data)
     return schedule.cron, schedule.zone, schedule.task, data, schedule.catch_up, schedule.paused
 
@@ -84,7 +84,7 @@ def an_edit_takes_effect_soon(event: ScheduleRow | End, state: RunState) -> None
         return
     if event.after.last_tick is None:
         anew[event.name] = event.at if written is None or event.before is None else written
-        if event.before is not None and _said(event.before) != _said(event.after):
+        if event.before is not None and _definition(event.before) != _definition(event.after):
             anew[event.name] = event.at
     elif written is not None:
         _in_time(event.name, written, state)

@@ -44,7 +44,7 @@ def a_rolled_back_send_is_never_seen(event: Change, state: RunState) -> None:
     if not sends:
         raise Broken("the row exists without a send", job=row.id)
     if not any(_may_be_seen(ask, state) for ask in sends):
-        told = ", ".join(_told(ask) for ask in sends)
+        told = ", ".join(_call_text(ask) for ask in sends)
         raise Broken(f"the row exists, and its send is {told}", job=row.id, since=sends[0].call.invoked.at)
 
 
@@ -57,7 +57,7 @@ def _may_be_seen(ask: Ask, state: RunState) -> bool:
     return last.invoked.verb == "commit" and last.outcome != "failed"
 
 
-def _told(ask: Ask) -> str:
+def _call_text(ask: Ask) -> str:
     if ask.call.outcome == "failed":
         return f"call {ask.call.invoked.call}, which failed"
     return f"transaction {ask.call.invoked.transaction}, which was not committed"

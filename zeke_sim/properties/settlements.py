@@ -56,7 +56,7 @@ def a_settlement_is_of_the_current_attempt(event: Change, state: RunState) -> No
     asks = outcomes(event, state)
     if any(_fits(ask.what, after) for ask in asks):
         return
-    asked = ", ".join(told(ask.what) for ask in asks) or f"nothing for attempt {before.attempt}"
+    asked = ", ".join(described(ask.what) for ask in asks) or f"nothing for attempt {before.attempt}"
     others = [number for number in state.lives[after.id].outcomes if number != before.attempt]
     if not asks and others:
         asked += f" (but for {', '.join(map(str, others))})"
@@ -82,7 +82,7 @@ def _fits(outcome: Any, after: Image) -> bool:
     return state is (_RETRY if waits else outcome.final)
 
 
-def told(outcome: Any) -> str:
+def described(outcome: Any) -> str:
     """Format a requested outcome."""
     if isinstance(outcome, Failed):
         how = f"retry in {outcome.retry_in} s" if outcome.retry_in is not None else str(outcome.final)

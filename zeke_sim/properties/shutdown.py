@@ -139,7 +139,7 @@ def a_worker_that_leaves_holds_nothing(event: Answered | Invoked, state: RunStat
         return
     held = state.activity[event.args["worker"]].holds
     since = min([failing.get(event.node, event.at), *node.open.values()])
-    stood_still = any(
+    was_paused = any(
         fault.node == event.node
         and fault.kind in {"pause", "freeze"}
         and fault.at > event.at - FINAL_SETTLE_TIMEOUT
@@ -148,7 +148,7 @@ def a_worker_that_leaves_holds_nothing(event: Answered | Invoked, state: RunStat
     late = 1 + state.rules.drift
     if _lapsed(event, state) > event.at - (FINAL_SETTLE_TIMEOUT + state.rules.grace) * late:
         return
-    if held and event.at - since < PATIENCE / late and not stood_still:
+    if held and event.at - since < PATIENCE / late and not was_paused:
         raise Broken(
             f"{event.node} leaves, and still holds {len(held)}; the storage was not away for long",
             job=min(held),

@@ -33,7 +33,7 @@ def always(name: str, predicate: Predicate, *, on: tuple[type, ...] = (Change,))
 
     @holds(name, *on)
     def check(_event: Event, state: RunState) -> None:
-        if not _asked(predicate, state):
+        if not _evaluate(predicate, state):
             raise Broken("it no longer holds")
 
     return check
@@ -44,7 +44,7 @@ def eventually(name: str, predicate: Predicate) -> Property:
 
     @holds(name, End)
     def check(_event: End, state: RunState) -> None:
-        if not _asked(predicate, state):
+        if not _evaluate(predicate, state):
             raise Broken("it never came to hold")
 
     return check
@@ -98,7 +98,7 @@ def unique_effects(
     return check
 
 
-def _asked(predicate: Predicate, state: RunState) -> bool:
+def _evaluate(predicate: Predicate, state: RunState) -> bool:
     try:
         return predicate(state)
     except AssertionError as error:

@@ -57,11 +57,11 @@ def errors(failure: Failure) -> list[Error]:
                 found[row.id] = found[row.id]._replace(for_good=False)
         elif event.before.state is not row.state and row.state in _FAILING and row.output is not None:
             for_good = row.state in _BAD_ENDS
-            found[row.id] = Error(row.id, row.name, row.attempt, _said(row.output), event.at, for_good)
+            found[row.id] = Error(row.id, row.name, row.attempt, _one_line(row.output), event.at, for_good)
     return sorted(found.values(), key=lambda error: (not error.for_good, -error.at))
 
 
-def _said(output: str) -> str:
+def _one_line(output: str) -> str:
     """Format a stored JSON error in one line; return other output unchanged."""
     kept: object = json.loads(output)
     error = cast("dict[str, object]", kept) if isinstance(kept, dict) else {}

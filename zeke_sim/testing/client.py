@@ -79,7 +79,7 @@ class Client(PendingSender):
 
     def result(self, which: Run[Any] | UUID, timeout: float | None = None) -> Pending[Any]:
         """Wait until a job has ended, and return its output; see ``zeke_queue.Run.result``."""
-        return self._patiently("result", lambda: self._result(which, timeout))
+        return self._with_retries("result", lambda: self._result(which, timeout))
 
     def wait(self, which: Run[Any] | UUID, timeout: float | None = None) -> Pending[Job]:
         """Wait until a job has ended, in any state, and return it."""
@@ -92,17 +92,17 @@ class Client(PendingSender):
                 return failed.job
             return await require(parts_of(self.queue).storage, job_id)
 
-        return self._patiently("wait", wait)
+        return self._with_retries("wait", wait)
 
     def job(self, which: Run[Any] | UUID) -> Pending[Job]:
         """Return a job in its current state."""
         job_id = which if isinstance(which, UUID) else which.id
-        return self._patiently("job", lambda: require(parts_of(self.queue).storage, job_id))
+        return self._with_retries("job", lambda: require(parts_of(self.queue).storage, job_id))
 
     def cancel(self, which: Run[Any] | UUID) -> Pending[bool]:
         """Cancel a job, retrying until it is answered; see ``zeke_queue.Queue.cancel``."""
         job_id = which if isinstance(which, UUID) else which.id
-        return self._patiently("cancel", lambda: self.queue.cancel(job_id))
+        return self._with_retries("cancel", lambda: self.queue.cancel(job_id))
 
     def sleep(
         self, seconds: float = 0, *, minutes: float = 0, hours: float = 0, days: float = 0
@@ -147,7 +147,7 @@ class Client(PendingSender):
     ) -> Pending[Run[Any]]:
         options.setdefault("id", parts_of(self.queue).factory.new_id())
         send = getattr(self.queue, call)
-        return self._patiently(call, lambda: send(task, payload, **options))
+        return self._with_retries(call, lambda: send(task, payload, **options))
 
-    def _patiently(self, name: str, call: Callable[[], Coroutine[Any, Any, T]]) -> Pending[T]:
+    def _with_retries(self, name: str, call: Callable[[], Coroutine[Any, Any, T]]) -> Pending[T]:
         return self._pending(name, lambda: through_faults(call, tries=TRIES).__await__())

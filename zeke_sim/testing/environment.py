@@ -213,7 +213,7 @@ class TestEnvironment:
         self._reached.clear()
         with self._inside():
             result = drive(self.loop, work)
-        self._hear_of_failures()
+        self._record_failures()
         if self._reached:
             # A retry, or a handler that catches the error, would hide it from the test, so raise it here.
             raise self._reached[0]
@@ -249,7 +249,7 @@ class TestEnvironment:
         finally:
             random.setstate(before)
 
-    def _hear_of_failures(self) -> None:
+    def _record_failures(self) -> None:
         working = self._working
         if working is not None and working.done() and not working.cancelled():
             self._working = self._worker = None
@@ -269,7 +269,7 @@ class TestEnvironment:
             if company.done():
                 company.result()
             if not main.done():
-                self._hear_of_failures()
+                self._record_failures()
             return await main
         finally:
             company.cancel()

@@ -24,7 +24,7 @@ SHOWN: Final = 12
 """Maximum number of jobs that a message lists."""
 
 
-class Wanted:
+class ExpectedJobs:
     """The criteria of the expected jobs.
 
     Args:
@@ -110,7 +110,7 @@ def statuses(given: Any) -> tuple[JobStatus, ...]:
         ) from None
 
 
-def complaint(wanted: Wanted, count: int | None, found: int, jobs: Sequence[Job], now: datetime) -> str:
+def complaint(wanted: ExpectedJobs, count: int | None, found: int, jobs: Sequence[Job], now: datetime) -> str:
     """Return the message for a wrong number of waiting jobs, with a list of the jobs that exist."""
     number = "a waiting job" if count is None else f"{count} waiting job{'' if count == 1 else 's'}"
     instead = f"found {found or 'none'}"

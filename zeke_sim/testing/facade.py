@@ -11,7 +11,7 @@ from zeke_queue.errors import InvalidOptionError, UsageError
 from zeke_queue.model import WAITING, JobQuery
 from zeke_queue.task.run import Run
 from zeke_sim.testing import run_task
-from zeke_sim.testing.expectations import Wanted, complaint, statuses
+from zeke_sim.testing.expectations import ExpectedJobs, complaint, statuses
 from zeke_sim.testing.pending import PendingSender
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Looking:
             UnknownTaskError: the catalog has no such task.
             InvalidOptionError: ``Job`` has no such attribute.
         """
-        wanted = Wanted(self.catalog, task, payload, delay, criteria)
+        wanted = ExpectedJobs(self.catalog, task, payload, delay, criteria)
         return [job for job in self.jobs() if job.row_state in WAITING and wanted.matches(job, self.now)]
 
     def assert_enqueued(
@@ -147,7 +147,7 @@ class Looking:
             AssertionError: the number differs; the message lists the jobs that exist.
         """
         __tracebackhide__ = True
-        wanted = Wanted(self.catalog, task, payload, delay, criteria)
+        wanted = ExpectedJobs(self.catalog, task, payload, delay, criteria)
         jobs, now = self.jobs(), self.now
         found = [job for job in jobs if job.row_state in WAITING and wanted.matches(job, now)]
         if len(found) != count if count is not None else not found:

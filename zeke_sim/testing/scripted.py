@@ -85,7 +85,7 @@ class Scripted:
             raise AssertionError(f"{self._name}: no answer was written for {', '.join(self._refused)}")
         left = [str(line) for line in self._lines if not line.stays]
         if left:
-            raise AssertionError(f"{self._name}: never called: {', '.join(left)}; {self._said()}")
+            raise AssertionError(f"{self._name}: never called: {', '.join(left)}; {self._remaining()}")
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         if method.startswith("_"):
@@ -119,7 +119,7 @@ class Scripted:
         left = ", ".join(map(str, self._lines))
         return f"answers are left for {left}" if left else "no answers are left"
 
-    def _said(self) -> str:
+    def _remaining(self) -> str:
         made = ", ".join(map(str, self.calls))
         return f"calls were {made}" if made else "nothing was called"
 

@@ -264,7 +264,7 @@ async def _worked(client: Client, workload: Callable[[Client], Awaitable[object]
     try:
         await workload(client)
     except AssertionError as error:
-        raise Violation(ASSERTED, _said(error), at=_time(client)) from error
+        raise Violation(ASSERTED, _assertion_text(error), at=_time(client)) from error
     forgotten = client.forgotten()
     if forgotten:
         raise Violation(
@@ -278,7 +278,7 @@ def _time(client: Client) -> float:
     return client._world.time()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
-def _said(error: AssertionError) -> str:
+def _assertion_text(error: AssertionError) -> str:
     return str(error).strip() or "an assertion failed"
 
 

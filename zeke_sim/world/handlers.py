@@ -91,7 +91,7 @@ def _observed(task: Task[Any, Any], nodes: Mapping[str, Node]) -> Task[Any, Any]
     return watched
 
 
-def _asked(error: BaseException) -> float | None:
+def _requested_delay(error: BaseException) -> float | None:
     """Return the delay in seconds that a handler requested by its exception, or None."""
     if isinstance(error, Snooze):
         return error.seconds
@@ -134,7 +134,7 @@ class _Watch:
             interrupted = current is not None and current.cancelling() > 0
             self._ended("cancelled" if interrupted else "raised", None if interrupted else "CancelledError: ")
         else:
-            self._ended("raised", f"{type(error).__name__}: {error}", _asked(error))
+            self._ended("raised", f"{type(error).__name__}: {error}", _requested_delay(error))
 
     def _ended(self, how: Any, value: Any, asked: float | None = None) -> None:
         world, node = self._node.world, self._node.name

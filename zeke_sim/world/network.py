@@ -138,7 +138,7 @@ class _Call:
             return await self.waiter
         except asyncio.CancelledError:
             self.gone = True
-            self._told("unknown", "cancelled", None)
+            self._record_answer("unknown", "cancelled", None)
             raise
 
     def _later(self, seconds: float, callback: Callable[..., object], *args: Any) -> None:
@@ -217,20 +217,20 @@ class _Call:
         if node.incarnation != self.incarnation or node.dead or self.waiter.done():
             return
         if node.lane.ready or node.lane.paused:
-            loop.call_soon(self._hear, outcome, result, issued, context=node.context)
+            loop.call_soon(self._receive, outcome, result, issued, context=node.context)
         else:
-            self._hear(outcome, result, issued)  # it would run next anyway
+            self._receive(outcome, result, issued)  # it would run next anyway
 
-    def _hear(self, outcome: Any, result: Any, issued: datetime | None) -> None:
+    def _receive(self, outcome: Any, result: Any, issued: datetime | None) -> None:
         if self.waiter.done():
             return
-        self._told(outcome, result, issued)
+        self._record_answer(outcome, result, issued)
         if isinstance(result, BaseException):
             self.waiter.set_exception(result)
         else:
             self.waiter.set_result(result)
 
-    def _told(self, outcome: Any, result: Any, issued: datetime | None) -> None:
+    def _record_answer(self, outcome: Any, result: Any, issued: datetime | None) -> None:
         if self.done:
             return
         self.done = True

@@ -93,7 +93,7 @@ class TimeSkipper:
         tables = world.store.tables
         if world.open_calls or tables.active or world.server.transactions or world.down or world.running:
             return
-        if any(tables.overlooked()):
+        if any(tables.waiting_for_ended()):
             return
         now, soonest = world.loop.time(), world.loop.soonest()
         resting = [node for node in self._nodes.values() if node.role != "client"]

@@ -203,7 +203,7 @@ class OpenAIClient:
                 error.status_code,
                 error.response.headers,
                 code=error.code,
-                said=self._said(error),
+                said=self._server_message(error),
                 model=model,
                 now=self._clock.now(),
             ) from error
@@ -213,7 +213,7 @@ class OpenAIClient:
             raise AIUnavailable(f"the AI at {where} can't be reached: {why}") from error
         return str(raw.http_response.text)
 
-    def _said(self, error: openai.APIStatusError) -> str:
+    def _server_message(self, error: openai.APIStatusError) -> str:
         """Return the server's error message, without the key; empty if there is none."""
         body: Any = error.body
         said = cast("dict[str, Any]", body).get("message") if isinstance(body, dict) else body

@@ -12,7 +12,7 @@ from zeke_tasks.ai.answers import Briefs
 from zeke_tasks.ai.client import load_prompt
 from zeke_tasks.ai.errors import AIMalformed
 from zeke_tasks.ai_calls import asking
-from zeke_tasks.briefs.variants import Unfit, fit
+from zeke_tasks.briefs.variants import InvalidVariant, fit
 from zeke_tasks.context import context_of
 from zeke_tasks.payloads import GenerateBrief
 from zeke_tasks.store.analysis import AnalysisState, Brief
@@ -48,14 +48,14 @@ async def generate_brief(payload: GenerateBrief, job: JobContext) -> dict[str, A
         )
     anew = payload.reason != "new_story"
     if (known := _kept(overlay, job, anew=anew)) is not None:
-        return _told(job, story.id, known, written=False)
+        return _result(job, story.id, known, written=False)
     question = f"{overlay.why_it_matters}\n\n{story.title}\n\n{text}"
     async with asking(job) as ai:
         answer = await ai.ask("brief", PROMPT, question, Briefs)
         said = answer.value
         try:
             brief = fit(said.one_liner, said.two_liner, said.elevator, story=text, few=answer.stub)
-        except Unfit as unfit:
+        except InvalidVariant as unfit:
             raise AIMalformed(f"The brief can't be used: {unfit}") from unfit
     state = AnalysisState.STUB if answer.stub else AnalysisState.COMPLETED
     brief = replace(brief, state=state, briefed_by=job.id, prompt_version=PROMPT.version)
@@ -71,7 +71,7 @@ async def generate_brief(payload: GenerateBrief, job: JobContext) -> dict[str, A
             await rows.put_brief(story.id, brief)
     if outdated:
         raise Retry(reason="The story was analysed again; write the brief from the new analysis")
-    return _told(job, story.id, kept or brief, written=kept is None)
+    return _result(job, story.id, kept or brief, written=kept is None)
 
 
 def _kept(overlay: Overlay | None, job: JobContext, *, anew: bool, stub: bool = False) -> Brief | None:
@@ -99,7 +99,7 @@ def _brief_of(overlay: Overlay) -> Brief | None:
     return Brief(one, two, elevator, saved, overlay.brief_state, by, prompt)
 
 
-def _told(job: JobContext, story_id: UUID, brief: Brief, *, written: bool) -> dict[str, Any]:
+def _result(job: JobContext, story_id: UUID, brief: Brief, *, written: bool) -> dict[str, Any]:
     saved = brief.time_saved_seconds
     job.logger.info("brief generated", storyId=str(story_id), written=written, timeSavedSeconds=saved)
     return {

@@ -17,7 +17,7 @@ TWO_LINER_SENTENCES: Final = 2
 ELEVATOR_SENTENCES: Final = (3, 4)
 
 
-class Unfit(Exception):
+class InvalidVariant(Exception):
     """A variant has too few sentences; the message names the variant and the number."""
 
 
@@ -32,15 +32,15 @@ def fit(one_liner: str, two_liner: str, elevator: str, *, story: str, few: bool 
         few: whether any number of sentences is enough, since a stub may have nothing else to quote.
 
     Raises:
-        Unfit: a variant has too few sentences.
+        InvalidVariant: a variant has too few sentences.
     """
     least, most = ELEVATOR_SENTENCES
     both = shorten(_first("two_liner", two_liner, TWO_LINER_SENTENCES), TWO_LINER_CHARACTERS)
     told = _first("elevator", elevator, most)
     if not few and len(sentences(both)) < TWO_LINER_SENTENCES and 2 * len(both) < TWO_LINER_CHARACTERS:
-        raise Unfit(f"two_liner has one sentence, but must have two: {both}")
+        raise InvalidVariant(f"two_liner has one sentence, but must have two: {both}")
     if not few and (count := len(sentences(told))) < least:
-        raise Unfit(f"elevator has {count} of {least} sentences: {shorten(told, 80)}")
+        raise InvalidVariant(f"elevator has {count} of {least} sentences: {shorten(told, 80)}")
     return Brief(
         one_liner=shorten(_first("one_liner", one_liner), ONE_LINER_CHARACTERS),
         two_liner=both,
@@ -58,9 +58,9 @@ def _first(variant: str, text: str, most: int | None = None) -> str:
     """Return the first sentences of a variant on one line.
 
     Raises:
-        Unfit: there are no sentences.
+        InvalidVariant: there are no sentences.
     """
     found = sentences(one_line(text))
     if not found:
-        raise Unfit(f"{variant} is empty")
+        raise InvalidVariant(f"{variant} is empty")
     return " ".join(found[:most])

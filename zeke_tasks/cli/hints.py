@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 WORKER: Final = "zeke worker --app zeke_tasks.catalog:catalog"
 
 
-def worker_goes_on(*, embedded: bool) -> str:
+def worker_continues(*, embedded: bool) -> str:
     """Return a hint that a worker continues the remaining jobs, and how to start one."""
     return f"A worker continues it (`{on_same(WORKER, embedded=embedded)}` starts one)"
 

@@ -11,7 +11,7 @@ import typer
 from zeke_queue.cli.render import print_json
 from zeke_queue.errors import InvalidOptionError
 from zeke_queue.model import ENDED, JobStatus
-from zeke_tasks.cli.hints import worker_goes_on
+from zeke_tasks.cli.hints import worker_continues
 from zeke_tasks.cli.session import extras, on_database, progress_console
 
 if TYPE_CHECKING:
@@ -112,14 +112,14 @@ def upload(
 
 def _show(found: Sequence[Finding], stories: Sequence[StoryView], spent: Sequence[Spending]) -> None:
     """Print stories, and what analysed them."""
-    from zeke_tasks.cli.output import tell_stories, tell_who_said_it  # noqa: PLC0415
+    from zeke_tasks.cli.output import print_models_and_cost, print_stories  # noqa: PLC0415
     from zeke_tasks.cli.report import carriers, wide_console  # noqa: PLC0415 - see the package
 
     if stories:
         out = wide_console()
-        tell_stories(out, stories, carriers(found))
+        print_stories(out, stories, carriers(found))
         out.print()
-        tell_who_said_it(out, stories, spent)
+        print_models_and_cost(out, stories, spent)
         out.print()
 
 
@@ -145,7 +145,7 @@ def _show_left(jobs: Sequence[Job], timeout: float, *, embedded: bool) -> None:
     left = sum(job.status not in ENDED for job in jobs)
     if left:
         which = "1 job" if left == 1 else f"{left} jobs"
-        goes_on = worker_goes_on(embedded=embedded)
+        goes_on = worker_continues(embedded=embedded)
         typer.echo(f"{which} did not end within {timeout:g} s. {goes_on}; or set a longer --timeout.")
 
 

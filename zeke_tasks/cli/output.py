@@ -30,7 +30,7 @@ TOP: Final = 2
 _LABEL: Final = 12
 
 
-def tell_stories(
+def print_stories(
     out: Console, stories: Sequence[StoryView], carriers: Mapping[UUID, Sequence[str]] | None = None
 ) -> None:
     """Print stories, each in a few lines.
@@ -45,10 +45,10 @@ def tell_stories(
     for seen in stories:
         names = (carriers or {}).get(seen.story.id) or ([seen.source.name] if seen.source else [])
         out.print()
-        _tell_in_short(out, seen, names, short[seen.story.id])
+        _print_summary(out, seen, names, short[seen.story.id])
 
 
-def _tell_in_short(out: Console, seen: StoryView, names: Sequence[str], short_id: str) -> None:
+def _print_summary(out: Console, seen: StoryView, names: Sequence[str], short_id: str) -> None:
     story, overlay = seen.story, seen.overlay
     wrapped(out, story.title, style="bold")
     facts = [chili(overlay)] if seen.analysed else ["not analysed"]
@@ -82,7 +82,7 @@ def chili(overlay: Overlay | None) -> str:
     return f"chili {overlay.chili if overlay and overlay.chili is not None else '–'}/{CHILI_MAX}"
 
 
-def tell_story(out: Console, seen: StoryView, near: Sequence[Neighbour] = ()) -> None:
+def print_story(out: Console, seen: StoryView, near: Sequence[Neighbour] = ()) -> None:
     """Print all details of one story."""
     story, source, overlay = seen.story, seen.source, seen.overlay
     wrapped(out, story.title, style="bold")
@@ -104,11 +104,11 @@ def tell_story(out: Console, seen: StoryView, near: Sequence[Neighbour] = ()) ->
         _heading(out, "Why it matters")
         for bullet in overlay.why_it_matters.splitlines():
             wrapped(out, bullet, "  • ")
-    tell_brief(out, seen)
+    print_brief(out, seen)
     if seen.highlights:
         _heading(out, f"Highlights ({len(seen.highlights)})")
     for highlight in seen.highlights:
-        _tell_highlight(out, highlight)
+        _print_highlight(out, highlight)
     if near:
         _heading(out, "Nearest stories")
     short = abbreviated(one.story.id for one in near)
@@ -116,7 +116,7 @@ def tell_story(out: Console, seen: StoryView, near: Sequence[Neighbour] = ()) ->
         wrapped(out, one.story.title, f"  {one.similarity:.2f}  {short[one.story.id]}  ")
 
 
-def tell_brief(out: Console, seen: StoryView) -> None:
+def print_brief(out: Console, seen: StoryView) -> None:
     """Print the three variants of a story's brief, if it has one."""
     overlay = seen.overlay
     if overlay is None or overlay.brief_one_liner is None:
@@ -140,7 +140,7 @@ def _saved(overlay: Overlay) -> str:
     return f" (saves {f'{minutes} min ' if minutes else ''}{rest} s of reading)" if seconds else ""
 
 
-def _tell_highlight(out: Console, highlight: Highlight) -> None:
+def _print_highlight(out: Console, highlight: Highlight) -> None:
     head = f"  {_score(highlight)}  "
     wrapped(out, f"{highlight.kind}: {highlight.title or highlight.summary}", head)
     if highlight.quote and printable_words(highlight.quote) != printable_words(highlight.summary):
@@ -165,7 +165,7 @@ def who(overlay: Overlay | None) -> str | None:
     return f"by {model}" + (f", {moment(overlay.analysed_at)}" if overlay.analysed_at else "")
 
 
-def who_answers(settings: AISettings) -> str:
+def describe_ai(settings: AISettings) -> str:
     """Return what answers questions about stories, and the setting that changes it."""
     if settings.asks == "openai":
         host = urlsplit(settings.openai_base_url).hostname or "its server"
@@ -178,7 +178,7 @@ def who_answers(settings: AISettings) -> str:
     )
 
 
-def tell_who_said_it(out: Console, stories: Iterable[StoryView], spent: Sequence[Spending]) -> None:
+def print_models_and_cost(out: Console, stories: Iterable[StoryView], spent: Sequence[Spending]) -> None:
     """Print what analysed some stories, and the cost."""
     known = [seen.overlay for seen in stories if seen.overlay is not None]
     models = dict.fromkeys(

@@ -19,11 +19,11 @@ from zeke_queue.system.install_hints import on_same
 from zeke_tasks.cli.hints import WORKER
 from zeke_tasks.cli.ids import Abbreviation
 from zeke_tasks.cli.session import (
-    jobs_and_rows_to_look_at,
     on_database,
+    open_all_read_only,
+    open_rows_read_only,
     progress_console,
     rows_to_change,
-    rows_to_look_at,
 )
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def list_playbooks(context: typer.Context) -> None:
     async def command(options: Options, settings: Settings) -> int:
         from zeke_tasks.cli.formatting import abbreviated, printable_words  # noqa: PLC0415 - see the package
 
-        async with rows_to_look_at(settings) as rows:
+        async with open_rows_read_only(settings) as rows:
             found = await rows.every_playbook()
         if options.json:
             print_json([_value(playbook) for playbook in found])
@@ -205,16 +205,16 @@ def run(
             async with runner.rows() as rows:
                 done, events = await rows.run(job.id), await rows.run_events(job.id)
         if done is not None:
-            done = _as_it_stands(done, came)
+            done = _with_job_status(done, came)
             _show(done, events, options)
         if done is None or came.status not in ENDED:
-            raise _goes_on(job.id, timeout, begun=done is not None, embedded=options.embedded)
+            raise _not_ended(job.id, timeout, begun=done is not None, embedded=options.embedded)
         return 0 if done.status is RunStatus.SUCCEEDED else 1
 
     on_database(context, command)
 
 
-def _goes_on(run_id: UUID, timeout: float, *, begun: bool, embedded: bool) -> ResultTimeoutError:
+def _not_ended(run_id: UUID, timeout: float, *, begun: bool, embedded: bool) -> ResultTimeoutError:
     """Return the error for a run that has not ended in time."""
     worker = on_same(WORKER, embedded=embedded)
     follow = on_same(f"zeke playbook show {run_id}", embedded=embedded)
@@ -237,9 +237,9 @@ def show(context: typer.Context, run_id: RunArgument) -> None:
     """Show a run and the result of each step; times are UTC."""
 
     async def command(options: Options, settings: Settings) -> int:
-        async with jobs_and_rows_to_look_at(settings) as (queue, rows):
+        async with open_all_read_only(settings) as (queue, rows):
             found = await _run(rows, run_id, embedded=options.embedded)
-            found = _as_it_stands(found, await queue.get(found.id))
+            found = _with_job_status(found, await queue.get(found.id))
             _show(found, await rows.run_events(found.id), options)
         return 0
 
@@ -264,7 +264,7 @@ async def _run(rows: Rows, text: str, *, embedded: bool) -> PlaybookRun:
     return found
 
 
-def _as_it_stands(found: PlaybookRun, job: Job | None) -> PlaybookRun:
+def _with_job_status(found: PlaybookRun, job: Job | None) -> PlaybookRun:
     """Return a run with its job's final status where the job has ended and the run's row is not updated."""
     from zeke_tasks.cli.report import why_it_failed  # noqa: PLC0415
     from zeke_tasks.playbooks.cancel import status_of  # noqa: PLC0415 - see the package
@@ -313,9 +313,9 @@ def cancel(context: typer.Context, run_id: RunArgument) -> None:
         from zeke_tasks.playbooks.cancel import cancel_run  # noqa: PLC0415
         from zeke_tasks.store.postgres import PostgresRepository  # noqa: PLC0415
 
-        async with jobs_and_rows_to_look_at(settings) as (looked_at, rows):
+        async with open_all_read_only(settings) as (looked_at, rows):
             found = await _run(rows, run_id, embedded=options.embedded)
-            found = _as_it_stands(found, await looked_at.get(found.id))
+            found = _with_job_status(found, await looked_at.get(found.id))
         async with Queue.connect(catalog, settings=settings) as queue:
             cancelled = await cancel_run(queue, PostgresRepository(), found.id)
         if options.json:

@@ -229,7 +229,7 @@ class Ingestion:
             if named.new or item.status is ItemStatus.PENDING:
                 job_id = (await transaction.send("fetch-content", FetchContent(raw_item_ids=[key]))).id
         if job_id is None and story is not None:
-            job_id = await self._errand.have_told(story.id)
+            job_id = await self._errand.send_missing_job(story.id)
         what = "article" if video_id_of(place) is None else "video"
         return Taken(url, what, named.source_id, key, job_id)
 

@@ -21,12 +21,12 @@ from zeke_queue.worker import Worker
 from zeke_tasks.ai.settings import AISettings
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.cli.follow import Family, counts_of, follow
-from zeke_tasks.cli.hints import see_job, worker_goes_on
+from zeke_tasks.cli.hints import see_job, worker_continues
 from zeke_tasks.cli.progress import display, standing
 from zeke_tasks.cli.report import why_it_failed
 from zeke_tasks.context import open_context
 from zeke_tasks.ingest.named import reach_named
-from zeke_tasks.ingest.recognise import Foretold
+from zeke_tasks.ingest.recognise import ReplayingClient
 from zeke_tasks.payloads import AnalyzeStory, GenerateBrief
 from zeke_tasks.store.analysis import AnalysisState
 
@@ -71,7 +71,7 @@ class JobRunner:
         new_id: generates ids of rows.
     """
 
-    def __init__(self, queue: Queue, context: Context, web: Foretold) -> None:
+    def __init__(self, queue: Queue, context: Context, web: ReplayingClient) -> None:
         self.queue = queue
         self.context = context
         self.web = web
@@ -121,7 +121,7 @@ class JobRunner:
                     shown.show(standing(counts_of(jobs), await find(jobs)))
         return jobs
 
-    async def have_told(self, story_id: UUID, *, anew: bool = False) -> UUID | None:
+    async def send_missing_job(self, story_id: UUID, *, anew: bool = False) -> UUID | None:
         """Send the job for a story's missing analysis or brief, unless it exists already.
 
         Args:
@@ -166,7 +166,7 @@ async def open_job_runner(settings: Settings, *, reach: Collection[str] = ()) ->
         StorageError: the database can't be used.
     """
     async with open_context() as opened, reach_named(opened.web, reach) as reached:
-        web = Foretold(reached)
+        web = ReplayingClient(reached)
         context = replace(opened, web=web)
 
         @asynccontextmanager
@@ -201,5 +201,5 @@ def require_done(jobs: Sequence[Job], timeout: float, *, embedded: bool) -> None
             told = f"; its last attempt failed: {last}" if last else ""
             raise ResultTimeoutError(
                 f"{job.name} ({see_job(job.id, embedded=embedded)}) did not end within {timeout:g} s{told}."
-                f" {worker_goes_on(embedded=embedded)}; or set a longer --timeout."
+                f" {worker_continues(embedded=embedded)}; or set a longer --timeout."
             )

@@ -137,5 +137,5 @@ async def _left_over(runner: JobRunner, item_ids: set[UUID]) -> list[UUID]:
     """Send jobs for stories of earlier uploads that are not analysed yet."""
     async with runner.rows() as rows:
         known = {story.id for story in (await rows.stories_of(item_ids)).values()}
-    sent = [await runner.have_told(story_id) for story_id in sorted(known)]
+    sent = [await runner.send_missing_job(story_id) for story_id in sorted(known)]
     return [job_id for job_id in sent if job_id is not None]

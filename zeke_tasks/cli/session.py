@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
-from zeke_queue.cli.session import Options, open_queue, open_to_look, options_of
+from zeke_queue.cli.session import Options, open_queue, open_read_only, options_of
 from zeke_queue.errors import UsageError
 from zeke_queue.system.install_hints import install
 
@@ -78,16 +78,16 @@ def _check_tables(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def rows_to_look_at(settings: Settings) -> AsyncGenerator[Rows]:
+async def open_rows_read_only(settings: Settings) -> AsyncGenerator[Rows]:
     """Open the domain's tables for reading; a role with SELECT only is sufficient."""
-    async with jobs_and_rows_to_look_at(settings) as (_, rows):
+    async with open_all_read_only(settings) as (_, rows):
         yield rows
 
 
 @asynccontextmanager
-async def jobs_and_rows_to_look_at(settings: Settings) -> AsyncGenerator[tuple[Queue, Rows]]:
+async def open_all_read_only(settings: Settings) -> AsyncGenerator[tuple[Queue, Rows]]:
     """Open the queue and the domain's tables for reading."""
-    async with open_to_look(_options(settings)) as queue, queue.transaction() as transaction:
+    async with open_read_only(_options(settings)) as queue, queue.transaction() as transaction:
         yield queue, _repository().within(transaction)
 
 

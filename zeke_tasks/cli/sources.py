@@ -16,7 +16,7 @@ from zeke_queue.errors import InvalidOptionError
 from zeke_queue.system.install_hints import on_same
 from zeke_tasks.cli.hints import WORKER
 from zeke_tasks.cli.ids import Abbreviation
-from zeke_tasks.cli.session import on_database, rows_to_change, rows_to_look_at
+from zeke_tasks.cli.session import on_database, open_rows_read_only, rows_to_change
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -128,7 +128,7 @@ def _wanted(
         raise InvalidOptionError(f"--authority: must be from 0 to 1, got {authority:g}.")
     if name is not None and not name.strip():
         raise InvalidOptionError("--name: must not be empty; give a name, or omit the option.")
-    about = _asked(kind, asked)
+    about = _search_options(kind, asked)
     new_id, read_as, place, called = _search(url, about) if kind == "youtube_search" else _place(url, kind)
     metadata = {} if place else {"query": called, **about}
     new = NewSource(
@@ -159,7 +159,7 @@ def _place(url: str, kind: str | None) -> tuple[UUID, str, str | None, str]:
     return Ids(SystemClock(), SystemEntropy())(), kind, place, host
 
 
-def _asked(kind: str | None, asked: Mapping[str, str | None]) -> dict[str, str]:
+def _search_options(kind: str | None, asked: Mapping[str, str | None]) -> dict[str, str]:
     """Return the options of a search that differ from the defaults."""
     from zeke_tasks.ingest.youtube import Search  # noqa: PLC0415 - see the package
     from zeke_tasks.youtube import Duration, Order  # noqa: PLC0415
@@ -194,7 +194,7 @@ def list_sources(context: typer.Context) -> None:
     """List the sources."""
 
     async def command(options: Options, settings: Settings) -> int:
-        async with rows_to_look_at(settings) as rows:
+        async with open_rows_read_only(settings) as rows:
             found = await rows.every_source()
         if options.json:
             print_json([_value(source) for source in found])
@@ -237,7 +237,7 @@ def health(context: typer.Context) -> None:
     """Show the result of each source's last check, and the time of the next; times are UTC."""
 
     async def command(options: Options, settings: Settings) -> int:
-        async with rows_to_look_at(settings) as rows:
+        async with open_rows_read_only(settings) as rows:
             found = [(source, await rows.health(source.id)) for source in await rows.every_source()]
         if options.json:
             print_json([{**_value(source), "health": _health_value(known)} for source, known in found])
@@ -259,7 +259,7 @@ def _print_health(found: list[tuple[Source, Health | None]]) -> None:
     out = console()
     if out.is_terminal:
         entries = [
-            Entry((short[source.id], *_health_cells(source, known)), _words(source.name), _told(known))
+            Entry((short[source.id], *_health_cells(source, known)), _words(source.name), _last_error(known))
             for source, known in found
         ]
         listed(out, titles, entries)
@@ -292,7 +292,7 @@ def _last_cells(known: Health | None) -> tuple[str, ...]:
     return moment(known.last_success_at), failing, _words(known.message or NOTHING)
 
 
-def _told(known: Health | None) -> str | None:
+def _last_error(known: Health | None) -> str | None:
     """Return the error of a source's last check; None if it succeeded."""
     if known is None or not (known.message or known.failing_for is not None):
         return None

@@ -12,7 +12,7 @@ from zeke_queue.cli.session import options_of
 from zeke_queue.errors import ZekeError
 from zeke_queue.system.install_hints import on_same
 from zeke_tasks.cli.ids import Abbreviation
-from zeke_tasks.cli.session import on_database, progress_console, rows_to_look_at
+from zeke_tasks.cli.session import on_database, open_rows_read_only, progress_console
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,7 @@ def list_stories(
     async def command(options: Options, settings: Settings) -> int:
         from zeke_tasks.stories.view import story_value, views  # noqa: PLC0415 - see the package
 
-        async with rows_to_look_at(settings) as rows:
+        async with open_rows_read_only(settings) as rows:
             found = await views(rows, await rows.newest_stories(limit))
         if options.json:
             print_json([story_value(seen) for seen in found])
@@ -96,16 +96,16 @@ def story(context: typer.Context, story_id: IdArgument) -> None:
     wanted = _story(story_id, embedded=options_of(context).embedded)
 
     async def command(options: Options, settings: Settings) -> int:
-        from zeke_tasks.cli.output import tell_story  # noqa: PLC0415
+        from zeke_tasks.cli.output import print_story  # noqa: PLC0415
         from zeke_tasks.stories.view import neighbours, story_value  # noqa: PLC0415 - see the package
 
-        async with rows_to_look_at(settings) as rows:
+        async with open_rows_read_only(settings) as rows:
             seen = await _find(rows, wanted)
             near = await neighbours(rows, seen.story.id)
         if options.json:
             print_json(story_value(seen, near))
         else:
-            tell_story(console(), seen, near)
+            print_story(console(), seen, near)
         return 0
 
     on_database(context, command)
@@ -124,10 +124,10 @@ def brief(
     wanted = _story(story_id, embedded=options_of(context).embedded)
 
     async def command(options: Options, settings: Settings) -> int:
-        from zeke_tasks.cli.output import tell_brief, who  # noqa: PLC0415
+        from zeke_tasks.cli.output import print_brief, who  # noqa: PLC0415
         from zeke_tasks.stories.view import brief_value  # noqa: PLC0415 - see the package
 
-        async with rows_to_look_at(settings) as rows:
+        async with open_rows_read_only(settings) as rows:
             seen = await _find(rows, wanted)
         if regenerate:
             seen = await _regenerated(settings, seen, timeout, embedded=options.embedded)
@@ -148,7 +148,7 @@ def brief(
             out = console()
             wrapped(out, seen.story.title, style="bold")
             wrapped(out, f"analysed {who(seen.overlay) or 'not yet'}", "  ")
-            tell_brief(out, seen)
+            print_brief(out, seen)
         return 0
 
     on_database(context, command)
@@ -185,7 +185,7 @@ async def _regenerated(settings: Settings, seen: StoryView, timeout: float, *, e
     from zeke_tasks.stories.view import view  # noqa: PLC0415
 
     async with open_job_runner(settings) as runner:
-        job_id = await runner.have_told(seen.story.id, anew=True)
+        job_id = await runner.send_missing_job(seen.story.id, anew=True)
         jobs = await runner.run(
             [job_id] if job_id else [], tasks=ANALYSIS_QUEUES, timeout=timeout, console=progress_console()
         )

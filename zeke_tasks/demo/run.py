@@ -22,7 +22,7 @@ from zeke_queue.system.settings import Settings
 from zeke_tasks.ai.choose import open_ai
 from zeke_tasks.ai.settings import AISettings
 from zeke_tasks.cli.formatting import printable_words
-from zeke_tasks.cli.output import tell_brief, tell_stories, tell_who_said_it, who_answers
+from zeke_tasks.cli.output import describe_ai, print_brief, print_models_and_cost, print_stories
 from zeke_tasks.cli.progress import display, standing
 from zeke_tasks.cli.report import (
     carriers,
@@ -75,7 +75,7 @@ class Demo:
             await asyncio.to_thread(postgres.migrate.migrate, server.dsn, settings.jobs_schema)
             await asyncio.to_thread(migrate.migrate, server.dsn)
             self._say(f"Database {server.dsn}", f"Data directory {server.directory}", f"Site {site.base_url}")
-            self._say(who_answers(self._ai))
+            self._say(describe_ai(self._ai))
             queue = await stack.enter_async_context(Queue.connect(demo_catalog(self._gap), settings=settings))
             sources = await self._add_sources(queue, site)
             command = ["-m", "zeke_tasks.demo.worker", server.dsn, str(self._gap)]
@@ -89,7 +89,7 @@ class Demo:
             seen = await self._report(queue, found)
             if missing := _missing(site, found):
                 self._say(f"These pages did not become stories: {', '.join(missing)}")
-            if untold := [one.story.title for one in seen if not _is_told(one)]:
+            if untold := [one.story.title for one in seen if not _has_brief(one)]:
                 self._say(f"These stories have no brief: {', '.join(map(printable_words, untold))}")
                 if self._ai.asks == "openai":
                     self._say("To see the demo without an AI, set ZEKE_AI=stub.")
@@ -134,14 +134,14 @@ class Demo:
             spent = await rows.spending()
         lost = (await queue.find(JobQuery(status=(JobStatus.FAILED,), limit=1000))).jobs
         self._console.print()
-        tell_stories(self._console, seen, carriers(found))
+        print_stories(self._console, seen, carriers(found))
         self._console.print()
-        if told := [one for one in seen if _is_told(one)]:
+        if told := [one for one in seen if _has_brief(one)]:
             hottest = max(told, key=lambda one: one.overlay.chili or 0 if one.overlay else 0)
             self._say(f"The whole brief of {printable_words(hottest.story.title)!r}:")
-            tell_brief(self._console, hottest)
+            print_brief(self._console, hottest)
             self._console.print()
-        tell_who_said_it(self._console, seen, spent)
+        print_models_and_cost(self._console, seen, spent)
         self._console.print()
         for table in (
             failures_table(found),
@@ -171,7 +171,7 @@ def _missing(site: DemoSite, found: list[Finding]) -> list[str]:
     return [url for url in site.page_urls if url not in told]
 
 
-def _is_told(seen: StoryView) -> bool:
+def _has_brief(seen: StoryView) -> bool:
     return seen.overlay is not None and seen.overlay.brief_one_liner is not None
 
 

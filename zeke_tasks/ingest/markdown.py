@@ -141,10 +141,10 @@ def _lines(tokens: Sequence[Token]) -> Iterator[str]:
 
 def _words(inline: Token) -> str:
     """Return the text of an inline token on one line."""
-    return one_line(_seen(_told(token) for token in inline.children or ()))
+    return one_line(_seen(_token_text(token) for token in inline.children or ()))
 
 
-def _told(token: Token) -> tuple[str, str]:
+def _token_text(token: Token) -> tuple[str, str]:
     """Return the text of a part of an inline token, and its tag if it is HTML."""
     match token.type:
         case "softbreak" | "hardbreak":
@@ -158,7 +158,7 @@ def _told(token: Token) -> tuple[str, str]:
 
 
 def _pieces(html: str) -> Iterator[tuple[str, str]]:
-    """Yield the parts of HTML as ``_told`` does: script and style tags, and the text between them."""
+    """Yield the parts of HTML as ``_token_text`` does: script and style tags, and the text between them."""
     for number, part in enumerate(_UNSEEN.split(html)):
         yield ("", part) if number % 2 else (part, "")
 

@@ -29,7 +29,7 @@ def feed_of(fetched: Fetched) -> Feed | None:
         return None
 
 
-class Foretold:
+class ReplayingClient:
     """A web client that returns an answer once more without a second request.
 
     A URL must be fetched to recognise it as feed or page; the job that reads it then gets the same answer.

@@ -50,7 +50,7 @@ class Search(BaseModel):
     duration: Duration = "any"
 
 
-class Lacking(Exception):
+class MissingRequirement(Exception):
     """A source or this worker lacks something that the check needs; the message says what, to users."""
 
 
@@ -95,7 +95,7 @@ async def ingest_from_youtube(payload: IngestSource, job: JobContext) -> dict[st
                 found = await _search(youtube, source)
             else:
                 found = await _channel(context, source, health)
-    except Lacking as lacking:
+    except MissingRequirement as lacking:
         # Users find the reason only in the source's health, so it is recorded there.
         await record_failure(job, source, str(lacking))
         return {"sourceId": source.id, "skipped": str(lacking)}
@@ -128,7 +128,7 @@ def _not_youtube(source: Source | None) -> str | None:
 
 def _youtube_of(context: Context) -> YouTube:
     if context.youtube is None:
-        raise Lacking("This worker has no YouTube client.")
+        raise MissingRequirement("This worker has no YouTube client.")
     return context.youtube
 
 
@@ -139,11 +139,13 @@ async def _search(youtube: YouTube, source: Source) -> Found:
         search = Search.model_validate(said)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise Lacking(
+        raise MissingRequirement(
             f"The metadata of a search needs a query, and may have order and duration: {wrong}."
         ) from None
     if youtube.search is None:
-        raise Lacking("YOUTUBE_API_KEY is not set, and searches need a key of the YouTube Data API.")
+        raise MissingRequirement(
+            "YOUTUBE_API_KEY is not set, and searches need a key of the YouTube Data API."
+        )
     return Found(
         await youtube.search.search(search.query, order=search.order, duration=search.duration, limit=NEWEST)
     )

@@ -114,27 +114,27 @@ async def _begin(payload: Asked, job: JobContext) -> _Playing:
         Fail: the team has no such playbook, or it is archived; or the run has failed and the job was not
             retried by a user since: its worker was lost before the job failed too.
     """
-    by_hand = await _was_brought_back(job)
+    by_hand = await _was_requeued(job)
     async with _rows(job) as rows:
         run = await rows.run(job.id)
         if run is not None and run.status is RunStatus.FAILED and not by_hand:
             raise Fail(_again(run.error))
         if run is None:
-            told = _told_steps(await _playbook(rows, payload))
+            told = _event_steps(await _playbook(rows, payload))
             run, _ = await rows.ensure_run(_new_run(payload, job))
             await rows.put_run_event(_event(run, "run.created", **told))
             await rows.activate_playbook(run.playbook_id)
             await rows.begin_run(run.id)
             await rows.put_run_event(_event(run, "run.started"))
         elif run.status in {RunStatus.FAILED, RunStatus.CANCELLED}:
-            told = _told_steps(await _playbook(rows, payload))
+            told = _event_steps(await _playbook(rows, payload))
             await rows.resume_run(run.id)
             run = replace(run, resumed=run.resumed + 1)
             await rows.put_run_event(_event(run, "run.resumed", **told))
         return await _as_stored(rows, run)
 
 
-async def _was_brought_back(job: JobContext) -> bool:
+async def _was_requeued(job: JobContext) -> bool:
     """Return whether the job had ended and was retried or resumed."""
     if job.attempt == 1:
         return False
@@ -167,7 +167,7 @@ def _new_run(payload: Asked, job: JobContext) -> NewRun:
     )
 
 
-def _told_steps(playbook: Playbook) -> dict[str, Any]:
+def _event_steps(playbook: Playbook) -> dict[str, Any]:
     """Return the steps for an event: the run uses these even if the playbook is edited meanwhile."""
     return {"steps": [{"name": s.name, "task": s.task, "input": dict(s.input)} for s in playbook.steps]}
 

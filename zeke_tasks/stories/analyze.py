@@ -45,7 +45,7 @@ async def analyze_story(payload: AnalyzeStory, job: JobContext) -> dict[str, Any
         text = f"{story.title}\n\n{await text_of(rows, story.id)}"
         was_placed = any(one.purpose == EMBEDDING for one in await rows.spending(job.id))
     if _is_done(overlay, job, again=again):
-        return _told(job, story.id, overlay, skipped=True)
+        return _result(job, story.id, overlay, skipped=True)
     async with asking(job) as ai:
         if not was_placed:
             embedded = await ai.embed(EMBEDDING, text)
@@ -71,9 +71,9 @@ async def analyze_story(payload: AnalyzeStory, job: JobContext) -> dict[str, Any
         if kept:
             if placed is not None:
                 await rows.put_embedding(story.id, placed)
-            await _send_what_follows(transaction, job, story.id, anew=before is not None)
+            await _send_follow_ups(transaction, job, story.id, anew=before is not None)
         overlay = await rows.overlay(story.id)
-    return _told(job, story.id, overlay, skipped=not kept)
+    return _result(job, story.id, overlay, skipped=not kept)
 
 
 def _is_done(
@@ -110,9 +110,7 @@ def _analysis(answer: Answer[Answered], job: JobContext) -> Analysis:
     )
 
 
-async def _send_what_follows(
-    transaction: Transaction, job: JobContext, story_id: UUID, *, anew: bool
-) -> None:
+async def _send_follow_ups(transaction: Transaction, job: JobContext, story_id: UUID, *, anew: bool) -> None:
     """Send the jobs that follow an analysis, except scoring, which follows the extraction.
 
     Their ids depend on the attempt: if another job's analysis replaced this one's and this job runs again,
@@ -125,7 +123,7 @@ async def _send_what_follows(
         await transaction.send(task, payload, id=child_id, priority=job.priority)
 
 
-def _told(job: JobContext, story_id: UUID, overlay: Overlay | None, *, skipped: bool) -> dict[str, Any]:
+def _result(job: JobContext, story_id: UUID, overlay: Overlay | None, *, skipped: bool) -> dict[str, Any]:
     told = {
         "analysisState": overlay.analysis_state.value if overlay else None,
         "chili": overlay.chili if overlay else None,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     Reads = Callable[[RawItem], Awaitable[Reading | None]]
     """Reads an item; None if there is no text. `work_off` handles its errors, including `NotYet` and
-    `Hindered`."""
+    `ReadingBlocked`."""
 
 
 class NotYet(Exception):
@@ -50,7 +50,7 @@ class Later(NotYet):
         super().__init__(reason)
 
 
-class Hindered(Transient):
+class ReadingBlocked(Transient):
     """This machine can't read any item of a kind at the moment; the items are not the cause.
 
     The items stay unchanged without using up attempts, and no further item is started. Videos are read last,
@@ -79,7 +79,7 @@ async def work_off(job: JobContext, item_ids: Collection[UUID], reads: Reads) ->
     Raises:
         Retry: some items had temporary errors and must be tried again; the others are finished.
         Snooze: all unfinished items must be tried again later.
-        Hindered: raised by ``reads``, after the items in progress are finished.
+        ReadingBlocked: raised by ``reads``, after the items in progress are finished.
         Exception: an error other than the web's, after the other items are finished: its cause is this
             machine or our code, so the operator should see it.
     """
@@ -98,7 +98,7 @@ async def work_off(job: JobContext, item_ids: Collection[UUID], reads: Reads) ->
 
 def _failure_of(left: Sequence[Exception], of: int) -> Exception:
     """Return the exception of the job for the errors that left items unfinished."""
-    if hindered := next((error for error in left if isinstance(error, Hindered)), None):
+    if hindered := next((error for error in left if isinstance(error, ReadingBlocked)), None):
         return hindered
     later = [error.after for error in left if isinstance(error, Later)]
     if len(later) == len(left):
@@ -128,7 +128,7 @@ async def _finish_all(job: JobContext, items: Sequence[RawItem], reads: Reads) -
                 left.append(again)
             done += 1
             await job.progress(done / len(items), item.title)
-            if any(isinstance(error, Hindered) for error in left):
+            if any(isinstance(error, ReadingBlocked) for error in left):
                 return
 
     try:
@@ -152,7 +152,7 @@ async def _finish(job: JobContext, item: RawItem, reads: Reads) -> Exception | N
     except Permanent as error:
         await _settle(job, item, ItemStatus.FAILED, str(error))
         return None
-    except Hindered as error:
+    except ReadingBlocked as error:
         job.logger.warning("item not read", **about, error=str(error))
         return error
     except Transient as error:
@@ -187,13 +187,13 @@ async def _keep(job: JobContext, item: RawItem, reading: Reading) -> None:
                 # Then the video is locked: of two jobs that read it for two items, the second stores the text
                 # of the first.
                 await rows.lock_video(key)
-                reading = await told_elsewhere(rows, item) or reading
+                reading = await text_of_same_video(rows, item) or reading
             story_id, new = await keep(rows, item, reading)
             if new or await _is_to_be_analysed(rows, story_id):
                 await _send_analysis(transaction, job, story_id)
 
 
-async def told_elsewhere(rows: Rows, item: RawItem) -> Reading | None:
+async def text_of_same_video(rows: Rows, item: RawItem) -> Reading | None:
     """Return the text of the same video that was read for another item, so that both are one story."""
     key = video_id(item)
     known = None if key is None else await text_of_video(rows, item, key)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from zeke_tasks.context import context_of, read
 from zeke_tasks.fetch import Permanent
 from zeke_tasks.ingest.videos import video_of
-from zeke_tasks.stories.items import Hindered, Later, NotYet, told_elsewhere
+from zeke_tasks.stories.items import Later, NotYet, ReadingBlocked, text_of_same_video
 from zeke_tasks.stories.read import read_video
 from zeke_tasks.youtube import Blocked, NotOutYet, parse_watch_page
 from zeke_tasks.youtube.channels import RECENT
@@ -33,9 +33,9 @@ async def read_video_once(job: JobContext, youtube: YouTube, item: RawItem) -> R
 
     Raises:
         NotYet: the video or its captions may still appear.
-        Hindered: YouTube answers no request of this machine.
+        ReadingBlocked: YouTube answers no request of this machine.
     """
-    return await _told_elsewhere(job, item) or await _read(context_of(job), youtube, video_of(item))
+    return await _with_page_metadata(job, item) or await _read(context_of(job), youtube, video_of(item))
 
 
 async def read_named_video(job: JobContext, item: RawItem) -> Reading | None:
@@ -46,14 +46,14 @@ async def read_named_video(job: JobContext, item: RawItem) -> Reading | None:
 
     Raises:
         Later: the video or its captions may still appear.
-        Hindered: YouTube answers no request of this machine, or this worker can't ask it.
+        ReadingBlocked: YouTube answers no request of this machine, or this worker can't ask it.
     """
     context = context_of(job)
-    if (told := await _told_elsewhere(job, item)) is not None:
+    if (told := await _with_page_metadata(job, item)) is not None:
         return told
     video = video_of(item)
     if context.youtube is None:
-        raise Hindered(video.url, "this worker was given no YouTube client")
+        raise ReadingBlocked(video.url, "this worker was given no YouTube client")
     if not video.title:
         video = await _on_its_page(job, video)
     try:
@@ -63,9 +63,9 @@ async def read_named_video(job: JobContext, item: RawItem) -> Reading | None:
     return reading and replace(reading, title=reading.title or video.url)
 
 
-async def _told_elsewhere(job: JobContext, item: RawItem) -> Reading | None:
+async def _with_page_metadata(job: JobContext, item: RawItem) -> Reading | None:
     async with job.transaction() as transaction:
-        return await told_elsewhere(context_of(job).repository.within(transaction), item)
+        return await text_of_same_video(context_of(job).repository.within(transaction), item)
 
 
 async def _on_its_page(job: JobContext, video: Video) -> Video:
@@ -101,13 +101,13 @@ async def _read(context: Context, youtube: YouTube, video: Video) -> Reading | N
 
     Raises:
         NotYet: the video or its captions may still appear.
-        Hindered: YouTube answers no request of this machine.
+        ReadingBlocked: YouTube answers no request of this machine.
     """
     age = _age(context, video)
     try:
         captions = await youtube.captions.captions(video.id)
     except Blocked as error:
-        raise Hindered(error.url, error.reason, retry_after=error.retry_after) from error
+        raise ReadingBlocked(error.url, error.reason, retry_after=error.retry_after) from error
     except NotOutYet as error:
         if _is_waited_for(age, RECENT):
             raise NotYet(error.reason) from error

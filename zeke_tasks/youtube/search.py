@@ -89,7 +89,7 @@ class YouTubeSearch:
             fetched = await self._web.fetch(f"{url}&key={quote(key, safe='')}", kind="page")
         except WebError as error:
             # The original error has the URL with the key, so it is not chained.
-            raise _told(url, error, error.reason.replace(key, "…")) from None
+            raise _without_key(url, error, error.reason.replace(key, "…")) from None
         try:
             answer: Any = json.loads(fetched.body)
         except (ValueError, RecursionError) as error:
@@ -97,7 +97,7 @@ class YouTubeSearch:
         return as_mappings(as_mapping(answer).get("items"))
 
 
-def _told(url: str, error: WebError, reason: str) -> WebError:
+def _without_key(url: str, error: WebError, reason: str) -> WebError:
     """Return a copy of an error with the URL and reason that may be shown."""
     if error.status == _REFUSED:
         reason = "YouTube refuses the key: its units for the day are used up, or it is not for this API"

@@ -26,7 +26,7 @@ def parse_watch_page(body: bytes, charset: str | None, video_id: str) -> Video:
         charset: the encoding claimed by the server.
         video_id: id of the video; data of other videos is ignored.
     """
-    told = _told(decode(body, charset))
+    told = _player_data(decode(body, charset))
     details = as_mapping(told.get("videoDetails"))
     about = as_mapping(as_mapping(told.get("microformat")).get("playerMicroformatRenderer"))
     if details.get("videoId") != video_id:
@@ -44,7 +44,7 @@ def parse_watch_page(body: bytes, charset: str | None, video_id: str) -> Video:
     )
 
 
-def _told(page: str) -> dict[str, Any]:
+def _player_data(page: str) -> dict[str, Any]:
     """Return the player's data; empty if the page has none."""
     found = _PLAYER.search(page)
     if found is None:

@@ -13,7 +13,7 @@ from tests.tasks.scripted_ai import ScriptedAI
 from tests.tasks.scripted_web import ScriptedWeb
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.briefs.generate import PROMPT
-from zeke_tasks.cli.output import tell_brief
+from zeke_tasks.cli.output import print_brief
 from zeke_tasks.stories.view import brief_value, view
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ async def test_brief_of_stub_is_marked_beside_analysis_of_model() -> None:
         assert value is not None
         assert (value["state"], value["promptVersion"]) == (state, PROMPT.version)
         shown = io.StringIO()
-        tell_brief(Console(file=shown, width=100), seen)
+        print_brief(Console(file=shown, width=100), seen)
         assert ("The brief is by the stub (not an AI)." in shown.getvalue()) is (state == "stub")
 
     await check_each_async([(ScriptedAI(), "completed"), (StubClient(), "stub")], check)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cases import check_each
-from zeke_tasks.briefs.variants import Unfit, fit, time_saved
+from zeke_tasks.briefs.variants import InvalidVariant, fit, time_saved
 from zeke_tasks.store.analysis import Brief
 from zeke_tasks.text_rules import WORDS_PER_MINUTE, sentences
 
@@ -56,7 +56,7 @@ def test_elevator_has_four_sentences_at_most() -> None:
 
 def test_too_few_sentences_are_refused_with_reason() -> None:
     def check(one: str, two: str, three: str, complaint: str) -> None:
-        with pytest.raises(Unfit, match=complaint):
+        with pytest.raises(InvalidVariant, match=complaint):
             fitted(one, two, three)
 
     cases = [
@@ -72,7 +72,7 @@ def test_too_few_sentences_are_refused_with_reason() -> None:
 def test_few_sentences_are_enough_for_a_short_story() -> None:
     brief = fitted(two=ONE, three=ONE, few=True)
     assert (brief.two_liner, brief.elevator) == (ONE, ONE)
-    with pytest.raises(Unfit):
+    with pytest.raises(InvalidVariant):
         fitted(two="", few=True)
 
 
@@ -80,7 +80,7 @@ def test_few_sentences_are_enough_for_a_short_story() -> None:
 def test_any_variants_are_fitted_or_refused(one: str, two: str, three: str) -> None:
     try:
         brief = fitted(one, two, three)
-    except Unfit as unfit:
+    except InvalidVariant as unfit:
         assert str(unfit)  # noqa: PT017 - both ends are right, and which one comes the next test says
         return
     assert 0 < len(brief.one_liner) < 140
@@ -98,7 +98,7 @@ def test_enough_sentences_are_never_refused(text: str) -> None:
 def test_fitting_twice_changes_nothing(one: str, two: str, three: str) -> None:
     try:
         brief = fitted(one, two, three, few=True)
-    except Unfit:
+    except InvalidVariant:
         return
     assert fitted(brief.one_liner, brief.two_liner, brief.elevator, few=True) == brief
 

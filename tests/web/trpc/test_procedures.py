@@ -24,7 +24,7 @@ from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.web import WebSettings, create_app
 from zeke_queue.web.access.guard import Caller
-from zeke_queue.web.trpc.procedures import told_to_client
+from zeke_queue.web.trpc.procedures import to_trpc_error
 from zeke_queue.web.trpc.superjson import decode
 
 if TYPE_CHECKING:
@@ -281,9 +281,9 @@ async def test_invalid_payload_is_rejected_with_its_field(client: Client) -> Non
 
 
 def test_conflict_names_the_holder_of_the_key() -> None:
-    told = told_to_client(JobConflictError("The slot is held", UUID(int=5))).shape("trigger.trigger")[
-        "error"
-    ]["json"]
+    told = to_trpc_error(JobConflictError("The slot is held", UUID(int=5))).shape("trigger.trigger")["error"][
+        "json"
+    ]
     assert (told["code"], told["data"]["code"], told["data"]["httpStatus"]) == (-32009, "CONFLICT", 409)
     assert told["data"]["id"] == str(UUID(int=5))
 

@@ -114,11 +114,11 @@ def _fits(row: Row, query: JobQuery) -> bool:
         and (query.parent is None or row.parent == query.parent)
         and (query.created_from is None or row.created_on >= query.created_from)
         and (query.created_to is None or row.created_on < query.created_to)
-        and (query.text is None or _tells(row, query.text, open_to_it=row.name not in query.opaque))
+        and (query.text is None or _contains_text(row, query.text, open_to_it=row.name not in query.opaque))
     )
 
 
-def _tells(row: Row, text: str, *, open_to_it: bool) -> bool:
+def _contains_text(row: Row, text: str, *, open_to_it: bool) -> bool:
     """Return whether a row contains a text."""
     inside = (row.data, row.output) if open_to_it else ()
     return any(contains(one, text) for one in (str(row.id), row.singleton_key, *inside))

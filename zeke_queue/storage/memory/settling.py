@@ -53,7 +53,7 @@ def complete(
     return changed
 
 
-def give_back(
+def fail_or_release(
     scope: AutoCommit,
     now: datetime,
     failures: Iterable[tuple[Failed, str]],
@@ -73,7 +73,7 @@ def give_back(
         if row is None or row.attempt != outcome.attempt:
             continue
         if row.state is not RowState.ACTIVE:
-            if repeated and _was_given_back(row, outcome, error):
+            if repeated and _was_released(row, outcome, error):
                 changed.add(row.id)
             continue
         row = scope.change(row)
@@ -95,7 +95,7 @@ def suspend(scope: AutoCommit, now: datetime, waiting: Iterable[Waiting], *, rep
             continue
         if row.state is not RowState.ACTIVE:
             released = Released(job_id, attempt)
-            if repeated and _was_given_back(row, released, ""):
+            if repeated and _was_released(row, released, ""):
                 changed.add(job_id)
             continue
         child = scope.row(child_id)
@@ -152,7 +152,7 @@ def _fail(scope: AutoCommit, row: Row, outcome: Failed, error: str, now: datetim
         row.wait(RowState.RETRY, now, outcome.retry_in)
 
 
-def _was_given_back(row: Row, outcome: Failed | Released, error: str) -> bool:
+def _was_released(row: Row, outcome: Failed | Released, error: str) -> bool:
     """Return whether an ended or waiting row results from this very outcome."""
     if row.state is RowState.FAILED and _superseded(row):
         return isinstance(outcome, Released) or outcome.retry_in is not None

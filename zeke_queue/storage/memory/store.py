@@ -139,7 +139,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
         """Resume jobs whose child has ended and that were not notified."""
         check_limit(limit)
         now = self._clock.now()
-        free = (row for row in self._tables.overlooked() if not self._locks.taken(row.id))
+        free = (row for row in self._tables.waiting_for_ended() if not self._locks.taken(row.id))
         found = sorted(free, key=lambda row: (row.waits_for or row.id, row.id))[:limit]
         for row in found:
             parent = self._direct.change(row)

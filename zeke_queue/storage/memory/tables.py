@@ -125,7 +125,7 @@ class Tables:
         """Return the rows that wait for a job to end."""
         return self.waiting.get(job_id, {}).values()
 
-    def overlooked(self) -> Iterator[Row]:
+    def waiting_for_ended(self) -> Iterator[Row]:
         """Yield the rows that wait for a job that has ended or is gone."""
         for job_id, parents in self.waiting.items():
             child = self.jobs.get(job_id)

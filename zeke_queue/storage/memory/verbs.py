@@ -62,7 +62,7 @@ class MemoryVerbs:
                 lambda: self._locks_of_settled([*completed, *failed, *released]), self._scope.owner
             )
         changed = settling.complete(self._scope, now, completions, repeated=repeated)
-        changed |= settling.give_back(self._scope, now, failures, released, repeated=repeated)
+        changed |= settling.fail_or_release(self._scope, now, failures, released, repeated=repeated)
         await self._wake(changed)
         return changed
 

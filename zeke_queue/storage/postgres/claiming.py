@@ -90,7 +90,7 @@ class Claims:
         began, limited = self._clock.monotonic(), self._limited
         marks = {one.name: self._marks[one.name] for one in capacity if self._trusts(one.name, began)}
         taken = await self._claim(worker, capacity, limit, marks)
-        self._note_full_looks([one.name for one in capacity if one.name not in marks], began)
+        self._time_full_reads([one.name for one in capacity if one.name not in marks], began)
         if len(taken) < limit and (rest := _rest(capacity, taken)):
             self.forget_marks()
             await self._look_up_limits()
@@ -116,7 +116,7 @@ class Claims:
         """Return whether a queue's marks go back to a recent claim without marks."""
         return name in self._marks and now < self._full_look_due.get(name, 0.0)
 
-    def _note_full_looks(self, names: Iterable[str], began: float) -> None:
+    def _time_full_reads(self, names: Iterable[str], began: float) -> None:
         ended = self._clock.monotonic()
         due = ended + max(_TRUSTED_SECONDS, _FULL_LOOK_SHARE * (ended - began))
         self._full_look_due.update(dict.fromkeys(names, due))

@@ -92,10 +92,10 @@ def migrate(dsn: str, schema: str = "pgboss") -> list[str]:
     """
     schema = schema_name(schema)
     with translated(), _connected(dsn) as connection, _alone(connection, schema):
-        found = _look(connection, schema)
+        found = _find(connection, schema)
         _refuse_others(found, schema)
         applied = [] if found.tables else _make(connection, schema)
-        found = _look(connection, schema)
+        found = _find(connection, schema)
         _refuse_others(found, schema)
         return applied + _adopt(connection, schema, found)
 
@@ -133,7 +133,7 @@ def _check(dsn: str, schema: str, *, reading: bool) -> None:
         to_read = dict.fromkeys(RIGHTS, "select")
         # Check this first, since the schema's contents can't be read without these rights.
         _check_rights(connection, schema, to_read, reading=reading, of="to_regclass(%s)")
-        found = _look(connection, schema)
+        found = _find(connection, schema)
         _refuse_others(found, schema)
         if not found.tables:
             raise SchemaVersionError(
@@ -198,7 +198,7 @@ def _alone(connection: Connection, schema: str) -> Generator[None]:
             connection.execute(cast("LiteralString", f"select pg_advisory_unlock({key})"))
 
 
-def _look(connection: Connection, schema: str) -> Found:
+def _find(connection: Connection, schema: str) -> Found:
     def has(table: str) -> bool:
         return bool(_one(connection, "select to_regclass(%s) is not null", f"{schema}.{table}"))
 
@@ -245,7 +245,7 @@ def _make(connection: Connection, schema: str) -> list[str]:
     try:
         with connection.transaction():
             connection.execute(_literal(_pgboss_lock(schema)))
-            if _look(connection, schema).tables:
+            if _find(connection, schema).tables:
                 return []
             for migration in steps:
                 connection.execute(_literal(_plain(migration.fitted(schema))))
@@ -265,23 +265,23 @@ def _adopt(connection: Connection, schema: str, found: Found) -> list[str]:
         if migration.number == _FRESH_ONLY:
             connection.execute(_literal(_record(schema, [migration])))
         elif "concurrently" in migration.text:
-            _apply_beside_others(connection, schema, migration)
+            _apply_concurrently(connection, schema, migration)
         else:
-            _apply_at_once(connection, schema, migration)
+            _apply_in_one_transaction(connection, schema, migration)
     return [m.name for m in missing if m.number != _FRESH_ONLY]
 
 
-def _apply_at_once(connection: Connection, schema: str, migration: Migration) -> None:
+def _apply_in_one_transaction(connection: Connection, schema: str, migration: Migration) -> None:
     """Apply a migration in one transaction, while no pg-boss changes tables."""
     steps = [_pgboss_lock(schema), migration.fitted(schema), _record(schema, [migration])]
-    _run_patiently(connection, schema, migration, steps)
+    _run_with_lock_timeout(connection, schema, migration, steps)
 
 
-def _apply_beside_others(connection: Connection, schema: str, migration: Migration) -> None:
+def _apply_concurrently(connection: Connection, schema: str, migration: Migration) -> None:
     """Build each index on its own, and run the steps between in transactions; redo interrupted steps."""
     for beside, group in groupby(_statements(migration.fitted(schema)), lambda text: "concurrently" in text):
         if not beside:
-            _run_patiently(connection, schema, migration, list(group))
+            _run_with_lock_timeout(connection, schema, migration, list(group))
             continue
         for text in group:
             if built := re.search(r"index concurrently if not exists (\w+)", text):
@@ -290,7 +290,9 @@ def _apply_beside_others(connection: Connection, schema: str, migration: Migrati
     connection.execute(_literal(_record(schema, [migration])))
 
 
-def _run_patiently(connection: Connection, schema: str, migration: Migration, steps: list[str]) -> None:
+def _run_with_lock_timeout(
+    connection: Connection, schema: str, migration: Migration, steps: list[str]
+) -> None:
     """Run in one transaction. Waiting for a lock blocks later sessions, so give up soon and retry."""
     for _ in range(_LOCK_TRIES):
         try:

@@ -111,7 +111,7 @@ class SyncCursor(_OwnConversions, psycopg.Cursor[Row]):
         super().__init__(connection, row_factory=tuple_row)
 
 
-def of_wanted(wanted: Sequence[NewJob | UUID]) -> dict[str, Any]:
+def conflict_parameters(wanted: Sequence[NewJob | UUID]) -> dict[str, Any]:
     """Return the parameters of ``find_conflicts.sql``; none if no uniqueness rule concerns any of them."""
     columns = [_place(one) for one in wanted]
     if not any(name is None or key is not None or slot for _, name, key, slot, _ in columns):

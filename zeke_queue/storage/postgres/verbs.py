@@ -152,7 +152,7 @@ class PostgresVerbs:
 
     async def find_conflicts(self, wanted: Sequence[NewJob | UUID]) -> list[UUID | None]:
         """Return the jobs that hold the singleton key or the slot of others."""
-        parameters = rows.of_wanted(wanted)
+        parameters = rows.conflict_parameters(wanted)
         found = dict(await self._runner.run("find_conflicts", parameters)) if parameters else {}
         return [found.get(position) for position in range(1, len(wanted) + 1)]
 
@@ -199,9 +199,9 @@ class PostgresVerbs:
         try:
             return await self._ids_or_refusal("requeue", {**parameters, "ids": list(ids)})
         except UniqueViolation:
-            return await self._in_transaction(lambda verbs: verbs.bring_back_singly(ids, parameters))
+            return await self._in_transaction(lambda verbs: verbs.requeue_singly(ids, parameters))
 
-    async def bring_back_singly(self, ids: Sequence[UUID], parameters: dict[str, Any]) -> set[UUID]:
+    async def requeue_singly(self, ids: Sequence[UUID], parameters: dict[str, Any]) -> set[UUID]:
         """Requeue ended jobs, one by one in a transaction, in the order of ids."""
         await self._runner.run("lock_jobs", {"ids": list(ids)})
         changed: set[UUID] = set()

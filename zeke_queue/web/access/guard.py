@@ -148,7 +148,7 @@ class Guard:
         if known is not None:
             return known
         hosted = await self._hosted(connection)
-        caller = hosted or await self._told(connection)
+        caller = hosted or await self._authenticated(connection)
         if connection.scope.get("method", "GET") not in SAFE:
             if caller.via != "key":
                 check_origin(connection, self._settings.api_cors_origins)
@@ -191,7 +191,9 @@ class Guard:
             raise
         except HTTPException as refused:  # raised as in the host application's routes
             raise ApiError(
-                refused.status_code, _said(refused.detail, refused.status_code), headers=refused.headers
+                refused.status_code,
+                _detail_text(refused.detail, refused.status_code),
+                headers=refused.headers,
             ) from None
         except Exception as error:  # noqa: BLE001 - an authenticator may raise anything
             why = f"{type(error).__name__}: {error}"
@@ -202,7 +204,7 @@ class Guard:
                 headers={"retry-after": RETRY_AFTER},
             ) from None
 
-    async def _told(self, connection: HTTPConnection) -> Caller:
+    async def _authenticated(self, connection: HTTPConnection) -> Caller:
         header = connection.headers.get("authorization")
         token = connection.cookies.get(COOKIE)
         if header is None and token is not None:
@@ -352,7 +354,7 @@ def check_csrf(connection: HTTPConnection, given: str | None) -> None:
         raise _forbidden("The page has expired; reload it and try again")
 
 
-def _said(detail: object, status: int) -> str:
+def _detail_text(detail: object, status: int) -> str:
     """Return the detail of a host application's refusal as text; frameworks allow any type."""
     return detail if isinstance(detail, str) else HTTPStatus(status).phrase
 

@@ -71,10 +71,10 @@ class Dashboard:
         self.app = Starlette(
             routes=self._routes(),
             exception_handlers={
-                ApiError: self._told,
-                ZekeError: self._told,
-                HTTPException: self._told,
-                Exception: self._told,
+                ApiError: self._error_page,
+                ZekeError: self._error_page,
+                HTTPException: self._error_page,
+                Exception: self._error_page,
             },
         )
 
@@ -124,7 +124,7 @@ class Dashboard:
             raise HTTPException(404)
         return found
 
-    async def _told(self, request: Request, error: Exception) -> Response:
+    async def _error_page(self, request: Request, error: Exception) -> Response:
         """Return the error page of a failed request."""
         if isinstance(error, HTTPException):
             said = _WHY.get(error.status_code, str(error.detail))
@@ -140,7 +140,7 @@ class Dashboard:
         shown: dict[str, Any] = {
             "title": _TITLES.get(problem.status, "Something went wrong"),
             "code": problem.status,
-            "message": _said(problem),
+            "message": _error_message(problem),
         }
         response = page_request.page("error.html", status=problem.status, **shown)
         response.headers.update(problem.headers)
@@ -169,7 +169,7 @@ class Dashboard:
         return RedirectResponse(there, 303)
 
 
-def _said(problem: ApiError) -> str:
+def _error_message(problem: ApiError) -> str:
     """Return the message of an error, without the status, which the page shows itself."""
     description = problem.more.get("description")
     return problem.message if description is None else str(description)

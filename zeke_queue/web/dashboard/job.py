@@ -75,8 +75,8 @@ async def job(request: PageRequest) -> Response:
         query=_query(request, found),
         hides=request.parts.presenter.rules(found.name),
         data=request.parts.presenter.data(found),
-        **await _shown(request, found),
-        **_said(request, found, events),
+        **await _changing_parts(request, found),
+        **_log_and_progress(request, found, events),
     )
 
 
@@ -108,12 +108,12 @@ async def cancel(request: PageRequest) -> Response:
 
 async def retry(request: PageRequest) -> Response:
     """Run a failed job again."""
-    return await _bring_back(request, "retry", "is queued again", "has not failed, or is archived")
+    return await _requeue(request, "retry", "is queued again", "has not failed, or is archived")
 
 
 async def resume(request: PageRequest) -> Response:
     """Requeue a cancelled job."""
-    return await _bring_back(request, "resume", "is queued again", "is not cancelled, or is archived")
+    return await _requeue(request, "resume", "is queued again", "is not cancelled, or is archived")
 
 
 VIEWS: Final = (
@@ -148,7 +148,7 @@ async def _require(request: PageRequest) -> Job:
         raise ApiError(404, gone) from None
 
 
-async def _bring_back(request: PageRequest, verb: str, done: str, otherwise: str) -> Response:
+async def _requeue(request: PageRequest, verb: str, done: str, otherwise: str) -> Response:
     found = await _require(request)
     queue = request.parts.queue
     try:
@@ -166,7 +166,7 @@ async def _done(request: PageRequest, found: Job, changed: bool, done: str, othe
 # Displayed data
 
 
-async def _shown(request: PageRequest, job: Job) -> dict[str, Any]:
+async def _changing_parts(request: PageRequest, job: Job) -> dict[str, Any]:
     """Return the parts of the page that change with a job's state."""
     now = await request.parts.storage.now()
     output = request.parts.presenter.output(job)
@@ -200,7 +200,7 @@ async def _holds(request: PageRequest, job: Job) -> list[str]:
     return ["paused"] * paused + ["unserved"] * (not served)
 
 
-def _said(request: PageRequest, job: Job, events: Sequence[JobEvent]) -> dict[str, Any]:
+def _log_and_progress(request: PageRequest, job: Job, events: Sequence[JobEvent]) -> dict[str, Any]:
     """Return the log and the latest progress of a job."""
     lines = [(event, _whole(request.parts.presenter.event(job.name, event))) for event in events]
     progress = [said for event, said in lines if event.kind == "progress"]
@@ -304,7 +304,7 @@ async def _frames(request: PageRequest, job: Job, after: int) -> AsyncGenerator[
                     yield event
                 if isinstance(change := batch[-1], Job):
                     job = change
-                    shown = await _shown(request, job)
+                    shown = await _changing_parts(request, job)
                     yield ServerEvent("state", request.draw("_job_state.html", **shown))
                     yield ServerEvent("actions", request.draw("_job_actions.html", **shown))
         yield ServerEvent("end", "")
@@ -319,7 +319,7 @@ def _lines(request: PageRequest, job: Job, events: Sequence[JobEvent]) -> list[S
 
     A browser that reconnects sends the id of its last event.
     """
-    said = _said(request, job, events)
+    said = _log_and_progress(request, job, events)
     drawn = {
         event.seq: ("log", request.draw("_log_line.html", event=event, said=line, more=more))
         for event, line, more in said["lines"]

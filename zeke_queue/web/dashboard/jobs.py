@@ -95,7 +95,7 @@ async def change(request: PageRequest) -> Response:
     changed = await verb(ids) if ids else set[UUID]()
     left = [job_id for job_id in ids if job_id not in changed]
     after = await _stored(request, left)
-    note = _told(
+    note = _summary(
         action, len(ids) - len(left), len(changed - set(ids)), [_why(action, after.get(i)) for i in left]
     )
     return request.go(
@@ -165,7 +165,7 @@ def _why(action: str, job: Job | None) -> str:
     return "blocked by another job with the same key or slot"
 
 
-def _told(action: str, changed: int, along: int, reasons: Sequence[str]) -> str:
+def _summary(action: str, changed: int, along: int, reasons: Sequence[str]) -> str:
     """Return the result of an action in one or two sentences."""
     said = f"{_jobs(changed)} {ACTIONS[action]}"
     if along:

@@ -119,7 +119,7 @@ class Sampler:
         """
         if self._task is not None and (latest := self._latest) is not None and span.name in latest.paces:
             return latest
-        return await self._look({span.name: span}, (*self._backlog,))
+        return await self._read({span.name: span}, (*self._backlog,))
 
     async def watch(self, span: Span) -> AsyncGenerator[Sample]:
         """Yield each sample from the next one on; samples that arrive while one is processed are skipped."""
@@ -158,7 +158,7 @@ class Sampler:
         try:
             while self._viewers and not timer.stopped:
                 try:
-                    sample = await self._look({one.span.name: one.span for one in self._viewers}, None)
+                    sample = await self._read({one.span.name: one.span for one in self._viewers}, None)
                 except Exception as error:  # noqa: BLE001 - viewers are notified, and the sample is repeated
                     failures += 1
                     get_logger().warning(
@@ -167,22 +167,22 @@ class Sampler:
                         exc_info=None if isinstance(error, StorageError) else error,
                     )
                     if self._latest is not None:
-                        self._tell(replace(self._latest, is_old=True))
+                        self._publish(replace(self._latest, is_old=True))
                 else:
                     failures = 0
-                    self._tell(sample)
+                    self._publish(sample)
                 await timer.pause(backoff(EVERY, failures))
         finally:
             self._task, self._latest = None, None
             # A viewer may have arrived during the last sample for viewers that had left.
             self._begin()
 
-    def _tell(self, sample: Sample) -> None:
+    def _publish(self, sample: Sample) -> None:
         self._latest = sample
         for viewer in self._viewers:
             viewer.rung.set()
 
-    async def _look(self, spans: Mapping[str, Span], backlog: Sequence[int] | None) -> Sample:
+    async def _read(self, spans: Mapping[str, Span], backlog: Sequence[int] | None) -> Sample:
         storage = self._parts.storage
         now = await storage.now()
         queues = await all_queues(self._parts)

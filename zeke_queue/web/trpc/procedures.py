@@ -159,7 +159,7 @@ PROCEDURES: Final[Mapping[str, Procedure[Asking]]] = {
 }
 
 
-def told_to_client(error: Exception) -> TrpcError:
+def to_trpc_error(error: Exception) -> TrpcError:
     """Convert an exception to a tRPC error with the REST API's message and tRPC's code for its status."""
     api_error = told(error)
     more = dict(api_error.more)

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from zeke_queue.web.api import api_of
-from zeke_queue.web.trpc.procedures import PROCEDURES, Asking, told_to_client
+from zeke_queue.web.trpc.procedures import PROCEDURES, Asking, to_trpc_error
 from zeke_queue.web.trpc.protocol import Asked, Code, TrpcError, answer, refused
 
 router: Final = APIRouter()
@@ -33,6 +33,6 @@ async def call(path: str, request: Request) -> Response:
             body=body,
         )
         asking = Asking(api_of(request), request)
-        answered = await answer(PROCEDURES, asked, asking, told_to_client, admit=asking.caller)
+        answered = await answer(PROCEDURES, asked, asking, to_trpc_error, admit=asking.caller)
     headers = {"vary": "trpc-accept, accept", **answered.headers}
     return Response(answered.body, answered.status, headers, "application/json" if answered.body else None)
