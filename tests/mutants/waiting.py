@@ -57,8 +57,8 @@ MUTANTS = (
     Mutant(
         "cancel-takes-all-children",
         TABLES,
-        "        if row.awaited and row.parent is not None:\n            self._children",
-        "        if row.parent is not None:\n            self._children",
+        "        if row.awaited and row.parent is not None:\n            self.children",
+        "        if row.parent is not None:\n            self.children",
         "Jobs that were sent by one that is cancelled are cancelled, too, where nobody waits for them.",
         where=HERE,
     ),

@@ -15,6 +15,7 @@ from zeke_queue.cli.render import length
 from zeke_queue.core.cron import Cron
 from zeke_queue.core.names import RESERVED_PREFIXES
 from zeke_queue.errors import InvalidScheduleError
+from zeke_queue.maintenance.scheduler import FOREIGN_CRON_AGE
 from zeke_queue.model import WAITING, RowState
 from zeke_queue.system.install_hints import on_same
 
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
 LATE_TICK: Final = timedelta(seconds=60)
 """Age of a due tick from which on no scheduler seems to run; schedulers check every second."""
-
-FOREIGN_CRON_AGE: Final = 120.0
-"""Seconds after which pg-boss 9's cron counts as gone; the scheduler waits as long."""
 
 PGBOSS_GONE: Final = 3_600.0
 """Seconds without maintenance after which a pg-boss counts as gone; it runs it every minute or two."""

@@ -41,7 +41,7 @@ class Notifier:
         """Wake the workers that sleep on a queue."""
         for waiter, names in self._sleepers.pop(name, {}).items():
             for other in names:
-                _unregister(self._sleepers, other, waiter)
+                drop(self._sleepers, other, waiter)
             waiter.notify()
 
     def job(self, job_id: UUID) -> None:
@@ -69,7 +69,7 @@ class Notifier:
             return await waiter.wait_for(timeout, self._clock)
         finally:
             for name in names:
-                _unregister(self._sleepers, name, waiter)
+                drop(self._sleepers, name, waiter)
 
     def watch(self) -> NotifiedFeed:
         """Return a feed without jobs."""
@@ -83,7 +83,7 @@ class Notifier:
     def unregister(self, changes: ChangeBuffer, ids: Iterable[UUID]) -> None:
         """Unregister a watch."""
         for job_id in ids:
-            _unregister(self._watchers, job_id, changes)
+            drop(self._watchers, job_id, changes)
 
 
 class NotifiedFeed:
@@ -130,7 +130,8 @@ def _register(waiters: dict[K, dict[W, V]], key: K, waiter: W, value: V) -> None
     waiters.setdefault(key, {})[waiter] = value
 
 
-def _unregister(waiters: dict[K, dict[W, V]], key: K, waiter: W) -> None:
+def drop(waiters: dict[K, dict[W, V]], key: K, waiter: W) -> None:
+    """Drop an entry of a key, and the key with its last one."""
     registered = waiters.get(key, {})
     registered.pop(waiter, None)
     if not registered:

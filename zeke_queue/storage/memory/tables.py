@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from zeke_queue.model import FINAL, QueueSettings, RowState
 from zeke_queue.storage.memory.claiming import Line
 from zeke_queue.storage.memory.uniqueness import held_in
+from zeke_queue.storage.notifier import drop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from datetime import datetime
     from uuid import UUID
 
@@ -70,7 +71,7 @@ class Tables:
         self.lines: defaultdict[str, Line] = defaultdict(Line)
         self.active: dict[UUID, Row] = {}
         self.waiting: dict[UUID, dict[UUID, Row]] = {}
-        self._children: dict[UUID, dict[UUID, Row]] = {}
+        self.children: dict[UUID, dict[UUID, Row]] = {}
         self.counts: defaultdict[str, dict[RowState, int]] = defaultdict(dict)
         self._held_by: defaultdict[UUID | None, dict[UUID, Row]] = defaultdict(dict)
         self._ended: list[tuple[datetime, int, UUID]] = []
@@ -91,9 +92,9 @@ class Tables:
             if not held:
                 del self._held_by[row.worker]
         if row.waits_for is not None:
-            _drop(self.waiting, row.waits_for, row.id)
+            drop(self.waiting, row.waits_for, row.id)
         if row.awaited and row.parent is not None:
-            _drop(self._children, row.parent, row.id)
+            drop(self.children, row.parent, row.id)
 
     def put_in(self, row: Row) -> None:
         """Store a live row in its present form, new or changed."""
@@ -111,7 +112,7 @@ class Tables:
         if row.waits_for is not None and row.waits:
             self.waiting.setdefault(row.waits_for, {})[row.id] = row
         if row.awaited and row.parent is not None:
-            self._children.setdefault(row.parent, {})[row.id] = row
+            self.children.setdefault(row.parent, {})[row.id] = row
 
     def known(self, job_id: UUID) -> bool:
         """Return whether a job with this id is live or archived."""
@@ -121,20 +122,12 @@ class Tables:
         """Return the active rows of a worker."""
         return self._held_by.get(worker, {})
 
-    def waiting_for(self, job_id: UUID) -> Iterable[Row]:
-        """Return the rows that wait for a job to end."""
-        return self.waiting.get(job_id, {}).values()
-
     def waiting_for_ended(self) -> Iterator[Row]:
         """Yield the rows that wait for a job that has ended or is gone."""
         for job_id, parents in self.waiting.items():
             child = self.jobs.get(job_id)
             if child is None or child.state in FINAL:
                 yield from parents.values()
-
-    def awaited_children(self, job_id: UUID) -> Iterable[Row]:
-        """Return the children of a job that it waits or waited for."""
-        return self._children.get(job_id, {}).values()
 
     def room(self, name: str) -> int | None:
         """Return how many more jobs of a queue may become active; None is any number."""
@@ -184,10 +177,3 @@ class Tables:
             row = self.archive.get(job_id)
             if row is not None and row.archived_on == archived:
                 yield row
-
-
-def _drop(index: dict[UUID, dict[UUID, Row]], key: UUID, job_id: UUID) -> None:
-    rows = index.get(key, {})
-    rows.pop(job_id, None)
-    if not rows:
-        index.pop(key, None)

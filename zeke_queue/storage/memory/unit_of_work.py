@@ -66,11 +66,11 @@ class AutoCommit:
 
     def waiting_for(self, job_id: UUID) -> list[Row]:
         """Return the rows that wait for a job to end, by id, read-only."""
-        return sorted(self.tables.waiting_for(job_id), key=_id)
+        return sorted(self.tables.waiting.get(job_id, {}).values(), key=_id)
 
     def awaited_children(self, job_id: UUID) -> list[Row]:
         """Return the children that a job waits or waited for, by id, read-only."""
-        return sorted(self.tables.awaited_children(job_id), key=_id)
+        return sorted(self.tables.children.get(job_id, {}).values(), key=_id)
 
     def change(self, row: Row) -> Row:
         """Take the row out of the indexes for changes; call ``store`` afterwards, in the same step."""
@@ -135,13 +135,12 @@ class UnitOfWork(AutoCommit):
 
     def waiting_for(self, job_id: UUID) -> list[Row]:
         """Return the rows that wait for a job to end; in a transaction, no row starts waiting."""
-        rows = (self._rows.get(row.id, row) for row in self.tables.waiting_for(job_id))
-        return sorted((row for row in rows if row.waits_for == job_id), key=_id)
+        rows = (self._rows.get(row.id, row) for row in super().waiting_for(job_id))
+        return [row for row in rows if row.waits_for == job_id]
 
     def awaited_children(self, job_id: UUID) -> list[Row]:
         """Return the children that a job waits for; in a transaction, no job becomes one."""
-        rows = [self._rows.get(row.id, row) for row in self.tables.awaited_children(job_id)]
-        return sorted(rows, key=_id)
+        return [self._rows.get(row.id, row) for row in super().awaited_children(job_id)]
 
     def change(self, row: Row) -> Row:
         """Lock the row and its unique keys, and return a copy, or the copy made before."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -81,8 +80,7 @@ class Assets:
 
 def _asset(path: Path) -> Asset:
     content = path.read_bytes()
-    kind = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    return Asset(content, kind, sha256(content).hexdigest()[:_DIGEST])
+    return Asset(content, _TYPES[path.suffix], sha256(content).hexdigest()[:_DIGEST])
 
 
 def parameters(query: Mapping[str, Any]) -> list[tuple[str, str]]:

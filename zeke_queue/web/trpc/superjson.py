@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
 from zeke_queue.api_client.model import iso
+from zeke_queue.core.failure import shown
 from zeke_queue.core.jsonb import INTEGER_DIGITS_READ
 
 if TYPE_CHECKING:
@@ -93,13 +94,13 @@ def _check_references(root: _Place, equalities: object, *, legacy: bool) -> None
         of_root, equalities = tree[0], tree[1] if len(tree) > 1 else {}
     for paths in (of_root, *_object(equalities or {}, field).values()):
         if not isinstance(paths, list):
-            raise BadSuperJson(f"{field}: must be lists of paths, got {_shown(paths)}")
+            raise BadSuperJson(f"{field}: must be lists of paths, got {shown(paths)}")
         for path in cast("list[Any]", paths):
             if not isinstance(path, str):
-                raise BadSuperJson(f"{field}: must be lists of paths, got {_shown(path)} in one")
+                raise BadSuperJson(f"{field}: must be lists of paths, got {shown(path)} in one")
             if _descend(root, path, legacy=legacy).get() is None:
                 raise BadSuperJson(
-                    f"{field}: must be paths of values, got {_shown(path)}, which is null; "
+                    f"{field}: must be paths of values, got {shown(path)}, which is null; "
                     "serialize without dedupe, and send nothing that contains itself"
                 )
 
@@ -133,7 +134,7 @@ def _descend(place: _Place, path: str, *, legacy: bool) -> _Place:
     """
     for segment in parse_path(path, legacy=legacy):
         if segment in _FORBIDDEN:
-            raise BadSuperJson(f"meta: must not have {segment} in a path, got {_shown(path)}")
+            raise BadSuperJson(f"meta: must not have {segment} in a path, got {shown(path)}")
         container = place.get()
         if isinstance(container, list) and _INDEX.fullmatch(segment):
             index = int(segment)
@@ -141,7 +142,7 @@ def _descend(place: _Place, path: str, *, legacy: bool) -> _Place:
         else:
             place, exists = _Place(container, segment), isinstance(container, dict) and segment in container
         if not exists:
-            raise BadSuperJson(f"meta: must be paths of existing members, got {_shown(path)}")
+            raise BadSuperJson(f"meta: must be paths of existing members, got {shown(path)}")
     return place
 
 
@@ -173,7 +174,7 @@ def parse_path(path: str, *, legacy: bool = False) -> list[str]:
         if at == len(path):
             return segments
         if path[at] != ".":
-            raise BadSuperJson(f"meta: must be paths that escape each backslash, got {_shown(path)}")
+            raise BadSuperJson(f"meta: must be paths that escape each backslash, got {shown(path)}")
         at += 1
 
 
@@ -187,16 +188,16 @@ def _converted(kind: object, value: Any) -> Any:
         named = cast("list[Any]", kind)
         if len(named) == 2 and named[0] == "typed-array" and isinstance(value, list):  # noqa: PLR2004 - type and name
             return cast("Any", value)
-        raise BadSuperJson(f"meta.values: must be built-in types, got {_shown(named)}; send plain values")
+        raise BadSuperJson(f"meta.values: must be built-in types, got {shown(named)}; send plain values")
     convert = _CONVERTERS.get(kind) if isinstance(kind, str) else None
     if convert is None:
-        raise BadSuperJson(f"meta.values: must be types of superjson, got {_shown(kind)}")
+        raise BadSuperJson(f"meta.values: must be types of superjson, got {shown(kind)}")
     try:
         return convert(value)
     except BadSuperJson:
         raise
     except (TypeError, ValueError, KeyError) as error:
-        raise BadSuperJson(f"meta.values: must mark a valid {kind}, got {_shown(value)}") from error
+        raise BadSuperJson(f"meta.values: must mark a valid {kind}, got {shown(value)}") from error
 
 
 def _date(value: Any) -> datetime:
@@ -228,7 +229,7 @@ def _map(value: Any) -> dict[Any, Any]:
     for entry in _list(value):
         key, member = _list(entry)
         if isinstance(key, bool) or not isinstance(key, str | int):
-            raise BadSuperJson(f"a Map's keys: must be text or integers, got {_shown(key)}; send an object")
+            raise BadSuperJson(f"a Map's keys: must be text or integers, got {shown(key)}; send an object")
         plain[key] = member
     return plain
 
@@ -254,13 +255,8 @@ _CONVERTERS: Final[Mapping[str, Callable[[Any], Any]]] = {
 
 def _object(value: object, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise BadSuperJson(f"{where}: must be an object, got {_shown(value)}")
+        raise BadSuperJson(f"{where}: must be an object, got {shown(value)}")
     return cast("dict[str, Any]", value)
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}…"  # noqa: PLR2004 - enough to find the place
 
 
 # Writing
