@@ -335,13 +335,25 @@ class QueueStats:
     """The live jobs of a queue.
 
     Attributes:
-        counts: the number of jobs in each state; states without jobs are absent.
+        row_counts: the number of rows in each state; states without rows are absent.
         oldest_due_age: seconds since the job that has waited longest became due; None if no job is due.
     """
 
     name: str
-    counts: Mapping[RowState, int]
+    row_counts: Mapping[RowState, int]
     oldest_due_age: float | None = None
+
+    @property
+    def counts(self) -> dict[JobStatus, int]:
+        """The number of jobs of each status, 0 included.
+
+        >>> QueueStats("mail", {RowState.CREATED: 2, RowState.RETRY: 1}).counts[JobStatus.QUEUED]
+        3
+        """
+        counts = dict.fromkeys(JobStatus, 0)
+        for state, number in self.row_counts.items():
+            counts[STATUS_OF[state]] += number
+        return counts
 
 
 class CatchUp(enum.StrEnum):

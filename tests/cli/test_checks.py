@@ -177,6 +177,12 @@ def test_internal_queues_of_pgboss_are_ignored() -> None:
     assert wrong(counts={"__pgboss__maintenance": {RowState.CREATED: 1}}) == []
 
 
+def test_worker_without_tasks_serves_no_queue() -> None:
+    finding = only(workers=[replace(WORKER, queues=())], schedules=[])
+    assert finding.grade is Grade.PROBLEM
+    assert finding.found == "1 job of 'mail' waits, and no live worker serves that queue"
+
+
 def test_ended_jobs_of_an_unserved_task_are_not_a_problem() -> None:
     assert wrong(counts={"gone": {RowState.COMPLETED: 3}}) == []
 

@@ -162,7 +162,7 @@ async def test_unusual_names_and_keys_are_stored_unchanged(jobs: Driver) -> None
 async def test_insert_needs_no_worker(storage: Storage, jobs: Driver) -> None:
     await jobs.send("nobody-serves-this")
     assert await storage.workers() == []
-    assert (await storage.queue_stats())[0].counts == {RowState.CREATED: 1}
+    assert (await storage.queue_stats())[0].row_counts == {RowState.CREATED: 1}
 
 
 async def test_job_that_waited_for_a_year_is_claimed(jobs: Driver) -> None:

@@ -250,4 +250,4 @@ async def test_large_batch_is_settled_completely(storage: Storage, jobs: Driver)
     claimed = await jobs.claim(free=500, limit=500)
     changed = await storage.settle(completed=[Completed(job.id, job.attempt, "{}") for job in claimed])
     assert changed == {job.id for job in claimed}
-    assert (await storage.queue_stats())[0].counts == {RowState.COMPLETED: 500}
+    assert (await storage.queue_stats())[0].row_counts == {RowState.COMPLETED: 500}

@@ -66,7 +66,7 @@ async def test_changes_are_invisible_to_others_until_the_commit(storage: Storage
     async with storage.transaction() as transaction:
         await transaction.settle(completed=[Completed(job.id, 1, "1")])
         assert (await jobs.look(job.id)).row_state is RowState.ACTIVE
-        assert (await storage.queue_stats())[0].counts == {RowState.ACTIVE: 1}
+        assert (await storage.queue_stats())[0].row_counts == {RowState.ACTIVE: 1}
     assert (await jobs.look(job.id)).row_state is RowState.COMPLETED
 
 

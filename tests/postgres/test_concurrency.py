@@ -109,7 +109,10 @@ async def test_concurrent_claims_never_exceed_a_limit(dsn: str, limit: int) -> N
                 )
                 counts = await storage.queue_stats()
                 most = max(
-                    [most, *(one.counts.get(RowState.ACTIVE, 0) for one in counts if one.name == "limited")]
+                    [
+                        most,
+                        *(one.row_counts.get(RowState.ACTIVE, 0) for one in counts if one.name == "limited"),
+                    ]
                 )
                 outcomes = [Completed(one.id, one.attempt, None) for one in claimed[::2]]
                 given_back = [Released(one.id, one.attempt) for one in claimed[1::2]]

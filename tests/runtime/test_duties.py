@@ -95,8 +95,28 @@ async def test_worker_of_no_concurrency_has_duties_alone(place: Place) -> None:
         with pytest.raises(UsageError, match="concurrency"):
             await worker.drain()
     assert (place.state(late), opened) == (RowState.CREATED, [])
-    with pytest.raises(UsageError, match="concurrency"):
-        place.worker(concurrency=0)
+    for options in ({}, {"maintenance": True, "tasks": ["work"]}):
+        with pytest.raises(UsageError, match="concurrency"):
+            place.worker(concurrency=0, **options)
+
+
+async def test_duties_go_on_while_running_jobs_end(place: Place) -> None:
+    running = asyncio.Event()
+
+    @place.catalog.task("long", expire_in=3600)
+    async def long() -> None:
+        running.set()
+        await place.clock.sleep(130)
+
+    await place.send("long")
+    worker = place.worker(schedules=True, shutdown_timeout=300)
+    ended = asyncio.ensure_future(worker.run())
+    await running.wait()
+    worker.stop()
+    await place.advance(125)
+    assert ticks(place) == [RowState.CREATED] * 2
+    await place.advance(10)
+    await ended
 
 
 async def test_each_duty_is_stored_with_the_worker(place: Place) -> None:

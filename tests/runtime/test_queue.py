@@ -11,7 +11,7 @@ from tests.cases import check_each_async
 from tests.conformance.storages import on_both_storages
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import JobConflictError, JobNotFoundError
-from zeke_queue.model import JobQuery, RowState
+from zeke_queue.model import JobQuery, JobStatus, RowState
 
 if TYPE_CHECKING:
     from tests.clocks import FrozenClock
@@ -53,7 +53,8 @@ async def test_jobs_are_listed_newest_first_and_counted_by_state(queue: Queue, j
     await jobs.claim("clean", limit=1)
     assert [job.id for job in (await queue.find(JobQuery(names=("clean",)))).jobs] == [second, first]
     (stats,) = await queue.stats()
-    assert stats.counts == {RowState.CREATED: 1, RowState.ACTIVE: 1}
+    assert stats.row_counts == {RowState.CREATED: 1, RowState.ACTIVE: 1}
+    assert stats.counts == {**dict.fromkeys(JobStatus, 0), JobStatus.QUEUED: 1, JobStatus.EXECUTING: 1}
 
 
 # Cancelling

@@ -42,7 +42,7 @@ async def test_jobs_run_concurrently_up_to_the_concurrency(place: Place) -> None
         go.set()
         await worker.drain()
     assert most == 3
-    assert {one.name: dict(one.counts) for one in await place.queue.stats()} == {"work": {COMPLETED: 7}}
+    assert {one.name: dict(one.row_counts) for one in await place.queue.stats()} == {"work": {COMPLETED: 7}}
 
 
 async def test_limit_holds_over_all_workers_and_every_job_runs(place: Place) -> None:
@@ -66,7 +66,7 @@ async def test_limit_holds_over_all_workers_and_every_job_runs(place: Place) -> 
     async with place.working() as one, place.working() as other:
         await asyncio.gather(one.drain(), other.drain())
     assert most == 2
-    assert {one.name: dict(one.counts) for one in await place.queue.stats()} == {
+    assert {one.name: dict(one.row_counts) for one in await place.queue.stats()} == {
         "limited": {COMPLETED: 20},
         "free": {COMPLETED: 20},
     }
@@ -206,7 +206,7 @@ def test_invalid_options_of_a_worker_are_refused(place: Place) -> None:
 async def test_running_worker_can_not_be_started_again(place: Place) -> None:
     place.catalog.task("work")(_nothing)
     async with place.working() as worker:
-        with pytest.raises(UsageError, match="running already"):
+        with pytest.raises(UsageError, match="already running"):
             await worker.run()
 
 

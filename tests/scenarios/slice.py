@@ -255,7 +255,7 @@ class Site:
         failed = JobQuery(names=("fetch-content",), status=(JobStatus.FAILED,), limit=1000)
         again = [job for job in (await queue.find(failed)).jobs if await queue.retry(job.id)]
         counts = await queue.stats()
-        busy = any(number for one in counts for state, number in one.counts.items() if state not in FINAL)
+        busy = any(number for one in counts for state, number in one.row_counts.items() if state not in FINAL)
         return not busy and not again
 
     async def _check(self, node: Node) -> None:

@@ -15,8 +15,6 @@ from pydantic.alias_generators import to_camel
 
 from zeke_queue.model import ENDED, JobStatus
 
-"""The final statuses."""
-
 
 def iso(instant: datetime) -> str:
     """Format an instant as JavaScript's ``toISOString`` does: UTC, milliseconds, ``Z``.

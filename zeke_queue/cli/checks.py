@@ -166,7 +166,7 @@ def _unserved(survey: Survey) -> Iterator[Finding]:
     served = survey.served()
     for name in sorted(survey.counts):
         waiting = survey.waiting(name)
-        if waiting and served and name not in served and _ours(name):
+        if waiting and survey.living() and name not in served and _ours(name):
             yield Finding(
                 Grade.WARNING if survey.beside_pgboss() else Grade.PROBLEM,
                 "queues",
@@ -254,8 +254,10 @@ def _crons(survey: Survey) -> Iterator[Finding]:
 
 
 def _unserved_schedules(survey: Survey) -> Iterator[Finding]:
+    if not survey.living():
+        return
     served = survey.served()
-    lost = [one for one in survey.schedules if not one.paused and served and one.task not in served]
+    lost = [one for one in survey.schedules if not one.paused and one.task not in served]
     for one in lost:
         if not survey.waiting(one.task) and _ours(one.task) and not survey.beside_pgboss():
             yield Finding(
@@ -290,7 +292,7 @@ def _failed(survey: Survey) -> Iterator[Finding]:
             Grade.WARNING,
             "jobs",
             f"failed or expired permanently: {listed}",
-            f"see why: {survey.same('zeke jobs -s failed -s expired')}; {survey.same('zeke job show ID')};"
+            f"see why: {survey.same('zeke jobs -s FAILED')}; {survey.same('zeke job show ID')};"
             f" then {survey.same('zeke job retry ID')}",
         )
 

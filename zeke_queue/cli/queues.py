@@ -12,7 +12,6 @@ from rich.text import Text
 from zeke_queue.cli.render import NOTHING, ago, length, plain, print_json, print_table
 from zeke_queue.cli.session import open_queue, open_read_only, options_of, runs_async
 from zeke_queue.client.parts import parts_of
-from zeke_queue.core.status import by_status
 from zeke_queue.errors import ZekeError
 from zeke_queue.model import JobStatus, QueueSettings, QueueStats
 
@@ -42,9 +41,7 @@ async def list_queues(context: typer.Context) -> None:
         for name in sorted(stats.keys() | settings.keys())
     ]
     if options.json:
-        print_json(
-            [{**plain(one), "counts": by_status(has.counts), "lag": has.oldest_due_age} for one, has in shown]
-        )
+        print_json([{**plain(one), "counts": has.counts, "lag": has.oldest_due_age} for one, has in shown])
     elif not shown:
         typer.echo("No queues yet: a queue appears with its first job, or when a worker declares it.")
     else:
@@ -62,7 +59,7 @@ def _print_queues(queues: Sequence[tuple[QueueSettings, QueueStats]], now: datet
     rows = [
         (
             one.name,
-            *by_status(has.counts).values(),
+            *has.counts.values(),
             NOTHING if has.oldest_due_age is None else length(has.oldest_due_age),
             NOTHING if one.concurrency_limit is None else one.concurrency_limit,
             Text(f"paused {ago(one.paused_on, now)}", style="yellow") if one.paused_on else "",

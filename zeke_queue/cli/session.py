@@ -18,6 +18,7 @@ from uuid import UUID
 import typer
 
 from zeke_queue.cli.render import harmless, json_text
+from zeke_queue.core.status import output_of
 from zeke_queue.errors import (
     InvalidOptionError,
     JobConflictError,
@@ -214,7 +215,7 @@ def print_error(error: ZekeError, options: Options, **more: Any) -> None:
     if isinstance(error, JobConflictError) and error.holder is not None:
         more["holder"] = error.holder
     if isinstance(error, JobFailedError):
-        more |= {"status": error.job.status, "output": error.job.output}
+        more |= {"status": error.job.status, "output": output_of(error.job)}
     message = str(error)
     if options.database is not None and isinstance(error, SettingsError | StorageUnavailableError):
         # A user of the option may not know the variable that it replaces.

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from zeke_queue.cli.render import console, cut, facts_lines, harmless, json_text, moment, status_text
 from zeke_queue.core import jsonb
-from zeke_queue.core.status import attempt_of
+from zeke_queue.core.status import attempt_of, output_of
 from zeke_queue.model import STATUS_OF, RowState
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def print_job(job: Job, events: Sequence[JobEvent]) -> None:
     for line in facts_lines(facts):
         out.print(Text(line), soft_wrap=True)
     # The last failure is also the output, so print it only once.
-    output = None if job.history and job.history[-1].error == job.output else job.output
+    output = None if job.history and job.history[-1].error == job.output else output_of(job)
     for name, value in (("payload", job.data), ("output", output), ("meta", job.meta)):
         if value is not None:
             out.print(Text(name, style="bold"))

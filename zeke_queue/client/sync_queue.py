@@ -55,7 +55,8 @@ class SyncQueue(SyncSender):
     global of a program that forks: it is opened in each process by the first call that needs it.
 
     A call that has no answer for a minute, such as one that waits for a lock, raises
-    ``StorageUnavailableError``; only ``SyncRun.result`` waits up to its own timeout. In a thread in which
+    ``StorageUnavailableError``; one that opens the queue, or waits until another thread has, may take a
+    minute for each of these before. Only ``SyncRun.result`` waits up to its own timeout. In a thread in which
     an event loop runs, every call raises ``UsageError``.
 
     Args:

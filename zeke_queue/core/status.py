@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.model import STATUS_OF, WAITING, JobStatus, RowState
+from zeke_queue.model import EXPIRED_TYPE, STATUS_OF, WAITING, JobStatus, RowState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,15 +25,6 @@ def states_of(statuses: Iterable[JobStatus]) -> tuple[RowState, ...]:
     return tuple(state for status in statuses for state in STATES_OF[status])
 
 
-def by_status(counts: Mapping[RowState, int]) -> dict[JobStatus, int]:
-    """Convert the number of rows in each state to the number of jobs with each status.
-
-    >>> by_status({RowState.CREATED: 2, RowState.RETRY: 1})[JobStatus.QUEUED]
-    3
-    """
-    return {status: sum(counts.get(state, 0) for state in states) for status, states in STATES_OF.items()}
-
-
 def read_status(word: str) -> tuple[JobStatus, bool]:
     """Return the status that a word names, and whether the word is deprecated.
 
@@ -50,6 +41,13 @@ def read_status(word: str) -> tuple[JobStatus, bool]:
         return JobStatus(word.upper()), False
     except ValueError:
         return STATUS_OF[RowState(word.lower())], True
+
+
+def output_of(job: Job) -> Any:
+    """Return a job's result or error; a job that pg-boss expired has none stored, so it is made here."""
+    if job.output is None and job.row_state is RowState.EXPIRED:
+        return {"type": EXPIRED_TYPE, "message": "The attempt exceeded its deadline."}
+    return job.output
 
 
 def attempt_of(job: Job) -> str:

@@ -95,20 +95,22 @@ class Scheduler:
     """Serves the ticks of all schedules of a storage.
 
     Args:
-        queue: the queue; its catalog's schedules are declared at start, and its tasks' options apply to
-            ticks.
+        queue: the queue; its tasks' options apply to ticks.
         every: seconds between rounds at most, which is how late an edit or an unforeseen tick is noticed.
             ``CatchUp.SKIP`` skips ticks that are more than a minute late.
+        declared: whether the catalog's schedules are stored already, as those of a registered worker are;
+            otherwise ``run`` stores them first.
 
     Attributes:
         behind: whether the last round left something due.
     """
 
-    def __init__(self, queue: Parts, *, every: float = 1.0) -> None:
+    def __init__(self, queue: Parts, *, every: float = 1.0, declared: bool = False) -> None:
         self._queue = queue
         self._storage = queue.storage
         self._every = every
         self._timer = StoppableTimer(queue.clock)
+        self._declared = declared
         self._upcoming = math.inf
         self.behind = False
         self._stands_back = False
@@ -120,19 +122,19 @@ class Scheduler:
         Raises:
             UsageError: the catalog declares an invalid schedule.
         """
-        declared, failures = False, 0
+        failures = 0
         while not self._timer.stopped:
             try:
-                if not declared:
+                if not self._declared:
                     await self._queue.declare()
-                    declared = True
+                    self._declared = True
                 await self.tick()
                 failures = 0
             except StorageUnavailableError as error:
                 failures += 1
                 self._log.warning("scheduler_waits", error=str(error))
             except Exception as error:
-                if isinstance(error, UsageError) and not declared:
+                if isinstance(error, UsageError) and not self._declared:
                     raise
                 # The next round may succeed, and schedules must not stop silently.
                 failures += 1

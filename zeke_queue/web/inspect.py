@@ -29,7 +29,7 @@ async def all_queues(parts: Api) -> list[answers.QueueInfo]:
     return [
         answers.QueueInfo(
             name=name,
-            counts={state.value: has.counts.get(state, 0) for state in RowState},
+            counts={state.value: has.row_counts.get(state, 0) for state in RowState},
             lag=has.oldest_due_age,
             concurrency_limit=settings[name].concurrency_limit if name in settings else None,
             paused=name in settings and settings[name].paused_on is not None,

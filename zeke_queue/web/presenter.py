@@ -9,6 +9,7 @@ from zeke_queue.api_client import model as answers
 from zeke_queue.core import jsonb
 from zeke_queue.core.cron import Cron, last_occurrence
 from zeke_queue.core.redaction import REDACTED, hides, redact, restored
+from zeke_queue.core.status import output_of
 from zeke_queue.errors import InvalidScheduleError
 from zeke_queue.model import RowState
 from zeke_queue.web.errors import field_errors
@@ -71,7 +72,7 @@ class Presenter:
     def output(self, job: Job) -> Any:
         """Return a job's result or error without hidden values."""
         root = "output" if job.row_state is RowState.COMPLETED else "error"
-        return redact(job.output, self.rules(job.name), root)
+        return redact(output_of(job), self.rules(job.name), root)
 
     def error(self, job: Job, attempt: Attempt) -> Any:
         """Return an attempt's error without hidden values."""

@@ -33,7 +33,7 @@ _BACKLOG: Final = 2048
 
 
 class ApiServer:
-    """Serves the application of a queue: ``run`` until ``stop``, like a worker's supervisor and scheduler.
+    """Serves the application of a queue: ``run`` until ``stop``, like a worker's duties.
 
     The constructor binds the address, so that a port in use is reported before anything else starts.
 

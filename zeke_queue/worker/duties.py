@@ -74,7 +74,7 @@ class Duties:
         if MAINTENANCE in names:
             self._loops[MAINTENANCE] = Maintenance(parts, every=interval)
         if SCHEDULES in names:
-            self._loops[SCHEDULES] = Scheduler(parts)
+            self._loops[SCHEDULES] = Scheduler(parts, declared=True)
         wanted = {MAINTENANCE, SCHEDULES} if parts.catalog.schedules else {MAINTENANCE}
         if left_out := wanted.difference(names):
             self._loops["duty-check"] = DutyCheck(parts, left_out, lease)

@@ -92,8 +92,6 @@ class Lifecycle:
         clock = self.shared.clock
         try:
             self.claims.stop()
-            if self.duties is not None:
-                self.duties.stop()
             if jobs := len(self.shared.state.running):
                 log.get_logger().info("worker_stopping", jobs=jobs, grace=self.shutdown.timeout)
             while (step := self.shutdown.next(self._alive(), clock.monotonic())) is not None:
@@ -147,6 +145,8 @@ class Lifecycle:
         Jobs that are not settled are then overdue.
         """
         self.settle.close()
+        if self.duties is not None:
+            self.duties.stop()
         parts = self._running
         if storing := [parts[name] for name in ("settle", "claim") if name in parts]:
             await asyncio.wait(storing)

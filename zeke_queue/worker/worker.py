@@ -152,6 +152,8 @@ class Worker:
             raise InvalidOptionError(f"concurrency: must be an integer of 0 or more, got {concurrency!r}")
         if not (concurrency or maintenance or schedules):
             raise UsageError("concurrency: must be above 0 where maintenance and schedules are off, got 0")
+        if tasks is not None and not concurrency:
+            raise UsageError("concurrency: must be above 0 where tasks are given, got 0")
         for name, value in (("poll_interval", poll), ("lease", lease), ("heartbeat_interval", beat)):
             if not value > 0:
                 raise InvalidOptionError(f"{name}: must be above 0 seconds, got {value!r}")

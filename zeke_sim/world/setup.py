@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.system.settings import Settings
-from zeke_queue.worker.duties import sweep_interval
+from zeke_queue.worker.duties import SWEEP_INTERVAL_MAX, sweep_interval
 from zeke_sim.errors import SimulationError
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ class Setup:
         """The longest interval between two sweeps of a process."""
         if not self.worker.get("maintenance"):
             return self.sweep
-        return max(self.sweep * bool(self.supervisors), sweep_interval(self.worker["heartbeat_interval"]))
+        heartbeat = self.worker.get("heartbeat_interval", SWEEP_INTERVAL_MAX)
+        return max(self.sweep * bool(self.supervisors), sweep_interval(heartbeat))
 
     def check_names(self) -> None:
         """Check that names of clients and additional workers are unique and can be part of an address.

@@ -80,7 +80,7 @@ class Standing:
 
 def standing(counts: Iterable[QueueStats], found: Iterable[Finding]) -> Standing:
     """Compute the progress from jobs and items."""
-    states = {one.name: one.counts for one in counts}
+    states = {one.name: one.row_counts for one in counts}
     found = list(found)
     analyses = _completed(states.get("analyze-story", {}))
     briefs = _completed(states.get("generate-brief", {}))

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from zeke_queue.core.status import by_status
 from zeke_queue.model import JobStatus
 from zeke_queue.system.install_hints import on_same
 from zeke_queue.task.signals import Fail, Retry
@@ -157,7 +156,7 @@ def jobs_table(counts: Iterable[QueueStats]) -> Table:
     for status in JobStatus:
         table.add_column(status.value, justify="right")
     for count in counts:
-        table.add_row(count.name, *(str(number or "–") for number in by_status(count.counts).values()))
+        table.add_row(count.name, *(str(number or "–") for number in count.counts.values()))
     return table
 
 

@@ -16,7 +16,7 @@ from zeke_queue.client.queue import Queue
 from zeke_queue.errors import JobConflictError, ResultTimeoutError, ZekeError
 from zeke_queue.model import ENDED, JobStatus
 from zeke_queue.system.entropy import Ids, SystemEntropy
-from zeke_queue.system.settings import CENTURY
+from zeke_queue.system.settings import CENTURY, Settings
 from zeke_queue.worker import Worker
 from zeke_tasks.ai.settings import AISettings
 from zeke_tasks.catalog import build_catalog
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import Job
-    from zeke_queue.system.settings import Settings
     from zeke_tasks.cli.report import Finding
     from zeke_tasks.context import Context
     from zeke_tasks.store.analysis import Spending
@@ -174,8 +173,15 @@ async def open_job_runner(settings: Settings, *, reach: Collection[str] = ()) ->
             yield context
 
         # Maintenance rescues jobs of killed workers, for which this command may wait. How long jobs are kept
-        # is left to the workers, whose settings this process may not have.
-        kept = settings.model_copy(update={"jobs_archive_after": CENTURY, "jobs_delete_after": CENTURY})
+        # is left to the workers, whose settings this process may not have. It runs jobs whatever they run.
+        concurrency = settings.jobs_concurrency or Settings.model_fields["jobs_concurrency"].default
+        kept = settings.model_copy(
+            update={
+                "jobs_archive_after": CENTURY,
+                "jobs_delete_after": CENTURY,
+                "jobs_concurrency": concurrency,
+            }
+        )
         async with Queue.connect(build_catalog(resources, scheduled=False), settings=kept) as queue:
             yield JobRunner(queue, context, web)
 

@@ -8,7 +8,8 @@ import pytest
 
 from tests.cases import check_each
 from tests.unit.test_model import job
-from zeke_queue.core.status import attempt_of, read_status, states_of
+from zeke_queue.core.status import attempt_of, output_of, read_status, states_of
+from zeke_queue.errors import JobFailedError
 from zeke_queue.model import STATUS_OF, JobStatus, RowState
 
 if TYPE_CHECKING:
@@ -30,6 +31,14 @@ def test_status_is_read_from_its_name_and_from_deprecated_row_states() -> None:
     check_each([(one.value, STATUS_OF[one], True) for one in old], check)
     with pytest.raises(ValueError, match="running"):
         read_status("running")
+
+
+def test_job_that_pgboss_expired_has_an_error() -> None:
+    """It stores none; the error has the type of those that are stored here."""
+    expired = job(RowState.EXPIRED, output=None)
+    assert output_of(expired)["type"] == str(JobFailedError.of(expired)).rpartition(": ")[2]
+    assert output_of(job(RowState.CANCELLED, output=None)) is None
+    assert output_of(job(RowState.EXPIRED, output={"type": "E"})) == {"type": "E"}
 
 
 def test_attempts_count_claims_and_the_retries_that_are_left() -> None:

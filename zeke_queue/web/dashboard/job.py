@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import JobConflictError, JobNotFoundError, StorageError
-from zeke_queue.model import CARRIED, ENDED, EXPIRED_TYPE, Job, JobEvent, JobQuery, JobStatus, RowState
+from zeke_queue.model import CARRIED, ENDED, Job, JobEvent, JobQuery, JobStatus, RowState
 from zeke_queue.storage.access import Scope
 from zeke_queue.storage.inspect import require
 from zeke_queue.web.dashboard import formatting
@@ -171,8 +171,6 @@ async def _changing_parts(request: PageRequest, job: Job) -> dict[str, Any]:
     now = await request.parts.storage.now()
     output = request.parts.presenter.output(job)
     is_error = job.status is JobStatus.FAILED or (job.row_state is RowState.RETRY and bool(job.history))
-    if job.row_state is RowState.EXPIRED and output is None:  # pg-boss ended it
-        output = {"type": EXPIRED_TYPE, "message": "The attempt exceeded its deadline."}
     return {
         "job": job,
         "now": now,
