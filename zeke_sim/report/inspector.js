@@ -1,4 +1,4 @@
-// What is asked of the lanes: pointer and keys, the details of an event, the table, the filter.
+// Interaction with the lanes: pointer and keys, the details of an event, the table, the filter.
 
 const KINDS = story.events.map((event) => event.kind);
 const nameOf = (n) => KINDS[n] === "violation" ? "" : story.lanes[story.laneOf[n]];
@@ -127,7 +127,7 @@ function lifeOf(job) {
   return life;
 }
 
-// The table: only the rows in sight are there
+// The table: only visible rows are rendered
 
 const TALL = 22;
 let found = [];
@@ -173,7 +173,7 @@ function scrollRows(n) {
   if (k * TALL < box.scrollTop || (k + 1) * TALL > box.scrollTop + room) box.scrollTop = k * TALL - room / 2;
 }
 
-// The filter, and what is on or off
+// The filter, and the toggles
 
 function filter(job) {
   view.job = job;

@@ -1,4 +1,4 @@
-// The failure, what of it is in view, and where a time has its place.
+// The failure, its visible range, and the position of times.
 
 const story = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
@@ -7,10 +7,10 @@ const LAST = story.events.length - 1;
 const view = { from: 0, to: 1, squeezed: false, job: null, life: [0, 0], polls: false, chosen: LAST, over: null, cursor: null, scroll: 0 };
 let width = 0, height = 0, gutter = 96;
 
-// The violation was written last; in the order of time it has its own place.
+// The violation was written last, so sort it by its time.
 const order = story.events.map((_, n) => n).sort((a, b) => story.events[a].at - story.events[b].at || a - b);
 
-// Which events are only noise: polls that found nothing, and heartbeats
+// Events that are noise: empty polls, and heartbeats
 
 const NOISE = new Set(["heartbeat", "set_idle", "wait_for_jobs", "now"]);
 const POLLS = new Set(["claim", "lock_expired", "lock_due_schedules", "archive", "purge", "events"]);
@@ -27,7 +27,7 @@ for (const call of story.calls) {
 }
 story.events.forEach((event, n) => { if (event.kind === "worker" && !event.gone) quiet[n] = 1; });
 
-// A job's life is what touches it, and what befell the nodes and the database in its time.
+// A job's events: those that concern it, and faults of nodes and the database during its life.
 const COMMON = new Set(["lived", "fault", "phase", "violation"]);
 function lifeSpan(job) {
   const times = story.events.filter((_, n) => story.jobsOf[n].includes(job)).map((event) => event.at);
@@ -38,7 +38,7 @@ const concerns = (n) => view.job == null || story.jobsOf[n].includes(view.job)
   || (COMMON.has(story.events[n].kind) && within(story.events[n]));
 const shown = (n) => (view.polls || !quiet[n]) && concerns(n);
 
-// Time and place: the same, or with idle time drawn short
+// Time to position: linear, or with idle time shortened
 
 function interpolate(value, from, to) {
   const knots = story.knots;

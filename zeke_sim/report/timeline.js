@@ -1,4 +1,4 @@
-// The lanes: what is drawn where, and what lies under the pointer.
+// The lanes: drawing, and hit testing.
 
 const canvas = $("drawing"), ink = canvas.getContext("2d");
 const overview = $("overview"), strip = overview.getContext("2d");
@@ -6,7 +6,7 @@ const AXIS = 26, ROW = 20, CALL = 6, MARKS = 14, PAD = 5;
 const OUTCOMES = ["completed", "retry", "created", "failed", "expired", "cancelled", "open"];
 let theme = {}, layout = { lanes: [], height: 0 }, boxes = [];
 
-// Layout: bars that overlap lie below each other
+// Layout: overlapping bars are stacked
 
 function stack(items, rows) {
   const ends = [];
@@ -277,7 +277,7 @@ function drawCall(call, y, seen) {
   if (right < gutter || left > width) return seen;
   boxes.push({ x0: left - 1, x1: right + 1, y0: y, y1: y + CALL, first: call.first, last: call.last });
   const key = `${y}${call.outcome}`;
-  // Thousands of calls within one pixel are one.
+  // Thousands of calls within one pixel are drawn once.
   if (seen[key] != null && right - seen[key] < 0.7 && call.first !== view.chosen) return seen;
   seen[key] = right;
   const unsettled = call.outcome === "open" || call.outcome === "killed";
@@ -381,7 +381,7 @@ function drawAxis() {
   ink.font = `600 11px ${theme.sans}`;
   const short = breaks(), taken = [...flags.map(([x, text]) => flagged(x, text)), ...short];
   for (let x = gutter; x < width;) {
-    // Where idle time is drawn short, the step changes with the place.
+    // With shortened idle time the step depends on the position.
     const step = stepFor(Math.max((timeOf(Math.min(x + 96, width)) - timeOf(x)), 1e-6) * 0.999);
     const time = Math.ceil((timeOf(x) - 1e-9) / step) * step, at = X(time);
     if (at > x + 240) { // A long idle time comes next, by whose measure no round time is near.
@@ -407,7 +407,7 @@ function tick(x, text) {
   ink.font = `11px ${theme.sans}`;
   ink.fillText(text, x + 4, AXIS / 2 - 1);
 }
-// Where idle time is drawn at less than a quarter of its length, the axis says how long it is.
+// If idle time is shortened below a quarter, the axis shows its duration.
 function breaks() {
   const knots = story.knots, found = [];
   for (let n = 1; view.squeezed && n < knots.length; n++) {
@@ -451,7 +451,7 @@ function drawScroll() {
   ink.fill();
 }
 
-// The whole run in one strip: how much happened, faults, the violation, and what part of it is shown
+// The whole run in one strip: density of events, faults, the violation, and the visible range
 
 function drawOverview() {
   const [low, high] = whole(), tall = 34;

@@ -1,5 +1,5 @@
 /**
- * The REST API, as far as an application that sends jobs needs it.
+ * The part of the REST API for applications that send jobs.
  *
  * @module
  */
@@ -32,7 +32,7 @@ export function createClient(connection = {}) {
 }
 
 /**
- * Return a filter as the query of a URL: what has several values is repeated, what is missing is left out.
+ * Return a filter as the query of a URL: lists become repeated parameters, missing values are omitted.
  *
  * @param {import("./index.d.ts").RunFilter} filter
  */

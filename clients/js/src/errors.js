@@ -1,20 +1,20 @@
 /**
- * What went wrong, as the server says it.
+ * The server's errors.
  *
  * @module
  */
 
-/** An answer that is an error, or no answer that can be understood. */
+/** An error response, or a response that can't be parsed. */
 export class JobsError extends Error {
-  /** The HTTP status; 0 if the answer could not be understood. @type {number} */
+  /** The HTTP status; 0 if the response could not be parsed. @type {number} */
   status;
-  /** Why, where the message alone does not say. @type {string | undefined} */
+  /** The reason, if the message alone does not contain it. @type {string | undefined} */
   description;
-  /** The fields of a payload that do not fit. @type {import("./index.d.ts").FieldProblem[]} */
+  /** The invalid fields of a payload. @type {import("./index.d.ts").FieldProblem[]} */
   fields;
-  /** The job in the way, of a 409. @type {string | undefined} */
+  /** The conflicting job, for a 409. @type {string | undefined} */
   id;
-  /** Milliseconds after which the server may be asked again. @type {number | undefined} */
+  /** Milliseconds after which to retry. @type {number | undefined} */
   retryAfter;
 
   /**
@@ -39,7 +39,7 @@ export class JobsError extends Error {
 }
 
 /**
- * Return the error that a response is.
+ * Return the error for a response.
  *
  * @param {Response} response
  * @returns {Promise<JobsError>}
@@ -51,7 +51,7 @@ export async function errorOf(response) {
     const read = await response.json();
     if (typeof read === "object" && read !== null) body = read;
   } catch {
-    // A proxy's page, most likely; the status says what there is to say.
+    // Most likely a proxy's page; the status suffices.
   }
   const said = typeof body.error === "string" ? body.error : `The server answered ${response.status}`;
   return new JobsError(said, response.status, { ...body, retryAfter: retryAfter(response) });

@@ -1,5 +1,5 @@
 /**
- * Requests: where they go, and who makes them.
+ * Requests: URLs, and authentication.
  *
  * @module
  */
@@ -19,7 +19,7 @@ export function urlOf({ baseUrl = "" }, path) {
 }
 
 /**
- * Return the headers of a request, with the token as it is now.
+ * Return the headers of a request, with the current token.
  *
  * @param {Connection} options
  * @param {Record<string, string>} own
@@ -33,7 +33,7 @@ export async function headersOf({ token, headers }, own) {
 }
 
 /**
- * Ask the server, and return the JSON that it answers with.
+ * Send a request, and return the JSON of the response.
  *
  * @param {Connection & { signal?: AbortSignal }} options
  * @param {"GET" | "POST"} method

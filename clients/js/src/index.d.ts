@@ -1,17 +1,17 @@
-/** What a client is told of a job. */
+/** The types of the client. */
 export type RunStatus = "QUEUED" | "EXECUTING" | "COMPLETED" | "FAILED" | "CANCELLED";
 
-/** Which server, and who asks. */
+/** The server, and the authentication. */
 export interface Connection {
-  /** Where the API is, for instance `https://api.example.org`; the page's own origin by default. */
+  /** The base URL of the API, such as `https://api.example.org`; by default the page's origin. */
   baseUrl?: string | URL;
-  /** An API key, or a function that gives one; it is asked before each request. */
+  /** An API key, or a function that returns one, called before each request. */
   token?: string | undefined | (() => string | undefined | Promise<string | undefined>);
-  /** Further headers of each request. */
+  /** Additional headers for each request. */
   headers?: HeadersInit;
-  /** Whether cookies are sent, for applications that tell who calls by them. */
+  /** Whether to send cookies, for applications that authenticate by them. */
   credentials?: RequestCredentials;
-  /** Another `fetch` than the global one. */
+  /** Replacement for the global `fetch`. */
   fetch?: typeof globalThis.fetch;
 }
 
@@ -28,7 +28,7 @@ export interface Run<Output = unknown> {
   status: RunStatus;
   taskId: string;
   data: unknown;
-  /** What the task returned; of a failed job `{type, message, traceback}`. */
+  /** The task's result, or the error `{type, message, traceback}` of a failed job. */
   output: Output | null;
   startedOn: string | null;
   completedOn: string | null;
@@ -36,7 +36,7 @@ export interface Run<Output = unknown> {
   retryCount: number;
 }
 
-/** The status of a job. `output` and `completedOn` come once it has ended. */
+/** The status of a job. `output` and `completedOn` are set when it has ended. */
 export interface JobStatus<Output = unknown> {
   id: string;
   status: RunStatus;
@@ -45,7 +45,7 @@ export interface JobStatus<Output = unknown> {
   completedOn?: string | null;
 }
 
-/** How far an attempt of a job has come. */
+/** The progress of an attempt of a job. */
 export interface Progress {
   attempt: number;
   at: string;
@@ -54,22 +54,22 @@ export interface Progress {
   message: string | null;
 }
 
-/** A line that a job wrote to its log. */
+/** A line of a job's log. */
 export interface LogLine {
   attempt: number;
   at: string;
   level: string;
   message: string;
-  /** What it said beside the message. */
+  /** The additional fields of the line. */
   fields: Record<string, unknown>;
 }
 
-/** What becomes of the connection to a stream. */
+/** The state of the connection to a stream. */
 export interface ConnectionChange {
   state: "connecting" | "open" | "waiting";
   /** Milliseconds until the next try, while waiting. */
   delay?: number;
-  /** Why the last one failed, if it did. */
+  /** The error of the last connection, if it failed. */
   error?: unknown;
 }
 
@@ -81,15 +81,15 @@ export interface ServerEvent {
 }
 
 export interface WatchOptions<Output = unknown> extends Connection {
-  /** Ends the watching; the promise is rejected with its reason. */
+  /** Stops following; the promise is rejected with its reason. */
   signal?: AbortSignal;
-  /** Go on behind this event, of a stream that was read before. */
+  /** Continue after this event of an earlier stream. */
   lastEventId?: string;
-  /** Consecutive connections that may fail before it gives up; any number by default. */
+  /** Consecutive failed connections after which to give up; unlimited by default. */
   attempts?: number;
   /** Milliseconds before a lost connection is opened again, doubled with each failure; 1000. */
   firstDelay?: number;
-  /** The most that this grows to; 30000. */
+  /** The maximum of this wait; 30000. */
   mostDelay?: number;
   /** Milliseconds of silence after which a connection counts as lost; 45000, 0 for never. */
   idleTimeout?: number;
@@ -97,15 +97,15 @@ export interface WatchOptions<Output = unknown> extends Connection {
   onProgress?: (progress: Progress) => void;
   onLog?: (line: LogLine) => void;
   onConnection?: (change: ConnectionChange) => void;
-  /** Every event as it came, for instance to keep its id. */
+  /** Every received event, for example to store its id. */
   onEvent?: (event: ServerEvent) => void;
 }
 
 /**
- * Follow a job until it ends, over lost connections.
+ * Follow a job until it ends, reconnecting after lost connections.
  *
  * Rejects with a `JobsError` if there is no such job (404), or the caller may not see it (401, 403); with the
- * signal's reason if that is aborted; with whatever a callback throws.
+ * signal's reason if that is aborted; with any error that a callback throws.
  */
 export function watchJob<Output = unknown>(
   runId: string,
@@ -113,19 +113,19 @@ export function watchJob<Output = unknown>(
 ): Promise<JobStatus<Output>>;
 
 export interface JobStatusOptions<Output = unknown> extends Omit<WatchOptions<Output>, "signal"> {
-  /** The job; nothing is followed without one. */
+  /** The job; without one, the store does nothing. */
   runId: string | null | undefined;
-  /** How many of the newest log lines are kept; 200. */
+  /** Number of the newest log lines to keep; 200 by default. */
   maxLogs?: number;
 }
 
-/** What is known of a job. */
+/** A snapshot of a job. */
 export interface JobSnapshot<Output = unknown> {
   /** Null until the first answer. */
   readonly status: RunStatus | null;
-  /** What the task returned, or of a failed job `{type, message, traceback}`; null before its end. */
+  /** The task's result, or the error `{type, message, traceback}` of a failed job; null before its end. */
   readonly output: Output | null;
-  /** Why the job failed, or why it can't be followed. */
+  /** The reason why the job failed, or can't be followed. */
   readonly error: string | null;
   readonly taskId: string | null;
   readonly completedOn: string | null;
@@ -135,7 +135,7 @@ export interface JobSnapshot<Output = unknown> {
 }
 
 export interface JobStatusStore<Output = unknown> {
-  /** Follow the job from the first subscription to the end of the last one; returns what ends this one. */
+  /** Follow the job while there are subscriptions; returns a function that ends this one. */
   subscribe(listener: () => void): () => void;
   /** The same object until something changes. */
   getSnapshot(): JobSnapshot<Output>;
@@ -148,45 +148,45 @@ export interface RequestOptions {
   signal?: AbortSignal;
 }
 
-/** Which jobs are listed; without any, the newest of all. */
+/** Filters of the list; without any, all jobs, newest first. */
 export interface RunFilter {
   task?: string | readonly string[];
   status?: RunStatus | readonly RunStatus[];
   parent?: string;
-  /** In the id, the singleton key, the payload or the output. */
+  /** A text in the id, the singleton key, the payload or the output. */
   text?: string;
   createdFrom?: Date | string;
   createdTo?: Date | string;
-  /** Whether the archive is looked through, and not the live jobs. */
+  /** Whether to list archived jobs instead of live ones. */
   archived?: boolean;
   /** Jobs in a page, 1 to 200. */
   limit?: number;
-  /** `nextCursor` of the page before, with the same filters. */
+  /** `nextCursor` of the previous page, with the same filters. */
   cursor?: string | null;
 }
 
 /** A page of jobs, newest first. */
 export interface Runs<Output = unknown> {
   runs: Run<Output>[];
-  /** Gives the next page; null on the last one. */
+  /** The cursor of the next page; null on the last one. */
   nextCursor: string | null;
 }
 
 export interface JobsClient {
-  /** Send a job. The same idempotency key again gives the job that the first request sent. */
+  /** Send a job. A repeated idempotency key returns the job that the first request sent. */
   trigger(
     taskId: string,
     payload?: unknown,
     request?: RequestOptions & { idempotencyKey?: string },
   ): Promise<Triggered>;
   run<Output = unknown>(runId: string, request?: RequestOptions): Promise<Run<Output>>;
-  /** List jobs, a page at a time. */
+  /** List jobs, one page at a time. */
   list<Output = unknown>(filter?: RunFilter, request?: RequestOptions): Promise<Runs<Output>>;
-  /** Cancel a job for good; needs the scope `jobs.admin`. */
+  /** Cancel a job permanently; needs the scope `jobs.admin`. */
   cancel<Output = unknown>(runId: string, request?: RequestOptions): Promise<Run<Output>>;
   /** Run a failed job again; needs the scope `jobs.admin`. */
   retry<Output = unknown>(runId: string, request?: RequestOptions): Promise<Run<Output>>;
-  /** Put a cancelled job back into its queue; needs the scope `jobs.admin`. */
+  /** Requeue a cancelled job; needs the scope `jobs.admin`. */
   resume<Output = unknown>(runId: string, request?: RequestOptions): Promise<Run<Output>>;
   watch<Output = unknown>(runId: string, options?: WatchOptions<Output>): Promise<JobStatus<Output>>;
 }
@@ -199,23 +199,23 @@ export interface FieldProblem {
   message: string;
 }
 
-/** An answer that is an error, or no answer that can be understood. */
+/** An error response, or a response that can't be parsed. */
 export class JobsError extends Error {
   constructor(message: string, status: number, more?: Record<string, unknown>);
-  /** The HTTP status; 0 if the answer could not be understood. */
+  /** The HTTP status; 0 if the response could not be parsed. */
   status: number;
   description: string | undefined;
-  /** The fields of a payload that do not fit. */
+  /** The invalid fields of a payload. */
   fields: FieldProblem[];
-  /** The job in the way, of a 409. */
+  /** The conflicting job, for a 409. */
   id: string | undefined;
-  /** Milliseconds after which the server may be asked again. */
+  /** Milliseconds after which to retry. */
   retryAfter: number | undefined;
   /** Whether the same request may succeed later. */
   get transient(): boolean;
 }
 
-/** Reads server-sent events from text in pieces of any size. */
+/** Parses server-sent events from chunks of any size. */
 export class EventParser {
   constructor(lastEventId?: string);
   lastEventId: string;

@@ -1,8 +1,8 @@
 import type { JobSnapshot, JobStatusOptions } from "./index.d.ts";
 
 /**
- * Follow a job while the component is mounted; without a `runId`, nothing is followed.
+ * Follow a job while the component is mounted; do nothing without a `runId`.
  *
- * Only another `runId` or `baseUrl` begins anew; of the other options the latest count.
+ * Only a new `runId` or `baseUrl` restarts; of the other options the latest apply.
  */
 export function useJobStatus<Output = unknown>(options: JobStatusOptions<Output>): JobSnapshot<Output>;

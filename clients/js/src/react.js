@@ -11,7 +11,7 @@ import { IDLE, createJobStatus } from "./status.js";
 /** @typedef {import("./index.d.ts").JobStatusOptions<any>} Options */
 
 /**
- * Follow a job while the component is mounted; without a `runId`, nothing is followed.
+ * Follow a job while the component is mounted; do nothing without a `runId`.
  *
  * @param {Options} options
  * @returns {import("./index.d.ts").JobSnapshot<any>}
@@ -27,7 +27,7 @@ export function useJobStatus(options) {
 }
 
 /**
- * Return options that outlast a render: what is called, and the token, are those of the latest one.
+ * Return options that outlast a render: callbacks and token are those of the latest render.
  *
  * @param {Options} options
  * @param {{ current: Options }} latest

@@ -1,12 +1,12 @@
 /**
- * Server-sent events, read as the HTML standard says, from text in pieces of any size.
+ * Parses server-sent events by the HTML standard, from chunks of any size.
  *
  * @module
  */
 
 /** @typedef {import("./index.d.ts").ServerEvent} ServerEvent */
 
-/** Reads a stream of one connection; the next connection takes another parser, with this one's `lastEventId`. */
+/** Parses the stream of one connection; the next connection needs another parser, with this one's `lastEventId`. */
 export class EventParser {
   #rest = "";
   #afterCarriageReturn = false;
@@ -16,20 +16,20 @@ export class EventParser {
   #data = [];
   #id;
 
-  /** The id that the next connection sends as `Last-Event-ID`: the last one of an event that was whole. */
+  /** The id that the next connection sends as `Last-Event-ID`: that of the last complete event. */
   lastEventId;
 
-  /** Milliseconds before the next connection, where the server gave them. @type {number | undefined} */
+  /** Milliseconds before the next connection, if the server sent them. @type {number | undefined} */
   retry = undefined;
 
-  /** @param {string} [lastEventId] what the connection was opened with */
+  /** @param {string} [lastEventId] the id sent when the connection was opened */
   constructor(lastEventId = "") {
     this.lastEventId = lastEventId;
     this.#id = lastEventId;
   }
 
   /**
-   * Take the next piece, and return the events that are whole with it.
+   * Parse the next chunk, and return the events that it completes.
    *
    * @param {string} text
    * @returns {ServerEvent[]}
@@ -40,7 +40,7 @@ export class EventParser {
       this.#started = true;
       if (more.startsWith("\uFEFF")) more = more.slice(1);
     }
-    // A line that ended at a carriage return ended there, whether or not a line feed follows in the next piece.
+    // A line ends at its carriage return, whether or not a line feed follows in the next chunk.
     if (this.#afterCarriageReturn && more !== "") {
       this.#afterCarriageReturn = false;
       if (more.startsWith("\n")) more = more.slice(1);
@@ -93,7 +93,7 @@ export class EventParser {
  *
  * @param {ReadableStream<Uint8Array>} body
  * @param {EventParser} parser
- * @param {() => void} [onBytes] called at each piece, be it a comment that only says that the server is there
+ * @param {() => void} [onBytes] called for each chunk, also for keep-alive comments
  * @returns {AsyncGenerator<ServerEvent, void, void>}
  */
 export async function* readEvents(body, parser, onBytes = () => {}) {

@@ -1,5 +1,5 @@
 /**
- * A job's status as a store, which any framework can show: subscribe, and take snapshots.
+ * A job's status as a store for any framework: subscribe, and get snapshots.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { FINAL, watchJob } from "./watch.js";
 
 const LOGS = 200;
 
-/** What is known of a job before anything is. @type {Snapshot} */
+/** The snapshot of a job before the first answer. @type {Snapshot} */
 export const IDLE = Object.freeze({
   status: null,
   output: null,
@@ -24,7 +24,7 @@ export const IDLE = Object.freeze({
 });
 
 /**
- * Return the store of a job's status. It follows the job while somebody is subscribed.
+ * Return the store of a job's status. It follows the job while it has subscribers.
  *
  * @param {Options} options
  * @returns {import("./index.d.ts").JobStatusStore<any>}
@@ -88,7 +88,7 @@ export function createJobStatus(options) {
   return {
     getSnapshot: () => snapshot,
     subscribe: (listener) => {
-      // A function of its own, so that one listener may subscribe twice.
+      // A new function for each call, so that one listener may subscribe twice.
       const own = () => listener();
       listeners.add(own);
       follow();
@@ -100,7 +100,7 @@ export function createJobStatus(options) {
 }
 
 /**
- * Return what a status says of the whole.
+ * Return the changes to the snapshot for a status.
  *
  * @param {import("./index.d.ts").JobStatus<any>} status
  * @returns {Partial<Snapshot>}

@@ -1,5 +1,5 @@
 /**
- * Following a job live, over lost connections, to its end.
+ * Follows a job live until its end, reconnecting after lost connections.
  *
  * `EventSource` cannot send an Authorization header, so this reads the stream of a `fetch`.
  *
@@ -20,7 +20,7 @@ import { EventParser, readEvents } from "./sse.js";
  * @typedef {import("./index.d.ts").JobStatus<Output>} JobStatus
  */
 
-/** The statuses after which nothing follows. @type {ReadonlySet<string>} */
+/** The final statuses. @type {ReadonlySet<string>} */
 export const FINAL = new Set(["COMPLETED", "FAILED", "CANCELLED"]);
 
 const FIRST_DELAY = 1000;
@@ -33,7 +33,7 @@ const IDLE = 45_000;
  * @template [Output=unknown]
  * @param {string} runId
  * @param {WatchOptions<Output>} [options]
- * @returns {Promise<JobStatus<Output>>} the job as it ended
+ * @returns {Promise<JobStatus<Output>>} the ended job
  */
 export async function watchJob(runId, options = {}) {
   /** @type {JobStatus<Output> | undefined} */
@@ -52,7 +52,7 @@ export async function watchJob(runId, options = {}) {
     options.signal?.throwIfAborted();
   }
   if (last && FINAL.has(last.status)) return last;
-  // It had ended before the event that this stream went on behind.
+  // It had ended before the event after which this stream continued.
   const { id, status, taskId, output, completedOn } = await ask(options, "GET", runPath(runId));
   last = { id, status, taskId, output, completedOn };
   options.onStatus?.(last);
@@ -60,7 +60,7 @@ export async function watchJob(runId, options = {}) {
 }
 
 /**
- * Yield the events of a job from one connection after another, until whoever reads them has enough.
+ * Yield the events of a job over successive connections, until the reader stops.
  *
  * @param {string} runId
  * @param {WatchOptions<any>} options
@@ -134,7 +134,7 @@ async function* connection(runId, options, headers, parser) {
     const type = response.headers.get("content-type") ?? "";
     if (!response.body || !/^text\/event-stream\s*(;|$)/i.test(type)) {
       await response.body?.cancel();
-      throw new JobsError(`${url} answers with ${type || "no type"} and not with a stream; is baseUrl right?`, 0);
+      throw new JobsError(`${url} must answer with an event stream, got ${type || "no type"}; check baseUrl`, 0);
     }
     onConnection({ state: "open" });
     yield* readEvents(response.body, parser, alive);
@@ -160,7 +160,7 @@ function read(event) {
 }
 
 /**
- * Return how long to wait: twice as long after each failure, and never the same for two clients.
+ * Return the wait: doubled after each failure, with jitter between clients.
  *
  * @param {number} first
  * @param {number} failures
@@ -171,7 +171,7 @@ function backOff(first, failures, most = MOST_DELAY) {
 }
 
 /**
- * Wait, at most until the browser is connected again.
+ * Wait, or until the browser is online again.
  *
  * @param {number} milliseconds
  * @param {AbortSignal} [signal]

@@ -1,5 +1,5 @@
-// What pages do beyond their HTML: themes, keys, ticking rows, copying, local times, and word of a lost
-// connection. Without it everything works but what moves by itself.
+// Enhancements of the pages: themes, keys, selecting rows, copying, local times, and notes of a lost
+// connection. Without this script everything works except live updates.
 "use strict";
 (() => {
   const root = document.documentElement;
@@ -19,7 +19,7 @@
     say(dark() ? "Dark" : "Light");
   };
 
-  // Times: the title of each says it in the reader's own zone
+  // Times: the title of each shows it in the reader's time zone
 
   const localTimes = (within) => {
     for (const time of within.querySelectorAll("time:not([title])")) {
@@ -28,7 +28,7 @@
     }
   };
 
-  // Durations that go on: from what they were when the page was drawn, whatever the clock here says
+  // Running durations: counted from their value at rendering, independent of the local clock
 
   const lengthOf = (seconds) => {
     if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
@@ -50,7 +50,7 @@
   goOn();
   setInterval(goOn, 1000);
 
-  // Ticking rows; a list that changes does not take away what was ticked
+  // Selected rows; a list that changes keeps its selection
 
   const ticks = () => [...document.querySelectorAll('#jobs input[name="id"]')];
   const ticked = () => ticks().filter((box) => box.checked).length;
@@ -113,12 +113,12 @@
   let gone = false, cut = false;
   const lost = (why) => { const note = $("lost"); if (note && !gone) { note.hidden = false; $("lost-why").textContent = why; } };
   const purged = () => { lost("The job was purged. This page shows its last state."); gone = true; };
-  // A stream ends from time to time, and browsers are back after 3 seconds at most: that is nothing to speak of.
+  // Streams end from time to time, and browsers reconnect within 3 seconds, so show nothing before that.
   let patience;
   const waits = () => { patience = patience || setTimeout(() => lost(`The connection was lost. ${MAY_BE_OLD} Reconnecting…`), 3500); };
   const back = () => { clearTimeout(patience); patience = undefined; const note = $("lost"); if (note && !note.hidden && !gone) { note.hidden = true; say("Connected again"); } };
-  // A browser goes on by itself behind the last event that it has. A stream that was refused, by a proxy whose
-  // server is away for instance, htmx opens anew, at the address that came with the page: that goes on there too.
+  // A browser reconnects itself after its last event. A stream that was refused, for example by a proxy whose
+  // server is unavailable, is reopened by htmx at the page's original address, and continues from there.
   let last = "";
   htmx.createEventSource = (address) => {
     const there = new URL(address, location.href);
@@ -140,15 +140,15 @@
   });
   document.addEventListener("htmx:sendError", waits);
   document.addEventListener("htmx:responseError", (event) => {
-    // A stream that is opened once the job is gone is none, and can't tell.
+    // A stream opened after the job was purged has no events.
     if (event.detail.xhr.status === 404 && event.detail.elt.id === "held") purged();
     else if (event.detail.xhr.status !== 401) lost(`The server answered with ${event.detail.xhr.status}. ${MAY_BE_OLD}`);
   });
   document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful && !cut) back(); });
 
-  // What goes on: a thin bar, and what is asked for says that it is busy; a style lets it show after a moment
+  // Requests in progress: a thin bar, and aria-busy on the target; a style shows them after a moment
 
-  // A request counts until it is over itself: what asked for it may be off the page by then, and tells of no end.
+  // Count requests by their own end: the requesting element may have been removed, and then fires no event.
   const going = new Set();
   document.addEventListener("htmx:beforeRequest", (event) => {
     const { xhr, target } = event.detail;
@@ -161,8 +161,8 @@
     xhr.addEventListener("loadend", () => { going.delete(xhr); tell(); });
   });
 
-  // What is drawn anew keeps what its reader did with it: the row walked to, how far a table was moved aside, and
-  // the details opened. The focus htmx keeps, for what has an id.
+  // Replaced elements keep the reader's state: the focused row, the horizontal scroll of a table, and
+  // opened details. htmx keeps the focus of elements with an id.
 
   const keep = (within) => ({
     row: at() && within.contains(at()) ? at().dataset.href : undefined,
@@ -179,7 +179,7 @@
     kept = undefined;
   };
 
-  // A list that is being ticked stays as it is, and says that it has changed
+  // A list with selected rows is not replaced, but shows that it has changed
 
   let asked = false;
   document.addEventListener("htmx:beforeSwap", (event) => {
@@ -197,7 +197,7 @@
     showScripted();
     count();
   });
-  // Who reads the end of a log stays there; who has gone up to an earlier line is left at it.
+  // A log scrolled to its end stays there; one scrolled to an earlier line keeps its position.
   let reads = true;
   const toEnd = (log) => { log.scrollTop = log.scrollHeight; };
   document.addEventListener("htmx:sseBeforeMessage", (event) => {
@@ -252,7 +252,7 @@
   if (here) here.parentElement.scrollLeft = here.offsetLeft + here.offsetWidth / 2 - here.parentElement.clientWidth / 2;
   if ($("help-pages")) $("help-pages").textContent = names.join(", ");
   if ($("take") && document.querySelector("#task[data-submit]")) $("take").hidden = true;
-  // Browsers that can't show what a closed fold has: it is open where there is room.
+  // For browsers without support for styled closed details: open them if there is room.
   if ($("fold") && !CSS.supports("selector(::details-content)")) {
     const wide = matchMedia("(min-width: 52.01rem)");
     const unfold = () => { if (wide.matches) $("fold").open = true; };
