@@ -1,7 +1,7 @@
--- Counts one call, unless its window has as many as it may. Whoever calls at the same time waits for the
--- caller's row, and counts on from there; its time may then lie before the window's beginning, and what
--- decides is the end alone. Only when the row is held are others forgotten, without waiting for any, so that
--- two calls never wait for each other; and only those that ended a while ago, at which nobody still looks.
+-- Counts one call, unless its window is full. Concurrent calls wait for the caller's row, and continue
+-- its count; their time may then precede the window's beginning, so only its end decides. Other rows are
+-- deleted only while this row is locked, without waiting, so that two calls never wait for each other; and
+-- only those that ended a while ago, which no call still reads.
 with counted as (
     insert into {schema}.rate_limit as known (caller, ends_on, calls, admitted)
     values (

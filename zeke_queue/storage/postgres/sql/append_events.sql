@@ -1,4 +1,4 @@
--- Keeps progress and log lines in the order given, and tells watchers.
+-- Stores progress and log lines in the given order, and notifies watchers.
 with noted as (
     insert into {schema}.job_event (job_id, attempt, kind, data, at)
     select

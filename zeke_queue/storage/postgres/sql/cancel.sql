@@ -1,11 +1,11 @@
--- Cancels jobs that wait or run, in the order of their ids; tells watchers, and wakes who sleeps on a limited
--- queue.
+-- Cancels waiting or running jobs, in the order of their ids; notifies watchers, and workers that sleep on a
+-- limited queue.
 with done as (
     update {schema}.job
     set
         state = 'cancelled',
         completedon = coalesce(%(now)s::timestamptz, statement_timestamp()),
-        -- Whoever brings it back, pg-boss too, has it due.
+        -- A resumed job is due, also if pg-boss resumes it.
         startafter = case
             when job.waitsfor is null then job.startafter
             else coalesce(%(now)s::timestamptz, statement_timestamp())

@@ -1,5 +1,5 @@
--- Returns the jobs that wait or run and whose parents, these, wait for them. The offset keeps the planner
--- from turning the look at each parent's children into a look at everybody's.
+-- Returns the waiting or running jobs for which these parents wait. The offset keeps the planner from reading
+-- the children of all parents instead of each one's.
 select child.id
 from unnest(%(ids)s::uuid[]) as given (id)
 cross join lateral (

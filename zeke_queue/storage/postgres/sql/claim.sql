@@ -1,22 +1,22 @@
 -- Claims due jobs over several queues, by priority, then startafter, then id.
 --
--- The index serves this order within one queue and priority only, so every such pair (a head) is looked up by
--- a jump of its own: those that the caller knows, with a mark below which it knows of nothing that waits, and
--- those found in the gaps between, from the highest priority down until as many heads have a due row as rows
--- are wanted, since the first rows lie in these. Over several heads the first rows are ranked without locks,
--- which says how many each head contributes; then so many are locked, passing over what others hold, and
--- updated by their place in the table, which is a plan that cannot flip. Names are compared by their bytes,
--- as only our indexes do, so that the planner cannot take one of pg-boss's instead, which would have it sort
--- a backlog. Whether a head has a due row is asked by a limit, since "exists" may be answered by reading all.
+-- The index serves this order within one queue and priority only, so every such pair (a head) is found by
+-- a separate index search: those that the caller knows, with a mark below which no row waits, and those found
+-- in the gaps between, from the highest priority down until as many heads have a due row as rows are wanted,
+-- since these contain the first rows. Over several heads the first rows are ranked without locks, which gives
+-- the number of rows of each head; then that many are locked, skipping locked ones, and updated by their
+-- ctid, a plan that cannot flip. Names are compared by their bytes, as only our indexes do, so that the
+-- planner cannot use one of pg-boss's instead, which would have to sort a backlog. Whether a head has a due
+-- row is tested by a limit, since "exists" may be planned as reading all rows.
 --
 -- Rows that are ranked and then found locked leave such a claim short, and while they are locked the next one
 -- too. One whose reach is longer than its limit locks rows of every head within its reach, and then takes the
 -- best.
 --
 -- A queue with a limit is left out unless the caller has locked its row in an earlier statement: only then
--- does this one count with a snapshot in which nobody else can add to the count.
+-- does this one count with a snapshot to whose count no other claim can add.
 --
--- Whoever watches a job is told that it began.
+-- Notifies watchers of a job that it began.
 with recursive open_queue as materialized (
     select
         want.name,

@@ -1,4 +1,4 @@
--- Which server this is, and as whom and where we are on it. The embedded one has its name, and no TCP port.
+-- Returns the server, the role and the database. The embedded server has its name, and no TCP port.
 select
     current_setting('server_version') as version,
     current_user::text as role,

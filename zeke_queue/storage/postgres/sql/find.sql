@@ -1,9 +1,9 @@
--- Lists jobs, newest first; as find_archived those of the archive. Planned anew each time, with the values
--- at hand: what is not asked for falls away. No index has this order (migration 0008 says why), so many
--- rows may have to be compared: by what decides alone, and the rest is read of the few that are left. Of
--- those, rows whose JSON goes beyond a number of bytes stay here; how many there were is told with each of
--- the others. To write JSON out costs far more than to find its row, so that is done row by row, and no
--- further than the bytes go. In C, lower() is of ASCII letters alone.
+-- Lists jobs, newest first; as find_archived those of the archive. Planned for each call with its values, so
+-- that absent filters are removed. No index has this order (migration 0008 gives the reason), so many rows
+-- may have to be compared: only by the deciding columns, and the others are read for the few remaining rows.
+-- Rows after a limit on the bytes of JSON are not returned; their number is returned with each of the others.
+-- Writing JSON costs far more than finding its row, so it is done row by row, up to the limit. In collation
+-- C, lower() affects only ASCII letters.
 with recursive page as materialized (
     select
         ctid as place,

@@ -1,7 +1,6 @@
--- Returns for each wanted place, by position, the job that holds it: the place that a new job would take, or,
--- without a name, the one that the live job of this id would take again. The four cases are the unique
--- indexes, with their conditions word for word; each is a subquery of its own, so that it can only be a look
--- into one.
+-- Returns for each job, by position, the other one that holds its key or slot: that of a new job or, without
+-- a name, the one that the live job of this id would take again. The four cases are the unique indexes, with
+-- their exact conditions; each is a separate subquery, so that it can only be one index search.
 with asked as materialized (
     select *
     from unnest(
@@ -20,7 +19,7 @@ wanted as materialized (
     from asked
     where
         name is not null
-        -- One look into an index each, also in a transaction that is planned otherwise.
+        -- One index search each, also in a transaction with other planner settings.
         and (select true from {schema}.job as same where same.id = asked.id limit 1) is null
         and (select true from {schema}.archive as same where same.id = asked.id limit 1) is null
     union all

@@ -1,4 +1,4 @@
--- Notes that a worker lives, forgets those that have been dead for a day, and returns what it holds.
+-- Records that a worker is alive, deletes those that have been dead for a day, and returns its jobs.
 with noted as (
     insert into {schema}.worker (id, host, pid, queues, duties, lease, started_on, beat_on)
     values (
@@ -20,7 +20,7 @@ with noted as (
     beat_on = excluded.beat_on
 ),
 
--- Each start of a worker is a row, and one that is killed can't remove its own.
+-- Each start of a worker has a row, which a killed one can't delete.
 forgotten as (
     delete from {schema}.worker
     where ctid = any(array(

@@ -49,7 +49,8 @@ inserted as (
         slot at time zone 'UTC',
         expire_in * interval '1 microsecond',
         now,
-        -- pg-boss 9 archives waiting jobs from this time on; a century in hours, which no time zone can bend.
+        -- pg-boss 9 archives waiting jobs from this time on; a century in hours, so that no time zone affects
+        -- it.
         now + interval '876000 hours',
         false,
         0,
@@ -59,7 +60,7 @@ inserted as (
         meta::jsonb,
         retry_delay_max
     from given
-    -- One look into an index each, whatever the size of the archive was when this was planned.
+    -- One index search each, for any size of the archive at planning.
     where (select true from {schema}.archive where archive.id = given.id limit 1) is null -- noqa: AM09
     order by name collate "C", coalesce(singleton_key, '') collate "C", position
     on conflict do nothing

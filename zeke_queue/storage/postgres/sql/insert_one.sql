@@ -1,4 +1,4 @@
--- Inserts one job: what insert.sql says, of one row, in the form that costs driver and server least. Returns
+-- Inserts one job: insert.sql for one row, in the form that costs driver and server least. Returns
 -- a row if it was inserted.
 insert into {schema}.job as job (
     id, name, priority, data, state, retrylimit, retrycount, retrydelay, retrybackoff, startafter,

@@ -1,6 +1,5 @@
--- Returns for each queue how long its oldest due job has been due. Goes from one priority of a queue to the
--- next lower one, and from queue to queue, by the index, and looks at the first job of each: what is deferred
--- is not read, however much there is.
+-- Returns for each queue how long its oldest due job has been due. Steps through the priorities of each queue
+-- by the index, and reads the first job of each: deferred jobs are not read.
 with recursive line (name, priority) as (
     (
         select
@@ -51,7 +50,7 @@ with recursive line (name, priority) as (
 
 select
     line.name,
-    -- A start beyond what a datetime holds, which others may write, counts as the first that it holds.
+    -- A start before the range of a datetime, which other programs may write, counts as its minimum.
     extract(
         epoch from coalesce(%(now)s::timestamptz, statement_timestamp())
         - greatest(min(first.startafter), timestamptz '0001-01-01 00:00:00+00')

@@ -1,6 +1,6 @@
--- Stores a schedule. A definition in code is noted, and stored only if it is not the one noted before, so
--- that what people edited stands until code changes. A trigger has a change of cron or zone, and the end of a
--- pause, start anew from now.
+-- Stores a schedule. A definition in code is recorded, and stored only if it differs from the recorded one,
+-- so that users' edits are kept until the code changes. A trigger restarts the schedule from now after a
+-- change of cron or zone, and at the end of a pause.
 insert into {schema}.schedule as old (
     name, cron, task, timezone, data, options, catch_up, description, paused, declared, created_on, updated_on
 )

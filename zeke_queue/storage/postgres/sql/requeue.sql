@@ -1,5 +1,4 @@
--- Lets ended jobs wait again, due at once, in the order of their ids; a failed one gets room for one more
--- retry.
+-- Requeues ended jobs, due at once, in the order of their ids; a failed one may use one more retry.
 with done as (
     update {schema}.job
     set

@@ -1,5 +1,5 @@
--- Lets jobs go on whose child has ended, and passes over those that another transaction has locked: to wait
--- for it, with locks of one's own, could be for ever. The next sweep finds those.
+-- Resumes jobs whose child has ended, and skips those that another transaction has locked: waiting for it
+-- while holding locks could deadlock. The next sweep finds those.
 with done as (
     update {schema}.job
     set startafter = coalesce(%(now)s::timestamptz, statement_timestamp()), waitsfor = null

@@ -1,5 +1,5 @@
--- Lets jobs go on whose child has ended, or is gone, without their having been told. States are compared as
--- texts, which keeps the planner from the index of all that waits for a worker.
+-- Resumes jobs whose child has ended, or no longer exists, if they were skipped at its end. States are
+-- compared as texts, which keeps the planner from the index of all waiting jobs.
 with done as (
     update {schema}.job
     set startafter = coalesce(%(now)s::timestamptz, statement_timestamp()), waitsfor = null
@@ -9,7 +9,7 @@ with done as (
         where
             waiting.waitsfor is not null
             and waiting.state::text in ('created', 'retry')
-            -- One look into an index each, however many wait.
+            -- One index search each, for any number of waiting jobs.
             and (
                 select true
                 from {schema}.job as child

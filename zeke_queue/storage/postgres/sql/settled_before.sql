@@ -1,4 +1,4 @@
--- Returns the jobs that already are as these outcomes ask, at the same attempt.
+-- Returns the jobs that already have these outcomes, at the same attempt.
 select
     job.id,
     job.awaited and outcome.ended as awaited
@@ -17,7 +17,7 @@ from (
 ) as outcome
 inner join {schema}.job on job.id = any(array[outcome.id]) and outcome.attempt = job.attempt
 where
-    -- A job whose place was taken ended failed instead of waiting again.
+    -- A job whose slot was taken has failed instead of waiting again.
     case
         when not outcome.ended and job.state = 'failed' then job.output -> 'superseded_by' is not null
         when outcome.ended or outcome.failed

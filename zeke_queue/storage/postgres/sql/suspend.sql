@@ -1,5 +1,5 @@
--- Lets a job that is active at this attempt wait for another one's end: a century ahead, where no claim finds
--- it. If that one has ended, or there is none, it is due at once. Both are locked, so neither changes
+-- Suspends a job that is active at this attempt until another one ends: it starts in a century, so no claim
+-- finds it. If the other has ended, or does not exist, it is due at once. Both are locked, so neither changes
 -- meanwhile. "between 'active' and 'active'" and "any(array[...])" as in complete.sql.
 with living as (
     select id

@@ -1,4 +1,4 @@
--- Notes that a key was used, unless that was noted within the last minute.
+-- Records that a key was used, unless that was recorded within the last minute.
 update {schema}.api_key set
     last_used_on = coalesce(%(now)s::timestamptz, statement_timestamp())
 where

@@ -1,4 +1,4 @@
--- Ends watches, and those of others that nobody ended in time.
+-- Deletes watches, and expired ones of other processes.
 with forgotten as (
     delete from {schema}.watcher
     where

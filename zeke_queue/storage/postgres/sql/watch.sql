@@ -1,4 +1,4 @@
--- Watches jobs for a minute; again, to go on.
+-- Watches jobs for a minute; repeat it to continue.
 insert into {schema}.watcher (job_id, watcher, until)
 select
     given.id,
