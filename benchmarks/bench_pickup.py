@@ -38,7 +38,7 @@ async def _ours(dsn: str, sends: int) -> float:
         worker = Worker(queue)
         running = asyncio.create_task(worker.run())
         for n in range(sends + 5):
-            await asyncio.sleep(0.03 + n % 7 * 0.01)  # so that the worker sleeps, at no fixed beat
+            await asyncio.sleep(0.03 + n % 7 * 0.01)  # so that the worker sleeps, at irregular intervals
             started.clear()
             begun = time.perf_counter()
             await queue.send("pickup")

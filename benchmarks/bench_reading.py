@@ -1,4 +1,4 @@
-"""How many article pages are read in a second: where they stand, and through the processes of `Readers`.
+"""Article pages read per second: inline, and in the processes of `Readers`.
 
 Beside it, in the same run and in turns: the extraction library alone, on top of which our reading has its
 cost, and lxml's parsing of the same pages, which is the least that reading HTML takes.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from zeke_tasks.fetch import Fetched
 
 BESIDE: Final = Path(__file__).parents[2] / "shared" / "data"
-"""Where real pages are, if there are any and ZEKE_TEST_DATA names no other place."""
+"""The default folder of real pages, unless ZEKE_TEST_DATA names another."""
 
 
 def run(runs: int, *, quick: bool) -> list[Figure]:

@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if not equals or not number.isdecimal():
             raise pytest.UsageError(f"--sample: must be FOLDER=N, got {option!r}")
         sampled = [one.nodeid for one in items if drawn(one.nodeid, folder, kept)]
-        # A test keeps its place in this order whatever tests are added beside it.
+        # A test keeps its position in this order when other tests are added.
         left_out.update(sorted(sampled, key=lambda nodeid: crc32(nodeid.encode()))[int(number) :])
     if left_out:
         config.hook.pytest_deselected(items=[one for one in items if one.nodeid in left_out])

@@ -1,1 +1,1 @@
-"""What people do at the dashboard, done in a real browser: ``nox -s browser``."""
+"""Users' actions on the dashboard in a real browser: ``nox -s browser``."""

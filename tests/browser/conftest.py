@@ -61,7 +61,7 @@ def house(dsn: str, no_settings: None) -> Iterator[House]:
 
 @dataclass
 class Watch:
-    """What pages said and asked for.
+    """The console output and requests of pages.
 
     Attributes:
         console: the lines of the browser's console, with their kind.
@@ -94,7 +94,7 @@ class Watch:
 
 
 class Visits:
-    """Opens windows of the browser for people with and without keys.
+    """Opens windows of the browser for users with and without keys.
 
     Attributes:
         watch: what all of their pages did.

@@ -150,7 +150,7 @@ def test_foreign_text_runs_no_script_and_breaks_no_page(
             expect(page.get_by_role("button", name="Pause letter", exact=True)).to_be_visible()
 
 
-# The places of a text's characters, from left to right.
+# The positions of a text's characters, from left to right.
 PLACES = """(element) => {
   const text = document.createTreeWalker(element, NodeFilter.SHOW_TEXT).nextNode(), range = new Range();
   return [...text.data].map((_, at) => {

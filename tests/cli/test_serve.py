@@ -40,7 +40,7 @@ def called(url: str, body: object = None, **headers: str) -> tuple[int, Any]:
 
 
 def all_heard(process: Popen[str], *messages: str) -> dict[str, dict[str, Any]]:
-    """Read log lines until each of these was said, in whatever order; returns the first of each."""
+    """Read log lines until each of these events was logged, in any order; return the first of each."""
     assert process.stderr is not None
     found: dict[str, dict[str, Any]] = {}
     late = Timer(PATIENCE, process.kill)

@@ -1,4 +1,4 @@
-"""Jobs that wait for others: sent once, waited for without holding a place, woken, cancelled together."""
+"""Jobs that wait for others: sent once, awaited without occupying a slot, resumed, cancelled together."""
 
 from __future__ import annotations
 

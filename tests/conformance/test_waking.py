@@ -16,7 +16,7 @@ from zeke_queue.storage import Storage
 
 @asynccontextmanager
 async def sleeper(storage: Storage, *queues: str) -> AsyncIterator[asyncio.Task[bool]]:
-    """Yield a worker that said it would sleep on these queues, and does."""
+    """Yield a worker that is marked as idle on these queues, and sleeps."""
     await storage.set_idle(ANNA, queues)
     task = asyncio.create_task(storage.wait_for_jobs(queues, 30))
     assert await is_kept_waiting(asyncio.shield(task))

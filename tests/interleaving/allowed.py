@@ -9,16 +9,16 @@ Where it would have to wait, the order is not one.
 Statements on a server have this freedom beyond such an order, each for a reason, and no other:
 
 1. *Rows that are locked are passed over* (SKIP LOCKED), by claims, sweeps, schedulers and archiving, and in a
-   transaction, of those that wait for a job, by who ends it. Locked may be: the rows that a verb of another
-   client, whose locks overlap this one, answered with; and those that it named, if it waited or locked them
-   all beforehand, since a row that it then found changed stays locked.
-   None of these must be passed over, unless they are locked in the order that is tried.
-2. *A claim may keep the place of a row that it passes over*: it ranks the rows of several queues and
+   transaction, by the verb that ends a job, of the jobs that wait for it. Locked may be: the rows that a verb
+   of another client, whose locks overlap this one, answered with; and those that it named, if it waited or
+   locked them all beforehand, since a row that it then found changed stays locked. None of these must be
+   passed over, unless they are locked in the order that is tried.
+2. *A claim may count a row that it skips*: it ranks the rows of several queues and
    priorities before it locks them, to know how many it takes of each. So a locked row is either as if it were
    not there, or its place goes to the next of the same queue and priority, or, if there is none, to no job.
 3. *A claim checks before it takes*: a limited queue that at some moment while the claim ran had no room, no
    due job or a pause may be left out, since locking it would be a write for nothing. One that comes back
-   short may look again, and takes as often as its statement ran; one that does not may have left out a queue
+   short may claim again, and takes as often as its statement ran; one that does not may have left out a queue
    whose limit is new, of which a worker hears within a second.
 4. *A verb that waited (for another, or inside), or took more than one statement, is no single moment*: it
    goes row by row, in its order (settlements by id, sends by name, key and position), each row decided at a
@@ -67,8 +67,8 @@ class Move(NamedTuple):
     """One step of an order.
 
     Attributes:
-        kind: the verb whole; one row of it; the end of a verb that went by rows; the wake of those who wait
-            for what it ended; one time that a claim takes, which its end shows to others; the last look of a
+        kind: the whole verb; one row of it; the end of a verb by rows; the resumption of jobs that wait
+            for ended ones; one step of a claim, which becomes visible at its end; the last read of a
             claim.
         part: the arguments of the row, and the part of the answer that is the row's; of a claim, how often it
             takes after this.
@@ -84,8 +84,8 @@ class Way(NamedTuple):
 
     Attributes:
         left_out: limited queues that a claim leaves out.
-        counted: rows that a claim passes over, but keeps the places of.
-        passed: rows that archiving passes over, and waiting ones that who ends a job does; of others the
+        counted: rows that a claim skips, but counts.
+        passed: rows that archiving skips, and waiting ones that the end of a job skips; for others the
             answer tells which.
     """
 

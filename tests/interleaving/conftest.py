@@ -1,7 +1,7 @@
 """How many interleavings are tried: a fixed number in CI; more, and other ones, by an option.
 
 ``pytest tests/interleaving --interleavings 50000`` tries as many drawn scripts, from a seed that the time
-gives; ``--interleaving-seed 65`` plays that one again, and tells what happened whether or not it is allowed.
+gives; ``--interleaving-seed 65`` runs that one again, and prints its history in any case.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 IN_CI = 300
 IN_A_PART = 150
 PLANS = 25
-"""Of a classic script's interleavings: so many are walked through one by one, and as many others are drawn in
+"""The number of a classic script's interleavings that are run in order, and of others that are drawn in
 which statements stop inside, too."""
 
 

@@ -3,8 +3,8 @@
 Three things may meet in any order all the same. An application's transaction of several verbs takes locks as
 it likes. Places are taken in the order of ids by jobs that return to them, in that of their keys by new ones.
 And a job is locked before the one that it waits for, or that is cancelled with it, whichever id is lower. So
-a deadlock is excused if one that had a part in it was of these; else it counts. One that takes places meets
-in them only who has to do with a place as well.
+a deadlock is excused if one of these took part in it; otherwise it counts. Verbs that take slots conflict
+there only with others that use slots.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _transaction(op: Op) -> object:
 
 
 def _taking_places(op: Op) -> Iterable[UUID]:
-    """Return the jobs that a verb has take their places, as far as they have any."""
+    """Return the jobs whose slots a verb takes, if they have any."""
     if op.verb == "insert":
         return [job.id for job in op.arguments[0]]
     if op.verb in ("resume", "retry"):

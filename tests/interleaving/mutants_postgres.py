@@ -1,4 +1,4 @@
-"""The Postgres storage broken on purpose, each time in one place: which test finds it, and how soon.
+"""Mutants of the Postgres storage, each with one change: which test finds it, and how soon.
 
 ``python -m tests.interleaving.mutants_postgres`` tries all, or those that are named, and ends with 1 if one
 is not found. ``--all`` asks every test of a mutant instead of the first that finds it, and ``--whole`` all of
@@ -171,8 +171,8 @@ MUTANTS: Final = (
     Mutant(
         "a taken place breaks the batch",
         "verbs.py",
-        "                async with self._runner.atomic():\n                    return await",
-        "                if True:\n                    return await",
+        "        async with self._runner.atomic():\n            return await",
+        "        if True:\n            return await",
         (*races("a-return"), MODEL),
     ),
     Mutant(
@@ -323,14 +323,14 @@ MUTANTS: Final = (
 
 
 class Found(NamedTuple):
-    """What was said of a mutant: the name of the test that failed, or None, and the seconds that it took."""
+    """The verdict on a mutant: the name of the failed test, or None, and the seconds that it took."""
 
     test: str | None
     seconds: float
 
 
 def applied(mutant: Mutant, text: str) -> str:
-    """Return a file's text with the mutant's in the place of its own.
+    """Return a file's text with the mutant's replacement.
 
     Raises:
         ValueError: its own is not there, or more than once.

@@ -181,7 +181,7 @@ class Reference(MemoryStorage):
 
         Args:
             passed: rows that were locked, and are passed over.
-            counted: those among them that have their places kept: for the next job of the same queue and
+            counted: those among them that are counted: for the next job of the same queue and
                 priority, if there is one.
         """
         limited = [want.name for want in capacity if self.is_limited(want.name)]

@@ -2,10 +2,10 @@
 
 A released statement is either answered, or kept waiting by another client. The second is what the
 server says (``pg_blocking_pids``, asked on a connection of its own), never what a time limit suggests, so a
-slow machine takes the same way as a quick one. Only when every client stands at its gate, has ended, or is
-kept waiting by one that stands, does the next statement go.
+slow machine runs the same order as a quick one. Only when every client waits at its gate, has ended, or is
+blocked by one at its gate, the next statement is sent.
 
-Where the end of one transaction frees two that waited, the server says who is first, and a second run of the
+If the end of one transaction releases two that waited, the server chooses the first, and a second run of the
 same choices may see the other order. Both are judged alike.
 """
 
@@ -99,7 +99,7 @@ class Planned:
     def __init__(self, plan: Sequence[int]) -> None:
         self._plan = list(plan)
         self.made: list[tuple[int, int]] = []
-        """Of each choice, its place and the number of those that could be chosen."""
+        """For each choice, its index and the number of alternatives."""
 
     def __call__(self, standing: Sequence[int]) -> int:
         """Return one of the clients that wait at their gates."""

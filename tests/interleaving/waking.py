@@ -2,9 +2,9 @@
 
 A worker that sets its idle flag and then claims nothing may sleep until it is notified of work ("set asleep,
 commit, claim once more"). So it must be notified of new work that others then see. Of two things he need
-not hear, since no statement can know of them, and his next look finds them: a row that his claim passed over
-because a transaction had it locked, which then left it as it was; and what a single statement did that had
-begun before he fell asleep, and waited.
+be notified of, since no statement can know of them and the next claim finds them: a row that the claim
+skipped because a transaction had it locked, which then left it as it was; and what a single statement did
+that had begun before he fell asleep, and waited.
 """
 
 from __future__ import annotations

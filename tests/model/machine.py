@@ -432,7 +432,7 @@ class StorageMachine(CallersMachine):
     def unlimited(self) -> list[QueueCapacity]:
         """Return wants that a claim meets exactly though rows are locked.
 
-        Where a limit decides who comes, Postgres may count a locked row among those, and then passes it over.
+        If a limit selects jobs, Postgres may count a locked row among these, and then skips it.
         """
         limited = {
             queue.name for queue in self.pair.memory.dump().queues if queue.concurrency_limit is not None

@@ -24,11 +24,11 @@ SEEDS: Final = 4
 """How many seeds of each scenario are run."""
 
 MORE: Final = 100
-"""Up to which seed a bug is looked for in scenarios of its own, if none of those runs shows it."""
+"""The last seed of the search in a bug's own scenarios, if none of those runs shows it."""
 
 
 class Finding(NamedTuple):
-    """What shows a bug in a run: a property, and how it was broken."""
+    """The evidence of a bug in a run: a property, and its violation."""
 
     scenario: str
     seed: int
@@ -88,7 +88,7 @@ def hunt_blind(planted: Mutant, of: SimulatorMutant, everywhere: Sequence[str], 
 
 
 def _blinded(scenario: Scenario, of: SimulatorMutant, noted: list[str]) -> Scenario:
-    """Return a scenario in which kinds of faults never happen, or which only notes that a property breaks."""
+    """Return a scenario without some kinds of faults, or with violations of a property only recorded."""
     from zeke_sim.world.faults import KINDS  # noqa: PLC0415
 
     if of.kinds:

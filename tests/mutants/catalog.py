@@ -28,7 +28,7 @@ RULES: Final[Mapping[str, str]] = {
     "a step is one job a round": "steps-sent-with-each-attempt",
     "the AI is asked within its limit": "ai-limit-off-by-one",
 }
-"""For each rule of the newsroom a mutant that it finds: without one, nothing shows that it is needed."""
+"""For each rule of the newsroom a mutant that it finds, which shows that the rule is needed."""
 
 MUTANTS = (
     Mutant(
@@ -81,7 +81,7 @@ MUTANTS = (
         "zeke_tasks.store.memory.sources",
         "        self._checks.put(source_id, Check(health, None))\n",
         "        self._checks.put(source_id, Check(health, old.failing_since if old else None))\n",
-        "A source that is well again counts as failing since it first failed.",
+        "A recovered source still counts as failing since its first failure.",
     ),
     Mutant(
         "ai-limit-off-by-one",
@@ -90,35 +90,35 @@ MUTANTS = (
         "        self._begun: deque[float] = deque(maxlen=requests_per_minute)\n",
         "        self._most = requests_per_minute + 1\n"
         "        self._begun: deque[float] = deque(maxlen=requests_per_minute + 1)\n",
-        "One request more than the limit says begins within a minute.",
+        "One request more than the limit starts within a minute.",
     ),
     Mutant(
         "moves-forgotten",
         "zeke_tasks.ingest.checks",
         "    if await rows.move_source(source.id, place):\n",
         "    if place:\n",
-        "Where a feed has moved for good is not saved.",
+        "The new URL of a moved feed is not saved.",
     ),
     Mutant(
         "items-given-up-soon",
         "zeke_tasks.stories.items",
         "        last = item.attempts + 1 >= ITEM_ATTEMPTS\n",
         "        last = item.attempts + 1 >= ITEM_ATTEMPTS // 2\n",
-        "An item is given up after the attempts of one job.",
+        "An item fails permanently after the attempts of one job.",
     ),
     Mutant(
         "pages-known-as-they-are-spelt",
         "zeke_tasks.ingest.oneoff",
         "        place = place_of(payload.url)\n",
         "        place = payload.url if place_of(payload.url) else payload.url\n",
-        "A page that is named in another spelling is another page.",
+        "A page whose URL is spelt differently counts as another page.",
     ),
     Mutant(
         "steps-sent-with-each-attempt",
         "zeke_tasks.playbooks.run",
         'key = f"{step.name}/{playing.failures[step.name]}"\n',
         'key = f"{step.name}/{min(job.attempt, 2)}"\n',
-        "A run that goes on after its first step has ended sends that again.",
+        "A run that continues after its first step sends that step again.",
         where=("catalog",),
     ),
     Mutant(
@@ -126,7 +126,7 @@ MUTANTS = (
         "zeke_tasks.playbooks.run",
         "        if await rows.end_run(playing.run.id, RunStatus.FAILED, reason):\n",
         "        if reason:\n",
-        "A run whose step failed is said to be running.",
+        "A run whose step failed is shown as running.",
         where=("catalog",),
     ),
     Mutant(
@@ -177,7 +177,7 @@ MUTANTS = (
         "zeke_tasks.store.highlights",
         '    said = f"{storable(summary).strip().lower()}|',
         '    said = f"{storable(summary)}|',
-        "An insight that is said in other letters is another insight.",
+        "An insight with other upper and lower case is another insight.",
         where=("catalog",),
     ),
     Mutant(
@@ -187,7 +187,7 @@ MUTANTS = (
         "                new.append(highlight.id)\n",
         "                self._highlights.put(highlight.id, _stored(highlight))\n"
         "            new.append(highlight.id)\n",
-        "Whoever attaches an insight that is there already is told that it was attached.",
+        "Attaching an existing insight reports that it was attached.",
         where=("catalog",),
     ),
     Mutant(
@@ -195,7 +195,7 @@ MUTANTS = (
         "zeke_tasks.stories.items",
         "    except Permanent as error:\n        await _settle(job, item, ItemStatus.FAILED, str(error))\n",
         "    except Permanent as error:\n        await _settle(job, item, ItemStatus.PENDING, str(error))\n",
-        "An item whose page is not there waits for it for ever.",
+        "An item whose page does not exist waits forever.",
         where=("catalog",),
     ),
     Mutant(
@@ -203,7 +203,7 @@ MUTANTS = (
         "zeke_tasks.store.memory.teams",
         "            if state is ReadingState.READ:\n                viewed",
         "            if old is not None and state is ReadingState.READ:\n                viewed",
-        "A team that reads a story of which it had no state before has not viewed it.",
+        "A team's first view of a story is not stored.",
         where=("catalog",),
     ),
     Mutant(
@@ -217,7 +217,7 @@ MUTANTS = (
         "    async with _rows(job) as rows:\n"
         "        if ended:\n"
         '            await rows.put_run_event(_event(run, "run.completed"))\n',
-        "That a run has succeeded is told in a transaction after the one that ends it.",
+        "The success of a run is recorded in a transaction after the one that ends it.",
         where=("catalog",),
         rare=True,
     ),

@@ -1,4 +1,4 @@
-"""Mutants of the decisions: ``zeke_queue.core``, and what a catalog and a send make of options."""
+"""Mutants of the decisions: ``zeke_queue.core``, and of the options of catalogs and sends."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MUTANTS = (
         RETRY,
         "    return min(float(cap), half + draw * half)\n",
         "    return min(float(cap), half / (1 - draw))\n",
-        "The wait before a retry is drawn from a tail that has no end, and not from a window.",
+        "The wait before a retry is drawn from an unbounded distribution instead of a window.",
     ),
     Mutant(
         "backoff-cap-ignored",
@@ -57,7 +57,7 @@ MUTANTS = (
         STATES,
         "(RowState.ACTIVE, Event.RELEASE): RowState.CREATED,",
         "(RowState.ACTIVE, Event.RELEASE): RowState.RETRY,",
-        "A job that is snoozed, or given back at a shutdown, loses a retry.",
+        "A job that is snoozed, or released at a shutdown, loses a retry.",
     ),
     Mutant(
         "cancel-takes-completed",
@@ -94,28 +94,28 @@ MUTANTS = (
         "zeke_queue.core.poll_backoff",
         "if n < len(IDLE_LADDER) else poll",
         "if n < len(IDLE_LADDER) else poll * 50",
-        "An idle worker that misses a wake-up hardly ever looks by itself.",
+        "An idle worker that misses a wake-up rarely polls.",
     ),
     Mutant(
         "once-catches-up-on-nothing",
         CRON,
         "if catch_up is CatchUp.ONCE or now - latest <= GRACE else ()",
         "if now - latest <= GRACE else ()",
-        "The last tick of a downtime is not made up for.",
+        "The last tick of a downtime is not caught up on.",
     ),
     Mutant(
         "skip-serves-stale-ticks",
         CRON,
         "if catch_up is CatchUp.ONCE or now - latest <= GRACE else ()",
         "if catch_up is CatchUp.ONCE or now - latest <= GRACE * 60 else ()",
-        "A schedule that skips what is over a minute late serves what is up to an hour late.",
+        "A schedule that skips ticks over a minute late serves ticks up to an hour late.",
     ),
     Mutant(
         "all-catches-up-once",
         CRON,
         "    if catch_up is CatchUp.ALL:\n",
         "    if catch_up is CatchUp.ALL and now - last <= GRACE:\n",
-        "A schedule that makes up for each tick makes up for the last one only after a long downtime.",
+        "A schedule that catches up on each tick serves only the last one after a long downtime.",
     ),
     Mutant(
         "catch-up-off-by-one",
@@ -156,7 +156,7 @@ MUTANTS = (
         "zeke_queue.task.catalog",
         "    return [QueueSettings(task.name, own), *",
         "    return [QueueSettings(task.name, limit), *",
-        "A task with aliases runs more jobs at once than its limit.",
+        "A task with aliases runs more concurrent jobs than its limit.",
     ),
     Mutant(
         "debounce-tries-once",

@@ -34,28 +34,28 @@ MUTANTS = (
         RESCUER,
         "None if wait is None else max(0.0, wait), error, final)",
         "None if wait is None or final is RowState.EXPIRED else max(0.0, wait), error, final)",
-        "A job that is found past its deadline is not retried.",
+        "A job past its deadline is not retried.",
     ),
     Mutant(
         "lost-jobs-retried-for-ever",
         RESCUER,
         "        wait = retry.verdict(policy, job.retry_count, self._draws.random())\n",
         "        wait = retry.verdict(policy, 0, self._draws.random())\n",
-        "A job that is found past its deadline, or whose worker died, is retried whatever its limit.",
+        "A job past its deadline, or whose worker died, is retried beyond its limit.",
     ),
     Mutant(
         "lost-jobs-retried-at-once",
         RESCUER,
         "None if wait is None else max(0.0, wait), error, final)",
         "None if wait is None else 0.0, error, final)",
-        "A job that is found past its deadline, or whose worker died, is retried without its backoff.",
+        "A job past its deadline, or whose worker died, is retried without its backoff.",
     ),
     Mutant(
         "lost-called-expired",
         RESCUER,
         '        if job.reason == "deadline":\n            final',
         "        if job.reason:\n            final",
-        "A job whose worker died ends as one whose time was up.",
+        "A job whose worker died ends as expired.",
     ),
     Mutant(
         "housekeeping-an-hour-late",
@@ -88,7 +88,7 @@ MUTANTS = (
         SUPERVISOR,
         "failures[name] = failures[name] + 1 if name in swept.failed else 0\n",
         "failures[name] += name in swept.failed\n",
-        "A supervisor that the storage failed a few times sweeps seldom for ever after.",
+        "After a few storage errors a supervisor sweeps rarely forever.",
     ),
     Mutant(
         "sweeps-end-in-an-outage",
@@ -97,7 +97,7 @@ MUTANTS = (
         "            return False\n",
         '            self._log.warning("maintenance_retrying", duty=duty, error=str(error))\n'
         "            raise\n",
-        "A supervisor ends when the storage is away for a moment.",
+        "A supervisor ends after a short outage of the storage.",
     ),
     Mutant(
         "scheduler-ends-in-an-outage",
@@ -105,14 +105,14 @@ MUTANTS = (
         "                failures += 1\n"
         '                self._log.warning("scheduler_waits", error=str(error))\n',
         '                self._log.warning("scheduler_waits", error=str(error))\n                return\n',
-        "A scheduler ends when the storage is away for a moment.",
+        "A scheduler ends after a short outage of the storage.",
     ),
     Mutant(
         "scheduler-goes-on",
         SCHEDULER,
         "        self._timer.stop()\n",
         '        self._log.info("scheduler_stops")\n',
-        "A scheduler that is told to stop goes on.",
+        "A scheduler that is stopped continues.",
     ),
     Mutant(
         "scheduler-oversleeps",
@@ -149,14 +149,14 @@ MUTANTS = (
         FOLLOWER,
         "            for subscription in list(self.subscriptions):\n                subscription.notify(",
         "            for subscription in list(self.subscriptions)[:1]:\n                subscription.notify(",
-        "Of two that wait for a job in one process the second waits for ever.",
+        "Of two waiters for a job in one process the second waits forever.",
     ),
     Mutant(
         "watch-ends-in-an-outage",
         FOLLOWER,
         "        return self.away_since is not None and now - self.away_since >= timeout\n",
         "        return self.away_since is not None and now - self.away_since >= 0\n",
-        "Who waits for a job is given up when the storage is away for a moment.",
+        "Waiters for a job fail after a short outage of the storage.",
         where=("watch",),
     ),
     Mutant(
@@ -165,7 +165,7 @@ MUTANTS = (
         "            watched.away_since = now if watched.away_since is None else watched.away_since\n",
         "            watched.latest, watched.away_since = None, watched.away_since or now\n"
         "            [setattr(one, '_status', None) for one in watched.subscriptions]\n",
-        "Who watches a job is told the same status again when the storage was away for a moment.",
+        "Watchers of a job get the same status again after a short outage of the storage.",
         where=("watch",),
     ),
     Mutant(
@@ -173,7 +173,7 @@ MUTANTS = (
         FOLLOWER,
         "        pause = pauses[min(unchanged, len(pauses) - 1)]\n",
         "        pause = pauses[unchanged] if unchanged < len(pauses) else 86_400.0\n",
-        "Who waits for a job, and is not told of its end, waits for a day.",
+        "A waiter for a job that misses the notification of its end waits for a day.",
         where=("watch",),
     ),
     Mutant(
@@ -181,7 +181,7 @@ MUTANTS = (
         EVENTS,
         "[*fresh, *rung, *self._due(along=bool(fresh or rung))]",
         "[*fresh, *self._due(along=bool(fresh or rung))]",
-        "Who waits for a job that the storage tells of hears of it with the next look that is due anyway.",
+        "A notification of a job takes effect only with the next regular read.",
         where=("watch",),
     ),
     Mutant(
@@ -189,7 +189,7 @@ MUTANTS = (
         EVENTS,
         "                await watch.add(list(fresh))\n",
         "                await watch.add(list(fresh) if len(fresh) == len(self._watched) else [])\n",
-        "Who comes to wait for a job while others wait for theirs is not told of its changes.",
+        "A new waiter for a job gets no notifications while others wait for other jobs.",
         where=("watch",),
     ),
     Mutant(
@@ -197,7 +197,7 @@ MUTANTS = (
         EVENTS,
         "        if not watched.subscriptions:\n",
         "        if watched.subscriptions or not watched.subscriptions:\n",
-        "Of two that wait for a job in one process the second waits for ever once the first has left.",
+        "Of two waiters for a job in one process the second waits forever after the first has left.",
         where=("watch",),
     ),
 )

@@ -49,7 +49,7 @@ class Journal:
         self._file = Path(path).open("a", encoding="utf-8")  # noqa: SIM115 - open until the process ends
 
     def write(self, event: str, **values: Any) -> None:
-        """Write an event and hand it to the system at once."""
+        """Write an event and flush it."""
         self._file.write(json.dumps({"event": event, **values}) + "\n")
         self._file.flush()
 
@@ -108,7 +108,7 @@ class Layers:
         return True
 
     def _run(self, item: pytest.Item, following: pytest.Item | None, seconds: float) -> None:
-        """Run a test; it fails when its time is up, and again every few seconds until it ends."""
+        """Run a test; it fails at its time limit, and again every few seconds until it ends."""
         signal.signal(signal.SIGALRM, _hang)
         signal.setitimer(signal.ITIMER_REAL, seconds, 5)
         try:
@@ -125,7 +125,7 @@ class Layers:
             session._setupstate.teardown_exact(left[0] if left else None)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Remember a failure of whatever part of a test."""
+        """Record a failure of any part of a test."""
         self._failed = self._failed or report.failed
 
     def _kill(self, layer: str, test: str) -> None:
@@ -135,7 +135,7 @@ class Layers:
 
 
 class Contexts:
-    """Has coverage name the test that touches a line."""
+    """Makes coverage record the test that executes a line."""
 
     def __init__(self, order: dict[str, Any]) -> None:
         import coverage  # noqa: PLC0415 - who runs mutants needs none

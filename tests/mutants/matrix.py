@@ -52,7 +52,7 @@ QUICK: Final = 1.0
 """Seconds of processor time that a test may take which is not left for the last round."""
 
 DEATHS: Final = 4
-"""Processes that may die of a mutant until its time is up."""
+"""Processes that a mutant may kill before its time limit."""
 
 CHUNK: Final = 8
 """Test files that one process runs for the map."""
@@ -60,7 +60,7 @@ CHUNK: Final = 8
 
 @dataclass(slots=True)
 class Entry:
-    """What is known of a mutant: its killer in each layer, the layers without one, and those not finished."""
+    """The results of a mutant: its killer in each layer, the layers without one, and those not finished."""
 
     killers: dict[str, str] = field(default_factory=dict[str, str])
     survives: list[str] = field(default_factory=list[str])
@@ -90,7 +90,7 @@ class Entry:
 
 
 class DoesNotApplyError(Exception):
-    """A mutant's text is not there once: it has to be adapted."""
+    """A mutant's text does not occur exactly once, so the mutant must be adapted."""
 
 
 class Matrix:
@@ -204,7 +204,10 @@ class Copy:
 
 
 class Ran(NamedTuple):
-    """What came of a process: the first failure of each layer, what passed, what need not be tried again."""
+    """The results of a process.
+
+    The first failure of each layer, the passed tests, and those not to repeat.
+    """
 
     killed: dict[str, str]
     passed: set[str]
@@ -215,7 +218,7 @@ class Ran(NamedTuple):
 def run_tests(
     copy: Copy, tests: Mapping[str, str], spent: Mapping[str, Sequence[float]], seconds: float
 ) -> Ran:
-    """Run tests, each under the name of its layer, until each layer has failed once or time is up."""
+    """Run tests, each under the name of its layer, until each layer has failed once or the time limit."""
     files = dict.fromkeys(test.partition("::")[0] for test in tests)
     files = [file for file in files if (copy.path / file).exists()]
     if not files:
@@ -405,7 +408,7 @@ def check(given: argparse.Namespace) -> int:
 
 
 def _lost(copy: Copy, mutant: Mutant, entry: Entry, touches: Touches, budget: float) -> list[str]:
-    """Return the layers that killed a mutant and do not any more."""
+    """Return the layers that no longer kill a mutant."""
     killers = {test: layer for layer, test in entry.killers.items()}
     try:
         with copy.broken(mutant):

@@ -1,4 +1,4 @@
-"""Mutants of the memory storage that are about one row: inserting, claiming, settling, giving back."""
+"""Mutants of the memory storage that are about one row: inserting, claiming, settling, releasing."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ MUTANTS = (
         ROWS,
         "        self.attempt += 1\n",
         "        self.attempt = self.attempt or 1\n",
-        "Every claim of a job has the same number, so that nothing fences a late settlement.",
+        "Every claim of a job has the same number, so that late settlements are not fenced.",
     ),
     Mutant(
         "attempt-counted-twice",
         ROWS,
         "        self.attempt += 1\n",
         "        self.attempt += 1 + bool(self.attempt)\n",
-        "A job is told that it is tried for the third time when it is for the second.",
+        "A job's second attempt has the number of the third.",
     ),
     Mutant(
         "only-the-last-failure-kept",
@@ -94,7 +94,7 @@ MUTANTS = (
         ROWS,
         "        self.completed_on, self.worker, self.waits_for = None, None, None\n",
         "        self.worker, self.waits_for = None, None\n",
-        "A job that is brought back keeps the time at which it had ended.",
+        "A requeued job keeps the time of its end.",
     ),
     Mutant(
         "extended-from-the-start",
@@ -115,14 +115,14 @@ MUTANTS = (
         ROWS,
         "        self.expire_in = now - (self.started_on or now) + timedelta(seconds=seconds)\n",
         "        self.started_on, self.expire_in = now, timedelta(seconds=seconds)\n",
-        "An attempt that extends its time counts as begun anew.",
+        "An attempt that extends its deadline counts as restarted.",
     ),
     Mutant(
         "extension-only-acknowledged",
         SETTLING,
         "        row.extend(now, seconds)\n",
         "",
-        "An extension is acknowledged, and not done.",
+        "An extension is acknowledged, but not stored.",
     ),
     Mutant(
         "failure-not-kept",
@@ -175,7 +175,7 @@ MUTANTS = (
         CLAIMING,
         "        while self._later and self._later[0][0] <= now:\n",
         "        if self._later and self._later[0][0] <= now:\n",
-        "Of several jobs that have come to be due a claim sees the one that was due first.",
+        "Of several jobs that became due a claim sees only the first.",
         where=("limits",),
     ),
     Mutant(
@@ -283,14 +283,14 @@ MUTANTS = (
         "            other = None\n"
         "        if other is None:\n"
         "            scope.store(row)\n",
-        "A send whose key or slot a job has that waits cancels that job, and takes its place.",
+        "A send with the key or slot of a waiting job cancels that job.",
     ),
     Mutant(
         "insert-replaces",
         SETTLING,
         "        if not scope.known(row.id) and _in_the_way",
         "        if _in_the_way",
-        "An insert that is repeated puts the job back to where it began.",
+        "A repeated insert resets the job.",
     ),
     Mutant(
         "insert-forgets-archived",
@@ -323,21 +323,21 @@ MUTANTS = (
         SETTLING,
         "        state = TRANSITIONS.get((row.state, Event.COMPLETE))\n",
         "        state = RowState.COMPLETED\n",
-        "A job that was cancelled or given back is completed by the worker that had it.",
+        "A cancelled or released job is completed by its former worker.",
     ),
     Mutant(
         "expired-stored-as-failed",
         SETTLING,
         "        row.end(outcome.final, now)\n",
         "        row.end(RowState.FAILED, now)\n",
-        "A job that has expired for good is stored as one that failed.",
+        "A job that expired permanently is stored as failed.",
     ),
     Mutant(
         "retry-without-delay",
         SETTLING,
         "        row.wait(RowState.RETRY, now, outcome.retry_in)\n",
         "        row.wait(RowState.RETRY, now)\n",
-        "A job is retried at once, whatever the verdict says.",
+        "A job is retried at once, regardless of its delay.",
     ),
     Mutant(
         "snooze-without-delay",
@@ -354,14 +354,14 @@ MUTANTS = (
         "            if row.state is RowState.ACTIVE:\n"
         "                changed.add(job_id)\n"
         "                continue\n",
-        "The cancellation of a job that runs is acknowledged, and not done.",
+        "The cancellation of a running job is acknowledged, but not stored.",
     ),
     Mutant(
         "brought-back-beside-the-holder",
         SETTLING,
         "        if row is None or state is None or _in_the_way(scope, row, state) is not None:\n",
         "        if row is None or state is None:\n",
-        "A job is resumed or retried by hand though another has its singleton key or slot.",
+        "A job is requeued by a user although another has its singleton key or slot.",
     ),
     Mutant(
         "revived-without-room",
@@ -403,7 +403,7 @@ MUTANTS = (
         SETTLING,
         "not worker.is_alive(now)\n",
         'not worker.is_alive(now - __import__("datetime").timedelta(seconds=worker.lease * 19))\n',
-        "The jobs of a worker that died are given to others when twenty of its leases are over.",
+        "The jobs of a dead worker are released only after twenty leases.",
     ),
     Mutant(
         "living-workers-reaped",

@@ -1,4 +1,4 @@
-"""Bugs for single properties and kinds of faults: what each breaks is so small that nothing else finds it."""
+"""Bugs for single properties and kinds of faults, so small that only these find them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PLANTED: Final = (
         "        self.state = state\n        self.start_after = now",
         "        self.priority -= state is RowState.RETRY\n        self.state = state\n"
         "        self.start_after = now",
-        "A job that is to be retried goes behind others of its priority.",
+        "A retried job is claimed after others of its priority.",
     ),
     Mutant(
         "claimed-a-second-early",
@@ -52,7 +52,7 @@ PLANTED: Final = (
         "            if '\"tick\"' in (row.meta or '') and not committed.known(row.id):\n"
         "                committed.store(row)\n"
         "        self._pending.discard()\n",
-        "The job of a tick is there though its transaction was rolled back.",
+        "The job of a tick exists although its transaction was rolled back.",
         where=("cron",),
     ),
     Mutant(
@@ -65,7 +65,7 @@ PLANTED: Final = (
         "        lost = {(job.claimed.id, job.claimed.attempt) for job in gone}\n"
         "        self._gone = lost = lost | getattr(self, '_gone', set())\n"
         "        answer = {job: attempt for job, attempt in answer.items() if (job, attempt) not in lost}\n",
-        "A beat in the last second before a deadline interrupts the handler.",
+        "A heartbeat in the last second before a deadline interrupts the handler.",
     ),
     Mutant(
         "doubt-is-put-off",
@@ -74,7 +74,7 @@ PLANTED: Final = (
         "        stopping = asyncio.ensure_future(self._stopping.wait())\n"
         "        await asyncio.wait([stopping], timeout=self._release_unknown.__self__._info.lease + 7)\n"
         "        stopping.cancel()\n",
-        "A worker whose claim had no answer asks what it holds when its lease would be over.",
+        "A worker whose claim had no answer checks its jobs only when its lease would have ended.",
     ),
     Mutant(
         "polls-without-a-pause",
@@ -94,7 +94,7 @@ PLANTED: Final = (
         "            else job.outcome\n"
         "            for job in batch\n"
         "        ]\n",
-        "A job that was given back before it began is completed if the storage did not answer.",
+        "A job that was released before it began is completed if the storage did not answer.",
         where=("shutdown",),
     ),
     Mutant(
@@ -102,6 +102,6 @@ PLANTED: Final = (
         NODE,
         "        self.world.loop.pause(self.lane)\n",
         "",
-        "The simulator pauses a process, and what the process does goes on.",
+        "The simulator pauses a process, but its tasks continue.",
     ),
 )

@@ -151,7 +151,7 @@ def simulator_table(
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
-    """Say in one line what came of the table."""
+    """Format the results of the table in one line."""
     unfound = [verdict.name for verdict in verdicts if verdict.tried and not verdict.found]
     untried = [verdict.name for verdict in verdicts if not verdict.tried]
     cpu = sum(verdict.cpu for verdict in verdicts)
@@ -163,7 +163,7 @@ def summary(verdicts: Sequence[Verdict]) -> str:
 
 
 def simulator_summary(verdicts: Sequence[Verdict]) -> str:
-    """Return how many of the simulator's mutants were tried, and what no bug shows to be needed."""
+    """Return how many of the simulator's mutants were tried, and those that no bug needs."""
     unshown = [str(one.under) for one in verdicts if one.tried and not one.shown]
     untried = [str(one.under) for one in verdicts if not one.tried]
     said = f"{len(verdicts) - len(untried)} of {len(SIMULATOR_MUTANTS)} mutants of the simulator tried"

@@ -27,14 +27,14 @@ MUTANTS = (
         TRANSACTION,
         "        self._locks.release(self._owner)\n        self._pending.discard()\n",
         "        self._pending.discard()\n",
-        "What a transaction locked stays locked after its rollback.",
+        "The locks of a transaction remain after its rollback.",
     ),
     Mutant(
         "waiters-left-waiting",
         LOCKS,
         "        owner.ended.set()\n",
         "",
-        "Who waits for a transaction's end is not told of it.",
+        "Waiters for a transaction's end are not notified.",
     ),
     Mutant(
         "settle-past-a-lock",
@@ -72,14 +72,14 @@ MUTANTS = (
         "        if row.id not in self._tables.jobs:\n"
         "            self._tables.put_in(row)\n"
         "        self._rows[row.id] = row\n",
-        "A job that a transaction sends is there before the commit, and stays if there is none.",
+        "A job sent in a transaction exists before the commit, and stays after a rollback.",
     ),
     Mutant(
         "answers-in-another-order",
         VERBS,
         "        return [row.id if self._scope.known(row.id) else None for row in rows]\n",
         "        return [row.id if self._scope.known(row.id) else None for row in ordered]\n",
-        "Who sends several jobs is told their ids in another order.",
+        "A send of several jobs returns their ids in another order.",
     ),
     Mutant(
         "archive-takes-revived",
@@ -136,14 +136,14 @@ MUTANTS = (
         STORE,
         "settling.is_dead(other, now - DEAD_KEPT)",
         "settling.is_dead(other, now + DEAD_KEPT)",
-        "A worker's beat makes the storage forget all the others, whose jobs are then given away.",
+        "A worker's heartbeat deletes all other workers, whose jobs are then released.",
     ),
     Mutant(
         "dead-workers-forgotten-at-once",
         STORE,
         "settling.is_dead(other, now - DEAD_KEPT)",
         "settling.is_dead(other, now)",
-        "A worker is forgotten when its lease is over, though it may only stand still.",
+        "A worker is deleted when its lease ends, although it may only be paused.",
     ),
     Mutant(
         "no-wake-up",
@@ -158,7 +158,7 @@ MUTANTS = (
         WAKING,
         "        for waiter, names in self._sleepers.pop(name, {}).items():\n",
         "        for waiter, names in list(self._sleepers.get(name, {}).items())[:1]:\n",
-        "A job wakes the worker that went to sleep first, whether or not it is there any more.",
+        "A job wakes the worker that fell asleep first, even if it has ended.",
     ),
     Mutant(
         "paused-schedule-fires",
@@ -173,7 +173,7 @@ MUTANTS = (
         SCHEDULES,
         "    if before.paused and not schedule.paused:\n        return definition\n",
         "",
-        "A schedule makes up for what it missed while it was paused.",
+        "A schedule catches up on ticks during its pause.",
         where=("cron",),
     ),
     Mutant(
@@ -188,21 +188,21 @@ MUTANTS = (
         SCHEDULES,
         "    if before is None or (before.cron, before.zone) != (schedule.cron, schedule.zone):\n",
         "    if before is None or _definition(before) != definition:\n",
-        "A schedule starts anew whatever is edited of it, and forgets what it has missed.",
+        "Any edit restarts a schedule, which then skips missed ticks.",
     ),
     Mutant(
         "new-schedules-unseen",
         SCHEDULES,
         "        return schedule.last_tick is None\n",
         "        return False\n",
-        "A schedule that is new, or starts anew, never begins.",
+        "A new or restarted schedule never fires.",
     ),
     Mutant(
         "stale-ticks-never-due",
         SCHEDULES,
         "    return schedule.next_tick <= now\n",
         "    return schedule.next_tick <= now and (now - schedule.next_tick).total_seconds() < 60\n",
-        "A schedule whose tick nobody served within a minute is never due again.",
+        "A schedule whose tick was not served within a minute is never due again.",
         where=("cron",),
     ),
     Mutant(
@@ -217,7 +217,7 @@ MUTANTS = (
         SCHEDULES,
         "                self._tables.queue(declared.name), concurrency_limit=declared.concurrency_limit\n",
         "                declared, concurrency_limit=declared.concurrency_limit\n",
-        "A queue that is paused is not any more when the next worker starts.",
+        "A paused queue is resumed when the next worker starts.",
         where=("storm",),
     ),
     Mutant(
@@ -225,6 +225,6 @@ MUTANTS = (
         SCHEDULES,
         "replace(plan.schedule, last_tick=last_tick, next_tick=next_tick)",
         "replace(plan.schedule, last_tick=plan.schedule.last_tick or last_tick, next_tick=next_tick)",
-        "A schedule's ticks are decided on from the first one again at each look.",
+        "Each round decides on a schedule's ticks from the first one again.",
     ),
 )

@@ -19,7 +19,7 @@ MUTANTS = (
         SETTLING,
         "        for parent in scope.waiting_for(job_id):\n",
         "        for parent in scope.waiting_for(job_id)[:1]:\n",
-        "Of several that wait for one job only the first goes on at its end.",
+        "Of several jobs that wait for one only the first continues at its end.",
         where=HERE,
     ),
     Mutant(
@@ -27,7 +27,7 @@ MUTANTS = (
         SETTLING,
         "        if child is None or not child.awaited or child.state not in FINAL:\n",
         "        if child is None or not child.awaited:\n",
-        "Who waits for a job goes on when that has failed for the first time, and is to be retried.",
+        "A parent continues when its child has failed for the first time and will be retried.",
         where=HERE,
     ),
     Mutant(
@@ -35,7 +35,7 @@ MUTANTS = (
         VERBS,
         "        await self._wake(cancelled)\n",
         "",
-        "Who waits for a job does not hear that it was cancelled.",
+        "A parent is not resumed when its child is cancelled.",
         where=HERE,
     ),
     Mutant(
@@ -43,7 +43,7 @@ MUTANTS = (
         SETTLING,
         "            asked += (child.id for child in scope.awaited_children(job_id)",
         "            _left = (child.id for child in scope.awaited_children(job_id)",
-        "The children of a job that is cancelled go on, though nobody waits for them any more.",
+        "The children of a cancelled job continue, although no job waits for them.",
         where=HERE,
     ),
     Mutant(
@@ -51,7 +51,7 @@ MUTANTS = (
         SETTLING,
         "for child in scope.awaited_children(job_id) if child.state not in FINAL)\n",
         "for child in scope.awaited_children(job_id) if child.state not in FINAL and job_id in ids)\n",
-        "The children of a job that is cancelled are, and theirs go on.",
+        "The children of a cancelled job are cancelled, but their children continue.",
         where=HERE,
     ),
     Mutant(
@@ -67,7 +67,7 @@ MUTANTS = (
         SETTLING,
         "if one.completed_on and one.completed_on >= since]\n",
         "if one.completed_on and one.completed_on > since]\n",
-        "The children that were cancelled with a job stay so when it is resumed.",
+        "The children cancelled with a job stay cancelled when it is resumed.",
         where=HERE,
     ),
     Mutant(
@@ -75,7 +75,7 @@ MUTANTS = (
         SETTLING,
         "if one.completed_on and one.completed_on >= since]\n",
         "if one.completed_on and one.completed_on >= since and parent is None]\n",
-        "The children of a job that is resumed come back, and theirs stay cancelled.",
+        "The children of a resumed job are resumed, but their children stay cancelled.",
         where=HERE,
     ),
     Mutant(
@@ -83,7 +83,7 @@ MUTANTS = (
         SETTLING,
         "if one.completed_on and one.completed_on >= since]\n",
         "if one.completed_on and since]\n",
-        "Children that were cancelled for themselves come back when their parent is resumed.",
+        "Children that were cancelled on their own are resumed with their parent.",
         where=HERE,
     ),
     Mutant(
@@ -91,7 +91,7 @@ MUTANTS = (
         SETTLING,
         "due = {job_id for job_id, parent in family if parent in back}",
         "due = {job_id for job_id, parent in family if parent is not None} - changed",
-        "The children of a job come back although that stays cancelled, for another job has its place.",
+        "The children of a job are resumed although that stays cancelled, since another job has its key.",
         where=HERE,
     ),
     Mutant(
@@ -99,7 +99,7 @@ MUTANTS = (
         SETTLING,
         "            if row.waits_for is not None:\n                row.wake(now)",
         "            if row.waits_for is not None:\n                row.start_after = now",
-        "A job that was cancelled while it waited waits on.",
+        "A job that was cancelled while it waited keeps waiting.",
         where=HERE,
     ),
     Mutant(
@@ -113,7 +113,7 @@ MUTANTS = (
         "            continue\n"
         "        if row.state is not RowState.ACTIVE:\n"
         "            released",
-        "A worker that lost a job lets it wait, though another worker runs it by now.",
+        "A worker that lost a job suspends it, although another worker runs it.",
         where=HERE,
     ),
     Mutant(
@@ -121,7 +121,7 @@ MUTANTS = (
         SETTLING,
         "        if child is not None and child.id != job_id and child.state not in FINAL:\n",
         "        if child is not None and child.id != job_id:\n",
-        "A job waits for one that ended while it was about to.",
+        "A job waits for one that ended just before.",
         where=HERE,
     ),
     Mutant(
@@ -129,7 +129,7 @@ MUTANTS = (
         SETTLING,
         "            _release(scope, row, Released(job_id, attempt), now)\n",
         "            _release(scope, row, Released(job_id, attempt, 5.0), now)\n",
-        "A job that was about to wait for one that has ended by then is held up for a while.",
+        "A job that starts to wait for one that has just ended is delayed.",
         where=HERE,
     ),
     Mutant(
@@ -137,7 +137,7 @@ MUTANTS = (
         SETTLING,
         "        if not child.awaited:\n            await_end(scope, child)\n",
         "        if not child.awaited and child.parent == row.id:\n            await_end(scope, child)\n",
-        "The end of a job that is nobody's child is not noticed by who waits for it.",
+        "The end of a job without a parent does not resume the jobs that wait for it.",
         where=HERE,
     ),
     Mutant(
@@ -145,7 +145,7 @@ MUTANTS = (
         SETTLING,
         "        row.wait_for(child.id, state, now)\n",
         "        row.wait_for(child.id, RowState.RETRY, now)\n",
-        "A job that has waited for another one has a retry less.",
+        "A job that waited for another one loses a retry.",
         where=HERE,
     ),
     Mutant(
@@ -161,7 +161,7 @@ MUTANTS = (
         ROWS,
         "        self.start_after, self.waits_for = now, None\n",
         "        self.start_after = now\n",
-        "A job that goes on is noted as one that waits.",
+        "A resumed job is still stored as waiting for another.",
         where=HERE,
     ),
     Mutant(
@@ -169,7 +169,7 @@ MUTANTS = (
         ROWS,
         "        self.start_after, self.waits_for = now, None\n",
         "        self.waits_for = None\n",
-        "A job that waits no more is as late as if it did.",
+        "A resumed job stays as late as if it waited.",
         where=HERE,
     ),
     Mutant(
@@ -186,7 +186,7 @@ MUTANTS = (
         "        if self._locks.any and parent is not None:\n"
         "            await self._locks.clear(lambda: [parent, *self._locks_of_new([row])])\n",
         "",
-        "A child is sent while its parent is being cancelled, and goes on without it.",
+        "A child is sent while its parent is being cancelled, and continues without it.",
         where=HERE,
     ),
     Mutant(
@@ -205,7 +205,7 @@ MUTANTS = (
         "            parent.wake(now)\n"
         "            self._direct.store(parent)\n",
         "",
-        "Who was waiting_for_ended when a job ended waits for ever.",
+        "A parent that was skipped when its child ended waits forever.",
         where=HERE,
     ),
     Mutant(
@@ -213,7 +213,7 @@ MUTANTS = (
         TABLES,
         "            if child is None or child.state in FINAL:\n                yield from",
         "            if child is not None:\n                yield from",
-        "A sweep lets jobs go on whose children have not ended.",
+        "A sweep resumes jobs whose children have not ended.",
         where=HERE,
     ),
     Mutant(
@@ -221,7 +221,7 @@ MUTANTS = (
         "zeke_queue.maintenance.runner",
         "                    rows = await self._storage.resume_waiting(self._batch)\n",
         "                    rows = 0\n",
-        "No supervisor looks for those who were waiting_for_ended.",
+        "No supervisor resumes parents that were skipped.",
         where=HERE,
     ),
     Mutant(
@@ -237,7 +237,7 @@ MUTANTS = (
         CONTEXT,
         "        if found.row_state not in FINAL:\n            self.interrupted",
         "        if found.row_state not in FINAL and not found.attempt:\n            self.interrupted",
-        "A handler is told the outcome of a child that has begun, and has not ended.",
+        "A handler gets the outcome of a child that has not ended.",
         where=HERE,
     ),
     Mutant(
@@ -261,7 +261,7 @@ MUTANTS = (
         "zeke_queue.worker.loops",
         "            changed |= await self._storage.suspend(waiting, repeated=repeated)\n",
         "            changed |= {outcome.id for outcome in waiting}\n",
-        "That a job waits is not stored, and it counts as one that runs.",
+        "The wait of a job is not stored, and it counts as running.",
         where=HERE,
     ),
     Mutant(

@@ -28,7 +28,7 @@ MUTANTS = (
         LOOPS,
         "        except BaseException:\n            self._claims.unsure = True\n            raise\n",
         "        except BaseException:\n            raise\n",
-        "A worker that could not ask which jobs it holds does not ask again.",
+        "A worker whose check of its jobs failed does not repeat it.",
         where=("shutdown",),
     ),
     Mutant(
@@ -44,7 +44,7 @@ MUTANTS = (
         CLAIMS,
         "        self._empty_claims = 0 if count else self._empty_claims + 1\n",
         "        self._empty_claims = 0\n",
-        "A worker that finds nothing looks again at once.",
+        "A worker that finds nothing claims again at once.",
     ),
     Mutant(
         "drained-while-working",
@@ -67,7 +67,7 @@ MUTANTS = (
         HEART,
         "        if gone:\n",
         "        if len(gone) > 1:\n",
-        "A worker that is told that a job was cancelled or given away goes on with it.",
+        "A worker continues a job although its heartbeat showed that it was cancelled or lost.",
     ),
     Mutant(
         "beat-drops-new-claims",
@@ -76,35 +76,35 @@ MUTANTS = (
         "        answer = await self._storage.heartbeat(self._info)\n",
         "        answer = await self._storage.heartbeat(self._info)\n"
         "        before = self._state.unsettled()\n",
-        "A job that is claimed while a beat is under way is given up, since the answer does not have it.",
+        "A job claimed during a heartbeat is dropped, since the answer does not contain it.",
     ),
     Mutant(
         "lease-from-the-answer",
         HEART,
         "max(self._state.alive_until, asked + self._info.lease)\n",
         "max(self._state.alive_until, self._clock.monotonic() + self._info.lease)\n",
-        "A worker counts its lease from a beat's answer, and the storage from the beat.",
+        "A worker counts its lease from a heartbeat's answer, the storage from the heartbeat.",
     ),
     Mutant(
         "doubt-gives-back-everything",
         HEART,
         "for i, attempt in answer.items() if known.get(i) != attempt]",
         "for i, attempt in answer.items()]",
-        "A worker whose claim had no answer gives back the jobs that it runs, too.",
+        "A worker whose claim had no answer also releases the jobs that it runs.",
     ),
     Mutant(
         "heart-stops-in-an-outage",
         HEART,
         "                failures = 0 if beat.result() else failures + 1\n",
         "                if not beat.result():\n                    return\n                failures = 0\n",
-        "A worker's heart stops for good when the storage is away for a moment.",
+        "A worker's heartbeats stop after a short outage of the storage.",
     ),
     Mutant(
         "lease-unwatched",
         LIFECYCLE,
         '        self._start("lease", self.heartbeat.watch_lease())\n',
         "",
-        "A worker goes on with its jobs when its lease has ended.",
+        "A worker continues its jobs after its lease has ended.",
         where=("cancel",),
     ),
     Mutant(
@@ -112,7 +112,7 @@ MUTANTS = (
         STATE,
         '        return [] if job.queue.kind == "thread" else [Interrupt(job)]\n',
         '        return [Interrupt(job)] if job.queue.kind == "process" else []\n',
-        "The handler of a job that was cancelled, lost or expired goes on, and keeps its place.",
+        "The handler of a cancelled, lost or expired job continues, and occupies its slot.",
     ),
     Mutant(
         "interrupted-lane-lost",
@@ -122,14 +122,14 @@ MUTANTS = (
         "                    self._renew(slot)\n"
         "                return\n"
         "            if now",
-        "A worker has a place less each time a handler is interrupted, until it has none.",
+        "A worker loses a slot each time a handler is interrupted, until none is left.",
     ),
     Mutant(
         "limit-leaks-lost-jobs",
         STATE,
         "        job.queue.busy -= 1\n        return self.claims.freed()\n",
         "        return self.claims.freed()\n",
-        "A job that a worker lost counts for its task's limit for ever.",
+        "A job that a worker lost counts for its task's limit forever.",
         where=("limits",),
     ),
     Mutant(
@@ -137,7 +137,7 @@ MUTANTS = (
         STATE,
         "                job.queue.busy -= 1\n                freed = True\n",
         "                job.queue.busy -= type(job.outcome) is not Released\n                freed = True\n",
-        "A job that a worker gave back counts for its task's limit for ever.",
+        "A job that a worker released counts for its task's limit forever.",
         where=("storm",),
     ),
     Mutant(
@@ -145,7 +145,7 @@ MUTANTS = (
         STATE,
         '                actions += self.interrupt(job, "expired", now)\n',
         "                pass\n",
-        "A handler goes on past its deadline.",
+        "A handler continues past its deadline.",
     ),
     Mutant(
         "earlier-deadline-missed",
@@ -179,21 +179,21 @@ MUTANTS = (
         STATE,
         "        if self._closed:\n            return self._release(jobs)\n",
         "",
-        "A worker that ends begins what a claim under way brings.",
+        "A worker that ends starts the jobs of a claim in flight.",
     ),
     Mutant(
         "no-grace",
         STATE,
         '                ("run", timeout),\n',
         '                ("run", 0.0),\n',
-        "A worker that is told to stop interrupts its handlers at once.",
+        "A worker that is stopped interrupts its handlers at once.",
     ),
     Mutant(
         "patient-for-ever-at-its-end",
         STATE,
         '                ("finish", FINAL_SETTLE_TIMEOUT),\n',
         '                ("finish", math.inf),\n',
-        "A worker that ends waits for a storage that is away, however long that lasts.",
+        "A worker that ends waits for an unavailable storage without limit.",
         where=("shutdown",),
     ),
     Mutant(
@@ -210,7 +210,7 @@ MUTANTS = (
         "            if self._closing.is_set():\n"
         "                return\n"
         "            if state.outcomes and self._ripe:\n",
-        "A worker that ends does not settle what it finished last.",
+        "A worker that ends does not settle its last jobs.",
     ),
     Mutant(
         "outcomes-dropped-in-an-outage",
@@ -221,21 +221,21 @@ MUTANTS = (
         "            await self._settle(batch, repeated=False)\n"
         "        except StorageError:\n"
         "            return\n",
-        "An outcome is dropped if the storage is away as it comes.",
+        "An outcome is dropped if the storage is unavailable at that time.",
     ),
     Mutant(
         "outcomes-dropped-behind-a-statement",
         LOOPS,
         "                self._last = self._loop.time()\n",
         "                self._last = self._loop.time()\n                state.outcomes = []\n",
-        "An outcome is dropped if it comes while others are being stored.",
+        "An outcome is dropped if others are being stored at that time.",
     ),
     Mutant(
         "falsy-result-lost",
         OUTCOMES,
         "        if result is None:\n",
         "        if not result:\n",
-        "A handler's result is lost where it is 0, False or empty.",
+        "A handler's result is lost if it is 0, False or empty.",
     ),
     Mutant(
         "late-return-completes",
@@ -256,28 +256,28 @@ MUTANTS = (
         OUTCOMES,
         "        if isinstance(error, Fail):\n",
         "        if isinstance(error, Fail) and not claimed.retry_limit:\n",
-        "A job whose handler said that it failed for good is retried.",
+        "A job whose handler raised Fail is retried.",
     ),
     Mutant(
         "retry-after-unheeded",
         OUTCOMES,
         "                retry_in = error.after\n",
         "                retry_in = min(retry_in, error.after)\n",
-        "A handler that says when to run again is not heard where the policy's wait is shorter.",
+        "A handler's requested delay is ignored if the policy's delay is shorter.",
     ),
     Mutant(
         "retry-has-no-end",
         OUTCOMES,
         "            if retry_in is not None and error.after is not None:\n",
         "            if error.after is not None:\n",
-        "A handler that says when to run again has as many retries as it wants.",
+        "A handler that requests a delay has unlimited retries.",
     ),
     Mutant(
         "snooze-is-a-failure",
         OUTCOMES,
         "                return Released(claimed.id, claimed.attempt, seconds)\n",
         "                return None\n",
-        "A handler that puts its job off loses a retry.",
+        "A handler that snoozes its job loses a retry.",
     ),
     Mutant(
         "shutdown-is-a-failure",
@@ -291,7 +291,7 @@ MUTANTS = (
         "zeke_queue.worker.progress",
         "            self._lines = [*events, *self._lines][-WAITING_MAX:]\n",
         "",
-        "Progress and log lines are dropped if the storage is away as they come.",
+        "Progress and log lines are dropped if the storage is unavailable.",
         where=("slice",),
     ),
 )

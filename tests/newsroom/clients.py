@@ -94,7 +94,7 @@ class Users:
         teams: two.
         uploads: the id of the source of uploads.
         playbooks: one that works, and one whose second step never does.
-        told: what two items have in common that are one story, by source and identity, of what they brought.
+        told: the keys of stories, by source and identity of the items; items of one story share a key.
         insights: those that were sent.
         runs: of playbooks that were begun: how each may end.
         pages: pages that are in no feed, by URL the topic.

@@ -59,17 +59,17 @@ class Expected:
     """The expected results of a run.
 
     Attributes:
-        told: the items of each source by identity, with what two have in common that are one story; None for
+        told: the items of each source by identity, with the key that items of one story share; None for
             one that cannot be read.
-        places: where each source is that is checked.
+        places: the URL of each checked source.
         gone: those of them that are gone permanently.
-        waiting: identities of items that may still wait for more to be said of them.
+        waiting: identities of items that may still wait for more data.
         shared: sources of what a user named, which have no item if another source had brought it by then.
         insights: those that a user sent.
         runs: of playbooks, with how each may have ended.
         children: how many jobs of a name each run has made.
-        attached: how many attempts said of an insight, by its id, that they attached it.
-        model: stories of which a job said that a model has analysed them.
+        attached: how many attempts reported that they attached an insight, by its id.
+        model: stories that a job reported as analysed by a model.
         kept: the analyses and briefs that jobs have kept, in order.
         calls: those that reached the AI, and ``per_minute`` how many a process may begin.
     """
@@ -176,7 +176,7 @@ async def each_story_is_told(rows: Rows, expected: Expected) -> str | None:
 
 
 async def no_job_keeps_twice(rows: Rows, expected: Expected) -> str | None:
-    """A job that has kept an analysis or a brief keeps none again, unless another job's took its place."""
+    """A job stores an analysis or a brief only once, unless another job's replaced it."""
     del rows
     last: dict[tuple[str, UUID], UUID | None] = {}
     for one in expected.kept:

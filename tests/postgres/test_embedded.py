@@ -23,7 +23,7 @@ from zeke_queue.storage.embedded.server import EmbeddedPostgres
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """A place for a server: in the system's folder for such things, which any user may enter."""
+    """A folder for a server: in the system's temporary folder, which any user may enter."""
     with tempfile.TemporaryDirectory(prefix="zeke-test-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
         yield Path(folder, "server")

@@ -1,4 +1,4 @@
-"""Rows as other programs and people may leave them: none breaks the page or the claim that it is in."""
+"""Rows as other programs and users may write them: none breaks the page or the claim that includes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who holds a place is found by the index that guards it, however long the queue is."""
+"""The holder of a key or slot is found by its unique index, for queues of any length."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 QUEUE_KEY = "__pgboss__singleton_queue"
 MINE, OTHER, NEW = UUID(int=1), UUID(int=2), UUID(int=3)
 
-# Jobs of which each holds a place of its own, of all four kinds.
+# Jobs with separate keys or slots, of all four kinds.
 FILL = """
     insert into pgboss.job (name, singletonkey, singletonon)
     select 'mail', key, slot

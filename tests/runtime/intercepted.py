@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Intercepted:
     """Calls ``before`` with each call of its ``storage``, in transactions too.
 
-    What ``before`` raises is raised in place of the call.
+    An error raised by ``before`` replaces the call.
     """
 
     def __init__(self, clock: FrozenClock) -> None:

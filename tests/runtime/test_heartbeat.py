@@ -76,7 +76,7 @@ async def test_waiting_job_is_not_started_after_its_cancellation(place: Place) -
 
 
 async def test_job_claimed_during_a_heartbeat_is_not_lost(place: Place) -> None:
-    """A claim crosses the beat's answer on the way."""
+    """A claim is in flight at the same time as a heartbeat's answer."""
     work = Handler(place)
     async with place.working(**BEATING) as worker:
         first = await place.send(work.task)
@@ -134,7 +134,7 @@ async def test_result_of_a_cancelled_job_is_not_stored(place: Place, lines: Line
     assert "job_completed" not in lines.messages
 
 
-# A beat that hangs
+# A heartbeat that hangs
 
 
 async def test_hanging_heartbeat_does_not_end_the_lease(place: Place) -> None:

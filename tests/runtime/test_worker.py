@@ -231,7 +231,7 @@ NO_TIMES: dict[str, Any] = {
 
 
 def test_signal_refuses_an_invalid_time_where_it_is_raised() -> None:
-    """A storage would report it too, but not the place."""
+    """A storage would report it too, but not the position."""
 
     def check(time: Any) -> None:
         with pytest.raises(InvalidOptionError, match=r"^seconds: must be "):

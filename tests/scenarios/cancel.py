@@ -1,4 +1,4 @@
-"""Jobs that people take off and bring back, whatever they are doing.
+"""Jobs that users cancel and resume in any state.
 
 Two programs cancel, resume and retry jobs at random: such that wait, that run, that are just being settled,
 that have ended. Handlers obey the cancellation, clean up for some seconds, continue for a while, or never

@@ -4,7 +4,7 @@ The world begins near such a moment, in a zone that changes by an hour or by hal
 day. Its schedules fire every few seconds or minutes, or at fixed hours, of which some are skipped by the
 clocks that night and some are shown twice; they leave missed ticks out, serve the last one, or serve all.
 Two schedulers serve them, which may both be away for many ticks, also for the whole of the night before the
-world begins. Meanwhile people edit schedules, pause them, resume them, drop them and make them again, and
+world begins. Meanwhile users edit schedules, pause, resume, delete and recreate them, and
 processes that restart declare them as in the code.
 """
 
@@ -227,7 +227,7 @@ def _parsed(expression: str, zone: str) -> Cron:
 
 
 def build(draws: RandomStream) -> Setup:
-    """A few schedules near a change of the clocks, one or two schedulers, and a user who edits."""
+    """A few schedules near a change of the clocks, one or two schedulers, and a user that edits."""
     night = draws.pick(NIGHTS)
     shape = _shape(draws, night)
     plans = Plans(draws, night, shape)

@@ -1,4 +1,4 @@
-"""Two versions of a program at once, while one takes the other's place.
+"""Two concurrent versions of a program, while one replaces the other.
 
 The new version has a task that the old one lacks, a field with a default in a payload, another name for a
 task, which keeps its old one as an alias, another limit, another cron expression for a schedule, and a
@@ -94,7 +94,7 @@ def old_version(limits: Limits) -> Catalog:
 
 
 def new_version(limits: Limits) -> Catalog:
-    """Return the catalog that takes its place."""
+    """Return the catalog that replaces it."""
     catalog = Catalog()
     catalog.task("resize", concurrency_limit=limits.new, retry_delay=1)(resize_in_colour)
     catalog.task(

@@ -3,9 +3,9 @@
 Two programs send at the same time, with two keys and slots of a few seconds between them, so that most of
 most sends conflict. Some sends set an id, and are repeated, on purpose or for lack
 of an answer; some send several jobs at once, which are in each other's way. Handlers fail, snooze, and are
-given back, and a third program cancels, resumes and retries what was sent, so that jobs come back to places
+released, and a third program cancels, resumes and retries jobs, so that they return to keys and slots
 that others have taken. Another program sends with a key that is held only while its job waits, as pg-boss's
-singleton queues do; a job of such a key that runs finds its place taken when it has to wait again.
+singleton queues do; a running job of such a key finds the key taken when it must wait again.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ PROMPT: Final = 0.1
 
 AT_ONCE: Final = 4 * PROMPT + 1 / READS_PER_SECOND
 """Seconds within which a change is notified. A watcher that begins during a read waits for that one, a
-watch and a query, then for its own, and there is a pause between looks."""
+watch and a query, then for its own, and there is a pause between reads."""
 
 LOOKED_BACK: Final = 15.0
 """Seconds for which a trouble may hold up a watcher."""

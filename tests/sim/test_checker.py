@@ -307,7 +307,7 @@ class Driver:
 
     async def work(self, worker: UUID, endings: list[str]) -> None:
         if self.recorded.at > self.beaten.get(worker, self.recorded.at) + Rules().lease:
-            return  # a right worker beats first
+            return  # a correct worker sends a heartbeat first
         self.claims += await self.recorded.work(worker, endings)
 
     async def stale(self, number: int) -> None:

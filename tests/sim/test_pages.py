@@ -1,4 +1,4 @@
-"""docs/first-task.md and docs/ask-and-fetch.md: a reader who copies their files has tests that pass."""
+"""docs/first-task.md and docs/ask-and-fetch.md: the tests of a reader that copies their files pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of worlds as people write them: in classes, with parameters, beside marks for async tests."""
+"""Tests of worlds as users write them: in classes, with parameters, beside marks for async tests."""
 
 from __future__ import annotations
 

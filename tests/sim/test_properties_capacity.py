@@ -1,4 +1,4 @@
-"""What workers do with free places: histories that hold, and ones that break each property."""
+"""Workers with free slots: valid histories, and ones that violate each property."""
 
 from __future__ import annotations
 

@@ -185,7 +185,7 @@ def test_parent_that_a_transaction_locks_need_not_be_woken() -> None:
 
 
 def sweeping(h: History, at: float) -> None:
-    """Look for parents that were waiting_for_ended, undisturbed, until a time."""
+    """Call ``resume_waiting`` without faults until a time."""
     h.phase("quiet")
     while h.at < at:
         h.answer(h.invoke("resume_waiting", "v1", limit=10), 0)

@@ -261,7 +261,7 @@ def archived_job_is_retried(story: Story) -> bool:
 
 
 def _released(story: Story) -> Iterator[Released]:
-    """Yield what processes that end give back, as they ask for it."""
+    """Yield the jobs that ending processes release, at the time of the call."""
     for event in story:
         if isinstance(event, Invoked) and event.verb == "settle" and event.node in story.stopping:
             yield from event.args["released"]

@@ -1,4 +1,4 @@
-"""Where the tasks begin that take in what people name or bring, and videos."""
+"""The initial states for tasks that ingest users' URLs, uploads, and videos."""
 
 from __future__ import annotations
 

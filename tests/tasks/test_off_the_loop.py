@@ -30,7 +30,7 @@ def _crossed(value: Any) -> Any:
 
 
 class Watched:
-    """A place for what keeps a processor busy, and functions that should be called nowhere else."""
+    """A process for heavy computation, and functions that may only be called there."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self._patch = patch

@@ -64,7 +64,7 @@ class Planned:
     """One fault of the schedule.
 
     Attributes:
-        number: its place in the schedule.
+        number: its position in the schedule.
         at: seconds since the fault phase began.
         kind: of ``KINDS``.
         node: its target; ``server``, or ``all``.

@@ -221,7 +221,7 @@ class Decoder:
 
 
 def commits(rows: list[tuple[str, str]]) -> Iterator[Commit]:
-    """Gather what the slot gave, a place in the log and a text a row, into commits."""
+    """Group the slot's output, one position and text per row, into commits."""
     changes: list[str] = []
     for place, text in rows:
         if text.startswith("BEGIN"):

@@ -131,7 +131,7 @@ def read_commit(text: str) -> datetime | None:
 
 
 def lsn(text: str) -> int:
-    """Return a place in the log as a number.
+    """Return a position in the log as a number.
 
     >>> lsn("1/10")
     4294967312
@@ -172,7 +172,8 @@ class Tables:
     def events(self, commit: Commit) -> Iterator[Event]:
         """Yield what a commit changed."""
         self._commits += 1
-        # The server reads its clock a moment before it has a place in the log, so neighbours may be swapped.
+        # The server reads its clock a moment before it gets a position in the log, so neighbours may be
+        # swapped.
         self._at = max(self._at, (commit.at - self._epoch).total_seconds())
         for text in commit.rows:
             change = read_change(text)
@@ -204,9 +205,7 @@ class Tables:
     def _worker(self, change: RowChange, row: Mapping[str, str | None], now: datetime) -> WorkerRow:
         beat = None if change.new is None else _maybe(instant, row["beat_on"])
         if beat is not None and (change.old is None or change.old["beat_on"] != row["beat_on"]):
-            now = (
-                beat  # of a beat it is known when the statement ran, which its commit is a little later than
-            )
+            now = beat  # a heartbeat's row has the time of the statement, slightly before its commit
         length = seconds(row["lease"] or "")
         return WorkerRow(self._at, now, UUID(row["id"]), beat, length, change.new is None)
 

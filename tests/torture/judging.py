@@ -67,8 +67,8 @@ def a_send_is_one_job(event: Change, past: RunState) -> None:
 PROPERTIES: Final = (*(one for one in ALL if one.name not in LEFT_OUT), a_send_is_one_job)
 
 DRIFT: Final = 0.5
-"""By which part of its length a time may seem to end early: a process may be held up between its own look at
-the clock and the line that tells of its call."""
+"""The fraction by which an interval may seem to end early: a process may be delayed between reading
+the clock and recording its call."""
 
 SLACK: Final = 60.0
 """Seconds until a statement's changes are committed; used if their call is unknown."""

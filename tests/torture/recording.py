@@ -126,7 +126,7 @@ class Journal:
         path: the file, made if it is not there.
         node: the writing process.
         epoch: the monotonic clock's time at which the run began.
-        place: of the node among all that write; with ``life`` it makes its numbers its own.
+        place: the node's number among all; with ``life`` it makes its call numbers unique.
         life: which life of the node this is, from 0.
     """
 

@@ -40,8 +40,8 @@ HARNESS: Final = "harness"
 """Who heals everything, as a node of the history."""
 
 PATIENCE: Final = 120.0
-"""Seconds without any step until what is left counts as left for good: far more than any pause that a healthy
-run makes, whatever the machine."""
+"""Seconds without progress after which remaining jobs count as abandoned: more than any pause of a healthy
+run on any machine."""
 
 CLOCK_MOVED: Final = 0.005
 """Seconds by which the wall clock may move against the monotonic one in a run."""

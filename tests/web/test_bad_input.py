@@ -147,7 +147,7 @@ async def test_hostile_text_anywhere_is_data_or_rejected(call: Web, queue: Queue
 
 
 def requests_with(text: str, job_id: str) -> list[tuple[str, str, dict[str, Any]]]:
-    """Return requests that carry a text in each place that takes one."""
+    """Return requests with a text in each field that accepts one."""
     triggers: list[Any] = [
         {"taskId": text, "payload": {}},
         {"taskId": "mail", "payload": {"to": text}},

@@ -88,7 +88,7 @@ def served(place: dict[str, str], tmp_path: Path) -> Iterator[str]:
 def script(url: str, folder: Path) -> str:
     """Return all lines as one script, which writes output and exit code of each to files of their own.
 
-    The address is the test's, the database that of ``place``, and ``{jobId}`` what a reader puts there.
+    The address is the test's, the database that of ``place``, and ``{jobId}`` is replaced as a reader would.
     """
     said = [f'zeke() {{ {ZEKE} "$@"; }}', f'python3() {{ {sys.executable} "$@"; }}', "set -o pipefail"]
     for number, line in enumerate(lines()):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from zeke_queue.storage.postgres.server_info import PgBoss
 
 LATE_TICK: Final = timedelta(seconds=60)
-"""Age of a due tick from which on no scheduler seems to run; schedulers check every second."""
+"""Age of a due tick above which no scheduler seems to run; schedulers check every second."""
 
 PGBOSS_GONE: Final = 3_600.0
 """Seconds without maintenance after which a pg-boss counts as gone; it runs it every minute or two."""

@@ -150,7 +150,7 @@ class IntoTransaction:
 
     Args:
         transaction: the storage's transaction.
-        runs: where the jobs' runs read them.
+        runs: provides the jobs to their runs.
     """
 
     def __init__(self, transaction: Transaction, runs: RunSource) -> None:

@@ -1,4 +1,4 @@
-"""Requeueing of ended jobs, with the conflicting job in the error where that is refused."""
+"""Requeueing of ended jobs, with the conflicting job in the error if that is refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def requeue(
     """Requeue an ended job.
 
     Args:
-        reader: where jobs are read.
+        reader: reads jobs.
         job_id: the job.
         verb: ``resume`` or ``retry`` of a storage.
         ended: the status that the verb takes jobs from.

@@ -28,7 +28,7 @@ class Parts:
         settings: the deployment's settings.
         factory: makes jobs of sends.
         watcher: the job watcher, whose subscriptions share one path to the storage.
-        runs: where runs read their jobs.
+        runs: provides jobs to their runs.
     """
 
     catalog: Catalog[Any]

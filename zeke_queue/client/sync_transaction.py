@@ -27,7 +27,7 @@ class SyncTransaction(SyncSender):
     Args:
         factory: makes the jobs.
         transaction: the storage's.
-        runs: where the jobs' runs read them.
+        runs: provides the jobs to their runs.
         sync: makes the run that a send returns.
         wait: runs coroutines of the transaction.
     """

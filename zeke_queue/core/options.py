@@ -168,7 +168,7 @@ _RIVALS: Final = {"delay": "start_at", "start_at": "delay", "throttle": "debounc
 
 
 def layer(options: Mapping[str, Any], allowed: Sequence[str], handled: Sequence[str] = ()) -> OptionLayer:
-    """Return the layer that options by name make.
+    """Build a layer from options by name.
 
     Args:
         options: the options.

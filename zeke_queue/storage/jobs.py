@@ -46,7 +46,7 @@ class JobWriter(Protocol):
         deadlock and, of two jobs that exclude each other, the earlier one wins.
 
         Returns:
-            For each job in the given order: its id, or None where a uniqueness rule refused it. A job whose
+            For each job in the given order: its id, or None if a uniqueness rule refused it. A job whose
             id exists already (live or archived) is not inserted again, and its id is returned, so a send may
             be repeated.
         """
@@ -156,7 +156,7 @@ class JobStore(JobWriter, Protocol):
             attempt: the parent's attempt.
 
         Returns:
-            The child's id, whether new or existing; None where a uniqueness rule refused it.
+            The child's id, whether new or existing; None if a uniqueness rule refused it.
 
         Raises:
             LeaseLostError: the parent is not active at this attempt; nothing was inserted.

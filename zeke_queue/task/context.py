@@ -55,8 +55,9 @@ class JobContext(Sender, Generic[Res]):
         parent: the job that sent this one.
         priority: the job's own; jobs it sends use their task's unless sent with ``priority=job.priority``.
         deadline: when this attempt expires, on the worker's monotonic clock.
-        cancelled: whether the job should stop, because it was cancelled, its time is up, or the worker shuts
-            down. An async handler gets ``CancelledError``; a handler in a thread must check this regularly.
+        cancelled: whether the job should stop, because it was cancelled, its deadline passed, or the worker
+            shuts down. An async handler gets ``CancelledError``; a handler in a thread must check this
+            regularly.
         interrupted: whether ``wait_for`` or ``call`` has raised ``Wait`` in this attempt.
     """
 
@@ -290,7 +291,7 @@ class JobContext(Sender, Generic[Res]):
         In an async handler this would wait for itself, so it raises ``RuntimeError`` there; use ``await``.
         """
 
-    # Implemented by the place where the handler runs
+    # Implemented by the executor of the handler
 
     @abstractmethod
     def _report(self, value: float, message: str | None) -> None:

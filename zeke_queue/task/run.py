@@ -47,7 +47,7 @@ class Run(Generic[R_co]):
     """A sent job, whose result is of type R.
 
     Args:
-        source: where the job is read.
+        source: provides the job.
         job_id: the job's id.
         name: the task's name.
         task: the task, which knows the type of the result; None for another program's.
@@ -86,7 +86,10 @@ class Run(Generic[R_co]):
 
     @property
     def created(self) -> bool:
-        """Whether the job was created; False where a uniqueness rule kept an earlier one, which this is."""
+        """Whether the job was created.
+
+        False if a uniqueness rule kept an earlier job, which is this run's.
+        """
         return self._created
 
     async def result(self, timeout: float | None = None) -> R_co:

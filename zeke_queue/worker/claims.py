@@ -31,7 +31,7 @@ FAIR_INTERVAL: Final = 0.25
 """Seconds after which a worker with tasks of both kinds claims for free pool tasks only."""
 
 BACKLOG_MAX: Final = 3000
-"""Outcomes waiting for the storage from which on claiming stops."""
+"""Number of unstored outcomes at which claiming stops."""
 
 EMPTY_CLAIMS: Final = 2
 """Empty claims in a row before a sleep, since one is no proof: rows that others have locked are skipped."""

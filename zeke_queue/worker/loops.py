@@ -51,7 +51,7 @@ class Shared(NamedTuple):
 
     Attributes:
         info: the worker, as the storage lists it.
-        storage: the storage, of whose calls ``health`` knows.
+        storage: the storage, whose calls ``health`` tracks.
         health: logs outages, and pauses between retries.
         state: decides what to do.
         clock: the clock of deadlines, polls and retries.

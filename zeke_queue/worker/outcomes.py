@@ -78,7 +78,10 @@ class Outcomes:
         return self._postponed(claimed, error) or self._failed(claimed, error)
 
     def abandoned(self, job: LeasedJob) -> Outcome:
-        """Return the outcome of a handler that ignores the shutdown: a failure only if its time was up."""
+        """Return the outcome of a handler that ignores the shutdown.
+
+        A failure only if its deadline had passed.
+        """
         if job.reason == "expired":
             return self.expired(job)
         return Released(job.claimed.id, job.claimed.attempt)

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 Outcome = Completed | Failed | Released | Waiting
 
 Reason = Literal["expired", "lost", "shutdown"]
-"""Why a handler was interrupted: its time was up; the job was lost or cancelled; the worker shuts down."""
+"""Why a handler was interrupted: its deadline passed; the job was lost or cancelled.
+
+The worker shuts down.
+"""
 
 WAITING: Final = 0
 RUNNING: Final = 1
@@ -387,7 +390,7 @@ class WorkerState:
 
 
 class Shutdown:
-    """How a worker ends, step by step; each step ends when it is done, or when its time is up.
+    """How a worker ends, step by step; each step ends when it is done, or at its time limit.
 
     No further jobs begin, and those that run get ``timeout`` seconds. Handlers that are still running are
     cancelled. A claim under way is waited for, since its jobs are released. Then jobs whose handlers do not

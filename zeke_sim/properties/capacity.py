@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from zeke_sim.properties.definition import Step
 
 PROMPT = 0.1
-"""Seconds within which a worker starts a job for which it has a free place."""
+"""Seconds within which a worker starts a job for which it has a free slot."""
 
 
 @holds(

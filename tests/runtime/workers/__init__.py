@@ -1,1 +1,1 @@
-"""What the tests of the worker need: a place to work at, storages that fail, and tasks in modules."""
+"""Helpers for the tests of the worker: an environment, storages that fail, and tasks in modules."""

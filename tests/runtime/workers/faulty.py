@@ -82,6 +82,6 @@ class Faulty:
 
 
 def faulty_place(catalog: Catalog | None = None) -> Place:
-    """Make a place whose storage can be cut off or delayed."""
+    """Make an environment whose storage can be disconnected or delayed."""
     clock = FrozenClock()
     return Place(catalog, clock, Faulty(clock))

@@ -42,7 +42,7 @@ async def until(condition: Callable[[], Any]) -> None:
         for turn in count():
             if condition():
                 return
-            # What takes many turns waits for something outside of this process, which needs the processor.
+            # A wait of many turns is for something outside of this process, which needs the processor.
             await SystemClock().sleep(0 if turn < 500 else 0.001)
 
 
@@ -53,7 +53,7 @@ async def turns(number: int = 50) -> None:
 
 
 class Place:
-    """Where the tests of a worker happen.
+    """The environment of a test of the worker.
 
     Args:
         catalog: the tasks.
@@ -77,7 +77,7 @@ class Place:
         self._workers = 0
 
     def worker(self, **options: Any) -> Worker:
-        """Make a worker of jobs alone, whose lease outlasts the test, and without a watchdog."""
+        """Make a worker without duties and watchdog, whose lease outlasts the test."""
         self._workers += 1
         entropy = SeededEntropy(100 + self._workers)
         return Worker(self.queue, **{**_CALM, "entropy": entropy, **options})
@@ -95,7 +95,7 @@ class Place:
         self.hurry()
 
     async def advance(self, times: int, seconds: float = 1) -> None:
-        """Move time on in steps, after each of which everything else has some turns."""
+        """Advance time in steps, and yield some turns of the loop after each."""
         for _ in range(times):
             self.clock.advance(seconds)
             await turns()
@@ -125,7 +125,7 @@ class Place:
         return run.id
 
     async def run_one(self, task: Any, payload: Any = None, **options: Any) -> Job:
-        """Send a job, do all that is due, and return the job."""
+        """Send a job, run due jobs, and return the job."""
         job_id = await self.send(task, payload, **options)
         await self.drain()
         return await self.job(job_id)
@@ -136,7 +136,7 @@ class Place:
         assert job is not None
         return job
 
-    # Looks at the rows in memory, which need no await and so disturb nothing.
+    # Read the rows in memory, which needs no await and so has no effect.
 
     def state(self, job_id: UUID) -> RowState:
         """Return a job's state."""

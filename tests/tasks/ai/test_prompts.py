@@ -11,7 +11,7 @@ from tests.cases import check_each
 from zeke_tasks.ai import Analysis, Briefs, load_prompt
 
 SEEN = {("analyze-story", "1"): "214e6cd0160b49a1", ("generate-brief", "1"): "51194a6be69907eb"}
-"""The sha256 of each version. Who changes a prompt raises its version, and puts the new one in place here."""
+"""The sha256 of each version. A changed prompt needs a new version, and its sha256 here."""
 
 
 def test_changed_prompt_has_a_new_version() -> None:

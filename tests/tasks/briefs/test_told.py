@@ -1,4 +1,4 @@
-"""Who wrote a brief is said to people and to programs."""
+"""The author of a brief is shown to users and to programs."""
 
 from __future__ import annotations
 

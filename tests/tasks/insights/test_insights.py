@@ -1,4 +1,4 @@
-"""``dedupe-insights`` and ``attach-insight-to-story``: what people and assistants find, once."""
+"""``dedupe-insights`` and ``attach-insight-to-story``: insights of users and assistants, each once."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=["memory", "postgres"])
 def fresh(request: pytest.FixtureRequest) -> Callable[[], Domain]:
-    """Return a function that gives an empty store; those on Postgres take the place of one another."""
+    """Return a function that creates an empty store; those on Postgres replace one another."""
     if request.param == "memory":
         return memory_domain
     on_postgres: Domain = request.getfixturevalue("on_postgres")

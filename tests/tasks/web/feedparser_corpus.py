@@ -37,7 +37,7 @@ from zeke_tasks.fetch import Entry, Feed, FeedError, parse_feed
 from zeke_tasks.fetch.text import charset_of, decode
 
 ORIGIN = "http://127.0.0.1:8097/tests/"
-"""Where the files are said to be; some expect links that begin with it. It is not requested."""
+"""The base URL of the files; some expect links that begin with it. It is not requested."""
 
 EXPECT = re.compile(r"Description:\s*.*?\s*Expect:\s*(.*?)\s*-->")
 HEADER = re.compile(rb"^Header:\s+([^:]+):(.+)$", re.MULTILINE)

@@ -13,7 +13,7 @@ from zeke_tasks.fetch.text import charset_of, decode, one_line
 
 FEED = "<?xml version='1.0'?><a>Grüße, naïve café</a>"
 
-# What XML can hold, which is also what a decoder must give back.
+# Characters that XML can contain, which a decoder must return.
 characters = st.characters(
     codec="utf-8", exclude_categories=["Cs"], exclude_characters="\ufffe\uffff\ufeff"
 ).filter(lambda c: c >= " " or c in "\t\n\r")

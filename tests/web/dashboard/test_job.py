@@ -165,7 +165,7 @@ async def test_events_are_streamed_in_order(app: FastAPI, clock: FrozenClock, jo
         await read(tab, clock, "log", count=3)
         seen = [(one.name, one.id) for one in tab.named("log", "progress")]
     seqs = [str(one.seq) for one in await jobs.storage.events({job.id: 0})]
-    # Of progress that comes at once only the last is sent, at its place.
+    # Of simultaneous progress events only the last is sent, at its position.
     assert seen == [("log", seqs[0]), ("log", seqs[2]), ("progress", seqs[3]), ("log", seqs[4])]
 
 

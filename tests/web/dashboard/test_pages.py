@@ -1,4 +1,4 @@
-"""Every page: empty, filled, its headers and files, its place in a host, and pages that packages add."""
+"""Every page: empty, filled, its headers and files, its mounting in a host, and pages added by packages."""
 
 from __future__ import annotations
 

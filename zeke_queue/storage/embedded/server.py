@@ -449,7 +449,7 @@ def _new_ephemeral_directory(owner: Owner) -> Path:
 
 
 def _sweep_abandoned(binaries: Path, *, beside: Path) -> None:
-    """Stop and delete ephemeral servers in a folder whose processes were all killed before they could."""
+    """Stop and delete abandoned ephemeral servers in a folder, whose processes were all killed."""
     for directory in set(beside.parent.glob(_EPHEMERAL_PREFIX + "*")) - {beside}:
         try:
             owner = owner_of(directory)

@@ -35,7 +35,7 @@ class MemoryVerbs:
         self._clock = clock
 
     async def insert(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
-        """Insert jobs, and wake idle workers of their queues; None where a uniqueness rule refused one."""
+        """Insert jobs, and wake idle workers of their queues; None if a uniqueness rule refused one."""
         now = self._begin()
         rows = [fresh(job, now) for job in jobs]
         if self._locks.any:

@@ -373,7 +373,7 @@ def with_now(parameters: dict[str, Any] | None, now: Callable[[], datetime] | No
 
 
 def _as_final(error: Exception) -> StorageError | None:
-    """Return the storage error where no caller repeats the transaction."""
+    """Return the storage error for callers that do not repeat the transaction."""
     if is_worth_repeating(error):
         return StorageUnavailableError(
             f"The transaction was rolled back because of a conflict; repeat it: {_first_line(error)}"

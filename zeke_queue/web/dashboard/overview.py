@@ -39,7 +39,7 @@ class Chart:
         top: the label of the value at the top.
         begin: the label of the left edge.
         summary: a description of the content.
-        told: the period of the legend's figures: all that is drawn, or its end.
+        told: the period of the legend's figures: everything drawn, or its end.
         legend: the kind, name and figure of each kind of bar or line.
         is_empty: whether there are no values.
     """

@@ -175,7 +175,7 @@ def _claimed(request: dict[str, Any]) -> Claimed:
 
 
 def _look_up(module: str | None, file: str | None, name: str, task: str) -> Task[Any, Any]:
-    """Return a task by where its handler is defined; the parent's main script is loaded by its path."""
+    """Return a task by the location of its handler; the parent's main script is loaded by its path."""
     if (module, file, name, task) not in _known:
         if module is not None:
             found: Any = importlib.import_module(module)
