@@ -59,7 +59,7 @@ MUTANTS = (
         TABLES,
         "        if row.awaited and row.parent is not None:\n            self.children",
         "        if row.parent is not None:\n            self.children",
-        "Jobs that were sent by one that is cancelled are cancelled, too, where nobody waits for them.",
+        "Jobs sent by a cancelled job are cancelled even if no job waits for them.",
         where=HERE,
     ),
     Mutant(
