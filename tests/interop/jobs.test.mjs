@@ -10,7 +10,7 @@ import { ITEM, NOBODY, admin, later, token, trigger, url } from "./system.mjs";
 
 const jobs = createClient({ baseUrl: url, token });
 
-/** A way to the server that can be cut; `requests` has the head of each connection's first piece. */
+/** A proxy to the server that can be cut; `requests` has the head of each connection's first chunk. */
 async function network() {
   const { hostname, port } = new URL(url);
   const sockets = new Set();
@@ -39,7 +39,7 @@ async function network() {
   };
 }
 
-/** Return a function that waits until a list has what it is asked for, and one that adds to the list. */
+/** Return a function that waits until a list has an entry, and one that adds to the list. */
 function told() {
   const list = [];
   let waiting = [];

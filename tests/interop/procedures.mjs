@@ -1,4 +1,4 @@
-/** What the clients of tRPC are asked to do, whichever version they are of. */
+/** The tests of tRPC's clients, for any version. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -21,7 +21,7 @@ async function refused(call, TRPCClientError) {
 /**
  * Register the tests of a client.
  *
- * @param make makes a client for a token, and keeps the requests that it sends in the list
+ * @param make makes a client for a token, and records its requests in the list
  * @param TRPCClientError the class of its errors
  */
 export function testProcedures(make, TRPCClientError) {

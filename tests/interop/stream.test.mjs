@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 
 import { ITEM, NOBODY, ended, token, trigger, url } from "./system.mjs";
 
-/** Run a line of the user's document in a shell, with this server in the place of theirs. */
+/** Run a line of the users' document in a shell, with this server in its place. */
 async function shell(line, more = {}) {
   const { stdout } = await promisify(execFile)("sh", ["-c", line.replaceAll("http://localhost:3003", url)], {
     env: { ...process.env, TOKEN: token, ...more },
@@ -61,7 +61,7 @@ test("curl: whoever shows no key, or none that is one, is told what is wrong", a
   assert.deepEqual(JSON.parse(await shell(line, { TOKEN: `mid_${"0".repeat(64)}` })), { error: "Invalid API key" });
 });
 
-/** Read a stream as the earlier system's client does: `data:` is on the line right after `event:`. */
+/** Read a stream like the earlier system's client: `data:` is on the line right after `event:`. */
 async function followed(id) {
   const response = await fetch(`${url}/jobs/stream/${id}`, { headers: { authorization: `Bearer ${token}` } });
   assert.equal(response.headers.get("content-type")?.split(";")[0], "text/event-stream");

@@ -1,4 +1,4 @@
-/** The system that is tested, as its driver tells of it. */
+/** The tested system, as described by its driver. */
 
 export const url = required("ZEKE_URL");
 export const token = required("ZEKE_TOKEN");
@@ -28,7 +28,7 @@ export async function trigger(taskId, payload) {
   return body.id;
 }
 
-/** Return a job as it is, once it has ended. */
+/** Return a job once it has ended. */
 export async function ended(id) {
   for (;;) {
     const response = await fetch(`${url}/trigger/runs/${id}`, { headers: { authorization: `Bearer ${token}` } });
@@ -38,7 +38,7 @@ export async function ended(id) {
   }
 }
 
-/** A promise, and what settles it. */
+/** A promise with its resolvers. */
 export function later() {
   const made = {};
   made.promise = new Promise((resolve, reject) => Object.assign(made, { resolve, reject }));

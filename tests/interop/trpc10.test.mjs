@@ -5,7 +5,7 @@ import { createRequire } from "node:module";
 import { testProcedures } from "./procedures.mjs";
 import { team, token, url } from "./system.mjs";
 
-// Version 11 stands beside it, so this one lives in a folder of its own.
+// Version 11 is installed too, so this one is in a separate folder.
 const require = createRequire(new URL("trpc10/package.json", import.meta.url));
 const { TRPCClientError, createTRPCProxyClient, httpBatchLink } = require("@trpc/client");
 const { default: superjson } = await import(new URL("trpc10/node_modules/superjson/dist/index.js", import.meta.url));

@@ -71,13 +71,13 @@ MUTANTS = (
         "        due = dict.fromkeys(DUTIES, self._clock.monotonic())\n"
         "        while not self._timer.stopped:\n"
         "            now = self._clock.monotonic()\n"
-        "            duties: list[Duty] = [name for name in DUTIES if due[name] <= now]\n"
+        "            duties: list[MaintenanceJob] = [name for name in DUTIES if due[name] <= now]\n"
         "            swept = await self.sweep(duties)\n"
         "            ended = self._clock.monotonic()\n",
         "        due = dict.fromkeys(DUTIES, self._clock.now().timestamp())\n"
         "        while not self._timer.stopped:\n"
         "            now = self._clock.now().timestamp()\n"
-        "            duties: list[Duty] = [name for name in DUTIES if due[name] <= now]\n"
+        "            duties: list[MaintenanceJob] = [name for name in DUTIES if due[name] <= now]\n"
         "            swept = await self.sweep(duties)\n"
         "            ended = self._clock.now().timestamp()\n",
         "A supervisor plans its sweeps by the wall clock, and waits where that is set back.",

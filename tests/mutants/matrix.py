@@ -204,10 +204,7 @@ class Copy:
 
 
 class Ran(NamedTuple):
-    """The results of a process.
-
-    The first failure of each layer, the passed tests, and those not to repeat.
-    """
+    """The results of a process: first failures by layer, passed tests, and those not to repeat."""
 
     killed: dict[str, str]
     passed: set[str]

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from zeke_queue.system.settings import Settings
     from zeke_queue.task.prepare import JobFactory
 
-Duty: TypeAlias = Literal["rescue", "resume", "archive", "purge"]
+MaintenanceJob: TypeAlias = Literal["rescue", "resume", "archive", "purge"]
 
-DUTIES: Final[tuple[Duty, ...]] = ("rescue", "resume", "archive", "purge")
+DUTIES: Final[tuple[MaintenanceJob, ...]] = ("rescue", "resume", "archive", "purge")
 """The duties of a sweep, in order."""
 
 BATCHES: Final = 20
@@ -128,7 +128,7 @@ class Maintenance:
         due = dict.fromkeys(DUTIES, self._clock.monotonic())
         while not self._timer.stopped:
             now = self._clock.monotonic()
-            duties: list[Duty] = [name for name in DUTIES if due[name] <= now]
+            duties: list[MaintenanceJob] = [name for name in DUTIES if due[name] <= now]
             swept = await self.sweep(duties)
             ended = self._clock.monotonic()
             for name in duties:
@@ -140,7 +140,7 @@ class Maintenance:
         """Make ``run`` return soon: each remaining duty of the round does one batch at most."""
         self._timer.stop()
 
-    async def sweep(self, duties: Iterable[Duty] = DUTIES) -> MaintenanceResult:
+    async def sweep(self, duties: Iterable[MaintenanceJob] = DUTIES) -> MaintenanceResult:
         """Run duties once; one that fails is reported, and the others still run.
 
         Args:
@@ -150,7 +150,7 @@ class Maintenance:
         moved = dict.fromkeys(DUTIES, 0)
         stuck: set[UUID] = set()
 
-        async def batch(duty: Duty) -> bool:
+        async def batch(duty: MaintenanceJob) -> bool:
             match duty:
                 case "rescue":
                     rows, changed = await self._rescuer.rescue(self._batch, stuck)
@@ -177,7 +177,7 @@ class Maintenance:
             failed=tuple(failed),
         )
 
-    async def _do(self, duty: Duty, batch: Callable[[Duty], Awaitable[bool]]) -> bool:
+    async def _do(self, duty: MaintenanceJob, batch: Callable[[MaintenanceJob], Awaitable[bool]]) -> bool:
         """Run a duty batch by batch while there is more; return False if it failed."""
         try:
             for _ in range(BATCHES):

@@ -131,7 +131,7 @@ class ClaimState:
 
     Claims are for free pool tasks. Quick jobs of tasks without a limit are also claimed ahead, at most about
     a second of work as measured, so that pool tasks never wait for a round trip. A worker that serves both
-    kinds lets its jobs claimed ahead run out four times a second, and then claims for free pool tasks only,
+    kinds runs out of jobs claimed ahead four times a second, and then claims for free pool tasks only,
     so that the order of priorities holds and no queue starves.
 
     Before a sleep there are three claims: one finds nothing, a second confirms it, and a third follows once

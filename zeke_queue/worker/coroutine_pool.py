@@ -77,7 +77,7 @@ class CoroutinePool:
         self._in_turn = False
         self._turn_ends = 0.0
         self._looking = False
-        self._scouted = False
+        self._one_awake = False
         self._closing = False
         self._failed = Waiter()
         self._error: BaseException | None = None
@@ -228,14 +228,14 @@ class CoroutinePool:
         free tasks were woken at once, a worker with 50 would do 6 % fewer of them in a second.
         """
         self._looking = False
-        scouted, self._scouted = self._scouted, False
+        one_awake, self._one_awake = self._one_awake, False
         if not self._state.ready or not self._idle or self._yielding:
             return
-        if scouted:
+        if one_awake:
             for _ in range(min(len(self._state.ready), len(self._idle))):
                 self._wake()
         else:
-            self._scouted = True
+            self._one_awake = True
             self._wake()
             self.start_soon()
 

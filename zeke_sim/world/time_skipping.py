@@ -43,7 +43,7 @@ LATER: Final = 1.1
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Duty(NamedTuple):
+class PendingWork(NamedTuple):
     """Work that will be due for schedulers or supervisors.
 
     Attributes:
@@ -70,7 +70,7 @@ class TimeSkipper:
         self._world = world
         self._nodes = nodes
         self._setup = setup
-        self._duties: dict[str, list[Duty]] = {"scheduler": [], "supervisor": []}
+        self._duties: dict[str, list[PendingWork]] = {"scheduler": [], "supervisor": []}
         self._number = 0
         self.jumped = 0.0
 
@@ -85,7 +85,7 @@ class TimeSkipper:
             whose, what, key = "supervisor", event.table, row.id
         if (at := self._due(what, key)) is not None:
             self._number += 1
-            heapq.heappush(self._duties[whose], Duty(at, self._number, what, key))
+            heapq.heappush(self._duties[whose], PendingWork(at, self._number, what, key))
 
     def jump(self) -> None:
         """Skip time, if the world is idle."""

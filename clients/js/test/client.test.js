@@ -1,4 +1,4 @@
-/** The REST API, as a client asks it. */
+/** The REST API as used by a client. */
 
 import { expect, test } from "vitest";
 

@@ -1,4 +1,4 @@
-/** What is published, and what the pages say of it. */
+/** The published package, and its documentation. */
 
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";

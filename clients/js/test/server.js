@@ -1,10 +1,10 @@
 /**
- * A server in the shape of a `fetch`, whose streams a test writes piece by piece.
+ * A server behind a `fetch` function, whose streams a test writes in chunks.
  */
 
 const encoder = new TextEncoder();
 
-/** A stream that was opened, in the hands of the test. */
+/** An opened stream, controlled by the test. */
 export class Stream {
   constructor(url, init) {
     this.url = url;
@@ -19,7 +19,7 @@ export class Stream {
         this.cancelled = true;
       },
     });
-    // As a fetch does: who aborts it has the read fail.
+    // Like fetch: an abort fails the read.
     this.signal?.addEventListener("abort", () => this.lose(this.signal.reason));
   }
 
@@ -42,7 +42,7 @@ export class Stream {
     this.event("status", { id: "job", status, taskId: "task", ...more }, id);
   }
 
-  /** End it as a server does that goes away in good order. */
+  /** End it like a server that shuts down cleanly. */
   end() {
     this.controller.close();
   }
@@ -62,12 +62,12 @@ export function json(status, body, headers = {}) {
   return () => new Response(JSON.stringify(body), { status, headers: { "content-type": "application/json", ...headers } });
 }
 
-/** Serves streams, but for the answers that a test puts before them. */
+/** Serves streams, except for answers queued by a test. */
 export class Server {
   constructor() {
-    /** Those that were opened, by order. */
+    /** The opened streams, in order. */
     this.streams = [];
-    /** Those that were made, by order. */
+    /** The requests, in order. */
     this.requests = [];
     this.answers = [];
     this.waiting = [];
@@ -83,19 +83,19 @@ export class Server {
     };
   }
 
-  /** Answer the next request otherwise: with what the function returns or throws. */
+  /** Answer the next request with the result or error of a function. */
   answer(...answers) {
     this.answers.push(...answers);
     return this;
   }
 
-  /** Wait for the stream that is opened next. */
+  /** Wait for the next stream. */
   opened() {
     return new Promise((resolve) => this.waiting.push(resolve));
   }
 }
 
-/** Fail as a fetch does that reaches nobody. */
+/** Fail like a fetch without a connection. */
 export function unreachable() {
   throw new TypeError("fetch failed");
 }

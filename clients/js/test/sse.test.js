@@ -1,10 +1,10 @@
-/** Server-sent events, by the rules of the HTML standard, in pieces of every size. */
+/** Server-sent events by the HTML standard, in chunks of every size. */
 
 import { describe, expect, test } from "vitest";
 
 import { EventParser, readEvents } from "../src/sse.js";
 
-/** Return what a text is parsed as: type and data of each event. */
+/** Parse a text, and return type and data of each event. */
 function parsed(text, size = text.length || 1) {
   const parser = new EventParser();
   const events = [];
@@ -26,7 +26,7 @@ const SAMPLES = [
   ["an event that is empty", "data:\n\n", [["message", ""]]],
   ["comments", ": keep-alive\n\n:\ndata: a\n: b\n\n", [["message", "a"]]],
   ["a name without data", "event: x\n\ndata: a\n\n", [["message", "a"]]],
-  ["fields that nobody knows", "foo: 1\nDATA: no\ndata : no\ndata: a\n\n", [["message", "a"]]],
+  ["unknown fields", "foo: 1\nDATA: no\ndata : no\ndata: a\n\n", [["message", "a"]]],
   ["colons in data", "data: a: b\n\n", [["message", "a: b"]]],
   ["an event that is not whole", "data: a\n\ndata: b\n", [["message", "a"]]],
   ["a byte order mark", "\uFEFFdata: a\n\n", [["message", "a"]]],

@@ -8,7 +8,7 @@ import { Server, json } from "./server.js";
 
 const AT = "2024-01-01T00:00:00.000Z";
 
-/** A store of a job on a server of the test's, and how often it told of a change. */
+/** A store of a job on the test's server, and the number of its notifications. */
 function stored(options = {}, server = new Server()) {
   const store = createJobStatus({ runId: "job", fetch: server.fetch, firstDelay: 1, ...options });
   return { server, store };
@@ -16,7 +16,7 @@ function stored(options = {}, server = new Server()) {
 
 const until = (check) => vi.waitFor(check, { interval: 1 });
 
-test("before anybody subscribes nothing is followed", () => {
+test("without subscribers nothing is followed", () => {
   const { server, store } = stored();
   expect(store.getSnapshot()).toMatchObject({ status: null, output: null, error: null, connection: "idle" });
   expect(server.requests).toEqual([]);
@@ -107,7 +107,7 @@ test("the newest log lines are kept", async () => {
   await until(() => expect(store.getSnapshot().logs.map((line) => line.message)).toEqual(["b", "c"]));
 });
 
-test("it is followed while somebody is subscribed, and then goes on behind what was told", async () => {
+test("it is followed while it has subscribers, and then continues after the last event", async () => {
   const { server, store } = stored();
   const opened = server.opened();
   const listener = () => {};

@@ -1,4 +1,4 @@
-/** Following a job: what is told, over lost connections, to its end. */
+/** Following a job: its events, over lost connections, until its end. */
 
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
@@ -9,7 +9,7 @@ import { Server, json, unreachable } from "./server.js";
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => vi.useRealTimers());
 
-/** Watch a job on a server of the test's; what a promise came to is in `outcome`. */
+/** Watch a job on the test's server; `outcome` has the result of the promise. */
 function watching(options = {}, server = new Server()) {
   const told = [];
   const outcome = {};
@@ -38,7 +38,7 @@ test("each change is told, and the end is what it comes to", async () => {
   stream.status("EXECUTING");
   stream.event("progress", { attempt: 1, at: "2024-01-01T00:00:00.000Z", value: 0.5, message: null });
   stream.event("log", { attempt: 1, at: "2024-01-01T00:00:00.000Z", level: "info", message: "half", fields: { n: 1 } });
-  stream.event("news", "nobody knows");
+  stream.event("unknown", "data");
   stream.status("COMPLETED", { output: { n: 1 }, completedOn: "2024-01-01T00:00:01.000Z" });
   stream.event("close", "complete");
   expect(await done).toEqual({

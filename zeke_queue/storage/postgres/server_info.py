@@ -23,7 +23,7 @@ COSTLY_INDEXES: Final = ("job_fetch", "job_name")
 """Indexes of pg-boss 9's fetch; this package uses none of them, and they halve the speed."""
 
 
-class Held(NamedTuple):
+class LongTransaction(NamedTuple):
     """A transaction that keeps vacuum from removing dead rows: its description, and its age in seconds."""
 
     what: str
@@ -51,7 +51,7 @@ class Facts:
     embedded: bool
     missing_rights: Mapping[str, tuple[str, ...]]
     missing_api_rights: Mapping[str, tuple[str, ...]]
-    oldest: Held | None
+    oldest: LongTransaction | None
     costly_indexes: tuple[str, ...]
 
 
@@ -97,7 +97,7 @@ async def read_facts(dsn: str, schema: str = "pgboss") -> Facts:
         embedded=embedded,
         missing_rights={table: rights for table, rights in lacking.items() if table in RIGHTS},
         missing_api_rights={table: rights for table, rights in lacking.items() if table in API_RIGHTS},
-        oldest=Held(*oldest[0]) if oldest else None,
+        oldest=LongTransaction(*oldest[0]) if oldest else None,
         costly_indexes=tuple(name for (name,) in indexes),
     )
 

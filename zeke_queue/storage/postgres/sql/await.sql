@@ -1,4 +1,4 @@
--- Marks a job as one whose end somebody waits for.
+-- Marks a job as awaited by another one.
 update {schema}.job
 set awaited = true
 where id = %(id)s::uuid and not awaited

@@ -1,4 +1,4 @@
--- Completes jobs that are active at the attempt named, in the order of their ids; returns theirs.
+-- Completes jobs that are active at the named attempts, in the order of their ids; returns their ids.
 --
 -- Outcomes come as three texts, which a driver writes several times as fast as lists: two arrays as Postgres
 -- prints them, and the outputs with a control character between them that no JSON can hold, empty for none.
