@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypedDict, Unpack
 from urllib.parse import quote
 from uuid import UUID
 
@@ -17,7 +16,7 @@ from zeke_queue.errors import JobNotFoundError, ResultTimeoutError, Serializatio
 from zeke_queue.model import JobStatus
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.entropy import SystemEntropy
-from zeke_queue.system.waiting import Waiter
+from zeke_queue.system.waiting import first
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -274,18 +273,11 @@ class JobsClient:
         """
         if timeout is None:
             return await self._end(run_id)
-        ending = asyncio.ensure_future(self._end(run_id))
-        ended = Waiter()
-        ending.add_done_callback(lambda _: ended.notify())
-        try:
-            await self._clock.sleep(0)  # so that an invalid id is refused whatever the timeout
-            await ended.wait_for(timeout, self._clock)
-            if not ending.done():
-                raise ResultTimeoutError(f"Job {run_id} did not end within {timeout:g} s; it goes on")
-            return ending.result()
-        finally:
-            ending.cancel()
-            await asyncio.wait((ending,))
+        return await first(self._end(run_id), self._give_up(run_id, timeout))
+
+    async def _give_up(self, run_id: UUID | str, timeout: float) -> NoReturn:
+        await self._clock.sleep(timeout)
+        raise ResultTimeoutError(f"Job {run_id} did not end within {timeout:g} s; it goes on")
 
     async def _end(self, run_id: UUID | str) -> Any:
         while True:
