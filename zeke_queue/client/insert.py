@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from zeke_queue.errors import JobConflictError, StorageUnavailableError
 from zeke_queue.task.prepare import second_tries
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from zeke_queue.storage.jobs import Transaction
     from zeke_queue.task.prepare import PreparedJob
     from zeke_queue.task.run import RunSource
+
+InsertTarget: TypeAlias = "IntoStorage | IntoTransaction"
 
 INSERT_WAITS: Final = (0.2, 0.8)
 """Seconds before an insert without an answer is repeated, then given up; a restart takes about one."""
@@ -82,29 +84,6 @@ def _missing(ids: Sequence[UUID | None]) -> list[int]:
     return [position for position, job_id in enumerate(ids) if job_id is None]
 
 
-class InsertTarget(Protocol):
-    """Where jobs are inserted."""
-
-    @property
-    def runs(self) -> RunSource:
-        """Where the jobs' runs read them."""
-        ...
-
-    async def insert(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
-        """Insert jobs; see ``JobWriter.insert``."""
-        ...
-
-    async def holders(self, jobs: Sequence[NewJob], *, insist: bool) -> list[UUID | None] | None:
-        """Look up the jobs that hold the keys or slots of refused jobs.
-
-        Returns:
-            A holder for each, None for one that ended meanwhile; or None if the storage did not answer: the
-            refusal is certain, so a conflict is reported without a holder. ``insist`` needs the holder only
-            for its error, so that it takes one try.
-        """
-        ...
-
-
 class IntoStorage:
     """Inserts into a queue's storage; an insert without an answer is repeated, which the jobs' ids make safe.
 
@@ -135,7 +114,13 @@ class IntoStorage:
         return [await storage.insert_child(job, self._attempt) for job in jobs]
 
     async def holders(self, jobs: Sequence[NewJob], *, insist: bool) -> list[UUID | None] | None:
-        """Look up the holders, in up to three tries."""
+        """Look up the jobs that hold the keys or slots of refused jobs, in up to three tries.
+
+        Returns:
+            A holder for each, None for one that ended meanwhile; or None if the storage did not answer: the
+            refusal is certain, so a conflict is reported without a holder. ``insist`` needs the holder only
+            for its error, so that it takes one try.
+        """
         for wait in (None,) if insist else (*INSERT_WAITS, None):
             try:
                 return await self._parts.storage.find_conflicts(jobs)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, IsolationLevel
@@ -30,7 +30,6 @@ from zeke_queue.storage.postgres.statements import statement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-    from contextlib import AbstractAsyncContextManager
     from datetime import datetime
     from typing import LiteralString
 
@@ -67,36 +66,6 @@ _ELSEWHERE: Final = (
 )
 
 
-class Runner(Protocol):
-    """An executor of statements: the session, or an open transaction."""
-
-    @property
-    def schema(self) -> str:
-        """The schema of the tables."""
-        ...
-
-    in_transaction: ClassVar[bool]
-    """Whether more statements may follow before the commit."""
-
-    async def run(
-        self,
-        name: str,
-        parameters: dict[str, Any] | None = None,
-        *,
-        limit: int | None = None,
-    ) -> list[Row]:
-        """Run the statement of a file, with ``now`` added to its parameters, and return its rows."""
-        ...
-
-    async def run_small(self, name: str, parameters: dict[str, Any]) -> Row | None:
-        """Run a statement that returns at most one row, at the least cost; takes over ``parameters``."""
-        ...
-
-    def atomic(self) -> AbstractAsyncContextManager[object]:
-        """Open a transaction, or a savepoint in an open one: the block takes effect whole or not at all."""
-        ...
-
-
 class Link:
     """An open transaction on one connection, which the application may use too.
 
@@ -108,6 +77,7 @@ class Link:
     """
 
     in_transaction: ClassVar[bool] = True
+    """Whether more statements may follow before the commit."""
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from zeke_queue.model import Completed, Failed, NewJob, Released, Waiting
     from zeke_queue.storage.postgres.rows import Row
-    from zeke_queue.storage.postgres.session import Runner
+    from zeke_queue.storage.postgres.session import Link, Session
 
 _HOLDER_LOOKS: Final = 3
 
@@ -39,7 +39,7 @@ class PostgresVerbs:
         runner: the session, where each verb is its own transaction, or an open transaction.
     """
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Session | Link) -> None:
         self._runner = runner
         # A worker that falls asleep between the check of its flag and a later commit would not be woken, so
         # an open transaction always notifies.
