@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from zeke_queue.system.waiting import Waiter, end
 from zeke_queue.web.sse import frames
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive, Send
 
     from zeke_queue.system.clock import Clock
+    from zeke_queue.web.sse.job_events import JobEvents
+    from zeke_queue.web.sse.page_events import PageEvents
+
+    Source = JobEvents | PageEvents
+    """The sources of a stream's events. ``stalled`` asks the stream to call ``take`` again later."""
 
 Authorized = Callable[[], Awaitable[bool]]
 
@@ -27,27 +32,6 @@ that the clients of a restarted server do not reconnect all at once."""
 
 SEND_TIMEOUT: Final = 60.0
 """Seconds without progress in sending after which a client is disconnected."""
-
-
-class Source(Protocol):
-    """A source of events for one stream."""
-
-    @property
-    def stalled(self) -> bool:
-        """Whether a read failed, so that the stream should call ``take`` again later."""
-        ...
-
-    def begin(self, wake: Callable[[], None]) -> None:
-        """Start watching, and call ``wake`` whenever there may be new events."""
-        ...
-
-    async def take(self) -> bytes | None:
-        """Return the next events to send; ``b""`` if there are none, None at the end."""
-        ...
-
-    async def close(self) -> None:
-        """Release all resources; allowed before ``begin`` too."""
-        ...
 
 
 class EventStream:
