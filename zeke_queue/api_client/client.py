@@ -273,9 +273,9 @@ class JobsClient:
         """
         if timeout is None:
             return await self._end(run_id)
-        return await first(self._end(run_id), self._give_up(run_id, timeout))
+        return await first(self._end(run_id), self._time_out(run_id, timeout))
 
-    async def _give_up(self, run_id: UUID | str, timeout: float) -> NoReturn:
+    async def _time_out(self, run_id: UUID | str, timeout: float) -> NoReturn:
         await self._clock.sleep(timeout)
         raise ResultTimeoutError(f"Job {run_id} did not end within {timeout:g} s; it goes on")
 
