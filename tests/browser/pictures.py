@@ -1,7 +1,8 @@
-"""Takes the pictures of docs/dashboard.md: ``python -m tests.browser.pictures [FOLDER]``.
+"""Takes the pictures of the documentation: ``python -m tests.browser.pictures [FOLDER]``.
 
-They show a shop at noon, whose hour before was played on a clock that a program turns: the same at each run,
-except for the rendering of fonts.
+Those of the dashboard show a shop at noon, whose hour before was played on a clock that a program turns; that
+of the simulator shows the shrunk failure of a planted bug. They are the same at each run, except for the
+rendering of fonts.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import asyncio
 import base64
 import json
 import sys
+from asyncio.subprocess import DEVNULL
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from playwright.async_api import async_playwright
@@ -50,6 +53,17 @@ PHONE: Final[dict[str, Any]] = {
     "has_touch": True,
     "is_mobile": True,
 }
+
+_FAILURE: Final = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from tests.mutants.patching import install
+from tests.mutants.run import mutant
+install([mutant("lease-unwatched")])
+from zeke_sim.cli import sim
+sim(["run", "tests.scenarios.cancel", "--from", "51", "--seeds", "1", "--folder", "."])
+"""
+"""A program that finds and shrinks the failure of a worker that continues after its lease has ended."""
 
 _HOLDER: Final = ANNA
 _HOUR: Final = 3600.0
@@ -201,7 +215,8 @@ class Scene:
             (_HOLDER, "shop-1", tuple(self.queue.catalog.tasks)),
             (BERT, "shop-2", ("nightly-report",)),
         ):
-            await self.storage.heartbeat(WorkerInfo(identity, host, 4711, served, 15.0))
+            duties = ("maintenance", "schedules")
+            await self.storage.heartbeat(WorkerInfo(identity, host, 4711, served, 15.0, duties=duties))
 
 
 async def take(folder: Path) -> list[Path]:
@@ -216,7 +231,21 @@ async def take(folder: Path) -> list[Path]:
         async with _served(queue, page) as base:
             picture = folder / "dashboard-newsroom.png"
             made.append(await _on_a_desk(browser, base, picture, "zeke/", ("light", 600)))
+        made.append(await _failure(browser, folder / "simulation-failure.png"))
     await queue.close()
+    return made
+
+
+async def _failure(browser: Browser, made: Path) -> Path:
+    """Take the picture of a failed simulation; return its path."""
+    with TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", _FAILURE]
+        failed = await asyncio.create_subprocess_exec(*command, str(ROOT), cwd=folder, stdout=DEVNULL)
+        assert await failed.wait() == 1
+        (report,) = Path(folder).glob("*.html")
+        page = await browser.new_page(viewport={"width": 1200, "height": 760}, device_scale_factor=1.5)
+        await page.goto(report.as_uri())
+        made.write_bytes(await page.screenshot(animations="disabled"))
     return made
 
 

@@ -142,14 +142,14 @@ def expired_and_lost_handlers_are_interrupted(event: Answered | WorkerRow | Ende
     row, claim = life.row, life.claims.get(event.attempt)
     if row is None or claim is None or event.attempt not in life.began:
         return
-    heeds = interruption_delay(row.data, event.attempt)
-    if heeds is None or was_paused(event.node, claim.at, state):
+    delay = interruption_delay(row.data, event.attempt)
+    if delay is None or was_paused(event.node, claim.at, state):
         return
     why, at = min(_due_interruptions(event, state), key=lambda told: told[1])
-    if event.at > at + heeds + PROMPT:
+    if event.at > at + delay + PROMPT:
         raise Broken(
-            f"its handler went on until {event.at:.3f} s, and had to end at {at:.3f} s for {why}, which it"
-            f" heeds within {heeds} s",
+            f"its handler ran until {event.at:.3f} s, and should have ended at {at + delay:.3f} s, because of"
+            f" {why}",
             job=event.job,
             since=at,
         )
