@@ -151,9 +151,9 @@ def test_full_page_suggests_the_next_one(zeke: Zeke) -> None:
 
 def test_page_before_an_unknown_job_is_refused_with_the_option(zeke: Zeke) -> None:
     zeke.send("mail", LETTER)
-    nobody = "019b0000-0000-7000-8000-000000000000"
-    said = zeke.fails("jobs", "--before", nobody, code=1)
-    assert f"--before: must be the id of a live or archived job, got {nobody}" in said
+    unknown = "019b0000-0000-7000-8000-000000000000"
+    said = zeke.fails("jobs", "--before", unknown, code=1)
+    assert f"--before: must be the id of a live or archived job, got {unknown}" in said
 
 
 def test_empty_list_distinguishes_no_jobs_from_no_matches(zeke: Zeke) -> None:

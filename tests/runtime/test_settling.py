@@ -43,7 +43,7 @@ class Gate(MemoryStorage):
         return {outcome.id for outcome in completed}
 
 
-class Desk:
+class Buffer:
     """The settle loop on a gate, and the state of its jobs."""
 
     def __init__(self) -> None:
@@ -68,8 +68,8 @@ class Desk:
 
 
 @pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
-    made = Desk()
+async def settler() -> AsyncIterator[Buffer]:
+    made = Buffer()
     running = asyncio.ensure_future(made.loop.run())
     yield made
     running.cancel()
@@ -77,20 +77,20 @@ async def desk() -> AsyncIterator[Desk]:
 
 
 @pytest.mark.parametrize("more", [1, ENOUGH - 1, ENOUGH, BATCH_MAX])
-async def test_outcomes_beyond_one_statement_are_settled_by_the_next(desk: Desk, more: int) -> None:
-    desk.add(ENOUGH)
-    await until(lambda: desk.storage.sizes)
+async def test_outcomes_beyond_one_statement_are_settled_by_the_next(settler: Buffer, more: int) -> None:
+    settler.add(ENOUGH)
+    await until(lambda: settler.storage.sizes)
     # While the first ones are under way, more gather than one statement takes.
-    desk.add(BATCH_MAX + more)
+    settler.add(BATCH_MAX + more)
     await turns()
-    desk.storage.open.set()
-    await until(lambda: desk.state.backlog == 0)
-    assert not desk.state.jobs
-    assert desk.storage.sizes == [ENOUGH, BATCH_MAX, more]
+    settler.storage.open.set()
+    await until(lambda: settler.state.backlog == 0)
+    assert not settler.state.jobs
+    assert settler.storage.sizes == [ENOUGH, BATCH_MAX, more]
 
 
-async def test_outcomes_that_arrive_together_are_settled_together(desk: Desk) -> None:
-    desk.storage.open.set()
-    desk.add(20)
-    await until(lambda: desk.state.backlog == 0)
-    assert desk.storage.sizes == [20]
+async def test_outcomes_that_arrive_together_are_settled_together(settler: Buffer) -> None:
+    settler.storage.open.set()
+    settler.add(20)
+    await until(lambda: settler.state.backlog == 0)
+    assert settler.storage.sizes == [20]

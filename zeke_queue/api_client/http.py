@@ -113,7 +113,7 @@ class Http:
         repeat: bool | None = None,
         **request: Any,
     ) -> httpx2.Response:
-        """Send a request, repeat it if allowed while the server is away, and return an answer without error.
+        """Send a request, repeat it if allowed, and return an answer without error.
 
         Args:
             method: as for ``ask``.

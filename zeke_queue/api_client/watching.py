@@ -127,7 +127,7 @@ class Watch:
         return update
 
     def _stream_error(self, event: httpx2.ServerSentEvent) -> Exception:
-        """Return the error in an event: the job is gone, or the server can't continue."""
+        """Return the error in an event: the job was purged, or the server can't continue."""
         try:
             body: object = event.json()
         except ValueError:
@@ -163,7 +163,7 @@ class Watch:
         """Wait before the next connection.
 
         Raises:
-            ServerAway: the server has been away for too long.
+            ServerAway: the server was unavailable for too long.
         """
         self._failures += 1
         silent = self._http.clock.monotonic() - self._heard_at

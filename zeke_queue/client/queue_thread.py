@@ -1,4 +1,4 @@
-"""The async queue behind a ``SyncQueue``, on an event loop in a thread of its own."""
+"""The async queue behind a ``SyncQueue``, on an event loop in its own thread."""
 
 from __future__ import annotations
 

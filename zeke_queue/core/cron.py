@@ -1,8 +1,8 @@
 """Cron: the instants of an expression in a time zone, and which of them are due.
 
 A *tick* is an instant in UTC at which a schedule fires. The ticks of a schedule are strictly increasing,
-whatever the zone's clocks do. They depend on expression and zone only, so that every process computes the
-same ones.
+independent of changes of the zone's clocks. They depend on expression and zone only, so that every process
+computes the same ones.
 
 Daylight saving
 ---------------

@@ -9,7 +9,7 @@ EVENTS_AT_ONCE: Final = 1000
 
 
 def of_each(jobs: int) -> int:
-    """Return how many events per job a query over several jobs returns at most, whatever the others have.
+    """Return how many events per job a query over several jobs returns at most, independent of the others.
 
     >>> of_each(1), of_each(3), of_each(5000)
     (1000, 333, 1)

@@ -79,7 +79,7 @@ def shown(value: object) -> str:
 
 
 def _text(message: object) -> str:
-    """Return an application's message as text, whatever its type."""
+    """Return an application's message of any type as text."""
     return message if isinstance(message, str) else shown(message)
 
 

@@ -95,7 +95,7 @@ class Maintenance:
     """Runs a sweep at regular intervals.
 
     Args:
-        queue: the queue whose storage is maintained, with all its jobs, whatever their task.
+        queue: the queue whose storage is maintained, with the jobs of all tasks.
         every: seconds between sweeps.
         archive_after: seconds for which an ended job stays in the job table; JOBS_ARCHIVE_AFTER by default.
         delete_after: seconds for which an archived job is kept; JOBS_DELETE_AFTER by default.

@@ -1,4 +1,4 @@
-"""Cron: one job for each tick of each schedule, exactly once, however many schedulers run.
+"""Cron: one job for each tick of each schedule, exactly once, with any number of schedulers.
 
 A schedule's row holds the last decided occurrence. The scheduler that has locked the row decides what is due
 since then, and inserts the jobs in the same transaction. The id of a tick's job derives from schedule and

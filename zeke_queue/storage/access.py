@@ -64,7 +64,7 @@ class ApiKey:
 
     Attributes:
         last_used_on: when it was last used, to a minute; None if never.
-        revoked_on: when it was revoked, whatever ``expires_on`` says; None if it was not.
+        revoked_on: when it was revoked, regardless of ``expires_on``; None if it was not.
     """
 
     id: UUID

@@ -11,7 +11,7 @@ class MaintenanceStore(Protocol):
     """Maintenance in batches; any number of processes may run it."""
 
     async def resume_waiting(self, limit: int) -> int:
-        """Resume jobs whose child has ended or is gone, but which were not notified; return how many.
+        """Resume jobs that missed the end or the deletion of their child; return how many.
 
         The end of a child normally resumes its parent; this covers a crash, or another program's changes.
         """

@@ -39,7 +39,7 @@ Format = Literal["auto", "json", "text"]
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 HTTP_LIBRARIES: Final = frozenset({"httpcore", "httpcore2", "httpx", "httpx2", "openai", "urllib3"})
-"""Libraries whose lines are written only at warning and above, whatever the level.
+"""Libraries whose lines are written only at warning and above, at any log level.
 
 Below that they log each request with its whole URL, which may hold a secret: an API key, or the token of a
 private feed.

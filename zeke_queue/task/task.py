@@ -49,7 +49,7 @@ C = ParamSpec("C")
 T_co = TypeVar("T_co", covariant=True)
 
 Kind = Literal["async", "thread", "process"]
-"""Where a handler runs: on the worker's loop, in one of its threads, or in a process of its own."""
+"""Where a handler runs: on the worker's loop, in one of its threads, or in its own process."""
 
 PAYLOAD_CAP: Final = 1_048_576
 """Bytes of a payload's JSON as Postgres writes it, by default, since rows of a queue should be small.

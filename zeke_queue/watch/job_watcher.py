@@ -42,7 +42,7 @@ MAX_POLLED: Final = 500
 """Jobs without a notification per query at most; reading many rows delays everything else."""
 
 READS_PER_SECOND: Final = 25.0
-"""Queries per second in the long run, however many jobs change; other reads wait and share one."""
+"""Queries per second in the long run, for any number of changing jobs; other reads wait and share one."""
 
 READ_BURST: Final = 50.0
 """Queries that may exceed that rate after an idle time."""

@@ -26,7 +26,7 @@ class Attempts:
         tasks: the tasks, by queue.
         outcomes: turns what handlers return and raise into outcomes.
         threads: runs sync handlers.
-        processes: runs handlers that have a process of their own.
+        processes: runs handlers with ``process=True``.
         services: shared by the contexts of all jobs.
     """
 

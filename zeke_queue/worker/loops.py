@@ -336,7 +336,7 @@ class SettleLoop:
         self._waiter.notify()
 
     async def _store(self, batch: Sequence[LeasedJob]) -> None:
-        """Store a batch, however long it takes."""
+        """Store a batch, without a time limit."""
         if self._notes.any:
             await self._notes.flush()
         try:

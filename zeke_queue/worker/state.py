@@ -375,7 +375,7 @@ class WorkerState:
         self.ready.clear()
         self.ready.extend(kept)
         for job in stale:
-            # Jobs are slow now, whatever was measured before, so do not claim the same ones ahead again.
+            # Jobs are slower than measured before, so do not claim the same ones ahead again.
             job.queue.seconds = max(job.queue.seconds or 0.0, older_than)
         return self._release(stale)
 

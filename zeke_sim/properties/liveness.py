@@ -93,7 +93,7 @@ def _in_time(row: Image, since: float, quiet: float, state: RunState) -> None:
         if idle is not None and state.at > max(due, idle) + most:
             raise Broken(
                 f"due since {due:.3f} s, and a worker on {activity.node} was idle since {idle:.3f} s; at"
-                f" {state.at:.3f} s more than {most:.3f} s have gone by",
+                f" {state.at:.3f} s more than {most:.3f} s have passed",
                 job=row.id,
                 since=due,
             )

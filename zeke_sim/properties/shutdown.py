@@ -76,7 +76,7 @@ def _begins(event: Began, stops: dict[str, float]) -> None:
 
 @holds("a stopping process ends in time", Lived, End)
 def a_stopping_process_ends_in_time(event: Lived | End, state: RunState) -> None:
-    """A worker that was asked to stop ends soon after the grace, whatever its handlers and the database do.
+    """A stopping worker ends soon after the grace period, regardless of its handlers and the database.
 
     The time during which the process is paused is added.
     """
@@ -150,7 +150,7 @@ def a_worker_that_leaves_holds_nothing(event: Answered | Invoked, state: RunStat
         return
     if held and event.at - since < PATIENCE / late and not was_paused:
         raise Broken(
-            f"{event.node} leaves, and still holds {len(held)}; the storage was not away for long",
+            f"{event.node} leaves, and still holds {len(held)}; the storage was not unavailable for long",
             job=min(held),
             since=since,
         )

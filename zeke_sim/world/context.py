@@ -88,7 +88,7 @@ class WorldContext:
 
     @property
     def down(self) -> bool:
-        """Whether the database is away."""
+        """Whether the database is unavailable."""
         return self.server.down
 
     def time(self) -> float:

@@ -25,7 +25,7 @@ class Server:
     """The state of the database server.
 
     Attributes:
-        down: whether it is away.
+        down: whether it is unavailable.
         transactions: the open transactions by number.
     """
 

@@ -33,7 +33,7 @@ BULLETS: Final = 3
 BULLET_CHARACTERS: Final = 240
 ELEVATOR_CHARACTERS: Final = 1000
 CONFIDENCE_MAX: Final = 0.5
-"""Limit of the confidence, since counting words is not reading, however long the text is."""
+"""Limit of the confidence, since counting words is not reading."""
 
 # fmt: off
 KEYWORDS: Final[frozenset[str]] = frozenset({

@@ -122,7 +122,7 @@ class Children:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *child.command,
-                # The pipe closes when this process ends, for whatever reason; the child then ends too.
+                # The pipe closes when this process ends, for any reason; the child then ends too.
                 stdin=asyncio.subprocess.PIPE,
                 stdout=log,
                 stderr=log,

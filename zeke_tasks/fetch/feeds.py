@@ -201,7 +201,7 @@ def _as_html(form: Any) -> str:
 
 
 def _plain(item: Any, field: str) -> str:
-    """Return a field as plain text on one line, whatever it was written in."""
+    """Return a field as plain text on one line, from any format."""
     value = str(item.get(field) or "")
     if as_mapping(item.get(f"{field}_detail")).get("type") == "text/plain" or not value.strip():
         return one_line(value)

@@ -76,7 +76,7 @@ class Pdf:
 
 
 def is_pdf(body: bytes, media_type: str) -> bool:
-    """Return whether a body is a PDF, whatever the server's media type.
+    """Return whether a body is a PDF, regardless of the server's media type.
 
     Args:
         body: the whole body.

@@ -61,7 +61,7 @@ def place_of(url: str) -> str:
     Its name is resolved, and its address checked, only when it is fetched.
 
     Raises:
-        UrlRefused: the URL is forbidden whatever its address: another scheme, no host, a user name or a
+        UrlRefused: the URL is forbidden for any address: another scheme, no host, a user name or a
             forbidden port; or it is too long to be stored.
     """
     place = canonicalise_url(url)

@@ -1,4 +1,4 @@
-"""``playbook-run``: run the steps of a playbook one after another, each as a job of its own.
+"""``playbook-run``: run the steps of a playbook one after another, each as a separate job.
 
 A step names a task and its input, which can refer to the results of earlier steps (see ``flow``). While a
 step runs, the run does not occupy a worker: it waits, and continues when the step has ended. Completed steps
@@ -47,7 +47,7 @@ DEPTH: Final = "playbookDepth"
 
 @tasks.task("playbook-run", concurrency_limit=2)
 async def playbook_run(payload: Asked, job: JobContext) -> dict[str, Any]:
-    """Run the steps of a playbook one after another, each as a job of its own."""
+    """Run the steps of a playbook one after another, each as a separate job."""
     _require_depth(payload, job)
     playing = await _begin(payload, job)
     for number, step in enumerate(playing.steps):

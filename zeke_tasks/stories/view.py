@@ -64,7 +64,7 @@ async def view(rows: Rows, story: Story) -> StoryView:
 
 
 async def views(rows: Rows, stories: Iterable[Story]) -> list[StoryView]:
-    """Return the views of stories, without duplicates, in their order."""
+    """Return the views of stories in the given order, without duplicates."""
     return [await view(rows, story) for story in {story.id: story for story in stories}.values()]
 
 

@@ -81,7 +81,7 @@ class YouTubeCaptions:
 
         Raises:
             NotOutYet: the video is a premiere or a live event that has not ended.
-            Blocked: YouTube can't be reached or blocks us, whatever the video.
+            Blocked: YouTube can't be reached or blocks us, for any video.
             Transient: YouTube does not answer this request, or the library can't parse the answer, which a
                 new version may.
             Permanent: the video does not exist or is restricted.

@@ -126,7 +126,7 @@ class CaptionSource(Protocol):
 
         Raises:
             NotOutYet: the video is a premiere or a live event that has not ended.
-            Blocked: all requests fail, whatever the video.
+            Blocked: all requests fail, for any video.
             Transient: there is no answer, or a temporary refusal.
             Permanent: the video does not exist or is restricted.
         """

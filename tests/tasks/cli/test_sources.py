@@ -148,5 +148,5 @@ async def test_unknown_source_is_refused_with_advice(zeke: Zeke, on_postgres: Do
     await on_postgres.source()
     assert "zeke sources list" in await zeke.fails("sources", "pause", "blog", code=2)
     assert "'ff'" in await zeke.fails("sources", "resume", "ff", code=1)
-    nobody = "00000000-0000-0000-0000-000000000000"
-    assert nobody in await zeke.fails("sources", "pause", nobody, code=1)
+    unknown = "00000000-0000-0000-0000-000000000000"
+    assert unknown in await zeke.fails("sources", "pause", unknown, code=1)

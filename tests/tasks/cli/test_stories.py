@@ -69,8 +69,8 @@ async def test_story_is_named_by_the_beginning_of_its_id(zeke: Zeke, on_postgres
         assert "A queue in a table" in await zeke.good(command, str(story.id)[:8])
         assert "zeke stories" in await zeke.fails(command, "my-story", code=2)
         assert "'0000000'" in await zeke.fails(command, "0000000", code=1)
-        nobody = "00000000-0000-0000-0000-000000000000"
-        assert nobody in await zeke.fails(command, nobody, code=1)
+        unknown = "00000000-0000-0000-0000-000000000000"
+        assert unknown in await zeke.fails(command, unknown, code=1)
 
     story = await told(on_postgres)
     await on_postgres.told_story("Another text.")

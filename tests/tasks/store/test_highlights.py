@@ -98,32 +98,32 @@ async def test_highlight_with_a_key_of_the_team_is_not_added(domain: Domain) -> 
 
 async def test_highlight_of_all_teams_is_not_added_for_one(domain: Domain) -> None:
     story = await domain.told_story()
-    everybodys = _new(story, None)
-    assert await _put(domain, everybodys) == [everybodys.id]
-    assert await _put(domain, _new(story, TEAM), everybodys) == []
+    shared = _new(story, None)
+    assert await _put(domain, shared) == [shared.id]
+    assert await _put(domain, _new(story, TEAM), shared) == []
 
 
 async def test_highlight_of_one_team_is_added_for_all(domain: Domain) -> None:
     story = await domain.told_story()
-    teams, everybodys = _new(story, TEAM), _new(story, None)
+    teams, shared = _new(story, TEAM), _new(story, None)
     assert await _put(domain, teams) == [teams.id]
-    assert await _put(domain, everybodys) == [everybodys.id]
+    assert await _put(domain, shared) == [shared.id]
     assert await _put(domain, _new(story, OTHERS)) == []
 
 
 async def test_first_of_two_equal_highlights_in_a_call_counts(domain: Domain) -> None:
     story = await domain.told_story()
-    teams, everybodys, late = _new(story), _new(story, None), _new(story, OTHERS)
+    teams, shared, late = _new(story), _new(story, None), _new(story, OTHERS)
     twin = _new(story, title="twin", tags=("twin",))
-    assert await _put(domain, teams, twin, everybodys, late) == [teams.id, everybodys.id]
+    assert await _put(domain, teams, twin, shared, late) == [teams.id, shared.id]
     kept = {one.id: one for one in await domain.verbs.highlights(story.id)}
     assert (kept[teams.id].title, kept[teams.id].tags) == (None, ())
 
 
 async def test_highlight_for_all_teams_precludes_one_for_a_team_in_a_call(domain: Domain) -> None:
     story = await domain.told_story()
-    everybodys = _new(story, None)
-    assert await _put(domain, everybodys, _new(story)) == [everybodys.id]
+    shared = _new(story, None)
+    assert await _put(domain, shared, _new(story)) == [shared.id]
 
 
 async def test_highlights_of_a_missing_story_are_not_added(domain: Domain) -> None:
@@ -135,13 +135,13 @@ async def test_highlights_of_a_missing_story_are_not_added(domain: Domain) -> No
 
 async def test_keys_of_a_team_are_its_own_and_those_of_all_teams(domain: Domain) -> None:
     story = await domain.told_story()
-    everybodys, teams = _new(story, None, "everybody's"), _new(story, TEAM, "the team's")
-    await _put(domain, everybodys, teams)
-    keys = [everybodys.key, teams.key, "0" * 64]
+    shared, teams = _new(story, None, "everybody's"), _new(story, TEAM, "the team's")
+    await _put(domain, shared, teams)
+    keys = [shared.key, teams.key, "0" * 64]
     async with domain.rows() as rows:
-        assert await rows.known_keys(story.id, TEAM, keys) == {everybodys.key, teams.key}
-        assert await rows.known_keys(story.id, OTHERS, keys) == {everybodys.key}
-        assert await rows.known_keys(story.id, None, keys) == {everybodys.key}
+        assert await rows.known_keys(story.id, TEAM, keys) == {shared.key, teams.key}
+        assert await rows.known_keys(story.id, OTHERS, keys) == {shared.key}
+        assert await rows.known_keys(story.id, None, keys) == {shared.key}
         assert await rows.known_keys(story.id, TEAM, [teams.key]) == {teams.key}
         assert await rows.known_keys(story.id, TEAM, []) == set()
         assert await rows.known_keys(NOBODY, TEAM, keys) == set()

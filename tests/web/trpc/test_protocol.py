@@ -53,7 +53,7 @@ async def anybody(scope: Scope) -> None:
     """Allow any scope."""
 
 
-async def nobody(scope: Scope) -> None:
+async def no_caller(scope: Scope) -> None:
     raise TrpcError(Code.UNAUTHORIZED, f"Show a key for {scope.value}")
 
 
@@ -216,7 +216,7 @@ async def test_invalid_superjson_is_an_error_of_its_call() -> None:
 async def test_unauthorized_input_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[Any] = []
     monkeypatch.setattr(protocol, "decode", lambda *given: decoded.append(given))
-    told = await ask("POST", "a.do,a.do", batch="1", body='{"0":{"json":1},"1":7}', admit=nobody)
+    told = await ask("POST", "a.do,a.do", batch="1", body='{"0":{"json":1},"1":7}', admit=no_caller)
     assert told.status == 401
     assert [error(one)["message"] for one in told.body] == ["Show a key for jobs.trigger"] * 2
     assert decoded == []

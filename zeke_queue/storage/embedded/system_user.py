@@ -80,8 +80,7 @@ def owner_of(directory: Path | None) -> Owner:
         if not _has_user(SYSTEM_USER):  # another process may have been faster
             raise UsageError(
                 f"Postgres does not run as root, and the system user {SYSTEM_USER!r} can't be created: "
-                f"{error}; "
-                "run as another user, or set DATABASE_PRIMARY_URL"
+                f"{error}; run as another user, or set DATABASE_PRIMARY_URL"
             ) from None
     get_logger().info("system_user_made", user=SYSTEM_USER, reason="Postgres does not run as root")
     return Owner(SYSTEM_USER, foreign=True)

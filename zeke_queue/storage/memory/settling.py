@@ -307,5 +307,5 @@ _of_row: Final = attrgetter(*ExpiredJob._fields[:-2])
 
 
 def is_dead(worker: WorkerInfo | None, now: datetime) -> bool:
-    """Return whether a worker is gone, or was silent for longer than its lease at this instant."""
+    """Return whether a worker has left, or was silent for longer than its lease at this instant."""
     return worker is None or not worker.is_alive(now)

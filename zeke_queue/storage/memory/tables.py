@@ -123,7 +123,7 @@ class Tables:
         return self._held_by.get(worker, {})
 
     def waiting_for_ended(self) -> Iterator[Row]:
-        """Yield the rows that wait for a job that has ended or is gone."""
+        """Yield the rows that wait for a job that has ended or no longer exists."""
         for job_id, parents in self.waiting.items():
             child = self.jobs.get(job_id)
             if child is None or child.state in FINAL:

@@ -98,7 +98,7 @@ class _OwnConversions:
 
 
 class Cursor(_OwnConversions, AsyncCursor[Row]):
-    """A cursor with this module's conversions, whatever an application configured on the connection."""
+    """A cursor with this module's conversions, regardless of an application's settings of the connection."""
 
     def __init__(self, connection: AsyncConnection[Any]) -> None:
         super().__init__(connection, row_factory=tuple_row)

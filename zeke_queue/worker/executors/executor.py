@@ -88,7 +88,7 @@ class ProcessExecutor(Protocol):
     """Runs CPU-bound handlers in processes of their own."""
 
     async def run(self, task: Task[Any, Any], claimed: Claimed, job: Reporter) -> Any:
-        """Run a task's handler in a process of its own; cancelling the caller kills the process.
+        """Run a task's handler in its own process; cancelling the caller kills the process.
 
         Args:
             task: the task to run; the process finds it by module and name.

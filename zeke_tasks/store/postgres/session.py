@@ -36,7 +36,7 @@ class Session:
 
         Args:
             statement: the name of the statement.
-            binary: whether to fetch rows in binary, which keeps numbers exact whatever the connection's
+            binary: whether to fetch rows in binary, which keeps numbers exact regardless of the connection's
                 settings.
             values: the parameters.
 
