@@ -231,7 +231,7 @@ MUTANTS = (
     ),
     Mutant(
         "videos-read-anew",
-        "zeke_tasks.ingest.videos",
+        "zeke_tasks.youtube.items",
         "        if other.id != item.id and (content",
         "        if other.id == item.id and (content",
         "A video that another source has brought is read again, and is another story if that one told more.",
@@ -239,7 +239,7 @@ MUTANTS = (
     ),
     Mutant(
         "videos-kept-as-they-are-named",
-        "zeke_tasks.ingest.videos",
+        "zeke_tasks.youtube.items",
         "    video_id = video_id_of(place)\n    if video_id is None:\n",
         "    video_id = video_id_of(place)\n    if video_id is None or place != watch_url(video_id):\n",
         "A video that is named by another of its pages is an item of that page.",

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tests.newsroom import prose
 from tests.workloads import own_id
-from zeke_tasks.ingest.videos import page_source_id
 from zeke_tasks.payloads import (
     AnalyzeStory,
     AttachInsightToStory,
@@ -31,6 +30,7 @@ from zeke_tasks.playbooks.cancel import cancel_run
 from zeke_tasks.store.highlights import Origin, ReadingState
 from zeke_tasks.store.model import NewSource, SourceType
 from zeke_tasks.store.playbooks import Playbook, RunStatus, Step, TriggerSource
+from zeke_tasks.youtube.items import page_source_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

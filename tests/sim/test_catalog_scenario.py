@@ -11,8 +11,8 @@ from tests.sim.runs import inserted, of, outcomes
 from zeke_sim.experiment.run import run
 from zeke_sim.history.events import Began, Ended, Fault
 from zeke_tasks.catalog import build_catalog
-from zeke_tasks.ingest.videos import page_source_id
 from zeke_tasks.youtube import video_id_of
+from zeke_tasks.youtube.items import page_source_id
 
 if TYPE_CHECKING:
     from zeke_sim.history.events import Event

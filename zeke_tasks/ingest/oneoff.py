@@ -15,9 +15,9 @@ from zeke_tasks.fetch.guard import Guard
 from zeke_tasks.fetch.secrets import without_secrets
 from zeke_tasks.fetch.urls import parse_http_url
 from zeke_tasks.ingest.content import FORGOTTEN_AFTER, send_to_be_read
-from zeke_tasks.ingest.videos import items_of_video, named_item, page_source_id
 from zeke_tasks.payloads import IngestOneoff
 from zeke_tasks.store.model import URL_CHARACTERS, ItemStatus, Kind, NewSource, SourceType, item_id
+from zeke_tasks.youtube.items import items_of_video, named_item, page_source_id
 
 if TYPE_CHECKING:
     from zeke_tasks.store.repository import Rows

@@ -13,7 +13,6 @@ from zeke_tasks.context import context_of, read
 from zeke_tasks.fetch import Permanent, WebError
 from zeke_tasks.fetch.secrets import without_secrets
 from zeke_tasks.ingest.checks import checking, record_failure, record_success
-from zeke_tasks.ingest.videos import TYPES, item_of
 from zeke_tasks.payloads import IngestSource
 from zeke_tasks.store.model import SourceType, item_id
 from zeke_tasks.stories.items import work_off
@@ -28,6 +27,7 @@ from zeke_tasks.youtube import (
     parse_channel_feed,
 )
 from zeke_tasks.youtube.channels import NEWEST, is_youtube
+from zeke_tasks.youtube.items import TYPES, item_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

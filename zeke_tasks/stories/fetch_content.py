@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_tasks.context import context_of, read
-from zeke_tasks.ingest.videos import video_id
 from zeke_tasks.payloads import FetchContent
 from zeke_tasks.stories.items import work_off
 from zeke_tasks.stories.read import read_body, read_page
 from zeke_tasks.stories.video import read_named_video
+from zeke_tasks.youtube.items import video_id
 
 if TYPE_CHECKING:
     from zeke_tasks.store.model import RawItem

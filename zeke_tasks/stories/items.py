@@ -14,11 +14,11 @@ from zeke_queue.task.signals import Retry, Snooze
 from zeke_tasks.context import context_of
 from zeke_tasks.fetch import Permanent, Transient
 from zeke_tasks.fetch.secrets import without_secrets
-from zeke_tasks.ingest.videos import text_of_video, video_id
 from zeke_tasks.payloads import AnalyzeStory
 from zeke_tasks.store.model import ItemStatus, Kind, StoryStatus
 from zeke_tasks.stories.keep import Reading, keep
 from zeke_tasks.youtube import watch_url
+from zeke_tasks.youtube.items import text_of_video, video_id
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from zeke_tasks.context import context_of, read
 from zeke_tasks.fetch import Permanent
-from zeke_tasks.ingest.videos import video_of
 from zeke_tasks.stories.items import Later, NotYet, ReadingBlocked, text_of_same_video
 from zeke_tasks.stories.read import read_video
 from zeke_tasks.youtube import Blocked, NotOutYet, parse_watch_page
 from zeke_tasks.youtube.channels import RECENT
+from zeke_tasks.youtube.items import video_of
 
 if TYPE_CHECKING:
     from zeke_queue.task.context import JobContext

@@ -13,11 +13,11 @@ from tests.tasks.ingest.videos import read_pages, video_of_yesterday
 from tests.tasks.jobs import memory_jobs
 from tests.tasks.scripted_web import ScriptedWeb, feed, page
 from zeke_tasks.fetch import Transient
-from zeke_tasks.ingest.videos import video_id, video_of
 from zeke_tasks.store.model import ItemStatus, Kind, NewItem, SourceType, item_id
 from zeke_tasks.stories.items import AT_ONCE
 from zeke_tasks.testing.youtube import ScriptedCaptions
 from zeke_tasks.youtube import Blocked, watch_url
+from zeke_tasks.youtube.items import video_id, video_of
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -18,11 +18,11 @@ from zeke_queue.system.settings import Settings
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.cli.run_ingest import ingest
 from zeke_tasks.context import Context, inline
-from zeke_tasks.ingest.videos import item_of
 from zeke_tasks.store.model import ItemStatus, NewSource, SourceType
 from zeke_tasks.store.postgres import PostgresRepository, migrate
 from zeke_tasks.testing.youtube import ScriptedCaptions, video
 from zeke_tasks.youtube import YouTube
+from zeke_tasks.youtube.items import item_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -18,10 +18,10 @@ from tests.tasks.scripted_web import Asked, ScriptedWeb, fetched
 from zeke_queue.task.signals import Fail, Retry
 from zeke_tasks.fetch import Permanent, Transient
 from zeke_tasks.ingest.pace import HOUR
-from zeke_tasks.ingest.videos import item_of, video_of
 from zeke_tasks.store.model import HealthStatus, ItemStatus, Kind, SourceType
 from zeke_tasks.testing.youtube import ScriptedCaptions, ScriptedSearch, channel_feed, video, videos
 from zeke_tasks.youtube import NotOutYet, YouTube, video_text
+from zeke_tasks.youtube.items import item_of, video_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from zeke_tasks.store.model import IDS, Kind, NewItem, SourceType, item_id
-from zeke_tasks.youtube import Video, video_id_of, watch_url
+from zeke_tasks.youtube.model import Video, video_id_of, watch_url
 
 if TYPE_CHECKING:
     from zeke_tasks.store.model import Content, RawItem
