@@ -184,7 +184,9 @@ class NewsroomApp:
 
     async def _rests(self, node: Node) -> bool:
         counts = await through_faults(node.queue.stats)
-        return not any(number for one in counts for state, number in one.counts.items() if state not in FINAL)
+        return not any(
+            number for one in counts for state, number in one.row_counts.items() if state not in FINAL
+        )
 
     async def _check(self, node: Node) -> None:
         time = node.world.time()
