@@ -166,9 +166,9 @@ async def test_invalid_span_or_step_is_refused(storage: Storage) -> None:
             await storage.throughput((), span, step)
 
     cases = [
-        (0, 1, "span: 0 "),
-        (700_000, 3600, "span: 700000"),
-        (60, 0.5, "step: 0.5"),
+        (0, 1, "^span: .* got 0$"),
+        (700_000, 3600, "^span: .* got 700000$"),
+        (60, 0.5, "^step: .* got 0.5$"),
         (3600, 1, "3600 spans"),
     ]
     await check_each_async(cases, check)

@@ -193,6 +193,7 @@ async def test_free_slot_of_a_limited_queue_notifies_idle_workers(
     await jobs.send(2)
     (job,) = await jobs.claim(2)
     await asleep(storage, "mail")
+    assert heard.so_far() == [("zeke_work_pgboss", "mail")], "a raised limit wakes all"
     await jobs.complete([job])
     assert heard.so_far() == [("zeke_work_pgboss", "mail")]
 

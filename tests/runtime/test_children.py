@@ -181,7 +181,7 @@ async def test_child_whose_preparation_fails_is_not_used() -> None:
 async def test_missing_module_ends_the_child_with_its_error_output() -> None:
     children = Children("tests.runtime.workers.nowhere", most=1)
     with pytest.raises(
-        ChildEnded, match="exit code 1 before it had answered; what it wrote to standard error"
+        ChildEnded, match="exit code 1 before it had answered; see what it wrote to standard error"
     ):
         await ask(children)
     await children.close()

@@ -104,4 +104,5 @@ async def test_jobs_are_counted_by_queue_and_state() -> None:
         run = await queue.trigger(tree, 1)
         await Worker(queue).drain()
         jobs = await Family(queue, [run.id]).look()
-    assert [(one.name, dict(one.counts)) for one in counts_of(jobs)] == [("tree", {RowState.COMPLETED: 3})]
+    (stats,) = counts_of(jobs)
+    assert (stats.name, dict(stats.row_counts)) == ("tree", {RowState.COMPLETED: 3})
