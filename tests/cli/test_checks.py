@@ -206,6 +206,9 @@ def test_queue_at_its_limit_is_reported_without_a_problem() -> None:
 def test_jobs_that_should_have_ended_are_counted_by_reason() -> None:
     finding = only(overdue=[overdue_by("deadline"), overdue_by("lease"), overdue_by("lease")])
     assert finding.found.endswith("1 past the deadline, 2 without a live worker")
+    assert finding.advice == "maintenance rescues them within seconds"
+    advice = {one.advice for one in wrong(overdue=[overdue_by("lease")], workers=[SILENT])}
+    assert "start a worker: its maintenance rescues them within seconds" in advice
 
 
 def test_failed_jobs_are_counted_by_queue() -> None:

@@ -289,7 +289,7 @@ MUTANTS = (
     Mutant(
         "notes-dropped-in-an-outage",
         "zeke_queue.worker.progress",
-        "            self._lines = [*events, *self._lines][-WAITING_MAX:]\n",
+        "            self._refused = events[-WAITING_MAX:]\n",
         "",
         "Progress and log lines are dropped if the storage is unavailable.",
         where=("slice",),

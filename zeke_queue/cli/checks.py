@@ -147,8 +147,13 @@ def _silent(survey: Survey) -> Iterator[Finding]:
                 Grade.WARNING,
                 "workers",
                 f"worker {worker.id} (pid {worker.pid} on {worker.host}) has been silent{since}",
-                "it died, or can't reach the database; maintenance rescues its jobs within seconds",
+                f"it died, or can't reach the database; {_rescue(survey)} its jobs within seconds",
             )
+
+
+def _rescue(survey: Survey) -> str:
+    maintained = any("maintenance" in worker.duties for worker in survey.living())
+    return "maintenance rescues" if maintained else "start a worker: its maintenance rescues"
 
 
 def _unmaintained(survey: Survey) -> Iterator[Finding]:
@@ -221,7 +226,7 @@ def _overdue(survey: Survey) -> Iterator[Finding]:
             "jobs",
             f"{_some(len(survey.overdue), 'job')} should no longer be active: {expired} past the deadline,"
             f" {len(survey.overdue) - expired} without a live worker",
-            "maintenance rescues them within seconds; if not, start a worker without --no-maintenance",
+            f"{_rescue(survey)} them within seconds",
         )
 
 

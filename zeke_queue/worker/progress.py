@@ -50,8 +50,8 @@ class Notes:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._lines: list[JobEvent] = []
-        self._progress: dict[UUID, JobEvent] = {}
+        self._refused: list[JobEvent] = []
+        self._waiting: dict[tuple[UUID, int], JobEvent] = {}  # in order; by job, and line or 0 for progress
         self._counts: dict[UUID, int] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
@@ -61,7 +61,7 @@ class Notes:
     @property
     def any(self) -> bool:
         """Whether events wait to be written."""
-        return bool(self._lines or self._progress or self._writing)
+        return bool(self._refused or self._waiting or self._writing)
 
     def progress(self, job_id: UUID, attempt: int, value: float, message: str | None) -> None:
         """Queue a job's progress; may be called from any thread."""
@@ -79,7 +79,7 @@ class Notes:
         """Write the waiting events; if the storage is unavailable, retry later."""
         if self._writing is not None:
             await asyncio.shield(self._writing)
-        if self._lines or self._progress:
+        if self._refused or self._waiting:
             await self._write()
 
     def close(self) -> None:
@@ -91,13 +91,14 @@ class Notes:
             self._writing.cancel()
 
     def _add_progress(self, event: JobEvent) -> None:
-        self._progress[event.job_id] = event
+        self._waiting.pop((event.job_id, 0), None)
+        self._waiting[event.job_id, 0] = event
         self._write_soon()
 
     def _add_line(self, event: JobEvent) -> None:
         count = self._counts[event.job_id] = self._counts.get(event.job_id, 0) + 1
         if count <= LINES_MAX:
-            self._lines.append(event)
+            self._waiting[event.job_id, count] = event
             self._write_soon()
 
     def _write_soon(self) -> None:
@@ -117,20 +118,20 @@ class Notes:
 
     def _rested(self) -> None:
         self._timer = None
-        if self._lines or self._progress:
+        if self._refused or self._waiting:
             self._write_soon()
 
     async def _write(self) -> None:
-        events = [*self._lines, *self._progress.values()]
+        events = [*self._refused, *self._waiting.values()]
         dropped = {job_id: n - LINES_MAX for job_id, n in self._counts.items() if n > LINES_MAX}
         if dropped:
-            last = {event.job_id: event for event in self._lines}
+            last = {event.job_id: event for event in events}
             events += [_left_out(last[job_id], n) for job_id, n in dropped.items() if job_id in last]
-        self._lines, self._progress, self._counts = [], {}, {}
+        self._refused, self._waiting, self._counts = [], {}, {}
         try:
             await self._note(events)
         except StorageUnavailableError:
-            self._lines = [*events, *self._lines][-WAITING_MAX:]
+            self._refused = events[-WAITING_MAX:]
             self._rest()
 
     async def _note(self, events: Sequence[JobEvent]) -> None:

@@ -98,7 +98,7 @@ class Plan:
             text = path.read_text(encoding="utf-8", errors="replace")
         except OSError as error:
             raise SimulationError(
-                f"{path}: {error.strerror}; pass a file written by `zeke sim run`"
+                f"{path}: {error.strerror}; pass the plan of a failure, as its report names it"
             ) from None
         return cls.loads(text, str(path))
 
