@@ -91,6 +91,21 @@ MUTANTS: Final = (
         LIMIT,
     ),
     Mutant(
+        "statistics of two snapshots",
+        "session.py",
+        '"begin isolation level repeatable read, read only"',
+        '"begin isolation level read committed"',
+        races("sends-and-looks-again"),
+    ),
+    Mutant(
+        "a limit wakes only those that are idle",
+        "sql/declare_queues.sql",
+        "stored.name))\nfrom stored\n",
+        "stored.name))\nfrom stored\nwhere exists (\n"
+        "    select from {schema}.worker where worker.asleep and stored.name = any(worker.queues)\n)\n",
+        races("gets-room"),
+    ),
+    Mutant(
         "limit too high by one",
         "sql/claim.sql",
         "queue.concurrency_limit - (",

@@ -86,7 +86,7 @@ MUTANTS = (
         "explicit-zero-unsaid",
         "zeke_queue.core.options",
         "zip(_FIELDS, _values(self), strict=True) if value is not None}",
-        "zip(_FIELDS, _values(self), strict=True) if value}",
+        "zip(_FIELDS, _values(self), strict=True) if value or (value == 0 and self.expire_in)}",
         "A send that says 0 or False is overruled by its task, as in pg-boss 9.",
     ),
     Mutant(

@@ -1,4 +1,4 @@
-"""Notifications: each costs every commit something, so none is sent without a listener."""
+"""Notifications: each costs every commit something, so jobs notify only those who listen for them."""
 
 from __future__ import annotations
 
@@ -193,8 +193,19 @@ async def test_free_slot_of_a_limited_queue_notifies_idle_workers(
     await jobs.send(2)
     (job,) = await jobs.claim(2)
     await asleep(storage, "mail")
-    assert heard.so_far() == [("zeke_work_pgboss", "mail")], "a raised limit wakes all"
+    heard.so_far()
     await jobs.complete([job])
+    assert heard.so_far() == [("zeke_work_pgboss", "mail")]
+
+
+async def test_changed_limit_and_resumed_queue_notify_workers_that_may_become_idle(
+    storage: PostgresStorage, heard: Heard
+) -> None:
+    """A worker that becomes idle between the statement and its commit is not stored as idle yet."""
+    await storage.declare([QueueSettings("mail", 1)], [])
+    await storage.pause_queue("mail", paused=True)
+    assert heard.so_far() == [("zeke_work_pgboss", "mail")]
+    await storage.pause_queue("mail", paused=False)
     assert heard.so_far() == [("zeke_work_pgboss", "mail")]
 
 
@@ -203,12 +214,16 @@ async def test_lost_listening_connection_wakes_all_and_is_reopened(
 ) -> None:
     await asleep(storage, "mail")
     waiting = asyncio.create_task(storage.wait_for_jobs(["mail"], 30))
-    await asyncio.wait([waiting], timeout=0.01)
-    sql.execute(
-        "select pg_terminate_backend(pid) from pg_stat_activity"
-        " where datname = current_database() and query ilike 'listen%' and pid <> pg_backend_pid()"
-    )
-    assert await asyncio.wait_for(waiting, 10)
+    async with storage.subscribe() as watch:
+        await watch.add([ANNA])
+        watching = asyncio.create_task(watch.wait(30))
+        await asyncio.wait([waiting, watching], timeout=0.01)
+        sql.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and query ilike 'listen%' and pid <> pg_backend_pid()"
+        )
+        assert await asyncio.wait_for(waiting, 10)
+        assert await asyncio.wait_for(watching, 10) == [ANNA], "its change may have been missed"
     waiting = asyncio.create_task(storage.wait_for_jobs(["mail"], 30))
     await asyncio.wait([waiting], timeout=0.01)
     await jobs.send()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.cases import check_each
 from tests.sim.histories import WORKERS, History
 from zeke_queue.model import Completed, Released, WorkerInfo
+from zeke_sim.history.events import Ended
 
 BEGINS, ENDS = "a stopping process starts nothing", "a stopping process ends in time"
 LEAVES, UNASKED = "a worker that leaves holds nothing", "no process ends without a request"
@@ -60,6 +61,21 @@ def test_stopping_supervisor_only_ends_its_round() -> None:
     assert _sweeping("purge", "purge", fails=True).verdict() is None, "it may repeat a call that failed"
     h = _sweeping("purge", "archive", "purge")
     assert h.breaks(BEGINS) == "v1 was asked to stop at 0.002 s, and asks for purge again"
+
+
+def test_stopping_worker_has_its_duties_until_its_handlers_end() -> None:
+    h = History(duties={"w1": ("claim", "purge")})
+    job = h.send_claimed()
+    h.begin(job)
+    h.lived("w1", "stopping")
+    for _ in range(3):
+        h.answer(h.invoke("purge", "w1", after=10.0, limit=10), 0)
+    assert h.verdict() is None
+    h.events.append(Ended(h.at, "w1", "a", job, 1, "returned", None))
+    h.answer(h.invoke("purge", "w1", after=10.0, limit=10), 0)
+    assert h.verdict() is None
+    h.answer(h.invoke("purge", "w1", after=10.0, limit=10), 0)
+    assert "asks for purge again" in (h.breaks(BEGINS) or "")
 
 
 def test_process_that_replaces_a_stopped_one_continues() -> None:

@@ -10,7 +10,7 @@ import json
 import sys
 import textwrap
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -22,6 +22,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from zeke_queue.core.status import output_of
 from zeke_queue.model import JobStatus
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _any_size() -> Generator[None]:
 
 def job_value(job: Job) -> dict[str, Any]:
     """Return a job as ``--json`` prints it: its status, and its fields."""
-    fields = plain(job)
+    fields = plain(replace(job, output=output_of(job)))
     return {"id": fields.pop("id"), "name": fields.pop("name"), "status": job.status.value, **fields}
 
 

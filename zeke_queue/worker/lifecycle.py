@@ -103,6 +103,8 @@ class Lifecycle:
                         self._cancel_all()
                     else:
                         self.dispatcher.carry_out([action])
+                if self.duties is not None and not self.shared.state.running:
+                    self.duties.stop()
                 # It is also notified by the end of a part, and by `abort`.
                 await self.pool.quiet.wait_for(until - clock.monotonic(), clock)
             await self.pool.close()

@@ -24,10 +24,7 @@ if TYPE_CHECKING:
 Outcome = Completed | Failed | Released | Waiting
 
 Reason = Literal["expired", "lost", "shutdown"]
-"""Why a handler was interrupted: its deadline passed; the job was lost or cancelled.
-
-The worker shuts down.
-"""
+"""Why a handler was interrupted: its deadline passed, its job was lost or cancelled, the worker stops."""
 
 WAITING: Final = 0
 RUNNING: Final = 1

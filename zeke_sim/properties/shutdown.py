@@ -39,14 +39,16 @@ def _stops(state: RunState) -> dict[str, float]:
 def a_stopping_process_starts_nothing(event: Lived | Began | Invoked, state: RunState) -> None:
     """A process that was asked to stop starts no handler, and performs its duty at most once more.
 
-    After a failed call, it may repeat the call in parts.
+    A worker has its duties until its handlers have ended. After a failed call, a process may repeat the call
+    in parts.
     """
     stops, known = _stops(state), state.of("done at the end", set[tuple[str, str]])
     if isinstance(event, Began):
         _begins(event, stops)
     elif isinstance(event, Invoked):
         since, done = stops.get(event.node), (event.node, event.verb)
-        if since is None or state.nodes[event.node].hampered >= since:
+        node = state.nodes[event.node]
+        if since is None or node.hampered >= since or node.running:
             return
         if done in known:
             raise Broken(

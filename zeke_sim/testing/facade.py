@@ -172,7 +172,7 @@ class Looking:
         length = timedelta(**span)
         if length < timedelta():
             raise InvalidOptionError(
-                f"advance: must be positive, got {length.total_seconds():g} s; time only moves forward"
+                f"advance: must be 0 or more, got {length.total_seconds():g} s; time only moves forward"
             )
         environment.advance(environment.clock.now() + length)
 

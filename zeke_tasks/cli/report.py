@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from zeke_queue.core.status import output_of
 from zeke_queue.model import JobStatus
 from zeke_queue.system.install_hints import on_same
 from zeke_queue.task.signals import Fail, Retry
@@ -142,7 +143,7 @@ def failed_jobs_table(jobs: Iterable[Job], *, embedded: bool = False, kept: bool
 
 def why_it_failed(job: Job) -> str:
     """Return the last error of a failed job."""
-    said: Any = job.output
+    said: Any = output_of(job)
     output = cast("dict[str, Any]", said) if isinstance(said, dict) else {}
     # The message of a signal is sufficient without its type.
     parts = ("message",) if output.get("type") in _VERDICTS else ("type", "message")

@@ -173,7 +173,8 @@ async def open_job_runner(settings: Settings, *, reach: Collection[str] = ()) ->
             yield context
 
         # Maintenance rescues jobs of killed workers, for which this command may wait. How long jobs are kept
-        # is left to the workers, whose settings this process may not have. It runs jobs of any task.
+        # is left to the workers, whose settings this process may not have. It runs jobs even if
+        # JOBS_CONCURRENCY is 0.
         concurrency = settings.jobs_concurrency or Settings.model_fields["jobs_concurrency"].default
         kept = settings.model_copy(
             update={

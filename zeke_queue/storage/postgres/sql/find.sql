@@ -1,7 +1,8 @@
 -- Lists jobs, newest first; as find_archived those of the archive. Planned for each call with its values, so
 -- that absent filters are removed. No index has this order (migration 0008 gives the reason), so many rows
 -- may have to be compared: only by the deciding columns, and the others are read for the few remaining rows.
--- Rows after a limit on the bytes of JSON are not returned; their number is returned with each of the others.
+-- Rows after a limit on the bytes of JSON are not returned; each row carries the number of rows before
+-- that limit.
 -- Writing JSON costs far more than finding its row, so it is done row by row, up to the limit. In collation
 -- C, lower() affects only ASCII letters.
 with recursive page as materialized (
