@@ -88,16 +88,6 @@ async def test_lines_of_a_failed_flush_are_written_later(storage: Faulty, notes:
     assert (tries, await kept(storage)) == (3, ["one"])
 
 
-async def test_last_progress_keeps_its_place_among_lines(storage: Faulty, notes: Notes) -> None:
-    notes.progress(JOB, 1, 0.1, "first")
-    say(notes, "one")
-    notes.progress(JOB, 1, 0.5, "half")
-    say(notes, "two")
-    await turns(5)
-    await notes.flush()
-    assert await kept(storage) == ["one", "half", "two"]
-
-
 async def test_line_that_the_storage_refuses_does_not_drop_others(
     storage: Faulty, notes: Notes, lines: Lines
 ) -> None:

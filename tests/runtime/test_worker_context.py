@@ -125,8 +125,8 @@ async def test_progress_and_log_lines_are_stored_in_order(
     told = [(event.kind, json.loads(event.data)) for event in events]
     assert told == [
         ("log", {"level": "info", "message": "started", "items": 2}),
-        ("log", {"level": "warning", "message": "odd thing"}),
         ("progress", {"value": 0.5, "message": "half"}),
+        ("log", {"level": "warning", "message": "odd thing"}),
     ]
     assert {event.attempt for event in events} == {1}
 
