@@ -186,7 +186,10 @@ def sending(
     """
 
     async def send(node: Node) -> None:
-        run = await node.queue.send(task, payload, **(options or SendOptions()))
+        try:
+            run = await node.queue.send(task, payload, **(options or SendOptions()))
+        except JobConflictError:
+            return  # it was refused, and the holder is unknown: it has ended, or the database went away
         if run.created:
             known[number] = run.id
 

@@ -110,9 +110,14 @@ def _sender(
             await asyncio.sleep(before)
             if node.world.leaves_out(f"action/{node.name}/{number}"):
                 continue
-            run = await through_faults(
-                lambda task=task, payload=payload, options=options: node.queue.send(task, payload, **options)
-            )
+            try:
+                run = await through_faults(
+                    lambda task=task, payload=payload, options=options: node.queue.send(
+                        task, payload, **options
+                    )
+                )
+            except JobConflictError:
+                continue  # refused by a job that is not known
             if run.created:
                 sent.append(run.id)
 

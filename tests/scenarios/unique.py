@@ -28,6 +28,7 @@ from tests.workloads import (
 )
 from zeke_queue.client.parts import parts_of
 from zeke_queue.core.options import SendOptions
+from zeke_queue.errors import JobConflictError
 from zeke_queue.model import NewJob
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.task import Send
@@ -162,7 +163,11 @@ def _as_pgboss(known: Known, number: int, job: NewJob) -> Action:
 
 def _together(known: Known, number: int, several: list[Send]) -> Action:
     async def send(node: Node) -> None:
-        for run in await node.queue.send_many(several):
+        try:
+            runs = await node.queue.send_many(several)
+        except JobConflictError as conflict:  # as for a single send
+            runs = conflict.sent
+        for run in runs:
             if run.created:
                 known[number] = run.id
 
