@@ -104,8 +104,9 @@ MUTANTS = (
         SCHEDULER,
         "                failures += 1\n"
         '                self._log.warning("scheduler_waits", error=str(error))\n',
-        '                self._log.warning("scheduler_waits", error=str(error))\n                return\n',
-        "A scheduler ends after a short outage of the storage.",
+        '                self._log.warning("scheduler_waits", error=str(error))\n'
+        "                if not self._declared:\n                    return\n",
+        "A scheduler that has stored no schedules yet ends after a short outage of the storage.",
     ),
     Mutant(
         "scheduler-goes-on",
