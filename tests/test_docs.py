@@ -217,13 +217,13 @@ async def test_sync_page_examples_work(
     from tests.postgres.applications import django_on  # noqa: PLC0415 - Django, which no other page needs
 
     monkeypatch.setenv("DATABASE_PRIMARY_URL", dsn)
-    tasks, script, in_django, in_flask, joined = _blocks("docs/sync.md")
+    tasks, script, in_django, in_flask, joined, tested = _blocks("docs/sync.md")
     page: dict[str, Any] = {"__name__": "tasks", "dsn": dsn}
 
     def run_all() -> None:
         with psycopg.connect(dsn) as connection:
             connection.execute("CREATE TABLE person (name text)")
-        for block in (script, joined):
+        for block in (script, joined, tested + "\n\ntest_greeting()"):
             exec(block, {**page})  # noqa: S102 - our own page
         address = url(dsn, "psycopg").render_as_string(hide_password=False)
         for block in (in_django, in_flask.replace(_URL_OF_THE_PAGE, address)):

@@ -114,6 +114,7 @@ async def test_closed_subscription_leaves_no_row(
     async with storage.subscribe() as watch:
         await watch.add([job])
         assert sql.execute("select count(*) from pgboss.watcher").fetchone() == (1,)
+    await watch.add([job])
     assert sql.execute("select count(*) from pgboss.watcher").fetchone() == (0,)
 
 

@@ -29,6 +29,7 @@ from zeke_queue import (
 )
 from zeke_queue.client.queue_thread import QueueThread
 from zeke_queue.system.loop_thread import run_now
+from zeke_queue.worker import drain
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -70,6 +71,14 @@ def test_job_is_sent_found_cancelled_and_resumed(queue: SyncQueue) -> None:
         run.result(timeout=0)
     assert (run.cancel(), queue.cancel(run.id), run.status()) == (True, False, JobStatus.CANCELLED)
     assert (queue.retry(run.id), queue.resume(run.id), run.status()) == (False, True, JobStatus.QUEUED)
+
+
+def test_drain_runs_what_is_due_and_nothing_later(queue: SyncQueue) -> None:
+    due, later = queue.send(greet, "Ada"), queue.send(greet, "Grace", delay=60)
+    drain(queue, concurrency=1)
+    assert (due.result(timeout=0), later.status()) == ("Hello Ada", JobStatus.QUEUED)
+    with pytest.raises(UsageError, match="concurrency: must be above 0 to drain"):
+        drain(queue, concurrency=0)
 
 
 def test_refused_sends_name_the_holder(queue: SyncQueue) -> None:

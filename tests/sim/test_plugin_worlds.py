@@ -137,6 +137,11 @@ async def test_never(zeke):
     await zeke.sleep(1)
 
 
+@zeke_sim.test(seeds=2, faults="none", properties=[zeke_sim.unique_effects("one receipt")], **short)
+async def test_effect_is_missing(zeke):
+    await zeke.send("receipt", {"number": 7})
+
+
 @zeke_sim.test(seeds=1, **short)
 async def test_unknown_node_is_refused(zeke):
     zeke.kill("w9")
@@ -189,7 +194,7 @@ def test_worlds_without_violation_pass(pytester: pytest.Pytester) -> None:
 def test_worlds_with_violation_fail_and_are_reported(pytester: pytest.Pytester) -> None:
     application(pytester, BREAKS)
     result = run(pytester)
-    result.assert_outcomes(failed=11)
+    result.assert_outcomes(failed=12)
     said = result.stdout.str()
     assert re.search(r"  errors  refuse \w{6}, attempt 1: RuntimeError: the card is stolen\n", said)
     for expected in (
@@ -201,7 +206,8 @@ def test_worlds_with_violation_fail_and_are_reported(pytester: pytest.Pytester) 
         "it took more",
         'assert job.attempt == 1, "it took more"',
         "it called but did not await zeke.send() at",
-        "never happened in 2 runs, though it should sometimes: pigs fly",
+        "did not happen in any of 2 runs: pigs fly; run more seeds, or extend the workload",
+        "did not happen in any of 2 runs: a call of zeke_sim.effect, which 'one receipt' needs",
         "process: must be one of w1, w2, w3, v1",
         "check: no property has the name 'no job is lots'; did you mean 'no job is lost'",
         "check: nothing has run yet; call run() first",

@@ -257,6 +257,11 @@ class SyncQueue(SyncSender):
         return self._thread.run(lambda _: work(), timeout)
 
 
+def run_async(queue: SyncQueue, work: Callable[[Queue], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine of the queue behind a ``SyncQueue``, however long it takes; for other packages."""
+    return queue._thread.run(work, None)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module
+
+
 def _here(work: Callable[[], Coroutine[Any, Any, T]], *, timeout: float | None = None) -> T:
     """Run a coroutine of a joined transaction, whose statements take as long as the caller's own."""
     del timeout

@@ -19,7 +19,7 @@ from zeke_queue.worker.executors.executor import (
     SyncExecutor,
 )
 from zeke_queue.worker.process_signals import run_until_signalled
-from zeke_queue.worker.worker import Worker
+from zeke_queue.worker.worker import Worker, drain
 
 __all__ = [
     "Encoded",
@@ -28,5 +28,6 @@ __all__ = [
     "RemoteFailure",
     "SyncExecutor",
     "Worker",
+    "drain",
     "run_until_signalled",
 ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict
 from uuid import UUID
 
 from zeke_queue.client.parts import parts_of
+from zeke_queue.client.sync_queue import run_async
 from zeke_queue.errors import InvalidOptionError, UsageError
 from zeke_queue.model import WorkerInfo
 from zeke_queue.storage.forwarding import forward
@@ -35,8 +36,10 @@ from zeke_queue.worker.watchdog import Watchdog
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
+    from typing import Unpack
 
     from zeke_queue.client.queue import Queue
+    from zeke_queue.client.sync_queue import SyncQueue
     from zeke_queue.system.clock import Clock
     from zeke_queue.system.entropy import Entropy
     from zeke_queue.task.task import Task
@@ -381,3 +384,20 @@ def _served(queue: Queue, chosen: Sequence[str | Task[Any, Any]] | None) -> dict
         return dict(catalog.served)
     tasks = [catalog.get(which) for which in chosen]
     return {name: task for task in tasks for name in (task.name, *task.aliases)}
+
+
+def drain(queue: SyncQueue, **options: Unpack[WorkerOptions]) -> None:
+    """Run the jobs of a synchronous queue in its thread until none is due, and block so long; for tests.
+
+    Args:
+        queue: the queue, in memory or on Postgres.
+        options: those of the worker.
+
+    Raises:
+        UsageError: an event loop runs in this thread; or as for ``Worker.drain``.
+    """
+
+    async def run(inner: Queue) -> None:
+        await Worker(inner, **options).drain()
+
+    run_async(queue, run)

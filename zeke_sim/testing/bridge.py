@@ -102,15 +102,13 @@ class Bridge:
         self._real = real
         self._thread = thread
         self._notifier = Notifier(clock)
-        self._waiting: set[str] = set()
         self._joined: set[int | None] = set()
         self.changed = True
         self.storage = forward(real, self._invoke, rewrite={"begin": self._unwrapped})
 
     def notify(self) -> None:
         """Wake all waiting workers and watchers."""
-        for name in self._waiting:
-            self._notifier.queue(name)
+        self._notifier.all_queues()
         self._notifier.all_jobs()
 
     def next_due(self, names: Sequence[str], now: datetime) -> datetime | None:
@@ -141,7 +139,6 @@ class Bridge:
         if verb == "unsubscribe":
             return call.arguments["opened"].end()
         if verb == "wait_for_jobs":
-            self._waiting.update(call.arguments["queues"])
             return await self._notifier.sleep(**call.arguments)
         if verb in FEED or (call.transaction is not None and verb not in BLOCK):
             return await do()  # of this loop, or of an ``Across``

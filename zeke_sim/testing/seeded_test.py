@@ -23,7 +23,7 @@ from zeke_sim.experiment.plan import Plan
 from zeke_sim.experiment.replay import replay
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.experiment.shrink import Shrunk, shrink
-from zeke_sim.history.events import Violation
+from zeke_sim.history.events import Effect, Violation
 from zeke_sim.properties import ALL, Property
 from zeke_sim.properties import user as user_properties
 from zeke_sim.report import text
@@ -168,13 +168,19 @@ class WorldOptions:
         """Return the properties that a run is checked against.
 
         Args:
-            hits: counts the runs in which each ``sometimes`` condition was true.
+            hits: counts the runs in which each ``sometimes`` condition was true, and in which an effect was
+                recorded for each property that checks effects, which would hold without one too.
         """
-        own = [
-            user_properties.sometimes(one.name, one.predicate, hits) if isinstance(one, Sometimes) else one
-            for one in self.properties
-        ]
-        return (*ALL, *own)
+        checked = list(ALL)
+        for one in self.properties:
+            if isinstance(one, Sometimes):
+                checked.append(user_properties.sometimes(one.name, one.predicate, hits))
+                continue
+            checked.append(one)
+            if one.events == (Effect,):
+                wanted = f"a call of zeke_sim.effect, which {one.name!r} needs"
+                checked.append(user_properties.sometimes(wanted, lambda _: True, hits, on=one.events))
+        return tuple(checked)
 
     def scenario(
         self, name: str, catalog: Catalog, workload: Callable[[Client], Awaitable[object]], hits: Counter[str]
@@ -366,8 +372,8 @@ def _made_test(
         never = [name for name, runs_with_it in hits.items() if not runs_with_it]
         if never and not replayed:
             pytest.fail(
-                f"never happened in {number} runs, though it should sometimes: {', '.join(never)}; try more "
-                "seeds, or let the workload do more",
+                f"did not happen in any of {number} runs: {', '.join(never)}; run more seeds, or extend the "
+                "workload",
                 pytrace=False,
             )
 

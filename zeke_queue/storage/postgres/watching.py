@@ -41,9 +41,9 @@ class PostgresChangeFeed(NotifiedFeed):
         self._renew_at: float | None = None
 
     async def add(self, ids: Collection[UUID]) -> None:
-        """Watch these jobs too."""
+        """Watch these jobs too; do nothing once the feed is closed."""
         await super().add(ids)
-        if self._listener.enabled and ids:
+        if self._listener.enabled and ids and not self._ended:
             await self._register(ids)
             if self._renew_at is None:
                 self._renew_at = self._clock.monotonic() + RENEW_SECONDS
@@ -62,7 +62,8 @@ class PostgresChangeFeed(NotifiedFeed):
         return await super().wait(min(timeout, RENEW_SECONDS))
 
     async def close(self) -> None:
-        """Delete the rows; if the database is unavailable, they expire after a minute."""
+        """Stop watching and delete the rows; if the database is unavailable, they expire after a minute."""
+        self.end()
         try:
             await self.discard(list(self._ids))
         except StorageUnavailableError:
