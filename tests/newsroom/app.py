@@ -3,43 +3,38 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+from uuid import UUID
 
 from tests.newsroom import prose
 from tests.newsroom.archive import Archive
-from tests.newsroom.channels import QUERY, put_tube
-from tests.newsroom.feeds import put_feeds, put_page
+from tests.newsroom.channels import QUERY, Tube, put_tube
+from tests.newsroom.clients import Users
+from tests.newsroom.fake_ai import FakeAI
+from tests.newsroom.feeds import Feed, put_feeds, put_page
 from tests.newsroom.rules import RULES, Expected
 from zeke_queue.errors import JobConflictError, JobNotFoundError
 from zeke_queue.model import FINAL, JobQuery, JobStatus
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.senders import Transaction
 from zeke_sim.history.events import Change, Ended, Violation
+from zeke_sim.loop.decisions import RandomStream
 from zeke_sim.testing.client import through_faults
 from zeke_sim.world.handlers import current_node
+from zeke_sim.world.node import Node
+from zeke_sim.world.world import World
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.context import Context, inline
 from zeke_tasks.payloads import IngestPull
 from zeke_tasks.store.analysis import AnalysisState
+from zeke_tasks.store.memory import MemoryRows
 from zeke_tasks.store.model import NewSource, SourceType
 from zeke_tasks.store.playbooks import RunStatus
 from zeke_tasks.testing.web import ScriptedWeb
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
-    from uuid import UUID
-
-    from tests.newsroom.channels import Tube
-    from tests.newsroom.clients import Users
-    from tests.newsroom.fake_ai import FakeAI
-    from tests.newsroom.feeds import Feed
-    from zeke_queue.task.catalog import Catalog
-    from zeke_queue.task.senders import Transaction
-    from zeke_sim.loop.decisions import RandomStream
-    from zeke_sim.world.node import Node
-    from zeke_sim.world.world import World
-    from zeke_tasks.store.memory import MemoryRows
 
 OFTEN: Final = 6 * 3600.0
 """Seconds between two checks for failures."""

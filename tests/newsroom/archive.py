@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
+from uuid import UUID
 
-from zeke_tasks.store.memory import MemoryRepository
-
-if TYPE_CHECKING:
-    from uuid import UUID
-
-    from zeke_queue.system.clock import Clock
-    from zeke_tasks.store.analysis import Analysis, Brief
-    from zeke_tasks.store.memory import MemoryRows
-    from zeke_tasks.store.repository import OpenTransaction
+from zeke_queue.system.clock import Clock
+from zeke_tasks.store.analysis import Analysis, Brief
+from zeke_tasks.store.memory import MemoryRepository, MemoryRows
+from zeke_tasks.store.repository import OpenTransaction
 
 
 class Kept(NamedTuple):

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
 
 from tests.newsroom import prose
-from tests.newsroom.feeds import DAY, LATENCY, draw_illnesses, draw_times, unwell
+from tests.newsroom.feeds import DAY, LATENCY, Illness, draw_illnesses, draw_times, unwell
 from tests.workloads import own_id
-from zeke_tasks.testing.web import Reply, silent
+from zeke_sim.loop.decisions import RandomStream
+from zeke_tasks.testing.web import Asked, Reply, ScriptedWeb, silent
 from zeke_tasks.testing.youtube import ScriptedCaptions, ScriptedSearch, channel_feed, video
-from zeke_tasks.youtube import YouTube, channel_feed_url
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from datetime import datetime
-    from uuid import UUID
-
-    from tests.newsroom.feeds import Illness
-    from zeke_sim.loop.decisions import RandomStream
-    from zeke_tasks.testing.web import Asked, ScriptedWeb
-    from zeke_tasks.youtube import Video
+from zeke_tasks.youtube import Video, YouTube, channel_feed_url
 
 LISTED: Final = 15
 """Videos that a channel's feed lists."""

@@ -6,11 +6,18 @@ then. A repeated send equals the first one, so a client without an answer does n
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 from tests.newsroom import prose
-from tests.workloads import own_id
+from tests.newsroom.channels import Tube
+from tests.newsroom.feeds import Article
+from tests.workloads import Action, own_id
+from zeke_queue.client.queue import Queue
+from zeke_sim.loop.decisions import RandomStream
+from zeke_sim.world.node import Node
 from zeke_tasks.payloads import (
     AnalyzeStory,
     AttachInsightToStory,
@@ -28,24 +35,12 @@ from zeke_tasks.payloads import (
 )
 from zeke_tasks.playbooks.cancel import cancel_run
 from zeke_tasks.store.highlights import Origin, ReadingState
-from zeke_tasks.store.model import NewSource, SourceType
+from zeke_tasks.store.memory import MemoryRepository, MemoryRows
+from zeke_tasks.store.model import NewSource, SourceType, Story
 from zeke_tasks.store.playbooks import Playbook, RunStatus, Step, TriggerSource
 from zeke_tasks.youtube.items import page_source_id
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from uuid import UUID
-
-    from tests.newsroom.channels import Tube
-    from tests.newsroom.feeds import Article
-    from tests.workloads import Action
-    from zeke_queue.client.queue import Queue
-    from zeke_sim.loop.decisions import RandomStream
-    from zeke_sim.world.node import Node
-    from zeke_tasks.store.memory import MemoryRepository, MemoryRows
-    from zeke_tasks.store.model import Story
-
-    Payload = Callable[[UUID], Any]
+Payload = Callable[[UUID], Any]
 
 SAYINGS: Final = ("It is faster.", "Nobody waits any more.", "Old programs break.", "The notes are long.")
 

@@ -6,18 +6,15 @@ process called when, so that the limit can be judged by what arrived.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
 
+from zeke_sim.loop.decisions import RandomStream
+from zeke_sim.world.node import Node
+from zeke_tasks.ai.client import AIClient, Answer, Embedded, M, Prompt
 from zeke_tasks.ai.errors import AIMalformed, AIRateLimited, AIRefused, AIUnavailable
 from zeke_tasks.ai.limited import Limited
 from zeke_tasks.testing.ai import EMBED, ScriptedAI
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from zeke_sim.loop.decisions import RandomStream
-    from zeke_sim.world.node import Node
-    from zeke_tasks.ai.client import AIClient, Answer, Embedded, M, Prompt
 
 KINDS: Final = ("analyze-story", "generate-brief", EMBED)
 

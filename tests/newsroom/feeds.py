@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from email.utils import format_datetime
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
+from uuid import UUID
 
 from tests.newsroom import prose
 from tests.workloads import own_id
-from zeke_tasks.testing.web import RSS, Reply, busy, moved, silent
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from datetime import datetime
-    from uuid import UUID
-
-    from zeke_sim.loop.decisions import RandomStream
-    from zeke_tasks.testing.web import Asked, ScriptedWeb
+from zeke_sim.loop.decisions import RandomStream
+from zeke_tasks.testing.web import RSS, Asked, Reply, ScriptedWeb, busy, moved, silent
 
 HOUR: Final = 3600.0
 DAY: Final = 24 * HOUR

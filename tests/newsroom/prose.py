@@ -6,13 +6,10 @@ A text is long enough to be highlighted, and has something to highlight in it.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from zeke_tasks.youtube import Video
+from zeke_tasks.youtube import Video
 
 
 def text(topic: str) -> str:

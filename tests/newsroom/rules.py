@@ -7,27 +7,20 @@ so is none of its business.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
+from uuid import UUID
 
-from tests.newsroom.clients import alike
-from tests.newsroom.fake_ai import too_often
+from tests.newsroom.archive import Kept
+from tests.newsroom.clients import Said, alike
+from tests.newsroom.fake_ai import Call, too_often
 from zeke_tasks.keywords import DEFAULT_KEYWORDS
 from zeke_tasks.store.analysis import AnalysisState
-from zeke_tasks.store.highlights import HighlightKind, ReadingState
-from zeke_tasks.store.model import HealthStatus, ItemStatus, StoryStatus
+from zeke_tasks.store.highlights import Highlight, HighlightKind, ReadingState
+from zeke_tasks.store.model import HealthStatus, ItemStatus, Story, StoryStatus
 from zeke_tasks.store.playbooks import RunStatus
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-    from uuid import UUID
-
-    from tests.newsroom.archive import Kept
-    from tests.newsroom.clients import Said
-    from tests.newsroom.fake_ai import Call
-    from zeke_tasks.store.highlights import Highlight
-    from zeke_tasks.store.model import Story
-    from zeke_tasks.store.repository import Rows
+from zeke_tasks.store.repository import Rows
 
 MANY: Final = 100_000
 """More stories than there can be."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import UUID
 
+from tests.tasks.domain import Domain
 from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief
 from zeke_tasks.store.highlights import HighlightKind, NewHighlight
-
-if TYPE_CHECKING:
-    from tests.tasks.domain import Domain
-    from zeke_tasks.store.model import Story
+from zeke_tasks.store.model import Story
 
 Start = tuple[str, dict[str, Any]]
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from tests.clocks import START
+from tests.tasks.domain import Domain
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb, feed, page
 from tests.tasks.scripted_youtube import FOUND
 from tests.tasks.youtube.pages import watch_page
 from zeke_tasks.testing.youtube import channel_feed, videos
-
-if TYPE_CHECKING:
-    from tests.tasks.domain import Domain
 
 FEED = "https://a.example/feed"
 PAGES = {f"https://a.example/{topic}": page(topic, topic) for topic in ("bees", "birds", "trees")}

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from tests.tasks.domain import Domain
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb
 from tests.tasks.scripted_youtube import FOUND
 from zeke_tasks.store.model import SourceType
-
-if TYPE_CHECKING:
-    from tests.tasks.domain import Domain
 
 Start = tuple[str, dict[str, Any]]
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import UUID
 
+from tests.tasks.domain import Domain
 from zeke_tasks.store.playbooks import Playbook, Step
-
-if TYPE_CHECKING:
-    from tests.tasks.domain import Domain
 
 TEAM, PLAYBOOK = UUID(int=0x7EA), UUID(int=0xB00)
 

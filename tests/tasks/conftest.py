@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import AsyncIterator, Iterator
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import structlog
 
 from tests.clocks import FrozenClock
+from tests.database import Databases
 from tests.tasks.domain import Domain, memory_domain
 from tests.tasks.emptying import empty
 from tests.tasks.jobs import Jobs
@@ -23,11 +24,6 @@ from zeke_queue.system import logging as log
 from zeke_tasks.store.postgres import PostgresRepository, migrate
 from zeke_tasks.testing.youtube import ScriptedCaptions, ScriptedSearch
 from zeke_tasks.youtube import YouTube
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    from tests.database import Databases
 
 
 @pytest.fixture

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
+from uuid import UUID
 
 from tests.clocks import FrozenClock
+from zeke_queue.storage import Storage
+from zeke_queue.storage.jobs import Transaction
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.entropy import Ids, SeededEntropy
 from zeke_tasks.fetch import content_hash
+from zeke_tasks.store.analysis import Overlay
 from zeke_tasks.store.memory import MemoryRepository
-from zeke_tasks.store.model import Content, Kind, NewItem, NewSource, NewStory, SourceType, item_id
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-    from uuid import UUID
-
-    from zeke_queue.storage import Storage
-    from zeke_queue.storage.jobs import Transaction
-    from zeke_tasks.store.analysis import Overlay
-    from zeke_tasks.store.model import Health, RawItem, Source, Story
-    from zeke_tasks.store.repository import Repository, Rows
-
+from zeke_tasks.store.model import (
+    Content,
+    Health,
+    Kind,
+    NewItem,
+    NewSource,
+    NewStory,
+    RawItem,
+    Source,
+    SourceType,
+    Story,
+    item_id,
+)
+from zeke_tasks.store.repository import Repository, Rows
 
 CHECKED: Final = ("last_success_at", "last_error_at", "next_check_at", "failing_for")
 """Times that move each time that a source is checked, whether or not there was anything new."""

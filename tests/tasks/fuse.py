@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
+from tests.tasks.domain import Domain
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_youtube import scripted_youtube
+from zeke_queue.task.context import JobContext
+from zeke_tasks.ai.client import AIClient
+from zeke_tasks.fetch import Fetcher
 from zeke_tasks.youtube import YouTube
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
-    from uuid import UUID
-
-    from tests.tasks.domain import Domain
-    from zeke_queue.task.context import JobContext
-    from zeke_tasks.ai.client import AIClient
-    from zeke_tasks.fetch import Fetcher
 
 
 class Killed(BaseException):

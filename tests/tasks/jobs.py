@@ -6,38 +6,33 @@ between any two statements, or to inspect its error.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
-from tests.tasks.domain import memory_domain
+from tests.tasks.domain import Domain, memory_domain
 from tests.tasks.scripted_ai import ScriptedAI
 from tests.tasks.scripted_web import ScriptedWeb
 from tests.tasks.scripted_youtube import scripted_youtube
 from zeke_queue.client.queue import Queue
-from zeke_queue.model import Claimed, JobQuery
+from zeke_queue.core.options import SendOptions
+from zeke_queue.model import Claimed, Job, JobQuery
 from zeke_queue.storage.inspect import require
 from zeke_queue.system.settings import Settings
+from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
+from zeke_queue.task.run import Run
+from zeke_queue.task.senders import Transaction
+from zeke_tasks.ai.client import AIClient
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.context import Context, inline
+from zeke_tasks.fetch import Fetcher
 from zeke_tasks.testing.youtube import ScriptedCaptions, ScriptedSearch
 from zeke_tasks.youtube import YouTube
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from contextlib import AbstractAsyncContextManager
-    from uuid import UUID
-
-    from tests.tasks.domain import Domain
-    from zeke_queue.core.options import SendOptions
-    from zeke_queue.model import Job
-    from zeke_queue.task.catalog import Catalog
-    from zeke_queue.task.run import Run
-    from zeke_queue.task.senders import Transaction
-    from zeke_tasks.ai.client import AIClient
-    from zeke_tasks.fetch import Fetcher
-    from zeke_tasks.youtube.model import CaptionSource, VideoSearch
+from zeke_tasks.youtube.model import CaptionSource, VideoSearch
 
 
 @cache

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
+from tests.tasks.domain import Domain
 from tests.tasks.jobs import Jobs
+from tests.tasks.scripted_ai import ScriptedAI
 from tests.tasks.scripted_web import ScriptedWeb
 from zeke_queue.task.signals import Signal
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from uuid import UUID
-
-    from tests.tasks.domain import Domain
-    from tests.tasks.scripted_ai import ScriptedAI
 
 ASKS = ("analyze-story", "generate-brief")
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
 
 from zeke_tasks.ai.answers import Analysis, Briefs
-from zeke_tasks.ai.client import Answer, Embedded, M, Usage
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from zeke_tasks.ai.client import Prompt
+from zeke_tasks.ai.client import Answer, Embedded, M, Prompt, Usage
 
 ANALYSIS = Analysis(why_it_matters=["Bees dance.", "Others follow."], chili=3, confidence=0.8)
 BRIEFS = Briefs(

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 
+from tests.tasks.domain import Domain
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_ai import BRIEFS, ScriptedAI
 from tests.tasks.scripted_web import ScriptedWeb, page
 from zeke_queue.client.queue import Queue
-from zeke_queue.model import JobQuery, RowState
+from zeke_queue.model import Job, JobQuery, RowState
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.system.settings import Settings
 from zeke_queue.worker import Worker
 from zeke_tasks.catalog import build_catalog
+from zeke_tasks.context import Context
 from zeke_tasks.ingest.oneoff import PRIORITIES
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.tasks.domain import Domain
-    from zeke_queue.model import Job
-    from zeke_tasks.context import Context
 
 URL: Final = "https://a.example/parser"
 CALM: Final[dict[str, Any]] = {"watchdog": None, "lease": 1e9, "heartbeat_interval": 1e8}

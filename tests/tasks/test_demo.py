@@ -7,9 +7,9 @@ import json
 import os
 import signal
 import sys
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -17,9 +17,6 @@ import pytest
 from tests.tasks.ai.server import OpenAIServer, Said, embeddings, error, response
 from zeke_queue.system.clock import SystemClock
 from zeke_tasks.demo.children import RESTARTS, Child, ChildKeepsDying, Children
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
 
 ROOT = Path(__file__).parents[2]
 STORIES = 12

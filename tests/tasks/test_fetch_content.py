@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -16,12 +16,9 @@ from tests.tasks.pdfs import pdf
 from tests.tasks.scripted_web import ScriptedWeb, fetched, page
 from zeke_queue.errors import PayloadValidationError
 from zeke_queue.task.signals import Retry
-from zeke_tasks.fetch import Permanent, Transient, content_hash
+from zeke_tasks.fetch import Fetched, Permanent, Transient, content_hash
 from zeke_tasks.store.model import ItemStatus, Kind
 from zeke_tasks.stories.items import ITEM_ATTEMPTS
-
-if TYPE_CHECKING:
-    from zeke_tasks.fetch import Fetched
 
 ONE, TWO, THREE = (f"https://a.example/{number}" for number in (1, 2, 3))
 

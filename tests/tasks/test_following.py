@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from uuid import UUID
 
 from zeke_queue import Catalog, JobContext, Queue, Snooze, Worker
-from zeke_queue.model import FINAL, RowState
+from zeke_queue.model import FINAL, Job, RowState
 from zeke_tasks.cli.follow import Family, counts_of, follow
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from uuid import UUID
-
-    from zeke_queue.model import Job
 
 catalog = Catalog()
 

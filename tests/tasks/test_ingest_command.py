@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import Self
 from unittest.mock import Mock
 
 import psycopg
@@ -20,6 +22,7 @@ from zeke_queue.model import RowState
 from zeke_queue.system.logging import LEVELS
 from zeke_queue.system.settings import Settings
 from zeke_tasks.cli.intake import ingest as ingest_command
+from zeke_tasks.cli.report import Finding, Outcome
 from zeke_tasks.cli.run_ingest import ingest
 from zeke_tasks.cli.run_jobs import INGEST_QUEUES, open_job_runner
 from zeke_tasks.demo.site import Answer, LoopbackServer, Request
@@ -30,12 +33,6 @@ from zeke_tasks.payloads import FetchContent
 from zeke_tasks.store.analysis import AnalysisState
 from zeke_tasks.store.model import ItemStatus, NewItem, NewSource, SourceType, item_id
 from zeke_tasks.stories.fetch_content import fetch_content
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-    from zeke_tasks.cli.report import Finding, Outcome
 
 
 @pytest.fixture

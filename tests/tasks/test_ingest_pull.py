@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
@@ -14,9 +13,6 @@ from zeke_queue.errors import PayloadValidationError
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.ingest.pace import DAY, HOUR, after_failure, after_success
 from zeke_tasks.store.model import HealthStatus, Source, SourceType
-
-if TYPE_CHECKING:
-    pass
 
 
 async def _sent(jobs: Jobs) -> list[dict[str, object]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
@@ -16,10 +15,7 @@ from zeke_queue.task.signals import Fail, Retry
 from zeke_tasks.fetch import Permanent, Transient, WebOptions
 from zeke_tasks.ingest.content import FORGOTTEN_AFTER
 from zeke_tasks.ingest.pace import HOUR, after_failure
-from zeke_tasks.store.model import HealthStatus, ItemStatus, SourceType
-
-if TYPE_CHECKING:
-    from zeke_tasks.store.model import RawItem, Source
+from zeke_tasks.store.model import HealthStatus, ItemStatus, RawItem, Source, SourceType
 
 FEED = "https://a.example/feed"
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, Final
 from uuid import UUID
 
 import pytest
@@ -20,16 +21,11 @@ from zeke_queue.core import jsonb
 from zeke_queue.model import Completed, JobQuery, NewJob, QueueCapacity, Released, RowState, Waiting
 from zeke_queue.task.signals import Wait
 from zeke_tasks.ai.answers import Analysis
-from zeke_tasks.ai.client import Answer
+from zeke_tasks.ai.client import Answer, M, Prompt
 from zeke_tasks.catalog import build_catalog
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
-
-    from zeke_tasks.ai.client import M, Prompt
-
-    Begin = Callable[[Domain], Awaitable[tuple[str, dict[str, Any]]]]
-    Rows = dict[str, list[Any]]
+Begin = Callable[[Domain], Awaitable[tuple[str, dict[str, Any]]]]
+Rows = dict[str, list[Any]]
 
 _MODULES: Final = (beginnings, beginnings_feeds, beginnings_ingest, beginnings_playbook)
 BEGINNINGS: Final = {begin.__name__: begin for module in _MODULES for begin in module.BEGINNINGS}

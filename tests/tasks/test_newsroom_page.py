@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 import httpx2
@@ -26,9 +26,6 @@ from zeke_tasks.catalog import catalog
 from zeke_tasks.pages import newsroom_page
 from zeke_tasks.store.model import HealthStatus, SourceType
 from zeke_tasks.store.playbooks import NewRun, Playbook, TriggerSource
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 EVIL = "<script>alert(1)</script>"
 TEAM = UUID(int=7)

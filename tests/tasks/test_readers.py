@@ -8,11 +8,12 @@ import os
 import signal
 import sys
 import types
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import psutil
 import pytest
@@ -25,16 +26,11 @@ from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb, feed, page
 from zeke_queue.core.failure import error_output
 from zeke_queue.errors import UsageError
-from zeke_queue.system.subprocess_pool import ChildEnded, Children
+from zeke_queue.system.subprocess_pool import Child, ChildEnded, Children
 from zeke_queue.task.signals import Fail, Retry
 from zeke_tasks.fetch import AddressRefused, Transient, extract_article
 from zeke_tasks.fetch.parser_pool import ReaderKilled, Readers, Unreadable
 from zeke_tasks.store.model import HealthStatus, ItemStatus
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
-
-    from zeke_queue.system.subprocess_pool import Child
 
 P = ParamSpec("P")
 T = TypeVar("T")

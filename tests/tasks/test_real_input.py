@@ -6,8 +6,11 @@ test makes.
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
+from uuid import UUID
 from xml.sax.saxutils import escape
 
 import pytest
@@ -15,7 +18,8 @@ import pytest
 from tests.cases import check_each_async
 from tests.tasks.scripted_web import feed, page
 from zeke_queue.client.queue import Queue
-from zeke_queue.model import JobQuery, RowState
+from zeke_queue.model import Job, JobQuery, RowState
+from zeke_queue.storage import Storage
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.system.clock import SystemClock
@@ -24,25 +28,15 @@ from zeke_queue.system.settings import Settings
 from zeke_queue.worker import Worker
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.catalog import build_catalog
-from zeke_tasks.cli.report import findings
+from zeke_tasks.cli.report import Finding, findings
 from zeke_tasks.context import Context
 from zeke_tasks.demo.site import Answer, LoopbackServer, Request, serve_directory
 from zeke_tasks.fetch import WebClient, WebOptions
 from zeke_tasks.fetch.parser_pool import Readers
 from zeke_tasks.store.memory import MemoryRepository
-from zeke_tasks.store.model import HealthStatus, ItemStatus, NewSource, SourceType
+from zeke_tasks.store.model import Health, HealthStatus, ItemStatus, NewSource, SourceType
 from zeke_tasks.store.postgres import PostgresRepository
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-    from pathlib import Path
-    from uuid import UUID
-
-    from zeke_queue.model import Job
-    from zeke_queue.storage import Storage
-    from zeke_tasks.cli.report import Finding
-    from zeke_tasks.store.model import Health
-    from zeke_tasks.store.repository import Repository
+from zeke_tasks.store.repository import Repository
 
 ENTRIES: Final = {
     "davidbau.xml": 15,

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from rich.console import Console
+from rich.table import Table
 
 from tests.cases import check_each
-from zeke_queue import Catalog, Fail, JobQuery, Queue, Worker
+from zeke_queue import Catalog, Fail, Job, JobQuery, Queue, Worker
 from zeke_tasks.cli.report import Finding, Outcome, failed_jobs_table, failures_table, urls_table
 from zeke_tasks.store.model import ItemStatus, Kind, RawItem, Source, SourceType, Story, StoryStatus
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from zeke_queue import Job
 
 ID = UUID(int=1)
 HOSTILE = [

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import StringIO
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from rich.console import Console
 
 from tests.cases import check_each_async
+from zeke_queue.model import Job
 from zeke_queue.system.settings import Settings
+from zeke_tasks.cli.report import Finding
 from zeke_tasks.cli.run_jobs import open_job_runner
 from zeke_tasks.payloads import ScoreRelevance
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from zeke_queue.model import Job
-    from zeke_tasks.cli.report import Finding
 
 
 async def test_items_are_read_only_for_a_visible_console_and_less_often_than_jobs(domain_dsn: str) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from pydantic import SecretStr
@@ -18,9 +18,6 @@ from zeke_tasks.store.analysis import AnalysisState, Overlay, Spending
 from zeke_tasks.store.highlights import Highlight, HighlightKind, Origin, Score
 from zeke_tasks.store.model import Kind, Story, StoryStatus
 from zeke_tasks.stories.view import StoryView
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ID = UUID(int=1)
 KEY = SecretStr("sk-any")

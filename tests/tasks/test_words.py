@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 from uuid import UUID
 
 from rich.console import Console
@@ -11,9 +11,6 @@ from rich.text import Text
 
 from tests.cases import check_each
 from zeke_tasks.cli.formatting import Entry, abbreviated, listed, printable_words, wrapped
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def test_words_become_one_printable_line() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.cases import check_each_async
+from tests.tasks.domain import Domain
 from tests.tasks.jobs import Jobs, memory_jobs
 from tests.tasks.overlap import Started, overlap
 from tests.tasks.scripted_ai import ANALYSIS, BRIEFS, ScriptedAI
@@ -18,11 +19,8 @@ from zeke_tasks.ai.errors import AIUnavailable
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.briefs.generate import PROMPT
 from zeke_tasks.store.analysis import AnalysisState
+from zeke_tasks.store.model import Story
 from zeke_tasks.stories.analyze import PROMPT as ANALYSED_WITH
-
-if TYPE_CHECKING:
-    from tests.tasks.domain import Domain
-    from zeke_tasks.store.model import Story
 
 JOB, OTHER_JOB = UUID(int=7), UUID(int=8)
 TEXT = "Bees dance. It tells other bees where the flowers are. " * 20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -11,13 +10,11 @@ from tests.cases import check_each_async
 from tests.tasks.jobs import Jobs, memory_jobs
 from tests.tasks.scripted_ai import ScriptedAI
 from tests.tasks.scripted_web import ScriptedWeb
+from zeke_tasks.ai.client import AIClient
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.briefs.generate import PROMPT
 from zeke_tasks.cli.output import print_brief
 from zeke_tasks.stories.view import brief_value, view
-
-if TYPE_CHECKING:
-    from zeke_tasks.ai.client import AIClient
 
 TEXT = "Bees dance. It tells other bees where the flowers are."
 

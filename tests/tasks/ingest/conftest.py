@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tests.tasks.ingest.videos import video_of_yesterday
-
-if TYPE_CHECKING:
-    from tests.tasks.jobs import Jobs
-    from tests.tasks.scripted_web import ScriptedWeb
-    from zeke_tasks.youtube import Video
+from tests.tasks.jobs import Jobs
+from tests.tasks.scripted_web import ScriptedWeb
+from zeke_tasks.youtube import Video
 
 
 @pytest.fixture

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 
 from tests.cases import check_each_async
 from tests.tasks.domain import memory_domain
 from tests.tasks.ingest.videos import read_pages, video_of_yesterday
-from tests.tasks.jobs import memory_jobs
+from tests.tasks.jobs import Jobs, memory_jobs
 from tests.tasks.scripted_web import ScriptedWeb, feed, page
 from zeke_tasks.fetch import Transient
 from zeke_tasks.store.model import ItemStatus, Kind, NewItem, SourceType, item_id
 from zeke_tasks.stories.items import AT_ONCE
 from zeke_tasks.testing.youtube import ScriptedCaptions
-from zeke_tasks.youtube import Blocked, watch_url
+from zeke_tasks.youtube import Blocked, Video, watch_url
 from zeke_tasks.youtube.items import video_id, video_of
-
-if TYPE_CHECKING:
-    from uuid import UUID
-
-    from tests.tasks.jobs import Jobs
-    from zeke_tasks.youtube import Video
 
 PAGES = [f"https://a.example/{number}" for number in range(2 * AT_ONCE)]
 FEED = "https://a.example/feed"

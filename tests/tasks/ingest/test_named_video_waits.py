@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime, timedelta
+from io import StringIO
+from typing import Any, Final
+from uuid import UUID
 
 import pytest
 
@@ -15,28 +18,18 @@ from tests.tasks.jobs import Jobs, memory_jobs
 from tests.tasks.scripted_web import ScriptedWeb
 from tests.tasks.youtube.pages import watch_page
 from zeke_queue.client.queue import Queue
-from zeke_queue.model import JobQuery, RowState
+from zeke_queue.model import Job, JobQuery, RowState
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.system.settings import Settings
 from zeke_queue.worker import Worker
 from zeke_tasks.catalog import build_catalog
+from zeke_tasks.context import Context
 from zeke_tasks.fetch import Transient
-from zeke_tasks.store.model import ItemStatus, SourceType
+from zeke_tasks.store.model import ItemStatus, RawItem, SourceType, Story
 from zeke_tasks.stories.video import CAPTIONS_WITHIN
 from zeke_tasks.testing.youtube import ScriptedCaptions, video
-from zeke_tasks.youtube import NotOutYet, watch_url
+from zeke_tasks.youtube import NotOutYet, Video, watch_url
 from zeke_tasks.youtube.channels import RECENT
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from datetime import datetime
-    from io import StringIO
-    from uuid import UUID
-
-    from zeke_queue.model import Job
-    from zeke_tasks.context import Context
-    from zeke_tasks.store.model import RawItem, Story
-    from zeke_tasks.youtube import Video
 
 CALM: Final[dict[str, Any]] = {"watchdog": None, "lease": 1e9, "heartbeat_interval": 1e8}
 SOON: Final = timedelta(minutes=5)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.cases import check_each_async
 from tests.tasks.ingest.videos import read_pages
-from tests.tasks.jobs import memory_jobs
-from tests.tasks.scripted_web import page
+from tests.tasks.jobs import Jobs, memory_jobs
+from tests.tasks.scripted_web import ScriptedWeb, page
 from zeke_queue.errors import PayloadValidationError
 from zeke_queue.task.signals import Fail
 from zeke_tasks.ingest.content import FORGOTTEN_AFTER
 from zeke_tasks.ingest.oneoff import PRIORITIES
 from zeke_tasks.store.model import SourceType
-
-if TYPE_CHECKING:
-    from tests.tasks.jobs import Jobs
-    from tests.tasks.scripted_web import ScriptedWeb
 
 PAGE = "https://a.example/bees"
 JOB = UUID(int=7)

@@ -5,29 +5,23 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
 import pytest
 
 from tests.cases import check_each_async
 from tests.tasks.ingest.videos import CHANNEL, FEED, read_pages, video_of_yesterday
-from tests.tasks.jobs import memory_jobs
+from tests.tasks.jobs import Jobs, memory_jobs
 from tests.tasks.scripted_web import ScriptedWeb, fetched
 from tests.tasks.youtube.pages import watch_page
 from zeke_queue.task.signals import Retry
 from zeke_tasks.fetch import Permanent, Transient, UrlRefused
 from zeke_tasks.ingest.content import FORGOTTEN_AFTER
 from zeke_tasks.ingest.oneoff import PRIORITIES
-from zeke_tasks.store.model import ItemStatus, Kind, SourceType, item_id
+from zeke_tasks.store.model import ItemStatus, Kind, Source, SourceType, item_id
 from zeke_tasks.testing.youtube import ScriptedCaptions, channel_feed, video
-from zeke_tasks.youtube import Blocked, YouTube
-
-if TYPE_CHECKING:
-    from uuid import UUID
-
-    from tests.tasks.jobs import Jobs
-    from zeke_tasks.store.model import Source
-    from zeke_tasks.youtube import Captions, Video
+from zeke_tasks.youtube import Blocked, Captions, Video, YouTube
 
 
 async def _take(jobs: Jobs, url: str) -> dict[str, Any]:

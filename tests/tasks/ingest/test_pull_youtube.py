@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tests.tasks.ingest.videos import CHANNEL
+from tests.tasks.jobs import Jobs
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.store.model import SourceType
-
-if TYPE_CHECKING:
-    from tests.tasks.jobs import Jobs
 
 
 async def test_pull_checks_channels_and_searches_once(jobs: Jobs) -> None:

@@ -5,24 +5,19 @@ Texts become stories at once, urls are fetched later, and other items are report
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.cases import check_each_async
 from tests.tasks.ingest.videos import read_pages
-from tests.tasks.jobs import memory_jobs
-from tests.tasks.scripted_web import page
+from tests.tasks.jobs import Jobs, memory_jobs
+from tests.tasks.scripted_web import ScriptedWeb, page
 from zeke_queue.errors import PayloadValidationError
 from zeke_queue.task.signals import Fail
 from zeke_tasks.ingest.content import CHUNK, FORGOTTEN_AFTER
-from zeke_tasks.store.model import ItemStatus, SourceType
-
-if TYPE_CHECKING:
-    from tests.tasks.jobs import Jobs
-    from tests.tasks.scripted_web import ScriptedWeb
-    from zeke_tasks.store.model import Content, RawItem, Source, Story
+from zeke_tasks.store.model import Content, ItemStatus, RawItem, Source, SourceType, Story
 
 PAGE = "https://a.example/bees"
 JOB = UUID(int=7)

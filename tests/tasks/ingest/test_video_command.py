@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
@@ -21,13 +21,8 @@ from zeke_tasks.context import Context, inline
 from zeke_tasks.store.model import ItemStatus, NewSource, SourceType
 from zeke_tasks.store.postgres import PostgresRepository, migrate
 from zeke_tasks.testing.youtube import ScriptedCaptions, video
-from zeke_tasks.youtube import YouTube
+from zeke_tasks.youtube import Video, YouTube
 from zeke_tasks.youtube.items import item_of
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from zeke_tasks.youtube import Video
 
 OLD = datetime(2020, 1, 1, tzinfo=UTC)
 

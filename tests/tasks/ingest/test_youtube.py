@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -13,23 +14,15 @@ from tests.cases import check_each_async
 from tests.tasks.domain import memory_domain
 from tests.tasks.fuse import BurningJobs, Fuse, Killed
 from tests.tasks.ingest.videos import CHANNEL, FEED
-from tests.tasks.jobs import memory_jobs
+from tests.tasks.jobs import Jobs, memory_jobs
 from tests.tasks.scripted_web import Asked, ScriptedWeb, fetched
 from zeke_queue.task.signals import Fail, Retry
-from zeke_tasks.fetch import Permanent, Transient
+from zeke_tasks.fetch import Fetched, Permanent, Transient
 from zeke_tasks.ingest.pace import HOUR
-from zeke_tasks.store.model import HealthStatus, ItemStatus, Kind, SourceType
+from zeke_tasks.store.model import HealthStatus, ItemStatus, Kind, Source, SourceType
 from zeke_tasks.testing.youtube import ScriptedCaptions, ScriptedSearch, channel_feed, video, videos
-from zeke_tasks.youtube import NotOutYet, YouTube, video_text
+from zeke_tasks.youtube import NotOutYet, Video, YouTube, video_text
 from zeke_tasks.youtube.items import item_of, video_of
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.tasks.jobs import Jobs
-    from zeke_tasks.fetch import Fetched
-    from zeke_tasks.store.model import Source
-    from zeke_tasks.youtube import Video
 
 HANDLE = "https://www.youtube.com/@bees"
 DAY = timedelta(days=1)

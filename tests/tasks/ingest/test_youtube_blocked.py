@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -11,19 +11,15 @@ import pytest
 from tests.tasks.domain import memory_domain
 from tests.tasks.fuse import BurningJobs, Fuse, Killed
 from tests.tasks.ingest.videos import CHANNEL, FEED
+from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb, fetched
 from zeke_queue.task.signals import Retry
 from zeke_tasks.fetch import Transient
 from zeke_tasks.ingest.pace import HOUR
-from zeke_tasks.store.model import HealthStatus, ItemStatus, SourceType
+from zeke_tasks.store.model import HealthStatus, ItemStatus, Source, SourceType
 from zeke_tasks.stories.items import AT_ONCE, ITEM_ATTEMPTS
 from zeke_tasks.testing.youtube import ScriptedCaptions, ScriptedSearch, channel_feed, videos
-from zeke_tasks.youtube import Blocked, YouTube
-
-if TYPE_CHECKING:
-    from tests.tasks.jobs import Jobs
-    from zeke_tasks.store.model import Source
-    from zeke_tasks.youtube import Video
+from zeke_tasks.youtube import Blocked, Video, YouTube
 
 DAY = timedelta(days=1)
 JOB = UUID(int=7)

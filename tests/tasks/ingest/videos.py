@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
+from tests.tasks.jobs import Jobs
+from tests.tasks.scripted_web import ScriptedWeb
 from tests.tasks.youtube.pages import watch_page
 from zeke_tasks.testing.youtube import video
-
-if TYPE_CHECKING:
-    from tests.tasks.jobs import Jobs
-    from tests.tasks.scripted_web import ScriptedWeb
-    from zeke_tasks.youtube import Video
+from zeke_tasks.youtube import Video
 
 CHANNEL = "https://www.youtube.com/channel/UCabcdefghijklmnopqrstuv"
 FEED = "https://www.youtube.com/feeds/videos.xml?channel_id=UCabcdefghijklmnopqrstuv"

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.cases import check_each_async
-from tests.tasks.jobs import memory_jobs
+from tests.tasks.jobs import Jobs, memory_jobs
 from zeke_queue.task.signals import Fail
 from zeke_tasks.store.highlights import Highlight, HighlightKind, NewHighlight, Origin, TeamHighlight
-
-if TYPE_CHECKING:
-    from tests.tasks.jobs import Jobs
-    from zeke_tasks.store.model import Story
+from zeke_tasks.store.model import Story
 
 JOB, TEAM, OTHER, USER = (UUID(int=number) for number in (7, 8, 9, 10))
 

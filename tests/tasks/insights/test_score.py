@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
 
+from tests.tasks.jobs import Jobs
 from zeke_queue.task.signals import Fail
 from zeke_tasks.store.highlights import Highlight, HighlightKind, NewHighlight, Score
-
-if TYPE_CHECKING:
-    from tests.tasks.jobs import Jobs
-    from zeke_tasks.store.model import Story
+from zeke_tasks.store.model import Story
 
 TEAM = UUID(int=9)
 

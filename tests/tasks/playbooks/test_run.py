@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
 from pydantic import BaseModel
 
 from tests.cases import check_each_async
-from tests.tasks.domain import memory_domain
+from tests.tasks.domain import Domain, memory_domain
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import LeaseLostError
-from zeke_queue.model import Failed, JobQuery, QueueCapacity, RowState
+from zeke_queue.model import Failed, Job, JobQuery, QueueCapacity, RowState
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.signals import Fail
 from zeke_queue.worker import Worker
+from zeke_tasks.context import Context
 from zeke_tasks.playbooks import run as playbook_run
 from zeke_tasks.playbooks.cancel import cancel_run, status_of
-from zeke_tasks.store.playbooks import Playbook, PlaybookStatus, RunStatus, Step
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.tasks.domain import Domain
-    from zeke_queue.model import Job
-    from zeke_tasks.context import Context
-    from zeke_tasks.store.playbooks import PlaybookRun
+from zeke_tasks.store.playbooks import Playbook, PlaybookRun, PlaybookStatus, RunStatus, Step
 
 TEAM = UUID(int=7)
 PLAYBOOK = UUID(int=8)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
 from tests.clocks import START
 from tests.tasks.domain import Domain, memory_domain
 from tests.tasks.emptying import empty
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 @pytest.fixture(params=["memory", "postgres"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from hypothesis import strategies as st
@@ -30,9 +30,7 @@ from zeke_tasks.store.playbooks import (
     TriggerSource,
 )
 from zeke_tasks.store.playbooks import Step as PlaybookStep
-
-if TYPE_CHECKING:
-    from zeke_tasks.store.repository import Rows
+from zeke_tasks.store.repository import Rows
 
 SOURCES: Final = [UUID(int=number) for number in range(1, 4)]
 URLS: Final = [f"https://{name}.example/feed" for name in "ab"]

@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.cases import check_each, check_each_async
+from tests.tasks.domain import Domain
 from zeke_queue.errors import InvalidOptionError, SerializationError
 from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief, Embedding, Spending
 from zeke_tasks.store.model import StoryStatus
-
-if TYPE_CHECKING:
-    from tests.tasks.domain import Domain
 
 NOBODY = UUID(int=7)
 MODELS = Analysis(

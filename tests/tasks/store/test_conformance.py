@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
@@ -19,12 +18,10 @@ from zeke_tasks.store.model import (
     Kind,
     NewItem,
     NewSource,
+    Source,
     SourceType,
     StoryStatus,
 )
-
-if TYPE_CHECKING:
-    from zeke_tasks.store.model import Source
 
 HOUR = 3600.0
 NOBODY = UUID(int=7)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pytest
@@ -12,14 +12,11 @@ from hypothesis import Phase, given, settings
 
 from tests.clocks import START, FrozenClock
 from tests.tasks.domain import Domain
-from tests.tasks.store.steps import ITEMS, SOURCES, TOPICS, plans, take
+from tests.tasks.store.steps import ITEMS, SOURCES, TOPICS, Unit, plans, take
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_tasks.store.memory import MemoryRepository
 from zeke_tasks.store.postgres import PostgresRepository
-
-if TYPE_CHECKING:
-    from tests.tasks.store.steps import Unit
 
 
 async def run(domain: Domain, plan: list[Unit]) -> list[Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.cases import check_each, check_each_async
+from tests.tasks.domain import Domain
 from zeke_queue.errors import InvalidOptionError, SerializationError
 from zeke_tasks.store.highlights import (
     HighlightKind,
@@ -21,10 +22,7 @@ from zeke_tasks.store.highlights import (
     TeamHighlight,
     TeamStory,
 )
-
-if TYPE_CHECKING:
-    from tests.tasks.domain import Domain
-    from zeke_tasks.store.model import Story
+from zeke_tasks.store.model import Story
 
 NOBODY = UUID(int=7)
 TEAM, OTHERS = UUID(int=21), UUID(int=22)

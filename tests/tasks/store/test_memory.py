@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 from uuid import UUID
 
 import pytest
 
+from tests.tasks.domain import Domain
 from zeke_queue.errors import StorageError
 from zeke_tasks.store.model import NewItem, item_id
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.tasks.domain import Domain
 
 
 class Ending:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 from uuid import UUID
 
 import psycopg
@@ -17,9 +17,6 @@ from zeke_queue.storage.postgres import PostgresStorage
 from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief, Embedding
 from zeke_tasks.store.postgres import PostgresRepository, migrate
 from zeke_tasks.store.postgres.repository import PostgresRows
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ANALYSIS = Analysis("It is faster.", 3, 0.5, AnalysisState.COMPLETED, "gpt-5-nano", "1")
 VECTOR = Embedding("m", (0.1, 1.0))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.cases import check_each, check_each_async
+from tests.tasks.domain import Domain
 from zeke_queue.errors import InvalidOptionError, SerializationError, UsageError
 from zeke_tasks.store.playbooks import (
     NewRun,
@@ -22,9 +23,6 @@ from zeke_tasks.store.playbooks import (
     Step,
     TriggerSource,
 )
-
-if TYPE_CHECKING:
-    from tests.tasks.domain import Domain
 
 NOBODY = UUID(int=7)
 TEAM, OTHERS = UUID(int=21), UUID(int=22)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import psycopg
 from psycopg import sql
 
+from tests.tasks.domain import Domain
 from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief, Embedding, Spending
 from zeke_tasks.store.highlights import HighlightKind, NewHighlight, ReadingState, Score, TeamHighlight
+from zeke_tasks.store.model import Story
 from zeke_tasks.store.playbooks import NewRun, Playbook, RunEvent, RunStatus, Step, TriggerSource
-
-if TYPE_CHECKING:
-    from tests.tasks.domain import Domain
-    from zeke_tasks.store.model import Story
-    from zeke_tasks.store.repository import Rows
+from zeke_tasks.store.repository import Rows
 
 TEAM = UUID(int=21)
 PLAYBOOK = Playbook(UUID(int=31), TEAM, "Daily", [Step("a", "ingest-pull", {"reason": "manual"})])

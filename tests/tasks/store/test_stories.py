@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
 from uuid import UUID
 
-from tests.tasks.domain import content_of
-
-if TYPE_CHECKING:
-    from tests.tasks.domain import Domain
-    from zeke_tasks.store.model import Story
+from tests.tasks.domain import Domain, content_of
+from zeke_tasks.store.model import Story
 
 NOBODY = UUID(int=7)
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
 
+from tests.tasks.domain import Domain
 from tests.tasks.jobs import Jobs
+from tests.tasks.scripted_ai import ScriptedAI
 from tests.tasks.scripted_web import ScriptedWeb, page
 from zeke_queue.model import RowState
 from zeke_queue.task.signals import Retry
 from zeke_tasks.fetch import Transient
-
-if TYPE_CHECKING:
-    from tests.tasks.domain import Domain
-    from tests.tasks.scripted_ai import ScriptedAI
 
 ONE, TWO = "https://a.example/1", "https://a.example/2"
 JOB = UUID(int=7)

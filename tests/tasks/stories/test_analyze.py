@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -18,6 +19,7 @@ from tests.tasks.jobs import Jobs, memory_jobs
 from tests.tasks.overlap import Started, overlap
 from tests.tasks.scripted_ai import ANALYSIS, ASKED, EMBEDDED, VECTOR, ScriptedAI
 from tests.tasks.scripted_web import ScriptedWeb
+from zeke_queue.task.context import JobContext
 from zeke_queue.task.signals import Fail, Retry, Signal, Snooze
 from zeke_sim.loop.clock import VirtualClock
 from zeke_sim.loop.event_loop import VirtualLoop
@@ -27,14 +29,8 @@ from zeke_tasks.ai.errors import AIError, AIMalformed, AIRateLimited, AIRefused,
 from zeke_tasks.ai.limited import Limited
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.store.analysis import AnalysisState, Embedding, Spending
-from zeke_tasks.store.model import StoryStatus
+from zeke_tasks.store.model import Story, StoryStatus
 from zeke_tasks.stories.analyze import PROMPT
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from zeke_queue.task.context import JobContext
-    from zeke_tasks.store.model import Story
 
 JOB, OTHER_JOB = UUID(int=7), UUID(int=8)
 TEXT = "Bees dance. It tells other bees where the flowers are."

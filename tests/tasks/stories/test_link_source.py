@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
 
+from tests.tasks.jobs import Jobs
 from zeke_queue.task.signals import Fail
-
-if TYPE_CHECKING:
-    from tests.tasks.jobs import Jobs
 
 NOBODY = UUID(int=7)
 

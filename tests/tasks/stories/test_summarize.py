@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.cases import check_each_async
-from tests.tasks.jobs import memory_jobs
+from tests.tasks.jobs import Jobs, memory_jobs
+from tests.tasks.scripted_ai import ScriptedAI
 from zeke_queue.task.signals import Fail
 from zeke_tasks.store.analysis import Analysis, AnalysisState
+from zeke_tasks.store.model import Story
 from zeke_tasks.stories.summarize import SUMMARY_CHARACTERS
-
-if TYPE_CHECKING:
-    from tests.tasks.jobs import Jobs
-    from tests.tasks.scripted_ai import ScriptedAI
-    from zeke_tasks.store.model import Story
 
 
 async def summarize(jobs: Jobs, story: Story, mode: str = "auto") -> dict[str, Any]:

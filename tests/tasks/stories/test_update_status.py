@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
 
+from tests.tasks.jobs import Jobs
 from zeke_queue.errors import PayloadValidationError
 from zeke_queue.task.signals import Fail
 from zeke_tasks.store.highlights import ReadingState, TeamStory
-
-if TYPE_CHECKING:
-    from tests.tasks.jobs import Jobs
-    from zeke_tasks.store.model import Story
+from zeke_tasks.store.model import Story
 
 ONE, TWO, THREE = (UUID(int=number) for number in (1, 2, 3))
 
