@@ -49,6 +49,7 @@ _LONG_NUMBER: Final = re.compile(rf"(?<!\d)\d{{{INTEGER_DIGITS_READ + 1},}}", re
 _EXPONENT: Final = re.compile(r"\d[eE][+-]?\d")
 _FLOAT_MAX: Final = 400  # characters of a float, and more, with all of its digits written out
 _GROWTH_MAX: Final = 64  # times as many bytes as characters, at most: 1e308 and its comma have 311
+_TOO_DEEP: Final = f"The value nests more than {DEPTH_MAX} levels deep; flatten it"
 _PATH_PARTS: Final = 300
 _PATH_SHOWN: Final = 200
 _PLAIN: Final = SchemaSerializer(core_schema.any_schema())
@@ -86,7 +87,11 @@ def dumps(value: Any, *, digits: int = INTEGER_DIGITS_MAX) -> str:
     ):
         _check_tree(json.loads(text, parse_int=_Number), digits)
     if text.count("[") + text.count("{") > DEPTH_MAX:
-        _refuse_too_deep(text)
+        try:
+            # Long integers stop pydantic, and must not hide errors after them.
+            from_json(_LONG_NUMBER.sub("1", text))
+        except ValueError:
+            raise SerializationError(_TOO_DEEP) from None
     if REPLACEMENT in text:
         check_keys(value)
     return text
@@ -108,19 +113,18 @@ def check_keys(value: Any) -> None:
 
 def is_kept(text: str) -> bool:
     """Return whether Postgres can store a text: no NUL character, and no half of a surrogate pair."""
-    return "\0" not in text and _is_text(text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
 
 
 def complaint(value: Any, error: Exception) -> str:
-    """Return the path of the part of a value that can't be written, the reason, and the remedy.
-
-    Args:
-        value: the value to be written.
-        error: pydantic's exception.
-    """
+    """Return the path of the part of a value that pydantic can't write, the reason, and the remedy."""
     reason = str(error).removeprefix("Error serializing to JSON: ")
     if isinstance(error, RecursionError) or "depth exceeded" in reason:
-        return f"The value nests more than {DEPTH_MAX} levels deep; flatten it"
+        return _TOO_DEEP
     path = _path_to_invalid(value)
     if "Circular reference" in reason:
         return f"{path}: the value contains itself; remove the cycle"
@@ -162,18 +166,20 @@ def normalise(text: str) -> str:
     if printed is None or "\\u0000" in printed:
         # Numbers of unusual spelling and equal keys need the slow path, and so does an error for NUL or
         # invalid JSON.
-        printed = _normalise_slowly(text)
+        try:
+            printed = _printed(_EXACT_DECODER.decode(text))
+        except RecursionError:
+            raise SerializationError("The JSON nests too deeply to be read; flatten it") from None
+        except json.JSONDecodeError as error:
+            raise SerializationError(f"The JSON is invalid: {error}") from None
     return _encodable(printed)
 
 
 def size_over(text: str, cap: int) -> int | None:
-    """Return the size in bytes of ``dumps``' output as Postgres writes it, if it exceeds the cap.
+    """Return the size in bytes of ``dumps``' output as Postgres writes it if that exceeds the cap, else None.
 
     Most texts are short, and few have numbers that expand (``1e300`` has 301 digits), so they seldom have to
     be written as Postgres does to find its size.
-
-    Returns:
-        None if it has at most ``cap`` bytes.
     """
     if len(text) * _GROWTH_MAX <= cap:
         return None
@@ -196,15 +202,6 @@ def check_size(text: str, cap: int, what: str, use: str = "send") -> str:
             f" elsewhere, and {use} a reference"
         )
     return text
-
-
-def _normalise_slowly(text: str) -> str:
-    try:
-        return _printed(_EXACT_DECODER.decode(text))
-    except RecursionError:
-        raise SerializationError("The JSON nests too deeply to be read; flatten it") from None
-    except json.JSONDecodeError as error:
-        raise SerializationError(f"The JSON is invalid: {error}") from None
 
 
 class _Number(str):
@@ -239,23 +236,18 @@ def _sorted(members: dict[str, _Tree]) -> dict[str, _Tree]:
 
     A lone surrogate is accepted here, and found when everything is printed.
     """
-    keyed = [(key.encode("utf-8", "surrogatepass"), key) for key in members]
-    keyed.sort(key=lambda pair: (len(pair[0]), pair[0]))
-    return {key: members[key] for _, key in keyed}
+    encoded = {key: key.encode("utf-8", "surrogatepass") for key in members}
+    return {key: members[key] for key in sorted(members, key=lambda key: (len(encoded[key]), encoded[key]))}
 
 
 def _encodable(printed: str) -> str:
-    if not _is_text(printed):
-        raise SerializationError("The JSON must be valid Unicode, got half of a surrogate pair; remove it")
-    return printed
-
-
-def _is_text(text: str) -> bool:
     try:
-        text.encode()
+        printed.encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        raise SerializationError(
+            "The JSON must be valid Unicode, got half of a surrogate pair; remove it"
+        ) from None
+    return printed
 
 
 def _integer(number: str) -> int:
@@ -268,16 +260,8 @@ def _integer(number: str) -> int:
     return _integer(number[:-low]) * 10**low + _integer(number[-low:])
 
 
-def _exact_number(number: str) -> _Number:
-    return _Number(_numeric(number))
-
-
 def _refuse_constant(name: str) -> NoReturn:
     raise SerializationError(f"Numbers must be finite in JSON, got {name}; use null, or text")
-
-
-def _plain_only(number: str) -> NoReturn:
-    raise ValueError(number)
 
 
 def _plain_float(number: str) -> float:
@@ -288,15 +272,27 @@ def _plain_float(number: str) -> float:
     return value
 
 
+def _numeric(number: str) -> _Number:
+    """Return a number as Postgres's numeric prints it: no exponent, trailing zeros kept, no negative zero."""
+    exponent = number.lower().partition("e")[2] or "0"
+    if len(exponent) <= 11 and abs(int(exponent)) < _EXPONENT_END:  # noqa: PLR2004 - no need to read a longer one
+        value = Decimal(number)
+        # Checked before it is written out, which may take as many digits as the exponent says.
+        scale = -cast("int", value.as_tuple().exponent)
+        if scale <= FRACTION_DIGITS_MAX and (not value or value.adjusted() < INTEGER_DIGITS_MAX):
+            return _Number(format(value or value.copy_abs(), "f"))
+    shown = number if len(number) <= 40 else f"{number[:40]}…"  # noqa: PLR2004 - enough to find it
+    raise SerializationError(
+        f"The number {shown} is beyond what Postgres's numeric can hold; store it as text"
+    )
+
+
 _PLAIN_DECODER: Final = json.JSONDecoder(
-    object_pairs_hook=_plain_object, parse_float=_plain_float, parse_constant=_plain_only
+    object_pairs_hook=_plain_object, parse_float=_plain_float, parse_constant=_refuse_constant
 )
 _PLAIN_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, check_circular=False)
 _EXACT_DECODER: Final = json.JSONDecoder(
-    object_pairs_hook=_exact_object,
-    parse_int=_exact_number,
-    parse_float=_exact_number,
-    parse_constant=_refuse_constant,
+    object_pairs_hook=_exact_object, parse_int=_numeric, parse_float=_numeric, parse_constant=_refuse_constant
 )
 _COMMA, _ARRAY_END, _OBJECT_END = _Token(", "), _Token("]"), _Token("}")
 
@@ -339,35 +335,6 @@ def _quoted(text: str) -> str:
             "The JSON has a NUL character (\\u0000), which Postgres can't keep; remove it"
         )
     return encode_basestring(text)
-
-
-def _numeric(number: str) -> str:
-    """Return a number as Postgres's numeric prints it: no exponent, trailing zeros kept, no negative zero."""
-    exponent = number.lower().partition("e")[2] or "0"
-    if len(exponent) > 11 or abs(int(exponent)) >= _EXPONENT_END:  # noqa: PLR2004 - no need to read a longer one
-        _refuse_number(number)
-    value = Decimal(number)
-    # Checked before it is written out, which may take as many digits as the exponent says.
-    scale = -cast("int", value.as_tuple().exponent)
-    if scale > FRACTION_DIGITS_MAX or (value and value.adjusted() >= INTEGER_DIGITS_MAX):
-        _refuse_number(number)
-    text = format(value, "f")
-    return text if value else text.lstrip("-")
-
-
-def _refuse_too_deep(text: str) -> None:
-    # Long integers stop pydantic, and must not hide errors after them.
-    try:
-        from_json(_LONG_NUMBER.sub("1", text))
-    except ValueError:
-        raise SerializationError(f"The value nests more than {DEPTH_MAX} levels deep; flatten it") from None
-
-
-def _refuse_number(number: str) -> NoReturn:
-    shown = number if len(number) <= 40 else f"{number[:40]}…"  # noqa: PLR2004 - enough to find it
-    raise SerializationError(
-        f"The number {shown} is beyond what Postgres's numeric can hold; store it as text"
-    )
 
 
 def _check_tree(tree: _Tree, digits: int) -> None:
