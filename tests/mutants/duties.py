@@ -154,17 +154,17 @@ MUTANTS = (
     ),
     Mutant(
         "watch-ends-in-an-outage",
-        FOLLOWER,
-        "        return self.away_since is not None and now - self.away_since >= timeout\n",
-        "        return self.away_since is not None and now - self.away_since >= 0\n",
+        EVENTS,
+        "if now - one.away_since >= OUTAGE_TIMEOUT]",
+        "if now - one.away_since >= 0]",
         "Waiters for a job fail after a short outage of the storage.",
         where=("watch",),
     ),
     Mutant(
         "told-again-after-an-outage",
         EVENTS,
-        "            watched.away_since = now if watched.away_since is None else watched.away_since\n",
-        "            watched.latest, watched.away_since = None, watched.away_since or now\n"
+        "            watched.away_since = min(now, watched.away_since)\n",
+        "            watched.latest, watched.away_since = None, min(now, watched.away_since)\n"
         "            [setattr(one, '_status', None) for one in watched.subscriptions]\n",
         "Watchers of a job get the same status again after a short outage of the storage.",
         where=("watch",),
@@ -172,8 +172,8 @@ MUTANTS = (
     Mutant(
         "watch-looks-once",
         FOLLOWER,
-        "        pause = pauses[min(unchanged, len(pauses) - 1)]\n",
-        "        pause = pauses[unchanged] if unchanged < len(pauses) else 86_400.0\n",
+        "        pause = POLL_INTERVALS[min(self.unchanged, len(POLL_INTERVALS) - 1)]\n",
+        "        pause = dict(enumerate(POLL_INTERVALS)).get(self.unchanged, 86_400.0)\n",
         "A waiter for a job that misses the notification of its end waits for a day.",
         where=("watch",),
     ),

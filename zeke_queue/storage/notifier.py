@@ -87,12 +87,7 @@ class Notifier:
 
 
 class NotifiedFeed:
-    """``storage.inspect.ChangeFeed`` that a notifier serves.
-
-    Args:
-        notifier: reports changes of the jobs.
-        clock: times waits.
-    """
+    """``storage.inspect.ChangeFeed`` that a notifier serves."""
 
     def __init__(self, notifier: Notifier, clock: Clock) -> None:
         self._notifier = notifier

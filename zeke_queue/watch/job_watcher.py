@@ -19,7 +19,7 @@ from zeke_queue.model import FINAL
 from zeke_queue.storage.inspect import require
 from zeke_queue.system.waiting import RateBudget, Waiter, end, first
 from zeke_queue.watch.batched_reader import BatchedReader
-from zeke_queue.watch.subscription import OUTAGE_TIMEOUT, Subscription, WatchedJob, was_closed
+from zeke_queue.watch.subscription import OUTAGE_TIMEOUT, POLL_INTERVALS, Subscription, WatchedJob, was_closed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
@@ -28,12 +28,6 @@ if TYPE_CHECKING:
     from zeke_queue.model import Job, JobEvent
     from zeke_queue.storage.inspect import ChangeFeed, Inspector
     from zeke_queue.system.clock import Clock
-
-POLL_INTERVALS: Final = (0.1, 0.25, 0.5, 1.0, 2.0)
-"""Seconds between polls of a job without notifications; the last value repeats."""
-
-EARLY_SHARE: Final = 0.25
-"""The share of its pause by which a poll may be early, in order to share a query."""
 
 RETRY_INTERVAL: Final = 1.0
 """Seconds after which a reader asks again for events that the storage did not return."""
@@ -80,7 +74,6 @@ class JobWatcher:
         """Yield the updates of a job as ``Subscription.take`` returns them; end after the final status.
 
         Args:
-            job_id: the job.
             after: the ``seq`` of the last event that the caller knows.
 
         Raises:
@@ -107,7 +100,6 @@ class JobWatcher:
         """Subscribe to a job; the caller takes updates when it is ready for them, and must close it.
 
         Args:
-            job_id: the job.
             wake: called when there is something to take; must only wake the caller.
             after: the ``seq`` of the last event that the caller knows.
             known: a recent state of the job from ``get``, if available.
@@ -127,7 +119,7 @@ class JobWatcher:
         if known is not None and watched.is_news(known):
             watched.notify(is_news=True)
         leave = partial(self._leave, job_id, watched)
-        subscription = Subscription(job_id, self._batched, self._clock, wake=wake, leave=leave, after=after)
+        subscription = Subscription(job_id, self._batched, self._clock, wake, leave, after)
         watched.subscriptions[subscription] = None
         if watched.latest is not None:
             subscription.notify(watched.latest, is_news=True)
@@ -142,14 +134,10 @@ class JobWatcher:
         return await self._batched.job(job_id)
 
     async def ended(self, job_id: UUID, timeout: float | None) -> Job | None:
-        """Wait until a job has ended.
+        """Wait until a job has ended; return it, or None if it did not end in time.
 
         Args:
-            job_id: the job.
             timeout: seconds to wait at most; 0 checks once, None waits forever.
-
-        Returns:
-            The job as it ended; None if it did not end in time.
 
         Raises:
             JobNotFoundError, StorageUnavailableError: as for ``batches``.
@@ -235,10 +223,9 @@ class JobWatcher:
         """Wait a moment for the storage to return; fail subscribers that have waited for too long."""
         now = self._clock.monotonic()
         for watched in self._requested:
-            watched.away_since = now if watched.away_since is None else watched.away_since
-        self._fail_subscribers(
-            error, [job_id for job_id, one in self._watched.items() if one.is_away(now, OUTAGE_TIMEOUT)]
-        )
+            watched.away_since = min(now, watched.away_since)
+        overdue = [i for i, one in self._watched.items() if now - one.away_since >= OUTAGE_TIMEOUT]
+        self._fail_subscribers(error, overdue)
         if self._watched:
             self._rest.clear()
             interval = POLL_INTERVALS[min(self._failures, len(POLL_INTERVALS) - 1)]
@@ -270,7 +257,8 @@ class JobWatcher:
             if watched:
                 await self._read(watched)
             self._requested = []
-            rung = await watch.wait(self._pause())
+            next_poll = min([one.poll_at for one in self._watched.values()], default=0.0)
+            rung = await watch.wait(min(max(0.0, next_poll - self._clock.monotonic()), POLL_INTERVALS[-1]))
             if (rest := self._budget.take()) > 0:
                 await self._clock.sleep(rest)
                 rung += await watch.wait(0)
@@ -282,11 +270,6 @@ class JobWatcher:
             return []
         due = (job_id for job_id, one in self._watched.items() if one.poll_at - one.leeway <= now)
         return list(islice(due, MAX_POLLED))
-
-    def _pause(self) -> float:
-        """Return the seconds until the next poll is due."""
-        due = min((one.poll_at for one in self._watched.values()), default=0.0)
-        return min(max(0.0, due - self._clock.monotonic()), POLL_INTERVALS[-1])
 
     async def _read(self, requested: dict[UUID, WatchedJob]) -> None:
         """Read jobs, and notify their subscribers of changes."""
@@ -302,7 +285,7 @@ class JobWatcher:
                 self._fail_subscribers(gone, [job_id])
                 continue
             is_news = watched.is_news(job)
-            watched.plan(now, 0 if is_news else watched.unchanged + 1, POLL_INTERVALS, EARLY_SHARE)
+            watched.plan(now, is_news=is_news)
             if is_news and job.row_state in FINAL:
                 # The job may be requeued before its subscribers have left.
                 self._forget(job_id, watched)

@@ -7,6 +7,7 @@ last event, and no queue: a slow reader skips statuses, and its events wait in t
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.core.event_limits import EVENTS_AT_ONCE
@@ -21,69 +22,41 @@ if TYPE_CHECKING:
     from zeke_queue.system.clock import Clock
     from zeke_queue.watch.batched_reader import BatchedReader
 
+POLL_INTERVALS: Final = (0.1, 0.25, 0.5, 1.0, 2.0)
+"""Seconds between polls of a job without notifications; the last value repeats."""
+
+EARLY_SHARE: Final = 0.25
+"""The share of its pause by which a poll may be early, in order to share a query."""
+
 OUTAGE_TIMEOUT: Final = 60.0
 """Seconds of a storage outage after which subscribers get an error."""
 
 
+@dataclass(slots=True, eq=False)
 class Subscription:
     """The updates of one job for one reader: its status, its progress and its log lines, in order.
 
-    Args:
-        job_id: the job.
-        reader: reads the job's events.
-        clock: times outages.
-        wake: called when there is something to take; must only wake the reader.
-        leave: called to end the subscription.
-        after: the ``seq`` of the last event that the reader knows.
-
     Attributes:
-        seq: the ``seq`` of the last event taken.
+        seq: the ``seq`` of the last event taken; at first of the last that the reader knows.
         ended: whether the final status was taken; there is nothing to take after it.
         stalled: whether the storage did not return the events. Nothing wakes the reader when it does, so the
             reader has to take again after a while.
     """
 
-    __slots__ = (
-        "_attempt",
-        "_clock",
-        "_error",
-        "_failing_since",
-        "_job",
-        "_job_id",
-        "_leave",
-        "_reader",
-        "_status",
-        "_unread",
-        "_wake",
-        "ended",
-        "seq",
-        "stalled",
-    )
-
-    def __init__(
-        self,
-        job_id: UUID,
-        reader: BatchedReader,
-        clock: Clock,
-        *,
-        wake: Callable[[], None],
-        leave: Callable[[Subscription], None],
-        after: int = 0,
-    ) -> None:
-        self._job_id = job_id
-        self._reader = reader
-        self._clock = clock
-        self._wake = wake
-        self._leave = leave
-        self._job: Job | None = None
-        self._status: JobStatus | None = None
-        self._attempt = 0
-        self._unread = False
-        self._error: Exception | None = None
-        self._failing_since: float | None = None
-        self.seq = after
-        self.ended = False
-        self.stalled = False
+    _job_id: UUID
+    _reader: BatchedReader
+    _clock: Clock
+    _wake: Callable[[], None]
+    _leave: Callable[[Subscription], None]
+    seq: int = 0
+    ended: bool = field(default=False, init=False)
+    stalled: bool = field(default=False, init=False)
+    _job: Job | None = field(default=None, init=False)
+    _status: JobStatus | None = field(default=None, init=False)
+    _attempt: int = field(default=0, init=False)
+    _unread: bool = field(default=False, init=False)
+    _error: Exception | None = field(default=None, init=False)
+    _failing_since: float = field(default=math.inf, init=False)
 
     def take_status(self) -> Job | None:
         """Return the job if its status is another than that taken last, else None.
@@ -166,12 +139,12 @@ class Subscription:
             found = await self._reader.events(self._job_id, self.seq)
         except StorageUnavailableError:
             now = self._clock.monotonic()
-            self._failing_since = now if self._failing_since is None else self._failing_since
+            self._failing_since = min(now, self._failing_since)
             if self._reader.closed or now - self._failing_since >= OUTAGE_TIMEOUT:
                 raise
             self._unread = self.stalled = True
             return (), False
-        self._failing_since = None
+        self._failing_since = math.inf
         return found
 
     def _count_ready(self, events: Sequence[JobEvent]) -> int:
@@ -185,24 +158,24 @@ class Subscription:
         return next((n for n, event in enumerate(events) if event.attempt > attempt), len(events))
 
 
+@dataclass(slots=True, eq=False)
 class WatchedJob:
     """A watched job: its last state, its subscriptions, and when to poll it next.
 
     Attributes:
+        away_since: when the outage of the storage began, if there is one; this and ``poll_at`` are on the
+            watcher's clock.
         unchanged: how many reads in a row showed nothing new.
-        poll_at: when the next poll is due, on the watcher's clock.
+        poll_at: when the next poll is due.
         leeway: by how many seconds it may be early.
     """
 
-    __slots__ = ("away_since", "latest", "leeway", "poll_at", "subscriptions", "unchanged")
-
-    def __init__(self) -> None:
-        self.subscriptions: dict[Subscription, None] = {}
-        self.latest: Job | None = None
-        self.away_since: float | None = None
-        self.unchanged = 0
-        self.poll_at = math.inf
-        self.leeway = 0.0
+    subscriptions: dict[Subscription, None] = field(default_factory=dict["Subscription", None])
+    latest: Job | None = None
+    away_since: float = math.inf
+    unchanged: int = 0
+    poll_at: float = math.inf
+    leeway: float = 0.0
 
     def is_news(self, job: Job) -> bool:
         """Record a read of the job; return True if its status changed.
@@ -215,28 +188,15 @@ class WatchedJob:
         self.latest = job
         return latest is None or latest.status is not job.status
 
-    def plan(self, now: float, unchanged: int, pauses: Sequence[float], early: float) -> None:
-        """Set when to read next, after an answered read.
-
-        Args:
-            now: the time.
-            unchanged: how many reads in a row showed nothing new.
-            pauses: the pauses, in seconds; the last one repeats.
-            early: the share of the pause by which the read may be early.
-        """
-        pause = pauses[min(unchanged, len(pauses) - 1)]
-        self.unchanged, self.poll_at, self.leeway = unchanged, now + pause, early * pause
-        self.away_since = None
-
-    def is_away(self, now: float, timeout: float) -> bool:
-        """Return whether the storage has not answered for ``timeout`` seconds."""
-        return self.away_since is not None and now - self.away_since >= timeout
+    def plan(self, now: float, *, is_news: bool) -> None:
+        """Set when to poll next, after an answered read."""
+        self.unchanged = 0 if is_news else self.unchanged + 1
+        pause = POLL_INTERVALS[min(self.unchanged, len(POLL_INTERVALS) - 1)]
+        self.poll_at, self.leeway = now + pause, EARLY_SHARE * pause
+        self.away_since = math.inf
 
     def notify(self, *, is_news: bool) -> None:
-        """Deliver the last state to all subscriptions.
-
-        A change of its status is an update, and so are events.
-        """
+        """Deliver the last state to all subscriptions."""
         if self.latest is not None:
             for subscription in list(self.subscriptions):
                 subscription.notify(self.latest, is_news=is_news)
