@@ -52,7 +52,7 @@ def test_unknown_queue_is_paused_only_with_force(zeke: Zeke) -> None:
     zeke.send("mail", LETTER)
     said = zeke.fails("queue", "pause", "maill", code=1)
     assert "'maill' was not paused" in said
-    assert "Did you mean 'mail'?" in said
+    assert "did you mean 'mail'?" in said
     assert [one["name"] for one in zeke.json("queues")] == ["mail"]
     zeke.good("queue", "pause", "maill", "--force")
     assert {one["name"]: one["paused_on"] is None for one in zeke.json("queues")} == {
@@ -65,7 +65,7 @@ def test_unknown_queue_is_not_resumed_or_created(zeke: Zeke) -> None:
     zeke.good("queue", "pause", "mail", "--force")
     said = zeke.fails("queue", "resume", "mial", code=1)
     assert "'mial' was not resumed" in said
-    assert "Did you mean 'mail'?" in said
+    assert "did you mean 'mail'?" in said
     assert [(one["name"], one["paused_on"] is None) for one in zeke.json("queues")] == [("mail", False)]
 
 

@@ -136,7 +136,10 @@ def send(
                 )
             if wait is not None:
                 return await _wait(queue, run, wait, options)
-        _print_sent(run, as_json=options.json)
+        if options.json:
+            print_json({"id": run.id, "status": "QUEUED", "taskId": run.task})
+        else:
+            typer.echo(str(run.id))
         return 0
 
     execute(command())
@@ -210,21 +213,9 @@ async def _wait(queue: Queue, run: Run[Any], wait: float, options: Options) -> i
     except ZekeError as error:
         print_error(error, options, id=run.id, taskId=run.task)
         return 1
-    _print_output(run, output, as_json=options.json)
+    completed = {"id": run.id, "status": "COMPLETED", "taskId": run.task, "output": output}
+    print_json(completed if options.json else output)
     return 0
-
-
-def _print_sent(run: Run[Any], *, as_json: bool) -> None:
-    if as_json:
-        print_json({"id": run.id, "status": "QUEUED", "taskId": run.task})
-    else:
-        typer.echo(str(run.id))
-
-
-def _print_output(run: Run[Any], output: Any, *, as_json: bool) -> None:
-    print_json(
-        {"id": run.id, "status": "COMPLETED", "taskId": run.task, "output": output} if as_json else output
-    )
 
 
 @runs_async

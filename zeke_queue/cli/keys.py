@@ -127,14 +127,7 @@ async def revoke(
 
 
 def _print_new(key: ApiKey, text: str, alike: Sequence[str], *, as_json: bool) -> None:
-    """Print the text of a new key, and information about it to standard error.
-
-    Args:
-        key: the stored key.
-        text: the key's text, for its holder.
-        alike: prefixes of other valid keys with its name.
-        as_json: whether to print JSON, whose values replace the explanations.
-    """
+    """Print the text of a new key; to standard error, explain it and name other valid keys with its name."""
     if not as_json:
         until = (
             "is valid until it is revoked"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +11,7 @@ from rich.text import Text
 from zeke_queue.cli.render import NOTHING, ago, length, plain, print_json, print_table
 from zeke_queue.cli.session import open_queue, open_read_only, options_of, runs_async
 from zeke_queue.client.parts import parts_of
+from zeke_queue.core.names import did_you_mean
 from zeke_queue.errors import ZekeError
 from zeke_queue.model import JobStatus, QueueSettings, QueueStats
 
@@ -99,11 +99,10 @@ async def _require_known(queue: Queue, name: str, *, paused: bool) -> None:
     known |= {served for worker in await storage.workers() for served in worker.queues}
     if name in known:
         return
-    near = difflib.get_close_matches(name, sorted(known), n=3)
-    hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else "`zeke queues` lists the queues."
+    hint = did_you_mean(name, sorted(known), "`zeke queues` lists the queues.")
     force = " To pause it before its first job, add --force." if paused else ""
     done = "paused" if paused else "resumed"
-    raise ZekeError(f"Queue {name!r} was not {done}: it has no jobs, settings or workers. {hint}{force}")
+    raise ZekeError(f"Queue {name!r} was not {done}: it has no jobs, settings or workers; {hint}{force}")
 
 
 @queue_app.command("pause")

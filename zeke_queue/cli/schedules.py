@@ -5,7 +5,6 @@ A schedule removed from code stays stored, since another program may own it; thi
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,34 +15,18 @@ from rich.text import Text
 from zeke_queue.cli.render import ago, cut, moment, plain, print_json, print_table
 from zeke_queue.cli.session import open_queue, open_read_only, options_of, runs_async
 from zeke_queue.client.parts import parts_of
-from zeke_queue.errors import SerializationError, ZekeError
+from zeke_queue.errors import SerializationError
 from zeke_queue.model import CatchUp
+from zeke_queue.storage.inspect import require_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from zeke_queue.client.queue import Queue
     from zeke_queue.model import Schedule
 
 schedule_app = typer.Typer(help="Remove, pause or resume a schedule.", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
-
-
-async def _stored(queue: Queue, name: str) -> Schedule:
-    """Return a schedule.
-
-    Raises:
-        ZekeError: no schedule has this name.
-    """
-    schedules = {one.name: one for one in await parts_of(queue).storage.schedules()}
-    if name in schedules:
-        return schedules[name]
-    near = difflib.get_close_matches(name, sorted(schedules), n=3)
-    hint = (
-        f"did you mean {' or '.join(map(repr, near))}?" if near else "`zeke schedules` lists the schedules."
-    )
-    raise ZekeError(f"No schedule has the name {name!r}; {hint}")
 
 
 @schedule_app.command("rm")
@@ -55,7 +38,7 @@ async def remove(context: typer.Context, name: NameArgument) -> None:
     """
     options = options_of(context)
     async with open_queue(options) as queue:
-        await _stored(queue, name)
+        await require_schedule(parts_of(queue).storage, name)
         removed = await queue.schedules.delete(name)
     if options.json:
         print_json({"name": name, "removed": removed})
@@ -67,7 +50,7 @@ async def remove(context: typer.Context, name: NameArgument) -> None:
 async def _pause(context: typer.Context, name: str, *, paused: bool) -> None:
     options = options_of(context)
     async with open_queue(options) as queue:
-        schedule = await _stored(queue, name)
+        schedule = await require_schedule(parts_of(queue).storage, name)
         if schedule.paused != paused:
             # This is an edit, not a declaration, so it is kept when workers restart.
             await parts_of(queue).storage.put_schedule(replace(schedule, paused=paused))

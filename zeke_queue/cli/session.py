@@ -206,7 +206,6 @@ def print_error(error: ZekeError, options: Options, **more: Any) -> None:
     """Print an error on standard error, so that standard output stays clean.
 
     Args:
-        error: the error.
         options: the output format, and the option that named the database.
         **more: further fields for programs.
     """

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from zeke_queue.model import Attempt, Job, JobEvent
 
 _LONGEST_LINE: Final = 500
+_OF_ERROR: Final = frozenset(("type", "message", "traceback"))
 
 
 def print_job(job: Job, events: Sequence[JobEvent]) -> None:
@@ -78,13 +79,13 @@ def _deadline(job: Job) -> str | None:
 
 
 def _print_value(out: Console, value: Any) -> None:
-    error = _as_error(value)
-    if error is None:
+    if not isinstance(value, dict) or not value.keys() >= _OF_ERROR:
         _print_json(out, value)
         return
+    # The record of a failure is more readable as lines than as JSON.
+    error = cast("dict[str, Any]", value)
     _print_error(out, error)
-    rest = {key: part for key, part in error.items() if key not in {"type", "message", "traceback"}}
-    if rest:
+    if rest := {key: part for key, part in error.items() if key not in _OF_ERROR}:
         _print_json(out, rest)
 
 
@@ -114,13 +115,6 @@ def _print_error(out: Console, error: Mapping[str, Any]) -> None:
     ):
         for line in text.rstrip().splitlines():
             out.print(Text(f"  {harmless(line.expandtabs())}", style=style), soft_wrap=True)
-
-
-def _as_error(value: Any) -> Mapping[str, Any] | None:
-    """Return an output that is the record of a failure, which is more readable as lines than as JSON."""
-    if isinstance(value, dict) and "type" in value and "message" in value and "traceback" in value:
-        return cast("dict[str, Any]", value)
-    return None
 
 
 def _event_text(event: JobEvent) -> str:

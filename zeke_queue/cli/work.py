@@ -69,8 +69,6 @@ def beginning(options: Options, app: str | None, *, private: bool = False, **giv
     """Load the catalog, configure logging, and find the database, as all long-running commands do.
 
     Args:
-        options: the shared options.
-        app: the catalog's import path.
         private: whether to use the user's private Postgres if no database is named.
         **given: settings from the command line.
 

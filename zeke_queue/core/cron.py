@@ -179,10 +179,8 @@ def due(
     serves nothing twice.
 
     Args:
-        cron: the schedule's expression.
         last: ``last_tick`` of the previous result.
         now: the storage's time, timezone-aware.
-        catch_up: the schedule's policy.
         limit: see ALL.
 
     Returns:

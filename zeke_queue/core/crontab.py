@@ -58,7 +58,6 @@ class Crontab:
     """A parsed expression.
 
     Attributes:
-        days: the matching days.
         hours: ascending.
         in_hour: seconds after the full hour, ascending.
     """

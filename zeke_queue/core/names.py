@@ -1,4 +1,4 @@
-"""Valid names of queues (and so of tasks and schedules) and of schemas.
+"""Valid names of queues (and so of tasks and schedules) and of schemas; hints for unknown names.
 
 Names appear in URLs, log lines, metric labels and shell commands, so they are plain ASCII; and in an index,
 so they are short.
@@ -6,11 +6,15 @@ so they are short.
 
 from __future__ import annotations
 
+import difflib
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from zeke_queue.core.failure import shown
 from zeke_queue.errors import InvalidNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 QUEUE_NAME_MAX: Final = 200
 SCHEMA_NAME_MAX: Final = 50
@@ -103,3 +107,13 @@ def _text(name: object, what: str) -> str:
     if not isinstance(name, str):
         raise InvalidNameError(f"{what} name {shown(name)} must be a string, got {type(name).__name__}")
     return name
+
+
+def did_you_mean(name: object, known: Sequence[str], otherwise: str) -> str:
+    """Return a hint to names like an unknown one, or ``otherwise`` without any.
+
+    >>> did_you_mean("hourli", ["daily", "hourly"], "there is no such name")
+    "did you mean 'hourly'?"
+    """
+    near = difflib.get_close_matches(str(name), known, n=3)
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else otherwise

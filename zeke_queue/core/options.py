@@ -6,14 +6,13 @@ constructor's default, since it tested for truth. Here only None means "not set"
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict
 
 from zeke_queue.core.failure import shown
-from zeke_queue.core.names import queue_name
+from zeke_queue.core.names import did_you_mean, queue_name
 from zeke_queue.errors import InvalidOptionError
 from zeke_queue.model import NewJob
 
@@ -171,7 +170,6 @@ def layer(options: Mapping[str, Any], allowed: Sequence[str], handled: Sequence[
     """Build a layer from options by name.
 
     Args:
-        options: the options.
         allowed: the names of options that the layer may have.
         handled: names that the caller handles itself.
 
@@ -181,8 +179,7 @@ def layer(options: Mapping[str, Any], allowed: Sequence[str], handled: Sequence[
     own = {name: value for name, value in options.items() if name not in handled}
     for name in own:
         if name not in allowed:
-            near = difflib.get_close_matches(name, [*allowed, *handled], n=2)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"pass one of {', '.join(allowed)}"
+            hint = did_you_mean(name, [*allowed, *handled], f"pass one of {', '.join(allowed)}")
             raise InvalidOptionError(f"{name}: must be a known option; {hint}")
     return OptionLayer(**own)
 
@@ -232,7 +229,6 @@ def new_job(
         name: the queue.
         data: canonical JSON text, or None.
         options: the options, merged with ``DEFAULTS``.
-        parent: the job that sent it.
         meta: canonical JSON text of an object, or None.
         fresh: whether the id is new and no insert of it was tried before.
 

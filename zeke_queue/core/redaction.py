@@ -68,7 +68,6 @@ def restored(given: Any, kept: Any, rules: tuple[str, ...], root: str) -> tuple[
     Args:
         given: a value as ``redact`` returns it, or any other.
         kept: the original value; None for none.
-        rules: the task's rules.
         root: the root of the value in the rules.
 
     Returns:

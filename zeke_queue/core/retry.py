@@ -27,7 +27,6 @@ def verdict(policy: RetryPolicy, retry_count: int, draw: float) -> float | None:
     ``delay_max``. Without backoff it is exactly ``delay``: the cap applies to drawn delays.
 
     Args:
-        policy: the job's policy.
         retry_count: how many retries the job has used, from 0.
         draw: uniform in [0, 1), from the stream ``retry``.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from zeke_queue.core.failure import shown
+from zeke_queue.core.names import did_you_mean
 from zeke_queue.errors import InvalidOptionError, JobNotFoundError, ScheduleNotFoundError
 
 if TYPE_CHECKING:
@@ -157,7 +157,6 @@ async def require_schedule(admin: QueueAdmin, name: str) -> Schedule:
     """
     schedules = {one.name: one for one in await admin.schedules()}
     if name not in schedules:
-        near = get_close_matches(name, sorted(schedules), n=3)
-        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-        raise ScheduleNotFoundError(f"No schedule has the name {shown(name)}{hint}")
+        hint = did_you_mean(name, sorted(schedules), "`zeke schedules` lists the schedules")
+        raise ScheduleNotFoundError(f"No schedule has the name {shown(name)}; {hint}")
     return schedules[name]

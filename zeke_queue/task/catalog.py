@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing_extensions import TypeVar
 
 from zeke_queue.core.cron import Cron
 from zeke_queue.core.failure import shown
-from zeke_queue.core.names import queue_name
+from zeke_queue.core.names import did_you_mean, queue_name
 from zeke_queue.core.options import DEFAULTS, OPTIONS_OF_A_TASK, OptionLayer, layer, merge, new_job
 from zeke_queue.core.validation import catch_up_policy
 from zeke_queue.errors import (
@@ -226,7 +225,6 @@ class Catalog(Generic[Res]):
             name: name of the schedule, and of its task unless ``task`` is given.
             cron: five fields, or six of which the last is seconds.
             task: the task to send at each tick; it may be defined after its schedule.
-            payload: the payload of each job.
             timezone: IANA zone of the fields; the deployment's (``JOBS_CRON_TZ``) by default.
             catch_up: what happens to ticks missed while no scheduler ran: ``skip``, ``once`` or ``all``.
             description: one line for users.
@@ -335,8 +333,7 @@ class Catalog(Generic[Res]):
             raise _no_task(which)
         task = self._tasks.get(which) or self._aliases.get(which)
         if task is None:
-            near = difflib.get_close_matches(which, [*self._tasks, *self._aliases], n=3)
-            hint = f"did you mean {' or '.join(map(repr, near))}?" if near else self._known()
+            hint = did_you_mean(which, [*self._tasks, *self._aliases], self._known())
             raise UnknownTaskError(f"No task has the name {which!r}; {hint}")
         return task
 

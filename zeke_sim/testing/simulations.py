@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import Counter
 from dataclasses import replace
@@ -10,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core.failure import shown
+from zeke_queue.core.names import did_you_mean
 from zeke_queue.errors import UsageError
 from zeke_queue.model import FINAL
 from zeke_sim.history.state import Broken, End
@@ -58,11 +58,7 @@ _UNITS: Final = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": DAY, "wee
 
 
 class Simulations:
-    """The fixture ``simulation``: call it to set up a world.
-
-    Args:
-        request: the test's fixture request.
-    """
+    """The fixture ``simulation``: call it to set up a world."""
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
         self._request = request
@@ -237,9 +233,8 @@ def named(name: str) -> tuple[Property, ...]:
     if name in known:
         return (known[name],)
     every = [*TOGETHER, *known]
-    near = difflib.get_close_matches(str(name), every, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    raise UsageError(f"check: no property has the name {name!r}; {hint}There are: {', '.join(every)}")
+    hint = did_you_mean(name, every, "pass one of these.")
+    raise UsageError(f"check: no property has the name {name!r}; {hint} There are: {', '.join(every)}")
 
 
 def span(given: str | timedelta | float) -> float:
