@@ -42,8 +42,6 @@ class Livelock(SimulationError):
     """A livelock: callbacks repeat at one instant without end.
 
     Attributes:
-        lane: the node.
-        at: the instant.
         callbacks: number of callbacks at that instant.
         last: the name of the last callback.
     """

@@ -203,7 +203,6 @@ class JobsClient:
         """Return progress and log lines of a job, oldest first, at most 1000.
 
         Args:
-            run_id: the job's id.
             after: only those with a greater ``seq``.
 
         Raises:
@@ -247,7 +246,6 @@ class JobsClient:
         its five minutes. A reader that may leave early closes it: ``async with aclosing(jobs.watch(id))``.
 
         Args:
-            run_id: the job's id.
             patience: seconds without the server after which to give up, once it has been reached.
 
         Raises:
@@ -262,7 +260,6 @@ class JobsClient:
         """Wait for a job to end and return its output.
 
         Args:
-            run_id: the job's id.
             timeout: seconds; None for no limit.
 
         Raises:
@@ -342,7 +339,6 @@ class JobsClient:
         """Create or replace a schedule. Needs ``jobs.admin``.
 
         Args:
-            name: the schedule's name.
             cron: five fields, or six of which the last is seconds.
             task: the task of the schedule's name by default.
             payload: as for ``trigger``.

@@ -46,8 +46,6 @@ class Http:
         token: an API key; None for a server without keys.
         timeout: seconds that a server may be silent within a request.
         transport: for tests, or for connections that httpx2 does not support.
-        clock: the clock of pauses.
-        entropy: the source of jitter.
         retries: how often a request is repeated.
 
     Raises:
@@ -118,7 +116,6 @@ class Http:
         Args:
             method: as for ``ask``.
             path: as for ``ask``.
-            task: the task that it triggers.
             about: as for ``ask``.
             repeat: as for ``ask``. A request that was not sent at all is always repeated.
             **request: arguments of httpx2.

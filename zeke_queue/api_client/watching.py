@@ -34,8 +34,6 @@ class Watch:
     """A watch on one job.
 
     Args:
-        http: sends the requests.
-        run_id: the job.
         patience: seconds without the server after which to give up, once it has been reached.
     """
 

@@ -30,7 +30,6 @@ async def insert_one(target: InsertTarget, prepared: PreparedJob, *, insist: boo
 
     Args:
         target: where the job is inserted.
-        prepared: the job.
         insist: whether a refused job is an error.
 
     Raises:
@@ -88,7 +87,6 @@ class IntoStorage:
     """Inserts into a queue's storage; an insert without an answer is repeated, which the jobs' ids make safe.
 
     Args:
-        parts: the queue.
         attempt: for a child that its parent waits for: the parent's attempt.
     """
 
@@ -134,7 +132,6 @@ class IntoTransaction:
     """Inserts in an open transaction, in one try: a lost connection means a rollback.
 
     Args:
-        transaction: the storage's transaction.
         runs: provides the jobs to their runs.
     """
 

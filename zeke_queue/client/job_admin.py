@@ -26,8 +26,6 @@ async def requeue(
     """Requeue an ended job.
 
     Args:
-        reader: reads jobs.
-        job_id: the job.
         verb: ``resume`` or ``retry`` of a storage.
         ended: the status that the verb takes jobs from.
 

@@ -60,7 +60,6 @@ def check_outside(storage: object, call: str) -> None:
     """Check that no transaction of the storage is open.
 
     Args:
-        storage: the storage.
         call: the call to check, for the message.
 
     Raises:

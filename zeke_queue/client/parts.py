@@ -22,11 +22,7 @@ class Parts:
 
     Attributes:
         catalog: the tasks that may be sent.
-        storage: the storage of the jobs.
-        clock: the clock of all waits.
         entropy: the source of ids and jitter.
-        settings: the deployment's settings.
-        factory: makes jobs of sends.
         watcher: the job watcher, whose subscriptions share one path to the storage.
         runs: provides jobs to their runs.
     """

@@ -280,7 +280,6 @@ class Queue(Sender):
         """Return the run of a job that was sent earlier or elsewhere.
 
         Args:
-            job_id: the job.
             task: its task, which gives the run's result its type.
 
         Raises:

@@ -47,7 +47,6 @@ class Schedules:
             name: the unique name of the schedule.
             cron: five fields, or six of which the last is seconds.
             task: the task to send at each tick; the task of the schedule's name by default.
-            payload: the payload of each job.
             timezone: the IANA zone of the fields; JOBS_CRON_TZ by default.
             catch_up: what happens to ticks missed while no scheduler ran: ``skip``, ``once`` or ``all``.
             description: one line for users.

@@ -24,8 +24,6 @@ class QueueTransaction(Transaction):
     """A transaction of a queue; made by ``Queue.transaction``.
 
     Args:
-        parts: the queue.
-        transaction: the storage's.
         parent: the parent of jobs sent without one.
         meta: JSON text of the meta of jobs sent without one.
     """

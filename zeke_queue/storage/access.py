@@ -132,8 +132,6 @@ class KeyStore(Protocol):
 
         Args:
             digest: SHA-256 of the session's token, for lookup.
-            key_id: the key.
-            seconds: how long the session lasts.
 
         Returns:
             False, without opening a session, if the key is invalid, or the digest belongs to another session,

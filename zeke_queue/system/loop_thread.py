@@ -29,7 +29,6 @@ class LoopThread(Generic[V]):
     A forked process does not inherit the thread, so it must not use this object.
 
     Args:
-        name: the thread's name.
         resource: the block of the resource, which is entered and left on the loop.
         timeout: seconds that entering it may take; None for as long as it needs.
 

@@ -88,11 +88,7 @@ class Waiter:
 
 
 class ChangeBuffer:
-    """The ids of jobs that may have changed between two waits, each once however often it was added.
-
-    Args:
-        clock: the clock of timeouts.
-    """
+    """The ids of jobs that may have changed between two waits, each once however often it was added."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -188,7 +184,6 @@ class RateBudget:
     """A limit on a rate in the long run, with a burst after an idle time.
 
     Args:
-        clock: the clock of the rate.
         rate: units per second.
         burst: size of the burst, at least 1.
     """

@@ -88,7 +88,6 @@ class JobFactory:
         Args:
             task: a task of the catalog, or its name or alias.
             payload: a payload that is valid for the task's model.
-            options: the options of the send.
             parent: the job's parent if the options name none.
             meta: JSON text of the job's meta if the options have none.
             strict: whether fields that the type of the payload does not have are refused, not dropped.

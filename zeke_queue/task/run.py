@@ -47,9 +47,6 @@ class Run(Generic[R_co]):
     """A sent job, whose result is of type R.
 
     Args:
-        source: provides the job.
-        job_id: the job's id.
-        name: the task's name.
         task: the task, which knows the type of the result; None for another program's.
         created: whether the job was created by the send that returned this run.
     """
@@ -182,7 +179,6 @@ class SyncRun(Generic[R_co]):
     Args:
         run: the run of the same job.
         wait: runs a coroutine of that run.
-        cancel: cancels a job.
     """
 
     __slots__ = ("_cancel", "_run", "_wait")

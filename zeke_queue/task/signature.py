@@ -47,7 +47,6 @@ def signature(name: str, handler: Callable[..., Any], local_names: Mapping[str, 
 
     Args:
         name: the task's name, for error messages.
-        handler: the handler.
         local_names: names that annotations may use besides those of the handler's module.
 
     Raises:

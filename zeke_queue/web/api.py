@@ -29,9 +29,6 @@ class Api:
     """The parts of one application.
 
     Attributes:
-        queue: the queue that it serves.
-        settings: the deployment's settings.
-        guard: authenticates callers.
         jobs: sends jobs on behalf of callers.
         presenter: converts stored values to what callers may see.
         live: streams of changes.

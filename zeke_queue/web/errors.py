@@ -59,7 +59,6 @@ class ApiError(Exception):
     """An error response to a request.
 
     Attributes:
-        status: the HTTP status.
         message: the problem and the remedy.
         more: additional members of the body.
         headers: headers of the response.

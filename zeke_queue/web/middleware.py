@@ -85,7 +85,6 @@ class Gate:
 
     Args:
         app: the inner application.
-        guard: authenticates callers.
         elsewhere: path prefixes that authenticate callers themselves, since their forms carry a token.
     """
 

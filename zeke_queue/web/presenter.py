@@ -54,7 +54,6 @@ class Presenter:
         """Return an edited payload with its hidden values restored from the stored one.
 
         Args:
-            task: the payload's task.
             given: the edited payload, with ``[redacted]`` in place of hidden values.
             kept: the stored payload, if any.
 

@@ -40,7 +40,6 @@ class ApiServer:
     Args:
         queue: an open queue, which the caller closes.
         settings: the deployment's settings; by default read from the environment.
-        pages: additional pages of the dashboard.
         make_key: the command to create a key, shown to users.
 
     Raises:

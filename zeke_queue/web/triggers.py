@@ -44,8 +44,6 @@ async def send_job(
     """Send a job and return the response of ``POST /trigger``: ``id``, ``status`` and ``task_id``.
 
     Args:
-        queue: the application's queue.
-        task: a task of the catalog.
         payload: a payload for the task's model.
         **options: options of ``Queue.send``.
 
@@ -91,7 +89,6 @@ class Jobs:
         Args:
             caller: the caller; the request counts against its limit, even if it fails.
             task: a task of the catalog, or an alias.
-            payload: the caller's payload.
             idempotency_key: a repeated key of the same caller returns the job of the first request.
 
         Raises:

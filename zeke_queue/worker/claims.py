@@ -91,7 +91,6 @@ class ServedQueue:
     """A queue that a worker serves, with its measurements.
 
     Attributes:
-        name: the queue's name.
         task: the name of the task whose jobs it has.
         kind: where the task's handler runs.
         limit: the task's concurrency limit; None for none.
@@ -138,8 +137,6 @@ class ClaimState:
     the storage has recorded that the worker sleeps, since earlier sends do not wake it.
 
     Args:
-        queues: the queues to serve.
-        size: how many jobs run concurrently.
         poll: seconds between claims without a notification.
 
     Attributes:

@@ -46,9 +46,7 @@ class CoroutinePool:
     """The pool tasks of a worker, which run the jobs that are ready.
 
     Args:
-        size: how many jobs run concurrently.
         state: holds the jobs, and is notified when one is taken and when one ends.
-        clock: measures how long jobs take.
         settle_soon: called when there is an outcome to store.
         wake_claims: notified when there may be room for jobs.
 

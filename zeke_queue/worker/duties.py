@@ -94,7 +94,6 @@ class DutyCheck:
 
     Args:
         parts: the parts of the worker's queue.
-        left_out: the duties to look for.
         lease: seconds until the first check.
     """
 

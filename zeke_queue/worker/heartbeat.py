@@ -31,7 +31,6 @@ class Heartbeat:
     """Keeps a worker registered as alive in the storage.
 
     Args:
-        shared: what all loops share.
         interval: seconds between heartbeats.
         carry_out: carries out the actions of the state.
     """

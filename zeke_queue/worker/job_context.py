@@ -36,14 +36,10 @@ class ContextServices(NamedTuple):
 
     Attributes:
         queue: the queue whose jobs are run.
-        parts: the queue's parts.
-        notes: stores progress and log lines.
         lost: called with a job that turned out to be lost, to interrupt it.
         extended: called with a job and its new deadline.
-        clock: the worker's clock.
         handler_clock: the clock of the deadlines that handlers see; another one only in a simulation.
         resources: the value that the catalog's ``resources`` yielded.
-        loop: the worker's event loop.
     """
 
     queue: Queue

@@ -53,7 +53,6 @@ class Shared(NamedTuple):
         info: the worker, as the storage lists it.
         storage: the storage, whose calls ``health`` tracks.
         health: logs outages, and pauses between retries.
-        state: decides what to do.
         clock: the clock of deadlines, polls and retries.
         wake_claims: notified when the next decision of the claim loop may differ.
     """
@@ -70,8 +69,6 @@ class Dispatcher:
     """Carries out actions of the state, and watches deadlines.
 
     Args:
-        shared: what all loops share.
-        pool: runs handlers.
         settle_soon: called when there are outcomes to store.
     """
 
@@ -130,7 +127,6 @@ class ClaimLoop:
     """Claims jobs for the pool tasks of one worker.
 
     Args:
-        shared: what all loops share.
         carry_out: carries out the actions of the state.
         release_unknown: releases claims whose answer was lost.
     """
@@ -277,7 +273,6 @@ class SettleLoop:
     """Stores outcomes.
 
     Args:
-        shared: what all loops share.
         notes: progress and log lines, which must be stored before their job ends, since watchers leave then.
     """
 

@@ -42,11 +42,7 @@ KEY_MAX: Final = 200
 
 
 class Notes:
-    """Events that wait to be written.
-
-    Args:
-        storage: stores them.
-    """
+    """Events that wait to be written."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage

@@ -32,7 +32,6 @@ async def serve_reloading(command: Sequence[str], paths: Sequence[Path]) -> int:
 
     Args:
         command: program and arguments; must end gracefully on SIGTERM.
-        paths: folders to watch.
 
     Returns:
         The command's exit code after one of these signals.

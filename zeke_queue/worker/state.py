@@ -151,7 +151,6 @@ class WorkerState:
 
     Args:
         queues: the queues to serve, by name.
-        size: how many jobs run concurrently.
         poll: seconds between claims without a notification.
         alive_until: the end of the lease, on the monotonic clock.
 
@@ -395,7 +394,6 @@ class Shutdown:
     stopped.
 
     Args:
-        state: the jobs.
         timeout: seconds for running jobs.
         classify: returns the outcome of a job whose handler does not end.
 
@@ -434,7 +432,6 @@ class Shutdown:
 
         Args:
             alive: the names of the worker's parts that have not ended.
-            now: the time.
         """
         while now + CLOSE_ENOUGH >= self._until or not self._is_awaited(alive):
             if not self._steps:

@@ -92,8 +92,6 @@ def expected(kinds: Iterable[str], verbs: Iterable[str], *, but: Iterable[str] =
     """Return all entries that a thorough search should reach.
 
     Args:
-        kinds: the fault kinds.
-        verbs: the storage methods.
         but: entries to leave out, in the format of ``never``.
     """
     all_of_it = {

@@ -43,7 +43,6 @@ class Experiment:
         runs: number of runs by scenario.
         failure: the first run that violated a property.
         interrupted: whether Ctrl-C ended it.
-        coverage: coverage counts of all runs.
         events, virtual: number of events, and seconds of virtual time.
         cpu, real: CPU seconds and real seconds.
     """

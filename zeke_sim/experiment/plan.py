@@ -24,7 +24,6 @@ class Plan:
     """A complete description of a run.
 
     Attributes:
-        scenario: the scenario's name.
         seed: the seed of all random decisions.
         strategy: the strategy by which the knobs were chosen.
         knobs: the fault rates.

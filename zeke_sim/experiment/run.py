@@ -39,11 +39,9 @@ class Outcome:
 
     Attributes:
         plan: a plan that repeats exactly this run.
-        events: the history.
         violation: the violated property, or None.
         seconds: virtual seconds.
         ticks: number of callbacks that ran.
-        nodes: names of the nodes.
         epoch: the virtual time at second 0.
         actions: the clients' actions, done or left out, by address.
         sentence: the docstring of the violated property, or its name if it has none.
@@ -90,7 +88,6 @@ def run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None = 
     """Run a scenario.
 
     Args:
-        scenario: the scenario to run.
         plan: the seed, the knobs and optionally the decisions, which are otherwise drawn.
         properties: the properties to check; by default those of the scenario.
 

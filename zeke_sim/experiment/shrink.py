@@ -34,7 +34,6 @@ class Shrunk:
     """A shrunk failing run.
 
     Attributes:
-        outcome: the shrunk run's outcome.
         before: number of decisions before shrinking.
         seconds: CPU seconds that shrinking took; None if it was not shrunk.
         replays: number of replays that failed identically.
@@ -57,8 +56,6 @@ def shrink(scenario: Scenario, failed: Outcome, seconds: float = SECONDS) -> Shr
     """Shrink the plan of a run that violated a property.
 
     Args:
-        scenario: the scenario of the run.
-        failed: the outcome of the run.
         seconds: limit of CPU seconds; the smallest plan so far is returned.
     """
     budget = Budget(seconds)

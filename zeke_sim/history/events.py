@@ -289,9 +289,7 @@ class Violation(Exception):
     """A property was violated.
 
     Attributes:
-        rule: the property's name.
         text: the reason, with the contradictory values.
-        job: the job concerned, if any.
         since, at: the relevant interval, in seconds since the run began.
     """
 

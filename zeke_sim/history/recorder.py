@@ -45,7 +45,6 @@ class Recorder:
         stop: called to end the run after a violation.
 
     Attributes:
-        events: the events in order.
         violation: the violated property; None until then.
         call: the number of the call that is being applied; None between calls.
         commit: the number of the step that is being applied.

@@ -34,7 +34,6 @@ class Broken(Exception):
 
     Attributes:
         text: the reason, with the contradictory values.
-        job: the job concerned, if any.
         since: the start of the relevant interval, in seconds since the run began.
     """
 
@@ -115,8 +114,6 @@ class Life:
 
     Attributes:
         row: its current row; None before the insertion and after the deletion.
-        table: the table of the row.
-        changes: all changes of its rows.
         sends: every insert that named it.
         outcomes: every settlement, by attempt number.
         extensions: every extension, by attempt number.
@@ -166,7 +163,6 @@ class Node:
     Attributes:
         state: ``up``, ``stopping``, ``stopped`` or ``killed``.
         changed: when its state or its connection last changed.
-        running: the running handlers.
         rested: when the last handler ended.
         duties: the storage methods for supervisors and schedulers that it has called.
         open: the start times of its unanswered calls, by number.
@@ -201,7 +197,6 @@ class WorkerActivity:
     """A worker, derived from its calls and jobs.
 
     Attributes:
-        node: its process.
         queues: the queues of its widest claim so far.
         holds: the active rows that it holds.
         rested, busy: when it last came to hold no row, and when it last began to hold some.

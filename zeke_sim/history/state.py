@@ -71,9 +71,6 @@ _CREATED, _RETRY, _ACTIVE = RowState.CREATED, RowState.RETRY, RowState.ACTIVE
 class RunState:
     """The history so far.
 
-    Args:
-        rules: the parameters of the run.
-
     Attributes:
         at, now: the time of the latest event, and the storage's time when last observed.
         lives: every job that was ever named.
@@ -82,7 +79,6 @@ class RunState:
         calls: all calls by number.
         transactions: the calls of each transaction in order.
         workers, heartbeats: the current rows of workers, and all rows that each one had.
-        queues: the current settings.
         limited: when a queue's limit last changed, and the previous limit.
         activity: what each worker does, by its id.
         made_room: when a job of a queue last ended or was released.

@@ -69,7 +69,6 @@ class Decisions:
     """The decisions of a run: drawn, or taken from a plan.
 
     Args:
-        seed: the seed of all draws.
         given: the decisions of a plan by address; None to draw them.
 
     Attributes:

@@ -23,7 +23,6 @@ class Checker:
     """Checks one run.
 
     Args:
-        rules: the parameters of the run.
         properties: the properties to check; all by default.
 
     Attributes:

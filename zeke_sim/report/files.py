@@ -22,7 +22,6 @@ def write(shrunk: Shrunk, folder: Path, *, test: str | None = None, root: Path |
     """Write a failing run's plan and page into a folder.
 
     Args:
-        shrunk: the run.
         folder: the folder, which is created if it does not exist.
         test: the node id of the test that replays it; None for ``zeke sim``.
         root: the folder to which the report's paths are relative.

@@ -78,8 +78,6 @@ class TestEnvironment:
     """The environment of one test.
 
     Args:
-        catalog: the application's catalog.
-        backend: provides the storage.
         options: see ``Options``.
         seed: the seed of all random decisions.
         resources: the handlers' ``job.resources``; None for those of the catalog.

@@ -28,7 +28,6 @@ class ExpectedJobs:
     """The criteria of the expected jobs.
 
     Args:
-        catalog: the application's catalog.
         task: a task or its name; None for any.
         payload: a mapping of fields that the payload must contain, or a whole payload.
         delay: the time from now until they may start, in seconds or as a timedelta.

@@ -86,7 +86,6 @@ class RecordedRuns:
 
     Args:
         results: the children's results, by task name; an exception is the child's failure.
-        clock: the test's clock.
     """
 
     def __init__(self, results: Mapping[str, Any], clock: Clock) -> None:
@@ -230,10 +229,8 @@ async def run_task(
 
     Args:
         task_runs: a list to which the record is appended before the handler starts.
-        catalog: the application's catalog.
         which: a task of the catalog, or its name.
         payload: a payload for the task's model; it is converted to JSON and back, as on a queue.
-        clock: the test's clock.
         attempt: the attempt number that the handler sees.
         meta: the job's metadata.
         results: results of children that the handler waits for, by task name; an exception is a failure.

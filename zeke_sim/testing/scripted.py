@@ -63,7 +63,6 @@ class Scripted:
         """Add an answer to a call; set it on the returned line.
 
         Args:
-            method: the method's name.
             *args: the first positional arguments of the call; none matches any call.
             **kwargs: keyword arguments that the call must have; others are allowed.
         """

@@ -188,9 +188,6 @@ class WorldOptions:
         """Return the scenario to run for each seed.
 
         Args:
-            name: the test's name.
-            catalog: the application's catalog.
-            workload: the client program.
             hits: see ``checked``.
         """
         schedulers = self.schedulers
@@ -227,7 +224,6 @@ def world_options(given: Mapping[str, Any], *others: str) -> WorldOptions:
     """Return the options that are given by name.
 
     Args:
-        given: the options.
         *others: further arguments of the caller, for the message.
 
     Raises:
@@ -390,13 +386,7 @@ def _made_test(
 
 
 class SeededRuns:
-    """Runs of a test's scenario, and the report of a failed run.
-
-    Args:
-        worlds: the configuration of the worlds.
-        scenario: the scenario to run.
-        request: the test's fixture request.
-    """
+    """Runs of a test's scenario, and the report of a failed run."""
 
     def __init__(self, worlds: WorldOptions, scenario: Scenario, request: pytest.FixtureRequest) -> None:
         self._worlds = worlds

@@ -213,8 +213,6 @@ class _NodeFeed:
     """A change feed whose notifications are lost while its node is unreachable.
 
     Args:
-        node: the subscriber's node.
-        feed: the memory store's feed.
         counts: number of notifications sent under the node's name.
     """
 

@@ -38,11 +38,8 @@ class WorldContext:
     """The shared state of one run.
 
     Args:
-        decisions: the decisions, drawn or given.
-        knobs: the fault rates.
         see: checks each event; raises ``Violation``.
         epoch: the virtual start time.
-        settings: the deployment's settings.
         entropy: decides which rows a claim skips.
 
     Attributes:

@@ -100,8 +100,6 @@ class OpenTransaction:
     """The server's side of an open transaction.
 
     Attributes:
-        opened: the memory store's transaction.
-        owner: the node that opened it.
         statement: the statement that waits for a lock, if any.
     """
 

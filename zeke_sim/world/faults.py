@@ -82,7 +82,6 @@ class Knobs:
     """The fault rates of a run; drawn from the seed by its strategy unless given.
 
     Attributes:
-        kinds: the enabled fault kinds.
         statement: the probability of a fault per statement.
         wake: the probability of a fault per wait for work.
         handler: the probability of a fault per attempt.
@@ -184,12 +183,9 @@ def faults_over_time(
     """Draw the faults of a node or of the database over the fault phase.
 
     Args:
-        draws: the source of random decisions.
-        kinds: the enabled fault kinds.
         rate: average number of faults per minute.
         phase: length of the fault phase in seconds.
         lease: length of a lease in seconds, which scales the length of pauses.
-        role: the node's role.
 
     Returns:
         Decisions: the ``fault``, ``at`` which second, and ``for`` how many seconds or ``by`` how much. A

@@ -33,7 +33,6 @@ class Calls:
     """Sends the calls of one node and applies their faults.
 
     Args:
-        node: the calling node.
         counts: number of calls of each storage method under the node's name, by all its processes.
     """
 

@@ -68,11 +68,6 @@ class Node:
     """A process and its replacements after it has died.
 
     Args:
-        world: the world's shared state.
-        name, role: see the attributes.
-        main: the program of its processes.
-        catalog: the tasks of its processes.
-        nodes: see the attributes.
         connect: opens the storage of a process; the counts of calls are those of all its processes.
 
     Attributes:

@@ -50,7 +50,6 @@ class Setup:
         quiet: seconds after the fault phase by which all jobs must have ended.
         tail: seconds after that for archiving and deletion of ended jobs; None for as long as they take.
         epoch: the virtual start time, aware.
-        settings: the deployment's settings.
         before: called with the ``World`` before it starts, to observe it.
     """
 

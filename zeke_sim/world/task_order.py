@@ -13,11 +13,7 @@ if TYPE_CHECKING:
 
 
 class Order:
-    """Chooses which of several nodes runs next; a choice out of turn is a decision of the plan.
-
-    Args:
-        world: the nodes' world.
-    """
+    """Chooses which of several nodes runs next; a choice out of turn is a decision of the plan."""
 
     def __init__(self, world: WorldContext) -> None:
         self._world = world

@@ -38,14 +38,10 @@ class World(WorldContext):
     """The world of one run, which composes its parts.
 
     Args:
-        setup: the world's setup.
-        decisions: the decisions, drawn or given.
-        knobs: the fault rates.
         see: checks each event; raises ``Violation``.
 
     Attributes:
         nodes: the nodes by name.
-        time_skipper: skips idle time.
     """
 
     def __init__(

@@ -32,7 +32,6 @@ class AutoCommit:
 
     Attributes:
         tables: the committed rows.
-        notifier: the notifier of changes.
         clock: the storage's time.
         owner: the transaction, or None for a statement of its own.
     """

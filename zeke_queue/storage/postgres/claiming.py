@@ -59,8 +59,6 @@ class Claims:
     """The claims of one storage, with their state between claims.
 
     Args:
-        session: runs the statements.
-        clock: dates the marks.
         marking: whether to leave and use marks.
     """
 

@@ -78,7 +78,6 @@ def as_storage_error(error: Exception, state: str | None = None) -> StorageError
     """Return the error as a storage error, or None if it is not meaningful to a caller.
 
     Args:
-        error: a driver's error.
         state: its SQLSTATE, if it is not in psycopg's place.
     """
     state = str(state or getattr(error, "sqlstate", None) or "")

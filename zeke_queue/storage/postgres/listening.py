@@ -39,7 +39,6 @@ class Listener:
 
     Attributes:
         enabled: whether it listens.
-        notifier: the waiters.
     """
 
     def __init__(self, conninfo: str, schema: str, clock: Clock, *, enabled: bool) -> None:

@@ -112,8 +112,6 @@ async def check(dsn: str, schema: str = "pgboss", *, reading: bool = False) -> N
     """Check that the database is usable; change nothing.
 
     Args:
-        dsn: the database.
-        schema: where the tables are.
         reading: whether the tables will only be read, for which the right to select is enough.
 
     Raises:

@@ -70,8 +70,6 @@ class Link:
     """An open transaction on one connection, which the application may use too.
 
     Args:
-        connection: the connection of the transaction.
-        schema: the schema of the tables.
         now: the time by which statements decide; None for the server's.
         repeatable: whether a caller repeats the transaction and recognises a deadlock by the driver's error.
     """

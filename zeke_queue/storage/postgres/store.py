@@ -63,7 +63,6 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
 
         Args:
             dsn: the database, as a URL or as libpq's pairs.
-            schema: where the tables are.
             min_size: connections that are kept open.
             max_size: connections at most; listening takes an additional one.
             listen: receive notifications by LISTEN; False to poll instead, behind a pooler in transaction

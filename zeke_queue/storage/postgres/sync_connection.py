@@ -32,7 +32,6 @@ def join(connection: object, schema: str) -> PostgresTransaction:
 
     Args:
         connection: psycopg's ``Connection``, or SQLAlchemy's ``Connection`` or ``Session``.
-        schema: the schema of the tables.
 
     Raises:
         UsageError: it is of another type, or in autocommit mode.

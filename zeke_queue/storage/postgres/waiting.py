@@ -29,7 +29,6 @@ class _Registered(NamedTuple):
     """A socket registered with an event loop.
 
     Attributes:
-        loop: the event loop.
         socket: the socket's descriptor.
         double: a duplicate descriptor, which is the one registered. Only this module closes it, so its
             number is not reused by another connection while registered, even if the socket itself is closed.

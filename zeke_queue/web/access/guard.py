@@ -128,8 +128,6 @@ class Guard:
         """Authenticate the caller of a request and check its scope.
 
         Args:
-            connection: the request.
-            scope: the required scope.
             csrf: the token of a session's form; without one, the header ``X-CSRF-Token`` is used.
 
         Raises:
@@ -159,13 +157,7 @@ class Guard:
     def authorization_check(
         self, connection: HTTPConnection, caller: Caller, scope: Scope
     ) -> AuthorizationCheck:
-        """Return a check of whether a caller is still authorized, for long requests.
-
-        Args:
-            connection: the request.
-            caller: the request's caller.
-            scope: the required scope.
-        """
+        """Return a check of whether a caller is still authorized, for long requests."""
         shown: tuple[object, ...] = ()
         if caller.via != "loopback":
             # A host application may authenticate by any header, so all headers are part of the identity.

@@ -57,7 +57,6 @@ class Dashboard:
 
     Attributes:
         app: the application to mount.
-        pages: additional pages.
         sampler: reads the storage once for all viewers of live figures.
     """
 

@@ -35,7 +35,6 @@ class View:
         path: the path below the page's, such as ``/`` or ``/stories/{story_id}``.
         handle: handles a request after its caller is authorized.
         changes: whether the method is POST, for changes; otherwise GET.
-        scope: the required scope.
     """
 
     path: str

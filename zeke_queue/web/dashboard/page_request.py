@@ -50,7 +50,6 @@ class Shared:
     """What all requests to a dashboard share.
 
     Attributes:
-        parts: the API's parts.
         templates, assets: the templates and the static files of pages.
         sampler: reads the storage once for all viewers of live figures.
     """
@@ -65,8 +64,6 @@ class PageRequest:
     """One authorized request.
 
     Attributes:
-        request: the HTTP request.
-        parts: the application's parts.
         caller: the caller; None on pages that do not require a session.
         form: the submitted form; empty without one.
         words: the path parameters by name.

@@ -102,7 +102,6 @@ class EventStreams:
         """Return the stream of a job as a response, which holds no resources until it is sent.
 
         Args:
-            job_id: the job.
             last_event_id: the id of the client's last event, after which the stream continues. An id that is
                 not of this job's streams is ignored.
             is_authorized: returns whether the caller is still authorized. It is called every ``keep_alive``

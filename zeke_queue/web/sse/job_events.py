@@ -27,7 +27,6 @@ class JobEvents:
     """A source of a job's status changes, progress and log lines, until the job has ended.
 
     Args:
-        watcher: provides the updates.
         presenter: hides the parts of values that the caller may not see.
         job: the job as just read.
         seen: the client's knowledge; None for a new client.

@@ -39,7 +39,6 @@ class EventStream:
 
     Args:
         source: the source of events, which has begun; the caller closes it.
-        clock: the clock of all waits.
         timeout: seconds after which the stream ends.
         keep_alive: seconds after which an idle stream sends a comment.
         on_timeout: the last bytes after the timeout.
@@ -74,8 +73,6 @@ class EventStream:
 
         Args:
             start: the message with status and headers.
-            receive: receives the client's disconnection.
-            send: sends to the client.
         """
         disconnect = asyncio.ensure_future(_wait_for_disconnect(receive))
         disconnect.add_done_callback(lambda _: self.abort())

@@ -158,7 +158,6 @@ async def answer(
 
     Args:
         procedures: the procedures by path.
-        asked: the request.
         context: an argument for the procedures in addition to their inputs.
         told: converts an exception of a procedure or of ``admit`` to the caller's error.
         admit: raises an error if the caller lacks a scope; called for each call.
