@@ -271,11 +271,7 @@ def _write_and_show(shrunk: Shrunk, folder: Path, emit_test: Path | None) -> Non
 
 
 def _writable(folder: Path | None = None, *files: tuple[str, Path | None]) -> None:
-    """Check before a long search that its results can be written.
-
-    Raises:
-        SimulationError: a path is not writable; the message names the option.
-    """
+    """Check before a long search that its results can be written."""
     for option, path in (("--folder", folder), *files):
         if path is None:
             continue
@@ -322,12 +318,7 @@ def _counted(outcome: Outcome) -> str:
 
 
 def _read(path: Path) -> tuple[Plan, Scenario]:
-    """Read a plan from a file, and load its scenario.
-
-    Raises:
-        SimulationError: the file is not a plan, the plan is of a test that pytest must run, or its scenario
-            cannot be loaded.
-    """
+    """Read a plan from a file, and load its scenario."""
     from zeke_sim.errors import SimulationError
     from zeke_sim.experiment.plan import Plan
 
@@ -341,11 +332,7 @@ def _read(path: Path) -> tuple[Plan, Scenario]:
 
 
 def _load(name: str) -> Scenario:
-    """Load a scenario, from the current directory too.
-
-    Raises:
-        SimulationError: there is no such scenario, or its module cannot be imported.
-    """
+    """Load a scenario, from the current directory too."""
     from zeke_sim.experiment.scenario import load
 
     with _importing(name):
@@ -353,11 +340,7 @@ def _load(name: str) -> Scenario:
 
 
 def _chosen(names: list[str] | None) -> list[str]:
-    """Return the names of the scenarios to run after checking that all can be loaded.
-
-    Raises:
-        SimulationError: a scenario cannot be loaded, or none is given.
-    """
+    """Return the names of the scenarios to run after checking that all can be loaded."""
     from zeke_sim.experiment.scenario import configured, expand
 
     project, asked = (Path.cwd(), names) if names else configured(Path.cwd())
@@ -372,11 +355,7 @@ def _chosen(names: list[str] | None) -> list[str]:
 
 @contextmanager
 def _importing(name: str) -> Generator[None]:
-    """Import an application's modules from the current directory too, and report their errors.
-
-    Raises:
-        SimulationError: there is no such scenario, or its module cannot be imported.
-    """
+    """Import an application's modules from the current directory too, and report their errors."""
     from zeke_sim.errors import SimulationError
 
     here = str(Path.cwd())

@@ -389,11 +389,7 @@ class JobsClient:
 
 
 def _uuid(run_id: UUID | str) -> UUID:
-    """Return an id.
-
-    Raises:
-        JobNotFoundError: it is not a UUID, so it is not a job's id.
-    """
+    """Return an id."""
     try:
         return run_id if isinstance(run_id, UUID) else UUID(run_id)
     except ValueError:
@@ -413,11 +409,7 @@ def _in_path(name: str) -> str:
 
 
 def _json(payload: Any) -> Any:
-    """Return a payload as JSON values.
-
-    Raises:
-        SerializationError: a part has no JSON form.
-    """
+    """Return a payload as JSON values."""
     try:
         return to_jsonable_python(payload, by_alias=True)
     except PydanticSerializationError as error:

@@ -158,11 +158,7 @@ class Watch:
         self._heard_at = self._http.clock.monotonic()
 
     async def _pause(self, away: ServerAway | None, asked: float | None) -> None:
-        """Wait before the next connection.
-
-        Raises:
-            ServerAway: the server was unavailable for too long.
-        """
+        """Wait before the next connection."""
         self._failures += 1
         silent = self._http.clock.monotonic() - self._heard_at
         # A server that never answered probably does not exist, so give up on it sooner.

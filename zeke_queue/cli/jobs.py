@@ -147,11 +147,7 @@ def send(
 
 @contextmanager
 def _with_option_names() -> Generator[None]:
-    """Name an option in errors as on the command line: --retry-limit, not retry_limit.
-
-    Raises:
-        InvalidOptionError: the block's error, with that name.
-    """
+    """Name an option in errors as on the command line: --retry-limit, not retry_limit."""
     try:
         yield
     except InvalidOptionError as error:
@@ -162,11 +158,7 @@ def _with_option_names() -> Generator[None]:
 
 
 def _catalog_for(task: str, app: str | None, *, external: bool) -> Catalog | None:
-    """Load the catalog, and check that it has the task before the database is used.
-
-    Raises:
-        UsageError: there is no catalog, or the task is not in it.
-    """
+    """Load the catalog, and check that it has the task before the database is used."""
     if app is None:
         if external:
             return None
@@ -190,11 +182,7 @@ def _catalog_for(task: str, app: str | None, *, external: bool) -> Catalog | Non
 
 
 def _require_wait(seconds: float | None) -> None:
-    """Check a waiting time before the job is sent.
-
-    Raises:
-        InvalidOptionError: it is negative, or not a finite number.
-    """
+    """Check a waiting time before the job is sent."""
     if seconds is not None and not 0 <= seconds < math.inf:
         raise InvalidOptionError(f"--wait: must be 0 or more seconds, got {seconds:g}.")
 
@@ -269,11 +257,7 @@ async def list_jobs(
 
 
 def _statuses(option: str, words: Sequence[str]) -> tuple[JobStatus, ...]:
-    """Return the statuses that an option names, and warn of deprecated words and of ``--state``.
-
-    Raises:
-        InvalidOptionError: a word names no status.
-    """
+    """Return the statuses that an option names, and warn of deprecated words and of ``--state``."""
     statuses: list[JobStatus] = []
     for word in words:
         try:

@@ -152,11 +152,7 @@ def _print_new(key: ApiKey, text: str, alike: Sequence[str], *, as_json: bool) -
 
 
 def _checked_name(name: str) -> str:
-    """Return a key's name.
-
-    Raises:
-        InvalidOptionError: it is empty, too long, or not printable.
-    """
+    """Return a key's name."""
     if not 1 <= len(name.strip()) <= NAME_MAX or not name.isprintable():
         raise InvalidOptionError(
             f"NAME: must be 1 to {NAME_MAX} printable characters, got {name[:NAME_MAX]!r}"
@@ -183,11 +179,7 @@ def _team(text: str) -> UUID:
 
 
 def _length(text: str) -> float:
-    """Return a duration in seconds.
-
-    Raises:
-        InvalidOptionError: it is invalid, or too long.
-    """
+    """Return a duration in seconds."""
     found = _LENGTH.fullmatch(text)
     seconds = float(found[1]) * _SECONDS[found[2]] if found else 0.0
     if not 0 < seconds <= LONGEST:

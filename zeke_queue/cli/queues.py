@@ -88,11 +88,7 @@ async def _pause(context: typer.Context, name: str, *, paused: bool, force: bool
 
 
 async def _require_known(queue: Queue, name: str, *, paused: bool) -> None:
-    """Check that a queue has jobs, settings or a worker, since pausing a misspelt one has no effect.
-
-    Raises:
-        ZekeError: it has none of these.
-    """
+    """Check that a queue has jobs, settings or a worker, since pausing a misspelt one has no effect."""
     storage = parts_of(queue).storage
     known = {one.name for one in await storage.queue_stats()}
     known |= {one.name for one in await storage.queues()}

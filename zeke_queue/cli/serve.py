@@ -76,11 +76,7 @@ def up(
 
 
 def _web_settings(host: str | None, port: int | None) -> WebSettings:
-    """Return the settings of the API.
-
-    Raises:
-        UsageError: the extra is not installed.
-    """
+    """Return the settings of the API."""
     try:
         from zeke_queue.web import WebSettings
     except ModuleNotFoundError as error:
@@ -92,11 +88,7 @@ def _web_settings(host: str | None, port: int | None) -> WebSettings:
 
 
 async def _check(begun: Beginning) -> None:
-    """Check the database before an address is bound, so that its errors are reported at the start.
-
-    Raises:
-        StorageError: the database can't be used.
-    """
+    """Check the database before an address is bound, so that its errors are reported at the start."""
     from zeke_queue.cli.database import require_api_rights
 
     await require_api_rights(begun.settings.require_database(), begun.settings.jobs_schema)

@@ -404,11 +404,7 @@ def _cap(field: str, given: object) -> int:
 
 
 def _require_name(name: object) -> None:
-    """Check that ``@catalog.task`` was called with a name, not applied to the handler without parentheses.
-
-    Raises:
-        UsageError: it is not a string.
-    """
+    """Check that ``@catalog.task`` was called with a name, not applied to the handler without parentheses."""
     if callable(name):
         suggested = getattr(name, "__name__", "name").strip("<>_").replace("_", "-")
         raise UsageError(

@@ -103,11 +103,7 @@ class Plan:
 
 
 def _check(given: Any) -> None:
-    """Check the types of a plan's values.
-
-    Raises:
-        ValueError: a value has the wrong type; the message names it.
-    """
+    """Check the types of a plan's values."""
     scenario, seed, decisions = given["scenario"], given["seed"], given["decisions"]
     if not isinstance(scenario, str):
         raise ValueError(f"scenario: must be a name, got {scenario!r}")  # noqa: TRY004 - reported like the others

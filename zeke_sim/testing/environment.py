@@ -218,11 +218,7 @@ class TestEnvironment:
         return result
 
     def _check(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Check that a coroutine can run now.
-
-        Raises:
-            UsageError: the test has ended, or a handler made the call.
-        """
+        """Check that a coroutine can run now."""
         wrong = None
         if self._ended:
             wrong = "zeke: the test has ended, so its queue is closed"

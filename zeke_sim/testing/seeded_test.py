@@ -246,11 +246,7 @@ def checked_count(name: str, number: object) -> None:
 
 
 def _check_properties(given: Any) -> None:
-    """Check that the value is a sequence of properties.
-
-    Raises:
-        UsageError: it is not.
-    """
+    """Check that the value is a sequence of properties."""
     if isinstance(given, Property | Sometimes) or not isinstance(given, Sequence):
         raise UsageError(f"properties: must be a list, got {value_shown(given)}; pass [{value_shown(given)}]")
     for one in cast("Sequence[Any]", given):
@@ -415,11 +411,7 @@ class SeededRuns:
         return False
 
     def _replay(self, file: str) -> None:
-        """Replay the plan of ``--zeke-plan``.
-
-        Raises:
-            Failed: the file is not a plan, belongs to another test, or violates a property.
-        """
+        """Replay the plan of ``--zeke-plan``."""
         try:
             plan = Plan.read(Path(file))
         except SimulationError as error:

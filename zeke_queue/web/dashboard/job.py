@@ -136,11 +136,7 @@ def fits(job: Job, action: str) -> bool:
 
 
 async def _require(request: PageRequest) -> Job:
-    """Return the job of the URL.
-
-    Raises:
-        ApiError: 404 if the job does not exist.
-    """
+    """Return the job of the URL."""
     gone = "No job has this id; it never existed or was purged"
     try:
         return await require(request.parts.storage, parse_id(request.words["job_id"], gone))

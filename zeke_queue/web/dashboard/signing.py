@@ -63,11 +63,7 @@ async def _close(request: PageRequest) -> None:
 
 
 async def _key(request: PageRequest) -> ApiKey:
-    """Return the submitted key.
-
-    Raises:
-        ApiError: 401 if the key is invalid; 403 if it lacks the scope to read.
-    """
+    """Return the submitted key."""
     text = request.field("key").strip()
     if not apikeys.is_well_formed(text):
         raise ApiError(401, "This is not an API key")

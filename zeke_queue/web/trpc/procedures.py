@@ -194,11 +194,7 @@ def _check_served(asking: Asking, path: str, task: str) -> None:
 
 
 def _read(model: type[M], given: Any) -> M:
-    """Validate an input with a model.
-
-    Raises:
-        TrpcError: the input is invalid; the message names every invalid field.
-    """
+    """Validate an input with a model."""
     try:
         return model.model_validate({} if given is None else given)
     except ValidationError as error:

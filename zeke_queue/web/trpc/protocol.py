@@ -212,11 +212,7 @@ def _input(call: _Call) -> Any:
 
 
 def _calls(asked: Asked, *, batch: bool) -> list[_Call]:
-    """Parse the calls of a request.
-
-    Raises:
-        TrpcError: the request has too many calls, or its input is not JSON or has the wrong form.
-    """
+    """Parse the calls of a request."""
     media_type = (asked.media_type or "").partition(";")[0].strip().lower()
     if asked.method != "GET" and media_type != "application/json":
         told = (

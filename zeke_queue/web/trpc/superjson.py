@@ -127,11 +127,7 @@ def _annotate(place: _Place, tree: _Tree, *, legacy: bool) -> None:
 
 
 def _descend(place: _Place, path: str, *, legacy: bool) -> _Place:
-    """Return the place at a path below another one.
-
-    Raises:
-        BadSuperJson: the path does not exist.
-    """
+    """Return the place at a path below another one."""
     for segment in parse_path(path, legacy=legacy):
         if segment in _FORBIDDEN:
             raise BadSuperJson(f"meta: must not have {segment} in a path, got {shown(path)}")
@@ -179,11 +175,7 @@ def parse_path(path: str, *, legacy: bool = False) -> list[str]:
 
 
 def _converted(kind: object, value: Any) -> Any:
-    """Return the value that a marked part represents.
-
-    Raises:
-        BadSuperJson: the type is unknown, or the part does not match it.
-    """
+    """Return the value that a marked part represents."""
     if isinstance(kind, list):
         named = cast("list[Any]", kind)
         if len(named) == 2 and named[0] == "typed-array" and isinstance(value, list):  # noqa: PLR2004 - type and name
