@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 
 from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver
-from tests.conformance.planting import PlantInMemory, PlantInPostgres
+from tests.conformance.planting import Plant, PlantInMemory, PlantInPostgres
 from tests.conformance.storages import STORAGES, open_storage
-from zeke_queue.storage.forwarding import forward
+from zeke_queue.storage import Storage
+from zeke_queue.storage.forwarding import Call, forward
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.storage.postgres import PostgresStorage
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    from tests.conformance.planting import Plant
-    from zeke_queue.storage import Storage
-    from zeke_queue.storage.forwarding import Call
 
 
 @pytest.fixture

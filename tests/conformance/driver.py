@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from datetime import datetime
+from typing import Any, TypeVar
 from uuid import UUID
 
-from zeke_queue.model import Completed, Failed, NewJob, QueueCapacity, Released, RowState, Waiting, WorkerInfo
+from tests.clocks import FrozenClock
+from zeke_queue.model import (
+    Claimed,
+    Completed,
+    ExpiredJob,
+    Failed,
+    Job,
+    NewJob,
+    QueueCapacity,
+    Released,
+    RowState,
+    Schedule,
+    Waiting,
+    WorkerInfo,
+)
+from zeke_queue.storage import Storage
+from zeke_queue.storage.jobs import JobWriter, Transaction
 from zeke_queue.system.entropy import Ids, SeededEntropy
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Iterable
-    from datetime import datetime
-
-    from tests.clocks import FrozenClock
-    from zeke_queue.model import Claimed, ExpiredJob, Job, Schedule
-    from zeke_queue.storage import Storage
-    from zeke_queue.storage.jobs import JobWriter, Transaction
 
 T = TypeVar("T")
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING, LiteralString, Protocol
+from typing import LiteralString, Protocol
 
 import psycopg
 from psycopg import sql
 
-if TYPE_CHECKING:
-    from zeke_queue.model import Job
-    from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.model import Job
+from zeke_queue.storage.memory import MemoryStorage
 
 COLUMNS = {
     "retrycount": "retry_count",
@@ -81,8 +80,7 @@ class PlantInPostgres:
             value = getattr(job, column)
             values[column] = None if value is None else json.dumps(value)
         insert = sql.SQL("INSERT INTO pgboss.job ({}) VALUES ({})").format(
-            sql.SQL(", ").join(map(sql.Identifier, values)),
-            sql.SQL(", ").join(map(sql.Placeholder, values)),
+            sql.SQL(", ").join(map(sql.Identifier, values)), sql.SQL(", ").join(map(sql.Placeholder, values))
         )
         async with await psycopg.AsyncConnection.connect(self._dsn) as connection:
             await connection.execute("DELETE FROM pgboss.job WHERE id = %s", [job.id])

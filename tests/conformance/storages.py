@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.clocks import FrozenClock
+from zeke_queue.storage import Storage
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.storage.postgres import PostgresStorage
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.clocks import FrozenClock
-    from zeke_queue.storage import Storage
 
 STORAGES = ("memory", "postgres")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from datetime import datetime
+from typing import Any, Protocol
 from uuid import UUID
 
 import psycopg
@@ -11,16 +12,11 @@ import pytest
 from psycopg import sql
 
 from tests.cases import check_each_async
-from tests.clocks import START
+from tests.clocks import START, FrozenClock
 from zeke_queue.core import apikeys
+from zeke_queue.storage import Storage
 from zeke_queue.storage.access import ApiKey, NewKey, Scope
 from zeke_queue.storage.memory import MemoryStorage
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from tests.clocks import FrozenClock
-    from zeke_queue.storage import Storage
 
 TEAM = UUID("00000000-0000-4000-8000-00000000001e")
 TOKEN = apikeys.digest_of("a session's token")
@@ -41,16 +37,7 @@ def new_key(number: int = 1, **fields: Any) -> NewKey:
 
 
 def stored(key: NewKey, created_on: datetime = START, **fields: Any) -> ApiKey:
-    return ApiKey(
-        key.id,
-        key.name,
-        key.prefix,
-        key.digest,
-        key.scopes,
-        key.team_id,
-        created_on,
-        **fields,
-    )
+    return ApiKey(key.id, key.name, key.prefix, key.digest, key.scopes, key.team_id, created_on, **fields)
 
 
 async def good(storage: Storage, key: NewKey) -> bool:

@@ -22,11 +22,9 @@ async def test_waiting_job_is_cancelled(storage: Storage, jobs: Driver, clock: F
     assert (job.row_state, job.completed_on, job.output) == (RowState.CANCELLED, clock.now(), None)
 
 
-async def test_running_job_is_cancelled_and_its_late_outcome_is_fenced(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_running_job_is_cancelled_and_its_late_outcome_is_fenced(jobs: Driver) -> None:
     job = await jobs.running()
-    assert await storage.cancel([job.id]) == {job.id}
+    assert await jobs.storage.cancel([job.id]) == {job.id}
     assert not await jobs.complete(job, "1")
     stored = await jobs.look(job.id)
     assert (stored.row_state, stored.worker, stored.output) == (RowState.CANCELLED, ANNA, None)
@@ -90,16 +88,14 @@ async def test_only_cancelled_jobs_are_resumed(storage: Storage, jobs: Driver) -
     assert await storage.resume([*ended, waiting, running.id]) == set()
 
 
-async def test_failed_or_expired_job_is_retried_at_once(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_failed_or_expired_job_is_retried_at_once(storage: Storage, jobs: Driver) -> None:
     async def check(end: RowState) -> None:
         job_id = await jobs.ended(end, end.value)
-        clock.advance(10)
+        jobs.clock.advance(10)
         assert await storage.retry([job_id]) == {job_id}
         job = await jobs.look(job_id)
-        assert (job.row_state, job.start_after, job.completed_on) == (RowState.RETRY, clock.now(), None)
-        assert (job.worker, job.keep_until) == (None, clock.now() + CENTURY)
+        assert (job.row_state, job.start_after, job.completed_on) == (RowState.RETRY, jobs.clock.now(), None)
+        assert (job.worker, job.keep_until) == (None, jobs.clock.now() + CENTURY)
         again = await jobs.claim_one(end.value)
         assert (again.id, again.attempt, again.retry_count) == (job_id, 2, 1)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.clocks import FrozenClock
 from tests.conformance.driver import BOOM, Driver, is_kept_waiting, soon
 from zeke_queue.model import Failed, JobEvent
 from zeke_queue.storage import Storage
@@ -14,21 +13,19 @@ def progress(job_id: object, value: float, attempt: int = 1) -> JobEvent:
     return JobEvent(job_id, attempt, "progress", f'{{"value":{value}, "message":null}}')  # type: ignore[arg-type]
 
 
-async def test_events_keep_their_order_and_the_time_of_the_storage(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_events_keep_their_order_and_the_time_of_the_storage(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running()
     await storage.append_events(
         [progress(job.id, 0.5), JobEvent(job.id, 1, "log", '{"level":"info","message":"hi"}')]
     )
-    first_at = clock.now()
-    clock.advance(1)
+    first_at = jobs.clock.now()
+    jobs.clock.advance(1)
     await storage.append_events([progress(job.id, 1.0)])
     events = await storage.events({job.id: 0})
     assert [(event.kind, event.attempt, event.data, event.at) for event in events] == [
         ("progress", 1, '{"value": 0.5, "message": null}', first_at),
         ("log", 1, '{"level": "info", "message": "hi"}', first_at),
-        ("progress", 1, '{"value": 1.0, "message": null}', clock.now()),
+        ("progress", 1, '{"value": 1.0, "message": null}', jobs.clock.now()),
     ]
     assert [event.seq for event in events] == sorted({event.seq for event in events})
     assert events[0].seq > 0
@@ -57,20 +54,18 @@ async def test_events_of_jobs_are_separate(storage: Storage, jobs: Driver) -> No
     assert await storage.events({jobs.new_id(): 0}) == []
 
 
-async def test_events_of_several_jobs_are_read_each_after_its_position(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_events_of_several_jobs_are_read_each_after_its_position(jobs: Driver) -> None:
     a, b, c = [await jobs.running() for _ in range(3)]
     for value in (0.1, 0.2, 0.3):
-        await storage.append_events([progress(job.id, value) for job in (b, a, c)])
-    seen = (await storage.events({a.id: 0}))[1].seq
-    found = await storage.events({a.id: seen, b.id: 0, jobs.new_id(): 0})
+        await jobs.storage.append_events([progress(job.id, value) for job in (b, a, c)])
+    seen = (await jobs.storage.events({a.id: 0}))[1].seq
+    found = await jobs.storage.events({a.id: seen, b.id: 0, jobs.new_id(): 0})
     assert found == sorted(
-        [*(await storage.events({a.id: 0}))[2:], *await storage.events({b.id: 0})],
+        [*(await jobs.storage.events({a.id: 0}))[2:], *await jobs.storage.events({b.id: 0})],
         key=lambda event: event.seq,
     )
     assert [event.job_id for event in found] == [b.id, b.id, b.id, a.id]
-    assert await storage.events({}) == []
+    assert await jobs.storage.events({}) == []
 
 
 async def test_thousand_events_are_shared_among_the_jobs_oldest_first(storage: Storage, jobs: Driver) -> None:
@@ -130,13 +125,11 @@ async def test_subscription_reports_events(storage: Storage, jobs: Driver) -> No
         assert await soon(watch.wait(30)) == [job.id]
 
 
-async def test_subscription_reports_a_change_when_its_transaction_commits(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_subscription_reports_a_change_when_its_transaction_commits(jobs: Driver) -> None:
     job_id = await jobs.send()
-    async with storage.subscribe() as watch:
+    async with jobs.storage.subscribe() as watch:
         await watch.add([job_id])
-        async with storage.transaction() as transaction:
+        async with jobs.storage.transaction() as transaction:
             await transaction.cancel([job_id])
         assert await soon(watch.wait(30)) == [job_id]
 

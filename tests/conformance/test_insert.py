@@ -12,9 +12,7 @@ from zeke_queue.storage import Storage
 CENTURY = timedelta(days=36_500)
 
 
-async def test_new_job_is_stored_with_every_sent_column(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_new_job_is_stored_with_every_sent_column(storage: Storage, jobs: Driver) -> None:
     parent = jobs.new_id()
     sent = NewJob(
         id=jobs.new_id(),
@@ -46,14 +44,14 @@ async def test_new_job_is_stored_with_every_sent_column(
         retry_delay=4,
         retry_backoff=False,
         retry_delay_max=60,
-        start_after=clock.now() + timedelta(seconds=90.5),
+        start_after=jobs.clock.now() + timedelta(seconds=90.5),
         started_on=None,
         singleton_key="anna",
         singleton_on=None,
         expire_in=12.25,
-        created_on=clock.now(),
+        created_on=jobs.clock.now(),
         completed_on=None,
-        keep_until=clock.now() + CENTURY,
+        keep_until=jobs.clock.now() + CENTURY,
         output=None,
         worker=None,
         policy="stately",
@@ -94,13 +92,11 @@ async def test_insert_of_no_jobs_changes_nothing(storage: Storage) -> None:
     assert await storage.queue_stats() == []
 
 
-async def test_repeated_insert_returns_its_id_and_changes_nothing(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_repeated_insert_returns_its_id_and_changes_nothing(storage: Storage, jobs: Driver) -> None:
     job = jobs.new(data='{"n": 1}')
     await storage.insert([job])
     before = await jobs.look(job.id)
-    clock.advance(10)
+    jobs.clock.advance(10)
     repeated = NewJob(job.id, "mail", '{"n": 2}', priority=5)
     assert await storage.insert([repeated]) == [job.id]
     assert await jobs.look(job.id) == before
@@ -112,11 +108,9 @@ async def test_insert_of_an_ended_job_does_not_run_it_again(storage: Storage, jo
     assert await jobs.claim() == []
 
 
-async def test_insert_of_an_archived_job_does_not_run_it_again(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_insert_of_an_archived_job_does_not_run_it_again(storage: Storage, jobs: Driver) -> None:
     job_id = await jobs.ended(RowState.COMPLETED)
-    clock.advance(100)
+    jobs.clock.advance(100)
     assert await storage.archive(10, 100) == 1
     assert await storage.insert([NewJob(job_id, "mail")]) == [job_id]
     assert await jobs.claim() == []
@@ -171,10 +165,8 @@ async def test_job_that_waited_for_a_year_is_claimed(jobs: Driver) -> None:
     assert [job.id for job in await jobs.claim(worker=ANNA)] == [job_id]
 
 
-async def test_durations_are_rounded_to_the_microsecond(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_durations_are_rounded_to_the_microsecond(storage: Storage, jobs: Driver) -> None:
     for delay, kept in [(0.0000025, 2), (1.0000015, 1_000_001), (4.0000005, 4_000_000), (0.1 + 0.2, 300_000)]:
         job = await jobs.look(await jobs.send(delay=delay, expire_in=60 + delay))
-        assert job.start_after - clock.now() == timedelta(microseconds=kept), delay
+        assert job.start_after - jobs.clock.now() == timedelta(microseconds=kept), delay
         assert timedelta(seconds=job.expire_in) == timedelta(seconds=60 + delay), delay

@@ -50,10 +50,8 @@ async def test_unlimited_queues_are_not_affected_by_a_full_queue(storage: Storag
     assert sorted(job.name for job in await jobs.claim("a", "b", "c")) == ["a", "b", "b", "c", "c"]
 
 
-async def test_full_queue_does_not_block_lower_priorities_of_other_queues(
-    storage: Storage, jobs: Driver
-) -> None:
-    await storage.declare([QueueSettings("a", 1)], [])
+async def test_full_queue_does_not_block_lower_priorities_of_other_queues(jobs: Driver) -> None:
+    await jobs.storage.declare([QueueSettings("a", 1)], [])
     for _ in range(3):
         await jobs.send("a", priority=9)
         await jobs.send("b")

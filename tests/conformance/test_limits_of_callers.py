@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
 from tests.cases import check_each_async
+from tests.clocks import FrozenClock
 from zeke_queue.errors import InvalidOptionError
+from zeke_queue.storage import Storage
 from zeke_queue.storage.access import RateLimit
 from zeke_queue.storage.memory import MemoryStorage
-
-if TYPE_CHECKING:
-    from tests.clocks import FrozenClock
-    from zeke_queue.storage import Storage
 
 
 async def test_window_admits_calls_up_to_its_limit(storage: Storage, clock: FrozenClock) -> None:

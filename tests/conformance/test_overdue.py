@@ -13,16 +13,14 @@ from zeke_queue.model import ExpiredJob, Extended, Failed, RowState
 from zeke_queue.storage import Storage
 
 
-async def test_attempt_is_expired_after_its_deadline_and_not_at_it(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_attempt_is_expired_after_its_deadline_and_not_at_it(storage: Storage, jobs: Driver) -> None:
     await jobs.heartbeat(lease=10_000)
     job = await jobs.running(
         expire_in=60, retry_limit=4, retry_delay=2, retry_backoff=False, retry_delay_max=9
     )
-    clock.advance(60)
+    jobs.clock.advance(60)
     assert await lock_expired(storage, 100) == []
-    clock.advance(0.000001)
+    jobs.clock.advance(0.000001)
     assert await lock_expired(storage, 100) == [
         ExpiredJob(
             id=job.id,
@@ -39,26 +37,22 @@ async def test_attempt_is_expired_after_its_deadline_and_not_at_it(
     ]
 
 
-async def test_waiting_and_ended_jobs_never_expire(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_waiting_and_ended_jobs_never_expire(storage: Storage, jobs: Driver) -> None:
     await jobs.ended(RowState.COMPLETED)
     await jobs.fail(await jobs.running(), retry_in=1)
     await jobs.send("other")
-    clock.advance(1_000_000)
+    jobs.clock.advance(1_000_000)
     assert await lock_expired(storage, 100) == []
 
 
-async def test_worker_without_heartbeat_loses_its_jobs(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_worker_without_heartbeat_loses_its_jobs(storage: Storage, jobs: Driver) -> None:
     await jobs.heartbeat(ANNA, lease=15)
     await jobs.heartbeat(BERT, lease=60)
     lost = await jobs.running(worker=ANNA)
     await jobs.running(worker=BERT)
-    clock.advance(15)
+    jobs.clock.advance(15)
     assert await lock_expired(storage, 100) == []
-    clock.advance(0.5)
+    jobs.clock.advance(0.5)
     assert [(job.id, job.reason, job.worker) for job in await lock_expired(storage, 100)] == [
         (lost.id, "lease", ANNA)
     ]
@@ -85,34 +79,28 @@ async def test_unregistered_worker_has_no_lease(storage: Storage, jobs: Driver) 
     assert [(late.id, late.reason) for late in await lock_expired(storage, 100)] == [(job.id, "lease")]
 
 
-async def test_deadline_is_the_reason_even_for_a_lost_worker(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_deadline_is_the_reason_even_for_a_lost_worker(storage: Storage, jobs: Driver) -> None:
     await jobs.running(expire_in=5)
-    clock.advance(6)
+    jobs.clock.advance(6)
     assert [late.reason for late in await lock_expired(storage, 100)] == ["deadline"]
 
 
-async def test_oldest_deadlines_come_first_up_to_the_limit(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_oldest_deadlines_come_first_up_to_the_limit(storage: Storage, jobs: Driver) -> None:
     ids = [(await jobs.running(expire_in=seconds)).id for seconds in (30, 10, 20, 10)]
-    clock.advance(60)
+    jobs.clock.advance(60)
     assert [late.id for late in await lock_expired(storage, 100)] == [ids[1], ids[3], ids[2], ids[0]]
     assert [late.id for late in await lock_expired(storage, 2)] == [ids[1], ids[3]]
 
 
-async def test_extension_sets_the_deadline_from_now(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_extension_sets_the_deadline_from_now(storage: Storage, jobs: Driver) -> None:
     await jobs.heartbeat(lease=10_000)
     job = await jobs.running(expire_in=60)
-    clock.advance(50)
+    jobs.clock.advance(50)
     assert await storage.extend([Extended(job.id, 1, 30)]) == {job.id}
     assert (await jobs.look(job.id)).expire_in == 80
-    clock.advance(30)
+    jobs.clock.advance(30)
     assert await lock_expired(storage, 100) == []
-    clock.advance(1)
+    jobs.clock.advance(1)
     assert len(await lock_expired(storage, 100)) == 1
 
 
@@ -127,35 +115,29 @@ async def test_extension_is_fenced_by_the_attempt(storage: Storage, jobs: Driver
     assert await storage.extend([*asked, Extended(stale.id, 2, 99)]) == {stale.id}
 
 
-async def test_extension_does_not_wait_for_an_insert_into_the_slot_of_the_job(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_extension_does_not_wait_for_an_insert_into_the_slot_of_the_job(jobs: Driver) -> None:
     key = "__pgboss__singleton_queue"
     job = await jobs.running(singleton_key=key)
-    async with storage.transaction() as transaction:
+    async with jobs.storage.transaction() as transaction:
         await jobs.send(within=transaction, singleton_key=key)
-        assert await soon(storage.extend([Extended(job.id, 1, 60)])) == {job.id}
+        assert await soon(jobs.storage.extend([Extended(job.id, 1, 60)])) == {job.id}
 
 
-async def test_extension_does_not_wait_for_the_lock_of_an_inactive_job(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_extension_does_not_wait_for_the_lock_of_an_inactive_job(jobs: Driver) -> None:
     mine, waiting = await jobs.running(), await jobs.send("post")
-    async with storage.transaction() as transaction:
+    async with jobs.storage.transaction() as transaction:
         assert await transaction.cancel([waiting]) == {waiting}
         asked = [Extended(mine.id, 1, 60), Extended(waiting, 1, 60)]
-        assert await soon(storage.extend(asked)) == {mine.id}
+        assert await soon(jobs.storage.extend(asked)) == {mine.id}
 
 
 async def test_extending_no_jobs_changes_nothing(storage: Storage) -> None:
     assert await storage.extend([]) == set()
 
 
-async def test_expired_job_is_locked_and_settled_in_one_transaction(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_expired_job_is_locked_and_settled_in_one_transaction(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running(expire_in=5)
-    clock.advance(6)
+    jobs.clock.advance(6)
     async with storage.transaction() as transaction:
         (late,) = await transaction.lock_expired(10)
         failed = Failed(late.id, late.attempt, 2.0, BOOM, RowState.EXPIRED)
@@ -164,26 +146,22 @@ async def test_expired_job_is_locked_and_settled_in_one_transaction(
     assert (await jobs.look(job.id)).row_state is RowState.RETRY
 
 
-async def test_concurrent_sweeps_lock_different_jobs(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_concurrent_sweeps_lock_different_jobs(storage: Storage, jobs: Driver) -> None:
     ids = [(await jobs.running(expire_in=5)).id for _ in range(3)]
-    clock.advance(6)
+    jobs.clock.advance(6)
     async with storage.transaction() as first, storage.transaction() as second:
         assert [late.id for late in await first.lock_expired(2)] == ids[:2]
         assert [late.id for late in await second.lock_expired(2)] == ids[2:]
     assert [late.id for late in await lock_expired(storage, 10)] == ids
 
 
-async def test_job_fetched_by_pgboss_has_a_deadline_and_no_lease(
-    storage: Storage, jobs: Driver, clock: FrozenClock, plant: Plant
-) -> None:
+async def test_job_fetched_by_pgboss_has_a_deadline_and_no_lease(jobs: Driver, plant: Plant) -> None:
     job = await jobs.look(await jobs.send(expire_in=900))
-    await plant(replace(job, row_state=RowState.ACTIVE, started_on=clock.now(), attempt=1))
-    clock.advance(900)
-    assert await lock_expired(storage, 100) == []
-    clock.advance(1)
-    assert [(late.id, late.reason, late.worker) for late in await lock_expired(storage, 100)] == [
+    await plant(replace(job, row_state=RowState.ACTIVE, started_on=jobs.clock.now(), attempt=1))
+    jobs.clock.advance(900)
+    assert await lock_expired(jobs.storage, 100) == []
+    jobs.clock.advance(1)
+    assert [(late.id, late.reason, late.worker) for late in await lock_expired(jobs.storage, 100)] == [
         (job.id, "deadline", None)
     ]
 

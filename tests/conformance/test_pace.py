@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
 from tests.cases import check_each_async
-from tests.clocks import START
+from tests.clocks import START, FrozenClock
+from tests.conformance.driver import Driver
+from tests.conformance.planting import Plant
 from zeke_queue.errors import InvalidOptionError
 from zeke_queue.model import RowState, Throughput
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from tests.clocks import FrozenClock
-    from tests.conformance.driver import Driver
-    from tests.conformance.planting import Plant
-    from zeke_queue.storage import Storage
+from zeke_queue.storage import Storage
 
 
 def nothing(begin: datetime, **fields: Any) -> Throughput:
@@ -47,17 +42,15 @@ async def test_buckets_are_aligned_and_the_last_one_contains_now(
     ]
 
 
-async def test_job_counts_in_the_bucket_of_its_end(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
-    clock.advance(59.999999)
+async def test_job_counts_in_the_bucket_of_its_end(storage: Storage, jobs: Driver) -> None:
+    jobs.clock.advance(59.999999)
     await jobs.ended(RowState.COMPLETED)
-    clock.advance(0.000001)
+    jobs.clock.advance(0.000001)
     await jobs.ended(RowState.FAILED)
     await jobs.ended(RowState.EXPIRED)
     await jobs.ended(RowState.CANCELLED)
     await storage.cancel([await jobs.send()])
-    clock.advance(59.999999)
+    jobs.clock.advance(59.999999)
     await jobs.send()
     await jobs.running("post")
     none = {"wait_median": 0.0, "wait_95": 0.0, "run_median": 0.0, "run_95": 0.0}
@@ -67,13 +60,11 @@ async def test_job_counts_in_the_bucket_of_its_end(
     ]
 
 
-async def test_job_that_ended_before_the_first_bucket_does_not_count(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_job_that_ended_before_the_first_bucket_does_not_count(storage: Storage, jobs: Driver) -> None:
     await jobs.ended(RowState.COMPLETED)
-    clock.advance(59.999999)
+    jobs.clock.advance(59.999999)
     assert [one.completed for one in await storage.throughput((), 60, 60)] == [1]
-    clock.advance(0.000001)
+    jobs.clock.advance(0.000001)
     assert [one.completed for one in await storage.throughput((), 60, 60)] == [0]
     assert [one.completed for one in await storage.throughput((), 61, 60)] == [1, 0]
 
@@ -105,46 +96,40 @@ async def test_throughput_can_be_limited_to_queues(storage: Storage, jobs: Drive
     assert await completed("nobody") == 0
 
 
-async def test_wait_counts_from_the_due_time_and_run_is_the_last_attempt(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_wait_counts_from_the_due_time_and_run_is_the_last_attempt(jobs: Driver) -> None:
     await jobs.send(delay=100.0)
-    clock.advance(102)
+    jobs.clock.advance(102)
     first = await jobs.claim_one()
-    clock.advance(50)
+    jobs.clock.advance(50)
     await jobs.fail(first, retry_in=30.0)
-    clock.advance(33.5)
+    jobs.clock.advance(33.5)
     await jobs.complete(await jobs.claim_one())
-    clock.advance(-0.5)  # the storage's clock is set back, and then a job ends
+    jobs.clock.advance(-0.5)  # the storage's clock is set back, and then a job ends
     second = await jobs.running("post")
-    clock.advance(-1)
+    jobs.clock.advance(-1)
     await jobs.fail(second)
-    (span,) = await storage.throughput((), 3600, 3600)
+    (span,) = await jobs.storage.throughput((), 3600, 3600)
     assert span == Throughput(START, 1, 1, 0, 0.0, 3.5, 0.0, 0.0)
 
 
-async def test_cancelled_and_unstarted_jobs_have_no_durations(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_cancelled_and_unstarted_jobs_have_no_durations(storage: Storage, jobs: Driver) -> None:
     running = await jobs.running()
-    clock.advance(5)
+    jobs.clock.advance(5)
     await storage.cancel([running.id])
     await storage.cancel([await jobs.send()])
     assert await storage.throughput((), 60, 60) == [nothing(START, cancelled=2)]
 
 
-async def test_percentiles_are_values_by_the_nearest_rank(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_percentiles_are_values_by_the_nearest_rank(storage: Storage, jobs: Driver) -> None:
     async def check(times: list[float], median: float, ninety_five: float) -> None:
         waited, run = f"waited {len(times)} {median}", f"run {len(times)} {median}"
         for seconds in times:
-            await ran(jobs, clock, wait=seconds, name=waited)
+            await ran(jobs, jobs.clock, wait=seconds, name=waited)
         (day,) = await storage.throughput([waited], 86_400, 86_400)
         assert (day.completed, day.wait_median, day.wait_95) == (len(times), median, ninety_five)
         assert (day.run_median, day.run_95) == (0.0, 0.0)
         for seconds in times:
-            await ran(jobs, clock, run=seconds, name=run)
+            await ran(jobs, jobs.clock, run=seconds, name=run)
         (day,) = await storage.throughput([run], 86_400, 86_400)
         assert (day.run_median, day.run_95) == (median, ninety_five)
 
@@ -193,14 +178,12 @@ async def test_queue_without_due_jobs_has_no_lag(storage: Storage, jobs: Driver,
     assert await lags(storage) == {"mail": 0.0}
 
 
-async def test_lag_is_the_longest_wait_of_any_priority(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_lag_is_the_longest_wait_of_any_priority(storage: Storage, jobs: Driver) -> None:
     for priority, delay in ((1, 3.0), (0, 1.0), (-1, 2.5), (2, 60.0)):
         await jobs.send(priority=priority, delay=delay)
         await jobs.send("post", priority=-priority, delay=delay + 1)
     await jobs.send("Post", delay=60.0)
-    clock.advance(5)
+    jobs.clock.advance(5)
     assert await lags(storage) == {"mail": 4.0, "post": 3.0}
     await jobs.claim(limit=1)
     assert await lags(storage) == {"mail": 4.0, "post": 3.0}  # the first claim took the urgent jobs
@@ -208,12 +191,10 @@ async def test_lag_is_the_longest_wait_of_any_priority(
     assert await lags(storage) == {"mail": 2.5, "post": 3.0}
 
 
-async def test_lag_of_a_retry_counts_from_its_due_time(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
-    clock.advance(5)
+async def test_lag_of_a_retry_counts_from_its_due_time(storage: Storage, jobs: Driver) -> None:
+    jobs.clock.advance(5)
     await jobs.fail(await jobs.running(), retry_in=2.0)
-    clock.advance(3)
+    jobs.clock.advance(3)
     assert await lags(storage) == {"mail": 1.0}
 
 
@@ -239,10 +220,8 @@ async def test_job_waiting_for_a_child_has_no_lag(storage: Storage, jobs: Driver
     assert await lags(storage) == {"errand": 4.0}
 
 
-async def test_lag_of_a_job_due_since_the_earliest_time_counts_from_it(
-    storage: Storage, jobs: Driver, plant: Plant, clock: FrozenClock
-) -> None:
+async def test_lag_of_a_job_due_since_the_earliest_time_counts_from_it(jobs: Driver, plant: Plant) -> None:
     job = await jobs.look(await jobs.send())
     long_ago = job.start_after.min.replace(tzinfo=job.start_after.tzinfo)
     await plant(replace(job, start_after=long_ago))
-    assert await lags(storage) == {"mail": (clock.now() - long_ago).total_seconds()}
+    assert await lags(jobs.storage) == {"mail": (jobs.clock.now() - long_ago).total_seconds()}

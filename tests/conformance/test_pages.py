@@ -6,25 +6,22 @@ What holds for live jobs holds for archived ones, so most tests check a list, ar
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from decimal import Decimal
 from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.cases import check_each_async
+from tests.conformance.driver import Driver
 from zeke_queue.errors import InvalidOptionError, JobNotFoundError
 from zeke_queue.model import CARRIED, Job, JobPage, JobQuery, JobStatus
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from uuid import UUID
-
-    from tests.conformance.driver import Driver
-    from zeke_queue.storage import Storage
+from zeke_queue.storage import Storage
 
 
 async def live_and_archived(jobs: Driver) -> AsyncIterator[bool]:
@@ -193,16 +190,10 @@ async def test_bytes_are_those_of_the_text_that_postgres_writes(
         for column, written in columns.items():
             for bytes_max, listed in ((2 * written.size - 1, 1), (2 * written.size, 2)):
                 query = JobQuery(names=(queues[column],), archived=archived, bytes_max=bytes_max)
-                assert len((await storage.find(query)).jobs) == listed, (
-                    column,
-                    archived,
-                    bytes_max,
-                )
+                assert len((await storage.find(query)).jobs) == listed, (column, archived, bytes_max)
 
 
-async def test_bytes_of_jobs_of_one_moment_count_in_the_order_of_the_list(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_bytes_of_jobs_of_one_moment_count_in_the_order_of_the_list(jobs: Driver) -> None:
     lengths = (1_000, 100, 10)
     sent = [await jobs.running(data='"' + "a" * (length - 2) + '"') for length in lengths]
     for job in sent:
@@ -212,23 +203,21 @@ async def test_bytes_of_jobs_of_one_moment_count_in_the_order_of_the_list(
     async for archived in live_and_archived(jobs):
 
         async def check(bytes_max: int, listed: int, *, archived: bool = archived) -> None:
-            found = await storage.find(JobQuery(archived=archived, bytes_max=bytes_max))
+            found = await jobs.storage.find(JobQuery(archived=archived, bytes_max=bytes_max))
             assert len({job.created_on for job in found.jobs}) == 1
             assert (ids(found), found.has_more) == (newest[:listed], listed < 3)
 
         await check_each_async([(109, 1), (110, 2), (1_109, 2), (1_110, 3)], check)
 
 
-async def test_payload_output_and_meta_count_together_and_the_history_does_not(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_payload_output_and_meta_count_together_and_the_history_does_not(jobs: Driver) -> None:
     for _ in range(2):
         job = await jobs.running(data='"1234"', meta='{"k": 1}')
         await jobs.fail(job, None, '{"type": "E"}')
         jobs.clock.advance(1)
     together = 2 * (6 + 8 + 13)
     for bytes_max, listed in ((together - 1, 1), (together, 2)):
-        assert len((await storage.find(JobQuery(bytes_max=bytes_max))).jobs) == listed
+        assert len((await jobs.storage.find(JobQuery(bytes_max=bytes_max))).jobs) == listed
 
 
 async def test_excluded_parts_are_not_read_and_have_no_bytes(storage: Storage, jobs: Driver) -> None:

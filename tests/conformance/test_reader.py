@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta, timezone
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -16,10 +17,6 @@ from zeke_queue.core import jsonb
 from zeke_queue.errors import JobNotFoundError
 from zeke_queue.model import JobQuery, JobStatus, QueueStats, RowState
 from zeke_queue.storage import Storage
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from datetime import datetime
 
 
 async def pages(storage: Storage, **filters: Any) -> AsyncIterator[list[UUID]]:
@@ -35,11 +32,9 @@ def out_of_order(number: int) -> UUID:
     return UUID(int=(1_000 - number) << 96, version=5)
 
 
-async def test_jobs_are_returned_by_id_live_or_archived(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_jobs_are_returned_by_id_live_or_archived(storage: Storage, jobs: Driver) -> None:
     archived = await jobs.ended(RowState.COMPLETED)
-    clock.advance(1)
+    jobs.clock.advance(1)
     await storage.archive(0, 100)
     live, unknown = await jobs.send(), jobs.new_id()
     found = await storage.get([live, archived, unknown])
@@ -65,14 +60,12 @@ async def test_jobs_are_listed_newest_first_in_pages(storage: Storage, jobs: Dri
     assert [job.id for job in rest] == [ids[1], ids[0]]
 
 
-async def test_jobs_are_listed_newest_first_with_ids_in_any_order(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_jobs_are_listed_newest_first_with_ids_in_any_order(storage: Storage, jobs: Driver) -> None:
     made_up = [out_of_order(number) for number in range(4)]
     sent = []
     for job_id in made_up:
         sent += [await jobs.send(id=job_id), await jobs.send()]
-        clock.advance(0.000001)
+        jobs.clock.advance(0.000001)
     newest_first = [one for pair in zip(sent[::2], sent[1::2], strict=True) for one in sorted(pair)][::-1]
     assert [job.id for job in (await storage.find(JobQuery())).jobs] == newest_first
     assert [job.id for job in (await storage.find(JobQuery(limit=3))).jobs] == newest_first[:3]
@@ -83,36 +76,32 @@ async def test_jobs_of_one_moment_are_listed_by_their_ids(storage: Storage, jobs
     assert [page async for page in pages(storage, limit=1)] == [[one] for one in sorted(ids, reverse=True)]
 
 
-async def test_small_pages_have_each_job_once_while_new_ones_arrive(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_small_pages_have_each_job_once_while_new_ones_arrive(storage: Storage, jobs: Driver) -> None:
     async def check(limit: int) -> None:
         name = f"pages of {limit}"
         there = []
         for number in range(9):
             there.append(await jobs.send(name, id=out_of_order(100 * limit + number)))
             if number % 3:  # else the next one is of the same moment
-                clock.advance(1)
+                jobs.clock.advance(1)
         newest_first = [job.id for job in (await storage.find(JobQuery(names=(name,)))).jobs]
         seen = []
         async for page in pages(storage, names=(name,), limit=limit):
             assert len(page) <= limit
             seen += page
             await jobs.send(name, id=out_of_order(100 * limit + 20 + len(seen)))
-            clock.advance(1)
+            jobs.clock.advance(1)
         assert seen == newest_first
         assert set(seen) == set(there)
 
     await check_each_async([1, 2, 3, 7], check)
 
 
-async def test_pages_go_on_when_jobs_are_archived_in_between(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_pages_go_on_when_jobs_are_archived_in_between(storage: Storage, jobs: Driver) -> None:
     first = await jobs.send(id=out_of_order(1))
-    clock.advance(1)
+    jobs.clock.advance(1)
     ended = await jobs.ended(RowState.COMPLETED, "post", id=out_of_order(2))
-    clock.advance(1)
+    jobs.clock.advance(1)
     last = await jobs.send(id=out_of_order(3))
     assert [page async for page in pages(storage, limit=1)] == [[last], [ended], [first]]
     await storage.archive(0, 100)
@@ -121,23 +110,19 @@ async def test_pages_go_on_when_jobs_are_archived_in_between(
     assert (await storage.find(JobQuery(before=first, archived=True))).jobs == []
 
 
-async def test_archived_jobs_are_listed_newest_first_with_ids_in_any_order(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_archived_jobs_are_listed_newest_first_with_ids_in_any_order(jobs: Driver) -> None:
     sent = []
     for number in range(5):
         sent.append(await jobs.ended(RowState.COMPLETED, id=out_of_order(number)))
-        clock.advance(1)
-    await storage.archive(0, 100)
-    found = [page async for page in pages(storage, archived=True, limit=2)]
+        jobs.clock.advance(1)
+    await jobs.storage.archive(0, 100)
+    found = [page async for page in pages(jobs.storage, archived=True, limit=2)]
     assert found == [sent[:2:-1], sent[2:0:-1], sent[:1]]
 
 
-async def test_archived_jobs_of_one_moment_are_listed_by_their_ids(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_archived_jobs_of_one_moment_are_listed_by_their_ids(storage: Storage, jobs: Driver) -> None:
     sent = [await jobs.ended(RowState.COMPLETED, id=out_of_order(number)) for number in (3, 1, 4, 2)]
-    clock.advance(1)
+    jobs.clock.advance(1)
     await storage.archive(0, 100)
 
     async def check(limit: int) -> None:
@@ -175,11 +160,9 @@ async def test_jobs_are_found_by_queue_state_and_parent(storage: Storage, jobs: 
     assert await found() == {parent, child, failed}
 
 
-async def test_archived_jobs_are_listed_only_with_archived(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_archived_jobs_are_listed_only_with_archived(storage: Storage, jobs: Driver) -> None:
     archived = await jobs.ended(RowState.COMPLETED)
-    clock.advance(1)
+    jobs.clock.advance(1)
     await storage.archive(0, 100)
     live = await jobs.send()
     assert [job.id for job in (await storage.find(JobQuery(archived=True))).jobs] == [archived]
@@ -199,13 +182,11 @@ async def archive(storage: Storage, clock: FrozenClock) -> None:
     await storage.archive(0, 100)
 
 
-async def test_jobs_are_found_by_when_they_were_created(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
-    begun, sent = clock.now(), []
+async def test_jobs_are_found_by_when_they_were_created(storage: Storage, jobs: Driver) -> None:
+    begun, sent = jobs.clock.now(), []
     for _ in range(4):
         sent.append(await jobs.ended(RowState.COMPLETED))
-        clock.advance(1)
+        jobs.clock.advance(1)
 
     def instant(seconds: float | None) -> datetime | None:
         at = None if seconds is None else begun + timedelta(seconds=seconds)
@@ -230,7 +211,7 @@ async def test_jobs_are_found_by_when_they_were_created(
             assert listed == [sent[number] for number in reversed(found)]
 
         await check_each_async(cases, check)
-        await archive(storage, clock)
+        await archive(storage, jobs.clock)
 
 
 ODD = {
@@ -245,9 +226,7 @@ ODD = {
 """A payload of values that JSON escapes, and that LIKE, case folding and sorting may get wrong."""
 
 
-async def test_jobs_are_found_by_a_text_in_their_json_as_postgres_writes_it(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_jobs_are_found_by_a_text_in_their_json_as_postgres_writes_it(jobs: Driver) -> None:
     written = jsonb.dumps(ODD).replace("1.5,", "1.50,")
     await jobs.ended(RowState.COMPLETED)
     by_data = await jobs.running("post", data=written)
@@ -273,16 +252,14 @@ async def test_jobs_are_found_by_a_text_in_their_json_as_postgres_writes_it(
     for archived in (False, True):
 
         async def check(text: str, *, archived: bool = archived) -> None:
-            found = {job.id for job in (await storage.find(JobQuery(text=text, archived=archived))).jobs}
+            found = {job.id for job in (await jobs.storage.find(JobQuery(text=text, archived=archived))).jobs}
             assert found == {by_data.id, by_output.id}
 
         await check_each_async(texts, check)
-        await archive(storage, clock)
+        await archive(jobs.storage, jobs.clock)
 
 
-async def test_text_is_searched_literally_but_for_the_case_of_ascii(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_text_is_searched_literally_but_for_the_case_of_ascii(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running(data=jsonb.dumps({**ODD, "share": "100 sure", "i": "\u0131sK"}))
     await jobs.complete(job, '"Kelv\u0131n"')
     texts = [
@@ -304,26 +281,25 @@ async def test_text_is_searched_literally_but_for_the_case_of_ascii(
             assert (await storage.find(JobQuery(text=text, archived=archived))).jobs == []
 
         await check_each_async(texts, check)
-        await archive(storage, clock)
+        await archive(storage, jobs.clock)
 
 
-async def test_jobs_are_found_by_a_part_of_their_id_or_their_singleton_key(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_jobs_are_found_by_a_part_of_their_id_or_their_singleton_key(jobs: Driver) -> None:
     by_id = await jobs.ended(RowState.COMPLETED, id=UUID("abcdef01-2345-7000-8000-00000000ffff"))
     by_key = await jobs.ended(RowState.COMPLETED, singleton_key="Order-ABCDEF01-23")
     await jobs.ended(RowState.COMPLETED, data='{"order": "abcdef"}')
-    assert {job.id for job in (await storage.find(JobQuery(text="aBcDEF01-23"))).jobs} == {by_id, by_key}
-    assert await found_both(storage, clock, text="-8000-00000000FFFF") == [by_id]
+    assert {job.id for job in (await jobs.storage.find(JobQuery(text="aBcDEF01-23"))).jobs} == {by_id, by_key}
+    assert await found_both(jobs.storage, jobs.clock, text="-8000-00000000FFFF") == [by_id]
 
 
-async def test_text_search_in_opaque_queues_covers_id_and_key_only(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_text_search_in_opaque_queues_covers_id_and_key_only(storage: Storage, jobs: Driver) -> None:
     inside = await jobs.ended(RowState.COMPLETED, data='"hunter2"')
     hidden = await jobs.ended(RowState.COMPLETED, "post", data='"hunter2"')
     by_key = await jobs.ended(RowState.COMPLETED, "post", singleton_key="hunter2")
-    assert set(await found_both(storage, clock, text="hunter2", opaque=("post", "other"))) == {inside, by_key}
+    assert set(await found_both(storage, jobs.clock, text="hunter2", opaque=("post", "other"))) == {
+        inside,
+        by_key,
+    }
     by_id = (await storage.find(JobQuery(text=str(hidden), opaque=("post",), archived=True))).jobs
     assert [job.id for job in by_id] == [hidden]
 
@@ -334,14 +310,12 @@ async def test_text_search_skips_queue_names_and_column_borders(storage: Storage
         assert (await storage.find(JobQuery(text=text))).jobs == []
 
 
-async def test_filters_by_time_and_text_combine_with_the_others(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_filters_by_time_and_text_combine_with_the_others(storage: Storage, jobs: Driver) -> None:
     sent = []
     for number in range(6):
         sent.append(await jobs.send("mail" if number % 2 else "post", data=f'{{"to": "n{number // 3}"}}'))
-        clock.advance(1)
-    since = clock.now() - timedelta(seconds=5)
+        jobs.clock.advance(1)
+    since = jobs.clock.now() - timedelta(seconds=5)
     query = JobQuery(names=("post",), created_from=since, text="N1", limit=1)
     assert [job.id for job in (await storage.find(query)).jobs] == [sent[4]]
     assert (await storage.find(replace(query, before=sent[4]))).jobs == []

@@ -18,32 +18,28 @@ from zeke_queue.storage import Storage
 DAY = 86_400
 
 
-async def test_ended_job_is_archived_after_its_retention_and_not_at_it(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_ended_job_is_archived_after_its_retention_and_not_at_it(jobs: Driver) -> None:
     async def check(end: RowState) -> None:
         job_id = await jobs.ended(end)
-        clock.advance(DAY)
-        assert await storage.archive(DAY, 100) == 0
-        clock.advance(0.000001)
-        assert await storage.archive(DAY, 100) == 1
-        assert (await jobs.look(job_id)).archived_on == clock.now()
+        jobs.clock.advance(DAY)
+        assert await jobs.storage.archive(DAY, 100) == 0
+        jobs.clock.advance(0.000001)
+        assert await jobs.storage.archive(DAY, 100) == 1
+        assert (await jobs.look(job_id)).archived_on == jobs.clock.now()
 
     await check_each_async(ENDS, check)
 
 
-async def test_archived_job_differs_in_its_archive_date_only(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_archived_job_differs_in_its_archive_date_only(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running(
         data='{"n": 1}', meta='{"m": 1}', parent=jobs.new_id(), group_key="g", slot_seconds=60
     )
     await jobs.fail(job, retry_in=0)
     await jobs.complete(await jobs.claim_one(), '{"out": 1}')
     before = await jobs.look(job.id)
-    clock.advance(10)
+    jobs.clock.advance(10)
     await storage.archive(1, 100)
-    assert await jobs.look(job.id) == replace(before, archived_on=clock.now())
+    assert await jobs.look(job.id) == replace(before, archived_on=jobs.clock.now())
 
 
 async def test_archived_job_is_not_live(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
@@ -56,28 +52,20 @@ async def test_archived_job_is_not_live(storage: Storage, jobs: Driver, clock: F
     assert await storage.archive(1, 100) == 0
 
 
-async def test_waiting_and_running_jobs_are_not_archived(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
-    ids = [
-        await jobs.send(),
-        (await jobs.running("a")).id,
-        await jobs.send("b", delay=DAY * 9000),
-    ]
+async def test_waiting_and_running_jobs_are_not_archived(storage: Storage, jobs: Driver) -> None:
+    ids = [await jobs.send(), (await jobs.running("a")).id, await jobs.send("b", delay=DAY * 9000)]
     retried = await jobs.running("c")
     await jobs.fail(retried, retry_in=1)
-    clock.advance(DAY * 5000)
+    jobs.clock.advance(DAY * 5000)
     assert await storage.archive(0, 100) == 0
     assert len(await storage.get([*ids, retried.id])) == 4
 
 
-async def test_defect_6_job_waiting_past_its_keep_until_is_not_archived(
-    storage: Storage, jobs: Driver, clock: FrozenClock, plant: Plant
-) -> None:
+async def test_defect_6_job_waiting_past_its_keep_until_is_not_archived(jobs: Driver, plant: Plant) -> None:
     job = await jobs.look(await jobs.send())
-    await plant(replace(job, keep_until=clock.now() + timedelta(days=14)))
-    clock.advance(DAY * 30)
-    assert await storage.archive(0, 100) == 0
+    await plant(replace(job, keep_until=jobs.clock.now() + timedelta(days=14)))
+    jobs.clock.advance(DAY * 30)
+    assert await jobs.storage.archive(0, 100) == 0
     assert [claimed.id for claimed in await jobs.claim()] == [job.id]
 
 
@@ -90,41 +78,35 @@ async def test_requeued_job_is_not_archived(storage: Storage, jobs: Driver, cloc
     assert await storage.archive(DAY / 2, 100) == 0
 
 
-async def test_job_that_ended_twice_in_one_instant_is_archived_once(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_job_that_ended_twice_in_one_instant_is_archived_once(storage: Storage, jobs: Driver) -> None:
     job_id = await jobs.send()
     await storage.cancel([job_id])
     await storage.resume([job_id])
     await storage.cancel([job_id])
-    clock.advance(1)
+    jobs.clock.advance(1)
     assert await storage.archive(0, 100) == 1
-    assert (await jobs.look(job_id)).archived_on == clock.now()
+    assert (await jobs.look(job_id)).archived_on == jobs.clock.now()
 
 
-async def test_oldest_ends_are_archived_first_up_to_the_limit(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_oldest_ends_are_archived_first_up_to_the_limit(storage: Storage, jobs: Driver) -> None:
     ids = []
     for _ in range(3):
         ids.append(await jobs.ended(RowState.COMPLETED))
-        clock.advance(1)
+        jobs.clock.advance(1)
     assert await storage.archive(0, 2) == 2
     assert [(await jobs.look(job_id)).archived_on is None for job_id in ids] == [False, False, True]
     assert await storage.archive(0, 2) == 1
 
 
-async def test_archived_job_is_purged_after_its_retention_and_not_at_it(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_archived_job_is_purged_after_its_retention_and_not_at_it(jobs: Driver) -> None:
     job_id = await jobs.ended(RowState.COMPLETED)
-    clock.advance(DAY + 1)
-    await storage.archive(DAY, 100)
-    clock.advance(7 * DAY)
-    assert await storage.purge(7 * DAY, 100) == 0
-    clock.advance(0.000001)
-    assert await storage.purge(7 * DAY, 100) == 1
-    assert await storage.get([job_id]) == {}
+    jobs.clock.advance(DAY + 1)
+    await jobs.storage.archive(DAY, 100)
+    jobs.clock.advance(7 * DAY)
+    assert await jobs.storage.purge(7 * DAY, 100) == 0
+    jobs.clock.advance(0.000001)
+    assert await jobs.storage.purge(7 * DAY, 100) == 1
+    assert await jobs.storage.get([job_id]) == {}
 
 
 async def test_live_jobs_are_not_purged(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
@@ -134,15 +116,13 @@ async def test_live_jobs_are_not_purged(storage: Storage, jobs: Driver, clock: F
     assert job_id in await storage.get([job_id])
 
 
-async def test_oldest_archived_jobs_are_purged_first_up_to_the_limit(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_oldest_archived_jobs_are_purged_first_up_to_the_limit(storage: Storage, jobs: Driver) -> None:
     ids = []
     for _ in range(3):
         ids.append(await jobs.ended(RowState.COMPLETED))
-        clock.advance(1)
+        jobs.clock.advance(1)
         await storage.archive(0, 100)
-    clock.advance(1)
+    jobs.clock.advance(1)
     assert await storage.purge(0, 2) == 2
     assert list(await storage.get(ids)) == [ids[2]]
 

@@ -169,9 +169,7 @@ async def test_definition_does_not_depend_on_the_order_of_keys(storage: Storage)
     assert await storage.schedules() == [edited]
 
 
-async def test_declared_schedule_replaces_one_created_by_hand(
-    storage: Storage,
-) -> None:
+async def test_declared_schedule_replaces_one_created_by_hand(storage: Storage) -> None:
     await storage.put_schedule(replace(HOURLY, cron="15 * * * *"))
     await storage.declare([], [HOURLY])
     assert await storage.schedules() == [HOURLY]
@@ -220,9 +218,7 @@ async def test_deleted_schedule_returns_with_its_next_declaration(storage: Stora
     assert await storage.schedules() == [HOURLY]
 
 
-async def test_tick_and_its_job_are_stored_together(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_tick_and_its_job_are_stored_together(storage: Storage, jobs: Driver) -> None:
     await storage.declare([], [HOURLY])
     async with storage.transaction() as transaction:
         now, (schedule,) = await transaction.lock_due_schedules(10)

@@ -131,11 +131,9 @@ async def test_cancelled_transaction_is_rolled_back(storage: Storage, jobs: Driv
     assert await jobs.claim() == []
 
 
-async def test_insert_of_a_conflicting_job_waits_for_the_commit_and_is_refused(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_insert_of_a_conflicting_job_waits_for_the_commit_and_is_refused(jobs: Driver) -> None:
     async def check(rule: dict[str, Any]) -> None:
-        async with storage.transaction() as transaction:
+        async with jobs.storage.transaction() as transaction:
             await jobs.send(within=transaction, **rule)
             second = asyncio.create_task(jobs.refused(**rule))
             assert await is_kept_waiting(second)
@@ -193,11 +191,9 @@ async def test_cancel_waits_for_a_transaction_that_settles_the_job(storage: Stor
     assert (await jobs.look(job.id)).row_state is RowState.COMPLETED
 
 
-async def test_settlement_waits_for_a_transaction_that_cancels_the_job(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_settlement_waits_for_a_transaction_that_cancels_the_job(jobs: Driver) -> None:
     job = await jobs.running()
-    async with rolled_back(storage) as transaction:
+    async with rolled_back(jobs.storage) as transaction:
         await transaction.cancel([job.id])
         completing = asyncio.create_task(jobs.complete(job))
         assert await is_kept_waiting(completing)
@@ -252,14 +248,12 @@ async def test_outcome_of_an_earlier_attempt_does_not_lock_the_job(storage: Stor
         assert [job.id for job in await jobs.claim()] == [given_back.id]
 
 
-async def test_slot_freed_and_taken_in_one_transaction_changes_its_holder(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_slot_freed_and_taken_in_one_transaction_changes_its_holder(jobs: Driver) -> None:
     old = await jobs.send(singleton_key="anna")
-    async with storage.transaction() as transaction:
+    async with jobs.storage.transaction() as transaction:
         await transaction.cancel([old])
         new = await jobs.send(within=transaction, singleton_key="anna")
-    assert await storage.find_conflicts([jobs.new(singleton_key="anna")]) == [new]
+    assert await jobs.storage.find_conflicts([jobs.new(singleton_key="anna")]) == [new]
     assert await jobs.refused(singleton_key="anna")
 
 

@@ -191,12 +191,10 @@ async def test_defect_1_job_whose_slot_is_taken_fails_and_names_the_holder(
     assert (await jobs.look(b.id)).row_state is RowState.CREATED
 
 
-async def test_defect_1_rest_of_the_batch_is_settled(
-    storage: Storage, jobs: Driver, poisoned: tuple[Failed, NewJob]
-) -> None:
+async def test_defect_1_rest_of_the_batch_is_settled(jobs: Driver, poisoned: tuple[Failed, NewJob]) -> None:
     failure, _ = poisoned
     done, failing, snoozed = [await jobs.running("other") for _ in range(3)]
-    changed = await storage.settle(
+    changed = await jobs.storage.settle(
         completed=[Completed(done.id, 1, "1")],
         failed=[Failed(failing.id, 1, 9.0, BOOM), failure],
         released=[Released(snoozed.id, 1, 9.0)],
@@ -226,20 +224,16 @@ async def test_defect_1_job_whose_slot_is_taken_does_not_stop_the_sweep(
     assert (await jobs.look(ended)).archived_on == clock.now()
 
 
-async def test_released_job_whose_slot_is_taken_fails(
-    storage: Storage, jobs: Driver, poisoned: tuple[Failed, NewJob]
-) -> None:
+async def test_released_job_whose_slot_is_taken_fails(jobs: Driver, poisoned: tuple[Failed, NewJob]) -> None:
     failure, b = poisoned
-    assert await storage.settle(released=[Released(failure.id, failure.attempt)]) == {failure.id}
+    assert await jobs.storage.settle(released=[Released(failure.id, failure.attempt)]) == {failure.id}
     a = await jobs.look(failure.id)
     assert (a.row_state, a.output["superseded_by"]) == (RowState.FAILED, str(b.id))
 
 
-async def test_final_failure_needs_no_slot(
-    storage: Storage, jobs: Driver, poisoned: tuple[Failed, NewJob]
-) -> None:
+async def test_final_failure_needs_no_slot(jobs: Driver, poisoned: tuple[Failed, NewJob]) -> None:
     failure, _ = poisoned
-    assert await storage.settle(failed=[failure._replace(retry_in=None)]) == {failure.id}
+    assert await jobs.storage.settle(failed=[failure._replace(retry_in=None)]) == {failure.id}
     assert "superseded_by" not in (await jobs.look(failure.id)).output
 
 
@@ -252,22 +246,17 @@ async def test_repeated_superseded_settlement_counts(
     assert await storage.settle(failed=[failure._replace(retry_in=None)], repeated=True) == set()
 
 
-async def test_slot_of_a_failed_and_a_released_job_goes_to_the_lower_id(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_slot_of_a_failed_and_a_released_job_goes_to_the_lower_id(jobs: Driver) -> None:
     async def check(lower: str, states: list[RowState]) -> None:
         pair = [await jobs.running(lower, singleton_key=SINGLETON_QUEUE) for _ in range(2)]
         failing, released = sorted(pair, key=lambda job: job.id, reverse=lower != "failed")
-        await storage.settle(
+        await jobs.storage.settle(
             failed=[Failed(failing.id, failing.attempt, 1.0, BOOM)],
             released=[Released(released.id, released.attempt)],
         )
         assert await jobs.states([failing.id, released.id]) == states
 
-    cases = [
-        ("failed", [RowState.RETRY, RowState.FAILED]),
-        ("released", [RowState.FAILED, RowState.CREATED]),
-    ]
+    cases = [("failed", [RowState.RETRY, RowState.FAILED]), ("released", [RowState.FAILED, RowState.CREATED])]
     await check_each_async(cases, check)
 
 
@@ -282,9 +271,7 @@ async def test_one_of_two_jobs_of_a_call_returns_to_their_slot(storage: Storage,
 # Who is in the way
 
 
-async def test_conflicts_of_new_jobs_are_found_together(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_conflicts_of_new_jobs_are_found_together(storage: Storage, jobs: Driver) -> None:
     await jobs.running(singleton_key=SINGLETON_QUEUE)
     plain = await jobs.ended(RowState.COMPLETED, slot_seconds=60)
     keyed = await jobs.send(slot_seconds=60, singleton_key="anna")
@@ -294,7 +281,7 @@ async def test_conflicts_of_new_jobs_are_found_together(
     refused = [jobs.new(singleton_key="anna"), slot, jobs.new(slot_seconds=60, singleton_key="anna")]
     assert await storage.find_conflicts([*free, *refused]) == [None, None, None, held, plain, keyed]
     waiting = await jobs.send(singleton_key=SINGLETON_QUEUE)
-    clock.advance(60)
+    jobs.clock.advance(60)
     assert await storage.find_conflicts([slot, free[2], *free[:2]]) == [None, waiting, None, None]
     assert await storage.find_conflicts([]) == []
 

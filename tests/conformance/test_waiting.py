@@ -112,14 +112,12 @@ async def test_child_is_inserted_once_with_its_parent(storage: Storage, jobs: Dr
     assert len(await jobs.claim("errand")) == 1
 
 
-async def test_archived_child_is_not_inserted_again(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_archived_child_is_not_inserted_again(storage: Storage, jobs: Driver) -> None:
     parent = await jobs.running()
     child = jobs.new("errand", parent=parent.id)
     assert await storage.insert_child(child, 1) == child.id
     assert await jobs.complete(await jobs.claim_one("errand"))
-    clock.advance(10)
+    jobs.clock.advance(10)
     assert await storage.archive(5, 10) == 1
     assert await storage.insert_child(child, 1) == child.id
     assert await jobs.claim("errand") == []
@@ -247,22 +245,18 @@ async def test_cancelling_an_ended_job_cancels_no_children(storage: Storage, job
     assert (await jobs.look(child)).row_state is RowState.CREATED
 
 
-async def test_cancelled_waiting_parent_is_due_at_once_when_resumed(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_cancelled_waiting_parent_is_due_at_once_when_resumed(storage: Storage, jobs: Driver) -> None:
     parent = await jobs.running()
     child = await jobs.insert_child(parent)
     assert await jobs.wait_for(child, parent)
     assert await storage.cancel([parent.id]) == {parent.id, child}
-    clock.advance(10)
+    jobs.clock.advance(10)
     assert await storage.resume([parent.id]) == {parent.id, child}
     stored = await jobs.look(parent.id)
-    assert (stored.waits_for, stored.start_after) == (None, clock.now())
+    assert (stored.waits_for, stored.start_after) == (None, jobs.clock.now())
 
 
-async def test_resume_waiting_finds_parents_whose_child_ended_unnoticed(
-    storage: Storage, jobs: Driver, plant: Plant, clock: FrozenClock
-) -> None:
+async def test_resume_waiting_finds_parents_whose_child_ended_unnoticed(jobs: Driver, plant: Plant) -> None:
     ids: list[tuple[UUID, UUID]] = []
     for _ in range(3):
         parent = await jobs.running()
@@ -271,30 +265,28 @@ async def test_resume_waiting_finds_parents_whose_child_ended_unnoticed(
         ids.append((parent.id, child))
     for _, child in ids[:2]:
         # As pg-boss 9 completes a job, which knows nothing of those that wait.
-        ended = replace(await jobs.look(child), row_state=RowState.COMPLETED, completed_on=clock.now())
+        ended = replace(await jobs.look(child), row_state=RowState.COMPLETED, completed_on=jobs.clock.now())
         await plant(ended)
     assert await jobs.claim() == []
-    clock.advance(1)
-    assert await storage.resume_waiting(1) == 1
-    assert await storage.resume_waiting(100) == 1
-    assert await storage.resume_waiting(100) == 0
+    jobs.clock.advance(1)
+    assert await jobs.storage.resume_waiting(1) == 1
+    assert await jobs.storage.resume_waiting(100) == 1
+    assert await jobs.storage.resume_waiting(100) == 0
     assert [job.id for job in await jobs.claim()] == [parent for parent, _ in ids[:2]]
     with pytest.raises(InvalidOptionError):
-        await storage.resume_waiting(0)
+        await jobs.storage.resume_waiting(0)
 
 
-async def test_child_settled_in_a_transaction_resumes_its_parent_at_the_commit(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_child_settled_in_a_transaction_resumes_its_parent_at_the_commit(jobs: Driver) -> None:
     parent = await jobs.running()
     child = await jobs.insert_child(parent)
     assert await jobs.wait_for(child, parent)
     held = await jobs.claim_one("errand")
     failed = [Failed(held.id, held.attempt, None, BOOM)]
-    async with rolled_back(storage) as transaction:
+    async with rolled_back(jobs.storage) as transaction:
         assert await transaction.settle(failed=failed) == {child}
     assert (await jobs.look(parent.id)).waits_for == child
-    async with storage.transaction() as transaction:
+    async with jobs.storage.transaction() as transaction:
         assert await transaction.settle(failed=failed) == {child}
         assert await jobs.claim() == []
     assert (await jobs.claim_one()).id == parent.id
@@ -313,12 +305,10 @@ async def test_cancel_in_a_transaction_cancels_children(storage: Storage, jobs: 
     assert await jobs.states([parent.id, child]) == [RowState.CANCELLED, RowState.CANCELLED]
 
 
-async def test_parent_that_waits_during_the_commit_of_its_child_is_resumed(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_parent_that_waits_during_the_commit_of_its_child_is_resumed(jobs: Driver) -> None:
     parent = await jobs.running()
     child = await jobs.insert_child(parent)
-    async with storage.transaction() as transaction:
+    async with jobs.storage.transaction() as transaction:
         assert await transaction.cancel([child]) == {child}
         waits = asyncio.ensure_future(jobs.wait_for(child, parent))
         assert await is_kept_waiting(waits)
@@ -386,39 +376,35 @@ async def test_cancelled_waiting_parent_is_due_at_once_however_it_is_requeued(
     assert (await jobs.claim_one()).id == parent.id
 
 
-async def test_resumed_parent_resumes_children_cancelled_with_it(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_resumed_parent_resumes_children_cancelled_with_it(storage: Storage, jobs: Driver) -> None:
     parent = await jobs.running()
     alone, child_id = await jobs.insert_child(parent, "alone"), await jobs.insert_child(parent)
     child = await jobs.claim_one("errand")
     grandchild = await jobs.insert_child(child, "small errand")
     assert await jobs.wait_for(grandchild, child)
     assert await storage.cancel([alone]) == {alone}
-    clock.advance(1)
+    jobs.clock.advance(1)
     assert await storage.cancel([parent.id]) == {parent.id, child_id, grandchild}
-    clock.advance(1)
+    jobs.clock.advance(1)
     assert await storage.resume([parent.id]) == {parent.id, child_id, grandchild}
     family = [parent.id, child_id, grandchild, alone]
     assert await jobs.states(family) == [*[RowState.CREATED] * 3, RowState.CANCELLED]
     for job_id in family[:3]:
-        assert (await jobs.look(job_id)).start_after == clock.now()
+        assert (await jobs.look(job_id)).start_after == jobs.clock.now()
 
 
-async def test_children_of_a_parent_whose_slot_is_taken_stay_cancelled(
-    storage: Storage, jobs: Driver
-) -> None:
+async def test_children_of_a_parent_whose_slot_is_taken_stay_cancelled(jobs: Driver) -> None:
     parent = await jobs.running(singleton_key=SINGLE)
     child_id = await jobs.insert_child(parent)
     child = await jobs.claim_one("errand")
     grandchild = await jobs.insert_child(child, "small errand")
     assert await jobs.wait_for(grandchild, child)
-    assert await storage.cancel([parent.id]) == {parent.id, child_id, grandchild}
+    assert await jobs.storage.cancel([parent.id]) == {parent.id, child_id, grandchild}
     await jobs.send(singleton_key=SINGLE)
-    assert await storage.resume([parent.id]) == set()
+    assert await jobs.storage.resume([parent.id]) == set()
     assert await jobs.states([parent.id, child_id, grandchild]) == [RowState.CANCELLED] * 3
     # One that is named needs no parent.
-    assert await storage.resume([parent.id, child_id]) == {child_id, grandchild}
+    assert await jobs.storage.resume([parent.id, child_id]) == {child_id, grandchild}
 
 
 async def test_child_whose_slot_is_taken_stays_cancelled(storage: Storage, jobs: Driver) -> None:

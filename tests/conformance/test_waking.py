@@ -85,9 +85,7 @@ async def test_resumed_queue_wakes_an_idle_worker(storage: Storage, jobs: Driver
         assert await soon(asleep)
 
 
-async def test_subscription_to_an_unchanged_job_reports_nothing(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_subscription_to_an_unchanged_job_reports_nothing(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running()
     async with storage.subscribe() as watch:
         await watch.add([job.id])
@@ -95,6 +93,6 @@ async def test_subscription_to_an_unchanged_job_reports_nothing(
         assert await soon(watch.wait(30)) == [job.id]
         waiting = asyncio.create_task(watch.wait(0.05))
         for _ in range(5):
-            await clock.sleep(0)
-        clock.advance(0.05)
+            await jobs.clock.sleep(0)
+        jobs.clock.advance(0.05)
         assert await soon(waiting) == []

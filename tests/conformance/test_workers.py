@@ -62,14 +62,12 @@ async def test_deregistered_worker_is_not_listed(storage: Storage, jobs: Driver)
     assert await storage.workers() == []
 
 
-async def test_worker_registered_again_has_a_new_start(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_worker_registered_again_has_a_new_start(storage: Storage, jobs: Driver) -> None:
     await jobs.heartbeat(ANNA)
     await storage.deregister(ANNA)
-    clock.advance(60)
+    jobs.clock.advance(60)
     await jobs.heartbeat(ANNA)
-    assert [worker.started_on for worker in await storage.workers()] == [clock.now()]
+    assert [worker.started_on for worker in await storage.workers()] == [jobs.clock.now()]
 
 
 async def test_heartbeat_keeps_the_idle_flag(storage: Storage) -> None:
@@ -87,39 +85,33 @@ async def test_unregistered_worker_may_be_idle(storage: Storage) -> None:
     assert await storage.workers() == []
 
 
-async def test_worker_silent_for_a_day_is_deleted_by_another_heartbeat(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_worker_silent_for_a_day_is_deleted_by_another_heartbeat(jobs: Driver) -> None:
     held = await jobs.running(worker=ANNA)
     await jobs.heartbeat(ANNA, lease=15)
-    clock.advance(15 + 86_400)
+    jobs.clock.advance(15 + 86_400)
     await jobs.heartbeat(BERT)
-    assert [worker.id for worker in await storage.workers()] == [ANNA, BERT]
-    clock.advance(0.000001)
+    assert [worker.id for worker in await jobs.storage.workers()] == [ANNA, BERT]
+    jobs.clock.advance(0.000001)
     await jobs.heartbeat(BERT)
-    assert [worker.id for worker in await storage.workers()] == [BERT]
-    assert [(late.id, late.worker) for late in await lock_expired(storage, 100)] == [(held.id, ANNA)]
+    assert [worker.id for worker in await jobs.storage.workers()] == [BERT]
+    assert [(late.id, late.worker) for late in await lock_expired(jobs.storage, 100)] == [(held.id, ANNA)]
 
 
-async def test_worker_silent_for_days_is_not_deleted_by_its_own_heartbeat(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_worker_silent_for_days_is_not_deleted_by_its_own_heartbeat(jobs: Driver) -> None:
     await jobs.heartbeat(ANNA)
-    began = clock.now()
-    clock.advance(3 * 86_400)
+    began = jobs.clock.now()
+    jobs.clock.advance(3 * 86_400)
     await jobs.heartbeat(ANNA)
-    assert [worker.started_on for worker in await storage.workers()] == [began]
+    assert [worker.started_on for worker in await jobs.storage.workers()] == [began]
 
 
-async def test_workers_are_listed_with_the_number_of_jobs_that_they_hold(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_workers_are_listed_with_the_number_of_jobs_that_they_hold(jobs: Driver) -> None:
     for worker in (ANNA, BERT):
-        await storage.heartbeat(replace(INFO, id=worker))
-        clock.advance(1)
+        await jobs.storage.heartbeat(replace(INFO, id=worker))
+        jobs.clock.advance(1)
 
     async def held() -> list[int]:
-        return [worker.active_jobs for worker in await storage.workers()]
+        return [worker.active_jobs for worker in await jobs.storage.workers()]
 
     assert await held() == [0, 0]
     first = await jobs.running(worker=ANNA)

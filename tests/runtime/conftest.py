@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import AsyncIterator, Iterator
+from typing import Protocol
 
 import pytest
 
@@ -12,16 +13,12 @@ from tests.conformance.storages import open_storage
 from tests.runtime.catalogs import mail_catalog
 from tests.runtime.workers.faulty import faulty_place
 from tests.runtime.workers.handler import Lines, logged
+from tests.runtime.workers.place import Place
 from zeke_queue.client.queue import Queue
+from zeke_queue.storage import Storage
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    from tests.runtime.workers.place import Place
-    from zeke_queue.storage import Storage
 
 
 class QueueOn(Protocol):

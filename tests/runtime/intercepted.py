@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
+from tests.clocks import FrozenClock
 from zeke_queue.storage.forwarding import Call, forward
 from zeke_queue.storage.memory import MemoryStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from tests.clocks import FrozenClock
 
 
 class Intercepted:

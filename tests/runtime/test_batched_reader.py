@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 from tests.conformance.driver import soon
@@ -11,9 +12,6 @@ from zeke_queue.core import event_limits
 from zeke_queue.model import JobEvent
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.watch.batched_reader import BatchedReader
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 LONG, SHORT = UUID(int=1), UUID(int=2)
 

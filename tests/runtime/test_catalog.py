@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytest
 from pydantic import BaseModel
@@ -23,11 +24,7 @@ from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.entropy import SystemEntropy
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.prepare import JobFactory
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from zeke_queue.task.task import Task
+from zeke_queue.task.task import Task
 
 
 def nothing() -> None:

@@ -7,8 +7,8 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 import pytest
@@ -18,12 +18,7 @@ from tests.cases import check_each_async
 from tests.runtime.workers.place import turns, until
 from zeke_queue.errors import UsageError
 from zeke_queue.system import logging as log
-from zeke_queue.system.subprocess_pool import LENGTH_BYTES, ChildEnded, Children
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from zeke_queue.system.subprocess_pool import Child
+from zeke_queue.system.subprocess_pool import LENGTH_BYTES, Child, ChildEnded, Children
 
 ROOT = Path(__file__).parents[2]
 ECHO = "tests.runtime.workers.echo"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -16,9 +17,6 @@ from tests.runtime.workers.place import PATIENCE, Place, turns, until
 from zeke_queue.errors import UsageError
 from zeke_queue.model import QueueCapacity, RowState, WorkerInfo
 from zeke_queue.task.catalog import Catalog
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 LOST, OTHER = UUID(int=1), UUID(int=2)
 BOTH = {"maintenance": True, "schedules": True}

@@ -86,9 +86,7 @@ async def test_blocking_wait_in_an_async_handler_is_refused(place: Place) -> Non
     assert "on the event loop it would wait for itself" in told
 
 
-async def test_thread_past_its_deadline_holds_its_place_and_its_result_is_dropped(
-    place: Place,
-) -> None:
+async def test_thread_past_its_deadline_holds_its_place_and_its_result_is_dropped(place: Place) -> None:
     started, go = threading.Event(), threading.Event()
     saw_cancellation: list[bool] = []
 
@@ -154,9 +152,7 @@ async def test_threads_busy_at_the_close_are_not_reused() -> None:
     threads.close()
 
 
-async def test_call_without_a_thread_is_not_made_later(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_call_without_a_thread_is_not_made_later(monkeypatch: pytest.MonkeyPatch) -> None:
     threads, made = Threads(), []
 
     def refuse(_: threading.Thread) -> None:
@@ -190,19 +186,14 @@ async def test_exception_that_ends_programs_fails_only_the_job_of_a_thread() -> 
 # Processes
 
 
-async def test_process_runs_the_handler_and_its_events_are_stored(
-    capfd: pytest.CaptureFixture[str],
-) -> None:
+async def test_process_runs_the_handler_and_its_events_are_stored(capfd: pytest.CaptureFixture[str]) -> None:
     place = Place(crunching.catalog)
     job = await place.run_one("crunch", {"what": "tell"}, meta={"trace": "abc"})
     assert job.row_state is COMPLETED, job.output
     assert job.output.pop("pid") != os.getpid()
     assert job.output == {"id": str(job.id), "attempt": 1, "meta": {"trace": "abc"}}
     events = [json.loads(event.data) for event in await place.storage.events({job.id: 0})]
-    assert events == [
-        {"level": "info", "message": "counting", "upto": 3},
-        {"value": 0.5, "message": "half"},
-    ]
+    assert events == [{"level": "info", "message": "counting", "upto": 3}, {"value": 0.5, "message": "half"}]
     assert "a handler may print" in capfd.readouterr().out
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -19,9 +20,6 @@ from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_queue.worker import Worker
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def catching_exceptions(place: Place) -> Any:

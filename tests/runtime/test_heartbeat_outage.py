@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
 from tests.runtime.workers.handler import Handler, Lines
 from tests.runtime.workers.place import Place, turns, until
@@ -11,9 +12,6 @@ from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import PermissionDeniedError
 from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.model import Completed, RowState
-
-if TYPE_CHECKING:
-    from uuid import UUID
 
 COMPLETED, FAILED, RETRY, CREATED = RowState.COMPLETED, RowState.FAILED, RowState.RETRY, RowState.CREATED
 ACTIVE, CANCELLED, EXPIRED = RowState.ACTIVE, RowState.CANCELLED, RowState.EXPIRED
@@ -187,9 +185,7 @@ async def test_answer_after_the_end_of_the_lease_does_not_end_it_twice(place: Pl
     assert lines.messages.count("lease_ended") == 1
 
 
-async def test_jobs_of_a_lost_worker_run_elsewhere_and_its_late_outcome_is_dropped(
-    place: Place,
-) -> None:
+async def test_jobs_of_a_lost_worker_run_elsewhere_and_its_late_outcome_is_dropped(place: Place) -> None:
     work = Handler(place, retry_delay=0)
     async with place.working(**BEATING):
         job_id = await place.send(work.task)

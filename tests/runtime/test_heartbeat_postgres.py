@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING, Literal
+from collections.abc import AsyncIterator, Iterator
+from typing import Literal
 
 import psycopg
 import pytest
@@ -18,9 +19,6 @@ from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.task import Send
 from zeke_queue.worker import Worker
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
 
 JOBS = 300
 

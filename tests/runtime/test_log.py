@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable, Iterator, Mapping
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -19,9 +20,6 @@ from zeke_queue.errors import InvalidOptionError
 from zeke_queue.system import logging as log
 from zeke_queue.task.context import JobContext
 from zeke_queue.task.signals import Fail, Snooze
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 ID = UUID("0193aaaa-0000-7000-8000-000000000001")
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -17,14 +18,9 @@ from tests.runtime.workers.faulty import Faulty
 from tests.runtime.workers.handler import Lines
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.errors import PermissionDeniedError, StorageUnavailableError
-from zeke_queue.model import RowState
+from zeke_queue.model import JobEvent, RowState
 from zeke_queue.task.context import JobContext
 from zeke_queue.worker.progress import Notes
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
-    from zeke_queue.model import JobEvent
 
 JOB = UUID(int=1)
 

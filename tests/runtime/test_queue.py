@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.cases import check_each_async
+from tests.clocks import FrozenClock
+from tests.conformance.driver import Driver
 from tests.conformance.storages import on_both_storages
 from zeke_queue.client.parts import parts_of
+from zeke_queue.client.queue import Queue
 from zeke_queue.errors import JobConflictError, JobNotFoundError
 from zeke_queue.model import JobQuery, JobStatus, RowState
-
-if TYPE_CHECKING:
-    from tests.clocks import FrozenClock
-    from tests.conformance.driver import Driver
-    from zeke_queue.client.queue import Queue
 
 NOBODY = UUID("0193aaaa-0000-7000-8000-00000000dead")
 DAY = 86_400

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
@@ -23,9 +23,6 @@ from zeke_queue.model import Completed, QueueCapacity
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.worker import Worker
-
-if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
 
 
 async def open_and_close(opening: AbstractAsyncContextManager[Queue]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from tests.cases import check_each_async
 from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import mail_catalog
+from tests.runtime.conftest import QueueOn
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import (
     InvalidNameError,
@@ -22,15 +25,9 @@ from zeke_queue.errors import (
     UsageError,
 )
 from zeke_queue.model import JobQuery, JobStatus
+from zeke_queue.storage import Storage
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.task import Send
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractAsyncContextManager
-
-    from tests.runtime.conftest import QueueOn
-    from zeke_queue.storage import Storage
 
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 EASTWARD = timezone(timedelta(hours=5, minutes=30))

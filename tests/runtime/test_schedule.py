@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.cases import check_each_async
 from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import mail_catalog
+from tests.runtime.conftest import QueueOn
 from zeke_queue.client.parts import parts_of
+from zeke_queue.client.queue import Queue
 from zeke_queue.errors import (
     InvalidNameError,
     InvalidOptionError,
@@ -20,10 +22,6 @@ from zeke_queue.errors import (
 )
 from zeke_queue.model import CatchUp, QueueSettings, Schedule
 from zeke_queue.task.catalog import Catalog
-
-if TYPE_CHECKING:
-    from tests.runtime.conftest import QueueOn
-    from zeke_queue.client.queue import Queue
 
 
 async def only(queue: Queue) -> Schedule:
@@ -54,9 +52,7 @@ async def test_schedule_is_stored_with_its_options(queue: Queue) -> None:
     assert schedule.options == {"priority": 3, "expire_in": 300, "singleton_key": "weekly"}
 
 
-async def test_schedule_takes_task_from_its_name_and_zone_from_the_settings(
-    queue_on: QueueOn,
-) -> None:
+async def test_schedule_takes_task_from_its_name_and_zone_from_the_settings(queue_on: QueueOn) -> None:
     queue = queue_on(mail_catalog(), jobs_cron_tz="Asia/Tokyo")
     await queue.schedules.put("clean", "0 4 * * *")
     schedule = await only(queue)
@@ -164,9 +160,7 @@ async def test_edited_schedule_is_kept_until_its_declaration_changes(queue_on: Q
     assert (await only(queue_on(changed))).cron == "0 6 * * *"
 
 
-async def test_invalid_declared_payload_is_refused_before_anything_is_stored(
-    queue_on: QueueOn,
-) -> None:
+async def test_invalid_declared_payload_is_refused_before_anything_is_stored(queue_on: QueueOn) -> None:
     catalog = mail_catalog()
     catalog.schedule("clean", "0 4 * * *")
     catalog.schedule("mail", "0 4 * * *", payload={})

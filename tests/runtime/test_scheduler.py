@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
-from uuid import RFC_4122
+from typing import Any
+from uuid import RFC_4122, UUID
 
 import pytest
 from hypothesis import given, settings
@@ -25,15 +26,9 @@ from zeke_queue.core.cron import Cron
 from zeke_queue.errors import StorageError
 from zeke_queue.maintenance.scheduler import UNREADABLE_FOR, Scheduler, tick_id
 from zeke_queue.model import CatchUp, RowState, Schedule
+from zeke_queue.storage.forwarding import Call
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.entropy import Ids, SeededEntropy
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from uuid import UUID
-
-    from zeke_queue.storage.forwarding import Call
-
 
 # One tick
 
@@ -195,11 +190,7 @@ async def test_schedule_stored_anew_at_its_tick_does_not_repeat_it(queue: Queue,
 
 @on_both_storages
 async def test_ticks_missed_during_a_downtime_follow_the_policy(queue: Queue, clock: FrozenClock) -> None:
-    policies = {
-        "skip": [],
-        "once": [instant(60)],
-        "all": [instant(minute) for minute in range(10, 61, 10)],
-    }
+    policies = {"skip": [], "once": [instant(60)], "all": [instant(minute) for minute in range(10, 61, 10)]}
     for catch_up in policies:
         await queue.schedules.put(catch_up, "*/10 * * * *", task="clean", catch_up=CatchUp(catch_up))
     await Scheduler(parts_of(queue)).tick()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -21,14 +22,10 @@ from zeke_queue.client.queue import Queue
 from zeke_queue.errors import PayloadValidationError, StorageError, StorageUnavailableError, UsageError
 from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.model import CatchUp, Schedule
+from zeke_queue.storage.forwarding import Call
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.task.catalog import Catalog
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from zeke_queue.storage.forwarding import Call
 
 # Beside pg-boss's own cron, which only a database knows of: here memory is taught to
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.cases import check_each_async
-from tests.clocks import START
+from tests.clocks import START, FrozenClock
+from tests.conformance.driver import Driver
 from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import Letter, mail_catalog
+from tests.runtime.conftest import QueueOn
 from zeke_queue.client.insert import INSERT_WAITS
 from zeke_queue.client.queue import Queue
 from zeke_queue.core.options import JobOptions, SendOptions
@@ -24,18 +27,10 @@ from zeke_queue.errors import (
     StorageUnavailableError,
     UnknownTaskError,
 )
-from zeke_queue.model import Job, JobQuery, RowState
+from zeke_queue.model import Job, JobQuery, NewJob, RowState
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.task import Send
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.clocks import FrozenClock
-    from tests.conformance.driver import Driver
-    from tests.runtime.conftest import QueueOn
-    from zeke_queue.model import NewJob
 
 OWN = UUID("0193aaaa-0000-7000-8000-000000000001")
 

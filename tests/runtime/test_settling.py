@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -20,9 +21,6 @@ from zeke_queue.worker.progress import Notes
 from zeke_queue.worker.state import WorkerState
 from zeke_queue.worker.storage_health import StorageHealth
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
 
 class Gate(MemoryStorage):
     """A storage whose settlements wait for the test, and which takes any."""
@@ -32,12 +30,7 @@ class Gate(MemoryStorage):
         self.open = asyncio.Event()
         self.sizes: list[int] = []
 
-    async def settle(
-        self,
-        completed: Sequence[Completed] = (),
-        *_others: Any,
-        **_options: Any,
-    ) -> set[UUID]:
+    async def settle(self, completed: Sequence[Completed] = (), *_others: Any, **_options: Any) -> set[UUID]:
         self.sizes.append(len(completed))
         await self.open.wait()
         return {outcome.id for outcome in completed}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -19,9 +20,6 @@ from zeke_queue.worker import Worker
 from zeke_queue.worker.claims import ServedQueue
 from zeke_queue.worker.state import ABORT_TIMEOUT, FINAL_SETTLE_TIMEOUT
 from zeke_queue.worker.storage_health import LONGEST_PAUSE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 COMPLETED, CREATED, ACTIVE = RowState.COMPLETED, RowState.CREATED, RowState.ACTIVE
 

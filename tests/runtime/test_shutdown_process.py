@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
 import psutil
 import pytest
@@ -15,13 +17,7 @@ import pytest
 from tests.runtime.workers import program
 from tests.runtime.workers.place import PATIENCE, until
 from zeke_queue.client.queue import Queue
-from zeke_queue.model import RowState
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from uuid import UUID
-
-    from zeke_queue.model import Job
+from zeke_queue.model import Job, RowState
 
 COMPLETED, CREATED, ACTIVE = RowState.COMPLETED, RowState.CREATED, RowState.ACTIVE
 

@@ -6,9 +6,9 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from io import StringIO
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,9 +20,6 @@ from zeke_queue.model import RowState
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.worker import process_signals, run_until_signalled
 from zeke_queue.worker.process_signals import run_worker
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 
 class Deaf:

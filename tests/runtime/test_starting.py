@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.runtime.workers.place import PATIENCE, Place, turns, until
 from zeke_queue.errors import SettingsError
+from zeke_queue.model import WorkerInfo
 from zeke_queue.storage.memory import Snapshot
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.worker import run_until_signalled
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from zeke_queue.model import WorkerInfo
 
 
 class Beside:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
@@ -22,15 +22,10 @@ from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import StorageError, StorageUnavailableError
 from zeke_queue.maintenance.runner import Maintenance, MaintenanceResult
-from zeke_queue.model import FINAL, RowState
+from zeke_queue.model import FINAL, Failed, RowState
+from zeke_queue.storage.forwarding import Call
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.entropy import SeededEntropy
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from zeke_queue.model import Failed
-    from zeke_queue.storage.forwarding import Call
 
 DAY = 86_400
 

@@ -6,10 +6,11 @@ import asyncio
 import subprocess
 import sys
 import threading
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import pytest
 from pydantic import AfterValidator
@@ -30,9 +31,6 @@ from zeke_queue import (
 from zeke_queue.client.queue_thread import QueueThread
 from zeke_queue.system.loop_thread import run_now
 from zeke_queue.worker import drain
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
 
 threads: list[int] = []
 

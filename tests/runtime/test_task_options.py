@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 from uuid import UUID
 
 import pytest
 from pydantic import AfterValidator, BaseModel
 
 from tests.cases import check_each_async
+from tests.clocks import FrozenClock
 from tests.runtime.catalogs import mail_catalog
+from tests.runtime.conftest import QueueOn
 from tests.runtime.test_send import Impatient, stored
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import InvalidOptionError, JobConflictError, StorageUnavailableError
-from zeke_queue.model import JobQuery
+from zeke_queue.model import JobQuery, NewJob
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.task import Send
 from zeke_queue.web.triggers import send_job
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.clocks import FrozenClock
-    from tests.runtime.conftest import QueueOn
-    from zeke_queue.model import NewJob
-
 
 # Options of a task
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, cast
 from uuid import UUID
 
 import psycopg
@@ -16,23 +17,14 @@ from tests.conformance.storages import on_both_storages, on_postgres
 from zeke_queue.client import open_transactions
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
-from zeke_queue.errors import (
-    JobConflictError,
-    PayloadValidationError,
-    UsageError,
-)
+from zeke_queue.errors import JobConflictError, PayloadValidationError, UsageError
 from zeke_queue.model import JobQuery, RowState
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
+from zeke_queue.task.senders import Transaction
 from zeke_queue.task.task import Send
 from zeke_queue.worker import Worker
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    from tests.clocks import FrozenClock
-    from zeke_queue.task.senders import Transaction
 
 PARENT = UUID("0193aaaa-0000-7000-8000-000000000009")
 
@@ -99,9 +91,7 @@ async def test_second_debounced_job_of_a_transaction_takes_the_next_slot(queue: 
 
 
 @on_both_storages
-async def test_jobs_of_a_transaction_take_its_parent_and_meta_by_default(
-    queue: Queue,
-) -> None:
+async def test_jobs_of_a_transaction_take_its_parent_and_meta_by_default(queue: Queue) -> None:
     async with queue.transaction(parent=PARENT, meta={"trace": "t"}) as transaction:
         heir = (await transaction.send("clean")).id
         own = (await transaction.send("clean", parent=heir, meta={"trace": "u"})).id

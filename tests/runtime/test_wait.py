@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -20,15 +20,10 @@ from tests.runtime.workers.place import turns
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import JobFailedError, JobNotFoundError, ResultTimeoutError, StorageUnavailableError
-from zeke_queue.model import Job, JobStatus, RowState
+from zeke_queue.model import Job, JobEvent, JobStatus, RowState
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.task.run import Run
 from zeke_queue.watch.job_watcher import OUTAGE_TIMEOUT, READ_BURST, READS_PER_SECOND
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
-    from zeke_queue.model import JobEvent
 
 News = AsyncGenerator["Job | JobEvent"]
 

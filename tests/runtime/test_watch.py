@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -21,16 +21,11 @@ from tests.runtime.workers.place import turns
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import StorageUnavailableError
-from zeke_queue.model import FINAL, Job, JobEvent, RowState
+from zeke_queue.model import FINAL, Claimed, Job, JobEvent, RowState
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.watch.job_watcher import JobWatcher
 from zeke_queue.watch.subscription import OUTAGE_TIMEOUT
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
-
-    from zeke_queue.model import Claimed
 
 News = AsyncGenerator["Job | JobEvent"]
 

@@ -97,9 +97,7 @@ async def test_limited_job_is_not_claimed_before_it_can_start(place: Place) -> N
     assert [(await place.job(job_id)).row_state for job_id in sent] == [COMPLETED] * 5
 
 
-async def test_job_claimed_early_that_waits_past_its_deadline_is_released(
-    place: Place,
-) -> None:
+async def test_job_claimed_early_that_waits_past_its_deadline_is_released(place: Place) -> None:
     go, ran = asyncio.Event(), []
 
     @place.catalog.task("work", retry_limit=0)
@@ -252,9 +250,7 @@ async def test_idle_worker_finds_a_delayed_job_when_it_polls(place: Place) -> No
         assert place.clock.monotonic() - sent < 600
 
 
-async def test_worker_runs_its_own_retry_before_the_next_poll(
-    place: Place,
-) -> None:
+async def test_worker_runs_its_own_retry_before_the_next_poll(place: Place) -> None:
     @place.catalog.task("work", retry_delay=2, retry_backoff=False)
     async def work(job: JobContext) -> None:
         if job.attempt == 1:
@@ -284,9 +280,7 @@ async def test_free_place_under_a_limit_is_filled_at_once(place: Place) -> None:
         await until(lambda: all(place.state(job_id) is COMPLETED for job_id in sent))
 
 
-async def test_idle_flag_with_a_lost_answer_is_set_again(
-    place: Place,
-) -> None:
+async def test_idle_flag_with_a_lost_answer_is_set_again(place: Place) -> None:
     work = Handler(place)
     async with place.working(concurrency=1, poll_interval=1e6):
         await until(place.asleep)

@@ -6,9 +6,10 @@ import asyncio
 import contextvars
 import json
 import math
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from tests.cases import check_each_async
@@ -17,9 +18,6 @@ from zeke_queue.model import RowState
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_queue.task.signals import Fail
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
 
 COMPLETED, FAILED, RETRY, CREATED = RowState.COMPLETED, RowState.FAILED, RowState.RETRY, RowState.CREATED
 
@@ -109,9 +107,7 @@ async def test_resources_are_opened_once_a_worker_and_closed_after_its_last_job(
     assert log == ["made", "repository", "repository", "ended"]
 
 
-async def test_progress_and_log_lines_are_stored_in_order(
-    place: Place,
-) -> None:
+async def test_progress_and_log_lines_are_stored_in_order(place: Place) -> None:
     @place.catalog.task("work")
     async def work(job: JobContext) -> None:
         job.logger.debug("not kept")
@@ -242,9 +238,7 @@ async def test_pending_cancellation_of_a_handler_reaches_no_other_job(place: Pla
     assert [(await place.job(job_id)).output for job_id in sent] == [0, 1, 2, 3]
 
 
-async def test_foreign_cancellation_fails_only_its_job(
-    place: Place,
-) -> None:
+async def test_foreign_cancellation_fails_only_its_job(place: Place) -> None:
     @place.catalog.task("work", retry_limit=0)
     async def work(n: int) -> int:
         if n == 0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,10 +19,7 @@ from zeke_queue.model import Completed
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.waiting import Waiter
 from zeke_queue.worker.coroutine_pool import CoroutinePool
-from zeke_queue.worker.state import WorkerState
-
-if TYPE_CHECKING:
-    from zeke_queue.worker.state import LeasedJob, Outcome
+from zeke_queue.worker.state import LeasedJob, Outcome, WorkerState
 
 
 @dataclass

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import signal
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 import pytest
@@ -16,9 +17,6 @@ from tests.runtime.workers.place import PATIENCE, until
 from zeke_queue.errors import UsageError
 from zeke_queue.worker import reload
 from zeke_queue.worker.reload import serve_reloading
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 # Signals are waited for and not handled: a handler that sets an event may run while the event's lock is held.
 SCRIPT = """

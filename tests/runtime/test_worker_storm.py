@@ -7,8 +7,10 @@ answered cost no job a retry; and no worker left a row or an asyncio task behind
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
 from tests.cases import check_each_async
 from tests.clocks import FrozenClock
@@ -19,12 +21,7 @@ from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.model import JobStatus
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.task.context import JobContext
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from uuid import UUID
-
-    from zeke_queue.worker import Worker
+from zeke_queue.worker import Worker
 
 SEEDS = range(12)
 STEPS = 40

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import threading
 from asyncio import gather
+from collections.abc import Iterator
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.runtime.workers.handler import logged
 from tests.runtime.workers.place import Place
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class Told(StringIO):

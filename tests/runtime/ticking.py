@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from tests.clocks import START
+from zeke_queue.client.queue import Queue
 from zeke_queue.model import Job, JobQuery
-
-if TYPE_CHECKING:
-    from zeke_queue.client.queue import Queue
 
 MINUTE = 60
 HOUR = 3600

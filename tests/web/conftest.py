@@ -5,12 +5,15 @@ The storage is one in memory. A test of what HTTP and the database do together i
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
 from tests.clocks import FrozenClock
@@ -18,6 +21,7 @@ from tests.conformance.driver import Driver
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.core import apikeys
+from zeke_queue.storage import Storage
 from zeke_queue.storage.access import NewKey, Scope
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.storage.postgres import PostgresStorage
@@ -27,15 +31,6 @@ from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_queue.web import WebSettings, create_app
 from zeke_queue.worker import Worker
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from uuid import UUID
-
-    from fastapi import FastAPI
-
-    from zeke_queue.storage import Storage
-
 
 on_both_storages = pytest.mark.parametrize("storage", ["memory", "postgres"], indirect=True)
 """Run a test in memory and on Postgres."""

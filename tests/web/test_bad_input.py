@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.cases import check_each_async
-from tests.web.conftest import new_web, on_both_storages
+from tests.web.conftest import Web, new_web, on_both_storages
 from tests.web.trpc.test_procedures import serving, whole_catalog
 from zeke_queue.client.parts import parts_of
+from zeke_queue.client.queue import Queue
 from zeke_queue.errors import PermissionDeniedError, SchemaVersionError, StorageUnavailableError
 from zeke_queue.web import WebSettings
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.web.conftest import Web
-    from zeke_queue.client.queue import Queue
 
 JSON = {"content-type": "application/json"}
 HOSTILE = [

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from tests.cases import check_each_async
-from tests.web.conftest import new_web, on_both_storages
+from tests.clocks import FrozenClock
+from tests.web.conftest import Web, new_web, on_both_storages
 from zeke_queue.client.parts import parts_of
+from zeke_queue.client.queue import Queue
 from zeke_queue.core import apikeys
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.storage.access import Scope
 from zeke_queue.web import Caller
 from zeke_queue.web.access import guard
 from zeke_queue.web.errors import ApiError
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
-
-    from tests.clocks import FrozenClock
-    from tests.web.conftest import Web
-    from zeke_queue.client.queue import Queue
 
 WRONG = "mid_" + "0" * 64
 BREAK = {"taskId": "break"}

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.web.conftest import on_both_storages
+from tests.clocks import FrozenClock
+from tests.web.conftest import Web, on_both_storages
+from zeke_queue.client.queue import Queue
 from zeke_queue.web.settings import WebSettings
-
-if TYPE_CHECKING:
-    from tests.clocks import FrozenClock
-    from tests.web.conftest import Web
-    from zeke_queue.client.queue import Queue
 
 MAIL = {"taskId": "mail", "payload": {"to": "ada@example.org"}}
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from tests.cases import check_each_async
+from tests.clocks import FrozenClock
 from tests.web.conftest import Web
 from tests.web.live.tab import Tab
+from zeke_queue.client.queue import Queue
 from zeke_queue.web import WebSettings, close_app, create_app
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.clocks import FrozenClock
-    from zeke_queue.client.queue import Queue
 
 
 async def test_api_works_beneath_a_mount(queue: Queue, clock: FrozenClock) -> None:

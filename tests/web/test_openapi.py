@@ -7,9 +7,11 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from tests.web.conftest import Web, shop_catalog
 from zeke_queue.client.queue import Queue
@@ -17,10 +19,6 @@ from zeke_queue.storage.access import Scope
 from zeke_queue.web import WebSettings, create_app
 from zeke_queue.web.server import ApiServer
 from zeke_tasks.catalog import catalog
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 OPERATIONS = 24
 MAIL = {"to": "ada@example.org"}

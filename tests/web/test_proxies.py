@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import httpx2
 import pytest
@@ -17,9 +18,6 @@ from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.settings import Settings
 from zeke_queue.web import WebSettings
 from zeke_queue.web.server import ApiServer
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 FORWARDED = {"x-forwarded-for": "198.51.100.7, 203.0.113.9", "x-forwarded-proto": "https"}
 """A proxy appends its peer; entries before it may come from any caller."""

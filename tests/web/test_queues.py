@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
+from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.cases import check_each_async
-from tests.web.conftest import on_both_storages
+from tests.clocks import FrozenClock
+from tests.web.conftest import Web, on_both_storages
 from tests.web.live.tab import Tab
 from zeke_queue.client.parts import parts_of
+from zeke_queue.client.queue import Queue
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.model import QueueCapacity, WorkerInfo
 from zeke_queue.storage.access import Scope
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
-
-    from tests.clocks import FrozenClock
-    from tests.web.conftest import Web
-    from zeke_queue.client.queue import Queue
 
 MAIL = {"to": "ada@example.org"}
 WORKER = UUID(int=7)

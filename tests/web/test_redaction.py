@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 from tests.cases import check_each_async
-from tests.web.conftest import new_web, on_both_storages
-
-if TYPE_CHECKING:
-    from tests.clocks import FrozenClock
-    from tests.web.conftest import Web
-    from zeke_queue.client.queue import Queue
+from tests.clocks import FrozenClock
+from tests.web.conftest import Web, new_web, on_both_storages
+from zeke_queue.client.queue import Queue
 
 SECRETS = ("hunter2", "t0k3n")
 LOGIN = {"user": "ada", "password": "hunter2"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -10,13 +10,10 @@ import pytest
 from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.runtime.workers.handler import logged
-from tests.web.conftest import on_both_storages
+from tests.web.conftest import Web, on_both_storages
 from zeke_queue.client.parts import parts_of
+from zeke_queue.client.queue import Queue
 from zeke_queue.storage.access import Scope
-
-if TYPE_CHECKING:
-    from tests.web.conftest import Web
-    from zeke_queue.client.queue import Queue
 
 
 async def listed(call: Web, **filters: Any) -> list[str]:

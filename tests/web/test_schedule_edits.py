@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tests.web.conftest import on_both_storages
+from tests.web.conftest import Web, on_both_storages
+from zeke_queue.client.queue import Queue
 from zeke_queue.model import JobQuery
-
-if TYPE_CHECKING:
-    from tests.web.conftest import Web
-    from zeke_queue.client.queue import Queue
 
 HIDDEN = "[redacted]"
 LOGIN = {"user": "ada", "password": "hunter2"}

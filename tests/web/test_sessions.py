@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx2
 import pytest
 
 from tests.cases import check_each_async
-from tests.web.conftest import on_both_storages
+from tests.clocks import FrozenClock
+from tests.web.conftest import Web, on_both_storages
 from zeke_queue.client.parts import parts_of
+from zeke_queue.client.queue import Queue
 from zeke_queue.core import apikeys
 from zeke_queue.storage.access import Scope
 from zeke_queue.web.access.guard import COOKIE, CSRF_HEADER, csrf_token
-
-if TYPE_CHECKING:
-    import httpx2
-
-    from tests.clocks import FrozenClock
-    from tests.web.conftest import Web
-    from zeke_queue.client.queue import Queue
 
 TOKEN = "5e551011"
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from tests.cases import check_each_async
-from tests.web.conftest import on_both_storages
+from tests.clocks import FrozenClock
+from tests.web.conftest import Web, on_both_storages
+from zeke_queue.client.queue import Queue
 from zeke_queue.web import send_job
-
-if TYPE_CHECKING:
-    from tests.clocks import FrozenClock
-    from tests.web.conftest import Web
-    from zeke_queue.client.queue import Queue
 
 NOBODY = "01a216ee-4f1a-7197-80f3-387a0e206cbc"
 MAIL = {"to": "ada@example.org"}

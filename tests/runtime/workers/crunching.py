@@ -7,17 +7,15 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from pydantic import BaseModel
 
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_queue.task.signals import Fail, Retry, Snooze
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 catalog = Catalog()
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
 
 from tests.clocks import FrozenClock
 from tests.runtime.workers.place import Place
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.storage import Storage
-from zeke_queue.storage.forwarding import forward
+from zeke_queue.storage.forwarding import Call, forward
 from zeke_queue.storage.memory import MemoryStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from zeke_queue.storage.forwarding import Call
-    from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.catalog import Catalog
 
 CALLS = frozenset(
     {

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
 from tests.clocks import FrozenClock
+from tests.runtime.workers.place import Place
 from zeke_queue.system import logging as log
 from zeke_queue.task.context import JobContext
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from uuid import UUID
-
-    from tests.runtime.workers.place import Place
 
 
 class Handler:

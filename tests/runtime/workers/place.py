@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
 from tests.clocks import FrozenClock
 from zeke_queue.client.queue import Queue
-from zeke_queue.model import RowState
+from zeke_queue.model import Job, RowState
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.entropy import SeededEntropy
@@ -18,19 +20,7 @@ from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.worker import Worker
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from uuid import UUID
-
-    from zeke_queue.model import Job
-
-_CALM = {
-    "watchdog": None,
-    "lease": 1e9,
-    "heartbeat_interval": 1e8,
-    "maintenance": False,
-    "schedules": False,
-}
+_CALM = {"watchdog": None, "lease": 1e9, "heartbeat_interval": 1e8, "maintenance": False, "schedules": False}
 
 PATIENCE = 20.0
 """Seconds of real time after which a test stops waiting."""
@@ -68,11 +58,7 @@ class Place:
         self.clock = clock or FrozenClock()
         self.storage: Any = storage or MemoryStorage(self.clock)
         self.queue = Queue(
-            self.catalog,
-            self.storage,
-            clock=self.clock,
-            entropy=SeededEntropy(1),
-            settings=Settings.load(),
+            self.catalog, self.storage, clock=self.clock, entropy=SeededEntropy(1), settings=Settings.load()
         )
         self._workers = 0
 

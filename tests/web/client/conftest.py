@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import httpx2
 import pytest
 
+from tests.web.conftest import Web
 from zeke_queue.api_client import JobsClient
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.entropy import SeededEntropy
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from tests.web.conftest import Web
 
 
 class Hasty(SystemClock):

@@ -6,16 +6,13 @@ import re
 import sys
 from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 import httpx2
+import pytest
 
 from tests.tidy import ROOT
 from zeke_queue import Queue, Worker
 from zeke_queue.api_client import JobsClient
-
-if TYPE_CHECKING:
-    import pytest
 
 ITEM = "123e4567-e89b-12d3-a456-426614174000"
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import httpx2
@@ -13,8 +14,9 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from tests.cases import check_each, check_each_async
-from tests.clocks import START
-from tests.web.conftest import Mail, on_both_storages
+from tests.clocks import START, FrozenClock
+from tests.web.client.conftest import Hasty, Way
+from tests.web.conftest import Mail, Web, on_both_storages
 from zeke_queue import (
     JobConflictError,
     JobNotFoundError,
@@ -25,17 +27,10 @@ from zeke_queue import (
     UnknownTaskError,
 )
 from zeke_queue.api_client import ApiRefused, JobsClient, NotAllowed, RateLimited, ServerAway, Unauthorized
+from zeke_queue.client.queue import Queue
 from zeke_queue.errors import InvalidOptionError, ScheduleNotFoundError, SerializationError
 from zeke_queue.storage.access import Scope
 from zeke_queue.web import WebSettings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.clocks import FrozenClock
-    from tests.web.client.conftest import Hasty, Way
-    from tests.web.conftest import Web
-    from zeke_queue.client.queue import Queue
 
 NOBODY = UUID("01a216ee-4f1a-7197-80f3-387a0e206cbc")
 MAIL = {"to": "ada@example.org"}

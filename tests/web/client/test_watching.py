@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import httpx2
@@ -39,9 +40,6 @@ from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.web import WebSettings
 from zeke_queue.web.server import ApiServer
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 RUN = UUID("01a216ee-4f1a-7197-80f3-387a0e206cbc")
 

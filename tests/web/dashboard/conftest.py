@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from html import unescape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx2
 import pytest
 
+from tests.web.conftest import Web
 from zeke_queue.storage.access import Scope
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    import httpx2
-
-    from tests.web.conftest import Web
 
 
 class Browser:

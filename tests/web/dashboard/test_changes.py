@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.cases import check_each_async
-from tests.web.conftest import on_both_storages
+from tests.clocks import FrozenClock
+from tests.conformance.driver import Driver
+from tests.web.conftest import Web, on_both_storages
 from tests.web.dashboard.conftest import Browser
 from zeke_queue.client.parts import parts_of
-from zeke_queue.model import CatchUp, JobQuery, RowState, Schedule
+from zeke_queue.client.queue import Queue
+from zeke_queue.model import CatchUp, Job, JobPage, JobQuery, RowState, Schedule
 from zeke_queue.storage.access import Scope
 from zeke_queue.web import WebSettings
 from zeke_queue.web.dashboard import jobs as many
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.clocks import FrozenClock
-    from tests.conformance.driver import Driver
-    from tests.web.conftest import Web
-    from zeke_queue.client.queue import Queue
-    from zeke_queue.model import Job, JobPage
 
 
 def hidden(page: str, name: str) -> str:

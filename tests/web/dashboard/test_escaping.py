@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64encode
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from tests.cases import check_each_async
-from tests.web.conftest import on_both_storages
+from tests.conformance.driver import Driver
+from tests.web.conftest import Web, on_both_storages
 from tests.web.dashboard.conftest import Browser
 from zeke_queue.client.parts import parts_of
+from zeke_queue.client.queue import Queue
 from zeke_queue.model import JobEvent, Schedule
 from zeke_queue.storage.access import Scope
-
-if TYPE_CHECKING:
-    from tests.conformance.driver import Driver
-    from tests.web.conftest import Web
-    from zeke_queue.client.queue import Queue
 
 EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7*7 }}'; drop table pgboss.job; --"
 BROKEN_OUT = ("<script>alert(1)", "<img src=x", "49'; drop")

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from uuid import UUID
+
+from fastapi import FastAPI
 
 from tests.cases import check_each_async
+from tests.clocks import FrozenClock
+from tests.conformance.driver import Driver
 from tests.web.conftest import on_both_storages
+from tests.web.dashboard.conftest import Browser
 from tests.web.dashboard.test_live import read
 from tests.web.live.tab import Tab
 from zeke_queue.model import JobEvent, RowState
-
-if TYPE_CHECKING:
-    from uuid import UUID
-
-    from fastapi import FastAPI
-
-    from tests.clocks import FrozenClock
-    from tests.conformance.driver import Driver
-    from tests.web.dashboard.conftest import Browser
 
 
 def held(page: str) -> str:

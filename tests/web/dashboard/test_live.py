@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
 from tests.cases import check_each_async
+from tests.clocks import FrozenClock
+from tests.conformance.driver import Driver
 from tests.web.conftest import on_both_storages
 from tests.web.live.conftest import passes
 from tests.web.live.tab import Tab
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import JobEvent, RowState
+from zeke_queue.storage import Storage
 from zeke_queue.web import close_app
 from zeke_queue.web.dashboard.sampler import EVERY
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
-
-    from tests.clocks import FrozenClock
-    from tests.conformance.driver import Driver
-    from zeke_queue.storage import Storage
 
 LIVE = "/dashboard/live"
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from html import unescape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.cases import check_each
+from tests.clocks import FrozenClock
+from tests.conformance.driver import Driver
 from tests.web.conftest import on_both_storages
+from tests.web.dashboard.conftest import Browser
 from zeke_queue.model import RowState
-
-if TYPE_CHECKING:
-    from tests.clocks import FrozenClock
-    from tests.conformance.driver import Driver
-    from tests.web.dashboard.conftest import Browser
 
 EARLY = 4
 """How many jobs are completed in an earlier minute, beside three that fail and two cancelled."""

@@ -5,28 +5,22 @@ from __future__ import annotations
 import re
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from fastapi import FastAPI
+from starlette.responses import Response
 
 import zeke_queue.web.dashboard
 from tests.cases import check_each, check_each_async
-from tests.web.conftest import on_both_storages
+from tests.conformance.driver import Driver
+from tests.web.conftest import Web, on_both_storages
 from tests.web.dashboard.conftest import Browser
 from zeke_queue.client.parts import parts_of
+from zeke_queue.client.queue import Queue
 from zeke_queue.errors import InvalidOptionError
 from zeke_queue.model import JobEvent, RowState
 from zeke_queue.web import WebSettings, create_app
-from zeke_queue.web.dashboard import Page, View
-
-if TYPE_CHECKING:
-    from starlette.responses import Response
-
-    from tests.conformance.driver import Driver
-    from tests.web.conftest import Web
-    from zeke_queue.client.queue import Queue
-    from zeke_queue.web.dashboard import PageRequest
+from zeke_queue.web.dashboard import Page, PageRequest, View
 
 HERE = Path(zeke_queue.web.dashboard.__file__).parent
 PAGES = ["/", "/jobs", "/queues", "/schedules", "/workers", "/trigger", "/schedules/edit"]

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from fastapi import FastAPI
+from starlette.responses import Response
 
 from tests.cases import check_each, check_each_async
-from tests.web.conftest import on_both_storages
+from tests.clocks import FrozenClock
+from tests.conformance.driver import Driver
+from tests.web.conftest import Web, on_both_storages
 from tests.web.dashboard.conftest import Browser, signed_in
 from zeke_queue.client.parts import parts_of
+from zeke_queue.client.queue import Queue
 from zeke_queue.model import RowState
 from zeke_queue.storage.access import Scope
 from zeke_queue.web import Caller, WebSettings, create_app
-from zeke_queue.web.dashboard import Page, View
+from zeke_queue.web.dashboard import Page, PageRequest, View
 from zeke_queue.web.dashboard.page_request import local_path
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
-    from starlette.responses import Response
-
-    from tests.clocks import FrozenClock
-    from tests.conformance.driver import Driver
-    from tests.web.conftest import Web
-    from zeke_queue.client.queue import Queue
-    from zeke_queue.web.dashboard import PageRequest
 
 PAUSE: dict[str, Any] = {"name": "mail", "do": "pause"}
 EVIL = {"origin": "https://evil.example"}

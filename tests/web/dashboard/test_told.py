@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import zeke_queue.web.dashboard
 from tests.cases import check_each_async
+from tests.conformance.driver import Driver
+from tests.web.dashboard.conftest import Browser
+from zeke_queue.client.queue import Queue
 from zeke_queue.model import RowState
-
-if TYPE_CHECKING:
-    from tests.conformance.driver import Driver
-    from tests.web.dashboard.conftest import Browser
-    from zeke_queue.client.queue import Queue
 
 STYLES = Path(zeke_queue.web.dashboard.__file__).parent / "static" / "app.css"
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cases import check_each, check_each_async
+from tests.conformance.driver import Driver
+from tests.web.dashboard.conftest import Browser
 from zeke_queue.web.dashboard import formatting
 from zeke_queue.web.dashboard.writing import begin
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.conformance.driver import Driver
-    from tests.web.dashboard.conftest import Browser
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
 
 import pytest
+from fastapi import FastAPI
 
+from tests.clocks import FrozenClock
 from tests.conformance.driver import soon
 from tests.web.live.tab import Tab
 from zeke_queue.system.clock import SystemClock
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from uuid import UUID
-
-    from fastapi import FastAPI
-
-    from tests.clocks import FrozenClock
 
 
 @pytest.fixture

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
+from tests.clocks import FrozenClock
 from tests.conformance.driver import soon
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Self
-
-    from tests.clocks import FrozenClock
 
 NET = 1.0
 """Seconds without anything new, after which the clock is advanced."""
@@ -196,3 +192,7 @@ class Tab:
             self.chunks.append(message["body"])
             self.ended = not message.get("more_body", False)
         self._changed.set()
+
+
+Open = Callable[..., Tab]
+"""Opens the stream of a job."""

@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
+from fastapi import FastAPI
 
+from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver, soon
 from tests.web.conftest import on_both_storages
 from tests.web.live.conftest import lasts_until, passes, settled
-from tests.web.live.tab import Tab
+from tests.web.live.tab import Open, Tab
+from zeke_queue.client.queue import Queue
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import JobEvent
+from zeke_queue.storage import Storage
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.web import WebSettings, close_app, create_app
 from zeke_queue.web.sse import EventStreams, ServerEvent
 from zeke_queue.web.sse.stream import SEND_TIMEOUT
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
-    from uuid import UUID
-
-    from fastapi import FastAPI
-
-    from tests.clocks import FrozenClock
-    from zeke_queue.client.queue import Queue
-    from zeke_queue.storage import Storage
-
-    Open = Callable[..., Tab]
 
 LOOKS = ("get", "events")
 ROUNDS = 12

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 
 from tests.cases import check_each_async
+from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver
 from tests.web.conftest import on_both_storages
 from tests.web.live.conftest import passes, written
+from tests.web.live.tab import Open, Tab
 from zeke_queue.model import JobEvent, JobStatus, RowState
+from zeke_queue.storage import Storage
 from zeke_queue.web.sse.frames import Seen, decode_event_id, encode_event_id
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from uuid import UUID
-
-    from tests.clocks import FrozenClock
-    from tests.web.live.tab import Tab
-    from zeke_queue.storage import Storage
-
-    Open = Callable[..., Tab]
 
 
 def log(job_id: UUID, number: int, attempt: int = 1) -> JobEvent:

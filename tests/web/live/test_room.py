@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.cases import check_each, check_each_async
+from tests.clocks import FrozenClock
+from tests.conformance.driver import Driver
+from tests.web.conftest import Web
 from tests.web.live.conftest import lasts_until, passes, settled
 from tests.web.live.tab import Tab
+from zeke_queue.client.queue import Queue
 from zeke_queue.storage.access import Scope
 from zeke_queue.web import WebSettings, close_app, create_app
 from zeke_queue.web.access.guard import Caller
 from zeke_queue.web.sse import EventStreams, ServerEvent
 from zeke_queue.web.sse.stream import SEND_TIMEOUT
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from tests.clocks import FrozenClock
-    from tests.conformance.driver import Driver
-    from tests.web.conftest import Web
-    from zeke_queue.client.queue import Queue
 
 OPEN = "streams of this caller are open, which is the limit; end one, or retry later"
 
@@ -100,10 +97,7 @@ async def test_both_limits_of_streams_are_applied(queue: Queue, jobs: Driver) ->
             assert [tab.status for tab in tabs] == statuses
         await close_app(app)
 
-    cases = {
-        "none of one caller": (0, 2, [200, 200, 503]),
-        "the caller has all": (1, 1, [200, 429]),
-    }
+    cases = {"none of one caller": (0, 2, [200, 200, 503]), "the caller has all": (1, 1, [200, 429])}
     await check_each_async(cases, check)
 
 

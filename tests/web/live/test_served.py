@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from uuid import UUID
 
 from tests.conformance.driver import Driver, soon
 from tests.web.conftest import shop_catalog
@@ -16,11 +17,7 @@ from zeke_queue.system.settings import Settings
 from zeke_queue.web import WebSettings
 from zeke_queue.web.server import ApiServer
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from uuid import UUID
-
-    Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Served:

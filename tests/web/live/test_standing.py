@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator
+from typing import Any
+from uuid import UUID
 
 import pytest
+from fastapi import FastAPI
+from starlette.requests import HTTPConnection
 
 from tests.cases import check_each_async
+from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver, soon
-from tests.web.conftest import on_both_storages
+from tests.web.conftest import Web, on_both_storages
 from tests.web.live.conftest import passes, settled
 from tests.web.live.tab import Tab
+from zeke_queue.client.queue import Queue
 from zeke_queue.core import apikeys
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import JobEvent
+from zeke_queue.storage import Storage
 from zeke_queue.storage.access import Access, Scope
 from zeke_queue.web import close_app, create_app
 from zeke_queue.web.access.guard import COOKIE, Caller
 from zeke_queue.web.sse import EventStreams, ServerEvent
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-    from uuid import UUID
-
-    from fastapi import FastAPI
-    from starlette.requests import HTTPConnection
-
-    from tests.clocks import FrozenClock
-    from tests.web.conftest import Web
-    from zeke_queue.client.queue import Queue
-    from zeke_queue.storage import Storage
 
 KEEP_ALIVE = 15.0
 PLACES = ("/jobs/stream/{}", "/dashboard/jobs/{}/live", "/dashboard/live")

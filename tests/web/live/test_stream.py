@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
+import pytest
+from fastapi import FastAPI
+
 from tests.cases import check_each_async
+from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver
 from tests.web.conftest import on_both_storages
 from tests.web.live.conftest import passes, written
-from zeke_queue.model import JobEvent, RowState
+from tests.web.live.tab import Open
+from zeke_queue.client.queue import Queue
+from zeke_queue.model import Job, JobEvent, RowState
+from zeke_queue.storage import Storage
 from zeke_queue.web import close_app
 from zeke_queue.web.sse.stream import RECONNECT_DELAYS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import pytest
-    from fastapi import FastAPI
-
-    from tests.clocks import FrozenClock
-    from tests.web.live.tab import Tab
-    from zeke_queue.client.queue import Queue
-    from zeke_queue.model import Job
-    from zeke_queue.storage import Storage
-
-    Open = Callable[..., Tab]
 
 NOBODY = UUID("0193aaaa-0000-7000-8000-00000000dead")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 import httpx2
@@ -18,7 +19,7 @@ from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.core import apikeys
 from zeke_queue.errors import JobConflictError
-from zeke_queue.model import JobQuery
+from zeke_queue.model import Job, JobQuery
 from zeke_queue.storage.access import Scope
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
@@ -26,11 +27,6 @@ from zeke_queue.web import WebSettings, create_app
 from zeke_queue.web.access.guard import Caller
 from zeke_queue.web.trpc.procedures import to_trpc_error
 from zeke_queue.web.trpc.superjson import decode
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from zeke_queue.model import Job
 
 TEAM = UUID(int=7)
 PLAYBOOK = "00000000-0000-0000-0000-000000000009"
