@@ -19,13 +19,11 @@ from zeke_queue.storage.postgres import PostgresStorage
 
 @pytest.fixture
 def clock() -> FrozenClock:
-    """Time, which the test moves."""
     return FrozenClock()
 
 
 @pytest.fixture(params=STORAGES)
 async def storage(request: pytest.FixtureRequest, clock: FrozenClock) -> AsyncIterator[Storage]:
-    """A storage with nothing in it."""
     async with open_storage(request.param, clock, request) as opened:
         # One of the two runs behind a forwarder that changes nothing.
         yield forward(opened, _directly) if isinstance(opened, PostgresStorage) else opened
@@ -37,7 +35,6 @@ async def _directly(_call: Call, do: Callable[[], Awaitable[Any]]) -> Any:
 
 @pytest.fixture
 def jobs(storage: Storage, clock: FrozenClock) -> Driver:
-    """The storage in the words of the tests."""
     return Driver(storage, clock)
 
 

@@ -39,15 +39,12 @@ BOOM = '{"type": "ValueError", "message": "boom", "traceback": null}'
 
 
 class Driver:
-    """A storage, in the words of the tests."""
-
     def __init__(self, storage: Storage, clock: FrozenClock) -> None:
         self.storage = storage
         self.clock = clock
         self.new_id = Ids(clock, SeededEntropy(1))
 
     def new(self, name: str = "mail", **options: Any) -> NewJob:
-        """Make a job to send."""
         return NewJob(**{"id": self.new_id(), "name": name, **options})
 
     async def send(self, name: str = "mail", *, within: JobWriter | None = None, **options: Any) -> UUID:
@@ -69,7 +66,6 @@ class Driver:
         )
 
     async def claim_one(self, name: str = "mail", worker: UUID = ANNA) -> Claimed:
-        """Claim one job, which must be there."""
         (claimed,) = await self.claim(name, worker=worker, limit=1)
         return claimed
 
@@ -127,15 +123,12 @@ class Driver:
         return job.id
 
     async def look(self, job_id: UUID) -> Job:
-        """Return a stored job, live or archived."""
         return (await self.storage.get([job_id]))[job_id]
 
     async def states(self, ids: Iterable[UUID]) -> list[RowState]:
-        """Return the states of jobs, in this order."""
         return [(await self.look(job_id)).row_state for job_id in ids]
 
     async def heartbeat(self, worker: UUID = ANNA, lease: float = 15.0) -> dict[UUID, int]:
-        """Send a heartbeat of a worker."""
         return await self.storage.heartbeat(WorkerInfo(worker, "host", 1, ("mail",), lease))
 
 
@@ -145,7 +138,6 @@ class Abandoned(Exception):
 
 @asynccontextmanager
 async def rolled_back(storage: Storage) -> AsyncIterator[Transaction]:
-    """Open a transaction that rolls back at the end of its block."""
     with suppress(Abandoned):
         async with storage.transaction() as transaction:
             yield transaction

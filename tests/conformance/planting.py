@@ -55,24 +55,18 @@ class Plant(Protocol):
 
 
 class PlantInMemory:
-    """Writes into the memory storage's tables."""
-
     def __init__(self, storage: MemoryStorage) -> None:
         self._storage = storage
 
     async def __call__(self, job: Job) -> None:
-        """Write the row."""
         self._storage.plant([job])
 
 
 class PlantInPostgres:
-    """Writes by plain SQL on a connection of its own."""
-
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
 
     async def __call__(self, job: Job) -> None:
-        """Delete an existing row, and insert the given one."""
         values = {column: getattr(job, field) for column, field in COLUMNS.items()}
         values["state"] = job.row_state.value
         values["expirein"] = timedelta(seconds=job.expire_in)

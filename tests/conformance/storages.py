@@ -25,7 +25,6 @@ on_postgres = pytest.mark.parametrize("storage", ["postgres"], indirect=True)
 async def open_storage(
     name: str, clock: FrozenClock, request: pytest.FixtureRequest
 ) -> AsyncIterator[Storage]:
-    """Open an empty storage by its name."""
     if name == "memory":
         yield MemoryStorage(clock)
         return

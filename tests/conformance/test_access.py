@@ -289,7 +289,6 @@ class RowsInPostgres:
 
 @pytest.fixture
 def rows(storage: Storage, request: pytest.FixtureRequest) -> Rows:
-    """The rows of the storage."""
     if isinstance(storage, MemoryStorage):
         return RowsInMemory(storage)
     return RowsInPostgres(request.getfixturevalue("emptied_dsn"))

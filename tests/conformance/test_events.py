@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
 
-from tests.conformance.driver import BOOM, Driver, is_kept_waiting, soon
-from zeke_queue.model import Failed, JobEvent
+from tests.cases import check_each_async
+from tests.conformance.driver import Driver, is_kept_waiting, soon
+from zeke_queue.model import JobEvent
 from zeke_queue.storage import Storage
 
 
@@ -88,50 +92,39 @@ async def test_each_of_many_jobs_has_at_least_one_event(storage: Storage, jobs: 
     assert [event.job_id for event in found] == [job.id for job in running]
 
 
-async def test_appending_no_events_changes_nothing(storage: Storage) -> None:
+async def test_subscription_reports_each_kind_of_change_and_keeps_it_until_it_is_read(
+    storage: Storage, jobs: Driver
+) -> None:
+    async def cancel_in_a_transaction(job_id: UUID) -> None:
+        async with storage.transaction() as transaction:
+            await transaction.cancel([job_id])
+
+    async def check(begun: bool, change: Callable[[Any], Awaitable[object]]) -> None:  # noqa: FBT001
+        job = await jobs.running() if begun else await jobs.look(await jobs.send())
+        async with storage.subscribe() as watch:
+            await watch.add([job.id])
+            await change(job)
+            assert await soon(watch.wait(30)) == [job.id]
+
+    cases: dict[str, Any] = {
+        "start": (False, lambda job: jobs.claim_one()),
+        "completion": (True, jobs.complete),
+        "failure": (True, lambda job: jobs.fail(job, 5.0)),
+        "cancellation": (False, lambda job: storage.cancel([job.id])),
+        "commit": (False, lambda job: cancel_in_a_transaction(job.id)),
+        "events": (True, lambda job: storage.append_events([progress(job.id, 0.5)])),
+    }
+    await check_each_async(cases, check)
     await storage.append_events([])
 
 
-async def test_subscription_reports_a_completed_job(storage: Storage, jobs: Driver) -> None:
+async def test_change_ends_the_wait_of_a_subscription(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running()
     async with storage.subscribe() as watch:
         await watch.add([job.id])
         told = asyncio.create_task(watch.wait(30))
         await jobs.complete(job)
         assert await soon(told) == [job.id]
-
-
-async def test_subscription_keeps_a_change_until_it_is_read(storage: Storage, jobs: Driver) -> None:
-    job = await jobs.running()
-    async with storage.subscribe() as watch:
-        await watch.add([job.id])
-        await storage.settle(failed=[Failed(job.id, 1, 5.0, BOOM)])
-        assert await soon(watch.wait(30)) == [job.id]
-
-
-async def test_subscription_reports_a_cancellation(storage: Storage, jobs: Driver) -> None:
-    job_id = await jobs.send()
-    async with storage.subscribe() as watch:
-        await watch.add([job_id])
-        await storage.cancel([job_id])
-        assert await soon(watch.wait(30)) == [job_id]
-
-
-async def test_subscription_reports_events(storage: Storage, jobs: Driver) -> None:
-    job = await jobs.running()
-    async with storage.subscribe() as watch:
-        await watch.add([job.id])
-        await storage.append_events([progress(job.id, 0.5)])
-        assert await soon(watch.wait(30)) == [job.id]
-
-
-async def test_subscription_reports_a_change_when_its_transaction_commits(jobs: Driver) -> None:
-    job_id = await jobs.send()
-    async with jobs.storage.subscribe() as watch:
-        await watch.add([job_id])
-        async with jobs.storage.transaction() as transaction:
-            await transaction.cancel([job_id])
-        assert await soon(watch.wait(30)) == [job_id]
 
 
 async def test_two_subscriptions_to_a_job_report_each_change(storage: Storage, jobs: Driver) -> None:
@@ -142,14 +135,6 @@ async def test_two_subscriptions_to_a_job_report_each_change(storage: Storage, j
         await jobs.complete(job)
         assert await soon(first.wait(30)) == [job.id]
         assert await soon(second.wait(30)) == [job.id]
-
-
-async def test_subscription_reports_the_start_of_a_job(storage: Storage, jobs: Driver) -> None:
-    job_id = await jobs.send()
-    async with storage.subscribe() as watch:
-        await watch.add([job_id])
-        await jobs.claim_one()
-        assert await soon(watch.wait(30)) == [job_id]
 
 
 async def test_subscription_reports_its_own_jobs_only(storage: Storage, jobs: Driver) -> None:

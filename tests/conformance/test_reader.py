@@ -52,14 +52,6 @@ async def test_returned_job_does_not_change_with_the_stored_one(storage: Storage
     assert seen.row_state is RowState.CREATED
 
 
-async def test_jobs_are_listed_newest_first_in_pages(storage: Storage, jobs: Driver) -> None:
-    ids = [await jobs.send() for _ in range(5)]
-    first = (await storage.find(JobQuery(limit=3))).jobs
-    assert [job.id for job in first] == ids[:1:-1]
-    rest = (await storage.find(JobQuery(limit=3, before=first[-1].id))).jobs
-    assert [job.id for job in rest] == [ids[1], ids[0]]
-
-
 async def test_jobs_are_listed_newest_first_with_ids_in_any_order(storage: Storage, jobs: Driver) -> None:
     made_up = [out_of_order(number) for number in range(4)]
     sent = []
@@ -140,11 +132,6 @@ async def test_page_before_an_unknown_job_is_an_error(storage: Storage, jobs: Dr
             await storage.find(JobQuery(before=unknown, archived=archived))
 
 
-async def test_page_before_the_oldest_job_is_empty(storage: Storage, jobs: Driver) -> None:
-    only = await jobs.send()
-    assert (await storage.find(JobQuery(before=only))).jobs == []
-
-
 async def test_jobs_are_found_by_queue_state_and_parent(storage: Storage, jobs: Driver) -> None:
     parent = await jobs.send("parents")
     child = await jobs.send("mail", parent=parent)
@@ -158,15 +145,6 @@ async def test_jobs_are_found_by_queue_state_and_parent(storage: Storage, jobs: 
     assert await found(parent=parent) == {child}
     assert await found(names=("mail",), status=(JobStatus.FAILED,)) == set()
     assert await found() == {parent, child, failed}
-
-
-async def test_archived_jobs_are_listed_only_with_archived(storage: Storage, jobs: Driver) -> None:
-    archived = await jobs.ended(RowState.COMPLETED)
-    jobs.clock.advance(1)
-    await storage.archive(0, 100)
-    live = await jobs.send()
-    assert [job.id for job in (await storage.find(JobQuery(archived=True))).jobs] == [archived]
-    assert [job.id for job in (await storage.find(JobQuery())).jobs] == [live]
 
 
 async def found_both(storage: Storage, clock: FrozenClock, **filters: Any) -> list[UUID]:
@@ -335,12 +313,6 @@ async def test_live_jobs_are_counted_by_queue_and_state(storage: Storage, jobs: 
         QueueStats("mail", {RowState.CREATED: 1}, 0.0),
         QueueStats("post", {RowState.FAILED: 1, RowState.ACTIVE: 1, RowState.CREATED: 2}, 0.0),
     ]
-
-
-async def test_queues_are_counted_in_the_order_of_their_bytes(storage: Storage, jobs: Driver) -> None:
-    for name in ("b", "a-b", "A", "ab", "ä"):
-        await jobs.send(name)
-    assert [count.name for count in await storage.queue_stats()] == ["A", "a-b", "ab", "b", "ä"]
 
 
 async def test_storage_returns_its_time(storage: Storage, clock: FrozenClock) -> None:

@@ -22,8 +22,6 @@ from zeke_queue.task.catalog import Catalog
 
 
 class QueueOn(Protocol):
-    """Opens a queue of a catalog on the test's storage."""
-
     def __call__(self, catalog: Catalog, **settings: object) -> Queue: ...
 
 
@@ -36,7 +34,6 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def clock() -> FrozenClock:
-    """Time, which the test moves."""
     return FrozenClock()
 
 
@@ -55,7 +52,6 @@ def jobs(storage: Storage, clock: FrozenClock) -> Driver:
 
 @pytest.fixture
 async def queue_on(storage: Storage, clock: FrozenClock) -> AsyncIterator[QueueOn]:
-    """Opens queues, and closes them after the test."""
     opened: list[Queue] = []
 
     def open_queue(catalog: Catalog, **settings: object) -> Queue:
@@ -76,7 +72,6 @@ async def queue_on(storage: Storage, clock: FrozenClock) -> AsyncIterator[QueueO
 
 @pytest.fixture
 def queue(queue_on: QueueOn) -> Queue:
-    """A queue of a small catalog: ``mail`` takes a payload, ``clean`` takes none."""
     return queue_on(mail_catalog())
 
 
@@ -88,6 +83,5 @@ def place() -> Place:
 
 @pytest.fixture
 def lines() -> Iterator[Lines]:
-    """What the runtime logs during the test."""
     with logged() as caught:
         yield caught

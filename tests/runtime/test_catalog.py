@@ -106,11 +106,6 @@ def test_payload_model_may_be_local_to_the_defining_function() -> None:
     assert take.validate({"n": 1}) == Local(n=1)
 
 
-def test_option_out_of_range_is_refused_at_the_definition() -> None:
-    with pytest.raises(InvalidOptionError, match="expire_in"):
-        Catalog().task("a", expire_in=-1)(nothing)
-
-
 def test_options_of_a_task_win_over_its_catalog_even_if_zero() -> None:
     catalog = Catalog(defaults=JobOptions(retry_limit=5, priority=2, retry_backoff=True))
     task = catalog.task("a", retry_limit=0, retry_backoff=False)(nothing)

@@ -32,7 +32,6 @@ async def children() -> AsyncIterator[Children]:
 
 
 async def ask(children: Children, message: bytes = b"who", *, fresh: bool = False) -> bytes:
-    """Ask a child and return its answer."""
     async with children.child(fresh=fresh) as child:
         child.send(message)
         return await child.receive()

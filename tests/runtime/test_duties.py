@@ -149,12 +149,8 @@ async def test_duty_that_no_live_worker_has_is_reported_once(place: Place) -> No
     assert await warnings(place, {"maintenance": True}, [], 300) == 1
     assert await warnings(place, {"maintenance": True, "schedules": True}, [], 300) == 0
     assert await warnings(place, {}, [helper], 300) == 0
+    assert await warnings(place, {}, [], 300) == 2, "the helper has died"
     assert await warnings(place, {}, [replace(helper, duties=("schedules",))], 300) == 1
-
-
-async def test_helper_that_died_is_missed(place: Place) -> None:
-    await place.storage.heartbeat(WorkerInfo(OTHER, "host", 2, (), 15.0, duties=("maintenance", "schedules")))
-    assert await warnings(place, {}, [], 300) == 2
 
 
 async def test_schedules_are_missed_only_where_the_catalog_has_some() -> None:
@@ -163,20 +159,31 @@ async def test_schedules_are_missed_only_where_the_catalog_has_some() -> None:
     assert await warnings(place, {}, [], 300) == 1
 
 
-async def test_sweep_under_way_ends_before_the_worker(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun, go, done = asyncio.Event(), asyncio.Event(), []
+async def stopped_during_a_sweep(place: Place, monkeypatch: pytest.MonkeyPatch, archive: Any) -> Any:
+    """Stop a worker that archives, in a way of the test's; returns its run."""
+    begun = asyncio.Event()
 
-    async def archive(*_: object) -> int:
+    async def begin(*_: object) -> int:
         begun.set()
-        await go.wait()
-        done.append("archived")
-        return 0
+        return await archive()
 
-    monkeypatch.setattr(place.storage, "archive", archive)
+    monkeypatch.setattr(place.storage, "archive", begin)
     worker = place.worker(maintenance=True)
     running = asyncio.ensure_future(worker.run())
     await until(begun.is_set)
     worker.stop()
+    return running
+
+
+async def test_sweep_under_way_ends_before_the_worker(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    go, done = asyncio.Event(), []
+
+    async def archive() -> int:
+        await go.wait()
+        done.append("archived")
+        return 0
+
+    running = await stopped_during_a_sweep(place, monkeypatch, archive)
     await turns()
     go.set()
     async with asyncio.timeout(PATIENCE):
@@ -185,19 +192,8 @@ async def test_sweep_under_way_ends_before_the_worker(place: Place, monkeypatch:
 
 
 async def test_sweep_that_hangs_is_cancelled(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun = asyncio.Event()
-
-    async def archive(*_: object) -> int:
-        begun.set()
-        await asyncio.Event().wait()
-        return 0
-
-    monkeypatch.setattr(place.storage, "archive", archive)
-    worker = place.worker(maintenance=True)
-    running = asyncio.ensure_future(worker.run())
-    await until(begun.is_set)
     began = place.clock.now()
-    worker.stop()
+    running = await stopped_during_a_sweep(place, monkeypatch, asyncio.Event().wait)
     place.hurry()
     async with asyncio.timeout(PATIENCE):
         await running

@@ -19,34 +19,24 @@ BEATING = {"lease": 15.0, "heartbeat_interval": 5.0}
 # What is taken away
 
 
-async def test_cancelled_job_is_interrupted_at_the_next_heartbeat(place: Place, lines: Lines) -> None:
+async def test_only_the_cancelled_job_is_interrupted_at_the_next_heartbeat(
+    place: Place, lines: Lines
+) -> None:
     work = Handler(place)
     async with place.working(**BEATING) as worker:
-        job_id = await place.send(work.task)
-        await until(lambda: work.started)
-        await place.queue.cancel(job_id)
+        sent = [await work.begin() for _ in range(3)]
+        await place.queue.cancel(sent[1])
         await turns()
         assert work.cancelled == []
-        place.clock.advance(5)
-        await until(lambda: work.cancelled)
-        await worker.drain()
-    job = await place.job(job_id)
-    assert (job.row_state, job.output, work.cancelled) == (CANCELLED, None, [job_id])
-    assert "job_cancelled" in lines.messages
-
-
-async def test_only_the_cancelled_job_is_interrupted(place: Place) -> None:
-    work = Handler(place)
-    async with place.working(**BEATING) as worker:
-        sent = [await place.send(work.task) for _ in range(3)]
-        await until(lambda: len(work.started) == 3)
-        await place.queue.cancel(sent[1])
         place.clock.advance(5)
         await until(lambda: work.cancelled)
         work.go.set()
         await worker.drain()
     assert work.cancelled == [sent[1]]
-    assert [(await place.job(job_id)).row_state for job_id in sent] == [COMPLETED, CANCELLED, COMPLETED]
+    jobs = [await place.job(job_id) for job_id in sent]
+    assert [job.row_state for job in jobs] == [COMPLETED, CANCELLED, COMPLETED]
+    assert jobs[1].output is None
+    assert "job_cancelled" in lines.messages
 
 
 async def test_waiting_job_is_not_started_after_its_cancellation(place: Place) -> None:
@@ -79,8 +69,7 @@ async def test_job_claimed_during_a_heartbeat_is_not_lost(place: Place) -> None:
     """A claim is in flight at the same time as a heartbeat's answer."""
     work = Handler(place)
     async with place.working(**BEATING) as worker:
-        first = await place.send(work.task)
-        await until(lambda: work.started)
+        first = await work.begin()
         beat = place.storage.held["heartbeat"] = asyncio.Event()
         place.clock.advance(5)
         await until(lambda: place.storage.calls[-1] == "heartbeat")
@@ -102,8 +91,7 @@ async def test_job_settled_during_a_heartbeat_is_not_lost(
 ) -> None:
     work = Handler(place, concurrency_limit=3)
     async with place.working(**BEATING) as worker:
-        job_id = await place.send(work.task)
-        await until(lambda: work.started)
+        job_id = await work.begin()
         beat = place.storage.late["heartbeat"] = asyncio.Event()
         settle = place.storage.held["settle"] = asyncio.Event()
         place.clock.advance(5)
@@ -123,8 +111,7 @@ async def test_job_settled_during_a_heartbeat_is_not_lost(
 async def test_result_of_a_cancelled_job_is_not_stored(place: Place, lines: Lines) -> None:
     work = Handler(place)
     async with place.working() as worker:
-        job_id = await place.send(work.task)
-        await until(lambda: work.started)
+        job_id = await work.begin()
         await place.queue.cancel(job_id)
         work.go.set()
         await until(lambda: work.finished)
@@ -140,8 +127,7 @@ async def test_result_of_a_cancelled_job_is_not_stored(place: Place, lines: Line
 async def test_hanging_heartbeat_does_not_end_the_lease(place: Place) -> None:
     work = Handler(place)
     async with place.working(**BEATING) as worker:
-        job_id = await place.send(work.task)
-        await until(lambda: work.started)
+        job_id = await work.begin()
         hangs = place.storage.late["heartbeat"] = asyncio.Event()
         for _ in range(6):
             beats = place.storage.calls.count("heartbeat")
@@ -159,8 +145,7 @@ async def test_hanging_heartbeat_does_not_end_the_lease(place: Place) -> None:
 async def test_hanging_heartbeats_are_limited_in_number(place: Place, lines: Lines) -> None:
     work = Handler(place)
     async with place.working(**BEATING):
-        await place.send(work.task)
-        await until(lambda: work.started)
+        await work.begin()
         hang = place.storage.late["heartbeat"] = asyncio.Event()
         before = place.storage.calls.count("heartbeat")
         await place.advance(12, 5)

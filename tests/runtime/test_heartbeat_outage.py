@@ -22,8 +22,7 @@ BEATING = {"lease": 15.0, "heartbeat_interval": 5.0}
 async def test_outcomes_are_kept_until_the_storage_is_back(place: Place, lines: Lines) -> None:
     work = Handler(place)
     async with place.working() as worker:
-        job_id = await place.send(work.task)
-        await until(lambda: work.started)
+        job_id = await work.begin()
         place.storage.cut_all()
         work.go.set()
         for _ in range(10):
@@ -46,8 +45,7 @@ async def test_settlement_with_a_lost_answer_is_not_taken_for_a_lost_lease(
 ) -> None:
     work = Handler(place)
     async with place.working() as worker:
-        job_id = await place.send(work.task)
-        await until(lambda: work.started)
+        job_id = await work.begin()
         place.storage.cut["settle"] = "after"
         work.go.set()
         await until(lambda: place.state(job_id) is COMPLETED)
@@ -84,8 +82,7 @@ async def test_jobs_of_a_claim_with_a_lost_answer_are_released_and_run_once(
 async def test_worker_without_a_lease_stops_its_handlers_and_starts_again(place: Place, lines: Lines) -> None:
     work = Handler(place)
     async with place.working(**BEATING) as worker:
-        job_id = await place.send(work.task)
-        await until(lambda: work.started)
+        job_id = await work.begin()
         place.storage.cut_all()
         await place.advance(14)
         assert work.cancelled == []
@@ -106,8 +103,7 @@ async def test_worker_that_lost_only_heartbeats_finds_its_jobs_again(place: Plac
     """Only its heartbeats are lost; lost jobs are requeued when one is answered, if no worker took them."""
     work = Handler(place)
     async with place.working(poll_interval=1e6, **BEATING) as worker:
-        job_id = await place.send(work.task)
-        await until(lambda: work.started)
+        job_id = await work.begin()
         place.storage.cut["heartbeat"] = "before"
         await place.advance(15)
         await until(lambda: work.cancelled)
@@ -122,8 +118,7 @@ async def test_jobs_lost_during_a_search_for_claims_are_released_too(place: Plac
     """Else they would stay active under a worker that lives and does not know of them."""
     work = Handler(place)
     async with place.working(poll_interval=1e6, **BEATING):
-        running = await place.send(work.task)
-        await until(lambda: work.started)
+        running = await work.begin()
         await until(place.asleep)
         place.storage.cut["claim"] = "after"
         lost = await place.send(work.task)
@@ -144,8 +139,7 @@ async def test_jobs_lost_during_a_search_for_claims_are_released_too(place: Plac
 async def test_answer_to_an_older_heartbeat_does_not_shorten_the_lease(place: Place, lines: Lines) -> None:
     work = Handler(place)
     async with place.working(**BEATING) as worker:
-        await place.send(work.task)
-        await until(lambda: work.started)
+        await work.begin()
         answer = place.storage.held["heartbeat"] = asyncio.Event()
         assert worker._lifecycle is not None
         older = asyncio.ensure_future(worker._lifecycle.heartbeat.send())
@@ -188,8 +182,7 @@ async def test_answer_after_the_end_of_the_lease_does_not_end_it_twice(place: Pl
 async def test_jobs_of_a_lost_worker_run_elsewhere_and_its_late_outcome_is_dropped(place: Place) -> None:
     work = Handler(place, retry_delay=0)
     async with place.working(**BEATING):
-        job_id = await place.send(work.task)
-        await until(lambda: work.started)
+        job_id = await work.begin()
         place.storage.cut["heartbeat"] = "before"  # from here on it is silent
         await place.advance(16)
         assert (await Maintenance(parts_of(place.queue)).sweep()).reaped == 1

@@ -10,7 +10,7 @@ from typing import Literal
 import psycopg
 import pytest
 
-from tests.runtime.workers.place import PATIENCE, until
+from tests.runtime.workers.place import PATIENCE
 from zeke_queue.client.queue import Queue
 from zeke_queue.model import RowState
 from zeke_queue.storage.embedded.server import EmbeddedPostgres
@@ -90,51 +90,3 @@ async def test_worker_continues_after_all_its_connections_were_closed(
             assert await run.result(timeout=PATIENCE) == round_
         assert worker.id is not None
     await queue.close()
-
-
-async def test_idle_worker_is_notified_of_a_job_at_once(
-    server: EmbeddedPostgres, storage: PostgresStorage
-) -> None:
-    catalog = Catalog()
-    began = asyncio.Event()
-
-    @catalog.task("prompt")
-    async def prompt() -> None:
-        began.set()
-
-    queue = Queue(catalog, storage, settings=Settings.load())
-    async with Worker(queue, poll_interval=1000) as worker:
-        await until_asleep(storage, worker)
-        await queue.send(prompt)
-        await until(began.is_set)
-    await queue.close()
-
-
-async def test_free_place_under_a_limit_is_filled_without_a_poll(
-    server: EmbeddedPostgres, storage: PostgresStorage
-) -> None:
-    catalog = Catalog()
-    go, ran = asyncio.Event(), Counter[int]()
-
-    @catalog.task("single", concurrency_limit=1)
-    async def single(n: int) -> None:
-        ran[n] += 1
-
-    @catalog.task("beside")
-    async def beside() -> None:
-        await go.wait()
-
-    queue = Queue(catalog, storage, settings=Settings.load())
-    await queue.send(beside)
-    await queue.send_many([Send(single, n) for n in range(5)])
-    async with Worker(queue, poll_interval=1000) as worker:
-        await until(lambda: len(ran) == 5)
-        go.set()
-        await worker.drain()
-    await queue.close()
-
-
-async def until_asleep(storage: PostgresStorage, worker: Worker) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not any(known.asleep for known in await storage.workers() if known.id == worker.id):
-            pass

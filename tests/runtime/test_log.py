@@ -26,7 +26,6 @@ ID = UUID("0193aaaa-0000-7000-8000-000000000001")
 
 @pytest.fixture(autouse=True)
 def as_it_was() -> Iterator[None]:
-    """Undo what a test does to the logging of the process."""
     setup, structlogs, root = log._current[0], structlog.get_config(), logging.getLogger()
     handlers, level = list(root.handlers), root.level
     levels = {name: logging.getLogger(name).level for name in list(logging.root.manager.loggerDict)}

@@ -10,10 +10,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, model_serializer
 
 from tests.cases import check_each_async
 from tests.clocks import FrozenClock
+from tests.runtime.test_log import Unprintable, Unwritable
 from tests.runtime.workers.faulty import Faulty
 from tests.runtime.workers.handler import Lines
 from tests.runtime.workers.place import Place, turns, until
@@ -131,21 +131,6 @@ async def test_lines_after_the_close_are_dropped(storage: Faulty, notes: Notes) 
     await turns()
     others: set[Any] = asyncio.all_tasks() - {asyncio.current_task()}
     assert (storage.calls, others) == ([], set())
-
-
-class Unprintable:
-    """A value of an application's own whose ``repr`` is broken."""
-
-    def __repr__(self) -> str:
-        raise ZeroDivisionError
-
-
-class Unwritable(BaseModel):
-    """A value of an application's own whose serialiser is broken."""
-
-    @model_serializer
-    def _write(self) -> dict[str, Any]:
-        raise ZeroDivisionError
 
 
 async def test_line_with_unwritable_fields_is_stored() -> None:

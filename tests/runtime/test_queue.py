@@ -29,20 +29,11 @@ async def state(queue: Queue, job_id: UUID) -> RowState:
 # Looking
 
 
-async def test_unknown_job_is_none(queue: Queue) -> None:
-    assert await queue.get(NOBODY) is None
-
-
 @on_both_storages
 async def test_run_of_a_job_sent_elsewhere_is_found_by_its_id(queue: Queue, jobs: Driver) -> None:
     job_id = await jobs.send("mail")
     run = await queue.get_run(job_id)
     assert (run.id, run.task) == (job_id, "mail")
-
-
-async def test_run_of_an_unknown_job_is_an_error(queue: Queue) -> None:
-    with pytest.raises(JobNotFoundError, match=str(NOBODY)):
-        await queue.get_run(NOBODY)
 
 
 @on_both_storages
@@ -65,12 +56,6 @@ async def test_waiting_or_running_job_is_cancelled(queue: Queue, jobs: Driver) -
     for job_id in (waiting, running.id):
         assert await queue.cancel(job_id) is True
         assert await state(queue, job_id) is RowState.CANCELLED
-
-
-async def test_run_cancels_its_job(queue: Queue) -> None:
-    run = await queue.trigger("clean")
-    assert await run.cancel() is True
-    assert await state(queue, run.id) is RowState.CANCELLED
 
 
 async def test_ended_job_is_not_cancelled(queue: Queue, jobs: Driver) -> None:
@@ -113,7 +98,8 @@ async def test_verb_on_an_unknown_job_is_an_error(queue: Queue) -> None:
         with pytest.raises(JobNotFoundError):
             await getattr(queue, verb)(NOBODY)
 
-    await check_each_async(["cancel", "resume", "retry"], check)
+    await check_each_async(["get_run", "cancel", "resume", "retry"], check)
+    assert await queue.get(NOBODY) is None
 
 
 RULES: list[dict[str, Any]] = [

@@ -41,6 +41,11 @@ def nested(depth: int) -> Any:
     return value
 
 
+def wrong_values(table: dict[str, list[Any]]) -> dict[str, tuple[str, Any]]:
+    """Return a case for each value of each field; some values have no text that a label could show."""
+    return {f"{field} {n}": (field, value) for field, them in table.items() for n, value in enumerate(them)}
+
+
 HUGE = [10**5_000]
 """A value whose repr raises an error, since Python writes no integer of so many digits."""
 
@@ -98,12 +103,14 @@ async def test_send_many_takes_only_an_iterable_of_sends(queue: Queue) -> None:
 
 async def test_external_must_be_a_flag(queue: Queue) -> None:
     async def check(value: Any) -> None:
-        with pytest.raises(InvalidOptionError, match=r"^external: must be True or False, got "):
-            await queue.send("mail", {"to": "ann"}, external=value)
-        with pytest.raises(InvalidOptionError, match=r"^external: must be True or False, got "):
-            await queue.schedules.put("clean", "0 3 * * *", external=value)
+        for attempt in (
+            queue.send("mail", {"to": "ann"}, external=value),
+            queue.schedules.put("clean", "0 3 * * *", external=value),
+        ):
+            with pytest.raises(InvalidOptionError, match=r"^external: must be True or False, got "):
+                await attempt
 
-    await check_each_async({"text": "yes", "one": 1, "zero": 0, "unprintable": HUGE}, check)
+    await check_each_async(["yes", 1, 0, HUGE], check)
 
 
 async def test_id_must_be_a_uuid(queue: Queue) -> None:
@@ -115,8 +122,7 @@ async def test_id_must_be_a_uuid(queue: Queue) -> None:
             async with queue.transaction(parent=value):
                 pass
 
-    cases = {"zero": 0, "text": "5", "bytes": b"x", "object": object(), "unprintable": HUGE}
-    await check_each_async(cases, check)
+    await check_each_async([0, "5", b"x", object(), HUGE], check)
 
 
 # Looking and waiting
@@ -129,17 +135,7 @@ async def test_timeout_must_be_a_number_of_seconds(queue: Queue) -> None:
         with pytest.raises(InvalidOptionError, match=r"^timeout: must be a number of seconds, got "):
             await run.result(timeout=timeout)
 
-    cases = {
-        "text": "5",
-        "empty text": "",
-        "bytes": b"1",
-        "flag": True,
-        "NaN": math.nan,
-        "list": [],
-        "timedelta": timedelta(seconds=1),
-        "unprintable": HUGE,
-    }
-    await check_each_async(cases, check)
+    await check_each_async(["5", "", b"1", True, math.nan, [], timedelta(seconds=1), HUGE], check)
 
 
 async def test_timeout_of_zero_reads_once(queue: Queue) -> None:
@@ -167,61 +163,24 @@ async def test_find_takes_only_a_filter(queue: Queue) -> None:
         with pytest.raises(UsageError, match=r"^query: must be a JobQuery, got .*; pass JobQuery\(\)"):
             await queue.find(which)
 
-    cases = {
-        "none": None,
-        "number": 5,
-        "name": "clean",
-        "dict": {"names": ("clean",)},
-        "tuple": (("clean",),),
-        "class": JobQuery,
-    }
-    await check_each_async(cases, check)
+    await check_each_async([None, 5, "clean", {"names": ("clean",)}, JobQuery], check)
+    await check((("clean",),))
 
 
-WRONG_FILTERS: list[tuple[str, Any]] = [
-    ("names", "clean"),
-    ("names", None),
-    ("names", (5,)),
-    ("names", ({},)),
-    ("names", ("a\0",)),
-    ("names", ("\ud800",)),
-    ("status", "QUEUED"),
-    ("status", 5),
-    ("status", ("created",)),
-    ("status", (None,)),
-    ("status", ([],)),
-    ("parent", "5"),
-    ("parent", 0),
-    ("before", object()),
-    ("created_from", "2026-01-05"),
-    ("created_from", 1767614400),
-    ("created_from", NOON.replace(tzinfo=None)),
-    ("created_to", NOON.date()),
-    ("created_to", NOON.replace(tzinfo=None)),
-    ("text", ""),
-    ("text", 5),
-    ("text", b"order"),
-    ("text", ("order",)),
-    ("text", "a\0"),
-    ("text", "\ud800"),
-    ("text", "a" * 201),
-    ("archived", 1),
-    ("archived", ""),
-    ("ids", ("5",)),
-    ("ids", 5),
-    ("without", "data"),
-    ("without", ("state",)),
-    ("without", ([],)),
-    ("bytes_max", 0),
-    ("bytes_max", "10"),
-    ("bytes_max", True),
-    ("bytes_max", 2**63),
-    ("limit", "10"),
-    ("limit", None),
-    ("limit", True),
-    ("limit", 1.5),
-    ("limit", math.nan),
-]
+WRONG_FILTERS: dict[str, list[Any]] = {
+    "names": ["clean", None, (5,), ({},), ("a\0",), ("\ud800",)],
+    "status": ["QUEUED", 5, ("created",), (None,), ([],)],
+    "parent": ["5", 0],
+    "before": [object()],
+    "created_from": ["2026-01-05", 1767614400, NOON.replace(tzinfo=None)],
+    "created_to": [NOON.date(), NOON.replace(tzinfo=None)],
+    "text": ["", 5, b"order", ("order",), "a\0", "\ud800", "a" * 201],
+    "archived": [1, ""],
+    "ids": [("5",), 5],
+    "without": ["data", ("state",), ([],)],
+    "bytes_max": [0, "10", True, 2**63],
+    "limit": ["10", None, True, 1.5, math.nan, 10**5_000],
+}
 
 
 async def test_invalid_filter_is_refused_by_its_field(queue: Queue) -> None:
@@ -229,8 +188,7 @@ async def test_invalid_filter_is_refused_by_its_field(queue: Queue) -> None:
         with pytest.raises(InvalidOptionError, match=rf"^{field}: must "):
             await queue.find(JobQuery(**{field: value}))
 
-    await check_each_async(WRONG_FILTERS, check)
-    await check("limit", 10**5_000)  # no label could show it
+    await check_each_async(wrong_values(WRONG_FILTERS), check)
 
 
 @on_both_storages
@@ -257,15 +215,6 @@ async def test_filter_takes_the_longest_text_and_all_of_time(queue: Queue) -> No
 
 
 @on_both_storages
-async def test_limit_of_a_filter_is_at_least_1_and_at_most_1000(queue: Queue) -> None:
-    async def check(limit: int) -> None:
-        with pytest.raises(InvalidOptionError, match=rf"^limit: must be from 1 to 1000, got {limit}$"):
-            await queue.find(JobQuery(limit=limit))
-
-    await check_each_async([-1, 0, 1_001], check)
-
-
-@on_both_storages
 async def test_query_takes_statuses_by_their_words_and_any_sequences(queue: Queue) -> None:
     job_id = await sent(queue)
     words: Any = ["QUEUED", JobStatus.FAILED]
@@ -282,16 +231,8 @@ async def test_invalid_option_of_a_schedule_is_refused(queue: Queue) -> None:
             await queue.schedules.put("clean", "0 3 * * *", **{field: value})
         assert await queue.schedules.list() == []
 
-    cases = {
-        "description: number": ("description", 5),
-        "description: NUL": ("description", "a\0"),
-        "description: half a surrogate pair": ("description", "\ud800"),
-        "paused: text": ("paused", "yes"),
-        "paused: none": ("paused", None),
-        "paused: number": ("paused", 1),
-        "catch_up: unprintable": ("catch_up", HUGE),
-    }
-    await check_each_async(cases, check)
+    wrong = {"description": [5, "a\0", "\ud800"], "paused": ["yes", None, 1], "catch_up": [HUGE]}
+    await check_each_async(wrong_values(wrong), check)
 
 
 async def test_unschedule_takes_only_a_name(queue: Queue) -> None:
@@ -312,17 +253,14 @@ async def open_and_close(opening: AbstractAsyncContextManager[Queue]) -> None:
 
 async def test_queue_needs_a_catalog(storage: Storage) -> None:
     async def check(catalog: Any) -> None:
-        opened: list[Callable[[], Any]] = [
-            lambda: open_and_close(Queue.connect(catalog)),
-            lambda: open_and_close(Queue.connect(catalog, settings=Settings.load())),
-            lambda: open_and_close(Queue.in_memory(catalog)),
-        ]
-        for opening in opened:
-            with pytest.raises(
-                UsageError, match=r"^catalog: must be a Catalog, got .*; .*\(catalog, "
-            ) as refused:
-                await opening()
-            assert "secret" not in str(refused.value)
+        for opening in (
+            lambda: Queue.connect(catalog),
+            lambda: Queue.connect(catalog, settings=Settings.load()),
+            lambda: Queue.in_memory(catalog),
+        ):
+            with pytest.raises(UsageError, match=r"^catalog: must be a Catalog, got .*; .*\(catalog, ") as no:
+                await open_and_close(opening())
+            assert "secret" not in str(no.value)
         with pytest.raises(UsageError, match=r"^catalog: must be a Catalog, got "):
             Queue(catalog, storage)
 
@@ -334,14 +272,11 @@ async def test_parts_of_a_queue_must_be_of_their_types(storage: Storage) -> None
 
     async def check(wrong: Any) -> None:
         for field in ("settings", "clock", "entropy"):
-            with pytest.raises(
-                UsageError, match=rf"^{field}: must be a {field.title()}, got .*; give"
-            ) as refused:
+            with pytest.raises(UsageError, match=rf"^{field}: must be a {field.title()}, got .*; give") as no:
                 Queue(catalog, storage, **{field: wrong})
-            assert "secret" not in str(refused.value)
-        with pytest.raises(
-            UsageError, match=r"^storage: must be a Storage, got .*; .*Queue\.connect\(catalog, dsn\)"
-        ):
+            assert "secret" not in str(no.value)
+        remedy = r"^storage: must be a Storage, got .*; .*Queue\.connect\(catalog, dsn\)"
+        with pytest.raises(UsageError, match=remedy):
             Queue(catalog, wrong)
         with pytest.raises(UsageError, match=r"^settings: must be a Settings, got .*; give"):
             await open_and_close(Queue.connect(catalog, settings=wrong))
@@ -353,7 +288,6 @@ async def test_parts_of_a_queue_must_be_of_their_types(storage: Storage) -> None
 
 @pytest.fixture(params=["memory", "postgres"])
 def opening(request: pytest.FixtureRequest) -> AbstractAsyncContextManager[Queue]:
-    """A queue that opens its own storage."""
     if request.param == "memory":
         return Queue.in_memory(mail_catalog())
     dsn: str = request.getfixturevalue("emptied_dsn")

@@ -59,12 +59,6 @@ async def test_schedule_takes_task_from_its_name_and_zone_from_the_settings(queu
     assert (schedule.task, schedule.zone, schedule.catch_up) == ("clean", "Asia/Tokyo", CatchUp.ONCE)
 
 
-async def test_schedule_of_the_same_name_replaces_the_stored_one(queue: Queue) -> None:
-    await queue.schedules.put("clean", "0 4 * * *")
-    await queue.schedules.put("clean", "0 5 * * *")
-    assert (await only(queue)).cron == "0 5 * * *"
-
-
 @on_both_storages
 async def test_schedule_is_deleted_by_its_name(queue: Queue) -> None:
     await queue.schedules.put("clean", "0 4 * * *")

@@ -19,7 +19,7 @@ from tests.clocks import START, FrozenClock
 from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import mail_catalog
 from tests.runtime.intercepted import Intercepted
-from tests.runtime.ticking import HOUR, MINUTE, instant, sent, ticks, ticks_by_schedule
+from tests.runtime.ticking import HOUR, MINUTE, Ticking, instant, sent, ticks, ticks_by_schedule
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.core.cron import Cron
@@ -30,30 +30,31 @@ from zeke_queue.storage.forwarding import Call
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.entropy import Ids, SeededEntropy
 
+
+@pytest.fixture
+def scheduler(queue: Queue, clock: FrozenClock) -> Ticking:
+    return Ticking(queue, clock)
+
+
 # One tick
 
 
 @on_both_storages
-async def test_first_tick_is_the_one_after_the_schedule_was_stored(queue: Queue, clock: FrozenClock) -> None:
-    scheduler = Scheduler(parts_of(queue))
+async def test_first_tick_is_the_one_after_the_schedule_was_stored(queue: Queue, scheduler: Ticking) -> None:
     await queue.schedules.put("clean", "*/5 * * * *")
     assert await scheduler.tick() == []
-    clock.advance(5 * MINUTE - 1)
-    assert await scheduler.tick() == []
-    clock.advance(1)
-    assert len(await scheduler.tick()) == 1
+    assert await scheduler.tick(5 * MINUTE - 1) == []
+    assert len(await scheduler.tick(1)) == 1
     assert await ticks(queue) == [instant(5)]
 
 
 @on_both_storages
 async def test_job_of_a_tick_has_payload_options_and_the_tick_in_its_meta(
-    queue: Queue, clock: FrozenClock
+    queue: Queue, scheduler: Ticking
 ) -> None:
-    scheduler = Scheduler(parts_of(queue))
     await queue.schedules.put("weekly", "0 13 * * *", task="mail", payload={"to": "ann"}, priority=0)
     await scheduler.tick()
-    clock.advance(HOUR)
-    await scheduler.tick()
+    await scheduler.tick(HOUR)
     (job,) = await sent(queue)
     assert job.id == tick_id("weekly", datetime(2026, 1, 5, 13, tzinfo=UTC))
     assert (job.name, job.data, job.row_state) == ("mail", {"to": "ann", "copies": 1}, RowState.CREATED)
@@ -61,127 +62,90 @@ async def test_job_of_a_tick_has_payload_options_and_the_tick_in_its_meta(
     assert job.meta == {"schedule": "weekly", "tick": "2026-01-05T13:00:00+00:00"}
 
 
-async def test_ticks_follow_the_zone_of_the_schedule(queue: Queue, clock: FrozenClock) -> None:
-    scheduler = Scheduler(parts_of(queue))
+async def test_ticks_follow_the_zone_of_the_schedule(queue: Queue, scheduler: Ticking) -> None:
     await queue.schedules.put("clean", "0 14 * * *", timezone="Europe/Berlin")  # an hour after noon in UTC
     await scheduler.tick()
-    clock.advance(HOUR)
-    await scheduler.tick()
+    await scheduler.tick(HOUR)
     assert await ticks(queue) == [instant(60)]
 
 
 @on_both_storages
-async def test_schedule_stored_by_pg_boss_is_served(queue: Queue, clock: FrozenClock) -> None:
+async def test_schedule_stored_by_pg_boss_is_served(queue: Queue, scheduler: Ticking) -> None:
     # As pg-boss stores one: the queue is the schedule's name, the options are in its spelling.
     stored = {"tz": "UTC", "retryLimit": 4, "expireInSeconds": 30, "priority": 2}
-    await parts_of(queue).storage.put_schedule(
-        Schedule("elsewhere", "* * * * *", "elsewhere", options=stored)
-    )
-    scheduler = Scheduler(parts_of(queue))
+    await scheduler.store(Schedule("elsewhere", "* * * * *", "elsewhere", options=stored))
     await scheduler.tick()
-    clock.advance(MINUTE)
-    await scheduler.tick()
+    await scheduler.tick(MINUTE)
     (job,) = await sent(queue)
     assert (job.name, job.retry_limit, job.expire_in, job.priority) == ("elsewhere", 4, 30, 2)
 
 
-async def test_longer_units_of_pg_boss_are_read(queue: Queue, clock: FrozenClock) -> None:
-    cases: list[tuple[dict[str, Any], float]] = [
-        ({"expireInMinutes": 5}, 300),
-        ({"expireInHours": 2}, 7_200),
-        ({"expireInHours": 2, "expireInSeconds": 9}, 7_200),  # the first of these that it finds
-        ({"expireInHours": 2, "expire_in": 7}, 7),
-    ]
-    for number, (options, _) in enumerate(cases):
-        name = f"elsewhere-{number}"
-        await parts_of(queue).storage.put_schedule(Schedule(name, "* * * * *", name, options=options))
-    await Scheduler(parts_of(queue)).tick()
-    clock.advance(MINUTE)
-    await Scheduler(parts_of(queue)).tick()
-    by_name = {job.name: job.expire_in for job in await sent(queue)}
-    assert by_name == {f"elsewhere-{number}": expire_in for number, (_, expire_in) in enumerate(cases)}
-
-
 async def test_slots_of_pg_boss_throttle_and_its_next_slots_debounce(
-    queue: Queue, clock: FrozenClock
+    queue: Queue, scheduler: Ticking
 ) -> None:
     for name, more in (("throttled", {}), ("debounced", {"singletonNextSlot": True})):
         options = {"singletonHours": 1, **more}
-        await parts_of(queue).storage.put_schedule(Schedule(name, "* * * * *", name, options=options))
-    await Scheduler(parts_of(queue)).tick()
+        await scheduler.store(Schedule(name, "* * * * *", name, options=options))
+    await scheduler.tick()
     for _ in range(3):
-        clock.advance(MINUTE)
-        await Scheduler(parts_of(queue)).tick()
+        await scheduler.tick(MINUTE)
     starts = sorted((job.name, job.start_after) for job in await sent(queue))
     first, next_slot = START + timedelta(minutes=1), START + timedelta(hours=1)
     assert starts == [("debounced", first), ("debounced", next_slot), ("throttled", first)]
 
 
 async def test_schedule_under_an_alias_sends_to_the_queue_of_the_task(
-    queue: Queue, clock: FrozenClock
+    queue: Queue, scheduler: Ticking
 ) -> None:
     # Its name is that of a queue of old, and it was stored before the task was renamed.
-    await parts_of(queue).storage.put_schedule(Schedule("post", "* * * * *", "post", data='{"to": "ann"}'))
-    await Scheduler(parts_of(queue)).tick()
-    clock.advance(MINUTE)
-    await Scheduler(parts_of(queue)).tick()
+    await scheduler.store(Schedule("post", "* * * * *", "post", data='{"to": "ann"}'))
+    await scheduler.tick()
+    await scheduler.tick(MINUTE)
     (job,) = await sent(queue)
     assert (job.name, job.retry_limit) == ("mail", 5)
 
 
 @on_both_storages
-async def test_refused_tick_counts_as_served(queue: Queue, clock: FrozenClock) -> None:
-    scheduler = Scheduler(parts_of(queue))
+async def test_refused_tick_counts_as_served(queue: Queue, scheduler: Ticking) -> None:
     await queue.schedules.put("clean", "* * * * *", singleton_key="one at a time")
     await scheduler.tick()
-    clock.advance(MINUTE)
-    (first,) = await scheduler.tick()
-    clock.advance(MINUTE)
-    assert await scheduler.tick() == []
+    (first,) = await scheduler.tick(MINUTE)
+    assert await scheduler.tick(MINUTE) == []
     await queue.cancel(first)
     assert await scheduler.tick() == []
-    clock.advance(MINUTE)
-    assert len(await scheduler.tick()) == 1
+    assert len(await scheduler.tick(MINUTE)) == 1
     assert await ticks(queue) == [instant(1), instant(3)]
 
 
-async def test_deleted_schedule_sends_nothing(queue: Queue, clock: FrozenClock) -> None:
-    scheduler = Scheduler(parts_of(queue))
+async def test_deleted_schedule_sends_nothing(queue: Queue, scheduler: Ticking) -> None:
     await queue.schedules.put("clean", "* * * * *")
     await scheduler.tick()
     await queue.schedules.delete("clean")
-    clock.advance(MINUTE)
-    assert await scheduler.tick() == []
+    assert await scheduler.tick(MINUTE) == []
 
 
 @on_both_storages
-async def test_paused_schedule_sends_nothing_and_does_not_catch_up(queue: Queue, clock: FrozenClock) -> None:
-    scheduler = Scheduler(parts_of(queue))
+async def test_paused_schedule_sends_nothing_and_does_not_catch_up(queue: Queue, scheduler: Ticking) -> None:
     await queue.schedules.put("clean", "* * * * *", catch_up="all")
     await scheduler.tick()
     await queue.schedules.put("clean", "* * * * *", catch_up="all", paused=True)
-    clock.advance(10 * MINUTE)
-    assert await scheduler.tick() == []
+    assert await scheduler.tick(10 * MINUTE) == []
     await queue.schedules.put("clean", "* * * * *", catch_up="all")
     await scheduler.tick()
-    clock.advance(MINUTE)
-    await scheduler.tick()
+    await scheduler.tick(MINUTE)
     assert await ticks(queue) == [instant(11)]
 
 
 @on_both_storages
-async def test_schedule_stored_anew_at_its_tick_does_not_repeat_it(queue: Queue, clock: FrozenClock) -> None:
-    scheduler = Scheduler(parts_of(queue))
+async def test_schedule_stored_anew_at_its_tick_does_not_repeat_it(queue: Queue, scheduler: Ticking) -> None:
     await queue.schedules.put("clean", "* * * * *")
     await scheduler.tick()
-    clock.advance(MINUTE)
-    await scheduler.tick()
-    clock.advance(-1)
+    await scheduler.tick(MINUTE)
+    scheduler.clock.advance(-1)
     await queue.schedules.delete("clean")
     await queue.schedules.put("clean", "* * * * *")
     await scheduler.tick()
-    clock.advance(1)
-    await scheduler.tick()
+    await scheduler.tick(1)
     assert await ticks(queue) == [instant(1)]
 
 
@@ -189,27 +153,24 @@ async def test_schedule_stored_anew_at_its_tick_does_not_repeat_it(queue: Queue,
 
 
 @on_both_storages
-async def test_ticks_missed_during_a_downtime_follow_the_policy(queue: Queue, clock: FrozenClock) -> None:
+async def test_ticks_missed_during_a_downtime_follow_the_policy(queue: Queue, scheduler: Ticking) -> None:
     policies = {"skip": [], "once": [instant(60)], "all": [instant(minute) for minute in range(10, 61, 10)]}
     for catch_up in policies:
         await queue.schedules.put(catch_up, "*/10 * * * *", task="clean", catch_up=CatchUp(catch_up))
-    await Scheduler(parts_of(queue)).tick()
-    clock.advance(65 * MINUTE)
-    await Scheduler(parts_of(queue)).tick()
+    await scheduler.tick()
+    await scheduler.tick(65 * MINUTE)
     assert await ticks_by_schedule(queue) == {name: served for name, served in policies.items() if served}
-    clock.advance(5 * MINUTE)
-    await Scheduler(parts_of(queue)).tick()
+    await scheduler.tick(5 * MINUTE)
     assert await ticks_by_schedule(queue) == {
         name: [*served, instant(70)] for name, served in policies.items()
     }
 
 
 @on_both_storages
-async def test_more_ticks_than_one_batch_are_all_served(queue: Queue, clock: FrozenClock) -> None:
+async def test_more_ticks_than_one_batch_are_all_served(queue: Queue, scheduler: Ticking) -> None:
     await queue.schedules.put("clean", "* * * * * *", catch_up="all")
-    await Scheduler(parts_of(queue)).tick()
-    clock.advance(2_500)
-    assert len(await Scheduler(parts_of(queue)).tick()) == 2_500
+    await scheduler.tick()
+    assert len(await scheduler.tick(2_500)) == 2_500
 
 
 async def six_ticks_a_look(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Scheduler:
@@ -250,12 +211,11 @@ async def test_catching_up_uses_transactions_of_bounded_size(clock: FrozenClock)
 
 
 @on_both_storages
-async def test_more_schedules_than_one_batch_are_all_served(queue: Queue, clock: FrozenClock) -> None:
+async def test_more_schedules_than_one_batch_are_all_served(queue: Queue, scheduler: Ticking) -> None:
     for number in range(120):
         await queue.schedules.put(f"clean-{number}", "* * * * *", task="clean")
-    await Scheduler(parts_of(queue)).tick()
-    clock.advance(MINUTE)
-    assert len(await Scheduler(parts_of(queue)).tick()) == 120
+    await scheduler.tick()
+    assert len(await scheduler.tick(MINUTE)) == 120
 
 
 # With concurrent schedulers, and with invalid schedules
@@ -274,7 +234,7 @@ async def test_concurrent_schedulers_serve_each_tick_once(queue: Queue, clock: F
 
 
 @on_both_storages
-async def test_unreadable_schedules_do_not_stop_the_others(queue: Queue, clock: FrozenClock) -> None:
+async def test_unreadable_schedules_do_not_stop_the_others(queue: Queue, scheduler: Ticking) -> None:
     cases: list[dict[str, Any]] = [
         {"cron": "whenever"},
         {"cron": "0 0 30 2 *"},
@@ -286,13 +246,12 @@ async def test_unreadable_schedules_do_not_stop_the_others(queue: Queue, clock: 
 
     async def check(wrong: dict[str, Any]) -> None:
         edited_by_hand = {"name": "a", "cron": "* * * * *", "task": "clean", **wrong}
-        await parts_of(queue).storage.put_schedule(Schedule(**edited_by_hand))
+        await scheduler.store(Schedule(**edited_by_hand))
         await queue.schedules.put("clean", "* * * * *")
-        begun = clock.now()
-        scheduler = Scheduler(parts_of(queue))
+        begun = scheduler.clock.now()
         for _ in range(3):
             await scheduler.tick()
-            clock.advance(MINUTE)
+            scheduler.clock.advance(MINUTE)
         expected = [(begun + timedelta(minutes=minute)).isoformat() for minute in (1, 2)]
         assert [tick for tick in await ticks(queue) if tick > begun.isoformat()] == expected
         for name in ("a", "clean"):
@@ -302,34 +261,30 @@ async def test_unreadable_schedules_do_not_stop_the_others(queue: Queue, clock: 
 
 
 @on_both_storages
-async def test_unreadable_schedule_is_retried_later(queue: Queue, clock: FrozenClock) -> None:
-    await parts_of(queue).storage.put_schedule(Schedule("clean", "whenever", "clean"))
-    await Scheduler(parts_of(queue)).tick()
+async def test_unreadable_schedule_is_retried_later(queue: Queue, scheduler: Ticking) -> None:
+    await scheduler.store(Schedule("clean", "whenever", "clean"))
+    await scheduler.tick()
     (noted,) = await queue.schedules.list()
-    assert noted.next_tick == clock.now() + UNREADABLE_FOR
+    assert noted.next_tick == scheduler.clock.now() + UNREADABLE_FOR
 
 
 async def test_ticks_of_an_unreadable_schedule_are_made_up_once_it_is_repaired(
-    queue: Queue, clock: FrozenClock
+    queue: Queue, scheduler: Ticking
 ) -> None:
-    scheduler = Scheduler(parts_of(queue))
     right = Schedule("clean", "* * * * *", "clean", catch_up=CatchUp.ALL)
-    await parts_of(queue).storage.put_schedule(right)
+    await scheduler.store(right)
     await scheduler.tick()
-    clock.advance(MINUTE)
-    await scheduler.tick()
-    await parts_of(queue).storage.put_schedule(replace(right, options={"retryLimit": "many"}))
+    await scheduler.tick(MINUTE)
+    await scheduler.store(replace(right, options={"retryLimit": "many"}))
     for _ in range(3):
-        clock.advance(MINUTE)
-        await scheduler.tick()
-    await parts_of(queue).storage.put_schedule(right)
-    clock.advance(MINUTE)
-    await scheduler.tick()
+        await scheduler.tick(MINUTE)
+    await scheduler.store(right)
+    await scheduler.tick(MINUTE)
     assert await ticks(queue) == [instant(minute) for minute in range(1, 6)]
 
 
 async def test_exception_in_one_schedule_does_not_stop_the_others(
-    queue: Queue, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+    queue: Queue, scheduler: Ticking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make = parts_of(queue).factory.tick
 
@@ -340,10 +295,9 @@ async def test_exception_in_one_schedule_does_not_stop_the_others(
 
     monkeypatch.setattr(parts_of(queue).factory, "tick", make_or_fail)
     for name in ("a", "clean"):
-        await parts_of(queue).storage.put_schedule(Schedule(name, "* * * * *", "clean"))
-    await Scheduler(parts_of(queue)).tick()
-    clock.advance(MINUTE)
-    await Scheduler(parts_of(queue)).tick()
+        await scheduler.store(Schedule(name, "* * * * *", "clean"))
+    await scheduler.tick()
+    await scheduler.tick(MINUTE)
     assert await ticks(queue) == [instant(1)]
 
 

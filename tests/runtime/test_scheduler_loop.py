@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +14,7 @@ from tests.clocks import FrozenClock
 from tests.conformance.driver import soon
 from tests.runtime.catalogs import mail_catalog
 from tests.runtime.intercepted import Intercepted
-from tests.runtime.ticking import MINUTE, instant, sent, ticks, ticks_by_schedule
+from tests.runtime.ticking import MINUTE, instant, pass_seconds, running, sent, ticks, ticks_by_schedule
 from tests.runtime.workers.place import turns
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
@@ -93,26 +92,7 @@ async def test_scheduler_pauses_while_the_cron_of_pg_boss_runs_and_then_takes_ov
 # The loop
 
 
-@asynccontextmanager
-async def running(queue: Queue) -> AsyncIterator[None]:
-    """Run the loop of a scheduler during the block, which must not end it."""
-    scheduler = Scheduler(parts_of(queue))
-    loop = asyncio.ensure_future(scheduler.run())
-    yield
-    assert not loop.done()
-    scheduler.stop()
-    await soon(loop)
-
-
-async def pass_seconds(clock: FrozenClock, seconds: int) -> None:
-    for _ in range(seconds):
-        await turns()
-        clock.advance(1)
-
-
 class Away(MemoryStorage):
-    """A storage that goes away and comes back."""
-
     away = False
     error: Exception = StorageUnavailableError("the server is starting up")
 
@@ -130,8 +110,6 @@ class Away(MemoryStorage):
 
 
 class Slow(MemoryStorage):
-    """A storage whose transactions take a while."""
-
     def __init__(self, clock: FrozenClock) -> None:
         super().__init__(clock)
         self.clock = clock
@@ -144,7 +122,7 @@ class Slow(MemoryStorage):
 async def test_tick_of_each_second_is_served_though_transactions_take_time(clock: FrozenClock) -> None:
     queue = Queue(mail_catalog(), Slow(clock), clock=clock)
     await queue.schedules.put("clean", "* * * * * *")  # by default the latest of missed ticks only
-    async with running(queue):
+    async with running(Scheduler(parts_of(queue))):
         while clock.monotonic() < 100:
             await turns()
             clock.advance(0.05)
@@ -152,7 +130,6 @@ async def test_tick_of_each_second_is_served_though_transactions_take_time(clock
 
 
 def scheduled_catalog(**options: Any) -> Catalog:
-    """Return a catalog whose task ``clean`` is scheduled each minute."""
     catalog = mail_catalog()
     catalog.schedule("clean", "* * * * *", **options)
     return catalog
@@ -160,14 +137,14 @@ def scheduled_catalog(**options: Any) -> Catalog:
 
 async def test_loop_declares_the_schedules_of_the_catalog_and_serves_them(clock: FrozenClock) -> None:
     queue = Queue(scheduled_catalog(), MemoryStorage(clock), clock=clock)
-    async with running(queue):
+    async with running(Scheduler(parts_of(queue))):
         await pass_seconds(clock, 125)
     assert await ticks(queue) == [instant(1), instant(2)]
 
 
 async def test_declared_schedule_deleted_at_run_time_stays_deleted(clock: FrozenClock) -> None:
     queue = Queue(scheduled_catalog(), MemoryStorage(clock), clock=clock)
-    async with running(queue):
+    async with running(Scheduler(parts_of(queue))):
         await turns()
         assert await queue.schedules.delete("clean")
         await pass_seconds(clock, 125)
@@ -180,7 +157,7 @@ async def test_exception_in_a_tick_does_not_end_the_loop(clock: FrozenClock) -> 
     storage.error = UsageError("a trigger of the application raised an error")
     queue = Queue(mail_catalog(), storage, clock=clock)
     await queue.schedules.put("clean", "* * * * *")
-    async with running(queue):
+    async with running(Scheduler(parts_of(queue))):
         await turns()
         for away, seconds in ((False, 11), (True, 9), (False, 180)):
             storage.away = away
@@ -192,7 +169,7 @@ async def test_loop_survives_outages_from_its_start_on(clock: FrozenClock) -> No
     storage = Away(clock)
     queue = Queue(scheduled_catalog(catch_up="all"), storage, clock=clock)
     storage.away = True
-    async with running(queue):
+    async with running(Scheduler(parts_of(queue))):
         for _ in range(5):
             for away in (True, False):
                 storage.away = away

@@ -37,8 +37,6 @@ class Gate(MemoryStorage):
 
 
 class Buffer:
-    """The settle loop on a gate, and the state of its jobs."""
-
     def __init__(self) -> None:
         self.storage = Gate()
         clock = FrozenClock()

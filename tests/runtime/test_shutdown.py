@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -51,6 +52,23 @@ def start(worker: Worker) -> asyncio.Task[None]:
     return asyncio.ensure_future(worker.run())
 
 
+async def begun(
+    place: Place, *, shutdown_timeout: float = 30, deaf: bool = False, **options: Any
+) -> tuple[Slow, Worker, asyncio.Task[None], UUID]:
+    """Start a worker, and wait until it runs its only job."""
+    slow, worker = Slow(place, deaf=deaf, **options), place.worker(shutdown_timeout=shutdown_timeout)
+    running, job_id = start(worker), await place.send(slow.task)
+    await until(lambda: slow.running)
+    return slow, worker, running, job_id
+
+
+async def idle(place: Place, **options: Any) -> tuple[Slow, Worker, asyncio.Task[None]]:
+    slow, worker = Slow(place, **options), place.worker()
+    running = start(worker)
+    await until(place.asleep)
+    return slow, worker, running
+
+
 async def test_running_jobs_end_within_the_shutdown_timeout_and_no_new_ones_begin(place: Place) -> None:
     slow = Slow(place)
     worker = place.worker(concurrency=1)
@@ -68,11 +86,7 @@ async def test_running_jobs_end_within_the_shutdown_timeout_and_no_new_ones_begi
 
 
 async def test_jobs_past_the_grace_are_released_without_using_a_retry(place: Place) -> None:
-    slow = Slow(place, retry_limit=0)
-    worker = place.worker(shutdown_timeout=30)
-    running = start(worker)
-    job_id = await place.send(slow.task)
-    await until(lambda: slow.running)
+    slow, worker, running, job_id = await begun(place, retry_limit=0, shutdown_timeout=30)
     worker.stop()
     await turns()
     place.clock.advance(29.9)
@@ -106,11 +120,7 @@ async def test_handler_that_returns_after_its_cancellation_has_completed(place: 
 
 
 async def test_abort_skips_the_grace(place: Place) -> None:
-    slow = Slow(place)
-    worker = place.worker(shutdown_timeout=1000)
-    running = start(worker)
-    job_id = await place.send(slow.task)
-    await until(lambda: slow.running)
+    _, worker, running, job_id = await begun(place, shutdown_timeout=1000)
     worker.stop()
     await turns()
     assert not running.done()
@@ -120,11 +130,7 @@ async def test_abort_skips_the_grace(place: Place) -> None:
 
 
 async def test_abort_ends_the_wait_for_cancelled_handlers(place: Place) -> None:
-    slow = Slow(place, deaf=True)
-    worker = place.worker(shutdown_timeout=0)
-    running = start(worker)
-    job_id = await place.send(slow.task)
-    await until(lambda: slow.running)
+    slow, worker, running, job_id = await begun(place, deaf=True, shutdown_timeout=0)
     worker.stop()
     await until(lambda: slow.cancelled)
     worker.stop(immediately=True)
@@ -137,11 +143,7 @@ async def test_abort_ends_the_wait_for_cancelled_handlers(place: Place) -> None:
 
 
 async def test_abort_ends_the_wait_for_the_last_settlements(place: Place) -> None:
-    slow = Slow(place)
-    worker = place.worker()
-    running = start(worker)
-    await place.send(slow.task)
-    await until(lambda: slow.running)
+    slow, worker, running, _ = await begun(place)
     place.storage.late["settle"] = asyncio.Event()
     slow.go.set()
     await until(lambda: place.storage.calls[-1] == "settle")
@@ -172,11 +174,8 @@ async def test_late_heartbeat_does_not_register_a_worker_that_has_left(place: Pl
 
 
 async def test_cancelled_shutdown_leaves_no_tasks_behind(place: Place) -> None:
-    slow = Slow(place)
     before = asyncio.all_tasks()
-    running = start(place.worker(shutdown_timeout=1000))
-    await place.send(slow.task)
-    await until(lambda: slow.running)
+    slow, _, running, _ = await begun(place, shutdown_timeout=1000)
     running.cancel()
     await turns(5)
     running.cancel()
@@ -188,11 +187,7 @@ async def test_cancelled_shutdown_leaves_no_tasks_behind(place: Place) -> None:
 
 
 async def test_handler_that_ignores_its_cancellation_does_not_delay_the_end(place: Place) -> None:
-    slow = Slow(place, deaf=True)
-    worker = place.worker(shutdown_timeout=0)
-    running = start(worker)
-    job_id = await place.send(slow.task)
-    await until(lambda: slow.running)
+    slow, worker, running, job_id = await begun(place, deaf=True, shutdown_timeout=0)
     worker.stop()
     place.hurry()
     await running
@@ -227,10 +222,7 @@ async def test_job_of_a_thread_is_released_and_marked_cancelled(place: Place) ->
 
 
 async def test_jobs_of_a_pending_claim_are_released(place: Place) -> None:
-    slow = Slow(place)
-    worker = place.worker()
-    running = start(worker)
-    await until(place.asleep)
+    slow, worker, running = await idle(place)
     answer = place.storage.held["claim"] = asyncio.Event()
     job_id = await place.send(slow.task)
     await until(lambda: place.state(job_id) is ACTIVE)
@@ -243,10 +235,7 @@ async def test_jobs_of_a_pending_claim_are_released(place: Place) -> None:
 
 async def test_jobs_of_a_claim_answered_late_are_released(place: Place) -> None:
     """The worker has stopped waiting for it, but has not gone: outcomes may be on their way as long again."""
-    slow = Slow(place, retry_limit=0)
-    worker = place.worker()
-    running = start(worker)
-    await until(place.asleep)
+    slow, worker, running = await idle(place, retry_limit=0)
     answer = place.storage.held["claim"] = asyncio.Event()
     job_id = await place.send(slow.task)
     await until(lambda: place.state(job_id) is ACTIVE)
@@ -262,10 +251,7 @@ async def test_jobs_of_a_claim_answered_late_are_released(place: Place) -> None:
 
 async def test_jobs_of_a_claim_with_a_lost_answer_are_released_at_the_end(place: Place) -> None:
     """Else they would wait for their lease to end, and use a retry though they never began."""
-    slow = Slow(place, retry_limit=0)
-    worker = place.worker()
-    running = start(worker)
-    await until(place.asleep)
+    slow, worker, running = await idle(place, retry_limit=0)
     place.storage.cut["claim"] = "after"
     job_id = await place.send(slow.task)
     await until(lambda: place.state(job_id) is ACTIVE)
@@ -278,23 +264,8 @@ async def test_jobs_of_a_claim_with_a_lost_answer_are_released_at_the_end(place:
     assert (job.row_state, job.retry_count, job.history) == (CREATED, 0, ())
 
 
-async def test_ended_worker_is_deregistered(place: Place) -> None:
-    Slow(place)
-    worker = place.worker()
-    running = start(worker)
-    await until(place.asleep)
-    assert len(await place.storage.workers()) == 1
-    worker.stop()
-    await running
-    assert await place.storage.workers() == []
-
-
 async def test_worker_ends_while_the_storage_is_unavailable(place: Place) -> None:
-    slow = Slow(place)
-    worker = place.worker()
-    running = start(worker)
-    await place.send(slow.task)
-    await until(lambda: slow.running)
+    slow, worker, running, _ = await begun(place)
     place.storage.cut_all()
     slow.go.set()
     worker.stop()
@@ -304,11 +275,7 @@ async def test_worker_ends_while_the_storage_is_unavailable(place: Place) -> Non
 
 async def test_outcomes_that_wait_for_a_retry_are_stored_at_the_end(place: Place) -> None:
     """What was done would be done again, though the storage is there, if the end came before the next try."""
-    slow = Slow(place)
-    worker = place.worker()
-    running = start(worker)
-    job_id = await place.send(slow.task)
-    await until(lambda: slow.running)
+    slow, worker, running, job_id = await begun(place)
     place.storage.cut["settle"] = "before"
     slow.go.set()
     await place.advance(30)  # until there are seconds between two tries
@@ -364,25 +331,11 @@ async def test_worker_stopped_before_its_start_drains_nothing(place: Place) -> N
     assert place.state(job_id) is CREATED
 
 
-async def test_cancelled_worker_releases_its_jobs(place: Place) -> None:
-    slow = Slow(place, retry_limit=0)
-    running = start(place.worker(shutdown_timeout=1000))
-    job_id = await place.send(slow.task)
-    await until(lambda: slow.running)
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-    assert (await place.job(job_id)).row_state is CREATED
-
-
 async def test_bug_in_a_part_of_the_worker_is_raised(place: Place) -> None:
     async def broken(**_: object) -> None:
         raise ZeroDivisionError
 
-    slow = Slow(place)
-    worker = place.worker()
-    running = start(worker)
-    await until(place.asleep)
+    slow, _, running = await idle(place)
     place.storage.real.claim = broken
     await place.send(slow.task)
     place.hurry()
@@ -442,11 +395,9 @@ async def test_worker_may_be_cancelled_at_any_moment() -> None:
 
 async def test_job_past_its_deadline_expires_though_its_handler_never_ends(place: Place) -> None:
     """Otherwise each worker that ends would pass it to the next one without using a retry."""
-    slow = Slow(place, deaf=True, expire_in=60, retry_limit=0)
-    worker = place.worker(shutdown_timeout=0)
-    running = start(worker)
-    job_id = await place.send(slow.task)
-    await until(lambda: slow.running)
+    slow, worker, running, job_id = await begun(
+        place, deaf=True, expire_in=60, retry_limit=0, shutdown_timeout=0
+    )
     place.clock.advance(60)
     await until(lambda: slow.cancelled)
     worker.stop()

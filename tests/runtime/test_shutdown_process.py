@@ -29,13 +29,10 @@ async def queue(dsn: str) -> AsyncIterator[Queue]:
 
 
 class Process:
-    """A worker's process."""
-
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
 
     async def begins(self, job_id: UUID) -> None:
-        """Wait until a handler of the job has begun."""
         assert self.process.stdout is not None
         async with asyncio.timeout(PATIENCE):
             while (line := await self.process.stdout.readline()).decode().split() != ["running", str(job_id)]:
@@ -45,7 +42,6 @@ class Process:
         self.process.send_signal(number)
 
     async def ended(self) -> int:
-        """Wait for its end; returns the exit code."""
         async with asyncio.timeout(PATIENCE):
             return await self.process.wait()
 

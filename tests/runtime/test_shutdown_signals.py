@@ -53,8 +53,7 @@ class Broken(Deaf):
 async def test_second_signal_cancels_the_loops_beside_the_worker(place: Place) -> None:
     work, duty = Handler(place), Deaf()
     running = asyncio.ensure_future(run_until_signalled(place.worker(shutdown_timeout=1000), [duty]))
-    job_id = await place.send(work.task)
-    await until(lambda: work.started)
+    job_id = await work.begin()
     signal.raise_signal(signal.SIGTERM)
     await turns()
     assert (duty.cancelled, running.done()) == (0, False)
@@ -144,8 +143,7 @@ async def test_stuck_process_ends_though_its_output_is_closed(
 async def test_run_worker_works_until_a_signal_and_leaves_the_next_one_to_the_system(place: Place) -> None:
     work = Handler(place)
     running = asyncio.ensure_future(run_worker(place.queue, shutdown_timeout=1000))
-    job_id = await place.send(work.task)
-    await until(lambda: work.started)
+    job_id = await work.begin()
     signal.raise_signal(signal.SIGTERM)
     await turns()
     assert not running.done(), "its job has time"

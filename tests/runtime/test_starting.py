@@ -87,15 +87,6 @@ async def test_worker_with_duties_that_fails_to_start_stores_nothing(place: Plac
     assert nothing_is_stored(place)
 
 
-async def test_worker_that_fails_to_start_stores_nothing(place: Place, door: Door) -> None:
-    door.refuses = True
-    door.opens.set()
-    with pytest.raises(SettingsError, match="KEY is not set"):
-        async with place.worker():
-            pass
-    assert nothing_is_stored(place)
-
-
 async def test_loops_beside_a_worker_start_once_its_resources_are_open(place: Place, door: Door) -> None:
     beside = Beside(place)
     running = asyncio.ensure_future(run_until_signalled(place.worker(), [beside]))

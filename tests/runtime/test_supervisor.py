@@ -17,6 +17,7 @@ from tests.conformance.driver import ANNA, BERT, Driver, soon
 from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import mail_catalog
 from tests.runtime.intercepted import Intercepted
+from tests.runtime.ticking import pass_seconds, running
 from tests.runtime.workers.place import turns
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
@@ -34,18 +35,16 @@ DAY = 86_400
 
 
 @on_both_storages
-async def test_job_past_its_deadline_is_retried_after_the_backoff(
-    queue: Queue, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_job_past_its_deadline_is_retried_after_the_backoff(queue: Queue, jobs: Driver) -> None:
     await jobs.heartbeat(lease=9_000)
     job = await jobs.running(expire_in=60, retry_limit=2, retry_delay=10)
-    clock.advance(61)
+    jobs.clock.advance(61)
 
     assert await Maintenance(parts_of(queue)).sweep() == MaintenanceResult(expired=1)
 
     back = await jobs.look(job.id)
     assert back.row_state is RowState.RETRY
-    assert 10 <= (back.start_after - clock.now()).total_seconds() <= 20
+    assert 10 <= (back.start_after - jobs.clock.now()).total_seconds() <= 20
 
 
 @on_both_storages
@@ -65,12 +64,10 @@ async def test_job_past_its_deadline_without_retries_expires_with_a_reason(
 
 
 @on_both_storages
-async def test_jobs_of_a_worker_without_heartbeat_are_retried(
-    queue: Queue, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_jobs_of_a_worker_without_heartbeat_are_retried(queue: Queue, jobs: Driver) -> None:
     await jobs.heartbeat(lease=15)
     lost = await jobs.running(retry_limit=1)
-    clock.advance(16)
+    jobs.clock.advance(16)
     await jobs.heartbeat(BERT)
     kept = await jobs.running("clean", worker=BERT)
 
@@ -95,20 +92,8 @@ async def test_job_lost_with_its_worker_without_retries_fails_with_a_reason(
     assert str(ANNA) in ended.output["message"]
 
 
-async def test_late_outcome_of_a_lost_worker_changes_nothing(
-    queue: Queue, jobs: Driver, clock: FrozenClock
-) -> None:
-    await jobs.heartbeat(lease=15)
-    job = await jobs.running()
-    clock.advance(16)
-    await Maintenance(parts_of(queue)).sweep()
-    assert await jobs.complete(job) is False
-
-
 @on_both_storages
-async def test_backlog_of_many_batches_is_requeued_in_one_sweep(
-    queue: Queue, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_backlog_of_many_batches_is_requeued_in_one_sweep(queue: Queue, jobs: Driver) -> None:
     for _ in range(7):
         await jobs.send("mail")
     await jobs.claim()
@@ -119,21 +104,19 @@ async def test_backlog_of_many_batches_is_requeued_in_one_sweep(
 
 
 @on_both_storages
-async def test_ended_jobs_are_archived_and_archived_ones_purged_in_time(
-    queue: Queue, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_ended_jobs_are_archived_and_archived_ones_purged_in_time(queue: Queue, jobs: Driver) -> None:
     ended = [await jobs.ended(state) for state in sorted(FINAL)]
     waiting = await jobs.send(delay=0)
     supervisor = Maintenance(parts_of(queue), batch=3)
 
-    clock.advance(DAY - 1)
+    jobs.clock.advance(DAY - 1)
     assert await supervisor.sweep() == MaintenanceResult()
-    clock.advance(2)
+    jobs.clock.advance(2)
     assert await supervisor.sweep() == MaintenanceResult(archived=4)
     assert all(job.archived_on for job in (await parts_of(queue).storage.get(ended)).values())
-    clock.advance(7 * DAY - 5)
+    jobs.clock.advance(7 * DAY - 5)
     assert await supervisor.sweep() == MaintenanceResult()
-    clock.advance(10)
+    jobs.clock.advance(10)
     assert await supervisor.sweep() == MaintenanceResult(purged=4)
     assert list(await parts_of(queue).storage.get([*ended, waiting])) == [waiting]
 
@@ -151,12 +134,10 @@ async def test_retention_is_a_setting(queue: Queue, jobs: Driver, clock: FrozenC
 
 
 @on_both_storages
-async def test_concurrent_supervisors_requeue_each_job_once(
-    queue: Queue, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_concurrent_supervisors_requeue_each_job_once(queue: Queue, jobs: Driver) -> None:
     ids = [await jobs.send() for _ in range(20)]
     await jobs.claim()
-    clock.advance(1)
+    jobs.clock.advance(1)
     swept = await asyncio.gather(*(Maintenance(parts_of(queue), batch=3).sweep() for _ in range(4)))
     assert sum(one.reaped for one in swept) == 20
     assert {len((await jobs.look(job_id)).history) for job_id in ids} == {1}
@@ -175,6 +156,7 @@ class Broken(Intercepted):
         self.sizes: list[int] = []
         self.asked: Counter[str] = Counter()
         self.before = self.check
+        self.jobs = Driver(self.storage, clock)
 
     def check(self, call: Call) -> None:
         self.asked[call.verb] += 1
@@ -198,38 +180,35 @@ def supervised(broken: Broken, clock: FrozenClock) -> Queue:
 
 
 async def test_row_that_can_not_be_settled_does_not_stop_the_others(
-    supervised: Queue, broken: Broken, clock: FrozenClock
+    supervised: Queue, broken: Broken
 ) -> None:
-    jobs = Driver(broken.storage, clock)
-    ids = [await jobs.send() for _ in range(16)]
-    await jobs.claim()
+    ids = [await broken.jobs.send() for _ in range(16)]
+    await broken.jobs.claim()
     broken.bad_rows = {ids[5]}
-
     assert (await Maintenance(parts_of(supervised)).sweep()).reaped == 15
-
-    states = await jobs.states(ids)
+    states = await broken.jobs.states(ids)
     assert states.pop(5) is RowState.ACTIVE
     assert set(states) == {RowState.RETRY}
     assert len(broken.sizes) <= 12, "the bad row is found by halving"
 
 
 async def test_bad_rows_that_fill_a_batch_do_not_stop_the_others_and_are_tried_once_a_sweep(
-    supervised: Queue, broken: Broken, clock: FrozenClock
+    supervised: Queue, broken: Broken
 ) -> None:
-    jobs = Driver(broken.storage, clock)
+    jobs = broken.jobs
     await jobs.ended(RowState.COMPLETED)
-    clock.advance(2 * DAY)
+    jobs.clock.advance(2 * DAY)
     bad, good = [await jobs.send() for _ in range(5)], [await jobs.send() for _ in range(5)]
     broken.bad_rows = set(bad)
     await jobs.claim(limit=5)
-    clock.advance(1)  # the bad rows are the oldest, so each batch has them first
+    jobs.clock.advance(1)  # the bad rows are the oldest, so each batch has them first
     await jobs.claim()
+
     supervisor = Maintenance(parts_of(supervised), batch=2)
-
     swept = await supervisor.sweep()
-
     assert (swept.reaped, swept.archived) == (5, 1)
     assert set(await jobs.states(good)) == {RowState.RETRY}
+
     tries = len(broken.sizes)
     assert (await supervisor.sweep()).reaped == 0
     assert 0 < len(broken.sizes) - tries <= tries
@@ -241,10 +220,9 @@ async def test_failed_duty_does_not_stop_the_others(clock: FrozenClock) -> None:
     async def check(what: str, error: Exception) -> None:
         broken = Broken(clock)
         queue = Queue(mail_catalog(), broken.storage, clock=clock, entropy=SeededEntropy(1))
-        jobs = Driver(broken.storage, clock)
-        await jobs.ended(RowState.COMPLETED)
+        await broken.jobs.ended(RowState.COMPLETED)
         clock.advance(2 * DAY)
-        await jobs.running()
+        await broken.jobs.running()
         broken.broken = {what: error}
         swept = await Maintenance(parts_of(queue)).sweep()
         assert (swept.reaped, swept.archived) == (0, 1)
@@ -261,63 +239,41 @@ async def test_failed_duties_are_reported(supervised: Queue, broken: Broken) -> 
 # The loop
 
 
-async def test_loop_sweeps_at_its_interval_until_it_is_stopped(
-    supervised: Queue, broken: Broken, clock: FrozenClock
-) -> None:
-    jobs = Driver(broken.storage, clock)
-    supervisor = Maintenance(parts_of(supervised), every=5)
-    running = asyncio.ensure_future(supervisor.run())
-    await turns()
-    job = await jobs.running()
-    clock.advance(4)
-    await turns()
-    assert (await jobs.look(job.id)).row_state is RowState.ACTIVE
-    clock.advance(1)
-    await turns()
-    assert (await jobs.look(job.id)).row_state is RowState.RETRY
-    supervisor.stop()
-    await soon(running)
+async def test_loop_sweeps_at_its_interval_until_it_is_stopped(supervised: Queue, broken: Broken) -> None:
+    async with running(Maintenance(parts_of(supervised), every=5)):
+        await turns()
+        job = await broken.jobs.running()
+        await pass_seconds(broken.jobs.clock, 4)
+        assert (await broken.jobs.look(job.id)).row_state is RowState.ACTIVE
+        await pass_seconds(broken.jobs.clock, 1)
+        assert (await broken.jobs.look(job.id)).row_state is RowState.RETRY
 
 
 async def test_loop_survives_an_outage_and_polls_more_rarely_meanwhile(
-    supervised: Queue, broken: Broken, clock: FrozenClock
+    supervised: Queue, broken: Broken
 ) -> None:
-    jobs = Driver(broken.storage, clock)
-    supervisor = Maintenance(parts_of(supervised), every=1)
+    jobs = broken.jobs
     broken.broken = dict.fromkeys(["lock_expired", "archive"], StorageUnavailableError("away"))
-    running = asyncio.ensure_future(supervisor.run())
-    for _ in range(120):
-        await turns()
-        clock.advance(1)
-    assert 5 <= broken.asked["lock_expired"] <= 12
-    broken.broken = {}
-    job = await jobs.running()
-    for _ in range(40):
-        await turns()
-        clock.advance(1)
-    assert (await jobs.look(job.id)).row_state is not RowState.ACTIVE
-    supervisor.stop()
-    await soon(running)
+    async with running(Maintenance(parts_of(supervised), every=1)):
+        await pass_seconds(jobs.clock, 120)
+        assert 5 <= broken.asked["lock_expired"] <= 12
+        broken.broken = {}
+        job = await jobs.running()
+        await pass_seconds(jobs.clock, 40)
+        assert (await jobs.look(job.id)).row_state is not RowState.ACTIVE
 
 
 async def test_duty_that_keeps_failing_backs_off_and_does_not_slow_the_others(
-    supervised: Queue, broken: Broken, clock: FrozenClock
+    supervised: Queue, broken: Broken
 ) -> None:
-    jobs = Driver(broken.storage, clock)
-    supervisor = Maintenance(parts_of(supervised), every=5)
     broken.broken = {"archive": StorageError("a right is missing")}
-    running = asyncio.ensure_future(supervisor.run())
-    for _ in range(120):
+    async with running(Maintenance(parts_of(supervised), every=5)):
+        await pass_seconds(broken.jobs.clock, 120)
+        assert 4 <= broken.asked["archive"] <= 8
+        job = await broken.jobs.running()
+        broken.jobs.clock.advance(5)
         await turns()
-        clock.advance(1)
-    await turns()
-    assert 4 <= broken.asked["archive"] <= 8
-    job = await jobs.running()
-    clock.advance(5)
-    await turns()
-    assert (await jobs.look(job.id)).row_state is RowState.RETRY
-    supervisor.stop()
-    await soon(running)
+        assert (await broken.jobs.look(job.id)).row_state is RowState.RETRY
 
 
 async def test_loop_stopped_before_its_start_does_nothing(supervised: Queue) -> None:

@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel, field_serializer
 
 from tests.cases import check_each
+from tests.runtime.test_queue_misuse import nested, wrong_values
 from zeke_queue.core.options import JobOptions
 from zeke_queue.errors import InvalidOptionError, SerializationError, UsageError
 from zeke_queue.task.catalog import Catalog
@@ -22,8 +23,6 @@ def by_name(payload: dict[str, Any]) -> None: ...
 
 
 class Doer:
-    """Handlers that belong to an object or a class."""
-
     def __call__(self) -> None: ...
 
     def bound(self) -> None: ...
@@ -37,13 +36,6 @@ class Doer:
 
 # A linter would refuse it, but it occurs.
 nameless: Any = eval("lambda: 1")  # noqa: S307 - a constant
-
-
-def nested(depth: int) -> Any:
-    value: Any = 0
-    for _ in range(depth):
-        value = [value]
-    return value
 
 
 # Handlers
@@ -113,17 +105,13 @@ def test_payload_without_json_form_is_refused_with_task_and_place() -> None:
 
     too_deep = "nests more than 200 levels deep; flatten it"
     digits = r"\$\.a\.1: an integer has 5001 digits, 4300 at most; store it as text"
-    pair = "half of a surrogate pair"
+    pair, text = "half of a surrogate pair", {"a": ["x", "half \ud83d"]}
     cases = {
         "300 levels": (by_anything, nested(300), too_deep),
         "100 000 levels": (by_anything, nested(100_000), too_deep),
         "300 levels in a dict": (by_name, {"a": nested(300)}, too_deep),
         "circle": (by_anything, CIRCLE, r"\$\.0: the value contains itself"),
-        "half a pair": (
-            by_anything,
-            {"a": ["x", "half \ud83d"]},
-            rf"\$\.a\.1: must be valid Unicode, got {pair}",
-        ),
+        "half a pair": (by_anything, text, rf"\$\.a\.1: must be valid Unicode, got {pair}"),
         "half a pair as a key": (by_anything, {"\ud83d": 1}, pair),
         "half a pair as a key of a dict": (by_name, {"\ud83d": 1}, pair),
         "bytes": (by_anything, {"a": b"\xff"}, r"\$\.a: .*invalid utf-8"),
@@ -178,24 +166,14 @@ def test_invalid_option_of_a_task_is_refused() -> None:
         with pytest.raises(InvalidOptionError, match=rf"^{field}: must "):
             Catalog().task("odd", **{field: value})(idle)
 
-    cases: dict[str, tuple[str, Any]] = {
-        "process: text": ("process", "no"),
-        "process: number": ("process", 1),
-        "aliases: text": ("aliases", "post"),
-        "aliases: none": ("aliases", None),
-        "aliases: number": ("aliases", 5),
-        "description: number": ("description", 5),
-        "description: NUL": ("description", "a\0"),
-        "description: half a surrogate pair": ("description", "\ud800"),
-        "concurrency_limit: zero": ("concurrency_limit", 0),
-        "concurrency_limit: negative": ("concurrency_limit", -1),
-        "concurrency_limit: flag": ("concurrency_limit", True),
-        "concurrency_limit: fraction": ("concurrency_limit", 1.5),
-        "concurrency_limit: 2**31": ("concurrency_limit", 2**31),
-        "concurrency_limit: text": ("concurrency_limit", "2"),
-        "concurrency_limit: unprintable": ("concurrency_limit", 10**5_000),
+    wrong: dict[str, list[Any]] = {
+        "process": ["no", 1],
+        "aliases": ["post", None, 5],
+        "description": [5, "a\0", "\ud800"],
+        "concurrency_limit": [0, -1, True, 1.5, 2**31, "2", 10**5_000],
+        "expire_in": [-1],
     }
-    check_each(cases, check)
+    check_each(wrong_values(wrong), check)
 
 
 # Catalogs

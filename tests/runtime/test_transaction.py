@@ -57,13 +57,6 @@ async def test_jobs_of_a_transaction_exist_once_it_commits(queue: Queue) -> None
 
 
 @on_both_storages
-async def test_jobs_of_a_failed_transaction_are_not_stored(queue: Queue) -> None:
-    with pytest.raises(Abandoned):
-        await abandon(queue, lambda transaction: transaction.send("clean"))
-    assert await number_of_jobs(queue) == 0
-
-
-@on_both_storages
 async def test_invalid_payload_rolls_the_transaction_back(queue: Queue) -> None:
     with pytest.raises(PayloadValidationError):
         await abandon(queue, lambda transaction: transaction.send_many([Send("clean"), Send("mail", {})]))
@@ -231,12 +224,6 @@ async def test_task_that_outlives_the_transaction_of_its_creator_can_send(queue:
     assert await soon(task)
 
 
-async def test_other_storages_stay_usable_beside_an_open_transaction(queue: Queue) -> None:
-    other = Queue(queue.catalog, MemoryStorage(FrozenClock()), clock=queue.clock)
-    async with queue.transaction():
-        assert (await other.send("clean")).created
-
-
 @on_postgres
 async def test_outside_transaction_ends_with_its_block_and_survives_a_rollback(queue: Queue) -> None:
     sent: list[UUID] = []
@@ -337,30 +324,6 @@ async def letters(connection: psycopg.AsyncConnection) -> int:
     row = await cursor.fetchone()
     assert row is not None
     return int(row[0])
-
-
-@on_postgres
-async def test_job_sent_on_a_connection_exists_once_the_caller_commits(
-    queue: Queue, connection: psycopg.AsyncConnection
-) -> None:
-    async with queue.transaction(connection) as transaction:
-        job_id = (await transaction.send("clean")).id
-    await connection.execute("insert into letter values (%s)", [job_id])
-    assert await number_of_jobs(queue) == 0
-    await connection.commit()
-    assert await number_of_jobs(queue) == await letters(connection) == 1
-
-
-@on_postgres
-async def test_job_sent_on_a_connection_is_not_stored_if_the_caller_rolls_back(
-    queue: Queue, connection: psycopg.AsyncConnection
-) -> None:
-    async with queue.transaction(connection) as transaction:
-        await transaction.send("clean")
-        await transaction.send_many([Send("clean")])
-        await transaction.trigger("clean")
-    await connection.rollback()
-    assert await number_of_jobs(queue) == 0
 
 
 @on_postgres

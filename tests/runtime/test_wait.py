@@ -19,7 +19,14 @@ from tests.runtime.catalogs import mail_catalog
 from tests.runtime.workers.place import turns
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
-from zeke_queue.errors import JobFailedError, JobNotFoundError, ResultTimeoutError, StorageUnavailableError
+from zeke_queue.errors import (
+    JobCancelledError,
+    JobExpiredError,
+    JobFailedError,
+    JobNotFoundError,
+    ResultTimeoutError,
+    StorageUnavailableError,
+)
 from zeke_queue.model import Job, JobEvent, JobStatus, RowState
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.task.run import Run
@@ -56,7 +63,6 @@ async def test_result_is_the_output(queue: Queue, jobs: Driver) -> None:
 
 
 def run_of(queue: Queue, job_id: UUID) -> Run[Any]:
-    """Return the run of a job without reading the job."""
     return Run(parts_of(queue).runs, job_id, "any")
 
 
@@ -68,18 +74,22 @@ async def test_result_of_an_ended_job_is_returned_at_once(queue: Queue, jobs: Dr
 
 
 @on_both_storages
-async def test_result_of_a_job_that_did_not_complete_is_an_error_with_the_job(
+async def test_result_of_a_job_that_did_not_complete_is_an_error_by_its_end(
     queue: Queue, jobs: Driver
 ) -> None:
-    async def check(end: RowState) -> None:
+    async def check(end: RowState, kind: type[JobFailedError]) -> None:
         job_id = await jobs.ended(end)
         with pytest.raises(JobFailedError) as caught:
             await soon(run_of(queue, job_id).result())
-        assert caught.value.job.id == job_id
-        assert caught.value.job.row_state is end
+        assert (type(caught.value), caught.value.job.id, caught.value.job.row_state) == (kind, job_id, end)
         assert ("boom" in str(caught.value)) is (end is not RowState.CANCELLED)
 
-    await check_each_async([RowState.FAILED, RowState.EXPIRED, RowState.CANCELLED], check)
+    cases = [
+        (RowState.FAILED, JobFailedError),
+        (RowState.EXPIRED, JobExpiredError),
+        (RowState.CANCELLED, JobCancelledError),
+    ]
+    await check_each_async(cases, check)
 
 
 @on_both_storages
@@ -91,13 +101,11 @@ async def test_result_of_an_unknown_job_is_an_error(queue: Queue) -> None:
 
 
 @on_both_storages
-async def test_late_result_is_a_timeout_and_the_job_continues(
-    queue: Queue, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_late_result_is_a_timeout_and_the_job_continues(queue: Queue, jobs: Driver) -> None:
     run = await queue.trigger("clean")
     waiting = asyncio.ensure_future(run.result(timeout=30))
     assert await is_kept_waiting(asyncio.shield(waiting))
-    clock.advance(30)
+    jobs.clock.advance(30)
     with pytest.raises(ResultTimeoutError, match="30 s"):
         await soon(waiting)
     assert (await jobs.claim_one("clean")).id == run.id
@@ -184,15 +192,6 @@ async def test_requeued_job_is_not_taken_for_ended(watched: Queue, odd: Odd, clo
     assert await soon(again) == "done"
     odd.leaving.set()
     assert await rest_of(slow) == [JobStatus.FAILED]
-
-
-async def test_new_watcher_begins_with_the_present_status(queue: Queue, jobs: Driver) -> None:
-    job_id = await jobs.send()
-    async with aclosing(parts_of(queue).runs.watch(job_id)) as changes:
-        assert await next_of(changes) is JobStatus.QUEUED
-    await jobs.claim_one()
-    async with aclosing(parts_of(queue).runs.watch(job_id)) as changes:
-        assert await next_of(changes) is JobStatus.EXECUTING
 
 
 @on_both_storages

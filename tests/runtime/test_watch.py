@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.clocks import FrozenClock
-from tests.conformance.driver import Driver, is_kept_waiting, soon
+from tests.conformance.driver import Driver, soon
 from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import mail_catalog
+from tests.runtime.test_wait import until
 from tests.runtime.workers.place import turns
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
@@ -77,19 +78,6 @@ async def test_events_come_between_the_statuses_of_their_attempt(queue: Queue, j
 
 
 @on_both_storages
-async def test_stored_events_follow_the_first_status(queue: Queue, jobs: Driver) -> None:
-    claimed = await jobs.running()
-    await jobs.storage.append_events([log(claimed.id, n) for n in range(3)])
-    async with aclosing(parts_of(queue).runs.watch(claimed.id)) as changes:
-        assert await take(changes, 4) == ["EXECUTING 1", "log 1", "log 1", "log 1"]
-        coming = asyncio.ensure_future(anext(changes))
-        assert await is_kept_waiting(asyncio.shield(coming))
-        await jobs.complete(claimed)
-        assert told(await soon(coming)) == "COMPLETED 1"
-        assert await rest(changes) == []
-
-
-@on_both_storages
 async def test_events_of_an_ended_job_come_before_its_status(queue: Queue, jobs: Driver) -> None:
     claimed = await jobs.running()
     await jobs.storage.append_events([log(claimed.id, n) for n in range(2345)])
@@ -110,18 +98,6 @@ async def test_events_after_a_retry_by_hand_are_not_of_the_run_that_ended(queue:
         await jobs.claim_one()
         await jobs.storage.append_events([log(claimed.id, 2, attempt=2)])
         assert await rest(changes) == ["log 1", "FAILED 1"]
-
-
-async def test_status_is_not_repeated_for_a_busy_reader(queue: Queue, jobs: Driver) -> None:
-    claimed = await jobs.running()
-    async with aclosing(parts_of(queue).runs.watch(claimed.id)) as changes:
-        assert await take(changes) == ["EXECUTING 1"]
-        await jobs.fail(claimed, retry_in=0)
-        await turns()
-        again = await jobs.claim_one()
-        await turns()
-        await jobs.complete(again)
-        assert await rest(changes) == ["COMPLETED 2"]
 
 
 async def test_newer_state_reaches_the_subscriptions_before(queue: Queue, jobs: Driver) -> None:
@@ -192,16 +168,6 @@ def watched(away: Away, clock: FrozenClock) -> Queue:
     return Queue(mail_catalog(), away, clock=clock)
 
 
-async def until_done(coming: asyncio.Future[Any], clock: FrozenClock) -> float:
-    """Advance the clock until something is done; return the seconds that passed."""
-    began = clock.monotonic()
-    while not coming.done():
-        await turns(10)
-        clock.advance(0.5)
-        assert clock.monotonic() - began < 10 * OUTAGE_TIMEOUT
-    return clock.monotonic() - began
-
-
 async def test_events_are_read_after_an_outage_though_the_end_is_known(
     watched: Queue, away: Away, clock: FrozenClock
 ) -> None:
@@ -219,7 +185,7 @@ async def test_events_are_read_after_an_outage_though_the_end_is_known(
         await turns()
         assert not coming.done()
         away.away = False
-        await until_done(coming, clock)
+        await until(coming.done, clock, 0.5)
         assert coming.result() == ["log 1", "COMPLETED 1"]
 
 
@@ -234,7 +200,7 @@ async def test_long_outage_ends_a_watch_whose_events_are_unread(
         await turns()
         away.away = True
         coming = asyncio.ensure_future(rest(changes))
-        assert OUTAGE_TIMEOUT <= await until_done(coming, clock) <= OUTAGE_TIMEOUT + 5
+        assert OUTAGE_TIMEOUT <= await until(coming.done, clock, 0.5) <= OUTAGE_TIMEOUT + 5
         with pytest.raises(StorageUnavailableError):
             coming.result()
 
@@ -293,7 +259,6 @@ class Life:
             await turns(number)
 
     async def work(self, action: str, number: int) -> None:
-        """Do what a worker does."""
         if action == "claim" and self.claimed is None and not self.ended:
             self.claimed = await self.jobs.claim_one()
         elif action == "note" and self.claimed is not None:
@@ -323,7 +288,6 @@ class Life:
             subscription.close()
 
     async def finish(self) -> None:
-        """End the job, and wait until all readers have read to the end."""
         self.away.away = False
         if self.claimed is None and not self.ended:
             await self.step("claim", 0)
@@ -332,12 +296,11 @@ class Life:
         for reader in self.readers:
             reader.go_on()
         for reader in self.readers:
-            await until_done(reader.task, self.clock)
+            await until(reader.task.done, self.clock, 0.5)
             reader.task.result()
         await self.queue.close()
 
     async def check(self) -> None:
-        """Compare the updates of every reader with the stored rows."""
         stored: list[JobEvent] = []
         while page := await self.away.events({self.job_id: stored[-1].seq if stored else 0}):
             stored += page
@@ -347,7 +310,6 @@ class Life:
 
 
 def check_order(news: list[Job | JobEvent]) -> None:
-    """Check that one reader gets statuses and events in the order of the job's life."""
     statuses = [one for one in news if isinstance(one, Job)]
     assert [one.row_state in FINAL for one in statuses] == [False] * (len(statuses) - 1) + [True]
     assert news[-1] is statuses[-1]
@@ -366,8 +328,6 @@ def check_order(news: list[Job | JobEvent]) -> None:
 
 
 class Reading:
-    """A reader of a watch, which pauses at times."""
-
     def __init__(self, changes: News, *, paused: bool) -> None:
         self.news: list[Job | JobEvent] = []
         self._goes = asyncio.Event()

@@ -75,7 +75,6 @@ async def test_result_without_json_form_fails_without_a_retry() -> None:
 
 
 async def test_result_over_the_cap_fails_without_a_retry() -> None:
-    """It is measured as Postgres writes it."""
     place = Place(Catalog(output_cap=1_000))
 
     @place.catalog.task("give")

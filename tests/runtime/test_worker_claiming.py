@@ -286,8 +286,7 @@ async def test_idle_flag_with_a_lost_answer_is_set_again(place: Place) -> None:
         await until(place.asleep)
         # It has no capacity, so it clears its idle flag, but gets no answer.
         place.storage.cut["set_idle"] = "after"
-        job_id = await place.send(work.task)
-        await until(lambda: work.started)
+        job_id = await work.begin()
         await until(lambda: place.storage.calls[-1] == "set_idle")
         work.go.set()
         await until(lambda: place.state(job_id) is COMPLETED)
@@ -299,7 +298,6 @@ async def test_idle_flag_with_a_lost_answer_is_set_again(place: Place) -> None:
 
 
 async def test_idle_flag_is_set_again_after_a_failover(place: Place) -> None:
-    """As after a failover to a copy that was behind."""
     Handler(place)
     async with place.working(poll_interval=1e6, lease=15, heartbeat_interval=5) as worker:
         await until(place.asleep)

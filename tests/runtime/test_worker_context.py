@@ -17,7 +17,6 @@ from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.model import RowState
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
-from zeke_queue.task.signals import Fail
 
 COMPLETED, FAILED, RETRY, CREATED = RowState.COMPLETED, RowState.FAILED, RowState.RETRY, RowState.CREATED
 
@@ -70,20 +69,6 @@ async def test_children_have_their_parent_and_its_meta(place: Place) -> None:
     for found in children.values():
         assert found.parent == job.id
         assert found.output == {"parent": str(job.id), "meta": {"trace": "abc"}}
-
-
-async def test_jobs_of_a_rolled_back_transaction_are_not_stored(place: Place) -> None:
-    @place.catalog.task("child")
-    async def child() -> None: ...
-
-    @place.catalog.task("parent")
-    async def parent(job: JobContext) -> None:
-        async with job.transaction() as transaction:
-            await transaction.send(child)
-            raise Fail("changed my mind")
-
-    await place.run_one(parent)
-    assert [count.name for count in await place.queue.stats()] == ["parent"]
 
 
 async def test_resources_are_opened_once_a_worker_and_closed_after_its_last_job() -> None:
@@ -156,7 +141,6 @@ async def test_log_lines_of_one_job_are_limited_and_counted(place: Place) -> Non
 
 
 async def output_of(handler: Callable[[JobContext], Awaitable[None]]) -> dict[str, Any]:
-    """Run a handler that fails, and return its stored error."""
     place = Place()
     return (await place.run_one(place.catalog.task("work", retry_limit=0)(handler))).output
 

@@ -22,8 +22,7 @@ BEATING = {"lease": 15.0, "heartbeat_interval": 5.0}
 async def test_handler_past_its_deadline_is_interrupted_and_retried(place: Place) -> None:
     work = Handler(place, expire_in=60, retry_delay=100, retry_backoff=False)
     async with place.working() as worker:
-        job_id = await place.send(work.task)
-        await until(lambda: work.started)
+        job_id = await work.begin()
         place.clock.advance(59.9)
         await turns()
         assert work.cancelled == []
@@ -33,16 +32,6 @@ async def test_handler_past_its_deadline_is_interrupted_and_retried(place: Place
     job = await place.job(job_id)
     assert job.history[-1].error["type"] == "Expired"
     assert "60 s" in job.history[-1].error["message"]
-
-
-async def test_job_past_its_deadline_without_retries_expires(place: Place) -> None:
-    work = Handler(place, expire_in=60, retry_limit=0)
-    async with place.working():
-        job_id = await place.send(work.task)
-        await until(lambda: work.started)
-        place.clock.advance(60)
-        await until(lambda: place.state(job_id) is EXPIRED)
-    assert (await place.job(job_id)).output["type"] == "Expired"
 
 
 async def test_job_past_its_deadline_before_its_claim_is_answered_expires(place: Place) -> None:

@@ -35,8 +35,6 @@ class Script:
 
 @dataclass
 class Seen:
-    """What happened to a job."""
-
     began: int = 0
     cancelled: int = 0
     ended: int = 0
@@ -61,8 +59,6 @@ STEPS = st.lists(
 
 
 class Stage:
-    """A pool, and a record of its events."""
-
     def __init__(self, size: int) -> None:
         self.size = size
         self.jobs: list[LeasedJob] = []
@@ -132,7 +128,6 @@ class Stage:
 
 
 def put(state: WorkerState, jobs: list[LeasedJob]) -> None:
-    """Take jobs in as a claim does."""
     state.jobs.update(dict.fromkeys(jobs))
     state.ready.extend(jobs)
 

@@ -115,7 +115,6 @@ class Storm:
             await turns(20)  # otherwise a worker would send heartbeats as rarely as a suspended process
 
     async def go_on(self, condition: Callable[[], bool], times: int = 2000) -> None:
-        """Advance the time until a condition holds."""
         for number in range(times):
             if condition():
                 return
@@ -126,7 +125,6 @@ class Storm:
         assert condition()
 
     async def rage(self) -> None:
-        """Do one thing after the other."""
         ways = [self.send, self.send, self.cut, self.cut, self.mend, self.delay, self.cancel]
         ways += [self.join, self.stop, self.pass_time, self.pass_time, self.pass_time]
         for _ in range(STEPS):

@@ -37,7 +37,6 @@ def told() -> Iterator[Told]:
 
 
 def blocked(told: Told) -> dict[str, Any]:
-    """Return the only line that reports a blocked loop."""
     lines = [json.loads(line) for line in told.getvalue().splitlines()]
     (found,) = [line for line in lines if line["message"] == "loop_blocked"]
     return found

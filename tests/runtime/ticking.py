@@ -2,14 +2,58 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from uuid import UUID
 
-from tests.clocks import START
+from tests.clocks import START, FrozenClock
+from tests.conformance.driver import soon
+from tests.runtime.workers.place import turns
+from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
-from zeke_queue.model import Job, JobQuery
+from zeke_queue.maintenance.runner import Maintenance
+from zeke_queue.maintenance.scheduler import Scheduler
+from zeke_queue.model import Job, JobQuery, Schedule
 
 MINUTE = 60
 HOUR = 3600
+
+
+class Ticking:
+    """A scheduler, and the clock that it goes by."""
+
+    def __init__(self, queue: Queue, clock: FrozenClock) -> None:
+        self.parts = parts_of(queue)
+        self.scheduler = Scheduler(self.parts)
+        self.clock = clock
+
+    async def tick(self, after: float = 0) -> list[UUID]:
+        """Advance the clock, and serve the ticks that are due."""
+        self.clock.advance(after)
+        return await self.scheduler.tick()
+
+    async def store(self, schedule: Schedule) -> None:
+        """Store a schedule as it is, as other programs do."""
+        await self.parts.storage.put_schedule(schedule)
+
+
+@asynccontextmanager
+async def running(loop: Scheduler | Maintenance) -> AsyncIterator[None]:
+    """Run a loop during the block, which must not end it."""
+    task = asyncio.ensure_future(loop.run())
+    yield
+    assert not task.done()
+    loop.stop()
+    await soon(task)
+
+
+async def pass_seconds(clock: FrozenClock, seconds: int) -> None:
+    for _ in range(seconds):
+        await turns()
+        clock.advance(1)
+    await turns()
 
 
 async def sent(queue: Queue) -> list[Job]:
@@ -21,7 +65,6 @@ async def ticks(queue: Queue) -> list[str]:
 
 
 async def ticks_by_schedule(queue: Queue) -> dict[str, list[str]]:
-    """Return the ticks that were served of each schedule, in order."""
     found: dict[str, list[str]] = {}
     for job in await sent(queue):
         meta = job.meta or {}

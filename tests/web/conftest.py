@@ -97,7 +97,6 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def clock() -> FrozenClock:
-    """Time, which the test moves."""
     return FrozenClock()
 
 
@@ -114,7 +113,6 @@ async def storage(request: pytest.FixtureRequest, clock: FrozenClock) -> AsyncIt
 
 @asynccontextmanager
 async def shop_queue(storage: Storage, clock: FrozenClock) -> AsyncIterator[Queue]:
-    """Open a queue of the shop."""
     queue = Queue(shop_catalog(), storage, clock=clock, entropy=SeededEntropy(0), settings=Settings.load())
     yield queue
     await queue.close()
@@ -122,7 +120,6 @@ async def shop_queue(storage: Storage, clock: FrozenClock) -> AsyncIterator[Queu
 
 @pytest.fixture
 async def queue(storage: Storage, clock: FrozenClock) -> AsyncIterator[Queue]:
-    """A queue of the shop."""
     async with shop_queue(storage, clock) as queue:
         yield queue
 
@@ -141,7 +138,6 @@ def web() -> WebSettings:
 
 @pytest.fixture
 def app(queue: Queue, web: WebSettings) -> FastAPI:
-    """The application."""
     return create_app(queue, web)
 
 
@@ -173,7 +169,6 @@ class Web:
             return await client.request(method, path, **more)
 
     async def trigger(self, task: str, payload: Any = None) -> str:
-        """Trigger a job; returns its id."""
         body = {"taskId": task} if payload is None else {"taskId": task, "payload": payload}
         answer = await self("POST", "/trigger", json=body)
         assert answer.status_code == 200, answer.text
@@ -213,5 +208,4 @@ async def new_web(clock: FrozenClock | None = None, **settings: Any) -> AsyncIte
 
 @pytest.fixture
 def call(app: FastAPI, queue: Queue) -> Web:
-    """The application as its callers meet it."""
     return Web(app, queue)

@@ -61,25 +61,17 @@ async def test_queues_show_counts_and_lag(call: Web, queue: Queue, clock: Frozen
     assert (await queue_of(call, "break"))["lag"] is None
 
 
-@on_both_storages
-async def test_paused_queue_keeps_its_jobs_until_resumed(call: Web) -> None:
-    run_id = await call.trigger("mail", MAIL)
-    assert (await call("POST", "/queues/mail/pause")).json()["paused"] is True
-    await call.work()
-    assert (await call("GET", f"/trigger/runs/{run_id}")).json()["status"] == "QUEUED"
-    assert (await call("POST", "/queues/mail/resume")).json()["paused"] is False
-    await call.work()
-    assert (await call("GET", f"/trigger/runs/{run_id}")).json()["status"] == "COMPLETED"
-
-
 async def test_name_may_contain_a_slash(call: Web, queue: Queue) -> None:
     await queue.send("mail/in/bulk", {}, external=True)
     assert (await call("POST", "/queues/mail%2Fin%2Fbulk/pause")).json()["paused"] is True
     assert (await call("POST", "/queues/mail/in/bulk/resume")).json()["paused"] is False
     name = "/schedules/break/at%2Fnight"
-    assert (await call("PUT", name, json={"cron": "0 0 * * *", "task": "break"})).status_code == 200
-    for method, path in (("GET", ""), ("POST", "/pause"), ("POST", "/resume"), ("POST", "/run")):
+    made = await call("PUT", name, json={"cron": "0 0 * * *", "task": "break"})
+    assert made.status_code == 200
+    assert (await call("GET", "/schedules")).json() == {"schedules": [made.json()]}
+    for method, path in (("GET", ""), ("POST", "/pause"), ("POST", "/resume")):
         assert (await call(method, f"{name}{path}")).status_code == 200, path
+    assert (await call("POST", f"{name}/run")).headers["ratelimit-remaining"] == "99"
     assert (await call("DELETE", name)).status_code == 204
 
 
@@ -90,31 +82,6 @@ async def test_unknown_queue_is_not_found_and_not_created(call: Web, queue: Queu
         assert await parts_of(queue).storage.queues() == []
 
     await check_each_async(["nope", "'; drop table pgboss.queue; --", "%00", "x" * 600], check)
-
-
-@on_both_storages
-async def test_schedule_is_created_read_paused_run_and_deleted(call: Web, queue: Queue) -> None:
-    made = await call(
-        "PUT", "/schedules/mail", json={"cron": "0 9 * * *", "zone": "Europe/Berlin", "payload": MAIL}
-    )
-    assert made.status_code == 200
-    body = made.json()
-    assert body["payload"] == {"to": "ada@example.org", "copies": 1}
-    assert (body["task"], body["catchUp"], body["paused"]) == ("mail", "once", False)
-    assert body["nextTicks"][:2] == ["2026-01-06T08:00:00.000Z", "2026-01-07T08:00:00.000Z"]
-    assert (await call("GET", "/schedules/mail")).json() == body
-    assert (await call("GET", "/schedules")).json() == {"schedules": [body]}
-    paused = (await call("POST", "/schedules/mail/pause")).json()
-    assert (paused["paused"], paused["nextTicks"]) == (True, [])
-    assert (await call("POST", "/schedules/mail/resume")).json() == body
-    sent = await call("POST", "/schedules/mail/run")
-    assert sent.headers["ratelimit-remaining"] == "99"
-    run = sent.json()
-    job = await queue.get(UUID(run["id"]))
-    assert job is not None
-    assert (run["taskId"], job.data) == ("mail", body["payload"])
-    assert (await call("DELETE", "/schedules/mail")).status_code == 204
-    assert (await call("GET", "/schedules/mail")).json() == {"error": "Schedule not found"}
 
 
 async def test_invalid_schedule_is_rejected_and_not_stored(call: Web, queue: Queue) -> None:

@@ -53,15 +53,6 @@ async def test_unknown_task_is_not_found(call: Web) -> None:
 
 
 @on_both_storages
-async def test_conflict_names_the_holder_of_the_key(call: Web, queue: Queue) -> None:
-    holder = (await queue.send("mail", MAIL, singleton_key="one")).id
-    await queue.schedules.put("mail", "0 0 * * *", payload=MAIL, singleton_key="one")
-    answer = await call("POST", "/schedules/mail/run")
-    assert answer.status_code == 409
-    assert answer.json()["id"] == str(holder)
-
-
-@on_both_storages
 async def test_run_has_the_shape_that_clients_know(call: Web, clock: FrozenClock) -> None:
     run_id = await call.trigger("mail", MAIL)
     waiting = (await call("GET", f"/trigger/runs/{run_id}")).json()
@@ -98,33 +89,6 @@ async def test_missing_job_is_not_found(call: Web) -> None:
     cases: list[Any] = [(path, run_id) for path in paths for run_id in ids]
     streams = [("/jobs/stream/{}", run_id, "Job not found") for run_id in (NOBODY, "123")]
     await check_each_async([*cases, *streams], check)
-
-
-@on_both_storages
-async def test_failed_run_shows_its_error_and_attempts(call: Web) -> None:
-    run_id = await call.trigger("break")
-    await call.work()
-    run = (await call("GET", f"/trigger/runs/{run_id}")).json()
-    assert run["status"] == "FAILED"
-    assert (run["output"]["type"], run["output"]["message"]) == ("RuntimeError", "the glass is broken")
-    detail = (await call("GET", f"/trigger/runs/{run_id}/detail")).json()
-    assert (detail["state"], detail["attempt"], detail["retryLimit"]) == ("failed", 1, 0)
-    (attempt,) = detail["history"]
-    assert (attempt["attempt"], attempt["state"]) == (1, "failed")
-    assert attempt["error"]["message"] == "the glass is broken"
-
-
-@on_both_storages
-async def test_progress_and_log_events_are_listed_after_a_place(call: Web) -> None:
-    run_id = await call.trigger("mail", MAIL)
-    await call.work()
-    events = (await call("GET", f"/trigger/runs/{run_id}/events")).json()["events"]
-    assert {(event["kind"], event["data"]["message"]) for event in events} == {
-        ("progress", "half"),
-        ("log", "sending"),
-    }
-    later = await call("GET", f"/trigger/runs/{run_id}/events?after={events[0]['seq']}")
-    assert later.json()["events"] == events[1:]
 
 
 async def test_send_job_needs_no_key(queue: Queue) -> None:

@@ -21,15 +21,11 @@ catalog = Catalog()
 
 
 class Order(BaseModel):
-    """What to do."""
-
     what: str = "sum"
     path: str = ""
 
 
 class _Odd(dict[str, Any]):
-    """A result that raises when it is looked at."""
-
     def items(self) -> Any:
         raise LookupError("as it was looked at")
 

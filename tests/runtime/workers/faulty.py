@@ -50,11 +50,9 @@ class Faulty:
         self.calls: list[str] = []
 
     def cut_all(self) -> None:
-        """Fail every call."""
         self.cut = dict.fromkeys(CALLS, "before")
 
     def mend(self) -> None:
-        """Pass every call."""
         self.cut = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -78,6 +76,5 @@ class Faulty:
 
 
 def faulty_place(catalog: Catalog | None = None) -> Place:
-    """Make an environment whose storage can be disconnected or delayed."""
     clock = FrozenClock()
     return Place(catalog, clock, Faulty(clock))

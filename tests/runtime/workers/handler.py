@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from tests.clocks import FrozenClock
-from tests.runtime.workers.place import Place
+from tests.runtime.workers.place import Place, until
 from zeke_queue.system import logging as log
 from zeke_queue.task.context import JobContext
 
@@ -20,11 +20,18 @@ class Handler:
     """A task whose jobs wait until they are released, and what happened to them."""
 
     def __init__(self, place: Place, **options: Any) -> None:
+        self.place = place
         self.started: list[UUID] = []
         self.cancelled: list[UUID] = []
         self.finished: list[UUID] = []
         self.go = asyncio.Event()
         self.task: Any = place.catalog.task("work", **options)(self._run)
+
+    async def begin(self, **options: Any) -> UUID:
+        """Send a job, and wait until it has begun; returns its id."""
+        job_id = await self.place.send(self.task, **options)
+        await until(lambda: job_id in self.started)
+        return job_id
 
     async def _run(self, job: JobContext) -> str:
         self.started.append(job.id)
@@ -45,13 +52,11 @@ class Lines:
 
     @property
     def messages(self) -> list[str]:
-        """The message of each line, in order."""
         return [json.loads(line)["message"] for line in self._stream.getvalue().splitlines()]
 
 
 @contextmanager
 def logged(stream: StringIO | None = None) -> Iterator[Lines]:
-    """Catch what the runtime logs."""
     stream, before = stream or StringIO(), log._current[0]
     log._current[0] = log._make_setup("json", log.LEVELS["info"], stream, FrozenClock())
     yield Lines(stream)

@@ -91,7 +91,6 @@ class Place:
         self._hurrying = asyncio.ensure_future(self._hurry())
 
     def stop_hurrying(self) -> None:
-        """Stop the clock again."""
         self._hurrying.cancel()
 
     async def _hurry(self) -> None:
@@ -100,7 +99,6 @@ class Place:
             self.clock.advance(0.25)
 
     async def drain(self, **options: Any) -> None:
-        """Run all due jobs with a worker."""
         async with asyncio.timeout(PATIENCE):
             await self.worker(**options).drain()
 
@@ -117,7 +115,6 @@ class Place:
         return await self.job(job_id)
 
     async def job(self, job_id: UUID) -> Job:
-        """Return a stored job."""
         job = await self.queue.get(job_id)
         assert job is not None
         return job
@@ -125,11 +122,9 @@ class Place:
     # Read the rows in memory, which needs no await and so has no effect.
 
     def state(self, job_id: UUID) -> RowState:
-        """Return a job's state."""
         return next(job.row_state for job in self._rows() if job.id == job_id)
 
     def active(self, name: str) -> int:
-        """Count the running jobs of a queue."""
         return sum(job.name == name and job.row_state is RowState.ACTIVE for job in self._rows())
 
     def asleep(self) -> bool:

@@ -26,7 +26,6 @@ SLOT = Slot()
 
 
 def claimed_job(number: int, name: str = "work", expire_in: float = 60.0) -> Claimed:
-    """Make a claimed job with this number in its id."""
     return Claimed(
         id=UUID(int=number),
         name=name,

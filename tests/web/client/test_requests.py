@@ -10,8 +10,6 @@ from uuid import UUID
 
 import httpx2
 import pytest
-from starlette.applications import Starlette
-from starlette.routing import Mount
 
 from tests.cases import check_each, check_each_async
 from tests.clocks import START, FrozenClock
@@ -51,13 +49,19 @@ async def test_job_is_sent_and_read(jobs: JobsClient, call: Web) -> None:
     await call.work()
     ended = await jobs.run(str(sent.id))
     assert (ended.status, ended.output, ended.ended) == (JobStatus.COMPLETED, {"sent": 1}, True)
+
     events = await jobs.events(sent.id)
     messages = {(event.kind, event.data["message"]) for event in events}
     assert messages == {("progress", "half"), ("log", "sending")}
     assert await jobs.events(sent.id, after=events[0].seq) == events[1:]
+
+    output = (await jobs.run(broken.id)).output
+    assert (output["type"], output["message"]) == ("RuntimeError", "the glass is broken")
     detail = await jobs.detail(broken.id)
     assert (detail.status, detail.state, detail.attempt, detail.expire_in) == ("FAILED", "failed", 1, 3600.0)
-    assert [attempt.error["message"] for attempt in detail.history] == ["the glass is broken"]
+    (attempt,) = detail.history
+    assert (attempt.attempt, attempt.state, detail.retry_limit) == (1, "failed", 0)
+    assert attempt.error["message"] == "the glass is broken"
 
 
 @dataclass
@@ -322,14 +326,6 @@ async def test_payload_without_json_form_is_not_sent(jobs: JobsClient, way: Way)
         with pytest.raises(SerializationError, match="payload"):
             await jobs.trigger("mail", payload)
     assert way.requests == []
-
-
-async def test_client_reaches_a_mounted_api(call: Web) -> None:
-    host = Starlette(routes=[Mount("/jobs-api", call.app)])
-    transport = httpx2.ASGITransport(host, client=("127.0.0.1", 1))
-    async with JobsClient("http://localhost/jobs-api/", transport=transport) as jobs:
-        sent = await jobs.trigger("mail", MAIL)
-        assert (await jobs.run(sent.id)).id == sent.id
 
 
 def test_repr_shows_the_url_and_no_key() -> None:

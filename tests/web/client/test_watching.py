@@ -96,7 +96,6 @@ async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
 
 
 async def none_open(server: ApiServer) -> None:
-    """Wait until the server has no stream open."""
     async with asyncio.timeout(20):
         while server.app.state.zeke.live.open_streams:
             await SystemClock().sleep(0.01)
@@ -283,8 +282,6 @@ async def test_watch_of_a_missing_job_or_without_a_key_raises(place: Place) -> N
 
 
 def stream(*pieces: str | Exception) -> httpx2.Response:
-    """Return a stream of pieces, which may be cut off by an error."""
-
     async def body() -> AsyncIterator[bytes]:
         for piece in pieces:
             if isinstance(piece, Exception):
@@ -308,8 +305,6 @@ DONE = status("COMPLETED", output=1) + CLOSE
 
 
 class Script:
-    """A server whose answers are written down, and its client."""
-
     def __init__(self, *answers: httpx2.Response | Exception) -> None:
         self.clock = Hasty()
         self.way = Way(httpx2.MockTransport(lambda _: httpx2.Response(500)))

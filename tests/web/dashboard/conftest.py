@@ -16,8 +16,6 @@ from zeke_queue.storage.access import Scope
 
 
 class Browser:
-    """A browser at the dashboard."""
-
     def __init__(self, client: httpx2.AsyncClient, root: str = "/dashboard") -> None:
         self.client = client
         self.root = root
@@ -46,7 +44,6 @@ class Browser:
         return unescape(found[1])
 
     async def sign_in(self, key: str) -> None:
-        """Sign in with a key."""
         await self.send("/sign-in", key=key)
         await self.see("/")
 

@@ -24,14 +24,12 @@ from zeke_queue.web.dashboard import jobs as many
 
 
 def hidden(page: str, name: str) -> str:
-    """Return the value of a hidden field."""
     found = re.search(f'name="{name}" value="([^"]*)"', page)
     assert found
     return found[1]
 
 
 def shown(page: str) -> list[str]:
-    """Return the ids of the jobs that a list shows."""
     return re.findall(r'data-job="([^"]+)"', page)
 
 
@@ -127,12 +125,10 @@ async def test_all_matching_jobs_are_changed_across_pages(admin: Browser, jobs: 
     assert await jobs.states([other, late]) == [RowState.CREATED] * 2
 
 
-async def test_all_matching_jobs_are_those_of_the_filters(
-    admin: Browser, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_all_matching_jobs_are_those_of_the_filters(admin: Browser, jobs: Driver) -> None:
     early = await jobs.running("break")
-    clock.advance(60)
-    begin = f"{clock.now():%Y-%m-%dT%H:%M:%S}"
+    jobs.clock.advance(60)
+    begin = f"{jobs.clock.now():%Y-%m-%dT%H:%M:%S}"
     match = await jobs.send("mail")
 
     async def check(**filters: Any) -> None:

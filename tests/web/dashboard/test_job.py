@@ -68,13 +68,11 @@ async def test_running_or_ended_job_is_held_up_by_nothing(browser: Browser, jobs
         assert "No live worker serves" not in page
 
 
-async def test_reason_of_waiting_is_streamed_and_polled(
-    app: FastAPI, clock: FrozenClock, jobs: Driver, browser: Browser
-) -> None:
+async def test_reason_of_waiting_is_streamed_and_polled(app: FastAPI, jobs: Driver, browser: Browser) -> None:
     job_id = await jobs.send()
     await jobs.storage.pause_queue("mail", paused=True)
     async with Tab(app, f"/dashboard/jobs/{job_id}/live") as tab:
-        (state,) = await read(tab, clock, "state")
+        (state,) = await read(tab, jobs.clock, "state")
         assert "paused" in held(state.data)
     # A change of its queue is no change of the job, so the page polls while the job waits.
     page = await browser.see(f"/jobs/{job_id}")
@@ -92,7 +90,6 @@ async def test_reason_of_waiting_is_streamed_and_polled(
 
 
 def again(page: str) -> str:
-    """Return the element that offers to send a job again."""
     (found,) = re.findall(r'<(?:a|button) [^>]*id="again"[^>]*>', page)
     return found
 
@@ -144,7 +141,6 @@ async def test_attempts_and_retries_are_counted_apart(browser: Browser, jobs: Dr
 
 
 def attempts(page: str) -> str:
-    """Return the attempts on a job's page."""
     (said,) = re.findall(r"<dt>Attempt</dt><dd>(.*?)</dd>", page)
     return re.sub(r"<.*?>", "", said)
 
@@ -165,21 +161,18 @@ async def test_events_are_streamed_in_order(app: FastAPI, clock: FrozenClock, jo
     assert seen == [("log", seqs[0]), ("log", seqs[2]), ("progress", seqs[3]), ("log", seqs[4])]
 
 
-async def test_stream_resumed_after_a_log_line_sends_later_progress(
-    app: FastAPI, clock: FrozenClock, jobs: Driver
-) -> None:
+async def test_stream_resumed_after_a_log_line_sends_later_progress(app: FastAPI, jobs: Driver) -> None:
     job = await jobs.running()
     said = ["log one", "progress 0.1"]
     await jobs.storage.append_events([event(job.id, one) for one in said])
     seq = str((await jobs.storage.events({job.id: 0}))[0].seq)
     async with Tab(app, f"/dashboard/jobs/{job.id}/live", last_event_id=seq) as tab:
-        (progress,) = await read(tab, clock, "progress")
+        (progress,) = await read(tab, jobs.clock, "progress")
         assert "10 %" in progress.data
         assert tab.named("log") == []
 
 
 def event(job_id: UUID, said: str) -> JobEvent:
-    """Make an event of a kind with its data."""
     kind, _, value = said.partition(" ")
     if kind == "progress":
         return JobEvent(job_id, 1, "progress", f'{{"value": {value}}}')

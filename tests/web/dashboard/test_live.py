@@ -219,18 +219,16 @@ async def test_closed_stream_of_a_job_leaves_nothing(app: FastAPI, clock: Frozen
     await check_each_async(["waits", "runs", "has ended", "is read slowly"], check)
 
 
-async def test_closed_stream_leaves_others_of_its_job_open(
-    app: FastAPI, clock: FrozenClock, jobs: Driver
-) -> None:
+async def test_closed_stream_leaves_others_of_its_job_open(app: FastAPI, jobs: Driver) -> None:
     job_id = await jobs.send()
     async with Tab(app, f"/dashboard/jobs/{job_id}/live") as stays:
-        await read(stays, clock, "state")
+        await read(stays, jobs.clock, "state")
         async with Tab(app, f"/dashboard/jobs/{job_id}/live") as goes:
-            await read(goes, clock, "state")
+            await read(goes, jobs.clock, "state")
             assert left(app) == [2, 0, 2]
         assert left(app) == [1, 0, 1]
         await jobs.claim_one()
-        assert "Executing" in (await read(stays, clock, "state", count=2))[1].data
+        assert "Executing" in (await read(stays, jobs.clock, "state", count=2))[1].data
     assert left(app) == [0, 0, 0]
 
 
@@ -258,9 +256,7 @@ async def test_job_is_followed_to_its_end(app: FastAPI, clock: FrozenClock, jobs
         assert 'id="cancel"' not in tab.named("actions")[-1].data
 
 
-async def test_lines_that_were_read_are_not_sent_again(
-    app: FastAPI, clock: FrozenClock, jobs: Driver
-) -> None:
+async def test_lines_that_were_read_are_not_sent_again(app: FastAPI, jobs: Driver) -> None:
     job = await jobs.running()
     await jobs.storage.append_events(
         [JobEvent(job.id, 1, "log", f'{{"message": "line {n}"}}') for n in range(4)]
@@ -269,19 +265,17 @@ async def test_lines_that_were_read_are_not_sent_again(
     hows: list[dict[str, Any]] = [{"last_event_id": seq}, {"query": f"after={seq}"}]
     for how in hows:
         async with Tab(app, f"/dashboard/jobs/{job.id}/live", **how) as tab:
-            lines = await read(tab, clock, "log", count=2)
+            lines = await read(tab, jobs.clock, "log", count=2)
             assert [f"line {n}" in line.data for n, line in enumerate(lines, 2)] == [True, True], how
 
 
-async def test_invalid_event_id_counts_as_the_beginning(
-    app: FastAPI, clock: FrozenClock, jobs: Driver
-) -> None:
+async def test_invalid_event_id_counts_as_the_beginning(app: FastAPI, jobs: Driver) -> None:
     job = await jobs.running()
     await jobs.storage.append_events([JobEvent(job.id, 1, "log", '{"message": "first"}')])
 
     async def check(after: str) -> None:
         async with Tab(app, f"/dashboard/jobs/{job.id}/live", last_event_id=after) as tab:
-            await read(tab, clock, "log")
+            await read(tab, jobs.clock, "log")
 
     await check_each_async(["x", "-1", "9" * 40, "1' or 1=1"], check)
 

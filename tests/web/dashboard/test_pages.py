@@ -61,7 +61,6 @@ async def test_overview_covers_the_chosen_span(browser: Browser, jobs: Driver) -
 
 
 def tiles(page: str) -> dict[str, str]:
-    """Return the numbers on the tiles."""
     return dict(re.findall(r'id="tile-(\w+)">.*?<b>(.*?)</b>', page, re.DOTALL))
 
 

@@ -59,7 +59,6 @@ async def test_job_with_redacted_parts_says_why_it_is_not_sent_again(admin: Brow
 
 
 async def unserved(browser: Browser) -> set[str]:
-    """Return the queues without a worker, from the page of queues."""
     rows = re.findall(r'data-queue="(\w+)"(.*?)</tr>', await browser.see("/queues"), re.DOTALL)
     return {name for name, row in rows if "No worker" in row}
 

@@ -17,8 +17,6 @@ from zeke_queue.system.clock import SystemClock
 
 @pytest.fixture
 def tab(app: FastAPI, clock: FrozenClock) -> Callable[..., Tab]:
-    """Opens the stream of a job."""
-
     def tab(job_id: UUID | str, **how: Any) -> Tab:
         return Tab(app, f"/jobs/stream/{job_id}", clock=clock, **how)
 
@@ -39,7 +37,6 @@ async def passes(clock: FrozenClock, seconds: float, step: float = 1.0) -> None:
 
 
 async def settled() -> None:
-    """Run all tasks that need no further time."""
     for _ in range(20):
         await SystemClock().sleep(0)
 

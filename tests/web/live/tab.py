@@ -17,8 +17,6 @@ NET = 1.0
 
 @dataclass(frozen=True)
 class Event:
-    """A received event."""
-
     name: str
     data: str
     id: str | None
@@ -103,7 +101,6 @@ class Tab:
             await soon(self._task)
 
     async def kill(self) -> None:
-        """Cancel the server's task, whatever it is doing."""
         assert self._task is not None
         self._task.cancel()
         await asyncio.wait({self._task})
@@ -114,7 +111,6 @@ class Tab:
 
     @property
     def done(self) -> bool:
-        """Whether the server's task has ended."""
         return self._task is not None and self._task.done()
 
     @property
@@ -135,20 +131,16 @@ class Tab:
 
     @property
     def statuses(self) -> list[str]:
-        """The data of the status events."""
         return [event.json["status"] for event in self.events if event.name == "status"]
 
     def named(self, *names: str) -> list[Event]:
-        """Return the events of these names."""
         return [event for event in self.events if event.name in names]
 
     async def until(self, condition: Callable[[Tab], bool]) -> Tab:
-        """Read until something holds."""
         await self._until(lambda: condition(self))
         return self
 
     async def rest(self) -> list[Event]:
-        """Read to the end."""
         await self._until(lambda: self.ended or self.done)
         return self.events
 

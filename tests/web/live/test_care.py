@@ -57,7 +57,6 @@ def asked(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 @pytest.fixture
 def traces(storage: Storage, request: pytest.FixtureRequest) -> Callable[[], int]:
-    """Returns how many watchers the storage knows."""
     if isinstance(storage, MemoryStorage):
         return lambda: int(storage.notifier.has_waiters)
     dsn: str = request.getfixturevalue("emptied_dsn")
@@ -244,28 +243,26 @@ async def test_number_of_streams_is_limited(queue: Queue, jobs: Driver) -> None:
             assert fourth.status == 200
 
 
-async def test_stream_outlasts_an_outage(
-    tab: Open, jobs: Driver, storage: Storage, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_stream_outlasts_an_outage(tab: Open, jobs: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     async def away(*_: object) -> Any:
         raise StorageUnavailableError("away")
 
     claimed = await jobs.running()
     async with tab(claimed.id) as read:
         await read.until(lambda read: bool(read.statuses))
-        await storage.append_events([log(claimed.id, 1)])
+        await jobs.storage.append_events([log(claimed.id, 1)])
         await read.until(lambda read: bool(read.named("log")))
         with monkeypatch.context() as patched:
-            patched.setattr(storage, "get", away)
-            patched.setattr(storage, "events", away)
-            await storage.append_events([log(claimed.id, 2)])
-            await passes(clock, 20)
+            patched.setattr(jobs.storage, "get", away)
+            patched.setattr(jobs.storage, "events", away)
+            await jobs.storage.append_events([log(claimed.id, 2)])
+            await passes(jobs.clock, 20)
             assert len(read.named("log")) == 1
             assert ": keep-alive" in read.text
-        await storage.append_events([log(claimed.id, 3)])
-        await lasts_until(clock, lambda: len(read.named("log")) == 3)
+        await jobs.storage.append_events([log(claimed.id, 3)])
+        await lasts_until(jobs.clock, lambda: len(read.named("log")) == 3)
         await jobs.complete(claimed)
-        await lasts_until(clock, lambda: read.ended)
+        await lasts_until(jobs.clock, lambda: read.ended)
     assert [event.json["fields"]["n"] for event in read.named("log")] == [1, 2, 3]
     assert read.statuses == ["EXECUTING", "COMPLETED"]
 

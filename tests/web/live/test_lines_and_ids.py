@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from uuid import UUID
 
-import pytest
-
 from tests.cases import check_each_async
-from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver
 from tests.web.conftest import on_both_storages
-from tests.web.live.conftest import passes, written
+from tests.web.live.conftest import written
 from tests.web.live.tab import Open, Tab
 from zeke_queue.model import JobEvent, JobStatus, RowState
 from zeke_queue.storage import Storage
@@ -26,18 +23,15 @@ def progress(job_id: UUID, value: float) -> JobEvent:
 
 
 def numbers(*tabs: Tab) -> list[int]:
-    """Return the numbers of the log lines that tabs read."""
     return [event.json["fields"]["n"] for tab in tabs for event in tab.named("log")]
 
 
 @on_both_storages
-async def test_progress_and_log_have_their_own_events(
-    tab: Open, jobs: Driver, storage: Storage, clock: FrozenClock
-) -> None:
+async def test_progress_and_log_have_their_own_events(tab: Open, jobs: Driver, storage: Storage) -> None:
     claimed = await jobs.running()
     async with tab(claimed.id) as read:
         await read.until(lambda read: read.statuses == ["EXECUTING"])
-        at = written(clock)
+        at = written(jobs.clock)
         await storage.append_events([progress(claimed.id, 0.5), log(claimed.id, 7)])
         await read.until(lambda read: len(read.events) == 3)
         half, line = read.named("progress", "log")
@@ -54,30 +48,6 @@ async def test_lines_come_within_their_attempt(tab: Open, jobs: Driver, storage:
         await jobs.complete(claimed)
         events = await read.rest()
     assert [event.name for event in events] == ["status", *["log"] * 4, "status", "close"]
-
-
-async def test_all_lines_of_an_ended_job_come_before_its_end(
-    tab: Open, jobs: Driver, storage: Storage
-) -> None:
-    claimed = await jobs.running()
-    await storage.append_events([log(claimed.id, n) for n in range(2345)])
-    await jobs.complete(claimed)
-    async with tab(claimed.id) as read:
-        events = await read.rest()
-    assert numbers(read) == list(range(2345))
-    assert [event.name for event in events[-2:]] == ["status", "close"]
-
-
-async def test_line_without_a_notification_comes_with_the_next_query(
-    tab: Open, jobs: Driver, storage: Storage, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    claimed = await jobs.running()
-    async with tab(claimed.id) as read:
-        await read.until(lambda read: read.statuses == ["EXECUTING"])
-        monkeypatch.setattr(storage.notifier, "job", lambda job_id: None)  # type: ignore[attr-defined]
-        await storage.append_events([log(claimed.id, 1)])
-        await passes(clock, 2.5, 0.5)
-        assert numbers(read) == [1]
 
 
 @on_both_storages
@@ -110,15 +80,13 @@ async def test_resumed_stream_repeats_and_loses_nothing(tab: Open, jobs: Driver,
     await check_each_async([(lost, way) for lost in range(1, 8) for way in ("header", "query")], check)
 
 
-async def test_resumed_stream_of_an_unchanged_job_repeats_nothing(
-    tab: Open, jobs: Driver, storage: Storage
-) -> None:
+async def test_resumed_stream_of_an_unchanged_job_repeats_nothing(tab: Open, jobs: Driver) -> None:
     claimed = await jobs.running()
-    await storage.append_events([log(claimed.id, 1)])
+    await jobs.storage.append_events([log(claimed.id, 1)])
     async with tab(claimed.id) as first:
         await first.until(lambda read: numbers(read) == [1])
     async with tab(claimed.id, last_event_id=first.events[-1].id) as second:
-        await storage.append_events([log(claimed.id, 2)])
+        await jobs.storage.append_events([log(claimed.id, 2)])
         await second.until(lambda read: numbers(read) == [2])
         assert second.statuses == []
 

@@ -47,9 +47,7 @@ async def test_streams_of_one_caller_are_limited(queue: Queue, call: Web, jobs: 
     await close_app(app)
 
 
-async def test_stream_counts_for_its_caller_until_it_ends(
-    queue: Queue, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_stream_counts_for_its_caller_until_it_ends(queue: Queue, jobs: Driver) -> None:
     async def broken() -> AsyncGenerator[ServerEvent]:
         yield ServerEvent("rows", "1")
         raise RuntimeError("broken")
@@ -71,15 +69,15 @@ async def test_stream_counts_for_its_caller_until_it_ends(
                 assert another.status == 429
                 if how == "over":
                     await jobs.complete(claimed)
-                    await lasts_until(clock, lambda: tab.ended)
+                    await lasts_until(jobs.clock, lambda: tab.ended)
                 elif how == "timeout":
-                    await passes(clock, 103)
+                    await passes(jobs.clock, 103)
                     await tab.rest()
                 elif how == "stuck":
-                    await passes(clock, SEND_TIMEOUT + 2, 5)
+                    await passes(jobs.clock, SEND_TIMEOUT + 2, 5)
                 elif how == "cancelled":
                     await tab.kill()
-        await lasts_until(clock, lambda: not live.open_streams)
+        await lasts_until(jobs.clock, lambda: not live.open_streams)
         async with Tab(app, path) as next_one:
             assert next_one.status == 200
         await close_app(app)

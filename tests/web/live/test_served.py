@@ -21,15 +21,12 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Served:
-    """A server on a port of this machine."""
-
     def __init__(self, server: ApiServer, jobs: Driver) -> None:
         self.server = server
         self.jobs = jobs
         self.live = server.app.state.zeke.live
 
     async def open(self, job_id: UUID, *, buffer: int | None = None) -> Connection:
-        """Open the stream of a job."""
         host, port = self.server.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port), limit=buffer or 2**16)
         writer.write(f"GET /jobs/stream/{job_id} HTTP/1.1\r\nhost: {host}:{port}\r\n\r\n".encode())

@@ -37,7 +37,6 @@ def bearer(key: str) -> str:
 
 
 async def key_id(storage: Storage, name: str) -> UUID:
-    """Return the id of the only key of a name."""
     (key,) = [one for one in await storage.access.keys() if one.name == name]
     return key.id
 
@@ -64,8 +63,6 @@ class Passing:
         self._asked = 0
 
     def counting(self, verb: Any) -> Any:
-        """Wrap a verb of the storage."""
-
         async def counting(*args: Any, **options: Any) -> Any:
             self._asked += 1
             try:
@@ -95,7 +92,6 @@ class Passing:
 
 @pytest.fixture
 def passing(clock: FrozenClock, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Passing:
-    """Advances the clock of these tests."""
     passing = Passing(clock)
     for verb, _ in inspect.getmembers(Access, inspect.iscoroutinefunction):
         monkeypatch.setattr(storage.access, verb, passing.counting(getattr(storage.access, verb)))
@@ -147,19 +143,17 @@ async def test_streams_of_an_ended_session_end(
     await check_each_async([(place, how) for place in PLACES for how in ("out", "revoked")], check)
 
 
-async def test_busy_stream_of_a_revoked_key_ends(
-    app: FastAPI, call: Web, jobs: Driver, clock: FrozenClock, storage: Storage
-) -> None:
+async def test_busy_stream_of_a_revoked_key_ends(app: FastAPI, call: Web, jobs: Driver) -> None:
     claimed = await jobs.running()
     key = await call.key(Scope.READ)
     async with Tab(app, f"/jobs/stream/{claimed.id}", authorization=bearer(key)) as tab:
-        await storage.access.revoke_key((await storage.access.keys())[0].id)
+        await jobs.storage.access.revoke_key((await jobs.storage.access.keys())[0].id)
         for n in range(round(KEEP_ALIVE) + 2):
-            await storage.append_events(
+            await jobs.storage.append_events(
                 [JobEvent(claimed.id, 1, "log", f'{{"level":"info","message":"{n}"}}')]
             )
             await tab.until(lambda tab, n=n: len(tab.named("log")) == n + 1 or tab.ended)
-            await passes(clock, 1.0)
+            await passes(jobs.clock, 1.0)
         await tab.rest()
         assert ": keep-alive" not in tab.text
         assert tab.ended

@@ -169,17 +169,3 @@ async def test_redacted_values_are_not_streamed(tab: Open, jobs: Driver, storage
     assert "hunter2" not in read.text
     assert "t0k3n" not in read.text
     assert told.json["output"]["user"] == "ann"
-
-
-async def test_all_tabs_of_a_job_see_its_end(tab: Open, jobs: Driver) -> None:
-    job_id = await jobs.send()
-    tabs = [tab(job_id) for _ in range(10)]
-    for one in tabs:
-        await one.__aenter__()
-    claimed = await jobs.claim_one()
-    await jobs.complete(claimed, "1")
-    for one in tabs:
-        await one.rest()
-        assert one.statuses[0] == "QUEUED"
-        assert one.statuses[-1] == "COMPLETED"
-        await one.leave()

@@ -81,12 +81,10 @@ class Answer(NamedTuple):
 
     @property
     def value(self) -> Any:
-        """What the call came to."""
         return decode(self.body["result"]["data"])
 
     @property
     def error(self) -> dict[str, Any]:
-        """What went wrong."""
         return self.body["error"]["json"]
 
 
@@ -98,14 +96,12 @@ class Client:
         self.queue = queue
 
     async def query(self, path: str, value: Any = None, *, as_: str = "trigger") -> Answer:
-        """Call a query."""
         wire = json.dumps({"json": value})
         return self._answer(
             await self._http.get(f"/trpc/{path}", params={"input": wire}, headers={"x-as": as_})
         )
 
     async def mutate(self, path: str, value: Any = None, *, as_: str = "trigger") -> Answer:
-        """Call a mutation."""
         return await self.post(path, {"json": value}, as_=as_)
 
     async def post(self, path: str, wire: Any, *, as_: str = "trigger") -> Answer:
@@ -113,14 +109,12 @@ class Client:
         return self._answer(await self._http.post(f"/trpc/{path}", json=wire, headers={"x-as": as_}))
 
     async def batch(self, paths: list[str], values: list[Any], *, as_: str = "trigger") -> list[Answer]:
-        """Call mutations together."""
         wire = {str(index): {"json": value} for index, value in enumerate(values)}
         url = f"/trpc/{','.join(paths)}?batch=1"
         response = await self._http.post(url, json=wire, headers={"x-as": as_})
         return [Answer(response.status_code, one, response.headers) for one in response.json()]
 
     async def sent(self, answer: Answer) -> Job:
-        """Return the job that a call sent."""
         job = await self.queue.get(UUID(answer.value["id"]))
         assert job is not None
         return job
