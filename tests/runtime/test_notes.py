@@ -20,7 +20,7 @@ from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.errors import PermissionDeniedError, StorageUnavailableError
 from zeke_queue.model import JobEvent, RowState
 from zeke_queue.task.context import JobContext
-from zeke_queue.worker.progress import Notes
+from zeke_queue.worker.progress import ProgressWriter
 
 JOB = UUID(int=1)
 
@@ -30,12 +30,12 @@ def storage() -> Faulty:
     return Faulty(FrozenClock())
 
 
-def notes_of(storage: Faulty) -> Notes:
-    return Notes(storage)  # type: ignore[arg-type]
+def notes_of(storage: Faulty) -> ProgressWriter:
+    return ProgressWriter(storage)  # type: ignore[arg-type]
 
 
 @pytest.fixture
-async def notes(storage: Faulty) -> AsyncIterator[Notes]:
+async def notes(storage: Faulty) -> AsyncIterator[ProgressWriter]:
     with closing(notes_of(storage)) as made:
         yield made
 
@@ -44,7 +44,7 @@ async def kept(storage: Faulty) -> list[str]:
     return [json.loads(event.data)["message"] for event in await storage.events({JOB: 0})]
 
 
-def say(notes: Notes, *messages: str) -> None:
+def say(notes: ProgressWriter, *messages: str) -> None:
     for message in messages:
         notes.line(JOB, 1, "info", message, {})
 
@@ -61,7 +61,7 @@ def unkeepable(storage: Faulty, *messages: str) -> None:
     storage.real.append_events = append_events
 
 
-async def test_lines_of_a_failed_flush_are_written_later(storage: Faulty, notes: Notes) -> None:
+async def test_lines_of_a_failed_flush_are_written_later(storage: Faulty, notes: ProgressWriter) -> None:
     real, tries, gate = storage.real.append_events, 0, asyncio.Event()
 
     async def append_events(events: Sequence[JobEvent]) -> None:
@@ -85,7 +85,7 @@ async def test_lines_of_a_failed_flush_are_written_later(storage: Faulty, notes:
 
 
 async def test_line_that_the_storage_refuses_does_not_drop_others(
-    storage: Faulty, notes: Notes, lines: Lines
+    storage: Faulty, notes: ProgressWriter, lines: Lines
 ) -> None:
     unkeepable(storage, "two", "five")
     say(notes, "one", "two", "three", "four", "five", "six")
@@ -96,7 +96,7 @@ async def test_line_that_the_storage_refuses_does_not_drop_others(
 
 
 async def test_storage_that_refuses_all_lines_is_called_once(
-    storage: Faulty, notes: Notes, lines: Lines
+    storage: Faulty, notes: ProgressWriter, lines: Lines
 ) -> None:
     async def append_events(events: Sequence[JobEvent]) -> None:
         raise PermissionDeniedError("The role lacks a right")
@@ -123,7 +123,7 @@ async def test_job_whose_lines_can_not_be_stored_still_completes(place: Place) -
     assert [(job.row_state, job.output) for job in jobs] == [(RowState.COMPLETED, "told")] * 2
 
 
-async def test_lines_after_the_close_are_dropped(storage: Faulty, notes: Notes) -> None:
+async def test_lines_after_the_close_are_dropped(storage: Faulty, notes: ProgressWriter) -> None:
     """A thread that outlives its worker may still report events, to a storage that may be closed."""
     notes.close()
     say(notes, "late")
@@ -150,7 +150,9 @@ async def test_line_with_unwritable_fields_is_stored() -> None:
     await check_each_async(cases, check)
 
 
-async def test_progress_with_a_message_that_is_not_text_is_stored(storage: Faulty, notes: Notes) -> None:
+async def test_progress_with_a_message_that_is_not_text_is_stored(
+    storage: Faulty, notes: ProgressWriter
+) -> None:
     message: Any = {"lines": ["x" * 100] * 100}
     notes.progress(JOB, 1, 0.5, message)
     await turns()
@@ -158,7 +160,9 @@ async def test_progress_with_a_message_that_is_not_text_is_stored(storage: Fault
     assert json.loads(event.data)["value"] == 0.5
 
 
-async def test_line_too_long_as_postgres_writes_it_is_shortened(storage: Faulty, notes: Notes) -> None:
+async def test_line_too_long_as_postgres_writes_it_is_shortened(
+    storage: Faulty, notes: ProgressWriter
+) -> None:
     for count in (90, 120):
         notes.line(JOB, 1, "info", f"{count} numbers", {"numbers": [1e300] * count})
         await turns()

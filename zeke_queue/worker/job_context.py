@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zeke_queue.task.run import Run
     from zeke_queue.task.senders import AsyncJoinable, Transaction
     from zeke_queue.task.task import Task
-    from zeke_queue.worker.progress import Notes
+    from zeke_queue.worker.progress import ProgressWriter
     from zeke_queue.worker.state import LeasedJob
 
 R = TypeVar("R")
@@ -44,7 +44,7 @@ class ContextServices(NamedTuple):
 
     queue: Queue
     parts: Parts
-    notes: Notes
+    progress_writer: ProgressWriter
     lost: Callable[[LeasedJob], None]
     extended: Callable[[LeasedJob, float], None]
     clock: Clock
@@ -91,10 +91,10 @@ class WorkerJobContext(JobContext[Any]):
         self._store_line(level, message, fields)
 
     def _report(self, value: float, message: str | None) -> None:
-        self._services.notes.progress(self.id, self.attempt, value, message)
+        self._services.progress_writer.progress(self.id, self.attempt, value, message)
 
     def _store_line(self, level: str, message: str, fields: Mapping[str, Any]) -> None:
-        self._services.notes.line(self.id, self.attempt, level, message, fields)
+        self._services.progress_writer.line(self.id, self.attempt, level, message, fields)
 
     async def _extend(self, seconds: float) -> None:
         services = self._services

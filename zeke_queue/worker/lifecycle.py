@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from zeke_queue.worker.duties import Duties
     from zeke_queue.worker.heartbeat import Heartbeat
     from zeke_queue.worker.loops import ClaimLoop, Dispatcher, SettleLoop, Shared
-    from zeke_queue.worker.progress import Notes
+    from zeke_queue.worker.progress import ProgressWriter
     from zeke_queue.worker.state import Shutdown
     from zeke_queue.worker.watchdog import Watchdog
 
@@ -38,7 +38,7 @@ class Lifecycle:
     claims: ClaimLoop
     settle: SettleLoop
     heartbeat: Heartbeat
-    notes: Notes
+    progress_writer: ProgressWriter
     watchdog: Watchdog | None
     duties: Duties | None
     _running: dict[str, asyncio.Task[None]] = field(default_factory=dict[str, "asyncio.Task[None]"])
@@ -117,7 +117,7 @@ class Lifecycle:
             # Also when the shutdown itself is cancelled.
             self._cancel_all()
             self.dispatcher.close()
-            self.notes.close()
+            self.progress_writer.close()
             if self.watchdog is not None:
                 self.watchdog.stop()
             self.pool.disband()
@@ -154,7 +154,7 @@ class Lifecycle:
             await asyncio.wait(storing)
         # A claim that was answered only now has added jobs after the settler had finished.
         await self.settle.run()
-        await self.notes.flush()
+        await self.progress_writer.flush()
         # A heartbeat that arrives after the deregistration would register the worker again.
         await end(*(parts[name] for name in ("heartbeat", "lease") if name in parts))
         with suppress(StorageError):

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from zeke_queue.system.clock import Clock
     from zeke_queue.worker.claims import ClaimAction
     from zeke_queue.worker.coroutine_pool import CoroutinePool
-    from zeke_queue.worker.progress import Notes
+    from zeke_queue.worker.progress import ProgressWriter
     from zeke_queue.worker.state import Action, LeasedJob, WorkerState
     from zeke_queue.worker.storage_health import StorageHealth
 
@@ -273,16 +273,16 @@ class SettleLoop:
     """Stores outcomes.
 
     Args:
-        notes: progress and log lines, which must be stored before their job ends, since watchers leave then.
+        progress_writer: its lines must be stored before their job ends, since watchers leave then.
     """
 
-    def __init__(self, shared: Shared, notes: Notes) -> None:
+    def __init__(self, shared: Shared, progress_writer: ProgressWriter) -> None:
         self._state = shared.state
         self._storage = shared.storage
         self._health = shared.health
         self._clock = shared.clock
         self._wake_claims = shared.wake_claims
-        self._notes = notes
+        self._progress_writer = progress_writer
         self._waiter = Waiter()
         self._timer: asyncio.TimerHandle | None = None
         self._ripe = False
@@ -332,8 +332,8 @@ class SettleLoop:
 
     async def _store(self, batch: Sequence[LeasedJob]) -> None:
         """Store a batch, without a time limit."""
-        if self._notes.any:
-            await self._notes.flush()
+        if self._progress_writer.any:
+            await self._progress_writer.flush()
         try:
             # A missing right or table is not caused by an outcome, and may be fixed meanwhile.
             await self._health.retry(

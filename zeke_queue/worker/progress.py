@@ -41,8 +41,8 @@ KEY_MAX: Final = 200
 """Characters of the name of a field that can't be stored unchanged."""
 
 
-class Notes:
-    """Events that wait to be written."""
+class ProgressWriter:
+    """Writes progress and log lines in the background, in batches."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -125,12 +125,12 @@ class Notes:
             events += [_left_out(last[job_id], n) for job_id, n in dropped.items() if job_id in last]
         self._refused, self._waiting, self._counts = [], {}, {}
         try:
-            await self._note(events)
+            await self._append(events)
         except StorageUnavailableError:
             self._refused = events[-WAITING_MAX:]
             self._rest()
 
-    async def _note(self, events: Sequence[JobEvent]) -> None:
+    async def _append(self, events: Sequence[JobEvent]) -> None:
         """Append events to the storage; drop those that it refuses, and keep the others."""
         try:
             await self._storage.append_events(events)
@@ -141,8 +141,8 @@ class Notes:
                 log_refusal("append_events", error)
                 return
             half = len(events) // 2
-            await self._note(events[:half])
-            await self._note(events[half:])
+            await self._append(events[:half])
+            await self._append(events[half:])
 
 
 _OWN: Final = frozenset({"level", "message"})

@@ -28,7 +28,7 @@ from zeke_queue.worker.job_context import ContextServices
 from zeke_queue.worker.lifecycle import Lifecycle
 from zeke_queue.worker.loops import ClaimLoop, Dispatcher, SettleLoop, Shared
 from zeke_queue.worker.outcomes import Outcomes
-from zeke_queue.worker.progress import Notes
+from zeke_queue.worker.progress import ProgressWriter
 from zeke_queue.worker.state import Shutdown, WorkerState
 from zeke_queue.worker.storage_health import StorageHealth
 from zeke_queue.worker.watchdog import Watchdog
@@ -308,8 +308,8 @@ class Worker:
             clock,
             wake_claims=Waiter(),
         )
-        notes = Notes(shared.storage)
-        settle = SettleLoop(shared, notes)
+        progress_writer = ProgressWriter(shared.storage)
+        settle = SettleLoop(shared, progress_writer)
         pool = CoroutinePool(
             config.concurrency, state, clock, settle_soon=settle.soon, wake_claims=shared.wake_claims
         )
@@ -319,7 +319,7 @@ class Worker:
         services = ContextServices(
             queue=self._queue,
             parts=parts,
-            notes=notes,
+            progress_writer=progress_writer,
             lost=dispatcher.lost,
             extended=dispatcher.extend,
             clock=clock,
@@ -336,7 +336,7 @@ class Worker:
             ClaimLoop(shared, dispatcher.carry_out, heartbeat.release_unknown),
             settle,
             heartbeat,
-            notes,
+            progress_writer,
             None if config.watchdog is None else Watchdog(config.watchdog, state),
             duties,
         )

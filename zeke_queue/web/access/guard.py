@@ -49,7 +49,7 @@ SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 PATIENCE: Final = 10.0
 """Maximum seconds for a host application's authenticator."""
 
-_NOTE_EVERY: Final = 60.0
+_RECORD_INTERVAL: Final = 60.0
 _KEY_ID: Final = "key:"
 
 
@@ -121,7 +121,7 @@ class Guard:
         self._settings = settings
         self._authenticator = authenticator
         self._keys_exist = False
-        self._noted: dict[UUID, float] = {}
+        self._recorded: dict[UUID, float] = {}
         self._warned = False
 
     async def require(self, connection: HTTPConnection, scope: Scope, *, csrf: str | None = None) -> Caller:
@@ -247,13 +247,13 @@ class Guard:
                 found = key
         if found is None:
             raise _unauthorized("Invalid API key")
-        await self._note(found.id)
+        await self._record_use(found.id)
         return found
 
-    async def _note(self, key_id: UUID) -> None:
+    async def _record_use(self, key_id: UUID) -> None:
         now = self._clock.monotonic()
-        if now - self._noted.get(key_id, -_NOTE_EVERY) >= _NOTE_EVERY:
-            self._noted[key_id] = now
+        if now - self._recorded.get(key_id, -_RECORD_INTERVAL) >= _RECORD_INTERVAL:
+            self._recorded[key_id] = now
             await self._access.touch_key(key_id)
 
     def _of_key(self, key: ApiKey, via: Literal["key", "session"]) -> Caller:
