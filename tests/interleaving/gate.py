@@ -24,10 +24,10 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from tests.interleaving.history import Op
-from zeke_queue.storage.postgres import PostgresStorage, session
+from zeke_queue.storage.postgres import PostgresStorage, connection_pool
+from zeke_queue.storage.postgres.connection_pool import ConnectionPool
 from zeke_queue.storage.postgres.connections import Connection
 from zeke_queue.storage.postgres.listening import Listener
-from zeke_queue.storage.postgres.session import Session
 from zeke_queue.storage.postgres.statements import VARIANTS, names, statement
 
 if TYPE_CHECKING:
@@ -185,8 +185,8 @@ async def gated_storage(dsn: str, gate: Gate, clock: FrozenClock) -> AsyncIterat
 
     Mine.gate = gate
     dsn = make_conninfo(dsn, options=f"-c deadlock_timeout={DEADLOCK_TIMEOUT}")
-    with patch.object(session, "Connection", Mine):
-        opening = Session.open(dsn, schema=SCHEMA, min_size=1, max_size=1, prepare=True, now=clock.now)
+    with patch.object(connection_pool, "Connection", Mine):
+        opening = ConnectionPool.open(dsn, schema=SCHEMA, min_size=1, max_size=1, prepare=True, now=clock.now)
         opened = await opening.__aenter__()
     try:
         yield PostgresStorage(opened, Listener(dsn, SCHEMA, clock, enabled=False), clock)

@@ -79,20 +79,20 @@ MUTANTS: Final = (
     Mutant(
         "count before the queue is locked",
         "claiming.py",
-        'found = (await self._session.run_all(lock, Step("claim", parameters, literal)))[1]',
-        'found = (await self._session.run_all(Step("claim", parameters, literal), lock))[0]',
+        'found = (await self._pool.run_all(lock, Statement("claim", parameters, literal)))[1]',
+        'found = (await self._pool.run_all(Statement("claim", parameters, literal), lock))[0]',
         LIMIT,
     ),
     Mutant(
         "claim in one snapshot with the lock",
-        "session.py",
+        "connection_pool.py",
         '"begin isolation level read committed"',
         '"begin isolation level repeatable read"',
         LIMIT,
     ),
     Mutant(
         "statistics of two snapshots",
-        "session.py",
+        "connection_pool.py",
         '"begin isolation level repeatable read, read only"',
         '"begin isolation level read committed"',
         races("sends-and-looks-again"),
@@ -329,7 +329,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the machine's clock",
-        "session.py",
+        "connection_pool.py",
         '"now": None if now is None else now()}',
         '"now": (now or __import__("zeke_queue.system.clock").clock.SystemClock().now)()}',
         ("tests/postgres/test_server_clock.py",),

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import ClientCursor
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from zeke_queue.storage.postgres.session import LOOK, OPTIONS
+from zeke_queue.storage.postgres.connection_pool import OPTIONS, PLAN_FOR_VALUES
 from zeke_queue.storage.postgres.statements import statement
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def explain(sql: Connection, name: str, values: Mapping[str, Any], *, limit: int
 def explain_look(sql: Connection, name: str, values: Mapping[str, Any]) -> Plan:
     """Run a statement of ours that is planned for the values at hand, and return its plan."""
     with sql.transaction():
-        for setting in LOOK:
+        for setting in PLAN_FOR_VALUES:
             sql.execute(setting)
         cursor = sql.execute(
             f"explain (analyze, buffers, timing off, format json) {statement(name, 'pgboss')}",

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.storage.postgres.connection_pool import ConnectionPool
 from zeke_queue.storage.postgres.listening import Listener
-from zeke_queue.storage.postgres.session import Session
 from zeke_queue.system.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -23,14 +23,14 @@ class Opened(NamedTuple):
     """A storage and its parts."""
 
     storage: PostgresStorage
-    session: Session
+    statements: ConnectionPool
     listener: Listener
     connections: Connections
     pool: AsyncConnectionPool[Connection]
 
     def another(self, clock: Clock) -> PostgresStorage:
         """Return a second storage on the same connections, which hears of nothing that the first one does."""
-        return PostgresStorage(self.session, self.listener, clock)
+        return PostgresStorage(self.statements, self.listener, clock)
 
 
 @asynccontextmanager
@@ -42,13 +42,13 @@ async def opened(
     Args:
         clock: the time by which marks are trusted; None is the system's.
     """
-    async with Session.open(
+    async with ConnectionPool.open(
         dsn, schema="pgboss", min_size=min_size, max_size=max_size, prepare=True, now=None
-    ) as session:
-        listener = Listener(session.conninfo, "pgboss", SystemClock(), enabled=listen)
-        storage = PostgresStorage(session, listener, clock or SystemClock())
-        connections = session._connections
+    ) as statements:
+        listener = Listener(statements.conninfo, "pgboss", SystemClock(), enabled=listen)
+        storage = PostgresStorage(statements, listener, clock or SystemClock())
+        connections = statements._connections
         try:
-            yield Opened(storage, session, listener, connections, connections._pool)
+            yield Opened(storage, statements, listener, connections, connections._pool)
         finally:
             await listener.stop()

@@ -148,13 +148,13 @@ async def test_subscription_is_renewed_by_one_statement_for_all_its_jobs(
         await watch.add(ids)
         sql.execute("update pgboss.watcher set until = now()")
         asked: list[str] = []
-        run = parts.session.run
+        run = parts.statements.run
 
         async def noted(name: str, *args: Any, **options: Any) -> Any:
             asked.append(name)
             return await run(name, *args, **options)
 
-        monkeypatch.setattr(parts.session, "run", noted)
+        monkeypatch.setattr(parts.statements, "run", noted)
         monkeypatch.setattr(watch, "_renew_at", 0.0)
         await watch.wait(0.01)
         assert asked == ["watch"]

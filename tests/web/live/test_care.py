@@ -51,7 +51,7 @@ def asked(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         for name in LOOKS:
             counted(storage, name)
     else:
-        counted(storage._session, "run")  # type: ignore[attr-defined]
+        counted(storage._pool, "run")  # type: ignore[attr-defined]
     return counts
 
 

@@ -1,13 +1,13 @@
 """The storage on Postgres, on the tables of pg-boss 9.
 
 ``store`` and ``verbs`` implement the port; ``transaction``, ``sqlalchemy_connection`` and
-``sync_connection`` join a caller's transaction. ``connections`` is the pool; ``session`` runs statements
-and repeats transactions; ``statements`` loads the files of ``sql/``; ``waiting`` waits for the server's
-answers; ``rows`` converts columns; ``error_mapping`` converts the server's errors. ``claiming`` decides
-which claim to send, ``retention`` archives and purges, ``reading``, ``overview``, ``admin`` and ``access``
-answer lists, figures, queue settings and keys. ``listening`` receives notifications and ``watching``
-registers watches.
-``migrate`` creates and upgrades the tables; ``server_info`` reads what ``zeke doctor`` reports.
+``sync_connection`` join a caller's transaction. ``connection_pool`` runs statements and repeats
+transactions, on ``connections`` with one spare; ``statements`` loads the files of ``sql/``; ``waiting``
+waits for the server's answers; ``rows`` converts columns; ``error_mapping`` converts the server's errors.
+``claiming`` decides which claim to send, ``retention`` archives and purges; ``reading``, ``overview``,
+``admin`` and ``access`` answer lists, figures, queue settings and keys. ``listening`` receives notifications
+and ``watching`` registers watches. ``migrate`` creates and upgrades the tables; ``server_info`` reads
+what ``zeke doctor`` reports.
 """
 
 from zeke_queue.storage.postgres import migrate

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.storage.access import NewKey
+    from zeke_queue.storage.postgres.connection_pool import ConnectionPool
     from zeke_queue.storage.postgres.rows import Row
-    from zeke_queue.storage.postgres.session import Session
 
 _SCOPES: Final = {scope.value: scope for scope in Scope}
 
@@ -22,8 +22,8 @@ _SCOPES: Final = {scope.value: scope for scope in Scope}
 class PostgresAccess:
     """``storage.access.Access`` on Postgres; the protocol documents each verb."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = pool
 
     async def create_key(self, key: NewKey) -> ApiKey:
         """Store a key, unless its id exists; return the stored key."""
@@ -36,42 +36,42 @@ class PostgresAccess:
             "team_id": key.team_id,
             "expires_in": None if key.expires_in is None else microseconds(key.expires_in),
         }
-        return _key((await self._session.run("create_key", parameters))[0])
+        return _key((await self._pool.run("create_key", parameters))[0])
 
     async def keys(self) -> list[ApiKey]:
         """Return all keys, by creation."""
-        return [_key(row) for row in await self._session.run("keys")]
+        return [_key(row) for row in await self._pool.run("keys")]
 
     async def has_keys(self) -> bool:
         """Return whether there is a key, valid or not."""
-        found = await self._session.run("has_keys")
+        found = await self._pool.run("has_keys")
         return found[0][0]
 
     async def valid_keys(self, prefix: str) -> list[ApiKey]:
         """Return the valid keys with a prefix, by creation."""
-        return [_key(row) for row in await self._session.run("valid_keys", {"prefix": prefix})]
+        return [_key(row) for row in await self._pool.run("valid_keys", {"prefix": prefix})]
 
     async def touch_key(self, key_id: UUID) -> None:
         """Record that a key was used, at most once a minute."""
-        await self._session.run("touch_key", {"id": key_id})
+        await self._pool.run("touch_key", {"id": key_id})
 
     async def revoke_key(self, key_id: UUID) -> bool:
         """Revoke a key and delete its sessions."""
-        return bool(await self._session.run("revoke_key", {"id": key_id}))
+        return bool(await self._pool.run("revoke_key", {"id": key_id}))
 
     async def create_session(self, digest: bytes, key_id: UUID, seconds: float) -> bool:
         """Open a session with a valid key, and delete others that have ended."""
         parameters = {"digest": digest, "id": key_id, "length": microseconds(seconds)}
-        return bool(await self._session.run("create_session", parameters))
+        return bool(await self._pool.run("create_session", parameters))
 
     async def get_session(self, digest: bytes) -> ApiKey | None:
         """Return the key of a session that has not ended, if it is valid, and record its use."""
-        found = await self._session.run("get_session", {"digest": digest})
+        found = await self._pool.run("get_session", {"digest": digest})
         return _key(found[0]) if found else None
 
     async def delete_session(self, digest: bytes) -> bool:
         """Delete a session."""
-        found = await self._session.run("delete_session", {"digest": digest})
+        found = await self._pool.run("delete_session", {"digest": digest})
         return bool(found and found[0][0])
 
     async def acquire(self, caller: str, limit: int, window: float) -> RateLimit:
@@ -80,7 +80,7 @@ class PostgresAccess:
         if length <= 0:
             raise InvalidOptionError(f"window: must be above 0 seconds, got {window}")
         parameters = {"caller": caller, "limit": check_limit(limit), "length": length}
-        return RateLimit(*(await self._session.run("acquire", parameters))[0])
+        return RateLimit(*(await self._pool.run("acquire", parameters))[0])
 
 
 def _key(row: Row) -> ApiKey:

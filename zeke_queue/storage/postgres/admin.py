@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from zeke_queue.model import QueueSettings
 from zeke_queue.storage.postgres import rows
-from zeke_queue.storage.postgres.session import Step
+from zeke_queue.storage.postgres.connection_pool import Statement
 from zeke_queue.storage.postgres.verbs import work_channel
 
 if TYPE_CHECKING:
@@ -14,48 +14,50 @@ if TYPE_CHECKING:
 
     from zeke_queue.model import Schedule
     from zeke_queue.storage.postgres.claiming import Claims
-    from zeke_queue.storage.postgres.session import Session
+    from zeke_queue.storage.postgres.connection_pool import ConnectionPool
 
 
 class PostgresAdmin:
     """``storage.admin.QueueAdmin`` on Postgres."""
 
-    _session: Session
+    _pool: ConnectionPool
     _claims: Claims
 
     async def declare(self, queues: Sequence[QueueSettings], schedules: Sequence[Schedule]) -> None:
         """Store limits, and schedules whose definition in code differs from the last declared one."""
         ordered = sorted(schedules, key=lambda schedule: schedule.name)
-        steps = [Step("put_schedule", rows.of_schedule(schedule, declared=True)) for schedule in ordered]
+        statements = [
+            Statement("put_schedule", rows.of_schedule(schedule, declared=True)) for schedule in ordered
+        ]
         # One statement can't change a row twice, so the last declaration of a queue counts.
         limits = {queue.name: queue.concurrency_limit for queue in queues}
         if limits:
             parameters = {"names": list(limits), "limits": list(limits.values())}
             # The last one, since claims wait for the rows that it locks.
-            steps.append(Step("declare_queues", {**parameters, **self._channel()}))
-        if steps:
-            await self._session.run_all(*steps)
+            statements.append(Statement("declare_queues", {**parameters, **self._channel()}))
+        if statements:
+            await self._pool.run_all(*statements)
         self._claims.forget_limits()
 
     async def queues(self) -> list[QueueSettings]:
         """Return the settings of all queues that have any, by name."""
-        return [QueueSettings(*row) for row in await self._session.run("queues")]
+        return [QueueSettings(*row) for row in await self._pool.run("queues")]
 
     async def pause_queue(self, name: str, *, paused: bool) -> None:
         """Pause a queue, keeping the time of an earlier pause, or resume it."""
-        await self._session.run("pause_queue", {"name": name, "paused": paused, **self._channel()})
+        await self._pool.run("pause_queue", {"name": name, "paused": paused, **self._channel()})
 
     async def put_schedule(self, schedule: Schedule) -> None:
         """Create or edit a schedule; the schedule last declared in code is kept for comparison."""
-        await self._session.run("put_schedule", rows.of_schedule(schedule, declared=False))
+        await self._pool.run("put_schedule", rows.of_schedule(schedule, declared=False))
 
     async def delete_schedule(self, name: str) -> bool:
         """Delete a schedule; False if there was none."""
-        return bool(await self._session.run("delete_schedule", {"name": name}))
+        return bool(await self._pool.run("delete_schedule", {"name": name}))
 
     async def schedules(self) -> list[Schedule]:
         """Return all schedules, by name."""
-        return [rows.schedule(row) for row in await self._session.run("schedules")]
+        return [rows.schedule(row) for row in await self._pool.run("schedules")]
 
     def _channel(self) -> dict[str, str]:
-        return {"work_channel": work_channel(self._session.schema)}
+        return {"work_channel": work_channel(self._pool.schema)}

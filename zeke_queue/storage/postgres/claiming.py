@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from zeke_queue.model import Claimed
-from zeke_queue.storage.postgres.session import Step
+from zeke_queue.storage.postgres.connection_pool import Statement
 from zeke_queue.storage.postgres.verbs import job_channel
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import QueueCapacity
-    from zeke_queue.storage.postgres.session import Session
+    from zeke_queue.storage.postgres.connection_pool import ConnectionPool
     from zeke_queue.system.clock import Clock
 
 _LADDER: Final = (1, 10, 50, 100, 200, 500, 1000)
@@ -62,9 +62,9 @@ class Claims:
         marking: whether to leave and use marks.
     """
 
-    def __init__(self, session: Session, clock: Clock, *, marking: bool = True) -> None:
-        self._session = session
-        self._channel = job_channel(session.schema)
+    def __init__(self, pool: ConnectionPool, clock: Clock, *, marking: bool = True) -> None:
+        self._pool = pool
+        self._channel = job_channel(pool.schema)
         self._clock = clock
         self._marking = marking
         self._marks: dict[str, dict[int, Mark]] = {}
@@ -135,10 +135,10 @@ class Claims:
         parameters |= {"locked": locked, "reach": limit + further, "job_channel": self._channel}
         literal = next((rung for rung in _LADDER if rung >= limit), -(-limit // 1000) * 1000)
         if not locked:
-            found = await self._session.run("claim", parameters, limit=literal)
+            found = await self._pool.run("claim", parameters, limit=literal)
         else:
-            lock = Step("lock_queues", {"names": locked})
-            found = (await self._session.run_all(lock, Step("claim", parameters, literal)))[1]
+            lock = Statement("lock_queues", {"names": locked})
+            found = (await self._pool.run_all(lock, Statement("claim", parameters, literal)))[1]
         return [Claimed._make(row) for row in found]
 
     async def _worth_locking(self, names: list[str], marks: dict[str, dict[int, Mark]]) -> list[str]:
@@ -146,10 +146,10 @@ class Claims:
         if not names:
             return []
         parameters = {"names": names, "busy": [name for name in names if name in marks]}
-        return [row[0] for row in await self._session.run("ready", parameters)]
+        return [row[0] for row in await self._pool.run("ready", parameters)]
 
     async def _look_up_limits(self) -> None:
-        self._limited = frozenset(row[0] for row in await self._session.run("limited_queues"))
+        self._limited = frozenset(row[0] for row in await self._pool.run("limited_queues"))
         self._limits_due = self._clock.monotonic() + _LIMITS_SECONDS
 
     def _remember(self, taken: Iterable[Claimed]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from zeke_queue.core import event_limits, time_buckets
 from zeke_queue.model import QueueStats, RowState, Throughput
 from zeke_queue.storage.postgres import rows
-from zeke_queue.storage.postgres.session import Step
+from zeke_queue.storage.postgres.connection_pool import Statement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import JobEvent
-    from zeke_queue.storage.postgres.session import Session
+    from zeke_queue.storage.postgres.connection_pool import ConnectionPool
 
 
 class PostgresOverview:
     """The queries of ``storage.inspect.Inspector`` over many jobs; the protocol documents each."""
 
-    _session: Session
+    _pool: ConnectionPool
 
     async def events(self, after: Mapping[UUID, int]) -> list[JobEvent]:
         """Return progress and log lines of jobs, by ``seq``; each job has at most its share."""
@@ -32,16 +32,16 @@ class PostgresOverview:
             "afters": list(after.values()),
             "share": event_limits.of_each(len(after)),
         }
-        return [rows.event(row) for row in await self._session.run("events", parameters)]
+        return [rows.event(row) for row in await self._pool.run("events", parameters)]
 
     async def throughput(self, names: Sequence[str], span: float, step: float) -> list[Throughput]:
         """Return counts and times of recently ended jobs by interval, oldest first."""
-        asked = Step("throughput", throughput_parameters(names, span, step))
-        return [Throughput._make(row) for row in (await self._session.run_all(asked, plain=True))[0]]
+        asked = Statement("throughput", throughput_parameters(names, span, step))
+        return [Throughput._make(row) for row in (await self._pool.run_all(asked, plain=True))[0]]
 
     async def queue_stats(self) -> list[QueueStats]:
         """Return for each queue with live jobs their number by state and the oldest due age, by name."""
-        counted, lagging = await self._session.run_all(Step("count", {}), Step("lag", {}), plain=True)
+        counted, lagging = await self._pool.run_all(Statement("count", {}), Statement("lag", {}), plain=True)
         counts: dict[str, dict[RowState, int]] = {}
         for name, state, number in counted:
             counts.setdefault(name, {})[RowState(state)] = number

@@ -10,7 +10,7 @@ from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import no_page
 from zeke_queue.model import JobPage
 from zeke_queue.storage.postgres import rows
-from zeke_queue.storage.postgres.session import Step
+from zeke_queue.storage.postgres.connection_pool import Statement
 from zeke_queue.storage.postgres.watching import PostgresChangeFeed
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import Job, JobQuery, WorkerInfo
+    from zeke_queue.storage.postgres.connection_pool import ConnectionPool
     from zeke_queue.storage.postgres.listening import Listener
-    from zeke_queue.storage.postgres.session import Session
     from zeke_queue.system.clock import Clock
     from zeke_queue.system.entropy import Ids
 
@@ -30,7 +30,7 @@ _FOUND_AT_ONCE: Final = 1000
 class PostgresReader:
     """``storage.inspect.Inspector`` on Postgres."""
 
-    _session: Session
+    _pool: ConnectionPool
     _listener: Listener
     _clock: Clock
     _identities: Ids
@@ -40,14 +40,14 @@ class PostgresReader:
         if not ids:
             return {}
         # Live jobs have precedence: an id is in both tables only if another program inserted it.
-        found = await self._session.run("get", {"ids": list(ids)})
+        found = await self._pool.run("get", {"ids": list(ids)})
         return {row[0]: rows.job(row) for row in reversed(found)}
 
     async def find(self, query: JobQuery) -> JobPage:
         """Return live jobs that match a filter, or archived ones if it says so, newest first."""
         check_limit(query.limit, _FOUND_AT_ONCE)
-        step = Step("find_archived" if query.archived else "find", filter_parameters(query))
-        (found,) = await self._session.run_all(step, plain=True)
+        statement = Statement("find_archived" if query.archived else "find", filter_parameters(query))
+        (found,) = await self._pool.run_all(statement, plain=True)
         if not found and query.before is not None and not await self.get([query.before]):
             # No job is older than one that does not exist.
             raise no_page(query.before)
@@ -56,18 +56,18 @@ class PostgresReader:
 
     async def workers(self) -> list[WorkerInfo]:
         """Return the known workers, by start, with the number of jobs that each holds."""
-        return [rows.worker(row) for row in await self._session.run("workers")]
+        return [rows.worker(row) for row in await self._pool.run("workers")]
 
     async def now(self) -> datetime:
         """Return the database's time."""
-        found = await self._session.run("now")
+        found = await self._pool.run("now")
         return found[0][0]
 
     @asynccontextmanager
     async def subscribe(self) -> AsyncGenerator[PostgresChangeFeed]:
         """Open a watch; changes after a job is added are reported while the listening connection is up."""
         await self._listener.ready()
-        watch = PostgresChangeFeed(self._session, self._listener, self._clock, self._identities())
+        watch = PostgresChangeFeed(self._pool, self._listener, self._clock, self._identities())
         try:
             yield watch
         finally:
@@ -75,7 +75,7 @@ class PostgresReader:
 
     async def pgboss_cron_age(self) -> float | None:
         """Return the seconds since a pg-boss on the same tables ran its cron; None if it never did."""
-        found = await self._session.run("pgboss_cron")
+        found = await self._pool.run("pgboss_cron")
         return found[0][0]
 
 

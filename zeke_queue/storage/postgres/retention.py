@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from zeke_queue.storage.postgres.session import Session
+    from zeke_queue.storage.postgres.connection_pool import ConnectionPool
 
 Move: TypeAlias = Literal["archive", "purge"]
 
@@ -25,7 +25,7 @@ BAD_ROWS: Final = 10
 class PostgresRetention:
     """``archive`` and ``purge`` of ``storage.jobs.JobStore`` on Postgres."""
 
-    _session: Session
+    _pool: ConnectionPool
 
     async def archive(self, after: float, limit: int) -> int:
         """Move jobs that ended more than ``after`` seconds ago to the archive."""
@@ -36,7 +36,7 @@ class PostgresRetention:
         return await self._move("purge", after, limit)
 
     async def _move(self, move: Move, after: float, limit: int) -> int:
-        batch = _Batch(self._session, move, after, check_limit(limit))
+        batch = _Batch(self._pool, move, after, check_limit(limit))
         try:
             return await batch.move(None)
         except psycopg.Error:
@@ -47,8 +47,8 @@ class PostgresRetention:
 class _Batch:
     """The rows that one call moves, together or in parts."""
 
-    def __init__(self, session: Session, move: Move, after: float, limit: int) -> None:
-        self._session = session
+    def __init__(self, pool: ConnectionPool, move: Move, after: float, limit: int) -> None:
+        self._pool = pool
         self._name = move
         self._after = rows.microseconds(after)
         self._limit = limit
@@ -57,13 +57,13 @@ class _Batch:
     async def ids(self) -> list[UUID]:
         """Return the ids of the rows, oldest first."""
         look = "ended" if self._name == "archive" else "archived"
-        found = await self._session.run(look, {"after": self._after, "limit": self._limit})
+        found = await self._pool.run(look, {"after": self._after, "limit": self._limit})
         return [row[0] for row in found]
 
     async def move(self, ids: Sequence[UUID] | None) -> int:
         """Move these rows, or all, in one statement; return how many."""
         parameters = {"after": self._after, "ids": None if ids is None else list(ids)}
-        found = await self._session.run(self._name, parameters, limit=self._limit)
+        found = await self._pool.run(self._name, parameters, limit=self._limit)
         return found[0][0]
 
     async def move_in_parts(self, ids: Sequence[UUID]) -> int:

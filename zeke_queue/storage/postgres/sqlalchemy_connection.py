@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from psycopg.errors import UniqueViolation
 
 from zeke_queue.errors import UsageError
+from zeke_queue.storage.postgres.connection_pool import OpenTransaction, with_now
 from zeke_queue.storage.postgres.error_mapping import as_storage_error
-from zeke_queue.storage.postgres.session import Link, with_now
 from zeke_queue.storage.postgres.statements import statement
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def is_alchemy(connection: object) -> bool:
     return any(one.__module__.partition(".")[0] == "sqlalchemy" for one in type(connection).__mro__)
 
 
-class AlchemyLink(Link):
+class OpenAlchemyTransaction(OpenTransaction):
     """An open transaction of SQLAlchemy."""
 
     async def run(
@@ -60,13 +60,15 @@ class AlchemyLink(Link):
         return await self.connection.execute(text, values)
 
     @asynccontextmanager
-    async def atomic(self) -> AsyncGenerator[AlchemyLink]:
+    async def atomic(self) -> AsyncGenerator[OpenAlchemyTransaction]:
         """Open a savepoint."""
         async with self.connection.begin_nested():
             yield self
 
 
-async def alchemy_link(connection: Any, schema: str, now: Callable[[], datetime] | None) -> AlchemyLink:
+async def join_async(
+    connection: Any, schema: str, now: Callable[[], datetime] | None
+) -> OpenAlchemyTransaction:
     """Join the transaction of an ``AsyncConnection`` or an ``AsyncSession``.
 
     Raises:
@@ -85,7 +87,7 @@ async def alchemy_link(connection: Any, schema: str, now: Callable[[], datetime]
             "or AsyncSession"
         )
     check_not_autocommit((await connection.get_raw_connection()).dbapi_connection)
-    return AlchemyLink(connection, schema, now)
+    return OpenAlchemyTransaction(connection, schema, now)
 
 
 def check_not_autocommit(driver_connection: object) -> None:

@@ -12,11 +12,11 @@ from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.access import PostgresAccess
 from zeke_queue.storage.postgres.admin import PostgresAdmin
 from zeke_queue.storage.postgres.claiming import Claims
+from zeke_queue.storage.postgres.connection_pool import ConnectionPool
 from zeke_queue.storage.postgres.listening import Listener
 from zeke_queue.storage.postgres.overview import PostgresOverview
 from zeke_queue.storage.postgres.reading import PostgresReader
 from zeke_queue.storage.postgres.retention import PostgresRetention
-from zeke_queue.storage.postgres.session import Session
 from zeke_queue.storage.postgres.transaction import transaction
 from zeke_queue.storage.postgres.verbs import PostgresVerbs, job_channel
 from zeke_queue.system.clock import SystemClock
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, PostgresOverview, PostgresAdmin):
     """``storage.Storage`` on Postgres; made by ``open``."""
 
-    def __init__(self, session: Session, listener: Listener, clock: Clock) -> None:
-        self._session = session
+    def __init__(self, pool: ConnectionPool, listener: Listener, clock: Clock) -> None:
+        self._pool = pool
         self._listener = listener
         self._clock = clock
         # Marks expire in real time, so with a test's time each claim starts at the head of its queues.
-        self._claims = Claims(session, clock, marking=session.now is None)
-        self.access: Final = PostgresAccess(session)
+        self._claims = Claims(pool, clock, marking=pool.now is None)
+        self.access: Final = PostgresAccess(pool)
         self._identities = Ids(clock, SystemEntropy())
-        super().__init__(session)
+        super().__init__(pool)
 
     @classmethod
     @asynccontextmanager
@@ -76,12 +76,12 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
             UnsupportedServerError: the server is older than PostgreSQL 15.
         """
         schema, clock = schema_name(schema), SystemClock()
-        sessions = Session.open(
+        opening = ConnectionPool.open(
             dsn, schema=schema, min_size=min_size, max_size=max_size, prepare=prepare, now=now
         )
-        async with sessions as session:
-            listener = Listener(session.conninfo, schema, clock, enabled=listen)
-            storage = cls(session, listener, clock)
+        async with opening as pool:
+            listener = Listener(pool.conninfo, schema, clock, enabled=listen)
+            storage = cls(pool, listener, clock)
             try:
                 yield storage
             finally:
@@ -90,11 +90,11 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
     async def close(self) -> None:
         """Close the connections."""
         await self._listener.stop()
-        await self._session.close()
+        await self._pool.close()
 
     def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[PostgresTransaction]:
         """Open a transaction, or join the caller's on ``connection``, a psycopg AsyncConnection."""
-        return transaction(self._session, connection, self._claims.forget_marks)
+        return transaction(self._pool, connection, self._claims.forget_marks)
 
     async def insert(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
         """Insert jobs, and wake idle workers of their queues."""
@@ -117,16 +117,16 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
             changed |= await self._in_transaction(partial(PostgresVerbs.suspend_one, waiting=one))
         if repeated and len(changed) < len(waiting):
             asked = rows.Outcomes(waiting=[one for one in waiting if one.id not in changed]).parameters()
-            changed |= {row[0] for row in await self._session.run("settled_before", asked)}
+            changed |= {row[0] for row in await self._pool.run("settled_before", asked)}
         return changed
 
     async def resume_waiting(self, limit: int) -> int:
         """Resume jobs whose child has ended and that were not notified."""
-        return len(await self._session.run("resume_waiting", self._channels, limit=check_limit(limit)))
+        return len(await self._pool.run("resume_waiting", self._channels, limit=check_limit(limit)))
 
     async def extend(self, extended: Sequence[Extended]) -> set[UUID]:
         """Move deadlines of active jobs."""
-        found = await self._session.run("extend", rows.of_extended(extended)) if extended else []
+        found = await self._pool.run("extend", rows.of_extended(extended)) if extended else []
         return {row[0] for row in found}
 
     async def heartbeat(self, worker: WorkerInfo) -> dict[UUID, int]:
@@ -139,11 +139,11 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
             "duties": list(worker.duties),
             "lease": rows.microseconds(worker.lease),
         }
-        return dict(await self._session.run("heartbeat", parameters))
+        return dict(await self._pool.run("heartbeat", parameters))
 
     async def deregister(self, worker: UUID) -> None:
         """Deregister a worker; jobs it still holds are overdue at once."""
-        await self._session.run("deregister", {"worker": worker})
+        await self._pool.run("deregister", {"worker": worker})
 
     async def resume(self, ids: Sequence[UUID]) -> set[UUID]:
         """Put cancelled jobs back to created, due at once."""
@@ -157,7 +157,7 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
         """Record whether the worker sleeps; notifications are received from then on."""
         if queues is not None:
             await self._listener.ready()
-        await self._session.run("set_idle", {"worker": worker, "asleep": queues is not None})
+        await self._pool.run("set_idle", {"worker": worker, "asleep": queues is not None})
 
     async def wait_for_jobs(self, queues: Sequence[str], timeout: float) -> bool:
         """Sleep until one of the queues may have work, at most ``timeout`` seconds."""
@@ -166,9 +166,9 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
     async def append_events(self, events: Sequence[JobEvent]) -> None:
         """Store progress and log lines, and notify watchers."""
         if events:
-            channel = {"job_channel": job_channel(self._session.schema)}
-            await self._session.run("append_events", rows.of_events(events) | channel)
+            channel = {"job_channel": job_channel(self._pool.schema)}
+            await self._pool.run("append_events", rows.of_events(events) | channel)
 
     async def _in_transaction(self, work: Callable[[PostgresVerbs], Awaitable[Any]]) -> Any:
         """Run a function in a transaction, which is repeated if the server rolls it back."""
-        return await self._session.atomically(lambda link: work(PostgresVerbs(link)))
+        return await self._pool.atomically(lambda opened: work(PostgresVerbs(opened)))

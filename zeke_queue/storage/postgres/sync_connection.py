@@ -13,9 +13,13 @@ import psycopg
 from psycopg.pq import PipelineStatus, TransactionStatus
 
 from zeke_queue.errors import UsageError
+from zeke_queue.storage.postgres.connection_pool import OpenTransaction
 from zeke_queue.storage.postgres.rows import SyncCursor
-from zeke_queue.storage.postgres.session import Link
-from zeke_queue.storage.postgres.sqlalchemy_connection import AlchemyLink, check_not_autocommit, is_alchemy
+from zeke_queue.storage.postgres.sqlalchemy_connection import (
+    OpenAlchemyTransaction,
+    check_not_autocommit,
+    is_alchemy,
+)
 from zeke_queue.storage.postgres.transaction import PostgresTransaction
 
 if TYPE_CHECKING:
@@ -37,7 +41,7 @@ def join(connection: object, schema: str) -> PostgresTransaction:
         UsageError: it is of another type, or in autocommit mode.
     """
     if is_alchemy(connection):
-        return PostgresTransaction(_alchemy_link(connection, schema))
+        return PostgresTransaction(_join_alchemy(connection, schema))
     if not isinstance(connection, psycopg.Connection):
         raise UsageError(_other(connection))
     joinable = cast("psycopg.Connection[Any]", connection)
@@ -46,10 +50,10 @@ def join(connection: object, schema: str) -> PostgresTransaction:
             "connection: it is in autocommit mode and no transaction is open, so there is nothing to join; "
             "open one with `with connection.transaction()`, in Django `with transaction.atomic()`"
         )
-    return PostgresTransaction(SyncLink(joinable, schema, None))
+    return PostgresTransaction(OpenSyncTransaction(joinable, schema, None))
 
 
-class SyncLink(Link):
+class OpenSyncTransaction(OpenTransaction):
     """An open transaction on a synchronous connection."""
 
     async def _execute(self, text: LiteralString, values: dict[str, Any] | None = None) -> list[Row]:
@@ -63,11 +67,11 @@ class SyncLink(Link):
         return cursor.fetchall() if cursor.description else []
 
 
-class SyncAlchemyLink(AlchemyLink):
+class OpenSyncAlchemyTransaction(OpenAlchemyTransaction):
     """An open transaction of SQLAlchemy without asyncio."""
 
     @asynccontextmanager
-    async def atomic(self) -> AsyncGenerator[AlchemyLink]:
+    async def atomic(self) -> AsyncGenerator[OpenAlchemyTransaction]:
         """Open a savepoint."""
         with self.connection.begin_nested():
             yield self
@@ -76,7 +80,7 @@ class SyncAlchemyLink(AlchemyLink):
         return self.connection.execute(text, values)
 
 
-def _alchemy_link(connection: Any, schema: str) -> SyncAlchemyLink:
+def _join_alchemy(connection: Any, schema: str) -> OpenSyncAlchemyTransaction:
     from sqlalchemy import Connection  # noqa: PLC0415 - a dependency of the application, may be missing
     from sqlalchemy.orm import Session, scoped_session  # noqa: PLC0415 - as above
 
@@ -87,7 +91,7 @@ def _alchemy_link(connection: Any, schema: str) -> SyncAlchemyLink:
     if not isinstance(connection, Connection):
         raise UsageError(_other(connection))
     check_not_autocommit(connection.connection.dbapi_connection)
-    return SyncAlchemyLink(connection, schema, None)
+    return OpenSyncAlchemyTransaction(connection, schema, None)
 
 
 def _other(connection: object) -> str:

@@ -12,8 +12,8 @@ from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import UsageError
 from zeke_queue.model import ExpiredJob
 from zeke_queue.storage.postgres import rows
-from zeke_queue.storage.postgres.session import Link
-from zeke_queue.storage.postgres.sqlalchemy_connection import alchemy_link, is_alchemy
+from zeke_queue.storage.postgres.connection_pool import OpenTransaction
+from zeke_queue.storage.postgres.sqlalchemy_connection import is_alchemy, join_async
 from zeke_queue.storage.postgres.verbs import PostgresVerbs
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import Schedule
-    from zeke_queue.storage.postgres.session import Connection, Session
+    from zeke_queue.storage.postgres.connection_pool import Connection, ConnectionPool
 
 
 class PostgresTransaction(PostgresVerbs):
@@ -36,9 +36,9 @@ class PostgresTransaction(PostgresVerbs):
             transaction of SQLAlchemy.
     """
 
-    def __init__(self, link: Link) -> None:
-        super().__init__(link)
-        self.connection: Any = link.connection
+    def __init__(self, opened: OpenTransaction) -> None:
+        super().__init__(opened)
+        self.connection: Any = opened.connection
         self._applied: list[Callable[[], None]] = []
         self._undone: list[Callable[[], None]] = []
 
@@ -82,23 +82,23 @@ class PostgresTransaction(PostgresVerbs):
 
 @asynccontextmanager
 async def transaction(
-    session: Session, connection: Any, changed: Callable[[], None]
+    pool: ConnectionPool, connection: Any, changed: Callable[[], None]
 ) -> AsyncGenerator[PostgresTransaction]:
     """Open a transaction that ends with the block, or join the caller's, which continues after it.
 
     Args:
-        session: where the storage's own transaction is opened.
+        pool: where the storage's own transaction is opened.
         connection: the caller's, or None.
         changed: called after the block, since jobs sent some time ago may become visible.
     """
     opened: PostgresTransaction | None = None
     try:
         if connection is None:
-            async with session.open_to_all() as link:
-                opened = PostgresTransaction(link)
+            async with pool.open_to_all() as inner:
+                opened = PostgresTransaction(inner)
                 yield opened
         else:
-            opened = PostgresTransaction(await _joined(session, connection))
+            opened = PostgresTransaction(await _joined(pool, connection))
             yield opened
     except BaseException:
         if opened is not None:
@@ -108,10 +108,10 @@ async def transaction(
     opened.committed()
 
 
-async def _joined(session: Session, connection: Any) -> Link:
+async def _joined(pool: ConnectionPool, connection: Any) -> OpenTransaction:
     """Return the caller's transaction, if it can be joined."""
     if is_alchemy(connection):
-        return await alchemy_link(connection, session.schema, session.now)
+        return await join_async(connection, pool.schema, pool.now)
     if not isinstance(connection, AsyncConnection):
         raise UsageError(
             f"connection: {type(connection).__module__}.{type(connection).__qualname__} can't be joined; "
@@ -123,4 +123,4 @@ async def _joined(session: Session, connection: Any) -> Link:
             "connection: it is in autocommit mode and no transaction is open, so there is nothing to join; "
             "open one with `async with connection.transaction()`"
         )
-    return Link(joinable, session.schema, session.now)
+    return OpenTransaction(joinable, pool.schema, pool.now)

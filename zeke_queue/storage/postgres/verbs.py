@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import Completed, Failed, NewJob, Released, Waiting
+    from zeke_queue.storage.postgres.connection_pool import ConnectionPool, OpenTransaction
     from zeke_queue.storage.postgres.rows import Row
-    from zeke_queue.storage.postgres.session import Link, Session
 
-_HOLDER_LOOKS: Final = 3
+_HOLDER_READS: Final = 3
 
 
 def work_channel(schema: str) -> str:
@@ -36,10 +36,10 @@ class PostgresVerbs:
     """``storage.jobs.JobWriter`` on an executor of statements.
 
     Args:
-        runner: the session, where each verb is its own transaction, or an open transaction.
+        runner: the pool, where each verb is its own transaction, or an open transaction.
     """
 
-    def __init__(self, runner: Session | Link) -> None:
+    def __init__(self, runner: ConnectionPool | OpenTransaction) -> None:
         self._runner = runner
         # A worker that falls asleep between the check of its flag and a later commit would not be woken, so
         # an open transaction always notifies.
@@ -119,7 +119,7 @@ class PostgresVerbs:
 
     async def _settle_one(self, single: Outcomes) -> set[UUID]:
         other: UUID | None = None
-        for _ in range(_HOLDER_LOOKS):
+        for _ in range(_HOLDER_READS):
             try:
                 return await self._ids_or_refusal("settle", single.parameters())
             except UniqueViolation:

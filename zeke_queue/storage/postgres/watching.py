@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from uuid import UUID
 
+    from zeke_queue.storage.postgres.connection_pool import ConnectionPool
     from zeke_queue.storage.postgres.listening import Listener
-    from zeke_queue.storage.postgres.session import Session
     from zeke_queue.system.clock import Clock
 
 RENEW_SECONDS: Final = 20.0
@@ -26,15 +26,15 @@ class PostgresChangeFeed(NotifiedFeed):
     """``storage.inspect.ChangeFeed`` on Postgres, for one waiting task.
 
     Args:
-        session: writes the rows.
+        pool: writes the rows.
         listener: receives notifications.
         clock: times renewals and waits.
         identity: the owner of the rows.
     """
 
-    def __init__(self, session: Session, listener: Listener, clock: Clock, identity: UUID) -> None:
+    def __init__(self, pool: ConnectionPool, listener: Listener, clock: Clock, identity: UUID) -> None:
         super().__init__(listener.notifier, clock)
-        self._session = session
+        self._pool = pool
         self._listener = listener
         self._clock = clock
         self._identity = identity
@@ -52,7 +52,7 @@ class PostgresChangeFeed(NotifiedFeed):
         """Stop watching these jobs."""
         await super().discard(ids)
         if self._listener.enabled and ids:
-            await self._session.run("unwatch", self._parameters(ids))
+            await self._pool.run("unwatch", self._parameters(ids))
 
     async def wait(self, timeout: float) -> list[UUID]:
         """Return the jobs that may have changed since the last call; none after ``timeout`` or sooner."""
@@ -71,7 +71,7 @@ class PostgresChangeFeed(NotifiedFeed):
 
     async def _register(self, ids: Collection[UUID]) -> None:
         if ids:
-            await self._session.run("watch", self._parameters(ids))
+            await self._pool.run("watch", self._parameters(ids))
 
     def _parameters(self, ids: Collection[UUID]) -> dict[str, Any]:
         return {"ids": list(ids), "watcher": self._identity}

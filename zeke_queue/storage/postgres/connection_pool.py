@@ -51,7 +51,7 @@ OPTIONS: Final = (
 )
 _BEGIN: Final = "begin isolation level read committed"
 _BEGIN_READ: Final = "begin isolation level repeatable read, read only"
-LOOK: Final[tuple[LiteralString, ...]] = (
+PLAN_FOR_VALUES: Final[tuple[LiteralString, ...]] = (
     "set local plan_cache_mode = force_custom_plan",
     "set local enable_seqscan = on",
 )
@@ -66,7 +66,7 @@ _ELSEWHERE: Final = (
 )
 
 
-class Link:
+class OpenTransaction:
     """An open transaction on one connection, which the application may use too.
 
     Args:
@@ -113,7 +113,7 @@ class Link:
         return found[0] if found else None
 
     @asynccontextmanager
-    async def atomic(self) -> AsyncGenerator[Link]:
+    async def atomic(self) -> AsyncGenerator[OpenTransaction]:
         """Open a savepoint."""
         with translated():
             # Nested savepoints may share a name: the innermost one is used.
@@ -140,7 +140,7 @@ class Link:
         return await cursor.fetchall() if cursor.description else []
 
 
-class Step(NamedTuple):
+class Statement(NamedTuple):
     """A statement of a pipeline."""
 
     name: str
@@ -148,8 +148,8 @@ class Step(NamedTuple):
     limit: int | None = None
 
 
-class Session:
-    """The storage's connections."""
+class ConnectionPool:
+    """The storage's connections, on which it runs statements as transactions of their own."""
 
     in_transaction: ClassVar[bool] = False
 
@@ -178,7 +178,7 @@ class Session:
         max_size: int,
         prepare: bool,
         now: Callable[[], datetime] | None,
-    ) -> AsyncGenerator[Session]:
+    ) -> AsyncGenerator[ConnectionPool]:
         """Connect once, so that the server reports errors at once, and then open the pool."""
         conninfo, elsewhere = await _working_conninfo(dsn, options=prepare)
 
@@ -186,7 +186,7 @@ class Session:
             connection.prepare_threshold = 0 if prepare else None
             await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
 
-        pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+        driver_pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             conninfo,
             connection_class=Connection,
             min_size=min_size,
@@ -198,12 +198,12 @@ class Session:
             name="zeke",
         )
         with translated():
-            await pool.open()
-        session = cls(Connections(pool), conninfo, schema, now, elsewhere)
+            await driver_pool.open()
+        pool = cls(Connections(driver_pool), conninfo, schema, now, elsewhere)
         try:
-            yield session
+            yield pool
         finally:
-            await session.close()
+            await pool.close()
 
     async def close(self) -> None:
         """Close all connections."""
@@ -247,11 +247,11 @@ class Session:
 
         return await self._repeated(once)
 
-    async def run_all(self, *steps: Step, plain: bool = False) -> list[list[Row]]:
+    async def run_all(self, *statements: Statement, plain: bool = False) -> list[list[Row]]:
         """Run statements in one transaction and one round trip.
 
         Args:
-            steps: the statements, none of which needs another's result.
+            statements: those of the transaction, none of which needs another's result.
             plain: read from one snapshot, and plan for the actual values, for reads with varying filters.
 
         Returns:
@@ -259,10 +259,10 @@ class Session:
         """
         texts: list[tuple[LiteralString, dict[str, Any] | None]] = [(_BEGIN_READ if plain else _BEGIN, None)]
         if plain:
-            texts.extend((text, None) for text in LOOK)
-        for step in steps:
-            text = statement(step.name, self.schema, step.limit)
-            texts.append((text, with_now(step.parameters, self.now)))
+            texts.extend((text, None) for text in PLAN_FOR_VALUES)
+        for one in statements:
+            text = statement(one.name, self.schema, one.limit)
+            texts.append((text, with_now(one.parameters, self.now)))
         texts.append(("commit", None))
 
         async def once() -> list[list[Row]]:
@@ -276,28 +276,30 @@ class Session:
                     if not connection.closed:
                         await connection.rollback()
                     raise
-                return [await c.fetchall() if c.description else [] for c in cursors[-1 - len(steps) : -1]]
+                return [
+                    await c.fetchall() if c.description else [] for c in cursors[-1 - len(statements) : -1]
+                ]
 
         return await self._repeated(once)
 
-    async def atomically(self, work: Callable[[Link], Awaitable[T]]) -> T:
+    async def atomically(self, work: Callable[[OpenTransaction], Awaitable[T]]) -> T:
         """Run a function in a transaction, and repeat it as a whole if the server rolls it back."""
 
         async def once() -> T:
-            async with self.atomic() as link:
-                return await work(link)
+            async with self.atomic() as opened:
+                return await work(opened)
 
         return await self._repeated(once)
 
     @asynccontextmanager
-    async def atomic(self) -> AsyncGenerator[Link]:
+    async def atomic(self) -> AsyncGenerator[OpenTransaction]:
         """Open a transaction for statements of this package."""
         with translated():
             async with self._connections.one() as connection, connection.transaction():
-                yield Link(connection, self.schema, self.now)
+                yield OpenTransaction(connection, self.schema, self.now)
 
     @asynccontextmanager
-    async def open_to_all(self) -> AsyncGenerator[Link]:
+    async def open_to_all(self) -> AsyncGenerator[OpenTransaction]:
         """Open a transaction that the application can use too, with the server's default planner settings.
 
         Errors raised in the block belong to the application, and propagate unchanged.
@@ -308,7 +310,7 @@ class Session:
                 if self._elsewhere:
                     await connection.execute(_AS_ELSEWHERE, self._elsewhere, prepare=False)
                 try:
-                    yield Link(connection, self.schema, self.now, repeatable=False)
+                    yield OpenTransaction(connection, self.schema, self.now, repeatable=False)
                 except BaseException as error:
                     raised = error
                     raise
