@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.client.parts import parts_of
-from zeke_queue.web.dashboard.listing import COLUMNS
+from zeke_queue.web.dashboard.list_query import COLUMNS
 
 if TYPE_CHECKING:
     from tests.browser.house import House

@@ -22,7 +22,7 @@ from tests.cases import check_each
 from tests.cli.conftest import SHOP, Zeke
 from tests.tidy import ROOT
 from zeke_queue.cli.app import add_commands, parted
-from zeke_queue.cli.loading import load_catalog
+from zeke_queue.cli.catalog_loader import load_catalog
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -27,7 +27,7 @@ from tests.interleaving.history import Op
 from zeke_queue.storage.postgres import PostgresStorage, connection_pool
 from zeke_queue.storage.postgres.connection_pool import ConnectionPool
 from zeke_queue.storage.postgres.connections import Connection
-from zeke_queue.storage.postgres.listening import Listener
+from zeke_queue.storage.postgres.listener import Listener
 from zeke_queue.storage.postgres.statements import VARIANTS, names, statement
 
 if TYPE_CHECKING:

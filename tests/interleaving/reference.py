@@ -16,8 +16,8 @@ from unittest.mock import patch
 from tests.interleaving.history import COMMIT, HOLD, ROLLBACK
 from zeke_queue.core.states import Event
 from zeke_queue.errors import StorageError, ZekeError
-from zeke_queue.storage.memory import MemoryStorage, schedules, settling
-from zeke_queue.storage.memory.claiming import choose
+from zeke_queue.storage.memory import MemoryStorage, schedules, transitions
+from zeke_queue.storage.memory.claims import choose
 from zeke_queue.storage.memory.rows import as_claimed
 from zeke_queue.storage.memory.transaction import MemoryTransaction
 
@@ -147,7 +147,7 @@ class Reference(MemoryStorage):
         scope = verbs.scope
 
         async def wake(changed: Iterable[UUID]) -> None:
-            settling.wake(
+            transitions.wake(
                 scope,
                 self._clock.now(),
                 sorted(changed),
@@ -165,7 +165,7 @@ class Reference(MemoryStorage):
         """
         if any(self._locks.taken(row.id) for job_id in ended for row in self._direct.waiting_for(job_id)):
             raise Blocked
-        settling.wake(self._direct, self._clock.now(), sorted(ended), lambda _: False)
+        transitions.wake(self._direct, self._clock.now(), sorted(ended), lambda _: False)
 
     def take(
         self,
@@ -280,7 +280,7 @@ class Reference(MemoryStorage):
         def passes(job_id: UUID) -> bool:
             return job_id in passed or self._locks.taken(job_id, scope.owner)
 
-        found = settling.overdue(scope, self._clock.now(), workers, limit, passes)
+        found = transitions.overdue(scope, self._clock.now(), workers, limit, passes)
         for job in found:
             scope.lock(job.id)
         return found
@@ -321,12 +321,12 @@ class Reference(MemoryStorage):
         self, transaction: ReferenceTransaction, ids: Sequence[UUID], event: Event
     ) -> set[UUID]:
         await self._locks.clear(lambda: self._locks_of_returning(ids, event), transaction.owner)
-        return settling.requeue(transaction.scope, self._clock.now(), ids, event)
+        return transitions.requeue(transaction.scope, self._clock.now(), ids, event)
 
     async def _extend_in(self, transaction: ReferenceTransaction, arguments: Sequence[Any]) -> set[UUID]:
         extended: Sequence[Extended] = arguments[0]
         await self._locks.clear(lambda: self._locks_of_extended(extended), transaction.owner)
-        return settling.extend(transaction.scope, self._clock.now(), extended)
+        return transitions.extend(transaction.scope, self._clock.now(), extended)
 
     async def _hold_in(self, transaction: ReferenceTransaction, ids: Sequence[UUID]) -> set[UUID]:
         there = [job_id for job_id in ids if transaction.scope.row(job_id) is not None]

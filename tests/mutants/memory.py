@@ -5,8 +5,8 @@ from __future__ import annotations
 from tests.mutants.patching import Mutant
 
 ROWS = "zeke_queue.storage.memory.rows"
-CLAIMING = "zeke_queue.storage.memory.claiming"
-SETTLING = "zeke_queue.storage.memory.settling"
+CLAIMS = "zeke_queue.storage.memory.claims"
+TRANSITIONS = "zeke_queue.storage.memory.transitions"
 STORE = "zeke_queue.storage.memory.store"
 TABLES = "zeke_queue.storage.memory.tables"
 UNIQUENESS = "zeke_queue.storage.memory.uniqueness"
@@ -21,7 +21,7 @@ MUTANTS = (
     ),
     Mutant(
         "start-after-ignored",
-        CLAIMING,
+        CLAIMS,
         "        if self._now is not None and row.start_after <= self._now:\n",
         "        if self._now is not None:\n",
         "A job is claimed before it may start.",
@@ -119,21 +119,21 @@ MUTANTS = (
     ),
     Mutant(
         "extension-only-acknowledged",
-        SETTLING,
+        TRANSITIONS,
         "        row.extend(now, seconds)\n",
         "",
         "An extension is acknowledged, but not stored.",
     ),
     Mutant(
         "failure-not-kept",
-        SETTLING,
+        TRANSITIONS,
         "        row.remember(RowState.RETRY, error, now)\n        row.wait",
         "        row.wait",
         "An attempt that failed and is retried is missing in the job's history.",
     ),
     Mutant(
         "last-in-first-out",
-        CLAIMING,
+        CLAIMS,
         "            entry = self._due[0]\n"
         "            if _stands(entry, jobs):\n"
         "                return entry\n"
@@ -156,7 +156,7 @@ MUTANTS = (
     ),
     Mutant(
         "priority-ignored",
-        CLAIMING,
+        CLAIMS,
         "        entry = (-row.priority, row.start_after, row.id.int, row.id)\n",
         "        entry = (0, row.start_after, row.id.int, row.id)\n",
         "Jobs are claimed by their time alone.",
@@ -164,7 +164,7 @@ MUTANTS = (
     ),
     Mutant(
         "priority-per-queue-only",
-        CLAIMING,
+        CLAIMS,
         "            heads.append((entry, number, line, room))\n",
         "            heads.append(((0, *entry[1:]), number, line, room))\n",
         "Over several queues jobs are claimed by their time alone.",
@@ -172,7 +172,7 @@ MUTANTS = (
     ),
     Mutant(
         "one-comes-due-at-a-time",
-        CLAIMING,
+        CLAIMS,
         "        while self._later and self._later[0][0] <= now:\n",
         "        if self._later and self._later[0][0] <= now:\n",
         "Of several jobs that became due a claim sees only the first.",
@@ -269,7 +269,7 @@ MUTANTS = (
     ),
     Mutant(
         "new-job-ousts-the-holder",
-        SETTLING,
+        TRANSITIONS,
         "        if not scope.known(row.id) and _in_the_way(scope, row, row.state) is None:\n"
         "            scope.store(row)\n",
         "        if scope.known(row.id):\n"
@@ -287,7 +287,7 @@ MUTANTS = (
     ),
     Mutant(
         "insert-replaces",
-        SETTLING,
+        TRANSITIONS,
         "        if not scope.known(row.id) and _in_the_way",
         "        if _in_the_way",
         "A repeated insert resets the job.",
@@ -302,7 +302,7 @@ MUTANTS = (
     ),
     Mutant(
         "complete-without-fence",
-        SETTLING,
+        TRANSITIONS,
         "        if row is None or row.attempt != outcome.attempt:\n            continue\n        state",
         "        if row is None:\n            continue\n        state",
         "A worker that lost a job completes it, though another worker runs it by now.",
@@ -310,7 +310,7 @@ MUTANTS = (
     ),
     Mutant(
         "failure-without-fence",
-        SETTLING,
+        TRANSITIONS,
         "        if row is None or row.attempt != outcome.attempt:\n"
         "            continue\n"
         "        if row.state",
@@ -320,35 +320,35 @@ MUTANTS = (
     ),
     Mutant(
         "complete-without-state-check",
-        SETTLING,
+        TRANSITIONS,
         "        state = TRANSITIONS.get((row.state, Event.COMPLETE))\n",
         "        state = RowState.COMPLETED\n",
         "A cancelled or released job is completed by its former worker.",
     ),
     Mutant(
         "expired-stored-as-failed",
-        SETTLING,
+        TRANSITIONS,
         "        row.end(outcome.final, now)\n",
         "        row.end(RowState.FAILED, now)\n",
         "A job that expired permanently is stored as failed.",
     ),
     Mutant(
         "retry-without-delay",
-        SETTLING,
+        TRANSITIONS,
         "        row.wait(RowState.RETRY, now, outcome.retry_in)\n",
         "        row.wait(RowState.RETRY, now)\n",
         "A job is retried at once, regardless of its delay.",
     ),
     Mutant(
         "snooze-without-delay",
-        SETTLING,
+        TRANSITIONS,
         "        row.wait(state, now, outcome.delay)\n",
         "        row.wait(state, now)\n",
         "A snoozed job is due again at once.",
     ),
     Mutant(
         "cancel-only-acknowledged",
-        SETTLING,
+        TRANSITIONS,
         "(state := TRANSITIONS.get((row.state, Event.CANCEL))) is not None:\n",
         "(state := TRANSITIONS.get((row.state, Event.CANCEL))) is not None:\n"
         "            if row.state is RowState.ACTIVE:\n"
@@ -358,56 +358,56 @@ MUTANTS = (
     ),
     Mutant(
         "brought-back-beside-the-holder",
-        SETTLING,
+        TRANSITIONS,
         "        if row is None or state is None or _in_the_way(scope, row, state) is not None:\n",
         "        if row is None or state is None:\n",
         "A job is requeued by a user although another has its singleton key or slot.",
     ),
     Mutant(
         "revived-without-room",
-        SETTLING,
+        TRANSITIONS,
         "            row.retry_limit = max(row.retry_limit, row.retry_count + 1)\n",
         "            row.retry_limit = max(row.retry_limit, 1)\n",
         "A job that is retried by hand uses more retries than it has.",
     ),
     Mutant(
         "retry-by-hand-takes-retries",
-        SETTLING,
+        TRANSITIONS,
         "            row.retry_limit = max(row.retry_limit, row.retry_count + 1)\n",
         "            row.retry_limit = row.retry_count + 1\n",
         "A job that is retried by hand has one retry left, however many it had.",
     ),
     Mutant(
         "output-not-written",
-        SETTLING,
+        TRANSITIONS,
         "            row.output = output\n",
         "            row.output = row.output or output\n",
         "A job that failed once and then completed has the error as its output.",
     ),
     Mutant(
         "expires-from-creation",
-        SETTLING,
+        TRANSITIONS,
         "        deadline = row.started_on + min(",
         "        deadline = row.created_on + min(",
         "An attempt's time runs from when the job was sent.",
     ),
     Mutant(
         "expires-early",
-        SETTLING,
+        TRANSITIONS,
         "        if (deadline < now or dead[worker])",
         "        if (deadline < now + row.expire_in / 4 or dead[worker])",
         "An attempt is taken for overdue when a quarter of its time is left.",
     ),
     Mutant(
         "dead-workers-unnoticed",
-        SETTLING,
+        TRANSITIONS,
         "not worker.is_alive(now)\n",
         'not worker.is_alive(now - __import__("datetime").timedelta(seconds=worker.lease * 19))\n',
         "The jobs of a dead worker are released only after twenty leases.",
     ),
     Mutant(
         "living-workers-reaped",
-        SETTLING,
+        TRANSITIONS,
         "not worker.is_alive(now)\n",
         'not worker.is_alive(now + __import__("datetime").timedelta(seconds=worker.lease / 2))\n',
         "A worker counts as dead when half of its lease is over.",

@@ -6,9 +6,9 @@ from typing import Final
 
 from tests.mutants.patching import Mutant
 
-CLAIMING = "zeke_queue.storage.memory.claiming"
+MEMORY_CLAIMS = "zeke_queue.storage.memory.claims"
 ROWS = "zeke_queue.storage.memory.rows"
-SETTLING = "zeke_queue.storage.memory.settling"
+TRANSITIONS = "zeke_queue.storage.memory.transitions"
 TRANSACTION = "zeke_queue.storage.memory.transaction"
 CLAIMS = "zeke_queue.worker.claims"
 HEART = "zeke_queue.worker.heartbeat"
@@ -18,7 +18,7 @@ NODE = "zeke_sim.world.node"
 PLANTED: Final = (
     Mutant(
         "completed-and-cancelled",
-        SETTLING,
+        TRANSITIONS,
         "(state := TRANSITIONS.get((row.state, Event.CANCEL))) is not None:\n",
         "(\n"
         "            state := RowState.CANCELLED\n"
@@ -37,7 +37,7 @@ PLANTED: Final = (
     ),
     Mutant(
         "claimed-a-second-early",
-        CLAIMING,
+        MEMORY_CLAIMS,
         "        while self._later and self._later[0][0] <= now:\n",
         "        while self._later and (self._later[0][0] - now).total_seconds() <= 1:\n",
         "A job is claimed up to a second before it may start.",

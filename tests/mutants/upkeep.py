@@ -12,7 +12,7 @@ TRANSACTION = "zeke_queue.storage.memory.transaction"
 SCHEDULES = "zeke_queue.storage.memory.schedules"
 SCOPE = "zeke_queue.storage.memory.unit_of_work"
 WAKING = "zeke_queue.storage.notifier"
-READING = "zeke_queue.storage.memory.reading"
+READER = "zeke_queue.storage.memory.reader"
 
 MUTANTS = (
     Mutant(
@@ -126,7 +126,7 @@ MUTANTS = (
     ),
     Mutant(
         "archived-not-found",
-        READING,
+        READER,
         "self._tables.jobs.get(job_id) or self._tables.archive.get(job_id) for",
         "self._tables.jobs.get(job_id) for",
         "An archived job can't be looked up.",
@@ -134,15 +134,15 @@ MUTANTS = (
     Mutant(
         "workers-forgotten-at-each-beat",
         STORE,
-        "settling.is_dead(other, now - DEAD_KEPT)",
-        "settling.is_dead(other, now + DEAD_KEPT)",
+        "transitions.is_dead(other, now - DEAD_KEPT)",
+        "transitions.is_dead(other, now + DEAD_KEPT)",
         "A worker's heartbeat deletes all other workers, whose jobs are then released.",
     ),
     Mutant(
         "dead-workers-forgotten-at-once",
         STORE,
-        "settling.is_dead(other, now - DEAD_KEPT)",
-        "settling.is_dead(other, now)",
+        "transitions.is_dead(other, now - DEAD_KEPT)",
+        "transitions.is_dead(other, now)",
         "A worker is deleted when its lease ends, although it may only be paused.",
     ),
     Mutant(

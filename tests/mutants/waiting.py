@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.mutants.patching import Mutant
 
 ROWS = "zeke_queue.storage.memory.rows"
-SETTLING = "zeke_queue.storage.memory.settling"
+TRANSITIONS = "zeke_queue.storage.memory.transitions"
 STORE = "zeke_queue.storage.memory.store"
 TABLES = "zeke_queue.storage.memory.tables"
 VERBS = "zeke_queue.storage.memory.verbs"
@@ -16,7 +16,7 @@ HERE = ("waiting",)
 MUTANTS = (
     Mutant(
         "wakes-only-one",
-        SETTLING,
+        TRANSITIONS,
         "        for parent in scope.waiting_for(job_id):\n",
         "        for parent in scope.waiting_for(job_id)[:1]:\n",
         "Of several jobs that wait for one only the first continues at its end.",
@@ -24,7 +24,7 @@ MUTANTS = (
     ),
     Mutant(
         "wakes-at-a-retry",
-        SETTLING,
+        TRANSITIONS,
         "        if child is None or not child.awaited or child.state not in FINAL:\n",
         "        if child is None or not child.awaited:\n",
         "A parent continues when its child has failed for the first time and will be retried.",
@@ -40,7 +40,7 @@ MUTANTS = (
     ),
     Mutant(
         "cancel-leaves-children",
-        SETTLING,
+        TRANSITIONS,
         "            asked += (child.id for child in scope.awaited_children(job_id)",
         "            _left = (child.id for child in scope.awaited_children(job_id)",
         "The children of a cancelled job continue, although no job waits for them.",
@@ -48,7 +48,7 @@ MUTANTS = (
     ),
     Mutant(
         "cancel-leaves-grandchildren",
-        SETTLING,
+        TRANSITIONS,
         "for child in scope.awaited_children(job_id) if child.state not in FINAL)\n",
         "for child in scope.awaited_children(job_id) if child.state not in FINAL and job_id in ids)\n",
         "The children of a cancelled job are cancelled, but their children continue.",
@@ -64,7 +64,7 @@ MUTANTS = (
     ),
     Mutant(
         "resume-leaves-children",
-        SETTLING,
+        TRANSITIONS,
         "if one.completed_on and one.completed_on >= since]\n",
         "if one.completed_on and one.completed_on > since]\n",
         "The children cancelled with a job stay cancelled when it is resumed.",
@@ -72,7 +72,7 @@ MUTANTS = (
     ),
     Mutant(
         "resume-leaves-grandchildren",
-        SETTLING,
+        TRANSITIONS,
         "if one.completed_on and one.completed_on >= since]\n",
         "if one.completed_on and one.completed_on >= since and parent is None]\n",
         "The children of a resumed job are resumed, but their children stay cancelled.",
@@ -80,7 +80,7 @@ MUTANTS = (
     ),
     Mutant(
         "resume-takes-all-children",
-        SETTLING,
+        TRANSITIONS,
         "if one.completed_on and one.completed_on >= since]\n",
         "if one.completed_on and since]\n",
         "Children that were cancelled on their own are resumed with their parent.",
@@ -88,7 +88,7 @@ MUTANTS = (
     ),
     Mutant(
         "resume-brings-children-alone",
-        SETTLING,
+        TRANSITIONS,
         "due = {job_id for job_id, parent in family if parent in back}",
         "due = {job_id for job_id, parent in family if parent is not None} - changed",
         "The children of a job are resumed although that stays cancelled, since another job has its key.",
@@ -96,7 +96,7 @@ MUTANTS = (
     ),
     Mutant(
         "cancelled-still-waits",
-        SETTLING,
+        TRANSITIONS,
         "            if row.waits_for is not None:\n                row.wake(now)",
         "            if row.waits_for is not None:\n                row.start_after = now",
         "A job that was cancelled while it waited keeps waiting.",
@@ -104,7 +104,7 @@ MUTANTS = (
     ),
     Mutant(
         "wait-without-fence",
-        SETTLING,
+        TRANSITIONS,
         "        if row is None or row.attempt != attempt:\n"
         "            continue\n"
         "        if row.state is not RowState.ACTIVE:\n"
@@ -118,7 +118,7 @@ MUTANTS = (
     ),
     Mutant(
         "waits-for-what-has-ended",
-        SETTLING,
+        TRANSITIONS,
         "        if child is not None and child.id != job_id and child.state not in FINAL:\n",
         "        if child is not None and child.id != job_id:\n",
         "A job waits for one that ended just before.",
@@ -126,7 +126,7 @@ MUTANTS = (
     ),
     Mutant(
         "late-for-nothing",
-        SETTLING,
+        TRANSITIONS,
         "            _release(scope, row, Released(job_id, attempt), now)\n",
         "            _release(scope, row, Released(job_id, attempt, 5.0), now)\n",
         "A job that starts to wait for one that has just ended is delayed.",
@@ -134,7 +134,7 @@ MUTANTS = (
     ),
     Mutant(
         "wait-unmarked",
-        SETTLING,
+        TRANSITIONS,
         "        if not child.awaited:\n            await_end(scope, child)\n",
         "        if not child.awaited and child.parent == row.id:\n            await_end(scope, child)\n",
         "The end of a job without a parent does not resume the jobs that wait for it.",
@@ -142,7 +142,7 @@ MUTANTS = (
     ),
     Mutant(
         "wait-counts-as-retry",
-        SETTLING,
+        TRANSITIONS,
         "        row.wait_for(child.id, state, now)\n",
         "        row.wait_for(child.id, RowState.RETRY, now)\n",
         "A job that waited for another one loses a retry.",
@@ -192,7 +192,7 @@ MUTANTS = (
     Mutant(
         "child-unmarked",
         STORE,
-        "            settling.await_end(self._direct, inserted)\n",
+        "            transitions.await_end(self._direct, inserted)\n",
         "            pass\n",
         "A job that is cancelled before it waits for its children leaves them behind.",
         where=HERE,

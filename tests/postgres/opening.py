@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.storage.postgres.connection_pool import ConnectionPool
-from zeke_queue.storage.postgres.listening import Listener
+from zeke_queue.storage.postgres.listener import Listener
 from zeke_queue.system.clock import SystemClock
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from tests.postgres.explaining import Plan, connect, prepare
 from tests.postgres.sending import ANNA, Sender
 from zeke_queue.model import Completed, Failed, NewJob, QueueCapacity, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage, rows
-from zeke_queue.storage.postgres.claiming import Mark, claim_parameters
+from zeke_queue.storage.postgres.claims import Mark, claim_parameters
 from zeke_queue.storage.postgres.rows import Outcomes
 from zeke_queue.storage.postgres.statements import names
 

@@ -12,7 +12,7 @@ from tests.cases import check_each
 from tests.postgres.explaining import connect, explain, explain_look
 from zeke_queue.model import JobQuery
 from zeke_queue.storage.postgres.overview import throughput_parameters
-from zeke_queue.storage.postgres.reading import filter_parameters
+from zeke_queue.storage.postgres.reader import filter_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from tests.postgres.explaining import connect, explain
 from tests.postgres.sending import ANNA, Sender
 from zeke_queue.model import QueueCapacity
 from zeke_queue.storage.postgres import PostgresStorage
-from zeke_queue.storage.postgres.claiming import claim_parameters
+from zeke_queue.storage.postgres.claims import claim_parameters
 from zeke_queue.system.clock import SystemClock
 
 if TYPE_CHECKING:

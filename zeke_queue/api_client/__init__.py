@@ -6,7 +6,7 @@
         sent = await jobs.trigger("my-task", {"itemId": "…"})
         print(await jobs.result(sent.id, timeout=60))
 
-``client`` has the operations, over ``http`` and ``watching``; it needs httpx2, so it is loaded on first
+``client`` has the operations, over ``http`` and ``watch``; it needs httpx2, so it is loaded on first
 access. ``model`` has the answers, which ``zeke_queue.web`` writes without httpx2, and ``errors`` the errors.
 """
 

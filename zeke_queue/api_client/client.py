@@ -11,7 +11,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from zeke_queue.api_client import model
 from zeke_queue.api_client.errors import RunFailed
 from zeke_queue.api_client.http import Http, answer
-from zeke_queue.api_client.watching import Watch
+from zeke_queue.api_client.watch import Watch
 from zeke_queue.errors import JobNotFoundError, ResultTimeoutError, SerializationError
 from zeke_queue.model import JobStatus
 from zeke_queue.system.clock import SystemClock

@@ -12,6 +12,7 @@ import typer
 from rich.table import Column
 from typer.core import TyperGroup
 
+from zeke_queue.cli.presenter import print_job
 from zeke_queue.cli.render import (
     NOTHING,
     ago,
@@ -35,7 +36,6 @@ from zeke_queue.cli.session import (
     print_problem,
     runs_async,
 )
-from zeke_queue.cli.showing import print_job
 from zeke_queue.client.parts import parts_of
 from zeke_queue.core.status import attempt_of, read_status
 from zeke_queue.errors import InvalidOptionError, JobNotFoundError, UnknownTaskError, UsageError, ZekeError
@@ -166,7 +166,7 @@ def _catalog_for(task: str, app: str | None, *, external: bool) -> Catalog | Non
             "Name the catalog of the tasks, as in --app module:catalog, or set ZEKE_APP; or add --external"
             " to send to a queue that another process serves."
         )
-    from zeke_queue.cli.loading import load_catalog
+    from zeke_queue.cli.catalog_loader import load_catalog
 
     catalog = load_catalog(app)
     if task not in catalog.served and not external:

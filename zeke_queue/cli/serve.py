@@ -67,7 +67,7 @@ def up(
     Without a database (DATABASE_PRIMARY_URL, --database) it starts a private Postgres, which keeps its data;
     without --app it runs the catalog installed with it.
     """
-    from zeke_queue.cli.loading import default_catalog
+    from zeke_queue.cli.catalog_loader import default_catalog
 
     options = options_of(context)
     web = _web_settings(host, port)

@@ -75,7 +75,7 @@ def beginning(options: Options, app: str | None, *, private: bool = False, **giv
     Raises:
         UsageError: there is no such catalog, or no database.
     """
-    from zeke_queue.cli.loading import load_catalog
+    from zeke_queue.cli.catalog_loader import load_catalog
     from zeke_queue.system import logging as log
 
     settings = options.settings(**given)

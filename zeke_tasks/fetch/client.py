@@ -15,7 +15,7 @@ import httpx2
 
 from zeke_queue.system.clock import Clock, SystemClock
 from zeke_tasks.fetch.answers import MOVED_FOR_GOOD, NOT_MODIFIED, REDIRECTS, failure, is_success
-from zeke_tasks.fetch.coding import ACCEPTED, BrokenCoding, Decoder, UnknownCoding
+from zeke_tasks.fetch.decoder import ACCEPTED, BrokenCoding, Decoder, UnknownCoding
 from zeke_tasks.fetch.errors import BodyRefused, Permanent, Transient, UrlRefused
 from zeke_tasks.fetch.guard import Guard, GuardedBackend, Resolver, resolve
 from zeke_tasks.fetch.politeness import Turns

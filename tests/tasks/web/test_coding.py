@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cases import check_each
-from zeke_tasks.fetch.coding import PIECE, BrokenCoding, Decoder
+from zeke_tasks.fetch.decoder import PIECE, BrokenCoding, Decoder
 
 # Some that can hardly be compressed, and some that can.
 WORDS = b"".join(sha256(bytes([n])).digest() for n in range(10)) + bytes(1000)

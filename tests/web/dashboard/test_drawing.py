@@ -13,7 +13,7 @@ from tests.cases import check_each
 from zeke_queue.model import JobStatus, RowState
 from zeke_queue.task.task import Task
 from zeke_queue.web.dashboard import charts, formatting, schema
-from zeke_queue.web.dashboard.drawing import parameters
+from zeke_queue.web.dashboard.renderer import parameters
 
 
 def test_bars_are_stacked_and_small_ones_visible() -> None:

@@ -13,7 +13,7 @@ from tests.cases import check_each, check_each_async
 from tests.conformance.driver import Driver
 from tests.web.dashboard.conftest import Browser
 from zeke_queue.web.dashboard import formatting
-from zeke_queue.web.dashboard.writing import begin
+from zeke_queue.web.dashboard.json_preview import preview
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -25,7 +25,7 @@ VALUES = st.recursive(
 @given(value=VALUES, most=st.integers(0, 200), indent=st.sampled_from([None, 2]))
 def test_beginning_is_a_prefix_of_the_whole_value(value: Any, most: int, indent: int | None) -> None:
     whole = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=indent)
-    taken = begin(value, most, indent=indent)
+    taken = preview(value, most, indent=indent)
     assert taken.text == whole[:most]
     assert taken.is_cut == (len(whole) > most)
 

@@ -1,8 +1,8 @@
 """The storage in memory: the reference for every rule, used by simulations.
 
 ``store`` and ``verbs`` implement the port over ``tables`` and ``rows``; ``unit_of_work``, ``locks`` and
-``transaction`` make transactions. ``claiming``, ``settling``, ``uniqueness`` and ``schedules`` apply the
-rules, ``reading`` and ``overview`` answer lists and figures, and ``access`` keeps keys, sessions and rate
+``transaction`` make transactions. ``claims``, ``transitions``, ``uniqueness`` and ``schedules`` apply the
+rules, ``reader`` and ``overview`` answer lists and figures, and ``access`` keeps keys, sessions and rate
 limits.
 """
 

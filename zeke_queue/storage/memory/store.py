@@ -16,12 +16,12 @@ from zeke_queue.core.states import TRANSITIONS, Event
 from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import LeaseLostError, UsageError
 from zeke_queue.model import QueueCapacity, RowState
-from zeke_queue.storage.memory import settling
+from zeke_queue.storage.memory import transitions
 from zeke_queue.storage.memory.access import MemoryAccess
-from zeke_queue.storage.memory.claiming import choose
+from zeke_queue.storage.memory.claims import choose
 from zeke_queue.storage.memory.locks import Locks
 from zeke_queue.storage.memory.overview import MemoryOverview
-from zeke_queue.storage.memory.reading import MemoryReader
+from zeke_queue.storage.memory.reader import MemoryReader
 from zeke_queue.storage.memory.rows import as_claimed, as_job, fresh, planted
 from zeke_queue.storage.memory.schedules import MemoryAdmin
 from zeke_queue.storage.memory.tables import Tables
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
         WorkerInfo,
     )
     from zeke_queue.storage.access import ApiKey
-    from zeke_queue.storage.memory.claiming import Line
+    from zeke_queue.storage.memory.claims import Line
     from zeke_queue.storage.memory.locks import Lock
     from zeke_queue.storage.memory.tables import Session, Window
     from zeke_queue.storage.memory.transaction import MemoryTransaction
@@ -121,9 +121,9 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
         held = None if parent is None else self._tables.active.get(parent)
         if held is None or held.attempt != attempt:
             raise LeaseLostError.of(parent)
-        settling.insert(self._direct, [row])
+        transitions.insert(self._direct, [row])
         if (inserted := self._tables.jobs.get(child.id)) is not None and not inserted.awaited:
-            settling.await_end(self._direct, inserted)
+            transitions.await_end(self._direct, inserted)
         return child.id if self._tables.known(child.id) else None
 
     async def suspend(self, waiting: Sequence[Waiting], *, repeated: bool = False) -> set[UUID]:
@@ -131,7 +131,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
         now = self._clock.now()
         if self._locks.any:
             await self._locks.clear(lambda: self._locks_of_waiting(waiting))
-        changed = settling.suspend(self._direct, now, waiting, repeated=repeated)
+        changed = transitions.suspend(self._direct, now, waiting, repeated=repeated)
         await self._wake(changed)  # for jobs that lost their slot and so have ended
         return changed
 
@@ -152,13 +152,13 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
         now = self._clock.now()
         if self._locks.any:
             await self._locks.clear(lambda: self._locks_of_extended(extended))
-        return settling.extend(self._direct, now, extended)
+        return transitions.extend(self._direct, now, extended)
 
     async def heartbeat(self, worker: WorkerInfo) -> dict[UUID, int]:
         """Record that a worker is alive, delete long dead ones; return the attempt of each job it holds."""
         now, known = self._clock.now(), self._tables.workers.get(worker.id)
         for other in list(self._tables.workers.values()):
-            if other.id != worker.id and settling.is_dead(other, now - DEAD_KEPT):
+            if other.id != worker.id and transitions.is_dead(other, now - DEAD_KEPT):
                 del self._tables.workers[other.id]
         self._tables.workers[worker.id] = replace(
             worker,
@@ -177,18 +177,18 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
         now = self._clock.now()
 
         def family() -> set[UUID]:
-            return {job_id for job_id, _ in settling.cancelled_along(self._direct, ids)}
+            return {job_id for job_id, _ in transitions.cancelled_along(self._direct, ids)}
 
         if self._locks.any:
             await self._locks.clear(lambda: self._locks_of_returning(family(), Event.RESUME))
-        return settling.resume(self._direct, now, ids)
+        return transitions.resume(self._direct, now, ids)
 
     async def retry(self, ids: Sequence[UUID]) -> set[UUID]:
         """Put failed or expired jobs back to retry, due at once."""
         now = self._clock.now()
         if self._locks.any:
             await self._locks.clear(lambda: self._locks_of_returning(ids, Event.REVIVE))
-        return settling.requeue(self._direct, now, ids, Event.REVIVE)
+        return transitions.requeue(self._direct, now, ids, Event.REVIVE)
 
     async def archive(self, after: float, limit: int) -> int:
         """Move jobs that ended more than ``after`` seconds ago to the archive."""

@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
 
 from zeke_queue.model import FINAL, QueueSettings, RowState
-from zeke_queue.storage.memory.claiming import Line
+from zeke_queue.storage.memory.claims import Line
 from zeke_queue.storage.memory.uniqueness import held_in
 from zeke_queue.storage.notifier import drop
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import UsageError
 from zeke_queue.model import RowState
-from zeke_queue.storage.memory import schedules, settling
+from zeke_queue.storage.memory import schedules, transitions
 from zeke_queue.storage.memory.locks import Owner
 from zeke_queue.storage.memory.unit_of_work import UnitOfWork
 from zeke_queue.storage.memory.verbs import MemoryVerbs
@@ -55,7 +55,7 @@ class MemoryTransaction(MemoryVerbs):
         check_limit(limit)
         now = self._begin()
         owner = self._scope.owner
-        found = settling.overdue(
+        found = transitions.overdue(
             self._scope, now, self._tables.workers, limit, lambda job_id: self._locks.taken(job_id, owner)
         )
         for job in found:

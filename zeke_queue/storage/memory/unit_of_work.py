@@ -1,7 +1,7 @@
 """What a statement sees and changes: the tables themselves, or an open transaction's version of them.
 
-The rules (``settling``, ``schedules``) are written once, on ``AutoCommit``, and do not depend on which of the
-two they get.
+The rules (``transitions``, ``schedules``) are written once, on ``AutoCommit``, and do not depend on which of
+the two they get.
 """
 
 from __future__ import annotations

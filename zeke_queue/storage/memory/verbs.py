@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from zeke_queue.model import FINAL, Failed, Released, RowState
-from zeke_queue.storage.memory import settling
+from zeke_queue.storage.memory import transitions
 from zeke_queue.storage.memory.rows import fresh, normal
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class MemoryVerbs:
             await self._locks.clear(lambda: self._locks_of_new(rows), self._scope.owner)
         # Sorting is stable, so the position orders equal keys.
         ordered = sorted(rows, key=_insert_order)
-        settling.insert(self._scope, ordered)
+        transitions.insert(self._scope, ordered)
         return [row.id if self._scope.known(row.id) else None for row in rows]
 
     async def settle(
@@ -61,8 +61,8 @@ class MemoryVerbs:
             await self._locks.clear(
                 lambda: self._locks_of_settled([*completed, *failed, *released]), self._scope.owner
             )
-        changed = settling.complete(self._scope, now, completions, repeated=repeated)
-        changed |= settling.fail_or_release(self._scope, now, failures, released, repeated=repeated)
+        changed = transitions.complete(self._scope, now, completions, repeated=repeated)
+        changed |= transitions.fail_or_release(self._scope, now, failures, released, repeated=repeated)
         await self._wake(changed)
         return changed
 
@@ -71,7 +71,7 @@ class MemoryVerbs:
         now = self._begin()
         if self._locks.any:
             await self._locks.clear(lambda: self._locks_of_unended(ids), self._scope.owner)
-        cancelled = settling.cancel(self._scope, now, ids)
+        cancelled = transitions.cancel(self._scope, now, ids)
         await self._wake(cancelled)
         return cancelled
 
@@ -99,7 +99,7 @@ class MemoryVerbs:
         ended, owner = sorted(changed), self._scope.owner
         if owner is None and self._locks.any:
             await self._locks.clear(lambda: self._locks_of_waking(ended))
-        settling.wake(self._scope, self._begin(), ended, lambda job_id: self._locks.taken(job_id, owner))
+        transitions.wake(self._scope, self._begin(), ended, lambda job_id: self._locks.taken(job_id, owner))
 
     def _begin(self) -> datetime:
         """Return the statement's time, taken before any wait, like ``statement_timestamp``."""

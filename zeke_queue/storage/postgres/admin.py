@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from zeke_queue.model import Schedule
-    from zeke_queue.storage.postgres.claiming import Claims
+    from zeke_queue.storage.postgres.claims import Claims
     from zeke_queue.storage.postgres.connection_pool import ConnectionPool
 
 

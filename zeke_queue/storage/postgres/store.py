@@ -11,11 +11,11 @@ from zeke_queue.core.validation import check_limit
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.access import PostgresAccess
 from zeke_queue.storage.postgres.admin import PostgresAdmin
-from zeke_queue.storage.postgres.claiming import Claims
+from zeke_queue.storage.postgres.claims import Claims
 from zeke_queue.storage.postgres.connection_pool import ConnectionPool
-from zeke_queue.storage.postgres.listening import Listener
+from zeke_queue.storage.postgres.listener import Listener
 from zeke_queue.storage.postgres.overview import PostgresOverview
-from zeke_queue.storage.postgres.reading import PostgresReader
+from zeke_queue.storage.postgres.reader import PostgresReader
 from zeke_queue.storage.postgres.retention import PostgresRetention
 from zeke_queue.storage.postgres.transaction import transaction
 from zeke_queue.storage.postgres.verbs import PostgresVerbs, job_channel

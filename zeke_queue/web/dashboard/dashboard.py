@@ -16,9 +16,9 @@ from starlette.routing import Route
 
 from zeke_queue.errors import StorageError, ZekeError
 from zeke_queue.web.access.guard import check_origin
-from zeke_queue.web.dashboard import jobs, overview, queues, schedules, signing, trigger, workers
-from zeke_queue.web.dashboard.drawing import Assets, environment
+from zeke_queue.web.dashboard import jobs, overview, queues, schedules, sign_in, trigger, workers
 from zeke_queue.web.dashboard.page_request import PageRequest, Shared, local_path
+from zeke_queue.web.dashboard.renderer import Assets, environment
 from zeke_queue.web.dashboard.sampler import Sampler
 from zeke_queue.web.errors import ApiError, told
 
@@ -84,9 +84,9 @@ class Dashboard:
     def _routes(self) -> list[Route]:
         return [
             Route("/static/{digest}/{name:path}", self._asset),
-            Route("/sign-in", self._open(signing.ask)),
-            Route("/sign-in", self._open(signing.sign_in), methods=["POST"]),
-            *(self._route(view) for view in (*VIEWS, signing.SIGN_OUT)),
+            Route("/sign-in", self._open(sign_in.ask)),
+            Route("/sign-in", self._open(sign_in.sign_in), methods=["POST"]),
+            *(self._route(view) for view in (*VIEWS, sign_in.SIGN_OUT)),
             *(self._route(view, f"/{page.slug}") for page in self.pages for view in page.views),
         ]
 

@@ -10,13 +10,13 @@ from zoneinfo import ZoneInfo
 from markupsafe import Markup
 
 from zeke_queue.model import STATUS_OF
-from zeke_queue.web.dashboard.writing import begin
+from zeke_queue.web.dashboard.json_preview import preview
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
-    from zeke_queue.web.dashboard.writing import Begin
+    from zeke_queue.web.dashboard.json_preview import Preview
 
 NOTHING: Final = "–"
 EXCERPT: Final = 120
@@ -90,14 +90,14 @@ def number(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def whole(value: Any) -> Begin:
+def whole(value: Any) -> Preview:
     """Format JSON on several lines, and text unchanged, truncated to the limit of a job's page."""
-    return begin(value, SHOWN, indent=2)
+    return preview(value, SHOWN, indent=2)
 
 
 def pretty(value: Any) -> str:
     """Format JSON on several lines, and text unchanged, truncated to the limit of repeated values."""
-    taken = begin(value, LINE, indent=2)
+    taken = preview(value, LINE, indent=2)
     return f"{taken.text}…" if taken.is_cut else taken.text
 
 
@@ -111,7 +111,7 @@ def excerpt(value: Any) -> str:
     if value is None:
         return NOTHING
     # Consecutive spaces are collapsed, so more characters than EXCERPT may be needed.
-    taken = begin(value, _SPACES * EXCERPT)
+    taken = preview(value, _SPACES * EXCERPT)
     text = " ".join(taken.text.split())
     return f"{text[: EXCERPT - 1]}…" if taken.is_cut or len(text) > EXCERPT else text
 

@@ -11,7 +11,7 @@ from zeke_queue.errors import JobNotFoundError
 from zeke_queue.model import CARRIED, JobQuery, JobStatus
 from zeke_queue.storage.access import Scope
 from zeke_queue.web.dashboard import job as single
-from zeke_queue.web.dashboard import listing
+from zeke_queue.web.dashboard import list_query
 from zeke_queue.web.dashboard.job import ACTIONS
 from zeke_queue.web.dashboard.page import View
 from zeke_queue.web.errors import ApiError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from zeke_queue.model import Job
-    from zeke_queue.web.dashboard.listing import Asked
+    from zeke_queue.web.dashboard.list_query import ListQuery
     from zeke_queue.web.dashboard.page_request import PageRequest
 
 MOST_AT_ONCE: Final = 1000
@@ -32,17 +32,17 @@ MOST_AT_ONCE: Final = 1000
 
 async def jobs(request: PageRequest) -> Response:
     """Show a page of jobs."""
-    asked = listing.read(request.asked, request.request.query_params.getlist)
+    asked = list_query.read(request.asked, request.request.query_params.getlist)
     return await _page(request, asked)
 
 
 async def _page(
-    request: PageRequest, asked: Asked, *, status: int = 200, wrong: str | None = None
+    request: PageRequest, asked: ListQuery, *, status: int = 200, wrong: str | None = None
 ) -> Response:
     try:
         found, last = await page_of(request.parts, asked.job_query())
     except JobNotFoundError:
-        raise listing.no_such_page() from None
+        raise list_query.no_such_page() from None
     names = {*request.parts.queue.catalog.tasks, *(one.name for one in await request.parts.queue.stats())}
     if asked.task:
         names.add(asked.task)
@@ -55,8 +55,8 @@ async def _page(
         next_cursor=None if last is None else asked.cursor_after(last),
         tasks=sorted(names),
         statuses=list(JobStatus),
-        columns=listing.COLUMNS,
-        sizes=listing.SIZES,
+        columns=list_query.COLUMNS,
+        sizes=list_query.SIZES,
         most=MOST_AT_ONCE,
         now=await request.parts.storage.now(),
     )
@@ -64,7 +64,7 @@ async def _page(
 
 async def confirm(request: PageRequest) -> Response:
     """Ask for confirmation of an action on these jobs."""
-    asked = listing.read(request.field, request.fields)
+    asked = list_query.read(request.field, request.fields)
     action = _action(request)
     every = request.field("every") == "1"
     found = await _chosen(request, asked, every=every)
@@ -86,7 +86,7 @@ async def confirm(request: PageRequest) -> Response:
 
 async def change(request: PageRequest) -> Response:
     """Cancel, retry or resume the selected jobs, and report the result."""
-    asked = listing.read(request.field, request.fields)
+    asked = list_query.read(request.field, request.fields)
     action = _action(request)
     found = await _chosen(request, asked, every=False)
     ids = [job.id for job in found]
@@ -118,7 +118,7 @@ def _action(request: PageRequest) -> str:
     return action
 
 
-async def _chosen(request: PageRequest, asked: Asked, *, every: bool) -> list[Job]:
+async def _chosen(request: PageRequest, asked: ListQuery, *, every: bool) -> list[Job]:
     """Return the selected jobs, or all that match, newest first, without payloads and outputs."""
     if every:
         return await _matching(request, asked)
@@ -132,7 +132,7 @@ async def _chosen(request: PageRequest, asked: Asked, *, every: bool) -> list[Jo
     return [stored[job_id] for job_id in dict.fromkeys(ids) if job_id in stored]
 
 
-async def _matching(request: PageRequest, asked: Asked) -> list[Job]:
+async def _matching(request: PageRequest, asked: ListQuery) -> list[Job]:
     """Return the newest ``MOST_AT_ONCE`` jobs of a list, without payloads and outputs."""
     query = replace(asked.whole().job_query(MOST_AT_ONCE), without=CARRIED)
     found, _ = await page_of(request.parts, query)

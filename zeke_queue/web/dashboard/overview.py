@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from zeke_queue.model import RowState
 from zeke_queue.web.dashboard import charts
 from zeke_queue.web.dashboard.formatting import LINE, length, number
+from zeke_queue.web.dashboard.json_preview import preview
 from zeke_queue.web.dashboard.page import View
 from zeke_queue.web.dashboard.queues import unserved
 from zeke_queue.web.dashboard.sampler import BACKLOG_KEPT, SPANS, USUAL
-from zeke_queue.web.dashboard.writing import begin
 from zeke_queue.web.inspect import waiting
 from zeke_queue.web.sse import ServerEvent
 
@@ -128,7 +128,7 @@ def reason(request: PageRequest, job: Job) -> str:
     output = request.parts.presenter.output(job)
     if isinstance(output, dict) and "message" in output:
         error = cast("dict[str, Any]", output)
-        said = begin(error["message"], LINE).text.strip().partition("\n")[0]
+        said = preview(error["message"], LINE).text.strip().partition("\n")[0]
         return f"{error.get('type', 'Error')}: {said}"
     return output if isinstance(output, str) else "No error message"
 

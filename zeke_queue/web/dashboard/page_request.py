@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 from zeke_queue.storage.access import Scope
 from zeke_queue.web.access.guard import COOKIE, csrf_token
-from zeke_queue.web.dashboard.drawing import parameters
+from zeke_queue.web.dashboard.renderer import parameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from zeke_queue.web.access.guard import AuthorizationCheck, Caller
     from zeke_queue.web.api import Api
-    from zeke_queue.web.dashboard.drawing import Assets
+    from zeke_queue.web.dashboard.renderer import Assets
     from zeke_queue.web.dashboard.sampler import Sampler
 
 POLICY: Final = (

@@ -10,8 +10,8 @@ from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import no_page
 from zeke_queue.model import JobPage
 from zeke_queue.storage.postgres import rows
+from zeke_queue.storage.postgres.change_feed import PostgresChangeFeed
 from zeke_queue.storage.postgres.connection_pool import Statement
-from zeke_queue.storage.postgres.watching import PostgresChangeFeed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from zeke_queue.model import Job, JobQuery, WorkerInfo
     from zeke_queue.storage.postgres.connection_pool import ConnectionPool
-    from zeke_queue.storage.postgres.listening import Listener
+    from zeke_queue.storage.postgres.listener import Listener
     from zeke_queue.system.clock import Clock
     from zeke_queue.system.entropy import Ids
 

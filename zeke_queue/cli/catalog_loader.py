@@ -1,4 +1,4 @@
-"""Loads a catalog by its import path, as uvicorn loads an application, and explains errors in it."""
+"""Imports a catalog by its path, as uvicorn loads an application, and explains errors in it."""
 
 from __future__ import annotations
 

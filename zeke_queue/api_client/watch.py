@@ -1,4 +1,4 @@
-"""Watching a job by its stream, across lost connections and streams that the server ends."""
+"""The watch of a job by its stream, across lost connections and streams that the server ends."""
 
 from __future__ import annotations
 

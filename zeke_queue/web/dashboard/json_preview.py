@@ -13,7 +13,7 @@ _END: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Begin:
+class Preview:
     """The beginning of a formatted value.
 
     Attributes:
@@ -24,7 +24,7 @@ class Begin:
     is_cut: bool
 
 
-def begin(value: Any, most: int, *, indent: int | None = None) -> Begin:
+def preview(value: Any, most: int, *, indent: int | None = None) -> Preview:
     """Format at most ``most`` characters of a value: text unchanged, other values as JSON.
 
     Args:
@@ -33,15 +33,15 @@ def begin(value: Any, most: int, *, indent: int | None = None) -> Begin:
         indent: spaces of indentation, with one member per line; None for a single line.
     """
     if isinstance(value, str):
-        return Begin(value[:most], len(value) > most)
+        return Preview(value[:most], len(value) > most)
     pieces: list[str] = []
     length = 0
     for piece in _pieces(value, most, indent):
         pieces.append(piece)
         length += len(piece)
         if length > most:
-            return Begin("".join(pieces)[:most], is_cut=True)
-    return Begin("".join(pieces), is_cut=False)
+            return Preview("".join(pieces)[:most], is_cut=True)
+    return Preview("".join(pieces), is_cut=False)
 
 
 def _pieces(value: Any, most: int, indent: int | None) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Decompression of bodies, in pieces of bounded size.
+"""Decoder of compressed bodies, in pieces of bounded size.
 
 The HTTP library decompresses too, but accepts a truncated body as complete, and reads only the first of
 several gzip members. A feed would silently lose its last entries that way, and an article its end.

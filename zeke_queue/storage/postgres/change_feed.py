@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.storage.postgres.connection_pool import ConnectionPool
-    from zeke_queue.storage.postgres.listening import Listener
+    from zeke_queue.storage.postgres.listener import Listener
     from zeke_queue.system.clock import Clock
 
 RENEW_SECONDS: Final = 20.0

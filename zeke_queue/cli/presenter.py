@@ -1,4 +1,4 @@
-"""Display of one job: its data, its attempts, and its handler's progress and log lines."""
+"""The presenter of one job: its data, its attempts, and its progress and log lines."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ USUAL_COLUMNS: Final = ("created", "took", "attempt", "payload")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ListQuery:
     """The query of a list of jobs.
 
     Attributes:
@@ -106,7 +106,7 @@ class Asked:
             limit=limit or self.size,
         )
 
-    def whole(self) -> Asked:
+    def whole(self) -> ListQuery:
         """Return the same query without the cursor."""
         return replace(self, cursor="")
 
@@ -121,7 +121,7 @@ class Asked:
         }
 
 
-def read(one: Callable[[str], str], several: Callable[[str], Sequence[str]]) -> Asked:
+def read(one: Callable[[str], str], several: Callable[[str], Sequence[str]]) -> ListQuery:
     """Parse a query from a URL or a form.
 
     Args:
@@ -147,7 +147,7 @@ def read(one: Callable[[str], str], several: Callable[[str], Sequence[str]]) -> 
     known = {status.value: status for status in JobStatus}
     chosen = several("column")
     size = one("size")
-    return Asked(
+    return ListQuery(
         task=task,
         statuses=tuple(known[name] for name in dict.fromkeys(several("status")) if name in known),
         text=text,

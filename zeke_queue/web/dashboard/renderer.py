@@ -1,4 +1,4 @@
-"""Rendering of pages: the template environment and its functions, and static files."""
+"""The template environment of pages and its functions, and static files."""
 
 from __future__ import annotations
 
