@@ -95,6 +95,14 @@ def test_concurrency_of_the_command_line_wins_over_the_environment(zeke: Zeke, s
     assert "--concurrency" in refused.stderr
 
 
+def test_worker_limits_the_named_tasks(zeke: Zeke, started: Started) -> None:
+    zeke.good("worker", *SHOP, "--task-concurrency", "sleep=2", "--task-concurrency", "refuse=1")
+    limits = started.worker._config.limits
+    assert (limits["sleep"], limits["refuse"], limits["odd"]) == (2, 1, None)
+    said = zeke.fails("worker", *SHOP, "--task-concurrency", "mail", code=2)
+    assert "--task-concurrency: must be of the form TASK=NUMBER, got 'mail'" in said
+
+
 @pytest.fixture
 def embedded(zeke_empty: Zeke, monkeypatch: pytest.MonkeyPatch) -> Zeke:
     """The command line on the database that ``--embedded`` starts."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.cases import check_each
 from tests.runtime.workers.handler import Handler
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.core.poll_backoff import IDLE_LADDER
@@ -70,6 +71,59 @@ async def test_limit_holds_over_all_workers_and_every_job_runs(place: Place) -> 
         "limited": {COMPLETED: 20},
         "free": {COMPLETED: 20},
     }
+
+
+async def test_limit_of_one_worker_holds_there_and_leaves_others_their_own(place: Place) -> None:
+    held: dict[str, int] = {}
+    go = asyncio.Event()
+
+    @place.catalog.task("video", aliases=["film"])
+    async def video() -> None:
+        await go.wait()
+
+    @place.catalog.task("mail", concurrency_limit=2)
+    async def mail() -> None:
+        await go.wait()
+
+    for _ in range(9):
+        await place.send(video)
+        await place.send(mail)
+    async with place.working(concurrency=8, task_concurrency={"video": 3, mail: 4}) as one:
+        await until(lambda: place.active("video") == 2 and place.active("mail") == 2)
+        await turns()
+        held["one"] = place.active("video")
+        async with place.working(concurrency=8, tasks=["video"], task_concurrency={video: 5}) as other:
+            await until(lambda: place.active("video") == 6)
+            await turns()
+            held["both"] = place.active("video")
+            go.set()
+            await asyncio.gather(one.drain(), other.drain())
+    # The alias's queue, to which other programs send, has one place of each worker's limit.
+    assert held == {"one": 2, "both": 6}
+
+
+async def test_invalid_task_concurrency_is_rejected(place: Place) -> None:
+    place.catalog.task("video", aliases=["film"])(_nothing)
+    place.catalog.task("mail")(_nothing)
+
+    def check(options: Any, error: type[UsageError], text: str) -> None:
+        with pytest.raises(error, match=text):
+            Worker(place.queue, **options)
+
+    check_each(
+        [
+            ({"task_concurrency": {"nowhere": 1}}, UnknownTaskError, "nowhere"),
+            (
+                {"task_concurrency": {"mail": 0}},
+                InvalidOptionError,
+                "must be an integer of 1 or more for 'mail'",
+            ),
+            ({"task_concurrency": {"mail": True}}, InvalidOptionError, "got True"),
+            ({"task_concurrency": {"video": 1}}, InvalidOptionError, "task_concurrency: 1 can't be divided"),
+            ({"tasks": ["mail"], "task_concurrency": {"film": 2}}, UsageError, "serves, got 'video'"),
+        ],
+        check,
+    )
 
 
 async def test_limited_job_is_not_claimed_before_it_can_start(place: Place) -> None:

@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from zeke_queue.cli.session import AppOption, options_of
+from zeke_queue.errors import UsageError
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from zeke_queue.cli.session import Options
     from zeke_queue.system.settings import Settings
     from zeke_queue.task.catalog import Catalog
+    from zeke_queue.worker.worker import WorkerOptions
 
 
 def worker(
@@ -32,6 +36,12 @@ def worker(
             min=0,
             help="Concurrent jobs; overrides JOBS_CONCURRENCY (10); 0 for maintenance and schedules alone.",
             show_default=False,
+        ),
+    ] = None,
+    task_concurrency: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TASK=NUMBER", help="Concurrent jobs of one task in this worker; may be repeated."
         ),
     ] = None,
     maintenance: Annotated[
@@ -54,7 +64,17 @@ def worker(
         log.configure_logging(settings.log_format, settings.log_level)
         raise typer.Exit(_reloading())
     catalog, settings, _ = beginning(options, app, **given)
-    asyncio.run(_work(catalog, settings, queue, maintenance=maintenance, schedules=schedules))
+    limits = dict(_limit(text) for text in task_concurrency or ())
+    asyncio.run(
+        _work(
+            catalog,
+            settings,
+            tasks=queue or None,
+            task_concurrency=limits,
+            maintenance=maintenance,
+            schedules=schedules,
+        )
+    )
 
 
 class Beginning(NamedTuple):
@@ -110,11 +130,16 @@ def _on_embedded(options: Options, settings: Settings) -> Settings:
     return on_it
 
 
-async def _work(
-    catalog: Catalog, settings: Settings, names: list[str] | None, *, maintenance: bool, schedules: bool
-) -> None:
+def _limit(text: str) -> tuple[str, int]:
+    task, _, number = text.rpartition("=")
+    if not task or not number.isdecimal():
+        raise UsageError(f"--task-concurrency: must be of the form TASK=NUMBER, got {text!r}")
+    return task, int(number)
+
+
+async def _work(catalog: Catalog, settings: Settings, **options: Unpack[WorkerOptions]) -> None:
     from zeke_queue.client.queue import Queue
     from zeke_queue.worker.process_signals import run_worker
 
     async with Queue.connect(catalog, settings=settings) as queue:
-        await run_worker(queue, maintenance=maintenance, schedules=schedules, tasks=names or None)
+        await run_worker(queue, **options)

@@ -12,11 +12,13 @@ from uuid import UUID
 
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.sync_queue import run_async
+from zeke_queue.core.failure import shown
 from zeke_queue.errors import InvalidOptionError, UsageError
 from zeke_queue.model import WorkerInfo
 from zeke_queue.storage.forwarding import forward
 from zeke_queue.system import logging as log
 from zeke_queue.system.waiting import Waiter, first
+from zeke_queue.task.catalog import divided_limit
 from zeke_queue.worker.attempts import Attempts
 from zeke_queue.worker.claims import ServedQueue
 from zeke_queue.worker.coroutine_pool import CoroutinePool
@@ -45,6 +47,9 @@ if TYPE_CHECKING:
     from zeke_queue.task.task import Task
     from zeke_queue.worker.executors.executor import ProcessExecutor, SyncExecutor
 
+    # Tasks or their names; a mapping's keys are invariant, so a dict[str, int] would be no Mapping of both.
+    TaskConcurrency = Mapping[Any, int]
+
 
 class WorkerOptions(TypedDict, total=False):
     """Options of a worker; those left out are the settings of its queue (JOBS_CONCURRENCY and so on).
@@ -54,6 +59,8 @@ class WorkerOptions(TypedDict, total=False):
             alone.
         tasks: names, aliases or tasks to serve; all of the catalog by default. A task is always served under
             all its names.
+        task_concurrency: how many jobs of a task run concurrently in this worker, by task or name; a task's
+            ``concurrency_limit`` counts over all workers. Tasks left out share ``concurrency``.
         maintenance: whether it rescues expired and lost jobs, archives and purges; True by default.
         schedules: whether it serves schedules; True by default.
         poll_interval: seconds between claims without a wake-up; 2 by default.
@@ -64,6 +71,7 @@ class WorkerOptions(TypedDict, total=False):
 
     concurrency: int
     tasks: Sequence[str | Task[Any, Any]] | None
+    task_concurrency: TaskConcurrency | None
     maintenance: bool
     schedules: bool
     poll_interval: float
@@ -74,9 +82,10 @@ class WorkerOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """The configuration of a worker; durations in seconds, and tasks by every name that is served."""
+    """The configuration of a worker; durations in seconds, tasks and limits by every name that is served."""
 
     served: Mapping[str, Task[Any, Any]]
+    limits: Mapping[str, int | None]
     duties: tuple[str, ...]
     concurrency: int
     poll_interval: float
@@ -107,6 +116,7 @@ class Worker:
             durations below are by default those of the queue's settings (JOBS_CONCURRENCY and so on).
         tasks: names, aliases or tasks to serve; all of the catalog by default. A task is always served under
             all its names.
+        task_concurrency: how many jobs of a task run concurrently in this worker, by task or name.
         maintenance: whether it rescues expired and lost jobs, archives and purges, for all tasks.
         schedules: whether it serves schedules, those of other catalogs included.
         poll_interval: seconds between claims without a wake-up.
@@ -132,6 +142,7 @@ class Worker:
         *,
         concurrency: int | None = None,
         tasks: Sequence[str | Task[Any, Any]] | None = None,
+        task_concurrency: TaskConcurrency | None = None,
         maintenance: bool = True,
         schedules: bool = True,
         poll_interval: float | None = None,
@@ -168,8 +179,9 @@ class Worker:
                 " late heartbeat would lose every job; lower it, or raise the lease"
             )
         served = _served(queue, tasks) if concurrency else {}
+        limits = _limits(queue, served, task_concurrency or {})
         duties = tuple(name for name, on in ((MAINTENANCE, maintenance), (SCHEDULES, schedules)) if on)
-        self._config = WorkerConfig(served, duties, concurrency, poll, lease, beat, grace, watchdog)
+        self._config = WorkerConfig(served, limits, duties, concurrency, poll, lease, beat, grace, watchdog)
         self._queue = queue
         self._clock = clock or queue.clock
         self._handler_clock = handler_clock or self._clock
@@ -286,7 +298,7 @@ class Worker:
         worker_id = UUID(int=self._entropy.stream("worker").getrandbits(128), version=4)
         health = StorageHealth(clock, self._entropy)
         queues = {
-            name: ServedQueue(name, task.name, task.kind, task.concurrency_limit)
+            name: ServedQueue(name, task.name, task.kind, config.limits[name])
             for name, task in config.served.items()
         }
         state = WorkerState(
@@ -384,6 +396,24 @@ def _served(queue: Queue, chosen: Sequence[str | Task[Any, Any]] | None) -> dict
         return dict(catalog.served)
     tasks = [catalog.get(which) for which in chosen]
     return {name: task for task in tasks for name in (task.name, *task.aliases)}
+
+
+def _limits(
+    queue: Queue, served: Mapping[str, Task[Any, Any]], own: TaskConcurrency
+) -> dict[str, int | None]:
+    """Return how many jobs of each queue the worker may hold: the lower of its own and the task's limit."""
+    limits = {name: task.concurrency_limit for name, task in served.items()}
+    for which, limit in own.items():
+        task = queue.catalog.get(which)
+        if task.name not in served:
+            raise UsageError(f"task_concurrency: must name tasks that the worker serves, got {task.name!r}")
+        if type(limit) is not int or limit < 1:
+            raise InvalidOptionError(
+                f"task_concurrency: must be an integer of 1 or more for {task.name!r}, got {shown(limit)}"
+            )
+        for part in divided_limit(task, limit, "task_concurrency"):
+            limits[part.name] = min(part.concurrency_limit or limit, limits[part.name] or limit)
+    return limits
 
 
 def drain(queue: SyncQueue, **options: Unpack[WorkerOptions]) -> None:

@@ -66,7 +66,10 @@ SENTENCES: Final = {
 
 OWN: Final = "A property of the test's own."
 
-WORKER: Final = ("concurrency", "tasks", "poll_interval", "lease", "heartbeat_interval", "shutdown_timeout")
+WORKER: Final = (
+    *("concurrency", "tasks", "task_concurrency", "poll_interval", "lease", "heartbeat_interval"),
+    "shutdown_timeout",
+)
 """Worker options that a test may set."""
 
 LONGEST: Final = 40
