@@ -402,13 +402,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("names", nargs="*", help="parts of the names of those to try")
     parser.add_argument("--all", action="store_true", help="ask every test, not only the first that finds it")
     parser.add_argument("--whole", action="store_true", help="try all of a test's cases, not the likely ones")
-    parser.add_argument("--part", metavar="K/N", help="only every Nth mutant, from the Kth on")
     parser.add_argument("--jobs", type=int, default=1, help="mutants at a time")
     asked = parser.parse_args(arguments)
     chosen = [m for m in MUTANTS if not asked.names or any(part in m.name for part in asked.names)]
-    if asked.part:
-        first, step = map(int, asked.part.split("/"))
-        chosen = chosen[first - 1 :: step]
     with server(EMBEDDED, f"mutants{os.getpid()}") as dsn, ThreadPoolExecutor(asked.jobs) as pool:
         found = pool.map(lambda mutant: _report(mutant, dsn, every=asked.all, whole=asked.whole), chosen)
         lost = [mutant.name for mutant, was_found in zip(chosen, found, strict=True) if not was_found]
