@@ -156,8 +156,7 @@ MUTANTS = (
         "    if brief is None or brief.briefed_by == job.id:\n",
         "    if brief is None:\n",
         "A job that was lost after it had kept its brief asks the AI again, and briefs twice.",
-        where=("catalog",),
-        rare=True,
+        where=("catalog:DESK",),
     ),
     Mutant(
         "highlights-numbered-as-they-come",
@@ -218,8 +217,7 @@ MUTANTS = (
         "        if ended:\n"
         '            await rows.put_run_event(_event(run, "run.completed"))\n',
         "The success of a run is recorded in a transaction after the one that ends it.",
-        where=("catalog",),
-        rare=True,
+        where=("catalog:DESK",),
     ),
     Mutant(
         "entries-known-by-their-links",

@@ -81,6 +81,7 @@ MUTANTS = (
         "timedelta(seconds=offset)",
         "timedelta(seconds=0)",
         "The second try of a debounced send goes into the slot that refused it.",
+        where=("unique",),
     ),
     Mutant(
         "explicit-zero-unsaid",
@@ -164,6 +165,7 @@ MUTANTS = (
         "    if again:\n",
         "    if len(again) > 1:\n",
         "A debounced send that its slot refuses is not tried in the next one.",
+        where=("unique",),
     ),
     Mutant(
         "tick-without-task-options",

@@ -64,6 +64,7 @@ MUTANTS = (
         "        began = self._clock.monotonic()\n"
         '        due = {name: began if name == "rescue" else began + 3600 for name in DUTIES}\n',
         "A supervisor archives and purges for the first time an hour after it has begun.",
+        where=("cancel",),
     ),
     Mutant(
         "sweeps-by-the-wall-clock",
@@ -107,6 +108,7 @@ MUTANTS = (
         '                self._log.warning("scheduler_waits", error=str(error))\n'
         "                if not self._declared:\n                    return\n",
         "A scheduler that has stored no schedules yet ends after a short outage of the storage.",
+        where=("deploy",),
     ),
     Mutant(
         "scheduler-goes-on",
@@ -151,6 +153,7 @@ MUTANTS = (
         "            for subscription in list(self.subscriptions):\n                subscription.notify(",
         "            for subscription in list(self.subscriptions)[:1]:\n                subscription.notify(",
         "Of two waiters for a job in one process the second waits forever.",
+        where=("watch",),
     ),
     Mutant(
         "watch-ends-in-an-outage",

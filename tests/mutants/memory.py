@@ -32,6 +32,7 @@ MUTANTS = (
         "        if job.slot_offset > 0:\n",
         "        if job.slot_offset < 0:\n",
         "The second try of a debounced send starts before its slot.",
+        where=("unique",),
     ),
     Mutant(
         "claims-count-as-retries",
@@ -191,6 +192,7 @@ MUTANTS = (
         "        if settings.paused_on is not None:\n            return 0\n",
         "",
         "The jobs of a paused queue are claimed.",
+        where=("storm",),
     ),
     Mutant(
         "limit-off-by-one",
@@ -376,6 +378,7 @@ MUTANTS = (
         "            row.retry_limit = max(row.retry_limit, row.retry_count + 1)\n",
         "            row.retry_limit = row.retry_count + 1\n",
         "A job that is retried by hand has one retry left, however many it had.",
+        where=("watch",),
     ),
     Mutant(
         "output-not-written",

@@ -77,6 +77,7 @@ MUTANTS = (
         "        answer = await self._storage.heartbeat(self._info)\n"
         "        before = self._state.unsettled()\n",
         "A job claimed during a heartbeat is dropped, since the answer does not contain it.",
+        where=("transactions",),
     ),
     Mutant(
         "lease-from-the-answer",
@@ -84,6 +85,7 @@ MUTANTS = (
         "max(self._state.alive_until, asked + self._info.lease)\n",
         "max(self._state.alive_until, self._clock.monotonic() + self._info.lease)\n",
         "A worker counts its lease from a heartbeat's answer, the storage from the heartbeat.",
+        where=("plain",),
     ),
     Mutant(
         "doubt-gives-back-everything",
@@ -202,6 +204,7 @@ MUTANTS = (
         "            await asyncio.wait(storing)\n",
         "            pass\n",
         "A worker leaves before it has settled, and its finished jobs run again.",
+        where=("unique",),
     ),
     Mutant(
         "stop-drops-outcomes",
@@ -211,6 +214,7 @@ MUTANTS = (
         "                return\n"
         "            if state.outcomes and self._ripe:\n",
         "A worker that ends does not settle its last jobs.",
+        where=("deploy",),
     ),
     Mutant(
         "outcomes-dropped-in-an-outage",
@@ -222,6 +226,7 @@ MUTANTS = (
         "        except StorageError:\n"
         "            return\n",
         "An outcome is dropped if the storage is unavailable at that time.",
+        where=("shutdown",),
     ),
     Mutant(
         "outcomes-dropped-behind-a-statement",
@@ -243,6 +248,7 @@ MUTANTS = (
         '            return None if job.reason == "lost" else self.expired(job)\n',
         '            if job.reason == "lost":\n                return None\n',
         "A handler that returns after its deadline completes its job.",
+        where=("expiry",),
     ),
     Mutant(
         "expired-ends-failed",

@@ -62,9 +62,8 @@ STEPS: Final = (
         "read", "update-story-status", {"storyId": {"$from": "steps.think.output.storyId"}, "state": "read"}
     ),
 )
-BAD_STEPS: Final = (
-    *STEPS[:1],
-    Step("lost", "summarize-story", {"storyId": {"$from": "steps.tell.output.no"}}),
+SHORT_STEPS: Final = (
+    Step("read", "update-story-status", {"storyId": {"$from": "run.metadata.storyId"}, "state": "read"}),
 )
 
 
@@ -89,6 +88,7 @@ class Users:
         teams: two.
         uploads: the id of the source of uploads.
         playbooks: one that works, and one whose second step never does.
+        steps: those of the first; the other one begins as it does.
         told: the keys of stories, by source and identity of the items; items of one story share a key.
         insights: those that were sent.
         runs: of playbooks that were begun: how each may end.
@@ -99,6 +99,7 @@ class Users:
     teams: tuple[UUID, UUID]
     uploads: UUID
     playbooks: tuple[UUID, UUID]
+    steps: tuple[Step, ...] = STEPS
     told: dict[UUID, dict[str, str | None]] = field(default_factory=dict[Any, Any])
     insights: list[Said] = field(default_factory=list[Said])
     runs: dict[UUID, frozenset[RunStatus]] = field(default_factory=dict[Any, Any])
@@ -110,13 +111,15 @@ class Users:
         await rows.ensure_source(self.uploads, NewSource(SourceType.MANUAL, "uploads", None))
         for source in (self.uploads, *sources):
             await rows.connect(self.teams[0], source)
-        for playbook, steps in zip(self.playbooks, (STEPS, BAD_STEPS), strict=True):
+        first = self.steps[0]
+        lost = Step("lost", "summarize-story", {"storyId": {"$from": f"steps.{first.name}.output.no"}})
+        for playbook, steps in zip(self.playbooks, (self.steps, (first, lost)), strict=True):
             await rows.put_playbook(Playbook(playbook, self.teams[0], "a playbook", steps))
 
 
-def draw_users(draws: RandomStream) -> Users:
-    """Draw the users."""
-    return Users((own_id(draws), own_id(draws)), own_id(draws), (own_id(draws), own_id(draws)))
+def draw_users(draws: RandomStream, steps: tuple[Step, ...] = STEPS) -> Users:
+    """Draw the users, whose playbook has some steps."""
+    return Users((own_id(draws), own_id(draws)), own_id(draws), (own_id(draws), own_id(draws)), steps)
 
 
 def draw_actions(
@@ -127,6 +130,7 @@ def draw_actions(
     tube: Tube,
     *,
     many: int,
+    kinds: Sequence[str] = (),
 ) -> list[Action]:
     """Draw the users' actions, one after the other.
 
@@ -137,9 +141,11 @@ def draw_actions(
         articles: some of the articles that they read.
         tube: the videos that they watch.
         many: how many actions.
+        kinds: the names of the kinds to draw from; by default all, the frequent ones twice.
     """
     drawn = _Actions(draws, users, repository, articles, tube)
-    return [draws.pick(drawn.kinds)() for _ in range(many)]
+    chosen = tuple(getattr(drawn, kind) for kind in kinds) or drawn.kinds
+    return [draws.pick(chosen)() for _ in range(many)]
 
 
 class _Actions:

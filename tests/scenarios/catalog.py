@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tests.newsroom.app import NewsroomApp
 from tests.newsroom.channels import draw_tube
-from tests.newsroom.clients import draw_actions, draw_users
+from tests.newsroom.clients import SHORT_STEPS, STEPS, draw_actions, draw_users
 from tests.newsroom.fake_ai import draw_ai
 from tests.newsroom.feeds import DAY, draw_feeds
 from tests.workloads import doing
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.workloads import Action
     from zeke_sim.experiment.plan import Plan
     from zeke_sim.loop.decisions import RandomStream
+    from zeke_tasks.store.playbooks import Step
 
 EPOCH: Final = datetime(2026, 3, 2, 8, 59, 50, tzinfo=UTC)
 """Ten seconds before a schedule has a tick."""
@@ -37,6 +38,8 @@ class Size(NamedTuple):
         actions: the users' actions.
         share: the part of the usual faults of statements, wake-ups and handlers that is injected here: over
             days as much goes wrong in all as elsewhere in minutes.
+        kinds: names of the users' actions; those of ``draw_actions`` by default.
+        steps: of the users' playbook.
     """
 
     feeds: int
@@ -48,6 +51,8 @@ class Size(NamedTuple):
     hours: int
     actions: int
     share: float
+    kinds: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = STEPS
 
 
 SMALL: Final = (
@@ -62,6 +67,14 @@ SMALL: Final = (
 
 WHOLE_SIZE: Final = Size(44, 5, 1, 14.0, 1.0, 1.0, 6, 200, 0.02)
 """Fifty sources that are checked every six hours, over two weeks."""
+
+DESK_SIZE: Final = Size(
+    1, 0, 0, 0.004, 500.0, 1.0, 1, 48, 0.6, ("brief", "playbook", "playbook"), SHORT_STEPS
+)
+"""Six minutes in which users brief few stories and run a playbook of one quick step.
+
+A run of more steps meets so many faults that it seldom ends before the last fault, and its end meets none.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +106,22 @@ def build_whole(draws: RandomStream) -> Setup:
     return _build(draws, draws.pick((WHOLE_SIZE,)))
 
 
+def build_desk(draws: RandomStream) -> Setup:
+    """Build a newsroom of one feed, and of users that run playbooks."""
+    return _build(draws, draws.pick((DESK_SIZE,)))
+
+
 def _build(draws: RandomStream, size: Size) -> Setup:
     phase = size.days * DAY
     feeds = draw_feeds(draws, size.feeds, phase, size.per_day)
     articles = [article for feed in feeds if not feed.gone for article in feed.articles]
     tube = draw_tube(draws, size.channels, size.searches, phase=phase, per_day=size.videos, epoch=EPOCH)
-    users = draw_users(draws)
+    users = draw_users(draws, size.steps)
     ai = draw_ai(draws, sorted({article.topic for article in articles}), phase)
     app = NewsroomApp(feeds, tube, ai, users, phase=phase, hours=size.hours, draws=draws)
-    actions = draw_actions(draws, users, lambda: app.repository, articles, tube, many=size.actions)
+    actions = draw_actions(
+        draws, users, lambda: app.repository, articles, tube, many=size.actions, kinds=size.kinds
+    )
     times: list[tuple[float, Action]] = [(draws.uniform(1.0, 0.95 * phase), action) for action in actions]
     keyless = draws.chance(0.3)
     return Setup(
@@ -133,4 +153,11 @@ WHOLE: Final = Newsroom(
     "the same with fifty sources, over two weeks",
     build_whole,
     sizes=(WHOLE_SIZE,),
+)
+
+DESK: Final = Newsroom(
+    "tests.scenarios.catalog:DESK",
+    "the same with one feed, whose stories users brief and run a playbook on all the time",
+    build_desk,
+    sizes=(DESK_SIZE,),
 )

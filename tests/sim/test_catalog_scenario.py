@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from tests.newsroom.feeds import DAY
 from tests.scenarios import load
-from tests.scenarios.catalog import SMALL, WHOLE, WHOLE_SIZE
+from tests.scenarios.catalog import DESK, DESK_SIZE, SMALL, WHOLE, WHOLE_SIZE
 from tests.sim.runs import inserted, of, outcomes
 from zeke_sim.experiment.run import run
 from zeke_sim.history.events import Began, Ended, Fault
@@ -48,6 +49,13 @@ def test_whole_newsroom_has_fifty_sources_for_two_weeks() -> None:
     assert WHOLE_SIZE.hours == 6
     assert max(size.days for size in SMALL) < 0.5
     assert load(WHOLE.name) is WHOLE
+
+
+def test_desk_runs_green_and_ends_playbooks_while_faults_are_injected() -> None:
+    made = [run(DESK, DESK.plan(seed)) for seed in (1, 2, 3)]
+    assert [one.violation for one in made] == [None] * 3
+    ends = [end for one in made for end in of(one.events, Ended, task="playbook-run", how="returned")]
+    assert sum(end.at < DESK_SIZE.days * DAY for end in ends) >= 10
 
 
 def test_run_is_repeated_from_its_plan() -> None:
