@@ -19,13 +19,7 @@ from zeke_queue.model import FINAL, Extended, Failed, Job, NewJob, QueueCapacity
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from zeke_queue.model import (
-        JobEvent,
-        JobQuery,
-        QueueSettings,
-        Schedule,
-        WorkerInfo,
-    )
+    from zeke_queue.model import JobEvent, JobQuery, QueueSettings, Schedule, WorkerInfo
 
 ANY_ID = st.just(UUID(int=0))
 """An id for jobs that get one of their own from the machine."""

@@ -134,10 +134,7 @@ def table(
 
 
 def simulator_table(
-    names: Sequence[str] | None = None,
-    jobs: int = 2,
-    *,
-    told: Callable[[Verdict], None] | None = None,
+    names: Sequence[str] | None = None, jobs: int = 2, *, told: Callable[[Verdict], None] | None = None
 ) -> list[Verdict]:
     """Break the simulator, one mutant at a time, and check that a bug is missed that is found without it.
 
@@ -205,12 +202,7 @@ def hunt(name: str, most: int = RUNS) -> Verdict:
         return verdict
     plan, violation = made.failure.plan, made.failure.violation
     return replace(
-        verdict,
-        found=True,
-        scenario=plan.scenario,
-        seed=plan.seed,
-        rule=violation.rule,
-        text=violation.text,
+        verdict, found=True, scenario=plan.scenario, seed=plan.seed, rule=violation.rule, text=violation.text
     )
 
 

@@ -30,10 +30,7 @@ def build(draws: RandomStream) -> Setup:
     """A handful of jobs, and for each of them some changes of mind, by either of two programs."""
     catalog = Catalog()
     catalog.task(
-        "work",
-        retry_limit=draws.below(3),
-        retry_delay=1 + draws.below(2),
-        expire_in=draws.pick((4.0, 15.0)),
+        "work", retry_limit=draws.below(3), retry_delay=1 + draws.below(2), expire_in=draws.pick((4.0, 15.0))
     )(act)
 
     known = Known()

@@ -196,10 +196,7 @@ def _rolls(draws: RandomStream, names: list[str]) -> list[Roll]:
         rolls.append(Roll(at, name, new=True))
         if draws.chance(0.2):
             back = at + draws.uniform(1.0, 15.0)
-            rolls += [
-                Roll(back, name, new=False),
-                Roll(back + draws.uniform(1.0, 15.0), name, new=True),
-            ]
+            rolls += [Roll(back, name, new=False), Roll(back + draws.uniform(1.0, 15.0), name, new=True)]
         at += draws.uniform(0.0, 10.0)
     return rolls
 

@@ -82,13 +82,7 @@ def _send(draws: RandomStream, known: Known, number: int, busy: str) -> Action:
     if queue != "narrow-old":
         return sending(known, number, queue, payload, SendOptions(priority=priority, delay=delay))
     foreign = NewJob(
-        own_id(draws),
-        queue,
-        payload.model_dump_json(),
-        priority,
-        delay,
-        retry_limit=1,
-        expire_in=30.0,
+        own_id(draws), queue, payload.model_dump_json(), priority, delay, retry_limit=1, expire_in=30.0
     )
     return _as_another_program(foreign)
 

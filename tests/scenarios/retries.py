@@ -11,18 +11,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
-from tests.workloads import (
-    Action,
-    Known,
-    Script,
-    Step,
-    act,
-    act_at_once,
-    doing,
-    script,
-    sending,
-    tending,
-)
+from tests.workloads import Action, Known, Script, Step, act, act_at_once, doing, script, sending, tending
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_sim.experiment.scenario import Scenario

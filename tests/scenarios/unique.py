@@ -13,19 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from tests.workloads import (
-    Action,
-    Known,
-    Script,
-    Step,
-    Tending,
-    act,
-    doing,
-    own_id,
-    script,
-    sending,
-    tending,
-)
+from tests.workloads import Action, Known, Script, Step, Tending, act, doing, own_id, script, sending, tending
 from zeke_queue.client.parts import parts_of
 from zeke_queue.core.options import SendOptions
 from zeke_queue.errors import JobConflictError

@@ -18,15 +18,7 @@ from zeke_queue.system.clock import SystemClock
 from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief, Embedding
 from zeke_tasks.store.highlights import HighlightKind, NewHighlight, ReadingState, Score
 from zeke_tasks.store.memory import MemoryRows
-from zeke_tasks.store.model import (
-    Content,
-    HealthStatus,
-    ItemStatus,
-    NewItem,
-    NewSource,
-    NewStory,
-    SourceType,
-)
+from zeke_tasks.store.model import Content, HealthStatus, ItemStatus, NewItem, NewSource, NewStory, SourceType
 from zeke_tasks.store.playbooks import NewRun, Playbook, RunEvent, RunStatus, Step, TriggerSource
 
 if TYPE_CHECKING:

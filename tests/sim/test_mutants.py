@@ -176,9 +176,7 @@ def test_crashed_process_reports_its_error_and_no_finding(
     assert (verdict.tried, verdict.shown, verdict.under) == (False, False, name)
 
 
-def test_interrupt_cancels_mutants_that_have_not_begun(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_interrupt_cancels_mutants_that_have_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     permits, tried = threading.Semaphore(1), list[str]()
 
     class Pool(ThreadPoolExecutor):

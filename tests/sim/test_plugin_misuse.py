@@ -25,10 +25,7 @@ def told(pytester: pytest.Pytester, tests: str, *arguments: str, conftest: str |
 
 
 MARKERS = [
-    (
-        "zeke_catalog()",
-        "zeke_catalog: the marker takes one argument: 'module:name', or the catalog itself",
-    ),
+    ("zeke_catalog()", "zeke_catalog: the marker takes one argument: 'module:name', or the catalog itself"),
     (
         "zeke_catalog('shop')",
         "zeke_catalog: must be 'module:name' of a catalog, as in 'shop.tasks:catalog', got 'shop'",
@@ -43,10 +40,7 @@ MARKERS = [
     ("zeke_backend()", "zeke_backend: must be 'memory' or 'postgres', got nothing"),
     ("zeke_backend('mysql')", "zeke_backend: must be 'memory' or 'postgres', got 'mysql'"),
     ("zeke_options(7)", "zeke_options: must be keyword arguments (start"),
-    (
-        "zeke_options(begin=7)",
-        "zeke_options: must be some of start, concurrency",
-    ),
+    ("zeke_options(begin=7)", "zeke_options: must be some of start, concurrency"),
     ("zeke_options(start='soon')", "zeke_options: start: must be a datetime, or text such as"),
     (
         "zeke_options(start='2026-01-01')",
@@ -114,10 +108,7 @@ FAILING = [
     ),
     ("zeke.enqueued(prioritaet=1)", ["prioritaet: no job has it; there are payload, delay, archived_on"]),
     ("zeke.enqueued('recipe')", ["No task has the name 'recipe'; did you mean 'receipt'?"]),
-    (
-        "zeke.jobs(status='done')",
-        ["status: must be of QUEUED, ", "got 'done'; give"],
-    ),
+    ("zeke.jobs(status='done')", ["status: must be of QUEUED, ", "got 'done'; give"]),
     ("zeke.next_tick('reports')", ["next_tick: must be the name of a schedule (report"]),
     ("zeke.advance(hours=-1)", ["advance: must be 0 or more, got -3600 s; time only moves forward"]),
     ("zeke.advance(to=zeke.now, hours=1)", ["advance: give either `to` or a span of time"]),

@@ -100,10 +100,7 @@ def test_rows_of_the_application_can_be_used(pytester: pytest.Pytester, postgres
 
 
 def test_unknown_choice_is_refused() -> None:
-    with (
-        pytest.raises(UsageError, match="--zeke-postgres: must be auto, embedded"),
-        server("mysql", "run"),
-    ):
+    with pytest.raises(UsageError, match="--zeke-postgres: must be auto, embedded"), server("mysql", "run"):
         raise AssertionError
 
 

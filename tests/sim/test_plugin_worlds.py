@@ -340,14 +340,8 @@ def test_invalid_arguments_are_rejected() -> None:
             ({"schedulers": -1}, "schedulers: must be 0 or more, got -1"),
             ({"start": "soon"}, "start: must be a datetime, or text such as"),
             ({"start": "2026-03-28"}, "start: must be an aware datetime"),
-            (
-                {"worker": {"concurency": 1}},
-                "worker: must be some of concurrency",
-            ),
-            (
-                {"properties": ["no job is lost"]},
-                "properties: must be made by zeke_sim.always",
-            ),
+            ({"worker": {"concurency": 1}}, "worker: must be some of concurrency"),
+            ({"properties": ["no job is lost"]}, "properties: must be made by zeke_sim.always"),
             ({"properties": sometimes("it rains", bool)}, "; pass [Sometimes(name='it rains'"),
             ({"workers": 0}, "workers: must be 1 or more, got 0"),
             ({"faults": "all"}, "faults: must be one of default, storm, none, or as in ['kill'], got 'all'"),

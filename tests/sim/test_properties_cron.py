@@ -118,11 +118,7 @@ def tick_job(tick: datetime, name: str = "s", number: int = 1) -> NewJob:
 
 
 def serve(
-    h: History,
-    schedule: Schedule,
-    ticks: list[datetime],
-    last: datetime,
-    upcoming: datetime | None,
+    h: History, schedule: Schedule, ticks: list[datetime], last: datetime, upcoming: datetime | None
 ) -> History:
     """Serve ticks in a scheduler: the right ones, or not."""
     number, now = 1, h.now + timedelta(milliseconds=1)

@@ -6,17 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from tests.cases import check_each
-from tests.sim.histories import (
-    CANCELLED,
-    CENTURY,
-    COMPLETED,
-    CREATED,
-    EPOCH,
-    ERROR,
-    RETRY,
-    WORKERS,
-    History,
-)
+from tests.sim.histories import CANCELLED, CENTURY, COMPLETED, CREATED, EPOCH, ERROR, RETRY, WORKERS, History
 from zeke_queue.model import Completed, Failed, Released, Waiting
 from zeke_sim.history.events import Ended
 

@@ -15,10 +15,7 @@ def test_lease_lasts_from_claim_to_end() -> None:
     told = story.read(overlap(), ["api", "w1", "w2", "s1"])
     assert [
         (lease.node, lease.attempt, lease.since, lease.until, lease.outcome) for lease in told.leases
-    ] == [
-        ("w1", 1, 0.4, 3.2, "retry"),
-        ("w2", 2, 3.5, None, "open"),
-    ]
+    ] == [("w1", 1, 0.4, 3.2, "retry"), ("w2", 2, 3.5, None, "open")]
     assert told.lanes == ["api", "w1", "w2", "s1", "database"]
 
 

@@ -14,11 +14,7 @@ from tests.scenarios.deploy import no_job_fails_for_its_version, what_was_not_se
 from tests.scenarios.retries import a_sends_word_counts
 from tests.scenarios.transactions import an_order_and_its_job_are_one, what_was_kept_was_told
 from tests.scenarios.unique import a_debounced_send_goes_into_the_next_slot
-from tests.scenarios.waiting import (
-    Part,
-    a_child_is_sent_once,
-    who_goes_on_sees_that_its_children_have_ended,
-)
+from tests.scenarios.waiting import Part, a_child_is_sent_once, who_goes_on_sees_that_its_children_have_ended
 from tests.scenarios.watch import _troubles as troubles
 from tests.sim.histories import COMPLETED, FAILED, History
 from zeke_queue.errors import ResultTimeoutError

@@ -59,10 +59,7 @@ def test_pending_answer_does_not_reach_a_partitioned_node() -> None:
         except StorageUnavailableError:
             return
 
-    decisions = {
-        "c1/now/1": {"back": 4.0},
-        "node/c1/0": {"fault": "partition_in", "at": 2.0, "for": 3.0},
-    }
+    decisions = {"c1/now/1": {"back": 4.0}, "node/c1/0": {"fault": "partition_in", "at": 2.0, "for": 3.0}}
     answers = [
         event for event in played(scenario({"c1": ask}), decisions).events if isinstance(event, Answered)
     ]

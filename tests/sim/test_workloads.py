@@ -7,18 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cases import check_each
-from tests.workloads import (
-    RESULTS,
-    UNSAID,
-    Known,
-    Script,
-    Step,
-    act,
-    doing,
-    script,
-    sending,
-    tending,
-)
+from tests.workloads import RESULTS, UNSAID, Known, Script, Step, act, doing, script, sending, tending
 from zeke_queue.core.options import SendOptions
 from zeke_queue.task.catalog import Catalog
 from zeke_sim.experiment.run import run
