@@ -157,6 +157,12 @@ def _stubbornness(draws: RandomStream) -> dict[str, Any]:
     }
 
 
+def leased(concurrency: int, lease: float = 6.0, shutdown_timeout: float = 3.0) -> dict[str, Any]:
+    """Return the settings of workers that send three heartbeats a lease."""
+    settings = {"concurrency": concurrency, "lease": lease, "heartbeat_interval": lease / 3}
+    return {**settings, "shutdown_timeout": shutdown_timeout}
+
+
 def doing(actions: Sequence[tuple[float, Action]]) -> Main:
     """Return a client program that does each action at its time, in seconds since the start, or later."""
 

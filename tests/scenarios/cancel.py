@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from tests.workloads import Action, Known, Tending, act, doing, script, sending, tending
+from tests.workloads import Action, Known, Tending, act, doing, leased, script, sending, tending
 from zeke_queue.client.parts import parts_of
 from zeke_queue.core.options import SendOptions
 from zeke_queue.task.catalog import Catalog
@@ -53,12 +53,7 @@ def build(draws: RandomStream) -> Setup:
         catalog,
         clients={name: doing(plan) for name, plan in plans.items()},
         supervisors=1 + draws.below(2),
-        worker={
-            "concurrency": 1 + draws.below(3),
-            "lease": lease,
-            "heartbeat_interval": lease / 3,
-            "shutdown_timeout": 2.0,
-        },
+        worker=leased(1 + draws.below(3), lease, 2.0),
         sweep=draws.pick((1.0, 3.0)),
         phase=PHASE,
         archive_after=archive_after,

@@ -11,7 +11,7 @@ from tests.newsroom.channels import draw_tube
 from tests.newsroom.clients import SHORT_STEPS, STEPS, draw_actions, draw_users
 from tests.newsroom.fake_ai import draw_ai
 from tests.newsroom.feeds import DAY, draw_feeds
-from tests.workloads import doing
+from tests.workloads import doing, leased
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.loop.decisions import Decisions
 from zeke_sim.world.setup import Setup
@@ -130,12 +130,7 @@ def _build(draws: RandomStream, size: Size) -> Setup:
         workers=2 if keyless else 3,
         others={"keyless": app.catalog(key=False)} if keyless else {},
         schedulers=2,
-        worker={
-            "concurrency": draws.pick((2, 4, 8)),
-            "lease": 15.0,
-            "heartbeat_interval": 5.0,
-            "shutdown_timeout": 5.0,
-        },
+        worker=leased(draws.pick((2, 4, 8)), 15.0, 5.0),
         phase=phase,
         quiet=2 * DAY,
         tail=60.0,

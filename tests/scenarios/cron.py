@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from tests.workloads import Script, Step, act, doing, script
+from tests.workloads import Script, Step, act, doing, leased, script
 from zeke_queue.client.parts import parts_of
 from zeke_queue.core.cron import Cron
 from zeke_queue.storage.memory.tables import Plan
@@ -250,7 +250,7 @@ def build(draws: RandomStream) -> Setup:
         clients={"c1": doing(actions)} if actions else {},
         workers=1,
         schedulers=1 + draws.below(2),
-        worker={"concurrency": 5, "lease": 6.0, "heartbeat_interval": 2.0, "shutdown_timeout": 3.0},
+        worker=leased(5),
         phase=phase,
         archive_after=20.0,
         delete_after=20.0,

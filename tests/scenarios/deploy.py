@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
-from tests.workloads import Known, Script, act, doing, own_id, script, sending, tending
+from tests.workloads import Known, Script, act, doing, leased, own_id, script, sending, tending
 from zeke_queue.core import jsonb
 from zeke_queue.core.options import SendOptions
 from zeke_queue.model import RowState
@@ -217,12 +217,7 @@ def build(draws: RandomStream) -> Setup:
         workers=1,
         schedulers=2,
         others=dict.fromkeys(others, old),
-        worker={
-            "concurrency": 1 + draws.below(3),
-            "lease": 6.0,
-            "heartbeat_interval": 2.0,
-            "shutdown_timeout": 2.0,
-        },
+        worker=leased(1 + draws.below(3), 6.0, 2.0),
         phase=PHASE,
         archive_after=10.0,
         delete_after=10.0,

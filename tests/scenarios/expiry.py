@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.workloads import Known, Script, Step, act, doing, sending
+from tests.workloads import Known, Script, Step, act, doing, leased, sending
 from zeke_queue.core.options import SendOptions
 from zeke_queue.task.catalog import Catalog
 from zeke_sim.experiment.scenario import Scenario
@@ -46,12 +46,7 @@ def build(draws: RandomStream) -> Setup:
         catalog,
         clients={"c1": doing(actions)},
         supervisors=2,
-        worker={
-            "concurrency": 1 + draws.below(3),
-            "lease": lease,
-            "heartbeat_interval": lease / 3,
-            "shutdown_timeout": 2.0,
-        },
+        worker=leased(1 + draws.below(3), lease, 2.0),
         sweep=draws.pick((1.0, 3.0)),
         phase=PHASE,
         archive_after=20.0,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.workloads import Action, Known, act, doing, own_id, script, sending, tending
+from tests.workloads import Action, Known, act, doing, leased, own_id, script, sending, tending
 from zeke_queue.client.parts import parts_of
 from zeke_queue.core.options import SendOptions
 from zeke_queue.model import NewJob, QueueSettings
@@ -51,12 +51,7 @@ def build(draws: RandomStream) -> Setup:
             "op": _operator(draws, busy),
         },
         workers=draws.pick((1, 2, 2)),
-        worker={
-            "concurrency": 1 + draws.below(3),
-            "lease": lease,
-            "heartbeat_interval": lease / 3,
-            "shutdown_timeout": 2.0,
-        },
+        worker=leased(1 + draws.below(3), lease, 2.0),
         sweep=2.0,
         phase=PHASE,
         archive_after=20.0,

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from uuid import UUID
 
-from tests.workloads import doing, own_id
+from tests.workloads import doing, leased, own_id
 from zeke_queue.model import FINAL, JobQuery, JobStatus
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.history.events import Violation
@@ -339,12 +339,7 @@ def build(draws: RandomStream) -> Setup:
         clients={"c1": doing(actions), "c2": site.look_after},
         workers=1 + draws.below(2),
         schedulers=draws.below(2),
-        worker={
-            "concurrency": 1 + draws.below(4),
-            "lease": 6.0,
-            "heartbeat_interval": 2.0,
-            "shutdown_timeout": 3.0,
-        },
+        worker=leased(1 + draws.below(4)),
         phase=PHASE,
         archive_after=120.0,
         delete_after=20.0,

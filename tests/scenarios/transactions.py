@@ -20,7 +20,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from tests.tables import Table
-from tests.workloads import doing, own_id
+from tests.workloads import doing, leased, own_id
 from zeke_queue.client.parts import parts_of
 from zeke_queue.core import jsonb
 from zeke_queue.model import RowState
@@ -236,12 +236,7 @@ def build(draws: RandomStream) -> Setup:
     return Setup(
         orders.catalog,
         clients=clients,
-        worker={
-            "concurrency": 1 + draws.below(3),
-            "lease": 6.0,
-            "heartbeat_interval": 2.0,
-            "shutdown_timeout": 3.0,
-        },
+        worker=leased(1 + draws.below(3)),
         phase=PHASE,
         archive_after=20.0,
         delete_after=20.0,

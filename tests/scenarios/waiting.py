@@ -18,7 +18,7 @@ from uuid import UUID, uuid5
 
 from pydantic import BaseModel
 
-from tests.workloads import Action, Known, Script, Step, act, doing, own_id, script, sending, tending
+from tests.workloads import Action, Known, Script, Step, act, doing, leased, own_id, script, sending, tending
 from zeke_queue.client.parts import parts_of
 from zeke_queue.core.options import SendOptions
 from zeke_queue.errors import JobNotFoundError
@@ -179,12 +179,7 @@ def build(draws: RandomStream) -> Setup:
         catalog,
         clients={name: doing(plan) for name, plan in plans.items()},
         supervisors=1 + draws.below(2),
-        worker={
-            "concurrency": 1 + draws.below(3),
-            "lease": lease,
-            "heartbeat_interval": lease / 3,
-            "shutdown_timeout": 2.0,
-        },
+        worker=leased(1 + draws.below(3), lease, 2.0),
         sweep=draws.pick((1.0, 3.0)),
         phase=PHASE,
         archive_after=draws.pick((5.0, 20.0)),

@@ -17,7 +17,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from tests.workloads import Known, act, doing, own_id, script, sending, tending
+from tests.workloads import Known, act, doing, leased, own_id, script, sending, tending
 from zeke_queue.client.parts import parts_of
 from zeke_queue.core.options import SendOptions
 from zeke_queue.errors import JobFailedError, JobNotFoundError, ResultTimeoutError, StorageError
@@ -321,12 +321,7 @@ def build(draws: RandomStream) -> Setup:
             "c2": _watching([wait for wait in waits if wait.number % 2]),
             "c3": _watching([wait for wait in waits if not wait.number % 2]),
         },
-        worker={
-            "concurrency": 1 + draws.below(3),
-            "lease": 6.0,
-            "heartbeat_interval": 2.0,
-            "shutdown_timeout": 3.0,
-        },
+        worker=leased(1 + draws.below(3)),
         phase=phase,
         archive_after=kept,
         delete_after=20.0,

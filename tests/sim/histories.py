@@ -368,12 +368,13 @@ class History:
         """Return whether a property holds in this history."""
         return self.verdict(PROPERTIES[rule] if isinstance(rule, str) else rule) is None
 
-    def breaks(self, rule: str | Property) -> str:
-        """Return how a property is broken by this history, which it must be."""
+    def breaks(self, rule: str | Property, job: UUID | None = None) -> str:
+        """Return how a property is broken by this history, which it must be, by this job if one is given."""
         one = PROPERTIES[rule] if isinstance(rule, str) else rule
         violation = self.verdict(one)
         assert violation is not None, f"{one.name!r} holds"
         assert violation.rule == one.name
+        assert job is None or violation.job == job
         return violation.text
 
 

@@ -95,6 +95,14 @@ class Script:
         return sorted(self.events, key=lambda event: event.at)
 
 
+def claimed_by(node: str) -> Script:
+    """Return a script in which the node's worker has claimed the job."""
+    script = Script()
+    script.insert(JOB, "mail.send")
+    claim(script, node, JOB)
+    return script
+
+
 def claim(script: Script, node: str, job: UUID, took: float = 0.01) -> None:
     """The node's worker claims the job, its row being changed within the call."""
     row = script.rows[job]

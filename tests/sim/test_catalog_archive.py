@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import UUID
 
-import pytest
-
 from tests.newsroom.archive import Archive, Kept
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.clock import SystemClock
@@ -16,10 +14,6 @@ from zeke_tasks.store.model import Kind, NewSource, NewStory, SourceType
 SOURCE, ITEM, FIRST, SECOND = (UUID(int=number) for number in range(1, 5))
 ANALYSIS = Analysis("It does.", 3, 0.5, AnalysisState.COMPLETED, "scripted", "1", analysed_by=FIRST)
 BRIEF = Brief("One.", "One. Two.", "One. Two. Three.", 5, briefed_by=SECOND)
-
-
-class Interrupted(Exception):
-    """Something comes between."""
 
 
 async def story_in(archive: Archive, storage: MemoryStorage) -> UUID:
@@ -41,17 +35,3 @@ async def test_stored_changes_are_recorded_each_time_and_refused_ones_are_not() 
         assert not await archive.within(transaction).put_analysis(story, stub)
     both = [Kept("analysis", story, FIRST), Kept("brief", story, SECOND)]
     assert archive.kept == both * 2
-
-
-async def kept_and_undone(archive: Archive, storage: MemoryStorage, story: UUID) -> None:
-    async with storage.transaction() as transaction:
-        assert await archive.within(transaction).put_analysis(story, ANALYSIS)
-        raise Interrupted
-
-
-async def test_rolled_back_change_is_not_recorded() -> None:
-    archive, storage = Archive(SystemClock()), MemoryStorage(SystemClock())
-    story = await story_in(archive, storage)
-    with pytest.raises(Interrupted):
-        await kept_and_undone(archive, storage, story)
-    assert archive.kept == []

@@ -12,12 +12,8 @@ from zeke_sim.history.events import Answered, WorkerRow
 
 LIMIT = "active jobs within the limit"
 STARTS, GIVES = "a claim begins the attempt's time", "a claim returns what it took"
-EARLY, OVERDUE, CUT = (
-    "nothing starts before its time",
-    "nothing expires before its time",
-    "no attempt is cut short",
-)
-EXTENDS = "an extension counts from now"
+EARLY, OVERDUE = "nothing starts before its time", "nothing expires before its time"
+CUT, EXTENDS = "no attempt is cut short", "an extension counts from now"
 
 EXPIRED_ERROR = '{"type":"Expired","message":"m","traceback":null}'
 EXPIRED_STORED = '{"type": "Expired", "message": "m", "traceback": null}'

@@ -17,14 +17,8 @@ ONE, EARLY = "one job per key and slot", "archived and purged not too early"
 def _as_job(row: Image, **columns: Any) -> Job:
     """Return what a read answers for a row."""
     same = {field: getattr(row, field) for field in Job.__slots__ if field in Image._fields}
-    rest = {
-        "row_state": row.state,
-        "keep_until": row.created_on,
-        "policy": None,
-        "group_key": None,
-        "meta": None,
-    }
-    return Job(**{**same, **rest, **columns})
+    rest = {"row_state": row.state, "keep_until": row.created_on}
+    return Job(**{**same, **rest, "policy": None, "group_key": None, "meta": None, **columns})
 
 
 def _inserted(h: History, columns: dict[str, Any], **options: Any) -> Any:

@@ -24,11 +24,9 @@ from zeke_queue.model import Completed, Failed, Released
 
 CURRENT, STORED = "a settlement is of the current attempt", "an output is what the handler returned"
 POLICY, SNOOZE = "retries wait as the policy says", "a snoozed job waits as requested"
-SKIPPED, UNASKED, TELLS = (
-    "no retry is skipped",
-    "nothing changes without a request",
-    "answers match what was done",
-)
+SKIPPED, TELLS = "no retry is skipped", "answers match what was done"
+UNASKED, SENT = "nothing changes without a request", "what was sent never changes"
+NUMBERED = "attempts are numbered by claims"
 
 
 def test_whole_lives_hold(h: History) -> None:
@@ -124,22 +122,10 @@ def _settle(h: History, job: UUID, *, repeated: bool = False) -> int:
 # A job is sent, then this is done to it, which breaks the property with this text (a pattern).
 BREAKS: list[tuple[Callable[[History, UUID], object], str, str]] = [
     (_illegal_step, "only legal transitions", "completed became cancelled"),
-    (lambda h, job: h.claim(job, priority=4), "what was sent never changes", "0 became 4"),
-    (
-        lambda h, job: h.claim(job, retry_limit=4),
-        "what was sent never changes",
-        "retry_limit was 3 and became 4 after 0 retries",
-    ),
-    (
-        lambda h, job: h.claim(job, attempt=0),
-        "attempts are numbered by claims",
-        "attempt is 0, and should be 1",
-    ),
-    (
-        lambda h, job: h.claim(job, attempt=2),
-        "attempts are numbered by claims",
-        "attempt is 2, and should be 1",
-    ),
+    (lambda h, job: h.claim(job, priority=4), SENT, "0 became 4"),
+    (lambda h, job: h.claim(job, retry_limit=4), SENT, "retry_limit was 3 and became 4 after 0 retries"),
+    (lambda h, job: h.claim(job, attempt=0), NUMBERED, "attempt is 0, and should be 1"),
+    (lambda h, job: h.claim(job, attempt=2), NUMBERED, "attempt is 2, and should be 1"),
     (
         _release_uses_retry,
         "only failures use retries",

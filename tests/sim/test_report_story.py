@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.cases import check_each
-from tests.sim.report_samples import JOB, WORKERS, Script, claim, long, overlap, settle
+from tests.sim.report_samples import JOB, WORKERS, Script, claim, claimed_by, long, overlap, settle
 from zeke_queue.model import RowState
 from zeke_sim.history.events import Began, Fault, Invoked, Lived, Phase
 from zeke_sim.report import story
@@ -27,9 +27,7 @@ def test_lease_has_its_events() -> None:
 
 
 def test_claim_of_leased_job_ends_the_other_lease() -> None:
-    script = Script()
-    script.insert(JOB, "mail.send")
-    claim(script, "w1", JOB)
+    script = claimed_by("w1")
     script.at = 2.0
     claim(script, "w2", JOB)
     script.at = 3.0
@@ -54,9 +52,7 @@ def test_two_workers_with_one_attempt_are_two_leases() -> None:
 
 
 def test_archiving_ends_lease() -> None:
-    script = Script()
-    script.insert(JOB, "mail.send")
-    claim(script, "w1", JOB)
+    script = claimed_by("w1")
     script.at = 2.0
     script.archive(JOB)
     (lease,) = story.read(script.history()).leases
@@ -74,13 +70,12 @@ def test_lease_without_a_claim_is_in_the_row_of_its_worker() -> None:
     assert row.worker is None
 
 
-def test_kill_ends_handlers() -> None:
+def test_kill_ends_handlers_and_calls_of_its_node() -> None:
     begun = [Began(1.0, "w1", "mail.send", JOB, 1), Began(1.0, "w2", "mail.send", JOB, 2)]
-    works = story.read([*begun, Lived(2.0, "w1", "killed")]).works
-    assert [(work.node, work.until, work.how) for work in works] == [
-        ("w1", 2.0, "killed"),
-        ("w2", None, "open"),
-    ]
+    asked = [Invoked(1.0, node, call, "settle", {}, None) for call, node in enumerate(("w1", "w2"))]
+    told, ended = story.read([*begun, *asked, Lived(2.0, "w1", "killed")]), [("w1", 2.0, "killed")]
+    assert [(work.node, work.until, work.how) for work in told.works] == [*ended, ("w2", None, "open")]
+    assert [(call.node, call.until, call.outcome) for call in told.calls] == [*ended, ("w2", None, "open")]
 
 
 def test_call_without_answer_is_open() -> None:
@@ -88,15 +83,6 @@ def test_call_without_answer_is_open() -> None:
     assert {call.outcome for call in story.read(events).calls} == {"ok", "unknown"}
     cut = [event for event in events if event.at < 4.0]
     assert [call.verb for call in story.read(cut).calls if call.outcome == "open"] == ["settle"]
-
-
-def test_kill_ends_calls() -> None:
-    asked = [Invoked(1.0, node, call, "settle", {}, None) for call, node in enumerate(("w1", "w2"))]
-    calls = story.read([*asked, Lived(2.0, "w1", "killed")]).calls
-    assert [(call.node, call.until, call.outcome) for call in calls] == [
-        ("w1", 2.0, "killed"),
-        ("w2", None, "open"),
-    ]
 
 
 def test_spans_of_lives() -> None:

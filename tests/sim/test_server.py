@@ -6,14 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.sim.worlds import simulated
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.task.catalog import Catalog
-from zeke_sim.experiment.plan import Plan
-from zeke_sim.experiment.run import run
-from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.history.events import Answered, Change
 from zeke_sim.world.faults import KINDS, NONE
-from zeke_sim.world.setup import Setup
 
 if TYPE_CHECKING:
     from zeke_sim.experiment.run import Outcome
@@ -50,16 +47,9 @@ async def want(node: Node) -> None:
 
 
 def played(decisions: dict[str, Any], *, before: Any = None, first: Main = hold) -> Outcome:
-    scenario = Scenario(
-        "server",
-        "",
-        lambda _draws: Setup(
-            catalog, clients={"c1": first, "c2": want}, workers=0, supervisors=0, phase=50.0, before=before
-        ),
-    )
-    outcome = run(scenario, Plan("server", 1, "given", NONE.but(kinds=tuple(KINDS)), decisions), [])
-    assert outcome.violation is None, outcome.violation
-    return outcome
+    alone = {"workers": 0, "supervisors": 0, "phase": 50.0, "before": before, "options": {"properties": ()}}
+    knobs = NONE.but(kinds=tuple(KINDS))
+    return simulated(catalog, first, want, decisions=decisions, knobs=knobs, **alone)
 
 
 def answer(outcome: Outcome) -> tuple[str, float]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cases import check_each
+from tests.sim.worlds import SKIPPING, catalog_of, simulated
 from tests.workloads import Known, act, doing, own_id, script, sending
 from zeke_queue.client.parts import parts_of
 from zeke_queue.core.options import SendOptions
@@ -20,7 +21,7 @@ from zeke_sim.experiment.plan import Plan
 from zeke_sim.experiment.run import run
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.history.events import Change, Invoked, ScheduleRow
-from zeke_sim.world.faults import KINDS, NONE
+from zeke_sim.world.faults import NONE
 from zeke_sim.world.setup import Setup
 
 if TYPE_CHECKING:
@@ -200,10 +201,9 @@ def _jumps(trouble: str) -> float:
             world.later(at, lambda: jumped.append(world.time_skipper.jumped))
 
     del long
-    setup = Setup(catalog, clients={"c1": program}, workers=2, schedulers=1, phase=60.0, before=before)
     late = {"c1/get/1": {"fault": "late", "wait": 45.0}}
-    plan = Plan("calm", 1, "given", NONE.but(kinds=tuple(KINDS)), late)
-    assert run(Scenario("calm", "", lambda _draws: setup), plan).violation is None
+    world = {"workers": 2, "schedulers": 1, "phase": 60.0, "before": before}
+    simulated(catalog, program, decisions=late, knobs=SKIPPING, **world)
     return jumped[1] - jumped[0]
 
 
@@ -231,17 +231,11 @@ def test_clock_of_process_advances_over_skipped_time() -> None:
             for at in (10.0, 40.0):
                 world.later(at, look, world)
 
-        catalog = Catalog()
-
-        @catalog.task("rare")
         async def rare() -> None:
             raise AssertionError("nobody sends it")
 
-        del rare
-        setup = Setup(catalog, workers=1, phase=60.0, before=before)
         drift = {"node/w1/0": {"fault": "drift", "at": 5.0, "rate": rate}}
-        plan = Plan("calm", 1, "given", NONE.but(kinds=tuple(KINDS)), drift)
-        assert run(Scenario("calm", "", lambda _draws: setup), plan).violation is None
+        simulated(catalog_of(rare), decisions=drift, knobs=SKIPPING, phase=60.0, before=before)
         assert jumped[1] - jumped[0] > 29.0
         assert shown[1] - shown[0] == pytest.approx(30.0 * rate)
 
@@ -249,50 +243,31 @@ def test_clock_of_process_advances_over_skipped_time() -> None:
 
 
 def test_failed_settlement_is_repeated_soon() -> None:
-    catalog = Catalog()
-
-    @catalog.task("quick")
     async def quick() -> None:
         pass
 
     async def program(node: Node) -> None:
-        job = (await node.queue.send(quick)).id
+        job = (await node.queue.send("look")).id
         await node.clock.sleep(2)
         assert job is not None
         await node.queue.cancel(job)
 
-    setup = Setup(catalog, clients={"c1": program}, workers=1, supervisors=0, phase=60.0)
     hit = {"w1/settle/1": {"fault": "pool", "for": 5.0}}
-    plan = Plan("calm", 1, "given", NONE.but(kinds=tuple(KINDS)), hit)
-    done = run(Scenario("calm", "", lambda _draws: setup), plan)
-    assert done.violation is None
+    done = simulated(catalog_of(quick), program, decisions=hit, knobs=SKIPPING, supervisors=0, phase=60.0)
     settled = [event.at for event in done.events if isinstance(event, Invoked) and event.verb == "settle"]
     assert len(settled) == 2
     assert settled[1] < 6.0
 
 
 def test_week_of_two_schedules_takes_few_steps() -> None:
-    def week(draws: RandomStream) -> Setup:
-        del draws
-        catalog = Catalog()
+    async def poll() -> None:
+        pass
 
-        @catalog.task("poll")
-        async def poll() -> None:
-            pass
-
-        catalog.schedule("poll", "*/5 * * * *")
-        catalog.schedule("report", "0 */6 * * *", task=poll)
-        return Setup(
-            catalog,
-            workers=1,
-            schedulers=1,
-            phase=7 * 86_400.0,
-            archive_after=3600.0,
-            delete_after=3600.0,
-            tail=1.0,
-        )
-
-    done = run(Scenario("week", "", week), Plan("week", 1, "given", NONE))
+    catalog = catalog_of(poll)
+    catalog.schedule("poll", "*/5 * * * *", task="look")
+    catalog.schedule("report", "0 */6 * * *", task="look")
+    times = {"phase": 7 * 86_400.0, "archive_after": 3600.0, "delete_after": 3600.0, "tail": 1.0}
+    done = simulated(catalog, decisions=None, schedulers=1, **times)
     completed = [
         event
         for event in done.events
@@ -301,7 +276,6 @@ def test_week_of_two_schedules_takes_few_steps() -> None:
         and event.after is not None
         and event.after.state is RowState.COMPLETED
     ]
-    assert done.violation is None
     assert len(completed) == 7 * 288 + 7 * 4
     # Instead of polls every second there are some dozens of steps a tick.
     assert done.ticks < 120 * len(completed)

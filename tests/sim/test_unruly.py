@@ -10,6 +10,8 @@ from dataclasses import replace
 import pytest
 
 from tests.cases import check_each
+from tests.sim import worlds
+from tests.sim.worlds import catalog_of, scenario_of, sending
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.maintenance.scheduler import Scheduler
@@ -17,41 +19,31 @@ from zeke_queue.task.catalog import Catalog
 from zeke_queue.worker import Worker
 from zeke_sim.errors import SimulationError
 from zeke_sim.experiment.driver import run_seeds
-from zeke_sim.experiment.plan import Plan
 from zeke_sim.experiment.run import Outcome, run
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.experiment.shrink import shrink
 from zeke_sim.history.events import Change, Lived
 from zeke_sim.loop.decisions import RandomStream
 from zeke_sim.properties import ALL, always
-from zeke_sim.world.faults import NONE
-from zeke_sim.world.node import Node
+from zeke_sim.world.node import Main, Node
 from zeke_sim.world.setup import Setup
 
 NAME = "tests.sim.test_unruly:{}"
+
+
+SEND = sending("look")
 
 
 async def work() -> None:
     """Do nothing."""
 
 
-async def send(node: Node) -> None:
-    await node.queue.send("work")
-
-
-def scenario(
-    handler: Callable[[], Awaitable[None]] = work, client: Callable[[Node], Awaitable[None]] = send
-) -> Scenario:
-    def build(_draws: RandomStream) -> Setup:
-        catalog = Catalog()
-        catalog.task("work")(handler)
-        return Setup(catalog, clients={"c1": client}, workers=1, phase=15.0, quiet=30.0)
-
-    return Scenario("unruly", "", build)
+def scenario(handler: Callable[[], Awaitable[None]] = work, client: Main = SEND) -> Scenario:
+    return scenario_of(catalog_of(handler), client, phase=15.0, quiet=30.0)
 
 
 def played(one: Scenario, decisions: dict[str, object] | None = None) -> Outcome:
-    return run(one, Plan("unruly", 1, "given", NONE, decisions or {}))
+    return worlds.played(one, decisions or {})
 
 
 def test_handler_that_stops_the_loop_is_a_violation() -> None:
@@ -111,9 +103,9 @@ def test_transaction_is_lost_with_its_connection() -> None:
             try:
                 async with node.queue.transaction() as transaction:
                     try:
-                        await transaction.send("work")
+                        await transaction.send("look")
                     except StorageUnavailableError:
-                        await transaction.send("work")
+                        await transaction.send("look")
             except StorageUnavailableError as error:
                 said.append(str(error))
 
@@ -194,7 +186,6 @@ def test_scenario_that_can_not_be_built_is_named() -> None:
     def build(_draws: RandomStream) -> Setup:
         raise KeyError("nothing there")
 
-    with pytest.raises(
-        SimulationError, match=r"unruly, seed 1: .*KeyError: 'nothing there'.*test_unruly.py:"
-    ):
+    complaint = r"unruly, seed 1: .*KeyError: 'nothing there'.*test_unruly.py:"
+    with pytest.raises(SimulationError, match=complaint):
         played(Scenario("unruly", "", build))

@@ -7,40 +7,28 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cases import check_each
+from tests.sim.worlds import catalog_of, simulated
 from tests.workloads import RESULTS, UNSAID, Known, Script, Step, act, doing, script, sending, tending
 from zeke_queue.core.options import SendOptions
-from zeke_queue.task.catalog import Catalog
-from zeke_sim.experiment.run import run
-from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.history.events import Began, Ended, Invoked
 from zeke_sim.loop.decisions import Decisions
-from zeke_sim.world.setup import Setup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.workloads import Action
     from zeke_sim.history.events import Event
-    from zeke_sim.loop.decisions import RandomStream
 
 
 def happened(*actions: tuple[float, Action], expire_in: float = 1.0) -> Sequence[Event]:
     """Return the history of a calm world in which a program does some actions."""
-
-    def build(_draws: RandomStream) -> Setup:
-        catalog = Catalog()
-        catalog.task("work", retry_limit=2, retry_delay=1, expire_in=expire_in)(act)
-        return Setup(catalog, clients={"c1": doing(actions)}, workers=1, phase=20.0)
-
-    scenario = Scenario("calm", "", build, kinds=())
-    outcome = run(scenario, scenario.plan(1).with_decisions({}))
-    assert outcome.violation is None, outcome.violation
-    return outcome.events
+    catalog = catalog_of(act, retry_limit=2, retry_delay=1, expire_in=expire_in)
+    return simulated(catalog, doing(actions), decisions={}, phase=20.0).events
 
 
 def attempts(*steps: Step, expire_in: float = 1.0) -> list[tuple[float, Ended]]:
     """Run a job; return how long each attempt took, and how it ended."""
-    events = happened((1.0, sending(Known(), 0, "work", Script(steps=list(steps)))), expire_in=expire_in)
+    events = happened((1.0, sending(Known(), 0, "look", Script(steps=list(steps)))), expire_in=expire_in)
     began = {event.attempt: event.at for event in events if isinstance(event, Began)}
     return [(event.at - began[event.attempt], event) for event in events if isinstance(event, Ended)]
 
@@ -85,8 +73,8 @@ def test_actions_are_done_in_order_of_time() -> None:
     actions = [
         (6.0, tending(known, 1, "cancel")),
         (7.0, tending(known, 9, "cancel")),
-        (4.0, sending(known, 1, "work", Script(), SendOptions(delay=60.0))),
-        (2.0, sending(known, 0, "work", Script())),
+        (4.0, sending(known, 1, "look", Script(), SendOptions(delay=60.0))),
+        (2.0, sending(known, 0, "look", Script())),
     ]
     calls = [(event.verb, event.at) for event in happened(*actions) if isinstance(event, Invoked)]
     mine = [(verb, at) for verb, at in calls if verb in {"insert", "cancel"}]
@@ -110,15 +98,9 @@ def test_scripts_are_drawn_by_their_options() -> None:
 
 
 def test_program_omits_actions_of_the_plan() -> None:
-    def build(_draws: RandomStream) -> Setup:
-        catalog = Catalog()
-        catalog.task("work")(act)
-        known = Known()
-        sends = [(1.0 + number, sending(known, number, "work", Script())) for number in range(3)]
-        return Setup(catalog, clients={"c1": doing(sends)}, workers=1, phase=5.0)
-
-    scenario = Scenario("calm", "", build, kinds=())
-    outcome = run(scenario, scenario.plan(1).with_decisions({"action/c1/1": True}))
+    known = Known()
+    sends = [(1.0 + number, sending(known, number, "look", Script())) for number in range(3)]
+    outcome = simulated(catalog_of(act), doing(sends), decisions={"action/c1/1": True}, phase=5.0)
     assert outcome.actions == ("action/c1/0", "action/c1/1", "action/c1/2")
     sent = [event.at for event in outcome.events if isinstance(event, Invoked) and event.verb == "insert"]
     assert sent == [1.0, 3.0]
