@@ -74,11 +74,7 @@ class Pair:
         self._run(self.postgres.declare([], []))
 
     def both(self, verb: str, *arguments: Any, **options: Any) -> Any:
-        """Do something with both; the answers must be equal.
-
-        Returns:
-            The answer.
-        """
+        """Do something with both; the answers must be equal."""
         return self._alike(verb, lambda storage: _call(storage, verb, *arguments, **options))
 
     def in_transaction(self, steps: Sequence[Step], *, commit: bool) -> None:

@@ -53,8 +53,8 @@ MUTANTS = (
     Mutant(
         "lost-called-expired",
         RESCUER,
-        '        if job.reason == "deadline":\n            final',
-        "        if job.reason:\n            final",
+        '        if job.reason == "deadline":\n',
+        "        if job.reason:\n",
         "A job whose worker died ends as expired.",
     ),
     Mutant(
@@ -150,8 +150,8 @@ MUTANTS = (
     Mutant(
         "only-the-first-watcher-is-told",
         FOLLOWER,
-        "            for subscription in list(self.subscriptions):\n                subscription.notify(",
-        "            for subscription in list(self.subscriptions)[:1]:\n                subscription.notify(",
+        "            for subscription in list(self.subscriptions):\n",
+        "            for subscription in list(self.subscriptions)[:1]:\n",
         "Of two waiters for a job in one process the second waits forever.",
         where=("watch",),
     ),

@@ -136,11 +136,7 @@ class Copy:
         shutil.copytree(tree, self.path, ignore=shutil.ignore_patterns(*LEFT_OUT), symlinks=True)
 
     def run(self, mode: str, **order: Any) -> list[dict[str, Any]]:
-        """Run ``inside.py`` and return the events of its journal.
-
-        Raises:
-            RuntimeError: it could not begin, and no mutant explains that.
-        """
+        """Run ``inside.py`` and return the events of its journal."""
         shutil.rmtree(self.path / ".hypothesis", ignore_errors=True)
         paths = {name: self.path.parent / name for name in ("order", "journal", "output")}
         paths["journal"].write_text("")
@@ -178,11 +174,7 @@ class Copy:
 
     @contextmanager
     def broken(self, mutant: Mutant) -> Iterator[None]:
-        """Apply a mutant to the copy.
-
-        Raises:
-            DoesNotApplyError: its text is not there once.
-        """
+        """Apply a mutant to the copy."""
         file = self.path / mutant.file
         text = file.read_text(encoding="utf-8") if file.exists() else ""
         if text.count(mutant.old) != 1:
@@ -243,11 +235,7 @@ def run_tests(
 
 
 def search(copy: Copy, mutant: Mutant, touches: Touches, budget: float, only: Iterable[str]) -> Entry:
-    """Try the tests that touch a mutant, in some layers.
-
-    Raises:
-        DoesNotApplyError: the mutant's text is not there once.
-    """
+    """Try the tests that touch a mutant, in some layers."""
     wanted = {"sim"}.intersection(only) if mutant.table == "simulator" else set(only)
     layers: dict[str, list[str]] = {name: [] for name in sorted(wanted)}
     for test in touches.of(mutant, copy.path):

@@ -37,15 +37,15 @@ MUTANTS = (
     Mutant(
         "claims-count-as-retries",
         ROWS,
-        "        if self.state is RowState.RETRY:\n            self.retry_count",
-        "        if self.attempt:\n            self.retry_count",
+        "        if self.state is RowState.RETRY:\n",
+        "        if self.attempt:\n",
         "A job that was snoozed or released loses a retry when it is claimed again.",
     ),
     Mutant(
         "snoozes-use-retries-up",
         ROWS,
-        "        if self.state is RowState.RETRY:\n            self.retry_count",
-        "        if self.attempt and self.retry_count < self.retry_limit:\n            self.retry_count",
+        "        if self.state is RowState.RETRY:\n",
+        "        if self.attempt and self.retry_count < self.retry_limit:\n",
         "A snooze uses a retry as long as there is one.",
     ),
     Mutant(
@@ -128,8 +128,8 @@ MUTANTS = (
     Mutant(
         "failure-not-kept",
         TRANSITIONS,
-        "        row.remember(RowState.RETRY, error, now)\n        row.wait",
-        "        row.wait",
+        "        row.remember(RowState.RETRY, error, now)\n",
+        "",
         "An attempt that failed and is retried is missing in the job's history.",
     ),
     Mutant(
@@ -236,8 +236,8 @@ MUTANTS = (
     Mutant(
         "retried-job-not-lined-up",
         TABLES,
-        "        if row.waits:\n            self.lines",
-        "        if row.state is RowState.CREATED:\n            self.lines",
+        "        if row.waits:\n",
+        "        if row.state is RowState.CREATED:\n",
         "A job that waits for its retry is never claimed.",
     ),
     Mutant(
@@ -272,8 +272,7 @@ MUTANTS = (
     Mutant(
         "new-job-ousts-the-holder",
         TRANSITIONS,
-        "        if not scope.known(row.id) and _in_the_way(scope, row, row.state) is None:\n"
-        "            scope.store(row)\n",
+        "        if not scope.known(row.id) and _in_the_way(scope, row, row.state) is None:\n",
         "        if scope.known(row.id):\n"
         "            continue\n"
         "        other = _in_the_way(scope, row, row.state)\n"
@@ -283,8 +282,7 @@ MUTANTS = (
         "            holder.end(RowState.CANCELLED, row.created_on)\n"
         "            scope.store(holder)\n"
         "            other = None\n"
-        "        if other is None:\n"
-        "            scope.store(row)\n",
+        "        if other is None:\n",
         "A send with the key or slot of a waiting job cancels that job.",
     ),
     Mutant(

@@ -40,11 +40,7 @@ class Mutant:
     rare: bool = False
 
     def apply(self, source: str) -> str:
-        """Return a module's source with the patch.
-
-        Raises:
-            DoesNotApply: the old text is not there, or more than once: the module has changed.
-        """
+        """Return a module's source with the patch."""
         count = source.count(self.old)
         if count != 1:
             raise DoesNotApply(
@@ -59,11 +55,7 @@ class DoesNotApply(Exception):
 
 
 def install(mutants: Iterable[Mutant]) -> None:
-    """Patch modules that will be imported by this process from now on.
-
-    Raises:
-        DoesNotApply: one of the modules is imported already.
-    """
+    """Patch modules that will be imported by this process from now on."""
     patches: defaultdict[str, list[Mutant]] = defaultdict(list)
     for mutant in mutants:
         if mutant.module in sys.modules:

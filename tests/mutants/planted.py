@@ -45,8 +45,7 @@ PLANTED: Final = (
     Mutant(
         "rolled-back-ticks-stay",
         TRANSACTION,
-        "        self._locks.release(self._owner)\n        self._pending.discard()\n",
-        "        self._locks.release(self._owner)\n"
+        "        self._pending.discard()\n",
         "        committed = self._pending._committed\n"
         "        for row in self._pending._rows.values():\n"
         "            if '\"tick\"' in (row.meta or '') and not committed.known(row.id):\n"

@@ -115,20 +115,7 @@ def table(
     *,
     told: Callable[[Verdict], None] | None = None,
 ) -> list[Verdict]:
-    """Search for each mutant.
-
-    Args:
-        names: which ones; all by default.
-        runs: how many are made for each at most.
-        jobs: processes at a time.
-        told: called with each verdict.
-
-    Returns:
-        A verdict a mutant, in the table's order.
-
-    Raises:
-        UnknownMutant: there is none of such a name.
-    """
+    """Search for each mutant, or those of these names, and return their verdicts in the table's order."""
     wanted = TABLE if names is None else [mutant(name) for name in names]
     return _all([[one.name, "--runs", str(runs)] for one in wanted], jobs, told)
 
@@ -138,10 +125,7 @@ def simulator_table(
 ) -> list[Verdict]:
     """Break the simulator, one mutant at a time, and check that a bug is missed that is found without it.
 
-    Arguments are those of ``table``, ``names`` being those of the simulator's mutants.
-
-    Returns:
-        One verdict for each mutant. Code whose mutant has no effect is dead weight.
+    Code whose mutant has no effect is dead weight.
     """
     wanted = [one for one in SIMULATOR_MUTANTS if names is None or one.name in names]
     return _all([[one.blinds, "--under", one.name] for one in wanted], jobs, told)
@@ -174,11 +158,7 @@ def passed(verdicts: Sequence[Verdict]) -> bool:
 
 
 def mutant(name: str) -> Mutant:
-    """Return a mutant of the runtime by name, or a bug that is planted for a mutant of the simulator.
-
-    Raises:
-        UnknownMutant: there is none.
-    """
+    """Return a mutant of the runtime by name, or a bug that is planted for a mutant of the simulator."""
     for one in (*TABLE, *PLANTED):
         if one.name == name:
             return one
@@ -186,12 +166,7 @@ def mutant(name: str) -> Mutant:
 
 
 def hunt(name: str, most: int = RUNS) -> Verdict:
-    """Search for one mutant in this process, which must not have imported the runtime yet.
-
-    Args:
-        name: the mutant's.
-        most: how many runs are made at most.
-    """
+    """Search for one mutant in this process, which must not have imported the runtime yet."""
     wanted = mutant(name)
     install([wanted])
     from zeke_sim.experiment.driver import run_seeds  # noqa: PLC0415 - it imports what has just been patched
@@ -207,11 +182,7 @@ def hunt(name: str, most: int = RUNS) -> Verdict:
 
 
 def hunt_under(name: str) -> Verdict:
-    """Search for what a mutant of the simulator has to hide, in this process, as ``hunt`` does.
-
-    Raises:
-        UnknownMutant: there is no such mutant.
-    """
+    """Search for what a mutant of the simulator has to hide, in this process, as ``hunt`` does."""
     for one in SIMULATOR_MUTANTS:
         if one.name == name:
             break
@@ -229,13 +200,7 @@ def hunt_under(name: str) -> Verdict:
 
 
 def searched(wanted: Mutant, *, everywhere: bool = False) -> list[str]:
-    """Return the names of the scenarios in which a mutant is looked for.
-
-    Args:
-        wanted: the mutant.
-        everywhere: whether to ignore its scenarios: under a mutant of the simulator, other scenarios
-            may show it too.
-    """
+    """Return the names of the scenarios in which a mutant is looked for: its own, unless ``everywhere``."""
     from tests.scenarios import full, names  # noqa: PLC0415 - it imports the runtime, which is patched by then
 
     if wanted.where and not everywhere:

@@ -105,14 +105,8 @@ MUTANTS = (
     Mutant(
         "wait-without-fence",
         TRANSITIONS,
-        "        if row is None or row.attempt != attempt:\n"
-        "            continue\n"
-        "        if row.state is not RowState.ACTIVE:\n"
-        "            released",
-        "        if row is None:\n"
-        "            continue\n"
-        "        if row.state is not RowState.ACTIVE:\n"
-        "            released",
+        "        if row is None or row.attempt != attempt:\n",
+        "        if row is None:\n",
         "A worker that lost a job suspends it, although another worker runs it.",
         where=HERE,
     ),
@@ -135,8 +129,8 @@ MUTANTS = (
     Mutant(
         "wait-unmarked",
         TRANSITIONS,
-        "        if not child.awaited:\n            await_end(scope, child)\n",
-        "        if not child.awaited and child.parent == row.id:\n            await_end(scope, child)\n",
+        "        if not child.awaited:\n",
+        "        if not child.awaited and child.parent == row.id:\n",
         "The end of a job without a parent does not resume the jobs that wait for it.",
         where=HERE,
     ),
@@ -211,8 +205,8 @@ MUTANTS = (
     Mutant(
         "sweep-wakes-everybody",
         TABLES,
-        "            if child is None or child.state in FINAL:\n                yield from",
-        "            if child is not None:\n                yield from",
+        "            if child is None or child.state in FINAL:\n",
+        "            if child is not None:\n",
         "A sweep resumes jobs whose children have not ended.",
         where=HERE,
     ),
@@ -235,8 +229,8 @@ MUTANTS = (
     Mutant(
         "goes-on-without-an-outcome",
         CONTEXT,
-        "        if found.row_state not in FINAL:\n            self.interrupted",
-        "        if found.row_state not in FINAL and not found.attempt:\n            self.interrupted",
+        "        if found.row_state not in FINAL:\n",
+        "        if found.row_state not in FINAL and not found.attempt:\n",
         "A handler gets the outcome of a child that has not ended.",
         where=HERE,
     ),

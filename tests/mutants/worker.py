@@ -26,8 +26,8 @@ MUTANTS = (
     Mutant(
         "doubt-forgotten",
         LOOPS,
-        "        except BaseException:\n            self._claims.unsure = True\n            raise\n",
-        "        except BaseException:\n            raise\n",
+        "        except BaseException:\n            self._claims.unsure = True\n",
+        "        except BaseException:\n",
         "A worker whose check of its jobs failed does not repeat it.",
         where=("shutdown",),
     ),
@@ -57,8 +57,8 @@ MUTANTS = (
     Mutant(
         "settles-no-doubt-at-the-end",
         CLAIMS,
-        "        if self.unsure:\n            return Recover()\n",
-        "        if self.unsure and not self.stopping:\n            return Recover()\n",
+        "        if self.unsure:\n",
+        "        if self.unsure and not self.stopping:\n",
         "A worker that ends while a claim's answer is lost leaves jobs behind, which then count as failed.",
         where=("shutdown",),
     ),
@@ -119,11 +119,8 @@ MUTANTS = (
     Mutant(
         "interrupted-lane-lost",
         LANES,
-        "                self._renew(slot)\n                return\n            if now",
-        "                if not task.cancelling():\n"
-        "                    self._renew(slot)\n"
-        "                return\n"
-        "            if now",
+        "                self._renew(slot)\n",
+        "                if not task.cancelling():\n                    self._renew(slot)\n",
         "A worker loses a slot each time a handler is interrupted, until none is left.",
     ),
     Mutant(
@@ -137,8 +134,8 @@ MUTANTS = (
     Mutant(
         "limit-leaks-settled-jobs",
         STATE,
-        "                job.queue.busy -= 1\n                freed = True\n",
-        "                job.queue.busy -= type(job.outcome) is not Released\n                freed = True\n",
+        "                job.queue.busy -= 1\n",
+        "                job.queue.busy -= type(job.outcome) is not Released\n",
         "A job that a worker released counts for its task's limit forever.",
         where=("storm",),
     ),
@@ -166,8 +163,7 @@ MUTANTS = (
     Mutant(
         "tried-again-in-place",
         "zeke_queue.worker.attempts",
-        "            return self._outcomes.returned(job, result, context)\n        except GeneratorExit:",
-        "            return self._outcomes.returned(job, result, context)\n"
+        "        except GeneratorExit:",
         "        except RuntimeError as error:\n"
         "            if job.reason is not None or job.took:\n"
         "                return self._outcomes.raised(job, error)\n"

@@ -79,11 +79,7 @@ A run of more steps meets so many faults that it seldom ends before the last fau
 
 @dataclass(frozen=True, slots=True)
 class Newsroom(Scenario):
-    """A scenario of some sizes, in which less goes wrong in a minute the longer it takes.
-
-    Attributes:
-        sizes: of which each run has one.
-    """
+    """A scenario of some sizes, in which less goes wrong in a minute the longer it takes."""
 
     sizes: tuple[Size, ...] = SMALL
 

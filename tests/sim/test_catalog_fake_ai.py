@@ -20,11 +20,7 @@ RATES = [0.98, 1.0, 1.02]
 
 
 def asked(gaps: list[float], *, rate: float = 1.0, patience: float = 300.0) -> tuple[FakeAI, list[str]]:
-    """Call an AI with a limit of one call a minute, a number of seconds after the previous call.
-
-    Returns:
-        The AI, and what became of each call.
-    """
+    """Call an AI of one call a minute after these gaps; return it, and what became of each call."""
     ai, became, worlds = FakeAI(per_minute=1, patience=patience, late=0.0), [], []
     catalog = Catalog()
     clients = {}

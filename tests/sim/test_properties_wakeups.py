@@ -168,10 +168,7 @@ def _holds_a_job(h: History) -> None:
 
 
 def _runs_one_of_two_handlers(h: History) -> None:
-    """Both jobs were taken from the worker.
-
-    One of its handlers is still running, and the other has ended long ago.
-    """
+    """Both jobs were taken from the worker, one of whose handlers still runs."""
     jobs = h.send(), h.send()
     h.claim(*jobs)
     for job in jobs:

@@ -19,10 +19,7 @@ NASTY = "</script><script>alert(1)</script><!-- <style>{{data}}{{script}}\u2028&
 
 
 class Page(HTMLParser):
-    """The page as a browser parses it.
-
-    Elements with their attributes, and the text of each script and style.
-    """
+    """The page as a browser parses it: elements with their attributes, and the text in each."""
 
     def __init__(self, shown: Failure) -> None:
         super().__init__()

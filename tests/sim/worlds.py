@@ -42,14 +42,7 @@ def sending(task: str, times: int = 1, every: float = 0.0, first: float = 0.0) -
 def scenario_of(
     catalog: Catalog, *programs: Main, options: dict[str, Any] | None = None, **setup: Any
 ) -> Scenario:
-    """Return a scenario of one worker, by default; its clients run the programs.
-
-    Args:
-        catalog: the tasks.
-        programs: what ``c1``, ``c2`` … do.
-        options: of the scenario.
-        setup: of the world.
-    """
+    """Return a scenario of one worker, by default, whose clients ``c1``, ``c2`` … run the programs."""
     clients = {f"c{number}": program for number, program in enumerate(programs, 1)}
     made = {"clients": clients, "workers": 1, "phase": 1.0, **setup}
     return Scenario("given", "", lambda _draws: Setup(catalog, **made), **(options or {}))
