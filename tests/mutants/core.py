@@ -117,6 +117,7 @@ MUTANTS = (
         "    if catch_up is CatchUp.ALL:\n",
         "    if catch_up is CatchUp.ALL and now - last <= GRACE:\n",
         "A schedule that catches up on each tick serves only the last one after a long downtime.",
+        where=("cron",),
     ),
     Mutant(
         "catch-up-off-by-one",
@@ -126,6 +127,7 @@ MUTANTS = (
         "        following = cron.next_after(upcoming) if upcoming else None\n"
         "        upcoming = following if following and following <= now else upcoming\n",
         "The first tick of a downtime is left out where more than one passed.",
+        where=("cron",),
     ),
     Mutant(
         "appointment-twice-in-autumn",
@@ -133,6 +135,7 @@ MUTANTS = (
         "self._next_interval(instant) if self._crontab.every_hour else self._next_appointment(instant)",
         "self._next_interval(instant)",
         "A schedule at a certain hour fires twice where clocks show it twice, and not where they skip it.",
+        where=("cron",),
     ),
     Mutant(
         "appointment-lost-in-spring",
@@ -148,6 +151,7 @@ MUTANTS = (
         "if missing else _utc(wall - before)\n",
         "if missing else _utc(wall - after)\n",
         "A schedule at an hour that clocks show twice fires the second time.",
+        where=("cron",),
     ),
     Mutant(
         "aliases-add-to-the-limit",

@@ -139,6 +139,7 @@ MUTANTS = (
         "    tick_id.drawn = getattr(tick_id, 'drawn', 0) + 1\n"
         '    digest = uuid5(TICK_NAMESPACE, f"{schedule}|{tick.isoformat()}|{tick_id.drawn}").int\n',
         "Nothing keeps a tick from being served twice where a clock went back and the schedule was edited.",
+        where=("cron",),
     ),
     Mutant(
         "last-tick-of-a-batch-lost",
@@ -146,6 +147,7 @@ MUTANTS = (
         "        return _Plan(jobs, due.last_tick, due.next_tick)\n",
         "        return _Plan(jobs[:-1] or jobs, due.last_tick, due.next_tick)\n",
         "Of several ticks that are due at once the last one is lost.",
+        where=("cron",),
     ),
     Mutant(
         "only-the-first-watcher-is-told",

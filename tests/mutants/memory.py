@@ -216,6 +216,7 @@ MUTANTS = (
         "                yield line, free if room is None else min(free, room)\n",
         "                yield line, free\n",
         "One claim takes more jobs of a queue than there is room for.",
+        where=("limits",),
     ),
     Mutant(
         "claim-reads-then-writes",

@@ -55,6 +55,7 @@ MUTANTS = (
         "            await self._locks.clear(lambda: self._locks_of_new(rows), self._scope.owner)\n",
         "",
         "A send does not wait for a transaction that has taken its singleton key, and both have it.",
+        where=("transactions",),
     ),
     Mutant(
         "cancel-past-a-lock",

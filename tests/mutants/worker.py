@@ -178,6 +178,7 @@ MUTANTS = (
         "        if self._closed:\n            return self._release(jobs)\n",
         "",
         "A worker that ends starts the jobs of a claim in flight.",
+        where=("shutdown",),
     ),
     Mutant(
         "no-grace",
@@ -287,6 +288,7 @@ MUTANTS = (
         '        if job.reason == "shutdown":\n',
         '        if job.reason == "shutdown" and not claimed.retry_limit:\n',
         "A job whose handler is interrupted by the end of its worker loses a retry.",
+        where=("shutdown",),
     ),
     Mutant(
         "notes-dropped-in-an-outage",
