@@ -53,8 +53,7 @@ async def create(
         ),
     ] = None,
     team: Annotated[
-        str | None,
-        typer.Option(metavar="UUID", help="The team of the key's holder.", show_default=False),
+        str | None, typer.Option(metavar="UUID", help="The team of the key's holder.", show_default=False)
     ] = None,
     expires: Annotated[
         str | None,
@@ -110,8 +109,7 @@ async def list_keys(context: typer.Context) -> None:
 async def revoke(
     context: typer.Context,
     which: Annotated[
-        str,
-        typer.Argument(metavar="KEY", help="Its name, or the beginning of its id or text."),
+        str, typer.Argument(metavar="KEY", help="Its name, or the beginning of its id or text.")
     ],
 ) -> None:
     """Revoke a key permanently, and delete its sessions."""

@@ -72,11 +72,7 @@ class Options:
         from zeke_queue.core.names import schema_name
         from zeke_queue.system.settings import Settings
 
-        given: dict[str, Any] = {
-            "database_primary_url": self.database,
-            "jobs_schema": self.schema,
-            **more,
-        }
+        given: dict[str, Any] = {"database_primary_url": self.database, "jobs_schema": self.schema, **more}
         settings = Settings.load(**{name: value for name, value in given.items() if value is not None})
         # An invalid name is a usage error, so report it before the database is used.
         schema_name(settings.jobs_schema)

@@ -18,10 +18,7 @@ _TRIES: Final = 2
 
 
 async def requeue(
-    reader: Inspector,
-    job_id: UUID,
-    verb: Callable[[Sequence[UUID]], Awaitable[set[UUID]]],
-    ended: JobStatus,
+    reader: Inspector, job_id: UUID, verb: Callable[[Sequence[UUID]], Awaitable[set[UUID]]], ended: JobStatus
 ) -> bool:
     """Requeue an ended job.
 

@@ -158,12 +158,7 @@ class Due:
 
 
 def due(
-    cron: Cron,
-    last: datetime | None,
-    now: datetime,
-    catch_up: CatchUp,
-    *,
-    limit: int = TICKS_MAX,
+    cron: Cron, last: datetime | None, now: datetime, catch_up: CatchUp, *, limit: int = TICKS_MAX
 ) -> Due:
     """Return the ticks to serve now.
 

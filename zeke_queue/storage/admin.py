@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from zeke_queue.model import (
-        QueueSettings,
-        Schedule,
-    )
+    from zeke_queue.model import QueueSettings, Schedule
 
 
 class QueueAdmin(Protocol):

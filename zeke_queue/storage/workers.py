@@ -8,9 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from zeke_queue.model import (
-        WorkerInfo,
-    )
+    from zeke_queue.model import WorkerInfo
 
 
 class WorkerStore(Protocol):

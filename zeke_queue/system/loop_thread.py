@@ -40,10 +40,7 @@ class LoopThread(Generic[V]):
     """
 
     def __init__(
-        self,
-        name: str,
-        resource: AbstractAsyncContextManager[V],
-        timeout: float | None = None,
+        self, name: str, resource: AbstractAsyncContextManager[V], timeout: float | None = None
     ) -> None:
         # The driver needs a selector loop, which is not the default on every platform.
         self._loop = asyncio.SelectorEventLoop()

@@ -28,12 +28,7 @@ from zeke_queue.core.options import (
     singleton_key,
 )
 from zeke_queue.core.validation import check_uuid
-from zeke_queue.errors import (
-    InvalidNameError,
-    InvalidOptionError,
-    UnknownTaskError,
-    UsageError,
-)
+from zeke_queue.errors import InvalidNameError, InvalidOptionError, UnknownTaskError, UsageError
 from zeke_queue.system.entropy import Ids
 from zeke_queue.task.task import Send, check_description
 

@@ -19,15 +19,7 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnno
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import shown
 from zeke_queue.core.names import queue_name
-from zeke_queue.core.options import (
-    DEFAULTS,
-    INT4_MAX,
-    OPTIONS_OF_A_TASK,
-    OptionLayer,
-    layer,
-    merge,
-    new_job,
-)
+from zeke_queue.core.options import DEFAULTS, INT4_MAX, OPTIONS_OF_A_TASK, OptionLayer, layer, merge, new_job
 from zeke_queue.core.redaction import check_rules
 from zeke_queue.errors import (
     FieldError,

@@ -77,12 +77,7 @@ class Jobs:
         self._presenter = presenter
 
     async def trigger(
-        self,
-        caller: Caller,
-        task: str,
-        payload: Any,
-        *,
-        idempotency_key: str | None = None,
+        self, caller: Caller, task: str, payload: Any, *, idempotency_key: str | None = None
     ) -> Sent:
         """Send a job on behalf of a caller.
 

@@ -62,14 +62,7 @@ def _key(line: JobEvent) -> tuple[UUID, int, str, str]:
     return line.job_id, line.attempt, line.kind, line.data
 
 
-@holds(
-    "unstored events are sent again",
-    Invoked,
-    Answered,
-    Lived,
-    End,
-    verbs=("append_events", "heartbeat"),
-)
+@holds("unstored events are sent again", Invoked, Answered, Lived, End, verbs=("append_events", "heartbeat"))
 def unstored_events_are_sent_again(event: Invoked | Answered | Lived | End, state: RunState) -> None:
     """Progress and log lines that could not be stored are sent again when the storage is reachable."""
     dropped = state.of("lines", _Lines).dropped

@@ -73,10 +73,7 @@ class Property(NamedTuple):
 
 
 def holds(
-    name: str,
-    *events: type,
-    verbs: tuple[str, ...] = (),
-    steps: Callable[[Step], bool] | None = None,
+    name: str, *events: type, verbs: tuple[str, ...] = (), steps: Callable[[Step], bool] | None = None
 ) -> Callable[[Check], Property]:
     """Make a property of a function that takes an event of these types and the state after it."""
 

@@ -58,14 +58,7 @@ def known_of(state: RunState) -> _Known:
     return state.of("interruptions", _Known)
 
 
-@holds(
-    "no handler is interrupted without a reason",
-    Answered,
-    Lived,
-    WorkerRow,
-    Ended,
-    verbs=("heartbeat",),
-)
+@holds("no handler is interrupted without a reason", Answered, Lived, WorkerRow, Ended, verbs=("heartbeat",))
 def no_handler_is_interrupted_without_a_reason(
     event: Answered | Lived | WorkerRow | Ended, state: RunState
 ) -> None:

@@ -97,6 +97,5 @@ def _in_time(name: str, written: float, state: RunState) -> None:
     most = max(written, since) + EVERY * (1 + state.rules.drift) + state.rules.slack
     if state.at > most:
         raise Broken(
-            f"{name!r} was written at {written:.3f} s, and was not checked by {state.at:.3f} s",
-            since=written,
+            f"{name!r} was written at {written:.3f} s, and was not checked by {state.at:.3f} s", since=written
         )

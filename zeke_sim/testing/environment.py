@@ -86,13 +86,7 @@ class TestEnvironment:
     __test__ = False  # for pytest
 
     def __init__(
-        self,
-        catalog: Catalog,
-        backend: Backend,
-        options: Options,
-        *,
-        seed: int = 0,
-        resources: Any = None,
+        self, catalog: Catalog, backend: Backend, options: Options, *, seed: int = 0, resources: Any = None
     ) -> None:
         self.catalog = catalog if resources is None else with_resources(catalog, resources)
         self.given_resources = resources

@@ -101,11 +101,7 @@ class Simulation:
     """A world that a test sets up with ``send``, runs with ``run``, and checks with ``check``."""
 
     def __init__(
-        self,
-        worlds: WorldOptions,
-        catalog: Catalog,
-        seeds: Sequence[int],
-        request: pytest.FixtureRequest,
+        self, worlds: WorldOptions, catalog: Catalog, seeds: Sequence[int], request: pytest.FixtureRequest
     ) -> None:
         self._worlds = worlds
         self._catalog = catalog

@@ -141,11 +141,7 @@ class Node:
         self.storage = self.calls.storage
         self.queue = self.context.run(
             lambda: Queue(
-                self.catalog,
-                self.storage,
-                clock=self.resting_clock,
-                entropy=entropy,
-                settings=world.settings,
+                self.catalog, self.storage, clock=self.resting_clock, entropy=entropy, settings=world.settings
             )
         )
         self._lived("started")

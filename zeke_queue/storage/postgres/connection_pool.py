@@ -78,12 +78,7 @@ class OpenTransaction:
     """Whether more statements may follow before the commit."""
 
     def __init__(
-        self,
-        connection: object,
-        schema: str,
-        now: Callable[[], datetime] | None,
-        *,
-        repeatable: bool = True,
+        self, connection: object, schema: str, now: Callable[[], datetime] | None, *, repeatable: bool = True
     ) -> None:
         self.connection: Any = connection
         self.schema = schema
@@ -91,11 +86,7 @@ class OpenTransaction:
         self._repeatable = repeatable
 
     async def run(
-        self,
-        name: str,
-        parameters: dict[str, Any] | None = None,
-        *,
-        limit: int | None = None,
+        self, name: str, parameters: dict[str, Any] | None = None, *, limit: int | None = None
     ) -> list[Row]:
         """Run a statement of this package and return its rows."""
         text, values = statement(name, self.schema, limit), with_now(parameters, self._now)
@@ -210,11 +201,7 @@ class ConnectionPool:
         await self._connections.close()
 
     async def run(
-        self,
-        name: str,
-        parameters: dict[str, Any] | None = None,
-        *,
-        limit: int | None = None,
+        self, name: str, parameters: dict[str, Any] | None = None, *, limit: int | None = None
     ) -> list[Row]:
         """Run one statement as its own transaction."""
         text, values = statement(name, self.schema, limit), with_now(parameters, self.now)

@@ -27,12 +27,7 @@ OLDEST_SERVER: Final = 15
 _DEFAULT_SCHEMA: Final = "pgboss"
 
 _MISSING: Final = ("3F000", "42P01", "42703", "42704", "42883")  # schema, table, column, type, function
-_GONE: Final = (
-    "08",
-    "57P",
-    "53",
-    "58",
-)  # connection, shutdown, resources, system
+_GONE: Final = ("08", "57P", "53", "58")  # connection, shutdown, resources, system
 _CUT: Final = ("57014", "55P03", "25P03", "25P04")  # cancelled, or a timeout: of lock, idle or transaction
 _READ_ONLY: Final = "25006"
 _SERIALIZATION: Final = ("40001", "40P01")

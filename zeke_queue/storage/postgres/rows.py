@@ -17,15 +17,7 @@ from psycopg.rows import tuple_row
 
 from zeke_queue.core import jsonb
 from zeke_queue.errors import SerializationError
-from zeke_queue.model import (
-    Attempt,
-    CatchUp,
-    Job,
-    JobEvent,
-    RowState,
-    Schedule,
-    WorkerInfo,
-)
+from zeke_queue.model import Attempt, CatchUp, Job, JobEvent, RowState, Schedule, WorkerInfo
 from zeke_queue.storage.postgres.statements import PLAIN
 
 if TYPE_CHECKING:

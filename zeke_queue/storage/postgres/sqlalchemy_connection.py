@@ -39,11 +39,7 @@ class OpenAlchemyTransaction(OpenTransaction):
     """An open transaction of SQLAlchemy."""
 
     async def run(
-        self,
-        name: str,
-        parameters: dict[str, Any] | None = None,
-        *,
-        limit: int | None = None,
+        self, name: str, parameters: dict[str, Any] | None = None, *, limit: int | None = None
     ) -> list[Row]:
         """Run a statement of this package and return its rows."""
         from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 - a dependency of the application, may be missing

@@ -157,11 +157,7 @@ def _why(action: str, job: Job | None) -> str:
     if job.archived_on is not None:
         return "already archived"
     if not single.fits(job, action):
-        return {
-            "cancel": "already ended",
-            "retry": "not failed",
-            "resume": "not cancelled",
-        }[action]
+        return {"cancel": "already ended", "retry": "not failed", "resume": "not cancelled"}[action]
     return "blocked by another job with the same key or slot"
 
 

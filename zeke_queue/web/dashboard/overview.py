@@ -182,13 +182,7 @@ def failures(paces: Sequence[Throughput], span: Span) -> Chart:
 def latencies(paces: Sequence[Throughput], span: Span) -> list[Chart]:
     """Draw how long due jobs waited, and how long jobs ran."""
     return [
-        _latency(
-            "wait",
-            "Wait time",
-            [(pace.wait_median, pace.wait_95) for pace in paces],
-            paces,
-            span,
-        ),
+        _latency("wait", "Wait time", [(pace.wait_median, pace.wait_95) for pace in paces], paces, span),
         _latency("run", "Run time", [(pace.run_median, pace.run_95) for pace in paces], paces, span),
     ]
 

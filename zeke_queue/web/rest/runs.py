@@ -181,9 +181,7 @@ async def events(
 
 
 @router.post(
-    "/trigger/runs/{run_id}/cancel",
-    summary="Cancel a job",
-    responses=problems(401, 403, 404, 409, 503),
+    "/trigger/runs/{run_id}/cancel", summary="Cancel a job", responses=problems(401, 403, 404, 409, 503)
 )
 async def cancel(run_id: str, parts: Parts, _caller: Administers) -> answers.RunDetail:
     """Cancel a job permanently, with the children that it waits for; a running job is asked to stop."""
@@ -191,9 +189,7 @@ async def cancel(run_id: str, parts: Parts, _caller: Administers) -> answers.Run
 
 
 @router.post(
-    "/trigger/runs/{run_id}/retry",
-    summary="Retry a failed job",
-    responses=problems(401, 403, 404, 409, 503),
+    "/trigger/runs/{run_id}/retry", summary="Retry a failed job", responses=problems(401, 403, 404, 409, 503)
 )
 async def retry(run_id: str, parts: Parts, _caller: Administers) -> answers.RunDetail:
     """Requeue a failed or expired job, due immediately."""

@@ -9,10 +9,7 @@ from fastapi import APIRouter, Response
 from starlette.convertors import Convertor, register_url_convertor
 
 from zeke_queue.api_client import model as answers
-from zeke_queue.errors import (
-    InvalidNameError,
-    ScheduleNotFoundError,
-)
+from zeke_queue.errors import InvalidNameError, ScheduleNotFoundError
 from zeke_queue.web.admin import run_schedule, save_schedule, set_schedule_paused, shown_schedule
 from zeke_queue.web.api import Administers, Parts, Reads
 from zeke_queue.web.errors import problems
@@ -57,9 +54,7 @@ async def schedule(name: str, parts: Parts, _caller: Reads) -> answers.ScheduleI
 
 
 @router.put(
-    "/{name:schedule}",
-    summary="Create or edit a schedule",
-    responses=problems(400, 401, 403, 413, 422, 503),
+    "/{name:schedule}", summary="Create or edit a schedule", responses=problems(400, 401, 403, 413, 422, 503)
 )
 async def put(name: str, body: ScheduleEdit, parts: Parts, _caller: Administers) -> answers.ScheduleInfo:
     """Create or replace a schedule; a new cron expression or time zone takes effect from now on.
@@ -72,10 +67,7 @@ async def put(name: str, body: ScheduleEdit, parts: Parts, _caller: Administers)
 
 
 @router.delete(
-    "/{name:schedule}",
-    status_code=204,
-    summary="Delete a schedule",
-    responses=problems(401, 403, 404, 503),
+    "/{name:schedule}", status_code=204, summary="Delete a schedule", responses=problems(401, 403, 404, 503)
 )
 async def delete(name: str, parts: Parts, _caller: Administers) -> Response:
     """Delete a schedule; one declared in code is created again when the next worker starts."""
@@ -98,9 +90,7 @@ async def resume(name: str, parts: Parts, _caller: Administers) -> answers.Sched
 
 
 @router.post(
-    "/{name:path}/run",
-    summary="Run a schedule now",
-    responses=problems(401, 403, 404, 409, 422, 429, 503),
+    "/{name:path}/run", summary="Run a schedule now", responses=problems(401, 403, 404, 409, 422, 429, 503)
 )
 async def run(name: str, response: Response, parts: Parts, caller: Administers) -> answers.Triggered:
     """Send the schedule's job now; its ticks do not change."""

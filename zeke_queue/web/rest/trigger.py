@@ -31,9 +31,7 @@ _EVENT: Final = {
 
 
 @router.post(
-    "/trigger",
-    summary="Send a job",
-    responses=problems(400, 401, 403, 404, 409, 413, 422, 429, 503),
+    "/trigger", summary="Send a job", responses=problems(400, 401, 403, 404, 409, 413, 422, 429, 503)
 )
 async def trigger(
     body: Trigger,
@@ -57,20 +55,14 @@ async def trigger(
     return sent.triggered
 
 
-@router.get(
-    "/trigger/runs/{run_id}",
-    summary="Get a job",
-    responses=problems(401, 403, 404, 503),
-)
+@router.get("/trigger/runs/{run_id}", summary="Get a job", responses=problems(401, 403, 404, 503))
 async def run(run_id: str, parts: Parts, _caller: Reads) -> answers.Run:
     """Return a live or archived job."""
     return parts.presenter.run(await require(parts.storage, parse_id(run_id)))
 
 
 @router.get(
-    "/trigger/runs/{run_id}/detail",
-    summary="Get a job in detail",
-    responses=problems(401, 403, 404, 503),
+    "/trigger/runs/{run_id}/detail", summary="Get a job in detail", responses=problems(401, 403, 404, 503)
 )
 async def detail(run_id: str, parts: Parts, _caller: Reads) -> answers.RunDetail:
     """Return a live or archived job with its options, its family and its failed attempts."""
@@ -95,8 +87,7 @@ async def stream(
     parts: Parts,
     caller: Reads,
     last_event_id: Annotated[
-        str | None,
-        Header(description="The id of the last received event, after which the stream continues."),
+        str | None, Header(description="The id of the last received event, after which the stream continues.")
     ] = None,
 ) -> Any:
     """Stream a job's status as it changes, its progress and its log lines, until it has ended."""
