@@ -100,7 +100,7 @@ class _Shrinking:
 
     def by_kinds(self) -> None:
         """Remove all decisions of one kind at once, since some, such as orders, matter only together."""
-        for kind in (_is_order, _is_delay, _is_skip, _is_wake):
+        for kind in _KINDS:
             self._try_without(kind)
         for fault in sorted({str(_fault(one)) for one in self._decisions.values()}):
             self._try_without(lambda _, one, fault=fault: _fault(one) == fault)
@@ -172,17 +172,10 @@ def _fault(one: Any) -> str | None:
     return _parts(one).get("fault")
 
 
-def _is_order(address: str, _one: Any) -> bool:
-    return address.startswith("order/")
-
-
-def _is_delay(_address: str, one: Any) -> bool:
-    return isinstance(one, dict) and "fault" not in one
-
-
-def _is_skip(address: str, _one: Any) -> bool:
-    return "/skip/" in address
-
-
-def _is_wake(address: str, _one: Any) -> bool:
-    return "/wake/" in address
+_KINDS: Final[tuple[Callable[[str, Any], bool], ...]] = (
+    lambda address, _: address.startswith("order/"),
+    lambda _, one: isinstance(one, dict) and "fault" not in one,
+    lambda address, _: "/skip/" in address,
+    lambda address, _: "/wake/" in address,
+)
+"""The kinds of decisions other than faults: orders, delays, skipped rows, wake-ups."""

@@ -14,6 +14,7 @@ from zeke_sim.history.events import Change, Image, QueueRow, ScheduleRow, Violat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from datetime import datetime
     from uuid import UUID
 
     from zeke_queue.model import QueueSettings, WorkerInfo
@@ -62,6 +63,7 @@ class Recorder:
         self.commit = 0
         self.closed = False
         self._rows: tuple[Rows, ...] = ()
+        self._now: Callable[[], datetime]
 
     def compare(self) -> None:
         """Record rows that were modified in place, which a correct store never does."""
@@ -88,47 +90,33 @@ class Recorder:
 
     def watch(self, store: MemoryStorage, clock: Clock) -> None:
         """Observe every row of a store from now on."""
-        tables = store.tables
-        tables.jobs = jobs = Rows(self, "job", clock)
-        tables.archive = archive = Rows(self, "archive", clock)
+        tables, self._now = store.tables, clock.now
+        tables.jobs = jobs = Rows(self, "job")
+        tables.archive = archive = Rows(self, "archive")
         self._rows = (jobs, archive)
-        tables.workers = Watched(self._worker_row(clock))
-        tables.queues = Watched(self._queue_row(clock))
-        tables.plans = Watched(self._plan_row(clock))
+        tables.workers = Watched(self._worker_row)
+        tables.queues = Watched(self._queue_row)
+        tables.plans = Watched(self._plan_row)
 
-    def _worker_row(self, clock: Clock) -> Callable[[UUID, WorkerInfo | None, WorkerInfo | None], None]:
-        def tell(key: UUID, before: WorkerInfo | None, after: WorkerInfo | None) -> None:
-            row = after or before
-            if row is not None:
-                gone = after is None
-                self.add(WorkerRow(self._time(), clock.now(), key, row.beat_on, row.lease, gone))
+    def _worker_row(self, key: UUID, before: WorkerInfo | None, after: WorkerInfo | None) -> None:
+        row = after or before
+        if row is not None:
+            self.add(WorkerRow(self._time(), self._now(), key, row.beat_on, row.lease, after is None))
 
-        return tell
+    def _queue_row(self, key: str, before: QueueSettings | None, after: QueueSettings | None) -> None:
+        if after is not None and after != before:
+            self.add(QueueRow(self._time(), self._now(), key, after.concurrency_limit, after.paused_on))
 
-    def _queue_row(self, clock: Clock) -> Callable[[str, QueueSettings | None, QueueSettings | None], None]:
-        def tell(key: str, before: QueueSettings | None, after: QueueSettings | None) -> None:
-            if after is not None and after != before:
-                at, now = self._time(), clock.now()
-                self.add(QueueRow(at, now, key, after.concurrency_limit, after.paused_on))
+    def _plan_row(self, key: str, before: Plan | None, after: Plan | None) -> None:
+        was, is_now = before and before.schedule, after and after.schedule
+        declared, declared_before = after and after.declared, before and before.declared
+        self.add(ScheduleRow(self._time(), self._now(), key, was, is_now, declared, declared_before))
 
-        return tell
-
-    def _plan_row(self, clock: Clock) -> Callable[[str, Plan | None, Plan | None], None]:
-        def tell(key: str, before: Plan | None, after: Plan | None) -> None:
-            was, is_now = before and before.schedule, after and after.schedule
-            declared, declared_before = after and after.declared, before and before.declared
-            now = clock.now()
-            self.add(ScheduleRow(self._time(), now, key, was, is_now, declared, declared_before))
-
-        return tell
-
-    def row(
-        self, clock: Clock, table: Literal["job", "archive"], before: Image | None, row: Row | None
-    ) -> Image | None:
+    def row(self, table: Literal["job", "archive"], before: Image | None, row: Row | None) -> Image | None:
         """Record the change of a job's row, if any, and return the row's current image."""
         after = None if row is None else image(row)
         if before != after:
-            self.add(Change(self._time(), clock.now(), table, before, after, self.call, self.commit))
+            self.add(Change(self._time(), self._now(), table, before, after, self.call, self.commit))
         return after
 
 
@@ -150,31 +138,30 @@ def image(row: Row) -> Image:
 class Rows(dict[Any, Any]):
     """A table of jobs by id that records every insertion and deletion."""
 
-    def __init__(self, recorder: Recorder, table: Literal["job", "archive"], clock: Clock) -> None:
+    def __init__(self, recorder: Recorder, table: Literal["job", "archive"]) -> None:
         super().__init__()
         self._recorder = recorder
         self._table: Literal["job", "archive"] = table
-        self._clock = clock
         self._images: dict[UUID, Image | None] = {}
 
     def __setitem__(self, key: UUID, row: Row) -> None:
         super().__setitem__(key, row)
-        self._images[key] = self._recorder.row(self._clock, self._table, self._images.get(key), row)
+        self._images[key] = self._recorder.row(self._table, self._images.get(key), row)
 
     def __delitem__(self, key: UUID) -> None:
         super().__delitem__(key)
-        self._recorder.row(self._clock, self._table, self._images.pop(key, None), None)
+        self._recorder.row(self._table, self._images.pop(key, None), None)
 
     def pop(self, key: UUID, *default: Any) -> Any:
         """Take a row out."""
         if key in self:
-            self._recorder.row(self._clock, self._table, self._images.pop(key, None), None)
+            self._recorder.row(self._table, self._images.pop(key, None), None)
         return super().pop(key, *default)
 
     def compare(self) -> None:
         """Record rows that were modified in place, which a correct store never does."""
         for key, row in list(self.items()):
-            self._images[key] = self._recorder.row(self._clock, self._table, self._images.get(key), row)
+            self._images[key] = self._recorder.row(self._table, self._images.get(key), row)
 
 
 class Watched(dict[K, V]):

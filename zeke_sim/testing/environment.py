@@ -175,16 +175,12 @@ class TestEnvironment:
             return await work
         return self.drive_working(work) if working else self.drive(work)
 
-    def drive(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine while the worker is paused."""
-        return self._drive(work)
-
     def drive_working(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine while the worker runs jobs that become due."""
         self._check(work)
         _ = self.queue
         try:
-            return self._drive(self._accompanied(work))
+            return self.drive(self._accompanied(work))
         finally:
             self.loop.pause(self._lane)
 
@@ -200,7 +196,8 @@ class TestEnvironment:
         """Run jobs until none is due; time advances only while handlers wait."""
         self.drive_working(self._drain())
 
-    def _drive(self, work: Coroutine[Any, Any, T]) -> T:
+    def drive(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine while the worker is paused."""
         self._check(work)
         self._reached.clear()
         with self._inside():

@@ -265,9 +265,8 @@ async def _worked(client: Client, workload: Callable[[Client], Awaitable[object]
     try:
         await workload(client)
     except AssertionError as error:
-        raise Violation(ASSERTED, _assertion_text(error), at=_time(client)) from error
-    forgotten = client.forgotten()
-    if forgotten:
+        raise Violation(ASSERTED, str(error).strip() or "an assertion failed", at=_time(client)) from error
+    if forgotten := client.forgotten():
         raise Violation(
             ASSERTED,
             f"it called but did not await {', '.join(forgotten)}, so nothing was done: write `await`",
@@ -277,10 +276,6 @@ async def _worked(client: Client, workload: Callable[[Client], Awaitable[object]
 
 def _time(client: Client) -> float:
     return client._world.time()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-
-
-def _assertion_text(error: AssertionError) -> str:
-    return str(error).strip() or "an assertion failed"
 
 
 def test(

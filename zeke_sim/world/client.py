@@ -76,14 +76,7 @@ class _ServerTransaction:
 
 
 class NodeCalls:
-    """The calls of one node's process.
-
-    Attributes:
-        storage: ``zeke_queue.storage.Storage`` as seen by the node.
-        asleep: number of coroutines that wait for work.
-        failing: whether the last call failed.
-        owing: background calls whose last attempt failed.
-    """
+    """The calls of one node's process, as ``node.NodeCalls`` declares them."""
 
     def __init__(self, node: Node, counts: dict[str, int]) -> None:
         self._node = node
