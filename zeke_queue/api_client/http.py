@@ -114,11 +114,9 @@ class Http:
         """Send a request, repeat it if allowed, and return an answer without error.
 
         Args:
-            method: as for ``ask``.
-            path: as for ``ask``.
-            about: as for ``ask``.
+            method, path, about, **request: as for ``ask``.
+            task: the task that the request triggers.
             repeat: as for ``ask``. A request that was not sent at all is always repeated.
-            **request: arguments of httpx2.
 
         Raises:
             ZekeError: see ``zeke_queue.api_client.errors``.

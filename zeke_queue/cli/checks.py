@@ -175,7 +175,8 @@ def _unserved(survey: Survey) -> Iterator[Finding]:
             yield Finding(
                 Grade.WARNING if survey.beside_pgboss() else Grade.PROBLEM,
                 "queues",
-                f"{_waits(waiting, name)}, and no live worker serves that queue",
+                f"{_some(waiting, 'job')} of {name!r} {'waits' if waiting == 1 else 'wait'},"
+                " and no live worker serves that queue",
                 "start a worker whose catalog has that task; each logs its tasks when it starts"
                 + (" (a pg-boss may serve it: its workers are not listed)" if survey.beside_pgboss() else "")
                 + _left_over(survey, name),
@@ -305,10 +306,6 @@ def _failed(survey: Survey) -> Iterator[Finding]:
 def _ours(name: str) -> bool:
     """Return whether a queue is not one of pg-boss's own, which its own processes serve."""
     return not name.startswith(RESERVED_PREFIXES)
-
-
-def _waits(number: int, name: str) -> str:
-    return f"{_some(number, 'job')} of {name!r} {'waits' if number == 1 else 'wait'}"
 
 
 def _some(number: int, what: str) -> str:

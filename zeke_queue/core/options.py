@@ -185,12 +185,19 @@ def layer(options: Mapping[str, Any], allowed: Sequence[str], handled: Sequence[
 
 
 def singleton_key(value: object) -> str | None:
-    """Return the singleton key that a task's function computed for a job.
+    """Return a job's singleton key, as given or as computed by a task's function.
 
     Raises:
         InvalidOptionError: jobs can't have this key.
     """
-    return None if value is None else _singleton_key(value)
+    if value is None:
+        return None
+    key = _key("singleton_key", value)
+    if key.startswith(SINGLETON_QUEUE_PREFIX):
+        raise InvalidOptionError(
+            f"singleton_key: {shown(key)} begins with a prefix that pg-boss reserves; choose another"
+        )
+    return key
 
 
 def merge(*layers: OptionLayer) -> OptionLayer:
@@ -253,7 +260,7 @@ def new_job(
         if options.retry_delay_max is None
         else _whole_seconds("retry_delay_max", options.retry_delay_max, 0),
         expire_in=check_seconds("expire_in", options.expire_in, EXPIRE_IN_MIN),
-        singleton_key=None if options.singleton_key is None else _singleton_key(options.singleton_key),
+        singleton_key=singleton_key(options.singleton_key),
         slot_seconds=None
         if slot is None
         else _whole_seconds("throttle" if throttle is not None else "debounce", slot, 1),
@@ -305,9 +312,7 @@ def exclusive(options: OptionLayer) -> None:
 
 
 def _integer(field: str, value: object, low: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidOptionError(f"{field}: must be an integer from {low} to {INT4_MAX}, got {shown(value)}")
-    if not low <= value <= INT4_MAX:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= INT4_MAX:
         raise InvalidOptionError(
             f"{field}: must be an integer from {low} to {INT4_MAX} (int4), got {shown(value)}"
         )
@@ -393,12 +398,3 @@ def _key(field: str, value: object) -> str:
             f"{field}: must have at most {KEY_BYTES_MAX} bytes for the index, got {size}; send a hash of it"
         )
     return value
-
-
-def _singleton_key(value: object) -> str:
-    key = _key("singleton_key", value)
-    if key.startswith(SINGLETON_QUEUE_PREFIX):
-        raise InvalidOptionError(
-            f"singleton_key: {shown(key)} begins with a prefix that pg-boss reserves; choose another"
-        )
-    return key

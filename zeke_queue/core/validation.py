@@ -83,7 +83,9 @@ def check_query(query: object) -> JobQuery:
         raise UsageError(f"query: must be a JobQuery, got {shown(query)}; pass JobQuery() for all jobs")
     names, opaque = _names("names", query.names), _names("opaque", query.opaque)
     ids, without = _ids(query.ids), _carried(query.without)
-    _check_bytes(query.bytes_max)
+    most: object = query.bytes_max
+    if most is not None and (type(most) is not int or not 1 <= most < 2**63):
+        raise InvalidOptionError(f"bytes_max: must be a positive number of bytes, got {shown(most)}")
     limit: object = query.limit
     if type(limit) is not int or abs(limit) > INT4_MAX:
         raise InvalidOptionError(f"limit: must be an integer, got {shown(limit)}")
@@ -120,11 +122,6 @@ def _carried(given: object) -> tuple[str, ...]:
         if part not in CARRIED:
             raise InvalidOptionError(f"without: must be some of {', '.join(CARRIED)}, got {shown(part)}")
     return parts
-
-
-def _check_bytes(most: object) -> None:
-    if most is not None and (type(most) is not int or not 1 <= most < 2**63):
-        raise InvalidOptionError(f"bytes_max: must be a positive number of bytes, got {shown(most)}")
 
 
 def _check_created(query: JobQuery) -> None:

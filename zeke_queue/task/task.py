@@ -155,9 +155,8 @@ class Task(Generic[P, R]):
             return cast("P", self._default)
         value: Any = {} if payload is None and self._empty == b"{}" else payload
         try:
-            if strict and self._closed:
-                return self._adapter.validator.validate_python(value, extra="forbid")
-            return self._adapter.validator.validate_python(value)
+            extra = "forbid" if strict and self._closed else None
+            return self._adapter.validator.validate_python(value, extra=extra)
         except ValidationError as error:
             raise self._invalid(error) from None
 

@@ -109,9 +109,8 @@ def told(error: Exception) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, PayloadValidationError):
-        return field_errors(
-            str(error), [(_under_payload(field.path), field.message) for field in error.fields]
-        )
+        fields = [(path if path == "payload" else f"payload.{path}", why) for path, why in error.fields]
+        return field_errors(str(error), fields)
     if isinstance(error, JobConflictError):
         return ApiError(409, str(error), id=None if error.holder is None else str(error.holder))
     for kind, (status, message) in _CODES.items():
@@ -128,10 +127,6 @@ def _ours(error: Exception) -> ApiError:
     if isinstance(error, PermissionDeniedError | StorageError):
         return ApiError(500, "The database refused the request; see the server's log, and run zeke doctor")
     return ApiError(500, "Internal server error; see the server's log")
-
-
-def _under_payload(path: str) -> str:
-    return path if path == "payload" else f"payload.{path}"
 
 
 async def answer(request: Request, error: Exception) -> JSONResponse:

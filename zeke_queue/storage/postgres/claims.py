@@ -95,7 +95,7 @@ class Claims:
             # A newly found limit excluded its queue, and jobs below a mark were skipped, so claim again.
             if marks or any(one.name in self._limited - limited for one in rest):
                 taken += await self._claim(worker, rest, limit - len(taken), {})
-                taken.sort(key=_claim_order)
+                taken.sort(key=lambda job: (-job.priority, job.start_after, job.id))
             if not taken and self._may_reach_further():
                 taken = await self._claim(worker, capacity, limit, {}, further=_FURTHER)
         elif self._marking:
@@ -203,7 +203,3 @@ def _rest(capacity: Sequence[QueueCapacity], taken: Sequence[Claimed]) -> list[Q
         counts[job.name] = counts.get(job.name, 0) + 1
     rest = [one._replace(limit=one.limit - counts.get(one.name, 0)) for one in capacity]
     return [one for one in rest if one.limit > 0]
-
-
-def _claim_order(job: Claimed) -> tuple[int, datetime, UUID]:
-    return -job.priority, job.start_after, job.id

@@ -78,7 +78,9 @@ def as_storage_error(error: Exception, state: str | None = None) -> StorageError
     state = str(state or getattr(error, "sqlstate", None) or "")
     said = str(error).strip().partition("\n")[0]
     if state == "42501":
-        return PermissionDeniedError(f"{_role(error)} lacks a right: {said}. {_grant(said)}")
+        named = re.search(r"role \"([^\"]+)\"", str(error))
+        role = f"Role {named[1]!r}" if named else "The role"
+        return PermissionDeniedError(f"{role} lacks a right: {said}. {_grant(said)}")
     if state in _MISSING:
         named = _NAMED_SCHEMA.search(said)
         schema = named and (named[1] or named[2])
@@ -179,8 +181,3 @@ def _grant(said: str) -> str:
             " role; or connect as its owner"
         )
     return "Grant it (`zeke doctor` prints the statements), or connect as the tables' owner"
-
-
-def _role(error: Exception) -> str:
-    connection = re.search(r"role \"([^\"]+)\"", str(error))
-    return f"Role {connection.group(1)!r}" if connection else "The role"

@@ -265,14 +265,10 @@ def _adopt(connection: Connection, schema: str, found: Found) -> list[str]:
         elif "concurrently" in migration.text:
             _apply_concurrently(connection, schema, migration)
         else:
-            _apply_in_one_transaction(connection, schema, migration)
+            # No pg-boss changes tables meanwhile.
+            steps = [_pgboss_lock(schema), migration.fitted(schema), _record(schema, [migration])]
+            _run_with_lock_timeout(connection, schema, migration, steps)
     return [m.name for m in missing if m.number != _FRESH_ONLY]
-
-
-def _apply_in_one_transaction(connection: Connection, schema: str, migration: Migration) -> None:
-    """Apply a migration in one transaction, while no pg-boss changes tables."""
-    steps = [_pgboss_lock(schema), migration.fitted(schema), _record(schema, [migration])]
-    _run_with_lock_timeout(connection, schema, migration, steps)
 
 
 def _apply_concurrently(connection: Connection, schema: str, migration: Migration) -> None:

@@ -182,11 +182,9 @@ class Guard:
         except (ApiError, ZekeError):
             raise
         except HTTPException as refused:  # raised as in the host application's routes
-            raise ApiError(
-                refused.status_code,
-                _detail_text(refused.detail, refused.status_code),
-                headers=refused.headers,
-            ) from None
+            detail: object = refused.detail  # frameworks allow any type
+            said = detail if isinstance(detail, str) else HTTPStatus(refused.status_code).phrase
+            raise ApiError(refused.status_code, said, headers=refused.headers) from None
         except Exception as error:  # noqa: BLE001 - an authenticator may raise anything
             why = f"{type(error).__name__}: {error}"
             get_logger().error("authenticator_failed", error=why, patience=PATIENCE, exc_info=error)
@@ -344,11 +342,6 @@ def check_csrf(connection: HTTPConnection, given: str | None) -> None:
     session = connection.cookies.get(COOKIE)
     if not session or given is None or not hmac.compare_digest(csrf_token(session).encode(), given.encode()):
         raise _forbidden("The page has expired; reload it and try again")
-
-
-def _detail_text(detail: object, status: int) -> str:
-    """Return the detail of a host application's refusal as text; frameworks allow any type."""
-    return detail if isinstance(detail, str) else HTTPStatus(status).phrase
 
 
 def _unauthorized(message: str) -> ApiError:

@@ -42,7 +42,7 @@ async def _page(
     try:
         found, last = await page_of(request.parts, asked.job_query())
     except JobNotFoundError:
-        raise list_query.no_such_page() from None
+        raise ApiError(404, "The job before this page was purged; start at the first page") from None
     names = {*request.parts.queue.catalog.tasks, *(one.name for one in await request.parts.queue.stats())}
     if asked.task:
         names.add(asked.task)
@@ -119,9 +119,10 @@ def _action(request: PageRequest) -> str:
 
 
 async def _chosen(request: PageRequest, asked: ListQuery, *, every: bool) -> list[Job]:
-    """Return the selected jobs, or all that match, newest first, without payloads and outputs."""
+    """Return the selected jobs, or the newest that match, without payloads and outputs."""
     if every:
-        return await _matching(request, asked)
+        query = replace(asked.whole().job_query(MOST_AT_ONCE), without=CARRIED)
+        return (await page_of(request.parts, query))[0]
     ids: list[UUID] = []
     for text in [*request.fields("id"), *request.field("ids").split()][:MOST_AT_ONCE]:
         try:
@@ -130,13 +131,6 @@ async def _chosen(request: PageRequest, asked: ListQuery, *, every: bool) -> lis
             raise ApiError(422, "id: must be ids of jobs; select the jobs again") from None
     stored = await _stored(request, ids)
     return [stored[job_id] for job_id in dict.fromkeys(ids) if job_id in stored]
-
-
-async def _matching(request: PageRequest, asked: ListQuery) -> list[Job]:
-    """Return the newest ``MOST_AT_ONCE`` jobs of a list, without payloads and outputs."""
-    query = replace(asked.whole().job_query(MOST_AT_ONCE), without=CARRIED)
-    found, _ = await page_of(request.parts, query)
-    return found
 
 
 async def _stored(request: PageRequest, ids: Sequence[UUID]) -> dict[UUID, Job]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.api_client import model as answers
 from zeke_queue.core import jsonb
 from zeke_queue.model import JobQuery, JobStatus
-from zeke_queue.web.errors import ApiError
 from zeke_queue.web.ids import cursor_after, parse_cursor
 
 if TYPE_CHECKING:
@@ -170,8 +169,3 @@ def _read(text: str) -> datetime | None:
     except (ValueError, OverflowError):
         return None
     return read
-
-
-def no_such_page() -> ApiError:
-    """Return the error for a page that no longer exists."""
-    return ApiError(404, "The job before this page was purged; start at the first page")

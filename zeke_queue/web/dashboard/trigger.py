@@ -68,9 +68,7 @@ async def send(request: PageRequest) -> Response:
         )
     except PayloadValidationError as error:
         wrong = {field.path: field.message for field in error.fields}
-    except JobConflictError as error:
-        wrong = {"payload": str(error)}
-    except UsageError as error:
+    except (JobConflictError, UsageError) as error:
         wrong = {"payload": str(error)}
     except ApiError as error:
         wrong = {"task" if error.status == HTTPStatus.NOT_FOUND else "payload": error.message}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Response
 from starlette.convertors import Convertor, register_url_convertor
@@ -14,9 +13,6 @@ from zeke_queue.web.admin import run_schedule, save_schedule, set_schedule_pause
 from zeke_queue.web.api import Administers, Parts, Reads
 from zeke_queue.web.errors import problems
 from zeke_queue.web.request_bodies import ScheduleEdit
-
-if TYPE_CHECKING:
-    pass
 
 
 class _NameInPath(Convertor[str]):
