@@ -13,7 +13,7 @@ import ipaddress
 import re
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
@@ -182,7 +182,7 @@ class Guard:
         except (ApiError, ZekeError):
             raise
         except HTTPException as refused:  # raised as in the host application's routes
-            detail: object = refused.detail  # frameworks allow any type
+            detail = cast("object", refused.detail)  # frameworks allow any type
             said = detail if isinstance(detail, str) else HTTPStatus(refused.status_code).phrase
             raise ApiError(refused.status_code, said, headers=refused.headers) from None
         except Exception as error:  # noqa: BLE001 - an authenticator may raise anything
