@@ -75,7 +75,7 @@ async def test_outcomes_beyond_one_statement_are_settled_by_the_next(settler: Bu
     settler.add(BATCH_MAX + more)
     await turns()
     settler.storage.open.set()
-    await until(lambda: settler.state.backlog == 0)
+    await until(lambda: settler.state.load().backlog == 0)
     assert not settler.state.jobs
     assert settler.storage.sizes == [ENOUGH, BATCH_MAX, more]
 
@@ -83,5 +83,5 @@ async def test_outcomes_beyond_one_statement_are_settled_by_the_next(settler: Bu
 async def test_outcomes_that_arrive_together_are_settled_together(settler: Buffer) -> None:
     settler.storage.open.set()
     settler.add(20)
-    await until(lambda: settler.state.backlog == 0)
+    await until(lambda: settler.state.load().backlog == 0)
     assert settler.storage.sizes == [20]

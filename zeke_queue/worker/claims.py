@@ -48,12 +48,7 @@ class Recover(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """Claim jobs.
-
-    Attributes:
-        capacity: how many of which queue at most.
-        limit: how many together at most.
-    """
+    """Claim jobs: at most ``limit`` together, and of each queue at most its ``capacity``."""
 
     capacity: list[QueueCapacity]
     limit: int
@@ -73,13 +68,7 @@ ClaimAction = Recover | Claim | WaitForRoom | Sleep
 
 
 class Load(NamedTuple):
-    """How much the worker holds.
-
-    Attributes:
-        running: jobs that run.
-        ready: jobs that wait for a pool task.
-        backlog: outcomes that are not known to be stored.
-    """
+    """How many jobs run and wait for a pool task, and how many outcomes are not known to be stored."""
 
     running: int
     ready: int

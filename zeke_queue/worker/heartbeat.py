@@ -14,6 +14,7 @@ from zeke_queue.errors import StorageError
 from zeke_queue.model import Released, RowState
 from zeke_queue.system import logging as log
 from zeke_queue.system.waiting import Waiter, end
+from zeke_queue.worker.loops import Part
 from zeke_queue.worker.storage_health import log_refusal
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ HANGING_MAX: Final = 3
 """Maximum number of unanswered heartbeats."""
 
 
-class Heartbeat:
+class Heartbeat(Part):
     """Keeps a worker registered as alive in the storage.
 
     Args:
@@ -38,11 +39,7 @@ class Heartbeat:
     def __init__(
         self, shared: Shared, interval: float, carry_out: Callable[[Iterable[Action]], None]
     ) -> None:
-        self._info = shared.info
-        self._storage = shared.storage
-        self._health = shared.health
-        self._state = shared.state
-        self._clock = shared.clock
+        super().__init__(shared)
         self._interval = interval
         self._carry_out = carry_out
         self._beaten = Waiter()

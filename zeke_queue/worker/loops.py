@@ -65,7 +65,14 @@ class Shared(NamedTuple):
     wake_claims: Waiter
 
 
-class Dispatcher:
+class Part:
+    """A part of one run of a worker, with what all parts share."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._info, self._storage, self._health, self._state, self._clock, self._wake_claims = shared
+
+
+class Dispatcher(Part):
     """Carries out actions of the state, and watches deadlines.
 
     Args:
@@ -73,9 +80,7 @@ class Dispatcher:
     """
 
     def __init__(self, shared: Shared, pool: CoroutinePool, settle_soon: Callable[[], None]) -> None:
-        self._state = shared.state
-        self._clock = shared.clock
-        self._wake_claims = shared.wake_claims
+        super().__init__(shared)
         self._pool = pool
         self._settle_soon = settle_soon
         self._deadlines = DeadlineTimer(shared.clock, self._expire)
@@ -92,15 +97,9 @@ class Dispatcher:
                 if action.job in self._state.running:
                     self._state.running[action.job].cancel()
             elif type(action) is Report:
-                seconds = round(action.seconds, 1)
-                job = action.job
-                log.get_logger().error(
-                    "cancellation_ignored",
-                    **job.log_fields(),
-                    kind=job.queue.kind,
-                    reason=job.reason,
-                    seconds=seconds,
-                )
+                job, seconds = action.job, round(action.seconds, 1)
+                fields = {**job.log_fields(), "kind": job.queue.kind, "reason": job.reason}
+                log.get_logger().error("cancellation_ignored", **fields, seconds=seconds)
             else:
                 self._wake_claims.notify()
 
@@ -123,7 +122,7 @@ class Dispatcher:
         return deadline
 
 
-class ClaimLoop:
+class ClaimLoop(Part):
     """Claims jobs for the pool tasks of one worker.
 
     Args:
@@ -137,13 +136,8 @@ class ClaimLoop:
         carry_out: Callable[[Iterable[Action]], None],
         release_unknown: Callable[[], Awaitable[None]],
     ) -> None:
-        self._info = shared.info
-        self._storage = shared.storage
-        self._health = shared.health
-        self._state = shared.state
+        super().__init__(shared)
         self._claims = shared.state.claims
-        self._clock = shared.clock
-        self._waiter = shared.wake_claims
         self._carry_out = carry_out
         self._release_unknown = release_unknown
         self._stopping = asyncio.Event()
@@ -156,7 +150,7 @@ class ClaimLoop:
         """
         self._claims.stopping = True
         self._stopping.set()
-        self._waiter.notify()
+        self._wake_claims.notify()
 
     async def drained(self) -> None:
         """Wait until nothing is due and no job is held."""
@@ -164,7 +158,7 @@ class ClaimLoop:
         self._drains.append(drained)
         self._claims.drains = len(self._drains)
         self._claims.wake()
-        self._waiter.notify()
+        self._wake_claims.notify()
         await drained.wait()
 
     async def run(self) -> None:
@@ -195,7 +189,7 @@ class ClaimLoop:
             try:
                 # The worker can take nothing for a while, so senders should not wake it.
                 await self._set_idle(idle=False)
-                await self._waiter.wait()
+                await self._wake_claims.wait()
             finally:
                 self._claims.roomy()
 
@@ -233,11 +227,11 @@ class ClaimLoop:
 
         def notify(_: asyncio.Future[bool]) -> None:
             if listening:
-                self._waiter.notify()
+                self._wake_claims.notify()
 
         waiting.add_done_callback(notify)
         try:
-            await self._waiter.wait()
+            await self._wake_claims.wait()
             return self._claims.was_woken() or (waiting.done() and waiting.result())
         finally:
             listening = False
@@ -269,7 +263,7 @@ class ClaimLoop:
             waiter.notify()
 
 
-class SettleLoop:
+class SettleLoop(Part):
     """Stores outcomes.
 
     Args:
@@ -277,11 +271,7 @@ class SettleLoop:
     """
 
     def __init__(self, shared: Shared, progress_writer: ProgressWriter) -> None:
-        self._state = shared.state
-        self._storage = shared.storage
-        self._health = shared.health
-        self._clock = shared.clock
-        self._wake_claims = shared.wake_claims
+        super().__init__(shared)
         self._progress_writer = progress_writer
         self._waiter = Waiter()
         self._timer: asyncio.TimerHandle | None = None
@@ -387,10 +377,7 @@ def _log_outcome(logger: FilteringBoundLogger, job: LeasedJob, *, stored: bool) 
         fields["error"] = {"type": error.get("type"), "message": error.get("message")}
         if error.get("traceback"):
             fields["exception"] = error["traceback"]
-        if outcome.retry_in is None:
-            logger.error("job_failed", **fields)
-        else:
-            logger.warning("job_failed", **fields)
+        (logger.error if retry_in is None else logger.warning)("job_failed", **fields)
     elif isinstance(outcome, Released):
         event = "job_snoozed" if outcome.delay and job.reason is None else "job_released"
         logger.info(event, **fields, delay=outcome.delay)

@@ -39,7 +39,6 @@ RECANCEL_INTERVAL: Final = 10.0
 CLOSE_ENOUGH: Final = 1e-6
 """Seconds by which a sleep may end early because of rounding."""
 
-
 CANCEL_TIMEOUT: Final = 2.0
 """Seconds for cancelled handlers to end when the worker shuts down."""
 
@@ -102,11 +101,7 @@ class LeasedJob:
 
 
 class Start(NamedTuple):
-    """Give the jobs that are ready to free pool tasks.
-
-    Attributes:
-        deadline: the earliest of their deadlines, to be watched.
-    """
+    """Give the jobs that are ready to free pool tasks, and watch the earliest of their deadlines."""
 
     deadline: float
 
@@ -177,14 +172,9 @@ class WorkerState:
         self._queues = queues
         self._closed = False
 
-    @property
-    def backlog(self) -> int:
-        """The number of outcomes not known to be stored."""
-        return len(self.outcomes) + self.storing
-
     def load(self) -> Load:
         """Return how much is held."""
-        return Load(len(self.running), len(self.ready), self.backlog)
+        return Load(len(self.running), len(self.ready), len(self.outcomes) + self.storing)
 
     def claimed(self, claimed: Sequence[Claimed], asked: float, now: float) -> list[Action]:
         """Take in the answer of a claim that was sent at ``asked``.
