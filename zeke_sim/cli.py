@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from zeke_sim.experiment.plan import Plan
     from zeke_sim.experiment.run import Outcome
     from zeke_sim.experiment.scenario import Scenario
-    from zeke_sim.experiment.shrink import Shrunk
     from zeke_sim.report.failure import Failure
 
 BROKEN: Final = 1
@@ -247,6 +246,8 @@ def _show(
 ) -> None:
     """Write and print a failure, after shrinking it for at most ``seconds``; None does not shrink it."""
     from zeke_sim.experiment import shrink as shrinking
+    from zeke_sim.report import emit
+    from zeke_sim.report.files import write
 
     shrunk = shrinking.Shrunk.given(outcome)
     try:
@@ -254,20 +255,13 @@ def _show(
             typer.echo(f"found in {scenario.name}, seed {outcome.plan.seed}; shrinking …", err=True)
             shrunk = shrinking.shrink(scenario, outcome, seconds)
     finally:  # of an interruption too
-        _write_and_show(shrunk, folder, emit_test)
+        failure = write(shrunk, folder)
+        typer.echo(_screen(failure))
+        if emit_test is not None:
+            emit_test.write_text(emit.test(failure), encoding="utf-8")
+            typer.echo(f"regression test: {emit_test}")
     if shrunk.unsteady is not None:
         typer.secho(f"It does not replay identically: {shrunk.unsteady}", err=True)
-
-
-def _write_and_show(shrunk: Shrunk, folder: Path, emit_test: Path | None) -> None:
-    from zeke_sim.report import emit
-    from zeke_sim.report.files import write
-
-    failure = write(shrunk, folder)
-    typer.echo(_screen(failure))
-    if emit_test is not None:
-        emit_test.write_text(emit.test(failure), encoding="utf-8")
-        typer.echo(f"regression test: {emit_test}")
 
 
 def _writable(folder: Path | None = None, *files: tuple[str, Path | None]) -> None:

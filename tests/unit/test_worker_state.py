@@ -246,7 +246,7 @@ class Machine(RuleBasedStateMachine):
         assert busy <= (queue.limit or 0), "a limit holds in the worker already"
         assert all(count == 1 for count in self.settled.values()), "each job has one outcome"
         waiting = [*state.outcomes, *self.batch]
-        assert state.backlog == len(waiting) == len(set(waiting))
+        assert state.load().backlog == len(waiting) == len(set(waiting))
         for job in self.all:
             ends = (job in state.jobs) + (job in self.lost and job not in state.jobs)
             ended = job in self.settled or job in waiting
@@ -391,4 +391,4 @@ def test_outcome_of_a_lost_job_is_dropped() -> None:
     job = state.take(SLOT)
     state.lose([job], 1.0)
     assert not state.ended(job, Completed(job.claimed.id, 1, None))
-    assert state.backlog == 0
+    assert state.load().backlog == 0

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 RETRY_AFTER: Final = "5"
 """Seconds after which a client may retry when the database was unavailable."""
 
-
 INSTANT: Final = "Input should be a date and time with a time zone, such as 2026-01-31T12:00:00Z"
 """The message for an invalid instant."""
 

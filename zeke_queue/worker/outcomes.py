@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from zeke_queue.worker.job_context import WorkerJobContext
     from zeke_queue.worker.state import LeasedJob, Outcome
 
-
 _SWALLOWED: Final = (
     "job.call or job.wait_for ended this attempt with a Wait, which the handler caught before it returned; "
     "let the Wait propagate: except BaseException and gather(return_exceptions=True) catch it"

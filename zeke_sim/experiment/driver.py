@@ -198,18 +198,14 @@ def _received(batch: Experiment, plan: str | None, broke: str) -> Experiment:
     """Return the results of another process, whose failure is replayed in this one."""
     if plan is not None:
         outcome = replay(Plan.loads(plan))
-        batch.failure = replace(outcome, violation=outcome.violation or _only_once(broke, outcome.seconds))
+        not_repeated = Violation(
+            "a plan makes the same run again",
+            f"the search found a violation: {broke}; its plan does not reproduce it, so something in it is"
+            " random, or kept from one run to the next",
+            at=outcome.seconds,
+        )
+        batch.failure = replace(outcome, violation=outcome.violation or not_repeated)
     return batch
-
-
-def _only_once(broke: str, at: float) -> Violation:
-    """Return the violation for a run that violated a property but did not when repeated."""
-    return Violation(
-        "a plan makes the same run again",
-        f"the search found a violation: {broke}; its plan does not reproduce it, so something in it is"
-        " random, or kept from one run to the next",
-        at=at,
-    )
 
 
 @contextmanager

@@ -127,7 +127,10 @@ def _run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None) 
         text = "something stopped the loop, which only the simulation may; let a handler return instead"
         violation = Violation("a run goes on to its end", text, at=world.time())
     if violation is None:
-        violation = _verdict(checker, world.time())
+        try:
+            checker.finish(world.time())
+        except Violation as found:
+            violation = found
     return Outcome(
         plan=plan.with_decisions(decisions.made),
         events=world.recorder.events,
@@ -150,14 +153,6 @@ def _built(scenario: Scenario, plan: Plan, decisions: Decisions) -> Setup:
             f"{scenario.name}, seed {plan.seed}: it can't be built: {type(error).__name__}: {error} (at"
             f" {last.filename}:{last.lineno})"
         ) from error
-
-
-def _verdict(checker: Checker, at: float) -> Violation | None:
-    try:
-        checker.finish(at)
-    except Violation as violation:
-        return violation
-    return None
 
 
 def sentence(rule: str, properties: Sequence[Property]) -> str:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from zeke_sim.loop.event_loop import VirtualLoop
 
-
 TICK: Final = 1e-6
 """Minimum sleep in seconds; a shorter one would be rounded away, and time would not advance."""
 

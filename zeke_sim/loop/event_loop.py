@@ -48,7 +48,6 @@ class Lane:
 LANE: ContextVar[Lane | None] = ContextVar("zeke_sim_lane", default=None)
 """The lane of the running code; None for the world's own lane."""
 
-
 HANDLER: ContextVar[Any] = ContextVar("zeke_sim_handler", default=None)
 """The handler of the running code, including tasks that the handler created; None for the runtime."""
 
@@ -215,12 +214,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
             except (KeyboardInterrupt, SystemExit):
                 raise
             except BaseException as error:  # noqa: BLE001 - an error in a callback must not end the loop
-                self._report_error(error, handle)
-
-    def _report_error(self, error: BaseException, handle: Any) -> None:
-        """Report an error to the exception handler, as asyncio's handles do."""
-        what = {"message": f"Exception in callback {handle!r}", "exception": error, "handle": handle}
-        self.call_exception_handler(what)
+                message = f"Exception in callback {handle!r}"  # as asyncio's handles report it
+                self.call_exception_handler({"message": message, "exception": error, "handle": handle})
 
     # Control of lanes and time.
 

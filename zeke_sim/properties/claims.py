@@ -10,8 +10,6 @@ from zeke_sim.history.state import Broken, Call
 from zeke_sim.properties.definition import holds, is_claim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from zeke_sim.history.events import Image
     from zeke_sim.history.state import RunState
 
@@ -117,16 +115,13 @@ def _has_room(name: str, but: int, state: RunState) -> bool:
 
 def _locked(row: Image, state: RunState) -> bool:
     """Return whether an open transaction that cancels the row may hold its lock."""
+    named = {row.id, *state.ancestors(row.id)}
     return any(
-        row.id in call.invoked.args["ids"] or not state.ancestors(row.id).isdisjoint(call.invoked.args["ids"])
-        for call in _open_cancellations(state)
+        call.invoked.verb == "cancel" and not named.isdisjoint(call.invoked.args["ids"])
+        for calls in state.transactions.values()
+        if calls[-1].outcome is None or calls[-1].invoked.verb != "commit"
+        for call in calls
     )
-
-
-def _open_cancellations(state: RunState) -> Iterator[Call]:
-    for calls in state.transactions.values():
-        if calls[-1].outcome is None or calls[-1].invoked.verb != "commit":
-            yield from (call for call in calls if call.invoked.verb == "cancel")
 
 
 @holds("a claim returns what it took", Answered, verbs=("claim",))

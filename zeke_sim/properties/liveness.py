@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_sim.history.events import Image
-    from zeke_sim.history.state import Node, RunState, WorkerActivity
+    from zeke_sim.history.state import RunState, WorkerActivity
 
 WORKER_RECOVERS: Final = 6.0
 """Maximum seconds until a worker repeats a failed call after the storage has recovered."""
@@ -130,14 +130,10 @@ def _idle_since(activity: WorkerActivity, row: Image, state: RunState) -> float 
     if node is None or row.name not in activity.queues or node.running:
         return None
     well = node.well_since(state.at, state.rules.slack)
-    if well is None or (activity.holds and activity.busy < state.at) or not _is_of(activity, node, state):
+    runs = any(state.activity[worker] is activity for worker in node.workers)
+    if well is None or (activity.holds and activity.busy < state.at) or not runs:
         return None
     return max(activity.rested, node.rested, well + WORKER_RECOVERS)
-
-
-def _is_of(activity: WorkerActivity, node: Node, state: RunState) -> bool:
-    """Return whether a worker runs in a process now."""
-    return any(state.activity[worker] is activity for worker in node.workers)
 
 
 @holds("abandoned jobs are released", Change, End)

@@ -55,8 +55,9 @@ def _check_outcome(outcome: Any, event: Invoked, state: RunState) -> None:
     error = error_of(outcome.output) if isinstance(outcome, Failed) else {}
     if isinstance(outcome, Failed):
         _check_expired(outcome, error)
-    if "while_storing" in error or _was_overdue(outcome, error, state):
-        return
+    ruled = state.ruled_overdue.get((outcome.id, outcome.attempt))
+    if "while_storing" in error or (ruled and error.get("type") in {"Expired", "WorkerLost"}):
+        return  # the latter is said by a supervisor, possibly in the same process
     life = state.lives[outcome.id]
     ends = [end for end in life.ended.get(outcome.attempt, ()) if end.node == event.node]
     if ends:
@@ -89,12 +90,6 @@ def _claimed(outcome: Any, event: Invoked, state: RunState) -> bool:
     claim = state.lives[outcome.id].claims.get(outcome.attempt)
     call = state.calls.get(claim.call) if claim is not None and claim.call is not None else None
     return call is not None and call.invoked.node == event.node
-
-
-def _was_overdue(outcome: Any, error: dict[str, Any], state: RunState) -> bool:
-    """Return whether a supervisor, possibly in the same process, reports an attempt found to be overdue."""
-    ruled = state.ruled_overdue.get((outcome.id, outcome.attempt))
-    return bool(ruled) and error.get("type") in {"Expired", "WorkerLost"}
 
 
 def _check_expired(outcome: Failed, error: dict[str, Any]) -> None:

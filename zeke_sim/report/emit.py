@@ -17,7 +17,9 @@ WIDTH: Final = 88
 
 def test(failure: Failure) -> str:
     """Write the test module, with the plan inline."""
-    slug = _slug(failure)
+    of = failure.outcome.plan
+    words = re.sub(r"[^a-z0-9]+", "_", f"{of.scenario} {failure.violation.rule}".lower()).strip("_")
+    slug = f"{words}_seed_{of.seed}".replace("-", "minus_")
     plan = _literal(json.loads(failure.outcome.plan.dumps()))
     broken = failure.violation
     about = _comment(f"{broken.rule}: {failure.outcome.sentence} It was broken: {broken.text}")
@@ -29,12 +31,6 @@ def test(failure: Failure) -> str:
         f'{INDENT}"""Replay the plan and check its properties."""\n'
         f"{INDENT}replay(PLAN).check()\n"
     )
-
-
-def _slug(failure: Failure) -> str:
-    plan = failure.outcome.plan
-    words = re.sub(r"[^a-z0-9]+", "_", f"{plan.scenario} {failure.violation.rule}".lower()).strip("_")
-    return f"{words}_seed_{plan.seed}".replace("-", "minus_")
 
 
 def _plain(text: str) -> str:

@@ -71,7 +71,10 @@ class _Moment(NamedTuple):
 def screen(failure: Failure, *, colour: bool = False) -> str:
     """Format a failure. With ``colour``, the text contains terminal escapes."""
     story = stories.read(failure.outcome.events, failure.outcome.nodes)
-    tail = _files(failure)
+    tail = [
+        _line("  ", ("replay  ", "label"), (_clean(failure.command), "bold")),
+        _line("  ", ("page    ", "label"), (_clean(failure.page), "")),
+    ]
     faults, moments = _faults(failure, story)
     head = _head(failure, story)
     room = LINES - len(head) - len(faults) - len(tail) - 3
@@ -111,13 +114,6 @@ def _errors(failure: Failure) -> list[Text]:
     if len(found) > len(told):
         told.append(f"and {len(found) - len(told)} more jobs, on the page")
     return [_labelled("errors" if n == 0 else "", line) for n, line in enumerate(told)]
-
-
-def _files(failure: Failure) -> list[Text]:
-    return [
-        _line("  ", ("replay  ", "label"), (_clean(failure.command), "bold")),
-        _line("  ", ("page    ", "label"), (_clean(failure.page), "")),
-    ]
 
 
 def _faults(failure: Failure, story: Story) -> tuple[list[Text], list[_Moment]]:

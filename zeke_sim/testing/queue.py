@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from zeke_queue.task.run import RunSource
     from zeke_sim.testing.environment import TestEnvironment
 
-
 __tracebackhide__ = True  # pytest then shows the test's own lines
 
 NO_CONNECTION: Final = (

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Mapping
     from types import FrameType
 
-
 _AUDITED: Final = {
     "socket.__new__": "socket",
     "socket.connect": "socket",

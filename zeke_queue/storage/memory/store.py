@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from zeke_queue.system.clock import Clock
     from zeke_queue.system.entropy import Entropy
 
-
 DEAD_KEPT: Final = timedelta(days=1)
 """Time for which a worker is listed after its lease ran out."""
 
