@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -161,6 +162,21 @@ def test_refusal_has_a_reason_at_some_time_of_the_call(h: History) -> None:
     assert h.verdict() is None
     h.answer(h.invoke("insert", jobs=(h.new(singleton_key="k"),)), [None])
     assert h.breaks("a refusal has a reason") == "refused, and no job has key 'k' of 'a'"
+
+
+def test_repeated_send_may_be_refused_while_its_job_is_purged(h: History) -> None:
+    job = h.send()
+    sent = replace(h.new(), id=job)
+    h.complete(job)
+    h.wait(20)
+    h.archive(job)
+    h.wait(20)
+    call = h.invoke("insert", jobs=(sent,))
+    h.purge(job)
+    h.answer(call, [None])
+    assert h.verdict() is None
+    h.answer(h.invoke("insert", jobs=(sent,)), [None])
+    assert h.breaks("a refusal has a reason") == "refused, and no job has its id"
 
 
 def test_read_shows_a_state_since_the_call(h: History) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from zeke_sim.history.events import Answered, Change, Invoked
@@ -174,7 +175,7 @@ def one_job_per_key_and_slot(event: Change, state: RunState) -> None:
 def _named(place: Place) -> str:
     parts = [f"key {place.key!r}"] if place.key is not None else []
     parts += [f"the slot of {place.slot}"] if place.slot is not None else []
-    return f"{' in '.join(parts)} of {place.queue!r}"
+    return f"{' in '.join(parts)} of {place.queue!r}" if parts else "its id"
 
 
 @holds("an acknowledged send is stored", Answered, verbs=("insert", "insert_child", "commit"))
@@ -215,7 +216,7 @@ def _is_there(sent: UUID, answered: UUID | None, since: float, state: RunState) 
 
 @holds("a refusal has a reason", Answered, verbs=("insert", "insert_child"))
 def a_refusal_has_a_reason(event: Answered, state: RunState) -> None:
-    """A send is refused only if another job had its key or its slot at some time during the call."""
+    """A send is refused only if another job had its key or slot, or its own was purged, during the call."""
     if event.outcome != "ok":
         return
     call = state.calls[event.call]
@@ -227,7 +228,10 @@ def a_refusal_has_a_reason(event: Answered, state: RunState) -> None:
         # Near a slot's boundary, the send may belong to either of two slots.
         slots = {_slot_of(sent, event.issued + timedelta(seconds=s)) for s in (0.0, state.rules.slack)}
         places = [Place(sent.name, slot, sent.singleton_key) for slot in slots]
-        if not any(state.places.get(p) or state.vacated.get(p, -1.0) >= call.invoked.at for p in places):
+        rows = state.lives[sent.id].between(call.invoked.at, event.at)
+        purged = any(row is None and earlier is not None for row, earlier in pairwise(rows))
+        taken = any(state.places.get(p) or state.vacated.get(p, -1.0) >= call.invoked.at for p in places)
+        if not (taken or purged):
             raise Broken(f"refused, and no job has {_named(places[0])}", job=sent.id, since=call.invoked.at)
 
 
