@@ -104,7 +104,7 @@ MUTANTS = (
     Mutant(
         "lease-unwatched",
         LIFECYCLE,
-        '        self._start("lease", self.heartbeat.watch_lease())\n',
+        '            self._start("lease", self.heartbeat.watch_lease())\n',
         "",
         "A worker continues its jobs after its lease has ended.",
         where=("cancel",),

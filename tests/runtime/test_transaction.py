@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, cast
+from typing import Annotated, Any, cast
 from uuid import UUID
 
+import httpx2
 import psycopg
 import pytest
+from fastapi import Depends, FastAPI, Request
 
 from tests.cases import check_each_async
 from tests.clocks import FrozenClock
@@ -19,6 +23,7 @@ from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import JobConflictError, PayloadValidationError, UsageError
 from zeke_queue.model import JobQuery, RowState
+from zeke_queue.storage.forwarding import Call, forward
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
@@ -197,7 +202,7 @@ async def test_send_beside_an_open_transaction_is_refused(queue: Queue) -> None:
                 "resume": lambda: queue.resume(run.id),
                 "trigger of a schedule": lambda: queue.schedules.trigger("daily"),
                 "another queue": lambda: same.send("clean"),
-                "a task of the block": lambda: asyncio.ensure_future(queue.send("clean")),
+                "gather in the block": lambda: asyncio.gather(queue.send("clean")),
                 "a thread": lambda: asyncio.to_thread(asyncio.run, queue.send("clean")),
                 "storages nest": lambda: other.send("clean"),
             },
@@ -222,6 +227,54 @@ async def test_task_that_outlives_the_transaction_of_its_creator_can_send(queue:
         task = asyncio.ensure_future(later())
     ended.set()
     assert await soon(task)
+
+
+async def test_task_that_outlives_a_transaction_does_not_keep_its_storage(clock: FrozenClock) -> None:
+    storage = MemoryStorage(clock)
+    collected, ended = weakref.ref(storage), asyncio.Event()
+    with open_transactions.inside(storage):
+        task = asyncio.ensure_future(ended.wait())
+    del storage
+    gc.collect()
+    assert collected() is None
+    ended.set()
+    await task
+
+
+@pytest.fixture
+async def open_in_fixture(queue: Queue) -> AsyncIterator[Transaction]:
+    async with queue.transaction() as transaction:
+        yield transaction
+    assert (await queue.send("clean")).created
+
+
+async def test_transaction_of_a_fixture_is_open_in_the_test(
+    queue: Queue, open_in_fixture: Transaction
+) -> None:
+    await open_in_fixture.send("clean")
+    with pytest.raises(UsageError, match=r"^queue\.send inside"):
+        await queue.send("clean")
+
+
+async def opened_by_dependency(request: Request) -> AsyncIterator[Transaction]:
+    async with request.app.state.queue.transaction() as transaction:
+        yield transaction
+
+
+async def order(request: Request, transaction: Annotated[Any, Depends(opened_by_dependency)]) -> None:
+    await transaction.send("clean")
+    with pytest.raises(UsageError, match=r"^queue\.send inside"):
+        await request.app.state.queue.send("clean")
+
+
+async def test_transaction_of_a_fastapi_dependency_is_open_in_the_endpoint(queue: Queue) -> None:
+    app = FastAPI()
+    app.state.queue = queue
+    app.add_api_route("/orders", order, methods=["POST"])
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://app") as client:
+        assert (await client.post("/orders")).status_code == 200
+    assert (await queue.send("clean")).created
+    assert await number_of_jobs(queue) == 2
 
 
 @on_postgres
@@ -252,7 +305,7 @@ async def test_blocks_may_end_in_any_order_and_context(queue: Queue) -> None:
     assert (await other.send("clean")).created
     async with queue.transaction():
         pass
-    assert not any(block.open for block in open_transactions.OPEN.get())
+    assert not any(block.storage for block in open_transactions.OPEN.get())
 
 
 async def test_worker_that_starts_inside_a_transaction_is_not_part_of_it(clock: FrozenClock) -> None:
@@ -265,12 +318,20 @@ async def test_worker_that_starts_inside_a_transaction_is_not_part_of_it(clock: 
     @catalog.task("child")
     async def child() -> None: ...
 
-    storage = MemoryStorage(clock)
+    blocks: dict[str, tuple[object, ...]] = {}
+
+    async def record(call: Call, do: Callable[[], Awaitable[Any]]) -> Any:
+        blocks[call.verb] = open_transactions.OPEN.get()
+        return await do()
+
+    storage = forward(MemoryStorage(clock), record)
     queue = Queue(catalog, storage, clock=clock)
     run = await queue.send(parent)
     with open_transactions.inside(storage):
         async with Worker(queue) as worker:
             await worker.drain()
+            for verb in ("claim", "settle", "lock_expired", "wait_for_jobs"):
+                assert blocks[verb] == (), verb
     assert await run.result(0)
 
 

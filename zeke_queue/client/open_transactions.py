@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class _Block:
-    __slots__ = ("open", "storage")
+    __slots__ = ("storage",)
 
     def __init__(self, storage: object) -> None:
-        self.storage = storage
-        self.open = True
+        # None once the block has ended: a task that inherited the block must not keep its storage in memory.
+        self.storage: object | None = storage
 
 
 # A tuple, since transactions of two storages may nest.
@@ -37,7 +37,7 @@ def inside(storage: object) -> Generator[None]:
     try:
         yield
     finally:
-        block.open = False
+        block.storage = None
         # Blocks may end in another order than they began, and in another context, such as
         # an exit stack's, where the variable may lack this one.
         opened = OPEN.get()
@@ -66,7 +66,7 @@ def check_outside(storage: object, call: str) -> None:
         UsageError: one is.
     """
     for block in OPEN.get():
-        if block.open and block.storage is storage:
+        if block.storage is storage:
             raise UsageError(
                 f"{call} inside a transaction of the same storage may wait forever for the transaction's "
                 "locks: call the transaction's own method, or, for what must not be part of it, use "

@@ -1,4 +1,4 @@
-"""Waiting: wake-ups for one coroutine, timers that can be stopped, a limit on a rate, ends of tasks.
+"""Waiting: wake-ups for one coroutine, timers that can be stopped, a limit on a rate, tasks.
 
 A ``Waiter`` is what loops wait on; the other classes add a buffer, a deadline, a stop or a rate to it.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextvars import Context
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from zeke_queue.system.clock import wait
@@ -133,7 +134,7 @@ class DeadlineTimer:
         if at < self._at:
             self.cancel()
             self._at = at
-            self._sleeper = asyncio.ensure_future(self._sleep())
+            self._sleeper = start_detached(self._sleep())
 
     def cancel(self) -> None:
         """Cancel the timer."""
@@ -201,6 +202,15 @@ class RateBudget:
         grown = max(0.0, now - self._counted_at) * self._rate
         self._left, self._counted_at = min(self._burst, self._left + grown) - 1, now
         return max(0.0, -self._left / self._rate)
+
+
+def start_detached(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Start a task in an empty context, for work that many callers share and that outlives the first one.
+
+    In a copy of the first caller's context the task would log that caller's context variables for all of
+    them, and keep their values in memory.
+    """
+    return asyncio.get_running_loop().create_task(coroutine, context=Context())
 
 
 async def first(*coroutines: Coroutine[Any, Any, T]) -> T:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from zeke_queue.core import event_limits
 from zeke_queue.errors import StorageUnavailableError
-from zeke_queue.system.waiting import end
+from zeke_queue.system.waiting import end, start_detached
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -110,7 +110,7 @@ class _Batches(Generic[Q, A]):
         answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
         self._requests.append((request, answer))
         if self._running is None or self._running.done():
-            self._running = asyncio.ensure_future(self._run())
+            self._running = start_detached(self._run())
         return await answer
 
     async def close(self) -> None:

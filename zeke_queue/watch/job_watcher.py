@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from zeke_queue.errors import JobNotFoundError, StorageUnavailableError
 from zeke_queue.model import FINAL
 from zeke_queue.storage.inspect import require
-from zeke_queue.system.waiting import RateBudget, Waiter, end, first
+from zeke_queue.system.waiting import RateBudget, Waiter, end, first, start_detached
 from zeke_queue.watch.batched_reader import BatchedReader
 from zeke_queue.watch.subscription import OUTAGE_TIMEOUT, POLL_INTERVALS, Subscription, WatchedJob, was_closed
 
@@ -193,7 +193,7 @@ class JobWatcher:
         if self._watch is not None:
             self._watch.wake()
         if self._task is None:
-            self._task = asyncio.ensure_future(self._run())
+            self._task = start_detached(self._run())
             self._tasks.add(self._task)
             self._task.add_done_callback(self._tasks.discard)
 

@@ -13,7 +13,6 @@ from collections import deque
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.client.open_transactions import OPEN
 from zeke_queue.system.waiting import Waiter
 
 if TYPE_CHECKING:
@@ -89,8 +88,6 @@ class CoroutinePool:
         """
         self._attempt = attempt
         self._context = copy_context()
-        # A worker that starts inside a transaction's block outlives it, and its handlers are not part of it.
-        self._context.run(OPEN.set, ())
         for slot in self._slots:
             self._renew(slot)
 

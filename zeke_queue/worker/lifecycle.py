@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from zeke_queue.client import open_transactions
 from zeke_queue.errors import StorageError, StorageUnavailableError
 from zeke_queue.storage.forwarding import Call
 from zeke_queue.system import logging as log
@@ -50,18 +51,23 @@ class Lifecycle:
         await health.retry("heartbeat", lambda _: self.heartbeat.send(), on=unavailable)
 
     def start(self) -> None:
-        """Start all parts."""
-        self.pool.open(self.attempts)
-        if self.watchdog is not None:
-            self.watchdog.start()
-        self._start("pool", self.pool.failure())
-        self._start("settle", self.settle.run())
-        self._start("heartbeat", self.heartbeat.run())
-        self._start("lease", self.heartbeat.watch_lease())
-        if self.shared.info.queues:
-            self._start("claim", self.claims.run())
-        for name, loop in self.duties or ():
-            self._start(name, loop.run())
+        """Start all parts.
+
+        They and the handlers keep the caller's context variables, such as those of its log lines. But a
+        worker that starts inside a transaction's block outlives it, and its handlers are not part of it.
+        """
+        with open_transactions.outside():
+            self.pool.open(self.attempts)
+            if self.watchdog is not None:
+                self.watchdog.start()
+            self._start("pool", self.pool.failure())
+            self._start("settle", self.settle.run())
+            self._start("heartbeat", self.heartbeat.run())
+            self._start("lease", self.heartbeat.watch_lease())
+            if self.shared.info.queues:
+                self._start("claim", self.claims.run())
+            for name, loop in self.duties or ():
+                self._start(name, loop.run())
 
     async def until(self, event: Awaitable[Any]) -> None:
         """Wait for an event while the worker runs.

@@ -14,6 +14,7 @@ from zeke_queue.core import jsonb
 from zeke_queue.core.failure import clean, plain
 from zeke_queue.errors import StorageError, StorageUnavailableError
 from zeke_queue.model import JobEvent
+from zeke_queue.system.waiting import start_detached
 from zeke_queue.worker.storage_health import log_refusal
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class ProgressWriter:
 
     def _write_soon(self) -> None:
         if self._timer is None and self._writing is None and not self._closed:
-            self._writing = asyncio.ensure_future(self._write_and_rest())
+            self._writing = start_detached(self._write_and_rest())
 
     async def _write_and_rest(self) -> None:
         try:

@@ -168,8 +168,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def create_task(
         self, coro: Coroutine[Any, Any, T] | Generator[Any, None, T], **options: Any
     ) -> asyncio.Task[T]:
-        """Create a task and keep a reference to it until it is done."""
+        """Create a task and keep a reference to it until it is done.
+
+        A task in a context without a lane belongs to the lane of its creator, as to a process.
+        """
         options.pop("eager_start", None)
+        context: Context | None = options.get("context")
+        if context is not None and LANE not in context:
+            context.run(LANE.set, LANE.get())
         task = asyncio.Task(coro, loop=self, **options)
         tasks = self._tasks
         tasks.append(task)

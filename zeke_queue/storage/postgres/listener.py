@@ -18,6 +18,7 @@ from psycopg import AsyncConnection, sql
 from zeke_queue.storage.notifier import Notifier
 from zeke_queue.storage.postgres.verbs import job_channel, work_channel
 from zeke_queue.system.logging import get_logger
+from zeke_queue.system.waiting import start_detached
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,7 +59,7 @@ class Listener:
     def start(self) -> None:
         """Start listening, unless that has happened."""
         if self.enabled and self._task is None:
-            self._task = asyncio.ensure_future(self._listen())
+            self._task = start_detached(self._listen())
 
     async def ready(self) -> bool:
         """Wait a moment until the connection listens; return False if it does not, so nothing is received."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from zeke_queue.errors import StorageError
 from zeke_queue.model import JobQuery, JobStatus
 from zeke_queue.system.logging import get_logger
-from zeke_queue.system.waiting import StoppableTimer, backoff, end
+from zeke_queue.system.waiting import StoppableTimer, backoff, end, start_detached
 from zeke_queue.web.inspect import all_queues, all_workers, waiting
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class Sampler:
         if self._task is None and self._viewers and not self._closed:
             self._timer = StoppableTimer(self._parts.queue.clock)
             self._backlog.clear()
-            self._task = asyncio.ensure_future(self._run(self._timer))
+            self._task = start_detached(self._run(self._timer))
 
     async def _run(self, timer: StoppableTimer) -> None:
         failures = 0

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import JobNotFoundError, StorageUnavailableError
 from zeke_queue.system.logging import get_logger
-from zeke_queue.system.waiting import end, first
+from zeke_queue.system.waiting import end, first, start_detached
 from zeke_queue.web.sse import frames
 from zeke_queue.web.sse.job_events import JobEvents
 from zeke_queue.web.sse.page_events import PageEvents
@@ -179,7 +179,7 @@ class EventStreams:
             check.streams[stream] = None
         if self._ticking is None:
             self._none_open.clear()
-            self._ticking = asyncio.ensure_future(self._run())
+            self._ticking = start_detached(self._run())
         try:
             yield
         finally:

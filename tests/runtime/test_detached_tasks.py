@@ -1,0 +1,80 @@
+"""Tasks that serve several callers: they see no context variable of the caller that started them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from contextvars import ContextVar
+from typing import Any
+
+from tests.cases import check_each
+from tests.clocks import FrozenClock
+from tests.conformance.driver import soon
+from zeke_queue.client.queue import Queue
+from zeke_queue.storage.forwarding import Call, forward
+from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.storage.postgres.listener import Listener
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
+from zeke_queue.web import WebSettings, close_app, create_app
+from zeke_queue.web.dashboard.sampler import USUAL, Sampler
+from zeke_queue.worker import Worker
+
+CALLER: ContextVar[str] = ContextVar("caller", default="none")
+
+
+class RecordingClock(FrozenClock):
+    """Records which caller the code that sleeps sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slept: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def sleep(self, seconds: float) -> None:
+        if not self.slept.done():
+            self.slept.set_result(CALLER.get())
+        await super().sleep(seconds)
+
+
+async def test_shared_task_sees_no_variable_of_its_first_caller(clock: FrozenClock) -> None:
+    catalog, callers = Catalog(), defaultdict[str, set[str]](set)
+
+    @catalog.task("report")
+    async def report(job: JobContext) -> None:
+        CALLER.set("handler")
+        await job.progress(0.5)
+
+    async def record(call: Call, do: Callable[[], Awaitable[Any]]) -> Any:
+        callers[call.verb].add(CALLER.get())
+        return await do()
+
+    queue = Queue(catalog, forward(MemoryStorage(clock), record), clock=clock)
+    run = await queue.send(report)
+    async with Worker(queue) as worker:
+        CALLER.set("subscriber")
+        watching = asyncio.ensure_future(run.result())
+        await worker.drain()
+        await soon(watching)
+    CALLER.set("viewer")
+    app = create_app(queue, WebSettings())
+    sampler = Sampler(app.state.zeke)
+    async with aclosing(sampler.watch(USUAL)) as samples:
+        await soon(anext(samples))
+    await sampler.close()
+    await close_app(app)
+
+    def check(verb: str) -> None:
+        assert callers[verb] == {"none"}
+
+    check_each(["append_events", "subscribe", "add", "get", "discard", "throughput", "queue_stats"], check)
+
+
+async def test_listening_connection_sees_no_variable_of_its_first_caller() -> None:
+    clock = RecordingClock()
+    CALLER.set("worker")
+    listener = Listener("host=127.0.0.1 port=1", "pgboss", clock, enabled=True)
+    listener.start()
+    assert await soon(clock.slept) == "none"  # it could not connect, and waits
+    await listener.stop()
