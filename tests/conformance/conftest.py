@@ -14,7 +14,6 @@ from tests.conformance.storages import STORAGES, open_storage
 from zeke_queue.storage import Storage
 from zeke_queue.storage.forwarding import Call, forward
 from zeke_queue.storage.memory import MemoryStorage
-from zeke_queue.storage.postgres import PostgresStorage
 
 
 @pytest.fixture
@@ -22,11 +21,19 @@ def clock() -> FrozenClock:
     return FrozenClock()
 
 
-@pytest.fixture(params=STORAGES)
-async def storage(request: pytest.FixtureRequest, clock: FrozenClock) -> AsyncIterator[Storage]:
-    async with open_storage(request.param, clock, request) as opened:
-        # One of the two runs behind a forwarder that changes nothing.
-        yield forward(opened, _directly) if isinstance(opened, PostgresStorage) else opened
+@pytest.fixture(params=[*STORAGES, "forwarded"])
+async def opened(request: pytest.FixtureRequest, clock: FrozenClock) -> AsyncIterator[Storage]:
+    """A storage with nothing in it; ``storage`` may forward to it."""
+    name = "memory" if request.param == "forwarded" else request.param
+    async with open_storage(name, clock, request) as opened:
+        yield opened
+
+
+@pytest.fixture
+def storage(opened: Storage, request: pytest.FixtureRequest) -> Storage:
+    """The storage under test: direct, or behind two forwarders, through which each call is the same."""
+    forwarded = request.node.callspec.params["opened"] == "forwarded"
+    return forward(forward(opened, _directly), _directly) if forwarded else opened
 
 
 async def _directly(_call: Call, do: Callable[[], Awaitable[Any]]) -> Any:
@@ -39,8 +46,8 @@ def jobs(storage: Storage, clock: FrozenClock) -> Driver:
 
 
 @pytest.fixture
-def plant(storage: Storage, request: pytest.FixtureRequest) -> Plant:
+def plant(opened: Storage, request: pytest.FixtureRequest) -> Plant:
     """Writes a row past the storage, as another program on the same tables does."""
-    if isinstance(storage, MemoryStorage):
-        return PlantInMemory(storage)
+    if isinstance(opened, MemoryStorage):
+        return PlantInMemory(opened)
     return PlantInPostgres(request.getfixturevalue("emptied_dsn"))

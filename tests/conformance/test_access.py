@@ -288,9 +288,9 @@ class RowsInPostgres:
 
 
 @pytest.fixture
-def rows(storage: Storage, request: pytest.FixtureRequest) -> Rows:
-    if isinstance(storage, MemoryStorage):
-        return RowsInMemory(storage)
+def rows(opened: Storage, request: pytest.FixtureRequest) -> Rows:
+    if isinstance(opened, MemoryStorage):
+        return RowsInMemory(opened)
     return RowsInPostgres(request.getfixturevalue("emptied_dsn"))
 
 

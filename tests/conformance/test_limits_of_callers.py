@@ -79,10 +79,11 @@ async def test_invalid_limit_or_window_is_refused(storage: Storage) -> None:
     await check_each_async(cases, check)
 
 
-async def callers_known(storage: Storage, request: pytest.FixtureRequest) -> list[str]:
+async def callers_known(request: pytest.FixtureRequest) -> list[str]:
     """Return whose windows are stored, in the order of their names."""
-    if isinstance(storage, MemoryStorage):
-        return sorted(storage._tables.windows)
+    opened = request.getfixturevalue("opened")
+    if isinstance(opened, MemoryStorage):
+        return sorted(opened._tables.windows)
     async with await psycopg.AsyncConnection.connect(request.getfixturevalue("emptied_dsn")) as connection:
         found = await connection.execute('select caller from pgboss.rate_limit order by caller collate "C"')
         return [caller for (caller,) in await found.fetchall()]
@@ -95,7 +96,7 @@ async def test_windows_of_others_are_deleted_a_minute_after_their_end(
         await storage.access.acquire("old", 1, 30.0)
         clock.advance(30 + after)
         await storage.access.acquire("new", 1, 30.0)
-        assert await callers_known(storage, request) == ["new", *others]
+        assert await callers_known(request) == ["new", *others]
 
     cases = [(0.0, "old"), (59.999999, "old"), (60.0,), (600.0,)]
     await check_each_async(cases, check)
@@ -109,9 +110,9 @@ async def test_call_deletes_at_most_the_ten_oldest_windows(
         await storage.access.acquire(f"old {number:02}", 1, 100.0 - number)
     clock.advance(200)
     await storage.access.acquire("new", 1, 100.0)
-    assert await callers_known(storage, request) == ["new", "old 00", "old 01", "old 02"]
+    assert await callers_known(request) == ["new", "old 00", "old 01", "old 02"]
     await storage.access.acquire("new", 1, 100.0)
-    assert await callers_known(storage, request) == ["new"]
+    assert await callers_known(request) == ["new"]
 
 
 async def test_call_does_not_delete_the_window_of_its_caller(
@@ -120,4 +121,4 @@ async def test_call_does_not_delete_the_window_of_its_caller(
     await storage.access.acquire("old", 1, 30.0)
     clock.advance(3600)
     assert await storage.access.acquire("old", 1, 30.0) == RateLimit(allowed=True, count=1, resets_in=30.0)
-    assert await callers_known(storage, request) == ["old"]
+    assert await callers_known(request) == ["old"]
