@@ -10,12 +10,15 @@ has the job, and saves the work otherwise.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import error_output
 from zeke_queue.errors import StorageError
 from zeke_queue.model import Completed, Failed, Released, Waiting
+from zeke_queue.storage.inspect import Inspector
+from zeke_queue.storage.jobs import JobStore
+from zeke_queue.storage.workers import WorkerStore
 from zeke_queue.system import logging as log
 from zeke_queue.system.waiting import DeadlineTimer, Waiter, end
 from zeke_queue.worker.claims import Claim, Recover, Sleep
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from zeke_queue.model import WorkerInfo
-    from zeke_queue.storage import Storage
     from zeke_queue.system.clock import Clock
     from zeke_queue.worker.claims import ClaimAction
     from zeke_queue.worker.coroutine_pool import CoroutinePool
@@ -46,6 +48,10 @@ BATCH_MAX: Final = 1000
 """Outcomes per settlement at most."""
 
 
+class RunStorage(JobStore, WorkerStore, Inspector, Protocol):
+    """What a run of a worker calls; its duties have storages of their own."""
+
+
 class Shared(NamedTuple):
     """What the loops of one run of a worker share.
 
@@ -58,7 +64,7 @@ class Shared(NamedTuple):
     """
 
     info: WorkerInfo
-    storage: Storage
+    storage: RunStorage
     health: StorageHealth
     state: WorkerState
     clock: Clock

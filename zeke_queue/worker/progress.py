@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-    from zeke_queue.storage import Storage
+    from zeke_queue.storage.jobs import JobStore
 
 INTERVAL: Final = 0.1
 """Seconds between two writes."""
@@ -45,7 +45,7 @@ KEY_MAX: Final = 200
 class ProgressWriter:
     """Writes progress and log lines in the background, in batches."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: JobStore) -> None:
         self._storage = storage
         self._refused: list[JobEvent] = []
         self._waiting: dict[tuple[UUID, int], JobEvent] = {}  # in order; by job, and line or 0 for progress
