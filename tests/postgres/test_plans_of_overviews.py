@@ -8,14 +8,16 @@ from uuid import UUID
 
 import pytest
 
-from tests.cases import check_each
+from tests.cases import check_each, check_each_async
 from tests.postgres.explaining import connect, explain, explain_look
+from tests.postgres.opening import opened
 from zeke_queue.model import JobQuery
 from zeke_queue.storage.postgres.overview import throughput_parameters
 from zeke_queue.storage.postgres.reader import filter_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import psycopg
 
@@ -87,6 +89,23 @@ KEPT: dict[str, dict[str, Any]] = {
     "revoke_key": {"id": SOMEBODY},
     "touch_key": {"id": SOMEBODY},
 }
+
+
+async def test_overview_takes_one_round_trip(dsn: str, tmp_path: Path) -> None:
+    async with opened(dsn) as parts:
+
+        async def check(verb: str) -> None:
+            await getattr(parts.storage, verb)()  # prepares its statements
+            with (tmp_path / verb).open("w+b") as trace:
+                async with parts.connections.one() as connection:
+                    connection.pgconn.trace(trace.fileno())
+                await getattr(parts.storage, verb)()
+                async with parts.connections.one() as connection:
+                    connection.pgconn.untrace()
+                trace.seek(0)
+                assert trace.read().count(b"ReadyForQuery") == 1
+
+        await check_each_async(["queue_stats", "workers"], check)
 
 
 @pytest.mark.parametrize("analyzed", [False, True])
