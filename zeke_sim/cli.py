@@ -56,6 +56,15 @@ Scenarios = Annotated[
 Folder = Annotated[
     Path, typer.Option("--folder", metavar="DIR", help="Directory for plans and pages of failures.")
 ]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=64,
+        show_default=False,
+        help="Number of processes; by default 2 for more than 25 runs, if there are two processors.",
+    ),
+]
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan written by `zeke sim run`.")]
 
 
@@ -78,7 +87,7 @@ def run_(
     budget: Annotated[
         str | None, typer.Option(metavar="TIME", help="Stop after this much real time: 90s, 2m.")
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, max=64, help="Number of processes.")] = 1,
+    jobs: Jobs = None,
     shrink: Annotated[bool, typer.Option(help="Shrink the failure.")] = True,
     emit_test: Annotated[
         Path | None, typer.Option("--emit-test", metavar="FILE", help="Write a regression test of a failure.")
@@ -99,7 +108,7 @@ def run_(
             itertools.count(start),
             runs=seeds,
             timeout=_seconds(budget),
-            processes=jobs,
+            processes=_processes(jobs, seeds),
             on_run=_progress(seeds),
         )
         typer.echo(result.summary())
@@ -211,20 +220,32 @@ def coverage(
     scenarios: Scenarios = None,
     *,
     seeds: Annotated[int, typer.Option(min=1, help="Number of runs over all scenarios together.")] = 500,
-    jobs: Annotated[int, typer.Option(min=1, max=64, help="Number of processes.")] = 1,
+    jobs: Jobs = None,
 ) -> None:
     """Print the coverage of many runs: faults by phase, state transitions, and what was never reached."""
     with _usage_errors():
         from zeke_sim.experiment import driver
 
         result = driver.run_seeds(
-            _chosen(scenarios), itertools.count(), runs=seeds, processes=jobs, on_run=_progress(seeds)
+            _chosen(scenarios),
+            itertools.count(),
+            runs=seeds,
+            processes=_processes(jobs, seeds),
+            on_run=_progress(seeds),
         )
         typer.echo(driver.table(result.coverage))
         for line in driver.missing(result.coverage):
             typer.echo(f"never happened: {line}")
         if result.interrupted:
             raise typer.Exit(INTERRUPTED)
+
+
+def _processes(jobs: int | None, runs: int) -> int:
+    """Return the number of processes: two by default, unless one process would get all runs."""
+    from zeke_queue.system.subprocess_pool import processors
+    from zeke_sim.experiment.driver import BATCH
+
+    return jobs or (min(2, processors()) if runs > BATCH else 1)
 
 
 def _progress(runs: int) -> Callable[[Experiment], None]:

@@ -70,7 +70,7 @@ class Children:
         self._command = (module, *arguments)
         self._exchanges = exchanges
         self._prepare = prepare
-        self._places = asyncio.Semaphore(most or _processors())
+        self._places = asyncio.Semaphore(most or processors())
         self._idle: list[Child] = []
         self._all: list[Child] = []
         self._closed = False
@@ -224,7 +224,7 @@ class Child:
         await self._process.wait()
 
 
-def _processors() -> int:
+def processors() -> int:
     """Return the number of processors that this process may use."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import signal
-from collections import Counter
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from collections import Counter, deque
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
@@ -163,7 +163,10 @@ def _here(each: Iterable[tuple[str | Scenario, int]]) -> Generator[Experiment]:
 
 
 def _in_processes(each: Iterator[tuple[str | Scenario, int]], processes: int) -> Generator[Experiment]:
-    """Execute batches in processes, and end the processes at once when the generator is closed."""
+    """Execute batches in processes, which end at once when the generator is closed.
+
+    Batches are yielded in order, so that the first failure is the same as in one process.
+    """
     names = ((scenario if isinstance(scenario, str) else scenario.name, seed) for scenario, seed in each)
     batches = iter(lambda: list(itertools.islice(names, BATCH)), [])
     context = multiprocessing.get_context("spawn")
@@ -171,12 +174,11 @@ def _in_processes(each: Iterator[tuple[str | Scenario, int]], processes: int) ->
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
         try:
             with _interruption_blocked():
-                waiting = {pool.submit(_batch, batch) for batch in itertools.islice(batches, 2 * processes)}
-            while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                waiting |= {pool.submit(_batch, batch) for batch in itertools.islice(batches, len(done))}
-                for future in done:
-                    yield _received(*future.result())
+                running = deque(pool.submit(_batch, one) for one in itertools.islice(batches, 2 * processes))
+            while running:
+                ended = running.popleft().result()
+                running.extend(pool.submit(_batch, one) for one in itertools.islice(batches, 1))
+                yield _received(*ended)
         finally:
             for process in set(multiprocessing.active_children()) - others:
                 process.terminate()
