@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 
 import pytest
 
@@ -46,7 +47,12 @@ def test_both_ways_to_write_a_test_have_the_same_methods() -> None:
 def test_every_call_of_the_page_exists() -> None:
     calls = set(re.findall(r"\bzeke\.(\w+)", PAGE))
     assert calls <= public(Zeke) | public(Client) | {"queue", "random", "resources"}
-    assert set(re.findall(r"\bzeke_sim\.(\w+)", PAGE)) <= {*zeke_sim.__all__, "doubles"}
+    assert set(re.findall(r"\bzeke_sim\.(\w+)", PAGE)) <= {
+        *zeke_sim.__all__,
+        "experiment",
+        "testing",
+        "world",
+    }
     assert set(re.findall(r"zeke_options\((\w+)=", PAGE)) <= set(Options.__dataclass_fields__)
     assert all(f'"{name}"' in PAGE for name in TOGETHER)
 
@@ -54,7 +60,7 @@ def test_every_call_of_the_page_exists() -> None:
 def test_project_of_the_page_passes_its_tests(pytester: pytest.Pytester, dsn: str) -> None:
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     files = {block.partition("\n")[0].removeprefix("# "): block for block in blocks if block.startswith("# ")}
-    assert sorted(files) == ["conftest.py", "shop/tasks.py"]
+    assert sorted(files) == ["conftest.py", "shop/retries.py", "shop/tasks.py"]
     files["test_page.py"] = "\n".join(block for block in blocks if not block.startswith("# "))
     for name, text in files.items():
         file = pytester.path / name
@@ -62,6 +68,10 @@ def test_project_of_the_page_passes_its_tests(pytester: pytest.Pytester, dsn: st
         file.write_text(text, encoding="utf-8")
     result = run(pytester, "-o", "asyncio_mode=auto", f"--zeke-postgres={dsn}", "--zeke-seeds=24")
     result.assert_outcomes(passed=files["test_page.py"].count("def test_"))
+    (command,) = re.findall(r"^\$ zeke sim (run .*)$", PAGE, re.MULTILINE)
+    searched = pytester.run(sys.executable, "-c", "from zeke_sim.cli import sim; sim()", *command.split())
+    assert searched.ret == 0
+    searched.stdout.fnmatch_lines(["60 runs (shop.retries 60)", "*no failure"])
 
 
 def test_public_names_are_there() -> None:
