@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -51,6 +52,28 @@ async def check_each_async(
         except _FAILURES as error:
             report.add(label, error)
     report.finish()
+
+
+def each(*cases: Any) -> Callable[[Callable[..., object]], Callable[[], object]]:
+    """Make a test of a check: it does what ``check_each`` does with these cases.
+
+    They are made when the module is imported, so they are cheap; and a test that needs fixtures calls
+    ``check_each`` itself.
+    """
+
+    def decorate(check: Callable[..., Any]) -> Callable[[], object]:
+        async def each_in_turn() -> None:
+            await check_each_async(cases, check)
+
+        def each_one() -> None:
+            check_each(cases, check)
+
+        test = each_in_turn if iscoroutinefunction(check) else each_one
+        test.__name__, test.__qualname__ = check.__name__, check.__qualname__
+        test.__module__, test.__doc__ = check.__module__, check.__doc__
+        return test
+
+    return decorate
 
 
 class _Report:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from tests.cases import check_each, check_each_async
+from tests.cases import check_each, check_each_async, each
 
 
 def is_even(number: int) -> None:
@@ -56,3 +58,20 @@ async def test_async_checks_report_every_failing_case() -> None:
     with pytest.raises(ExceptionGroup) as caught:
         await check_each_async([1, 2, 3], check)
     assert len(caught.value.exceptions) == 2
+
+
+async def test_each_makes_a_test_that_reports_every_failing_case() -> None:
+    @each(1, 2, 3)
+    def is_two(number: int) -> None:
+        assert number == 2
+
+    @each(1, 2, 3)
+    async def is_two_in_the_end(number: int) -> None:
+        assert number == 2
+
+    with pytest.raises(ExceptionGroup, match="2 cases fail"):
+        is_two()
+    awaited: Any = is_two_in_the_end
+    with pytest.raises(ExceptionGroup, match="2 cases fail"):
+        await awaited()
+    assert (is_two.__name__, awaited.__module__) == ("is_two", __name__)
