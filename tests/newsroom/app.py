@@ -115,11 +115,9 @@ class NewsroomApp:
             put_page(self.web, url, prose.page(topic), self._draws)
 
     def rows(self, transaction: Transaction) -> MemoryRows:
-        """Return the domain's rows in a transaction."""
         return self.repository.within(transaction)
 
     async def subscribe(self, node: Node) -> None:
-        """Add the sources."""
         async with node.queue.transaction() as transaction:
             rows = self.rows(transaction)
             for key, source in self._sources():

@@ -51,7 +51,6 @@ class Channel:
         return Reply(body=body, content_type="text/xml; charset=UTF-8", late=LATENCY)
 
     def shown(self, time: float) -> list[Video]:
-        """Return the videos published by a time."""
         return [one for at, one in self.videos if at <= time]
 
 
@@ -74,11 +73,9 @@ class Tube:
     captions: ScriptedCaptions
 
     def every(self) -> list[Video]:
-        """Return all videos."""
         return [*(one for channel in self.channels for _, one in channel.videos), *self.found]
 
     async def silent(self) -> set[str]:
-        """Return the ids of the videos that have no captions."""
         heard = ScriptedCaptions(silent=SILENT)
         return {one.id for one in self.every() if await heard.captions(one.id) is None}
 

@@ -107,7 +107,6 @@ class Users:
     shared: set[UUID] = field(default_factory=set[Any])
 
     async def move_in(self, rows: MemoryRows, sources: Sequence[UUID]) -> None:
-        """Add their own rows."""
         await rows.ensure_source(self.uploads, NewSource(SourceType.MANUAL, "uploads", None))
         for source in (self.uploads, *sources):
             await rows.connect(self.teams[0], source)
@@ -263,14 +262,12 @@ class _Actions:
         )
 
     def summarize(self) -> Action:
-        """A user wants a summary."""
         mode = self._draws.pick(("auto", "force"))
         return self._about(
             own_id(self._draws), "summarize-story", lambda story: SummarizeStory(story_id=story, mode=mode)
         )
 
     def link(self) -> Action:
-        """A user sets the source of a story."""
         source = self._users.uploads
         return self._about(
             own_id(self._draws),
@@ -279,13 +276,11 @@ class _Actions:
         )
 
     def analyze(self) -> Action:
-        """A user wants a story to be analysed again."""
         return self._about(
             own_id(self._draws), "analyze-story", lambda story: AnalyzeStory(story_id=story, trigger="manual")
         )
 
     def brief(self) -> Action:
-        """A user wants other briefs."""
         return self._about(
             own_id(self._draws),
             "generate-brief",

@@ -101,16 +101,13 @@ class Feed:
         return Reply(body=prose.feed(self.url, items), content_type=RSS, etag=f'"{len(shown)}"', late=LATENCY)
 
     def shown(self, time: float) -> tuple[Article, ...]:
-        """Return its articles at a time."""
         return tuple(article for article in self.articles if article.at <= time)
 
     def place(self, time: float) -> str:
-        """Return its URL at a time."""
         return self.url if self.moves is None or time < self.moves or self.gone else self.moved_to
 
 
 def unwell(illness: Illness) -> Reply:
-    """Return the answer of a failing server."""
     if illness.how == "busy":
         return busy(retry_after=illness.wait)
     if illness.how == "silent":

@@ -13,18 +13,15 @@ from zeke_tasks.youtube import Video
 
 
 def text(topic: str) -> str:
-    """Return the text about a topic, which is one word."""
     return "\n".join(_paragraphs(topic))
 
 
 def page(topic: str) -> str:
-    """Return a page with an article about a topic."""
     article = f"<article><h1>{topic}</h1>{_html(topic)}</article>"
     return f"<html><head><title>{topic}</title></head><body>{article}</body></html>"
 
 
 def feed(title: str, items: Sequence[str]) -> str:
-    """Return an RSS feed."""
     channel = f"<channel><title>{title}</title>{''.join(items)}</channel>"
     return f'<?xml version="1.0"?><rss version="2.0">{channel}</rss>'
 
