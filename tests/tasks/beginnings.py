@@ -1,14 +1,24 @@
-"""Where each task begins: the rows that it finds, and the payload of a job that has something to do."""
+"""Where each task begins: the rows and the web that it finds, and a payload that leaves something to do."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from tests.clocks import START
 from tests.tasks.domain import Domain
+from tests.tasks.ingest.videos import CHANNEL
+from tests.tasks.ingest.videos import FEED as CHANNELS_FEED
+from tests.tasks.jobs import Jobs
+from tests.tasks.scripted import FOUND
+from tests.tasks.youtube.pages import watch_page
 from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief
 from zeke_tasks.store.highlights import HighlightKind, NewHighlight
-from zeke_tasks.store.model import Story
+from zeke_tasks.store.model import SourceType, Story
+from zeke_tasks.store.playbooks import Playbook, Step
+from zeke_tasks.testing.web import ScriptedWeb, feed, page
+from zeke_tasks.testing.youtube import channel_feed, videos
 
 Start = tuple[str, dict[str, Any]]
 
@@ -110,16 +120,121 @@ async def begin_brief_anew(domain: Domain) -> Start:
     return "generate-brief", {"storyId": story.id, "reason": "regenerate"}
 
 
-BEGINNINGS: Final = (
-    begin_link,
-    begin_analysis,
-    begin_analysis_anew,
-    begin_summary,
-    begin_status,
-    begin_extraction,
-    begin_scoring,
-    begin_dedupe,
-    begin_attaching,
-    begin_brief,
-    begin_brief_anew,
-)
+PLAYBOOK = UUID(int=0xB00)
+
+RUST: Final = "The parser was rewritten in Rust, and is 3 times faster than before. " * 5
+
+
+async def begin_playbook(domain: Domain) -> Start:
+    """A team has a story summarised, and read."""
+    story = await domain.told_story(RUST)
+    summarise = Step("summarise", "summarize-story", {"storyId": str(story.id), "mode": "auto"})
+    read = Step(
+        "read",
+        "update-story-status",
+        {"storyId": {"$from": "steps.summarise.output.storyId"}, "teamId": str(TEAM), "state": "read"},
+    )
+    await domain.verbs.put_playbook(Playbook(PLAYBOOK, TEAM, "Sum up and read", [summarise, read]))
+    return "playbook-run", {"playbookId": PLAYBOOK, "teamId": TEAM, "triggerSource": "system"}
+
+
+FEED = "https://a.example/feed"
+PAGES = {f"https://a.example/{topic}": page(topic, topic) for topic in ("bees", "birds", "trees")}
+SAME = "https://a.example/bees-again"
+
+
+def web() -> ScriptedWeb:
+    """A feed of six pages: three texts, one twice, one missing, one empty; a video's page; and a channel."""
+    scripted = ScriptedWeb()
+    entries = [(url, url) for url in (*PAGES, SAME, "https://a.example/missing", "https://a.example/empty")]
+    scripted.put(FEED, feed(*entries))
+    for url, body in PAGES.items():
+        scripted.put(url, body)
+    scripted.put(SAME, PAGES["https://a.example/bees"])
+    scripted.put("https://a.example/empty", "<html></html>")
+    scripted.put(FOUND[0].url, watch_page(FOUND[0]))
+    day = timedelta(days=1)
+    listed = videos(2, newest=START - day, every=day, channel="The Wasps")
+    scripted.put(CHANNELS_FEED, channel_feed("The Wasps", listed).decode())
+    return scripted
+
+
+async def begin_pull(domain: Domain) -> Start:
+    await domain.source(FEED)
+    await domain.source("https://b.example/feed")
+    return "ingest-pull", {}
+
+
+async def begin_source(domain: Domain) -> Start:
+    source = await domain.source(FEED)
+    return "ingest-source", {"sourceId": source.id, "reason": "schedule"}
+
+
+async def begin_content(domain: Domain) -> Start:
+    jobs = Jobs(domain, web())
+    task, payload = await begin_source(domain)
+    await jobs.run(task, payload)
+    items = await domain.verbs.items_of(payload["sourceId"])
+    return "fetch-content", {"rawItemIds": [item.id for item in items]}
+
+
+PAGE: Final = "https://a.example/bees"
+
+
+async def begin_youtube_pull(domain: Domain) -> Start:
+    await domain.source(CHANNEL, type=SourceType.YOUTUBE_CHANNEL)
+    await domain.source(None, type=SourceType.YOUTUBE_SEARCH, metadata={"query": "bees"})
+    return "ingest-pull-youtube", {}
+
+
+async def begin_youtube(domain: Domain) -> Start:
+    """A search that finds three videos, two of them with captions."""
+    about = {"type": SourceType.YOUTUBE_SEARCH, "metadata": {"query": "bees", "order": "date"}}
+    source = await domain.source(None, **about)
+    return "ingest-from-youtube", {"sourceId": source.id, "reason": "schedule"}
+
+
+async def begin_channel(domain: Domain) -> Start:
+    source = await domain.source(CHANNEL, type=SourceType.YOUTUBE_CHANNEL)
+    return "ingest-from-youtube", {"sourceId": source.id, "reason": "schedule"}
+
+
+async def begin_oneoff(domain: Domain) -> Start:
+    return "ingest-oneoff", {"url": f"{PAGE}?utm_source=mail", "priority": "high"}
+
+
+async def begin_oneoff_again(domain: Domain) -> Start:
+    """The page was named before, and is still to be read."""
+    task, payload = await begin_oneoff(domain)
+    await Jobs(domain).run(task, payload)
+    return task, payload
+
+
+async def begin_oneoff_video(domain: Domain) -> Start:
+    return "ingest-oneoff", {"url": f"https://youtu.be/{FOUND[0].id}"}
+
+
+async def begin_named_video(domain: Domain) -> Start:
+    """A video that a user named, and that a search has brought besides."""
+    _, payload = await begin_oneoff_video(domain)
+    jobs = Jobs(domain)
+    named = await jobs.run("ingest-oneoff", payload)
+    await jobs.run(*await begin_youtube(domain))
+    return "fetch-content", {"rawItemIds": [str(named["rawItemId"])]}
+
+
+async def begin_video_alone(domain: Domain) -> Start:
+    """A video that a user named, whose title is not known yet."""
+    task, payload = await begin_oneoff_video(domain)
+    named = await Jobs(domain).run(task, payload)
+    return "fetch-content", {"rawItemIds": [str(named["rawItemId"])]}
+
+
+async def begin_upload(domain: Domain) -> Start:
+    """Two texts, one of them twice, pages for two chunks, and items with neither."""
+    source = await domain.source(None, type=SourceType.MANUAL)
+    texts = [("1", "Bees make honey."), ("2", "Birds sing."), ("3", "Bees  make honey.")]
+    items: list[dict[str, Any]] = [{"externalId": name, "text": text} for name, text in texts]
+    items += [{"externalId": f"page {number}", "url": f"{PAGE}/{number}"} for number in range(21)]
+    items += [{"externalId": "nothing"}, {"externalId": "a file", "url": "file:///bees"}]
+    return "ingest-from-upload", {"sourceId": source.id, "items": items}

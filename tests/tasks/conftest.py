@@ -15,26 +15,22 @@ from tests.clocks import FrozenClock
 from tests.database import Databases
 from tests.tasks.domain import Domain, memory_domain
 from tests.tasks.emptying import empty
-from tests.tasks.jobs import Jobs
+from tests.tasks.ingest.videos import video_of_yesterday
+from tests.tasks.jobs import Jobs, memory_jobs
 from tests.tasks.samples import write_samples
-from tests.tasks.scripted_ai import ScriptedAI
-from tests.tasks.scripted_web import ScriptedWeb
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.system import logging as log
 from zeke_tasks.store.postgres import PostgresRepository, migrate
-from zeke_tasks.testing.youtube import ScriptedCaptions, ScriptedSearch
-from zeke_tasks.youtube import YouTube
+from zeke_tasks.youtube import Video
 
 
 @pytest.fixture
 def clock() -> FrozenClock:
-    """Time, which the test moves."""
     return FrozenClock()
 
 
 @pytest.fixture
 def in_memory(clock: FrozenClock) -> Domain:
-    """A store in memory with nothing in it."""
     return memory_domain(clock)
 
 
@@ -58,7 +54,6 @@ def domain_dsn(shared_domain_dsn: str) -> str:
 
 @pytest.fixture
 async def on_postgres(domain_dsn: str, clock: FrozenClock) -> AsyncIterator[Domain]:
-    """A store on Postgres with nothing in it."""
     async with PostgresStorage.open(domain_dsn, min_size=1, max_size=6, now=clock.now) as storage:
         yield Domain(storage, PostgresRepository(clock.now), clock)
 
@@ -70,31 +65,14 @@ def domain(in_memory: Domain) -> Domain:
 
 
 @pytest.fixture
-def web() -> ScriptedWeb:
-    return ScriptedWeb()
+def jobs(domain: Domain) -> Jobs:
+    return memory_jobs(domain)
 
 
 @pytest.fixture
-def ai() -> ScriptedAI:
-    return ScriptedAI()
-
-
-@pytest.fixture
-def captions() -> ScriptedCaptions:
-    return ScriptedCaptions()
-
-
-@pytest.fixture
-def search() -> ScriptedSearch:
-    return ScriptedSearch()
-
-
-@pytest.fixture
-def jobs(
-    domain: Domain, web: ScriptedWeb, ai: ScriptedAI, captions: ScriptedCaptions, search: ScriptedSearch
-) -> Jobs:
-    """The catalog's handlers over doubles of web, AI and YouTube."""
-    return Jobs(domain, web, ai, YouTube(captions, search))
+def bees(jobs: Jobs) -> Video:
+    """A video of yesterday, whose page is there."""
+    return video_of_yesterday(jobs)
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +93,6 @@ def input_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def logged() -> Iterator[StringIO]:
-    """Log as a worker does, and undo it."""
     setup, structlogs, root = log._current[0], structlog.get_config(), logging.getLogger()
     handlers, level = list(root.handlers), root.level
     written = StringIO()

@@ -60,11 +60,7 @@ class _Verbs:
 
 
 class Domain:
-    """A repository, the storage whose transactions it joins, and the clock of both.
-
-    Attributes:
-        verbs: the repository's verbs, each in a transaction of its own.
-    """
+    """A repository, the storage whose transactions it joins, and the clock of both."""
 
     def __init__(self, storage: Storage, repository: Repository, clock: FrozenClock) -> None:
         self.storage = storage
@@ -113,15 +109,15 @@ class Domain:
 
     async def content(self, item_id: UUID) -> Content:
         """Return the content of an item that has one."""
-        return _found(await self.verbs.content(item_id))
+        return there(await self.verbs.content(item_id))
 
     async def health(self, source: Source) -> Health:
         """Return the health of a source that was checked."""
-        return _found(await self.verbs.health(source.id))
+        return there(await self.verbs.health(source.id))
 
     async def overlay(self, story: Story) -> Overlay:
         """Return the overlay of a story that was analysed."""
-        return _found(await self.verbs.overlay(story.id))
+        return there(await self.verbs.overlay(story.id))
 
     async def items(self, source: Source) -> dict[str, RawItem]:
         """Return the items of a source by their external ids."""
@@ -139,13 +135,7 @@ class Domain:
             return await rows.ensure_story(story_of(content, item.source_id, item.kind))
 
     async def told_story(self, text: str = "Some text.", source: Source | None = None, **about: Any) -> Story:
-        """Make an item of a source, its content of this text and the story of it, and return the story.
-
-        Args:
-            text: the story's text.
-            source: the item's source; by default always the same feed.
-            about: fields of ``NewStory`` (title, url, kind, published_at).
-        """
+        """Make an item of a source, its content of this text and the story of it, and return the story."""
         source = source or await self.source()
         new = NewItem(external_id=content_hash(text), kind=about.get("kind", Kind.ARTICLE))
         content = content_of(item_id(source.id, new.external_id), text)
@@ -199,7 +189,8 @@ def story_of(content: Content, source_id: UUID, kind: Kind, title: str = "A titl
     )
 
 
-def _found(row: T | None) -> T:
+def there(row: T | None) -> T:
+    """Return a row that must be there."""
     assert row is not None
     return row
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from tests.tasks.domain import Domain
 from tests.tasks.jobs import Jobs
-from tests.tasks.scripted_youtube import scripted_youtube
+from tests.tasks.scripted import scripted_youtube
 from zeke_queue.task.context import JobContext
 from zeke_tasks.ai.client import AIClient
 from zeke_tasks.fetch import Fetcher
@@ -22,18 +22,13 @@ class Killed(BaseException):
 
 
 class Fuse:
-    """Counts the points that a handler passes, and ends it at one of them.
-
-    Args:
-        at: the number of the point, from 0; None to end nothing.
-    """
+    """Counts the points that a handler passes, and ends it at one of them."""
 
     def __init__(self, at: int | None = None) -> None:
         self._at = at
         self.passed = 0
 
     def burn(self) -> None:
-        """Pass a point, or end there."""
         if self.passed == self._at:
             raise Killed
         self.passed += 1
@@ -115,3 +110,12 @@ class BurningJobs(Jobs):
             yield Burning(transaction, self._fuse, "send", "send_many")
             self._fuse.burn()
         self._fuse.burn()
+
+
+async def check_every_point(run: Callable[..., Awaitable[Any]]) -> Any:
+    """Return what a whole run leaves, which one that is killed at any point and repeated leaves too."""
+    whole = Fuse()
+    once = await run(whole)
+    for point in range(whole.passed):
+        assert await run(Fuse(point), Fuse()) == once, point
+    return once

@@ -6,20 +6,19 @@ between any two statements, or to inspect its error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache
-from typing import Any
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from tests.tasks.domain import Domain, memory_domain
-from tests.tasks.scripted_ai import ScriptedAI
-from tests.tasks.scripted_web import ScriptedWeb
-from tests.tasks.scripted_youtube import scripted_youtube
+from tests.tasks.scripted import ScriptedAI, scripted_youtube
 from zeke_queue.client.queue import Queue
 from zeke_queue.core.options import SendOptions
 from zeke_queue.model import Claimed, Job, JobQuery
 from zeke_queue.storage.inspect import require
+from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
@@ -30,9 +29,14 @@ from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.context import Context, inline
 from zeke_tasks.fetch import Fetcher
+from zeke_tasks.testing.web import ScriptedWeb
 from zeke_tasks.testing.youtube import ScriptedCaptions, ScriptedSearch
 from zeke_tasks.youtube import YouTube
-from zeke_tasks.youtube.model import CaptionSource, VideoSearch
+
+T = TypeVar("T")
+
+CALM: Final[dict[str, Any]] = {"watchdog": None, "lease": 1e9, "heartbeat_interval": 1e8}
+"""Options of a worker on a clock that jumps."""
 
 
 @cache
@@ -45,12 +49,16 @@ class Jobs:
     """Runs the catalog's handlers on a domain store, a web, an AI and YouTube."""
 
     def __init__(
-        self, domain: Domain, web: Fetcher, ai: AIClient | None = None, youtube: YouTube | None = None
+        self,
+        domain: Domain,
+        web: Fetcher | None = None,
+        ai: AIClient | None = None,
+        youtube: YouTube | None = None,
     ) -> None:
         self.domain = domain
         self.resources = Context(
             domain.repository,
-            web,
+            web or ScriptedWeb(),
             domain.clock,
             inline,
             ai or StubClient(),
@@ -58,6 +66,22 @@ class Jobs:
         )
         catalog, settings = _catalog_and_settings()
         self.queue = Queue(catalog, domain.storage, clock=domain.clock, settings=settings)
+
+    @property
+    def web(self) -> ScriptedWeb:
+        return _scripted(self.resources.web, ScriptedWeb)
+
+    @property
+    def ai(self) -> ScriptedAI:
+        return _scripted(self.resources.ai, ScriptedAI)
+
+    @property
+    def captions(self) -> ScriptedCaptions:
+        return _scripted(self.resources.youtube and self.resources.youtube.captions, ScriptedCaptions)
+
+    @property
+    def search(self) -> ScriptedSearch:
+        return _scripted(self.resources.youtube and self.resources.youtube.search, ScriptedSearch)
 
     async def run(
         self,
@@ -68,15 +92,7 @@ class Jobs:
         retries: int = 0,
         attempt: int | None = None,
     ) -> Any:
-        """Run a task's handler once; return its result or raise its error.
-
-        Args:
-            task: its name.
-            payload: what fits it.
-            job_id: of the job; a new one by default. To run a job again, pass it each time.
-            retries: how many it has used up.
-            attempt: which attempt it is; by default as many as it has used up, and one.
-        """
+        """Run a task's handler once; return its result or raise its error."""
         found = self.queue.catalog.get(task)
         claimed = Claimed(
             id=job_id or self.domain.new_id(),
@@ -101,6 +117,15 @@ class Jobs:
         """Return the jobs of a task that were sent, oldest first."""
         return ((await self.queue.find(JobQuery(names=(task,), limit=1000))).jobs)[::-1]
 
+    def worked(self) -> Queue:
+        """Return a queue whose workers run the handlers on these resources."""
+
+        @asynccontextmanager
+        async def resources() -> AsyncIterator[Context]:
+            yield self.resources
+
+        return queue_of(build_catalog(resources, scheduled=False), self.domain)
+
     # What its jobs do, for tests to intercept
 
     def transaction(
@@ -118,6 +143,11 @@ class Jobs:
         """Return a stored job."""
         del job
         return await require(self.domain.storage, job_id)
+
+
+def queue_of(catalog: Catalog, domain: Domain) -> Queue:
+    settings = Settings.load()
+    return Queue(catalog, domain.storage, clock=domain.clock, entropy=SeededEntropy(1), settings=settings)
 
 
 class StandaloneContext(JobContext[Context]):
@@ -154,12 +184,12 @@ class StandaloneContext(JobContext[Context]):
         return await self._jobs.look(self, job_id)
 
 
-def memory_jobs(
-    web: Fetcher | None = None,
-    ai: AIClient | None = None,
-    captions: CaptionSource | None = None,
-    search: VideoSearch | None = None,
-) -> Jobs:
-    """Return jobs on an empty store in memory; other parts are doubles with default answers."""
-    youtube = YouTube(captions or ScriptedCaptions(), search or ScriptedSearch())
-    return Jobs(memory_domain(), web or ScriptedWeb(), ai or ScriptedAI(), youtube)
+def memory_jobs(domain: Domain | None = None) -> Jobs:
+    """Return jobs on a store in memory, by default an empty one, over doubles that a test scripts."""
+    youtube = YouTube(ScriptedCaptions(), ScriptedSearch())
+    return Jobs(domain or memory_domain(), ScriptedWeb(), ScriptedAI(), youtube)
+
+
+def _scripted(part: object, kind: type[T]) -> T:
+    assert isinstance(part, kind)
+    return part

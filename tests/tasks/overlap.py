@@ -10,9 +10,9 @@ from uuid import UUID
 
 from tests.tasks.domain import Domain
 from tests.tasks.jobs import Jobs
-from tests.tasks.scripted_ai import ScriptedAI
-from tests.tasks.scripted_web import ScriptedWeb
+from tests.tasks.scripted import ScriptedAI
 from zeke_queue.task.signals import Signal
+from zeke_tasks.testing.web import ScriptedWeb
 
 ASKS = ("analyze-story", "generate-brief")
 

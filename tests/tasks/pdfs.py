@@ -14,14 +14,7 @@ _LOCKED = f"<</Filter/Standard/V 1/R 2/P -44/O <{'41' * 32}>/U <{'42' * 32}>>>"
 def pdf(
     *pages: Sequence[str], info: Mapping[str, str] | None = None, locked: bool = False, version: str = "1.4"
 ) -> bytes:
-    """Return a PDF.
-
-    Args:
-        pages: the lines of each, in characters of Windows-1252.
-        info: its metadata, such as ``Title``.
-        locked: whether it needs a password.
-        version: of the format.
-    """
+    """Return a PDF."""
     numbers = range(4, 4 + 2 * len(pages), 2)
     kids = " ".join(f"{number} 0 R" for number in numbers)
     objects: dict[int, bytes] = {

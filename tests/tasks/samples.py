@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.tasks.scripted_web import feed, page
+from zeke_tasks.testing.web import feed, page
 
 _ATOM = """<?xml version="1.0" encoding="utf-8"?>
 <feed xmlns="http://www.w3.org/2005/Atom"><title>Atom</title><id>urn:feed</id>

@@ -29,7 +29,6 @@ def where() -> int:
 
 
 def die(number: int) -> None:
-    """End the process by a signal."""
     os.kill(os.getpid(), number)
     threading.Event().wait()
 
@@ -43,7 +42,6 @@ def die_once(number: int, mark: str) -> int:
 
 
 def leave(code: int) -> None:
-    """End the process with an exit code."""
     os._exit(code)
 
 
@@ -63,13 +61,11 @@ def wait_for(mark: str) -> None:
 
 
 def spin() -> NoReturn:
-    """Keep a processor busy forever."""
     while True:
         sum(range(1000))
 
 
 def stop_short(code: int) -> NoReturn:
-    """Ask the program to end."""
     sys.exit(code)
 
 
@@ -89,12 +85,10 @@ def break_off() -> NoReturn:
 
 
 def grow(size: int) -> int:
-    """Take that many bytes of memory."""
     return len(bytearray(size))
 
 
 def fail(how: str) -> NoReturn:
-    """Raise an error of some kind."""
     errors: dict[str, Exception] = {
         "transient": Transient("https://a.example/", "busy", status=503, retry_after=7.0),
         "refused": AddressRefused("https://a.example/", "10.0.0.1", "it is private"),

@@ -1,39 +1,23 @@
-"""The catalog: which tasks there are, under which names, and how many of each run at once."""
+"""The catalog, that docs/catalog.md describes it, and what the extra ``tasks`` brings along."""
 
 from __future__ import annotations
 
+import re
+import tomllib
+from importlib.metadata import distribution
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.tidy import ROOT
+from zeke_tasks import payloads
 from zeke_tasks.catalog import build_catalog
-
-LIMITS = {
-    "analyze-story": 5,
-    "attach-insight-to-story": 3,
-    "dedupe-insights": 5,
-    "extract-highlights": 10,
-    "fetch-content": 3,
-    "generate-brief": 10,
-    "ingest-from-upload": 2,
-    "ingest-from-youtube": 3,
-    "ingest-oneoff": 2,
-    "ingest-pull": 1,
-    "ingest-pull-youtube": 1,
-    "ingest-source": 5,
-    "link-source-to-story": 5,
-    "playbook-run": 2,
-    "score-relevance": 20,
-    "summarize-story": 4,
-    "update-story-status": 8,
-}
-ALIASES = {
-    "ingest-youtube-channel": "ingest-from-youtube",
-    "insights-attach-to-story": "attach-insight-to-story",
-    "insights-dedupe": "dedupe-insights",
-    "story-summarize": "summarize-story",
-    "story-update-status": "update-story-status",
-}
-
-
-def test_tasks_have_the_limits_of_the_original() -> None:
-    assert {name: task.concurrency_limit for name, task in build_catalog().tasks.items()} == LIMITS
+from zeke_tasks.insights.relevance import KEYWORDS_ENOUGH, KIND, WEIGHTS, score
+from zeke_tasks.insights.rules import CONFIDENCE, kind_of
+from zeke_tasks.keywords import DEFAULT_KEYWORDS
+from zeke_tasks.payloads import Payload
+from zeke_tasks.playbooks.run import DEEPEST
+from zeke_tasks.store.highlights import HighlightKind
 
 
 def test_limits_of_the_names_of_a_task_add_up_to_its_limit() -> None:
@@ -44,11 +28,105 @@ def test_limits_of_the_names_of_a_task_add_up_to_its_limit() -> None:
     assert together == {name: task.concurrency_limit for name, task in catalog.tasks.items()}
 
 
-def test_task_names_of_the_original_code_are_served() -> None:
-    catalog = build_catalog()
-    aliases = {alias: task.name for task in catalog.tasks.values() for alias in task.aliases}
-    assert aliases == ALIASES
-
-
 def test_each_task_has_a_description() -> None:
     assert all(task.description for task in build_catalog().tasks.values())
+
+
+PAGE = (ROOT / "docs" / "catalog.md").read_text(encoding="utf-8")
+KINDS = re.findall(r"^\| `([a-z_]+)` \| .* \| ([\d.]+) \| ([\d.]+) \|$", PAGE, re.MULTILINE)
+PARTS = re.findall(r"^\| `([a-z]+)` \| ([\d.]+) \| ", PAGE, re.MULTILINE)
+ROWS = re.findall(r"^\| `([a-z-]+)` \| (\d+) \| (.*?) \| (.*) \|$", PAGE, re.MULTILINE)
+
+
+def test_each_task_is_listed_once_with_its_limit_and_aliases() -> None:
+    tasks = build_catalog().tasks
+    assert len(ROWS) == len(tasks)
+    assert {name: int(limit) for name, limit, *_ in ROWS} == {
+        name: task.concurrency_limit for name, task in tasks.items()
+    }
+    for name, _, _, said in ROWS:
+        aliases = re.findall(r"`([a-z-]+)`", said.partition("Also ")[2])
+        assert sorted(aliases) == sorted(tasks[name].aliases), name
+
+
+def test_limits_are_divided_as_documented() -> None:
+    said = re.findall(r"shows (\d+) for `([a-z-]+)` and (\d+) for\s+`([a-z-]+)`", PAGE)
+    ((own, task, one, alias),) = said
+    limits = {queue.name: queue.concurrency_limit for queue in build_catalog().stored_queues()}
+    assert (limits[task], limits[alias]) == (int(own), int(one))
+    assert alias in build_catalog().tasks[task].aliases
+
+
+def _payload_of(name: str) -> type[Payload]:
+    """Return the model of a task's payload, by its name; those of YouTube are the ones of feeds."""
+    words = "".join(word.title() for word in name.split("-"))
+    same = {"IngestPullYoutube": "IngestPull", "IngestFromYoutube": "IngestSource"}
+    return getattr(payloads, same.get(words, words))
+
+
+def test_each_payload_is_listed_with_its_optional_fields() -> None:
+    for name, _, listed, _ in ROWS:
+        fields = {field.alias: not field.is_required() for field in _payload_of(name).model_fields.values()}
+        told = {word.removesuffix("?"): word.endswith("?") for word in re.findall(r"`([\w?]+)`", listed)}
+        assert told == fields, name
+
+
+def test_each_documented_follow_up_is_a_task() -> None:
+    names = {name for *_, said in ROWS for name in re.findall(r"`((?:[a-z]+-)+[a-z]+)`", said)}
+    tasks = build_catalog().tasks
+    assert names <= tasks.keys() | {alias for task in tasks.values() for alias in task.aliases}
+
+
+def test_kinds_of_highlights_have_the_documented_weights() -> None:
+    assert {kind: (float(sure), float(weight)) for kind, sure, weight in KINDS} == {
+        kind.value: (sure, float(KIND[kind])) for kind, sure in CONFIDENCE.items()
+    }
+    said = r"user wrote has ([\d.]+), an action ([\d.]+), a quote ([\d.]+), a question ([\d.]+)"
+    (others,) = re.findall(said, PAGE)
+    kinds = (HighlightKind.INSIGHT, HighlightKind.ACTION, HighlightKind.QUOTE, HighlightKind.QUESTION)
+    assert tuple(map(float, others)) == tuple(float(KIND[kind]) for kind in kinds)
+
+
+def test_parts_of_a_score_have_the_documented_weights() -> None:
+    assert {part: float(weight) for part, weight in PARTS} == {
+        part: float(weight) for part, weight in WEIGHTS.items()
+    }
+
+
+def test_example_of_a_score_has_the_documented_result() -> None:
+    ((sentence, sums, total),) = re.findall(r"So \*(.*?)\*.*?has ([\d.·/+ ]+)\n= ([\d.]+)\.", PAGE)
+    assert kind_of(sentence) is HighlightKind.METRIC
+    found = score(HighlightKind.METRIC, sentence, keywords=DEFAULT_KEYWORDS, authority=None, age_days=0)
+    assert found.value == float(total)
+    assert f"0.4 · {len(found.matches)}/{KEYWORDS_ENOUGH} " in sums
+
+
+def test_depth_of_playbooks_is_documented() -> None:
+    assert {8: "eight"}[DEEPEST] + " runs can be nested" in PAGE
+
+
+def _installed(requirements: list[str], *, by_normal_form: bool) -> set[str]:
+    """Return the names of the packages that requirements install, including their dependencies."""
+    waiting = [Requirement(one) for one in requirements]
+    seen: set[tuple[str, str]] = set()
+    while waiting:
+        wanted = waiting.pop()
+        name, found = canonicalize_name(wanted.name), distribution(wanted.name)
+        offered = found.metadata.get_all("Provides-Extra") or []
+        known = {canonicalize_name(extra): extra for extra in offered} if by_normal_form else {}
+        for asked in {"", *wanted.extras}:
+            extra = known.get(canonicalize_name(asked), asked) if asked else ""
+            if (name, extra) in seen or (extra and extra not in offered):
+                continue
+            seen.add((name, extra))
+            needs = (Requirement(one) for one in found.requires or [])
+            waiting += [one for one in needs if one.marker is None or one.marker.evaluate({"extra": extra})]
+    return {name for name, _ in seen}
+
+
+def test_extras_are_spelled_in_normalized_form() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = project["optional-dependencies"]["tasks"]
+    strict = _installed(wanted, by_normal_form=False)
+    assert _installed(wanted, by_normal_form=True) - strict == set()
+    assert "lxml-html-clean" in strict

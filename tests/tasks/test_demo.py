@@ -118,7 +118,6 @@ class Model(OpenAIServer):
         self._script = self
 
     def popleft(self) -> Said:
-        """Answer the last request."""
         asked = self.asked[-1]
         if asked.path.endswith("/embeddings"):
             return embeddings([1.0] * 1536)
@@ -194,7 +193,6 @@ def _count_stories(dsn: str) -> int:
 
 
 async def _ends_itself(children: Children) -> None:
-    """Wait until the supervision of a child has ended."""
     await asyncio.wait(children._keepers)
     children.check()
 
@@ -231,8 +229,6 @@ async def test_ended_process_is_not_restarted_during_shutdown(tmp_path: Path) ->
 
 
 class _Held(SystemClock):
-    """A clock whose sleeps end when the test permits."""
-
     def __init__(self) -> None:
         self.asleep = asyncio.Event()
         self.over = asyncio.Event()
@@ -243,7 +239,5 @@ class _Held(SystemClock):
 
 
 class _Hasty(SystemClock):
-    """A clock whose sleeps are over at once."""
-
     async def sleep(self, seconds: float) -> None:
         await super().sleep(0 * seconds)

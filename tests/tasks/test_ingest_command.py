@@ -14,8 +14,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from tests.cases import check_each
-from tests.tasks.scripted_web import feed, fetched, page
+from tests.cases import each
 from zeke_queue.cli.session import Options
 from zeke_queue.errors import UsageError
 from zeke_queue.model import RowState
@@ -26,13 +25,15 @@ from zeke_tasks.cli.report import Finding, Outcome
 from zeke_tasks.cli.run_ingest import ingest
 from zeke_tasks.cli.run_jobs import INGEST_QUEUES, open_job_runner
 from zeke_tasks.demo.site import Answer, LoopbackServer, Request
-from zeke_tasks.fetch import FeedError, WebClient
+from zeke_tasks.fetch import AddressRefused, FeedError, UrlRefused, WebClient
 from zeke_tasks.fetch.parser_pool import ReaderKilled, Readers
+from zeke_tasks.ingest.named import NamedServers
 from zeke_tasks.ingest.recognise import feed_of
 from zeke_tasks.payloads import FetchContent
 from zeke_tasks.store.analysis import AnalysisState
 from zeke_tasks.store.model import ItemStatus, NewItem, NewSource, SourceType, item_id
 from zeke_tasks.stories.fetch_content import fetch_content
+from zeke_tasks.testing.web import ScriptedWeb, feed, fetched, page
 
 
 @pytest.fixture
@@ -64,7 +65,6 @@ class Site:
         return self.answers.get(request.path, Answer(status=404))
 
     def url(self, path: str) -> str:
-        """Return the URL of a path."""
         return self.server.base_url + path
 
 
@@ -79,22 +79,17 @@ def _titles(found: Sequence[Finding]) -> set[str]:
     return {finding.story.title for finding in found if finding.story}
 
 
-async def test_feeds_and_articles_are_distinguished_and_read(settings: Settings) -> None:
+async def test_feeds_and_articles_are_read_analysed_and_briefed(settings: Settings) -> None:
     async with Site() as site:
-        outcomes, found = await _ingest(settings, site.url("/feed"), site.url("/trees#top"))
+        came = await ingest([site.url("/feed"), site.url("/trees#top")], settings, allow_private=True)
         hits = site.server.hits
-    assert [(one.what, one.items, one.stories, one.error) for one in outcomes] == [
+    assert [(one.what, one.items, one.stories, one.error) for one in came.outcomes] == [
         ("feed", 2, 2, None),
         ("article", 1, 1, None),
     ]
-    assert _titles(found) == {"Bees", "Birds", "Trees"}
+    assert _titles(came.found) == {"Bees", "Birds", "Trees"}
     # The job reads the answer of the first fetch of the URL.
     assert hits == {"/feed": 1, "/bees": 1, "/birds": 1, "/trees": 1}
-
-
-async def test_stories_are_analysed_and_briefed_before_the_command_ends(settings: Settings) -> None:
-    async with Site() as site:
-        came = await ingest([site.url("/feed"), site.url("/trees")], settings, allow_private=True)
     assert len(came.stories) == 3
     for seen in came.stories:
         assert seen.overlay is not None
@@ -106,9 +101,7 @@ async def test_stories_are_analysed_and_briefed_before_the_command_ends(settings
     assert came.spent == []
 
 
-async def test_page_with_a_lost_analysis_is_analysed_on_the_next_request(
-    settings: Settings,
-) -> None:
+async def test_page_with_a_lost_analysis_is_analysed_on_the_next_request(settings: Settings) -> None:
     async with Site() as site:
         first = await ingest([site.url("/trees")], settings, allow_private=True)
         with psycopg.connect(settings.require_database()) as connection:
@@ -121,9 +114,7 @@ async def test_page_with_a_lost_analysis_is_analysed_on_the_next_request(
     ]
 
 
-async def test_repeated_ingest_reports_nothing_new_and_shows_the_article_again(
-    settings: Settings,
-) -> None:
+async def test_repeated_ingest_reports_nothing_new_and_shows_the_article_again(settings: Settings) -> None:
     async with Site() as site:
         await _ingest(settings, site.url("/feed"), site.url("/trees"))
         outcomes, found = await _ingest(settings, site.url("/feed"), site.url("/trees"))
@@ -176,9 +167,7 @@ async def test_failed_url_is_reported_and_stops_no_other(settings: Settings) -> 
     assert _titles(found) == {"Trees"}
 
 
-async def test_too_long_url_is_refused_before_fetching_and_stops_no_other(
-    settings: Settings,
-) -> None:
+async def test_too_long_url_is_refused_before_fetching_and_stops_no_other(settings: Settings) -> None:
     async with Site() as site:
         endless = site.url("/" + "x" * 2048)
         outcomes, found = await _ingest(settings, endless, site.url("/trees"))
@@ -189,26 +178,18 @@ async def test_too_long_url_is_refused_before_fetching_and_stops_no_other(
     assert list(hits) == ["/trees"]
 
 
-async def test_abandoned_page_is_retried_on_request(settings: Settings) -> None:
+async def test_abandoned_pages_are_retried_on_request(settings: Settings) -> None:
     async with Site() as site:
-        there, site.answers["/trees"] = site.answers["/trees"], Answer()
-        outcomes, _ = await _ingest(settings, site.url("/trees"))
-        site.answers["/trees"] = there
-        again, found = await _ingest(settings, site.url("/trees"))
-    assert outcomes[0].error
-    assert again[0].error is None
-    assert _titles(found) == {"Trees"}
-
-
-async def test_failed_pages_of_a_feed_are_retried_on_request(settings: Settings) -> None:
-    async with Site() as site:
-        there, site.answers["/bees"] = site.answers["/bees"], Answer(status=404)
-        first, _ = await _ingest(settings, site.url("/feed"))
-        site.answers["/bees"] = there
-        again, found = await _ingest(settings, site.url("/feed"))
-    assert (first[0].items, first[0].stories) == (2, 1)
-    assert (again[0].items, again[0].stories, again[0].error) == (1, 1, None)
-    assert _titles(found) == {"Bees"}
+        there = dict(site.answers)
+        site.answers |= {"/trees": Answer(), "/bees": Answer(status=404)}
+        (page, listed), _ = await _ingest(settings, site.url("/trees"), site.url("/feed"))
+        site.answers = there
+        (page_again, again), found = await _ingest(settings, site.url("/trees"), site.url("/feed"))
+    assert page.error
+    assert page_again.error is None
+    assert (listed.items, listed.stories) == (2, 1)
+    assert (again.items, again.stories, again.error) == (1, 1, None)
+    assert _titles(found) == {"Trees", "Bees"}
 
 
 async def test_local_failure_is_reported_and_everything_is_read_after_its_repair(
@@ -305,9 +286,7 @@ async def test_named_local_server_allows_no_other_local_server(settings: Setting
     assert "loopback" in (outcomes[1].error or "")
 
 
-async def test_other_job_reaches_no_local_server(
-    settings: Settings,
-) -> None:
+async def test_other_job_reaches_no_local_server(settings: Settings) -> None:
     async with Site() as site, Site() as secret:
         url = secret.url("/birds")
         async with open_job_runner(settings) as runner, runner.queue.transaction() as transaction:
@@ -357,43 +336,32 @@ def _zeke(dsn: str | None, *arguments: str, as_json: bool = False) -> tuple[int,
     return result.exit_code, result.stdout, result.exception
 
 
-def test_exit_code_is_1_after_a_failed_url_and_output_may_be_json(settings: Settings) -> None:
-    dsn = settings.require_database()
-    code, out, _ = _zeke(dsn, "--timeout", "5", "http://127.0.0.1/feed", as_json=True)
+def test_failed_url_is_shown_once_with_its_reason_and_ends_with_code_1(
+    settings: Settings, logging: Mock
+) -> None:
+    refused = (settings.require_database(), "--timeout", "5", "http://127.0.0.1/feed")
+    code, out, _ = _zeke(*refused)
+    assert code == 1
+    assert out.count("http://127.0.0.1/feed") == 1
+    assert "leads to 127.0.0.1" in out
+    # A table without rows is omitted.
+    assert "Stories (0)" not in out
+    # A job that fails permanently is an error; the tables show the reason.
+    assert LEVELS[logging.call_args.kwargs["level"]] > LEVELS["error"]
+    code, out, _ = _zeke(*refused, as_json=True)
     assert code == 1
     told = json.loads(out)
     assert told["items"] == []
     assert "127.0.0.1" in told["urls"][0]["error"]
 
 
-def test_command_prints_a_line_for_each_url(settings: Settings) -> None:
-    code, out, _ = _zeke(settings.require_database(), "--timeout", "5", "http://127.0.0.1/feed")
-    assert code == 1
-    assert "http://127.0.0.1/feed" in out
-
-
-def test_invalid_url_is_usage_error() -> None:
-    def check(wrong: str) -> None:
-        _, _, error = _zeke(None, "https://a.example/feed", wrong, "ftp://b.example/")
-        assert isinstance(error, UsageError)
-        assert f"{wrong[:80]}" in str(error)
-        assert "ftp://b.example/" in str(error)
-        assert "a.example/feed" not in str(error)
-
-    check_each(["notaurl", "gopher://a.example/", f"https://a.example/{'x' * 2048}"], check)
-
-
-def test_reason_does_not_repeat_the_url_and_empty_tables_are_omitted(settings: Settings) -> None:
-    _, out, _ = _zeke(settings.require_database(), "--timeout", "5", "http://127.0.0.1/feed")
-    assert out.count("http://127.0.0.1/feed") == 1
-    assert "leads to 127.0.0.1" in out
-    assert "Stories (0)" not in out
-
-
-def test_log_lines_do_not_break_into_the_display(settings: Settings, logging: Mock) -> None:
-    _zeke(settings.require_database(), "http://127.0.0.1/feed")
-    # A job that fails permanently is an error; the tables show the reason.
-    assert LEVELS[logging.call_args.kwargs["level"]] > LEVELS["error"]
+@each("notaurl", "gopher://a.example/", f"https://a.example/{'x' * 2048}")
+def test_invalid_url_is_usage_error(wrong: str) -> None:
+    _, _, error = _zeke(None, "https://a.example/feed", wrong, "ftp://b.example/")
+    assert isinstance(error, UsageError)
+    assert f"{wrong[:80]}" in str(error)
+    assert "ftp://b.example/" in str(error)
+    assert "a.example/feed" not in str(error)
 
 
 def test_missing_tables_are_said_before_anything_is_fetched(empty_dsn: str) -> None:
@@ -416,3 +384,58 @@ def test_incomplete_installation_is_reported_before_fetching(
 
 def test_url_is_required() -> None:
     assert _zeke(None)[0] == 2
+
+
+# Servers on this machine that a user named
+
+
+NAMED = ("http://127.0.0.1:8080/feed", "http://localhost/a", "https://blog.example/feed", "no URL")
+
+
+async def _who_is_asked(url: str, refused: str | None = None) -> str:
+    """Return which web client fetches a URL; the public one refuses the given URL."""
+    web, local = ScriptedWeb(), ScriptedWeb()
+    web.put(
+        url, AddressRefused(refused, "127.0.0.1", "loopback") if refused else fetched(url, page("W", "w"))
+    )
+    local.put(url, fetched(url, page("L", "l")))
+    got = await NamedServers(web, local, NAMED).fetch(url, kind="page")
+    return "local" if b"<title>L" in got.body else "web"
+
+
+@each(
+    ("http://127.0.0.1:8080/other?page=2", "local"),
+    ("http://LOCALHOST:80/", "local"),
+    ("http://127.0.0.1:8081/feed", "web"),
+    ("http://127.0.0.1/feed", "web"),
+    ("https://127.0.0.1:8080/feed", "web"),
+    ("http://localhost:8080/feed", "web"),
+    ("http://127.0.0.2:8080/feed", "web"),
+    ("https://news.example/feed", "web"),
+    # It is on the internet, and is shown what all servers there are.
+    ("https://blog.example/feed", "web"),
+)
+async def test_only_named_local_servers_are_fetched_locally(url: str, asked: str) -> None:
+    assert await _who_is_asked(url) == asked
+
+
+async def test_named_host_that_resolves_to_loopback_is_fetched() -> None:
+    assert await _who_is_asked("https://blog.example/a", "https://blog.example/a") == "local"
+
+
+@each(
+    ("https://news.example/a", "https://news.example/a"),
+    ("https://blog.example/a", "http://127.0.0.1:9000/admin"),
+    ("https://news.example/a", "http://127.0.0.1:8080/feed"),
+    ("http://127.0.0.1:9000/admin", "http://127.0.0.1:9000/admin"),
+)
+async def test_redirect_to_unnamed_local_server_is_refused(url: str, refused: str) -> None:
+    with pytest.raises(AddressRefused):
+        await _who_is_asked(url, refused)
+
+
+async def test_invalid_url_is_refused() -> None:
+    web = ScriptedWeb()
+    web.put("no URL", UrlRefused("no URL", "must be an absolute URL"))
+    with pytest.raises(UrlRefused):
+        await NamedServers(web, ScriptedWeb(), NAMED).fetch("no URL", kind="page")

@@ -34,7 +34,6 @@ SCROLLS = r' id="[^"]+" tabindex="0" role="region" aria-label="[^"]'
 
 @pytest.fixture
 async def call(domain: Domain) -> AsyncIterator[Web]:
-    """The application."""
     queue = Queue(catalog, domain.storage, clock=domain.clock, settings=Settings.load())
     yield Web(create_app(queue, WebSettings(), pages=[newsroom_page(domain.repository)]), queue)
     await queue.close()
@@ -42,13 +41,11 @@ async def call(domain: Domain) -> AsyncIterator[Web]:
 
 @pytest.fixture
 async def client(call: Web) -> AsyncIterator[httpx2.AsyncClient]:
-    """A browser on this machine."""
     async with call.client() as client:
         yield client
 
 
 async def see(client: httpx2.AsyncClient, path: str = "/", status: int = 200) -> str:
-    """Return a part of the page."""
     answer = await client.get(f"/dashboard/zeke{path}")
     assert answer.status_code == status, answer.text
     return answer.text
@@ -140,9 +137,8 @@ async def test_source_is_not_changed_without_scope_csrf_token_and_origin(call: W
 async def test_stories_show_briefs(client: httpx2.AsyncClient, domain: Domain) -> None:
     story = await domain.told_story("Some text.", title=EVIL, url="https://a.example/story")
     assert "No brief yet" in await see(client)
-    async with domain.rows() as rows:
-        await rows.put_analysis(story.id, MODELS)
-        await rows.put_brief(story.id, BRIEF)
+    await domain.verbs.put_analysis(story.id, MODELS)
+    await domain.verbs.put_brief(story.id, BRIEF)
     page = await see(client)
     assert "<p>One.</p>" in page
     assert "3 of 5 chilies" in page

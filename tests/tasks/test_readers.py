@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pickle
 import signal
 import sys
 import types
@@ -13,24 +14,25 @@ from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import psutil
 import pytest
 
-from tests.cases import check_each_async
+from tests.cases import check_each_async, each
 from tests.runtime.workers.place import until
 from tests.tasks import strange_reading
-from tests.tasks.domain import memory_domain
+from tests.tasks.domain import Domain, memory_domain
 from tests.tasks.jobs import Jobs
-from tests.tasks.scripted_web import ScriptedWeb, feed, page
 from zeke_queue.core.failure import error_output
 from zeke_queue.errors import UsageError
 from zeke_queue.system.subprocess_pool import Child, ChildEnded, Children
 from zeke_queue.task.signals import Fail, Retry
-from zeke_tasks.fetch import AddressRefused, Transient, extract_article
+from zeke_tasks.fetch import AddressRefused, Transient, articles, extract_article, feeds
 from zeke_tasks.fetch.parser_pool import ReaderKilled, Readers, Unreadable
 from zeke_tasks.store.model import HealthStatus, ItemStatus
+from zeke_tasks.stories import read
+from zeke_tasks.testing.web import ScriptedWeb, feed, page
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,11 +45,6 @@ FEED, PAGE, OTHER = "https://a.example/feed", "https://a.example/1", "https://a.
 async def readers() -> AsyncIterator[Readers]:
     async with Readers(2, prepare=strange_reading.nothing) as readers:
         yield readers
-
-
-async def test_reader_process_is_reused(readers: Readers) -> None:
-    first, second = await readers(strange_reading.where), await readers(strange_reading.where)
-    assert first == second != os.getpid()
 
 
 async def test_reader_process_reads_real_pages_as_this_process_does(input_directory: Path) -> None:
@@ -145,9 +142,7 @@ async def test_stalled_reader_is_killed(tmp_path: Path) -> None:
     await until(lambda: not psutil.pid_exists(int(mark.read_text())))
 
 
-async def test_wait_for_a_reader_does_not_count_as_reading_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_wait_for_a_reader_does_not_count_as_reading_time(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = asyncio.get_running_loop()
     async with Readers(1, patience=1.0, prepare=strange_reading.nothing) as readers:
         await readers.start()
@@ -234,55 +229,107 @@ class Failing:
         return function(*args, **options)
 
 
-async def test_unreadable_page_affects_only_its_item() -> None:
-    async def check(
-        error: Exception, status: ItemStatus, attempts: int, raised: type[Exception] | None
-    ) -> None:
-        in_memory = memory_domain()
-        web = ScriptedWeb()
-        web.put(FEED, feed(("One", PAGE), ("Two", OTHER)))
-        web.put(PAGE, page("One", "bees"))
-        web.put(OTHER, page("Two", "wasps"))
-        jobs = Jobs(in_memory, web)
-        jobs.resources = replace(jobs.resources, compute=Failing(error, PAGE))
-        source = await in_memory.source(FEED)
+@each(
+    (Unreadable("the parsers crash on it"), ItemStatus.FAILED, 1, None),
+    (ReaderKilled("it was killed"), ItemStatus.PENDING, 1, Retry),
+    (ChildEnded(3), ItemStatus.PENDING, 0, ChildEnded),
+)
+async def test_unreadable_page_affects_only_its_item(
+    error: Exception, status: ItemStatus, attempts: int, raised: type[Exception] | None
+) -> None:
+    in_memory = memory_domain()
+    web = ScriptedWeb()
+    web.put(FEED, feed(("One", PAGE), ("Two", OTHER)))
+    web.put(PAGE, page("One", "bees"))
+    web.put(OTHER, page("Two", "wasps"))
+    jobs = Jobs(in_memory, web)
+    jobs.resources = replace(jobs.resources, compute=Failing(error, PAGE))
+    source = await in_memory.source(FEED)
+    await jobs.run("ingest-source", {"sourceId": source.id, "reason": "manual"})
+    items = [item.id for item in await in_memory.verbs.items_of(source.id)]
+    with pytest.raises(raised) if raised else nullcontext():
+        await jobs.run("fetch-content", {"rawItemIds": items})
+    found = {
+        item.url: (item.status, item.attempts, item.error) for item in await in_memory.verbs.items(items)
+    }
+    assert found == {
+        PAGE: (status, attempts, f"{PAGE}: {error}" if attempts else None),
+        OTHER: (ItemStatus.PROCESSED, 1, None),
+    }
+
+
+@each(
+    (Unreadable("the parsers crash on it, with signal SIGSEGV"), Fail),
+    # It counts against the feed, so that a feed that always fails this way is fetched less often.
+    (ReaderKilled("it was killed, with signal SIGKILL"), Retry),
+)
+async def test_unreadable_feed_is_recorded(error: Exception, verdict: type[Exception]) -> None:
+    in_memory = memory_domain()
+    web = ScriptedWeb()
+    web.put(FEED, feed(("One", PAGE)))
+    jobs = Jobs(in_memory, web)
+    jobs.resources = replace(jobs.resources, compute=Failing(error, FEED))
+    source = await in_memory.source(FEED)
+    with pytest.raises(verdict, match=str(error)):
         await jobs.run("ingest-source", {"sourceId": source.id, "reason": "manual"})
-        items = [item.id for item in await in_memory.verbs.items_of(source.id)]
-        with pytest.raises(raised) if raised else nullcontext():
-            await jobs.run("fetch-content", {"rawItemIds": items})
-        found = {
-            item.url: (item.status, item.attempts, item.error) for item in await in_memory.verbs.items(items)
-        }
-        assert found == {
-            PAGE: (status, attempts, f"{PAGE}: {error}" if attempts else None),
-            OTHER: (ItemStatus.PROCESSED, 1, None),
-        }
-
-    cases = [
-        (Unreadable("the parsers crash on it"), ItemStatus.FAILED, 1, None),
-        (ReaderKilled("it was killed"), ItemStatus.PENDING, 1, Retry),
-        (ChildEnded(3), ItemStatus.PENDING, 0, ChildEnded),
-    ]
-    await check_each_async(cases, check)
+    health = await in_memory.health(source)
+    assert health.status is HealthStatus.ERROR
+    assert health.message == f"{FEED}: {error}"
 
 
-async def test_unreadable_feed_is_recorded() -> None:
-    async def check(error: Exception, verdict: type[Exception]) -> None:
-        in_memory = memory_domain()
-        web = ScriptedWeb()
-        web.put(FEED, feed(("One", PAGE)))
-        jobs = Jobs(in_memory, web)
-        jobs.resources = replace(jobs.resources, compute=Failing(error, FEED))
-        source = await in_memory.source(FEED)
-        with pytest.raises(verdict, match=str(error)):
-            await jobs.run("ingest-source", {"sourceId": source.id, "reason": "manual"})
-        health = await in_memory.health(source)
-        assert health.status is HealthStatus.ERROR
-        assert health.message == f"{FEED}: {error}"
+def _crossed(value: Any) -> Any:
+    """Return a value as another process would get it."""
+    return pickle.loads(pickle.dumps(value))  # noqa: S301 - it is the test's own
 
-    cases = [
-        (Unreadable("the parsers crash on it, with signal SIGSEGV"), Fail),
-        # It counts against the feed, so that a feed that always fails this way is fetched less often.
-        (ReaderKilled("it was killed, with signal SIGKILL"), Retry),
-    ]
-    await check_each_async(cases, check)
+
+class Watched:
+    """A process for heavy computation, and functions that may only be called there."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self._patch = patch
+        self._here = False
+        self.called_here: dict[str, bool] = {}
+
+    async def compute(self, function: Callable[P, T], /, *args: P.args, **options: P.kwargs) -> T:
+        """Call a function with arguments and result pickled, as for another process."""
+        function, args, options = _crossed((function, args, options))
+        self._here = True
+        try:
+            result = function(*args, **options)
+        finally:
+            self._here = False
+        return _crossed(result)
+
+    def watch(self, module: Any, name: str) -> None:
+        real: Callable[..., Any] = getattr(module, name)
+
+        def noted(*args: Any, **options: Any) -> Any:
+            self.called_here[name] = self.called_here.get(name, True) and self._here
+            return real(*args, **options)
+
+        self._patch.setattr(module, name, noted)
+
+
+async def test_parsing_extracting_and_hashing_run_outside_the_event_loop(
+    in_memory: Domain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = ScriptedWeb()
+    web.put(FEED, feed(("One", PAGE), ("Two", "")))
+    web.put(PAGE, page("One", "bees"))
+    jobs = Jobs(in_memory, web)
+    watched = Watched(monkeypatch)
+    jobs.resources = replace(jobs.resources, compute=watched.compute)
+    watched.watch(feeds, "parse_xml_feed")
+    watched.watch(articles, "extract_text")
+    watched.watch(articles, "sha256")
+    watched.watch(read, "lined_text")
+    source = await in_memory.source(FEED)
+    await jobs.run("ingest-source", {"sourceId": source.id, "reason": "manual"})
+    items = [item.id for item in await in_memory.verbs.items_of(source.id)]
+    await jobs.run("fetch-content", {"rawItemIds": items})
+    assert watched.called_here == {
+        "parse_xml_feed": True,
+        "extract_text": True,
+        "sha256": True,
+        "lined_text": True,
+    }

@@ -24,15 +24,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Said:
-    """What to answer.
-
-    Attributes:
-        status: the HTTP status.
-        body: sent as JSON; bytes are sent unchanged.
-        headers: further ones.
-        hang: whether to keep the connection open without an answer.
-        drop: whether to close the connection without an answer.
-    """
+    """What to answer."""
 
     status: int = 200
     body: Any = field(default_factory=dict)
@@ -42,11 +34,7 @@ class Said:
 
 
 class OpenAIServer:
-    """Answers on 127.0.0.1, at a port that the system chooses. An async context manager.
-
-    Attributes:
-        asked: every request.
-    """
+    """Answers on 127.0.0.1, at a port that the system chooses. An async context manager."""
 
     def __init__(self, *script: Said) -> None:
         self.asked: list[Asked] = []
@@ -60,7 +48,6 @@ class OpenAIServer:
         return f"http://{_HOST}:{self._server.sockets[0].getsockname()[1]}/v1"
 
     def will_say(self, *script: Said) -> None:
-        """Answer so from now on."""
         self._script = deque(script)
 
     async def __aenter__(self) -> Self:
@@ -116,14 +103,7 @@ def _wire(said: Said) -> bytes:
 def response(
     text: str | None = None, *, refusal: str | None = None, usage: dict[str, Any] | None = None, **more: Any
 ) -> Said:
-    """Return a response of a model that thought first, as the API gives it.
-
-    Args:
-        text: what the model wrote.
-        refusal: the refusal in place of an answer.
-        usage: tokens in place of 1,200 read, 1,000 of them again, and 300 written.
-        more: in place of fields of the response.
-    """
+    """Return a response of a model that thought first, as the API gives it."""
     parts = [{"type": "output_text", "text": text, "annotations": []}] if text is not None else []
     parts += [{"type": "refusal", "refusal": refusal}] if refusal is not None else []
     body: dict[str, Any] = {

@@ -1,8 +1,10 @@
-"""The forms of answers: which values are corrected, and which are refused."""
+"""The forms of answers, with the values that are corrected and refused, and the prompts for them."""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+from importlib import resources
 from typing import Any
 
 import pytest
@@ -10,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tests.cases import check_each
+from tests.cases import check_each, each
 from tests.tasks.ai.samples import ANALYSIS, BRIEFS
-from zeke_tasks.ai import Analysis, Briefs
+from zeke_tasks.ai import Analysis, Briefs, load_prompt
 from zeke_tasks.store.model import storable
 
 
@@ -20,20 +22,15 @@ def analysis(**fields: Any) -> Analysis:
     return Analysis.model_validate({**ANALYSIS, **fields})
 
 
-def test_chili_is_a_whole_number_from_0_to_5() -> None:
-    def check(said: Any, kept: int) -> None:
-        chili = analysis(chili=said).chili
-        assert (chili, type(chili)) == (kept, int)
-
-    rounded = [(0, 0), (5, 5), (9, 5), (-1, 0), (2.6, 3), (float("inf"), 5), (10**400, 5)]
-    check_each([*rounded, ("4", 4), ("77", 5)], check)
+@each((0, 0), (5, 5), (9, 5), (-1, 0), (2.6, 3), (float("inf"), 5), (10**400, 5), ("4", 4), ("77", 5))
+def test_chili_is_a_whole_number_from_0_to_5(said: Any, kept: int) -> None:
+    chili = analysis(chili=said).chili
+    assert (chili, type(chili)) == (kept, int)
 
 
-def test_confidence_is_from_0_to_1() -> None:
-    def check(said: float, kept: float) -> None:
-        assert analysis(confidence=said).confidence == kept
-
-    check_each([(0, 0.0), (1, 1.0), (0.5, 0.5), (85, 1.0), (-0.1, 0.0), (float("inf"), 1.0)], check)
+@each((0, 0.0), (1, 1.0), (0.5, 0.5), (85, 1.0), (-0.1, 0.0), (float("inf"), 1.0))
+def test_confidence_is_from_0_to_1(said: float, kept: float) -> None:
+    assert analysis(confidence=said).confidence == kept
 
 
 def test_other_values_than_numbers_are_refused() -> None:
@@ -53,12 +50,10 @@ def test_bullets_are_lines_without_marks() -> None:
     assert marked == "Costs rose by **12%** in 2025, and `a * b` - as it stands - is 3) enough"
 
 
-def test_analysis_without_a_bullet_is_refused() -> None:
-    def check(said: list[str]) -> None:
-        with pytest.raises(ValidationError, match="must have a bullet"):
-            analysis(why_it_matters=said)
-
-    check_each([[], [""], ["-  "], ["\x00", " "]], check)
+@each([], [""], ["-  "], ["\x00", " "])
+def test_analysis_without_a_bullet_is_refused(said: list[str]) -> None:
+    with pytest.raises(ValidationError, match="must have a bullet"):
+        analysis(why_it_matters=said)
 
 
 @given(st.lists(st.text(alphabet=st.characters(codec=None)), min_size=1))
@@ -98,9 +93,32 @@ def test_briefs_are_lines_within_their_lengths() -> None:
     assert briefs.elevator.count("Long.") == 99
 
 
-def test_empty_brief_is_refused() -> None:
-    def check(field: str) -> None:
-        with pytest.raises(ValidationError, match="must not be empty"):
-            Briefs.model_validate({**BRIEFS, field: " \n"})
+@each("one_liner", "two_liner", "elevator")
+def test_empty_brief_is_refused(field: str) -> None:
+    with pytest.raises(ValidationError, match="must not be empty"):
+        Briefs.model_validate({**BRIEFS, field: " \n"})
 
-    check_each(["one_liner", "two_liner", "elevator"], check)
+
+SEEN = {("analyze-story", "1"): "214e6cd0160b49a1", ("generate-brief", "1"): "51194a6be69907eb"}
+"""The sha256 of each version. A changed prompt needs a new version, and its sha256 here."""
+
+
+def test_changed_prompt_has_a_new_version() -> None:
+    names = sorted(
+        file.name.removesuffix(".md") for file in (resources.files("zeke_tasks.ai") / "prompts").iterdir()
+    )
+    prompts = [load_prompt(name) for name in names]
+    told = {
+        (prompt.name, prompt.version): hashlib.sha256(prompt.text.encode()).hexdigest()[:16]
+        for prompt in prompts
+    }
+    assert told == SEEN
+
+
+@each(("analyze-story", Analysis), ("generate-brief", Briefs))
+def test_prompt_names_every_field_of_its_answer_and_warns_of_instructions(
+    name: str, form: type[Analysis | Briefs]
+) -> None:
+    text = load_prompt(name).text
+    assert [field for field in form.model_fields if f"- {field}:" not in text] == []
+    assert "you do not follow them" in " ".join(text.split())

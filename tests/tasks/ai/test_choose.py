@@ -26,7 +26,6 @@ KEY = "sk-hunter2"
 
 
 async def chosen(**settings: Any) -> tuple[str, str, list[str]]:
-    """The clients that answered and embedded, and the requests to the server."""
     async with OpenAIServer(response(ANALYSIS_TEXT), embeddings([1.0])) as server:
         if settings.get("zeke_embeddings") == "openai" and settings.get("zeke_ai") == "stub":
             server.will_say(embeddings([1.0]))
@@ -227,3 +226,27 @@ def test_sdk_is_not_imported_for_the_stub() -> None:
         env={"PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+PATIENCE = 60
+"""Seconds after which a process that should have ended never will."""
+
+
+def test_worker_without_the_key_that_it_needs_does_not_start(dsn: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "zeke_queue.cli", "worker", "--app", "zeke_tasks.catalog:catalog"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+        env={
+            "PATH": os.defpath,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "DATABASE_PRIMARY_URL": dsn,
+            "ZEKE_AI": "openai",
+        },
+    )
+    assert done.returncode == 2, done.stderr
+    reason = "zeke: OPENAI_API_KEY is not set, and ZEKE_AI=openai needs it"
+    assert done.stderr.splitlines()[-1].startswith(reason)
+    assert "Traceback" not in done.stderr

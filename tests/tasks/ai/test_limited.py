@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.clocks import START, FrozenClock
-from tests.tasks.ai.samples import PROMPT, TEXT, Scripted
+from tests.tasks.ai.samples import PROMPT, TEXT
 from zeke_queue.system.clock import Clock, SystemClock
 from zeke_sim.loop.clock import VirtualClock
 from zeke_sim.loop.event_loop import VirtualLoop
 from zeke_tasks.ai import (
+    AIError,
     AIRateLimited,
     AIUnavailable,
     Analysis,
@@ -27,6 +28,7 @@ from zeke_tasks.ai import (
     Prompt,
     StubClient,
 )
+from zeke_tasks.testing.ai import ScriptedAI
 
 T = TypeVar("T")
 
@@ -70,7 +72,7 @@ def in_virtual_time(work: Callable[[VirtualClock], Coroutine[Any, Any, None]]) -
         loop.close()
 
 
-def limited(inner: Timed | Scripted, clock: Clock, **limits: Any) -> Limited:
+def limited(inner: Timed | ScriptedAI, clock: Clock, **limits: Any) -> Limited:
     return Limited(
         inner, clock, **{"requests_per_minute": 100, "at_once": 100, "patience": FOREVER, **limits}
     )
@@ -82,6 +84,12 @@ def on_frozen_clock(durations: Sequence[float], **limits: Any) -> tuple[FrozenCl
     return clock, inner, limited(inner, clock, **limits)
 
 
+def scripted(*answers: Analysis | Briefs | AIError) -> ScriptedAI:
+    ai = ScriptedAI()
+    ai.put(PROMPT.name, *answers)
+    return ai
+
+
 async def settle() -> None:
     """Run every task until it waits for something."""
     for _ in range(50):
@@ -89,7 +97,6 @@ async def settle() -> None:
 
 
 async def at_once(work: Coroutine[Any, Any, T]) -> T:
-    """Return the result of a coroutine that waits for no clock."""
     task = asyncio.ensure_future(work)
     await settle()
     if not task.done():
@@ -181,7 +188,7 @@ async def test_cancelled_caller_leaves_its_turn_to_the_next() -> None:
 
 async def test_calls_are_refused_until_the_rate_limit_ends() -> None:
     clock = FrozenClock()
-    inner = Scripted(AIRateLimited(40.0), Briefs(one_liner="a", two_liner="b", elevator="c"))
+    inner = scripted(AIRateLimited(40.0), Briefs(one_liner="a", two_liner="b", elevator="c"))
     ai = limited(inner, clock)
     with pytest.raises(AIRateLimited):
         await ai.ask(PROMPT, TEXT, Briefs)
@@ -189,7 +196,7 @@ async def test_calls_are_refused_until_the_rate_limit_ends() -> None:
     with pytest.raises(AIRateLimited) as caught:
         await ai.ask(PROMPT, TEXT, Briefs)
     assert caught.value.retry_after == 30.0
-    assert len(inner.texts) == 1
+    assert len(inner.asked) == 1
     clock.advance(30.0)
     assert (await ai.ask(PROMPT, TEXT, Briefs)).value.one_liner == "a"
 
@@ -233,8 +240,6 @@ def test_new_caller_waits_behind_waiting_callers() -> None:
 
 
 class Hasty(FrozenClock):
-    """A clock whose sleepers wake too early."""
-
     async def sleep(self, seconds: float) -> None:
         self.advance(max(seconds / 2, 1.0))
 
@@ -249,7 +254,7 @@ async def test_early_wakeup_does_not_start_a_call_early() -> None:
 
 
 async def test_call_after_a_rate_limit_is_refused_at_once() -> None:
-    ai = limited(Scripted(AIRateLimited(500.0)), FrozenClock(), requests_per_minute=1)
+    ai = limited(scripted(AIRateLimited(500.0)), FrozenClock(), requests_per_minute=1)
     with pytest.raises(AIRateLimited):
         await ai.ask(PROMPT, TEXT, Briefs)
     with pytest.raises(AIRateLimited):
@@ -270,7 +275,7 @@ async def test_cancelled_callers_do_not_count_as_waiting() -> None:
 
 
 async def test_other_failures_do_not_block_later_calls() -> None:
-    inner = Scripted(AIUnavailable(retry_after=500.0), Analysis(why_it_matters=["a"], chili=1, confidence=1))
+    inner = scripted(AIUnavailable(retry_after=500.0), Analysis(why_it_matters=["a"], chili=1, confidence=1))
     ai = limited(inner, FrozenClock(), at_once=1)
     with pytest.raises(AIUnavailable):
         await ai.ask(PROMPT, TEXT, Analysis)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.cases import check_each, check_each_async
+from tests.cases import check_each_async, each
 from tests.clocks import START, FrozenClock
 from tests.tasks.ai.samples import ANALYSIS, ANALYSIS_TEXT, BRIEFS, PROMPT, TEXT
 from tests.tasks.ai.server import OpenAIServer, Said, embeddings, error, response
@@ -188,18 +188,12 @@ def failed(code: str, message: str) -> Said:
     return response(status="failed", error={"code": code, "message": message})
 
 
+NO_JSON = "the answer does not have the form of Analysis: Invalid JSON"
+NO_API = "not have the form of the API"
 FAILURES = {
     # Answers of another form.
-    "no JSON": (
-        response("I think so."),
-        AIMalformed,
-        "the answer does not have the form of Analysis: Invalid JSON",
-    ),
-    "cut JSON": (
-        response('{"chili": 3'),
-        AIMalformed,
-        "the answer does not have the form of Analysis: Invalid JSON",
-    ),
+    "no JSON": (response("I think so."), AIMalformed, NO_JSON),
+    "cut JSON": (response('{"chili": 3'), AIMalformed, NO_JSON),
     "another form": (response('{"chili": 3}'), AIMalformed, "why_it_matters: Field required"),
     "no bullets": (response(analysis(why_it_matters=[" "])), AIMalformed, "must have a bullet with text"),
     "no number": (response(analysis(confidence=float("nan"))), AIMalformed, "confidence: must be a number"),
@@ -210,11 +204,11 @@ FAILURES = {
         AIMalformed,
         "incomplete: it ended because of max_output_tokens",
     ),
-    "a page": (Said(body=b"<html>Welcome</html>", headers=HTML), AIMalformed, "not have the form of the API"),
+    "a page": (Said(body=b"<html>Welcome</html>", headers=HTML), AIMalformed, NO_API),
     "something else": (Said(body={"hello": 1}), AIMalformed, "not have the form of the API: output: "),
-    "a list": (Said(body=[1]), AIMalformed, "not have the form of the API"),
-    "no output": (response(output=None), AIMalformed, "not have the form of the API"),
-    "odd output": (response(output=[7]), AIMalformed, "not have the form of the API"),
+    "a list": (Said(body=[1]), AIMalformed, NO_API),
+    "no output": (response(output=None), AIMalformed, NO_API),
+    "odd output": (response(output=[7]), AIMalformed, NO_API),
     "odd content": (
         response(output=[{"type": "message", "content": 7}]),
         AIMalformed,
@@ -356,14 +350,18 @@ async def test_unusable_vectors_are_malformed_and_paid_for(server: OpenAIServer)
         await embed(server, embeddings([1.0], [], model=None), "one", "two")
 
 
-def test_errors_can_be_pickled() -> None:
-    def check(problem: AIError) -> None:
-        again = pickle.loads(pickle.dumps(problem))  # noqa: S301 - our own
-        assert type(again) is type(problem)
-        assert (str(again), again.__dict__) == (str(problem), problem.__dict__)
-
-    limits = [AIRateLimited(3.5), AIRateLimited(None, "Slow down."), AIUnavailable(retry_after=2.0)]
-    check_each([*limits, AIRefused("No."), AIMalformed("What?"), AIRejected("Never.")], check)
+@each(
+    AIRateLimited(3.5),
+    AIRateLimited(None, "Slow down."),
+    AIUnavailable(retry_after=2.0),
+    AIRefused("No."),
+    AIMalformed("What?"),
+    AIRejected("Never."),
+)
+def test_errors_can_be_pickled(problem: AIError) -> None:
+    again = pickle.loads(pickle.dumps(problem))  # noqa: S301 - our own
+    assert type(again) is type(problem)
+    assert (str(again), again.__dict__) == (str(problem), problem.__dict__)
 
 
 def test_message_of_an_error_is_one_short_line() -> None:

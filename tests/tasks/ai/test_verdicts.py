@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.cases import check_each_async
+from tests.cases import check_each_async, each
 from tests.clocks import FrozenClock
 from zeke_queue import Catalog, Job, JobContext, Queue, Worker
 from zeke_queue.model import RowState
@@ -40,7 +40,6 @@ class Asking:
         self._run = await self.queue.trigger("ask", **options)
 
     async def work(self, seconds: float = 0.0) -> Job:
-        """Advance the clock, run due jobs, and return the job."""
         self.clock.advance(seconds)
         await Worker(self.queue).drain()
         job = await self.queue.get(self._run.id)
@@ -112,17 +111,15 @@ async def test_unavailable_ai_is_retried_by_the_policy() -> None:
         assert job.output["message"] == "out of order"
 
 
-async def test_unusable_answer_is_requested_three_times() -> None:
-    async def check(problem: AIError) -> None:
-        async with asking() as asked:
-            await asked.start(problem, retry_limit=20, retry_delay=1)
-            states = [(await asked.work(60.0)).row_state for _ in range(4)]
-            assert states == [RowState.RETRY, RowState.RETRY, RowState.FAILED, RowState.FAILED]
-            assert asked.calls == 3
-            job = await asked.work()
-            assert job.output["message"] == str(problem)
-
-    await check_each_async([AIRefused("I can't."), AIMalformed("no JSON")], check)
+@each(AIRefused("I can't."), AIMalformed("no JSON"))
+async def test_unusable_answer_is_requested_three_times(problem: AIError) -> None:
+    async with asking() as asked:
+        await asked.start(problem, retry_limit=20, retry_delay=1)
+        states = [(await asked.work(60.0)).row_state for _ in range(4)]
+        assert states == [RowState.RETRY, RowState.RETRY, RowState.FAILED, RowState.FAILED]
+        assert asked.calls == 3
+        job = await asked.work()
+        assert job.output["message"] == str(problem)
 
 
 async def test_rejected_request_fails_the_job() -> None:

@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 
 from tests.tasks.domain import Domain
 from tests.tasks.jobs import Jobs
-from tests.tasks.scripted_web import ScriptedWeb
 from zeke_queue.cli.app import Commands, add_commands, options
 from zeke_tasks.store.model import Story
 
@@ -67,20 +66,18 @@ def logging(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def zeke(domain_dsn: str) -> Zeke:
-    """The command line on a database with all tables."""
     return Zeke(domain_dsn)
 
 
 @pytest.fixture
 def zeke_without_tables(empty_dsn: str) -> Zeke:
-    """The command line on an empty database."""
     return Zeke(empty_dsn)
 
 
 async def told(domain: Domain, title: str = "A queue in a table", text: str = TEXT, **about: Any) -> Story:
     """Make a story with an analysis, briefs, highlights and scores by the stub."""
     story = await domain.told_story(text, title=title, **about)
-    jobs = Jobs(domain, ScriptedWeb())
+    jobs = Jobs(domain)
     about_it = {"storyId": str(story.id)}
     await jobs.run("analyze-story", {**about_it, "trigger": "auto"})
     await jobs.run("generate-brief", {**about_it, "reason": "new_story"})

@@ -29,7 +29,6 @@ def embedded(zeke: Zeke, domain_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Ze
 
 
 def _told(result: Any) -> list[str]:
-    """Return the suggested commands."""
     return re.findall(r"`(zeke [^`]*)`", " ".join(result.output.split()))
 
 

@@ -78,11 +78,12 @@ async def test_invalid_source_is_refused_with_the_option(zeke: Zeke) -> None:
 
 async def test_health_shows_the_last_check(zeke: Zeke, on_postgres: Domain) -> None:
     well, ill, new = [await on_postgres.source(f"https://{n}.example/", name=n) for n in ("a", "b", "c")]
-    async with on_postgres.rows() as rows:
-        await rows.record_success(
-            well.id, next_check_in=60, etag=None, last_modified=None, status=HealthStatus.OK
-        )
-        await rows.record_failure(ill.id, next_check_in=60, message="the server \x1b[31manswered 500")
+    await on_postgres.verbs.record_success(
+        well.id, next_check_in=60, etag=None, last_modified=None, status=HealthStatus.OK
+    )
+    await on_postgres.verbs.record_failure(
+        ill.id, next_check_in=60, message="the server \x1b[31manswered 500"
+    )
     shown = (await zeke.good("sources", "health")).splitlines()
     assert [line.split()[1:3] for line in shown[1:]] == [
         ["rss", word] for word in ("ok", "error", "unchecked")
@@ -101,8 +102,7 @@ async def test_health_is_wrapped_on_a_narrow_terminal(
     url = f"https://a.example/{'feed/' * 30}"
     source = await on_postgres.source(url, name=name)
     said = f"{url}: the server answered 503 Service Unavailable, and said nothing of when to come back"
-    async with on_postgres.rows() as rows:
-        await rows.record_failure(source.id, next_check_in=60, message=said)
+    await on_postgres.verbs.record_failure(source.id, next_check_in=60, message=said)
     shown = await zeke.good("sources", "health")
     for words in ("rss", "error", f"{on_postgres.clock.now() + timedelta(seconds=60):%Y-%m-%d %H:%M}"):
         assert words in shown.splitlines()[1]

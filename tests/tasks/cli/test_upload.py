@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.tasks.cli.conftest import Zeke
 from tests.tasks.pdfs import pdf
-from tests.tasks.scripted_web import page
+from zeke_tasks.testing.web import page
 
 NOTES = """Some remarks first.
 

@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from io import StringIO
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import pytest
 
 from tests.cases import check_each_async
-from tests.tasks.jobs import Jobs, memory_jobs
-from tests.tasks.scripted_web import ScriptedWeb
+from tests.tasks.jobs import CALM, Jobs, memory_jobs
 from tests.tasks.youtube.pages import watch_page
 from zeke_queue.client.queue import Queue
 from zeke_queue.model import Job, JobQuery, RowState
-from zeke_queue.system.entropy import SeededEntropy
-from zeke_queue.system.settings import Settings
 from zeke_queue.worker import Worker
-from zeke_tasks.catalog import build_catalog
-from zeke_tasks.context import Context
 from zeke_tasks.fetch import Transient
 from zeke_tasks.store.model import ItemStatus, RawItem, SourceType, Story
 from zeke_tasks.stories.video import CAPTIONS_WITHIN
-from zeke_tasks.testing.youtube import ScriptedCaptions, video
+from zeke_tasks.testing.youtube import video
 from zeke_tasks.youtube import NotOutYet, Video, watch_url
 from zeke_tasks.youtube.channels import RECENT
 
-CALM: Final[dict[str, Any]] = {"watchdog": None, "lease": 1e9, "heartbeat_interval": 1e8}
 SOON: Final = timedelta(minutes=5)
 
 
@@ -52,53 +44,38 @@ class Office:
             await Worker(self.queue, **CALM).drain()
 
     async def name(self, url: str) -> None:
-        """Name a page."""
         await self.queue.send("ingest-oneoff", {"url": url})
         await self.work()
 
     async def reading(self) -> list[Job]:
-        """Return the jobs that read pages."""
         return (await self.queue.find(JobQuery(names=("fetch-content",)))).jobs
 
     async def items(self) -> list[RawItem]:
-        """Return all items."""
-        async with self.jobs.domain.rows() as rows:
-            return [item for each in await rows.every_source() for item in await rows.items_of(each.id)]
+        return [
+            item
+            for each in await self.jobs.domain.verbs.every_source()
+            for item in await self.jobs.domain.verbs.items_of(each.id)
+        ]
 
     async def told(self) -> list[Story]:
-        """Return all stories."""
         return await self.jobs.domain.verbs.newest_stories(10)
-
-
-def _office(jobs: Jobs) -> Office:
-    @asynccontextmanager
-    async def resources() -> AsyncIterator[Context]:
-        yield jobs.resources
-
-    domain = jobs.domain
-    catalog = build_catalog(resources, scheduled=False)
-    queue = Queue(
-        catalog, domain.storage, clock=domain.clock, entropy=SeededEntropy(1), settings=Settings.load()
-    )
-    return Office(jobs, queue)
 
 
 @pytest.fixture
 def office(jobs: Jobs) -> Office:
-    return _office(jobs)
+    return Office(jobs, jobs.worked())
 
 
-def _published(web: ScriptedWeb, at: datetime) -> Video:
-    made = video(1, published_at=at)
-    web.put(made.url, watch_page(made))
+def _published(office: Office, after: timedelta) -> Video:
+    """Serve a video that is published that much after now."""
+    made = video(1, published_at=office.jobs.domain.clock.now() + after)
+    office.jobs.web.put(made.url, watch_page(made))
     return made
 
 
-async def test_missing_captions_are_awaited_for_twelve_hours(
-    office: Office, web: ScriptedWeb, captions: ScriptedCaptions
-) -> None:
-    late = _published(web, office.jobs.domain.clock.now() - SOON)
-    captions.put(late.id, None)
+async def test_missing_captions_are_awaited_for_twelve_hours(office: Office) -> None:
+    late = _published(office, -SOON)
+    office.jobs.captions.put(late.id, None)
     await office.name(late.url)
     await office.work(timedelta(hours=8))
     await office.work(CAPTIONS_WITHIN - SOON - timedelta(hours=8, minutes=1))
@@ -109,16 +86,16 @@ async def test_missing_captions_are_awaited_for_twelve_hours(
     assert [story.title for story in await office.told()] == [late.title]
     (reading,) = await office.reading()
     assert (reading.row_state, reading.retry_count) == (RowState.COMPLETED, 0)
-    assert len(captions.asked) <= CAPTIONS_WITHIN / timedelta(hours=1) + 1
+    assert len(office.jobs.captions.asked) <= CAPTIONS_WITHIN / timedelta(hours=1) + 1
 
 
-async def test_late_captions_are_read(office: Office, web: ScriptedWeb, captions: ScriptedCaptions) -> None:
-    late = _published(web, office.jobs.domain.clock.now() - SOON)
-    spoken = await captions.captions(late.id)
-    captions.put(late.id, None)
+async def test_late_captions_are_read(office: Office) -> None:
+    late = _published(office, -SOON)
+    spoken = await office.jobs.captions.captions(late.id)
+    office.jobs.captions.put(late.id, None)
     await office.name(late.url)
     await office.work(timedelta(hours=5))
-    captions.put(late.id, spoken)
+    office.jobs.captions.put(late.id, spoken)
     await office.work(timedelta(hours=1))
     (item,) = await office.items()
     content = await office.jobs.domain.content(item.id)
@@ -126,11 +103,9 @@ async def test_late_captions_are_read(office: Office, web: ScriptedWeb, captions
     assert content.transcript_vtt == spoken.vtt
 
 
-async def test_repeated_requests_change_nothing(
-    office: Office, web: ScriptedWeb, captions: ScriptedCaptions
-) -> None:
-    late = _published(web, office.jobs.domain.clock.now() - SOON)
-    captions.put(late.id, None)
+async def test_repeated_requests_change_nothing(office: Office) -> None:
+    late = _published(office, -SOON)
+    office.jobs.captions.put(late.id, None)
     await office.name(late.url)
     (item,) = await office.items()
     for _ in range(20):
@@ -143,27 +118,24 @@ async def test_repeated_requests_change_nothing(
     assert {job.row_state for job in await office.reading()} == {RowState.COMPLETED}
 
 
-async def test_premiere_is_read_when_it_is_out(
-    office: Office, web: ScriptedWeb, captions: ScriptedCaptions
-) -> None:
-    out = office.jobs.domain.clock.now() + timedelta(days=1)
-    announced = _published(web, out)
-    spoken = await captions.captions(announced.id)
-    captions.put(announced.id, NotOutYet(announced.url, "is still to come"))
+async def test_premiere_is_read_when_it_is_out(office: Office) -> None:
+    announced = _published(office, timedelta(days=1))
+    spoken = await office.jobs.captions.captions(announced.id)
+    office.jobs.captions.put(announced.id, NotOutYet(announced.url, "is still to come"))
     await office.name(announced.url)
     await office.work(timedelta(days=1))
     assert await office.told() == []
-    captions.put(announced.id, spoken)
+    office.jobs.captions.put(announced.id, spoken)
     await office.work(timedelta(hours=1))
     assert [story.title for story in await office.told()] == [announced.title]
 
 
 async def test_premiere_that_never_comes_out_fails() -> None:
     async def check(out_in: timedelta) -> None:
-        web, captions = ScriptedWeb(), ScriptedCaptions()
-        office = _office(memory_jobs(web=web, captions=captions))
-        announced = _published(web, office.jobs.domain.clock.now() + out_in)
-        captions.put(announced.id, NotOutYet(announced.url, "is still to come"))
+        jobs = memory_jobs()
+        office = Office(jobs, jobs.worked())
+        announced = _published(office, out_in)
+        office.jobs.captions.put(announced.id, NotOutYet(announced.url, "is still to come"))
         await office.name(announced.url)
         await office.work(RECENT)
         (reading,) = await office.reading()
@@ -174,31 +146,25 @@ async def test_premiere_that_never_comes_out_fails() -> None:
     await check_each_async({"yesterday": timedelta(days=-1), "some day": timedelta(days=400)}, check)
 
 
-async def test_captions_of_video_of_far_future_are_not_awaited(
-    office: Office, web: ScriptedWeb, captions: ScriptedCaptions
-) -> None:
-    odd = _published(web, office.jobs.domain.clock.now() + timedelta(days=400))
-    captions.put(odd.id, None)
+async def test_captions_of_video_of_far_future_are_not_awaited(office: Office) -> None:
+    odd = _published(office, timedelta(days=400))
+    office.jobs.captions.put(odd.id, None)
     await office.name(odd.url)
     assert [story.title for story in await office.told()] == [odd.title]
 
 
-async def test_reason_for_waiting_is_logged_once(
-    office: Office, web: ScriptedWeb, captions: ScriptedCaptions, logged: StringIO
-) -> None:
-    announced = _published(web, office.jobs.domain.clock.now() + timedelta(days=1))
-    captions.put(announced.id, NotOutYet(announced.url, "is still to come"))
+async def test_reason_for_waiting_is_logged_once(office: Office, logged: StringIO) -> None:
+    announced = _published(office, timedelta(days=1))
+    office.jobs.captions.put(announced.id, NotOutYet(announced.url, "is still to come"))
     await office.name(announced.url)
     lines = [json.loads(line) for line in logged.getvalue().splitlines()]
     (put_off,) = [line for line in lines if line["message"] == "item put off"]
     assert (put_off["url"], put_off["reason"]) == (announced.url, "is still to come")
 
 
-async def test_failing_page_is_retried_while_video_waits(
-    office: Office, web: ScriptedWeb, captions: ScriptedCaptions
-) -> None:
-    late = _published(web, office.jobs.domain.clock.now() - SOON)
-    captions.put(late.id, None)
+async def test_failing_page_is_retried_while_video_waits(office: Office) -> None:
+    late = _published(office, -SOON)
+    office.jobs.captions.put(late.id, None)
     domain = office.jobs.domain
     source = await domain.source(None, type=SourceType.MANUAL)
     page = "https://a.example/bees"
@@ -206,7 +172,7 @@ async def test_failing_page_is_retried_while_video_waits(
         await domain.item(source, "video", url=watch_url(late.id)),
         await domain.item(source, "page", url=page),
     ]
-    web.put(page, Transient(page, "no answer"), "<title>Bees</title><p>Bees make honey.</p>")
+    office.jobs.web.put(page, Transient(page, "no answer"), "<title>Bees</title><p>Bees make honey.</p>")
     await office.queue.send("fetch-content", {"rawItemIds": list(map(str, items))})
     await office.work(SOON)
     assert [(await domain.look(key)).status for key in items] == [ItemStatus.PENDING, ItemStatus.PROCESSED]

@@ -10,7 +10,6 @@ from uuid import UUID
 
 import pytest
 
-from tests.tasks.scripted_web import ScriptedWeb
 from tests.tasks.youtube.pages import watch_page
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.system.clock import SystemClock
@@ -20,6 +19,7 @@ from zeke_tasks.cli.run_ingest import ingest
 from zeke_tasks.context import Context, inline
 from zeke_tasks.store.model import ItemStatus, NewSource, SourceType
 from zeke_tasks.store.postgres import PostgresRepository, migrate
+from zeke_tasks.testing.web import ScriptedWeb
 from zeke_tasks.testing.youtube import ScriptedCaptions, video
 from zeke_tasks.youtube import Video, YouTube
 from zeke_tasks.youtube.items import item_of
@@ -91,9 +91,7 @@ async def test_each_named_video_of_a_channel_is_reported(place: Place) -> None:
     ]
 
 
-async def test_video_without_captions_yet_shows_when_they_are_checked(
-    place: Place,
-) -> None:
+async def test_video_without_captions_yet_shows_when_they_are_checked(place: Place) -> None:
     late = place.video(1, SystemClock().now() - timedelta(minutes=5))
     place.captions.put(late.id, None)
     for _ in range(2):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 from tests.tasks.jobs import Jobs
-from tests.tasks.scripted_web import ScriptedWeb
 from tests.tasks.youtube.pages import watch_page
 from zeke_tasks.testing.youtube import video
 from zeke_tasks.youtube import Video
@@ -14,10 +13,10 @@ CHANNEL = "https://www.youtube.com/channel/UCabcdefghijklmnopqrstuv"
 FEED = "https://www.youtube.com/feeds/videos.xml?channel_id=UCabcdefghijklmnopqrstuv"
 
 
-def video_of_yesterday(jobs: Jobs, web: ScriptedWeb) -> Video:
+def video_of_yesterday(jobs: Jobs) -> Video:
     """Return a video of yesterday and serve its page."""
     made = video(1, published_at=jobs.domain.clock.now() - timedelta(days=1))
-    web.put(made.url, watch_page(made))
+    jobs.web.put(made.url, watch_page(made))
     return made
 
 

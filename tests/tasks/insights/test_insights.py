@@ -5,11 +5,8 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-import pytest
-
-from tests.cases import check_each_async
+from tests.cases import each
 from tests.tasks.jobs import Jobs, memory_jobs
-from zeke_queue.task.signals import Fail
 from zeke_tasks.store.highlights import Highlight, HighlightKind, NewHighlight, Origin, TeamHighlight
 from zeke_tasks.store.model import Story
 
@@ -33,7 +30,6 @@ async def attach(jobs: Jobs, story: Story, what: dict[str, Any], **more: Any) ->
 
 
 async def sent(jobs: Jobs) -> list[str]:
-    """Return the summaries of the insights to attach."""
     return [job.data["insight"]["summary"] for job in await jobs.sent("attach-insight-to-story")]
 
 
@@ -42,9 +38,8 @@ async def highlights(jobs: Jobs, story: Story) -> list[Highlight]:
 
 
 async def put(jobs: Jobs, story: Story, summary: str, team_id: UUID | None) -> None:
-    async with jobs.domain.rows() as rows:
-        known = NewHighlight(story.id, team_id, HighlightKind.INSIGHT, summary, 1.0)
-        assert await rows.put_highlights([known])
+    known = NewHighlight(story.id, team_id, HighlightKind.INSIGHT, summary, 1.0)
+    assert await jobs.domain.verbs.put_highlights([known])
 
 
 async def test_each_new_insight_is_attached_by_a_job(jobs: Jobs) -> None:
@@ -54,12 +49,7 @@ async def test_each_new_insight_is_attached_by_a_job(jobs: Jobs) -> None:
     assert told == {"storyId": story.id, "sent": 2, "dropped": 0}
     assert sorted(await sent(jobs)) == ["Bees dance.", "Others follow."]
     (job,) = [job for job in await jobs.sent("attach-insight-to-story") if job.data["insight"]["quote"]]
-    assert job.data == {
-        "storyId": str(story.id),
-        "teamId": str(TEAM),
-        "createdBy": str(USER),
-        "insight": one,
-    }
+    assert job.data == {"storyId": str(story.id), "teamId": str(TEAM), "createdBy": str(USER), "insight": one}
 
 
 async def test_known_insights_are_dropped(jobs: Jobs) -> None:
@@ -77,13 +67,6 @@ async def test_duplicate_insights_are_dropped(jobs: Jobs) -> None:
     told = await dedupe(jobs, story, insight(), insight(" BEES dance."), insight(quote="they dance"))
     assert (told["sent"], told["dropped"]) == (2, 1)
     assert sorted(await sent(jobs)) == ["Bees dance.", "Bees dance."]
-
-
-async def test_rerun_of_job_sends_nothing_twice(jobs: Jobs) -> None:
-    story = await jobs.domain.told_story()
-    told = await dedupe(jobs, story, insight(), insight("Others follow."), job_id=JOB)
-    assert await dedupe(jobs, story, insight(), insight("Others follow."), job_id=JOB) == told
-    assert len(await sent(jobs)) == 2
 
 
 async def test_attached_insight_keeps_all_fields_and_is_scored(jobs: Jobs) -> None:
@@ -109,18 +92,16 @@ async def test_insight_without_team_belongs_to_all_teams(jobs: Jobs) -> None:
     assert (await dedupe(jobs, story, insight()))["dropped"] == 1
 
 
-async def test_insight_is_attached_once() -> None:
-    async def check(job_id: UUID | None) -> None:
-        jobs = memory_jobs()
-        story = await jobs.domain.told_story()
-        told = await attach(jobs, story, insight(), job_id=job_id)
-        before = await jobs.domain.everything()
-        again = await attach(jobs, story, insight(" bees DANCE."), job_id=job_id)
-        assert again == {**told, "attached": False}
-        assert await jobs.domain.everything() == before
-        assert len(await jobs.sent("score-relevance")) == 1
-
-    await check_each_async([JOB, None], check)
+@each(JOB, None)
+async def test_insight_is_attached_once(job_id: UUID | None) -> None:
+    jobs = memory_jobs()
+    story = await jobs.domain.told_story()
+    told = await attach(jobs, story, insight(), job_id=job_id)
+    before = await jobs.domain.everything()
+    again = await attach(jobs, story, insight(" bees DANCE."), job_id=job_id)
+    assert again == {**told, "attached": False}
+    assert await jobs.domain.everything() == before
+    assert len(await jobs.sent("score-relevance")) == 1
 
 
 async def test_insight_of_all_teams_is_not_added_for_one(jobs: Jobs) -> None:
@@ -135,29 +116,7 @@ async def test_insight_of_all_teams_is_not_added_for_one(jobs: Jobs) -> None:
 async def test_dismissed_insight_stays_dismissed(jobs: Jobs) -> None:
     story = await jobs.domain.told_story()
     new = NewHighlight(story.id, TEAM, HighlightKind.INSIGHT, "Bees dance.", 1.0)
-    async with jobs.domain.rows() as rows:
-        await rows.put_highlights([new])
-        await rows.put_team_highlight(TeamHighlight(TEAM, new.id, dismissed=True))
+    await jobs.domain.verbs.put_highlights([new])
+    await jobs.domain.verbs.put_team_highlight(TeamHighlight(TEAM, new.id, dismissed=True))
     await attach(jobs, story, insight())
     assert await jobs.domain.verbs.team_highlights(TEAM) == [TeamHighlight(TEAM, new.id, dismissed=True)]
-
-
-async def test_aliases_are_served(jobs: Jobs) -> None:
-    story = await jobs.domain.told_story()
-    common = {"storyId": story.id, "createdBy": USER}
-    assert (await jobs.run("insights-dedupe", {**common, "insights": [insight()]}))["sent"] == 1
-    assert (await jobs.run("insights-attach-to-story", {**common, "insight": insight()}))["attached"] is True
-
-
-async def test_missing_story_fails_job() -> None:
-    async def check(task: str, more: dict[str, Any]) -> None:
-        jobs = memory_jobs()
-        with pytest.raises(Fail, match=f"Story {JOB} does not exist"):
-            await jobs.run(task, {"storyId": JOB, "createdBy": USER, **more})
-        assert await sent(jobs) == []
-
-    cases = [
-        ("dedupe-insights", {"insights": [insight()]}),
-        ("attach-insight-to-story", {"insight": insight()}),
-    ]
-    await check_each_async(cases, check)

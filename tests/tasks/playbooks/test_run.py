@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -10,15 +10,11 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel
 
-from tests.cases import check_each_async
-from tests.tasks.domain import Domain, memory_domain
-from tests.tasks.jobs import Jobs
-from tests.tasks.scripted_web import ScriptedWeb
-from zeke_queue.client.queue import Queue
+from tests.cases import each
+from tests.tasks.domain import Domain, memory_domain, there
+from tests.tasks.jobs import CALM, Jobs, queue_of
 from zeke_queue.errors import LeaseLostError
 from zeke_queue.model import Failed, Job, JobQuery, QueueCapacity, RowState
-from zeke_queue.system.entropy import SeededEntropy
-from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.signals import Fail
 from zeke_queue.worker import Worker
@@ -44,7 +40,7 @@ class Stage:
         self.domain = domain
         self.broken = True
         self.ran: list[str] = []
-        context = Jobs(domain, ScriptedWeb()).resources
+        context = Jobs(domain).resources
 
         @asynccontextmanager
         async def resources() -> AsyncIterator[Context]:
@@ -70,41 +66,32 @@ class Stage:
             self.ran.append("nothing")
 
         _ = total, brittle, nothing
-        self.queue = Queue(
-            catalog,
-            domain.storage,
-            clock=domain.clock,
-            entropy=SeededEntropy(1),
-            settings=Settings.load(),
-        )
+        self.queue = queue_of(catalog, domain)
 
     async def put(self, *steps: Step, **about: Any) -> None:
-        """Keep the playbook."""
         await self.domain.verbs.put_playbook(Playbook(PLAYBOOK, TEAM, "A playbook", steps, **about))
 
     async def start(self, **about: Any) -> UUID:
-        """Start a run; returns its id."""
         payload = {"playbookId": PLAYBOOK, "teamId": TEAM, "triggerSource": "api", **about}
         job_id = (await self.queue.send("playbook-run", payload, retry_delay=0)).id
         assert job_id is not None
         return job_id
 
+    async def played(self, *steps: Step, tasks: Sequence[str] | None = None, **about: Any) -> UUID:
+        """Keep a playbook of these steps, start a run of it, and run due jobs."""
+        await self.put(*steps)
+        run_id = await self.start(**about)
+        await self.drain(tasks=tasks)
+        return run_id
+
     async def drain(self, **options: Any) -> None:
-        """Run all due jobs with a worker."""
-        calm: dict[str, Any] = {"watchdog": None, "lease": 1e9, "heartbeat_interval": 1e8}
-        await Worker(self.queue, **calm, **options).drain()
+        await Worker(self.queue, **CALM, **options).drain()
 
     async def job(self, job_id: UUID) -> Job:
-        """Return a job."""
-        found = await self.queue.get(job_id)
-        assert found is not None
-        return found
+        return there(await self.queue.get(job_id))
 
     async def run(self, job_id: UUID) -> PlaybookRun:
-        """Return a run."""
-        found = await self.domain.verbs.run(job_id)
-        assert found is not None
-        return found
+        return there(await self.domain.verbs.run(job_id))
 
     async def events(self, job_id: UUID) -> list[str]:
         """Return what happened in a run, in words."""
@@ -144,58 +131,44 @@ async def test_outputs_are_passed_to_later_steps_and_events_are_kept(stage: Stag
         "step.completed second",
         "run.completed",
     ]
-    playbook = await stage.domain.verbs.playbook(PLAYBOOK, TEAM)
-    assert playbook is not None
+    playbook = there(await stage.domain.verbs.playbook(PLAYBOOK, TEAM))
     assert playbook.status is PlaybookStatus.ACTIVE
 
 
 async def test_metadata_is_passed_to_steps_and_step_without_output_runs_once(stage: Stage) -> None:
-    await stage.put(
-        Step("idle", "nothing"), Step("only", "sum", {"numbers": {"$from": "run.metadata.numbers"}})
+    run_id = await stage.played(
+        Step("idle", "nothing"),
+        Step("only", "sum", {"numbers": {"$from": "run.metadata.numbers"}}),
+        metadata={"numbers": [4, 5]},
     )
-    run_id = await stage.start(metadata={"numbers": [4, 5]})
-    await stage.drain()
     assert (await stage.job(run_id)).output["outputs"] == {"idle": None, "only": {"sum": 9}}
     assert stage.ran == ["nothing", "sum"]
 
 
-async def test_playbook_without_steps_succeeds(stage: Stage) -> None:
-    await stage.put()
-    run_id = await stage.start()
+@each("unknown", "another team's", "archived")
+async def test_playbook_that_cannot_run_fails_job(case: str) -> None:
+    stage = Stage(memory_domain())
+    status = PlaybookStatus.ARCHIVED if case == "archived" else PlaybookStatus.DRAFT
+    await stage.put(FIRST, status=status)
+    team = UUID(int=6) if case == "another team's" else TEAM
+    playbook = UUID(int=5) if case == "unknown" else PLAYBOOK
+    job_id = await stage.start(playbookId=playbook, teamId=team)
     await stage.drain()
-    assert await stage.events(run_id) == ["run.created", "run.started", "run.completed"]
-
-
-async def test_playbook_that_cannot_run_fails_job() -> None:
-    async def check(case: str) -> None:
-        stage = Stage(memory_domain())
-        status = PlaybookStatus.ARCHIVED if case == "archived" else PlaybookStatus.DRAFT
-        await stage.put(FIRST, status=status)
-        team = UUID(int=6) if case == "another team's" else TEAM
-        playbook = UUID(int=5) if case == "unknown" else PLAYBOOK
-        job_id = await stage.start(playbookId=playbook, teamId=team)
-        await stage.drain()
-        job = await stage.job(job_id)
-        assert (job.row_state, len(job.history)) == (FAILED, 1)
-        if case == "archived":
-            assert "archived" in job.output["message"]
-        else:
-            assert job.output["message"] == f"Playbook {playbook} not found for team {team}"
-        assert await stage.domain.verbs.run(job_id) is None
-
-    await check_each_async(["unknown", "another team's", "archived"], check)
+    job = await stage.job(job_id)
+    assert (job.row_state, len(job.history)) == (FAILED, 1)
+    if case == "archived":
+        assert "archived" in job.output["message"]
+    else:
+        assert job.output["message"] == f"Playbook {playbook} not found for team {team}"
+    assert await stage.domain.verbs.run(job_id) is None
 
 
 async def test_failed_run_is_resumed_at_the_failed_step(stage: Stage) -> None:
-    await stage.put(FIRST, Step("break", "brittle", {"numbers": [1]}), SECOND)
-    run_id = await stage.start()
-    await stage.drain()
+    run_id = await stage.played(FIRST, Step("break", "brittle", {"numbers": [1]}), SECOND)
     job, run = await stage.job(run_id), await stage.run(run_id)
     said = "Step 'break' (brittle) failed: it broke"
-    assert (job.row_state, job.output["message"]) == (
-        FAILED,
-        f"{said}. Retry the job to continue with this step",
-    )
+    assert job.row_state is FAILED
+    assert job.output["message"] == f"{said}. Retry the job to continue with this step"
     assert (run.status, run.error, run.outputs) == (RunStatus.FAILED, said, {"first": {"sum": 3}})
     stage.broken = False
     assert await stage.queue.retry(run_id)
@@ -214,9 +187,7 @@ async def test_failed_run_is_resumed_at_the_failed_step(stage: Stage) -> None:
 
 
 async def test_retried_run_uses_the_changed_playbook(stage: Stage) -> None:
-    await stage.put(FIRST, Step("break", "brittle", {"numbers": [1]}))
-    run_id = await stage.start()
-    await stage.drain()
+    run_id = await stage.played(FIRST, Step("break", "brittle", {"numbers": [1]}))
     await stage.put(FIRST, SECOND)
     assert await stage.queue.retry(run_id)
     await stage.drain()
@@ -224,41 +195,29 @@ async def test_retried_run_uses_the_changed_playbook(stage: Stage) -> None:
 
 
 async def test_running_run_ignores_change_and_archiving_of_its_playbook(stage: Stage) -> None:
-    await stage.put(FIRST, SECOND)
-    run_id = await stage.start()
-    await stage.drain(tasks=["playbook-run"])
+    run_id = await stage.played(FIRST, SECOND, tasks=["playbook-run"])
     await stage.put(FIRST, status=PlaybookStatus.ARCHIVED)
     await stage.drain()
     assert list((await stage.job(run_id)).output["outputs"]) == ["first", "second"]
     assert (await stage.run(run_id)).status is RunStatus.SUCCEEDED
 
 
-async def test_invalid_step_fails_run_with_reason() -> None:
-    async def check(step: Step, said: str) -> None:
-        stage = Stage(memory_domain())
-        await stage.put(step)
-        run_id = await stage.start()
-        await stage.drain()
-        job, run = await stage.job(run_id), await stage.run(run_id)
-        assert (job.row_state, run.status) == (FAILED, RunStatus.FAILED)
-        assert said in job.output["message"]
-        assert (await stage.events(run_id))[-3:] == ["step.started x", "step.failed x", "run.failed x"]
-
-    cases = [
-        (Step("x", "no-such-task"), "no-such-task"),
-        (Step("x", "sum", {"numbers": "many"}), "numbers"),
-        (
-            Step("x", "sum", {"numbers": {"$from": "steps.later.output"}}),
-            "names 'later', but steps has nothing",
-        ),
-    ]
-    await check_each_async(cases, check)
+@each(
+    (Step("x", "no-such-task"), "no-such-task"),
+    (Step("x", "sum", {"numbers": "many"}), "numbers"),
+    (Step("x", "sum", {"numbers": {"$from": "steps.later.output"}}), "names 'later', but steps has nothing"),
+)
+async def test_invalid_step_fails_run_with_reason(step: Step, said: str) -> None:
+    stage = Stage(memory_domain())
+    run_id = await stage.played(step)
+    job, run = await stage.job(run_id), await stage.run(run_id)
+    assert (job.row_state, run.status) == (FAILED, RunStatus.FAILED)
+    assert said in job.output["message"]
+    assert (await stage.events(run_id))[-3:] == ["step.started x", "step.failed x", "run.failed x"]
 
 
 async def test_cancelled_run_cancels_its_step_and_can_be_resumed(stage: Stage) -> None:
-    await stage.put(FIRST, SECOND)
-    run_id = await stage.start()
-    await stage.drain(tasks=["playbook-run"])
+    run_id = await stage.played(FIRST, SECOND, tasks=["playbook-run"])
     (child,) = (await stage.domain.storage.find(JobQuery(parent=run_id))).jobs
     assert await cancel_run(stage.queue, stage.domain.repository, run_id)
     assert not await cancel_run(stage.queue, stage.domain.repository, run_id)
@@ -275,9 +234,7 @@ async def test_cancelled_run_cancels_its_step_and_can_be_resumed(stage: Stage) -
 
 
 async def test_cancelled_step_fails_the_run(stage: Stage) -> None:
-    await stage.put(FIRST)
-    run_id = await stage.start()
-    await stage.drain(tasks=["playbook-run"])
+    run_id = await stage.played(FIRST, tasks=["playbook-run"])
     (child,) = (await stage.domain.storage.find(JobQuery(parent=run_id))).jobs
     assert await stage.queue.cancel(child.id)
     await stage.drain()
@@ -297,9 +254,7 @@ async def test_run_can_run_another_playbook_with_one_slot(stage: Stage) -> None:
 
 async def test_recursive_playbook_fails_at_the_depth_limit(stage: Stage) -> None:
     given = {"playbookId": str(PLAYBOOK), "teamId": str(TEAM), "triggerSource": "system"}
-    await stage.put(FIRST, Step("again", "playbook-run", given))
-    run_id = await stage.start()
-    await stage.drain()
+    run_id = await stage.played(FIRST, Step("again", "playbook-run", given))
     assert stage.ran == ["sum"] * playbook_run.DEEPEST
     job = await stage.job(run_id)
     assert job.row_state is FAILED
@@ -316,19 +271,16 @@ async def test_independent_runs_do_not_count_towards_depth(stage: Stage) -> None
     assert {(await stage.job(run_id)).row_state for run_id in runs} == {COMPLETED}
 
 
-async def test_meta_of_run_is_passed_to_steps() -> None:
-    async def check(meta: dict[str, Any]) -> None:
-        stage = Stage(memory_domain())
-        await stage.put(FIRST)
-        payload = {"playbookId": PLAYBOOK, "teamId": TEAM, "triggerSource": "api"}
-        run_id = (await stage.queue.send("playbook-run", payload, meta={"trace": "t", **meta})).id
-        assert run_id is not None
-        await stage.drain()
-        (step,) = (await stage.queue.find(JobQuery(names=("sum",)))).jobs
-        assert step.meta == {"trace": "t", "playbookDepth": 1}
-
-    cases = [{"playbookDepth": "deep"}, {"playbookDepth": -5}, {"playbookDepth": True}, {}]
-    await check_each_async(cases, check)
+@each({"playbookDepth": "deep"}, {"playbookDepth": -5}, {"playbookDepth": True}, {})
+async def test_meta_of_run_is_passed_to_steps(meta: dict[str, Any]) -> None:
+    stage = Stage(memory_domain())
+    await stage.put(FIRST)
+    payload = {"playbookId": PLAYBOOK, "teamId": TEAM, "triggerSource": "api"}
+    run_id = (await stage.queue.send("playbook-run", payload, meta={"trace": "t", **meta})).id
+    assert run_id is not None
+    await stage.drain()
+    (step,) = (await stage.queue.find(JobQuery(names=("sum",)))).jobs
+    assert step.meta == {"trace": "t", "playbookDepth": 1}
 
 
 async def test_run_holds_no_slot_while_its_step_runs(stage: Stage) -> None:
@@ -340,9 +292,7 @@ async def test_run_holds_no_slot_while_its_step_runs(stage: Stage) -> None:
 
 
 async def test_run_with_cancelled_and_resumed_job_goes_on(stage: Stage) -> None:
-    await stage.put(FIRST, SECOND)
-    run_id = await stage.start()
-    await stage.drain(tasks=["playbook-run"])
+    run_id = await stage.played(FIRST, SECOND, tasks=["playbook-run"])
     assert await stage.queue.cancel(run_id)
     await stage.drain()
     run, job = await stage.run(run_id), await stage.job(run_id)
@@ -374,7 +324,7 @@ async def test_ended_run_with_active_job_is_not_cancelled(stage: Stage) -> None:
     await stage.put()
     run_id = await stage.start()
     (claimed,) = await stage.domain.storage.claim(UUID(int=1), [QueueCapacity("playbook-run", 1)], 1)
-    context = Jobs(stage.domain, ScriptedWeb())
+    context = Jobs(stage.domain)
     await context.run("playbook-run", _payload(), job_id=run_id, attempt=claimed.attempt)
     assert not await cancel_run(stage.queue, stage.domain.repository, run_id)
     assert (await stage.job(run_id)).row_state is RowState.ACTIVE
@@ -382,23 +332,19 @@ async def test_ended_run_with_active_job_is_not_cancelled(stage: Stage) -> None:
 
 
 async def test_attempt_that_lost_its_lease_writes_nothing(stage: Stage) -> None:
-    await stage.put(FIRST)
-    run_id = await stage.start()
-    await stage.drain(tasks=["playbook-run"])
+    run_id = await stage.played(FIRST, tasks=["playbook-run"])
     assert await cancel_run(stage.queue, stage.domain.repository, run_id)
     before = await stage.domain.everything()
     with pytest.raises(LeaseLostError):
-        await Jobs(stage.domain, ScriptedWeb()).run("playbook-run", _payload(), job_id=run_id, attempt=1)
+        await Jobs(stage.domain).run("playbook-run", _payload(), job_id=run_id, attempt=1)
     assert await stage.domain.everything() == before
 
 
 async def test_failed_run_stays_failed_when_its_worker_is_lost(stage: Stage) -> None:
-    await stage.put(Step("break", "brittle", {"numbers": [1]}))
-    run_id = await stage.start()
-    await stage.drain(tasks=["playbook-run"])
+    run_id = await stage.played(Step("break", "brittle", {"numbers": [1]}), tasks=["playbook-run"])
     await stage.drain(tasks=["brittle"])
     (claimed,) = await stage.domain.storage.claim(UUID(int=1), [QueueCapacity("playbook-run", 1)], 1)
-    jobs = Jobs(stage.domain, ScriptedWeb())
+    jobs = Jobs(stage.domain)
     with pytest.raises(Fail):
         await jobs.run("playbook-run", _payload(), job_id=run_id, attempt=claimed.attempt)
     lost = Failed(run_id, claimed.attempt, 0.0, '{"type": "WorkerLost", "message": "it was lost"}')
@@ -415,9 +361,7 @@ async def test_outputs_too_large_for_job_are_kept_in_run(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(playbook_run, "OUTPUTS_CHARACTERS", 20)
-    await stage.put(FIRST, SECOND)
-    run_id = await stage.start()
-    await stage.drain()
+    run_id = await stage.played(FIRST, SECOND)
     job, run = await stage.job(run_id), await stage.run(run_id)
     assert (job.row_state, job.output["outputs"]) == (COMPLETED, None)
     assert run.outputs == {"first": {"sum": 3}, "second": {"sum": 13}}

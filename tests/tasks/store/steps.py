@@ -106,9 +106,7 @@ briefs = st.builds(
 # Of a size in which pgvector's sums in single precision are as exact as in double precision.
 numbers = st.sampled_from([-2.0, -1.0, 0.0, 0.1, 1.0, 3.0])
 embeddings = st.builds(
-    Embedding,
-    model=st.sampled_from("aB"),
-    vector=st.lists(numbers, min_size=2, max_size=3).map(tuple),
+    Embedding, model=st.sampled_from("aB"), vector=st.lists(numbers, min_size=2, max_size=3).map(tuple)
 )
 spendings = st.builds(
     Spending,
@@ -299,10 +297,7 @@ def plans(draw: st.DrawFn, topic: str) -> list[Unit]:
 
 
 async def take(rows: Rows, step: Step) -> Any:
-    """Take one step and return the answer, or the refusal.
-
-    ``tell`` stands for the two verbs that apply only to an existing item.
-    """
+    """Take one step and return the answer, or the refusal."""
     if step.verb != "tell":
         try:
             answer = await getattr(rows, step.verb)(**step.arguments)

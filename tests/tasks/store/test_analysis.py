@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,9 +9,8 @@ from uuid import UUID
 
 import pytest
 
-from tests.cases import check_each, check_each_async
+from tests.cases import check_each_async
 from tests.tasks.domain import Domain
-from zeke_queue.errors import InvalidOptionError, SerializationError
 from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief, Embedding, Spending
 from zeke_tasks.store.model import StoryStatus
 
@@ -43,21 +41,9 @@ async def test_analysis_is_stored_and_marks_the_story_as_analyzed(domain: Domain
     overlay = await domain.overlay(story)
     assert (overlay.story_id, overlay.why_it_matters) == (story.id, "It is faster.\nIt is smaller.")
     assert (overlay.chili, overlay.confidence, overlay.citations) == (3, 0.86, tuple(MODELS.citations))
-    assert (overlay.analysis_state, overlay.model, overlay.prompt_version) == (
-        AnalysisState.COMPLETED,
-        "gpt-5-nano",
-        "2",
-    )
+    assert overlay.analysis_state is AnalysisState.COMPLETED
+    assert (overlay.model, overlay.prompt_version) == ("gpt-5-nano", "2")
     assert (overlay.analysed_at, overlay.briefed_at, overlay.brief_elevator) == (now, None, None)
-
-
-async def test_repeated_analysis_changes_nothing(domain: Domain) -> None:
-    story = await domain.told_story()
-    await domain.verbs.put_analysis(story.id, MODELS)
-    before = await domain.everything()
-    domain.clock.advance(60)
-    assert await domain.verbs.put_analysis(story.id, MODELS)
-    assert await domain.everything() == before
 
 
 async def test_changed_analysis_replaces_earlier_one(fresh: Callable[[], Domain]) -> None:
@@ -97,11 +83,8 @@ async def test_analysis_of_a_model_replaces_one_of_the_stub_only(domain: Domain)
         assert await rows.put_analysis(story.id, MODELS)
         assert not await rows.put_analysis(story.id, STUBS)
     overlay = await domain.overlay(story)
-    assert (overlay.analysis_state, overlay.model, overlay.chili) == (
-        AnalysisState.COMPLETED,
-        "gpt-5-nano",
-        3,
-    )
+    assert overlay.analysis_state is AnalysisState.COMPLETED
+    assert (overlay.model, overlay.chili) == ("gpt-5-nano", 3)
 
 
 async def test_brief_of_a_model_replaces_one_of_the_stub_only(domain: Domain) -> None:
@@ -146,11 +129,6 @@ async def test_brief_keeps_the_version_of_its_prompt(domain: Domain) -> None:
     assert (overlay.prompt_version, overlay.brief_prompt_version) == ("9", "8")
 
 
-def test_brief_is_marked_as_of_a_model_or_the_stub() -> None:
-    with pytest.raises(InvalidOptionError, match="pending"):
-        replace(BRIEF, state=AnalysisState.PENDING)
-
-
 async def test_missing_story_gets_no_analysis_or_brief(domain: Domain) -> None:
     async with domain.rows() as rows:
         assert not await rows.put_analysis(NOBODY, MODELS)
@@ -160,7 +138,7 @@ async def test_missing_story_gets_no_analysis_or_brief(domain: Domain) -> None:
         assert await rows.embeddings(NOBODY) == []
 
 
-async def test_brief_is_stored_only_for_an_analysed_story(domain: Domain) -> None:
+async def test_brief_is_stored_for_an_analysed_story_and_replaced_by_a_changed_one(domain: Domain) -> None:
     story = await domain.told_story()
     async with domain.rows() as rows:
         assert not await rows.put_brief(story.id, BRIEF)
@@ -172,43 +150,12 @@ async def test_brief_is_stored_only_for_an_analysed_story(domain: Domain) -> Non
         assert await domain.verbs.put_brief(story.id, BRIEF)
         domain.clock.advance(60)
     overlay = await domain.overlay(story)
-    assert (overlay.brief_one_liner, overlay.brief_two_liner, overlay.brief_elevator) == (
-        "One.",
-        "One. Two.",
-        "One. Two. Three.",
-    )
+    briefs = (overlay.brief_one_liner, overlay.brief_two_liner, overlay.brief_elevator)
+    assert briefs == ("One.", "One. Two.", "One. Two. Three.")
     assert (overlay.time_saved_seconds, overlay.briefed_at) == (170, briefed_at)
-
-
-async def test_later_brief_replaces_an_earlier_one(domain: Domain) -> None:
-    story = await domain.told_story()
-    async with domain.rows() as rows:
-        await rows.put_analysis(story.id, MODELS)
-        await rows.put_brief(story.id, BRIEF)
-    domain.clock.advance(60)
     assert await domain.verbs.put_brief(story.id, replace(BRIEF, time_saved_seconds=-5))
     overlay = await domain.overlay(story)
     assert (overlay.time_saved_seconds, overlay.briefed_at) == (-5, domain.clock.now())
-
-
-def test_analysis_out_of_range_is_refused_by_field() -> None:
-    def check(about: dict[str, Any], field: str) -> None:
-        with pytest.raises(InvalidOptionError, match=field):
-            replace(MODELS, **about)
-
-    cases = [
-        ({"chili": 6}, "chili"),
-        ({"chili": -1}, "chili"),
-        ({"confidence": 1.01}, "confidence"),
-        ({"confidence": math.nan}, "confidence"),
-        ({"state": AnalysisState.PENDING}, "state"),
-    ]
-    check_each(cases, check)
-
-
-def test_citations_without_json_form_are_refused() -> None:
-    with pytest.raises(SerializationError, match="object"):
-        replace(MODELS, citations=[{"a": object()}])
 
 
 # Embeddings
@@ -245,14 +192,6 @@ async def test_embedding_may_have_the_dimensions_of_openai_models(domain: Domain
         await rows.put_embedding(story.id, embedding)
         assert await rows.embeddings(story.id) == [embedding]
         assert await rows.nearest(embedding, 1) == [(story.id, 0.0)]
-
-
-def test_invalid_vector_is_refused() -> None:
-    def check(vector: tuple[float, ...]) -> None:
-        with pytest.raises(InvalidOptionError, match="vector"):
-            Embedding("m", vector)
-
-    check_each([((),), ((math.nan,),), ((math.inf,),), ((1e39,),), ((0.0,) * 16_001,)], check)
 
 
 async def _embedded(domain: Domain, *vectors: tuple[float, ...]) -> list[UUID]:
@@ -323,12 +262,3 @@ async def test_spending_is_stored_once_per_job_attempt_and_purpose(domain: Domai
         assert await rows.spending() == [first, *others]
         assert await rows.spending(UUID(int=1)) == [first, *others[:2]]
         assert await rows.spending(NOBODY) == []
-
-
-def test_negative_spending_is_refused() -> None:
-    def check(about: dict[str, Any]) -> None:
-        with pytest.raises(InvalidOptionError, match=next(iter(about))):
-            _spending(**about)
-
-    cases = [{"input_tokens": -1}, {"output_tokens": -1}, {"cost_usd": -0.1}, {"cost_usd": math.nan}]
-    check_each(cases, check)

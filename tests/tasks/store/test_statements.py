@@ -1,20 +1,27 @@
-"""Statements of the domain's store are files, which Postgres can prepare on the tables of the migrations."""
+"""Statements and tables of schema zeke: prepared and migrated, also where rows are or little is offered."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC
 from uuid import UUID
 
 import psycopg
 import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
 from psycopg.pq import ExecStatus
 
-from tests.clocks import START
+from tests.clocks import START, FrozenClock
+from tests.database import database_name
+from tests.tasks.domain import Domain, there
 from zeke_queue.errors import SchemaVersionError, StorageUnavailableError
+from zeke_queue.storage.postgres import PostgresStorage
+from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief, Embedding
 from zeke_tasks.store.model import NewItem, NewSource, SourceType
-from zeke_tasks.store.postgres import migrate
+from zeke_tasks.store.postgres import PostgresRepository, migrate
 from zeke_tasks.store.postgres.repository import PostgresRows
 from zeke_tasks.store.postgres.statements import STATEMENTS
 
@@ -83,3 +90,146 @@ async def test_newer_schema_is_accepted(dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("insert into zeke.migration values (9999, 'later', now())")
     await migrate.check(dsn)
+
+
+ANALYSIS = Analysis("It is faster.", 3, 0.5, AnalysisState.COMPLETED, "gpt-5-nano", "1")
+VECTOR = Embedding("m", (0.1, 1.0))
+OF_THE_FIRST = """
+insert into zeke.sources (id, type, name, url, created_at, updated_at)
+values (lpad('1', 32, '0')::uuid, 'rss', 'A feed', 'https://a.example/feed', now(), now());
+insert into zeke.raw_items (id, source_id, external_id, kind, created_at, updated_at)
+values (lpad('2', 32, '0')::uuid, lpad('1', 32, '0')::uuid, '1', 'article', now(), now());
+insert into zeke.contents (raw_item_id, text, content_hash, created_at, updated_at)
+values (lpad('2', 32, '0')::uuid, 'The text.', repeat('0', 64), now(), now());
+insert into zeke.stories
+(id, content_id, content_hash, kind, primary_source_id, title, created_at, updated_at)
+values (
+    lpad('3', 32, '0')::uuid,
+    lpad('2', 32, '0')::uuid,
+    repeat('0', 64),
+    'article',
+    lpad('1', 32, '0')::uuid,
+    'A title',
+    now(),
+    now()
+);
+"""
+OF_THE_SECOND = """
+insert into zeke.story_overlays
+(
+    story_id, why_it_matters, analysis_state, model, prompt_version, analysed_at,
+    brief_one_liner, brief_two_liner, brief_elevator, time_saved_seconds, brief_state, briefed_at
+)
+values (
+    lpad('3', 32, '0')::uuid, 'It is faster.', 'completed', 'gpt-5-nano', '1', now(),
+    'One.', 'Two.', 'Three.', 5, 'completed', now()
+);
+"""
+STORY = UUID(int=3)
+
+
+async def test_rows_of_the_first_version_can_be_analysed(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(migrate._SCHEMA + migrate._TABLE)
+        connection.execute(migrate.migrations()[0].whole)
+        connection.execute(OF_THE_FIRST)
+        before = connection.execute("select * from zeke.stories").fetchall()
+    assert migrate.migrate(dsn) == ["stories_to_runs", "prompts_of_briefs"]
+    clock = FrozenClock()
+    async with PostgresStorage.open(dsn, min_size=1, max_size=2, now=clock.now) as storage:
+        domain = Domain(storage, PostgresRepository(clock.now), clock)
+        async with domain.rows() as rows:
+            story, text = await rows.story(STORY), await rows.text_of(STORY)
+            assert await rows.put_analysis(STORY, ANALYSIS)
+            assert await rows.put_highlights([]) == []
+    with psycopg.connect(dsn) as connection:
+        after = connection.execute("select * from zeke.stories").fetchall()
+    assert story is not None
+    assert text is not None
+    assert (story.title, text.text) == ("A title", "The text.")
+    assert len(after) == len(before) == 1
+
+
+async def test_briefs_of_the_second_version_stay_without_a_prompt_version(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(migrate._SCHEMA + migrate._TABLE)
+        for step in migrate.migrations()[:2]:
+            connection.execute(step.whole)
+        connection.execute(OF_THE_FIRST + OF_THE_SECOND)
+    assert migrate.migrate(dsn) == ["prompts_of_briefs"]
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        rows = PostgresRows(connection, lambda: START)
+        overlay = there(await rows.overlay(STORY))
+        assert (overlay.brief_one_liner, overlay.prompt_version) == ("One.", "1")
+        assert overlay.brief_prompt_version is None
+        assert await rows.put_brief(STORY, Brief("One.", "Two.", "Three.", 5, prompt_version="2"))
+        overlay = there(await rows.overlay(STORY))
+    assert (overlay.brief_prompt_version, overlay.briefed_at) == ("2", START)
+
+
+async def test_earlier_version_works_on_the_current_tables(dsn: str) -> None:
+    migrate.migrate(dsn)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(OF_THE_FIRST + OF_THE_SECOND)
+        assert connection.execute("select count(*) from zeke.story_overlays").fetchone() == (1,)
+
+
+def _has_pgvector(connection: psycopg.Connection) -> bool:
+    has = connection.execute("select from pg_available_extensions where name = 'vector'")
+    return has.fetchone() is not None
+
+
+def _embeddings_kept_as(connection: psycopg.Connection) -> str:
+    kept = "select typbasetype::regtype::text from pg_type where oid = 'zeke.embedding'::regtype"
+    row = there(connection.execute(kept).fetchone())
+    return row[0]
+
+
+def test_embeddings_are_stored_by_pgvector_if_available(dsn: str) -> None:
+    migrate.migrate(dsn)
+    with psycopg.connect(dsn) as connection:
+        assert _embeddings_kept_as(connection) == ("vector" if _has_pgvector(connection) else "real[]")
+
+
+@pytest.fixture
+def dsn_of_the_schemas_owner(dsn: str) -> Iterator[str]:
+    """The DSN of a role that owns the schema zeke, and may create nothing else in the database."""
+    name = f"{database_name(dsn)}_narrow"
+    role = sql.Identifier(name)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("create role {}").format(role))
+        connection.execute(sql.SQL("create schema zeke authorization {}").format(role))
+        yield make_conninfo(dsn, options=f"-c role={name}")
+        connection.execute(sql.SQL("drop owned by {} cascade").format(role))
+        connection.execute(sql.SQL("drop role {}").format(role))
+
+
+async def test_embeddings_are_arrays_for_a_role_that_cannot_create_pgvector(
+    dsn_of_the_schemas_owner: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    migrate.migrate(dsn_of_the_schemas_owner)
+    said = capsys.readouterr().err
+    with psycopg.connect(dsn_of_the_schemas_owner, autocommit=True) as connection:
+        assert ("pgvector" in said) is _has_pgvector(connection)
+        assert _embeddings_kept_as(connection) == "real[]"
+        connection.execute(OF_THE_FIRST)
+    await _embed_and_look(dsn_of_the_schemas_owner)
+
+
+async def test_pgvector_is_found_outside_the_search_path(dsn: str) -> None:
+    migrate.migrate(dsn)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(OF_THE_FIRST)
+    await _embed_and_look(make_conninfo(dsn, options="-c search_path=pg_catalog -c extra_float_digits=-3"))
+
+
+async def _embed_and_look(dsn: str) -> None:
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        rows = PostgresRows(connection, lambda: START)
+        await rows.put_embedding(STORY, Embedding("m", (1.0, 1.0)))
+        await rows.put_embedding(STORY, VECTOR)
+        assert await rows.embeddings(STORY) == [VECTOR]
+        for looked_for, distance in [(VECTOR.vector, 0.0), ((-0.1, -1.0), 2.0), ((10.0, -1.0), 1.0)]:
+            assert await rows.nearest(Embedding("m", looked_for), 1) == [(STORY, distance)]
+        assert await rows.nearest(Embedding("m", (1.0, 1.0)), 1) == [(STORY, 0.226043)]
+        assert await rows.nearest(Embedding("m", (0.0, 0.0)), 1) == [(STORY, 1.0)]

@@ -47,31 +47,6 @@ async def test_rows_and_jobs_are_written_together(domain: Domain) -> None:
     assert job.id in await domain.storage.get([job.id])
 
 
-async def test_rollback_removes_rows_and_jobs(domain: Domain) -> None:
-    source = await domain.source()
-    item_id = await domain.item(source, "known", title="old")
-    job = NewJob(domain.new_id(), "fetch-content")
-    async with domain.undone() as (transaction, rows):
-        items = [NewItem(external_id="1"), NewItem(external_id="known", title="new")]
-        (added,) = await rows.put_items(source.id, items)
-        await rows.finish_item(item_id, ItemStatus.PROCESSED)
-        await rows.put_content(content_of(item_id, "text"))
-        await rows.ensure_story(story_of(content_of(item_id, "text"), source.id, Kind.ARTICLE))
-        await rows.record_failure(source.id, next_check_in=1, message="boom")
-        await rows.move_source(source.id, "https://a.example/new")
-        await rows.ensure_source(domain.new_id(), NewSource(SourceType.RSS, "b", "https://b.example"))
-        await transaction.insert([job])
-    async with domain.rows() as rows:
-        assert await rows.items([added]) == []
-        assert (await rows.items([item_id]))[0].title == "old"
-        assert (await rows.items([item_id]))[0].status is ItemStatus.PENDING
-        assert await rows.content(item_id) is None
-        assert await rows.stories_of([item_id]) == {}
-        assert await rows.health(source.id) is None
-        assert await rows.sources([SourceType.RSS]) == [source]
-    assert await domain.storage.get([job.id]) == {}
-
-
 async def test_second_writer_of_story_waits_for_the_first(fresh: Callable[[], Domain]) -> None:
     async def check(end: str) -> None:
         domain = fresh()
@@ -143,7 +118,6 @@ def _highlight(story_id: UUID, team: UUID | None = TEAM, summary: str = "Faster"
 
 
 async def analysed_story(domain: Domain) -> UUID:
-    """Add a story that was analysed by the stub."""
     story = await domain.told_story()
     await domain.verbs.put_analysis(story.id, STUBS)
     return story.id
@@ -158,11 +132,20 @@ async def test_rows_of_a_transaction_are_visible_only_after_its_commit(
     domain: Domain, story_id: UUID
 ) -> None:
     source, story = await domain.source(), await domain.told_story("another")
+    item_id, job = await domain.item(source, "known", title="old"), NewJob(domain.new_id(), "fetch-content")
     async with domain.rows() as rows:
         await rows.put_highlights([_highlight(story_id)])
         await rows.put_playbook(PLAYBOOK)
     before = await domain.everything()
-    async with domain.undone() as (_, rows):
+    async with domain.undone() as (transaction, rows):
+        await transaction.insert([job])
+        await rows.put_items(source.id, [NewItem("1"), NewItem("known", title="new")])
+        await rows.finish_item(item_id, ItemStatus.PROCESSED)
+        await rows.put_content(content_of(item_id, "text"))
+        await rows.ensure_story(story_of(content_of(item_id, "text"), source.id, Kind.ARTICLE))
+        await rows.record_failure(source.id, next_check_in=1, message="boom")
+        await rows.move_source(source.id, "https://a.example/new")
+        await rows.ensure_source(domain.new_id(), NewSource(SourceType.RSS, "b", "https://b.example"))
         await rows.set_active(source.id, active=False)
         await rows.set_summary(story_id, "short", replace=True)
         await rows.put_analysis(story_id, MODELS)
@@ -184,6 +167,7 @@ async def test_rows_of_a_transaction_are_visible_only_after_its_commit(
         await rows.end_run(RUN.id, RunStatus.SUCCEEDED)
         assert await domain.everything() == before
     assert await domain.everything() == before
+    assert await domain.storage.get([job.id]) == {}
 
 
 Verb = Callable[[Rows, UUID], Awaitable[Any]]
@@ -355,7 +339,6 @@ async def test_lock_of_run_shows_its_latest_state(domain: Domain) -> None:
 
 @asynccontextmanager
 async def _ending(domain: Domain, end: str) -> AsyncGenerator[Rows]:
-    """Open a transaction that is committed or undone."""
     async with domain.transaction() if end == "committed" else domain.undone() as (_, rows):
         yield rows
 

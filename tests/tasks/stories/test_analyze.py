@@ -12,13 +12,12 @@ from uuid import UUID
 
 import pytest
 
-from tests.cases import check_each, check_each_async
+from tests.cases import check_each_async, each
 from tests.clocks import START
 from tests.tasks.domain import Domain, memory_domain
 from tests.tasks.jobs import Jobs, memory_jobs
 from tests.tasks.overlap import Started, overlap
-from tests.tasks.scripted_ai import ANALYSIS, ASKED, EMBEDDED, VECTOR, ScriptedAI
-from tests.tasks.scripted_web import ScriptedWeb
+from tests.tasks.scripted import ANALYSIS, ASKED, EMBEDDED, VECTOR, ScriptedAI
 from zeke_queue.task.context import JobContext
 from zeke_queue.task.signals import Fail, Retry, Signal, Snooze
 from zeke_sim.loop.clock import VirtualClock
@@ -31,6 +30,7 @@ from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.store.analysis import AnalysisState, Embedding, Spending
 from zeke_tasks.store.model import Story, StoryStatus
 from zeke_tasks.stories.analyze import PROMPT
+from zeke_tasks.testing.web import ScriptedWeb
 
 JOB, OTHER_JOB = UUID(int=7), UUID(int=8)
 TEXT = "Bees dance. It tells other bees where the flowers are."
@@ -59,15 +59,14 @@ async def test_analysis_and_embedding_are_kept(jobs: Jobs) -> None:
     assert (overlay.chili, overlay.confidence, overlay.citations) == (3, 0.8, ())
     assert overlay.analysis_state is AnalysisState.COMPLETED
     assert (overlay.model, overlay.prompt_version) == (ASKED.model, PROMPT.version)
-    async with jobs.domain.rows() as rows:
-        assert await rows.embeddings(story.id) == [Embedding(EMBEDDED.model, VECTOR)]
-        now = await rows.story(story.id)
+    assert await jobs.domain.verbs.embeddings(story.id) == [Embedding(EMBEDDED.model, VECTOR)]
+    now = await jobs.domain.verbs.story(story.id)
     assert now == replace(story, status=StoryStatus.ANALYZED)
 
 
-async def test_citations_are_kept(jobs: Jobs, ai: ScriptedAI) -> None:
+async def test_citations_are_kept(jobs: Jobs) -> None:
     cited = [Citation(quote="Bees dance.", url="https://a.example/"), Citation(quote="It tells")]
-    ai.put("analyze-story", ANALYSIS.model_copy(update={"citations": cited}))
+    jobs.ai.put("analyze-story", ANALYSIS.model_copy(update={"citations": cited}))
     story = await jobs.domain.told_story(TEXT)
     await analyze(jobs, story)
     assert (await jobs.domain.overlay(story)).citations == (
@@ -76,11 +75,11 @@ async def test_citations_are_kept(jobs: Jobs, ai: ScriptedAI) -> None:
     )
 
 
-async def test_title_and_text_are_sent_to_ai_and_jobs_follow(jobs: Jobs, ai: ScriptedAI) -> None:
+async def test_title_and_text_are_sent_to_ai_and_jobs_follow(jobs: Jobs) -> None:
     story = await jobs.domain.told_story(TEXT, title="On bees")
     await analyze(jobs, story)
     shown = f"On bees\n\n{TEXT}"
-    assert sorted(ai.asked) == [("analyze-story", shown), ("embed", shown)]
+    assert sorted(one[:2] for one in jobs.ai.asked) == [("analyze-story", shown), ("embed", shown)]
     assert await follows(jobs) == [
         ("generate-brief", {"storyId": str(story.id), "reason": "new_story"}),
         ("extract-highlights", {"storyId": str(story.id), "userId": None, "teamId": None}),
@@ -97,7 +96,7 @@ async def test_spending_of_each_call_is_kept(jobs: Jobs) -> None:
     ]
 
 
-async def test_no_transaction_is_open_during_ai_calls(domain: Domain, ai: ScriptedAI) -> None:
+async def test_no_transaction_is_open_during_ai_calls(domain: Domain) -> None:
     class Watched(Jobs):
         """Counts the transactions that are open."""
 
@@ -110,60 +109,55 @@ async def test_no_transaction_is_open_during_ai_calls(domain: Domain, ai: Script
                 yield transaction
             self.open -= 1
 
-    jobs = Watched(domain, ScriptedWeb(), ai)
+    jobs = Watched(domain, ai=ScriptedAI())
     seen: list[int] = []
 
     async def see() -> None:
         seen.append(jobs.open)
 
-    ai.before = see
+    jobs.ai.before = see
     await analyze(jobs, await domain.told_story(TEXT))
     assert seen == [0, 0]
     assert jobs.open == 0
 
 
-async def test_analysed_story_is_skipped() -> None:
-    async def check(trigger: str) -> None:
-        ai = ScriptedAI()
-        jobs = memory_jobs(ai=ai)
-        story = await jobs.domain.told_story(TEXT)
-        await analyze(jobs, story)
-        before, sent = await jobs.domain.everything(), await follows(jobs)
-        ai.asked.clear()
-        jobs.domain.clock.advance(60)
-        assert (await analyze(jobs, story, trigger))["skipped"] is True
-        assert ai.asked == []
-        assert await jobs.domain.everything() == before
-        assert await follows(jobs) == sent
-
-    await check_each_async(["auto", "retry"], check)
+@each("auto", "retry")
+async def test_analysed_story_is_skipped(trigger: str) -> None:
+    jobs = memory_jobs()
+    story = await jobs.domain.told_story(TEXT)
+    await analyze(jobs, story)
+    before, sent = await jobs.domain.everything(), await follows(jobs)
+    jobs.ai.asked.clear()
+    jobs.domain.clock.advance(60)
+    assert (await analyze(jobs, story, trigger))["skipped"] is True
+    assert jobs.ai.asked == []
+    assert await jobs.domain.everything() == before
+    assert await follows(jobs) == sent
 
 
-async def test_manual_job_analyses_again(jobs: Jobs, ai: ScriptedAI) -> None:
+async def test_manual_job_analyses_again(jobs: Jobs) -> None:
     story = await jobs.domain.told_story(TEXT)
     await analyze(jobs, story)
     jobs.domain.clock.advance(60)
-    ai.put("analyze-story", ANALYSIS.model_copy(update={"chili": 5}))
+    jobs.ai.put("analyze-story", ANALYSIS.model_copy(update={"chili": 5}))
     assert (await analyze(jobs, story, "manual"))["chili"] == 5
     assert (await jobs.domain.overlay(story)).chili == 5
     reasons = [job.data["reason"] for job in await jobs.sent("generate-brief")]
     assert reasons == ["new_story", "regenerate"]
 
 
-async def test_changed_prompt_causes_new_analysis(
-    jobs: Jobs, ai: ScriptedAI, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_changed_prompt_causes_new_analysis(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     story = await jobs.domain.told_story(TEXT)
     await analyze(jobs, story)
-    ai.asked.clear()
+    jobs.ai.asked.clear()
     monkeypatch.setattr("zeke_tasks.stories.analyze.PROMPT", replace(PROMPT, version="next"))
     await analyze(jobs, story)
-    assert len(ai.asked) == 2
+    assert len(jobs.ai.asked) == 2
     assert (await jobs.domain.overlay(story)).prompt_version == "next"
 
 
 async def test_stub_analyses_once_and_model_replaces_it(domain: Domain, jobs: Jobs) -> None:
-    stub = Jobs(domain, ScriptedWeb(), StubClient())
+    stub = Jobs(domain, ai=StubClient())
     story = await domain.told_story(TEXT)
     assert (await analyze(stub, story))["analysisState"] == "stub"
     overlay = await domain.overlay(story)
@@ -171,9 +165,8 @@ async def test_stub_analyses_once_and_model_replaces_it(domain: Domain, jobs: Jo
     assert overlay.model == "stub"
     assert overlay.why_it_matters
     assert len(await follows(jobs)) == 2
-    async with domain.rows() as rows:
-        assert await rows.spending() == []
-        assert [embedding.model for embedding in await rows.embeddings(story.id)] == ["stub"]
+    assert await domain.verbs.spending() == []
+    assert [embedding.model for embedding in await domain.verbs.embeddings(story.id)] == ["stub"]
     before = await domain.everything()
     domain.clock.advance(60)
     assert (await analyze(stub, story))["skipped"] is True
@@ -184,49 +177,42 @@ async def test_stub_analyses_once_and_model_replaces_it(domain: Domain, jobs: Jo
     assert [job.data["reason"] for job in await jobs.sent("generate-brief")] == ["new_story", "regenerate"]
 
 
-async def test_stub_does_not_replace_analysis_of_model() -> None:
-    async def check(trigger: str) -> None:
-        jobs = memory_jobs()
-        domain = jobs.domain
-        story = await domain.told_story(TEXT)
-        await analyze(jobs, story)
-        before = await domain.everything()
-        told = await analyze(Jobs(domain, ScriptedWeb(), StubClient()), story, trigger)
-        assert (told["analysisState"], told["skipped"]) == ("completed", True)
-        assert await domain.everything() == before
-        assert len(await follows(jobs)) == 2
-
-    await check_each_async(["auto", "manual"], check)
+@each("auto", "manual")
+async def test_stub_does_not_replace_analysis_of_model(trigger: str) -> None:
+    jobs = memory_jobs()
+    domain = jobs.domain
+    story = await domain.told_story(TEXT)
+    await analyze(jobs, story)
+    before = await domain.everything()
+    told = await analyze(Jobs(domain, ai=StubClient()), story, trigger)
+    assert (told["analysisState"], told["skipped"]) == ("completed", True)
+    assert await domain.everything() == before
+    assert len(await follows(jobs)) == 2
 
 
-async def test_ai_error_decides_fate_of_job() -> None:
-    async def check(error: AIError, retries: int, verdict: type[Signal]) -> None:
-        ai = ScriptedAI()
-        jobs = memory_jobs(ai=ai)
-        ai.put("analyze-story", error)
-        story = await jobs.domain.told_story(TEXT)
-        with pytest.raises(verdict):
-            await analyze(jobs, story, job_id=JOB, retries=retries)
-        async with jobs.domain.rows() as rows:
-            assert await rows.overlay(story.id) is None
-            # The call before it succeeded, and is paid for.
-            assert [one.purpose for one in await rows.spending(JOB)] == ["embedding"]
-        assert await follows(jobs) == []
-
-    cases = [
-        (AIUnavailable(), 0, Retry),
-        (AIRateLimited(30.0), 0, Snooze),
-        (AIMalformed("it is no JSON"), 0, Retry),
-        (AIRefused("it does not want to"), 2, Fail),
-        (AIRejected("the model is not known"), 0, Fail),
-    ]
-    await check_each_async(cases, check)
+@each(
+    (AIUnavailable(), 0, Retry),
+    (AIRateLimited(30.0), 0, Snooze),
+    (AIMalformed("it is no JSON"), 0, Retry),
+    (AIRefused("it does not want to"), 2, Fail),
+    (AIRejected("the model is not known"), 0, Fail),
+)
+async def test_ai_error_decides_fate_of_job(error: AIError, retries: int, verdict: type[Signal]) -> None:
+    jobs = memory_jobs()
+    jobs.ai.put("analyze-story", error)
+    story = await jobs.domain.told_story(TEXT)
+    with pytest.raises(verdict):
+        await analyze(jobs, story, job_id=JOB, retries=retries)
+    assert await jobs.domain.verbs.overlay(story.id) is None
+    # The call before it succeeded, and is paid for.
+    assert [one.purpose for one in await jobs.domain.verbs.spending(JOB)] == ["embedding"]
+    assert await follows(jobs) == []
 
 
-async def test_cost_of_unusable_answer_is_kept(jobs: Jobs, ai: ScriptedAI) -> None:
+async def test_cost_of_unusable_answer_is_kept(jobs: Jobs) -> None:
     error = AIMalformed("it is no Analysis")
     error.usage = Usage("gpt-5-nano", 90, 10, 0.5)
-    ai.put("analyze-story", error)
+    jobs.ai.put("analyze-story", error)
     story = await jobs.domain.told_story(TEXT)
     with pytest.raises(Retry):
         await analyze(jobs, story, job_id=JOB)
@@ -234,25 +220,23 @@ async def test_cost_of_unusable_answer_is_kept(jobs: Jobs, ai: ScriptedAI) -> No
     assert spent == {"analysis": 0.5, "embedding": EMBEDDED.cost_usd}
 
 
-async def test_unusable_vector_is_paid_for_and_requested_again(jobs: Jobs, ai: ScriptedAI) -> None:
+async def test_unusable_vector_is_paid_for_and_requested_again(jobs: Jobs) -> None:
     error = AIMalformed("the server gave 0 vectors for 1 texts")
     error.usage = Usage("text-embedding-3-small", 90, 0, 0.25)
-    ai.put("embed", error, None)
+    jobs.ai.put("embed", error, VECTOR)
     story = await jobs.domain.told_story(TEXT)
     with pytest.raises(Retry):
         await analyze(jobs, story, job_id=JOB, attempt=1)
-    async with jobs.domain.rows() as rows:
-        assert [one.cost_usd for one in await rows.spending(JOB)] == [0.25]
-        assert await rows.embeddings(story.id) == []
+    assert [one.cost_usd for one in await jobs.domain.verbs.spending(JOB)] == [0.25]
+    assert await jobs.domain.verbs.embeddings(story.id) == []
     await analyze(jobs, story, job_id=JOB, attempt=2)
-    async with jobs.domain.rows() as rows:
-        spent = [(one.attempt, one.purpose) for one in await rows.spending(JOB)]
-        assert await rows.embeddings(story.id) == [Embedding(EMBEDDED.model, VECTOR)]
+    spent = [(one.attempt, one.purpose) for one in await jobs.domain.verbs.spending(JOB)]
+    assert await jobs.domain.verbs.embeddings(story.id) == [Embedding(EMBEDDED.model, VECTOR)]
     assert spent == [(1, "unusable embedding"), (2, "analysis"), (2, "embedding")]
 
 
-async def test_failed_calls_cost_nothing(jobs: Jobs, ai: ScriptedAI) -> None:
-    ai.put("embed", AIUnavailable(retry_after=5.0))
+async def test_failed_calls_cost_nothing(jobs: Jobs) -> None:
+    jobs.ai.put("embed", AIUnavailable(retry_after=5.0))
     story = await jobs.domain.told_story(TEXT)
     with pytest.raises(Retry) as raised:
         await analyze(jobs, story)
@@ -260,25 +244,7 @@ async def test_failed_calls_cost_nothing(jobs: Jobs, ai: ScriptedAI) -> None:
     assert await jobs.domain.verbs.spending() == []
 
 
-async def test_overtaken_job_is_skipped_and_paid_for(jobs: Jobs, ai: ScriptedAI) -> None:
-    story = await jobs.domain.told_story(TEXT)
-
-    async def overtake() -> None:
-        ai.before = None
-        await analyze(jobs, story)
-
-    ai.put(
-        "analyze-story", ANALYSIS.model_copy(update={"chili": 1}), ANALYSIS.model_copy(update={"chili": 5})
-    )
-    ai.before = overtake
-    assert (await analyze(jobs, story, job_id=JOB))["skipped"] is True
-    assert (await jobs.domain.overlay(story)).chili == 1
-    assert len(await follows(jobs)) == 2
-    assert len(await jobs.domain.verbs.spending(JOB)) == 2
-
-
 def chili(number: int) -> ScriptedAI:
-    """Return an AI that finds everything so hot."""
     ai = ScriptedAI()
     ai.put("analyze-story", ANALYSIS.model_copy(update={"chili": number}))
     return ai
@@ -307,99 +273,73 @@ async def test_first_of_two_overlapping_jobs_keeps_its_analysis() -> None:
     await check_each_async(product(["auto", "manual", "retry"], ["auto", "retry"]), check)
 
 
-async def test_manual_job_replaces_overlapping_analysis() -> None:
+@each("auto", "manual")
+async def test_manual_job_replaces_overlapping_analysis(first: str) -> None:
     """The brief that follows it is one of a story that was analysed already."""
-
-    async def check(first: str) -> None:
-        jobs = memory_jobs()
-        story = await jobs.domain.told_story(TEXT)
-        told, told_second = await overlap(
-            jobs.domain, started(story, first, chili(1), JOB), started(story, "manual", chili(5), OTHER_JOB)
-        )
-        assert (told["skipped"], told_second["skipped"], told_second["chili"]) == (False, False, 5)
-        overlay = await jobs.domain.overlay(story)
-        assert (overlay.chili, overlay.analysed_by) == (5, OTHER_JOB)
-        reasons = sorted(job.data["reason"] for job in await jobs.sent("generate-brief"))
-        assert reasons == ["new_story", "regenerate"]
-
-    await check_each_async(["auto", "manual"], check)
-
-
-async def test_rerun_of_manual_job_asks_and_sends_nothing_again(jobs: Jobs, ai: ScriptedAI) -> None:
+    jobs = memory_jobs()
     story = await jobs.domain.told_story(TEXT)
-    await analyze(jobs, story)
-    await analyze(jobs, story, "manual", job_id=JOB)
-    before, sent = await jobs.domain.everything(), await follows(jobs)
-    ai.asked.clear()
-    ai.put("analyze-story", ANALYSIS.model_copy(update={"chili": 5}))
-    told = await analyze(jobs, story, "manual", job_id=JOB, attempt=2)
-    assert (told["chili"], told["skipped"], ai.asked) == (3, True, [])
-    assert await jobs.domain.everything() == before
-    assert await follows(jobs) == sent
+    told, told_second = await overlap(
+        jobs.domain, started(story, first, chili(1), JOB), started(story, "manual", chili(5), OTHER_JOB)
+    )
+    assert (told["skipped"], told_second["skipped"], told_second["chili"]) == (False, False, 5)
+    overlay = await jobs.domain.overlay(story)
+    assert (overlay.chili, overlay.analysed_by) == (5, OTHER_JOB)
+    reasons = sorted(job.data["reason"] for job in await jobs.sent("generate-brief"))
+    assert reasons == ["new_story", "regenerate"]
 
 
-async def test_every_kept_analysis_is_followed_by_a_brief(jobs: Jobs, ai: ScriptedAI) -> None:
+async def test_every_kept_analysis_is_followed_by_a_brief(jobs: Jobs) -> None:
     """Two manual jobs in turn, the first not settled: the brief has the last stored analysis."""
     story = await jobs.domain.told_story(TEXT)
     await analyze(jobs, story, "manual", job_id=JOB, attempt=1)
     await analyze(jobs, story, "manual")
-    ai.put("analyze-story", ANALYSIS.model_copy(update={"chili": 5}))
+    jobs.ai.put("analyze-story", ANALYSIS.model_copy(update={"chili": 5}))
     await analyze(jobs, story, "manual", job_id=JOB, attempt=2)
     assert (await jobs.domain.overlay(story)).chili == 5
     assert len(await jobs.sent("generate-brief")) == 3
 
 
-async def test_embedding_is_requested_once_per_job(jobs: Jobs, ai: ScriptedAI) -> None:
-    ai.put("analyze-story", AIRateLimited(30.0), ANALYSIS)
+async def test_embedding_is_requested_once_per_job(jobs: Jobs) -> None:
+    jobs.ai.put("analyze-story", AIRateLimited(30.0), ANALYSIS)
     story = await jobs.domain.told_story(TEXT)
     with pytest.raises(Snooze):
         await analyze(jobs, story, job_id=JOB, attempt=1)
     await analyze(jobs, story, job_id=JOB, attempt=2)
-    assert [what for what, _ in ai.asked].count("embed") == 1
-    async with jobs.domain.rows() as rows:
-        assert await rows.embeddings(story.id) == [Embedding(EMBEDDED.model, VECTOR)]
-        spent = [(one.attempt, one.purpose) for one in await rows.spending(JOB)]
+    assert len(jobs.ai.calls("embed")) == 1
+    assert await jobs.domain.verbs.embeddings(story.id) == [Embedding(EMBEDDED.model, VECTOR)]
+    spent = [(one.attempt, one.purpose) for one in await jobs.domain.verbs.spending(JOB)]
     assert spent == [(1, "embedding"), (2, "analysis")]
 
 
-def test_every_job_ends_under_rate_limit() -> None:
+@each((1, 1), (1, 3), (3, 3), (3, 5), (5, 5))
+def test_every_job_ends_under_rate_limit(per_minute: int, count: int) -> None:
     """Deferred jobs return at the same time, and some of them proceed in each minute."""
+    loop, ai = VirtualLoop(), ScriptedAI()
 
-    def check(per_minute: int, count: int) -> None:
-        loop, ai = VirtualLoop(), ScriptedAI()
+    async def check(clock: Any) -> None:
+        domain = memory_domain(clock)
+        limited = Limited(ai, clock, requests_per_minute=per_minute, at_once=8)
+        jobs = Jobs(domain, ScriptedWeb(), limited)
 
-        async def check(clock: Any) -> None:
-            domain = memory_domain(clock)
-            limited = Limited(ai, clock, requests_per_minute=per_minute, at_once=8)
-            jobs = Jobs(domain, ScriptedWeb(), limited)
+        async def until_it_ends(story: Story) -> None:
+            for attempt in range(1, 2 * count + 2):
+                try:
+                    await analyze(jobs, story, job_id=story.id, attempt=attempt)
+                except Snooze as snooze:
+                    await clock.sleep(snooze.seconds)
+                else:
+                    return
+            pytest.fail("it is put off for ever")
 
-            async def until_it_ends(story: Story) -> None:
-                for attempt in range(1, 2 * count + 2):
-                    try:
-                        await analyze(jobs, story, job_id=story.id, attempt=attempt)
-                    except Snooze as snooze:
-                        await clock.sleep(snooze.seconds)
-                    else:
-                        return
-                pytest.fail("it is put off for ever")
+        await asyncio.gather(
+            *[until_it_ends(await domain.told_story(f"Bee {n} dances.")) for n in range(count)]
+        )
+        assert len(await follows(jobs)) == 2 * count
+        assert clock.monotonic() <= 60 * (2 * count / per_minute + 1)
 
-            await asyncio.gather(
-                *[until_it_ends(await domain.told_story(f"Bee {n} dances.")) for n in range(count)]
-            )
-            assert len(await follows(jobs)) == 2 * count
-            assert clock.monotonic() <= 60 * (2 * count / per_minute + 1)
-
-        try:
-            loop.run_until_complete(check(VirtualClock(loop, START)))
-        finally:
-            loop.leave()
-            loop.close()
-        assert len(ai.asked) == 2 * count
-
-    check_each([(1, 1), (1, 3), (3, 3), (3, 5), (5, 5)], check)
-
-
-async def test_missing_story_fails_job(jobs: Jobs, ai: ScriptedAI) -> None:
-    with pytest.raises(Fail, match=f"Story {JOB} does not exist"):
-        await jobs.run("analyze-story", {"storyId": JOB, "trigger": "auto"})
-    assert ai.asked == []
+    try:
+        loop.run_until_complete(check(VirtualClock(loop, START)))
+    finally:
+        loop.leave()
+        loop.close()
+    assert len(ai.asked) == 2 * count

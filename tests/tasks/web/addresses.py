@@ -90,5 +90,4 @@ def hosts_of_v6(draw: st.DrawFn) -> str:
 
 
 def as_url(host: str) -> str:
-    """Return a URL with the host in it."""
     return f"http://{host}/{quote('page')}"

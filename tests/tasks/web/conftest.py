@@ -9,15 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pytest
-
 BESIDE = Path(__file__).parents[3].parent / "shared" / "data"
 DATA = Path(os.environ.get("ZEKE_TEST_DATA") or BESIDE)
 
 collect_ignore = [] if (DATA / "feeds").is_dir() and (DATA / "pages").is_dir() else ["test_real_input.py"]
-
-
-@pytest.fixture
-def real_data() -> Path:
-    """The folder with real feeds and pages."""
-    return DATA

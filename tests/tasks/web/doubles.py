@@ -106,13 +106,7 @@ def client(
 
 @asynccontextmanager
 async def raw_server(*parts: bytes, endless: bytes = b"", hang: bool = False) -> AsyncIterator[str]:
-    """Serve given bytes for any request: for answers that no real server gives.
-
-    Args:
-        parts: the parts to send, in order.
-        endless: then sent again and again.
-        hang: then the connection stays open, and silent.
-    """
+    """Serve given bytes for any request: for answers that no real server gives."""
     over = asyncio.Event()
     tasks: set[asyncio.Task[None]] = set()
 

@@ -48,42 +48,20 @@ FOLDERS = ("wellformed", "illformed", "encoding", "entities")
 
 REASONS = (
     ("wellformed/cdf/*", "*", "CDF, a format of 1997, is not read"),
-    (
-        "illformed/chardet/*",
-        "*",
-        "an encoding that nobody names is not guessed: it is UTF-8, else Windows-1252",
-    ),
-    (
-        "encoding/*",
-        "damage",
-        "a false claim about the encoding is no damage where the bytes tell the right one",
-    ),
-    (
-        "encoding/bozo_linenoise.xml",
-        "text",
-        "a broken byte does not make all of a UTF-8 document Windows-1252",
-    ),
+    ("illformed/chardet/*", "*", "an unnamed encoding is not guessed: it is UTF-8, else Windows-1252"),
+    ("encoding/*", "damage", "a false claim is no damage where the bytes tell the encoding"),
+    ("encoding/bozo_linenoise.xml", "text", "a broken byte does not make a UTF-8 document Windows-1252"),
     ("encoding/x80_*", "a feed at all", "EBCDIC, in which no feed is known, is not read"),
     ("wellformed/*content_location*", "*", "Content-Location is no base of links (RFC 9110)"),
     ("*", "identity", "an identity is kept as it is written, so that it stays when the feed moves"),
-    (
-        "wellformed/sanitize/entry_title_on*",
-        "title",
-        "a title is plain text, so one that is a picture is none",
-    ),
+    ("wellformed/sanitize/entry_title_on*", "title", "a title is text, so a picture is none"),
     ("wellformed/rss/item_description_not_a_doctype.xml", "text", "relative links are made absolute"),
-    (
-        "wellformed/rss/item_description_and_summary.xml",
-        "text",
-        "of the forms of an entry's text the longest is given",
-    ),
+    ("wellformed/rss/item_description_and_summary.xml", "text", "of an entry's texts the longest is given"),
 )
 """Reasons for differences, by the file's name and the differing part; the first match applies."""
 
 
 class Verdict(StrEnum):
-    """What came of a file."""
-
     AGREES = "agrees"
     PADDED = "agrees, once its entries have a title"
     REFUSED = "refused, for it declares entities"
@@ -123,7 +101,6 @@ class Outcome:
 
     @property
     def reason(self) -> str | None:
-        """Why it disagrees, if that is known."""
         for names, fields, reason in REASONS:
             if fnmatchcase(self.name, names) and fnmatchcase(self.field, fields):
                 return reason
@@ -131,11 +108,7 @@ class Outcome:
 
 
 class Document(NamedTuple):
-    """A file as we read it.
-
-    Attributes:
-        feed: the feed, or why it is none.
-    """
+    """A file as we read it."""
 
     body: bytes
     decoded: str
@@ -144,7 +117,6 @@ class Document(NamedTuple):
 
 
 def examine(path: Path, name: str) -> Outcome:
-    """Read one file, and compare."""
     body = path.read_bytes()
     text = _plain(body)
     if (needed := SKIP.search(text)) and not _is_known(needed.group(1)):
@@ -321,8 +293,6 @@ def _squeezed(text: str) -> str:
 
 
 class _Text(HTMLParser):
-    """Collects the text of a fragment."""
-
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.text = ""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.cases import check_each
+from tests.cases import check_each, each
 from tests.clocks import START
 from zeke_tasks.fetch import Article, PageError, articles, content_hash, extract_article
 
@@ -61,19 +61,16 @@ def test_metadata_of_the_page_is_read() -> None:
     assert (bare.author, bare.language, bare.published_at) == (None, None, None)
 
 
-def test_language_of_the_page_is_read() -> None:
-    def check(attributes: str, language: str | None) -> None:
-        assert found(page(attributes=attributes)).language == language
-
-    cases = [
-        (' lang="pt-BR"', "pt-br"),
-        (" lang=de", "de"),
-        (' class="a" dir="ltr" lang="en-GB"', "en-gb"),
-        (' xml:lang="fr"', "fr"),
-        (' lang=""', None),
-        (' data-lang="x"', None),
-    ]
-    check_each(cases, check)
+@each(
+    (' lang="pt-BR"', "pt-br"),
+    (" lang=de", "de"),
+    (' class="a" dir="ltr" lang="en-GB"', "en-gb"),
+    (' xml:lang="fr"', "fr"),
+    (' lang=""', None),
+    (' data-lang="x"', None),
+)
+def test_language_of_the_page_is_read(attributes: str, language: str | None) -> None:
+    assert found(page(attributes=attributes)).language == language
 
 
 def test_file_name_is_not_a_title() -> None:
@@ -160,14 +157,12 @@ def test_hostile_page_is_an_article_or_none() -> None:
     check_each(cases, check)
 
 
-def test_hostile_page_takes_linear_time() -> None:
-    def check(tag: str) -> None:
-        # The title looks like a file's name, so a heading is used.
-        start = page(attributes="").replace("A title", "a-file-name").replace("h1>", "h2>")
-        article = found(start.replace("</body>", tag * 200_000 + "</body>"))
-        assert (article.title, article.language) == ("a-file-name", None)
-
-    check_each(["<h1 ", "<h1>", "<h1>x", "<html ", "<html lang", "datePublished'  :  "], check)
+@each("<h1 ", "<h1>", "<h1>x", "<html ", "<html lang", "datePublished'  :  ")
+def test_hostile_page_takes_linear_time(tag: str) -> None:
+    # The title looks like a file's name, so a heading is used.
+    start = page(attributes="").replace("A title", "a-file-name").replace("h1>", "h2>")
+    article = found(start.replace("</body>", tag * 200_000 + "</body>"))
+    assert (article.title, article.language) == ("a-file-name", None)
 
 
 @given(st.binary(max_size=200) | st.text(max_size=100).map(lambda junk: page(body=junk).encode()))

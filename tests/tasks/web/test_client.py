@@ -1,4 +1,4 @@
-"""Fetching over loopback: answers, validators, and limits."""
+"""Fetching over loopback: answers, validators, limits, and codings of bodies in whatever pieces."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import gzip
 import itertools
 import unicodedata
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.cases import check_each_async
+from tests.cases import check_each, check_each_async, each
 from tests.clocks import FrozenClock
 from tests.tasks.web.doubles import LOOPBACK, client, raw_server
 from zeke_tasks.demo.site import Answer, LoopbackServer, Request
 from zeke_tasks.fetch import BodyRefused, Fetched, Permanent, Transient, WebClient, WebError, WebOptions
+from zeke_tasks.fetch.decoder import PIECE, BrokenCoding, Decoder
 
 
 def site(pages: Mapping[str, Answer | Callable[[Request], Answer]]) -> LoopbackServer:
-    """Return a server with these pages, each an answer or what makes one."""
-
     async def answer(request: Request) -> Answer:
         page = pages.get(request.path, Answer(status=404))
         return page if isinstance(page, Answer) else page(request)
@@ -37,7 +40,6 @@ HEAD_OF_100 = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
 
 
 def echo(name: str) -> Callable[[Request], Answer]:
-    """Return a page that shows a header of the request."""
     return lambda request: Answer(body=request.headers.get(name, "none").encode("latin-1"))
 
 
@@ -82,16 +84,14 @@ async def test_cookies_are_not_kept() -> None:
     assert answer.body == b"none"
 
 
-async def test_etag_is_sent_back_unchanged() -> None:
-    async def check(etag: str) -> None:
-        pages = {"/": Answer(headers=(("ETag", etag),)), "/next": echo("if-none-match")}
-        async with site(pages) as server, client() as web:
-            first = await web.fetch(f"{server.base_url}/", kind="feed")
-            second = await web.fetch(f"{server.base_url}/next", kind="feed", etag=first.etag)
-        assert first.etag == etag
-        assert second.body == etag.encode("latin-1")
-
-    await check_each_async(['"abc"', 'W/"abc"', "no quotes", '"h\xe9llo"', '""'], check)
+@each('"abc"', 'W/"abc"', "no quotes", '"h\xe9llo"', '""')
+async def test_etag_is_sent_back_unchanged(etag: str) -> None:
+    pages = {"/": Answer(headers=(("ETag", etag),)), "/next": echo("if-none-match")}
+    async with site(pages) as server, client() as web:
+        first = await web.fetch(f"{server.base_url}/", kind="feed")
+        second = await web.fetch(f"{server.base_url}/next", kind="feed", etag=first.etag)
+    assert first.etag == etag
+    assert second.body == etag.encode("latin-1")
 
 
 async def test_invalid_last_modified_is_sent_back_unchanged() -> None:
@@ -161,26 +161,22 @@ async def test_body_of_a_redirect_is_not_read() -> None:
             assert (await web.fetch(url, kind="page")).body == b"here"
 
 
-async def test_status_decides_between_transient_and_permanent() -> None:
-    async def check(status: int, expected: type[WebError]) -> None:
-        with pytest.raises(expected) as caught:
-            await fetched(Answer(status=status))
-        assert type(caught.value) is expected
-        assert caught.value.status == status
-        assert getattr(caught.value, "retry_after", None) is None
-
-    # 206 answers a request for a part, which was not made; 302 leads nowhere here.
-    transient = (206, 408, 425, 429, 500, 502, 503, 504, 520, 524)
-    permanent = (302, 400, 401, 403, 404, 405, 410, 451, 501)
-    cases = [*((status, Transient) for status in transient), *((status, Permanent) for status in permanent)]
-    await check_each_async(cases, check)
+# 206 answers a request for a part, which was not made; 302 leads nowhere here.
+@each(
+    *((status, Transient) for status in (206, 408, 425, 429, 500, 502, 503, 504, 520, 524)),
+    *((status, Permanent) for status in (302, 400, 401, 403, 404, 405, 410, 451, 501)),
+)
+async def test_status_decides_between_transient_and_permanent(status: int, expected: type[WebError]) -> None:
+    with pytest.raises(expected) as caught:
+        await fetched(Answer(status=status))
+    assert type(caught.value) is expected
+    assert caught.value.status == status
+    assert getattr(caught.value, "retry_after", None) is None
 
 
-async def test_other_statuses_of_success_are_accepted() -> None:
-    async def check(status: int) -> None:
-        assert (await fetched(Answer(status=status))).status == status
-
-    await check_each_async([200, 201, 203, 204], check)
+@each(200, 201, 203, 204)
+async def test_other_statuses_of_success_are_accepted(status: int) -> None:
+    assert (await fetched(Answer(status=status))).status == status
 
 
 async def test_error_names_the_redirected_url_that_failed() -> None:
@@ -190,32 +186,26 @@ async def test_error_names_the_redirected_url_that_failed() -> None:
         assert caught.value.url == f"{server.base_url}/2"
 
 
-async def test_error_has_no_control_characters_of_the_server() -> None:
-    async def check(answer: bytes) -> None:
-        async with raw_server(answer) as url, client() as web:
-            with pytest.raises(WebError) as caught:
-                await web.fetch(url, kind="page")
-        shown = f"{caught.value}{caught.value.reason}{caught.value.url}"
-        assert "Cc" not in {unicodedata.category(character) for character in shown}
-
-    answers = [
-        b"HTTP/1.1 500 \x1b]0;title\x07\r\n\r\n",
-        b"HTTP/1.1 302 Found\r\nLocation: foo:\x1b[2J\x9b1m\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Encoding: \x1b[2J\r\n\r\n",
-    ]
-    await check_each_async(answers, check)
+@each(
+    b"HTTP/1.1 500 \x1b]0;title\x07\r\n\r\n",
+    b"HTTP/1.1 302 Found\r\nLocation: foo:\x1b[2J\x9b1m\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Encoding: \x1b[2J\r\n\r\n",
+)
+async def test_error_has_no_control_characters_of_the_server(answer: bytes) -> None:
+    async with raw_server(answer) as url, client() as web:
+        with pytest.raises(WebError) as caught:
+            await web.fetch(url, kind="page")
+    shown = f"{caught.value}{caught.value.reason}{caught.value.url}"
+    assert "Cc" not in {unicodedata.category(character) for character in shown}
 
 
-async def test_retry_after_of_a_busy_server_is_kept() -> None:
-    async def check(status: int, header: str, seconds: float) -> None:
-        page = Answer(status=status, headers=(("Retry-After", header),))
-        async with site({"/": page}) as server, client(clock=FrozenClock()) as web:
-            with pytest.raises(Transient) as caught:
-                await web.fetch(f"{server.base_url}/", kind="page")
-        assert caught.value.retry_after == seconds
-
-    cases = [(429, "120", 120), (503, "120", 120), (503, "Mon, 05 Jan 2026 12:00:30 GMT", 30)]
-    await check_each_async(cases, check)
+@each((429, "120", 120), (503, "120", 120), (503, "Mon, 05 Jan 2026 12:00:30 GMT", 30))
+async def test_retry_after_of_a_busy_server_is_kept(status: int, header: str, seconds: float) -> None:
+    page = Answer(status=status, headers=(("Retry-After", header),))
+    async with site({"/": page}) as server, client(clock=FrozenClock()) as web:
+        with pytest.raises(Transient) as caught:
+            await web.fetch(f"{server.base_url}/", kind="page")
+    assert caught.value.retry_after == seconds
 
 
 async def test_timeout_covers_all_redirects() -> None:
@@ -340,3 +330,48 @@ async def test_client_works_after_a_refused_body() -> None:
         with pytest.raises(BodyRefused):
             await web.fetch(f"{server.base_url}/big", kind="page")
         assert (await web.fetch(f"{server.base_url}/", kind="page")).body == b"ok"
+
+
+# Some that can hardly be compressed, and some that can.
+WORDS = b"".join(sha256(bytes([n])).digest() for n in range(10)) + bytes(1000)
+WIRE = {
+    "": WORDS,
+    "gzip": gzip.compress(WORDS[:400]) + gzip.compress(WORDS[400:]),
+    "deflate": zlib.compress(WORDS, wbits=-zlib.MAX_WBITS),
+    "deflate, gzip": gzip.compress(zlib.compress(WORDS)),
+}
+
+
+def decoded(coding: str, parts: Sequence[bytes]) -> bytes:
+    decoder = Decoder(coding)
+    whole = b"".join(piece for part in parts for piece in decoder.feed(part))
+    decoder.close()
+    return whole
+
+
+@given(st.sampled_from(sorted(WIRE)), st.sets(st.integers(0, 2000)))
+def test_body_is_decoded_from_pieces_of_any_size(coding: str, cuts: set[int]) -> None:
+    wire = WIRE[coding]
+    edges = sorted({0, len(wire), *(cut for cut in cuts if cut < len(wire))})
+    assert decoded(coding, [wire[start:end] for start, end in pairwise(edges)]) == WORDS
+
+
+def test_truncated_body_is_refused_at_every_length() -> None:
+    def check(coding: str) -> None:
+        wire = WIRE[coding]
+        # Between two members it is whole.
+        ends = {0, len(gzip.compress(WORDS[:400]))} if coding == "gzip" else {0}
+        for end in set(range(len(wire))) - ends:
+            with pytest.raises(BrokenCoding):
+                decoded(coding, [wire[:end]])
+
+    check_each([coding for coding in WIRE if coding], check)
+
+
+@each("gzip", "gzip, gzip")
+def test_decoded_pieces_are_bounded(coding: str) -> None:
+    bomb = bytes(50 * 2**20)
+    for _ in coding.split(","):
+        bomb = gzip.compress(bomb)
+    sizes = [len(piece) for piece in Decoder(coding).feed(bomb)]
+    assert (max(sizes), sum(sizes)) == (PIECE, 50 * 2**20)

@@ -18,7 +18,6 @@ from zeke_tasks.fetch import (
     Transient,
     WebClient,
     canonicalise_url,
-    content_hash,
     extract_article,
     parse_feed,
 )
@@ -61,16 +60,6 @@ async def test_every_page_is_an_article_and_one_is_busy_at_first() -> None:
         assert (len(article.text.split()) > 220) == (not url.endswith("/we-moved"))
         assert ("cookies" in article.text) is False
         assert "{{" not in article.text
-
-
-async def test_one_article_has_two_urls() -> None:
-    async with DemoSite() as site, client() as web:
-        texts = [
-            await read_page(web, f"{site.base_url}/{blog}/retries-that-behave")
-            for blog in ("workbench", "latent")
-        ]
-    assert content_hash(texts[0].text) == content_hash(texts[1].text)
-    assert texts[0].site != texts[1].site
 
 
 async def test_unchanged_feeds_and_pages_are_not_sent_again() -> None:

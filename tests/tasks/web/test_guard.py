@@ -13,7 +13,7 @@ import httpcore2
 import pytest
 from hypothesis import given, settings
 
-from tests.cases import check_each, check_each_async
+from tests.cases import check_each, check_each_async, each
 from tests.clocks import FrozenClock
 from tests.tasks.web.addresses import (
     DENIED_V4,
@@ -178,16 +178,13 @@ async def fetch_over(stream: RecordingStream | None, url: str, *addresses: str) 
     return network
 
 
-async def test_host_header_is_the_name() -> None:
-    async def check(host: str) -> None:
-        stream = RecordingStream(ANSWER)
-        await fetch_over(stream, f"http://{host}:8080/x")
-        assert stream.sent.count(b"\r\nHost: ") == 1
-        assert f"\r\nHost: {host}:8080\r\n".encode() in stream.sent
-
-    # Browsers accept these names although the standard of names forbids all but the first.
-    hosts = ["a.example", "my_blog.xn--e1afmkfd.xn--p1ai", "xn--i-7iq.ws", "-a.xn--p1ai", "xn--a.example"]
-    await check_each_async(hosts, check)
+# Browsers accept these names although the standard of names forbids all but the first.
+@each("a.example", "my_blog.xn--e1afmkfd.xn--p1ai", "xn--i-7iq.ws", "-a.xn--p1ai", "xn--a.example")
+async def test_host_header_is_the_name(host: str) -> None:
+    stream = RecordingStream(ANSWER)
+    await fetch_over(stream, f"http://{host}:8080/x")
+    assert stream.sent.count(b"\r\nHost: ") == 1
+    assert f"\r\nHost: {host}:8080\r\n".encode() in stream.sent
 
 
 async def test_tls_server_name_is_the_name() -> None:
@@ -242,35 +239,27 @@ async def test_environment_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 def redirecting(location: str) -> LoopbackServer:
-    """Return a server that redirects every request."""
-
     async def redirect(_: Request) -> Answer:
         return Answer(status=302, headers=(("Location", location),))
 
     return LoopbackServer(redirect)
 
 
-async def test_redirect_to_a_denied_address_is_refused_before_connecting() -> None:
-    async def check(location: str) -> None:
-        network = RecordingNetwork(loopback=True)
-        names = Names({"inside.example": ["192.168.0.10"]})
-        async with redirecting(location) as server, client(network=network, names=names) as web:
-            with pytest.raises(AddressRefused):
-                await web.fetch(f"{server.base_url}/", kind="page")
-            assert network.calls == [("127.0.0.1", server.port)]
-
-    locations = ["//169.254.169.254/latest", "http://127.0.0.2/", "http://inside.example/"]
-    await check_each_async(locations, check)
+@each("//169.254.169.254/latest", "http://127.0.0.2/", "http://inside.example/")
+async def test_redirect_to_a_denied_address_is_refused_before_connecting(location: str) -> None:
+    network = RecordingNetwork(loopback=True)
+    names = Names({"inside.example": ["192.168.0.10"]})
+    async with redirecting(location) as server, client(network=network, names=names) as web:
+        with pytest.raises(AddressRefused):
+            await web.fetch(f"{server.base_url}/", kind="page")
+        assert network.calls == [("127.0.0.1", server.port)]
 
 
-async def test_redirect_to_other_than_a_web_url_is_refused() -> None:
-    async def check(location: str) -> None:
-        async with redirecting(location) as server, client() as web:
-            with pytest.raises(UrlRefused):
-                await web.fetch(f"{server.base_url}/", kind="page")
-
-    locations = ["ftp://example.org/", "file:///etc/passwd", "http://a:b@example.org/", "http://"]
-    await check_each_async(locations, check)
+@each("ftp://example.org/", "file:///etc/passwd", "http://a:b@example.org/", "http://")
+async def test_redirect_to_other_than_a_web_url_is_refused(location: str) -> None:
+    async with redirecting(location) as server, client() as web:
+        with pytest.raises(UrlRefused):
+            await web.fetch(f"{server.base_url}/", kind="page")
 
 
 class Attempts(GuardedBackend):

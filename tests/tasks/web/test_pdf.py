@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.cases import check_each
+from tests.cases import check_each, each
 from tests.clocks import START
+from tests.tasks.domain import there
 from tests.tasks.pdfs import pdf
-from tests.tasks.scripted_web import fetched
 from zeke_tasks.context import read
 from zeke_tasks.fetch import Fetched, PageError, Permanent
 from zeke_tasks.fetch import pdf as reading
@@ -23,6 +23,7 @@ from zeke_tasks.fetch.pdf import Pdf, is_pdf, read_pdf
 from zeke_tasks.store.model import Kind
 from zeke_tasks.stories.keep import Reading
 from zeke_tasks.stories.read import read_page
+from zeke_tasks.testing.web import fetched
 
 URL = "https://example.org/paper.pdf"
 LINES = (
@@ -36,9 +37,7 @@ PARAGRAPHS = ["Bees", " ".join(LINES[1:3]), " ".join(LINES[3:5])]
 
 
 def found(body: bytes) -> Pdf:
-    document = read_pdf(body, URL, now=START)
-    assert document
-    return document
+    return there(read_pdf(body, URL, now=START))
 
 
 def lines(*page: str) -> list[str]:
@@ -68,20 +67,17 @@ def test_pages_follow_each_other() -> None:
     assert found(pdf(LINES, ["Wasps"], LINES)).text.split("\n") == [*PARAGRAPHS, "Wasps", *PARAGRAPHS]
 
 
-def test_hyphenated_words_are_joined_where_the_text_shows_how() -> None:
-    def check(first: str, second: str, whole: str) -> None:
-        assert lines(first, second) == [whole]
-
-    cases = [
-        ("some pol-", "lination", "some pollination"),
-        ("of COVID-", "19 times", "of COVID-19 times"),
-        ("an Anglo-", "Saxon word", "an Anglo-Saxon word"),
-        ("a well-known fact is well-", "known", "a well-known fact is well-known"),
-        ("we cooperate, and well-off co-", "operate", "we cooperate, and well-off cooperate"),
-        ("they co-operate or cooperate, so co-", "operate", "they co-operate or cooperate, so cooperate"),
-        ("a soft\xad", "ly set word", "a softly set word"),
-    ]
-    check_each(cases, check)
+@each(
+    ("some pol-", "lination", "some pollination"),
+    ("of COVID-", "19 times", "of COVID-19 times"),
+    ("an Anglo-", "Saxon word", "an Anglo-Saxon word"),
+    ("a well-known fact is well-", "known", "a well-known fact is well-known"),
+    ("we cooperate, and well-off co-", "operate", "we cooperate, and well-off cooperate"),
+    ("they co-operate or cooperate, so co-", "operate", "they co-operate or cooperate, so cooperate"),
+    ("a soft\xad", "ly set word", "a softly set word"),
+)
+def test_hyphenated_words_are_joined_where_the_text_shows_how(first: str, second: str, whole: str) -> None:
+    assert lines(first, second) == [whole]
 
 
 def test_control_characters_are_removed() -> None:
@@ -103,27 +99,23 @@ def test_document_without_information_is_read() -> None:
     assert found(pdf(LINES)) == Pdf(title=None, text="\n".join(PARAGRAPHS), published_at=None)
 
 
-def test_creation_date_is_read_as_utc() -> None:
-    def check(written: str, moment: datetime | None) -> None:
-        document = read_pdf(pdf(LINES, info={"CreationDate": written}), URL)
-        assert document
-        assert document.published_at == moment
-
-    cases = [
-        ("D:20250304103005+02'00'", datetime(2025, 3, 4, 8, 30, 5, tzinfo=UTC)),
-        ("D:20250304103005-0530", datetime(2025, 3, 4, 16, 0, 5, tzinfo=UTC)),
-        ("D:20250304103005Z00'00'", datetime(2025, 3, 4, 10, 30, 5, tzinfo=UTC)),
-        ("D:20250304103005", datetime(2025, 3, 4, 10, 30, 5, tzinfo=UTC)),
-        ("D:202503", datetime(2025, 3, 1, tzinfo=UTC)),
-        ("20250304", datetime(2025, 3, 4, tzinfo=UTC)),
-        *((written, None) for written in ("D:20251304", "D:20250304250000", "yesterday", "")),
-        # Out of range, some only when moved to UTC.
-        ("D:19700101000000Z", None),
-        ("D:99991231235959-23'59'", None),
-        ("D:00010101000000+23'59'", None),
-        ("D:20250304103005+99'99'", None),
-    ]
-    check_each(cases, check)
+@each(
+    ("D:20250304103005+02'00'", datetime(2025, 3, 4, 8, 30, 5, tzinfo=UTC)),
+    ("D:20250304103005-0530", datetime(2025, 3, 4, 16, 0, 5, tzinfo=UTC)),
+    ("D:20250304103005Z00'00'", datetime(2025, 3, 4, 10, 30, 5, tzinfo=UTC)),
+    ("D:20250304103005", datetime(2025, 3, 4, 10, 30, 5, tzinfo=UTC)),
+    ("D:202503", datetime(2025, 3, 1, tzinfo=UTC)),
+    ("20250304", datetime(2025, 3, 4, tzinfo=UTC)),
+    *((written, None) for written in ("D:20251304", "D:20250304250000", "yesterday", "")),
+    # Out of range, some only when moved to UTC.
+    ("D:19700101000000Z", None),
+    ("D:99991231235959-23'59'", None),
+    ("D:00010101000000+23'59'", None),
+    ("D:20250304103005+99'99'", None),
+)
+def test_creation_date_is_read_as_utc(written: str, moment: datetime | None) -> None:
+    document = there(read_pdf(pdf(LINES, info={"CreationDate": written}), URL))
+    assert document.published_at == moment
 
 
 def test_date_in_the_future_is_ignored() -> None:
@@ -191,8 +183,7 @@ def page_of(body: bytes, content_type: str) -> Fetched:
 
 def test_pdf_is_recognised_under_any_content_type() -> None:
     def check(content_type: str, before: bytes = b"") -> None:
-        got = read_page(page_of(before + body, content_type), START)
-        assert got
+        got = there(read_page(page_of(before + body, content_type), START))
         assert got.text == "\n".join(PARAGRAPHS)
         assert (got.title, got.url, got.kind) == ("On Bees", URL, Kind.PDF)
         assert (got.published_at, got.language) == (datetime(2026, 1, 1, tzinfo=UTC), None)
@@ -206,8 +197,7 @@ def test_pdf_is_recognised_under_any_content_type() -> None:
 def test_article_about_pdf_is_not_a_pdf() -> None:
     words = b"A PDF begins with %PDF-1.7, says the standard."
     body = b"<html><body><article><p>" + words + b"</p></article></body></html>"
-    got = read_page(page_of(body, "text/html"), START)
-    assert got
+    got = there(read_page(page_of(body, "text/html"), START))
     assert got.kind is None
     assert "says the standard" in got.text
 

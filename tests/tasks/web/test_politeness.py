@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.cases import check_each_async
+from tests.cases import each
 from tests.clocks import FrozenClock
 from tests.tasks.web.doubles import client
 from zeke_queue.system.clock import SystemClock
@@ -15,8 +15,6 @@ from zeke_tasks.fetch.politeness import Turns
 
 
 class Visitors:
-    """Take turns, and keep when each began."""
-
     def __init__(self, per_host: int, gap: float) -> None:
         self.starts: list[tuple[str, float]] = []
         self.clock = FrozenClock()
@@ -86,7 +84,6 @@ class Gate:
         return Answer(body=b"ok")
 
     async def until(self, count: int) -> None:
-        """Wait until the given number has arrived."""
         async with self._changed:
             await self._changed.wait_for(lambda: len(self.came) >= count)
 
@@ -105,24 +102,22 @@ async def passed(server: LoopbackServer) -> None:
         await settle()
 
 
-async def test_client_requests_at_one_host_are_limited() -> None:
-    async def check(per_host: int) -> None:
-        clock = FrozenClock()
-        gate = Gate(clock)
-        async with (
-            _serve(gate) as server,
-            client(clock=clock, per_host=per_host) as web,
-            asyncio.TaskGroup() as group,
-        ):
-            fetches = [group.create_task(web.fetch(f"{server.base_url}/{n}", kind="page")) for n in range(8)]
-            await gate.until(per_host)
-            await passed(server)
-            assert (len(gate.came), gate.inside) == (per_host, per_host)
-            gate.release()
-        assert [fetch.result().body for fetch in fetches] == [b"ok"] * 8
-        assert (len(gate.came), gate.most) == (8, per_host)
-
-    await check_each_async([1, 2, 3], check)
+@each(1, 2, 3)
+async def test_client_requests_at_one_host_are_limited(per_host: int) -> None:
+    clock = FrozenClock()
+    gate = Gate(clock)
+    async with (
+        _serve(gate) as server,
+        client(clock=clock, per_host=per_host) as web,
+        asyncio.TaskGroup() as group,
+    ):
+        fetches = [group.create_task(web.fetch(f"{server.base_url}/{n}", kind="page")) for n in range(8)]
+        await gate.until(per_host)
+        await passed(server)
+        assert (len(gate.came), gate.inside) == (per_host, per_host)
+        gate.release()
+    assert [fetch.result().body for fetch in fetches] == [b"ok"] * 8
+    assert (len(gate.came), gate.most) == (8, per_host)
 
 
 async def test_client_requests_to_one_host_start_a_gap_apart() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.cases import check_each_async
 from tests.clocks import START
+from tests.tasks.web.conftest import DATA
 from tests.tasks.web.doubles import client
 from zeke_tasks.demo.site import serve_directory
 from zeke_tasks.fetch import Feed, extract_article, parse_feed
@@ -62,9 +63,9 @@ async def read_feed(data: Path, name: str) -> Feed:
         return parse_feed(fetched.body, fetched.content_type, fetched.final_url)
 
 
-async def test_real_feeds_are_read_whole(real_data: Path) -> None:
+async def test_real_feeds_are_read_whole() -> None:
     async def check(name: str) -> None:
-        feed, again = await read_feed(real_data, name), await read_feed(real_data, name)
+        feed, again = await read_feed(DATA, name), await read_feed(DATA, name)
         assert (len(feed.entries), feed.title) == FEEDS[name]
         assert (feed.damage is not None) == (name in DAMAGED)
         assert [entry.external_id for entry in feed.entries] == [entry.external_id for entry in again.entries]
@@ -75,13 +76,13 @@ async def test_real_feeds_are_read_whole(real_data: Path) -> None:
             assert entry.published_at
             assert entry.published_at.tzinfo
 
-    assert {path.name for path in (real_data / "feeds").iterdir()} == set(FEEDS)
+    assert {path.name for path in (DATA / "feeds").iterdir()} == set(FEEDS)
     await check_each_async(FEEDS.keys(), check)
 
 
-async def test_real_pages_are_read(real_data: Path) -> None:
+async def test_real_pages_are_read() -> None:
     async def check(name: str) -> None:
-        async with serve_directory(real_data / "pages") as server, client() as web:
+        async with serve_directory(DATA / "pages") as server, client() as web:
             fetched = await web.fetch(f"{server.base_url}/{name}", kind="page")
         article = extract_article(fetched.body, fetched.final_url, fetched.charset, now=START)
         assert article
@@ -92,5 +93,5 @@ async def test_real_pages_are_read(real_data: Path) -> None:
         assert inside in article.text
         assert outside not in article.text
 
-    assert {path.name for path in (real_data / "pages").iterdir()} == set(PAGES) == set(PHRASES)
+    assert {path.name for path in (DATA / "pages").iterdir()} == set(PAGES) == set(PHRASES)
     await check_each_async(PAGES.keys(), check)

@@ -8,7 +8,6 @@ from zeke_tasks.youtube import Video
 
 
 def watch_page(video: Video) -> str:
-    """Return the page on which a video is watched."""
     told = {
         "playabilityStatus": {"status": "OK"},
         "videoDetails": {

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.cases import check_each
+from tests.cases import check_each, each
 from tests.clocks import START
 from zeke_tasks.fetch import AddressRefused, FeedError, Permanent, Transient, WebError
 from zeke_tasks.testing.youtube import channel_feed, video, videos
@@ -148,20 +148,17 @@ def test_feed_without_videos_is_read() -> None:
     assert parse_channel_feed(channel_feed("Bees", []), "", FEED).videos == ()
 
 
-def test_other_documents_are_refused_with_reason() -> None:
-    def check(body: str, reason: str) -> None:
-        with pytest.raises(FeedError, match=reason):
-            parse_channel_feed(body.encode(), "", FEED)
-
-    cases = [
-        ("", "not the feed of a channel"),
-        ("<html><body>Before you continue</html>", "not the feed of a channel"),
-        ("<rss version='2.0'/>", "its first element is rss"),
-        (SAMPLE[:900], "not the feed of a channel"),
-        ('<!DOCTYPE feed [<!ENTITY a "b">]>' + SAMPLE.partition("?>")[2], "document type"),
-        ('<!DOCTYPE feed SYSTEM "file:///etc/passwd">' + SAMPLE.partition("?>")[2], "document type"),
-    ]
-    check_each(cases, check)
+@each(
+    ("", "not the feed of a channel"),
+    ("<html><body>Before you continue</html>", "not the feed of a channel"),
+    ("<rss version='2.0'/>", "its first element is rss"),
+    (SAMPLE[:900], "not the feed of a channel"),
+    ('<!DOCTYPE feed [<!ENTITY a "b">]>' + SAMPLE.partition("?>")[2], "document type"),
+    ('<!DOCTYPE feed SYSTEM "file:///etc/passwd">' + SAMPLE.partition("?>")[2], "document type"),
+)
+def test_other_documents_are_refused_with_reason(body: str, reason: str) -> None:
+    with pytest.raises(FeedError, match=reason):
+        parse_channel_feed(body.encode(), "", FEED)
 
 
 @given(st.integers(0, len(SAMPLE)), st.binary(max_size=6))
@@ -179,14 +176,9 @@ def test_newest_ten_of_the_last_week_are_new() -> None:
     assert newest(listed[::-1], START) == listed[:10]
     assert newest(listed, START + timedelta(days=6)) == listed[:5]
     assert newest(listed, START + timedelta(days=8)) == []
-
-
-def test_week_includes_its_ends() -> None:
+    # The week includes its ends.
     at_once, a_week_ago = (video(n, published_at=START - n * timedelta(days=7)) for n in (0, 1))
     assert newest([a_week_ago, at_once], START) == [at_once, a_week_ago]
-
-
-def test_future_and_undated_videos_are_not_new() -> None:
     undated = Video(id="A" * 11, title="?", url=watch_url("A" * 11))
     assert newest([undated, video(1, published_at=START + timedelta(seconds=1))], START) == []
 
@@ -198,14 +190,11 @@ def test_missing_channel_is_transient() -> None:
     assert "404 Not Found" in error.reason
 
 
-def test_other_errors_are_unchanged() -> None:
-    def check(error: WebError) -> None:
-        assert channel_error(error) is error
-
-    errors = [
-        Transient(FEED, "the server answered 500", status=500, retry_after=5),
-        Permanent(FEED, "the server answered 410 Gone", status=410),
-        AddressRefused(FEED, "10.0.0.1", "it is private"),
-        FeedError(FEED, "the body is not a feed"),
-    ]
-    check_each(errors, check)
+@each(
+    Transient(FEED, "the server answered 500", status=500, retry_after=5),
+    Permanent(FEED, "the server answered 410 Gone", status=410),
+    AddressRefused(FEED, "10.0.0.1", "it is private"),
+    FeedError(FEED, "the body is not a feed"),
+)
+def test_other_errors_are_unchanged(error: WebError) -> None:
+    assert channel_error(error) is error

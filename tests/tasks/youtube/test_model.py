@@ -1,15 +1,26 @@
-"""Captions as text and as WebVTT; URLs of videos; and the text that a story of a video is made of."""
+"""Captions, URLs of videos, the text that a story of a video is made of, and the data on its page."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.cases import check_each
-from zeke_tasks.youtube import Captions, Cue, Video, video_id_of, video_text, watch_url
+from tests.cases import check_each, each
+from tests.tasks.youtube.pages import watch_page
+from zeke_tasks.testing.youtube import channel_feed, video
+from zeke_tasks.youtube import (
+    Captions,
+    Cue,
+    Video,
+    parse_channel_feed,
+    parse_watch_page,
+    video_id_of,
+    video_text,
+    watch_url,
+)
 
 ID = "dQw4w9WgXcQ"
 VIDEO = Video(
@@ -78,50 +89,38 @@ def test_every_cue_is_one_webvtt_block(cues: list[tuple[float, float, str]]) -> 
     assert said.text.split() == words
 
 
-def test_id_of_a_video_url() -> None:
-    def check(url: str) -> None:
-        assert video_id_of(url) == ID
-
-    urls = [
-        f"https://www.youtube.com/watch?v={ID}",
-        f"http://youtube.com/watch?app=desktop&v={ID}&t=3#x",
-        f"https://m.youtube.com/shorts/{ID}",
-        f"https://www.youtube.com/live/{ID}?feature=share",
-        f"https://www.youtube.com/embed/{ID}/",
-        f"https://youtu.be/{ID}?si=abc",
-        f"https://music.youtube.com/watch?v={ID}",
-        f"https://music.youtube.com/shorts/{ID}",
-        f"https://m.youtube.com/live/{ID}",
-        f"https://www.youtube.com/watch/?v={ID}",
-        f"https://www.youtube.com/watch?v={ID}?t=3",
-        f"https://www.youtu.be/{ID}/",
-        f"https://www.youtube-nocookie.com/embed/{ID}?rel=0",
-        f"https://youtube-nocookie.com/embed/{ID}",
-    ]
-    check_each(urls, check)
-
-
-def test_other_urls_have_no_video() -> None:
-    def check(url: str) -> None:
-        assert video_id_of(url) is None
-
-    urls = [
-        "https://www.youtube.com/watch",
-        "https://www.youtube.com/watch?v=short",
-        "https://www.youtube.com/@bees",
-        f"https://www.youtube.com/playlist?v={ID}",
-        f"https://youtube.com.evil.example/watch?v={ID}",
-        f"https://evil.example/watch?v={ID}",
-        "https://youtu.be/",
-        f"https://m.youtu.be/{ID}",
-        f"https://evil-youtube-nocookie.com/embed/{ID}",
-        f"https://www.youtube.com/watch/{ID}",
-        f"https://www.youtube.com/watch?v=x{ID}",
-        f"https://www.youtube.com/shorts/{ID}x",
-        "no url",
-        "",
-    ]
-    check_each(urls, check)
+@each(
+    (f"https://www.youtube.com/watch?v={ID}", ID),
+    (f"http://youtube.com/watch?app=desktop&v={ID}&t=3#x", ID),
+    (f"https://m.youtube.com/shorts/{ID}", ID),
+    (f"https://www.youtube.com/live/{ID}?feature=share", ID),
+    (f"https://www.youtube.com/embed/{ID}/", ID),
+    (f"https://youtu.be/{ID}?si=abc", ID),
+    (f"https://music.youtube.com/watch?v={ID}", ID),
+    (f"https://music.youtube.com/shorts/{ID}", ID),
+    (f"https://m.youtube.com/live/{ID}", ID),
+    (f"https://www.youtube.com/watch/?v={ID}", ID),
+    (f"https://www.youtube.com/watch?v={ID}?t=3", ID),
+    (f"https://www.youtu.be/{ID}/", ID),
+    (f"https://www.youtube-nocookie.com/embed/{ID}?rel=0", ID),
+    (f"https://youtube-nocookie.com/embed/{ID}", ID),
+    ("https://www.youtube.com/watch", None),
+    ("https://www.youtube.com/watch?v=short", None),
+    ("https://www.youtube.com/@bees", None),
+    (f"https://www.youtube.com/playlist?v={ID}", None),
+    (f"https://youtube.com.evil.example/watch?v={ID}", None),
+    (f"https://evil.example/watch?v={ID}", None),
+    ("https://youtu.be/", None),
+    (f"https://m.youtu.be/{ID}", None),
+    (f"https://evil-youtube-nocookie.com/embed/{ID}", None),
+    (f"https://www.youtube.com/watch/{ID}", None),
+    (f"https://www.youtube.com/watch?v=x{ID}", None),
+    (f"https://www.youtube.com/shorts/{ID}x", None),
+    ("no url", None),
+    ("", None),
+)
+def test_id_of_a_video_url(url: str, found: str | None) -> None:
+    assert video_id_of(url) == found
 
 
 def test_video_text_has_three_sections() -> None:
@@ -142,3 +141,60 @@ def test_empty_sections_are_left_out() -> None:
 def test_video_text_does_not_depend_on_counts() -> None:
     found = replace(VIDEO, duration_seconds=None, view_count=7)
     assert video_text(found, captions()) == video_text(VIDEO, captions())
+
+
+BEES = video(1, published_at=datetime(2026, 3, 1, 12, tzinfo=UTC))
+
+
+def test_page_of_a_video_is_read() -> None:
+    assert parse_watch_page(watch_page(BEES).encode(), "utf-8", BEES.id) == BEES
+
+
+def test_video_text_is_the_same_from_page_and_feed() -> None:
+    away = datetime(2026, 3, 1, 22, tzinfo=timezone(timedelta(hours=-8)))
+    odd = replace(BEES, title='Bees & "<b>birds</b>"  €', description=" One;\n\ntwo };\n", published_at=away)
+    page = parse_watch_page(watch_page(odd).encode(), None, odd.id)
+    (listed,) = parse_channel_feed(channel_feed("The Bees", [odd]), "", "https://a.example/").videos
+    assert video_text(page, None) == video_text(listed, None)
+    assert "Published: 2026-03-02" in video_text(page, None)
+
+
+def test_page_without_the_video_is_empty() -> None:
+    def check(page: str) -> None:
+        assert parse_watch_page(page.encode(), None, BEES.id) == Video(BEES.id, "", watch_url(BEES.id))
+
+    start = "<script>var ytInitialPlayerResponse = "
+    cases = {
+        "empty": "",
+        "consent": "<html><title>Before you continue to YouTube</title>",
+        "another video": watch_page(video(2, published_at=datetime(2026, 3, 1, tzinfo=UTC))),
+        "broken": f"{start}{{broken",
+        "other types": f'{start}{{"videoDetails": [], "microformat": 5}}',
+        "deep list": f"{start}{'[' * 100_000}",
+        "deep object": f'{start}{{"a": {"[" * 100_000}',
+    }
+    check_each(cases, check)
+
+
+def test_title_is_one_line() -> None:
+    page = watch_page(replace(BEES, title="Bees\nand\u2028 honey", channel="The\r\nBees"))
+    told = parse_watch_page(page.encode(), None, BEES.id)
+    assert (told.title, told.channel) == ("Bees and honey", "The Bees")
+
+
+@each((2**31 - 1, 2**31 - 1), (2**31, None), (0, None))
+def test_length_out_of_range_is_none(seconds: int, kept: int | None) -> None:
+    page = watch_page(replace(BEES, duration_seconds=seconds))
+    assert parse_watch_page(page.encode(), None, BEES.id).duration_seconds == kept
+
+
+@each("utf-16-le", "windows-1251", "utf-8")
+def test_page_is_read_in_the_charset_of_its_server(charset: str) -> None:
+    page = watch_page(replace(BEES, title="TITLE")).replace("TITLE", "Пчёлы и мёд")
+    assert parse_watch_page(page.encode(charset), charset, BEES.id).title == "Пчёлы и мёд"
+
+
+def test_values_of_another_type_are_ignored() -> None:
+    page = watch_page(BEES).replace(f'"{BEES.view_count}"', "5").replace(f'"{BEES.channel}"', "[1]")
+    told = parse_watch_page(page.encode(), None, BEES.id)
+    assert (told.title, told.view_count, told.channel) == (BEES.title, None, None)

@@ -1,7 +1,4 @@
-"""``ingest-from-upload``.
-
-Texts become stories at once, urls are fetched later, and other items are reported.
-"""
+"""``ingest-oneoff`` and ``ingest-from-upload``: pages, texts and files that a user gives, each kept once."""
 
 from __future__ import annotations
 
@@ -10,17 +7,146 @@ from uuid import UUID
 
 import pytest
 
-from tests.cases import check_each_async
+from tests.cases import check_each_async, each
 from tests.tasks.ingest.videos import read_pages
-from tests.tasks.jobs import Jobs, memory_jobs
-from tests.tasks.scripted_web import ScriptedWeb, page
+from tests.tasks.jobs import CALM, Jobs, memory_jobs
+from tests.tasks.scripted import BRIEFS
 from zeke_queue.errors import PayloadValidationError
+from zeke_queue.model import JobQuery, RowState
 from zeke_queue.task.signals import Fail
+from zeke_queue.worker import Worker
 from zeke_tasks.ingest.content import CHUNK, FORGOTTEN_AFTER
+from zeke_tasks.ingest.oneoff import PRIORITIES
 from zeke_tasks.store.model import Content, ItemStatus, RawItem, Source, SourceType, Story
+from zeke_tasks.testing.web import page
 
 PAGE = "https://a.example/bees"
 JOB = UUID(int=7)
+
+
+async def _take(jobs: Jobs, url: str = PAGE, *, job_id: UUID | None = None, **more: Any) -> dict[str, Any]:
+    return await jobs.run("ingest-oneoff", {"url": url, **more}, job_id=job_id)
+
+
+async def test_page_becomes_item_of_its_own_source(jobs: Jobs) -> None:
+    told = await _take(jobs)
+    source = await jobs.domain.verbs.source(told["sourceId"])
+    (item,) = await jobs.domain.verbs.items_of(told["sourceId"])
+    assert source is not None
+    assert (source.type, source.name, source.url) == (SourceType.MANUAL, "a.example", PAGE)
+    assert (item.external_id, item.url) == (PAGE, PAGE)
+    assert told == {
+        "url": PAGE,
+        "new": True,
+        "sourceId": source.id,
+        "rawItemId": item.id,
+        "status": "pending",
+        "error": None,
+        "storyId": None,
+    }
+    (job,) = await jobs.sent("fetch-content")
+    assert job.data == {"rawItemIds": [str(item.id)]}
+    # One id in every database and version.
+    assert source.id == UUID("8e7a19d8-b1d9-5262-85e2-60d72214b485")
+
+
+async def test_page_is_known_by_any_spelling_and_user() -> None:
+    async def check(url: str, again: str) -> None:
+        jobs = memory_jobs()
+        first = await _take(jobs, url, job_id=JOB, requestedBy=UUID(int=1))
+        second = await _take(jobs, again, job_id=JOB if again == url else None, requestedBy=UUID(int=2))
+        assert second == {**first, "new": False}
+        assert len(await jobs.sent("fetch-content")) == 1
+
+    long = f"{PAGE}?q={'x' * 1500}"
+    spelling = "HTTPS://A.Example:443/x/../bees?utm_source=mail#top"
+    await check_each_async([(PAGE, PAGE), (PAGE, spelling), (long, long)], check)
+
+
+async def test_story_of_known_page_is_reported(jobs: Jobs) -> None:
+    jobs.web.put(PAGE, page("On bees", "bees"))
+    first = await _take(jobs)
+    await read_pages(jobs)
+    again = await _take(jobs)
+    story = await jobs.domain.story_of(first["rawItemId"])
+    assert (again["new"], again["status"], again["storyId"]) == (False, "processed", story.id)
+    assert len(await jobs.sent("fetch-content")) == 1
+
+
+async def test_error_of_unreadable_page_is_reported(jobs: Jobs) -> None:
+    await _take(jobs)
+    await read_pages(jobs)
+    again = await _take(jobs)
+    assert (again["status"], again["error"]) == ("failed", f"{PAGE}: the server answered 404 Not Found")
+
+
+async def test_page_whose_job_was_lost_is_read_again(jobs: Jobs) -> None:
+    await _take(jobs)
+    jobs.domain.clock.advance(FORGOTTEN_AFTER + 1)
+    assert not (await _take(jobs))["new"]
+    assert not (await _take(jobs))["new"]
+    first, again = await jobs.sent("fetch-content")
+    assert first.data == again.data
+
+
+async def test_reading_job_has_requested_priority() -> None:
+    async def check(priority: str) -> None:
+        jobs = memory_jobs()
+        await _take(jobs, priority=priority)
+        (job,) = await jobs.sent("fetch-content")
+        assert job.priority == PRIORITIES[priority]
+
+    assert PRIORITIES["high"] > PRIORITIES["normal"] == 0
+    await check_each_async(list(PRIORITIES), check)
+
+
+async def test_all_that_follows_from_a_page_completes_at_its_priority(jobs: Jobs) -> None:
+    jobs.web.put(PAGE, page("The new parser", "Parsing is 3 times faster than before."))
+    queue = jobs.worked()
+    first = await queue.send("ingest-oneoff", {"url": PAGE, "priority": "high"})
+    await Worker(queue, **CALM).drain()
+    follows = [job for job in (await queue.find(JobQuery(limit=100))).jobs if job.id != first.id]
+    assert {(job.row_state, job.priority) for job in follows} == {(RowState.COMPLETED, PRIORITIES["high"])}
+    assert sorted(job.name for job in follows) == [
+        "analyze-story",
+        "extract-highlights",
+        "fetch-content",
+        "generate-brief",
+        "score-relevance",
+    ]
+    (story,) = await jobs.domain.verbs.newest_stories(10)
+    assert (await jobs.domain.overlay(story)).brief_one_liner == BRIEFS.one_liner
+    highlights = await jobs.domain.verbs.highlights(story.id)
+    assert highlights
+    assert all(highlight.score is not None for highlight in highlights)
+
+
+async def test_manual_source_of_the_url_is_used_and_a_feed_is_not(jobs: Jobs) -> None:
+    await jobs.domain.source(PAGE)
+    source = await jobs.domain.source(PAGE, type=SourceType.MANUAL)
+    assert (await _take(jobs))["sourceId"] == source.id
+
+
+@each(
+    ("file:///etc/passwd", "only http and https"),
+    ("ftp://a.example/x", "only http and https"),
+    ("https://", "must be an absolute URL"),
+    ("bees", "must be an absolute URL"),
+    ("https://user:secret@a.example/", "user name or password"),
+    ("https://a.example:25/", "port 25"),
+    (f"{PAGE}?q={'ü' * 1000}", "2048 at most"),
+)
+async def test_unsupported_url_fails_job(url: str, why: str) -> None:
+    jobs = memory_jobs()
+    with pytest.raises(Fail, match=why) as raised:
+        await _take(jobs, url)
+    assert "secret" not in str(raised.value)
+    assert await jobs.domain.verbs.every_source() == []
+
+
+async def test_empty_url_is_refused_by_field(jobs: Jobs) -> None:
+    with pytest.raises(PayloadValidationError, match="url"):
+        await _take(jobs, "")
 
 
 def _item(name: str, **about: Any) -> dict[str, Any]:
@@ -48,7 +174,7 @@ async def _chunks(jobs: Jobs) -> list[list[str]]:
 
 async def test_text_becomes_story_to_analyse(jobs: Jobs) -> None:
     source = await _source(jobs)
-    told = await _upload(jobs, source, _item("1", title=" On\n bees ", text="Bees make honey.", url=PAGE))
+    told = await _upload(jobs, source, _item("1", title=" On\n\x00 bees ", text="Bees make honey.", url=PAGE))
     assert told == {
         "sourceId": source.id,
         "new": 1,
@@ -64,13 +190,6 @@ async def test_text_becomes_story_to_analyse(jobs: Jobs) -> None:
     (job,) = await jobs.sent("analyze-story")
     assert job.data == {"storyId": str(story.id), "trigger": "auto"}
     assert await _chunks(jobs) == []
-
-
-async def test_title_loses_what_postgres_cannot_hold(jobs: Jobs) -> None:
-    source = await _source(jobs)
-    await _upload(jobs, source, _item("1", text="Bees make honey.", title="On\x00 bees"))
-    story, _ = await _told(jobs, (await jobs.domain.items(source))["1"])
-    assert story.title == "On bees"
 
 
 async def test_text_without_title_and_with_invalid_url_becomes_story(jobs: Jobs) -> None:
@@ -137,12 +256,12 @@ async def test_items_uploaded_again_are_known_to_any_job() -> None:
     await check_each_async({"same job": JOB, "another job": None}, check)
 
 
-async def test_unreadable_page_can_be_uploaded_as_text(jobs: Jobs, web: ScriptedWeb) -> None:
+async def test_unreadable_page_can_be_uploaded_as_text(jobs: Jobs) -> None:
     source = await _source(jobs)
     await _upload(jobs, source, _item("1", url=PAGE), _item("2"))
     await read_pages(jobs)
     assert (await jobs.domain.items(source))["1"].status is ItemStatus.FAILED
-    web.put(PAGE, page("Too late", "bees"))
+    jobs.web.put(PAGE, page("Too late", "bees"))
     told = await _upload(jobs, source, _item("1", url=PAGE, text="Bees."), _item("2", text="Birds."))
     assert (told["items"], told["pages"], told["stories"]) == ({"processed": 2}, 0, 2)
 
