@@ -14,10 +14,13 @@ from tests.cases import check_each, check_each_async
 from tests.conformance.planting import EMPTY
 from zeke_queue.model import Job, NewJob
 from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.storage.postgres.connection_pool import ConnectionPool
 from zeke_queue.storage.postgres.statements import VARIANTS, statement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from zeke_queue.storage.postgres.rows import Row
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, 987654, tzinfo=UTC)
 PLAIN = NewJob(id=UUID(int=1), name="mail")
@@ -136,3 +139,22 @@ def test_texts_that_a_variant_replaces_occur_in_its_statement() -> None:
         assert [text for text in replaced if text not in statement(original, "pgboss")] == []
 
     check_each(VARIANTS.keys(), check)
+
+
+async def test_refused_fresh_job_costs_one_statement(
+    storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+    run = ConnectionPool.run
+
+    async def recorded(pool: ConnectionPool, name: str, *arguments: Any, **options: Any) -> list[Row]:
+        ran.append(name)
+        return await run(pool, name, *arguments, **options)
+
+    keyed = replace(FRESH, singleton_key="k")
+    slotted = replace(FRESH, id=UUID(int=2), slot_seconds=86_400)
+    assert await storage.insert([keyed, slotted]) == [keyed.id, slotted.id]
+    monkeypatch.setattr(ConnectionPool, "run", recorded)
+    for job in (keyed, slotted):
+        assert await storage.insert([replace(job, id=UUID(int=3))]) == [None]
+    assert ran == []

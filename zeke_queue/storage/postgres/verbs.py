@@ -60,9 +60,10 @@ class PostgresVerbs:
             )
         elif await self._insert_one(jobs[0]):
             return [jobs[0].id]
-        missing = [job.id for job in jobs if job.id not in ids]
+        # An existing job with this id was inserted by an earlier try. A fresh job had none: its key or slot
+        # refused it.
+        missing = [job.id for job in jobs if job.id not in ids and not (job.fresh and _is_unique(job))]
         if missing:
-            # An existing job with this id was inserted by an earlier try.
             ids.update(row[0] for row in await self._runner.run("known", {"ids": missing}))
         return [job.id if job.id in ids else None for job in jobs]
 
@@ -256,3 +257,8 @@ class PostgresVerbs:
             wake = "resume_parents" if self._runner.in_transaction else "resume_parents_for_sure"
             await self._runner.run(wake, {"ids": awaited} | self._channels)
         return {row[0] for row in changed}
+
+
+def _is_unique(job: NewJob) -> bool:
+    """Return whether a key or slot can refuse the job."""
+    return job.singleton_key is not None or job.slot_seconds is not None
