@@ -38,5 +38,4 @@ def find() -> str:
 
 
 def launch(playwright: Playwright) -> Browser:
-    """Start the browser, without a window."""
     return playwright.chromium.launch(executable_path=find(), args=list(FLAGS))

@@ -45,7 +45,6 @@ def no_settings() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    """The browser."""
     with sync_playwright() as playwright:
         browser = launch(playwright)
         yield browser
@@ -75,7 +74,6 @@ class Watch:
     elsewhere: list[str] = field(default_factory=list)
 
     def over(self, context: BrowserContext) -> None:
-        """Watch all pages of a browser's window."""
         context.on("console", self._said)
         context.on("weberror", lambda error: self.faults.append(str(error.error)))
         context.on("request", self._asked)
@@ -133,7 +131,6 @@ class Visits:
 
 @pytest.fixture
 def visits(chromium: Browser, house: House) -> Iterator[Visits]:
-    """Windows of the browser."""
     opened = Visits(chromium, house)
     yield opened
     opened.close()

@@ -98,7 +98,6 @@ class House:
             raise
 
     def do(self, asked: Coroutine[Any, Any, T]) -> T:
-        """Do something on the system's loop; returns what came of it."""
         return asyncio.run_coroutine_threadsafe(asked, self.loop).result(SOON)
 
     # The server
@@ -121,7 +120,6 @@ class House:
         self.do(self._serve())
 
     def leave(self) -> None:
-        """Stop the server; jobs continue."""
         self.do(self._leave())
 
     # The worker
@@ -150,8 +148,6 @@ class House:
     # What tests do behind the browser's back
 
     def let(self, steps: int = 1) -> None:
-        """Run the given number of steps of the jobs."""
-
         async def release() -> None:
             for _ in range(steps):
                 self.press.gate.release()
@@ -159,12 +155,9 @@ class House:
         self.do(release())
 
     def send(self, task: str, payload: Any = None, **options: Any) -> UUID:
-        """Send a job; returns its id."""
         return self.do(self.queue.send(task, payload, **options)).id
 
     def purge(self, job_id: UUID) -> None:
-        """Delete a job, as its purge will."""
-
         async def delete() -> None:
             async with self.queue.transaction() as transaction:
                 await transaction.connection.execute("delete from pgboss.job where id = %s", [job_id])
@@ -183,7 +176,6 @@ class House:
         return self.do(wait())
 
     def key(self, *scopes: Scope, name: str = "Ada", expires_in: float | None = None) -> tuple[ApiKey, str]:
-        """Store a key; returns it and its text."""
         text = apikeys.new_key(parts_of(self.queue).entropy.stream("key").randbytes(apikeys.KEY_BYTES))
         new = NewKey(
             id=parts_of(self.queue).factory.new_id(),

@@ -79,20 +79,15 @@ _LATE: Final = {"type": "TimeoutError", "message": "no answer within 30 s", "tra
 
 
 class Order(BaseModel):
-    """What a customer has bought."""
-
     order: int
 
 
 class Mail(BaseModel):
-    """A mail to a customer."""
-
     to: str
     order: int
 
 
 def shop() -> Catalog:
-    """Return the tasks of a shop."""
     catalog = Catalog()
 
     async def never(payload: Order) -> None:
@@ -135,7 +130,6 @@ class Scene:
         self.order = 4_100
 
     async def play(self) -> None:
-        """Advance the time by an hour."""
         await parts_of(self.queue).declare()
         await self._beat()
         told: dict[str, Any] = {"payload": {"order": 0}}
@@ -156,7 +150,6 @@ class Scene:
         await self._at_noon()
 
     async def _one(self, minute: int) -> None:
-        """Send one job, which waits and then runs."""
         name = self.random.choice(["charge-card", "send-mail", "send-mail", "pack-parcel", "resize-photo"])
         job_id = await self._send(name)
         self.clock.advance(self.random.uniform(0.02, 0.4 if minute < 30 else 1.2))
@@ -179,7 +172,6 @@ class Scene:
         return await self.jobs.claim_one(name, _HOLDER)
 
     async def _declined(self) -> None:
-        """Fail each attempt of a job."""
         self.failed = await self._send("charge-card", retry_limit=2)
         for attempt, (wait, ran) in enumerate([(0.3, 1.2), (20.0, 2.1), (60.0, 1.7)]):
             self.clock.advance(wait)
@@ -220,7 +212,6 @@ class Scene:
 
 
 async def take(folder: Path) -> list[Path]:
-    """Take all pictures; returns where they are."""
     scene = Scene()
     await scene.play()
     async with async_playwright() as playwright:
@@ -237,7 +228,6 @@ async def take(folder: Path) -> list[Path]:
 
 
 async def _failure(browser: Browser, made: Path) -> Path:
-    """Take the picture of a failed simulation; return its path."""
     with TemporaryDirectory() as folder:
         command = [sys.executable, "-c", _FAILURE]
         failed = await asyncio.create_subprocess_exec(*command, str(ROOT), cwd=folder, stdout=DEVNULL)
@@ -251,7 +241,6 @@ async def _failure(browser: Browser, made: Path) -> Path:
 
 @asynccontextmanager
 async def _served(queue: Queue, *pages: Page) -> AsyncGenerator[str]:
-    """Serve a queue's dashboard; gives its address."""
     server = ApiServer(queue, WebSettings.load(api_port=0), pages=pages)
     running = asyncio.create_task(server.run())
     try:
@@ -283,7 +272,6 @@ async def _all(browser: Browser, base: str, scene: Scene, folder: Path) -> list[
 
 
 async def _on_a_desk(browser: Browser, base: str, made: Path, path: str, look: _Look) -> Path:
-    """Take one picture; return its path."""
     scheme, height = look
     size: Any = {"width": 1280, "height": height}
     context = await browser.new_context(base_url=base, color_scheme=scheme, viewport=size)
@@ -303,7 +291,6 @@ async def _one(context: BrowserContext, path: str) -> bytes:
 
 
 async def _side_by_side(browser: Browser, shots: list[bytes]) -> bytes:
-    """Put pictures of phones into one."""
     page = await browser.new_page(viewport={"width": 3 * 360 + 2 * 24, "height": 700})
     images = "".join(
         f'<img src="data:image/png;base64,{base64.b64encode(shot).decode()}" width=360 height=700>'

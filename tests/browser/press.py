@@ -16,21 +16,15 @@ UNSERVED: Final = "parcel"
 
 
 class Letter(BaseModel):
-    """The content to print."""
-
     to: str = Field(description="Whom it is for")
     copies: int = Field(default=1, ge=1, description="How many, 1 or more")
 
 
 class Book(BaseModel):
-    """The steps in which a book is made."""
-
     steps: list[str] = ["set", "print", "bind"]
 
 
 class Words(BaseModel):
-    """The text for every place that shows text."""
-
     text: str
     fail: bool = False
 
@@ -49,7 +43,6 @@ class Press:
 
 
 def press_catalog(press: Press) -> Catalog:
-    """Return the tasks."""
     catalog = Catalog()
 
     @catalog.task("letter", concurrency_limit=5)

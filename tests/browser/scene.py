@@ -74,7 +74,6 @@ def furnish(house: House) -> dict[str, str]:
 
 
 def _schedules(house: House) -> None:
-    """Store two schedules, of which one rests."""
     told: dict[str, Any] = {"task": "letter", "payload": {"to": "Ada Lovelace"}}
     queue = house.queue
     house.do(

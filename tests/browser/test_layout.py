@@ -32,7 +32,6 @@ TEXT = """(element, words) => {
 
 
 def box(place: Locator) -> FloatRect:
-    """Return the box of an element."""
     found = place.bounding_box()
     assert found is not None
     return found

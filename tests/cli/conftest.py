@@ -45,7 +45,6 @@ class Zeke:
         return result.stdout
 
     def json(self, *args: str) -> Any:
-        """Run a command that must succeed; return the JSON it prints."""
         return json.loads(self.good("--json", *args))
 
     def fails(self, *args: str, code: int, **more: str | None) -> str:
@@ -61,12 +60,9 @@ class Zeke:
         return self.good("send", *args, *SHOP).strip()
 
     def work(self) -> None:
-        """Run all due jobs with a worker."""
         self.on_queue(lambda queue: Worker(queue).drain())
 
     def on_queue(self, do: Callable[[Queue], Awaitable[Any]]) -> Any:
-        """Do something with the shop's queue."""
-
         async def done() -> Any:
             async with Queue.connect(catalog, self.dsn) as queue:
                 return await do(queue)

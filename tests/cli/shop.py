@@ -12,15 +12,11 @@ catalog = Catalog(payload_cap=500)
 
 
 class Letter(BaseModel):
-    """A payload."""
-
     to: str
     copies: int = 1
 
 
 class Receipt(BaseModel):
-    """A result."""
-
     sent: int
 
 

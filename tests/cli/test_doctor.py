@@ -36,7 +36,6 @@ def problems(zeke: Zeke, *arguments: str, code: int = 1, **env: str) -> list[dic
 
 
 def sole(findings: Iterable[Any]) -> Any:
-    """Return the only finding."""
     (finding,) = findings
     return finding
 

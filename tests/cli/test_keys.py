@@ -27,8 +27,6 @@ TEAM = "123e4567-e89b-12d3-a456-426614174000"
 
 
 def valid_keys(zeke: Zeke, text: str) -> list[ApiKey]:
-    """Return the valid keys with this text."""
-
     async def look(queue: Queue) -> list[ApiKey]:
         return await parts_of(queue).storage.access.valid_keys(apikeys.prefix_of(text))
 

@@ -25,7 +25,6 @@ async def declare(queue: Queue) -> None:
 
 
 async def tick(queue: Queue) -> list[Any]:
-    """Serve due ticks."""
     return await Scheduler(parts_of(queue)).tick()
 
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 @dataclass
 class Started:
-    """What was started."""
-
     worker: Any = None
 
 

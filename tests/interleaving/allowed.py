@@ -175,7 +175,6 @@ class Search:
         self._nearest = "nothing was tried"
 
     def run(self) -> Verdict:
-        """Search; see ``Verdict``."""
         try:
             found = self._any_order()
         except TooLong:
@@ -292,7 +291,6 @@ class Search:
         return self._world
 
     def _make(self, move: Move, way: Way) -> bool:
-        """Make a move, and return whether its answer is the recorded one."""
         world = self._fresh()
         self._tried += 1
         if self._tried > MOVES_MAX:

@@ -51,7 +51,6 @@ class Arena:
     @classmethod
     @asynccontextmanager
     async def open(cls, dsn: str) -> AsyncIterator[Arena]:
-        """Connect the clients."""
         clock = FrozenClock()
         async with AsyncExitStack() as stack:
             mine: list[psycopg.AsyncConnection[Any]] = []
@@ -65,7 +64,6 @@ class Arena:
             yield cls(scheduler, mine[0], ear, clock)
 
     async def play(self, script: Script, choose: Chooser) -> Played:
-        """Play a script from its beginning."""
         before = await self._prepare(script)
         expected = World(script.before).answers_before
         assert before == expected, f"{script}\nbefore:\n  memory   {expected}\n  postgres {before}"
@@ -88,7 +86,6 @@ class Arena:
         return Played(ran, wrong, verdict.moves)
 
     async def _prepare(self, script: Script) -> list[Any]:
-        """Run the preparation; return the answers."""
         self._clock.advance((START - self._clock.now()).total_seconds())
         await self._connection.execute(EMPTY)
         storages = self._scheduler.storages
@@ -104,7 +101,6 @@ class Arena:
 
 
 def failure(script: Script, played: Played, how: str) -> str:
-    """Return the report on an interleaving that is not allowed."""
     return (
         f"{played.wrong}\n\nthe script: {script}\n\nits verbs, by ticks:\n{played.ran.history}\n\n"
         f"the schedule, each statement after its client: {told(played.ran.schedule)}\n{how}"

@@ -47,7 +47,6 @@ class Brake:
         return self._connection.info.backend_pid
 
     async def install(self) -> None:
-        """Put the trigger into the database."""
         await self._connection.execute(INSTALL)
 
     async def put_on(self, gate: Gate) -> None:

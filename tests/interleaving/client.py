@@ -45,7 +45,6 @@ class Client:
         self._transactions = 0
 
     async def do(self, verb: str, *arguments: Any, **options: Any) -> Any:
-        """Run a verb outside a transaction."""
         answer = await self._ask(
             Op(self.number, verb, arguments, options),
             lambda: getattr(self._storage, verb)(*arguments, **options),
@@ -82,15 +81,12 @@ class Client:
 
 
 class ClientTransaction:
-    """An open transaction of a client."""
-
     def __init__(self, client: Client, opened: Any, number: int) -> None:
         self._client = client
         self._opened = opened
         self._number = number
 
     async def do(self, verb: str, *arguments: Any, **options: Any) -> Any:
-        """Do a verb in the transaction."""
         return await self._client._ask(
             Op(self._client.number, verb, arguments, options, self._number),
             lambda: getattr(self._opened, verb)(*arguments, **options),

@@ -47,7 +47,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def asked(config: pytest.Config) -> Asked:
-    """Return what the options of a run ask for."""
     many: int | None = config.getoption("interleavings", default=None)
     only: int | None = config.getoption("interleaving_seed", default=None)
     return Asked(many, 0 if many is None else time.time_ns() // 1_000_000, only)
@@ -69,7 +68,6 @@ async def arena(shared_dsn: str) -> AsyncIterator[Arena]:
 
 @pytest.fixture
 def seeds(request: pytest.FixtureRequest, part: int) -> range:
-    """The seeds of a part."""
     wanted = asked(request.config)
     if wanted.only is not None:
         return range(wanted.only, wanted.only + 1)

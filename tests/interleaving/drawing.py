@@ -49,13 +49,10 @@ KEYS = None, None, "k", "l", QUEUE_KEY
 
 
 def drawn(seed: int) -> Script:
-    """Return the script of a seed."""
     return _Drawing(SeededEntropy(seed).stream("script")).script(seed)
 
 
 class _Drawing:
-    """Draws one script."""
-
     def __init__(self, chance: Random) -> None:
         self._chance = chance
         self._count = 0

@@ -50,12 +50,10 @@ def settle_in_two_ways(completed: tuple[int, ...], failed: int) -> Do:
 
 
 def both_run(parent: int, number: int) -> tuple[Do, ...]:
-    """Store a running job on A, and its child on B."""
     return *begun(job(parent)), spawn(number, parent), claim("b", worker=B)
 
 
 def waits(parent: int, number: int) -> tuple[Do, ...]:
-    """Store a job that waits for its child, which runs."""
     return *both_run(parent, number), wait(parent, number)
 
 

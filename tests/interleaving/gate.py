@@ -72,7 +72,6 @@ class Gate:
         """Whether a released statement has stopped inside, at the first row that it writes."""
 
     async def stop(self, name: str, pid: int) -> None:
-        """Wait until the scheduler releases this statement."""
         self.pid, self.stopped_at = pid, name
         self._go = asyncio.get_running_loop().create_future()
         self._changed()
@@ -110,7 +109,6 @@ class Gate:
         return self.op is not None and self.op.transaction is None and not ends
 
     def passed(self, error: BaseException | None) -> None:
-        """Note that the statement has ended, and how."""
         if isinstance(error, psycopg.Error) and error.sqlstate in ("40P01", "40001") and self.op is not None:
             self.op.undone = True
             self.op.deadlocked |= error.sqlstate == "40P01"
@@ -128,7 +126,6 @@ class GatedConnection(Connection):
     gate: Gate
 
     async def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
-        """Do what psycopg has to do, once it may."""
         name = None if self.gate.is_open else name_of(gen)
         if name is None:
             return await super().wait(gen, *args, **kwargs)
@@ -147,7 +144,6 @@ class GatedConnection(Connection):
 
     @asynccontextmanager
     async def pipeline(self) -> AsyncIterator[Any]:
-        """Send each statement separately."""
         yield None
 
 
@@ -167,7 +163,6 @@ def name_of(gen: Any) -> str | None:
 
 @cache
 def _names() -> dict[str, str]:
-    """Return the names of all statements by their text."""
     return {_key(statement(name, SCHEMA)): name for name in (*names(), *VARIANTS)}
 
 

@@ -79,7 +79,6 @@ class History:
         self.tick = 0
 
     def next_tick(self) -> int:
-        """Count one more thing that happened, and return its number."""
         self.tick += 1
         return self.tick
 

@@ -87,7 +87,6 @@ def _taking_places(op: Op) -> Iterable[UUID]:
 
 
 def _named(op: Op) -> set[UUID]:
-    """Return the jobs that a verb's arguments name."""
     values = _found((UUID, NewJob, Completed, Failed, Released, Extended), list(op.arguments))
     return {value if isinstance(value, UUID) else value.id for value in values}
 

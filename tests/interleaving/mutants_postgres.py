@@ -397,7 +397,6 @@ def _environment() -> dict[str, str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Try mutants; returns 1 if one is not found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="parts of the names of those to try")
     parser.add_argument("--all", action="store_true", help="ask every test, not only the first that finds it")

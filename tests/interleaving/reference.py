@@ -59,7 +59,6 @@ class ReferenceTransaction(MemoryTransaction):
 
     @property
     def owner(self) -> Owner:
-        """Who its locks are held by."""
         return self._owner
 
     @property
@@ -72,11 +71,9 @@ class ReferenceTransaction(MemoryTransaction):
         return self._pending.change(row)
 
     def store(self, row: Row) -> None:
-        """Keep a changed row until the end."""
         self._pending.store(row)
 
     def fingerprint(self) -> object:
-        """Return its changes and locks."""
         pending = self._pending
         return (
             frozenset(map(_fingerprint, pending._rows.values())),
@@ -89,7 +86,6 @@ class Reference(MemoryStorage):
     """The memory storage with the verbs of a transaction that Postgres does not name, but has."""
 
     def begin(self) -> ReferenceTransaction:
-        """Open a transaction; ``end`` ends it."""
         return ReferenceTransaction(self._tables, self._direct, self._locks, self._clock)
 
     @property
@@ -98,7 +94,6 @@ class Reference(MemoryStorage):
         return self._scope
 
     def end(self, transaction: ReferenceTransaction, how: str) -> None:
-        """Commit or roll back."""
         assert how in (COMMIT, ROLLBACK)
         if how == COMMIT:
             transaction.commit()
@@ -223,7 +218,6 @@ class Reference(MemoryStorage):
         return sorted(taken, key=lambda row: (-row.priority, row.start_after, row.id))
 
     def fingerprint(self) -> object:
-        """Return a key that distinguishes it from others with the same beginning."""
         tables = self._tables
         return (
             frozenset(map(_fingerprint, tables.jobs.values())),
@@ -232,11 +226,9 @@ class Reference(MemoryStorage):
         )
 
     def locked(self, ids: Collection[UUID]) -> set[UUID]:
-        """Return which of these jobs an open transaction has locked."""
         return {job_id for job_id in ids if self._locks.taken(job_id)}
 
     def waiting(self) -> set[UUID]:
-        """Return the jobs that wait for the end of others."""
         return {row.id for row in self._tables.jobs.values() if row.waits_for is not None and row.waits}
 
     def due(self, names: Collection[str]) -> list[UUID]:
@@ -246,25 +238,20 @@ class Reference(MemoryStorage):
         return [row.id for row in rows if row.waits and row.name in names and row.start_after <= now]
 
     def is_limited(self, name: str) -> bool:
-        """Return whether a queue has a concurrency limit."""
         return self._tables.queue(name).concurrency_limit is not None
 
     def is_paused(self, name: str) -> bool:
-        """Return whether a queue is paused."""
         return self._tables.queue(name).paused_on is not None
 
     def gives_nothing(self, name: str) -> bool:
-        """Return whether a queue is paused, full, or without a job that is due."""
         room = self._tables.room(name)
         return (room is not None and room <= 0) or not self.due([name])
 
     async def declare(self, queues: Sequence[QueueSettings], schedules: Sequence[Schedule]) -> None:
-        """Store limits and schedules, unless a claim has one of these queues locked."""
         self._refuse_locked(*(queue.name for queue in queues))
         await super().declare(queues, schedules)
 
     async def pause_queue(self, name: str, *, paused: bool) -> None:
-        """Pause or resume a queue, unless a claim has it locked."""
         self._refuse_locked(name)
         await super().pause_queue(name, paused=paused)
 
@@ -344,7 +331,6 @@ class Reference(MemoryStorage):
 
 
 def _fingerprint(row: Row) -> object:
-    """Return what may have become of a job."""
     return (
         row.id,
         row.state,

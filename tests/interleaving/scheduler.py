@@ -42,9 +42,7 @@ _RUN_SECONDS = 60
 class Chooser(Protocol):
     """Says whose statement goes next."""
 
-    def __call__(self, standing: Sequence[int]) -> int:
-        """Return one of the clients that wait at their gates."""
-        ...
+    def __call__(self, standing: Sequence[int]) -> int: ...
 
     def undoes(self) -> bool:
         """Return whether the server undoes the transaction instead, if it may be."""
@@ -74,7 +72,6 @@ class Drawn:
         self._ranks: dict[int, float] = {}
 
     def __call__(self, standing: Sequence[int]) -> int:
-        """Return one of the clients that wait at their gates."""
         if not self._by_rank:
             return self._random.choice(standing)
         for client in standing:
@@ -102,7 +99,6 @@ class Planned:
         """For each choice, its index and the number of alternatives."""
 
     def __call__(self, standing: Sequence[int]) -> int:
-        """Return one of the clients that wait at their gates."""
         place = self._plan[len(self.made)] if len(self.made) < len(self._plan) else 0
         place = min(place, len(standing) - 1)
         self.made.append((place, len(standing)))
@@ -171,7 +167,6 @@ class Scheduler:
         return self.history.next_tick()
 
     async def run(self, scripts: Sequence[Sequence[Step]], choose: Chooser) -> Ran:
-        """Run each script by a client of its own, until all have ended."""
         self.history = History()
         gates = self._gates[: len(scripts)]
         for gate in gates:
@@ -244,7 +239,6 @@ class Scheduler:
                 return waits
 
     async def _changes(self) -> bool:
-        """Return whether something happens at once."""
         try:
             async with asyncio.timeout(_GLANCE_SECONDS):
                 await self._changed.wait()
@@ -290,11 +284,7 @@ class Scheduler:
 
 
 class Step(Protocol):
-    """A step of a client's script."""
-
-    async def run(self, client: Client) -> None:
-        """Do it."""
-        ...
+    async def run(self, client: Client) -> None: ...
 
 
 async def _all(steps: Sequence[Step], client: Client) -> None:
@@ -303,5 +293,4 @@ async def _all(steps: Sequence[Step], client: Client) -> None:
 
 
 def told(schedule: Sequence[tuple[int, str]]) -> str:
-    """Return a schedule as text."""
     return " · ".join(f"{client} {name}" for client, name in schedule)

@@ -34,12 +34,10 @@ LONG: Final = 100.0
 
 
 def job_id(number: int) -> UUID:
-    """Return the id of a job by number."""
     return UUID(int=0x1000 + number)
 
 
 def job(number: int, name: str = "a", **options: Any) -> NewJob:
-    """Return a job, which may run for an hour."""
     return NewJob(job_id(number), name, **options)
 
 

@@ -23,19 +23,15 @@ Ending: TypeAlias = Literal["complete", "retry", "fail", "expire", "release"]
 
 
 class Do:
-    """A verb, alone or in a transaction."""
-
     def __init__(self, verb: str, *arguments: Any, **options: Any) -> None:
         self.verb = verb
         self.arguments = arguments
         self.options = options
 
     async def run(self, client: Client) -> None:
-        """Do it."""
         await client.do(self.verb, *self.arguments, **self.options)
 
     async def run_in(self, transaction: ClientTransaction) -> None:
-        """Do it in a transaction."""
         if self.verb == HOLD:
             await transaction.hold(*self.arguments)
         else:
@@ -47,14 +43,11 @@ class Do:
 
 
 class Transaction:
-    """Verbs in one transaction."""
-
     def __init__(self, *steps: Do, commit: bool = True) -> None:
         self.steps = steps
         self.commit = commit
 
     async def run(self, client: Client) -> None:
-        """Do them."""
         async with client.transaction(commit=self.commit) as transaction:
             for step in self.steps:
                 await step.run_in(transaction)
@@ -70,7 +63,6 @@ class SettleClaimed:
     ending: Ending = "complete"
 
     async def run(self, client: Client) -> None:
-        """Do it."""
         claimed, client.claimed = client.claimed, []
         if claimed:
             await client.do("settle", *outcomes([(job.id, job.attempt) for job in claimed], self.ending))
@@ -84,7 +76,6 @@ class GiveBack:
     ending: Ending = "retry"
 
     async def run(self, client: Client) -> None:
-        """Do it."""
         async with client.transaction() as transaction:
             found: list[ExpiredJob] = await transaction.do("lock_expired", self.limit)
             if found:
@@ -102,7 +93,6 @@ class ServeTicks:
     limit: int = 10
 
     async def run(self, client: Client) -> None:
-        """Do it; a tick's job has an id that follows from the schedule, as the scheduler's has."""
         async with client.transaction() as transaction:
             now, due = await transaction.do("lock_due_schedules", self.limit)
             for schedule in due:
@@ -119,7 +109,6 @@ class FallAsleep:
     queues: tuple[str, ...]
 
     async def run(self, client: Client) -> None:
-        """Run it; notifications from here on wake the worker."""
         await client.do("set_idle", self.worker, list(self.queues))
         await client.ear.mark(f"asleep {client.number}")
         await client.do("claim", self.worker, [QueueCapacity(name, 10) for name in self.queues], 10)
@@ -133,7 +122,6 @@ class Spawn:
     attempt: int = 1
 
     async def run(self, client: Client) -> None:
-        """Do it."""
         with suppress(LeaseLostError):
             await client.do("insert_child", self.child, self.attempt)
 

@@ -36,11 +36,9 @@ class Ear:
         connection.add_notify_handler(lambda notification: self.heard.append(notification.payload))
 
     async def listen(self) -> None:
-        """Begin to listen."""
         await self._connection.execute(sql.SQL("listen {}").format(sql.Identifier(CHANNEL)))
 
     async def mark(self, name: str) -> None:
-        """Put a mark after all that was committed before."""
         await self._connection.execute("select pg_notify(%s, %s)", [CHANNEL, name])
 
     async def all(self) -> list[str]:

@@ -98,7 +98,6 @@ def django_on(dsn: str) -> Iterator[Any]:
 
 
 def atomic() -> AbstractContextManager[None]:
-    """Open a transaction of Django's, or a savepoint in it."""
     return _db.transaction.atomic()
 
 

@@ -30,7 +30,6 @@ class Plan(NamedTuple):
     pages: int
 
     def scans(self, table: str = "job") -> list[Node]:
-        """Return the nodes that read a table."""
         return [
             node for node in self.nodes if node.get("Relation Name") == table and "Scan" in node["Node Type"]
         ]
@@ -59,7 +58,6 @@ def _is_aimed(node: Node) -> bool:
 
 
 def _rows(node: Node) -> float:
-    """Return how many rows a scan looked at each time."""
     removed = ("Rows Removed by Filter", "Rows Removed by Index Recheck")
     return node["Actual Rows"] + sum(node.get(name, 0) for name in removed)
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 
 class Opened(NamedTuple):
-    """A storage and its parts."""
-
     storage: PostgresStorage
     statements: ConnectionPool
     listener: Listener

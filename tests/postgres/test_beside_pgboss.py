@@ -135,7 +135,6 @@ async def test_pause_ended_by_hand_does_not_catch_up(storage: PostgresStorage, s
 
 
 async def serve_all(storage: PostgresStorage) -> None:
-    """Serve due schedules, with the next tick in a year."""
     async with storage.transaction() as transaction:
         now, due = await transaction.lock_due_schedules(10)
         for schedule in due:

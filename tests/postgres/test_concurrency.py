@@ -60,7 +60,6 @@ async def storages(dsn: str, number: int) -> AsyncGenerator[list[PostgresStorage
 
 
 async def alive(storage: PostgresStorage, *queues: str, lease: float = 3600.0) -> UUID:
-    """Register a worker that stays alive for the test."""
     worker = new_id()
     await storage.heartbeat(WorkerInfo(id=worker, host="test", pid=1, queues=queues, lease=lease))
     return worker

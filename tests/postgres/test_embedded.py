@@ -138,7 +138,6 @@ def test_server_that_ends_during_a_join_is_started_again(
 
 
 def refuse_to_connect(monkeypatch: pytest.MonkeyPatch, why: str, *, times: int | None = None) -> None:
-    """Make the server refuse connections a number of times, or always."""
     connect, left = psycopg.connect, itertools.count() if times is None else iter(range(times))
 
     def refuse(*args: Any, **more: Any) -> psycopg.Connection:

@@ -17,7 +17,6 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 @pytest.fixture
 async def elsewhere(dsn: str) -> AsyncIterator[PostgresStorage]:
-    """The storage of another process."""
     async with PostgresStorage.open(dsn) as opened:
         yield opened
 

@@ -301,7 +301,6 @@ async def test_missing_permission_is_named(empty_dsn: str, sql: Connection) -> N
 
 @pytest.fixture
 def role(sql: Connection) -> Iterator[str]:
-    """A role that may do nothing yet."""
     name = f"zeke_role_{sql.info.backend_pid}"
     sql.execute(f"create role {name}".encode())
     yield name

@@ -23,8 +23,6 @@ def heard(sql: Connection) -> Heard:
 
 
 class Heard:
-    """A listener on the storage's channels."""
-
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         connection.execute("listen zeke_work_pgboss")

@@ -26,7 +26,6 @@ REFUSAL: LiteralString = """
 
 
 async def ended(jobs: Sender, times: int, **options: Any) -> list[UUID]:
-    """Send ``number`` jobs and end them."""
     ids = await jobs.send(times, **options)
     assert await jobs.storage.cancel(ids) == set(ids)
     return ids

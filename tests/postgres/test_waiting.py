@@ -44,7 +44,6 @@ async def ask(connection: AsyncConnection[Any], question: str, *values: object) 
 
 
 async def sleeps(process: int, other: AsyncConnection[Any]) -> None:
-    """Wait until a server process executes its statement, which sleeps."""
     while await ask(other, "select wait_event from pg_stat_activity where pid = %s", process) != "PgSleep":
         pass
 
@@ -62,7 +61,6 @@ async def until_it_breaks(connection: AsyncConnection[Any]) -> None:
 
 
 def is_registered(connection: WaitingConnection) -> bool:
-    """Return whether the event loop has the connection's socket."""
     return connection._registered is not None
 
 

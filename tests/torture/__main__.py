@@ -23,7 +23,6 @@ SHORTEST = 10.0
 
 
 def main() -> int:
-    """Do what the command line asks for; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("--seconds", type=float, default=90, help="about how long one run takes (90)")
     parser.add_argument(
@@ -72,7 +71,6 @@ def run_once(seed: int, seconds: float, keep: Path | None) -> bool:
 
 
 def tell(outcome: Outcome) -> None:
-    """Report what happened."""
     jobs = ", ".join(
         f"{number} {word.replace('active', 'claims')}" for word, number in outcome.tally.most_common()
     )

@@ -95,7 +95,6 @@ class Attribution:
 
 
 def attributed(events: list[Event]) -> Iterator[Event]:
-    """Yield the events, with each change's call if it is known."""
     attribution = Attribution(events)
     for event in events:
         yield event._replace(call=attribution.of(event)) if isinstance(event, Change) else event

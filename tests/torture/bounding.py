@@ -131,7 +131,6 @@ class _Known:
 
 
 def _looked_at(call: Invoked, answer: Answered | None) -> tuple[set[UUID], set[UUID]]:
-    """Return the jobs and the workers that a call reads."""
     args: Any = call.args
     if call.verb == "lock_expired":
         found: Any = answer.result if answer is not None and answer.outcome == "ok" else ()

@@ -81,7 +81,6 @@ class Planned:
 
     @property
     def address(self) -> str:
-        """How the fault is named in the history."""
         return f"{self.node}/{self.kind}/{self.number}"
 
 
@@ -130,5 +129,4 @@ def _size(draw: random.Random, kind: str) -> float:
 
 
 def write(planned: Sequence[Planned], path: Path) -> None:
-    """Write a schedule down, a line a fault."""
     path.write_text("".join(json.dumps(asdict(one)) + "\n" for one in planned), encoding="utf-8")

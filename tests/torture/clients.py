@@ -76,7 +76,6 @@ class Client:
         self._pausing: set[str] = set()
 
     def stop(self) -> None:
-        """Begin nothing more."""
         self._stopping.set()
 
     async def run(self) -> None:

@@ -74,7 +74,6 @@ class Cluster:
 
     @property
     def socket(self) -> Path:
-        """Where the server listens."""
         return Path(str(conninfo_to_dict(self.dsn)["host"]), ".s.PGSQL.5432")
 
     def dsn_over(self, folder: Path) -> str:
@@ -85,7 +84,6 @@ class Cluster:
     @classmethod
     @contextmanager
     def started(cls) -> Iterator[Cluster]:
-        """Start a server that is gone at the end of the block."""
         with EmbeddedPostgres.start(ephemeral=True, fsync=False, settings=_SETTINGS) as server:
             migrate.migrate(server.dsn)
             with psycopg.connect(server.dsn, autocommit=True) as connection:
@@ -95,7 +93,6 @@ class Cluster:
             yield cls(server)
 
     async def restart(self, mode: Mode) -> None:
-        """Restart the server; ``immediate`` is a crash."""
         async with self.restarting:
             await asyncio.to_thread(self._server.restart, mode)
 
@@ -133,7 +130,6 @@ class Cluster:
         return row
 
     async def answers(self) -> None:
-        """Wait until the server answers."""
         while True:
             with suppress(psycopg.OperationalError):
                 async with await self.connected():
@@ -175,7 +171,6 @@ class Decoder:
         """How many jobs were sent, claimed, ended in each state, archived, purged."""
 
     def close(self) -> None:
-        """Close the file."""
         self._file.close()
 
     async def run(self) -> None:
@@ -198,7 +193,6 @@ class Decoder:
                 return
 
     async def read(self) -> None:
-        """Read all that is in the slot by now."""
         async with await self._cluster.connected() as connection:
             while True:
                 cursor = await connection.execute(_PEEK.encode(), {"slot": SLOT, "most": _BATCH})
@@ -246,7 +240,6 @@ def happened(text: str) -> str | None:
 
 
 def read_commits(path: Path) -> Iterator[Commit]:
-    """Read a file that a decoder wrote."""
     with path.open(encoding="utf-8") as file:
         for line in file:
             place, at, rows = json.loads(line)

@@ -141,7 +141,6 @@ def lsn(text: str) -> int:
 
 
 def instant(text: str) -> datetime:
-    """Return an instant as the server prints it in ISO style, in UTC."""
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
@@ -170,7 +169,6 @@ class Tables:
         self._at = 0.0
 
     def events(self, commit: Commit) -> Iterator[Event]:
-        """Yield what a commit changed."""
         self._commits += 1
         # The server reads its clock a moment before it gets a position in the log, so neighbours may be
         # swapped.

@@ -103,19 +103,16 @@ def put_together(folder: Path) -> list[Event]:
 
 
 def about(folder: Path) -> dict[str, Any]:
-    """Return the record of a run: its seed, its start, and its settings."""
     return json.loads((folder / "about.json").read_text(encoding="utf-8"))
 
 
 def rules(folder: Path) -> Rules:
-    """Return what the run was set up with."""
     noted = about(folder)["rules"]
     limits: dict[str, int] = dict.fromkeys(("limited", "calling"), LIMIT)
     return Rules(**noted, slack=SLACK, drift=DRIFT, limits=limits, options=options())
 
 
 def judge(events: list[Event], rules: Rules) -> Violation | None:
-    """Return what broke first, if anything did."""
     checker = Checker(rules, properties=PROPERTIES)
     if not any(isinstance(event, Change) for event in events):
         return Violation("history", "has no change of any job, so there is nothing to judge")

@@ -52,16 +52,13 @@ class Node:
 
     @property
     def name(self) -> str:
-        """Its name."""
         return self.part.node
 
     @property
     def starts(self) -> int:
-        """How often it was started."""
         return self._lives
 
     async def start(self) -> None:
-        """Start it, unless it runs."""
         async with self._changing:
             if self._process is not None:
                 return
@@ -82,7 +79,6 @@ class Node:
             self._lived("started")
 
     async def kill(self) -> None:
-        """Kill it; returns when it is gone."""
         async with self._changing:
             if self._process is None:
                 return
@@ -130,7 +126,6 @@ class Node:
         return True
 
     def resume(self) -> None:
-        """Resume it."""
         if self._process is not None and self._stopped:
             if self._noted:
                 # Before it can do anything.

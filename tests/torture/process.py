@@ -70,12 +70,10 @@ class Part:
     pace: float = 0.08
 
     def command(self) -> list[str]:
-        """Return the command that runs the process."""
         return [sys.executable, "-m", "tests.torture.process", json.dumps(asdict(self))]
 
 
 async def play(part: Part) -> None:
-    """Run the requested role until SIGTERM."""
     journal = Journal(Path(part.journal), part.node, part.epoch, part.place, part.life)
     settings = Settings(
         database_primary_url=None, jobs_archive_after=part.archive_after, jobs_delete_after=part.delete_after

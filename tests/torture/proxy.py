@@ -77,16 +77,13 @@ class Link:
 
     @property
     def connections(self) -> int:
-        """How many connections there are."""
         return len(self._pairs)
 
     async def start(self) -> None:
-        """Listen."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._listening = await asyncio.start_unix_server(self._accept, str(self._folder / SOCKET))
 
     async def stop(self) -> None:
-        """Break all connections, and stop listening."""
         if self._listening is not None:
             self._listening.close()
         self.heal()
@@ -101,7 +98,6 @@ class Link:
             self._open[way].clear()
 
     def refuse(self) -> None:
-        """Break each new connection at once."""
         self._refusing = True
 
     def delay(self, latency: Callable[[], float]) -> None:
@@ -109,7 +105,6 @@ class Link:
         self._latency = latency
 
     def drop(self) -> None:
-        """Break all connections."""
         for pair in tuple(self._pairs):
             pair.abort()
 

@@ -61,7 +61,6 @@ def dumps(value: Any) -> str:
 
 
 def loads(line: str) -> Any:
-    """Return what ``dumps`` made a line of."""
     return _unpacked(json.loads(line))
 
 
@@ -138,23 +137,18 @@ class Journal:
         self._numbers = itertools.count((place * LIVES_OF_ONE + life) * CALLS_OF_ONE + 1)
 
     def close(self) -> None:
-        """Close the file."""
         os.close(self._file)
 
     def number(self) -> int:
-        """Return a number for a call or a transaction."""
         return next(self._numbers)
 
     def at(self) -> float:
-        """Return the seconds since the run began."""
         return self.clock.monotonic() - self._epoch
 
     def write(self, event: Event) -> None:
-        """Write an event down."""
         os.write(self._file, (dumps(event) + "\n").encode())
 
     def told(self, watch: int, job: Job) -> None:
-        """Record that a watcher got the status of a job."""
         self.write(Notified(self.at(), self.node, watch, job.id, job.status, job.attempt))
 
     @contextmanager

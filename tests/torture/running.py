@@ -333,6 +333,5 @@ class Run:
 
 
 def say(line: str) -> None:
-    """Report the progress."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()

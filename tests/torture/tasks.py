@@ -46,7 +46,6 @@ class Stumbled(Exception):
 
 
 def make_catalog(journal: Journal) -> Catalog:
-    """Return the tasks and the schedules; each attempt is written down in the journal."""
     catalog = Catalog()
     soon: dict[str, Any] = {"retry_limit": 3, "retry_delay": 1, "retry_delay_max": 2}
     _plain_tasks(catalog, journal, soon)
@@ -110,7 +109,6 @@ def crunch(script: Script, job: JobContext) -> Any:
 
 
 def about_worker(folder: Path, pid: int) -> Path:
-    """Return the file with the role of a process by number."""
     return folder / f"process-{pid}"
 
 

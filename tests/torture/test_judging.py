@@ -66,7 +66,6 @@ def call(
     result: Any = None,
     transaction: int | None = None,
 ) -> list[Event]:
-    """Return a call of w1, and its answer unless it has none."""
     made, ended = times
     invoked = Invoked(made, "w1", number, verb, args, transaction)
     if ended is None:
@@ -82,7 +81,6 @@ def settle(number: int, times: tuple[float, float | None], *asked: Any, **more: 
 
 
 def whose(made: Change, *calls: list[Event]) -> int | None:
-    """Return the call that a change is attributed to."""
     events = sorted([made, *(event for some in calls for event in some)], key=lambda event: event.at)
     return next(event.call for event in attributed(events) if isinstance(event, Change))
 

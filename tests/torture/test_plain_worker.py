@@ -41,7 +41,6 @@ async def test_surviving_worker_serves_the_job_of_a_killed_one_and_a_tick(dsn: s
 
 
 async def _tick(queue: Queue, connection: psycopg.AsyncConnection) -> UUID:
-    """Wait for the job of the schedule."""
     while True:
         rows = await connection.execute("select id from pgboss.zeke_job where task = 'brief'")
         if (found := await rows.fetchone()) is not None:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 
 class Place:
-    """An echoing server, and a link to it."""
-
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.link = Link(folder / "server", folder / "link")
@@ -162,6 +160,5 @@ async def test_each_chunk_is_delayed_as_drawn(place: Place) -> None:
 
 
 async def turn() -> None:
-    """Run everything that can run."""
     for _ in range(10):
         await SystemClock().sleep(0)

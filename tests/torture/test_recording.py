@@ -79,8 +79,6 @@ async def test_call_is_recorded_before_and_after(journal: Journal, tmp_path: Pat
 
 
 class Broken(MemoryStorage):
-    """Fails as configured."""
-
     error: BaseException
 
     async def cancel(self, ids: Any) -> Any:  # noqa: ARG002 - as the protocol has it
@@ -128,8 +126,6 @@ async def test_calls_name_their_transaction_and_its_commit_is_a_call(
 
 
 class CommitLost(MemoryStorage):
-    """Has no answer to a commit."""
-
     @asynccontextmanager
     async def transaction(self, connection: Any = None) -> AsyncIterator[Transaction]:
         async with super().transaction(connection) as opened:

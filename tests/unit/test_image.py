@@ -85,7 +85,6 @@ def script() -> str:
 
 
 def python(folder: Path, program: str, *arguments: str) -> tuple[int, str]:
-    """Run a program; return its exit code and its output, the white space in it as single spaces."""
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         cwd=folder,

@@ -49,7 +49,6 @@ def expressions() -> st.SearchStrategy[str]:
 
 
 def wall(shown: str) -> datetime:
-    """Return what a clock on the wall shows, which has no zone."""
     return datetime.fromisoformat(shown)
 
 

@@ -25,7 +25,6 @@ E = TypeVar("E", bound=BaseException)
 
 
 def raised(error: E) -> E:
-    """Return the exception as caught, with a traceback."""
     with pytest.raises(type(error)) as caught:
         raise error
     return caught.value
@@ -38,8 +37,6 @@ def record(error: BaseException, **extra: Any) -> dict[str, Any]:
 
 
 class Odd(Exception):
-    """Its text is not available."""
-
     def __str__(self) -> NoReturn:
         raise RuntimeError("no text")
 

@@ -8,7 +8,6 @@ from zeke_queue.model import FINAL, WAITING, RowState
 
 
 def documented() -> dict[tuple[RowState, Event], RowState]:
-    """Read the table of the module's docstring."""
     lines = (states.__doc__ or "").splitlines()
     header = next(n for n, line in enumerate(lines) if line.strip().startswith("state "))
     events = [Event[name] for name in lines[header].split("|")[1].split()]
