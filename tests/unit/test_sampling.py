@@ -14,18 +14,8 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["pytester"]
 
-PLUGINS = (
-    "-p",
-    "tests.sampling",
-    "-p",
-    "no:zeke_sim",
-    "-p",
-    "no:zeke_tasks",
-    "-p",
-    "no:asyncio",
-    "-p",
-    "no:schemathesis",
-)
+UNUSED = ("zeke_sim", "zeke_tasks", "asyncio", "schemathesis")
+PLUGINS = ("-p", "tests.sampling", *(word for name in UNUSED for word in ("-p", f"no:{name}")))
 
 TESTS = """
 import pytest
@@ -52,17 +42,13 @@ def folder(pytester: pytest.Pytester) -> Path:
 
 
 @pytest.mark.usefixtures("folder")
-def test_sample_is_of_one_folder_and_stays_the_same(pytester: pytest.Pytester) -> None:
+def test_sample_is_of_one_folder_without_its_kept_files_and_stays_the_same(pytester: pytest.Pytester) -> None:
     first = chosen(pytester, "--sample", "many=3")
     assert first == chosen(pytester, "--sample", "many=3")
     assert [one.partition("/")[0] for one in first].count("many") == 3
     assert "test_alone.py::test_one[0]" in first
     assert set(first) < set(chosen(pytester, "--sample", "many=5"))
     assert len(chosen(pytester, "--sample", "many=100")) == 11
-
-
-@pytest.mark.usefixtures("folder")
-def test_kept_file_is_not_part_of_the_sample(pytester: pytest.Pytester) -> None:
     one = chosen(pytester, "--sample", "many=1", "--keep", "many/test_b.py")
     assert len([name for name in one if name.startswith("many/test_b.py")]) == 2
     assert len(one) == 4

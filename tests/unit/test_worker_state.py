@@ -7,7 +7,7 @@ the pool, whose handlers begin, end and ignore cancellations in any order. Actio
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
@@ -281,6 +281,12 @@ def state_of(*queues: ServedQueue, size: int = 2) -> WorkerState:
     return WorkerState({queue.name: queue for queue in queues}, size, 2.0)
 
 
+def running(**kind: Any) -> tuple[WorkerState, LeasedJob]:
+    state = state_of(ServedQueue("work", "work", **kind))
+    state.claimed([claimed_job(1, "work")], 0.0, 0.0)
+    return state, state.take(SLOT)
+
+
 def test_jobs_of_a_limited_task_begin_before_those_claimed_ahead() -> None:
     state = state_of(ServedQueue("free", "free"), ServedQueue("limited", "limited", limit=5))
     names = ["free", "limited", "free", "limited"]
@@ -301,9 +307,7 @@ def test_job_past_its_deadline_before_it_begins_is_marked_as_expired() -> None:
 
 
 def test_first_reason_of_an_interruption_is_kept_unless_the_job_is_lost() -> None:
-    state = state_of(ServedQueue("work", "work"))
-    state.claimed([claimed_job(1, "work")], 0.0, 0.0)
-    job = state.take(SLOT)
+    state, job = running()
     assert state.interrupt(job, "expired", 1.0) == [Interrupt(job)]
     assert state.interrupt(job, "shutdown", 2.0) == []
     assert job.reason == "expired"
@@ -312,9 +316,7 @@ def test_first_reason_of_an_interruption_is_kept_unless_the_job_is_lost() -> Non
 
 
 def test_handler_that_ignores_its_cancellation_is_reported_and_cancelled_again() -> None:
-    state = state_of(ServedQueue("work", "work"))
-    state.claimed([claimed_job(1, "work")], 0.0, 0.0)
-    job = state.take(SLOT)
+    state, job = running()
     state.interrupt(job, "expired", 1.0)
     assert state.tend(1.0 + RECANCEL_INTERVAL - 0.1) == []
     later = 1.0 + RECANCEL_INTERVAL
@@ -326,9 +328,7 @@ def test_handler_in_a_thread_is_notified_and_not_cancelled() -> None:
     class Context:
         cancelled = False
 
-    state = state_of(ServedQueue("work", "work", kind="thread"))
-    state.claimed([claimed_job(1, "work")], 0.0, 0.0)
-    job = state.take(SLOT)
+    state, job = running(kind="thread")
     job.context = context = Context()
     assert state.interrupt(job, "shutdown", 1.0) == []
     assert context.cancelled
@@ -357,9 +357,8 @@ def test_job_that_waits_too_long_is_released_and_not_claimed_ahead_again() -> No
 def test_worker_sleeps_no_longer_than_until_a_job_is_due_again(
     outcome: Completed | Failed | Released, due: float
 ) -> None:
-    state = state_of(ServedQueue("work", "work"))
-    state.claimed([claimed_job(1, "work")], 0.0, 0.0)
-    assert state.ended(state.take(SLOT), outcome)
+    state, job = running()
+    assert state.ended(job, outcome)
     assert state.settled(state.batch(10), 0.0) == (due < math.inf)
     while isinstance(action := state.claims.next(state.load(), 0.0), Claim):
         state.claims.claimed(0, action.limit)

@@ -197,13 +197,9 @@ def test_value_may_nest_as_deeply_as_pydantic_reads() -> None:
 
 
 def test_wide_value_is_not_refused_as_deep() -> None:
-    wide = [{"n": n} for n in range(1_000)]
-    assert loads(dumps(wide)) == wide
-
-
-def test_long_integer_among_others_is_not_refused_as_deep() -> None:
     wide = [[10**5_000], *([n] for n in range(1_000))]
-    assert loads(dumps(wide)) == wide
+    for value in (wide, wide[1:]):
+        assert loads(dumps(value)) == value
     with pytest.raises(SerializationError, match="200 levels"):
         dumps([10**5_000, nested(DEPTH_MAX + 10)])
 
@@ -234,44 +230,4 @@ def test_long_integer_of_another_system_is_read() -> None:
 def test_text_that_is_not_json_is_rejected() -> None:
     check_refused(
         loads, SerializationError, ["", "nul", "[1,]", "{'a':1}", "NaN", "[Infinity]", b"\xff", "[" * 100_000]
-    )
-
-
-def test_text_is_normalised_as_jsonb_prints_it() -> None:
-    check_gives(
-        normalise,
-        [
-            ('{"b":1,"aa":2,"a":3}', '{"a": 3, "b": 1, "aa": 2}'),
-            ('{"é":1,"zz":2,"z":3}', '{"z": 3, "zz": 2, "é": 1}'),
-            ('{"a":1,"a":{"c":1,"b":2}}', '{"a": {"b": 2, "c": 1}}'),
-            ("[1.0,1,1e2,1E-3,-0.0,-0,1.50e1]", "[1.0, 1, 100, 0.001, 0.0, 0, 15.0]"),
-            ("1E400", "1" + "0" * 400),
-            (r'"\u2028\u0001\/\ud83d\ude00\u007f"', '"\u2028\\u0001/\N{GRINNING FACE}\x7f"'),
-            (" [ ] ", "[]"),
-            ('{"a":{},"b":[[],{}]}', '{"a": {}, "b": [[], {}]}'),
-            ("9" * 5000, "9" * 5000),
-        ],
-    )
-
-
-def test_text_that_jsonb_rejects_is_rejected() -> None:
-    check_refused(
-        normalise,
-        SerializationError,
-        [
-            r'"\u0000"',
-            r'{"\u0000":1}',
-            r'"\ud83d"',
-            r'"\ude00\ud83d"',
-            "1e131072",
-            "1e-16384",
-            r'{"a":"\u0000","a":1}',  # jsonb reads values that it drops
-            r'{"a":["\ud800"],"a":1}',
-            '{"a":1e-16384,"a":1}',
-            "NaN",
-            "01",
-            '"\t"',
-            "[1,]",
-            "",
-        ],
     )

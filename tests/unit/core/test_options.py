@@ -160,11 +160,6 @@ def test_invalid_name_is_refused() -> None:
         new_job(ID, "not a queue", None, DEFAULTS)
 
 
-def test_job_with_a_key_may_be_throttled() -> None:
-    made = job(singleton_key="k", throttle=60)
-    assert (made.singleton_key, made.slot_seconds) == ("k", 60)
-
-
 def test_second_try_of_a_debounced_job_is_one_slot_later() -> None:
     made = job(debounce=timedelta(minutes=5), priority=3)
     assert next_slot(replace(made, fresh=True)) == replace(made, slot_offset=300, fresh=False)

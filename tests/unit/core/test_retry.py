@@ -36,13 +36,6 @@ def test_delay_lies_within_its_bounds(policy: RetryPolicy, count: int, draw: flo
         assert min(window / 2, cap) <= wait <= (cap if policy.backoff else window)
 
 
-@given(policy=policies, count=counts, draw=draws)
-def test_delay_with_backoff_is_at_most_the_cap(policy: RetryPolicy, count: int, draw: float) -> None:
-    wait = verdict(policy, count, draw)
-    if wait is not None and policy.backoff and policy.delay_max is not None:
-        assert wait <= policy.delay_max
-
-
 @given(delay=st.integers(0, INT4_MAX), cap=st.none() | st.integers(0, 10), count=counts, draw=draws)
 def test_delay_without_backoff_is_constant(delay: int, cap: int | None, count: int, draw: float) -> None:
     policy = RetryPolicy(limit=count + 1, delay=delay, backoff=False, delay_max=cap)
