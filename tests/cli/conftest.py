@@ -8,6 +8,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 import structlog
 from typer.testing import CliRunner
@@ -61,6 +62,11 @@ class Zeke:
 
     def work(self) -> None:
         self.on_queue(lambda queue: Worker(queue).drain())
+
+    def sql(self, statement: str, *values: object) -> None:
+        """Execute a statement as the tables' owner."""
+        with psycopg.connect(self.dsn or "", autocommit=True) as connection:
+            connection.execute(statement.encode(), values or None)
 
     def on_queue(self, do: Callable[[Queue], Awaitable[Any]]) -> Any:
         async def done() -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
@@ -52,18 +51,16 @@ def test_invalid_connection_option_is_a_settings_error_in_json(nowhere: Zeke) ->
 
 def test_missing_table_or_column_is_reported_with_migrate_of_its_schema(zeke_empty: Zeke) -> None:
     zeke_empty.good("migrate", "--schema", "mine")
-    with psycopg.connect(zeke_empty.dsn or "", autocommit=True) as connection:
-        connection.execute("alter table mine.job drop column meta cascade")
-        told = "Run `zeke migrate` on the same --schema or JOBS_SCHEMA"
-        assert told in zeke_empty.fails("jobs", "--schema", "mine", code=1)
-        connection.execute("drop table mine.watcher")
-        told = "Run `zeke --schema mine migrate`, or set JOBS_SCHEMA=mine for both"
-        assert told in zeke_empty.fails("jobs", "--schema", "mine", code=1)
+    zeke_empty.sql("alter table mine.job drop column meta cascade")
+    told = "Run `zeke migrate` on the same --schema or JOBS_SCHEMA"
+    assert told in zeke_empty.fails("jobs", "--schema", "mine", code=1)
+    zeke_empty.sql("drop table mine.watcher")
+    told = "Run `zeke --schema mine migrate`, or set JOBS_SCHEMA=mine for both"
+    assert told in zeke_empty.fails("jobs", "--schema", "mine", code=1)
 
 
 def test_missing_table_of_the_default_schema_is_reported_without_its_name(zeke: Zeke) -> None:
-    with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
-        connection.execute("drop table pgboss.watcher")
+    zeke.sql("drop table pgboss.watcher")
     assert zeke.fails("jobs", code=1).endswith("Run `zeke migrate`\n")
 
 

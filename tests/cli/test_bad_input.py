@@ -150,8 +150,10 @@ def test_option_that_is_not_a_job_id_is_rejected(zeke: Zeke) -> None:
 
 def test_refused_send_names_the_conflicting_job(zeke: Zeke) -> None:
     first = zeke.send("mail", '{"to": "ann"}', "--singleton-key", "ann")
-    said = zeke.fails("send", "mail", '{"to": "ann"}', *SHOP, "--singleton-key", "ann", code=1)
-    assert f"its key 'ann' is held by job {first}" in said
+    command = ("send", "mail", '{"to": "ann"}', *SHOP, "--singleton-key", "ann")
+    assert f"its key 'ann' is held by job {first}" in zeke.fails(*command, code=1)
+    told = json.loads(zeke(*command, "--json").stderr)
+    assert (told["error"], told["holder"]) == ("JobConflictError", first)
 
 
 def test_output_without_json_form_fails_its_job_with_reason(zeke: Zeke) -> None:

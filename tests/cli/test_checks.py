@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 from uuid import UUID
 
@@ -37,6 +38,7 @@ HEALTHY = Survey(
     pgboss=PgBoss(None, None),
 )
 SILENT = replace(WORKER, id=UUID(int=2), beat_on=NOW - timedelta(minutes=3))
+IDLE = replace(WORKER, id=UUID(int=3), duties=())
 
 
 def wrong(**changes: Any) -> list[Finding]:
@@ -105,157 +107,105 @@ def test_advice_names_the_database_that_was_examined() -> None:
     check_each([True, False], check)
 
 
-# Workers
+# Findings
 
 
-def test_jobs_waiting_without_a_worker_are_a_problem() -> None:
-    finding = only(workers=[], schedules=[])
-    assert (finding.grade, finding.found) == (Grade.PROBLEM, "no workers are running; 1 job waits")
-    assert "zeke worker --app" in str(finding.advice)
+def test_fault_is_one_finding_with_its_grade_and_advice() -> None:
+    def check(grade: Grade, found: str, advice: str, changes: dict[str, Any]) -> None:
+        finding = only(**changes)
+        assert finding.grade is grade
+        assert fnmatchcase(f"{finding.about}: {finding.found}", found)
+        assert fnmatchcase(str(finding.advice), advice)
+
+    problem, warning = Grade.PROBLEM, Grade.WARNING
+    paused = QueueSettings("mail", None, NOW - timedelta(hours=2))
+    overdue = [overdue_by("deadline"), overdue_by("lease"), overdue_by("lease")]
+    failed = {"mail": {RowState.FAILED: 2, RowState.EXPIRED: 1}, "ok": {RowState.COMPLETED: 1}}
+    theirs = {"counts": {"theirs": {RowState.CREATED: 1}}, "pgboss": PgBoss(60.0, None)}
+    odd, misspelt = replace(DAILY, zone="Europe/Atlantis"), replace(DAILY, task="sweeep")
+    start, remove = "*zeke worker --app*", "*: zeke schedule rm sweep"
+    unserved = "queues: 2 jobs of 'mial' wait, and no live worker serves that queue"
+    taskless = "queues: 1 job of 'mail' waits, and no live worker serves that queue"
+    gone = "schedules: 'sweep' sends 'sweeep', which no live worker serves"
+    resting = "queues: 'mail' has been paused for 2 h; waiting jobs: 1"
+    rescue = "maintenance rescues them within seconds"
+    check_each(
+        [
+            (problem, "*: no workers are running; 1 job waits", start, {"workers": [], "schedules": []}),
+            (problem, "*", "*", {"workers": [], "counts": {}}),
+            (warning, "*", "*", {"workers": [], "counts": {}, "schedules": []}),
+            (warning, "workers: *no live worker runs maintenance*", "*", {"workers": [IDLE, SILENT]}),
+            (problem, unserved, "*whose catalog has that task*", {"counts": {"mial": {RowState.RETRY: 2}}}),
+            (warning, "*", "*a pg-boss may serve it*", theirs),
+            (problem, taskless, "*", {"workers": [replace(WORKER, queues=())], "schedules": []}),
+            (warning, resting, "*zeke queue resume mail*", {"queues": [paused]}),
+            (warning, "*1 past the deadline, 2 without a live worker", rescue, {"overdue": overdue}),
+            (warning, "*: failed or expired permanently: 3 of 'mail'", "*", {"counts": failed}),
+            (problem, "*: 'sweep' never fires: *", "*", {"schedules": [odd]}),
+            (warning, gone, remove, {"schedules": [misspelt]}),
+            (
+                *(problem, "queues: *", remove),
+                {"schedules": [misspelt], "counts": {"sweeep": {RowState.CREATED: 3}}},
+            ),
+        ],
+        check,
+    )
 
 
-def test_schedule_without_a_worker_is_a_problem() -> None:
-    assert only(workers=[], counts={}).grade is Grade.PROBLEM
+def test_harmless_difference_is_no_fault() -> None:
+    def check(changes: dict[str, Any]) -> None:
+        assert wrong(**changes) == []
+
+    check_each(
+        [
+            {"workers": [IDLE, WORKER]},
+            {"counts": {"__pgboss__maintenance": {RowState.CREATED: 1}}},
+            {"counts": {"gone": {RowState.COMPLETED: 3}}},
+            {"schedules": [replace(DAILY, next_tick=NOW - timedelta(hours=1), paused=True)]},
+        ],
+        check,
+    )
 
 
-def test_missing_worker_without_jobs_is_a_warning() -> None:
-    assert only(workers=[], counts={}, schedules=[]).grade is Grade.WARNING
+def test_dead_worker_and_a_queue_at_its_limit_are_reported_without_a_fault() -> None:
+    def check(found: str, **changes: Any) -> None:
+        assert found in [finding.found for finding in examine(replace(HEALTHY, **changes))]
+        assert wrong(**changes) == []
 
-
-def test_dead_worker_without_jobs_is_not_a_problem() -> None:
-    assert wrong(workers=[WORKER, SILENT]) == []
-    told = "1 worker died earlier or can't reach the database, and holds no jobs"
-    assert told in [finding.found for finding in examine(replace(HEALTHY, workers=[WORKER, SILENT]))]
+    dead = "1 worker died earlier or can't reach the database, and holds no jobs"
+    check(dead, workers=[WORKER, SILENT])
+    full = "'mail' is at its limit: 2 of at most 2 jobs run, 9 wait"
+    check(full, counts={"mail": {RowState.ACTIVE: 2, RowState.CREATED: 9}})
 
 
 def test_worker_silent_beyond_its_lease_with_jobs_is_named() -> None:
-    finding = wrong(workers=[WORKER, SILENT], overdue=[overdue_by("lease")])[0]
-    assert finding.grade is Grade.WARNING
-    assert finding.found == f"worker {SILENT.id} (pid 42 on host) has been silent for 3 min"
+    first, *rest = wrong(workers=[WORKER, SILENT], overdue=[overdue_by("lease")])
+    assert first.grade is Grade.WARNING
+    assert first.found == f"worker {SILENT.id} (pid 42 on host) has been silent for 3 min"
+    assert rest
+    advice = {one.advice for one in wrong(overdue=[overdue_by("lease")], workers=[SILENT])}
+    assert "start a worker: its maintenance rescues them within seconds" in advice
 
 
-def test_worker_is_alive_for_the_length_of_its_lease() -> None:
+def test_task_of_a_silent_worker_is_not_served() -> None:
+    silent = replace(SILENT, queues=("mial",))
+    found = wrong(workers=[WORKER, silent], counts={"mial": {RowState.CREATED: 1}})
+    assert Grade.PROBLEM in {one.grade for one in found}
+
+
+def test_ages_are_compared_with_their_limits() -> None:
     def check(seconds: int, alive: bool) -> None:  # noqa: FBT001
         late = replace(WORKER, beat_on=NOW - timedelta(seconds=seconds))
         assert (replace(HEALTHY, workers=[late]).living() == [late]) == alive
 
     check_each([(15, True), (16, False)], check)
 
+    def advice(**changes: Any) -> list[str]:
+        return [str(finding.advice) for finding in wrong(**changes)]
 
-def test_maintenance_that_only_a_lost_worker_has_is_missing() -> None:
-    alone = replace(WORKER, id=UUID(int=3), duties=())
-    assert wrong(workers=[alone, WORKER]) == []
-    finding = only(workers=[alone, SILENT])
-    assert (finding.grade, finding.about) == (Grade.WARNING, "workers")
-    assert "no live worker runs maintenance" in finding.found
-
-
-# Queues
-
-
-def test_jobs_of_a_task_without_a_live_worker_are_a_problem() -> None:
-    finding = only(counts={"mial": {RowState.RETRY: 2}})
-    assert finding.grade is Grade.PROBLEM
-    assert finding.found == "2 jobs of 'mial' wait, and no live worker serves that queue"
-    assert "whose catalog has that task" in str(finding.advice)
-
-
-def test_task_of_a_silent_worker_is_not_served() -> None:
-    silent = replace(SILENT, queues=("mial",))
-    assert Grade.PROBLEM in {
-        f.grade for f in wrong(workers=[WORKER, silent], counts={"mial": {RowState.CREATED: 1}})
-    }
-
-
-def test_queue_may_be_served_by_pgboss() -> None:
-    finding = only(counts={"theirs": {RowState.CREATED: 1}}, pgboss=PgBoss(60.0, None))
-    assert finding.grade is Grade.WARNING
-    assert "a pg-boss may serve it" in str(finding.advice)
-
-
-def test_internal_queues_of_pgboss_are_ignored() -> None:
-    assert wrong(counts={"__pgboss__maintenance": {RowState.CREATED: 1}}) == []
-
-
-def test_worker_without_tasks_serves_no_queue() -> None:
-    finding = only(workers=[replace(WORKER, queues=())], schedules=[])
-    assert finding.grade is Grade.PROBLEM
-    assert finding.found == "1 job of 'mail' waits, and no live worker serves that queue"
-
-
-def test_ended_jobs_of_an_unserved_task_are_not_a_problem() -> None:
-    assert wrong(counts={"gone": {RowState.COMPLETED: 3}}) == []
-
-
-def test_paused_queue_is_a_warning() -> None:
-    finding = only(queues=[QueueSettings("mail", None, NOW - timedelta(hours=2))])
-    assert finding.grade is Grade.WARNING
-    assert finding.found == "'mail' has been paused for 2 h; waiting jobs: 1"
-    assert "zeke queue resume mail" in str(finding.advice)
-
-
-def test_queue_at_its_limit_is_reported_without_a_problem() -> None:
-    survey = replace(HEALTHY, counts={"mail": {RowState.ACTIVE: 2, RowState.CREATED: 9}})
-    assert "'mail' is at its limit: 2 of at most 2 jobs run, 9 wait" in [f.found for f in examine(survey)]
-    assert wrong(counts=survey.counts) == []
-
-
-# Jobs
-
-
-def test_jobs_that_should_have_ended_are_counted_by_reason() -> None:
-    finding = only(overdue=[overdue_by("deadline"), overdue_by("lease"), overdue_by("lease")])
-    assert finding.found.endswith("1 past the deadline, 2 without a live worker")
-    assert finding.advice == "maintenance rescues them within seconds"
-    advice = {one.advice for one in wrong(overdue=[overdue_by("lease")], workers=[SILENT])}
-    assert "start a worker: its maintenance rescues them within seconds" in advice
-
-
-def test_failed_jobs_are_counted_by_queue() -> None:
-    finding = only(counts={"mail": {RowState.FAILED: 2, RowState.EXPIRED: 1}, "ok": {RowState.COMPLETED: 1}})
-    assert finding.grade is Grade.WARNING
-    assert finding.found == "failed or expired permanently: 3 of 'mail'"
-
-
-# Schedules
-
-
-def test_tick_unserved_for_a_minute_is_a_problem() -> None:
-    def check(seconds: int, problems: int) -> None:
-        late = replace(DAILY, next_tick=NOW - timedelta(seconds=seconds))
-        found = wrong(schedules=[late])
-        assert len(found) == problems
-        assert all("--no-schedules" in str(finding.advice) for finding in found)
-
-    check_each([(61, 1), (59, 0)], check)
-
-
-def test_paused_schedule_is_not_late() -> None:
-    assert wrong(schedules=[replace(DAILY, next_tick=NOW - timedelta(hours=1), paused=True)]) == []
-
-
-def test_unreadable_schedule_is_a_problem() -> None:
-    finding = only(schedules=[replace(DAILY, zone="Europe/Atlantis")])
-    assert finding.grade is Grade.PROBLEM
-    assert finding.found.startswith("'sweep' never fires: ")
-
-
-def test_schedule_of_an_unserved_task_is_a_warning() -> None:
-    finding = only(schedules=[replace(DAILY, task="sweeep")])
-    assert finding.found == "'sweep' sends 'sweeep', which no live worker serves"
-    assert str(finding.advice).endswith(": zeke schedule rm sweep")
-
-
-def test_unserved_ticks_are_reported_with_the_command_that_stops_them() -> None:
-    finding = only(schedules=[replace(DAILY, task="sweeep")], counts={"sweeep": {RowState.CREATED: 3}})
-    assert finding.about == "queues"
-    assert str(finding.advice).endswith(": zeke schedule rm sweep")
-
-
-def test_pgboss_that_serves_schedules_is_reported() -> None:
-    def check(age: float, found: int) -> None:
-        findings = wrong(pgboss=PgBoss(None, age))
-        assert len(findings) == found
-        assert all("noScheduling: true" in str(finding.advice) for finding in findings)
-
-    check_each([(119.0, 1), (121.0, 0)], check)
+    (late,) = advice(schedules=[replace(DAILY, next_tick=NOW - timedelta(seconds=61))])
+    assert "--no-schedules" in late
+    assert advice(schedules=[replace(DAILY, next_tick=NOW - timedelta(seconds=59))]) == []
+    (theirs,) = advice(pgboss=PgBoss(None, 119.0))
+    assert "noScheduling: true" in theirs
+    assert advice(pgboss=PgBoss(None, 121.0)) == []

@@ -64,18 +64,12 @@ def test_missing_tables_suggest_the_migration(zeke_empty: Zeke) -> None:
     assert finding["advice"] == "Run `zeke migrate`"
 
 
-def test_advice_for_another_schema_names_it(zeke_empty: Zeke) -> None:
-    finding = sole(problems(zeke_empty, "--schema", "mine"))
-    assert finding["advice"] == "Run `zeke --schema mine migrate`, or set JOBS_SCHEMA=mine for both"
-
-
 def test_current_tables_are_reported_without_a_number(zeke: Zeke) -> None:
     assert "pg-boss 9's (version 20), all migrations applied" in zeke("doctor").stdout
 
 
 def test_outdated_tables_suggest_the_migration(zeke: Zeke) -> None:
-    with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
-        connection.execute("delete from pgboss.zeke_migration where number = 3")
+    zeke.sql("delete from pgboss.zeke_migration where number = 3")
     finding = sole(problems(zeke))
     assert "indexes_of_ours not applied" in finding["found"]
     assert finding["advice"] == "Run `zeke migrate`"
@@ -95,16 +89,15 @@ def test_missing_permissions_come_with_grant_statements(zeke: Zeke) -> None:
         assert finding["about"] == "rights"
         every = "select, insert, update, delete"
         assert f"{every} on job; {every} on archive" in finding["found"]
-        with psycopg.connect(zeke.dsn or "", autocommit=True) as owner:
-            owner.execute(finding["advice"].partition(": ")[2].encode())
+        zeke.sql(finding["advice"].partition(": ")[2])
         assert [f["about"] for f in problems(zeke, DATABASE_PRIMARY_URL=dsn, code=0)] == ["workers"]
 
 
 def test_role_without_api_permissions_is_healthy_with_a_note(zeke: Zeke) -> None:
-    with stranger(zeke.dsn) as dsn, psycopg.connect(zeke.dsn or "", autocommit=True) as owner:
+    with stranger(zeke.dsn) as dsn:
         given = sole(problems(zeke, DATABASE_PRIMARY_URL=dsn))["advice"]
         assert "api_key" not in given
-        owner.execute(given.partition(": ")[2].encode())
+        zeke.sql(given.partition(": ")[2])
 
         def told() -> list[dict[str, str]]:
             findings = json.loads(zeke("--json", "doctor", DATABASE_PRIMARY_URL=dsn).stdout)["findings"]
@@ -113,7 +106,7 @@ def test_role_without_api_permissions_is_healthy_with_a_note(zeke: Zeke) -> None
         finding = sole(told())
         assert finding["grade"] == "ok"
         assert "select, insert, update on api_key; " in finding["found"]
-        owner.execute(finding["advice"].partition(": ")[2].encode())
+        zeke.sql(finding["advice"].partition(": ")[2])
         assert told() == []
         assert zeke.good("keys", "create", "ci", DATABASE_PRIMARY_URL=dsn).startswith("mid_")
 
@@ -121,10 +114,9 @@ def test_role_without_api_permissions_is_healthy_with_a_note(zeke: Zeke) -> None
 def test_missing_permission_is_distinguished_from_granted_ones(zeke: Zeke) -> None:
     with stranger(zeke.dsn) as dsn:
         role = dsn.partition("role=")[2].strip("'\"")
-        with psycopg.connect(zeke.dsn or "", autocommit=True) as owner:
-            owner.execute(f"grant usage on schema pgboss to {role}".encode())
-            owner.execute(f"grant all on all tables in schema pgboss to {role}".encode())
-            owner.execute(f"revoke delete on pgboss.archive from {role}".encode())
+        zeke.sql(f"grant usage on schema pgboss to {role}")
+        zeke.sql(f"grant all on all tables in schema pgboss to {role}")
+        zeke.sql(f"revoke delete on pgboss.archive from {role}")
         finding = sole(problems(zeke, DATABASE_PRIMARY_URL=dsn))
     assert finding["found"] == f"role {role} lacks in schema pgboss: delete on archive"
 
@@ -168,32 +160,25 @@ def test_task_missing_from_the_live_worker_is_a_problem(zeke: Zeke) -> None:
 
 
 def test_old_transaction_is_named(zeke: Zeke, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "LONG_TRANSACTION", 0.0)
     with psycopg.connect(zeke.dsn or "", application_name="a forgotten console") as connection:
         connection.execute("create temporary table mine ()")
+        assert [f["about"] for f in problems(zeke, code=0)] == ["workers"]
+        monkeypatch.setattr(database, "LONG_TRANSACTION", 0.0)
         found = [f for f in problems(zeke, code=0) if f["about"] == "database"]
     assert "of a forgotten console (idle in transaction) has had a transaction open" in sole(found)["found"]
     assert "pg_terminate_backend" in sole(found)["advice"]
 
 
-def test_young_transaction_is_ignored(zeke: Zeke) -> None:
-    with psycopg.connect(zeke.dsn or "") as connection:
-        connection.execute("create temporary table mine ()")
-        assert [f["about"] for f in problems(zeke, code=0)] == ["workers"]
-
-
 def test_pgboss_s_costly_indexes_are_named_with_what_drops_them(zeke: Zeke) -> None:
-    with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
-        connection.execute("create index job_fetch on pgboss.job (name text_pattern_ops, startafter)")
-        finding = sole(f for f in problems(zeke, code=0) if f["about"] == "tables")
-        assert "pgboss.job_fetch halves the speed, and serves only" in finding["found"]
-        connection.execute(finding["advice"].partition(": ")[2].rstrip(";").encode())
+    zeke.sql("create index job_fetch on pgboss.job (name text_pattern_ops, startafter)")
+    finding = sole(f for f in problems(zeke, code=0) if f["about"] == "tables")
+    assert "pgboss.job_fetch halves the speed, and serves only" in finding["found"]
+    zeke.sql(finding["advice"].partition(": ")[2].rstrip(";"))
     assert [f["about"] for f in problems(zeke, code=0)] == ["workers"]
 
 
 def test_active_cron_of_pgboss_is_reported(zeke: Zeke) -> None:
-    with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
-        connection.execute("update pgboss.version set cron_on = now(), maintained_on = now()")
+    zeke.sql("update pgboss.version set cron_on = now(), maintained_on = now()")
     finding = sole(f for f in problems(zeke, code=0) if f["about"] == "schedules")
     assert "a pg-boss 9 served the schedules 0 s ago" in finding["found"]
 

@@ -106,9 +106,3 @@ def test_closed_pipe_ends_the_command_quietly(zeke: Zeke, start: Start) -> None:
             assert reading.stderr.read() == ""
 
     check_each([("jobs",), ("jobs", "--json"), ("migrate", "--sql")], check)
-
-
-def test_module_can_be_run_as_the_command(start: Start) -> None:
-    with start("jobs") as listing:
-        assert listing.communicate(timeout=PATIENCE) == ("No jobs yet.\n", "")
-        assert listing.returncode == 0

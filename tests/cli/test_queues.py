@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.cli.conftest import Zeke
-from zeke_queue.client.queue import Queue
 from zeke_queue.model import JobStatus
 
 LETTER = '{"to": "ann"}'
@@ -74,11 +75,12 @@ def test_queue_served_by_a_worker_is_paused_without_jobs(zeke: Zeke) -> None:
     zeke.good("queue", "pause", "mail")
 
 
-def test_schedules_are_listed_with_their_ticks(zeke: Zeke) -> None:
-    async def schedule(queue: Queue) -> None:
-        await queue.schedules.put("refuse", "0 3 * * *", timezone="Europe/Berlin", description="Say no")
+def put(zeke: Zeke, name: str, cron: str, **options: Any) -> None:
+    zeke.on_queue(lambda queue: queue.schedules.put(name, cron, **options))
 
-    zeke.on_queue(schedule)
+
+def test_schedules_are_listed_with_their_ticks(zeke: Zeke) -> None:
+    put(zeke, "refuse", "0 3 * * *", timezone="Europe/Berlin", description="Say no")
     heading, line = zeke.good("schedules").splitlines()
     assert heading.split() == ["schedule", "cron", "zone", "next", "tick", "(UTC)", "last", "description"]
     assert line.startswith("refuse    0 3 * * *  Europe/Berlin")
@@ -87,10 +89,7 @@ def test_schedules_are_listed_with_their_ticks(zeke: Zeke) -> None:
 
 
 def test_schedule_shows_only_unusual_settings(zeke: Zeke) -> None:
-    async def schedule(queue: Queue) -> None:
-        await queue.schedules.put("nightly", "0 3 * * *", task="refuse", catch_up="all", paused=True)
-
-    zeke.on_queue(schedule)
+    put(zeke, "nightly", "0 3 * * *", task="refuse", catch_up="all", paused=True)
     heading, line = zeke.good("schedules").splitlines()
     assert "task" in heading
     assert "catch up" in heading
@@ -99,12 +98,8 @@ def test_schedule_shows_only_unusual_settings(zeke: Zeke) -> None:
 
 
 def test_schedule_is_one_fitting_line_on_a_terminal(zeke: Zeke) -> None:
-    async def schedule(queue: Queue) -> None:
-        await queue.schedules.put(
-            "refuse", "*/5 * * * *", timezone="America/Indiana/Indianapolis", description="no " * 40
-        )
-
-    zeke.on_queue(schedule)
+    zone = "America/Indiana/Indianapolis"
+    put(zeke, "refuse", "*/5 * * * *", timezone=zone, description="no " * 40)
     for width in [80, 120]:
         terminal = {"FORCE_COLOR": "1", "TERM": "xterm", "NO_COLOR": "1", "COLUMNS": str(width)}
         lines = zeke.good("schedules", **terminal).splitlines()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import psycopg
 import pytest
 
 from tests.cases import check_each
@@ -28,35 +27,27 @@ def zeke(zeke_alone: Zeke) -> Zeke:
 @contextmanager
 def role_of(zeke: Zeke) -> Iterator[tuple[Zeke, Grant]]:
     """Create a role without rights; yield the command line as it, and what grants it some as the owner."""
-    with stranger(zeke.dsn) as dsn, psycopg.connect(zeke.dsn or "", autocommit=True) as owner:
+    with stranger(zeke.dsn) as dsn:
         name = dsn.partition("role=")[2].strip("'\"")
-        yield Zeke(dsn), lambda right: owner.execute(f"grant {right} to {name}".encode()) and None
+        yield Zeke(dsn), lambda right: zeke.sql(f"grant {right} to {name}")
 
 
-@pytest.fixture
-def role(zeke: Zeke) -> Iterator[tuple[Zeke, Grant]]:
-    with role_of(zeke) as made:
-        yield made
-
-
-def test_read_only_role_reads_what_the_owner_reads_and_changes_nothing(
-    zeke: Zeke, role: tuple[Zeke, Grant]
-) -> None:
-    reader, grant = role
-    grant("usage on schema pgboss")
-    grant("select on all tables in schema pgboss")
+def test_read_only_role_reads_what_the_owner_reads_and_changes_nothing(zeke: Zeke) -> None:
     job_id = zeke.send("mail", LETTER)
     zeke.work()
+    with role_of(zeke) as (reader, grant):
+        grant("usage on schema pgboss")
+        grant("select on all tables in schema pgboss")
 
-    def check(*look: str) -> None:
-        command = [job_id if word == "ID" else word for word in look]
-        assert reader.json(*command) == zeke.json(*command)
+        def check(*look: str) -> None:
+            command = [job_id if word == "ID" else word for word in look]
+            assert reader.json(*command) == zeke.json(*command)
 
-    check_each(LOOKS, check)
-    for command in (("send", "mail", LETTER, *SHOP), ("queue", "pause", "mail")):
-        said = reader.fails(*command, code=1)
-        assert "lacks the right insert on pgboss.job" in said
-        assert "`zeke doctor` prints" in said
+        check_each(LOOKS, check)
+        for command in (("send", "mail", LETTER, *SHOP), ("queue", "pause", "mail")):
+            said = reader.fails(*command, code=1)
+            assert "lacks the right insert on pgboss.job" in said
+            assert "`zeke doctor` prints" in said
 
 
 def test_role_without_permissions_gets_the_grants_for_reading(zeke: Zeke) -> None:
@@ -68,9 +59,7 @@ def test_role_without_permissions_gets_the_grants_for_reading(zeke: Zeke) -> Non
             grant("usage on schema pgboss")
             said = reader.fails(*command, code=1)
             assert "lacks the right select on pgboss.job" in said
-            statements = said.partition("As the tables' owner: ")[2].strip().split("; ")
-            for statement in statements:
-                grant(statement.removeprefix("grant ").rpartition(" to ")[0])
+            zeke.sql(said.partition("As the tables' owner: ")[2])
             assert "lacks" not in reader(*command).output
 
     check_each(LOOKS, check)
@@ -98,10 +87,7 @@ def test_role_without_permissions_gets_the_grants_for_the_api(
             assert "can't serve the HTTP API: it lacks in schema pgboss: " in said
             assert "insert, update on api_key" in said
             assert begun == []
-            for statement in (
-                said.partition("As the tables' owner: ")[2].strip().removesuffix(";").split("; ")
-            ):
-                grant(statement.removeprefix("grant ").rpartition(" to ")[0])
+            zeke.sql(said.partition("As the tables' owner: ")[2])
             assert "far enough" in server.fails(command, *SHOP, "--port", "0", code=2)
             assert begun == ["begun"]
 
@@ -109,10 +95,9 @@ def test_role_without_permissions_gets_the_grants_for_the_api(
 
 
 def test_api_on_outdated_tables_names_the_migration_command(zeke: Zeke) -> None:
-    with psycopg.connect(zeke.dsn or "", autocommit=True) as owner:
-        owner.execute(
-            "delete from pgboss.zeke_migration where number = (select max(number) from pgboss.zeke_migration)"
-        )
+    zeke.sql(
+        "delete from pgboss.zeke_migration where number = (select max(number) from pgboss.zeke_migration)"
+    )
     said = zeke.fails("api", *SHOP, "--port", "0", code=1)
     assert "is not up to date" in said
     assert "zeke migrate" in said

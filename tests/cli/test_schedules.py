@@ -7,8 +7,6 @@ import re
 from datetime import timedelta
 from typing import Any
 
-import psycopg
-
 from tests.cli.conftest import Zeke
 from zeke_queue import Catalog
 from zeke_queue.client.parts import parts_of
@@ -30,11 +28,9 @@ async def tick(queue: Queue) -> list[Any]:
 
 def long_ago(zeke: Zeke) -> None:
     """Set the last tick of the schedule to five hours ago, so that five ticks are due."""
-    with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
-        connection.execute(
-            "update pgboss.schedule set last_tick = now() - interval '5 hours',"
-            " next_tick = now() - interval '4 hours'"
-        )
+    zeke.sql(
+        "update pgboss.schedule set last_tick = now() - interval '5 h', next_tick = now() - interval '4 h'"
+    )
 
 
 def test_deleted_schedule_does_not_fire(zeke: Zeke) -> None:
@@ -95,11 +91,10 @@ def test_last_tick_is_shown(zeke: Zeke) -> None:
 
 def test_unreadable_schedule_is_listed_among_the_others(zeke: Zeke) -> None:
     zeke.on_queue(declare)
-    with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
-        connection.execute(
-            "insert into pgboss.schedule (name, cron, timezone, last_tick, data) values"
-            " ('by-hand', 'every day', 'Mars', now(), '1e5000')"
-        )
+    zeke.sql(
+        "insert into pgboss.schedule (name, cron, timezone, last_tick, data) values"
+        " ('by-hand', 'every day', 'Mars', now(), '1e5000')"
+    )
     # Python reads no integer that is this long.
     by_hand, hourly = json.loads(zeke.good("schedules", "--json"), parse_int=str)
     assert (by_hand["name"], by_hand["data"]) == ("by-hand", f"1{'0' * 5000}")

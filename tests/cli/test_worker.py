@@ -18,6 +18,7 @@ from zeke_queue.worker import process_signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from zeke_queue.worker import Worker
@@ -101,21 +102,40 @@ def test_worker_limits_the_named_tasks(zeke: Zeke, started: Started) -> None:
     assert "--task-concurrency: must be of the form TASK=NUMBER, got 'mail'" in said
 
 
-@pytest.fixture
-def embedded(zeke_empty: Zeke, monkeypatch: pytest.MonkeyPatch) -> Zeke:
-    """The command line on the database that ``--embedded`` starts."""
+class Embedded:
+    """Stands for the server that ``--embedded`` starts: a database that is there already."""
+
+    def __init__(self, dsn: str | None) -> None:
+        self.dsn = dsn
+        self.running: list[bool] = []
+        self.fails: Exception | None = None
+        self.fails_at_its_end = False
+
+    def start(self, _directory: Path | None = None) -> AbstractContextManager[Embedded]:
+        if self.fails is not None and not self.fails_at_its_end:
+            raise self.fails
+        return self._run()
 
     @contextmanager
-    def start(directory: Path | None = None) -> Iterator[Any]:
-        del directory
-        yield type("Server", (), {"dsn": zeke_empty.dsn})
+    def _run(self) -> Iterator[Embedded]:
+        self.running.append(True)
+        try:
+            yield self
+        finally:
+            self.running.append(False)
+            if self.fails is not None:
+                raise self.fails
 
-    monkeypatch.setattr(EmbeddedPostgres, "start", start)
-    return zeke_empty
+
+@pytest.fixture
+def embedded(zeke_empty: Zeke, monkeypatch: pytest.MonkeyPatch) -> Embedded:
+    server = Embedded(zeke_empty.dsn)
+    monkeypatch.setattr(EmbeddedPostgres, "start", server.start)
+    return server
 
 
 def test_where_an_embedded_server_is_found_is_logged_at_each_start(
-    embedded: Zeke, nowhere: Zeke, started: Started
+    embedded: Embedded, nowhere: Zeke, started: Started
 ) -> None:
     for _ in range(2):
         lines = map(json.loads, nowhere("worker", *SHOP, "--embedded").stderr.splitlines())
@@ -125,7 +145,7 @@ def test_where_an_embedded_server_is_found_is_logged_at_each_start(
         assert nowhere.good(*command) == "No jobs yet.\n"
 
 
-def test_every_command_can_use_an_embedded_server(embedded: Zeke, nowhere: Zeke) -> None:
+def test_every_command_can_use_an_embedded_server(embedded: Embedded, nowhere: Zeke) -> None:
     def check(place: int) -> None:
         def on_embedded(*command: str) -> str:
             return nowhere.good(*command[:place], "--embedded", *command[place:])
@@ -155,25 +175,20 @@ def test_embedded_server_excludes_a_named_database(nowhere: Zeke) -> None:
     assert "leave out one of them" in said
 
 
-def test_embedded_server_overrides_the_environment_with_a_message(embedded: Zeke, started: Started) -> None:
-    result = embedded(
-        "worker", *SHOP, "--embedded", DATABASE_PRIMARY_URL="postgresql://nobody@127.0.0.1:1/no"
-    )
+def test_embedded_server_overrides_the_environment_with_a_message(
+    embedded: Embedded, nowhere: Zeke, started: Started
+) -> None:
+    elsewhere = "postgresql://nobody@127.0.0.1:1/no"
+    result = nowhere("worker", *SHOP, "--embedded", DATABASE_PRIMARY_URL=elsewhere)
     assert result.exit_code == 0
     (told,) = [line for line in result.stderr.splitlines() if "setting_ignored" in line]
     assert "DATABASE_PRIMARY_URL" in told
 
 
-def test_missing_home_directory_is_reported(nowhere: Zeke, monkeypatch: pytest.MonkeyPatch) -> None:
-    def check(error: Exception) -> None:
-        def start(directory: Path | None = None) -> None:
-            del directory
-            raise error
-
-        monkeypatch.setattr(EmbeddedPostgres, "start", start)
-        assert "set HOME" in nowhere.fails("worker", *SHOP, "--embedded", code=2)
-
-    check_each([PermissionError(13, "Permission denied"), RuntimeError("no home directory")], check)
+def test_missing_home_directory_is_reported(nowhere: Zeke, embedded: Embedded) -> None:
+    for error in (PermissionError(13, "Permission denied"), RuntimeError("no home directory")):
+        embedded.fails = error
+        assert "set HOME" in nowhere.fails("worker", *SHOP, "--embedded", code=2), error
 
 
 def test_missing_embedded_server_names_its_extra(nowhere: Zeke, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,40 +201,19 @@ def test_missing_embedded_server_names_its_extra(nowhere: Zeke, monkeypatch: pyt
 
 
 def test_embedded_worker_starts_migrates_and_stops_its_server(
-    zeke_empty: Zeke, nowhere: Zeke, started: Started, monkeypatch: pytest.MonkeyPatch
+    zeke_empty: Zeke, nowhere: Zeke, started: Started, embedded: Embedded
 ) -> None:
-    running: list[bool] = []
-
-    @contextmanager
-    def start(directory: Path | None = None) -> Iterator[Any]:
-        del directory
-        running.append(True)
-        try:
-            yield type("Server", (), {"dsn": zeke_empty.dsn})
-        finally:
-            running.append(False)
-
-    monkeypatch.setattr(EmbeddedPostgres, "start", start)
     nowhere.good("worker", *SHOP, "--embedded")
-    assert running == [True, False]
+    assert embedded.running == [True, False]
     nowhere.fails("job", "retry", "00000000-0000-7000-8000-000000000000", "--embedded", code=1)
-    assert running == [True, False] * 2
+    assert embedded.running == [True, False] * 2
     assert zeke_empty.good("jobs") == "No jobs yet.\n"
 
 
-def test_server_that_does_not_stop_is_reported_after_the_output(
-    zeke_empty: Zeke, nowhere: Zeke, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def check(command: str, said: list[str]) -> None:
-        @contextmanager
-        def start(directory: Path | None = None) -> Iterator[Any]:
-            del directory
-            try:
-                yield type("Server", (), {"dsn": zeke_empty.dsn})
-            finally:
-                raise StorageUnavailableError("it did not stop")
+def test_server_that_does_not_stop_is_reported_after_the_output(nowhere: Zeke, embedded: Embedded) -> None:
+    embedded.fails, embedded.fails_at_its_end = StorageUnavailableError("it did not stop"), True
 
-        monkeypatch.setattr(EmbeddedPostgres, "start", start)
+    def check(command: str, said: list[str]) -> None:
         result = nowhere(*command.split(), "--embedded")
         assert (result.exit_code, result.stdout.splitlines()) == (1, said)
         *before, last = result.stderr.splitlines()
