@@ -21,12 +21,7 @@ if TYPE_CHECKING:
 
 
 class Application(NamedTuple):
-    """An open transaction of an application.
-
-    Attributes:
-        joinable: the argument of ``SyncQueue.transaction``.
-        execute: runs a statement of the application in it.
-    """
+    """An open transaction: what ``SyncQueue.transaction`` joins, and what runs a statement in it."""
 
     joinable: Any
     execute: Callable[[str], Any]

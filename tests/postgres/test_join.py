@@ -97,15 +97,18 @@ def in_each_application(dsn: str, sql: psycopg.Connection[Any]) -> InEach:
     return check_all
 
 
-async def test_job_sent_first_exists_after_the_commit(
+async def test_jobs_of_each_block_exist_after_the_commit_and_not_before(
     storage: PostgresStorage, jobs: Sender, in_each_application: InEach
 ) -> None:
     async def check(application: Opened) -> None:
         async with application() as connection:
             async with storage.transaction(connection) as transaction:
-                (job,) = await jobs.send(within=transaction, data='{"to": "ann"}', meta='{"a": 1}')
-            assert await storage.get([job]) == {}
-        assert (await storage.get([job]))[job].data == {"to": "ann"}
+                (first,) = await jobs.send(within=transaction, data='{"to": "ann"}', meta='{"a": 1}')
+            async with storage.transaction(connection) as transaction:
+                (second,) = await jobs.send(within=transaction)
+            assert await storage.get([first, second]) == {}
+        stored = await storage.get([first, second])
+        assert (stored.keys(), stored[first].data) == ({first, second}, {"to": "ann"})
 
     await in_each_application(check)
 
@@ -120,21 +123,6 @@ async def test_job_sent_first_is_gone_after_the_rollback(
                     sent = await jobs.send(2, within=transaction)
                 raise Undone
         assert await storage.get(sent) == {}
-
-    await in_each_application(check)
-
-
-async def test_end_of_a_block_commits_nothing(
-    storage: PostgresStorage, jobs: Sender, in_each_application: InEach
-) -> None:
-    async def check(application: Opened) -> None:
-        async with application() as connection:
-            async with storage.transaction(connection) as transaction:
-                first = await jobs.send(within=transaction)
-            async with storage.transaction(connection) as transaction:
-                second = await jobs.send(within=transaction)
-            assert await storage.get([*first, *second]) == {}
-        assert len(await storage.get([*first, *second])) == 2
 
     await in_each_application(check)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 
@@ -47,6 +48,17 @@ async def load(jobs: Sender) -> None:
 pytestmark = pytest.mark.usefixtures("load")
 
 
+def an_hour_ago() -> datetime:
+    return datetime.now(UTC) - timedelta(hours=1)  # noqa: TID251 - the server's clock rules here
+
+
+async def sent_elsewhere(parts: Opened, jobs: Sender, clock: FrozenClock) -> UUID:
+    """Send an early job from another process: the storage that claims does not hear of it."""
+    early = jobs.new(start_at=an_hour_ago())
+    await parts.another(clock).insert([early])
+    return early.id
+
+
 async def test_late_commit_is_found_within_a_second_of_steady_load(
     parts: Opened, storage: PostgresStorage, jobs: Sender, clock: FrozenClock
 ) -> None:
@@ -69,18 +81,14 @@ async def test_late_commit_is_found_within_a_second_of_steady_load(
 
 
 async def test_mark_is_trusted_for_a_second_only(parts: Opened, jobs: Sender, clock: FrozenClock) -> None:
-    past = datetime.now(UTC) - timedelta(hours=1)  # noqa: TID251 - the server's clock rules here
-    early = jobs.new(start_at=past)
-    # Inserted by another process: the storage that claims does not hear of it.
-    await parts.another(clock).insert([early])
-    assert early.id not in {job.id for job in await jobs.claim(5)}
+    early = await sent_elsewhere(parts, jobs, clock)
+    assert early not in {job.id for job in await jobs.claim(5)}
     clock.advance(TRUSTED)
-    assert (await jobs.claim(5))[0].id == early.id
+    assert (await jobs.claim(5))[0].id == early
 
 
 async def test_job_with_a_past_start_of_the_same_process_is_found_at_once(jobs: Sender) -> None:
-    past = datetime.now(UTC) - timedelta(hours=1)  # noqa: TID251 - the server's clock rules here
-    (early,) = await jobs.send(start_at=past)
+    (early,) = await jobs.send(start_at=an_hour_ago())
     assert (await jobs.claim(5))[0].id == early
 
 
@@ -118,22 +126,18 @@ async def test_released_job_is_claimed_after_earlier_jobs(storage: PostgresStora
 
 
 async def test_short_claim_searches_below_the_marks(parts: Opened, jobs: Sender, clock: FrozenClock) -> None:
-    past = datetime.now(UTC) - timedelta(hours=1)  # noqa: TID251 - the server's clock rules here
-    early = jobs.new(start_at=past)
-    await parts.another(clock).insert([early])
+    early = await sent_elsewhere(parts, jobs, clock)
     claimed = [job.id for job in await jobs.claim(1000)]
-    assert claimed[0] == early.id
+    assert claimed[0] == early
     assert len(claimed) == 181
 
 
 async def test_marks_of_one_queue_are_not_renewed_by_claims_of_another(
     parts: Opened, jobs: Sender, clock: FrozenClock
 ) -> None:
-    past = datetime.now(UTC) - timedelta(hours=1)  # noqa: TID251 - the server's clock rules here
-    early = jobs.new(start_at=past)
-    await parts.another(clock).insert([early])
+    early = await sent_elsewhere(parts, jobs, clock)
     await jobs.send(50, "post")
     for _ in range(4):
         clock.advance(TRUSTED / 3)
         await jobs.claim(2, "post")
-    assert (await jobs.claim(5))[0].id == early.id
+    assert (await jobs.claim(5))[0].id == early

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, LiteralString
 
@@ -53,6 +53,12 @@ CATALOG: LiteralString = r"""
     from pg_class where relnamespace = %(schema)s::regnamespace and relkind = 'r'
 """
 
+PGBOSS_10: LiteralString = """
+    create table pgboss.version (version int primary key, maintained_on timestamptz);
+    insert into pgboss.version values (24);
+    create table pgboss.job (id uuid, name text) partition by list (name)
+"""
+
 
 @pytest.fixture
 def sql(empty_dsn: str) -> Iterator[Connection]:
@@ -64,6 +70,19 @@ def pgboss9(sql: Connection, version: int = 20) -> None:
     for statement in STATEMENTS:
         sql.execute(statement)
     sql.execute("update boss9.version set version = %s", [version])
+
+
+def adopt(dsn: str, sql: Connection, without: Sequence[int] = ()) -> None:
+    """Adopt the tables of a pg-boss, and forget some of the migrations."""
+    pgboss9(sql)
+    migrate.migrate(dsn, "boss9")
+    sql.execute("delete from boss9.zeke_migration where number = any(%s)", [list(without)])
+
+
+def same_as_fresh(dsn: str, sql: Connection) -> bool:
+    """Return whether the adopted tables have all that fresh ones have."""
+    migrate.migrate(dsn, "fresh")
+    return catalog(sql, "fresh") <= catalog(sql, "boss9")
 
 
 def catalog(sql: Connection, schema: str) -> set[tuple[Any, ...]]:
@@ -90,8 +109,7 @@ def test_applied_migrations_are_recorded(empty_dsn: str, sql: Connection) -> Non
 def test_adopted_tables_equal_fresh_ones_except_for_the_fetch_of_pgboss(
     empty_dsn: str, sql: Connection
 ) -> None:
-    pgboss9(sql)
-    migrate.migrate(empty_dsn, "boss9")
+    adopt(empty_dsn, sql)
     migrate.migrate(empty_dsn, "fresh")
     adopted, fresh = catalog(sql, "boss9"), catalog(sql, "fresh")
     assert fresh - adopted == set()
@@ -115,8 +133,7 @@ async def test_jobs_of_pgboss_are_run_after_adoption(empty_dsn: str, sql: Connec
 
 
 def test_pgboss_inserts_and_archives_after_adoption(empty_dsn: str, sql: Connection) -> None:
-    pgboss9(sql)
-    migrate.migrate(empty_dsn, "boss9")
+    adopt(empty_dsn, sql)
     columns: LiteralString = (
         "id, name, priority, data, state, retrylimit, retrycount, retrydelay, retrybackoff, startafter,"
         " startedon, singletonkey, singletonon, expirein, createdon, completedon, keepuntil, on_complete,"
@@ -131,9 +148,7 @@ def test_pgboss_inserts_and_archives_after_adoption(empty_dsn: str, sql: Connect
 
 
 def test_interrupted_index_build_is_continued(empty_dsn: str, sql: Connection) -> None:
-    pgboss9(sql)
-    migrate.migrate(empty_dsn, "boss9")
-    sql.execute("delete from boss9.zeke_migration where number in (3, 4)")
+    adopt(empty_dsn, sql, without=[3, 4])
     # What a build that was interrupted leaves behind.
     sql.execute("update pg_index set indisvalid = false where indexrelid = 'boss9.job_claim'::regclass")
     assert migrate.migrate(empty_dsn, "boss9") == ["indexes_of_ours", "narrow_indexes_of_pgboss"]
@@ -153,9 +168,7 @@ def test_ten_concurrent_migrations_succeed(empty_dsn: str, sql: Connection, befo
 
 
 def test_index_build_does_not_wait_for_the_lock_of_pgboss(empty_dsn: str, sql: Connection) -> None:
-    pgboss9(sql)
-    migrate.migrate(empty_dsn, "boss9")
-    sql.execute("delete from boss9.zeke_migration where number = 3")
+    adopt(empty_dsn, sql, without=[3])
     key = "('x' || md5(current_database() || '.pgboss.boss9'))::bit(64)::bigint"
     sql.execute(f"select pg_advisory_lock({key})".encode())
     assert migrate.migrate(empty_dsn, "boss9") == ["indexes_of_ours"]
@@ -179,44 +192,27 @@ def test_migration_repairs_unreadable_schedules(empty_dsn: str, sql: Connection)
 def test_migration_does_not_queue_others_behind_a_busy_table(
     empty_dsn: str, sql: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pgboss9(sql)
     monkeypatch.setattr(migrate, "_LOCK_SECONDS", 0.05)
     monkeypatch.setattr(migrate, "_LOCK_TRIES", 2)
-    migrate.migrate(empty_dsn, "boss9")
-    sql.execute("delete from boss9.zeke_migration where number = 4")
+    adopt(empty_dsn, sql, without=[4])
     with psycopg.connect(empty_dsn) as busy:
         busy.execute("select from boss9.job")
         with pytest.raises(StorageUnavailableError, match="a long transaction uses them"):
             migrate.migrate(empty_dsn, "boss9")
     assert migrate.migrate(empty_dsn, "boss9") == ["narrow_indexes_of_pgboss"]
-    migrate.migrate(empty_dsn, "fresh")
-    assert catalog(sql, "fresh") - catalog(sql, "boss9") == set()
+    assert same_as_fresh(empty_dsn, sql)
 
 
 @pytest.mark.parametrize("dropped", ["job_singletonon", "zeke_singletonon"])
 def test_interrupted_index_swap_is_continued(empty_dsn: str, sql: Connection, dropped: str) -> None:
-    pgboss9(sql)
-    migrate.migrate(empty_dsn, "boss9")
-    sql.execute("delete from boss9.zeke_migration where number = 4")
+    adopt(empty_dsn, sql, without=[4])
     sql.execute("create index zeke_singletonon on boss9.job (name, singletonon)")
     sql.execute(
         "update pg_index set indisvalid = false where indexrelid = 'boss9.zeke_singletonon'::regclass"
     )
     sql.execute(f"drop index boss9.{dropped}".encode())
     assert migrate.migrate(empty_dsn, "boss9") == ["narrow_indexes_of_pgboss"]
-    migrate.migrate(empty_dsn, "fresh")
-    assert catalog(sql, "fresh") - catalog(sql, "boss9") == set()
-
-
-def test_schema_of_pgboss_10_is_refused_and_left_unchanged(empty_dsn: str, sql: Connection) -> None:
-    sql.execute("create schema pgboss")
-    sql.execute("create table pgboss.version (version int primary key, maintained_on timestamptz)")
-    sql.execute("insert into pgboss.version values (24)")
-    sql.execute("create table pgboss.job (id uuid, name text) partition by list (name)")
-    before = catalog(sql, "pgboss")
-    with pytest.raises(SchemaVersionError, match="pg-boss 10 or later"):
-        migrate.migrate(empty_dsn)
-    assert catalog(sql, "pgboss") == before
+    assert same_as_fresh(empty_dsn, sql)
 
 
 async def test_connecting_to_a_schema_of_pgboss_10_names_it(empty_dsn: str, sql: Connection) -> None:
@@ -232,25 +228,20 @@ def test_older_pgboss_must_be_upgraded_first(empty_dsn: str, sql: Connection) ->
     assert sql.execute("select to_regclass('boss9.zeke_migration')").fetchone() == (None,)
 
 
-def test_unknown_tables_are_refused(empty_dsn: str, sql: Connection) -> None:
-    sql.execute("create schema pgboss")
-    sql.execute("create table pgboss.job (id int)")
-    with pytest.raises(SchemaVersionError, match="not pg-boss's"):
-        migrate.migrate(empty_dsn)
-
-
-def test_tables_of_another_application_are_left_unchanged(empty_dsn: str, sql: Connection) -> None:
-    def check(theirs: LiteralString) -> None:
+def test_foreign_tables_are_refused_and_left_unchanged(empty_dsn: str, sql: Connection) -> None:
+    def check(theirs: LiteralString, told: str = "JOBS_SCHEMA") -> None:
         sql.execute("drop schema if exists pgboss cascade")
         sql.execute("create schema pgboss")
         sql.execute(theirs)
         before = catalog(sql, "pgboss")
-        with pytest.raises(SchemaVersionError, match="JOBS_SCHEMA"):
+        with pytest.raises(SchemaVersionError, match=told):
             migrate.migrate(empty_dsn)
         assert catalog(sql, "pgboss") == before
 
     check_each(
         [
+            ("create table pgboss.job (id int)", "not pg-boss's"),
+            (PGBOSS_10, "pg-boss 10 or later"),
             "create table pgboss.version (number text)",
             "create table pgboss.version (version text); insert into pgboss.version values ('1.2.3')",
             "create table pgboss.worker (name text)",

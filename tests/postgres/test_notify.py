@@ -8,6 +8,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.cases import check_each_async
+from tests.conformance.planting import EMPTY
 from tests.postgres.opening import opened
 from tests.postgres.sending import ANNA, Sender
 from zeke_queue.model import Completed, Failed, JobEvent, QueueSettings, WorkerInfo
@@ -40,43 +42,29 @@ async def asleep(storage: PostgresStorage, *queues: str) -> None:
     await storage.set_idle(ANNA, queues)
 
 
-async def test_insert_notifies_only_while_a_worker_is_idle(
-    storage: PostgresStorage, jobs: Sender, heard: Heard
-) -> None:
-    await storage.heartbeat(WorkerInfo(ANNA, "host", 1, ("mail",), 15.0))
-    await jobs.send()
-    assert heard.so_far() == []
-
-
-async def test_insert_notifies_idle_workers_of_its_queue(
-    storage: PostgresStorage, jobs: Sender, heard: Heard
-) -> None:
-    await asleep(storage, "mail", "post")
-    await jobs.send(3)
-    assert heard.so_far() == [("zeke_work_pgboss", "mail")]
-
-
-async def test_insert_into_another_queue_does_not_notify(
-    storage: PostgresStorage, jobs: Sender, heard: Heard
-) -> None:
-    await asleep(storage, "post")
-    await jobs.send()
-    assert heard.so_far() == []
-
-
-async def test_insert_does_not_notify_dead_workers(
+async def test_insert_of_due_jobs_notifies_living_idle_workers_of_their_queue(
     storage: PostgresStorage, jobs: Sender, sql: Connection, heard: Heard
 ) -> None:
-    await asleep(storage, "mail")
-    sql.execute("update pgboss.worker set beat_on = now() - interval '1 minute'")
-    await jobs.send()
-    assert heard.so_far() == []
+    async def check(queues: list[str], silent: int, delay: float, said: list[tuple[str, str]]) -> None:
+        sql.execute(EMPTY)
+        if queues:
+            await asleep(storage, *queues)
+        else:
+            await storage.heartbeat(WorkerInfo(ANNA, "host", 1, ("mail",), 15.0))
+        sql.execute("update pgboss.worker set beat_on = now() - %s * interval '1 second'", [silent])
+        await jobs.send(3, delay=delay)
+        assert heard.so_far() == said
 
-
-async def test_deferred_insert_does_not_notify(storage: PostgresStorage, jobs: Sender, heard: Heard) -> None:
-    await asleep(storage, "mail")
-    await jobs.send(delay=60)
-    assert heard.so_far() == []
+    await check_each_async(
+        {
+            "idle for both": (["mail", "post"], 0, 0.0, [("zeke_work_pgboss", "mail")]),
+            "not idle": ([], 0, 0.0, []),
+            "idle for another queue": (["post"], 0, 0.0, []),
+            "dead": (["mail"], 60, 0.0, []),
+            "deferred": (["mail"], 0, 60.0, []),
+        },
+        check,
+    )
 
 
 async def test_insert_in_a_transaction_always_notifies(
@@ -87,33 +75,17 @@ async def test_insert_in_a_transaction_always_notifies(
     assert heard.so_far() == [("zeke_work_pgboss", "mail")]
 
 
-async def test_outcome_notifies_only_while_the_job_is_watched(
+async def test_outcomes_of_watched_jobs_only_are_notified(
     storage: PostgresStorage, jobs: Sender, heard: Heard
 ) -> None:
-    await jobs.send(2)
-    done, failed = await jobs.claim(2)
+    await jobs.send(4)
+    done, failed, first, second = await jobs.claim(4)
     await storage.settle([Completed(done.id, 1, None)], [Failed(failed.id, 1, None, "{}")])
     assert heard.so_far() == []
-
-
-async def test_only_watched_jobs_are_notified(storage: PostgresStorage, jobs: Sender, heard: Heard) -> None:
-    await jobs.send(2)
-    first, second = await jobs.claim(2)
     async with storage.subscribe() as watch:
         await watch.add([first.id])
         await jobs.complete([first, second])
         assert heard.so_far() == [("zeke_job_pgboss", str(first.id))]
-
-
-async def test_closed_subscription_leaves_no_row(
-    storage: PostgresStorage, jobs: Sender, sql: Connection
-) -> None:
-    (job,) = await jobs.send()
-    async with storage.subscribe() as watch:
-        await watch.add([job])
-        assert sql.execute("select count(*) from pgboss.watcher").fetchone() == (1,)
-    await watch.add([job])
-    assert sql.execute("select count(*) from pgboss.watcher").fetchone() == (0,)
 
 
 async def test_abandoned_subscription_expires_after_a_minute(
@@ -160,7 +132,7 @@ async def test_subscription_is_renewed_by_one_statement_for_all_its_jobs(
         assert sql.execute(kept).fetchone() == (50,)
 
 
-async def test_closing_a_subscription_deletes_abandoned_ones(
+async def test_closed_subscription_leaves_no_row_and_deletes_abandoned_ones(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
     (job,) = await jobs.send()
@@ -168,9 +140,12 @@ async def test_closing_a_subscription_deletes_abandoned_ones(
     fresh = "insert into pgboss.watcher values (%s, gen_random_uuid(), now())"
     sql.execute(left, [job])
     sql.execute(fresh, [job])
+    number = "select count(*) from pgboss.watcher"
     async with storage.subscribe() as watch:
         await watch.add([job])
-    assert sql.execute("select count(*) from pgboss.watcher").fetchone() == (1,)
+        assert sql.execute(number).fetchone() == (3,)
+    await watch.add([job])
+    assert sql.execute(number).fetchone() == (1,)
 
 
 async def test_progress_is_notified_to_subscribers(
