@@ -142,13 +142,7 @@ class TooLong(Exception):
 
 
 class Search:
-    """Looks for an order of the verbs of a history that the memory storage allows.
-
-    Args:
-        before: the verbs before, in order.
-        history: the verbs of the clients.
-        rows: what the server holds in the end.
-    """
+    """Looks for an order of the verbs of a history that the memory storage allows."""
 
     def __init__(self, before: Sequence[Do | float], history: History, rows: Snapshot) -> None:
         self._before = before

@@ -29,11 +29,7 @@ class Abandoned(Exception):
 
 
 class Client:
-    """One client of a run.
-
-    Attributes:
-        claimed: what its claims gave it and it has not settled.
-    """
+    """One client of a run; ``claimed`` is what its claims gave it and it has not settled."""
 
     def __init__(self, number: int, storage: PostgresStorage, gate: Gate, history: History, ear: Ear) -> None:
         self.number = number

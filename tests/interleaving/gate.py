@@ -78,11 +78,7 @@ class Gate:
         await self._go
 
     def let_go(self, *, undo: bool = False) -> str:
-        """Release the statement that waits here, or make the server undo its transaction instead.
-
-        Returns:
-            The statement's name.
-        """
+        """Release the statement that waits here, or make the server undo its transaction; return its name."""
         assert self._go is not None
         assert self.stopped_at is not None
         self.running, self.stopped_at, self.undoes_next = self.stopped_at, None, undo

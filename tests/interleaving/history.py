@@ -83,11 +83,7 @@ class History:
         return self.tick
 
     async def ask(self, op: Op, answer: Awaitable[Any]) -> Any:
-        """Note a verb, do it and note what came of it; returns the answer.
-
-        Raises:
-            ZekeError: what the storage raised, which is noted as well.
-        """
+        """Note a verb, do it and note what came of it; returns the answer."""
         self.ops.append(op)
         try:
             op.answer = await answer

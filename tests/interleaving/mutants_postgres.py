@@ -345,11 +345,7 @@ class Found(NamedTuple):
 
 
 def applied(mutant: Mutant, text: str) -> str:
-    """Return a file's text with the mutant's replacement.
-
-    Raises:
-        ValueError: its own is not there, or more than once.
-    """
+    """Return a file's text with the mutant's replacement."""
     if text.count(mutant.old) != 1:
         raise ValueError(
             f"{mutant.name}: {mutant.old!r} stands {text.count(mutant.old)} times in {mutant.file}"

@@ -37,11 +37,7 @@ class Blocked(Exception):
 
 
 def at_once(answer: Coroutine[Any, Any, Any]) -> Any:
-    """Return an answer that needs no waiting, or the type of the error raised instead.
-
-    Raises:
-        Blocked: it does not.
-    """
+    """Return an answer that needs no waiting (else it is ``Blocked``), or the type of the error raised."""
     try:
         answer.send(None)
     except StopIteration as stop:
@@ -153,11 +149,7 @@ class Reference(MemoryStorage):
             yield
 
     def wake(self, ended: Collection[UUID]) -> None:
-        """Resume the jobs that wait for jobs that have ended.
-
-        Raises:
-            Blocked: one of them is locked.
-        """
+        """Resume the jobs that wait for jobs that have ended; ``Blocked`` if one of them is locked."""
         if any(self._locks.taken(row.id) for job_id in ended for row in self._direct.waiting_for(job_id)):
             raise Blocked
         transitions.wake(self._direct, self._clock.now(), sorted(ended), lambda _: False)

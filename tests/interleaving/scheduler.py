@@ -138,12 +138,7 @@ class Ran(NamedTuple):
 
 
 class Scheduler:
-    """Runs scripts of several clients, statement by statement.
-
-    Args:
-        watch: a connection that asks the server which client waits for which.
-        ear: receives notifications.
-    """
+    """Runs scripts of several clients, statement by statement."""
 
     def __init__(self, watch: psycopg.AsyncConnection[Any], ear: Ear) -> None:
         self.storages: list[PostgresStorage] = []
@@ -220,10 +215,7 @@ class Scheduler:
             schedule.append((chosen, gate.let_go(undo=undo) + " (undone)" * undo))
 
     async def _settle(self, gates: Sequence[Gate]) -> int:
-        """Wait until each client is at its gate, has ended, or is blocked.
-
-        Return how many are newly blocked.
-        """
+        """Wait until each client is at its gate, has ended, or is blocked; return how many newly are."""
         while True:
             self._changed.clear()
             running = [gate for gate in gates if gate.running is not None]
@@ -269,10 +261,7 @@ class Scheduler:
         return sum(self._note_wait(gate, blockers[gate.pid]) for gate in running)
 
     def _note_wait(self, gate: Gate, blockers: Sequence[int]) -> bool:
-        """Record the clients that block a statement.
-
-        Return whether the verb is newly blocked by another client.
-        """
+        """Record the clients that block a statement; return whether its verb is newly blocked."""
         gate.inside = self._brake.pid in blockers
         if gate.op is None or gate.running is None:
             return False

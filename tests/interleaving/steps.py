@@ -85,10 +85,7 @@ class GiveBack:
 
 @dataclass(frozen=True)
 class ServeTicks:
-    """The steps of a scheduler.
-
-    Lock due schedules, send a job for each tick, and record it, in one transaction.
-    """
+    """The steps of a scheduler, in one transaction: lock due schedules, send a job for each, record it."""
 
     limit: int = 10
 

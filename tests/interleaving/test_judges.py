@@ -76,14 +76,6 @@ def test_unclaimed_job_of_a_queue_below_its_limit_is_not_allowed() -> None:
         assert allowed(before, rows, asked(0, claim(), [], (1, 2))) is right
 
 
-def test_different_result_is_not_allowed() -> None:
-    cancel = by_ids("cancel", 1, 3)
-    (_, cancelled), rows = done(*WAITING, cancel)
-    assert allowed(WAITING, rows, asked(0, cancel, cancelled, (1, 2)))
-    for other in (set[Any](), {job_id(1), job_id(3)}):
-        assert not allowed(WAITING, rows, asked(0, cancel, other, (1, 2)))
-
-
 def test_result_without_its_rows_is_not_allowed() -> None:
     (_, first, rest), rows = done(*WAITING, claim(limit=1), claim())
     assert not allowed(WAITING, rows, asked(0, claim(limit=1), first, (1, 2)))
@@ -135,18 +127,6 @@ def test_each_transaction_that_adds_work_must_notify() -> None:
     assert sleeper([], *together) is not None
 
 
-def test_requeued_job_counts_once() -> None:
-    released = settle("release", 1)
-    cancelled, back, again = (
-        asked(n, step, {job_id(1)}, (2 * n + 2, 2 * n + 3))
-        for n, step in enumerate((by_ids("cancel", 1), released, by_ids("resume", 1)), 1)
-    )
-    sent = send(4, 1, (0, 1))
-    assert sleeper(["a"], sent, cancelled, again) is None, "who cancels brings nothing"
-    assert sleeper(["a"], sent, cancelled, back, again) is not None
-    assert sleeper(["a", "a"], sent, cancelled, back, again) is None
-
-
 # Deadlocks
 
 
@@ -184,25 +164,6 @@ def test_deadlock_is_allowed_for_a_verb_that_takes_a_slot() -> None:
         ],
         check,
     )
-
-
-def test_deadlock_is_allowed_for_the_slot_of_a_resumed_parent() -> None:
-    for key, excused in (("k", True), (None, False)):
-        before = (insert(job(1, singleton_key=key), job(2, parent=job_id(1)), job(4)),)
-        victim = asked(0, settle("complete", 2, 4), set(), (1, 5))
-        other = asked(1, insert(job(3, singleton_key="k")), [], (2, 4))
-        victim.deadlocked, victim.kept_by, other.kept_by = True, {other}, {victim}
-        assert unexcused(Script("", before, ()), [victim, other]) == ([] if excused else [victim])
-
-
-def test_deadlock_is_allowed_for_a_transaction_of_several_verbs() -> None:
-    victim, other = (asked(n, by_ids("cancel", 1, 2), set(), (1, 5)) for n in (0, 1))
-    first = asked(1, by_ids("cancel", 2), set(), (0, 1))
-    victim.deadlocked, victim.kept_by = True, {other}
-    first.transaction = other.transaction = 0
-    commit = Op(1, COMMIT, transaction=0)
-    assert unexcused(Script("", WAITING, ()), [victim, other, commit]) == [victim]
-    assert unexcused(Script("", WAITING, ()), [first, victim, other, commit]) == []
 
 
 # On a server

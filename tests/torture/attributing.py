@@ -35,11 +35,7 @@ class _Asked(NamedTuple):
 
 
 class Attribution:
-    """The calls of a run, by their requests.
-
-    Args:
-        events: all of the run, in order.
-    """
+    """The calls of a run, by their requests."""
 
     def __init__(self, events: Iterable[Event]) -> None:
         self._by: defaultdict[tuple[Any, ...], list[_Asked]] = defaultdict(list)
@@ -101,12 +97,7 @@ def attributed(events: list[Event]) -> Iterator[Event]:
 
 
 def _asks(call: Invoked, result: Any) -> Iterator[tuple[tuple[Any, ...], Any, bool]]:
-    """Yield the requests of a call: a key for matching changes, details, and whether it was done.
-
-    Args:
-        call: the call.
-        result: its answer; None if there is none, or it has no information.
-    """
+    """Yield the requests of a call: a key for matching changes, details, and whether it was done."""
     verb, args = call.verb, call.args
     told = result is not None
     if verb in _LISTS:

@@ -35,10 +35,6 @@ def bounded(events: list[Event], began: datetime) -> list[Event]:
 
     ``issued`` is the time for properties: of ``lock_expired`` the latest time at which it can have
     been decided, of a send whose slot may have passed meanwhile nothing.
-
-    Args:
-        events: in order, changes with their calls.
-        began: the server's time at which the run began.
     """
     known = _Known(events)
     changed: list[Event] = []
@@ -55,13 +51,7 @@ def bounded(events: list[Event], began: datetime) -> list[Event]:
 
 
 def _issued(event: Answered, decided: datetime, invoked: Invoked) -> datetime | None:
-    """Return the time to use for the beginning of a statement.
-
-    Args:
-        event: the answer.
-        decided: when it came.
-        invoked: the call.
-    """
+    """Return the time to use for the beginning of a statement."""
     issued = event.issued
     if event.verb == "lock_expired":
         return decided

@@ -87,15 +87,7 @@ class Planned:
 def schedule(
     seed: int, seconds: float, nodes: Sequence[str], lease: float, every: float = 0.9
 ) -> list[Planned]:
-    """Draw the faults of a run.
-
-    Args:
-        seed: equal seeds give equal schedules.
-        seconds: how long the fault phase is; nothing lasts beyond it.
-        nodes: the processes.
-        lease: seconds, of the workers; some stops are shorter and some longer.
-        every: seconds between two faults on average.
-    """
+    """Draw the faults of a run; nothing lasts beyond its end, and some stops are shorter than the lease."""
     draw = SeededEntropy(seed).stream("chaos")
     kinds = list(KINDS)
     weights = [_WEIGHTS.get(kind, _WEIGHT) for kind in kinds]

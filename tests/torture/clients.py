@@ -53,15 +53,7 @@ class RolledBack(Exception):
 
 
 class Client:
-    """Does one thing after the other until it is stopped.
-
-    Args:
-        queue: on a storage that is recorded.
-        journal: the file of its observations.
-        draw: draws its actions.
-        pace: seconds between two things, on average.
-        folder: of the history.
-    """
+    """Does one thing after the other, every ``pace`` seconds on average, until it is stopped."""
 
     def __init__(self, queue: Queue, journal: Journal, draw: random.Random, pace: float, folder: str) -> None:
         self._folder = folder
@@ -79,11 +71,7 @@ class Client:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Work until stopped; unfinished calls are cancelled, as at any program's end.
-
-        Raises:
-            Exception: something went wrong that no fault explains.
-        """
+        """Work until stopped; unfinished calls are cancelled, and what no fault explains is raised."""
         ways: list[tuple[int, Callable[[], Awaitable[None]]]] = [
             (40, self._send),
             (6, self._send_many),
@@ -154,14 +142,13 @@ class Client:
 
     async def _send(self) -> None:
         job = self._job()
-        self._remember((await self._queue.send(job.task, job.payload, **job.options)).id)
+        self._sent.append((await self._queue.send(job.task, job.payload, **job.options)).id)
 
     async def _send_many(self) -> None:
         # Of one task, or mixed; a burst of a limited task makes its workers wait for each other.
         task = self._draw.choice([None, "limited", "limited", "slow"])
         jobs = [self._job(task) for _ in range(self._draw.choice([2, 5, 20]))]
-        for job_id in [run.id for run in await self._queue.send_many(jobs)]:
-            self._remember(job_id)
+        self._sent.extend([run.id for run in await self._queue.send_many(jobs)])
 
     async def _send_together(self) -> None:
         commits = self._draw.random() < 0.6
@@ -172,12 +159,7 @@ class Client:
                 _keep_to_it(commits=commits)
         except RolledBack:
             return
-        for job_id in sent:
-            self._remember(job_id)
-
-    def _remember(self, job_id: UUID | None) -> None:
-        if job_id is not None:
-            self._sent.append(job_id)
+        self._sent.extend(sent)
 
     def _some(self) -> UUID | None:
         return self._draw.choice(self._sent) if self._sent else None

@@ -97,11 +97,7 @@ class Cluster:
             await asyncio.to_thread(self._server.restart, mode)
 
     async def kill_backend(self, draw: random.Random) -> bool:
-        """Kill -9 a server process of one connection; the server then restarts all the others.
-
-        Returns:
-            False if there was none.
-        """
+        """Kill -9 a server process, after which the server restarts all others; False if there was none."""
         async with self.restarting:
             pid = await self._some_backend(draw)
             if pid is None:
@@ -156,10 +152,6 @@ class Decoder:
 
     A line is ``[lsn, time, [change, …]]``. What was read is looked at first and taken out of the slot later,
     so that a crash in between loses nothing; repeated changes are recognised by their position in the log.
-
-    Args:
-        cluster: whose slot.
-        path: the file.
     """
 
     def __init__(self, cluster: Cluster, path: Path) -> None:

@@ -66,11 +66,7 @@ class RowChange(NamedTuple):
 
 
 def read_change(text: str) -> RowChange | None:
-    """Return the change of a line; None if it is of no table of ours.
-
-    Raises:
-        ValueError: it is not as the plug-in prints one.
-    """
+    """Return the change of a line; None if it is of no table of ours."""
     begun = _CHANGE.match(text)
     if begun is None:
         raise ValueError(f"no change of a row: {text[:200]!r}")
@@ -157,11 +153,7 @@ def seconds(text: str) -> float:
 
 
 class Tables:
-    """Turns commits into events.
-
-    Args:
-        epoch: the server's time at which the run began.
-    """
+    """Turns commits into events."""
 
     def __init__(self, epoch: datetime) -> None:
         self._epoch = epoch

@@ -24,15 +24,7 @@ _KILLED = -signal.SIGKILL
 
 
 class Node:
-    """One process, which lives several times.
-
-    Args:
-        part: its role, at its first start.
-        link: its way to the server.
-        journal: where its life is written down.
-        log: where its standard error goes.
-        root: the folder that it is run in.
-    """
+    """One process, which lives several times."""
 
     def __init__(self, part: Part, link: Link, journal: Journal, log: Path, root: Path) -> None:
         self.part = part
@@ -87,14 +79,7 @@ class Node:
             self._gone(code, "killed")
 
     async def drain(self, patience: float | None = None) -> bool:
-        """Tell it to stop, and wait until it has.
-
-        Args:
-            patience: seconds after which it is killed; None waits forever.
-
-        Returns:
-            Whether it stopped on its own.
-        """
+        """Tell it to stop, and kill it ``patience`` seconds later; return whether it stopped on its own."""
         async with self._changing:
             if self._process is None:
                 return True

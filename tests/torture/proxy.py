@@ -48,12 +48,7 @@ class _Pair:
 
 
 class Link:
-    """The link of one process.
-
-    Args:
-        server: the server's socket.
-        folder: where to listen; made if it is not there.
-    """
+    """The link of one process."""
 
     def __init__(self, server: Path, folder: Path) -> None:
         self._server_path = server
@@ -109,12 +104,7 @@ class Link:
             pair.abort()
 
     def lose_answer(self, answers: int = 1, *, with_rows: bool = False) -> None:
-        """Break a connection before the server's next answer, which has executed the request.
-
-        Args:
-            answers: how many, one after the other.
-            with_rows: forward answers without rows.
-        """
+        """Break a connection before the server's next answers, or next that have rows; all was executed."""
         self._lost_answers += answers
         self._with_rows = with_rows
 

@@ -119,15 +119,7 @@ def _unpacked(value: Any) -> Any:
 
 
 class Journal:
-    """What one process writes down.
-
-    Args:
-        path: the file, made if it is not there.
-        node: the writing process.
-        epoch: the monotonic clock's time at which the run began.
-        place: the node's number among all; with ``life`` it makes its call numbers unique.
-        life: which life of the node this is, from 0.
-    """
+    """What one process writes down; ``place`` and ``life`` make the numbers of its calls unique."""
 
     def __init__(self, path: Path, node: str, epoch: float, place: int, life: int = 0) -> None:
         self.node = node

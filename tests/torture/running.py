@@ -51,15 +51,7 @@ _SECONDS_A_LINE: Final = 5.0
 
 @dataclass
 class Outcome:
-    """What came of a run.
-
-    Attributes:
-        folder: where its history is.
-        faults: how many of each kind were inflicted.
-        tally: what happened to jobs, by a word.
-        starts: how often processes were started.
-        complaints: what the run itself found, other than by properties.
-    """
+    """What came of a run."""
 
     folder: Path
     faults: Counter[str] = field(default_factory=Counter[str])
@@ -69,14 +61,7 @@ class Outcome:
 
 
 class Run:
-    """One run on a server of its own.
-
-    Args:
-        cluster: the server.
-        folder: where the history is kept.
-        seed: of the schedule, and of what the clients do.
-        seconds: how long faults are inflicted.
-    """
+    """One run on a server of its own."""
 
     def __init__(self, cluster: Cluster, folder: Path, seed: int, seconds: float) -> None:
         self._cluster = cluster

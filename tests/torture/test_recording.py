@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -61,6 +62,15 @@ def test_written_value_is_read_again() -> None:
         assert type(loads(line).result) is type(value)
 
     check_each([(value,) for value in VALUES], check)
+
+
+def test_time_of_a_frozen_clock_is_read_as_a_time() -> None:
+    class FrozenTime(datetime):
+        """A time as libraries that freeze clocks make it."""
+
+    time = FrozenTime(2026, 3, 2, 9, tzinfo=UTC)
+    assert loads(dumps(time)) == time
+    assert "FrozenTime" not in dumps(time)
 
 
 async def test_call_is_recorded_before_and_after(journal: Journal, tmp_path: Path) -> None:

@@ -6,10 +6,8 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
-import pytest
-
 from tests.torture import chaos, judging
-from tests.torture.recording import Journal, dumps
+from tests.torture.recording import dumps
 from tests.torture.samples import JOB, JOB_TEXT, NOW
 from zeke_sim.history.events import (
     Began,
@@ -43,13 +41,7 @@ def test_long_schedule_has_every_fault_and_ends_in_time() -> None:
     assert 59 < max(ends) <= 60
 
 
-@pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    return Journal(tmp_path / "w1.jsonl", "w1", 0.0, place=0, life=2)
-
-
-def test_records_of_processes_are_merged_with_the_commits_by_time(tmp_path: Path, journal: Journal) -> None:
-    journal.close()
+def test_records_of_processes_are_merged_with_the_commits_by_time(tmp_path: Path) -> None:
     about = f'{{"seed": 1, "began": "{NOW.isoformat()}", "rules": {{"lease": 3.0}}}}'
     (tmp_path / "about.json").write_text(about)
     rows = [f"table pgboss.job: INSERT: {JOB_TEXT}"]
