@@ -24,11 +24,7 @@ class NoBrowser(Exception):
 
 
 def find() -> str:
-    """Return where the browser is.
-
-    Raises:
-        NoBrowser: no browser is installed; the message says how to install one.
-    """
+    """Return where the browser is."""
     for name in NAMES:
         if (found := shutil.which(name)) is not None:
             return found

@@ -92,11 +92,7 @@ class Watch:
 
 
 class Visits:
-    """Opens windows of the browser for users with and without keys.
-
-    Attributes:
-        watch: what all of their pages did.
-    """
+    """Opens windows of the browser for users with and without keys, and watches all of their pages."""
 
     def __init__(self, chromium: Browser, house: House) -> None:
         self._chromium = chromium

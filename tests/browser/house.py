@@ -49,13 +49,7 @@ STREAM: Final = """() => {
 
 
 class House:
-    """What ``zeke up`` starts, in a thread.
-
-    Args:
-        dsn: a migrated database.
-        catalog: the tasks; those of the press by default.
-        pages: further pages of the dashboard.
-    """
+    """What ``zeke up`` starts, in a thread, on a migrated database."""
 
     def __init__(self, dsn: str, catalog: Catalog | None = None, pages: Sequence[Page] = ()) -> None:
         self._settings = Settings.load(database_primary_url=dsn)

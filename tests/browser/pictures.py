@@ -21,6 +21,7 @@ from playwright.async_api import async_playwright
 from pydantic import BaseModel
 
 from tests.browser.chromium import FLAGS, find
+from tests.browser.looking import PHONE
 from tests.browser.newsroom import newsroom
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, BERT, Driver
@@ -47,12 +48,6 @@ if TYPE_CHECKING:
 IMAGES: Final = ROOT / "docs" / "images"
 _Look = tuple[Literal["light", "dark"], int]
 """The scheme, and how high a window is that is 1280 wide."""
-
-PHONE: Final[dict[str, Any]] = {
-    "viewport": {"width": 360, "height": 700},
-    "has_touch": True,
-    "is_mobile": True,
-}
 
 _FAILURE: Final = """
 import sys
@@ -109,12 +104,7 @@ def shop() -> Catalog:
 
 
 class Scene:
-    """The hour before noon.
-
-    Attributes:
-        failed: the job that has failed three times.
-        running: a running job with log lines and progress.
-    """
+    """The hour before noon."""
 
     failed: UUID
     running: UUID
@@ -263,7 +253,9 @@ async def _all(browser: Browser, base: str, scene: Scene, folder: Path) -> list[
         await _on_a_desk(browser, base, folder / f"dashboard-{name}.png", path, look)
         for name, (path, look) in desks.items()
     ]
-    context = await browser.new_context(base_url=base, color_scheme="light", **PHONE)
+    context = await browser.new_context(
+        base_url=base, color_scheme="light", **{**PHONE, "viewport": {"width": 360, "height": 700}}
+    )
     phones = [await _one(context, path) for path in ("", "jobs", f"jobs/{scene.running}")]
     await context.close()
     made.append(folder / "dashboard-phone.png")

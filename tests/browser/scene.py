@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from zeke_queue.client.parts import parts_of
 from zeke_queue.web.dashboard.list_query import COLUMNS
 
 if TYPE_CHECKING:
     from tests.browser.house import House
-
-PLACES: Final = (
-    "overview",
-    "jobs",
-    "jobs-all-columns",
-    "jobs-none",
-    "jobs-wrong",
-    "job-waiting",
-    "job-running",
-    "job-completed",
-    "job-failed",
-    "job-cancelled",
-    "queues",
-    "schedules",
-    "schedule-new",
-    "schedule-edit",
-    "schedule-delete",
-    "workers",
-    "trigger",
-    "trigger-task",
-    "not-found",
-)
-"""Names of the pages that ``furnish`` gives addresses for."""
 
 
 def furnish(house: House) -> dict[str, str]:

@@ -116,18 +116,6 @@ def test_log_of_a_running_job_follows_its_end_unless_scrolled_up(house: House, p
     expect(log).to_have_js_property("scrollTop", 0)
 
 
-def test_bars_of_the_backlog_have_equal_length(house: House, page: Page) -> None:
-    house.send("parcel")
-    for _ in range(12):
-        house.send("letter", {"to": "Bert"})
-    page.goto("")
-    bars = page.locator(".ranks svg")
-    expect(bars).to_have_count(2)
-    # Measured in one step, since an update of the page may replace a bar between two.
-    first, second = bars.evaluate_all("bars => bars.map(bar => bar.getBoundingClientRect().width)")
-    assert first == second > 0
-
-
 def without_details_content(route: Route) -> None:
     """Answer with the styles as a browser reads them that does not know what a closed fold holds."""
     response = route.fetch()

@@ -8,8 +8,6 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.looking import LOOKS, PHONE
-from zeke_queue.client.parts import parts_of
-from zeke_queue.model import NewJob
 
 if TYPE_CHECKING:
     from playwright.sync_api import FloatRect
@@ -60,11 +58,7 @@ def test_bars_of_queues_are_of_one_length(house: House, page: Page) -> None:
 
 
 def test_long_queue_name_does_not_wrap_the_search(house: House, page: Page) -> None:
-    house.do(
-        parts_of(house.queue).storage.insert(
-            [NewJob(parts_of(house.queue).factory.new_id(), "long-name-" * 20)]
-        )
-    )
+    house.do(house.jobs.send("long-name-" * 20))
     page.set_viewport_size({"width": 1280, "height": 800})
     page.goto("jobs")
     queue, text = box(page.get_by_label("Queue", exact=True)), box(page.get_by_label("Contains"))
@@ -140,7 +134,7 @@ def test_buttons_of_a_schedule_are_on_one_line_on_a_phone(house: House, visits: 
         assert len({button["y"] for button in buttons}) == 1
 
 
-def test_timezone_wraps_between_its_parts(house: House, visits: Visits) -> None:
+def test_timezone_wraps_between_its_parts_beside_unbroken_ticks(house: House, visits: Visits) -> None:
     zone = "America/Argentina/Buenos_Aires"
     house.do(house.queue.schedules.put("morning-letter", "0 7 * * *", timezone=zone, task="parcel"))
     page = visits.somebody(**PHONE)
@@ -148,6 +142,9 @@ def test_timezone_wraps_between_its_parts(house: House, visits: Visits) -> None:
     for place in page.locator(".schedule th, .schedule dd").filter(has_text=zone).all():
         for part in ("America", "Argentina", "Buenos_Aires"):
             assert len(place.evaluate(TEXT, part)) == 1, part
+    ticks = page.locator(".ticks")
+    expect(ticks).to_be_visible()
+    assert ticks.evaluate("table => table.parentElement.scrollWidth <= table.parentElement.clientWidth")
 
 
 def test_times_of_a_job_are_indented_and_durations_unbroken(house: House, visits: Visits) -> None:

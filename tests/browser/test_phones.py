@@ -78,13 +78,3 @@ def test_copy_button_is_beside_its_id(house: House, visits: Visits) -> None:
     assert copy["x"] >= text["x"] + text["width"]
     # The id itself is on one line.
     assert text["height"] < copy["height"]
-
-
-def test_ticks_of_a_schedule_are_unbroken(house: House, visits: Visits) -> None:
-    zone = "America/Argentina/Buenos_Aires"
-    house.do(house.queue.schedules.put("morning-letter", "0 7 * * *", timezone=zone, task="parcel"))
-    page = visits.somebody(**PHONE)
-    page.goto("schedules")
-    ticks = page.locator(".ticks")
-    expect(ticks).to_be_visible()
-    assert ticks.evaluate("table => table.parentElement.scrollWidth <= table.parentElement.clientWidth")

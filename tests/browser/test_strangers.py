@@ -10,8 +10,6 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.looking import PHONE, WIDER
-from zeke_queue.client.parts import parts_of
-from zeke_queue.model import NewJob
 from zeke_queue.storage.access import Scope
 
 if TYPE_CHECKING:
@@ -111,8 +109,7 @@ def hostile(house: House) -> list[str]:
     hidden = house.send("letterhead", {"text": HOSTILE})
     for one in (*sent, hidden):
         house.ended(one)
-    key = NewJob(parts_of(house.queue).factory.new_id(), HOSTILE[:200], data=json.dumps({HOSTILE: HOSTILE}))
-    house.do(parts_of(house.queue).storage.insert([key]))
+    key = house.do(house.jobs.send(HOSTILE[:200], data=json.dumps({HOSTILE: HOSTILE})))
     named = house.send("parcel", singleton_key=HOSTILE[:200])
     house.do(
         house.queue.schedules.put(
@@ -123,7 +120,7 @@ def hostile(house: House) -> list[str]:
         "",
         "jobs",
         "jobs?column=key&column=payload&column=output",
-        *(f"jobs/{one}" for one in (*sent, hidden, key.id, named)),
+        *(f"jobs/{one}" for one in (*sent, hidden, key, named)),
         "queues",
         "schedules",
         "schedules/edit?name=odd",
@@ -162,8 +159,7 @@ PLACES = """(element) => {
 
 
 def test_text_after_direction_overrides_is_shown_in_order(house: House, page: Page) -> None:
-    odd = NewJob(parts_of(house.queue).factory.new_id(), "abc\u202edef", data='"x\u202ey"')
-    house.do(parts_of(house.queue).storage.insert([odd]))
+    house.do(house.jobs.send("abc\u202edef", data='"x\u202ey"'))
     page.goto("jobs")
     page.get_by_role("checkbox", name="Select all on this page").check()
     page.get_by_role("button", name="Cancel…").click()

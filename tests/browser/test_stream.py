@@ -11,7 +11,7 @@ from tests.browser.house import STREAM
 
 if TYPE_CHECKING:
     import pytest
-    from playwright.sync_api import Route
+    from playwright.sync_api import Locator, Route
 
     from tests.browser.house import House
     from zeke_queue.model import Claimed
@@ -31,8 +31,20 @@ WATCH = """() => {
 }"""
 
 
-def lines(page: Page) -> list[str]:
-    return page.locator("#log li .text").all_inner_texts()
+def three_lines(house: House, page: Page) -> Locator:
+    """Open the page of a job that logs; return its log lines, of which there are three."""
+    house.work()
+    page.goto(f"jobs/{house.send('book', {'steps': LONG})}")
+    log = page.locator("#log li")
+    house.let(3)
+    expect(log).to_have_count(3)
+    return log
+
+
+def has_all_lines_once(page: Page) -> None:
+    expect(page.locator("#state .badge").first).to_have_attribute("data-state", "completed")
+    expect(page.locator("#log li")).to_have_count(len(LONG))
+    assert page.locator("#log li .text").all_inner_texts() == LONG
 
 
 def test_change_of_status_is_shown_soon(house: House, page: Page, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,12 +78,7 @@ def test_change_of_status_is_shown_soon(house: House, page: Page, capsys: pytest
 
 
 def test_stream_of_a_stopped_server_is_reported_and_resumed_exactly_once(house: House, page: Page) -> None:
-    house.work()
-    job_id = house.send("book", {"steps": LONG})
-    page.goto(f"jobs/{job_id}")
-    log = page.locator("#log li")
-    house.let(3)
-    expect(log).to_have_count(3)
+    log = three_lines(house, page)
     house.leave()
     house.let(4)
     # After a moment the page shows that it may be out of date.
@@ -83,18 +90,11 @@ def test_stream_of_a_stopped_server_is_reported_and_resumed_exactly_once(house: 
     expect(banner).to_be_hidden()
     expect(page.locator("#said")).to_have_text("Connected again")
     house.let(5)
-    expect(page.locator("#state .badge").first).to_have_attribute("data-state", "completed")
-    expect(log).to_have_count(len(LONG))
-    assert lines(page) == LONG
+    has_all_lines_once(page)
 
 
 def test_refused_stream_is_reopened_without_gap_or_duplicate(house: House, page: Page) -> None:
-    house.work()
-    job_id = house.send("book", {"steps": LONG})
-    page.goto(f"jobs/{job_id}")
-    log = page.locator("#log li")
-    house.let(3)
-    expect(log).to_have_count(3)
+    log = three_lines(house, page)
 
     # A proxy without its server answers an error, which ends a stream instead of pausing it.
     refused: list[str] = []
@@ -111,9 +111,7 @@ def test_refused_stream_is_reopened_without_gap_or_duplicate(house: House, page:
     page.context.unroute("**/live?**")
     expect(log).to_have_count(7)
     house.let(5)
-    expect(page.locator("#state .badge").first).to_have_attribute("data-state", "completed")
-    expect(log).to_have_count(len(LONG))
-    assert lines(page) == LONG
+    has_all_lines_once(page)
     assert refused
 
 
@@ -137,17 +135,11 @@ def test_job_purged_while_shown_is_reported(house: House, page: Page) -> None:
 
 
 def test_log_lines_are_shown_once_after_returning_to_a_job(house: House, page: Page) -> None:
-    house.work()
-    job_id = house.send("book", {"steps": LONG})
-    page.goto(f"jobs/{job_id}")
-    log = page.locator("#log li")
-    house.let(3)
-    expect(log).to_have_count(3)
+    log = three_lines(house, page)
     page.get_by_role("link", name="Queues").click()
     expect(page.get_by_role("heading", name="Queues")).to_be_visible()
     house.let(2)
     page.go_back()
     expect(log).to_have_count(5)
     house.let(7)
-    expect(page.locator("#state .badge").first).to_have_attribute("data-state", "completed")
-    assert lines(page) == LONG
+    has_all_lines_once(page)
