@@ -18,19 +18,11 @@ from zeke_queue.storage.forwarding import Call, forward
 from zeke_queue.storage.inspect import ChangeFeed
 from zeke_queue.storage.jobs import Transaction
 from zeke_queue.storage.memory import MemoryStorage
-from zeke_queue.storage.postgres import PostgresStorage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 JOB, WORKER = UUID(int=1), UUID(int=2)
-
-
-def implementations(memory: MemoryStorage, postgres: PostgresStorage) -> list[Storage]:
-    """Return both as what the type checker must accept them for."""
-    one: Storage = memory
-    other: Storage = postgres
-    return [one, other]
 
 
 class Calls:

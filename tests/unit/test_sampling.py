@@ -54,12 +54,6 @@ def test_sample_is_of_one_folder_without_its_kept_files_and_stays_the_same(pytes
     assert len(one) == 4
 
 
-def test_sample_without_a_number_is_refused(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(TESTS.format(1))
-    result = pytester.runpytest_inprocess(*PLUGINS, "--sample", "many")
-    result.stderr.fnmatch_lines(["*--sample: must be FOLDER=N, got 'many'"])
-
-
 @pytest.mark.parametrize("file", ["noxfile.py", ".ci/run"])
 def test_tests_that_are_named_exist(file: str) -> None:
     named = re.findall(r"(?<![\w/])tests/[\w/.]+\w", (ROOT / file).read_text(encoding="utf-8"))

@@ -116,9 +116,7 @@ async def test_wake_ends_a_wait_for_changes_without_one() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(["set", "advance"]), st.integers(1, 9)), max_size=20))
-def test_timer_fires_once_for_each_deadline_and_never_early_or_late(
-    steps: list[tuple[str, int]],
-) -> None:
+def test_timer_fires_once_for_each_deadline_and_never_early_or_late(steps: list[tuple[str, int]]) -> None:
     async def run() -> None:
         clock, fired = FrozenClock(), list[float]()
         due: list[float] = []

@@ -138,22 +138,15 @@ def test_catch_up_skip_is_once_with_an_age_limit(data: st.DataObject, zone: str,
     assert (skip.last_tick, skip.next_tick) == (once.last_tick, once.next_tick)
 
 
-def test_new_schedule_starts_from_now() -> None:
+def test_tick_is_due_at_its_instant_and_not_before_and_none_before_the_schedule() -> None:
     def check(catch_up: CatchUp) -> None:
         cron = Cron.parse("*/5 * * * *")
         first = due(cron, None, NOON + MINUTE, catch_up)
         assert (first.ticks, first.next_tick) == ((), NOON + 5 * MINUTE)
-        assert due(cron, first.last_tick, NOON + 5 * MINUTE, catch_up).ticks == (NOON + 5 * MINUTE,)
-
-    check_each(CatchUp, check)
-
-
-def test_tick_is_due_at_its_instant_and_not_before() -> None:
-    def check(catch_up: CatchUp) -> None:
-        cron = Cron.parse("*/5 * * * *")
         before = due(cron, NOON, NOON + 5 * MINUTE - timedelta(microseconds=1), catch_up)
         assert (before.ticks, before.last_tick, before.next_tick) == ((), NOON, NOON + 5 * MINUTE)
-        assert due(cron, NOON, NOON + 5 * MINUTE, catch_up).ticks == (NOON + 5 * MINUTE,)
+        for last in (first.last_tick, NOON):
+            assert due(cron, last, NOON + 5 * MINUTE, catch_up).ticks == (NOON + 5 * MINUTE,)
 
     check_each(CatchUp, check)
 

@@ -11,14 +11,7 @@ from hypothesis import strategies as st
 
 from tests.cases import check_each
 from tests.unit.tables import check_gives
-from zeke_queue.core.failure import (
-    MESSAGE_MAX,
-    SHOWN_MAX,
-    TRACEBACK_MAX,
-    error_output,
-    error_record,
-    shown,
-)
+from zeke_queue.core.failure import MESSAGE_MAX, SHOWN_MAX, TRACEBACK_MAX, error_output, error_record, shown
 from zeke_queue.core.jsonb import normalise
 
 E = TypeVar("E", bound=BaseException)
