@@ -50,11 +50,19 @@ def starting(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Start:
 
 def heard(stream: IO[str] | None, message: str) -> dict[str, Any]:
     """Read log lines until one has this event, and return it."""
+    return all_heard(stream, message)[message]
+
+
+def all_heard(stream: IO[str] | None, *messages: str) -> dict[str, dict[str, Any]]:
+    """Read log lines until each of these events was logged, in any order; return the first of each."""
     assert stream is not None
     said: list[str] = []
+    found: dict[str, dict[str, Any]] = {}
     for line in stream:
         said.append(line)
         entry: dict[str, Any] = json.loads(line)
-        if entry["message"] == message:
-            return entry
-    raise AssertionError(f"never said {message}: {''.join(said)}")
+        if entry["message"] in messages:
+            found.setdefault(entry["message"], entry)
+        if len(found) == len(messages):
+            return found
+    raise AssertionError(f"never said {set(messages) - found.keys()}: {''.join(said)}")

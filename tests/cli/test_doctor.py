@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.conftest import Zeke
 from tests.cli.old_server import old_server
-from tests.cli.test_bad_input import REFUSED, make_pgboss_10, stranger, tables
+from tests.cli.test_bad_input import REFUSED, stranger, tables
 from zeke_queue.cli import database
 from zeke_queue.client.queue import Queue
 from zeke_queue.storage.postgres.server_info import Facts, read_facts
@@ -73,14 +73,6 @@ def test_outdated_tables_suggest_the_migration(zeke: Zeke) -> None:
     finding = sole(problems(zeke))
     assert "indexes_of_ours not applied" in finding["found"]
     assert finding["advice"] == "Run `zeke migrate`"
-
-
-def test_newer_pgboss_is_reported_without_changes(zeke_empty: Zeke) -> None:
-    before = make_pgboss_10(zeke_empty.dsn)
-    finding = sole(problems(zeke_empty))
-    assert "belongs to pg-boss 10 or later (its version 24)" in finding["found"]
-    assert finding["advice"].startswith("Set JOBS_SCHEMA to another name")
-    assert tables(zeke_empty.dsn) == before
 
 
 def test_missing_permissions_come_with_grant_statements(zeke: Zeke) -> None:

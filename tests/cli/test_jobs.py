@@ -41,12 +41,8 @@ def test_options_of_send_reach_the_job(zeke: Zeke) -> None:
         *("--singleton-key", "ann", "--delay", "3600"),
     )
     job = zeke.json("job", "show", own)
-    assert {key: job[key] for key in ("priority", "retry_limit", "expire_in", "singleton_key")} == {
-        "priority": 7,
-        "retry_limit": 0,
-        "expire_in": 90.0,
-        "singleton_key": "ann",
-    }
+    options = {"priority": 7, "retry_limit": 0, "expire_in": 90.0, "singleton_key": "ann"}
+    assert options.items() <= job.items()
     assert job["start_after"] > job["created_on"]
 
 
@@ -65,22 +61,15 @@ def test_wait_prints_the_result(zeke: Zeke) -> None:
 
 
 def test_wait_that_times_out_fails_and_names_the_job(zeke: Zeke) -> None:
-    said = zeke.fails("send", "mail", LETTER, *SHOP, "--wait", "0", code=1)
+    command = ("send", "mail", LETTER, *SHOP, "--wait", "0")
+    said = zeke.fails(*command, code=1)
     (job,) = zeke.json("jobs")
     assert f"Job {job['id']} has not ended after 0 s; it continues" in said
-
-
-def test_wait_that_times_out_names_the_job_in_json(zeke: Zeke) -> None:
-    result = zeke("send", "mail", LETTER, *SHOP, "--wait", "0", "--json")
-    (job,) = zeke.json("jobs")
+    result = zeke(*command, "--json")
     assert (result.exit_code, result.stdout) == (1, "")
     told = json.loads(result.stderr)
-    assert told == {
-        "error": "ResultTimeoutError",
-        "message": told["message"],
-        "id": job["id"],
-        "taskId": "mail",
-    }
+    names = {"error": "ResultTimeoutError", "id": zeke.json("jobs")[0]["id"], "taskId": "mail"}
+    assert told == {**names, "message": told["message"]}
 
 
 def test_wait_for_a_failed_job_prints_its_error_as_json(zeke: Zeke) -> None:
@@ -89,12 +78,8 @@ def test_wait_for_a_failed_job_prints_its_error_as_json(zeke: Zeke) -> None:
     result = zeke("send", "refuse", *SHOP, "--id", job_id, "--wait", "1", "--json")
     assert (result.exit_code, result.stdout) == (1, "")
     told = json.loads(result.stderr)
-    assert {key: told[key] for key in ("error", "id", "taskId", "status")} == {
-        "error": "JobFailedError",
-        "id": job_id,
-        "taskId": "refuse",
-        "status": "FAILED",
-    }
+    names = {"error": "JobFailedError", "id": job_id, "taskId": "refuse", "status": "FAILED"}
+    assert names.items() <= told.items()
     assert told["output"]["message"] == "no longer wanted"
 
 
@@ -115,7 +100,9 @@ def test_jobs_are_listed_by_queue_and_status_and_page(zeke: Zeke) -> None:
     waiting = zeke.send("refuse")
 
     def listed(*arguments: str) -> list[str]:
-        return [job["id"] for job in zeke.json("jobs", *arguments)]
+        result = zeke("--json", "jobs", *arguments)
+        assert "deprecated" not in result.stderr
+        return [job["id"] for job in json.loads(result.stdout)]
 
     assert listed("-q", "mail") == [mail]
     assert listed("-s", "failed", "-s", "completed") == [refused, mail]
@@ -269,16 +256,6 @@ def test_every_status_has_a_colour(zeke: Zeke) -> None:
 
 
 # Words of a status
-
-
-def test_jobs_are_found_by_status(zeke: Zeke) -> None:
-    zeke.send("refuse")
-    zeke.work()
-    waiting = zeke.send("mail", '{"to": "ann"}')
-    for word in ["QUEUED", "queued"]:
-        result = zeke("--json", "jobs", "-s", word)
-        assert [job["id"] for job in json.loads(result.stdout)] == [waiting], word
-        assert result.stderr == ""
 
 
 def test_deprecated_words_of_a_status_are_read_with_a_warning(zeke: Zeke) -> None:

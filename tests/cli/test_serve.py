@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import socket
 import sys
 import tempfile
 from datetime import timedelta
 from pathlib import Path
-from threading import Timer
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -19,13 +17,12 @@ import pytest
 
 from tests.cases import check_each
 from tests.cli.conftest import SHOP
-from tests.cli.starting import PATIENCE, heard, starting
+from tests.cli.starting import PATIENCE, all_heard, heard, starting
 from zeke_queue.client.parts import parts_of
 from zeke_queue.model import NewJob, QueueCapacity, Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from subprocess import Popen
 
     from tests.cli.conftest import Zeke
     from tests.cli.starting import Start
@@ -37,24 +34,6 @@ def called(url: str, body: object = None, **headers: str) -> tuple[int, Any]:
     method = "GET" if body is None else "POST"
     answer = httpx2.request(method, url, json=body, headers=headers, timeout=PATIENCE)
     return answer.status_code, answer.json()
-
-
-def all_heard(process: Popen[str], *messages: str) -> dict[str, dict[str, Any]]:
-    """Read log lines until each of these events was logged, in any order; return the first of each."""
-    assert process.stderr is not None
-    found: dict[str, dict[str, Any]] = {}
-    late = Timer(PATIENCE, process.kill)
-    late.start()
-    try:
-        for line in process.stderr:
-            entry = json.loads(line)
-            if entry["message"] in messages:
-                found.setdefault(entry["message"], entry)
-            if len(found) == len(messages):
-                return found
-    finally:
-        late.cancel()
-    raise AssertionError(f"said of {messages} only {sorted(found)}")
 
 
 @pytest.fixture(autouse=True)
@@ -114,7 +93,7 @@ async def leave_work(queue: Queue) -> None:
 def test_up_runs_a_worker_with_its_duties_beside_the_api(zeke: Zeke, start: Start) -> None:
     zeke.on_queue(leave_work)
     with start("up", *SHOP, "--port", "0") as everything:
-        told = all_heard(everything, "api_listening", "tick_sent", "job_expired")
+        told = all_heard(everything.stderr, "api_listening", "tick_sent", "job_expired")
         url = told["api_listening"]["url"]
         assert (told["tick_sent"]["schedule"], told["job_expired"]["taskId"]) == ("hourly", "refuse")
         _, sent = called(f"{url}/trigger", {"taskId": "mail", "payload": {"to": "ann"}})
@@ -122,7 +101,7 @@ def test_up_runs_a_worker_with_its_duties_beside_the_api(zeke: Zeke, start: Star
             assert "data: complete" in stream.iter_lines()
         assert [worker["alive"] for worker in called(f"{url}/workers")[1]["workers"]] == [True]
         everything.send_signal(signal.SIGTERM)
-        all_heard(everything, "worker_stopped", "api_stopped")
+        all_heard(everything.stderr, "worker_stopped", "api_stopped")
         assert everything.wait(PATIENCE) == 0
 
 

@@ -17,7 +17,7 @@ from zeke_queue.storage.embedded.server import EmbeddedPostgres
 from zeke_queue.worker import process_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -67,8 +67,26 @@ def test_worker_serves_the_named_queues(zeke: Zeke, started: Started) -> None:
     assert zeke.json("job", "show", other)["status"] == "FAILED"
 
 
-def test_refused_start_of_a_worker_leaves_the_database_unchanged(zeke: Zeke) -> None:
-    said = zeke.fails("worker", "--app", "tests.cli.closed:catalog", code=2)
+CLOSED = """
+from contextlib import asynccontextmanager
+from zeke_queue import Catalog
+from zeke_queue.errors import SettingsError
+
+@asynccontextmanager
+async def resources():
+    raise SettingsError("KEY is not set, and the tasks need it; set KEY")
+    yield
+
+catalog = Catalog(resources=resources)
+catalog.task("mail", concurrency_limit=2)(lambda: None)
+catalog.schedule("hourly", "0 * * * *", task="mail")
+"""
+
+
+def test_refused_start_of_a_worker_leaves_the_database_unchanged(
+    zeke: Zeke, module: Callable[[str], str]
+) -> None:
+    said = zeke.fails("worker", "--app", f"{module(CLOSED)}:catalog", code=2)
     assert "zeke: KEY is not set, and the tasks need it; set KEY" in said
     assert zeke.json("schedules") == []
     assert zeke.json("queues") == []
