@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
-from tests.postgres.sending import Sender
+from tests.postgres.sending import Connection, Sender
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.system.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 @pytest.fixture

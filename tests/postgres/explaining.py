@@ -15,7 +15,8 @@ from zeke_queue.storage.postgres.statements import statement
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    Connection = psycopg.Connection[tuple[Any, ...]]
+    from tests.postgres.sending import Connection
+
 
 Node = dict[str, Any]
 

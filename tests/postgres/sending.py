@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID
+
+import psycopg
 
 from zeke_queue.model import Completed, NewJob, QueueCapacity
 from zeke_queue.system.entropy import Ids, SystemEntropy
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 ANNA = UUID("00000000-0000-7000-8000-00000000000a")
 BERT = UUID("00000000-0000-7000-8000-00000000000b")
+
+
+Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
 
 class Sender:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Any, LiteralString
+from typing import LiteralString
 
 import psycopg
 import pytest
 
 from tests.cases import check_each
-from tests.conformance.driver import lock_due_schedules, lock_expired
-from tests.postgres.sending import ANNA, BERT, Sender
+from tests.conformance.driver import lock_due_schedules
+from tests.postgres.sending import BERT, Connection, Sender
 from tests.tidy import ROOT
-from zeke_queue.model import Completed, Failed, RowState, Schedule, WorkerInfo
+from zeke_queue.model import Completed, Schedule
 from zeke_queue.storage.postgres import PostgresStorage
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 # What a pg-boss 9 does to a row: it knows the states, and neither attempts nor workers.
 INSERT = (
@@ -30,15 +28,7 @@ EXPIRE = (
 LATE = "update pgboss.job set startedon = now() - interval '2 hours' where state = 'active'"
 
 
-async def test_job_sent_by_pgboss_is_claimed(jobs: Sender, sql: Connection) -> None:
-    sent = sql.execute(INSERT).fetchone()
-    (job,) = await jobs.claim(10)
-    assert ((job.id,), job.data, job.attempt) == (sent, b'{"from": "node"}', 1)
-
-
-async def test_claim_by_pgboss_fences_the_previous_worker(
-    storage: PostgresStorage, jobs: Sender, sql: Connection
-) -> None:
+async def test_claim_by_pgboss_fences_the_previous_worker(jobs: Sender, sql: Connection) -> None:
     await jobs.send()
     (job,) = await jobs.claim(1)
     sql.execute(LATE)
@@ -48,24 +38,6 @@ async def test_claim_by_pgboss_fences_the_previous_worker(
     assert sql.execute("select state::text, attempt, worker from pgboss.job").fetchall() == [
         ("active", 2, None)
     ]
-
-
-async def test_job_run_by_pgboss_is_not_taken_before_its_deadline(
-    storage: PostgresStorage, jobs: Sender, sql: Connection
-) -> None:
-    sql.execute(INSERT)
-    sql.execute(FETCH)
-    await storage.heartbeat(WorkerInfo(ANNA, "host", 1, ("mail",), 15.0))
-    assert await lock_expired(storage, 10) == []
-    sql.execute(LATE)
-    (late,) = await lock_expired(storage, 10)
-    assert (late.reason, late.worker, late.attempt) == ("deadline", None, 1)
-
-
-async def test_own_claim_counts_one_attempt(storage: PostgresStorage, jobs: Sender, sql: Connection) -> None:
-    await jobs.send()
-    await jobs.claim(1)
-    assert sql.execute("select attempt, worker from pgboss.job").fetchall() == [(1, ANNA)]
 
 
 async def test_job_run_by_pgboss_before_is_claimed_as_the_next_attempt(jobs: Sender, sql: Connection) -> None:
@@ -167,9 +139,7 @@ async def test_policy_of_a_later_version_is_left_unchanged(storage: PostgresStor
     assert [schedule.name for schedule in (await lock_due_schedules(storage, 10))[1]] == ["mail"]
 
 
-async def test_troubleshooting_queries_run_as_printed(
-    storage: PostgresStorage, jobs: Sender, sql: Connection
-) -> None:
+async def test_troubleshooting_queries_run_as_printed(jobs: Sender, sql: Connection) -> None:
     await jobs.send()
     page = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
@@ -183,16 +153,3 @@ async def test_troubleshooting_queries_run_as_printed(
         }
 
     check_each(questions, check)
-
-
-async def test_failed_jobs_are_found_by_sql_until_they_are_archived(
-    storage: PostgresStorage, jobs: Sender, sql: Connection
-) -> None:
-    await jobs.send()
-    (job,) = await jobs.claim(1)
-    await storage.settle(failed=[Failed(job.id, 1, None, '{"message": "boom"}', RowState.FAILED)])
-    question = "SELECT output ->> 'message' FROM pgboss.job WHERE state = 'failed' ORDER BY createdon DESC"
-    assert sql.execute(question).fetchall() == [("boom",)]
-    assert await storage.archive(0.0, 10) == 1
-    question = "SELECT output ->> 'message' FROM pgboss.archive ORDER BY archivedon DESC LIMIT 100"
-    assert sql.execute(question).fetchall() == [("boom",)]

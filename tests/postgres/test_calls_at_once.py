@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from tests.cases import check_each_async
 from tests.conformance.test_access import new_key
 from tests.postgres.test_concurrency import storages
 
@@ -21,26 +20,6 @@ ENDED = """
     select 'c' || n, now() - interval '1 hour' + n * interval '1 second', 5, false
     from generate_series(1, %s) as n
 """
-
-
-async def test_concurrent_calls_are_admitted_up_to_the_limit(dsn: str) -> None:
-    async with storages(dsn, 4) as opened:
-
-        async def check(limit: int) -> None:
-            began = asyncio.get_running_loop().time()
-            caller = f"key {limit}"
-            answers = await asyncio.gather(
-                *(opened[n % 4].access.acquire(caller, limit, 3600) for n in range(200))
-            )
-            took = asyncio.get_running_loop().time() - began
-            admitted = [one.count for one in answers if one.allowed]
-            assert sorted(admitted) == list(range(1, limit + 1))
-            assert max(one.count for one in answers) == limit
-            # The window may have begun while a call waited for another one.
-            assert 3600 - took <= min(one.resets_in for one in answers)
-            assert max(one.resets_in for one in answers) <= 3600 + took
-
-        await check_each_async([1, 50], check)
 
 
 async def test_consecutive_windows_admit_no_more_than_their_limits(dsn: str) -> None:
@@ -57,9 +36,7 @@ async def test_consecutive_windows_admit_no_more_than_their_limits(dsn: str) -> 
     assert all(one.resets_in > 0 for one in answers)
 
 
-async def test_concurrent_calls_delete_old_windows_without_deadlock(
-    dsn: str,
-) -> None:
+async def test_concurrent_calls_delete_old_windows_without_deadlock(dsn: str) -> None:
     number = 120
     with psycopg.connect(dsn, autocommit=True) as sql:
         sql.execute(ENDED, [number])

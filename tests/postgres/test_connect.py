@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql as composing
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from tests.postgres.sending import ANNA, Sender
+from tests.postgres.sending import Connection, Sender
 from zeke_queue.errors import (
     PermissionDeniedError,
     SchemaVersionError,
@@ -18,11 +18,9 @@ from zeke_queue.errors import (
     StorageUnavailableError,
     UnsupportedServerError,
 )
-from zeke_queue.model import Completed, QueueCapacity
+from zeke_queue.model import Completed
 from zeke_queue.storage.postgres import PostgresStorage, migrate
 from zeke_queue.storage.postgres.error_mapping import check_server
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 NOBODY = "postgresql://nobody@127.0.0.1:9/nowhere?connect_timeout=2"
 END_ALL = (
@@ -68,9 +66,7 @@ async def test_broken_connection_reports_an_unknown_outcome(dsn: str, storage: P
             await asking
 
 
-async def test_storage_recovers_when_the_server_returns(
-    storage: PostgresStorage, jobs: Sender, sql: Connection
-) -> None:
+async def test_storage_recovers_when_the_server_returns(jobs: Sender, sql: Connection) -> None:
     await jobs.send()
     sql.execute(END_ALL)
     for _ in range(5):  # at most as many as there are connections that don't know yet
@@ -130,9 +126,7 @@ async def test_connections_use_read_committed_whatever_the_default(dsn: str, sql
         assert await cursor.fetchone() == ("read committed",)
 
 
-async def test_application_statement_in_a_transaction_has_default_planning(
-    storage: PostgresStorage,
-) -> None:
+async def test_application_statement_in_a_transaction_has_default_planning(storage: PostgresStorage) -> None:
     async with storage.transaction() as transaction:
         cursor = await transaction.connection.execute(
             "select name, setting from pg_settings"
@@ -190,14 +184,6 @@ async def _waits_for_a_lock(connection: psycopg.AsyncConnection[Any]) -> bool:
     )
     row = await cursor.fetchone()
     return bool(row and row[0])
-
-
-async def test_claims_and_settlements_of_a_storage_run_concurrently(
-    storage: PostgresStorage, jobs: Sender
-) -> None:
-    await jobs.send(100)
-    claims = await asyncio.gather(*(storage.claim(ANNA, [QueueCapacity("mail", 10)], 10) for _ in range(10)))
-    assert len({job.id for claimed in claims for job in claimed}) == sum(map(len, claims))
 
 
 async def test_outputs_reach_their_jobs_with_any_content(storage: PostgresStorage, jobs: Sender) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import select
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.postgres.opening import opened
-from tests.postgres.sending import ANNA, Sender
+from tests.postgres.sending import ANNA, Connection, Sender
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
@@ -17,9 +17,7 @@ from zeke_queue.storage.postgres.connections import KEPT_SECONDS
 from zeke_queue.system.clock import SystemClock
 
 if TYPE_CHECKING:
-    import psycopg
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
+    pass
 
 
 END_ALL = (
@@ -66,29 +64,20 @@ async def test_transaction_that_waits_too_long_names_the_pool_setting(dsn: str) 
             pass
 
 
-async def test_waiting_caller_gets_the_returned_connection(dsn: str) -> None:
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_returned_connection_goes_to_a_caller_that_still_waits(dsn: str, *, cancelled: bool) -> None:
     async with opened(dsn, min_size=1, max_size=1) as parts:
         connections = parts.connections
         connection = await connections.take()
         waiting = asyncio.ensure_future(connections.take())
         assert await asyncio.wait([waiting], timeout=0) == (set(), {waiting})
+        if cancelled:
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
         await connections.give(connection)
         async with asyncio.timeout(10):
-            assert await waiting is connection
-        await connections.give(connection)
-
-
-async def test_cancelled_caller_leaves_the_queue_of_the_pool(dsn: str) -> None:
-    async with opened(dsn, min_size=1, max_size=1) as parts:
-        connections = parts.connections
-        connection = await connections.take()
-        waiting = asyncio.ensure_future(connections.take())
-        assert await asyncio.wait([waiting], timeout=0) == (set(), {waiting})
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        await connections.give(connection)
-        assert await connections.take() is connection
+            assert await (connections.take() if cancelled else waiting) is connection
         await connections.give(connection)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -14,9 +14,8 @@ from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.storage.postgres import PostgresStorage
 
 if TYPE_CHECKING:
-    from tests.postgres.sending import Sender
+    from tests.postgres.sending import Connection, Sender
 
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 CANCEL_WHO_WAITS = (
     "select pg_cancel_backend(pid) from pg_stat_activity"
@@ -38,9 +37,7 @@ async def test_timeout_of_the_server_is_a_temporary_failure(dsn: str, sql: Conne
     await check_each_async(["lock_timeout", "statement_timeout"], check)
 
 
-async def test_cancelled_statement_is_a_temporary_failure(
-    storage: PostgresStorage, jobs: Sender, dsn: str
-) -> None:
+async def test_cancelled_statement_is_a_temporary_failure(jobs: Sender, dsn: str) -> None:
     with psycopg.connect(dsn) as other:
         other.execute("lock table pgboss.job in access exclusive mode")
         claiming = asyncio.create_task(jobs.claim(1))
@@ -54,9 +51,7 @@ async def test_cancelled_statement_is_a_temporary_failure(
     assert [job.id for job in await jobs.claim(1)] == [sent]
 
 
-async def test_timeout_set_by_the_application_raises_its_own_error(
-    storage: PostgresStorage,
-) -> None:
+async def test_timeout_set_by_the_application_raises_its_own_error(storage: PostgresStorage) -> None:
     async def too_long() -> None:
         async with storage.transaction() as transaction:
             await transaction.connection.execute("set local statement_timeout = 20")

@@ -47,9 +47,11 @@ def runs(dsn: str) -> bool:
     return True
 
 
-def test_ephemeral_server_is_removed_when_its_block_ends() -> None:
-    with EmbeddedPostgres.start(ephemeral=True, fsync=False) as server:
+def test_ephemeral_server_has_its_settings_and_is_removed_when_its_block_ends() -> None:
+    settings = {"application_name": "it's", "work_mem": "5MB"}
+    with EmbeddedPostgres.start(ephemeral=True, fsync=False, settings=settings) as server:
         assert ask(server.dsn, "select current_user::text") == "zeke"
+        assert (ask(server.dsn, "show work_mem"), ask(server.dsn, "show fsync")) == ("5MB", "off")
     assert not server.directory.exists()
 
 
@@ -228,14 +230,6 @@ def test_long_path_gets_a_short_socket(directory: Path) -> None:
     assert not place.exists()
 
 
-def test_settings_reach_the_server(directory: Path) -> None:
-    with EmbeddedPostgres.start(
-        directory, ephemeral=True, fsync=False, settings={"application_name": "it's", "work_mem": "5MB"}
-    ) as server:
-        assert ask(server.dsn, "show work_mem") == "5MB"
-        assert ask(server.dsn, "show fsync") == "off"
-
-
 def test_folder_with_other_files_is_refused_and_left_unchanged(directory: Path) -> None:
     (directory / "data").mkdir(parents=True)
     (directory / "letter").write_text("dear ann")
@@ -244,10 +238,12 @@ def test_folder_with_other_files_is_refused_and_left_unchanged(directory: Path) 
     assert directory.stat().st_mode & 0o777 != 0o700
 
 
-def test_folder_that_cannot_be_created_is_named(directory: Path) -> None:
-    directory.write_text("a file")
-    with pytest.raises(UsageError, match=f"{directory}/below can't be created"):
-        EmbeddedPostgres.start(directory / "below")
+def test_folder_that_cannot_be_created_or_has_no_binaries_is_named(directory: Path) -> None:
+    with pytest.raises(UsageError, match="no initdb"):
+        EmbeddedPostgres.start(directory, binaries="/nowhere")
+    directory.parent.joinpath("file").write_text("a file")
+    with pytest.raises(UsageError, match="file/below can't be created"):
+        EmbeddedPostgres.start(directory.parent / "file" / "below")
 
 
 def test_failed_start_is_reported_with_its_reason(directory: Path) -> None:
@@ -255,8 +251,3 @@ def test_failed_start_is_reported_with_its_reason(directory: Path) -> None:
         EmbeddedPostgres.start(directory, fsync=False, settings={"shared_buffers": "much"})
     with EmbeddedPostgres.start(directory, ephemeral=True, fsync=False) as server:
         assert runs(server.dsn)
-
-
-def test_folder_without_binaries_is_rejected(directory: Path) -> None:
-    with pytest.raises(UsageError, match="no initdb"):
-        EmbeddedPostgres.start(directory, binaries="/nowhere")

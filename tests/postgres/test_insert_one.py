@@ -95,9 +95,7 @@ async def test_single_job_is_refused_or_repeated_as_in_a_batch(storage: Postgres
     assert await storage.insert([replace(job, id=UUID(int=5))]) == [None]
 
 
-async def test_existing_id_that_was_declared_fresh_is_recognised(
-    storage: PostgresStorage,
-) -> None:
+async def test_existing_id_that_was_declared_fresh_is_recognised(storage: PostgresStorage) -> None:
     assert await storage.insert([FRESH]) == [FRESH.id]
     assert await storage.insert([replace(FRESH, priority=9)]) == [FRESH.id]
     assert (await stored(storage, FRESH)).priority == FRESH.priority

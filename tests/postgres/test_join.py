@@ -145,20 +145,7 @@ async def test_jobs_and_rows_of_the_application_are_written_together(
     await in_each_application(check)
 
 
-async def test_refused_send_does_not_abort_the_transaction(
-    storage: PostgresStorage, jobs: Sender, in_each_application: InEach
-) -> None:
-    async def check(application: Opened) -> None:
-        await jobs.send(singleton_key="one")
-        async with application() as connection, storage.transaction(connection) as transaction:
-            assert await transaction.insert([jobs.new(singleton_key="one")]) == [None]
-            (job,) = await jobs.send(within=transaction)
-        assert list(await storage.get([job])) == [job]
-
-    await in_each_application(check)
-
-
-async def test_job_that_is_superseded_does_not_abort_the_transaction(
+async def test_refused_send_and_superseded_job_do_not_abort_the_transaction(
     storage: PostgresStorage, jobs: Sender, in_each_application: InEach
 ) -> None:
     async def check(application: Opened) -> None:
@@ -166,25 +153,33 @@ async def test_job_that_is_superseded_does_not_abort_the_transaction(
         (job,) = await jobs.claim(1)
         (other,) = await jobs.send(singleton_key=KEY)
         async with application() as connection, storage.transaction(connection) as transaction:
+            assert await transaction.insert([jobs.new(singleton_key=KEY)]) == [None]
             assert await transaction.settle(failed=[Failed(job.id, 1, 0.0, "{}")]) == {job.id}
-        ended = (await storage.get([job.id]))[job.id]
+            (last,) = await jobs.send(within=transaction)
+        stored = await storage.get([job.id, last])
+        ended = stored[job.id]
         assert (ended.row_state, ended.output) == (RowState.FAILED, {"superseded_by": str(other)})
+        assert last in stored
 
     await in_each_application(check)
 
 
-async def test_every_verb_of_a_transaction_can_be_used(
+async def test_every_verb_and_callback_of_a_transaction_can_be_used(
     storage: PostgresStorage, jobs: Sender, in_each_application: InEach
 ) -> None:
     async def check(application: Opened) -> None:
         await jobs.send(3)
         one, two = await jobs.claim(2)
+        said: list[str] = []
         async with application() as connection, storage.transaction(connection) as transaction:
+            transaction.on_commit(lambda: said.append("committed"))
+            transaction.on_rollback(lambda: said.append("rolled back"))
             assert {job.id for job in await transaction.lock_expired(10)} == {one.id, two.id}
             assert await transaction.cancel([one.id]) == {one.id}
             now, due = await transaction.lock_due_schedules(10)
             await transaction.record_tick("nightly", now, now)
             assert due == []
+        assert said == ["committed"], "at the end of the joined block"
 
     await in_each_application(check)
 
@@ -202,19 +197,6 @@ async def test_conversions_of_the_application_do_not_reach_ours(
     assert (stored.start_after - stored.created_on).total_seconds() == 5.0
     assert stored.keep_until - stored.created_on == other.keep_until - other.created_on
     assert stored.singleton_on == other.singleton_on
-
-
-async def test_callbacks_run_at_the_end_of_a_joined_block(
-    storage: PostgresStorage, in_each_application: InEach
-) -> None:
-    async def check(application: Opened) -> None:
-        said: list[str] = []
-        async with application() as connection, storage.transaction(connection) as transaction:
-            transaction.on_commit(lambda: said.append("committed"))
-            transaction.on_rollback(lambda: said.append("rolled back"))
-        assert said == ["committed"]
-
-    await in_each_application(check)
 
 
 async def test_connection_in_autocommit_is_rejected(dsn: str, storage: PostgresStorage) -> None:

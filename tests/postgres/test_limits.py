@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
 
-import psycopg
 import pytest
 
-from tests.postgres.sending import ANNA, BERT, Sender
+from tests.postgres.sending import ANNA, BERT, Connection, Sender
 from zeke_queue.model import QueueCapacity, QueueSettings
 from zeke_queue.storage.postgres import PostgresStorage
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 @pytest.fixture
 async def elsewhere(dsn: str) -> AsyncIterator[PostgresStorage]:
     async with PostgresStorage.open(dsn) as opened:
         yield opened
-
-
-async def test_limit_set_by_another_process_applies_to_the_next_claim(
-    storage: PostgresStorage, jobs: Sender, elsewhere: PostgresStorage
-) -> None:
-    await jobs.send(10)
-    assert len(await jobs.claim(2)) == 2
-    await elsewhere.declare([QueueSettings("mail", 5)], [])
-    assert len(await jobs.claim(10)) == 3
 
 
 async def test_limit_set_by_another_process_holds_beside_a_backlog_elsewhere(

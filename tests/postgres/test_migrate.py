@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 from tests.cases import check_each
 from tests.conformance.driver import lock_due_schedules, lock_expired, record_tick
 from tests.postgres.pgboss9 import STATEMENTS
-from tests.postgres.sending import ANNA, BERT
+from tests.postgres.sending import ANNA, BERT, Connection
 from zeke_queue.errors import PermissionDeniedError, SchemaVersionError, StorageUnavailableError
 from zeke_queue.model import (
     Extended,
@@ -29,8 +29,6 @@ from zeke_queue.model import (
 from zeke_queue.storage.access import NewKey
 from zeke_queue.storage.postgres import PostgresStorage, migrate
 from zeke_queue.storage.postgres.statements import migrations
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 # What a schema is made of. The order of columns is left out: it follows from the order of events.
 CATALOG: LiteralString = r"""

@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import psycopg
 import pytest
 
 from tests.cases import check_each_async
 from tests.conformance.planting import EMPTY
 from tests.postgres.opening import opened
-from tests.postgres.sending import ANNA, Sender
+from tests.postgres.sending import ANNA, Connection, Sender
 from zeke_queue.model import Completed, Failed, JobEvent, QueueSettings, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.system.clock import SystemClock
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 @pytest.fixture
@@ -67,14 +64,6 @@ async def test_insert_of_due_jobs_notifies_living_idle_workers_of_their_queue(
     )
 
 
-async def test_insert_in_a_transaction_always_notifies(
-    storage: PostgresStorage, jobs: Sender, heard: Heard
-) -> None:
-    async with storage.transaction() as transaction:
-        await jobs.send(within=transaction)
-    assert heard.so_far() == [("zeke_work_pgboss", "mail")]
-
-
 async def test_outcomes_of_watched_jobs_only_are_notified(
     storage: PostgresStorage, jobs: Sender, heard: Heard
 ) -> None:
@@ -89,7 +78,7 @@ async def test_outcomes_of_watched_jobs_only_are_notified(
 
 
 async def test_abandoned_subscription_expires_after_a_minute(
-    storage: PostgresStorage, jobs: Sender, sql: Connection, heard: Heard
+    jobs: Sender, sql: Connection, heard: Heard
 ) -> None:
     await jobs.send()
     (job,) = await jobs.claim(1)
@@ -169,17 +158,6 @@ async def test_free_slot_of_a_limited_queue_notifies_idle_workers(
     await asleep(storage, "mail")
     heard.so_far()
     await jobs.complete([job])
-    assert heard.so_far() == [("zeke_work_pgboss", "mail")]
-
-
-async def test_changed_limit_and_resumed_queue_notify_workers_that_may_become_idle(
-    storage: PostgresStorage, heard: Heard
-) -> None:
-    """A worker that becomes idle between the statement and its commit is not stored as idle yet."""
-    await storage.declare([QueueSettings("mail", 1)], [])
-    await storage.pause_queue("mail", paused=True)
-    assert heard.so_far() == [("zeke_work_pgboss", "mail")]
-    await storage.pause_queue("mail", paused=False)
     assert heard.so_far() == [("zeke_work_pgboss", "mail")]
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from itertools import product
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, LiteralString
 
-import psycopg
 from psycopg import sql as composing
 
 from tests.cases import check_each_async
@@ -18,10 +17,9 @@ from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.model import JobQuery, Schedule
 
 if TYPE_CHECKING:
-    from tests.postgres.sending import Sender
+    from tests.postgres.sending import Connection, Sender
     from zeke_queue.storage.postgres import PostgresStorage
 
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 EARLY: list[LiteralString] = ["-infinity", "0044-03-15 00:00:00+00 BC", "0001-01-01 00:00:00+12"]

@@ -16,14 +16,12 @@ import pytest
 from tests.cases import check_each
 from tests.postgres import explaining
 from tests.postgres.explaining import Plan, connect, prepare
-from tests.postgres.sending import ANNA, Sender
+from tests.postgres.sending import ANNA, Connection, Sender
 from zeke_queue.model import Completed, Failed, NewJob, QueueCapacity, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage, rows
 from zeke_queue.storage.postgres.claims import Mark, claim_parameters
 from zeke_queue.storage.postgres.rows import Outcomes
 from zeke_queue.storage.postgres.statements import names
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 WAITING = 20_000
 DEFERRED = 50_000
@@ -166,7 +164,7 @@ def test_check_of_a_limited_queue_reads_few_pages(busy: Connection) -> None:
 
 
 async def test_claim_with_a_mark_skips_entries_of_ended_jobs(
-    dsn: str, busy: Connection, storage: PostgresStorage, jobs: Sender
+    dsn: str, busy: Connection, jobs: Sender
 ) -> None:
     with psycopg.connect(dsn) as holder:
         # An open transaction of another user keeps every dead entry.
@@ -182,9 +180,7 @@ async def test_claim_with_a_mark_skips_entries_of_ended_jobs(
 # Settlements, with statistics of empty tables
 
 
-async def test_settle_finds_each_job_by_its_id(
-    busy: Connection, storage: PostgresStorage, jobs: Sender
-) -> None:
+async def test_settle_finds_each_job_by_its_id(busy: Connection, jobs: Sender) -> None:
     claimed = await jobs.claim(500)
     await jobs.claim(1000)
     plan = explain(busy, "complete", rows.of_completed([Completed(j.id, j.attempt, "{}") for j in claimed]))
@@ -198,7 +194,7 @@ async def test_settle_finds_each_job_by_its_id(
 
 
 async def test_ten_thousand_jobs_are_claimed_and_settled_on_statistics_of_an_empty_table(
-    sql: Connection, storage: PostgresStorage, jobs: Sender
+    sql: Connection, jobs: Sender
 ) -> None:
     await jobs.send(10_000)
     settled = 0
@@ -210,9 +206,7 @@ async def test_ten_thousand_jobs_are_claimed_and_settled_on_statistics_of_an_emp
 # Other frequent statements
 
 
-async def test_heartbeat_reads_the_rows_of_its_worker_only(
-    busy: Connection, storage: PostgresStorage, jobs: Sender
-) -> None:
+async def test_heartbeat_reads_the_rows_of_its_worker_only(busy: Connection, jobs: Sender) -> None:
     await jobs.claim(1000, worker=UUID(int=7))
     await jobs.claim(10)
     plan = explain(busy, "heartbeat", BEAT)
@@ -226,9 +220,7 @@ async def test_sweep_reads_active_rows_only(busy: Connection, storage: PostgresS
     assert explain(busy, "lock_expired", {}, limit=1000).most_read() == 1000
 
 
-async def test_archive_reads_only_the_rows_it_moves(
-    busy: Connection, storage: PostgresStorage, jobs: Sender
-) -> None:
+async def test_archive_reads_only_the_rows_it_moves(busy: Connection, jobs: Sender) -> None:
     for _ in range(3):
         await jobs.complete(await jobs.claim(500))
     busy.execute("update pgboss.job set completedon = now() - interval '2 days' where state = 'completed'")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
@@ -17,9 +17,8 @@ from zeke_queue.storage.postgres.reader import filter_parameters
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import psycopg
+    from tests.postgres.sending import Connection
 
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 MANY = 20_000
 PARENT = UUID(int=1)

@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import psycopg
+    from tests.postgres.sending import Connection
 
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 ENDED = """
     insert into pgboss.job (name, state, startafter, startedon, completedon, createdon)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
@@ -13,9 +13,8 @@ from tests.postgres.explaining import Plan, connect, explain
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import psycopg
+    from tests.postgres.sending import Connection
 
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 QUEUE_KEY = "__pgboss__singleton_queue"
 MINE, OTHER, NEW = UUID(int=1), UUID(int=2), UUID(int=3)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.postgres.explaining import connect, explain
-from tests.postgres.sending import ANNA, Sender
+from tests.postgres.sending import ANNA, Connection, Sender
 from zeke_queue.model import QueueCapacity
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.storage.postgres.claims import claim_parameters
@@ -16,9 +16,6 @@ from zeke_queue.system.clock import SystemClock
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import psycopg
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 PRIORITIES = 3_000
 FILL = """

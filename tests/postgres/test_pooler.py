@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
-import psycopg
 import pytest
 
 from tests.postgres.pooler import pooled
-from tests.postgres.sending import ANNA, Sender
+from tests.postgres.sending import ANNA, Connection, Sender
 from zeke_queue.model import (
     Completed,
     Failed,
@@ -23,8 +21,6 @@ from zeke_queue.model import (
 )
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.system.clock import SystemClock
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 @pytest.fixture

@@ -12,10 +12,9 @@ from zeke_queue.storage.postgres.retention import BAD_ROWS
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from tests.postgres.sending import Sender
+    from tests.postgres.sending import Connection, Sender
     from zeke_queue.storage.postgres import PostgresStorage
 
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 LEDGER: LiteralString = "create table ledger (job uuid references pgboss.job (id))"
 REFUSAL: LiteralString = """

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
-import psycopg
 import pytest
 
-from tests.postgres.sending import ANNA, Sender
+from tests.postgres.sending import ANNA, Connection, Sender
 from zeke_queue.model import Failed, JobQuery, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.system.clock import SystemClock
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 AHEAD = timedelta(days=3)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, LiteralString
 
 import psycopg
 import pytest
 
+from tests.postgres.sending import Connection
 from zeke_queue.model import STATUS_OF, RowState
 from zeke_queue.storage.postgres import migrate
 
@@ -17,8 +18,6 @@ COLUMNS: LiteralString = (
     "select column_name::text from information_schema.columns"
     " where table_schema = 'pgboss' and table_name = 'job'"
 )
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 @pytest.fixture
