@@ -39,21 +39,22 @@ _RUN_SECONDS = 60
 """Seconds after which a run hangs; it normally takes some hundredths of a second."""
 
 
-class Chooser(Protocol):
+class Chooser:
     """Says whose statement goes next."""
 
-    def __call__(self, standing: Sequence[int]) -> int: ...
+    def __call__(self, standing: Sequence[int]) -> int:
+        raise NotImplementedError
 
     def undoes(self) -> bool:
         """Return whether the server undoes the transaction instead, if it may be."""
-        ...
+        return False
 
     def brakes(self) -> bool:
         """Return whether the statement stops once more, inside."""
-        ...
+        return False
 
 
-class Drawn:
+class Drawn(Chooser):
     """Choices that follow from a seed: each client alike, or by ranks of which a few change on the way.
 
     With ranks one client runs far ahead of another, which draws of equal chance seldom do.
@@ -82,15 +83,13 @@ class Drawn:
         return first
 
     def undoes(self) -> bool:
-        """Return whether the server undoes the transaction instead, if it may be."""
         return self._chance.random() < self._undone
 
     def brakes(self) -> bool:
-        """Return whether the statement stops once more, inside."""
         return self._braking.random() < self._braked
 
 
-class Planned:
+class Planned(Chooser):
     """Given choices, and after these always the first; records the alternatives."""
 
     def __init__(self, plan: Sequence[int]) -> None:
@@ -103,14 +102,6 @@ class Planned:
         place = min(place, len(standing) - 1)
         self.made.append((place, len(standing)))
         return standing[place]
-
-    def undoes(self) -> bool:
-        """Leave that to the server."""
-        return False
-
-    def brakes(self) -> bool:
-        """Stop at gates alone."""
-        return False
 
     def following(self) -> list[int] | None:
         """Return the next plan, in the order of a tree walk, or None if this was the last."""

@@ -15,12 +15,7 @@ from tests.torture.decoding import Commit, Tables, read_change
 from tests.torture.samples import COMMITTED, JOB, JOB_TEXT, NOW, WORKER
 from zeke_queue.model import NewJob, RowState, Schedule, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
-from zeke_sim.history.events import (
-    Change,
-    QueueRow,
-    ScheduleRow,
-    WorkerRow,
-)
+from zeke_sim.history.events import Change, QueueRow, ScheduleRow, WorkerRow
 
 
 def event(*rows: str) -> Any:

@@ -21,11 +21,7 @@ from zeke_queue.storage import Storage
 from zeke_queue.storage.inspect import ChangeFeed
 from zeke_queue.storage.jobs import Transaction
 from zeke_queue.storage.memory import MemoryStorage
-from zeke_sim.history.events import (
-    Answered,
-    Event,
-    Invoked,
-)
+from zeke_sim.history.events import Answered, Event, Invoked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

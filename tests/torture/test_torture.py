@@ -9,14 +9,7 @@ from pathlib import Path
 from tests.torture import chaos, judging
 from tests.torture.recording import dumps
 from tests.torture.samples import JOB, JOB_TEXT, NOW
-from zeke_sim.history.events import (
-    Began,
-    Change,
-    Ended,
-    Fault,
-    Lived,
-    Violation,
-)
+from zeke_sim.history.events import Began, Change, Ended, Fault, Lived, Violation
 
 NODES = ["w1", "k1"]
 
