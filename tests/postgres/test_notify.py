@@ -161,6 +161,17 @@ async def test_free_slot_of_a_limited_queue_notifies_idle_workers(
     assert heard.so_far() == [("zeke_work_pgboss", "mail")]
 
 
+async def test_changed_limit_and_resumed_queue_notify_workers_that_may_become_idle(
+    storage: PostgresStorage, heard: Heard
+) -> None:
+    """A worker that becomes idle between the statement and its commit is not stored as idle yet."""
+    await storage.declare([QueueSettings("mail", 1)], [])
+    await storage.pause_queue("mail", paused=True)
+    assert heard.so_far() == [("zeke_work_pgboss", "mail")]
+    await storage.pause_queue("mail", paused=False)
+    assert heard.so_far() == [("zeke_work_pgboss", "mail")]
+
+
 async def test_lost_listening_connection_wakes_all_and_is_reopened(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
