@@ -152,7 +152,7 @@ def test_fault_is_one_finding_with_its_grade_and_advice() -> None:
     )
 
 
-def test_harmless_difference_is_no_fault() -> None:
+def test_harmless_difference_has_no_finding() -> None:
     def check(changes: dict[str, Any]) -> None:
         assert wrong(**changes) == []
 

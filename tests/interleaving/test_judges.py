@@ -76,6 +76,14 @@ def test_unclaimed_job_of_a_queue_below_its_limit_is_not_allowed() -> None:
         assert allowed(before, rows, asked(0, claim(), [], (1, 2))) is right
 
 
+def test_different_result_is_not_allowed() -> None:
+    cancel = by_ids("cancel", 1, 3)
+    (_, cancelled), rows = done(*WAITING, cancel)
+    assert allowed(WAITING, rows, asked(0, cancel, cancelled, (1, 2)))
+    for other in (set[Any](), {job_id(1), job_id(3)}):
+        assert not allowed(WAITING, rows, asked(0, cancel, other, (1, 2)))
+
+
 def test_result_without_its_rows_is_not_allowed() -> None:
     (_, first, rest), rows = done(*WAITING, claim(limit=1), claim())
     assert not allowed(WAITING, rows, asked(0, claim(limit=1), first, (1, 2)))
@@ -125,6 +133,18 @@ def test_each_transaction_that_adds_work_must_notify() -> None:
     together = send(1, 1, (4, 5), 0), send(1, 2, (6, 7), 0), Op(1, COMMIT, transaction=0, begin=8, end=9)
     assert sleeper(["a"], *together) is None
     assert sleeper([], *together) is not None
+
+
+def test_requeued_job_counts_once() -> None:
+    released = settle("release", 1)
+    cancelled, back, again = (
+        asked(n, step, {job_id(1)}, (2 * n + 2, 2 * n + 3))
+        for n, step in enumerate((by_ids("cancel", 1), released, by_ids("resume", 1)), 1)
+    )
+    sent = send(4, 1, (0, 1))
+    assert sleeper(["a"], sent, cancelled, again) is None, "who cancels brings nothing"
+    assert sleeper(["a"], sent, cancelled, back, again) is not None
+    assert sleeper(["a", "a"], sent, cancelled, back, again) is None
 
 
 # Deadlocks
