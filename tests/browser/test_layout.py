@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
-from tests.browser.looking import LOOKS, PHONE, box
+from tests.browser.looking import LOOKS, PHONE
 
 if TYPE_CHECKING:
+    from playwright.sync_api import FloatRect
+
     from tests.browser.conftest import Visits
     from tests.browser.house import House
 
@@ -25,6 +27,12 @@ TEXT = """(element, words) => {
   return [];
 }"""
 """The position of text within an element: a box for each line."""
+
+
+def box(place: Locator) -> FloatRect:
+    found = place.bounding_box()
+    assert found is not None
+    return found
 
 
 def boxes(places: Locator) -> list[dict[str, float]]:
