@@ -126,7 +126,7 @@ async def run_schedule(parts: Api, caller: Caller, name: str) -> tuple[answers.T
         ScheduleNotFoundError: there is no schedule with this name.
         JobConflictError: a uniqueness rule of the schedule's options refused it.
     """
-    headers = await parts.jobs.admit(caller)
+    headers = await parts.jobs.acquire(caller)
     sent = await parts.queue.schedules.trigger(name)
     return answers.Triggered(id=sent.id, task_id=sent.task), headers
 

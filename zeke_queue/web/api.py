@@ -52,7 +52,7 @@ def api_of(connection: HTTPConnection) -> Api:
     return connection.app.state.zeke
 
 
-def may(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
+def requires(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
     """Return a dependency that provides the caller and requires a scope."""
 
     async def require(request: Request) -> Caller:
@@ -62,6 +62,6 @@ def may(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
 
 
 Parts = Annotated[Api, Depends(api_of)]
-Reads = Annotated[Caller, Depends(may(Scope.READ))]
-Triggers = Annotated[Caller, Depends(may(Scope.TRIGGER))]
-Administers = Annotated[Caller, Depends(may(Scope.ADMIN))]
+Reads = Annotated[Caller, Depends(requires(Scope.READ))]
+Triggers = Annotated[Caller, Depends(requires(Scope.TRIGGER))]
+Administers = Annotated[Caller, Depends(requires(Scope.ADMIN))]

@@ -94,7 +94,7 @@ class Jobs:
         """
         if task not in self._queue.catalog.served:
             raise ApiError(404, f"Unknown task {task}")
-        headers = await self.admit(caller)
+        headers = await self.acquire(caller)
         payload = self._presenter.restored(task, payload)
         if idempotency_key is None:
             return Sent(await send_job(self._queue, task, payload), replayed=False, headers=headers)
@@ -119,7 +119,7 @@ class Jobs:
         given = jsonb.normalise(jsonb.dumps(payload))
         return sha256(f"{name}\n{given}".encode()).hexdigest()[:DIGEST_LENGTH]
 
-    async def admit(self, caller: Caller) -> dict[str, str]:
+    async def acquire(self, caller: Caller) -> dict[str, str]:
         """Count a trigger against a caller's limit, and return the limit's headers.
 
         Raises:
@@ -129,14 +129,14 @@ class Jobs:
         if not limit:
             return {}
         window = self._settings.api_trigger_window
-        admission = await parts_of(self._queue).storage.access.acquire(caller.id, limit, window)
-        resets = str(max(1, -int(-admission.resets_in // 1)))
+        used = await parts_of(self._queue).storage.access.acquire(caller.id, limit, window)
+        resets = str(max(1, -int(-used.resets_in // 1)))
         headers = {
             "ratelimit-limit": str(limit),
-            "ratelimit-remaining": str(max(0, limit - admission.count)),
+            "ratelimit-remaining": str(max(0, limit - used.count)),
             "ratelimit-reset": resets,
         }
-        if not admission.allowed:
+        if not used.allowed:
             raise ApiError(
                 429,
                 f"Too many requests: {limit} jobs may be triggered in {window:g} s; retry in {resets} s",

@@ -63,7 +63,7 @@ async def ask(
     *,
     body: str | bytes = b"",
     media_type: str | None = JSON,
-    admit: Any = anybody,
+    authorize: Any = anybody,
     **query: str,
 ) -> Answer:
     data = body.encode() if isinstance(body, str) else body
@@ -72,7 +72,7 @@ async def ask(
         Asked(method, path, query, media_type, data),
         [],
         lambda error: TrpcError(Code.INTERNAL_SERVER_ERROR, "Internal server error"),
-        admit=admit,
+        authorize=authorize,
     )
     return Answer(
         answered.status, json.loads(answered.body) if answered.body else None, dict(answered.headers)
@@ -216,7 +216,7 @@ async def test_invalid_superjson_is_an_error_of_its_call() -> None:
 async def test_unauthorized_input_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[Any] = []
     monkeypatch.setattr(protocol, "decode", lambda *given: decoded.append(given))
-    told = await ask("POST", "a.do,a.do", batch="1", body='{"0":{"json":1},"1":7}', admit=no_caller)
+    told = await ask("POST", "a.do,a.do", batch="1", body='{"0":{"json":1},"1":7}', authorize=no_caller)
     assert told.status == 401
     assert [error(one)["message"] for one in told.body] == ["Show a key for jobs.trigger"] * 2
     assert decoded == []

@@ -72,7 +72,7 @@ class Caller:
     team_id: UUID | None = None
     via: Literal["key", "session", "loopback", "host"] = "host"
 
-    def may(self, scope: Scope) -> bool:
+    def has_scope(self, scope: Scope) -> bool:
         """Return whether this caller holds a scope."""
         return permits(self.scopes, scope)
 
@@ -306,7 +306,7 @@ def permitted(caller: Caller, scope: Scope) -> Caller:
     Raises:
         ApiError: 403 if it does not.
     """
-    if not caller.may(scope):
+    if not caller.has_scope(scope):
         raise _forbidden(f"This needs the scope {scope.value}, which {caller.name} does not have")
     return caller
 

@@ -118,7 +118,7 @@ class PageRequest:
 
     def may(self, scope: Scope) -> bool:
         """Return whether the caller holds a scope."""
-        return self.caller is not None and self.caller.may(scope)
+        return self.caller is not None and self.caller.has_scope(scope)
 
     def authorization_check(self) -> AuthorizationCheck:
         """Return a check of whether the caller may still read."""

@@ -150,7 +150,7 @@ async def answer(
     context: C,
     told: Callable[[Exception], TrpcError],
     *,
-    admit: Callable[[Scope], Awaitable[object]],
+    authorize: Callable[[Scope], Awaitable[object]],
 ) -> Answered:
     """Answer a request; every ``Exception`` becomes part of the answer.
 
@@ -159,8 +159,8 @@ async def answer(
     Args:
         procedures: the procedures by path.
         context: an argument for the procedures in addition to their inputs.
-        told: converts an exception of a procedure or of ``admit`` to the caller's error.
-        admit: raises an error if the caller lacks a scope; called for each call.
+        told: converts an exception of a procedure or of ``authorize`` to the caller's error.
+        authorize: raises an error if the caller lacks a scope; called for each call.
     """
     if asked.method == "HEAD":  # sent by a client to open the connection
         return Answered(204)
@@ -174,7 +174,7 @@ async def answer(
     for call in calls:
         try:
             procedure = _procedure(procedures, asked.method, call)
-            await admit(procedure.scope)
+            await authorize(procedure.scope)
             result = await procedure.run(context, _input(call))
             error, shape = None, {"result": {"data": encode(result)}}
         except Exception as raised:  # noqa: BLE001 - an error of one call does not affect the others

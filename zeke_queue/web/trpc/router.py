@@ -33,6 +33,6 @@ async def call(path: str, request: Request) -> Response:
             body=body,
         )
         asking = Asking(api_of(request), request)
-        answered = await answer(PROCEDURES, asked, asking, to_trpc_error, admit=asking.caller)
+        answered = await answer(PROCEDURES, asked, asking, to_trpc_error, authorize=asking.caller)
     headers = {"vary": "trpc-accept, accept", **answered.headers}
     return Response(answered.body, answered.status, headers, "application/json" if answered.body else None)
