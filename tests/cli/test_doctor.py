@@ -15,7 +15,7 @@ from tests.cli.old_server import old_server
 from tests.cli.test_bad_input import REFUSED, stranger, tables
 from zeke_queue.cli import database
 from zeke_queue.client.queue import Queue
-from zeke_queue.storage.postgres.server_info import Facts, read_facts
+from zeke_queue.storage.postgres.server_info import ServerInfo, read_server_info
 from zeke_queue.worker import Worker
 
 if TYPE_CHECKING:
@@ -114,12 +114,12 @@ def test_missing_permission_is_distinguished_from_granted_ones(zeke: Zeke) -> No
 
 
 async def test_standby_server_is_a_problem(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    facts = replace(await read_facts(dsn), standby=True)
+    info = replace(await read_server_info(dsn), standby=True)
 
-    async def read(_dsn: str, _schema: str) -> Facts:
-        return facts
+    async def read(_dsn: str, _schema: str) -> ServerInfo:
+        return info
 
-    monkeypatch.setattr(database, "read_facts", read)
+    monkeypatch.setattr(database, "read_server_info", read)
     found, fit = await database.inspect(dsn, "pgboss")
     assert not fit
     assert found[0].found.endswith("it is a read-only standby")

@@ -273,10 +273,10 @@ MUTANTS = (
     Mutant(
         "new-job-ousts-the-holder",
         TRANSITIONS,
-        "        if not scope.known(row.id) and _in_the_way(scope, row, row.state) is None:\n",
+        "        if not scope.known(row.id) and _conflict_of(scope, row, row.state) is None:\n",
         "        if scope.known(row.id):\n"
         "            continue\n"
-        "        other = _in_the_way(scope, row, row.state)\n"
+        "        other = _conflict_of(scope, row, row.state)\n"
         "        holder = None if other is None or scope.owner else scope.row(other)\n"
         "        if holder is not None and holder.waits:\n"
         "            holder = scope.change(holder)\n"
@@ -289,8 +289,8 @@ MUTANTS = (
     Mutant(
         "insert-replaces",
         TRANSITIONS,
-        "        if not scope.known(row.id) and _in_the_way",
-        "        if _in_the_way",
+        "        if not scope.known(row.id) and _conflict_of",
+        "        if _conflict_of",
         "A repeated insert resets the job.",
     ),
     Mutant(
@@ -360,7 +360,7 @@ MUTANTS = (
     Mutant(
         "brought-back-beside-the-holder",
         TRANSITIONS,
-        "        if row is None or state is None or _in_the_way(scope, row, state) is not None:\n",
+        "        if row is None or state is None or _conflict_of(scope, row, state) is not None:\n",
         "        if row is None or state is None:\n",
         "A job is requeued by a user although another has its singleton key or slot.",
     ),

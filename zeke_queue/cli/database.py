@@ -9,12 +9,12 @@ from zeke_queue.cli.render import length
 from zeke_queue.core.names import schema_name
 from zeke_queue.errors import PermissionDeniedError, SchemaVersionError, StorageError
 from zeke_queue.storage.postgres import migrate
-from zeke_queue.storage.postgres.server_info import read_facts
+from zeke_queue.storage.postgres.server_info import read_server_info
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from zeke_queue.storage.postgres.server_info import Facts
+    from zeke_queue.storage.postgres.server_info import ServerInfo
 
 LONG_TRANSACTION: Final = 300.0
 """Age in seconds from which a transaction is reported: vacuum must clean a queue's table every minute."""
@@ -28,29 +28,29 @@ async def inspect(dsn: str, schema: str) -> tuple[list[Finding], bool]:
     """
     schema = schema_name(schema)
     try:
-        facts = await read_facts(dsn, schema)
+        info = await read_server_info(dsn, schema)
     except StorageError as error:
         return [_unfit("database", error)], False
-    found = [_server(facts)]
+    found = [_server(info)]
     try:
         await migrate.check(dsn, schema)
     except PermissionDeniedError as error:
-        return [*found, _lacking(facts, schema, error)], False
+        return [*found, _lacking(info, schema, error)], False
     except SchemaVersionError as error:
         return [*found, _unfit("tables", error)], False
     except StorageError as error:
         return [*found, _unfit("database", error)], False
     # The number is omitted: one migration is for new tables only, and another one for adopted ones.
     about = f"schema {schema}: pg-boss 9's (version {migrate.PGBOSS_VERSION}), all migrations applied"
-    found += [Finding(Grade.OK, "tables", about), *_api_rights(facts, schema)]
-    found += [*_oldest(facts), *_indexes(facts, schema)]
-    return found, not facts.standby
+    found += [Finding(Grade.OK, "tables", about), *_api_rights(info, schema)]
+    found += [*_oldest(info), *_indexes(info, schema)]
+    return found, not info.standby
 
 
-def _server(facts: Facts) -> Finding:
-    which = f"PostgreSQL {facts.version}" + (" (an embedded server)" if facts.embedded else "")
-    about = f"{which}, database {facts.database}, role {facts.role}"
-    if facts.standby:
+def _server(info: ServerInfo) -> Finding:
+    server = f"PostgreSQL {info.version}" + (" (an embedded server)" if info.embedded else "")
+    about = f"{server}, database {info.database}, role {info.role}"
+    if info.standby:
         return Finding(
             Grade.PROBLEM,
             "database",
@@ -67,28 +67,28 @@ def _unfit(about: str, error: StorageError) -> Finding:
     return Finding(Grade.PROBLEM, about, found or said, advice if found else None)
 
 
-def _lacking(facts: Facts, schema: str, error: PermissionDeniedError) -> Finding:
+def _lacking(info: ServerInfo, schema: str, error: PermissionDeniedError) -> Finding:
     """Return a finding with all missing rights, and the statements that grant them."""
-    if not facts.missing_rights:
+    if not info.missing_rights:
         return _unfit("rights", error)
-    usage = f"grant usage on schema {schema} to {_quoted(facts.role)};"
+    usage = f"grant usage on schema {schema} to {_quoted(info.role)};"
     return Finding(
         Grade.PROBLEM,
         "rights",
-        f"role {facts.role} lacks in schema {schema}: {_listed(facts.missing_rights)}",
-        f"as the tables' owner: {usage} {_grants(facts.missing_rights, facts.role, schema)}",
+        f"role {info.role} lacks in schema {schema}: {_listed(info.missing_rights)}",
+        f"as the tables' owner: {usage} {_grants(info.missing_rights, info.role, schema)}",
     )
 
 
-def _api_rights(facts: Facts, schema: str) -> Iterator[Finding]:
+def _api_rights(info: ServerInfo, schema: str) -> Iterator[Finding]:
     """Return the rights that a role lacks to serve the HTTP API; workers do not need them."""
-    if facts.missing_api_rights:
+    if info.missing_api_rights:
         yield Finding(
             Grade.OK,
             "rights",
-            f"role {facts.role} can run workers, but not serve the HTTP API or create keys: it lacks in"
-            f" schema {schema}: {_listed(facts.missing_api_rights)}",
-            f"to allow that, as the tables' owner: {_grants(facts.missing_api_rights, facts.role, schema)}",
+            f"role {info.role} can run workers, but not serve the HTTP API or create keys: it lacks in"
+            f" schema {schema}: {_listed(info.missing_api_rights)}",
+            f"to allow that, as the tables' owner: {_grants(info.missing_api_rights, info.role, schema)}",
         )
 
 
@@ -102,12 +102,12 @@ async def require_api_rights(dsn: str, schema: str) -> None:
         StorageUnavailableError: the database can't be reached.
     """
     await migrate.check(dsn, schema)
-    facts = await read_facts(dsn, schema)
-    if facts.missing_api_rights:
+    info = await read_server_info(dsn, schema)
+    if info.missing_api_rights:
         raise PermissionDeniedError(
-            f"Role {facts.role!r} can't serve the HTTP API: it lacks in schema {schema}:"
-            f" {_listed(facts.missing_api_rights)}. As the tables' owner:"
-            f" {_grants(facts.missing_api_rights, facts.role, schema)}"
+            f"Role {info.role!r} can't serve the HTTP API: it lacks in schema {schema}:"
+            f" {_listed(info.missing_api_rights)}. As the tables' owner:"
+            f" {_grants(info.missing_api_rights, info.role, schema)}"
         )
 
 
@@ -126,20 +126,20 @@ def _quoted(role: str) -> str:
     return '"{}"'.format(role.replace('"', '""'))
 
 
-def _oldest(facts: Facts) -> Iterator[Finding]:
-    if facts.oldest is not None and facts.oldest.seconds >= LONG_TRANSACTION:
+def _oldest(info: ServerInfo) -> Iterator[Finding]:
+    if info.oldest is not None and info.oldest.seconds >= LONG_TRANSACTION:
         yield Finding(
             Grade.WARNING,
             "database",
-            f"{facts.oldest.what} has had a transaction open for {length(facts.oldest.seconds)}; vacuum can't"
+            f"{info.oldest.what} has had a transaction open for {length(info.oldest.seconds)}; vacuum can't"
             " remove rows that died since, and claims get slower",
             "end it: commit or roll back where it was begun, or select pg_terminate_backend(its number)",
         )
 
 
-def _indexes(facts: Facts, schema: str) -> Iterator[Finding]:
-    if facts.costly_indexes:
-        names = [f"{schema}.{name}" for name in facts.costly_indexes]
+def _indexes(info: ServerInfo, schema: str) -> Iterator[Finding]:
+    if info.costly_indexes:
+        names = [f"{schema}.{name}" for name in info.costly_indexes]
         effect = "halves the speed, and serves" if len(names) == 1 else "halve the speed, and serve"
         yield Finding(
             Grade.WARNING,

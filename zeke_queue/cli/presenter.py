@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
-from zeke_queue.cli.render import console, cut, facts_lines, harmless, json_text, moment, status_text
+from zeke_queue.cli.render import console, cut, harmless, json_text, moment, named_lines, status_text
 from zeke_queue.core import jsonb
 from zeke_queue.core.status import attempt_of, output_of
 from zeke_queue.model import STATUS_OF, RowState
@@ -36,7 +36,7 @@ def print_job(job: Job, events: Sequence[JobEvent]) -> None:
         ),
         soft_wrap=True,
     )
-    facts = {
+    fields = {
         "created": moment(job.created_on),
         "waits for": None if job.waits_for is None else f"job {job.waits_for}",
         "start after": moment(job.start_after) if job.waits_for is None else None,
@@ -52,7 +52,7 @@ def print_job(job: Job, events: Sequence[JobEvent]) -> None:
         "worker": job.worker,
         "parent": job.parent,
     }
-    for line in facts_lines(facts):
+    for line in named_lines(fields):
         out.print(Text(line), soft_wrap=True)
     # The last failure is also the output, so print it only once.
     output = None if job.history and job.history[-1].error == job.output else output_of(job)

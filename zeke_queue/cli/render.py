@@ -185,9 +185,9 @@ def paragraph(text: str, first: str, rest: str, width: int) -> Iterator[str]:
     yield from (rest + line for line in lines[1:])
 
 
-def facts_lines(facts: Mapping[str, Any]) -> Iterable[str]:
+def named_lines(named: Mapping[str, Any]) -> Iterable[str]:
     """Return named values, one per line; those that are None are left out."""
-    width = max(map(len, facts), default=0)
+    width = max(map(len, named), default=0)
     return [
-        f"  {name:<{width}}  {harmless(str(value))}" for name, value in facts.items() if value is not None
+        f"  {name:<{width}}  {harmless(str(value))}" for name, value in named.items() if value is not None
     ]

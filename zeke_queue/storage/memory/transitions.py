@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def insert(scope: AutoCommit, rows: Iterable[Row]) -> None:
     """Insert rows in this order, skipping those whose id exists or whose slot or key is held."""
     for row in rows:
-        if not scope.known(row.id) and _in_the_way(scope, row, row.state) is None:
+        if not scope.known(row.id) and _conflict_of(scope, row, row.state) is None:
             scope.store(row)
 
 
@@ -112,7 +112,7 @@ def suspend(scope: AutoCommit, now: datetime, waiting: Iterable[Waiting], *, rep
 def _suspend(scope: AutoCommit, row: Row, child: Row, now: datetime) -> None:
     state = TRANSITIONS[row.state, Event.RELEASE]
     row = scope.change(row)
-    if (other := _in_the_way(scope, row, state)) is not None:
+    if (other := _conflict_of(scope, row, state)) is not None:
         _supersede(row, other, None, now)
     else:
         row.wait_for(child.id, state, now)
@@ -145,7 +145,7 @@ def _fail(scope: AutoCommit, row: Row, outcome: Failed, error: str, now: datetim
     if outcome.retry_in is None:
         row.remember(outcome.final, error, now)
         row.end(outcome.final, now)
-    elif (other := _in_the_way(scope, row, RowState.RETRY)) is not None:
+    elif (other := _conflict_of(scope, row, RowState.RETRY)) is not None:
         _supersede(row, other, error, now)
     else:
         row.remember(RowState.RETRY, error, now)
@@ -164,13 +164,13 @@ def _was_released(row: Row, outcome: Failed | Released, error: str) -> bool:
 
 def _release(scope: AutoCommit, row: Row, outcome: Released, now: datetime) -> None:
     state = TRANSITIONS[row.state, Event.RELEASE]
-    if (other := _in_the_way(scope, row, state)) is not None:
+    if (other := _conflict_of(scope, row, state)) is not None:
         _supersede(row, other, None, now)
     else:
         row.wait(state, now, outcome.delay)
 
 
-def _in_the_way(scope: AutoCommit, row: Row, state: RowState) -> UUID | None:
+def _conflict_of(scope: AutoCommit, row: Row, state: RowState) -> UUID | None:
     """Return the job that prevents this row, new or taken out, from being in a state."""
     if row.hold is None or not held_in(row.hold, state):
         return None
@@ -251,7 +251,7 @@ def requeue(scope: AutoCommit, now: datetime, ids: Iterable[UUID], event: Event)
     for job_id in sorted(set(ids)):
         row = scope.row(job_id)
         state = None if row is None else TRANSITIONS.get((row.state, event))
-        if row is None or state is None or _in_the_way(scope, row, state) is not None:
+        if row is None or state is None or _conflict_of(scope, row, state) is not None:
             continue
         row = scope.change(row)
         row.wait(state, now)

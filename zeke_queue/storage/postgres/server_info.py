@@ -31,7 +31,7 @@ class LongTransaction(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ServerInfo:
     """The state of a database, as visible to its role.
 
     Attributes:
@@ -62,7 +62,7 @@ class PgBoss(NamedTuple):
     cron: float | None
 
 
-async def read_facts(dsn: str, schema: str = "pgboss") -> Facts:
+async def read_server_info(dsn: str, schema: str = "pgboss") -> ServerInfo:
     """Return information on a database in any state; change nothing.
 
     Raises:
@@ -81,15 +81,15 @@ async def read_facts(dsn: str, schema: str = "pgboss") -> Facts:
                 cursor = await connection.execute(statement(name, schema), {"now": None, **parameters})
                 return await cursor.fetchall()
 
-            ((version, role, database, standby, embedded),) = await ask("facts_server")
+            ((version, role, database, standby, embedded),) = await ask("server_info")
             lacking: dict[str, tuple[str, ...]] = {}
             for table, right in await ask(
-                "facts_rights", schema=schema, tables=list(tables), rights=list(rights)
+                "server_info_rights", schema=schema, tables=list(tables), rights=list(rights)
             ):
                 lacking[table] = (*lacking.get(table, ()), right)
-            oldest = await ask("facts_oldest")
-            indexes = await ask("facts_indexes", schema=schema, names=list(COSTLY_INDEXES))
-    return Facts(
+            oldest = await ask("server_info_oldest")
+            indexes = await ask("server_info_indexes", schema=schema, names=list(COSTLY_INDEXES))
+    return ServerInfo(
         version=version,
         role=role,
         database=database,
@@ -110,7 +110,9 @@ async def read_pgboss(dsn: str, schema: str = "pgboss") -> PgBoss:
     """
     with translated():
         async with await _connect(dsn) as connection:
-            cursor = await connection.execute(statement("facts_pgboss", schema_name(schema)), {"now": None})
+            cursor = await connection.execute(
+                statement("server_info_pgboss", schema_name(schema)), {"now": None}
+            )
             (found,) = await cursor.fetchall()
     return PgBoss(*found)
 
