@@ -14,7 +14,7 @@ from typer.main import get_command
 from tests.tidy import ROOT
 from zeke_queue.cli.app import app
 from zeke_queue.web import WebSettings
-from zeke_queue.web.server import GRACE
+from zeke_queue.web.server import SHUTDOWN_TIMEOUT
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_api_waits_for_the_dependencies_of_the_worker(services: dict[str, Any]) 
 
 
 def test_api_may_finish_its_requests_before_it_is_killed(services: dict[str, Any]) -> None:
-    assert int(services["jobs-api"]["stop_grace_period"].removesuffix("s")) > GRACE
+    assert int(services["jobs-api"]["stop_grace_period"].removesuffix("s")) > SHUTDOWN_TIMEOUT
 
 
 def test_command_of_the_api_exists(services: dict[str, Any]) -> None:

@@ -63,10 +63,10 @@ def test_reloading_worker_handles_each_signal_once(zeke: Zeke, start: Start) -> 
         heard(worker.stderr, "job_started")
         # As Ctrl-C on a terminal: to the whole group. Heard twice, it would cut short the grace of the jobs.
         os.killpg(worker.pid, signal.SIGINT)
-        assert heard(worker.stderr, "signal_received")["again"] is False
+        assert heard(worker.stderr, "signal_received")["repeated"] is False
         heard(worker.stderr, "worker_stopping")
         os.killpg(worker.pid, signal.SIGINT)
-        assert heard(worker.stderr, "signal_received")["again"] is True
+        assert heard(worker.stderr, "signal_received")["repeated"] is True
         assert worker.wait(PATIENCE) == 0
 
 

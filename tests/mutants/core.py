@@ -163,8 +163,8 @@ MUTANTS = (
     Mutant(
         "debounce-tries-once",
         "zeke_queue.client.insert",
-        "    if again:\n",
-        "    if len(again) > 1:\n",
+        "    if retried:\n",
+        "    if len(retried) > 1:\n",
         "A debounced send that its slot refuses is not tried in the next one.",
         where=("unique",),
     ),

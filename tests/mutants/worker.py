@@ -82,7 +82,7 @@ MUTANTS = (
     Mutant(
         "lease-from-the-answer",
         HEART,
-        "max(self._state.alive_until, asked + self._info.lease)\n",
+        "max(self._state.alive_until, sent_at + self._info.lease)\n",
         "max(self._state.alive_until, self._clock.monotonic() + self._info.lease)\n",
         "A worker counts its lease from a heartbeat's answer, the storage from the heartbeat.",
         where=("plain",),
@@ -97,8 +97,9 @@ MUTANTS = (
     Mutant(
         "heart-stops-in-an-outage",
         HEART,
-        "                failures = 0 if beat.result() else failures + 1\n",
-        "                if not beat.result():\n                    return\n                failures = 0\n",
+        "                failures = 0 if heartbeat.result() else failures + 1\n",
+        "                if not heartbeat.result():\n                    return\n"
+        "                failures = 0\n",
         "A worker's heartbeats stop after a short outage of the storage.",
     ),
     Mutant(

@@ -73,7 +73,7 @@ def test_deadline_and_cancellation_are_reasons(h: History) -> None:
 
 def test_stop_of_worker_is_a_reason_after_the_shutdown_timeout() -> None:
     for waited, holds in ((1.0, False), (3.0, True)):
-        h = History(grace=3.0)
+        h = History(shutdown_timeout=3.0)
         job = _began(h)
         h.lived("w1", "stopping")
         h.wait(waited)
@@ -83,7 +83,7 @@ def test_stop_of_worker_is_a_reason_after_the_shutdown_timeout() -> None:
 
 
 def test_stop_of_a_predecessor_does_not_explain_an_interruption() -> None:
-    h = History(grace=3.0)
+    h = History(shutdown_timeout=3.0)
     h.lived("w1", "stopping")
     h.lived("w1", "stopped")
     h.wait(5.0)

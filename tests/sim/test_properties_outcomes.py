@@ -74,7 +74,7 @@ def test_retry_waits_for_the_delay_of_the_handler() -> None:
 
 def test_job_of_stopping_worker_is_released() -> None:
     for outcome, holds in ((Released, True), (Failed, False)):
-        h = History(grace=0.5)
+        h = History(shutdown_timeout=0.5)
         job = h.send()
         h.heartbeat()
         h.claim(job)

@@ -88,7 +88,7 @@ def test_process_that_replaces_a_stopped_one_continues() -> None:
 
 
 def test_stopping_worker_ends_in_time() -> None:
-    h = _stopping(grace=2.0, drift=0.0)
+    h = _stopping(shutdown_timeout=2.0, drift=0.0)
     h.wait(20.5)
     assert h.breaks(ENDS) == "w1 was to end at 20.002 s, and has not at 20.502 s"
     h.lived("w1", "stopped")
@@ -97,7 +97,7 @@ def test_stopping_worker_ends_in_time() -> None:
 
 def test_time_to_stop_does_not_bind_every_process() -> None:
     def check(node: str, *lives: tuple[str, float]) -> None:
-        h = History(grace=2.0)
+        h = History(shutdown_timeout=2.0)
         h.lived(node, "started")
         if node == "w1":
             h.claim()
@@ -108,7 +108,7 @@ def test_time_to_stop_does_not_bind_every_process() -> None:
         h.lived(node, "stopped")
         assert h.verdict() is None
 
-    h = _stopping(grace=2.0)
+    h = _stopping(shutdown_timeout=2.0)
     h.lived("w1", "killed")
     h.lived("w1", "started")
     h.wait(30.0)

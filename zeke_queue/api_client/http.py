@@ -127,7 +127,7 @@ class Http:
             try:
                 response = await self.client.request(method, path, **request)
             except httpx2.TransportError as error:
-                again, away = repeat or isinstance(error, _NOT_SENT), self.away(error)
+                may_retry, away = repeat or isinstance(error, _NOT_SENT), self.away(error)
             except (TypeError, ValueError) as error:
                 raise SerializationError(f"payload: must have a JSON form ({error})") from error
             else:
@@ -135,9 +135,9 @@ class Http:
                     return response
                 if response.status_code not in AWAY:
                     raise refusal(response, task=task, about=about)
-                again, away = repeat, self.away(response)
+                may_retry, away = repeat, self.away(response)
                 asked = retry_after(response)
-            if not again or failures > self.retries:
+            if not may_retry or failures > self.retries:
                 raise away
             await self.pause(failures, asked=asked)
         raise AssertionError("the last round returns or raises")

@@ -108,14 +108,14 @@ async def list_keys(context: typer.Context) -> None:
 @runs_async
 async def revoke(
     context: typer.Context,
-    which: Annotated[
+    pattern: Annotated[
         str, typer.Argument(metavar="KEY", help="Its name, or the beginning of its id or text.")
     ],
 ) -> None:
     """Revoke a key permanently, and delete its sessions."""
     options = options_of(context)
     async with open_queue(options) as queue:
-        key = _sole(await parts_of(queue).storage.access.keys(), which, await parts_of(queue).storage.now())
+        key = _sole(await parts_of(queue).storage.access.keys(), pattern, await parts_of(queue).storage.now())
         if not await parts_of(queue).storage.access.revoke_key(key.id):
             raise ZekeError(f"Key {key.prefix} ({harmless(key.name)}) is already revoked.")
     if options.json:
@@ -187,7 +187,7 @@ def _length(text: str) -> float:
     return seconds
 
 
-def _sole(keys: Sequence[ApiKey], which: str, now: datetime) -> ApiKey:
+def _sole(keys: Sequence[ApiKey], pattern: str, now: datetime) -> ApiKey:
     """Return the one key with this name (valid ones first), or whose id or text begins with it.
 
     Raises:
@@ -196,30 +196,32 @@ def _sole(keys: Sequence[ApiKey], which: str, now: datetime) -> ApiKey:
     """
     from zeke_queue.core import apikeys
 
-    if apikeys.is_well_formed(which):
-        digest = apikeys.digest_of(which)
+    if apikeys.is_well_formed(pattern):
+        digest = apikeys.digest_of(pattern)
         found = [key for key in keys if apikeys.same(key.digest, digest)]
-        which = apikeys.prefix_of(which)  # messages must not contain the rest
+        pattern = apikeys.prefix_of(pattern)  # messages must not contain the rest
     else:
-        named = [key for key in keys if key.name == which]
+        named = [key for key in keys if key.name == pattern]
         found = [key for key in named if key.is_valid(now)] or named
-        if len(which) >= _LEAST_GIVEN:
+        if len(pattern) >= _LEAST_GIVEN:
             begun = [
-                key for key in keys if key.prefix.startswith(which) or str(key.id).startswith(which.lower())
+                key
+                for key in keys
+                if key.prefix.startswith(pattern) or str(key.id).startswith(pattern.lower())
             ]
             found += [key for key in begun if key not in found]
         elif not found:
             raise InvalidOptionError(
                 f"KEY: must be a key's name, or at least {_LEAST_GIVEN} characters of its id or text, got"
-                f" {which!r}"
+                f" {pattern!r}"
             )
     if len(found) == 1:
         return found[0]
     if not found:
-        raise ZekeError(f"No key has this name, id or text: {which!r}. `zeke keys list` lists the keys.")
+        raise ZekeError(f"No key has this name, id or text: {pattern!r}. `zeke keys list` lists the keys.")
     listed = ", ".join(f"{key.id} ({key.prefix}, {harmless(key.name)})" for key in found[:_TOLD])
     more = f" and {len(found) - _TOLD} more" if len(found) > _TOLD else ""
-    raise ZekeError(f"Several keys match {which!r}: {listed}{more}. Give an id, or more of the text.")
+    raise ZekeError(f"Several keys match {pattern!r}: {listed}{more}. Give an id, or more of the text.")
 
 
 def _scopes(key: ApiKey) -> list[str]:

@@ -51,12 +51,12 @@ async def insert_all(
             jobs are stored.
     """
     ids = await target.insert([one.job for one in prepared])
-    again = second_tries(prepared, ids)
-    if again:
-        for position, job_id in zip(again, await target.insert(list(again.values())), strict=True):
+    retried = second_tries(prepared, ids)
+    if retried:
+        for position, job_id in zip(retried, await target.insert(list(retried.values())), strict=True):
             ids[position] = job_id
     holders: dict[int, UUID | None] = {}
-    refused = {position: again.get(position, prepared[position].job) for position in _missing(ids)}
+    refused = {position: retried.get(position, prepared[position].job) for position in _missing(ids)}
     if refused and (found := await target.holders(list(refused.values()), insist=insist)) is not None:
         holders = dict(zip(refused, found, strict=True))
         # The holders that are missing ended between the two statements. An earlier try may have inserted

@@ -297,8 +297,8 @@ class Scheduler:
 
 async def _insert(transaction: Transaction, jobs: Sequence[PreparedJob]) -> list[UUID | None]:
     ids = await transaction.insert([one.job for one in jobs])
-    again = second_tries(jobs, ids)
-    if again:
-        for position, job_id in zip(again, await transaction.insert(list(again.values())), strict=True):
+    retried = second_tries(jobs, ids)
+    if retried:
+        for position, job_id in zip(retried, await transaction.insert(list(retried.values())), strict=True):
             ids[position] = job_id
     return ids

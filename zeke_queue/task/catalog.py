@@ -320,26 +320,26 @@ class Catalog(Generic[Res]):
         """Return the task with this name or alias; see ``get``."""
         return self.get(name)
 
-    def get(self, which: str | Task[Any, Any]) -> Task[Any, Any]:
+    def get(self, task: str | Task[Any, Any]) -> Task[Any, Any]:
         """Return the task with this name or alias; a task of this catalog is returned unchanged.
 
         Raises:
             UnknownTaskError: the catalog has no such task; the message suggests similar names.
             UsageError: it is neither a task nor a name.
         """
-        if isinstance(which, Task):
-            if self._tasks.get(which.name) is which:
-                return which
+        if isinstance(task, Task):
+            if self._tasks.get(task.name) is task:
+                return task
             raise UnknownTaskError(
-                f"Task {which.name!r} is not of this catalog; define it there, or include its own catalog"
+                f"Task {task.name!r} is not of this catalog; define it there, or include its own catalog"
             )
-        if not isinstance(which, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
-            raise _no_task(which)
-        task = self._tasks.get(which) or self._aliases.get(which)
-        if task is None:
-            hint = did_you_mean(which, [*self._tasks, *self._aliases], self._known())
-            raise UnknownTaskError(f"No task has the name {which!r}; {hint}")
-        return task
+        if not isinstance(task, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
+            raise _no_task(task)
+        found = self._tasks.get(task) or self._aliases.get(task)
+        if found is None:
+            hint = did_you_mean(task, [*self._tasks, *self._aliases], self._known())
+            raise UnknownTaskError(f"No task has the name {task!r}; {hint}")
+        return found
 
     def find(self, name: str) -> Task[Any, Any] | None:
         """Return the task with this name or alias, if any."""

@@ -153,26 +153,26 @@ class JobFactory:
         return PreparedJob(job, like.debounced, task)
 
     def _resolve(
-        self, which: str | Task[Any, Any], payload: Any, *, external: bool, strict: bool
+        self, task: str | Task[Any, Any], payload: Any, *, external: bool, strict: bool
     ) -> tuple[Task[Any, Any] | None, str, str | None, OptionLayer]:
         """Return the task, if it is known, and the queue, the payload's JSON text and the options of a job.
 
         The payload of a task in the catalog is validated even if the task is declared external.
         """
         try:
-            task = self._task(which)
+            found = self._task(task)
         except UnknownTaskError:
-            if not external or not isinstance(which, str):
+            if not external or not isinstance(task, str):
                 raise
-            return None, queue_name(which), self._any_json(which, payload), self._external
-        value = task.validate(payload, strict=strict)
-        return task, task.name, task.encode(value), self._keyed(task, value)
+            return None, queue_name(task), self._any_json(task, payload), self._external
+        value = found.validate(payload, strict=strict)
+        return found, found.name, found.encode(value), self._keyed(found, value)
 
-    def _task(self, which: str | Task[Any, Any]) -> Task[Any, Any]:
+    def _task(self, task: str | Task[Any, Any]) -> Task[Any, Any]:
         try:
-            return self._catalog.get(which)
+            return self._catalog.get(task)
         except UnknownTaskError as error:
-            if not isinstance(which, str):
+            if not isinstance(task, str):
                 raise
             raise UnknownTaskError(f"{error} (to send to another program's task: external=True)") from None
 

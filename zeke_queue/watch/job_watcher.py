@@ -64,7 +64,7 @@ class JobWatcher:
     # For callers
 
     async def watch(self, job_id: UUID) -> AsyncGenerator[Job | JobEvent]:
-        """Yield the updates of a job one by one; see ``Queue.watch``."""
+        """Yield the updates of a job one by one; see ``batches``."""
         async with aclosing(self.batches(job_id)) as batches:
             async for batch in batches:
                 for news in batch:

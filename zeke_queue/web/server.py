@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from zeke_queue.client.queue import Queue
     from zeke_queue.web.dashboard import Page
 
-GRACE: Final = 10
+SHUTDOWN_TIMEOUT: Final = 10
 """Seconds, as an integer, that running requests have after the server is asked to stop."""
 
 _BACKLOG: Final = 2048
@@ -79,7 +79,7 @@ class ApiServer:
         try:
             await first(self._stopping.wait(), asyncio.wait([serving]))
         finally:
-            # Otherwise streams would keep their connections until the grace is over.
+            # Otherwise streams would keep their connections until its timeout is over.
             await close_app(self.app)
             self._server.should_exit = True
             await serving
@@ -128,7 +128,7 @@ def _config(app: FastAPI, settings: WebSettings) -> uvicorn.Config:
         server_header=False,
         proxy_headers=bool(settings.api_trusted_proxies),
         forwarded_allow_ips=list(settings.api_trusted_proxies),
-        timeout_graceful_shutdown=GRACE,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
     )
 
 

@@ -42,7 +42,7 @@ class Heartbeat(Part):
         super().__init__(shared)
         self._interval = interval
         self._carry_out = carry_out
-        self._beaten = Waiter()
+        self._renewed = Waiter()
 
     async def send(self) -> dict[UUID, int]:
         """Send one heartbeat, and give up jobs that the storage no longer holds for this worker.
@@ -53,15 +53,15 @@ class Heartbeat(Part):
         Raises:
             StorageUnavailableError: there was no answer.
         """
-        asked = self._clock.monotonic()
+        sent_at = self._clock.monotonic()
         # A job whose outcome is in flight may be settled on one side only, before or after the heartbeat.
         before = self._state.unsettled()
         answer = await self._storage.heartbeat(self._info)
         # Two heartbeats may be in flight, and the older one may be answered last.
-        self._state.alive_until = max(self._state.alive_until, asked + self._info.lease)
+        self._state.alive_until = max(self._state.alive_until, sent_at + self._info.lease)
         if self._state.alive_until > self._clock.monotonic():
             # Otherwise the answer took too long: the lease that it grants has ended as well.
-            self._beaten.notify()
+            self._renewed.notify()
         gone = self._state.missing(before, answer)
         if gone:
             self._carry_out(self._state.lose(gone, self._clock.monotonic()))
@@ -95,16 +95,16 @@ class Heartbeat(Part):
         try:
             while True:
                 self._carry_out(self._state.tend(self._clock.monotonic()))
-                beat = asyncio.ensure_future(self._is_answered())
-                hanging = [*(one for one in hanging if not one.done()), beat]
+                heartbeat = asyncio.ensure_future(self._is_answered())
+                hanging = [*(one for one in hanging if not one.done()), heartbeat]
                 ended = Waiter()
-                beat.add_done_callback(lambda _, ended=ended: ended.notify())
+                heartbeat.add_done_callback(lambda _, ended=ended: ended.notify())
                 await ended.wait_for(self._interval, self._clock)
-                if not beat.done():
+                if not heartbeat.done():
                     if len(hanging) == HANGING_MAX:
                         await asyncio.wait(hanging, return_when=asyncio.FIRST_COMPLETED)
                     continue
-                failures = 0 if beat.result() else failures + 1
+                failures = 0 if heartbeat.result() else failures + 1
                 # While the storage is unavailable, retry more often, since the lease is running out.
                 await (self._health.pause(failures) if failures else self._clock.sleep(self._interval))
         finally:
@@ -120,8 +120,8 @@ class Heartbeat(Part):
             jobs = len(self._state.unsettled())
             log.get_logger().error("lease_ended", lease=self._info.lease, jobs=jobs)
             self._carry_out(self._state.lease_ended(self._clock.monotonic()))
-            self._beaten.clear()
-            await self._beaten.wait()
+            self._renewed.clear()
+            await self._renewed.wait()
 
     async def _is_answered(self) -> bool:
         """Send a heartbeat; return whether it was answered."""

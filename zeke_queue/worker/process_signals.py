@@ -62,9 +62,9 @@ async def run_until_signalled(worker: Worker, beside: Sequence[Loop] = ()) -> No
     begun = asyncio.Event()
     tasks: list[asyncio.Future[None]] = []
 
-    def stop(*, again: bool) -> None:
-        worker.stop(immediately=again)
-        if again:
+    def stop(*, repeated: bool) -> None:
+        worker.stop(immediately=repeated)
+        if repeated:
             # Resources that never open would keep the process alive, and there are no jobs to release yet.
             for task in tasks[1:] if begun.is_set() else tasks:
                 task.cancel()
@@ -96,9 +96,9 @@ async def run_loop_until_signalled(running: Loop) -> None:
     """
     tasks: list[asyncio.Future[None]] = []
 
-    def stop(*, again: bool) -> None:
+    def stop(*, repeated: bool) -> None:
         running.stop()
-        if again:
+        if repeated:
             for task in tasks:
                 task.cancel()
 
@@ -116,15 +116,17 @@ def _handling_signals(stop: Callable[..., None]) -> Generator[None]:
     received: list[signal.Signals] = []
 
     def handle(number: signal.Signals) -> None:
-        again = bool(received)
+        repeated = bool(received)
         received.append(number)
         hint = (
-            None if again else "running jobs get JOBS_SHUTDOWN_TIMEOUT to end; signal again to stop at once"
+            None
+            if repeated
+            else "running jobs get JOBS_SHUTDOWN_TIMEOUT to end; signal again to stop at once"
         )
-        log.get_logger().info("signal_received", signal=number.name, again=again, hint=hint)
-        if again:
+        log.get_logger().info("signal_received", signal=number.name, repeated=repeated, hint=hint)
+        if repeated:
             _restore_signals(loop)
-        stop(again=again)
+        stop(repeated=repeated)
 
     try:
         for number in SIGNALS:

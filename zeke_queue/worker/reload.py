@@ -1,7 +1,7 @@
 """Restarts a worker's process when its code changes, for development.
 
 The worker runs in a child process, since a Python program can't reload itself reliably. It is ended by
-SIGTERM, so running jobs get their grace period, and those still running after it return to the queue.
+SIGTERM, so running jobs get their shutdown timeout, and those still running after it return to the queue.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ async def serve_reloading(command: Sequence[str], paths: Sequence[Path]) -> int:
     try:
         while True:
             # A process group of its own: a terminal sends Ctrl-C to the whole group, so the command would get
-            # it twice, from the terminal and from here, and cut the grace period short.
+            # it twice, from the terminal and from here, and cut the timeout short.
             process = await asyncio.create_subprocess_exec(*command, process_group=0)
             # A command that exits on its own, most likely because of a bug, restarts after a change.
             changed = await first(stopping.wait(), _next(changes))

@@ -160,28 +160,30 @@ class Worker:
         concurrency = settings.jobs_concurrency if concurrency is None else concurrency
         poll = settings.jobs_poll_interval if poll_interval is None else poll_interval
         lease = settings.jobs_lease if lease is None else lease
-        beat = settings.jobs_heartbeat_interval if heartbeat_interval is None else heartbeat_interval
-        grace = settings.jobs_shutdown_timeout if shutdown_timeout is None else shutdown_timeout
+        interval = settings.jobs_heartbeat_interval if heartbeat_interval is None else heartbeat_interval
+        timeout = settings.jobs_shutdown_timeout if shutdown_timeout is None else shutdown_timeout
         if type(concurrency) is not int or concurrency < 0:
             raise InvalidOptionError(f"concurrency: must be an integer of 0 or more, got {concurrency!r}")
         if not (concurrency or maintenance or schedules):
             raise UsageError("concurrency: must be above 0 where maintenance and schedules are off, got 0")
         if tasks is not None and not concurrency:
             raise UsageError("concurrency: must be above 0 where tasks are given, got 0")
-        for name, value in (("poll_interval", poll), ("lease", lease), ("heartbeat_interval", beat)):
+        for name, value in (("poll_interval", poll), ("lease", lease), ("heartbeat_interval", interval)):
             if not value > 0:
                 raise InvalidOptionError(f"{name}: must be above 0 seconds, got {value!r}")
-        if not grace >= 0:
-            raise InvalidOptionError(f"shutdown_timeout: must be 0 or more seconds, got {grace!r}")
-        if beat * 2 > lease:
+        if not timeout >= 0:
+            raise InvalidOptionError(f"shutdown_timeout: must be 0 or more seconds, got {timeout!r}")
+        if interval * 2 > lease:
             raise InvalidOptionError(
-                f"heartbeat_interval: {beat:g} s is more than half of the lease ({lease:g} s), so that one"
-                " late heartbeat would lose every job; lower it, or raise the lease"
+                f"heartbeat_interval: {interval:g} s is more than half of the lease ({lease:g} s), so that"
+                " one late heartbeat would lose every job; lower it, or raise the lease"
             )
         served = _served(queue, tasks) if concurrency else {}
         limits = _limits(queue, served, task_concurrency or {})
         duties = tuple(name for name, on in ((MAINTENANCE, maintenance), (SCHEDULES, schedules)) if on)
-        self._config = WorkerConfig(served, limits, duties, concurrency, poll, lease, beat, grace, watchdog)
+        self._config = WorkerConfig(
+            served, limits, duties, concurrency, poll, lease, interval, timeout, watchdog
+        )
         self._queue = queue
         self._clock = clock or queue.clock
         self._handler_clock = handler_clock or self._clock
@@ -394,7 +396,7 @@ def _served(queue: Queue, chosen: Sequence[str | Task[Any, Any]] | None) -> dict
         )
     if chosen is None:
         return dict(catalog.served)
-    tasks = [catalog.get(which) for which in chosen]
+    tasks = [catalog.get(one) for one in chosen]
     return {name: task for task in tasks for name in (task.name, *task.aliases)}
 
 

@@ -264,7 +264,7 @@ class Rules(NamedTuple):
         limits: concurrency limits declared by the catalog, by queue.
         strict_order: whether claims skip no due rows; otherwise they may skip rows as if locked.
         drift: maximum relative error of a node's clock rate.
-        grace: seconds that running handlers have after their worker is asked to stop.
+        shutdown_timeout: seconds that running handlers have after their worker is asked to stop.
         shared: the limits of tasks with aliases, by all names of each; one per version of the catalog.
         options: the tasks' job options by queue; one per version of the catalog.
         duties: the storage methods that a node is meant to call, by the node's name, where known.
@@ -279,7 +279,7 @@ class Rules(NamedTuple):
     limits: Mapping[str, int] = {}
     strict_order: bool = False
     drift: float = 0.05
-    grace: float = 30.0
+    shutdown_timeout: float = 30.0
     shared: Mapping[tuple[str, ...], Sequence[int | None]] = {}
     options: Mapping[str, Sequence[OptionLayer]] = {}
     duties: Mapping[str, tuple[str, ...]] = {}

@@ -64,7 +64,8 @@ def no_handler_is_interrupted_without_a_reason(
 ) -> None:
     """A handler is interrupted only after its deadline, or after its worker lost the job or the right to run.
 
-    A worker loses that right when its grace is over, or after a lease without an answered heartbeat.
+    A worker loses that right when its shutdown timeout is over, or after a lease without an answered
+    heartbeat.
     """
     if not isinstance(event, Ended):
         remember(event, state)
@@ -116,7 +117,7 @@ def _reasons(event: Ended, state: RunState) -> Iterator[bool]:
         for row in life.between(began, event.at)
     )
     stopped = known_of(state).stops.get(event.node)
-    yield stopped is not None and at >= stopped + state.rules.grace * early
+    yield stopped is not None and at >= stopped + state.rules.shutdown_timeout * early
     over = lease_over(event, state, began, early)
     yield over is not None and at >= over
 

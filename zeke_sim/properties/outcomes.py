@@ -160,7 +160,7 @@ def _gave_up(end: Ended, state: RunState) -> bool:
     """Return whether a worker may have abandoned an attempt because it stopped or its lease ended."""
     early = 1 / (1 + state.rules.drift)
     stopped = known_of(state).stops.get(end.node)
-    if stopped is not None and end.at + _SHORT >= stopped + state.rules.grace * early:
+    if stopped is not None and end.at + _SHORT >= stopped + state.rules.shutdown_timeout * early:
         return True
     began = state.lives[end.job].began[end.attempt][-1].at
     return lease_over(end, state, began, early) is not None

@@ -26,7 +26,7 @@ DUTIES: Final = ("lock_due_schedules", "lock_expired", "resume_waiting", "archiv
 _HOLDING: Final = ("claim", "settle", "suspend", "heartbeat", "deregister")
 
 FINAL_SETTLE_TIMEOUT: Final = 18.0
-"""Seconds beyond the grace: two for interrupted handlers, five each for a claim in progress, for the last
+"""Seconds beyond the timeout: two for interrupted handlers, five each for a claim in progress, for the last
 settlements, and for calls that hang; and one to spare.
 """
 
@@ -78,7 +78,7 @@ def _begins(event: Began, stops: dict[str, float]) -> None:
 
 @holds("a stopping process ends in time", Lived, End)
 def a_stopping_process_ends_in_time(event: Lived | End, state: RunState) -> None:
-    """A stopping worker ends soon after the grace period, regardless of its handlers and the database.
+    """A stopping worker ends soon after the shutdown timeout, regardless of its handlers and the database.
 
     The time during which the process is paused is added.
     """
@@ -94,10 +94,10 @@ def a_stopping_process_ends_in_time(event: Lived | End, state: RunState) -> None
 def _ends(event: Lived, known: dict[str, float], state: RunState) -> None:
     node = state.nodes[event.node]
     if event.what == "stopping" and node.workers:
-        allowed = (state.rules.grace + FINAL_SETTLE_TIMEOUT) * (1 + state.rules.drift)
+        allowed = (state.rules.shutdown_timeout + FINAL_SETTLE_TIMEOUT) * (1 + state.rules.drift)
         known.setdefault(event.node, event.at + allowed)
     elif event.what == "resumed" and event.node in known:
-        allowed = (state.rules.grace + FINAL_SETTLE_TIMEOUT) * (1 + state.rules.drift)
+        allowed = (state.rules.shutdown_timeout + FINAL_SETTLE_TIMEOUT) * (1 + state.rules.drift)
         known[event.node] = event.at + allowed
     elif event.what in {"started", "killed"}:
         known.pop(event.node, None)
@@ -148,7 +148,7 @@ def a_worker_that_leaves_holds_nothing(event: Answered | Invoked, state: RunStat
         for fault in state.faults
     )
     late = 1 + state.rules.drift
-    if _lapsed(event, state) > event.at - (FINAL_SETTLE_TIMEOUT + state.rules.grace) * late:
+    if _lapsed(event, state) > event.at - (FINAL_SETTLE_TIMEOUT + state.rules.shutdown_timeout) * late:
         return
     if held and event.at - since < PATIENCE / late and not was_paused:
         raise Broken(

@@ -46,9 +46,9 @@ class _Watched(Catalog):
 
     copies: Mapping[Task[Any, Any], Task[Any, Any]]
 
-    def get(self, which: str | Task[Any, Any]) -> Task[Any, Any]:
+    def get(self, task: str | Task[Any, Any]) -> Task[Any, Any]:
         """Return a task; see ``Catalog.get``."""
-        return super().get(self.copies.get(which, which) if isinstance(which, Task) else which)
+        return super().get(self.copies.get(task, task) if isinstance(task, Task) else task)
 
 
 def effect(key: str) -> None:

@@ -171,7 +171,7 @@ class World(WorldContext):
             slack=1.0,
             limits=limits,
             strict_order=not self.knobs.skip,
-            grace=options.get("shutdown_timeout", 30.0),
+            shutdown_timeout=options.get("shutdown_timeout", 30.0),
             shared=shared,
             options=options_of,
             duties={node.name: self._duties_of(node) for node in self.nodes.values() if node.role in DUTIES},

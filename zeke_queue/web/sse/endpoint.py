@@ -160,11 +160,11 @@ class EventStreams:
         if self._closed:
             return _stopping()
         if caller is not None and 0 < self._max_per_caller <= self._per_caller[caller]:
-            which = f"{self._max_per_caller} streams of this caller are open, which is the limit"
-            return _refusal(429, f"{which}; end one, or retry later")
+            limit = f"{self._max_per_caller} streams of this caller are open, which is the limit"
+            return _refusal(429, f"{limit}; end one, or retry later")
         if len(self._open) >= self._max_streams:
-            which = f"{self._max_streams} streams are open, which is the limit"
-            return _refusal(503, f"{which}; retry later")
+            limit = f"{self._max_streams} streams are open, which is the limit"
+            return _refusal(503, f"{limit}; retry later")
         return None
 
     @asynccontextmanager
