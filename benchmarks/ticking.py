@@ -37,14 +37,14 @@ async def task(first: int, waits: int, sleep: Callable[[float], Awaitable[None]]
 def on_zeke_sim(waits: int) -> None:
     """Run the workload on nodes that go in another order each time, each choice kept for the replay."""
     from zeke_sim.loop.decisions import Decisions  # noqa: PLC0415
-    from zeke_sim.loop.event_loop import Lane, VirtualLoop  # noqa: PLC0415
+    from zeke_sim.loop.event_loop import RunQueue, VirtualLoop  # noqa: PLC0415
     from zeke_sim.world.faults import NONE  # noqa: PLC0415
     from zeke_sim.world.task_order import Order  # noqa: PLC0415 - not where a peer is measured
 
     loop = VirtualLoop()
     world: Any = SimpleNamespace(knobs=NONE.but(order="permuted"), decisions=Decisions(1), faulty=True)
     loop.choose = Order(world).choose
-    contexts = [loop.context(Lane(f"node-{number}")) for number in range(NODES)]
+    contexts = [loop.context(RunQueue(f"node-{number}")) for number in range(NODES)]
 
     async def main() -> None:
         tasks = [

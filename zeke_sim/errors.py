@@ -46,8 +46,8 @@ class Livelock(SimulationError):
         last: the name of the last callback.
     """
 
-    def __init__(self, lane: str, at: float, callbacks: int, last: str) -> None:
-        self.lane = lane
+    def __init__(self, node: str, at: float, callbacks: int, last: str) -> None:
+        self.node = node
         self.at = at
         self.callbacks = callbacks
         self.last = last
@@ -55,7 +55,7 @@ class Livelock(SimulationError):
 
     def said(self, running: Sequence[str]) -> str:
         """Return the message, with the handlers that ran on the node."""
-        where = f"node {self.lane}" + (f", which runs {', '.join(running)}" if running else "")
+        where = f"node {self.node}" + (f", which runs {', '.join(running)}" if running else "")
         return (
             f"{self.callbacks} callbacks at one instant ({self.at:.3f} s) on {where}: something there does "
             "not let time pass, such as a handler that swallows its cancellation; the last one ran "

@@ -99,7 +99,7 @@ PLANTED: Final = (
     Mutant(
         "paused-process-goes-on",
         NODE,
-        "        self.world.loop.pause(self.lane)\n",
+        "        self.world.loop.pause(self.run_queue)\n",
         "",
         "The simulator pauses a process, but its tasks continue.",
     ),

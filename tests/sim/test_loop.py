@@ -1,4 +1,4 @@
-"""The loop: time is a number, order inside a lane is asyncio's, and a dead node runs nothing."""
+"""The loop: time is a number, order inside a run queue is asyncio's, and a dead node runs nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.cases import check_each
 from zeke_sim.errors import Livelock, Outside, Stalled
-from zeke_sim.loop.event_loop import Lane, VirtualLoop
+from zeke_sim.loop.event_loop import RunQueue, VirtualLoop
 
 
 @pytest.fixture
@@ -57,37 +57,37 @@ def test_timeouts_of_asyncio_work(loop: VirtualLoop) -> None:
     assert loop.time() == 5
 
 
-def _talk(loop: VirtualLoop, lanes: list[Lane], heard: list[str]) -> None:
-    """Give each lane three callbacks, all ready at one instant."""
-    for lane in lanes:
-        context = loop.context(lane)
+def _talk(loop: VirtualLoop, run_queues: list[RunQueue], heard: list[str]) -> None:
+    """Give each run queue three callbacks, all ready at one instant."""
+    for run_queue in run_queues:
+        context = loop.context(run_queue)
         for number in range(3):
-            loop.call_soon(heard.append, f"{lane.name}{number}", context=context)
+            loop.call_soon(heard.append, f"{run_queue.name}{number}", context=context)
 
 
-def test_order_inside_a_lane_is_that_of_asyncio(loop: VirtualLoop) -> None:
-    def check(choose: Callable[[Sequence[Lane]], int] | None) -> None:
+def test_order_inside_a_run_queue_is_that_of_asyncio(loop: VirtualLoop) -> None:
+    def check(choose: Callable[[Sequence[RunQueue]], int] | None) -> None:
         heard: list[str] = []
         loop.choose = choose
-        _talk(loop, [Lane("a"), Lane("b"), Lane("c")], heard)
+        _talk(loop, [RunQueue("a"), RunQueue("b"), RunQueue("c")], heard)
         loop.call_at(loop.time() + 1.0, loop.stop)
         loop.run_forever()
         assert len(heard) == 9
         for name in "abc":
             assert [one for one in heard if one[0] == name] == [f"{name}0", f"{name}1", f"{name}2"]
 
-    check_each({"usual": None, "last": lambda lanes: len(lanes) - 1, "first": lambda _lanes: 0}, check)
+    check_each({"usual": None, "last": lambda queues: len(queues) - 1, "first": lambda _queues: 0}, check)
 
 
-def test_lanes_take_turns_by_default(loop: VirtualLoop) -> None:
+def test_run_queues_take_turns_by_default(loop: VirtualLoop) -> None:
     heard: list[str] = []
-    _talk(loop, [Lane("a"), Lane("b")], heard)
+    _talk(loop, [RunQueue("a"), RunQueue("b")], heard)
     loop.call_at(1.0, loop.stop)
     loop.run_forever()
     assert heard == ["a0", "b0", "a1", "b1", "a2", "b2"]
 
 
-def test_killed_lane_runs_nothing_not_even_finally(loop: VirtualLoop) -> None:
+def test_killed_run_queue_runs_nothing_not_even_finally(loop: VirtualLoop) -> None:
     ran: list[str] = []
 
     async def work() -> None:
@@ -98,9 +98,9 @@ def test_killed_lane_runs_nothing_not_even_finally(loop: VirtualLoop) -> None:
             if not loop.leaving:
                 ran.append("finally")
 
-    lane = Lane("node")
-    loop.create_task(work(), context=loop.context(lane))
-    loop.call_at(0.5, loop.kill, lane)
+    run_queue = RunQueue("node")
+    loop.create_task(work(), context=loop.context(run_queue))
+    loop.call_at(0.5, loop.kill, run_queue)
     loop.call_at(9.0, loop.stop)
     loop.run_forever()
     assert ran == []
@@ -116,15 +116,15 @@ def test_task_killed_at_its_wake_up_is_cancelled_at_the_end() -> None:
             ended.append("cancelled")
             raise
 
-    async def wake(event: asyncio.Event, lane: Lane) -> None:
+    async def wake(event: asyncio.Event, run_queue: RunQueue) -> None:
         await asyncio.sleep(1)
         event.set()
-        loop.kill(lane)
+        loop.kill(run_queue)
         loop.stop()
 
-    event, lane = asyncio.Event(), Lane("node")
-    loop.create_task(wait(event), context=loop.context(lane))
-    loop.create_task(wake(event, lane))
+    event, run_queue = asyncio.Event(), RunQueue("node")
+    loop.create_task(wait(event), context=loop.context(run_queue))
+    loop.create_task(wake(event, run_queue))
     loop.run_forever()
     assert ended == []
     loop.leave()
@@ -132,30 +132,30 @@ def test_task_killed_at_its_wake_up_is_cancelled_at_the_end() -> None:
     assert ended == ["cancelled"]
 
 
-def test_resumed_lane_runs_what_was_due(loop: VirtualLoop) -> None:
+def test_resumed_run_queue_runs_what_was_due(loop: VirtualLoop) -> None:
     woken: list[float] = []
 
     async def work() -> None:
         await asyncio.sleep(1)
         woken.append(loop.time())
 
-    lane = Lane("node")
-    loop.create_task(work(), context=loop.context(lane))
-    loop.call_at(0.5, loop.pause, lane)
-    loop.call_at(7.0, loop.resume, lane)
+    run_queue = RunQueue("node")
+    loop.create_task(work(), context=loop.context(run_queue))
+    loop.call_at(0.5, loop.pause, run_queue)
+    loop.call_at(7.0, loop.resume, run_queue)
     loop.call_at(8.0, loop.stop)
     loop.run_forever()
     assert woken == [7.0]
 
 
-def test_ready_callbacks_of_stopped_lane_do_not_run(loop: VirtualLoop) -> None:
-    def check(stop: Callable[[VirtualLoop, Lane], None]) -> None:
+def test_ready_callbacks_of_stopped_run_queue_do_not_run(loop: VirtualLoop) -> None:
+    def check(stop: Callable[[VirtualLoop, RunQueue], None]) -> None:
         heard: list[str] = []
-        lane, other = Lane("node"), Lane("other")
-        context = loop.context(lane)
+        run_queue, other = RunQueue("node"), RunQueue("other")
+        context = loop.context(run_queue)
 
         def begin() -> None:
-            loop.call_soon(stop, loop, lane, context=loop.context(other))
+            loop.call_soon(stop, loop, run_queue, context=loop.context(other))
             for word in ("before", "after"):
                 loop.call_soon(heard.append, word, context=context)
 
@@ -176,17 +176,19 @@ def test_livelock_is_reported_with_its_node(loop: VirtualLoop) -> None:
     def again() -> None:
         loop.call_soon(again)
 
-    loop.call_soon(again, context=loop.context(Lane("w1")))
+    loop.call_soon(again, context=loop.context(RunQueue("w1")))
     with pytest.raises(Livelock, match=r"one instant \(0.000 s\) on node w1: .* ran .*again"):
         loop.run_forever()
 
 
-def test_only_shifted_lanes_sleep_longer(loop: VirtualLoop) -> None:
+def test_only_shifted_run_queues_sleep_longer(loop: VirtualLoop) -> None:
     woken: dict[str, float] = {}
-    shifted, other = Lane("shifted"), Lane("other")
-    for lane in (shifted, other):
+    shifted, other = RunQueue("shifted"), RunQueue("other")
+    for run_queue in (shifted, other):
         loop.call_at(
-            1.0, lambda lane=lane: woken.update({lane.name: loop.time()}), context=loop.context(lane)
+            1.0,
+            lambda run_queue=run_queue: woken.update({run_queue.name: loop.time()}),
+            context=loop.context(run_queue),
         )
     loop.shift({shifted}, 10.0)
     loop.call_at(20.0, loop.stop)
@@ -216,12 +218,12 @@ def test_reaching_outside_fails_at_the_call(loop: VirtualLoop) -> None:
             loop.run_until_complete(reach())
 
 
-def test_time_does_not_stop_for_timers_of_a_killed_lane(loop: VirtualLoop) -> None:
-    """``jump`` is called once an instant, and a killed lane makes no instants."""
-    lane = Lane("dead")
+def test_time_does_not_stop_for_timers_of_a_killed_run_queue(loop: VirtualLoop) -> None:
+    """``jump`` is called once an instant, and a killed run queue makes no instants."""
+    run_queue = RunQueue("dead")
     instants: list[float] = []
-    loop.call_at(1.0, instants.append, 0.0, context=loop.context(lane))
-    loop.kill(lane)
+    loop.call_at(1.0, instants.append, 0.0, context=loop.context(run_queue))
+    loop.kill(run_queue)
     loop.jump = lambda: instants.append(loop.time())
     loop.call_at(3.0, loop.stop)
     loop.run_forever()
@@ -230,14 +232,14 @@ def test_time_does_not_stop_for_timers_of_a_killed_lane(loop: VirtualLoop) -> No
 
 
 def test_task_that_was_killed_before_it_began_causes_no_warning() -> None:
-    loop, lane = VirtualLoop(), Lane("w1")
+    loop, run_queue = VirtualLoop(), RunQueue("w1")
 
     async def work() -> None:
         raise AssertionError("it never begins")
 
     async def killed() -> None:
-        loop.create_task(work(), context=loop.context(lane))
-        loop.kill(lane)
+        loop.create_task(work(), context=loop.context(run_queue))
+        loop.kill(run_queue)
 
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")

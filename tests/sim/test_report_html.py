@@ -176,12 +176,12 @@ def ways_to_end() -> list[str]:
 
 def test_page_has_the_whole_failure() -> None:
     data = Page(failure()).data()
-    assert len(data["events"]) == len(data["lines"]) == len(data["laneOf"]) == len(data["jobsOf"])
+    assert len(data["events"]) == len(data["lines"]) == len(data["trackOf"]) == len(data["jobsOf"])
     assert len(data["events"]) == len(overlap()) + 1, "the violation is an event of its own"
     assert data["events"][-1]["kind"] == "violation"
-    assert data["lanes"] == ["api", "w1", "w2", "s1", "database"]
+    assert data["tracks"] == ["api", "w1", "w2", "s1", "database"]
     assert data["jobs"] == [[str(JOB), "91c2e4", "mail.send"]]
-    assert [(data["lanes"][lease["lane"]], lease["outcome"]) for lease in data["leases"]] == [
+    assert [(data["tracks"][lease["track"]], lease["outcome"]) for lease in data["leases"]] == [
         ("w1", "retry"),
         ("w2", "open"),
     ]

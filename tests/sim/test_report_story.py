@@ -16,7 +16,7 @@ def test_lease_lasts_from_claim_to_end() -> None:
     assert [
         (lease.node, lease.attempt, lease.since, lease.until, lease.outcome) for lease in told.leases
     ] == [("w1", 1, 0.4, 3.2, "retry"), ("w2", 2, 3.5, None, "open")]
-    assert told.lanes == ["api", "w1", "w2", "s1", "database"]
+    assert told.tracks == ["api", "w1", "w2", "s1", "database"]
 
 
 def test_lease_has_its_events() -> None:
@@ -119,10 +119,10 @@ def test_phase_lasts_until_the_next() -> None:
     assert [(phase.what, phase.until) for phase in phases] == [("faults", 5.0), ("quiet", 9.0), ("end", None)]
 
 
-def test_database_faults_are_in_its_lane() -> None:
+def test_database_faults_are_in_its_track() -> None:
     def check(name: str) -> None:
         told = story.read([Fault(0.0, name, "db/clock/1", "jump", float("inf"))], ["w1"])
-        assert told.lanes == ["w1", "database"]
+        assert told.tracks == ["w1", "database"]
         assert told.faults[0].node == "database"
         assert told.end == 0.0, "what never ends does not make the run endless"
 
@@ -140,11 +140,11 @@ def test_events_know_their_jobs() -> None:
     assert told.jobs == {JOB: "mail.send"}
 
 
-def test_long_history_has_lanes_and_ordered_leases() -> None:
+def test_long_history_has_tracks_and_ordered_leases() -> None:
     events = long(2000)
     told = story.read(events)
-    assert len(told.lane_of) == len(told.touched) == len(events)
-    assert set(told.lane_of) <= set(told.lanes)
+    assert len(told.track_of) == len(told.touched) == len(events)
+    assert set(told.track_of) <= set(told.tracks)
     assert all(lease.until is None or lease.until >= lease.since for lease in told.leases)
 
 

@@ -31,7 +31,7 @@ CASES = {
         sentence="任务" * 200, nodes=tuple("节点名称很长" * 3 + str(n) for n in range(9))
     ),
     "many faults": failure(decisions={f"w1/claim/{n}": {"latency": n} for n in range(60)}),
-    "many lanes": failure(
+    "many tracks": failure(
         nodes=tuple(f"worker-with-a-long-name-{n}" for n in range(30)),
         events=[Fault(float(n), f"worker-with-a-long-name-{n}", f"n{n}", "kill", None) for n in range(30)],
         decisions={f"n{n}": {"fault": "kill"} for n in range(30)},
@@ -101,18 +101,18 @@ def test_time_line_shows_the_end_of_a_long_life() -> None:
         script.change(JOB, RowState.RETRY)
     broken = Violation("unique_effects", "twice", job=JOB, since=119.0, at=120.0)
     lines = text.screen(failure(events=script.history(), violation=broken, decisions={})).split("\n")
-    (lane,) = [line for line in lines if line.startswith("  w1 ")]
-    assert "├60" in lane
-    assert "├1─" not in lane
+    (track,) = [line for line in lines if line.startswith("  w1 ")]
+    assert "├60" in track
+    assert "├1─" not in track
 
 
 def test_killed_handler_is_marked() -> None:
     killed = [event for event in overlap() if event.at < 2.0 and not isinstance(event, Fault)]
     shown = failure(events=[*killed, Lived(2.0, "w1", "killed")], decisions={})
-    (lane,) = [line for line in text.screen(shown).split("\n") if line.startswith("  w1 ")]
-    assert "├1" in lane
-    assert "†" in lane
-    assert not lane.partition("†")[2].strip()
+    (track,) = [line for line in text.screen(shown).split("\n") if line.startswith("  w1 ")]
+    assert "├1" in track
+    assert "†" in track
+    assert not track.partition("†")[2].strip()
 
 
 def test_faults_of_one_instant_are_side_by_side() -> None:
@@ -120,11 +120,11 @@ def test_faults_of_one_instant_are_side_by_side() -> None:
     shown = failure(
         events=[*overlap(), *both], decisions={"a/1": {"fault": "lost"}, "a/2": {"fault": "lost"}}
     )
-    (lane,) = [line for line in text.screen(shown).split("\n") if line.startswith("  w1 ")]
-    assert "ab" in lane
+    (track,) = [line for line in text.screen(shown).split("\n") if line.startswith("  w1 ")]
+    assert "ab" in track
 
 
-def test_uninvolved_node_has_no_lane() -> None:
+def test_uninvolved_node_has_no_track() -> None:
     assert not [line for line in text.screen(failure()).split("\n") if line.startswith("  api ")]
 
 

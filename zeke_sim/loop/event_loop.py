@@ -1,8 +1,8 @@
 """An event loop with virtual time: deterministic, without sockets, threads or real waiting.
 
-When no callback is ready, time jumps to the next timer. Every callback belongs to a *lane*, one per node of
-the simulated world, identified by a context variable. Within a lane, callbacks run in the order that asyncio
-guarantees; between lanes, ``choose`` decides, since processes have no guaranteed order.
+When no callback is ready, time jumps to the next timer. Every callback belongs to a *run queue*, one per node
+of the simulated world, identified by a context variable. Within a run queue, callbacks run in the order that
+asyncio guarantees; between run queues, ``choose`` decides, since processes have no guaranteed order.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TASKS_KEPT: Final = 256
 """Number of tracked tasks above which finished tasks are dropped."""
 
 
-class Lane:
+class RunQueue:
     """The callbacks of one node, in order, which can be paused or dropped together."""
 
     __slots__ = ("dead", "name", "paused", "ready")
@@ -42,11 +42,11 @@ class Lane:
         self.dead = False
 
     def __repr__(self) -> str:
-        return f"<Lane {self.name}>"
+        return f"<RunQueue {self.name}>"
 
 
-LANE: ContextVar[Lane | None] = ContextVar("zeke_sim_lane", default=None)
-"""The lane of the running code; None for the world's own lane."""
+RUN_QUEUE: ContextVar[RunQueue | None] = ContextVar("zeke_sim_run_queue", default=None)
+"""The run queue of the running code; None for the world's own run queue."""
 
 HANDLER: ContextVar[Any] = ContextVar("zeke_sim_handler", default=None)
 """The handler of the running code, including tasks that the handler created; None for the runtime."""
@@ -70,9 +70,9 @@ class _Handle(asyncio.Handle):
 
 
 class _Timer(asyncio.TimerHandle):
-    """A timer of a lane; ``own`` is False if a handler created it."""
+    """A timer of a run queue; ``own`` is False if a handler created it."""
 
-    __slots__ = ("lane", "own")
+    __slots__ = ("own", "run_queue")
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class _Timer(asyncio.TimerHandle):
         self._source_traceback = None
         self._when = when
         self._scheduled = True
-        self.lane = context.get(LANE) or loop.root
+        self.run_queue = context.get(RUN_QUEUE) or loop.root
         self.own = context.get(HANDLER) is None
 
     def cancel(self) -> None:
@@ -102,12 +102,12 @@ class _Timer(asyncio.TimerHandle):
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """An asyncio event loop with virtual time and lanes.
+    """An asyncio event loop with virtual time and run queues.
 
     Attributes:
-        root: the lane of the world itself.
-        choose: called with two or more runnable lanes in turn order; returns the index of the lane to run
-            next. With None, lanes take turns.
+        root: the run queue of the world itself.
+        choose: called with two or more runnable run queues in turn order; returns the index of the next one.
+            With None, they take turns.
         jump: called when no callback is ready, before time jumps; it may move timers.
         ticks: number of callbacks that ran.
         refused: called with the error of each refused access to the outside, even if the error is caught.
@@ -117,8 +117,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def __init__(self, start: float = 0.0) -> None:
         super().__init__()
-        self.root = Lane("world")
-        self.choose: Callable[[Sequence[Lane]], int] | None = None
+        self.root = RunQueue("world")
+        self.choose: Callable[[Sequence[RunQueue]], int] | None = None
         self.jump: Callable[[], None] | None = None
         self.ticks = 0
         self.leaving = False
@@ -127,8 +127,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._now = start
         self._timers: list[tuple[float, int, _Timer]] = []
         self._sequence = 0
-        self._runnable: list[Lane] = []
-        self._lanes = [self.root]
+        self._runnable: list[RunQueue] = []
+        self._run_queues = [self.root]
         self._instant_began = 0
         self._tasks: list[asyncio.Task[Any]] = []
         self._tasks_limit = TASKS_KEPT
@@ -143,14 +143,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_soon(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
-        """Run a callback in its lane's next turn."""
+        """Run a callback in its run queue's next turn."""
         if context is None:
             context = copy_context()
         handle = _Handle(callback, args, self, context)
-        lane = self.root if self.leaving else context.get(LANE) or self.root
-        ready = lane.ready
-        if not ready and not lane.paused and not lane.dead:
-            self._runnable.append(lane)
+        run_queue = self.root if self.leaving else context.get(RUN_QUEUE) or self.root
+        ready = run_queue.ready
+        if not ready and not run_queue.paused and not run_queue.dead:
+            self._runnable.append(run_queue)
         ready.append(handle)
         return handle
 
@@ -170,12 +170,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
     ) -> asyncio.Task[T]:
         """Create a task and keep a reference to it until it is done.
 
-        A task in a context without a lane belongs to the lane of its creator, as to a process.
+        A task in a context without a run queue belongs to the run queue of its creator, as to a process.
         """
         options.pop("eager_start", None)
         context: Context | None = options.get("context")
-        if context is not None and LANE not in context:
-            context.run(LANE.set, LANE.get())
+        if context is not None and RUN_QUEUE not in context:
+            context.run(RUN_QUEUE.set, RUN_QUEUE.get())
         task = asyncio.Task(coro, loop=self, **options)
         tasks = self._tasks
         tasks.append(task)
@@ -201,20 +201,20 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 self._advance()
                 continue
             place = 0 if len(runnable) == 1 or self.choose is None else self.choose(runnable)
-            lane = runnable[place]
-            ready = lane.ready
+            run_queue = runnable[place]
+            ready = run_queue.ready
             handle = ready.popleft()
             if not ready:
                 del runnable[place]
             elif len(runnable) > 1:
                 del runnable[place]
-                runnable.append(lane)
+                runnable.append(run_queue)
             if handle._cancelled:
                 continue
             self.ticks += 1
             if self.ticks - self._instant_began > INSTANT_MAX:
                 self._instant_began = self.ticks
-                raise Livelock(lane.name, self._now, INSTANT_MAX, _ran(handle))
+                raise Livelock(run_queue.name, self._now, INSTANT_MAX, _ran(handle))
             try:
                 handle._context.run(handle._callback, *handle._args)
             except (KeyboardInterrupt, SystemExit):
@@ -223,54 +223,54 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 message = f"Exception in callback {handle!r}"  # as asyncio's handles report it
                 self.call_exception_handler({"message": message, "exception": error, "handle": handle})
 
-    # Control of lanes and time.
+    # Control of run queues and time.
 
-    def context(self, lane: Lane) -> Context:
-        """Return a context that assigns callbacks to a lane."""
-        self._lanes.append(lane)
+    def context(self, run_queue: RunQueue) -> Context:
+        """Return a context that assigns callbacks to a run queue."""
+        self._run_queues.append(run_queue)
         context = copy_context()
-        context.run(LANE.set, lane)
+        context.run(RUN_QUEUE.set, run_queue)
         return context
 
-    def kill(self, lane: Lane) -> None:
-        """Drop all present and future callbacks of a lane."""
-        lane.dead = True
-        if lane in self._runnable:
-            self._runnable.remove(lane)
+    def kill(self, run_queue: RunQueue) -> None:
+        """Drop all present and future callbacks of a run queue."""
+        run_queue.dead = True
+        if run_queue in self._runnable:
+            self._runnable.remove(run_queue)
 
-    def pause(self, lane: Lane) -> None:
-        """Pause a lane until it is resumed."""
-        lane.paused = True
-        if lane in self._runnable:
-            self._runnable.remove(lane)
+    def pause(self, run_queue: RunQueue) -> None:
+        """Pause a run queue until it is resumed."""
+        run_queue.paused = True
+        if run_queue in self._runnable:
+            self._runnable.remove(run_queue)
 
-    def resume(self, lane: Lane) -> None:
-        """Resume a paused lane and run the callbacks that became ready meanwhile."""
-        lane.paused = False
-        if lane.ready and not lane.dead and lane not in self._runnable:
-            self._runnable.append(lane)
+    def resume(self, run_queue: RunQueue) -> None:
+        """Resume a paused run queue and run the callbacks that became ready meanwhile."""
+        run_queue.paused = False
+        if run_queue.ready and not run_queue.dead and run_queue not in self._runnable:
+            self._runnable.append(run_queue)
 
-    def shift(self, lanes: set[Lane], seconds: float) -> None:
-        """Delay all timers of these lanes by ``seconds``, except those of handlers."""
+    def shift(self, run_queues: set[RunQueue], seconds: float) -> None:
+        """Delay all timers of these run queues by ``seconds``, except those of handlers."""
         moved: list[tuple[float, int, _Timer]] = []
         for when, sequence, timer in self._timers:
             if _is_idle(timer):
                 continue
-            if timer.lane in lanes and timer.own:
+            if timer.run_queue in run_queues and timer.own:
                 moved.append((when + seconds, sequence, timer))
             else:
                 moved.append((when, sequence, timer))
         heapify(moved)
         self._timers = moved
 
-    def soonest(self) -> dict[Lane, float]:
-        """Return the time of each lane's next timer; timers of handlers count as the world's."""
-        found: dict[Lane, float] = {}
+    def soonest(self) -> dict[RunQueue, float]:
+        """Return the time of each run queue's next timer; timers of handlers count as the world's."""
+        found: dict[RunQueue, float] = {}
         for when, _, timer in self._timers:
             if not _is_idle(timer):
-                lane = timer.lane if timer.own else self.root
-                if when < found.get(lane, inf):
-                    found[lane] = when
+                run_queue = timer.run_queue if timer.own else self.root
+                if when < found.get(run_queue, inf):
+                    found[run_queue] = when
         return found
 
     def leave(self) -> None:
@@ -282,9 +282,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._stopping = False  # a stop may have been requested while the loop was not running
         # A task whose wake-up was dropped with its node cannot be cancelled before it gets the wake-up.
         self._runnable.clear()
-        for lane in self._lanes:
-            left = list(lane.ready)
-            lane.ready.clear()
+        for run_queue in self._run_queues:
+            left = list(run_queue.ready)
+            run_queue.ready.clear()
             for handle in left:
                 self._put(self.root, handle)
         for _ in range(20):
@@ -310,12 +310,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
             if not self._runnable:
                 return
 
-    def _put(self, lane: Lane, handle: asyncio.Handle) -> None:
+    def _put(self, run_queue: RunQueue, handle: asyncio.Handle) -> None:
         if self.leaving:
-            lane = self.root
-        ready = lane.ready
-        if not ready and not lane.paused and not lane.dead:
-            self._runnable.append(lane)
+            run_queue = self.root
+        ready = run_queue.ready
+        if not ready and not run_queue.paused and not run_queue.dead:
+            self._runnable.append(run_queue)
         ready.append(handle)
 
     def _advance(self) -> None:
@@ -334,12 +334,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         while timers and timers[0][0] <= now:
             timer = heappop(timers)[2]
             if not timer._cancelled:
-                self._put(timer.lane, timer)
+                self._put(timer.run_queue, timer)
 
 
 def _is_idle(timer: _Timer) -> bool:
-    """Return whether a timer has no effect because it was cancelled or its lane is dead."""
-    return timer._cancelled or timer.lane.dead
+    """Return whether a timer has no effect because it was cancelled or its run queue is dead."""
+    return timer._cancelled or timer.run_queue.dead
 
 
 def _ran(handle: asyncio.Handle) -> str:

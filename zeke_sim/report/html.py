@@ -1,7 +1,7 @@
 """A failure as an HTML page: one file that needs no network and runs only its own scripts.
 
 ``timeline.html`` is the frame and ``timeline.css`` its style. ``scale.js`` maps times to positions,
-``timeline.js`` draws the lanes, and ``inspector.js`` handles keys, details and the table. They are joined to
+``timeline.js`` draws the tracks, and ``inspector.js`` handles keys, details and the table. They are joined to
 one script in this order. The failure is embedded as JSON, which the page never interprets as markup.
 """
 
@@ -94,13 +94,13 @@ def embedded(data: object) -> str:
 
 
 def payload(failure: Failure) -> dict[str, Any]:
-    """Collect the data of the page, with lanes and jobs as numbers, and times in seconds.
+    """Collect the data of the page, with tracks and jobs as numbers, and times in seconds.
 
     The last entry of ``events`` has the additional kind ``violation`` and marks the end of the history.
     """
     history, broken = failure.outcome.events, failure.violation
     story = stories.read(history, failure.outcome.nodes)
-    lane = {name: number for number, name in enumerate(story.lanes)}
+    track = {name: number for number, name in enumerate(story.tracks)}
     if broken.job is not None:
         story.jobs.setdefault(broken.job, "unknown")
     job = {id_: number for number, id_ in enumerate(story.jobs)}
@@ -114,29 +114,29 @@ def payload(failure: Failure) -> dict[str, Any]:
         "job": None if broken.job is None else job[broken.job],
         "end": _time(max(story.end, broken.at)),
         "knots": _knots(failure, story),
-        "lanes": story.lanes,
+        "tracks": story.tracks,
         "jobs": [[str(id_), as_json.short(id_), task] for id_, task in story.jobs.items()],
         "decisions": _decisions(failure, story),
         "faultKinds": {mark.kind: KINDS[mark.kind] for mark in story.faults if mark.kind in KINDS},
         "events": [*as_json.events(history), violation],
         "lines": [*map(as_json.line, history), f"{broken.rule}: {broken.text}"],
-        "laneOf": [*(lane[name] for name in story.lane_of), lane[stories.DATABASE]],
+        "trackOf": [*(track[name] for name in story.track_of), track[stories.DATABASE]],
         "jobsOf": [*([job[id_] for id_ in touched] for touched in story.touched), of_job],
-        "leases": _rows(story.leases, lane, job),
-        "works": _rows(story.works, lane, job),
-        "calls": _rows(story.calls, lane, job),
-        "spans": _rows(story.spans, lane, job),
-        "phases": _rows(story.phases, lane, job),
-        "faults": _rows(story.faults, lane, job),
+        "leases": _rows(story.leases, track, job),
+        "works": _rows(story.works, track, job),
+        "calls": _rows(story.calls, track, job),
+        "spans": _rows(story.spans, track, job),
+        "phases": _rows(story.phases, track, job),
+        "faults": _rows(story.faults, track, job),
     }
 
 
-def _rows(drawn: list[Any], lane: Mapping[str, int], job: Mapping[Any, int]) -> list[dict[str, Any]]:
-    """Convert named tuples to objects, with the node (as ``lane``) and the job as numbers."""
+def _rows(drawn: list[Any], track: Mapping[str, int], job: Mapping[Any, int]) -> list[dict[str, Any]]:
+    """Convert named tuples to objects, with the node (as ``track``) and the job as numbers."""
     rows: list[dict[str, Any]] = []
     for one in drawn:
         row: dict[str, Any] = {name: getattr(one, name) for name in one._fields if name != "task"}
-        row["lane"] = lane[row.pop("node")]
+        row["track"] = track[row.pop("node")]
         row["since"] = _time(row["since"])
         if (until := row.get("until")) is not None:
             row["until"] = _time(until) if math.isfinite(until) else None

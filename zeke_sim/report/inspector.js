@@ -1,7 +1,7 @@
-// Interaction with the lanes: pointer and keys, the details of an event, the table, the filter.
+// Interaction with the tracks: pointer and keys, the details of an event, the table, the filter.
 
 const KINDS = story.events.map((event) => event.kind);
-const nameOf = (n) => KINDS[n] === "violation" ? "" : story.lanes[story.laneOf[n]];
+const nameOf = (n) => KINDS[n] === "violation" ? "" : story.tracks[story.trackOf[n]];
 const searchable = story.events.map((event, n) => [
   KINDS[n], nameOf(n), story.lines[n], event.outcome ?? "", ...story.jobsOf[n].map((job) => story.jobs[job].join(" ")),
 ].join(" ").toLowerCase());
@@ -27,9 +27,9 @@ function choose(n, { reveal = true, scroll = true } = {}) {
 function bringIntoView(n) {
   const where = place(story.events[n].at), span = view.to - view.from;
   if (where < view.from + span * 0.04 || where > view.to - span * 0.04) setView(where - span / 2, where + span / 2);
-  const lane = layout.lanes[story.laneOf[n]];
-  if (lane.y < view.scroll) scrollTo(lane.y);
-  else if (lane.y + lane.tall > view.scroll + height - AXIS) scrollTo(lane.y + lane.tall - height + AXIS);
+  const track = layout.tracks[story.trackOf[n]];
+  if (track.y < view.scroll) scrollTo(track.y);
+  else if (track.y + track.tall > view.scroll + height - AXIS) scrollTo(track.y + track.tall - height + AXIS);
 }
 function toViolation() {
   const mine = story.leases.filter((lease) => lease.job === story.job && lease.since <= story.at);
@@ -121,7 +121,7 @@ function lifeOf(job) {
   const list = element("div", { className: "acts" });
   for (const lease of held.slice(-12)) {
     const until = lease.until == null ? "" : `–${number(lease.until, 3)}`;
-    list.append(jump(`#${lease.attempt} ${story.lanes[lease.lane]} ${number(lease.since, 3)}${until} s ${lease.outcome}`, lease.first));
+    list.append(jump(`#${lease.attempt} ${story.tracks[lease.track]} ${number(lease.since, 3)}${until} s ${lease.outcome}`, lease.first));
   }
   life.append(list);
   return life;
@@ -259,9 +259,9 @@ function hover(point) {
   tip.hidden = !box;
   if (box) {
     tip.textContent = told(box);
-    const room = $("lanes").clientWidth - tip.offsetWidth - 8, below = $("pane").offsetTop + point[1] + 18;
+    const room = $("tracks").clientWidth - tip.offsetWidth - 8, below = $("pane").offsetTop + point[1] + 18;
     tip.style.left = `${Math.max(4, Math.min(point[0] + 14, room))}px`;
-    tip.style.top = `${Math.min(below, Math.max(4, $("lanes").clientHeight - tip.offsetHeight - 4))}px`;
+    tip.style.top = `${Math.min(below, Math.max(4, $("tracks").clientHeight - tip.offsetHeight - 4))}px`;
     if (view.chosen == null) details(box.first);
   }
   redraw();
@@ -340,7 +340,7 @@ function legend() {
 }
 function start() {
   readTheme();
-  const longest = Math.max(...story.lanes.map((name) => brief(name).length));
+  const longest = Math.max(...story.tracks.map((name) => brief(name).length));
   document.documentElement.style.setProperty("--node", `${longest + 1}ch`);
   const mine = (entry) => entry[1] === story.job ? 0 : 1;
   for (const [[, id, task], n] of story.jobs.map((job, n) => [job, n]).sort((a, b) => mine(a) - mine(b))) {

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 DATABASE: Final = "database"
-"""The lane of row changes and of events of the database itself."""
+"""The track of row changes and of events of the database itself."""
 
 ALIASES: Final = frozenset({"", "db", "database", "storage", "postgres"})
 """Names of the database in histories."""
@@ -118,16 +118,16 @@ class Story:
     """The content of a history.
 
     Attributes:
-        lanes: the nodes in order, the database last.
-        lane_of: the lane of each event.
+        tracks: the nodes in order, the database last.
+        track_of: the track of each event.
         jobs: the tasks' names by job, in order of appearance.
         touched: the jobs that each event concerns.
         end: the time of the last event.
     """
 
-    lanes: list[str]
+    tracks: list[str]
     end: float = 0.0
-    lane_of: list[str] = field(default_factory=list[str])
+    track_of: list[str] = field(default_factory=list[str])
     jobs: dict[UUID, str] = field(default_factory=dict["UUID", str])
     touched: list[list[UUID]] = field(default_factory=list["list[UUID]"])
     leases: list[Lease] = field(default_factory=list[Lease])
@@ -139,7 +139,7 @@ class Story:
 
 
 def read(events: Sequence[history.Event], nodes: Iterable[str] = ()) -> Story:
-    """Read a history. ``nodes`` are the first lanes; others are added as they appear."""
+    """Read a history. ``nodes`` are the first tracks; others are added as they appear."""
     reader = _Reader(list(nodes))
     for number, event in enumerate(events):
         reader.take(number, event)
@@ -150,7 +150,7 @@ class _Reader:
     """Reads the events in one pass, with the open leases by job, runs, calls and spans as state."""
 
     def __init__(self, nodes: list[str]) -> None:
-        self.story = Story(lanes=[node for node in nodes if node not in ALIASES])
+        self.story = Story(tracks=[node for node in nodes if node not in ALIASES])
         self.workers: dict[UUID, str] = {}
         self.leases: dict[UUID, Lease] = {}
         self.works: dict[tuple[str, UUID, int], Work] = {}
@@ -177,24 +177,24 @@ class _Reader:
                 self._phase(number, event)
             case _:
                 pass
-        self.story.lane_of.append(self._lane(getattr(event, "node", DATABASE)))
+        self.story.track_of.append(self._track(getattr(event, "node", DATABASE)))
 
     def _invoked(self, number: int, event: history.Invoked) -> None:
         if event.verb in {"claim", "heartbeat"}:
             self.workers |= dict.fromkeys(ids(event.args.get("worker")), event.node)
-        lane = self._lane(event.node)
-        self.calls[event.call] = Call(lane, event.call, event.verb, event.at, None, "open", number, None)
+        track = self._track(event.node)
+        self.calls[event.call] = Call(track, event.call, event.verb, event.at, None, "open", number, None)
 
     def _answered(self, number: int, event: history.Answered) -> None:
         call = self.calls.pop(event.call, None)
         if call is None:
             # The call itself precedes this part of the history.
-            lane = self._lane(event.node)
-            call = Call(lane, event.call, event.verb, event.at, None, "open", number, None)
+            track = self._track(event.node)
+            call = Call(track, event.call, event.verb, event.at, None, "open", number, None)
         self.story.calls.append(call._replace(until=event.at, outcome=event.outcome, last=number))
 
     def _worked(self, number: int, event: history.Began | history.Ended) -> None:
-        key = (self._lane(event.node), event.job, event.attempt)
+        key = (self._track(event.node), event.job, event.attempt)
         self.story.jobs[event.job] = event.task
         if isinstance(event, history.Began):
             self.works[key] = Work(
@@ -206,8 +206,8 @@ class _Reader:
     def _fault(self, number: int, event: history.Fault) -> None:
         if event.until is not None and math.isfinite(event.until):
             self.story.end = max(self.story.end, event.until)
-        lane = self._lane(event.node)
-        self.story.faults.append(Mark(lane, event.address, event.kind, event.at, event.until, number))
+        track = self._track(event.node)
+        self.story.faults.append(Mark(track, event.address, event.kind, event.at, event.until, number))
 
     def _phase(self, number: int, event: history.Phase) -> None:
         phases = self.story.phases
@@ -215,10 +215,10 @@ class _Reader:
             phases[-1] = phases[-1]._replace(until=event.at)
         phases.append(Span(DATABASE, event.phase, event.at, None, number))
 
-    def _lane(self, node: str) -> str:
+    def _track(self, node: str) -> str:
         node = DATABASE if node in ALIASES else node
-        if node != DATABASE and node not in self.story.lanes:
-            self.story.lanes.append(node)
+        if node != DATABASE and node not in self.story.tracks:
+            self.story.tracks.append(node)
         return node
 
     def _change(self, number: int, event: history.Change) -> None:
@@ -244,10 +244,10 @@ class _Reader:
         """Return the node of a row's worker, or the worker's id if its node is unknown."""
         if row.worker is None:
             return DATABASE
-        return self._lane(self.workers.get(row.worker) or f"worker {short(row.worker)}")
+        return self._track(self.workers.get(row.worker) or f"worker {short(row.worker)}")
 
     def _lived(self, number: int, event: history.Lived) -> None:
-        node, at = self._lane(event.node), event.at
+        node, at = self._track(event.node), event.at
         for what in UP[event.what]:
             if span := self.spans.pop((node, what), None):
                 self.story.spans.append(span._replace(until=at))
@@ -269,7 +269,7 @@ class _Reader:
         story.spans += self.spans.values()
         for drawn in (story.leases, story.works, story.calls, story.spans):
             drawn.sort(key=lambda one: (one.since, one.first))
-        story.lanes.append(DATABASE)
+        story.tracks.append(DATABASE)
         story.touched = [[job for job in dict.fromkeys(ids(event)) if job in story.jobs] for event in events]
         return story
 

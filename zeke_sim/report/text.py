@@ -2,7 +2,7 @@
 
 Only the command and the paths, which users copy, may be longer than a line.
 
-The timeline has one lane per node that took part. Every important moment has a column of its own, so equal
+The timeline has one track per node that took part. Every important moment has a column of its own, so equal
 lengths are not equal times; the axis shows the times.
 """
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 LINES: Final = 24
 COLUMNS: Final = 100
 NAME: Final = 12
-"""Width of lane names in columns."""
+"""Width of track names in columns."""
 WIDTH: Final = COLUMNS - NAME - 2
 FAULTS: Final = 4
 ERRORS: Final = 3
@@ -159,23 +159,23 @@ def decided(decision: object) -> str:
 
 
 def _timeline(failure: Failure, story: Story, moments: Sequence[_Moment], room: int) -> list[Text]:
-    """Draw at most ``room`` of the lanes that took part, between the axis and the violation."""
+    """Draw at most ``room`` of the tracks that took part, between the axis and the violation."""
     scale = _scale(failure, story, moments)
-    lanes = _lanes(failure, story, moments, scale)
-    shown = lanes[:room]
+    tracks = _tracks(failure, story, moments, scale)
+    shown = tracks[:room]
     first = (failure.violation.at, failure.violation.since, *(moment.at for moment in moments))
     lines = [Text(""), _line(" " * NAME, (scale.axis(first), "label"))]
-    for lane in shown:
-        name = f"  {_fit(lane, NAME - 3)}".ljust(NAME)
-        lines.append(_line((name, "bold"), *_styled(_lane(failure, story, lane, moments, scale))))
+    for track in shown:
+        name = f"  {_fit(track, NAME - 3)}".ljust(NAME)
+        lines.append(_line((name, "bold"), *_styled(_track(failure, story, track, moments, scale))))
     since, at = scale.column(failure.violation.since), scale.column(failure.violation.at)
     told = f"broken at {_seconds(failure.violation.at)}"
     bar = " " * since + ("╰" + "─" * (at - since - 1) if at > since else "") + "▲"
     bar = f"{bar} {told}" if at + 3 + len(told) <= WIDTH else _before(bar, told, since)
-    quiet = len(story.lanes) - len(shown)
+    quiet = len(story.tracks) - len(shown)
     lines.append(_line(" " * NAME, (bar, "bad")))
-    if len(lanes) > len(shown):
-        lines.append(_labelled("", f"and {quiet} more lanes, on the page"))
+    if len(tracks) > len(shown):
+        lines.append(_labelled("", f"and {quiet} more tracks, on the page"))
     else:
         lines.append(
             _line(
@@ -233,43 +233,43 @@ def _scale(failure: Failure, story: Story, moments: Sequence[_Moment]) -> _Scale
     return _Scale([*before, *sorted({time for time in times if time > broken.at})[:3]])
 
 
-def _lanes(failure: Failure, story: Story, moments: Sequence[_Moment], scale: _Scale) -> list[str]:
-    """Choose the lanes to draw: those of the job and of faults first, then in order."""
+def _tracks(failure: Failure, story: Story, moments: Sequence[_Moment], scale: _Scale) -> list[str]:
+    """Choose the tracks to draw: those of the job and of faults first, then in order."""
     job = failure.violation.job
     first = {moment.node for moment in moments}
     first |= {drawn.node for drawn in (*story.leases, *story.works) if drawn.job == job}
     then = {drawn.node for drawn in (*story.leases, *story.spans) if scale.shows(drawn.since, drawn.until)}
-    chosen = [lane for lane in story.lanes if lane in first]
-    return chosen + [lane for lane in story.lanes if lane in then - first]
+    chosen = [track for track in story.tracks if track in first]
+    return chosen + [track for track in story.tracks if track in then - first]
 
 
-def _lane(failure: Failure, story: Story, lane: str, moments: Sequence[_Moment], scale: _Scale) -> str:
-    """Draw a lane from bottom to top: leases, handlers, the node's conditions, ends, faults."""
+def _track(failure: Failure, story: Story, track: str, moments: Sequence[_Moment], scale: _Scale) -> str:
+    """Draw a track from bottom to top: leases, handlers, the node's conditions, ends, faults."""
     row = _Row(scale)
     job = failure.violation.job
-    leases = [lease for lease in story.leases if lease.node == lane]
+    leases = [lease for lease in story.leases if lease.node == track]
     mine = [lease for lease in leases if lease.job == job]
     for lease in leases:
         if lease.job != job:
             row.fill(lease.since, lease.until, "╌")
     for lease in mine:
         row.fill(lease.since, lease.until, "─")
-    works = [work for work in story.works if work.node == lane and work.job == job]
+    works = [work for work in story.works if work.node == track and work.job == job]
     for work in works:
         row.fill(work.since, work.until, "═")
     for span in story.spans:
-        if span.node == lane:
+        if span.node == track:
             row.fill(span.since, span.until, BACKGROUND[span.what], after=True)
     for work in works:
         row.end(work)
     for lease in mine:
         row.ends(lease)
-    row.letters(moment for moment in moments if moment.node == lane)
+    row.letters(moment for moment in moments if moment.node == track)
     return "".join(row.cells)
 
 
 class _Row:
-    """The characters of a lane."""
+    """The characters of a track."""
 
     def __init__(self, scale: _Scale) -> None:
         self.scale = scale
@@ -308,7 +308,7 @@ class _Row:
 
 
 def _styled(cells: str) -> list[tuple[str, str]]:
-    """Split a lane into segments of one style."""
+    """Split a track into segments of one style."""
     styles = [
         "mark" if cell in LETTERS else "good" if cell == "✓" else "bad" if cell in "✗†x" else
         "label" if cell in "·╌~/." else "bold"

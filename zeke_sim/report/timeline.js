@@ -1,10 +1,10 @@
-// The lanes: drawing, and hit testing.
+// The tracks: drawing, and hit testing.
 
 const canvas = $("drawing"), ink = canvas.getContext("2d");
 const overview = $("overview"), strip = overview.getContext("2d");
 const AXIS = 26, ROW = 20, CALL = 6, MARKS = 14, PAD = 5;
 const OUTCOMES = ["completed", "retry", "created", "failed", "expired", "cancelled", "open"];
-let theme = {}, layout = { lanes: [], height: 0 }, boxes = [];
+let theme = {}, layout = { tracks: [], height: 0 }, boxes = [];
 
 // Layout: overlapping bars are stacked
 
@@ -19,11 +19,11 @@ function stack(items, rows) {
   return ends.length;
 }
 
-function bars(lane) {
+function bars(track) {
   const units = new Map();
   for (const [kind, list] of [["lease", story.leases], ["work", story.works]]) {
     for (const one of list) {
-      if (one.lane !== lane || (view.job != null && one.job !== view.job)) continue;
+      if (one.track !== track || (view.job != null && one.job !== view.job)) continue;
       const key = `${one.job}/${one.attempt}/${kind === "lease" ? one.first : ""}`;
       const loose = kind === "work" && [...units.keys()].findLast((k) => k.startsWith(`${one.job}/${one.attempt}/`));
       const unit = units.get(loose || key) ?? { since: one.since, until: one.until, job: one.job, attempt: one.attempt, works: [] };
@@ -38,19 +38,19 @@ function bars(lane) {
 
 function arrange() {
   let y = 0;
-  const marksOf = story.lanes.map(() => []), callsOf = story.lanes.map(() => []);
-  for (const call of story.calls) if (shown(call.first) || (call.last != null && !quiet[call.first] && shown(call.last))) callsOf[call.lane].push(call);
-  for (const fault of story.faults) marksOf[fault.lane].push({ ...fault, mark: "fault" });
+  const marksOf = story.tracks.map(() => []), callsOf = story.tracks.map(() => []);
+  for (const call of story.calls) if (shown(call.first) || (call.last != null && !quiet[call.first] && shown(call.last))) callsOf[call.track].push(call);
+  for (const fault of story.faults) marksOf[fault.track].push({ ...fault, mark: "fault" });
   story.events.forEach((event, n) => {
     if (!shown(n)) return;
     const mark = { effect: "effect", notified: "notified", change: "change", queue: "row", schedule: "row", worker: "row" }[event.kind];
-    if (mark) marksOf[story.laneOf[n]].push({ since: event.at, until: null, first: n, mark });
+    if (mark) marksOf[story.trackOf[n]].push({ since: event.at, until: null, first: n, mark });
   });
-  layout.lanes = story.lanes.map((name, lane) => {
-    const units = bars(lane), calls = callsOf[lane], marks = marksOf[lane];
+  layout.tracks = story.tracks.map((name, track) => {
+    const units = bars(track), calls = callsOf[track], marks = marksOf[track];
     const rows = stack(units, 40), callRows = stack(calls, 3);
     const marked = marks.length ? MARKS : 0;
-    const troubled = story.spans.some((span) => span.lane === lane) ? 14 : 0;
+    const troubled = story.spans.some((span) => span.track === track) ? 14 : 0;
     const tall = Math.max(30, 2 * PAD + marked + rows * ROW + callRows * CALL + troubled);
     const one = { name, y, tall, units, calls, marks, bars: y + PAD + marked, callsAt: y + PAD + marked + rows * ROW };
     y += tall;
@@ -66,7 +66,7 @@ function resize() {
   width = pane.clientWidth;
   height = flows ? layout.height : pane.clientHeight;
   ink.font = `600 12px ${theme.sans}`;
-  gutter = Math.min(width * 0.25, 200, Math.max(56, 24 + Math.max(...story.lanes.map((name) => ink.measureText(brief(name)).width))));
+  gutter = Math.min(width * 0.25, 200, Math.max(56, 24 + Math.max(...story.tracks.map((name) => ink.measureText(brief(name)).width))));
   for (const [one, tall] of [[canvas, height], [overview, 34]]) {
     one.width = Math.round(width * scale);
     one.height = Math.round(tall * scale);
@@ -128,8 +128,8 @@ function draw() {
   drawInterval();
   ink.save();
   ink.translate(0, AXIS - view.scroll);
-  for (const lane of layout.lanes) {
-    if (lane.y + lane.tall >= view.scroll && lane.y - view.scroll < height) drawLane(lane);
+  for (const track of layout.tracks) {
+    if (track.y + track.tall >= view.scroll && track.y - view.scroll < height) drawTrack(track);
   }
   ink.restore();
   drawLines();
@@ -167,29 +167,29 @@ function line(x, colour, dash = []) {
   ink.setLineDash([]);
 }
 
-function drawLane(lane) {
-  const index = layout.lanes.indexOf(lane);
-  for (const span of story.spans) if (span.lane === index) drawSpan(span, lane);
-  for (const unit of lane.units) drawUnit(unit, lane.bars + unit.row * ROW);
+function drawTrack(track) {
+  const index = layout.tracks.indexOf(track);
+  for (const span of story.spans) if (span.track === index) drawSpan(span, track);
+  for (const unit of track.units) drawUnit(unit, track.bars + unit.row * ROW);
   let seen = {};
-  for (const call of lane.calls) seen = drawCall(call, lane.callsAt + call.row * CALL, seen);
-  const faults = lane.marks.filter((mark) => mark.mark === "fault").map((mark) => X(mark.since));
-  for (const [n, mark] of lane.marks.entries()) drawMark(mark, lane.y + PAD + MARKS / 2 - 1, (faults[n + 1] ?? Infinity) - X(mark.since));
+  for (const call of track.calls) seen = drawCall(call, track.callsAt + call.row * CALL, seen);
+  const faults = track.marks.filter((mark) => mark.mark === "fault").map((mark) => X(mark.since));
+  for (const [n, mark] of track.marks.entries()) drawMark(mark, track.y + PAD + MARKS / 2 - 1, (faults[n + 1] ?? Infinity) - X(mark.since));
   ink.fillStyle = theme.line;
-  ink.fillRect(gutter, lane.y + lane.tall - 1, width - gutter, 1);
+  ink.fillRect(gutter, track.y + track.tall - 1, width - gutter, 1);
 }
 
 const SPANS = { down: "down", stopped: "stopped", paused: "paused", partitioned: "partitioned", stopping: "stopping" };
-function drawSpan(span, lane) {
+function drawSpan(span, track) {
   const left = Math.max(X(span.since), gutter), right = Math.min(span.until == null ? width : X(span.until), width);
   if (right < gutter || left > width) return;
   ink.fillStyle = theme.down;
-  if (span.what !== "partitioned") ink.fillRect(left, lane.y, right - left, lane.tall - 1);
+  if (span.what !== "partitioned") ink.fillRect(left, track.y, right - left, track.tall - 1);
   ink.fillStyle = theme.hatched;
-  if (!span.what.startsWith("stop")) ink.fillRect(left, lane.y, right - left, lane.tall - 1);
+  if (!span.what.startsWith("stop")) ink.fillRect(left, track.y, right - left, track.tall - 1);
   const length = span.until == null ? "" : ` ${seconds(span.until - span.since)}`;
-  caption(SPANS[span.what] + length, left + 6, lane.y + lane.tall - 9, right - left - 12, theme.soft, 11, true);
-  boxes.push({ x0: left, x1: right, y0: lane.y, y1: lane.y + lane.tall, first: span.first, low: true });
+  caption(SPANS[span.what] + length, left + 6, track.y + track.tall - 9, right - left - 12, theme.soft, 11, true);
+  boxes.push({ x0: left, x1: right, y0: track.y, y1: track.y + track.tall, first: span.first, low: true });
 }
 
 function caption(text, x, y, room, colour, size = 11, backed = false, weight = 400) {
@@ -345,11 +345,11 @@ function drawNames() {
   ink.beginPath();
   ink.rect(0, AXIS, gutter, height - AXIS);
   ink.clip();
-  for (const lane of layout.lanes) {
-    const y = AXIS - view.scroll + lane.y;
+  for (const track of layout.tracks) {
+    const y = AXIS - view.scroll + track.y;
     ink.fillStyle = theme.line;
-    ink.fillRect(0, y + lane.tall - 1, gutter, 1);
-    caption(fitting(lane.name, gutter - 18), 12, y + Math.min(lane.tall / 2, 20), gutter - 18, theme.ink, 12, false, 600);
+    ink.fillRect(0, y + track.tall - 1, gutter, 1);
+    caption(fitting(track.name, gutter - 18), 12, y + Math.min(track.tall / 2, 20), gutter - 18, theme.ink, 12, false, 600);
   }
   ink.restore();
   ink.fillStyle = theme.line;

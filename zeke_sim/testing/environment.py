@@ -23,7 +23,7 @@ from zeke_queue.system.settings import Settings
 from zeke_queue.system.waiting import Waiter
 from zeke_queue.task.catalog import Catalog
 from zeke_sim.loop.clock import TICK, VirtualClock
-from zeke_sim.loop.event_loop import Lane, VirtualLoop
+from zeke_sim.loop.event_loop import RunQueue, VirtualLoop
 from zeke_sim.loop.run_loop import drive
 from zeke_sim.testing.queue import DrivenQueue
 from zeke_sim.world import sandbox
@@ -96,8 +96,8 @@ class TestEnvironment:
         self.clock = VirtualClock(self.loop, options.start)
         self._seed = seed
         self._backend = backend
-        self._lane = Lane("worker")
-        self._lane.paused = True
+        self._run_queue = RunQueue("worker")
+        self._run_queue.paused = True
         self._resting_clock = VirtualClock(self.loop, options.start)
         self._worker: Worker | None = None
         self._working: asyncio.Task[None] | None = None
@@ -182,7 +182,7 @@ class TestEnvironment:
         try:
             return self.drive(self._accompanied(work))
         finally:
-            self.loop.pause(self._lane)
+            self.loop.pause(self._run_queue)
 
     def advance(self, until: datetime) -> None:
         """Advance time to an instant and run jobs that become due."""
@@ -245,7 +245,7 @@ class TestEnvironment:
         """Start a coroutine, then resume the worker and run jobs that become due until the coroutine ends."""
         main = self.loop.create_task(work)
         await self._instant()
-        self.loop.resume(self._lane)
+        self.loop.resume(self._run_queue)
         await self._start()
         company = self.loop.create_task(self._keep_up())
         try:
@@ -264,7 +264,7 @@ class TestEnvironment:
         """Start the worker unless it is running."""
         if self._working is not None:
             return
-        context = self.loop.context(self._lane)
+        context = self.loop.context(self._run_queue)
         self._worker = context.run(
             lambda: SimWorker(
                 self.queue,
@@ -336,9 +336,9 @@ class TestEnvironment:
             loop.call_at(self._due_at, self._due.notify)
         if self._idle():
             soonest = loop.soonest()
-            upcoming = min((when for lane, when in soonest.items() if lane is not self._lane), default=now)
+            upcoming = min((when for one, when in soonest.items() if one is not self._run_queue), default=now)
             if upcoming - now >= SHORTEST:
-                loop.shift({self._lane}, upcoming - now)
+                loop.shift({self._run_queue}, upcoming - now)
                 self._resting_clock.suspended += upcoming - now
 
     def _next(self) -> float:

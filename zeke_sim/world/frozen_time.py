@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from zeke_queue.system.install_hints import install
 from zeke_sim.errors import SimulationError
 from zeke_sim.loop.clock import VirtualClock
-from zeke_sim.loop.event_loop import LANE
+from zeke_sim.loop.event_loop import RUN_QUEUE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -113,8 +113,8 @@ class WorldTimes:
         self._true = VirtualClock(world.loop, world.epoch)
 
     def _clock(self) -> VirtualClock:
-        lane = LANE.get()
-        node = None if lane is None else self._nodes.get(lane.name)
+        run_queue = RUN_QUEUE.get()
+        node = None if run_queue is None else self._nodes.get(run_queue.name)
         return self._true if node is None else node.clock
 
     def now(self) -> datetime:

@@ -11,7 +11,7 @@ from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.signals import Retry, Snooze
 from zeke_queue.task.task import Task
 from zeke_sim.history.events import Began, Effect, Ended
-from zeke_sim.loop.event_loop import HANDLER, LANE
+from zeke_sim.loop.event_loop import HANDLER, RUN_QUEUE
 
 __tracebackhide__ = True  # of a failed job: the traceback begins with the application's handler
 
@@ -66,8 +66,8 @@ def effect(key: str) -> None:
 
 def current_node(nodes: Mapping[str, Node]) -> Node:
     """Return the node to which the running code belongs."""
-    lane = LANE.get()
-    return nodes[lane.name if lane is not None else ""]
+    run_queue = RUN_QUEUE.get()
+    return nodes[run_queue.name if run_queue is not None else ""]
 
 
 def _observed(task: Task[Any, Any], nodes: Mapping[str, Node]) -> Task[Any, Any]:

@@ -215,7 +215,7 @@ class _Call:
         self.node.world.open_calls -= self.counted
         if node.incarnation != self.incarnation or node.dead or self.waiter.done():
             return
-        if node.lane.ready or node.lane.paused:
+        if node.run_queue.ready or node.run_queue.paused:
             loop.call_soon(self._receive, outcome, result, issued, context=node.context)
         else:
             self._receive(outcome, result, issued)  # it would run next anyway

@@ -1,4 +1,4 @@
-"""Nodes: the processes of a simulated world, each with its own loop lane, clocks and storage."""
+"""Nodes: the processes of a simulated world, each with its own run queue, clocks and storage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zeke_queue.worker import Worker
 from zeke_sim.errors import SimulationError
 from zeke_sim.history.events import Lived, Violation
 from zeke_sim.loop.clock import VirtualClock
-from zeke_sim.loop.event_loop import Lane
+from zeke_sim.loop.event_loop import RunQueue
 from zeke_sim.world.faults import PARTITIONS, handler_fault
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Node:
     storage: Storage
     queue: Queue
     context: Context
-    lane: Lane
+    run_queue: RunQueue
 
     def __init__(
         self,
@@ -133,8 +133,8 @@ class Node:
         self.dead = False
         self.stop = None
         self.back = RESTART
-        self.lane = Lane(self.name)
-        self.context = world.loop.context(self.lane)
+        self.run_queue = RunQueue(self.name)
+        self.context = world.loop.context(self.run_queue)
         self.clock.suspended = self.resting_clock.suspended = 0.0
         entropy = SeededEntropy(world.seed_of(f"{self.name}/{self.incarnation}"))
         self.calls = self._connect(self, self._storage_counts)
@@ -176,7 +176,7 @@ class Node:
         if error is not None:
             self._crashed(error)
             return
-        world.loop.kill(self.lane)
+        world.loop.kill(self.run_queue)
         self.dead = True
         self._lived("stopped")
         world.progress.set()
@@ -203,7 +203,7 @@ class Node:
         world = self.world
         if self.dead or world.over:
             return
-        world.loop.kill(self.lane)
+        world.loop.kill(self.run_queue)
         self.dead = True
         self.paused = False
         self._lived("killed")
@@ -218,14 +218,14 @@ class Node:
         if self.dead or self.paused:
             return
         self.paused = True
-        self.world.loop.pause(self.lane)
+        self.world.loop.pause(self.run_queue)
         self._lived("paused")
         self.world.later(seconds, self._resume, self.incarnation)
 
     def _resume(self, incarnation: int) -> None:
         if self.paused and not self.dead and self.incarnation == incarnation:
             self.paused = False
-            self.world.loop.resume(self.lane)
+            self.world.loop.resume(self.run_queue)
             self._lived("resumed")
 
     def terminate(self, back: float = RESTART) -> None:

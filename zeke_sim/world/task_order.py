@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from zeke_sim.loop.decisions import RandomStream
-    from zeke_sim.loop.event_loop import Lane
+    from zeke_sim.loop.event_loop import RunQueue
     from zeke_sim.world.context import WorldContext
 
 
@@ -20,8 +20,8 @@ class Order:
         self._choices = 0
         self._priorities: dict[str, float] = {}
 
-    def choose(self, runnable: Sequence[Lane]) -> int:
-        """Return the index of the lane that runs next."""
+    def choose(self, runnable: Sequence[RunQueue]) -> int:
+        """Return the index of the run queue that runs next."""
         world = self._world
         self._choices += 1
 
@@ -35,14 +35,14 @@ class Order:
         name = world.decisions.at(f"order/{self._choices}", draw) if world.faulty else None
         if name is None:
             return 0
-        return next((place for place, lane in enumerate(runnable) if lane.name == name), 0)
+        return next((place for place, run_queue in enumerate(runnable) if run_queue.name == name), 0)
 
-    def _first_by_priority(self, runnable: Sequence[Lane], draws: RandomStream) -> int:
+    def _first_by_priority(self, runnable: Sequence[RunQueue], draws: RandomStream) -> int:
         """Choose as PCT does: the node with the highest priority, which sometimes drops to the lowest."""
         priorities = self._priorities
-        for lane in runnable:
-            if lane.name not in priorities:
-                priorities[lane.name] = self._world.decisions.stream(f"priority/{lane.name}").random()
+        for name in (run_queue.name for run_queue in runnable):
+            if name not in priorities:
+                priorities[name] = self._world.decisions.stream(f"priority/{name}").random()
         best = max(range(len(runnable)), key=lambda place: priorities[runnable[place].name])
         if draws.chance(0.02):
             priorities[runnable[best].name] = min(priorities.values()) - 1.0

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from zeke_queue.model import Schedule
     from zeke_sim.history.events import Change
-    from zeke_sim.loop.event_loop import Lane
+    from zeke_sim.loop.event_loop import RunQueue
     from zeke_sim.world.context import WorldContext
     from zeke_sim.world.node import Node
     from zeke_sim.world.setup import Setup
@@ -97,31 +97,31 @@ class TimeSkipper:
             return
         now, soonest = world.loop.time(), world.loop.soonest()
         resting = [node for node in self._nodes.values() if node.role != "client"]
-        pauses = {node: soonest.get(node.lane, now) - now for node in resting if not node.dead}
+        pauses = {node: soonest.get(node.run_queue, now) - now for node in resting if not node.dead}
         if not all(self._rests(node, pause) for node, pause in pauses.items()):
             return
-        lanes = {node.lane for node in resting}
-        seconds = min((when for lane, when in soonest.items() if lane not in lanes), default=inf) - now
+        run_queues = {node.run_queue for node in resting}
+        seconds = min((when for one, when in soonest.items() if one not in run_queues), default=inf) - now
         if seconds < SHORTEST:
             return
         time = world.database_clock.now()
         names = list(tables.lines)
         if names and (start := world.store.next_due(names)) is not None:
             seconds = min(seconds, (start - time).total_seconds())
-        held: dict[Lane, float] = {}
+        held: dict[RunQueue, float] = {}
         for role in self._duties:
             seconds = self._until_done(role, seconds, pauses, held)
         if SHORTEST <= seconds < inf:
             self._skip(seconds, held, list(pauses))
 
     def _until_done(
-        self, role: str, seconds: float, pauses: Mapping[Node, float], held: dict[Lane, float]
+        self, role: str, seconds: float, pauses: Mapping[Node, float], held: dict[RunQueue, float]
     ) -> float:
         """Return the seconds until a process of this role does the next due work, at most ``seconds``.
 
         The polls of these processes are delayed: the remaining sleep of each starts when the work is due.
         """
-        mine = {node.lane: pause for node, pause in pauses.items() if node.role == role}
+        mine = {node.run_queue: pause for node, pause in pauses.items() if node.role == role}
         at = self._next(role) if mine else None
         if at is None:
             return seconds
@@ -164,14 +164,14 @@ class TimeSkipper:
         )
         return None if ended is None else ended + timedelta(seconds=wait)
 
-    def _skip(self, seconds: float, held: Mapping[Lane, float], resting: list[Node]) -> None:
+    def _skip(self, seconds: float, held: Mapping[RunQueue, float], resting: list[Node]) -> None:
         """Skip ``seconds`` for idle processes; those in ``held`` are shifted by less."""
         world = self._world
         self.jumped += seconds
-        lanes: dict[float, set[Lane]] = {}
+        run_queues: dict[float, set[RunQueue]] = {}
         for node in resting:
-            lanes.setdefault(min(seconds, held.get(node.lane, seconds)), set()).add(node.lane)
-        for later, together in lanes.items():
+            run_queues.setdefault(min(seconds, held.get(node.run_queue, seconds)), set()).add(node.run_queue)
+        for later, together in run_queues.items():
             world.loop.shift(together, later)
         beaten: set[tuple[str, int]] = set()
         for node in resting:

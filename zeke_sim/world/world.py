@@ -71,7 +71,7 @@ class World(WorldContext):
             self.loop.call_soon(self._begin, context=self.context)
             self.loop.run_forever()
         except Livelock as error:
-            there = sorted({task for where, task in self.running.values() if where == error.lane})
+            there = sorted({task for where, task in self.running.values() if where == error.node})
             self.fail("time passes", error.said(there))
         except Stalled as error:
             self.fail("some task can continue", str(error))
