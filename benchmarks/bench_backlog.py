@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from zeke_queue.storage.postgres import PostgresStorage
 
 ROUNDS = 5
-"""Looks that make one run: each lasts half a second, in which a noisy machine may do anything."""
+"""Measurements that make one run: each lasts half a second, in which a noisy machine may do anything."""
 
 
 async def run(dsn: str, runs: int, *, quick: bool) -> list[Figure]:

@@ -54,7 +54,7 @@ PEOPLE = re.compile(
 )
 METAPHORS = re.compile(
     r"\b(?:hearts?|crews?|bells?|misfortunes?|scatter(?:s|ed)?|desks?|deeds?|deaf|drowsy|hurry|wellness|"
-    r"in vain|(?:is|are|was|were|be|been) told)\b",
+    r"lanes?|looks(?! (?:up|like|similar|for)\b)|strikes?|struck|in vain|(?:is|are|was|were|be|been) told)\b",
     re.IGNORECASE,
 )
 NEGATIONS = re.compile(r"\b(?:is|are|was|were) (?:no(?! longer\b| more than\b| less\b)(?: \w+| ?\Z)|none\b)")

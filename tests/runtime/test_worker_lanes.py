@@ -140,7 +140,7 @@ async def test_interruption_reaches_only_its_job(size: int, steps: list[tuple[st
     for seen in stage.seen.values():
         assert (seen.began, seen.ended) == (1, 1)
         assert seen.cancelled == seen.asked
-    # Every lane still serves: as many jobs as there are lanes can meet.
+    # Every task of the pool still serves: as many jobs as there are of them can meet.
     barrier = asyncio.Barrier(size)
     await stage.play([("put", Script(meets=barrier))] * size)
     assert [seen.ended for seen in stage.seen.values()] == [1] * len(stage.jobs)
@@ -166,7 +166,7 @@ async def test_jobs_that_never_wait_share_the_loop() -> None:
         before = ran
         await SystemClock().sleep(0)
         most = max(most, ran - before)
-    # One lane runs jobs for 4 ms, and each of the others begins one before it finds that the time is up.
+    # One task of the pool runs jobs for 4 ms; each of the others begins one before its time is up, too.
     assert most <= 5 + 9
     await pool.close()
 

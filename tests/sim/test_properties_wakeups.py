@@ -50,16 +50,16 @@ def test_sleeping_worker_looks_when_a_job_comes() -> None:
     h.complete(job)
     h.wait(1.0)
     assert h.verdict() is None
-    assert _missed(_asleep()).breaks(WOKEN) == "w1 slept at 4.015 s, and has not looked by 4.517 s"
+    assert _missed(_asleep()).breaks(WOKEN) == "w1 slept at 4.015 s, and has not polled by 4.517 s"
     h = _asleep()
     h.send()
     h.wait(1.5)
     _look(h)
-    assert h.breaks(WOKEN) == "w1 slept at 4.015 s, and has not looked by 5.517 s"
+    assert h.breaks(WOKEN) == "w1 slept at 4.015 s, and has not polled by 5.517 s"
     h = _asleep()
     h.send()
     h.wait(1.0)
-    assert h.breaks(WOKEN).endswith(f"has not looked by {h.at:.3f} s"), "the run ended before it looked"
+    assert h.breaks(WOKEN).endswith(f"has not polled by {h.at:.3f} s"), "the run ended before it looked"
 
 
 def test_every_sleeping_worker_looks() -> None:

@@ -31,7 +31,7 @@ class _Sleepers:
 
     Attributes:
         called: since when, and for which job, a node must poll, by node.
-        looks: when a node invoked its last two claims.
+        polls: when a node invoked its last two claims.
         faulty: when a node's wait for work last had a fault; for the database, when it last stopped.
     """
 
@@ -60,7 +60,7 @@ def idle_workers_are_woken(event: Change | Invoked | Fault | End, state: RunStat
             well = known.well_since(state.at, state.rules.slack)
             if well is not None and well <= since:
                 raise Broken(
-                    f"{node} slept at {since:.3f} s, and has not looked by {event.at:.3f} s", job=job
+                    f"{node} slept at {since:.3f} s, and has not polled by {event.at:.3f} s", job=job
                 )
     if isinstance(event, Invoked):
         if event.verb == "claim":

@@ -37,7 +37,7 @@ class Family:
         self._open = dict.fromkeys(roots)
         self.jobs: dict[UUID, Job] = {}
 
-    async def look(self) -> list[Job]:
+    async def read(self) -> list[Job]:
         """Read the jobs' current state; returns parents before their children."""
         generation = list((await parts_of(self._queue).storage.get(list(self._open))).values())
         while generation:
@@ -85,7 +85,7 @@ async def follow(family: Family, queue: Queue, timeout: float) -> AsyncGenerator
     # conclusive.
     settled_before = False
     while True:
-        jobs = await family.look()
+        jobs = await family.read()
         yield jobs
         ended = all(job.status in ENDED for job in jobs)
         settled = family.settled(until)

@@ -153,7 +153,7 @@ class Ingestion:
             place = place_of(url)
             if video_id_of(place) is not None:
                 return await self._page(url, place)
-            fetched = await self._web.look(place)
+            fetched = await self._web.fetch_and_keep(place)
             feed = await read(self._compute, place, feed_of, fetched)
         except WebError as error:
             return Taken(url, error=_with_advice(error, url))

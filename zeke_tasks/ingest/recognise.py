@@ -39,7 +39,7 @@ class ReplayingClient:
         self._web = web
         self._known: dict[str, Fetched] = {}
 
-    async def look(self, url: str) -> Fetched:
+    async def fetch_and_keep(self, url: str) -> Fetched:
         """Fetch a URL, and keep the answer for the next fetch of it."""
         self._known[url] = fetched = await self._web.fetch(url, kind="page")
         return fetched

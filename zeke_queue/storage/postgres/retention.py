@@ -56,8 +56,8 @@ class _Batch:
 
     async def ids(self) -> list[UUID]:
         """Return the ids of the rows, oldest first."""
-        look = "ended" if self._name == "archive" else "archived"
-        found = await self._pool.run(look, {"after": self._after, "limit": self._limit})
+        name = "ended" if self._name == "archive" else "archived"
+        found = await self._pool.run(name, {"after": self._after, "limit": self._limit})
         return [row[0] for row in found]
 
     async def move(self, ids: Sequence[UUID] | None) -> int:

@@ -59,7 +59,7 @@ class Chart:
 async def overview(request: PageRequest) -> Response:
     """Show the overview."""
     span = SPANS.get(request.asked("span"), USUAL)
-    sample = await request.sampler.look(span)
+    sample = await request.sampler.read(span)
     return request.page("overview.html", spans=SPANS.values(), **shown(request, sample, span))
 
 

@@ -111,7 +111,7 @@ class Sampler:
         """Number of viewers."""
         return len(self._viewers)
 
-    async def look(self, span: Span) -> Sample:
+    async def read(self, span: Span) -> Sample:
         """Return a sample for a span.
 
         Raises:
